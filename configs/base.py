@@ -1,0 +1,241 @@
+"""Every field a run can set, with its default, meaning and unit.
+
+The category files start from this one and change what differs. A field's documentation is the
+comment right above it: `gan2shape-jax --help` prints exactly these comments. Relative paths are
+taken from the folder the program is started in; an empty path means "not given".
+
+    python -m gan2shape_jax.main --config=configs/ictface.py --config.schedule.use_mask=True
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+__all__ = ["get_config"]
+
+
+def get_config() -> ConfigDict:
+    """Returns the defaults: the published method's settings at 128 pixels, without any data."""
+    config = ConfigDict()
+    # Every random choice of a run is a function of this number.
+    config.seed = 0
+    # Folder that receives checkpoints, logs and results; created when absent.
+    config.workdir = "results/run"
+    # 'instance': one image after another, each with its own networks; 'joint': all images train one
+    # set of networks (schedule.joint has to say the same).
+    config.mode = "instance"
+    # True reproduces the published implementation's known faults (half-pixel sampling, short
+    # normals, ...).
+    config.reference = False
+    # Kind of object: face, synface, ictface, celeba, cat, car, church or horse; decides the prior's
+    # box and how far pictures turn.
+    config.category = "face"
+    # Side S of the square images that the method works on, pixels; a power of two from 32 to 256.
+    config.image_size = 128
+    _data(config)
+    _camera(config)
+    _networks(config)
+    _gan(config)
+    _sampling(config)
+    _training(config)
+    _schedule(config)
+    _outputs(config)
+    return config
+
+
+def _data(config: ConfigDict) -> None:
+    """Where the images and what belongs to them lie."""
+    config.data = ConfigDict()
+    # Text file with one image name a line.
+    config.data.image_list = ""
+    # Folder of the images that the list names.
+    config.data.image_root = ""
+    # Folder of W latents, NAME.pt or NAME.npy; where there is none the GAN is inverted.
+    config.data.latent_root = ""
+    # Folder of true depths for the evaluation, NAME.npy (scene units) or NAME.png; '' evaluates
+    # nothing.
+    config.data.depth_root = ""
+    # Folder of object masks, NAME.png, white on the object; needed for the ellipsoid prior and for
+    # use_mask.
+    config.data.mask_root = ""
+    # Side of the centred square cut from each image before it is resized to S, pixels; None cuts
+    # nothing.
+    config.data.crop = placeholder(int)
+
+
+def _camera(config: ConfigDict) -> None:
+    """The pinhole camera and the ranges of what the view network can say."""
+    config.camera = ConfigDict()
+    # Field of view, degrees.
+    config.camera.fov_deg = 10.0
+    # Least depth of a surface, scene units.
+    config.camera.min_depth = 0.9
+    # Greatest depth of a surface, scene units.
+    config.camera.max_depth = 1.1
+    # Depth of the point that a view rotates about, scene units.
+    config.camera.rot_center_depth = 1.0
+    # Greatest rotation about each axis, degrees.
+    config.camera.xyz_rotation_range_deg = 60.0
+    # Greatest translation across the line of sight, scene units.
+    config.camera.xy_translation_range = 0.1
+    # Greatest translation along the line of sight, scene units.
+    config.camera.z_translation_range = 0.0
+
+
+def _networks(config: ConfigDict) -> None:
+    """The five trained networks: depth, albedo, view, light and the encoder."""
+    config.networks = ConfigDict()
+    # Channels of the first level of depth, albedo, view and light networks; 0 means max(4096 / S,
+    # 16).
+    config.networks.width = 0
+    # Groups of the first group normalisation; 0 means 8 for S of 128 or more, else 16.
+    config.networks.group_base = 0
+    # Channels of the bottleneck of the depth and albedo networks.
+    config.networks.zdim = 256
+    # Channels of the encoder's first level.
+    config.networks.encoder_width = 32
+    # Weights to start from instead of random ones (file); '' starts afresh and fits the ellipsoid
+    # prior.
+    config.networks.pretrained = ""
+
+
+def _gan(config: ConfigDict) -> None:
+    """The frozen StyleGAN2 of the category."""
+    config.gan = ConfigDict()
+    # Generator and discriminator, as tools.convert_stylegan2 writes them (.safetensors).
+    config.gan.checkpoint = ""
+    # Side of the images that the generator makes, pixels; has to be the checkpoint's.
+    config.gan.size = 256
+    # Width multiplier of the published architectures; has to be the checkpoint's, 0 accepts any
+    # channels.
+    config.gan.channel_multiplier = 2
+    # Length of a latent in W; has to be the checkpoint's.
+    config.gan.style_dim = 512
+    # Truncation of latents towards the mean; 1 leaves them as they are.
+    config.gan.truncation = 1.0
+    # Mapping-network layers that the projected offset passes through (regularises it), counted from
+    # the end; 8 is all.
+    config.gan.F1_d = 2
+    # True encodes an image relative to the GAN's own picture of the input's latent.
+    config.gan.relative_enc = False
+
+
+def _sampling(config: ConfigDict) -> None:
+    """The distributions that pseudo-images' views and lights are drawn from."""
+    config.sampling = ConfigDict()
+    # Mean (6,) and covariance (6,6) of views, network units (.pth or .npz).
+    config.sampling.view_mvn = ""
+    # Mean (4,) and covariance (4,4) of lights, network units (.pth or .npz).
+    config.sampling.light_mvn = ""
+    # Factor on drawn yaws.
+    config.sampling.view_scale = 1.0
+    # Range of x, range of y of the light direction (x, y, 1), range of its strength, ambient share
+    # of the strength.
+    config.sampling.rand_light = (-1.0, 1.0, -0.2, 0.8, -0.1, 0.6, -0.6)
+    # True adds the mean view to what the view network says.
+    config.sampling.add_mean_V = True
+    # True adds the mean light to what the light network says.
+    config.sampling.add_mean_L = True
+    # Batches of projected samples kept at the end of step 2 (samples per image when joint).
+    config.sampling.collect_iters = 100
+    # Pseudo-images in a batch of steps 2 and 3.
+    config.sampling.batch_size = 8
+
+
+def _training(config: ConfigDict) -> None:
+    """The prior, the losses and the optimiser."""
+    config.prior = ConfigDict()
+    # Depth of the ellipsoid's nearest point, scene units.
+    config.prior.near = 0.91
+    # Depth of the ellipsoid's rim and of everything outside it, scene units.
+    config.prior.far = 1.02
+    # Optimiser iterations that fit the depth network to the ellipsoid.
+    config.prior.iterations = 1000
+
+    config.loss = ConfigDict()
+    # Perceptual distance: 'lpips' (VGG16, needs lpips_weights) or 'discriminator' (the GAN's own,
+    # needs nothing more).
+    config.loss.perceptual = "lpips"
+    # LPIPS weights (.safetensors).
+    config.loss.lpips_weights = ""
+    # Weight of the perceptual distance.
+    config.loss.lam_perc = 0.5
+    # Weight of the smoothness of depth and shading.
+    config.loss.lam_smooth = 0.01
+    # Weight of the squared latent offset in step 2.
+    config.loss.lam_regular = 0.01
+
+    config.optimizer = ConfigDict()
+    # Adam's step size.
+    config.optimizer.learning_rate = 1e-4
+    # L2 penalty added to the gradient (coupled, not AdamW).
+    config.optimizer.weight_decay = 5e-4
+    # Decay of Adam's first moment.
+    config.optimizer.beta1 = 0.9
+    # Decay of Adam's second moment.
+    config.optimizer.beta2 = 0.999
+    # Term that keeps Adam's quotient finite.
+    config.optimizer.eps = 1e-8
+
+    config.inversion = ConfigDict()
+    # Optimiser iterations that find an image's latent where no file gives it.
+    config.inversion.steps = 1000
+    # Greatest step size of that optimisation, in W.
+    config.inversion.learning_rate = 0.1
+
+
+def _schedule(config: ConfigDict) -> None:
+    """Stages, and which networks see which image."""
+    config.schedule = ConfigDict()
+    # Iterations of steps 1, 2 and 3, a triple a stage.
+    config.schedule.stages = ((600, 600, 400), (200, 500, 300), (200, 500, 300), (200, 500, 300))
+    # Per stage: the mirrored depth and albedo have to explain the input in step 1 too (needs
+    # flip3).
+    config.schedule.flip1 = (False, False, False, False)
+    # Per stage: the mirrored depth and albedo have to explain input and samples in step 3 too.
+    config.schedule.flip3 = (False, False, False, False)
+    # True restores the initial weights before every new image.
+    config.schedule.reset_weight = True
+    # True trains one set of networks on all images, the next image every iteration.
+    config.schedule.joint = False
+    # True gives every parallel worker its own image, False lets all workers share one.
+    config.schedule.independent = True
+    # True averages gradients over parallel workers, False leaves each its own weights.
+    config.schedule.share_weight = True
+    # True keeps the losses of steps 2 and 3 to the object's mask.
+    config.schedule.use_mask = False
+
+
+def _outputs(config: ConfigDict) -> None:
+    """What is written when, and how the program runs."""
+    config.checkpoint = ConfigDict()
+    # Iterations between checkpoints; one more is written at the end of each step.
+    config.checkpoint.every_iterations = 200
+    # Checkpoints kept.
+    config.checkpoint.keep = 2
+
+    config.outputs = ConfigDict()
+    # True also makes rotation and relighting pictures with the GAN.
+    config.outputs.gan_images = True
+    # Frames of the turntable.
+    config.outputs.turntable_frames = 24
+    # True writes the mesh of the whole square, False cuts it at the object mask.
+    config.outputs.mesh_full = False
+    # True also writes turntable and relighting as animations (MP4 and GIF).
+    config.outputs.animation = True
+    # Side of pictures rendered from the mesh, pixels; 0 means max(S, 128).
+    config.outputs.picture_size = 0
+
+    config.logging = ConfigDict()
+    # Iterations between log entries.
+    config.logging.every_iterations = 100
+    # True writes scalars and pictures for TensorBoard.
+    config.logging.tensorboard = True
+
+    config.runtime = ConfigDict()
+    # Folder of compiled programs that later runs reuse; '' is the user's cache folder, 'off' keeps
+    # none.
+    config.runtime.compilation_cache = ""
+    # True asks a GPU for operations that repeat bit by bit (slower); a CPU always does.
+    config.runtime.deterministic = False
+    # Training iterations compiled into one program; 0 chooses by the kind of device.
+    config.runtime.iterations_per_call = 0

@@ -1,0 +1,28 @@
+"""Cat faces at 128 pixels with a 256-pixel StyleGAN2, as the reference's `cat.yml`.
+
+python -m gan2shape_jax.main --config=configs/cat.py
+"""
+
+from ml_collections import ConfigDict
+
+from gan2shape_jax.config import load_config
+
+__all__ = ["get_config"]
+
+
+def get_config() -> ConfigDict:
+    """Returns the configuration for cats; it starts from what `cat_pretrain` trains."""
+    config = load_config("celeba").unlock()
+    config.workdir = "results/cat"
+    config.category = "cat"
+    config.data.image_list = "data/cat/list_200-215.txt"
+    config.data.image_root = "data/cat"
+    config.data.latent_root = "data/cat/latents"
+    config.data.crop = 170
+    config.networks.pretrained = "checkpoints/gan2shape/cat_pretrain.pth"
+    config.gan.checkpoint = "checkpoints/stylegan2/stylegan2-catface-config-e.safetensors"
+    config.gan.size = 256
+    config.sampling.view_mvn = "checkpoints/view_light/cat_view_mvn.pth"
+    config.sampling.light_mvn = "checkpoints/view_light/cat_light_mvn.pth"
+    config.schedule.share_weight = True
+    return config

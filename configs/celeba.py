@@ -1,0 +1,35 @@
+"""Human faces at 128 pixels with a 128-pixel StyleGAN2, as the reference's `celeba.yml`.
+
+python -m gan2shape_jax.main --config=configs/celeba.py
+"""
+
+from ml_collections import ConfigDict
+
+from gan2shape_jax.config import load_config
+
+__all__ = ["get_config"]
+
+
+def get_config() -> ConfigDict:
+    """Returns the configuration for human faces; it starts from what `celeba_pretrain` trains."""
+    config = load_config("base").unlock()
+    config.workdir = "results/celeba"
+    config.category = "face"
+    config.data.image_list = "data/celeba/list_200-399.txt"
+    config.data.image_root = "data/celeba"
+    config.data.latent_root = "data/celeba/latents"
+    config.networks.pretrained = "checkpoints/gan2shape/celeba_pretrain.pth"
+    config.gan.checkpoint = "checkpoints/stylegan2/stylegan2-celeba-config-e.safetensors"
+    config.gan.size = 128
+    config.gan.channel_multiplier = 1
+    config.gan.relative_enc = True
+    config.sampling.view_mvn = "checkpoints/view_light/celeba_view_mvn.pth"
+    config.sampling.light_mvn = "checkpoints/view_light/celeba_light_mvn.pth"
+    config.sampling.view_scale = 1.2
+    config.sampling.batch_size = 16
+    config.loss.lpips_weights = "checkpoints/lpips/lpips_vgg16.safetensors"
+    config.schedule.flip3 = (True, False, False, False)
+    config.schedule.share_weight = False
+    config.checkpoint.every_iterations = 500
+    config.checkpoint.keep = 1
+    return config

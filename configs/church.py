@@ -1,0 +1,25 @@
+"""Churches at 128 pixels with a 256-pixel StyleGAN2, as the reference's `church.yml`.
+
+python -m gan2shape_jax.main --config=configs/church.py
+"""
+
+from ml_collections import ConfigDict
+
+from gan2shape_jax.config import load_config
+
+__all__ = ["get_config"]
+
+
+def get_config() -> ConfigDict:
+    """Returns the configuration for churches."""
+    config = load_config("car").unlock()
+    config.workdir = "results/church"
+    config.category = "church"
+    config.data.image_list = "data/church/list.txt"
+    config.data.image_root = "data/church"
+    config.data.latent_root = "data/church/latents"
+    config.data.mask_root = "data/church/masks"
+    config.gan.checkpoint = "checkpoints/stylegan2/stylegan2-church-config-f.safetensors"
+    config.gan.size = 256
+    config.prior.far = 1.0
+    return config

@@ -1,0 +1,60 @@
+"""Six bundled faces with true depth and a bundled 64-pixel StyleGAN2: runs anywhere, on a CPU, in minutes.
+
+python -m gan2shape_jax.main --config=configs/ictface.py
+python -m gan2shape_jax.main --config=configs/ictface.py:quick     two faces, a short schedule,
+small pictures
+"""
+
+from ml_collections import ConfigDict
+
+from gan2shape_jax.config import asset, load_config
+
+__all__ = ["VARIANTS", "get_config"]
+
+VARIANTS = ("quick",)
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """Returns the configuration of the bundled faces, or its short variant."""
+    config = load_config("base").unlock()
+    config.workdir = "results/ictface"
+    config.category = "ictface"
+    config.image_size = 64
+    config.data.image_list = asset("ictface/list.txt")
+    config.data.image_root = asset("ictface/image")
+    config.data.latent_root = asset("ictface/latents")
+    config.data.depth_root = asset("ictface/depth")
+    config.data.mask_root = asset("ictface/mask")
+    config.networks.width = 32
+    config.networks.group_base = 8
+    config.gan.checkpoint = asset("ictface/gan.safetensors")
+    config.gan.size = 64
+    config.gan.channel_multiplier = 0
+    config.gan.style_dim = 128
+    config.gan.F1_d = 8
+    config.gan.relative_enc = True
+    config.sampling.view_mvn = asset("ictface/view_mvn.pth")
+    config.sampling.light_mvn = asset("ictface/light_mvn.pth")
+    config.sampling.view_scale = 1.2
+    config.sampling.rand_light = (-0.9, 0.9, -0.3, 0.8, -0.1, 0.7, -0.4)
+    config.loss.perceptual = "discriminator"
+    config.schedule.stages = ((600, 600, 400), (200, 500, 300))
+    config.schedule.flip1 = (False, False)
+    config.schedule.flip3 = (True, False)
+    if variant == "quick":
+        _shorten(config)
+    return config
+
+
+def _shorten(config: ConfigDict) -> None:
+    """Goes once through every step, to see that all of it works: the shapes are rough."""
+    config.workdir = "results/ictface_quick"
+    config.data.image_list = asset("ictface/list_quick.txt")
+    config.prior.iterations = 150
+    config.schedule.stages = ((60, 60, 40),)
+    config.schedule.flip1 = (False,)
+    config.schedule.flip3 = (True,)
+    config.sampling.collect_iters = 10
+    config.outputs.turntable_frames = 8
+    config.outputs.picture_size = 64
+    config.logging.every_iterations = 20

@@ -1,0 +1,156 @@
+"""`--check`: looks at everything a run will read, estimates what it costs, and stops.
+
+Unlike a run, which gives up on an image at its first problem, this collects all problems of all
+files.
+"""
+
+import os
+import pathlib
+import shutil
+import sys
+import warnings
+from collections.abc import Callable
+
+from ml_collections import ConfigDict
+
+from gan2shape_jax.data import load_item, load_mvn, read_names
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.estimate import Estimate, estimate
+from gan2shape_jax.validation import problems as value_problems
+from gan2shape_jax.wanted import require_files, require_images
+
+__all__ = ["checkpoint_problems", "examine", "run_check"]
+
+
+def run_check(config: ConfigDict) -> int:
+    """Prints problems and estimates; returns the exit code, 0 where a run can start and 1 where it cannot."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        found = examine(config)
+    for warning in caught:
+        if issubclass(warning.category, UserWarning):
+            print(f"warning: {warning.message}", file=sys.stderr)
+    for problem in found:
+        print(f"error: {problem}", file=sys.stderr)
+    count = _count_images(config)
+    if count:
+        print(
+            _report(
+                config, estimate(config, count, device=_device(), cores=os.cpu_count() or 1), count
+            )
+        )
+    print(
+        f"{len(found)} problem{'' if len(found) == 1 else 's'} found"
+        if found
+        else "everything is in place"
+    )
+    return 1 if found else 0
+
+
+def examine(config: ConfigDict) -> list[str]:
+    """Returns everything that is wrong: values, absent files, weights, statistics, images, disk space."""
+    found = value_problems(config)
+    found += _tried(lambda: require_files(config))
+    if pathlib.Path(config.gan.checkpoint).is_file():
+        found += _tried(lambda: _checkpoint(config))
+    for path, dims in ((config.sampling.view_mvn, 6), (config.sampling.light_mvn, 4)):
+        if pathlib.Path(path).is_file():
+            found += _tried(lambda path=path, dims=dims: load_mvn(path, dims))
+    names: list[str] = []
+    if pathlib.Path(config.data.image_list).is_file():
+        found += _tried(lambda: names.extend(read_names(config.data.image_list)))
+        found += _tried(lambda: require_images(config))
+    for name in names:
+        if (pathlib.Path(config.data.image_root) / name).is_file():
+            found += _tried(lambda name=name: load_item(config, name))
+    return list(dict.fromkeys(found + _tried(lambda: _room(config, max(len(names), 1)))))
+
+
+def checkpoint_problems(config: ConfigDict, architecture) -> list[str]:
+    """Returns how a loaded GAN differs from what the configuration says about it."""
+    found = []
+    for field, wanted, actual in (
+        ("gan.size", config.gan.size, architecture.size),
+        ("gan.style_dim", config.gan.style_dim, architecture.style_dim),
+    ):
+        if wanted != actual:
+            found.append(
+                f"{config.gan.checkpoint} has {field.removeprefix('gan.')} {actual}, but "
+                f"config.{field} is {wanted}"
+            )
+    multiplier = config.gan.channel_multiplier
+    if multiplier and architecture.size >= 64 and architecture.channels[4] != 256 * multiplier:
+        found.append(
+            f"{config.gan.checkpoint} has {architecture.channels[4]} channels at 64 pixels, but "
+            "config.gan.channel_multiplier "
+            f"{multiplier} means {256 * multiplier} (0 accepts any)"
+        )
+    if config.gan.F1_d > architecture.mapping_layers:
+        found.append(
+            f"config.gan.F1_d is {config.gan.F1_d}, but the mapping network of "
+            f"{config.gan.checkpoint} has only "
+            f"{architecture.mapping_layers} layers"
+        )
+    return found
+
+
+def _checkpoint(config: ConfigDict) -> None:
+    from gan2shape_jax import stylegan2  # only where there are weights to look at
+
+    architecture, _ = stylegan2.load(config.gan.checkpoint)
+    found = checkpoint_problems(config, architecture)
+    if found:
+        raise UserError("; ".join(found))
+
+
+def _tried(action: Callable[[], object]) -> list[str]:
+    try:
+        action()
+    except UserError as error:
+        return [str(error)]
+    return []
+
+
+def _room(config: ConfigDict, images: int) -> None:
+    """The results folder can be written and its disk holds what the run is going to write."""
+    folder = pathlib.Path(config.workdir).absolute()
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"config.workdir {folder} is a file: name a folder")
+    while not folder.exists():
+        folder = folder.parent
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"config.workdir {config.workdir} cannot be written: {folder} is read-only")
+    needed, free = estimate(config, images).disk_gib, shutil.disk_usage(folder).free / 2**30
+    if free < needed:
+        raise UserError(
+            f"config.workdir {config.workdir} has {free:.1f} GiB free, about {needed:.1f} are "
+            "needed"
+        )
+
+
+def _count_images(config: ConfigDict) -> int:
+    try:
+        return len(read_names(config.data.image_list))
+    except UserError:
+        return 0
+
+
+def _device() -> str:
+    import jax  # slow to import, and all else here does without
+
+    return jax.default_backend()
+
+
+def _report(config: ConfigDict, cost: Estimate, images: int) -> str:
+    time = f"{cost.hours:.1f} hours" if cost.hours >= 1 else f"{cost.hours * 60:.0f} minutes"
+    free = shutil.disk_usage(_existing(pathlib.Path(config.workdir).absolute())).free / 2**30
+    return (
+        f"{images} image{'' if images == 1 else 's'} of {config.image_size} pixels, on "
+        f"{cost.device}. Rough estimates: {time}, "
+        f"{cost.memory_gib:.1f} GiB of memory, {cost.disk_gib:.1f} GiB of disk ({free:.0f} GiB are "
+        "free)."
+    )
+
+
+def _existing(folder: pathlib.Path) -> pathlib.Path:
+    return folder if folder.exists() else _existing(folder.parent)

@@ -1,0 +1,73 @@
+"""Checkpoints of one image's run: what is needed to go on exactly where it stopped.
+
+Orbax writes a checkpoint under a temporary name and renames it, so a kill at any moment leaves the last
+whole one. A checkpoint holds the train state and a small JSON record (position and history).
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.state import TrainState
+
+__all__ = ["Checkpoints"]
+
+
+class Checkpoints:
+    """The checkpoints of one image, numbered by the iterations done.
+
+    Use as a context manager: leaving it waits for writes under way.
+    """
+
+    def __init__(self, folder: pathlib.Path, *, keep: int):
+        """Opens (and makes) `folder`; the newest `keep` checkpoints stay."""
+        self._folder = folder
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+        self._manager = ocp.CheckpointManager(
+            folder.absolute(), options=options, item_names=("state", "record"))
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+    def save(self, done: int, state: TrainState, record: dict[str, Any]) -> None:
+        """Writes in the background; `done` counts iterations since the image's start."""
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))  # type: ignore[call-arg]
+        self._manager.save(done, args=items)
+
+    def restore(
+        self, template: Callable[[dict[str, Any]], TrainState]
+    ) -> tuple[TrainState, dict[str, Any]] | None:
+        """The newest checkpoint, or None where there is none.
+
+        Args:
+          template: from the record to a state of the same structure (which optimiser state there is
+            depends on the step that was saved).
+
+        Raises:
+          UserError: the checkpoint cannot be read, or has other shapes than this configuration's.
+        """
+        newest = self._manager.latest_step()
+        if newest is None:
+            return None
+        try:
+            record = self._manager.restore(
+                newest, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
+            abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template(record))
+            state = self._manager.restore(
+                newest, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))["state"]  # type: ignore[call-arg]
+        except (ValueError, KeyError, OSError, TypeError) as error:
+            raise UserError(
+                f"checkpoint {self._folder / str(newest)} cannot be used ({error}); delete "
+                f"{self._folder} to start this image afresh") from error
+        return state, record

@@ -1,0 +1,86 @@
+"""Crude estimates of what a run costs: time, memory, disk.
+
+The scale is one measurement (the bundled configuration on two CPU cores); the rest is counting
+pixels, channels and iterations. Expect a factor of two either way on a CPU, more on other machines.
+"""
+
+import dataclasses
+import math
+
+from ml_collections import ConfigDict
+
+__all__ = ["Estimate", "estimate"]
+
+# Seconds an iteration at 64 pixels, width 32, batch 8, a 64-pixel GAN, on two CPU cores.
+_PRIOR, _STEP1, _STEP2, _STEP3 = 0.03, 0.05, 0.08, 0.2
+_PROJECTION = 0.04
+_GPU_FACTOR, _TPU_FACTOR = 40.0, 60.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """Hours for the whole list, peak memory and disk space in GiB, and the device they are for."""
+
+    hours: float
+    memory_gib: float
+    disk_gib: float
+    device: str
+
+
+def estimate(config: ConfigDict, images: int, *, device: str = "cpu", cores: int = 2) -> Estimate:
+    """Returns the estimate for a list of so many images on a kind of device ('cpu', 'gpu' or 'tpu')."""
+    faster = {"gpu": _GPU_FACTOR, "tpu": _TPU_FACTOR}.get(device, math.sqrt(cores / 2))
+    seconds = _seconds_per_image(config) * (1 if config.schedule.joint else images) / faster
+    return Estimate(seconds / 3600, _memory(config, images), _disk(config, images), device)
+
+
+def _relative_costs(config: ConfigDict) -> tuple[float, float, float]:
+    """Cost of the networks, the pseudo-images' networks and the GAN, relative to the measured configuration."""
+    width = config.networks.width or max(4096 // config.image_size, 16)
+    pixels = (config.image_size / 64) ** 2
+    batch = config.sampling.batch_size / 8
+    networks = (
+        pixels * max(width / 32, 0.5) ** 1.5 * (2.5 if config.loss.perceptual == "lpips" else 1.0)
+    )
+    channels = max(config.gan.channel_multiplier, 0.5)
+    gan = (config.gan.size / 64) ** 1.3 * (channels / 0.5) ** 0.8 * batch
+    return networks, networks * batch, gan
+
+
+def _seconds_per_image(config: ConfigDict) -> float:
+    one, many, gan = _relative_costs(config)
+    total = 0.0 if config.networks.pretrained else config.prior.iterations * _PRIOR * one
+    for step1, step2, step3 in config.schedule.stages:
+        total += step1 * _STEP1 * one + step3 * _STEP3 * many
+        total += (
+            step2 * _STEP2 * (many + gan) / 2 + config.sampling.collect_iters * _PROJECTION * gan
+        )
+    if not config.data.latent_root:
+        total += config.inversion.steps * _STEP2 * gan / config.sampling.batch_size
+    return total
+
+
+def _memory(config: ConfigDict, images: int) -> float:
+    """Activations of the widest step, kept samples, and what JAX and the compiler take themselves."""
+    one, many, gan = _relative_costs(config)
+    samples = config.sampling.collect_iters * (
+        1 if config.schedule.joint else config.sampling.batch_size
+    )
+    kept = samples * (images if config.schedule.joint else 1) * config.image_size**2 * 4 * 4
+    return 1.0 + 0.1 * one + 0.3 * max(many, gan) + kept / 2**30
+
+
+def _disk(config: ConfigDict, images: int) -> float:
+    """Checkpoints hold networks, optimiser state and samples; results are mostly pictures."""
+    checkpoint = 0.15 + _memory_of_samples(config)
+    return (config.checkpoint.keep + 1) * checkpoint + images * 0.02 * (config.image_size / 64) ** 2
+
+
+def _memory_of_samples(config: ConfigDict) -> float:
+    return (
+        config.sampling.collect_iters
+        * config.sampling.batch_size
+        * config.image_size**2
+        * 16
+        / 2**30
+    )

@@ -1,0 +1,175 @@
+"""The command line: `gan2shape-jax --config=NAME` or `python -m gan2shape_jax.main --config=FILE.py`.
+
+Exit codes: 0 all is done; 1 something is wrong with the data or the machine, or an image failed; 2
+the command line or the configuration is wrong; 130 interrupted.
+"""
+
+import errno
+import os
+import pathlib
+import sys
+import textwrap
+import warnings
+from collections.abc import Sequence
+
+from gan2shape_jax.config import (
+    ConfigError,
+    apply_overrides,
+    describe_fields,
+    flatten,
+    load_config,
+    names,
+)
+from gan2shape_jax.errors import UserError
+
+__all__ = ["console", "main"]
+
+# What a machine may refuse: a full disk, a folder that cannot be written, a closed pipe.
+_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPIPE)
+
+_USAGE = """\
+usage: gan2shape-jax --config=NAME[:VARIANT] [--config.FIELD=VALUE ...] [--check]
+       gan2shape-jax render RESULT ...        new views of a saved result (render --help)
+
+Reconstructs the 3D shape of every image that a configuration lists.
+
+  --config=NAME        a bundled configuration ({names}),
+                       or the path of a Python file with a function get_config
+  --config.FIELD=VALUE sets one field, such as --config.workdir=results/mine
+  --check              looks at every file, estimates hours and memory, and stops
+  --version            prints the version
+  --help               prints this
+
+The fields, with the values of {title}:
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the program with its arguments (without the program's name) and returns its exit code."""
+    warnings.showwarning = _show_warning
+    try:
+        return _run(list(argv))
+    except ConfigError as error:
+        _complain(error)
+        return 2
+    except UserError as error:
+        _complain(error)
+        return 1
+    except OSError as error:
+        if error.errno not in _MACHINE:
+            raise
+        _complain(error)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+def console() -> None:
+    """The entry of the console command."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def _run(argv: list[str]) -> int:
+    if argv and argv[0] == "render":
+        from gan2shape_jax.outputs import (
+            render_command,
+        )  # imports jax, which --help need not wait for
+
+        return render_command.main(argv[1:])
+    spec, overrides, flags = _parse(argv)
+    if "--version" in flags:
+        from gan2shape_jax import __version__
+
+        print(f"gan2shape-jax {__version__}")
+        return 0
+    if "--help" in flags:
+        print(_help(spec))
+        return 0
+    if not spec:
+        raise ConfigError(
+            f"name a configuration: --config=NAME (bundled are: {', '.join(names())})"
+        )
+    config = apply_overrides(load_config(spec), overrides)
+    _use_compilation_cache(config.runtime.compilation_cache)
+    if "--check" in flags:
+        from gan2shape_jax import check
+
+        return check.run_check(config)
+    from gan2shape_jax import validation, wanted
+
+    validation.validate(config)
+    wanted.require_files(config)
+    wanted.require_images(config)
+    from gan2shape_jax import (
+        experiment,
+    )  # after the checks: this imports jax and all that builds on it
+
+    return experiment.run(config)
+
+
+def _parse(argv: list[str]) -> tuple[str, dict[str, str], set[str]]:
+    """Splits arguments into the configuration's name, field overrides and flags; values follow `=` or a space."""
+    spec, overrides, flags = "", {}, set()
+    rest = iter(argv)
+    for argument in rest:
+        name, equals, value = argument.partition("=")
+        if name in ("--help", "-h", "--check", "--version") and not equals:
+            flags.add("--help" if name == "-h" else name)
+            continue
+        if name != "--config" and not name.startswith("--config."):
+            raise ConfigError(f"unknown argument {argument!r} (--help lists what there is)")
+        if not equals:
+            value = next(rest, None)
+            if value is None or value.startswith("--"):
+                raise ConfigError(f"{name} needs a value: {name}=VALUE")
+        if name == "--config":
+            spec = value
+        else:
+            overrides[name.removeprefix("--config.")] = value
+    return spec, overrides, flags
+
+
+def _help(spec: str) -> str:
+    values = flatten(load_config(spec or "base"))
+    title = f"configuration {spec}" if spec else "configs/base.py, which the others start from"
+    lines = [_USAGE.format(names=", ".join(names()), title=title)]
+    for field, meaning in describe_fields().items():
+        lines.append(f"  --config.{field}={values[field]!r}")
+        lines += textwrap.wrap(meaning, 96, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return "\n".join(lines)
+
+
+def _use_compilation_cache(folder: str) -> None:
+    """Compiled programs are kept for the next run unless the configuration says 'off'."""
+    if folder == "off":
+        return
+    if not folder:
+        home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        folder = str(pathlib.Path(home).expanduser() / "gan2shape_jax" / "xla")
+    try:
+        pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"warning: no compilation cache in {folder}: {error}", file=sys.stderr)
+        return
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    """Warnings about the user's data take one line; those of libraries keep Python's form."""
+    if category is UserWarning:
+        print(f"warning: {message}", file=sys.stderr)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
+
+
+def _complain(error: Exception) -> None:
+    print(f"error: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    console()

@@ -1,0 +1,87 @@
+"""The five networks of the method as one bundle: how they are built, initialised and asked.
+
+D depth, A albedo, V view, L light, E latent offset (GAN2Shape, section 3.1). Parameters live in one
+dictionary with the keys of `NAMES`; images are (N, S, S, 3) in [-1, 1].
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from gan2shape_jax.factors import depth_from_raw, light_from_raw, view_from_raw
+from gan2shape_jax.networks import Encoder, EncoderDecoder, ResidualEncoder
+from gan2shape_jax.settings import Settings
+
+__all__ = ["NAMES", "Params", "albedo", "depth", "init_params", "lights", "modules", "offsets", "views"]
+
+NAMES = ("depth", "albedo", "view", "light", "encoder")
+Params = dict[str, Any]
+_Images = Float[Array, "n s s 3"]
+
+
+@functools.lru_cache(maxsize=None)
+def modules(settings: Settings) -> dict[str, nn.Module]:
+    """The linen modules, by name."""
+    size, sizes = settings.image_size, settings.networks
+    sheet = functools.partial(
+        EncoderDecoder, size=size, width=sizes.width, zdim=sizes.zdim, group_base=sizes.group_base)
+    vector = functools.partial(Encoder, size=size, width=sizes.width)
+    return {
+        "depth": sheet(channels_out=1, final=None),
+        "albedo": sheet(channels_out=3, final="tanh"),
+        "view": vector(channels_out=6),
+        "light": vector(channels_out=4),
+        "encoder": ResidualEncoder(
+            size=size, channels_out=settings.architecture.style_dim, width=sizes.encoder_width),
+    }
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def init_params(key: PRNGKeyArray, settings: Settings) -> Params:
+    """Initial parameters of all five networks, a function of the key."""
+    image = jnp.zeros((1, settings.image_size, settings.image_size, 3))
+    keys = jax.random.split(key, len(NAMES))
+    nets = modules(settings)
+    return {name: nets[name].init(k, image)["params"] for name, k in zip(NAMES, keys, strict=True)}
+
+
+def _apply(params: Params, name: str, images: _Images, settings: Settings) -> jax.Array:
+    return modules(settings)[name].apply({"params": params[name]}, images)  # type: ignore[return-value]
+
+
+def depth(params: Params, images: _Images, settings: Settings) -> Float[Array, "n s s"]:
+    """Canonical depth in [min_depth, max_depth], without the border blending."""
+    raw = _apply(params, "depth", images, settings)[..., 0]
+    return depth_from_raw(raw, settings.camera)
+
+
+def albedo(params: Params, images: _Images, settings: Settings) -> Float[Array, "n s s 3"]:
+    """Canonical albedo in [-1, 1]."""
+    return _apply(params, "albedo", images, settings)
+
+
+def views(
+    params: Params, images: _Images, mean: Float[Array, "6"], settings: Settings
+) -> Float[Array, "n 6"]:
+    """Views in radians and scene units; `mean` (network units) is added where the settings say so."""
+    raw = _apply(params, "view", images, settings)
+    return view_from_raw(raw + mean if settings.add_mean_V else raw, settings.view_range)
+
+
+def lights(
+    params: Params, images: _Images, mean: Float[Array, "4"], settings: Settings
+) -> Float[Array, "n 4"]:
+    """Lights as ambient, diffuse, dx, dy; `mean` (network units) is added where the settings say so."""
+    raw = _apply(params, "light", images, settings)
+    return light_from_raw(raw + mean if settings.add_mean_L else raw)
+
+
+def offsets(params: Params, images: _Images, settings: Settings) -> Float[Array, "n w"]:
+    """The encoder's output for images, before the mapping network regularises it."""
+    return _apply(params, "encoder", images, settings)

@@ -1,0 +1,75 @@
+"""Turned and relit pictures through the GAN.
+
+The GAN does not see the mesh: the factors are rendered the way the training does, by sampling the canonical
+texture at the warped depth, and the caller's projection turns these rough pictures into the GAN's
+own (GAN2Shape, section 3.3). Pictures are `(n, s, s, 3)` in [-1, 1].
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from gan2shape_jax import lighting, render
+from gan2shape_jax.camera import Camera
+from gan2shape_jax.outputs import sweeps
+from gan2shape_jax.outputs.result import Result
+
+__all__ = ["GanViews", "Projection", "draw_gan_views"]
+
+# Pictures (n, S, S, 3) in [-1, 1] to the GAN's pictures of the same objects (n, s, s, 3).
+Projection = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GanViews:
+    """Pictures by the GAN: yaws (9, ...), pitches (5, ...), and lights (4, 5, ...) as in `sweeps`."""
+
+    yaws: np.ndarray
+    pitches: np.ndarray
+    lights: np.ndarray
+
+
+def draw_gan_views(result: Result, project: Projection, *, batch: int = 8) -> GanViews:
+    """Projects the reference's sweeps of view and light, always `batch` pictures at a time."""
+    turns = sweeps.turn_views(result.category)
+    lights = sweeps.relight_rows(result.light).reshape(-1, 4)
+    own_view = np.broadcast_to(result.view, (len(lights), 6))
+    normal = lighting.normals(result.depth, result.camera)
+    relit = np.asarray(_textures(result.albedo, normal, lights))
+    textures = np.concatenate([np.repeat(result.canonical[None], len(turns), axis=0), relit])
+    views = np.concatenate([turns, own_view]).astype(np.float32)
+    drawn = []
+    for start in range(0, len(views), batch):
+        count = min(batch, len(views) - start)
+        chosen = np.minimum(np.arange(start, start + batch), len(views) - 1)
+        inputs = _sampled(result.depth, textures[chosen], views[chosen], camera=result.camera)
+        drawn.append(np.asarray(project(np.asarray(inputs)))[:count])
+    pictures = np.concatenate(drawn)
+    yaws = len(turns) - len(sweeps.PITCHES_DEG)
+    grid = pictures[len(turns):].reshape(len(sweeps.LIGHT_ROWS), -1, *pictures.shape[1:])
+    return GanViews(yaws=pictures[:yaws], pitches=pictures[yaws:len(turns)], lights=grid)
+
+
+@jax.jit
+def _textures(albedo: Float[jax.Array, "s s 3"], normal: Float[jax.Array, "s s 3"],
+              lights: Float[jax.Array, "n 4"]) -> Float[jax.Array, "n s s 3"]:
+    """The albedo under each light."""
+    def lit(light):
+        shading, _ = lighting.shade(normal, light)
+        return lighting.apply_shading(albedo, shading)
+
+    return jax.vmap(lit)(jnp.asarray(lights))
+
+
+@functools.partial(jax.jit, static_argnames="camera")
+def _sampled(depth: Float[jax.Array, "s s"], textures: Float[jax.Array, "n s s 3"],
+             views: Float[jax.Array, "n 6"], *, camera: Camera) -> Float[jax.Array, "n s s 3"]:
+    """Each texture seen in its view, by sampling at the warped depth."""
+    depths = jnp.broadcast_to(depth, (views.shape[0], *depth.shape))
+    warped = render.warp_depth(depths, views, camera)
+    return render.reconstruct(textures, warped, views, camera)

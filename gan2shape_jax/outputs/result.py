@@ -1,0 +1,217 @@
+"""The record of one reconstructed object, and its exact form on disk.
+
+Frames and ranges, as everywhere in the package: x right, y down, z away from the camera; pictures
+`(S, S, 3)` in [-1, 1]; depth `(S, S)` in scene units along z; masks `(S, S)` in [0, 1]. The *canonical*
+frame looks at the object from straight ahead; the *input* frame is that of the given photograph, reached
+from it by `view`. A saved result is a folder of float32 `.npy` files with `camera.json` (what the
+numbers mean) and `result.json` (which arrays there are, with checksums, so that damage is noticed).
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import zlib
+from typing import Any
+
+import numpy as np
+
+from gan2shape_jax.camera import Camera, intrinsics
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.outputs import folder as folders
+
+__all__ = ["FORMAT_VERSION", "Result", "load_result", "save_arrays", "save_result"]
+
+FORMAT_VERSION = 1
+
+# Shapes of the arrays, S standing for the image side; those after the bar may be absent.
+_MAPS = ("depth", "mask", "input_mask", "warped_depth")
+_PICTURES = ("albedo", "image", "canonical", "reconstruction")
+_OPTIONAL = {"gan_image": "picture", "true_depth": "map"}
+
+_CONVENTIONS = {
+    "axes": "camera frame: x to the right, y down, z away from the camera; right-handed",
+    "pixels": "the centre of the pixel in row i, column j lies at image coordinates (j, i)",
+    "projection": "(u, v) = (fx x/z + cx, fy y/z + cy), with the intrinsics of this file",
+    "units": "scene units; the object turns about a point rot_center_depth in front of the camera, "
+             "and its depth lies between min_depth and max_depth",
+    "depth": "distance along z (not along the ray) of the canonical view, one value a pixel",
+    "view": "rx, ry, rz in radians, tx, ty, tz in scene units, from the canonical frame to that of the "
+            "input: p' = Rz Ry Rx (p - c) + c + t with c = (0, 0, rot_center_depth)",
+    "view_signs": "positive rx lowers the object's front, positive ry turns it to the picture's left, "
+                  "positive rz turns the picture clockwise",
+    "light": "ambient, diffuse, dx, dy; direction (dx, dy, 1) / |(dx, dy, 1)| in the canonical frame; "
+             "positive dx lights from the picture's left, positive dy from above",
+    "shading": "picture = 2 (albedo/2 + 1/2) (ambient + diffuse max(0, n . direction)) - 1",
+    "normals": "unit vectors n pointing into the surface, so that a plane facing the camera has (0, 0, 1); "
+               "normals.png shows n/2 + 1/2",
+    "pictures": "red, green, blue in [-1, 1] in the .npy files, 0 to 255 in the .png files (sRGB)",
+    "masks": "1 on the object, 0 elsewhere, fractions on the border",
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Result:
+    """Everything known about one object after its reconstruction.
+
+    Attributes:
+      name: the image's name, without folder and extension.
+      camera: intrinsics, rotation centre and depth range.
+      depth: (S, S) canonical depth, scene units.
+      albedo: (S, S, 3) colour without light, canonical frame.
+      view: (6,) from the canonical frame to the input's: radians, scene units.
+      light: (4,) ambient, diffuse, dx, dy.
+      mask: (S, S) the object in the canonical frame.
+      image: (S, S, 3) the input.
+      input_mask: (S, S) the object in the input.
+      canonical: (S, S, 3) the lit texture in the canonical frame.
+      reconstruction: (S, S, 3) the input explained by the factors.
+      warped_depth: (S, S) depth seen from the input view, scene units.
+      gan_image: (S, S, 3) the GAN's picture of the input's latent, or None.
+      true_depth: (S, S) in the input view, or None.
+      metrics: `side`, `mad`, ..., `prior`, `reconstruction_l1`, `inversion_l1`; what is unknown is absent.
+      category: `face`, `car`, ...
+    """
+
+    name: str
+    camera: Camera
+    depth: np.ndarray
+    albedo: np.ndarray
+    view: np.ndarray
+    light: np.ndarray
+    mask: np.ndarray
+    image: np.ndarray
+    input_mask: np.ndarray
+    canonical: np.ndarray
+    reconstruction: np.ndarray
+    warped_depth: np.ndarray
+    gan_image: np.ndarray | None = None
+    true_depth: np.ndarray | None = None
+    metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
+    category: str = ""
+
+    def __post_init__(self):
+        for key, shape in _shapes(self.camera.image_size).items():
+            value = getattr(self, key)
+            if value is None and key in _OPTIONAL:
+                continue
+            value = np.array(value, np.float32)
+            if value.shape != shape:
+                raise ValueError(f"{key} has shape {value.shape}, expected {shape}")
+            if not np.isfinite(value).all():
+                raise ValueError(f"{key} has values that are not finite")
+            object.__setattr__(self, key, value)
+
+
+def save_result(result: Result, folder: str | os.PathLike) -> None:
+    """Writes the arrays and descriptions of `result` as a new `folder`, replacing a former one."""
+    with folders.atomic_folder(folder) as fresh:
+        save_arrays(result, fresh)
+
+
+def save_arrays(result: Result, folder: pathlib.Path) -> None:
+    """Writes the files that `load_result` reads into an existing folder."""
+    checksums = {}
+    for key in _shapes(result.camera.image_size):
+        value = getattr(result, key)
+        if value is not None:
+            np.save(folder / f"{key}.npy", value)
+            checksums[key] = _checksum(value)
+    record = {"format": FORMAT_VERSION, "name": result.name, "category": result.category,
+              "camera": dataclasses.asdict(result.camera), "arrays": checksums,
+              "metrics": result.metrics}
+    _write_json(folder / "camera.json", _camera_description(result))
+    _write_json(folder / "result.json", record)
+
+
+def load_result(folder: str | os.PathLike) -> Result:
+    """Reads a folder written by `save_result` or `write_outputs`, bit for bit.
+
+    Raises `UserError` naming the file that is missing, damaged or of another format version.
+    """
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a results folder: there is no such folder")
+    record = _read_record(folder / "result.json")
+    try:
+        camera = Camera(**record["camera"])
+        checksums = dict(record["arrays"])
+        named = {"name": record["name"], "category": record["category"],
+                 "metrics": record["metrics"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder / 'result.json'} is damaged ({error}); reconstruct again") from error
+    arrays = {}
+    for key, shape in _shapes(camera.image_size).items():
+        if key in _OPTIONAL and key not in checksums:
+            continue
+        arrays[key] = _read_array(folder / f"{key}.npy", shape, checksums.get(key))
+    try:
+        return Result(camera=camera, **named, **arrays)
+    except ValueError as error:
+        raise UserError(f"{folder} is not a usable result: {error}") from error
+
+
+def _shapes(size: int) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {key: (size, size) for key in _MAPS}
+    shapes |= {key: (size, size, 3) for key in _PICTURES}
+    shapes |= {"view": (6,), "light": (4,)}
+    shapes |= {key: (size, size, 3) if kind == "picture" else (size, size)
+               for key, kind in _OPTIONAL.items()}
+    return shapes
+
+
+def _checksum(value: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(value, "<f4").tobytes())
+
+
+def _camera_description(result: Result) -> dict[str, Any]:
+    camera = result.camera
+    return {
+        "image_size": camera.image_size,
+        "fov_deg": camera.fov_deg,
+        "intrinsics": np.asarray(intrinsics(camera, np.float32), np.float64).tolist(),
+        "rot_center_depth": camera.rot_center_depth,
+        "min_depth": camera.min_depth,
+        "max_depth": camera.max_depth,
+        "near": camera.near,
+        "far": camera.far,
+        "view": dict(zip(("rx", "ry", "rz", "tx", "ty", "tz"), result.view.tolist(), strict=True)),
+        "view_deg": dict(zip(("pitch", "yaw", "roll"), np.rad2deg(result.view[:3]).tolist(),
+                             strict=True)),
+        "light": dict(zip(("ambient", "diffuse", "dx", "dy"), result.light.tolist(), strict=True)),
+        "conventions": _CONVENTIONS,
+    }
+
+
+def _write_json(path: pathlib.Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_record(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        version = record["format"]
+    except FileNotFoundError as error:
+        raise UserError(f"{path.parent} is not a results folder: {path} is missing") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged or not a result ({error}); reconstruct again") from error
+    if version != FORMAT_VERSION:
+        raise UserError(f"{path} has format version {version}, this program reads {FORMAT_VERSION}: "
+                        "reconstruct again or use the version that wrote it")
+    return record
+
+
+def _read_array(path: pathlib.Path, shape: tuple[int, ...], checksum: int | None) -> np.ndarray:
+    try:
+        value = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing from the result; reconstruct again") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} is damaged ({error}); reconstruct again") from error
+    if not isinstance(value, np.ndarray) or value.dtype != np.float32 or value.shape != shape:
+        raise UserError(f"{path} is damaged: expected float32 of shape {shape}, found "
+                        f"{getattr(value, 'dtype', type(value))} {getattr(value, 'shape', '')}")
+    if checksum != _checksum(value):
+        raise UserError(f"{path} is damaged: its checksum differs from the one in result.json; "
+                        "reconstruct again")
+    return value

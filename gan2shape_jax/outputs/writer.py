@@ -1,0 +1,88 @@
+"""All files of one result, in one folder that appears whole."""
+
+import dataclasses
+import os
+import pathlib
+
+import numpy as np
+
+from gan2shape_jax import lighting
+from gan2shape_jax.outputs import mesh, pictures, strips
+from gan2shape_jax.outputs.folder import atomic_folder
+from gan2shape_jax.outputs.gan_views import Projection, draw_gan_views
+from gan2shape_jax.outputs.overview import draw_overview
+from gan2shape_jax.outputs.result import Result, save_arrays
+from gan2shape_jax.outputs.table import complete_metrics, write_metrics
+
+__all__ = ["OutputOptions", "write_outputs"]
+
+_SMALLEST_PICTURE = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputOptions:
+    """What to write besides the arrays.
+
+    Attributes:
+      picture_size: side of the pictures drawn from the mesh, pixels; 0 means max(S, 128).
+      turntable_frames: frames of one swing of the turntable, and of one circle of the light.
+      mesh_full: True keeps the whole sheet in the mesh, False cuts it at the object mask.
+      animation: True also writes GIF and MP4.
+      gan_batch: pictures that go through the GAN together.
+    """
+
+    picture_size: int = 0
+    turntable_frames: int = 24
+    mesh_full: bool = False
+    animation: bool = True
+    gan_batch: int = 8
+
+
+def write_outputs(result: Result, folder: str | os.PathLike, *, gan_project: Projection | None = None,
+                  options: OutputOptions = OutputOptions()) -> None:
+    """Writes arrays, pictures, strips, animations, meshes, metrics and the overview of a result.
+
+    Args:
+      result: the reconstruction.
+      folder: written anew as a whole; former contents are replaced only once all is written.
+      gan_project: the GAN's rendition of pictures (n, S, S, 3) in [-1, 1]; without it the files whose
+        names end in `_gan` are not made.
+      options: what to write and how large.
+
+    Raises:
+      UserError: where the file system refuses.
+    """
+    size = options.picture_size or max(result.camera.image_size, _SMALLEST_PICTURE)
+    gan = None
+    if gan_project is not None:
+        gan = draw_gan_views(result, gan_project, batch=options.gan_batch)
+    result = dataclasses.replace(result, metrics=complete_metrics(result))
+    with atomic_folder(folder) as fresh:
+        save_arrays(result, fresh)
+        write_metrics(fresh / "metrics.json", result.metrics)
+        _write_pictures(result, fresh)
+        mesh.write_mesh(result, fresh, full=options.mesh_full)
+        strips.write_mesh_strips(result, fresh, size=size)
+        if options.animation:
+            strips.write_mesh_animations(result, fresh, size=size, frames=options.turntable_frames)
+        if gan is not None:
+            strips.write_gan_strips(gan, fresh, size=size, animate=options.animation)
+        draw_overview(result, gan=gan, size=size).save(fresh / "overview.png")
+
+
+def _write_pictures(result: Result, folder: pathlib.Path) -> None:
+    """The maps of the result at their own size, a pixel a value."""
+    near, far = pictures.depth_range(result.depth, result.mask)
+    normal = np.asarray(lighting.normals(result.depth, result.camera))
+    shown = {"normals": pictures.colour_normals(normal), "mask": pictures.colour_mask(result.mask),
+             "input_mask": pictures.colour_mask(result.input_mask)}
+    for key, name in (("image", "input"), ("albedo", "albedo"), ("canonical", "canonical"),
+                      ("reconstruction", "reconstruction"), ("gan_image", "gan_image")):
+        if getattr(result, key) is not None:
+            shown[name] = pictures.to_uint8(getattr(result, key))
+    for name, picture in shown.items():
+        pictures.write_png(folder / f"{name}.png", picture)
+    pictures.write_png(
+        folder / "depth.png", pictures.colour_depth(result.depth, near, far, mask=result.mask),
+        {"Description": f"depth in scene units: brightest {near:.6f} or nearer, darkest {far:.6f} or "
+                        "farther; pale outside the object mask"})

@@ -1,0 +1,87 @@
+"""Projecting images onto the GAN: an encoder's offset in W, regularised by the mapping network.
+
+Images are (N, S, S, 3) in [-1, 1]; latents (1, W) or, in W+, (1, L, W). Source: GAN2Shape, equations 2
+and 3 (the encoder's offset enters the mapping network and leaves it as F2(F1(0) + E(I)) - F(0)).
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from gan2shape_jax import models, resample, stylegan2
+from gan2shape_jax.frozen import Frozen
+from gan2shape_jax.settings import Settings
+
+__all__ = ["gan_image", "latent_offset", "project", "synthesize", "to_input_frame"]
+
+
+def to_input_frame(
+    images: Float[Array, "n g g 3"], settings: Settings
+) -> Float[Array, "n s s 3"]:
+    """Brings the GAN's images to where the input image is: original size, crop, side S."""
+    if settings.crop is not None:
+        images = resample.resize(images, settings.original_size)
+        images = resample.center_crop(images, settings.crop)
+    return resample.resize(images, settings.image_size)
+
+
+def synthesize(
+    latent: Float[Array, "n *layers w"], frozen: Frozen, settings: Settings
+) -> Float[Array, "n s s 3"]:
+    """The GAN's images of latents, noise fixed, clamped to [-1, 1], in the input's frame."""
+    image = stylegan2.synthesize(frozen.generator, latent, arch=settings.architecture)
+    return to_input_frame(jnp.clip(image, -1.0, 1.0), settings)
+
+
+def gan_image(
+    latent: Float[Array, "1 *layers w"], frozen: Frozen, settings: Settings
+) -> Float[Array, "1 s s 3"]:
+    """The GAN's image of the input's latent: what relative encoding measures offsets from."""
+    return jax.lax.stop_gradient(synthesize(latent, frozen, settings))
+
+
+def latent_offset(
+    params: models.Params,
+    images: Float[Array, "n s s 3"],
+    reference: Float[Array, "1 s s 3"],
+    frozen: Frozen,
+    settings: Settings,
+) -> Float[Array, "n w"]:
+    """Offsets in W of images; relative encoding subtracts the encoding of the GAN's own image.
+
+    Gradients flow through both encodings.
+    """
+    if settings.relative_enc:
+        both = models.offsets(params, jnp.concatenate([images, reference]), settings)
+        code = both[:-1] - both[-1:]
+    else:
+        code = models.offsets(params, images, settings)
+    arch = settings.architecture
+    entry = arch.mapping_layers - settings.F1_d
+    styles = stylegan2.map_styles(frozen.generator, code + frozen.center_h, arch=arch, first=entry)
+    return styles - frozen.center_w
+
+
+def project(
+    params: models.Params,
+    images: Float[Array, "n s s 3"],
+    latent: Float[Array, "1 *layers w"],
+    reference: Float[Array, "1 s s 3"],
+    frozen: Frozen,
+    settings: Settings,
+) -> tuple[Float[Array, "n s s 3"], Float[Array, "n w"]]:
+    """The GAN's version of each image, and the offset that gave it.
+
+    Args:
+      params: of the networks; only the encoder's are used.
+      images: to project.
+      latent: of the input image.
+      reference: the GAN's image of `latent`.
+      frozen: the frozen networks.
+      settings: static settings.
+    """
+    offset = latent_offset(params, images, reference, frozen, settings)
+    moved = latent + (offset[:, None] if latent.ndim == 3 else offset)
+    return synthesize(moved, frozen, settings), offset

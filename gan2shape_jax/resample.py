@@ -1,0 +1,112 @@
+"""Sampling images at points, resizing and cropping them.
+
+Images are `(..., H, W, C)` with any channel count and range. Sampling grids are `(..., h, w, 2)` = (x, y)
+with corners aligned: -1 and 1 are the centres of the outer pixels. What lies outside the image is zero.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+__all__ = ["center_crop", "grid_sample", "resize"]
+
+
+def grid_sample(
+    image: Float[Array, "*batch H W C"], grid: Float[Array, "*batch h w 2"], *, mode: str = "bilinear"
+) -> Float[Array, "*batch h w C"]:
+    """Samples an image at grid points.
+
+    Args:
+      image: any range.
+      grid: (x, y) in [-1, 1]; may leave it.
+      mode: "bilinear", differentiable in image and grid, or "nearest" (halves to even), in the image only.
+
+    Returns:
+      The samples. Neighbours outside the image count as zero.
+    """
+    if mode not in ("bilinear", "nearest"):
+        raise ValueError(f"mode is {mode!r}; it must be 'bilinear' or 'nearest'")
+    height, width, channels = image.shape[-3:]
+    batch = math.prod(image.shape[:-3])
+    scale = jnp.array([width - 1, height - 1], grid.dtype) / 2
+    # Two pixels outside, every neighbour is outside too; the limit keeps integers from overflowing.
+    limit = jnp.array([width + 1, height + 1], grid.dtype)
+    xy = jnp.clip((grid + 1) * scale, -2, limit)
+    corners = _nearest_corner(xy) if mode == "nearest" else _bilinear_corners(xy)
+    flat = image.reshape(batch * height * width, channels)
+    start = (jnp.arange(batch, dtype=jnp.int32) * (height * width)).reshape(*image.shape[:-3], 1, 1)
+
+    result = jnp.zeros((), image.dtype)
+    for x, y, weight in corners:
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        index = jnp.where(inside, start + y * width + x, 0)
+        values = flat.at[index].get(mode="promise_in_bounds")
+        result = result + values * jnp.where(inside, weight, 0)[..., None].astype(image.dtype)
+    return result
+
+
+def resize(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, "*batch size size C"]:
+    """Resizes to a square: shrinking averages cells of pixels, growing is bilinear with half-pixel centres.
+
+    When shrinking, cell i averages pixels floor(i H / size) up to, without it, ceil((i + 1) H / size).
+    """
+    for axis in (-3, -2):
+        length = image.shape[axis]
+        if length == size:
+            continue
+        weights = _average_weights(length, size) if length > size else _linear_weights(length, size)
+        matrix = jnp.asarray(weights, image.dtype)
+        equation = "oi,...iwc->...owc" if axis == -3 else "oi,...hic->...hoc"
+        image = jnp.einsum(equation, matrix, image, precision=jax.lax.Precision.HIGHEST)
+    return image
+
+
+def center_crop(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, "*batch size size C"]:
+    """Cuts a square of side `size` from the middle; odd remainders are left at the end."""
+    height, width = image.shape[-3:-1]
+    if size > min(height, width):
+        raise ValueError(f"cannot crop {size} pixels from an image of {height} x {width}")
+    top, left = (height - size) // 2, (width - size) // 2
+    return image[..., top : top + size, left : left + size, :]
+
+
+def _nearest_corner(xy):
+    nearest = jnp.round(jax.lax.stop_gradient(xy)).astype(jnp.int32)
+    return [(nearest[..., 0], nearest[..., 1], jnp.ones((), xy.dtype))]
+
+
+def _bilinear_corners(xy):
+    """Returns x, y and weight of the four pixels around each point."""
+    low = jnp.floor(jax.lax.stop_gradient(xy))
+    fx, fy = xy[..., 0] - low[..., 0], xy[..., 1] - low[..., 1]
+    x, y = low[..., 0].astype(jnp.int32), low[..., 1].astype(jnp.int32)
+    return [
+        (x, y, (1 - fx) * (1 - fy)),
+        (x + 1, y, fx * (1 - fy)),
+        (x, y + 1, (1 - fx) * fy),
+        (x + 1, y + 1, fx * fy),
+    ]
+
+
+@functools.cache
+def _average_weights(length: int, size: int) -> np.ndarray:
+    weights = np.zeros((size, length))
+    for i in range(size):
+        start, end = i * length // size, -((i + 1) * length // -size)
+        weights[i, start:end] = 1 / (end - start)
+    return weights
+
+
+@functools.cache
+def _linear_weights(length: int, size: int) -> np.ndarray:
+    weights = np.zeros((size, length))
+    position = np.maximum((np.arange(size) + 0.5) * length / size - 0.5, 0)
+    low = np.floor(position).astype(int)
+    high = np.minimum(low + 1, length - 1)
+    np.add.at(weights, (np.arange(size), low), 1 - (position - low))
+    np.add.at(weights, (np.arange(size), high), position - low)
+    return weights

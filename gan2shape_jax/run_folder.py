@@ -1,0 +1,118 @@
+"""The folder of a run: resolved configuration, versions, what is finished and what failed.
+
+    config.json  versions.json  failures.json  results.csv  results.md
+    checkpoints/NAME/  latents/NAME.npy  tensorboard/  NAME/ (the results of one image)
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import pathlib
+import platform
+import shutil
+from typing import Any
+
+from ml_collections import ConfigDict
+
+import gan2shape_jax
+from gan2shape_jax.config import to_json
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.outputs.folder import atomic_text
+
+__all__ = ["RunFolder", "least_free_bytes"]
+
+# Fields that may differ between two starts of one run: they change no result.
+_FREE = ("workdir", "logging", "checkpoint", "data.image_list", "runtime.compilation_cache")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "chex", "ml_collections")
+
+
+class RunFolder:
+    """Paths of a run and the small files that describe it."""
+
+    def __init__(self, root: pathlib.Path):
+        self.root = root
+
+    @classmethod
+    def open(cls, config: ConfigDict) -> RunFolder:
+        """Makes or reopens `config.workdir`.
+
+        Raises:
+          UserError: the folder belongs to a run of another configuration, or cannot be written.
+        """
+        folder = cls(pathlib.Path(config.workdir))
+        folder._check_same_config(config)
+        atomic_text(folder.root / "config.json", to_json(config) + "\n")
+        atomic_text(folder.root / "versions.json", json.dumps(_versions(config), indent=2) + "\n")
+        return folder
+
+    def result(self, name: str) -> pathlib.Path:
+        return self.root / name
+
+    def checkpoints(self, name: str) -> pathlib.Path:
+        return self.root / "checkpoints" / name
+
+    @property
+    def latents(self) -> pathlib.Path:
+        return self.root / "latents"
+
+    @property
+    def tensorboard(self) -> pathlib.Path:
+        return self.root / "tensorboard"
+
+    def is_finished(self, name: str) -> bool:
+        """Whether the image's results are there; results folders appear whole or not at all."""
+        return (self.result(name) / "result.json").is_file()
+
+    def write_failures(self, failures: dict[str, str]) -> None:
+        """Writes `failures.json`, or removes it where there are none."""
+        path = self.root / "failures.json"
+        if failures:
+            atomic_text(path, json.dumps(failures, indent=2) + "\n")
+        else:
+            path.unlink(missing_ok=True)
+
+    def _check_same_config(self, config: ConfigDict) -> None:
+        path = self.root / "config.json"
+        if not path.is_file():
+            return
+        try:
+            before = _flat(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read ({error}); choose another --config.workdir") from error
+        now = _flat(json.loads(to_json(config)))
+        changed = [f"{key} (was {before.get(key)!r}, is {now.get(key)!r})"
+                   for key in sorted(before.keys() | now.keys())
+                   if before.get(key) != now.get(key) and not key.startswith(_FREE)]
+        if changed:
+            raise UserError(f"{self.root} holds results of another configuration: {', '.join(changed)}; "
+                            "choose another --config.workdir or delete that folder")
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
+    return flat
+
+
+def _versions(config: ConfigDict) -> dict[str, Any]:
+    import jax
+
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    device = jax.devices()[0]
+    return {"gan2shape_jax": gan2shape_jax.__version__, "python": platform.python_version(),
+            "platform": platform.platform(), "device": f"{device.platform} {device.device_kind}",
+            "seed": config.seed, **versions}
+
+
+def least_free_bytes(config: ConfigDict) -> int:
+    """Bytes that one image's checkpoints and results need at most, with room to spare."""
+    per_pixel = 4 * 3 * 400
+    return 200_000_000 + config.image_size**2 * per_pixel
+
+
+def free_bytes(path: pathlib.Path) -> int:
+    """Bytes free where `path` is or will be."""
+    existing = next(p for p in [path, *path.absolute().parents] if p.exists())
+    return shutil.disk_usage(existing).free

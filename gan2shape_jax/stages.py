@@ -1,0 +1,189 @@
+"""The schedule as data, and the loop body that carries a state through one phase of it.
+
+A phase is one step of one stage (or the prior's fit before them). Every random choice of a phase is a
+function of the image's key, the phase's number and the iteration, so a run can stop anywhere and go on.
+Source: GAN2Shape, section 3.2 and appendix (training schedules).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from gan2shape_jax import models, steps
+from gan2shape_jax.frozen import Frozen
+from gan2shape_jax.reconstruction import Scene, appearance, canonical_mask, mirror
+from gan2shape_jax.settings import Settings
+from gan2shape_jax.state import Problem, Samples, TrainState, fresh_optimizer
+
+__all__ = ["Phase", "View", "advance", "begin", "prepare", "schedule", "see"]
+
+# Keys of a phase's two independent uses of randomness.
+_TRAIN, _COLLECT = 0, 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """One step of one stage.
+
+    Attributes:
+      number: position in the schedule, from 0.
+      stage: from 1; 0 is the prior's fit.
+      step: "prior", "step1", "step2" or "step3".
+      iterations: how many.
+      flip: whether the mirrored sheet must explain the images too.
+    """
+
+    number: int
+    stage: int
+    step: str
+    iterations: int
+    flip: bool
+
+    @property
+    def label(self) -> str:
+        return "prior" if self.step == "prior" else f"stage {self.stage} {self.step}"
+
+
+def schedule(
+    stages: tuple[tuple[int, int, int], ...],
+    *,
+    flip1: tuple[bool, ...],
+    flip3: tuple[bool, ...],
+    prior_iterations: int,
+) -> tuple[Phase, ...]:
+    """The phases of a run: the prior's fit (unless it has no iterations), then the stages' steps.
+
+    Args:
+      stages: lengths of steps 1, 2 and 3 for every stage.
+      flip1, flip3: per stage, whether step 1 and step 3 use the mirrored sheet.
+      prior_iterations: 0 where a pretrained depth network stands in for the prior.
+    """
+    found = [(0, "prior", prior_iterations, False)] if prior_iterations else []
+    for stage, (lengths, first, third) in enumerate(zip(stages, flip1, flip3, strict=True), start=1):
+        flips = (first, False, third)
+        found += [(stage, f"step{i + 1}", lengths[i], flips[i]) for i in range(3)]
+    return tuple(Phase(number, *rest) for number, rest in enumerate(found))
+
+
+def _phase_key(problem: Problem, phase: Phase, use: int) -> jax.Array:
+    return jax.random.fold_in(jax.random.fold_in(problem.key, phase.number), use)
+
+
+@functools.partial(jax.jit, static_argnames=("settings", "flip"))
+def _input_scene(params, problem, frozen, *, settings, flip) -> tuple[Scene, jax.Array]:
+    geometry = steps.input_scene(params, problem, frozen, settings, flip=flip)
+    mask = canonical_mask(problem.mask, geometry.depth[0], geometry.view[0], settings)
+    return geometry, mask
+
+
+_collect_batch = jax.jit(steps.collect_batch, static_argnames="settings")
+
+
+def _collect(state, problem, frozen, settings, key) -> Samples:
+    batches = [_collect_batch(state, i, problem, frozen, settings, key=key)
+               for i in range(settings.collect_iters)]
+    return Samples(images=jnp.concatenate([b.images for b in batches]),
+                   masks=jnp.concatenate([b.masks for b in batches]))
+
+
+def begin(
+    state: TrainState, phase: Phase, problem: Problem, frozen: Frozen, settings: Settings
+) -> TrainState:
+    """The state at a phase's first iteration: fresh optimisers and, once an image, its canonical mask."""
+    if phase.step == "step1" and phase.stage == 1 and settings.use_mask:
+        _, mask = _input_scene(state.params, problem, frozen, settings=settings, flip=phase.flip)
+        state = state.replace(mask=mask)
+    return fresh_optimizer(state, phase.step, settings)
+
+
+def prepare(
+    state: TrainState, phase: Phase, problem: Problem, frozen: Frozen, settings: Settings
+) -> Scene | Samples | None:
+    """What a phase computes once and then uses in all of its iterations.
+
+    Step 1 keeps the scene, since only the albedo moves in it; step 3 the samples that the encoder and
+    step 1's factors give. Neither changes those inputs, so a resumed phase finds the same values again.
+    """
+    if phase.step == "step1":
+        return _input_scene(state.params, problem, frozen, settings=settings, flip=phase.flip)[0]
+    if phase.step == "step3":
+        return _collect(state, problem, frozen, settings, _phase_key(problem, phase, _COLLECT))
+    return None
+
+
+def _update(state, iteration, context, problem, frozen, key, *, step, settings, flip):
+    if step == "prior":
+        return steps.update_prior(state, iteration, problem, frozen, settings)
+    if step == "step1":
+        return steps.update_step1(state, iteration, context, problem, frozen, settings, flip=flip)
+    if step == "step2":
+        return steps.update_step2(state, iteration, problem, frozen, settings, key=key)
+    return steps.update_step3(
+        state, iteration, context, problem, frozen, settings, key=key, flip=flip)
+
+
+@functools.partial(jax.jit, static_argnames=("step", "settings", "flip", "count"),
+                   donate_argnames="state")
+def _advance(state, iteration, context, problem, frozen, key, *, step, settings, flip, count):
+    def body(carry, i):
+        return _update(carry, i, context, problem, frozen, key, step=step, settings=settings, flip=flip)
+
+    if count == 1:
+        return body(state, iteration)
+    state, metrics = jax.lax.scan(body, state, iteration + jnp.arange(count))
+    return state, jax.tree.map(lambda m: m[-1], metrics)
+
+
+def advance(
+    state: TrainState,
+    phase: Phase,
+    iteration: int,
+    context: Scene | Samples | None,
+    problem: Problem,
+    frozen: Frozen,
+    settings: Settings,
+    *,
+    count: int = 1,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """Runs `count` iterations from `iteration` in one call; the state is donated.
+
+    More than one is a `lax.scan`: right on GPU and TPU, where launching costs; on CPU a convolution in
+    a loop body falls off XLA's fast path, so callers pass 1 there.
+
+    Returns:
+      The new state, and the last iteration's scalars (still on the device).
+    """
+    key = _phase_key(problem, phase, _TRAIN)
+    return _advance(state, jnp.asarray(iteration, jnp.int32), context, problem, frozen, key,
+                    step=phase.step, settings=settings, flip=phase.flip, count=count)
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """What the networks make of the input now; arrays without batch axes, see `factors`."""
+
+    depth: jax.Array
+    albedo: jax.Array
+    view: jax.Array
+    light: jax.Array
+    warped_depth: jax.Array
+    valid: jax.Array
+    reconstruction: jax.Array
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def _see(params, problem, frozen, *, settings):
+    geometry = steps.input_scene(params, problem, frozen, settings, flip=False)
+    sheet = mirror(models.albedo(params, problem.image, settings), flip=False)
+    recon = appearance(geometry, sheet)
+    return (geometry.depth[0], sheet[0], geometry.view[0], geometry.light[0], geometry.warped[0, 0],
+            geometry.valid[0], recon[0, 0])
+
+
+def see(state: TrainState, problem: Problem, frozen: Frozen, settings: Settings) -> View:
+    """Runs D, A, V and L on the input and renders the result."""
+    return View(*_see(state.params, problem, frozen, settings=settings))

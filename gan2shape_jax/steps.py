@@ -1,0 +1,267 @@
+"""The method's train steps: the prior's fit and steps 1, 2 and 3, each a loss and a pure update.
+
+Every update takes the state (donated) and the iteration's number and returns the new state and scalars.
+Source: GAN2Shape, section 3.2 and figure 2. Step 1 fits the albedo to the input; step 2 trains the
+encoder to project relit and rotated renderings onto the GAN; step 3 learns all factors from them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from gan2shape_jax import losses, models, projection, sampling, stylegan2
+from gan2shape_jax.factors import Factors, blend_border, view_from_raw
+from gan2shape_jax.frozen import Frozen
+from gan2shape_jax.lighting import apply_shading, normals
+from gan2shape_jax.reconstruction import (
+    Scene,
+    appearance,
+    canonical_mask,
+    image_terms,
+    mirror,
+    scene,
+    smoothness,
+)
+from gan2shape_jax.render import reconstruct, warp_depth
+from gan2shape_jax.resample import grid_sample
+from gan2shape_jax.camera import inverse_warped_grid
+from gan2shape_jax.settings import Settings
+from gan2shape_jax.state import ACTIVE, Problem, Samples, TrainState, optimizer
+
+__all__ = ["collect_batch", "input_scene", "prior_loss", "pseudo_images", "step1_loss", "step2_loss",
+           "step3_loss", "update_prior", "update_step1", "update_step2", "update_step3"]
+
+Metrics = dict[str, jax.Array]
+
+
+def _descend(
+    loss: Callable[[models.Params], tuple[jax.Array, tuple[Metrics, jax.Array]]],
+    state: TrainState,
+    step: str,
+    settings: Settings,
+) -> tuple[TrainState, Metrics, jax.Array]:
+    """One Adam step of the networks that `step` optimises; the others stay as they are."""
+    active = {name: state.params[name] for name in ACTIVE[step]}
+
+    def of_active(chosen):
+        return loss({**state.params, **chosen})
+
+    (_, (metrics, extra)), gradient = jax.value_and_grad(of_active, has_aux=True)(active)
+    updates, opt_state = optimizer(settings).update(gradient, state.opt_state, active)
+    params = {**state.params, **optax.apply_updates(active, updates)}
+    return state.replace(params=params, opt_state=opt_state), metrics, extra
+
+
+# --- prior -----------------------------------------------------------------------------------------
+
+
+def prior_loss(params: models.Params, problem: Problem, settings: Settings):
+    """Mean squared distance of the depth, before the border is blended, to the prior's."""
+    depth = models.depth(params, problem.image, settings)
+    loss = losses.mean_squared(depth[0], problem.prior)
+    return loss, ({"loss": loss}, depth)
+
+
+def update_prior(state, iteration, problem, frozen, settings, *, flip=False):
+    """One iteration of fitting the depth network to the prior."""
+    del iteration, frozen, flip
+    state, metrics, _ = _descend(
+        lambda p: prior_loss(p, problem, settings), state, "prior", settings)
+    return state, metrics
+
+
+# --- step 1 ----------------------------------------------------------------------------------------
+
+
+def input_scene(
+    params: models.Params, problem: Problem, frozen: Frozen, settings: Settings, *, flip: bool
+) -> Scene:
+    """The input image's scene: its depth (and mirror image), view and light, without albedo."""
+    depth = blend_border(models.depth(params, problem.image, settings), settings.camera)
+    view = models.views(params, problem.image, frozen.view_mean, settings)
+    light = models.lights(params, problem.image, frozen.light_mean, settings)
+    return scene(mirror(depth, flip=flip), view, light, settings)
+
+
+def _reconstruction_loss(
+    terms: dict[str, jax.Array], smooth: jax.Array | float, settings: Settings
+) -> jax.Array:
+    matched = jnp.sum(terms["l1"]) + settings.lam_perc * jnp.sum(terms["perceptual"])
+    return matched + settings.lam_smooth * smooth
+
+
+def step1_loss(
+    params: models.Params,
+    geometry: Scene,
+    problem: Problem,
+    frozen: Frozen,
+    settings: Settings,
+    *,
+    flip: bool,
+):
+    """Reconstruction of the input: photometric, perceptual, smoothness, and the mirrored terms."""
+    sheet = models.albedo(params, problem.image, settings)
+    recon = appearance(geometry, mirror(sheet, flip=flip))
+    (terms,) = image_terms(recon, problem.image, geometry.valid, frozen, settings)
+    smooth = smoothness(geometry)
+    loss = _reconstruction_loss(terms, smooth, settings)
+    metrics = {"loss": loss, "l1": terms["l1"][0], "perceptual": terms["perceptual"][0],
+               "smooth": smooth}
+    return loss, (metrics, sheet[0])
+
+
+def update_step1(state, iteration, geometry, problem, frozen, settings, *, flip):
+    """One iteration of step 1.
+
+    Only the albedo network moves, so `geometry` (see `input_scene`) is computed once for all iterations.
+    """
+    del iteration
+    state, metrics, albedo = _descend(
+        lambda p: step1_loss(p, geometry, problem, frozen, settings, flip=flip),
+        state, "step1", settings)
+    factors = Factors(depth=geometry.depth[0], albedo=albedo, view=geometry.view[0],
+                      light=geometry.light[0], mask=state.mask)
+    return state.replace(factors=factors), metrics
+
+
+# --- step 2 ----------------------------------------------------------------------------------------
+
+
+def pseudo_images(
+    factors: Factors,
+    views: Float[Array, "n 6"],
+    direction_xy: Float[Array, "n 2"],
+    strength: Float[Array, " n"],
+    settings: Settings,
+) -> tuple[Float[Array, "n s s 3"], Float[Array, "n s s"]]:
+    """Renders the factors under drawn views and lights.
+
+    Args:
+      factors: of the input image.
+      views: in network units.
+      direction_xy: of the drawn lights.
+      strength: of the drawn lights.
+      settings: static settings.
+
+    Returns:
+      Images clamped to [-1, 1], and the canonical mask seen from each view (nearest, zero outside).
+    """
+    camera = settings.camera
+    normal = normals(factors.depth, camera, unit=settings.unit_normals)
+    shading = sampling.relit_shading(
+        normal, factors.light, direction_xy, strength, alpha=settings.rand_light[6])
+    texture = apply_shading(factors.albedo[None], shading)
+    view = view_from_raw(views, settings.view_range)
+    depth = jnp.broadcast_to(factors.depth, (view.shape[0], *factors.depth.shape))
+    warped = warp_depth(depth, view, camera, sampling=settings.sampling)
+    images = reconstruct(texture, warped, view, camera)
+    mask = factors.mask if settings.use_mask else jnp.ones_like(factors.mask)
+    masks = jnp.broadcast_to(mask[..., None], (*depth.shape, 1))
+    seen = grid_sample(masks, inverse_warped_grid(warped, view, camera), mode="nearest")
+    return images, seen[..., 0]
+
+
+def _drawn_pseudo_images(key, factors: Factors, frozen: Frozen, settings: Settings):
+    view_key, light_key = jax.random.split(key)
+    count = settings.batch_size
+    views = sampling.draw_views(
+        view_key, frozen.view_mean, frozen.view_factor, count, yaw_scale=settings.view_scale)
+    direction, strength = sampling.draw_lights(light_key, count, rand_light=settings.rand_light)
+    return jax.lax.stop_gradient(pseudo_images(factors, views, direction, strength, settings))
+
+
+def step2_loss(
+    params: models.Params,
+    pseudo: Float[Array, "n s s 3"],
+    mask: Float[Array, "n s s"],
+    problem: Problem,
+    frozen: Frozen,
+    settings: Settings,
+):
+    """How far the GAN's versions of the pseudo-images are from them, and from the input's latent."""
+    projected, offset = projection.project(
+        params, pseudo, problem.latent, problem.gan_image, frozen, settings)
+    features = functools.partial(
+        stylegan2.discriminator_features, frozen.discriminator, arch=settings.architecture, count=4)
+    l1 = losses.photometric(projected, pseudo, mask)
+    distance = losses.feature_distance(
+        features(projected), jax.lax.stop_gradient(features(pseudo)), mask)
+    latent = losses.latent_norm(offset)
+    loss = l1 + distance + settings.lam_regular * latent
+    return loss, ({"loss": loss, "l1": l1, "features": distance, "latent": latent}, projected)
+
+
+def update_step2(state, iteration, problem, frozen, settings, *, key, flip=False):
+    """One iteration of step 2; what it draws is a function of `key` and the iteration."""
+    del flip
+    pseudo, mask = _drawn_pseudo_images(
+        jax.random.fold_in(key, iteration), state.factors, frozen, settings)
+    state, metrics, _ = _descend(
+        lambda p: step2_loss(p, pseudo, mask, problem, frozen, settings), state, "step2", settings)
+    return state, metrics
+
+
+def collect_batch(state, iteration, problem, frozen, settings, *, key) -> Samples:
+    """One batch of projected samples for step 3, after step 2 has ended."""
+    pseudo, mask = _drawn_pseudo_images(
+        jax.random.fold_in(key, iteration), state.factors, frozen, settings)
+    images, _ = projection.project(
+        state.params, pseudo, problem.latent, problem.gan_image, frozen, settings)
+    return Samples(images=images, masks=mask)
+
+
+# --- step 3 ----------------------------------------------------------------------------------------
+
+
+def step3_loss(
+    params: models.Params,
+    images: Float[Array, "n s s 3"],
+    masks: Float[Array, "n s s"],
+    problem: Problem,
+    frozen: Frozen,
+    settings: Settings,
+    *,
+    flip: bool,
+):
+    """Reconstruction of the input (as in step 1) and of projected samples by one sheet.
+
+    Depth and albedo come from the input, view and light from each image itself.
+    """
+    depth = blend_border(models.depth(params, problem.image, settings), settings.camera)
+    sheet = models.albedo(params, problem.image, settings)
+    everything = jnp.concatenate([problem.image, images])
+    geometry = scene(
+        mirror(depth, flip=flip),
+        models.views(params, everything, frozen.view_mean, settings),
+        models.lights(params, everything, frozen.light_mean, settings),
+        settings)
+    recon = appearance(geometry, mirror(sheet, flip=flip))
+    mask = geometry.valid * jnp.concatenate([jnp.ones_like(masks[:1]), masks])
+    on_input, on_samples = image_terms(recon, everything, mask, frozen, settings, split=1)
+    smooth = smoothness(geometry)
+    loss = (_reconstruction_loss(on_input, smooth, settings)
+            + _reconstruction_loss(on_samples, 0.0, settings))
+    metrics = {"loss": loss, "l1": on_input["l1"][0], "l1_samples": on_samples["l1"][0],
+               "perceptual": on_input["perceptual"][0], "smooth": smooth}
+    return loss, (metrics, (geometry, recon))
+
+
+def update_step3(state, iteration, samples: Samples, problem, frozen, settings, *, key, flip):
+    """One iteration of step 3 on the next batch of kept samples."""
+    index = sampling.batch_indices(
+        key, iteration, count=settings.sample_count, batch_size=settings.batch_size,
+        skip_first=settings.skip_first_batch)
+    images, masks = samples.images[index], samples.masks[index]
+    state, metrics, (geometry, _) = _descend(
+        lambda p: step3_loss(p, images, masks, problem, frozen, settings, flip=flip),
+        state, "step3", settings)
+    if not settings.use_mask:
+        return state, metrics
+    mask = canonical_mask(problem.mask, geometry.depth[0], geometry.view[0], settings)
+    return state.replace(mask=mask), metrics

@@ -1,0 +1,125 @@
+"""The shape of a StyleGAN2: every size that the weights imply, and the shape of every tensor.
+
+Parameters are nested dictionaries of arrays in JAX's layouts: convolutions (kh, kw, in, out), linear layers
+(in, out). They are stored as trained, without the "equalised" scale, which the functions apply.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+__all__ = ["Architecture", "Params", "discriminator_shapes", "generator_shapes"]
+
+Params = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """Sizes of a StyleGAN2 (Karras et al., 2020: skip generator, residual discriminator).
+
+    Attributes:
+      size: side of the image in pixels, a power of two from 8 to 1024.
+      style_dim: width of z and w.
+      mapping_layers: linear layers of the mapping network (its pixel norm not counted).
+      channels: the generator's width at 4, 8, ..., `size` pixels.
+      discriminator_channels: the discriminator's width at 4, 8, ..., `discriminator_size` pixels.
+      mapping_scale: learning-rate multiplier of the mapping network. No shape tells it; 0.01 everywhere.
+      stddev_group: images over which the discriminator measures the batch's deviation.
+    """
+
+    size: int
+    style_dim: int
+    mapping_layers: int
+    channels: tuple[int, ...]
+    discriminator_channels: tuple[int, ...]
+    mapping_scale: float = 0.01
+    stddev_group: int = 4
+
+    def __post_init__(self):
+        object.__setattr__(self, "channels", tuple(self.channels))
+        object.__setattr__(self, "discriminator_channels", tuple(self.discriminator_channels))
+        if self.size not in _SIZES:
+            raise ValueError(f"a StyleGAN2 of {self.size} pixels; possible are {_SIZES}")
+        if len(self.channels) != _levels(self.size):
+            raise ValueError(f"{self.size} pixels need {_levels(self.size)} widths, not "
+                             f"{self.channels}")
+        if not 2 <= len(self.discriminator_channels) <= _levels(1024):
+            raise ValueError(f"discriminator widths {self.discriminator_channels}: two to nine")
+
+    @property
+    def layers(self) -> int:
+        """Number of 3x3 convolutions of the generator, which is also that of its noise maps."""
+        return 2 * len(self.channels) - 1
+
+    @property
+    def latents(self) -> int:
+        """Number of styles that a W+ latent holds."""
+        return 2 * len(self.channels)
+
+    @property
+    def discriminator_size(self) -> int:
+        """Side of the images for which the discriminator was trained."""
+        return 2 ** (len(self.discriminator_channels) + 1)
+
+    @property
+    def mapping_modules(self) -> int:
+        """Modules of the mapping network: the pixel norm and the linear layers."""
+        return self.mapping_layers + 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as a dictionary of what JSON can hold."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "Architecture":
+        """The inverse of `to_dict`. Raises TypeError or ValueError on anything else."""
+        return cls(**fields)
+
+
+_SIZES = tuple(2 ** k for k in range(3, 11))
+
+
+def _levels(size: int) -> int:
+    return int(math.log2(size)) - 1
+
+
+def _modulated(kernel: int, inputs: int, outputs: int, style_dim: int) -> Params:
+    return {"weight": (kernel, kernel, inputs, outputs),
+            "style_weight": (style_dim, inputs), "style_bias": (inputs,)}
+
+
+def generator_shapes(arch: Architecture) -> Params:
+    """The generator's parameters with shapes in place of arrays.
+
+    `mapping/1..n`, `input`, `layers/0..`, `to_rgb/0..`, and `noise/0..`, the stored noise maps (h, w).
+    """
+    w, channels = arch.style_dim, arch.channels
+    layers, rgb, noise = {}, {}, {}
+    for i in range(arch.layers):
+        level = (i + 1) // 2
+        inputs = channels[level - i % 2]
+        layers[str(i)] = _modulated(3, inputs, channels[level], w) | {
+            "noise_strength": (), "bias": (channels[level],)}
+        noise[str(i)] = (4 * 2 ** level,) * 2
+    for level, width in enumerate(channels):
+        rgb[str(level)] = _modulated(1, width, 3, w) | {"bias": (3,)}
+    mapping = {str(i + 1): {"weight": (w, w), "bias": (w,)} for i in range(arch.mapping_layers)}
+    return {"mapping": mapping, "input": (4, 4, channels[0]), "layers": layers, "to_rgb": rgb,
+            "noise": noise}
+
+
+def discriminator_shapes(arch: Architecture) -> Params:
+    """The discriminator's parameters with shapes in place of arrays; block 0 sees the largest side."""
+    widths = arch.discriminator_channels[::-1]
+    blocks = {}
+    for i, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:])):
+        blocks[str(i)] = {
+            "conv1": {"weight": (3, 3, inputs, inputs), "bias": (inputs,)},
+            "conv2": {"weight": (3, 3, inputs, outputs), "bias": (outputs,)},
+            "skip": {"weight": (1, 1, inputs, outputs)}}
+    last = widths[-1]
+    return {"from_rgb": {"weight": (1, 1, 3, widths[0]), "bias": (widths[0],)},
+            "blocks": blocks,
+            "final_conv": {"weight": (3, 3, last + 1, last), "bias": (last,)},
+            "final_linear": {"weight": (4 * 4 * last, last), "bias": (last,)},
+            "output": {"weight": (last, 1), "bias": (1,)}}

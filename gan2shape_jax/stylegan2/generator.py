@@ -1,0 +1,102 @@
+"""StyleGAN2's generator: latents (B, W) or (B, L, W) to images (B, size, size, 3), about [-1, 1] unclamped.
+
+Karras et al., "Analyzing and improving the image quality of StyleGAN", 2020, the "skip" generator. A latent of
+W gives every layer the same style; one of W+ holds a style for each of the `L = arch.latents` inputs.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from gan2shape_jax.stylegan2 import layers
+from gan2shape_jax.stylegan2.architecture import Architecture, Params
+
+__all__ = ["map_styles", "random_noise", "synthesize"]
+
+
+def map_styles(gen_params: Params, x: Float[Array, "*batch w"], *, arch: Architecture,
+               first: int = 0, last: int | None = None) -> Float[Array, "*batch w"]:
+    """Runs modules `first` to `last - 1` of the mapping network.
+
+    Module 0 normalises each vector to mean square one, modules 1 to n are linear layers with leaky ReLU. The whole
+    network (the default) maps z to w; leaving at m and entering at m gives the same as running through.
+    """
+    last = arch.mapping_modules if last is None else last
+    if not 0 <= first <= last <= arch.mapping_modules:
+        raise ValueError(f"modules {first} to {last} of a mapping network of "
+                         f"{arch.mapping_modules}")
+    for i in range(first, last):
+        if i == 0:
+            x = x * lax.rsqrt(jnp.mean(x ** 2, axis=-1, keepdims=True) + 1e-8)
+        else:
+            module = gen_params["mapping"][str(i)]
+            x = layers.leaky_relu(layers.linear(x, module["weight"], module["bias"],
+                                                scale=arch.mapping_scale))
+    return x
+
+
+def _style(layer: Params, w: Array) -> Array:
+    return layers.linear(w, layer["style_weight"], layer["style_bias"])
+
+
+def _styled_layer(layer: Params, x: Array, w: Array, noise: Array, *, grow: bool) -> Array:
+    """Modulated 3x3 convolution, noise, bias and leaky ReLU; twice the side where `grow`."""
+    kernel = layers.equalised(layer["weight"])
+    style = _style(layer, w)
+    strength = lax.rsqrt((style ** 2) @ jnp.sum(kernel ** 2, axis=(0, 1)) + 1e-8)
+    x = x * style[:, None, None, :]
+    x = layers.upsample_convolve(x, kernel) if grow else layers.convolve(x, kernel)
+    x = x * strength[:, None, None, :]
+    return layers.leaky_relu(x + layer["noise_strength"] * noise[..., None] + layer["bias"])
+
+
+def _to_rgb(layer: Params, x: Array, w: Array) -> Array:
+    """Modulated 1x1 convolution to colour, without demodulation."""
+    kernel = layers.equalised(layer["weight"])[0, 0] * _style(layer, w)[:, :, None]
+    return jnp.einsum("bhwi,bio->bhwo", x, kernel) + layer["bias"]
+
+
+def synthesize(gen_params: Params, w: Float[Array, "b w"] | Float[Array, "b l w"], *,
+               arch: Architecture, noise: Sequence[Float[Array, "..."]] | None = None,
+               return_features: bool = False):
+    """Draws the images of latents.
+
+    Args:
+      gen_params: the generator's parameters.
+      w: latents of W (B, W), or of W+ (B, L, W) with L = arch.latents.
+      arch: the sizes.
+      noise: a map (h, w) or (B, h, w) per layer; by default the stored ones, so that G is a function of w.
+      return_features: also return the features of every side from 8 pixels on.
+
+    Returns:
+      Images (B, size, size, 3), or (images, features), features a tuple of (B, s, s, C), s = 8, 16, ..., size.
+    """
+    if w.ndim == 2:
+        w = jnp.broadcast_to(w[:, None], (w.shape[0], arch.latents, w.shape[1]))
+    if w.ndim != 3 or w.shape[1:] != (arch.latents, arch.style_dim):
+        raise ValueError(f"latents of shape {w.shape}; this generator takes (B, {arch.style_dim}) "
+                         f"or (B, {arch.latents}, {arch.style_dim})")
+    if noise is None:
+        noise = [gen_params["noise"][str(i)] for i in range(arch.layers)]
+    if len(noise) != arch.layers:
+        raise ValueError(f"{len(noise)} noise maps for {arch.layers} layers")
+    x = gen_params["input"][None]
+    image, features = None, []
+    for i in range(arch.layers):
+        x = _styled_layer(gen_params["layers"][str(i)], x, w[:, i], noise[i], grow=i % 2 == 1)
+        if i % 2 == 0:
+            colour = _to_rgb(gen_params["to_rgb"][str(i // 2)], x, w[:, i + 1])
+            image = colour if image is None else colour + layers.upsample(image)
+            features.append(x)
+    return (image, tuple(features[1:])) if return_features else image
+
+
+def random_noise(key: PRNGKeyArray, batch: int, *, arch: Architecture, dtype=jnp.float32,
+                 ) -> tuple[Float[Array, "b h w"], ...]:
+    """Draws unit-normal noise maps (batch, h, w), one per layer, for `synthesize`."""
+    sides = [4 * 2 ** ((i + 1) // 2) for i in range(arch.layers)]
+    return tuple(jax.random.normal(k, (batch, s, s), dtype)
+                 for k, s in zip(jax.random.split(key, len(sides)), sides))

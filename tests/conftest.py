@@ -1,0 +1,34 @@
+"""Shared fixtures: where the reference's tensors lie and how to read them."""
+
+import os
+import pathlib
+
+import numpy as np
+import pytest
+
+_GOLDEN = pathlib.Path(
+    os.environ.get("GAN2SHAPE_GOLDEN", pathlib.Path(__file__).parent / "golden"))
+
+
+@pytest.fixture(scope="session")
+def golden_path():
+    """Returns a function from a golden file's name to its path; a missing file fails the test."""
+
+    def path(name: str) -> pathlib.Path:
+        found = _GOLDEN / name
+        if not found.is_file():
+            pytest.fail(f"golden file {found} is missing (set GAN2SHAPE_GOLDEN to its folder)")
+        return found
+
+    return path
+
+
+@pytest.fixture(scope="session")
+def golden(golden_path):
+    """Returns a function from a golden archive's name to a dictionary of its arrays."""
+
+    def load(name: str) -> dict[str, np.ndarray]:
+        with np.load(golden_path(name), allow_pickle=False) as archive:
+            return dict(archive)
+
+    return load
