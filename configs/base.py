@@ -178,7 +178,7 @@ def _training(config: ConfigDict) -> None:
 
     config.inversion = ConfigDict()
     # Optimiser iterations that find an image's latent where no file gives it.
-    config.inversion.steps = 1000
+    config.inversion.steps = 500
     # Greatest step size of that optimisation, in W.
     config.inversion.learning_rate = 0.1
 
@@ -216,13 +216,13 @@ def _outputs(config: ConfigDict) -> None:
     config.outputs = ConfigDict()
     # True also makes rotation and relighting pictures with the GAN.
     config.outputs.gan_images = True
-    # Frames of the turntable.
+    # Frames of one swing of the turntable, and of one circle of the light.
     config.outputs.turntable_frames = 24
     # True writes the mesh of the whole square, False cuts it at the object mask.
     config.outputs.mesh_full = False
     # True also writes turntable and relighting as animations (MP4 and GIF).
     config.outputs.animation = True
-    # Side of pictures rendered from the mesh, pixels; 0 means max(S, 128).
+    # Side of pictures rendered from the mesh, pixels; 0 means max(S, 192).
     config.outputs.picture_size = 0
 
     config.logging = ConfigDict()

@@ -1,4 +1,4 @@
-"""Joint training on 200 cat faces, as the reference's `cat_pretrain.yml`; gives `cat` its start.
+"""Joint training on 200 cat faces, as the reference's `cat_pretrain.yml`.
 
 python -m gan2shape_jax.main --config=configs/cat_pretrain.py
 """

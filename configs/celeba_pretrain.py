@@ -1,4 +1,4 @@
-"""Joint training on 200 human faces, as the reference's `celeba_pretrain.yml`; gives `celeba` its start.
+"""Joint training on 200 human faces, as the reference's `celeba_pretrain.yml`.
 
 python -m gan2shape_jax.main --config=configs/celeba_pretrain.py
 """

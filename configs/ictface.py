@@ -1,4 +1,4 @@
-"""Six bundled faces with true depth and a bundled 64-pixel StyleGAN2: runs anywhere, on a CPU, in minutes.
+"""Six bundled faces with true depth and a bundled 64-pixel StyleGAN2: runs on any CPU.
 
 python -m gan2shape_jax.main --config=configs/ictface.py
 python -m gan2shape_jax.main --config=configs/ictface.py:quick     two faces, a short schedule,
@@ -56,5 +56,5 @@ def _shorten(config: ConfigDict) -> None:
     config.schedule.flip3 = (True,)
     config.sampling.collect_iters = 10
     config.outputs.turntable_frames = 8
-    config.outputs.picture_size = 64
+    config.outputs.picture_size = 128
     config.logging.every_iterations = 20

@@ -11,7 +11,7 @@ __all__ = ["get_config"]
 
 
 def get_config() -> ConfigDict:
-    """Returns the configuration for rendered faces; it starts from what `synface_pretrain` trains."""
+    """Returns the configuration for rendered faces; starts from what `synface_pretrain` trains."""
     config = load_config("base").unlock()
     config.workdir = "results/synface"
     config.category = "synface"

@@ -1,4 +1,4 @@
-"""Joint training on 200 rendered faces, as the reference's `synface_pretrain.yml`; gives `synface` its start.
+"""Joint training on 200 rendered faces, as the reference's `synface_pretrain.yml`.
 
 python -m gan2shape_jax.main --config=configs/synface_pretrain.py
 """

@@ -4,6 +4,7 @@ Unlike a run, which gives up on an image at its first problem, this collects all
 files.
 """
 
+import functools
 import os
 import pathlib
 import shutil
@@ -23,7 +24,7 @@ __all__ = ["checkpoint_problems", "examine", "run_check"]
 
 
 def run_check(config: ConfigDict) -> int:
-    """Prints problems and estimates; returns the exit code, 0 where a run can start and 1 where it cannot."""
+    """Prints problems and estimates; returns the exit code: 0 where a run can start, else 1."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         found = examine(config)
@@ -48,21 +49,21 @@ def run_check(config: ConfigDict) -> int:
 
 
 def examine(config: ConfigDict) -> list[str]:
-    """Returns everything that is wrong: values, absent files, weights, statistics, images, disk space."""
+    """Returns all that is wrong: values, absent files, weights, statistics, images, disk."""
     found = value_problems(config)
     found += _tried(lambda: require_files(config))
     if pathlib.Path(config.gan.checkpoint).is_file():
-        found += _tried(lambda: _checkpoint(config))
+        found += _weights(config)
     for path, dims in ((config.sampling.view_mvn, 6), (config.sampling.light_mvn, 4)):
         if pathlib.Path(path).is_file():
-            found += _tried(lambda path=path, dims=dims: load_mvn(path, dims))
+            found += _tried(functools.partial(load_mvn, path, dims))
     names: list[str] = []
     if pathlib.Path(config.data.image_list).is_file():
         found += _tried(lambda: names.extend(read_names(config.data.image_list)))
         found += _tried(lambda: require_images(config))
     for name in names:
         if (pathlib.Path(config.data.image_root) / name).is_file():
-            found += _tried(lambda name=name: load_item(config, name))
+            found += _tried(functools.partial(load_item, config, name))
     return list(dict.fromkeys(found + _tried(lambda: _room(config, max(len(names), 1)))))
 
 
@@ -94,13 +95,26 @@ def checkpoint_problems(config: ConfigDict, architecture) -> list[str]:
     return found
 
 
-def _checkpoint(config: ConfigDict) -> None:
-    from gan2shape_jax import stylegan2  # only where there are weights to look at
+def _weights(config: ConfigDict) -> list[str]:
+    """Problems of the GAN, and of the LPIPS and pretrained weights where the run uses them."""
+    import jax  # slow to import, like all that reads weights: only where there are some
 
-    architecture, _ = stylegan2.load(config.gan.checkpoint)
-    found = checkpoint_problems(config, architecture)
-    if found:
-        raise UserError("; ".join(found))
+    from gan2shape_jax import models, perceptual, settings, stylegan2, weights
+
+    lpips, pretrained = config.loss.lpips_weights, config.networks.pretrained
+    found = []
+    if config.loss.perceptual == "lpips" and pathlib.Path(lpips).is_file():
+        found += _tried(lambda: perceptual.load_lpips(lpips))
+    try:
+        architecture, _ = stylegan2.load(config.gan.checkpoint)
+    except UserError as error:
+        return [*found, str(error)]
+    found += checkpoint_problems(config, architecture)
+    if pathlib.Path(pretrained).is_file():
+        static = settings.from_config(config, architecture, original_size=config.image_size)
+        like = jax.eval_shape(lambda key: models.init_params(key, static), jax.random.key(0))
+        found += _tried(lambda: weights.load_networks(pathlib.Path(pretrained), like))
+    return found
 
 
 def _tried(action: Callable[[], object]) -> list[str]:
@@ -142,7 +156,7 @@ def _device() -> str:
 
 
 def _report(config: ConfigDict, cost: Estimate, images: int) -> str:
-    time = f"{cost.hours:.1f} hours" if cost.hours >= 1 else f"{cost.hours * 60:.0f} minutes"
+    time = f"{cost.hours:.1f} hours" if cost.hours >= 1 else f"{cost.hours * 60:.0f} min"
     free = shutil.disk_usage(_existing(pathlib.Path(config.workdir).absolute())).free / 2**30
     return (
         f"{images} image{'' if images == 1 else 's'} of {config.image_size} pixels, on "

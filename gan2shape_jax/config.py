@@ -37,7 +37,7 @@ _BOOLS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no"
 
 
 class ConfigError(UserError):
-    """A configuration that was named or changed wrongly: the command line is at fault, not the data."""
+    """A configuration named or changed wrongly: the command line is at fault, not the data."""
 
 
 def asset(name: str) -> str:
@@ -80,7 +80,7 @@ def load_config(spec: str) -> ConfigDict:
 
 
 def load_file(path: pathlib.Path, variant: str = "") -> ConfigDict:
-    """Runs a configuration file's `get_config`, with the variant where one is given, and locks what it returns."""
+    """Runs a configuration file's `get_config`, with the variant if any; locks the result."""
     try:
         module = _import(path)
     except UserError:
@@ -208,7 +208,7 @@ def _tuple_of(value: Any) -> Any:
 
 
 def describe_fields() -> dict[str, str]:
-    """Returns every field's documentation by its dotted path: the comments above its line in `configs/base.py`."""
+    """Returns each field's documentation by dotted path: the comments in `configs/base.py`."""
     source = textwrap.dedent(inspect.getsource(_import(_folder() / "base.py")))
     lines = source.splitlines()
     described = {}

@@ -1,7 +1,8 @@
 """Crude estimates of what a run costs: time, memory, disk.
 
 The scale is one measurement (the bundled configuration on two CPU cores); the rest is counting
-pixels, channels and iterations. Expect a factor of two either way on a CPU, more on other machines.
+pixels, channels and iterations with guessed exponents. Expect a factor of two either way for the
+bundled configuration on a CPU, and more for others; GPU and TPU are guesses.
 """
 
 import dataclasses
@@ -11,9 +12,13 @@ from ml_collections import ConfigDict
 
 __all__ = ["Estimate", "estimate"]
 
-# Seconds an iteration at 64 pixels, width 32, batch 8, a 64-pixel GAN, on two CPU cores.
-_PRIOR, _STEP1, _STEP2, _STEP3 = 0.03, 0.05, 0.08, 0.2
-_PROJECTION = 0.04
+# Seconds an iteration at 64 pixels, width 32, batch 8, a 64-pixel GAN, on two CPU cores: half the
+# CPU time measured on a busy machine (0.08, 0.09, 0.32 and 0.45 s).
+_PRIOR, _STEP1, _STEP2, _STEP3 = 0.04, 0.05, 0.17, 0.24
+_PROJECTION = 0.06
+# Seconds for compiling every step once.
+_COMPILING = 60.0
+# Guesses, not measurements.
 _GPU_FACTOR, _TPU_FACTOR = 40.0, 60.0
 
 
@@ -28,14 +33,15 @@ class Estimate:
 
 
 def estimate(config: ConfigDict, images: int, *, device: str = "cpu", cores: int = 2) -> Estimate:
-    """Returns the estimate for a list of so many images on a kind of device ('cpu', 'gpu' or 'tpu')."""
+    """Returns the estimate for so many images on a kind of device: 'cpu', 'gpu' or 'tpu'."""
     faster = {"gpu": _GPU_FACTOR, "tpu": _TPU_FACTOR}.get(device, math.sqrt(cores / 2))
     seconds = _seconds_per_image(config) * (1 if config.schedule.joint else images) / faster
+    seconds += _COMPILING
     return Estimate(seconds / 3600, _memory(config, images), _disk(config, images), device)
 
 
 def _relative_costs(config: ConfigDict) -> tuple[float, float, float]:
-    """Cost of the networks, the pseudo-images' networks and the GAN, relative to the measured configuration."""
+    """Networks on one image, networks on a batch, GAN on a batch: relative to what was measured."""
     width = config.networks.width or max(4096 // config.image_size, 16)
     pixels = (config.image_size / 64) ** 2
     batch = config.sampling.batch_size / 8
@@ -61,7 +67,7 @@ def _seconds_per_image(config: ConfigDict) -> float:
 
 
 def _memory(config: ConfigDict, images: int) -> float:
-    """Activations of the widest step, kept samples, and what JAX and the compiler take themselves."""
+    """Activations of the widest step, kept samples, and JAX and its compiler themselves."""
     one, many, gan = _relative_costs(config)
     samples = config.sampling.collect_iters * (
         1 if config.schedule.joint else config.sampling.batch_size

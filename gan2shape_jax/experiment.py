@@ -22,7 +22,16 @@ from gan2shape_jax.frozen import Frozen
 from gan2shape_jax.lighting import apply_shading, normals, shade
 from gan2shape_jax.loading import Prepared
 from gan2shape_jax.monitor import Monitor
-from gan2shape_jax.outputs import Result, Row, load_result, print_table, write_outputs, write_page, write_table
+from gan2shape_jax.outputs import (
+    OutputOptions,
+    Result,
+    Row,
+    load_result,
+    print_table,
+    write_outputs,
+    write_page,
+    write_table,
+)
 from gan2shape_jax.reconstruction import canonical_mask
 from gan2shape_jax.run_folder import RunFolder
 from gan2shape_jax.stages import Phase
@@ -34,23 +43,19 @@ __all__ = ["run", "schedule_of", "set_up_runtime"]
 
 
 def set_up_runtime(config: ConfigDict) -> None:
-    """Points JAX at its compilation cache and, where asked, makes a GPU's operations repeatable."""
+    """Where asked, makes a GPU's operations repeat bit by bit; has to come before the first computation."""
     if config.runtime.deterministic:
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
-    if config.runtime.compilation_cache == "off":
-        return
-    home = os.environ.get("XDG_CACHE_HOME") or str(pathlib.Path.home() / ".cache")
-    folder = config.runtime.compilation_cache or f"{home}/gan2shape_jax/xla"
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def schedule_of(config: ConfigDict) -> tuple[Phase, ...]:
     """The configuration's schedule as data."""
+    stage_lengths = tuple(tuple(stage) for stage in config.schedule.stages)
+    count = len(stage_lengths)
     return stages.schedule(
-        tuple(tuple(stage) for stage in config.schedule.stages),
-        flip1=tuple(config.schedule.flip1), flip3=tuple(config.schedule.flip3),
+        stage_lengths,
+        flip1=tuple(config.schedule.flip1)[:count], flip3=tuple(config.schedule.flip3)[:count],
         prior_iterations=0 if config.networks.pretrained else config.prior.iterations)
 
 
@@ -155,11 +160,14 @@ def _reconstruct(this: _Run, name: str, previous: pathlib.Path | None) -> None:
     result = _result(state, prepared, this.fixed, history, config)
     extra = {"history.csv": _history_csv(history).encode(),
              "networks.safetensors": weights.networks_bytes(state.params)}
+    wanted = config.outputs
+    options = OutputOptions(
+        picture_size=wanted.picture_size, turntable_frames=wanted.turntable_frames,
+        mesh_full=wanted.mesh_full, animation=wanted.animation, gan_batch=config.sampling.batch_size)
     write_outputs(
         result, this.folder.result(prepared.name),
-        gan_project=_projector(state, prepared, this.fixed) if config.outputs.gan_images else None,
-        turntable_frames=config.outputs.turntable_frames, animation=config.outputs.animation,
-        mesh_full=config.outputs.mesh_full, picture_size=config.outputs.picture_size, extra=extra)
+        gan_project=_projector(state, prepared, this.fixed) if wanted.gan_images else None,
+        options=options, extra=extra)
 
 
 def _explain(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Reading picture files into upright 8-bit squares, whatever their colour mode; refusing what cannot be one.
+"""Reading picture files of any colour mode as upright 8-bit squares; refusing the rest.
 
 Pillow images here are `RGB` or `L`, values 0 to 255, already turned as their EXIF orientation says.
 Sides are in pixels.
@@ -54,7 +54,7 @@ def open_rgb(
 
 
 def open_gray(path: str | pathlib.Path) -> Image.Image:
-    """Returns a square picture file as an upright 8-bit grey image; see `open_rgb` for what it raises."""
+    """Returns a square picture file as an upright 8-bit grey image; raises as `open_rgb`."""
     path = pathlib.Path(path)
     picture = _decode(path)
     if picture.size[0] != picture.size[1]:
@@ -71,7 +71,7 @@ def open_gray(path: str | pathlib.Path) -> Image.Image:
 def crop_and_resize(
     picture: Image.Image, crop: int | None, size: int, *, by_area: bool = False
 ) -> Image.Image:
-    """Returns the centred square of side `crop`, resized to `size` with antialiasing (triangle filter, or area means).
+    """Returns the centred square of side `crop`, resized with antialiasing or by area means.
 
     Margins are rounded as torchvision's CenterCrop does; a crop larger than the picture takes all
     of it.
@@ -117,10 +117,9 @@ def _check_header(picture: Image.Image, path: pathlib.Path) -> None:
         raise UserError(
             f"image {path} is {size} pixels: at most {LARGEST} a side, make it smaller first"
         )
-    if getattr(picture, "n_frames", 1) > 1:
-        raise UserError(
-            f"image {path} is animated ({picture.n_frames} frames): save the frame that is meant"
-        )  # type: ignore[attr-defined]
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1:
+        raise UserError(f"image {path} is animated ({frames} frames): save the frame that is meant")
 
 
 def _to_rgb(picture: Image.Image, path: pathlib.Path) -> Image.Image:

@@ -1,8 +1,9 @@
 """The terms of the training loss, one pure function each.
 
-Images and features are `(..., H, W, C)`, masks `(..., H, W)` in [0, 1], maps `(..., H, W)`. Every function
-reduces to a scalar over the whole batch. A masked ratio divides by the mask's sum, so an empty mask gives
-no information; it gives zero here, with zero gradients, where a plain division would give NaN.
+Images and features are `(..., H, W, C)`, masks `(..., H, W)` in [0, 1], maps `(..., H, W)`. Every
+function reduces to a scalar over the whole batch. A masked ratio divides by the mask's sum, so an
+empty mask gives no information; it gives zero here, with zero gradients, where a plain division
+would give NaN.
 """
 
 from collections.abc import Sequence
@@ -58,7 +59,7 @@ def feature_distance(
     features_b: Sequence[Float[Array, "batch ?h ?w ?c"]],
     mask: Float[Array, "batch h w"],
 ) -> Float[Array, ""]:
-    """Masked distance of discriminator features (GAN2Shape, section 3.2, step 2), summed over layers.
+    """Masked distance of discriminator features, summed over layers (GAN2Shape, section 3.2).
 
     Args:
         features_a: one array per layer, sides that divide the mask's.

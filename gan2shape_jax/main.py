@@ -1,12 +1,10 @@
-"""The command line: `gan2shape-jax --config=NAME` or `python -m gan2shape_jax.main --config=FILE.py`.
+"""The command line: `gan2shape-jax --config=NAME`, also `python -m gan2shape_jax.main ...`.
 
 Exit codes: 0 all is done; 1 something is wrong with the data or the machine, or an image failed; 2
 the command line or the configuration is wrong; 130 interrupted.
 """
 
 import errno
-import os
-import pathlib
 import sys
 import textwrap
 import warnings
@@ -45,7 +43,7 @@ The fields, with the values of {title}:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the program with its arguments (without the program's name) and returns its exit code."""
+    """Runs the program with its arguments (the program's name left out); returns its exit code."""
     warnings.showwarning = _show_warning
     try:
         return _run(list(argv))
@@ -91,7 +89,6 @@ def _run(argv: list[str]) -> int:
             f"name a configuration: --config=NAME (bundled are: {', '.join(names())})"
         )
     config = apply_overrides(load_config(spec), overrides)
-    _use_compilation_cache(config.runtime.compilation_cache)
     if "--check" in flags:
         from gan2shape_jax import check
 
@@ -109,7 +106,7 @@ def _run(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> tuple[str, dict[str, str], set[str]]:
-    """Splits arguments into the configuration's name, field overrides and flags; values follow `=` or a space."""
+    """Splits arguments into configuration, overrides and flags; values follow `=` or a space."""
     spec, overrides, flags = "", {}, set()
     rest = iter(argv)
     for argument in rest:
@@ -120,8 +117,8 @@ def _parse(argv: list[str]) -> tuple[str, dict[str, str], set[str]]:
         if name != "--config" and not name.startswith("--config."):
             raise ConfigError(f"unknown argument {argument!r} (--help lists what there is)")
         if not equals:
-            value = next(rest, None)
-            if value is None or value.startswith("--"):
+            value = next(rest, "--")
+            if value.startswith("--"):
                 raise ConfigError(f"{name} needs a value: {name}=VALUE")
         if name == "--config":
             spec = value
@@ -138,25 +135,6 @@ def _help(spec: str) -> str:
         lines.append(f"  --config.{field}={values[field]!r}")
         lines += textwrap.wrap(meaning, 96, initial_indent=" " * 6, subsequent_indent=" " * 6)
     return "\n".join(lines)
-
-
-def _use_compilation_cache(folder: str) -> None:
-    """Compiled programs are kept for the next run unless the configuration says 'off'."""
-    if folder == "off":
-        return
-    if not folder:
-        home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        folder = str(pathlib.Path(home).expanduser() / "gan2shape_jax" / "xla")
-    try:
-        pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        print(f"warning: no compilation cache in {folder}: {error}", file=sys.stderr)
-        return
-    import jax
-
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:

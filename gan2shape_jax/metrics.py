@@ -1,8 +1,8 @@
 """How far a depth map is from the truth: scale-invariant error, normal angles, plain errors.
 
-Depths are `(..., H, W)` in scene units, in the input view; normals `(..., H, W, 3)`; masks `(..., H, W)`, 0 or 1.
-Every metric is one number per item, of shape `(...)`; angles are in degrees. An empty mask gives NaN:
-there is nothing to measure.
+Depths are `(..., H, W)` in scene units, in the input view; normals `(..., H, W, 3)`; masks
+`(..., H, W)`, 0 or 1. Every metric is one number per item, of shape `(...)`; angles in degrees. An
+empty mask gives NaN: there is nothing to measure.
 """
 
 import jax
@@ -26,7 +26,8 @@ def side(
 ) -> Float[Array, "*batch"]:
     """Scale-invariant depth error: the standard deviation of the log ratio over the mask.
 
-    Source: Eigen et al., NeurIPS 2014, as GAN2Shape (section 4) reports it. A common factor cancels.
+    Source: Eigen et al., NeurIPS 2014, as GAN2Shape (section 4) reports it. A common
+    factor cancels.
     """
     difference = (jnp.log(depth) - jnp.log(true_depth)) * mask
     mean = _masked_mean(difference, mask)[..., None, None]
@@ -43,7 +44,7 @@ def mean_angle(
     The normals are taken as they come: ones shorter than 1, which the original computes, read a few
     degrees apart even where they are equal.
     """
-    # Products of three terms lose too much in a matrix unit's reduced precision: acos is steep at 1.
+    # A sum, not a matrix product: acos is too steep at 1 for a matrix unit's reduced precision.
     cosine = jnp.sum(normal * true_normal, axis=-1)
     return _masked_mean(jnp.rad2deg(jnp.arccos(jnp.clip(cosine, -1.0, 1.0))), mask)
 
@@ -64,9 +65,9 @@ def erode(mask: Float[Array, "*batch h w"]) -> Float[Array, "*batch h w"]:
 def evaluation_mask(
     true_depth: Float[Array, "*batch h w"], valid: Float[Array, "*batch h w"]
 ) -> Float[Array, "*batch h w"]:
-    """Where depth is compared: the object (true depth below its maximum) and the valid pixels, each eroded.
+    """Where depth is compared: the eroded object times the eroded valid pixels.
 
-    The maximum is that of each item; it marks the background.
+    The object is where the true depth is below its maximum in that item, the background.
     """
     background = jnp.max(true_depth, axis=(-2, -1), keepdims=True)
     return erode((true_depth < background).astype(true_depth.dtype)) * erode(valid)
@@ -87,8 +88,8 @@ def depth_metrics(
         camera: gives the normals.
 
     Returns:
-        `side`; `mad` with the original's short normals and `mad_unit` with unit ones, in degrees; `mae` and
-        `mse` in scene units and their square.
+        `side`; `mad` with the original's short normals and `mad_unit` with unit ones, in degrees;
+        `mae` and `mse` in scene units and their square.
     """
     mask = evaluation_mask(true_depth, valid)
     error = warped_depth - true_depth

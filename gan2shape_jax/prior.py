@@ -1,7 +1,7 @@
 """The weak shape prior: an ellipsoid-like cap where the object is (GAN2Shape, section 3.1).
 
-Rows run down and columns right; the mask and the depth are `(S, S)`, depth in scene units along the camera's
-axis. All of this happens once an image, on the host, with NumPy.
+Rows run down and columns right; the mask and the depth are `(S, S)`, depth in scene units along the
+camera's axis. All of this happens once an image, on the host, with NumPy.
 """
 
 import numpy as np
@@ -11,7 +11,8 @@ from gan2shape_jax.errors import UserError
 
 __all__ = ["CATEGORIES", "ellipsoid"]
 
-# How each category's bounding box is adjusted; the names are those of the configs and of the original.
+# How each category's bounding box is adjusted; the names are those of the configs and of the
+# original.
 _FIT = {
     "synface": "forehead",
     "ictface": "forehead",
@@ -53,7 +54,8 @@ def ellipsoid(
         raise UserError(f"unknown category {category!r}: choose one of {', '.join(CATEGORIES)}")
     if not 0 < far - near < _RADIUS:
         raise UserError(
-            f"the prior's far depth {far} must lie behind its near depth {near} by less than {_RADIUS}"
+            f"the prior's far depth {far} must lie behind its near depth {near}, "
+            f"by less than {_RADIUS}"
         )
     left, right, top, bottom = _bounding_box(mask, _FIT[category])
     size_y, size_x = mask.shape
@@ -73,8 +75,8 @@ def _bounding_box(mask: np.ndarray, fit: str) -> tuple[float, float, float, floa
     rows, columns = np.nonzero(mask >= _OBJECT_THRESHOLD)
     if rows.size == 0:
         raise UserError(
-            f"the object mask is empty: none of its {mask.shape[0]} x {mask.shape[1]} pixels reaches "
-            f"{_OBJECT_THRESHOLD}; give another mask or another image"
+            f"the object mask is empty: none of its {mask.shape[0]} x {mask.shape[1]} pixels "
+            f"reaches {_OBJECT_THRESHOLD}; give another mask or another image"
         )
     left, right = float(columns.min()), float(columns.max())
     top, bottom = float(rows.min()), float(rows.max())

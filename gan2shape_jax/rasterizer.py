@@ -81,13 +81,9 @@ def rasterize(
     drawable = vertices[..., 2] > camera.near
     if mask is not None:
         drawable &= mask
-    screen = _to_screen(vertices, drawable, camera, samples)
-    screen = screen.reshape(math.prod(batch), *vertices.shape[-3:])
+    screen = _to_screen(vertices.reshape(-1, *vertices.shape[-3:]), drawable, camera, samples)
     depth, triangle = _visible_depth(screen, samples.count, camera.far)
-    weights = _weights(jax.lax.stop_gradient(screen), triangle)
-    inverse = _per_sample(jax.lax.stop_gradient(screen[..., 2]), triangle)
-    barycentric = weights * inverse / jnp.sum(weights * inverse, -1, keepdims=True)
-    barycentric = jnp.where(triangle[..., None] < 0, 0, barycentric)
+    barycentric = _barycentric(jax.lax.stop_gradient(screen), triangle)
     shape = (*batch, samples.count, samples.count)
     return Fragments(
         triangle.reshape(shape), barycentric.reshape(*shape, 3), depth.reshape(shape))
@@ -101,28 +97,25 @@ def interpolate(
     count = fragments.triangle.shape[-1]
     triangle = fragments.triangle.reshape(-1, count, count)
     flat = attributes.reshape(-1, channels)
-    index = _corner_index(triangle, side)
     weights = fragments.barycentric.reshape(*triangle.shape, 3)
-    parts = [weights[..., k, None] * flat[index[k]] for k in range(3)]
-    return (parts[0] + parts[1] + parts[2]).reshape(*batch, count, count, channels)
+    values = jnp.zeros((), attributes.dtype)
+    for k, index in enumerate(_corner_indices(triangle, side)):
+        values = values + weights[..., k, None] * flat.at[index].get(mode="promise_in_bounds")
+    return values.reshape(*batch, count, count, channels)
 
 
 def _to_screen(vertices, drawable, camera, samples):
     """Returns x and y in units of samples, and 1 / z; all 0 where the vertex is not to be drawn."""
-    safe = jnp.where(drawable[..., None], vertices, jnp.ones((), vertices.dtype))
-    inverse = 1 / safe[..., 2:]
-    xy = safe[..., :2] * inverse * (camera.focal_length / samples.spacing)
-    xy = xy + (camera.center - samples.first) / samples.spacing
-    return jnp.where(drawable[..., None], jnp.concatenate([xy, inverse], -1), 0)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def _visible_depth(screen, count, far):
-    return _resolve(count, far)(screen)
+    drawable = drawable.reshape(vertices.shape[:-1])
+    x, y, z = (jnp.where(drawable, vertices[..., k], 1) for k in range(3))
+    scale = camera.focal_length / samples.spacing
+    origin = (camera.center - samples.first) / samples.spacing
+    return tuple(
+        jnp.where(drawable, value, 0) for value in (x / z * scale + origin, y / z * scale + origin, 1 / z))
 
 
 @functools.cache
-def _resolve(count, far):
+def _resolver(count, far):
     """Returns the visibility test; under vmap the mapped axis joins the batch, for one flat scatter."""
 
     @jax.custom_batching.custom_vmap
@@ -131,81 +124,118 @@ def _resolve(count, far):
 
     @resolve.def_vmap
     def _(axis_size, in_batched, screen):
-        del in_batched
-        merged = screen.reshape(-1, *screen.shape[2:])
-        split = lambda x: x.reshape(axis_size, -1, *x.shape[1:])
-        return jax.tree.map(split, resolve(merged)), (True, True)
+        merged = []
+        for plane, batched in zip(screen, in_batched[0], strict=True):
+            plane = plane if batched else jnp.broadcast_to(plane, (axis_size, *plane.shape))
+            merged.append(plane.reshape(-1, *plane.shape[2:]))
+        depth, triangle = resolve(tuple(merged))
+        split = (axis_size, -1, count, count)
+        return (depth.reshape(split), triangle.reshape(split)), (True, True)
 
     return resolve
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _visible_depth(screen, count, far):
+    return _resolver(count, far)(screen)
+
+
 def _visible_depth_forward(screen, count, far):
-    depth, triangle = _resolve(count, far)(screen)
+    depth, triangle = _resolver(count, far)(screen)
     return (depth, triangle), (screen, depth, triangle)
 
 
 def _visible_depth_backward(count, far, residuals, cotangents):
     """With q = 1/z linear on screen, dq = sum of w_k (dq_k - slope_x dx_k - slope_y dy_k) over the corners.
 
-    So all that a triangle needs of its samples is the sum of their cotangents times w, for each corner: three
+    So all that a triangle needs of its samples is, for each corner, the sum of their cotangents times w: three
     numbers a sample are scattered to triangles, and the rest is arithmetic on the regular grid.
     """
     del count, far
     screen, depth, triangle = residuals
+    batch, side, _ = screen[0].shape
     seen = triangle >= 0
-    cotangent = jnp.where(seen, -cotangents[0] * depth**2, 0)
-    weights = _weights(screen, triangle) * cotangent[..., None]
-    batch, side = screen.shape[:2]
-    cells = 2 * (side - 1) ** 2
-    start = jnp.arange(batch, dtype=jnp.int32)[:, None, None] * cells
-    target = jnp.where(seen, start + triangle, batch * cells)
-    sums = jnp.zeros((batch * cells, 3), screen.dtype)
-    sums = sums.at[target].add(weights, mode="drop").reshape(batch, 2, side - 1, side - 1, 3)
-    slopes = _slopes(visibility.corners(screen))
-    factors = jnp.concatenate([-slopes, jnp.ones_like(slopes[..., :1])], -1)
-    _, spread = jax.vjp(visibility.corners, screen)
-    return spread(tuple(sums[..., k, None] * factors for k in range(3)))
+    cotangent = jnp.where(seen, -cotangents[0] * depth * depth, 0)
+    start = jnp.arange(batch, dtype=jnp.int32)[:, None, None] * (2 * (side - 1) ** 2)
+    target = jnp.where(seen, start + triangle, jnp.iinfo(jnp.int32).max)
+    shape = batch, 2, side - 1, side - 1
+    zero = jnp.zeros((math.prod(shape),), depth.dtype)
+    sums = [
+        zero.at[target].add(weight * cotangent, mode="drop").reshape(shape)
+        for weight in _weights(screen, triangle)]
+    slopes = _slopes(screen)
+    return (tuple(
+        _add_corners([s * factor for s in sums]) for factor in (-slopes[0], -slopes[1], 1)),)
 
 
 _visible_depth.defvjp(_visible_depth_forward, _visible_depth_backward)
 
 
-def _slopes(triangles):
+def _corners(grid):
+    """Returns the corners of the triangles of a grid (B, S, S), each (B, 2, S-1, S-1)."""
+    upper_left, upper_right = grid[:, :-1, :-1], grid[:, :-1, 1:]
+    lower_left, lower_right = grid[:, 1:, :-1], grid[:, 1:, 1:]
+    return (
+        jnp.stack([upper_left, upper_right], 1),
+        jnp.stack([lower_left, lower_left], 1),
+        jnp.stack([upper_right, lower_right], 1),
+    )
+
+
+def _add_corners(parts):
+    """Adds what belongs to triangles' corners up at the vertices; the transpose of `_corners`."""
+    first, second, third = ([part[:, k] for k in range(2)] for part in parts)
+    pad = lambda part, top, left: jnp.pad(part, ((0, 0), (top, 1 - top), (left, 1 - left)))
+    return (
+        pad(first[0], 0, 0)
+        + pad(first[1] + third[0], 0, 1)
+        + pad(second[0] + second[1], 1, 0)
+        + pad(third[1], 1, 1)
+    )
+
+
+def _slopes(screen):
     """Returns the derivatives of 1/z along x and y in each triangle; 0 where it has no area."""
-    d1, d2 = triangles[1] - triangles[0], triangles[2] - triangles[0]
-    area = d1[..., 0] * d2[..., 1] - d1[..., 1] * d2[..., 0]
-    along_x = d1[..., 2] * d2[..., 1] - d1[..., 1] * d2[..., 2]
-    along_y = d1[..., 0] * d2[..., 2] - d1[..., 2] * d2[..., 0]
+    (x1, x2), (y1, y2), (q1, q2) = (
+        (second - first, third - first) for first, second, third in map(_corners, screen))
+    area = x1 * y2 - y1 * x2
     proper = jnp.abs(area) > jnp.finfo(area.dtype).tiny
-    slopes = jnp.stack([along_x, along_y], -1) / jnp.where(proper, area, 1)[..., None]
-    return jnp.where(proper[..., None], slopes, 0)
+    safe = jnp.where(proper, area, 1)
+    return (
+        jnp.where(proper, (q1 * y2 - y1 * q2) / safe, 0),
+        jnp.where(proper, (x1 * q2 - q1 * x2) / safe, 0),
+    )
+
+
+def _corner_indices(triangle, side):
+    image = jnp.arange(triangle.shape[0], dtype=jnp.int32)[:, None, None]
+    return visibility.corner_indices(jnp.maximum(triangle, 0), image, side)
 
 
 def _weights(screen, triangle):
-    """Returns the weights, linear on screen, of the corners of each sample's triangle, (B, n, n, 3)."""
-    count = triangle.shape[-1]
-    points = _per_sample(screen[..., :2], triangle)
-    lattice = jnp.arange(count, dtype=screen.dtype)
-    x = points[..., 0] - lattice[:, None]
-    y = points[..., 1] - lattice[:, None, None]
-    parts = jnp.roll(x, -1, -1) * jnp.roll(y, -2, -1) - jnp.roll(y, -1, -1) * jnp.roll(x, -2, -1)
-    area = jnp.sum(parts, -1, keepdims=True)
-    parts = jnp.maximum(jnp.where(area < 0, -parts, parts), 0)
-    total = jnp.sum(parts, -1, keepdims=True)
-    return parts / jnp.where(total > 0, total, 1)
+    """Returns the weights, linear on screen, of the corners of each sample's triangle, (B, n, n) each."""
+    side, count = screen[0].shape[-1], triangle.shape[-1]
+    planes = [plane.reshape(-1) for plane in screen[:2]]
+    lattice = jnp.arange(count, dtype=screen[0].dtype)
+    x, y = [], []
+    for index in _corner_indices(triangle, side):
+        x.append(planes[0].at[index].get(mode="promise_in_bounds") - lattice)
+        y.append(planes[1].at[index].get(mode="promise_in_bounds") - lattice[:, None])
+    parts = [x[a] * y[b] - y[a] * x[b] for a, b in ((1, 2), (2, 0), (0, 1))]
+    area = parts[0] + parts[1] + parts[2]
+    parts = [jnp.maximum(jnp.where(area < 0, -part, part), 0) for part in parts]
+    total = parts[0] + parts[1] + parts[2]
+    return [part / jnp.where(total > 0, total, 1) for part in parts]
 
 
-def _per_sample(grid, triangle):
-    """Gathers values at vertices (B, S, S, ...) to the corners of each sample's triangle, (B, n, n, 3, ...)."""
-    flat = grid.reshape(-1, *grid.shape[3:])
-    index = jnp.stack(_corner_index(triangle, grid.shape[1]), -1)
-    return flat.at[index].get(mode="promise_in_bounds")
-
-
-def _corner_index(triangle, side):
-    """Returns the flat indices, over the batch, of the three vertices of triangles (B, n, n)."""
-    kind, cell = jnp.divmod(jnp.maximum(triangle, 0), (side - 1) ** 2)
-    row, column = jnp.divmod(cell, side - 1)
-    start = jnp.arange(triangle.shape[0], dtype=jnp.int32)[:, None, None] * (side * side)
-    upper_left = start + row * side + column
-    return (upper_left + kind, upper_left + side, upper_left + 1 + kind * side)
+def _barycentric(screen, triangle):
+    """Returns the perspective-correct weights (B, n, n, 3), 0 where there is no triangle."""
+    inverse = screen[2].reshape(-1)
+    parts = [
+        weight * inverse.at[index].get(mode="promise_in_bounds")
+        for weight, index in zip(
+            _weights(screen, triangle), _corner_indices(triangle, screen[0].shape[-1]), strict=True)]
+    total = parts[0] + parts[1] + parts[2]
+    drawn = (triangle >= 0) & (total > 0)
+    scale = jnp.where(drawn, 1 / jnp.where(drawn, total, 1), 0)
+    return jnp.stack([part * scale for part in parts], -1)

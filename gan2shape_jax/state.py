@@ -88,8 +88,8 @@ def fresh_optimizer(state: TrainState, step: str, settings: Settings) -> TrainSt
 
 def initial_state(params: Params, settings: Settings) -> TrainState:
     """The state before the first step, for the given initial parameters."""
-    size = settings.image_size
-    ones = jnp.ones((size, size))
-    blank = Factors(
-        depth=ones, albedo=jnp.zeros((size, size, 3)), view=jnp.zeros(6), light=jnp.zeros(4), mask=ones)
-    return TrainState(params=params, opt_state=(), factors=blank, mask=ones)
+    square = (settings.image_size, settings.image_size)
+    blank = Factors(  # every field a buffer of its own: a buffer cannot be donated twice
+        depth=jnp.ones(square), albedo=jnp.zeros((*square, 3)), view=jnp.zeros(6), light=jnp.zeros(4),
+        mask=jnp.ones(square))
+    return TrainState(params=params, opt_state=(), factors=blank, mask=jnp.ones(square))

@@ -131,8 +131,8 @@ def _ranges(values: dict[str, Any]) -> list[str]:
         )
     if not 0 <= values["gan.truncation"] <= 1:
         found.append(f"config.gan.truncation is {values['gan.truncation']}: it lies from 0 to 1")
-    if not 0 <= values["gan.F1_d"] <= 8:
-        found.append(f"config.gan.F1_d is {values['gan.F1_d']}: it lies from 0 to 8")
+    if not 1 <= values["gan.F1_d"] <= 8:
+        found.append(f"config.gan.F1_d is {values['gan.F1_d']}: it lies from 1 to 8")
     for path in ("optimizer.beta1", "optimizer.beta2"):
         if not 0 <= values[path] < 1:
             found.append(

@@ -1,113 +1,141 @@
 """Which triangle of a grid mesh each sample sees: a z-buffer made of scatters.
 
-Screen vertices are `(B, S, S, 3)` = x, y in units of samples (samples lie at integers) and 1 / z. A vertex
-whose third value is not positive is not drawable, and neither are its triangles. Cell (i, j) of the
-grid has triangle 0, vertices (i, j) (i+1, j) (i, j+1), and triangle 1, (i, j+1) (i+1, j) (i+1, j+1);
-triangle k of cell (i, j) has the number (k (S-1) + i) (S-1) + j. Both sides are drawn.
+Screen vertices are three arrays `(B, S, S)`: x and y in units of samples, which lie at integers, and 1 / z. A
+vertex whose 1 / z is not positive is not drawable, and neither are its triangles. Cell (i, j) of the grid has
+triangle 0, vertices (i, j) (i+1, j) (i, j+1), and triangle 1, (i, j+1) (i+1, j) (i+1, j+1); triangle k of cell (i, j)
+has the number (k (S-1) + i) (S-1) + j. Both sides are drawn.
 
-Every triangle tests a footprint of FOOTPRINT x FOOTPRINT samples at its screen box and scatters the minimum of
-depth; a second scatter keeps the lowest number among the triangles that reach the minimum. Triangles whose
-box is larger go through a queue of tiles, so that size is never a limit: the queue is a loop over chunks that does
-not run at all where everything fits. Both scatters are minima, so no order of execution changes the result.
+Every triangle tests a footprint of 3 x 3 samples from its screen box on, and scatters the minimum of depth; a
+second scatter keeps the lowest number among the triangles that reach the minimum. Triangles whose box is
+larger go through a queue of tiles, so that size is never a limit: the queue is a loop over chunks, which does not run
+where everything fits. Both scatters are minima, so that the order of execution changes nothing.
 """
 
 import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
-__all__ = ["corners", "visible_triangles"]
+__all__ = ["Screen", "corner_indices", "visible_triangles"]
 
-# Measured on CPU (benchmarks/rasterizer.py): a mesh at two samples a pixel mostly fits 3 x 3.
+Screen = tuple[Float[Array, "b s s"], Float[Array, "b s s"], Float[Array, "b s s"]]
+
+# A mesh of one vertex a pixel at two samples a pixel mostly fits 3 x 3 (benchmarks/rasterizer.py).
 _FOOTPRINT = 3
-_TILE = 4
-_CHUNK = 4096
+_TILE_BITS = 2
+_TILE = 1 << _TILE_BITS
+_LEAST_CHUNK = 4096
+# How many work items of a chunk lie along the last axis, for the vector units.
+_LANES = 64
 
 _NONE = jnp.iinfo(jnp.int32).max
 
 
-def corners(grid: Array) -> tuple[Array, Array, Array]:
-    """Returns, from a grid (B, S, S, ...), its triangles' three corners, each (B, 2, S-1, S-1, ...)."""
-    upper_left, upper_right = grid[:, :-1, :-1], grid[:, :-1, 1:]
-    lower_left, lower_right = grid[:, 1:, :-1], grid[:, 1:, 1:]
-    return (
-        jnp.stack([upper_left, upper_right], 1),
-        jnp.stack([lower_left, lower_left], 1),
-        jnp.stack([upper_right, lower_right], 1),
-    )
-
-
 @functools.partial(jax.jit, static_argnames=("count", "far"))
 def visible_triangles(
-    screen: Float[Array, "b s s 3"], *, count: int, far: float
+    screen: Screen, *, count: int, far: float
 ) -> tuple[Float[Array, "b n n"], Int[Array, "b n n"]]:
     """Resolves visibility on a square of count x count samples. Not differentiable.
 
     Returns:
       depth (far where there is nothing) and the triangle's number (-1 where there is nothing).
     """
-    batch = screen.shape[0]
-    triangles = [c.reshape(-1, 3) for c in corners(screen)]
-    number = triangles[0].shape[0]
-    # One row a value: x, y, 1/z of each corner.
-    rows = [corner[:, k] for corner in triangles for k in range(3)]
-    per_image = number // batch
-    index = jnp.arange(number, dtype=jnp.int32)
-    low, high = _boxes(rows, count)
+    batch, side, _ = screen[0].shape
+    cells = side - 1
+    empty = (
+        jnp.full((batch * count * count,), far, screen[0].dtype),
+        jnp.full((batch * count * count,), _NONE, jnp.int32),
+    )
 
-    depth = jnp.full((batch * count * count,), far, screen.dtype)
-    ids = jnp.full((batch * count * count,), _NONE, jnp.int32)
-    offset = (index // per_image) * (count * count)
-    tested = _test(rows, low, high, offset, _FOOTPRINT, count, depth.size, far)
-    depth, ids = _merge(depth, ids, *tested, index % per_image)
-    depth, ids = _drain(depth, ids, rows, low, high, per_image, count, far)
+    kind = np.arange(2, dtype=np.int32)[:, None]
+    image = np.arange(batch, dtype=np.int32)[:, None, None, None]
+    row = np.arange(cells, dtype=np.int32)[:, None, None]
+    number = (kind * cells + row) * cells + np.arange(cells, dtype=np.int32)
+
+    def draw(screen):
+        # Axes: image, row of cells, triangle of the cell (x sample of the footprint), column of cells. The
+        # triangles are made inside the test, from slices of the grid: XLA fuses it all into one vector loop.
+        step = np.arange(_FOOTPRINT**2, dtype=np.int32)
+        triangles = _cell_triangles(screen, np.repeat(kind, step.size, 0))
+        low, high = _boxes(triangles, count)
+        step = np.tile(step, 2)[:, None]
+        at = low[0] + step % _FOOTPRINT, low[1] + step // _FOOTPRINT
+        tested = _test(triangles, at, high, ~_extent(low, high)[2], image, count, far)
+        return _merge(empty, *tested, np.repeat(number, _FOOTPRINT**2, 1))
+
+    # The condition also keeps the projection outside of that loop, which would repeat it for every sample.
+    buffers = jax.lax.cond(jnp.any(screen[2] > 0), draw, lambda _: empty, screen)
+    across, down, exceeds = _extent(*_boxes(_cell_triangles(screen, kind), count))
+    tiles = jnp.where(exceeds, _tiles(across) * _tiles(down), 0)
+    # In the order of numbers, image by image.
+    tiles = jnp.moveaxis(tiles, 2, 1).reshape(-1)
+    depth, ids = _drain(buffers, screen, tiles, count, far)
     ids = jnp.where(ids == _NONE, -1, ids)
     return depth.reshape(batch, count, count), ids.reshape(batch, count, count)
 
 
-def _boxes(rows, count):
-    """Returns first and last sample of each triangle, ((x, y), (x, y)); empty boxes have last < first."""
-    drawable = (rows[2] > 0) & (rows[5] > 0) & (rows[8] > 0)
+def corner_indices(
+    number: Int[Array, "*shape"], image: Int[Array, "*#shape"], side: int
+) -> tuple[Int[Array, "*shape"], Int[Array, "*shape"], Int[Array, "*shape"]]:
+    """Returns the positions of a triangle's three vertices in a flat (B S S) array."""
+    kind, cell = jnp.divmod(number, (side - 1) ** 2)
+    row, column = jnp.divmod(cell, side - 1)
+    upper_left = (image * side + row) * side + column
+    return upper_left + kind, upper_left + side, upper_left + 1 + kind * side
+
+
+def _cell_triangles(screen, kind):
+    """Returns the corners ((x, y, 1/z) each) of every cell's triangles, (B, S-1, kinds, S-1)."""
+    upper_left, upper_right, lower_left, lower_right = (
+        [plane[:, i : i - 1 or None, None, j : j - 1 or None] for plane in screen]
+        for i in (0, 1) for j in (0, 1))
+    either = lambda second, first: [
+        jnp.where(kind == 1, b, a) for a, b in zip(first, second, strict=True)]
+    lower_left = either(lower_left, lower_left)
+    return either(upper_right, upper_left), lower_left, either(lower_right, upper_right)
+
+
+def _boxes(triangles, count):
+    """Returns first and last sample (x, y) of each triangle's box; one that is not drawable has none."""
+    drawable = functools.reduce(jnp.minimum, [corner[2] for corner in triangles]) > 0
     low, high = [], []
     for axis in range(2):
-        values = rows[axis], rows[3 + axis], rows[6 + axis]
-        least = functools.reduce(jnp.minimum, values)
-        most = functools.reduce(jnp.maximum, values)
-        drawable &= jnp.isfinite(least) & jnp.isfinite(most)
-        low.append(jnp.clip(jnp.ceil(least), 0, count))
-        high.append(jnp.clip(jnp.floor(most), -1, count - 1))
-    low = [jnp.where(drawable, v, 0).astype(jnp.int32) for v in low]
-    high = [jnp.where(drawable, v, -1).astype(jnp.int32) for v in high]
+        values = [corner[axis] for corner in triangles]
+        least = jnp.ceil(functools.reduce(jnp.minimum, values))
+        most = jnp.floor(functools.reduce(jnp.maximum, values))
+        low.append(jnp.clip(least, 0, count).astype(jnp.int32))
+        high.append(jnp.where(drawable, jnp.clip(most, -1, count - 1), -1).astype(jnp.int32))
     return low, high
 
 
-def _test(rows, start, last, offset, size, count, nowhere, far):
-    """Tests size x size samples from `start` on; returns buffer positions and depths, (size^2, M)."""
-    step = jnp.arange(size * size, dtype=jnp.int32)[:, None]
-    x, y = start[0] + step % size, start[1] + step // size
-    covered, depths = _cover(rows, x, y)
-    drawn = covered & (x <= last[0]) & (y <= last[1]) & (depths < far)
-    positions = jnp.where(drawn, offset + y * count + x, nowhere)
-    # Depths are compared for equality below: they must exist once, not be computed again.
-    return jax.lax.optimization_barrier((positions, depths))
+def _extent(low, high):
+    """Returns width and height of boxes in samples, and whether they exceed the footprint."""
+    across, down = high[0] - low[0] + 1, high[1] - low[1] + 1
+    exceeds = (jnp.maximum(across, down) > _FOOTPRINT) & (jnp.minimum(across, down) > 0)
+    return across, down, exceeds
 
 
-def _cover(rows, x, y):
-    """Returns whether triangles cover the samples (x, y), and their depths there.
+def _tiles(samples):
+    """Returns how many tiles hold so many samples in a row."""
+    return (samples + (_TILE - 1)) >> _TILE_BITS
 
-    Twice the areas of the three parts into which the sample divides a triangle are the (unnormalised)
-    barycentric coordinates. An edge gets the same area, but for the sign and rounding, from the two triangles that
-    share it; the tolerance is larger than that rounding, so that no sample falls between the two.
+
+def _test(triangles, at, last, wanted, image, count, far):
+    """Returns buffer positions and depths for triangles tested at samples `at` = (x, y).
+
+    The areas of the three parts into which a sample divides its triangle (twice them) are its unnormalised
+    barycentric coordinates. An edge has the same area, but for sign and rounding, in the two triangles that share
+    it; the tolerance exceeds that rounding, so that no sample falls between the two.
     """
-    x, y = x.astype(rows[0].dtype), y.astype(rows[0].dtype)
-    px = [rows[3 * k] - x for k in range(3)]
-    py = [rows[3 * k + 1] - y for k in range(3)]
-    slack = 2 * float(jnp.finfo(rows[0].dtype).eps)
+    dtype = triangles[0][0].dtype
+    slack = 2 * float(jnp.finfo(dtype).eps)
+    x = [corner[0] - at[0].astype(dtype) for corner in triangles]
+    y = [corner[1] - at[1].astype(dtype) for corner in triangles]
     parts, tolerances = [], []
-    for k in range(3):
-        a, b = (k + 1) % 3, (k + 2) % 3
-        first, second = px[a] * py[b], py[a] * px[b]
+    for a, b in ((1, 2), (2, 0), (0, 1)):
+        first, second = x[a] * y[b], y[a] * x[b]
         parts.append(first - second)
         tolerances.append(slack * (jnp.abs(first) + jnp.abs(second)))
     area = parts[0] + parts[1] + parts[2]
@@ -118,13 +146,19 @@ def _cover(rows, x, y):
         part = jnp.where(area < 0, -part, part)
         covered &= part >= -tolerance
         weights.append(jnp.maximum(part, 0))
-    total = weights[0] + weights[1] + weights[2]
-    inverse = weights[0] * rows[2] + weights[1] * rows[5] + weights[2] * rows[8]
-    return covered, total / jnp.where(covered, inverse, 1)
+    covered &= wanted & (at[0] <= last[0]) & (at[1] <= last[1])
+    inverse = weights[0] * triangles[0][2] + weights[1] * triangles[1][2] + weights[2] * triangles[2][2]
+    inverse = jnp.where(covered, inverse, 0)
+    depths = (weights[0] + weights[1] + weights[2]) / jnp.where(inverse > 0, inverse, 1)
+    # One array carries both answers, so that the test above is computed once. The barrier is for the same end:
+    # depths are compared for equality below, and must not be computed again in another way.
+    depths = jax.lax.optimization_barrier(jnp.where(inverse > 0, depths, jnp.inf))
+    return jnp.where(depths < far, (image * count + at[1]) * count + at[0], _NONE), depths
 
 
-def _merge(depth, ids, positions, depths, numbers):
-    """Puts tested samples (K, M) of the triangles `numbers` (M,) into the buffers."""
+def _merge(buffers, positions, depths, numbers):
+    """Puts tested samples into the buffers."""
+    depth, ids = buffers
     nearest = depth.at[positions].min(depths, mode="drop")
     wins = depths == nearest.at[positions].get(mode="clip")
     ids = jnp.where(nearest < depth, _NONE, ids)
@@ -133,35 +167,41 @@ def _merge(depth, ids, positions, depths, numbers):
     return nearest, ids
 
 
-def _drain(depth, ids, rows, low, high, per_image, count, far):
-    """Draws the triangles that exceed the footprint, a chunk of tiles at a time."""
-    width, height = high[0] - low[0] + 1, high[1] - low[1] + 1
-    exceeds = (jnp.maximum(width, height) > _FOOTPRINT) & (jnp.minimum(width, height) > 0)
-    across = -(width // -_TILE)
-    tiles = jnp.where(exceeds, across * -(height // -_TILE), 0)
+def _drain(buffers, screen, tiles, count, far):
+    """Draws triangles tile by tile, a chunk of tiles at a time; `tiles` (triangles of the batch,) of each."""
+    batch, side, _ = screen[0].shape
+    planes = [plane.reshape(-1) for plane in screen]
+    # Every chunk passes over the whole buffer once: larger batches take larger chunks.
+    chunk = max(_LEAST_CHUNK, tiles.size // 16 // _LANES * _LANES)
 
     def draw(buffers):
         ends = jnp.cumsum(tiles)
 
         def body(state):
-            first, depth, ids = state
-            item = first + jnp.arange(_CHUNK, dtype=jnp.int32)
-            alive = item < ends[-1]
+            first, buffers = state
+            item = first + jnp.arange(chunk, dtype=jnp.int32)
             triangle = jnp.searchsorted(ends, item, side="right").astype(jnp.int32)
             triangle = jnp.minimum(triangle, tiles.size - 1)
             tile = item - (ends[triangle] - tiles[triangle])
-            columns = jnp.maximum(across[triangle], 1)
-            start = (
-                low[0][triangle] + tile % columns * _TILE,
-                low[1][triangle] + tile // columns * _TILE,
-            )
-            last = jnp.where(alive, high[0][triangle], -1), high[1][triangle]
-            chosen = [row[triangle] for row in rows]
-            offset = (triangle // per_image) * (count * count)
-            tested = _test(chosen, start, last, offset, _TILE, count, depth.size, far)
-            return first + _CHUNK, *_merge(depth, ids, *tested, triangle % per_image)
+            group = lambda v: v.reshape(-1, 1, _LANES)
+            triangle, tile, alive = group(triangle), group(tile), group(item < ends[-1])
+            image, number = jnp.divmod(triangle, 2 * (side - 1) ** 2)
+            triangles = [
+                [plane[index] for plane in planes] for index in corner_indices(number, image, side)]
+            low, high = _boxes(triangles, count)
+            columns = jnp.maximum(_tiles(high[0] - low[0] + 1), 1)
+            corner = low[0] + tile % columns * _TILE, low[1] + tile // columns * _TILE
+            operands = buffers, triangles, corner, high, alive, image, number
+            # Always taken; like the one above it keeps what is a triangle's out of the loop over samples.
+            return first + chunk, jax.lax.cond(alive[0, 0, 0], tiles_of_chunk, lambda o: o[0], operands)
+
+        def tiles_of_chunk(operands):
+            buffers, triangles, corner, high, alive, image, number = operands
+            step = np.arange(_TILE**2, dtype=np.int32)[:, None]
+            at = corner[0] + step % _TILE, corner[1] + step // _TILE
+            return _merge(buffers, *_test(triangles, at, high, alive, image, count, far), number)
 
         first = jnp.zeros((), jnp.int32)
-        return jax.lax.while_loop(lambda s: s[0] < ends[-1], body, (first, *buffers))[1:]
+        return jax.lax.while_loop(lambda state: state[0] < ends[-1], body, (first, buffers))[1]
 
-    return jax.lax.cond(jnp.any(exceeds), draw, lambda buffers: buffers, (depth, ids))
+    return jax.lax.cond(jnp.sum(tiles) > 0, draw, lambda buffers: buffers, buffers)

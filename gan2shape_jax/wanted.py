@@ -23,7 +23,7 @@ _LPIPS = "https://github.com/richzhang/PerceptualSimilarity"
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """A file or folder that a field names, and a line on how to get it ('' where it comes with the data)."""
+    """A file or folder that a field names, with a line on how to get it, or ''."""
 
     field: str
     path: str
@@ -37,7 +37,7 @@ class Wanted:
 
 
 def wanted_files(config: ConfigDict) -> list[Wanted]:
-    """Returns every file and folder that a run of the configuration reads, except the list's images."""
+    """Returns every file and folder that a run reads, except the list's images."""
     data = config.data
     wanted = [
         Wanted("gan.checkpoint", config.gan.checkpoint, advice=_conversion(config.gan.checkpoint)),
@@ -59,13 +59,13 @@ def wanted_files(config: ConfigDict) -> list[Wanted]:
         advice = "or --config.networks.pretrained= to start from the ellipsoid prior (needs masks)"
         wanted.append(Wanted("networks.pretrained", config.networks.pretrained, advice=advice))
     if config.loss.perceptual == "lpips":
-        advice = f"LPIPS v0.1, VGG16 ({_LPIPS}); or --config.loss.perceptual=discriminator, which needs no file"
+        advice = f"LPIPS v0.1, VGG16 ({_LPIPS}); --config.loss.perceptual=discriminator needs none"
         wanted.append(Wanted("loss.lpips_weights", config.loss.lpips_weights, advice=advice))
     return wanted
 
 
 def require_files(config: ConfigDict) -> None:
-    """Raises `UserError` listing everything absent at once, where people get it, and the conversion command."""
+    """Raises `UserError` listing all that is absent, where people get it, how to convert it."""
     absent = [wanted for wanted in wanted_files(config) if not wanted.present]
     if not absent:
         return
@@ -86,7 +86,7 @@ def require_files(config: ConfigDict) -> None:
 
 
 def require_images(config: ConfigDict) -> list[str]:
-    """Returns the names of the image list; raises `UserError` that lists every image that is not there."""
+    """Returns the list's image names; raises `UserError` listing every image not there."""
     names = read_names(config.data.image_list)
     root = pathlib.Path(config.data.image_root)
     absent = [str(root / name) for name in names if not (root / name).is_file()]
@@ -100,8 +100,9 @@ def require_images(config: ConfigDict) -> list[str]:
 
 
 def _conversion(path: str) -> str:
-    """The command that makes a checkpoint from the published file; tools are inside an installed wheel."""
+    """The command that converts the published file; a wheel has the tools inside."""
     package = pathlib.Path(__file__).resolve().parent
-    tools = "tools" if (package.parent / "tools").is_dir() else "gan2shape_jax.tools"
+    checkout = (package.parent / "tools" / "convert_stylegan2").is_dir()
+    tools = "tools" if checkout else "gan2shape_jax.tools"
     source = pathlib.Path(path).with_suffix(".pt").as_posix() if path else "IN.pt"
     return f"python -m {tools}.convert_stylegan2 {source} {path or 'OUT.safetensors'}"

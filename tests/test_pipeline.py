@@ -67,7 +67,7 @@ def _settings(config, architecture):
 @pytest.fixture(scope="module")
 def case_of(golden, golden_path):
     archive = golden("pipeline.npz")
-    architecture, weights = convert(golden_path("stylegan2.pt"))
+    architecture, weights, *_ = convert(golden_path("stylegan2.pt"))
 
     @functools.cache
     def case(name):

@@ -15,7 +15,21 @@ from gan2shape_jax.outputs.table import (
 from gan2shape_jax.outputs.writer import OutputOptions, write_outputs
 
 __all__ = [
-    "GanViews", "OutputOptions", "Projection", "Result", "Row", "build_mesh", "complete_metrics",
-    "draw_gan_views", "draw_overview", "load_result", "print_table", "save_result", "write_mesh",
-    "write_metrics", "write_outputs", "write_page", "write_table",
+    "GanViews",
+    "OutputOptions",
+    "Projection",
+    "Result",
+    "Row",
+    "build_mesh",
+    "complete_metrics",
+    "draw_gan_views",
+    "draw_overview",
+    "load_result",
+    "print_table",
+    "save_result",
+    "write_mesh",
+    "write_metrics",
+    "write_outputs",
+    "write_page",
+    "write_table",
 ]

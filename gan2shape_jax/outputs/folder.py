@@ -1,7 +1,7 @@
 """Folders that appear whole or not at all.
 
-A results folder is written beside its final place under a hidden name and renamed into it, so that an
-interrupted run leaves either the old contents, the new contents or nothing, never a mixture.
+A results folder is written beside its final place under a hidden name and renamed into it, so that
+an interrupted run leaves either the old contents, the new contents or nothing, never a mixture.
 """
 
 import contextlib
@@ -27,7 +27,8 @@ def atomic_folder(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = pathlib.Path(
-            tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+            tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent)
+        )
     except OSError as error:
         raise UserError(f"cannot write results to {folder}: {error.strerror or error}") from error
     try:
@@ -35,8 +36,10 @@ def atomic_folder(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
         fresh.chmod(0o755)  # mkdtemp makes it private
         _swap(fresh, folder)
     except OSError as error:
-        raise UserError(f"cannot write results to {folder}: {error.strerror or error}; "
-                        "nothing there was changed") from error
+        raise UserError(
+            f"cannot write results to {folder}: {error.strerror or error}; "
+            "nothing there was changed"
+        ) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 

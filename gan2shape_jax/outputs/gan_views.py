@@ -1,8 +1,8 @@
 """Turned and relit pictures through the GAN.
 
-The GAN does not see the mesh: the factors are rendered the way the training does, by sampling the canonical
-texture at the warped depth, and the caller's projection turns these rough pictures into the GAN's
-own (GAN2Shape, section 3.3). Pictures are `(n, s, s, 3)` in [-1, 1].
+The GAN does not see the mesh: the factors are rendered the way the training does, by sampling the
+canonical texture at the warped depth, and the caller's projection turns these rough pictures into
+the GAN's own (GAN2Shape, section 3.3). Pictures are `(n, s, s, 3)` in [-1, 1].
 """
 
 import dataclasses
@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from gan2shape_jax import lighting, render
+from gan2shape_jax import render
 from gan2shape_jax.camera import Camera
-from gan2shape_jax.outputs import sweeps
+from gan2shape_jax.outputs import host, sweeps
 from gan2shape_jax.outputs.result import Result
 
 __all__ = ["GanViews", "Projection", "draw_gan_views"]
@@ -27,7 +27,7 @@ Projection = Callable[[np.ndarray], np.ndarray]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GanViews:
-    """Pictures by the GAN: yaws (9, ...), pitches (5, ...), and lights (4, 5, ...) as in `sweeps`."""
+    """Pictures by the GAN: yaws (9, ...), pitches (5, ...), lights (4, 5, ...) as in `sweeps`."""
 
     yaws: np.ndarray
     pitches: np.ndarray
@@ -39,8 +39,8 @@ def draw_gan_views(result: Result, project: Projection, *, batch: int = 8) -> Ga
     turns = sweeps.turn_views(result.category)
     lights = sweeps.relight_rows(result.light).reshape(-1, 4)
     own_view = np.broadcast_to(result.view, (len(lights), 6))
-    normal = lighting.normals(result.depth, result.camera)
-    relit = np.asarray(_textures(result.albedo, normal, lights))
+    normal = host.normals(result.depth, result.camera)
+    relit = _textures(result.albedo, normal, lights)
     textures = np.concatenate([np.repeat(result.canonical[None], len(turns), axis=0), relit])
     views = np.concatenate([turns, own_view]).astype(np.float32)
     drawn = []
@@ -51,24 +51,23 @@ def draw_gan_views(result: Result, project: Projection, *, batch: int = 8) -> Ga
         drawn.append(np.asarray(project(np.asarray(inputs)))[:count])
     pictures = np.concatenate(drawn)
     yaws = len(turns) - len(sweeps.PITCHES_DEG)
-    grid = pictures[len(turns):].reshape(len(sweeps.LIGHT_ROWS), -1, *pictures.shape[1:])
-    return GanViews(yaws=pictures[:yaws], pitches=pictures[yaws:len(turns)], lights=grid)
+    grid = pictures[len(turns) :].reshape(len(sweeps.LIGHT_ROWS), -1, *pictures.shape[1:])
+    return GanViews(yaws=pictures[:yaws], pitches=pictures[yaws : len(turns)], lights=grid)
 
 
-@jax.jit
-def _textures(albedo: Float[jax.Array, "s s 3"], normal: Float[jax.Array, "s s 3"],
-              lights: Float[jax.Array, "n 4"]) -> Float[jax.Array, "n s s 3"]:
-    """The albedo under each light."""
-    def lit(light):
-        shading, _ = lighting.shade(normal, light)
-        return lighting.apply_shading(albedo, shading)
-
-    return jax.vmap(lit)(jnp.asarray(lights))
+def _textures(albedo: np.ndarray, normal: np.ndarray, lights: np.ndarray) -> np.ndarray:
+    """The albedo (S, S, 3) under each light (n, 4), as (n, S, S, 3)."""
+    return np.stack([host.lit(albedo, host.shading(normal, light)) for light in lights])
 
 
 @functools.partial(jax.jit, static_argnames="camera")
-def _sampled(depth: Float[jax.Array, "s s"], textures: Float[jax.Array, "n s s 3"],
-             views: Float[jax.Array, "n 6"], *, camera: Camera) -> Float[jax.Array, "n s s 3"]:
+def _sampled(
+    depth: Float[jax.Array, "s s"],
+    textures: Float[jax.Array, "n s s 3"],
+    views: Float[jax.Array, "n 6"],
+    *,
+    camera: Camera,
+) -> Float[jax.Array, "n s s 3"]:
     """Each texture seen in its view, by sampling at the warped depth."""
     depths = jnp.broadcast_to(depth, (views.shape[0], *depth.shape))
     warped = render.warp_depth(depths, views, camera)

@@ -1,9 +1,10 @@
 """The result as a mesh: OBJ with MTL and PNG, and one self-contained GLB.
 
-Mesh frame, that of glTF: x right, y up, z towards the viewer, origin at the rotation centre. One unit is the side
-of the picture at the rotation centre's distance, so an object that fills the picture is one unit wide.
-Every pixel of the depth map is a vertex, every cell two triangles, as in the renderer. The texture is the
-albedo, pixel for pixel: no light is baked in, and the materials ask for no shading and are double-sided.
+Mesh frame, that of glTF: x right, y up, z towards the viewer, origin at the rotation centre. One
+unit is the side of the picture at the rotation centre's distance, so an object that fills the
+picture is one unit wide. Every pixel of the depth map is a vertex, every cell two triangles, as in
+the renderer. The texture is the albedo, pixel for pixel: no light is baked in, and the materials
+ask for no shading and are double-sided.
 """
 
 import pathlib
@@ -16,11 +17,10 @@ from PIL import Image
 from trimesh.visual import TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
-from gan2shape_jax import camera as cameras
-from gan2shape_jax import lighting
 from gan2shape_jax.camera import Camera
-from gan2shape_jax.outputs import pictures, views
+from gan2shape_jax.outputs import host, pictures
 from gan2shape_jax.outputs.result import Result
+from gan2shape_jax.outputs.surface import object_mask
 
 __all__ = ["build_mesh", "mesh_scale", "write_glb", "write_mesh", "write_obj"]
 
@@ -36,11 +36,12 @@ def mesh_scale(camera: Camera) -> float:
 def build_mesh(result: Result, *, full: bool = False) -> trimesh.Trimesh:
     """The textured mesh in the mesh frame, cut at the object mask; `full` keeps the whole sheet.
 
-    A triangle stays where all its corners are on the object. An empty mask leaves the sheet whole, for a
+    A triangle stays where all its corners are on the object. An empty mask leaves the sheet whole,
+    for a
     mesh without triangles is of no use to anyone.
     """
     size = result.camera.image_size
-    inside = np.ones((size, size), bool) if full else views.object_mask(result) > 0
+    inside = np.ones((size, size), bool) if full else object_mask(result)
     faces = _faces(inside)
     if len(faces) == 0:
         faces = _faces(np.ones((size, size), bool))
@@ -48,14 +49,20 @@ def build_mesh(result: Result, *, full: bool = False) -> trimesh.Trimesh:
     rows, columns = np.divmod(kept, size)
     uv = np.stack([(columns + 0.5) / size, 1 - (rows + 0.5) / size], axis=-1)
     image = Image.fromarray(pictures.to_uint8(result.albedo))
-    material = PBRMaterial(name=_MATERIAL, baseColorTexture=image, metallicFactor=0.0,
-                           roughnessFactor=1.0, doubleSided=True)
+    material = PBRMaterial(
+        name=_MATERIAL,
+        baseColorTexture=image,
+        metallicFactor=0.0,
+        roughnessFactor=1.0,
+        doubleSided=True,
+    )
     return trimesh.Trimesh(
         vertices=_vertices(result).reshape(-1, 3)[kept],
         faces=faces.reshape(-1, 3),
         vertex_normals=_vertex_normals(result).reshape(-1, 3)[kept],
         visual=TextureVisuals(uv=uv, material=material),
-        process=False)
+        process=False,
+    )
 
 
 def write_mesh(result: Result, folder: pathlib.Path, *, full: bool = False) -> None:
@@ -71,30 +78,44 @@ def write_obj(mesh: trimesh.Trimesh, path: pathlib.Path) -> None:
     Written here rather than by trimesh, whose exporter counts digits after the point, names the
     texture after the material, and gives the material light that it should not have.
     """
+    visual: Any = mesh.visual
     texture = path.with_name(f"{path.stem}_albedo.png")
-    lines = ["# x right, y up, z towards the viewer; texture: albedo without light",
-             f"mtllib {path.stem}.mtl", f"usemtl {_MATERIAL}"]
-    lines += _rows("v", mesh.vertices) + _rows("vt", mesh.visual.uv) + _rows("vn", mesh.vertex_normals)
+    lines = [
+        "# x right, y up, z towards the viewer; texture: albedo without light",
+        f"mtllib {path.stem}.mtl",
+        f"usemtl {_MATERIAL}",
+    ]
+    lines += _rows("v", mesh.vertices) + _rows("vt", visual.uv) + _rows("vn", mesh.vertex_normals)
     lines += ["f " + " ".join(f"{k}/{k}/{k}" for k in face) for face in (mesh.faces + 1).tolist()]
     path.write_text("\n".join(lines) + "\n", encoding="ascii")
     # illum 0: the colour as it is, without shading.
-    material = [f"newmtl {_MATERIAL}", "illum 0", "Ka 1 1 1", "Kd 1 1 1", "Ks 0 0 0",
-                f"map_Ka {texture.name}", f"map_Kd {texture.name}"]
+    material = [
+        f"newmtl {_MATERIAL}",
+        "illum 0",
+        "Ka 1 1 1",
+        "Kd 1 1 1",
+        "Ks 0 0 0",
+        f"map_Ka {texture.name}",
+        f"map_Kd {texture.name}",
+    ]
     path.with_suffix(".mtl").write_text("\n".join(material) + "\n", encoding="ascii")
-    mesh.visual.material.baseColorTexture.save(texture)
+    visual.material.baseColorTexture.save(texture)
 
 
 def write_glb(mesh: trimesh.Trimesh, path: pathlib.Path) -> None:
     """Writes binary glTF 2.0 with an unlit material (`KHR_materials_unlit`, else fully rough)."""
+
     def unlit(tree: dict[str, Any]) -> None:
         for material in tree["materials"]:
             material["extensions"] = {"KHR_materials_unlit": {}}
         tree["extensionsUsed"] = ["KHR_materials_unlit"]
 
     # Through a scene, so that viewers show the file's name and not "geometry_0".
-    scene = trimesh.Scene({path.stem: mesh})
-    path.write_bytes(trimesh.exchange.gltf.export_glb(
-        scene, include_normals=True, tree_postprocessor=unlit))
+    scene = trimesh.Scene()
+    scene.add_geometry(mesh, geom_name=path.stem)
+    path.write_bytes(
+        trimesh.exchange.gltf.export_glb(scene, include_normals=True, tree_postprocessor=unlit)
+    )
 
 
 def _faces(inside: np.ndarray) -> Int[np.ndarray, "n 3"]:
@@ -103,14 +124,16 @@ def _faces(inside: np.ndarray) -> Int[np.ndarray, "n 3"]:
     index = np.arange(size * size).reshape(size, size)
     top_left, top_right = index[:-1, :-1], index[:-1, 1:]
     low_left, low_right = index[1:, :-1], index[1:, 1:]
-    cells = [np.stack([top_left, low_left, top_right], axis=-1),
-             np.stack([top_right, low_left, low_right], axis=-1)]
+    cells = [
+        np.stack([top_left, low_left, top_right], axis=-1),
+        np.stack([top_right, low_left, low_right], axis=-1),
+    ]
     faces = np.stack(cells, axis=2).reshape(-1, 3)
     return faces[inside.reshape(-1)[faces].all(axis=1)]
 
 
 def _vertices(result: Result) -> Float[np.ndarray, "s s 3"]:
-    points = np.asarray(cameras.back_project(result.depth, result.camera), np.float64)
+    points = host.points(result.depth, result.camera).astype(np.float64)
     points[..., 2] -= result.camera.rot_center_depth
     flipped = points * (1.0, -1.0, -1.0) * mesh_scale(result.camera)
     return flipped.astype(np.float32)
@@ -118,9 +141,11 @@ def _vertices(result: Result) -> Float[np.ndarray, "s s 3"]:
 
 def _vertex_normals(result: Result) -> Float[np.ndarray, "s s 3"]:
     """Outward normals in the mesh frame: the package's point into the surface."""
-    inward = np.asarray(lighting.normals(result.depth, result.camera), np.float64)
+    inward = host.normals(result.depth, result.camera).astype(np.float64)
     return inward * (-1.0, 1.0, 1.0)
 
 
 def _rows(key: str, values: np.ndarray) -> list[str]:
-    return [" ".join([key, *(f"{v:.{_DIGITS}g}" for v in row)]) for row in np.asarray(values).tolist()]
+    return [
+        " ".join([key, *(f"{v:.{_DIGITS}g}" for v in row)]) for row in np.asarray(values).tolist()
+    ]

@@ -1,14 +1,13 @@
-"""One picture that shows everything about a result: what went in, what was found, how it looks in 3D."""
+"""One picture of a whole result: what went in, what was found, how it looks in 3D."""
 
 import numpy as np
 from PIL import Image
 
-from gan2shape_jax import lighting
-from gan2shape_jax.outputs import layout, pictures, strips, sweeps, views
+from gan2shape_jax.outputs import host, layout, pictures, strips, sweeps, views
 from gan2shape_jax.outputs.gan_views import GanViews
 from gan2shape_jax.outputs.layout import Tile
 from gan2shape_jax.outputs.result import Result
-from gan2shape_jax.outputs.table import COLUMNS, complete_metrics
+from gan2shape_jax.outputs.table import COLUMNS, complete_metrics, figure
 
 __all__ = ["draw_overview"]
 
@@ -22,38 +21,53 @@ def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 19
     yaws = _YAWS_DEG if sweeps.max_yaw_deg(result.category) > 60 else _NARROW_YAWS_DEG
     turned = views.draw(result, views.sweep_views(yaw_deg=yaws), size=size)
     captions = [f"yaw {yaw:+d}°" if yaw else "frontal" for yaw in yaws]
-    rows = [("What went in", _inputs(result, size)), ("What was found, seen from the front",
-                                                     _factors(result, size))]
+    rows = [
+        ("The input and its explanation", _inputs(result, size)),
+        ("The factors, seen from the front", _factors(result, size)),
+    ]
     for heading, show in (("Shape without colour", "shape"), ("Turned mesh", "image")):
         drawn = views.picture(turned, show, light=result.light)
         rows.append((heading, [Tile(p, c) for p, c in zip(drawn, captions, strict=True)]))
     if gan is not None:
         degrees = sweeps.yaws_deg(result.category)[1:-1]
         tiles = strips.gan_tiles(gan.yaws[1:-1], size)
-        rows.append(("Turned by the GAN", [Tile(p, f"yaw {d:+.0f}°") for p, d in
-                                           zip(tiles, degrees, strict=True)]))
-    rows.append(("Relit mesh" if gan is None else "Relit: mesh, then GAN", _relit(result, gan, size)))
-    return layout.sheet(_reordered(rows), title=result.name, subtitle=_subtitle(result),
-                        footer=_footer(result))
-
-
-def _reordered(rows):
-    """Input and factors share the first two rows; a row without tiles is dropped."""
-    return [(heading, tiles) for heading, tiles in rows if tiles]
+        rows.append(
+            (
+                "Turned by the GAN",
+                [Tile(p, f"yaw {d:+.0f}°") for p, d in zip(tiles, degrees, strict=True)],
+            )
+        )
+    rows.append(
+        ("Relit mesh" if gan is None else "Relit: mesh, then GAN", _relit(result, gan, size))
+    )
+    return layout.sheet(rows, title=result.name, subtitle=_subtitle(result), footer=_footer(result))
 
 
 def _inputs(result: Result, size: int) -> list[Tile]:
-    shown = [(result.image, "input"), (result.gan_image, "the GAN's image of it"),
-             (result.reconstruction, "reconstruction")]
-    tiles = [Tile(pictures.enlarge(pictures.to_uint8(picture), size), caption)
-             for picture, caption in shown if picture is not None]
-    tiles.append(Tile(pictures.enlarge(pictures.colour_mask(result.input_mask), size), "object mask"))
+    shown = [
+        (result.image, "input"),
+        (result.gan_image, "the GAN's image of it"),
+        (result.reconstruction, "reconstruction"),
+    ]
+    tiles = [
+        Tile(pictures.enlarge(pictures.to_uint8(picture), size), caption)
+        for picture, caption in shown
+        if picture is not None
+    ]
+    tiles.append(
+        Tile(pictures.enlarge(pictures.colour_mask(result.input_mask), size), "object mask")
+    )
     tiles.append(Tile(_difference(result, size), "|input - reconstruction|"))
     near, far = pictures.depth_range(result.warped_depth, result.input_mask)
     depths = [(result.warped_depth, "depth in this view"), (result.true_depth, "true depth")]
-    tiles += [Tile(pictures.enlarge(pictures.colour_depth(depth, near, far, mask=result.input_mask),
-                                    size), caption)
-              for depth, caption in depths if depth is not None]
+    tiles += [
+        Tile(
+            pictures.enlarge(pictures.colour_depth(depth, near, far, mask=result.input_mask), size),
+            caption,
+        )
+        for depth, caption in depths
+        if depth is not None
+    ]
     return tiles
 
 
@@ -65,24 +79,31 @@ def _difference(result: Result, size: int) -> np.ndarray:
 
 def _factors(result: Result, size: int) -> list[Tile]:
     near, far = pictures.depth_range(result.depth, result.mask)
-    normal = np.asarray(lighting.normals(result.depth, result.camera))
-    shading, _ = lighting.shade(normal, result.light)
-    shown = [(pictures.to_uint8(result.canonical), "lit texture"),
-             (pictures.to_uint8(result.albedo), "albedo"),
-             (pictures.colour_mask(np.clip(np.asarray(shading), 0, 1)), "shading"),
-             (pictures.colour_depth(result.depth, near, far, mask=result.mask),
-              f"depth, {near:.3f} to {far:.3f}"),
-             (pictures.colour_normals(normal), "normals"),
-             (pictures.colour_mask(result.mask), "canonical mask")]
+    normal = host.normals(result.depth, result.camera)
+    shading = host.shading(normal, result.light)
+    shown = [
+        (pictures.to_uint8(result.canonical), "lit texture"),
+        (pictures.to_uint8(result.albedo), "albedo"),
+        (pictures.colour_mask(np.clip(shading, 0, 1)), "shading"),
+        (
+            pictures.colour_depth(result.depth, near, far, mask=result.mask),
+            f"depth, {near:.3f} to {far:.3f}",
+        ),
+        (pictures.colour_normals(normal), "normals"),
+        (pictures.colour_mask(result.mask), "canonical mask"),
+    ]
+    if result.true_depth is not None:
+        true_normal = host.normals(result.true_depth, result.camera)
+        shown.append((pictures.colour_normals(true_normal), "true normals, input view"))
     return [Tile(pictures.enlarge(picture, size), caption) for picture, caption in shown]
 
 
 def _relit(result: Result, gan: GanViews | None, size: int) -> list[Tile]:
     lights = sweeps.relight_rows(result.light)[-1]
     chosen = range(len(lights)) if gan is None else (0, 2, 4)
-    still = views.draw(result, np.repeat(result.view[None], len(lights), axis=0), size=size)
+    still = views.repeated(views.draw(result, result.view[None], size=size), len(lights))
     drawn = views.picture(still, "image", light=lights)
-    sides = ("from the left", "half left", "from above", "half right", "from the right")
+    sides = ("from the right", "half right", "from above", "half left", "from the left")
     tiles = [Tile(drawn[k], f"light {sides[k]}") for k in chosen]
     if gan is not None:
         by_gan = strips.gan_tiles(gan.lights[-1], size)
@@ -93,18 +114,21 @@ def _relit(result: Result, gan: GanViews | None, size: int) -> list[Tile]:
 def _subtitle(result: Result) -> str:
     pitch, yaw, roll = np.rad2deg(result.view[:3])
     ambient, diffuse, dx, dy = result.light
-    return (f"{result.category or 'object'}, {result.camera.image_size} pixels    "
-            f"view: yaw {yaw:+.0f}°, pitch {pitch:+.0f}°, roll {roll:+.0f}°    light: ambient "
-            f"{ambient:.2f}, diffuse {diffuse:.2f}, direction ({dx:+.2f}, {dy:+.2f}, 1)")
+    return (
+        f"{result.category or 'object'}, {result.camera.image_size} pixels    "
+        f"view: yaw {yaw:+.0f}°, pitch {pitch:+.0f}°, roll {roll:+.0f}°    light: ambient "
+        f"{ambient:.2f}, diffuse {diffuse:.2f}, direction ({dx:+.2f}, {dy:+.2f}, 1)"
+    )
 
 
 def _footer(result: Result) -> list[str]:
+    """One line for the depth where it could be measured, one for the pictures."""
     metrics = complete_metrics(result)
-    entries = []
+    lines: dict[bool, list[str]] = {False: [], True: []}
     for title, path, digits in COLUMNS:
-        value = metrics
-        for key in path:
-            value = value.get(key) if isinstance(value, dict) else None
+        value = figure(metrics, path)
         if value is not None:
-            entries.append(f"{title} {value:.{digits}f}{_UNITS.get(title, '')}")
-    return ["     ".join(entries)] if entries else []
+            lines[title.endswith("_l1")].append(
+                f"{title} {value:.{digits}f}{_UNITS.get(title, '')}"
+            )
+    return ["     ".join(entries) for entries in lines.values() if entries]

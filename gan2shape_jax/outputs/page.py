@@ -1,4 +1,4 @@
-"""The run's page: one `index.html` with every image's overview, figures and mesh; plain HTML, no scripts."""
+"""The run's page: one `index.html` with overviews, figures and meshes; plain HTML, no scripts."""
 
 import html
 import os
@@ -7,12 +7,13 @@ import urllib.parse
 from collections.abc import Sequence
 
 from gan2shape_jax.outputs.folder import atomic_text
-from gan2shape_jax.outputs.table import COLUMNS, Row
+from gan2shape_jax.outputs.table import COLUMNS, Row, figure
 
 __all__ = ["write_page"]
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 1500px; margin: 2rem auto; padding: 0 1rem; color: #222; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 1500px; margin: 2rem auto; padding: 0 1rem;
+color: #222; }
 table { border-collapse: collapse; margin: 1rem 0; }
 td, th { padding: .2rem .8rem; border-bottom: 1px solid #ddd; text-align: right; }
 td:first-child, th:first-child { text-align: left; }
@@ -20,22 +21,35 @@ img.overview { width: 100%; border: 1px solid #ddd; }
 img.turn { height: 256px; }
 .failed { color: #a00; }
 """
-_LINKS = (("mesh.glb", "mesh (GLB)"), ("mesh.obj", "mesh (OBJ)"), ("turntable.mp4", "turntable (MP4)"),
-          ("relight.mp4", "relighting (MP4)"), ("depth.npy", "depth (NumPy)"),
-          ("camera.json", "camera"), ("metrics.json", "metrics"))
+_LINKS = (
+    ("mesh.glb", "mesh (GLB)"),
+    ("mesh.obj", "mesh (OBJ)"),
+    ("turntable.mp4", "turntable (MP4)"),
+    ("relight.mp4", "relighting (MP4)"),
+    ("depth.npy", "depth (NumPy)"),
+    ("camera.json", "camera"),
+    ("metrics.json", "metrics"),
+)
 _MOVING = ("turntable.gif", "relight.gif", "turntable_gan.gif", "relight_gan.gif")
 
 
-def write_page(folder: str | os.PathLike, rows: Sequence[Row], *, title: str = "Reconstructions",
-               results: str = ".") -> None:
+def write_page(
+    folder: str | os.PathLike,
+    rows: Sequence[Row],
+    *,
+    title: str = "Reconstructions",
+    results: str = ".",
+) -> None:
     """Writes `folder/index.html`; the result of row `name` lies in `folder/results/name`.
 
     Only files that exist are linked, so the page may be written at any time.
     """
     folder = pathlib.Path(folder)
-    parts = [f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{html.escape(title)}"
-             f"</title><style>{_STYLE}</style></head><body><h1>{html.escape(title)}</h1>",
-             _table(rows)]
+    parts = [
+        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{html.escape(title)}"
+        f"</title><style>{_STYLE}</style></head><body><h1>{html.escape(title)}</h1>",
+        _table(rows),
+    ]
     parts += [_section(folder, f"{results}/{row.name}", row) for row in rows]
     atomic_text(folder / "index.html", "\n".join(parts) + "\n</body></html>\n")
 
@@ -46,15 +60,15 @@ def _table(rows: Sequence[Row]) -> str:
     for row in rows:
         cells = "".join(f"<td>{_cell(row, path, digits)}</td>" for _, path, digits in COLUMNS)
         name = html.escape(row.name)
-        lines.append(f"<tr><td><a href='#{urllib.parse.quote(row.name)}'>{name}</a></td>{cells}"
-                     f"<td>{html.escape(row.status)}</td></tr>")
+        lines.append(
+            f"<tr><td><a href='#{urllib.parse.quote(row.name)}'>{name}</a></td>{cells}"
+            f"<td>{html.escape(row.status)}</td></tr>"
+        )
     return "\n".join([*lines, "</table>"])
 
 
 def _cell(row: Row, path: Sequence[str], digits: int) -> str:
-    value = row.metrics
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
+    value = figure(row.metrics, path)
     return "–" if value is None else f"{value:.{digits}f}"
 
 
@@ -70,10 +84,22 @@ def _section(folder: pathlib.Path, place: str, row: Row) -> str:
     if row.status != "done":
         parts.append(f"<p class='failed'>{html.escape(row.status)}</p>")
     if found("overview.png"):
-        parts.append(f"<p><a href='{link('overview.png')}'><img class='overview' loading='lazy' "
-                     f"src='{link('overview.png')}' alt='overview of {name}'></a></p>")
-    parts.append("<p>" + " ".join(f"<img class='turn' loading='lazy' src='{link(f)}' alt='{f}'>"
-                                  for f in _MOVING if found(f)) + "</p>")
-    parts.append("<p>" + " · ".join(f"<a href='{link(f)}'>{text}</a>"
-                                    for f, text in _LINKS if found(f)) + "</p>")
+        parts.append(
+            f"<p><a href='{link('overview.png')}'><img class='overview' loading='lazy' "
+            f"src='{link('overview.png')}' alt='overview of {name}'></a></p>"
+        )
+    parts.append(
+        "<p>"
+        + " ".join(
+            f"<img class='turn' loading='lazy' src='{link(f)}' alt='{f}'>"
+            for f in _MOVING
+            if found(f)
+        )
+        + "</p>"
+    )
+    parts.append(
+        "<p>"
+        + " · ".join(f"<a href='{link(f)}'>{text}</a>" for f, text in _LINKS if found(f))
+        + "</p>"
+    )
     return "\n".join(parts)

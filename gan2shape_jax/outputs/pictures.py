@@ -1,7 +1,8 @@
 """Arrays to pictures: value ranges, colours, sizes, and PNG files.
 
-Pictures inside the program are `(..., H, W, 3)` in [-1, 1]; pictures for the eye are uint8 of the same
-layout. Depth is in scene units, normals point into the surface (a plane facing the camera is (0, 0, 1)).
+Pictures inside the program are `(..., H, W, 3)` in [-1, 1]; pictures for the eye are uint8 of the
+same layout. Depth is in scene units, normals point into the surface (a plane facing the camera is
+(0, 0, 1)).
 """
 
 import pathlib
@@ -10,11 +11,19 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, PngImagePlugin
 
-__all__ = ["colour_depth", "colour_mask", "colour_normals", "depth_range", "enlarge", "on_white",
-           "to_uint8", "write_png"]
+__all__ = [
+    "colour_depth",
+    "colour_mask",
+    "colour_normals",
+    "depth_range",
+    "enlarge",
+    "on_white",
+    "to_uint8",
+    "write_png",
+]
 
 _COLOURMAP = "magma"
-_FADE = 0.25  # how much of its colour the surroundings of the object keep in the depth picture
+_FADE = 0.15  # how much of its colour the surroundings of the object keep in the depth picture
 
 
 def to_uint8(picture: Float[np.ndarray, "*batch h w 3"]) -> UInt8[np.ndarray, "*batch h w 3"]:
@@ -22,14 +31,16 @@ def to_uint8(picture: Float[np.ndarray, "*batch h w 3"]) -> UInt8[np.ndarray, "*
     return np.rint(np.clip(np.asarray(picture) / 2 + 0.5, 0, 1) * 255).astype(np.uint8)
 
 
-def on_white(picture: Float[np.ndarray, "*batch h w 3"],
-             coverage: Float[np.ndarray, "*batch h w"]) -> Float[np.ndarray, "*batch h w 3"]:
+def on_white(
+    picture: Float[np.ndarray, "*batch h w 3"], coverage: Float[np.ndarray, "*batch h w"]
+) -> Float[np.ndarray, "*batch h w 3"]:
     """Pictures in [-1, 1] over a white ground, `coverage` in [0, 1] being their opacity."""
     return 1 + (picture - 1) * coverage[..., None]
 
 
-def depth_range(depth: Float[np.ndarray, "*batch h w"],
-                mask: Float[np.ndarray, "*batch h w"]) -> tuple[float, float]:
+def depth_range(
+    depth: Float[np.ndarray, "*batch h w"], mask: Float[np.ndarray, "*batch h w"]
+) -> tuple[float, float]:
     """Nearest and farthest depth worth a colour: the 1st and 99th percentile on the object."""
     chosen = depth[mask > 0.5]
     if chosen.size == 0:
@@ -38,9 +49,13 @@ def depth_range(depth: Float[np.ndarray, "*batch h w"],
     return near, max(far, near + 1e-6)
 
 
-def colour_depth(depth: Float[np.ndarray, "*batch h w"], near: float, far: float, *,
-                 mask: Float[np.ndarray, "*batch h w"] | None = None,
-                 ) -> UInt8[np.ndarray, "*batch h w 3"]:
+def colour_depth(
+    depth: Float[np.ndarray, "*batch h w"],
+    near: float,
+    far: float,
+    *,
+    mask: Float[np.ndarray, "*batch h w"] | None = None,
+) -> UInt8[np.ndarray, "*batch h w 3"]:
     """Depth as colour: bright is near, dark is far; what lies outside `mask` is faded to white."""
     import matplotlib  # here, because its import is slow and the render command may not need it
 
@@ -69,8 +84,9 @@ def enlarge(picture: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray,
     return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC))
 
 
-def write_png(path: pathlib.Path, picture: UInt8[np.ndarray, "h w 3"],
-              text: dict[str, str] | None = None) -> None:
+def write_png(
+    path: pathlib.Path, picture: UInt8[np.ndarray, "h w 3"], text: dict[str, str] | None = None
+) -> None:
     """Writes an RGB PNG; `text` becomes its text chunks, which image viewers show as properties."""
     info = PngImagePlugin.PngInfo()
     for key, value in (text or {}).items():

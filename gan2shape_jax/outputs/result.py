@@ -1,10 +1,11 @@
 """The record of one reconstructed object, and its exact form on disk.
 
 Frames and ranges, as everywhere in the package: x right, y down, z away from the camera; pictures
-`(S, S, 3)` in [-1, 1]; depth `(S, S)` in scene units along z; masks `(S, S)` in [0, 1]. The *canonical*
-frame looks at the object from straight ahead; the *input* frame is that of the given photograph, reached
-from it by `view`. A saved result is a folder of float32 `.npy` files with `camera.json` (what the
-numbers mean) and `result.json` (which arrays there are, with checksums, so that damage is noticed).
+`(S, S, 3)` in [-1, 1]; depth `(S, S)` in scene units along z; masks `(S, S)` in [0, 1]. The
+*canonical* frame looks at the object from straight ahead; the *input* frame is that of the given
+photograph, reached from it by `view`. A saved result is a folder of float32 `.npy` files with
+`camera.json` (what the numbers mean) and `result.json` (which arrays there are, with checksums, so
+that damage is noticed).
 """
 
 import dataclasses
@@ -34,17 +35,17 @@ _CONVENTIONS = {
     "pixels": "the centre of the pixel in row i, column j lies at image coordinates (j, i)",
     "projection": "(u, v) = (fx x/z + cx, fy y/z + cy), with the intrinsics of this file",
     "units": "scene units; the object turns about a point rot_center_depth in front of the camera, "
-             "and its depth lies between min_depth and max_depth",
+    "and its depth lies between min_depth and max_depth",
     "depth": "distance along z (not along the ray) of the canonical view, one value a pixel",
-    "view": "rx, ry, rz in radians, tx, ty, tz in scene units, from the canonical frame to that of the "
-            "input: p' = Rz Ry Rx (p - c) + c + t with c = (0, 0, rot_center_depth)",
-    "view_signs": "positive rx lowers the object's front, positive ry turns it to the picture's left, "
-                  "positive rz turns the picture clockwise",
-    "light": "ambient, diffuse, dx, dy; direction (dx, dy, 1) / |(dx, dy, 1)| in the canonical frame; "
-             "positive dx lights from the picture's left, positive dy from above",
+    "view": "rx, ry, rz in radians, tx, ty, tz in scene units, from the canonical frame to that "
+    "of the input: p' = Rz Ry Rx (p - c) + c + t with c = (0, 0, rot_center_depth)",
+    "view_signs": "positive rx lowers the object's front, positive ry turns it to the picture's "
+    "left, positive rz turns the picture clockwise",
+    "light": "ambient, diffuse, dx, dy; direction (dx, dy, 1) / |(dx, dy, 1)| in the canonical "
+    "frame; positive dx lights from the picture's left, positive dy from above",
     "shading": "picture = 2 (albedo/2 + 1/2) (ambient + diffuse max(0, n . direction)) - 1",
-    "normals": "unit vectors n pointing into the surface, so that a plane facing the camera has (0, 0, 1); "
-               "normals.png shows n/2 + 1/2",
+    "normals": "unit vectors n pointing into the surface, so that a plane facing the camera has "
+    "(0, 0, 1); normals.png shows n/2 + 1/2",
     "pictures": "red, green, blue in [-1, 1] in the .npy files, 0 to 255 in the .png files (sRGB)",
     "masks": "1 on the object, 0 elsewhere, fractions on the border",
 }
@@ -69,7 +70,8 @@ class Result:
       warped_depth: (S, S) depth seen from the input view, scene units.
       gan_image: (S, S, 3) the GAN's picture of the input's latent, or None.
       true_depth: (S, S) in the input view, or None.
-      metrics: `side`, `mad`, ..., `prior`, `reconstruction_l1`, `inversion_l1`; what is unknown is absent.
+      metrics: `side`, `mad`, ..., `prior`, `reconstruction_l1`, `inversion_l1`; what is unknown is
+      absent.
       category: `face`, `car`, ...
     """
 
@@ -117,9 +119,14 @@ def save_arrays(result: Result, folder: pathlib.Path) -> None:
         if value is not None:
             np.save(folder / f"{key}.npy", value)
             checksums[key] = _checksum(value)
-    record = {"format": FORMAT_VERSION, "name": result.name, "category": result.category,
-              "camera": dataclasses.asdict(result.camera), "arrays": checksums,
-              "metrics": result.metrics}
+    record = {
+        "format": FORMAT_VERSION,
+        "name": result.name,
+        "category": result.category,
+        "camera": dataclasses.asdict(result.camera),
+        "arrays": checksums,
+        "metrics": result.metrics,
+    }
     _write_json(folder / "camera.json", _camera_description(result))
     _write_json(folder / "result.json", record)
 
@@ -136,11 +143,16 @@ def load_result(folder: str | os.PathLike) -> Result:
     try:
         camera = Camera(**record["camera"])
         checksums = dict(record["arrays"])
-        named = {"name": record["name"], "category": record["category"],
-                 "metrics": record["metrics"]}
+        named = {
+            "name": record["name"],
+            "category": record["category"],
+            "metrics": record["metrics"],
+        }
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{folder / 'result.json'} is damaged ({error}); reconstruct again") from error
-    arrays = {}
+        raise UserError(
+            f"{folder / 'result.json'} is damaged ({error}); reconstruct again"
+        ) from error
+    arrays: dict[str, Any] = {}
     for key, shape in _shapes(camera.image_size).items():
         if key in _OPTIONAL and key not in checksums:
             continue
@@ -152,11 +164,13 @@ def load_result(folder: str | os.PathLike) -> Result:
 
 
 def _shapes(size: int) -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = {key: (size, size) for key in _MAPS}
-    shapes |= {key: (size, size, 3) for key in _PICTURES}
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(_MAPS, (size, size))
+    shapes |= dict.fromkeys(_PICTURES, (size, size, 3))
     shapes |= {"view": (6,), "light": (4,)}
-    shapes |= {key: (size, size, 3) if kind == "picture" else (size, size)
-               for key, kind in _OPTIONAL.items()}
+    shapes |= {
+        key: (size, size, 3) if kind == "picture" else (size, size)
+        for key, kind in _OPTIONAL.items()
+    }
     return shapes
 
 
@@ -176,8 +190,9 @@ def _camera_description(result: Result) -> dict[str, Any]:
         "near": camera.near,
         "far": camera.far,
         "view": dict(zip(("rx", "ry", "rz", "tx", "ty", "tz"), result.view.tolist(), strict=True)),
-        "view_deg": dict(zip(("pitch", "yaw", "roll"), np.rad2deg(result.view[:3]).tolist(),
-                             strict=True)),
+        "view_deg": dict(
+            zip(("pitch", "yaw", "roll"), np.rad2deg(result.view[:3]).tolist(), strict=True)
+        ),
         "light": dict(zip(("ambient", "diffuse", "dx", "dy"), result.light.tolist(), strict=True)),
         "conventions": _CONVENTIONS,
     }
@@ -194,10 +209,14 @@ def _read_record(path: pathlib.Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise UserError(f"{path.parent} is not a results folder: {path} is missing") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged or not a result ({error}); reconstruct again") from error
+        raise UserError(
+            f"{path} is damaged or not a result ({error}); reconstruct again"
+        ) from error
     if version != FORMAT_VERSION:
-        raise UserError(f"{path} has format version {version}, this program reads {FORMAT_VERSION}: "
-                        "reconstruct again or use the version that wrote it")
+        raise UserError(
+            f"{path} has format version {version}, this program reads {FORMAT_VERSION}: "
+            "reconstruct again or use the version that wrote it"
+        )
     return record
 
 
@@ -209,9 +228,13 @@ def _read_array(path: pathlib.Path, shape: tuple[int, ...], checksum: int | None
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path} is damaged ({error}); reconstruct again") from error
     if not isinstance(value, np.ndarray) or value.dtype != np.float32 or value.shape != shape:
-        raise UserError(f"{path} is damaged: expected float32 of shape {shape}, found "
-                        f"{getattr(value, 'dtype', type(value))} {getattr(value, 'shape', '')}")
+        raise UserError(
+            f"{path} is damaged: expected float32 of shape {shape}, found "
+            f"{getattr(value, 'dtype', type(value))} {getattr(value, 'shape', '')}"
+        )
     if checksum != _checksum(value):
-        raise UserError(f"{path} is damaged: its checksum differs from the one in result.json; "
-                        "reconstruct again")
+        raise UserError(
+            f"{path} is damaged: its checksum differs from the one in result.json; "
+            "reconstruct again"
+        )
     return value

@@ -1,7 +1,8 @@
 """Turntable and relighting: PNG strips and animations, from the mesh and through the GAN.
 
-A turntable strip has the nine yaws in its first row and the five pitches in its second; a relighting
-strip has one row a strength and height of the light. All tiles of a result have one size, in pixels.
+A turntable strip has the nine yaws in its first row and the five pitches in its second; a
+relighting strip has one row a strength and height of the light. All tiles of a result have one
+size, in pixels.
 """
 
 import pathlib
@@ -13,7 +14,13 @@ from gan2shape_jax.outputs.gan_views import GanViews
 from gan2shape_jax.outputs.result import Result
 from gan2shape_jax.outputs.views import Surfaces
 
-__all__ = ["draw_turns", "gan_tiles", "write_gan_strips", "write_mesh_animations", "write_mesh_strips"]
+__all__ = [
+    "draw_turns",
+    "gan_tiles",
+    "write_gan_strips",
+    "write_mesh_animations",
+    "write_mesh_strips",
+]
 
 _FPS = 16
 _GAN_FPS = 5  # the GAN's pictures are few
@@ -35,19 +42,20 @@ def write_mesh_strips(result: Result, folder: pathlib.Path, *, size: int) -> Non
             _write_turns(folder / f"{name}.png", tiles)
     lights = sweeps.relight_rows(result.light)
     still = views.draw(result, result.view[None], size=size)
-    rows = [views.picture(_repeated(still, len(row)), "image", light=row) for row in lights]
+    rows = [views.picture(views.repeated(still, len(row)), "image", light=row) for row in lights]
     pictures.write_png(folder / "relight.png", layout.strip(rows))
 
 
 def write_mesh_animations(result: Result, folder: pathlib.Path, *, size: int, frames: int) -> None:
-    """Writes `turntable` and `relight` as `.gif` and `.mp4`; `frames` make one full swing or circle."""
+    """Writes `turntable` and `relight`, `.gif` and `.mp4`; `frames` make a full swing or circle."""
     # Half of the swing is drawn, the way back shows it again; slow at the turning points.
     steps = max(2, frames // 2 + 1)
     share = -np.cos(np.linspace(0, np.pi, steps))
-    turned = views.draw(result, views.sweep_views(yaw_deg=sweeps.max_yaw_deg(result.category) * share),
-                        size=size)
+    turned = views.draw(
+        result, views.sweep_views(yaw_deg=sweeps.max_yaw_deg(result.category) * share), size=size
+    )
     swing = animation.back_and_forth(list(views.picture(turned, "image", light=result.light)))
-    still = _repeated(views.draw(result, result.view[None], size=size), frames)
+    still = views.repeated(views.draw(result, result.view[None], size=size), frames)
     circle = views.picture(still, "image", light=sweeps.light_circle(result.light, frames))
     for name, pictured in (("turntable", swing), ("relight", list(circle))):
         for extension in (".gif", ".mp4"):
@@ -63,8 +71,10 @@ def write_gan_strips(drawn: GanViews, folder: pathlib.Path, *, size: int, animat
     if animate:
         # From side to side with level light, back with light from above.
         circle = [*lights[-2], *lights[-1][::-1]]
-        for name, frames in (("turntable_gan", animation.back_and_forth(yaws)),
-                             ("relight_gan", circle)):
+        for name, frames in (
+            ("turntable_gan", animation.back_and_forth(yaws)),
+            ("relight_gan", circle),
+        ):
             for extension in (".gif", ".mp4"):
                 animation.write_animation(folder / f"{name}{extension}", frames, fps=_GAN_FPS)
 
@@ -77,8 +87,3 @@ def gan_tiles(drawn: np.ndarray, size: int) -> list[np.ndarray]:
 def _write_turns(path: pathlib.Path, tiles: np.ndarray) -> None:
     yaws = len(tiles) - len(sweeps.PITCHES_DEG)
     pictures.write_png(path, layout.strip([tiles[:yaws], tiles[yaws:]]))
-
-
-def _repeated(surfaces: Surfaces, count: int) -> Surfaces:
-    """One drawn view, `count` times over, to be lit differently."""
-    return Surfaces(**{key: np.repeat(value, count, axis=0) for key, value in vars(surfaces).items()})

@@ -1,8 +1,8 @@
 """Which angles and lights the pictures of a result show.
 
 Turning: nine yaws, then five pitches, from the canonical view (GAN2Shape, appendix; the reference's
-`save_results`). Relighting: five directions from side to side, level and from above, at two strengths. Degrees where a name
-says so, light as ambient, diffuse, dx, dy.
+`save_results`). Relighting: five directions from side to side, level and from above, at two
+strengths. Degrees where a name says so, light as ambient, diffuse, dx, dy.
 """
 
 import numpy as np
@@ -10,8 +10,15 @@ from jaxtyping import Float
 
 from gan2shape_jax.outputs import views
 
-__all__ = ["LIGHT_ROWS", "PITCHES_DEG", "light_circle", "max_yaw_deg", "relight_rows", "turn_views",
-           "yaws_deg"]
+__all__ = [
+    "LIGHT_ROWS",
+    "PITCHES_DEG",
+    "light_circle",
+    "max_yaw_deg",
+    "relight_rows",
+    "turn_views",
+    "yaws_deg",
+]
 
 PITCHES_DEG = np.linspace(-20, 20, 5)
 _NARROW = ("car", "church", "horse")
@@ -32,12 +39,13 @@ def yaws_deg(category: str, count: int = 9) -> Float[np.ndarray, "n"]:
 
 def turn_views(category: str) -> Float[np.ndarray, "14 6"]:
     """The nine yaws, then the five pitches."""
-    return np.concatenate([views.sweep_views(yaw_deg=yaws_deg(category)),
-                           views.sweep_views(pitch_deg=PITCHES_DEG)])
+    return np.concatenate(
+        [views.sweep_views(yaw_deg=yaws_deg(category)), views.sweep_views(pitch_deg=PITCHES_DEG)]
+    )
 
 
 def relight_rows(light: Float[np.ndarray, "4"]) -> Float[np.ndarray, "4 5 4"]:
-    """Lights around an object whose own is `light`: one row a strength and height, five directions."""
+    """Lights around an object lit by `light`: one row a strength and height, five directions."""
     rows = [[_stronger(light, strength, dx, dy) for dx in _DXS] for strength, dy in LIGHT_ROWS]
     return np.array(rows, np.float32)
 
@@ -45,8 +53,9 @@ def relight_rows(light: Float[np.ndarray, "4"]) -> Float[np.ndarray, "4 5 4"]:
 def light_circle(light: Float[np.ndarray, "4"], count: int) -> Float[np.ndarray, "n 4"]:
     """A strong light that travels once round the object's front."""
     angles = 2 * np.pi * np.arange(count) / count
-    return np.array([_stronger(light, 0.6, 1.3 * np.sin(a), 0.8 * np.cos(a)) for a in angles],
-                    np.float32)
+    return np.array(
+        [_stronger(light, 0.6, 1.3 * np.sin(a), 0.8 * np.cos(a)) for a in angles], np.float32
+    )
 
 
 def _stronger(light: np.ndarray, strength: float, dx: float, dy: float) -> tuple[float, ...]:

@@ -1,8 +1,8 @@
 """Figures of one image and of all images: `metrics.json`, `results.csv`, `results.md`, the console.
 
-Metrics are dictionaries of numbers: `side`, `mad`, `mad_unit` (degrees), `mae`, `mse`, the same keys under `prior`,
-and `reconstruction_l1`, `inversion_l1` (mean absolute difference, pictures in [-1, 1]). What is not known,
-depth metrics without true depth for one, is absent.
+Metrics are dictionaries of numbers: `side`, `mad`, `mad_unit` (degrees), `mae`, `mse`, the same
+keys under `prior`, and `reconstruction_l1`, `inversion_l1` (mean absolute difference, pictures in
+[-1, 1]). What is not known, depth metrics without true depth for one, is absent.
 """
 
 import csv
@@ -23,13 +23,28 @@ from rich.table import Table
 from gan2shape_jax.outputs.folder import atomic_text
 from gan2shape_jax.outputs.result import Result
 
-__all__ = ["COLUMNS", "Row", "complete_metrics", "print_table", "write_metrics", "write_table"]
+__all__ = [
+    "COLUMNS",
+    "Row",
+    "complete_metrics",
+    "figure",
+    "print_table",
+    "write_metrics",
+    "write_table",
+]
 
 # Title, path in the metrics, digits after the point.
-COLUMNS = (("side", ("side",), 4), ("mad", ("mad",), 1), ("mad_unit", ("mad_unit",), 1),
-           ("mae", ("mae",), 4), ("mse", ("mse",), 6), ("prior_side", ("prior", "side"), 4),
-           ("prior_mad", ("prior", "mad"), 1), ("reconstruction_l1", ("reconstruction_l1",), 3),
-           ("inversion_l1", ("inversion_l1",), 3))
+COLUMNS = (
+    ("side", ("side",), 4),
+    ("mad", ("mad",), 1),
+    ("mad_unit", ("mad_unit",), 1),
+    ("mae", ("mae",), 4),
+    ("mse", ("mse",), 6),
+    ("prior_side", ("prior", "side"), 4),
+    ("prior_mad", ("prior", "mad"), 1),
+    ("reconstruction_l1", ("reconstruction_l1",), 3),
+    ("inversion_l1", ("inversion_l1",), 3),
+)
 _SUMMARIES = (("mean", statistics.fmean), ("median", statistics.median))
 
 
@@ -45,17 +60,23 @@ class Row:
 def complete_metrics(result: Result) -> dict[str, Any]:
     """The result's metrics, with the two differences that need no true depth filled in if absent.
 
-    `reconstruction_l1` is taken over the input's object mask, `inversion_l1` over the whole picture;
+    `reconstruction_l1` is taken over the input's object mask, `inversion_l1` over the whole
+    picture;
     the latter is None without a GAN image.
     """
     metrics = dict(result.metrics)
     if "reconstruction_l1" not in metrics:
-        weight = result.input_mask if result.input_mask.sum() > 0 else np.ones_like(result.input_mask)
+        weight = (
+            result.input_mask if result.input_mask.sum() > 0 else np.ones_like(result.input_mask)
+        )
         difference = np.abs(result.reconstruction - result.image).mean(axis=-1)
         metrics["reconstruction_l1"] = float((difference * weight).sum() / weight.sum())
     if "inversion_l1" not in metrics:
-        metrics["inversion_l1"] = (None if result.gan_image is None else
-                                   float(np.abs(result.gan_image - result.image).mean()))
+        metrics["inversion_l1"] = (
+            None
+            if result.gan_image is None
+            else float(np.abs(result.gan_image - result.image).mean())
+        )
     return metrics
 
 
@@ -74,10 +95,14 @@ def write_table(folder: str | os.PathLike, rows: Sequence[Row]) -> None:
     for name, status, values in _lines(rows):
         writer.writerow([name, status, *("" if value is None else repr(value) for value in values)])
     atomic_text(folder / "results.csv", buffer.getvalue())
-    lines = ["| name | " + " | ".join(titles) + " | status |",
-             "|---|" + "---:|" * len(titles) + "---|"]
-    lines += [f"| {' | '.join(_escaped(cell) for cell in (name, *_texts(values), status))} |"
-              for name, status, values in _lines(rows)]
+    lines = [
+        "| name | " + " | ".join(titles) + " | status |",
+        "|---|" + "---:|" * len(titles) + "---|",
+    ]
+    lines += [
+        f"| {' | '.join(_escaped(cell) for cell in (name, *_texts(values), status))} |"
+        for name, status, values in _lines(rows)
+    ]
     atomic_text(folder / "results.md", "\n".join(lines) + "\n")
 
 
@@ -95,13 +120,18 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
 
 def _lines(rows: Sequence[Row]) -> list[tuple[str, str, list[float | None]]]:
     """Name, status and values of every row, then of the mean and the median of what is known."""
-    lines = [(row.name, row.status, [_number(row.metrics, path) for _, path, _ in COLUMNS])
-             for row in rows]
-    columns = [[value for value in column if value is not None]
-               for column in zip(*(values for _, _, values in lines), strict=True)]
+    lines = [
+        (row.name, row.status, [figure(row.metrics, path) for _, path, _ in COLUMNS])
+        for row in rows
+    ]
+    columns = [
+        [value for value in column if value is not None]
+        for column in zip(*(values for _, _, values in lines), strict=True)
+    ]
     for name, summarise in _SUMMARIES:
-        lines.append((name, "", [_summary(summarise, column) for column in columns]
-                      or [None] * len(COLUMNS)))
+        lines.append(
+            (name, "", [_summary(summarise, column) for column in columns] or [None] * len(COLUMNS))
+        )
     return lines
 
 
@@ -109,15 +139,18 @@ def _summary(summarise: Callable[[list[float]], float], column: list[float]) -> 
     return summarise(column) if column else None
 
 
-def _number(metrics: Any, path: Sequence[str]) -> float | None:
+def figure(metrics: Any, path: Sequence[str]) -> float | None:
+    """The number at `path` in nested metrics, None where it is absent or not finite."""
     for key in path:
         metrics = metrics.get(key) if isinstance(metrics, dict) else None
     return float(metrics) if metrics is not None and math.isfinite(metrics) else None
 
 
 def _texts(values: Sequence[float | None]) -> list[str]:
-    return ["–" if value is None else f"{value:.{digits}f}"
-            for value, (_, _, digits) in zip(values, COLUMNS, strict=True)]
+    return [
+        "–" if value is None else f"{value:.{digits}f}"
+        for value, (_, _, digits) in zip(values, COLUMNS, strict=True)
+    ]
 
 
 def _escaped(cell: str) -> str:

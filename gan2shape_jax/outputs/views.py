@@ -1,9 +1,9 @@
 """New views of a result, drawn from its mesh: what a surface shows first, its light afterwards.
 
-A view is drawn once, into `Surfaces` (albedo, normal, depth and coverage of every pixel), and can then be
-lit in any number of ways without drawing again. Normals are those of the canonical frame, in which the light
-is given too; the light therefore stays with the object when the view turns. Views are `(n, 6)`: rx, ry,
-rz in radians, tx, ty, tz in scene units, from the canonical frame.
+A view is drawn once, into `Surfaces` (albedo, normal, depth and coverage of every pixel), and can
+then be lit in any number of ways without drawing again. Normals are those of the canonical frame,
+in which the light is given too; the light therefore stays with the object when the view turns.
+Views are `(n, 6)`: rx, ry, rz in radians, tx, ty, tz in scene units, from the canonical frame.
 """
 
 import dataclasses
@@ -15,19 +15,18 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from gan2shape_jax import camera as cameras
-from gan2shape_jax import lighting, render
+from gan2shape_jax import render
 from gan2shape_jax.camera import Camera
-from gan2shape_jax.outputs import pictures
+from gan2shape_jax.outputs import host, pictures
 from gan2shape_jax.outputs.result import Result
+from gan2shape_jax.outputs.surface import surface
 
-__all__ = ["MASK_THRESHOLD", "SHOWS", "Surfaces", "draw", "object_mask", "picture", "sweep_views"]
+__all__ = ["SHOWS", "Surfaces", "draw", "picture", "repeated", "sweep_views"]
 
 SHOWS = ("image", "albedo", "normals", "shape", "depth")
 
-# The canonical mask is fractional; the reference cuts its pictures here as well (save_results).
-MASK_THRESHOLD = 0.3
 _CHUNK = 4  # views drawn together: one compiled program serves any number of them
-_SHAPE_GREY = 0.8  # albedo of the grey shape
+_SHAPE_GREY = 0.74  # albedo of the grey shape
 _HEADLIGHT = np.array([0.2, 0.9, 0.0, 0.25], np.float32)  # ambient, diffuse, dx, dy
 
 
@@ -50,48 +49,80 @@ class Surfaces:
     views: np.ndarray
 
 
-def object_mask(result: Result) -> Float[np.ndarray, "s s"]:
-    """1 where the canonical mask says object, 0 elsewhere."""
-    return (result.mask >= MASK_THRESHOLD).astype(np.float32)
-
-
 def sweep_views(*, pitch_deg=0.0, yaw_deg=0.0, roll_deg=0.0) -> Float[np.ndarray, "n 6"]:
     """Views turned by the given degrees from the canonical one; scalars and lists are broadcast."""
-    angles = np.broadcast_arrays(*(np.atleast_1d(np.asarray(a, np.float32))
-                                   for a in (pitch_deg, yaw_deg, roll_deg)))
+    angles = np.broadcast_arrays(
+        *(np.atleast_1d(np.asarray(a, np.float32)) for a in (pitch_deg, yaw_deg, roll_deg))
+    )
     views = np.zeros((len(angles[0]), 6), np.float32)
     views[:, :3] = np.deg2rad(np.stack(angles, axis=-1))
     return views
 
 
-def draw(result: Result, views: Float[np.ndarray, "n 6"], *, size: int, cut: bool = True,
-         supersample: int = 2) -> Surfaces:
+def draw(
+    result: Result,
+    views: Float[np.ndarray, "n 6"],
+    *,
+    size: int,
+    cut: bool = True,
+    supersample: int = 2,
+) -> Surfaces:
     """Draws the mesh in the given views; `cut` leaves out what lies outside the object mask."""
-    mask = object_mask(result) if cut else np.ones_like(result.mask)
-    normal = np.asarray(lighting.normals(result.depth, result.camera))
-    attributes = np.concatenate([result.albedo / 2 + 0.5, normal], axis=-1)
+    part = surface(result, cut=cut)
+    attributes = np.concatenate(
+        [result.albedo / 2 + 0.5, part.normal, part.field[..., None]], axis=-1
+    )
     chunks = []
     for start in range(0, len(views), _CHUNK):
-        part = views[start:start + _CHUNK]
-        padded = np.concatenate([part, np.repeat(part[-1:], _CHUNK - len(part), axis=0)])
-        drawn = _draw_chunk(result.depth, attributes, mask, padded, camera=result.camera, size=size,
-                            supersample=supersample)
-        chunks.append(np.asarray(drawn)[:len(part)])
+        some = np.asarray(views[start : start + _CHUNK], np.float32)
+        padded = np.concatenate([some, np.repeat(some[-1:], _CHUNK - len(some), axis=0)])
+        drawn = _draw_chunk(
+            part.depth,
+            attributes,
+            part.mask,
+            padded,
+            camera=result.camera,
+            size=size,
+            supersample=supersample,
+        )
+        chunks.append(np.asarray(drawn)[: len(some)])
     return _surfaces(np.concatenate(chunks), views)
 
 
 @functools.partial(jax.jit, static_argnames=("camera", "size", "supersample"))
 def _draw_chunk(depth, attributes, mask, views, *, camera: Camera, size: int, supersample: int):
-    """Premultiplied albedo (3), normal (3), depth (1) and coverage (1) of a few views."""
+    """Premultiplied albedo (3), normal (3), depth (1) and coverage (1) of a few views.
+
+    `attributes` (S, S, 7) are albedo, normal and the outline's field. The field decides sample by
+    sample, so samples are averaged here and not by the renderer.
+    """
+    count = len(views)
     points = cameras.back_project(depth, camera)
-    points = jnp.broadcast_to(points, (*views.shape[:-1], *points.shape))
-    seen = cameras.transform(points, views, camera)[..., 2:]
-    shared = jnp.broadcast_to(attributes, (*views.shape[:-1], *attributes.shape))
-    everything = jnp.concatenate([shared, seen, jnp.ones_like(seen)], axis=-1)
-    depths = jnp.broadcast_to(depth, (*views.shape[:-1], *depth.shape))
-    masks = jnp.broadcast_to(mask, depths.shape)
-    return render.render_mesh(depths, everything, views, camera, background=0.0, size=size,
-                              supersample=supersample, mask=masks)
+    repeated = jnp.broadcast_to(points, (count, *points.shape))
+    seen = cameras.transform(repeated, views, camera)[..., 2:]
+    shared = jnp.broadcast_to(attributes, (count, *attributes.shape))
+    depths, masks = (jnp.broadcast_to(value, (count, *value.shape)) for value in (depth, mask))
+    drawn = render.render_mesh(
+        depths,
+        jnp.concatenate([shared, seen], axis=-1),
+        views,
+        camera,
+        background=0.0,
+        size=size * supersample,
+        supersample=1,
+        mask=masks,
+    )
+    samples = jnp.asarray(drawn)
+    inside = (samples[..., 6:7] >= 0.5).astype(samples.dtype)
+    shown = jnp.concatenate([samples[..., :6], samples[..., 7:], jnp.ones_like(inside)], axis=-1)
+    shown = shown * inside
+    # Added up sample by sample: on CPU, XLA has got reductions of broadcast products wrong.
+    cells = [
+        shown[:, i::supersample, j::supersample]
+        for i in range(supersample)
+        for j in range(supersample)
+    ]
+    return sum(cells[1:], start=cells[0]) / supersample**2
 
 
 def _surfaces(drawn: Float[np.ndarray, "n s s 8"], views: Float[np.ndarray, "n 6"]) -> Surfaces:
@@ -99,17 +130,28 @@ def _surfaces(drawn: Float[np.ndarray, "n s s 8"], views: Float[np.ndarray, "n 6
     straight = drawn[..., :7] / np.maximum(coverage, 1e-6)[..., None]
     normal = straight[..., 3:6]
     normal = normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-6)
-    return Surfaces(albedo=np.clip(straight[..., :3], 0, 1), normal=normal, depth=straight[..., 6],
-                    coverage=coverage, views=np.asarray(views))
+    return Surfaces(
+        albedo=np.clip(straight[..., :3], 0, 1),
+        normal=normal,
+        depth=straight[..., 6],
+        coverage=coverage,
+        views=np.asarray(views),
+    )
 
 
-def picture(surfaces: Surfaces, show: str, *, light: Float[np.ndarray, "*n 4"],
-            near: float | None = None, far: float | None = None) -> UInt8[np.ndarray, "n s s 3"]:
+def picture(
+    surfaces: Surfaces,
+    show: str,
+    *,
+    light: Float[np.ndarray, "*n 4"],
+    near: float | None = None,
+    far: float | None = None,
+) -> UInt8[np.ndarray, "n s s 3"]:
     """Pictures on white of what `show` names, one of `SHOWS`.
 
-    `image` is albedo under `light` (ambient, diffuse, dx, dy, of one view or of all); `shape` is grey
-    under a light that stays with the camera, so that it tells form in every view; `depth` is coloured
-    from `near` to `far`, by default the range of all these views together.
+    `image` is albedo under `light` (ambient, diffuse, dx, dy, of one view or of all); `shape` is
+    grey under a light that stays with the camera, so that it tells form in every view; `depth` is
+    coloured from `near` to `far`, by default the range of all these views together.
     """
     if show == "depth":
         if near is None or far is None:
@@ -129,6 +171,13 @@ def picture(surfaces: Surfaces, show: str, *, light: Float[np.ndarray, "*n 4"],
     return pictures.to_uint8(pictures.on_white(np.clip(colours, -1, 1), surfaces.coverage))
 
 
+def repeated(surfaces: Surfaces, count: int) -> Surfaces:
+    """One drawn view, `count` times over, to be lit differently."""
+    return Surfaces(
+        **{key: np.repeat(value, count, axis=0) for key, value in vars(surfaces).items()}
+    )
+
+
 def _shading(normal: np.ndarray, light: np.ndarray) -> np.ndarray:
     """Ambient plus diffuse, (n, s, s, 1); a plane facing the light has their sum."""
     light = np.asarray(light, np.float32).reshape(-1, 1, 1, 4)
@@ -140,5 +189,5 @@ def _shading(normal: np.ndarray, light: np.ndarray) -> np.ndarray:
 
 def _turned_normals(surfaces: Surfaces) -> np.ndarray:
     """Normals in the frame of each view's camera."""
-    rotation = np.asarray(cameras.rotation_matrix(surfaces.views[:, :3]))
+    rotation = host.rotations(surfaces.views[:, :3])
     return np.einsum("nij,nhwj->nhwi", rotation, surfaces.normal)

@@ -3,11 +3,9 @@
 import dataclasses
 import os
 import pathlib
+from collections.abc import Mapping
 
-import numpy as np
-
-from gan2shape_jax import lighting
-from gan2shape_jax.outputs import mesh, pictures, strips
+from gan2shape_jax.outputs import host, mesh, pictures, strips
 from gan2shape_jax.outputs.folder import atomic_folder
 from gan2shape_jax.outputs.gan_views import Projection, draw_gan_views
 from gan2shape_jax.outputs.overview import draw_overview
@@ -16,7 +14,8 @@ from gan2shape_jax.outputs.table import complete_metrics, write_metrics
 
 __all__ = ["OutputOptions", "write_outputs"]
 
-_SMALLEST_PICTURE = 128
+_SMALLEST_PICTURE = 192  # below, captions of the overview do not fit
+_LARGEST_TILE = 256  # above, the overview does not fit on a screen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +23,7 @@ class OutputOptions:
     """What to write besides the arrays.
 
     Attributes:
-      picture_size: side of the pictures drawn from the mesh, pixels; 0 means max(S, 128).
+      picture_size: side of the pictures drawn from the mesh, pixels; 0 means max(S, 192).
       turntable_frames: frames of one swing of the turntable, and of one circle of the light.
       mesh_full: True keeps the whole sheet in the mesh, False cuts it at the object mask.
       animation: True also writes GIF and MP4.
@@ -38,16 +37,24 @@ class OutputOptions:
     gan_batch: int = 8
 
 
-def write_outputs(result: Result, folder: str | os.PathLike, *, gan_project: Projection | None = None,
-                  options: OutputOptions = OutputOptions()) -> None:
+def write_outputs(
+    result: Result,
+    folder: str | os.PathLike,
+    *,
+    gan_project: Projection | None = None,
+    options: OutputOptions = OutputOptions(),
+    extra: Mapping[str, bytes] | None = None,
+) -> None:
     """Writes arrays, pictures, strips, animations, meshes, metrics and the overview of a result.
 
     Args:
       result: the reconstruction.
       folder: written anew as a whole; former contents are replaced only once all is written.
-      gan_project: the GAN's rendition of pictures (n, S, S, 3) in [-1, 1]; without it the files whose
+      gan_project: the GAN's rendition of pictures (n, S, S, 3) in [-1, 1]; without it the files
+      whose
         names end in `_gan` are not made.
       options: what to write and how large.
+      extra: contents of further files by name, such as the networks' weights.
 
     Raises:
       UserError: where the file system refuses.
@@ -60,6 +67,8 @@ def write_outputs(result: Result, folder: str | os.PathLike, *, gan_project: Pro
     with atomic_folder(folder) as fresh:
         save_arrays(result, fresh)
         write_metrics(fresh / "metrics.json", result.metrics)
+        for name, content in (extra or {}).items():
+            (fresh / name).write_bytes(content)
         _write_pictures(result, fresh)
         mesh.write_mesh(result, fresh, full=options.mesh_full)
         strips.write_mesh_strips(result, fresh, size=size)
@@ -67,22 +76,35 @@ def write_outputs(result: Result, folder: str | os.PathLike, *, gan_project: Pro
             strips.write_mesh_animations(result, fresh, size=size, frames=options.turntable_frames)
         if gan is not None:
             strips.write_gan_strips(gan, fresh, size=size, animate=options.animation)
-        draw_overview(result, gan=gan, size=size).save(fresh / "overview.png")
+        tile = min(max(size, _SMALLEST_PICTURE), _LARGEST_TILE)
+        draw_overview(result, gan=gan, size=tile).save(fresh / "overview.png")
 
 
 def _write_pictures(result: Result, folder: pathlib.Path) -> None:
     """The maps of the result at their own size, a pixel a value."""
     near, far = pictures.depth_range(result.depth, result.mask)
-    normal = np.asarray(lighting.normals(result.depth, result.camera))
-    shown = {"normals": pictures.colour_normals(normal), "mask": pictures.colour_mask(result.mask),
-             "input_mask": pictures.colour_mask(result.input_mask)}
-    for key, name in (("image", "input"), ("albedo", "albedo"), ("canonical", "canonical"),
-                      ("reconstruction", "reconstruction"), ("gan_image", "gan_image")):
+    normal = host.normals(result.depth, result.camera)
+    shown = {
+        "normals": pictures.colour_normals(normal),
+        "mask": pictures.colour_mask(result.mask),
+        "input_mask": pictures.colour_mask(result.input_mask),
+    }
+    for key, name in (
+        ("image", "input"),
+        ("albedo", "albedo"),
+        ("canonical", "canonical"),
+        ("reconstruction", "reconstruction"),
+        ("gan_image", "gan_image"),
+    ):
         if getattr(result, key) is not None:
             shown[name] = pictures.to_uint8(getattr(result, key))
     for name, picture in shown.items():
         pictures.write_png(folder / f"{name}.png", picture)
     pictures.write_png(
-        folder / "depth.png", pictures.colour_depth(result.depth, near, far, mask=result.mask),
-        {"Description": f"depth in scene units: brightest {near:.6f} or nearer, darkest {far:.6f} or "
-                        "farther; pale outside the object mask"})
+        folder / "depth.png",
+        pictures.colour_depth(result.depth, near, far, mask=result.mask),
+        {
+            "Description": f"depth in scene units: brightest {near:.6f} or nearer, darkest "
+            f"{far:.6f} or farther; pale outside the object mask"
+        },
+    )

@@ -28,8 +28,8 @@ def discriminator_features(disc_params: Params, images: Float[Array, "b h w 3"],
                            ) -> tuple[Float[Array, "b ..."], ...]:
     """The outputs of the first `count` blocks, (B, H/2, W/2, C), (B, H/4, W/4, C'), ...
 
-    Fewer where the discriminator has fewer blocks, or the images are too small for more: no block goes below
-    4 pixels. Sides are a power of two, at least 8, whatever size the discriminator was trained for.
+    Fewer where the discriminator has fewer blocks, or the images have no pixels left for more. Sides are a power of
+    two, at least 8, whatever size the discriminator was trained for.
     """
     side = min(images.shape[1:3])
     if side < 8 or any(n & (n - 1) for n in images.shape[1:3]):
@@ -39,7 +39,7 @@ def discriminator_features(disc_params: Params, images: Float[Array, "b h w 3"],
     x = layers.convolve(images, layers.equalised(stem["weight"]))
     x = layers.leaky_relu(x + stem["bias"])
     blocks = len(arch.discriminator_channels) - 1
-    for i in range(min(count, blocks, int(math.log2(side)) - 2)):
+    for i in range(min(count, blocks, int(math.log2(side)))):
         x = _block(disc_params["blocks"][str(i)], x)
         features.append(x)
     return tuple(features)

@@ -99,10 +99,12 @@ def save(path: str | os.PathLike, arch: Architecture, params: Params, *,
 
 
 def _conversion(path: str | os.PathLike) -> str:
+    package = pathlib.Path(__file__).resolve().parents[1]
+    tools = "tools" if (package.parent / "tools").is_dir() else "gan2shape_jax.tools"
     source = pathlib.Path(path)
     source = source if source.suffix in (".pt", ".pth") else source.with_suffix(".pt")
     return ("convert the PyTorch checkpoint first: "
-            f"python -m tools.convert_stylegan2 {source} {source.with_suffix('.safetensors')}")
+            f"python -m {tools}.convert_stylegan2 {source} {source.with_suffix('.safetensors')}")
 
 
 def _open(path: str | os.PathLike):
@@ -150,7 +152,7 @@ def load(path: str | os.PathLike) -> tuple[Architecture, Params]:
 
 
 def init_params(key, arch: Architecture) -> Params:
-    """Random parameters as at the start of training: for tests and trials of a size."""
+    """Random parameters as at the start of training (noise strengths are zero, biases neutral)."""
     flat = parameter_shapes(arch)
     keys = jax.random.split(key, len(flat))
     params = {}

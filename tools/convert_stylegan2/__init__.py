@@ -1,5 +1,5 @@
 """Converts StyleGAN2 checkpoints of rosinality/stylegan2-pytorch to safetensors, without PyTorch."""
 
-from .checkpoint import Converted, convert
+from .checkpoint import Converted, convert, read_checkpoint
 
-__all__ = ["Converted", "convert"]
+__all__ = ["Converted", "convert", "read_checkpoint"]

@@ -18,7 +18,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.stylegan2.weights import write_atomically
 
-from .checkpoint import Converted, convert
+from .checkpoint import Converted, read_checkpoint
 
 _SIDE_LIMIT = 1536  # pixels of the sample grid
 
@@ -59,7 +59,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
     if not args.target.endswith(".safetensors"):
         raise UserError(f"{args.target}: the target's name has to end in .safetensors")
-    converted = convert(args.source)
+    converted = read_checkpoint(args.source)
     stylegan2.save(args.target, converted.arch, converted.params, notes=converted.notes,
                    license_note=args.license_note, source_sha256=converted.source_sha256)
     arch = converted.arch

@@ -20,7 +20,7 @@ from gan2shape_jax.stylegan2.architecture import discriminator_shapes, generator
 from gan2shape_jax.stylegan2.weights import check_params
 from gan2shape_jax.torch_reader import read_torch
 
-__all__ = ["Converted", "convert"]
+__all__ = ["Converted", "convert", "read_checkpoint"]
 
 _NOISE_SEED = 0
 _TAPS = np.array([1.0, 3.0, 3.0, 1.0])
@@ -218,7 +218,13 @@ def _wanted(tensors: Params) -> dict[str, tuple[int, ...]]:
     return flat
 
 
-def convert(path: str | os.PathLike) -> Converted:
+def convert(path: str | os.PathLike) -> tuple[Architecture, Params]:
+    """Architecture and parameters of a checkpoint, as `stylegan2.load` gives them; see below."""
+    converted = read_checkpoint(path)
+    return converted.arch, converted.params
+
+
+def read_checkpoint(path: str | os.PathLike) -> Converted:
     """Reads a checkpoint. Raises UserError where it cannot be read, or lists what does not fit."""
     states = _states(read_torch(path), path)
     arch = _infer(states["g_ema"], states["d"], path)

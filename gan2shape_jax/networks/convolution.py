@@ -1,0 +1,172 @@
+"""Convolutions and their gradients, written for the machine that runs them.
+
+Features are `(N, H, W, C)`, kernels `(rows, columns, in, out)`. On GPU and TPU the compiler's own
+convolutions, dilated ones included, and their derivatives are best. XLA on CPU has slow paths for
+three of them: the gradient to a kernel (a convolution whose window is a whole image), the gradient
+to the input of a strided convolution, and transposed convolutions (both dilate their input with
+zeros). There the first is a matrix product over patches, and the other two are one 2x2 convolution
+with four times the outputs, one set for each parity of output row and column, interleaved
+afterwards. `_by_products` decides, here only.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+__all__ = ["convolve", "convolve_half", "convolve_twice", "upsample_convolve"]
+
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+# Patches of larger kernels would fill the cache: they are made row by row.
+_WHOLE_PATCHES = 4
+
+
+def convolve(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], *, by_products: bool | None = None
+) -> Float[Array, "n h w o"]:
+    """Convolution of stride 1 with an odd kernel; zeros outside, so that the side stays.
+
+    `by_products` overrides the choice of formulation, here and below; only tests and benchmarks do.
+    """
+    padding = kernel.shape[0] // 2
+    if _by_products(by_products):
+        return _convolve_products(x, kernel, 1, padding)
+    return _convolve(x, kernel, 1, padding)
+
+
+def convolve_half(
+    x: Float[Array, "n 2*h 2*w i"],
+    kernel: Float[Array, "k k i o"],
+    *,
+    by_products: bool | None = None,
+) -> Float[Array, "n h w o"]:
+    """Convolution of stride 2, 3x3 or 4x4, with one pixel of zeros around: half the side."""
+    if _by_products(by_products):
+        return _convolve_products(x, kernel, 2, 1)
+    return _convolve(x, kernel, 2, 1)
+
+
+def convolve_twice(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "4 4 i o"], *, by_products: bool | None = None
+) -> Float[Array, "n 2*h 2*w o"]:
+    """Transposed 4x4 convolution of stride 2, cropped by one pixel: twice the side.
+
+    Input pixel i adds `kernel[t] x[i]` to output pixel 2 i + t - 1.
+    """
+    if _by_products(by_products):
+        return _twice_products(x, kernel)
+    return lax.conv_general_dilated(
+        x,
+        kernel[::-1, ::-1],
+        (1, 1),
+        ((2, 2), (2, 2)),
+        lhs_dilation=(2, 2),
+        dimension_numbers=_LAYOUT,
+    )
+
+
+def upsample_convolve(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"], *, by_products: bool | None = None
+) -> Float[Array, "n 2*h 2*w o"]:
+    """Doubles every pixel along both axes, then convolves 3x3 with zeros outside.
+
+    Both together are one transposed 4x4 convolution whose taps are sums of the kernel's neighbours;
+    its four phases take fewer than half the products.
+    """
+    taps = kernel[::-1, ::-1]
+    for axis in (0, 1):
+        first, last = [(0, 0)] * 4, [(0, 0)] * 4
+        first[axis], last[axis] = (0, 1), (1, 0)
+        taps = jnp.pad(taps, first) + jnp.pad(taps, last)
+    return convolve_twice(x, taps, by_products=by_products)
+
+
+def _by_products(override: bool | None) -> bool:
+    """Whether to avoid the convolutions that XLA runs slowly on a CPU."""
+    return jax.default_backend() == "cpu" if override is None else override
+
+
+def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), ((padding, padding),) * 2, dimension_numbers=_LAYOUT
+    )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolve_products(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+    return _convolve(x, kernel, stride, padding)
+
+
+def _convolve_forward(x, kernel, stride, padding):
+    return _convolve(x, kernel, stride, padding), (x, kernel)
+
+
+def _convolve_backward(stride, padding, saved, gradient):
+    x, kernel = saved
+    size, _, channels_in, channels_out = kernel.shape
+    swapped = kernel.swapaxes(2, 3)
+    if stride == 2:
+        # A transposed convolution undoes the stride; a 3x3 kernel is a 4x4 one whose last taps are
+        # zero.
+        missing = 4 - size
+        taps = jnp.pad(swapped, ((0, missing), (0, missing), (0, 0), (0, 0)))
+        return _twice_products(gradient, taps), _kernel_gradient(x, gradient, size, 2, padding)
+    back = size - 1 - padding
+    x_gradient = _convolve(gradient, swapped[::-1, ::-1], 1, back)
+    if channels_in < channels_out:
+        return x_gradient, _kernel_gradient(x, gradient, size, 1, padding)
+    # The same sums from patches of the gradient, which has fewer channels: taps in reverse order.
+    reverse = _kernel_gradient(gradient, x, size, 1, back)
+    return x_gradient, reverse[::-1, ::-1].swapaxes(2, 3)
+
+
+_convolve_products.defvjp(_convolve_forward, _convolve_backward)
+
+
+@jax.custom_vjp
+def _twice_products(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Each output pixel sees a 2x2 window of x; its parities say through which taps."""
+    n, h, w, _ = x.shape
+    channels_in, channels_out = kernel.shape[2:]
+    # (window, parity) of tap t = 2 (1 - window) + parity, along rows and along columns.
+    phases = kernel.reshape(2, 2, 2, 2, channels_in, channels_out)[::-1, :, ::-1]
+    phases = phases.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, channels_in, 4 * channels_out)
+    out = _convolve(x, phases, 1, 1).reshape(n, h + 1, w + 1, 2, 2, channels_out)
+    out = out.transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h + 2, 2 * w + 2, channels_out)
+    return out[:, 1:-1, 1:-1]
+
+
+def _twice_forward(x, kernel):
+    return _twice_products(x, kernel), (x, kernel)
+
+
+def _twice_backward(saved, gradient):
+    x, kernel = saved
+    kernel_gradient = _kernel_gradient(gradient, x, kernel.shape[0], 2, 1).swapaxes(2, 3)
+    return _convolve(gradient, kernel.swapaxes(2, 3), 2, 1), kernel_gradient
+
+
+_twice_products.defvjp(_twice_forward, _twice_backward)
+
+
+def _kernel_gradient(
+    fine: Float[Array, "n H W i"],
+    coarse: Float[Array, "n h w o"],
+    size: int,
+    stride: int,
+    padding: int,
+) -> Float[Array, "k k i o"]:
+    """`sum over pixels p of fine[stride p + tap - padding] coarse[p]`, for every tap."""
+    _, h, w, channels = coarse.shape
+    last_row, last_column = (h - 1) * stride + 1, (w - 1) * stride + 1
+    fine = jnp.pad(fine, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    columns = jnp.concatenate(
+        [fine[:, :, j : j + last_column : stride] for j in range(size)], axis=-1
+    )
+    rows = [columns[:, i : i + last_row : stride] for i in range(size)]
+    if size <= _WHOLE_PATCHES:
+        rows = [jnp.concatenate(rows, axis=-1)]
+    products = [jnp.einsum("nhwi,nhwo->io", row, coarse) for row in rows]
+    return jnp.concatenate(products).reshape(size, size, fine.shape[-1], channels)

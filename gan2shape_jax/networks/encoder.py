@@ -1,0 +1,31 @@
+"""The view and the light network: image to a short vector (GAN2Shape, appendix)."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from gan2shape_jax.networks import layers, sizes
+
+__all__ = ["Encoder"]
+
+
+class Encoder(nn.Module):
+    """Halves the image down to 4x4 and gives a vector in (-1, 1).
+
+    Attributes:
+        size: side S of the images, a power of two.
+        channels_out: length of the vector: 6 for views, 4 for lights.
+        width: channels at S/2; they double with every level.
+    """
+
+    size: int
+    channels_out: int
+    width: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n s s c"]) -> Float[Array, "n o"]:
+        count = sizes.levels(self.size, x)
+        for level in range(count):
+            x = nn.relu(layers.ConvHalf(self.width << level, name=f"down_{level}")(x))
+        x = nn.relu(layers.Collapse(self.width << (count - 1), name="collapse")(x))
+        return jnp.tanh(layers.Pointwise(self.channels_out, name="output")(x))

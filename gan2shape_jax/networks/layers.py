@@ -1,0 +1,160 @@
+"""Layers with torch's initialisation: convolutions and group normalisation.
+
+Features are `(N, H, W, C)`. Kernels are `(rows, columns, in, out)`, except `Expand`'s. Parameters
+take the dtype of the input they are initialised with.
+"""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from gan2shape_jax.networks import convolution
+
+__all__ = [
+    "Collapse",
+    "Conv",
+    "ConvHalf",
+    "ConvTwice",
+    "Expand",
+    "GroupNorm",
+    "Pointwise",
+    "UpsampleConv",
+]
+
+
+def _uniform(fan_in: int):
+    """Torch's default: Kaiming uniform with a = sqrt 5 has the bounds +-1 / sqrt(fan in)."""
+    bound = 1 / math.sqrt(fan_in)
+
+    def init(key: PRNGKeyArray, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+class Conv(nn.Module):
+    """Convolution of stride 1 that keeps the side; no bias."""
+
+    channels: int
+    size: int = 3
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h w o"]:
+        fan_in = self.size**2 * x.shape[-1]
+        shape = (self.size, self.size, x.shape[-1], self.channels)
+        return convolution.convolve(x, self.param("kernel", _uniform(fan_in), shape, x.dtype))
+
+
+class ConvHalf(nn.Module):
+    """Convolution of stride 2 that halves the side; no bias."""
+
+    channels: int
+    size: int = 4
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n 2*h 2*w i"]) -> Float[Array, "n h w o"]:
+        fan_in = self.size**2 * x.shape[-1]
+        shape = (self.size, self.size, x.shape[-1], self.channels)
+        return convolution.convolve_half(x, self.param("kernel", _uniform(fan_in), shape, x.dtype))
+
+
+class ConvTwice(nn.Module):
+    """Transposed 4x4 convolution of stride 2 that doubles the side; no bias.
+
+    Torch takes the fan-in of a transposed convolution from its outputs.
+    """
+
+    channels: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n 2*h 2*w o"]:
+        shape = (4, 4, x.shape[-1], self.channels)
+        kernel = self.param("kernel", _uniform(16 * self.channels), shape, x.dtype)
+        return convolution.convolve_twice(x, kernel)
+
+
+class UpsampleConv(nn.Module):
+    """Nearest upsampling by two, then a 3x3 convolution; no bias."""
+
+    channels: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n 2*h 2*w o"]:
+        shape = (3, 3, x.shape[-1], self.channels)
+        kernel = self.param("kernel", _uniform(9 * x.shape[-1]), shape, x.dtype)
+        return convolution.upsample_convolve(x, kernel)
+
+
+class Collapse(nn.Module):
+    """Convolution with a kernel as large as the input: a matrix product; no bias."""
+
+    channels: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n k k i"]) -> Float[Array, "n o"]:
+        shape = (*x.shape[1:], self.channels)
+        fan_in = math.prod(x.shape[1:])
+        kernel = self.param("kernel", _uniform(fan_in), shape, x.dtype)
+        return x.reshape(x.shape[0], fan_in) @ kernel.reshape(fan_in, self.channels)
+
+
+class Expand(nn.Module):
+    """Transposed 4x4 convolution of a single pixel: a matrix product; no bias.
+
+    The kernel is `(in, 4, 4, out)`, so that the product needs no copy of it.
+    """
+
+    channels: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n i"]) -> Float[Array, "n 4 4 o"]:
+        shape = (x.shape[-1], 4, 4, self.channels)
+        kernel = self.param("kernel", _uniform(16 * self.channels), shape, x.dtype)
+        return (x @ kernel.reshape(x.shape[-1], -1)).reshape(x.shape[0], *shape[1:])
+
+
+class Pointwise(nn.Module):
+    """1x1 convolution: a product along the channels."""
+
+    channels: int
+    use_bias: bool = False
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch i"]) -> Float[Array, "*batch o"]:
+        init = _uniform(x.shape[-1])
+        out = x @ self.param("kernel", init, (x.shape[-1], self.channels), x.dtype)
+        if self.use_bias:
+            out += self.param("bias", init, (self.channels,), x.dtype)
+        return out
+
+
+class GroupNorm(nn.Module):
+    """Normalises groups of neighbouring channels over the image (Wu and He, ECCV 2018), eps 1e-5.
+
+    The variance of a group is the mean of its channels' variances and of their means' squared
+    distances: all long sums run over whole pixels, and no large squares are subtracted from each
+    other.
+    """
+
+    groups: int
+    eps: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+        n, _, _, channels = x.shape
+        scale = self.param("scale", nn.initializers.ones, (channels,), x.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), x.dtype)
+        mean = jnp.mean(x, axis=(1, 2), keepdims=True)
+        variance = jnp.mean(jnp.square(x - mean), axis=(1, 2))
+        grouped = mean.reshape(n, self.groups, -1)
+        center = jnp.mean(grouped, axis=-1, keepdims=True)
+        spread = variance.reshape(n, self.groups, -1) + jnp.square(grouped - center)
+        inverse = jax.lax.rsqrt(jnp.mean(spread, axis=-1, keepdims=True) + self.eps)
+
+        def per_channel(of_group: Float[Array, "n g 1"]) -> Float[Array, "n 1 1 c"]:
+            return jnp.repeat(of_group[..., 0], channels // self.groups, axis=-1)[:, None, None]
+
+        return (x - per_channel(center)) * (per_channel(inverse) * scale) + bias

@@ -1,0 +1,52 @@
+"""The encoder that projects an image onto the GAN: image to latent offset (GAN2Shape, appendix)."""
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from gan2shape_jax.networks import layers, sizes
+
+__all__ = ["ResidualEncoder"]
+
+
+class ResidualBlock(nn.Module):
+    """Halves the side; the shortcut sees the rectified input: the original's ReLU works in place.
+
+    Attributes:
+        channels: of the result; a bias belongs to the shortcut where they differ from the input's.
+    """
+
+    channels: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n 2*h 2*w i"]) -> Float[Array, "n h w o"]:
+        x = nn.relu(x)
+        main = nn.relu(layers.ConvHalf(self.channels, size=3, name="conv1")(x))
+        main = layers.Conv(self.channels, name="conv2")(main)
+        n, h, w, channels = x.shape
+        shortcut = x.reshape(n, h // 2, 2, w // 2, 2, channels).mean(axis=(2, 4))
+        if channels != self.channels:
+            shortcut = layers.Pointwise(self.channels, use_bias=True, name="shortcut")(shortcut)
+        return shortcut + main
+
+
+class ResidualEncoder(nn.Module):
+    """Halves the image down to 4x4 by residual blocks and gives an unbounded vector.
+
+    Attributes:
+        size: side S of the images, a power of two.
+        channels_out: length of the vector: the GAN's style width.
+        width: channels at S/2; they double with every block.
+    """
+
+    size: int
+    channels_out: int
+    width: int = 32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n s s c"]) -> Float[Array, "n o"]:
+        count = sizes.levels(self.size, x)
+        x = layers.ConvHalf(self.width, name="stem")(x)
+        for level in range(1, count):
+            x = ResidualBlock(self.width << level, name=f"block_{level}")(x)
+        x = nn.relu(layers.Collapse(self.width << count, name="collapse")(nn.relu(x)))
+        return layers.Pointwise(self.channels_out, name="output")(x)

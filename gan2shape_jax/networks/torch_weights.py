@@ -1,0 +1,144 @@
+"""Exchanges weights with the original's PyTorch networks, by its names of tensors.
+
+There the networks are sequences whose places count activations and upsampling too
+(`network.17.weight`); kernels are (out, in, rows, columns), transposed ones (in, out, rows,
+columns).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.networks.encoder import Encoder
+from gan2shape_jax.networks.encoder_decoder import EncoderDecoder
+from gan2shape_jax.networks.residual_encoder import ResidualEncoder
+
+__all__ = ["params_from_torch", "params_to_torch"]
+
+Network = EncoderDecoder | Encoder | ResidualEncoder
+
+# Axes of torch's tensor in the order of ours.
+_CONVOLUTION = (2, 3, 1, 0)
+_TRANSPOSED = (2, 3, 0, 1)
+_EXPAND = (0, 2, 3, 1)
+_LEAF = {"kernel": "weight", "scale": "weight", "bias": "bias"}
+
+
+def params_from_torch(module: Network, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Parameters of a network from the original's tensors, as float32.
+
+    Args:
+        module: the network; its shapes decide what is accepted.
+        state: NumPy arrays by the original's names.
+
+    Raises:
+        UserError: any tensor is missing, unknown or misshapen; the message lists all of them.
+    """
+    shapes = _shapes(module)
+    names = _torch_names(module, shapes)
+    misshapen = [
+        f"{name} is {tuple(state[name].shape)} instead of {_torch_shape(path, shapes[path].shape)}"
+        for path, name in names.items()
+        if name in state and tuple(state[name].shape) != _torch_shape(path, shapes[path].shape)
+    ]
+    wrong = {
+        "missing": sorted(set(names.values()) - set(state)),
+        "unknown": sorted(set(state) - set(names.values())),
+        "misshapen": sorted(misshapen),
+    }
+    if any(wrong.values()):
+        told = "; ".join(f"{what}: {', '.join(found) or 'none'}" for what, found in wrong.items())
+        raise UserError(
+            f"the tensors do not fit a {type(module).__name__} of side {module.size}: {told}"
+        )
+    return unflatten_dict(
+        {
+            path: jnp.asarray(
+                _to_ours(path, np.asarray(state[name], np.float32)).reshape(shapes[path].shape)
+            )
+            for path, name in names.items()
+        }
+    )
+
+
+def params_to_torch(module: Network, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The inverse: the original's tensors by its names, as NumPy arrays."""
+    shapes = _shapes(module)
+    flat = flatten_dict(dict(params))
+    return {
+        name: _to_torch(path, np.asarray(flat[path]))
+        for path, name in _torch_names(module, shapes).items()
+    }
+
+
+def _shapes(module: nn.Module) -> dict[tuple[str, ...], jax.ShapeDtypeStruct]:
+    image = jax.ShapeDtypeStruct((1, module.size, module.size, 3), jnp.float32)
+    variables = jax.eval_shape(module.init, jax.random.key(0), image)
+    return flatten_dict(variables["params"])
+
+
+def _torch_names(
+    module: Network, paths: Mapping[tuple[str, ...], Any]
+) -> dict[tuple[str, ...], str]:
+    """The original's name of each of our parameters."""
+    place = {name: index for index, name in enumerate(_sequence(module)) if name}
+
+    def torch_name(path: tuple[str, ...]) -> str:
+        inner = ["conv_sc" if part == "shortcut" else part for part in path[1:-1]]
+        return ".".join(["network", str(place[path[0]]), *inner, _LEAF[path[-1]]])
+
+    return {path: torch_name(path) for path in paths}
+
+
+def _sequence(module: Network) -> list[str]:
+    """Our names in the order of the original's sequence; empty where it has no weights."""
+    deepest = module.size.bit_length() - 4
+    if isinstance(module, ResidualEncoder):
+        blocks = [f"block_{level}" for level in range(1, deepest + 1)]
+        return ["stem", *blocks, "", "collapse", "", "output"]
+    if isinstance(module, Encoder):
+        down = [name for level in range(deepest + 1) for name in (f"down_{level}", "")]
+        return [*down, "collapse", "", "output"]
+    names: list[str] = []
+    for level in range(deepest):
+        names += [f"down_{level}", f"down_norm_{level}", ""]
+    names += [f"down_{deepest}", "", "bottleneck", "", "expand", "", "widest", ""]
+    for level in reversed(range(deepest)):
+        names += [
+            f"up_{level}",
+            f"up_norm_{level}",
+            "",
+            f"refine_{level}",
+            f"refine_norm_{level}",
+            "",
+        ]
+    return [*names, "", "full", "full_norm", "", "detail", "detail_norm", "", "output"]
+
+
+def _axes(path: tuple[str, ...]) -> tuple[int, ...]:
+    if path[-1] != "kernel":
+        return (0,)
+    if path[0] == "expand":
+        return _EXPAND
+    return _TRANSPOSED if path[0].startswith("up_") else _CONVOLUTION
+
+
+def _to_ours(path: tuple[str, ...], value: np.ndarray) -> np.ndarray:
+    return value.transpose(_axes(path))
+
+
+def _to_torch(path: tuple[str, ...], value: np.ndarray) -> np.ndarray:
+    if path[-1] == "kernel" and value.ndim == 2:
+        value = value[None, None]  # ours keeps no spatial axes of a 1x1 convolution
+    return value.transpose(np.argsort(_axes(path)))
+
+
+def _torch_shape(path: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    # A dummy without memory of its own: only its shape is transposed.
+    return _to_torch(path, np.broadcast_to(np.zeros(()), shape)).shape

@@ -1,0 +1,85 @@
+"""The part of a result's canonical sheet that pictures and meshes show.
+
+The object mask comes in whole pixels, and behind its border the depth falls away to whatever the
+network left there. Cut there, a surface has steps along its outline and spikes when seen from the
+side. So the depth of the object is carried on past its border, and the outline is the 1/2 contour
+of the smoothed mask. All maps are `(S, S)`, canonical frame; depth in scene units.
+"""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from gan2shape_jax.outputs import host
+from gan2shape_jax.outputs.result import Result
+
+__all__ = ["MASK_THRESHOLD", "Surface", "object_mask", "surface"]
+
+# The canonical mask is fractional; the reference cuts its pictures here as well (save_results).
+MASK_THRESHOLD = 0.3
+_RINGS = 2  # one for the cells across the outline, one more for the normals there
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Surface:
+    """Depth, normals, and where the object is.
+
+    Attributes:
+      depth: (S, S) the object's own, carried on a little past its border.
+      normal: (S, S, 3) unit, into the surface, of this depth.
+      field: (S, S) at least 1/2 on the object, below outside; its 1/2 contour is the outline.
+      mask: (S, S) 1 on the object and just across its outline, where `depth` may be drawn.
+    """
+
+    depth: np.ndarray
+    normal: np.ndarray
+    field: np.ndarray
+    mask: np.ndarray
+
+
+def object_mask(result: Result) -> Bool[np.ndarray, "s s"]:
+    """Where the canonical mask says object; everywhere if it says so nowhere."""
+    inside = result.mask >= MASK_THRESHOLD
+    return inside if inside.any() else np.ones_like(inside)
+
+
+def surface(result: Result, *, cut: bool = True) -> Surface:
+    """The object's surface, or with `cut=False` the whole sheet as it is."""
+    inside = object_mask(result) if cut else np.ones(result.mask.shape, bool)
+    field = _blur(inside.astype(np.float32))
+    depth, known = result.depth, inside
+    for _ in range(_RINGS):
+        depth, known = _carried_on(depth, known)
+    normal = host.normals(depth, result.camera)
+    # Border normals are frontal by definition; for the eye those of their neighbours are better.
+    normal = np.pad(normal[1:-1, 1:-1], ((1, 1), (1, 1), (0, 0)), mode="edge")
+    drawn = _neighbourhood(field >= 0.5) > 0
+    return Surface(depth=depth, normal=normal, field=field, mask=drawn.astype(np.float32))
+
+
+def _carried_on(depth: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gives the unknown pixels next to known ones the mean of those."""
+    count = _neighbourhood(known)
+    mean = _neighbourhood(np.where(known, depth, 0)) / np.maximum(count, 1)
+    fresh = ~known & (count > 0)
+    return np.where(fresh, mean, depth).astype(np.float32), known | fresh
+
+
+def _neighbourhood(values: np.ndarray) -> Float[np.ndarray, "s s"]:
+    """Sums over 3 x 3 pixels, with nothing beyond the border."""
+    size = len(values)
+    padded = np.pad(values.astype(np.float32), 1)
+    return sum(
+        (padded[i : i + size, j : j + size] for i in range(3) for j in range(3)),
+        start=np.zeros(values.shape, np.float32),
+    )
+
+
+def _blur(values: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
+    """Binomial smoothing, standard deviation one pixel; the border continues outwards."""
+    size = len(values)
+    weights = np.array([1, 4, 6, 4, 1], np.float32) / 16
+    padded = np.pad(values, 2, mode="edge")
+    rows = sum(w * padded[k : k + size] for k, w in enumerate(weights))
+    return np.asarray(sum(w * rows[:, k : k + size] for k, w in enumerate(weights)), np.float32)

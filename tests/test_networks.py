@@ -1,0 +1,349 @@
+"""Parity, initialisation and gradients of the networks D, A, V, L and E."""
+
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.networks import (
+    Encoder,
+    EncoderDecoder,
+    ResidualEncoder,
+    convolution,
+    default_group_base,
+    default_width,
+    layers,
+    params_from_torch,
+    params_to_torch,
+)
+
+NETS = ("depth64", "albedo64", "depth128", "view64", "light128", "latent64", "latent128")
+
+
+def _relative(found, wanted) -> float:
+    found, wanted = np.asarray(found, np.float64), np.asarray(wanted, np.float64)
+    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+
+
+def _state(archive, net):
+    prefix = f"{net}/params/"
+    return {k.removeprefix(prefix): v for k, v in archive.items() if k.startswith(prefix)}
+
+
+def _module(net: str, state: dict, size: int, group_base: int | None):
+    """A network whose every width is read from the reference's tensors."""
+    first = state["network.0.weight"]
+    last = state[
+        max((k for k in state if k.endswith("weight")), key=lambda k: int(k.split(".")[1]))
+    ]
+    common = {"size": size, "channels_out": last.shape[0], "width": first.shape[0]}
+    if net.startswith("latent"):
+        return ResidualEncoder(**common)
+    if net.startswith(("view", "light")):
+        return Encoder(**common)
+    # The convolution to zdim is the only 4x4 one that is followed by one with as many inputs
+    # (transposed).
+    order = sorted((k for k in state if state[k].ndim == 4), key=lambda k: int(k.split(".")[1]))
+    zdim = state[order[int(math.log2(size)) - 2]].shape[0]
+    final = "tanh" if net.startswith("albedo") else None
+    return EncoderDecoder(**common, zdim=zdim, group_base=group_base, final=final)
+
+
+def _nhwc(x):
+    return jnp.asarray(x.transpose(0, 2, 3, 1)) if x.ndim == 4 else jnp.asarray(x)
+
+
+# Group counts are not visible in the weights; the ratio to the width is the same in all of them.
+GROUPS_PER_WIDTH = 1 / 2
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_golden_outputs_and_input_gradients(golden, net):
+    archive = golden("nets.npz")
+    state = _state(archive, net)
+    images = _nhwc(archive[f"{net}/in"])
+    width = state["network.0.weight"].shape[0]
+    module = _module(net, state, images.shape[1], int(width * GROUPS_PER_WIDTH))
+    params = params_from_torch(module, state)
+
+    @jax.jit
+    def run(x, cotangent):
+        out, pull = jax.vjp(lambda x: module.apply({"params": params}, x), x)
+        return out, pull(cotangent)[0]
+
+    out, gradient = run(images, _nhwc(archive[f"{net}/cot"]))
+    wanted, wanted_gradient = _nhwc(archive[f"{net}/out"]), _nhwc(archive[f"{net}/grad_in"])
+    chex.assert_equal_shape([out, wanted])
+    for item in range(len(images)):
+        assert _relative(out[item], wanted[item]) < 1e-4
+        assert _relative(gradient[item], wanted_gradient[item]) < 1e-3
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_weights_survive_the_way_there_and_back_golden(golden, net):
+    archive = golden("nets.npz")
+    state = _state(archive, net)
+    module = _module(net, state, archive[f"{net}/in"].shape[-1], 1)
+    back = params_to_torch(module, params_from_torch(module, state))
+    assert back.keys() == state.keys()
+    for name, value in state.items():
+        np.testing.assert_array_equal(back[name], value)
+
+
+def test_from_torch_lists_every_tensor_that_does_not_fit():
+    module = Encoder(size=16, channels_out=6, width=4)
+    state = params_to_torch(
+        module, jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"]
+    )
+    del state["network.2.weight"]
+    state["network.99.weight"] = np.zeros(3)
+    state["network.0.weight"] = np.zeros((5, 3, 4, 4))
+    with pytest.raises(UserError) as error:
+        params_from_torch(module, state)
+    for part in (
+        "missing: network.2.weight",
+        "unknown: network.99.weight",
+        "network.0.weight is (5, 3, 4, 4) instead of (4, 3, 4, 4)",
+    ):
+        assert part in str(error.value)
+
+
+def test_default_sizes_are_the_originals():
+    assert [default_width(s) for s in (64, 128, 256, 512)] == [64, 32, 16, 16]
+    assert [default_group_base(s) for s in (64, 128, 256)] == [16, 8, 8]
+
+
+def test_unusable_sizes_are_refused():
+    with pytest.raises(UserError, match="48"):
+        Encoder(48, 6, 4).init(jax.random.key(0), jnp.zeros((1, 48, 48, 3)))
+    with pytest.raises(UserError, match="32"):
+        Encoder(64, 6, 4).init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    with pytest.raises(UserError, match="multiple"):
+        EncoderDecoder(16, 1, 12, group_base=8).init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+
+
+# --- initialisation -------------------------------------------------------------------------------
+
+_BUILD = {
+    "albedo": (lambda: EncoderDecoder(64, 3, 32, zdim=256, group_base=8), ()),
+    "view": (lambda: Encoder(64, 6, 32), ()),
+    "latent": (lambda: ResidualEncoder(64, 128, 32), ()),
+}
+
+
+def _bound(path: tuple[str, ...], shape: tuple[int, ...], shapes) -> float:
+    """1 / sqrt(fan in); torch's fan-in of a transposed convolution counts its outputs."""
+    if path[-1] == "bias":
+        return 1 / math.sqrt(shapes[(*path[:-1], "kernel")].shape[-2])
+    if path[0] == "expand":
+        return 1 / math.sqrt(16 * shape[-1])
+    if path[0].startswith("up_"):
+        return 1 / math.sqrt(16 * shape[-1])
+    return 1 / math.sqrt(math.prod(shape[:-1]))
+
+
+@pytest.mark.parametrize("name", _BUILD)
+def test_initial_weights_are_uniform_within_torchs_bounds(name):
+    module = _BUILD[name][0]()
+    params = flatten_dict(
+        jax.jit(module.init)(jax.random.key(3), jnp.zeros((1, 64, 64, 3)))["params"]
+    )
+    for path, value in params.items():
+        value = np.asarray(value)
+        if "norm" in path[0]:
+            np.testing.assert_array_equal(value, 1.0 if path[-1] == "scale" else 0.0)
+            continue
+        bound = _bound(path, value.shape, params)
+        assert np.abs(value).max() <= bound, path
+        # Four standard errors of the standard deviation of that many uniform numbers.
+        tolerance = 4 * math.sqrt(0.2 / value.size)
+        assert abs(value.std() / (bound / math.sqrt(3)) - 1) < tolerance, path
+        assert abs(value.mean()) < 4 * bound / math.sqrt(3 * value.size), path
+
+
+@pytest.mark.parametrize(
+    ("layer", "make"),
+    [
+        (layers.Conv(24, size=5), lambda nn: nn.Conv2d(16, 24, 5, bias=False)),
+        (layers.ConvHalf(24), lambda nn: nn.Conv2d(16, 24, 4, bias=False)),
+        (layers.ConvTwice(24), lambda nn: nn.ConvTranspose2d(16, 24, 4, bias=False)),
+        (layers.UpsampleConv(24), lambda nn: nn.Conv2d(16, 24, 3, bias=False)),
+        (layers.Pointwise(2048, use_bias=True), lambda nn: nn.Conv2d(16, 2048, 1)),
+    ],
+    ids=["conv", "half", "twice", "upsample", "pointwise"],
+)
+def test_initial_spread_is_torchs(layer, make):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    wanted = {k: v.detach().numpy() for k, v in make(torch.nn).named_parameters()}
+    params = jax.jit(layer.init)(jax.random.key(1), jnp.zeros((1, 4, 4, 16)))["params"]
+    for ours, theirs in {"kernel": "weight", "bias": "bias"}.items():
+        if ours in params:
+            found, value = np.asarray(params[ours]), wanted[theirs]
+            assert found.size == value.size
+            assert found.std() == pytest.approx(value.std(), rel=8 * math.sqrt(0.2 / value.size))
+            assert np.abs(found).max() == pytest.approx(np.abs(value).max(), rel=0.02)
+
+
+# --- convolutions ---------------------------------------------------------------------------------
+
+_OPERATIONS = {
+    "convolve3": (convolution.convolve, 3),
+    "convolve5": (convolution.convolve, 5),
+    "half3": (convolution.convolve_half, 3),
+    "half4": (convolution.convolve_half, 4),
+    "twice": (convolution.convolve_twice, 4),
+    "upsample": (convolution.upsample_convolve, 3),
+}
+
+
+@pytest.mark.parametrize("channels", [(3, 5), (5, 3)])
+@pytest.mark.parametrize("name", _OPERATIONS)
+def test_both_formulations_of_a_convolution_agree(name, channels):
+    operation, size = _OPERATIONS[name]
+    with jax.enable_x64():
+        keys = jax.random.split(jax.random.key(0), 3)
+        x = jax.random.normal(keys[0], (2, 6, 8, channels[0]), jnp.float64)
+        kernel = jax.random.normal(keys[1], (size, size, *channels), jnp.float64)
+        results = []
+        for by_products in (False, True):
+
+            def run(x, k, by=by_products):
+                out, pull = jax.vjp(lambda x, k: operation(x, k, by_products=by), x, k)
+                return out, pull(jax.random.normal(keys[2], out.shape, out.dtype))
+
+            results.append(jax.jit(run)(x, kernel))
+        chex.assert_trees_all_close(*results, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", _OPERATIONS)
+def test_gradients_of_convolutions_match_finite_differences(name):
+    operation, size = _OPERATIONS[name]
+    with jax.enable_x64():
+        keys = jax.random.split(jax.random.key(1), 2)
+        x = jax.random.normal(keys[0], (1, 4, 4, 2), jnp.float64)
+        kernel = jax.random.normal(keys[1], (size, size, 2, 3), jnp.float64)
+        jax.test_util.check_grads(
+            jax.jit(lambda x, k: jnp.sin(operation(x, k, by_products=True))),
+            (x, kernel),
+            order=1,
+            modes=["rev"],
+            rtol=1e-5,
+            atol=1e-5,
+        )
+
+
+def test_upsample_convolve_doubles_pixels_first():
+    keys = jax.random.split(jax.random.key(2), 2)
+    x = jax.random.normal(keys[0], (2, 5, 5, 3))
+    kernel = jax.random.normal(keys[1], (3, 3, 3, 4))
+    doubled = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+    np.testing.assert_allclose(
+        convolution.upsample_convolve(x, kernel),
+        convolution.convolve(doubled, kernel),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
+@pytest.mark.parametrize("size", [8, 16])
+def test_no_convolution_dilates_its_input_on_cpu(size):
+    """What makes XLA slow on a CPU appears neither forward nor backward."""
+    module = EncoderDecoder(16, 3, size, zdim=8, group_base=4)
+    x = jnp.zeros((1, 16, 16, 3))
+    params = jax.jit(module.init)(jax.random.key(0), x)
+    if jax.default_backend() != "cpu":
+        pytest.skip("only CPU avoids dilation")
+    text = str(jax.make_jaxpr(jax.grad(lambda p: module.apply(p, x).sum()))(params))
+    assert "conv_general_dilated" in text
+    dilations = {part.split(")")[0] for part in text.split("lhs_dilation=(")[1:]}
+    assert dilations == {"1, 1"}
+
+
+# --- normalisation and gradients ------------------------------------------------------------------
+
+
+def test_group_norm_has_zero_mean_and_unit_variance_however_large_the_mean():
+    x = 1000 + jax.random.normal(jax.random.key(0), (2, 16, 16, 8))
+    module = layers.GroupNorm(2)
+    out = np.asarray(module.apply(jax.jit(module.init)(jax.random.key(1), x), x), np.float64)
+    grouped = out.reshape(2, 256, 2, 4)
+    np.testing.assert_allclose(grouped.mean(axis=(1, 3)), 0, atol=1e-3)
+    np.testing.assert_allclose(grouped.std(axis=(1, 3)), 1, atol=1e-3)
+
+
+def test_group_norm_matches_torch():
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(0).normal(0.3, 2, (2, 5, 7, 12)).astype(np.float32)
+    scale, bias = np.random.default_rng(1).normal(1, 0.2, (2, 12)).astype(np.float32)
+    wanted = torch.nn.functional.group_norm(
+        torch.from_numpy(x.transpose(0, 3, 1, 2)),
+        3,
+        torch.from_numpy(scale),
+        torch.from_numpy(bias),
+    )
+    found = layers.GroupNorm(3).apply({"params": {"scale": scale, "bias": bias}}, x)
+    np.testing.assert_allclose(found, wanted.numpy().transpose(0, 2, 3, 1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: EncoderDecoder(16, 3, 8, zdim=8, group_base=4),
+        lambda: Encoder(16, 6, 4),
+        lambda: ResidualEncoder(16, 8, 4),
+    ],
+    ids=["sheet", "vector", "latent"],
+)
+def test_gradients_are_finite_for_constant_images(build, value):
+    module = build()
+    x = jnp.full((1, 16, 16, 3), value)
+    params = jax.jit(module.init)(jax.random.key(0), x)
+    gradient = jax.jit(jax.grad(lambda p, x: jnp.sum(jnp.square(module.apply(p, x))), (0, 1)))
+    gradients = gradient(params, x)
+    chex.assert_tree_all_finite(gradients)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: EncoderDecoder(16, 1, 4, zdim=8, group_base=2, final=None),
+        lambda: Encoder(16, 4, 4),
+        lambda: ResidualEncoder(16, 8, 4),
+    ],
+    ids=["sheet", "vector", "latent"],
+)
+def test_network_gradients_match_finite_differences(build):
+    """Along one random direction of parameters and image, in float64."""
+    module = build()
+    with jax.enable_x64():
+        x = jax.random.normal(jax.random.key(0), (2, 16, 16, 3), jnp.float64)
+        start = (jax.jit(module.init)(jax.random.key(1), x), x)
+        leaves, tree = jax.tree.flatten(start)
+        assert all(leaf.dtype == jnp.float64 for leaf in leaves)
+        keys = jax.random.split(jax.random.key(2), len(leaves))
+        direction = jax.tree.unflatten(
+            tree,
+            [jax.random.normal(k, v.shape, v.dtype) for k, v in zip(keys, leaves, strict=True)],
+        )
+
+        @jax.jit
+        def loss(point):
+            return jnp.sum(jnp.sin(3 * module.apply(point[0], point[1])))
+
+        def at(step):
+            return loss(jax.tree.map(lambda p, d: p + step * d, start, direction))
+
+        gradient = jax.grad(loss)(start)
+        slope = sum(
+            jnp.vdot(g, d)
+            for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True)
+        )
+        step = 1e-6
+        assert slope == pytest.approx((at(step) - at(-step)) / (2 * step), rel=1e-4)
