@@ -1,8 +1,9 @@
 """Inverting the GAN: the latent of W whose image is nearest to a given one, by optimisation.
 
-Images are (B, s, s, 3) in [-1, 1] at the generator's side; latents (B, W). The noise is the generator's stored one, as
-in all of the method. Source: the projector of Karras et al. (2020), appendix D, with the frozen discriminator's
-features in place of LPIPS, so that it needs no further weights.
+Images are (B, s, s, 3) in [-1, 1] at the generator's side; latents (B, W). The noise is the
+generator's stored one, as in all of the method. Source: the projector of Karras et al. (2020),
+appendix D, with the frozen discriminator's features in place of LPIPS, so that it needs no further
+weights.
 """
 
 import functools
@@ -32,13 +33,26 @@ class Inversion(NamedTuple):
 
 def learning_rate_at(step: int, steps: int, *, peak: float, rampup: float = 0.05,
                      rampdown: float = 0.25) -> float:
-    """Rises linearly over the first `rampup` of the steps, falls as a cosine over the last `rampdown`."""
+    """Rises linearly over the first `rampup` of the steps, falls over the last `rampdown`."""
     t = step / steps
     fall = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1.0 - t) / rampdown))
     return peak * fall * min(1.0, (t + 1 / steps) / rampup)
 
 
-def _distance(a, b) -> Array:
+# Compiled once for an architecture, however many images follow.
+_features = jax.jit(stylegan2.discriminator_features, static_argnames="arch")
+_draw = jax.jit(stylegan2.synthesize, static_argnames="arch")
+
+
+@functools.partial(jax.jit, static_argnames="arch")
+def _typical(key, generator, *, arch) -> tuple[Array, Array]:
+    """The mean (W,) of latents and their standard deviation, one for all components."""
+    z = jax.random.normal(key, (2048, arch.style_dim), generator["input"].dtype)
+    samples = stylegan2.map_styles(generator, z, arch=arch)
+    return samples.mean(axis=0), jnp.sqrt(jnp.mean(jnp.var(samples, axis=0)))
+
+
+def _distance(a, b):
     """Mean absolute difference of images or features, one for each item, summed over layers."""
     return sum(jnp.abs(x - y).mean(axis=(1, 2, 3)) for x, y in zip(a, b))
 
@@ -78,8 +92,10 @@ def invert(key: PRNGKeyArray, gan_params: Params, image: Float[Array, "b s s 3"]
       learning_rate: the greatest step size, in W.
       pixel_weight: weight of the mean absolute difference of pixels.
       feature_weight: weight of that of the discriminator's features.
-      mean_weight: weight of the mean squared deviation from the mean latent, in standard deviations of W.
-      jitter: noise added to w in the first three quarters, in standard deviations of W, falling to zero.
+      mean_weight: weight of the mean squared deviation from the mean latent, in standard deviations
+        of W.
+      jitter: noise added to w in the first three quarters, in standard deviations of W, falling to
+        zero.
 
     Raises:
       UserError: the image has another size than the generator's, or the optimisation has diverged.
@@ -88,13 +104,10 @@ def invert(key: PRNGKeyArray, gan_params: Params, image: Float[Array, "b s s 3"]
         raise UserError(f"an image of shape {image.shape[1:]} to invert with a GAN of {arch.size} "
                         "pixels; resize it first")
     mean_key, jitter_key = jax.random.split(key)
-    z = jax.random.normal(mean_key, (2048, arch.style_dim), image.dtype)
-    samples = stylegan2.map_styles(gan_params, z, arch=arch)
-    mean, spread = samples.mean(axis=0), jnp.sqrt(jnp.mean(jnp.var(samples, axis=0)))
+    mean, spread = _typical(mean_key, gan_params, arch=arch)
     w = jnp.tile(mean, (image.shape[0], 1))
     state, history = optax.scale_by_adam().init(w), []
-    target = jax.jit(functools.partial(stylegan2.discriminator_features, arch=arch))(
-        disc_params, image)
+    target = _features(disc_params, image, arch=arch)
     # A loop of jitted steps: convolutions inside a scan are an order of magnitude slower on a CPU.
     for step in range(steps):
         rate = learning_rate_at(step, steps, peak=learning_rate)
@@ -104,8 +117,8 @@ def invert(key: PRNGKeyArray, gan_params: Params, image: Float[Array, "b s s 3"]
             (mean, spread), gan_params, disc_params, arch=arch,
             weights=(pixel_weight, feature_weight, mean_weight))
         history.append(value)
-    drawn = jax.jit(functools.partial(stylegan2.synthesize, arch=arch))(gan_params, w)
-    error = np.asarray(jnp.abs(jnp.clip(drawn, -1, 1) - image).mean(axis=(1, 2, 3)))
+    drawn = np.clip(np.asarray(_draw(gan_params, w, arch=arch)), -1, 1)
+    error = np.abs(drawn - np.asarray(image)).mean(axis=(1, 2, 3))
     if not np.isfinite(error).all():
         raise UserError("the inversion of the GAN has diverged: lower its learning rate "
                         f"({learning_rate})")

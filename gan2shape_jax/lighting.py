@@ -54,7 +54,10 @@ def diffuse_shading(
     normal: Float[Array, "*batch h w 3"], direction: Float[Array, "*batch 3"]
 ) -> Float[Array, "*batch h w"]:
     """Returns max(0, normal . direction), for unit normals in [0, 1]."""
-    return jnp.maximum(jnp.sum(normal * direction[..., None, None, :], -1), 0)
+    turned = direction[..., None, None, :]
+    # Written out: XLA's CPU compiler of jaxlib 0.10 gives wrong sums of products with broadcast operands.
+    cosine = normal[..., 0] * turned[..., 0] + normal[..., 1] * turned[..., 1] + normal[..., 2] * turned[..., 2]
+    return jnp.maximum(cosine, 0)
 
 
 def shade(

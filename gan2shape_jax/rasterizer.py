@@ -14,12 +14,12 @@ import math
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from gan2shape_jax import camera as camera_lib
 from gan2shape_jax import visibility
 
-__all__ = ["Fragments", "Samples", "interpolate", "rasterize"]
+__all__ = ["Fragments", "Samples", "depth_gradient", "interpolate", "rasterize", "to_screen"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,10 +78,9 @@ def rasterize(
     """
     samples = samples or Samples.over(camera)
     batch = vertices.shape[:-3]
-    drawable = vertices[..., 2] > camera.near
-    if mask is not None:
-        drawable &= mask
-    screen = _to_screen(vertices.reshape(-1, *vertices.shape[-3:]), drawable, camera, samples)
+    grid = vertices.shape[-3:-1]
+    mask = None if mask is None else jnp.broadcast_to(mask, vertices.shape[:-1]).reshape(-1, *grid)
+    screen = to_screen(vertices.reshape(-1, *grid, 3), camera, samples, mask)
     depth, triangle = _visible_depth(screen, samples.count, camera.far)
     barycentric = _barycentric(jax.lax.stop_gradient(screen), triangle)
     shape = (*batch, samples.count, samples.count)
@@ -104,14 +103,53 @@ def interpolate(
     return values.reshape(*batch, count, count, channels)
 
 
-def _to_screen(vertices, drawable, camera, samples):
+def to_screen(
+    vertices: Float[Array, "b s s 3"],
+    camera: camera_lib.Camera,
+    samples: Samples,
+    mask: Bool[Array, "b s s"] | None = None,
+) -> visibility.Screen:
     """Returns x and y in units of samples, and 1 / z; all 0 where the vertex is not to be drawn."""
-    drawable = drawable.reshape(vertices.shape[:-1])
+    drawable = vertices[..., 2] > camera.near
+    if mask is not None:
+        drawable &= mask
     x, y, z = (jnp.where(drawable, vertices[..., k], 1) for k in range(3))
     scale = camera.focal_length / samples.spacing
     origin = (camera.center - samples.first) / samples.spacing
-    return tuple(
-        jnp.where(drawable, value, 0) for value in (x / z * scale + origin, y / z * scale + origin, 1 / z))
+    x, y, inverse = (
+        jnp.where(drawable, value, 0)
+        for value in (x / z * scale + origin, y / z * scale + origin, 1 / z))
+    return x, y, inverse
+
+
+def depth_gradient(
+    screen: visibility.Screen,
+    depth: Float[Array, "b n n"],
+    triangle: Int[Array, "b n n"],
+    cotangent: Float[Array, "b n n"],
+) -> visibility.Screen:
+    """Pulls a cotangent of visible depth back to x, y and 1/z of the vertices on screen.
+
+    With q = 1/z linear on screen, dq = sum of w_k (dq_k - slope_x dx_k - slope_y dy_k) over the corners. So all
+    that a triangle needs of its samples is, for each corner, the sum of their cotangents times w: three numbers a
+    sample are scattered to triangles, and the rest is arithmetic on the regular grid.
+    """
+    batch, side, _ = screen[0].shape
+    seen = triangle >= 0
+    cotangent = jnp.where(seen, -cotangent * depth * depth, 0)
+    start = jnp.arange(batch, dtype=jnp.int32)[:, None, None] * (2 * (side - 1) ** 2)
+    target = jnp.where(seen, start + triangle, jnp.iinfo(jnp.int32).max)
+    shape = batch, 2, side - 1, side - 1
+    zero = jnp.zeros((math.prod(shape),), depth.dtype)
+    sums = [
+        zero.at[target].add(weight * cotangent, mode="drop").reshape(shape)
+        for weight in _weights(screen, triangle)]
+    slope_x, slope_y = _slopes(screen)
+    return (
+        _add_corners([-s * slope_x for s in sums]),
+        _add_corners([-s * slope_y for s in sums]),
+        _add_corners(sums),
+    )
 
 
 @functools.cache
@@ -146,26 +184,8 @@ def _visible_depth_forward(screen, count, far):
 
 
 def _visible_depth_backward(count, far, residuals, cotangents):
-    """With q = 1/z linear on screen, dq = sum of w_k (dq_k - slope_x dx_k - slope_y dy_k) over the corners.
-
-    So all that a triangle needs of its samples is, for each corner, the sum of their cotangents times w: three
-    numbers a sample are scattered to triangles, and the rest is arithmetic on the regular grid.
-    """
     del count, far
-    screen, depth, triangle = residuals
-    batch, side, _ = screen[0].shape
-    seen = triangle >= 0
-    cotangent = jnp.where(seen, -cotangents[0] * depth * depth, 0)
-    start = jnp.arange(batch, dtype=jnp.int32)[:, None, None] * (2 * (side - 1) ** 2)
-    target = jnp.where(seen, start + triangle, jnp.iinfo(jnp.int32).max)
-    shape = batch, 2, side - 1, side - 1
-    zero = jnp.zeros((math.prod(shape),), depth.dtype)
-    sums = [
-        zero.at[target].add(weight * cotangent, mode="drop").reshape(shape)
-        for weight in _weights(screen, triangle)]
-    slopes = _slopes(screen)
-    return (tuple(
-        _add_corners([s * factor for s in sums]) for factor in (-slopes[0], -slopes[1], 1)),)
+    return (depth_gradient(*residuals, cotangents[0]),)
 
 
 _visible_depth.defvjp(_visible_depth_forward, _visible_depth_backward)

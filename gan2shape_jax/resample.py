@@ -37,7 +37,7 @@ def grid_sample(
     limit = jnp.array([width + 1, height + 1], grid.dtype)
     xy = jnp.clip((grid + 1) * scale, -2, limit)
     corners = _nearest_corner(xy) if mode == "nearest" else _bilinear_corners(xy)
-    flat = image.reshape(batch * height * width, channels)
+    flat = jnp.asarray(image).reshape(batch * height * width, channels)
     start = (jnp.arange(batch, dtype=jnp.int32) * (height * width)).reshape(*image.shape[:-3], 1, 1)
 
     result = jnp.zeros((), image.dtype)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-__all__ = ["Screen", "corner_indices", "visible_triangles"]
+__all__ = ["Screen", "boxes", "cell_triangles", "corner_indices", "cover", "visible_triangles"]
 
 Screen = tuple[Float[Array, "b s s"], Float[Array, "b s s"], Float[Array, "b s s"]]
 
@@ -58,16 +58,16 @@ def visible_triangles(
         # Axes: image, row of cells, triangle of the cell (x sample of the footprint), column of cells. The
         # triangles are made inside the test, from slices of the grid: XLA fuses it all into one vector loop.
         step = np.arange(_FOOTPRINT**2, dtype=np.int32)
-        triangles = _cell_triangles(screen, np.repeat(kind, step.size, 0))
-        low, high = _boxes(triangles, count)
+        triangles = cell_triangles(screen, np.repeat(kind, step.size, 0))
+        low, high = boxes(triangles, count)
         step = np.tile(step, 2)[:, None]
         at = low[0] + step % _FOOTPRINT, low[1] + step // _FOOTPRINT
-        tested = _test(triangles, at, high, ~_extent(low, high)[2], image, count, far)
+        tested = cover(triangles, at, high, ~_extent(low, high)[2], image, count, far)
         return _merge(empty, *tested, np.repeat(number, _FOOTPRINT**2, 1))
 
     # The condition also keeps the projection outside of that loop, which would repeat it for every sample.
     buffers = jax.lax.cond(jnp.any(screen[2] > 0), draw, lambda _: empty, screen)
-    across, down, exceeds = _extent(*_boxes(_cell_triangles(screen, kind), count))
+    across, down, exceeds = _extent(*boxes(cell_triangles(screen, kind), count))
     tiles = jnp.where(exceeds, _tiles(across) * _tiles(down), 0)
     # In the order of numbers, image by image.
     tiles = jnp.moveaxis(tiles, 2, 1).reshape(-1)
@@ -86,7 +86,7 @@ def corner_indices(
     return upper_left + kind, upper_left + side, upper_left + 1 + kind * side
 
 
-def _cell_triangles(screen, kind):
+def cell_triangles(screen, kind):
     """Returns the corners ((x, y, 1/z) each) of every cell's triangles, (B, S-1, kinds, S-1)."""
     upper_left, upper_right, lower_left, lower_right = (
         [plane[:, i : i - 1 or None, None, j : j - 1 or None] for plane in screen]
@@ -97,7 +97,7 @@ def _cell_triangles(screen, kind):
     return either(upper_right, upper_left), lower_left, either(lower_right, upper_right)
 
 
-def _boxes(triangles, count):
+def boxes(triangles, count):
     """Returns first and last sample (x, y) of each triangle's box; one that is not drawable has none."""
     drawable = functools.reduce(jnp.minimum, [corner[2] for corner in triangles]) > 0
     low, high = [], []
@@ -122,7 +122,7 @@ def _tiles(samples):
     return (samples + (_TILE - 1)) >> _TILE_BITS
 
 
-def _test(triangles, at, last, wanted, image, count, far):
+def cover(triangles, at, last, wanted, image, count, far):
     """Returns buffer positions and depths for triangles tested at samples `at` = (x, y).
 
     The areas of the three parts into which a sample divides its triangle (twice them) are its unnormalised
@@ -188,7 +188,7 @@ def _drain(buffers, screen, tiles, count, far):
             image, number = jnp.divmod(triangle, 2 * (side - 1) ** 2)
             triangles = [
                 [plane[index] for plane in planes] for index in corner_indices(number, image, side)]
-            low, high = _boxes(triangles, count)
+            low, high = boxes(triangles, count)
             columns = jnp.maximum(_tiles(high[0] - low[0] + 1), 1)
             corner = low[0] + tile % columns * _TILE, low[1] + tile // columns * _TILE
             operands = buffers, triangles, corner, high, alive, image, number
@@ -199,7 +199,7 @@ def _drain(buffers, screen, tiles, count, far):
             buffers, triangles, corner, high, alive, image, number = operands
             step = np.arange(_TILE**2, dtype=np.int32)[:, None]
             at = corner[0] + step % _TILE, corner[1] + step // _TILE
-            return _merge(buffers, *_test(triangles, at, high, alive, image, count, far), number)
+            return _merge(buffers, *cover(triangles, at, high, alive, image, count, far), number)
 
         first = jnp.zeros((), jnp.int32)
         return jax.lax.while_loop(lambda state: state[0] < ends[-1], body, (first, buffers))[1]

@@ -1,4 +1,4 @@
-"""The conversion of checkpoints: sizes from shapes, strictness, what is written, and the command."""
+"""The conversion of checkpoints: sizes from shapes, strictness, output, and the command."""
 
 import hashlib
 import struct
@@ -38,7 +38,8 @@ def _write(path, states) -> None:
                         + b"ctorch\nFloatStorage\n" + _text(str(len(storages))) + _text("cpu")
                         + _number(value.size) + b"tQK\x00("
                         + b"".join(map(_number, value.shape)) + b"t("
-                        + b"".join(map(_number, strides)) + b"t\x89ccollections\nOrderedDict\n)RtRs")
+                        + b"".join(map(_number, strides))
+                        + b"t\x89ccollections\nOrderedDict\n)RtRs")
             storages.append(value.tobytes())
         content += b"s"
     with zipfile.ZipFile(path, "w") as archive:
@@ -129,7 +130,8 @@ def test_noise_maps_are_made_where_a_file_has_none(tmp_path, states):
 def test_the_command_writes_weights_and_samples(tmp_path, golden_path, capsys):
     source, target = golden_path("stylegan2.pt"), tmp_path / "gan.safetensors"
     samples = tmp_path / "grid.png"
-    assert main([str(source), str(target), "--samples", str(samples), "--license-note", "ours"]) == 0
+    assert main([str(source), str(target), "--samples", str(samples),
+                 "--license-note", "ours"]) == 0
     arch, header = stylegan2.read_header(target)
     assert header["source_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
     assert header["license"] == "ours"

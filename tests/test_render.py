@@ -30,7 +30,7 @@ def test_warped_depth_and_gradients_equal_golden(golden, sampling):
         depth, view = jnp.asarray(archive[f"{group}/depth"]), jnp.asarray(archive[f"{group}/view"])
         camera = camera_lib.Camera(depth.shape[-1])
         warp = lambda d, v, camera=camera: render.warp_depth(d, v, camera, sampling=sampling)
-        found, pull = jax.vjp(warp, depth, view)
+        found, pull = jax.vjp(jax.jit(warp), depth, view)
         expected = archive[f"{group}/{sampling}/warped_depth"]
         assert np.mean(np.abs(found - expected) <= 1e-5 * expected) >= 0.999
         gradients = pull(jnp.asarray(archive[f"{group}/cotangent"]))
@@ -94,7 +94,7 @@ def test_warp_gradient_equals_finite_differences():
         view = jnp.asarray([0.11, -0.23, 0.05, 0.004, -0.003, 0.01])
         weights = np.zeros((10, 10))
         weights[3:-3, 3:-3] = rng.normal(size=(4, 4))
-        loss = lambda d, v: jnp.sum(render.warp_depth(d, v, camera) * weights)
+        loss = jax.jit(lambda d, v: jnp.sum(render.warp_depth(d, v, camera) * weights))
         gradients = jax.grad(loss, argnums=(0, 1))(depth, view)
         for k, scale in ((0, 1e-8), (1, 1e-8)):
             inputs = [depth, view]
@@ -104,18 +104,16 @@ def test_warp_gradient_equals_finite_differences():
             np.testing.assert_allclose(jnp.sum(gradients[k] * direction), expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("yaw", [-np.pi / 2, -1.2, 0.0, 1.2, np.pi / 2])
-@pytest.mark.parametrize("rough", [False, True])
-def test_gradients_are_finite_in_any_view(yaw, rough):
+def test_gradients_are_finite_in_any_view():
     camera = camera_lib.Camera(16)
-    depth = _sphere(16)
-    if rough:
-        depth = np.random.default_rng(0).uniform(0.9, 1.1, depth.shape).astype(np.float32)
-    view = jnp.array([0.1, yaw, 0, 0, 0, 0], jnp.float32)
-    value, gradients = jax.value_and_grad(
-        lambda d, v: jnp.mean(render.warp_depth(d, v, camera) ** 2), argnums=(0, 1))(
-            jnp.asarray(depth), view)
+    rough = np.random.default_rng(0).uniform(0.9, 1.1, (16, 16))
+    depth = jnp.asarray(np.stack([_sphere(16)] * 5 + [rough] * 5), jnp.float32)
+    yaw = np.tile([-np.pi / 2, -1.2, 0, 1.2, np.pi / 2], 2)
+    view = jnp.asarray(yaw[:, None] * np.eye(6)[1] + 0.1 * np.eye(6)[0], jnp.float32)
+    loss = lambda d, v: jnp.mean(render.warp_depth(d, v, camera) ** 2)
+    value, gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(depth, view)
     assert np.isfinite(value) and all(np.isfinite(g).all() for g in gradients)
+    assert (_norm(gradients[0]) > 0).all() and (_norm(gradients[1]) > 0).all()
 
 
 def test_flat_mesh_seen_edge_on_is_finite():
@@ -165,14 +163,15 @@ def test_mask_cuts_the_picture():
 
 
 def test_near_surfaces_hide_far_ones():
-    """A ball turned by a quarter hides half of the wall's edge, and shows its own value."""
+    """A ball turned by a quarter still shows its own side in front of the wall seen edge-on."""
     camera = camera_lib.Camera(32)
     depth = _sphere(32)
     ball = jnp.asarray((depth < 1.04).astype(np.float32))[..., None]
-    for yaw in (-np.pi / 2, np.pi / 2):
+    for yaw, column in ((-np.pi / 2, 19), (np.pi / 2, 12)):
         view = jnp.array([0, yaw, 0, 0, 0, 0], jnp.float32)
         picture = render.render_mesh(jnp.asarray(depth), ball, view, camera, background=-1)
-        assert picture[16, 16, 0] == pytest.approx(1, abs=1e-3)
+        assert picture[16, column, 0] == pytest.approx(1, abs=1e-3)
+        assert picture[16, 31 - column, 0] < 0.9
 
 
 def test_sampling_must_be_known():

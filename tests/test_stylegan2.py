@@ -1,4 +1,4 @@
-"""StyleGAN2 against the reference's tensors, an independent PyTorch form, and the properties of its parts."""
+"""StyleGAN2 against the reference's tensors, an independent PyTorch form, and plain definitions."""
 
 import functools
 import math
@@ -115,10 +115,10 @@ def _filter_reference(x, *, up=1, down=1, pad=(0, 0), gain=1.0):
 
 
 def _operations():
-    return {"upsample": (layers.upsample, dict(up=2, pad=(2, 1), gain=4)),
-            "blur_half": (layers.blur_half, dict(down=2, pad=(1, 1))),
-            "blur_1": (lambda x: layers.blur(x, 1), dict(pad=(1, 1))),
-            "blur_2": (lambda x: layers.blur(x, 2), dict(pad=(2, 2)))}
+    return {"upsample": (layers.upsample, {"up": 2, "pad": (2, 1), "gain": 4}),
+            "blur_half": (layers.blur_half, {"down": 2, "pad": (1, 1)}),
+            "blur_1": (lambda x: layers.blur(x, 1), {"pad": (1, 1)}),
+            "blur_2": (lambda x: layers.blur(x, 2), {"pad": (2, 2)})}
 
 
 @pytest.mark.parametrize("name", _operations())
@@ -236,7 +236,8 @@ def test_wrong_shapes_are_refused(tiny):
     with pytest.raises(ValueError, match="latents"):
         stylegan2.synthesize(tiny["generator"], jnp.zeros((1, 7)), arch=_TINY)
     with pytest.raises(ValueError, match="power of two"):
-        stylegan2.discriminator_features(tiny["discriminator"], jnp.zeros((1, 12, 12, 3)), arch=_TINY)
+        stylegan2.discriminator_features(
+            tiny["discriminator"], jnp.zeros((1, 12, 12, 3)), arch=_TINY)
     with pytest.raises(ValueError, match="modules"):
         stylegan2.map_styles(tiny["generator"], jnp.zeros((1, 6)), arch=_TINY, first=2, last=1)
     with pytest.raises(ValueError, match="groups"):
@@ -290,6 +291,19 @@ def test_files_of_other_kinds_name_the_conversion(tmp_path, tiny):
             stylegan2.load(tmp_path / name)
         stem = str(tmp_path / name.split(".")[0])
         assert f"convert_stylegan2 {stem}.pt {stem}.safetensors" in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"size": 16}', "null"])
+def test_damaged_headers_are_refused(tmp_path, tiny, content):
+    import safetensors.numpy
+    path = tmp_path / "gan.safetensors"
+    safetensors.numpy.save_file({"x": np.zeros(3, np.float32)}, path, {
+        "format": weights._FORMAT, "architecture": content})
+    with pytest.raises(UserError, match="describes no StyleGAN2"):
+        stylegan2.load(path)
+    fields = _TINY.to_dict() | {"style_dim": "wide"}
+    with pytest.raises(ValueError, match="whole numbers"):
+        Architecture.from_dict(fields)
 
 
 def test_a_failed_write_leaves_nothing(tmp_path, tiny, monkeypatch):
@@ -377,7 +391,8 @@ class _TorchForm:
         torch, f = self.torch, self.f
         weight = g[f"{name}.conv.weight"]
         _, o, i, k, _ = weight.shape
-        style = self.linear(w, g[f"{name}.conv.modulation.weight"], g[f"{name}.conv.modulation.bias"])
+        at = f"{name}.conv.modulation"
+        style = self.linear(w, g[f"{at}.weight"], g[f"{at}.bias"])
         outs = []
         for item, s in zip(x, style):
             kernel = weight[0] * s[None, :, None, None] / math.sqrt(i * k * k)

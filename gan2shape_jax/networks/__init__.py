@@ -6,6 +6,7 @@ Images are `(N, S, S, 3)` in [-1, 1]. Source: GAN2Shape, section 3 and appendix.
 
 from gan2shape_jax.networks.encoder import Encoder
 from gan2shape_jax.networks.encoder_decoder import EncoderDecoder
+from gan2shape_jax.networks.initial import initial_params
 from gan2shape_jax.networks.residual_encoder import ResidualEncoder
 from gan2shape_jax.networks.sizes import default_group_base, default_width
 from gan2shape_jax.networks.torch_weights import params_from_torch, params_to_torch
@@ -16,6 +17,7 @@ __all__ = [
     "ResidualEncoder",
     "default_group_base",
     "default_width",
+    "initial_params",
     "params_from_torch",
     "params_to_torch",
 ]

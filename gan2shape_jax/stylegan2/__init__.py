@@ -1,6 +1,7 @@
 """StyleGAN2 in JAX: generator, discriminator, latents and weight files, as pure functions.
 
-Parameters are nested dictionaries, images NHWC in [-1, 1], sizes in an `Architecture` (hashable: static under jit).
+Parameters are nested dictionaries, images NHWC in [-1, 1], sizes in an `Architecture` (hashable:
+static under jit).
 """
 
 from gan2shape_jax.stylegan2.architecture import Architecture, Params

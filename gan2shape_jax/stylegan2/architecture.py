@@ -1,7 +1,8 @@
 """The shape of a StyleGAN2: every size that the weights imply, and the shape of every tensor.
 
-Parameters are nested dictionaries of arrays in JAX's layouts: convolutions (kh, kw, in, out), linear layers
-(in, out). They are stored as trained, without the "equalised" scale, which the functions apply.
+Parameters are nested dictionaries of arrays in JAX's layouts: convolutions (kh, kw, in, out),
+linear layers (in, out). They are stored as trained, without the "equalised" scale, which the
+functions apply.
 """
 
 import dataclasses
@@ -23,7 +24,8 @@ class Architecture:
       mapping_layers: linear layers of the mapping network (its pixel norm not counted).
       channels: the generator's width at 4, 8, ..., `size` pixels.
       discriminator_channels: the discriminator's width at 4, 8, ..., `discriminator_size` pixels.
-      mapping_scale: learning-rate multiplier of the mapping network. No shape tells it; 0.01 everywhere.
+      mapping_scale: learning-rate multiplier of the mapping network. No shape tells it; 0.01
+        everywhere.
       stddev_group: images over which the discriminator measures the batch's deviation.
     """
 
@@ -36,8 +38,10 @@ class Architecture:
     stddev_group: int = 4
 
     def __post_init__(self):
-        object.__setattr__(self, "channels", tuple(self.channels))
-        object.__setattr__(self, "discriminator_channels", tuple(self.discriminator_channels))
+        counts = (self.size, self.style_dim, self.mapping_layers, self.stddev_group,
+                  *self.channels, *self.discriminator_channels)
+        if not all(isinstance(n, int) and n >= 0 for n in counts):
+            raise ValueError(f"sizes that are no whole numbers: {counts}")
         if self.size not in _SIZES:
             raise ValueError(f"a StyleGAN2 of {self.size} pixels; possible are {_SIZES}")
         if len(self.channels) != _levels(self.size):
@@ -73,7 +77,8 @@ class Architecture:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Architecture":
         """The inverse of `to_dict`. Raises TypeError or ValueError on anything else."""
-        return cls(**fields)
+        return cls(**{name: tuple(value) if isinstance(value, list) else value
+                      for name, value in fields.items()})
 
 
 _SIZES = tuple(2 ** k for k in range(3, 11))
@@ -91,7 +96,8 @@ def _modulated(kernel: int, inputs: int, outputs: int, style_dim: int) -> Params
 def generator_shapes(arch: Architecture) -> Params:
     """The generator's parameters with shapes in place of arrays.
 
-    `mapping/1..n`, `input`, `layers/0..`, `to_rgb/0..`, and `noise/0..`, the stored noise maps (h, w).
+    `mapping/1..n`, `input`, `layers/0..`, `to_rgb/0..`, and `noise/0..`, the stored noise maps (h,
+    w).
     """
     w, channels = arch.style_dim, arch.channels
     layers, rgb, noise = {}, {}, {}
@@ -109,7 +115,7 @@ def generator_shapes(arch: Architecture) -> Params:
 
 
 def discriminator_shapes(arch: Architecture) -> Params:
-    """The discriminator's parameters with shapes in place of arrays; block 0 sees the largest side."""
+    """The discriminator's parameters with shapes for arrays; block 0 sees the largest side."""
     widths = arch.discriminator_channels[::-1]
     blocks = {}
     for i, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:])):

@@ -1,7 +1,9 @@
-"""StyleGAN2's discriminator: images (B, H, W, 3) in [-1, 1] to logits, and its features as a distance's ground.
+"""StyleGAN2's discriminator: images (B, H, W, 3) in [-1, 1] to logits, and its features as a
+distance's ground.
 
-Karras et al., 2020, the residual discriminator. The images' side fixes how many blocks apply, each halving it; block
-widths belong to the blocks, not to sides, so that features exist for any power of two from 8 pixels on.
+Karras et al., 2020, the residual discriminator. The images' side fixes how many blocks apply, each
+halving it; block widths belong to the blocks, not to sides, so that features exist for any power of
+two from 8 pixels on.
 """
 
 import math
@@ -28,8 +30,8 @@ def discriminator_features(disc_params: Params, images: Float[Array, "b h w 3"],
                            ) -> tuple[Float[Array, "b ..."], ...]:
     """The outputs of the first `count` blocks, (B, H/2, W/2, C), (B, H/4, W/4, C'), ...
 
-    Fewer where the discriminator has fewer blocks, or the images have no pixels left for more. Sides are a power of
-    two, at least 8, whatever size the discriminator was trained for.
+    Fewer where the discriminator has fewer blocks, or the images have no pixels left for more.
+    Sides are a power of two, at least 8, whatever size the discriminator was trained for.
     """
     side = min(images.shape[1:3])
     if side < 8 or any(n & (n - 1) for n in images.shape[1:3]):
@@ -46,12 +48,13 @@ def discriminator_features(disc_params: Params, images: Float[Array, "b h w 3"],
 
 
 def _append_deviation(x: Array, group: int) -> Array:
-    """Appends the mean deviation over groups of images as one more channel (Karras et al., 2018)."""
+    """Appends the mean deviation over groups of images as a channel (Karras et al., 2018)."""
     b, h, w, c = x.shape
     group = min(group, b)
     if b % group:
         raise ValueError(f"a batch of {b} images does not divide into groups of {group}")
-    # Images i, i + b/group, i + 2 b/group, ... form a group, as they do where the weights were trained.
+    # Images i, i + b/group, i + 2 b/group, ... form a group, as they do where the weights were
+    # trained.
     grouped = x.reshape(group, b // group, h, w, c)
     deviation = jnp.sqrt(jnp.var(grouped, axis=0) + 1e-8).mean(axis=(1, 2, 3))
     column = jnp.tile(deviation, group)[:, None, None, None]
@@ -62,7 +65,8 @@ def discriminate(disc_params: Params, images: Float[Array, "b s s 3"], *, arch: 
                  ) -> tuple[Float[Array, "b 1"], tuple[Float[Array, "b ..."], ...]]:
     """Logits (B, 1), higher for what looks real, and the features of every block.
 
-    Images have the trained side, `arch.discriminator_size`; B is at most `arch.stddev_group`, or a multiple of it.
+    Images have the trained side, `arch.discriminator_size`; B is at most `arch.stddev_group`, or a
+    multiple of it.
     """
     side = arch.discriminator_size
     if images.shape[1:] != (side, side, 3):

@@ -1,7 +1,8 @@
-"""StyleGAN2's generator: latents (B, W) or (B, L, W) to images (B, size, size, 3), about [-1, 1] unclamped.
+"""StyleGAN2's generator: latents (B, W) or (B, L, W) to images (B, s, s, 3), about [-1, 1].
 
-Karras et al., "Analyzing and improving the image quality of StyleGAN", 2020, the "skip" generator. A latent of
-W gives every layer the same style; one of W+ holds a style for each of the `L = arch.latents` inputs.
+Karras et al., "Analyzing and improving the image quality of StyleGAN", 2020, the "skip" generator.
+A latent of W gives every layer the same style; one of W+ holds a style for each of the `L =
+arch.latents` inputs.
 """
 
 from collections.abc import Sequence
@@ -21,8 +22,9 @@ def map_styles(gen_params: Params, x: Float[Array, "*batch w"], *, arch: Archite
                first: int = 0, last: int | None = None) -> Float[Array, "*batch w"]:
     """Runs modules `first` to `last - 1` of the mapping network.
 
-    Module 0 normalises each vector to mean square one, modules 1 to n are linear layers with leaky ReLU. The whole
-    network (the default) maps z to w; leaving at m and entering at m gives the same as running through.
+    Module 0 normalises each vector to mean square one, modules 1 to n are linear layers with leaky
+    ReLU. The whole network (the default) maps z to w; leaving at m and entering at m gives the same
+    as running through.
     """
     last = arch.mapping_modules if last is None else last
     if not 0 <= first <= last <= arch.mapping_modules:
@@ -68,11 +70,13 @@ def synthesize(gen_params: Params, w: Float[Array, "b w"] | Float[Array, "b l w"
       gen_params: the generator's parameters.
       w: latents of W (B, W), or of W+ (B, L, W) with L = arch.latents.
       arch: the sizes.
-      noise: a map (h, w) or (B, h, w) per layer; by default the stored ones, so that G is a function of w.
+      noise: a map (h, w) or (B, h, w) per layer; by default the stored ones, so that G is a
+        function of w.
       return_features: also return the features of every side from 8 pixels on.
 
     Returns:
-      Images (B, size, size, 3), or (images, features), features a tuple of (B, s, s, C), s = 8, 16, ..., size.
+      Images (B, size, size, 3), or (images, features), features a tuple of (B, s, s, C), s = 8, 16,
+      ..., size.
     """
     if w.ndim == 2:
         w = jnp.broadcast_to(w[:, None], (w.shape[0], arch.latents, w.shape[1]))

@@ -25,7 +25,7 @@ def truncate(w: Float[Array, "*batch w"], mean: Float[Array, "*#batch w"],
 
 def mix_styles(w1: Float[Array, "b w"], w2: Float[Array, "b w"], crossover: int, *,
                arch: Architecture) -> Float[Array, "b l w"]:
-    """A W+ latent with the styles of `w1` before index `crossover` (0 to L) and of `w2` from it on."""
+    """A W+ latent: the styles of `w1` before index `crossover` (0 to L), of `w2` from it on."""
     if not 0 <= crossover <= arch.latents:
         raise ValueError(f"crossover {crossover} outside 0 to {arch.latents}")
     early = jnp.arange(arch.latents)[None, :, None] < crossover

@@ -1,12 +1,15 @@
 """Convolutions, filters and linear layers of StyleGAN2, in forms that XLA runs fast.
 
-Images are NHWC; kernels (kh, kw, in, out). The low-pass filter is the fixed binomial (1, 3, 3, 1) / 8 along
-each axis. Two choices matter for speed, both measured with frozen weights (gradients to inputs only):
+Images are NHWC; kernels (kh, kw, in, out). The low-pass filter is the fixed binomial
+(1, 3, 3, 1) / 8 along each axis. Two choices matter for speed, both measured with frozen weights
+(gradients to inputs only):
 
-*   A style scales a convolution's input and its demodulation the output, so that all images of a batch share one
-    kernel. Modulating kernels would make grouped convolutions, several times slower on a CPU.
-*   The filter is two passes of shifted sums, and its derivative is the same filter with other borders, given
-    by hand: what JAX derives from sums of slices is four times slower, a depthwise convolution thirty.
+*   A style scales a convolution's input and its demodulation the output, so that all images of a
+    batch share one kernel. Modulating kernels would make grouped convolutions, several times slower
+    on a CPU.
+*   The filter is two passes of shifted sums, and its derivative is the same filter with other
+    borders, given by hand: what JAX derives from sums of slices takes twice as long, a depthwise
+    convolution forty times as long on a CPU.
 """
 
 import functools
@@ -71,7 +74,7 @@ blur.defvjp(lambda x, pad: (blur(x, pad), None), lambda pad, _, g: (blur(g, 3 - 
 
 
 def _zoom_axis(x: Array, axis: int) -> Array:
-    """One pass of filtered x2 upsampling: each output is 3/4 of its near and 1/4 of its far input."""
+    """One pass of filtered x2 upsampling: 3/4 of the nearer input and 1/4 of the farther."""
     width = [(0, 0)] * x.ndim
     width[axis] = (1, 1)
     count, padded = x.shape[axis], jnp.pad(x, width)
@@ -103,9 +106,9 @@ def upsample_convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"
                       ) -> Float[Array, "b 2*h 2*w o"]:
     """Transposed convolution of stride 2, then the low-pass filter with gain 4.
 
-    The dilated form is as fast as convolving for each of the four phases and interleaving, and its gradient to the
-    input, a plain strided convolution, is twice as fast. (The gradient to the kernel is what is slow here on a
-    CPU; nothing in this method trains the generator.)
+    The dilated form is as fast as convolving for each of the four phases and interleaving, and its
+    gradient to the input, a plain strided convolution, is twice as fast. (The gradient to the
+    kernel is what is slow here on a CPU; nothing in this method trains the generator.)
     """
     grown = lax.conv_general_dilated(x, kernel[::-1, ::-1] * 4, (1, 1), ((2, 2), (2, 2)),
                                      lhs_dilation=(2, 2),

@@ -1,10 +1,13 @@
-"""The weight file: safetensors that hold generator, discriminator and, in the header, what they are.
+"""The weight file: safetensors that hold generator, discriminator and, in the header, what they
+are.
 
-Tensors are named by their path in the parameters (`generator/layers/0/weight`). The header holds the architecture as
-JSON, the licence note of the source and its SHA-256, so that a run can say what it used.
+Tensors are named by their path in the parameters (`generator/layers/0/weight`). The header holds
+the architecture as JSON, the licence note of the source and its SHA-256, so that a run can say what
+it used.
 """
 
 import json
+import math
 import os
 import pathlib
 import tempfile
@@ -16,12 +19,18 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
+from jaxtyping import PRNGKeyArray
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.stylegan2.architecture import (
-    Architecture, Params, discriminator_shapes, generator_shapes)
+    Architecture,
+    Params,
+    discriminator_shapes,
+    generator_shapes,
+)
 
-__all__ = ["check_params", "init_params", "load", "read_header", "save", "write_atomically"]
+__all__ = ["check_params", "init_params", "load", "parameter_shapes", "read_header", "save",
+           "write_atomically"]
 
 _FORMAT = "gan2shape-jax/stylegan2/1"
 
@@ -53,7 +62,7 @@ def _nest(flat: Mapping[str, Any]) -> Params:
 
 def check_params(flat: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]], *,
                  source: str | os.PathLike) -> None:
-    """Raises UserError, with a list of each, on missing, extra, misshapen and non-finite tensors."""
+    """Raises UserError, listing each, on missing, extra, misshapen and non-finite tensors."""
     misshapen = [f"{k} {tuple(flat[k].shape)}, not {wanted[k]}" for k in wanted
                  if k in flat and tuple(flat[k].shape) != wanted[k]]
     broken = [k for k in wanted if k in flat and not np.isfinite(flat[k]).all()]
@@ -66,7 +75,8 @@ def check_params(flat: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]],
 
 
 def write_atomically(path: str | os.PathLike, write: Callable[[str], None]) -> None:
-    """Calls `write` with a temporary name beside `path`, then renames: nothing half-written remains.
+    """Calls `write` with a temporary name beside `path`, then renames: nothing half-written
+    remains.
 
     Raises UserError where the folder cannot be written or is full.
     """
@@ -123,7 +133,7 @@ def _architecture(path: str | os.PathLike, header: Mapping[str, str]) -> Archite
                         f"{_conversion(path)}")
     try:
         return Architecture.from_dict(json.loads(header["architecture"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: its header describes no StyleGAN2 ({error}); "
                         f"{_conversion(path)}") from error
 
@@ -138,8 +148,8 @@ def read_header(path: str | os.PathLike) -> tuple[Architecture, dict[str, str]]:
 def load(path: str | os.PathLike) -> tuple[Architecture, Params]:
     """Reads a converted StyleGAN2: (architecture, {"generator": params, "discriminator": params}).
 
-    Raises UserError naming the file, with the command that converts, where it is absent or no such file, and with
-    the lists where tensors are missing, extra, misshapen or not finite.
+    Raises UserError naming the file, with the command that converts, where it is absent or no such
+    file, and with the lists where tensors are missing, extra, misshapen or not finite.
     """
     with _open(path) as file:
         arch = _architecture(path, file.metadata() or {})
@@ -151,18 +161,18 @@ def load(path: str | os.PathLike) -> tuple[Architecture, Params]:
     return arch, jax.tree.map(jnp.asarray, _nest(flat))
 
 
-def init_params(key, arch: Architecture) -> Params:
+def init_params(key: PRNGKeyArray, arch: Architecture) -> Params:
     """Random parameters as at the start of training (noise strengths are zero, biases neutral)."""
-    flat = parameter_shapes(arch)
-    keys = jax.random.split(key, len(flat))
+    shapes = parameter_shapes(arch)
+    # One draw for all: a draw for each shape takes a compilation each.
+    ends = np.cumsum([math.prod(shape) for shape in shapes.values()])
+    drawn = np.split(np.asarray(jax.random.normal(key, (int(ends[-1]),))), ends[:-1])
     params = {}
-    for k, (path, shape) in zip(keys, flat.items()):
+    for values, (path, shape) in zip(drawn, shapes.items()):
         name = path.split("/")[-1]
-        if name == "style_bias":
-            params[path] = jnp.ones(shape)
-        elif name in ("bias", "noise_strength"):
-            params[path] = jnp.zeros(shape)
-        else:
-            stretch = 1 / arch.mapping_scale if "/mapping/" in path else 1.0
-            params[path] = stretch * jax.random.normal(k, shape)
+        if name in ("style_bias", "bias", "noise_strength"):
+            values = np.full_like(values, name == "style_bias")
+        elif "/mapping/" in path:
+            values = values / arch.mapping_scale
+        params[path] = jnp.asarray(values.reshape(shape))
     return _nest(params)

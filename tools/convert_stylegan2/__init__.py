@@ -1,4 +1,4 @@
-"""Converts StyleGAN2 checkpoints of rosinality/stylegan2-pytorch to safetensors, without PyTorch."""
+"""Converts checkpoints of rosinality/stylegan2-pytorch to safetensors, without PyTorch."""
 
 from .checkpoint import Converted, convert, read_checkpoint
 

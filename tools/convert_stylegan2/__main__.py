@@ -2,7 +2,8 @@
 
     python -m tools.convert_stylegan2 IN.pt OUT.safetensors --samples OUT.png
 
-Needs no PyTorch and runs nothing that the file holds. Installed: `python -m gan2shape_jax.tools.convert_stylegan2`.
+Needs no PyTorch and runs nothing that the file holds. Installed: `python -m
+gan2shape_jax.tools.convert_stylegan2`.
 """
 
 import argparse

@@ -1,8 +1,9 @@
 """From the tensors of a rosinality-style checkpoint to the package's parameters and architecture.
 
-Such a file holds `g_ema` (the generator's running mean) and `d` (the discriminator), each a dictionary of tensors in
-PyTorch's layouts: convolutions (out, in, kh, kw), linear layers (out, in), images NCHW. Sizes are read from the
-shapes; every tensor must then be there, with the shape that the sizes imply, and no other.
+Such a file holds `g_ema` (the generator's running mean) and `d` (the discriminator), each a
+dictionary of tensors in PyTorch's layouts: convolutions (out, in, kh, kw), linear layers (out, in),
+images NCHW. Sizes are read from the shapes; every tensor must then be there, with the shape that
+the sizes imply, and no other.
 """
 
 import dataclasses
@@ -29,7 +30,7 @@ State = Mapping[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """What a checkpoint turned out to be; `notes` says what the file lacked and how it was made up."""
+    """What a checkpoint turned out to be; `notes` says what it lacked and how that was made."""
 
     arch: Architecture
     params: Params
