@@ -40,7 +40,8 @@ def normals(
         inside = jnp.cross(along_x, along_y)
         length = jnp.sqrt(jnp.sum(inside**2, -1, keepdims=True))
         inside = inside / (length + _REFERENCE_EPSILON)
-    frontal = jnp.zeros(points.shape, points.dtype).at[..., 2].set(1)
+    border = 1.0 if unit else 1 / (1 + _REFERENCE_EPSILON)
+    frontal = jnp.zeros(points.shape, points.dtype).at[..., 2].set(border)
     return frontal.at[..., 1:-1, 1:-1, :].set(inside)
 
 

@@ -11,11 +11,10 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gan2shape_jax.factors import depth_from_raw, light_from_raw, view_from_raw
-from gan2shape_jax.networks import Encoder, EncoderDecoder, ResidualEncoder
+from gan2shape_jax.networks import Encoder, EncoderDecoder, ResidualEncoder, initial_params
 from gan2shape_jax.settings import Settings
 
 __all__ = ["NAMES", "Params", "albedo", "depth", "init_params", "lights", "modules", "offsets", "views"]
@@ -45,10 +44,7 @@ def modules(settings: Settings) -> dict[str, nn.Module]:
 @functools.partial(jax.jit, static_argnames="settings")
 def init_params(key: PRNGKeyArray, settings: Settings) -> Params:
     """Initial parameters of all five networks, a function of the key."""
-    image = jnp.zeros((1, settings.image_size, settings.image_size, 3))
-    keys = jax.random.split(key, len(NAMES))
-    nets = modules(settings)
-    return {name: nets[name].init(k, image)["params"] for name, k in zip(NAMES, keys, strict=True)}
+    return initial_params(key, modules(settings))
 
 
 def _apply(params: Params, name: str, images: _Images, settings: Settings) -> jax.Array:

@@ -1,7 +1,7 @@
 """Initial parameters of several networks from a single draw.
 
-A module's own `init` draws every kernel by itself, and XLA compiles the generator anew for each: half a
-minute for the five networks on a CPU. One long draw, cut up and scaled, compiles in a second. The
+A module's own `init` draws every kernel by itself, and XLA compiles the generator anew for each,
+which takes long on a CPU. One long draw, cut up and scaled, compiles in about a second. The
 distribution is the same: torch's default (see `layers`).
 """
 
