@@ -2,9 +2,9 @@
 
     python benchmarks/rasterizer.py [--sizes 64 128] [--batch 16] [--repeat 10] [--json FILE]
 
-Each takes the same meshes and returns depth and visible triangle at 2 x 2 samples a pixel. "forward" is visibility
-alone; "both" adds the gradient of the depth, which is the same function for all of them. Those without a queue get the
-footprint that the largest triangle of the scene needs.
+Each takes the same meshes and returns depth and visible triangle at 2 x 2 samples a pixel.
+"forward" is visibility alone; "both" adds the gradient of the depth, which is the same function for
+all of them. Those without a queue get the footprint that the largest triangle of the scene needs.
 
     scatter     the package's: 3 x 3 footprints, two scatters, a queue for larger triangles
     packed      one 64-bit scatter of depth and number together (needs 64-bit integers)
@@ -28,7 +28,6 @@ from rich.table import Table
 from gan2shape_jax import camera as camera_lib
 from gan2shape_jax import rasterizer, visibility
 
-
 # Above this side one image takes the dense one most of a minute.
 _LARGEST_DENSE = 64
 
@@ -46,7 +45,7 @@ def scene(size: int, batch: int, turned: bool):
 def largest_box(screen, count):
     """Returns how many samples, at most, a triangle's box is wide or high."""
     low, high = visibility.boxes(visibility.cell_triangles(screen, np.arange(2)[:, None]), count)
-    return max(int(jnp.max(h - l)) + 1 for l, h in zip(low, high, strict=True))
+    return max(int(jnp.max(b - a)) + 1 for a, b in zip(low, high, strict=True))
 
 
 def packed(screen, *, count, far, footprint):
@@ -185,16 +184,30 @@ def main():
     parser.add_argument("--json", help="where to write the figures")
     flags = parser.parse_args()
     rows = [
-        row for size in flags.sizes for turned in (False, True)
-        for row in compare(size, flags.batch, flags.repeat, turned)]
+        row
+        for size in flags.sizes
+        for turned in (False, True)
+        for row in compare(size, flags.batch, flags.repeat, turned)
+    ]
     table = Table("side", "views", "box", "batch", "name", "forward", "both", "same", title="milliseconds")
     for row in rows:
         table.add_row(
-            str(row["size"]), row["views"], str(row["largest"]), str(row["batch"]), row["name"], f"{row['forward_ms']:.1f}",
-            f"{row['both_ms']:.1f}", f"{row['same_triangle']:.6f}")
+            str(row["size"]),
+            row["views"],
+            str(row["largest"]),
+            str(row["batch"]),
+            row["name"],
+            f"{row['forward_ms']:.1f}",
+            f"{row['both_ms']:.1f}",
+            f"{row['same_triangle']:.6f}",
+        )
     Console().print(table)
     if flags.json:
-        machine = {"jax": jax.__version__, "device": str(jax.devices()[0]), "machine": platform.processor()}
+        machine = {
+            "jax": jax.__version__,
+            "device": str(jax.devices()[0]),
+            "machine": platform.processor(),
+        }
         with open(flags.json, "w") as file:
             json.dump({"machine": machine, "rows": rows}, file, indent=1)
 

@@ -1,10 +1,10 @@
 """Pinhole camera: back-projection, rigid views and projection.
 
-Frame: x right, y down, z away from the camera, in scene units (the object sits one unit away). Images
-are square, of side S. Pixel coordinates `(..., 2)` are (x, y) with pixel centres at integers, 0 to S-1.
-Sampling grids are the same coordinates scaled so that -1 and 1 are the centres of the outer pixels. A
-view `(..., 6)` is rx, ry, rz in radians and tx, ty, tz in scene units. Depth `(..., S, S)` is the z
-coordinate, not the distance along the ray.
+Frame: x right, y down, z away from the camera, in scene units (the object sits one unit away).
+Images are square, of side S. Pixel coordinates `(..., 2)` are (x, y) with pixel centres at
+integers, 0 to S-1. Sampling grids are the same coordinates scaled so that -1 and 1 are the centres
+of the outer pixels. A view `(..., 6)` is rx, ry, rz in radians and tx, ty, tz in scene units. Depth
+`(..., S, S)` is the z coordinate, not the distance along the ray.
 """
 
 import dataclasses
@@ -81,8 +81,7 @@ def intrinsics(camera: Camera, dtype=jnp.float32) -> Float[Array, "3 3"]:
 
 def rotation_matrix(angles: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3 3"]:
     """Returns Rz Ry Rx for angles about the x, y and z axes, in radians."""
-    (sx, sy, sz), (cx, cy, cz) = (
-        (f(angles[..., 0]), f(angles[..., 1]), f(angles[..., 2])) for f in (jnp.sin, jnp.cos))
+    (sx, sy, sz), (cx, cy, cz) = ((f(angles[..., 0]), f(angles[..., 1]), f(angles[..., 2])) for f in (jnp.sin, jnp.cos))
     rows = [
         [cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx],
         [sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx],

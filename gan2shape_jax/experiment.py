@@ -70,9 +70,9 @@ def _initial_params(config: ConfigDict, prepared: Prepared, previous: pathlib.Pa
     """What an image starts from: the last image's networks, pretrained ones, or random ones (by the seed)."""
     fresh = models.init_params(jax.random.key(config.seed), prepared.settings)
     if previous is not None and not config.schedule.reset_weight:
-        return weights.load_networks(previous / "networks.safetensors", fresh)
+        return weights.load_networks(previous / "networks.safetensors", fresh, prepared.settings)
     if config.networks.pretrained:
-        return weights.load_networks(pathlib.Path(config.networks.pretrained), fresh)
+        return weights.load_networks(pathlib.Path(config.networks.pretrained), fresh, prepared.settings)
     return fresh
 
 
@@ -173,6 +173,8 @@ def _reconstruct(this: _Run, name: str, previous: pathlib.Path | None) -> None:
 def _explain(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk is full ({error.filename or 'no space left'}): make room and run the same command again"
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        return f"the device gave up: {str(error).splitlines()[0]}"
     return str(error) or type(error).__name__
 
 
@@ -199,6 +201,9 @@ def run(config: ConfigDict) -> int:
       UserError: the configuration, the GAN or the folder is unusable, so that no image could succeed.
     """
     validate(config)
+    if config.schedule.joint:
+        raise UserError("joint training (config.schedule.joint) is not in this version: reconstruct image by image "
+                        "with config.mode='instance' and config.schedule.joint=False")
     set_up_runtime(config)
     names = data.read_names(config.data.image_list)
     architecture, fixed = loading.load_frozen(config)

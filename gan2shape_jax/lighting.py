@@ -1,8 +1,9 @@
 """Surface normals and diffuse shading.
 
-Normals `(..., H, W, 3)` live in the camera's frame (x right, y down, z away); a plane that faces the
-camera has normal (0, 0, 1). A light `(..., 4)` is ambient strength, diffuse strength, and the x and y
-of its direction (x, y, 1), which is normalised before use. Shading multiplies albedo on [0, 1].
+Normals `(..., H, W, 3)` live in the camera's frame (x right, y down, z away); a plane that faces
+the camera has normal (0, 0, 1). A light `(..., 4)` is ambient strength, diffuse strength, and the x
+and y of its direction (x, y, 1), which is normalised before use. Shading multiplies albedo on
+[0, 1].
 """
 
 import jax.numpy as jnp
@@ -24,8 +25,8 @@ def normals(
     Args:
       depth: scene units.
       camera: the camera that sees this depth.
-      unit: whether normals have length one. False repeats the published implementation, which divides
-        by length + 1e-7 where the length is about 3e-5: its normals are slightly short.
+      unit: whether normals have length one. False repeats the published implementation, which
+        divides by length + 1e-7 where the length is about 3e-5: its normals are slightly short.
 
     Returns:
       Normals; the border of one pixel is (0, 0, 1). GAN2Shape, section 3.1.
@@ -34,7 +35,8 @@ def normals(
     along_x = points[..., 1:-1, 2:, :] - points[..., 1:-1, :-2, :]
     along_y = points[..., 2:, 1:-1, :] - points[..., :-2, 1:-1, :]
     if unit:
-        # Differences are of the size of a pixel: measured in pixels, squares stay far from underflow.
+        # Differences are of the size of a pixel: measured in pixels, squares stay far from
+        # underflow.
         inside = _unit(jnp.cross(along_x, along_y) * (camera.focal_length**2 / 4))
     else:
         inside = jnp.cross(along_x, along_y)
@@ -56,7 +58,8 @@ def diffuse_shading(
 ) -> Float[Array, "*batch h w"]:
     """Returns max(0, normal . direction), for unit normals in [0, 1]."""
     turned = direction[..., None, None, :]
-    # Written out: XLA's CPU compiler of jaxlib 0.10 gives wrong sums of products with broadcast operands.
+    # Written out: XLA's CPU compiler of jaxlib 0.10 gives wrong sums of products with broadcast
+    # operands.
     cosine = normal[..., 0] * turned[..., 0] + normal[..., 1] * turned[..., 1] + normal[..., 2] * turned[..., 2]
     return jnp.maximum(cosine, 0)
 
@@ -64,7 +67,7 @@ def diffuse_shading(
 def shade(
     normal: Float[Array, "*batch h w 3"], light: Float[Array, "*batch 4"]
 ) -> tuple[Float[Array, "*batch h w"], Float[Array, "*batch h w"]]:
-    """Returns (shading, diffuse): ambient + strength * diffuse, and the diffuse term without strength."""
+    """Returns (shading, diffuse): ambient + strength * diffuse, and diffuse without strength."""
     diffuse = diffuse_shading(normal, light_direction(light))
     return light[..., None, None, 0] + light[..., None, None, 1] * diffuse, diffuse
 

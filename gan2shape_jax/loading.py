@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax import data, frozen, image_files, inversion, perceptual, prior, projection, stylegan2
+from gan2shape_jax import data, image_files, inversion, perceptual, prior, projection, stylegan2
 from gan2shape_jax import settings as settings_lib
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.frozen import Frozen
+from gan2shape_jax.frozen import build as build_frozen
 from gan2shape_jax.settings import Settings
 from gan2shape_jax.state import Problem
 from gan2shape_jax.stylegan2 import Architecture
@@ -54,12 +55,12 @@ def load_frozen(config: ConfigDict) -> tuple[Architecture, Frozen]:
     if config.gan.truncation < 1:
         mean_w = stylegan2.mean_w(jax.random.key(0), weights["generator"], arch=architecture,
                                   samples=_MEAN_W_SAMPLES)
-    found = frozen.build(
+    fixed = build_frozen(
         weights, architecture,
         view_mvn=data.load_mvn(config.sampling.view_mvn, 6),
         light_mvn=data.load_mvn(config.sampling.light_mvn, 4),
         F1_d=config.gan.F1_d, lpips=lpips, mean_w=mean_w)
-    return architecture, found
+    return architecture, fixed
 
 
 def image_key(seed: int, name: str) -> jax.Array:

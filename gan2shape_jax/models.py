@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import flax.linen as nn
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -24,9 +23,9 @@ Params = dict[str, Any]
 _Images = Float[Array, "n s s 3"]
 
 
-@functools.lru_cache(maxsize=None)
-def modules(settings: Settings) -> dict[str, nn.Module]:
-    """The linen modules, by name."""
+@functools.cache
+def modules(settings: Settings) -> dict[str, Any]:
+    """The linen modules, by name; one set for equal settings."""
     size, sizes = settings.image_size, settings.networks
     sheet = functools.partial(
         EncoderDecoder, size=size, width=sizes.width, zdim=sizes.zdim, group_base=sizes.group_base)

@@ -1,10 +1,10 @@
-"""Differentiable rasterising of grid meshes: which triangle each sample sees, where in it, at what depth.
+"""Differentiable rasterising of grid meshes: what each sample sees, where in it, at what depth.
 
-A mesh is a grid of vertices `(..., S, S, 3)` in the camera's frame (x right, y down, z away, scene units), two
-triangles a cell, numbered as in `visibility`. Samples are a square lattice in pixel coordinates
-(`Samples`); a record of what they see is `Fragments`. Depth is perspective-correct: 1 / z is linear on
-screen. Its gradient holds the visible triangle of each sample fixed and is then exact in all three coordinates of all
-three vertices; none flows through visibility itself.
+A mesh is a grid of vertices `(..., S, S, 3)` in the camera's frame (x right, y down, z away, scene
+units), two triangles a cell, numbered as in `visibility`. Samples are a square lattice in pixel
+coordinates (`Samples`); a record of what they see is `Fragments`. Depth is perspective-correct:
+1 / z is linear on screen. Its gradient holds the visible triangle of each sample fixed and is then
+exact in all three coordinates of all three vertices; none flows through visibility itself.
 """
 
 import dataclasses
@@ -48,9 +48,10 @@ class Fragments:
 
     Attributes:
       triangle: `(..., n, n)` int32, the number of the visible triangle; -1 where there is none.
-      barycentric: `(..., n, n, 3)` perspective-correct weights of its corners, which sum to 1; 0 where there is
-        none. They carry no gradient.
-      depth: `(..., n, n)` z of the surface in scene units, differentiable; camera.far where there is none.
+      barycentric: `(..., n, n, 3)` perspective-correct weights of its corners, which sum to 1; 0
+        where there is none. They carry no gradient.
+      depth: `(..., n, n)` z of the surface in scene units, differentiable; camera.far where there
+        is none.
     """
 
     triangle: jax.Array
@@ -68,7 +69,8 @@ def rasterize(
     """Rasterises grid meshes, whatever the size and orientation of their triangles.
 
     Args:
-      vertices: in the camera's frame. Triangles with a vertex at or before camera.near are not drawn.
+      vertices: in the camera's frame. Triangles with a vertex at or before camera.near are not
+        drawn.
       camera: the camera.
       samples: where to sample; the pixel centres if not given.
       mask: vertices to keep; triangles with any other vertex are not drawn.
@@ -84,13 +86,10 @@ def rasterize(
     depth, triangle = _visible_depth(screen, samples.count, camera.far)
     barycentric = _barycentric(jax.lax.stop_gradient(screen), triangle)
     shape = (*batch, samples.count, samples.count)
-    return Fragments(
-        triangle.reshape(shape), barycentric.reshape(*shape, 3), depth.reshape(shape))
+    return Fragments(triangle.reshape(shape), barycentric.reshape(*shape, 3), depth.reshape(shape))
 
 
-def interpolate(
-    fragments: Fragments, attributes: Float[Array, "*batch s s c"]
-) -> Float[Array, "*batch n n c"]:
+def interpolate(fragments: Fragments, attributes: Float[Array, "*batch s s c"]) -> Float[Array, "*batch n n c"]:
     """Interpolates values at vertices to samples, 0 where nothing is visible; differentiable in the values."""
     *batch, side, _, channels = attributes.shape
     count = fragments.triangle.shape[-1]
@@ -116,9 +115,7 @@ def to_screen(
     x, y, z = (jnp.where(drawable, vertices[..., k], 1) for k in range(3))
     scale = camera.focal_length / samples.spacing
     origin = (camera.center - samples.first) / samples.spacing
-    x, y, inverse = (
-        jnp.where(drawable, value, 0)
-        for value in (x / z * scale + origin, y / z * scale + origin, 1 / z))
+    x, y, inverse = (jnp.where(drawable, value, 0) for value in (x / z * scale + origin, y / z * scale + origin, 1 / z))
     return x, y, inverse
 
 
@@ -130,9 +127,10 @@ def depth_gradient(
 ) -> visibility.Screen:
     """Pulls a cotangent of visible depth back to x, y and 1/z of the vertices on screen.
 
-    With q = 1/z linear on screen, dq = sum of w_k (dq_k - slope_x dx_k - slope_y dy_k) over the corners. So all
-    that a triangle needs of its samples is, for each corner, the sum of their cotangents times w: three numbers a
-    sample are scattered to triangles, and the rest is arithmetic on the regular grid.
+    With q = 1/z linear on screen, dq = sum of w_k (dq_k - slope_x dx_k - slope_y dy_k) over the
+    corners. So all that a triangle needs of its samples is, for each corner, the sum of their
+    cotangents times w: three numbers a sample are scattered to triangles, and the rest is
+    arithmetic on the regular grid.
     """
     batch, side, _ = screen[0].shape
     seen = triangle >= 0
@@ -142,8 +140,8 @@ def depth_gradient(
     shape = batch, 2, side - 1, side - 1
     zero = jnp.zeros((math.prod(shape),), depth.dtype)
     sums = [
-        zero.at[target].add(weight * cotangent, mode="drop").reshape(shape)
-        for weight in _weights(screen, triangle)]
+        zero.at[target].add(weight * cotangent, mode="drop").reshape(shape) for weight in _weights(screen, triangle)
+    ]
     slope_x, slope_y = _slopes(screen)
     return (
         _add_corners([-s * slope_x for s in sums]),
@@ -205,19 +203,16 @@ def _corners(grid):
 def _add_corners(parts):
     """Adds what belongs to triangles' corners up at the vertices; the transpose of `_corners`."""
     first, second, third = ([part[:, k] for k in range(2)] for part in parts)
-    pad = lambda part, top, left: jnp.pad(part, ((0, 0), (top, 1 - top), (left, 1 - left)))
-    return (
-        pad(first[0], 0, 0)
-        + pad(first[1] + third[0], 0, 1)
-        + pad(second[0] + second[1], 1, 0)
-        + pad(third[1], 1, 1)
-    )
+
+    def pad(part, top, left):
+        return jnp.pad(part, ((0, 0), (top, 1 - top), (left, 1 - left)))
+
+    return pad(first[0], 0, 0) + pad(first[1] + third[0], 0, 1) + pad(second[0] + second[1], 1, 0) + pad(third[1], 1, 1)
 
 
 def _slopes(screen):
     """Returns the derivatives of 1/z along x and y in each triangle; 0 where it has no area."""
-    (x1, x2), (y1, y2), (q1, q2) = (
-        (second - first, third - first) for first, second, third in map(_corners, screen))
+    (x1, x2), (y1, y2), (q1, q2) = ((second - first, third - first) for first, second, third in map(_corners, screen))
     area = x1 * y2 - y1 * x2
     proper = jnp.abs(area) > jnp.finfo(area.dtype).tiny
     safe = jnp.where(proper, area, 1)
@@ -254,7 +249,9 @@ def _barycentric(screen, triangle):
     parts = [
         weight * inverse.at[index].get(mode="promise_in_bounds")
         for weight, index in zip(
-            _weights(screen, triangle), _corner_indices(triangle, screen[0].shape[-1]), strict=True)]
+            _weights(screen, triangle), _corner_indices(triangle, screen[0].shape[-1]), strict=True
+        )
+    ]
     total = parts[0] + parts[1] + parts[2]
     drawn = (triangle >= 0) & (total > 0)
     scale = jnp.where(drawn, 1 / jnp.where(drawn, total, 1), 0)

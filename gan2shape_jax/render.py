@@ -1,7 +1,7 @@
-"""Looking at a canonical depth map from a view: warped depth, reconstruction, and pictures of the mesh.
+"""Looking at a canonical depth map from a view: warped depth, reconstruction, mesh pictures.
 
-Depth maps `(..., S, S)` are in scene units, views `(..., 6)` in radians and scene units, images `(..., S, S, C)` in
-[-1, 1]. Frames and pixel coordinates are `camera`'s.
+Depth maps `(..., S, S)` are in scene units, views `(..., 6)` in radians and scene units, images
+`(..., S, S, C)` in [-1, 1]. Frames and pixel coordinates are `camera`'s.
 """
 
 import jax
@@ -31,12 +31,13 @@ def warp_depth(
       depth: canonical depth.
       view: the view.
       camera: the camera.
-      sampling: "centred" averages samples a quarter of a pixel to both sides of a pixel's centre; "half" repeats
-        the published implementation, which takes them at 1/4 and 3/4 of a pixel behind the centre.
+      sampling: "centred" averages samples a quarter of a pixel to both sides of a pixel's centre;
+        "half" repeats the published implementation, which takes them at 1/4 and 3/4 of a pixel
+        behind the centre.
 
     Returns:
-      The mean of 2 x 2 samples (empty ones are camera.far), clamped to [min - margin, max + margin]. Clamped
-      pixels have no gradient.
+      The mean of 2 x 2 samples (empty ones are camera.far), clamped to [min - margin, max +
+      margin]. Clamped pixels have no gradient.
     """
     if sampling not in _SHIFTS:
         raise ValueError(f"sampling is {sampling!r}; it must be one of {', '.join(_SHIFTS)}")
@@ -50,9 +51,7 @@ def warp_depth(
     )
 
 
-def valid_pixels(
-    warped_depth: Float[Array, "*batch s s"], camera: camera_lib.Camera
-) -> Float[Array, "*batch s s"]:
+def valid_pixels(warped_depth: Float[Array, "*batch s s"], camera: camera_lib.Camera) -> Float[Array, "*batch s s"]:
     """Returns 1 where a warped depth map shows the object and 0 where it is empty; has no gradient."""
     limit = jnp.asarray(camera.background_depth, warped_depth.dtype)
     return (jax.lax.stop_gradient(warped_depth) < limit).astype(warped_depth.dtype)
@@ -66,7 +65,8 @@ def reconstruct(
 ) -> Float[Array, "*batch s s c"]:
     """Returns the canonical texture as the view shows it, clamped to [-1, 1].
 
-    Each pixel of the warped depth is taken back into the canonical frame, where the texture is sampled.
+    Each pixel of the warped depth is taken back into the canonical frame, where the texture is
+    sampled.
     """
     grid = camera_lib.inverse_warped_grid(warped_depth, view, camera)
     return jnp.clip(resample.grid_sample(texture, grid), -1, 1)
@@ -98,7 +98,8 @@ def render_mesh(
       return_coverage: whether to return the covered share of every pixel too.
 
     Returns:
-      The picture `(..., size, size, c)`, and the coverage `(..., size, size)` in [0, 1] if asked for.
+      The picture `(..., size, size, c)`, and the coverage `(..., size, size)` in [0, 1] if asked
+      for.
     """
     samples = rasterizer.Samples.over(camera, supersample=supersample, size=size)
     vertices = camera_lib.transform(camera_lib.back_project(depth, camera), view, camera)

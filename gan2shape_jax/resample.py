@@ -1,7 +1,8 @@
 """Sampling images at points, resizing and cropping them.
 
 Images are `(..., H, W, C)` with any channel count and range. Sampling grids are `(..., h, w, 2)` = (x, y)
-with corners aligned: -1 and 1 are the centres of the outer pixels. What lies outside the image is zero.
+with corners aligned: -1 and 1 are the centres of the outer pixels. What lies outside the image is
+zero.
 """
 
 import functools
@@ -16,14 +17,18 @@ __all__ = ["center_crop", "grid_sample", "resize"]
 
 
 def grid_sample(
-    image: Float[Array, "*batch H W C"], grid: Float[Array, "*batch h w 2"], *, mode: str = "bilinear"
+    image: Float[Array, "*batch H W C"],
+    grid: Float[Array, "*batch h w 2"],
+    *,
+    mode: str = "bilinear",
 ) -> Float[Array, "*batch h w C"]:
     """Samples an image at grid points.
 
     Args:
       image: any range.
       grid: (x, y) in [-1, 1]; may leave it.
-      mode: "bilinear", differentiable in image and grid, or "nearest" (halves to even), in the image only.
+      mode: "bilinear", differentiable in image and grid, or "nearest" (halves to even), in the
+        image only.
 
     Returns:
       The samples. Neighbours outside the image count as zero.
@@ -50,9 +55,10 @@ def grid_sample(
 
 
 def resize(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, "*batch size size C"]:
-    """Resizes to a square: shrinking averages cells of pixels, growing is bilinear with half-pixel centres.
+    """Resizes to a square: shrinking averages cells, growing is bilinear, half-pixel centres.
 
-    When shrinking, cell i averages pixels floor(i H / size) up to, without it, ceil((i + 1) H / size).
+    When shrinking, cell i averages pixels floor(i H / size) up to, without it, ceil((i + 1) H /
+    size).
     """
     for axis in (-3, -2):
         length = image.shape[axis]

@@ -96,7 +96,7 @@ def begin(
     """The state at a phase's first iteration: fresh optimisers and, once an image, its canonical mask."""
     if phase.step == "step1" and phase.stage == 1 and settings.use_mask:
         _, mask = _input_scene(state.params, problem, frozen, settings=settings, flip=phase.flip)
-        state = state.replace(mask=mask)
+        state = dataclasses.replace(state, mask=mask)
     return fresh_optimizer(state, phase.step, settings)
 
 

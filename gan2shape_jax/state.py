@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import flax.struct
@@ -83,7 +84,7 @@ def optimizer(settings: Settings) -> optax.GradientTransformation:
 def fresh_optimizer(state: TrainState, step: str, settings: Settings) -> TrainState:
     """The state at the start of a step: optimiser state starts afresh at every step of every stage."""
     active = {name: state.params[name] for name in ACTIVE[step]}
-    return state.replace(opt_state=optimizer(settings).init(active))
+    return dataclasses.replace(state, opt_state=optimizer(settings).init(active))
 
 
 def initial_state(params: Params, settings: Settings) -> TrainState:

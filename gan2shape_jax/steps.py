@@ -7,6 +7,7 @@ encoder to project relit and rotated renderings onto the GAN; step 3 learns all 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -16,6 +17,7 @@ import optax
 from jaxtyping import Array, Float
 
 from gan2shape_jax import losses, models, projection, sampling, stylegan2
+from gan2shape_jax.camera import inverse_warped_grid
 from gan2shape_jax.factors import Factors, blend_border, view_from_raw
 from gan2shape_jax.frozen import Frozen
 from gan2shape_jax.lighting import apply_shading, normals
@@ -30,7 +32,6 @@ from gan2shape_jax.reconstruction import (
 )
 from gan2shape_jax.render import reconstruct, warp_depth
 from gan2shape_jax.resample import grid_sample
-from gan2shape_jax.camera import inverse_warped_grid
 from gan2shape_jax.settings import Settings
 from gan2shape_jax.state import ACTIVE, Problem, Samples, TrainState, optimizer
 
@@ -55,7 +56,7 @@ def _descend(
     (_, (metrics, extra)), gradient = jax.value_and_grad(of_active, has_aux=True)(active)
     updates, opt_state = optimizer(settings).update(gradient, state.opt_state, active)
     params = {**state.params, **optax.apply_updates(active, updates)}
-    return state.replace(params=params, opt_state=opt_state), metrics, extra
+    return dataclasses.replace(state, params=params, opt_state=opt_state), metrics, extra
 
 
 # --- prior -----------------------------------------------------------------------------------------
@@ -127,7 +128,7 @@ def update_step1(state, iteration, geometry, problem, frozen, settings, *, flip)
         state, "step1", settings)
     factors = Factors(depth=geometry.depth[0], albedo=albedo, view=geometry.view[0],
                       light=geometry.light[0], mask=state.mask)
-    return state.replace(factors=factors), metrics
+    return dataclasses.replace(state, factors=factors), metrics
 
 
 # --- step 2 ----------------------------------------------------------------------------------------
@@ -264,4 +265,4 @@ def update_step3(state, iteration, samples: Samples, problem, frozen, settings, 
     if not settings.use_mask:
         return state, metrics
     mask = canonical_mask(problem.mask, geometry.depth[0], geometry.view[0], settings)
-    return state.replace(mask=mask), metrics
+    return dataclasses.replace(state, mask=mask), metrics

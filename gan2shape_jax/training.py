@@ -14,7 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from gan2shape_jax import metrics, models, stages, state as state_lib
+from gan2shape_jax import metrics, models, stages
+from gan2shape_jax import state as state_lib
 from gan2shape_jax.checkpoint import Checkpoints
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.frozen import Frozen

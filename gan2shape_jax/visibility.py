@@ -1,14 +1,16 @@
 """Which triangle of a grid mesh each sample sees: a z-buffer made of scatters.
 
-Screen vertices are three arrays `(B, S, S)`: x and y in units of samples, which lie at integers, and 1 / z. A
-vertex whose 1 / z is not positive is not drawable, and neither are its triangles. Cell (i, j) of the grid has
-triangle 0, vertices (i, j) (i+1, j) (i, j+1), and triangle 1, (i, j+1) (i+1, j) (i+1, j+1); triangle k of cell (i, j)
-has the number (k (S-1) + i) (S-1) + j. Both sides are drawn.
+Screen vertices are three arrays `(B, S, S)`: x and y in units of samples, which lie at integers,
+and 1 / z. A vertex whose 1 / z is not positive is not drawable, and neither are its triangles. Cell
+(i, j) of the grid has triangle 0, vertices (i, j) (i+1, j) (i, j+1), and triangle 1, (i, j+1) (i+1,
+j) (i+1, j+1); triangle k of cell (i, j) has the number (k (S-1) + i) (S-1) + j. Both sides are
+drawn.
 
-Every triangle tests a footprint of 3 x 3 samples from its screen box on, and scatters the minimum of depth; a
-second scatter keeps the lowest number among the triangles that reach the minimum. Triangles whose box is
-larger go through a queue of tiles, so that size is never a limit: the queue is a loop over chunks, which does not run
-where everything fits. Both scatters are minima, so that the order of execution changes nothing.
+Every triangle tests a footprint of 3 x 3 samples from its screen box on, and scatters the minimum
+of depth; a second scatter keeps the lowest number among the triangles that reach the minimum.
+Triangles whose box is larger go through a queue of tiles, so that size is never a limit: the queue
+is a loop over chunks, which does not run where everything fits. Both scatters are minima, so that
+the order of execution changes nothing.
 """
 
 import functools
@@ -34,9 +36,7 @@ _NONE = jnp.iinfo(jnp.int32).max
 
 
 @functools.partial(jax.jit, static_argnames=("count", "far"))
-def visible_triangles(
-    screen: Screen, *, count: int, far: float
-) -> tuple[Float[Array, "b n n"], Int[Array, "b n n"]]:
+def visible_triangles(screen: Screen, *, count: int, far: float) -> tuple[Float[Array, "b n n"], Int[Array, "b n n"]]:
     """Resolves visibility on a square of count x count samples. Not differentiable.
 
     Returns:
@@ -55,8 +55,9 @@ def visible_triangles(
     number = (kind * cells + row) * cells + np.arange(cells, dtype=np.int32)
 
     def draw(screen):
-        # Axes: image, row of cells, triangle of the cell (x sample of the footprint), column of cells. The
-        # triangles are made inside the test, from slices of the grid: XLA fuses it all into one vector loop.
+        # Axes: image, row of cells, triangle of the cell (x sample of the footprint), column of
+        # cells. The triangles are made inside the test, from slices of the grid: XLA fuses it all
+        # into one vector loop.
         step = np.arange(_FOOTPRINT**2, dtype=np.int32)
         triangles = cell_triangles(screen, np.repeat(kind, step.size, 0))
         low, high = boxes(triangles, count)
@@ -65,7 +66,8 @@ def visible_triangles(
         tested = cover(triangles, at, high, ~_extent(low, high)[2], image, count, far)
         return _merge(empty, *tested, np.repeat(number, _FOOTPRINT**2, 1))
 
-    # The condition also keeps the projection outside of that loop, which would repeat it for every sample.
+    # The condition also keeps the projection outside of that loop, which would repeat it for every
+    # sample.
     buffers = jax.lax.cond(jnp.any(screen[2] > 0), draw, lambda _: empty, screen)
     across, down, exceeds = _extent(*boxes(cell_triangles(screen, kind), count))
     tiles = jnp.where(exceeds, _tiles(across) * _tiles(down), 0)
@@ -89,10 +91,12 @@ def corner_indices(
 def cell_triangles(screen, kind):
     """Returns the corners ((x, y, 1/z) each) of every cell's triangles, (B, S-1, kinds, S-1)."""
     upper_left, upper_right, lower_left, lower_right = (
-        [plane[:, i : i - 1 or None, None, j : j - 1 or None] for plane in screen]
-        for i in (0, 1) for j in (0, 1))
-    either = lambda second, first: [
-        jnp.where(kind == 1, b, a) for a, b in zip(first, second, strict=True)]
+        [plane[:, i : i - 1 or None, None, j : j - 1 or None] for plane in screen] for i in (0, 1) for j in (0, 1)
+    )
+
+    def either(second, first):
+        return [jnp.where(kind == 1, b, a) for a, b in zip(first, second, strict=True)]
+
     lower_left = either(lower_left, lower_left)
     return either(upper_right, upper_left), lower_left, either(lower_right, upper_right)
 
@@ -125,9 +129,10 @@ def _tiles(samples):
 def cover(triangles, at, last, wanted, image, count, far):
     """Returns buffer positions and depths for triangles tested at samples `at` = (x, y).
 
-    The areas of the three parts into which a sample divides its triangle (twice them) are its unnormalised
-    barycentric coordinates. An edge has the same area, but for sign and rounding, in the two triangles that share
-    it; the tolerance exceeds that rounding, so that no sample falls between the two.
+    The areas of the three parts into which a sample divides its triangle (twice them) are its
+    unnormalised barycentric coordinates. An edge has the same area, but for sign and rounding, in
+    the two triangles that share it; the tolerance exceeds that rounding, so that no sample falls
+    between the two.
     """
     dtype = triangles[0][0].dtype
     slack = 2 * float(jnp.finfo(dtype).eps)
@@ -150,8 +155,9 @@ def cover(triangles, at, last, wanted, image, count, far):
     inverse = weights[0] * triangles[0][2] + weights[1] * triangles[1][2] + weights[2] * triangles[2][2]
     inverse = jnp.where(covered, inverse, 0)
     depths = (weights[0] + weights[1] + weights[2]) / jnp.where(inverse > 0, inverse, 1)
-    # One array carries both answers, so that the test above is computed once. The barrier is for the same end:
-    # depths are compared for equality below, and must not be computed again in another way.
+    # One array carries both answers, so that the test above is computed once. The barrier is for
+    # the same end: depths are compared for equality below, and must not be computed again in
+    # another way.
     depths = jax.lax.optimization_barrier(jnp.where(inverse > 0, depths, jnp.inf))
     return jnp.where(depths < far, (image * count + at[1]) * count + at[0], _NONE), depths
 
@@ -183,16 +189,19 @@ def _drain(buffers, screen, tiles, count, far):
             triangle = jnp.searchsorted(ends, item, side="right").astype(jnp.int32)
             triangle = jnp.minimum(triangle, tiles.size - 1)
             tile = item - (ends[triangle] - tiles[triangle])
-            group = lambda v: v.reshape(-1, 1, _LANES)
+
+            def group(v):
+                return v.reshape(-1, 1, _LANES)
+
             triangle, tile, alive = group(triangle), group(tile), group(item < ends[-1])
             image, number = jnp.divmod(triangle, 2 * (side - 1) ** 2)
-            triangles = [
-                [plane[index] for plane in planes] for index in corner_indices(number, image, side)]
+            triangles = [[plane[index] for plane in planes] for index in corner_indices(number, image, side)]
             low, high = boxes(triangles, count)
             columns = jnp.maximum(_tiles(high[0] - low[0] + 1), 1)
             corner = low[0] + tile % columns * _TILE, low[1] + tile // columns * _TILE
             operands = buffers, triangles, corner, high, alive, image, number
-            # Always taken; like the one above it keeps what is a triangle's out of the loop over samples.
+            # Always taken; like the one above it keeps what is a triangle's out of the loop over
+            # samples.
             return first + chunk, jax.lax.cond(alive[0, 0, 0], tiles_of_chunk, lambda o: o[0], operands)
 
         def tiles_of_chunk(operands):

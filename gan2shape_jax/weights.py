@@ -1,8 +1,13 @@
-"""The trained networks as one safetensors file: names are paths such as `depth/down_0/kernel`."""
+"""The trained networks as a file: safetensors of our own, or a checkpoint of the published implementation.
+
+In safetensors, names are paths such as `depth/down_0_conv/kernel`; a `.pth` has one state dictionary a
+network, `netD`, `netA`, `netV`, `netL` and `netEnc`.
+"""
 
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -10,9 +15,14 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.models import Params
+from gan2shape_jax.models import Params, modules
+from gan2shape_jax.networks import params_from_torch
+from gan2shape_jax.settings import Settings
+from gan2shape_jax.torch_reader import read_torch
 
 __all__ = ["load_networks", "networks_bytes"]
+
+_TORCH_NAMES = {"depth": "netD", "albedo": "netA", "view": "netV", "light": "netL", "encoder": "netEnc"}
 
 
 def networks_bytes(params: Params) -> bytes:
@@ -21,16 +31,45 @@ def networks_bytes(params: Params) -> bytes:
     return safetensors.numpy.save(flat, metadata={"format": "gan2shape_jax networks"})
 
 
-def load_networks(path: pathlib.Path, like: Params) -> Params:
-    """Reads networks of the same shapes as `like`.
+def load_networks(path: pathlib.Path, like: Params, settings: Settings) -> Params:
+    """Reads networks of the same shapes as `like`; networks that a `.pth` lacks stay as in `like`.
+
+    Args:
+      path: safetensors, or a torch file (`.pth`, `.pt`) of the published implementation.
+      like: parameters of all five networks.
+      settings: their sizes.
 
     Raises:
       UserError: the file is missing or damaged, or has other tensors; the message lists them.
     """
+    if not path.is_file():
+        raise UserError(f"network weights {path} do not exist (config.networks.pretrained)")
+    found = _from_torch(path, settings) if path.suffix in (".pth", ".pt") else _from_safetensors(path, like)
+    if any(not np.isfinite(value).all() for value in flatten_dict(found).values()):
+        raise UserError(f"{path} holds numbers that are not finite (NaN or infinity)")
+    return {**like, **found}
+
+
+def _from_torch(path: pathlib.Path, settings: Settings) -> Params:
+    content = read_torch(path)
+    nets = modules(settings)
+    names = {theirs: ours for ours, theirs in _TORCH_NAMES.items()
+             if isinstance(content, dict) and theirs in content}
+    if not names:
+        raise UserError(f"{path} holds none of {', '.join(_TORCH_NAMES.values())}: it is no checkpoint of the "
+                        "published implementation's networks")
+    found: dict[str, Any] = {}
+    for theirs, ours in names.items():
+        try:
+            found[ours] = params_from_torch(nets[ours], content[theirs])
+        except (UserError, ValueError) as error:
+            raise UserError(f"{theirs} in {path} does not fit this configuration's networks: {error}") from error
+    return found
+
+
+def _from_safetensors(path: pathlib.Path, like: Params) -> Params:
     try:
         found = safetensors.numpy.load(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"network weights {path} do not exist (config.networks.pretrained)") from None
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} is no usable safetensors file of network weights: {error}") from error
     wanted = flatten_dict(like, sep="/")
@@ -41,6 +80,4 @@ def load_networks(path: pathlib.Path, like: Params) -> Params:
     if any(wrong.values()):
         told = "; ".join(f"{what}: {', '.join(names[:8])}" for what, names in wrong.items() if names)
         raise UserError(f"{path} does not fit this configuration's networks: {told}")
-    if any(not np.isfinite(value).all() for value in found.values()):
-        raise UserError(f"{path} holds numbers that are not finite (NaN or infinity)")
     return unflatten_dict({name: np.asarray(value) for name, value in found.items()}, sep="/")

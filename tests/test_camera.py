@@ -30,8 +30,7 @@ def test_transforms_equal_golden(golden):
             "rotation": camera_lib.rotation_matrix(view[:, :3]),
             "grid3d": camera_lib.back_project(depth, camera),
             "warped_grid2d": camera_lib.warped_grid(depth, view, camera),
-            "inv_grid2d": camera_lib.inverse_warped_grid(
-                jnp.asarray(data["half/warped_depth"]), view, camera),
+            "inv_grid2d": camera_lib.inverse_warped_grid(jnp.asarray(data["half/warped_depth"]), view, camera),
         }
         for name, value in found.items():
             assert _relative(value, data[name]).max() < 1e-5, (group, name)
@@ -41,7 +40,10 @@ def test_rotation_turns_about_one_axis_at_a_time():
     quarter = np.pi / 2
     x, y, z = np.eye(3)
     for angles, start, end in (
-        ((quarter, 0, 0), y, z), ((0, quarter, 0), z, x), ((0, 0, quarter), x, y)):
+        ((quarter, 0, 0), y, z),
+        ((0, quarter, 0), z, x),
+        ((0, 0, quarter), x, y),
+    ):
         matrix = camera_lib.rotation_matrix(jnp.asarray(angles, jnp.float32))
         np.testing.assert_allclose(matrix @ start, end, atol=1e-6)
 
@@ -84,16 +86,19 @@ def test_grid_gradients(warp):
     camera = camera_lib.Camera(4)
     rng = np.random.default_rng(3)
     with jax.enable_x64(True):
-        depth, view = jnp.asarray(rng.uniform(0.9, 1.1, (4, 4))), jnp.asarray(rng.normal(size=6) * 0.3)
+        depth, view = (
+            jnp.asarray(rng.uniform(0.9, 1.1, (4, 4))),
+            jnp.asarray(rng.normal(size=6) * 0.3),
+        )
         check_grads(lambda d, v: warp(d, v, camera), (depth, view), order=1, eps=1e-5)
 
 
 def test_gradients_are_finite_at_a_quarter_turn():
     camera = camera_lib.Camera(6)
     view = jnp.array([0, np.pi / 2, 0, 0, 0, 0], jnp.float32)
-    gradients = jax.grad(
-        lambda d, v: jnp.sum(camera_lib.warped_grid(d, v, camera) ** 2), argnums=(0, 1))(
-            jnp.ones((6, 6)), view)
+    gradients = jax.grad(lambda d, v: jnp.sum(camera_lib.warped_grid(d, v, camera) ** 2), argnums=(0, 1))(
+        jnp.ones((6, 6)), view
+    )
     assert all(np.isfinite(g).all() for g in gradients)
 
 

@@ -25,7 +25,8 @@ def test_short_normals_equal_golden(golden):
         found = lighting.normals(jnp.asarray(depth), camera, unit=False)
         error = ((found - expected) ** 2).sum((1, 2, 3)) / (expected**2).sum((1, 2, 3))
         assert np.sqrt(error).max() < 1e-5
-        # The same directions at full length; at this field of view the published ones are visibly short.
+        # The same directions at full length; at this field of view the published ones are visibly
+        # short.
         unit = lighting.normals(jnp.asarray(depth), camera)
         length = np.linalg.norm(expected, axis=-1)
         np.testing.assert_allclose(unit, expected / length[..., None], atol=1e-4)
@@ -49,7 +50,10 @@ def test_planes_have_their_normal():
         rays = np.asarray(camera_lib.back_project(jnp.ones((12, 12)), camera))
         tilted = lighting.normals(jnp.asarray(1 / (rays @ normal)), camera)
         np.testing.assert_allclose(
-            tilted[1:-1, 1:-1], np.broadcast_to(normal / np.linalg.norm(normal), (10, 10, 3)), atol=1e-12)
+            tilted[1:-1, 1:-1],
+            np.broadcast_to(normal / np.linalg.norm(normal), (10, 10, 3)),
+            atol=1e-12,
+        )
         np.testing.assert_array_equal(tilted[0], np.broadcast_to([0, 0, 1], (12, 3)))
 
 
@@ -59,15 +63,18 @@ def test_normal_gradients(unit):
     depth = _depth(5)
     with jax.enable_x64(True):
         check_grads(
-            lambda d: lighting.normals(d, camera, unit=unit), (jnp.asarray(depth),), order=1, eps=1e-6,
-            modes=["rev"])
+            lambda d: lighting.normals(d, camera, unit=unit),
+            (jnp.asarray(depth),),
+            order=1,
+            eps=1e-6,
+            modes=["rev"],
+        )
 
 
 @pytest.mark.parametrize("depth", [np.ones((6, 6)), np.zeros((6, 6)), _depth(6)])
 def test_unit_normal_gradients_are_finite(depth):
     camera = camera_lib.Camera(6)
-    gradient = jax.grad(lambda d: jnp.sum(lighting.normals(d, camera)[..., 0]))(
-        jnp.asarray(depth, jnp.float32))
+    gradient = jax.grad(lambda d: jnp.sum(lighting.normals(d, camera)[..., 0]))(jnp.asarray(depth, jnp.float32))
     assert np.isfinite(gradient).all()
 
 
@@ -88,8 +95,7 @@ def test_light_from_behind_leaves_the_ambient_term():
 
 def test_shading_acts_on_zero_to_one():
     albedo = jnp.array([[[-1.0, 0.0, 1.0]]])
-    np.testing.assert_allclose(
-        lighting.apply_shading(albedo, jnp.array([[0.5]])), [[[-1, -0.5, 0]]], atol=1e-7)
+    np.testing.assert_allclose(lighting.apply_shading(albedo, jnp.array([[0.5]])), [[[-1, -0.5, 0]]], atol=1e-7)
     np.testing.assert_allclose(lighting.apply_shading(albedo, jnp.ones((1, 1))), albedo)
 
 
@@ -98,5 +104,8 @@ def test_shading_gradients():
     with jax.enable_x64(True):
         normal, light, albedo = (jnp.asarray(rng.normal(size=s)) for s in ((3, 3, 3), (4,), (3, 3, 3)))
         check_grads(
-            lambda n, l, a: lighting.apply_shading(a, lighting.shade(n, l)[0]), (normal, light, albedo),
-            order=1, modes=["rev"])
+            lambda n, lit, a: lighting.apply_shading(a, lighting.shade(n, lit)[0]),
+            (normal, light, albedo),
+            order=1,
+            modes=["rev"],
+        )

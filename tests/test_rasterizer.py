@@ -49,8 +49,7 @@ def _oracle(vertices, camera, samples):
 
 def _grid(side=_SIDE, depth=1.0):
     camera = camera_lib.Camera(side)
-    return np.asarray(camera_lib.back_project(jnp.full((side, side), depth, jnp.float32), camera),
-                      np.float64)
+    return np.asarray(camera_lib.back_project(jnp.full((side, side), depth, jnp.float32), camera), np.float64)
 
 
 def _mesh(kind, seed=0):
@@ -82,7 +81,9 @@ _KINDS = ["rough", "folded", "stretched", "whole screen", "edge-on", "behind the
 
 
 def _rasterize(meshes, samples, **options):
-    run = lambda m: rasterizer.rasterize(m, _CAMERA, samples=samples, **options)
+    def run(m):
+        return rasterizer.rasterize(m, _CAMERA, samples=samples, **options)
+
     return jax.jit(run)(jnp.asarray(meshes))
 
 
@@ -126,8 +127,7 @@ def test_equal_depths_go_to_the_lowest_triangle():
     mesh, mask = _grid(), np.ones((_SIDE, _SIDE), bool)
     # The same surface twice; the row between is not drawn.
     mesh[4:], mask[3] = mesh[:3], False
-    found = _rasterize(
-        mesh.astype(np.float32), rasterizer.Samples(4, 0.3, 0.4), mask=jnp.asarray(mask))
+    found = _rasterize(mesh.astype(np.float32), rasterizer.Samples(4, 0.3, 0.4), mask=jnp.asarray(mask))
     row = np.asarray(found.triangle) % (_SIDE - 1) ** 2 // (_SIDE - 1)
     assert (found.triangle >= 0).all() and (row <= 1).all()
 
@@ -137,7 +137,9 @@ def test_batches_jit_and_vmap_equal_a_loop():
     meshes = jnp.asarray([_mesh(kind, k) for k, kind in enumerate(_KINDS)], jnp.float32)
 
     def depth_and_gradient(mesh):
-        run = lambda m: rasterizer.rasterize(m, _CAMERA, samples=samples)
+        def run(m):
+            return rasterizer.rasterize(m, _CAMERA, samples=samples)
+
         found, pull = jax.vjp(lambda m: run(m).depth, mesh)
         return run(mesh), pull(jnp.cos(found))[0]
 
@@ -177,7 +179,10 @@ def test_gradients_are_finite():
     undefined = _grid()
     undefined[3, 3] = np.nan
     meshes = jnp.asarray([*map(_mesh, _KINDS), point, undefined], jnp.float32)
-    loss = lambda m: jnp.sum(rasterizer.rasterize(m, _CAMERA).depth ** 2)
+
+    def loss(m):
+        return jnp.sum(rasterizer.rasterize(m, _CAMERA).depth ** 2)
+
     gradients = jax.jit(jax.grad(loss))(meshes)
     assert np.isfinite(gradients).all()
 
@@ -217,8 +222,11 @@ def test_masked_vertices_take_their_triangles_with_them():
     mask = np.ones((_SIDE, _SIDE), bool)
     mask[3, 3] = False
     found = rasterizer.rasterize(
-        jnp.asarray(_mesh("rough"), jnp.float32), _CAMERA, mask=jnp.asarray(mask),
-        samples=rasterizer.Samples.over(_CAMERA, supersample=4))
+        jnp.asarray(_mesh("rough"), jnp.float32),
+        _CAMERA,
+        mask=jnp.asarray(mask),
+        samples=rasterizer.Samples.over(_CAMERA, supersample=4),
+    )
     lost = {n for n, corners in enumerate(_triangles(_SIDE)) if 3 * _SIDE + 3 in corners}
     seen = set(np.unique(found.triangle)) - {-1}
     assert len(lost) == 6 and not lost & seen and len(seen) > 50

@@ -29,7 +29,10 @@ def test_warped_depth_and_gradients_equal_golden(golden, sampling):
     for group in groups:
         depth, view = jnp.asarray(archive[f"{group}/depth"]), jnp.asarray(archive[f"{group}/view"])
         camera = camera_lib.Camera(depth.shape[-1])
-        warp = lambda d, v, camera=camera: render.warp_depth(d, v, camera, sampling=sampling)
+
+        def warp(d, v, camera=camera):
+            return render.warp_depth(d, v, camera, sampling=sampling)
+
         found, pull = jax.vjp(jax.jit(warp), depth, view)
         expected = archive[f"{group}/{sampling}/warped_depth"]
         assert np.mean(np.abs(found - expected) <= 1e-5 * expected) >= 0.999
@@ -70,8 +73,8 @@ def test_half_sampling_looks_half_a_pixel_further():
     rays = np.asarray(camera_lib.back_project(jnp.ones((16, 16)), camera))
     plane = jnp.asarray(1 / (1 + 0.5 * rays[..., 0]), jnp.float32)
     centred, half = (
-        1 / render.warp_depth(plane, jnp.zeros(6), camera, sampling=s)[2:-2, 2:-2]
-        for s in ("centred", "half"))
+        1 / render.warp_depth(plane, jnp.zeros(6), camera, sampling=s)[2:-2, 2:-2] for s in ("centred", "half")
+    )
     step = 0.5 / camera.focal_length
     np.testing.assert_allclose(half - centred, step / 2, rtol=2e-2)
 
@@ -96,12 +99,13 @@ def test_warp_gradient_equals_finite_differences():
         weights[3:-3, 3:-3] = rng.normal(size=(4, 4))
         loss = jax.jit(lambda d, v: jnp.sum(render.warp_depth(d, v, camera) * weights))
         gradients = jax.grad(loss, argnums=(0, 1))(depth, view)
-        for k, scale in ((0, 1e-8), (1, 1e-8)):
-            inputs = [depth, view]
-            direction = jnp.asarray(rng.normal(size=inputs[k].shape)) * scale
-            move = lambda s, k=k, d=direction: [v + s * d if i == k else v for i, v in enumerate(inputs)]
-            expected = (loss(*move(1)) - loss(*move(-1))) / 2
-            np.testing.assert_allclose(jnp.sum(gradients[k] * direction), expected, rtol=1e-4)
+        for moved in (0, 1):
+            shape = (depth, view)[moved].shape
+            direction = jnp.asarray(rng.normal(size=shape)) * 1e-8
+            change = (direction, 0 * view) if moved == 0 else (0 * depth, direction)
+            ahead, behind = (loss(depth + sign * change[0], view + sign * change[1]) for sign in (1, -1))
+            expected = (ahead - behind) / 2
+            np.testing.assert_allclose(jnp.sum(gradients[moved] * direction), expected, rtol=1e-4)
 
 
 def test_gradients_are_finite_in_any_view():
@@ -110,7 +114,10 @@ def test_gradients_are_finite_in_any_view():
     depth = jnp.asarray(np.stack([_sphere(16)] * 5 + [rough] * 5), jnp.float32)
     yaw = np.tile([-np.pi / 2, -1.2, 0, 1.2, np.pi / 2], 2)
     view = jnp.asarray(yaw[:, None] * np.eye(6)[1] + 0.1 * np.eye(6)[0], jnp.float32)
-    loss = lambda d, v: jnp.mean(render.warp_depth(d, v, camera) ** 2)
+
+    def loss(d, v):
+        return jnp.mean(render.warp_depth(d, v, camera) ** 2)
+
     value, gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(depth, view)
     assert np.isfinite(value) and all(np.isfinite(g).all() for g in gradients)
     assert (_norm(gradients[0]) > 0).all() and (_norm(gradients[1]) > 0).all()
@@ -130,7 +137,8 @@ def test_picture_of_a_plane_shows_its_values(size):
     x, y = np.meshgrid(np.arange(side), np.arange(side))
     values = jnp.asarray(np.stack([x, y], -1), jnp.float32)
     picture, coverage = render.render_mesh(
-        jnp.ones((side, side)), values, jnp.zeros(6), camera, size=size, return_coverage=True)
+        jnp.ones((side, side)), values, jnp.zeros(6), camera, size=size, return_coverage=True
+    )
     count = size or side
     assert picture.shape == (count, count, 2) and coverage.shape == (count, count)
     centers = (np.arange(count) + 0.5) * side / count - 0.5
@@ -143,9 +151,17 @@ def test_picture_of_a_plane_shows_its_values(size):
 def test_picture_mixes_the_background_by_coverage():
     camera = camera_lib.Camera(16)
     view = jnp.array([0, 1.0, 0, 0, 0, 0])
-    draw = lambda background: render.render_mesh(
-        jnp.asarray(_sphere(16)), jnp.full((16, 16, 1), 0.25), view, camera,
-        background=background, return_coverage=True)
+
+    def draw(background):
+        return render.render_mesh(
+            jnp.asarray(_sphere(16)),
+            jnp.full((16, 16, 1), 0.25),
+            view,
+            camera,
+            background=background,
+            return_coverage=True,
+        )
+
     picture, coverage = draw(-1.0)
     np.testing.assert_allclose(picture[..., 0], 0.25 * coverage - (1 - coverage), atol=1e-6)
     assert 0 < coverage.mean() < 1
@@ -156,8 +172,7 @@ def test_mask_cuts_the_picture():
     side = 20
     camera = camera_lib.Camera(side)
     mask = jnp.zeros((side, side)).at[5:15, 5:15].set(1)
-    picture = render.render_mesh(
-        jnp.ones((side, side)), jnp.zeros((side, side, 1)), jnp.zeros(6), camera, mask=mask)
+    picture = render.render_mesh(jnp.ones((side, side)), jnp.zeros((side, side, 1)), jnp.zeros(6), camera, mask=mask)
     np.testing.assert_allclose(picture[6:14, 6:14], 0)
     np.testing.assert_allclose(picture[:5], 1)
 

@@ -66,11 +66,15 @@ def test_samples_and_gradients_equal_torch(mode):
     cotangent = rng.normal(size=(2, 4, 6, 3))
     inputs = [torch.tensor(image, requires_grad=True), torch.tensor(grid, requires_grad=True)]
     expected = torch.nn.functional.grid_sample(
-        inputs[0].permute(0, 3, 1, 2), inputs[1], mode=mode, align_corners=True).permute(0, 2, 3, 1)
+        inputs[0].permute(0, 3, 1, 2), inputs[1], mode=mode, align_corners=True
+    ).permute(0, 2, 3, 1)
     expected.backward(torch.tensor(cotangent))
     with jax.enable_x64(True):
         found, pull = jax.vjp(
-            lambda i, g: resample.grid_sample(i, g, mode=mode), jnp.asarray(image), jnp.asarray(grid))
+            lambda i, g: resample.grid_sample(i, g, mode=mode),
+            jnp.asarray(image),
+            jnp.asarray(grid),
+        )
         np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-12)
         for ours, theirs in zip(pull(jnp.asarray(cotangent)), inputs, strict=True):
             np.testing.assert_allclose(ours, theirs.grad.numpy(), atol=1e-11)
@@ -109,8 +113,7 @@ def test_resizing_equals_torch(size):
     image = np.random.default_rng(3).normal(size=(2, 7, 7, 3))
     tensor = torch.tensor(image).permute(0, 3, 1, 2)
     if size > 7:
-        expected = torch.nn.functional.interpolate(
-            tensor, (size, size), mode="bilinear", align_corners=False)
+        expected = torch.nn.functional.interpolate(tensor, (size, size), mode="bilinear", align_corners=False)
     else:
         expected = torch.nn.functional.adaptive_avg_pool2d(tensor, size)
     with jax.enable_x64(True):

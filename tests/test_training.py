@@ -15,6 +15,7 @@ from gan2shape_jax.state import ACTIVE, fresh_optimizer, initial_state
 from gan2shape_jax.training import Cadence, Watcher
 
 CADENCE = Cadence(checkpoint=2, log=2, per_call=1, keep=2)
+UNWATCHED = Watcher()
 
 
 class Killed(Exception):
@@ -32,7 +33,7 @@ def run(tmp_path_factory):
     return prepared, fixed, experiment.schedule_of(config), initial
 
 
-def _train(run, folder, watcher=Watcher(), cadence=CADENCE):
+def _train(run, folder, watcher=UNWATCHED, cadence=CADENCE):
     prepared, fixed, schedule, initial = run
     return training.train(prepared, fixed, schedule, initial, folder, cadence, watcher)
 

@@ -77,8 +77,9 @@ class Architecture:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Architecture":
         """The inverse of `to_dict`. Raises TypeError or ValueError on anything else."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value
-                      for name, value in fields.items()})
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+        return cls(**values)
 
 
 _SIZES = tuple(2 ** k for k in range(3, 11))
