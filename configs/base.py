@@ -195,11 +195,11 @@ def _schedule(config: ConfigDict) -> None:
     config.schedule.flip3 = (False, False, False, False)
     # True restores the initial weights before every new image.
     config.schedule.reset_weight = True
-    # True trains one set of networks on all images, the next image every iteration.
+    # True trains one set of networks on all images, the next image every iteration; refused so far (see the README).
     config.schedule.joint = False
-    # True gives every parallel worker its own image, False lets all workers share one.
+    # The published setting for several workers: each its own image, or all one. Kept for comparison; one worker runs here.
     config.schedule.independent = True
-    # True averages gradients over parallel workers, False leaves each its own weights.
+    # The published setting for several workers: average their gradients. Kept for comparison; one worker runs here.
     config.schedule.share_weight = True
     # True keeps the losses of steps 2 and 3 to the object's mask.
     config.schedule.use_mask = False

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from gan2shape_jax.data import load_item, load_mvn, read_names
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.estimate import Estimate, estimate
+from gan2shape_jax.run_folder import require_same_config
 from gan2shape_jax.validation import problems as value_problems
 from gan2shape_jax.wanted import require_files, require_images
 
@@ -64,6 +65,7 @@ def examine(config: ConfigDict) -> list[str]:
     for name in names:
         if (pathlib.Path(config.data.image_root) / name).is_file():
             found += _tried(functools.partial(load_item, config, name))
+    found += _tried(lambda: require_same_config(config))
     return list(dict.fromkeys(found + _tried(lambda: _room(config, max(len(names), 1)))))
 
 

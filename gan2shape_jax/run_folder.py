@@ -10,7 +10,6 @@ import importlib.metadata
 import json
 import pathlib
 import platform
-import shutil
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -20,7 +19,7 @@ from gan2shape_jax.config import to_json
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.outputs.folder import atomic_text
 
-__all__ = ["RunFolder", "least_free_bytes"]
+__all__ = ["RunFolder", "require_same_config"]
 
 # Fields that may differ between two starts of one run: they change no result.
 _FREE = ("workdir", "logging", "checkpoint", "data.image_list", "runtime.compilation_cache")
@@ -41,7 +40,7 @@ class RunFolder:
           UserError: the folder belongs to a run of another configuration, or cannot be written.
         """
         folder = cls(pathlib.Path(config.workdir))
-        folder._check_same_config(config)
+        require_same_config(config)
         atomic_text(folder.root / "config.json", to_json(config) + "\n")
         atomic_text(folder.root / "versions.json", json.dumps(_versions(config), indent=2) + "\n")
         return folder
@@ -72,21 +71,23 @@ class RunFolder:
         else:
             path.unlink(missing_ok=True)
 
-    def _check_same_config(self, config: ConfigDict) -> None:
-        path = self.root / "config.json"
-        if not path.is_file():
-            return
-        try:
-            before = _flat(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read ({error}); choose another --config.workdir") from error
-        now = _flat(json.loads(to_json(config)))
-        changed = [f"{key} (was {before.get(key)!r}, is {now.get(key)!r})"
-                   for key in sorted(before.keys() | now.keys())
-                   if before.get(key) != now.get(key) and not key.startswith(_FREE)]
-        if changed:
-            raise UserError(f"{self.root} holds results of another configuration: {', '.join(changed)}; "
-                            "choose another --config.workdir or delete that folder")
+
+def require_same_config(config: ConfigDict) -> None:
+    """Raises `UserError` naming the fields in which the folder's former run had another configuration."""
+    path = pathlib.Path(config.workdir) / "config.json"
+    if not path.is_file():
+        return
+    try:
+        before = _flat(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); choose another --config.workdir") from error
+    now = _flat(json.loads(to_json(config)))
+    changed = [f"{key} (was {before.get(key)!r}, is {now.get(key)!r})"
+               for key in sorted(before.keys() | now.keys())
+               if before.get(key) != now.get(key) and not key.startswith(_FREE)]
+    if changed:
+        raise UserError(f"{config.workdir} holds results of another configuration: {', '.join(changed)}; "
+                        "choose another --config.workdir or delete that folder")
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -104,15 +105,3 @@ def _versions(config: ConfigDict) -> dict[str, Any]:
     return {"gan2shape_jax": gan2shape_jax.__version__, "python": platform.python_version(),
             "platform": platform.platform(), "device": f"{device.platform} {device.device_kind}",
             "seed": config.seed, **versions}
-
-
-def least_free_bytes(config: ConfigDict) -> int:
-    """Bytes that one image's checkpoints and results need at most, with room to spare."""
-    per_pixel = 4 * 3 * 400
-    return 200_000_000 + config.image_size**2 * per_pixel
-
-
-def free_bytes(path: pathlib.Path) -> int:
-    """Bytes free where `path` is or will be."""
-    existing = next(p for p in [path, *path.absolute().parents] if p.exists())
-    return shutil.disk_usage(existing).free
