@@ -183,7 +183,8 @@ def _visible_depth_forward(screen, count, far):
 
 def _visible_depth_backward(count, far, residuals, cotangents):
     del count, far
-    return (depth_gradient(*residuals, cotangents[0]),)
+    screen, depth, triangle = residuals
+    return (depth_gradient(screen, depth, triangle, cotangents[0]),)
 
 
 _visible_depth.defvjp(_visible_depth_forward, _visible_depth_backward)

@@ -43,7 +43,8 @@ def grid_sample(
     xy = jnp.clip((grid + 1) * scale, -2, limit)
     corners = _nearest_corner(xy) if mode == "nearest" else _bilinear_corners(xy)
     flat = jnp.asarray(image).reshape(batch * height * width, channels)
-    start = (jnp.arange(batch, dtype=jnp.int32) * (height * width)).reshape(*image.shape[:-3], 1, 1)
+    start = jnp.arange(batch, dtype=jnp.int32) * (height * width)
+    start = start.reshape(*image.shape[:-3], 1, 1)
 
     result = jnp.zeros((), image.dtype)
     for x, y, weight in corners:

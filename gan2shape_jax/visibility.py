@@ -63,8 +63,9 @@ def visible_triangles(screen: Screen, *, count: int, far: float) -> tuple[Float[
         low, high = boxes(triangles, count)
         step = np.tile(step, 2)[:, None]
         at = low[0] + step % _FOOTPRINT, low[1] + step // _FOOTPRINT
-        tested = cover(triangles, at, high, ~_extent(low, high)[2], image, count, far)
-        return _merge(empty, *tested, np.repeat(number, _FOOTPRINT**2, 1))
+        fits = ~_extent(low, high)[2]
+        positions, depths = cover(triangles, at, high, fits, image, count, far)
+        return _merge(empty, positions, depths, np.repeat(number, _FOOTPRINT**2, 1))
 
     # The condition also keeps the projection outside of that loop, which would repeat it for every
     # sample.
@@ -208,7 +209,8 @@ def _drain(buffers, screen, tiles, count, far):
             buffers, triangles, corner, high, alive, image, number = operands
             step = np.arange(_TILE**2, dtype=np.int32)[:, None]
             at = corner[0] + step % _TILE, corner[1] + step // _TILE
-            return _merge(buffers, *cover(triangles, at, high, alive, image, count, far), number)
+            positions, depths = cover(triangles, at, high, alive, image, count, far)
+            return _merge(buffers, positions, depths, number)
 
         first = jnp.zeros((), jnp.int32)
         return jax.lax.while_loop(lambda state: state[0] < ends[-1], body, (first, buffers))[1]
