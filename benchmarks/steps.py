@@ -74,7 +74,8 @@ def main() -> None:
     total = sum(row["compile_s"] for row in found.values())
     table = Table("step", "compile, s", "iteration, ms", "least, ms")
     for label, row in found.items():
-        table.add_row(label, f"{row['compile_s']:.1f}", f"{row['iteration_s'] * 1e3:.0f}", f"{row['least_s'] * 1e3:.0f}")
+        cells = (f"{row['compile_s']:.1f}", f"{row['iteration_s'] * 1e3:.0f}", f"{row['least_s'] * 1e3:.0f}")
+        table.add_row(label, *cells)
     Console().print(table)
     print(f"compilation of all: {total:.0f} s; peak memory {peak:.2f} GiB; {jax.devices()[0].device_kind}")
     if options.json:

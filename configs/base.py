@@ -197,9 +197,9 @@ def _schedule(config: ConfigDict) -> None:
     config.schedule.reset_weight = True
     # True trains one set of networks on all images, the next image every iteration; refused so far (see the README).
     config.schedule.joint = False
-    # The published setting for several workers: each its own image, or all one. Kept for comparison; one worker runs here.
+    # The published setting for several workers: each its own image, or all one. No effect on one worker.
     config.schedule.independent = True
-    # The published setting for several workers: average their gradients. Kept for comparison; one worker runs here.
+    # The published setting for several workers: average their gradients. No effect on one worker.
     config.schedule.share_weight = True
     # True keeps the losses of steps 2 and 3 to the object's mask.
     config.schedule.use_mask = False
