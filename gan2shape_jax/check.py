@@ -115,7 +115,7 @@ def _weights(config: ConfigDict) -> list[str]:
     if pathlib.Path(pretrained).is_file():
         static = settings.from_config(config, architecture, original_size=config.image_size)
         like = jax.eval_shape(lambda key: models.init_params(key, static), jax.random.key(0))
-        found += _tried(lambda: weights.load_networks(pathlib.Path(pretrained), like))
+        found += _tried(lambda: weights.load_networks(pathlib.Path(pretrained), like, static))
     return found
 
 
