@@ -7,16 +7,20 @@ whole one. A checkpoint holds the train state and a small JSON record (position 
 from __future__ import annotations
 
 import pathlib
+import shutil
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import DiskFullError, UserError
 from gan2shape_jax.state import TrainState
 
 __all__ = ["Checkpoints"]
+
+# Bytes for metadata and the record.
+_LITTLE_FILES = 1 << 20
 
 
 class Checkpoints:
@@ -40,7 +44,15 @@ class Checkpoints:
         self._manager.close()
 
     def save(self, done: int, state: TrainState, record: dict[str, Any]) -> None:
-        """Writes in the background; `done` counts iterations since the image's start."""
+        """Writes in the background; `done` counts iterations since the image's start.
+
+        Raises:
+          DiskFullError: there is no room for the checkpoint; nothing is written then.
+        """
+        needed = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _LITTLE_FILES
+        if shutil.disk_usage(self._folder).free < needed:
+            raise DiskFullError(f"cannot write a checkpoint of {needed >> 20} MiB to {self._folder}: the disk is full; "
+                                "make room and run the same command again")
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))  # type: ignore[call-arg]
         self._manager.save(done, args=items)

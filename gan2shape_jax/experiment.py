@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import errno
 import functools
 import io
 import os
@@ -17,7 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gan2shape_jax import data, loading, models, projection, stages, training, weights
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import DiskFullError, UserError
 from gan2shape_jax.frozen import Frozen
 from gan2shape_jax.lighting import apply_shading, normals, shade
 from gan2shape_jax.loading import Prepared
@@ -171,8 +170,6 @@ def _reconstruct(this: _Run, name: str, previous: pathlib.Path | None) -> None:
 
 
 def _explain(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"the disk is full ({error.filename or 'no space left'}): make room and run the same command again"
     if isinstance(error, jax.errors.JaxRuntimeError):
         return f"the device gave up: {str(error).splitlines()[0]}"
     return str(error) or type(error).__name__
@@ -220,6 +217,8 @@ def run(config: ConfigDict) -> int:
             else:
                 try:
                     _reconstruct(this, name, previous)
+                except DiskFullError:
+                    raise
                 except (UserError, OSError, FloatingPointError, jax.errors.JaxRuntimeError) as error:
                     failures[stem] = _explain(error)
                     monitor.say(f"[red]{stem}: {failures[stem]}[/red]")

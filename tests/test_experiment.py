@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import trimesh
 from PIL import Image
 from tiny import asset, tiny_config
 
-from gan2shape_jax import experiment
+from gan2shape_jax import checkpoint, experiment
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.main import main
 from gan2shape_jax.outputs import load_result
@@ -121,6 +122,15 @@ def test_a_gan_of_another_size_is_refused(tmp_path):
     config = tiny_config(tmp_path, gan__size=128)
     with pytest.raises(UserError, match=r"has size 64, but config.gan.size is 128"):
         experiment.run(config)
+
+
+def test_a_full_disk_ends_the_run_in_words(tmp_path, monkeypatch, capsys):
+    config = tiny_config(tmp_path, names=("001.png", "006.png"))
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000))
+    assert main(["--config=ictface", *_overrides(config)]) == 1
+    told = capsys.readouterr().err
+    assert "the disk is full" in told and "Traceback" not in told and "006" not in told
+    assert not (pathlib.Path(config.workdir) / "001").exists()
 
 
 def _same_numbers(first: pathlib.Path, second: pathlib.Path) -> None:

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import refused
 
 __all__ = ["atomic_folder", "atomic_text"]
 
@@ -30,16 +30,13 @@ def atomic_folder(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
             tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent)
         )
     except OSError as error:
-        raise UserError(f"cannot write results to {folder}: {error.strerror or error}") from error
+        raise refused(error, f"cannot write results to {folder}") from error
     try:
         yield fresh
         fresh.chmod(0o755)  # mkdtemp makes it private
         _swap(fresh, folder)
     except OSError as error:
-        raise UserError(
-            f"cannot write results to {folder}: {error.strerror or error}; "
-            "nothing there was changed"
-        ) from error
+        raise refused(error, f"cannot write results to {folder} (nothing there was changed)") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
@@ -69,4 +66,4 @@ def atomic_text(path: str | os.PathLike, text: str) -> None:
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        raise refused(error, f"cannot write {path}") from error
