@@ -87,6 +87,62 @@ def _is_due(done: int, phase: Phase, every: int) -> bool:
     return done == phase.iterations or done % every == 0
 
 
+def _resume(
+    checkpoints: Checkpoints, prepared: Prepared, initial: models.Params
+) -> tuple[TrainState, int, int, list[dict[str, Any]]]:
+    """State, phase, iteration in it and history to go on from: the newest checkpoint's, or the start."""
+
+    def template(record: dict[str, Any]) -> TrainState:
+        blank = state_lib.initial_state(initial, prepared.settings)
+        return state_lib.fresh_optimizer(blank, record["step"], prepared.settings)
+
+    restored = checkpoints.restore(template)
+    if restored is None:
+        own = jax.tree.map(lambda x: x.copy(), initial)  # the state is donated, the caller's arrays must survive
+        return state_lib.initial_state(own, prepared.settings), 0, 0, []
+    state, record = restored
+    return state, record["phase"], record["iteration"], record["history"]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loop:
+    """What every phase of one image's training shares; `history` grows."""
+
+    prepared: Prepared
+    fixed: Frozen
+    checkpoints: Checkpoints
+    cadence: Cadence
+    watcher: Watcher
+    history: list[dict[str, Any]]
+
+    def run(self, state: TrainState, phase: Phase, start: int, before: int) -> TrainState:
+        """Carries the state through a phase from iteration `start`; `before` counts those of earlier phases."""
+        rest = (self.prepared.problem, self.fixed, self.prepared.settings)
+        if start == 0:
+            state = stages.begin(state, phase, *rest)
+        if start == phase.iterations:
+            return state
+        context = stages.prepare(state, phase, *rest)
+        for here, count in _spans(start, phase, self.cadence):
+            state, scalars = stages.advance(state, phase, here, context, *rest, count=count)
+            done = here + count
+            loss = self._log(state, phase, done, scalars) if _is_due(done, phase, self.cadence.log) else None
+            self.watcher.on_progress(phase, done, loss)
+            if _is_due(done, phase, self.cadence.checkpoint):
+                position = {"phase": phase.number, "step": phase.step, "iteration": done}
+                self.checkpoints.save(before + done, state, {**position, "history": list(self.history)})
+        return state
+
+    def _log(self, state: TrainState, phase: Phase, done: int, scalars: dict[str, jax.Array]) -> float:
+        view = stages.see(state, self.prepared.problem, self.fixed, self.prepared.settings)
+        row = _record(phase, done, scalars, scores(view, self.prepared))
+        self.history.append(row)
+        self.watcher.on_record(row)
+        if done == phase.iterations:
+            self.watcher.on_phase_end(phase, view)
+        return row["loss"]
+
+
 def train(
     prepared: Prepared,
     fixed: Frozen,
@@ -113,41 +169,12 @@ def train(
     Raises:
       UserError: the loss is not finite, or the checkpoint does not fit the configuration.
     """
-    problem, settings = prepared.problem, prepared.settings
-
-    def template(record: dict[str, Any]) -> TrainState:
-        blank = state_lib.initial_state(initial, settings)
-        return state_lib.fresh_optimizer(blank, record["step"], settings)
-
     with Checkpoints(folder, keep=cadence.keep) as checkpoints:
-        restored = checkpoints.restore(template)
-        if restored is None:
-            # Buffers of the state are donated: the caller's parameters have to survive.
-            state = state_lib.initial_state(jax.tree.map(lambda x: x.copy(), initial), settings)
-            first, start, history = 0, 0, []
-        else:
-            state, record = restored
-            first, start, history = record["phase"], record["iteration"], record["history"]
+        state, first, start, history = _resume(checkpoints, prepared, initial)
+        loop = _Loop(prepared, fixed, checkpoints, cadence, watcher, history)
         before = sum(phase.iterations for phase in schedule[:first])
         for phase in schedule[first:]:
-            if start == 0:
-                state = stages.begin(state, phase, problem, fixed, settings)
-            context = stages.prepare(state, phase, problem, fixed, settings) if start < phase.iterations else None
-            for here, count in _spans(start, phase, cadence):
-                state, scalars = stages.advance(
-                    state, phase, here, context, problem, fixed, settings, count=count)
-                done = here + count
-                logged = _is_due(done, phase, cadence.log)
-                if logged:
-                    view = stages.see(state, problem, fixed, settings)
-                    history.append(_record(phase, done, scalars, scores(view, prepared)))
-                    watcher.on_record(history[-1])
-                    if done == phase.iterations:
-                        watcher.on_phase_end(phase, view)
-                watcher.on_progress(phase, done, history[-1]["loss"] if logged else None)
-                if _is_due(done, phase, cadence.checkpoint):
-                    checkpoints.save(before + done, state, {
-                        "phase": phase.number, "step": phase.step, "iteration": done, "history": history})
+            state = loop.run(state, phase, start, before)
             before += phase.iterations
             start = 0
     return state, history
