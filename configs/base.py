@@ -210,7 +210,7 @@ def _outputs(config: ConfigDict) -> None:
     config.checkpoint = ConfigDict()
     # Iterations between checkpoints; one more is written at the end of each step.
     config.checkpoint.every_iterations = 200
-    # Checkpoints kept.
+    # Checkpoints kept while an image is under way; a finished image keeps its networks and no checkpoint.
     config.checkpoint.keep = 2
 
     config.outputs = ConfigDict()

@@ -8,6 +8,7 @@ import functools
 import io
 import os
 import pathlib
+import shutil
 from typing import Any
 
 import jax
@@ -167,6 +168,7 @@ def _reconstruct(this: _Run, name: str, previous: pathlib.Path | None) -> None:
         result, this.folder.result(prepared.name),
         gan_project=_projector(state, prepared, this.fixed) if wanted.gan_images else None,
         options=options, extra=extra)
+    shutil.rmtree(this.folder.checkpoints(prepared.name), ignore_errors=True)  # the networks are in the results
 
 
 def _explain(error: Exception) -> str:
