@@ -10,6 +10,7 @@ import dataclasses
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy import ndimage
 
 from gan2shape_jax.outputs import host
 from gan2shape_jax.outputs.result import Result
@@ -39,9 +40,18 @@ class Surface:
 
 
 def object_mask(result: Result) -> Bool[np.ndarray, "s s"]:
-    """Where the canonical mask says object; everywhere if it says so nowhere."""
+    """Where the object is: the largest piece of the canonical mask without its holes; everywhere if it is empty.
+
+    Where the sheet folds, the input's mask lands on parts of it that the input does not show; that tears holes
+    and leaves specks which are no part of the object's outline.
+    """
     inside = result.mask >= MASK_THRESHOLD
-    return inside if inside.any() else np.ones_like(inside)
+    if not inside.any():
+        return np.ones_like(inside)
+    pieces, _ = ndimage.label(inside)
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0  # what is outside
+    return np.asarray(ndimage.binary_fill_holes(pieces == np.argmax(sizes)), bool)
 
 
 def surface(result: Result, *, cut: bool = True) -> Surface:
