@@ -73,20 +73,11 @@ def _memory(config: ConfigDict, images: int) -> float:
         1 if config.schedule.joint else config.sampling.batch_size
     )
     kept = samples * (images if config.schedule.joint else 1) * config.image_size**2 * 4 * 4
-    return 1.0 + 0.1 * one + 0.3 * max(many, gan) + kept / 2**30
+    return 2.5 + 0.3 * one + 0.6 * max(many, gan) + kept / 2**30
 
 
 def _disk(config: ConfigDict, images: int) -> float:
-    """Checkpoints hold networks, optimiser state and samples; results are mostly pictures."""
-    checkpoint = 0.15 + _memory_of_samples(config)
-    return (config.checkpoint.keep + 1) * checkpoint + images * 0.02 * (config.image_size / 64) ** 2
-
-
-def _memory_of_samples(config: ConfigDict) -> float:
-    return (
-        config.sampling.collect_iters
-        * config.sampling.batch_size
-        * config.image_size**2
-        * 16
-        / 2**30
-    )
+    """Checkpoints of one image (networks and optimiser state); results (networks and pictures)."""
+    width = config.networks.width or max(4096 // config.image_size, 16)
+    networks = 0.06 * (width * config.image_size / 2048) ** 2  # the widest layers hold nearly all
+    return (config.checkpoint.keep + 1) * 3 * networks + images * (networks + 0.02)
