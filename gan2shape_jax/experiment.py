@@ -39,7 +39,7 @@ from gan2shape_jax.state import TrainState
 from gan2shape_jax.training import Cadence
 from gan2shape_jax.validation import validate
 
-__all__ = ["run", "schedule_of", "set_up_runtime"]
+__all__ = ["projector", "run", "schedule_of", "set_up_runtime"]
 
 
 def set_up_runtime(config: ConfigDict) -> None:
@@ -82,7 +82,7 @@ def _project(params, images, problem, frozen, *, settings):
     return found
 
 
-def _projector(state: TrainState, prepared: Prepared, fixed: Frozen):
+def projector(state: TrainState, prepared: Prepared, fixed: Frozen):
     """The trained encoder and the GAN as a function of pictures, for the outputs made through the GAN."""
 
     def project(images: np.ndarray) -> np.ndarray:
@@ -166,7 +166,7 @@ def _reconstruct(this: _Run, name: str, previous: pathlib.Path | None) -> None:
         mesh_full=wanted.mesh_full, animation=wanted.animation, gan_batch=config.sampling.batch_size)
     write_outputs(
         result, this.folder.result(prepared.name),
-        gan_project=_projector(state, prepared, this.fixed) if wanted.gan_images else None,
+        gan_project=projector(state, prepared, this.fixed) if wanted.gan_images else None,
         options=options, extra=extra)
     shutil.rmtree(this.folder.checkpoints(prepared.name), ignore_errors=True)  # the networks are in the results
 
