@@ -209,7 +209,7 @@ def _outputs(config: ConfigDict) -> None:
     """What is written when, and how the program runs."""
     config.checkpoint = ConfigDict()
     # Iterations between checkpoints; one more is written at the end of each step.
-    config.checkpoint.every_iterations = 200
+    config.checkpoint.every_iterations = 500
     # Checkpoints kept while an image is under way; a finished image keeps its networks and no checkpoint.
     config.checkpoint.keep = 2
 
