@@ -27,5 +27,4 @@ def get_config() -> ConfigDict:
     config.schedule.stages = ((700, 700, 600), *3 * ((200, 500, 400),))
     config.schedule.independent = False
     config.schedule.use_mask = True
-    config.checkpoint.every_iterations = 500
     return config

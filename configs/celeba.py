@@ -30,6 +30,5 @@ def get_config() -> ConfigDict:
     config.loss.lpips_weights = "checkpoints/lpips/lpips_vgg16.safetensors"
     config.schedule.flip3 = (True, False, False, False)
     config.schedule.share_weight = False
-    config.checkpoint.every_iterations = 500
     config.checkpoint.keep = 1
     return config

@@ -36,5 +36,4 @@ def get_config() -> ConfigDict:
     config.schedule.stages = ((500, 500, 200),)
     config.schedule.flip1 = (False,)
     config.schedule.flip3 = (True,)
-    config.checkpoint.every_iterations = 500
     return config
