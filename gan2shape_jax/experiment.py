@@ -9,6 +9,7 @@ import io
 import os
 import pathlib
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax import data, loading, models, projection, stages, training, weights
+from gan2shape_jax import data, interrupt, loading, models, projection, stages, training, weights
 from gan2shape_jax.errors import DiskFullError, UserError
 from gan2shape_jax.frozen import Frozen
 from gan2shape_jax.lighting import apply_shading, normals, shade
@@ -36,7 +37,7 @@ from gan2shape_jax.reconstruction import canonical_mask
 from gan2shape_jax.run_folder import RunFolder
 from gan2shape_jax.stages import Phase
 from gan2shape_jax.state import TrainState
-from gan2shape_jax.training import Cadence
+from gan2shape_jax.training import Cadence, Watcher
 from gan2shape_jax.validation import validate
 
 __all__ = ["projector", "run", "schedule_of", "set_up_runtime"]
@@ -145,6 +146,17 @@ class _Run:
     architecture: Any
     fixed: Frozen
     monitor: Monitor
+    check_interrupt: Callable[[], None]
+
+
+def _interruptible(watcher: Watcher, check: Callable[[], None]) -> Watcher:
+    """The watcher, with Ctrl-C heeded whenever it hears of progress."""
+
+    def progress(phase: Phase, done: int, loss: float | None) -> None:
+        watcher.on_progress(phase, done, loss)
+        check()
+
+    return dataclasses.replace(watcher, on_progress=progress)
 
 
 def _reconstruct(this: _Run, name: str, previous: pathlib.Path | None) -> None:
@@ -156,7 +168,7 @@ def _reconstruct(this: _Run, name: str, previous: pathlib.Path | None) -> None:
     initial = _initial_params(config, prepared, previous)
     state, history = training.train(
         prepared, this.fixed, this.schedule, initial, this.folder.checkpoints(prepared.name),
-        _cadence(config), this.monitor.watch(prepared.name))
+        _cadence(config), _interruptible(this.monitor.watch(prepared.name), this.check_interrupt))
     result = _result(state, prepared, this.fixed, history, config)
     extra = {"history.csv": _history_csv(history).encode(),
              "networks.safetensors": weights.networks_bytes(state.params)}
@@ -210,8 +222,9 @@ def run(config: ConfigDict) -> int:
     schedule = schedule_of(config)
     failures: dict[str, str] = {}
     stems = [pathlib.PurePath(name).with_suffix("").as_posix() for name in names]
-    with Monitor(schedule, folder.tensorboard if config.logging.tensorboard else None) as monitor:
-        this = _Run(config, folder, schedule, architecture, fixed, monitor)
+    tensorboard = folder.tensorboard if config.logging.tensorboard else None
+    with Monitor(schedule, tensorboard) as monitor, interrupt.noted() as check_interrupt:
+        this = _Run(config, folder, schedule, architecture, fixed, monitor, check_interrupt)
         previous: pathlib.Path | None = None
         for name, stem in zip(names, stems, strict=True):
             if folder.is_finished(stem):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from gan2shape_jax import lighting
 from gan2shape_jax.camera import Camera
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import DiskFullError, UserError
 from gan2shape_jax.outputs import (
     OutputOptions,
     Result,
@@ -144,7 +144,7 @@ def test_an_interrupted_folder_leaves_the_former_one_and_no_rubbish(tmp_path):
 
 
 def test_a_full_disk_is_a_user_error_and_leaves_nothing(tmp_path):
-    with pytest.raises(UserError, match="No space"), atomic_folder(tmp_path / "r"):
+    with pytest.raises(DiskFullError, match="the disk is full"), atomic_folder(tmp_path / "r"):
         raise OSError(28, "No space left on device")
     assert not list(tmp_path.iterdir())
 

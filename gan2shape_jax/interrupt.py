@@ -1,0 +1,43 @@
+"""Ctrl-C at a place where nothing is under way.
+
+Python raises KeyboardInterrupt wherever it happens to be; inside a callback of JAX or of a writer thread it is
+printed and lost, and the run goes on. So the first Ctrl-C only leaves a note, and the loop heeds it between
+two iterations; a second one takes Python's way at once.
+"""
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+__all__ = ["noted"]
+
+
+@contextlib.contextmanager
+def noted() -> Iterator[Callable[[], None]]:
+    """Yields a function that raises KeyboardInterrupt if Ctrl-C was pressed since; to be called between iterations.
+
+    Outside the main thread, where Python allows no signal handlers, Ctrl-C stays as it is.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    pressed = threading.Event()
+    former = signal.getsignal(signal.SIGINT)
+
+    def note(signum, frame) -> None:
+        if pressed.is_set():
+            signal.default_int_handler(signum, frame)
+        pressed.set()
+        print("\nstopping after this iteration; Ctrl-C again stops at once", file=sys.stderr)
+
+    def check() -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, former)
