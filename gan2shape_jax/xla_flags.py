@@ -7,7 +7,7 @@ import jaxlib.version
 __all__ = ["avoid_wrong_sums"]
 
 # jaxlib 0.10 fuses reductions into YNNPACK kernels on CPU, and a sum over a product with a broadcast
-# operand then comes out wrong without any warning (tests/test_lighting.py shows it). An empty list of
+# operand then comes out wrong without any warning (shading met it: tests/test_lighting.py). An empty list of
 # fusion types turns these kernels off. A jaxlib that does not know a flag refuses to start, hence the version.
 _FLAG = "--xla_cpu_experimental_ynn_fusion_type"
 _AFFECTED = "0.10."

@@ -109,3 +109,17 @@ def test_shading_gradients():
             order=1,
             modes=["rev"],
         )
+
+
+@pytest.mark.parametrize("count", [1, 4, 8, 16])
+def test_compiled_shading_of_many_lights_is_what_numpy_gives(count):
+    # XLA's CPU compiler of jaxlib 0.10 got this sum wrong for some counts (see `xla_flags`).
+    rng = np.random.default_rng(count)
+    normal = rng.normal(size=(1, 1, 64, 64, 3)).astype(np.float32)
+    light = rng.uniform(-1, 1, size=(1, count, 4)).astype(np.float32)
+    direction = np.concatenate([light[..., 2:], np.ones_like(light[..., :1])], axis=-1)
+    direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
+    wanted = np.maximum(np.einsum("abijc,abc->abij", np.broadcast_to(normal, (1, count, 64, 64, 3)), direction), 0)
+    shading, diffuse = jax.jit(lighting.shade)(normal, light)
+    np.testing.assert_allclose(diffuse, wanted, atol=1e-5)
+    np.testing.assert_allclose(shading, light[..., None, None, 0] + light[..., None, None, 1] * wanted, atol=1e-5)
