@@ -43,3 +43,12 @@ def _compilation_cache(tmp_path_factory):
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs():
+    """Compiled programs are memory maps, of which a process may have 65,530: too many of them end it."""
+    yield
+    import jax
+
+    jax.clear_caches()
