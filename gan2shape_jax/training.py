@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gan2shape_jax import metrics, models, stages
@@ -101,6 +102,8 @@ def _resume(
         own = jax.tree.map(lambda x: x.copy(), initial)  # the state is donated, the caller's arrays must survive
         return state_lib.initial_state(own, prepared.settings), 0, 0, []
     state, record = restored
+    # By way of the host: Orbax ties arrays to their device, and programs would be compiled anew for such arrays.
+    state = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), state)
     return state, record["phase"], record["iteration"], record["history"]
 
 
