@@ -5,6 +5,7 @@ the command line or the configuration is wrong; 130 interrupted.
 """
 
 import errno
+import os
 import sys
 import textwrap
 import warnings
@@ -65,7 +66,13 @@ def main(argv: Sequence[str]) -> int:
 
 def console() -> None:
     """The entry of the console command."""
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    if code:
+        # Everything is closed by now, but callbacks of the checkpoint library's threads may still print tracebacks
+        # while Python shuts down; after an error or Ctrl-C they would hide the one line that matters.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _run(argv: list[str]) -> int:
