@@ -18,6 +18,7 @@ __all__ = ["Entry", "read_options"]
 
 _LARGEST = 2**20  # bytes: settings take some kilobytes
 _SHOWN = 40  # characters of a value that a message repeats
+_TAG = "tag:yaml.org,2002:"
 _PLAIN = ("str", "int", "float", "bool", "null")
 
 
@@ -77,6 +78,7 @@ def _read(path: pathlib.Path) -> str:
 
 
 def _mapping(node: MappingNode, loader, path: pathlib.Path, text: str, *, nested: bool) -> dict[str, Entry]:
+    _require_tag(node, "map", path, text)
     found: dict[str, Entry] = {}
     for key, value in node.value:
         name = key.value if isinstance(key, ScalarNode) else None
@@ -89,6 +91,7 @@ def _mapping(node: MappingNode, loader, path: pathlib.Path, text: str, *, nested
                 raise ConfigError(f"{_at(path, value)}: {name} holds options inside options: one level is read")
             content: Any = _mapping(value, loader, path, text, nested=False)
         elif isinstance(value, SequenceNode):
+            _require_tag(value, "seq", path, text)
             content = [_scalar(item, loader, path, text) for item in value.value]
         else:
             content = _scalar(value, loader, path, text)
@@ -98,13 +101,22 @@ def _mapping(node: MappingNode, loader, path: pathlib.Path, text: str, *, nested
 
 def _scalar(node: Node, loader, path: pathlib.Path, text: str) -> Any:
     """A plain value; nothing that a tag such as !!python/object names is ever made."""
-    kind = node.tag.removeprefix("tag:yaml.org,2002:")
-    if not isinstance(node, ScalarNode) or kind not in _PLAIN:
-        raise ConfigError(f"{_at(path, node)}: {_shown(node, text)} is no text, no number, not true or false")
+    kind = node.tag.removeprefix(_TAG) if isinstance(node, ScalarNode) else ""
+    if kind not in _PLAIN:
+        raise _foreign(node, path, text)
     try:
         return loader.construct_object(node)
     except (ValueError, OverflowError, KeyError):  # !!int and !!bool before other text, a number of 5,000 digits
         raise ConfigError(f"{_at(path, node)}: {_shown(node, text)} is no {kind}") from None
+
+
+def _require_tag(node: Node, kind: str, path: pathlib.Path, text: str) -> None:
+    if node.tag != _TAG + kind:
+        raise _foreign(node, path, text)
+
+
+def _foreign(node: Node, path: pathlib.Path, text: str) -> ConfigError:
+    return ConfigError(f"{_at(path, node)}: {_shown(node, text)} is no text, no number, not true or false")
 
 
 def _at(path: pathlib.Path, node: Node) -> str:
