@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
     config.data.image_list = "data/horse/list.txt"
     config.data.image_root = "data/horse"
     config.data.latent_root = "data/horse/latents"
-    config.data.mask_root = "data/horse/masks"
+    config.data.mask_root = ""
     config.gan.checkpoint = "checkpoints/stylegan2/stylegan2-horse-config-f.safetensors"
     config.gan.size = 256
     return config

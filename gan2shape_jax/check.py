@@ -14,13 +14,14 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
+from gan2shape_jax.companions import absent_companions, require_companions
 from gan2shape_jax.data import load_item, load_mvn, read_names
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.estimate import Estimate, estimate
 from gan2shape_jax.image_files import open_rgb
 from gan2shape_jax.run_folder import require_same_config
 from gan2shape_jax.validation import problems as value_problems
-from gan2shape_jax.wanted import companions, require_companions, require_files, require_images
+from gan2shape_jax.wanted import require_files, require_images
 
 __all__ = ["checkpoint_problems", "examine", "run_check"]
 
@@ -70,7 +71,7 @@ def examine(config: ConfigDict) -> list[str]:
 
 def _images(config: ConfigDict, names: list[str]) -> list[str]:
     """Problems of the images that are there and of what belongs to them, absent files left aside."""
-    lacking = {name for field, absent in companions(config, names).items() if field != "data.latent_root"
+    lacking = {name for field, absent in absent_companions(config, names).items() if field != "latent_root"
                for name in absent}
     found = []
     for name in names:

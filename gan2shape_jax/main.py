@@ -102,11 +102,11 @@ def _run(argv: list[str]) -> int:
         from gan2shape_jax import check
 
         return check.run_check(config)
-    from gan2shape_jax import validation, wanted
+    from gan2shape_jax import companions, validation, wanted
 
     validation.validate(config)
     wanted.require_files(config)
-    wanted.require_companions(config, wanted.require_images(config))
+    companions.require_companions(config, wanted.require_images(config))
     from gan2shape_jax import (
         experiment,
     )  # after the checks: this imports jax and all that builds on it

@@ -8,26 +8,20 @@ here.
 import dataclasses
 import pathlib
 import shlex
-import warnings
 
 from ml_collections import ConfigDict
 
+from gan2shape_jax.companions import some_of
 from gan2shape_jax.config import asset
-from gan2shape_jax.data import find, find_depth, find_latent, needs_masks, read_names
+from gan2shape_jax.data import needs_masks, read_names
 from gan2shape_jax.errors import UserError
 
-__all__ = ["Wanted", "companions", "require_companions", "require_files", "require_images", "wanted_files"]
+__all__ = ["Wanted", "require_files", "require_images", "wanted_files"]
 
 _RELEASE = "https://github.com/XingangPan/GAN2Shape/releases/tag/v1.0"
 _SCRIPT = "https://github.com/XingangPan/GAN2Shape/blob/master/scripts/download.sh"
 _LPIPS = "https://github.com/richzhang/PerceptualSimilarity"
 
-_COMPANIONS = {"data.latent_root": "latent", "data.depth_root": "true depth", "data.mask_root": "object mask"}
-_REMEDIES = {
-    "data.latent_root": "--config.data.latent_root= finds them all by inverting the GAN",
-    "data.depth_root": "add them, take the images off the list, or --config.data.depth_root= to go without evaluation",
-    "data.mask_root": "add them, or take the images off the list",
-}
 # Endings of StyleGAN2 checkpoints that are to be converted, the published code's first.
 _UNCONVERTED = (".pt", ".pth", ".pkl")
 
@@ -104,48 +98,9 @@ def require_images(config: ConfigDict) -> list[str]:
     if absent:
         raise UserError(
             f"{len(absent)} of the {len(names)} images of {config.data.image_list} do not exist: "
-            f"{_some(absent)} (config.data.image_list, config.data.image_root)"
+            f"{some_of(absent)} (config.data.image_list, config.data.image_root)"
         )
     return names
-
-
-def companions(config: ConfigDict, names: list[str]) -> dict[str, list[str]]:
-    """Returns which of the list's images have no latent, true depth or mask, of those that have a folder.
-
-    The keys are the folders' fields: `data.latent_root`, `data.depth_root`, `data.mask_root`.
-    """
-    data = config.data
-    finders = {
-        "data.latent_root": find_latent,
-        "data.depth_root": find_depth,
-        "data.mask_root": lambda root, name: find(root, name, (".png",)),
-    }
-    roots = {field: data[field.removeprefix("data.")] for field in finders}
-    return {field: [name for name in names if finders[field](root, name) is None]
-            for field, root in roots.items() if pathlib.Path(root).is_dir() and root}
-
-
-def require_companions(config: ConfigDict, names: list[str]) -> None:
-    """Raises `UserError` for images without their true depth or mask; warns of those without a latent.
-
-    The latents of some images may be found by inverting the GAN; where none is there the folder is wrong.
-    """
-    problems = []
-    for field, absent in companions(config, names).items():
-        if not absent:
-            continue
-        told = (f"{len(absent)} of the {len(names)} images of {config.data.image_list} have no "
-                f"{_COMPANIONS[field]} in config.{field} {config.data[field.removeprefix('data.')]}: {_some(absent)}")
-        if field == "data.latent_root" and len(absent) < len(names):
-            warnings.warn(f"{told}; these are found by inverting the GAN", stacklevel=2)
-        else:
-            problems.append(f"{told} ({_REMEDIES[field]})")
-    if problems:
-        raise UserError("\n".join(problems))
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
 def _conversion(path: str) -> str:

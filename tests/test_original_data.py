@@ -11,9 +11,9 @@ from reference_facts import yaml_text
 
 from gan2shape_jax import data
 from gan2shape_jax import main as program
+from gan2shape_jax.companions import absent_companions, require_companions
 from gan2shape_jax.config import apply_overrides, asset, load_config
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.wanted import companions, require_companions
 
 _STEMS = ("001", "005", "006")
 
@@ -29,9 +29,11 @@ def _settings(folder: pathlib.Path) -> dict:
         "view_mvn_path": asset("ictface/view_mvn.pth"), "light_mvn_path": asset("ictface/light_mvn.pth")}
 
 
-# What the original's files cannot say: masks of one's own, a smaller GAN, no LPIPS weights.
-_OVERRIDES = ("--config.data.mask_root={folder}/mask", "--config.gan.channel_multiplier=0",
-              "--config.loss.perceptual=discriminator")
+def _overrides(folder: pathlib.Path) -> dict[str, str]:
+    """What the original's files cannot say: masks of one's own, a smaller GAN, no LPIPS weights."""
+    source = {"data.mask_source": "file"} if "mask_source" in load_config("base").data else {}
+    return {"data.mask_root": f"{folder}/mask", "gan.channel_multiplier": "0", "loss.perceptual": "discriminator",
+            **source}
 
 
 @pytest.fixture
@@ -57,12 +59,11 @@ def _config(folder: pathlib.Path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         config = load_config(str(folder / "mine.yml"))
-    return apply_overrides(config, {"data.mask_root": str(folder / "mask"), "gan.channel_multiplier": "0",
-                                    "loss.perceptual": "discriminator"})
+    return apply_overrides(config, _overrides(folder))
 
 
 def _command(folder: pathlib.Path) -> list[str]:
-    return [f"--config={folder}/mine.yml", *(text.format(folder=folder) for text in _OVERRIDES)]
+    return [f"--config={folder}/mine.yml", *(f"--config.{path}={text}" for path, text in _overrides(folder).items())]
 
 
 def test_original_layout_is_in_place_as_it_is(layout, capsys):
@@ -132,8 +133,8 @@ def test_depths_named_after_images_or_after_depths_are_found(tmp_path):
 
 def test_whole_folders_lack_nothing(layout):
     config = _config(layout)
-    assert companions(config, data.read_names(config.data.image_list)) == {
-        "data.latent_root": [], "data.depth_root": [], "data.mask_root": []}
+    absent = absent_companions(config, data.read_names(config.data.image_list))
+    assert absent == {"latent_root": [], "depth_root": [], "mask_root": []}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         require_companions(config, data.read_names(config.data.image_list))
