@@ -3,8 +3,7 @@
 Images are `(S, S, 3)` float32 in [-1, 1], masks `(S, S)` in [0, 1], depths `(S, S)` in scene units,
 latents `(1, W)` or `(1, L, W)`. A name of the image list such as `001.png` stands for
 `IMAGE_ROOT/001.png`, `MASK_ROOT/001.png`, `DEPTH_ROOT/001.npy` (or `.png`) and `LATENT_ROOT/001.pt`
-(or `.npy`); what else stands on its line is not read. Whatever is wrong with a file is a `UserError`
-that names it.
+(or `.npy`). Whatever is wrong with a file is a `UserError` that names it.
 """
 
 import dataclasses
@@ -99,14 +98,6 @@ def read_names(path: str | pathlib.Path) -> list[str]:
     return found
 
 
-def find(root: str, name: str, kinds: Iterable[str]) -> pathlib.Path | None:
-    """Returns the file of an image name below `root`, trying endings in order, or None."""
-    base = pathlib.Path(root) / pathlib.PurePath(name).with_suffix("")
-    return next(
-        (path for kind in kinds if (path := base.with_name(base.name + kind)).is_file()), None
-    )
-
-
 def find_latent(root: str, name: str) -> pathlib.Path | None:
     """Returns an image's latent file below `root`, or None."""
     return find(root, name, _LATENT_KINDS)
@@ -119,6 +110,14 @@ def find_depth(root: str, name: str) -> pathlib.Path | None:
     """
     renamed = name.replace("image", "depth")
     return find(root, name, _DEPTH_KINDS) or find(root, renamed, _DEPTH_KINDS)
+
+
+def find(root: str, name: str, kinds: Iterable[str]) -> pathlib.Path | None:
+    """Returns the file of an image name below `root`, trying endings in order, or None."""
+    base = pathlib.Path(root) / pathlib.PurePath(name).with_suffix("")
+    return next(
+        (path for kind in kinds if (path := base.with_name(base.name + kind)).is_file()), None
+    )
 
 
 def needs_masks(config: ConfigDict) -> bool:
