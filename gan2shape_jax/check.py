@@ -14,9 +14,11 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
+from gan2shape_jax.companions import absent_companions, require_companions
 from gan2shape_jax.data import load_item, load_mvn, read_names
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.estimate import Estimate, estimate
+from gan2shape_jax.image_files import open_rgb
 from gan2shape_jax.run_folder import require_same_config
 from gan2shape_jax.validation import problems as value_problems
 from gan2shape_jax.wanted import require_files, require_images
@@ -62,11 +64,22 @@ def examine(config: ConfigDict) -> list[str]:
     if pathlib.Path(config.data.image_list).is_file():
         found += _tried(lambda: names.extend(read_names(config.data.image_list)))
         found += _tried(lambda: require_images(config))
-    for name in names:
-        if (pathlib.Path(config.data.image_root) / name).is_file():
-            found += _tried(functools.partial(load_item, config, name))
+    found += _tried(lambda: require_companions(config, names)) + _images(config, names)
     found += _tried(lambda: require_same_config(config))
     return list(dict.fromkeys(found + _tried(lambda: _room(config, max(len(names), 1)))))
+
+
+def _images(config: ConfigDict, names: list[str]) -> list[str]:
+    """Problems of the images that are there and of what belongs to them, absent files left aside."""
+    lacking = {name for field, absent in absent_companions(config, names).items() if field != "latent_root"
+               for name in absent}
+    found = []
+    for name in names:
+        path = pathlib.Path(config.data.image_root) / name
+        if path.is_file():
+            read = functools.partial(open_rgb, path) if name in lacking else functools.partial(load_item, config, name)
+            found += _tried(read)
+    return found
 
 
 def checkpoint_problems(config: ConfigDict, architecture) -> list[str]:

@@ -21,6 +21,8 @@ from gan2shape_jax.image_files import crop_and_resize, open_gray, open_rgb
 __all__ = [
     "Item",
     "find",
+    "find_depth",
+    "find_latent",
     "load_depth",
     "load_item",
     "load_latent",
@@ -96,6 +98,20 @@ def read_names(path: str | pathlib.Path) -> list[str]:
     return found
 
 
+def find_latent(root: str, name: str) -> pathlib.Path | None:
+    """Returns an image's latent file below `root`, or None."""
+    return find(root, name, _LATENT_KINDS)
+
+
+def find_depth(root: str, name: str) -> pathlib.Path | None:
+    """Returns an image's true depth below `root`, or None; that of `01_image.png` may be `01_depth.png`.
+
+    The published rendered faces are named so: https://github.com/XingangPan/GAN2Shape/issues/26.
+    """
+    renamed = name.replace("image", "depth")
+    return find(root, name, _DEPTH_KINDS) or find(root, renamed, _DEPTH_KINDS)
+
+
 def find(root: str, name: str, kinds: Iterable[str]) -> pathlib.Path | None:
     """Returns the file of an image name below `root`, trying endings in order, or None."""
     base = pathlib.Path(root) / pathlib.PurePath(name).with_suffix("")
@@ -125,11 +141,11 @@ def load_item(config: ConfigDict, name: str) -> Item:
     image = np.asarray(crop_and_resize(picture, data.crop, size), np.float32) / 255 * 2 - 1
     latent = None
     if data.latent_root:
-        path = find(data.latent_root, name, _LATENT_KINDS)
+        path = find_latent(data.latent_root, name)
         latent = None if path is None else load_latent(path, config.gan.style_dim)
     depth = None
     if data.depth_root:
-        path = _require(data.depth_root, name, _DEPTH_KINDS, "true depth")
+        path = find_depth(data.depth_root, name) or _require(data.depth_root, name, _DEPTH_KINDS, "true depth")
         depth = load_depth(path, size, data.crop, config.camera.min_depth, config.camera.max_depth)
     return Item(
         name=pathlib.PurePath(name).with_suffix("").as_posix(),

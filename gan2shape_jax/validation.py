@@ -143,7 +143,7 @@ def _ranges(values: dict[str, Any]) -> list[str]:
 
 def _light(values: dict[str, Any]) -> list[str]:
     light = values["sampling.rand_light"]
-    if len(light) != 7 or not all(_is_number(item) for item in light):
+    if len(light) != 7 or not all(_is_number(item) and math.isfinite(item) for item in light):
         return [f"config.sampling.rand_light is {light}: it takes seven numbers"]
     return [
         f"config.sampling.rand_light gives the empty range {light[i : i + 2]} of {name}"

@@ -7,9 +7,11 @@ here.
 
 import dataclasses
 import pathlib
+import shlex
 
 from ml_collections import ConfigDict
 
+from gan2shape_jax.companions import some_of
 from gan2shape_jax.config import asset
 from gan2shape_jax.data import needs_masks, read_names
 from gan2shape_jax.errors import UserError
@@ -19,6 +21,9 @@ __all__ = ["Wanted", "require_files", "require_images", "wanted_files"]
 _RELEASE = "https://github.com/XingangPan/GAN2Shape/releases/tag/v1.0"
 _SCRIPT = "https://github.com/XingangPan/GAN2Shape/blob/master/scripts/download.sh"
 _LPIPS = "https://github.com/richzhang/PerceptualSimilarity"
+
+# Endings of StyleGAN2 checkpoints that are to be converted, the published code's first.
+_UNCONVERTED = (".pt", ".pth", ".pkl")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,18 +96,18 @@ def require_images(config: ConfigDict) -> list[str]:
     root = pathlib.Path(config.data.image_root)
     absent = [str(root / name) for name in names if not (root / name).is_file()]
     if absent:
-        more = f" and {len(absent) - 20} more" if len(absent) > 20 else ""
         raise UserError(
             f"{len(absent)} of the {len(names)} images of {config.data.image_list} do not exist: "
-            f"{', '.join(absent[:20])}{more} (config.data.image_list, config.data.image_root)"
+            f"{some_of(absent)} (config.data.image_list, config.data.image_root)"
         )
     return names
 
 
 def _conversion(path: str) -> str:
-    """The command that converts the published file; a wheel has the tools inside."""
+    """The command that converts a checkpoint, from what lies beside it; a wheel has the tools inside."""
     package = pathlib.Path(__file__).resolve().parent
     checkout = (package.parent / "tools" / "convert_stylegan2").is_dir()
     tools = "tools" if checkout else "gan2shape_jax.tools"
-    source = pathlib.Path(path).with_suffix(".pt").as_posix() if path else "IN.pt"
-    return f"python -m {tools}.convert_stylegan2 {source} {path or 'OUT.safetensors'}"
+    beside = [pathlib.Path(path).with_suffix(kind) for kind in _UNCONVERTED] if path else [pathlib.Path("IN.pt")]
+    source = next((file for file in beside if file.is_file()), beside[0])
+    return f"python -m {tools}.convert_stylegan2 {shlex.join([source.as_posix(), path or 'OUT.safetensors'])}"
