@@ -58,6 +58,8 @@ class Settings:
     sampling: Literal["centred", "half"]
     unit_normals: bool
     skip_first_batch: bool
+    # False only in an ablation: the encoder's output is the offset, past the mapping network.
+    regularize_offset: bool = True
 
     @property
     def image_size(self) -> int:
@@ -123,4 +125,5 @@ def from_config(config, architecture: Architecture, *, original_size: int) -> Se
         original_size=original_size,
         sampling="half" if config.reference else "centred",
         unit_normals=not config.reference,
-        skip_first_batch=config.reference)
+        skip_first_batch=config.reference,
+        regularize_offset=config.gan.regularize_offset)

@@ -218,7 +218,7 @@ def test_ictface_has_the_schedule_of_the_published_figures():
 
 
 def test_all_named_configs_are_known_valid_and_tested():
-    assert set(configs.names()) == {*_PUBLISHED, "ictface"}
+    assert set(configs.names()) == {*_PUBLISHED, "ablation", "ictface"}
     for name in [*configs.names(), "ictface:quick"]:
         assert validation.problems(load_config(name)) == [], name
 
