@@ -6,6 +6,8 @@ python -m gan2shape_jax.main --config=configs/ablation.py:flat            with a
 `benchmarks/ablations.py` runs them all and makes the table of docs/ablations.md.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config import load_config
@@ -14,7 +16,7 @@ __all__ = ["VARIANTS", "get_config"]
 
 # What each variant sets. The published text takes the encoder's offset through the mapping network and penalises its
 # length; `no_regularization` does neither. `weak_prior` is half as deep, as its authors made theirs.
-_FIELDS = {
+_FIELDS: dict[str, dict[str, Any]] = {
     "no_symmetry": {"schedule.flip3": (False,)},
     "no_regularization": {"gan.regularize_offset": False, "loss.lam_regular": 0.0},
     "flat": {"prior.shape": "flat"},
@@ -32,7 +34,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config = load_config("ictface").unlock()
     config.workdir = f"results/ablation/{variant or 'whole'}"
     config.prior.iterations = 500
-    config.schedule.stages = ((150, 200, 150),)
+    config.schedule.stages = ((150, 200, 200),)
     config.schedule.flip1 = (False,)
     config.schedule.flip3 = (True,)
     config.sampling.collect_iters = 50
