@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-__all__ = ["LEVEL", "Interval", "mean_interval", "median_interval", "paired_interval"]
+__all__ = ["DRAWS", "LEVEL", "SEED", "Interval", "mean_interval", "median_interval", "paired_interval"]
 
 LEVEL = 0.95
-_DRAWS, _SEED = 10_000, 0
+DRAWS, SEED = 10_000, 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ def median_interval(values: Sequence[float] | Float[np.ndarray, " n"]) -> Interv
     median, count = float(np.median(found)), len(found)
     if count < 2:
         return Interval(median, np.nan, np.nan, count)
-    drawn = np.random.default_rng(_SEED).integers(count, size=(_DRAWS, count))
+    drawn = np.random.default_rng(SEED).integers(count, size=(DRAWS, count))
     low, high = np.quantile(np.median(found[drawn], axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(median, float(low), float(high), count)
 
