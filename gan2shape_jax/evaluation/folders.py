@@ -28,7 +28,8 @@ class FoundRun:
 
     Attributes:
         label: the shortest end of its path that tells it from the others.
-        root: the folder.
+        root: the folder that was named.
+        home: the folder of the whole run: `root`, or the one above it where `root` is one image's.
         images: result folders by image name, sorted by name.
         failures: reasons by name, of the images that the run gave up on.
         config: the run's configuration as its `config.json` has it, or None where there is no such file.
@@ -36,6 +37,7 @@ class FoundRun:
 
     label: str
     root: pathlib.Path
+    home: pathlib.Path
     images: dict[str, pathlib.Path]
     failures: dict[str, str]
     config: dict[str, Any] | None
@@ -59,14 +61,14 @@ def _find(given: pathlib.Path, root: pathlib.Path, label: str) -> FoundRun:
     if not root.is_dir():
         raise UserError(f"{given} is not a results folder: there is no such folder")
     single = (root / "result.json").is_file()
-    owner = root.parent if single else root
+    home = root.parent if single else root
     images = {root.name: root} if single else _below(root)
     failures = {} if single else _read_json(root / "failures.json") or {}
     if not images and not failures:
         raise UserError(
             f"{given} holds no results: name a run's folder, or one with a result.json in it (a run writes an "
             "image's folder when the image is finished)")
-    return FoundRun(label, root, images, failures, _read_json(owner / "config.json"))
+    return FoundRun(label, root, home, images, failures, _read_json(home / "config.json"))
 
 
 def _below(root: pathlib.Path) -> dict[str, pathlib.Path]:
@@ -112,7 +114,7 @@ def read_config(run: FoundRun) -> ConfigDict:
         UserError: the run has no `config.json`, or one with values of the wrong type.
     """
     if run.config is None:
-        raise UserError(f"{run.root} has no config.json beside its results: the networks cannot be read without it")
+        raise UserError(f"{run.home} has no config.json: without it nothing says how the run's networks were made")
     base = load_config("base")
     fields = flatten(base)
     flat = {path: value for path, value in _flat(run.config, "").items() if path in fields}

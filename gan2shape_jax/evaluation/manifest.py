@@ -50,15 +50,13 @@ def _run(run: FoundRun) -> dict[str, Any]:
         "failed": len(run.failures),
         "config_sha256": config_hash(run.config),
         "results_sha256": digest.hexdigest()[:16],
-        "made_with": _made_with(run.root),
+        "made_with": _made_with(run.home),
     }
 
 
-def _made_with(root: pathlib.Path) -> dict[str, Any] | None:
-    """The run's own record of versions, from its folder or the one above an image's."""
-    for folder in (root, root.parent):
-        try:
-            return json.loads((folder / "versions.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-    return None
+def _made_with(home: pathlib.Path) -> dict[str, Any] | None:
+    """The run's own record of versions; None where there is none that can be read."""
+    try:
+        return json.loads((home / "versions.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
