@@ -75,6 +75,15 @@ def test_truth_folder_takes_the_place_of_the_saved_truth(two_runs, tmp_path):
     assert not scores["b"].broken
 
 
+def test_truth_is_found_by_the_images_own_name_too(tmp_path):
+    folder = _run(tmp_path / "many", first__a=_result("a"), second__b=_result("b"))
+    truth = tmp_path / "truth"
+    (truth / "second").mkdir(parents=True)
+    np.save(truth / "a.npy", _result("a").true_depth)
+    np.save(truth / "second/b.npy", _result("b").true_depth)
+    assert all("side" in score.figures for score in _scores(folder, truth).values())
+
+
 def test_results_without_truth_keep_what_needs_none(tmp_path, capsys):
     folder = _run(tmp_path / "run", a=_result("a", truth=False))
     assert main([str(folder)]) == 0

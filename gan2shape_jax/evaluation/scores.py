@@ -101,9 +101,11 @@ def _errors(warped: jax.Array, truth: jax.Array, *, camera: Camera) -> dict[str,
 
 
 def _read_truth(folder: pathlib.Path, name: str, result: Result, crop: int | None) -> np.ndarray | None:
+    """The true depth of an image, by its folder's name or its own; None where the folder has neither."""
     camera = result.camera
-    for kind in (".npy", ".png"):
-        path = folder / f"{name}{kind}"
-        if path.is_file():
-            return load_depth(path, camera.image_size, crop, camera.min_depth, camera.max_depth)
+    for stem in (name, result.name):
+        for kind in (".npy", ".png"):
+            path = folder / f"{stem}{kind}"
+            if path.is_file():
+                return load_depth(path, camera.image_size, crop, camera.min_depth, camera.max_depth)
     return None
