@@ -115,6 +115,9 @@ def _gan(config: ConfigDict) -> None:
     # Mapping-network layers that the projected offset passes through (regularises it), counted from
     # the end; 8 is all.
     config.gan.F1_d = 2
+    # False takes what the encoder says as the offset in W, past the mapping network (an ablation; F1_d then
+    # has no effect).
+    config.gan.regularize_offset = True
     # True encodes an image relative to the GAN's own picture of the input's latent.
     config.gan.relative_enc = False
 
@@ -144,6 +147,13 @@ def _sampling(config: ConfigDict) -> None:
 def _training(config: ConfigDict) -> None:
     """The prior, the losses and the optimiser."""
     config.prior = ConfigDict()
+    # What the depth network is first fitted to: 'ellipsoid' (the method's), 'shifted_ellipsoid' (moved
+    # sideways), 'flat' (a plane in the middle of the range of depths), 'smoothed_box' (the mask raised,
+    # its edges smoothed) or 'confidence' (the mask's probabilities raised, or the distance from the
+    # outline of a mask that has none); near and far hold for all but 'flat'.
+    config.prior.shape = "ellipsoid"
+    # How far 'shifted_ellipsoid' is moved to the right, in widths of the object's box.
+    config.prior.shift = 0.25
     # Depth of the ellipsoid's nearest point, scene units.
     config.prior.near = 0.91
     # Depth of the ellipsoid's rim and of everything outside it, scene units.

@@ -58,6 +58,8 @@ class Settings:
     sampling: Literal["centred", "half"]
     unit_normals: bool
     skip_first_batch: bool
+    # False only in an ablation: the encoder's output is the offset, past the mapping network.
+    regularize_offset: bool = True
 
     @property
     def image_size(self) -> int:
@@ -87,6 +89,7 @@ def from_config(config, architecture: Architecture, *, original_size: int) -> Se
         use_mask=config.schedule.use_mask,
         F1_d=config.gan.F1_d,
         relative_enc=config.gan.relative_enc,
+        regularize_offset=config.gan.regularize_offset,
         **_sampling(config),
         **_losses(config),
         **_optimizer(config),

@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config import ConfigError, flatten
-from gan2shape_jax.prior import CATEGORIES
+from gan2shape_jax.prior import CATEGORIES, SHAPES
 
 __all__ = ["MODES", "PERCEPTUAL", "problems", "validate"]
 
@@ -86,7 +86,12 @@ def problems(config: ConfigDict) -> list[str]:
 
 def _choices(values: dict[str, Any]) -> list[str]:
     found = []
-    for path, known in (("mode", MODES), ("category", CATEGORIES), ("loss.perceptual", PERCEPTUAL)):
+    for path, known in (
+        ("mode", MODES),
+        ("category", CATEGORIES),
+        ("loss.perceptual", PERCEPTUAL),
+        ("prior.shape", SHAPES),
+    ):
         if values[path] not in known:
             found.append(f"config.{path} is {values[path]!r}: it is one of {', '.join(known)}")
     if not values["workdir"]:
@@ -124,6 +129,10 @@ def _ranges(values: dict[str, Any]) -> list[str]:
         found.append("config.camera.min_depth has to be less than config.camera.max_depth")
     if values["prior.near"] >= values["prior.far"]:
         found.append("config.prior.near has to be less than config.prior.far")
+    if not -1 <= values["prior.shift"] <= 1:
+        found.append(
+            f"config.prior.shift is {values['prior.shift']}: it lies from -1 to 1 widths of the object"
+        )
     if not values["camera.fov_deg"] < 120:
         found.append(
             f"config.camera.fov_deg is {values['camera.fov_deg']}: it has to be less than 120 "
