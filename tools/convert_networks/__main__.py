@@ -10,7 +10,7 @@ gan2shape_jax.tools.convert_networks`.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import safetensors.numpy
@@ -44,12 +44,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _write(converted: Converted, target: str, header: dict[str, str]) -> None:
+def _write(converted: Converted, target: str, header: Mapping[str, str]) -> None:
     if converted.suffix == ".npz":
         arrays = {**converted.tensors, **{name: np.asarray(text) for name, text in header.items()}}
         write_atomically(target, lambda name: np.savez(name, **arrays))  # type: ignore[arg-type]
     else:
-        write_atomically(target, lambda name: safetensors.numpy.save_file(converted.tensors, name, header))
+        write_atomically(target, lambda name: safetensors.numpy.save_file(converted.tensors, name, dict(header)))
 
 
 def run(argv: Sequence[str] | None = None) -> None:
@@ -57,19 +57,20 @@ def run(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
     if not args.target.endswith((".safetensors", ".npz")):
         raise UserError(f"{args.target}: the target's name has to end in .safetensors (.npz for statistics)")
+    if args.group_base < 0:
+        raise UserError(f"--group-base {args.group_base}: give a number of groups")
     picture = None if args.no_sheet else open_rgb(args.picture)
     converted = convert(args.sources, group_base=args.group_base)
     if not args.target.endswith(converted.suffix):
         raise UserError(f"{args.target}: the target's name has to end in {converted.suffix} for {converted.summary}")
-    header = dict(converted.header)
-    if args.license_note is not None:
-        header["license"] = args.license_note
+    known = f"of the published weights: {converted.header['license']}"
+    header = converted.header | {"license": known if args.license_note is None else args.license_note}
     _write(converted, args.target, header)
     count = sum(value.size for value in converted.tensors.values())
     print(f"{args.target}: {converted.summary}; {len(converted.tensors)} tensors, {count:,} numbers")
     if converted.ignored:
         print(f"ignored: {converted.ignored_in_short()}")
-    print(f"licence: {header['license']}")
+    print(f"licence {header['license']}" if args.license_note is None else f"licence: {header['license']}")
     for note in converted.notes:
         print(note.replace("OUT", args.target))
     if picture is not None:

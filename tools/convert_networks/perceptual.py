@@ -24,7 +24,7 @@ _LICENCE = (
 )
 # VGG16's place in the module: `features.N` is in the slice that ends after it.
 _SLICE_ENDS = (4, 9, 16, 23, 30)
-_SIDE = 128
+_SIDE = 64  # pixels of the picture that distances are measured on
 
 
 def convert_lpips(sources: Mapping[str, Source]) -> Converted:
