@@ -54,12 +54,20 @@ def _data(config: ConfigDict) -> None:
     # Folder of true depths for the evaluation, NAME.npy (scene units) or NAME.png; '' evaluates
     # nothing.
     config.data.depth_root = ""
-    # Folder of object masks, NAME.png, white on the object; needed for the ellipsoid prior and for
-    # use_mask.
+    # Where object masks come from (the ellipsoid prior and use_mask need them): 'file' (mask_root), 'alpha' (the
+    # image's own), 'parser' (the category's), or 'auto': the first of these three that an image has.
+    config.data.mask_source = "auto"
+    # Folder of object masks, NAME.png, white on the object.
     config.data.mask_root = ""
     # Side of the centred square cut from each image before it is resized to S, pixels; None cuts
     # nothing.
     config.data.crop = placeholder(int)
+
+    config.parsing = ConfigDict()
+    # Weights of the category's scene parser, as tools.convert_networks writes them (.safetensors); '' goes without.
+    config.parsing.weights = ""
+    # True gives every parser pictures normalised as in its training; the published code does so for cars and cats only.
+    config.parsing.normalize_all = False
 
 
 def _camera(config: ConfigDict) -> None:
@@ -87,6 +95,8 @@ def _networks(config: ConfigDict) -> None:
     # Channels of the first level of depth, albedo, view and light networks; 0 means max(4096 / S,
     # 16).
     config.networks.width = 0
+    # Channels of the first level of view and light networks where they differ; 0 means networks.width (Unsup3d has 32).
+    config.networks.view_light_width = 0
     # Groups of the first group normalisation; 0 means 8 for S of 128 or more, else 16.
     config.networks.group_base = 0
     # Channels of the bottleneck of the depth and albedo networks.

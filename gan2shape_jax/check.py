@@ -19,6 +19,8 @@ from gan2shape_jax.data import load_item, load_mvn, read_names
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.estimate import Estimate, estimate
 from gan2shape_jax.image_files import open_rgb
+from gan2shape_jax.masks import load_parser_of
+from gan2shape_jax.parsers import PARSERS
 from gan2shape_jax.run_folder import require_same_config
 from gan2shape_jax.validation import problems as value_problems
 from gan2shape_jax.wanted import require_files, require_images
@@ -60,6 +62,7 @@ def examine(config: ConfigDict) -> list[str]:
     for path, dims in ((config.sampling.view_mvn, 6), (config.sampling.light_mvn, 4)):
         if pathlib.Path(path).is_file():
             found += _tried(functools.partial(load_mvn, path, dims))
+    found += _parser(config)
     names: list[str] = []
     if pathlib.Path(config.data.image_list).is_file():
         found += _tried(lambda: names.extend(read_names(config.data.image_list)))
@@ -77,7 +80,8 @@ def _images(config: ConfigDict, names: list[str]) -> list[str]:
     for name in names:
         path = pathlib.Path(config.data.image_root) / name
         if path.is_file():
-            read = functools.partial(open_rgb, path) if name in lacking else functools.partial(load_item, config, name)
+            read = functools.partial(open_rgb, path) if name in lacking else functools.partial(
+                load_item, config, name, run_parser=False)
             found += _tried(read)
     return found
 
@@ -130,6 +134,14 @@ def _weights(config: ConfigDict) -> list[str]:
         like = jax.eval_shape(lambda key: models.init_params(key, static), jax.random.key(0))
         found += _tried(lambda: weights.load_networks(pathlib.Path(pretrained), like, static))
     return found
+
+
+def _parser(config: ConfigDict) -> list[str]:
+    """Problems of the parser's weights, where there are some that this category's masks may come from."""
+    source, path = config.data.mask_source, pathlib.Path(config.parsing.weights)
+    if source not in ("auto", "parser") or config.category not in PARSERS or not path.is_file():
+        return []
+    return _tried(lambda: load_parser_of(config.category, path))
 
 
 def _tried(action: Callable[[], object]) -> list[str]:

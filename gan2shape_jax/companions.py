@@ -3,6 +3,7 @@
 A list that names more images than a folder has files is told once, before anything starts.
 """
 
+import functools
 import pathlib
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,6 +12,8 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.data import find, find_depth, find_latent
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.image_files import has_alpha
+from gan2shape_jax.parsers import PARSERS
 
 __all__ = ["absent_companions", "require_companions", "some_of"]
 
@@ -29,12 +32,10 @@ def absent_companions(config: ConfigDict, names: Sequence[str]) -> dict[str, lis
     Folders that are not given, or not there, are left out, as is that of masks where these may come from
     elsewhere.
     """
-    finders: dict[str, Callable[[str, str], pathlib.Path | None]] = {
-        "latent_root": find_latent, "depth_root": find_depth, "mask_root": _find_mask}
-    if config.data.get("mask_source", "file") != "file":
-        del finders["mask_root"]
+    finders: dict[str, Callable[[str, str], object]] = {
+        "latent_root": find_latent, "depth_root": find_depth, "mask_root": functools.partial(_find_mask, config)}
     roots = {field: config.data[field] for field in finders}
-    return {field: [name for name in names if finders[field](root, name) is None]
+    return {field: [name for name in names if not finders[field](root, name)]
             for field, root in roots.items() if root and pathlib.Path(root).is_dir()}
 
 
@@ -66,5 +67,11 @@ def some_of(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
-def _find_mask(root: str, name: str) -> pathlib.Path | None:
-    return find(root, name, (".png",))
+def _find_mask(config: ConfigDict, root: str, name: str) -> bool:
+    """Whether the image's mask has a file, or may come from elsewhere (see `masks.find_mask`)."""
+    source = config.data.mask_source
+    if source in ("alpha", "parser") or find(root, name, (".png",)):
+        return True
+    elsewhere = (config.category in PARSERS and pathlib.Path(config.parsing.weights).is_file()
+                 ) or has_alpha(pathlib.Path(config.data.image_root) / name)
+    return source == "auto" and elsewhere

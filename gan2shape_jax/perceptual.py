@@ -75,8 +75,8 @@ def lpips_features(
 
 def lpips_per_layer(
     params: Params,
-    a: Sequence[Float[Array, "n _ _ _"]],
-    b: Sequence[Float[Array, "n _ _ _"]],
+    a: Sequence[Float[Array, "#n _ _ _"]],
+    b: Sequence[Float[Array, "#n _ _ _"]],
 ) -> tuple[Float[Array, " n"], ...]:
     """Each block's part of the distance: weighted squared differences, averaged over the image."""
     weights = [params[f"linear{block}"] for block in range(1, len(_BLOCKS) + 1)]
@@ -88,8 +88,8 @@ def lpips_per_layer(
 
 def lpips_distance(
     params: Params,
-    a: Sequence[Float[Array, "n _ _ _"]],
-    b: Sequence[Float[Array, "n _ _ _"]],
+    a: Sequence[Float[Array, "#n _ _ _"]],
+    b: Sequence[Float[Array, "#n _ _ _"]],
 ) -> Float[Array, " n"]:
     """LPIPS of images whose features are at hand; the leading axes must agree or broadcast."""
     parts = lpips_per_layer(params, a, b)

@@ -18,12 +18,13 @@ __all__ = ["NetworkSizes", "Settings", "from_config"]
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSizes:
-    """Widths of the five networks (channels), resolved: no zeros."""
+    """Widths of the five networks (channels), resolved; only `view_light_width` may be 0, for `width`."""
 
     width: int
     group_base: int
     zdim: int
     encoder_width: int
+    view_light_width: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +119,8 @@ def _networks(config) -> NetworkSizes:
         width=net.width or networks.default_width(size),
         group_base=net.group_base or networks.default_group_base(size),
         zdim=net.zdim,
-        encoder_width=net.encoder_width)
+        encoder_width=net.encoder_width,
+        view_light_width=net.view_light_width)
 
 
 def _sampling(config) -> dict[str, Any]:

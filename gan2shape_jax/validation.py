@@ -9,6 +9,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config import ConfigError, flatten
+from gan2shape_jax.masks import SOURCES
+from gan2shape_jax.parsers import PARSERS
 from gan2shape_jax.prior import CATEGORIES, SHAPES
 
 __all__ = ["MODES", "PERCEPTUAL", "problems", "validate"]
@@ -42,6 +44,7 @@ _NOT_NEGATIVE = (
     "camera.xy_translation_range",
     "camera.z_translation_range",
     "networks.width",
+    "networks.view_light_width",
     "networks.group_base",
     "gan.channel_multiplier",
     "prior.iterations",
@@ -79,19 +82,16 @@ def problems(config: ConfigDict) -> list[str]:
         for path, value in values.items()
         if isinstance(value, float) and not math.isfinite(value)
     ]
-    for check in (_choices, _sizes, _ranges, _light, _schedule):
+    for check in (_choices, _sizes, _ranges, _light, _schedule, _parser):
         found += check(values)
     return found
 
 
 def _choices(values: dict[str, Any]) -> list[str]:
     found = []
-    for path, known in (
-        ("mode", MODES),
-        ("category", CATEGORIES),
-        ("loss.perceptual", PERCEPTUAL),
-        ("prior.shape", SHAPES),
-    ):
+    choices = {"mode": MODES, "category": CATEGORIES, "loss.perceptual": PERCEPTUAL, "data.mask_source": SOURCES,
+               "prior.shape": SHAPES}
+    for path, known in choices.items():
         if values[path] not in known:
             found.append(f"config.{path} is {values[path]!r}: it is one of {', '.join(known)}")
     if not values["workdir"]:
@@ -102,6 +102,19 @@ def _choices(values: dict[str, Any]) -> list[str]:
             f"{values['schedule.joint']}: set both alike"
         )
     return found
+
+
+def _parser(values: dict[str, Any]) -> list[str]:
+    if values["data.mask_source"] != "parser":
+        return []
+    if values["category"] in PARSERS:
+        return [] if values["parsing.weights"] else [
+            "config.data.mask_source is 'parser' but config.parsing.weights is empty: name the parser's weights"
+        ]
+    return [
+        f"config.data.mask_source is 'parser', but no parser finds objects of the category {values['category']!r} "
+        f"(there are parsers for {', '.join(PARSERS)}): give masks as files or in the images' alpha channel"
+    ]
 
 
 def _sizes(values: dict[str, Any]) -> list[str]:

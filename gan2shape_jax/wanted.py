@@ -13,14 +13,17 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.companions import some_of
 from gan2shape_jax.config import asset
-from gan2shape_jax.data import needs_masks, read_names
+from gan2shape_jax.data import read_names
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.masks import required_source
+from gan2shape_jax.parsers import PARSERS
 
 __all__ = ["Wanted", "require_files", "require_images", "wanted_files"]
 
 _RELEASE = "https://github.com/XingangPan/GAN2Shape/releases/tag/v1.0"
 _SCRIPT = "https://github.com/XingangPan/GAN2Shape/blob/master/scripts/download.sh"
-_LPIPS = "https://github.com/richzhang/PerceptualSimilarity"
+_LPIPS = "https://github.com/richzhang/PerceptualSimilarity (lpips/weights/v0.1/vgg.pth)"
+_VGG16 = "https://download.pytorch.org/models/vgg16-397923af.pth"
 
 # Endings of StyleGAN2 checkpoints that are to be converted, the published code's first.
 _UNCONVERTED = (".pt", ".pth", ".pkl")
@@ -45,7 +48,7 @@ def wanted_files(config: ConfigDict) -> list[Wanted]:
     """Returns every file and folder that a run reads, except the list's images."""
     data = config.data
     wanted = [
-        Wanted("gan.checkpoint", config.gan.checkpoint, advice=_conversion(config.gan.checkpoint)),
+        Wanted("gan.checkpoint", config.gan.checkpoint, advice=_gan_conversion(config.gan.checkpoint)),
         Wanted("sampling.view_mvn", config.sampling.view_mvn),
         Wanted("sampling.light_mvn", config.sampling.light_mvn),
         Wanted("data.image_list", data.image_list),
@@ -57,16 +60,43 @@ def wanted_files(config: ConfigDict) -> list[Wanted]:
     if data.depth_root:
         advice = "or --config.data.depth_root= to go without evaluation"
         wanted.append(Wanted("data.depth_root", data.depth_root, folder=True, advice=advice))
-    if data.mask_root or needs_masks(config):
-        advice = "object masks NAME.png, white on the object, in a folder of your choice"
-        wanted.append(Wanted("data.mask_root", data.mask_root, folder=True, advice=advice))
+    wanted += _masks(config)
     if config.networks.pretrained:
         advice = "or --config.networks.pretrained= to start from the ellipsoid prior (needs masks)"
         wanted.append(Wanted("networks.pretrained", config.networks.pretrained, advice=advice))
     if config.loss.perceptual == "lpips":
-        advice = f"LPIPS v0.1, VGG16 ({_LPIPS}); --config.loss.perceptual=discriminator needs none"
-        wanted.append(Wanted("loss.lpips_weights", config.loss.lpips_weights, advice=advice))
+        wanted.append(_lpips(config.loss.lpips_weights))
     return wanted
+
+
+def _masks(config: ConfigDict) -> list[Wanted]:
+    """The folder of masks, or the parser that finds them, where the run cannot go without."""
+    source = required_source(config, _names_if_any(config.data.image_list))
+    if source == "file":
+        advice = "object masks NAME.png, white on the object, in a folder of your choice"
+        return [Wanted("data.mask_root", config.data.mask_root, folder=True, advice=advice)]
+    if source == "parser" and config.category in PARSERS:
+        path, parser = config.parsing.weights, PARSERS[config.category]
+        command = f"{_tool('convert_networks')} {_beside(path, '.pth')} {path or 'OUT.safetensors'}"
+        advice = (
+            f"{parser}: {parser.file} of the published weights, or {parser.home}; {command}; "
+            "or masks of your own: --config.data.mask_root=FOLDER, or the images' alpha channel"
+        )
+        return [Wanted("parsing.weights", path, advice=advice)]
+    return []
+
+
+def _lpips(path: str) -> Wanted:
+    command = f"{_tool('convert_networks')} vgg16-397923af.pth vgg.pth {path or 'OUT.safetensors'}"
+    advice = f"LPIPS v0.1: {_VGG16} and {_LPIPS}; {command}; --config.loss.perceptual=discriminator needs none"
+    return Wanted("loss.lpips_weights", path, advice=advice)
+
+
+def _names_if_any(image_list: str) -> list[str]:
+    try:
+        return read_names(image_list)
+    except UserError:
+        return []
 
 
 def require_files(config: ConfigDict) -> None:
@@ -103,11 +133,20 @@ def require_images(config: ConfigDict) -> list[str]:
     return names
 
 
-def _conversion(path: str) -> str:
-    """The command that converts a checkpoint, from what lies beside it; a wheel has the tools inside."""
-    package = pathlib.Path(__file__).resolve().parent
-    checkout = (package.parent / "tools" / "convert_stylegan2").is_dir()
-    tools = "tools" if checkout else "gan2shape_jax.tools"
+def _gan_conversion(path: str) -> str:
+    """The command that converts a checkpoint, from what lies beside it."""
     beside = [pathlib.Path(path).with_suffix(kind) for kind in _UNCONVERTED] if path else [pathlib.Path("IN.pt")]
     source = next((file for file in beside if file.is_file()), beside[0])
-    return f"python -m {tools}.convert_stylegan2 {shlex.join([source.as_posix(), path or 'OUT.safetensors'])}"
+    return f"{_tool('convert_stylegan2')} {shlex.join([source.as_posix(), path or 'OUT.safetensors'])}"
+
+
+def _beside(path: str, suffix: str) -> str:
+    """The published file's name beside the converted one's."""
+    return pathlib.Path(path).with_suffix(suffix).as_posix() if path else f"IN{suffix}"
+
+
+def _tool(name: str) -> str:
+    """How a converter is started; a wheel has the tools inside."""
+    package = pathlib.Path(__file__).resolve().parent
+    checkout = (package.parent / "tools" / name).is_dir()
+    return f"python -m {'tools' if checkout else 'gan2shape_jax.tools'}.{name}"
