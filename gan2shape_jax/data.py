@@ -105,8 +105,8 @@ def find(root: str, name: str, kinds: Iterable[str]) -> pathlib.Path | None:
 
 
 def needs_masks(config: ConfigDict) -> bool:
-    """The ellipsoid prior is built from the object mask, and `use_mask` keeps the losses to it."""
-    return config.schedule.use_mask or not config.networks.pretrained
+    """Training builds the ellipsoid prior from the object mask, and `use_mask` keeps the losses to it."""
+    return config.mode != "predict" and (config.schedule.use_mask or not config.networks.pretrained)
 
 
 def load_item(config: ConfigDict, name: str) -> Item:

@@ -76,6 +76,8 @@ def from_config(config, architecture: Architecture, *, original_size: int) -> Se
       config: the resolved `ml_collections` configuration.
       architecture: of the loaded GAN.
       original_size: side in pixels of the input image before cropping and resizing.
+
+    Without cropping the original size decides nothing, and images of all sizes share compiled programs.
     """
     from gan2shape_jax import networks  # here: networks import flax, which tools reading settings need not
 
@@ -120,7 +122,7 @@ def from_config(config, architecture: Architecture, *, original_size: int) -> Se
         eps=config.optimizer.eps,
         collect_iters=config.sampling.collect_iters,
         crop=config.data.crop or None,
-        original_size=original_size,
+        original_size=original_size if config.data.crop else size,  # matters only to cropping
         sampling="half" if config.reference else "centred",
         unit_normals=not config.reference,
         skip_first_batch=config.reference)
