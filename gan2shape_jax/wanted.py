@@ -39,14 +39,17 @@ class Wanted:
 def wanted_files(config: ConfigDict) -> list[Wanted]:
     """Returns every file and folder that a run reads, except the list's images."""
     data = config.data
+    trains = config.mode != "predict"  # prediction takes the GAN and latents where there are some
     wanted = [
-        Wanted("gan.checkpoint", config.gan.checkpoint, advice=_conversion(config.gan.checkpoint)),
         Wanted("sampling.view_mvn", config.sampling.view_mvn),
         Wanted("sampling.light_mvn", config.sampling.light_mvn),
         Wanted("data.image_list", data.image_list),
         Wanted("data.image_root", data.image_root, folder=True),
     ]
-    if data.latent_root:
+    if trains:
+        advice = _conversion(config.gan.checkpoint)
+        wanted.insert(0, Wanted("gan.checkpoint", config.gan.checkpoint, advice=advice))
+    if trains and data.latent_root:
         advice = "or --config.data.latent_root= to find the latents by inverting the GAN"
         wanted.append(Wanted("data.latent_root", data.latent_root, folder=True, advice=advice))
     if data.depth_root:
@@ -56,9 +59,11 @@ def wanted_files(config: ConfigDict) -> list[Wanted]:
         advice = "object masks NAME.png, white on the object, in a folder of your choice"
         wanted.append(Wanted("data.mask_root", data.mask_root, folder=True, advice=advice))
     if config.networks.pretrained:
-        advice = "or --config.networks.pretrained= to start from the ellipsoid prior (needs masks)"
+        advice = "networks.safetensors of a joint run"
+        if trains:
+            advice = "or --config.networks.pretrained= to start from the ellipsoid prior (needs masks)"
         wanted.append(Wanted("networks.pretrained", config.networks.pretrained, advice=advice))
-    if config.loss.perceptual == "lpips":
+    if trains and config.loss.perceptual == "lpips":
         advice = f"LPIPS v0.1, VGG16 ({_LPIPS}); --config.loss.perceptual=discriminator needs none"
         wanted.append(Wanted("loss.lpips_weights", config.loss.lpips_weights, advice=advice))
     return wanted
