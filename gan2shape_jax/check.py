@@ -62,6 +62,10 @@ def examine(config: ConfigDict) -> list[str]:
     if pathlib.Path(config.data.image_list).is_file():
         found += _tried(lambda: names.extend(read_names(config.data.image_list)))
         found += _tried(lambda: require_images(config))
+    if names and config.mode == "joint":
+        from gan2shape_jax import joint  # imports jax
+
+        found += _tried(lambda: joint.require_enough(len(names), config.sampling.collect_iters))
     for name in names:
         if (pathlib.Path(config.data.image_root) / name).is_file():
             found += _tried(functools.partial(load_item, config, name))

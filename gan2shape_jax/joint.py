@@ -31,7 +31,7 @@ from gan2shape_jax.stages import Phase
 from gan2shape_jax.state import Problem, Samples, TrainState
 from gan2shape_jax.tasks import scores
 
-__all__ = ["ManyImages", "gather", "image_order", "sample_choices"]
+__all__ = ["ManyImages", "gather", "image_order", "require_enough", "sample_choices"]
 
 # Steps that move the depth: in the others the errors stay what they were.
 _MOVES_DEPTH = ("prior", "step3")
@@ -128,7 +128,7 @@ class ManyImages:
         return len(self.problems)
 
     def initial(self, params: models.Params) -> TrainState:
-        own = jax.tree.map(lambda x: jnp.array(x), params)
+        own = jax.tree.map(jnp.array, params)
         state = state_lib.initial_state(own, self.settings)
         every = jax.tree.map(lambda x: jnp.stack([x] * len(self.problems)), state.factors)
         return dataclasses.replace(state, factors=every)
@@ -200,6 +200,16 @@ class ManyImages:
         return first, means | {"images": each}
 
 
+def require_enough(images: int, collect_iters: int) -> None:
+    """Raises `UserError` where there are too few images, or too few batches of samples for them."""
+    if images < 2:
+        raise UserError(f"joint training needs at least two images, the list has {images}: "
+                        "reconstruct one image with config.mode='instance' and config.schedule.joint=False")
+    if collect_iters < images:
+        raise UserError(f"config.sampling.collect_iters is {collect_iters}, but each of the {images} images needs "
+                        f"a batch of samples: give at least {images}")
+
+
 def gather(
     group: list[Prepared], fixed: Frozen, *, seed: int, collect_iters: int, reference: bool
 ) -> ManyImages:
@@ -215,12 +225,7 @@ def gather(
     Raises:
       UserError: fewer than two images, fewer batches than images, or images that cannot share a program.
     """
-    if len(group) < 2:
-        raise UserError(f"joint training needs at least two images, the list has {len(group)}: "
-                        "reconstruct one image with config.mode='instance' and config.schedule.joint=False")
-    if collect_iters < len(group):
-        raise UserError(f"config.sampling.collect_iters is {collect_iters}, but each of the {len(group)} images needs "
-                        f"a batch of samples: give at least {len(group)}")
+    require_enough(len(group), collect_iters)
     first = group[0].settings
     odd = [one.name for one in group if one.settings != first]
     if odd:

@@ -113,6 +113,7 @@ def run(config: ConfigDict) -> int:
       UserError: a file of the run or of any image is unusable.
     """
     names = data.read_names(config.data.image_list)
+    joint.require_enough(len(names), config.sampling.collect_iters)
     architecture, fixed = loading.load_frozen(config)
     folder = RunFolder.open(config)
     _same_images(folder, names)

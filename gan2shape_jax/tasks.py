@@ -33,14 +33,17 @@ def scores(view: stages.View, problem: Problem, settings: Settings) -> dict[str,
 
 
 class Task(Protocol):
-    """What a loop trains; `TrainState` is the same for all tasks except for the shape of its factors.
+    """What a loop trains; `TrainState` is the same for all tasks except for the shape of its factors."""
 
-    Attributes:
-      window: so many latest iterations are averaged where losses are logged.
-    """
+    @property
+    def settings(self) -> Settings:
+        """Static settings of all images."""
+        ...
 
-    settings: Settings
-    window: int
+    @property
+    def window(self) -> int:
+        """So many latest iterations are averaged where losses are logged."""
+        ...
 
     def initial(self, params: models.Params) -> TrainState:
         """The state before the first phase; copies the parameters, since the state is donated."""
@@ -71,18 +74,21 @@ class OneImage:
 
     prepared: Prepared
     fixed: Frozen
-    window: int = 1
 
     @property
     def settings(self) -> Settings:
         return self.prepared.settings
 
     @property
+    def window(self) -> int:
+        return 1
+
+    @property
     def _rest(self) -> tuple[Problem, Frozen, Settings]:
         return self.prepared.problem, self.fixed, self.prepared.settings
 
     def initial(self, params: models.Params) -> TrainState:
-        return state_lib.initial_state(jax.tree.map(lambda x: jnp.array(x), params), self.settings)
+        return state_lib.initial_state(jax.tree.map(jnp.array, params), self.settings)
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
         return stages.begin(state, phase, *self._rest)

@@ -219,7 +219,7 @@ def test_ictface_has_the_schedule_of_the_published_figures():
 
 def test_all_named_configs_are_known_valid_and_tested():
     assert set(configs.names()) == {*_PUBLISHED, "ictface"}
-    for name in [*configs.names(), "ictface:quick"]:
+    for name in [*configs.names(), "ictface:quick", "ictface:joint", "ictface:predict"]:
         assert validation.problems(load_config(name)) == [], name
 
 
@@ -359,6 +359,7 @@ def test_any_text_is_a_value_or_a_config_error(text, field):
         ({"loss.perceptual": "vgg"}, "discriminator, lpips"),
         ({"category": "dog"}, "config.category is 'dog'"),
         ({"mode": "joint"}, "set both alike"),
+        ({"mode": "predict"}, "name the trained networks"),
         ({"data.crop": "0"}, "data.crop"),
         ({"networks.group_base": "7"}, "does not divide"),
         ({"gan.F1_d": "9"}, "F1_d"),

@@ -24,7 +24,7 @@ CADENCE = Cadence(checkpoint=2, log=2, per_call=1, keep=2)
 
 def _config(folder, **fields):
     return tiny_config(folder, names=NAMES, mode="joint", schedule__joint=True, schedule__use_mask=True,
-                       sampling__collect_iters=7, **fields)
+                       schedule__flip3=(True, True), sampling__collect_iters=7, **fields)  # one program for step 3
 
 
 @pytest.fixture(scope="module")
