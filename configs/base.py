@@ -21,7 +21,8 @@ def get_config() -> ConfigDict:
     # Folder that receives checkpoints, logs and results; created when absent.
     config.workdir = "results/run"
     # 'instance': one image after another, each with its own networks; 'joint': all images train one
-    # set of networks (schedule.joint has to say the same).
+    # set of networks (schedule.joint has to say the same); 'predict': trained networks
+    # (networks.pretrained) explain the images without any training, and need no GAN, latents or masks.
     config.mode = "instance"
     # True reproduces the published implementation's known faults (half-pixel sampling, short
     # normals, ...).
@@ -103,8 +104,8 @@ def _networks(config: ConfigDict) -> None:
     config.networks.zdim = 256
     # Channels of the encoder's first level.
     config.networks.encoder_width = 32
-    # Weights to start from instead of random ones (file); '' starts afresh and fits the ellipsoid
-    # prior.
+    # Weights to start from instead of random ones: networks.safetensors of a run, or a .pth of the
+    # published implementation; '' starts afresh and fits the ellipsoid prior.
     config.networks.pretrained = ""
 
 
@@ -148,7 +149,8 @@ def _sampling(config: ConfigDict) -> None:
     config.sampling.add_mean_V = True
     # True adds the mean light to what the light network says.
     config.sampling.add_mean_L = True
-    # Batches of projected samples kept at the end of step 2 (samples per image when joint).
+    # Batches of projected samples kept at the end of step 2; when joint, of all images together, the
+    # same whole number of batches for each.
     config.sampling.collect_iters = 100
     # Pseudo-images in a batch of steps 2 and 3.
     config.sampling.batch_size = 8
@@ -213,9 +215,10 @@ def _schedule(config: ConfigDict) -> None:
     config.schedule.flip1 = (False, False, False, False)
     # Per stage: the mirrored depth and albedo have to explain input and samples in step 3 too.
     config.schedule.flip3 = (False, False, False, False)
-    # True restores the initial weights before every new image.
+    # True restores the initial weights before every new image; no effect when joint.
     config.schedule.reset_weight = True
-    # True trains one set of networks on all images, the next image every iteration; refused so far (see the README).
+    # True trains one set of networks on all images, the next image every iteration; config.mode has
+    # to say the same ('joint').
     config.schedule.joint = False
     # The published setting for several workers: each its own image, or all one. No effect on one worker.
     config.schedule.independent = True

@@ -1,8 +1,10 @@
 """Six bundled faces with true depth and a bundled 64-pixel StyleGAN2: runs on any CPU.
 
 python -m gan2shape_jax.main --config=configs/ictface.py
-python -m gan2shape_jax.main --config=configs/ictface.py:quick     two faces, a short schedule,
-small pictures
+python -m gan2shape_jax.main --config=configs/ictface.py:quick     two faces, a short schedule, small pictures
+python -m gan2shape_jax.main --config=configs/ictface.py:joint     one set of networks for all six
+python -m gan2shape_jax.main --config=configs/ictface.py:predict   those networks feed-forward, on images of the
+                                                                   list that config.data.image_list names
 """
 
 from ml_collections import ConfigDict
@@ -11,11 +13,11 @@ from gan2shape_jax.config import asset, load_config
 
 __all__ = ["VARIANTS", "get_config"]
 
-VARIANTS = ("quick",)
+VARIANTS = ("quick", "joint", "predict")
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """Returns the configuration of the bundled faces, or its short variant."""
+    """Returns the configuration of the bundled faces, or a variant: short, joint, or feed-forward."""
     config = load_config("base").unlock()
     config.workdir = "results/ictface"
     config.category = "ictface"
@@ -43,7 +45,25 @@ def get_config(variant: str = "") -> ConfigDict:
     config.schedule.flip3 = (True, False)
     if variant == "quick":
         _shorten(config)
+    elif variant == "joint":
+        _join(config)
+    elif variant == "predict":
+        config.workdir = "results/ictface_predict"
+        config.mode = "predict"
+        config.networks.pretrained = "results/ictface_joint/networks.safetensors"
     return config
+
+
+def _join(config: ConfigDict) -> None:
+    """Six faces teach one set of networks; flips as in the published joint training."""
+    config.workdir = "results/ictface_joint"
+    config.mode = "joint"
+    config.schedule.joint = True
+    config.schedule.reset_weight = False
+    config.schedule.stages = ((600, 900, 1200), (300, 600, 900))
+    config.schedule.flip1 = (False, True)
+    config.schedule.flip3 = (True, True)
+    config.sampling.collect_iters = 60
 
 
 def _shorten(config: ConfigDict) -> None:

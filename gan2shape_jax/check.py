@@ -67,6 +67,10 @@ def examine(config: ConfigDict) -> list[str]:
     if pathlib.Path(config.data.image_list).is_file():
         found += _tried(lambda: names.extend(read_names(config.data.image_list)))
         found += _tried(lambda: require_images(config))
+    if names and config.mode == "joint":
+        from gan2shape_jax import joint  # imports jax
+
+        found += _tried(lambda: joint.require_enough(len(names), config.sampling.collect_iters))
     found += _tried(lambda: require_companions(config, names)) + _images(config, names)
     found += _tried(lambda: require_same_config(config))
     return list(dict.fromkeys(found + _tried(lambda: _room(config, max(len(names), 1)))))
@@ -132,7 +136,8 @@ def _weights(config: ConfigDict) -> list[str]:
     if pathlib.Path(pretrained).is_file():
         static = settings.from_config(config, architecture, original_size=config.image_size)
         like = jax.eval_shape(lambda key: models.init_params(key, static), jax.random.key(0))
-        found += _tried(lambda: weights.load_networks(pathlib.Path(pretrained), like, static))
+        found += _tried(lambda: weights.load_networks(
+            pathlib.Path(pretrained), like, static, needed=("depth",)))
     return found
 
 

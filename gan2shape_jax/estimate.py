@@ -35,8 +35,10 @@ class Estimate:
 def estimate(config: ConfigDict, images: int, *, device: str = "cpu", cores: int = 2) -> Estimate:
     """Returns the estimate for so many images on a kind of device: 'cpu', 'gpu' or 'tpu'."""
     faster = {"gpu": _GPU_FACTOR, "tpu": _TPU_FACTOR}.get(device, math.sqrt(cores / 2))
-    seconds = _seconds_per_image(config) * (1 if config.schedule.joint else images) / faster
-    seconds += _COMPILING
+    if config.mode == "predict":
+        seconds = _relative_costs(config)[0] * _PRIOR * images / faster + _COMPILING / 6  # a forward pass
+    else:
+        seconds = _seconds_per_image(config) * (1 if config.mode == "joint" else images) / faster + _COMPILING
     return Estimate(seconds / 3600, _memory(config, images), _disk(config, images), device)
 
 
@@ -69,15 +71,19 @@ def _seconds_per_image(config: ConfigDict) -> float:
 def _memory(config: ConfigDict, images: int) -> float:
     """Activations of the widest step, kept samples, and JAX and its compiler themselves."""
     one, many, gan = _relative_costs(config)
-    samples = config.sampling.collect_iters * (
-        1 if config.schedule.joint else config.sampling.batch_size
-    )
-    kept = samples * (images if config.schedule.joint else 1) * config.image_size**2 * 4 * 4
+    if config.mode == "predict":
+        return 1.0 + 0.3 * one
+    samples = config.sampling.collect_iters * config.sampling.batch_size
+    problems = 40 * (images if config.mode == "joint" else 1)  # arrays of an image's size, factors and scene included
+    kept = (4 * samples + problems) * config.image_size**2 * 4
     return 2.5 + 0.3 * one + 0.6 * max(many, gan) + kept / 2**30
 
 
 def _disk(config: ConfigDict, images: int) -> float:
-    """Checkpoints of one image (networks and optimiser state); results (networks and pictures)."""
+    """Checkpoints (networks and optimiser state), networks, and the pictures of every image."""
     width = config.networks.width or max(4096 // config.image_size, 16)
     networks = 0.06 * (width * config.image_size / 2048) ** 2  # the widest layers hold nearly all
-    return (config.checkpoint.keep + 1) * 3 * networks + images * (networks + 0.02)
+    if config.mode == "predict":
+        return images * 0.02
+    own = images if config.mode == "instance" else 1
+    return (config.checkpoint.keep + 1) * 3 * networks + own * networks + images * 0.02

@@ -27,16 +27,16 @@ _MEAN_W_SAMPLES = 4096
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """One image, ready to be reconstructed."""
+    """One image, ready to be reconstructed; `inversion_l1` is None where the GAN has no part in it."""
 
     name: str
     problem: Problem
     settings: Settings
-    inversion_l1: float
+    inversion_l1: float | None
 
 
-def load_frozen(config: ConfigDict) -> tuple[Architecture, Frozen]:
-    """Loads the GAN, the perceptual network and the view and light statistics.
+def load_frozen(config: ConfigDict, *, perceptual_weights: bool = True) -> tuple[Architecture, Frozen]:
+    """Loads the GAN, the perceptual network (unless told not to) and the view and light statistics.
 
     Raises:
       UserError: a file is missing or damaged, or the GAN is of another size than the configuration.
@@ -50,7 +50,9 @@ def load_frozen(config: ConfigDict) -> tuple[Architecture, Frozen]:
     if not 0 < config.gan.F1_d <= architecture.mapping_layers:
         raise UserError(f"config.gan.F1_d is {config.gan.F1_d}, but the mapping network of "
                         f"{config.gan.checkpoint} has {architecture.mapping_layers} linear layers")
-    lpips = perceptual.load_lpips(config.loss.lpips_weights) if config.loss.perceptual == "lpips" else None
+    lpips = None
+    if perceptual_weights and config.loss.perceptual == "lpips":
+        lpips = perceptual.load_lpips(config.loss.lpips_weights)
     mean_w = None
     if config.gan.truncation < 1:
         mean_w = stylegan2.mean_w(jax.random.key(0), weights["generator"], arch=architecture,

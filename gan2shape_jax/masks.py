@@ -38,8 +38,8 @@ Mask = Float[np.ndarray, "s s"]
 
 
 def needs_masks(config: ConfigDict) -> bool:
-    """The ellipsoid prior is built from the object mask, and `use_mask` keeps the losses to it."""
-    return config.schedule.use_mask or not config.networks.pretrained
+    """Training builds the ellipsoid prior from the object mask, and `use_mask` keeps the losses to it."""
+    return config.mode != "predict" and (config.schedule.use_mask or not config.networks.pretrained)
 
 
 def required_source(config: ConfigDict, names: Sequence[str] = ()) -> Literal["file", "parser", ""]:

@@ -52,6 +52,16 @@ class RunFolder:
         return self.root / "checkpoints" / name
 
     @property
+    def shared_checkpoints(self) -> pathlib.Path:
+        """Of the networks that all images of a joint run train."""
+        return self.root / "checkpoints" / "_all"
+
+    @property
+    def networks(self) -> pathlib.Path:
+        """The networks that all images of a joint run have trained."""
+        return self.root / "networks.safetensors"
+
+    @property
     def latents(self) -> pathlib.Path:
         return self.root / "latents"
 

@@ -79,13 +79,15 @@ def from_config(config, architecture: Architecture, *, original_size: int) -> Se
       config: the resolved `ml_collections` configuration.
       architecture: of the loaded GAN.
       original_size: side in pixels of the input image before cropping and resizing.
+
+    Without cropping the original size decides nothing, and images of all sizes share compiled programs.
     """
     return Settings(
         camera=_camera(config),
         view_range=_view_range(config),
         networks=_networks(config),
         architecture=architecture,
-        original_size=original_size,
+        original_size=original_size if config.data.crop else config.image_size,  # matters only to cropping
         crop=config.data.crop or None,
         use_mask=config.schedule.use_mask,
         F1_d=config.gan.F1_d,

@@ -19,10 +19,10 @@ from gan2shape_jax.reconstruction import Scene, appearance, canonical_mask, mirr
 from gan2shape_jax.settings import Settings
 from gan2shape_jax.state import Problem, Samples, TrainState, fresh_optimizer
 
-__all__ = ["Phase", "View", "advance", "begin", "prepare", "schedule", "see"]
+__all__ = ["CHOOSE", "Phase", "View", "advance", "begin", "phase_key", "prepare", "schedule", "see"]
 
-# Keys of a phase's two independent uses of randomness.
-_TRAIN, _COLLECT = 0, 1
+# Keys of a phase's independent uses of randomness: training, collecting samples, choosing among images or samples.
+_TRAIN, _COLLECT, CHOOSE = 0, 1, 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +69,9 @@ def schedule(
     return tuple(Phase(number, *rest) for number, rest in enumerate(found))
 
 
-def _phase_key(problem: Problem, phase: Phase, use: int) -> jax.Array:
-    return jax.random.fold_in(jax.random.fold_in(problem.key, phase.number), use)
+def phase_key(key: jax.Array, phase: Phase, use: int) -> jax.Array:
+    """The key of one use of randomness in a phase, from the key of an image or of a run."""
+    return jax.random.fold_in(jax.random.fold_in(key, phase.number), use)
 
 
 @functools.partial(jax.jit, static_argnames=("settings", "flip"))
@@ -111,7 +112,7 @@ def prepare(
     if phase.step == "step1":
         return _input_scene(state.params, problem, frozen, settings=settings, flip=phase.flip)[0]
     if phase.step == "step3":
-        return _collect(state, problem, frozen, settings, _phase_key(problem, phase, _COLLECT))
+        return _collect(state, problem, frozen, settings, phase_key(problem.key, phase, _COLLECT))
     return None
 
 
@@ -157,7 +158,7 @@ def advance(
     Returns:
       The new state, and the last iteration's scalars (still on the device).
     """
-    key = _phase_key(problem, phase, _TRAIN)
+    key = phase_key(problem.key, phase, _TRAIN)
     return _advance(state, jnp.asarray(iteration, jnp.int32), context, problem, frozen, key,
                     step=phase.step, settings=settings, flip=phase.flip, count=count)
 
@@ -186,4 +187,6 @@ def _see(params, problem, frozen, *, settings):
 
 def see(state: TrainState, problem: Problem, frozen: Frozen, settings: Settings) -> View:
     """Runs D, A, V and L on the input and renders the result."""
+    # What has no part in it is left out: one program serves images with and without latents or true depth.
+    problem = dataclasses.replace(problem, latent=None, gan_image=None, prior=None, true_depth=None)
     return View(*_see(state.params, problem, frozen, settings=settings))

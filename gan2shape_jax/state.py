@@ -36,15 +36,16 @@ class Problem:
       image: (1, S, S, 3); mask: (S, S); latent: (1, W) or (1, L, W).
       gan_image: (1, S, S, 3), the GAN's image of the latent.
       prior: (S, S), the depth that the depth network is first fitted to.
+      (latent, gan_image and prior are None where nothing is trained and the GAN has no part.)
       true_depth: (S, S), or None.
       key: the image's random key.
     """
 
     image: jax.Array
     mask: jax.Array
-    latent: jax.Array
-    gan_image: jax.Array
-    prior: jax.Array
+    latent: Any
+    gan_image: Any
+    prior: Any
     true_depth: jax.Array | None
     key: jax.Array
 

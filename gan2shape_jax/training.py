@@ -1,11 +1,13 @@
-"""The stage loop over one image: phases in order, checkpoints, history, progress.
+"""The stage loop: phases in order, checkpoints, history, progress.
 
 The loop holds no state of its own: what it needs to go on is in the checkpoint (train state, position
-in the schedule, history), so killing it at any moment and starting it again gives the same result.
+in the schedule, history), so killing it at any moment and starting it again gives the same result. What is
+trained, one image or many, is a `Task`.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator
@@ -15,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan2shape_jax import metrics, models, stages
+from gan2shape_jax import models, stages
 from gan2shape_jax import state as state_lib
 from gan2shape_jax.checkpoint import Checkpoints
 from gan2shape_jax.errors import UserError
@@ -23,11 +25,15 @@ from gan2shape_jax.frozen import Frozen
 from gan2shape_jax.loading import Prepared
 from gan2shape_jax.stages import Phase
 from gan2shape_jax.state import TrainState
+from gan2shape_jax.tasks import OneImage, Task
 
-__all__ = ["COST", "Cadence", "Watcher", "scores", "train"]
+__all__ = ["COST", "START", "Cadence", "Watcher", "run_schedule", "train"]
 
 # Seconds of an iteration relative to the cheapest step, for the time left; measured on the default config.
 COST = {"prior": 1.0, "step1": 1.0, "step2": 4.0, "step3": 9.0}
+
+# Stands for the step in the history's first row: the errors before any training.
+START = "start"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,19 +61,14 @@ class Watcher:
     on_phase_end: Callable[[Phase, stages.View], None] = lambda phase, view: None
 
 
-def scores(view: stages.View, prepared: Prepared) -> dict[str, float]:
-    """Depth and normal errors in the input view, where true depth is known; {} where it is not."""
-    truth = prepared.problem.true_depth
-    if truth is None:
-        return {}
-    found = metrics.depth_metrics(view.warped_depth, truth, view.valid, prepared.settings.camera)
-    return {name: float(value) for name, value in found.items()}
+def _averaged(scalars: collections.deque[dict[str, Any]]) -> dict[str, float]:
+    rows = jax.device_get(list(scalars))
+    return {name: float(np.mean([float(row[name]) for row in rows])) for name in (rows[-1] if rows else ())}
 
 
-def _record(phase: Phase, done: int, scalars: dict[str, jax.Array], found: dict[str, float]) -> dict[str, Any]:
+def _record(phase: Phase, done: int, scalars: dict[str, float], found: dict[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {"phase": phase.number, "stage": phase.stage, "step": phase.step, "iteration": done}
-    row.update({name: float(value) for name, value in scalars.items()})
-    row.update(found)
+    row |= scalars | found
     if not np.isfinite(row.get("loss", 0.0)):
         raise UserError(f"the loss became {row['loss']} in {phase.label}, iteration {done}; check the "
                         "image and the GAN's weights, or lower config.optimizer.learning_rate")
@@ -88,62 +89,121 @@ def _is_due(done: int, phase: Phase, every: int) -> bool:
     return done == phase.iterations or done % every == 0
 
 
-def _resume(
-    checkpoints: Checkpoints, prepared: Prepared, initial: models.Params
-) -> tuple[TrainState, int, int, list[dict[str, Any]]]:
-    """State, phase, iteration in it and history to go on from: the newest checkpoint's, or the start."""
+@dataclasses.dataclass(frozen=True)
+class _Position:
+    """Where a run goes on: phase, iteration in it, history, and the latest scalars that are yet to be averaged."""
+
+    phase: int
+    iteration: int
+    history: list[dict[str, Any]]
+    recent: list[dict[str, float]]
+
+
+def _resume(checkpoints: Checkpoints, task: Task, initial: models.Params) -> tuple[TrainState, _Position | None]:
+    """State and position to go on from: the newest checkpoint's; or the start, without a position."""
 
     def template(record: dict[str, Any]) -> TrainState:
-        blank = state_lib.initial_state(initial, prepared.settings)
-        return state_lib.fresh_optimizer(blank, record["step"], prepared.settings)
+        return state_lib.fresh_optimizer(task.initial(initial), record["step"], task.settings)
 
     restored = checkpoints.restore(template)
     if restored is None:
-        own = jax.tree.map(lambda x: x.copy(), initial)  # the state is donated, the caller's arrays must survive
-        return state_lib.initial_state(own, prepared.settings), 0, 0, []
+        return task.initial(initial), None
     state, record = restored
     # By way of the host: Orbax ties arrays to their device, and programs would be compiled anew for such arrays.
     state = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), state)
-    return state, record["phase"], record["iteration"], record["history"]
+    return state, _Position(record["phase"], record["iteration"], record["history"], record.get("recent", []))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Loop:
-    """What every phase of one image's training shares; `history` grows."""
+    """What all phases share; `history` grows, `recent` holds the scalars of the last iterations of a phase."""
 
-    prepared: Prepared
-    fixed: Frozen
+    task: Task
     checkpoints: Checkpoints
     cadence: Cadence
     watcher: Watcher
     history: list[dict[str, Any]]
+    recent: collections.deque[dict[str, Any]]
 
     def run(self, state: TrainState, phase: Phase, start: int, before: int) -> TrainState:
         """Carries the state through a phase from iteration `start`; `before` counts those of earlier phases."""
-        rest = (self.prepared.problem, self.fixed, self.prepared.settings)
         if start == 0:
-            state = stages.begin(state, phase, *rest)
+            self.recent.clear()
+            state = self.task.begin(state, phase)
         if start == phase.iterations:
             return state
-        context = stages.prepare(state, phase, *rest)
+        context = self.task.prepare(state, phase)
         for here, count in _spans(start, phase, self.cadence):
-            state, scalars = stages.advance(state, phase, here, context, *rest, count=count)
+            state, scalars = self.task.advance(state, phase, here, context, count)
+            self.recent.append(scalars)
             done = here + count
-            loss = self._log(state, phase, done, scalars) if _is_due(done, phase, self.cadence.log) else None
+            loss = self._log(state, phase, done) if _is_due(done, phase, self.cadence.log) else None
             self.watcher.on_progress(phase, done, loss)
             if _is_due(done, phase, self.cadence.checkpoint):
-                position = {"phase": phase.number, "step": phase.step, "iteration": done}
-                self.checkpoints.save(before + done, state, {**position, "history": list(self.history)})
+                self._save(state, phase, done, before)
         return state
 
-    def _log(self, state: TrainState, phase: Phase, done: int, scalars: dict[str, jax.Array]) -> float:
-        view = stages.see(state, self.prepared.problem, self.fixed, self.prepared.settings)
-        row = _record(phase, done, scalars, scores(view, self.prepared))
-        self.history.append(row)
-        self.watcher.on_record(row)
-        if done == phase.iterations:
+    def _save(self, state: TrainState, phase: Phase, done: int, before: int) -> None:
+        recent = [{k: float(v) for k, v in row.items()} for row in jax.device_get(list(self.recent))]
+        record = {"phase": phase.number, "step": phase.step, "iteration": done, "history": list(self.history),
+                  "recent": recent}
+        self.checkpoints.save(before + done, state, record)
+
+    def _log(self, state: TrainState, phase: Phase, done: int) -> float:
+        view, found = self.task.examine(state, phase, done)
+        row = _record(phase, done, _averaged(self.recent), found)
+        self._note(row)
+        if done == phase.iterations and view is not None:
             self.watcher.on_phase_end(phase, view)
         return row["loss"]
+
+    def start(self, state: TrainState) -> None:
+        """Notes the errors before any training."""
+        _, found = self.task.examine(state, None, 0)
+        self._note({"phase": 0, "stage": 0, "step": START, "iteration": 0} | found)
+
+    def _note(self, row: dict[str, Any]) -> None:
+        self.history.append(row)
+        self.watcher.on_record(row)
+
+
+def run_schedule(
+    task: Task,
+    schedule: tuple[Phase, ...],
+    initial: models.Params,
+    folder: pathlib.Path,
+    cadence: Cadence,
+    watcher: Watcher,
+) -> tuple[TrainState, list[dict[str, Any]]]:
+    """Trains a task's networks through the schedule, going on from a checkpoint where there is one.
+
+    Args:
+      task: what is trained.
+      schedule: the phases.
+      initial: parameters that it starts from.
+      folder: of the task's checkpoints.
+      cadence: how often to save and to log.
+      watcher: who wants to know.
+
+    Returns:
+      The final state, and the history: errors before any training, then losses and errors over iterations.
+
+    Raises:
+      UserError: the loss is not finite, or the checkpoint does not fit the configuration.
+    """
+    with Checkpoints(folder, keep=cadence.keep) as checkpoints:
+        state, found = _resume(checkpoints, task, initial)
+        position = found or _Position(0, 0, [], [])
+        recent = collections.deque(position.recent, maxlen=task.window)
+        loop = _Loop(task, checkpoints, cadence, watcher, position.history, recent)
+        if found is None:
+            loop.start(state)
+        start, before = position.iteration, sum(phase.iterations for phase in schedule[:position.phase])
+        for phase in schedule[position.phase:]:
+            state = loop.run(state, phase, start, before)
+            before += phase.iterations
+            start = 0
+    return state, loop.history
 
 
 def train(
@@ -155,29 +215,5 @@ def train(
     cadence: Cadence,
     watcher: Watcher,
 ) -> tuple[TrainState, list[dict[str, Any]]]:
-    """Trains one image's networks through the schedule, going on from a checkpoint where there is one.
-
-    Args:
-      prepared: the image.
-      fixed: the frozen networks.
-      schedule: the phases.
-      initial: parameters that the image starts from.
-      folder: of this image's checkpoints.
-      cadence: how often to save and to log.
-      watcher: who wants to know.
-
-    Returns:
-      The final state, and the history: losses and errors over iterations.
-
-    Raises:
-      UserError: the loss is not finite, or the checkpoint does not fit the configuration.
-    """
-    with Checkpoints(folder, keep=cadence.keep) as checkpoints:
-        state, first, start, history = _resume(checkpoints, prepared, initial)
-        loop = _Loop(prepared, fixed, checkpoints, cadence, watcher, history)
-        before = sum(phase.iterations for phase in schedule[:first])
-        for phase in schedule[first:]:
-            state = loop.run(state, phase, start, before)
-            before += phase.iterations
-            start = 0
-    return state, history
+    """Trains one image's networks; see `run_schedule`."""
+    return run_schedule(OneImage(prepared, fixed), schedule, initial, folder, cadence, watcher)

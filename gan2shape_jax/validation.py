@@ -15,7 +15,7 @@ from gan2shape_jax.prior import CATEGORIES, SHAPES
 
 __all__ = ["MODES", "PERCEPTUAL", "problems", "validate"]
 
-MODES = ("instance", "joint")
+MODES = ("instance", "joint", "predict")
 PERCEPTUAL = ("discriminator", "lpips")
 
 _POSITIVE = (
@@ -96,7 +96,12 @@ def _choices(values: dict[str, Any]) -> list[str]:
             found.append(f"config.{path} is {values[path]!r}: it is one of {', '.join(known)}")
     if not values["workdir"]:
         found.append("config.workdir is empty: name a folder for the results")
-    if (values["mode"] == "joint") != values["schedule.joint"]:
+    if values["mode"] == "predict" and not values["networks.pretrained"]:
+        found.append(
+            "config.mode is 'predict' but config.networks.pretrained is empty: name the trained "
+            "networks, such as the networks.safetensors of a joint run"
+        )
+    if values["mode"] != "predict" and (values["mode"] == "joint") != values["schedule.joint"]:
         found.append(
             f"config.mode is {values['mode']!r} but config.schedule.joint is "
             f"{values['schedule.joint']}: set both alike"

@@ -47,14 +47,17 @@ class Wanted:
 def wanted_files(config: ConfigDict) -> list[Wanted]:
     """Returns every file and folder that a run reads, except the list's images."""
     data = config.data
+    trains = config.mode != "predict"  # prediction takes the GAN and latents where there are some
     wanted = [
-        Wanted("gan.checkpoint", config.gan.checkpoint, advice=_gan_conversion(config.gan.checkpoint)),
         Wanted("sampling.view_mvn", config.sampling.view_mvn),
         Wanted("sampling.light_mvn", config.sampling.light_mvn),
         Wanted("data.image_list", data.image_list),
         Wanted("data.image_root", data.image_root, folder=True),
     ]
-    if data.latent_root:
+    if trains:
+        advice = _gan_conversion(config.gan.checkpoint)
+        wanted.insert(0, Wanted("gan.checkpoint", config.gan.checkpoint, advice=advice))
+    if trains and data.latent_root:
         advice = "or --config.data.latent_root= to find the latents by inverting the GAN"
         wanted.append(Wanted("data.latent_root", data.latent_root, folder=True, advice=advice))
     if data.depth_root:
@@ -62,9 +65,11 @@ def wanted_files(config: ConfigDict) -> list[Wanted]:
         wanted.append(Wanted("data.depth_root", data.depth_root, folder=True, advice=advice))
     wanted += _masks(config)
     if config.networks.pretrained:
-        advice = "or --config.networks.pretrained= to start from the ellipsoid prior (needs masks)"
+        advice = "networks.safetensors of a joint run"
+        if trains:
+            advice = "or --config.networks.pretrained= to start from the ellipsoid prior (needs masks)"
         wanted.append(Wanted("networks.pretrained", config.networks.pretrained, advice=advice))
-    if config.loss.perceptual == "lpips":
+    if trains and config.loss.perceptual == "lpips":
         wanted.append(_lpips(config.loss.lpips_weights))
     return wanted
 

@@ -35,7 +35,9 @@ def networks_bytes(params: Params) -> bytes:
     return safetensors.numpy.save(flat, metadata={"format": FORMAT})
 
 
-def load_networks(path: pathlib.Path, like: Params, settings: Settings) -> Params:
+def load_networks(
+    path: pathlib.Path, like: Params, settings: Settings, *, needed: tuple[str, ...] = ()
+) -> Params:
     """Reads networks of the same shapes as `like`; networks that a `.pth` lacks stay as in `like`.
 
     Args:
@@ -43,15 +45,20 @@ def load_networks(path: pathlib.Path, like: Params, settings: Settings) -> Param
         (`.pth`, `.pt`) of the published implementation.
       like: parameters of all five networks.
       settings: their sizes.
+      needed: networks that the file has to hold.
 
     Raises:
-      UserError: the file is missing or damaged, or has other tensors; the message lists them.
+      UserError: the file is missing or damaged, lacks what is needed, or has other tensors; the message lists them.
     """
     if not path.is_file():
         raise UserError(f"network weights {path} do not exist (config.networks.pretrained)")
     found = _from_torch(path, settings) if path.suffix in (".pth", ".pt") else _from_safetensors(path, like)
     if any(not np.isfinite(value).all() for value in flatten_dict(found).values()):
         raise UserError(f"{path} holds numbers that are not finite (NaN or infinity)")
+    absent = [TORCH_NAMES[name] for name in needed if name not in found]
+    if absent:
+        raise UserError(f"{path} lacks {', '.join(absent)}, without which this run cannot start: pretrained networks "
+                        "replace the prior's fit, and all training in prediction (config.networks.pretrained)")
     return {**like, **found}
 
 

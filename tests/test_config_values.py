@@ -212,5 +212,5 @@ def test_ictface_has_the_schedule_of_the_published_figures():
 
 def test_all_named_configs_are_known_valid_and_tested():
     assert set(configs.names()) == {*_PUBLISHED, "ablation", "ictface", "horse"}
-    for name in [*configs.names(), "ictface:quick"]:
+    for name in [*configs.names(), "ictface:quick", "ictface:joint", "ictface:predict"]:
         assert validation.problems(load_config(name)) == [], name

@@ -111,9 +111,9 @@ def test_a_folder_of_another_configuration_is_refused(finished):
     assert json.loads((root / "config.json").read_text())["seed"] == 0
 
 
-def test_joint_training_is_refused_in_words(tmp_path):
+def test_joint_training_of_one_image_is_refused_in_words(tmp_path):
     config = tiny_config(tmp_path, mode="joint", schedule__joint=True)
-    with pytest.raises(UserError, match="joint training"):
+    with pytest.raises(UserError, match="joint training needs at least two images, the list has 1"):
         experiment.run(config)
     assert not pathlib.Path(config.workdir).exists()
 

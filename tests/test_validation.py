@@ -29,6 +29,7 @@ from gan2shape_jax.config import ConfigError, apply_overrides, load_config
         ({"loss.perceptual": "vgg"}, "discriminator, lpips"),
         ({"category": "dog"}, "config.category is 'dog'"),
         ({"mode": "joint"}, "set both alike"),
+        ({"mode": "predict"}, "name the trained networks"),
         ({"data.crop": "0"}, "data.crop"),
         ({"networks.group_base": "7"}, "does not divide"),
         ({"gan.F1_d": "9"}, "F1_d"),

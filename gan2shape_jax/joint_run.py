@@ -1,0 +1,135 @@
+"""A joint run: one set of networks trained on all images of the list, then the results of every image.
+
+    WORKDIR/networks.safetensors   D, A, V, L and E, shared by all images
+    WORKDIR/history.csv            losses (means over the last n iterations) and mean errors over the images
+    WORKDIR/history.json           the same with every image's errors
+    WORKDIR/images.txt             the names of the images trained on
+    WORKDIR/NAME/                  an image's results, its own errors over iterations in `history.csv`
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import pathlib
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from gan2shape_jax import data, interrupt, joint, loading, models, results, training, weights
+from gan2shape_jax.each_image import FAILURES, explain, for_each_image
+from gan2shape_jax.errors import DiskFullError, UserError
+from gan2shape_jax.frozen import Frozen
+from gan2shape_jax.loading import Prepared
+from gan2shape_jax.monitor import Monitor
+from gan2shape_jax.outputs.folder import atomic_text
+from gan2shape_jax.run_folder import RunFolder
+from gan2shape_jax.runtime import cadence_of, interruptible, schedule_of
+from gan2shape_jax.state import TrainState, initial_state
+from gan2shape_jax.stylegan2.weights import write_atomically
+
+__all__ = ["run"]
+
+
+def _same_images(folder: RunFolder, names: list[str]) -> None:
+    """Keeps the list of a new run; refuses another list than that of the run that the folder holds."""
+    path = folder.root / "images.txt"
+    listed = "\n".join(names) + "\n"
+    if not path.is_file():
+        atomic_text(path, listed)
+    elif path.read_text(encoding="utf-8") != listed:
+        raise UserError(
+            f"{folder.root} holds a joint run on the images of {path}, but the list now has others or another order: "
+            "choose another --config.workdir; for new images and these networks there is --config.mode=predict "
+            f"--config.networks.pretrained={folder.root / 'networks.safetensors'}")
+
+
+def _prepare(config: ConfigDict, names: list[str], architecture, fixed: Frozen, folder: RunFolder) -> list[Prepared]:
+    """Reads all images; what is wrong with any of them is said of all, for they are trained together."""
+    found, failures = [], []
+    for name in names:
+        try:
+            found.append(loading.prepare_image(config, name, architecture, fixed, folder.latents))
+        except DiskFullError:
+            raise
+        except FAILURES as error:
+            failures.append(f"{name}: {explain(error)}")
+    if failures:
+        raise UserError("\n".join(["joint training needs all images of the list; mend these or leave them out:",
+                                   *failures]))
+    return found
+
+
+def _train(
+    config: ConfigDict, task: joint.ManyImages, folder: RunFolder, monitor: Monitor, check: Callable[[], None]
+) -> None:
+    """Trains the networks and writes them with their history; the networks' file says that it is done."""
+    initial = models.init_params(jax.random.key(config.seed), task.settings)
+    if config.networks.pretrained:
+        initial = weights.load_networks(
+            pathlib.Path(config.networks.pretrained), initial, task.settings, needed=("depth",))
+    cadence = dataclasses.replace(cadence_of(config), per_call=1)  # every iteration has another image
+    state, history = training.run_schedule(
+        task, schedule_of(config), initial, folder.shared_checkpoints, cadence,
+        interruptible(monitor.watch(f"{len(task.names)} images"), check))
+    atomic_text(folder.root / "history.json", json.dumps(history) + "\n")
+    atomic_text(folder.root / "history.csv", results.history_csv(history))
+    write_atomically(folder.networks, lambda path: _write_bytes(path, weights.networks_bytes(state.params)))
+
+
+def _write_bytes(path: str, content: bytes) -> None:
+    pathlib.Path(path).write_bytes(content)
+
+
+def _own_history(history: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Position and errors of one image, where they were measured."""
+    return [{key: row[key] for key in ("phase", "stage", "step", "iteration")} | row["images"][name]
+            for row in history if "images" in row]
+
+
+def _write(
+    config: ConfigDict, state: TrainState, history: list, by_name: dict[str, Prepared], fixed: Frozen,
+    folder: RunFolder, name: str, previous: pathlib.Path | None,
+) -> None:
+    """Writes one image's results from the shared networks."""
+    del previous
+    prepared = by_name[name]
+    own = _own_history(history, prepared.name)
+    result = results.result_of(state, prepared, fixed, own, category=config.category)
+    results.write_result(result, folder.result(prepared.name), results.projector(state, prepared, fixed), config,
+                         {"history.csv": results.history_csv(own).encode()})
+
+
+def run(config: ConfigDict) -> int:
+    """Trains on all images, going on from a checkpoint where there is one, and writes what is not yet written.
+
+    Returns:
+      0, or 1 when the results of an image could not be written.
+
+    Raises:
+      UserError: a file of the run or of any image is unusable.
+    """
+    names = data.read_names(config.data.image_list)
+    joint.require_enough(len(names), config.sampling.collect_iters)
+    architecture, fixed = loading.load_frozen(config)
+    folder = RunFolder.open(config)
+    _same_images(folder, names)
+    group = _prepare(config, names, architecture, fixed, folder)
+    task = joint.gather(group, fixed, seed=config.seed, collect_iters=config.sampling.collect_iters,
+                        reference=config.reference)
+    tensorboard = folder.tensorboard if config.logging.tensorboard else None
+    with Monitor(schedule_of(config), tensorboard) as monitor, interrupt.noted() as check:
+        if not folder.networks.is_file():
+            _train(config, task, folder, monitor, check)
+        shutil.rmtree(folder.shared_checkpoints, ignore_errors=True)  # the networks and the history are written
+        like = models.init_params(jax.random.key(config.seed), task.settings)
+        state = initial_state(weights.load_networks(folder.networks, like, task.settings), task.settings)
+        history = json.loads((folder.root / "history.json").read_text(encoding="utf-8"))
+        by_name = {name: dataclasses.replace(one, settings=task.settings)  # so that programs are shared
+                   for name, one in zip(names, group, strict=True)}
+        write = functools.partial(_write, config, state, history, by_name, fixed, folder)
+        return for_each_image(folder, names, monitor.say, write)

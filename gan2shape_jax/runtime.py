@@ -1,0 +1,51 @@
+"""What a configuration says about how a run proceeds: its schedule, how often things happen, the device's ways."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+
+import jax
+from ml_collections import ConfigDict
+
+from gan2shape_jax import stages
+from gan2shape_jax.stages import Phase
+from gan2shape_jax.training import Cadence, Watcher
+
+__all__ = ["cadence_of", "interruptible", "schedule_of", "set_up_runtime"]
+
+
+def set_up_runtime(config: ConfigDict) -> None:
+    """Where asked, makes a GPU's operations repeat bit by bit; has to come before the first computation."""
+    if config.runtime.deterministic:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+
+
+def schedule_of(config: ConfigDict) -> tuple[Phase, ...]:
+    """The configuration's schedule as data."""
+    stage_lengths = tuple(tuple(stage) for stage in config.schedule.stages)
+    count = len(stage_lengths)
+    return stages.schedule(
+        stage_lengths,
+        flip1=tuple(config.schedule.flip1)[:count], flip3=tuple(config.schedule.flip3)[:count],
+        prior_iterations=0 if config.networks.pretrained else config.prior.iterations)
+
+
+def cadence_of(config: ConfigDict) -> Cadence:
+    """How often a run saves and logs, and how many iterations it compiles into a program."""
+    # On CPU a scan over convolutions is tens of times slower than calls one by one.
+    automatic = 1 if jax.default_backend() == "cpu" else 10
+    return Cadence(checkpoint=config.checkpoint.every_iterations, log=config.logging.every_iterations,
+                   per_call=config.runtime.iterations_per_call or automatic, keep=config.checkpoint.keep)
+
+
+def interruptible(watcher: Watcher, check: Callable[[], None]) -> Watcher:
+    """The watcher, with Ctrl-C heeded whenever it hears of progress."""
+
+    def progress(phase: Phase, done: int, loss: float | None) -> None:
+        watcher.on_progress(phase, done, loss)
+        check()
+
+    return dataclasses.replace(watcher, on_progress=progress)

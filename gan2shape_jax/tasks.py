@@ -1,0 +1,105 @@
+"""What a stage loop trains: the questions it asks of a task, and the task of one image.
+
+`joint.ManyImages` is the other task.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+
+from gan2shape_jax import metrics, models, stages
+from gan2shape_jax import state as state_lib
+from gan2shape_jax.frozen import Frozen
+from gan2shape_jax.loading import Prepared
+from gan2shape_jax.settings import Settings
+from gan2shape_jax.stages import Phase
+from gan2shape_jax.state import Problem, TrainState
+
+__all__ = ["OneImage", "Task", "scores"]
+
+_depth_metrics = jax.jit(metrics.depth_metrics, static_argnames="camera")
+
+
+def scores(view: stages.View, problem: Problem, settings: Settings) -> dict[str, float]:
+    """Depth and normal errors in the input view, where true depth is known; {} where it is not."""
+    if problem.true_depth is None:
+        return {}
+    found = _depth_metrics(view.warped_depth, problem.true_depth, view.valid, camera=settings.camera)
+    return {name: float(value) for name, value in jax.device_get(found).items()}
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What a loop trains; `TrainState` is the same for all tasks except for the shape of its factors."""
+
+    @property
+    def settings(self) -> Settings:
+        """Static settings of all images."""
+        ...
+
+    @property
+    def window(self) -> int:
+        """So many latest iterations are averaged where losses are logged."""
+        ...
+
+    def initial(self, params: models.Params) -> TrainState:
+        """The state before the first phase; copies the parameters, since the state is donated."""
+        ...
+
+    def begin(self, state: TrainState, phase: Phase) -> TrainState:
+        """The state at the phase's first iteration."""
+        ...
+
+    def prepare(self, state: TrainState, phase: Phase) -> Any:
+        """What the phase computes once, the same again where it is resumed."""
+        ...
+
+    def advance(
+        self, state: TrainState, phase: Phase, iteration: int, context: Any, count: int
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        """`count` iterations from `iteration`, and the last one's scalars; the state is donated."""
+        ...
+
+    def examine(self, state: TrainState, phase: Phase | None, done: int) -> tuple[stages.View | None, dict[str, Any]]:
+        """What is seen now and its errors; both may be left out where looking costs more than it tells."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class OneImage:
+    """The task of instance-specific training: one image's networks."""
+
+    prepared: Prepared
+    fixed: Frozen
+
+    @property
+    def settings(self) -> Settings:
+        return self.prepared.settings
+
+    @property
+    def window(self) -> int:
+        return 1
+
+    @property
+    def _rest(self) -> tuple[Problem, Frozen, Settings]:
+        return self.prepared.problem, self.fixed, self.prepared.settings
+
+    def initial(self, params: models.Params) -> TrainState:
+        return state_lib.initial_state(jax.tree.map(jnp.array, params), self.settings)
+
+    def begin(self, state: TrainState, phase: Phase) -> TrainState:
+        return stages.begin(state, phase, *self._rest)
+
+    def prepare(self, state: TrainState, phase: Phase) -> Any:
+        return stages.prepare(state, phase, *self._rest)
+
+    def advance(self, state, phase, iteration, context, count):
+        return stages.advance(state, phase, iteration, context, *self._rest, count=count)
+
+    def examine(self, state, phase, done):
+        view = stages.see(state, *self._rest)
+        return view, scores(view, self.prepared.problem, self.settings)
