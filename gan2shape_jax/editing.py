@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from gan2shape_jax import losses, projection, steps
+from gan2shape_jax import losses, projection, resample, steps
 from gan2shape_jax.editor import Editor
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.factors import Factors
@@ -75,8 +75,7 @@ def _edit(params, factors, views, lights, latent, reference, frozen, *, settings
     pseudo, masks = steps.seen_from(apply_shading(factors.albedo[None], shading), factors, views, settings)
     latents, _ = projection.projected_latents(params, pseudo, latent, reference, frozen, settings)
     pictures = projection.synthesize_large(latents, frozen, settings)
-    small = projection.synthesize(latents, frozen, settings)
-    l1 = jax.vmap(losses.photometric)(small, pseudo, masks)
+    l1 = jax.vmap(losses.photometric)(resample.resize(pictures, settings.image_size), pseudo, masks)
     return pseudo, masks, pictures, l1
 
 

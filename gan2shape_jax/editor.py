@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax import data, frozen, image_files, loading, models, projection, saved_run, weights
+from gan2shape_jax import data, frozen, image_files, loading, models, projection, resample, saved_run, weights
 from gan2shape_jax import settings as settings_lib
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.frozen import Frozen
@@ -99,8 +99,10 @@ def load_editor(
 
 
 @functools.partial(jax.jit, static_argnames="settings")
-def _gan_images(w, fixed, *, settings):
-    return projection.synthesize_large(w, fixed, settings), projection.gan_image(w, fixed, settings)
+def _gan_images(w, fixed, *, settings: Settings):
+    """The GAN's picture of the latent in its own size, and at side S as `projection.gan_image` has it."""
+    large = projection.synthesize_large(w, fixed, settings)
+    return large, resample.resize(large, settings.image_size)
 
 
 def _checkpoint(found: SavedRun, given: str | pathlib.Path | None) -> pathlib.Path:
