@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import zlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from gan2shape_jax.settings import Settings
 from gan2shape_jax.state import Problem
 from gan2shape_jax.stylegan2 import Architecture
 
-__all__ = ["Prepared", "load_frozen", "prepare_image"]
+__all__ = ["Prepared", "load_frozen", "load_gan", "mean_latent", "prepare_image", "usable_latent"]
 
 _MEAN_W_SAMPLES = 4096
 
@@ -35,11 +36,11 @@ class Prepared:
     inversion_l1: float | None
 
 
-def load_frozen(config: ConfigDict, *, perceptual_weights: bool = True) -> tuple[Architecture, Frozen]:
-    """Loads the GAN, the perceptual network (unless told not to) and the view and light statistics.
+def load_gan(config: ConfigDict) -> tuple[Architecture, dict[str, Any]]:
+    """Loads generator and discriminator.
 
     Raises:
-      UserError: a file is missing or damaged, or the GAN is of another size than the configuration.
+      UserError: the file is missing or damaged, or the GAN is of another size than the configuration.
     """
     architecture, weights = stylegan2.load(config.gan.checkpoint)
     for field, found in (("size", architecture.size), ("style_dim", architecture.style_dim)):
@@ -50,18 +51,31 @@ def load_frozen(config: ConfigDict, *, perceptual_weights: bool = True) -> tuple
     if not 0 < config.gan.F1_d <= architecture.mapping_layers:
         raise UserError(f"config.gan.F1_d is {config.gan.F1_d}, but the mapping network of "
                         f"{config.gan.checkpoint} has {architecture.mapping_layers} linear layers")
+    return architecture, weights
+
+
+def mean_latent(weights: dict[str, Any], architecture: Architecture) -> jax.Array:
+    """The mean (1, W) that latents are truncated towards: always the same for one GAN."""
+    return stylegan2.mean_w(jax.random.key(0), weights["generator"], arch=architecture,
+                            samples=_MEAN_W_SAMPLES)
+
+
+def load_frozen(config: ConfigDict, *, perceptual_weights: bool = True) -> tuple[Architecture, Frozen]:
+    """Loads the GAN, the perceptual network (unless told not to) and the view and light statistics.
+
+    Raises:
+      UserError: a file is missing or damaged, or the GAN is of another size than the configuration.
+    """
+    architecture, weights = load_gan(config)
     lpips = None
     if perceptual_weights and config.loss.perceptual == "lpips":
         lpips = perceptual.load_lpips(config.loss.lpips_weights)
-    mean_w = None
-    if config.gan.truncation < 1:
-        mean_w = stylegan2.mean_w(jax.random.key(0), weights["generator"], arch=architecture,
-                                  samples=_MEAN_W_SAMPLES)
     fixed = build_frozen(
         weights, architecture,
         view_mvn=data.load_mvn(config.sampling.view_mvn, 6),
         light_mvn=data.load_mvn(config.sampling.light_mvn, 4),
-        F1_d=config.gan.F1_d, lpips=lpips, mean_w=mean_w)
+        F1_d=config.gan.F1_d, lpips=lpips,
+        mean_w=mean_latent(weights, architecture) if config.gan.truncation < 1 else None)
     return architecture, fixed
 
 
@@ -88,6 +102,21 @@ def _invert(config, item, name, architecture, fixed: Frozen, key, folder: pathli
     return np.asarray(found.w)
 
 
+def usable_latent(
+    latent: np.ndarray, name: str, config: ConfigDict, architecture: Architecture, fixed: Frozen
+) -> jax.Array:
+    """The latent that the run works with: truncated where the configuration says so.
+
+    Raises:
+      UserError: a W+ latent has another number of layers than the generator.
+    """
+    if latent.ndim == 3 and latent.shape[1] != architecture.latents:
+        raise UserError(f"the W+ latent of {name} has {latent.shape[1]} layers: this generator takes "
+                        f"{architecture.latents}")
+    w = jnp.asarray(latent)
+    return stylegan2.truncate(w, fixed.mean_w, config.gan.truncation) if config.gan.truncation < 1 else w
+
+
 def prepare_image(
     config: ConfigDict,
     name: str,
@@ -112,12 +141,7 @@ def prepare_image(
     latent = item.latent
     if latent is None:
         latent = _invert(config, item, name, architecture, fixed, jax.random.fold_in(key, 1), latents)
-    if latent.ndim == 3 and latent.shape[1] != architecture.latents:
-        raise UserError(f"the W+ latent of {name} has {latent.shape[1]} layers: this generator takes "
-                        f"{architecture.latents}")
-    w = jnp.asarray(latent)
-    if config.gan.truncation < 1:
-        w = stylegan2.truncate(w, fixed.mean_w, config.gan.truncation)
+    w = usable_latent(latent, name, config, architecture, fixed)
     gan_image = jax.jit(projection.gan_image, static_argnames="settings")(w, fixed, settings=settings)
     problem = Problem(
         image=jnp.asarray(item.image)[None],

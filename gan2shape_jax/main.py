@@ -31,6 +31,7 @@ _USAGE = """\
 usage: gan2shape-jax --config=NAME[:VARIANT] [--config.FIELD=VALUE ...] [--check]
        gan2shape-jax render RESULT ...        new views of a saved result (render --help)
        gan2shape-jax evaluate RESULTS ...     errors of finished runs, side by side (evaluate --help)
+       gan2shape-jax edit RESULT ...          rotation and relighting, by the mesh and by the GAN (edit --help)
 
 Reconstructs the 3D shape of every image that a configuration lists.
 
@@ -89,6 +90,10 @@ def _run(argv: list[str]) -> int:
         from gan2shape_jax.evaluation import command
 
         return command.main(argv[1:])
+    if argv and argv[0] == "edit":
+        from gan2shape_jax import edit_command
+
+        return edit_command.main(argv[1:])
     spec, overrides, flags = _parse(argv)
     if "--version" in flags:
         from gan2shape_jax import __version__

@@ -14,25 +14,39 @@ from gan2shape_jax import models, resample, stylegan2
 from gan2shape_jax.frozen import Frozen
 from gan2shape_jax.settings import Settings
 
-__all__ = ["gan_image", "latent_offset", "project", "synthesize", "to_input_frame"]
+__all__ = ["gan_image", "latent_offset", "project", "projected_latents", "synthesize", "synthesize_large",
+           "to_input_frame"]
 
 
 def to_input_frame(
     images: Float[Array, "n g g 3"], settings: Settings
 ) -> Float[Array, "n s s 3"]:
     """Brings the GAN's images to where the input image is: original size, crop, side S."""
-    if settings.crop is not None:
-        images = resample.resize(images, settings.original_size)
-        images = resample.center_crop(images, settings.crop)
-    return resample.resize(images, settings.image_size)
+    return resample.resize(_cropped(images, settings), settings.image_size)
+
+
+def _cropped(images: Float[Array, "n g g 3"], settings: Settings) -> Float[Array, "n c c 3"]:
+    if settings.crop is None:
+        return images
+    return resample.center_crop(resample.resize(images, settings.original_size), settings.crop)
+
+
+def _drawn(latent: Float[Array, "n *layers w"], frozen: Frozen, settings: Settings) -> Float[Array, "n g g 3"]:
+    return jnp.clip(stylegan2.synthesize(frozen.generator, latent, arch=settings.architecture), -1.0, 1.0)
 
 
 def synthesize(
     latent: Float[Array, "n *layers w"], frozen: Frozen, settings: Settings
 ) -> Float[Array, "n s s 3"]:
     """The GAN's images of latents, noise fixed, clamped to [-1, 1], in the input's frame."""
-    image = stylegan2.synthesize(frozen.generator, latent, arch=settings.architecture)
-    return to_input_frame(jnp.clip(image, -1.0, 1.0), settings)
+    return to_input_frame(_drawn(latent, frozen, settings), settings)
+
+
+def synthesize_large(
+    latent: Float[Array, "n *layers w"], frozen: Frozen, settings: Settings
+) -> Float[Array, "n c c 3"]:
+    """As `synthesize`, but as large as the GAN draws them, or as large as the crop where there is one."""
+    return _cropped(_drawn(latent, frozen, settings), settings)
 
 
 def gan_image(
@@ -66,6 +80,19 @@ def latent_offset(
     return styles - frozen.center_w
 
 
+def projected_latents(
+    params: models.Params,
+    images: Float[Array, "n s s 3"],
+    latent: Float[Array, "1 *layers w"],
+    reference: Float[Array, "1 s s 3"],
+    frozen: Frozen,
+    settings: Settings,
+) -> tuple[Float[Array, "n *layers w"], Float[Array, "n w"]]:
+    """The latents of the GAN's versions of images, and their offsets; arguments as `project`."""
+    offset = latent_offset(params, images, reference, frozen, settings)
+    return latent + (offset[:, None] if latent.ndim == 3 else offset), offset
+
+
 def project(
     params: models.Params,
     images: Float[Array, "n s s 3"],
@@ -84,6 +111,5 @@ def project(
       frozen: the frozen networks.
       settings: static settings.
     """
-    offset = latent_offset(params, images, reference, frozen, settings)
-    moved = latent + (offset[:, None] if latent.ndim == 3 else offset)
+    moved, offset = projected_latents(params, images, latent, reference, frozen, settings)
     return synthesize(moved, frozen, settings), offset

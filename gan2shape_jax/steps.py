@@ -36,8 +36,8 @@ from gan2shape_jax.resample import grid_sample
 from gan2shape_jax.settings import Settings
 from gan2shape_jax.state import ACTIVE, Problem, Samples, TrainState, optimizer
 
-__all__ = ["collect_batch", "input_scene", "prior_loss", "pseudo_images", "step1_loss", "step2_loss",
-           "step3_loss", "update_prior", "update_step1", "update_step2", "update_step3"]
+__all__ = ["collect_batch", "input_scene", "prior_loss", "pseudo_images", "seen_from", "step1_loss",
+           "step2_loss", "step3_loss", "update_prior", "update_step1", "update_step2", "update_step3"]
 
 Metrics = dict[str, jax.Array]
 
@@ -158,12 +158,31 @@ def pseudo_images(
     Returns:
       Images clamped to [-1, 1], and the canonical mask seen from each view (nearest, zero outside).
     """
-    camera = settings.camera
-    normal = normals(factors.depth, camera, unit=settings.unit_normals)
+    normal = normals(factors.depth, settings.camera, unit=settings.unit_normals)
     shading = sampling.relit_shading(
         normal, factors.light, direction_xy, strength, alpha=settings.rand_light[6])
     texture = apply_shading(factors.albedo[None], shading)
-    view = view_from_raw(views, settings.view_range)
+    return seen_from(texture, factors, view_from_raw(views, settings.view_range), settings)
+
+
+def seen_from(
+    texture: Float[Array, "n s s 3"],
+    factors: Factors,
+    view: Float[Array, "n 6"],
+    settings: Settings,
+) -> tuple[Float[Array, "n s s 3"], Float[Array, "n s s"]]:
+    """Lit textures and the canonical mask on the factors' depth, each seen from its view.
+
+    Args:
+      texture: in the canonical frame; may exceed 1.
+      factors: of which depth and mask are used.
+      view: radians and scene units.
+      settings: static settings.
+
+    Returns:
+      As `pseudo_images`.
+    """
+    camera = settings.camera
     depth = jnp.broadcast_to(factors.depth, (view.shape[0], *factors.depth.shape))
     warped = warp_depth(depth, view, camera, sampling=settings.sampling)
     images = reconstruct(texture, warped, view, camera)

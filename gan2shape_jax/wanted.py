@@ -41,7 +41,7 @@ class Wanted:
     @property
     def present(self) -> bool:
         path = pathlib.Path(self.path)
-        return path.is_dir() if self.folder else path.is_file()
+        return bool(self.path) and (path.is_dir() if self.folder else path.is_file())
 
 
 def wanted_files(config: ConfigDict) -> list[Wanted]:

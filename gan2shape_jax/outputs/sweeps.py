@@ -11,6 +11,7 @@ from jaxtyping import Float
 from gan2shape_jax.outputs import views
 
 __all__ = [
+    "AMBIENT_SHARE",
     "LIGHT_ROWS",
     "PITCHES_DEG",
     "light_circle",
@@ -24,7 +25,7 @@ PITCHES_DEG = np.linspace(-20, 20, 5)
 _NARROW = ("car", "church", "horse")
 _DXS = (-1.5, -0.7, 0.0, 0.7, 1.5)
 LIGHT_ROWS = tuple((strength, dy) for strength in (0.3, 0.6) for dy in (0.0, 0.6))
-_AMBIENT_SHARE = 0.6  # ambient loses this much of what diffuse gains
+AMBIENT_SHARE = 0.6  # ambient loses this much of what diffuse gains
 
 
 def max_yaw_deg(category: str) -> float:
@@ -59,4 +60,4 @@ def light_circle(light: Float[np.ndarray, "4"], count: int) -> Float[np.ndarray,
 
 
 def _stronger(light: Float[np.ndarray, "4"], strength: float, dx: float, dy: float) -> Float[np.ndarray, "4"]:
-    return np.array([light[0] - _AMBIENT_SHARE * strength, light[1] + strength, dx, dy], np.float32)
+    return np.array([light[0] - AMBIENT_SHARE * strength, light[1] + strength, dx, dy], np.float32)

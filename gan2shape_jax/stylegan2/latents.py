@@ -18,7 +18,7 @@ def mean_w(key: PRNGKeyArray, gen_params: Params, *, arch: Architecture,
 
 
 def truncate(w: Float[Array, "*batch w"], mean: Float[Array, "*#batch w"],
-             psi: float) -> Float[Array, "*batch w"]:
+             psi: float | Float[Array, ""]) -> Float[Array, "*batch w"]:
     """Moves latents towards the mean: psi 1 leaves them, psi 0 gives the mean."""
     return mean + psi * (w - mean)
 

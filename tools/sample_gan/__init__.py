@@ -1,0 +1,5 @@
+"""Draws new images from a GAN, with their latents, as the data of a run."""
+
+from .samples import Samples, draw_samples, write_samples
+
+__all__ = ["Samples", "draw_samples", "write_samples"]

@@ -1,0 +1,170 @@
+"""Draws new images from a GAN with their latents, ready to be reconstructed, rotated and relit.
+
+    python -m tools.sample_gan --config=ictface --count 8 --seed 0 --out samples
+
+Installed: `python -m gan2shape_jax.tools.sample_gan`.
+"""
+
+import argparse
+import hashlib
+import math
+import pathlib
+import shlex
+import sys
+from collections.abc import Sequence
+
+from ml_collections import ConfigDict
+from PIL import Image, ImageDraw
+
+from gan2shape_jax import data, loading, stylegan2, wanted
+from gan2shape_jax.commands import exit_code
+from gan2shape_jax.config import load_config
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.outputs.frame_files import require_new_folder
+
+from .samples import draw_samples, write_samples
+
+_EPILOG = """\
+examples:
+  python -m tools.sample_gan --config=ictface --count 8 --seed 0 --out samples
+  python -m tools.sample_gan --config=ictface --count 8 --ellipse 0.4 0.47 0.42 0.6 --out samples
+  python -m tools.sample_gan --gan stylegan2-car-config-f.safetensors --count 36 --truncation 0.5 --out cars
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command: prints errors of the input without a traceback. Returns the exit status."""
+    options = _parser().parse_args(argv)
+    return exit_code(lambda: _run(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.sample_gan", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Draws new images from a GAN and writes them with their latents as the data of a run.")
+    source = parser.add_argument_group("the GAN (one of the two is needed)")
+    source.add_argument(
+        "--config", metavar="NAME", help="a bundled configuration or the path of a Python file, whose GAN is sampled")
+    source.add_argument("--gan", type=pathlib.Path, metavar="FILE", help="a GAN (.safetensors)")
+    parser.add_argument("--count", type=int, default=8, metavar="N", help="how many (default: 8)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="K", help="of the random numbers; more samples of a seed start with the "
+        "same ones (default: 0)")
+    parser.add_argument(
+        "--truncation", type=float, default=0.7, metavar="PSI", help="more than 0, at most 1: less is more typical and "
+        "less varied (default: 0.7)")
+    parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FOLDER", help="a new folder")
+    _add_masks(parser)
+    return parser
+
+
+def _add_masks(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("object masks (a run that starts from the ellipsoid needs them)")
+    one = group.add_mutually_exclusive_group()
+    one.add_argument(
+        "--mask", type=pathlib.Path, metavar="FILE", help="one mask for all samples: a square PNG, white on the object")
+    one.add_argument(
+        "--ellipse", type=float, nargs=4, metavar=("CX", "CY", "RX", "RY"),
+        help="one ellipse for all samples: centre from the left and from the top, half axes, as shares of the side")
+
+
+def _run(options: argparse.Namespace) -> None:
+    _check(options)
+    config = _config(options)
+    require_new_folder(options.out)
+    architecture, weights, checkpoint = _load(config, options)
+    mask = _mask(options, architecture.size)
+    samples = draw_samples(
+        weights["generator"], architecture, count=options.count, seed=options.seed, truncation=options.truncation,
+        mean_w=loading.mean_latent(weights, architecture),
+        run_truncation=1.0 if config is None else config.gan.truncation)
+    record = {
+        "gan": checkpoint.name, "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        "count": options.count, "seed": options.seed, "truncation": options.truncation,
+        "mask": "one for all" if mask is not None else None}
+    write_samples(options.out, samples, record=record, mask=mask)
+    print(f"wrote {options.out}: {options.count} image{'s' if options.count > 1 else ''} of {architecture.size} pixels "
+          f"with latents; {options.out / 'samples.png'} shows them")
+    if config is not None:
+        print(_next_step(config, options, has_masks=mask is not None))
+
+
+def _check(options: argparse.Namespace) -> None:
+    if not options.config and not options.gan:
+        raise UserError("name a GAN: --config=NAME or --gan FILE")
+    if options.count < 1:
+        raise UserError(f"--count {options.count}: must be 1 or more")
+    if not 0 <= options.seed < 2**32:
+        raise UserError(f"--seed {options.seed}: must be between 0 and {2**32 - 1}")
+    if not 0 < options.truncation <= 1:
+        raise UserError(f"--truncation {options.truncation:g}: must be more than 0 and at most 1")
+
+
+def _config(options: argparse.Namespace) -> ConfigDict | None:
+    if not options.config:
+        return None
+    config = load_config(options.config).copy_and_resolve_references().unlock()
+    if options.gan:
+        config.gan.checkpoint = str(options.gan)
+    if not config.gan.truncation > 0:
+        raise UserError(f"config.gan.truncation of {options.config} is 0: all images of such a run are alike")
+    return config
+
+
+def _load(config: ConfigDict | None, options: argparse.Namespace):
+    """Architecture, weights and file of the GAN; with a configuration, of the sizes that it says."""
+    if config is None:
+        return *stylegan2.load(options.gan), options.gan
+    absent = [item for item in wanted.wanted_files(config) if item.field == "gan.checkpoint" and not item.present]
+    if absent and not options.gan:
+        raise UserError(f"the GAN of {options.config} is not here: {absent[0].path or '(its config names none)'}; name "
+                        f"it with --gan FILE, or: {absent[0].advice}")
+    return *loading.load_gan(config), pathlib.Path(config.gan.checkpoint)
+
+
+def _mask(options: argparse.Namespace, size: int) -> Image.Image | None:
+    """The mask of all samples, 8-bit grey at the GAN's size."""
+    if options.mask is not None:
+        return Image.fromarray((data.load_mask(options.mask, size) * 255).round().astype("uint8"))
+    if options.ellipse is None:
+        return None
+    cx, cy, rx, ry = options.ellipse
+    if not all(map(math.isfinite, options.ellipse)) or min(rx, ry) <= 0:
+        raise UserError("--ellipse: four finite numbers are wanted, the half axes RX and RY more than 0")
+    side = 4 * size  # drawn large and averaged: a smooth border
+    large = Image.new("L", (side, side))
+    box = [(cx - rx) * side, (cy - ry) * side, (cx + rx) * side, (cy + ry) * side]
+    ImageDraw.Draw(large).ellipse(box, fill=255)
+    if large.getbbox() is None:
+        raise UserError(f"--ellipse {cx:g} {cy:g} {rx:g} {ry:g}: this ellipse lies outside the image")
+    return large.resize((size, size), Image.Resampling.BOX)
+
+
+def _next_step(config: ConfigDict, options: argparse.Namespace, *, has_masks: bool) -> str:
+    """The command that reconstructs the samples, and what it still needs."""
+    out = options.out
+    fields = {"image_list": out / "list.txt", "image_root": out / "image", "latent_root": out / "latents"}
+    fields["mask_root"] = out / "mask" if has_masks else ""
+    fields["depth_root"] = ""
+    for name, value in fields.items():
+        config.data[name] = str(value)
+    told = ""
+    for item in wanted.wanted_files(config):
+        if item.field == "data.mask_root" and not item.present:
+            fields["mask_root"] = out / "mask"
+            told = (f"The run starts from an ellipsoid, for which it needs the object masks: {out / 'mask'}/NAME.png, "
+                    "white on the object,\ndrawn by hand or by a parser (or sample again with --mask or --ellipse). "
+                    "Then")
+        elif not item.present:
+            told = f"The run wants config.{item.field}, which is not here: {item.advice or item.path}. Then"
+    given = {f"data.{name}": value for name, value in fields.items()}
+    if options.gan:
+        given["gan.checkpoint"] = options.gan
+    given["workdir"] = pathlib.Path("results") / out.name
+    words = [f"gan2shape-jax --config={options.config}"]
+    words += [f"--config.{name}={shlex.quote(str(value)) if value else ''}" for name, value in given.items()]
+    return f"{told or 'Reconstruct them with'}\n  " + " \\\n    ".join(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

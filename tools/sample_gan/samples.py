@@ -1,0 +1,132 @@
+"""Images that a GAN makes up, with the latents that gave them, and their files in the layout that a run reads.
+
+    FOLDER/list.txt  FOLDER/image/0000.png  FOLDER/latents/0000.npy  FOLDER/mask/0000.png (where masks are given)
+    FOLDER/samples.png (all of them)  FOLDER/samples.json (what they were drawn with)
+
+Images are 8 bit RGB at the GAN's own size; latents are float32 (1, W), such that the run's `G(latent)` is the image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from gan2shape_jax import stylegan2
+from gan2shape_jax.outputs import layout, pictures
+from gan2shape_jax.outputs.folder import atomic_folder
+from gan2shape_jax.outputs.frame_files import require_new_folder
+from gan2shape_jax.outputs.layout import Tile
+from gan2shape_jax.stylegan2 import Architecture, Params
+
+__all__ = ["Samples", "draw_samples", "write_samples"]
+
+_PIXELS = 2048  # of a batch side by side: eight images of 256 pixels, two of 1024
+_COLUMNS = 8
+_TILE = (96, 256)  # pixels: smaller images are enlarged on the sheet, larger ones shrunk
+_MOST_TILES = 64
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Samples:
+    """n samples: images (n, g, g, 3) uint8 at the GAN's size, latents (n, W)."""
+
+    images: np.ndarray
+    latents: Float[np.ndarray, "n w"]
+
+    @property
+    def names(self) -> list[str]:
+        """File names without ending: numbers of at least four digits."""
+        digits = max(4, len(str(len(self.images) - 1)))
+        return [f"{i:0{digits}}" for i in range(len(self.images))]
+
+
+def draw_samples(
+    generator: Params,
+    arch: Architecture,
+    *,
+    count: int,
+    seed: int,
+    truncation: float,
+    mean_w: Float[jax.Array, "1 w"],
+    run_truncation: float = 1.0,
+) -> Samples:
+    """Draws `count` samples; sample i is a function of the seed and i, whatever the count.
+
+    Args:
+      generator: its parameters.
+      arch: its sizes.
+      count: how many.
+      seed: of the random numbers.
+      truncation: psi in (0, 1]; towards the mean latent, for more typical images.
+      mean_w: the mean latent.
+      run_truncation: what the run that reads the latents truncates them by (config.gan.truncation, more than 0);
+        they are stored so that it gives the image again.
+    """
+    key = jax.random.key(seed)
+    images, latents = [], []
+    batch = max(1, min(8, _PIXELS // arch.size))
+    for start in range(0, count, batch):
+        numbers = jnp.arange(start, start + batch)  # whole batches: one compiled program for any count
+        image, w = _draw(generator, key, numbers, mean_w, truncation, arch=arch)
+        images.append(np.asarray(image)[:count - start])
+        latents.append(np.asarray(mean_w + (w - mean_w) / run_truncation)[:count - start])
+    return Samples(pictures.to_uint8(np.concatenate(images)), np.concatenate(latents).astype(np.float32))
+
+
+@functools.partial(jax.jit, static_argnames="arch")
+def _draw(generator, key, numbers, mean_w, truncation, *, arch: Architecture):
+    z = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i), (arch.style_dim,)))(numbers)
+    w = stylegan2.truncate(stylegan2.map_styles(generator, z, arch=arch), mean_w, truncation)
+    return stylegan2.synthesize(generator, w, arch=arch), w
+
+
+def write_samples(
+    folder: pathlib.Path,
+    samples: Samples,
+    *,
+    record: Mapping[str, Any],
+    mask: Image.Image | None = None,
+) -> None:
+    """Writes a new folder, whole or not at all.
+
+    Args:
+      folder: absent or empty.
+      samples: what to write.
+      record: what they were drawn with, for `samples.json`.
+      mask: one object mask for all of them.
+
+    Raises:
+      UserError: the folder holds files already, or the file system refuses (a full disk).
+    """
+    require_new_folder(folder)
+    with atomic_folder(folder) as fresh:
+        for part in ("image", "latents", *(["mask"] if mask is not None else [])):
+            (fresh / part).mkdir()
+        for name, image, latent in zip(samples.names, samples.images, samples.latents):
+            pictures.write_png(fresh / "image" / f"{name}.png", image)
+            np.save(fresh / "latents" / f"{name}.npy", latent[None])
+            if mask is not None:
+                mask.save(fresh / "mask" / f"{name}.png")
+        (fresh / "list.txt").write_text("".join(f"{name}.png\n" for name in samples.names), encoding="utf-8")
+        (fresh / "samples.json").write_text(json.dumps(dict(record), indent=2) + "\n", encoding="utf-8")
+        about = ", ".join(f"{name} {record[name]}" for name in ("gan", "seed", "truncation") if name in record)
+        _sheet(samples, about).save(fresh / "samples.png")
+
+
+def _sheet(samples: Samples, about: str) -> Image.Image:
+    """The first 64 samples with their names."""
+    side = min(max(samples.images.shape[1], _TILE[0]), _TILE[1])
+    tiles = [Tile(pictures.enlarge(image, side), name)
+             for name, image in zip(samples.names[:_MOST_TILES], samples.images[:_MOST_TILES])]
+    rows = [("", tiles[start:start + _COLUMNS]) for start in range(0, len(tiles), _COLUMNS)]
+    return layout.sheet(rows, title=f"{len(samples.images)} samples", subtitle=about)
