@@ -55,12 +55,20 @@ def _data(config: ConfigDict) -> None:
     # Folder of true depths for the evaluation, NAME.npy (scene units) or NAME.png; '' evaluates
     # nothing.
     config.data.depth_root = ""
-    # Folder of object masks, NAME.png, white on the object; needed for the ellipsoid prior and for
-    # use_mask.
+    # Where object masks come from (the ellipsoid prior and use_mask need them): 'file' (mask_root), 'alpha' (the
+    # image's own), 'parser' (the category's), or 'auto': the first of these three that an image has.
+    config.data.mask_source = "auto"
+    # Folder of object masks, NAME.png, white on the object.
     config.data.mask_root = ""
     # Side of the centred square cut from each image before it is resized to S, pixels; None cuts
     # nothing.
     config.data.crop = placeholder(int)
+
+    config.parsing = ConfigDict()
+    # Weights of the category's scene parser, as tools.convert_networks writes them (.safetensors); '' goes without.
+    config.parsing.weights = ""
+    # True gives every parser pictures normalised as in its training; the published code does so for cars and cats only.
+    config.parsing.normalize_all = False
 
 
 def _camera(config: ConfigDict) -> None:
@@ -88,6 +96,8 @@ def _networks(config: ConfigDict) -> None:
     # Channels of the first level of depth, albedo, view and light networks; 0 means max(4096 / S,
     # 16).
     config.networks.width = 0
+    # Channels of the first level of view and light networks where they differ; 0 means networks.width (Unsup3d has 32).
+    config.networks.view_light_width = 0
     # Groups of the first group normalisation; 0 means 8 for S of 128 or more, else 16.
     config.networks.group_base = 0
     # Channels of the bottleneck of the depth and albedo networks.
@@ -116,6 +126,9 @@ def _gan(config: ConfigDict) -> None:
     # Mapping-network layers that the projected offset passes through (regularises it), counted from
     # the end; 8 is all.
     config.gan.F1_d = 2
+    # False takes what the encoder says as the offset in W, past the mapping network (an ablation; F1_d then
+    # has no effect).
+    config.gan.regularize_offset = True
     # True encodes an image relative to the GAN's own picture of the input's latent.
     config.gan.relative_enc = False
 
@@ -146,6 +159,13 @@ def _sampling(config: ConfigDict) -> None:
 def _training(config: ConfigDict) -> None:
     """The prior, the losses and the optimiser."""
     config.prior = ConfigDict()
+    # What the depth network is first fitted to: 'ellipsoid' (the method's), 'shifted_ellipsoid' (moved
+    # sideways), 'flat' (a plane in the middle of the range of depths), 'smoothed_box' (the mask raised,
+    # its edges smoothed) or 'confidence' (the mask's probabilities raised, or the distance from the
+    # outline of a mask that has none); near and far hold for all but 'flat'.
+    config.prior.shape = "ellipsoid"
+    # How far 'shifted_ellipsoid' is moved to the right, in widths of the object's box.
+    config.prior.shift = 0.25
     # Depth of the ellipsoid's nearest point, scene units.
     config.prior.near = 0.91
     # Depth of the ellipsoid's rim and of everything outside it, scene units.

@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
     config.data.image_list = "data/car/list.txt"
     config.data.image_root = "data/car"
     config.data.latent_root = "data/car/latents"
-    config.data.mask_root = "data/car/masks"
+    config.parsing.weights = "checkpoints/parsing/pspnet_voc.safetensors"
     config.gan.checkpoint = "checkpoints/stylegan2/stylegan2-car-config-f.safetensors"
     config.gan.size = 512
     config.sampling.view_mvn = "checkpoints/view_light/view_mvn.pth"

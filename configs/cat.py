@@ -19,6 +19,7 @@ def get_config() -> ConfigDict:
     config.data.image_root = "data/cat"
     config.data.latent_root = "data/cat/latents"
     config.data.crop = 170
+    config.parsing.weights = "checkpoints/parsing/pspnet_voc.safetensors"
     config.networks.pretrained = "checkpoints/gan2shape/cat_pretrain.pth"
     config.gan.checkpoint = "checkpoints/stylegan2/stylegan2-catface-config-e.safetensors"
     config.gan.size = 256

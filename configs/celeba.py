@@ -18,6 +18,7 @@ def get_config() -> ConfigDict:
     config.data.image_list = "data/celeba/list_200-399.txt"
     config.data.image_root = "data/celeba"
     config.data.latent_root = "data/celeba/latents"
+    config.parsing.weights = "checkpoints/parsing/bisenet.safetensors"
     config.networks.pretrained = "checkpoints/gan2shape/celeba_pretrain.pth"
     config.gan.checkpoint = "checkpoints/stylegan2/stylegan2-celeba-config-e.safetensors"
     config.gan.size = 128

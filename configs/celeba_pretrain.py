@@ -16,7 +16,6 @@ def get_config() -> ConfigDict:
     config.workdir = "results/celeba_pretrain"
     config.mode = "joint"
     config.data.image_list = "data/celeba/list_0-199.txt"
-    config.data.mask_root = "data/celeba/masks"
     config.networks.pretrained = ""
     config.sampling.collect_iters = 800
     config.sampling.batch_size = 8

@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
     config.data.image_list = "data/church/list.txt"
     config.data.image_root = "data/church"
     config.data.latent_root = "data/church/latents"
-    config.data.mask_root = "data/church/masks"
+    config.parsing.weights = "checkpoints/parsing/pspnet_ade20k.safetensors"
     config.gan.checkpoint = "checkpoints/stylegan2/stylegan2-church-config-f.safetensors"
     config.gan.size = 256
     config.prior.far = 1.0

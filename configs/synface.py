@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
     config.data.latent_root = "data/synface/test/latents"
     config.data.depth_root = "data/synface/test/depth"
     config.data.crop = 170
+    config.parsing.weights = "checkpoints/parsing/bisenet.safetensors"
     config.networks.pretrained = "checkpoints/gan2shape/synface_pretrain.pth"
     config.gan.checkpoint = "checkpoints/stylegan2/stylegan2-synface-config-e.safetensors"
     config.gan.size = 128

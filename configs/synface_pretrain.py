@@ -19,7 +19,6 @@ def get_config() -> ConfigDict:
     config.data.image_root = "data/synface/train/image"
     config.data.latent_root = "data/synface/train/latents"
     config.data.depth_root = "data/synface/train/depth"
-    config.data.mask_root = "data/synface/train/masks"
     config.networks.pretrained = ""
     config.sampling.collect_iters = 1000
     config.sampling.batch_size = 12

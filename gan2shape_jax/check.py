@@ -14,9 +14,13 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
+from gan2shape_jax.companions import absent_companions, require_companions
 from gan2shape_jax.data import load_item, load_mvn, read_names
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.estimate import Estimate, estimate
+from gan2shape_jax.image_files import open_rgb
+from gan2shape_jax.masks import load_parser_of
+from gan2shape_jax.parsers import PARSERS
 from gan2shape_jax.run_folder import require_same_config
 from gan2shape_jax.validation import problems as value_problems
 from gan2shape_jax.wanted import require_files, require_images
@@ -58,6 +62,7 @@ def examine(config: ConfigDict) -> list[str]:
     for path, dims in ((config.sampling.view_mvn, 6), (config.sampling.light_mvn, 4)):
         if pathlib.Path(path).is_file():
             found += _tried(functools.partial(load_mvn, path, dims))
+    found += _parser(config)
     names: list[str] = []
     if pathlib.Path(config.data.image_list).is_file():
         found += _tried(lambda: names.extend(read_names(config.data.image_list)))
@@ -66,11 +71,23 @@ def examine(config: ConfigDict) -> list[str]:
         from gan2shape_jax import joint  # imports jax
 
         found += _tried(lambda: joint.require_enough(len(names), config.sampling.collect_iters))
-    for name in names:
-        if (pathlib.Path(config.data.image_root) / name).is_file():
-            found += _tried(functools.partial(load_item, config, name))
+    found += _tried(lambda: require_companions(config, names)) + _images(config, names)
     found += _tried(lambda: require_same_config(config))
     return list(dict.fromkeys(found + _tried(lambda: _room(config, max(len(names), 1)))))
+
+
+def _images(config: ConfigDict, names: list[str]) -> list[str]:
+    """Problems of the images that are there and of what belongs to them, absent files left aside."""
+    lacking = {name for field, absent in absent_companions(config, names).items() if field != "latent_root"
+               for name in absent}
+    found = []
+    for name in names:
+        path = pathlib.Path(config.data.image_root) / name
+        if path.is_file():
+            read = functools.partial(open_rgb, path) if name in lacking else functools.partial(
+                load_item, config, name, run_parser=False)
+            found += _tried(read)
+    return found
 
 
 def checkpoint_problems(config: ConfigDict, architecture) -> list[str]:
@@ -119,8 +136,17 @@ def _weights(config: ConfigDict) -> list[str]:
     if pathlib.Path(pretrained).is_file():
         static = settings.from_config(config, architecture, original_size=config.image_size)
         like = jax.eval_shape(lambda key: models.init_params(key, static), jax.random.key(0))
-        found += _tried(lambda: weights.load_networks(pathlib.Path(pretrained), like, static))
+        found += _tried(lambda: weights.load_networks(
+            pathlib.Path(pretrained), like, static, needed=("depth",)))
     return found
+
+
+def _parser(config: ConfigDict) -> list[str]:
+    """Problems of the parser's weights, where there are some that this category's masks may come from."""
+    source, path = config.data.mask_source, pathlib.Path(config.parsing.weights)
+    if source not in ("auto", "parser") or config.category not in PARSERS or not path.is_file():
+        return []
+    return _tried(lambda: load_parser_of(config.category, path))
 
 
 def _tried(action: Callable[[], object]) -> list[str]:

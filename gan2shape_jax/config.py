@@ -1,9 +1,10 @@
 """Named configurations: finding, changing, documenting and validating them.
 
 A configuration is an `ml_collections.ConfigDict` made by the `get_config` function of a Python
-file. A command line names it as `NAME`, `NAME:VARIANT`, `PATH.py` or `PATH.py:VARIANT`; fields are
-named by dotted paths. Files that belong to the package are absolute paths below its `assets`
-folder, so that a run may start anywhere.
+file. A command line names it as `NAME`, `NAME:VARIANT`, `PATH.py` or `PATH.py:VARIANT`, or as
+`PATH.yml`, a settings file of the published implementation; fields are named by dotted paths. Files
+that belong to the package are absolute paths below its `assets` folder, so that a run may start
+anywhere.
 """
 
 import ast
@@ -60,12 +61,18 @@ def load_config(spec: str) -> ConfigDict:
     """Returns the locked configuration that a command line names.
 
     Args:
-        spec: `NAME[:VARIANT]` of a bundled configuration, or `PATH.py[:VARIANT]`.
+        spec: `NAME[:VARIANT]` of a bundled configuration, `PATH.py[:VARIANT]`, or `PATH.yml`.
 
     Raises:
         ConfigError: there is no such configuration or variant, or its file does not run.
     """
     name, _, variant = spec.partition(":")
+    if name.endswith((".yml", ".yaml")):
+        from gan2shape_jax.migration import load_yaml  # builds on this module
+
+        if variant:
+            raise ConfigError(f"{name} is a YAML file: it has no variant {variant!r}")
+        return load_yaml(name)
     if name.endswith(".py"):
         path = pathlib.Path(name)
         if not path.is_file() and path.parent.name == "configs" and not path.is_absolute():

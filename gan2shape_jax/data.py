@@ -2,7 +2,7 @@
 
 Images are `(S, S, 3)` float32 in [-1, 1], masks `(S, S)` in [0, 1], depths `(S, S)` in scene units,
 latents `(1, W)` or `(1, L, W)`. A name of the image list such as `001.png` stands for
-`IMAGE_ROOT/001.png`, `MASK_ROOT/001.png`, `DEPTH_ROOT/001.npy` (or `.png`) and `LATENT_ROOT/001.pt`
+`IMAGE_ROOT/001.png`, `MASK_ROOT/001.png` (see `masks`), `DEPTH_ROOT/001.npy` (or `.png`) and `LATENT_ROOT/001.pt`
 (or `.npy`). Whatever is wrong with a file is a `UserError` that names it.
 """
 
@@ -16,11 +16,14 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.array_files import load_depth, load_latent, load_mvn
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.image_files import crop_and_resize, open_gray, open_rgb
+from gan2shape_jax.image_files import crop_and_resize, open_rgb
+from gan2shape_jax.masks import find_mask, load_mask, needs_masks
 
 __all__ = [
     "Item",
     "find",
+    "find_depth",
+    "find_latent",
     "load_depth",
     "load_item",
     "load_latent",
@@ -96,6 +99,20 @@ def read_names(path: str | pathlib.Path) -> list[str]:
     return found
 
 
+def find_latent(root: str, name: str) -> pathlib.Path | None:
+    """Returns an image's latent file below `root`, or None."""
+    return find(root, name, _LATENT_KINDS)
+
+
+def find_depth(root: str, name: str) -> pathlib.Path | None:
+    """Returns an image's true depth below `root`, or None; that of `01_image.png` may be `01_depth.png`.
+
+    The published rendered faces are named so: https://github.com/XingangPan/GAN2Shape/issues/26.
+    """
+    renamed = name.replace("image", "depth")
+    return find(root, name, _DEPTH_KINDS) or find(root, renamed, _DEPTH_KINDS)
+
+
 def find(root: str, name: str, kinds: Iterable[str]) -> pathlib.Path | None:
     """Returns the file of an image name below `root`, trying endings in order, or None."""
     base = pathlib.Path(root) / pathlib.PurePath(name).with_suffix("")
@@ -104,18 +121,14 @@ def find(root: str, name: str, kinds: Iterable[str]) -> pathlib.Path | None:
     )
 
 
-def needs_masks(config: ConfigDict) -> bool:
-    """Training builds the ellipsoid prior from the object mask, and `use_mask` keeps the losses to it."""
-    return config.mode != "predict" and (config.schedule.use_mask or not config.networks.pretrained)
-
-
-def load_item(config: ConfigDict, name: str) -> Item:
+def load_item(config: ConfigDict, name: str, *, run_parser: bool = True) -> Item:
     """Reads everything about one image of the list.
 
     Args:
         config: the whole configuration (its data, camera, networks, schedule and size fields are
             read).
         name: a name of the image list, such as `001.png`.
+        run_parser: False only looks at the files: a mask that a parser has to find is all ones.
 
     Raises:
         UserError: a file is missing or unusable; the message names it.
@@ -125,34 +138,21 @@ def load_item(config: ConfigDict, name: str) -> Item:
     image = np.asarray(crop_and_resize(picture, data.crop, size), np.float32) / 255 * 2 - 1
     latent = None
     if data.latent_root:
-        path = find(data.latent_root, name, _LATENT_KINDS)
+        path = find_latent(data.latent_root, name)
         latent = None if path is None else load_latent(path, config.gan.style_dim)
     depth = None
     if data.depth_root:
-        path = _require(data.depth_root, name, _DEPTH_KINDS, "true depth")
+        path = find_depth(data.depth_root, name) or _require(data.depth_root, name, _DEPTH_KINDS, "true depth")
         depth = load_depth(path, size, data.crop, config.camera.min_depth, config.camera.max_depth)
     return Item(
         name=pathlib.PurePath(name).with_suffix("").as_posix(),
         image=image,
-        mask=_item_mask(config, name, picture.size[0]),
+        mask=find_mask(config, name, image, picture.size[0], run_parser=run_parser),
         depth=depth,
         latent=latent,
         original_size=picture.size[0],
         crop=data.crop,
     )
-
-
-def _item_mask(config: ConfigDict, name: str, original_size: int) -> Float[np.ndarray, "s s"]:
-    if config.data.mask_root:
-        path = _require(config.data.mask_root, name, (".png",), "object mask")
-        return load_mask(path, config.image_size, config.data.crop, original_size)
-    if needs_masks(config):
-        raise UserError(
-            f"{name} has no object mask: put PNG files, white on the object, into a folder and "
-            "name it with "
-            "--config.data.mask_root=FOLDER"
-        )
-    return np.ones((config.image_size, config.image_size), np.float32)
 
 
 def _require(root: str, name: str, kinds: Iterable[str], what: str) -> pathlib.Path:
@@ -164,20 +164,3 @@ def _require(root: str, name: str, kinds: Iterable[str], what: str) -> pathlib.P
             f"the {what} of {name} is missing: {pathlib.Path(root) / stem}{' or '.join(kinds)}"
         )
     return path
-
-
-def load_mask(
-    path: pathlib.Path, size: int, crop: int | None = None, image_size: int | None = None
-) -> Float[np.ndarray, "s s"]:
-    """Returns an object mask file as (size, size) in [0, 1], resized by averaging areas.
-
-    A mask of the image file's own side is cropped as the image was; any other is taken to show the
-    cropped square.
-    """
-    picture = open_gray(path)
-    whole = crop if image_size is None or picture.size[0] == image_size else None
-    exact = picture.convert("F")  # averages of 8-bit values would be rounded
-    mask = np.asarray(crop_and_resize(exact, whole, size, by_area=True), np.float32) / 255
-    if not mask.any():
-        raise UserError(f"object mask {path} is empty: no pixel of it is brighter than black")
-    return np.clip(mask, 0, 1)

@@ -32,7 +32,8 @@ def _initial_params(config: ConfigDict, prepared: Prepared, previous: pathlib.Pa
     if previous is not None and not config.schedule.reset_weight:
         return weights.load_networks(previous / "networks.safetensors", fresh, prepared.settings)
     if config.networks.pretrained:
-        return weights.load_networks(pathlib.Path(config.networks.pretrained), fresh, prepared.settings)
+        return weights.load_networks(
+            pathlib.Path(config.networks.pretrained), fresh, prepared.settings, needed=("depth",))
     return fresh
 
 

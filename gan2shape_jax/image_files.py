@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gan2shape_jax.errors import UserError
 
-__all__ = ["LARGEST", "crop_and_resize", "open_gray", "open_rgb"]
+__all__ = ["LARGEST", "crop_and_resize", "has_alpha", "open_alpha", "open_gray", "open_rgb"]
 
 LARGEST = 8192  # pixels a side: more is a scan or a mistake, and takes 200 MB and more to decode
 
@@ -66,6 +66,34 @@ def open_gray(path: str | pathlib.Path) -> Image.Image:
     if picture.mode.startswith(("I", "F")):
         return _from_deep(picture, path)
     return picture if picture.mode == "L" else _to_rgb(picture, path).convert("L")
+
+
+def has_alpha(path: str | pathlib.Path) -> bool:
+    """Whether a picture file's header announces transparency; False where it cannot be read."""
+    try:
+        with Image.open(path) as picture:
+            return _transparent(picture)
+    except Exception:  # decoders of damaged files raise OSError, SyntaxError, struct.error and more
+        return False
+
+
+def open_alpha(path: str | pathlib.Path) -> Image.Image | None:
+    """Returns a picture file's alpha channel as an upright 8-bit grey image; raises as `open_gray`.
+
+    None where there is none, or where it does not tell an object from its background: some pixels
+    have to be more than half opaque, and some less.
+    """
+    path = pathlib.Path(path)
+    picture = _decode(path)
+    if not _transparent(picture) or picture.mode.startswith(("I", "F")):
+        return None
+    if picture.size[0] != picture.size[1]:
+        raise UserError(
+            f"{path} is {picture.size[0]} x {picture.size[1]} pixels: it has to be square"
+        )
+    alpha = picture.convert("RGBA").getchannel("A")
+    values = np.asarray(alpha)
+    return alpha if values.min() < 128 <= values.max() else None
 
 
 def crop_and_resize(
@@ -127,13 +155,17 @@ def _to_rgb(picture: Image.Image, path: pathlib.Path) -> Image.Image:
         return picture
     if picture.mode.startswith(("I", "F")):
         return _from_deep(picture, path).convert("RGB")
-    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
+    if _transparent(picture):
         layer = picture.convert("RGBA")
         if np.asarray(layer.getchannel("A")).min() < 255:
             warnings.warn(f"{path} is partly transparent and was laid over white", stacklevel=3)
         white = Image.new("RGBA", layer.size, "white")
         return Image.alpha_composite(white, layer).convert("RGB")
     return picture.convert("RGB")
+
+
+def _transparent(picture: Image.Image) -> bool:
+    return picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
 
 
 def _from_deep(picture: Image.Image, path: pathlib.Path) -> Image.Image:

@@ -70,7 +70,8 @@ def _train(
     """Trains the networks and writes them with their history; the networks' file says that it is done."""
     initial = models.init_params(jax.random.key(config.seed), task.settings)
     if config.networks.pretrained:
-        initial = weights.load_networks(pathlib.Path(config.networks.pretrained), initial, task.settings)
+        initial = weights.load_networks(
+            pathlib.Path(config.networks.pretrained), initial, task.settings, needed=("depth",))
     cadence = dataclasses.replace(cadence_of(config), per_call=1)  # every iteration has another image
     state, history = training.run_schedule(
         task, schedule_of(config), initial, folder.shared_checkpoints, cadence,

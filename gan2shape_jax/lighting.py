@@ -54,8 +54,8 @@ def light_direction(light: Float[Array, "*batch 4"]) -> Float[Array, "*batch 3"]
 
 
 def diffuse_shading(
-    normal: Float[Array, "*batch h w 3"], direction: Float[Array, "*batch 3"]
-) -> Float[Array, "*batch h w"]:
+    normal: Float[Array, "*#batch h w 3"], direction: Float[Array, "*#batch 3"]
+) -> Float[Array, "*#batch h w"]:
     """Returns max(0, normal . direction), for unit normals in [0, 1]."""
     turned = direction[..., None, None, :]
     # Written out: XLA's CPU compiler of jaxlib 0.10 gives wrong sums of products with broadcast
@@ -65,16 +65,16 @@ def diffuse_shading(
 
 
 def shade(
-    normal: Float[Array, "*batch h w 3"], light: Float[Array, "*batch 4"]
-) -> tuple[Float[Array, "*batch h w"], Float[Array, "*batch h w"]]:
+    normal: Float[Array, "*#batch h w 3"], light: Float[Array, "*#batch 4"]
+) -> tuple[Float[Array, "*#batch h w"], Float[Array, "*#batch h w"]]:
     """Returns (shading, diffuse): ambient + strength * diffuse, and diffuse without strength."""
     diffuse = diffuse_shading(normal, light_direction(light))
     return light[..., None, None, 0] + light[..., None, None, 1] * diffuse, diffuse
 
 
 def apply_shading(
-    albedo: Float[Array, "*batch h w 3"], shading: Float[Array, "*batch h w"]
-) -> Float[Array, "*batch h w 3"]:
+    albedo: Float[Array, "*#batch h w 3"], shading: Float[Array, "*#batch h w"]
+) -> Float[Array, "*#batch h w 3"]:
     """Returns albedo in [-1, 1] multiplied, on [0, 1], by shading; the texture may exceed 1."""
     return (albedo / 2 + 0.5) * shading[..., None] * 2 - 1
 

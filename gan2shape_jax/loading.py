@@ -134,6 +134,8 @@ def prepare_image(
 def _prior(config: ConfigDict, item: data.Item) -> jax.Array:
     if config.networks.pretrained:
         return jnp.ones(item.mask.shape)
-    shape = prior.ellipsoid(
-        item.mask, category=config.category, near=config.prior.near, far=config.prior.far)
-    return jnp.asarray(shape, jnp.float32)
+    depth = prior.prior_depth(
+        item.mask, shape=config.prior.shape, category=config.category, near=config.prior.near,
+        far=config.prior.far, shift=config.prior.shift,
+        middle=(config.camera.min_depth + config.camera.max_depth) / 2)
+    return jnp.asarray(depth, jnp.float32)

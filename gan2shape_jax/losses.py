@@ -55,8 +55,8 @@ def smoothness(values: Float[Array, "*batch h w"]) -> Float[Array, ""]:
 
 
 def feature_distance(
-    features_a: Sequence[Float[Array, "batch ?h ?w ?c"]],
-    features_b: Sequence[Float[Array, "batch ?h ?w ?c"]],
+    features_a: Sequence[Float[Array, "batch _ _ _"]],
+    features_b: Sequence[Float[Array, "batch _ _ _"]],
     mask: Float[Array, "batch h w"],
 ) -> Float[Array, ""]:
     """Masked distance of discriminator features, summed over layers (GAN2Shape, section 3.2).

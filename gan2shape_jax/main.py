@@ -20,6 +20,7 @@ from gan2shape_jax.config import (
     names,
 )
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.original_options import LAUNCH_OPTIONS
 
 __all__ = ["console", "main"]
 
@@ -29,11 +30,13 @@ _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPIPE)
 _USAGE = """\
 usage: gan2shape-jax --config=NAME[:VARIANT] [--config.FIELD=VALUE ...] [--check]
        gan2shape-jax render RESULT ...        new views of a saved result (render --help)
+       gan2shape-jax evaluate RESULTS ...     errors of finished runs, side by side (evaluate --help)
 
 Reconstructs the 3D shape of every image that a configuration lists.
 
   --config=NAME        a bundled configuration ({names}),
-                       or the path of a Python file with a function get_config
+                       the path of a Python file with a function get_config,
+                       or of a YAML file of the published PyTorch code
   --config.FIELD=VALUE sets one field, such as --config.workdir=results/mine
   --check              looks at every file, estimates hours and memory, and stops
   --version            prints the version
@@ -82,6 +85,10 @@ def _run(argv: list[str]) -> int:
         )  # imports jax, which --help need not wait for
 
         return render_command.main(argv[1:])
+    if argv and argv[0] == "evaluate":
+        from gan2shape_jax.evaluation import command
+
+        return command.main(argv[1:])
     spec, overrides, flags = _parse(argv)
     if "--version" in flags:
         from gan2shape_jax import __version__
@@ -100,11 +107,11 @@ def _run(argv: list[str]) -> int:
         from gan2shape_jax import check
 
         return check.run_check(config)
-    from gan2shape_jax import validation, wanted
+    from gan2shape_jax import companions, validation, wanted
 
     validation.validate(config)
     wanted.require_files(config)
-    wanted.require_images(config)
+    companions.require_companions(config, wanted.require_images(config))
     from gan2shape_jax import (
         experiment,
     )  # after the checks: this imports jax and all that builds on it
@@ -122,7 +129,8 @@ def _parse(argv: list[str]) -> tuple[str, dict[str, str], set[str]]:
             flags.add("--help" if name == "-h" else name)
             continue
         if name != "--config" and not name.startswith("--config."):
-            raise ConfigError(f"unknown argument {argument!r} (--help lists what there is)")
+            instead = f"here: {LAUNCH_OPTIONS[name]}" if name in LAUNCH_OPTIONS else "--help lists what there is"
+            raise ConfigError(f"unknown argument {argument!r} ({instead})")
         if not equals:
             value = next(rest, "--")
             if value.startswith("--"):

@@ -29,7 +29,7 @@ def modules(settings: Settings) -> dict[str, Any]:
     size, sizes = settings.image_size, settings.networks
     sheet = functools.partial(
         EncoderDecoder, size=size, width=sizes.width, zdim=sizes.zdim, group_base=sizes.group_base)
-    vector = functools.partial(Encoder, size=size, width=sizes.width)
+    vector = functools.partial(Encoder, size=size, width=sizes.view_light_width or sizes.width)
     return {
         "depth": sheet(channels_out=1, final=None),
         "albedo": sheet(channels_out=3, final="tanh"),

@@ -59,7 +59,7 @@ def lpips(
 
 def lpips_features(
     params: Params, images: Float[Array, "n h w 3"]
-) -> tuple[Float[Array, "n ?h ?w ?c"], ...]:
+) -> tuple[Float[Array, "n _ _ _"], ...]:
     """Unit feature vectors of every pixel after each of VGG16's five blocks."""
     x = (images - params["shift"]) / params["scale"]
     found = []
@@ -75,8 +75,8 @@ def lpips_features(
 
 def lpips_per_layer(
     params: Params,
-    a: Sequence[Float[Array, "n ?h ?w ?c"]],
-    b: Sequence[Float[Array, "n ?h ?w ?c"]],
+    a: Sequence[Float[Array, "#n _ _ _"]],
+    b: Sequence[Float[Array, "#n _ _ _"]],
 ) -> tuple[Float[Array, " n"], ...]:
     """Each block's part of the distance: weighted squared differences, averaged over the image."""
     weights = [params[f"linear{block}"] for block in range(1, len(_BLOCKS) + 1)]
@@ -88,8 +88,8 @@ def lpips_per_layer(
 
 def lpips_distance(
     params: Params,
-    a: Sequence[Float[Array, "n ?h ?w ?c"]],
-    b: Sequence[Float[Array, "n ?h ?w ?c"]],
+    a: Sequence[Float[Array, "#n _ _ _"]],
+    b: Sequence[Float[Array, "#n _ _ _"]],
 ) -> Float[Array, " n"]:
     """LPIPS of images whose features are at hand; the leading axes must agree or broadcast."""
     parts = lpips_per_layer(params, a, b)
@@ -97,7 +97,7 @@ def lpips_distance(
 
 
 def discriminator_distance(
-    a: Sequence[Float[Array, "n ?h ?w ?c"]], b: Sequence[Float[Array, "n ?h ?w ?c"]]
+    a: Sequence[Float[Array, "n _ _ _"]], b: Sequence[Float[Array, "n _ _ _"]]
 ) -> Float[Array, ""]:
     """Mean absolute difference of a discriminator's features, summed over its layers.
 

@@ -51,13 +51,15 @@ def latent_offset(
 ) -> Float[Array, "n w"]:
     """Offsets in W of images; relative encoding subtracts the encoding of the GAN's own image.
 
-    Gradients flow through both encodings.
+    Gradients flow through both encodings. Without `regularize_offset` (an ablation) the encoding is the offset.
     """
     if settings.relative_enc:
         both = models.offsets(params, jnp.concatenate([images, reference]), settings)
         code = both[:-1] - both[-1:]
     else:
         code = models.offsets(params, images, settings)
+    if not settings.regularize_offset:
+        return code
     arch = settings.architecture
     entry = arch.mapping_layers - settings.F1_d
     styles = stylegan2.map_styles(frozen.generator, code + frozen.center_h, arch=arch, first=entry)

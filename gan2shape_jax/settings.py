@@ -7,7 +7,7 @@ argument of its `jit`, so two runs with equal settings share compiled programs.
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 from gan2shape_jax.camera import Camera
 from gan2shape_jax.factors import ViewRange
@@ -18,12 +18,13 @@ __all__ = ["NetworkSizes", "Settings", "from_config"]
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSizes:
-    """Widths of the five networks (channels), resolved: no zeros."""
+    """Widths of the five networks (channels), resolved; only `view_light_width` may be 0, for `width`."""
 
     width: int
     group_base: int
     zdim: int
     encoder_width: int
+    view_light_width: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +59,8 @@ class Settings:
     sampling: Literal["centred", "half"]
     unit_normals: bool
     skip_first_batch: bool
+    # False only in an ablation: the encoder's output is the offset, past the mapping network.
+    regularize_offset: bool = True
 
     @property
     def image_size(self) -> int:
@@ -79,50 +82,73 @@ def from_config(config, architecture: Architecture, *, original_size: int) -> Se
 
     Without cropping the original size decides nothing, and images of all sizes share compiled programs.
     """
+    return Settings(
+        camera=_camera(config),
+        view_range=_view_range(config),
+        networks=_networks(config),
+        architecture=architecture,
+        original_size=original_size if config.data.crop else config.image_size,  # matters only to cropping
+        crop=config.data.crop or None,
+        use_mask=config.schedule.use_mask,
+        F1_d=config.gan.F1_d,
+        relative_enc=config.gan.relative_enc,
+        regularize_offset=config.gan.regularize_offset,
+        **_sampling(config),
+        **_losses(config),
+        **_optimizer(config),
+        **_faults(config))
+
+
+def _camera(config) -> Camera:
+    camera = config.camera
+    return Camera(
+        image_size=config.image_size, fov_deg=camera.fov_deg, rot_center_depth=camera.rot_center_depth,
+        min_depth=camera.min_depth, max_depth=camera.max_depth)
+
+
+def _view_range(config) -> ViewRange:
+    camera = config.camera
+    return ViewRange(
+        rotation_deg=camera.xyz_rotation_range_deg, xy=camera.xy_translation_range, z=camera.z_translation_range)
+
+
+def _networks(config) -> NetworkSizes:
+    """The networks' widths, the zeros that mean "as published" resolved."""
     from gan2shape_jax import networks  # here: networks import flax, which tools reading settings need not
 
-    size = config.image_size
-    net = config.networks
-    sizes = NetworkSizes(
+    size, net = config.image_size, config.networks
+    return NetworkSizes(
         width=net.width or networks.default_width(size),
         group_base=net.group_base or networks.default_group_base(size),
         zdim=net.zdim,
-        encoder_width=net.encoder_width)
-    camera = Camera(
-        image_size=size,
-        fov_deg=config.camera.fov_deg,
-        rot_center_depth=config.camera.rot_center_depth,
-        min_depth=config.camera.min_depth,
-        max_depth=config.camera.max_depth)
-    view_range = ViewRange(
-        rotation_deg=config.camera.xyz_rotation_range_deg,
-        xy=config.camera.xy_translation_range,
-        z=config.camera.z_translation_range)
-    return Settings(
-        camera=camera,
-        view_range=view_range,
-        networks=sizes,
-        architecture=architecture,
-        batch_size=config.sampling.batch_size,
-        F1_d=config.gan.F1_d,
-        relative_enc=config.gan.relative_enc,
-        use_mask=config.schedule.use_mask,
-        add_mean_V=config.sampling.add_mean_V,
-        add_mean_L=config.sampling.add_mean_L,
-        view_scale=config.sampling.view_scale,
-        rand_light=tuple(float(x) for x in config.sampling.rand_light),
-        perceptual=config.loss.perceptual,
-        lam_perc=config.loss.lam_perc,
-        lam_smooth=config.loss.lam_smooth,
-        lam_regular=config.loss.lam_regular,
-        learning_rate=config.optimizer.learning_rate,
-        weight_decay=config.optimizer.weight_decay,
-        beta1=config.optimizer.beta1,
-        beta2=config.optimizer.beta2,
-        eps=config.optimizer.eps,
-        collect_iters=config.sampling.collect_iters,
-        crop=config.data.crop or None,
-        original_size=original_size if config.data.crop else size,  # matters only to cropping
-        sampling="half" if config.reference else "centred",
-        unit_normals=not config.reference,
-        skip_first_batch=config.reference)
+        encoder_width=net.encoder_width,
+        view_light_width=net.view_light_width)
+
+
+def _sampling(config) -> dict[str, Any]:
+    sampling = config.sampling
+    return {
+        "batch_size": sampling.batch_size,
+        "collect_iters": sampling.collect_iters,
+        "add_mean_V": sampling.add_mean_V,
+        "add_mean_L": sampling.add_mean_L,
+        "view_scale": sampling.view_scale,
+        "rand_light": tuple(float(x) for x in sampling.rand_light)}
+
+
+def _losses(config) -> dict[str, Any]:
+    loss = config.loss
+    return {"perceptual": loss.perceptual, "lam_perc": loss.lam_perc, "lam_smooth": loss.lam_smooth,
+            "lam_regular": loss.lam_regular}
+
+
+def _optimizer(config) -> dict[str, Any]:
+    adam = config.optimizer
+    return {"learning_rate": adam.learning_rate, "weight_decay": adam.weight_decay, "beta1": adam.beta1,
+            "beta2": adam.beta2, "eps": adam.eps}
+
+
+def _faults(config) -> dict[str, Any]:
+    """What `config.reference` switches all together."""
+    return {"sampling": "half" if config.reference else "centred", "unit_normals": not config.reference,
+            "skip_first_batch": config.reference}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,12 +43,16 @@ Metrics = dict[str, jax.Array]
 
 
 def _descend(
-    loss: Callable[[models.Params], tuple[jax.Array, tuple[Metrics, jax.Array]]],
+    loss: Callable[[models.Params], tuple[jax.Array, tuple[Metrics, Any]]],
     state: TrainState,
     step: str,
     settings: Settings,
-) -> tuple[TrainState, Metrics, jax.Array]:
-    """One Adam step of the networks that `step` optimises; the others stay as they are."""
+) -> tuple[TrainState, Metrics, Any]:
+    """One Adam step of the networks that `step` optimises; the others stay as they are.
+
+    Returns:
+      The new state, the scalars, and whatever else the loss gives.
+    """
     active = {name: state.params[name] for name in ACTIVE[step]}
 
     def of_active(chosen):

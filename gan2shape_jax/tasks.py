@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,7 @@ def scores(view: stages.View, problem: Problem, settings: Settings) -> dict[str,
     return {name: float(value) for name, value in jax.device_get(found).items()}
 
 
+@runtime_checkable
 class Task(Protocol):
     """What a loop trains; `TrainState` is the same for all tasks except for the shape of its factors."""
 

@@ -106,6 +106,7 @@ _ALLOWED: dict[str, Any] = {
     "torch.Size": lambda sizes: _counts(sizes),
     "torch.device": lambda *args: ":".join(str(a) for a in args if type(a) in (str, int)),
     "argparse.Namespace": Record,
+    "unsup3d.meters.MetricsTrace": Record,  # the loss curves in Unsup3d's checkpoints
     **{f"torch.{name}": StorageType(name) for name in _STORAGES},
 }
 

@@ -9,7 +9,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config import ConfigError, flatten
-from gan2shape_jax.prior import CATEGORIES
+from gan2shape_jax.masks import SOURCES
+from gan2shape_jax.parsers import PARSERS
+from gan2shape_jax.prior import CATEGORIES, SHAPES
 
 __all__ = ["MODES", "PERCEPTUAL", "problems", "validate"]
 
@@ -42,6 +44,7 @@ _NOT_NEGATIVE = (
     "camera.xy_translation_range",
     "camera.z_translation_range",
     "networks.width",
+    "networks.view_light_width",
     "networks.group_base",
     "gan.channel_multiplier",
     "prior.iterations",
@@ -79,14 +82,16 @@ def problems(config: ConfigDict) -> list[str]:
         for path, value in values.items()
         if isinstance(value, float) and not math.isfinite(value)
     ]
-    for check in (_choices, _sizes, _ranges, _light, _schedule):
+    for check in (_choices, _sizes, _ranges, _light, _schedule, _parser):
         found += check(values)
     return found
 
 
 def _choices(values: dict[str, Any]) -> list[str]:
     found = []
-    for path, known in (("mode", MODES), ("category", CATEGORIES), ("loss.perceptual", PERCEPTUAL)):
+    choices = {"mode": MODES, "category": CATEGORIES, "loss.perceptual": PERCEPTUAL, "data.mask_source": SOURCES,
+               "prior.shape": SHAPES}
+    for path, known in choices.items():
         if values[path] not in known:
             found.append(f"config.{path} is {values[path]!r}: it is one of {', '.join(known)}")
     if not values["workdir"]:
@@ -102,6 +107,19 @@ def _choices(values: dict[str, Any]) -> list[str]:
             f"{values['schedule.joint']}: set both alike"
         )
     return found
+
+
+def _parser(values: dict[str, Any]) -> list[str]:
+    if values["data.mask_source"] != "parser":
+        return []
+    if values["category"] in PARSERS:
+        return [] if values["parsing.weights"] else [
+            "config.data.mask_source is 'parser' but config.parsing.weights is empty: name the parser's weights"
+        ]
+    return [
+        f"config.data.mask_source is 'parser', but no parser finds objects of the category {values['category']!r} "
+        f"(there are parsers for {', '.join(PARSERS)}): give masks as files or in the images' alpha channel"
+    ]
 
 
 def _sizes(values: dict[str, Any]) -> list[str]:
@@ -129,6 +147,10 @@ def _ranges(values: dict[str, Any]) -> list[str]:
         found.append("config.camera.min_depth has to be less than config.camera.max_depth")
     if values["prior.near"] >= values["prior.far"]:
         found.append("config.prior.near has to be less than config.prior.far")
+    if not -1 <= values["prior.shift"] <= 1:
+        found.append(
+            f"config.prior.shift is {values['prior.shift']}: it lies from -1 to 1 widths of the object"
+        )
     if not values["camera.fov_deg"] < 120:
         found.append(
             f"config.camera.fov_deg is {values['camera.fov_deg']}: it has to be less than 120 "
@@ -148,7 +170,7 @@ def _ranges(values: dict[str, Any]) -> list[str]:
 
 def _light(values: dict[str, Any]) -> list[str]:
     light = values["sampling.rand_light"]
-    if len(light) != 7 or not all(_is_number(item) for item in light):
+    if len(light) != 7 or not all(_is_number(item) and math.isfinite(item) for item in light):
         return [f"config.sampling.rand_light is {light}: it takes seven numbers"]
     return [
         f"config.sampling.rand_light gives the empty range {light[i : i + 2]} of {name}"

@@ -7,18 +7,26 @@ here.
 
 import dataclasses
 import pathlib
+import shlex
 
 from ml_collections import ConfigDict
 
+from gan2shape_jax.companions import some_of
 from gan2shape_jax.config import asset
-from gan2shape_jax.data import needs_masks, read_names
+from gan2shape_jax.data import read_names
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.masks import required_source
+from gan2shape_jax.parsers import PARSERS
 
 __all__ = ["Wanted", "require_files", "require_images", "wanted_files"]
 
 _RELEASE = "https://github.com/XingangPan/GAN2Shape/releases/tag/v1.0"
 _SCRIPT = "https://github.com/XingangPan/GAN2Shape/blob/master/scripts/download.sh"
-_LPIPS = "https://github.com/richzhang/PerceptualSimilarity"
+_LPIPS = "https://github.com/richzhang/PerceptualSimilarity (lpips/weights/v0.1/vgg.pth)"
+_VGG16 = "https://download.pytorch.org/models/vgg16-397923af.pth"
+
+# Endings of StyleGAN2 checkpoints that are to be converted, the published code's first.
+_UNCONVERTED = (".pt", ".pth", ".pkl")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +55,7 @@ def wanted_files(config: ConfigDict) -> list[Wanted]:
         Wanted("data.image_root", data.image_root, folder=True),
     ]
     if trains:
-        advice = _conversion(config.gan.checkpoint)
+        advice = _gan_conversion(config.gan.checkpoint)
         wanted.insert(0, Wanted("gan.checkpoint", config.gan.checkpoint, advice=advice))
     if trains and data.latent_root:
         advice = "or --config.data.latent_root= to find the latents by inverting the GAN"
@@ -55,18 +63,45 @@ def wanted_files(config: ConfigDict) -> list[Wanted]:
     if data.depth_root:
         advice = "or --config.data.depth_root= to go without evaluation"
         wanted.append(Wanted("data.depth_root", data.depth_root, folder=True, advice=advice))
-    if data.mask_root or needs_masks(config):
-        advice = "object masks NAME.png, white on the object, in a folder of your choice"
-        wanted.append(Wanted("data.mask_root", data.mask_root, folder=True, advice=advice))
+    wanted += _masks(config)
     if config.networks.pretrained:
         advice = "networks.safetensors of a joint run"
         if trains:
             advice = "or --config.networks.pretrained= to start from the ellipsoid prior (needs masks)"
         wanted.append(Wanted("networks.pretrained", config.networks.pretrained, advice=advice))
     if trains and config.loss.perceptual == "lpips":
-        advice = f"LPIPS v0.1, VGG16 ({_LPIPS}); --config.loss.perceptual=discriminator needs none"
-        wanted.append(Wanted("loss.lpips_weights", config.loss.lpips_weights, advice=advice))
+        wanted.append(_lpips(config.loss.lpips_weights))
     return wanted
+
+
+def _masks(config: ConfigDict) -> list[Wanted]:
+    """The folder of masks, or the parser that finds them, where the run cannot go without."""
+    source = required_source(config, _names_if_any(config.data.image_list))
+    if source == "file":
+        advice = "object masks NAME.png, white on the object, in a folder of your choice"
+        return [Wanted("data.mask_root", config.data.mask_root, folder=True, advice=advice)]
+    if source == "parser" and config.category in PARSERS:
+        path, parser = config.parsing.weights, PARSERS[config.category]
+        command = f"{_tool('convert_networks')} {_beside(path, '.pth')} {path or 'OUT.safetensors'}"
+        advice = (
+            f"{parser}: {parser.file} of the published weights, or {parser.home}; {command}; "
+            "or masks of your own: --config.data.mask_root=FOLDER, or the images' alpha channel"
+        )
+        return [Wanted("parsing.weights", path, advice=advice)]
+    return []
+
+
+def _lpips(path: str) -> Wanted:
+    command = f"{_tool('convert_networks')} vgg16-397923af.pth vgg.pth {path or 'OUT.safetensors'}"
+    advice = f"LPIPS v0.1: {_VGG16} and {_LPIPS}; {command}; --config.loss.perceptual=discriminator needs none"
+    return Wanted("loss.lpips_weights", path, advice=advice)
+
+
+def _names_if_any(image_list: str) -> list[str]:
+    try:
+        return read_names(image_list)
+    except UserError:
+        return []
 
 
 def require_files(config: ConfigDict) -> None:
@@ -96,18 +131,27 @@ def require_images(config: ConfigDict) -> list[str]:
     root = pathlib.Path(config.data.image_root)
     absent = [str(root / name) for name in names if not (root / name).is_file()]
     if absent:
-        more = f" and {len(absent) - 20} more" if len(absent) > 20 else ""
         raise UserError(
             f"{len(absent)} of the {len(names)} images of {config.data.image_list} do not exist: "
-            f"{', '.join(absent[:20])}{more} (config.data.image_list, config.data.image_root)"
+            f"{some_of(absent)} (config.data.image_list, config.data.image_root)"
         )
     return names
 
 
-def _conversion(path: str) -> str:
-    """The command that converts the published file; a wheel has the tools inside."""
+def _gan_conversion(path: str) -> str:
+    """The command that converts a checkpoint, from what lies beside it."""
+    beside = [pathlib.Path(path).with_suffix(kind) for kind in _UNCONVERTED] if path else [pathlib.Path("IN.pt")]
+    source = next((file for file in beside if file.is_file()), beside[0])
+    return f"{_tool('convert_stylegan2')} {shlex.join([source.as_posix(), path or 'OUT.safetensors'])}"
+
+
+def _beside(path: str, suffix: str) -> str:
+    """The published file's name beside the converted one's."""
+    return pathlib.Path(path).with_suffix(suffix).as_posix() if path else f"IN{suffix}"
+
+
+def _tool(name: str) -> str:
+    """How a converter is started; a wheel has the tools inside."""
     package = pathlib.Path(__file__).resolve().parent
-    checkout = (package.parent / "tools" / "convert_stylegan2").is_dir()
-    tools = "tools" if checkout else "gan2shape_jax.tools"
-    source = pathlib.Path(path).with_suffix(".pt").as_posix() if path else "IN.pt"
-    return f"python -m {tools}.convert_stylegan2 {source} {path or 'OUT.safetensors'}"
+    checkout = (package.parent / "tools" / name).is_dir()
+    return f"python -m {'tools' if checkout else 'gan2shape_jax.tools'}.{name}"

@@ -3,8 +3,15 @@
 import os
 import pathlib
 
+import jax
+import jaxtyping
 import numpy as np
 import pytest
+
+# Shapes and types in the package's signatures are checked in every test. JAX takes NumPy's arrays wherever it takes its
+# own, and tests hand both over.
+jaxtyping.Array = jax.Array | np.ndarray
+jaxtyping.install_import_hook("gan2shape_jax", "signatures.check")
 
 _GOLDEN = pathlib.Path(
     os.environ.get("GAN2SHAPE_GOLDEN", pathlib.Path(__file__).parent / "golden"))

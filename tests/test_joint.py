@@ -68,13 +68,13 @@ def test_every_epoch_shows_every_image_once(iterations, count):
         assert len(set(epoch.tolist())) == len(epoch) and set(epoch.tolist()) <= set(range(count))
 
 
-def test_epochs_and_phases_are_shuffled_anew(task, parts):
+def test_epochs_and_phases_are_shuffled_anew(task, parts, initial):
     order = joint.image_order(jax.random.key(0), 240, 24)
     assert len({tuple(epoch) for epoch in order.reshape(10, 24)}) == 10
     longer = joint.image_order(jax.random.key(0), 480, 24)
     np.testing.assert_array_equal(longer[:240], order)  # a function of key and iteration, not of the length
     first, second = (dataclasses.replace(parts[2][i], iterations=60) for i in (1, 2))
-    state = None  # neither step needs it to plan
+    state = task.initial(initial)
     assert not np.array_equal(task.prepare(state, first).order, task.prepare(state, second).order)
 
 
@@ -116,10 +116,11 @@ def test_reference_lights_every_image_with_the_last_ones_strengths(parts, task, 
     np.testing.assert_array_equal(fault.depth, mended.depth)
 
 
-def test_reference_fits_the_prior_to_the_first_image(parts, task):
+def test_reference_fits_the_prior_to_the_first_image(parts, task, initial):
+    state = task.initial(initial)
     phase = dataclasses.replace(_phase(parts, "prior"), iterations=6)
-    assert _gather(parts, reference=True).prepare(None, phase).order.tolist() == [0] * 6
-    assert sorted(task.prepare(None, phase).order.tolist()) == [0, 0, 1, 1, 2, 2]
+    assert _gather(parts, reference=True).prepare(state, phase).order.tolist() == [0] * 6
+    assert sorted(task.prepare(state, phase).order.tolist()) == [0, 0, 1, 1, 2, 2]
 
 
 def test_samples_are_each_images_own_and_stay_on_the_host(parts, task, initial):

@@ -3,11 +3,13 @@ data.
 """
 
 import dataclasses
+import io
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from gan2shape_jax import lighting
 from gan2shape_jax.camera import Camera
@@ -19,6 +21,7 @@ from gan2shape_jax.outputs import (
     draw_gan_views,
     gan_views,
     load_result,
+    print_table,
     render_command,
     save_result,
     sweeps,
@@ -407,3 +410,16 @@ def test_render_command_explains_what_is_wrong(written, capsys, arguments, messa
 def test_render_command_refuses_a_folder_that_is_no_result(tmp_path, capsys):
     assert render_command.main([str(tmp_path)]) == 1
     assert "result.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_the_printed_table_cuts_no_number_off(width):
+    metrics = {"side": 0.02903, "mad": 38.74, "mad_unit": 38.29, "prior": {"side": 0.02296, "mad": 37.18},
+               "mae": 0.0239, "mse": 0.000896, "reconstruction_l1": 0.0702, "inversion_l1": 0.0441}
+    console = Console(width=width, file=io.StringIO())
+    print_table([Row("001", metrics=metrics), Row("long_name_7", "failed: no mask")], console)
+    text = console.file.getvalue()
+    assert "…" not in text
+    for number in ("0.0290", "38.7", "0.0230", "37.2", "0.070", "0.044"):
+        assert number in text
+    assert ("0.000896" in text) == (width == 160)

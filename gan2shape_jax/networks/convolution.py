@@ -37,11 +37,11 @@ def convolve(
 
 
 def convolve_half(
-    x: Float[Array, "n 2*h 2*w i"],
+    x: Float[Array, "n h w i"],
     kernel: Float[Array, "k k i o"],
     *,
     by_products: bool | None = None,
-) -> Float[Array, "n h w o"]:
+) -> Float[Array, "n h//2 w//2 o"]:
     """Convolution of stride 2, 3x3 or 4x4, with one pixel of zeros around: half the side."""
     if _by_products(by_products):
         return _convolve_products(x, kernel, 2, 1)

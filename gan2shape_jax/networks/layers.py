@@ -55,7 +55,7 @@ class ConvHalf(nn.Module):
     size: int = 4
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n 2*h 2*w i"]) -> Float[Array, "n h w o"]:
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h//2 w//2 o"]:
         fan_in = self.size**2 * x.shape[-1]
         shape = (self.size, self.size, x.shape[-1], self.channels)
         return convolution.convolve_half(x, self.param("kernel", _uniform(fan_in), shape, x.dtype))

@@ -18,7 +18,7 @@ class ResidualBlock(nn.Module):
     channels: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n 2*h 2*w i"]) -> Float[Array, "n h w o"]:
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h//2 w//2 o"]:
         x = nn.relu(x)
         main = nn.relu(layers.ConvHalf(self.channels, size=3, name="conv1")(x))
         main = layers.Conv(self.channels, name="conv2")(main)

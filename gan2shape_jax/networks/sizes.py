@@ -1,6 +1,6 @@
 """Default widths of the networks, and the number of times they halve an image."""
 
-import jax
+from jaxtyping import Array, Float
 
 from gan2shape_jax.errors import UserError
 
@@ -19,7 +19,7 @@ def default_group_base(size: int) -> int:
     return 8 if size >= 128 else 16
 
 
-def levels(size: int, images: jax.Array) -> int:
+def levels(size: int, images: Float[Array, "n h w c"]) -> int:
     """How often images of side `size` halve until they are 4 pixels wide.
 
     Raises:

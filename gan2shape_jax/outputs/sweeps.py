@@ -58,5 +58,5 @@ def light_circle(light: Float[np.ndarray, "4"], count: int) -> Float[np.ndarray,
     )
 
 
-def _stronger(light: np.ndarray, strength: float, dx: float, dy: float) -> tuple[float, ...]:
-    return (light[0] - _AMBIENT_SHARE * strength, light[1] + strength, dx, dy)
+def _stronger(light: Float[np.ndarray, "4"], strength: float, dx: float, dy: float) -> Float[np.ndarray, "4"]:
+    return np.array([light[0] - _AMBIENT_SHARE * strength, light[1] + strength, dx, dy], np.float32)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -45,6 +46,9 @@ COLUMNS = (
     ("reconstruction_l1", ("reconstruction_l1",), 3),
     ("inversion_l1", ("inversion_l1",), 3),
 )
+# A console narrower than this cannot show every column, and goes without these; `results.csv` has them all.
+_WIDE = 110
+_DETAILS = ("mad_unit", "mae", "mse")
 _SUMMARIES = (("mean", statistics.fmean), ("median", statistics.median))
 
 
@@ -107,15 +111,18 @@ def write_table(folder: str | os.PathLike, rows: Sequence[Row]) -> None:
 
 
 def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
-    """Prints the same table to the console."""
-    table = Table()
+    """Prints the same table to the console; on a narrow one without the columns that say the least."""
+    console = console or Console()
+    kept = [k for k, (title, _, _) in enumerate(COLUMNS) if console.width >= _WIDE or title not in _DETAILS]
+    table = Table(box=box.SIMPLE, padding=(0, 0), pad_edge=False)
     table.add_column("name")
-    for title, _, _ in COLUMNS:
-        table.add_column(title, justify="right")
-    table.add_column("status")
+    for k in kept:
+        table.add_column(COLUMNS[k][0].replace("reconstruction", "recon.").replace("_", " "), justify="right")
+    table.add_column("status", overflow="fold")
     for name, status, values in _lines(rows):
-        table.add_row(name, *_texts(values), status, style="bold" if not status else None)
-    (console or Console()).print(table)
+        texts = _texts(values)
+        table.add_row(name, *(texts[k] for k in kept), status, style="bold" if not status else None)
+    console.print(table)
 
 
 def _lines(rows: Sequence[Row]) -> list[tuple[str, str, list[float | None]]]:

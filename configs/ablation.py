@@ -1,0 +1,49 @@
+"""The bundled faces with one part of the method changed or left out, on a short schedule.
+
+python -m gan2shape_jax.main --config=configs/ablation.py                 the whole method
+python -m gan2shape_jax.main --config=configs/ablation.py:flat            with a flat prior
+
+`benchmarks/ablations.py` runs them all and makes the table of docs/ablations.md.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from gan2shape_jax.config import load_config
+
+__all__ = ["VARIANTS", "get_config"]
+
+# What each variant sets. The published text takes the encoder's offset through the mapping network and penalises its
+# length; `no_regularization` does neither. `weak_prior` is half as deep, as its authors made theirs.
+_FIELDS: dict[str, dict[str, Any]] = {
+    "no_symmetry": {"schedule.flip3": (False,)},
+    "no_regularization": {"gan.regularize_offset": False, "loss.lam_regular": 0.0},
+    "flat": {"prior.shape": "flat"},
+    "shifted": {"prior.shape": "shifted_ellipsoid"},
+    "smoothed_box": {"prior.shape": "smoothed_box"},
+    "confidence": {"prior.shape": "confidence"},
+    "weak_prior": {"prior.far": 0.96},
+    "symmetry_from_step1": {"schedule.flip1": (True,)},
+}
+VARIANTS = tuple(_FIELDS)
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """Returns the short schedule of the bundled faces, whole or with a variant's changes."""
+    config = load_config("ictface").unlock()
+    config.workdir = f"results/ablation/{variant or 'whole'}"
+    config.prior.iterations = 500
+    config.schedule.stages = ((150, 200, 200),)
+    config.schedule.flip1 = (False,)
+    config.schedule.flip3 = (True,)
+    config.sampling.collect_iters = 50
+    config.outputs.gan_images = False
+    config.outputs.animation = False
+    config.outputs.picture_size = 64
+    config.logging.every_iterations = 50
+    config.logging.tensorboard = False
+    for field, value in _FIELDS.get(variant, {}).items():
+        group, name = field.split(".")
+        config[group][name] = value
+    return config

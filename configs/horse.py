@@ -1,0 +1,24 @@
+"""Horses at 128 pixels with a 256-pixel StyleGAN2: the settings of `car`; the reference has no such file.
+
+python -m gan2shape_jax.main --config=configs/horse.py
+"""
+
+from ml_collections import ConfigDict
+
+from gan2shape_jax.config import load_config
+
+__all__ = ["get_config"]
+
+
+def get_config() -> ConfigDict:
+    """Returns the configuration for horses; the GAN is NVIDIA's for LSUN Horse (StyleGAN2, config-f)."""
+    config = load_config("car").unlock()
+    config.workdir = "results/horse"
+    config.category = "horse"
+    config.data.image_list = "data/horse/list.txt"
+    config.data.image_root = "data/horse"
+    config.data.latent_root = "data/horse/latents"
+    config.data.mask_root = ""
+    config.gan.checkpoint = "checkpoints/stylegan2/stylegan2-horse-config-f.safetensors"
+    config.gan.size = 256
+    return config

@@ -1,0 +1,77 @@
+"""`gan2shape-jax evaluate`: errors of finished runs, recomputed from what they saved, side by side.
+
+The first of several runs is what the others are compared with.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.evaluation import report
+from gan2shape_jax.evaluation.compare import ScoredRun, compare
+from gan2shape_jax.evaluation.folders import find_runs
+from gan2shape_jax.evaluation.manifest import manifest
+from gan2shape_jax.evaluation.scores import score_run
+from gan2shape_jax.outputs.folder import atomic_text
+
+__all__ = ["main"]
+
+_EPILOG = """\
+examples:
+  gan2shape-jax evaluate results/ictface
+  gan2shape-jax evaluate results/a results/b --out results/a_b          compares b with a
+  gan2shape-jax evaluate results/mine --truth depths                    NAME.npy or NAME.png for every image
+  gan2shape-jax evaluate identity results/ictface --embedding FACE.onnx (evaluate identity --help)
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status: 0, or 1 after an error that has been printed."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments[:1] == ["identity"]:
+            from gan2shape_jax.evaluation import identity_command  # imports the networks, which the rest does without
+
+            return identity_command.run(arguments[1:])
+        return _run(_parser().parse_args(arguments))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gan2shape-jax evaluate", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Errors of finished runs with 95% intervals, computed anew from the saved arrays.")
+    parser.add_argument("results", type=pathlib.Path, nargs="+", metavar="RESULTS",
+                        help="folders of runs, or of single images; the first is what the others are compared with")
+    parser.add_argument("--truth", type=pathlib.Path, metavar="FOLDER",
+                        help="true depths, NAME.npy (scene units) or NAME.png, instead of those in the results")
+    parser.add_argument("--out", type=pathlib.Path, metavar="FOLDER",
+                        help="writes evaluation.md, images.csv, summary.csv and manifest.json there")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    truth = arguments.truth
+    if truth is not None and not truth.is_dir():
+        raise UserError(f"--truth {truth} is not a folder of true depths: there is no such folder")
+    found = find_runs(arguments.results)
+    runs = [ScoredRun(run, score_run(run, truth)) for run in found]
+    comparisons = [compare(runs[0], other) for other in runs[1:]]
+    text = report.markdown(runs, comparisons)
+    print(text)
+    if arguments.out is not None:
+        record = json.dumps(manifest(found, truth), indent=2, allow_nan=False)
+        for name, content in (("evaluation.md", text), ("images.csv", report.images_csv(runs)),
+                              ("summary.csv", report.summary_csv(runs, comparisons)),
+                              ("manifest.json", record + "\n")):
+            atomic_text(arguments.out / name, content)
+        print(f"written to {arguments.out}", file=sys.stderr)
+    return 1 if any(score.broken for run in runs for score in run.scores) else 0

@@ -1,0 +1,157 @@
+"""Embeddings of pictures by a network that the user brings as an ONNX file, and how alike they are.
+
+Nothing is bundled: networks that tell faces apart come with licences of their own. onnxruntime is optional (the extra
+`identity`) and runs on the CPU; an ONNX file is a graph of known operations and cannot run other code.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.outputs.pictures import to_uint8
+
+__all__ = ["Embedding", "Preparation", "cosine", "load_embedding", "prepare"]
+
+# Pictures (n, s, s, 3) in [-1, 1] to vectors (n, d).
+Embedding = Callable[[Float[np.ndarray, "n s s 3"]], Float[np.ndarray, "n d"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Preparation:
+    """What a network wants its pictures to be.
+
+    Attributes:
+        layout: order of the axes; "auto" takes it from the network's input.
+        size: side in pixels; 0 takes it from the network's input.
+        mean, std: a value v of 0 to 255 becomes (v - mean) / std.
+        bgr: True swaps red and blue.
+        crop: share of the side that the centred square keeps.
+    """
+
+    layout: Literal["auto", "nchw", "nhwc"] = "auto"
+    size: int = 0
+    mean: float = 127.5
+    std: float = 127.5
+    bgr: bool = False
+    crop: float = 1.0
+
+
+def cosine(first: Float[np.ndarray, "*batch d"], second: Float[np.ndarray, "*#batch d"]) -> Float[np.ndarray, "*batch"]:
+    """Cosine of the angle between vectors."""
+    product = np.sum(np.asarray(first, np.float64) * second, axis=-1)
+    return product / (np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1))
+
+
+def prepare(
+    pictures: Float[np.ndarray, "n s s 3"], wanted: Preparation
+) -> Float[np.ndarray, "n t t 3"]:
+    """Crops, resizes with antialiasing, and scales pictures in [-1, 1]; `wanted.size` is positive here."""
+    prepared = []
+    for picture in to_uint8(pictures):
+        image = Image.fromarray(picture)
+        margin = (1 - wanted.crop) / 2 * image.width
+        box = (margin, margin, image.width - margin, image.height - margin)
+        resized = image.resize((wanted.size, wanted.size), Image.Resampling.BILINEAR, box=box)
+        prepared.append((np.asarray(resized, np.float32) - wanted.mean) / wanted.std)
+    stacked = np.stack(prepared)
+    return stacked[..., ::-1] if wanted.bgr else stacked
+
+
+def load_embedding(path: pathlib.Path, wanted: Preparation = Preparation()) -> Embedding:
+    """The network of an ONNX file as a function of pictures.
+
+    Raises:
+        UserError: onnxruntime is not installed; the file is missing, damaged, or takes something other than one
+            batch of square colour pictures in float32; the options do not fit it.
+    """
+    session = _open(path)
+    entry = _only_input(session, path)
+    batch, layout, size = _layout(entry.shape, wanted, path)
+    settled = dataclasses.replace(wanted, layout=layout, size=size)
+
+    def embed(pictures: np.ndarray) -> np.ndarray:
+        ready = prepare(pictures, settled)
+        if layout == "nchw":
+            ready = np.moveaxis(ready, -1, 1)
+        vectors = [_call(session, entry.name, part, batch, path) for part in _batches(ready, batch or len(ready))]
+        return np.concatenate(vectors)[: len(ready)]
+
+    return embed
+
+
+def _open(path: pathlib.Path) -> Any:
+    if not path.is_file():
+        raise UserError(f"the embedding network {path} does not exist: name an ONNX file with --embedding")
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError("ONNX networks need onnxruntime: pip install 'gan2shape-jax[identity]'") from None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what is wrong is said below
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has no common class of its errors
+        raise UserError(f"{path} is no usable ONNX network: {str(error).splitlines()[0]}") from error
+
+
+def _only_input(session: Any, path: pathlib.Path) -> Any:
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)":
+        told = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
+        raise UserError(f"{path} takes {told or 'nothing'}: one batch of pictures, float32 with four axes, is wanted")
+    return inputs[0]
+
+
+def _layout(
+    shape: list[Any], wanted: Preparation, path: pathlib.Path
+) -> tuple[int, Literal["nchw", "nhwc"], int]:
+    """Batch (0: any), layout and side, from the input's shape where the options leave them open."""
+    fits = {"nchw": shape[1] == 3, "nhwc": shape[3] == 3}
+    if wanted.layout == "auto":
+        if sum(fits.values()) != 1:
+            raise UserError(f"{path} takes pictures of shape {shape}, which does not tell where the colours are: "
+                            "say so with --layout nchw or --layout nhwc")
+        layout: Any = next(name for name, fit in fits.items() if fit)
+    else:
+        layout = wanted.layout
+        axis = 1 if layout == "nchw" else 3
+        if isinstance(shape[axis], int) and shape[axis] != 3:
+            raise UserError(f"--layout {layout} does not fit {path}: it takes pictures of shape {shape}")
+    sides = shape[2:] if layout == "nchw" else shape[1:3]
+    known = [side for side in sides if isinstance(side, int) and side > 0]
+    if len(set(known)) > 1:
+        raise UserError(f"{path} takes pictures of {sides[1]} x {sides[0]} pixels: square ones are wanted")
+    if known and wanted.size not in (0, known[0]):
+        raise UserError(f"--size {wanted.size} does not fit {path}: it takes pictures of {known[0]} pixels")
+    if not known and not wanted.size:
+        raise UserError(f"{path} takes pictures of any size: say with --size which one it was trained for")
+    batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else 0
+    return batch, layout, known[0] if known else wanted.size
+
+
+def _batches(pictures: np.ndarray, count: int) -> list[np.ndarray]:
+    """Batches of exactly `count`; the last one is filled with its last picture."""
+    short = -len(pictures) % count
+    filled = np.concatenate([pictures, np.repeat(pictures[-1:], short, axis=0)]) if short else pictures
+    return [np.ascontiguousarray(filled[i:i + count]) for i in range(0, len(filled), count)]
+
+
+def _call(session: Any, name: str, pictures: np.ndarray, batch: int, path: pathlib.Path) -> np.ndarray:
+    try:
+        (first, *_) = session.run(None, {name: pictures})
+    except Exception as error:
+        raise UserError(f"{path} does not run on pictures of shape {pictures.shape}: "
+                        f"{str(error).splitlines()[0]}") from error
+    if not isinstance(first, np.ndarray) or first.shape[:1] != (len(pictures),) or first.size <= len(pictures):
+        found = getattr(first, "shape", type(first))
+        raise UserError(f"{path} gives {found} for {len(pictures)} pictures: a vector each is wanted")
+    vectors = first.reshape(len(pictures), -1).astype(np.float64)
+    if not np.isfinite(vectors).all() or not np.linalg.norm(vectors, axis=1).all():
+        raise UserError(f"{path} gives vectors that are zero or not finite: do --mean and --std fit it?")
+    return vectors

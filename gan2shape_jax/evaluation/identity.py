@@ -1,0 +1,208 @@
+"""One object turned in yaw by four means: the mesh, the GAN guided by it, and two directions of the GAN's own.
+
+"3D" and "GAN" keep the pitch, roll, shift and light of the input and replace its yaw: the one samples the lit canonical
+texture at the depth seen from each view, as training does, the other projects those pictures onto the GAN with the
+image's encoder (GAN2Shape, section 3.3). GANSpace and SeFa move the input's latent along the direction that turns the
+picture most, as judged by the image's own view network. Pictures are (n, S, S, 3) in [-1, 1], yaws in degrees.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from ml_collections import ConfigDict
+
+from gan2shape_jax import data, loading, models, projection, render, weights
+from gan2shape_jax.camera import Camera
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.evaluation.traversal import Candidate, find_yaw_direction, style_ranges
+from gan2shape_jax.frozen import Frozen
+from gan2shape_jax.loading import Prepared
+from gan2shape_jax.outputs.result import Result
+from gan2shape_jax.settings import Settings
+from gan2shape_jax.stylegan2 import Architecture, directions
+
+__all__ = ["METHODS", "Gan", "Subject", "Turned", "load_gan", "load_subject", "turn"]
+
+METHODS = ("3D", "GAN", "GANSpace", "SeFa")
+
+_COMPONENTS = 10  # directions of each rival that are tried
+_SAMPLES = 10_000  # latents that GANSpace's directions and all deviations are taken from
+_BATCH = 20  # pictures that go through a network together
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Gan:
+    """What all images of a run share: the frozen networks and samples (n, W) of W."""
+
+    architecture: Architecture
+    frozen: Frozen
+    latents: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Subject:
+    """One reconstructed image with its networks and its latent."""
+
+    result: Result
+    prepared: Prepared
+    params: models.Params
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Turned:
+    """The pictures that one method gives.
+
+    Attributes:
+        method: one of `METHODS`.
+        pictures: (n, S, S, 3).
+        yaws_deg: (n,) what the view network says of each.
+        how: the direction that was taken, in words; "" for the mesh and for the GAN guided by it.
+        reached: (n,) whether the calibration reached each yaw.
+    """
+
+    method: str
+    pictures: np.ndarray
+    yaws_deg: np.ndarray
+    how: str
+    reached: np.ndarray
+
+
+def load_gan(config: ConfigDict) -> Gan:
+    """Loads a run's frozen networks and samples its W; raises `UserError` where a file is missing."""
+    architecture, frozen = loading.load_frozen(config)
+    latents = directions.sample_w(jax.random.key(0), frozen.generator, arch=architecture, samples=_SAMPLES)
+    return Gan(architecture, frozen, latents)
+
+
+def load_subject(
+    config: ConfigDict, gan: Gan, name: str, result: Result, folder: pathlib.Path, latents: pathlib.Path
+) -> Subject:
+    """Loads what belongs to one image of a run.
+
+    Args:
+        config: of the run.
+        gan: of the run.
+        name: of the image, as results folders are named.
+        result: its reconstruction.
+        folder: of that result.
+        latents: folder of the latents that the run found itself.
+
+    Raises:
+        UserError: the image is no longer in the run's list, or a file is missing or does not fit.
+    """
+    listed = {pathlib.PurePath(entry).with_suffix("").as_posix(): entry
+              for entry in data.read_names(config.data.image_list)}
+    if name not in listed:
+        raise UserError(f"{config.data.image_list}, the image list of the run, does not name {name} any more")
+    prepared = loading.prepare_image(config, listed[name], gan.architecture, gan.frozen, latents)
+    like = jax.eval_shape(lambda key: models.init_params(key, prepared.settings), jax.random.key(0))
+    return Subject(result, prepared, weights.load_networks(folder / "networks.safetensors", like, prepared.settings))
+
+
+def turn(subject: Subject, gan: Gan, yaws_deg: Float[np.ndarray, "n"]) -> list[Turned]:
+    """The object at each yaw by all of `METHODS`, in their order."""
+    result = subject.result
+    views = np.repeat(result.view[None], len(yaws_deg), axis=0)
+    views[:, 1] = np.deg2rad(yaws_deg)
+    settings, problem = subject.prepared.settings, subject.prepared.problem
+    solid = _in_batches(
+        lambda part: _sampled(result.depth, result.canonical, part, camera=result.camera, sampling=settings.sampling),
+        views)
+    projected = _in_batches(
+        lambda part: _projected(subject.params, part, problem, gan.frozen, settings=settings), solid)
+    everywhere = np.ones(len(yaws_deg), bool)
+    turned = [Turned(name, pictures, _seen_yaws(subject, gan, pictures), "", everywhere)
+              for name, pictures in (("3D", solid), ("GAN", projected))]
+    for name, candidates in (("GANSpace", _ganspace(gan)), ("SeFa", _sefa(gan))):
+        turned.append(_traversed(name, candidates, subject, gan, yaws_deg))
+    return turned
+
+
+def _traversed(
+    name: str, candidates: list[Candidate], subject: Subject, gan: Gan, yaws_deg: np.ndarray
+) -> Turned:
+    """The pictures along the candidate that turns the subject most."""
+
+    def yaw_of(some: Sequence[Candidate], steps: np.ndarray) -> np.ndarray:
+        latents = np.concatenate([_moved(subject, gan, candidate, steps) for candidate in some])
+        return _seen_yaws(subject, gan, _pictures(subject, gan, latents)).reshape(len(some), len(steps))
+
+    found = find_yaw_direction(candidates, yaw_of, yaws_deg)
+    best = found.candidate
+    shown = _pictures(subject, gan, _moved(subject, gan, best, found.steps))
+    how = f"direction {best.number + 1}, styles {best.first} to {best.last - 1}"
+    return Turned(name, shown, _seen_yaws(subject, gan, shown), how, found.reached)
+
+
+def _moved(subject: Subject, gan: Gan, candidate: Candidate, steps: np.ndarray) -> np.ndarray:
+    """The subject's latent moved by steps in deviations, (n, L, W)."""
+    return np.asarray(directions.shift(
+        subject.prepared.problem.latent, jnp.asarray(candidate.direction),
+        jnp.asarray(steps * candidate.scale, jnp.float32),
+        first=candidate.first, last=candidate.last, arch=gan.architecture))
+
+
+def _ganspace(gan: Gan) -> list[Candidate]:
+    found = directions.ganspace(gan.latents, count=_COMPONENTS)
+    scales = directions.deviations(gan.latents, found)
+    return [Candidate(found[i], float(scales[i]), first, last, i)
+            for first, last in style_ranges(gan.architecture.latents) for i in range(len(found))]
+
+
+def _sefa(gan: Gan) -> list[Candidate]:
+    """SeFa's directions depend on the layers that are to be moved."""
+    candidates = []
+    for first, last in style_ranges(gan.architecture.latents):
+        layers = range(first, min(last, gan.architecture.layers))
+        found = directions.sefa(gan.frozen.generator, layers=layers, count=_COMPONENTS)
+        scales = directions.deviations(gan.latents, found)
+        candidates += [Candidate(found[i], float(scales[i]), first, last, i) for i in range(len(found))]
+    return candidates
+
+
+def _pictures(subject: Subject, gan: Gan, latents: np.ndarray) -> np.ndarray:
+    settings = subject.prepared.settings
+    return _in_batches(lambda part: _synthesized(part, gan.frozen, settings=settings), latents)
+
+
+def _seen_yaws(subject: Subject, gan: Gan, pictures: np.ndarray) -> np.ndarray:
+    """What the subject's view network says of pictures."""
+    settings = subject.prepared.settings
+    seen = _in_batches(lambda part: _views(subject.params, gan.frozen.view_mean, part, settings=settings), pictures)
+    return np.rad2deg(seen[:, 1])
+
+
+def _in_batches(function: Callable[[np.ndarray], jax.Array], values: np.ndarray) -> np.ndarray:
+    """Calls with a batch at a time, the last one filled up: one compiled program serves any number."""
+    filled = np.concatenate([values, np.repeat(values[-1:], -len(values) % _BATCH, axis=0)])
+    parts = [np.asarray(function(filled[i:i + _BATCH])) for i in range(0, len(filled), _BATCH)]
+    return np.concatenate(parts)[: len(values)]
+
+
+@functools.partial(jax.jit, static_argnames=("camera", "sampling"))
+def _sampled(depth, texture, views, *, camera: Camera, sampling: str):
+    """The texture (S, S, 3) on the sheet (S, S) seen from each view (n, 6)."""
+    count = views.shape[0]
+    warped = render.warp_depth(jnp.broadcast_to(depth, (count, *depth.shape)), views, camera, sampling=sampling)
+    return render.reconstruct(jnp.broadcast_to(texture, (count, *texture.shape)), warped, views, camera)
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def _projected(params, pictures, problem, frozen, *, settings: Settings):
+    return projection.project(params, pictures, problem.latent, problem.gan_image, frozen, settings)[0]
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def _synthesized(latents, frozen, *, settings: Settings):
+    return projection.synthesize(latents, frozen, settings)
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def _views(params, view_mean, pictures, *, settings: Settings):
+    return models.views(params, pictures, view_mean, settings)

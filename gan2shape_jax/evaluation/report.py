@@ -1,0 +1,126 @@
+"""Tables of an evaluation as Markdown and CSV."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+from gan2shape_jax.evaluation.compare import Comparison, ScoredRun, summarize
+from gan2shape_jax.evaluation.intervals import Interval
+from gan2shape_jax.evaluation.scores import METRICS
+
+__all__ = ["csv_text", "images_csv", "interval_text", "markdown", "markdown_table", "summary_csv"]
+
+_DIGITS = {"side": 4, "mad": 1, "mad_unit": 1, "mae": 4, "mse": 6, "reconstruction_l1": 3, "inversion_l1": 3}
+_TITLES = {"side": "SIDE", "mad": "MAD, degrees", "mad_unit": "MAD, unit normals", "mae": "MAE", "mse": "MSE",
+           "reconstruction_l1": "reconstruction L1", "inversion_l1": "inversion L1"}
+
+_PREFACE = """\
+Estimates with 95% intervals over images: Student's t for means, a bootstrap for medians. SIDE is scale-invariant,
+MAD in degrees (the published code's short normals, and unit ones), MAE and MSE in scene units.
+"""
+
+
+def interval_text(interval: Interval, digits: int, *, signed: bool = False) -> str:
+    """`1.23 (1.10 to 1.36)`, or the estimate alone where there is no interval."""
+    sign = "+" if signed else ""
+    estimate = f"{interval.estimate:{sign}.{digits}f}"
+    if interval.count < 2:
+        return estimate
+    return f"{estimate} ({interval.low:{sign}.{digits}f} to {interval.high:{sign}.{digits}f})"
+
+
+def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; bars and line breaks in cells are made harmless."""
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in line) + " |"
+                     for line in lines) + "\n"
+
+
+def csv_text(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Comma-separated values; None is an empty cell, numbers keep all their digits."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(titles)
+    writer.writerows([["" if cell is None else cell for cell in row] for row in rows])
+    return text.getvalue()
+
+
+def images_csv(runs: Sequence[ScoredRun]) -> str:
+    """A row an image: run, name, size, what was wrong, and every metric."""
+    rows = [[run.label, score.name, score.size or None, score.problem, *(score.figures.get(m) for m in METRICS)]
+            for run in runs for score in run.scores]
+    return csv_text(["run", "name", "size", "problem", *METRICS], rows)
+
+
+def summary_csv(runs: Sequence[ScoredRun], comparisons: Sequence[Comparison]) -> str:
+    """A row a run, metric and statistic: estimate, 95% interval, number of images."""
+    rows: list[list[object]] = []
+    for run in runs:
+        for metric, statistics in summarize(run.scores).items():
+            rows += [[run.label, metric, name, i.estimate, *_ends(i), i.count] for name, i in statistics.items()]
+    for comparison in comparisons:
+        rows += [[f"{comparison.other} - {comparison.base}", metric, "mean paired difference", i.estimate, *_ends(i),
+                  i.count] for metric, i in comparison.differences.items()]
+    return csv_text(["run", "metric", "statistic", "estimate", "low", "high", "images"], rows)
+
+
+def _ends(interval: Interval) -> tuple[float | None, float | None]:
+    return (None, None) if interval.count < 2 else (interval.low, interval.high)
+
+
+def markdown(runs: Sequence[ScoredRun], comparisons: Sequence[Comparison]) -> str:
+    """The whole report: summaries, comparisons, images side by side, what was wrong."""
+    parts = [_PREFACE, _summaries(runs)]
+    parts += [_comparison(comparison) for comparison in comparisons]
+    parts += [_images(runs), _problems(runs)]
+    return "\n".join(part for part in parts if part)
+
+
+def _summaries(runs: Sequence[ScoredRun]) -> str:
+    found = {run.label: summarize(run.scores) for run in runs}
+    known = [metric for metric in METRICS if any(metric in summary for summary in found.values())]
+    rows = []
+    for label, summary in found.items():
+        for statistic in ("mean", "median"):
+            cells = [interval_text(summary[m][statistic], _DIGITS[m]) if m in summary else "–" for m in known]
+            count = max((s[statistic].count for s in summary.values()), default=0)
+            rows.append([label, statistic, str(count), *cells])
+    return markdown_table(["run", "", "images", *(_TITLES[m] for m in known)], rows)
+
+
+def _comparison(comparison: Comparison) -> str:
+    lines = [f"{comparison.other} against {comparison.base}, paired by image ({comparison.images} in common); negative "
+             "is better; * where the interval excludes zero:\n"]
+    rows = [[_TITLES[metric] + (" *" if interval.excludes_zero else ""),
+             interval_text(interval, _DIGITS[metric] + 1, signed=True), str(interval.count)]
+            for metric, interval in comparison.differences.items()]
+    if rows:
+        lines.append(markdown_table(["metric", "mean difference", "images"], rows))
+    else:
+        lines.append("nothing in common to compare\n")
+    return "\n".join([*lines, *(f"- {note}" for note in comparison.notes), *([""] if comparison.notes else [])])
+
+
+def _images(runs: Sequence[ScoredRun]) -> str:
+    names = sorted({score.name for run in runs for score in run.scores})
+    by_name = [{score.name: score for score in run.scores} for run in runs]
+    rows = []
+    for name in names:
+        cells = []
+        for scores in by_name:
+            figures = scores[name].figures if name in scores else {}
+            cells.append(f"{figures['side']:.4f} / {figures['mad']:.1f} / {figures['mad_unit']:.1f}"
+                         if "side" in figures else "–")
+        rows.append([name, *cells])
+    table = markdown_table(["image", *(run.label for run in runs)], rows)
+    return f"SIDE / MAD / MAD with unit normals, by image:\n\n{table}"
+
+
+def _problems(runs: Sequence[ScoredRun]) -> str:
+    lines = [f"- {run.label}: {score.name}: {' '.join(score.problem.split())}"
+             for run in runs for score in run.scores if score.problem]
+    sizes = {score.size for run in runs for score in run.scores if score.size}
+    if len(sizes) > 1:
+        lines.append(f"- images of several sizes ({', '.join(map(str, sorted(sizes)))} pixels): normals, and with them "
+                     "MAD, depend on the size; compare like with like")
+    return "\n".join(["What to know:\n", *lines, ""]) if lines else ""

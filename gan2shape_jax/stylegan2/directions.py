@@ -1,0 +1,97 @@
+"""Directions in W that a generator has of itself, found without labels or training.
+
+GANSpace (Härkönen et al., NeurIPS 2020): the principal directions of mapped samples. SeFa (Shen and Zhou, CVPR 2021):
+the directions in which the style layers' weights stretch W most. A direction is a unit vector (W,); its sign says
+nothing.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from gan2shape_jax.stylegan2.architecture import Architecture, Params
+from gan2shape_jax.stylegan2.generator import map_styles
+
+__all__ = ["deviations", "ganspace", "sample_w", "sefa", "shift"]
+
+
+def sample_w(
+    key: PRNGKeyArray, gen_params: Params, *, arch: Architecture, samples: int = 10_000
+) -> Float[np.ndarray, "n w"]:
+    """Latents in W of `samples` draws of z, on the host."""
+    z = jax.random.normal(key, (samples, arch.style_dim), gen_params["input"].dtype)
+    return np.asarray(map_styles(gen_params, z, arch=arch))
+
+
+def ganspace(latents: Float[np.ndarray, "n w"], *, count: int) -> Float[np.ndarray, "k w"]:
+    """The first `count` principal directions of latents in W, the one of greatest variance first.
+
+    Args:
+        latents: many samples, see `sample_w`.
+        count: how many; at most W.
+    """
+    samples = np.asarray(latents, np.float64)
+    _require_count(count, samples.shape[1])
+    return _leading(np.cov(samples, rowvar=False), count).astype(np.float32)
+
+
+def sefa(
+    gen_params: Params, *, layers: Sequence[int], count: int, normalized: bool = True
+) -> Float[np.ndarray, "k w"]:
+    """The first `count` eigenvectors of A^T A, A stacking the style weights of some layers.
+
+    Args:
+        gen_params: of the generator.
+        layers: of the generator's 3x3 convolutions, by number.
+        count: how many; at most W.
+        normalized: True scales each row of A (a channel's weights) to length one, as the published code does; False
+            takes the weights as they are, as the paper has it.
+    """
+    weights = [np.asarray(gen_params["layers"][str(i)]["style_weight"], np.float64) for i in layers]
+    if not weights:
+        raise ValueError("no layers to factorise")
+    columns = np.concatenate(weights, axis=1)  # (W, channels), the transpose of A
+    _require_count(count, len(columns))
+    if normalized:
+        columns = columns / np.maximum(np.linalg.norm(columns, axis=0), 1e-12)
+    return _leading(columns @ columns.T, count).astype(np.float32)
+
+
+def deviations(latents: Float[np.ndarray, "n w"], directions: Float[np.ndarray, "k w"]) -> Float[np.ndarray, "k"]:
+    """The standard deviation of latents along each direction: what a step of one means."""
+    return np.std(np.asarray(latents, np.float64) @ np.asarray(directions, np.float64).T, axis=0)
+
+
+def shift(
+    latent: Float[Array, "1 *layers w"],
+    direction: Float[Array, "w"],
+    steps: Float[Array, "n"],
+    *,
+    first: int,
+    last: int,
+    arch: Architecture,
+) -> Float[Array, "n l w"]:
+    """W+ latents moved along a direction in styles `first` to `last - 1`, one for each step."""
+    if not 0 <= first < last <= arch.latents:
+        raise ValueError(f"styles {first} to {last} of {arch.latents}")
+    start = latent if latent.ndim == 3 else latent[:, None]
+    start = jnp.broadcast_to(start, (1, arch.latents, latent.shape[-1]))
+    index = jnp.arange(arch.latents)
+    moved = ((index >= first) & (index < last)).astype(start.dtype)
+    return start + steps[:, None, None] * moved[None, :, None] * direction
+
+
+def _leading(symmetric: np.ndarray, count: int) -> np.ndarray:
+    """Eigenvectors as rows, of the greatest eigenvalue first; their largest entry is positive."""
+    _, vectors = np.linalg.eigh(symmetric)
+    rows = vectors[:, ::-1].T[:count]
+    largest = np.take_along_axis(rows, np.abs(rows).argmax(axis=1)[:, None], axis=1)
+    return rows * np.sign(largest)
+
+
+def _require_count(count: int, width: int) -> None:
+    if not 1 <= count <= width:
+        raise ValueError(f"{count} directions of a space of {width} dimensions")

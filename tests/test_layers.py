@@ -1,0 +1,103 @@
+"""Convolutions and normalisation: both formulations, gradients, and what torch gives."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan2shape_jax.networks import EncoderDecoder, ResidualEncoder, convolution, layers
+
+_OPERATIONS = {
+    "convolve3": (convolution.convolve, 3),
+    "convolve5": (convolution.convolve, 5),
+    "half3": (convolution.convolve_half, 3),
+    "half4": (convolution.convolve_half, 4),
+    "twice": (convolution.convolve_twice, 4),
+    "upsample": (convolution.upsample_convolve, 3),
+}
+
+
+@pytest.mark.parametrize("channels", [(3, 5), (5, 3)])
+@pytest.mark.parametrize("name", _OPERATIONS)
+def test_both_formulations_of_a_convolution_agree(name, channels):
+    operation, size = _OPERATIONS[name]
+    with jax.enable_x64():
+        keys = jax.random.split(jax.random.key(0), 3)
+        x = jax.random.normal(keys[0], (2, 6, 8, channels[0]), jnp.float64)
+        kernel = jax.random.normal(keys[1], (size, size, *channels), jnp.float64)
+        results = []
+        for by_products in (False, True):
+
+            def run(x, k, by=by_products):
+                out, pull = jax.vjp(lambda x, k: operation(x, k, by_products=by), x, k)
+                return out, pull(jax.random.normal(keys[2], out.shape, out.dtype))
+
+            results.append(jax.jit(run)(x, kernel))
+        chex.assert_trees_all_close(*results, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", _OPERATIONS)
+def test_gradients_of_convolutions_match_finite_differences(name):
+    operation, size = _OPERATIONS[name]
+    with jax.enable_x64():
+        keys = jax.random.split(jax.random.key(1), 2)
+        x = jax.random.normal(keys[0], (1, 4, 4, 2), jnp.float64)
+        kernel = jax.random.normal(keys[1], (size, size, 2, 3), jnp.float64)
+        jax.test_util.check_grads(
+            jax.jit(lambda x, k: jnp.sin(operation(x, k, by_products=True))),
+            (x, kernel),
+            order=1,
+            modes=["rev"],
+            rtol=1e-5,
+            atol=1e-5,
+        )
+
+
+def test_upsample_convolve_doubles_pixels_first():
+    keys = jax.random.split(jax.random.key(2), 2)
+    x = jax.random.normal(keys[0], (2, 5, 5, 3))
+    kernel = jax.random.normal(keys[1], (3, 3, 3, 4))
+    doubled = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+    np.testing.assert_allclose(
+        convolution.upsample_convolve(x, kernel),
+        convolution.convolve(doubled, kernel),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
+def test_no_convolution_dilates_its_input_on_cpu():
+    """What makes XLA slow on a CPU appears neither forward nor backward."""
+    if jax.default_backend() != "cpu":
+        pytest.skip("only CPU avoids dilation")
+    for module in (EncoderDecoder(16, 3, 8, zdim=8, group_base=4), ResidualEncoder(16, 8, 4)):
+        x = jnp.zeros((1, 16, 16, 3))
+        params = jax.eval_shape(module.init, jax.random.key(0), x)
+        gradient = jax.grad(lambda p, x, m=module: m.apply(p, x).sum())
+        text = str(jax.make_jaxpr(gradient)(params, x))
+        dilations = {part.split(")")[0] for part in text.split("lhs_dilation=(")[1:]}
+        assert dilations == {"1, 1"}
+
+
+def test_group_norm_has_zero_mean_and_unit_variance_however_large_the_mean():
+    x = 1000 + jax.random.normal(jax.random.key(0), (2, 16, 16, 8))
+    module = layers.GroupNorm(2)
+    out = np.asarray(module.apply(jax.jit(module.init)(jax.random.key(1), x), x), np.float64)
+    grouped = out.reshape(2, 256, 2, 4)
+    np.testing.assert_allclose(grouped.mean(axis=(1, 3)), 0, atol=1e-3)
+    np.testing.assert_allclose(grouped.std(axis=(1, 3)), 1, atol=1e-3)
+
+
+def test_group_norm_matches_torch():
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(0).normal(0.3, 2, (2, 5, 7, 12)).astype(np.float32)
+    scale, bias = np.random.default_rng(1).normal(1, 0.2, (2, 12)).astype(np.float32)
+    wanted = torch.nn.functional.group_norm(
+        torch.from_numpy(x.transpose(0, 3, 1, 2)),
+        3,
+        torch.from_numpy(scale),
+        torch.from_numpy(bias),
+    )
+    found = layers.GroupNorm(3).apply({"params": {"scale": scale, "bias": bias}}, x)
+    np.testing.assert_allclose(found, wanted.numpy().transpose(0, 2, 3, 1), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,97 @@
+"""Converts networks other than StyleGAN2 to this program's format.
+
+    python -m tools.convert_networks IN.pth OUT.safetensors
+    python -m tools.convert_networks vgg16-397923af.pth vgg.pth OUT.safetensors
+
+What IN is, is recognised: GAN2Shape's or Unsup3d's networks, view or light statistics (to .npz), LPIPS (two
+files), BiSeNet, PSPNet. Needs no PyTorch and runs nothing that the files hold. Installed: `python -m
+gan2shape_jax.tools.convert_networks`.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import safetensors.numpy
+
+from gan2shape_jax.config import asset
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.image_files import open_rgb
+from gan2shape_jax.stylegan2.weights import write_atomically
+
+from .convert import convert
+from .record import Converted
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.convert_networks",
+        description="Converts PyTorch checkpoints of GAN2Shape, Unsup3d, LPIPS, BiSeNet and PSPNet to the safetensors "
+                    "files that the program reads, and view or light statistics to .npz. Nothing in them is executed.")
+    parser.add_argument("sources", metavar="IN.pth", nargs="+",
+                        help="the checkpoint; for LPIPS torchvision's vgg16-397923af.pth and LPIPS' vgg.pth")
+    parser.add_argument("target", metavar="OUT.safetensors", help="the file to write (.npz for statistics)")
+    parser.add_argument("--picture", metavar="IN.png", default=asset("ictface/image/001.png"),
+                        help="square picture that the converted networks are shown (default: a rendered face)")
+    parser.add_argument("--sheet", metavar="OUT.png",
+                        help="where to draw what they make of it (default: beside the target)")
+    parser.add_argument("--no-sheet", action="store_true", help="draw nothing")
+    parser.add_argument("--group-base", type=int, default=0, metavar="N",
+                        help="groups of the first normalisation of depth and albedo networks (default: as published)")
+    parser.add_argument("--license-note", metavar="TEXT",
+                        help="licence of the weights, kept in the header (default: what is known of the family)")
+    return parser
+
+
+def _write(converted: Converted, target: str, header: Mapping[str, str]) -> None:
+    if converted.suffix == ".npz":
+        arrays = {**converted.tensors, **{name: np.asarray(text) for name, text in header.items()}}
+        write_atomically(target, lambda name: np.savez(name, **arrays))  # type: ignore[arg-type]
+    else:
+        write_atomically(target, lambda name: safetensors.numpy.save_file(converted.tensors, name, dict(header)))
+
+
+def run(argv: Sequence[str] | None = None) -> None:
+    """Parses the arguments and converts. Raises UserError."""
+    args = _parser().parse_args(argv)
+    if not args.target.endswith((".safetensors", ".npz")):
+        raise UserError(f"{args.target}: the target's name has to end in .safetensors (.npz for statistics)")
+    if args.group_base < 0:
+        raise UserError(f"--group-base {args.group_base}: give a number of groups")
+    picture = None if args.no_sheet else open_rgb(args.picture)
+    converted = convert(args.sources, group_base=args.group_base)
+    if not args.target.endswith(converted.suffix):
+        raise UserError(f"{args.target}: the target's name has to end in {converted.suffix} for {converted.summary}")
+    known = f"of the published weights: {converted.header['license']}"
+    header = converted.header | {"license": known if args.license_note is None else args.license_note}
+    _write(converted, args.target, header)
+    count = sum(value.size for value in converted.tensors.values())
+    print(f"{args.target}: {converted.summary}; {len(converted.tensors)} tensors, {count:,} numbers")
+    if converted.ignored:
+        print(f"ignored: {converted.ignored_in_short()}")
+    print(f"licence {header['license']}" if args.license_note is None else f"licence: {header['license']}")
+    for note in converted.notes:
+        print(note.replace("OUT", args.target))
+    if picture is not None:
+        sheet = args.sheet or args.target.removesuffix(converted.suffix) + ".png"
+        drawn = converted.draw(picture)
+        write_atomically(sheet, lambda name: drawn.save(name, format="PNG"))
+        print(f"{sheet}: a look at what it does")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command: prints errors of the input without a traceback. Returns the exit status."""
+    try:
+        run(argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("error: interrupted; nothing half-written remains", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""LPIPS: torchvision's VGG16 and the learned linear weights, two files, or the whole module in one."""
+
+import re
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from PIL import Image, ImageFilter
+
+from gan2shape_jax import perceptual
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.image_files import crop_and_resize
+
+from .record import Converted, Source, tensors_of
+
+__all__ = ["convert_lpips", "is_whole_lpips"]
+
+# The module's own normalisation, which is not in torchvision's file (LPIPS v0.1).
+_SCALING = {"shift": (-0.030, -0.088, -0.188), "scale": (0.458, 0.448, 0.450)}
+_LICENCE = (
+    "VGG16: torchvision (BSD-3-Clause, Copyright (c) Soumith Chintala 2016), trained on ImageNet; linear weights: "
+    "LPIPS v0.1 (BSD-2-Clause, Copyright (c) 2018 Richard Zhang, Phillip Isola, Alexei A. Efros, Eli Shechtman, "
+    "Oliver Wang)"
+)
+# VGG16's place in the module: `features.N` is in the slice that ends after it.
+_SLICE_ENDS = (4, 9, 16, 23, 30)
+_SIDE = 64  # pixels of the picture that distances are measured on
+
+
+def convert_lpips(sources: Mapping[str, Source]) -> Converted:
+    """Converts LPIPS.
+
+    Args:
+        sources: by family: `lpips`, or `vgg16` and `lpips_linear`.
+
+    Raises:
+        UserError: a tensor is missing, unknown or misshapen; the message lists all of them.
+    """
+    state: dict[str, np.ndarray] = {}
+    ignored: list[str] = []
+    for family, source in sources.items():
+        found, beside = tensors_of(source.content, source.path)
+        for name, value in found.items():
+            ours = _module_name(name, family)
+            if ours is None:
+                beside.append(name)
+            else:
+                state[ours] = value
+        ignored += beside
+    if "lpips" not in sources:
+        for name, values in _SCALING.items():
+            state[f"scaling_layer.{name}"] = np.asarray(values, np.float32).reshape(1, 3, 1, 1)
+    try:
+        params = perceptual.lpips_from_torch(state)
+    except UserError as error:
+        files = " and ".join(str(source.path) for source in sources.values())
+        raise UserError(f"{files}: {error}") from error
+    broken = [name for name, value in params.items() if not np.isfinite(value).all()]
+    if broken:
+        raise UserError(f"NaN or infinity in {', '.join(broken)} of {', '.join(str(s.path) for s in sources.values())}")
+    header = {
+        "format": "gan2shape-jax/lpips/1",
+        "architecture": '{"family": "lpips", "version": "0.1", "network": "vgg16"}',
+        "license": _LICENCE,
+        "source_sha256": " ".join(source.sha256 for source in sources.values()),
+    }
+    return Converted(
+        summary="LPIPS v0.1 with VGG16",
+        tensors=params,
+        header=header,
+        draw=lambda picture: _plot(picture, params),
+        ignored=tuple(ignored),
+        notes=("For the perceptual loss: --config.loss.perceptual=lpips --config.loss.lpips_weights=OUT",),
+    )
+
+
+def is_whole_lpips(source: Source) -> bool:
+    """Whether a file with LPIPS' linear weights has its VGG16 too."""
+    return any(str(name).removeprefix("module.").startswith("net.slice") for name in source.content)
+
+
+def _module_name(name: str, family: str) -> str | None:
+    """The LPIPS module's name of a tensor, or None where it has none."""
+    if family == "vgg16":
+        match = re.fullmatch(r"features\.(\d+)\.(weight|bias)", name)
+        if not match:
+            return None  # the classifier
+        place = int(match.group(1))
+        block = sum(place >= end for end in _SLICE_ENDS) + 1
+        return f"net.slice{block}.{place}.{match.group(2)}"
+    return None if name.startswith("lins.") else name  # newer modules list the linear layers twice
+
+
+def _plot(picture: Image.Image, params: Mapping[str, np.ndarray]) -> Image.Image:
+    """Distances of a picture from ever more blurred and ever noisier versions: both should rise."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
+    from matplotlib.figure import Figure
+
+    sharp = crop_and_resize(picture, None, _SIDE)
+    blurs, noises = (0, 0.5, 1, 2, 4, 8), (0, 0.05, 0.1, 0.2, 0.4, 0.8)
+    noise = np.random.default_rng(0).standard_normal((_SIDE, _SIDE, 3))
+    whole = np.asarray(sharp, np.float32) / 127.5 - 1
+    blurred = [np.asarray(sharp.filter(ImageFilter.GaussianBlur(s)), np.float32) / 127.5 - 1 for s in blurs]
+    noisy = [np.clip(whole + level * noise, -1, 1) for level in noises]
+    features = jax.jit(perceptual.lpips_features)
+    versions = np.stack([*blurred, *noisy]).astype(np.float32)
+    weights = jax.tree.map(jax.numpy.asarray, dict(params))
+    distances = np.asarray(
+        perceptual.lpips_distance(weights, features(weights, whole[None]), features(weights, versions)))
+    figure = Figure(figsize=(8, 3.5), dpi=100)
+    FigureCanvasAgg(figure)
+    for place, (levels, values, label) in enumerate((
+            (blurs, distances[: len(blurs)], "blur, standard deviation in pixels"),
+            (noises, distances[len(blurs):], "noise, standard deviation")), 1):
+        axes = figure.add_subplot(1, 2, place)
+        axes.plot(levels, values, marker="o")
+        axes.set_xlabel(label)
+        axes.set_ylabel("LPIPS distance")
+    figure.tight_layout()
+    figure.canvas.draw()
+    return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())  # type: ignore[attr-defined]

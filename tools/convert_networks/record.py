@@ -1,0 +1,119 @@
+"""What goes through a conversion: the file that was read, and what became of it."""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from gan2shape_jax import checkpoint_families
+from gan2shape_jax.checkpoint_families import Family
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.torch_reader import read_torch
+
+__all__ = ["Converted", "Source", "read_source", "tensors_of"]
+
+_WRAPPER = "module."  # what training in parallel leaves before every name
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A checkpoint that was read.
+
+    Attributes:
+        path: of the file.
+        content: what it holds, NumPy arrays for tensors.
+        family: of the checkpoint, or None where its names are unknown.
+        sha256: of the file.
+    """
+
+    path: pathlib.Path
+    content: Any
+    family: Family | None
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """What a checkpoint turned out to be.
+
+    Attributes:
+        summary: what it is, in a line.
+        tensors: by the names of the file to be written.
+        header: what its header says, the licence of the weights and the hash of the source included.
+        suffix: ending of the file to be written.
+        ignored: names in the source that nothing here needs.
+        notes: what the user has to know, a sentence each.
+        draw: a picture of what the converted weights do with a square picture, for a look at them.
+    """
+
+    summary: str
+    tensors: dict[str, np.ndarray]
+    header: dict[str, str]
+    draw: Callable[[Image.Image], Image.Image]
+    suffix: str = ".safetensors"
+    ignored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def ignored_in_short(self) -> str:
+        """The ignored names, those that differ in numbers alone or lie in one place taken together."""
+        groups: dict[str, int] = {}
+        for name in self.ignored:
+            place = re.sub(r"^.*\.num_batches_tracked$", "*.num_batches_tracked", name)
+            place = place if place.startswith("*") else place.split(".")[0] + (".*" if "." in place else "")
+            groups[place] = groups.get(place, 0) + 1
+        return ", ".join(f"{name} ({count})" if count > 1 else name for name, count in groups.items())
+
+
+def read_source(path: str | os.PathLike) -> Source:
+    """Reads a checkpoint without running anything in it.
+
+    Raises:
+        UserError: it is absent, damaged, or holds what is no tensor; the message names what it asked for.
+    """
+    path = pathlib.Path(path)
+    if path.suffix == ".safetensors":
+        raise UserError(f"{path}: is a safetensors file already; checkpoints of PyTorch are converted here")
+    try:
+        content = read_torch(path)
+    except UserError as error:
+        if path.suffix == ".pkl" or "torch_utils.persistence" in str(error) or "dnnlib" in str(error):
+            nvidia = checkpoint_families.family("stylegan2-nvidia")
+            raise UserError(checkpoint_families.explain(nvidia, path)) from error
+        raise
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    family = checkpoint_families.recognise(checkpoint_families.names_of(content))
+    return Source(path, content, family, digest)
+
+
+def tensors_of(content: Mapping[str, Any], path: pathlib.Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The tensors of one network, and the names of what else lies beside them.
+
+    The network is the dictionary itself or its entry `state_dict`; a prefix `module.` is taken off.
+
+    Raises:
+        UserError: an entry of the network is no tensor.
+    """
+    state, beside = content, list[str]()
+    if isinstance(content.get("state_dict"), Mapping):
+        state = content["state_dict"]
+        beside = [str(name) for name in content if name != "state_dict"]
+    strange = [str(name) for name, value in state.items() if not _is_tensor(name, value)]
+    if strange:
+        raise UserError(f"{path}: holds what is no tensor: {', '.join(strange[:8])}")
+    return {_without_wrapper(state, name): value for name, value in state.items()}, beside
+
+
+def _is_tensor(name: Any, value: Any) -> bool:
+    return isinstance(name, str) and isinstance(value, np.ndarray) and value.dtype.kind in "fiub"
+
+
+def _without_wrapper(names: Iterable[str], name: str) -> str:
+    wrapped = all(other.startswith(_WRAPPER) for other in names)
+    return name.removeprefix(_WRAPPER) if wrapped else name

@@ -1,0 +1,212 @@
+"""Checkpoints of GAN2Shape and of Unsup3d: depth, albedo, view, light and, in the former, the encoder.
+
+Both are dictionaries of state dictionaries by the networks' names; sizes are read from the tensors.
+Unsup3d's networks are GAN2Shape's at 64 pixels, but for the width of view and light.
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
+from PIL import Image
+
+from gan2shape_jax import networks, weights
+from gan2shape_jax.camera import Camera
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.factors import ViewRange, blend_border, depth_from_raw, light_from_raw, view_from_raw
+from gan2shape_jax.image_files import crop_and_resize
+from gan2shape_jax.outputs import host, layout, pictures
+
+from .record import Converted, Source, tensors_of
+
+__all__ = ["convert_shape_networks"]
+
+_REQUIRED = ("depth", "albedo", "view", "light")
+_TILE = 192
+_LICENCE = {
+    "gan2shape": "MIT, Copyright (c) 2021 Xingang Pan (github.com/XingangPan/GAN2Shape)",
+    "unsup3d": "MIT, Copyright (c) 2020 elliottwu (github.com/elliottwu/unsup3d)",
+}
+State = Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sizes:
+    """What the tensors tell of the networks; 0 where there is no encoder."""
+
+    image_size: int
+    width: int
+    view_light_width: int
+    zdim: int
+    group_base: int
+    encoder_width: int = 0
+    style_dim: int = 0
+
+    def modules(self) -> dict[str, Any]:
+        size = self.image_size
+        sheet = functools.partial(
+            networks.EncoderDecoder, size=size, width=self.width, zdim=self.zdim, group_base=self.group_base)
+        vector = functools.partial(networks.Encoder, size=size, width=self.view_light_width)
+        return {
+            "depth": sheet(channels_out=1, final=None),
+            "albedo": sheet(channels_out=3, final="tanh"),
+            "view": vector(channels_out=6),
+            "light": vector(channels_out=4),
+            "encoder": networks.ResidualEncoder(
+                size=size, channels_out=self.style_dim, width=self.encoder_width),
+        }
+
+    def fields(self) -> str:
+        """The configuration that takes such networks, as arguments."""
+        fields = {
+            "image_size": self.image_size,
+            "networks.width": self.width,
+            "networks.view_light_width": self.view_light_width if self.view_light_width != self.width else 0,
+            "networks.group_base": self.group_base,
+            "networks.zdim": self.zdim,
+            "networks.encoder_width": self.encoder_width,
+            "gan.style_dim": self.style_dim,
+        }
+        return " ".join(f"--config.{field}={value}" for field, value in fields.items() if value)
+
+
+def convert_shape_networks(source: Source, *, group_base: int = 0) -> Converted:
+    """Converts GAN2Shape's or Unsup3d's networks.
+
+    Args:
+        source: its family is `gan2shape` or `unsup3d`.
+        group_base: groups of the first group normalisation, which no tensor tells; 0 takes the published.
+
+    Raises:
+        UserError: a network or a tensor of one is missing, unknown, misshapen or not finite.
+    """
+    states = _states(source)
+    sizes = _infer(states, source, group_base)
+    modules = sizes.modules()
+    params = {ours: _params(modules[ours], state, ours, source) for ours, state in states.items()}
+    header = {
+        "format": weights.FORMAT,
+        "family": source.family.name if source.family else "",
+        "networks": " ".join(params),
+        "architecture": json.dumps(dataclasses.asdict(sizes)),
+        "fits": sizes.fields(),
+        "license": _LICENCE["unsup3d" if _is_unsup3d(states, source) else "gan2shape"],
+        "source_sha256": source.sha256,
+    }
+    names = {theirs for ours, theirs in weights.TORCH_NAMES.items() if ours in params}
+    return Converted(
+        summary=f"{', '.join(params)} networks of {sizes.image_size} pixels, width {sizes.width}",
+        tensors={
+            name: np.ascontiguousarray(value) for name, value in flatten_dict(params, sep="/").items()},
+        header=header,
+        draw=lambda picture: _sheet(picture, params, modules, sizes),
+        ignored=tuple(str(name) for name in source.content if name not in names),
+        notes=_notes(states, sizes, source),
+    )
+
+
+def _is_unsup3d(states: Mapping[str, State], source: Source) -> bool:
+    return source.family is not None and source.family.name == "unsup3d"
+
+
+def _states(source: Source) -> dict[str, State]:
+    """Our name to the tensors of each network that is there."""
+    found: dict[str, State] = {}
+    missing = []
+    for ours, theirs in weights.TORCH_NAMES.items():
+        state = source.content.get(theirs)
+        if isinstance(state, Mapping):
+            found[ours], _ = tensors_of(state, source.path)
+        elif ours in _REQUIRED:
+            missing.append(theirs)
+    if missing:
+        raise UserError(f"{source.path}: {', '.join(missing)} missing; a checkpoint with all of netD, netA, netV "
+                        "and netL is wanted")
+    return found
+
+
+def _infer(states: Mapping[str, State], source: Source, group_base: int) -> _Sizes:
+    try:
+        levels, rest = divmod(sum(value.ndim == 4 for value in states["depth"].values()) - 4, 3)
+        if rest or levels < 2:
+            raise ValueError(f"{len(states['depth'])} tensors in netD")
+        size = 4 << levels
+        encoder = states.get("encoder")
+        last = "" if encoder is None else max(encoder, key=lambda name: int(name.split(".")[1]))
+        return _Sizes(
+            image_size=size,
+            width=states["depth"]["network.0.weight"].shape[0],
+            view_light_width=states["view"]["network.0.weight"].shape[0],
+            zdim=states["depth"][f"network.{3 * levels - 1}.weight"].shape[0],
+            group_base=group_base or networks.default_group_base(size),
+            encoder_width=0 if encoder is None else encoder["network.0.weight"].shape[0],
+            style_dim=0 if encoder is None else encoder[last].shape[0],
+        )
+    except (IndexError, KeyError, ValueError) as error:
+        raise UserError(f"{source.path}: its tensors do not tell the size of the networks "
+                        f"({type(error).__name__}: {error}); netD.network.0.weight and its like are wanted") from error
+
+
+def _params(module: Any, state: State, ours: str, source: Source) -> dict[str, Any]:
+    theirs = weights.TORCH_NAMES[ours]
+    try:
+        params = networks.params_from_torch(module, state)
+    except (UserError, ValueError) as error:
+        advice = ""
+        if "groups" in str(error):
+            advice = "; name the groups of its first normalisation with --group-base"
+        raise UserError(f"{source.path}: {theirs}: {error}{advice}") from error
+    broken = [name for name, value in state.items() if not np.isfinite(value).all()]
+    if broken:
+        raise UserError(f"{source.path}: {theirs} holds NaN or infinity in {', '.join(broken[:8])}")
+    return jax.tree.map(np.asarray, params)
+
+
+def _notes(states: Mapping[str, State], sizes: _Sizes, source: Source) -> tuple[str, ...]:
+    notes = [f"A configuration that takes them: --config.networks.pretrained=OUT {sizes.fields()}"]
+    if "encoder" not in states:
+        notes.append("There is no encoder in it: that network starts as the seed says.")
+    if _is_unsup3d(states, source):
+        notes.append("Its view and light networks give the whole view and light, not what is added to a mean: "
+                     "--config.sampling.add_mean_V=False --config.sampling.add_mean_L=False")
+    return tuple(notes)
+
+
+def _sheet(
+    picture: Image.Image, params: Mapping[str, Any], modules: Mapping[str, Any], sizes: _Sizes
+) -> Image.Image:
+    """What the networks make of a picture: the factors from the front, view and light in numbers."""
+    camera = Camera(image_size=sizes.image_size)
+    shown = np.asarray(crop_and_resize(picture, None, sizes.image_size), np.float32) / 127.5 - 1
+
+    def ask(name: str) -> jax.Array:
+        return jax.jit(modules[name].apply)({"params": params[name]}, shown[None])[0]
+
+    depth = np.asarray(blend_border(depth_from_raw(ask("depth")[..., 0], camera), camera))
+    albedo = np.asarray(ask("albedo"))
+    view, light = np.asarray(view_from_raw(ask("view"), ViewRange())), np.asarray(light_from_raw(ask("light")))
+    normals = host.normals(depth, camera)
+    lit = host.lit(albedo, host.shading(normals, light))
+    near, far = pictures.depth_range(depth, np.ones_like(depth))
+    tiles = [
+        ("the picture", pictures.to_uint8(shown)),
+        (f"depth, {near:.3f} to {far:.3f}", pictures.colour_depth(depth, near, far)),
+        ("normals", pictures.colour_normals(normals)),
+        ("albedo", pictures.to_uint8(albedo)),
+        ("albedo under its light", pictures.to_uint8(lit)),
+    ]
+    turned = ", ".join(f"{angle:+.1f}" for angle in np.degrees(view[:3]))
+    return layout.sheet(
+        [("Seen from the front", [layout.Tile(pictures.enlarge(p, _TILE), text) for text, p in tiles])],
+        title="What the networks make of a picture",
+        footer=[
+            f"view (without a mean): rotated by {turned} degrees, moved by {view[3]:+.3f}, {view[4]:+.3f}",
+            f"light (without a mean): ambient {light[0]:.2f}, diffuse {light[1]:.2f}, from {light[2]:+.2f}, "
+            f"{light[3]:+.2f}",
+        ],
+    )

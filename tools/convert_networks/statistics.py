@@ -1,0 +1,59 @@
+"""View and light statistics: mean and covariance in network units, to `.npz`."""
+
+import numpy as np
+from PIL import Image
+
+from gan2shape_jax.array_files import load_mvn
+
+from .record import Converted, Source
+
+__all__ = ["convert_statistics"]
+
+_DRAWS = 500
+_PAIRS = {
+    6: ((1, 0, "yaw", "pitch"), (2, 3, "roll", "shift in x"), (3, 4, "shift in x", "shift in y")),
+    4: ((0, 1, "ambient", "diffuse"), (2, 3, "direction x", "direction y")),
+}
+
+
+def convert_statistics(source: Source) -> Converted:
+    """Converts the statistics of views (6 numbers) or lights (4).
+
+    Raises:
+        UserError: mean and covariance are no such statistics.
+    """
+    mean, covariance = load_mvn(source.path)
+    kind = "view" if mean.size == 6 else "light"
+    ignored = tuple(str(name) for name in source.content if name not in ("mean", "cov"))
+    return Converted(
+        summary=f"{kind} statistics, mean {' '.join(f'{value:+.3f}' for value in mean)}",
+        tensors={"mean": mean, "cov": covariance},
+        header={
+            "format": f"gan2shape-jax/{kind}_mvn/1",
+            "license": "MIT, Copyright (c) 2021 Xingang Pan (github.com/XingangPan/GAN2Shape)",
+            "source_sha256": source.sha256,
+        },
+        draw=lambda picture: _plot(mean, covariance),
+        suffix=".npz",
+        ignored=ignored,
+        notes=(f"For the pseudo-images: --config.sampling.{kind}_mvn=OUT",),
+    )
+
+
+def _plot(mean: np.ndarray, covariance: np.ndarray) -> Image.Image:
+    """Draws from the distribution, a pair of numbers against each other in each plot."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
+    from matplotlib.figure import Figure
+
+    drawn = np.random.default_rng(0).multivariate_normal(mean, covariance, _DRAWS, check_valid="ignore")
+    pairs = _PAIRS[mean.size]
+    figure = Figure(figsize=(3.5 * len(pairs), 3.5), dpi=100)
+    FigureCanvasAgg(figure)
+    for place, (x, y, name_x, name_y) in enumerate(pairs, 1):
+        axes = figure.add_subplot(1, len(pairs), place)
+        axes.scatter(drawn[:, x], drawn[:, y], s=4)
+        axes.set_xlabel(f"{name_x}, network units")
+        axes.set_ylabel(name_y)
+    figure.tight_layout()
+    figure.canvas.draw()
+    return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())  # type: ignore[attr-defined]
