@@ -75,7 +75,7 @@ def _train(
     cadence = dataclasses.replace(cadence_of(config), per_call=1)  # every iteration has another image
     state, history = training.run_schedule(
         task, schedule_of(config), initial, folder.shared_checkpoints, cadence,
-        interruptible(monitor.watch(f"{len(task.names)} images"), check))
+        interruptible(monitor.watch("all-images"), check))
     atomic_text(folder.root / "history.json", json.dumps(history) + "\n")
     atomic_text(folder.root / "history.csv", results.history_csv(history))
     write_atomically(folder.networks, lambda path: _write_bytes(path, weights.networks_bytes(state.params)))
@@ -83,6 +83,14 @@ def _train(
 
 def _write_bytes(path: str, content: bytes) -> None:
     pathlib.Path(path).write_bytes(content)
+
+
+def _read_history(path: pathlib.Path) -> list[dict[str, Any]]:
+    """What a finished training has written; [] where somebody has removed it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); remove it, the results will do without it") from error
 
 
 def _own_history(history: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
@@ -128,7 +136,7 @@ def run(config: ConfigDict) -> int:
         shutil.rmtree(folder.shared_checkpoints, ignore_errors=True)  # the networks and the history are written
         like = models.init_params(jax.random.key(config.seed), task.settings)
         state = initial_state(weights.load_networks(folder.networks, like, task.settings), task.settings)
-        history = json.loads((folder.root / "history.json").read_text(encoding="utf-8"))
+        history = _read_history(folder.root / "history.json")
         by_name = {name: dataclasses.replace(one, settings=task.settings)  # so that programs are shared
                    for name, one in zip(names, group, strict=True)}
         write = functools.partial(_write, config, state, history, by_name, fixed, folder)
