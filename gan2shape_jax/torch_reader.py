@@ -66,8 +66,8 @@ def _refusal(path: pathlib.Path, error: Refused) -> str:
     known = checkpoint_families.recognise_global(error.name)
     advice = (checkpoint_families.explain(known, path) if known is not None else
               "save it anew as plain tensors if you trust where it came from")
-    return (f"{path}: refused, for it holds {error}. Only tensors in lists and dictionaries are read, "
-            f"and nothing is ever run; {advice}")
+    return (f"{path}: refused, for it holds {error}. Only tensors and plain values in lists and dictionaries "
+            f"are read, and nothing is ever run; {advice}")
 
 
 def _safetensors(path: pathlib.Path) -> str:

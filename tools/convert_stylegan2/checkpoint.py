@@ -63,8 +63,8 @@ def read_checkpoint(path: str | os.PathLike, *, class_index: int | None = None,
         other = read_content(discriminator)
         if _family(other, discriminator) != family:
             raise UserError(f"{discriminator}: a discriminator of another family than {path}")
-        key = "D" if family == "stylegan2-nvidia" else "d"
-        content = content | {key: _parts(other, family).get(key)}
+        content |= _discriminator(_parts(other, family), family, discriminator)
+    _discriminator(content, family, path)
     if family == "stylegan2-nvidia":
         arch, params, notes = nvidia.convert(content, path, class_index)
     elif class_index is not None:
@@ -88,6 +88,18 @@ def _family(content: Any, path: str | os.PathLike) -> str:
     raise UserError(f"{path}: no StyleGAN2 that is known here{f' (it holds {keys})' if keys else ''}. A training "
                     "checkpoint of rosinality/stylegan2-pytorch with 'g_ema' and 'd' is wanted, or a network "
                     "pickle of NVIDIA's stylegan2-ada-pytorch or stylegan3 with 'G_ema' and 'D'")
+
+
+def _discriminator(content: dict[str, Any], family: str, path: str | os.PathLike) -> dict[str, Any]:
+    """The discriminator by its key. Raises UserError, saying what is impossible without."""
+    key = "D" if family == "stylegan2-nvidia" else "d"
+    if content.get(key) is None:
+        raise UserError(f"{path}: no {key!r} (the discriminator) in it. Step 2 of the method compares projections "
+                        "by the discriminator's features, and so does the inversion of images without latents: "
+                        "with the generator alone no run is possible. Take the checkpoint of the training, which "
+                        "has both (NVIDIA's network-snapshot-*.pkl, rosinality's NNNNNN.pt), or give one for the "
+                        "same kind of images with --discriminator")
+    return {key: content[key]}
 
 
 def _parts(content: Any, family: str) -> dict[str, Any]:

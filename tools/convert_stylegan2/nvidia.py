@@ -37,7 +37,8 @@ def networks_of(content: Any) -> dict[str, Any]:
 def _network(content: dict[str, Any], key: str, kind: str, source: str | os.PathLike) -> Network:
     found = content.get(key)
     if found is None:
-        raise UserError(f"{source}: no {key!r} (the {kind.lower()}) in it" + (_NO_DISCRIMINATOR if key == "D" else ""))
+        raise UserError(f"{source}: no {key!r} (the {kind.lower()}) in it; a network pickle of NVIDIA's with both "
+                        "'G_ema' and 'D' is wanted")
     if isinstance(found, dict) and all(isinstance(value, np.ndarray) for value in found.values()):
         raise UserError(f"{source}: {key!r} is a dictionary of tensors. Clamps, filters and kinds of blocks "
                         "stand in NVIDIA's own pickle alone: convert that")
@@ -46,13 +47,6 @@ def _network(content: dict[str, Any], key: str, kind: str, source: str | os.Path
         raise UserError(f"{source}: {key!r} is a {network.modules[''].class_name}, not the {kind} of NVIDIA's "
                         "StyleGAN2: it is another architecture, which is not supported")
     return network
-
-
-_NO_DISCRIMINATOR = (
-    ". Step 2 of the method compares projections by the discriminator's features, and inverting the GAN for "
-    "images without latents does too: with the generator alone no run is possible. Take the training's full "
-    "pickle (network-snapshot-*.pkl holds G, D and G_ema), or give one of the same kind of images with "
-    "--discriminator")
 
 
 def _biased(weight: Callable, module: str, shapes: Params) -> Params:

@@ -16,7 +16,7 @@ from gan2shape_jax.persistence import PersistentRecord
 
 __all__ = ["Network", "flatten"]
 
-_DEPTH = 6  # levels of modules; NVIDIA's have four
+_DEPTH, _COUNT = 6, 1000  # levels of modules and their number; NVIDIA's have four, and about a hundred
 
 
 @dataclasses.dataclass
@@ -63,6 +63,8 @@ def flatten(record: Any, key: str, source: str | os.PathLike) -> Network:
         raise UserError(f"{source}: {key!r} is no network but {_kind(record)}")
     network = Network(key, source, {}, {})
     for name, module in _modules(record, "", network):
+        if len(network.modules) >= _COUNT:  # few records that hold each other can be endlessly many modules
+            raise UserError(f"{source}: {key!r} has more than {_COUNT} modules, which no StyleGAN2 has")
         network.modules[name] = module
         prefix = f"{name}." if name else ""
         for part in ("_parameters", "_buffers"):

@@ -21,7 +21,7 @@ from gan2shape_jax.stylegan2.weights import check_params
 from . import tensors
 from .tensors import State
 
-__all__ = ["convert"]
+__all__ = ["convert", "infer", "tables"]
 
 _NOISE_SEED = 0
 _TAPS = np.array([1.0, 3.0, 3.0, 1.0])
@@ -93,7 +93,8 @@ def _width(state: State, *candidates: tuple[str, int]) -> int:
     return 0
 
 
-def _infer(generator: State, discriminator: State, source: str | os.PathLike) -> Architecture:
+def infer(generator: State, discriminator: State, source: str | os.PathLike) -> Architecture:
+    """The architecture that names and shapes tell. Raises UserError where they tell none."""
     levels = 1 + max(_count(generator, r"to_rgbs\.(\d+)\."),
                      (_count(generator, r"convs\.(\d+)\.") + 1) // 2)
     channels = [_width(generator, ("input.input", 1), ("conv1.conv.weight", 1))]
@@ -161,23 +162,28 @@ def _add_noise(state: dict[str, np.ndarray], noise: Mapping[str, tensors.Tensor]
     return f"The source has no noise maps: drawn with seed {_NOISE_SEED}."
 
 
+def tables(arch: Architecture) -> dict[str, Params]:
+    """Which tensor of `g_ema` and `d` becomes which parameter."""
+    return {"g_ema": _generator_tensors(arch), "d": _discriminator_tensors(arch)}
+
+
 def convert(content: Any, source: str | os.PathLike) -> tuple[Architecture, Params, list[str]]:
     """Architecture, parameters and notes on what was made up, from what the reader gave.
 
     Raises UserError that lists what does not fit.
     """
     states = _states(content, source)
-    arch = _infer(states["g_ema"], states["d"], source)
-    tables = {"g_ema": _generator_tensors(arch), "d": _discriminator_tensors(arch)}
+    arch = infer(states["g_ema"], states["d"], source)
+    wanted_tables = tables(arch)
     for key, filters in _filters(arch).items():
         _drop_filters(states[key], filters, source)
-    notes = _add_noise(states["g_ema"], tables["g_ema"]["noise"])
+    notes = _add_noise(states["g_ema"], wanted_tables["g_ema"]["noise"])
     found, wanted = {}, {}
-    for key, table in tables.items():
+    for key, table in wanted_tables.items():
         found.update({f"{key}.{name}": value for name, value in states[key].items()})
         wanted.update({f"{key}.{name}": shape
                        for name, shape in tensors.wanted_shapes(table).items()})
     check_params(found, wanted, source=source)
-    params = {"generator": tensors.apply(tables["g_ema"], states["g_ema"]),
-              "discriminator": tensors.apply(tables["d"], states["d"])}
+    params = {"generator": tensors.apply(wanted_tables["g_ema"], states["g_ema"]),
+              "discriminator": tensors.apply(wanted_tables["d"], states["d"])}
     return arch, params, [notes] if notes else []
