@@ -18,7 +18,7 @@ import safetensors
 
 from gan2shape_jax import checkpoint_families
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.torch_containers import bytes_left, read_legacy, read_zip
+from gan2shape_jax.torch_containers import read_legacy, read_zip
 from gan2shape_jax.torch_unpickler import Record, Refused
 
 __all__ = ["Record", "opened", "read_torch"]
@@ -44,10 +44,7 @@ def opened(path: str | os.PathLike) -> Iterator[BinaryIO]:
     path = pathlib.Path(path)
     try:
         with open(path, "rb") as file:
-            if bytes_left(file) == 0:
-                raise UserError(f"{path}: the file is empty")
-            if _is_safetensors(file):
-                raise UserError(_safetensors(path))
+            _check_start(path, file)
             yield file
     except UserError:
         raise
@@ -82,8 +79,16 @@ def _safetensors(path: pathlib.Path) -> str:
             "this program has converted is used as it is")
 
 
-def _is_safetensors(file: BinaryIO) -> bool:
-    """Whether the file starts as safetensors do: eight bytes of length, then JSON."""
+def _check_start(path: pathlib.Path, file: BinaryIO) -> None:
+    """Raises UserError where the first bytes show that this is no checkpoint, or not all of one."""
     head = file.read(16)
     file.seek(0)
-    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100 * 2 ** 20
+    if not head:
+        raise UserError(f"{path}: the file is empty")
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100 * 2 ** 20:  # a length, then JSON
+        raise UserError(_safetensors(path))
+    if head.lstrip().startswith(b"<"):
+        raise UserError(f"{path} is a web page (HTML), not a checkpoint: its download has failed; fetch it again")
+    if head.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(file):
+        raise UserError(f"{path}: a truncated archive (its directory is missing); fetch it again")
+    file.seek(0)

@@ -1,81 +1,20 @@
 """NVIDIA's StyleGAN2 in PyTorch by its definition, with the real names, settings and file layout.
 
 Written from reading stylegan2-ada-pytorch (training/networks.py) and stylegan3 (networks_stylegan2.py):
-kernels are modulated for each image, filters are convolutions, everything is float32. Modules pickle as
-records of persistent classes do. Import only where torch is there.
+kernels are modulated for each image, filters are convolutions, everything is float32. Import only where
+torch is there.
 """
 
-import contextlib
 import math
-import pickle
-import sys
-import types
 
 import numpy as np
 import torch
+from nvidia_records import Module
 from torch.nn import functional as F
 
-__all__ = ["Discriminator", "Generator", "save"]
+__all__ = ["Discriminator", "Generator"]
 
-SOURCE = "raise RuntimeError('the source code of a record has run')\n"
 _BINOMIAL = (1, 3, 3, 1)
-
-
-def _reconstruct_persistent_obj(meta):
-    raise AssertionError("only written")
-
-
-class EasyDict(dict):
-    pass
-
-
-_reconstruct_persistent_obj.__module__ = "torch_utils.persistence"
-EasyDict.__module__ = "dnnlib.util"
-
-
-@contextlib.contextmanager
-def _modules_to_name():
-    """Modules under the names that the pickle shall hold; pickle wants to find them."""
-    names = {"torch_utils": {}, "torch_utils.persistence": {
-        "_reconstruct_persistent_obj": _reconstruct_persistent_obj}, "dnnlib": {}, "dnnlib.util": {"EasyDict": EasyDict}}
-    before = {name: sys.modules.get(name) for name in names}
-    for name, content in names.items():
-        sys.modules[name] = types.ModuleType(name)
-        vars(sys.modules[name]).update(content)
-    try:
-        yield
-    finally:
-        for name, module in before.items():
-            sys.modules.pop(name) if module is None else sys.modules.update({name: module})
-
-
-def save(path, protocol=None, **networks):
-    """Writes a network pickle as NVIDIA's training does."""
-    content = {"training_set_kwargs": {"class_name": "training.dataset.ImageFolderDataset"}, **networks}
-    with _modules_to_name(), open(path, "wb") as file:
-        pickle.dump(content, file, protocol)
-
-
-class _Module(torch.nn.Module):
-    """Pickles as a record; constructor's arguments are kept, as the real ones are."""
-
-    def __init__(self, **settings):
-        super().__init__()
-        self._init_args, self._init_kwargs = (), EasyDict(settings)
-        for name, value in settings.items():
-            setattr(self, name, value)
-
-    def __reduce__(self):
-        return _reconstruct_persistent_obj, (dict(
-            type="class", version=6, module_src=SOURCE, class_name=type(self).__name__, state=self.__dict__),)
-
-    def draw(self, name, *shape, mean=0.0, scale=1.0):
-        value = mean + scale * torch.randn(shape)
-        self.register_parameter(name, torch.nn.Parameter(value, requires_grad=False))
-
-    def filtered(self, taps):
-        taps = torch.tensor(taps, dtype=torch.float32)
-        self.register_buffer("resample_filter", torch.outer(taps, taps) / taps.sum() ** 2)
 
 
 def _resample(x, kernel, *, up=1, down=1, pads=(0, 0)):
@@ -107,7 +46,7 @@ def _normalised(x):
     return x / torch.sqrt(x.square().mean(1, keepdim=True) + 1e-8)
 
 
-class FullyConnectedLayer(_Module):
+class FullyConnectedLayer(Module):
     def __init__(self, inputs, outputs, activation="linear", scale=1.0, mean=0.0):
         super().__init__(activation=activation)
         self.draw("weight", outputs, inputs, scale=1 / scale)
@@ -119,7 +58,7 @@ class FullyConnectedLayer(_Module):
         return x if self.activation == "linear" else F.leaky_relu(x, 0.2) * math.sqrt(2)
 
 
-class Conv2dLayer(_Module):
+class Conv2dLayer(Module):
     def __init__(self, inputs, outputs, side, *, up=1, down=1, clamp=None, taps=_BINOMIAL, linear=False):
         super().__init__(activation="linear" if linear else "lrelu", up=up, down=down, conv_clamp=clamp,
                          padding=side // 2)
@@ -146,7 +85,7 @@ class Conv2dLayer(_Module):
         return x * gain if self.bias is None else _activated(x, self.bias, gain, self.conv_clamp)
 
 
-class MappingNetwork(_Module):
+class MappingNetwork(Module):
     def __init__(self, z_dim, c_dim, w_dim, num_layers, *, embed=None, scale=0.01, mean=True):
         super().__init__(z_dim=z_dim, c_dim=c_dim, w_dim=w_dim, num_layers=num_layers)
         width = z_dim
@@ -168,7 +107,7 @@ class MappingNetwork(_Module):
         return x
 
 
-class _Styled(_Module):
+class _Styled(Module):
     def start(self, inputs, outputs, w_dim, side):
         self.affine = FullyConnectedLayer(w_dim, inputs, mean=1.0)
         self.draw("weight", outputs, inputs, side, side)
@@ -215,11 +154,11 @@ class ToRGBLayer(_Styled):
         return x if self.conv_clamp is None else x.clamp(-self.conv_clamp, self.conv_clamp)
 
 
-class SynthesisBlock(_Module):
+class SynthesisBlock(Module):
     def __init__(self, inputs, outputs, w_dim, resolution, *, last, kind, clamp, taps, half, use_noise):
         super().__init__(in_channels=inputs, resolution=resolution, is_last=last, architecture=kind, use_fp16=half)
         self.filtered(taps)
-        common = dict(clamp=clamp, use_noise=use_noise)
+        common = {"clamp": clamp, "use_noise": use_noise}
         if inputs:
             self.conv0 = SynthesisLayer(inputs, outputs, w_dim, resolution, up=2, taps=taps, **common)
         else:
@@ -245,7 +184,7 @@ class SynthesisBlock(_Module):
         return x, image
 
 
-class SynthesisNetwork(_Module):
+class SynthesisNetwork(Module):
     def __init__(self, w_dim, channels, *, kind, clamp, taps, half, use_noise):
         super().__init__(w_dim=w_dim, num_ws=2 * len(channels))
         for i, width in enumerate(channels):
@@ -261,7 +200,7 @@ class SynthesisNetwork(_Module):
         return image
 
 
-class Generator(_Module):
+class Generator(Module):
     def __init__(self, w_dim, channels, *, c_dim=0, layers=2, embed=None, kind="skip", clamp=None, taps=_BINOMIAL,
                  half=0, use_noise=True):
         super().__init__(z_dim=w_dim, c_dim=c_dim, w_dim=w_dim, img_resolution=2 ** (len(channels) + 1),
@@ -271,7 +210,7 @@ class Generator(_Module):
         self.mapping = MappingNetwork(w_dim, c_dim, w_dim, layers, embed=embed)
 
 
-class DiscriminatorBlock(_Module):
+class DiscriminatorBlock(Module):
     def __init__(self, inputs, width, outputs, resolution, *, kind, clamp, taps, half):
         super().__init__(in_channels=inputs, resolution=resolution, architecture=kind, use_fp16=half)
         self.filtered(taps)
@@ -293,7 +232,7 @@ class DiscriminatorBlock(_Module):
         return self.conv1(self.conv0(x)), image
 
 
-class MinibatchStdLayer(_Module):
+class MinibatchStdLayer(Module):
     def forward(self, x):
         b, c, h, w = x.shape
         size = min(self.group_size or b, b)
@@ -305,7 +244,7 @@ class MinibatchStdLayer(_Module):
         return torch.cat([x, found[:, :, None, None].expand(-1, -1, h, w)], 1)
 
 
-class DiscriminatorEpilogue(_Module):
+class DiscriminatorEpilogue(Module):
     def __init__(self, width, cmap_dim, *, kind, clamp, group, extra):
         super().__init__(in_channels=width, cmap_dim=cmap_dim, resolution=4, architecture=kind)
         if kind == "skip":
@@ -323,7 +262,7 @@ class DiscriminatorEpilogue(_Module):
         return x if cmap is None else (x * cmap).sum(1, keepdim=True) / math.sqrt(self.cmap_dim)
 
 
-class Discriminator(_Module):
+class Discriminator(Module):
     def __init__(self, channels, *, c_dim=0, cmap_dim=None, layers=2, kind="resnet", clamp=None, taps=_BINOMIAL,
                  half=0, group=4, extra=1):
         """Channels from 4 pixels on, as for the generator."""
@@ -340,7 +279,7 @@ class Discriminator(_Module):
     def forward(self, image, c=None):
         """Logits, and the outputs of every block."""
         x, features = None, []
-        for name, block in self.named_children():
+        for block in self.children():
             if isinstance(block, DiscriminatorBlock):
                 x, image = block(x, image)
                 features.append(x)

@@ -26,7 +26,7 @@ _NAMES = {
                 "netC.network.0.weight", "optimizerA.state.0.exp_avg"},
     "lpips": {"lin0.model.1.weight", "lin4.model.1.weight"},
     "vgg16": {"features.0.weight", "features.28.weight", "classifier.6.bias"},
-    "bisenet": {"cp.resnet.conv1.weight", "cp.arm16.conv.conv.weight", "ffm.convblk.conv.weight", "conv_out.conv_out.weight"},
+    "bisenet": {"cp.resnet.conv1.weight", "cp.arm16.conv.conv.weight", "ffm.convblk.conv.weight"},
     "pspnet": {"layer0.0.weight", "ppm.features.0.1.weight", "cls.0.weight"} | _RESNET,
     "mvn": {"mean", "cov"},
     "stylegan2-converted": {"generator/layers/0/weight", "discriminator/output/bias"},

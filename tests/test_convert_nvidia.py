@@ -10,6 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 import nvidia_form as form  # noqa: E402
+import nvidia_records as records  # noqa: E402
 
 from gan2shape_jax import stylegan2  # noqa: E402
 from gan2shape_jax.errors import UserError  # noqa: E402
@@ -42,7 +43,7 @@ def saved(tmp_path):
 
     def save(g, d, **options):
         path = tmp_path / "network-snapshot-000001.pkl"
-        form.save(path, G=g, D=d, G_ema=g, augment_pipe=None, **options)
+        records.save(path, G=g, D=d, G_ema=g, augment_pipe=None, **options)
         return path
 
     return save
@@ -158,14 +159,14 @@ def test_a_class_has_to_be_chosen_where_there_are_classes_and_only_there(saved):
 
 def test_a_generator_alone_is_refused_with_what_to_do(tmp_path, saved):
     g, d = _networks()
-    form.save(tmp_path / "g.pkl", G_ema=g)
+    records.save(tmp_path / "g.pkl", G_ema=g)
     with pytest.raises(UserError, match="(?s)g.pkl: no 'D'.*Step 2.*--discriminator"):
         read_checkpoint(tmp_path / "g.pkl")
     whole = saved(g, d)
     mended = read_checkpoint(tmp_path / "g.pkl", discriminator=whole)
     jax.tree.map(np.testing.assert_array_equal, mended.params, read_checkpoint(whole).params)
     assert hashlib.sha256(whole.read_bytes()).hexdigest() in mended.notes
-    form.save(tmp_path / "d.pkl", D=d)
+    records.save(tmp_path / "d.pkl", D=d)
     with pytest.raises(UserError, match="no 'G_ema'"):
         read_checkpoint(tmp_path / "d.pkl")
 
@@ -237,7 +238,7 @@ def test_modules_without_end_are_refused(saved):
     g, d = _networks()
     inner = g.mapping
     for _ in range(3):  # 30 ** 3 modules in a small file
-        outer = form._Module()
+        outer = records.Module()
         for i in range(30):
             outer.register_module(str(i), inner)
         inner = outer
@@ -282,9 +283,9 @@ def test_the_command_says_what_it_found_and_draws_samples(tmp_path, saved, capsy
 
 def test_the_source_code_of_records_is_there_and_has_not_run(saved):
     path = saved(*_networks())
-    assert form.SOURCE.strip().encode() in path.read_bytes()
+    assert records.SOURCE.strip().encode() in path.read_bytes()
     with pytest.raises(RuntimeError, match="has run"):
-        exec(form.SOURCE)
+        exec(records.SOURCE)
     convert(path)
 
 

@@ -18,7 +18,8 @@ def _generator(widths):
         shapes |= {f"style.{i}.weight": (512, 512), f"style.{i}.bias": (512,)}
 
     def styled(name, inputs, outputs):
-        shapes.update({f"{name}.conv.weight": (1, outputs, inputs, 3, 3), f"{name}.conv.modulation.weight": (inputs, 512),
+        shapes.update({f"{name}.conv.weight": (1, outputs, inputs, 3, 3),
+                       f"{name}.conv.modulation.weight": (inputs, 512),
                        f"{name}.conv.modulation.bias": (inputs,), f"{name}.noise.weight": (1,),
                        f"{name}.activate.bias": (outputs,)})
 

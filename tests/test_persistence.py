@@ -161,8 +161,19 @@ def test_truncated_empty_and_foreign_files_are_named(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=name):
             read_checkpoint(tmp_path / name)
+    with pytest.raises(UserError, match="web page"):
+        read_checkpoint(tmp_path / "page.pkl")
     with pytest.raises(UserError, match="no such file"):
         read_checkpoint(tmp_path / "absent.pkl")
+
+
+def test_truncated_archives_are_told(tmp_path, golden_path):
+    whole = golden_path("stylegan2.pt").read_bytes()
+    for read in (read_checkpoint, read_torch):
+        for count in (100, len(whole) // 2, len(whole) - 1):
+            (tmp_path / "cut.pt").write_bytes(whole[:count])
+            with pytest.raises(UserError, match="cut.pt: a truncated archive.*fetch it again"):
+                read(tmp_path / "cut.pt")
 
 
 def test_flipped_bytes_never_raise_anything_else(tmp_path):

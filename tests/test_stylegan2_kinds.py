@@ -31,14 +31,15 @@ def _by_definition(x, taps, *, up=1, down=1, pads=(0, 0)):
     return np.convolve(grown, np.array(taps) / sum(taps) * up, "valid")[::down]
 
 
-@pytest.mark.parametrize("taps", [(1,), (1, 1), (1, 2, 1), (1, 3, 3, 1), (3, 1, 2, 4), (1, 2, 4, 1, 0.5), tuple(range(1, 9))])
+@pytest.mark.parametrize("taps", [(1,), (1, 1), (1, 2, 1), (1, 3, 3, 1), (3, 1, 2, 4), (1, 2, 4, 1, 0.5),
+                                  tuple(range(1, 9))])
 def test_any_filter_matches_its_definition(taps):
     """Borders and phases as in NVIDIA's upfirdn2d; (1, 3, 3, 1) takes the fast form, but for the type."""
     n = len(taps)
     cases = {
-        "up": (lambda x: filters.upsample(x, taps), dict(up=2, pads=((n + 1) // 2, (n - 2) // 2))),
-        "down": (lambda x: filters.blur_half(x, taps), dict(down=2, pads=((n - 1) // 2, (n - 2) // 2))),
-        "smooth": (lambda x: filters.smooth(x, taps, (2, 1)), dict(pads=(2, 1)))}
+        "up": (lambda x: filters.upsample(x, taps), {"up": 2, "pads": ((n + 1) // 2, (n - 2) // 2)}),
+        "down": (lambda x: filters.blur_half(x, taps), {"down": 2, "pads": ((n - 1) // 2, (n - 2) // 2)}),
+        "smooth": (lambda x: filters.smooth(x, taps, (2, 1)), {"pads": (2, 1)})}
     generator = np.random.default_rng(0)
     with jax.enable_x64():
         for operation, settings in cases.values():
@@ -55,7 +56,8 @@ def test_the_general_filter_agrees_with_the_fast_one():
 
     @jax.jit
     def both(x, kernel):
-        return [(filters.upsample(x), filters.upsample(x, scaled)), (filters.blur_half(x), filters.blur_half(x, scaled)),
+        return [(filters.upsample(x), filters.upsample(x, scaled)),
+                (filters.blur_half(x), filters.blur_half(x, scaled)),
                 (layers.upsample_convolve(x, kernel), layers.upsample_convolve(x, kernel, scaled)),
                 (layers.convolve_half(x, kernel), layers.convolve_half(x, kernel, scaled))]
 
@@ -118,8 +120,7 @@ def test_what_is_no_architecture_is_refused(fields, message):
 
 def test_parameters_are_the_weights_own_for_every_kind():
     """No kind has parameters that it does not use: the gradient of each is somewhere not zero."""
-    params = weights.init_params(jax.random.key(0), dataclasses.replace(_KINDS, conv_clamp=None, discriminator_clamp=None))
-    params = jax.tree.map(lambda x: x + 0.1, params)
+    params = jax.tree.map(lambda x: x + 0.1, weights.init_params(jax.random.key(0), _KINDS))
     free = dataclasses.replace(_KINDS, conv_clamp=None, discriminator_clamp=None, stored_mean=False)
 
     def total(params):
