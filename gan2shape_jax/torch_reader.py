@@ -7,102 +7,21 @@ record. Anything else is refused by its name. Sizes, strides and offsets are che
 bytes that are there, so a small file cannot claim a large memory.
 """
 
-import io
+import contextlib
 import os
 import pathlib
-import struct
 import zipfile
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
-import numpy as np
+import safetensors
 
+from gan2shape_jax import checkpoint_families
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.torch_unpickler import Record, Refused, Storage, StorageType, Unpickler
+from gan2shape_jax.torch_containers import read_legacy, read_zip
+from gan2shape_jax.torch_unpickler import Record, Refused
 
-__all__ = ["Record", "read_torch"]
-
-_MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a file of the older format
-_PICKLE_LIMIT = 64 * 2 ** 20  # bytes; checkpoints of thousands of tensors have under 1 MiB
-
-
-def _values(kind: StorageType, data: bytes) -> np.ndarray:
-    values = np.frombuffer(data, kind.dtype)
-    if kind.name == "BFloat16Storage":  # the upper half of a float32
-        return (values.astype(np.uint32) << 16).view(np.float32)
-    return values
-
-
-def _read_zip(file) -> Any:
-    with zipfile.ZipFile(file) as archive:
-        entries = {info.filename: info for info in archive.infolist()}
-        size = file.seek(0, io.SEEK_END)
-        # PyTorch does not compress, nor does it name the same bytes twice.
-        if any(i.compress_type != zipfile.ZIP_STORED or i.file_size != i.compress_size
-               for i in archive.infolist()) or sum(
-                   i.file_size for i in archive.infolist()) > size:
-            raise Refused("compressed or overlapping entries")
-        names = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
-        if len(names) != 1:
-            raise Refused("an archive without a single data.pkl")
-        root = names[0].split("/")[0]
-        if entries.get(f"{root}/byteorder") and archive.read(f"{root}/byteorder") != b"little":
-            raise Refused("big-endian storages")
-        if entries[names[0]].file_size > _PICKLE_LIMIT:
-            raise Refused("a pickle of unreasonable length")
-        cache: dict[str, Storage] = {}
-
-        def storage(kind: StorageType, key: str, count: int) -> Storage:
-            name = f"{root}/data/{key}"
-            if name not in entries or entries[name].file_size != count * kind.dtype.itemsize:
-                raise Refused(f"a storage {key!r:.40} of {count} values that is not there")
-            mark = f"{kind.name}/{key}"
-            if mark not in cache:
-                cache[mark] = Storage(count, _values(kind, archive.read(name)))
-            return cache[mark]
-
-        return Unpickler(io.BytesIO(archive.read(names[0])), storage).load()
-
-
-def _read_legacy(file) -> Any:
-    """The format before PyTorch 1.6: three pickles that identify, the object, keys, storages."""
-
-    def none(kind: StorageType, key: str, count: int) -> Storage:
-        raise Refused("a storage in the preamble")
-
-    magic, version, _ = (Unpickler(file, none).load() for _ in range(3))
-    if magic != _MAGIC or version != 1001:
-        raise Refused("a pickle that PyTorch did not write")
-    start, kinds = file.tell(), dict[str, tuple[StorageType, int]]()
-
-    def collect(kind: StorageType, key: str, count: int) -> Storage:
-        if kinds.setdefault(key, (kind, count)) != (kind, count):
-            raise Refused(f"a storage {key!r:.40} of two kinds")
-        return Storage(count, None)
-
-    # The object comes before its storages: a first pass collects their types and sizes, a second
-    # builds.
-    Unpickler(file, collect).load()
-    keys = Unpickler(file, none).load()
-    if not isinstance(keys, list) or not all(type(k) is str for k in keys) or (
-            sorted(keys) != sorted(kinds)):
-        raise Refused("storages that do not match its list of them")
-    storages = {}
-    for key in keys:
-        kind, count = kinds[key]
-        (stored,) = struct.unpack("<q", file.read(8))
-        length = count * kind.dtype.itemsize
-        if stored != count or length > _left(file):
-            raise Refused(f"a storage of {count} values that is not there")
-        storages[key] = Storage(count, _values(kind, file.read(length)))
-    file.seek(start)
-    return Unpickler(file, lambda kind, key, count: storages[key]).load()
-
-
-def _left(file) -> int:
-    here = file.tell()
-    end = file.seek(0, io.SEEK_END)
-    file.seek(here)
-    return end - here
+__all__ = ["Record", "opened", "read_torch"]
 
 
 def read_torch(path: str | os.PathLike) -> Any:
@@ -112,18 +31,25 @@ def read_torch(path: str | os.PathLike) -> Any:
     a `Record`. Raises UserError, naming the file, where it is absent, truncated or not PyTorch's,
     or where it asks for anything outside the closed list, naming that.
     """
+    with opened(path) as file:
+        if zipfile.is_zipfile(file):
+            return read_zip(file)
+        file.seek(0)
+        return read_legacy(file)
+
+
+@contextlib.contextmanager
+def opened(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """The file to read; whatever goes wrong while it is read becomes a UserError that names it."""
     path = pathlib.Path(path)
     try:
         with open(path, "rb") as file:
-            if _left(file) == 0:
-                raise UserError(f"{path}: the file is empty")
-            return _read_zip(file) if zipfile.is_zipfile(file) else _rewound_legacy(file)
+            _check_start(path, file)
+            yield file
     except UserError:
         raise
     except Refused as error:
-        raise UserError(f"{path}: refused, for it holds {error}. Only tensors in lists and "
-                        "dictionaries are read, and nothing is ever run; save it anew as plain "
-                        "tensors if you trust where it came from") from error
+        raise UserError(_refusal(path, error)) from error
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
     except OSError as error:
@@ -133,6 +59,36 @@ def read_torch(path: str | os.PathLike) -> Any:
                         f"({type(error).__name__}: {str(error)[:100]})") from error
 
 
-def _rewound_legacy(file) -> Any:
+def _refusal(path: pathlib.Path, error: Refused) -> str:
+    known = checkpoint_families.recognise_global(error.name)
+    advice = (checkpoint_families.explain(known, path) if known is not None else
+              "save it anew as plain tensors if you trust where it came from")
+    return (f"{path}: refused, for it holds {error}. Only tensors and plain values in lists and dictionaries "
+            f"are read, and nothing is ever run; {advice}")
+
+
+def _safetensors(path: pathlib.Path) -> str:
+    try:
+        with safetensors.safe_open(str(path), "np") as file:
+            known = checkpoint_families.recognise(file.keys())
+    except (safetensors.SafetensorError, OSError):
+        known = None
+    if known is not None and known.tool is None:
+        return checkpoint_families.explain(known, path)
+    return (f"{path} is a safetensors file; PyTorch's files and NVIDIA's pickles are converted, and what "
+            "this program has converted is used as it is")
+
+
+def _check_start(path: pathlib.Path, file: BinaryIO) -> None:
+    """Raises UserError where the first bytes show that this is no checkpoint, or not all of one."""
+    head = file.read(16)
     file.seek(0)
-    return _read_legacy(file)
+    if not head:
+        raise UserError(f"{path}: the file is empty")
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100 * 2 ** 20:  # a length, then JSON
+        raise UserError(_safetensors(path))
+    if head.lstrip().startswith(b"<"):
+        raise UserError(f"{path} is a web page (HTML), not a checkpoint: its download has failed; fetch it again")
+    if head.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(file):
+        raise UserError(f"{path}: a truncated archive (its directory is missing); fetch it again")
+    file.seek(0)

@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-__all__ = ["Record", "Refused", "Storage", "StorageType", "Unpickler"]
+__all__ = ["ALLOWED", "PLAIN", "Record", "Refused", "Storage", "StorageType", "Unpickler"]
 
 _EXPANDED_LIMIT = 2 ** 20  # elements that an expanded (stride 0) tensor may have beyond its storage
-_PLAIN = (str, int, float, bool, bytes, type(None))
+PLAIN = (str, int, float, bool, bytes, type(None))
 
 _STORAGES: dict[str, np.dtype] = {
     "FloatStorage": np.dtype("<f4"), "DoubleStorage": np.dtype("<f8"),
@@ -39,7 +39,18 @@ class Record:
 
 
 class Refused(Exception):
-    """The file asks for something outside the closed list."""
+    """The file asks for something outside the closed list.
+
+    `name` is that of the function or class, where it asks for one.
+    """
+
+    name: str = ""
+
+    @classmethod
+    def call(cls, name: str) -> "Refused":
+        error = cls(name[:200])
+        error.name = name
+        return error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,12 +104,12 @@ def _ordered_dict(*args) -> collections.OrderedDict:
     if len(args) > 1 or not isinstance(pairs, (list, tuple)):
         raise Refused("collections.OrderedDict with arguments other than pairs")
     for pair in pairs:
-        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or type(pair[0]) not in _PLAIN:
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or type(pair[0]) not in PLAIN:
             raise Refused("collections.OrderedDict with arguments other than pairs")
     return collections.OrderedDict(pairs)
 
 
-_ALLOWED: dict[str, Any] = {
+ALLOWED: dict[str, Any] = {
     "collections.OrderedDict": _ordered_dict,
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
@@ -115,6 +126,7 @@ class Unpickler(pickle._Unpickler):  # the Python one: its opcodes can be narrow
     """Calls nothing but the closed list, and sets attributes of nothing but records."""
 
     dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
+    allowed: ClassVar[dict[str, Any]] = ALLOWED
     stack: list[Any]
     pop_mark: Callable[[], list[Any]]
 
@@ -123,9 +135,9 @@ class Unpickler(pickle._Unpickler):  # the Python one: its opcodes can be narrow
         self._storage = storage
 
     def find_class(self, module: str, name: str) -> Any:
-        if f"{module}.{name}" not in _ALLOWED:
-            raise Refused(f"{module}.{name}"[:200])
-        return _ALLOWED[f"{module}.{name}"]
+        if f"{module}.{name}" not in self.allowed:
+            raise Refused.call(f"{module}.{name}")
+        return self.allowed[f"{module}.{name}"]
 
     def persistent_load(self, pid: Any) -> Storage:
         if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] != "storage" or not (
@@ -164,7 +176,7 @@ class Unpickler(pickle._Unpickler):  # the Python one: its opcodes can be narrow
         if not isinstance(target, dict):
             raise Refused(f"items set in a {type(target).__name__}")
         for key, value in zip(items[::2], items[1::2]):
-            if type(key) not in _PLAIN:  # hashing what is nested deeply ends the process
+            if type(key) not in PLAIN:  # hashing what is nested deeply ends the process
                 raise Refused(f"a dictionary key of type {type(key).__name__}")
             target[key] = value
 

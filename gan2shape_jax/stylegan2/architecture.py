@@ -9,14 +9,16 @@ import dataclasses
 import math
 from typing import Any
 
-__all__ = ["Architecture", "Params", "discriminator_shapes", "generator_shapes"]
+__all__ = ["BINOMIAL", "Architecture", "Params", "discriminator_shapes", "generator_shapes"]
 
 Params = dict[str, Any]
+BINOMIAL = (1.0, 3.0, 3.0, 1.0)  # the low-pass filter of nearly every StyleGAN2
+_KINDS = ("skip", "resnet", "orig")
 
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """Sizes of a StyleGAN2 (Karras et al., 2020: skip generator, residual discriminator).
+    """Sizes and kinds of a StyleGAN2 (Karras et al., 2020); the defaults are rosinality's.
 
     Attributes:
       size: side of the image in pixels, a power of two from 8 to 1024.
@@ -26,7 +28,17 @@ class Architecture:
       discriminator_channels: the discriminator's width at 4, 8, ..., `discriminator_size` pixels.
       mapping_scale: learning-rate multiplier of the mapping network. No shape tells it; 0.01
         everywhere.
-      stddev_group: images over which the discriminator measures the batch's deviation.
+      stddev_group: images over which the discriminator measures the batch's deviation; 0 means
+        the whole batch.
+      stddev_channels: channels that the deviation is given in; 0 means that it is not measured.
+      generator_kind: "skip" (colours of every side are added up), "resnet" (blocks have
+        shortcuts) or "orig" (neither); the latter two make colours at the end only.
+      discriminator_kind: "resnet", "skip" (every block sees the image) or "orig".
+      conv_clamp: the generator's activations and colours are clamped to +-conv_clamp; None: not.
+      discriminator_clamp: the same for the discriminator's convolutions.
+      taps: the generator's low-pass filter along an axis, up to a factor.
+      discriminator_taps: the discriminator's.
+      stored_mean: whether the mean latent is stored (`mean_w`) rather than to be estimated.
     """
 
     size: int
@@ -36,10 +48,18 @@ class Architecture:
     discriminator_channels: tuple[int, ...]
     mapping_scale: float = 0.01
     stddev_group: int = 4
+    stddev_channels: int = 1
+    generator_kind: str = "skip"
+    discriminator_kind: str = "resnet"
+    conv_clamp: float | None = None
+    discriminator_clamp: float | None = None
+    taps: tuple[float, ...] = BINOMIAL
+    discriminator_taps: tuple[float, ...] = BINOMIAL
+    stored_mean: bool = False
 
     def __post_init__(self):
         counts = (self.size, self.style_dim, self.mapping_layers, self.stddev_group,
-                  *self.channels, *self.discriminator_channels)
+                  self.stddev_channels, *self.channels, *self.discriminator_channels)
         if not all(isinstance(n, int) and n >= 0 for n in counts):
             raise ValueError(f"sizes that are no whole numbers: {counts}")
         if self.size not in _SIZES:
@@ -49,6 +69,21 @@ class Architecture:
                              f"{self.channels}")
         if not 2 <= len(self.discriminator_channels) <= _levels(1024):
             raise ValueError(f"discriminator widths {self.discriminator_channels}: two to nine")
+        self._check_kinds()
+
+    def _check_kinds(self) -> None:
+        for kind in (self.generator_kind, self.discriminator_kind):
+            if kind not in _KINDS:
+                raise ValueError(f"an architecture {kind!r}; possible are {_KINDS}")
+        for clamp in (self.conv_clamp, self.discriminator_clamp):
+            if clamp is not None and not (isinstance(clamp, (int, float)) and clamp > 0):
+                raise ValueError(f"activations cannot be clamped to {clamp!r}")
+        for taps in (self.taps, self.discriminator_taps):
+            if not taps or not all(isinstance(t, (int, float)) for t in taps) or not sum(taps):
+                raise ValueError(f"{taps} is no low-pass filter")
+        if self.stddev_channels and self.discriminator_channels[0] % self.stddev_channels:
+            raise ValueError(f"{self.discriminator_channels[0]} channels do not divide into "
+                             f"{self.stddev_channels} of deviations")
 
     @property
     def layers(self) -> int:
@@ -64,6 +99,10 @@ class Architecture:
     def discriminator_size(self) -> int:
         """Side of the images for which the discriminator was trained."""
         return 2 ** (len(self.discriminator_channels) + 1)
+
+    def colours_at(self, level: int) -> bool:
+        """Whether the generator makes colours at level 0, 1, ... (4, 8, ... pixels)."""
+        return self.generator_kind == "skip" or level == len(self.channels) - 1
 
     @property
     def mapping_modules(self) -> int:
@@ -97,8 +136,9 @@ def _modulated(kernel: int, inputs: int, outputs: int, style_dim: int) -> Params
 def generator_shapes(arch: Architecture) -> Params:
     """The generator's parameters with shapes in place of arrays.
 
-    `mapping/1..n`, `input`, `layers/0..`, `to_rgb/0..`, and `noise/0..`, the stored noise maps (h,
-    w).
+    `mapping/1..n`, `input`, `layers/0..`, `to_rgb/0..` (of the last side alone, where the generator
+    is not of the "skip" kind), `noise/0..`, the stored noise maps (h, w), for "resnet" `skips/1..`,
+    the blocks' shortcuts, and where it is stored `mean_w`.
     """
     w, channels = arch.style_dim, arch.channels
     layers, rgb, noise = {}, {}, {}
@@ -109,24 +149,44 @@ def generator_shapes(arch: Architecture) -> Params:
             "noise_strength": (), "bias": (channels[level],)}
         noise[str(i)] = (4 * 2 ** level,) * 2
     for level, width in enumerate(channels):
-        rgb[str(level)] = _modulated(1, width, 3, w) | {"bias": (3,)}
+        if arch.colours_at(level):
+            rgb[str(level)] = _modulated(1, width, 3, w) | {"bias": (3,)}
     mapping = {str(i + 1): {"weight": (w, w), "bias": (w,)} for i in range(arch.mapping_layers)}
-    return {"mapping": mapping, "input": (4, 4, channels[0]), "layers": layers, "to_rgb": rgb,
-            "noise": noise}
+    shapes: Params = {"mapping": mapping, "input": (4, 4, channels[0]), "layers": layers,
+                      "to_rgb": rgb, "noise": noise}
+    if arch.generator_kind == "resnet":
+        shapes["skips"] = {str(level): {"weight": (1, 1, *channels[level - 1:level + 1])}
+                           for level in range(1, len(channels))}
+    if arch.stored_mean:
+        shapes["mean_w"] = (w,)
+    return shapes
 
 
 def discriminator_shapes(arch: Architecture) -> Params:
-    """The discriminator's parameters with shapes for arrays; block 0 sees the largest side."""
+    """The discriminator's parameters with shapes for arrays; block 0 sees the largest side.
+
+    Its input comes through `from_rgb`; where it is of the "skip" kind every further block has a
+    `from_rgb` of its own, and `final_rgb` is that of the end.
+    """
     widths = arch.discriminator_channels[::-1]
-    blocks = {}
+    blocks: Params = {}
+
+    def from_rgb(width: int) -> Params:
+        return {"weight": (1, 1, 3, width), "bias": (width,)}
+
     for i, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:])):
         blocks[str(i)] = {
             "conv1": {"weight": (3, 3, inputs, inputs), "bias": (inputs,)},
-            "conv2": {"weight": (3, 3, inputs, outputs), "bias": (outputs,)},
-            "skip": {"weight": (1, 1, inputs, outputs)}}
+            "conv2": {"weight": (3, 3, inputs, outputs), "bias": (outputs,)}}
+        if arch.discriminator_kind == "resnet":
+            blocks[str(i)]["skip"] = {"weight": (1, 1, inputs, outputs)}
+        if arch.discriminator_kind == "skip" and i:
+            blocks[str(i)]["from_rgb"] = from_rgb(inputs)
     last = widths[-1]
-    return {"from_rgb": {"weight": (1, 1, 3, widths[0]), "bias": (widths[0],)},
-            "blocks": blocks,
-            "final_conv": {"weight": (3, 3, last + 1, last), "bias": (last,)},
-            "final_linear": {"weight": (4 * 4 * last, last), "bias": (last,)},
-            "output": {"weight": (last, 1), "bias": (1,)}}
+    shapes = {"from_rgb": from_rgb(widths[0]), "blocks": blocks,
+              "final_conv": {"weight": (3, 3, last + arch.stddev_channels, last), "bias": (last,)},
+              "final_linear": {"weight": (4 * 4 * last, last), "bias": (last,)},
+              "output": {"weight": (last, 1), "bias": (1,)}}
+    if arch.discriminator_kind == "skip":
+        shapes["final_rgb"] = from_rgb(last)
+    return shapes

@@ -1,9 +1,9 @@
 """StyleGAN2's discriminator: images (B, H, W, 3) in [-1, 1] to logits, and its features as a
 distance's ground.
 
-Karras et al., 2020, the residual discriminator. The images' side fixes how many blocks apply, each
-halving it; block widths belong to the blocks, not to sides, so that features exist for any power of
-two from 8 pixels on.
+Karras et al., 2020: the residual discriminator, and the "skip" and "orig" ones of its table 2. The
+images' side fixes how many blocks apply, each halving it; block widths belong to the blocks, not to
+sides, so that features exist for any power of two from 8 pixels on.
 """
 
 import math
@@ -17,12 +17,37 @@ from gan2shape_jax.stylegan2.architecture import Architecture, Params
 __all__ = ["discriminate", "discriminator_features"]
 
 
-def _block(block: Params, x: Array) -> Array:
-    skip = layers.convolve(layers.blur_half(x), layers.equalised(block["skip"]["weight"]))
-    for name, operation in (("conv1", layers.convolve), ("conv2", layers.convolve_half)):
-        x = operation(x, layers.equalised(block[name]["weight"]))
-        x = layers.leaky_relu(x + block[name]["bias"])
-    return (x + skip) / math.sqrt(2)
+def _convolved(layer: Params, x: Array, clamp: float | None) -> Array:
+    """A convolution at the same side, bias and leaky ReLU."""
+    x = layers.convolve(x, layers.equalised(layer["weight"]))
+    return layers.activate(x + layer["bias"], clamp)
+
+
+def _block(block: Params, x: Array, arch: Architecture) -> Array:
+    clamp, taps = arch.discriminator_clamp, arch.discriminator_taps
+    shortcut = None
+    if arch.discriminator_kind == "resnet":
+        weight = layers.equalised(block["skip"]["weight"])
+        shortcut = layers.convolve(layers.blur_half(x, taps), weight)
+    x = _convolved(block["conv1"], x, clamp)
+    x = layers.convolve_half(x, layers.equalised(block["conv2"]["weight"]), taps)
+    x = layers.activate(x + block["conv2"]["bias"], clamp)
+    return x if shortcut is None else (x + shortcut) / math.sqrt(2)
+
+
+def _blocks(disc_params: Params, images: Array, arch: Architecture, count: int,
+            ) -> tuple[tuple[Array, ...], Array]:
+    """The outputs of the first `count` blocks, and the images halved as often."""
+    x, features = _convolved(disc_params["from_rgb"], images, arch.discriminator_clamp), []
+    for i in range(count):
+        block = disc_params["blocks"][str(i)]
+        if arch.discriminator_kind == "skip":
+            if i:
+                x = x + _convolved(block["from_rgb"], images, arch.discriminator_clamp)
+            images = layers.blur_half(images, arch.discriminator_taps)
+        x = _block(block, x, arch)
+        features.append(x)
+    return tuple(features), images
 
 
 def discriminator_features(disc_params: Params, images: Float[Array, "b h w 3"], *,
@@ -37,28 +62,25 @@ def discriminator_features(disc_params: Params, images: Float[Array, "b h w 3"],
     if side < 8 or any(n & (n - 1) for n in images.shape[1:3]):
         raise ValueError(f"images of {images.shape[1:3]} pixels; sides must be a power of two, "
                          "8 at least")
-    stem, features = disc_params["from_rgb"], []
-    x = layers.convolve(images, layers.equalised(stem["weight"]))
-    x = layers.leaky_relu(x + stem["bias"])
     blocks = len(arch.discriminator_channels) - 1
-    for i in range(min(count, blocks, int(math.log2(side)))):
-        x = _block(disc_params["blocks"][str(i)], x)
-        features.append(x)
-    return tuple(features)
+    features, _ = _blocks(disc_params, images, arch, min(count, blocks, int(math.log2(side))))
+    return features
 
 
-def _append_deviation(x: Array, group: int) -> Array:
-    """Appends the mean deviation over groups of images as a channel (Karras et al., 2018)."""
+def _append_deviation(x: Array, arch: Architecture) -> Array:
+    """Appends the mean deviation over groups of images as channels (Karras et al., 2018)."""
     b, h, w, c = x.shape
-    group = min(group, b)
+    group, channels = min(arch.stddev_group or b, b), arch.stddev_channels
+    if not channels:
+        return x
     if b % group:
         raise ValueError(f"a batch of {b} images does not divide into groups of {group}")
     # Images i, i + b/group, i + 2 b/group, ... form a group, as they do where the weights were
     # trained.
-    grouped = x.reshape(group, b // group, h, w, c)
-    deviation = jnp.sqrt(jnp.var(grouped, axis=0) + 1e-8).mean(axis=(1, 2, 3))
-    column = jnp.tile(deviation, group)[:, None, None, None]
-    return jnp.concatenate([x, jnp.broadcast_to(column, (b, h, w, 1))], axis=-1)
+    grouped = x.reshape(group, b // group, h, w, channels, c // channels)
+    deviation = jnp.sqrt(jnp.var(grouped, axis=0) + 1e-8).mean(axis=(1, 2, 4))
+    column = jnp.tile(deviation, (group, 1))[:, None, None, :]
+    return jnp.concatenate([x, jnp.broadcast_to(column, (b, h, w, channels))], axis=-1)
 
 
 def discriminate(disc_params: Params, images: Float[Array, "b s s 3"], *, arch: Architecture,
@@ -72,10 +94,11 @@ def discriminate(disc_params: Params, images: Float[Array, "b s s 3"], *, arch: 
     if images.shape[1:] != (side, side, 3):
         raise ValueError(f"images of shape {images.shape[1:]} for a discriminator of {side} pixels")
     blocks = len(arch.discriminator_channels) - 1
-    features = discriminator_features(disc_params, images, arch=arch, count=blocks)
-    x = _append_deviation(features[-1], arch.stddev_group)
-    final = disc_params["final_conv"]
-    x = layers.leaky_relu(layers.convolve(x, layers.equalised(final["weight"])) + final["bias"])
+    features, halved = _blocks(disc_params, images, arch, blocks)
+    x = features[-1]
+    if arch.discriminator_kind == "skip":
+        x = x + _convolved(disc_params["final_rgb"], halved, None)
+    x = _convolved(disc_params["final_conv"], _append_deviation(x, arch), arch.discriminator_clamp)
     x = x.reshape(x.shape[0], -1)
     hidden, output = disc_params["final_linear"], disc_params["output"]
     x = layers.leaky_relu(layers.linear(x, hidden["weight"], hidden["bias"]))

@@ -1,10 +1,12 @@
 """StyleGAN2's generator: latents (B, W) or (B, L, W) to images (B, s, s, 3), about [-1, 1].
 
-Karras et al., "Analyzing and improving the image quality of StyleGAN", 2020, the "skip" generator.
-A latent of W gives every layer the same style; one of W+ holds a style for each of the `L =
-arch.latents` inputs.
+Karras et al., "Analyzing and improving the image quality of StyleGAN", 2020: the "skip" generator,
+which adds up the colours of every side, and the "resnet" and "orig" ones of its table 2. A latent
+of W gives every layer the same style; one of W+ holds a style for each of the `L = arch.latents`
+inputs.
 """
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -44,21 +46,30 @@ def _style(layer: Params, w: Array) -> Array:
     return layers.linear(w, layer["style_weight"], layer["style_bias"])
 
 
-def _styled_layer(layer: Params, x: Array, w: Array, noise: Array, *, grow: bool) -> Array:
+def _styled_layer(layer: Params, x: Array, w: Array, noise: Array, *, grow: bool,
+                  arch: Architecture) -> Array:
     """Modulated 3x3 convolution, noise, bias and leaky ReLU; twice the side where `grow`."""
     kernel = layers.equalised(layer["weight"])
     style = _style(layer, w)
     strength = lax.rsqrt((style ** 2) @ jnp.sum(kernel ** 2, axis=(0, 1)) + 1e-8)
     x = x * style[:, None, None, :]
-    x = layers.upsample_convolve(x, kernel) if grow else layers.convolve(x, kernel)
+    x = layers.upsample_convolve(x, kernel, arch.taps) if grow else layers.convolve(x, kernel)
     x = x * strength[:, None, None, :]
-    return layers.leaky_relu(x + layer["noise_strength"] * noise[..., None] + layer["bias"])
+    x = x + layer["noise_strength"] * noise[..., None] + layer["bias"]
+    return layers.activate(x, arch.conv_clamp)
 
 
-def _to_rgb(layer: Params, x: Array, w: Array) -> Array:
+def _shortcut(weight: Array, x: Array, arch: Architecture) -> Array:
+    """What a block of the "resnet" kind adds: its input in the new width, at twice the side."""
+    return layers.upsample(layers.convolve(x, layers.equalised(weight)), arch.taps)
+
+
+def _to_rgb(layer: Params, x: Array, w: Array, arch: Architecture) -> Array:
     """Modulated 1x1 convolution to colour, without demodulation."""
     kernel = layers.equalised(layer["weight"])[0, 0] * _style(layer, w)[:, :, None]
-    return jnp.einsum("bhwi,bio->bhwo", x, kernel) + layer["bias"]
+    colour = jnp.einsum("bhwi,bio->bhwo", x, kernel) + layer["bias"]
+    clamp = arch.conv_clamp
+    return colour if clamp is None else jnp.clip(colour, -clamp, clamp)
 
 
 def synthesize(gen_params: Params, w: Float[Array, "b w"] | Float[Array, "b l w"], *,
@@ -87,15 +98,31 @@ def synthesize(gen_params: Params, w: Float[Array, "b w"] | Float[Array, "b l w"
         noise = [gen_params["noise"][str(i)] for i in range(arch.layers)]
     if len(noise) != arch.layers:
         raise ValueError(f"{len(noise)} noise maps for {arch.layers} layers")
-    x = gen_params["input"][None]
-    image, features = None, []
+    image, features = _draw(gen_params, w, noise, arch)
+    return (image, features[1:]) if return_features else image
+
+
+def _draw(gen_params: Params, w: Array, noise: Sequence[Array], arch: Architecture,
+          ) -> tuple[Array, tuple[Array, ...]]:
+    """The image, and the features of every side."""
+    x = shortcut = gen_params["input"][None]
+    image: Array | None = None
+    features = []
     for i in range(arch.layers):
-        x = _styled_layer(gen_params["layers"][str(i)], x, w[:, i], noise[i], grow=i % 2 == 1)
-        if i % 2 == 0:
-            colour = _to_rgb(gen_params["to_rgb"][str(i // 2)], x, w[:, i + 1])
-            image = colour if image is None else colour + layers.upsample(image)
-            features.append(x)
-    return (image, tuple(features[1:])) if return_features else image
+        level, grow = (i + 1) // 2, i % 2 == 1
+        if grow and arch.generator_kind == "resnet":
+            shortcut = _shortcut(gen_params["skips"][str(level)]["weight"], x, arch)
+        x = _styled_layer(gen_params["layers"][str(i)], x, w[:, i], noise[i], grow=grow, arch=arch)
+        if grow:
+            continue
+        if level and arch.generator_kind == "resnet":
+            x = (x + shortcut) / math.sqrt(2)
+        if arch.colours_at(level):
+            colour = _to_rgb(gen_params["to_rgb"][str(level)], x, w[:, i + 1], arch)
+            image = colour if image is None else colour + layers.upsample(image, arch.taps)
+        features.append(x)
+    assert image is not None  # the last level has colours in every kind
+    return image, tuple(features)
 
 
 def random_noise(key: PRNGKeyArray, batch: int, *, arch: Architecture, dtype=jnp.float32,

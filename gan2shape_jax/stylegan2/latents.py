@@ -12,7 +12,9 @@ __all__ = ["mean_w", "mix_styles", "truncate"]
 
 def mean_w(key: PRNGKeyArray, gen_params: Params, *, arch: Architecture,
            samples: int = 4096) -> Float[Array, "1 w"]:
-    """The mean latent (1, W): of `samples` draws of z."""
+    """The mean latent (1, W): the one that is stored, or else that of `samples` draws of z."""
+    if arch.stored_mean:
+        return gen_params["mean_w"][None]
     z = jax.random.normal(key, (samples, arch.style_dim), gen_params["input"].dtype)
     return map_styles(gen_params, z, arch=arch).mean(axis=0, keepdims=True)
 

@@ -21,6 +21,7 @@ import safetensors
 import safetensors.numpy
 from jaxtyping import PRNGKeyArray
 
+from gan2shape_jax import checkpoint_families
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.stylegan2.architecture import (
     Architecture,
@@ -109,12 +110,10 @@ def save(path: str | os.PathLike, arch: Architecture, params: Params, *,
 
 
 def _conversion(path: str | os.PathLike) -> str:
-    package = pathlib.Path(__file__).resolve().parents[1]
-    tools = "tools" if (package.parent / "tools").is_dir() else "gan2shape_jax.tools"
     source = pathlib.Path(path)
-    source = source if source.suffix in (".pt", ".pth") else source.with_suffix(".pt")
-    return ("convert the PyTorch checkpoint first: "
-            f"python -m {tools}.convert_stylegan2 {source} {source.with_suffix('.safetensors')}")
+    source = source if source.suffix in (".pt", ".pth", ".pkl") else source.with_suffix(".pt")
+    return ("convert the PyTorch checkpoint (.pt, .pth, NVIDIA's .pkl) first: "
+            f"{checkpoint_families.command('convert_stylegan2', source)}")
 
 
 def _open(path: str | os.PathLike):
@@ -170,7 +169,7 @@ def init_params(key: PRNGKeyArray, arch: Architecture) -> Params:
     params = {}
     for values, (path, shape) in zip(drawn, shapes.items()):
         name = path.split("/")[-1]
-        if name in ("style_bias", "bias", "noise_strength"):
+        if name in ("style_bias", "bias", "noise_strength", "mean_w"):
             values = np.full_like(values, name == "style_bias")
         elif "/mapping/" in path:
             values = values / arch.mapping_scale

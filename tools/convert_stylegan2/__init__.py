@@ -1,4 +1,4 @@
-"""Converts checkpoints of rosinality/stylegan2-pytorch to safetensors, without PyTorch."""
+"""Converts StyleGAN2 checkpoints of rosinality's and NVIDIA's to safetensors, without PyTorch."""
 
 from .checkpoint import Converted, convert, read_checkpoint
 

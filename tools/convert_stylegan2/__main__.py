@@ -1,6 +1,7 @@
 """Converts a PyTorch StyleGAN2 checkpoint to this program's format.
 
     python -m tools.convert_stylegan2 IN.pt OUT.safetensors --samples OUT.png
+    python -m tools.convert_stylegan2 cifar10.pkl OUT.safetensors --class 3
 
 Needs no PyTorch and runs nothing that the file holds. Installed: `python -m
 gan2shape_jax.tools.convert_stylegan2`.
@@ -43,16 +44,41 @@ def sample_grid(converted: Converted, *, seed: int = 0, psi: float = 0.7) -> Ima
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tools.convert_stylegan2",
-        description="Converts a rosinality-style StyleGAN2 checkpoint (keys g_ema and d) to the "
-                    "safetensors file that the program reads. Nothing in the file is executed.")
-    parser.add_argument("source", metavar="IN.pt", help="the PyTorch checkpoint")
+        description="Converts a StyleGAN2 to the safetensors file that the program reads: a checkpoint of "
+                    "rosinality/stylegan2-pytorch (.pt with g_ema and d), or a network pickle of NVIDIA's "
+                    "stylegan2-ada-pytorch or stylegan3 (.pkl with G_ema and D; any kind of blocks, clamps, "
+                    "filters; float16 layers are computed in float32; alias-free networks are not supported). "
+                    "The content tells which. Nothing in the file is executed, and PyTorch is not needed.")
+    parser.add_argument("source", metavar="IN", help="the checkpoint, .pt, .pth or .pkl")
     parser.add_argument("target", metavar="OUT.safetensors", help="the file to write")
     parser.add_argument("--samples", metavar="OUT.png",
                         help="where to draw samples (default: beside the target)")
     parser.add_argument("--no-samples", action="store_true", help="draw no samples")
-    parser.add_argument("--license-note", default="not stated; see where the checkpoint is from",
-                        metavar="TEXT", help="licence of the weights, kept in the header")
+    parser.add_argument("--class", dest="class_index", type=int, metavar="N",
+                        help="the class that a conditional generator shall draw, from 0 on; fixed from then on "
+                             "(convert once for each class that you need)")
+    parser.add_argument("--discriminator", metavar="OTHER",
+                        help="a checkpoint of the same family to take the discriminator from, where IN has none")
+    parser.add_argument("--license-note", metavar="TEXT",
+                        help="licence of the weights, kept in the header (default: what is known of the family)")
     return parser
+
+
+def _summary(converted: Converted) -> str:
+    """What the checkpoint is, a line for each network, and the notes."""
+    arch = converted.arch
+
+    def clamped(clamp: float | None) -> str:
+        return "" if clamp is None else f", clamped to +-{clamp:g}"
+
+    deviation = f"deviation over {arch.stddev_group or 'all'} images" if arch.stddev_channels else "no deviation"
+    lines = [f"StyleGAN2 of {arch.size} pixels, style width {arch.style_dim}, {arch.mapping_layers} mapping "
+             f"layers{', mean latent stored' if arch.stored_mean else ''} (family {converted.family})",
+             f"  generator: {arch.generator_kind}, channels {' '.join(map(str, arch.channels))}"
+             f"{clamped(arch.conv_clamp)}",
+             f"  discriminator: {arch.discriminator_kind}, channels "
+             f"{' '.join(map(str, arch.discriminator_channels))}{clamped(arch.discriminator_clamp)}, {deviation}"]
+    return "\n".join(lines + ([f"  {converted.notes}"] if converted.notes else []))
 
 
 def run(argv: Sequence[str] | None = None) -> None:
@@ -60,14 +86,11 @@ def run(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
     if not args.target.endswith(".safetensors"):
         raise UserError(f"{args.target}: the target's name has to end in .safetensors")
-    converted = read_checkpoint(args.source)
+    converted = read_checkpoint(args.source, class_index=args.class_index, discriminator=args.discriminator)
+    license_note = args.license_note or converted.license_note
     stylegan2.save(args.target, converted.arch, converted.params, notes=converted.notes,
-                   license_note=args.license_note, source_sha256=converted.source_sha256)
-    arch = converted.arch
-    print(f"{args.target}: StyleGAN2 of {arch.size} pixels, style width {arch.style_dim}, "
-          f"{arch.mapping_layers} mapping layers, channels {' '.join(map(str, arch.channels))}")
-    if converted.notes:
-        print(converted.notes)
+                   license_note=license_note, source_sha256=converted.source_sha256)
+    print(f"{args.target}: {_summary(converted)}\nLicence of the weights: {license_note}")
     if not args.no_samples:
         samples = args.samples or args.target.removesuffix(".safetensors") + ".png"
         grid = sample_grid(converted)

@@ -1,222 +1,40 @@
-"""From the tensors of a rosinality-style checkpoint to the package's parameters and architecture.
-
-Such a file holds `g_ema` (the generator's running mean) and `d` (the discriminator), each a
-dictionary of tensors in PyTorch's layouts: convolutions (out, in, kh, kw), linear layers (out, in),
-images NCHW. Sizes are read from the shapes; every tensor must then be there, with the shape that
-the sizes imply, and no other.
-"""
+"""Reading a checkpoint of any family, and converting it where it is a StyleGAN2."""
 
 import dataclasses
 import hashlib
 import os
-import re
-from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
+from gan2shape_jax import checkpoint_families
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.persistence import read_checkpoint as read_content
 from gan2shape_jax.stylegan2 import Architecture, Params
-from gan2shape_jax.stylegan2.architecture import discriminator_shapes, generator_shapes
-from gan2shape_jax.stylegan2.weights import check_params
-from gan2shape_jax.torch_reader import read_torch
+
+from . import nvidia, rosinality
 
 __all__ = ["Converted", "convert", "read_checkpoint"]
 
-_NOISE_SEED = 0
-_TAPS = np.array([1.0, 3.0, 3.0, 1.0])
-State = Mapping[str, np.ndarray]
+_UNSTATED = "not stated; see where the checkpoint is from"
 
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """What a checkpoint turned out to be; `notes` says what it lacked and how that was made."""
+    """What a checkpoint turned out to be.
+
+    Attributes:
+      arch, params: what `stylegan2.save` takes.
+      source_sha256: of the file.
+      notes: what the source lacked and how that was made, what was fixed, what is computed otherwise.
+      family: the name of its family (see `checkpoint_families`).
+      license_note: what is known of the weights' licence.
+    """
 
     arch: Architecture
     params: Params
     source_sha256: str
     notes: str
-
-
-@dataclasses.dataclass(frozen=True)
-class _Tensor:
-    """One tensor of the source: its name and shape there, and how it becomes ours."""
-
-    name: str
-    shape: tuple[int, ...]
-    convert: Callable[[np.ndarray], np.ndarray]
-
-
-def _plain(name: str, shape: tuple[int, ...], ours: tuple[int, ...]) -> _Tensor:
-    return _Tensor(name, shape, lambda value: value.reshape(ours))
-
-
-def _matrix(name: str, ours: tuple[int, ...]) -> _Tensor:
-    return _Tensor(name, ours[::-1], lambda value: value.T)
-
-
-def _kernel(name: str, ours: tuple[int, ...], lead: tuple[int, ...] = ()) -> _Tensor:
-    height, width, inputs, outputs = ours
-    shape = (outputs, inputs, height, width)
-    return _Tensor(name, lead + shape, lambda value: value.reshape(shape).transpose(2, 3, 1, 0))
-
-
-def _constant(name: str, ours: tuple[int, ...]) -> _Tensor:
-    height, width, channels = ours
-    return _Tensor(name, (1, channels, height, width), lambda value: value[0].transpose(1, 2, 0))
-
-
-def _flattened(name: str, ours: tuple[int, ...]) -> _Tensor:
-    """A linear layer over flattened 4x4 features: PyTorch flattens (c, h, w), we (h, w, c)."""
-    outputs, channels = ours[1], ours[0] // 16
-    return _Tensor(name, ours[::-1], lambda value: value.reshape(
-        outputs, channels, 4, 4).transpose(2, 3, 1, 0).reshape(ours))
-
-
-def _styled(prefix: str, shapes: Params) -> Params:
-    parts = {"weight": _kernel(f"{prefix}.conv.weight", shapes["weight"], (1,)),
-             "style_weight": _matrix(f"{prefix}.conv.modulation.weight", shapes["style_weight"]),
-             "style_bias": _plain(f"{prefix}.conv.modulation.bias", shapes["style_bias"],
-                                  shapes["style_bias"])}
-    (width,) = shapes["bias"]
-    if "noise_strength" in shapes:
-        parts["noise_strength"] = _plain(f"{prefix}.noise.weight", (1,), ())
-        parts["bias"] = _plain(f"{prefix}.activate.bias", (width,), (width,))
-    else:
-        parts["bias"] = _plain(f"{prefix}.bias", (1, width, 1, 1), (width,))
-    return parts
-
-
-def _generator_tensors(arch: Architecture) -> Params:
-    shapes = generator_shapes(arch)
-    mapping = {i: {"weight": _matrix(f"style.{i}.weight", s["weight"]),
-                   "bias": _plain(f"style.{i}.bias", s["bias"], s["bias"])}
-               for i, s in shapes["mapping"].items()}
-    layers = {i: _styled("conv1" if i == "0" else f"convs.{int(i) - 1}", s)
-              for i, s in shapes["layers"].items()}
-    rgb = {i: _styled("to_rgb1" if i == "0" else f"to_rgbs.{int(i) - 1}", s)
-           for i, s in shapes["to_rgb"].items()}
-    noise = {i: _plain(f"noises.noise_{i}", (1, 1, *s), s) for i, s in shapes["noise"].items()}
-    return {"mapping": mapping, "input": _constant("input.input", shapes["input"]),
-            "layers": layers, "to_rgb": rgb, "noise": noise}
-
-
-def _discriminator_tensors(arch: Architecture) -> Params:
-    shapes = discriminator_shapes(arch)
-
-    def biased(weight: Callable, weight_name: str, bias_name: str, s: Params) -> Params:
-        return {"weight": weight(weight_name, s["weight"]),
-                "bias": _plain(bias_name, s["bias"], s["bias"])}
-
-    blocks = {}
-    for i, s in shapes["blocks"].items():
-        at = f"convs.{int(i) + 1}"
-        blocks[i] = {
-            "conv1": biased(_kernel, f"{at}.conv1.0.weight", f"{at}.conv1.1.bias", s["conv1"]),
-            "conv2": biased(_kernel, f"{at}.conv2.1.weight", f"{at}.conv2.2.bias", s["conv2"]),
-            "skip": {"weight": _kernel(f"{at}.skip.1.weight", s["skip"]["weight"])}}
-    return {"from_rgb": biased(_kernel, "convs.0.0.weight", "convs.0.1.bias", shapes["from_rgb"]),
-            "blocks": blocks,
-            "final_conv": biased(_kernel, "final_conv.0.weight", "final_conv.1.bias",
-                                 shapes["final_conv"]),
-            "final_linear": biased(_flattened, "final_linear.0.weight", "final_linear.0.bias",
-                                   shapes["final_linear"]),
-            "output": biased(_matrix, "final_linear.1.weight", "final_linear.1.bias",
-                             shapes["output"])}
-
-
-def _count(state: State, pattern: str) -> int:
-    """One more than the largest number that `pattern` finds in a name."""
-    found = [re.match(pattern, name) for name in state]
-    return max((int(m.group(1)) + 1 for m in found if m), default=0)
-
-
-def _width(state: State, *candidates: tuple[str, int]) -> int:
-    """The size of the first of the named axes that the file has; the rest is checked later."""
-    for name, axis in candidates:
-        if name in state and axis < state[name].ndim:
-            return state[name].shape[axis]
-    return 0
-
-
-def _infer(generator: State, discriminator: State, source: str | os.PathLike) -> Architecture:
-    levels = 1 + max(_count(generator, r"to_rgbs\.(\d+)\."),
-                     (_count(generator, r"convs\.(\d+)\.") + 1) // 2)
-    channels = [_width(generator, ("input.input", 1), ("conv1.conv.weight", 1))]
-    channels += [_width(generator, (f"convs.{2 * i}.conv.weight", 1),
-                        (f"convs.{2 * i + 1}.conv.weight", 1), (f"to_rgbs.{i}.conv.weight", 2))
-                 for i in range(levels - 1)]
-    blocks = _count(discriminator, r"convs\.(\d+)\.") - 1
-    widths = [_width(discriminator, ("convs.0.0.weight", 0), ("convs.1.conv1.0.weight", 0))]
-    widths += [_width(discriminator, (f"convs.{i}.conv2.1.weight", 0),
-                      (f"convs.{i}.skip.1.weight", 0)) for i in range(1, blocks + 1)]
-    try:
-        return Architecture(
-            size=2 ** (levels + 1), style_dim=_width(generator, ("style.1.weight", 1),
-                                                     ("conv1.conv.modulation.weight", 1)),
-            mapping_layers=_count(generator, r"style\.(\d+)\.weight") - 1,
-            channels=tuple(channels), discriminator_channels=tuple(widths[::-1]))
-    except ValueError as error:
-        raise UserError(f"{source}: its tensors' names are not those of a rosinality-style "
-                        f"StyleGAN2 ({error})") from error
-
-
-def _states(content: Any, source: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
-    """The two dictionaries of tensors, without the prefix that data parallelism leaves."""
-    states = {}
-    for key, what in (("g_ema", "generator"), ("d", "discriminator")):
-        state = content.get(key) if isinstance(content, dict) else None
-        if not isinstance(state, dict) or not all(isinstance(n, str) for n in state):
-            raise UserError(f"{source}: no '{key}' (the {what}) in it; a training checkpoint of "
-                            "rosinality/stylegan2-pytorch with both 'g_ema' and 'd' is wanted")
-        strange = [n for n, v in state.items() if not isinstance(v, np.ndarray)]
-        if strange:
-            raise UserError(f"{source}: '{key}' holds what is no tensor: {', '.join(strange)}")
-        states[key] = {n.removeprefix("module."): v for n, v in state.items()}
-    return states
-
-
-def _filters(arch: Architecture) -> dict[str, dict[str, np.ndarray]]:
-    """The constant low-pass filters that PyTorch stores along: expected, checked, then dropped."""
-    plain = np.outer(_TAPS, _TAPS) / 64
-    levels = range(len(arch.channels) - 1)
-    generator = {f"convs.{2 * i}.conv.blur.kernel": 4 * plain for i in levels}
-    generator |= {f"to_rgbs.{i}.upsample.kernel": 4 * plain for i in levels}
-    blocks = range(1, len(arch.discriminator_channels))
-    return {"g_ema": generator,
-            "d": {f"convs.{i}.{part}.0.kernel": plain for i in blocks
-                  for part in ("conv2", "skip")}}
-
-
-def _drop_filters(state: dict[str, np.ndarray], filters: Mapping[str, np.ndarray],
-                  source: str | os.PathLike) -> None:
-    for name, wanted in filters.items():
-        value = state.pop(name, wanted)
-        if value.shape != wanted.shape or not np.allclose(value, wanted, atol=1e-4):
-            raise UserError(f"{source}: the low-pass filter {name} is not (1, 3, 3, 1), the only "
-                            "one that is supported")
-
-
-def _add_noise(state: dict[str, np.ndarray], noise: Mapping[str, _Tensor]) -> str:
-    """Draws the noise maps where the file has none at all (early checkpoints); says so."""
-    if any(t.name in state for t in noise.values()):
-        return ""
-    generator = np.random.default_rng(_NOISE_SEED)
-    for tensor in noise.values():
-        state[tensor.name] = generator.standard_normal(tensor.shape).astype(np.float32)
-    return f"The source has no noise maps: drawn with seed {_NOISE_SEED}."
-
-
-def _apply(tensors: Params, state: State) -> Params:
-    return {name: np.array(t.convert(np.asarray(state[t.name], np.float32)), order="C")
-            if isinstance(t, _Tensor) else _apply(t, state) for name, t in tensors.items()}
-
-
-def _wanted(tensors: Params) -> dict[str, tuple[int, ...]]:
-    flat = {}
-    for value in tensors.values():
-        flat.update({value.name: value.shape} if isinstance(value, _Tensor) else _wanted(value))
-    return flat
+    family: str = "stylegan2-rosinality"
+    license_note: str = _UNSTATED
 
 
 def convert(path: str | os.PathLike) -> tuple[Architecture, Params]:
@@ -225,21 +43,71 @@ def convert(path: str | os.PathLike) -> tuple[Architecture, Params]:
     return converted.arch, converted.params
 
 
-def read_checkpoint(path: str | os.PathLike) -> Converted:
-    """Reads a checkpoint. Raises UserError where it cannot be read, or lists what does not fit."""
-    states = _states(read_torch(path), path)
-    arch = _infer(states["g_ema"], states["d"], path)
-    tensors = {"g_ema": _generator_tensors(arch), "d": _discriminator_tensors(arch)}
-    for key, filters in _filters(arch).items():
-        _drop_filters(states[key], filters, path)
-    notes = _add_noise(states["g_ema"], tensors["g_ema"]["noise"])
-    found, wanted = {}, {}
-    for key in ("g_ema", "d"):
-        found.update({f"{key}.{name}": value for name, value in states[key].items()})
-        wanted.update({f"{key}.{name}": shape for name, shape in _wanted(tensors[key]).items()})
-    check_params(found, wanted, source=path)
-    params = {"generator": _apply(tensors["g_ema"], states["g_ema"]),
-              "discriminator": _apply(tensors["d"], states["d"])}
+def read_checkpoint(path: str | os.PathLike, *, class_index: int | None = None,
+                    discriminator: str | os.PathLike | None = None) -> Converted:
+    """Reads a checkpoint of rosinality's or NVIDIA's, whatever its name ends in.
+
+    Args:
+      path: the file.
+      class_index: the class to draw, for conditional networks.
+      discriminator: a file of the same family to take the discriminator from.
+
+    Raises:
+      UserError: a file cannot be read, is of another family (naming the tool for it), or does not fit
+        (listing what).
+    """
+    content = read_content(path)
+    family = _family(content, path)
+    content = _parts(content, family)
+    if discriminator is not None:
+        other = read_content(discriminator)
+        if _family(other, discriminator) != family:
+            raise UserError(f"{discriminator}: a discriminator of another family than {path}")
+        content |= _discriminator(_parts(other, family), family, discriminator)
+    _discriminator(content, family, path)
+    if family == "stylegan2-nvidia":
+        arch, params, notes = nvidia.convert(content, path, class_index)
+    elif class_index is not None:
+        raise UserError(f"{path}: --class is for NVIDIA's conditional networks; rosinality's have no classes")
+    else:
+        arch, params, notes = rosinality.convert(content, path)
+    if discriminator is not None:
+        notes.append(f"Discriminator from a file of SHA-256 {_digest(discriminator)}.")
+    return Converted(arch, params, _digest(path), " ".join(notes), family,
+                     nvidia.LICENSE if family == "stylegan2-nvidia" else _UNSTATED)
+
+
+def _family(content: Any, path: str | os.PathLike) -> str:
+    """The StyleGAN2 family; a file of another one is an error that names the tool for it."""
+    known = checkpoint_families.recognise(checkpoint_families.names_of(content))
+    if known is not None and known.tool != "convert_stylegan2":
+        raise UserError(checkpoint_families.explain(known, path))
+    if known is not None:
+        return known.name
+    keys = ", ".join(str(key)[:30] for key in list(content)[:8]) if isinstance(content, dict) else ""
+    raise UserError(f"{path}: no StyleGAN2 that is known here{f' (it holds {keys})' if keys else ''}. A training "
+                    "checkpoint of rosinality/stylegan2-pytorch with 'g_ema' and 'd' is wanted, or a network "
+                    "pickle of NVIDIA's stylegan2-ada-pytorch or stylegan3 with 'G_ema' and 'D'")
+
+
+def _discriminator(content: dict[str, Any], family: str, path: str | os.PathLike) -> dict[str, Any]:
+    """The discriminator by its key. Raises UserError, saying what is impossible without."""
+    key = "D" if family == "stylegan2-nvidia" else "d"
+    if content.get(key) is None:
+        raise UserError(f"{path}: no {key!r} (the discriminator) in it. Step 2 of the method compares projections "
+                        "by the discriminator's features, and so does the inversion of images without latents: "
+                        "with the generator alone no run is possible. Take the checkpoint of the training, which "
+                        "has both (NVIDIA's network-snapshot-*.pkl, rosinality's NNNNNN.pt), or give one for the "
+                        "same kind of images with --discriminator")
+    return {key: content[key]}
+
+
+def _parts(content: Any, family: str) -> dict[str, Any]:
+    if family == "stylegan2-nvidia":
+        return dict(nvidia.networks_of(content))
+    return dict(content) if isinstance(content, dict) else {}
+
+
+def _digest(path: str | os.PathLike) -> str:
     with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Converted(arch, params, digest, notes)
+        return hashlib.file_digest(file, "sha256").hexdigest()

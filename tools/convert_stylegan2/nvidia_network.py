@@ -1,0 +1,98 @@
+"""A network of NVIDIA's as plain data: its tensors and its modules' settings, by their names.
+
+The records of a pickle hold modules inside modules (`_modules`), with tensors in `_parameters` and
+`_buffers`; every other entry of a record's state is a setting (`conv_clamp`, `architecture`, ...).
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.persistence import PersistentRecord
+
+__all__ = ["Network", "flatten"]
+
+_DEPTH, _COUNT = 6, 1000  # levels of modules and their number; NVIDIA's have four, and about a hundred
+
+
+@dataclasses.dataclass
+class Network:
+    """Tensors by name (`synthesis.b4.const`), modules by name (`synthesis.b4`, '' is the whole).
+
+    `key` is its name in the file (`G_ema`), `source` the file's.
+    """
+
+    key: str
+    source: str | os.PathLike
+    tensors: dict[str, np.ndarray]
+    modules: dict[str, PersistentRecord]
+
+    def full(self, name: str) -> str:
+        """A module's or tensor's name with the network's in front."""
+        return f"{self.key}.{name}" if name else self.key
+
+    def setting(self, module: str, name: str) -> Any:
+        """A module's setting. Raises UserError where the module or the setting is not there."""
+        fields = self.modules[module].fields if module in self.modules else {}
+        if name not in fields:
+            raise UserError(f"{self.source}: {self.full(module)} has no {name!r}: this is not the "
+                            "StyleGAN2 of stylegan2-ada-pytorch or stylegan3 as NVIDIA published it")
+        return fields[name]
+
+    def count(self, module: str, name: str) -> int:
+        """A setting that is a whole number from 0 on."""
+        value = self.setting(module, name)
+        if type(value) is not int or value < 0:
+            raise UserError(f"{self.source}: {name} of {self.full(module)} is no whole number: "
+                            f"{str(value)[:40]}")
+        return value
+
+    def shape(self, tensor: str, axes: int) -> tuple[int, ...]:
+        """A tensor's shape; zeros where it is absent or has other axes, which is told later."""
+        found = self.tensors.get(tensor)
+        return found.shape if found is not None and found.ndim == axes else (0,) * axes
+
+
+def flatten(record: Any, key: str, source: str | os.PathLike) -> Network:
+    """A network from its record. Raises UserError where it is none, or is nested endlessly."""
+    if not isinstance(record, PersistentRecord):
+        raise UserError(f"{source}: {key!r} is no network but {_kind(record)}")
+    network = Network(key, source, {}, {})
+    for name, module in _modules(record, "", network):
+        if len(network.modules) >= _COUNT:  # few records that hold each other can be endlessly many modules
+            raise UserError(f"{source}: {key!r} has more than {_COUNT} modules, which no StyleGAN2 has")
+        network.modules[name] = module
+        prefix = f"{name}." if name else ""
+        for part in ("_parameters", "_buffers"):
+            for leaf, value in _entries(module, part).items():
+                if isinstance(value, np.ndarray):
+                    network.tensors[f"{prefix}{leaf}"] = value
+                elif value is not None:
+                    raise UserError(f"{source}: {network.full(prefix + leaf)} is no tensor but {_kind(value)}")
+    return network
+
+
+def _modules(record: PersistentRecord, name: str, network: Network, depth: int = _DEPTH,
+             ) -> Iterator[tuple[str, PersistentRecord]]:
+    if not depth:
+        raise UserError(f"{network.source}: modules inside {network.full(name)} are nested too deeply")
+    yield name, record
+    for leaf, value in _entries(record, "_modules").items():
+        below = f"{name}.{leaf}" if name else leaf
+        if isinstance(value, PersistentRecord):
+            yield from _modules(value, below, network, depth - 1)
+        elif value is not None:
+            raise UserError(f"{network.source}: {network.full(below)} is no module but {_kind(value)}")
+
+
+def _entries(record: PersistentRecord, part: str) -> dict[str, Any]:
+    entries = record.fields.get(part)
+    return {str(k): v for k, v in entries.items()} if isinstance(entries, dict) else {}
+
+
+def _kind(value: Any) -> str:
+    return value.class_name if isinstance(value, PersistentRecord) else f"of type {type(value).__name__}"
