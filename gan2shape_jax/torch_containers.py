@@ -8,7 +8,7 @@ against the bytes that are there before anything is read.
 import io
 import struct
 import zipfile
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a file of the older format
 _PICKLE_LIMIT = 64 * 2 ** 20  # bytes; checkpoints of thousands of tensors have under 1 MiB
 
 
-def bytes_left(file: BinaryIO) -> int:
+def bytes_left(file: io.BufferedIOBase) -> int:
     """How many bytes follow the file's position, which stays."""
     here = file.tell()
     end = file.seek(0, io.SEEK_END)
@@ -35,7 +35,7 @@ def _values(kind: StorageType, data: bytes) -> np.ndarray:
     return values
 
 
-def read_zip(file: BinaryIO, unpickler: type[Unpickler] = Unpickler) -> Any:
+def read_zip(file: io.BufferedIOBase, unpickler: type[Unpickler] = Unpickler) -> Any:
     """What PyTorch wrote as a zip archive. Raises Refused."""
     with zipfile.ZipFile(file) as archive:
         entries = {info.filename: info for info in archive.infolist()}
@@ -67,7 +67,7 @@ def read_zip(file: BinaryIO, unpickler: type[Unpickler] = Unpickler) -> Any:
         return unpickler(io.BytesIO(archive.read(names[0])), storage).load()
 
 
-def read_legacy(file: BinaryIO, unpickler: type[Unpickler] = Unpickler) -> Any:
+def read_legacy(file: io.BufferedIOBase, unpickler: type[Unpickler] = Unpickler) -> Any:
     """What PyTorch wrote before 1.6: three pickles that identify, the object, keys, storages.
 
     The object may be a storage itself. Raises Refused.

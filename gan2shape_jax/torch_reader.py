@@ -8,11 +8,12 @@ bytes that are there, so a small file cannot claim a large memory.
 """
 
 import contextlib
+import io
 import os
 import pathlib
 import zipfile
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 import safetensors
 
@@ -39,7 +40,7 @@ def read_torch(path: str | os.PathLike) -> Any:
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike) -> Iterator[BinaryIO]:
+def opened(path: str | os.PathLike) -> Iterator[io.BufferedIOBase]:
     """The file to read; whatever goes wrong while it is read becomes a UserError that names it."""
     path = pathlib.Path(path)
     try:
@@ -79,7 +80,7 @@ def _safetensors(path: pathlib.Path) -> str:
             "this program has converted is used as it is")
 
 
-def _check_start(path: pathlib.Path, file: BinaryIO) -> None:
+def _check_start(path: pathlib.Path, file: io.BufferedIOBase) -> None:
     """Raises UserError where the first bytes show that this is no checkpoint, or not all of one."""
     head = file.read(16)
     file.seek(0)
