@@ -9,6 +9,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from gan2shape_jax.commands import exit_code
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.evaluation import report
 from gan2shape_jax.evaluation.compare import ScoredRun, compare
@@ -30,19 +31,15 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status: 0, or 1 after an error that has been printed."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
-        if arguments[:1] == ["identity"]:
-            from gan2shape_jax.evaluation import identity_command  # imports the networks, which the rest does without
+    return exit_code(lambda: _dispatch(list(sys.argv[1:] if argv is None else argv)))
 
-            return identity_command.run(arguments[1:])
-        return _run(_parser().parse_args(arguments))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+
+def _dispatch(arguments: list[str]) -> int:
+    if arguments[:1] == ["identity"]:
+        from gan2shape_jax.evaluation import identity_command  # imports the networks, which the rest does without
+
+        return identity_command.run(arguments[1:])
+    return _run(_parser().parse_args(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:

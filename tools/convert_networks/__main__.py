@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import safetensors.numpy
 
+from gan2shape_jax.commands import exit_code
 from gan2shape_jax.config import asset
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.image_files import open_rgb
@@ -82,15 +83,7 @@ def run(argv: Sequence[str] | None = None) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command: prints errors of the input without a traceback. Returns the exit status."""
-    try:
-        run(argv)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("error: interrupted; nothing half-written remains", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code(lambda: run(argv), interrupted="error: interrupted; nothing half-written remains")
 
 
 if __name__ == "__main__":
