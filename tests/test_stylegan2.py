@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from parity_record import LARGEST, largest
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError
@@ -58,45 +59,51 @@ def _indices(gold, prefix):
                   and k.removeprefix(prefix).isdigit())
 
 
-def test_golden_mapping_is_entered_and_left_at_any_module(case):
+def test_golden_mapping_is_entered_and_left_at_any_module(case, parity):
     arch, params, gold = case
     run = functools.partial(stylegan2.map_styles, params["generator"], arch=arch)
-    assert _relative(run(gold["z"]), gold["w"]) < 1e-4
+    name, file = "StyleGAN2 mapping network", "stylegan2.npz"
+    parity(name, _relative(run(gold["z"]), gold["w"]), 1e-4, file)
     depths = _indices(gold, "hidden_F1d")
     assert depths
     for depth in depths:
         module = arch.mapping_layers - depth
         hidden = gold[f"hidden_F1d{depth}"]
-        assert _relative(run(gold["z"], last=module), hidden) < 1e-4
-        assert _relative(run(hidden + 0.1, first=module), gold[f"reentry_F1d{depth}"]) < 1e-4
-    assert _relative(run(jnp.zeros_like(gold["center_w"])), gold["center_w"]) < 1e-4
+        parity(f"{name}, left {depth} modules early", _relative(run(gold["z"], last=module), hidden), 1e-4, file)
+        entered = _relative(run(hidden + 0.1, first=module), gold[f"reentry_F1d{depth}"])
+        parity(f"{name}, entered {depth} modules before its end", entered, 1e-4, file)
+    center = _relative(run(jnp.zeros_like(gold["center_w"])), gold["center_w"])
+    parity(f"{name}, centre", center, 1e-4, file)
 
 
-def test_golden_images_and_features(case):
+def test_golden_images_and_features(case, parity):
     arch, params, gold = case
     image, features = _synthesize(params["generator"], gold["w"], arch=arch, return_features=True)
-    assert np.abs(np.moveaxis(np.asarray(image), -1, 1) - gold["image"]).max() < 1e-3
+    parity("StyleGAN2 images", largest(np.moveaxis(np.asarray(image), -1, 1), gold["image"]), 1e-3, "stylegan2.npz",
+           LARGEST)
     assert len(features) == len(_indices(gold, "features")) > 0
     for i, feature in enumerate(features):
-        assert _relative(feature, gold[f"features{i}"]) < 1e-3
+        parity("StyleGAN2 generator, features", _relative(feature, gold[f"features{i}"]), 1e-3, "stylegan2.npz")
 
 
-def test_golden_truncated_images(case):
+def test_golden_truncated_images(case, parity):
     arch, params, gold = case
     w = stylegan2.truncate(jnp.asarray(gold["w"]), gold["mean_w"], 0.7)
     image, _ = _synthesize(params["generator"], w, arch=arch, return_features=True)
-    assert np.abs(np.moveaxis(np.asarray(image), -1, 1) - gold["image_truncated"]).max() < 1e-3
+    off = largest(np.moveaxis(np.asarray(image), -1, 1), gold["image_truncated"])
+    parity("StyleGAN2 truncated images", off, 1e-3, "stylegan2.npz", LARGEST)
 
 
-def test_golden_discriminator(case):
+def test_golden_discriminator(case, parity):
     arch, params, gold = case
     images = _nhwc(gold["d_in"])
     logits, features = _discriminate(params["discriminator"], images, arch=arch)
-    assert _relative(logits, gold["d_out"]) < 1e-3
+    parity("StyleGAN2 discriminator, logits", _relative(logits, gold["d_out"]), 1e-3, "stylegan2.npz")
     wanted = _indices(gold, "d_feature")
     assert len(features) == len(wanted) > 0
     for i in wanted:
-        assert _relative(features[i], gold[f"d_feature{i}"]) < 1e-3
+        off = _relative(features[i], gold[f"d_feature{i}"])
+        parity("StyleGAN2 discriminator, features", off, 1e-3, "stylegan2.npz")
 
 
 # --- Parts against plain definitions -----------------------------------------------------------
@@ -460,7 +467,7 @@ class _TorchForm:
 @pytest.mark.parametrize("arch", [
     Architecture(8, 5, 1, (6, 3), (4, 5)), Architecture(16, 8, 3, (3, 5, 4), (3, 6)),
     Architecture(128, 4, 8, (4, 6, 2, 3, 2, 2), (3, 2, 2, 4, 3))], ids=lambda a: str(a.size))
-def test_converted_weights_compute_what_pytorch_computes(tmp_path, arch):
+def test_converted_weights_compute_what_pytorch_computes(tmp_path, arch, parity):
     torch = pytest.importorskip("torch")
     form = _TorchForm(torch)
     g, d = form.random_states(arch, arch.size)
@@ -471,12 +478,13 @@ def test_converted_weights_compute_what_pytorch_computes(tmp_path, arch):
     z = torch.randn(8, arch.style_dim, generator=torch.Generator().manual_seed(0)).double()
     w = form.map(g, z, arch.mapping_layers)
     ours = stylegan2.map_styles(params["generator"], jnp.asarray(z.float().numpy()), arch=arch)
-    assert _relative(ours, w.numpy()) < 1e-4
+    name = f"rosinality StyleGAN2 of {arch.size} pixels"
+    parity(f"{name}, latents w", _relative(ours, w.numpy()), 1e-4)
     image = form.generate(g, w[:2], len(arch.channels))
     drawn = _synthesize(params["generator"], ours[:2], arch=arch)
-    assert _relative(drawn, image.numpy()) < 1e-4
+    parity(f"{name}, images", _relative(drawn, image.numpy()), 1e-4)
     side = arch.discriminator_size
     x = torch.randn(8, 3, side, side, generator=torch.Generator().manual_seed(1)).double()
     judged = form.judge(d, x, len(arch.discriminator_channels) - 1)
     logits, _ = _discriminate(params["discriminator"], _nhwc(x.float().numpy()), arch=arch)
-    assert _relative(logits, judged.numpy()) < 1e-3
+    parity(f"{name}, discriminator's logits", _relative(logits, judged.numpy()), 1e-3)
