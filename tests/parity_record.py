@@ -79,8 +79,8 @@ def _heading(command: str) -> Iterable[str]:
     torch = _version("torch")
     return (
         "# Parity with the published implementation", "",
-        "Written by the tests themselves: every row is a bound that a test asserts, with the largest difference that it",
-        "met. Golden files hold tensors computed by the published PyTorch code; PyTorch counterparts are networks",
+        "Written by the tests themselves: every row is a bound that a test asserts, with the largest difference seen",
+        "by it. Golden files hold tensors computed by the published PyTorch code; PyTorch counterparts are networks",
         "written for the tests, saved in the published file layout with random weights, converted and compared.",
         "Relative L2 is the norm of the difference over the norm of the reference, of the worst item.", "",
         f"    {command}", "",

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors
+from parity_record import PER_VALUE, per_value, share_off
 from PIL import Image
 
 from gan2shape_jax import models, networks, parsing, perceptual, weights
@@ -32,10 +33,10 @@ from tests import torch_networks  # noqa: E402
 _S, _NF, _ZDIM, _STYLE, _GROUPS = 32, 8, 16, 16, 4
 
 
-def _close(ours, theirs, tolerance=1e-3):
+def _relative(ours, theirs):
     ours, theirs = np.asarray(ours), np.asarray(theirs)
     assert ours.shape == theirs.shape
-    assert np.linalg.norm(ours - theirs) < tolerance * np.linalg.norm(theirs)
+    return np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
 
 
 def _header(path):
@@ -75,7 +76,7 @@ def _settings(**fields):
 _ORDER = {"depth": "netD", "albedo": "netA", "view": "netV", "light": "netL", "encoder": "netEnc"}
 
 
-def _compare(params, settings, nets, names):
+def _compare(parity, params, settings, nets, names):
     rng = np.random.default_rng(0)
     image = rng.uniform(-1, 1, (2, _S, _S, 3)).astype(np.float32)
     modules = models.modules(settings)
@@ -84,7 +85,8 @@ def _compare(params, settings, nets, names):
         for name in names:
             theirs = nets[_ORDER[name]](torch.tensor(image.transpose(0, 3, 1, 2))).numpy()
             ours = np.asarray(found[name])
-            _close(ours.transpose(0, 3, 1, 2) if ours.ndim == 4 else ours[..., None, None], theirs)
+            ours = ours.transpose(0, 3, 1, 2) if ours.ndim == 4 else ours[..., None, None]
+            parity(f"{name} network of the original's checkpoints, output", _relative(ours, theirs), 1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +105,7 @@ def _optimizer(net):
     return optimizer.state_dict()
 
 
-def test_networks_of_the_original(tmp_path, shape_networks, fresh, capsys):
+def test_networks_of_the_original(tmp_path, shape_networks, fresh, capsys, parity):
     source, target = tmp_path / "cat_pretrain.pth", tmp_path / "cat.safetensors"
     content = {name: net.state_dict() for name, net in shape_networks.items()}
     torch.save({**content, "optimizerA": _optimizer(torch.nn.Linear(2, 2)), "iteration": 7}, source)
@@ -111,7 +113,7 @@ def test_networks_of_the_original(tmp_path, shape_networks, fresh, capsys):
     assert main([str(source), str(target), "--group-base", str(_GROUPS), "--sheet", str(sheet)]) == 0
     settings, like = fresh
     params = weights.load_networks(target, like, settings)
-    _compare(params, settings, shape_networks, _ORDER)
+    _compare(parity, params, settings, shape_networks, _ORDER)
     header = _header(target)
     assert header["source_sha256"] == _sha(source) and "Xingang Pan" in header["license"]
     assert header["networks"].split() == list(_ORDER)
@@ -127,7 +129,7 @@ def test_networks_of_the_original(tmp_path, shape_networks, fresh, capsys):
     jax.tree.map(np.testing.assert_array_equal, params, direct)
 
 
-def test_networks_of_unsup3d_start_four_of_five(tmp_path, shape_networks, fresh, monkeypatch, capsys):
+def test_networks_of_unsup3d_start_four_of_five(tmp_path, shape_networks, fresh, monkeypatch, capsys, parity):
     parent, module = type(sys)("unsup3d"), type(sys)("unsup3d.meters")
     parent.meters = module
     module.MetricsTrace = type("MetricsTrace", (), {"__module__": "unsup3d.meters"})
@@ -150,7 +152,7 @@ def test_networks_of_unsup3d_start_four_of_five(tmp_path, shape_networks, fresh,
         assert part in printed
     settings, like = fresh
     params = weights.load_networks(target, like, settings)
-    _compare(params, settings, shape_networks, ["depth", "albedo", "view", "light"])
+    _compare(parity, params, settings, shape_networks, ["depth", "albedo", "view", "light"])
     jax.tree.map(np.testing.assert_array_equal, params["encoder"], like["encoder"])
     assert not [name for name in sys.modules if name.startswith("unsup3d")]
     # A configuration of another width is told what these networks fit.
@@ -235,7 +237,7 @@ def _save_parser(net, path):
     torch.save(state, path)
 
 
-def test_parsers(tmp_path, parser, capsys):
+def test_parsers(tmp_path, parser, capsys, parity):
     net, side = parser
     source, target = tmp_path / "parser.pth", tmp_path / "parser.safetensors"
     _save_parser(net, source)
@@ -245,8 +247,9 @@ def test_parsers(tmp_path, parser, capsys):
     with torch.no_grad():
         theirs = net(torch.tensor(image.transpose(0, 3, 1, 2))).numpy()
     ours = np.asarray(jax.jit(parsing.logits, static_argnames="arch")(params, image, arch=arch)).transpose(0, 3, 1, 2)
-    _close(ours, theirs)
-    assert (ours.argmax(1) == theirs.argmax(1)).mean() >= 0.999
+    name = f"converted {type(net).__name__}"
+    parity(f"{name}, logits", _relative(ours, theirs), 1e-3)
+    parity(f"{name}, labels", share_off(ours.argmax(1) == theirs.argmax(1)), 1e-3, measure="share of pixels")
     header = _header(target)
     assert header["source_sha256"] == _sha(source) and "MIT, Copyright (c) 2019" in header["license"]
     printed = capsys.readouterr().out
@@ -296,7 +299,7 @@ def _recipe(name, shape, seed):
     return noise * np.sqrt(2 / np.prod(shape[1:])).astype(np.float32)
 
 
-def test_golden_lpips_through_the_converter(golden, tmp_path, capsys):
+def test_golden_lpips_through_the_converter(golden, tmp_path, capsys, parity):
     """The original's distances and gradients, with weights that went through two torch files and this tool."""
     archive = golden("lpips.npz")
     seed, names = int(archive["seed"]), [str(name) for name in archive["names"]]
@@ -325,10 +328,12 @@ def test_golden_lpips_through_the_converter(golden, tmp_path, capsys):
         return jax.grad(total, has_aux=True)(b)
 
     gradient, (distance, layers) = run(params, a, b)
-    np.testing.assert_allclose(distance, archive["distance"], rtol=1e-3)
+    file = "lpips.npz"
+    parity("converted LPIPS, distance", per_value(distance, archive["distance"]), 1e-3, file, PER_VALUE)
     for ours, theirs in zip(layers[1:], archive["per_layer"][1:], strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3)
-    _close(gradient, archive["grad_b"].transpose(0, 2, 3, 1))
+        parity("converted LPIPS, distance of a layer", per_value(ours, theirs), 1e-3, file, PER_VALUE)
+    off = _relative(gradient, archive["grad_b"].transpose(0, 2, 3, 1))
+    parity("converted LPIPS, input gradient", off, 1e-3, file)
     header = _header(target)
     assert header["source_sha256"].split() == [_sha(linear), _sha(vgg)]
     assert "BSD-3-Clause" in header["license"] and "BSD-2-Clause" in header["license"]

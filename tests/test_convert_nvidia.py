@@ -1,6 +1,7 @@
 """NVIDIA's network pickles: the converted network computes what the PyTorch one computes."""
 
 import dataclasses
+import functools
 import hashlib
 
 import jax
@@ -11,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 import nvidia_form as form  # noqa: E402
 import nvidia_records as records  # noqa: E402
+from parity_record import LARGEST, largest  # noqa: E402
 
 from gan2shape_jax import stylegan2  # noqa: E402
 from gan2shape_jax.errors import UserError  # noqa: E402
@@ -64,8 +66,13 @@ def _one_hot(index, count, classes):
     return found
 
 
+@pytest.fixture
+def compare(parity):
+    return functools.partial(_compare, parity)
+
+
 @torch.no_grad()
-def _compare(path, g, d, index=None):
+def _compare(parity, path, g, d, index=None):
     """Every output of both networks against the converted ones; returns the architecture."""
     converted = read_checkpoint(path, class_index=index)
     arch, params = converted.arch, jax.tree.map(jnp.asarray, converted.params)
@@ -73,31 +80,33 @@ def _compare(path, g, d, index=None):
     z, label = torch.randn(2, _W), _one_hot(index, 8, classes)
     w = g.mapping(z, label[:2])
     ours = stylegan2.map_styles(params["generator"], jnp.asarray(z.numpy()), arch=arch)
-    assert _relative(ours, w) < 1e-4
+    name = "NVIDIA mapping network"
+    parity(f"{name}, latents w", _relative(ours, w), 1e-4)
     mean = stylegan2.mean_w(jax.random.key(0), params["generator"], arch=arch)
-    np.testing.assert_array_equal(mean[0], g.mapping.w_avg)
+    parity(f"{name}, mean latent", largest(mean[0], g.mapping.w_avg), 0, measure=LARGEST)
     halfway = torch.lerp(g.mapping.w_avg, w, 0.5)
-    assert _relative(stylegan2.truncate(ours, mean, 0.5), halfway) < 1e-4
+    parity(f"{name}, truncated latents", _relative(stylegan2.truncate(ours, mean, 0.5), halfway), 1e-4)
     plus = torch.randn(2, arch.latents, _W)  # a style of its own for every layer
     image = g.synthesis(plus)
     drawn = _synthesize(params["generator"], jnp.asarray(plus.numpy()), arch=arch)
-    assert _relative(drawn, image) < 1e-3
+    parity(f"NVIDIA {arch.generator_kind} generator, images", _relative(drawn, image), 1e-3)
     side = arch.discriminator_size
     x = torch.randn(8, 3, side, side)
     logits, features = d(x, label)
     judged, seen = _discriminate(params["discriminator"], jnp.moveaxis(jnp.asarray(x.numpy()), 1, -1), arch=arch)
-    assert _relative(judged, logits) < 1e-3
+    name = f"NVIDIA {arch.discriminator_kind} discriminator"
+    parity(f"{name}, logits", _relative(judged, logits), 1e-3)
     assert len(seen) == len(features)
     for ours, theirs in zip(seen, features):
-        assert _relative(ours, theirs) < 1e-3
+        parity(f"{name}, features", _relative(ours, theirs), 1e-3)
     return arch, params, (plus, image), (x, logits)
 
 
-def test_the_usual_network_of_32_pixels(saved):
+def test_the_usual_network_of_32_pixels(saved, compare):
     """Skip generator, residual discriminator, half precision at two sides with its clamp."""
     g, d = _networks({"half": 2, "clamp": 256}, {"half": 2, "clamp": 256}, channels=_SIDE32)
     path = saved(g, d)
-    arch = _compare(path, g, d)[0]
+    arch = compare(path, g, d)[0]
     assert (arch.size, arch.channels, arch.discriminator_channels) == (32, _SIDE32, _SIDE32)
     assert (arch.generator_kind, arch.discriminator_kind, arch.mapping_layers) == ("skip", "resnet", 2)
     assert arch.conv_clamp == arch.discriminator_clamp == 256 and arch.stored_mean
@@ -105,25 +114,25 @@ def test_the_usual_network_of_32_pixels(saved):
     assert "float16" in notes and "float32" in notes and "generator at 16, 32 pixels" in notes
 
 
-def test_64_pixels_and_other_deviations(saved):
+def test_64_pixels_and_other_deviations(saved, compare):
     g, d = _networks({"layers": 3}, {"group": 2, "extra": 2}, channels=_SIDE64)
-    arch = _compare(saved(g, d, protocol=2), g, d)[0]
+    arch = compare(saved(g, d, protocol=2), g, d)[0]
     assert (arch.size, arch.mapping_layers, arch.stddev_group, arch.stddev_channels) == (64, 3, 2, 2)
 
 
 @pytest.mark.parametrize("index", [0, 2])
-def test_conditional_networks_with_a_class_chosen(saved, index):
+def test_conditional_networks_with_a_class_chosen(saved, compare, index):
     g, d = _networks({"c_dim": 3, "embed": 5}, {"c_dim": 3, "cmap_dim": 7})
     path = saved(g, d)
-    _compare(path, g, d, index)
+    compare(path, g, d, index)
     assert f"Class {index} of 3" in read_checkpoint(path, class_index=index).notes
 
 
 @pytest.mark.parametrize("generator, discriminator", [("resnet", "orig"), ("orig", "skip")])
-def test_other_kinds_of_blocks_with_clamps_that_clamp(saved, generator, discriminator):
+def test_other_kinds_of_blocks_with_clamps_that_clamp(saved, compare, generator, discriminator):
     clamp = {"clamp": 0.7}
     g, d = _networks({"kind": generator} | clamp, {"kind": discriminator} | clamp)
-    arch, params, (latents, image), (x, logits) = _compare(saved(g, d), g, d)
+    arch, params, (latents, image), (x, logits) = compare(saved(g, d), g, d)
     assert (arch.generator_kind, arch.discriminator_kind) == (generator, discriminator)
     free = dataclasses.replace(arch, conv_clamp=None, discriminator_clamp=None)
     drawn = _synthesize(params["generator"], jnp.asarray(latents.numpy()), arch=free)
@@ -132,18 +141,18 @@ def test_other_kinds_of_blocks_with_clamps_that_clamp(saved, generator, discrimi
     assert _relative(judged, logits) > 0.1
 
 
-def test_other_filters_no_noise_and_the_whole_batch_as_group(saved):
+def test_other_filters_no_noise_and_the_whole_batch_as_group(saved, compare):
     taps = (1, 2, 4, 1)  # not symmetric: a flipped filter would show
     g, d = _networks({"taps": taps, "use_noise": False}, {"taps": (1, 2, 1), "group": None, "kind": "skip"})
-    arch = _compare(saved(g, d), g, d)[0]
+    arch = compare(saved(g, d), g, d)[0]
     np.testing.assert_allclose(arch.taps, np.array(taps) / 8, atol=1e-6)
     np.testing.assert_allclose(arch.discriminator_taps, np.array([1, 2, 1]) / 4, atol=1e-6)
     assert arch.stddev_group == 0
 
 
-def test_a_discriminator_without_deviations(saved):
+def test_a_discriminator_without_deviations(saved, compare):
     g, d = _networks({}, {"extra": 0})
-    assert _compare(saved(g, d), g, d)[0].stddev_channels == 0
+    assert compare(saved(g, d), g, d)[0].stddev_channels == 0
 
 
 # --- What is refused, and how --------------------------------------------------------------------
