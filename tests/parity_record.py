@@ -64,7 +64,7 @@ class Record:
         row = _Row(reference, measure, asked, difference)
         before = self._rows.setdefault(component, row)
         assert before[:3] == row[:3], f"{component} is compared in two ways: {before[:3]} and {row[:3]}"
-        if not difference <= before.seen:  # NaN stays
+        if difference > before.seen or np.isnan(difference):  # NaN stays
             self._rows[component] = row
         assert difference <= asked, (
             f"{component}: differs from {reference} by {difference:.2e} ({measure}), asked are {asked:.0e}")
