@@ -2,11 +2,13 @@
 
 import os
 import pathlib
+import shlex
 
 import jax
 import jaxtyping
 import numpy as np
 import pytest
+from parity_record import Record
 
 # Shapes and types in the package's signatures are checked in every test. JAX takes NumPy's arrays wherever it takes its
 # own, and tests hand both over.
@@ -15,6 +17,37 @@ jaxtyping.install_import_hook("gan2shape_jax", "signatures.check")
 
 _GOLDEN = pathlib.Path(
     os.environ.get("GAN2SHAPE_GOLDEN", pathlib.Path(__file__).parent / "golden"))
+
+_RECORD = pytest.StashKey[Record]()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--parity-report", metavar="FILE.md", type=pathlib.Path,
+                     help="write what parity tests compared, with the largest differences, as a Markdown table")
+
+
+def pytest_configure(config):
+    config.stash[_RECORD] = Record()
+    config.addinivalue_line("markers", "parity: compares with a reference and tells the difference (set by itself)")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "parity" in item.fixturenames:
+            item.add_marker("parity")
+
+
+def pytest_sessionfinish(session):
+    if path := session.config.getoption("--parity-report"):
+        command = shlex.join(["pytest", *session.config.invocation_params.args])
+        path.write_text(session.config.stash[_RECORD].markdown(command))
+
+
+@pytest.fixture
+def parity(request):
+    """Returns `Record.check`: asserts that a difference is within what is asked, and records it by component."""
+    return request.config.stash[_RECORD].check
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
+from parity_record import PER_VALUE, per_value
 
 from gan2shape_jax import camera as camera_lib
 
@@ -18,14 +19,19 @@ def _relative(found, expected):
     return np.sqrt(((found - expected) ** 2).sum(axes) / (expected**2).sum(axes))
 
 
-def test_transforms_equal_golden(golden):
+_NAMES = {"rotation": "camera, rotation matrices", "grid3d": "camera, back-projected points",
+          "warped_grid2d": "camera, warped grid", "inv_grid2d": "camera, inverse warped grid"}
+
+
+def test_transforms_equal_golden(golden, parity):
     archive = golden("renderer.npz")
     assert _groups(archive)
     for group in _groups(archive):
         data = {key.split("/", 1)[1]: v for key, v in archive.items() if key.startswith(group + "/")}
         camera = camera_lib.Camera(data["depth"].shape[-1])
         depth, view = jnp.asarray(data["depth"]), jnp.asarray(data["view"])
-        np.testing.assert_allclose(camera_lib.intrinsics(camera), data["K"], rtol=1e-6)
+        parity("camera, intrinsics", per_value(camera_lib.intrinsics(camera), data["K"]), 1e-6, "renderer.npz",
+               PER_VALUE)
         found = {
             "rotation": camera_lib.rotation_matrix(view[:, :3]),
             "grid3d": camera_lib.back_project(depth, camera),
@@ -33,7 +39,7 @@ def test_transforms_equal_golden(golden):
             "inv_grid2d": camera_lib.inverse_warped_grid(jnp.asarray(data["half/warped_depth"]), view, camera),
         }
         for name, value in found.items():
-            assert _relative(value, data[name]).max() < 1e-5, (group, name)
+            parity(f"{_NAMES[name]}, S={camera.image_size}", _relative(value, data[name]).max(), 1e-5, "renderer.npz")
 
 
 def test_rotation_turns_about_one_axis_at_a_time():

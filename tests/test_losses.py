@@ -5,10 +5,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from parity_record import PER_VALUE, per_value
 
 from gan2shape_jax import losses
 
 FIELDS = ("photometric", "photometric_nomask", "smooth4", "smooth3")
+_NAMES = {"photometric": "photometric loss, masked", "photometric_nomask": "photometric loss, without mask",
+          "smooth4": "smoothness of channels", "smooth3": "smoothness of a depth"}
 
 
 def _found(archive, field):
@@ -24,9 +27,9 @@ def _found(archive, field):
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_golden_losses(golden, field):
+def test_golden_losses(golden, parity, field):
     archive = golden("losses.npz")
-    assert float(_found(archive, field)) == pytest.approx(float(archive[field]), rel=1e-5)
+    parity(_NAMES[field], per_value(_found(archive, field), archive[field]), 1e-5, "losses.npz", PER_VALUE)
 
 
 def test_photometric_ignores_masked_pixels_and_takes_one_ratio_over_the_batch():
@@ -56,7 +59,7 @@ def test_feature_distance_sums_masked_means_of_layers():
     assert float(found) == pytest.approx((1 * 2 + 9 * 1) / 3)
 
 
-def test_feature_distance_matches_pooling_by_torch():
+def test_feature_distance_matches_pooling_by_torch(parity):
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
     mask = rng.uniform(size=(2, 16, 16)).astype(np.float32)
@@ -73,7 +76,7 @@ def test_feature_distance_matches_pooling_by_torch():
     found = losses.feature_distance(
         [f[0] for f in features], [f[1] for f in features], jnp.asarray(mask)
     )
-    assert float(found) == pytest.approx(float(wanted), rel=1e-5)
+    parity("masked distance of features", per_value(found, wanted), 1e-5, measure=PER_VALUE)
 
 
 def test_feature_distance_stops_the_targets_gradient():

@@ -63,7 +63,7 @@ GROUPS_PER_WIDTH = 1 / 2
 
 
 @pytest.mark.parametrize("net", NETS)
-def test_golden_outputs_and_input_gradients(golden, net):
+def test_golden_outputs_and_input_gradients(golden, parity, net):
     archive = golden("nets.npz")
     state = _state(archive, net)
     images = _nhwc(archive[f"{net}/in"])
@@ -79,9 +79,11 @@ def test_golden_outputs_and_input_gradients(golden, net):
     out, gradient = run(images, _nhwc(archive[f"{net}/cot"]))
     wanted, wanted_gradient = _nhwc(archive[f"{net}/out"]), _nhwc(archive[f"{net}/grad_in"])
     chex.assert_equal_shape([out, wanted])
+    kind, side = net.rstrip("0123456789"), images.shape[1]
     for item in range(len(images)):
-        assert _relative(out[item], wanted[item]) < 1e-4
-        assert _relative(gradient[item], wanted_gradient[item]) < 1e-3
+        parity(f"{kind} network, output, S={side}", _relative(out[item], wanted[item]), 1e-4, "nets.npz")
+        parity(f"{kind} network, input gradient, S={side}", _relative(gradient[item], wanted_gradient[item]), 1e-3,
+               "nets.npz")
 
 
 @pytest.mark.parametrize("net", NETS)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from parity_record import LARGEST, largest, share_off
 
 from gan2shape_jax import parsing
 from gan2shape_jax.errors import UserError
@@ -44,9 +45,12 @@ def _params(arch, seed=0):
 _MASKS = {"face": "mask_face", "synface": "mask_synface", "car": "mask_7", "cat": "mask_8", "church": "mask_1"}
 
 
+_NAMES = {"bisenet": "BiSeNet", "pspnet_voc": "PSPNet (VOC)", "pspnet_ade20k": "PSPNet (ADE20K)"}
+
+
 @pytest.mark.parametrize("prefix, category, step", [
     ("bisenet", "face", 8), ("pspnet_voc", "car", 16), ("pspnet_ade20k", "church", 16)])
-def test_golden_parser(golden, prefix, category, step):
+def test_golden_parser(golden, parity, prefix, category, step):
     archive = golden("parsing.npz")
     parser = parser_of(category)
     names = [str(name) for name in archive[f"{prefix}/names"]]
@@ -67,18 +71,21 @@ def test_golden_parser(golden, prefix, category, step):
         return parsing.logits(params, pictures, arch)[0]
 
     found = np.asarray(run(params, image))
-    assert np.linalg.norm(found[::step, ::step] - scores) < 1e-3 * np.linalg.norm(scores)
-    assert np.abs(found[::step, ::step] - scores).max() < 1e-3 * np.abs(scores).max()
+    name, file, seen = _NAMES[prefix], "parsing.npz", found[::step, ::step]
+    parity(f"{name}, logits", np.linalg.norm(seen - scores) / np.linalg.norm(scores), 1e-3, file)
+    parity(f"{name}, largest logit error", largest(seen, scores) / np.abs(scores).max(), 1e-3, file,
+           "of the largest logit")
     labels = found.argmax(-1).astype(np.uint8)
-    assert (labels == archive[f"{prefix}/labels"][0, 0]).mean() >= 0.999
+    parity(f"{name}, labels", share_off(labels == archive[f"{prefix}/labels"][0, 0]), 1e-3, file, "share of pixels")
     for kind, key in _MASKS.items():
         if f"{prefix}/{key}" in archive:
             mask = parsing.mask_of_labels(labels, parser_of(kind), image.shape[1])
-            np.testing.assert_allclose(mask, archive[f"{prefix}/{key}"][0, 0], atol=2e-3)
+            off = largest(mask, archive[f"{prefix}/{key}"][0, 0])
+            parity(f"mask of a {kind} from {name}'s labels", off, 2e-3, file, LARGEST)
 
 
 @pytest.mark.parametrize("family, side", [("bisenet", 64), ("pspnet", 65)])
-def test_logits_and_input_gradients_are_those_of_pytorch(family, side):
+def test_logits_and_input_gradients_are_those_of_pytorch(family, side, parity):
     torch = pytest.importorskip("torch")
     from tests import torch_networks
 
@@ -101,9 +108,12 @@ def test_logits_and_input_gradients_are_those_of_pytorch(family, side):
         found, pull = jax.vjp(lambda image: parsing.logits(params, image, arch), image)
         return found, pull(cotangent)[0]
 
-    for ours, other in zip(run(params, image), (wanted.detach(), x.grad), strict=True):
+    name = type(theirs).__name__
+    for what, ours, other in zip(
+            ("logits", "input gradient"), run(params, image), (wanted.detach(), x.grad), strict=True):
         other = other.numpy().transpose(0, 2, 3, 1)
-        assert np.linalg.norm(np.asarray(ours) - other) < 1e-3 * np.linalg.norm(other)
+        off = np.linalg.norm(np.asarray(ours) - other) / np.linalg.norm(other)
+        parity(f"{name}, {what}, narrow", off, 1e-3)
 
 
 def test_face_masks_count_the_head_half_and_cloth_not_at_all():

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from parity_record import PER_VALUE, per_value
 
 from gan2shape_jax import perceptual
 from gan2shape_jax.errors import UserError
@@ -58,7 +59,7 @@ def _narrow(params):
     return {name: thin(name, value) for name, value in params.items()}
 
 
-def test_golden_lpips(golden):
+def test_golden_lpips(golden, parity):
     archive = golden("lpips.npz")
     state = _torch_state(archive["names"], int(archive["seed"]))
     params = {k: jnp.asarray(v) for k, v in perceptual.lpips_from_torch(state).items()}
@@ -75,18 +76,18 @@ def test_golden_lpips(golden):
         return jax.grad(total, has_aux=True)(b)
 
     gradient, (distance, (first, *others)) = run(params, a, b)
-    np.testing.assert_allclose(distance, archive["distance"], rtol=1e-4)
+    file = "lpips.npz"
+    parity("LPIPS, distance", per_value(distance, archive["distance"]), 1e-4, file, PER_VALUE)
     for found, wanted in zip(others, archive["per_layer"][1:], strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=1e-4)
+        parity("LPIPS, distance of a layer", per_value(found, wanted), 1e-4, file, PER_VALUE)
     # The original sums into its first layer's tensor, so that the total stands in its place.
     np.testing.assert_allclose(archive["per_layer"][0], archive["distance"], rtol=1e-6)
-    np.testing.assert_allclose(
-        first, archive["distance"] - archive["per_layer"][1:].sum(0), rtol=1e-4
-    )
+    remaining = archive["distance"] - archive["per_layer"][1:].sum(0)
+    parity("LPIPS, distance of a layer", per_value(first, remaining), 1e-4, file, PER_VALUE)
     wanted = archive["grad_b"].transpose(0, 2, 3, 1)
     for item in range(len(wanted)):
         error = np.linalg.norm(np.asarray(gradient[item]) - wanted[item])
-        assert error < 1e-3 * np.linalg.norm(wanted[item])
+        parity("LPIPS, input gradient", error / np.linalg.norm(wanted[item]), 1e-3, file)
 
 
 def test_equal_and_featureless_images_are_at_distance_zero_with_finite_gradients(narrow):

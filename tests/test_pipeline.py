@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from parity_record import share_off
 
 from gan2shape_jax import frozen as frozen_lib
 from gan2shape_jax import metrics, models, projection, stages, steps
@@ -23,6 +24,8 @@ from gan2shape_jax.state import Problem
 from tools.convert_stylegan2 import convert
 
 SETTINGS = ("symmetric", "masked")
+_LOSSES = {"loss": "loss", "l1": "photometric loss", "smooth": "smoothness", "features": "distance of features",
+           "latent": "latents' norm"}
 TORCH_NAMES = {"depth": "netD", "albedo": "netA", "view": "netV", "light": "netL", "encoder": "netEnc"}
 
 
@@ -100,10 +103,14 @@ def case(request, case_of):
     return case_of(request.param)
 
 
-def _close(found, wanted, bound):
-    wanted = np.asarray(wanted, np.float64)
-    error = np.linalg.norm(np.asarray(found, np.float64) - wanted) / np.linalg.norm(wanted)
-    assert error < bound, f"relative error {error:.2e}, allowed {bound:.0e}"
+@pytest.fixture(name="close")
+def _close(parity):
+    def check(component, found, wanted, asked):
+        wanted = np.asarray(wanted, np.float64)
+        error = np.linalg.norm(np.asarray(found, np.float64) - wanted) / np.linalg.norm(wanted)
+        parity(component, error, asked, "pipeline.npz")
+
+    return check
 
 
 def _norm(gradient):
@@ -124,41 +131,42 @@ def first_step(case):
     return *extra, gradient
 
 
-def test_golden_step1_losses_and_factors(case, first_step):
+def test_golden_step1_losses_and_factors(case, first_step, close, parity):
     scalars, albedo, geometry, _ = first_step
     gold = case.gold
     for name in ("loss", "l1", "smooth"):
-        _close(scalars[name], gold[f"step1/{name}"], 1e-3)
-    _close(geometry.depth, gold["step1/depth"], 1e-4)
-    _close(geometry.view, gold["step1/view"], 1e-4)
-    _close(albedo, _nhwc(gold["step1/albedo"])[0], 1e-4)
-    _close(geometry.light[0, 2:], gold["step1/light"][0, 2:], 1e-4)
-    _close(geometry.light[0, :2], gold["step1/light"][0, :2] / 2 + 0.5, 1e-4)
+        close(f"step 1, {_LOSSES[name]}", scalars[name], gold[f"step1/{name}"], 1e-3)
+    close("step 1, depth", geometry.depth, gold["step1/depth"], 1e-4)
+    close("step 1, view", geometry.view, gold["step1/view"], 1e-4)
+    close("step 1, albedo", albedo, _nhwc(gold["step1/albedo"])[0], 1e-4)
+    close("step 1, light's direction", geometry.light[0, 2:], gold["step1/light"][0, 2:], 1e-4)
+    close("step 1, light's strengths", geometry.light[0, :2], gold["step1/light"][0, :2] / 2 + 0.5, 1e-4)
     warped = np.asarray(geometry.warped[:, 0])
     near = np.abs(warped - gold["step1/recon_depth"]) <= 1e-5 * np.abs(gold["step1/recon_depth"])
-    assert near.mean() > 0.995, f"warped depth agrees on {near.mean():.4f} of the pixels"
+    parity("step 1, warped depth", share_off(near), 5e-3, "pipeline.npz", "share of pixels off by > 1e-5")
 
 
 @pytest.mark.parametrize("name", ["depth", "albedo", "view", "light"])
-def test_golden_step1_gradient_norms(case, first_step, name):
-    _close(_norm(first_step[3][name]), case.gold[f"step1/gradnorm/{TORCH_NAMES[name]}"], 1e-2)
+def test_golden_step1_gradient_norms(case, first_step, close, name):
+    wanted = case.gold[f"step1/gradnorm/{TORCH_NAMES[name]}"]
+    close(f"step 1, gradient norm of the {name} network", _norm(first_step[3][name]), wanted, 1e-2)
 
 
-def test_golden_step1_metrics(case, first_step):
+def test_golden_step1_metrics(case, first_step, close):
     geometry = first_step[2]
     found = metrics.depth_metrics(
         geometry.warped[0, 0], case.problem.true_depth, geometry.valid[0], case.settings.camera)
-    _close(found["side"], case.gold["step1/SIDE"], 1e-3)
-    _close(found["mad"], case.gold["step1/MAD"], 1e-3)
+    close("step 1, SIDE", found["side"], case.gold["step1/SIDE"], 1e-3)
+    close("step 1, MAD", found["mad"], case.gold["step1/MAD"], 1e-3)
 
 
-def test_golden_canonical_mask(case, first_step):
+def test_golden_canonical_mask(case, first_step, close):
     if not case.settings.use_mask:
         assert "step1/canon_mask" not in case.gold
         return
     geometry = first_step[2]
     found = canonical_mask(case.problem.mask, geometry.depth[0], geometry.view[0], case.settings)
-    _close(found, case.gold["step1/canon_mask"][0, 0], 1e-4)
+    close("step 1, canonical mask", found, case.gold["step1/canon_mask"][0, 0], 1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -189,24 +197,25 @@ def second_step(case, factors):
     return run(case.params)
 
 
-def test_golden_step2_pseudo_images(case, second_step):
+def test_golden_step2_pseudo_images(case, second_step, close, parity):
     pseudo, mask, _, projected, _ = second_step
     gold = case.gold
     # The rough random depth leaves a few sub-pixels to rounding, so a share of the pixels is compared.
-    close = np.abs(np.asarray(pseudo) - _nhwc(gold["step2/pseudo"])) < 1e-3
-    assert close.mean() > 0.995, f"pseudo-images agree on {close.mean():.4f}"
-    assert (np.asarray(mask) == gold["step2/mask"][:, 0]).mean() > 0.995 or np.mean(
-        np.abs(np.asarray(mask) - gold["step2/mask"][:, 0]) < 1e-3) > 0.995
-    _close(projected, _nhwc(gold["step2/projected"]), 1e-2)
+    for name, found, wanted in (("pseudo-images", pseudo, _nhwc(gold["step2/pseudo"])),
+                                ("their masks", mask, gold["step2/mask"][:, 0])):
+        off = share_off(np.abs(np.asarray(found) - wanted) < 1e-3)
+        parity(f"step 2, {name}", off, 5e-3, "pipeline.npz", "share of values off by > 1e-3")
+    close("step 2, projected images", projected, _nhwc(gold["step2/projected"]), 1e-2)
 
 
 @pytest.mark.parametrize("name", ["loss", "l1", "features", "latent"])
-def test_golden_step2_losses(case, second_step, name):
-    _close(second_step[2][name], case.gold[f"step2/{name}"], 1e-3)
+def test_golden_step2_losses(case, second_step, close, name):
+    close(f"step 2, {_LOSSES[name]}", second_step[2][name], case.gold[f"step2/{name}"], 1e-3)
 
 
-def test_golden_step2_gradient_norm(case, second_step):
-    _close(_norm(second_step[4]["encoder"]), case.gold["step2/gradnorm/netEnc"], 1e-2)
+def test_golden_step2_gradient_norm(case, second_step, close):
+    close("step 2, gradient norm of the encoder", _norm(second_step[4]["encoder"]),
+          case.gold["step2/gradnorm/netEnc"], 1e-2)
 
 
 @pytest.fixture(scope="module")
@@ -220,15 +229,16 @@ def third_step(case):
     return scalars, gradient
 
 
-def test_golden_step3_losses(case, third_step):
+def test_golden_step3_losses(case, third_step, close):
     scalars, _ = third_step
-    _close(scalars["loss"], case.gold["step3/loss"], 1e-3)
-    _close(scalars["l1_samples"], case.gold["step3/l1"], 1e-3)
+    close("step 3, loss", scalars["loss"], case.gold["step3/loss"], 1e-3)
+    close("step 3, photometric loss of the samples", scalars["l1_samples"], case.gold["step3/l1"], 1e-3)
 
 
 @pytest.mark.parametrize("name", ["depth", "albedo", "view", "light"])
-def test_golden_step3_gradient_norms(case, third_step, name):
-    _close(_norm(third_step[1][name]), case.gold[f"step3/gradnorm/{TORCH_NAMES[name]}"], 1e-2)
+def test_golden_step3_gradient_norms(case, third_step, close, name):
+    wanted = case.gold[f"step3/gradnorm/{TORCH_NAMES[name]}"]
+    close(f"step 3, gradient norm of the {name} network", _norm(third_step[1][name]), wanted, 1e-2)
 
 
 def test_reference_schedule_matches_the_settings(case):

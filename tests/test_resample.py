@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
+from parity_record import LARGEST, largest
 
 from gan2shape_jax import camera as camera_lib
 from gan2shape_jax import resample
@@ -20,7 +21,7 @@ def _channels_last(image):
 
 
 @pytest.mark.parametrize("mode, key", [("bilinear", "resampled"), ("nearest", "resampled_nearest")])
-def test_samples_equal_golden(golden, mode, key):
+def test_samples_equal_golden(golden, parity, mode, key):
     archive = golden("renderer.npz")
     groups = sorted({name.split("/")[0] for name in archive})
     assert groups
@@ -29,10 +30,10 @@ def test_samples_equal_golden(golden, mode, key):
         grid = jnp.asarray(archive[f"{group}/inv_grid2d"])
         found = resample.grid_sample(texture, grid, mode=mode)
         expected = _channels_last(archive[f"{group}/{key}"])
-        assert _relative(found, expected) < 1e-5
+        parity(f"sampling, {mode}, S={texture.shape[-2]}", _relative(found, expected), 1e-5, "renderer.npz")
 
 
-def test_samples_of_a_recomputed_grid_equal_golden(golden):
+def test_samples_of_a_recomputed_grid_equal_golden(golden, parity):
     archive = golden("renderer.npz")
     for group in sorted({name.split("/")[0] for name in archive}):
         depth = jnp.asarray(archive[f"{group}/half/warped_depth"])
@@ -41,10 +42,11 @@ def test_samples_of_a_recomputed_grid_equal_golden(golden):
         texture = jnp.asarray(_channels_last(archive[f"{group}/texture"]))
         found = resample.grid_sample(texture, grid)
         # Rounding of the grid moves samples by 1e-5 pixels of a texture that is white noise.
-        assert _relative(found, _channels_last(archive[f"{group}/resampled"])) < 1e-4
+        off = _relative(found, _channels_last(archive[f"{group}/resampled"]))
+        parity(f"sampling by a recomputed grid, S={camera.image_size}", off, 1e-4, "renderer.npz")
 
 
-def test_sizes_equal_golden(golden):
+def test_sizes_equal_golden(golden, parity):
     archive = golden("losses.npz")
     image = jnp.asarray(_channels_last(archive["a"]))
     sizes = [key for key in archive if key.startswith("resize")]
@@ -52,14 +54,15 @@ def test_sizes_equal_golden(golden):
     assert sizes and crops
     for key in sizes:
         found = resample.resize(image, int(key.removeprefix("resize")))
-        assert _relative(found, _channels_last(archive[key])) < 1e-5, key
+        name = f"resizing, {image.shape[-2]} to {found.shape[-2]} pixels"
+        parity(name, _relative(found, _channels_last(archive[key])), 1e-5, "losses.npz")
     for key in crops:
         found = resample.center_crop(image, int(key.removeprefix("crop")))
-        np.testing.assert_array_equal(found, _channels_last(archive[key]))
+        parity("cropping", largest(found, _channels_last(archive[key])), 0, "losses.npz", LARGEST)
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "nearest"])
-def test_samples_and_gradients_equal_torch(mode):
+def test_samples_and_gradients_equal_torch(mode, parity):
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
     image, grid = rng.normal(size=(2, 5, 7, 3)), rng.uniform(-1.4, 1.4, (2, 4, 6, 2))
@@ -75,9 +78,10 @@ def test_samples_and_gradients_equal_torch(mode):
             jnp.asarray(image),
             jnp.asarray(grid),
         )
-        np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-12)
-        for ours, theirs in zip(pull(jnp.asarray(cotangent)), inputs, strict=True):
-            np.testing.assert_allclose(ours, theirs.grad.numpy(), atol=1e-11)
+        name = f"sampling, {mode}, float64"
+        parity(name, largest(found, expected.detach().numpy()), 1e-12, measure=LARGEST)
+        for to, ours, theirs in zip(("image", "grid"), pull(jnp.asarray(cotangent)), inputs, strict=True):
+            parity(f"{name}, gradient to the {to}", largest(ours, theirs.grad.numpy()), 1e-11, measure=LARGEST)
 
 
 def test_identity_grid_returns_the_image():
@@ -108,7 +112,7 @@ def test_sample_gradients():
 
 
 @pytest.mark.parametrize("size", [3, 4, 5, 7, 8, 11, 14])
-def test_resizing_equals_torch(size):
+def test_resizing_equals_torch(size, parity):
     torch = pytest.importorskip("torch")
     image = np.random.default_rng(3).normal(size=(2, 7, 7, 3))
     tensor = torch.tensor(image).permute(0, 3, 1, 2)
@@ -118,7 +122,7 @@ def test_resizing_equals_torch(size):
         expected = torch.nn.functional.adaptive_avg_pool2d(tensor, size)
     with jax.enable_x64(True):
         found = resample.resize(jnp.asarray(image), size)
-        np.testing.assert_allclose(found, expected.permute(0, 2, 3, 1), atol=1e-12)
+        parity("resizing, float64", largest(found, expected.permute(0, 2, 3, 1)), 1e-12, measure=LARGEST)
 
 
 @pytest.mark.parametrize("size", [3, 9])

@@ -1,34 +1,21 @@
-"""StyleGAN2 against the reference's tensors, an independent PyTorch form, and plain definitions."""
+"""StyleGAN2 against the reference's tensors and plain definitions."""
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from parity_record import LARGEST, largest
+from tiny_stylegan2 import TINY as _TINY
+from tiny_stylegan2 import nhwc as _nhwc
+from tiny_stylegan2 import random_parameters
+from tiny_stylegan2 import relative as _relative
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.errors import UserError
-from gan2shape_jax.stylegan2 import Architecture, layers, weights
+from gan2shape_jax.stylegan2 import Architecture, layers
 from tools.convert_stylegan2 import convert
-
-_TINY = Architecture(size=16, style_dim=6, mapping_layers=2, channels=(5, 4, 3),
-                     discriminator_channels=(4, 5, 3))
-
-
-def _nhwc(x):
-    return jnp.asarray(np.moveaxis(x, 1, -1))
-
-
-def _relative(ours, golden):
-    """The greatest relative L2 error of an item; `golden` is NCHW or (B, W)."""
-    ours = np.asarray(ours)
-    golden = np.moveaxis(golden, 1, -1) if golden.ndim == 4 else golden
-    assert ours.shape == golden.shape
-    flat = [x.reshape(len(x), -1) for x in (ours - golden, golden)]
-    return (np.linalg.norm(flat[0], axis=1) / np.linalg.norm(flat[1], axis=1)).max()
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +26,7 @@ def case(golden, golden_path):
 
 @pytest.fixture(scope="module")
 def tiny():
-    """Random parameters of every kind, none of them zero."""
-    generator = np.random.default_rng(0)
-    return weights._nest({
-        name: jnp.asarray((100 if "mapping" in name else 1) * generator.standard_normal(shape),
-                          jnp.float32) + name.endswith("style_bias")
-        for name, shape in weights.parameter_shapes(_TINY).items()})
+    return random_parameters()
 
 
 # Compiled once for each architecture and use: running the operations one by one is slower.
@@ -58,45 +40,51 @@ def _indices(gold, prefix):
                   and k.removeprefix(prefix).isdigit())
 
 
-def test_golden_mapping_is_entered_and_left_at_any_module(case):
+def test_golden_mapping_is_entered_and_left_at_any_module(case, parity):
     arch, params, gold = case
     run = functools.partial(stylegan2.map_styles, params["generator"], arch=arch)
-    assert _relative(run(gold["z"]), gold["w"]) < 1e-4
+    name, file = "StyleGAN2 mapping network", "stylegan2.npz"
+    parity(name, _relative(run(gold["z"]), gold["w"]), 1e-4, file)
     depths = _indices(gold, "hidden_F1d")
     assert depths
     for depth in depths:
         module = arch.mapping_layers - depth
         hidden = gold[f"hidden_F1d{depth}"]
-        assert _relative(run(gold["z"], last=module), hidden) < 1e-4
-        assert _relative(run(hidden + 0.1, first=module), gold[f"reentry_F1d{depth}"]) < 1e-4
-    assert _relative(run(jnp.zeros_like(gold["center_w"])), gold["center_w"]) < 1e-4
+        parity(f"{name}, left {depth} modules early", _relative(run(gold["z"], last=module), hidden), 1e-4, file)
+        entered = _relative(run(hidden + 0.1, first=module), gold[f"reentry_F1d{depth}"])
+        parity(f"{name}, entered {depth} modules before its end", entered, 1e-4, file)
+    center = _relative(run(jnp.zeros_like(gold["center_w"])), gold["center_w"])
+    parity(f"{name}, centre", center, 1e-4, file)
 
 
-def test_golden_images_and_features(case):
+def test_golden_images_and_features(case, parity):
     arch, params, gold = case
     image, features = _synthesize(params["generator"], gold["w"], arch=arch, return_features=True)
-    assert np.abs(np.moveaxis(np.asarray(image), -1, 1) - gold["image"]).max() < 1e-3
+    parity("StyleGAN2 images", largest(np.moveaxis(np.asarray(image), -1, 1), gold["image"]), 1e-3, "stylegan2.npz",
+           LARGEST)
     assert len(features) == len(_indices(gold, "features")) > 0
     for i, feature in enumerate(features):
-        assert _relative(feature, gold[f"features{i}"]) < 1e-3
+        parity("StyleGAN2 generator, features", _relative(feature, gold[f"features{i}"]), 1e-3, "stylegan2.npz")
 
 
-def test_golden_truncated_images(case):
+def test_golden_truncated_images(case, parity):
     arch, params, gold = case
     w = stylegan2.truncate(jnp.asarray(gold["w"]), gold["mean_w"], 0.7)
     image, _ = _synthesize(params["generator"], w, arch=arch, return_features=True)
-    assert np.abs(np.moveaxis(np.asarray(image), -1, 1) - gold["image_truncated"]).max() < 1e-3
+    off = largest(np.moveaxis(np.asarray(image), -1, 1), gold["image_truncated"])
+    parity("StyleGAN2 truncated images", off, 1e-3, "stylegan2.npz", LARGEST)
 
 
-def test_golden_discriminator(case):
+def test_golden_discriminator(case, parity):
     arch, params, gold = case
     images = _nhwc(gold["d_in"])
     logits, features = _discriminate(params["discriminator"], images, arch=arch)
-    assert _relative(logits, gold["d_out"]) < 1e-3
+    parity("StyleGAN2 discriminator, logits", _relative(logits, gold["d_out"]), 1e-3, "stylegan2.npz")
     wanted = _indices(gold, "d_feature")
     assert len(features) == len(wanted) > 0
     for i in wanted:
-        assert _relative(features[i], gold[f"d_feature{i}"]) < 1e-3
+        off = _relative(features[i], gold[f"d_feature{i}"])
+        parity("StyleGAN2 discriminator, features", off, 1e-3, "stylegan2.npz")
 
 
 # --- Parts against plain definitions -----------------------------------------------------------
@@ -245,238 +233,3 @@ def test_wrong_shapes_are_refused(tiny):
     with pytest.raises(ValueError):
         Architecture(size=48, style_dim=8, mapping_layers=2, channels=(4, 4, 4),
                      discriminator_channels=(4, 4))
-
-
-# --- Weight files ------------------------------------------------------------------------------
-
-def test_weight_files_keep_everything(tmp_path, tiny):
-    path = tmp_path / "gan.safetensors"
-    stylegan2.save(path, _TINY, tiny, license_note="ours", source_sha256="ab", notes="none")
-    arch, params = stylegan2.load(path)
-    assert arch == _TINY and hash(arch) == hash(_TINY)
-    jax.tree.map(np.testing.assert_array_equal, params, tiny)
-    assert stylegan2.read_header(path)[1]["license"] == "ours"
-    assert [p.name for p in tmp_path.iterdir()] == ["gan.safetensors"]
-
-
-def test_weight_files_that_do_not_fit_are_listed(tmp_path, tiny):
-    import safetensors.numpy
-    path = tmp_path / "gan.safetensors"
-    stylegan2.save(path, _TINY, tiny)
-    header = stylegan2.read_header(path)[1]
-    tensors = safetensors.numpy.load_file(path)
-    tensors["strange"] = tensors.pop("generator/input")
-    tensors["generator/mapping/1/bias"] = np.zeros(7, np.float32)
-    tensors["generator/to_rgb/0/bias"] = np.array([0, np.nan, 0], np.float32)
-    safetensors.numpy.save_file(tensors, path, header)
-    with pytest.raises(UserError) as error:
-        stylegan2.load(path)
-    for part in (str(path), "missing: generator/input", "extra: strange",
-                 "generator/mapping/1/bias (7,), not (6,)",
-                 "NaN or infinity: generator/to_rgb/0/bias"):
-        assert part in str(error.value)
-
-
-def test_files_of_other_kinds_name_the_conversion(tmp_path, tiny):
-    import safetensors.numpy
-    (tmp_path / "gan.pt").write_bytes(b"PK garbage")
-    (tmp_path / "empty.safetensors").write_bytes(b"")
-    safetensors.numpy.save_file({"x": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
-    whole = tmp_path / "whole.safetensors"
-    stylegan2.save(whole, _TINY, tiny)
-    (tmp_path / "cut.safetensors").write_bytes(whole.read_bytes()[:-10])
-    for name in ("gan.pt", "empty.safetensors", "other.safetensors", "cut.safetensors",
-                 "absent.safetensors"):
-        with pytest.raises(UserError) as error:
-            stylegan2.load(tmp_path / name)
-        stem = str(tmp_path / name.split(".")[0])
-        assert f"convert_stylegan2 {stem}.pt {stem}.safetensors" in str(error.value)
-
-
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"size": 16}', "null"])
-def test_damaged_headers_are_refused(tmp_path, tiny, content):
-    import safetensors.numpy
-    path = tmp_path / "gan.safetensors"
-    safetensors.numpy.save_file({"x": np.zeros(3, np.float32)}, path, {
-        "format": weights._FORMAT, "architecture": content})
-    with pytest.raises(UserError, match="describes no StyleGAN2"):
-        stylegan2.load(path)
-    fields = _TINY.to_dict() | {"style_dim": "wide"}
-    with pytest.raises(ValueError, match="whole numbers"):
-        Architecture.from_dict(fields)
-
-
-def test_a_failed_write_leaves_nothing(tmp_path, tiny, monkeypatch):
-    def fail(flat, name, header):
-        with open(name, "wb") as file:
-            file.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(weights.safetensors.numpy, "save_file", fail)
-    with pytest.raises(UserError, match="No space left"):
-        stylegan2.save(tmp_path / "gan.safetensors", _TINY, tiny)
-    assert list(tmp_path.iterdir()) == []
-
-
-# --- An independent form in PyTorch ------------------------------------------------------------
-
-class _TorchForm:
-    """StyleGAN2 by its definition: kernels modulated for each image, filters as convolutions.
-
-    Works on state dictionaries with the names of rosinality/stylegan2-pytorch.
-    """
-
-    def __init__(self, torch):
-        self.torch, self.f = torch, torch.nn.functional
-        taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=torch.float64) / 8
-        self.filter = taps[:, None] * taps
-
-    def random_states(self, arch, seed):
-        generator = self.torch.Generator().manual_seed(seed)
-
-        def draw(*shape):
-            return self.torch.randn(*shape, generator=generator)
-
-        g, d, w = {}, {}, arch.style_dim
-        for i in range(1, arch.mapping_layers + 1):
-            g |= {f"style.{i}.weight": 100 * draw(w, w), f"style.{i}.bias": draw(w)}
-        ch = arch.channels
-        g["input.input"] = draw(1, ch[0], 4, 4)
-
-        def styled(name, i, o, k):
-            g[f"{name}.conv.weight"] = draw(1, o, i, k, k)
-            g[f"{name}.conv.modulation.weight"] = draw(i, w)
-            g[f"{name}.conv.modulation.bias"] = 1 + 0.1 * draw(i)
-            if k == 3:
-                g[f"{name}.noise.weight"], g[f"{name}.activate.bias"] = 0.1 * draw(1), 0.1 * draw(o)
-            else:
-                g[f"{name}.bias"] = draw(1, 3, 1, 1)
-
-        styled("conv1", ch[0], ch[0], 3)
-        styled("to_rgb1", ch[0], 3, 1)
-        for i, (a, b) in enumerate(zip(ch[:-1], ch[1:])):
-            styled(f"convs.{2 * i}", a, b, 3)
-            styled(f"convs.{2 * i + 1}", b, b, 3)
-            styled(f"to_rgbs.{i}", b, 3, 1)
-            kernel = (4 * self.filter).float()
-            g[f"convs.{2 * i}.conv.blur.kernel"] = g[f"to_rgbs.{i}.upsample.kernel"] = kernel
-        for i in range(2 * len(ch) - 1):
-            side = 4 * 2 ** ((i + 1) // 2)
-            g[f"noises.noise_{i}"] = draw(1, 1, side, side)
-        wd = arch.discriminator_channels[::-1]
-        d["convs.0.0.weight"], d["convs.0.1.bias"] = draw(wd[0], 3, 1, 1), 0.1 * draw(wd[0])
-        for i, (a, b) in enumerate(zip(wd[:-1], wd[1:]), 1):
-            d |= {f"convs.{i}.conv1.0.weight": draw(a, a, 3, 3), f"convs.{i}.conv1.1.bias": draw(a),
-                  f"convs.{i}.conv2.1.weight": draw(b, a, 3, 3), f"convs.{i}.conv2.2.bias": draw(b),
-                  f"convs.{i}.skip.1.weight": draw(b, a, 1, 1),
-                  f"convs.{i}.conv2.0.kernel": self.filter.float(),
-                  f"convs.{i}.skip.0.kernel": self.filter.float()}
-        last = wd[-1]
-        d |= {"final_conv.0.weight": draw(last, last + 1, 3, 3), "final_conv.1.bias": draw(last),
-              "final_linear.0.weight": draw(last, last * 16), "final_linear.0.bias": draw(last),
-              "final_linear.1.weight": draw(1, last), "final_linear.1.bias": draw(1)}
-        return g, d
-
-    def lrelu(self, x):
-        return self.f.leaky_relu(x, 0.2) * math.sqrt(2)
-
-    def depthwise(self, x, pads, gain=1.0, stride=1):
-        kernel = (gain * self.filter)[None, None].repeat(x.shape[1], 1, 1, 1)
-        return self.f.conv2d(self.f.pad(x, pads * 2), kernel, stride=stride, groups=x.shape[1])
-
-    def linear(self, x, weight, bias, scale=1.0):
-        return x @ weight.T * (scale / math.sqrt(weight.shape[1])) + bias * scale
-
-    def styled(self, g, name, x, w, noise=None, grow=False, demodulate=True):
-        torch, f = self.torch, self.f
-        weight = g[f"{name}.conv.weight"]
-        _, o, i, k, _ = weight.shape
-        at = f"{name}.conv.modulation"
-        style = self.linear(w, g[f"{at}.weight"], g[f"{at}.bias"])
-        outs = []
-        for item, s in zip(x, style):
-            kernel = weight[0] * s[None, :, None, None] / math.sqrt(i * k * k)
-            if demodulate:
-                kernel = kernel / torch.sqrt((kernel ** 2).sum((1, 2, 3), keepdim=True) + 1e-8)
-            if grow:
-                y = f.conv_transpose2d(item[None], kernel.transpose(0, 1), stride=2)
-                outs.append(self.depthwise(y, (1, 1), 4.0))
-            else:
-                outs.append(f.conv2d(item[None], kernel, padding=k // 2))
-        y = torch.cat(outs)
-        if noise is None:
-            return y + g[f"{name}.bias"]
-        y = y + g[f"{name}.noise.weight"] * noise
-        return self.lrelu(y + g[f"{name}.activate.bias"][:, None, None])
-
-    def map(self, g, z, count):
-        x = z / self.torch.sqrt((z ** 2).mean(1, keepdim=True) + 1e-8)
-        for i in range(1, count + 1):
-            x = self.lrelu(self.linear(x, g[f"style.{i}.weight"], g[f"style.{i}.bias"], 0.01))
-        return x
-
-    def generate(self, g, w, levels):
-        x = g["input.input"].repeat(len(w), 1, 1, 1)
-        x = self.styled(g, "conv1", x, w, g["noises.noise_0"])
-        image = self.styled(g, "to_rgb1", x, w, demodulate=False)
-        for i in range(levels - 1):
-            x = self.styled(g, f"convs.{2 * i}", x, w, g[f"noises.noise_{2 * i + 1}"], grow=True)
-            x = self.styled(g, f"convs.{2 * i + 1}", x, w, g[f"noises.noise_{2 * i + 2}"])
-            b, c, h, _ = image.shape
-            grown = self.torch.zeros(b, c, 2 * h, 2 * h, dtype=image.dtype)
-            grown[:, :, ::2, ::2] = image
-            image = self.styled(g, f"to_rgbs.{i}", x, w, demodulate=False) + self.depthwise(
-                grown, (2, 1), 4.0)
-        return image
-
-    def judge(self, d, x, blocks, group=4):
-        torch, f = self.torch, self.f
-
-        def conv(x, name, **kwargs):
-            weight = d[name]
-            return f.conv2d(x, weight / math.sqrt(weight[0].numel()), **kwargs)
-
-        def activate(x, name):
-            return self.lrelu(x + d[name][:, None, None])
-
-        x = activate(conv(x, "convs.0.0.weight"), "convs.0.1.bias")
-        for i in range(1, blocks + 1):
-            at = f"convs.{i}"
-            y = activate(conv(x, f"{at}.conv1.0.weight", padding=1), f"{at}.conv1.1.bias")
-            y = conv(self.depthwise(y, (2, 2)), f"{at}.conv2.1.weight", stride=2)
-            skip = conv(self.depthwise(x, (1, 1)), f"{at}.skip.1.weight", stride=2)
-            x = (activate(y, f"{at}.conv2.2.bias") + skip) / math.sqrt(2)
-        b, size = len(x), min(len(x), group)
-        extra = torch.zeros(b, 1, 4, 4, dtype=x.dtype)
-        for first in range(b // size):
-            members = list(range(first, b, b // size))
-            extra[members] = torch.sqrt(x[members].var(0, unbiased=False) + 1e-8).mean()
-        x = conv(torch.cat([x, extra], 1), "final_conv.0.weight", padding=1)
-        x = activate(x, "final_conv.1.bias").flatten(1)
-        x = self.lrelu(self.linear(x, d["final_linear.0.weight"], d["final_linear.0.bias"]))
-        return self.linear(x, d["final_linear.1.weight"], d["final_linear.1.bias"])
-
-
-@pytest.mark.parametrize("arch", [
-    Architecture(8, 5, 1, (6, 3), (4, 5)), Architecture(16, 8, 3, (3, 5, 4), (3, 6)),
-    Architecture(128, 4, 8, (4, 6, 2, 3, 2, 2), (3, 2, 2, 4, 3))], ids=lambda a: str(a.size))
-def test_converted_weights_compute_what_pytorch_computes(tmp_path, arch):
-    torch = pytest.importorskip("torch")
-    form = _TorchForm(torch)
-    g, d = form.random_states(arch, arch.size)
-    torch.save({"g_ema": g, "d": d}, tmp_path / "x.pt")
-    found, params = convert(tmp_path / "x.pt")
-    assert found == arch
-    g, d = ({k: v.double() for k, v in state.items()} for state in (g, d))
-    z = torch.randn(8, arch.style_dim, generator=torch.Generator().manual_seed(0)).double()
-    w = form.map(g, z, arch.mapping_layers)
-    ours = stylegan2.map_styles(params["generator"], jnp.asarray(z.float().numpy()), arch=arch)
-    assert _relative(ours, w.numpy()) < 1e-4
-    image = form.generate(g, w[:2], len(arch.channels))
-    drawn = _synthesize(params["generator"], ours[:2], arch=arch)
-    assert _relative(drawn, image.numpy()) < 1e-4
-    side = arch.discriminator_size
-    x = torch.randn(8, 3, side, side, generator=torch.Generator().manual_seed(1)).double()
-    judged = form.judge(d, x, len(arch.discriminator_channels) - 1)
-    logits, _ = _discriminate(params["discriminator"], _nhwc(x.float().numpy()), arch=arch)
-    assert _relative(logits, judged.numpy()) < 1e-3
