@@ -18,6 +18,7 @@ The seed is 0 for the joint run and the face's number for the others.
 
 import argparse
 import csv
+import json
 import pathlib
 import statistics
 import subprocess
@@ -127,11 +128,16 @@ def _summaries(rows: list[dict[str, float]]) -> list[tuple[str, str]]:
             for name, summary in (("mean", statistics.fmean), ("median", statistics.median))]
 
 
-def _error_table(ways: dict[str, dict[str, list]], faces: list[str]) -> str:
-    """Errors feed-forward (the fine-tuning's first row) and at the ends."""
-    columns = {}
-    if "finetune" in ways:
-        columns["feed-forward"] = {face: ways["finetune"][face][0] for face in faces}
+def _feed_forward(out: pathlib.Path, faces: list[str]) -> dict[str, dict[str, float]]:
+    """Errors of the shared networks on the other faces, without any training; {} where they are not all there."""
+    paths = {face: out / "predict" / face / "metrics.json" for face in faces}
+    found = {face: json.loads(path.read_text()) for face, path in paths.items() if path.is_file()}
+    return found if len(found) == len(faces) else {}
+
+
+def _error_table(ways: dict[str, dict[str, list]], feed_forward: dict[str, dict], faces: list[str]) -> str:
+    """Errors feed-forward and at the ends."""
+    columns = {"feed-forward": feed_forward} if feed_forward else {}
     columns |= {CALLED[way]: {face: runs[face][-1] for face in faces} for way, runs in ways.items()}
     lines = ["| face | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
     lines += [f"| {face} | " + " | ".join(_cell(column[face]) for column in columns.values()) + " |" for face in faces]
@@ -175,9 +181,11 @@ def _plot(ways: dict[str, dict[str, list]], faces: list[str], path: pathlib.Path
 
 def _report(options) -> int:
     ways = _histories(options)
-    parts = ["SIDE / MAD (short normals) / MAD (unit normals), degrees.", _joint_table(options.out)]
+    parts = ["SIDE / MAD (short normals) / MAD (unit normals), degrees."]
+    if (options.out / "joint" / "history.csv").is_file():
+        parts += [_joint_table(options.out)]
     if ways:
-        parts += [_error_table(ways, options.faces)]
+        parts += [_error_table(ways, _feed_forward(options.out, options.faces), options.faces)]
         _plot(ways, options.faces, options.out / "joint_training.png")
     if "instance" in ways:
         parts += ["Iterations of all steps, the prior's fit included (of step 3) until SIDE is for the first time no "
