@@ -51,8 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gan2shape-jax edit", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Rotates and relights a saved result: in 3D, by drawing its mesh, and with the GAN, which draws a "
-        "photo of the same view. The mesh keeps exactly to angle and light; the GAN's pictures look more like photos.")
+        description="Rotates and relights a saved result: in 3D, by drawing its mesh, and with the GAN, which draws\n"
+        "a photo of the same view. The mesh keeps exactly to angle and light; the GAN's pictures look\n"
+        "more like photos.")
     parser.add_argument(
         "result", type=pathlib.Path, metavar="RESULT",
         help="the folder of one image's results, inside the folder of its run")

@@ -19,11 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from gan2shape_jax import losses, projection, resample, steps
+from gan2shape_jax import losses, projection, resample
 from gan2shape_jax.editor import Editor
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.factors import Factors
 from gan2shape_jax.lighting import apply_shading, normals, shade
+from gan2shape_jax.reconstruction import seen_from
 from gan2shape_jax.settings import Settings
 
 __all__ = ["Edits", "beyond_training", "edit", "require_range"]
@@ -72,7 +73,7 @@ def edit(
 def _edit(params, factors, views, lights, latent, reference, frozen, *, settings: Settings):
     normal = normals(factors.depth, settings.camera, unit=settings.unit_normals)
     shading, _ = shade(normal, lights)
-    pseudo, masks = steps.seen_from(apply_shading(factors.albedo[None], shading), factors, views, settings)
+    pseudo, masks = seen_from(apply_shading(factors.albedo[None], shading), factors, views, settings)
     latents, _ = projection.projected_latents(params, pseudo, latent, reference, frozen, settings)
     pictures = projection.synthesize_large(latents, frozen, settings)
     l1 = jax.vmap(losses.photometric)(resample.resize(pictures, settings.image_size), pseudo, masks)

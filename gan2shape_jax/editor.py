@@ -37,7 +37,7 @@ class Editor:
     Attributes:
       result: the reconstruction.
       settings: of its run.
-      frozen: the GAN; its view statistics are the run's, or None where their file is not to be found.
+      frozen: the GAN; its view statistics are the run's, or zero where their file is not to be found.
       params: the trained encoder, under the key `encoder`.
       latent: (1, W) or (1, L, W) of the input.
       reference: (1, S, S, 3), the GAN's picture of that latent.

@@ -15,11 +15,12 @@ from jaxtyping import Array, Float, Scalar
 
 from gan2shape_jax import camera as cam
 from gan2shape_jax import lighting, losses, perceptual, render, resample, stylegan2
+from gan2shape_jax.factors import Factors
 from gan2shape_jax.frozen import Frozen
 from gan2shape_jax.settings import Settings
 
 __all__ = ["Scene", "appearance", "canonical_mask", "image_terms", "mirror", "perceptual_features",
-           "scene", "smoothness"]
+           "scene", "seen_from", "smoothness"]
 
 
 @flax.struct.dataclass
@@ -79,6 +80,33 @@ def canonical_mask(
     """The input's object mask carried to the canonical frame (bilinear, hence fractional)."""
     grid = cam.warped_grid(depth, view, settings.camera)
     return resample.grid_sample(mask[..., None], grid)[..., 0]
+
+
+def seen_from(
+    texture: Float[Array, "n s s 3"],
+    factors: Factors,
+    view: Float[Array, "n 6"],
+    settings: Settings,
+) -> tuple[Float[Array, "n s s 3"], Float[Array, "n s s"]]:
+    """Lit textures and the canonical mask on the factors' depth, each seen from its view: rough renderings.
+
+    Args:
+      texture: in the canonical frame; may exceed 1.
+      factors: of which depth and mask are used.
+      view: radians and scene units.
+      settings: static settings.
+
+    Returns:
+      Images clamped to [-1, 1], and the canonical mask seen from each view (nearest, zero outside).
+    """
+    camera = settings.camera
+    depth = jnp.broadcast_to(factors.depth, (view.shape[0], *factors.depth.shape))
+    warped = render.warp_depth(depth, view, camera, sampling=settings.sampling)
+    images = render.reconstruct(texture, warped, view, camera)
+    mask = factors.mask if settings.use_mask else jnp.ones_like(factors.mask)
+    masks = jnp.broadcast_to(mask[..., None], (*depth.shape, 1))
+    seen = resample.grid_sample(masks, cam.inverse_warped_grid(warped, view, camera), mode="nearest")
+    return images, seen[..., 0]
 
 
 def perceptual_features(

@@ -17,7 +17,6 @@ import optax
 from jaxtyping import Array, Float
 
 from gan2shape_jax import losses, models, projection, sampling, stylegan2
-from gan2shape_jax.camera import inverse_warped_grid
 from gan2shape_jax.factors import Factors, blend_border, view_from_raw
 from gan2shape_jax.frozen import Frozen
 from gan2shape_jax.lighting import apply_shading, normals
@@ -28,15 +27,14 @@ from gan2shape_jax.reconstruction import (
     image_terms,
     mirror,
     scene,
+    seen_from,
     smoothness,
 )
-from gan2shape_jax.render import reconstruct, warp_depth
-from gan2shape_jax.resample import grid_sample
 from gan2shape_jax.settings import Settings
 from gan2shape_jax.state import ACTIVE, Problem, Samples, TrainState, optimizer
 
-__all__ = ["collect_batch", "input_scene", "prior_loss", "pseudo_images", "seen_from", "step1_loss",
-           "step2_loss", "step3_loss", "update_prior", "update_step1", "update_step2", "update_step3"]
+__all__ = ["collect_batch", "input_scene", "prior_loss", "pseudo_images", "step1_loss", "step2_loss",
+           "step3_loss", "update_prior", "update_step1", "update_step2", "update_step3"]
 
 Metrics = dict[str, jax.Array]
 
@@ -158,33 +156,6 @@ def pseudo_images(
         normal, factors.light, direction_xy, strength, alpha=settings.rand_light[6])
     texture = apply_shading(factors.albedo[None], shading)
     return seen_from(texture, factors, view_from_raw(views, settings.view_range), settings)
-
-
-def seen_from(
-    texture: Float[Array, "n s s 3"],
-    factors: Factors,
-    view: Float[Array, "n 6"],
-    settings: Settings,
-) -> tuple[Float[Array, "n s s 3"], Float[Array, "n s s"]]:
-    """Lit textures and the canonical mask on the factors' depth, each seen from its view.
-
-    Args:
-      texture: in the canonical frame; may exceed 1.
-      factors: of which depth and mask are used.
-      view: radians and scene units.
-      settings: static settings.
-
-    Returns:
-      As `pseudo_images`.
-    """
-    camera = settings.camera
-    depth = jnp.broadcast_to(factors.depth, (view.shape[0], *factors.depth.shape))
-    warped = warp_depth(depth, view, camera, sampling=settings.sampling)
-    images = reconstruct(texture, warped, view, camera)
-    mask = factors.mask if settings.use_mask else jnp.ones_like(factors.mask)
-    masks = jnp.broadcast_to(mask[..., None], (*depth.shape, 1))
-    seen = grid_sample(masks, inverse_warped_grid(warped, view, camera), mode="nearest")
-    return images, seen[..., 0]
 
 
 def _drawn_pseudo_images(key, factors: Factors, frozen: Frozen, settings: Settings):
