@@ -24,8 +24,9 @@ def get_config() -> ConfigDict:
     # set of networks (schedule.joint has to say the same); 'predict': trained networks
     # (networks.pretrained) explain the images without any training, and need no GAN, latents or masks.
     config.mode = "instance"
-    # True reproduces the published implementation's known faults (half-pixel sampling, short
-    # normals, ...).
+    # True reproduces the published implementation's known faults: half-pixel sampling, short normals, the first
+    # batch of samples skipped; joint training's mixed-up lights and prior of the first image; exchanged vertices in
+    # drawings of the mesh.
     config.reference = False
     # Kind of object: face, synface, ictface, celeba, cat, car, church or horse; decides the prior's
     # box and how far pictures turn.

@@ -89,15 +89,23 @@ def rasterize(
     return Fragments(triangle.reshape(shape), barycentric.reshape(*shape, 3), depth.reshape(shape))
 
 
-def interpolate(fragments: Fragments, attributes: Float[Array, "*batch s s c"]) -> Float[Array, "*batch n n c"]:
-    """Interpolates values at vertices to samples, 0 where nothing is visible; differentiable in the values."""
+def interpolate(
+    fragments: Fragments, attributes: Float[Array, "*batch s s c"], *, exchanged: bool = False
+) -> Float[Array, "*batch n n c"]:
+    """Interpolates values at vertices to samples, 0 where nothing is visible; differentiable in the values.
+
+    `exchanged` swaps the values at the ends of every cell's diagonal, as the published code's mesh drawing does.
+    """
     *batch, side, _, channels = attributes.shape
     count = fragments.triangle.shape[-1]
     triangle = fragments.triangle.reshape(-1, count, count)
-    flat = attributes.reshape(-1, channels)
+    flat = jnp.asarray(attributes).reshape(-1, channels)
     weights = fragments.barycentric.reshape(*triangle.shape, 3)
     values = jnp.zeros((), attributes.dtype)
-    for k, index in enumerate(_corner_indices(triangle, side)):
+    corners = _corner_indices(triangle, side)
+    if exchanged:
+        corners = _exchange_diagonal(corners, triangle, side)
+    for k, index in enumerate(corners):
         values = values + weights[..., k, None] * flat.at[index].get(mode="promise_in_bounds")
     return values.reshape(*batch, count, count, channels)
 
@@ -226,6 +234,14 @@ def _slopes(screen):
 def _corner_indices(triangle, side):
     image = jnp.arange(triangle.shape[0], dtype=jnp.int32)[:, None, None]
     return visibility.corner_indices(jnp.maximum(triangle, 0), image, side)
+
+
+def _exchange_diagonal(corners, triangle, side):
+    """Returns the corners with (i, j+1) and (i+1, j) of each cell in each other's place."""
+    first, lower_left, third = corners
+    second_kind = triangle >= (side - 1) ** 2
+    upper_right = jnp.where(second_kind, first, third)
+    return jnp.where(second_kind, lower_left, first), upper_right, jnp.where(second_kind, third, lower_left)
 
 
 def _weights(screen, triangle):

@@ -83,6 +83,7 @@ def render_mesh(
     size: int | None = None,
     mask: Float[Array, "*batch s s"] | None = None,
     return_coverage: bool = False,
+    exchanged: bool = False,
 ) -> Array | tuple[Array, Array]:
     """Renders the mesh of a depth map with values at its vertices (colours, normals), for pictures.
 
@@ -96,6 +97,7 @@ def render_mesh(
       size: side of the picture in pixels, the image's if not given; the field of view stays.
       mask: triangles with a vertex whose mask is below 0.5 are cut.
       return_coverage: whether to return the covered share of every pixel too.
+      exchanged: the published code's fault: two vertices of every triangle have each other's values.
 
     Returns:
       The picture `(..., size, size, c)`, and the coverage `(..., size, size)` in [0, 1] if asked
@@ -105,7 +107,7 @@ def render_mesh(
     vertices = camera_lib.transform(camera_lib.back_project(depth, camera), view, camera)
     kept = None if mask is None else mask >= 0.5
     fragments = rasterizer.rasterize(vertices, camera, samples=samples, mask=kept)
-    values = _average(rasterizer.interpolate(fragments, attributes), supersample)
+    values = _average(rasterizer.interpolate(fragments, attributes, exchanged=exchanged), supersample)
     covered = (fragments.triangle >= 0).astype(attributes.dtype)[..., None]
     covered = _average(covered, supersample)
     # Uncovered samples are 0 in the mean, so that the values are already multiplied by coverage.

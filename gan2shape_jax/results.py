@@ -74,7 +74,8 @@ def result_of(
         gan_image=None if problem.gan_image is None else np.asarray(problem.gan_image[0]),
         true_depth=None if problem.true_depth is None else np.asarray(problem.true_depth),
         metrics=found,
-        category=category)
+        category=category,
+        reference=settings.sampling == "half")
 
 
 def _baseline(history: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

@@ -8,7 +8,7 @@ import pytest
 from bump import SIZE
 
 from gan2shape_jax import lighting
-from gan2shape_jax.outputs import Result, draw_gan_views, gan_views, sweeps, views
+from gan2shape_jax.outputs import Result, draw_gan_views, gan_views, load_result, save_result, sweeps, views
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +115,14 @@ def test_relit_textures_agree_with_shading_one_by_one(result):
     np.testing.assert_allclose(
         textures, (result.albedo / 2 + 0.5) * shading[..., None] * 2 - 1, atol=1e-5
     )
+
+
+def test_a_result_of_the_reference_is_drawn_with_its_faults(result, tmp_path):
+    faulty = dataclasses.replace(result, reference=True)
+    save_result(faulty, tmp_path / "faulty")
+    assert load_result(tmp_path / "faulty").reference
+    front = np.zeros((1, 6), np.float32)
+    mended, drawn = (views.draw(some, front, size=64).albedo for some in (result, faulty))
+    assert np.abs(mended - drawn).max() > 0.1  # the colours differ from pixel to pixel
+    seen = [draw_gan_views(some, lambda images: images).yaws for some in (result, faulty)]
+    assert np.abs(seen[0] - seen[1]).max() > 0.1  # sampled half a pixel off

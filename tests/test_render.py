@@ -197,3 +197,26 @@ def test_near_surfaces_hide_far_ones():
 def test_sampling_must_be_known():
     with pytest.raises(ValueError, match="corner"):
         render.warp_depth(jnp.ones((4, 4)), jnp.zeros(6), camera_lib.Camera(4), sampling="corner")
+
+
+def test_exchanged_vertices_are_the_ends_of_every_cells_diagonal():
+    """The published code hands a cell's colours over in the order of reading, not of its triangles' vertices."""
+    side = 5
+    camera = camera_lib.Camera(side)
+    rng = np.random.default_rng(0)
+    colours = rng.uniform(size=(side, side, 3)).astype(np.float32)
+    depth = jnp.ones((side, side))
+    drawn = np.asarray(render.render_mesh(depth, colours, jnp.zeros(6), camera, supersample=1, size=4 * side,
+                                          exchanged=True))
+    fraction = (np.arange(4 * side) + 0.5) / 4 - 0.5  # image coordinates of the samples
+    for row, y in enumerate(fraction):
+        for column, x in enumerate(fraction):
+            if not (0 <= x < side - 1 and 0 <= y < side - 1) or abs(x % 1 + y % 1 - 1) < 1e-3:
+                continue  # outside the mesh, or on the diagonal
+            j, i, v, u = int(x), int(y), x % 1, y % 1
+            right, below = colours[i + 1, j], colours[i, j + 1]  # exchanged
+            if u + v < 1:
+                wanted = (1 - u - v) * colours[i, j] + v * right + u * below
+            else:
+                wanted = (u + v - 1) * colours[i + 1, j + 1] + (1 - u) * right + (1 - v) * below
+            np.testing.assert_allclose(drawn[row, column], wanted, atol=1e-4)

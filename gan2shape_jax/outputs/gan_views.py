@@ -8,6 +8,7 @@ the GAN's own (GAN2Shape, section 3.3). Pictures are `(n, s, s, 3)` in [-1, 1].
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +48,8 @@ def draw_gan_views(result: Result, project: Projection, *, batch: int = 8) -> Ga
     for start in range(0, len(views), batch):
         count = min(batch, len(views) - start)
         chosen = np.minimum(np.arange(start, start + batch), len(views) - 1)
-        inputs = _sampled(result.depth, textures[chosen], views[chosen], camera=result.camera)
+        inputs = _sampled(result.depth, textures[chosen], views[chosen], camera=result.camera,
+                          sampling="half" if result.reference else "centred")
         drawn.append(np.asarray(project(np.asarray(inputs)))[:count])
     pictures = np.concatenate(drawn)
     yaws = len(turns) - len(sweeps.PITCHES_DEG)
@@ -60,15 +62,16 @@ def _textures(albedo: np.ndarray, normal: np.ndarray, lights: np.ndarray) -> np.
     return np.stack([host.lit(albedo, host.shading(normal, light)) for light in lights])
 
 
-@functools.partial(jax.jit, static_argnames="camera")
+@functools.partial(jax.jit, static_argnames=("camera", "sampling"))
 def _sampled(
     depth: Float[jax.Array, "s s"],
     textures: Float[jax.Array, "n s s 3"],
     views: Float[jax.Array, "n 6"],
     *,
     camera: Camera,
+    sampling: Literal["centred", "half"],
 ) -> Float[jax.Array, "n s s 3"]:
     """Each texture seen in its view, by sampling at the warped depth."""
     depths = jnp.broadcast_to(depth, (views.shape[0], *depth.shape))
-    warped = render.warp_depth(depths, views, camera)
+    warped = render.warp_depth(depths, views, camera, sampling=sampling)
     return render.reconstruct(textures, warped, views, camera)

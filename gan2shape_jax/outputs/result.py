@@ -73,6 +73,7 @@ class Result:
       metrics: `side`, `mad`, ..., `prior`, `reconstruction_l1`, `inversion_l1`; what is unknown is
       absent.
       category: `face`, `car`, ...
+      reference: whether pictures are drawn with the published code's faults, as `config.reference` asks.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Result:
     true_depth: np.ndarray | None = None
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
     category: str = ""
+    reference: bool = False
 
     def __post_init__(self):
         for key, shape in _shapes(self.camera.image_size).items():
@@ -123,6 +125,7 @@ def save_arrays(result: Result, folder: pathlib.Path) -> None:
         "format": FORMAT_VERSION,
         "name": result.name,
         "category": result.category,
+        "reference": result.reference,
         "camera": dataclasses.asdict(result.camera),
         "arrays": checksums,
         "metrics": result.metrics,
@@ -146,6 +149,7 @@ def load_result(folder: str | os.PathLike) -> Result:
         named = {
             "name": record["name"],
             "category": record["category"],
+            "reference": bool(record.get("reference", False)),
             "metrics": record["metrics"],
         }
     except (KeyError, TypeError, ValueError) as error:

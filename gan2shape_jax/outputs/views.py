@@ -84,13 +84,16 @@ def draw(
             camera=result.camera,
             size=size,
             supersample=supersample,
+            exchanged=result.reference,
         )
         chunks.append(np.asarray(drawn)[: len(some)])
     return _surfaces(np.concatenate(chunks), views)
 
 
-@functools.partial(jax.jit, static_argnames=("camera", "size", "supersample"))
-def _draw_chunk(depth, attributes, mask, views, *, camera: Camera, size: int, supersample: int):
+@functools.partial(jax.jit, static_argnames=("camera", "size", "supersample", "exchanged"))
+def _draw_chunk(
+    depth, attributes, mask, views, *, camera: Camera, size: int, supersample: int, exchanged: bool
+):
     """Premultiplied albedo (3), normal (3), depth (1) and coverage (1) of a few views.
 
     `attributes` (S, S, 7) are albedo, normal and the outline's field. The field decides sample by
@@ -111,6 +114,7 @@ def _draw_chunk(depth, attributes, mask, views, *, camera: Camera, size: int, su
         size=size * supersample,
         supersample=1,
         mask=masks,
+        exchanged=exchanged,
     )
     samples = jnp.asarray(drawn)
     inside = (samples[..., 6:7] >= 0.5).astype(samples.dtype)
