@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -29,7 +30,7 @@ from gan2shape_jax.reconstruction import Scene, canonical_mask
 from gan2shape_jax.settings import Settings
 from gan2shape_jax.stages import Phase
 from gan2shape_jax.state import Problem, Samples, TrainState
-from gan2shape_jax.tasks import scores
+from gan2shape_jax.tasks import means, on_device, scores
 
 __all__ = ["ManyImages", "gather", "image_order", "require_enough", "sample_choices"]
 
@@ -132,6 +133,15 @@ class ManyImages:
         state = state_lib.initial_state(own, self.settings)
         every = jax.tree.map(lambda x: jnp.stack([x] * len(self.problems)), state.factors)
         return dataclasses.replace(state, factors=every)
+
+    def restored(self, state: TrainState) -> TrainState:
+        return on_device(state)
+
+    def fresh_optimizer(self, state: TrainState, step: str) -> TrainState:
+        return state_lib.fresh_optimizer(state, step, self.settings)
+
+    def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        return means(scalars)
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
         if phase.step == "step2":

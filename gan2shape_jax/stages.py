@@ -8,7 +8,6 @@ Source: GAN2Shape, section 3.2 and appendix (training schedules).
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +18,11 @@ from gan2shape_jax.reconstruction import Scene, appearance, canonical_mask, mirr
 from gan2shape_jax.settings import Settings
 from gan2shape_jax.state import Problem, Samples, TrainState, fresh_optimizer
 
-__all__ = ["CHOOSE", "Phase", "View", "advance", "begin", "phase_key", "prepare", "schedule", "see"]
+__all__ = ["CHOOSE", "COLLECT", "TRAIN", "Phase", "View", "advance", "bare", "begin", "iterate", "phase_key", "prepare",
+           "scene_and_mask", "schedule", "see", "seen", "wants_mask"]
 
 # Keys of a phase's independent uses of randomness: training, collecting samples, choosing among images or samples.
-_TRAIN, _COLLECT, CHOOSE = 0, 1, 2
+TRAIN, COLLECT, CHOOSE = 0, 1, 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,13 +74,14 @@ def phase_key(key: jax.Array, phase: Phase, use: int) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(key, phase.number), use)
 
 
-@functools.partial(jax.jit, static_argnames=("settings", "flip"))
-def _input_scene(params, problem, frozen, *, settings, flip) -> tuple[Scene, jax.Array]:
+def scene_and_mask(params, problem, frozen, *, settings, flip) -> tuple[Scene, jax.Array]:
+    """The input's scene and the canonical object mask that it gives; to be called inside `jax.jit`."""
     geometry = steps.input_scene(params, problem, frozen, settings, flip=flip)
     mask = canonical_mask(problem.mask, geometry.depth[0], geometry.view[0], settings)
     return geometry, mask
 
 
+_input_scene = jax.jit(scene_and_mask, static_argnames=("settings", "flip"))
 _collect_batch = jax.jit(steps.collect_batch, static_argnames="settings")
 
 
@@ -91,11 +92,16 @@ def _collect(state, problem, frozen, settings, key) -> Samples:
                    masks=jnp.concatenate([b.masks for b in batches]))
 
 
+def wants_mask(phase: Phase, settings: Settings) -> bool:
+    """Whether the image's canonical mask is found as the phase begins."""
+    return phase.step == "step1" and phase.stage == 1 and settings.use_mask
+
+
 def begin(
     state: TrainState, phase: Phase, problem: Problem, frozen: Frozen, settings: Settings
 ) -> TrainState:
     """The state at a phase's first iteration: fresh optimisers and, once an image, its canonical mask."""
-    if phase.step == "step1" and phase.stage == 1 and settings.use_mask:
+    if wants_mask(phase, settings):
         _, mask = _input_scene(state.params, problem, frozen, settings=settings, flip=phase.flip)
         state = dataclasses.replace(state, mask=mask)
     return fresh_optimizer(state, phase.step, settings)
@@ -112,7 +118,7 @@ def prepare(
     if phase.step == "step1":
         return _input_scene(state.params, problem, frozen, settings=settings, flip=phase.flip)[0]
     if phase.step == "step3":
-        return _collect(state, problem, frozen, settings, phase_key(problem.key, phase, _COLLECT))
+        return _collect(state, problem, frozen, settings, phase_key(problem.key, phase, COLLECT))
     return None
 
 
@@ -127,9 +133,8 @@ def _update(state, iteration, context, problem, frozen, key, *, step, settings, 
         state, iteration, context, problem, frozen, settings, key=key, flip=flip)
 
 
-@functools.partial(jax.jit, static_argnames=("step", "settings", "flip", "count"),
-                   donate_argnames="state")
-def _advance(state, iteration, context, problem, frozen, key, *, step, settings, flip, count):
+def iterate(state, iteration, context, problem, frozen, key, *, step, settings, flip, count):
+    """`count` iterations of a step from `iteration`, to be called inside `jax.jit`; see `advance`."""
     def body(carry, i):
         return _update(carry, i, context, problem, frozen, key, step=step, settings=settings, flip=flip)
 
@@ -137,6 +142,9 @@ def _advance(state, iteration, context, problem, frozen, key, *, step, settings,
         return body(state, iteration)
     state, metrics = jax.lax.scan(body, state, iteration + jnp.arange(count))
     return state, jax.tree.map(lambda m: m[-1], metrics)
+
+
+_advance = jax.jit(iterate, static_argnames=("step", "settings", "flip", "count"), donate_argnames="state")
 
 
 def advance(
@@ -158,7 +166,7 @@ def advance(
     Returns:
       The new state, and the last iteration's scalars (still on the device).
     """
-    key = phase_key(problem.key, phase, _TRAIN)
+    key = phase_key(problem.key, phase, TRAIN)
     return _advance(state, jnp.asarray(iteration, jnp.int32), context, problem, frozen, key,
                     step=phase.step, settings=settings, flip=phase.flip, count=count)
 
@@ -176,8 +184,8 @@ class View:
     reconstruction: jax.Array
 
 
-@functools.partial(jax.jit, static_argnames="settings")
-def _see(params, problem, frozen, *, settings):
+def seen(params, problem, frozen, *, settings) -> tuple[jax.Array, ...]:
+    """The fields of a `View`; to be called inside `jax.jit`."""
     geometry = steps.input_scene(params, problem, frozen, settings, flip=False)
     sheet = mirror(models.albedo(params, problem.image, settings), flip=False)
     recon = appearance(geometry, sheet)
@@ -185,8 +193,14 @@ def _see(params, problem, frozen, *, settings):
             geometry.valid[0], recon[0, 0])
 
 
+_see = jax.jit(seen, static_argnames="settings")
+
+
+def bare(problem: Problem) -> Problem:
+    """The problem without what looking at it needs not: one program serves images with and without latents or depth."""
+    return dataclasses.replace(problem, latent=None, gan_image=None, prior=None, true_depth=None)
+
+
 def see(state: TrainState, problem: Problem, frozen: Frozen, settings: Settings) -> View:
     """Runs D, A, V and L on the input and renders the result."""
-    # What has no part in it is left out: one program serves images with and without latents or true depth.
-    problem = dataclasses.replace(problem, latent=None, gan_image=None, prior=None, true_depth=None)
-    return View(*_see(state.params, problem, frozen, settings=settings))
+    return View(*_see(state.params, bare(problem), frozen, settings=settings))

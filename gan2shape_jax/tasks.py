@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gan2shape_jax import metrics, models, stages
 from gan2shape_jax import state as state_lib
@@ -19,7 +21,7 @@ from gan2shape_jax.settings import Settings
 from gan2shape_jax.stages import Phase
 from gan2shape_jax.state import Problem, TrainState
 
-__all__ = ["OneImage", "Task", "scores"]
+__all__ = ["OneImage", "Task", "means", "on_device", "scores"]
 
 _depth_metrics = jax.jit(metrics.depth_metrics, static_argnames="camera")
 
@@ -30,6 +32,20 @@ def scores(view: stages.View, problem: Problem, settings: Settings) -> dict[str,
         return {}
     found = _depth_metrics(view.warped_depth, problem.true_depth, view.valid, camera=settings.camera)
     return {name: float(value) for name, value in jax.device_get(found).items()}
+
+
+def means(scalars: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The mean of each scalar over iterations."""
+    rows = jax.device_get(list(scalars))
+    return {name: float(np.mean([float(row[name]) for row in rows])) for name in (rows[-1] if rows else ())}
+
+
+def on_device(state: TrainState) -> TrainState:
+    """A restored state on the default device.
+
+    By way of the host: Orbax ties arrays to their device, and programs would be compiled anew for such arrays.
+    """
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), state)
 
 
 @runtime_checkable
@@ -50,8 +66,16 @@ class Task(Protocol):
         """The state before the first phase; copies the parameters, since the state is donated."""
         ...
 
+    def restored(self, state: TrainState) -> TrainState:
+        """A state out of a checkpoint where the task's programs want it."""
+        ...
+
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
         """The state at the phase's first iteration."""
+        ...
+
+    def fresh_optimizer(self, state: TrainState, step: str) -> TrainState:
+        """The state with the optimiser as a step begins with it."""
         ...
 
     def prepare(self, state: TrainState, phase: Phase) -> Any:
@@ -62,6 +86,10 @@ class Task(Protocol):
         self, state: TrainState, phase: Phase, iteration: int, context: Any, count: int
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """`count` iterations from `iteration`, and the last one's scalars; the state is donated."""
+        ...
+
+    def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Means of the latest iterations' scalars, for the history; a task of several images adds `images`."""
         ...
 
     def examine(self, state: TrainState, phase: Phase | None, done: int) -> tuple[stages.View | None, dict[str, Any]]:
@@ -90,6 +118,15 @@ class OneImage:
 
     def initial(self, params: models.Params) -> TrainState:
         return state_lib.initial_state(jax.tree.map(jnp.array, params), self.settings)
+
+    def restored(self, state: TrainState) -> TrainState:
+        return on_device(state)
+
+    def fresh_optimizer(self, state: TrainState, step: str) -> TrainState:
+        return state_lib.fresh_optimizer(state, step, self.settings)
+
+    def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        return means(scalars)
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
         return stages.begin(state, phase, *self._rest)

@@ -14,11 +14,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gan2shape_jax import models, stages
-from gan2shape_jax import state as state_lib
 from gan2shape_jax.checkpoint import Checkpoints
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.frozen import Frozen
@@ -61,17 +59,20 @@ class Watcher:
     on_phase_end: Callable[[Phase, stages.View], None] = lambda phase, view: None
 
 
-def _averaged(scalars: collections.deque[dict[str, Any]]) -> dict[str, float]:
-    rows = jax.device_get(list(scalars))
-    return {name: float(np.mean([float(row[name]) for row in rows])) for name in (rows[-1] if rows else ())}
+def _together(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Both records in one; what they say of single images is put together too."""
+    both = first | second
+    if "images" in first and "images" in second:
+        both["images"] = {name: first["images"][name] | second["images"][name] for name in first["images"]}
+    return both
 
 
 def _record(phase: Phase, done: int, scalars: dict[str, float], found: dict[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {"phase": phase.number, "stage": phase.stage, "step": phase.step, "iteration": done}
-    row |= scalars | found
+    row |= _together(scalars, found)
     if not np.isfinite(row.get("loss", 0.0)):
         raise UserError(f"the loss became {row['loss']} in {phase.label}, iteration {done}; check the "
-                        "image and the GAN's weights, or lower config.optimizer.learning_rate")
+                        "image, its latent and the GAN's weights, or lower config.optimizer.learning_rate")
     return row
 
 
@@ -96,22 +97,20 @@ class _Position:
     phase: int
     iteration: int
     history: list[dict[str, Any]]
-    recent: list[dict[str, float]]
+    recent: list[dict[str, Any]]
 
 
 def _resume(checkpoints: Checkpoints, task: Task, initial: models.Params) -> tuple[TrainState, _Position | None]:
     """State and position to go on from: the newest checkpoint's; or the start, without a position."""
 
     def template(record: dict[str, Any]) -> TrainState:
-        return state_lib.fresh_optimizer(task.initial(initial), record["step"], task.settings)
+        return task.fresh_optimizer(task.initial(initial), record["step"])
 
     restored = checkpoints.restore(template)
     if restored is None:
         return task.initial(initial), None
     state, record = restored
-    # By way of the host: Orbax ties arrays to their device, and programs would be compiled anew for such arrays.
-    state = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), state)
-    return state, _Position(record["phase"], record["iteration"], record["history"], record.get("recent", []))
+    return task.restored(state), _Position(record["phase"], record["iteration"], record["history"], record.get("recent", []))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,14 +143,14 @@ class _Loop:
         return state
 
     def _save(self, state: TrainState, phase: Phase, done: int, before: int) -> None:
-        recent = [{k: float(v) for k, v in row.items()} for row in jax.device_get(list(self.recent))]
+        recent = [{k: np.asarray(v).tolist() for k, v in row.items()} for row in jax.device_get(list(self.recent))]
         record = {"phase": phase.number, "step": phase.step, "iteration": done, "history": list(self.history),
                   "recent": recent}
         self.checkpoints.save(before + done, state, record)
 
     def _log(self, state: TrainState, phase: Phase, done: int) -> float:
         view, found = self.task.examine(state, phase, done)
-        row = _record(phase, done, _averaged(self.recent), found)
+        row = _record(phase, done, self.task.averages(self.recent), found)
         self._note(row)
         if done == phase.iterations and view is not None:
             self.watcher.on_phase_end(phase, view)

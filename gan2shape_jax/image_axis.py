@@ -1,0 +1,89 @@
+"""The axis of images: functions of one image carried over to a group of them, spread over devices.
+
+All arrays of a group have the images as their first axis, which is sharded over the devices of a
+mesh. Nothing passes between images or devices: what is lifted here contains no collective.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+__all__ = ["AXIS", "Layout", "layout_of", "lift", "pick", "place", "replicate", "stack"]
+
+AXIS = "images"
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a group lies on devices; hashable, so that it can be static in a `jit`.
+
+    Attributes:
+      mesh: one axis, `AXIS`.
+      vmapped: whether the images of one device share each operation (GPU, TPU), or are worked on one after
+        another in one program: on CPU a convolution with a kernel of its own for every image is several times slower.
+    """
+
+    mesh: Mesh
+    vmapped: bool
+
+    @property
+    def devices(self) -> int:
+        return self.mesh.size
+
+    def padded(self, images: int) -> int:
+        """The least number of images, at least so many, that divides among the devices."""
+        return -(-images // self.devices) * self.devices
+
+
+def layout_of(images: int, devices: Sequence[jax.Device] | None = None) -> Layout:
+    """The layout of so many images on (by default) this host's devices, of which no more are taken than images."""
+    found = list(jax.local_devices() if devices is None else devices)[:images]
+    mesh = Mesh(np.array(found), (AXIS,))
+    return Layout(mesh=mesh, vmapped=found[0].platform != "cpu")
+
+
+def lift(function: Callable[..., Any], layout: Layout) -> Callable[[Any, Any], Any]:
+    """Turns `function(*own, *shared)` of one image into one of a group.
+
+    Returns:
+      A function of `own`, a tuple of pytrees whose leaves have the images as first axis, and `shared`, a tuple of
+      pytrees that are the same for all images; its result has the images as first axis everywhere. To be called
+      inside `jax.jit`.
+    """
+
+    def local(own, shared):
+        count = jax.tree.leaves(own)[0].shape[0]
+        if layout.vmapped and count > 1:
+            return jax.vmap(lambda mine: function(*mine, *shared))(own)
+        return stack([function(*pick(own, i), *shared) for i in range(count)])
+
+    images, everywhere = PartitionSpec(AXIS), PartitionSpec()
+    return jax.shard_map(
+        local, mesh=layout.mesh, in_specs=(images, everywhere), out_specs=images, check_vma=False)
+
+
+def stack(trees: Sequence[Any]) -> Any:
+    """Puts the images' pytrees, all of one structure, side by side along a new first axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def pick(tree: Any, index: int) -> Any:
+    """One image's pytree out of a group's."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def place(tree: Any, layout: Layout) -> Any:
+    """Spreads a group's arrays over the devices; the number of images has to divide among them."""
+    return jax.device_put(tree, NamedSharding(layout.mesh, PartitionSpec(AXIS)))
+
+
+def replicate(tree: Any, layout: Layout) -> Any:
+    """Copies what all images share to every device."""
+    return jax.device_put(tree, NamedSharding(layout.mesh, PartitionSpec()))
