@@ -31,13 +31,18 @@ __all__ = ["Group", "alike", "failures_of", "gather", "own_history"]
 _POSITION = ("phase", "stage", "step", "iteration")
 
 
-@functools.partial(jax.jit, static_argnames=("step", "settings", "flip", "count", "layout"), donate_argnames="state")
-def _advance(state, iteration, context, problem, frozen, keys, *, step, settings, flip, count, layout):
+def _iterate(state, iteration, context, problem, frozen, keys, *, step, settings, flip, count, layout):
     def one(state, context, problem, key, iteration, frozen):
         return stages.iterate(state, iteration, context, problem, frozen, key, step=step, settings=settings,
                               flip=flip, count=count)
 
     return lift(one, layout)((state, context, problem, keys), (iteration, frozen))
+
+
+def _advance(*inputs, layout: Layout, **static):
+    """`_iterate`, compiled."""
+    compiled = stages.compiled_with(_iterate, ("step", "settings", "flip", "count", "layout"), layout.platform)
+    return compiled(*inputs, layout=layout, **static)
 
 
 @functools.partial(jax.jit, static_argnames=("settings", "flip", "layout"))

@@ -37,6 +37,10 @@ class Layout:
     def devices(self) -> int:
         return self.mesh.size
 
+    @property
+    def platform(self) -> str:
+        return self.mesh.devices.flat[0].platform
+
     def padded(self, images: int) -> int:
         """The least number of images, at least so many, that divides among the devices."""
         return -(-images // self.devices) * self.devices
@@ -60,7 +64,10 @@ def lift(function: Callable[..., Any], layout: Layout) -> Callable[[Any, Any], A
 
     def local(own, shared):
         count = jax.tree.leaves(own)[0].shape[0]
-        if layout.vmapped and count > 1:
+        if count == 1:  # a change of shape alone: no copies
+            alone = function(*jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1:]), own), *shared)
+            return jax.tree.map(lambda leaf: leaf.reshape(1, *leaf.shape), alone)
+        if layout.vmapped:
             return jax.vmap(lambda mine: function(*mine, *shared))(own)
         return stack([function(*pick(own, i), *shared) for i in range(count)])
 

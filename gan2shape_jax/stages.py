@@ -8,6 +8,7 @@ Source: GAN2Shape, section 3.2 and appendix (training schedules).
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from gan2shape_jax.reconstruction import Scene, appearance, canonical_mask, mirr
 from gan2shape_jax.settings import Settings
 from gan2shape_jax.state import Problem, Samples, TrainState, fresh_optimizer
 
-__all__ = ["CHOOSE", "COLLECT", "TRAIN", "Phase", "View", "advance", "bare", "begin", "iterate", "phase_key", "prepare",
+__all__ = ["CHOOSE", "COLLECT", "TRAIN", "Phase", "View", "advance", "bare", "begin", "compiled_with", "iterate", "phase_key", "prepare",
            "scene_and_mask", "schedule", "see", "seen", "wants_mask"]
 
 # Keys of a phase's independent uses of randomness: training, collecting samples, choosing among images or samples.
@@ -144,7 +145,20 @@ def iterate(state, iteration, context, problem, frozen, key, *, step, settings, 
     return state, jax.tree.map(lambda m: m[-1], metrics)
 
 
-_advance = jax.jit(iterate, static_argnames=("step", "settings", "flip", "count"), donate_argnames="state")
+@functools.cache
+def compiled_with(function, static: tuple[str, ...], platform: str):
+    """`function` compiled with its argument `state` donated, except on CPU.
+
+    There XLA copies donated parameters before it overwrites them, which costs more time than the donation saves memory
+    (docs/speed.md).
+    """
+    return jax.jit(function, static_argnames=static, donate_argnames=() if platform == "cpu" else "state")
+
+
+def _advance(*inputs, **static):
+    """`iterate`, compiled."""
+    return compiled_with(iterate, ("step", "settings", "flip", "count"), jax.default_backend())(*inputs, **static)
+
 
 
 def advance(
@@ -158,7 +172,7 @@ def advance(
     *,
     count: int = 1,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """Runs `count` iterations from `iteration` in one call; the state is donated.
+    """Runs `count` iterations from `iteration` in one call; the state is donated (not on CPU).
 
     More than one is a `lax.scan`: right on GPU and TPU, where launching costs; on CPU a convolution in
     a loop body falls off XLA's fast path, so callers pass 1 there.
