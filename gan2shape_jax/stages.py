@@ -19,10 +19,10 @@ from gan2shape_jax.reconstruction import Scene, appearance, canonical_mask, mirr
 from gan2shape_jax.settings import Settings
 from gan2shape_jax.state import Problem, Samples, TrainState, fresh_optimizer
 
-__all__ = ["CHOOSE", "Phase", "View", "advance", "begin", "phase_key", "prepare", "schedule", "see"]
+__all__ = ["CHOOSE", "TRAIN", "Phase", "View", "advance", "begin", "phase_key", "prepare", "schedule", "see"]
 
 # Keys of a phase's independent uses of randomness: training, collecting samples, choosing among images or samples.
-_TRAIN, _COLLECT, CHOOSE = 0, 1, 2
+TRAIN, _COLLECT, CHOOSE = 0, 1, 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +158,7 @@ def advance(
     Returns:
       The new state, and the last iteration's scalars (still on the device).
     """
-    key = phase_key(problem.key, phase, _TRAIN)
+    key = phase_key(problem.key, phase, TRAIN)
     return _advance(state, jnp.asarray(iteration, jnp.int32), context, problem, frozen, key,
                     step=phase.step, settings=settings, flip=phase.flip, count=count)
 
