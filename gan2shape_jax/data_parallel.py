@@ -21,6 +21,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gan2shape_jax import steps
+from gan2shape_jax.descent import Loss, descend
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.frozen import Frozen
 from gan2shape_jax.settings import Settings
@@ -74,7 +75,7 @@ def on_host(tree: Any) -> Any:
     return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), tree)
 
 
-def _mean_loss(one: Callable[..., steps.Loss], seen: tuple[Any, ...], count: int) -> steps.Loss:
+def _mean_loss(one: Callable[..., Loss], seen: tuple[Any, ...], count: int) -> Loss:
     """The mean of the losses and of the scalars of a device's places.
 
     The mean is inside of what is differentiated, so that the places' convolutions have one set of weights and become
@@ -105,7 +106,7 @@ def _advance(moving, kept, numbers, chosen, contexts, problems, keys, fixed, *, 
 
         own = jax.tree.map(lambda x: x[chosen], (state.factors, problems, keys))
         loss = _mean_loss(one, (numbers, contexts, *own), len(numbers))
-        state, metrics, _ = steps.descend(loss, state, step, settings, average_over=_AXIS)
+        state, metrics, _ = descend(loss, state, step, settings, average_over=_AXIS)
         return (state.params, state.opt_state), metrics
 
     # Unchecked, a gradient is that of the device's own loss; checked, JAX itself would add those of all devices.

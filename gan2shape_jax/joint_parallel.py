@@ -22,7 +22,7 @@ from gan2shape_jax.joint import ManyImages, Plan
 from gan2shape_jax.stages import Phase
 from gan2shape_jax.state import Problem, TrainState
 
-__all__ = ["ManyPlaces", "stacked"]
+__all__ = ["ManyPlaces", "spread_out", "stacked"]
 
 
 def stacked(names: Sequence[str], problems: Sequence[Problem]) -> Problem:
@@ -100,3 +100,22 @@ class ManyPlaces(ManyImages):
 
     def examine(self, state: TrainState, phase: Phase | None, done: int) -> tuple[stages.View | None, dict[str, Any]]:
         return super().examine(data_parallel.on_host(state), phase, done)
+
+
+def spread_out(task: ManyImages, places: int, *, independent: bool, devices: Sequence[Any] | None = None) -> ManyImages:
+    """The task with so many places an iteration; itself where there is one, on one host.
+
+    Args:
+      task: of one place.
+      places: losses averaged into one update.
+      independent: whether each place sees the next image, or all of them the same.
+      devices: to spread them over; None means all.
+
+    Raises:
+      UserError: the hosts' devices do not divide the places, or the images' latents differ in shape.
+    """
+    if places == 1 and jax.process_count() == 1:
+        return task
+    mesh = data_parallel.mesh_of(places, devices or jax.devices())
+    fields = {field.name: getattr(task, field.name) for field in dataclasses.fields(task)}
+    return ManyPlaces(**fields, places=places, independent=independent, mesh=mesh)

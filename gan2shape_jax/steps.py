@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float
 
 from gan2shape_jax import losses, models, projection, sampling, stylegan2
+from gan2shape_jax.descent import Loss, descend
 from gan2shape_jax.factors import Factors, blend_border, view_from_raw
 from gan2shape_jax.frozen import Frozen
 from gan2shape_jax.lighting import apply_shading, normals
@@ -32,47 +30,10 @@ from gan2shape_jax.reconstruction import (
     smoothness,
 )
 from gan2shape_jax.settings import Settings
-from gan2shape_jax.state import ACTIVE, Problem, Samples, TrainState, optimizer
+from gan2shape_jax.state import Problem, Samples
 
-__all__ = ["collect_batch", "descend", "input_scene", "loss_of", "prior_loss", "pseudo_images", "step1_loss",
+__all__ = ["collect_batch", "input_scene", "loss_of", "prior_loss", "pseudo_images", "step1_loss",
            "step2_loss", "step3_loss", "update_prior", "update_step1", "update_step2", "update_step3"]
-
-Metrics = dict[str, jax.Array]
-Loss = Callable[[models.Params], tuple[jax.Array, tuple[Metrics, Any]]]
-
-
-def descend(
-    loss: Loss,
-    state: TrainState,
-    step: str,
-    settings: Settings,
-    *,
-    average_over: str | None = None,
-) -> tuple[TrainState, Metrics, Any]:
-    """One Adam step of the networks that `step` optimises; the others stay as they are.
-
-    Args:
-      loss: of all parameters; gives the loss, scalars, and whatever else.
-      state: before.
-      step: names the networks.
-      settings: static settings.
-      average_over: a mapped axis whose members have losses of their own: they take their mean gradient.
-
-    Returns:
-      The new state, the scalars, and whatever else the loss gives.
-    """
-    active = {name: state.params[name] for name in ACTIVE[step]}
-
-    def of_active(chosen):
-        return loss({**state.params, **chosen})
-
-    (_, (metrics, extra)), gradient = jax.value_and_grad(of_active, has_aux=True)(active)
-    if average_over is not None:
-        gradient, metrics = jax.lax.pmean((gradient, metrics), average_over)
-    updates, opt_state = optimizer(settings).update(gradient, state.opt_state, active)
-    params = {**state.params, **optax.apply_updates(active, updates)}
-    return dataclasses.replace(state, params=params, opt_state=opt_state), metrics, extra
-
 
 # --- prior -----------------------------------------------------------------------------------------
 
