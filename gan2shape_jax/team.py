@@ -11,6 +11,7 @@ their checkpoints, by however many hosts there are then.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -139,14 +140,13 @@ def wait_for(found: Callable[[], bool]) -> bool:
 def _require_shared(folder: pathlib.Path, tokens: list[str]) -> None:
     """Waits for every host's file in the folder; raises `UserError` where one does not appear."""
     for index, token in enumerate(tokens):
-        path = folder / f"{index}.json"
-        if not wait_for(lambda path=path, token=token: _token(path) == token):
+        if not wait_for(functools.partial(_holds, folder / f"{index}.json", token)):
             raise UserError(f"host {index} does not write to {folder.parent} as it is seen here: config.workdir has to "
                             "be one folder that all hosts share (NFS, Lustre, Filestore, ...)")
 
 
-def _token(path: pathlib.Path) -> str | None:
+def _holds(path: pathlib.Path, token: str) -> bool:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+        return json.loads(path.read_text(encoding="utf-8")) == token
+    except (OSError, ValueError):  # not there yet
+        return False

@@ -87,14 +87,14 @@ def _start(folders, *, fields=None, code="run"):
     port = _port()
     program = ("import pathlib, sys, json; from tiny import tiny_config; from gan2shape_jax import experiment, team\n"
                "from gan2shape_jax.errors import UserError\n"
-               "config = tiny_config(pathlib.Path(sys.argv[1]), **json.loads(sys.argv[2]))\n"
+               "config = tiny_config(pathlib.Path(sys.argv[1]), schedule__stages=((3, 3, 4),), **json.loads(sys.argv[2]))\n"
                "try:\n"
                f"    {_DO[code]}\n"
                "except UserError as error:\n"
                "    sys.exit(f'error: {error}')\n")
-    default = {"names": NAMES, "schedule__stages": [[3, 3, 4]]}
+    own = fields or [{}] * len(folders)
     return [subprocess.Popen(
-        [sys.executable, "-c", program, str(folder), json.dumps(default | (fields or [{}] * len(folders))[index])],
+        [sys.executable, "-c", program, str(folder), json.dumps({"names": NAMES} | own[index])],
         env=_environment(index, len(folders), port), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for index, folder in enumerate(folders)]
 
