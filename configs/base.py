@@ -221,10 +221,13 @@ def _schedule(config: ConfigDict) -> None:
     # True trains one set of networks on all images, the next image every iteration; config.mode has
     # to say the same ('joint').
     config.schedule.joint = False
-    # The published setting for several workers: each its own image, or all one. No effect on one worker.
+    # Where several batches share an iteration: True gives each its own image, False all of them the same.
     config.schedule.independent = True
-    # The published setting for several workers: average their gradients. No effect on one worker.
+    # True averages the gradients of several batches an iteration; False has one batch an iteration.
     config.schedule.share_weight = True
+    # Batches an iteration of joint training, spread over the devices, whose gradients are averaged; 0
+    # means one a device.
+    config.schedule.batches_per_iteration = 0
     # True keeps the losses of steps 2 and 3 to the object's mask.
     config.schedule.use_mask = False
 
@@ -236,6 +239,8 @@ def _outputs(config: ConfigDict) -> None:
     config.checkpoint.every_iterations = 500
     # Checkpoints kept while an image is under way; a finished image keeps its networks and no checkpoint.
     config.checkpoint.keep = 2
+    # Folder for checkpoints, also on object storage (gs://BUCKET/...); '' means WORKDIR/checkpoints.
+    config.checkpoint.folder = ""
 
     config.outputs = ConfigDict()
     # True also makes rotation and relighting pictures with the GAN.
@@ -263,3 +268,8 @@ def _outputs(config: ConfigDict) -> None:
     config.runtime.deterministic = False
     # Training iterations compiled into one program; 0 chooses by the kind of device.
     config.runtime.iterations_per_call = 0
+    # Hosts (processes) that share the work: 'auto' looks for others where Slurm, Open MPI, a TPU slice or
+    # JAX_COORDINATOR_ADDRESS says so, 'one' never does.
+    config.runtime.hosts = "auto"
+    # Seconds to wait for the other hosts at the start.
+    config.runtime.hosts_timeout_s = 300

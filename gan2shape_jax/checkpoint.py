@@ -13,11 +13,12 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 
 from gan2shape_jax.errors import DiskFullError, UserError
 from gan2shape_jax.state import TrainState
 
-__all__ = ["Checkpoints"]
+__all__ = ["Checkpoints", "discard"]
 
 # Bytes for metadata and the record.
 _LITTLE_FILES = 1 << 20
@@ -29,12 +30,14 @@ class Checkpoints:
     Use as a context manager: leaving it waits for writes under way.
     """
 
-    def __init__(self, folder: pathlib.Path, *, keep: int):
-        """Opens (and makes) `folder`; the newest `keep` checkpoints stay."""
+    def __init__(self, folder: pathlib.PurePath, *, keep: int):
+        """Opens (and makes) `folder`, a local path or an `epath.Path` of object storage; the newest `keep` stay."""
         self._folder = folder
+        self._local = folder if isinstance(folder, pathlib.Path) else None
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
         self._manager = ocp.CheckpointManager(
-            folder.absolute(), options=options, item_names=("state", "record"))
+            self._local.absolute() if self._local else epath.Path(folder), options=options,
+            item_names=("state", "record"))
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -50,7 +53,7 @@ class Checkpoints:
           DiskFullError: there is no room for the checkpoint; nothing is written then.
         """
         needed = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _LITTLE_FILES
-        if shutil.disk_usage(self._folder).free < needed:
+        if self._local and shutil.disk_usage(self._local).free < needed:
             raise DiskFullError(f"cannot write a checkpoint of {needed >> 20} MiB to {self._folder}: the disk is full; "
                                 "make room and run the same command again")
         items = ocp.args.Composite(
@@ -83,3 +86,11 @@ class Checkpoints:
                 f"checkpoint {self._folder / str(newest)} cannot be used ({error}); delete "
                 f"{self._folder} to start this image afresh") from error
         return state, record
+
+
+def discard(folder: pathlib.PurePath) -> None:
+    """Removes an image's checkpoints, wherever they lie; what cannot be removed stays."""
+    if isinstance(folder, pathlib.Path):
+        shutil.rmtree(folder, ignore_errors=True)
+    elif (there := epath.Path(folder)).exists():
+        there.rmtree()

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
-import shutil
 from collections.abc import Callable
 
 import jax
 from ml_collections import ConfigDict
 
-from gan2shape_jax import data, interrupt, joint_run, loading, models, predict, results, training, weights
-from gan2shape_jax.each_image import for_each_image
+from gan2shape_jax import checkpoint, data, interrupt, joint_run, loading, models, predict, results, training, weights
+from gan2shape_jax.each_image import divide, for_each_image
 from gan2shape_jax.frozen import Frozen
 from gan2shape_jax.loading import Prepared
 from gan2shape_jax.monitor import Monitor
@@ -65,19 +64,20 @@ def _reconstruct(this: _Run, name: str, previous: pathlib.Path | None) -> None:
              "networks.safetensors": weights.networks_bytes(state.params)}
     results.write_result(result, this.folder.result(prepared.name), projector(state, prepared, this.fixed), config,
                          extra)
-    shutil.rmtree(this.folder.checkpoints(prepared.name), ignore_errors=True)  # the networks are in the results
+    checkpoint.discard(this.folder.checkpoints(prepared.name))  # the networks are in the results
 
 
 def _run_instances(config: ConfigDict) -> int:
     """Trains the networks of one image after another."""
     names = data.read_names(config.data.image_list)
+    team, mine = divide(config, names)
     architecture, fixed = loading.load_frozen(config)
-    folder = RunFolder.open(config)
+    folder = RunFolder.open(config, team)
     schedule = schedule_of(config)
     tensorboard = folder.tensorboard if config.logging.tensorboard else None
     with Monitor(schedule, tensorboard) as monitor, interrupt.noted() as check_interrupt:
         this = _Run(config, folder, schedule, architecture, fixed, monitor, check_interrupt)
-        return for_each_image(folder, names, monitor.say, functools.partial(_reconstruct, this))
+        return for_each_image(folder, names, monitor.say, functools.partial(_reconstruct, this), mine)
 
 
 _MODES = {"instance": _run_instances, "joint": joint_run.run, "predict": predict.run}

@@ -32,7 +32,7 @@ from gan2shape_jax.stages import Phase
 from gan2shape_jax.state import Problem, Samples, TrainState
 from gan2shape_jax.tasks import means, on_device, scores
 
-__all__ = ["ManyImages", "gather", "image_order", "require_enough", "sample_choices"]
+__all__ = ["ManyImages", "Plan", "gather", "image_order", "require_enough", "sample_choices"]
 
 # Steps that move the depth: in the others the errors stay what they were.
 _MOVES_DEPTH = ("prior", "step3")
@@ -81,7 +81,7 @@ def _item(factors: Factors, index) -> Factors:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Plan:
+class Plan:
     """A phase's course: the image of every iteration, and what belongs to the images or iterations.
 
     Attributes:
@@ -89,12 +89,14 @@ class _Plan:
       scenes: of step 1, filled as images come up (only the albedo moves, so one is enough an image); on the host.
       samples: of step 3, one entry an image, on the host.
       choices: (iterations, batch), which of the image's samples step 3 sees.
+      keys: (images,), for what is drawn in training; where several images share an iteration (`joint_parallel`).
     """
 
     order: np.ndarray
     scenes: dict[int, Scene] = dataclasses.field(default_factory=dict)
     samples: tuple[Samples, ...] = ()
     choices: np.ndarray | None = None
+    keys: Any = None
 
     def batch(self, iteration: int) -> Samples:
         assert self.choices is not None
@@ -157,16 +159,20 @@ class ManyImages:
             every = dataclasses.replace(every, light=every.light.at[:, :2].set(every.light[-1, :2]))
         return every
 
-    def prepare(self, state: TrainState, phase: Phase) -> _Plan:
+    def order(self, phase: Phase) -> np.ndarray:
+        """Which image each iteration sees."""
         if phase.step == "prior" and self.reference:
-            return _Plan(np.zeros(phase.iterations, np.int32))
-        order = image_order(stages.phase_key(self.key, phase, stages.CHOOSE), phase.iterations, len(self.problems))
+            return np.zeros(phase.iterations, np.int32)
+        return image_order(stages.phase_key(self.key, phase, stages.CHOOSE), phase.iterations, len(self.problems))
+
+    def prepare(self, state: TrainState, phase: Phase) -> Plan:
+        order = self.order(phase)
         if phase.step != "step3":
-            return _Plan(order)
+            return Plan(order)
         keys = jnp.stack([stages.phase_key(p.key, phase, stages.CHOOSE) for p in self.problems])[order]
-        choices = sample_choices(keys, jnp.arange(phase.iterations), count=self.batches * self.settings.batch_size,
+        choices = sample_choices(keys, jnp.arange(len(order)), count=self.batches * self.settings.batch_size,
                                  batch_size=self.settings.batch_size)
-        return _Plan(order, samples=self._samples(state, phase), choices=np.asarray(choices))
+        return Plan(order, samples=self._samples(state, phase), choices=np.asarray(choices))
 
     def _samples(self, state: TrainState, phase: Phase) -> tuple[Samples, ...]:
         collecting = dataclasses.replace(self.settings, collect_iters=self.batches)
@@ -176,7 +182,8 @@ class ManyImages:
             kept.append(jax.device_get(stages.prepare(single, phase, problem, self.fixed, collecting)))
         return tuple(kept)
 
-    def _context(self, state: TrainState, phase: Phase, iteration: int, plan: _Plan) -> Scene | Samples | None:
+    def context(self, state: TrainState, phase: Phase, iteration: int, plan: Plan) -> Scene | Samples | None:
+        """What an iteration sees besides the problem and the factors of its image."""
         if phase.step == "step3":
             return plan.batch(iteration)
         if phase.step != "step1":
@@ -192,7 +199,7 @@ class ManyImages:
         index = int(context.order[iteration])
         single = dataclasses.replace(state, factors=_item(state.factors, index))
         moved, scalars = stages.advance(
-            single, phase, iteration, self._context(state, phase, iteration, context), self.problems[index],
+            single, phase, iteration, self.context(state, phase, iteration, context), self.problems[index],
             self.fixed, self.settings)
         return dataclasses.replace(moved, factors=state.factors), scalars
 

@@ -13,15 +13,26 @@ import dataclasses
 import functools
 import json
 import pathlib
-import shutil
 from collections.abc import Callable
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from gan2shape_jax import data, interrupt, joint, loading, models, results, training, weights
-from gan2shape_jax.each_image import FAILURES, explain, for_each_image
+from gan2shape_jax import (
+    checkpoint,
+    data,
+    hosts,
+    interrupt,
+    joint,
+    joint_parallel,
+    loading,
+    models,
+    results,
+    training,
+    weights,
+)
+from gan2shape_jax.each_image import FAILURES, explain, for_each_image, stem_of
 from gan2shape_jax.errors import DiskFullError, UserError
 from gan2shape_jax.frozen import Frozen
 from gan2shape_jax.loading import Prepared
@@ -31,8 +42,9 @@ from gan2shape_jax.run_folder import RunFolder
 from gan2shape_jax.runtime import cadence_of, interruptible, schedule_of
 from gan2shape_jax.state import TrainState, initial_state
 from gan2shape_jax.stylegan2.weights import write_atomically
+from gan2shape_jax.team import Team, meet, wait_for
 
-__all__ = ["run"]
+__all__ = ["batches_per_iteration", "run"]
 
 
 def _same_images(folder: RunFolder, names: list[str]) -> None:
@@ -76,6 +88,8 @@ def _train(
     state, history = training.run_schedule(
         task, schedule_of(config), initial, folder.shared_checkpoints, cadence,
         interruptible(monitor.watch("all-images"), check))
+    if not folder.team.leads:
+        return
     atomic_text(folder.root / "history.json", json.dumps(history) + "\n")
     atomic_text(folder.root / "history.csv", results.history_csv(history))
     write_atomically(folder.networks, lambda path: _write_bytes(path, weights.networks_bytes(state.params)))
@@ -112,6 +126,31 @@ def _write(
                          {"history.csv": results.history_csv(own).encode()})
 
 
+def _meet(config: ConfigDict, names: list[str]) -> Team:
+    folder = RunFolder(pathlib.Path(config.workdir))
+    unfinished = [name for name in names if not folder.is_finished(stem_of(name))]
+    facts = {"trained": folder.networks.is_file(), "unfinished": unfinished}
+    team = meet(config, names, facts, stay=True)
+    return dataclasses.replace(team, facts=facts | {"unfinished": names}) if team.host.count == 1 else team
+
+
+def batches_per_iteration(config: ConfigDict, root: pathlib.Path, images: int) -> int:
+    """How many batches share an iteration: what the run has started with, which `joint.json` keeps.
+
+    A run that is resumed on another number of devices goes on as it began.
+    """
+    path = root / "joint.json"
+    if path.is_file():
+        return int(json.loads(path.read_text(encoding="utf-8"))["batches_per_iteration"])
+    asked = config.schedule.batches_per_iteration or len(jax.devices())
+    count = asked if config.schedule.share_weight else 1
+    if config.schedule.independent and count > images:
+        raise UserError(f"{count} batches an iteration need as many images, the list has {images}: give more images, "
+                        f"or set config.schedule.batches_per_iteration to {images} or less")
+    atomic_text(path, json.dumps({"batches_per_iteration": count}) + "\n")
+    return count
+
+
 def run(config: ConfigDict) -> int:
     """Trains on all images, going on from a checkpoint where there is one, and writes what is not yet written.
 
@@ -123,21 +162,27 @@ def run(config: ConfigDict) -> int:
     """
     names = data.read_names(config.data.image_list)
     joint.require_enough(len(names), config.sampling.collect_iters)
+    team = _meet(config, names)
     architecture, fixed = loading.load_frozen(config)
-    folder = RunFolder.open(config)
+    folder = RunFolder.open(config, team)
     _same_images(folder, names)
     group = _prepare(config, names, architecture, fixed, folder)
-    task = joint.gather(group, fixed, seed=config.seed, collect_iters=config.sampling.collect_iters,
-                        reference=config.reference)
-    tensorboard = folder.tensorboard if config.logging.tensorboard else None
+    task = joint_parallel.spread_out(
+        joint.gather(group, fixed, seed=config.seed, collect_iters=config.sampling.collect_iters,
+                     reference=config.reference),
+        batches_per_iteration(config, folder.root, len(group)), independent=config.schedule.independent)
+    tensorboard = folder.tensorboard if config.logging.tensorboard and team.leads else None
     with Monitor(schedule_of(config), tensorboard) as monitor, interrupt.noted() as check:
-        if not folder.networks.is_file():
+        if not team.facts["trained"]:
             _train(config, task, folder, monitor, check)
-        shutil.rmtree(folder.shared_checkpoints, ignore_errors=True)  # the networks and the history are written
+        hosts.leave()  # from here on each host writes results by itself, from what host 0 has written
+        wait_for(folder.networks.is_file)
+        if team.leads:
+            checkpoint.discard(folder.shared_checkpoints)  # the networks and the history are written
         like = models.init_params(jax.random.key(config.seed), task.settings)
         state = initial_state(weights.load_networks(folder.networks, like, task.settings), task.settings)
         history = _read_history(folder.root / "history.json")
         by_name = {name: dataclasses.replace(one, settings=task.settings)  # so that programs are shared
                    for name, one in zip(names, group, strict=True)}
         write = functools.partial(_write, config, state, history, by_name, fixed, folder)
-        return for_each_image(folder, names, monitor.say, write)
+        return for_each_image(folder, names, monitor.say, write, team.host.share(team.facts["unfinished"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import uuid
 import zlib
 from typing import Any
 
@@ -96,7 +97,7 @@ def _invert(config, item, name, architecture, fixed: Frozen, key, folder: pathli
         disc_params=fixed.discriminator, steps=config.inversion.steps,
         learning_rate=config.inversion.learning_rate)
     kept.parent.mkdir(parents=True, exist_ok=True)
-    part = kept.with_suffix(".part.npy")
+    part = kept.with_name(f".{kept.stem}.{uuid.uuid4().hex[:8]}.part.npy")  # another host may be writing the same
     np.save(part, np.asarray(found.w))
     part.replace(kept)
     return np.asarray(found.w)

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax import data, interrupt, loading, models, results, weights
 from gan2shape_jax import settings as settings_lib
-from gan2shape_jax.each_image import for_each_image
+from gan2shape_jax.each_image import divide, for_each_image
 from gan2shape_jax.frozen import Frozen
 from gan2shape_jax.loading import Prepared
 from gan2shape_jax.monitor import Monitor
@@ -96,15 +96,16 @@ def run(config: ConfigDict) -> int:
       UserError: the networks or the statistics are unusable.
     """
     names = data.read_names(config.data.image_list)
+    team, mine = divide(config, names)
     reason = _no_gan_because(config)
     architecture, fixed = _without_gan(config) if reason else loading.load_frozen(config, perceptual_weights=False)
     settings = settings_lib.from_config(config, architecture, original_size=config.image_size)
     like = models.init_params(jax.random.key(config.seed), settings)
     needed = _NEEDED if reason else (*_NEEDED, "encoder")
     params = weights.load_networks(pathlib.Path(config.networks.pretrained), like, settings, needed=needed)
-    folder = RunFolder.open(config)
+    folder = RunFolder.open(config, team)
     with Monitor((), None) as monitor, interrupt.noted() as check:
         if reason and config.outputs.gan_images:
             monitor.say(f"no pictures through the GAN: {reason}")
         predictor = _Predictor(config, architecture, fixed, settings, initial_state(params, settings), folder, check)
-        return for_each_image(folder, names, monitor.say, predictor)
+        return for_each_image(folder, names, monitor.say, predictor, mine)

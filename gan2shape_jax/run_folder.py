@@ -12,49 +12,55 @@ import pathlib
 import platform
 from typing import Any
 
+from etils import epath
 from ml_collections import ConfigDict
 
 import gan2shape_jax
 from gan2shape_jax.config import to_json
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.outputs.folder import atomic_text
+from gan2shape_jax.team import SINGLE, Team
 
 __all__ = ["RunFolder", "require_same_config"]
 
 # Fields that may differ between two starts of one run: they change no result.
-_FREE = ("workdir", "logging", "checkpoint", "data.image_list", "runtime.compilation_cache")
+_FREE = ("workdir", "logging", "checkpoint", "data.image_list", "runtime.compilation_cache",
+         "runtime.hosts")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "chex", "ml_collections")
 
 
 class RunFolder:
     """Paths of a run and the small files that describe it."""
 
-    def __init__(self, root: pathlib.Path):
+    def __init__(self, root: pathlib.Path, checkpoint_root: pathlib.PurePath | None = None, team: Team = SINGLE):
         self.root = root
+        self.team = team
+        self._checkpoints: Any = checkpoint_root or root / "checkpoints"
 
     @classmethod
-    def open(cls, config: ConfigDict) -> RunFolder:
-        """Makes or reopens `config.workdir`.
+    def open(cls, config: ConfigDict, team: Team = SINGLE) -> RunFolder:
+        """Makes or reopens `config.workdir`, on every host of the team.
 
         Raises:
           UserError: the folder belongs to a run of another configuration, or cannot be written.
         """
-        folder = cls(pathlib.Path(config.workdir))
+        folder = cls(pathlib.Path(config.workdir), _checkpoint_root(config), team)
         require_same_config(config)
-        atomic_text(folder.root / "config.json", to_json(config) + "\n")
-        atomic_text(folder.root / "versions.json", json.dumps(_versions(config), indent=2) + "\n")
+        if team.leads:
+            atomic_text(folder.root / "config.json", to_json(config) + "\n")
+            atomic_text(folder.root / "versions.json", json.dumps(_versions(config), indent=2) + "\n")
         return folder
 
     def result(self, name: str) -> pathlib.Path:
         return self.root / name
 
-    def checkpoints(self, name: str) -> pathlib.Path:
-        return self.root / "checkpoints" / name
+    def checkpoints(self, name: str) -> pathlib.PurePath:
+        return self._checkpoints / name
 
     @property
-    def shared_checkpoints(self) -> pathlib.Path:
+    def shared_checkpoints(self) -> pathlib.PurePath:
         """Of the networks that all images of a joint run train."""
-        return self.root / "checkpoints" / "_all"
+        return self._checkpoints / "_all"
 
     @property
     def networks(self) -> pathlib.Path:
@@ -73,13 +79,33 @@ class RunFolder:
         """Whether the image's results are there; results folders appear whole or not at all."""
         return (self.result(name) / "result.json").is_file()
 
-    def write_failures(self, failures: dict[str, str]) -> None:
-        """Writes `failures.json`, or removes it where there are none."""
+    def write_failures(self, failures: dict[str, str]) -> dict[str, str]:
+        """Writes `failures.json`, or removes it where there are none; returns those of all hosts since the start."""
+        every = self._with_others(failures) if self.team.host.count > 1 else failures
         path = self.root / "failures.json"
-        if failures:
-            atomic_text(path, json.dumps(failures, indent=2) + "\n")
+        if every:
+            atomic_text(path, json.dumps(every, indent=2) + "\n")
         else:
             path.unlink(missing_ok=True)
+        return every
+
+    def _with_others(self, failures: dict[str, str]) -> dict[str, str]:
+        folder, team = self.root / ".hosts", self.team
+        atomic_text(folder / f"failures-{team.host.index}.json",
+                    json.dumps({"start": team.start, "failures": failures}) + "\n")
+        every: dict[str, str] = {}
+        for path in sorted(folder.glob("failures-*.json")):
+            found = json.loads(path.read_text(encoding="utf-8"))
+            every |= found["failures"] if found["start"] == team.start else {}
+        return every
+
+
+def _checkpoint_root(config: ConfigDict) -> pathlib.PurePath | None:
+    """Where `config.checkpoint.folder` says that checkpoints go; None for the run's own folder."""
+    folder = config.checkpoint.folder
+    if not folder:
+        return None
+    return epath.Path(folder) if "://" in folder else pathlib.Path(folder)
 
 
 def require_same_config(config: ConfigDict) -> None:
@@ -111,7 +137,7 @@ def _versions(config: ConfigDict) -> dict[str, Any]:
     import jax
 
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     return {"gan2shape_jax": gan2shape_jax.__version__, "python": platform.python_version(),
             "platform": platform.platform(), "device": f"{device.platform} {device.device_kind}",
             "seed": config.seed, **versions}

@@ -19,8 +19,8 @@ from gan2shape_jax.reconstruction import Scene, appearance, canonical_mask, mirr
 from gan2shape_jax.settings import Settings
 from gan2shape_jax.state import Problem, Samples, TrainState, fresh_optimizer
 
-__all__ = ["CHOOSE", "COLLECT", "TRAIN", "Phase", "View", "advance", "bare", "begin", "compiled_with", "iterate", "phase_key", "prepare",
-           "scene_and_mask", "schedule", "see", "seen", "wants_mask"]
+__all__ = ["CHOOSE", "COLLECT", "TRAIN", "Phase", "View", "advance", "bare", "begin", "compiled_with", "iterate",
+           "phase_key", "prepare", "scene_and_mask", "schedule", "see", "seen", "wants_mask"]
 
 # Keys of a phase's independent uses of randomness: training, collecting samples, choosing among images or samples.
 TRAIN, COLLECT, CHOOSE = 0, 1, 2

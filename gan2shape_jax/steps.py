@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float
 
 from gan2shape_jax import losses, models, projection, sampling, stylegan2
+from gan2shape_jax.descent import Loss, descend
 from gan2shape_jax.factors import Factors, blend_border, view_from_raw
 from gan2shape_jax.frozen import Frozen
 from gan2shape_jax.lighting import apply_shading, normals
@@ -32,35 +30,10 @@ from gan2shape_jax.reconstruction import (
     smoothness,
 )
 from gan2shape_jax.settings import Settings
-from gan2shape_jax.state import ACTIVE, Problem, Samples, TrainState, optimizer
+from gan2shape_jax.state import Problem, Samples
 
-__all__ = ["collect_batch", "input_scene", "prior_loss", "pseudo_images", "step1_loss", "step2_loss",
-           "step3_loss", "update_prior", "update_step1", "update_step2", "update_step3"]
-
-Metrics = dict[str, jax.Array]
-
-
-def _descend(
-    loss: Callable[[models.Params], tuple[jax.Array, tuple[Metrics, Any]]],
-    state: TrainState,
-    step: str,
-    settings: Settings,
-) -> tuple[TrainState, Metrics, Any]:
-    """One Adam step of the networks that `step` optimises; the others stay as they are.
-
-    Returns:
-      The new state, the scalars, and whatever else the loss gives.
-    """
-    active = {name: state.params[name] for name in ACTIVE[step]}
-
-    def of_active(chosen):
-        return loss({**state.params, **chosen})
-
-    (_, (metrics, extra)), gradient = jax.value_and_grad(of_active, has_aux=True)(active)
-    updates, opt_state = optimizer(settings).update(gradient, state.opt_state, active)
-    params = {**state.params, **optax.apply_updates(active, updates)}
-    return dataclasses.replace(state, params=params, opt_state=opt_state), metrics, extra
-
+__all__ = ["collect_batch", "input_scene", "loss_of", "prior_loss", "pseudo_images", "step1_loss",
+           "step2_loss", "step3_loss", "update_prior", "update_step1", "update_step2", "update_step3"]
 
 # --- prior -----------------------------------------------------------------------------------------
 
@@ -75,7 +48,7 @@ def prior_loss(params: models.Params, problem: Problem, settings: Settings):
 def update_prior(state, iteration, problem, frozen, settings, *, flip=False):
     """One iteration of fitting the depth network to the prior."""
     del iteration, frozen, flip
-    state, metrics, _ = _descend(
+    state, metrics, _ = descend(
         lambda p: prior_loss(p, problem, settings), state, "prior", settings)
     return state, metrics
 
@@ -126,7 +99,7 @@ def update_step1(state, iteration, geometry, problem, frozen, settings, *, flip)
     Only the albedo network moves, so `geometry` (see `input_scene`) is computed once for all iterations.
     """
     del iteration
-    state, metrics, albedo = _descend(
+    state, metrics, albedo = descend(
         lambda p: step1_loss(p, geometry, problem, frozen, settings, flip=flip),
         state, "step1", settings)
     factors = Factors(depth=geometry.depth[0], albedo=albedo, view=geometry.view[0],
@@ -198,7 +171,7 @@ def update_step2(state, iteration, problem, frozen, settings, *, key, flip=False
     del flip
     pseudo, mask = _drawn_pseudo_images(
         jax.random.fold_in(key, iteration), state.factors, frozen, settings)
-    state, metrics, _ = _descend(
+    state, metrics, _ = descend(
         lambda p: step2_loss(p, pseudo, mask, problem, frozen, settings), state, "step2", settings)
     return state, metrics
 
@@ -248,16 +221,49 @@ def step3_loss(
     return loss, (metrics, (geometry, recon))
 
 
-def update_step3(state, iteration, samples: Samples, problem, frozen, settings, *, key, flip):
-    """One iteration of step 3 on the next batch of kept samples."""
+def _next_batch(key, iteration, samples: Samples, settings: Settings):
     index = sampling.batch_indices(
         key, iteration, count=settings.sample_count, batch_size=settings.batch_size,
         skip_first=settings.skip_first_batch)
-    images, masks = samples.images[index], samples.masks[index]
-    state, metrics, (geometry, _) = _descend(
+    return samples.images[index], samples.masks[index]
+
+
+def update_step3(state, iteration, samples: Samples, problem, frozen, settings, *, key, flip):
+    """One iteration of step 3 on the next batch of kept samples."""
+    images, masks = _next_batch(key, iteration, samples, settings)
+    state, metrics, (geometry, _) = descend(
         lambda p: step3_loss(p, images, masks, problem, frozen, settings, flip=flip),
         state, "step3", settings)
     if not settings.use_mask:
         return state, metrics
     mask = canonical_mask(problem.mask, geometry.depth[0], geometry.view[0], settings)
     return dataclasses.replace(state, mask=mask), metrics
+
+
+# --- any step --------------------------------------------------------------------------------------
+
+
+def loss_of(
+    step: str, factors: Factors, iteration, context, problem: Problem, frozen: Frozen, settings: Settings, *,
+    key, flip: bool,
+) -> Loss:
+    """A step's loss as a function of the parameters alone; what the iteration draws is drawn here.
+
+    Args:
+      step: "prior", "step1", "step2" or "step3".
+      factors: of step 1, for step 2.
+      iteration: what is drawn is a function of it and of `key`.
+      context: the scene in step 1, the kept samples in step 3.
+      problem, frozen, settings: as in the updates.
+      key: of the image's phase.
+      flip: whether the mirrored sheet has to explain the images too.
+    """
+    if step == "prior":
+        return lambda p: prior_loss(p, problem, settings)
+    if step == "step1":
+        return lambda p: step1_loss(p, context, problem, frozen, settings, flip=flip)
+    if step == "step2":
+        pseudo, mask = _drawn_pseudo_images(jax.random.fold_in(key, iteration), factors, frozen, settings)
+        return lambda p: step2_loss(p, pseudo, mask, problem, frozen, settings)
+    images, masks = _next_batch(key, iteration, context, settings)
+    return lambda p: step3_loss(p, images, masks, problem, frozen, settings, flip=flip)

@@ -170,7 +170,7 @@ def run_schedule(
     task: Task,
     schedule: tuple[Phase, ...],
     initial: models.Params,
-    folder: pathlib.Path,
+    folder: pathlib.PurePath,
     cadence: Cadence,
     watcher: Watcher,
 ) -> tuple[TrainState, list[dict[str, Any]]]:
@@ -210,7 +210,7 @@ def train(
     fixed: Frozen,
     schedule: tuple[Phase, ...],
     initial: models.Params,
-    folder: pathlib.Path,
+    folder: pathlib.PurePath,
     cadence: Cadence,
     watcher: Watcher,
 ) -> tuple[TrainState, list[dict[str, Any]]]:

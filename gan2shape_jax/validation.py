@@ -16,6 +16,7 @@ from gan2shape_jax.prior import CATEGORIES, SHAPES
 __all__ = ["MODES", "PERCEPTUAL", "problems", "validate"]
 
 MODES = ("instance", "joint", "predict")
+HOSTS = ("auto", "one")
 PERCEPTUAL = ("discriminator", "lpips")
 
 _POSITIVE = (
@@ -38,6 +39,7 @@ _POSITIVE = (
     "checkpoint.keep",
     "outputs.turntable_frames",
     "logging.every_iterations",
+    "runtime.hosts_timeout_s",
 )
 _NOT_NEGATIVE = (
     "seed",
@@ -54,6 +56,7 @@ _NOT_NEGATIVE = (
     "optimizer.weight_decay",
     "outputs.picture_size",
     "runtime.iterations_per_call",
+    "schedule.batches_per_iteration",
 )
 
 
@@ -90,7 +93,7 @@ def problems(config: ConfigDict) -> list[str]:
 def _choices(values: dict[str, Any]) -> list[str]:
     found = []
     choices = {"mode": MODES, "category": CATEGORIES, "loss.perceptual": PERCEPTUAL, "data.mask_source": SOURCES,
-               "prior.shape": SHAPES}
+               "prior.shape": SHAPES, "runtime.hosts": HOSTS}
     for path, known in choices.items():
         if values[path] not in known:
             found.append(f"config.{path} is {values[path]!r}: it is one of {', '.join(known)}")
@@ -105,6 +108,12 @@ def _choices(values: dict[str, Any]) -> list[str]:
         found.append(
             f"config.mode is {values['mode']!r} but config.schedule.joint is "
             f"{values['schedule.joint']}: set both alike"
+        )
+    shared = values["schedule.joint"] and values["schedule.share_weight"]
+    if values["schedule.batches_per_iteration"] > 1 and not shared:
+        found.append(
+            f"config.schedule.batches_per_iteration is {values['schedule.batches_per_iteration']}: it goes with "
+            "config.mode='joint' and config.schedule.share_weight=True; set it to 0 or 1"
         )
     return found
 

@@ -9,6 +9,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 
 from gan2shape_jax.errors import refused
@@ -59,7 +60,7 @@ def _swap(fresh: pathlib.Path, folder: pathlib.Path) -> None:
 def atomic_text(path: str | os.PathLike, text: str) -> None:
     """Writes a UTF-8 text file by renaming a finished one; raises `UserError` where it cannot."""
     path = pathlib.Path(path)
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")  # other hosts may be writing the same file
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(text, encoding="utf-8")
