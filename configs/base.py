@@ -266,6 +266,9 @@ def _outputs(config: ConfigDict) -> None:
     config.runtime.compilation_cache = ""
     # True asks a GPU for operations that repeat bit by bit (slower); a CPU always does.
     config.runtime.deterministic = False
+    # Images reconstructed at once, as one train step; 0 takes what the free memory of a GPU or TPU holds,
+    # and 1 on a CPU.
+    config.runtime.images_at_once = 0
     # Training iterations compiled into one program; 0 chooses by the kind of device.
     config.runtime.iterations_per_call = 0
     # Hosts (processes) that share the work: 'auto' looks for others where Slurm, Open MPI, a TPU slice or

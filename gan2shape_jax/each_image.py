@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 from collections.abc import Callable
 
 import jax
 from ml_collections import ConfigDict
 
+from gan2shape_jax import group_plan
 from gan2shape_jax.errors import DiskFullError, UserError
 from gan2shape_jax.outputs import Row, load_result, print_table, write_page, write_table
 from gan2shape_jax.run_folder import RunFolder
 from gan2shape_jax.team import Team, meet
 
-__all__ = ["divide", "explain", "for_each_image", "stem_of"]
+__all__ = ["attempt", "divide", "explain", "for_each_group", "for_each_image", "stem_of"]
 
 # What may be wrong with one image, its files or its numbers, and leaves the others alone.
 FAILURES = (UserError, OSError, FloatingPointError, jax.errors.JaxRuntimeError)
@@ -31,42 +33,45 @@ def explain(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def divide(config: ConfigDict, names: list[str]) -> tuple[Team, list[str]]:
+def divide(config: ConfigDict, names: list[str]) -> tuple[Team, list[list[str]]]:
     """Meets the other hosts, if any, and divides the unfinished images among them; before the first computation.
 
     Returns:
-      The hosts, and the images that are this host's (all of the list where there is one host).
+      The hosts, and what is this host's: groups of images that were under way, and single images (on one host
+      also the finished ones).
 
     Raises:
       UserError: see `team.meet`; or each image starts from the one before it.
     """
     folder = RunFolder(pathlib.Path(config.workdir))
-    unfinished = [name for name in names if not folder.is_finished(stem_of(name))]
+    together = group_plan.begun(folder.root, names) if config.mode == "instance" else []
+    spoken_for = {name for group in together for name in group}
+    alone = [[name] for name in names if name not in spoken_for]
+    unfinished = together + [[name] for (name,) in alone if not folder.is_finished(stem_of(name))]
     team = meet(config, names, {"unfinished": unfinished}, stay=False)
     if team.host.count == 1:
-        return team, names
+        return team, together + alone
     if config.mode == "instance" and not config.schedule.reset_weight:
         raise UserError("config.schedule.reset_weight is False: each image starts from the networks of the one before "
                         "it, which several hosts cannot do; set it True, or config.runtime.hosts='one'")
     return team, team.host.share(team.facts["unfinished"])
 
 
-def for_each_image(
+def for_each_group(
     folder: RunFolder,
     names: list[str],
     say: Callable[[str], None],
-    action: Callable[[str, pathlib.Path | None], None],
-    mine: list[str] | None = None,
+    groups: list[list[str]],
+    action: Callable[[list[str]], dict[str, str]],
 ) -> int:
-    """Calls `action` for every image without results, and writes the table, the page and `failures.json`.
+    """Calls `action` for every group with an image without results; writes the table, the page and `failures.json`.
 
     Args:
       folder: of the run.
       names: of the image list.
       say: prints a line.
-      action: makes the results of an image, given its name in the list and the results folder of the image
-        before it (None for the first).
-      mine: those that this host is to make, others being made by other hosts; None means all.
+      groups: those that this host is to make, others being made by other hosts.
+      action: makes the results of a group's images; returns what went wrong with which, by `stem_of` its name.
 
     Returns:
       0, or 1 when an image failed.
@@ -76,25 +81,55 @@ def for_each_image(
     """
     failures: dict[str, str] = {}
     stems = [stem_of(name) for name in names]
-    previous: pathlib.Path | None = None
-    for name in names if mine is None else mine:
-        stem = stem_of(name)
-        if folder.is_finished(stem):
+    for group in groups:
+        finished = [stem for stem in map(stem_of, group) if folder.is_finished(stem)]
+        for stem in finished:
             say(f"{stem}: finished before, skipped")
-        else:
-            try:
-                action(name, previous)
-            except DiskFullError:
-                raise
-            except FAILURES as error:
-                failures[stem] = explain(error)
-                say(f"[red]{stem}: {failures[stem]}[/red]")
-                continue
-        previous = folder.result(stem)
+        if len(finished) == len(group):
+            continue
+        found = action(group)
+        for stem, message in found.items():
+            say(f"[red]{stem}: {message}[/red]")
+        failures |= found
         _write_summaries(folder, stems, failures)
     every = _write_summaries(folder, stems, failures)
     print_table(_rows(folder, stems, every))
     return 1 if failures else 0
+
+
+def attempt(name: str, action: Callable[[], None]) -> dict[str, str]:
+    """Calls `action`; returns what went wrong with the image, by its stem, or {}.
+
+    Raises:
+      DiskFullError: which no other image would escape.
+    """
+    try:
+        action()
+    except DiskFullError:
+        raise
+    except FAILURES as error:
+        return {stem_of(name): explain(error)}
+    return {}
+
+
+def for_each_image(
+    folder: RunFolder,
+    names: list[str],
+    say: Callable[[str], None],
+    action: Callable[[str], None],
+    mine: list[str] | None = None,
+) -> int:
+    """As `for_each_group` with one image at a time; `action` makes its results, or raises.
+
+    Args:
+      folder, names, say: see there.
+      action: takes a name of the list.
+      mine: those that this host is to make; None means all.
+    """
+    def one(group: list[str]) -> dict[str, str]:
+        return attempt(group[0], functools.partial(action, group[0]))
+
+    return for_each_group(folder, names, say, [[name] for name in (names if mine is None else mine)], one)
 
 
 def _rows(folder: RunFolder, names: list[str], failures: dict[str, str]) -> list[Row]:

@@ -2,8 +2,8 @@
 
 Parameters, optimiser state and data have a leading axis of images (`image_axis`); the steps are those of one
 image. What is random is a function of each image's own key, so that an image's result does not depend on
-who else is in its group, rounding aside. An image whose numbers stop being finite is noted in the history and stays in the
-group without touching its neighbours.
+who else is in its group, rounding aside. An image whose numbers stop being finite is noted in the history and stays in
+the group without touching its neighbours.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from gan2shape_jax.settings import Settings
 from gan2shape_jax.stages import Phase
 from gan2shape_jax.state import Problem, Samples, TrainState
 
-__all__ = ["Group", "alike", "failures_of", "gather", "own_history"]
+__all__ = ["Group", "alike", "bytes_of_one", "failures_of", "gather", "own_history"]
 
+_STATIC = ("step", "settings", "flip", "count", "layout")
 _POSITION = ("phase", "stage", "step", "iteration")
 
 
@@ -41,7 +42,7 @@ def _iterate(state, iteration, context, problem, frozen, keys, *, step, settings
 
 def _advance(*inputs, layout: Layout, **static):
     """`_iterate`, compiled."""
-    compiled = stages.compiled_with(_iterate, ("step", "settings", "flip", "count", "layout"), layout.platform)
+    compiled = stages.compiled_with(_iterate, _STATIC, layout.platform)
     return compiled(*inputs, layout=layout, **static)
 
 
@@ -113,8 +114,7 @@ class Group:
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
         if stages.wants_mask(phase, self.settings):
             state = dataclasses.replace(state, mask=self._scene_and_mask(state, phase)[1])
-        fresh = self.fresh_optimizer(state, phase.step)
-        return fresh
+        return self.fresh_optimizer(state, phase.step)
 
     def fresh_optimizer(self, state: TrainState, step: str) -> TrainState:
         opt_state = _fresh_optimizer(state, step=step, settings=self.settings, layout=self.layout)
@@ -183,6 +183,30 @@ def gather(images: Sequence[Prepared], fixed: Frozen, layout: Layout) -> Group:
     return Group(
         names=tuple(one.name for one in images), problem=image_axis.place(image_axis.stack(problems), layout),
         fixed=image_axis.replicate(fixed, layout), settings=images[0].settings, layout=layout)
+
+
+def bytes_of_one(prepared: Prepared, fixed: Frozen) -> int:
+    """Memory that one image takes in step 3, the widest step: its state twice, its samples and all intermediate values.
+
+    It is what the compiler says of the program; what all images share (the GAN) is not counted.
+    """
+    settings, layout = prepared.settings, image_axis.layout_of(1)
+    task = gather([prepared], fixed, layout)
+    square = (settings.sample_count, settings.image_size, settings.image_size)
+
+    def moving(key):
+        state = state_lib.initial_state(models.init_params(key, settings), settings)
+        samples = Samples(images=jnp.zeros((*square, 3)), masks=jnp.zeros(square))
+        return image_axis.stack([(state_lib.fresh_optimizer(state, "step3", settings), samples)])
+
+    state, samples = jax.eval_shape(moving, jax.random.key(0))
+    keys = _phase_keys(task.problem.key, 0, use=stages.TRAIN)
+    compiled = stages.compiled_with(_iterate, _STATIC, layout.platform).lower(
+        state, jax.ShapeDtypeStruct((), jnp.int32), samples, task.problem, task.fixed, keys, step="step3",
+        settings=settings, flip=True, count=1, layout=layout).compile()
+    memory = compiled.memory_analysis()
+    shared = sum(leaf.nbytes for leaf in jax.tree.leaves(task.fixed))
+    return memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes - shared
 
 
 def own_history(history: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:

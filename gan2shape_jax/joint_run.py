@@ -35,6 +35,7 @@ from gan2shape_jax import (
 from gan2shape_jax.each_image import FAILURES, explain, for_each_image, stem_of
 from gan2shape_jax.errors import DiskFullError, UserError
 from gan2shape_jax.frozen import Frozen
+from gan2shape_jax.group import own_history
 from gan2shape_jax.loading import Prepared
 from gan2shape_jax.monitor import Monitor
 from gan2shape_jax.outputs.folder import atomic_text
@@ -107,20 +108,13 @@ def _read_history(path: pathlib.Path) -> list[dict[str, Any]]:
         raise UserError(f"{path} is damaged ({error}); remove it, the results will do without it") from error
 
 
-def _own_history(history: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    """Position and errors of one image, where they were measured."""
-    return [{key: row[key] for key in ("phase", "stage", "step", "iteration")} | row["images"][name]
-            for row in history if "images" in row]
-
-
 def _write(
     config: ConfigDict, state: TrainState, history: list, by_name: dict[str, Prepared], fixed: Frozen,
-    folder: RunFolder, name: str, previous: pathlib.Path | None,
+    folder: RunFolder, name: str,
 ) -> None:
     """Writes one image's results from the shared networks."""
-    del previous
     prepared = by_name[name]
-    own = _own_history(history, prepared.name)
+    own = own_history(history, prepared.name)
     result = results.result_of(state, prepared, fixed, own, category=config.category)
     results.write_result(result, folder.result(prepared.name), results.projector(state, prepared, fixed), config,
                          {"history.csv": results.history_csv(own).encode()})

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -42,9 +45,30 @@ class Monitor:
 
     def watch(self, name: str) -> Watcher:
         """A watcher for the next image."""
+        log = _Log(self._schedule, self._writer(name))
+        return Watcher(on_progress=self._bar_of(name), on_record=log.record, on_phase_end=log.phase_end)
+
+    def watch_group(self, names: Sequence[str]) -> Watcher:
+        """A watcher for images that are trained at once: one bar, and the curves and pictures of each."""
+        logs = [_Log(self._schedule, self._writer(name)) for name in names]
+
+        def record(row: dict[str, Any]) -> None:
+            for name, log in zip(names, logs, strict=True):
+                log.record({key: row[key] for key in ("phase", "step", "iteration")} | row["images"][name])
+
+        def phase_end(phase: Phase, view: View) -> None:
+            for index, log in enumerate(logs):
+                log.phase_end(phase, jax.tree.map(lambda leaf, index=index: leaf[index], view))
+
+        title = f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
+        return Watcher(on_progress=self._bar_of(title), on_record=record, on_phase_end=phase_end)
+
+    def _writer(self, name: str) -> SummaryWriter | None:
+        return SummaryWriter(str(self._tensorboard / name)) if self._tensorboard else None
+
+    def _bar_of(self, title: str) -> Callable[[Phase, int, float | None], None]:
         total = sum(COST[phase.step] * phase.iterations for phase in self._schedule)
-        task = self._bar.add_task("", total=total, image=name, phase="", loss="-")
-        writer = SummaryWriter(str(self._tensorboard / name)) if self._tensorboard else None
+        task = self._bar.add_task("", total=total, image=title, phase="", loss="-")
 
         def progress(phase: Phase, done: int, loss: float | None) -> None:
             before = sum(COST[p.step] * p.iterations for p in self._schedule[:phase.number])
@@ -53,26 +77,33 @@ class Monitor:
                 fields["loss"] = f"{loss:.4f}"
             self._bar.update(task, completed=before + COST[phase.step] * done, **fields)
 
-        def iterations_before(phase_number: int) -> int:
-            return sum(p.iterations for p in self._schedule[:phase_number])
+        return progress
 
-        def record(row: dict[str, Any]) -> None:
-            if writer is None:
-                return
-            at = iterations_before(row["phase"]) + row["iteration"]
-            for key, value in row.items():
-                if isinstance(value, float):
-                    writer.add_scalar(f"{row['step']}/{key}", value, at)
 
-        def phase_end(phase: Phase, view: View) -> None:
-            if writer is None:
-                return
-            at = iterations_before(phase.number + 1)
-            for key, picture in _pictures(view).items():
-                writer.add_image(key, picture, at, dataformats="HWC")
-            writer.flush()
+@dataclasses.dataclass(frozen=True)
+class _Log:
+    """An image's curves and pictures in TensorBoard, over the iterations of all phases; nothing without a writer."""
 
-        return Watcher(on_progress=progress, on_record=record, on_phase_end=phase_end)
+    schedule: tuple[Phase, ...]
+    writer: SummaryWriter | None
+
+    def _before(self, phase_number: int) -> int:
+        return sum(p.iterations for p in self.schedule[:phase_number])
+
+    def record(self, row: dict[str, Any]) -> None:
+        if self.writer is None:
+            return
+        at = self._before(row["phase"]) + row["iteration"]
+        for key, value in row.items():
+            if isinstance(value, float):
+                self.writer.add_scalar(f"{row['step']}/{key}", value, at)
+
+    def phase_end(self, phase: Phase, view: View) -> None:
+        if self.writer is None:
+            return
+        for key, picture in _pictures(view).items():
+            self.writer.add_image(key, picture, self._before(phase.number + 1), dataformats="HWC")
+        self.writer.flush()
 
 
 def _pictures(view: View) -> dict[str, np.ndarray]:

@@ -76,9 +76,8 @@ class _Predictor:
             true_depth=None if item.depth is None else jnp.asarray(item.depth), key=jax.random.key(0))
         return Prepared(name=item.name, problem=problem, settings=self.settings, inversion_l1=None)
 
-    def __call__(self, name: str, previous: pathlib.Path | None) -> None:
+    def __call__(self, name: str) -> None:
         """Writes the results of one image."""
-        del previous
         self.check_interrupt()
         prepared = self._prepare(name)
         result = results.result_of(self.state, prepared, self.fixed, [], category=self.config.category)
@@ -96,7 +95,7 @@ def run(config: ConfigDict) -> int:
       UserError: the networks or the statistics are unusable.
     """
     names = data.read_names(config.data.image_list)
-    team, mine = divide(config, names)
+    team, units = divide(config, names)
     reason = _no_gan_because(config)
     architecture, fixed = _without_gan(config) if reason else loading.load_frozen(config, perceptual_weights=False)
     settings = settings_lib.from_config(config, architecture, original_size=config.image_size)
@@ -108,4 +107,4 @@ def run(config: ConfigDict) -> int:
         if reason and config.outputs.gan_images:
             monitor.say(f"no pictures through the GAN: {reason}")
         predictor = _Predictor(config, architecture, fixed, settings, initial_state(params, settings), folder, check)
-        return for_each_image(folder, names, monitor.say, predictor, mine)
+        return for_each_image(folder, names, monitor.say, predictor, [name for (name,) in units])

@@ -25,7 +25,7 @@ __all__ = ["RunFolder", "require_same_config"]
 
 # Fields that may differ between two starts of one run: they change no result.
 _FREE = ("workdir", "logging", "checkpoint", "data.image_list", "runtime.compilation_cache",
-         "runtime.hosts")
+         "runtime.hosts", "runtime.images_at_once")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "chex", "ml_collections")
 
 

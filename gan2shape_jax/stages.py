@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 
@@ -185,7 +186,7 @@ def advance(
                     step=phase.step, settings=settings, flip=phase.flip, count=count)
 
 
-@dataclasses.dataclass(frozen=True)
+@flax.struct.dataclass
 class View:
     """What the networks make of the input now; arrays without batch axes, see `factors`."""
 

@@ -110,7 +110,8 @@ def _resume(checkpoints: Checkpoints, task: Task, initial: models.Params) -> tup
     if restored is None:
         return task.initial(initial), None
     state, record = restored
-    return task.restored(state), _Position(record["phase"], record["iteration"], record["history"], record.get("recent", []))
+    position = _Position(record["phase"], record["iteration"], record["history"], record.get("recent", []))
+    return task.restored(state), position
 
 
 @dataclasses.dataclass(frozen=True)

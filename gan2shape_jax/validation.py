@@ -55,6 +55,7 @@ _NOT_NEGATIVE = (
     "loss.lam_regular",
     "optimizer.weight_decay",
     "outputs.picture_size",
+    "runtime.images_at_once",
     "runtime.iterations_per_call",
     "schedule.batches_per_iteration",
 )

@@ -87,7 +87,8 @@ def _start(folders, *, fields=None, code="run"):
     port = _port()
     program = ("import pathlib, sys, json; from tiny import tiny_config; from gan2shape_jax import experiment, team\n"
                "from gan2shape_jax.errors import UserError\n"
-               "config = tiny_config(pathlib.Path(sys.argv[1]), schedule__stages=((3, 3, 4),), **json.loads(sys.argv[2]))\n"
+               "config = tiny_config(pathlib.Path(sys.argv[1]), schedule__stages=((3, 3, 4),),\n"
+               "                     **json.loads(sys.argv[2]))\n"
                "try:\n"
                f"    {_DO[code]}\n"
                "except UserError as error:\n"
