@@ -28,14 +28,14 @@ from gan2shape_jax.settings import Settings
 from gan2shape_jax.stages import Phase
 from gan2shape_jax.state import Problem, TrainState
 
-__all__ = ["Places", "advance", "local_places", "mesh_of", "on_host", "replicate", "spread"]
+__all__ = ["Places", "advance", "devices_used", "local_places", "mesh_of", "on_host", "replicate", "spread"]
 
 _AXIS = "images"
 _EVERYWHERE, _EACH = PartitionSpec(), PartitionSpec(_AXIS)
 
 
-def mesh_of(places: int, devices: Sequence[jax.Device]) -> Mesh:
-    """A mesh over as many of the devices as share the places evenly.
+def devices_used(places: int, devices: Sequence[Any]) -> int:
+    """How many of the devices can share the places evenly.
 
     Raises:
       UserError: the devices belong to several hosts and not all can be used: a host would be left out.
@@ -44,7 +44,12 @@ def mesh_of(places: int, devices: Sequence[jax.Device]) -> Mesh:
     if count < len(devices) and len({device.process_index for device in devices}) > 1:
         raise UserError(f"config.schedule.batches_per_iteration is {places}, but the hosts have {len(devices)} devices "
                         f"together: give a multiple of {len(devices)}, or 0 for one a device")
-    return Mesh(np.asarray(devices[:count]), (_AXIS,))
+    return count
+
+
+def mesh_of(places: int, devices: Sequence[jax.Device]) -> Mesh:
+    """A mesh over as many of the devices as share the places evenly; see `devices_used`."""
+    return Mesh(np.asarray(devices[:devices_used(places, devices)]), (_AXIS,))
 
 
 def local_places(places: int, mesh: Mesh) -> range:

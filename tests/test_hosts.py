@@ -12,16 +12,24 @@ import subprocess
 import sys
 import time
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from etils import epath
+from safetensors.numpy import load_file
 from tiny import tiny_config
 
 from gan2shape_jax import hosts, team
+from gan2shape_jax.checkpoint import Checkpoints, discard
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.hosts import Host
 from gan2shape_jax.run_folder import RunFolder
+from gan2shape_jax.state import TrainState
 from gan2shape_jax.team import Team
 
-NAMES = ("001.png", "005.png", "006.png", "002.png")
+NAMES = ("001.png", "005.png", "006.png")
+LITTLE = {"names": NAMES, "outputs__picture_size": 64, "outputs__turntable_frames": 2}
 NUMBERS = ("depth.npy", "albedo.npy", "view.npy", "light.npy", "history.csv", "networks.safetensors")
 EXPLICIT = {"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "n[1-2]", "SLURM_NTASKS": "2", "SLURM_PROCID": "0",
@@ -65,6 +73,30 @@ def test_failures_of_all_hosts_of_this_start_are_told(tmp_path):
     assert first.write_failures({}) == {} and not (tmp_path / "failures.json").exists()
 
 
+# --- checkpoints elsewhere --------------------------------------------------------------------------------
+
+
+def test_checkpoints_may_lie_elsewhere(tmp_path):
+    config = tiny_config(tmp_path, checkpoint__folder="gs://bucket/faces")
+    assert str(RunFolder.open(config).checkpoints("001")) == "gs://bucket/faces/001"
+    other = tiny_config(tmp_path, checkpoint__folder=str(tmp_path / "other"))  # the folder may change between starts
+    assert RunFolder.open(other).shared_checkpoints == tmp_path / "other" / "_all"
+
+
+def test_paths_of_object_storage_are_saved_to_and_restored_from(tmp_path):
+    """An `epath.Path` takes the way of object storage, here with a local folder behind it."""
+    folder = epath.Path(tmp_path / "stored")
+    assert not isinstance(folder, pathlib.Path)
+    kept = TrainState(params={"x": jnp.arange(4.0)}, opt_state=(), factors=jnp.ones(2), mask=jnp.zeros(3))
+    with Checkpoints(folder, keep=1) as checkpoints:
+        checkpoints.save(3, kept, {"iteration": 3})
+    with Checkpoints(folder, keep=1) as checkpoints:
+        state, record = checkpoints.restore(lambda record: jax.tree.map(jnp.zeros_like, kept))
+    assert record == {"iteration": 3} and state.params["x"].tolist() == [0, 1, 2, 3]
+    discard(folder)
+    assert not (tmp_path / "stored").exists()
+
+
 # --- two processes ----------------------------------------------------------------------------------------
 
 
@@ -95,7 +127,7 @@ def _start(folders, *, fields=None, code="run"):
                "    sys.exit(f'error: {error}')\n")
     own = fields or [{}] * len(folders)
     return [subprocess.Popen(
-        [sys.executable, "-c", program, str(folder), json.dumps({"names": NAMES} | own[index])],
+        [sys.executable, "-c", program, str(folder), json.dumps(LITTLE | own[index])],
         env=_environment(index, len(folders), port), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for index, folder in enumerate(folders)]
 
@@ -105,7 +137,7 @@ _DO = {"run": "sys.exit(experiment.run(config))",
 
 
 def _ends(processes):
-    told = [process.communicate(timeout=600) for process in processes]
+    told = [process.communicate() for process in processes]
     return [process.returncode for process in processes], [out + err for out, err in told]
 
 
@@ -136,12 +168,29 @@ def test_a_killed_hosts_images_are_taken_up_again(undisturbed, tmp_path):
     codes, told = _ends(processes)
     assert codes == [-signal.SIGKILL, 0], told[1]
     assert not RunFolder(root).is_finished("001") and begun.is_dir()
-    assert RunFolder(root).is_finished("005") and RunFolder(root).is_finished("002")
+    assert RunFolder(root).is_finished("005")
     codes, told = _ends(_start([tmp_path]))
     assert codes == [0], told
     assert "005: finished before, skipped" in told[0]
     assert _bits(root) == undisturbed
     assert len((root / "results.csv").read_text().splitlines()) == 1 + len(NAMES)
+
+
+@pytest.mark.slow
+def test_two_hosts_train_one_set_of_networks(tmp_path):
+    """Joint training over two processes, against one process with the same two images an iteration."""
+    fields = {"mode": "joint", "schedule__joint": True, "schedule__flip3": (True, True), "sampling__collect_iters": 3,
+              "schedule__batches_per_iteration": 2, "optimizer__eps": 1e-3}
+    found = []
+    for name, count in (("two", 2), ("one", 1)):
+        folder = tmp_path / name
+        folder.mkdir()
+        codes, told = _ends(_start([folder] * count, fields=[fields] * count))
+        assert codes == [0] * count, told
+        assert all(RunFolder(folder / "run").is_finished(name[:3]) for name in NAMES)
+        found.append(load_file(folder / "run" / "networks.safetensors"))
+    for name, array in found[0].items():
+        np.testing.assert_allclose(array, found[1][name], atol=1e-5, rtol=1e-4)
 
 
 def test_hosts_that_differ_all_say_so(tmp_path):
