@@ -17,7 +17,7 @@ from gan2shape_jax.state import ACTIVE
 torch = pytest.importorskip("torch")
 
 from benchmarks.torch_reference import load, rasterizer  # noqa: E402
-from benchmarks.torch_reference import perceptual as torch_perceptual
+from benchmarks.torch_reference import perceptual as torch_perceptual  # noqa: E402
 from benchmarks.torch_reference import steps as torch_steps  # noqa: E402
 from benchmarks.torch_reference.model import Ways  # noqa: E402
 from benchmarks.torch_reference.training import Training  # noqa: E402
@@ -46,7 +46,7 @@ class _Case:
 @pytest.fixture(name="case", scope="module")
 def _case(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
-    config = tiny_config(folder, image_size=32, schedule__use_mask=True)
+    config = tiny_config(folder, image_size=32, data__depth_root="", schedule__use_mask=True)
     architecture, frozen = loading.load_frozen(config)
     prepared = loading.prepare_image(config, "001.png", architecture, frozen, folder)
     params = models.init_params(jax.random.key(3), prepared.settings)

@@ -22,8 +22,8 @@ class Ways:
     """Where the same function can be had in several ways; the defaults are the fastest on the CPU that was measured.
 
     Attributes:
-      published: gradients as the published code computes them: of all networks in every step, of generator and discriminator
-        too, used or not. Otherwise of the networks that a step optimises.
+      published: gradients as the published code computes them: of all networks in every step, of generator and
+        discriminator too, used or not. Otherwise of the networks that a step optimises.
       grouped: modulated convolutions with as many groups as images, as published; otherwise styles on features.
       channels_last: the memory format of features and kernels.
       fused: Adam as one kernel; otherwise PyTorch's default.

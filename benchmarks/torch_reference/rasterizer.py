@@ -1,9 +1,8 @@
 """Warped depth in PyTorch: a z-buffer made of one scatter, with the exact gradient of the visible surface.
 
-Every triangle of the grid mesh is tested at the samples of its own screen box, whatever its size; the nearest is found by
-a scattered minimum of depth and triangle number packed into 64 bits. So the work is about five candidates a triangle, in
-vectorised operations, on CPU and CUDA alike. The gradient holds each sample's triangle fixed, as the published CUDA rasteriser
-and ours do.
+Every triangle of the grid mesh is tested at the samples of its own screen box, whatever its size, in vectorised
+operations; the nearest is found by a scattered minimum of depth and triangle number packed into 64 bits. The gradient
+holds each sample's triangle fixed, as the published CUDA rasteriser and ours do.
 """
 
 from collections.abc import Sequence
@@ -91,8 +90,9 @@ class _Visible(torch.autograd.Function):
 def _planes(x: torch.Tensor, y: torch.Tensor, inverse: torch.Tensor, count: int) -> list[torch.Tensor]:
     """What a triangle's samples need, from its corners (3, T); each (T,).
 
-    First sample's column and row, width and height of the box in samples (0 for what is not drawn), then three planes over the
-    box: the weights of the first two corners and 1 / z, each as the value at the first sample and the steps along x and y.
+    First sample's column and row, width and height of the box in samples (0 for what is not drawn), then three planes
+    over the box: the weights of the first two corners and 1 / z, each as the value at the first sample and the steps
+    along x and y.
     """
     low = [plane.amin(0).ceil().clamp(0, count) for plane in (x, y)]
     high = [plane.amax(0).floor().clamp(-1, count - 1) for plane in (x, y)]
@@ -109,7 +109,9 @@ def _planes(x: torch.Tensor, y: torch.Tensor, inverse: torch.Tensor, count: int)
     return [low[0].long(), low[1].long(), *size, *first, *second, *depth]
 
 
-def _at(plane: Sequence[torch.Tensor], triangle: torch.Tensor, across: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+def _at(
+    plane: Sequence[torch.Tensor], triangle: torch.Tensor, across: torch.Tensor, down: torch.Tensor
+) -> torch.Tensor:
     """A plane's values at samples of triangles, `across` and `down` from the box's first."""
     value, step_x, step_y = (field[triangle] for field in plane)
     return value + step_x * across + step_y * down

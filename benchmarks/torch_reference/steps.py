@@ -1,7 +1,8 @@
 """The losses of the train steps and their updates in PyTorch (GAN2Shape, section 3.2).
 
-The structure is the published code's: step 1 asks all networks and warps the depth anew in every iteration; step 3 explains the
-input and the samples in two passes, and the sheet and its mirror image in one batch, compared one after the other.
+The structure is the published code's: step 1 asks all networks and warps the depth anew in every iteration; step 3
+explains the input and the samples in two passes; a sheet and its mirror image are rendered together and compared one
+after the other.
 """
 
 from __future__ import annotations

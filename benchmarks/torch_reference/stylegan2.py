@@ -1,7 +1,7 @@
 """StyleGAN2's generator and discriminator features as PyTorch modules (Karras et al., 2020).
 
-The "skip" generator and the residual discriminator with the low-pass filter (1, 3, 3, 1), which all published weights of the
-method have. Parameters are our arrays (kernels `(rows, columns, in, out)`) in PyTorch's order, frozen.
+The "skip" generator and the residual discriminator with the low-pass filter (1, 3, 3, 1), as all published weights of
+the method are. Parameters are our arrays (kernels `(rows, columns, in, out)`) in PyTorch's order, frozen.
 """
 
 import math

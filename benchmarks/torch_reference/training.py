@@ -20,7 +20,9 @@ def blank_samples(model: Model) -> tuple[torch.Tensor, torch.Tensor]:
 class Training:
     """One step of one stage: fresh Adam with weight decay in the gradient, then an update a call."""
 
-    def __init__(self, model: Model, step: str, *, flip: bool, samples: tuple[torch.Tensor, torch.Tensor] | None = None):
+    def __init__(
+        self, model: Model, step: str, *, flip: bool, samples: tuple[torch.Tensor, torch.Tensor] | None = None
+    ):
         settings = model.settings
         self.model, self.step, self.flip = model, step, flip
         self.samples, self.place = samples or blank_samples(model), 0
