@@ -23,6 +23,8 @@ from benchmarks.torch_reference.model import Ways  # noqa: E402
 from benchmarks.torch_reference.training import Training  # noqa: E402
 
 _TOLERANCE = 1e-3
+# These programs run once: compiling them well would take longer than running them badly.
+_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +63,7 @@ def _case(tmp_path_factory):
 def _ours(case, step, loss):
     """Loss and gradient's norm of the networks that a step optimises."""
 
-    @jax.jit
+    @_jit
     def run(active, params, problem, frozen):
         def of_active(chosen):
             return loss({**params, **chosen}, problem, frozen)
@@ -111,8 +113,7 @@ def _torch_loss_of(case, model, step, flip):
     return lambda: torch_steps.input_loss(model, flip=flip, moving=False)[0]
 
 
-@pytest.mark.parametrize(("step", "flip"), [("prior", False), ("step1", True), ("step2", False), ("step3", False),
-                                            ("step3", True)])
+@pytest.mark.parametrize(("step", "flip"), [("prior", False), ("step1", True), ("step2", False), ("step3", True)])
 def test_losses_and_gradients_are_ours(case, step, flip, parity):
     wanted = _ours(case, step, _loss_of(case, step, flip))
     for ways in (Ways(), Ways.as_published(), Ways(channels_last=True)):
@@ -135,7 +136,7 @@ def test_pseudo_images_are_ours(case):
     ours = Factors(
         depth=jnp.asarray(factors.depth[0]), albedo=jnp.asarray(factors.albedo[0].permute(1, 2, 0).numpy()),
         view=jnp.zeros(6), light=jnp.asarray(factors.light[0]), mask=jnp.asarray(factors.mask))
-    images, masks = jax.jit(functools.partial(steps.pseudo_images, settings=settings))(ours, *drawn)
+    images, masks = _jit(functools.partial(steps.pseudo_images, settings=settings))(ours, *drawn)
     assert images.shape == (4, side, side, 3)
     np.testing.assert_allclose(found[0].numpy(), load.nchw(images).numpy(), atol=2e-3)
     # The nearest pixel may be another one where two are equally near.
@@ -152,7 +153,7 @@ def test_warped_depth_and_its_gradient_are_ours_whatever_the_triangles_size(samp
     view = np.float32([[0.1, -0.4, 0.05, 0.01, 0, 0], [0.3, 0.9, 0, 0, 0.02, 0], [0, -1.2, 0.1, 0, 0, 0]])
     weight = rng.normal(size=(3, 32, 32)).astype(np.float32)
 
-    @jax.jit
+    @_jit
     def run(depth, view):
         def total(depth, view):
             warped = render.warp_depth(depth, view, camera, sampling=sampling)
@@ -178,7 +179,7 @@ def test_lpips_is_ours():
     state["scaling_layer.scale"] = np.full_like(state["scaling_layer.scale"], 0.45)
     params = perceptual.lpips_from_torch(state)
     a, b = (rng.uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32) for _ in range(2))
-    ours = jax.jit(perceptual.lpips)(params, a, b)
+    ours = _jit(perceptual.lpips)(params, a, b)
     theirs = torch_perceptual.Lpips(params)(load.nchw(a), load.nchw(b))
     np.testing.assert_allclose(theirs.detach().numpy(), np.asarray(ours), rtol=1e-4)
 

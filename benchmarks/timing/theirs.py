@@ -83,9 +83,15 @@ def parts(subject: Subject, given: Model) -> dict[str, Call]:
     warp = functools.partial(warp_depth, camera=camera, sampling=subject.settings.sampling)
 
     def network(names: tuple[str, ...], pictures: torch.Tensor) -> Call:
-        modules = [given.networks[name].requires_grad_(True) for name in names]
+        modules = [given.networks[name] for name in names]
         wanted = [p for module in modules for p in module.parameters()]
-        return _call(lambda: torch.autograd.grad(_total([module(pictures) for module in modules]), wanted))
+
+        def run() -> None:
+            for module in modules:
+                module.requires_grad_(True)
+            torch.autograd.grad(_total([module(pictures) for module in modules]), wanted)
+
+        return _call(run)
 
     return {
         "rasteriser": _gradient_call(warp, sheets, views),
