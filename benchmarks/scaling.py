@@ -3,8 +3,8 @@
     python benchmarks/scaling.py --out results/scaling --images 32 64 128 --gans 32 64 128 256
     python benchmarks/scaling.py --out results/scaling --images 64 128 --gans --torch
 
-Weights are drawn at random, so that any size can be timed; iterations are those of `speed.py`. Writes `scaling.json` and
-a picture a plot.
+Weights are drawn at random, so that any size can be timed; iterations are those of `speed.py`. Writes `scaling.json`
+and a picture a plot.
 """
 
 import argparse

@@ -69,6 +69,8 @@ def _rows(calls: Mapping[str, Mapping[str, Call]], rounds: int) -> report.Rows:
         who = [key for key, by_name in calls.items() if name in by_name]
         timings = clock.side_by_side([calls[key][name] for key in who], rounds)
         found[name] = dict(zip(who, timings, strict=True))
+        told = ", ".join(f"{key} {timing.median_s * 1e3:.1f} ms" for key, timing in found[name].items())
+        print(f"{name}: {told}", flush=True)
     return found
 
 

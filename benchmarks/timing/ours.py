@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -19,7 +20,7 @@ from gan2shape_jax.stages import Phase
 from gan2shape_jax.state import Samples, TrainState, initial_state
 
 from .clock import Call
-from .subjects import COLLECT, Subject
+from .subjects import COLLECT, LIGHT, Subject
 
 __all__ = ["parts", "train_steps"]
 
@@ -42,7 +43,12 @@ def _timed(run: Callable[[], None], iterations: int = 1) -> Call:
 
 
 def _initial(subject: Subject) -> TrainState:
-    return initial_state(jax.tree.map(jnp.array, subject.params), subject.settings)
+    """The first state, with the prior's depth and the input as albedo for what step 2 renders."""
+    state = initial_state(jax.tree.map(jnp.array, subject.params), subject.settings)
+    factors = dataclasses.replace(
+        state.factors, depth=jnp.array(subject.problem.prior), albedo=jnp.array(subject.problem.image[0]),
+        light=jnp.array(LIGHT))
+    return dataclasses.replace(state, factors=factors)
 
 
 def _rest(subject: Subject) -> tuple[Any, Any, Any]:

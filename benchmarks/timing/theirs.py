@@ -13,12 +13,13 @@ from torch.nn import functional
 from torch_reference import geometry, load
 from torch_reference.model import Model, Ways
 from torch_reference.rasterizer import warp_depth
+from torch_reference.steps import Factors
 from torch_reference.training import Training
 
 from gan2shape_jax.state import ACTIVE
 
 from .clock import Call
-from .subjects import COLLECT, Subject
+from .subjects import COLLECT, LIGHT, Subject
 
 __all__ = ["model", "parts", "peak_gib", "train_steps", "ways"]
 
@@ -57,9 +58,18 @@ def train_steps(subject: Subject, given: Model) -> dict[str, Call]:
     """Every kind of iteration in the schedule, as `ours.train_steps`."""
     found = {}
     for name, phase in subject.phases.items():
-        training = Training(given, phase.step, flip=phase.flip)
-        found[name] = _call(training.update)
-    return found | {COLLECT: _call(Training(given, "step2", flip=False).collect)}
+        found[name] = _call(_training(given, phase.step, flip=phase.flip).update)
+    return found | {COLLECT: _call(_training(given, "step2", flip=False).collect)}
+
+
+def _training(given: Model, step: str, *, flip: bool) -> Training:
+    """A step that starts where `ours` does: step 2 renders the prior's depth with the input as albedo."""
+    training = Training(given, step, flip=flip)
+    depth, settings = given.prior[None], given.settings
+    training.factors = Factors(
+        depth=depth, normal=geometry.normals(depth, settings.camera, unit=settings.unit_normals), albedo=given.image,
+        light=given.view_mean.new_tensor([LIGHT]), mask=torch.ones_like(given.mask))
+    return training
 
 
 def peak_gib() -> float | None:
