@@ -59,11 +59,11 @@ def test_what_is_absent_is_named(timing):
 
 
 def test_what_is_absent_is_drawn_at_the_configurations_sizes(timing):
-    sizes = {"image_size": "32", "gan.size": "64", "gan.style_dim": "8", "networks.width": "8",
+    sizes = {"image_size": "32", "gan.size": "16", "gan.style_dim": "8", "networks.width": "8",
              "networks.group_base": "4", "networks.zdim": "4", "networks.encoder_width": "4"}
     subject = timing.subjects.load("car", sizes, random_weights=True)
     assert subject.problem.image.shape == (1, 32, 32, 3) and subject.problem.latent.shape == (1, 8)
-    assert subject.settings.architecture.channels == (512, 512, 512, 512, 512)
+    assert subject.settings.architecture.channels == (512, 512, 512)
     assert subject.frozen.lpips["conv5_3/kernel"].shape == (3, 3, 512, 512)
     assert subject.iterations == {"prior": 1000, "step1": 1300, "step2": 2200, "step3": 1800,
                                   timing.subjects.COLLECT: 400}
