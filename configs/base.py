@@ -261,5 +261,8 @@ def _outputs(config: ConfigDict) -> None:
     config.runtime.compilation_cache = ""
     # True asks a GPU for operations that repeat bit by bit (slower); a CPU always does.
     config.runtime.deterministic = False
+    # What networks (but for the encoder), GAN and perceptual network compute in: 'float32', or 'bfloat16', meant for
+    # GPU and TPU; parameters, losses, optimiser and all geometry are float32 in both.
+    config.runtime.precision = "float32"
     # Training iterations compiled into one program; 0 chooses by the kind of device.
     config.runtime.iterations_per_call = 0

@@ -2,8 +2,8 @@
 
 Writing an image's pictures takes seconds in which the device could train. A `Background` takes such
 jobs and runs them one after another in a thread of its own, so results appear in the order of the list. What a
-job raises is kept with the job and raised where the owner asks for it (`Job.result`, `Background.finished`), in the owner's
-thread: an image that cannot be written fails as that image, and stops no other.
+job raises is kept with the job and told where the owner asks for it (`Job.result`, `Background.finished`), in the
+owner's thread: an image that cannot be written fails as that image, and stops no other.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Background:
     """Runs jobs in order in one thread; a context manager that leaves no job undone.
 
     At most `waiting` jobs wait beside the one that runs, since each holds its image's arrays in
-    memory: `submit` blocks until there is room. Leaving the context, also by an exception or Ctrl-C, waits for all jobs.
-    Errors of jobs that nobody has asked about are then raised together, unless an exception is on its way already.
+    memory: `submit` blocks until there is room. Leaving the context, also by an exception or Ctrl-C, waits for all
+    jobs. Errors of jobs that nobody has asked about are then raised together, unless another is on its way already.
     """
 
     def __init__(self, *, waiting: int = 1):

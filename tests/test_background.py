@@ -14,7 +14,8 @@ def _fail(error: BaseException):
 def test_jobs_run_in_order_in_another_thread():
     seen = []
     with Background(waiting=8) as background:
-        jobs = [background.submit(str(i), lambda i=i: seen.append((i, threading.current_thread())) or i) for i in range(8)]
+        jobs = [
+            background.submit(str(i), lambda i=i: seen.append((i, threading.current_thread())) or i) for i in range(8)]
         assert [job.result() for job in jobs] == list(range(8))
     assert [i for i, _ in seen] == list(range(8))
     assert {thread for _, thread in seen} != {threading.current_thread()}
