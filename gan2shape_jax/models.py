@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from gan2shape_jax.factors import depth_from_raw, light_from_raw, view_from_raw
 from gan2shape_jax.networks import Encoder, EncoderDecoder, ResidualEncoder, initial_params
+from gan2shape_jax.precision import lowered, raised
 from gan2shape_jax.settings import Settings
 
 __all__ = ["NAMES", "Params", "albedo", "depth", "init_params", "lights", "modules", "offsets", "views"]
@@ -47,7 +48,9 @@ def init_params(key: PRNGKeyArray, settings: Settings) -> Params:
 
 
 def _apply(params: Params, name: str, images: _Images, settings: Settings) -> jax.Array:
-    return modules(settings)[name].apply({"params": params[name]}, images)  # type: ignore[return-value]
+    """What a network gives, in float32: its last layer always computes so, see `precision`."""
+    chosen = lowered(params[name], settings.precision, keep=("output",))
+    return raised(modules(settings)[name].apply({"params": chosen}, lowered(images, settings.precision)))
 
 
 def depth(params: Params, images: _Images, settings: Settings) -> Float[Array, "n s s"]:
@@ -78,5 +81,9 @@ def lights(
 
 
 def offsets(params: Params, images: _Images, settings: Settings) -> Float[Array, "n w"]:
-    """The encoder's output for images, before the mapping network regularises it."""
-    return _apply(params, "encoder", images, settings)
+    """The encoder's output for images, before the mapping network regularises it.
+
+    Always in float32: what counts is the difference between the codes of two nearly equal images.
+    """
+    found = modules(settings)["encoder"].apply({"params": params["encoder"]}, images)
+    return found  # type: ignore[return-value]

@@ -60,8 +60,12 @@ def lpips(
 def lpips_features(
     params: Params, images: Float[Array, "n h w 3"]
 ) -> tuple[Float[Array, "n _ _ _"], ...]:
-    """Unit feature vectors of every pixel after each of VGG16's five blocks."""
+    """Unit feature vectors of every pixel after each of VGG16's five blocks.
+
+    The network computes in its parameters' dtype; the vectors are float32 at least.
+    """
     x = (images - params["shift"]) / params["scale"]
+    x = x.astype(params["conv1_1/kernel"].dtype)
     found = []
     for block, (_, count) in enumerate(_BLOCKS, 1):
         if block > 1:
@@ -69,7 +73,7 @@ def lpips_features(
         for layer in range(1, count + 1):
             x = convolution.convolve(x, params[f"conv{block}_{layer}/kernel"])
             x = jax.nn.relu(x + params[f"conv{block}_{layer}/bias"])
-        found.append(_normalise(x))
+        found.append(_normalise(x.astype(jnp.promote_types(x.dtype, jnp.float32))))
     return tuple(found)
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from gan2shape_jax import models, resample, stylegan2
 from gan2shape_jax.frozen import Frozen
+from gan2shape_jax.precision import lowered, raised
 from gan2shape_jax.settings import Settings
 
 __all__ = ["gan_image", "latent_offset", "project", "projected_latents", "synthesize", "synthesize_large",
@@ -32,7 +33,8 @@ def _cropped(images: Float[Array, "n g g 3"], settings: Settings) -> Float[Array
 
 
 def _drawn(latent: Float[Array, "n *layers w"], frozen: Frozen, settings: Settings) -> Float[Array, "n g g 3"]:
-    return jnp.clip(stylegan2.synthesize(frozen.generator, latent, arch=settings.architecture), -1.0, 1.0)
+    generator, styles = lowered((frozen.generator, latent), settings.precision)
+    return jnp.clip(raised(stylegan2.synthesize(generator, styles, arch=settings.architecture)), -1.0, 1.0)
 
 
 def synthesize(

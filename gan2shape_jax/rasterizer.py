@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from gan2shape_jax import camera as camera_lib
 from gan2shape_jax import visibility
+from gan2shape_jax.chunks import by_chunks
 
 __all__ = ["Fragments", "Samples", "depth_gradient", "interpolate", "rasterize", "to_screen"]
 
@@ -164,7 +165,10 @@ def _resolver(count, far):
 
     @jax.custom_batching.custom_vmap
     def resolve(screen):
-        return visibility.visible_triangles(screen, count=count, far=far)
+        def visible(chunk):
+            return visibility.visible_triangles(chunk, count=count, far=far)
+
+        return by_chunks(visible, screen, size=screen[0].shape[-1] ** 2)
 
     @resolve.def_vmap
     def _(axis_size, in_batched, screen):
@@ -192,7 +196,8 @@ def _visible_depth_forward(screen, count, far):
 def _visible_depth_backward(count, far, residuals, cotangents):
     del count, far
     screen, depth, triangle = residuals
-    return (depth_gradient(screen, depth, triangle, cotangents[0]),)
+    arguments = screen, depth, triangle, cotangents[0]
+    return (by_chunks(lambda chunk: depth_gradient(*chunk), arguments, size=screen[0].shape[-1] ** 2),)
 
 
 _visible_depth.defvjp(_visible_depth_forward, _visible_depth_backward)

@@ -17,10 +17,11 @@ from gan2shape_jax import camera as cam
 from gan2shape_jax import lighting, losses, perceptual, render, resample, stylegan2
 from gan2shape_jax.factors import Factors
 from gan2shape_jax.frozen import Frozen
+from gan2shape_jax.precision import lowered, raised
 from gan2shape_jax.settings import Settings
 
-__all__ = ["Scene", "appearance", "canonical_mask", "image_terms", "mirror", "perceptual_features",
-           "scene", "seen_from", "smoothness"]
+__all__ = ["Scene", "appearance", "canonical_mask", "discriminator_features", "image_terms", "mirror",
+           "perceptual_features", "scene", "seen_from", "smoothness"]
 
 
 @flax.struct.dataclass
@@ -112,11 +113,20 @@ def seen_from(
 def perceptual_features(
     images: Float[Array, "m s s 3"], frozen: Frozen, settings: Settings
 ) -> tuple[jax.Array, ...]:
-    """What the perceptual distance compares: features of each image, a leading axis m in each."""
+    """What the perceptual distance compares: features of each image, a leading axis m in each; float32."""
     if settings.perceptual == "lpips":
-        return perceptual.lpips_features(frozen.lpips, images)
-    return stylegan2.discriminator_features(
-        frozen.discriminator, images, arch=settings.architecture, count=4)
+        return perceptual.lpips_features(
+            lowered(frozen.lpips, settings.precision, keep=("shift", "scale")), images)
+    return discriminator_features(images, frozen, settings)
+
+
+def discriminator_features(
+    images: Float[Array, "m s s 3"], frozen: Frozen, settings: Settings
+) -> tuple[jax.Array, ...]:
+    """The discriminator's first features of each image, a leading axis m in each; float32."""
+    discriminator, seen = lowered((frozen.discriminator, images), settings.precision)
+    found = stylegan2.discriminator_features(discriminator, seen, arch=settings.architecture, count=4)
+    return tuple(raised(f) for f in found)
 
 
 def _perceptual_distance(first, second, frozen: Frozen, settings: Settings) -> Float[Scalar, ""]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from gan2shape_jax.camera import Camera
 from gan2shape_jax.factors import ViewRange
+from gan2shape_jax.precision import Precision
 from gan2shape_jax.stylegan2 import Architecture
 
 __all__ = ["NetworkSizes", "Settings", "from_config"]
@@ -61,6 +62,7 @@ class Settings:
     skip_first_batch: bool
     # False only in an ablation: the encoder's output is the offset, past the mapping network.
     regularize_offset: bool = True
+    precision: Precision = "float32"
 
     @property
     def image_size(self) -> int:
@@ -93,6 +95,7 @@ def from_config(config, architecture: Architecture, *, original_size: int) -> Se
         F1_d=config.gan.F1_d,
         relative_enc=config.gan.relative_enc,
         regularize_offset=config.gan.regularize_offset,
+        precision=config.runtime.precision,
         **_sampling(config),
         **_losses(config),
         **_optimizer(config),

@@ -8,13 +8,12 @@ encoder to project relit and rotated renderings onto the GAN; step 3 learns all 
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gan2shape_jax import losses, models, projection, sampling, stylegan2
+from gan2shape_jax import losses, models, projection, sampling
 from gan2shape_jax.descent import Loss, descend
 from gan2shape_jax.factors import Factors, blend_border, view_from_raw
 from gan2shape_jax.frozen import Frozen
@@ -23,6 +22,7 @@ from gan2shape_jax.reconstruction import (
     Scene,
     appearance,
     canonical_mask,
+    discriminator_features,
     image_terms,
     mirror,
     scene,
@@ -156,11 +156,10 @@ def step2_loss(
     """How far the GAN's versions of the pseudo-images are from them, and from the input's latent."""
     projected, offset = projection.project(
         params, pseudo, problem.latent, problem.gan_image, frozen, settings)
-    features = functools.partial(
-        stylegan2.discriminator_features, frozen.discriminator, arch=settings.architecture, count=4)
     l1 = losses.photometric(projected, pseudo, mask)
     distance = losses.feature_distance(
-        features(projected), jax.lax.stop_gradient(features(pseudo)), mask)
+        discriminator_features(projected, frozen, settings),
+        jax.lax.stop_gradient(discriminator_features(pseudo, frozen, settings)), mask)
     latent = losses.latent_norm(offset)
     loss = l1 + distance + settings.lam_regular * latent
     return loss, ({"loss": loss, "l1": l1, "features": distance, "latent": latent}, projected)

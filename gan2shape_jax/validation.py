@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from gan2shape_jax.config import ConfigError, flatten
 from gan2shape_jax.masks import SOURCES
 from gan2shape_jax.parsers import PARSERS
+from gan2shape_jax.precision import PRECISIONS
 from gan2shape_jax.prior import CATEGORIES, SHAPES
 
 __all__ = ["MODES", "PERCEPTUAL", "problems", "validate"]
@@ -94,7 +95,7 @@ def problems(config: ConfigDict) -> list[str]:
 def _choices(values: dict[str, Any]) -> list[str]:
     found = []
     choices = {"mode": MODES, "category": CATEGORIES, "loss.perceptual": PERCEPTUAL, "data.mask_source": SOURCES,
-               "prior.shape": SHAPES, "runtime.hosts": HOSTS}
+               "prior.shape": SHAPES, "runtime.hosts": HOSTS, "runtime.precision": PRECISIONS}
     for path, known in choices.items():
         if values[path] not in known:
             found.append(f"config.{path} is {values[path]!r}: it is one of {', '.join(known)}")

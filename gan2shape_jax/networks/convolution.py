@@ -7,6 +7,10 @@ to the input of a strided convolution, and transposed convolutions (both dilate 
 zeros). There the first is a matrix product over patches, and the other two are one 2x2 convolution
 with four times the outputs, one set for each parity of output row and column, interleaved
 afterwards. `_by_products` decides, here only.
+
+Where an image has few pixels and many channels (the networks' inner levels) the kernel is the largest
+array of all, and reordering it takes longer than the products: there gradients to inputs are one
+product with the kernel as it lies in memory, whose results are shifted and added (`_fold`).
 """
 
 import functools
@@ -19,8 +23,9 @@ from jaxtyping import Array, Float
 __all__ = ["convolve", "convolve_half", "convolve_twice", "upsample_convolve"]
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
-# Patches of larger kernels would fill the cache: they are made row by row.
-_WHOLE_PATCHES = 4
+# So many values of patches are made at once; more would fall out of the cache before they are used, and are made for
+# one row of the kernel after another.
+_MOST_PATCHES = 1 << 20
 
 
 def convolve(
@@ -106,17 +111,20 @@ def _convolve_forward(x, kernel, stride, padding):
 def _convolve_backward(stride, padding, saved, gradient):
     x, kernel = saved
     size, _, channels_in, channels_out = kernel.shape
+    kernel_gradient = _kernel_gradient(x, gradient, size, stride, padding)
+    if gradient.size // channels_out <= channels_out:
+        return _fold(gradient, kernel, x.shape[1:3], stride, padding), kernel_gradient
     swapped = kernel.swapaxes(2, 3)
     if stride == 2:
         # A transposed convolution undoes the stride; a 3x3 kernel is a 4x4 one whose last taps are
         # zero.
         missing = 4 - size
         taps = jnp.pad(swapped, ((0, missing), (0, missing), (0, 0), (0, 0)))
-        return _twice_products(gradient, taps), _kernel_gradient(x, gradient, size, 2, padding)
+        return _twice_products(gradient, taps), kernel_gradient
     back = size - 1 - padding
     x_gradient = _convolve(gradient, swapped[::-1, ::-1], 1, back)
-    if channels_in < channels_out:
-        return x_gradient, _kernel_gradient(x, gradient, size, 1, padding)
+    if channels_in <= channels_out:
+        return x_gradient, kernel_gradient
     # The same sums from patches of the gradient, which has fewer channels: taps in reverse order.
     reverse = _kernel_gradient(gradient, x, size, 1, back)
     return x_gradient, reverse[::-1, ::-1].swapaxes(2, 3)
@@ -151,6 +159,34 @@ def _twice_backward(saved, gradient):
 _twice_products.defvjp(_twice_forward, _twice_backward)
 
 
+def _fold(
+    coarse: Float[Array, "n h w o"],
+    kernel: Float[Array, "k k i o"],
+    sides: tuple[int, int],
+    stride: int,
+    padding: int,
+) -> Float[Array, "n H W i"]:
+    """Spreads every coarse pixel over the pixels that its kernel saw: the transpose of a convolution.
+
+    Tap t of coarse pixel p lands on pixel stride p + t - padding; what lands outside is dropped.
+    """
+    n, h, w, channels_out = coarse.shape
+    size, _, channels, _ = kernel.shape
+    spread = coarse.reshape(-1, channels_out) @ kernel.reshape(-1, channels_out).T
+    spread = spread.reshape(n, h, w, size, size, channels)
+    for axis, count, side in ((1, h, sides[0]), (2, w, sides[1])):
+        total = jnp.zeros((), coarse.dtype)
+        for tap in range(size):
+            part = lax.index_in_dim(spread, tap, 3, keepdims=False)
+            first = tap - padding
+            last = side - 1 - (stride * (count - 1) + first)
+            config = [(0, 0, 0)] * part.ndim
+            config[axis] = (first, last, stride - 1)
+            total = total + lax.pad(part, jnp.zeros((), coarse.dtype), config)
+        spread = total
+    return spread
+
+
 def _kernel_gradient(
     fine: Float[Array, "n H W i"],
     coarse: Float[Array, "n h w o"],
@@ -159,14 +195,26 @@ def _kernel_gradient(
     padding: int,
 ) -> Float[Array, "k k i o"]:
     """`sum over pixels p of fine[stride p + tap - padding] coarse[p]`, for every tap."""
-    _, h, w, channels = coarse.shape
+    n, h, w, channels = coarse.shape
+    pixels = n * h * w
     last_row, last_column = (h - 1) * stride + 1, (w - 1) * stride + 1
     fine = jnp.pad(fine, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     columns = jnp.concatenate(
         [fine[:, :, j : j + last_column : stride] for j in range(size)], axis=-1
     )
     rows = [columns[:, i : i + last_row : stride] for i in range(size)]
-    if size <= _WHOLE_PATCHES:
+    if size**2 * fine.shape[-1] * pixels <= _MOST_PATCHES:
         rows = [jnp.concatenate(rows, axis=-1)]
-    products = [jnp.einsum("nhwi,nhwo->io", row, coarse) for row in rows]
+    coarse = coarse.reshape(pixels, channels)
+    products = [_product(row.reshape(pixels, -1), coarse) for row in rows]
     return jnp.concatenate(products).reshape(size, size, fine.shape[-1], channels)
+
+
+def _product(patches: Float[Array, "p i"], coarse: Float[Array, "p o"]) -> Float[Array, "i o"]:
+    """`patches^T coarse`. XLA copies the left factor to turn it round: that should not be the longer one."""
+    (pixels, taps), channels = patches.shape, coarse.shape[1]
+    if pixels * taps <= pixels * channels + taps * channels:
+        return patches.T @ coarse
+    # A reshape in between keeps the compiler from putting the factors back into the other order.
+    turned = (coarse.T @ patches).reshape(channels, -1, 1)
+    return turned.transpose(1, 2, 0).reshape(taps, channels)

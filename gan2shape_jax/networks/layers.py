@@ -1,7 +1,8 @@
 """Layers with torch's initialisation: convolutions and group normalisation.
 
 Features are `(N, H, W, C)`. Kernels are `(rows, columns, in, out)`, except `Expand`'s. Parameters
-take the dtype of the input they are initialised with.
+take the dtype of the input they are initialised with, and later a layer computes in the dtype of its
+parameters, whatever its input's: see `precision`.
 """
 
 import math
@@ -45,7 +46,8 @@ class Conv(nn.Module):
     def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h w o"]:
         fan_in = self.size**2 * x.shape[-1]
         shape = (self.size, self.size, x.shape[-1], self.channels)
-        return convolution.convolve(x, self.param("kernel", _uniform(fan_in), shape, x.dtype))
+        kernel = self.param("kernel", _uniform(fan_in), shape, x.dtype)
+        return convolution.convolve(x.astype(kernel.dtype), kernel)
 
 
 class ConvHalf(nn.Module):
@@ -58,7 +60,8 @@ class ConvHalf(nn.Module):
     def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h//2 w//2 o"]:
         fan_in = self.size**2 * x.shape[-1]
         shape = (self.size, self.size, x.shape[-1], self.channels)
-        return convolution.convolve_half(x, self.param("kernel", _uniform(fan_in), shape, x.dtype))
+        kernel = self.param("kernel", _uniform(fan_in), shape, x.dtype)
+        return convolution.convolve_half(x.astype(kernel.dtype), kernel)
 
 
 class ConvTwice(nn.Module):
@@ -73,7 +76,7 @@ class ConvTwice(nn.Module):
     def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n 2*h 2*w o"]:
         shape = (4, 4, x.shape[-1], self.channels)
         kernel = self.param("kernel", _uniform(16 * self.channels), shape, x.dtype)
-        return convolution.convolve_twice(x, kernel)
+        return convolution.convolve_twice(x.astype(kernel.dtype), kernel)
 
 
 class UpsampleConv(nn.Module):
@@ -85,7 +88,7 @@ class UpsampleConv(nn.Module):
     def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n 2*h 2*w o"]:
         shape = (3, 3, x.shape[-1], self.channels)
         kernel = self.param("kernel", _uniform(9 * x.shape[-1]), shape, x.dtype)
-        return convolution.upsample_convolve(x, kernel)
+        return convolution.upsample_convolve(x.astype(kernel.dtype), kernel)
 
 
 class Collapse(nn.Module):
@@ -98,7 +101,7 @@ class Collapse(nn.Module):
         shape = (*x.shape[1:], self.channels)
         fan_in = math.prod(x.shape[1:])
         kernel = self.param("kernel", _uniform(fan_in), shape, x.dtype)
-        return x.reshape(x.shape[0], fan_in) @ kernel.reshape(fan_in, self.channels)
+        return x.astype(kernel.dtype).reshape(x.shape[0], fan_in) @ kernel.reshape(fan_in, self.channels)
 
 
 class Expand(nn.Module):
@@ -113,7 +116,7 @@ class Expand(nn.Module):
     def __call__(self, x: Float[Array, "n i"]) -> Float[Array, "n 4 4 o"]:
         shape = (x.shape[-1], 4, 4, self.channels)
         kernel = self.param("kernel", _uniform(16 * self.channels), shape, x.dtype)
-        return (x @ kernel.reshape(x.shape[-1], -1)).reshape(x.shape[0], *shape[1:])
+        return (x.astype(kernel.dtype) @ kernel.reshape(x.shape[-1], -1)).reshape(x.shape[0], *shape[1:])
 
 
 class Pointwise(nn.Module):
@@ -125,9 +128,10 @@ class Pointwise(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*batch i"]) -> Float[Array, "*batch o"]:
         init = _uniform(x.shape[-1])
-        out = x @ self.param("kernel", init, (x.shape[-1], self.channels), x.dtype)
+        kernel = self.param("kernel", init, (x.shape[-1], self.channels), x.dtype)
+        out = x.astype(kernel.dtype) @ kernel
         if self.use_bias:
-            out += self.param("bias", init, (self.channels,), x.dtype)
+            out += self.param("bias", init, (self.channels,), kernel.dtype)
         return out
 
 
@@ -136,7 +140,7 @@ class GroupNorm(nn.Module):
 
     The variance of a group is the mean of its channels' variances and of their means' squared
     distances: all long sums run over whole pixels, and no large squares are subtracted from each
-    other.
+    other. Computed in float32 at least.
     """
 
     groups: int
@@ -147,6 +151,7 @@ class GroupNorm(nn.Module):
         n, _, _, channels = x.shape
         scale = self.param("scale", nn.initializers.ones, (channels,), x.dtype)
         bias = self.param("bias", nn.initializers.zeros, (channels,), x.dtype)
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         mean = jnp.mean(x, axis=(1, 2), keepdims=True)
         variance = jnp.mean(jnp.square(x - mean), axis=(1, 2))
         grouped = mean.reshape(n, self.groups, -1)
@@ -157,4 +162,4 @@ class GroupNorm(nn.Module):
         def per_channel(of_group: Float[Array, "n g 1"]) -> Float[Array, "n 1 1 c"]:
             return jnp.repeat(of_group[..., 0], channels // self.groups, axis=-1)[:, None, None]
 
-        return (x - per_channel(center)) * (per_channel(inverse) * scale) + bias
+        return ((x - per_channel(center)) * (per_channel(inverse) * scale) + bias).astype(scale.dtype)

@@ -67,7 +67,9 @@ def _shortcut(weight: Array, x: Array, arch: Architecture) -> Array:
 def _to_rgb(layer: Params, x: Array, w: Array, arch: Architecture) -> Array:
     """Modulated 1x1 convolution to colour, without demodulation."""
     kernel = layers.equalised(layer["weight"])[0, 0] * _style(layer, w)[:, :, None]
-    colour = jnp.einsum("bhwi,bio->bhwo", x, kernel) + layer["bias"]
+    # Colours of all sides add up: in float32 at least, whatever the features are in.
+    total = jnp.promote_types(x.dtype, jnp.float32)
+    colour = jnp.einsum("bhwi,bio->bhwo", x, kernel, preferred_element_type=total) + layer["bias"]
     clamp = arch.conv_clamp
     return colour if clamp is None else jnp.clip(colour, -clamp, clamp)
 

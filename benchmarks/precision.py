@@ -1,0 +1,119 @@
+"""Trains the same faces in float32 and in bfloat16 and tables SIDE, MAD and seconds.
+
+    python benchmarks/precision.py --faces 001 002 --stages 200 200 150 --prior 300 --collect 20
+
+A schedule of one stage, the same seed, latents and weights for both; `--json` keeps the figures. Also tables how far
+bfloat16 takes each network's output from float32's on the first face, once its depth has been fitted to the prior:
+the encoder is shown although it always computes in float32, because this is why.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import tempfile
+import time
+
+import jax
+import jax.numpy as jnp
+from rich.console import Console
+from rich.table import Table
+
+from gan2shape_jax import data, lighting, loading, metrics, models, projection, reconstruction, stages, tasks
+from gan2shape_jax.config import load_config
+from gan2shape_jax.precision import PRECISIONS, lowered
+from gan2shape_jax.runtime import schedule_of
+from gan2shape_jax.state import TrainState, initial_state
+
+
+def _config(options: argparse.Namespace):
+    config = load_config("ictface").unlock()
+    config.schedule.stages = (tuple(options.stages),)
+    config.schedule.flip1, config.schedule.flip3 = (False,), (True,)
+    config.prior.iterations = options.prior
+    config.sampling.collect_iters = options.collect
+    return config.lock()
+
+
+def _train(config, prepared: loading.Prepared, fixed, initial) -> tuple[dict[str, float], TrainState]:
+    """Errors at the end and seconds, all compilation but none of the loading included; the state after the prior."""
+    problem, settings = prepared.problem, prepared.settings
+    state = initial_state(jax.tree.map(jnp.array, initial), settings)
+    fitted, iterating, begin = state, 0.0, time.perf_counter()
+    for phase in schedule_of(config):
+        state = stages.begin(state, phase, problem, fixed, settings)
+        context = stages.prepare(state, phase, problem, fixed, settings)
+        for i in range(phase.iterations):
+            before = time.perf_counter()
+            state, _ = stages.advance(state, phase, i, context, problem, fixed, settings)
+            jax.block_until_ready(state)
+            iterating += (time.perf_counter() - before) * (i > 0)
+        if phase.step == "prior":
+            fitted = jax.tree.map(jnp.array, state)
+    found = tasks.scores(stages.see(state, problem, fixed, settings), problem, settings)
+    seconds = {"seconds": time.perf_counter() - begin, "seconds of iterations": iterating}
+    return {key: found[key] for key in ("side", "mad_unit")} | seconds, fitted
+
+
+def _relative(low: jax.Array, full: jax.Array) -> float:
+    return float(jnp.abs(low - full).mean() / jnp.abs(full).mean())
+
+
+def _outputs(params, prepared: loading.Prepared, fixed) -> dict[str, float]:
+    """Errors of bfloat16: relative ones, and degrees of normals."""
+    problem, full = prepared.problem, dataclasses.replace(prepared.settings, precision="float32")
+    low = dataclasses.replace(full, precision="bfloat16")
+    both = jnp.concatenate([problem.image, problem.gan_image])
+    encoder = models.modules(full)["encoder"]
+
+    def code(precision) -> jax.Array:
+        weights = lowered(params["encoder"], precision, keep=("output",))
+        found = encoder.apply({"params": weights}, lowered(both, precision))
+        return found[:1] - found[1:]
+
+    normal = [lighting.normals(models.depth(params, problem.image, s), full.camera) for s in (low, full)]
+    features = [reconstruction.perceptual_features(problem.image, fixed, s) for s in (low, full)]
+    pictures = [projection.synthesize(problem.latent, fixed, s) for s in (low, full)]
+    return {
+        "normals of the depth network, degrees": float(metrics.mean_angle(*normal, jnp.ones(normal[0].shape[:-1]))[0]),
+        "albedo": _relative(*(models.albedo(params, problem.image, s) for s in (low, full))),
+        "GAN's picture": _relative(*pictures),
+        "discriminator's features, deepest": _relative(features[0][-1], features[1][-1]),
+        "encoder: difference of the codes of image and GAN's picture": _relative(code("bfloat16"), code("float32")),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--faces", nargs="+", default=["001", "002"])
+    parser.add_argument("--stages", type=int, nargs=3, default=[200, 200, 150], help="iterations of steps 1, 2, 3")
+    parser.add_argument("--prior", type=int, default=300)
+    parser.add_argument("--collect", type=int, default=20, help="batches of samples for step 3")
+    parser.add_argument("--json", type=pathlib.Path)
+    options = parser.parse_args()
+    config = _config(options)
+    architecture, fixed = loading.load_frozen(config)
+    names = [n for n in data.read_names(config.data.image_list) if pathlib.PurePath(n).stem in options.faces]
+    rows, outputs = [], {}
+    table = Table("face", "precision", "SIDE", "MAD, unit normals", "seconds", "of iterations")
+    for name in names:
+        with tempfile.TemporaryDirectory() as latents:
+            prepared = loading.prepare_image(config, name, architecture, fixed, pathlib.Path(latents))
+        initial = models.init_params(jax.random.key(config.seed), prepared.settings)
+        for precision in PRECISIONS:
+            chosen = dataclasses.replace(
+                prepared, settings=dataclasses.replace(prepared.settings, precision=precision))
+            row, fitted = _train(config, chosen, fixed, initial)
+            outputs = outputs or _outputs(fitted.params, prepared, fixed)
+            rows.append({"face": prepared.name, "precision": precision, **row})
+            table.add_row(prepared.name, precision, f"{row['side']:.4f}", f"{row['mad_unit']:.1f}",
+                          f"{row['seconds']:.0f}", f"{row['seconds of iterations']:.0f}")
+    Console().print(table)
+    for what, error in outputs.items():
+        print(f"{what}: {error:.4f}")
+    if options.json:
+        options.json.write_text(json.dumps({"runs": rows, "outputs": outputs}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""An iteration's arrays stay on the device: nothing goes to the host and back inside a step."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import pytest
+from tiny import tiny_config
+
+from gan2shape_jax import data, loading, models, stages
+from gan2shape_jax.state import Samples, initial_state
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    """Problem, frozen networks, settings and initial parameters."""
+    config = tiny_config(tmp_path_factory.mktemp("transfers"))
+    architecture, frozen = loading.load_frozen(config)
+    name = data.read_names(config.data.image_list)[0]
+    prepared = loading.prepare_image(config, name, architecture, frozen, pathlib.Path(config.workdir))
+    return prepared.problem, frozen, prepared.settings, models.init_params(jax.random.key(0), prepared.settings)
+
+
+@pytest.mark.parametrize("step", ["prior", "step1", "step2", "step3"])
+def test_a_step_transfers_nothing(case, step):
+    problem, frozen, settings, params = case
+    phase = stages.Phase(number=1, stage=1, step=step, iterations=2, flip=False)
+    state = stages.begin(initial_state(jax.tree.map(jnp.array, params), settings), phase, problem, frozen, settings)
+    context = stages.prepare(state, phase, problem, frozen, settings) if step == "step1" else None
+    if step == "step3":
+        count = settings.sample_count
+        context = Samples(images=jnp.tile(problem.image, (count, 1, 1, 1)), masks=jnp.ones((count, 64, 64)))
+    # Compiling puts constants on the device; later iterations must not. Their number is all that comes from the host.
+    state, _ = stages.advance(state, phase, 0, context, problem, frozen, settings)
+    with jax.transfer_guard_host_to_device("disallow_explicit"), pytest.raises(Exception, match="[Dd]isallowed"):
+        jax.device_put(1.0).block_until_ready()  # the guard is one that sees something
+    iteration = jnp.int32(1)
+    key = stages.phase_key(problem.key, phase, 0)
+    with jax.transfer_guard("disallow_explicit"):
+        state, metrics = stages._advance(state, iteration, context, problem, frozen, key, step=step, settings=settings,
+                                         flip=False, count=1)
+        jax.block_until_ready(state)
+    assert all(jnp.isfinite(value) for value in jax.tree.leaves(metrics))
