@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import collections
+import concurrent.futures
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable
@@ -15,7 +18,7 @@ from gan2shape_jax.outputs import Row, load_result, print_table, write_page, wri
 from gan2shape_jax.run_folder import RunFolder
 from gan2shape_jax.team import Team, meet
 
-__all__ = ["attempt", "divide", "explain", "for_each_group", "for_each_image", "stem_of"]
+__all__ = ["Made", "attempt", "divide", "explain", "for_each_group", "for_each_image", "stem_of"]
 
 # What may be wrong with one image, its files or its numbers, and leaves the others alone.
 FAILURES = (UserError, OSError, FloatingPointError, jax.errors.JaxRuntimeError)
@@ -57,12 +60,48 @@ def divide(config: ConfigDict, names: list[str]) -> tuple[Team, list[list[str]]]
     return team, team.host.share(team.facts["unfinished"])
 
 
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """What has become of a group's images.
+
+    Attributes:
+      failures: what went wrong with which image, by `stem_of` its name.
+      finish: writes the results of the others, and returns what went wrong with that; called in another thread
+        while the next group trains. None where nothing is left to do.
+    """
+
+    failures: dict[str, str]
+    finish: Callable[[], dict[str, str]] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Summaries:
+    """The table, the page and `failures.json` of a run, and the failures so far."""
+
+    folder: RunFolder
+    stems: list[str]
+    say: Callable[[str], None]
+    failures: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def note(self, found: dict[str, str]) -> None:
+        for stem, message in found.items():
+            self.say(f"[red]{stem}: {message}[/red]")
+        self.failures.update(found)
+        _write_summaries(self.folder, self.stems, self.failures)
+
+    def end(self) -> None:
+        every = _write_summaries(self.folder, self.stems, self.failures)
+        print_table(_rows(self.folder, self.stems, every))
+
+
 def for_each_group(
     folder: RunFolder,
     names: list[str],
     say: Callable[[str], None],
     groups: list[list[str]],
-    action: Callable[[list[str]], dict[str, str]],
+    action: Callable[[list[str]], Made],
+    *,
+    wait: bool = False,
 ) -> int:
     """Calls `action` for every group with an image without results; writes the table, the page and `failures.json`.
 
@@ -71,7 +110,8 @@ def for_each_group(
       names: of the image list.
       say: prints a line.
       groups: those that this host is to make, others being made by other hosts.
-      action: makes the results of a group's images; returns what went wrong with which, by `stem_of` its name.
+      action: reconstructs a group's images.
+      wait: whether a group's results have to be written before the next one starts.
 
     Returns:
       0, or 1 when an image failed.
@@ -79,22 +119,31 @@ def for_each_group(
     Raises:
       DiskFullError: which no other image would escape.
     """
-    failures: dict[str, str] = {}
-    stems = [stem_of(name) for name in names]
-    for group in groups:
-        finished = [stem for stem in map(stem_of, group) if folder.is_finished(stem)]
-        for stem in finished:
-            say(f"{stem}: finished before, skipped")
-        if len(finished) == len(group):
-            continue
-        found = action(group)
-        for stem, message in found.items():
-            say(f"[red]{stem}: {message}[/red]")
-        failures |= found
-        _write_summaries(folder, stems, failures)
-    every = _write_summaries(folder, stems, failures)
-    print_table(_rows(folder, stems, every))
-    return 1 if failures else 0
+    summaries = _Summaries(folder, [stem_of(name) for name in names], say)
+    writing: collections.deque[concurrent.futures.Future] = collections.deque()
+
+    def heed(most: int) -> None:
+        """Notes what has been written; waits while more than so many groups are still to be."""
+        while writing and (len(writing) > most or writing[0].done()):
+            summaries.note(writing.popleft().result())
+
+    # One thread: results appear in the order of the list. Leaving waits for what it is doing.
+    with concurrent.futures.ThreadPoolExecutor(1, "results") as background:
+        for group in groups:
+            finished = [stem for stem in map(stem_of, group) if folder.is_finished(stem)]
+            for stem in finished:
+                say(f"{stem}: finished before, skipped")
+            if len(finished) == len(group):
+                continue
+            made = action(group)
+            if made.failures:
+                summaries.note(made.failures)
+            if made.finish:
+                writing.append(background.submit(made.finish))
+            heed(0 if wait else 1)
+        heed(0)
+    summaries.end()
+    return 1 if summaries.failures else 0
 
 
 def attempt(name: str, action: Callable[[], None]) -> dict[str, str]:
@@ -126,8 +175,8 @@ def for_each_image(
       action: takes a name of the list.
       mine: those that this host is to make; None means all.
     """
-    def one(group: list[str]) -> dict[str, str]:
-        return attempt(group[0], functools.partial(action, group[0]))
+    def one(group: list[str]) -> Made:
+        return Made(attempt(group[0], functools.partial(action, group[0])))
 
     return for_each_group(folder, names, say, [[name] for name in (names if mine is None else mine)], one)
 

@@ -26,7 +26,7 @@ from gan2shape_jax.settings import Settings
 from gan2shape_jax.stages import Phase
 from gan2shape_jax.state import Problem, Samples, TrainState
 
-__all__ = ["Group", "alike", "bytes_of_one", "failures_of", "gather", "own_history"]
+__all__ = ["Group", "alike", "bytes_of_one", "failures_of", "gather", "one_of", "own_history"]
 
 _STATIC = ("step", "settings", "flip", "count", "layout")
 _POSITION = ("phase", "stage", "step", "iteration")
@@ -159,15 +159,16 @@ class Group:
         own = {name: {key: float(values[i]) for key, values in found.items()} for i, name in enumerate(self.names)}
         return view, _means(own) | {"images": own}
 
-    def one(self, state: TrainState, index: int) -> TrainState:
-        """An image's own state, on the default device."""
-        return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf[index])), state)
-
 
 def _means(own: dict[str, dict[str, float]]) -> dict[str, float]:
     """Means over images whose numbers are all finite; over all of them where no image's are."""
     whole = [row for row in own.values() if all(np.isfinite(value) for value in row.values())] or list(own.values())
     return {key: float(np.mean([row[key] for row in whole])) for key in whole[0]}
+
+
+def one_of(state: TrainState, index: int) -> TrainState:
+    """An image's own state out of a group's, on the default device."""
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf[index])), state)
 
 
 def alike(first: Prepared, second: Prepared) -> bool:

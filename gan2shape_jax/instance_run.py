@@ -24,7 +24,7 @@ from gan2shape_jax import (
     training,
     weights,
 )
-from gan2shape_jax.each_image import FAILURES, attempt, divide, explain, for_each_group, stem_of
+from gan2shape_jax.each_image import FAILURES, Made, attempt, divide, explain, for_each_group, stem_of
 from gan2shape_jax.errors import DiskFullError
 from gan2shape_jax.frozen import Frozen
 from gan2shape_jax.loading import Prepared
@@ -84,42 +84,54 @@ class _Run:
                              results.projector(state, prepared, self.fixed), self.config, extra)
 
 
-def _reconstruct(this: _Run, name: str) -> None:
-    """Reconstructs one image."""
-    prepared = this.prepare(name)
-    folder = this.folder.checkpoints(prepared.name)
-    state, history = training.train(
-        prepared, this.fixed, this.schedule, this.initial(prepared, name), folder, cadence_of(this.config),
-        interruptible(this.monitor.watch(prepared.name), this.check_interrupt))
-    this.write(prepared, state, history)
-    checkpoint.discard(folder)  # the networks are in the results
+def _reconstruct(this: _Run, name: str) -> Made:
+    """Trains one image's networks; what is left to do is to write its results."""
+    done = []
+
+    def train() -> None:
+        prepared = this.prepare(name)
+        done.append((prepared, *training.train(
+            prepared, this.fixed, this.schedule, this.initial(prepared, name), this.folder.checkpoints(prepared.name),
+            cadence_of(this.config), interruptible(this.monitor.watch(prepared.name), this.check_interrupt))))
+
+    def finish() -> dict[str, str]:
+        prepared, state, history = done[0]
+        failures = attempt(name, functools.partial(this.write, prepared, state, history))
+        if not failures:
+            checkpoint.discard(this.folder.checkpoints(prepared.name))  # the networks are in the results
+        return failures
+
+    failures = attempt(name, train)
+    return Made(failures, None if failures else finish)
 
 
-def _reconstruct_together(this: _Run, names: list[str]) -> dict[str, str]:
-    """Reconstructs several images at once; returns what went wrong with which."""
+def _reconstruct_together(this: _Run, names: list[str]) -> Made:
+    """Trains several images' networks at once."""
     ready: dict[str, Prepared] = {}
-    failures: dict[str, str] = {}
 
     def get_ready(name: str) -> None:
         ready[name] = this.prepare(name)
 
+    failures: dict[str, str] = {}
     for name in names:
         failures |= attempt(name, functools.partial(get_ready, name))
+    finishes = []
     while ready:
         first = next(iter(ready.values()))
         alike = {name: one for name, one in ready.items() if group.alike(first, one)}
         ready = {name: one for name, one in ready.items() if name not in alike}
-        failures |= _train_together(this, alike)
-    return failures
+        made = _train_together(this, alike)
+        failures |= made.failures
+        finishes += [made.finish] if made.finish else []
+    return Made(failures, lambda: {stem: message for finish in finishes for stem, message in finish().items()})
 
 
-def _train_together(this: _Run, images: dict[str, Prepared]) -> dict[str, str]:
-    """Trains images that are alike and writes their results."""
+def _train_together(this: _Run, images: dict[str, Prepared]) -> Made:
+    """Trains images that are alike; what is left to do is to write their results."""
     names = list(images)
     folder = this.folder.checkpoints(group_plan.key_of(names))
     group_plan.record(this.folder.root, names)
-    layout = image_axis.layout_of(len(names))
-    task = group.gather(list(images.values()), this.fixed, layout)
+    task = group.gather(list(images.values()), this.fixed, image_axis.layout_of(len(names)))
     watcher = interruptible(this.monitor.watch_group(task.names), this.check_interrupt)
     try:
         state, history = training.run_schedule(
@@ -127,16 +139,21 @@ def _train_together(this: _Run, images: dict[str, Prepared]) -> dict[str, str]:
     except DiskFullError:
         raise
     except FAILURES as error:
-        return _give_up(this, names, folder, error)
+        return Made(_give_up(this, names, folder, error))
     broken = group.failures_of(history, task.names, {phase.number: phase.label for phase in this.schedule})
-    failures = dict(broken)
-    for index, (name, prepared) in enumerate(images.items()):
-        if prepared.name not in broken and not this.folder.is_finished(prepared.name):
-            own = group.own_history(history, prepared.name)
-            failures |= attempt(name, functools.partial(this.write, prepared, task.one(state, index), own))
-    group_plan.finish(this.folder.root, names)
-    checkpoint.discard(folder)
-    return failures
+    kept = jax.device_get(state)  # the device is for the next group
+
+    def finish() -> dict[str, str]:
+        failures: dict[str, str] = {}
+        for index, (name, prepared) in enumerate(images.items()):
+            if prepared.name not in broken and not this.folder.is_finished(prepared.name):
+                own = group.own_history(history, prepared.name)
+                failures |= attempt(name, functools.partial(this.write, prepared, group.one_of(kept, index), own))
+        group_plan.finish(this.folder.root, names)
+        checkpoint.discard(folder)
+        return failures
+
+    return Made(dict(broken), finish)
 
 
 def _give_up(this: _Run, names: list[str], folder: pathlib.PurePath, error: Exception) -> dict[str, str]:
@@ -180,13 +197,11 @@ def run(config: ConfigDict) -> int:
     with Monitor(schedule, tensorboard) as monitor, interrupt.noted() as check_interrupt:
         this = _Run(config, folder, tuple(names), schedule, architecture, fixed, monitor, check_interrupt)
 
-        def make(chosen: list[str]) -> dict[str, str]:
-            if len(chosen) > 1:
-                return _reconstruct_together(this, chosen)
-            return attempt(chosen[0], functools.partial(_reconstruct, this, chosen[0]))
+        def make(chosen: list[str]) -> Made:
+            return _reconstruct_together(this, chosen) if len(chosen) > 1 else _reconstruct(this, chosen[0])
 
         open_ones = [[n for n in unit if len(unit) > 1 or not folder.is_finished(stem_of(n))] for unit in units]
         waiting = sum(len(unit) for unit in open_ones)
         groups = group_plan.plan([unit for unit in open_ones if unit], _size(this, waiting))
         done = [unit for unit, rest in zip(units, open_ones, strict=True) if not rest]
-        return for_each_group(folder, names, monitor.say, done + groups, make)
+        return for_each_group(folder, names, monitor.say, done + groups, make, wait=not config.schedule.reset_weight)

@@ -73,11 +73,11 @@ def _depth(run, state, index):
 
 
 def _assert_like_alone(run, alone, found):
-    task, state, history = found
+    _, state, history = found
     for index, one in enumerate(run[0]):
         wanted = _depth(run, alone[index][0], index)
         near = 1e-4 * np.ptp(wanted)
-        np.testing.assert_allclose(_depth(run, task.one(state, index), index), wanted, atol=near, rtol=0)
+        np.testing.assert_allclose(_depth(run, group.one_of(state, index), index), wanted, atol=near, rtol=0)
         own = group.own_history(history, one.name)
         assert [row["iteration"] for row in own] == [row["iteration"] for row in alone[index][1]]
         for row, by_itself in zip(own, alone[index][1], strict=True):
@@ -104,7 +104,8 @@ def test_an_image_that_breaks_changes_no_bit_of_its_neighbour(run, together, tmp
     broken = dataclasses.replace(
         ready[1], problem=dataclasses.replace(ready[1].problem, image=ready[1].problem.image * np.nan))
     task, state, history = _train(run, tmp_path, images=[ready[0], broken])
-    for a, b in zip(jax.tree.leaves(task.one(state, 0)), jax.tree.leaves(together[0].one(together[1], 0)), strict=True):
+    found, wanted = (jax.tree.leaves(group.one_of(whole, 0)) for whole in (state, together[1]))
+    for a, b in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
     labels = {phase.number: phase.label for phase in run[2]}
     failures = group.failures_of(history, task.names, labels)
