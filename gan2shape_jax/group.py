@@ -86,7 +86,7 @@ class Group:
 
     Attributes:
       names: of the images, without those that only fill the group up.
-      problem: all images' problems, along a first axis of `layout.padded(len(names))`.
+      problem: all images' problems, along a first axis of `image_axis.padded(...)`.
       fixed: on every device.
       settings: of all images.
       layout: of the images on devices.
@@ -104,7 +104,7 @@ class Group:
 
     def initial(self, params: models.Params) -> TrainState:
         one = state_lib.initial_state(params, self.settings)
-        count = self.layout.padded(len(self.names))
+        count = image_axis.padded(len(self.names), self.layout.devices)
         every = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (count, *leaf.shape)), one)
         return image_axis.place(every, self.layout)
 
@@ -180,7 +180,7 @@ def alike(first: Prepared, second: Prepared) -> bool:
 def gather(images: Sequence[Prepared], fixed: Frozen, layout: Layout) -> Group:
     """The task of reconstructing these images, which are `alike`; copies of the last one fill the group up."""
     problems = [one.problem for one in images]
-    problems += problems[-1:] * (layout.padded(len(images)) - len(images))
+    problems += problems[-1:] * (image_axis.padded(len(images), layout.devices) - len(images))
     return Group(
         names=tuple(one.name for one in images), problem=image_axis.place(image_axis.stack(problems), layout),
         fixed=image_axis.replicate(fixed, layout), settings=images[0].settings, layout=layout)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-__all__ = ["AXIS", "Layout", "layout_of", "lift", "pick", "place", "replicate", "stack"]
+__all__ = ["AXIS", "Layout", "layout_of", "lift", "padded", "pick", "place", "replicate", "stack"]
 
 AXIS = "images"
 
@@ -41,16 +41,17 @@ class Layout:
     def platform(self) -> str:
         return self.mesh.devices.flat[0].platform
 
-    def padded(self, images: int) -> int:
-        """The least number of images, at least so many, that divides among the devices."""
-        return -(-images // self.devices) * self.devices
-
 
 def layout_of(images: int, devices: Sequence[jax.Device] | None = None) -> Layout:
     """The layout of so many images on (by default) this host's devices, of which no more are taken than images."""
     found = list(jax.local_devices() if devices is None else devices)[:images]
     mesh = Mesh(np.array(found), (AXIS,))
     return Layout(mesh=mesh, vmapped=found[0].platform != "cpu")
+
+
+def padded(images: int, devices: int) -> int:
+    """The least number of images, at least so many, that divides among the devices."""
+    return -(-images // devices) * devices
 
 
 def lift(function: Callable[..., Any], layout: Layout) -> Callable[[Any, Any], Any]:
