@@ -43,13 +43,22 @@ def run(tmp_path_factory):
     return images, fixed, experiment.schedule_of(config), initial
 
 
-def _layout(*, vmapped):
-    return dataclasses.replace(image_axis.layout_of(2, jax.devices()[:1]), vmapped=vmapped)
+_layout_of = image_axis.layout_of
 
 
-def _train(run, folder, *, vmapped=False, images=None, watcher=None):
+def _side_by_side(images, devices=None):
+    """The layout of GPU and TPU: images share each operation. One program for all, which compiles soonest."""
+    return dataclasses.replace(_layout_of(images, (devices or jax.devices())[:1]), vmapped=True)
+
+
+@pytest.fixture(autouse=True)
+def as_on_an_accelerator(monkeypatch):
+    monkeypatch.setattr(image_axis, "layout_of", _side_by_side)
+
+
+def _train(run, folder, *, images=None, watcher=None):
     ready, fixed, schedule, initial = run
-    task = group.gather(images or ready, fixed, _layout(vmapped=vmapped))
+    task = group.gather(images or ready, fixed, _side_by_side(2))
     state, history = training.run_schedule(task, schedule, initial, folder, CADENCE, watcher or Watcher())
     return task, state, history
 
@@ -89,8 +98,18 @@ def test_each_image_gets_what_it_gets_alone(run, alone, together):
     _assert_like_alone(run, alone, together)
 
 
-def test_also_where_the_images_share_each_operation(run, alone, tmp_path):
-    _assert_like_alone(run, alone, _train(run, tmp_path, vmapped=True))
+def test_one_after_another_in_a_program_is_the_same(run):
+    """The layout of a CPU that has been started with one device."""
+    ready, fixed, schedule, initial = run
+    found = []
+    for vmapped in (True, False):
+        task = group.gather(ready, fixed, dataclasses.replace(_side_by_side(2), vmapped=vmapped))
+        state = task.begin(task.initial(initial), schedule[0])
+        for iteration in range(2):
+            state, scalars = task.advance(state, schedule[0], iteration, None, 1)
+        found.append((state.params, scalars))
+    for a, b in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), atol=2e-4)
 
 
 def test_means_are_over_the_images(run, together):
@@ -114,7 +133,7 @@ def test_an_image_that_breaks_changes_no_bit_of_its_neighbour(run, together, tmp
     assert all(np.isfinite(row["side"]) for row in history)
 
 
-@pytest.mark.parametrize("stop", [(1, 1), (2, 2), (3, 3)])
+@pytest.mark.parametrize("stop", [(1, 1), (3, 3)])
 def test_interrupted_anywhere_and_resumed_gives_the_same_bits(run, together, tmp_path, stop):
     def die(phase, done, loss):
         if (phase.number, done) == stop:
@@ -135,7 +154,7 @@ def test_memory_of_one_image_is_more_than_its_state(run):
 
 
 def _config(tmp_path, **fields):
-    return tiny_config(tmp_path, names=(*NAMES, "008.png"), schedule__stages=((2, 2, 2),), prior__iterations=2,
+    return tiny_config(tmp_path, schedule__use_mask=True, schedule__stages=((2, 2, 2),), prior__iterations=2,
                        outputs__picture_size=32, outputs__turntable_frames=2, **fields)
 
 
@@ -148,18 +167,19 @@ def test_a_run_isolates_the_image_that_breaks_and_finishes_the_others(tmp_path, 
             found, problem=dataclasses.replace(found.problem, image=found.problem.image * np.nan))
 
     monkeypatch.setattr(loading, "prepare_image", breaking)
-    config = _config(tmp_path, runtime__images_at_once=3)
+    config = _config(tmp_path, names=NAMES, runtime__images_at_once=3)
     assert experiment.run(config) == 1
     root = pathlib.Path(config.workdir)
     failures = json.loads((root / "failures.json").read_text())
     assert list(failures) == ["006"] and "the loss became nan in prior" in failures["006"]
-    assert (root / "001" / "mesh.glb").is_file() and (root / "008" / "result.json").is_file()
+    assert (root / "001" / "mesh.glb").is_file()
     assert not (root / "006").exists()
     assert not list((root / ".groups").glob("*")) and not list((root / "checkpoints").glob("group*"))
 
 
 def test_a_restart_goes_on_with_the_groups_that_were_under_way(tmp_path, monkeypatch):
-    config = _config(tmp_path, runtime__images_at_once=2)
+    every = [*NAMES, "008.png"]
+    config = _config(tmp_path, names=every, runtime__images_at_once=2)
     root = pathlib.Path(config.workdir)
     write = instance_run._Run.write
 
@@ -172,17 +192,16 @@ def test_a_restart_goes_on_with_the_groups_that_were_under_way(tmp_path, monkeyp
     with pytest.raises(Killed):
         experiment.run(config)
     monkeypatch.undo()
-    assert group_plan.begun(root, [*NAMES, "008.png"]) == [list(NAMES)]
+    assert group_plan.begun(root, every) == [list(NAMES)]
     first = (root / "001" / "depth.npy").read_bytes()
     trained = []
     original = training.run_schedule
     monkeypatch.setattr(training, "run_schedule", lambda task, *rest: trained.append(task) or original(task, *rest))
-    config = _config(tmp_path, runtime__images_at_once=1)
-    assert experiment.run(config) == 0
+    assert experiment.run(_config(tmp_path, names=every, runtime__images_at_once=1)) == 0
     assert [getattr(task, "names", "one") for task in trained] == [("001", "006"), "one"]
     assert (root / "001" / "depth.npy").read_bytes() == first
     assert (root / "006" / "result.json").is_file() and (root / "008" / "result.json").is_file()
-    assert not group_plan.begun(root, [*NAMES, "008.png"])
+    assert not group_plan.begun(root, every)
 
 
 def test_images_that_differ_in_kind_are_not_put_into_one_group(run):
