@@ -24,14 +24,14 @@ from gan2shape_jax import steps
 from gan2shape_jax.descent import Loss, descend
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.frozen import Frozen
+from gan2shape_jax.image_axis import AXIS
 from gan2shape_jax.settings import Settings
 from gan2shape_jax.stages import Phase
 from gan2shape_jax.state import Problem, TrainState
 
-__all__ = ["Places", "advance", "devices_used", "local_places", "mesh_of", "on_host", "replicate", "spread"]
+__all__ = ["Places", "advance", "devices_used", "local_places", "mesh_of", "on_host", "spread"]
 
-_AXIS = "images"
-_EVERYWHERE, _EACH = PartitionSpec(), PartitionSpec(_AXIS)
+_EVERYWHERE, _EACH = PartitionSpec(), PartitionSpec(AXIS)
 
 
 def devices_used(places: int, devices: Sequence[Any]) -> int:
@@ -49,7 +49,7 @@ def devices_used(places: int, devices: Sequence[Any]) -> int:
 
 def mesh_of(places: int, devices: Sequence[jax.Device]) -> Mesh:
     """A mesh over as many of the devices as share the places evenly; see `devices_used`."""
-    return Mesh(np.asarray(devices[:devices_used(places, devices)]), (_AXIS,))
+    return Mesh(np.asarray(devices[:devices_used(places, devices)]), (AXIS,))
 
 
 def local_places(places: int, mesh: Mesh) -> range:
@@ -57,11 +57,6 @@ def local_places(places: int, mesh: Mesh) -> range:
     each = places // mesh.size
     mine = [i for i, device in enumerate(mesh.devices.flat) if device.process_index == jax.process_index()]
     return range(mine[0] * each, (mine[-1] + 1) * each)
-
-
-def replicate(tree: Any, mesh: Mesh) -> Any:
-    """The tree on every device of the mesh; at no cost where it is there."""
-    return jax.device_put(tree, NamedSharding(mesh, _EVERYWHERE))
 
 
 def spread(trees: Sequence[Any], places: int, mesh: Mesh) -> Any:
@@ -111,7 +106,7 @@ def _advance(moving, kept, numbers, chosen, contexts, problems, keys, fixed, *, 
 
         own = jax.tree.map(lambda x: x[chosen], (state.factors, problems, keys))
         loss = _mean_loss(one, (numbers, contexts, *own), len(numbers))
-        state, metrics, _ = descend(loss, state, step, settings, average_over=_AXIS)
+        state, metrics, _ = descend(loss, state, step, settings, average_over=AXIS)
         return (state.params, state.opt_state), metrics
 
     # Unchecked, a gradient is that of the device's own loss; checked, JAX itself would add those of all devices.

@@ -76,7 +76,8 @@ def _memory(config: ConfigDict, images: int) -> float:
     samples = config.sampling.collect_iters * config.sampling.batch_size
     problems = 40 * (images if config.mode == "joint" else 1)  # arrays of an image's size, factors and scene included
     kept = (4 * samples + problems) * config.image_size**2 * 4
-    return 2.5 + 0.3 * one + 0.6 * max(many, gan) + kept / 2**30
+    together = max(1, min(config.runtime.images_at_once, images)) if config.mode == "instance" else 1
+    return 2.5 + together * (0.3 * one + 0.6 * max(many, gan) + kept / 2**30)
 
 
 def _disk(config: ConfigDict, images: int) -> float:

@@ -106,10 +106,10 @@ class Group:
         one = state_lib.initial_state(params, self.settings)
         count = image_axis.padded(len(self.names), self.layout.devices)
         every = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (count, *leaf.shape)), one)
-        return image_axis.place(every, self.layout)
+        return image_axis.place(every, self.layout.mesh)
 
     def restored(self, state: TrainState) -> TrainState:
-        return image_axis.place(jax.tree.map(np.asarray, state), self.layout)
+        return image_axis.place(jax.tree.map(np.asarray, state), self.layout.mesh)
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
         if stages.wants_mask(phase, self.settings):
@@ -182,8 +182,8 @@ def gather(images: Sequence[Prepared], fixed: Frozen, layout: Layout) -> Group:
     problems = [one.problem for one in images]
     problems += problems[-1:] * (image_axis.padded(len(images), layout.devices) - len(images))
     return Group(
-        names=tuple(one.name for one in images), problem=image_axis.place(image_axis.stack(problems), layout),
-        fixed=image_axis.replicate(fixed, layout), settings=images[0].settings, layout=layout)
+        names=tuple(one.name for one in images), problem=image_axis.place(image_axis.stack(problems), layout.mesh),
+        fixed=image_axis.replicate(fixed, layout.mesh), settings=images[0].settings, layout=layout)
 
 
 def bytes_of_one(prepared: Prepared, fixed: Frozen) -> int:

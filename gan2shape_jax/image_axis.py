@@ -87,11 +87,11 @@ def pick(tree: Any, index: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
-def place(tree: Any, layout: Layout) -> Any:
+def place(tree: Any, mesh: Mesh) -> Any:
     """Spreads a group's arrays over the devices; the number of images has to divide among them."""
-    return jax.device_put(tree, NamedSharding(layout.mesh, PartitionSpec(AXIS)))
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(AXIS)))
 
 
-def replicate(tree: Any, layout: Layout) -> Any:
-    """Copies what all images share to every device."""
-    return jax.device_put(tree, NamedSharding(layout.mesh, PartitionSpec()))
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """Copies what all images share to every device; at no cost where it is there."""
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan2shape_jax import data_parallel, models, stages
+from gan2shape_jax import data_parallel, image_axis, models, stages
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.frozen import Frozen
 from gan2shape_jax.joint import ManyImages, Plan
@@ -57,14 +57,14 @@ class ManyPlaces(ManyImages):
     @functools.cached_property
     def _given(self) -> tuple[Problem, Frozen]:
         """All that no iteration changes, on every device."""
-        return data_parallel.replicate((stacked(self.names, self.problems), self.fixed), self.mesh)
+        return image_axis.replicate((stacked(self.names, self.problems), self.fixed), self.mesh)
 
     @property
     def window(self) -> int:
         return -(-len(self.problems) // self.places) if self.independent else len(self.problems)
 
     def _everywhere(self, state: TrainState) -> TrainState:
-        return data_parallel.replicate(state, self.mesh)
+        return image_axis.replicate(state, self.mesh)
 
     def initial(self, params: models.Params) -> TrainState:
         return self._everywhere(super().initial(params))
@@ -81,7 +81,7 @@ class ManyPlaces(ManyImages):
     def prepare(self, state: TrainState, phase: Phase) -> Plan:
         alone = data_parallel.on_host(state)
         keys = jnp.stack([stages.phase_key(problem.key, phase, stages.TRAIN) for problem in self.problems])
-        plan = dataclasses.replace(super().prepare(alone, phase), keys=data_parallel.replicate(keys, self.mesh))
+        plan = dataclasses.replace(super().prepare(alone, phase), keys=image_axis.replicate(keys, self.mesh))
         if phase.step == "step1":
             for entry in range(len(plan.order)):
                 self.context(alone, phase, entry, plan)  # fills the plan's scenes, while the state is at hand

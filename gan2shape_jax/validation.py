@@ -87,7 +87,7 @@ def problems(config: ConfigDict) -> list[str]:
         for path, value in values.items()
         if isinstance(value, float) and not math.isfinite(value)
     ]
-    for check in (_choices, _sizes, _ranges, _light, _schedule, _parser):
+    for check in (_choices, _sizes, _ranges, _light, _schedule, _groups, _parser):
         found += check(values)
     return found
 
@@ -219,6 +219,16 @@ def _schedule(values: dict[str, Any]) -> list[str]:
             if flip1 and not flip3
         ]
     return found
+
+
+def _groups(values: dict[str, Any]) -> list[str]:
+    size = values["runtime.images_at_once"]
+    if values["mode"] != "instance" or size <= 1 or values["schedule.reset_weight"]:
+        return []
+    return [
+        f"config.runtime.images_at_once is {size}, but with config.schedule.reset_weight False each image starts "
+        "from the one before it: set one of them otherwise"
+    ]
 
 
 def _is_stage(stage: Any) -> bool:

@@ -18,7 +18,7 @@ import numpy as np  # noqa: E402
 import optax  # noqa: E402
 from tiny import asset, tiny_config  # noqa: E402
 
-from gan2shape_jax import data_parallel, joint, joint_parallel, loading, models, runtime, steps  # noqa: E402
+from gan2shape_jax import data_parallel, image_axis, joint, joint_parallel, loading, models, runtime, steps  # noqa: E402
 from gan2shape_jax.run_folder import RunFolder  # noqa: E402
 from gan2shape_jax.state import ACTIVE, TrainState, optimizer  # noqa: E402
 
@@ -109,7 +109,7 @@ def main(folder: pathlib.Path, wanted_steps: tuple[str, ...]) -> None:
         if phase.step in ("prior", "step2"):
             there = jax.tree.map(jax.numpy.array, before)
             same, _ = _together(alone, there, phase, dataclasses.replace(
-                plan, keys=data_parallel.replicate(_keys(plan), alone.mesh)))
+                plan, keys=image_axis.replicate(_keys(plan), alone.mesh)))
             record |= {"one_program": _difference(wanted.params, same.params),
                        "one_program_moments": _difference(wanted.opt_state, same.opt_state)}
         print("record " + json.dumps(record), flush=True)

@@ -35,6 +35,9 @@ from gan2shape_jax.config import ConfigError, apply_overrides, load_config
         ({"gan.F1_d": "9"}, "F1_d"),
         ({"gan.truncation": "2"}, "truncation"),
         ({"workdir": ""}, "workdir is empty"),
+        ({"runtime.images_at_once": "-1"}, "cannot be negative"),
+        ({"runtime.images_at_once": "2", "schedule.reset_weight": "False"}, "starts from the one before it"),
+        ({"runtime.precision": "float16"}, "float32, bfloat16"),
     ],
 )
 def test_values_no_run_can_use_are_refused(overrides, message):
