@@ -35,7 +35,7 @@ PARTS = ("train", "predict", "finetune", "short", "instance", "report")
 JOINT = {"schedule.stages": ((960, 1440, 1920), (480, 960, 1440), (480, 960, 1440)),
          "schedule.flip1": (False, True, True), "schedule.flip3": (True, True, True),
          "sampling.collect_iters": 120, "schedule.joint": True, "schedule.reset_weight": False, "mode": "joint"}
-SHORT = {"schedule.stages": ((300, 400, 300),), "schedule.flip1": (False,), "schedule.flip3": (True,)}
+SHORT = {"schedule.stages": ((200, 250, 200),), "schedule.flip1": (False,), "schedule.flip3": (True,)}
 CALLED = {"finetune": "fine-tuned", "short": "same schedule without joint training", "instance": "default schedule"}
 ERRORS = ("side", "mad", "mad_unit")
 

@@ -33,11 +33,11 @@ def get_config(variant: str = "") -> ConfigDict:
     """Returns the short schedule of the bundled faces, whole or with a variant's changes."""
     config = load_config("ictface").unlock()
     config.workdir = f"results/ablation/{variant or 'whole'}"
-    config.prior.iterations = 500
-    config.schedule.stages = ((150, 200, 200),)
+    config.prior.iterations = 400
+    config.schedule.stages = ((100, 100, 120),)
     config.schedule.flip1 = (False,)
     config.schedule.flip3 = (True,)
-    config.sampling.collect_iters = 50
+    config.sampling.collect_iters = 25
     config.outputs.gan_images = False
     config.outputs.animation = False
     config.outputs.picture_size = 64
