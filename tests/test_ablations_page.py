@@ -51,7 +51,7 @@ def test_differences_are_paired_and_the_clear_ones_marked(found):
 
 def test_page_names_the_schedule_and_lists_the_whole_method_first(found):
     text = pages.page(found)
-    assert "500 iterations for the prior, then one stage of 150 / 200 / 200" in text
+    assert "400 iterations for the prior, then one stage of 100 / 100 / 120" in text
     assert text.index("- `whole`") < text.index("- `flat`") < text.index("- `shifted`")
     assert "| whole | 0.0110 / 20.0 |" in text
 
