@@ -38,10 +38,7 @@ class Plot:
 
 
 def plots(options: argparse.Namespace) -> list[Plot]:
-    """The plots that were asked for.
-
-    Plots over images in a group and over devices belong here: a `Plot` each, with the fields that set them.
-    """
+    """The plots that were asked for."""
     found = [Plot("image_side", "image side S, pixels", "image_size", tuple(options.images)),
              Plot("gan_side", "side of the GAN's images, pixels", "gan.size", tuple(options.gans))]
     return [plot for plot in found if plot.values]
