@@ -21,7 +21,7 @@ from gan2shape_jax.state import ACTIVE
 from .clock import Call
 from .subjects import COLLECT, LIGHT, Subject
 
-__all__ = ["model", "parts", "peak_gib", "train_steps", "ways"]
+__all__ = ["model", "parts", "train_steps", "ways"]
 
 
 def ways(name: str) -> Ways:
@@ -70,11 +70,6 @@ def _training(given: Model, step: str, *, flip: bool) -> Training:
         depth=depth, normal=geometry.normals(depth, settings.camera, unit=settings.unit_normals), albedo=given.image,
         light=given.view_mean.new_tensor([LIGHT]), mask=torch.ones_like(given.mask))
     return training
-
-
-def peak_gib() -> float | None:
-    """The most memory that PyTorch has had on a CUDA device, GiB; None on a CPU."""
-    return torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None
 
 
 # --- parts -----------------------------------------------------------------------------------------
