@@ -47,17 +47,22 @@ def _advance(*inputs, layout: Layout, **static):
 
 
 @functools.partial(jax.jit, static_argnames=("settings", "flip", "layout"))
-def _scene_and_mask(params, problem, frozen, *, settings, flip, layout):
-    one = functools.partial(stages.scene_and_mask, settings=settings, flip=flip)
+def _still_and_mask(params, problem, frozen, *, settings, flip, layout):
+    one = functools.partial(stages.still_and_mask, settings=settings, flip=flip)
     return lift(one, layout)((params, problem), (frozen,))
 
 
 @functools.partial(jax.jit, static_argnames=("settings", "layout"))
-def _collect_batch(state, iteration, problem, frozen, keys, *, settings, layout):
-    def one(state, problem, key, iteration, frozen):
-        return steps.collect_batch(state, iteration, problem, frozen, settings, key=key)
+def _collect_batch(state, iteration, problem, frozen, keys, codes, *, settings, layout):
+    def one(state, problem, key, code, iteration, frozen):
+        return steps.collect_batch(state, iteration, problem, frozen, settings, key=key, code=code)
 
-    return lift(one, layout)((state, problem, keys), (iteration, frozen))
+    return lift(one, layout)((state, problem, keys, codes), (iteration, frozen))
+
+
+@functools.partial(jax.jit, static_argnames=("settings", "layout"))
+def _codes_of(params, problem, *, settings, layout):
+    return lift(functools.partial(stages.code_of, settings=settings), layout)((params, problem), ())
 
 
 @functools.partial(jax.jit, static_argnames=("settings", "layout"))
@@ -113,7 +118,7 @@ class Group:
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
         if stages.wants_mask(phase, self.settings):
-            state = dataclasses.replace(state, mask=self._scene_and_mask(state, phase)[1])
+            state = dataclasses.replace(state, mask=self._still_and_mask(state, phase)[1])
         return self.fresh_optimizer(state, phase.step)
 
     def fresh_optimizer(self, state: TrainState, step: str) -> TrainState:
@@ -122,17 +127,19 @@ class Group:
 
     def prepare(self, state: TrainState, phase: Phase) -> Any:
         if phase.step == "step1":
-            return self._scene_and_mask(state, phase)[0]
+            return self._still_and_mask(state, phase)[0]
         return self._collect(state, phase) if phase.step == "step3" else None
 
-    def _scene_and_mask(self, state, phase):
-        return _scene_and_mask(state.params, self.problem, self.fixed, settings=self.settings, flip=phase.flip,
+    def _still_and_mask(self, state, phase):
+        return _still_and_mask(state.params, self.problem, self.fixed, settings=self.settings, flip=phase.flip,
                                layout=self.layout)
 
     def _collect(self, state: TrainState, phase: Phase) -> Samples:
         keys = _phase_keys(self.problem.key, phase.number, use=stages.COLLECT)
+        codes = _codes_of(state.params, self.problem, settings=self.settings, layout=self.layout)
         batches = [
-            _collect_batch(state, i, self.problem, self.fixed, keys, settings=self.settings, layout=self.layout)
+            _collect_batch(state, i, self.problem, self.fixed, keys, codes, settings=self.settings,
+                           layout=self.layout)
             for i in range(self.settings.collect_iters)]
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *batches)
 

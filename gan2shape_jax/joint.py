@@ -26,10 +26,11 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.factors import Factors
 from gan2shape_jax.frozen import Frozen
 from gan2shape_jax.loading import Prepared
-from gan2shape_jax.reconstruction import Scene, canonical_mask
+from gan2shape_jax.reconstruction import canonical_mask
 from gan2shape_jax.settings import Settings
 from gan2shape_jax.stages import Phase
 from gan2shape_jax.state import Problem, Samples, TrainState
+from gan2shape_jax.steps import Still
 from gan2shape_jax.tasks import means, on_device, scores
 
 __all__ = ["ManyImages", "Plan", "gather", "image_order", "require_enough", "sample_choices"]
@@ -93,7 +94,7 @@ class Plan:
     """
 
     order: np.ndarray
-    scenes: dict[int, Scene] = dataclasses.field(default_factory=dict)
+    scenes: dict[int, Still] = dataclasses.field(default_factory=dict)
     samples: tuple[Samples, ...] = ()
     choices: np.ndarray | None = None
     keys: Any = None
@@ -182,7 +183,7 @@ class ManyImages:
             kept.append(jax.device_get(stages.prepare(single, phase, problem, self.fixed, collecting)))
         return tuple(kept)
 
-    def context(self, state: TrainState, phase: Phase, iteration: int, plan: Plan) -> Scene | Samples | None:
+    def context(self, state: TrainState, phase: Phase, iteration: int, plan: Plan) -> Still | Samples | None:
         """What an iteration sees besides the problem and the factors of its image."""
         if phase.step == "step3":
             return plan.batch(iteration)
@@ -191,7 +192,9 @@ class ManyImages:
         index = int(plan.order[iteration])
         if index not in plan.scenes:
             found = stages.prepare(state, phase, self.problems[index], self.fixed, self.settings)
-            plan.scenes[index] = jax.device_get(found)
+            assert isinstance(found, Still)
+            # The features would be megabytes to move in every iteration: more than to compute them again.
+            plan.scenes[index] = jax.device_get(dataclasses.replace(found, wanted=None))
         return plan.scenes[index]
 
     def advance(self, state, phase, iteration, context, count):

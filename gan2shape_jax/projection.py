@@ -15,8 +15,8 @@ from gan2shape_jax.frozen import Frozen
 from gan2shape_jax.precision import lowered, raised
 from gan2shape_jax.settings import Settings
 
-__all__ = ["gan_image", "latent_offset", "project", "projected_latents", "synthesize", "synthesize_large",
-           "to_input_frame"]
+__all__ = ["gan_image", "latent_offset", "project", "projected_latents", "reference_code", "synthesize",
+           "synthesize_large", "to_input_frame"]
 
 
 def to_input_frame(
@@ -58,18 +58,30 @@ def gan_image(
     return jax.lax.stop_gradient(synthesize(latent, frozen, settings))
 
 
+def reference_code(
+    params: models.Params, reference: Float[Array, "1 s s 3"], settings: Settings
+) -> Float[Array, "1 w"] | None:
+    """What relative encoding subtracts; None where encoding is absolute."""
+    return models.offsets(params, reference, settings) if settings.relative_enc else None
+
+
 def latent_offset(
     params: models.Params,
     images: Float[Array, "n s s 3"],
     reference: Float[Array, "1 s s 3"],
     frozen: Frozen,
     settings: Settings,
+    *,
+    code: Float[Array, "1 w"] | None = None,
 ) -> Float[Array, "n w"]:
     """Offsets in W of images; relative encoding subtracts the encoding of the GAN's own image.
 
     Gradients flow through both encodings. Without `regularize_offset` (an ablation) the encoding is the offset.
+    `code` is `reference_code` of these parameters, where it is at hand: while the encoder trains it is not.
     """
-    if settings.relative_enc:
+    if settings.relative_enc and code is not None:
+        code = models.offsets(params, images, settings) - code
+    elif settings.relative_enc:
         both = models.offsets(params, jnp.concatenate([images, reference]), settings)
         code = both[:-1] - both[-1:]
     else:
@@ -89,9 +101,11 @@ def projected_latents(
     reference: Float[Array, "1 s s 3"],
     frozen: Frozen,
     settings: Settings,
+    *,
+    code: Float[Array, "1 w"] | None = None,
 ) -> tuple[Float[Array, "n *layers w"], Float[Array, "n w"]]:
     """The latents of the GAN's versions of images, and their offsets; arguments as `project`."""
-    offset = latent_offset(params, images, reference, frozen, settings)
+    offset = latent_offset(params, images, reference, frozen, settings, code=code)
     return latent + (offset[:, None] if latent.ndim == 3 else offset), offset
 
 
@@ -102,6 +116,8 @@ def project(
     reference: Float[Array, "1 s s 3"],
     frozen: Frozen,
     settings: Settings,
+    *,
+    code: Float[Array, "1 w"] | None = None,
 ) -> tuple[Float[Array, "n s s 3"], Float[Array, "n w"]]:
     """The GAN's version of each image, and the offset that gave it.
 
@@ -112,6 +128,7 @@ def project(
       reference: the GAN's image of `latent`.
       frozen: the frozen networks.
       settings: static settings.
+      code: of the reference, see `latent_offset`.
     """
-    moved, offset = projected_latents(params, images, latent, reference, frozen, settings)
+    moved, offset = projected_latents(params, images, latent, reference, frozen, settings, code=code)
     return synthesize(moved, frozen, settings), offset

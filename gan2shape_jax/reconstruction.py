@@ -21,7 +21,7 @@ from gan2shape_jax.precision import lowered, raised
 from gan2shape_jax.settings import Settings
 
 __all__ = ["Scene", "appearance", "canonical_mask", "discriminator_features", "image_terms", "mirror",
-           "perceptual_features", "scene", "seen_from", "smoothness"]
+           "perceptual_features", "scene", "seen_from", "smoothness", "target_features"]
 
 
 @flax.struct.dataclass
@@ -135,6 +135,13 @@ def _perceptual_distance(first, second, frozen: Frozen, settings: Settings) -> F
     return perceptual.discriminator_distance(first, second)
 
 
+def target_features(
+    target: Float[Array, "n s s 3"], mask: Float[Array, "n s s"], frozen: Frozen, settings: Settings
+) -> tuple[jax.Array, ...]:
+    """What the features of reconstructions are compared with; no gradient flows into it."""
+    return jax.lax.stop_gradient(perceptual_features(target * mask[..., None], frozen, settings))
+
+
 def image_terms(
     recon: Float[Array, "f n s s 3"],
     target: Float[Array, "n s s 3"],
@@ -143,6 +150,7 @@ def image_terms(
     settings: Settings,
     *,
     split: int = 0,
+    wanted: tuple[jax.Array, ...] | None = None,
 ) -> list[dict[str, Float[Array, " f"]]]:
     """Photometric and perceptual terms of every sheet against the targets.
 
@@ -154,6 +162,7 @@ def image_terms(
       settings: static settings.
       split: when positive, the first `split` images and the rest are two groups, each with its own
         ratio and mean; features are still computed in one pass, which is faster than two.
+      wanted: `target_features` of these targets and this mask, where they are at hand.
 
     Returns:
       One dictionary a group with `l1` and `perceptual`, each (f,).
@@ -162,8 +171,8 @@ def image_terms(
     masked = (recon * mask[..., None]).reshape(flips * count, *recon.shape[2:])
     seen = [f.reshape(flips, count, *f.shape[1:])
             for f in perceptual_features(masked, frozen, settings)]
-    wanted = jax.lax.stop_gradient(
-        perceptual_features(target * mask[..., None], frozen, settings))
+    if wanted is None:
+        wanted = target_features(target, mask, frozen, settings)
     groups = [slice(0, split), slice(split, count)] if split else [slice(0, count)]
 
     def terms(part: slice) -> dict[str, jax.Array]:

@@ -14,14 +14,15 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from gan2shape_jax import models, steps
+from gan2shape_jax import models, projection, steps
 from gan2shape_jax.frozen import Frozen
-from gan2shape_jax.reconstruction import Scene, appearance, canonical_mask, mirror
+from gan2shape_jax.reconstruction import appearance, canonical_mask, mirror
 from gan2shape_jax.settings import Settings
 from gan2shape_jax.state import Problem, Samples, TrainState, fresh_optimizer
+from gan2shape_jax.steps import Still
 
-__all__ = ["CHOOSE", "COLLECT", "TRAIN", "Phase", "View", "advance", "bare", "begin", "compiled_with", "iterate",
-           "phase_key", "prepare", "scene_and_mask", "schedule", "see", "seen", "wants_mask"]
+__all__ = ["CHOOSE", "COLLECT", "TRAIN", "Phase", "View", "advance", "bare", "begin", "code_of", "compiled_with",
+           "iterate", "phase_key", "prepare", "schedule", "see", "seen", "still_and_mask", "wants_mask"]
 
 # Keys of a phase's independent uses of randomness: training, collecting samples, choosing among images or samples.
 TRAIN, COLLECT, CHOOSE = 0, 1, 2
@@ -76,19 +77,26 @@ def phase_key(key: jax.Array, phase: Phase, use: int) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(key, phase.number), use)
 
 
-def scene_and_mask(params, problem, frozen, *, settings, flip) -> tuple[Scene, jax.Array]:
-    """The input's scene and the canonical object mask that it gives; to be called inside `jax.jit`."""
-    geometry = steps.input_scene(params, problem, frozen, settings, flip=flip)
-    mask = canonical_mask(problem.mask, geometry.depth[0], geometry.view[0], settings)
-    return geometry, mask
+def still_and_mask(params, problem, frozen, *, settings, flip) -> tuple[Still, jax.Array]:
+    """What step 1 keeps, and the canonical object mask that its scene gives; to be called inside `jax.jit`."""
+    kept = steps.still(params, problem, frozen, settings, flip=flip)
+    mask = canonical_mask(problem.mask, kept.scene.depth[0], kept.scene.view[0], settings)
+    return kept, mask
 
 
-_input_scene = jax.jit(scene_and_mask, static_argnames=("settings", "flip"))
+def code_of(params, problem, *, settings):
+    """The encoding of the GAN's image, the same for all of a phase's samples; to be called inside `jax.jit`."""
+    return projection.reference_code(params, problem.gan_image, settings)
+
+
+_still_and_mask = jax.jit(still_and_mask, static_argnames=("settings", "flip"))
+_code_of = jax.jit(code_of, static_argnames="settings")
 _collect_batch = jax.jit(steps.collect_batch, static_argnames="settings")
 
 
 def _collect(state, problem, frozen, settings, key) -> Samples:
-    batches = [_collect_batch(state, i, problem, frozen, settings, key=key)
+    code = _code_of(state.params, problem, settings=settings)
+    batches = [_collect_batch(state, i, problem, frozen, settings, key=key, code=code)
                for i in range(settings.collect_iters)]
     return Samples(images=jnp.concatenate([b.images for b in batches]),
                    masks=jnp.concatenate([b.masks for b in batches]))
@@ -104,21 +112,21 @@ def begin(
 ) -> TrainState:
     """The state at a phase's first iteration: fresh optimisers and, once an image, its canonical mask."""
     if wants_mask(phase, settings):
-        _, mask = _input_scene(state.params, problem, frozen, settings=settings, flip=phase.flip)
+        _, mask = _still_and_mask(state.params, problem, frozen, settings=settings, flip=phase.flip)
         state = dataclasses.replace(state, mask=mask)
     return fresh_optimizer(state, phase.step, settings)
 
 
 def prepare(
     state: TrainState, phase: Phase, problem: Problem, frozen: Frozen, settings: Settings
-) -> Scene | Samples | None:
+) -> Still | Samples | None:
     """What a phase computes once and then uses in all of its iterations.
 
-    Step 1 keeps the scene, since only the albedo moves in it; step 3 the samples that the encoder and
-    step 1's factors give. Neither changes those inputs, so a resumed phase finds the same values again.
+    Step 1 keeps the scene and the input's features, since only the albedo moves in it; step 3 the samples that
+    the encoder and step 1's factors give. Neither changes those inputs, so a resumed phase finds the same values again.
     """
     if phase.step == "step1":
-        return _input_scene(state.params, problem, frozen, settings=settings, flip=phase.flip)[0]
+        return _still_and_mask(state.params, problem, frozen, settings=settings, flip=phase.flip)[0]
     if phase.step == "step3":
         return _collect(state, problem, frozen, settings, phase_key(problem.key, phase, COLLECT))
     return None
@@ -161,12 +169,11 @@ def _advance(*inputs, **static):
     return compiled_with(iterate, ("step", "settings", "flip", "count"), jax.default_backend())(*inputs, **static)
 
 
-
 def advance(
     state: TrainState,
     phase: Phase,
     iteration: int,
-    context: Scene | Samples | None,
+    context: Still | Samples | None,
     problem: Problem,
     frozen: Frozen,
     settings: Settings,

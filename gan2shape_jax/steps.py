@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -28,12 +29,13 @@ from gan2shape_jax.reconstruction import (
     scene,
     seen_from,
     smoothness,
+    target_features,
 )
 from gan2shape_jax.settings import Settings
 from gan2shape_jax.state import Problem, Samples
 
-__all__ = ["collect_batch", "input_scene", "loss_of", "prior_loss", "pseudo_images", "step1_loss",
-           "step2_loss", "step3_loss", "update_prior", "update_step1", "update_step2", "update_step3"]
+__all__ = ["Still", "collect_batch", "input_scene", "loss_of", "prior_loss", "pseudo_images", "step1_loss",
+           "step2_loss", "step3_loss", "still", "update_prior", "update_step1", "update_step2", "update_step3"]
 
 # --- prior -----------------------------------------------------------------------------------------
 
@@ -66,6 +68,25 @@ def input_scene(
     return scene(mirror(depth, flip=flip), view, light, settings)
 
 
+@flax.struct.dataclass
+class Still:
+    """What stays as it is through step 1, in which only the albedo moves.
+
+    Attributes:
+      scene: of the input.
+      wanted: the perceptual features of the input where the scene covers it; None leaves them to every iteration.
+    """
+
+    scene: Scene
+    wanted: tuple[jax.Array, ...] | None = None
+
+
+def still(params: models.Params, problem: Problem, frozen: Frozen, settings: Settings, *, flip: bool) -> Still:
+    """What step 1 computes once for all of its iterations."""
+    geometry = input_scene(params, problem, frozen, settings, flip=flip)
+    return Still(geometry, target_features(problem.image, geometry.valid, frozen, settings))
+
+
 def _reconstruction_loss(
     terms: dict[str, jax.Array], smooth: jax.Array | float, settings: Settings
 ) -> jax.Array:
@@ -75,7 +96,7 @@ def _reconstruction_loss(
 
 def step1_loss(
     params: models.Params,
-    geometry: Scene,
+    kept: Still,
     problem: Problem,
     frozen: Frozen,
     settings: Settings,
@@ -83,9 +104,10 @@ def step1_loss(
     flip: bool,
 ):
     """Reconstruction of the input: photometric, perceptual, smoothness, and the mirrored terms."""
+    geometry = kept.scene
     sheet = models.albedo(params, problem.image, settings)
     recon = appearance(geometry, mirror(sheet, flip=flip))
-    (terms,) = image_terms(recon, problem.image, geometry.valid, frozen, settings)
+    (terms,) = image_terms(recon, problem.image, geometry.valid, frozen, settings, wanted=kept.wanted)
     smooth = smoothness(geometry)
     loss = _reconstruction_loss(terms, smooth, settings)
     metrics = {"loss": loss, "l1": terms["l1"][0], "perceptual": terms["perceptual"][0],
@@ -93,14 +115,12 @@ def step1_loss(
     return loss, (metrics, sheet[0])
 
 
-def update_step1(state, iteration, geometry, problem, frozen, settings, *, flip):
-    """One iteration of step 1.
-
-    Only the albedo network moves, so `geometry` (see `input_scene`) is computed once for all iterations.
-    """
+def update_step1(state, iteration, kept: Still, problem, frozen, settings, *, flip):
+    """One iteration of step 1; `kept` is computed once for all iterations, see `still`."""
     del iteration
+    geometry = kept.scene
     state, metrics, albedo = descend(
-        lambda p: step1_loss(p, geometry, problem, frozen, settings, flip=flip),
+        lambda p: step1_loss(p, kept, problem, frozen, settings, flip=flip),
         state, "step1", settings)
     factors = Factors(depth=geometry.depth[0], albedo=albedo, view=geometry.view[0],
                       light=geometry.light[0], mask=state.mask)
@@ -175,12 +195,12 @@ def update_step2(state, iteration, problem, frozen, settings, *, key, flip=False
     return state, metrics
 
 
-def collect_batch(state, iteration, problem, frozen, settings, *, key) -> Samples:
-    """One batch of projected samples for step 3, after step 2 has ended."""
+def collect_batch(state, iteration, problem, frozen, settings, *, key, code=None) -> Samples:
+    """One batch of projected samples for step 3, after step 2 has ended; `code` as in `projection.latent_offset`."""
     pseudo, mask = _drawn_pseudo_images(
         jax.random.fold_in(key, iteration), state.factors, frozen, settings)
     images, _ = projection.project(
-        state.params, pseudo, problem.latent, problem.gan_image, frozen, settings)
+        state.params, pseudo, problem.latent, problem.gan_image, frozen, settings, code=code)
     return Samples(images=images, masks=mask)
 
 
@@ -252,7 +272,7 @@ def loss_of(
       step: "prior", "step1", "step2" or "step3".
       factors: of step 1, for step 2.
       iteration: what is drawn is a function of it and of `key`.
-      context: the scene in step 1, the kept samples in step 3.
+      context: `Still` in step 1, the kept samples in step 3.
       problem, frozen, settings: as in the updates.
       key: of the image's phase.
       flip: whether the mirrored sheet has to explain the images too.

@@ -124,7 +124,7 @@ def first_step(case):
     def loss(params):
         geometry = steps.input_scene(params, case.problem, case.frozen, case.settings, flip=case.flip1)
         total, (scalars, albedo) = steps.step1_loss(
-            params, geometry, case.problem, case.frozen, case.settings, flip=case.flip1)
+            params, steps.Still(geometry), case.problem, case.frozen, case.settings, flip=case.flip1)
         return total, (scalars, albedo, geometry)
 
     (_, extra), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(case.params)

@@ -40,7 +40,7 @@ def _losses(case, kind):
 
     def first(p):
         scene = jax.lax.stop_gradient(geometry(p, problem, frozen, chosen))
-        return steps.step1_loss(p, scene, problem, frozen, chosen, flip=False)[0]
+        return steps.step1_loss(p, steps.Still(scene), problem, frozen, chosen, flip=False)[0]
 
     def second(p):
         return steps.step2_loss(p, images, masks, problem, frozen, chosen)[0]

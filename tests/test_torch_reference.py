@@ -98,7 +98,7 @@ def _loss_of(case, step, flip):
 
     def step1(p, problem, frozen):
         scene = steps.input_scene(p, problem, frozen, settings, flip=flip)
-        return steps.step1_loss(p, jax.lax.stop_gradient(scene), problem, frozen, settings, flip=flip)[0]
+        return steps.step1_loss(p, steps.Still(jax.lax.stop_gradient(scene)), problem, frozen, settings, flip=flip)[0]
 
     return step1
 

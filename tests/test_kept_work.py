@@ -1,0 +1,66 @@
+"""What does not change between iterations is computed once, and gives what computing it every time gives."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import tiny_config
+
+from gan2shape_jax import data, loading, models, stages, steps
+from gan2shape_jax.run_folder import RunFolder
+from gan2shape_jax.state import initial_state
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    """Problem, frozen networks, parameters and settings."""
+    config = tiny_config(tmp_path_factory.mktemp("kept"))
+    architecture, frozen = loading.load_frozen(config)
+    name = data.read_names(config.data.image_list)[0]
+    prepared = loading.prepare_image(config, name, architecture, frozen, RunFolder.open(config).latents)
+    return prepared.problem, frozen, models.init_params(jax.random.key(1), prepared.settings), prepared.settings
+
+
+def _convolutions(function, *inputs):
+    return str(jax.make_jaxpr(function)(*inputs)).count("conv_general_dilated[")
+
+
+def test_step_1_with_kept_features_is_step_1(case):
+    problem, frozen, params, settings = case
+    kept = jax.jit(functools.partial(steps.still, settings=settings, flip=True))(params, problem, frozen)
+
+    def loss(p, kept):
+        return steps.step1_loss(p, kept, problem, frozen, settings, flip=True)[0]
+
+    anew = steps.Still(kept.scene)
+    assert _convolutions(loss, params, kept) < _convolutions(loss, params, anew)
+    found, wanted = (jax.jit(jax.value_and_grad(loss))(params, given) for given in (kept, anew))
+    np.testing.assert_allclose(found[0], wanted[0], rtol=1e-6)
+    scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(wanted[1]))
+    for a, b in zip(jax.tree.leaves(found[1]), jax.tree.leaves(wanted[1]), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5 * scale)
+
+
+def test_phase_keeps_the_features_of_its_input(case):
+    problem, frozen, params, settings = case
+    phase = stages.Phase(number=1, stage=1, step="step1", iterations=1, flip=False)
+    context = stages.prepare(initial_state(params, settings), phase, problem, frozen, settings)
+    assert isinstance(context, steps.Still)
+    assert context.wanted
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_samples_with_the_kept_code_are_the_samples(case, relative):
+    problem, frozen, params, settings = case
+    settings = dataclasses.replace(settings, relative_enc=relative)
+    state = initial_state(params, settings)
+    collect = jax.jit(functools.partial(steps.collect_batch, settings=settings))
+    code = stages._code_of(params, problem, settings=settings)
+    key = jax.random.key(2)
+    found, wanted = (collect(state, 0, problem, frozen, key=key, code=given) for given in (code, None))
+    np.testing.assert_allclose(found.images, wanted.images, atol=1e-5)
+    np.testing.assert_array_equal(found.masks, wanted.masks)
+    assert (code is not None) == settings.relative_enc
