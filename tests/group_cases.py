@@ -36,13 +36,19 @@ class Killed(Exception):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Two images, and all else that the stage loop is given: 14 iterations in the four phases of one stage."""
+    """Two images, and all else that the stage loop is given: 10 iterations in the four phases of one stage.
+
+    The depth network starts nearly flat, as after the prior's fit: as drawn its surface is all folds, on which
+    what is seen of it hangs on the last bit.
+    """
     config = tiny_config(tmp_path_factory.mktemp("group"), names=NAMES, schedule__use_mask=True,
-                         schedule__stages=((3, 3, 4),))
+                         schedule__stages=((2, 2, 2),))
     architecture, fixed = loading.load_frozen(config)
     latents = RunFolder.open(config).latents
     images = [loading.prepare_image(config, name, architecture, fixed, latents) for name in NAMES]
     initial = models.init_params(jax.random.key(0), images[0].settings)
+    last = initial["depth"]["output"]
+    initial["depth"] = initial["depth"] | {"output": {"kernel": 0.01 * last["kernel"]}}
     return images, fixed, experiment.schedule_of(config), initial
 
 
@@ -126,7 +132,7 @@ def test_an_image_that_breaks_changes_no_bit_of_its_neighbour(run, together, tmp
     assert all(np.isfinite(row["side"]) for row in history)
 
 
-@pytest.mark.parametrize("stop", [(1, 1), (3, 3)])
+@pytest.mark.parametrize("stop", [(1, 1), (3, 1)])
 def test_interrupted_anywhere_and_resumed_gives_the_same_bits(run, together, tmp_path, stop):
     def die(phase, done, loss):
         if (phase.number, done) == stop:

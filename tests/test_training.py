@@ -68,11 +68,20 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bits(run, whole, tmp_pa
     assert history == whole[1]
 
 
+def _distance(first, second):
+    return np.sqrt(sum(np.sum(np.square(np.asarray(a) - np.asarray(b)))
+                       for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)))
+
+
 def test_several_iterations_a_call_give_the_same_result(run, tmp_path):
     one, history = _train(run, tmp_path / "one", phases=2)
     several, same = _train(run, tmp_path / "two", cadence=dataclasses.replace(CADENCE, per_call=2), phases=2)
-    for a, b in zip(jax.tree.leaves(several.params), jax.tree.leaves(one.params), strict=True):
-        np.testing.assert_allclose(np.asarray(a), np.asarray(b), atol=2e-4)
+    # Adam's first steps are as long for gradients that are all rounding as for others, so that programs which differ
+    # in rounding alone were 0.04 apart; an iteration too few or too many is 0.25.
+    for name, start in run[3].items():
+        moved = _distance(one.params[name], start)
+        assert (moved > 0) == (name in ("depth", "albedo"))
+        assert _distance(several.params[name], one.params[name]) <= 0.1 * moved
     for a, b in zip(same, history, strict=True):
         assert a.keys() == b.keys()
         assert a.get("loss", 0.0) == pytest.approx(b.get("loss", 0.0), rel=1e-3)
