@@ -136,7 +136,9 @@ def _table(found: list[dict[str, Any]]) -> Table:
 def _draw(found: list[dict[str, Any]], path: pathlib.Path) -> None:
     figure, axes = plt.subplots(figsize=(5, 3.5), layout="constrained")
     axes.plot([row["size"] for row in found], [row["images_per_hour"] for row in found], "o-")
-    axes.set(xlabel="images at once", ylabel="images an hour", ylim=(0, None), xticks=[row["size"] for row in found])
+    most = max(row["images_per_hour"] for row in found)
+    axes.set(xlabel="images at once", ylabel="images an hour", ylim=(0, 1.1 * most),
+             xticks=[row["size"] for row in found])
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
