@@ -7,6 +7,7 @@ mesh. Nothing passes between images or devices: what is lifted here contains no 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -93,5 +94,19 @@ def place(tree: Any, mesh: Mesh) -> Any:
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """Copies what all images share to every device; at no cost where it is there."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    """Copies what all images share to every device, of all hosts; at no cost where it is there."""
+    sharding = NamedSharding(mesh, PartitionSpec())
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(functools.partial(_to_all_hosts, sharding=sharding), tree)
+
+
+def _to_all_hosts(leaf: Any, sharding: NamedSharding) -> jax.Array:
+    """An array, the same on every host, as one of all hosts; `device_put` refuses committed arrays and keys there."""
+    if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
+        return leaf
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        data = _to_all_hosts(jax.random.key_data(leaf), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    value = np.asarray(leaf)
+    return jax.make_array_from_process_local_data(sharding, value, value.shape)
