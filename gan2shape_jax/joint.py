@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -31,7 +30,7 @@ from gan2shape_jax.settings import Settings
 from gan2shape_jax.stages import Phase
 from gan2shape_jax.state import Problem, Samples, TrainState
 from gan2shape_jax.steps import Still
-from gan2shape_jax.tasks import means, on_device, scores
+from gan2shape_jax.tasks import OneSet, scores
 
 __all__ = ["ManyImages", "Plan", "gather", "image_order", "require_enough", "sample_choices"]
 
@@ -106,7 +105,7 @@ class Plan:
 
 
 @dataclasses.dataclass(frozen=True)
-class ManyImages:
+class ManyImages(OneSet):
     """The task of joint training; see `tasks.Task`.
 
     Attributes:
@@ -136,15 +135,6 @@ class ManyImages:
         state = state_lib.initial_state(own, self.settings)
         every = jax.tree.map(lambda x: jnp.stack([x] * len(self.problems)), state.factors)
         return dataclasses.replace(state, factors=every)
-
-    def restored(self, state: TrainState) -> TrainState:
-        return on_device(state)
-
-    def fresh_optimizer(self, state: TrainState, step: str) -> TrainState:
-        return state_lib.fresh_optimizer(state, step, self.settings)
-
-    def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        return means(scalars)
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
         if phase.step == "step2":

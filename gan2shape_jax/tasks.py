@@ -21,7 +21,7 @@ from gan2shape_jax.settings import Settings
 from gan2shape_jax.stages import Phase
 from gan2shape_jax.state import Problem, TrainState
 
-__all__ = ["OneImage", "Task", "means", "on_device", "scores"]
+__all__ = ["OneImage", "OneSet", "Task", "means", "on_device", "scores"]
 
 _depth_metrics = jax.jit(metrics.depth_metrics, static_argnames="camera")
 
@@ -97,8 +97,21 @@ class Task(Protocol):
         ...
 
 
+class OneSet:
+    """What tasks that train one set of networks have in common."""
+
+    def restored(self, state: TrainState) -> TrainState:
+        return on_device(state)
+
+    def fresh_optimizer(self: Task, state: TrainState, step: str) -> TrainState:
+        return state_lib.fresh_optimizer(state, step, self.settings)
+
+    def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        return means(scalars)
+
+
 @dataclasses.dataclass(frozen=True)
-class OneImage:
+class OneImage(OneSet):
     """The task of instance-specific training: one image's networks."""
 
     prepared: Prepared
@@ -118,15 +131,6 @@ class OneImage:
 
     def initial(self, params: models.Params) -> TrainState:
         return state_lib.initial_state(jax.tree.map(jnp.array, params), self.settings)
-
-    def restored(self, state: TrainState) -> TrainState:
-        return on_device(state)
-
-    def fresh_optimizer(self, state: TrainState, step: str) -> TrainState:
-        return state_lib.fresh_optimizer(state, step, self.settings)
-
-    def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        return means(scalars)
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
         return stages.begin(state, phase, *self._rest)

@@ -1,30 +1,15 @@
 """Gradients averaged over devices: eight simulated ones against one device that makes the same eight places."""
 
-import json
-import os
-import pathlib
-import subprocess
-import sys
 import types
 
 import jax
 import pytest
+from simulated import records_of
 from tiny import tiny_config
 
 from gan2shape_jax import data_parallel, joint_parallel, joint_run, validation
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.stages import Phase
-
-
-def _records(folder, *steps) -> list[dict]:
-    here = pathlib.Path(__file__).resolve().parent
-    paths = os.pathsep.join((str(here.parent), str(here), os.environ.get("PYTHONPATH", "")))
-    # Compiled without optimisation, which is most of the time otherwise.
-    environ = os.environ | {"PYTHONPATH": paths, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
-    done = subprocess.run([sys.executable, str(here / "places_program.py"), str(folder), *steps], env=environ,
-                          capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line.removeprefix("record ")) for line in done.stdout.splitlines() if line.startswith("record")]
 
 
 def _assert_alike(record):
@@ -34,13 +19,13 @@ def _assert_alike(record):
 
 
 def test_eight_devices_train_as_one_device_does(tmp_path):
-    (record,) = _records(tmp_path, "prior")
+    (record,) = records_of("places_program.py", tmp_path, "prior")
     _assert_alike(record)
 
 
 @pytest.mark.slow
 def test_eight_devices_train_as_one_device_does_in_every_step(tmp_path):
-    records = _records(tmp_path, "prior", "step1", "step2", "step3")
+    records = records_of("places_program.py", tmp_path, "prior", "step1", "step2", "step3")
     assert [record["step"] for record in records] == ["prior", "step1", "step2", "step3"]
     for record in records:
         _assert_alike(record)

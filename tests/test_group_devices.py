@@ -1,27 +1,12 @@
 """Independent images over eight simulated devices: the same results, and no word between the devices."""
 
-import json
-import os
-import pathlib
 import re
-import subprocess
-import sys
 
 import jax
 import pytest
+from simulated import records_of
 
 from gan2shape_jax import image_axis
-
-
-def _records(folder, *steps) -> list[dict]:
-    here = pathlib.Path(__file__).resolve().parent
-    paths = os.pathsep.join((str(here.parent), str(here), os.environ.get("PYTHONPATH", "")))
-    # Compiled without optimisation, which is most of the time otherwise.
-    environ = os.environ | {"PYTHONPATH": paths, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
-    done = subprocess.run([sys.executable, str(here / "group_program.py"), str(folder), *steps], env=environ,
-                          capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line.removeprefix("record ")) for line in done.stdout.splitlines() if line.startswith("record")]
 
 
 def _assert_independent(record):
@@ -31,13 +16,13 @@ def _assert_independent(record):
 
 
 def test_eight_images_on_eight_devices_are_independent(tmp_path):
-    (record,) = _records(tmp_path, "step1")
+    (record,) = records_of("group_program.py", tmp_path, "step1")
     _assert_independent(record)
 
 
 @pytest.mark.slow
 def test_eight_images_on_eight_devices_are_independent_in_every_step(tmp_path):
-    records = _records(tmp_path, "prior", "step1", "step2", "step3")
+    records = records_of("group_program.py", tmp_path, "prior", "step1", "step2", "step3")
     assert [record["step"] for record in records] == ["prior", "step1", "step2", "step3"]
     for record in records:
         _assert_independent(record)

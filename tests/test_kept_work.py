@@ -7,20 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import tiny_config
+from tiny import tiny_image
 
-from gan2shape_jax import data, loading, models, stages, steps
-from gan2shape_jax.run_folder import RunFolder
+from gan2shape_jax import models, stages, steps
 from gan2shape_jax.state import initial_state
 
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory):
     """Problem, frozen networks, parameters and settings."""
-    config = tiny_config(tmp_path_factory.mktemp("kept"))
-    architecture, frozen = loading.load_frozen(config)
-    name = data.read_names(config.data.image_list)[0]
-    prepared = loading.prepare_image(config, name, architecture, frozen, RunFolder.open(config).latents)
+    prepared, frozen = tiny_image(tmp_path_factory.mktemp("kept"))
     return prepared.problem, frozen, models.init_params(jax.random.key(1), prepared.settings), prepared.settings
 
 

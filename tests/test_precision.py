@@ -2,15 +2,14 @@
 
 import dataclasses
 import functools
-import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import tiny_config
+from tiny import tiny_config, tiny_image
 
-from gan2shape_jax import data, loading, models, precision, projection, reconstruction, stages, steps
+from gan2shape_jax import models, precision, projection, reconstruction, stages, steps
 from gan2shape_jax.config import ConfigError
 from gan2shape_jax.state import initial_state
 from gan2shape_jax.validation import validate
@@ -22,10 +21,7 @@ _GEOMETRY = {"gather", "scatter", "scatter-add", "scatter_min", "scatter-min", "
 @pytest.fixture(scope="module")
 def case(tmp_path_factory):
     """Problem, frozen networks, parameters, and settings by precision."""
-    config = tiny_config(tmp_path_factory.mktemp("precision"))
-    architecture, frozen = loading.load_frozen(config)
-    name = data.read_names(config.data.image_list)[0]
-    prepared = loading.prepare_image(config, name, architecture, frozen, pathlib.Path(config.workdir))
+    prepared, frozen = tiny_image(tmp_path_factory.mktemp("precision"))
     settings = {kind: dataclasses.replace(prepared.settings, precision=kind) for kind in precision.PRECISIONS}
     return prepared.problem, frozen, models.init_params(jax.random.key(0), prepared.settings), settings
 

@@ -1,23 +1,19 @@
 """An iteration's arrays stay on the device: nothing goes to the host and back inside a step."""
 
-import pathlib
 
 import jax
 import jax.numpy as jnp
 import pytest
-from tiny import tiny_config
+from tiny import tiny_image
 
-from gan2shape_jax import data, loading, models, stages
+from gan2shape_jax import models, stages
 from gan2shape_jax.state import Samples, initial_state
 
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory):
     """Problem, frozen networks, settings and initial parameters."""
-    config = tiny_config(tmp_path_factory.mktemp("transfers"))
-    architecture, frozen = loading.load_frozen(config)
-    name = data.read_names(config.data.image_list)[0]
-    prepared = loading.prepare_image(config, name, architecture, frozen, pathlib.Path(config.workdir))
+    prepared, frozen = tiny_image(tmp_path_factory.mktemp("transfers"))
     return prepared.problem, frozen, prepared.settings, models.init_params(jax.random.key(0), prepared.settings)
 
 

@@ -1,8 +1,13 @@
 """A reconstruction small enough for tests: the bundled face 001, thin networks, a few iterations."""
 
+import pathlib
+
 from ml_collections import ConfigDict
 
+from gan2shape_jax import data, loading
 from gan2shape_jax.config import asset, load_config
+from gan2shape_jax.frozen import Frozen
+from gan2shape_jax.loading import Prepared
 
 
 def tiny_config(tmp_path, *, names=("001.png",), **fields) -> ConfigDict:
@@ -37,4 +42,12 @@ def tiny_config(tmp_path, *, names=("001.png",), **fields) -> ConfigDict:
     return config.lock()
 
 
-__all__ = ["asset", "tiny_config"]
+def tiny_image(tmp_path) -> tuple[Prepared, Frozen]:
+    """The first image of `tiny_config` and the frozen networks."""
+    config = tiny_config(tmp_path)
+    architecture, frozen = loading.load_frozen(config)
+    name = data.read_names(config.data.image_list)[0]
+    return loading.prepare_image(config, name, architecture, frozen, pathlib.Path(config.workdir)), frozen
+
+
+__all__ = ["asset", "tiny_config", "tiny_image"]
