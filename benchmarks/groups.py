@@ -25,6 +25,8 @@ import matplotlib.pyplot as plt
 from rich.console import Console
 from rich.table import Table
 
+from gan2shape_jax.host_memory import restart_keeping_memory
+
 _COLLECT = "collecting samples"
 
 
@@ -144,6 +146,7 @@ def _draw(found: list[dict[str, Any]], path: pathlib.Path) -> None:
 
 
 def main() -> None:
+    restart_keeping_memory()  # as the program does
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="ictface")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 2, 4])

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from gan2shape_jax import data, lighting, loading, metrics, models, projection, reconstruction, stages, tasks
 from gan2shape_jax.config import load_config
+from gan2shape_jax.host_memory import restart_keeping_memory
 from gan2shape_jax.precision import PRECISIONS, lowered
 from gan2shape_jax.runtime import schedule_of
 from gan2shape_jax.state import TrainState, initial_state
@@ -84,6 +85,7 @@ def _outputs(params, prepared: loading.Prepared, fixed) -> dict[str, float]:
 
 
 def main() -> None:
+    restart_keeping_memory()  # as the program does
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--faces", nargs="+", default=["001", "002"])
     parser.add_argument("--stages", type=int, nargs=3, default=[200, 200, 150], help="iterations of steps 1, 2, 3")

@@ -31,6 +31,7 @@ from timing import clock, ours, report, subjects
 from timing.clock import Call
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.host_memory import restart_keeping_memory
 
 
 def _parse(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, dict[str, str]]:
@@ -115,6 +116,7 @@ def _in_processes(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def main() -> None:
+    restart_keeping_memory()  # as the program does
     options, overrides = _parse()
     if len(options.configs) > 1:
         reports = _in_processes(options)

@@ -11,6 +11,7 @@ import textwrap
 import warnings
 from collections.abc import Sequence
 
+from gan2shape_jax import host_memory
 from gan2shape_jax.config import (
     ConfigError,
     apply_overrides,
@@ -70,6 +71,7 @@ def main(argv: Sequence[str]) -> int:
 
 def console() -> None:
     """The entry of the console command."""
+    host_memory.restart_keeping_memory()
     code = main(sys.argv[1:])
     if code:
         # Everything is closed by now, but callbacks of the checkpoint library's threads may still print tracebacks
