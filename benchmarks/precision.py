@@ -1,18 +1,22 @@
 """Trains the same faces in float32 and in bfloat16 and tables SIDE, MAD and seconds.
 
-    python benchmarks/precision.py --faces 001 002 --stages 200 200 150 --prior 300 --collect 20
+    python benchmarks/precision.py --faces 001 002 --seeds 0 1 --stages 200 200 150 --prior 300 --collect 20
 
-A schedule of one stage, the same seed, latents and weights for both; `--json` keeps the figures. Also tables how far
+A schedule of one stage, the same seeds, latents and weights for both; `--json` keeps the figures. Below the runs are
+the means, and that of bfloat16's difference, face by face and seed by seed, with its standard error. Also tables how far
 bfloat16 takes each network's output from float32's on the first face, once its depth has been fitted to the prior:
 the encoder is shown although it always computes in float32, because this is why.
 """
 
 import argparse
 import dataclasses
+import itertools
 import json
 import pathlib
+import statistics
 import tempfile
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +31,9 @@ from gan2shape_jax.runtime import schedule_of
 from gan2shape_jax.state import TrainState, initial_state
 
 
-def _config(options: argparse.Namespace):
+def _config(options: argparse.Namespace, seed: int):
     config = load_config("ictface").unlock()
+    config.seed = seed
     config.schedule.stages = (tuple(options.stages),)
     config.schedule.flip1, config.schedule.flip3 = (False,), (True,)
     config.prior.iterations = options.prior
@@ -84,33 +89,48 @@ def _outputs(params, prepared: loading.Prepared, fixed) -> dict[str, float]:
     }
 
 
+def _summary(rows: list[dict[str, Any]]) -> str:
+    """Means by precision, and bfloat16 less float32 over pairs of runs."""
+    lines = []
+    for key, digits in (("side", 4), ("mad_unit", 1), ("seconds of iterations", 1)):
+        ends = {name: [row[key] for row in rows if row["precision"] == name] for name in PRECISIONS}
+        apart = [low - full for low, full in zip(ends["bfloat16"], ends["float32"], strict=True)]
+        error = statistics.stdev(apart) / len(apart) ** 0.5 if len(apart) > 1 else float("nan")
+        means = ", ".join(f"{name} {statistics.fmean(values):.{digits}f}" for name, values in ends.items())
+        lines.append(f"{key}: {means}; difference {statistics.fmean(apart):+.{digits}f} +- {error:.{digits}f}")
+    return "\n".join(lines)
+
+
 def main() -> None:
     restart_keeping_memory()  # as the program does
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--faces", nargs="+", default=["001", "002"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--stages", type=int, nargs=3, default=[200, 200, 150], help="iterations of steps 1, 2, 3")
     parser.add_argument("--prior", type=int, default=300)
     parser.add_argument("--collect", type=int, default=20, help="batches of samples for step 3")
     parser.add_argument("--json", type=pathlib.Path)
     options = parser.parse_args()
-    config = _config(options)
+    configs = {seed: _config(options, seed) for seed in options.seeds}
+    config = configs[options.seeds[0]]
     architecture, fixed = loading.load_frozen(config)
     names = [n for n in data.read_names(config.data.image_list) if pathlib.PurePath(n).stem in options.faces]
     rows, outputs = [], {}
-    table = Table("face", "precision", "SIDE", "MAD, unit normals", "seconds", "of iterations")
-    for name in names:
+    table = Table("face", "seed", "precision", "SIDE", "MAD, unit normals", "seconds", "of iterations")
+    for name, seed in itertools.product(names, options.seeds):
         with tempfile.TemporaryDirectory() as latents:
-            prepared = loading.prepare_image(config, name, architecture, fixed, pathlib.Path(latents))
-        initial = models.init_params(jax.random.key(config.seed), prepared.settings)
+            prepared = loading.prepare_image(configs[seed], name, architecture, fixed, pathlib.Path(latents))
+        initial = models.init_params(jax.random.key(seed), prepared.settings)
         for precision in PRECISIONS:
             chosen = dataclasses.replace(
                 prepared, settings=dataclasses.replace(prepared.settings, precision=precision))
             row, fitted = _train(config, chosen, fixed, initial)
             outputs = outputs or _outputs(fitted.params, prepared, fixed)
-            rows.append({"face": prepared.name, "precision": precision, **row})
-            table.add_row(prepared.name, precision, f"{row['side']:.4f}", f"{row['mad_unit']:.1f}",
+            rows.append({"face": prepared.name, "seed": seed, "precision": precision, **row})
+            table.add_row(prepared.name, str(seed), precision, f"{row['side']:.4f}", f"{row['mad_unit']:.1f}",
                           f"{row['seconds']:.0f}", f"{row['seconds of iterations']:.0f}")
     Console().print(table)
+    print(_summary(rows))
     for what, error in outputs.items():
         print(f"{what}: {error:.4f}")
     if options.json:
