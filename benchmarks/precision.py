@@ -3,9 +3,9 @@
     python benchmarks/precision.py --faces 001 002 --seeds 0 1 --stages 200 200 150 --prior 300 --collect 20
 
 A schedule of one stage, the same seeds, latents and weights for both; `--json` keeps the figures. Below the runs are
-the means, and that of bfloat16's difference, face by face and seed by seed, with its standard error. Also tables how far
-bfloat16 takes each network's output from float32's on the first face, once its depth has been fitted to the prior:
-the encoder is shown although it always computes in float32, because this is why.
+the means, and that of bfloat16's difference, face by face and seed by seed, with its standard error. Also tables how
+far bfloat16 takes each network's output from float32's on the first face, once its depth has been fitted to the
+prior: the encoder is shown although it always computes in float32, because this is why.
 """
 
 import argparse
