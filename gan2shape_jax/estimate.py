@@ -12,10 +12,10 @@ from ml_collections import ConfigDict
 
 __all__ = ["Estimate", "estimate"]
 
-# Seconds an iteration at 64 pixels, width 32, batch 8, a 64-pixel GAN, on two CPU cores: half the
-# CPU time measured on a busy machine (0.08, 0.09, 0.32 and 0.45 s).
-_PRIOR, _STEP1, _STEP2, _STEP3 = 0.04, 0.05, 0.17, 0.24
-_PROJECTION = 0.06
+# Seconds an iteration at 64 pixels, width 32, batch 8, a 64-pixel GAN, on two CPU cores: half as much
+# again as an idle machine took (0.020, 0.020, 0.061, 0.100 and 0.017 s, docs/benchmarks.md).
+_PRIOR, _STEP1, _STEP2, _STEP3 = 0.03, 0.03, 0.09, 0.15
+_PROJECTION = 0.025
 # Seconds for compiling every step once.
 _COMPILING = 60.0
 # Guesses, not measurements.
@@ -77,7 +77,7 @@ def _memory(config: ConfigDict, images: int) -> float:
     problems = 40 * (images if config.mode == "joint" else 1)  # arrays of an image's size, factors and scene included
     kept = (4 * samples + problems) * config.image_size**2 * 4
     together = max(1, min(config.runtime.images_at_once, images)) if config.mode == "instance" else 1
-    return 2.5 + together * (0.3 * one + 0.6 * max(many, gan) + kept / 2**30)
+    return 2.9 + together * (0.3 * one + 0.6 * max(many, gan) + kept / 2**30)
 
 
 def _disk(config: ConfigDict, images: int) -> float:
