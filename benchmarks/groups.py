@@ -90,6 +90,8 @@ def _measure(name: str, size: int, iterations: int) -> dict[str, Any]:
     runtime.set_up_runtime(config)
     import jax
 
+    jax.config.update("jax_num_cpu_devices", size)  # a run has no more than cores: this is to see why
+
     task, initial = _task(config, size)
     found: dict[str, Any] = {}
     for label, phase in _phases(config)[0].items():

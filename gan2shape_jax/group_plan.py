@@ -72,12 +72,14 @@ def choose_size(
       bytes_of_one: how much memory one image needs; asked only where it decides something.
 
     Returns:
-      On CPU 1 unless wanted otherwise: the cores are busy with one image. Elsewhere what the free memory of
-      the devices holds.
+      On CPU 1 unless wanted otherwise: the cores are busy with one image; and never more than there are devices,
+      which are at most as many as cores: beyond that, images only take each other's cache (docs/speed.md). Elsewhere
+      what the free memory of the devices holds.
     """
+    on_cpu = devices[0].platform == "cpu"
     if wanted:
-        return max(1, min(wanted, images))
-    if images <= 1 or devices[0].platform == "cpu":
+        return max(1, min(wanted, images, len(devices) if on_cpu else wanted))
+    if images <= 1 or on_cpu:
         return 1
     free = [_free_bytes(device) for device in devices]
     if any(found is None for found in free):

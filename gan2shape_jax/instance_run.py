@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -176,7 +177,12 @@ def _size(this: _Run, images: int) -> int:
         prepared = this.prepare(this.names[0])
         return group.bytes_of_one(prepared, this.fixed)
 
-    return group_plan.choose_size(this.config.runtime.images_at_once, images, jax.local_devices(), bytes_of_one)
+    wanted = this.config.runtime.images_at_once
+    size = group_plan.choose_size(wanted, images, jax.local_devices(), bytes_of_one)
+    if size < min(wanted, images):
+        warnings.warn(f"config.runtime.images_at_once is {wanted}; {size} at once on this CPU: more images than cores "
+                      "take longer together than in turn", stacklevel=2)
+    return size
 
 
 def run(config: ConfigDict) -> int:

@@ -22,7 +22,7 @@ def set_up_runtime(config: ConfigDict) -> None:
     if config.runtime.deterministic:
         _add_flag("--xla_gpu_deterministic_ops=true")
     if config.mode == "instance" and config.runtime.images_at_once > 1:
-        _one_image_a_core(config.runtime.images_at_once)
+        _one_image_a_core(min(config.runtime.images_at_once, os.cpu_count() or 1))
 
 
 def _add_flag(flag: str) -> None:
@@ -36,7 +36,7 @@ def _one_image_a_core(images: int) -> None:
 
     Images side by side on a thread each take less time than one after another on all cores, and a program for
     one image compiles much faster than one for all of them (docs/speed.md). Where computing has begun already, as in
-    a notebook, the images of a group are worked on one after another within a program.
+    a notebook, the devices stay what they are.
     """
     with contextlib.suppress(RuntimeError):  # computing has begun
         jax.config.update("jax_num_cpu_devices", images)

@@ -166,7 +166,7 @@ def test_a_run_isolates_the_image_that_breaks_and_finishes_the_others(tmp_path, 
             found, problem=dataclasses.replace(found.problem, image=found.problem.image * np.nan))
 
     monkeypatch.setattr(loading, "prepare_image", breaking)
-    config = _config(tmp_path, names=NAMES, runtime__images_at_once=3)
+    config = _config(tmp_path, names=NAMES, runtime__images_at_once=3)  # of two, on two devices
     assert experiment.run(config) == 1
     root = pathlib.Path(config.workdir)
     failures = json.loads((root / "failures.json").read_text())

@@ -43,6 +43,8 @@ def test_a_wanted_size_or_a_cpu_need_no_memory():
     assert group_plan.choose_size(5, 100, [_gpu(1000)], _never) == 5
     assert group_plan.choose_size(5, 3, [_gpu(1000)], _never) == 3
     assert group_plan.choose_size(0, 100, [Device("cpu")] * 2, _never) == 1
+    assert group_plan.choose_size(2, 100, [Device("cpu")] * 2, _never) == 2
+    assert group_plan.choose_size(4, 100, [Device("cpu")] * 2, _never) == 2
     assert group_plan.choose_size(0, 1, [_gpu(1000)], _never) == 1
 
 
