@@ -267,7 +267,7 @@ def _outputs(config: ConfigDict) -> None:
     # True asks a GPU for operations that repeat bit by bit (slower); a CPU always does.
     config.runtime.deterministic = False
     # Images reconstructed at once, as one train step; 0 takes what the free memory of a GPU or TPU holds,
-    # and 1 on a CPU.
+    # and 1 on a CPU, which never takes more than it has cores.
     config.runtime.images_at_once = 0
     # What networks (but for the encoder), GAN and perceptual network compute in: 'float32', or 'bfloat16', meant for
     # GPU and TPU; parameters, losses, optimiser and all geometry are float32 in both.
