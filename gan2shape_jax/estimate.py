@@ -39,7 +39,9 @@ def estimate(config: ConfigDict, images: int, *, device: str = "cpu", cores: int
         seconds = _relative_costs(config)[0] * _PRIOR * images / faster + _COMPILING / 6  # a forward pass
     else:
         seconds = _seconds_per_image(config) * (1 if config.mode == "joint" else images) / faster + _COMPILING
-    return Estimate(seconds / 3600, _memory(config, images), _disk(config, images), device)
+    most = min(images, cores) if device == "cpu" else images  # as `group_plan.choose_size` has it
+    at_once = min(config.runtime.images_at_once, most)
+    return Estimate(seconds / 3600, _memory(config, images, at_once), _disk(config, images), device)
 
 
 def _relative_costs(config: ConfigDict) -> tuple[float, float, float]:
@@ -68,7 +70,7 @@ def _seconds_per_image(config: ConfigDict) -> float:
     return total
 
 
-def _memory(config: ConfigDict, images: int) -> float:
+def _memory(config: ConfigDict, images: int, at_once: int) -> float:
     """Activations of the widest step, kept samples, and JAX and its compiler themselves."""
     one, many, gan = _relative_costs(config)
     if config.mode == "predict":
@@ -76,7 +78,7 @@ def _memory(config: ConfigDict, images: int) -> float:
     samples = config.sampling.collect_iters * config.sampling.batch_size
     problems = 40 * (images if config.mode == "joint" else 1)  # arrays of an image's size, factors and scene included
     kept = (4 * samples + problems) * config.image_size**2 * 4
-    together = max(1, min(config.runtime.images_at_once, images)) if config.mode == "instance" else 1
+    together = max(1, at_once) if config.mode == "instance" else 1
     return 2.9 + together * (0.3 * one + 0.6 * max(many, gan) + kept / 2**30)
 
 
