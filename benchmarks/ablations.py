@@ -18,8 +18,8 @@ import time
 import ablations_page as pages
 from ablations_page import MEANING, WHOLE
 
-from gan2shape_jax.config import apply_overrides, load_config
-from gan2shape_jax.data import read_names
+from gan2shape_jax.config.fields import apply_overrides, load_config
+from gan2shape_jax.inputs.data import read_names
 
 
 def _config(variant: str, seed: int, out: pathlib.Path, overrides: dict[str, str]):
@@ -66,7 +66,7 @@ def main() -> int:
     out.mkdir(parents=True, exist_ok=True)
     code = 0
     if not options.report:
-        from gan2shape_jax import experiment  # imports jax, which the tables do without
+        from gan2shape_jax.run import experiment  # imports jax, which the tables do without
 
         for seed in options.seeds:
             for variant in options.variants:

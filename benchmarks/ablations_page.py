@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gan2shape_jax.config import load_config
+from gan2shape_jax.config.fields import load_config
 from gan2shape_jax.evaluation import mean_interval, paired_interval
 from gan2shape_jax.evaluation.report import csv_text, interval_text, markdown_table
 
@@ -68,9 +68,11 @@ def tables(found: Found) -> str:
     meanings = "\n".join(f"- `{variant}`: {MEANING.get(variant, '')}" for variant in ordered)
     seeds = sorted({seed for runs in found.values() for face in runs.values() for seed in face}, key=int)
     count = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"
-    return (f"{meanings}\n\nMeans over faces with 95% intervals (Student's t over faces; a face is the mean of its "
-            f"seeds; {count}).\nDifferences are paired by face; * marks an interval without zero.\n\n"
-            f"{_summary(ordered)}\n{_verdict(ordered)}\nSIDE / MAD by face:\n\n{_per_face(ordered)}")
+    return (
+        f"{meanings}\n\nMeans over faces with 95% intervals (Student's t over faces; a face is the mean of its "
+        f"seeds; {count}).\nDifferences are paired by face; * marks an interval without zero.\n\n"
+        f"{_summary(ordered)}\n{_verdict(ordered)}\nSIDE / MAD by face:\n\n{_per_face(ordered)}"
+    )
 
 
 def csv_table(found: Found) -> str:
@@ -87,8 +89,10 @@ def csv_table(found: Found) -> str:
 
 def _by_face(runs: dict[str, dict[str, Any]], metric: str, point: str = "") -> dict[str, float]:
     """The mean over seeds of one metric, by face; `point` "prior" takes it after the prior's fit."""
-    return {face: float(np.mean([(m[point] if point else m)[metric] for m in seeds.values()]))
-            for face, seeds in runs.items()}
+    return {
+        face: float(np.mean([(m[point] if point else m)[metric] for m in seeds.values()]))
+        for face, seeds in runs.items()
+    }
 
 
 def _difference(found: Found, variant: str, metric: str):
@@ -103,15 +107,27 @@ def _difference(found: Found, variant: str, metric: str):
 def _summary(found: Found) -> str:
     rows = []
     for variant, runs in found.items():
-        cells = [interval_text(mean_interval(list(_by_face(runs, metric, point).values())), digits)
-                 for metric, point, digits in (("side", "prior", 4), ("side", "", 4), ("mad", "", 1))]
+        cells = [
+            interval_text(mean_interval(list(_by_face(runs, metric, point).values())), digits)
+            for metric, point, digits in (("side", "prior", 4), ("side", "", 4), ("mad", "", 1))
+        ]
         for metric, digits in (("side", 4), ("mad", 1)):
             difference = _difference(found, variant, metric)
             star = " *" if difference is not None and difference.excludes_zero else ""
             cells.append("" if difference is None else interval_text(difference, digits, signed=True) + star)
         rows.append([variant, str(len(runs)), *cells])
-    return markdown_table(["variant", "faces", "SIDE after the prior", "SIDE", "MAD, degrees", "SIDE against the whole",
-                           "MAD against the whole"], rows)
+    return markdown_table(
+        [
+            "variant",
+            "faces",
+            "SIDE after the prior",
+            "SIDE",
+            "MAD, degrees",
+            "SIDE against the whole",
+            "MAD against the whole",
+        ],
+        rows,
+    )
 
 
 def _verdict(found: Found) -> str:
@@ -126,9 +142,15 @@ def _verdict(found: Found) -> str:
             (worse if difference.estimate > 0 else better).append(f"`{variant}` ({name.upper()})")
         if not clear:
             open_.append(f"`{variant}`")
-    said = [f"{label}: {', '.join(names)}." for label, names in (
-        ("Clearly worse than the whole method", worse), ("Clearly better", better),
-        ("Not told apart from it by so few faces", open_)) if names]
+    said = [
+        f"{label}: {', '.join(names)}."
+        for label, names in (
+            ("Clearly worse than the whole method", worse),
+            ("Clearly better", better),
+            ("Not told apart from it by so few faces", open_),
+        )
+        if names
+    ]
     return "\n".join([*said, ""]) if said else ""
 
 

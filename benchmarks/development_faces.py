@@ -33,12 +33,25 @@ def _command(face: str, out: pathlib.Path, overrides: list[str]) -> list[str]:
     names = out / "lists" / f"{face}.txt"
     names.parent.mkdir(parents=True, exist_ok=True)
     names.write_text(f"{face}.png\n")
-    fields = {"seed": int(face), "workdir": out / "runs" / face, "data.image_list": names,
-              "data.image_root": DATA / "image", "data.mask_root": DATA / "mask",
-              "data.depth_root": DATA / "depth", "data.latent_root": DATA / "latents",
-              "logging.tensorboard": False, "logging.every_iterations": 50}
-    return [sys.executable, "-m", "gan2shape_jax.main", "--config=ictface",
-            *[f"--config.{key}={value}" for key, value in fields.items()], *overrides]
+    fields = {
+        "seed": int(face),
+        "workdir": out / "runs" / face,
+        "data.image_list": names,
+        "data.image_root": DATA / "image",
+        "data.mask_root": DATA / "mask",
+        "data.depth_root": DATA / "depth",
+        "data.latent_root": DATA / "latents",
+        "logging.tensorboard": False,
+        "logging.every_iterations": 50,
+    }
+    return [
+        sys.executable,
+        "-m",
+        "gan2shape_jax.main",
+        "--config=ictface",
+        *[f"--config.{key}={value}" for key, value in fields.items()],
+        *overrides,
+    ]
 
 
 def _run(faces: list[str], out: pathlib.Path, jobs: int, overrides: list[str]) -> dict[str, float]:
@@ -60,13 +73,17 @@ def _run(faces: list[str], out: pathlib.Path, jobs: int, overrides: list[str]) -
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("w") as sink:
                 code = subprocess.run(
-                    _command(face, out, overrides), stdout=sink, stderr=sink, check=False,
-                    preexec_fn=lambda: os.sched_setaffinity(0, core)).returncode
+                    _command(face, out, overrides),
+                    stdout=sink,
+                    stderr=sink,
+                    check=False,
+                    preexec_fn=lambda: os.sched_setaffinity(0, core),
+                ).returncode
             seconds[face] = time.perf_counter() - begin
             print(f"{face}: exit {code}, {seconds[face]:.0f} s", flush=True)
 
     share = len(cores) // jobs
-    groups = [set(cores[i * share:(i + 1) * share]) or set(cores) for i in range(jobs)]
+    groups = [set(cores[i * share : (i + 1) * share]) or set(cores) for i in range(jobs)]
     workers = [threading.Thread(target=work, args=(group,)) for group in groups]
     for worker in workers:
         worker.start()
@@ -96,19 +113,26 @@ def _cell(values: dict[str, float]) -> str:
 
 
 def _table(ends: dict[str, dict], original: dict[str, dict[str, str]], inversion: dict[str, float]) -> str:
-    lines = ["| face | inversion L1 | prior | after stage 1 | after stage 2 | the original's end |",
-             "|---|---|---|---|---|---|"]
+    lines = [
+        "| face | inversion L1 | prior | after stage 1 | after stage 2 | the original's end |",
+        "|---|---|---|---|---|---|",
+    ]
     for face, points in ends.items():
         theirs = original[face]
         cells = [_cell(points[p]) if p in points else "-" for p in POINTS]
-        lines.append(f"| {face} | {inversion[face]:.3f} | {' | '.join(cells)} | "
-                     f"{float(theirs['stage2_side']):.4f} / {float(theirs['stage2_mad']):.1f} |")
+        lines.append(
+            f"| {face} | {inversion[face]:.3f} | {' | '.join(cells)} | "
+            f"{float(theirs['stage2_side']):.4f} / {float(theirs['stage2_mad']):.1f} |"
+        )
     for name, summary in (("mean", statistics.fmean), ("median", statistics.median)):
-        cells = [_cell({k: summary([points[p][k] for points in ends.values()])
-                        for k in ("side", "mad", "mad_unit")}) for p in POINTS]
+        cells = [
+            _cell({k: summary([points[p][k] for points in ends.values()]) for k in ("side", "mad", "mad_unit")})
+            for p in POINTS
+        ]
         side, mad = (summary([float(original[f][f"stage2_{k}"]) for f in ends]) for k in ("side", "mad"))
-        lines.append(f"| {name} | {summary([inversion[f] for f in ends]):.3f} | {' | '.join(cells)} | "
-                     f"{side:.4f} / {mad:.1f} |")
+        lines.append(
+            f"| {name} | {summary([inversion[f] for f in ends]):.3f} | {' | '.join(cells)} | {side:.4f} / {mad:.1f} |"
+        )
     return "\n".join(lines)
 
 
@@ -145,10 +169,10 @@ def main() -> int:
     metrics = {f: json.loads((out / "runs" / f / f / "metrics.json").read_text()) for f in done}
     ends = {face: _at_ends(rows) for face, rows in histories.items()}
     table = _table(ends, original, {f: metrics[f]["inversion_l1"] for f in done})
-    (out / "development_faces.md").write_text(
-        f"SIDE / MAD (short normals) / MAD (unit normals), degrees.\n\n{table}\n")
-    (out / "development_faces.json").write_text(json.dumps(
-        {"seconds": seconds, "ends": ends, "metrics": metrics}, indent=2) + "\n")
+    (out / "development_faces.md").write_text(f"SIDE / MAD (short normals) / MAD (unit normals), degrees.\n\n{table}\n")
+    (out / "development_faces.json").write_text(
+        json.dumps({"seconds": seconds, "ends": ends, "metrics": metrics}, indent=2) + "\n"
+    )
     _plot(histories, out / "development_faces.png")
     print(table)
     return 0 if len(done) == len(options.faces) else 1

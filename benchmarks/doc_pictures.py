@@ -14,10 +14,13 @@ import tempfile
 import jax
 from PIL import Image
 
-from gan2shape_jax import edit_command, experiment, loading, models, weights
-from gan2shape_jax.config import load_config
+from gan2shape_jax.config.fields import load_config
+from gan2shape_jax.editing import command
+from gan2shape_jax.method import models
+from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.outputs import draw_gan_views, draw_overview, load_result
-from gan2shape_jax.state import initial_state
+from gan2shape_jax.run import experiment, loading
+from gan2shape_jax.training import network_files
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
@@ -39,14 +42,14 @@ def _overviews(out: pathlib.Path, faces: list[str]) -> None:
     for field in ("image", "mask", "depth"):
         config.data[f"{field}_root"] = str(ROOT / "benchmarks" / "data" / "ictface" / field)
     config.data.latent_root = str(ROOT / "benchmarks" / "data" / "ictface" / "latents")
-    architecture, fixed = loading.load_frozen(config)
+    architecture, frozen = loading.load_frozen(config)
     for face in faces:
         folder = out / "runs" / face / face
         with tempfile.TemporaryDirectory() as latents:
-            prepared = loading.prepare_image(config, f"{face}.png", architecture, fixed, pathlib.Path(latents))
+            prepared = loading.load_problem(config, f"{face}.png", architecture, frozen, pathlib.Path(latents))
         fresh = models.init_params(jax.random.key(0), prepared.settings)
-        params = weights.load_networks(folder / "networks.safetensors", fresh, prepared.settings)
-        project = experiment.projector(initial_state(params, prepared.settings), prepared, fixed)
+        params = network_files.load_networks(folder / "networks.safetensors", fresh, prepared.settings)
+        project = experiment.projector(initial_state(params, prepared.settings), prepared, frozen)
         result = load_result(folder)
         _save(draw_overview(result, gan=draw_gan_views(result, project)), f"overview_{face}")
 
@@ -56,7 +59,7 @@ def _edits(out: pathlib.Path, faces: list[str]) -> None:
         for name, options in _EDITS.items():
             with tempfile.TemporaryDirectory() as scratch:
                 picture = pathlib.Path(scratch) / "edit.png"
-                code = edit_command.main([str(out / "runs" / face / face), *options.split(), "--out", str(picture)])
+                code = command.main([str(out / "runs" / face / face), *options.split(), "--out", str(picture)])
                 if code:
                     raise SystemExit(code)
                 _save(Image.open(picture), f"{name}_{face}")

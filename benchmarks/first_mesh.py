@@ -37,9 +37,18 @@ def main() -> int:
         installed = time.perf_counter() - begin
         mesh = folder / "results" / "001" / "mesh.glb"
         process = subprocess.Popen(
-            [python, "-m", "gan2shape_jax.main", "--config=configs/ictface.py",
-             f"--config.workdir={folder / 'results'}", f"--config.runtime.compilation_cache={folder / 'xla'}"],
-            cwd=ROOT, stderr=subprocess.DEVNULL, env=os.environ | {"XDG_CACHE_HOME": str(folder)})
+            [
+                python,
+                "-m",
+                "gan2shape_jax.main",
+                "--config=configs/ictface.py",
+                f"--config.workdir={folder / 'results'}",
+                f"--config.runtime.compilation_cache={folder / 'xla'}",
+            ],
+            cwd=ROOT,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"XDG_CACHE_HOME": str(folder)},
+        )
         peak = 0.0
         while not mesh.is_file():
             if process.poll() is not None:
@@ -51,8 +60,10 @@ def main() -> int:
         process.send_signal(signal.SIGINT)
         process.wait()
         metrics = json.loads((mesh.parent / "metrics.json").read_text())
-        print(f"installed after {installed:.0f} s; first mesh after {total:.0f} s; peak memory {peak:.2f} GiB; "
-              f"SIDE {metrics['side']:.4f} (prior {metrics['prior']['side']:.4f})")
+        print(
+            f"installed after {installed:.0f} s; first mesh after {total:.0f} s; peak memory {peak:.2f} GiB; "
+            f"SIDE {metrics['side']:.4f} (prior {metrics['prior']['side']:.4f})"
+        )
     return 0
 
 

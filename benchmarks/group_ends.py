@@ -32,11 +32,20 @@ def _run(options: argparse.Namespace, at_once: int, seed: int) -> pathlib.Path:
     names = out / "list.txt"
     names.write_text("".join(f"{face}.png\n" for face in options.faces))
     fields = {
-        "seed": seed, "workdir": folder, "data.image_list": names, "runtime.images_at_once": at_once,
-        "runtime.compilation_cache": out / "xla", "prior.iterations": options.prior,
-        "schedule.stages": (tuple(options.stages),), "schedule.flip1": (False,), "schedule.flip3": (True,),
-        "sampling.collect_iters": options.collect, "outputs.animation": False, "outputs.gan_images": False,
-        "logging.tensorboard": False}
+        "seed": seed,
+        "workdir": folder,
+        "data.image_list": names,
+        "runtime.images_at_once": at_once,
+        "runtime.compilation_cache": out / "xla",
+        "prior.iterations": options.prior,
+        "schedule.stages": (tuple(options.stages),),
+        "schedule.flip1": (False,),
+        "schedule.flip3": (True,),
+        "sampling.collect_iters": options.collect,
+        "outputs.animation": False,
+        "outputs.gan_images": False,
+        "logging.tensorboard": False,
+    }
     command = [sys.executable, "-m", "gan2shape_jax.main", "--config=ictface"]
     command += [f"--config.{key}={value}" for key, value in fields.items()]
     if not all((folder / face / "metrics.json").is_file() for face in options.faces):
@@ -52,8 +61,15 @@ def _errors(folder: pathlib.Path, face: str) -> dict[str, float]:
 def _tables(found: Found) -> list[Table]:
     tables = []
     for key, name in ERRORS.items():
-        table = Table("face", *(f"{way}, seed {seed}" for way in found for seed in next(iter(found[way].values()))),
-                      "largest |group - alone|", "range over seeds", "mean alone", "mean in group", title=name)
+        table = Table(
+            "face",
+            *(f"{way}, seed {seed}" for way in found for seed in next(iter(found[way].values()))),
+            "largest |group - alone|",
+            "range over seeds",
+            "mean alone",
+            "mean in group",
+            title=name,
+        )
         for face in found["alone"]:
             ends = {way: [errors[key] for errors in found[way][face].values()] for way in found}
             apart = max(abs(a - b) for a, b in zip(ends["alone"], ends["group"], strict=True))

@@ -26,14 +26,14 @@ import matplotlib.pyplot as plt
 from rich.console import Console
 from rich.table import Table
 
-from gan2shape_jax.host_memory import restart_keeping_memory
+from gan2shape_jax.malloc_tuning import restart_keeping_memory
 
 _COLLECT = "collecting samples"
 
 
 def _phases(config):
     """Kinds of iterations by label, and how many of each the schedule has."""
-    from gan2shape_jax.runtime import schedule_of
+    from gan2shape_jax.run.runtime import schedule_of
 
     kinds: dict[str, Any] = {}
     counts: dict[str, int] = {}
@@ -50,17 +50,22 @@ def _task(config, size: int):
     """The task of so many images (the list's, again and again), and what they start from."""
     import jax
 
-    from gan2shape_jax import data, group, image_axis, loading, models, tasks
+    from gan2shape_jax.inputs import data
+    from gan2shape_jax.method import models
+    from gan2shape_jax.run import loading
+    from gan2shape_jax.training import group, image_axis, tasks
 
-    architecture, fixed = loading.load_frozen(config)
+    architecture, frozen = loading.load_frozen(config)
     listed = data.read_names(config.data.image_list)
     with tempfile.TemporaryDirectory() as latents:
-        ready = [loading.prepare_image(config, listed[i % len(listed)], architecture, fixed, pathlib.Path(latents))
-                 for i in range(size)]
+        ready = [
+            loading.load_problem(config, listed[i % len(listed)], architecture, frozen, pathlib.Path(latents))
+            for i in range(size)
+        ]
     initial = models.init_params(jax.random.key(config.seed), ready[0].settings)
     if size == 1:
-        return tasks.OneImage(ready[0], fixed), initial
-    return group.gather(ready, fixed, image_axis.layout_of(size)), initial
+        return tasks.OneImage(ready[0], frozen), initial
+    return group.gather(ready, frozen, image_axis.layout_of(size)), initial
 
 
 def _seconds(task, phase, initial, iterations: int) -> tuple[float, list[float]]:
@@ -68,7 +73,7 @@ def _seconds(task, phase, initial, iterations: int) -> tuple[float, list[float]]
     import jax
 
     state = task.begin(task.initial(initial), phase)
-    context = task.prepare(state, phase)
+    context = task.phase_constants(state, phase)
     taken = []
     for iteration in range(iterations + 1):
         begin = time.perf_counter()
@@ -82,8 +87,8 @@ def _measure(name: str, size: int, iterations: int) -> dict[str, Any]:
     """In this process: seconds of every kind of iteration, for the whole group."""
     import resource
 
-    from gan2shape_jax import runtime
-    from gan2shape_jax.config import apply_overrides, load_config
+    from gan2shape_jax.config.fields import apply_overrides, load_config
+    from gan2shape_jax.run import runtime
 
     fields = {"runtime.images_at_once": str(size), "sampling.collect_iters": "4"}
     config = apply_overrides(load_config(name), fields)
@@ -100,7 +105,7 @@ def _measure(name: str, size: int, iterations: int) -> dict[str, Any]:
         if phase.step == "step3" and _COLLECT not in found:
             state = task.begin(task.initial(initial), phase)
             begin = time.perf_counter()
-            jax.block_until_ready(task.prepare(state, phase))
+            jax.block_until_ready(task.phase_constants(state, phase))
             found[_COLLECT] = {"seconds": [(time.perf_counter() - begin) / config.sampling.collect_iters], "first": 0.0}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {"steps": found, "peak_gib": peak, "device": jax.devices()[0].device_kind, "devices": len(jax.devices())}
@@ -114,7 +119,7 @@ def _in_own_process(name: str, size: int, iterations: int) -> dict[str, Any]:
 
 def _summary(name: str, rounds: list[dict[str, Any]], size: int) -> dict[str, Any]:
     """Medians over rounds; the whole schedule's seconds for the group, images an hour."""
-    from gan2shape_jax.config import load_config
+    from gan2shape_jax.config.fields import load_config
 
     counts = _phases(load_config(name))[1]
     taken = {label: [s for found in rounds for s in found["steps"][label]["seconds"]] for label in rounds[0]["steps"]}
@@ -122,22 +127,42 @@ def _summary(name: str, rounds: list[dict[str, Any]], size: int) -> dict[str, An
     least = sum(counts[label] * min(seconds) for label, seconds in taken.items())
     compiling = min(sum(step["first"] for step in found["steps"].values()) for found in rounds)
     schedule = sum(counts[label] * seconds for label, seconds in steps.items())
-    return {"size": size, "steps": steps, "schedule_s": schedule, "images_per_hour": 3600 * size / schedule,
-            "least_schedule_s": least,
-            "first_calls_s": compiling, "peak_gib": max(found["peak_gib"] for found in rounds),
-            "device": rounds[0]["device"], "devices": rounds[0]["devices"]}
+    return {
+        "size": size,
+        "steps": steps,
+        "schedule_s": schedule,
+        "images_per_hour": 3600 * size / schedule,
+        "least_schedule_s": least,
+        "first_calls_s": compiling,
+        "peak_gib": max(found["peak_gib"] for found in rounds),
+        "device": rounds[0]["device"],
+        "devices": rounds[0]["devices"],
+    }
 
 
 def _table(found: list[dict[str, Any]]) -> Table:
-    table = Table("images at once", *found[0]["steps"], "schedule, s an image", "images an hour", "ratio",
-                  "ratio, least", "first calls, s", "peak, GiB", title="milliseconds an iteration of the whole group")
+    table = Table(
+        "images at once",
+        *found[0]["steps"],
+        "schedule, s an image",
+        "images an hour",
+        "ratio",
+        "ratio, least",
+        "first calls, s",
+        "peak, GiB",
+        title="milliseconds an iteration of the whole group",
+    )
     for row in found:
         table.add_row(
-            str(row["size"]), *(f"{seconds * 1e3:.0f}" for seconds in row["steps"].values()),
-            f"{row['schedule_s'] / row['size']:.0f}", f"{row['images_per_hour']:.1f}",
+            str(row["size"]),
+            *(f"{seconds * 1e3:.0f}" for seconds in row["steps"].values()),
+            f"{row['schedule_s'] / row['size']:.0f}",
+            f"{row['images_per_hour']:.1f}",
             f"{row['images_per_hour'] / found[0]['images_per_hour']:.2f}",
             f"{found[0]['least_schedule_s'] / found[0]['size'] / row['least_schedule_s'] * row['size']:.2f}",
-            f"{row['first_calls_s']:.0f}", f"{row['peak_gib']:.1f}")
+            f"{row['first_calls_s']:.0f}",
+            f"{row['peak_gib']:.1f}",
+        )
     return table
 
 
@@ -145,8 +170,9 @@ def _draw(found: list[dict[str, Any]], path: pathlib.Path) -> None:
     figure, axes = plt.subplots(figsize=(5, 3.5), layout="constrained")
     axes.plot([row["size"] for row in found], [row["images_per_hour"] for row in found], "o-")
     most = max(row["images_per_hour"] for row in found)
-    axes.set(xlabel="images at once", ylabel="images an hour", ylim=(0, 1.1 * most),
-             xticks=[row["size"] for row in found])
+    axes.set(
+        xlabel="images at once", ylabel="images an hour", ylim=(0, 1.1 * most), xticks=[row["size"] for row in found]
+    )
     figure.savefig(path, dpi=150)
     plt.close(figure)
 

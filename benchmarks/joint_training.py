@@ -32,17 +32,29 @@ import matplotlib.pyplot as plt
 
 PARTS = ("train", "predict", "finetune", "short", "instance", "report")
 # Multiples of the 24 images: whole epochs.
-JOINT = {"schedule.stages": ((960, 1440, 1920), (480, 960, 1440), (480, 960, 1440)),
-         "schedule.flip1": (False, True, True), "schedule.flip3": (True, True, True),
-         "sampling.collect_iters": 120, "schedule.joint": True, "schedule.reset_weight": False, "mode": "joint"}
+JOINT = {
+    "schedule.stages": ((960, 1440, 1920), (480, 960, 1440), (480, 960, 1440)),
+    "schedule.flip1": (False, True, True),
+    "schedule.flip3": (True, True, True),
+    "sampling.collect_iters": 120,
+    "schedule.joint": True,
+    "schedule.reset_weight": False,
+    "mode": "joint",
+}
 SHORT = {"schedule.stages": ((200, 250, 200),), "schedule.flip1": (False,), "schedule.flip3": (True,)}
 CALLED = {"finetune": "fine-tuned", "short": "same schedule without joint training", "instance": "default schedule"}
 ERRORS = ("side", "mad", "mad_unit")
 
 
 def _main(fields: dict, overrides: list[str], log: pathlib.Path) -> int:
-    command = [sys.executable, "-m", "gan2shape_jax.main", "--config=ictface",
-               *[f"--config.{key}={value}" for key, value in fields.items()], *overrides]
+    command = [
+        sys.executable,
+        "-m",
+        "gan2shape_jax.main",
+        "--config=ictface",
+        *[f"--config.{key}={value}" for key, value in fields.items()],
+        *overrides,
+    ]
     log.parent.mkdir(parents=True, exist_ok=True)
     begin = time.perf_counter()
     with log.open("a") as sink:
@@ -57,18 +69,29 @@ def _fields(options, faces: list[str], name: str) -> dict:
     listed = options.out / "lists" / f"{name.replace('/', '_')}.txt"
     listed.parent.mkdir(parents=True, exist_ok=True)
     listed.write_text("".join(f"{face}.png\n" for face in faces))
-    folders = {f"data.{kind}_root": options.data / folder for kind, folder in (
-        ("image", "image"), ("mask", "mask"), ("depth", "depth"), ("latent", "latents"))}
-    return {"workdir": options.out / name, "data.image_list": listed, **folders, "outputs.animation": False,
-            "outputs.gan_images": False, "logging.tensorboard": False}
+    folders = {
+        f"data.{kind}_root": options.data / folder
+        for kind, folder in (("image", "image"), ("mask", "mask"), ("depth", "depth"), ("latent", "latents"))
+    }
+    return {
+        "workdir": options.out / name,
+        "data.image_list": listed,
+        **folders,
+        "outputs.animation": False,
+        "outputs.gan_images": False,
+        "logging.tensorboard": False,
+    }
 
 
 def _run(part: str, options, overrides: list[str]) -> int:
     """Runs what a part consists of; 0 where all of it succeeded."""
     networks = options.out / "joint" / "networks.safetensors"
     if part == "train":
-        fields = _fields(options, options.train, "joint") | JOINT | {
-            "seed": 0, "logging.every_iterations": 120, "checkpoint.every_iterations": 120}
+        fields = (
+            _fields(options, options.train, "joint")
+            | JOINT
+            | {"seed": 0, "logging.every_iterations": 120, "checkpoint.every_iterations": 120}
+        )
         return _main(fields, overrides, options.out / "train.log")
     if part == "predict":
         fields = _fields(options, options.faces, "predict") | {"mode": "predict", "networks.pretrained": networks}
@@ -114,8 +137,11 @@ def _cell(row: dict[str, float]) -> str:
 
 def _histories(options) -> dict[str, dict[str, list]]:
     """By way, then by face; ways that have not been run are left out."""
-    folders = {"finetune": options.out / "finetune", "short": options.out / "short",
-               "instance": options.instance or options.out / "instance"}
+    folders = {
+        "finetune": options.out / "finetune",
+        "short": options.out / "short",
+        "instance": options.instance or options.out / "instance",
+    }
     found = {}
     for way, folder in folders.items():
         paths = {face: folder / face / face / "history.csv" for face in options.faces}
@@ -124,8 +150,10 @@ def _histories(options) -> dict[str, dict[str, list]]:
 
 
 def _summaries(rows: list[dict[str, float]]) -> list[tuple[str, str]]:
-    return [(name, _cell({key: summary([row[key] for row in rows]) for key in ERRORS}))
-            for name, summary in (("mean", statistics.fmean), ("median", statistics.median))]
+    return [
+        (name, _cell({key: summary([row[key] for row in rows]) for key in ERRORS}))
+        for name, summary in (("mean", statistics.fmean), ("median", statistics.median))
+    ]
 
 
 def _feed_forward(out: pathlib.Path, faces: list[str]) -> dict[str, dict[str, float]]:
@@ -152,8 +180,9 @@ def _iteration_table(ways: dict[str, dict[str, list]], faces: list[str]) -> str:
     lines = [head, "|---|---|" + "---|" * len(ways)]
     for face in faces:
         side = ways["instance"][face][-1]["side"]
-        lines.append(f"| {face} | {side:.4f} | "
-                     + " | ".join(_reached(runs[face], side) for runs in ways.values()) + " |")
+        lines.append(
+            f"| {face} | {side:.4f} | " + " | ".join(_reached(runs[face], side) for runs in ways.values()) + " |"
+        )
     return "\n".join(lines)
 
 
@@ -188,15 +217,17 @@ def _report(options) -> int:
         parts += [_error_table(ways, _feed_forward(options.out, options.faces), options.faces)]
         _plot(ways, options.faces, options.out / "joint_training.png")
     if "instance" in ways:
-        parts += ["Iterations of all steps, the prior's fit included (of step 3) until SIDE is for the first time no "
-                  "greater than the default schedule's last:", _iteration_table(ways, options.faces)]
+        parts += [
+            "Iterations of all steps, the prior's fit included (of step 3) until SIDE is for the first time no "
+            "greater than the default schedule's last:",
+            _iteration_table(ways, options.faces),
+        ]
     with (options.out / "joint_training.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["way", "face", "iterations", "step3_iterations", *ERRORS])
         for way, runs in ways.items():
             for face, rows in runs.items():
-                writer.writerows([way, face, row["total"], row["third"], *(row[key] for key in ERRORS)]
-                                 for row in rows)
+                writer.writerows([way, face, row["total"], row["third"], *(row[key] for key in ERRORS)] for row in rows)
     (options.out / "joint_training.md").write_text("\n\n".join(parts) + "\n")
     print("\n\n".join(parts))
     return 0

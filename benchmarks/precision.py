@@ -23,12 +23,16 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
-from gan2shape_jax import data, lighting, loading, metrics, models, projection, reconstruction, stages, tasks
-from gan2shape_jax.config import load_config
-from gan2shape_jax.host_memory import restart_keeping_memory
-from gan2shape_jax.precision import PRECISIONS, lowered
-from gan2shape_jax.runtime import schedule_of
-from gan2shape_jax.state import TrainState, initial_state
+from gan2shape_jax.config.fields import load_config
+from gan2shape_jax.geometry import lighting
+from gan2shape_jax.inputs import data
+from gan2shape_jax.malloc_tuning import restart_keeping_memory
+from gan2shape_jax.method import metrics, models, phases, projection, reconstruction
+from gan2shape_jax.method.state import PreparedImage, TrainState, initial_state
+from gan2shape_jax.networks.precision import PRECISIONS, lowered
+from gan2shape_jax.run import loading
+from gan2shape_jax.run.runtime import schedule_of
+from gan2shape_jax.training import tasks
 
 
 def _config(options: argparse.Namespace, seed: int):
@@ -41,22 +45,22 @@ def _config(options: argparse.Namespace, seed: int):
     return config.lock()
 
 
-def _train(config, prepared: loading.Prepared, fixed, initial) -> tuple[dict[str, float], TrainState]:
+def _train(config, prepared: PreparedImage, frozen, initial) -> tuple[dict[str, float], TrainState]:
     """Errors at the end and seconds, all compilation but none of the loading included; the state after the prior."""
     problem, settings = prepared.problem, prepared.settings
     state = initial_state(jax.tree.map(jnp.array, initial), settings)
     fitted, iterating, begin = state, 0.0, time.perf_counter()
     for phase in schedule_of(config):
-        state = stages.begin(state, phase, problem, fixed, settings)
-        context = stages.prepare(state, phase, problem, fixed, settings)
+        state = phases.begin(state, phase, problem, frozen, settings)
+        context = phases.phase_constants(state, phase, problem, frozen, settings)
         for i in range(phase.iterations):
             before = time.perf_counter()
-            state, _ = stages.advance(state, phase, i, context, problem, fixed, settings)
+            state, _ = phases.advance(state, phase, i, context, problem, frozen, settings)
             jax.block_until_ready(state)
             iterating += (time.perf_counter() - before) * (i > 0)
         if phase.step == "prior":
             fitted = jax.tree.map(jnp.array, state)
-    found = tasks.scores(stages.see(state, problem, fixed, settings), problem, settings)
+    found = tasks.scores(phases.see(state, problem, frozen, settings), problem, settings)
     seconds = {"seconds": time.perf_counter() - begin, "seconds of iterations": iterating}
     return {key: found[key] for key in ("side", "mad_unit")} | seconds, fitted
 
@@ -65,7 +69,7 @@ def _relative(low: jax.Array, full: jax.Array) -> float:
     return float(jnp.abs(low - full).mean() / jnp.abs(full).mean())
 
 
-def _outputs(params, prepared: loading.Prepared, fixed) -> dict[str, float]:
+def _outputs(params, prepared: PreparedImage, frozen) -> dict[str, float]:
     """Errors of bfloat16: relative ones, and degrees of normals."""
     problem, full = prepared.problem, dataclasses.replace(prepared.settings, precision="float32")
     low = dataclasses.replace(full, precision="bfloat16")
@@ -78,8 +82,8 @@ def _outputs(params, prepared: loading.Prepared, fixed) -> dict[str, float]:
         return found[:1] - found[1:]
 
     normal = [lighting.normals(models.depth(params, problem.image, s), full.camera) for s in (low, full)]
-    features = [reconstruction.perceptual_features(problem.image, fixed, s) for s in (low, full)]
-    pictures = [projection.synthesize(problem.latent, fixed, s) for s in (low, full)]
+    features = [reconstruction.perceptual_features(problem.image, frozen, s) for s in (low, full)]
+    pictures = [projection.synthesize(problem.latent, frozen, s) for s in (low, full)]
     return {
         "normals of the depth network, degrees": float(metrics.mean_angle(*normal, jnp.ones(normal[0].shape[:-1]))[0]),
         "albedo": _relative(*(models.albedo(params, problem.image, s) for s in (low, full))),
@@ -113,22 +117,28 @@ def main() -> None:
     options = parser.parse_args()
     configs = {seed: _config(options, seed) for seed in options.seeds}
     config = configs[options.seeds[0]]
-    architecture, fixed = loading.load_frozen(config)
+    architecture, frozen = loading.load_frozen(config)
     names = [n for n in data.read_names(config.data.image_list) if pathlib.PurePath(n).stem in options.faces]
     rows, outputs = [], {}
     table = Table("face", "seed", "precision", "SIDE", "MAD, unit normals", "seconds", "of iterations")
     for name, seed in itertools.product(names, options.seeds):
         with tempfile.TemporaryDirectory() as latents:
-            prepared = loading.prepare_image(configs[seed], name, architecture, fixed, pathlib.Path(latents))
+            prepared = loading.load_problem(configs[seed], name, architecture, frozen, pathlib.Path(latents))
         initial = models.init_params(jax.random.key(seed), prepared.settings)
         for precision in PRECISIONS:
-            chosen = dataclasses.replace(
-                prepared, settings=dataclasses.replace(prepared.settings, precision=precision))
-            row, fitted = _train(config, chosen, fixed, initial)
-            outputs = outputs or _outputs(fitted.params, prepared, fixed)
+            chosen = dataclasses.replace(prepared, settings=dataclasses.replace(prepared.settings, precision=precision))
+            row, fitted = _train(config, chosen, frozen, initial)
+            outputs = outputs or _outputs(fitted.params, prepared, frozen)
             rows.append({"face": prepared.name, "seed": seed, "precision": precision, **row})
-            table.add_row(prepared.name, str(seed), precision, f"{row['side']:.4f}", f"{row['mad_unit']:.1f}",
-                          f"{row['seconds']:.0f}", f"{row['seconds of iterations']:.0f}")
+            table.add_row(
+                prepared.name,
+                str(seed),
+                precision,
+                f"{row['side']:.4f}",
+                f"{row['mad_unit']:.1f}",
+                f"{row['seconds']:.0f}",
+                f"{row['seconds of iterations']:.0f}",
+            )
     Console().print(table)
     print(_summary(rows))
     for what, error in outputs.items():

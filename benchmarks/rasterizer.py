@@ -25,8 +25,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from gan2shape_jax import camera as camera_lib
-from gan2shape_jax import rasterizer, visibility
+from gan2shape_jax.geometry import camera as camera_lib
+from gan2shape_jax.geometry import rasterizer, visibility
 
 # Above this side one image takes the dense one most of a minute.
 _LARGEST_DENSE = 64
@@ -133,7 +133,7 @@ def compare(size: int, batch: int, repeat: int, turned: bool) -> list[dict]:
     """Times all formulations at one size; raises where they disagree."""
     camera = camera_lib.Camera(size)
     depth, views = scene(size, batch, turned)
-    samples = rasterizer.Samples.over(camera, supersample=2).shifted(1e-3)
+    samples = rasterizer.SampleGrid.over(camera, supersample=2).shifted(1e-3)
     vertices = camera_lib.transform(camera_lib.back_project(depth, camera), views, camera)
     screen = jax.jit(lambda v: rasterizer.to_screen(v, camera, samples))(vertices)
     cotangent = jnp.asarray(np.random.default_rng(1).normal(size=(batch, 2 * size, 2 * size)), jnp.float32)

@@ -12,16 +12,16 @@ import jax
 import jax.numpy as jnp
 from rasterizer import scene
 
-from gan2shape_jax import camera as camera_lib
-from gan2shape_jax import rasterizer, visibility
-from gan2shape_jax.chunks import by_chunks, chunk_of
+from gan2shape_jax.geometry import camera as camera_lib
+from gan2shape_jax.geometry import rasterizer, visibility
+from gan2shape_jax.geometry.map_in_chunks import chunk_of, map_in_chunks
 
 
 def _runs(size: int, batch: int):
     """The screen, and compiled functions by what they do and whether they do it in chunks."""
     depth, view = scene(size, batch, True)
     camera = camera_lib.Camera(size)
-    samples = rasterizer.Samples.over(camera, supersample=2)
+    samples = rasterizer.SampleGrid.over(camera, supersample=2)
     vertices = camera_lib.transform(camera_lib.back_project(depth, camera), view, camera)
     screen = rasterizer.to_screen(vertices, camera, samples)
 
@@ -29,12 +29,12 @@ def _runs(size: int, batch: int):
         def visible(chunk):
             return visibility.visible_triangles(chunk, count=samples.count, far=camera.far)
 
-        return by_chunks(visible, screen, size=size**2, in_chunks=in_chunks)
+        return map_in_chunks(visible, screen, size=size**2, in_chunks=in_chunks)
 
     def both(screen, in_chunks):
         found, triangle = forward(screen, in_chunks)
         arguments = screen, found, triangle, jnp.ones_like(found)
-        pulled = by_chunks(lambda a: rasterizer.depth_gradient(*a), arguments, size=size**2, in_chunks=in_chunks)
+        pulled = map_in_chunks(lambda a: rasterizer.depth_gradient(*a), arguments, size=size**2, in_chunks=in_chunks)
         return found, triangle, pulled
 
     compiled = jax.jit(forward, static_argnums=1), jax.jit(both, static_argnums=1)
@@ -59,8 +59,10 @@ def main() -> None:
                 if k:
                     taken.append(1e3 * (time.perf_counter() - begin))
         middle = [sorted(taken)[options.repeat // 2] for taken in seconds]
-        print(f"{size} pixels, batch {batch}, chunks of {chunk_of(batch, size**2)}: forward {middle[0]:.1f} and "
-              f"{middle[1]:.1f} in chunks, with gradient {middle[2]:.1f} and {middle[3]:.1f}; same bits: {same}")
+        print(
+            f"{size} pixels, batch {batch}, chunks of {chunk_of(batch, size**2)}: forward {middle[0]:.1f} and "
+            f"{middle[1]:.1f} in chunks, with gradient {middle[2]:.1f} and {middle[3]:.1f}; same bits: {same}"
+        )
 
 
 if __name__ == "__main__":

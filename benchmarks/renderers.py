@@ -41,7 +41,7 @@ from rich.table import Table
 from timing import clock
 from timing.renderers import Renderer, available
 
-from gan2shape_jax import camera as camera_lib
+from gan2shape_jax.geometry import camera as camera_lib
 
 _DEPTH_TOLERANCE = 1e-3
 # What a few pixels on silhouettes may cost, where another rounding decides whether a triangle covers them.
@@ -97,11 +97,15 @@ def compare(renderers: Sequence[Renderer], depth: jax.Array, views: jax.Array, r
             timed = [k for k, renderer in enumerate(renderers) if renderer.slow == slow and what in calls[k]]
             if not timed:
                 continue
-            subjects = [clock.Call(lambda k=k, what=what: jax.block_until_ready(calls[k][what](*inputs[k])))
-                        for k in timed]
+            subjects = [
+                clock.Call(lambda k=k, what=what: jax.block_until_ready(calls[k][what](*inputs[k]))) for k in timed
+            ]
             for k, timing in zip(timed, clock.side_by_side(subjects, rounds), strict=True):
-                rows[k] |= {f"{what}_ms": 1e3 * timing.median_s, f"{what}_least_ms": 1e3 * timing.least_s,
-                            f"{what}_renders_per_second": renderers[k].images / timing.median_s}
+                rows[k] |= {
+                    f"{what}_ms": 1e3 * timing.median_s,
+                    f"{what}_least_ms": 1e3 * timing.least_s,
+                    f"{what}_renders_per_second": renderers[k].images / timing.median_s,
+                }
     return rows
 
 

@@ -14,10 +14,13 @@ import time
 
 import jax
 
-from gan2shape_jax import data, loading, models, tasks
-from gan2shape_jax.checkpoint import Checkpoints
-from gan2shape_jax.config import load_config
-from gan2shape_jax.runtime import schedule_of
+from gan2shape_jax.config.fields import load_config
+from gan2shape_jax.inputs import data
+from gan2shape_jax.method import models
+from gan2shape_jax.run import loading
+from gan2shape_jax.run.runtime import schedule_of
+from gan2shape_jax.training import tasks
+from gan2shape_jax.training.checkpoint import Checkpoints
 
 
 def main() -> None:
@@ -31,11 +34,11 @@ def main() -> None:
     architecture, frozen = loading.load_frozen(config)
     name = data.read_names(config.data.image_list)[0]
     with tempfile.TemporaryDirectory() as scratch, Checkpoints(pathlib.Path(scratch) / "saved", keep=2) as saved:
-        prepared = loading.prepare_image(config, name, architecture, frozen, pathlib.Path(scratch))
+        prepared = loading.load_problem(config, name, architecture, frozen, pathlib.Path(scratch))
         task = tasks.OneImage(prepared, frozen)
         phase = next(phase for phase in schedule_of(config) if phase.step == "step3")
         state = task.begin(task.initial(models.init_params(jax.random.key(0), prepared.settings)), phase)
-        context = task.prepare(state, phase)
+        context = task.phase_constants(state, phase)
         done, blocked = 0, []
 
         def train(state, iterations: int):
@@ -62,9 +65,11 @@ def main() -> None:
         whole = time.perf_counter() - begin  # leaving waits for the writing
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) / 2**20
     plain, with_save = (statistics.median(rounds[saving]) for saving in (False, True))
-    print(f"{size:.0f} MiB; save returns after {statistics.median(blocked) * 1e3:.0f} ms (longest "
-          f"{max(blocked) * 1e3:.0f}), is written after {whole * 1e3:.0f} ms; {options.every} iterations take "
-          f"{plain * 1e3:.0f} ms, with a checkpoint {with_save * 1e3:.0f} ms")
+    print(
+        f"{size:.0f} MiB; save returns after {statistics.median(blocked) * 1e3:.0f} ms (longest "
+        f"{max(blocked) * 1e3:.0f}), is written after {whole * 1e3:.0f} ms; {options.every} iterations take "
+        f"{plain * 1e3:.0f} ms, with a checkpoint {with_save * 1e3:.0f} ms"
+    )
 
 
 if __name__ == "__main__":

@@ -39,8 +39,10 @@ class Plot:
 
 def plots(options: argparse.Namespace) -> list[Plot]:
     """The plots that were asked for; that over images in a group is `groups.py`'s."""
-    found = [Plot("image_side", "image side S, pixels", "image_size", tuple(options.images)),
-             Plot("gan_side", "side of the GAN's images, pixels", "gan.size", tuple(options.gans))]
+    found = [
+        Plot("image_side", "image side S, pixels", "image_size", tuple(options.images)),
+        Plot("gan_side", "side of the GAN's images, pixels", "gan.size", tuple(options.gans)),
+    ]
     return [plot for plot in found if plot.values]
 
 
@@ -48,8 +50,20 @@ def _time(config: str, fields: dict[str, str], options: argparse.Namespace) -> d
     """The report of one size, from a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "one.json"
-        command = [sys.executable, str(_SPEED), "--configs", config, "--only", "steps", "--random-weights",
-                   "--iterations", str(options.iterations), "--json", str(path), *options.torch]
+        command = [
+            sys.executable,
+            str(_SPEED),
+            "--configs",
+            config,
+            "--only",
+            "steps",
+            "--random-weights",
+            "--iterations",
+            str(options.iterations),
+            "--json",
+            str(path),
+            *options.torch,
+        ]
         command += [f"--config.{field}={value}" for field, value in (_DRAWN | fields).items()]
         subprocess.run(command, check=True)
         return json.loads(path.read_text())["configs"][0]
@@ -67,10 +81,17 @@ def draw(plot: Plot, found: Sequence[dict[str, Any]], path: pathlib.Path) -> Non
         for who in found[0]["steps"][step]:
             times = [report["steps"][step][who]["median_s"] * 1e3 for report in found]
             own = who == "jax"
-            axes.plot(plot.values, times, "o-" if own else "x--", color=f"C{number}",
-                      label=step if own else f"{step}, {who}")
-    axes.set(xscale="log", yscale="log", xlabel=plot.label, ylabel="an iteration, ms", xticks=plot.values,
-             xticklabels=[str(value) for value in plot.values])
+            axes.plot(
+                plot.values, times, "o-" if own else "x--", color=f"C{number}", label=step if own else f"{step}, {who}"
+            )
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel=plot.label,
+        ylabel="an iteration, ms",
+        xticks=plot.values,
+        xticklabels=[str(value) for value in plot.values],
+    )
     axes.minorticks_off()
     axes.legend(fontsize=7)
     figure.savefig(path, dpi=150)

@@ -31,7 +31,7 @@ from timing import clock, ours, report, subjects
 from timing.clock import Call
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.host_memory import restart_keeping_memory
+from gan2shape_jax.malloc_tuning import restart_keeping_memory
 
 
 def _parse(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, dict[str, str]]:
@@ -81,8 +81,10 @@ def _theirs(subject: subjects.Subject, options: argparse.Namespace, kind: str) -
     from timing import theirs  # torch is optional
 
     make: dict[str, Callable[..., dict[str, Call]]] = {"steps": theirs.train_steps, "parts": theirs.parts}
-    return {f"torch {name}": make[kind](subject, theirs.model(subject, theirs.ways(name), options.device))
-            for name in options.torch or ["plain"]}
+    return {
+        f"torch {name}": make[kind](subject, theirs.model(subject, theirs.ways(name), options.device))
+        for name in options.torch or ["plain"]
+    }
 
 
 def _measure(name: str, overrides: dict[str, str], options: argparse.Namespace) -> report.Report:
@@ -94,8 +96,7 @@ def _measure(name: str, overrides: dict[str, str], options: argparse.Namespace) 
     peak = {"jax, process": clock.host_peak_gib()}
     if (on_device := clock.device_peak_gib()) is not None:
         peak["jax, device"] = on_device
-    rows = {kind: _rows(by_who | _theirs(subject, options, kind), options.iterations)
-            for kind, by_who in calls.items()}
+    rows = {kind: _rows(by_who | _theirs(subject, options, kind), options.iterations) for kind, by_who in calls.items()}
     return report.Report(name, subject.drawn, rows.get("steps", {}), rows.get("parts", {}), subject.iterations, peak)
 
 

@@ -5,12 +5,18 @@ points print its message without a traceback and exit with a non-zero status.
 """
 
 import errno
+import sys
+from collections.abc import Callable
 
-__all__ = ["DiskFullError", "UserError", "refused"]
+__all__ = ["ConfigError", "DiskFullError", "UserError", "exit_code", "refused"]
 
 
 class UserError(Exception):
     """Something the user can mend: the message names the file or value and says what to do."""
+
+
+class ConfigError(UserError):
+    """A configuration named or changed wrongly: the command line is at fault, not the data."""
 
 
 class DiskFullError(UserError):
@@ -22,3 +28,20 @@ def refused(error: OSError, message: str) -> UserError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(f"{message}: the disk is full; make room and run the same command again")
     return UserError(f"{message}: {error.strerror or error}")
+
+
+def exit_code(action: Callable[[], int | None], *, interrupted: str = "interrupted") -> int:
+    """Runs a command's work; returns its status, or 1 after a `UserError` and 130 after Ctrl-C, both told on stderr.
+
+    Args:
+      action: returns the exit status, or None for 0.
+      interrupted: what is said after Ctrl-C.
+    """
+    try:
+        return action() or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(interrupted, file=sys.stderr)
+        return 130

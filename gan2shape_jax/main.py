@@ -11,17 +11,10 @@ import textwrap
 import warnings
 from collections.abc import Sequence
 
-from gan2shape_jax import host_memory
-from gan2shape_jax.config import (
-    ConfigError,
-    apply_overrides,
-    describe_fields,
-    flatten,
-    load_config,
-    names,
-)
-from gan2shape_jax.errors import UserError
-from gan2shape_jax.original_options import LAUNCH_OPTIONS
+from gan2shape_jax import malloc_tuning
+from gan2shape_jax.config.fields import apply_overrides, describe_fields, flatten, load_config, names
+from gan2shape_jax.config.original.options import LAUNCH_OPTIONS
+from gan2shape_jax.errors import ConfigError, UserError
 
 __all__ = ["console", "main"]
 
@@ -71,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
 
 def console() -> None:
     """The entry of the console command."""
-    host_memory.restart_keeping_memory()
+    malloc_tuning.restart_keeping_memory()
     code = main(sys.argv[1:])
     if code:
         # Everything is closed by now, but callbacks of the checkpoint library's threads may still print tracebacks
@@ -83,17 +76,15 @@ def console() -> None:
 
 def _run(argv: list[str]) -> int:
     if argv and argv[0] == "render":
-        from gan2shape_jax.outputs import (
-            render_command,
-        )  # imports jax, which --help need not wait for
+        from gan2shape_jax.outputs import render_command  # imports jax, which --help need not wait for
 
         return render_command.main(argv[1:])
     if argv and argv[0] == "evaluate":
-        from gan2shape_jax.evaluation import command
+        from gan2shape_jax.evaluation import command as evaluate_command
 
-        return command.main(argv[1:])
+        return evaluate_command.main(argv[1:])
     if argv and argv[0] == "edit":
-        from gan2shape_jax import edit_command
+        from gan2shape_jax.editing import command as edit_command
 
         return edit_command.main(argv[1:])
     spec, overrides, flags = _parse(argv)
@@ -106,22 +97,19 @@ def _run(argv: list[str]) -> int:
         print(_help(spec))
         return 0
     if not spec:
-        raise ConfigError(
-            f"name a configuration: --config=NAME (bundled are: {', '.join(names())})"
-        )
+        raise ConfigError(f"name a configuration: --config=NAME (bundled are: {', '.join(names())})")
     config = apply_overrides(load_config(spec), overrides)
     if "--check" in flags:
-        from gan2shape_jax import check
+        from gan2shape_jax.run import check
 
         return check.run_check(config)
-    from gan2shape_jax import companions, validation, wanted
+    from gan2shape_jax.config import validation
+    from gan2shape_jax.inputs import per_image_files, required_files
 
     validation.validate(config)
-    wanted.require_files(config)
-    companions.require_companions(config, wanted.require_images(config))
-    from gan2shape_jax import (
-        experiment,
-    )  # after the checks: this imports jax and all that builds on it
+    required_files.require_files(config)
+    per_image_files.require_per_image_files(config, required_files.require_images(config))
+    from gan2shape_jax.run import experiment  # after the checks: this imports jax and all that builds on it
 
     return experiment.run(config)
 

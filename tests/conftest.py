@@ -8,22 +8,26 @@ import jax
 import jaxtyping
 import numpy as np
 import pytest
-from parity_record import Record
+from helpers import signatures  # noqa: F401  (the import hook below names it)
+from helpers.parity_record import Record
 
 # Shapes and types in the package's signatures are checked in every test. JAX takes NumPy's arrays wherever it takes its
 # own, and tests hand both over.
 jaxtyping.Array = jax.Array | np.ndarray
-jaxtyping.install_import_hook("gan2shape_jax", "signatures.check")
+jaxtyping.install_import_hook("gan2shape_jax", "helpers.signatures.check")
 
-_GOLDEN = pathlib.Path(
-    os.environ.get("GAN2SHAPE_GOLDEN", pathlib.Path(__file__).parent / "golden"))
+_GOLDEN = pathlib.Path(os.environ.get("GAN2SHAPE_GOLDEN", pathlib.Path(__file__).parent / "golden"))
 
 _RECORD = pytest.StashKey[Record]()
 
 
 def pytest_addoption(parser):
-    parser.addoption("--parity-report", metavar="FILE.md", type=pathlib.Path,
-                     help="write what parity tests compared, with the largest differences, as a Markdown table")
+    parser.addoption(
+        "--parity-report",
+        metavar="FILE.md",
+        type=pathlib.Path,
+        help="write what parity tests compared, with the largest differences, as a Markdown table",
+    )
 
 
 def pytest_configure(config):

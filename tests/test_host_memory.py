@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from gan2shape_jax.host_memory import TUNABLES
+from gan2shape_jax.malloc_tuning import TUNABLES
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is tuned")
 
@@ -26,8 +26,13 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, os.environ.ge
 def _run(**environment: str) -> list[str]:
     decided = ("GLIBC_TUNABLES", "LD_PRELOAD", "MALLOC_")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(decided)}
-    done = subprocess.run([sys.executable, "-c", _PROGRAM, "a b", "--c"], env=inherited | environment,
-                          capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, "a b", "--c"],
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return done.stdout.splitlines()
 
 

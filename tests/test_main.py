@@ -11,7 +11,7 @@ import types
 import pytest
 
 from gan2shape_jax import main as program
-from gan2shape_jax.config import flatten, load_config
+from gan2shape_jax.config.fields import flatten, load_config
 from gan2shape_jax.errors import UserError
 
 _ROOT = pathlib.Path(__file__).parent.parent
@@ -20,7 +20,7 @@ _ROOT = pathlib.Path(__file__).parent.parent
 @pytest.fixture
 def experiment(monkeypatch):
     """Stands in for the experiment: keeps its configuration and does what a test asks."""
-    stand_in = types.ModuleType("gan2shape_jax.experiment")
+    stand_in = types.ModuleType("gan2shape_jax.run.experiment")
     stand_in.seen = []
     stand_in.action = lambda: 0
 
@@ -29,7 +29,7 @@ def experiment(monkeypatch):
         return stand_in.action()
 
     stand_in.run = run
-    monkeypatch.setitem(sys.modules, "gan2shape_jax.experiment", stand_in)
+    monkeypatch.setitem(sys.modules, "gan2shape_jax.run.experiment", stand_in)
     import gan2shape_jax
 
     monkeypatch.setattr(gan2shape_jax, "experiment", stand_in, raising=False)
@@ -100,9 +100,7 @@ def test_wrong_command_lines_end_with_code_2(arguments, message, experiment, cap
     assert message in printed.err and printed.out == "" and not experiment.seen
 
 
-def test_absent_weights_stop_the_program_before_anything_starts(
-    experiment, tmp_path, monkeypatch, capsys
-):
+def test_absent_weights_stop_the_program_before_anything_starts(experiment, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert program.main(["--config=car"]) == 1
     assert "tools.convert_stylegan2" in capsys.readouterr().err
@@ -142,8 +140,6 @@ def test_module_runs_from_any_folder_without_a_traceback(config, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(_ROOT)}
     flag = {"ictface": "--check"}.get(config, "--config.seed=1")
     command = [sys.executable, "-m", "gan2shape_jax.main", f"--config={config}", flag]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100
-    )
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100)
     assert done.returncode == {"ictfac": 2, "ictface": 0, "car": 1}[config], done.stderr
     assert "Traceback" not in done.stderr

@@ -12,12 +12,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gan2shape_jax import camera as cam
-from gan2shape_jax import models, perceptual, reconstruction, render, resample, stages, steps, stylegan2
-from gan2shape_jax import state as state_lib
-from gan2shape_jax.runtime import cadence_of
-from gan2shape_jax.stages import Phase
-from gan2shape_jax.state import Samples, TrainState, initial_state
+from gan2shape_jax import stylegan2
+from gan2shape_jax.geometry import camera as cam
+from gan2shape_jax.geometry import render, resample
+from gan2shape_jax.method import models, perceptual, phases, reconstruction, steps
+from gan2shape_jax.method import state as state_lib
+from gan2shape_jax.method.phases import Phase
+from gan2shape_jax.method.state import SampleGrid, TrainState, initial_state
+from gan2shape_jax.run.runtime import cadence_of
 
 from .clock import Call
 from .subjects import COLLECT, LIGHT, Subject
@@ -46,8 +48,11 @@ def _initial(subject: Subject) -> TrainState:
     """The first state, with the prior's depth and the input as albedo for what step 2 renders."""
     state = initial_state(jax.tree.map(jnp.array, subject.params), subject.settings)
     factors = dataclasses.replace(
-        state.factors, depth=jnp.array(subject.problem.prior), albedo=jnp.array(subject.problem.image[0]),
-        light=jnp.array(LIGHT))
+        state.factors,
+        depth=jnp.array(subject.problem.prior),
+        albedo=jnp.array(subject.problem.image[0]),
+        light=jnp.array(LIGHT),
+    )
     return dataclasses.replace(state, factors=factors)
 
 
@@ -59,18 +64,20 @@ def _train_step(subject: Subject, phase: Phase) -> Call:
     """Iterations of a phase from the initial parameters; step 3 sees samples that are zeros, which cost the same."""
     rest, settings = _rest(subject), subject.settings
     begin = time.perf_counter()
-    state = stages.begin(_initial(subject), phase, *rest)
+    state = phases.begin(_initial(subject), phase, *rest)
     if phase.step == "step3":
         size = settings.image_size
-        context: Any = Samples(images=jnp.zeros((settings.sample_count, size, size, 3)),
-                               masks=jnp.ones((settings.sample_count, size, size)))
+        context: Any = SampleGrid(
+            images=jnp.zeros((settings.sample_count, size, size, 3)),
+            masks=jnp.ones((settings.sample_count, size, size)),
+        )
     else:
-        context = stages.prepare(state, phase, *rest)
+        context = phases.prepare(state, phase, *rest)
     count = cadence_of(subject.config).per_call
     carried = {"state": state, "iteration": 0}
 
     def run() -> None:
-        state, _ = stages.advance(carried["state"], phase, carried["iteration"], context, *rest, count=count)
+        state, _ = phases.advance(carried["state"], phase, carried["iteration"], context, *rest, count=count)
         carried.update(state=jax.block_until_ready(state), iteration=carried["iteration"] + count)
 
     run()
@@ -80,8 +87,11 @@ def _train_step(subject: Subject, phase: Phase) -> Call:
 def _collecting(subject: Subject) -> Call:
     collect = jax.jit(functools.partial(steps.collect_batch, settings=subject.settings))
     state = _initial(subject)
-    return _timed(lambda: jax.block_until_ready(
-        collect(state, 0, subject.problem, subject.frozen, key=subject.problem.key)) and None)
+    return _timed(
+        lambda: (
+            jax.block_until_ready(collect(state, 0, subject.problem, subject.frozen, key=subject.problem.key)) and None
+        )
+    )
 
 
 # --- parts -----------------------------------------------------------------------------------------
@@ -91,17 +101,20 @@ def parts(subject: Subject, only: Collection[str] | None = None) -> dict[str, Ca
     """Parts of the steps by name, each with its gradient, on a batch as steps 2 and 3 have it, compiled."""
     image = subject.problem.image
     images = jnp.repeat(image, subject.settings.batch_size, axis=0)
-    return _made({
-        "rasteriser": lambda: _rasteriser(subject),
-        "grid sampling": lambda: _grid_sampling(subject, images),
-        "GAN generator": lambda: _generator(subject),
-        "GAN discriminator features": lambda: _features(subject, images),
-        "encoder": lambda: _networks(subject, ("encoder",), images),
-        "depth and albedo networks": lambda: _networks(subject, ("depth", "albedo"), image),
-        "view and light networks": lambda: _networks(subject, ("view", "light"), images),
-        "perceptual loss": lambda: _perceptual(subject, images),
-        "optimiser update": lambda: _optimiser(subject),
-    }, only)
+    return _made(
+        {
+            "rasteriser": lambda: _rasteriser(subject),
+            "grid sampling": lambda: _grid_sampling(subject, images),
+            "GAN generator": lambda: _generator(subject),
+            "GAN discriminator features": lambda: _features(subject, images),
+            "encoder": lambda: _networks(subject, ("encoder",), images),
+            "depth and albedo networks": lambda: _networks(subject, ("depth", "albedo"), image),
+            "view and light networks": lambda: _networks(subject, ("view", "light"), images),
+            "perceptual loss": lambda: _perceptual(subject, images),
+            "optimiser update": lambda: _optimiser(subject),
+        },
+        only,
+    )
 
 
 def _gradient_call(function: Callable[..., jax.Array], wanted: Any, *others: Any) -> Call:
@@ -111,8 +124,9 @@ def _gradient_call(function: Callable[..., jax.Array], wanted: Any, *others: Any
 
 
 def _views(subject: Subject) -> jax.Array:
-    return 0.3 * jax.random.normal(jax.random.key(0), (subject.settings.batch_size, 6)) * jnp.array(
-        [1, 1, 1, 0.1, 0.1, 0])
+    return (
+        0.3 * jax.random.normal(jax.random.key(0), (subject.settings.batch_size, 6)) * jnp.array([1, 1, 1, 0.1, 0.1, 0])
+    )
 
 
 def _sheets(subject: Subject) -> jax.Array:
@@ -139,8 +153,10 @@ def _generator(subject: Subject) -> Call:
     arch = subject.settings.architecture
     latents = jnp.repeat(subject.problem.latent, subject.settings.batch_size, axis=0)
     return _gradient_call(
-        lambda w, generator: jnp.mean(jnp.square(stylegan2.synthesize(generator, w, arch=arch))), latents,
-        subject.frozen.generator)
+        lambda w, generator: jnp.mean(jnp.square(stylegan2.synthesize(generator, w, arch=arch))),
+        latents,
+        subject.frozen.generator,
+    )
 
 
 def _features(subject: Subject, images: jax.Array) -> Call:

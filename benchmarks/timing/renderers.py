@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan2shape_jax import camera as camera_lib
-from gan2shape_jax import rasterizer, render
+from gan2shape_jax.geometry import camera as camera_lib
+from gan2shape_jax.geometry import rasterizer, render
 
 __all__ = ["Renderer", "available"]
 

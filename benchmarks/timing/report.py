@@ -90,13 +90,18 @@ def _cells(row: Mapping[str, Timing]) -> list[str]:
 
 
 def _others(totals: Mapping[str, float]) -> list[str]:
-    return [cell for who, total in totals.items() if who != OURS
-            for cell in (f"{total:.1f}", "", f"{total / totals[OURS]:.2f}")]
+    return [
+        cell
+        for who, total in totals.items()
+        if who != OURS
+        for cell in (f"{total:.1f}", "", f"{total / totals[OURS]:.2f}")
+    ]
 
 
 def _per_hour(totals: Mapping[str, float]) -> list[str]:
-    return [cell for who, total in totals.items()
-            for cell in ((f"{3600 / total:.2f}", "") + (() if who == OURS else ("",)))]
+    return [
+        cell for who, total in totals.items() for cell in ((f"{3600 / total:.2f}", "") + (() if who == OURS else ("",)))
+    ]
 
 
 def to_json(report: Report) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch_reference.rasterizer import warp_depth
 from torch_reference.steps import Factors
 from torch_reference.training import Training
 
-from gan2shape_jax.state import ACTIVE
+from gan2shape_jax.method.state import ACTIVE
 
 from .clock import Call
 from .subjects import COLLECT, LIGHT, Subject
@@ -41,8 +41,7 @@ def model(subject: Subject, how: Ways, device: str) -> Model:
     """Everything of the subject in PyTorch, on all cores of a CPU, as JAX has it."""
     torch.set_num_threads(os.cpu_count() or 1)
     torch.manual_seed(0)
-    return load.model_of(
-        subject.params, subject.problem, subject.frozen, subject.settings, ways=how, device=device)
+    return load.model_of(subject.params, subject.problem, subject.frozen, subject.settings, ways=how, device=device)
 
 
 def _call(run: Callable[[], Any]) -> Call:
@@ -67,8 +66,12 @@ def _training(given: Model, step: str, *, flip: bool) -> Training:
     training = Training(given, step, flip=flip)
     depth, settings = given.prior[None], given.settings
     training.factors = Factors(
-        depth=depth, normal=geometry.normals(depth, settings.camera, unit=settings.unit_normals), albedo=given.image,
-        light=given.view_mean.new_tensor([LIGHT]), mask=torch.ones_like(given.mask))
+        depth=depth,
+        normal=geometry.normals(depth, settings.camera, unit=settings.unit_normals),
+        albedo=given.image,
+        light=given.view_mean.new_tensor([LIGHT]),
+        mask=torch.ones_like(given.mask),
+    )
     return training
 
 
@@ -100,8 +103,7 @@ def parts(subject: Subject, given: Model) -> dict[str, Call]:
 
     return {
         "rasteriser": _gradient_call(warp, sheets, views),
-        "grid sampling": _gradient_call(
-            functools.partial(functional.grid_sample, align_corners=True), images, grid),
+        "grid sampling": _gradient_call(functools.partial(functional.grid_sample, align_corners=True), images, grid),
         "GAN generator": _gradient_call(given.generator, latents),
         "GAN discriminator features": _gradient_call(given.discriminator, images),
         "encoder": network(("encoder",), images),
@@ -127,5 +129,3 @@ def _optimiser(given: Model) -> Call:
         for parameter in given.networks[name].parameters():
             parameter.grad = parameter.detach() * 0.01
     return _call(training.optimizer.step)
-
-

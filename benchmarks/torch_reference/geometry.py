@@ -1,14 +1,24 @@
-"""Camera, views, sampling grids, normals and shading in PyTorch; frames and units are `gan2shape_jax.camera`'s."""
+"""Camera, views, sampling grids, normals and shading in PyTorch; frames and units are those of `geometry.camera`."""
 
 import math
 
 import torch
 
-from gan2shape_jax.camera import Camera
-from gan2shape_jax.factors import ViewRange
+from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.method.factors import ViewRange
 
-__all__ = ["back_project", "blend_border", "depth_from_raw", "diffuse_shading", "inverse_warped_grid", "light_from_raw",
-           "normals", "transform", "view_from_raw", "warped_grid"]
+__all__ = [
+    "back_project",
+    "blend_border",
+    "depth_from_raw",
+    "diffuse_shading",
+    "inverse_warped_grid",
+    "light_from_raw",
+    "normals",
+    "transform",
+    "view_from_raw",
+    "warped_grid",
+]
 
 # What the published code adds to a normal's length.
 _PUBLISHED_EPSILON = 1e-7
@@ -40,7 +50,7 @@ def light_from_raw(raw: torch.Tensor) -> torch.Tensor:
 
 def back_project(depth: torch.Tensor, camera: Camera) -> torch.Tensor:
     """(N, S, S) to points (N, S, S, 3)."""
-    slope = (torch.arange(depth.shape[-1], dtype=depth.dtype, device=depth.device) - camera.center)
+    slope = torch.arange(depth.shape[-1], dtype=depth.dtype, device=depth.device) - camera.center
     slope = slope / camera.focal_length
     return torch.stack([depth * slope, depth * slope[:, None], depth], -1)
 
@@ -48,10 +58,20 @@ def back_project(depth: torch.Tensor, camera: Camera) -> torch.Tensor:
 def _rotation(view: torch.Tensor) -> torch.Tensor:
     """Rz Ry Rx, (N, 3, 3)."""
     (sx, sy, sz), (cx, cy, cz) = view[:, :3].sin().unbind(1), view[:, :3].cos().unbind(1)
-    return torch.stack([
-        cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx,
-        sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx,
-        -sy, cy * sx, cy * cx], 1).reshape(-1, 3, 3)
+    return torch.stack(
+        [
+            cz * cy,
+            cz * sy * sx - sz * cx,
+            cz * sy * cx + sz * sx,
+            sz * cy,
+            sz * sy * sx + cz * cx,
+            sz * sy * cx - cz * sx,
+            -sy,
+            cy * sx,
+            cy * cx,
+        ],
+        1,
+    ).reshape(-1, 3, 3)
 
 
 def _moved(points: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:

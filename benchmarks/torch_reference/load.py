@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from gan2shape_jax import models
-from gan2shape_jax.frozen import Frozen
+from gan2shape_jax.method import models
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import Problem
 from gan2shape_jax.networks import params_to_torch
-from gan2shape_jax.settings import Settings
-from gan2shape_jax.state import Problem
 
 from . import networks, perceptual, stylegan2
 from .model import Model, Ways
@@ -32,12 +32,15 @@ def networks_of(params: models.Params, settings: Settings) -> nn.ModuleDict:
     size, sizes = settings.image_size, settings.networks
     sheet = size, sizes.width, sizes.zdim
     narrow = sizes.view_light_width or sizes.width
-    found = nn.ModuleDict({
-        "depth": networks.decoder(*sheet, 1, sizes.group_base),
-        "albedo": networks.decoder(*sheet, 3, sizes.group_base, "tanh"),
-        "view": networks.encoder(size, narrow, 6),
-        "light": networks.encoder(size, narrow, 4),
-        "encoder": networks.residual_encoder(size, sizes.encoder_width, settings.architecture.style_dim)})
+    found = nn.ModuleDict(
+        {
+            "depth": networks.decoder(*sheet, 1, sizes.group_base),
+            "albedo": networks.decoder(*sheet, 3, sizes.group_base, "tanh"),
+            "view": networks.encoder(size, narrow, 6),
+            "light": networks.encoder(size, narrow, 4),
+            "encoder": networks.residual_encoder(size, sizes.encoder_width, settings.architecture.style_dim),
+        }
+    )
     for name, module in models.modules(settings).items():
         state = params_to_torch(module, params[name])
         found[name].load_state_dict({key: _tensor(value) for key, value in state.items()})
@@ -47,7 +50,7 @@ def networks_of(params: models.Params, settings: Settings) -> nn.ModuleDict:
 def model_of(
     params: models.Params,
     problem: Problem,
-    frozen: Frozen,
+    frozen: FrozenModels,
     settings: Settings,
     *,
     ways: Ways = Ways(),  # noqa: B008, a frozen record
@@ -69,10 +72,21 @@ def model_of(
     def image(array: Any) -> torch.Tensor:
         return nchw(array).to(device=device, memory_format=form)
 
-    statistics = {name: _tensor(getattr(frozen, name)).to(device)
-                  for name in ("view_mean", "view_factor", "light_mean", "center_h", "center_w")}
+    statistics = {
+        name: _tensor(getattr(frozen, name)).to(device)
+        for name in ("view_mean", "view_factor", "light_mean", "center_h", "center_w")
+    }
     return Model(
-        settings=settings, ways=ways, networks=placed(networks_of(params, settings)), generator=placed(generator),
-        discriminator=placed(discriminator), lpips=None if lpips is None else placed(lpips),
-        image=image(problem.image), mask=_tensor(problem.mask).to(device), prior=_tensor(problem.prior).to(device),
-        latent=_tensor(problem.latent).to(device), gan_image=image(problem.gan_image), **statistics)
+        settings=settings,
+        ways=ways,
+        networks=placed(networks_of(params, settings)),
+        generator=placed(generator),
+        discriminator=placed(discriminator),
+        lpips=None if lpips is None else placed(lpips),
+        image=image(problem.image),
+        mask=_tensor(problem.mask).to(device),
+        prior=_tensor(problem.prior).to(device),
+        latent=_tensor(problem.latent).to(device),
+        gan_image=image(problem.gan_image),
+        **statistics,
+    )

@@ -14,9 +14,7 @@ def photometric(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor) -> torch.T
     return ((a - b).abs() * weight).sum() / weight.sum()
 
 
-def feature_distance(
-    a: Sequence[torch.Tensor], b: Sequence[torch.Tensor], mask: torch.Tensor
-) -> torch.Tensor:
+def feature_distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor], mask: torch.Tensor) -> torch.Tensor:
     """Masked distance of discriminator features, summed over layers; the mask is average-pooled to each."""
     total = mask.new_zeros(())
     for first, second in zip(a, b, strict=True):

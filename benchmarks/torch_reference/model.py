@@ -7,8 +7,8 @@ import dataclasses
 import torch
 from torch import nn
 
-from gan2shape_jax.settings import Settings
-from gan2shape_jax.state import ACTIVE
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import ACTIVE
 
 from . import geometry, losses
 from .perceptual import Lpips
@@ -48,7 +48,7 @@ class Model:
       networks: the five, by `models.NAMES`.
       generator, discriminator, lpips: frozen; lpips is None where the discriminator is the perceptual distance.
       image: (1, 3, S, S); mask, prior: (S, S); latent: (1, W) or (1, L, W); gan_image: (1, 3, S, S).
-      view_mean, view_factor, light_mean, center_h, center_w: as in `gan2shape_jax.frozen.Frozen`.
+      view_mean, view_factor, light_mean, center_h, center_w: as in `method.frozen.FrozenModels`.
     """
 
     settings: Settings

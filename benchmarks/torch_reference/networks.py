@@ -26,18 +26,39 @@ def decoder(size: int, nf: int, zdim: int, outputs: int, groups: int, final: str
     layers: list[nn.Module] = []
     before = 3
     for level in range(deepest):
-        layers += [_conv(before, nf << level, 4, 2, 1), nn.GroupNorm(groups << level, nf << level),
-                   nn.LeakyReLU(0.2)]
+        layers += [_conv(before, nf << level, 4, 2, 1), nn.GroupNorm(groups << level, nf << level), nn.LeakyReLU(0.2)]
         before = nf << level
     top = nf << deepest
-    layers += [_conv(before, top, 4, 2, 1), nn.LeakyReLU(0.2), _conv(top, zdim, 4, 1, 0), nn.ReLU(),
-               nn.ConvTranspose2d(zdim, top, 4, bias=False), nn.ReLU(), _conv(top, top, 3), nn.ReLU()]
+    layers += [
+        _conv(before, top, 4, 2, 1),
+        nn.LeakyReLU(0.2),
+        _conv(top, zdim, 4, 1, 0),
+        nn.ReLU(),
+        nn.ConvTranspose2d(zdim, top, 4, bias=False),
+        nn.ReLU(),
+        _conv(top, top, 3),
+        nn.ReLU(),
+    ]
     for level in reversed(range(deepest)):
         width, norm = nf << level, groups << level
-        layers += [nn.ConvTranspose2d(2 * width, width, 4, 2, 1, bias=False), nn.GroupNorm(norm, width), nn.ReLU(),
-                   _conv(width, width, 3), nn.GroupNorm(norm, width), nn.ReLU()]
-    layers += [nn.Upsample(scale_factor=2), _conv(nf, nf, 3), nn.GroupNorm(groups, nf), nn.ReLU(),
-               _conv(nf, nf, 5), nn.GroupNorm(groups, nf), nn.ReLU(), _conv(nf, outputs, 5)]
+        layers += [
+            nn.ConvTranspose2d(2 * width, width, 4, 2, 1, bias=False),
+            nn.GroupNorm(norm, width),
+            nn.ReLU(),
+            _conv(width, width, 3),
+            nn.GroupNorm(norm, width),
+            nn.ReLU(),
+        ]
+    layers += [
+        nn.Upsample(scale_factor=2),
+        _conv(nf, nf, 3),
+        nn.GroupNorm(groups, nf),
+        nn.ReLU(),
+        _conv(nf, nf, 5),
+        nn.GroupNorm(groups, nf),
+        nn.ReLU(),
+        _conv(nf, outputs, 5),
+    ]
     return _Network(layers + ([nn.Tanh()] if final else []))
 
 

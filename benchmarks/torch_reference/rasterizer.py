@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from gan2shape_jax.camera import Camera
+from gan2shape_jax.geometry.camera import Camera
 
 from . import geometry
 
@@ -78,8 +78,10 @@ class _Visible(torch.autograd.Function):
         across, down = place - row * count - left[triangle], row % count - top[triangle]
         first, second = (_at(field, triangle, across, down) for field in (fields[:3], fields[3:6]))
         change = -cotangent.reshape(-1)[place] * depth[place].square()  # of 1 / z at the sample
-        sums = [torch.zeros_like(fields[0]).index_add_(0, triangle, weight * change)
-                for weight in (first, second, 1 - first - second)]
+        sums = [
+            torch.zeros_like(fields[0]).index_add_(0, triangle, weight * change)
+            for weight in (first, second, 1 - first - second)
+        ]
         parts = torch.stack(sums)
         shape = 3, number, 2, side - 1, side - 1
         _, slope_x, slope_y = fields[6:]

@@ -73,7 +73,7 @@ def _image_loss(model: Model, recon, target, mask) -> torch.Tensor:
     """Photometric and perceptual terms of each sheet's reconstructions (f n, 3, S, S) of n targets."""
     total, count = recon.new_zeros(()), len(target)
     for first in range(0, len(recon), count):
-        part = recon[first:first + count]
+        part = recon[first : first + count]
         total = total + losses.photometric(part, target, mask)
         masked = part * mask[:, None], target * mask[:, None]
         total = total + model.settings.lam_perc * model.perceptual(*masked)
@@ -142,7 +142,7 @@ def project(model: Model, images: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
     if settings.crop is not None:
         drawn = _resized(drawn, settings.original_size)
         edge = (settings.original_size - settings.crop) // 2
-        drawn = drawn[..., edge:edge + settings.crop, edge:edge + settings.crop]
+        drawn = drawn[..., edge : edge + settings.crop, edge : edge + settings.crop]
     return _resized(drawn, settings.image_size), offset
 
 

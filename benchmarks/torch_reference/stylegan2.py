@@ -122,18 +122,21 @@ class Generator(nn.Module):
         names = [str(i) for i in range(arch.layers)]
         self.mapping = nn.ModuleList(
             _Linear(params["mapping"][str(i + 1)]["weight"], params["mapping"][str(i + 1)]["bias"], arch.mapping_scale)
-            for i in range(arch.mapping_layers))
+            for i in range(arch.mapping_layers)
+        )
         self.input = _frozen(params["input"], (2, 0, 1))
         self.layers = nn.ModuleList(
             _Modulated(params["layers"][name], grow=i % 2 == 1, demodulate=True, grouped=grouped)
-            for i, name in enumerate(names))
+            for i, name in enumerate(names)
+        )
         for name in names:
             self.register_buffer(f"noise_{name}", _frozen(params["noise"][name]).data)
         self.strengths = nn.ParameterList(_frozen(params["layers"][name]["noise_strength"]) for name in names)
         self.biases = nn.ParameterList(_frozen(params["layers"][name]["bias"]) for name in names)
         levels = [params["to_rgb"][str(level)] for level in range(len(arch.channels))]
         self.to_rgb = nn.ModuleList(
-            _Modulated(level, grow=False, demodulate=False, grouped=grouped) for level in levels)
+            _Modulated(level, grow=False, demodulate=False, grouped=grouped) for level in levels
+        )
         self.rgb_biases = nn.ParameterList(_frozen(level["bias"]) for level in levels)
         self.filter = _Filter()
 
@@ -141,7 +144,7 @@ class Generator(nn.Module):
         """Modules of the mapping network from `first` on; module 0 normalises."""
         if first == 0:
             x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-8)
-        for layer in self.mapping[max(first - 1, 0):]:
+        for layer in self.mapping[max(first - 1, 0) :]:
             x = _activate(layer(x))
         return x
 

@@ -27,8 +27,13 @@ class Training:
         self.model, self.step, self.flip = model, step, flip
         self.samples, self.place = samples or blank_samples(model), 0
         self.optimizer = torch.optim.Adam(
-            model.focus(step), lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), eps=settings.eps,
-            weight_decay=settings.weight_decay, fused=model.ways.fused or None)
+            model.focus(step),
+            lr=settings.learning_rate,
+            betas=(settings.beta1, settings.beta2),
+            eps=settings.eps,
+            weight_decay=settings.weight_decay,
+            fused=model.ways.fused or None,
+        )
         with torch.no_grad():
             self.factors = steps.input_loss(model, flip=False, moving=False)[1].detached()
 

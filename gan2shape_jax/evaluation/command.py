@@ -9,14 +9,13 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from gan2shape_jax.commands import exit_code
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.atomic_files import atomic_text
+from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.evaluation import report
 from gan2shape_jax.evaluation.compare import ScoredRun, compare
 from gan2shape_jax.evaluation.folders import find_runs
 from gan2shape_jax.evaluation.manifest import manifest
 from gan2shape_jax.evaluation.scores import score_run
-from gan2shape_jax.outputs.folder import atomic_text
 
 __all__ = ["main"]
 
@@ -44,14 +43,30 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="gan2shape-jax evaluate", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Errors of finished runs with 95% intervals, computed anew from the saved arrays.")
-    parser.add_argument("results", type=pathlib.Path, nargs="+", metavar="RESULTS",
-                        help="folders of runs, or of single images; the first is what the others are compared with")
-    parser.add_argument("--truth", type=pathlib.Path, metavar="FOLDER",
-                        help="true depths, NAME.npy (scene units) or NAME.png, instead of those in the results")
-    parser.add_argument("--out", type=pathlib.Path, metavar="FOLDER",
-                        help="writes evaluation.md, images.csv, summary.csv and manifest.json there")
+        prog="gan2shape-jax evaluate",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Errors of finished runs with 95% intervals, computed anew from the saved arrays.",
+    )
+    parser.add_argument(
+        "results",
+        type=pathlib.Path,
+        nargs="+",
+        metavar="RESULTS",
+        help="folders of runs, or of single images; the first is what the others are compared with",
+    )
+    parser.add_argument(
+        "--truth",
+        type=pathlib.Path,
+        metavar="FOLDER",
+        help="true depths, NAME.npy (scene units) or NAME.png, instead of those in the results",
+    )
+    parser.add_argument(
+        "--out",
+        type=pathlib.Path,
+        metavar="FOLDER",
+        help="writes evaluation.md, images.csv, summary.csv and manifest.json there",
+    )
     return parser
 
 
@@ -66,9 +81,12 @@ def _run(arguments: argparse.Namespace) -> int:
     print(text)
     if arguments.out is not None:
         record = json.dumps(manifest(found, truth), indent=2, allow_nan=False)
-        for name, content in (("evaluation.md", text), ("images.csv", report.images_csv(runs)),
-                              ("summary.csv", report.summary_csv(runs, comparisons)),
-                              ("manifest.json", record + "\n")):
+        for name, content in (
+            ("evaluation.md", text),
+            ("images.csv", report.images_csv(runs)),
+            ("summary.csv", report.summary_csv(runs, comparisons)),
+            ("manifest.json", record + "\n"),
+        ):
             atomic_text(arguments.out / name, content)
         print(f"written to {arguments.out}", file=sys.stderr)
     return 1 if any(score.broken for run in runs for score in run.scores) else 0

@@ -60,8 +60,10 @@ def compare(base: ScoredRun, other: ScoredRun) -> Comparison:
     first = {score.name: score for score in base.scores if score.figures}
     second = {score.name: score for score in other.scores if score.figures}
     common = sorted(first.keys() & second.keys())
-    notes = [_only(base.label, sorted(first.keys() - second.keys())),
-             _only(other.label, sorted(second.keys() - first.keys()))]
+    notes = [
+        _only(base.label, sorted(first.keys() - second.keys())),
+        _only(other.label, sorted(second.keys() - first.keys())),
+    ]
     misfits = [name for name in common if first[name].size != second[name].size]
     if misfits:
         one, two = (scores[misfits[0]].size for scores in (first, second))
@@ -72,12 +74,17 @@ def compare(base: ScoredRun, other: ScoredRun) -> Comparison:
         notes.append(f"{_listed(other_truth)}: the runs' true depths differ, depth errors not compared")
     differences = {}
     for metric in METRICS:
-        names = [name for name in paired
-                 if metric in first[name].figures and metric in second[name].figures
-                 and (name not in other_truth or metric.endswith("_l1"))]
+        names = [
+            name
+            for name in paired
+            if metric in first[name].figures
+            and metric in second[name].figures
+            and (name not in other_truth or metric.endswith("_l1"))
+        ]
         if names:
             differences[metric] = paired_interval(
-                [first[name].figures[metric] for name in names], [second[name].figures[metric] for name in names])
+                [first[name].figures[metric] for name in names], [second[name].figures[metric] for name in names]
+            )
     return Comparison(base.label, other.label, differences, len(paired), [note for note in notes if note])
 
 

@@ -48,9 +48,7 @@ def cosine(first: Float[np.ndarray, "*batch d"], second: Float[np.ndarray, "*#ba
     return product / (np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1))
 
 
-def prepare(
-    pictures: Float[np.ndarray, "n s s 3"], wanted: Preparation
-) -> Float[np.ndarray, "n t t 3"]:
+def prepare(pictures: Float[np.ndarray, "n s s 3"], wanted: Preparation) -> Float[np.ndarray, "n t t 3"]:
     """Crops, resizes with antialiasing, and scales pictures in [-1, 1]; `wanted.size` is positive here."""
     prepared = []
     for picture in to_uint8(pictures):
@@ -108,15 +106,15 @@ def _only_input(session: Any, path: pathlib.Path) -> Any:
     return inputs[0]
 
 
-def _layout(
-    shape: list[Any], wanted: Preparation, path: pathlib.Path
-) -> tuple[int, Literal["nchw", "nhwc"], int]:
+def _layout(shape: list[Any], wanted: Preparation, path: pathlib.Path) -> tuple[int, Literal["nchw", "nhwc"], int]:
     """Batch (0: any), layout and side, from the input's shape where the options leave them open."""
     fits = {"nchw": shape[1] == 3, "nhwc": shape[3] == 3}
     if wanted.layout == "auto":
         if sum(fits.values()) != 1:
-            raise UserError(f"{path} takes pictures of shape {shape}, which does not tell where the colours are: "
-                            "say so with --layout nchw or --layout nhwc")
+            raise UserError(
+                f"{path} takes pictures of shape {shape}, which does not tell where the colours are: "
+                "say so with --layout nchw or --layout nhwc"
+            )
         layout: Any = next(name for name, fit in fits.items() if fit)
     else:
         layout = wanted.layout
@@ -139,15 +137,16 @@ def _batches(pictures: np.ndarray, count: int) -> list[np.ndarray]:
     """Batches of exactly `count`; the last one is filled with its last picture."""
     short = -len(pictures) % count
     filled = np.concatenate([pictures, np.repeat(pictures[-1:], short, axis=0)]) if short else pictures
-    return [np.ascontiguousarray(filled[i:i + count]) for i in range(0, len(filled), count)]
+    return [np.ascontiguousarray(filled[i : i + count]) for i in range(0, len(filled), count)]
 
 
 def _call(session: Any, name: str, pictures: np.ndarray, batch: int, path: pathlib.Path) -> np.ndarray:
     try:
         (first, *_) = session.run(None, {name: pictures})
     except Exception as error:
-        raise UserError(f"{path} does not run on pictures of shape {pictures.shape}: "
-                        f"{str(error).splitlines()[0]}") from error
+        raise UserError(
+            f"{path} does not run on pictures of shape {pictures.shape}: {str(error).splitlines()[0]}"
+        ) from error
     if not isinstance(first, np.ndarray) or first.shape[:1] != (len(pictures),) or first.size <= len(pictures):
         found = getattr(first, "shape", type(first))
         raise UserError(f"{path} gives {found} for {len(pictures)} pictures: a vector each is wanted")

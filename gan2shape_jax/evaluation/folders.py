@@ -13,7 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax.config import apply_overrides, flatten, load_config
+from gan2shape_jax.config.fields import apply_overrides, flatten, load_config
 from gan2shape_jax.errors import UserError
 
 __all__ = ["FoundRun", "config_hash", "find_runs", "read_config"]
@@ -67,7 +67,8 @@ def _find(given: pathlib.Path, root: pathlib.Path, label: str) -> FoundRun:
     if not images and not failures:
         raise UserError(
             f"{given} holds no results: name a run's folder, or one with a result.json in it (a run writes an "
-            "image's folder when the image is finished)")
+            "image's folder when the image is finished)"
+        )
     return FoundRun(label, root, home, images, failures, _read_json(home / "config.json"))
 
 

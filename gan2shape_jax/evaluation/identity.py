@@ -17,15 +17,19 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from gan2shape_jax import data, loading, models, projection, render, weights
-from gan2shape_jax.camera import Camera
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.evaluation.traversal import Candidate, find_yaw_direction, style_ranges
-from gan2shape_jax.frozen import Frozen
-from gan2shape_jax.loading import Prepared
+from gan2shape_jax.geometry import render
+from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.inputs import data
+from gan2shape_jax.method import models, projection
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.outputs.result import Result
-from gan2shape_jax.settings import Settings
+from gan2shape_jax.run import loading
 from gan2shape_jax.stylegan2 import Architecture, directions
+from gan2shape_jax.training import network_files
 
 __all__ = ["METHODS", "Gan", "Subject", "Turned", "load_gan", "load_subject", "turn"]
 
@@ -41,7 +45,7 @@ class Gan:
     """What all images of a run share: the frozen networks and samples (n, W) of W."""
 
     architecture: Architecture
-    frozen: Frozen
+    frozen: FrozenModels
     latents: np.ndarray
 
 
@@ -50,7 +54,7 @@ class Subject:
     """One reconstructed image with its networks and its latent."""
 
     result: Result
-    prepared: Prepared
+    prepared: PreparedImage
     params: models.Params
 
 
@@ -96,13 +100,15 @@ def load_subject(
     Raises:
         UserError: the image is no longer in the run's list, or a file is missing or does not fit.
     """
-    listed = {pathlib.PurePath(entry).with_suffix("").as_posix(): entry
-              for entry in data.read_names(config.data.image_list)}
+    listed = {
+        pathlib.PurePath(entry).with_suffix("").as_posix(): entry for entry in data.read_names(config.data.image_list)
+    }
     if name not in listed:
         raise UserError(f"{config.data.image_list}, the image list of the run, does not name {name} any more")
-    prepared = loading.prepare_image(config, listed[name], gan.architecture, gan.frozen, latents)
+    prepared = loading.load_problem(config, listed[name], gan.architecture, gan.frozen, latents)
     like = jax.eval_shape(lambda key: models.init_params(key, prepared.settings), jax.random.key(0))
-    return Subject(result, prepared, weights.load_networks(folder / "networks.safetensors", like, prepared.settings))
+    params = network_files.load_networks(folder / "networks.safetensors", like, prepared.settings)
+    return Subject(result, prepared, params)
 
 
 def turn(subject: Subject, gan: Gan, yaws_deg: Float[np.ndarray, "n"]) -> list[Turned]:
@@ -113,20 +119,22 @@ def turn(subject: Subject, gan: Gan, yaws_deg: Float[np.ndarray, "n"]) -> list[T
     settings, problem = subject.prepared.settings, subject.prepared.problem
     solid = _in_batches(
         lambda part: _sampled(result.depth, result.canonical, part, camera=result.camera, sampling=settings.sampling),
-        views)
+        views,
+    )
     projected = _in_batches(
-        lambda part: _projected(subject.params, part, problem, gan.frozen, settings=settings), solid)
+        lambda part: _projected(subject.params, part, problem, gan.frozen, settings=settings), solid
+    )
     everywhere = np.ones(len(yaws_deg), bool)
-    turned = [Turned(name, pictures, _seen_yaws(subject, gan, pictures), "", everywhere)
-              for name, pictures in (("3D", solid), ("GAN", projected))]
+    turned = [
+        Turned(name, pictures, _seen_yaws(subject, gan, pictures), "", everywhere)
+        for name, pictures in (("3D", solid), ("GAN", projected))
+    ]
     for name, candidates in (("GANSpace", _ganspace(gan)), ("SeFa", _sefa(gan))):
         turned.append(_traversed(name, candidates, subject, gan, yaws_deg))
     return turned
 
 
-def _traversed(
-    name: str, candidates: list[Candidate], subject: Subject, gan: Gan, yaws_deg: np.ndarray
-) -> Turned:
+def _traversed(name: str, candidates: list[Candidate], subject: Subject, gan: Gan, yaws_deg: np.ndarray) -> Turned:
     """The pictures along the candidate that turns the subject most."""
 
     def yaw_of(some: Sequence[Candidate], steps: np.ndarray) -> np.ndarray:
@@ -142,17 +150,26 @@ def _traversed(
 
 def _moved(subject: Subject, gan: Gan, candidate: Candidate, steps: np.ndarray) -> np.ndarray:
     """The subject's latent moved by steps in deviations, (n, L, W)."""
-    return np.asarray(directions.shift(
-        subject.prepared.problem.latent, jnp.asarray(candidate.direction),
-        jnp.asarray(steps * candidate.scale, jnp.float32),
-        first=candidate.first, last=candidate.last, arch=gan.architecture))
+    return np.asarray(
+        directions.shift(
+            subject.prepared.problem.latent,
+            jnp.asarray(candidate.direction),
+            jnp.asarray(steps * candidate.scale, jnp.float32),
+            first=candidate.first,
+            last=candidate.last,
+            arch=gan.architecture,
+        )
+    )
 
 
 def _ganspace(gan: Gan) -> list[Candidate]:
     found = directions.ganspace(gan.latents, count=_COMPONENTS)
     scales = directions.deviations(gan.latents, found)
-    return [Candidate(found[i], float(scales[i]), first, last, i)
-            for first, last in style_ranges(gan.architecture.latents) for i in range(len(found))]
+    return [
+        Candidate(found[i], float(scales[i]), first, last, i)
+        for first, last in style_ranges(gan.architecture.latents)
+        for i in range(len(found))
+    ]
 
 
 def _sefa(gan: Gan) -> list[Candidate]:
@@ -181,7 +198,7 @@ def _seen_yaws(subject: Subject, gan: Gan, pictures: np.ndarray) -> np.ndarray:
 def _in_batches(function: Callable[[np.ndarray], jax.Array], values: np.ndarray) -> np.ndarray:
     """Calls with a batch at a time, the last one filled up: one compiled program serves any number."""
     filled = np.concatenate([values, np.repeat(values[-1:], -len(values) % _BATCH, axis=0)])
-    parts = [np.asarray(function(filled[i:i + _BATCH])) for i in range(0, len(filled), _BATCH)]
+    parts = [np.asarray(function(filled[i : i + _BATCH])) for i in range(0, len(filled), _BATCH)]
     return np.concatenate(parts)[: len(values)]
 
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan2shape_jax import stylegan2
+from gan2shape_jax.atomic_files import atomic_text
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.evaluation import identity, identity_report
 from gan2shape_jax.evaluation.embedding import Embedding, Preparation, cosine, load_embedding
@@ -24,7 +25,6 @@ from gan2shape_jax.evaluation.folders import FoundRun, find_runs, read_config
 from gan2shape_jax.evaluation.identity import Gan, Turned
 from gan2shape_jax.evaluation.identity_report import Turn
 from gan2shape_jax.evaluation.manifest import manifest
-from gan2shape_jax.outputs.folder import atomic_text
 from gan2shape_jax.outputs.result import load_result
 
 __all__ = ["run"]
@@ -47,8 +47,10 @@ def run(argv: Sequence[str]) -> int:
     """
     arguments = _parser().parse_args(argv)
     if not arguments.stand_in and arguments.embedding is None:
-        raise UserError("name a network that tells faces apart: --embedding FACE.onnx (none comes with the package, "
-                        "see docs/evaluation.md), or try the command out with --stand-in")
+        raise UserError(
+            "name a network that tells faces apart: --embedding FACE.onnx (none comes with the package, "
+            "see docs/evaluation.md), or try the command out with --stand-in"
+        )
     if arguments.views < 2 or not 0 < arguments.max_yaw <= 90:
         raise UserError(f"--views {arguments.views} --max-yaw {arguments.max_yaw}: at least 2 views, up to 90 degrees")
     embedding = None if arguments.stand_in else load_embedding(arguments.embedding, _preparation(arguments))
@@ -73,14 +75,19 @@ def run(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="gan2shape-jax evaluate identity", epilog=_EPILOG,
+        prog="gan2shape-jax evaluate identity",
+        epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="How well turning an object keeps its identity, by a face-embedding network of yours.")
+        description="How well turning an object keeps its identity, by a face-embedding network of yours.",
+    )
     add = parser.add_argument
     add("results", type=pathlib.Path, nargs="+", metavar="RESULTS", help="folders of runs, or of single images")
     add("--embedding", type=pathlib.Path, metavar="FACE.onnx", help="the network, from pictures to vectors")
-    add("--stand-in", action="store_true",
-        help="no identity: compares the GAN discriminator's features instead, to try the command out")
+    add(
+        "--stand-in",
+        action="store_true",
+        help="no identity: compares the GAN discriminator's features instead, to try the command out",
+    )
     add("--views", type=int, default=20, help="how many yaws (default: 20)")
     add("--max-yaw", type=float, default=20.0, metavar="DEG", help="the greatest to either side (default: 20)")
     add("--layout", choices=("auto", "nchw", "nhwc"), default="auto", help="axes of its input (default: told by it)")
@@ -89,17 +96,29 @@ def _parser() -> argparse.ArgumentParser:
     add("--std", type=float, default=127.5, help="they are then divided by it (default: 127.5)")
     add("--bgr", action="store_true", help="swaps red and blue")
     add("--crop", type=float, default=1.0, metavar="SHARE", help="centred share of the side to keep (default: 1)")
-    add("--out", type=pathlib.Path, metavar="FOLDER",
-        help="writes identity.md, identity.csv, manifest.json and a picture an image there")
+    add(
+        "--out",
+        type=pathlib.Path,
+        metavar="FOLDER",
+        help="writes identity.md, identity.csv, manifest.json and a picture an image there",
+    )
     return parser
 
 
 def _preparation(arguments: argparse.Namespace) -> Preparation:
     if not 0 < arguments.crop <= 1 or arguments.std <= 0 or arguments.size < 0:
-        raise UserError(f"--crop {arguments.crop} --std {arguments.std} --size {arguments.size}: the crop is above 0, "
-                        "1 at most, the deviation above 0, the size a number of pixels")
-    return Preparation(layout=arguments.layout, size=arguments.size, mean=arguments.mean, std=arguments.std,
-                       bgr=arguments.bgr, crop=arguments.crop)
+        raise UserError(
+            f"--crop {arguments.crop} --std {arguments.std} --size {arguments.size}: the crop is above 0, "
+            "1 at most, the deviation above 0, the size a number of pixels"
+        )
+    return Preparation(
+        layout=arguments.layout,
+        size=arguments.size,
+        mean=arguments.mean,
+        std=arguments.std,
+        bgr=arguments.bgr,
+        crop=arguments.crop,
+    )
 
 
 def _turn_all(
@@ -128,8 +147,16 @@ def _turn_all(
 
 
 def _compared(label: str, name: str, turned: Turned, similarity: np.ndarray, yaws: np.ndarray) -> Turn:
-    return Turn(run=label, name=name, method=turned.method, how=turned.how, yaws_deg=yaws,
-                seen_deg=turned.yaws_deg, reached=turned.reached, similarity=similarity)
+    return Turn(
+        run=label,
+        name=name,
+        method=turned.method,
+        how=turned.how,
+        yaws_deg=yaws,
+        seen_deg=turned.yaws_deg,
+        reached=turned.reached,
+        similarity=similarity,
+    )
 
 
 def _stand_in(gan: Gan) -> Embedding:
@@ -139,5 +166,4 @@ def _stand_in(gan: Gan) -> Embedding:
     def features(params, pictures, *, arch):
         return jnp.mean(stylegan2.discriminator_features(params, pictures, arch=arch)[-1], axis=(1, 2))
 
-    return lambda pictures: np.asarray(
-        features(gan.frozen.discriminator, jnp.asarray(pictures), arch=gan.architecture))
+    return lambda pictures: np.asarray(features(gan.frozen.discriminator, jnp.asarray(pictures), arch=gan.architecture))

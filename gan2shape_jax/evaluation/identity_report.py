@@ -48,8 +48,10 @@ class Turn:
 def title(network: str | None) -> str:
     """What the figures mean, by the embedding's file name; None for the stand-in."""
     if network is None:
-        return ("Stand-in, NOT identity: cosine between mean features of the GAN's discriminator. It tells how alike "
-                "two\npictures look to the GAN, not whose face they show.")
+        return (
+            "Stand-in, NOT identity: cosine between mean features of the GAN's discriminator. It tells how alike "
+            "two\npictures look to the GAN, not whose face they show."
+        )
     return f"Cosine between the embeddings ({network}) of the input and of its turned views."
 
 
@@ -70,16 +72,23 @@ def _row(turns: Sequence[Turn]) -> list[str]:
     low, high = (np.mean([end(turn.seen_deg) for turn in turns]) for end in (np.min, np.max))
     error = np.mean([np.abs(turn.seen_deg - turn.yaws_deg).mean() for turn in turns])
     reached = np.mean([turn.reached.mean() for turn in turns])
-    return [str(len(turns)), interval_text(means, 3), interval_text(worst, 3), f"{low:.1f} to {high:.1f}",
-            f"{error:.1f}", f"{100 * reached:.0f}%"]
+    return [
+        str(len(turns)),
+        interval_text(means, 3),
+        interval_text(worst, 3),
+        f"{low:.1f} to {high:.1f}",
+        f"{error:.1f}",
+        f"{100 * reached:.0f}%",
+    ]
 
 
 def views_csv(turns: Sequence[Turn]) -> str:
     """A row a view."""
-    rows = [[turn.run, turn.name, turn.method, float(yaw), float(seen), bool(reached), float(alike)]
-            for turn in turns
-            for yaw, seen, reached, alike in zip(
-                turn.yaws_deg, turn.seen_deg, turn.reached, turn.similarity, strict=True)]
+    rows = [
+        [turn.run, turn.name, turn.method, float(yaw), float(seen), bool(reached), float(alike)]
+        for turn in turns
+        for yaw, seen, reached, alike in zip(turn.yaws_deg, turn.seen_deg, turn.reached, turn.similarity, strict=True)
+    ]
     return csv_text(["run", "name", "method", "yaw_deg", "seen_yaw_deg", "reached", "similarity"], rows)
 
 

@@ -32,8 +32,11 @@ def manifest(runs: Sequence[FoundRun], truth: pathlib.Path | None = None, **more
         "platform": platform.platform(),
         **versions,
         "truth": None if truth is None else str(truth),
-        "intervals": {"level": intervals.LEVEL, "mean": "Student's t over images",
-                      "median": f"percentile bootstrap, {intervals.DRAWS} draws, seed {intervals.SEED}"},
+        "intervals": {
+            "level": intervals.LEVEL,
+            "mean": "Student's t over images",
+            "median": f"percentile bootstrap, {intervals.DRAWS} draws, seed {intervals.SEED}",
+        },
         "runs": [_run(run) for run in runs],
         **more,
     }

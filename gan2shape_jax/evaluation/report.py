@@ -11,8 +11,15 @@ from gan2shape_jax.evaluation.scores import METRICS
 __all__ = ["csv_text", "images_csv", "interval_text", "markdown", "markdown_table", "summary_csv"]
 
 _DIGITS = {"side": 4, "mad": 1, "mad_unit": 1, "mae": 4, "mse": 6, "reconstruction_l1": 3, "inversion_l1": 3}
-_TITLES = {"side": "SIDE", "mad": "MAD, degrees", "mad_unit": "MAD, unit normals", "mae": "MAE", "mse": "MSE",
-           "reconstruction_l1": "reconstruction L1", "inversion_l1": "inversion L1"}
+_TITLES = {
+    "side": "SIDE",
+    "mad": "MAD, degrees",
+    "mad_unit": "MAD, unit normals",
+    "mae": "MAE",
+    "mse": "MSE",
+    "reconstruction_l1": "reconstruction L1",
+    "inversion_l1": "inversion L1",
+}
 
 _PREFACE = """\
 Estimates with 95% intervals over images: Student's t for means, a bootstrap for medians. SIDE is scale-invariant,
@@ -32,8 +39,12 @@ def interval_text(interval: Interval, digits: int, *, signed: bool = False) -> s
 def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table; bars and line breaks in cells are made harmless."""
     lines = [titles, ["---"] * len(titles), *rows]
-    return "\n".join("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in line) + " |"
-                     for line in lines) + "\n"
+    return (
+        "\n".join(
+            "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in line) + " |" for line in lines
+        )
+        + "\n"
+    )
 
 
 def csv_text(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -47,8 +58,11 @@ def csv_text(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def images_csv(runs: Sequence[ScoredRun]) -> str:
     """A row an image: run, name, size, what was wrong, and every metric."""
-    rows = [[run.label, score.name, score.size or None, score.problem, *(score.figures.get(m) for m in METRICS)]
-            for run in runs for score in run.scores]
+    rows = [
+        [run.label, score.name, score.size or None, score.problem, *(score.figures.get(m) for m in METRICS)]
+        for run in runs
+        for score in run.scores
+    ]
     return csv_text(["run", "name", "size", "problem", *METRICS], rows)
 
 
@@ -59,8 +73,17 @@ def summary_csv(runs: Sequence[ScoredRun], comparisons: Sequence[Comparison]) ->
         for metric, statistics in summarize(run.scores).items():
             rows += [[run.label, metric, name, i.estimate, *_ends(i), i.count] for name, i in statistics.items()]
     for comparison in comparisons:
-        rows += [[f"{comparison.other} - {comparison.base}", metric, "mean paired difference", i.estimate, *_ends(i),
-                  i.count] for metric, i in comparison.differences.items()]
+        rows += [
+            [
+                f"{comparison.other} - {comparison.base}",
+                metric,
+                "mean paired difference",
+                i.estimate,
+                *_ends(i),
+                i.count,
+            ]
+            for metric, i in comparison.differences.items()
+        ]
     return csv_text(["run", "metric", "statistic", "estimate", "low", "high", "images"], rows)
 
 
@@ -89,11 +112,18 @@ def _summaries(runs: Sequence[ScoredRun]) -> str:
 
 
 def _comparison(comparison: Comparison) -> str:
-    lines = [f"{comparison.other} against {comparison.base}, paired by image ({comparison.images} in common); negative "
-             "is better; * where the interval excludes zero:\n"]
-    rows = [[_TITLES[metric] + (" *" if interval.excludes_zero else ""),
-             interval_text(interval, _DIGITS[metric] + 1, signed=True), str(interval.count)]
-            for metric, interval in comparison.differences.items()]
+    lines = [
+        f"{comparison.other} against {comparison.base}, paired by image ({comparison.images} in common); negative "
+        "is better; * where the interval excludes zero:\n"
+    ]
+    rows = [
+        [
+            _TITLES[metric] + (" *" if interval.excludes_zero else ""),
+            interval_text(interval, _DIGITS[metric] + 1, signed=True),
+            str(interval.count),
+        ]
+        for metric, interval in comparison.differences.items()
+    ]
     if rows:
         lines.append(markdown_table(["metric", "mean difference", "images"], rows))
     else:
@@ -109,18 +139,27 @@ def _images(runs: Sequence[ScoredRun]) -> str:
         cells = []
         for scores in by_name:
             figures = scores[name].figures if name in scores else {}
-            cells.append(f"{figures['side']:.4f} / {figures['mad']:.1f} / {figures['mad_unit']:.1f}"
-                         if "side" in figures else "–")
+            cells.append(
+                f"{figures['side']:.4f} / {figures['mad']:.1f} / {figures['mad_unit']:.1f}"
+                if "side" in figures
+                else "–"
+            )
         rows.append([name, *cells])
     table = markdown_table(["image", *(run.label for run in runs)], rows)
     return f"SIDE / MAD / MAD with unit normals, by image:\n\n{table}"
 
 
 def _problems(runs: Sequence[ScoredRun]) -> str:
-    lines = [f"- {run.label}: {score.name}: {' '.join(score.problem.split())}"
-             for run in runs for score in run.scores if score.problem]
+    lines = [
+        f"- {run.label}: {score.name}: {' '.join(score.problem.split())}"
+        for run in runs
+        for score in run.scores
+        if score.problem
+    ]
     sizes = {score.size for run in runs for score in run.scores if score.size}
     if len(sizes) > 1:
-        lines.append(f"- images of several sizes ({', '.join(map(str, sorted(sizes)))} pixels): normals, and with them "
-                     "MAD, depend on the size; compare like with like")
+        lines.append(
+            f"- images of several sizes ({', '.join(map(str, sorted(sizes)))} pixels): normals, and with them "
+            "MAD, depend on the size; compare like with like"
+        )
     return "\n".join(["What to know:\n", *lines, ""]) if lines else ""

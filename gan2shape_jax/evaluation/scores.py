@@ -15,11 +15,12 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from gan2shape_jax import metrics, render
-from gan2shape_jax.array_files import load_depth
-from gan2shape_jax.camera import Camera
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.evaluation.folders import FoundRun
+from gan2shape_jax.geometry import render
+from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.inputs.array_files import load_depth
+from gan2shape_jax.method import metrics
 from gan2shape_jax.outputs.result import Result, load_result
 from gan2shape_jax.outputs.table import complete_metrics
 
@@ -76,15 +77,21 @@ def _score(name: str, folder: pathlib.Path, truth: pathlib.Path | None, crop: in
     except UserError as error:
         return Score(name, problem=str(error), broken=True)
     size = result.camera.image_size
-    figures = {key: value for key, value in complete_metrics(result).items()
-               if key in METRICS[len(DEPTH_METRICS):] and value is not None}
+    figures = {
+        key: value
+        for key, value in complete_metrics(result).items()
+        if key in METRICS[len(DEPTH_METRICS) :] and value is not None
+    }
     try:
         depth = result.true_depth if truth is None else _read_truth(truth, name, result, crop)
     except UserError as error:
         return Score(name, figures, str(error), broken=True, size=size)
     if depth is None:
-        where = "the result has no true depth (--truth names a folder of some)" if truth is None else (
-            f"no true depth {name}.npy or {name}.png in {truth}")
+        where = (
+            "the result has no true depth (--truth names a folder of some)"
+            if truth is None
+            else (f"no true depth {name}.npy or {name}.png in {truth}")
+        )
         return Score(name, figures, where, size=size)
     errors = _errors(result.warped_depth, depth, camera=result.camera)
     found = {key: float(value) for key, value in errors.items()}

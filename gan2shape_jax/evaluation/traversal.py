@@ -96,7 +96,8 @@ def calibrate(
     steps, yaws = np.asarray(steps, np.float64), np.asarray(yaws_deg, np.float64)
     start = int(np.abs(steps).argmin())
     first, last = max(
-        (_stretch(sign * yaws, start) for sign in (1, -1)), key=lambda ends: abs(yaws[ends[1]] - yaws[ends[0]]))
+        (_stretch(sign * yaws, start) for sign in (1, -1)), key=lambda ends: abs(yaws[ends[1]] - yaws[ends[0]])
+    )
     part = slice(first, last + 1)
     order = slice(None) if yaws[last] >= yaws[first] else slice(None, None, -1)
     found = np.interp(targets_deg, yaws[part][order], steps[part][order])

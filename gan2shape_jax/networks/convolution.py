@@ -94,9 +94,7 @@ def _by_products(override: bool | None) -> bool:
 
 
 def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
-    return lax.conv_general_dilated(
-        x, kernel, (stride, stride), ((padding, padding),) * 2, dimension_numbers=_LAYOUT
-    )
+    return lax.conv_general_dilated(x, kernel, (stride, stride), ((padding, padding),) * 2, dimension_numbers=_LAYOUT)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -199,9 +197,7 @@ def _kernel_gradient(
     pixels = n * h * w
     last_row, last_column = (h - 1) * stride + 1, (w - 1) * stride + 1
     fine = jnp.pad(fine, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    columns = jnp.concatenate(
-        [fine[:, :, j : j + last_column : stride] for j in range(size)], axis=-1
-    )
+    columns = jnp.concatenate([fine[:, :, j : j + last_column : stride] for j in range(size)], axis=-1)
     rows = [columns[:, i : i + last_row : stride] for i in range(size)]
     if size**2 * fine.shape[-1] * pixels <= _MOST_PATCHES:
         rows = [jnp.concatenate(rows, axis=-1)]

@@ -47,11 +47,7 @@ def initial_params(
     drawn = [path for path in sorted(shapes) if not _of_norm(path)]
     sizes = [math.prod(shapes[path]) for path in drawn]
     values = jax.random.uniform(key, (sum(sizes),), dtype, -1.0, 1.0)
-    found = {
-        path: jnp.full(shape, path[-1] == "scale", dtype)
-        for path, shape in shapes.items()
-        if _of_norm(path)
-    }
+    found = {path: jnp.full(shape, path[-1] == "scale", dtype) for path, shape in shapes.items() if _of_norm(path)}
     begin = 0
     for path, size in zip(drawn, sizes, strict=True):
         part = values[begin : begin + size].reshape(shapes[path])

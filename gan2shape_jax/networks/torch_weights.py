@@ -54,14 +54,10 @@ def params_from_torch(module: Network, state: Mapping[str, np.ndarray]) -> dict[
     }
     if any(wrong.values()):
         told = "; ".join(f"{what}: {', '.join(found) or 'none'}" for what, found in wrong.items())
-        raise UserError(
-            f"the tensors do not fit a {type(module).__name__} of side {module.size}: {told}"
-        )
+        raise UserError(f"the tensors do not fit a {type(module).__name__} of side {module.size}: {told}")
     return unflatten_dict(
         {
-            path: jnp.asarray(
-                _to_ours(path, np.asarray(state[name], np.float32)).reshape(shapes[path].shape)
-            )
+            path: jnp.asarray(_to_ours(path, np.asarray(state[name], np.float32)).reshape(shapes[path].shape))
             for path, name in names.items()
         }
     )
@@ -71,10 +67,7 @@ def params_to_torch(module: Network, params: Mapping[str, Any]) -> dict[str, np.
     """The inverse: the original's tensors by its names, as NumPy arrays."""
     shapes = _shapes(module)
     flat = flatten_dict(dict(params))
-    return {
-        name: _to_torch(path, np.asarray(flat[path]))
-        for path, name in _torch_names(module, shapes).items()
-    }
+    return {name: _to_torch(path, np.asarray(flat[path])) for path, name in _torch_names(module, shapes).items()}
 
 
 def _shapes(module: nn.Module) -> dict[tuple[str, ...], jax.ShapeDtypeStruct]:
@@ -83,9 +76,7 @@ def _shapes(module: nn.Module) -> dict[tuple[str, ...], jax.ShapeDtypeStruct]:
     return flatten_dict(variables["params"])
 
 
-def _torch_names(
-    module: Network, paths: Mapping[tuple[str, ...], Any]
-) -> dict[tuple[str, ...], str]:
+def _torch_names(module: Network, paths: Mapping[tuple[str, ...], Any]) -> dict[tuple[str, ...], str]:
     """The original's name of each of our parameters."""
     place = {name: index for index, name in enumerate(_sequence(module)) if name}
 

@@ -25,8 +25,7 @@ def write_animation(path: pathlib.Path, frames: Sequence[np.ndarray], *, fps: fl
     writers = {".gif": write_gif, ".mp4": write_mp4}
     if path.suffix.lower() not in writers:
         raise UserError(
-            f"{path}: animations are written as {' or '.join(writers)}, "
-            f"not {path.suffix or 'a file without extension'}"
+            f"{path}: animations are written as {' or '.join(writers)}, not {path.suffix or 'a file without extension'}"
         )
     writers[path.suffix.lower()](path, frames, fps=fps)
 
@@ -36,10 +35,7 @@ def write_gif(path: pathlib.Path, frames: Sequence[np.ndarray], *, fps: float) -
     pictures = [Image.fromarray(frame) for frame in frames]
     sample = Image.fromarray(np.concatenate(list(frames[:: max(1, len(frames) // 6)]), axis=0))
     palette = sample.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    paletted = [
-        picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
-        for picture in pictures
-    ]
+    paletted = [picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for picture in pictures]
     # A GIF counts in hundredths of a second; most viewers slow down anything below two.
     duration = max(20, 10 * round(100 / fps))
     paletted[0].save(path, save_all=True, append_images=paletted[1:], duration=duration, loop=0)

@@ -51,8 +51,11 @@ def still(shown: Comparison, *, labels: bool) -> UInt8[np.ndarray, "h w 3"]:
     """All views in one picture; without labels a single version stands alone, without the input."""
     if labels:
         rows = [
-            (version.heading, [Tile(version.start, version.caption)]
-             + [Tile(frame, caption) for frame, caption in zip(version.frames, shown.captions)])
+            (
+                version.heading,
+                [Tile(version.start, version.caption)]
+                + [Tile(frame, caption) for frame, caption in zip(version.frames, shown.captions)],
+            )
             for version in shown.versions
         ]
         return np.asarray(layout.sheet(rows, title=shown.title, subtitle=shown.note))
@@ -78,8 +81,9 @@ def moving(shown: Comparison, *, labels: bool) -> list[UInt8[np.ndarray, "h w 3"
 
 def single(shown: Comparison) -> dict[str, UInt8[np.ndarray, "size size 3"]]:
     """Every picture by the name of its file: `input`, and NUMBER_VERSION for each view."""
-    pictures = {"input" if version.name == "3d" else f"input_{version.name}": version.start
-                for version in shown.versions}
+    pictures = {
+        "input" if version.name == "3d" else f"input_{version.name}": version.start for version in shown.versions
+    }
     for version in shown.versions:
         pictures |= {f"{i:03}_{version.name}": frame for i, frame in enumerate(version.frames)}
     return pictures

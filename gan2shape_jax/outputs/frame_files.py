@@ -9,12 +9,20 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from PIL import Image
 
+from gan2shape_jax.atomic_files import atomic_folder
 from gan2shape_jax.errors import UserError, refused
 from gan2shape_jax.outputs import animation, pictures
-from gan2shape_jax.outputs.folder import atomic_folder
 
-__all__ = ["MOVING", "STILLS", "check_out", "is_folder", "require_new_folder", "write_animation", "write_frames",
-           "write_still"]
+__all__ = [
+    "MOVING",
+    "STILLS",
+    "check_out",
+    "is_folder",
+    "require_new_folder",
+    "write_animation",
+    "write_frames",
+    "write_still",
+]
 
 STILLS = (".png", ".jpg", ".jpeg", ".webp")
 MOVING = (".gif", ".mp4")
@@ -30,7 +38,8 @@ def check_out(out: pathlib.Path) -> None:
     if out.suffix and out.suffix.lower() not in STILLS + MOVING:
         raise UserError(
             f"--out {out}: the name must end in one of {', '.join(STILLS + MOVING)}, or in nothing for a folder of "
-            "single frames")
+            "single frames"
+        )
     if not out.parent.is_dir():
         raise UserError(f"--out {out}: there is no folder {out.parent}")
     if is_folder(out):

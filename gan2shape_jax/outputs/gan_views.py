@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from gan2shape_jax import render
-from gan2shape_jax.camera import Camera
+from gan2shape_jax.geometry import render
+from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.outputs import host, sweeps
 from gan2shape_jax.outputs.result import Result
 
@@ -48,8 +48,13 @@ def draw_gan_views(result: Result, project: Projection, *, batch: int = 8) -> Ga
     for start in range(0, len(views), batch):
         count = min(batch, len(views) - start)
         chosen = np.minimum(np.arange(start, start + batch), len(views) - 1)
-        inputs = _sampled(result.depth, textures[chosen], views[chosen], camera=result.camera,
-                          sampling="half" if result.reference else "centred")
+        inputs = _sampled(
+            result.depth,
+            textures[chosen],
+            views[chosen],
+            camera=result.camera,
+            sampling="half" if result.reference else "centred",
+        )
         drawn.append(np.asarray(project(np.asarray(inputs)))[:count])
     pictures = np.concatenate(drawn)
     yaws = len(turns) - len(sweeps.PITCHES_DEG)

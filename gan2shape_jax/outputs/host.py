@@ -6,9 +6,9 @@ Frames, ranges and units are those of `camera` and `lighting`.
 import jax.numpy as jnp
 import numpy as np
 
-from gan2shape_jax import camera as cameras
-from gan2shape_jax import lighting
-from gan2shape_jax.camera import Camera
+from gan2shape_jax.geometry import camera as cameras
+from gan2shape_jax.geometry import lighting
+from gan2shape_jax.geometry.camera import Camera
 
 __all__ = ["lit", "normals", "points", "rotations", "shading"]
 

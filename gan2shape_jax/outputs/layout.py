@@ -29,15 +29,11 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=size)
 
 
-def strip(
-    rows: Sequence[Sequence[np.ndarray] | np.ndarray], *, gap: int = 2
-) -> UInt8[np.ndarray, "h w 3"]:
+def strip(rows: Sequence[Sequence[np.ndarray] | np.ndarray], *, gap: int = 2) -> UInt8[np.ndarray, "h w 3"]:
     """Rows of equally large pictures on white, short rows centred, without captions."""
     tall, wide = rows[0][0].shape[:2]
     columns = max(len(row) for row in rows)
-    canvas = np.full(
-        (len(rows) * (tall + gap) - gap, columns * (wide + gap) - gap, 3), 255, np.uint8
-    )
+    canvas = np.full((len(rows) * (tall + gap) - gap, columns * (wide + gap) - gap, 3), 255, np.uint8)
     for i, row in enumerate(rows):
         start = (columns - len(row)) * (wide + gap) // 2
         for j, picture in enumerate(row):
@@ -59,9 +55,7 @@ def sheet(
     side = rows[0][1][0].picture.shape[0]
     columns = max(len(tiles) for _, tiles in rows)
     heading, caption, line = 30, 20, 24
-    body = sum(
-        heading + side + (caption if any(t.caption for t in tiles) else 0) + 12 for _, tiles in rows
-    )
+    body = sum(heading + side + (caption if any(t.caption for t in tiles) else 0) + 12 for _, tiles in rows)
     width = 2 * margin + columns * side + (columns - 1) * gap
     top = margin + 40 + (26 if subtitle else 0)
     height = top + body + len(footer) * line + margin
@@ -77,9 +71,7 @@ def sheet(
         for j, tile in enumerate(tiles):
             x = margin + j * (side + gap)
             canvas.paste(Image.fromarray(tile.picture), (x, y))
-            pen.text(
-                (x + side / 2, y + side + 3), tile.caption, fill=_QUIET, font=font(14), anchor="ma"
-            )
+            pen.text((x + side / 2, y + side + 3), tile.caption, fill=_QUIET, font=font(14), anchor="ma")
         y += side + (caption if any(t.caption for t in tiles) else 0) + 12
     for text in footer:
         pen.text((margin, y), text, fill=_INK, font=font(16))

@@ -17,7 +17,7 @@ from PIL import Image
 from trimesh.visual import TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
-from gan2shape_jax.camera import Camera
+from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.outputs import host, pictures
 from gan2shape_jax.outputs.result import Result
 from gan2shape_jax.outputs.surface import object_mask
@@ -113,9 +113,7 @@ def write_glb(mesh: trimesh.Trimesh, path: pathlib.Path) -> None:
     # Through a scene, so that viewers show the file's name and not "geometry_0".
     scene = trimesh.Scene()
     scene.add_geometry(mesh, geom_name=path.stem)
-    path.write_bytes(
-        trimesh.exchange.gltf.export_glb(scene, include_normals=True, tree_postprocessor=unlit)
-    )
+    path.write_bytes(trimesh.exchange.gltf.export_glb(scene, include_normals=True, tree_postprocessor=unlit))
 
 
 def _faces(inside: np.ndarray) -> Int[np.ndarray, "n 3"]:
@@ -146,6 +144,4 @@ def _vertex_normals(result: Result) -> Float[np.ndarray, "s s 3"]:
 
 
 def _rows(key: str, values: np.ndarray) -> list[str]:
-    return [
-        " ".join([key, *(f"{v:.{_DIGITS}g}" for v in row)]) for row in np.asarray(values).tolist()
-    ]
+    return [" ".join([key, *(f"{v:.{_DIGITS}g}" for v in row)]) for row in np.asarray(values).tolist()]

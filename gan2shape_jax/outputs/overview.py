@@ -37,9 +37,7 @@ def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 19
                 [Tile(p, f"yaw {d:+.0f}°") for p, d in zip(tiles, degrees, strict=True)],
             )
         )
-    rows.append(
-        ("Relit mesh" if gan is None else "Relit: mesh, then GAN", _relit(result, gan, size))
-    )
+    rows.append(("Relit mesh" if gan is None else "Relit: mesh, then GAN", _relit(result, gan, size)))
     return layout.sheet(rows, title=result.name, subtitle=_subtitle(result), footer=_footer(result))
 
 
@@ -54,9 +52,7 @@ def _inputs(result: Result, size: int) -> list[Tile]:
         for picture, caption in shown
         if picture is not None
     ]
-    tiles.append(
-        Tile(pictures.enlarge(pictures.colour_mask(result.input_mask), size), "object mask")
-    )
+    tiles.append(Tile(pictures.enlarge(pictures.colour_mask(result.input_mask), size), "object mask"))
     tiles.append(Tile(_difference(result, size), "|input - reconstruction|"))
     near, far = pictures.depth_range(result.warped_depth, result.input_mask)
     depths = [(result.warped_depth, "depth in this view"), (result.true_depth, "true depth")]
@@ -128,7 +124,5 @@ def _footer(result: Result) -> list[str]:
     for title, path, digits in COLUMNS:
         value = figure(metrics, path)
         if value is not None:
-            lines[title.endswith("_l1")].append(
-                f"{title} {value:.{digits}f}{_UNITS.get(title, '')}"
-            )
+            lines[title.endswith("_l1")].append(f"{title} {value:.{digits}f}{_UNITS.get(title, '')}")
     return ["     ".join(entries) for entries in lines.values() if entries]

@@ -6,7 +6,7 @@ import pathlib
 import urllib.parse
 from collections.abc import Sequence
 
-from gan2shape_jax.outputs.folder import atomic_text
+from gan2shape_jax.atomic_files import atomic_text
 from gan2shape_jax.outputs.table import COLUMNS, Row, figure
 
 __all__ = ["write_page"]
@@ -90,16 +90,8 @@ def _section(folder: pathlib.Path, place: str, row: Row) -> str:
         )
     parts.append(
         "<p>"
-        + " ".join(
-            f"<img class='turn' loading='lazy' src='{link(f)}' alt='{f}'>"
-            for f in _MOVING
-            if found(f)
-        )
+        + " ".join(f"<img class='turn' loading='lazy' src='{link(f)}' alt='{f}'>" for f in _MOVING if found(f))
         + "</p>"
     )
-    parts.append(
-        "<p>"
-        + " · ".join(f"<a href='{link(f)}'>{text}</a>" for f, text in _LINKS if found(f))
-        + "</p>"
-    )
+    parts.append("<p>" + " · ".join(f"<a href='{link(f)}'>{text}</a>" for f, text in _LINKS if found(f)) + "</p>")
     return "\n".join(parts)

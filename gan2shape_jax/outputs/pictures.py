@@ -38,9 +38,7 @@ def on_white(
     return 1 + (picture - 1) * coverage[..., None]
 
 
-def depth_range(
-    depth: Float[np.ndarray, "*batch h w"], mask: Float[np.ndarray, "*batch h w"]
-) -> tuple[float, float]:
+def depth_range(depth: Float[np.ndarray, "*batch h w"], mask: Float[np.ndarray, "*batch h w"]) -> tuple[float, float]:
     """Nearest and farthest depth worth a colour: the 1st and 99th percentile on the object."""
     chosen = depth[mask > 0.5]
     if chosen.size == 0:
@@ -84,9 +82,7 @@ def enlarge(picture: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray,
     return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC))
 
 
-def write_png(
-    path: pathlib.Path, picture: UInt8[np.ndarray, "h w 3"], text: dict[str, str] | None = None
-) -> None:
+def write_png(path: pathlib.Path, picture: UInt8[np.ndarray, "h w 3"], text: dict[str, str] | None = None) -> None:
     """Writes an RGB PNG; `text` becomes its text chunks, which image viewers show as properties."""
     info = PngImagePlugin.PngInfo()
     for key, value in (text or {}).items():

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from gan2shape_jax.commands import exit_code
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.outputs import frame_files, layout, view_options, views
 from gan2shape_jax.outputs.result import Result, load_result
 
@@ -57,8 +56,11 @@ def _parser() -> argparse.ArgumentParser:
         description="Draws new views of a saved result from its mesh, without GAN or networks.",
     )
     parser.add_argument(
-        "result", type=pathlib.Path, metavar="RESULT",
-        help="the folder of one image's results (it contains result.json)")
+        "result",
+        type=pathlib.Path,
+        metavar="RESULT",
+        help="the folder of one image's results (it contains result.json)",
+    )
     view_options.add_angles(parser)
     view_options.add_lights(parser)
     view_options.add_sampling(parser)
@@ -69,19 +71,31 @@ def _parser() -> argparse.ArgumentParser:
 def _add_pictures(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("pictures")
     group.add_argument(
-        "--base", choices=("canonical", "input"), default="canonical",
-        help="the view that the angles start from (default: canonical, the front)")
+        "--base",
+        choices=("canonical", "input"),
+        default="canonical",
+        help="the view that the angles start from (default: canonical, the front)",
+    )
     group.add_argument(
-        "--what", choices=views.SHOWS, default="image",
-        help="what to show (default: image); shape is grey under a light at the camera")
+        "--what",
+        choices=views.SHOWS,
+        default="image",
+        help="what to show (default: image); shape is grey under a light at the camera",
+    )
     group.add_argument(
-        "--mask", action=argparse.BooleanOptionalAction, default=True,
-        help="show only the object, or the whole sheet (default: the object)")
+        "--mask",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="show only the object, or the whole sheet (default: the object)",
+    )
     group.add_argument("--size", type=int, default=512, help="side of a view, pixels (default: 512)")
     group.add_argument(
-        "--out", type=pathlib.Path, metavar="PATH",
+        "--out",
+        type=pathlib.Path,
+        metavar="PATH",
         help=f"{', '.join(frame_files.STILLS)}: a strip; {', '.join(frame_files.MOVING)}: an animation; without "
-        "extension: a new folder of single frames (default: RESULT/render.png)")
+        "extension: a new folder of single frames (default: RESULT/render.png)",
+    )
 
 
 def _run(options: argparse.Namespace) -> None:

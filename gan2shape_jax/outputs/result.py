@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from gan2shape_jax.camera import Camera, intrinsics
+from gan2shape_jax import atomic_files as folders
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.outputs import folder as folders
+from gan2shape_jax.geometry.camera import Camera, intrinsics
 
 __all__ = ["FORMAT_VERSION", "Result", "load_result", "save_arrays", "save_result"]
 
@@ -153,9 +153,7 @@ def load_result(folder: str | os.PathLike) -> Result:
             "metrics": record["metrics"],
         }
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{folder / 'result.json'} is damaged ({error}); reconstruct again"
-        ) from error
+        raise UserError(f"{folder / 'result.json'} is damaged ({error}); reconstruct again") from error
     arrays: dict[str, Any] = {}
     for key, shape in _shapes(camera.image_size).items():
         if key in _OPTIONAL and key not in checksums:
@@ -171,10 +169,7 @@ def _shapes(size: int) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(_MAPS, (size, size))
     shapes |= dict.fromkeys(_PICTURES, (size, size, 3))
     shapes |= {"view": (6,), "light": (4,)}
-    shapes |= {
-        key: (size, size, 3) if kind == "picture" else (size, size)
-        for key, kind in _OPTIONAL.items()
-    }
+    shapes |= {key: (size, size, 3) if kind == "picture" else (size, size) for key, kind in _OPTIONAL.items()}
     return shapes
 
 
@@ -194,9 +189,7 @@ def _camera_description(result: Result) -> dict[str, Any]:
         "near": camera.near,
         "far": camera.far,
         "view": dict(zip(("rx", "ry", "rz", "tx", "ty", "tz"), result.view.tolist(), strict=True)),
-        "view_deg": dict(
-            zip(("pitch", "yaw", "roll"), np.rad2deg(result.view[:3]).tolist(), strict=True)
-        ),
+        "view_deg": dict(zip(("pitch", "yaw", "roll"), np.rad2deg(result.view[:3]).tolist(), strict=True)),
         "light": dict(zip(("ambient", "diffuse", "dx", "dy"), result.light.tolist(), strict=True)),
         "conventions": _CONVENTIONS,
     }
@@ -213,9 +206,7 @@ def _read_record(path: pathlib.Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise UserError(f"{path.parent} is not a results folder: {path} is missing") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is damaged or not a result ({error}); reconstruct again"
-        ) from error
+        raise UserError(f"{path} is damaged or not a result ({error}); reconstruct again") from error
     if version != FORMAT_VERSION:
         raise UserError(
             f"{path} has format version {version}, this program reads {FORMAT_VERSION}: "
@@ -237,8 +228,5 @@ def _read_array(path: pathlib.Path, shape: tuple[int, ...], checksum: int | None
             f"{getattr(value, 'dtype', type(value))} {getattr(value, 'shape', '')}"
         )
     if checksum != _checksum(value):
-        raise UserError(
-            f"{path} is damaged: its checksum differs from the one in result.json; "
-            "reconstruct again"
-        )
+        raise UserError(f"{path} is damaged: its checksum differs from the one in result.json; reconstruct again")
     return value

@@ -51,9 +51,7 @@ def write_mesh_animations(result: Result, folder: pathlib.Path, *, size: int, fr
     # Half of the swing is drawn, the way back shows it again; slow at the turning points.
     steps = max(2, frames // 2 + 1)
     share = -np.cos(np.linspace(0, np.pi, steps))
-    turned = views.draw(
-        result, views.sweep_views(yaw_deg=sweeps.max_yaw_deg(result.category) * share), size=size
-    )
+    turned = views.draw(result, views.sweep_views(yaw_deg=sweeps.max_yaw_deg(result.category) * share), size=size)
     swing = animation.back_and_forth(list(views.picture(turned, "image", light=result.light)))
     still = views.repeated(views.draw(result, result.view[None], size=size), frames)
     circle = views.picture(still, "image", light=sweeps.light_circle(result.light, frames))

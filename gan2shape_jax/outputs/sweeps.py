@@ -40,9 +40,7 @@ def yaws_deg(category: str, count: int = 9) -> Float[np.ndarray, "n"]:
 
 def turn_views(category: str) -> Float[np.ndarray, "14 6"]:
     """The nine yaws, then the five pitches."""
-    return np.concatenate(
-        [views.sweep_views(yaw_deg=yaws_deg(category)), views.sweep_views(pitch_deg=PITCHES_DEG)]
-    )
+    return np.concatenate([views.sweep_views(yaw_deg=yaws_deg(category)), views.sweep_views(pitch_deg=PITCHES_DEG)])
 
 
 def relight_rows(light: Float[np.ndarray, "4"]) -> Float[np.ndarray, "4 5 4"]:
@@ -54,9 +52,7 @@ def relight_rows(light: Float[np.ndarray, "4"]) -> Float[np.ndarray, "4 5 4"]:
 def light_circle(light: Float[np.ndarray, "4"], count: int) -> Float[np.ndarray, "n 4"]:
     """A strong light that travels once round the object's front."""
     angles = 2 * np.pi * np.arange(count) / count
-    return np.array(
-        [_stronger(light, 0.6, 1.3 * np.sin(a), 0.8 * np.cos(a)) for a in angles], np.float32
-    )
+    return np.array([_stronger(light, 0.6, 1.3 * np.sin(a), 0.8 * np.cos(a)) for a in angles], np.float32)
 
 
 def _stronger(light: Float[np.ndarray, "4"], strength: float, dx: float, dy: float) -> Float[np.ndarray, "4"]:

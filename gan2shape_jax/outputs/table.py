@@ -21,7 +21,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from gan2shape_jax.outputs.folder import atomic_text
+from gan2shape_jax.atomic_files import atomic_text
 from gan2shape_jax.outputs.result import Result
 
 __all__ = [
@@ -70,16 +70,12 @@ def complete_metrics(result: Result) -> dict[str, Any]:
     """
     metrics = dict(result.metrics)
     if "reconstruction_l1" not in metrics:
-        weight = (
-            result.input_mask if result.input_mask.sum() > 0 else np.ones_like(result.input_mask)
-        )
+        weight = result.input_mask if result.input_mask.sum() > 0 else np.ones_like(result.input_mask)
         difference = np.abs(result.reconstruction - result.image).mean(axis=-1)
         metrics["reconstruction_l1"] = float((difference * weight).sum() / weight.sum())
     if "inversion_l1" not in metrics:
         metrics["inversion_l1"] = (
-            None
-            if result.gan_image is None
-            else float(np.abs(result.gan_image - result.image).mean())
+            None if result.gan_image is None else float(np.abs(result.gan_image - result.image).mean())
         )
     return metrics
 
@@ -127,18 +123,13 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
 
 def _lines(rows: Sequence[Row]) -> list[tuple[str, str, list[float | None]]]:
     """Name, status and values of every row, then of the mean and the median of what is known."""
-    lines = [
-        (row.name, row.status, [figure(row.metrics, path) for _, path, _ in COLUMNS])
-        for row in rows
-    ]
+    lines = [(row.name, row.status, [figure(row.metrics, path) for _, path, _ in COLUMNS]) for row in rows]
     columns = [
         [value for value in column if value is not None]
         for column in zip(*(values for _, _, values in lines), strict=True)
     ]
     for name, summarise in _SUMMARIES:
-        lines.append(
-            (name, "", [_summary(summarise, column) for column in columns] or [None] * len(COLUMNS))
-        )
+        lines.append((name, "", [_summary(summarise, column) for column in columns] or [None] * len(COLUMNS)))
     return lines
 
 
@@ -155,8 +146,7 @@ def figure(metrics: Any, path: Sequence[str]) -> float | None:
 
 def _texts(values: Sequence[float | None]) -> list[str]:
     return [
-        "–" if value is None else f"{value:.{digits}f}"
-        for value, (_, _, digits) in zip(values, COLUMNS, strict=True)
+        "–" if value is None else f"{value:.{digits}f}" for value, (_, _, digits) in zip(values, COLUMNS, strict=True)
     ]
 
 

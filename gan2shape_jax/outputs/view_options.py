@@ -15,8 +15,17 @@ from gan2shape_jax.outputs import views
 from gan2shape_jax.outputs.result import Result
 from gan2shape_jax.outputs.sweeps import AMBIENT_SHARE
 
-__all__ = ["Shots", "add_angles", "add_lights", "add_sampling", "captions", "check_options", "shot_views",
-           "shots", "signs"]
+__all__ = [
+    "Shots",
+    "add_angles",
+    "add_lights",
+    "add_sampling",
+    "captions",
+    "check_options",
+    "shot_views",
+    "shots",
+    "signs",
+]
 
 _MOST_FRAMES = 1000
 _SIGNS = {
@@ -48,21 +57,28 @@ def add_angles(parser: argparse.ArgumentParser) -> None:
         ("pitch", "nod, degrees; positive lowers the front"),
         ("roll", "turn in the picture's plane, degrees, positive clockwise"),
     ):
-        group.add_argument(
-            f"--{name}", type=float, nargs="+", metavar="DEG", help=f"{meaning} (default: 0)")
+        group.add_argument(f"--{name}", type=float, nargs="+", metavar="DEG", help=f"{meaning} (default: 0)")
 
 
 def add_lights(parser: argparse.ArgumentParser) -> None:
     """Adds --light, --strength, --ambient and --diffuse."""
     group = parser.add_argument_group("light")
     group.add_argument(
-        "--light", type=float, nargs=2, action="append", metavar=("DX", "DY"),
+        "--light",
+        type=float,
+        nargs=2,
+        action="append",
+        metavar=("DX", "DY"),
         help="light direction (DX, DY, 1), from the object's front: positive DX from the picture's left, positive "
-        "DY from above; may be repeated (default: the result's own)")
+        "DY from above; may be repeated (default: the result's own)",
+    )
     group.add_argument(
-        "--strength", type=float, metavar="R",
+        "--strength",
+        type=float,
+        metavar="R",
         help=f"adds R to the directed light and takes {AMBIENT_SHARE:g} R from the ambient one, as the method's "
-        "relighting does with 0.3 and 0.6 (default: 0)")
+        "relighting does with 0.3 and 0.6 (default: 0)",
+    )
     group.add_argument("--ambient", type=float, help="strength of ambient light (default: the result's)")
     group.add_argument("--diffuse", type=float, help="strength of directed light (default: the result's)")
 
@@ -71,10 +87,12 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     """Adds --frames, --swing and --fps."""
     group = parser.add_argument_group("frames")
     group.add_argument(
-        "--frames", type=int, metavar="N",
-        help="frames, spread evenly from the first angle or light given to the last (default: one for each)")
-    group.add_argument(
-        "--swing", action="store_true", help="animations go back the same way instead of starting over")
+        "--frames",
+        type=int,
+        metavar="N",
+        help="frames, spread evenly from the first angle or light given to the last (default: one for each)",
+    )
+    group.add_argument("--swing", action="store_true", help="animations go back the same way instead of starting over")
     group.add_argument("--fps", type=float, default=16, help="frames a second of animations (default: 16)")
 
 
@@ -105,7 +123,8 @@ def shots(options: argparse.Namespace, result: Result) -> Shots:
             if len(track) not in (1, longest):
                 raise UserError(
                     f"{name} has {len(track)} values, another option {longest}: give one, or as many, or spread them "
-                    "over --frames")
+                    "over --frames"
+                )
     count = options.frames or longest
     pitch, yaw, roll, direction = (_spread(track, count) for track in tracks.values())
     extra = options.strength or 0.0
@@ -114,7 +133,8 @@ def shots(options: argparse.Namespace, result: Result) -> Shots:
     strengths = np.broadcast_to([ambient, diffuse], (count, 2))
     return Shots(
         angles_deg=np.concatenate([pitch, yaw, roll], axis=-1).astype(np.float32),
-        lights=np.concatenate([strengths, direction], axis=-1).astype(np.float32))
+        lights=np.concatenate([strengths, direction], axis=-1).astype(np.float32),
+    )
 
 
 def _spread(track: np.ndarray, count: int) -> np.ndarray:
@@ -141,8 +161,7 @@ def captions(chosen: Shots, options: argparse.Namespace) -> list[str]:
     if options.light:
         shown["light"] = chosen.lights[:, 2:]
     shown = {name: values for name, values in shown.items() if np.ptp(values, axis=0).any()} or shown
-    return ["  ".join(_caption(name, values[i]) for name, values in shown.items())
-            for i in range(len(chosen.lights))]
+    return ["  ".join(_caption(name, values[i]) for name, values in shown.items()) for i in range(len(chosen.lights))]
 
 
 def signs(options: argparse.Namespace) -> str:

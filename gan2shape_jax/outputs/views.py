@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from gan2shape_jax import camera as cameras
-from gan2shape_jax import render
-from gan2shape_jax.camera import Camera
+from gan2shape_jax.geometry import camera as cameras
+from gan2shape_jax.geometry import render
+from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.outputs import host, pictures
 from gan2shape_jax.outputs.result import Result
 from gan2shape_jax.outputs.surface import surface
@@ -51,9 +51,7 @@ class Surfaces:
 
 def sweep_views(*, pitch_deg=0.0, yaw_deg=0.0, roll_deg=0.0) -> Float[np.ndarray, "n 6"]:
     """Views turned by the given degrees from the canonical one; scalars and lists are broadcast."""
-    angles = np.broadcast_arrays(
-        *(np.atleast_1d(np.asarray(a, np.float32)) for a in (pitch_deg, yaw_deg, roll_deg))
-    )
+    angles = np.broadcast_arrays(*(np.atleast_1d(np.asarray(a, np.float32)) for a in (pitch_deg, yaw_deg, roll_deg)))
     views = np.zeros((len(angles[0]), 6), np.float32)
     views[:, :3] = np.deg2rad(np.stack(angles, axis=-1))
     return views
@@ -69,9 +67,7 @@ def draw(
 ) -> Surfaces:
     """Draws the mesh in the given views; `cut` leaves out what lies outside the object mask."""
     part = surface(result, cut=cut)
-    attributes = np.concatenate(
-        [result.albedo / 2 + 0.5, part.normal, part.field[..., None]], axis=-1
-    )
+    attributes = np.concatenate([result.albedo / 2 + 0.5, part.normal, part.field[..., None]], axis=-1)
     chunks = []
     for start in range(0, len(views), _CHUNK):
         some = np.asarray(views[start : start + _CHUNK], np.float32)
@@ -91,9 +87,7 @@ def draw(
 
 
 @functools.partial(jax.jit, static_argnames=("camera", "size", "supersample", "exchanged"))
-def _draw_chunk(
-    depth, attributes, mask, views, *, camera: Camera, size: int, supersample: int, exchanged: bool
-):
+def _draw_chunk(depth, attributes, mask, views, *, camera: Camera, size: int, supersample: int, exchanged: bool):
     """Premultiplied albedo (3), normal (3), depth (1) and coverage (1) of a few views.
 
     `attributes` (S, S, 7) are albedo, normal and the outline's field. The field decides sample by
@@ -121,11 +115,7 @@ def _draw_chunk(
     shown = jnp.concatenate([samples[..., :6], samples[..., 7:], jnp.ones_like(inside)], axis=-1)
     shown = shown * inside
     # Added up sample by sample: on CPU, XLA has got reductions of broadcast products wrong.
-    cells = [
-        shown[:, i::supersample, j::supersample]
-        for i in range(supersample)
-        for j in range(supersample)
-    ]
+    cells = [shown[:, i::supersample, j::supersample] for i in range(supersample) for j in range(supersample)]
     return sum(cells[1:], start=cells[0]) / supersample**2
 
 
@@ -177,9 +167,7 @@ def picture(
 
 def repeated(surfaces: Surfaces, count: int) -> Surfaces:
     """One drawn view, `count` times over, to be lit differently."""
-    return Surfaces(
-        **{key: np.repeat(value, count, axis=0) for key, value in vars(surfaces).items()}
-    )
+    return Surfaces(**{key: np.repeat(value, count, axis=0) for key, value in vars(surfaces).items()})
 
 
 def _shading(normal: np.ndarray, light: np.ndarray) -> np.ndarray:

@@ -5,8 +5,8 @@ import os
 import pathlib
 from collections.abc import Mapping
 
+from gan2shape_jax.atomic_files import atomic_folder
 from gan2shape_jax.outputs import host, mesh, pictures, strips
-from gan2shape_jax.outputs.folder import atomic_folder
 from gan2shape_jax.outputs.gan_views import Projection, draw_gan_views
 from gan2shape_jax.outputs.overview import draw_overview
 from gan2shape_jax.outputs.result import Result, save_arrays

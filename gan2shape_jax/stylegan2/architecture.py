@@ -58,15 +58,21 @@ class Architecture:
     stored_mean: bool = False
 
     def __post_init__(self):
-        counts = (self.size, self.style_dim, self.mapping_layers, self.stddev_group,
-                  self.stddev_channels, *self.channels, *self.discriminator_channels)
+        counts = (
+            self.size,
+            self.style_dim,
+            self.mapping_layers,
+            self.stddev_group,
+            self.stddev_channels,
+            *self.channels,
+            *self.discriminator_channels,
+        )
         if not all(isinstance(n, int) and n >= 0 for n in counts):
             raise ValueError(f"sizes that are no whole numbers: {counts}")
         if self.size not in _SIZES:
             raise ValueError(f"a StyleGAN2 of {self.size} pixels; possible are {_SIZES}")
         if len(self.channels) != _levels(self.size):
-            raise ValueError(f"{self.size} pixels need {_levels(self.size)} widths, not "
-                             f"{self.channels}")
+            raise ValueError(f"{self.size} pixels need {_levels(self.size)} widths, not {self.channels}")
         if not 2 <= len(self.discriminator_channels) <= _levels(1024):
             raise ValueError(f"discriminator widths {self.discriminator_channels}: two to nine")
         self._check_kinds()
@@ -82,8 +88,9 @@ class Architecture:
             if not taps or not all(isinstance(t, (int, float)) for t in taps) or not sum(taps):
                 raise ValueError(f"{taps} is no low-pass filter")
         if self.stddev_channels and self.discriminator_channels[0] % self.stddev_channels:
-            raise ValueError(f"{self.discriminator_channels[0]} channels do not divide into "
-                             f"{self.stddev_channels} of deviations")
+            raise ValueError(
+                f"{self.discriminator_channels[0]} channels do not divide into {self.stddev_channels} of deviations"
+            )
 
     @property
     def layers(self) -> int:
@@ -117,11 +124,12 @@ class Architecture:
     def from_dict(cls, fields: dict[str, Any]) -> "Architecture":
         """The inverse of `to_dict`. Raises TypeError or ValueError on anything else."""
         values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+        }
         return cls(**values)
 
 
-_SIZES = tuple(2 ** k for k in range(3, 11))
+_SIZES = tuple(2**k for k in range(3, 11))
 
 
 def _levels(size: int) -> int:
@@ -129,8 +137,7 @@ def _levels(size: int) -> int:
 
 
 def _modulated(kernel: int, inputs: int, outputs: int, style_dim: int) -> Params:
-    return {"weight": (kernel, kernel, inputs, outputs),
-            "style_weight": (style_dim, inputs), "style_bias": (inputs,)}
+    return {"weight": (kernel, kernel, inputs, outputs), "style_weight": (style_dim, inputs), "style_bias": (inputs,)}
 
 
 def generator_shapes(arch: Architecture) -> Params:
@@ -145,18 +152,17 @@ def generator_shapes(arch: Architecture) -> Params:
     for i in range(arch.layers):
         level = (i + 1) // 2
         inputs = channels[level - i % 2]
-        layers[str(i)] = _modulated(3, inputs, channels[level], w) | {
-            "noise_strength": (), "bias": (channels[level],)}
-        noise[str(i)] = (4 * 2 ** level,) * 2
+        layers[str(i)] = _modulated(3, inputs, channels[level], w) | {"noise_strength": (), "bias": (channels[level],)}
+        noise[str(i)] = (4 * 2**level,) * 2
     for level, width in enumerate(channels):
         if arch.colours_at(level):
             rgb[str(level)] = _modulated(1, width, 3, w) | {"bias": (3,)}
     mapping = {str(i + 1): {"weight": (w, w), "bias": (w,)} for i in range(arch.mapping_layers)}
-    shapes: Params = {"mapping": mapping, "input": (4, 4, channels[0]), "layers": layers,
-                      "to_rgb": rgb, "noise": noise}
+    shapes: Params = {"mapping": mapping, "input": (4, 4, channels[0]), "layers": layers, "to_rgb": rgb, "noise": noise}
     if arch.generator_kind == "resnet":
-        shapes["skips"] = {str(level): {"weight": (1, 1, *channels[level - 1:level + 1])}
-                           for level in range(1, len(channels))}
+        shapes["skips"] = {
+            str(level): {"weight": (1, 1, *channels[level - 1 : level + 1])} for level in range(1, len(channels))
+        }
     if arch.stored_mean:
         shapes["mean_w"] = (w,)
     return shapes
@@ -177,16 +183,20 @@ def discriminator_shapes(arch: Architecture) -> Params:
     for i, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:])):
         blocks[str(i)] = {
             "conv1": {"weight": (3, 3, inputs, inputs), "bias": (inputs,)},
-            "conv2": {"weight": (3, 3, inputs, outputs), "bias": (outputs,)}}
+            "conv2": {"weight": (3, 3, inputs, outputs), "bias": (outputs,)},
+        }
         if arch.discriminator_kind == "resnet":
             blocks[str(i)]["skip"] = {"weight": (1, 1, inputs, outputs)}
         if arch.discriminator_kind == "skip" and i:
             blocks[str(i)]["from_rgb"] = from_rgb(inputs)
     last = widths[-1]
-    shapes = {"from_rgb": from_rgb(widths[0]), "blocks": blocks,
-              "final_conv": {"weight": (3, 3, last + arch.stddev_channels, last), "bias": (last,)},
-              "final_linear": {"weight": (4 * 4 * last, last), "bias": (last,)},
-              "output": {"weight": (last, 1), "bias": (1,)}}
+    shapes = {
+        "from_rgb": from_rgb(widths[0]),
+        "blocks": blocks,
+        "final_conv": {"weight": (3, 3, last + arch.stddev_channels, last), "bias": (last,)},
+        "final_linear": {"weight": (4 * 4 * last, last), "bias": (last,)},
+        "output": {"weight": (last, 1), "bias": (1,)},
+    }
     if arch.discriminator_kind == "skip":
         shapes["final_rgb"] = from_rgb(last)
     return shapes

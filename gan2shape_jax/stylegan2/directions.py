@@ -38,9 +38,7 @@ def ganspace(latents: Float[np.ndarray, "n w"], *, count: int) -> Float[np.ndarr
     return _leading(np.cov(samples, rowvar=False), count).astype(np.float32)
 
 
-def sefa(
-    gen_params: Params, *, layers: Sequence[int], count: int, normalized: bool = True
-) -> Float[np.ndarray, "k w"]:
+def sefa(gen_params: Params, *, layers: Sequence[int], count: int, normalized: bool = True) -> Float[np.ndarray, "k w"]:
     """The first `count` eigenvectors of A^T A, A stacking the style weights of some layers.
 
     Args:

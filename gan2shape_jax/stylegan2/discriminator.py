@@ -35,8 +35,12 @@ def _block(block: Params, x: Array, arch: Architecture) -> Array:
     return x if shortcut is None else (x + shortcut) / math.sqrt(2)
 
 
-def _blocks(disc_params: Params, images: Array, arch: Architecture, count: int,
-            ) -> tuple[tuple[Array, ...], Array]:
+def _blocks(
+    disc_params: Params,
+    images: Array,
+    arch: Architecture,
+    count: int,
+) -> tuple[tuple[Array, ...], Array]:
     """The outputs of the first `count` blocks, and the images halved as often."""
     x, features = _convolved(disc_params["from_rgb"], images, arch.discriminator_clamp), []
     for i in range(count):
@@ -50,9 +54,13 @@ def _blocks(disc_params: Params, images: Array, arch: Architecture, count: int,
     return tuple(features), images
 
 
-def discriminator_features(disc_params: Params, images: Float[Array, "b h w 3"], *,
-                           arch: Architecture, count: int = 4,
-                           ) -> tuple[Float[Array, "b ..."], ...]:
+def discriminator_features(
+    disc_params: Params,
+    images: Float[Array, "b h w 3"],
+    *,
+    arch: Architecture,
+    count: int = 4,
+) -> tuple[Float[Array, "b ..."], ...]:
     """The outputs of the first `count` blocks, (B, H/2, W/2, C), (B, H/4, W/4, C'), ...
 
     Fewer where the discriminator has fewer blocks, or the images have no pixels left for more.
@@ -60,8 +68,7 @@ def discriminator_features(disc_params: Params, images: Float[Array, "b h w 3"],
     """
     side = min(images.shape[1:3])
     if side < 8 or any(n & (n - 1) for n in images.shape[1:3]):
-        raise ValueError(f"images of {images.shape[1:3]} pixels; sides must be a power of two, "
-                         "8 at least")
+        raise ValueError(f"images of {images.shape[1:3]} pixels; sides must be a power of two, 8 at least")
     blocks = len(arch.discriminator_channels) - 1
     features, _ = _blocks(disc_params, images, arch, min(count, blocks, int(math.log2(side))))
     return features
@@ -83,8 +90,12 @@ def _append_deviation(x: Array, arch: Architecture) -> Array:
     return jnp.concatenate([x, jnp.broadcast_to(column, (b, h, w, channels))], axis=-1)
 
 
-def discriminate(disc_params: Params, images: Float[Array, "b s s 3"], *, arch: Architecture,
-                 ) -> tuple[Float[Array, "b 1"], tuple[Float[Array, "b ..."], ...]]:
+def discriminate(
+    disc_params: Params,
+    images: Float[Array, "b s s 3"],
+    *,
+    arch: Architecture,
+) -> tuple[Float[Array, "b 1"], tuple[Float[Array, "b ..."], ...]]:
     """Logits (B, 1), higher for what looks real, and the features of every block.
 
     Images have the trained side, `arch.discriminator_size`; B is at most `arch.stddev_group`, or a

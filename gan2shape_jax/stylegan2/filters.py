@@ -51,9 +51,8 @@ def _zoom_axis(x: Array, axis: int) -> Array:
     count, padded = x.shape[axis], jnp.pad(x, width)
     before = lax.slice_in_dim(padded, 0, count, 1, axis)
     after = lax.slice_in_dim(padded, 2, count + 2, 1, axis)
-    pair = jnp.stack([2 * _EDGE * before + 2 * _INNER * x, 2 * _INNER * x + 2 * _EDGE * after],
-                     axis + 1)
-    return pair.reshape(x.shape[:axis] + (2 * count,) + x.shape[axis + 1:])
+    pair = jnp.stack([2 * _EDGE * before + 2 * _INNER * x, 2 * _INNER * x + 2 * _EDGE * after], axis + 1)
+    return pair.reshape(x.shape[:axis] + (2 * count,) + x.shape[axis + 1 :])
 
 
 @jax.custom_vjp
@@ -71,31 +70,38 @@ _upsample.defvjp(lambda x: (_upsample(x), None), lambda _, g: (4 * _blur_half(g)
 _blur_half.defvjp(lambda x: (_blur_half(x), None), lambda _, g: (_upsample(g) / 4,))
 
 
-def _resample(x: Array, axis: int, taps: tuple[float, ...], pads: tuple[int, int], up: int = 1,
-              down: int = 1) -> Array:
+def _resample(x: Array, axis: int, taps: tuple[float, ...], pads: tuple[int, int], up: int = 1, down: int = 1) -> Array:
     """One pass of any filter: zeros between pixels, padding (or cropping), convolution, every
     `down`-th."""
     before, after = pads
-    x = lax.pad(x, jnp.zeros((), x.dtype), [
-        (before, after + up - 1, up - 1) if i == axis else (0, 0, 0) for i in range(x.ndim)])
+    x = lax.pad(
+        x, jnp.zeros((), x.dtype), [(before, after + up - 1, up - 1) if i == axis else (0, 0, 0) for i in range(x.ndim)]
+    )
     count = (x.shape[axis] - len(taps)) // down + 1
     total = sum(taps) / up  # a gain of `up` makes up for the zeros
     # A convolution, not a correlation: the first tap meets the last pixel.
-    parts = [tap / total * lax.slice_in_dim(x, j, j + (count - 1) * down + 1, down, axis)
-             for j, tap in enumerate(reversed(taps))]
+    parts = [
+        tap / total * lax.slice_in_dim(x, j, j + (count - 1) * down + 1, down, axis)
+        for j, tap in enumerate(reversed(taps))
+    ]
     return sum(parts[1:], start=parts[0])
 
 
-def smooth(x: Float[Array, "b h w c"], taps: tuple[float, ...], pads: tuple[int, int],
-           ) -> Float[Array, "b p q c"]:
+def smooth(
+    x: Float[Array, "b h w c"],
+    taps: tuple[float, ...],
+    pads: tuple[int, int],
+) -> Float[Array, "b p q c"]:
     """The filter of `x` padded by `pads` zeros before and after (negative ones crop)."""
     if taps == BINOMIAL and pads[0] == pads[1]:
         return blur(x, pads[0])
     return _resample(_resample(x, 1, taps, pads), 2, taps, pads)
 
 
-def upsample(x: Float[Array, "b h w c"], taps: tuple[float, ...] = BINOMIAL,
-             ) -> Float[Array, "b 2*h 2*w c"]:
+def upsample(
+    x: Float[Array, "b h w c"],
+    taps: tuple[float, ...] = BINOMIAL,
+) -> Float[Array, "b 2*h 2*w c"]:
     """Twice the side: zeros between the pixels, then the low-pass filter with gain 4."""
     if taps == BINOMIAL:
         return _upsample(x)
@@ -103,8 +109,10 @@ def upsample(x: Float[Array, "b h w c"], taps: tuple[float, ...] = BINOMIAL,
     return _resample(_resample(x, 1, taps, pads, up=2), 2, taps, pads, up=2)
 
 
-def blur_half(x: Float[Array, "b h w c"], taps: tuple[float, ...] = BINOMIAL,
-              ) -> Float[Array, "b h//2 w//2 c"]:
+def blur_half(
+    x: Float[Array, "b h w c"],
+    taps: tuple[float, ...] = BINOMIAL,
+) -> Float[Array, "b h//2 w//2 c"]:
     """Half the side: the low-pass filter at every second pixel."""
     if taps == BINOMIAL:
         return _blur_half(x)

@@ -20,8 +20,9 @@ from gan2shape_jax.stylegan2.architecture import Architecture, Params
 __all__ = ["map_styles", "random_noise", "synthesize"]
 
 
-def map_styles(gen_params: Params, x: Float[Array, "*batch w"], *, arch: Architecture,
-               first: int = 0, last: int | None = None) -> Float[Array, "*batch w"]:
+def map_styles(
+    gen_params: Params, x: Float[Array, "*batch w"], *, arch: Architecture, first: int = 0, last: int | None = None
+) -> Float[Array, "*batch w"]:
     """Runs modules `first` to `last - 1` of the mapping network.
 
     Module 0 normalises each vector to mean square one, modules 1 to n are linear layers with leaky
@@ -30,15 +31,13 @@ def map_styles(gen_params: Params, x: Float[Array, "*batch w"], *, arch: Archite
     """
     last = arch.mapping_modules if last is None else last
     if not 0 <= first <= last <= arch.mapping_modules:
-        raise ValueError(f"modules {first} to {last} of a mapping network of "
-                         f"{arch.mapping_modules}")
+        raise ValueError(f"modules {first} to {last} of a mapping network of {arch.mapping_modules}")
     for i in range(first, last):
         if i == 0:
-            x = x * lax.rsqrt(jnp.mean(x ** 2, axis=-1, keepdims=True) + 1e-8)
+            x = x * lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-8)
         else:
             module = gen_params["mapping"][str(i)]
-            x = layers.leaky_relu(layers.linear(x, module["weight"], module["bias"],
-                                                scale=arch.mapping_scale))
+            x = layers.leaky_relu(layers.linear(x, module["weight"], module["bias"], scale=arch.mapping_scale))
     return x
 
 
@@ -46,12 +45,11 @@ def _style(layer: Params, w: Array) -> Array:
     return layers.linear(w, layer["style_weight"], layer["style_bias"])
 
 
-def _styled_layer(layer: Params, x: Array, w: Array, noise: Array, *, grow: bool,
-                  arch: Architecture) -> Array:
+def _styled_layer(layer: Params, x: Array, w: Array, noise: Array, *, grow: bool, arch: Architecture) -> Array:
     """Modulated 3x3 convolution, noise, bias and leaky ReLU; twice the side where `grow`."""
     kernel = layers.equalised(layer["weight"])
     style = _style(layer, w)
-    strength = lax.rsqrt((style ** 2) @ jnp.sum(kernel ** 2, axis=(0, 1)) + 1e-8)
+    strength = lax.rsqrt((style**2) @ jnp.sum(kernel**2, axis=(0, 1)) + 1e-8)
     x = x * style[:, None, None, :]
     x = layers.upsample_convolve(x, kernel, arch.taps) if grow else layers.convolve(x, kernel)
     x = x * strength[:, None, None, :]
@@ -74,9 +72,14 @@ def _to_rgb(layer: Params, x: Array, w: Array, arch: Architecture) -> Array:
     return colour if clamp is None else jnp.clip(colour, -clamp, clamp)
 
 
-def synthesize(gen_params: Params, w: Float[Array, "b w"] | Float[Array, "b l w"], *,
-               arch: Architecture, noise: Sequence[Float[Array, "..."]] | None = None,
-               return_features: bool = False):
+def synthesize(
+    gen_params: Params,
+    w: Float[Array, "b w"] | Float[Array, "b l w"],
+    *,
+    arch: Architecture,
+    noise: Sequence[Float[Array, "..."]] | None = None,
+    return_features: bool = False,
+):
     """Draws the images of latents.
 
     Args:
@@ -94,8 +97,10 @@ def synthesize(gen_params: Params, w: Float[Array, "b w"] | Float[Array, "b l w"
     if w.ndim == 2:
         w = jnp.broadcast_to(w[:, None], (w.shape[0], arch.latents, w.shape[1]))
     if w.ndim != 3 or w.shape[1:] != (arch.latents, arch.style_dim):
-        raise ValueError(f"latents of shape {w.shape}; this generator takes (B, {arch.style_dim}) "
-                         f"or (B, {arch.latents}, {arch.style_dim})")
+        raise ValueError(
+            f"latents of shape {w.shape}; this generator takes (B, {arch.style_dim}) "
+            f"or (B, {arch.latents}, {arch.style_dim})"
+        )
     if noise is None:
         noise = [gen_params["noise"][str(i)] for i in range(arch.layers)]
     if len(noise) != arch.layers:
@@ -104,8 +109,12 @@ def synthesize(gen_params: Params, w: Float[Array, "b w"] | Float[Array, "b l w"
     return (image, features[1:]) if return_features else image
 
 
-def _draw(gen_params: Params, w: Array, noise: Sequence[Array], arch: Architecture,
-          ) -> tuple[Array, tuple[Array, ...]]:
+def _draw(
+    gen_params: Params,
+    w: Array,
+    noise: Sequence[Array],
+    arch: Architecture,
+) -> tuple[Array, tuple[Array, ...]]:
     """The image, and the features of every side."""
     x = shortcut = gen_params["input"][None]
     image: Array | None = None
@@ -127,9 +136,13 @@ def _draw(gen_params: Params, w: Array, noise: Sequence[Array], arch: Architectu
     return image, tuple(features)
 
 
-def random_noise(key: PRNGKeyArray, batch: int, *, arch: Architecture, dtype=jnp.float32,
-                 ) -> tuple[Float[Array, "b h w"], ...]:
+def random_noise(
+    key: PRNGKeyArray,
+    batch: int,
+    *,
+    arch: Architecture,
+    dtype=jnp.float32,
+) -> tuple[Float[Array, "b h w"], ...]:
     """Draws unit-normal noise maps (batch, h, w), one per layer, for `synthesize`."""
     sides = [4 * 2 ** ((i + 1) // 2) for i in range(arch.layers)]
-    return tuple(jax.random.normal(k, (batch, s, s), dtype)
-                 for k, s in zip(jax.random.split(key, len(sides)), sides))
+    return tuple(jax.random.normal(k, (batch, s, s), dtype) for k, s in zip(jax.random.split(key, len(sides)), sides))

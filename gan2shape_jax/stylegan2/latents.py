@@ -10,8 +10,7 @@ from gan2shape_jax.stylegan2.generator import map_styles
 __all__ = ["mean_w", "mix_styles", "truncate"]
 
 
-def mean_w(key: PRNGKeyArray, gen_params: Params, *, arch: Architecture,
-           samples: int = 4096) -> Float[Array, "1 w"]:
+def mean_w(key: PRNGKeyArray, gen_params: Params, *, arch: Architecture, samples: int = 4096) -> Float[Array, "1 w"]:
     """The mean latent (1, W): the one that is stored, or else that of `samples` draws of z."""
     if arch.stored_mean:
         return gen_params["mean_w"][None]
@@ -19,14 +18,16 @@ def mean_w(key: PRNGKeyArray, gen_params: Params, *, arch: Architecture,
     return map_styles(gen_params, z, arch=arch).mean(axis=0, keepdims=True)
 
 
-def truncate(w: Float[Array, "*batch w"], mean: Float[Array, "*#batch w"],
-             psi: float | Float[Array, ""]) -> Float[Array, "*batch w"]:
+def truncate(
+    w: Float[Array, "*batch w"], mean: Float[Array, "*#batch w"], psi: float | Float[Array, ""]
+) -> Float[Array, "*batch w"]:
     """Moves latents towards the mean: psi 1 leaves them, psi 0 gives the mean."""
     return mean + psi * (w - mean)
 
 
-def mix_styles(w1: Float[Array, "b w"], w2: Float[Array, "b w"], crossover: int, *,
-               arch: Architecture) -> Float[Array, "b l w"]:
+def mix_styles(
+    w1: Float[Array, "b w"], w2: Float[Array, "b w"], crossover: int, *, arch: Architecture
+) -> Float[Array, "b l w"]:
     """A W+ latent: the styles of `w1` before index `crossover` (0 to L), of `w2` from it on."""
     if not 0 <= crossover <= arch.latents:
         raise ValueError(f"crossover {crossover} outside 0 to {arch.latents}")

@@ -15,8 +15,18 @@ from jaxtyping import Array, Float
 from gan2shape_jax.stylegan2.architecture import BINOMIAL
 from gan2shape_jax.stylegan2.filters import blur, blur_half, smooth, upsample
 
-__all__ = ["activate", "blur", "blur_half", "convolve", "convolve_half", "equalised", "leaky_relu",
-           "linear", "upsample", "upsample_convolve"]
+__all__ = [
+    "activate",
+    "blur",
+    "blur_half",
+    "convolve",
+    "convolve_half",
+    "equalised",
+    "leaky_relu",
+    "linear",
+    "upsample",
+    "upsample_convolve",
+]
 
 
 def equalised(weight: Float[Array, "..."], scale: float = 1.0) -> Float[Array, "..."]:
@@ -35,36 +45,46 @@ def activate(x: Float[Array, "..."], clamp: float | None) -> Float[Array, "..."]
     return x if clamp is None else jnp.clip(x, -clamp, clamp)
 
 
-def linear(x: Float[Array, "*batch i"], weight: Float[Array, "i o"], bias: Float[Array, "o"], *,
-           scale: float = 1.0) -> Float[Array, "*batch o"]:
+def linear(
+    x: Float[Array, "*batch i"], weight: Float[Array, "i o"], bias: Float[Array, "o"], *, scale: float = 1.0
+) -> Float[Array, "*batch o"]:
     """Equalised linear layer; `scale` is the learning-rate multiplier of weight and bias."""
     return x @ equalised(weight, scale) + bias * scale
 
 
-def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k l i o"], *, stride: int = 1,
-             padding: int | None = None) -> Float[Array, "b p q o"]:
+def convolve(
+    x: Float[Array, "b h w i"], kernel: Float[Array, "k l i o"], *, stride: int = 1, padding: int | None = None
+) -> Float[Array, "b p q o"]:
     """Convolution with zero padding, by default to the same size."""
     pad = kernel.shape[0] // 2 if padding is None else padding
-    return lax.conv_general_dilated(x, kernel, (stride, stride), ((pad, pad), (pad, pad)),
-                                    dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), ((pad, pad), (pad, pad)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
 
 
-def upsample_convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"],
-                      taps: tuple[float, ...] = BINOMIAL) -> Float[Array, "b 2*h 2*w o"]:
+def upsample_convolve(
+    x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"], taps: tuple[float, ...] = BINOMIAL
+) -> Float[Array, "b 2*h 2*w o"]:
     """Transposed convolution of stride 2, then the low-pass filter with gain 4.
 
     The dilated form is as fast as convolving for each of the four phases and interleaving, and its
     gradient to the input, a plain strided convolution, is twice as fast. (The gradient to the
     kernel is what is slow here on a CPU; nothing in this method trains the generator.)
     """
-    grown = lax.conv_general_dilated(x, kernel[::-1, ::-1] * 4, (1, 1), ((2, 2), (2, 2)),
-                                     lhs_dilation=(2, 2),
-                                     dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    grown = lax.conv_general_dilated(
+        x,
+        kernel[::-1, ::-1] * 4,
+        (1, 1),
+        ((2, 2), (2, 2)),
+        lhs_dilation=(2, 2),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
     return smooth(grown, taps, ((len(taps) + 1) // 2 - 1, (len(taps) - 2) // 2))
 
 
-def convolve_half(x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"],
-                  taps: tuple[float, ...] = BINOMIAL) -> Float[Array, "b h//2 w//2 o"]:
+def convolve_half(
+    x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"], taps: tuple[float, ...] = BINOMIAL
+) -> Float[Array, "b h//2 w//2 o"]:
     """The low-pass filter, then a convolution of stride 2."""
     blurred = smooth(x, taps, ((len(taps) - 1) // 2 + 1, (len(taps) - 2) // 2 + 1))
     return convolve(blurred, kernel, stride=2, padding=0)

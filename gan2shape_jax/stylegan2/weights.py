@@ -21,17 +21,11 @@ import safetensors
 import safetensors.numpy
 from jaxtyping import PRNGKeyArray
 
-from gan2shape_jax import checkpoint_families
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.stylegan2.architecture import (
-    Architecture,
-    Params,
-    discriminator_shapes,
-    generator_shapes,
-)
+from gan2shape_jax.stylegan2.architecture import Architecture, Params, discriminator_shapes, generator_shapes
+from gan2shape_jax.weight_files import families
 
-__all__ = ["check_params", "init_params", "load", "parameter_shapes", "read_header", "save",
-           "write_atomically"]
+__all__ = ["check_params", "init_params", "load", "parameter_shapes", "read_header", "save", "write_atomically"]
 
 _FORMAT = "gan2shape-jax/stylegan2/1"
 
@@ -61,15 +55,20 @@ def _nest(flat: Mapping[str, Any]) -> Params:
     return tree
 
 
-def check_params(flat: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]], *,
-                 source: str | os.PathLike) -> None:
+def check_params(flat: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]], *, source: str | os.PathLike) -> None:
     """Raises UserError, listing each, on missing, extra, misshapen and non-finite tensors."""
-    misshapen = [f"{k} {tuple(flat[k].shape)}, not {wanted[k]}" for k in wanted
-                 if k in flat and tuple(flat[k].shape) != wanted[k]]
+    misshapen = [
+        f"{k} {tuple(flat[k].shape)}, not {wanted[k]}"
+        for k in wanted
+        if k in flat and tuple(flat[k].shape) != wanted[k]
+    ]
     broken = [k for k in wanted if k in flat and not np.isfinite(flat[k]).all()]
-    faults = {"missing": [k for k in wanted if k not in flat],
-              "extra": [k for k in flat if k not in wanted],
-              "misshapen": misshapen, "with NaN or infinity": broken}
+    faults = {
+        "missing": [k for k in wanted if k not in flat],
+        "extra": [k for k in flat if k not in wanted],
+        "misshapen": misshapen,
+        "with NaN or infinity": broken,
+    }
     lines = [f"  {what}: {', '.join(names)}" for what, names in faults.items() if names]
     if lines:
         raise UserError(f"{source}: the tensors do not make a StyleGAN2:\n" + "\n".join(lines))
@@ -83,8 +82,7 @@ def write_atomically(path: str | os.PathLike, write: Callable[[str], None]) -> N
     """
     target = pathlib.Path(path)
     try:
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.stem + ".",
-                                             suffix=target.suffix)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.stem + ".", suffix=target.suffix)
     except OSError as error:
         raise UserError(f"{target}: cannot be written ({error.strerror})") from error
     os.close(handle)
@@ -99,21 +97,35 @@ def write_atomically(path: str | os.PathLike, write: Callable[[str], None]) -> N
             os.remove(temporary)
 
 
-def save(path: str | os.PathLike, arch: Architecture, params: Params, *,
-         license_note: str = "", source_sha256: str = "", notes: str = "") -> None:
+def save(
+    path: str | os.PathLike,
+    arch: Architecture,
+    params: Params,
+    *,
+    license_note: str = "",
+    source_sha256: str = "",
+    notes: str = "",
+) -> None:
     """Writes {"generator": ..., "discriminator": ...} and what the header says of them."""
     flat = {k: np.array(v, order="C") for k, v in _flatten(params).items()}
     check_params(flat, parameter_shapes(arch), source=path)
-    header = {"format": _FORMAT, "architecture": json.dumps(arch.to_dict()),
-              "license": license_note, "source_sha256": source_sha256, "notes": notes}
+    header = {
+        "format": _FORMAT,
+        "architecture": json.dumps(arch.to_dict()),
+        "license": license_note,
+        "source_sha256": source_sha256,
+        "notes": notes,
+    }
     write_atomically(path, lambda name: safetensors.numpy.save_file(flat, name, header))
 
 
 def _conversion(path: str | os.PathLike) -> str:
     source = pathlib.Path(path)
     source = source if source.suffix in (".pt", ".pth", ".pkl") else source.with_suffix(".pt")
-    return ("convert the PyTorch checkpoint (.pt, .pth, NVIDIA's .pkl) first: "
-            f"{checkpoint_families.command('convert_stylegan2', source)}")
+    return (
+        "convert the PyTorch checkpoint (.pt, .pth, NVIDIA's .pkl) first: "
+        f"{families.command('convert_stylegan2', source)}"
+    )
 
 
 def _open(path: str | os.PathLike):
@@ -122,19 +134,16 @@ def _open(path: str | os.PathLike):
     try:
         return safetensors.safe_open(str(path), "np")
     except (safetensors.SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error}); "
-                        f"{_conversion(path)}") from error
+        raise UserError(f"{path}: not a readable safetensors file ({error}); {_conversion(path)}") from error
 
 
 def _architecture(path: str | os.PathLike, header: Mapping[str, str]) -> Architecture:
     if header.get("format") != _FORMAT:
-        raise UserError(f"{path}: a safetensors file without this program's StyleGAN2 header; "
-                        f"{_conversion(path)}")
+        raise UserError(f"{path}: a safetensors file without this program's StyleGAN2 header; {_conversion(path)}")
     try:
         return Architecture.from_dict(json.loads(header["architecture"]))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: its header describes no StyleGAN2 ({error}); "
-                        f"{_conversion(path)}") from error
+        raise UserError(f"{path}: its header describes no StyleGAN2 ({error}); {_conversion(path)}") from error
 
 
 def read_header(path: str | os.PathLike) -> tuple[Architecture, dict[str, str]]:

@@ -15,10 +15,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import safetensors.numpy
 
-from gan2shape_jax.commands import exit_code
-from gan2shape_jax.config import asset
-from gan2shape_jax.errors import UserError
-from gan2shape_jax.image_files import open_rgb
+from gan2shape_jax.bundled import asset
+from gan2shape_jax.errors import UserError, exit_code
+from gan2shape_jax.inputs.image_files import open_rgb
 from gan2shape_jax.stylegan2.weights import write_atomically
 
 from .convert import convert
@@ -29,19 +28,37 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tools.convert_networks",
         description="Converts PyTorch checkpoints of GAN2Shape, Unsup3d, LPIPS, BiSeNet and PSPNet to the safetensors "
-                    "files that the program reads, and view or light statistics to .npz. Nothing in them is executed.")
-    parser.add_argument("sources", metavar="IN.pth", nargs="+",
-                        help="the checkpoint; for LPIPS torchvision's vgg16-397923af.pth and LPIPS' vgg.pth")
+        "files that the program reads, and view or light statistics to .npz. Nothing in them is executed.",
+    )
+    parser.add_argument(
+        "sources",
+        metavar="IN.pth",
+        nargs="+",
+        help="the checkpoint; for LPIPS torchvision's vgg16-397923af.pth and LPIPS' vgg.pth",
+    )
     parser.add_argument("target", metavar="OUT.safetensors", help="the file to write (.npz for statistics)")
-    parser.add_argument("--picture", metavar="IN.png", default=asset("ictface/image/001.png"),
-                        help="square picture that the converted networks are shown (default: a rendered face)")
-    parser.add_argument("--sheet", metavar="OUT.png",
-                        help="where to draw what they make of it (default: beside the target)")
+    parser.add_argument(
+        "--picture",
+        metavar="IN.png",
+        default=asset("ictface/image/001.png"),
+        help="square picture that the converted networks are shown (default: a rendered face)",
+    )
+    parser.add_argument(
+        "--sheet", metavar="OUT.png", help="where to draw what they make of it (default: beside the target)"
+    )
     parser.add_argument("--no-sheet", action="store_true", help="draw nothing")
-    parser.add_argument("--group-base", type=int, default=0, metavar="N",
-                        help="groups of the first normalisation of depth and albedo networks (default: as published)")
-    parser.add_argument("--license-note", metavar="TEXT",
-                        help="licence of the weights, kept in the header (default: what is known of the family)")
+    parser.add_argument(
+        "--group-base",
+        type=int,
+        default=0,
+        metavar="N",
+        help="groups of the first normalisation of depth and albedo networks (default: as published)",
+    )
+    parser.add_argument(
+        "--license-note",
+        metavar="TEXT",
+        help="licence of the weights, kept in the header (default: what is known of the family)",
+    )
     return parser
 
 

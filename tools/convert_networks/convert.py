@@ -3,8 +3,8 @@
 import os
 from collections.abc import Sequence
 
-from gan2shape_jax.checkpoint_families import explain, names_of
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.weight_files.families import explain, names_of
 
 from .parsers import convert_parser
 from .perceptual import convert_lpips, is_whole_lpips
@@ -42,7 +42,7 @@ def convert(paths: Sequence[str | os.PathLike], *, group_base: int = 0) -> Conve
         return convert_lpips(_complete(sources))
     if len(sources) > 1:
         raise UserError(f"{' and '.join(map(str, paths))} do not belong together: only LPIPS is made of two files")
-    (family, source), = sources.items()
+    ((family, source),) = sources.items()
     if family in ("gan2shape", "unsup3d"):
         return convert_shape_networks(source, group_base=group_base)
     return convert_statistics(source) if family == "mvn" else convert_parser(source)
@@ -67,9 +67,13 @@ def _complete(sources: dict[str, Source]) -> dict[str, Source]:
     if "lpips" in sources and len(sources) > 1:
         raise UserError(f"{sources['lpips'].path} is LPIPS as a whole: give it alone")
     if sources.keys() == {"vgg16"}:
-        raise UserError(f"{sources['vgg16'].path} is VGG16 alone: name LPIPS' linear weights too (weights/v0.1/vgg.pth "
-                        "of github.com/richzhang/PerceptualSimilarity)")
+        raise UserError(
+            f"{sources['vgg16'].path} is VGG16 alone: name LPIPS' linear weights too (weights/v0.1/vgg.pth "
+            "of github.com/richzhang/PerceptualSimilarity)"
+        )
     if sources.keys() == {"lpips_linear"}:
-        raise UserError(f"{sources['lpips_linear'].path} is LPIPS' linear weights alone: name VGG16 too "
-                        "(https://download.pytorch.org/models/vgg16-397923af.pth)")
+        raise UserError(
+            f"{sources['lpips_linear'].path} is LPIPS' linear weights alone: name VGG16 too "
+            "(https://download.pytorch.org/models/vgg16-397923af.pth)"
+        )
     return sources

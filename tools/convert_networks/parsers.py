@@ -4,11 +4,11 @@ import jax
 import numpy as np
 from PIL import Image
 
-from gan2shape_jax import parsing
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.image_files import crop_and_resize
+from gan2shape_jax.inputs import parsing
+from gan2shape_jax.inputs.image_files import crop_and_resize
+from gan2shape_jax.inputs.parsers import PARSERS, Parser
 from gan2shape_jax.outputs import layout, pictures
-from gan2shape_jax.parsers import PARSERS, Parser
 
 from .record import Converted, Source, tensors_of
 
@@ -18,7 +18,7 @@ _TILE = 256
 _SIZE = 128  # of the picture that the parser is shown, as in a run
 _LICENCE = {
     "bisenet": "MIT, Copyright (c) 2019 zll (github.com/zllrunning/face-parsing.PyTorch); trained on CelebAMask-HQ, "
-               "which is for non-commercial research only",
+    "which is for non-commercial research only",
     "pspnet": "MIT, Copyright (c) 2019 Hengshuang Zhao (github.com/hszhao/semseg)",
 }
 
@@ -32,15 +32,20 @@ def convert_parser(source: Source) -> Converted:
     state, beside = tensors_of(source.content, source.path)
     arch = parsing.infer_architecture(state)
     if arch is None:
-        raise UserError(f"{source.path}: its first or last layer is missing or misshapen "
-                        f"({source.family.title if source.family else 'a parser'} was expected)")
+        raise UserError(
+            f"{source.path}: its first or last layer is missing or misshapen "
+            f"({source.family.title if source.family else 'a parser'} was expected)"
+        )
     try:
         params = parsing.params_from_torch(arch, state)
     except UserError as error:
         raise UserError(f"{source.path}: {error}") from error
     found = {category: parser for category, parser in PARSERS.items() if parser.fits(arch)}
-    notes = [f"For the categories {', '.join(found)}: --config.parsing.weights=OUT"] if found else [
-        f"No category has a parser of {arch.classes} labels: it can be converted, and is of no use here."]
+    notes = (
+        [f"For the categories {', '.join(found)}: --config.parsing.weights=OUT"]
+        if found
+        else [f"No category has a parser of {arch.classes} labels: it can be converted, and is of no use here."]
+    )
     header = {**parsing.header_of(arch), "license": _LICENCE[arch.family], "source_sha256": source.sha256}
     return Converted(
         summary=f"{_title(arch, found)}, width {arch.width}, blocks {' '.join(map(str, arch.blocks))}",

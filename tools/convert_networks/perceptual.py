@@ -7,9 +7,9 @@ import jax
 import numpy as np
 from PIL import Image, ImageFilter
 
-from gan2shape_jax import perceptual
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.image_files import crop_and_resize
+from gan2shape_jax.inputs.image_files import crop_and_resize
+from gan2shape_jax.method import perceptual
 
 from .record import Converted, Source, tensors_of
 
@@ -106,12 +106,17 @@ def _plot(picture: Image.Image, params: Mapping[str, np.ndarray]) -> Image.Image
     versions = np.stack([*blurred, *noisy]).astype(np.float32)
     weights = jax.tree.map(jax.numpy.asarray, dict(params))
     distances = np.asarray(
-        perceptual.lpips_distance(weights, features(weights, whole[None]), features(weights, versions)))
+        perceptual.lpips_distance(weights, features(weights, whole[None]), features(weights, versions))
+    )
     figure = Figure(figsize=(8, 3.5), dpi=100)
     FigureCanvasAgg(figure)
-    for place, (levels, values, label) in enumerate((
+    for place, (levels, values, label) in enumerate(
+        (
             (blurs, distances[: len(blurs)], "blur, standard deviation in pixels"),
-            (noises, distances[len(blurs):], "noise, standard deviation")), 1):
+            (noises, distances[len(blurs) :], "noise, standard deviation"),
+        ),
+        1,
+    ):
         axes = figure.add_subplot(1, 2, place)
         axes.plot(levels, values, marker="o")
         axes.set_xlabel(label)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gan2shape_jax import checkpoint_families
-from gan2shape_jax.checkpoint_families import Family
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.torch_reader import read_torch
+from gan2shape_jax.weight_files import families
+from gan2shape_jax.weight_files.families import Family
+from gan2shape_jax.weight_files.torch_reader import read_torch
 
 __all__ = ["Converted", "Source", "read_source", "tensors_of"]
 
@@ -83,12 +83,12 @@ def read_source(path: str | os.PathLike) -> Source:
         content = read_torch(path)
     except UserError as error:
         if path.suffix == ".pkl" or "torch_utils.persistence" in str(error) or "dnnlib" in str(error):
-            nvidia = checkpoint_families.family("stylegan2-nvidia")
-            raise UserError(checkpoint_families.explain(nvidia, path)) from error
+            nvidia = families.family("stylegan2-nvidia")
+            raise UserError(families.explain(nvidia, path)) from error
         raise
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    family = checkpoint_families.recognise(checkpoint_families.names_of(content))
+    family = families.recognise(families.names_of(content))
     return Source(path, content, family, digest)
 
 

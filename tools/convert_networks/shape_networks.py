@@ -15,12 +15,13 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from PIL import Image
 
-from gan2shape_jax import networks, weights
-from gan2shape_jax.camera import Camera
+from gan2shape_jax import networks
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.factors import ViewRange, blend_border, depth_from_raw, light_from_raw, view_from_raw
-from gan2shape_jax.image_files import crop_and_resize
+from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.inputs.image_files import crop_and_resize
+from gan2shape_jax.method.factors import ViewRange, blend_border, depth_from_raw, light_from_raw, view_from_raw
 from gan2shape_jax.outputs import host, layout, pictures
+from gan2shape_jax.training import network_files
 
 from .record import Converted, Source, tensors_of
 
@@ -50,15 +51,15 @@ class _Sizes:
     def modules(self) -> dict[str, Any]:
         size = self.image_size
         sheet = functools.partial(
-            networks.EncoderDecoder, size=size, width=self.width, zdim=self.zdim, group_base=self.group_base)
+            networks.EncoderDecoder, size=size, width=self.width, zdim=self.zdim, group_base=self.group_base
+        )
         vector = functools.partial(networks.Encoder, size=size, width=self.view_light_width)
         return {
             "depth": sheet(channels_out=1, final=None),
             "albedo": sheet(channels_out=3, final="tanh"),
             "view": vector(channels_out=6),
             "light": vector(channels_out=4),
-            "encoder": networks.ResidualEncoder(
-                size=size, channels_out=self.style_dim, width=self.encoder_width),
+            "encoder": networks.ResidualEncoder(size=size, channels_out=self.style_dim, width=self.encoder_width),
         }
 
     def fields(self) -> str:
@@ -90,7 +91,7 @@ def convert_shape_networks(source: Source, *, group_base: int = 0) -> Converted:
     modules = sizes.modules()
     params = {ours: _params(modules[ours], state, ours, source) for ours, state in states.items()}
     header = {
-        "format": weights.FORMAT,
+        "format": network_files.FORMAT,
         "family": source.family.name if source.family else "",
         "networks": " ".join(params),
         "architecture": json.dumps(dataclasses.asdict(sizes)),
@@ -98,11 +99,10 @@ def convert_shape_networks(source: Source, *, group_base: int = 0) -> Converted:
         "license": _LICENCE["unsup3d" if _is_unsup3d(states, source) else "gan2shape"],
         "source_sha256": source.sha256,
     }
-    names = {theirs for ours, theirs in weights.TORCH_NAMES.items() if ours in params}
+    names = {theirs for ours, theirs in network_files.TORCH_NAMES.items() if ours in params}
     return Converted(
         summary=f"{', '.join(params)} networks of {sizes.image_size} pixels, width {sizes.width}",
-        tensors={
-            name: np.ascontiguousarray(value) for name, value in flatten_dict(params, sep="/").items()},
+        tensors={name: np.ascontiguousarray(value) for name, value in flatten_dict(params, sep="/").items()},
         header=header,
         draw=lambda picture: _sheet(picture, params, modules, sizes),
         ignored=tuple(str(name) for name in source.content if name not in names),
@@ -118,15 +118,16 @@ def _states(source: Source) -> dict[str, State]:
     """Our name to the tensors of each network that is there."""
     found: dict[str, State] = {}
     missing = []
-    for ours, theirs in weights.TORCH_NAMES.items():
+    for ours, theirs in network_files.TORCH_NAMES.items():
         state = source.content.get(theirs)
         if isinstance(state, Mapping):
             found[ours], _ = tensors_of(state, source.path)
         elif ours in _REQUIRED:
             missing.append(theirs)
     if missing:
-        raise UserError(f"{source.path}: {', '.join(missing)} missing; a checkpoint with all of netD, netA, netV "
-                        "and netL is wanted")
+        raise UserError(
+            f"{source.path}: {', '.join(missing)} missing; a checkpoint with all of netD, netA, netV and netL is wanted"
+        )
     return found
 
 
@@ -148,12 +149,14 @@ def _infer(states: Mapping[str, State], source: Source, group_base: int) -> _Siz
             style_dim=0 if encoder is None else encoder[last].shape[0],
         )
     except (IndexError, KeyError, ValueError) as error:
-        raise UserError(f"{source.path}: its tensors do not tell the size of the networks "
-                        f"({type(error).__name__}: {error}); netD.network.0.weight and its like are wanted") from error
+        raise UserError(
+            f"{source.path}: its tensors do not tell the size of the networks "
+            f"({type(error).__name__}: {error}); netD.network.0.weight and its like are wanted"
+        ) from error
 
 
 def _params(module: Any, state: State, ours: str, source: Source) -> dict[str, Any]:
-    theirs = weights.TORCH_NAMES[ours]
+    theirs = network_files.TORCH_NAMES[ours]
     try:
         params = networks.params_from_torch(module, state)
     except (UserError, ValueError) as error:
@@ -172,14 +175,14 @@ def _notes(states: Mapping[str, State], sizes: _Sizes, source: Source) -> tuple[
     if "encoder" not in states:
         notes.append("There is no encoder in it: that network starts as the seed says.")
     if _is_unsup3d(states, source):
-        notes.append("Its view and light networks give the whole view and light, not what is added to a mean: "
-                     "--config.sampling.add_mean_V=False --config.sampling.add_mean_L=False")
+        notes.append(
+            "Its view and light networks give the whole view and light, not what is added to a mean: "
+            "--config.sampling.add_mean_V=False --config.sampling.add_mean_L=False"
+        )
     return tuple(notes)
 
 
-def _sheet(
-    picture: Image.Image, params: Mapping[str, Any], modules: Mapping[str, Any], sizes: _Sizes
-) -> Image.Image:
+def _sheet(picture: Image.Image, params: Mapping[str, Any], modules: Mapping[str, Any], sizes: _Sizes) -> Image.Image:
     """What the networks make of a picture: the factors from the front, view and light in numbers."""
     camera = Camera(image_size=sizes.image_size)
     shown = np.asarray(crop_and_resize(picture, None, sizes.image_size), np.float32) / 127.5 - 1

@@ -17,8 +17,7 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.commands import exit_code
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.stylegan2.weights import write_atomically
 
 from .checkpoint import Converted, read_checkpoint
@@ -33,11 +32,10 @@ def sample_grid(converted: Converted, *, seed: int = 0, psi: float = 0.7) -> Ima
     count = max(1, min(6, _SIDE_LIMIT // arch.size))
     mean_key, z_key = jax.random.split(jax.random.key(seed))
     mean = stylegan2.mean_w(mean_key, params, arch=arch)
-    z = jax.random.normal(z_key, (count ** 2, arch.style_dim))
+    z = jax.random.normal(z_key, (count**2, arch.style_dim))
     w = stylegan2.truncate(stylegan2.map_styles(params, z, arch=arch), mean, psi)
     draw = jax.jit(functools.partial(stylegan2.synthesize, arch=arch))
-    rows = [np.concatenate(np.asarray(draw(params, row)), axis=1)
-            for row in np.split(np.asarray(w), count)]
+    rows = [np.concatenate(np.asarray(draw(params, row)), axis=1) for row in np.split(np.asarray(w), count)]
     grid = np.concatenate(rows, axis=0)
     return Image.fromarray(np.round((np.clip(grid, -1, 1) + 1) * 127.5).astype(np.uint8))
 
@@ -46,22 +44,33 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tools.convert_stylegan2",
         description="Converts a StyleGAN2 to the safetensors file that the program reads: a checkpoint of "
-                    "rosinality/stylegan2-pytorch (.pt with g_ema and d), or a network pickle of NVIDIA's "
-                    "stylegan2-ada-pytorch or stylegan3 (.pkl with G_ema and D; any kind of blocks, clamps, "
-                    "filters; float16 layers are computed in float32; alias-free networks are not supported). "
-                    "The content tells which. Nothing in the file is executed, and PyTorch is not needed.")
+        "rosinality/stylegan2-pytorch (.pt with g_ema and d), or a network pickle of NVIDIA's "
+        "stylegan2-ada-pytorch or stylegan3 (.pkl with G_ema and D; any kind of blocks, clamps, "
+        "filters; float16 layers are computed in float32; alias-free networks are not supported). "
+        "The content tells which. Nothing in the file is executed, and PyTorch is not needed.",
+    )
     parser.add_argument("source", metavar="IN", help="the checkpoint, .pt, .pth or .pkl")
     parser.add_argument("target", metavar="OUT.safetensors", help="the file to write")
-    parser.add_argument("--samples", metavar="OUT.png",
-                        help="where to draw samples (default: beside the target)")
+    parser.add_argument("--samples", metavar="OUT.png", help="where to draw samples (default: beside the target)")
     parser.add_argument("--no-samples", action="store_true", help="draw no samples")
-    parser.add_argument("--class", dest="class_index", type=int, metavar="N",
-                        help="the class that a conditional generator shall draw, from 0 on; fixed from then on "
-                             "(convert once for each class that you need)")
-    parser.add_argument("--discriminator", metavar="OTHER",
-                        help="a checkpoint of the same family to take the discriminator from, where IN has none")
-    parser.add_argument("--license-note", metavar="TEXT",
-                        help="licence of the weights, kept in the header (default: what is known of the family)")
+    parser.add_argument(
+        "--class",
+        dest="class_index",
+        type=int,
+        metavar="N",
+        help="the class that a conditional generator shall draw, from 0 on; fixed from then on "
+        "(convert once for each class that you need)",
+    )
+    parser.add_argument(
+        "--discriminator",
+        metavar="OTHER",
+        help="a checkpoint of the same family to take the discriminator from, where IN has none",
+    )
+    parser.add_argument(
+        "--license-note",
+        metavar="TEXT",
+        help="licence of the weights, kept in the header (default: what is known of the family)",
+    )
     return parser
 
 
@@ -73,12 +82,13 @@ def _summary(converted: Converted) -> str:
         return "" if clamp is None else f", clamped to +-{clamp:g}"
 
     deviation = f"deviation over {arch.stddev_group or 'all'} images" if arch.stddev_channels else "no deviation"
-    lines = [f"StyleGAN2 of {arch.size} pixels, style width {arch.style_dim}, {arch.mapping_layers} mapping "
-             f"layers{', mean latent stored' if arch.stored_mean else ''} (family {converted.family})",
-             f"  generator: {arch.generator_kind}, channels {' '.join(map(str, arch.channels))}"
-             f"{clamped(arch.conv_clamp)}",
-             f"  discriminator: {arch.discriminator_kind}, channels "
-             f"{' '.join(map(str, arch.discriminator_channels))}{clamped(arch.discriminator_clamp)}, {deviation}"]
+    lines = [
+        f"StyleGAN2 of {arch.size} pixels, style width {arch.style_dim}, {arch.mapping_layers} mapping "
+        f"layers{', mean latent stored' if arch.stored_mean else ''} (family {converted.family})",
+        f"  generator: {arch.generator_kind}, channels {' '.join(map(str, arch.channels))}{clamped(arch.conv_clamp)}",
+        f"  discriminator: {arch.discriminator_kind}, channels "
+        f"{' '.join(map(str, arch.discriminator_channels))}{clamped(arch.discriminator_clamp)}, {deviation}",
+    ]
     return "\n".join(lines + ([f"  {converted.notes}"] if converted.notes else []))
 
 
@@ -89,8 +99,14 @@ def run(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"{args.target}: the target's name has to end in .safetensors")
     converted = read_checkpoint(args.source, class_index=args.class_index, discriminator=args.discriminator)
     license_note = args.license_note or converted.license_note
-    stylegan2.save(args.target, converted.arch, converted.params, notes=converted.notes,
-                   license_note=license_note, source_sha256=converted.source_sha256)
+    stylegan2.save(
+        args.target,
+        converted.arch,
+        converted.params,
+        notes=converted.notes,
+        license_note=license_note,
+        source_sha256=converted.source_sha256,
+    )
     print(f"{args.target}: {_summary(converted)}\nLicence of the weights: {license_note}")
     if not args.no_samples:
         samples = args.samples or args.target.removesuffix(".safetensors") + ".png"

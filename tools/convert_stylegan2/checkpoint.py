@@ -5,10 +5,10 @@ import hashlib
 import os
 from typing import Any
 
-from gan2shape_jax import checkpoint_families
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.persistence import read_checkpoint as read_content
 from gan2shape_jax.stylegan2 import Architecture, Params
+from gan2shape_jax.weight_files import families
+from gan2shape_jax.weight_files.nvidia_pickle import read_checkpoint as read_content
 
 from . import nvidia, rosinality
 
@@ -43,8 +43,9 @@ def convert(path: str | os.PathLike) -> tuple[Architecture, Params]:
     return converted.arch, converted.params
 
 
-def read_checkpoint(path: str | os.PathLike, *, class_index: int | None = None,
-                    discriminator: str | os.PathLike | None = None) -> Converted:
+def read_checkpoint(
+    path: str | os.PathLike, *, class_index: int | None = None, discriminator: str | os.PathLike | None = None
+) -> Converted:
     """Reads a checkpoint of rosinality's or NVIDIA's, whatever its name ends in.
 
     Args:
@@ -73,32 +74,42 @@ def read_checkpoint(path: str | os.PathLike, *, class_index: int | None = None,
         arch, params, notes = rosinality.convert(content, path)
     if discriminator is not None:
         notes.append(f"Discriminator from a file of SHA-256 {_digest(discriminator)}.")
-    return Converted(arch, params, _digest(path), " ".join(notes), family,
-                     nvidia.LICENSE if family == "stylegan2-nvidia" else _UNSTATED)
+    return Converted(
+        arch,
+        params,
+        _digest(path),
+        " ".join(notes),
+        family,
+        nvidia.LICENSE if family == "stylegan2-nvidia" else _UNSTATED,
+    )
 
 
 def _family(content: Any, path: str | os.PathLike) -> str:
     """The StyleGAN2 family; a file of another one is an error that names the tool for it."""
-    known = checkpoint_families.recognise(checkpoint_families.names_of(content))
+    known = families.recognise(families.names_of(content))
     if known is not None and known.tool != "convert_stylegan2":
-        raise UserError(checkpoint_families.explain(known, path))
+        raise UserError(families.explain(known, path))
     if known is not None:
         return known.name
     keys = ", ".join(str(key)[:30] for key in list(content)[:8]) if isinstance(content, dict) else ""
-    raise UserError(f"{path}: no StyleGAN2 that is known here{f' (it holds {keys})' if keys else ''}. A training "
-                    "checkpoint of rosinality/stylegan2-pytorch with 'g_ema' and 'd' is wanted, or a network "
-                    "pickle of NVIDIA's stylegan2-ada-pytorch or stylegan3 with 'G_ema' and 'D'")
+    raise UserError(
+        f"{path}: no StyleGAN2 that is known here{f' (it holds {keys})' if keys else ''}. A training "
+        "checkpoint of rosinality/stylegan2-pytorch with 'g_ema' and 'd' is wanted, or a network "
+        "pickle of NVIDIA's stylegan2-ada-pytorch or stylegan3 with 'G_ema' and 'D'"
+    )
 
 
 def _discriminator(content: dict[str, Any], family: str, path: str | os.PathLike) -> dict[str, Any]:
     """The discriminator by its key. Raises UserError, saying what is impossible without."""
     key = "D" if family == "stylegan2-nvidia" else "d"
     if content.get(key) is None:
-        raise UserError(f"{path}: no {key!r} (the discriminator) in it. Step 2 of the method compares projections "
-                        "by the discriminator's features, and so does the inversion of images without latents: "
-                        "with the generator alone no run is possible. Take the checkpoint of the training, which "
-                        "has both (NVIDIA's network-snapshot-*.pkl, rosinality's NNNNNN.pt), or give one for the "
-                        "same kind of images with --discriminator")
+        raise UserError(
+            f"{path}: no {key!r} (the discriminator) in it. Step 2 of the method compares projections "
+            "by the discriminator's features, and so does the inversion of images without latents: "
+            "with the generator alone no run is possible. Take the checkpoint of the training, which "
+            "has both (NVIDIA's network-snapshot-*.pkl, rosinality's NNNNNN.pt), or give one for the "
+            "same kind of images with --discriminator"
+        )
     return {key: content[key]}
 
 

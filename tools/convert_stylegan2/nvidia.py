@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.persistence import PersistentRecord
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.architecture import discriminator_shapes, generator_shapes
 from gan2shape_jax.stylegan2.weights import check_params
+from gan2shape_jax.weight_files.nvidia_pickle import PersistentRecord
 
 from . import tensors
 from .nvidia_classes import choose_class
@@ -23,8 +23,10 @@ from .nvidia_settings import check_settings, float16_note, infer
 
 __all__ = ["LICENSE", "convert", "networks_of"]
 
-LICENSE = ("NVIDIA Source Code License where the weights are NVIDIA's own: non-commercial, for research or "
-           "evaluation only (LICENSE.txt of stylegan2-ada-pytorch and stylegan3); else see where they are from")
+LICENSE = (
+    "NVIDIA Source Code License where the weights are NVIDIA's own: non-commercial, for research or "
+    "evaluation only (LICENSE.txt of stylegan2-ada-pytorch and stylegan3); else see where they are from"
+)
 
 
 def networks_of(content: Any) -> dict[str, Any]:
@@ -37,21 +39,29 @@ def networks_of(content: Any) -> dict[str, Any]:
 def _network(content: dict[str, Any], key: str, kind: str, source: str | os.PathLike) -> Network:
     found = content.get(key)
     if found is None:
-        raise UserError(f"{source}: no {key!r} (the {kind.lower()}) in it; a network pickle of NVIDIA's with both "
-                        "'G_ema' and 'D' is wanted")
+        raise UserError(
+            f"{source}: no {key!r} (the {kind.lower()}) in it; a network pickle of NVIDIA's with both "
+            "'G_ema' and 'D' is wanted"
+        )
     if isinstance(found, dict) and all(isinstance(value, np.ndarray) for value in found.values()):
-        raise UserError(f"{source}: {key!r} is a dictionary of tensors. Clamps, filters and kinds of blocks "
-                        "stand in NVIDIA's own pickle alone: convert that")
+        raise UserError(
+            f"{source}: {key!r} is a dictionary of tensors. Clamps, filters and kinds of blocks "
+            "stand in NVIDIA's own pickle alone: convert that"
+        )
     network = flatten(found, key, source)
     if network.modules[""].class_name != kind:
-        raise UserError(f"{source}: {key!r} is a {network.modules[''].class_name}, not the {kind} of NVIDIA's "
-                        "StyleGAN2: it is another architecture, which is not supported")
+        raise UserError(
+            f"{source}: {key!r} is a {network.modules[''].class_name}, not the {kind} of NVIDIA's "
+            "StyleGAN2: it is another architecture, which is not supported"
+        )
     return network
 
 
 def _biased(weight: Callable, module: str, shapes: Params) -> Params:
-    return {"weight": weight(f"{module}.weight", shapes["weight"]),
-            "bias": tensors.plain(f"{module}.bias", shapes["bias"], shapes["bias"])}
+    return {
+        "weight": weight(f"{module}.weight", shapes["weight"]),
+        "bias": tensors.plain(f"{module}.bias", shapes["bias"], shapes["bias"]),
+    }
 
 
 def _styled(module: str, shapes: Params) -> Params:
@@ -59,10 +69,12 @@ def _styled(module: str, shapes: Params) -> Params:
     their inputs' number, as ours are: it goes into the weights (and matters for the epsilon alone)."""
     height, width, inputs, _ = shapes["weight"]
     gain = float(np.sqrt(height * width * inputs)) if "noise_strength" in shapes else 1.0
-    parts = {"weight": tensors.kernel(f"{module}.weight", shapes["weight"], gain=gain),
-             "style_weight": tensors.matrix(f"{module}.affine.weight", shapes["style_weight"]),
-             "style_bias": tensors.plain(f"{module}.affine.bias", shapes["style_bias"], shapes["style_bias"]),
-             "bias": tensors.plain(f"{module}.bias", shapes["bias"], shapes["bias"])}
+    parts = {
+        "weight": tensors.kernel(f"{module}.weight", shapes["weight"], gain=gain),
+        "style_weight": tensors.matrix(f"{module}.affine.weight", shapes["style_weight"]),
+        "style_bias": tensors.plain(f"{module}.affine.bias", shapes["style_bias"], shapes["style_bias"]),
+        "bias": tensors.plain(f"{module}.bias", shapes["bias"], shapes["bias"]),
+    }
     if "noise_strength" in shapes:
         parts["noise_strength"] = tensors.plain(f"{module}.noise_strength", (), ())
     return parts
@@ -76,15 +88,17 @@ def _layer(index: int | str) -> str:
 def _generator_table(arch: Architecture) -> Params:
     shapes = generator_shapes(arch)
     table: Params = {
-        "mapping": {i: _biased(tensors.matrix, f"mapping.fc{int(i) - 1}", s)
-                    for i, s in shapes["mapping"].items()},
+        "mapping": {i: _biased(tensors.matrix, f"mapping.fc{int(i) - 1}", s) for i, s in shapes["mapping"].items()},
         "input": tensors.constant("synthesis.b4.const", shapes["input"]),
         "layers": {i: _styled(_layer(i), s) for i, s in shapes["layers"].items()},
         "to_rgb": {i: _styled(f"synthesis.b{4 * 2 ** int(i)}.torgb", s) for i, s in shapes["to_rgb"].items()},
-        "noise": {i: tensors.plain(f"{_layer(i)}.noise_const", s, s) for i, s in shapes["noise"].items()}}
+        "noise": {i: tensors.plain(f"{_layer(i)}.noise_const", s, s) for i, s in shapes["noise"].items()},
+    }
     if "skips" in shapes:
-        table["skips"] = {i: {"weight": tensors.kernel(f"synthesis.b{4 * 2 ** int(i)}.skip.weight", s["weight"])}
-                          for i, s in shapes["skips"].items()}
+        table["skips"] = {
+            i: {"weight": tensors.kernel(f"synthesis.b{4 * 2 ** int(i)}.skip.weight", s["weight"])}
+            for i, s in shapes["skips"].items()
+        }
     if "mean_w" in shapes:
         table["mean_w"] = tensors.plain("mapping.w_avg", shapes["mean_w"], shapes["mean_w"])
     return table
@@ -94,15 +108,20 @@ def _discriminator_table(arch: Architecture) -> Params:
     shapes, blocks = discriminator_shapes(arch), {}
     for i, parts in shapes["blocks"].items():
         at = f"b{arch.discriminator_size // 2 ** int(i)}"
-        blocks[i] = {name: _biased(tensors.kernel, f"{at}.{theirs}", parts[name])
-                     for name, theirs in (("conv1", "conv0"), ("conv2", "conv1"), ("from_rgb", "fromrgb"))
-                     if name in parts}
+        blocks[i] = {
+            name: _biased(tensors.kernel, f"{at}.{theirs}", parts[name])
+            for name, theirs in (("conv1", "conv0"), ("conv2", "conv1"), ("from_rgb", "fromrgb"))
+            if name in parts
+        }
         if "skip" in parts:
             blocks[i]["skip"] = {"weight": tensors.kernel(f"{at}.skip.weight", parts["skip"]["weight"])}
-    table = {"from_rgb": _biased(tensors.kernel, f"b{arch.discriminator_size}.fromrgb", shapes["from_rgb"]),
-             "blocks": blocks, "final_conv": _biased(tensors.kernel, "b4.conv", shapes["final_conv"]),
-             "final_linear": _biased(tensors.flattened, "b4.fc", shapes["final_linear"]),
-             "output": _biased(tensors.matrix, "b4.out", shapes["output"])}
+    table = {
+        "from_rgb": _biased(tensors.kernel, f"b{arch.discriminator_size}.fromrgb", shapes["from_rgb"]),
+        "blocks": blocks,
+        "final_conv": _biased(tensors.kernel, "b4.conv", shapes["final_conv"]),
+        "final_linear": _biased(tensors.flattened, "b4.fc", shapes["final_linear"]),
+        "output": _biased(tensors.matrix, "b4.out", shapes["output"]),
+    }
     if "final_rgb" in shapes:
         table["final_rgb"] = _biased(tensors.kernel, "b4.fromrgb", shapes["final_rgb"])
     return table
@@ -117,8 +136,11 @@ def _silence(generator: Network, arch: Architecture) -> None:
             generator.tensors[f"{_layer(i)}.noise_strength"] = np.zeros((), np.float32)
 
 
-def convert(content: Any, source: str | os.PathLike, class_index: int | None = None,
-            ) -> tuple[Architecture, Params, list[str]]:
+def convert(
+    content: Any,
+    source: str | os.PathLike,
+    class_index: int | None = None,
+) -> tuple[Architecture, Params, list[str]]:
     """Architecture, parameters and notes, from what the reader gave.
 
     Raises UserError that lists what does not fit, or says that a class has to be chosen.
@@ -128,15 +150,24 @@ def convert(content: Any, source: str | os.PathLike, class_index: int | None = N
     discriminator = _network(networks, "D", "Discriminator", source)
     arch = infer(generator, discriminator, source)
     check_settings(generator, discriminator, arch)
-    notes = [choose_class(generator, discriminator, class_index),
-             float16_note({"generator": generator, "discriminator": discriminator})]
+    notes = [
+        choose_class(generator, discriminator, class_index),
+        float16_note({"generator": generator, "discriminator": discriminator}),
+    ]
     _silence(generator, arch)
     params, found, wanted = {}, {}, {}
-    tables = {"generator": (generator, _generator_table(arch)),
-              "discriminator": (discriminator, _discriminator_table(arch))}
+    tables = {
+        "generator": (generator, _generator_table(arch)),
+        "discriminator": (discriminator, _discriminator_table(arch)),
+    }
     for network, table in tables.values():
-        found.update({network.full(name): value for name, value in network.tensors.items()
-                      if not name.endswith("resample_filter")})
+        found.update(
+            {
+                network.full(name): value
+                for name, value in network.tensors.items()
+                if not name.endswith("resample_filter")
+            }
+        )
         wanted.update({network.full(name): shape for name, shape in tensors.wanted_shapes(table).items()})
     check_params(found, wanted, source=source)
     for what, (network, table) in tables.items():

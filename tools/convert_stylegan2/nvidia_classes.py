@@ -30,15 +30,19 @@ def choose_class(generator: Network, discriminator: Network, index: int | None) 
     counts = {net.key: classes(net) for net in (generator, discriminator) if classes(net)}
     if not counts:
         if index is not None:
-            raise UserError(f"{generator.source}: --class {index} is for conditional networks; this one "
-                            "has no classes, leave the option out")
+            raise UserError(
+                f"{generator.source}: --class {index} is for conditional networks; this one "
+                "has no classes, leave the option out"
+            )
         return ""
     count = min(counts.values())
     if index is None or not 0 <= index < count:
         found = "" if index is None else f", not {index}"
-        raise UserError(f"{generator.source}: a conditional network with {count} classes. What is "
-                        f"converted draws one of them: choose it with --class 0 to --class {count - 1}"
-                        f"{found} (the order is that of the labels in training)")
+        raise UserError(
+            f"{generator.source}: a conditional network with {count} classes. What is "
+            f"converted draws one of them: choose it with --class 0 to --class {count - 1}"
+            f"{found} (the order is that of the labels in training)"
+        )
     if generator.key in counts:
         _fix_generator(generator, index)
     if discriminator.key in counts:
@@ -62,8 +66,10 @@ def _linear(network: Network, module: str, x: np.ndarray) -> np.ndarray:
     kind = network.setting(module, "activation")
     if kind not in ("linear", "lrelu") or not all(isinstance(gain, (int, float)) for gain in gains):
         raise UserError(f"{network.source}: {network.full(module)} has settings that are not supported")
-    out = (_take(network, f"{module}.weight", (outputs, len(x))) @ x * gains[0]
-           + _take(network, f"{module}.bias", (outputs,)) * gains[1])
+    out = (
+        _take(network, f"{module}.weight", (outputs, len(x))) @ x * gains[0]
+        + _take(network, f"{module}.bias", (outputs,)) * gains[1]
+    )
     return out if kind == "linear" else np.where(out >= 0, out, 0.2 * out) * math.sqrt(2)
 
 
@@ -72,7 +78,7 @@ def _embedded(network: Network, index: int) -> np.ndarray:
     one_hot = np.zeros(classes(network))
     one_hot[index] = 1
     found = _linear(network, "mapping.embed", one_hot)
-    return found / np.sqrt(np.mean(found ** 2) + 1e-8)
+    return found / np.sqrt(np.mean(found**2) + 1e-8)
 
 
 def _replace(network: Network, gone: str, **values: np.ndarray) -> None:
@@ -88,9 +94,12 @@ def _fix_generator(network: Network, index: int) -> None:
     y, width = _embedded(network, index), network.count("", "w_dim")
     weight = _take(network, "mapping.fc0.weight", (width, width + len(y)))
     bias = _take(network, "mapping.fc0.bias", (width,))
-    _replace(network, "mapping.embed.",
-             mapping__fc0__weight=weight[:, :width] * math.sqrt(width / weight.shape[1]),
-             mapping__fc0__bias=bias + weight[:, width:] @ y / math.sqrt(weight.shape[1]))
+    _replace(
+        network,
+        "mapping.embed.",
+        mapping__fc0__weight=weight[:, :width] * math.sqrt(width / weight.shape[1]),
+        mapping__fc0__bias=bias + weight[:, width:] @ y / math.sqrt(weight.shape[1]),
+    )
 
 
 def _fix_discriminator(network: Network, index: int) -> None:
@@ -102,5 +111,6 @@ def _fix_discriminator(network: Network, index: int) -> None:
     weight = _take(network, "b4.out.weight", (len(mapped), inputs))
     bias = _take(network, "b4.out.bias", (len(mapped),))
     scale = 1 / math.sqrt(len(mapped))
-    _replace(network, "mapping.", b4__out__weight=scale * mapped[None] @ weight,
-             b4__out__bias=scale * (mapped @ bias)[None])
+    _replace(
+        network, "mapping.", b4__out__weight=scale * mapped[None] @ weight, b4__out__bias=scale * (mapped @ bias)[None]
+    )

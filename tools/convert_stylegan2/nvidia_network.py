@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.persistence import PersistentRecord
+from gan2shape_jax.weight_files.nvidia_pickle import PersistentRecord
 
 __all__ = ["Network", "flatten"]
 
@@ -39,16 +39,17 @@ class Network:
         """A module's setting. Raises UserError where the module or the setting is not there."""
         fields = self.modules[module].fields if module in self.modules else {}
         if name not in fields:
-            raise UserError(f"{self.source}: {self.full(module)} has no {name!r}: this is not the "
-                            "StyleGAN2 of stylegan2-ada-pytorch or stylegan3 as NVIDIA published it")
+            raise UserError(
+                f"{self.source}: {self.full(module)} has no {name!r}: this is not the "
+                "StyleGAN2 of stylegan2-ada-pytorch or stylegan3 as NVIDIA published it"
+            )
         return fields[name]
 
     def count(self, module: str, name: str) -> int:
         """A setting that is a whole number from 0 on."""
         value = self.setting(module, name)
         if type(value) is not int or value < 0:
-            raise UserError(f"{self.source}: {name} of {self.full(module)} is no whole number: "
-                            f"{str(value)[:40]}")
+            raise UserError(f"{self.source}: {name} of {self.full(module)} is no whole number: {str(value)[:40]}")
         return value
 
     def shape(self, tensor: str, axes: int) -> tuple[int, ...]:
@@ -76,8 +77,12 @@ def flatten(record: Any, key: str, source: str | os.PathLike) -> Network:
     return network
 
 
-def _modules(record: PersistentRecord, name: str, network: Network, depth: int = _DEPTH,
-             ) -> Iterator[tuple[str, PersistentRecord]]:
+def _modules(
+    record: PersistentRecord,
+    name: str,
+    network: Network,
+    depth: int = _DEPTH,
+) -> Iterator[tuple[str, PersistentRecord]]:
     if not depth:
         raise UserError(f"{network.source}: modules inside {network.full(name)} are nested too deeply")
     yield name, record

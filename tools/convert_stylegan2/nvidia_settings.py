@@ -27,10 +27,12 @@ Expected = dict[str, dict[str, Any]]
 def infer(generator: Network, discriminator: Network, source: str | os.PathLike) -> Architecture:
     """The architecture of both, whose classes have been fixed. Raises UserError."""
     size, side = (net.count("", "img_resolution") for net in (generator, discriminator))
-    sides = [4 * 2 ** i for i in range(9)]
+    sides = [4 * 2**i for i in range(9)]
     if size not in sides[1:] or side not in sides[1:]:
-        raise UserError(f"{source}: a generator of {size} and a discriminator of {side} pixels; "
-                        f"possible are {', '.join(map(str, sides[1:]))}")
+        raise UserError(
+            f"{source}: a generator of {size} and a discriminator of {side} pixels; "
+            f"possible are {', '.join(map(str, sides[1:]))}"
+        )
     channels = [generator.shape(f"synthesis.b{s}.conv1.weight", 4)[0] for s in sides if s <= size]
     widths = [discriminator.shape("b4.conv.weight", 4)[0]]
     widths += [discriminator.shape(f"b{s}.conv0.weight", 4)[0] for s in sides[1:] if s <= side]
@@ -38,17 +40,22 @@ def infer(generator: Network, discriminator: Network, source: str | os.PathLike)
     _check_widths(generator)
     try:
         return Architecture(
-            size=size, style_dim=generator.count("", "w_dim"),
-            mapping_layers=generator.count("mapping", "num_layers"), channels=tuple(channels),
+            size=size,
+            style_dim=generator.count("", "w_dim"),
+            mapping_layers=generator.count("mapping", "num_layers"),
+            channels=tuple(channels),
             discriminator_channels=tuple(widths),
             mapping_scale=float(generator.setting("mapping.fc0", "bias_gain")),
-            stddev_group=group, stddev_channels=extra,
+            stddev_group=group,
+            stddev_channels=extra,
             generator_kind=generator.setting("synthesis.b8", "architecture"),
             discriminator_kind=discriminator.setting("b8", "architecture"),
             conv_clamp=_clamp(generator.setting("synthesis.b4.conv1", "conv_clamp")),
             discriminator_clamp=_clamp(discriminator.setting("b8.conv0", "conv_clamp")),
-            taps=_taps(generator, "synthesis.b8"), discriminator_taps=_taps(discriminator, "b8"),
-            stored_mean="mapping.w_avg" in generator.tensors)
+            taps=_taps(generator, "synthesis.b8"),
+            discriminator_taps=_taps(discriminator, "b8"),
+            stored_mean="mapping.w_avg" in generator.tensors,
+        )
     except (TypeError, ValueError) as error:
         raise UserError(f"{source}: no StyleGAN2 that is supported ({error})") from error
 
@@ -58,20 +65,26 @@ def _deviation(discriminator: Network) -> tuple[int, int]:
     if "b4.mbstd" not in discriminator.modules:
         return 0, 0
     whole = discriminator.setting("b4.mbstd", "group_size") is None
-    return (0 if whole else discriminator.count("b4.mbstd", "group_size"),
-            discriminator.count("b4.mbstd", "num_channels"))
+    return (
+        0 if whole else discriminator.count("b4.mbstd", "group_size"),
+        discriminator.count("b4.mbstd", "num_channels"),
+    )
 
 
 def _check_widths(generator: Network) -> None:
     """The method adds an encoder's output to any of the mapping network's hidden vectors."""
     widths = [generator.count("", "z_dim")]
-    widths += [generator.shape(f"mapping.fc{i}.weight", 2)[0]
-               for i in range(min(generator.count("mapping", "num_layers"), 100))]
+    widths += [
+        generator.shape(f"mapping.fc{i}.weight", 2)[0]
+        for i in range(min(generator.count("mapping", "num_layers"), 100))
+    ]
     wanted = generator.count("", "w_dim")
     if any(width not in (0, wanted) for width in widths):
-        raise UserError(f"{generator.source}: the mapping network is {' -> '.join(map(str, widths))} wide. "
-                        "The method adds one encoder's output to z, hidden vectors and w alike, and so "
-                        "needs a generator whose widths are equal")
+        raise UserError(
+            f"{generator.source}: the mapping network is {' -> '.join(map(str, widths))} wide. "
+            "The method adds one encoder's output to z, hidden vectors and w alike, and so "
+            "needs a generator whose widths are equal"
+        )
 
 
 def _clamp(value: Any) -> float | None:
@@ -87,8 +100,10 @@ def _taps(network: Network, module: str) -> tuple[float, ...]:
     if taps.ndim == 2:
         taps = taps.sum(axis=0) if taps.shape[0] == taps.shape[1] else taps.ravel()
         if stored.ndim == 2 and not np.allclose(stored, np.outer(taps, taps) / taps.sum(), atol=1e-5):
-            raise UserError(f"{network.source}: the low-pass filter of {network.full(module)} is not "
-                            "the same along rows and columns, which is not supported")
+            raise UserError(
+                f"{network.source}: the low-pass filter of {network.full(module)} is not "
+                "the same along rows and columns, which is not supported"
+            )
     if taps.size == 4 and np.allclose(taps, np.array(BINOMIAL) / 8, atol=1e-5):
         return BINOMIAL
     return tuple(float(tap) for tap in taps)
@@ -97,17 +112,32 @@ def _taps(network: Network, module: str) -> tuple[float, ...]:
 def check_settings(generator: Network, discriminator: Network, arch: Architecture) -> None:
     """Raises UserError listing every setting that is other than the package computes."""
     for network, expected, taps, filtered in (
-            (generator, _generator(generator, arch), arch.taps,
-             [f"synthesis.b{s}{part}" for s in _sides(arch.size) for part in ("", ".conv0", ".skip")]),
-            (discriminator, _discriminator(discriminator, arch), arch.discriminator_taps,
-             [f"b{s}{part}" for s in _sides(arch.discriminator_size) for part in ("", ".conv1", ".skip")])):
+        (
+            generator,
+            _generator(generator, arch),
+            arch.taps,
+            [f"synthesis.b{s}{part}" for s in _sides(arch.size) for part in ("", ".conv0", ".skip")],
+        ),
+        (
+            discriminator,
+            _discriminator(discriminator, arch),
+            arch.discriminator_taps,
+            [f"b{s}{part}" for s in _sides(arch.discriminator_size) for part in ("", ".conv1", ".skip")],
+        ),
+    ):
         faults = _faults(network, expected)
-        faults += [f"{network.full(module)} has another low-pass filter than the first"
-                   for module in filtered if module in network.modules and _taps(network, module) != taps]
+        faults += [
+            f"{network.full(module)} has another low-pass filter than the first"
+            for module in filtered
+            if module in network.modules and _taps(network, module) != taps
+        ]
         if faults:
             more = f"\n  and {len(faults) - 10} more" if len(faults) > 10 else ""
-            raise UserError(f"{network.source}: settings of a StyleGAN2 that is not supported:\n  "
-                            + "\n  ".join(faults[:10]) + more)
+            raise UserError(
+                f"{network.source}: settings of a StyleGAN2 that is not supported:\n  "
+                + "\n  ".join(faults[:10])
+                + more
+            )
 
 
 def _faults(network: Network, expected: Expected) -> list[str]:
@@ -118,25 +148,31 @@ def _faults(network: Network, expected: Expected) -> list[str]:
             if name not in fields:
                 faults.append(f"{network.full(module)} has no {name!r}")
             elif not _same(fields[name], wanted):
-                faults.append(f"{network.full(module)}: {name} is {str(fields[name])[:40]!r}, "
-                              f"supported is {wanted!r}")
+                faults.append(f"{network.full(module)}: {name} is {str(fields[name])[:40]!r}, supported is {wanted!r}")
     return faults
 
 
 def _sides(size: int) -> list[int]:
     """8, 16, ..., size: the sides of the blocks that double or halve."""
-    return [2 ** i for i in range(3, size.bit_length())]
+    return [2**i for i in range(3, size.bit_length())]
 
 
 def _linear(inputs: int, activation: str = "linear", scale: float = 1.0) -> dict[str, Any]:
     return {"activation": activation, "weight_gain": scale / math.sqrt(max(inputs, 1)), "bias_gain": scale}
 
 
-def _convolution(inputs: int, side: int, clamp: float | None, *, up: int = 1, down: int = 1,
-                 activation: str = "lrelu") -> dict[str, Any]:
-    return {"activation": activation, "up": up, "down": down, "conv_clamp": clamp, "padding": side // 2,
-            "weight_gain": 1 / math.sqrt(max(inputs, 1) * side ** 2),
-            "act_gain": math.sqrt(2) if activation == "lrelu" else 1.0}
+def _convolution(
+    inputs: int, side: int, clamp: float | None, *, up: int = 1, down: int = 1, activation: str = "lrelu"
+) -> dict[str, Any]:
+    return {
+        "activation": activation,
+        "up": up,
+        "down": down,
+        "conv_clamp": clamp,
+        "padding": side // 2,
+        "weight_gain": 1 / math.sqrt(max(inputs, 1) * side**2),
+        "act_gain": math.sqrt(2) if activation == "lrelu" else 1.0,
+    }
 
 
 def _generator(network: Network, arch: Architecture) -> Expected:
@@ -147,19 +183,22 @@ def _generator(network: Network, arch: Architecture) -> Expected:
         inputs = network.shape(f"mapping.fc{i}.weight", 2)[1]  # a class's embedding may come on top
         expected[f"mapping.fc{i}"] = _linear(inputs, "lrelu", arch.mapping_scale)
     for level, width in enumerate(arch.channels):
-        block = f"synthesis.b{4 * 2 ** level}"
+        block = f"synthesis.b{4 * 2**level}"
         expected[block] = {"architecture": arch.generator_kind}
         for i in (0, 1) if level else (1,):
             expected[f"{block}.conv{i}"] = {
-                "activation": "lrelu", "up": 2 - i, "conv_clamp": clamp, "padding": 1,
-                "act_gain": math.sqrt(2)}
+                "activation": "lrelu",
+                "up": 2 - i,
+                "conv_clamp": clamp,
+                "padding": 1,
+                "act_gain": math.sqrt(2),
+            }
             expected[f"{block}.conv{i}.affine"] = _linear(w)
         if arch.colours_at(level):
             expected[f"{block}.torgb"] = {"conv_clamp": clamp, "weight_gain": 1 / math.sqrt(max(width, 1))}
             expected[f"{block}.torgb.affine"] = _linear(w)
         if level and arch.generator_kind == "resnet":
-            expected[f"{block}.skip"] = _convolution(arch.channels[level - 1], 1, None, up=2,
-                                                     activation="linear")
+            expected[f"{block}.skip"] = _convolution(arch.channels[level - 1], 1, None, up=2, activation="linear")
     return expected
 
 
@@ -179,8 +218,11 @@ def _discriminator(network: Network, arch: Architecture) -> Expected:
     if kind == "skip":
         expected["b4.fromrgb"] = _convolution(3, 1, None)
     return expected | {
-        "b4": {"architecture": kind}, "b4.conv": _convolution(last + arch.stddev_channels, 3, clamp),
-        "b4.fc": _linear(16 * last, "lrelu"), "b4.out": _linear(last)}
+        "b4": {"architecture": kind},
+        "b4.conv": _convolution(last + arch.stddev_channels, 3, clamp),
+        "b4.fc": _linear(16 * last, "lrelu"),
+        "b4.out": _linear(last),
+    }
 
 
 def _same(value: Any, wanted: Any) -> bool:
@@ -193,10 +235,15 @@ def float16_note(networks: Mapping[str, Network]) -> str:
     """What to say where some layers were trained in half precision; '' where none was."""
     parts = []
     for what, network in networks.items():
-        sides = sorted(int(name.rpartition(".b")[2].removeprefix("b"))
-                       for name, module in network.modules.items()
-                       if module.fields.get("use_fp16") is True)
+        sides = sorted(
+            int(name.rpartition(".b")[2].removeprefix("b"))
+            for name, module in network.modules.items()
+            if module.fields.get("use_fp16") is True
+        )
         if sides:
             parts.append(f"{what} at {', '.join(map(str, sides))} pixels")
-    return (f"Trained with float16 layers ({'; '.join(parts)}): computed in float32 here, clamped as "
-            "trained." if parts else "")
+    return (
+        f"Trained with float16 layers ({'; '.join(parts)}): computed in float32 here, clamped as trained."
+        if parts
+        else ""
+    )

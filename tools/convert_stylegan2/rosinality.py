@@ -28,10 +28,11 @@ _TAPS = np.array([1.0, 3.0, 3.0, 1.0])
 
 
 def _styled(prefix: str, shapes: Params) -> Params:
-    parts = {"weight": tensors.kernel(f"{prefix}.conv.weight", shapes["weight"], (1,)),
-             "style_weight": tensors.matrix(f"{prefix}.conv.modulation.weight", shapes["style_weight"]),
-             "style_bias": tensors.plain(f"{prefix}.conv.modulation.bias", shapes["style_bias"],
-                                  shapes["style_bias"])}
+    parts = {
+        "weight": tensors.kernel(f"{prefix}.conv.weight", shapes["weight"], (1,)),
+        "style_weight": tensors.matrix(f"{prefix}.conv.modulation.weight", shapes["style_weight"]),
+        "style_bias": tensors.plain(f"{prefix}.conv.modulation.bias", shapes["style_bias"], shapes["style_bias"]),
+    }
     (width,) = shapes["bias"]
     if "noise_strength" in shapes:
         parts["noise_strength"] = tensors.plain(f"{prefix}.noise.weight", (1,), ())
@@ -43,24 +44,30 @@ def _styled(prefix: str, shapes: Params) -> Params:
 
 def _generator_tensors(arch: Architecture) -> Params:
     shapes = generator_shapes(arch)
-    mapping = {i: {"weight": tensors.matrix(f"style.{i}.weight", s["weight"]),
-                   "bias": tensors.plain(f"style.{i}.bias", s["bias"], s["bias"])}
-               for i, s in shapes["mapping"].items()}
-    layers = {i: _styled("conv1" if i == "0" else f"convs.{int(i) - 1}", s)
-              for i, s in shapes["layers"].items()}
-    rgb = {i: _styled("to_rgb1" if i == "0" else f"to_rgbs.{int(i) - 1}", s)
-           for i, s in shapes["to_rgb"].items()}
+    mapping = {
+        i: {
+            "weight": tensors.matrix(f"style.{i}.weight", s["weight"]),
+            "bias": tensors.plain(f"style.{i}.bias", s["bias"], s["bias"]),
+        }
+        for i, s in shapes["mapping"].items()
+    }
+    layers = {i: _styled("conv1" if i == "0" else f"convs.{int(i) - 1}", s) for i, s in shapes["layers"].items()}
+    rgb = {i: _styled("to_rgb1" if i == "0" else f"to_rgbs.{int(i) - 1}", s) for i, s in shapes["to_rgb"].items()}
     noise = {i: tensors.plain(f"noises.noise_{i}", (1, 1, *s), s) for i, s in shapes["noise"].items()}
-    return {"mapping": mapping, "input": tensors.constant("input.input", shapes["input"], (1,)),
-            "layers": layers, "to_rgb": rgb, "noise": noise}
+    return {
+        "mapping": mapping,
+        "input": tensors.constant("input.input", shapes["input"], (1,)),
+        "layers": layers,
+        "to_rgb": rgb,
+        "noise": noise,
+    }
 
 
 def _discriminator_tensors(arch: Architecture) -> Params:
     shapes = discriminator_shapes(arch)
 
     def biased(weight: Callable, weight_name: str, bias_name: str, s: Params) -> Params:
-        return {"weight": weight(weight_name, s["weight"]),
-                "bias": tensors.plain(bias_name, s["bias"], s["bias"])}
+        return {"weight": weight(weight_name, s["weight"]), "bias": tensors.plain(bias_name, s["bias"], s["bias"])}
 
     blocks = {}
     for i, s in shapes["blocks"].items():
@@ -68,15 +75,17 @@ def _discriminator_tensors(arch: Architecture) -> Params:
         blocks[i] = {
             "conv1": biased(tensors.kernel, f"{at}.conv1.0.weight", f"{at}.conv1.1.bias", s["conv1"]),
             "conv2": biased(tensors.kernel, f"{at}.conv2.1.weight", f"{at}.conv2.2.bias", s["conv2"]),
-            "skip": {"weight": tensors.kernel(f"{at}.skip.1.weight", s["skip"]["weight"])}}
-    return {"from_rgb": biased(tensors.kernel, "convs.0.0.weight", "convs.0.1.bias", shapes["from_rgb"]),
-            "blocks": blocks,
-            "final_conv": biased(tensors.kernel, "final_conv.0.weight", "final_conv.1.bias",
-                                 shapes["final_conv"]),
-            "final_linear": biased(tensors.flattened, "final_linear.0.weight", "final_linear.0.bias",
-                                   shapes["final_linear"]),
-            "output": biased(tensors.matrix, "final_linear.1.weight", "final_linear.1.bias",
-                             shapes["output"])}
+            "skip": {"weight": tensors.kernel(f"{at}.skip.1.weight", s["skip"]["weight"])},
+        }
+    return {
+        "from_rgb": biased(tensors.kernel, "convs.0.0.weight", "convs.0.1.bias", shapes["from_rgb"]),
+        "blocks": blocks,
+        "final_conv": biased(tensors.kernel, "final_conv.0.weight", "final_conv.1.bias", shapes["final_conv"]),
+        "final_linear": biased(
+            tensors.flattened, "final_linear.0.weight", "final_linear.0.bias", shapes["final_linear"]
+        ),
+        "output": biased(tensors.matrix, "final_linear.1.weight", "final_linear.1.bias", shapes["output"]),
+    }
 
 
 def _count(state: State, pattern: str) -> int:
@@ -95,25 +104,35 @@ def _width(state: State, *candidates: tuple[str, int]) -> int:
 
 def infer(generator: State, discriminator: State, source: str | os.PathLike) -> Architecture:
     """The architecture that names and shapes tell. Raises UserError where they tell none."""
-    levels = 1 + max(_count(generator, r"to_rgbs\.(\d+)\."),
-                     (_count(generator, r"convs\.(\d+)\.") + 1) // 2)
+    levels = 1 + max(_count(generator, r"to_rgbs\.(\d+)\."), (_count(generator, r"convs\.(\d+)\.") + 1) // 2)
     channels = [_width(generator, ("input.input", 1), ("conv1.conv.weight", 1))]
-    channels += [_width(generator, (f"convs.{2 * i}.conv.weight", 1),
-                        (f"convs.{2 * i + 1}.conv.weight", 1), (f"to_rgbs.{i}.conv.weight", 2))
-                 for i in range(levels - 1)]
+    channels += [
+        _width(
+            generator,
+            (f"convs.{2 * i}.conv.weight", 1),
+            (f"convs.{2 * i + 1}.conv.weight", 1),
+            (f"to_rgbs.{i}.conv.weight", 2),
+        )
+        for i in range(levels - 1)
+    ]
     blocks = _count(discriminator, r"convs\.(\d+)\.") - 1
     widths = [_width(discriminator, ("convs.0.0.weight", 0), ("convs.1.conv1.0.weight", 0))]
-    widths += [_width(discriminator, (f"convs.{i}.conv2.1.weight", 0),
-                      (f"convs.{i}.skip.1.weight", 0)) for i in range(1, blocks + 1)]
+    widths += [
+        _width(discriminator, (f"convs.{i}.conv2.1.weight", 0), (f"convs.{i}.skip.1.weight", 0))
+        for i in range(1, blocks + 1)
+    ]
     try:
         return Architecture(
-            size=2 ** (levels + 1), style_dim=_width(generator, ("style.1.weight", 1),
-                                                     ("conv1.conv.modulation.weight", 1)),
+            size=2 ** (levels + 1),
+            style_dim=_width(generator, ("style.1.weight", 1), ("conv1.conv.modulation.weight", 1)),
             mapping_layers=_count(generator, r"style\.(\d+)\.weight") - 1,
-            channels=tuple(channels), discriminator_channels=tuple(widths[::-1]))
+            channels=tuple(channels),
+            discriminator_channels=tuple(widths[::-1]),
+        )
     except ValueError as error:
-        raise UserError(f"{source}: its tensors' names are not those of a rosinality-style "
-                        f"StyleGAN2 ({error})") from error
+        raise UserError(
+            f"{source}: its tensors' names are not those of a rosinality-style StyleGAN2 ({error})"
+        ) from error
 
 
 def _states(content: Any, source: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
@@ -122,8 +141,10 @@ def _states(content: Any, source: str | os.PathLike) -> dict[str, dict[str, np.n
     for key, what in (("g_ema", "generator"), ("d", "discriminator")):
         state = content.get(key) if isinstance(content, dict) else None
         if not isinstance(state, dict) or not all(isinstance(n, str) for n in state):
-            raise UserError(f"{source}: no '{key}' (the {what}) in it; a training checkpoint of "
-                            "rosinality/stylegan2-pytorch with both 'g_ema' and 'd' is wanted")
+            raise UserError(
+                f"{source}: no '{key}' (the {what}) in it; a training checkpoint of "
+                "rosinality/stylegan2-pytorch with both 'g_ema' and 'd' is wanted"
+            )
         strange = [n for n, v in state.items() if not isinstance(v, np.ndarray)]
         if strange:
             raise UserError(f"{source}: '{key}' holds what is no tensor: {', '.join(strange)}")
@@ -138,18 +159,17 @@ def _filters(arch: Architecture) -> dict[str, dict[str, np.ndarray]]:
     generator = {f"convs.{2 * i}.conv.blur.kernel": 4 * plain for i in levels}
     generator |= {f"to_rgbs.{i}.upsample.kernel": 4 * plain for i in levels}
     blocks = range(1, len(arch.discriminator_channels))
-    return {"g_ema": generator,
-            "d": {f"convs.{i}.{part}.0.kernel": plain for i in blocks
-                  for part in ("conv2", "skip")}}
+    return {
+        "g_ema": generator,
+        "d": {f"convs.{i}.{part}.0.kernel": plain for i in blocks for part in ("conv2", "skip")},
+    }
 
 
-def _drop_filters(state: dict[str, np.ndarray], filters: Mapping[str, np.ndarray],
-                  source: str | os.PathLike) -> None:
+def _drop_filters(state: dict[str, np.ndarray], filters: Mapping[str, np.ndarray], source: str | os.PathLike) -> None:
     for name, wanted in filters.items():
         value = state.pop(name, wanted)
         if value.shape != wanted.shape or not np.allclose(value, wanted, atol=1e-4):
-            raise UserError(f"{source}: the low-pass filter {name} is not (1, 3, 3, 1), the only "
-                            "one that is supported")
+            raise UserError(f"{source}: the low-pass filter {name} is not (1, 3, 3, 1), the only one that is supported")
 
 
 def _add_noise(state: dict[str, np.ndarray], noise: Mapping[str, tensors.Tensor]) -> str:
@@ -181,9 +201,10 @@ def convert(content: Any, source: str | os.PathLike) -> tuple[Architecture, Para
     found, wanted = {}, {}
     for key, table in wanted_tables.items():
         found.update({f"{key}.{name}": value for name, value in states[key].items()})
-        wanted.update({f"{key}.{name}": shape
-                       for name, shape in tensors.wanted_shapes(table).items()})
+        wanted.update({f"{key}.{name}": shape for name, shape in tensors.wanted_shapes(table).items()})
     check_params(found, wanted, source=source)
-    params = {"generator": tensors.apply(wanted_tables["g_ema"], states["g_ema"]),
-              "discriminator": tensors.apply(wanted_tables["d"], states["d"])}
+    params = {
+        "generator": tensors.apply(wanted_tables["g_ema"], states["g_ema"]),
+        "discriminator": tensors.apply(wanted_tables["d"], states["d"]),
+    }
     return arch, params, [notes] if notes else []

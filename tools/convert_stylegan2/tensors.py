@@ -11,8 +11,7 @@ import numpy as np
 
 from gan2shape_jax.stylegan2 import Params
 
-__all__ = ["State", "Tensor", "apply", "constant", "flattened", "kernel", "matrix", "plain",
-           "wanted_shapes"]
+__all__ = ["State", "Tensor", "apply", "constant", "flattened", "kernel", "matrix", "plain", "wanted_shapes"]
 
 State = Mapping[str, np.ndarray]
 
@@ -40,8 +39,7 @@ def kernel(name: str, ours: tuple[int, ...], lead: tuple[int, ...] = (), gain: f
     """A convolution's weight, with further axes of length 1 in front, times `gain`."""
     height, width, inputs, outputs = ours
     shape = (outputs, inputs, height, width)
-    return Tensor(name, lead + shape,
-                  lambda value: (gain * value).reshape(shape).transpose(2, 3, 1, 0))
+    return Tensor(name, lead + shape, lambda value: (gain * value).reshape(shape).transpose(2, 3, 1, 0))
 
 
 def constant(name: str, ours: tuple[int, ...], lead: tuple[int, ...] = ()) -> Tensor:
@@ -54,14 +52,19 @@ def constant(name: str, ours: tuple[int, ...], lead: tuple[int, ...] = ()) -> Te
 def flattened(name: str, ours: tuple[int, ...]) -> Tensor:
     """A linear layer over flattened 4x4 features: PyTorch flattens (c, h, w), we (h, w, c)."""
     outputs, channels = ours[1], ours[0] // 16
-    return Tensor(name, ours[::-1], lambda value: value.reshape(
-        outputs, channels, 4, 4).transpose(2, 3, 1, 0).reshape(ours))
+    return Tensor(
+        name, ours[::-1], lambda value: value.reshape(outputs, channels, 4, 4).transpose(2, 3, 1, 0).reshape(ours)
+    )
 
 
 def apply(table: Params, state: State) -> Params:
     """The parameters, float32, from tensors whose names and shapes have been checked."""
-    return {name: np.array(t.convert(np.asarray(state[t.name], np.float32)), np.float32, order="C")
-            if isinstance(t, Tensor) else apply(t, state) for name, t in table.items()}
+    return {
+        name: np.array(t.convert(np.asarray(state[t.name], np.float32)), np.float32, order="C")
+        if isinstance(t, Tensor)
+        else apply(t, state)
+        for name, t in table.items()
+    }
 
 
 def wanted_shapes(table: Params) -> dict[str, tuple[int, ...]]:

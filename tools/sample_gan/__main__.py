@@ -16,11 +16,12 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 from PIL import Image, ImageDraw
 
-from gan2shape_jax import data, loading, stylegan2, wanted
-from gan2shape_jax.commands import exit_code
-from gan2shape_jax.config import load_config
-from gan2shape_jax.errors import UserError
+from gan2shape_jax import stylegan2
+from gan2shape_jax.config.fields import load_config
+from gan2shape_jax.errors import UserError, exit_code
+from gan2shape_jax.inputs import data, required_files
 from gan2shape_jax.outputs.frame_files import require_new_folder
+from gan2shape_jax.run import loading
 
 from .samples import draw_samples, write_samples
 
@@ -40,19 +41,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.sample_gan", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Draws new images from a GAN and writes them with their latents as the data of a run.")
+        prog="python -m tools.sample_gan",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Draws new images from a GAN and writes them with their latents as the data of a run.",
+    )
     source = parser.add_argument_group("the GAN (one of the two is needed)")
     source.add_argument(
-        "--config", metavar="NAME", help="a bundled configuration or the path of a Python file, whose GAN is sampled")
+        "--config", metavar="NAME", help="a bundled configuration or the path of a Python file, whose GAN is sampled"
+    )
     source.add_argument("--gan", type=pathlib.Path, metavar="FILE", help="a GAN (.safetensors)")
     parser.add_argument("--count", type=int, default=8, metavar="N", help="how many (default: 8)")
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="K", help="of the random numbers; more samples of a seed start with the "
-        "same ones (default: 0)")
+        "--seed",
+        type=int,
+        default=0,
+        metavar="K",
+        help="of the random numbers; more samples of a seed start with the same ones (default: 0)",
+    )
     parser.add_argument(
-        "--truncation", type=float, default=0.7, metavar="PSI", help="more than 0, at most 1: less is more typical and "
-        "less varied (default: 0.7)")
+        "--truncation",
+        type=float,
+        default=0.7,
+        metavar="PSI",
+        help="more than 0, at most 1: less is more typical and less varied (default: 0.7)",
+    )
     parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FOLDER", help="a new folder")
     _add_masks(parser)
     return parser
@@ -62,10 +75,15 @@ def _add_masks(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("object masks (a run that starts from the ellipsoid needs them)")
     one = group.add_mutually_exclusive_group()
     one.add_argument(
-        "--mask", type=pathlib.Path, metavar="FILE", help="one mask for all samples: a square PNG, white on the object")
+        "--mask", type=pathlib.Path, metavar="FILE", help="one mask for all samples: a square PNG, white on the object"
+    )
     one.add_argument(
-        "--ellipse", type=float, nargs=4, metavar=("CX", "CY", "RX", "RY"),
-        help="one ellipse for all samples: centre from the left and from the top, half axes, as shares of the side")
+        "--ellipse",
+        type=float,
+        nargs=4,
+        metavar=("CX", "CY", "RX", "RY"),
+        help="one ellipse for all samples: centre from the left and from the top, half axes, as shares of the side",
+    )
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -75,16 +93,27 @@ def _run(options: argparse.Namespace) -> None:
     architecture, weights, checkpoint = _load(config, options)
     mask = _mask(options, architecture.size)
     samples = draw_samples(
-        weights["generator"], architecture, count=options.count, seed=options.seed, truncation=options.truncation,
+        weights["generator"],
+        architecture,
+        count=options.count,
+        seed=options.seed,
+        truncation=options.truncation,
         mean_w=loading.mean_latent(weights, architecture),
-        run_truncation=1.0 if config is None else config.gan.truncation)
+        run_truncation=1.0 if config is None else config.gan.truncation,
+    )
     record = {
-        "gan": checkpoint.name, "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
-        "count": options.count, "seed": options.seed, "truncation": options.truncation,
-        "mask": "one for all" if mask is not None else None}
+        "gan": checkpoint.name,
+        "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        "count": options.count,
+        "seed": options.seed,
+        "truncation": options.truncation,
+        "mask": "one for all" if mask is not None else None,
+    }
     write_samples(options.out, samples, record=record, mask=mask)
-    print(f"wrote {options.out}: {options.count} image{'s' if options.count > 1 else ''} of {architecture.size} pixels "
-          f"with latents; {options.out / 'samples.png'} shows them")
+    print(
+        f"wrote {options.out}: {options.count} image{'s' if options.count > 1 else ''} of {architecture.size} pixels "
+        f"with latents; {options.out / 'samples.png'} shows them"
+    )
     if config is not None:
         print(_next_step(config, options, has_masks=mask is not None))
 
@@ -115,10 +144,13 @@ def _load(config: ConfigDict | None, options: argparse.Namespace):
     """Architecture, weights and file of the GAN; with a configuration, of the sizes that it says."""
     if config is None:
         return *stylegan2.load(options.gan), options.gan
-    absent = [item for item in wanted.wanted_files(config) if item.field == "gan.checkpoint" and not item.present]
+    files = required_files.required_files_of(config)
+    absent = [item for item in files if item.field == "gan.checkpoint" and not item.present]
     if absent and not options.gan:
-        raise UserError(f"the GAN of {options.config} is not here: {absent[0].path or '(its config names none)'}; name "
-                        f"it with --gan FILE, or: {absent[0].advice}")
+        raise UserError(
+            f"the GAN of {options.config} is not here: {absent[0].path or '(its config names none)'}; name "
+            f"it with --gan FILE, or: {absent[0].advice}"
+        )
     return *loading.load_gan(config), pathlib.Path(config.gan.checkpoint)
 
 
@@ -149,12 +181,14 @@ def _next_step(config: ConfigDict, options: argparse.Namespace, *, has_masks: bo
     for name, value in fields.items():
         config.data[name] = str(value)
     told = ""
-    for item in wanted.wanted_files(config):
+    for item in required_files.required_files_of(config):
         if item.field == "data.mask_root" and not item.present:
             fields["mask_root"] = out / "mask"
-            told = (f"The run starts from an ellipsoid, for which it needs the object masks: {out / 'mask'}/NAME.png, "
-                    "white on the object,\ndrawn by hand or by a parser (or sample again with --mask or --ellipse). "
-                    "Then")
+            told = (
+                f"The run starts from an ellipsoid, for which it needs the object masks: {out / 'mask'}/NAME.png, "
+                "white on the object,\ndrawn by hand or by a parser (or sample again with --mask or --ellipse). "
+                "Then"
+            )
         elif not item.present:
             told = f"The run wants config.{item.field}, which is not here: {item.advice or item.path}. Then"
     given = {f"data.{name}": value for name, value in fields.items()}

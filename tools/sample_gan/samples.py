@@ -22,8 +22,8 @@ from jaxtyping import Float
 from PIL import Image
 
 from gan2shape_jax import stylegan2
+from gan2shape_jax.atomic_files import atomic_folder
 from gan2shape_jax.outputs import layout, pictures
-from gan2shape_jax.outputs.folder import atomic_folder
 from gan2shape_jax.outputs.frame_files import require_new_folder
 from gan2shape_jax.outputs.layout import Tile
 from gan2shape_jax.stylegan2 import Architecture, Params
@@ -78,8 +78,8 @@ def draw_samples(
     for start in range(0, count, batch):
         numbers = jnp.arange(start, start + batch)  # whole batches: one compiled program for any count
         image, w = _draw(generator, key, numbers, mean_w, truncation, arch=arch)
-        images.append(np.asarray(image)[:count - start])
-        latents.append(np.asarray(mean_w + (w - mean_w) / run_truncation)[:count - start])
+        images.append(np.asarray(image)[: count - start])
+        latents.append(np.asarray(mean_w + (w - mean_w) / run_truncation)[: count - start])
     return Samples(pictures.to_uint8(np.concatenate(images)), np.concatenate(latents).astype(np.float32))
 
 
@@ -126,7 +126,9 @@ def write_samples(
 def _sheet(samples: Samples, about: str) -> Image.Image:
     """The first 64 samples with their names."""
     side = min(max(samples.images.shape[1], _TILE[0]), _TILE[1])
-    tiles = [Tile(pictures.enlarge(image, side), name)
-             for name, image in zip(samples.names[:_MOST_TILES], samples.images[:_MOST_TILES])]
-    rows = [("", tiles[start:start + _COLUMNS]) for start in range(0, len(tiles), _COLUMNS)]
+    tiles = [
+        Tile(pictures.enlarge(image, side), name)
+        for name, image in zip(samples.names[:_MOST_TILES], samples.images[:_MOST_TILES])
+    ]
+    rows = [("", tiles[start : start + _COLUMNS]) for start in range(0, len(tiles), _COLUMNS)]
     return layout.sheet(rows, title=f"{len(samples.images)} samples", subtitle=about)

@@ -1,0 +1,195 @@
+"""The published implementation's settings files: each option of its YAML as fields of our configuration.
+
+What the original's code does with an option decides: an option left out takes the default of its
+`cfgs.get`, which often is not what its own files say (`lam_perc` 1, `use_mask` true). Fields that the
+original does not know come from our configuration of the same category. docs/migrating.md has the
+whole table. Source: https://github.com/XingangPan/GAN2Shape (run.py, gan2shape/*.py, configs/*.yml).
+"""
+
+import difflib
+import math
+import pathlib
+import warnings
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from gan2shape_jax.config import validation
+from gan2shape_jax.config.fields import flatten, load_config, names
+from gan2shape_jax.config.original.options import CATEGORIES, IGNORED, KINDS, OPTIONS, REQUIRED, fits, value_of
+from gan2shape_jax.config.original.yaml_file import Entry, read_options
+from gan2shape_jax.errors import ConfigError
+
+__all__ = ["load_yaml"]
+
+_KEEP_ALL = 1_000_000  # checkpoints: more than any run writes
+_WEIGHTS = (".pt", ".pth", ".pkl")
+
+
+def load_yaml(path: str | pathlib.Path) -> ConfigDict:
+    """Returns the locked configuration that a settings file of the published implementation stands for.
+
+    Options without a meaning here are named in one warning. The GAN's checkpoint becomes the converted
+    file beside it.
+
+    Raises:
+        ConfigError: the file cannot be read as YAML, or asks for what cannot be; the message has a line
+            for each problem, which names file and line.
+    """
+    path = pathlib.Path(path)
+    entries = read_options(path)
+    _refuse(path, entries, _unreadable(entries) + _missing(entries))
+    values = {name: value_of(option, entries.get(name)) for name, option in OPTIONS.items()}
+    _refuse(path, entries, _impossible(values))
+    config = _configuration(values)
+    _refuse(path, entries, _invalid(config))
+    ignored = [name for name in entries if name in IGNORED]
+    if ignored:
+        warnings.warn(
+            f"{path}: ignored: {', '.join(ignored)} (without a meaning here, see docs/migrating.md)", stacklevel=2
+        )
+    return config
+
+
+def _refuse(path: pathlib.Path, entries: dict[str, Entry], problems: list[tuple[str, str]]) -> None:
+    """Raises for pairs of an option's name and what is wrong with it, if there are any."""
+    lines = [
+        f"{path}, line {entries[name].line}: {problem}" if name in entries else f"{path}: {problem}"
+        for name, problem in problems
+    ]
+    if lines:
+        raise ConfigError("\n".join(lines))
+
+
+def _unreadable(entries: dict[str, Entry]) -> list[tuple[str, str]]:
+    """Options that do not exist or hold a value of another kind, with what is wrong."""
+    found = []
+    for name, entry in entries.items():
+        if name in IGNORED:
+            continue
+        if name not in OPTIONS:
+            close = difflib.get_close_matches(name, [*OPTIONS, *IGNORED], n=1, cutoff=0.0)
+            found.append((name, f"there is no option {name}; the nearest is {close[0]}"))
+        elif not fits(OPTIONS[name], entry.value):
+            found.append(
+                (name, f"{name} is {entry.text}: {KINDS[OPTIONS[name].kind]}{_hint(OPTIONS[name].kind, entry.value)}")
+            )
+    return found
+
+
+def _hint(kind: str, value: Any) -> str:
+    """YAML 1.1 takes 1e-4 for text, where later versions see a number."""
+    try:
+        number = kind == "number" and isinstance(value, str) and math.isfinite(float(value))
+    except ValueError:
+        return ""
+    return f" (YAML reads {value} as text: write {float(value):.1e})" if number else ""
+
+
+def _missing(entries: dict[str, Entry]) -> list[tuple[str, str]]:
+    return [
+        (name, f"the option {name} is missing: {KINDS[option.kind]}")
+        for name, option in OPTIONS.items()
+        if option.default is REQUIRED and name not in entries
+    ]
+
+
+def _invalid(config: ConfigDict) -> list[tuple[str, str]]:
+    """Values of the right kind that no run can use, each with the option that they come from."""
+    options = {option.field: name for name, option in OPTIONS.items() if option.field}
+    options |= {"schedule.stages": "stage_len_dict", "schedule.flip1": "flip1_cfg", "schedule.flip3": "flip3_cfg"}
+    return [
+        (next((name for field, name in options.items() if f"config.{field} " in problem), ""), problem)
+        for problem in validation.problems(config)
+    ]
+
+
+def _impossible(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """Options that no run can fulfil, here or in the original, with why."""
+    found = []
+    if values["category"] not in CATEGORIES:
+        found.append(
+            (
+                "category",
+                f"there is no parser for the category {values['category']}: it is one of {', '.join(CATEGORIES)}",
+            )
+        )
+    if values["num_stage"] < 1:
+        found.append(("num_stage", f"num_stage is {values['num_stage']}: at least one stage is wanted"))
+    if values["num_stage"] > 1 and values["stage_len_dict2"] is None:
+        found.append(
+            (
+                "num_stage",
+                f"num_stage is {values['num_stage']} but stage_len_dict2, the iterations of "
+                "the later stages, is not given",
+            )
+        )
+    for name in ("flip1_cfg", "flip3_cfg"):
+        if 0 < len(values[name]) < values["num_stage"]:
+            found.append((name, f"{name} has {len(values[name])} entries for {values['num_stage']} stages"))
+    border = 0.7 * values["max_depth"] + 0.3 * values["min_depth"]
+    if values["border_depth"] is not None and not math.isclose(values["border_depth"], border, rel_tol=1e-6):
+        found.append(
+            (
+                "border_depth",
+                f"border_depth is {values['border_depth']}: here it always is 0.7 max_depth + "
+                f"0.3 min_depth, {border:.4g}; leave it out",
+            )
+        )
+    if values["load_gt_depth"] and "image" not in values["img_root"]:
+        found.append(
+            (
+                "load_gt_depth",
+                "load_gt_depth finds depths by writing depth for image in img_root, "
+                f"but {values['img_root']} has no image in it",
+            )
+        )
+    return found
+
+
+def _configuration(values: dict[str, Any]) -> ConfigDict:
+    base = CATEGORIES[values["category"]]
+    if values["joint_train"] and f"{base}_pretrain" in names():
+        base = f"{base}_pretrain"
+    config = load_config(base).copy_and_resolve_references().unlock()
+    known = flatten(config)
+    fields = {option.field: values[name] for name, option in OPTIONS.items() if option.field}
+    fields |= _schedule(values) | _derived(values)
+    if values["img_root"] != known["data.image_root"] and "data.mask_root" in known:
+        fields["data.mask_root"] = ""  # the masks of our configuration are not of these images
+    for path, value in fields.items():
+        *parents, last = path.split(".")
+        owner = config
+        for parent in parents:
+            owner = owner[parent]
+        owner[last] = value
+    return config.lock()
+
+
+def _schedule(values: dict[str, Any]) -> dict[str, Any]:
+    count = values["num_stage"]
+    return {
+        "schedule.stages": (values["stage_len_dict"], *[values["stage_len_dict2"]] * (count - 1)),
+        "schedule.flip1": values["flip1_cfg"][:count] or (False,) * count,
+        "schedule.flip3": values["flip3_cfg"][:count] or (False,) * count,
+    }
+
+
+def _derived(values: dict[str, Any]) -> dict[str, Any]:
+    """Fields that no single option sets as it stands."""
+    centre, keep = values["rot_center_depth"], values["keep_num_checkpoint"]
+    return {
+        "mode": "joint" if values["joint_train"] else "instance",
+        "camera.rot_center_depth": (values["min_depth"] + values["max_depth"]) / 2 if centre is None else centre,
+        "checkpoint.keep": keep if keep > 0 else _KEEP_ALL,
+        "data.depth_root": values["img_root"].replace("image", "depth") if values["load_gt_depth"] else "",
+        "gan.checkpoint": _converted(values["gan_ckpt"]),
+    }
+
+
+def _converted(checkpoint: str) -> str:
+    """The converted file beside a checkpoint of another framework."""
+    path = pathlib.PurePath(checkpoint)
+    if path.suffix in _WEIGHTS:
+        return path.with_suffix(".safetensors").as_posix()
+    return checkpoint if path.suffix == ".safetensors" else f"{checkpoint}.safetensors"

@@ -1,0 +1,139 @@
+"""Reading a flat YAML settings file, every option with the line it stands on.
+
+Plain data only: text, numbers, true and false, nothing, lists of these, and mappings one level deep.
+Tags that would make objects are refused, as are options given twice, which YAML readers usually let
+the last one win. Whatever is wrong is a `ConfigError` of one line that names file and line.
+"""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from gan2shape_jax.errors import ConfigError
+
+__all__ = ["Entry", "read_options"]
+
+_LARGEST = 2**20  # bytes: settings take some kilobytes
+_SHOWN = 40  # characters of a value that a message repeats
+_TAG = "tag:yaml.org,2002:"
+_PLAIN = ("str", "int", "float", "bool", "null")
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """An option's value and where it stands.
+
+    Attributes:
+        value: text, number, bool, None, a list of these, or a dictionary of `Entry`.
+        line: of the option, counted from 1.
+        text: the value as the file writes it, shortened.
+    """
+
+    value: Any
+    line: int
+    text: str
+
+
+def read_options(path: pathlib.Path) -> dict[str, Entry]:
+    """Returns the options of a YAML file by their names.
+
+    Raises:
+        ConfigError: the file is absent, no text, no YAML, empty, or holds anything but options.
+    """
+    text = _read(path)
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            raise ConfigError(f"{path} is empty: `option: value` lines are wanted")
+        if not isinstance(root, MappingNode):
+            raise ConfigError(f"{_at(path, root)}: `option: value` lines are wanted, not {_shown(root, text)}")
+        return _mapping(root, loader, path, text, nested=True)
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError(_explain(error, path, text)) from None
+    except RecursionError:
+        raise ConfigError(f"{path} nests too deeply: `option: value` lines are wanted") from None
+    finally:
+        loader.dispose()
+
+
+def _read(path: pathlib.Path) -> str:
+    """The file's text, without what YAML forbids in it."""
+    if not path.is_file():
+        raise ConfigError(f"there is no config file {path}")
+    if path.stat().st_size > _LARGEST:
+        raise ConfigError(f"{path} has {path.stat().st_size} bytes: a settings file takes some kilobytes")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        yaml.SafeLoader(text).dispose()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as text: {error}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(f"{path}, line {line}: a character that no YAML file may hold") from None
+    return text
+
+
+def _mapping(node: MappingNode, loader, path: pathlib.Path, text: str, *, nested: bool) -> dict[str, Entry]:
+    _require_tag(node, "map", path, text)
+    found: dict[str, Entry] = {}
+    for key, value in node.value:
+        name = key.value if isinstance(key, ScalarNode) else None
+        if name is None or name == "<<":
+            raise ConfigError(f"{_at(path, key)}: {_shown(key, text)} is no option's name")
+        if name in found:
+            raise ConfigError(f"{_at(path, key)}: {name} is given twice, first in line {found[name].line}")
+        if isinstance(value, MappingNode):
+            if not nested:
+                raise ConfigError(f"{_at(path, value)}: {name} holds options inside options: one level is read")
+            content: Any = _mapping(value, loader, path, text, nested=False)
+        elif isinstance(value, SequenceNode):
+            _require_tag(value, "seq", path, text)
+            content = [_scalar(item, loader, path, text) for item in value.value]
+        else:
+            content = _scalar(value, loader, path, text)
+        found[name] = Entry(content, key.start_mark.line + 1, _shown(value, text))
+    return found
+
+
+def _scalar(node: Node, loader, path: pathlib.Path, text: str) -> Any:
+    """A plain value; nothing that a tag such as !!python/object names is ever made."""
+    kind = node.tag.removeprefix(_TAG) if isinstance(node, ScalarNode) else ""
+    if kind not in _PLAIN:
+        raise _foreign(node, path, text)
+    try:
+        return loader.construct_object(node)
+    except (ValueError, OverflowError, KeyError):  # !!int and !!bool before other text, a number of 5,000 digits
+        raise ConfigError(f"{_at(path, node)}: {_shown(node, text)} is no {kind}") from None
+
+
+def _require_tag(node: Node, kind: str, path: pathlib.Path, text: str) -> None:
+    if node.tag != _TAG + kind:
+        raise _foreign(node, path, text)
+
+
+def _foreign(node: Node, path: pathlib.Path, text: str) -> ConfigError:
+    return ConfigError(f"{_at(path, node)}: {_shown(node, text)} is no text, no number, not true or false")
+
+
+def _at(path: pathlib.Path, node: Node) -> str:
+    return f"{path}, line {node.start_mark.line + 1}"
+
+
+def _shown(node: Node, text: str) -> str:
+    written = " ".join(text[node.start_mark.index : node.end_mark.index].split())
+    if not written:
+        return "nothing"
+    return written if len(written) <= _SHOWN else f"{written[:_SHOWN]}..."
+
+
+def _explain(error: yaml.MarkedYAMLError, path: pathlib.Path, text: str) -> str:
+    mark = error.problem_mark or error.context_mark
+    row = mark.line if mark else 0
+    lines = text.splitlines()
+    if row < len(lines) and "\t" in lines[row]:
+        return f"{path}, line {row + 1}: a tab: YAML wants spaces"
+    return f"{path}, line {row + 1}: no valid YAML: {error.problem or error.context}"

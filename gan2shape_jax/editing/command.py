@@ -1,0 +1,218 @@
+"""`gan2shape-jax edit`: rotation and relighting of a result, by its mesh ("3D") and by the GAN, side by side.
+
+Angles are in degrees on the command line. Several angles or lights make several views: columns of a still picture,
+frames of an animation, or files of a folder.
+"""
+
+import argparse
+import csv
+import io
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from gan2shape_jax.editing import requests
+from gan2shape_jax.editing.editor import Editor, load_editor
+from gan2shape_jax.editing.requests import Edits
+from gan2shape_jax.errors import UserError, exit_code
+from gan2shape_jax.geometry import resample
+from gan2shape_jax.outputs import comparison, frame_files, pictures, strips, view_options
+from gan2shape_jax.outputs.comparison import Comparison, Version
+from gan2shape_jax.outputs.render_command import LARGEST, render
+from gan2shape_jax.outputs.result import Result, load_result
+from gan2shape_jax.outputs.view_options import Shots
+
+__all__ = ["main"]
+
+_SMALLEST = 256  # pixels; smaller pictures are enlarged for the eye
+_LABELLED = 128  # pixels; below, captions run into each other
+_EPILOG = """\
+examples:
+  gan2shape-jax edit results/ictface/006 --yaw -40 -20 0 20 40
+  gan2shape-jax edit results/ictface/006 --light -0.9 0 --light 0 0.8 --light 0.9 0 --strength 0.5
+  gan2shape-jax edit results/ictface/006 --yaw -40 40 --frames 32 --swing --out turn.mp4
+  gan2shape-jax edit results/ictface/006 --version gan --yaw -40 40 --frames 9 --size 64 --out frames
+  gan2shape-jax edit results/ictface/006 --base input --yaw 15 --light 0.8 0.2
+
+Angles start from the front, or, where only the light is changed, from the input's own view; --base says otherwise.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status, 1 after an error that has been printed."""
+    options = _parser().parse_args(argv)
+    return exit_code(lambda: _run(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gan2shape-jax edit",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Rotates and relights a saved result: in 3D, by drawing its mesh, and with the GAN, which draws\n"
+        "a photo of the same view. The mesh keeps exactly to angle and light; the GAN's pictures look\n"
+        "more like photos.",
+    )
+    parser.add_argument(
+        "result",
+        type=pathlib.Path,
+        metavar="RESULT",
+        help="the folder of one image's results, inside the folder of its run",
+    )
+    parser.add_argument(
+        "--version",
+        choices=("3d", "gan", "both"),
+        default="both",
+        help="by the mesh, by the GAN, or both to compare (default: both)",
+    )
+    view_options.add_angles(parser)
+    view_options.add_lights(parser)
+    view_options.add_sampling(parser)
+    _add_pictures(parser)
+    _add_files(parser)
+    return parser
+
+
+def _add_pictures(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("pictures")
+    group.add_argument(
+        "--base",
+        choices=("canonical", "input"),
+        help="the view that the angles start from (default: canonical, the front; the input's where no angle is given)",
+    )
+    group.add_argument(
+        "--mask",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="3D shows only the object, or the whole sheet (default: the object)",
+    )
+    group.add_argument(
+        "--size",
+        type=int,
+        metavar="PIXELS",
+        help=f"side of one picture; the GAN's own side, where nothing is enlarged or shrunk, is printed at the end "
+        f"(default: that side, {_SMALLEST} at least)",
+    )
+    group.add_argument(
+        "--labels",
+        action=argparse.BooleanOptionalAction,
+        help=f"headings, captions and the input (default: for both, from {_LABELLED} pixels on)",
+    )
+    group.add_argument(
+        "--out",
+        type=pathlib.Path,
+        metavar="PATH",
+        help=f"{', '.join(frame_files.STILLS)}: all views in one picture; {', '.join(frame_files.MOVING)}: an "
+        "animation; without extension: a new folder of single pictures and frames.csv (default: RESULT/edit.png)",
+    )
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("files that are no longer where the run's config.json says")
+    group.add_argument("--run", type=pathlib.Path, metavar="FOLDER", help="the run that RESULT was made in")
+    group.add_argument("--gan", type=pathlib.Path, metavar="FILE", help="the GAN (.safetensors)")
+    group.add_argument("--latent", type=pathlib.Path, metavar="FILE", help="the input's latent (.npy, .pt)")
+    group.add_argument("--image", type=pathlib.Path, metavar="FILE", help="the input (needed where the run crops)")
+
+
+def _run(options: argparse.Namespace) -> None:
+    out = options.out or options.result / "edit.png"
+    _check(options)
+    result = load_result(options.result)
+    frame_files.check_out(out)
+    shots = view_options.shots(options, result)
+    turned = any((options.yaw, options.pitch, options.roll))
+    from_input = options.base == "input" if options.base else not turned
+    views = view_options.shot_views(shots, result, from_input=from_input)
+    editor = None
+    if options.version != "3d":
+        editor = load_editor(
+            options.result, run=options.run, gan=options.gan, latent=options.latent, image=options.image
+        )
+        requests.require_range(editor, views)
+    size = options.size or max(_SMALLEST, editor.size if editor else 0)
+    versions, edits = [], None
+    if options.version != "gan":
+        versions.append(_by_mesh(result, views, shots, size=size, cut=options.mask))
+    if editor is not None:
+        edits = requests.edit(editor, views, shots.lights)
+        versions.append(_by_gan(editor, edits, size=size))
+    note = view_options.signs(options) + ("; angles from the input's view" if from_input and turned else "")
+    shown = Comparison(result.name, note, view_options.captions(shots, options), versions)
+    _write(out, shown, _csv(views, shots, edits), options)
+    print(f"wrote {out}: {len(views)} view{'s' if len(views) > 1 else ''} of {result.name}")
+    if editor is not None and edits is not None:
+        _tell(editor, edits, views, shots, size=size)
+
+
+def _check(options: argparse.Namespace) -> None:
+    view_options.check_options(options)
+    if options.size is not None and not 1 <= options.size <= LARGEST:
+        raise UserError(f"--size {options.size}: must be between 1 and {LARGEST} pixels")
+    chosen = ("yaw", "pitch", "roll", "light", "strength", "ambient", "diffuse")
+    if all(getattr(options, name) is None for name in chosen):
+        raise UserError("nothing to edit: give --yaw, --pitch, --roll, --light or --strength (--help has examples)")
+
+
+def _by_mesh(result: Result, views: np.ndarray, shots: Shots, *, size: int, cut: bool) -> Version:
+    frames = render(result, views, shots.lights, size=size, cut=cut)
+    start = pictures.enlarge(pictures.to_uint8(result.image), size)
+    return Version("3d", "3D: the mesh", start, "input", frames)
+
+
+def _by_gan(editor: Editor, edits: Edits, *, size: int) -> Version:
+    return Version(
+        "gan",
+        "GAN: the generator's picture of the same view",
+        _tiles(editor.picture[None], size)[0],
+        "the GAN's image of it",
+        _tiles(edits.pictures, size),
+    )
+
+
+def _tiles(drawn: Float[np.ndarray, "n c c 3"], size: int) -> list[np.ndarray]:
+    """Shrinks as the method does, so that side S shows what it works with; enlarges smoothly."""
+    if size < drawn.shape[1]:
+        drawn = np.asarray(resample.resize(jnp.asarray(drawn), size))
+    return strips.gan_tiles(drawn, size)
+
+
+def _write(out: pathlib.Path, shown: Comparison, table: str, options: argparse.Namespace) -> None:
+    side = shown.versions[0].start.shape[0]
+    labels = options.labels if options.labels is not None else len(shown.versions) > 1 and side >= _LABELLED
+    if frame_files.is_folder(out):
+        frame_files.write_frames(out, comparison.single(shown), {"frames.csv": table})
+    elif out.suffix.lower() in frame_files.MOVING:
+        frames = comparison.moving(shown, labels=labels)
+        frame_files.write_animation(out, frames, fps=options.fps, swing=options.swing)
+    else:
+        frame_files.write_still(out, comparison.still(shown, labels=labels))
+
+
+def _csv(views: np.ndarray, shots: Shots, edits: Edits | None) -> str:
+    """What each numbered picture shows, angles from the canonical view; `gan_l1` is `Edits.l1`."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    header = ["frame", "pitch_deg", "yaw_deg", "roll_deg", "ambient", "diffuse", "dx", "dy"]
+    writer.writerow([*header, *(["gan_l1"] if edits is not None else [])])
+    for i, values in enumerate(np.concatenate([np.rad2deg(views[:, :3]), shots.lights], axis=-1)):
+        l1 = [] if edits is None else [f"{edits.l1[i]:.4f}"]
+        writer.writerow([f"{i:03}", *(f"{value:.6g}" for value in values), *l1])
+    return text.getvalue()
+
+
+def _tell(editor: Editor, edits: Edits, views: np.ndarray, shots: Shots, *, size: int) -> None:
+    """How large the GAN's pictures are, how well they follow the renderings, and what is asked too much of them."""
+    shown = "" if size == editor.size else f", shown at {size}"
+    low, high = f"{edits.l1.min():.3f}", f"{edits.l1.max():.3f}"
+    print(
+        f"the GAN's pictures have {editor.size} pixels{shown}; mean difference to the renderings they follow: "
+        f"{low if low == high else f'{low} to {high}'} (values from -1 to 1)"
+    )
+    usual = requests.beyond_training(editor, views, shots.lights)
+    if usual:
+        print(f"note: the encoder has mostly seen {', '.join(usual)}; beyond, the GAN may not follow", file=sys.stderr)

@@ -1,0 +1,195 @@
+"""What the GAN's version of a saved result takes, collected from its folder and its run's configuration.
+
+The result's folder holds the factors and the trained encoder; the run's folder around it holds the configuration,
+which names the GAN and the latent. Files may have moved since, so each of them can be named.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.geometry import resample
+from gan2shape_jax.inputs import data, image_files
+from gan2shape_jax.method import frozen, models, projection
+from gan2shape_jax.method import settings as settings_lib
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.outputs.result import Result, load_result
+from gan2shape_jax.run import loading, saved_run
+from gan2shape_jax.run.saved_run import SavedRun
+from gan2shape_jax.stylegan2 import Architecture
+from gan2shape_jax.training import network_files
+
+__all__ = ["Editor", "load_editor"]
+
+_LATENT_KINDS = (".pt", ".pth", ".npy")
+_SAME_PICTURE = 0.02  # mean absolute difference that another machine's rounding stays far below
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Editor:
+    """What the GAN's version of a result takes.
+
+    Attributes:
+      result: the reconstruction.
+      settings: of its run.
+      frozen: the GAN; its view statistics are the run's, or zero where their file is not to be found.
+      params: the trained encoder, under the key `encoder`.
+      latent: (1, W) or (1, L, W) of the input.
+      reference: (1, S, S, 3), the GAN's picture of that latent.
+      picture: (c, c, 3), the same picture as large as the GAN draws it, c = `size`.
+    """
+
+    result: Result
+    settings: Settings
+    frozen: FrozenModels
+    params: models.Params
+    latent: jax.Array
+    reference: jax.Array
+    picture: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """Side of the GAN's pictures in pixels: the GAN's own, or that of the crop."""
+        return self.picture.shape[0]
+
+
+def load_editor(
+    folder: str | pathlib.Path,
+    *,
+    run: str | pathlib.Path | None = None,
+    gan: str | pathlib.Path | None = None,
+    latent: str | pathlib.Path | None = None,
+    image: str | pathlib.Path | None = None,
+) -> Editor:
+    """Collects what a results folder and its run's configuration name.
+
+    Args:
+      folder: of one image's results.
+      run: the run's folder, where the result no longer lies in it.
+      gan, latent, image: files that are no longer where the configuration says; the image's file is only
+        needed where the configuration crops.
+
+    Raises:
+      UserError: a file is missing or damaged, or does not belong to the result.
+    """
+    folder = pathlib.Path(folder)
+    result = load_result(folder)
+    found = saved_run.find_run(folder, result.name) if run is None else saved_run.open_run(pathlib.Path(run))
+    config = found.config.copy_and_resolve_references().unlock()
+    config.gan.checkpoint = str(_checkpoint(found, gan))
+    architecture, gan_weights = loading.load_gan(config)
+    settings = settings_lib.from_config(config, architecture, original_size=_original_size(found, result, image))
+    if settings.camera != result.camera:
+        raise UserError(
+            f"{folder} was not made by the run of {found.root}: its camera is {result.camera}, the "
+            f"run's {settings.camera}; name the run's folder with --run FOLDER"
+        )
+    frozen = _frozen(config, found, architecture, gan_weights)
+    params = _encoder(folder, found, settings)
+    w = loading.usable_latent(
+        _latent(found, result.name, latent, architecture.style_dim), result.name, config, architecture, frozen
+    )
+    picture, reference = _gan_images(w, frozen, settings=settings)
+    editor = Editor(result, settings, frozen, params, w, reference, np.asarray(picture[0]))
+    _require_same_gan(editor, config.gan.checkpoint)
+    return editor
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def _gan_images(w, frozen, *, settings: Settings):
+    """The GAN's picture of the latent in its own size, and at side S as `projection.gan_image` has it."""
+    large = projection.synthesize_large(w, frozen, settings)
+    return large, resample.resize(large, settings.image_size)
+
+
+def _checkpoint(found: SavedRun, given: str | pathlib.Path | None) -> pathlib.Path:
+    path = pathlib.Path(given) if given else found.locate(found.config.gan.checkpoint)
+    if not path.is_file():
+        raise UserError(
+            f"--gan {path}: there is no such file"
+            if given
+            else f"the GAN of this run, {path}, is not there any more: name it with --gan FILE"
+        )
+    return path
+
+
+def _frozen(
+    config: ConfigDict, found: SavedRun, architecture: Architecture, gan_weights: dict[str, Any]
+) -> FrozenModels:
+    """The GAN with what the projection takes; statistics only tell later how usual a view is."""
+    mvn = {}
+    for name, dims in (("view_mvn", 6), ("light_mvn", 4)):
+        path = found.locate(config.sampling[name])
+        mvn[name] = data.load_mvn(path, dims) if path.is_file() else (np.zeros(dims), np.zeros((dims, dims)))
+    truncated = config.gan.truncation < 1
+    mean_w = loading.mean_latent(gan_weights, architecture) if truncated else None
+    return frozen.build(gan_weights, architecture, **mvn, F1_d=config.gan.F1_d, mean_w=mean_w)
+
+
+def _encoder(folder: pathlib.Path, found: SavedRun, settings: Settings) -> models.Params:
+    """The trained encoder: the image's own, or the one that all images of the run share."""
+    places = [folder / "networks.safetensors", found.root / "networks.safetensors"]
+    if found.config.mode == "predict":
+        places.append(found.locate(found.config.networks.pretrained))
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        raise UserError(
+            f"{places[0]} is missing: the GAN's pictures need the trained encoder, which a run leaves "
+            "there; reconstruct again, or --version 3d"
+        )
+    like = jax.eval_shape(functools.partial(models.init_params, settings=settings), jax.random.key(0))
+    params = {"encoder": network_files.load_networks(path, like, settings)["encoder"]}
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(params)):
+        raise UserError(f"{path} holds no encoder, which the GAN's pictures need; use --version 3d")
+    return params
+
+
+def _latent(found: SavedRun, name: str, given: str | pathlib.Path | None, style_dim: int) -> np.ndarray:
+    """The latent file that the run read, or the one it found itself by inverting the GAN."""
+    if given:
+        return data.load_latent(given, style_dim)
+    places = [found.root / "latents"]
+    if found.config.data.latent_root:
+        places.insert(0, found.locate(found.config.data.latent_root))
+    path = next((path for place in places if (path := data.find(str(place), name, _LATENT_KINDS))), None)
+    if path is None:
+        looked = " and ".join(str(place) for place in places)
+        raise UserError(f"the latent of {name} is not there any more (looked in {looked}): name it with --latent FILE")
+    return data.load_latent(path, style_dim)
+
+
+def _original_size(found: SavedRun, result: Result, given: str | pathlib.Path | None) -> int:
+    """Side of the image's file, which decides what a crop cuts out; without one it does not matter."""
+    if not found.config.data.crop:
+        return result.camera.image_size
+    base = found.locate(found.config.data.image_root) / result.name
+    files = [pathlib.Path(given)] if given else sorted(base.parent.glob(f"{base.name}.*"))
+    if not files or not files[0].is_file():
+        raise UserError(
+            f"the image file of {result.name} is not there any more ({given or base}); its size decides "
+            f"what config.data.crop={found.config.data.crop} cuts out: name it with --image FILE"
+        )
+    return image_files.open_rgb(files[0]).size[0]
+
+
+def _require_same_gan(editor: Editor, checkpoint: str) -> None:
+    """The picture that the run kept of the latent shows whether latent and GAN are the run's."""
+    kept = editor.result.gan_image
+    if kept is None:
+        return
+    difference = float(np.abs(np.asarray(editor.reference[0]) - kept).mean())
+    if not difference < _SAME_PICTURE:
+        raise UserError(
+            f"{checkpoint} draws another picture of {editor.result.name}'s latent than the result's gan_image.png "
+            f"(mean difference {difference:.3f}): this is not the run's GAN or not its latent; name them with "
+            "--gan FILE and --latent FILE"
+        )

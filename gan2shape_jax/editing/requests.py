@@ -1,0 +1,121 @@
+"""The GAN's version of rotation and relighting: chosen views and lights rendered roughly, then projected.
+
+As step 2 of the training makes its pseudo-images: the result's factors are lit and seen by sampling the canonical
+texture at the warped depth; the trained encoder turns such a picture into an offset of the latent, and the frozen
+generator draws it. The "3D" version, the mesh as it is, follows the angles exactly; the "GAN" version is a plausible
+photo that follows them as far as encoder and GAN know how. Source: GAN2Shape, sections 3.2 and 4.3.
+
+Views `(n, 6)` are in radians and scene units from the canonical frame, lights `(n, 4)` are ambient, diffuse, dx, dy;
+pictures are in [-1, 1].
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from gan2shape_jax.editing.editor import Editor
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.geometry import resample
+from gan2shape_jax.geometry.lighting import apply_shading, normals, shade
+from gan2shape_jax.method import losses, projection
+from gan2shape_jax.method.factors import Factors
+from gan2shape_jax.method.reconstruction import seen_from
+from gan2shape_jax.method.settings import Settings
+
+__all__ = ["Edits", "beyond_training", "edit", "require_range"]
+
+_USUAL = 2.0  # standard deviations of the drawn views; 5% of a normal distribution lie beyond
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Edits:
+    """The GAN's version of n views.
+
+    Attributes:
+      pseudo: (n, S, S, 3) the rough renderings that the encoder was given.
+      masks: (n, S, S) the canonical mask seen from each view, as step 2's losses weigh it.
+      pictures: (n, c, c, 3) by the GAN, c = `Editor.size`.
+      l1: (n,) mean absolute difference of picture and rendering over the mask, both at side S.
+    """
+
+    pseudo: Float[np.ndarray, "n s s 3"]
+    masks: Float[np.ndarray, "n s s"]
+    pictures: Float[np.ndarray, "n c c 3"]
+    l1: Float[np.ndarray, " n"]
+
+
+def edit(
+    editor: Editor,
+    views: Float[np.ndarray, "n 6"],
+    lights: Float[np.ndarray, "n 4"],
+    *,
+    batch: int = 8,
+) -> Edits:
+    """Renders each view under its light and projects it, always `batch` together: one program for any number."""
+    result = editor.result
+    factors = Factors(*(jnp.asarray(getattr(result, name)) for name in ("depth", "albedo", "view", "light", "mask")))
+    parts = []
+    for start in range(0, len(views), batch):
+        rows = np.minimum(np.arange(start, start + batch), len(views) - 1)
+        some = _edit(
+            editor.params,
+            factors,
+            jnp.asarray(views[rows], jnp.float32),
+            jnp.asarray(lights[rows], jnp.float32),
+            editor.latent,
+            editor.reference,
+            editor.frozen,
+            settings=editor.settings,
+        )
+        parts.append([np.asarray(value)[: len(views) - start] for value in some])
+    return Edits(*(np.concatenate(values) for values in zip(*parts)))
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def _edit(params, factors, views, lights, latent, reference, frozen, *, settings: Settings):
+    normal = normals(factors.depth, settings.camera, unit=settings.unit_normals)
+    shading, _ = shade(normal, lights)
+    pseudo, masks = seen_from(apply_shading(factors.albedo[None], shading), factors, views, settings)
+    latents, _ = projection.projected_latents(params, pseudo, latent, reference, frozen, settings)
+    pictures = projection.synthesize_large(latents, frozen, settings)
+    l1 = jax.vmap(losses.photometric)(resample.resize(pictures, settings.image_size), pseudo, masks)
+    return pseudo, masks, pictures, l1
+
+
+def require_range(editor: Editor, views: Float[np.ndarray, "n 6"]) -> None:
+    """Raises `UserError` where a view's angle is beyond what the run's networks can say about any image."""
+    limit = editor.settings.view_range.rotation_deg
+    degrees = np.rad2deg(views[:, :3])
+    worst = np.unravel_index(np.abs(degrees).argmax(), degrees.shape)
+    if np.abs(degrees[worst]) > limit + 0.1:
+        axis = ("pitch", "yaw", "roll")[worst[1]]
+        raise UserError(
+            f"a {axis} of {degrees[worst]:.0f}° from the front is more than this run's views hold "
+            f"(config.camera.xyz_rotation_range_deg is {limit:g}): the GAN's version cannot show it; --version 3d can"
+        )
+
+
+def beyond_training(editor: Editor, views: Float[np.ndarray, "n 6"], lights: Float[np.ndarray, "n 4"]) -> list[str]:
+    """Sentences on views and lights such as the encoder has hardly seen, so that the GAN may not follow them."""
+    settings, frozen = editor.settings, editor.frozen
+    scale = settings.view_range.rotation_deg * np.array([1, settings.view_scale, 1])
+    mean = np.asarray(frozen.view_mean)[:3] * scale
+    spread = np.linalg.norm(np.asarray(frozen.view_factor), axis=-1)[:3] * scale
+    degrees = np.rad2deg(views[:, :3])
+    found = []
+    for name, values, middle, deviation in zip(("pitch", "yaw", "roll"), degrees.T, mean, spread):
+        low, high = middle - _USUAL * deviation, middle + _USUAL * deviation
+        if deviation > 0 and ((values < low - 0.5) | (values > high + 0.5)).any():
+            found.append(f"{name} of {low:+.0f}° to {high:+.0f}°")
+    x0, x1, y0, y1, *_ = settings.rand_light
+    (dx, dy), own = lights[:, 2:].T, editor.result.light[2:]
+    outside = (dx < x0) | (dx > x1) | (dy < y0) | (dy > y1)
+    if (outside & (lights[:, 2:] != own).any(axis=-1)).any():
+        found.append(f"light from ({x0:g}, {y0:g}) to ({x1:g}, {y1:g})")
+    return found

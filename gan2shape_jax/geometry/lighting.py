@@ -1,0 +1,89 @@
+"""Surface normals and diffuse shading.
+
+Normals `(..., H, W, 3)` live in the camera's frame (x right, y down, z away); a plane that faces
+the camera has normal (0, 0, 1). A light `(..., 4)` is ambient strength, diffuse strength, and the x
+and y of its direction (x, y, 1), which is normalised before use. Shading multiplies albedo on
+[0, 1].
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from gan2shape_jax.geometry import camera as camera_lib
+
+__all__ = ["apply_shading", "diffuse_shading", "light_direction", "normals", "shade"]
+
+# What the published implementation adds to the length of a normal before it divides by it.
+_REFERENCE_EPSILON = 1e-7
+
+
+def normals(
+    depth: Float[Array, "*batch h w"], camera: camera_lib.Camera, *, unit: bool = True
+) -> Float[Array, "*batch h w 3"]:
+    """Returns the normals of a depth map, from central differences of its points.
+
+    Args:
+      depth: scene units.
+      camera: the camera that sees this depth.
+      unit: whether normals have length one. False repeats the published implementation, which
+        divides by length + 1e-7 where the length is about 3e-5: its normals are slightly short.
+
+    Returns:
+      Normals; the border of one pixel is (0, 0, 1). GAN2Shape, section 3.1.
+    """
+    points = camera_lib.back_project(depth, camera)
+    along_x = points[..., 1:-1, 2:, :] - points[..., 1:-1, :-2, :]
+    along_y = points[..., 2:, 1:-1, :] - points[..., :-2, 1:-1, :]
+    if unit:
+        # Differences are of the size of a pixel: measured in pixels, squares stay far from
+        # underflow.
+        inside = _unit(jnp.cross(along_x, along_y) * (camera.focal_length**2 / 4))
+    else:
+        inside = jnp.cross(along_x, along_y)
+        length = jnp.sqrt(jnp.sum(inside**2, -1, keepdims=True))
+        inside = inside / (length + _REFERENCE_EPSILON)
+    border = 1.0 if unit else 1 / (1 + _REFERENCE_EPSILON)
+    frontal = jnp.zeros(points.shape, points.dtype).at[..., 2].set(border)
+    return frontal.at[..., 1:-1, 1:-1, :].set(inside)
+
+
+def light_direction(light: Float[Array, "*batch 4"]) -> Float[Array, "*batch 3"]:
+    """Returns the unit vector (x, y, 1) / length of a light."""
+    direction = jnp.concatenate([light[..., 2:], jnp.ones_like(light[..., :1])], -1)
+    return direction / jnp.sqrt(jnp.sum(direction**2, -1, keepdims=True))
+
+
+def diffuse_shading(
+    normal: Float[Array, "*#batch h w 3"], direction: Float[Array, "*#batch 3"]
+) -> Float[Array, "*#batch h w"]:
+    """Returns max(0, normal . direction), for unit normals in [0, 1]."""
+    turned = direction[..., None, None, :]
+    # Written out: XLA's CPU compiler of jaxlib 0.10 gives wrong sums of products with broadcast
+    # operands.
+    cosine = normal[..., 0] * turned[..., 0] + normal[..., 1] * turned[..., 1] + normal[..., 2] * turned[..., 2]
+    return jnp.maximum(cosine, 0)
+
+
+def shade(
+    normal: Float[Array, "*#batch h w 3"], light: Float[Array, "*#batch 4"]
+) -> tuple[Float[Array, "*#batch h w"], Float[Array, "*#batch h w"]]:
+    """Returns (shading, diffuse): ambient + strength * diffuse, and diffuse without strength."""
+    diffuse = diffuse_shading(normal, light_direction(light))
+    return light[..., None, None, 0] + light[..., None, None, 1] * diffuse, diffuse
+
+
+def apply_shading(
+    albedo: Float[Array, "*#batch h w 3"], shading: Float[Array, "*#batch h w"]
+) -> Float[Array, "*#batch h w 3"]:
+    """Returns albedo in [-1, 1] multiplied, on [0, 1], by shading; the texture may exceed 1."""
+    return (albedo / 2 + 0.5) * shading[..., None] * 2 - 1
+
+
+def _unit(vectors: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
+    """Normalises; vanishing vectors become (0, 0, 1) with zero gradient."""
+    squared = jnp.sum(vectors**2, -1, keepdims=True)
+    proper = squared > jnp.finfo(vectors.dtype).tiny
+    frontal = jnp.array([0, 0, 1], vectors.dtype)
+    safe = jnp.where(proper, vectors, frontal)
+    length = jnp.sqrt(jnp.where(proper, squared, 1))
+    return safe / length

@@ -1,0 +1,41 @@
+"""A batch of images a few at a time, where the working memory of all would outgrow the processor's cache.
+
+Only for functions that treat every image by itself and hold no convolution: the chunks go through a loop, in
+which XLA on CPU runs convolutions slowly. GPU and TPU take whole batches.
+"""
+
+from collections.abc import Callable
+
+import jax
+from jaxtyping import PyTree
+
+__all__ = ["map_in_chunks", "chunk_of"]
+
+# Vertices that the rasteriser takes at once on a CPU: 20 images of 64 pixels, 5 of 128 (benchmarks/rasterizer.py).
+_MOST = 20 * 64 * 64
+
+
+def chunk_of(batch: int, size: int, *, most: int = _MOST) -> int:
+    """How many of `batch` images of `size` vertices make a chunk: the largest divisor that keeps to `most`, or 1."""
+    return max(n for n in range(1, batch + 1) if batch % n == 0 and (n == 1 or n * size <= most))
+
+
+def map_in_chunks(
+    function: Callable[[PyTree], PyTree], images: PyTree, *, size: int, in_chunks: bool | None = None
+) -> PyTree:
+    """Calls `function` on chunks of images, one after another, and joins the results.
+
+    Args:
+      function: from arrays to arrays, all with a leading axis of images.
+      images: its argument for the whole batch.
+      size: vertices of an image.
+      in_chunks: overrides the choice by kind of device; only tests and benchmarks do.
+    """
+    batch = jax.tree.leaves(images)[0].shape[0]
+    wanted = jax.default_backend() == "cpu" if in_chunks is None else in_chunks
+    chunk = chunk_of(batch, size) if wanted and batch else batch
+    if chunk == batch:
+        return function(images)
+    split = jax.tree.map(lambda x: x.reshape(batch // chunk, chunk, *x.shape[1:]), images)
+    found = jax.lax.map(function, split)
+    return jax.tree.map(lambda x: x.reshape(batch, *x.shape[2:]), found)

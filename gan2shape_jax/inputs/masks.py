@@ -1,0 +1,199 @@
+"""Where the object mask of an image comes from: a file, its alpha channel, or its category's parser.
+
+Masks are `(S, S)` float32 in [0, 1]. The prior's box and the losses' masks are made from them (GAN2Shape,
+section 3.2); the published implementation parses every image.
+"""
+
+import pathlib
+import warnings
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+from ml_collections import ConfigDict
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.inputs.image_files import crop_and_resize, has_alpha, open_alpha, open_gray
+from gan2shape_jax.inputs.parsers import PARSERS, parser_of
+
+__all__ = [
+    "SOURCES",
+    "alpha_mask",
+    "find_mask",
+    "load_mask",
+    "load_parser_of",
+    "needs_masks",
+    "parse_mask",
+    "required_source",
+]
+
+SOURCES = ("auto", "file", "alpha", "parser")
+# Below, the prior sees no object (`prior.ellipsoid`).
+_OBJECT = 0.7
+_ADVICE = "give a mask file (--config.data.mask_root=FOLDER) or another image"
+
+Image = Float[np.ndarray, "s s 3"]
+Mask = Float[np.ndarray, "s s"]
+
+
+def needs_masks(config: ConfigDict) -> bool:
+    """Training builds the ellipsoid prior from the object mask, and `use_mask` keeps the losses to it."""
+    return config.mode != "predict" and (config.schedule.use_mask or not config.networks.pretrained)
+
+
+def required_source(config: ConfigDict, names: Sequence[str] = ()) -> Literal["file", "parser", ""]:
+    """What a run cannot go without as far as the files' headers tell: mask files, the parser, or neither.
+
+    Args:
+        config: the whole configuration.
+        names: of the images; where all have an alpha channel, 'auto' needs nothing else.
+    """
+    data = config.data
+    if data.mask_source == "file" or (data.mask_source == "auto" and data.mask_root):
+        return "file"
+    if data.mask_source == "parser":
+        return "parser"
+    if data.mask_source == "alpha" or not needs_masks(config):
+        return ""
+    if names and all(has_alpha(pathlib.Path(data.image_root) / name) for name in names):
+        return ""
+    return "parser" if config.parsing.weights and config.category in PARSERS else "file"
+
+
+def find_mask(config: ConfigDict, name: str, image: Image, original_size: int, *, run_parser: bool = True) -> Mask:
+    """The object mask of an image, by `config.data.mask_source`.
+
+    Args:
+        config: the whole configuration.
+        name: of the image in the list.
+        image: as the networks see it, in [-1, 1].
+        original_size: side of the image file, pixels.
+        run_parser: False gives ones in place of what a parser would find: for a look at the files.
+
+    Raises:
+        UserError: the mask is missing, unusable or shows no object; the message names the image.
+    """
+    data, size = config.data, config.image_size
+    file = _mask_file(data.mask_root, name)
+    if data.mask_source in ("auto", "file") and file is not None and file.is_file():
+        return load_mask(file, size, data.crop, original_size)
+    if data.mask_source in ("auto", "alpha"):
+        found = alpha_mask(pathlib.Path(data.image_root) / name, size, data.crop)
+        if found is not None:
+            return found
+    if data.mask_source == "parser" or (data.mask_source == "auto" and _parser_present(config)):
+        if not run_parser:
+            return np.ones((size, size), np.float32)
+        return _parsed(config, name, image)
+    if data.mask_source != "auto" or data.mask_root or needs_masks(config):
+        raise UserError(_absence(config, name, file))
+    return np.ones((size, size), np.float32)
+
+
+def load_mask(path: pathlib.Path, size: int, crop: int | None = None, image_size: int | None = None) -> Mask:
+    """Returns an object mask file as (size, size) in [0, 1], resized by averaging areas.
+
+    A mask of the image file's own side is cropped as the image was; any other is taken to show the
+    cropped square.
+    """
+    picture = open_gray(path)
+    whole = crop if image_size is None or picture.size[0] == image_size else None
+    mask = _shrink(picture, whole, size)
+    if not mask.any():
+        raise UserError(f"object mask {path} is empty: no pixel of it is brighter than black")
+    return mask
+
+
+def alpha_mask(path: pathlib.Path, size: int, crop: int | None = None) -> Mask | None:
+    """The alpha channel of an image file as a mask, or None where it has none worth the name."""
+    alpha = open_alpha(path)
+    if alpha is None:
+        return None
+    mask = _shrink(alpha, crop, size)
+    if mask.max() < _OBJECT:
+        raise UserError(f"the alpha channel of {path} shows no object inside the cropped square: {_ADVICE}")
+    return mask
+
+
+def parse_mask(image: Image, category: str, weights: str | pathlib.Path, *, normalize_all: bool = False) -> Mask:
+    """The mask that the category's parser finds, all zero where it finds nothing.
+
+    The parser is loaded for this picture and let go of afterwards.
+
+    Args:
+        image: (S, S, 3) in [-1, 1].
+        category: decides which labels are the object.
+        weights: a file of `tools.convert_networks`.
+        normalize_all: see `config.parsing.normalize_all`.
+
+    Raises:
+        UserError: the category has no parser, or the weights are missing, damaged or another parser's.
+    """
+    from gan2shape_jax.inputs import parsing  # imports jax, which looking at files need not wait for
+
+    parser = parser_of(category)
+    arch, params = load_parser_of(category, weights)
+    normalize = parser.normalize or normalize_all
+    labels = parsing.find_labels(params, image, arch, side=parser.side, normalize=normalize)
+    return parsing.mask_of_labels(labels, parser, image.shape[0])
+
+
+def load_parser_of(category: str, weights: str | pathlib.Path) -> tuple[Any, Any]:
+    """A category's parser: its architecture and parameters; raises as `parse_mask`."""
+    from gan2shape_jax.inputs import parsing
+
+    parser = parser_of(category)
+    arch, params = parsing.load_parser(weights)
+    if not parser.fits(arch):
+        raise UserError(
+            f"parser weights {weights} are {arch.family} with {arch.classes} labels, but the category "
+            f"{category!r} wants {parser}: name its file with --config.parsing.weights"
+        )
+    return arch, params
+
+
+def _parsed(config: ConfigDict, name: str, image: Image) -> Mask:
+    mask = parse_mask(image, config.category, config.parsing.weights, normalize_all=config.parsing.normalize_all)
+    if mask.max() >= _OBJECT:
+        return mask
+    nothing = f"{parser_of(config.category)} finds no {config.category} in {name}, or only a tiny one"
+    if config.data.mask_source == "parser" or needs_masks(config):
+        raise UserError(f"{nothing}: {_ADVICE}")
+    warnings.warn(f"{nothing}: the whole square is taken, its mesh is not cut out", stacklevel=2)
+    return np.ones_like(mask)
+
+
+def _parser_present(config: ConfigDict) -> bool:
+    """'auto' parses where it can; where a mask is needed and the weights are absent, loading says so."""
+    if config.category not in PARSERS or not config.parsing.weights:
+        return False
+    return needs_masks(config) or pathlib.Path(config.parsing.weights).is_file()
+
+
+def _absence(config: ConfigDict, name: str, file: pathlib.Path | None) -> str:
+    """What is missing, by the source that was asked for."""
+    if config.data.mask_source == "alpha":
+        return (
+            f"{name} has no alpha channel that tells an object from its background (config.data.mask_source is 'alpha')"
+        )
+    if file is not None:
+        return f"the object mask of {name} is missing: {file}"
+    return (
+        f"{name} has no object mask: put PNG files, white on the object, into a folder and name it with "
+        "--config.data.mask_root=FOLDER, or save the image with an alpha channel"
+        + (", or name the parser's weights with --config.parsing.weights" if config.category in PARSERS else "")
+    )
+
+
+def _mask_file(root: str, name: str) -> pathlib.Path | None:
+    if not root:
+        return None
+    base = pathlib.Path(root) / pathlib.PurePath(name).with_suffix("")
+    return base.with_name(base.name + ".png")
+
+
+def _shrink(picture, crop: int | None, size: int) -> Mask:
+    exact = picture.convert("F")  # averages of 8-bit values would be rounded
+    mask = np.asarray(crop_and_resize(exact, crop, size, by_area=True), np.float32) / 255
+    return np.clip(mask, 0, 1)

@@ -1,0 +1,68 @@
+"""BiSeNet with ResNet-18 for faces (Yu et al., ECCV 2018), evaluation mode.
+
+Pictures are `(N, H, W, 3)`, square, a multiple of 32 pixels a side; 512 is what the published weights
+were trained at.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from gan2shape_jax.inputs.parsing.architecture import Architecture
+from gan2shape_jax.inputs.parsing.operations import Params, convolve, enlarge, global_mean, max_pool
+
+__all__ = ["bisenet_logits"]
+
+
+def bisenet_logits(
+    params: Params, images: Float[Array, "n s s 3"], arch: Architecture
+) -> Float[Array, "n s s classes"]:
+    """Scores of each label at each pixel."""
+    side = images.shape[1]
+    if side % 32 or images.shape[2] != side:
+        raise ValueError(f"pictures of {images.shape[1:3]} pixels: a multiple of 32 a side is wanted")
+    eighth, sixteenth, last = _residual_features(params, images, arch)
+    mean = jax.nn.relu(convolve(params, "mean", global_mean(last)))
+    deep = _double(_attend(params, 32, last) + mean)
+    deep = jax.nn.relu(convolve(params, "head32", deep))
+    middle = _double(_attend(params, 16, sixteenth) + deep)
+    middle = jax.nn.relu(convolve(params, "head16", middle))
+    fused = _fuse(params, jnp.concatenate([eighth, middle], axis=-1))
+    scores = jax.nn.relu(convolve(params, "classify", fused))
+    return enlarge(convolve(params, "output", scores), side)
+
+
+def _residual_features(params: Params, images, arch: Architecture):
+    """ResNet-18's features of side 1/8, 1/16 and 1/32."""
+    x = max_pool(jax.nn.relu(convolve(params, "stem", images, stride=2)))
+    found = []
+    for stage, count in enumerate(arch.blocks, 1):
+        for block in range(count):
+            stride = 2 if stage > 1 and block == 0 else 1
+            x = _residual_block(params, f"stage{stage}_{block}", x, stride)
+        found.append(x)
+    return found[1], found[2], found[3]
+
+
+def _residual_block(params: Params, name: str, x, stride: int):
+    inner = jax.nn.relu(convolve(params, f"{name}/conv1", x, stride=stride))
+    inner = convolve(params, f"{name}/conv2", inner)
+    if f"{name}/shortcut/kernel" in params:
+        x = convolve(params, f"{name}/shortcut", x, stride=stride)
+    return jax.nn.relu(x + inner)
+
+
+def _attend(params: Params, level: int, x):
+    """Features refined, each channel weighted by what the whole picture says about it."""
+    x = jax.nn.relu(convolve(params, f"refine{level}", x))
+    return x * jax.nn.sigmoid(convolve(params, f"attention{level}", global_mean(x)))
+
+
+def _fuse(params: Params, x):
+    x = jax.nn.relu(convolve(params, "fusion", x))
+    weight = jax.nn.relu(convolve(params, "fusion_squeeze", global_mean(x)))
+    return x + x * jax.nn.sigmoid(convolve(params, "fusion_excite", weight))
+
+
+def _double(x):
+    return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)

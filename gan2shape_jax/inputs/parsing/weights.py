@@ -1,0 +1,68 @@
+"""The weight file of a parser: safetensors whose header says what it is.
+
+Tensors are named as in `architecture`. The header holds the architecture as JSON, the licence note of the
+source and its SHA-256.
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.inputs.parsing.architecture import Architecture, parameter_shapes
+
+__all__ = ["FORMAT", "header_of", "load_parser"]
+
+FORMAT = "gan2shape-jax/parser/1"
+_ADVICE = "convert the published weights with tools.convert_networks (see docs/masks.md)"
+
+
+def header_of(arch: Architecture) -> dict[str, str]:
+    """What the header of a weight file has to say."""
+    return {"format": FORMAT, "architecture": json.dumps(arch.to_dict())}
+
+
+def load_parser(path: str | os.PathLike) -> tuple[Architecture, dict[str, jax.Array]]:
+    """Reads a converted parser: its architecture and its parameters.
+
+    Raises:
+        UserError: the file is missing, damaged, no parser, or has other tensors than its header says.
+    """
+    if not pathlib.Path(path).is_file():
+        raise UserError(f"parser weights {path} do not exist (config.parsing.weights); {_ADVICE}")
+    try:
+        with safetensors.safe_open(str(path), "np") as file:
+            header = file.metadata() or {}
+            found = {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, TypeError, safetensors.SafetensorError) as error:
+        raise UserError(f"parser weights {path} cannot be read ({error}); {_ADVICE}") from error
+    if header.get("format") != FORMAT:
+        raise UserError(f"{path} holds no parser (its format is {header.get('format', 'not stated')!r}); {_ADVICE}")
+    try:
+        arch = Architecture.from_dict(json.loads(header["architecture"]))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: its header describes no parser ({error}); {_ADVICE}") from error
+    _check(found, parameter_shapes(arch), path)
+    return arch, {name: jnp.asarray(value, jnp.float32) for name, value in found.items()}
+
+
+def _check(found: Mapping[str, np.ndarray], wanted: Mapping[str, tuple[int, ...]], path: str | os.PathLike) -> None:
+    both = wanted.keys() & found.keys()
+    wrong = {
+        "missing": sorted(wanted.keys() - found.keys()),
+        "unknown": sorted(found.keys() - wanted.keys()),
+        "misshapen": sorted(
+            f"{k} is {found[k].shape} instead of {wanted[k]}" for k in both if found[k].shape != wanted[k]
+        ),
+        "with NaN or infinity": sorted(k for k in both if not np.isfinite(found[k]).all()),
+    }
+    if any(wrong.values()):
+        told = "; ".join(f"{what}: {', '.join(names[:8])}" for what, names in wrong.items() if names)
+        raise UserError(f"parser weights {path} are not what their header says: {told}; {_ADVICE}")

@@ -1,0 +1,86 @@
+"""What belongs to the images of a list: their latents, true depths and masks; which of these are absent.
+
+A list that names more images than a folder has files is told once, before anything starts.
+"""
+
+import functools
+import pathlib
+import warnings
+from collections.abc import Callable, Sequence
+
+from ml_collections import ConfigDict
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.inputs.data import find, find_depth, find_latent
+from gan2shape_jax.inputs.image_files import has_alpha
+from gan2shape_jax.inputs.parsers import PARSERS
+
+__all__ = ["absent_per_image_files", "require_per_image_files", "some_of"]
+
+_NAMED = 20  # files that one message lists
+_KINDS = {"latent_root": "latent", "depth_root": "true depth", "mask_root": "object mask"}
+_REMEDIES = {
+    "latent_root": "--config.data.latent_root= finds them all by inverting the GAN",
+    "depth_root": "add them, take the images off the list, or --config.data.depth_root= to go without evaluation",
+    "mask_root": "add them, or take the images off the list",
+}
+
+
+def absent_per_image_files(config: ConfigDict, names: Sequence[str]) -> dict[str, list[str]]:
+    """Returns the list's images without a latent, true depth or mask, by the folder's field in `config.data`.
+
+    Folders that are not given, or not there, are left out, as is that of masks where these may come from
+    elsewhere.
+    """
+    finders: dict[str, Callable[[str, str], object]] = {
+        "latent_root": find_latent,
+        "depth_root": find_depth,
+        "mask_root": functools.partial(_find_mask, config),
+    }
+    roots = {field: config.data[field] for field in finders}
+    return {
+        field: [name for name in names if not finders[field](root, name)]
+        for field, root in roots.items()
+        if root and pathlib.Path(root).is_dir()
+    }
+
+
+def require_per_image_files(config: ConfigDict, names: Sequence[str]) -> None:
+    """Refuses images without their true depth or mask; warns of those without a latent.
+
+    The latents of some images may be found by inverting the GAN; where none is there the folder is wrong.
+
+    Raises:
+        UserError: a line for each folder, that says how many of its files are absent, and which.
+    """
+    problems = []
+    for field, absent in absent_per_image_files(config, names).items():
+        if not absent:
+            continue
+        told = (
+            f"{len(absent)} of the {len(names)} images of {config.data.image_list} have no {_KINDS[field]} in "
+            f"config.data.{field} {config.data[field]}: {some_of(absent)}"
+        )
+        if field == "latent_root" and len(absent) < len(names):
+            warnings.warn(f"{told}; these are found by inverting the GAN", stacklevel=2)
+        else:
+            problems.append(f"{told} ({_REMEDIES[field]})")
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first of many names, and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _find_mask(config: ConfigDict, root: str, name: str) -> bool:
+    """Whether the image's mask has a file, or may come from elsewhere (see `masks.find_mask`)."""
+    source = config.data.mask_source
+    if source in ("alpha", "parser") or find(root, name, (".png",)):
+        return True
+    elsewhere = (config.category in PARSERS and pathlib.Path(config.parsing.weights).is_file()) or has_alpha(
+        pathlib.Path(config.data.image_root) / name
+    )
+    return source == "auto" and elsewhere

@@ -1,0 +1,157 @@
+"""Files that a configuration needs, which of them are absent, and how people come by them.
+
+The published weights, images, latents and statistics are attached to a release of the method's
+reference implementation; its StyleGAN2 weights have to be converted. Nothing is downloaded from
+here.
+"""
+
+import dataclasses
+import pathlib
+import shlex
+
+from ml_collections import ConfigDict
+
+from gan2shape_jax.bundled import asset
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.inputs.data import read_names
+from gan2shape_jax.inputs.masks import required_source
+from gan2shape_jax.inputs.parsers import PARSERS
+from gan2shape_jax.inputs.per_image_files import some_of
+
+__all__ = ["RequiredFile", "require_files", "require_images", "required_files_of"]
+
+_RELEASE = "https://github.com/XingangPan/GAN2Shape/releases/tag/v1.0"
+_SCRIPT = "https://github.com/XingangPan/GAN2Shape/blob/master/scripts/download.sh"
+_LPIPS = "https://github.com/richzhang/PerceptualSimilarity (lpips/weights/v0.1/vgg.pth)"
+_VGG16 = "https://download.pytorch.org/models/vgg16-397923af.pth"
+
+# Endings of StyleGAN2 checkpoints that are to be converted, the published code's first.
+_UNCONVERTED = (".pt", ".pth", ".pkl")
+
+
+@dataclasses.dataclass(frozen=True)
+class RequiredFile:
+    """A file or folder that a field names, with a line on how to get it, or ''."""
+
+    field: str
+    path: str
+    folder: bool = False
+    advice: str = ""
+
+    @property
+    def present(self) -> bool:
+        path = pathlib.Path(self.path)
+        return bool(self.path) and (path.is_dir() if self.folder else path.is_file())
+
+
+def required_files_of(config: ConfigDict) -> list[RequiredFile]:
+    """Returns every file and folder that a run reads, except the list's images."""
+    data = config.data
+    trains = config.mode != "predict"  # prediction takes the GAN and latents where there are some
+    wanted = [
+        RequiredFile("sampling.view_mvn", config.sampling.view_mvn),
+        RequiredFile("sampling.light_mvn", config.sampling.light_mvn),
+        RequiredFile("data.image_list", data.image_list),
+        RequiredFile("data.image_root", data.image_root, folder=True),
+    ]
+    if trains:
+        advice = _gan_conversion(config.gan.checkpoint)
+        wanted.insert(0, RequiredFile("gan.checkpoint", config.gan.checkpoint, advice=advice))
+    if trains and data.latent_root:
+        advice = "or --config.data.latent_root= to find the latents by inverting the GAN"
+        wanted.append(RequiredFile("data.latent_root", data.latent_root, folder=True, advice=advice))
+    if data.depth_root:
+        advice = "or --config.data.depth_root= to go without evaluation"
+        wanted.append(RequiredFile("data.depth_root", data.depth_root, folder=True, advice=advice))
+    wanted += _masks(config)
+    if config.networks.pretrained:
+        advice = "networks.safetensors of a joint run"
+        if trains:
+            advice = "or --config.networks.pretrained= to start from the ellipsoid prior (needs masks)"
+        wanted.append(RequiredFile("networks.pretrained", config.networks.pretrained, advice=advice))
+    if trains and config.loss.perceptual == "lpips":
+        wanted.append(_lpips(config.loss.lpips_weights))
+    return wanted
+
+
+def _masks(config: ConfigDict) -> list[RequiredFile]:
+    """The folder of masks, or the parser that finds them, where the run cannot go without."""
+    source = required_source(config, _names_if_any(config.data.image_list))
+    if source == "file":
+        advice = "object masks NAME.png, white on the object, in a folder of your choice"
+        return [RequiredFile("data.mask_root", config.data.mask_root, folder=True, advice=advice)]
+    if source == "parser" and config.category in PARSERS:
+        path, parser = config.parsing.weights, PARSERS[config.category]
+        command = f"{_tool('convert_networks')} {_beside(path, '.pth')} {path or 'OUT.safetensors'}"
+        advice = (
+            f"{parser}: {parser.file} of the published weights, or {parser.home}; {command}; "
+            "or masks of your own: --config.data.mask_root=FOLDER, or the images' alpha channel"
+        )
+        return [RequiredFile("parsing.weights", path, advice=advice)]
+    return []
+
+
+def _lpips(path: str) -> RequiredFile:
+    command = f"{_tool('convert_networks')} vgg16-397923af.pth vgg.pth {path or 'OUT.safetensors'}"
+    advice = f"LPIPS v0.1: {_VGG16} and {_LPIPS}; {command}; --config.loss.perceptual=discriminator needs none"
+    return RequiredFile("loss.lpips_weights", path, advice=advice)
+
+
+def _names_if_any(image_list: str) -> list[str]:
+    try:
+        return read_names(image_list)
+    except UserError:
+        return []
+
+
+def require_files(config: ConfigDict) -> None:
+    """Raises `UserError` listing all that is absent, where people get it, how to convert it."""
+    absent = [wanted for wanted in required_files_of(config) if not wanted.present]
+    if not absent:
+        return
+    count = "a file that is" if len(absent) == 1 else f"{len(absent)} files that are"
+    lines = [f"this configuration wants {count} not here:"]
+    for wanted in absent:
+        lines.append(f"  config.{wanted.field}: {wanted.path or '(empty: not given)'}")
+        bundled = wanted.path.startswith(asset(""))
+        advice = "comes with the package: install it again" if bundled else wanted.advice
+        if advice:
+            lines.append(f"      {advice}")
+    if not all(wanted.path.startswith(asset("")) for wanted in absent):
+        lines += [
+            f"The published data and weights are attached to {_RELEASE}",
+            f"({_SCRIPT} fetches and unpacks them; run it in this folder).",
+        ]
+    raise UserError("\n".join(lines))
+
+
+def require_images(config: ConfigDict) -> list[str]:
+    """Returns the list's image names; raises `UserError` listing every image not there."""
+    names = read_names(config.data.image_list)
+    root = pathlib.Path(config.data.image_root)
+    absent = [str(root / name) for name in names if not (root / name).is_file()]
+    if absent:
+        raise UserError(
+            f"{len(absent)} of the {len(names)} images of {config.data.image_list} do not exist: "
+            f"{some_of(absent)} (config.data.image_list, config.data.image_root)"
+        )
+    return names
+
+
+def _gan_conversion(path: str) -> str:
+    """The command that converts a checkpoint, from what lies beside it."""
+    beside = [pathlib.Path(path).with_suffix(kind) for kind in _UNCONVERTED] if path else [pathlib.Path("IN.pt")]
+    source = next((file for file in beside if file.is_file()), beside[0])
+    return f"{_tool('convert_stylegan2')} {shlex.join([source.as_posix(), path or 'OUT.safetensors'])}"
+
+
+def _beside(path: str, suffix: str) -> str:
+    """The published file's name beside the converted one's."""
+    return pathlib.Path(path).with_suffix(suffix).as_posix() if path else f"IN{suffix}"
+
+
+def _tool(name: str) -> str:
+    """How a converter is started; a wheel has the tools inside."""
+    package = pathlib.Path(__file__).resolve().parents[1]
+    checkout = (package.parent / "tools" / name).is_dir()
+    return f"python -m {'tools' if checkout else 'gan2shape_jax.tools'}.{name}"

@@ -1,0 +1,1 @@
+"""GAN2Shape itself: factors, prior, projection, losses and the steps that train the five networks."""

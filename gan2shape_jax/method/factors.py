@@ -1,0 +1,88 @@
+"""From what the networks give to the four factors of an image: depth, view, light, albedo.
+
+Axes: depth (..., S, S) in scene units (about 1 from the camera), view (..., 6) = rotations rx, ry, rz in
+radians and translations tx, ty, tz in scene units, light (..., 4) = ambient, diffuse, dx, dy where the
+light's direction is (dx, dy, 1) normalised; albedo (..., S, S, 3) in [-1, 1].
+
+"Network units" are the networks' tanh outputs in [-1, 1]; view and light statistics are kept in them.
+Source: GAN2Shape (arXiv 2011.00844), section 3.1 and appendix; the ranges follow Unsup3d (Wu et al., 2020).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from gan2shape_jax.geometry.camera import Camera
+
+__all__ = ["Factors", "ViewRange", "blend_border", "depth_from_raw", "light_from_raw", "view_from_raw"]
+
+# The border columns are pushed past the border depth by this factor; the published code's own number.
+_BORDER_WEIGHT = 1.02
+_BORDER_COLUMNS = 2
+
+
+@flax.struct.dataclass
+class Factors:
+    """The factors of one image in its canonical frame.
+
+    Attributes:
+      depth: (S, S), border blended.
+      albedo: (S, S, 3) in [-1, 1].
+      view: (6,) radians and scene units.
+      light: (4,) ambient, diffuse, dx, dy.
+      mask: (S, S) object mask in the canonical frame, fractional; ones where masks are not used.
+    """
+
+    depth: jax.Array
+    albedo: jax.Array
+    view: jax.Array
+    light: jax.Array
+    mask: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewRange:
+    """What a network unit of the view means: degrees of rotation, scene units of translation."""
+
+    rotation_deg: float = 60.0
+    xy: float = 0.1
+    z: float = 0.0
+
+
+def depth_from_raw(raw: Float[Array, "*batch h w"], camera: Camera) -> Float[Array, "*batch h w"]:
+    """Maps raw network depth to [min_depth, max_depth]: zero mean, tanh, linear."""
+    centred = raw - raw.mean(axis=(-2, -1), keepdims=True)
+    unit = jnp.tanh(centred)
+    return (1 + unit) / 2 * camera.max_depth + (1 - unit) / 2 * camera.min_depth
+
+
+def blend_border(depth: Float[Array, "*batch h w"], camera: Camera) -> Float[Array, "*batch h w"]:
+    """Replaces the two outermost columns on each side by the border depth, 0.7 max + 0.3 min.
+
+    The sheet needs fixed sides: otherwise a foreground that reaches the image's edge would tear it.
+    """
+    width = depth.shape[-1]
+    column = jnp.arange(width)
+    outer = (column < _BORDER_COLUMNS) | (column >= width - _BORDER_COLUMNS)
+    weight = jnp.where(outer, _BORDER_WEIGHT, 0.0).astype(depth.dtype)
+    border_depth = 0.7 * camera.max_depth + 0.3 * camera.min_depth
+    return depth * (1 - weight) + weight * border_depth
+
+
+def view_from_raw(raw: Float[Array, "*batch 6"], scale: ViewRange) -> Float[Array, "*batch 6"]:
+    """Scales a view in network units to radians and scene units."""
+    angle = math.pi / 180 * scale.rotation_deg
+    factor = jnp.asarray([angle] * 3 + [scale.xy] * 2 + [scale.z], raw.dtype)
+    return raw * factor
+
+
+def light_from_raw(raw: Float[Array, "*batch 4"]) -> Float[Array, "*batch 4"]:
+    """Maps the first two entries (ambient, diffuse) from [-1, 1] to [0, 1]; the direction stays."""
+    strength = raw[..., :2] / 2 + 0.5
+    return jnp.concatenate([strength, raw[..., 2:]], axis=-1)

@@ -1,0 +1,86 @@
+"""What stays fixed in a run: the GAN, the perceptual network, and the view and light statistics.
+
+Frozen arrays are arguments of every step, never globals, so that a compiled program serves any GAN of
+the same architecture. Views and lights are in network units (see `factors`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan2shape_jax import stylegan2
+from gan2shape_jax.stylegan2 import Architecture
+
+__all__ = ["FrozenModels", "build"]
+
+
+@flax.struct.dataclass
+class FrozenModels:
+    """Arrays that no step changes.
+
+    Attributes:
+      generator, discriminator: parameters of StyleGAN2.
+      lpips: parameters of the perceptual network, or None.
+      view_mean: (6,); view_factor: (6, 6) with covariance view_factor view_factor^T.
+      light_mean: (4,).
+      mean_w: (1, W) for truncation; zeros where there is none.
+      center_h: (1, W), the mapping network's hidden value where offsets enter it, F1(0).
+      center_w: (1, W), the mapping network at zero, F(0).
+    """
+
+    generator: Any
+    discriminator: Any
+    lpips: Any
+    view_mean: jax.Array
+    view_factor: jax.Array
+    light_mean: jax.Array
+    mean_w: jax.Array
+    center_h: jax.Array
+    center_w: jax.Array
+
+
+def build(
+    weights: dict[str, Any],
+    architecture: Architecture,
+    *,
+    view_mvn: tuple[np.ndarray, np.ndarray],
+    light_mvn: tuple[np.ndarray, np.ndarray],
+    F1_d: int,
+    lpips: Any = None,
+    mean_w: jax.Array | None = None,
+) -> FrozenModels:
+    """Collects the frozen arrays.
+
+    Args:
+      weights: `generator` and `discriminator` parameters.
+      architecture: of that GAN.
+      view_mvn: mean (6,) and covariance (6, 6) of views.
+      light_mvn: mean (4,) and covariance (4, 4) of lights.
+      F1_d: how many of the mapping network's last modules regularise an offset, less one.
+      lpips: parameters of LPIPS, where that is the perceptual distance.
+      mean_w: (1, W) mean latent, where truncation is used.
+    """
+    origin = jnp.zeros((1, architecture.style_dim))
+    entry = architecture.mapping_layers - F1_d
+    generator = weights["generator"]
+    center_w = stylegan2.map_styles(generator, origin, arch=architecture)
+    center_h = stylegan2.map_styles(generator, origin, arch=architecture, last=entry)
+    mean, covariance = (np.asarray(a, np.float64) for a in view_mvn)
+    values, vectors = np.linalg.eigh(covariance)  # semi-definite is fine here; Cholesky is not
+    factor = vectors * np.sqrt(np.clip(values, 0.0, None))
+    return FrozenModels(
+        generator=generator,
+        discriminator=weights["discriminator"],
+        lpips=lpips,
+        view_mean=jnp.asarray(mean, jnp.float32),
+        view_factor=jnp.asarray(factor, jnp.float32),
+        light_mean=jnp.asarray(light_mvn[0], jnp.float32),
+        mean_w=jnp.zeros_like(center_w) if mean_w is None else mean_w,
+        center_h=center_h,
+        center_w=center_w,
+    )

@@ -1,0 +1,217 @@
+"""Perceptual distances of images: LPIPS v0.1 with VGG16, or a frozen discriminator's features.
+
+Images are `(N, H, W, 3)` in [-1, 1], already multiplied by their mask. Source: Zhang et al., CVPR
+2018. Both distances work on features, so that features of an unchanging target need to be computed
+only once.
+
+The parameters of LPIPS are a flat dictionary, float32 arrays of these names:
+
+    shift, scale                      (3,) the input is (image - shift) / scale
+    conv<i>_<j>/kernel                (3, 3, in, out), i = 1 ... 5 blocks, j = 1 ... 2 or 3 layers
+    conv<i>_<j>/bias                  (out,)
+    linear<i>                         (out,) weight of each channel of block i's last layer
+"""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+from jaxtyping import Array, Float
+from safetensors import SafetensorError
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.networks import convolution
+
+__all__ = [
+    "discriminator_distance",
+    "load_lpips",
+    "lpips",
+    "lpips_distance",
+    "lpips_features",
+    "lpips_from_torch",
+    "lpips_per_layer",
+    "torch_shapes",
+]
+
+# Channels and number of VGG16's layers in each block; a halving lies between blocks.
+_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+# Added to the length of a feature vector before dividing by it.
+_EPSILON = 1e-10
+
+Params = Mapping[str, Array]
+
+
+def lpips(params: Params, a: Float[Array, "n h w 3"], b: Float[Array, "n h w 3"]) -> Float[Array, " n"]:
+    """LPIPS v0.1 distance of each pair of images.
+
+    Args:
+        params: from `load_lpips`.
+        a: images in [-1, 1], at least 16 pixels wide.
+        b: images to compare with, in order.
+    """
+    return lpips_distance(params, lpips_features(params, a), lpips_features(params, b))
+
+
+def lpips_features(params: Params, images: Float[Array, "n h w 3"]) -> tuple[Float[Array, "n _ _ _"], ...]:
+    """Unit feature vectors of every pixel after each of VGG16's five blocks.
+
+    The network computes in its parameters' dtype; the vectors are float32 at least.
+    """
+    x = (images - params["shift"]) / params["scale"]
+    x = x.astype(params["conv1_1/kernel"].dtype)
+    found = []
+    for block, (_, count) in enumerate(_BLOCKS, 1):
+        if block > 1:
+            x = _halve(x)
+        for layer in range(1, count + 1):
+            x = convolution.convolve(x, params[f"conv{block}_{layer}/kernel"])
+            x = jax.nn.relu(x + params[f"conv{block}_{layer}/bias"])
+        found.append(_normalise(x.astype(jnp.promote_types(x.dtype, jnp.float32))))
+    return tuple(found)
+
+
+def lpips_per_layer(
+    params: Params,
+    a: Sequence[Float[Array, "#n _ _ _"]],
+    b: Sequence[Float[Array, "#n _ _ _"]],
+) -> tuple[Float[Array, " n"], ...]:
+    """Each block's part of the distance: weighted squared differences, averaged over the image."""
+    weights = [params[f"linear{block}"] for block in range(1, len(_BLOCKS) + 1)]
+    return tuple(
+        jnp.mean(jnp.sum(jnp.square(first - second) * weight, axis=-1), axis=(-2, -1))
+        for first, second, weight in zip(a, b, weights, strict=True)
+    )
+
+
+def lpips_distance(
+    params: Params,
+    a: Sequence[Float[Array, "#n _ _ _"]],
+    b: Sequence[Float[Array, "#n _ _ _"]],
+) -> Float[Array, " n"]:
+    """LPIPS of images whose features are at hand; the leading axes must agree or broadcast."""
+    parts = lpips_per_layer(params, a, b)
+    return sum(parts[1:], start=parts[0])
+
+
+def discriminator_distance(
+    a: Sequence[Float[Array, "n _ _ _"]], b: Sequence[Float[Array, "n _ _ _"]]
+) -> Float[Array, ""]:
+    """Mean absolute difference of a discriminator's features, summed over its layers.
+
+    Args:
+        a: one array per layer (see `stylegan2.discriminator_features`).
+        b: the same shapes. Gradients flow through both: stop them where b is a target.
+    """
+    if len(a) != len(b) or not a:
+        raise ValueError(f"{len(a)} and {len(b)} layers of features cannot be compared")
+    parts = [jnp.mean(jnp.abs(first - second)) for first, second in zip(a, b, strict=True)]
+    return sum(parts[1:], start=parts[0])
+
+
+def load_lpips(path: str | pathlib.Path) -> dict[str, jax.Array]:
+    """Reads the parameters from a safetensors file (names and shapes: see the module).
+
+    Raises:
+        UserError: the file is missing, damaged, or has other tensors; the message lists them.
+    """
+    try:
+        found = safetensors.numpy.load(pathlib.Path(path).read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"LPIPS weights {path} do not exist (config.loss.lpips_weights)") from None
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"LPIPS weights {path} cannot be read: {error}") from error
+    _check(found, _shapes(), f"LPIPS weights {path}")
+    if broken := sorted(name for name, value in found.items() if not np.isfinite(value).all()):
+        raise UserError(f"LPIPS weights {path} hold NaN or infinity in {', '.join(broken)}")
+    return {name: jnp.asarray(value, jnp.float32) for name, value in found.items()}
+
+
+def lpips_from_torch(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Renames and transposes the tensors of the published PyTorch module (`net-lin`, `vgg`).
+
+    Args:
+        state: NumPy arrays by that module's names: `scaling_layer.*`, `net.slice<i>.<j>.*` and
+            `lin<i>.model.1.weight`.
+
+    Raises:
+        UserError: any tensor is missing, unknown or misshapen; the message lists all of them.
+    """
+    _check(state, torch_shapes(), "the LPIPS tensors")
+
+    def ours(name: str, shape: tuple[int, ...]) -> np.ndarray:
+        value = np.asarray(state[_torch_name(name)], np.float32)
+        return np.ascontiguousarray(value.transpose(2, 3, 1, 0) if len(shape) == 4 else value.reshape(shape))
+
+    return {name: ours(name, shape) for name, shape in _shapes().items()}
+
+
+def torch_shapes() -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors that `lpips_from_torch` takes."""
+    return {_torch_name(ours): _torch_shape(ours, shape) for ours, shape in _shapes().items()}
+
+
+def _halve(x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
+    """Largest of each 2x2 cell; an odd last row or column is left out."""
+    n, h, w, c = x.shape
+    cells = x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c)
+    return jnp.max(cells, axis=(2, 4))
+
+
+def _normalise(x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+    """Divides by the length along the channels; a zero vector stays zero, without gradient."""
+    squared = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
+    seen = squared > 0
+    length = jnp.sqrt(jnp.where(seen, squared, 1.0))
+    return jnp.where(seen, x / (length + _EPSILON), 0.0)
+
+
+def _shapes() -> dict[str, tuple[int, ...]]:
+    """Names and shapes of all parameters."""
+    shapes: dict[str, tuple[int, ...]] = {"shift": (3,), "scale": (3,)}
+    before = 3
+    for block, (channels, count) in enumerate(_BLOCKS, 1):
+        for layer in range(1, count + 1):
+            shapes[f"conv{block}_{layer}/kernel"] = (3, 3, before, channels)
+            shapes[f"conv{block}_{layer}/bias"] = (channels,)
+            before = channels
+        shapes[f"linear{block}"] = (channels,)
+    return shapes
+
+
+def _torch_name(name: str) -> str:
+    """The published module's name of one of our parameters."""
+    if name in ("shift", "scale"):
+        return f"scaling_layer.{name}"
+    if name.startswith("linear"):
+        return f"lin{int(name[6:]) - 1}.model.1.weight"
+    place, leaf = name.removeprefix("conv").split("/")
+    block, layer = (int(part) for part in place.split("_"))
+    # VGG16 counts every convolution, every ReLU and every pooling.
+    index = sum(2 * count + 1 for _, count in _BLOCKS[: block - 1]) + 2 * (layer - 1)
+    return f"net.slice{block}.{index}.{'weight' if leaf == 'kernel' else 'bias'}"
+
+
+def _torch_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) == 4:
+        return (shape[3], shape[2], shape[0], shape[1])
+    flat = name.startswith("conv")
+    return shape if flat else (1, *shape, 1, 1)
+
+
+def _check(found: Mapping[str, np.ndarray], wanted: Mapping[str, tuple[int, ...]], what: str) -> None:
+    """Raises a UserError that lists every missing, unknown and misshapen tensor."""
+    wrong = {
+        "missing": sorted(wanted.keys() - found.keys()),
+        "unknown": sorted(found.keys() - wanted.keys()),
+        "misshapen": sorted(
+            f"{name} is {tuple(found[name].shape)} instead of {wanted[name]}"
+            for name in wanted.keys() & found.keys()
+            if tuple(found[name].shape) != wanted[name]
+        ),
+    }
+    if any(wrong.values()):
+        told = "; ".join(f"{kind}: {', '.join(names) or 'none'}" for kind, names in wrong.items())
+        raise UserError(f"{what} do not fit VGG16's LPIPS: {told}")

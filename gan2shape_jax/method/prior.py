@@ -1,0 +1,209 @@
+"""The weak shape prior: an ellipsoid-like cap where the object is (GAN2Shape, section 3.1), and its rivals.
+
+Rows run down and columns right; the mask and the depth are `(S, S)`, depth in scene units along the
+camera's axis. All of this happens once an image, on the host, with NumPy.
+
+The paper shows what other priors give; its authors say how they were made (issue 16 of their repository): the
+ellipsoid's centre is moved sideways, or `far` is brought to 0.96 for a weaker one. The box and the parser's
+confidence come from a replication of the paper (Galatolo and Nilsson, ReScience C, 2022).
+"""
+
+import numpy as np
+from jaxtyping import Float
+from scipy import ndimage
+
+from gan2shape_jax.errors import UserError
+
+__all__ = ["CATEGORIES", "SHAPES", "confidence", "ellipsoid", "flat", "prior_depth", "smoothed_box"]
+
+SHAPES = ("ellipsoid", "shifted_ellipsoid", "flat", "smoothed_box", "confidence")
+
+# How each category's bounding box is adjusted; the names are those of the configs and of the
+# original.
+_FIT = {
+    "synface": "forehead",
+    "ictface": "forehead",
+    "face": "neck",
+    "celeba": "neck",
+    "car": "ground",
+    "horse": "ground",
+    "church": "ground",
+    "cat": "none",
+}
+CATEGORIES = tuple(_FIT)
+
+# Parsers mark a whole head 0.5 and the face 1: only the face is to be covered.
+_OBJECT_THRESHOLD = 0.7
+# Radius in scene units of the sphere whose cap is stretched over the box.
+_RADIUS = 0.4
+# The box is smoothed by three passes of a mean over this share of the image's side: 11 of the replication's 128 pixels.
+_WINDOW, _PASSES = 11 / 128, 3
+
+
+def prior_depth(
+    mask: Float[np.ndarray, "s s"],
+    *,
+    shape: str,
+    category: str,
+    near: float,
+    far: float,
+    shift: float,
+    middle: float,
+) -> Float[np.ndarray, "s s"]:
+    """The depth that a configuration asks the depth network to start from.
+
+    Args:
+        mask: object mask in [0, 1].
+        shape: one of `SHAPES`.
+        category: see `ellipsoid`.
+        near, far: depth of the object's nearest point and of everything outside it, scene units.
+        shift: of the shifted ellipsoid, see `ellipsoid`.
+        middle: of the range of depths, scene units; where the flat prior lies.
+
+    Raises:
+        UserError: as `ellipsoid` and `smoothed_box`, or a shape that is unknown.
+    """
+    if shape == "flat":
+        return flat(mask, depth=middle)
+    if shape == "smoothed_box":
+        return smoothed_box(mask, near=near, far=far)
+    if shape == "confidence":
+        return confidence(mask, near=near, far=far)
+    if shape not in SHAPES:
+        raise UserError(f"unknown shape of the prior {shape!r}: choose one of {', '.join(SHAPES)}")
+    moved = shift if shape == "shifted_ellipsoid" else 0.0
+    return ellipsoid(mask, category=category, near=near, far=far, shift=moved)
+
+
+def flat(mask: Float[np.ndarray, "s s"], *, depth: float) -> Float[np.ndarray, "s s"]:
+    """A plane facing the camera.
+
+    A depth network whose output is centred can only show the plane in the middle of its range of depths; fitted to
+    another `depth` it would bend.
+    """
+    mask = np.asarray(mask)
+    return np.full(mask.shape, depth, _floating(mask))
+
+
+def smoothed_box(mask: Float[np.ndarray, "s s"], *, near: float = 0.91, far: float = 1.02) -> Float[np.ndarray, "s s"]:
+    """The object's silhouette raised from `far` to `near`, its edges smoothed by three mean filters.
+
+    Args:
+        mask: object mask in [0, 1]; it counts from 0.7 on, linearly, as in the replication.
+        near: depth of the nearest point, scene units.
+        far: depth far from the object, scene units.
+
+    Raises:
+        UserError: a mask without an object.
+    """
+    mask = np.asarray(mask)
+    _require_object(mask)
+    height = np.clip((mask.astype(np.float64) - _OBJECT_THRESHOLD) / (1 - _OBJECT_THRESHOLD), 0, 1)
+    return _raised(height, near, far).astype(_floating(mask))
+
+
+def confidence(mask: Float[np.ndarray, "s s"], *, near: float = 0.91, far: float = 1.02) -> Float[np.ndarray, "s s"]:
+    """From `far` to `near` by how sure the mask is of the object, smoothed by three mean filters.
+
+    Args:
+        mask: object mask in [0, 1]. Where it holds a parser's probabilities these are the confidence, stretched to
+            reach from 0 to 1. A mask of (mostly) zeros and ones tells of none; the distance from its outline, and from
+            the image's border, stands in.
+        near: depth of the nearest point, scene units.
+        far: depth far from the object, scene units.
+
+    Raises:
+        UserError: a mask without an object.
+    """
+    mask = np.asarray(mask)
+    _require_object(mask)
+    sure = mask.astype(np.float64)
+    inside = sure >= _OBJECT_THRESHOLD
+    if np.median(sure[inside]) >= sure.max():
+        sure = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
+    return _raised(sure - sure.min(), near, far).astype(_floating(mask))
+
+
+def _raised(height: np.ndarray, near: float, far: float) -> np.ndarray:
+    """Depth `far` where a height is 0 and `near` where it is greatest, after smoothing with zeros around the image."""
+    side = 2 * int(_WINDOW * height.shape[0] / 2) + 1  # odd, so that nothing moves
+    for _ in range(_PASSES):
+        height = ndimage.uniform_filter(height, side, mode="constant")
+    return far - (far - near) * height / height.max()
+
+
+def ellipsoid(
+    mask: Float[np.ndarray, "s s"],
+    *,
+    category: str,
+    near: float = 0.91,
+    far: float = 1.02,
+    shift: float = 0.0,
+) -> Float[np.ndarray, "s s"]:
+    """Depth of a stretched spherical cap over the object's bounding box.
+
+    Args:
+        mask: object mask in [0, 1]; at least 0.7 counts as object.
+        category: one of `CATEGORIES`; decides how the box is adjusted.
+        near: depth of the cap's top, in scene units.
+        far: depth of its rim and of everything outside, in scene units.
+        shift: how far the cap is moved to the right, in widths of the box.
+
+    Returns:
+        The depth, in the mask's floating type (float32 for other types).
+
+    Raises:
+        UserError: unknown category, near not in front of far, or a mask with no object worth a box.
+    """
+    mask = np.asarray(mask)
+    if category not in _FIT:
+        raise UserError(f"unknown category {category!r}: choose one of {', '.join(CATEGORIES)}")
+    if not 0 < far - near < _RADIUS:
+        raise UserError(f"the prior's far depth {far} must lie behind its near depth {near}, by less than {_RADIUS}")
+    left, right, top, bottom = _bounding_box(mask, _FIT[category])
+    size_y, size_x = mask.shape
+    radius = (right - left) / 2
+    ratio = (bottom - top) / (right - left)
+    rows, columns = np.mgrid[:size_y, :size_x].astype(np.float64)
+    # The rows are stretched about the image's centre, not the box's: the original's choice.
+    rows = (rows - size_y / 2) / ratio + size_y / 2
+    centre = (left + right) / 2 + shift * (right - left)
+    distance = np.hypot(rows - (top + bottom) / 2, columns - centre)
+    rim = np.sqrt(_RADIUS**2 - (_RADIUS - (far - near)) ** 2)
+    height = np.sqrt(np.abs(_RADIUS**2 - (distance / radius * rim) ** 2))
+    return np.where(distance <= radius, _RADIUS - height + near, far).astype(_floating(mask))
+
+
+def _bounding_box(mask: np.ndarray, fit: str) -> tuple[float, float, float, float]:
+    """Left, right, top and bottom of the object in pixels, adjusted as the category asks."""
+    _require_object(mask)
+    rows, columns = np.nonzero(mask >= _OBJECT_THRESHOLD)
+    left, right = float(columns.min()), float(columns.max())
+    top, bottom = float(rows.min()), float(rows.max())
+    height, width = bottom - top, right - left
+    if fit == "forehead":
+        top -= height / 6
+    elif fit == "neck":
+        bottom = mask.shape[0] - 1.0
+        left, right = left + width / 12, right - width / 12
+    elif fit == "ground":
+        bottom += height / 6
+    if right <= left or bottom <= top:
+        raise UserError(
+            f"the object mask is only {width + 1:.0f} pixels wide and {height + 1:.0f} high: "
+            "give another mask or another image"
+        )
+    return left, right, top, bottom
+
+
+def _require_object(mask: np.ndarray) -> None:
+    if not (mask >= _OBJECT_THRESHOLD).any():
+        raise UserError(
+            f"the object mask is empty: none of its {mask.shape[0]} x {mask.shape[1]} pixels "
+            f"reaches {_OBJECT_THRESHOLD}; give another mask or another image"
+        )
+
+
+def _floating(mask: np.ndarray) -> np.dtype:
+    """The mask's type where it is a floating one, else float32."""
+    return mask.dtype if np.issubdtype(mask.dtype, np.floating) else np.dtype(np.float32)

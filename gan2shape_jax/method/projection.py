@@ -1,0 +1,140 @@
+"""Projecting images onto the GAN: an encoder's offset in W, regularised by the mapping network.
+
+Images are (N, S, S, 3) in [-1, 1]; latents (1, W) or, in W+, (1, L, W). Source: GAN2Shape, equations 2
+and 3 (the encoder's offset enters the mapping network and leaves it as F2(F1(0) + E(I)) - F(0)).
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from gan2shape_jax import stylegan2
+from gan2shape_jax.geometry import resample
+from gan2shape_jax.method import models
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.networks.precision import to_compute_dtype, to_float32
+
+__all__ = [
+    "gan_image",
+    "latent_offset",
+    "project",
+    "projected_latents",
+    "reference_code",
+    "synthesize",
+    "synthesize_large",
+    "to_input_frame",
+]
+
+
+def to_input_frame(images: Float[Array, "n g g 3"], settings: Settings) -> Float[Array, "n s s 3"]:
+    """Brings the GAN's images to where the input image is: original size, crop, side S."""
+    return resample.resize(_cropped(images, settings), settings.image_size)
+
+
+def _cropped(images: Float[Array, "n g g 3"], settings: Settings) -> Float[Array, "n c c 3"]:
+    if settings.crop is None:
+        return images
+    return resample.center_crop(resample.resize(images, settings.original_size), settings.crop)
+
+
+def _drawn(latent: Float[Array, "n *layers w"], frozen: FrozenModels, settings: Settings) -> Float[Array, "n g g 3"]:
+    generator, styles = to_compute_dtype((frozen.generator, latent), settings.precision)
+    return jnp.clip(to_float32(stylegan2.synthesize(generator, styles, arch=settings.architecture)), -1.0, 1.0)
+
+
+def synthesize(
+    latent: Float[Array, "n *layers w"], frozen: FrozenModels, settings: Settings
+) -> Float[Array, "n s s 3"]:
+    """The GAN's images of latents, noise fixed, clamped to [-1, 1], in the input's frame."""
+    return to_input_frame(_drawn(latent, frozen, settings), settings)
+
+
+def synthesize_large(
+    latent: Float[Array, "n *layers w"], frozen: FrozenModels, settings: Settings
+) -> Float[Array, "n c c 3"]:
+    """As `synthesize`, but as large as the GAN draws them, or as large as the crop where there is one."""
+    return _cropped(_drawn(latent, frozen, settings), settings)
+
+
+def gan_image(latent: Float[Array, "1 *layers w"], frozen: FrozenModels, settings: Settings) -> Float[Array, "1 s s 3"]:
+    """The GAN's image of the input's latent: what relative encoding measures offsets from."""
+    return jax.lax.stop_gradient(synthesize(latent, frozen, settings))
+
+
+def reference_code(
+    params: models.Params, reference: Float[Array, "1 s s 3"], settings: Settings
+) -> Float[Array, "1 w"] | None:
+    """What relative encoding subtracts; None where encoding is absolute."""
+    return models.offsets(params, reference, settings) if settings.relative_enc else None
+
+
+def latent_offset(
+    params: models.Params,
+    images: Float[Array, "n s s 3"],
+    reference: Float[Array, "1 s s 3"],
+    frozen: FrozenModels,
+    settings: Settings,
+    *,
+    code: Float[Array, "1 w"] | None = None,
+) -> Float[Array, "n w"]:
+    """Offsets in W of images; relative encoding subtracts the encoding of the GAN's own image.
+
+    Gradients flow through both encodings. Without `regularize_offset` (an ablation) the encoding is the offset.
+    `code` is `reference_code` of these parameters, where it is at hand: while the encoder trains it is not.
+    """
+    if settings.relative_enc and code is not None:
+        code = models.offsets(params, images, settings) - code
+    elif settings.relative_enc:
+        both = models.offsets(params, jnp.concatenate([images, reference]), settings)
+        code = both[:-1] - both[-1:]
+    else:
+        code = models.offsets(params, images, settings)
+    if not settings.regularize_offset:
+        return code
+    arch = settings.architecture
+    entry = arch.mapping_layers - settings.F1_d
+    styles = stylegan2.map_styles(frozen.generator, code + frozen.center_h, arch=arch, first=entry)
+    return styles - frozen.center_w
+
+
+def projected_latents(
+    params: models.Params,
+    images: Float[Array, "n s s 3"],
+    latent: Float[Array, "1 *layers w"],
+    reference: Float[Array, "1 s s 3"],
+    frozen: FrozenModels,
+    settings: Settings,
+    *,
+    code: Float[Array, "1 w"] | None = None,
+) -> tuple[Float[Array, "n *layers w"], Float[Array, "n w"]]:
+    """The latents of the GAN's versions of images, and their offsets; arguments as `project`."""
+    offset = latent_offset(params, images, reference, frozen, settings, code=code)
+    return latent + (offset[:, None] if latent.ndim == 3 else offset), offset
+
+
+def project(
+    params: models.Params,
+    images: Float[Array, "n s s 3"],
+    latent: Float[Array, "1 *layers w"],
+    reference: Float[Array, "1 s s 3"],
+    frozen: FrozenModels,
+    settings: Settings,
+    *,
+    code: Float[Array, "1 w"] | None = None,
+) -> tuple[Float[Array, "n s s 3"], Float[Array, "n w"]]:
+    """The GAN's version of each image, and the offset that gave it.
+
+    Args:
+      params: of the networks; only the encoder's are used.
+      images: to project.
+      latent: of the input image.
+      reference: the GAN's image of `latent`.
+      frozen: the frozen networks.
+      settings: static settings.
+      code: of the reference, see `latent_offset`.
+    """
+    moved, offset = projected_latents(params, images, latent, reference, frozen, settings, code=code)
+    return synthesize(moved, frozen, settings), offset

@@ -1,0 +1,92 @@
+"""Random views, lights and sample orders: everything that is drawn, as functions of a key.
+
+Views are drawn in network units from a normal distribution and lights uniformly (GAN2Shape, section
+3.2, step 2); see `factors` for units. The key comes first everywhere.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
+
+from gan2shape_jax.geometry.lighting import diffuse_shading, light_direction
+
+__all__ = ["batch_indices", "draw_lights", "draw_views", "relit_shading"]
+
+
+def draw_views(
+    key: PRNGKeyArray,
+    mean: Float[Array, "6"],
+    factor: Float[Array, "6 6"],
+    count: int,
+    *,
+    yaw_scale: float = 1.0,
+) -> Float[Array, "count 6"]:
+    """Draws views in network units from N(mean, factor factor^T), the yaw multiplied by `yaw_scale`."""
+    normal = jax.random.normal(key, (count, 6), mean.dtype)
+    drawn = mean + jnp.matmul(normal, factor.T, precision=jax.lax.Precision.HIGHEST)
+    return drawn.at[:, 1].multiply(yaw_scale)
+
+
+def draw_lights(
+    key: PRNGKeyArray,
+    count: int,
+    *,
+    rand_light: tuple[float, ...],
+    dtype=jnp.float32,
+) -> tuple[Float[Array, "count 2"], Float[Array, " count"]]:
+    """Draws light directions (dx, dy) and strengths, uniform in `rand_light` = (x0, x1, y0, y1, r0, r1, alpha)."""
+    x_key, y_key, strength_key = jax.random.split(key, 3)
+    x0, x1, y0, y1, r0, r1, _ = rand_light
+    dx = jax.random.uniform(x_key, (count,), dtype, x0, x1)
+    dy = jax.random.uniform(y_key, (count,), dtype, y0, y1)
+    strength = jax.random.uniform(strength_key, (count,), dtype, r0, r1)
+    return jnp.stack([dx, dy], axis=-1), strength
+
+
+def relit_shading(
+    normal: Float[Array, "s s 3"],
+    light: Float[Array, "4"],
+    direction_xy: Float[Array, "count 2"],
+    strength: Float[Array, " count"],
+    *,
+    alpha: float,
+) -> Float[Array, "count s s"]:
+    """Shading under drawn lights: ambient + alpha r + (diffuse + r) max(0, n . direction).
+
+    A stronger directed light takes away from the ambient one (alpha < 0), as if flashes replaced the sky.
+    """
+    drawn = jnp.concatenate([jnp.zeros_like(direction_xy), direction_xy], axis=-1)
+    diffuse = diffuse_shading(normal, light_direction(drawn))
+    ambient = light[0] + alpha * strength
+    return ambient[:, None, None] + (light[1] + strength)[:, None, None] * diffuse
+
+
+def batch_indices(
+    key: PRNGKeyArray,
+    iteration: Int[Scalar, ""] | int,
+    *,
+    count: int,
+    batch_size: int,
+    skip_first: bool = False,
+) -> Int[Array, " batch"]:
+    """Which kept samples iteration `iteration` of step 3 sees: a function of key and iteration alone.
+
+    The first pass goes through the samples in order, each later one through a fresh permutation; a pass
+    ends when fewer than a batch remain.
+
+    Args:
+      key: of this step 3, the same in all of its iterations.
+      iteration: counted from 0.
+      count: number of kept samples, at least `batch_size`.
+      batch_size: samples an iteration.
+      skip_first: the published code's order, which starts at the second batch and ends each pass one
+        batch early.
+    """
+    per_pass = max(count // batch_size - int(skip_first), 1)
+    position = jnp.asarray(iteration) + int(skip_first and per_pass > 1)
+    number, place = position // per_pass, position % per_pass
+    shuffled = jax.random.permutation(jax.random.fold_in(key, number), count)
+    order = jnp.where(number == 0, jnp.arange(count), shuffled)
+    return jax.lax.dynamic_slice_in_dim(order, place * batch_size, batch_size)

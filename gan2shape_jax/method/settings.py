@@ -1,0 +1,177 @@
+"""What the training steps need to know besides arrays: one frozen, hashable record.
+
+Only this module and the set-up read the configuration; every step receives a `Settings` as a static
+argument of its `jit`, so two runs with equal settings share compiled programs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.method.factors import ViewRange
+from gan2shape_jax.networks.precision import Precision
+from gan2shape_jax.stylegan2 import Architecture
+
+__all__ = ["NetworkSizes", "Settings", "from_config"]
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkSizes:
+    """Widths of the five networks (channels), resolved; only `view_light_width` may be 0, for `width`."""
+
+    width: int
+    group_base: int
+    zdim: int
+    encoder_width: int
+    view_light_width: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Static settings of the method; see `configs/base.py` for meaning and units of each field."""
+
+    camera: Camera
+    view_range: ViewRange
+    networks: NetworkSizes
+    architecture: Architecture
+    batch_size: int
+    F1_d: int
+    relative_enc: bool
+    use_mask: bool
+    add_mean_V: bool
+    add_mean_L: bool
+    view_scale: float
+    rand_light: tuple[float, ...]
+    perceptual: Literal["discriminator", "lpips"]
+    lam_perc: float
+    lam_smooth: float
+    lam_regular: float
+    learning_rate: float
+    weight_decay: float
+    beta1: float
+    beta2: float
+    eps: float
+    collect_iters: int
+    crop: int | None
+    original_size: int
+    # The published code's faults, reproduced together by `config.reference`.
+    sampling: Literal["centred", "half"]
+    unit_normals: bool
+    skip_first_batch: bool
+    # False only in an ablation: the encoder's output is the offset, past the mapping network.
+    regularize_offset: bool = True
+    precision: Precision = "float32"
+
+    @property
+    def image_size(self) -> int:
+        return self.camera.image_size
+
+    @property
+    def sample_count(self) -> int:
+        """Projected samples kept for step 3."""
+        return self.collect_iters * self.batch_size
+
+
+def from_config(config, architecture: Architecture, *, original_size: int) -> Settings:
+    """Reads a (validated) configuration.
+
+    Args:
+      config: the resolved `ml_collections` configuration.
+      architecture: of the loaded GAN.
+      original_size: side in pixels of the input image before cropping and resizing.
+
+    Without cropping the original size decides nothing, and images of all sizes share compiled programs.
+    """
+    return Settings(
+        camera=_camera(config),
+        view_range=_view_range(config),
+        networks=_networks(config),
+        architecture=architecture,
+        original_size=original_size if config.data.crop else config.image_size,  # matters only to cropping
+        crop=config.data.crop or None,
+        use_mask=config.schedule.use_mask,
+        F1_d=config.gan.F1_d,
+        relative_enc=config.gan.relative_enc,
+        regularize_offset=config.gan.regularize_offset,
+        precision=config.runtime.precision,
+        **_sampling(config),
+        **_losses(config),
+        **_optimizer(config),
+        **_faults(config),
+    )
+
+
+def _camera(config) -> Camera:
+    camera = config.camera
+    return Camera(
+        image_size=config.image_size,
+        fov_deg=camera.fov_deg,
+        rot_center_depth=camera.rot_center_depth,
+        min_depth=camera.min_depth,
+        max_depth=camera.max_depth,
+    )
+
+
+def _view_range(config) -> ViewRange:
+    camera = config.camera
+    return ViewRange(
+        rotation_deg=camera.xyz_rotation_range_deg, xy=camera.xy_translation_range, z=camera.z_translation_range
+    )
+
+
+def _networks(config) -> NetworkSizes:
+    """The networks' widths, the zeros that mean "as published" resolved."""
+    from gan2shape_jax import networks  # here: networks import flax, which tools reading settings need not
+
+    size, net = config.image_size, config.networks
+    return NetworkSizes(
+        width=net.width or networks.default_width(size),
+        group_base=net.group_base or networks.default_group_base(size),
+        zdim=net.zdim,
+        encoder_width=net.encoder_width,
+        view_light_width=net.view_light_width,
+    )
+
+
+def _sampling(config) -> dict[str, Any]:
+    sampling = config.sampling
+    return {
+        "batch_size": sampling.batch_size,
+        "collect_iters": sampling.collect_iters,
+        "add_mean_V": sampling.add_mean_V,
+        "add_mean_L": sampling.add_mean_L,
+        "view_scale": sampling.view_scale,
+        "rand_light": tuple(float(x) for x in sampling.rand_light),
+    }
+
+
+def _losses(config) -> dict[str, Any]:
+    loss = config.loss
+    return {
+        "perceptual": loss.perceptual,
+        "lam_perc": loss.lam_perc,
+        "lam_smooth": loss.lam_smooth,
+        "lam_regular": loss.lam_regular,
+    }
+
+
+def _optimizer(config) -> dict[str, Any]:
+    adam = config.optimizer
+    return {
+        "learning_rate": adam.learning_rate,
+        "weight_decay": adam.weight_decay,
+        "beta1": adam.beta1,
+        "beta2": adam.beta2,
+        "eps": adam.eps,
+    }
+
+
+def _faults(config) -> dict[str, Any]:
+    """What `config.reference` switches all together."""
+    return {
+        "sampling": "half" if config.reference else "centred",
+        "unit_normals": not config.reference,
+        "skip_first_batch": config.reference,
+    }

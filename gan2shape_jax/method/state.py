@@ -1,0 +1,121 @@
+"""What a run carries from iteration to iteration, as explicit pytrees.
+
+`TrainState` is donated to every train step; `Problem` is what is given about one image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from gan2shape_jax.method.factors import Factors
+from gan2shape_jax.method.models import Params
+from gan2shape_jax.method.settings import Settings
+
+__all__ = [
+    "ACTIVE",
+    "PreparedImage",
+    "Problem",
+    "ProjectedSamples",
+    "TrainState",
+    "fresh_optimizer",
+    "initial_state",
+    "optimizer",
+]
+
+# Which networks each step optimises (GAN2Shape, section 3.2).
+ACTIVE: dict[str, tuple[str, ...]] = {
+    "prior": ("depth",),
+    "step1": ("albedo",),
+    "step2": ("encoder",),
+    "step3": ("depth", "albedo", "view", "light"),
+}
+
+
+@flax.struct.dataclass
+class Problem:
+    """One input image and what is known of it.
+
+    Attributes:
+      image: (1, S, S, 3); mask: (S, S); latent: (1, W) or (1, L, W).
+      gan_image: (1, S, S, 3), the GAN's image of the latent.
+      prior: (S, S), the depth that the depth network is first fitted to.
+      (latent, gan_image and prior are None where nothing is trained and the GAN has no part.)
+      true_depth: (S, S), or None.
+      key: the image's random key.
+    """
+
+    image: jax.Array
+    mask: jax.Array
+    latent: Any
+    gan_image: Any
+    prior: Any
+    true_depth: jax.Array | None
+    key: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedImage:
+    """One image, ready to be reconstructed; `inversion_l1` is None where the GAN has no part in it."""
+
+    name: str
+    problem: Problem
+    settings: Settings
+    inversion_l1: float | None
+
+
+@flax.struct.dataclass
+class ProjectedSamples:
+    """Projected images (N, S, S, 3) and their masks (N, S, S), kept for step 3."""
+
+    images: jax.Array
+    masks: jax.Array
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that changes while one image is reconstructed.
+
+    Attributes:
+      params: of the five networks.
+      opt_state: of the networks that the current step optimises.
+      factors: of the last step-1 forward pass; step 2 renders its pseudo-images from them.
+      mask: (S, S), the latest canonical object mask.
+    """
+
+    params: Params
+    opt_state: Any
+    factors: Factors
+    mask: jax.Array
+
+
+def optimizer(settings: Settings) -> optax.GradientTransformation:
+    """Adam with L2 weight decay coupled into the gradient (not AdamW), as the published code has it."""
+    return optax.chain(
+        optax.add_decayed_weights(settings.weight_decay),
+        optax.adam(settings.learning_rate, settings.beta1, settings.beta2, settings.eps),
+    )
+
+
+def fresh_optimizer(state: TrainState, step: str, settings: Settings) -> TrainState:
+    """The state at the start of a step: optimiser state starts afresh at every step of every stage."""
+    active = {name: state.params[name] for name in ACTIVE[step]}
+    return dataclasses.replace(state, opt_state=optimizer(settings).init(active))
+
+
+def initial_state(params: Params, settings: Settings) -> TrainState:
+    """The state before the first step, for the given initial parameters."""
+    square = (settings.image_size, settings.image_size)
+    blank = Factors(  # every field a buffer of its own: a buffer cannot be donated twice
+        depth=jnp.ones(square),
+        albedo=jnp.zeros((*square, 3)),
+        view=jnp.zeros(6),
+        light=jnp.zeros(4),
+        mask=jnp.ones(square),
+    )
+    return TrainState(params=params, opt_state=(), factors=blank, mask=jnp.ones(square))

@@ -1,0 +1,43 @@
+"""Computing in bfloat16 where that holds quality, with all that is kept and compared in float32.
+
+bfloat16 has float32's range and 8 bits of mantissa: enough for the features inside a network, whose errors are
+many and small, and too little for what is differenced (depth becomes normals by differences of 1/1000 of its
+range), summed over many steps (parameters, Adam's moments) or averaged over images (losses). So with
+`Settings.precision` "bfloat16" the hidden layers of depth, albedo, view and light network, the GAN and the perceptual
+network compute in it. Parameters, optimiser, losses, the networks' last layers, camera, rasteriser, lighting and
+sampling stay in float32, and so does the encoder: its offset is the difference between the codes of two nearly equal
+pictures, which bfloat16 gets 1.5 times wrong (docs/speed.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+__all__ = ["PRECISIONS", "Precision", "to_compute_dtype", "to_float32"]
+
+Precision = Literal["float32", "bfloat16"]
+PRECISIONS = ("float32", "bfloat16")
+
+
+def to_compute_dtype(tree: Any, precision: Precision, *, keep: tuple[str, ...] = ()) -> Any:
+    """Casts the floating arrays of a tree down where the precision asks for it.
+
+    Args:
+      tree: arrays, or parameters as nested dictionaries.
+      precision: "float32" leaves everything as it is.
+      keep: keys of the tree's top level that stay as they are.
+    """
+    if precision == "float32":
+        return tree
+    if keep:
+        return {name: value if name in keep else to_compute_dtype(value, precision) for name, value in tree.items()}
+    return jax.tree.map(lambda x: x.astype(jnp.bfloat16) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+
+
+def to_float32(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Casts to float32 what was computed in less, for comparing and adding up."""
+    return values.astype(jnp.promote_types(values.dtype, jnp.float32))

@@ -1,0 +1,162 @@
+"""What the hosts of a run agree on before they start: the configuration, the folder, and what is left to do.
+
+Host 0 looks up which images are unfinished, and all take its list, so that they agree although each sees the shared
+folder at another moment. Nothing is handed over later: a lost host's images are taken up at the next start, from
+their checkpoints, by however many hosts there are then.
+
+    WORKDIR/.hosts/N.json            written by host N at the start; the others look for it: is the folder shared?
+    WORKDIR/.hosts/failures-N.json   the images that failed on host N since that start
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from gan2shape_jax.atomic_files import atomic_text
+from gan2shape_jax.config.fields import to_json
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.run import distributed
+from gan2shape_jax.run.distributed import ALONE, Host
+
+__all__ = ["SINGLE", "Team", "alone", "meet", "wait_for"]
+
+# Network file systems show new files of other hosts only after a while.
+_PATIENCE_S = 30.0
+# Fields that hosts may have otherwise: where things lie on the machine itself.
+_OWN = ("workdir", "runtime.compilation_cache")
+
+
+@dataclasses.dataclass(frozen=True)
+class Team:
+    """The hosts of this start.
+
+    Attributes:
+      host: this one.
+      start: names this start, the same on all hosts; "" where there is one host.
+      facts: what host 0 had to say (see `meet`).
+    """
+
+    host: Host
+    start: str
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this host writes what one host has to write."""
+        return self.host.index == 0
+
+
+SINGLE = Team(ALONE, "")
+
+
+def alone(config: ConfigDict) -> bool:
+    """Whether the run has this one host, as far as the environment tells."""
+    return config.runtime.hosts == "one" or (config.runtime.hosts == "auto" and not distributed.several(os.environ))
+
+
+def meet(config: ConfigDict, names: list[str], facts: dict[str, Any], *, stay: bool) -> Team:
+    """Meets the other hosts, if any; has to come before the first computation.
+
+    Args:
+      config: of the run.
+      names: of the image list.
+      facts: what this host sees in the folder; host 0's will count.
+      stay: whether the hosts go on to compute together; otherwise they part again at once.
+
+    Raises:
+      UserError: the hosts do not find each other, or have another configuration, list or folder.
+    """
+    if alone(config):
+        return dataclasses.replace(SINGLE, facts=facts)
+    timeout_s = config.runtime.hosts_timeout_s
+    mine = {"token": uuid.uuid4().hex, "config": _comparable(config), "names": names, "facts": facts}
+    if stay:
+        host = distributed.join(timeout_s)
+        found = distributed.ask_all(json.dumps(mine))
+    else:
+        host, found = distributed.ask_all_from_child(json.dumps(mine), timeout_s)
+    messages = [json.loads(message) for message in found]
+    _require_alike(messages)
+    folder = pathlib.Path(config.workdir) / ".hosts"
+    atomic_text(folder / f"{host.index}.json", json.dumps(mine["token"]) + "\n")
+    _require_shared(folder, [message["token"] for message in messages])
+    if not stay and host.count > 1 and jax.process_count() > 1:  # only a TPU slice holds its hosts together by itself
+        raise UserError(
+            "this TPU runtime ties all hosts of the slice together, so that one lost host would stop the "
+            "others: set TPU_PROCESS_BOUNDS=1,1,1 and TPU_CHIPS_PER_PROCESS_BOUNDS to the chips of a host "
+            "(2,2,1 for four), or use slices of one host; see docs/running-at-scale.md"
+        )
+    return Team(host, messages[0]["token"], messages[0]["facts"])
+
+
+def _comparable(config: ConfigDict) -> dict[str, Any]:
+    flat = {}
+
+    def walk(tree: dict[str, Any], prefix: str) -> None:
+        for key, value in tree.items():
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{key}.")
+            elif prefix + key not in _OWN:
+                flat[prefix + key] = value
+
+    walk(json.loads(to_json(config)), "")
+    return flat
+
+
+def _require_alike(messages: list[dict[str, Any]]) -> None:
+    """Raises `UserError` naming what differs between host 0 and another; all hosts find the same."""
+    first = messages[0]
+    for index, other in enumerate(messages[1:], start=1):
+        fields = first["config"].keys() | other["config"].keys()
+        odd = [
+            f"{key} (host 0: {first['config'].get(key)!r}, host {index}: {other['config'].get(key)!r})"
+            for key in sorted(fields)
+            if first["config"].get(key) != other["config"].get(key)
+        ]
+        if odd:
+            raise UserError(
+                f"the hosts have different configurations: {', '.join(odd)}; start all with the same command"
+            )
+        if first["names"] != other["names"]:
+            raise UserError(
+                f"the image lists of host 0 ({len(first['names'])} names) and host {index} "
+                f"({len(other['names'])} names) differ: give all hosts the same config.data.image_list"
+            )
+
+
+def wait_for(found: Callable[[], bool]) -> bool:
+    """Waits until another host's file is seen; False when it has not come in half a minute."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while not found():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _require_shared(folder: pathlib.Path, tokens: list[str]) -> None:
+    """Waits for every host's file in the folder; raises `UserError` where one does not appear."""
+    for index, token in enumerate(tokens):
+        if not wait_for(functools.partial(_holds, folder / f"{index}.json", token)):
+            raise UserError(
+                f"host {index} does not write to {folder.parent} as it is seen here: config.workdir has to "
+                "be one folder that all hosts share (NFS, Lustre, Filestore, ...)"
+            )
+
+
+def _holds(path: pathlib.Path, token: str) -> bool:
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) == token
+    except (OSError, ValueError):  # not there yet
+        return False

@@ -1,0 +1,88 @@
+"""Crude estimates of what a run costs: time, memory, disk.
+
+The scale is one measurement (the bundled configuration on two CPU cores); the rest is counting
+pixels, channels and iterations with guessed exponents. Expect a factor of two either way for the
+bundled configuration on a CPU, and more for others; GPU and TPU are guesses.
+"""
+
+import dataclasses
+import math
+
+from ml_collections import ConfigDict
+
+__all__ = ["Estimate", "estimate"]
+
+# Seconds an iteration at 64 pixels, width 32, batch 8, a 64-pixel GAN, on two CPU cores: half as much
+# again as an idle machine took (0.020, 0.020, 0.061, 0.100 and 0.017 s, docs/benchmarks.md).
+_PRIOR, _STEP1, _STEP2, _STEP3 = 0.03, 0.03, 0.09, 0.15
+_PROJECTION = 0.025
+# Seconds for compiling every step once.
+_COMPILING = 60.0
+# Guesses, not measurements.
+_GPU_FACTOR, _TPU_FACTOR = 40.0, 60.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """Hours for the whole list, peak memory and disk space in GiB, and the device they are for."""
+
+    hours: float
+    memory_gib: float
+    disk_gib: float
+    device: str
+
+
+def estimate(config: ConfigDict, images: int, *, device: str = "cpu", cores: int = 2) -> Estimate:
+    """Returns the estimate for so many images on a kind of device: 'cpu', 'gpu' or 'tpu'."""
+    faster = {"gpu": _GPU_FACTOR, "tpu": _TPU_FACTOR}.get(device, math.sqrt(cores / 2))
+    if config.mode == "predict":
+        seconds = _relative_costs(config)[0] * _PRIOR * images / faster + _COMPILING / 6  # a forward pass
+    else:
+        seconds = _seconds_per_image(config) * (1 if config.mode == "joint" else images) / faster + _COMPILING
+    most = min(images, cores) if device == "cpu" else images  # as `group_plan.choose_size` has it
+    at_once = min(config.runtime.images_at_once, most)
+    return Estimate(seconds / 3600, _memory(config, images, at_once), _disk(config, images), device)
+
+
+def _relative_costs(config: ConfigDict) -> tuple[float, float, float]:
+    """Networks on one image, networks on a batch, GAN on a batch: relative to what was measured."""
+    width = config.networks.width or max(4096 // config.image_size, 16)
+    pixels = (config.image_size / 64) ** 2
+    batch = config.sampling.batch_size / 8
+    networks = pixels * max(width / 32, 0.5) ** 1.5 * (2.5 if config.loss.perceptual == "lpips" else 1.0)
+    channels = max(config.gan.channel_multiplier, 0.5)
+    gan = (config.gan.size / 64) ** 1.3 * (channels / 0.5) ** 0.8 * batch
+    return networks, networks * batch, gan
+
+
+def _seconds_per_image(config: ConfigDict) -> float:
+    one, many, gan = _relative_costs(config)
+    total = 0.0 if config.networks.pretrained else config.prior.iterations * _PRIOR * one
+    for step1, step2, step3 in config.schedule.stages:
+        total += step1 * _STEP1 * one + step3 * _STEP3 * many
+        total += step2 * _STEP2 * (many + gan) / 2 + config.sampling.collect_iters * _PROJECTION * gan
+    if not config.data.latent_root:
+        total += config.inversion.steps * _STEP2 * gan / config.sampling.batch_size
+    return total
+
+
+def _memory(config: ConfigDict, images: int, at_once: int) -> float:
+    """Activations of the widest step, kept samples, and JAX and its compiler themselves."""
+    one, many, gan = _relative_costs(config)
+    if config.mode == "predict":
+        return 1.0 + 0.3 * one
+    samples = config.sampling.collect_iters * config.sampling.batch_size
+    problems = 40 * (images if config.mode == "joint" else 1)  # arrays of an image's size, factors and scene included
+    kept = (4 * samples + problems) * config.image_size**2 * 4
+    together = max(1, at_once) if config.mode == "instance" else 1
+    return 2.9 + together * (0.3 * one + 0.6 * max(many, gan) + kept / 2**30)
+
+
+def _disk(config: ConfigDict, images: int) -> float:
+    """Checkpoints (networks and optimiser state), networks, and the pictures of every image."""
+    width = config.networks.width or max(4096 // config.image_size, 16)
+    networks = 0.06 * (width * config.image_size / 2048) ** 2  # the widest layers hold nearly all
+    if config.mode == "predict":
+        return images * 0.02
+    own = images if config.mode == "instance" else 1
+    return (config.checkpoint.keep + 1) * 3 * networks + own * networks + images * 0.02

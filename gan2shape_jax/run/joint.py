@@ -1,0 +1,199 @@
+"""A joint run: one set of networks trained on all images of the list, then the results of every image.
+
+WORKDIR/networks.safetensors   D, A, V, L and E, shared by all images
+WORKDIR/history.csv            losses (means over the last n iterations) and mean errors over the images
+WORKDIR/history.json           the same with every image's errors
+WORKDIR/images.txt             the names of the images trained on
+WORKDIR/NAME/                  an image's results, its own errors over iterations in `history.csv`
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from gan2shape_jax.atomic_files import atomic_text
+from gan2shape_jax.errors import DiskFullError, UserError
+from gan2shape_jax.inputs import data
+from gan2shape_jax.method import models
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.state import PreparedImage, TrainState, initial_state
+from gan2shape_jax.run import distributed, interrupt, loading, results
+from gan2shape_jax.run.cluster import Team, meet, wait_for
+from gan2shape_jax.run.each_image import FAILURES, explain, for_each_image, stem_of
+from gan2shape_jax.run.monitor import Monitor
+from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run.runtime import cadence_of, interruptible, schedule_of
+from gan2shape_jax.stylegan2.weights import write_atomically
+from gan2shape_jax.training import checkpoint, joint, joint_parallel, loop, network_files
+from gan2shape_jax.training.group import own_history
+
+__all__ = ["batches_per_iteration", "run"]
+
+
+def _same_images(folder: RunFolder, names: list[str]) -> None:
+    """Keeps the list of a new run; refuses another list than that of the run that the folder holds."""
+    path = folder.root / "images.txt"
+    listed = "\n".join(names) + "\n"
+    if not path.is_file():
+        atomic_text(path, listed)
+    elif path.read_text(encoding="utf-8") != listed:
+        raise UserError(
+            f"{folder.root} holds a joint run on the images of {path}, but the list now has others or another order: "
+            "choose another --config.workdir; for new images and these networks there is --config.mode=predict "
+            f"--config.networks.pretrained={folder.root / 'networks.safetensors'}"
+        )
+
+
+def _prepare(
+    config: ConfigDict, names: list[str], architecture, frozen: FrozenModels, folder: RunFolder
+) -> list[PreparedImage]:
+    """Reads all images; what is wrong with any of them is said of all, for they are trained together."""
+    found, failures = [], []
+    for name in names:
+        try:
+            found.append(loading.load_problem(config, name, architecture, frozen, folder.latents))
+        except DiskFullError:
+            raise
+        except FAILURES as error:
+            failures.append(f"{name}: {explain(error)}")
+    if failures:
+        raise UserError(
+            "\n".join(["joint training needs all images of the list; mend these or leave them out:", *failures])
+        )
+    return found
+
+
+def _train(
+    config: ConfigDict, task: joint.ManyImages, folder: RunFolder, monitor: Monitor, check: Callable[[], None]
+) -> None:
+    """Trains the networks and writes them with their history; the networks' file says that it is done."""
+    initial = models.init_params(jax.random.key(config.seed), task.settings)
+    if config.networks.pretrained:
+        initial = network_files.load_networks(
+            pathlib.Path(config.networks.pretrained), initial, task.settings, needed=("depth",)
+        )
+    cadence = dataclasses.replace(cadence_of(config), per_call=1)  # every iteration has another image
+    state, history = loop.run_schedule(
+        task,
+        schedule_of(config),
+        initial,
+        folder.shared_checkpoints,
+        cadence,
+        interruptible(monitor.watch("all-images"), check),
+    )
+    if not folder.team.leads:
+        return
+    atomic_text(folder.root / "history.json", json.dumps(history) + "\n")
+    atomic_text(folder.root / "history.csv", results.history_csv(history))
+    write_atomically(folder.networks, lambda path: _write_bytes(path, network_files.networks_bytes(state.params)))
+
+
+def _write_bytes(path: str, content: bytes) -> None:
+    pathlib.Path(path).write_bytes(content)
+
+
+def _read_history(path: pathlib.Path) -> list[dict[str, Any]]:
+    """What a finished training has written; [] where somebody has removed it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); remove it, the results will do without it") from error
+
+
+def _write(
+    config: ConfigDict,
+    state: TrainState,
+    history: list,
+    by_name: dict[str, PreparedImage],
+    frozen: FrozenModels,
+    folder: RunFolder,
+    name: str,
+) -> None:
+    """Writes one image's results from the shared networks."""
+    prepared = by_name[name]
+    own = own_history(history, prepared.name)
+    result = results.result_of(state, prepared, frozen, own, category=config.category)
+    results.write_result(
+        result,
+        folder.result(prepared.name),
+        results.projector(state, prepared, frozen),
+        config,
+        {"history.csv": results.history_csv(own).encode()},
+    )
+
+
+def _meet(config: ConfigDict, names: list[str]) -> Team:
+    folder = RunFolder(pathlib.Path(config.workdir))
+    unfinished = [name for name in names if not folder.is_finished(stem_of(name))]
+    facts = {"trained": folder.networks.is_file(), "unfinished": unfinished}
+    team = meet(config, names, facts, stay=True)
+    return dataclasses.replace(team, facts=facts | {"unfinished": names}) if team.host.count == 1 else team
+
+
+def batches_per_iteration(config: ConfigDict, root: pathlib.Path, images: int) -> int:
+    """How many batches share an iteration: what the run has started with, which `joint.json` keeps.
+
+    A run that is resumed on another number of devices goes on as it began.
+    """
+    path = root / "joint.json"
+    if path.is_file():
+        return int(json.loads(path.read_text(encoding="utf-8"))["batches_per_iteration"])
+    asked = config.schedule.batches_per_iteration or len(jax.devices())
+    count = asked if config.schedule.share_weight else 1
+    if config.schedule.independent and count > images:
+        raise UserError(
+            f"{count} batches an iteration need as many images, the list has {images}: give more images, "
+            f"or set config.schedule.batches_per_iteration to {images} or less"
+        )
+    atomic_text(path, json.dumps({"batches_per_iteration": count}) + "\n")
+    return count
+
+
+def run(config: ConfigDict) -> int:
+    """Trains on all images, going on from a checkpoint where there is one, and writes what is not yet written.
+
+    Returns:
+      0, or 1 when the results of an image could not be written.
+
+    Raises:
+      UserError: a file of the run or of any image is unusable.
+    """
+    names = data.read_names(config.data.image_list)
+    joint.require_enough(len(names), config.sampling.collect_iters)
+    team = _meet(config, names)
+    architecture, frozen = loading.load_frozen(config)
+    folder = RunFolder.open(config, team)
+    _same_images(folder, names)
+    group = _prepare(config, names, architecture, frozen, folder)
+    task = joint_parallel.spread_out(
+        joint.gather(
+            group, frozen, seed=config.seed, collect_iters=config.sampling.collect_iters, reference=config.reference
+        ),
+        batches_per_iteration(config, folder.root, len(group)),
+        independent=config.schedule.independent,
+    )
+    tensorboard = folder.tensorboard if config.logging.tensorboard and team.leads else None
+    with Monitor(schedule_of(config), tensorboard) as monitor, interrupt.noted() as check:
+        if not team.facts["trained"]:
+            _train(config, task, folder, monitor, check)
+        distributed.leave()  # from here on each host writes results by itself, from what host 0 has written
+        wait_for(folder.networks.is_file)
+        if team.leads:
+            checkpoint.discard(folder.shared_checkpoints)  # the networks and the history are written
+        like = models.init_params(jax.random.key(config.seed), task.settings)
+        state = initial_state(network_files.load_networks(folder.networks, like, task.settings), task.settings)
+        history = _read_history(folder.root / "history.json")
+        by_name = {
+            name: dataclasses.replace(one, settings=task.settings)  # so that programs are shared
+            for name, one in zip(names, group, strict=True)
+        }
+        write = functools.partial(_write, config, state, history, by_name, frozen, folder)
+        return for_each_image(folder, names, monitor.say, write, team.host.share(team.facts["unfinished"]))

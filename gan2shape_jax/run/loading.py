@@ -1,0 +1,173 @@
+"""From a configuration's files to arrays: the frozen networks of a run and the problem of one image."""
+
+from __future__ import annotations
+
+import pathlib
+import uuid
+import zlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from gan2shape_jax import stylegan2
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.inputs import data, image_files
+from gan2shape_jax.method import perceptual, prior, projection
+from gan2shape_jax.method import settings as settings_lib
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.frozen import build as build_frozen
+from gan2shape_jax.method.state import PreparedImage, Problem
+from gan2shape_jax.stylegan2 import Architecture, inversion
+
+__all__ = ["load_frozen", "load_gan", "mean_latent", "load_problem", "usable_latent"]
+
+_MEAN_W_SAMPLES = 4096
+
+
+def load_gan(config: ConfigDict) -> tuple[Architecture, dict[str, Any]]:
+    """Loads generator and discriminator.
+
+    Raises:
+      UserError: the file is missing or damaged, or the GAN is of another size than the configuration.
+    """
+    architecture, weights = stylegan2.load(config.gan.checkpoint)
+    for field, found in (("size", architecture.size), ("style_dim", architecture.style_dim)):
+        if found != config.gan[field]:
+            raise UserError(
+                f"{config.gan.checkpoint} has {field} {found}, but config.gan.{field} is "
+                f"{config.gan[field]}: name the checkpoint of this category or set the field"
+            )
+    if not 0 < config.gan.F1_d <= architecture.mapping_layers:
+        raise UserError(
+            f"config.gan.F1_d is {config.gan.F1_d}, but the mapping network of "
+            f"{config.gan.checkpoint} has {architecture.mapping_layers} linear layers"
+        )
+    return architecture, weights
+
+
+def mean_latent(weights: dict[str, Any], architecture: Architecture) -> jax.Array:
+    """The mean (1, W) that latents are truncated towards: always the same for one GAN."""
+    return stylegan2.mean_w(jax.random.key(0), weights["generator"], arch=architecture, samples=_MEAN_W_SAMPLES)
+
+
+def load_frozen(config: ConfigDict, *, perceptual_weights: bool = True) -> tuple[Architecture, FrozenModels]:
+    """Loads the GAN, the perceptual network (unless told not to) and the view and light statistics.
+
+    Raises:
+      UserError: a file is missing or damaged, or the GAN is of another size than the configuration.
+    """
+    architecture, weights = load_gan(config)
+    lpips = None
+    if perceptual_weights and config.loss.perceptual == "lpips":
+        lpips = perceptual.load_lpips(config.loss.lpips_weights)
+    frozen = build_frozen(
+        weights,
+        architecture,
+        view_mvn=data.load_mvn(config.sampling.view_mvn, 6),
+        light_mvn=data.load_mvn(config.sampling.light_mvn, 4),
+        F1_d=config.gan.F1_d,
+        lpips=lpips,
+        mean_w=mean_latent(weights, architecture) if config.gan.truncation < 1 else None,
+    )
+    return architecture, frozen
+
+
+def image_key(seed: int, name: str) -> jax.Array:
+    """The image's key: a function of seed and name, so that an image gives the same in any list."""
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()) & 0x7FFFFFFF)
+
+
+def _invert(config, item, name, architecture, frozen: FrozenModels, key, folder: pathlib.Path) -> np.ndarray:
+    """Finds the latent of an image that has none; the result is kept for the next start."""
+    kept = folder / f"{item.name}.npy"
+    if kept.is_file():
+        return data.load_latent(kept, architecture.style_dim)
+    whole = image_files.open_rgb(pathlib.Path(config.data.image_root) / name, least=16, expected=architecture.size)
+    target = np.asarray(image_files.crop_and_resize(whole, None, architecture.size), np.float32) / 127.5 - 1
+    found = inversion.invert(
+        key,
+        frozen.generator,
+        jnp.asarray(target)[None],
+        arch=architecture,
+        disc_params=frozen.discriminator,
+        steps=config.inversion.steps,
+        learning_rate=config.inversion.learning_rate,
+    )
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    part = kept.with_name(f".{kept.stem}.{uuid.uuid4().hex[:8]}.part.npy")  # another host may be writing the same
+    np.save(part, np.asarray(found.w))
+    part.replace(kept)
+    return np.asarray(found.w)
+
+
+def usable_latent(
+    latent: np.ndarray, name: str, config: ConfigDict, architecture: Architecture, frozen: FrozenModels
+) -> jax.Array:
+    """The latent that the run works with: truncated where the configuration says so.
+
+    Raises:
+      UserError: a W+ latent has another number of layers than the generator.
+    """
+    if latent.ndim == 3 and latent.shape[1] != architecture.latents:
+        raise UserError(
+            f"the W+ latent of {name} has {latent.shape[1]} layers: this generator takes {architecture.latents}"
+        )
+    w = jnp.asarray(latent)
+    return stylegan2.truncate(w, frozen.mean_w, config.gan.truncation) if config.gan.truncation < 1 else w
+
+
+def load_problem(
+    config: ConfigDict,
+    name: str,
+    architecture: Architecture,
+    frozen: FrozenModels,
+    latents: pathlib.Path,
+) -> PreparedImage:
+    """Reads an image with what belongs to it, inverting the GAN where no latent is given.
+
+    Args:
+      config: the configuration.
+      name: of the image in the list.
+      architecture, fixed: of the run.
+      latents: folder for latents that the program finds itself.
+
+    Raises:
+      UserError: a file is missing or unusable.
+    """
+    item = data.load_item(config, name)
+    settings = settings_lib.from_config(config, architecture, original_size=item.original_size)
+    key = image_key(config.seed, item.name)
+    latent = item.latent
+    if latent is None:
+        latent = _invert(config, item, name, architecture, frozen, jax.random.fold_in(key, 1), latents)
+    w = usable_latent(latent, name, config, architecture, frozen)
+    gan_image = jax.jit(projection.gan_image, static_argnames="settings")(w, frozen, settings=settings)
+    problem = Problem(
+        image=jnp.asarray(item.image)[None],
+        mask=jnp.asarray(item.mask),
+        latent=w,
+        gan_image=gan_image,
+        prior=_prior(config, item),
+        true_depth=None if item.depth is None else jnp.asarray(item.depth),
+        key=jax.random.fold_in(key, 0),
+    )
+    error = float(jnp.mean(jnp.abs(gan_image - problem.image)))
+    return PreparedImage(name=item.name, problem=problem, settings=settings, inversion_l1=error)
+
+
+def _prior(config: ConfigDict, item: data.Item) -> jax.Array:
+    if config.networks.pretrained:
+        return jnp.ones(item.mask.shape)
+    depth = prior.prior_depth(
+        item.mask,
+        shape=config.prior.shape,
+        category=config.category,
+        near=config.prior.near,
+        far=config.prior.far,
+        shift=config.prior.shift,
+        middle=(config.camera.min_depth + config.camera.max_depth) / 2,
+    )
+    return jnp.asarray(depth, jnp.float32)

@@ -1,0 +1,133 @@
+"""Prediction: trained networks explain new images feed-forward, without any training.
+
+D, A, V and L see each image once; no latent, no GAN and no mask is needed. Where a mask is given the outputs
+are cut to it, where true depth is known they are measured against it, and where the GAN, an encoder and an
+image's latent file are there, `outputs.gan_images` makes the pictures through the GAN too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from gan2shape_jax.inputs import data
+from gan2shape_jax.method import models
+from gan2shape_jax.method import settings as settings_lib
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import PreparedImage, Problem, TrainState, initial_state
+from gan2shape_jax.run import interrupt, loading, results
+from gan2shape_jax.run.each_image import divide, for_each_image
+from gan2shape_jax.run.monitor import Monitor
+from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.stylegan2 import Architecture
+from gan2shape_jax.training import network_files
+
+__all__ = ["run"]
+
+_NEEDED = ("depth", "albedo", "view", "light")
+
+
+def _without_gan(config: ConfigDict) -> tuple[Architecture, FrozenModels]:
+    """What stands for the GAN where none is loaded: its outward sizes, and the mean view and light."""
+    levels = config.gan.size.bit_length() - 2
+    sizes = Architecture(
+        size=config.gan.size,
+        style_dim=config.gan.style_dim,
+        mapping_layers=8,
+        channels=(1,) * levels,
+        discriminator_channels=(1,) * levels,
+    )
+    nothing = jnp.zeros((1, sizes.style_dim))
+    view, light = (
+        jnp.asarray(data.load_mvn(path, count)[0], jnp.float32)
+        for path, count in ((config.sampling.view_mvn, 6), (config.sampling.light_mvn, 4))
+    )
+    return sizes, FrozenModels(
+        generator=None,
+        discriminator=None,
+        lpips=None,
+        view_mean=view,
+        view_factor=jnp.zeros((6, 6)),
+        light_mean=light,
+        mean_w=nothing,
+        center_h=nothing,
+        center_w=nothing,
+    )
+
+
+def _no_gan_because(config: ConfigDict) -> str:
+    """Why there are no pictures through the GAN; '' where there can be."""
+    if not config.outputs.gan_images:
+        return "config.outputs.gan_images is False"
+    if not pathlib.Path(config.gan.checkpoint).is_file():
+        return f"there is no config.gan.checkpoint {config.gan.checkpoint}"
+    if not config.data.latent_root:
+        return "config.data.latent_root is empty, and predicting does not invert the GAN"
+    return ""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Predictor:
+    """What all images share; `frozen.generator` is None where there is no GAN."""
+
+    config: ConfigDict
+    architecture: Architecture
+    frozen: FrozenModels
+    settings: Settings
+    state: TrainState
+    folder: RunFolder
+    check_interrupt: Callable[[], None]
+
+    def _prepare(self, name: str) -> PreparedImage:
+        item = data.load_item(self.config, name)
+        if self.frozen.generator is not None and item.latent is not None:
+            return loading.load_problem(self.config, name, self.architecture, self.frozen, self.folder.latents)
+        problem = Problem(
+            image=jnp.asarray(item.image)[None],
+            mask=jnp.asarray(item.mask),
+            latent=None,
+            gan_image=None,
+            prior=None,
+            true_depth=None if item.depth is None else jnp.asarray(item.depth),
+            key=jax.random.key(0),
+        )
+        return PreparedImage(name=item.name, problem=problem, settings=self.settings, inversion_l1=None)
+
+    def __call__(self, name: str) -> None:
+        """Writes the results of one image."""
+        self.check_interrupt()
+        prepared = self._prepare(name)
+        result = results.result_of(self.state, prepared, self.frozen, [], category=self.config.category)
+        project = None if prepared.problem.latent is None else results.projector(self.state, prepared, self.frozen)
+        results.write_result(result, self.folder.result(prepared.name), project, self.config, {})
+
+
+def run(config: ConfigDict) -> int:
+    """Explains every image of the list with the networks of `config.networks.pretrained`.
+
+    Returns:
+      0, or 1 when an image failed.
+
+    Raises:
+      UserError: the networks or the statistics are unusable.
+    """
+    names = data.read_names(config.data.image_list)
+    team, units = divide(config, names)
+    reason = _no_gan_because(config)
+    architecture, frozen = _without_gan(config) if reason else loading.load_frozen(config, perceptual_weights=False)
+    settings = settings_lib.from_config(config, architecture, original_size=config.image_size)
+    like = models.init_params(jax.random.key(config.seed), settings)
+    needed = _NEEDED if reason else (*_NEEDED, "encoder")
+    params = network_files.load_networks(pathlib.Path(config.networks.pretrained), like, settings, needed=needed)
+    folder = RunFolder.open(config, team)
+    with Monitor((), None) as monitor, interrupt.noted() as check:
+        if reason and config.outputs.gan_images:
+            monitor.say(f"no pictures through the GAN: {reason}")
+        predictor = _Predictor(config, architecture, frozen, settings, initial_state(params, settings), folder, check)
+        return for_each_image(folder, names, monitor.say, predictor, [name for (name,) in units])

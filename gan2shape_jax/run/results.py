@@ -1,0 +1,115 @@
+"""The record of one image from the networks that explain it, and its results folder."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from gan2shape_jax.geometry.lighting import apply_shading, normals, shade
+from gan2shape_jax.method import phases, projection
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.reconstruction import canonical_mask
+from gan2shape_jax.method.state import PreparedImage, TrainState
+from gan2shape_jax.outputs import OutputOptions, Projection, Result, write_outputs
+from gan2shape_jax.training.loop import START
+from gan2shape_jax.training.tasks import scores
+
+__all__ = ["history_csv", "projector", "result_of", "write_result"]
+
+_ERRORS = ("side", "mad", "mad_unit", "mae", "mse")
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def _project(params, images, problem, frozen, *, settings):
+    found, _ = projection.project(params, images, problem.latent, problem.gan_image, frozen, settings)
+    return found
+
+
+def projector(state: TrainState, prepared: PreparedImage, frozen: FrozenModels):
+    """The trained encoder and the GAN as a function of pictures, for the outputs made through the GAN."""
+
+    def project(images: np.ndarray) -> np.ndarray:
+        return np.asarray(
+            _project(state.params, jnp.asarray(images), prepared.problem, frozen, settings=prepared.settings)
+        )
+
+    return project
+
+
+def result_of(
+    state: TrainState, prepared: PreparedImage, frozen: FrozenModels, history: list[dict[str, Any]], *, category: str
+) -> Result:
+    """What the networks make of an image, with its errors; `history` is the image's own (see `training`)."""
+    problem, settings = prepared.problem, prepared.settings
+    view = phases.see(state, problem, frozen, settings)
+    shading, _ = shade(normals(view.depth, settings.camera, unit=settings.unit_normals), view.light)
+    valid = np.asarray(view.valid)
+    difference = np.abs(np.asarray(view.reconstruction - problem.image[0])).mean(axis=-1)
+    found: dict[str, Any] = {
+        **scores(view, problem, settings),
+        "reconstruction_l1": float((difference * valid).sum() / valid.sum()),
+        "inversion_l1": prepared.inversion_l1,
+    }
+    found |= _baseline(history)
+    return Result(
+        name=prepared.name,
+        camera=settings.camera,
+        depth=np.asarray(view.depth),
+        albedo=np.asarray(view.albedo),
+        view=np.asarray(view.view),
+        light=np.asarray(view.light),
+        mask=np.asarray(canonical_mask(problem.mask, view.depth, view.view, settings)),
+        image=np.asarray(problem.image[0]),
+        input_mask=np.asarray(problem.mask),
+        canonical=np.clip(np.asarray(apply_shading(view.albedo, shading)), -1, 1),
+        reconstruction=np.asarray(view.reconstruction),
+        warped_depth=np.asarray(view.warped_depth),
+        gan_image=None if problem.gan_image is None else np.asarray(problem.gan_image[0]),
+        true_depth=None if problem.true_depth is None else np.asarray(problem.true_depth),
+        metrics=found,
+        category=category,
+        reference=settings.sampling == "half",
+    )
+
+
+def _baseline(history: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """The errors to compare with: of the fitted prior, or, where weights were given instead, at the `start`."""
+    steps = {row["step"] for row in history}
+    for step, title in (("prior", "prior"), (START, "start")):
+        if step in steps:
+            last = [row for row in history if row["step"] == step][-1]
+            return {title: {key: last[key] for key in _ERRORS}} if "side" in last else {}
+    return {}
+
+
+def history_csv(history: list[dict[str, Any]]) -> str:
+    """The history as a table, a column for every number that occurs in it."""
+    columns = list(dict.fromkeys(key for row in history for key in row if key != "images"))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    return text.getvalue()
+
+
+def write_result(
+    result: Result, folder: pathlib.Path, project: Projection | None, config: ConfigDict, extra: dict[str, bytes]
+) -> None:
+    """Writes an image's results folder as `config.outputs` wants it; without `project` no pictures by the GAN."""
+    wanted = config.outputs
+    options = OutputOptions(
+        picture_size=wanted.picture_size,
+        turntable_frames=wanted.turntable_frames,
+        mesh_full=wanted.mesh_full,
+        animation=wanted.animation,
+        gan_batch=config.sampling.batch_size,
+    )
+    write_outputs(result, folder, gan_project=project if wanted.gan_images else None, options=options, extra=extra)

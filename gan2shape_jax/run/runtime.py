@@ -1,0 +1,77 @@
+"""What a configuration says about how a run proceeds: its schedule, how often things happen, the device's ways."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable
+
+import jax
+from ml_collections import ConfigDict
+
+from gan2shape_jax.method import phases
+from gan2shape_jax.method.phases import Phase
+from gan2shape_jax.training.loop import Cadence, Watcher
+
+__all__ = ["cadence_of", "interruptible", "schedule_of", "set_up_runtime"]
+
+
+def set_up_runtime(config: ConfigDict) -> None:
+    """What has to come before the first computation: a GPU's operations that repeat bit by bit, a CPU's devices."""
+    if config.runtime.deterministic:
+        _add_flag("--xla_gpu_deterministic_ops=true")
+    if config.mode == "instance" and config.runtime.images_at_once > 1:
+        _one_image_a_core(min(config.runtime.images_at_once, os.cpu_count() or 1))
+
+
+def _add_flag(flag: str) -> None:
+    flags = os.environ.get("XLA_FLAGS", "")
+    if flag.partition("=")[0] not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
+
+
+def _one_image_a_core(images: int) -> None:
+    """Makes the CPU, should it be the device, as many devices as there are images at once, with a thread each.
+
+    Images side by side on a thread each take less time than one after another on all cores, and a program for
+    one image compiles much faster than one for all of them (docs/speed.md). Where computing has begun already, as in
+    a notebook, the devices stay what they are.
+    """
+    with contextlib.suppress(RuntimeError):  # computing has begun
+        jax.config.update("jax_num_cpu_devices", images)
+        _add_flag("--xla_cpu_multi_thread_eigen=false")
+
+
+def schedule_of(config: ConfigDict) -> tuple[Phase, ...]:
+    """The configuration's schedule as data."""
+    stage_lengths = tuple(tuple(stage) for stage in config.schedule.stages)
+    count = len(stage_lengths)
+    return phases.schedule(
+        stage_lengths,
+        flip1=tuple(config.schedule.flip1)[:count],
+        flip3=tuple(config.schedule.flip3)[:count],
+        prior_iterations=0 if config.networks.pretrained else config.prior.iterations,
+    )
+
+
+def cadence_of(config: ConfigDict) -> Cadence:
+    """How often a run saves and logs, and how many iterations it compiles into a program."""
+    # On CPU a scan over convolutions is tens of times slower than calls one by one.
+    automatic = 1 if jax.default_backend() == "cpu" else 10
+    return Cadence(
+        checkpoint=config.checkpoint.every_iterations,
+        log=config.logging.every_iterations,
+        per_call=config.runtime.iterations_per_call or automatic,
+        keep=config.checkpoint.keep,
+    )
+
+
+def interruptible(watcher: Watcher, check: Callable[[], None]) -> Watcher:
+    """The watcher, with Ctrl-C heeded whenever it hears of progress."""
+
+    def progress(phase: Phase, done: int, loss: float | None) -> None:
+        watcher.on_progress(phase, done, loss)
+        check()
+
+    return dataclasses.replace(watcher, on_progress=progress)

@@ -1,0 +1,145 @@
+"""Inverting the GAN: the latent of W whose image is nearest to a given one, by optimisation.
+
+Images are (B, s, s, 3) in [-1, 1] at the generator's side; latents (B, W). The noise is the
+generator's stored one, as in all of the method. Source: the projector of Karras et al. (2020),
+appendix D, with the frozen discriminator's features in place of LPIPS, so that it needs no further
+weights.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from gan2shape_jax import stylegan2
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.stylegan2 import Architecture, Params
+
+__all__ = ["Inversion", "invert", "learning_rate_at"]
+
+
+class Inversion(NamedTuple):
+    """Latents (B, W); error (B,), the mean of |G(w) - image| with G(w) clamped; loss (steps,)."""
+
+    w: Float[Array, "b w"]
+    error: np.ndarray
+    history: np.ndarray
+
+
+def learning_rate_at(step: int, steps: int, *, peak: float, rampup: float = 0.05, rampdown: float = 0.25) -> float:
+    """Rises linearly over the first `rampup` of the steps, falls over the last `rampdown`."""
+    t = step / steps
+    fall = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1.0 - t) / rampdown))
+    return peak * fall * min(1.0, (t + 1 / steps) / rampup)
+
+
+# Compiled once for an architecture, however many images follow.
+_features = jax.jit(stylegan2.discriminator_features, static_argnames="arch")
+_draw = jax.jit(stylegan2.synthesize, static_argnames="arch")
+
+
+@functools.partial(jax.jit, static_argnames="arch")
+def _typical(key, generator, *, arch) -> tuple[Array, Array]:
+    """The mean (W,) of latents and their standard deviation, one for all components."""
+    z = jax.random.normal(key, (2048, arch.style_dim), generator["input"].dtype)
+    samples = stylegan2.map_styles(generator, z, arch=arch)
+    return samples.mean(axis=0), jnp.sqrt(jnp.mean(jnp.var(samples, axis=0)))
+
+
+def _distance(a, b):
+    """Mean absolute difference of images or features, one for each item, summed over layers."""
+    return sum(jnp.abs(x - y).mean(axis=(1, 2, 3)) for x, y in zip(a, b))
+
+
+@functools.partial(jax.jit, static_argnames=("arch", "weights"), donate_argnums=(0, 1))
+def _step(w, state, rate, strength, key, image, target, typical, generator, discriminator, *, arch, weights):
+    """One step of Adam on the latents; the loss before it, of all items together."""
+    mean, spread = typical
+    jitter = strength * spread * jax.random.normal(key, w.shape, w.dtype)
+
+    def loss(w):
+        drawn = stylegan2.synthesize(generator, w + jitter, arch=arch)
+        features = stylegan2.discriminator_features(discriminator, drawn, arch=arch)
+        return jnp.sum(
+            weights[0] * _distance([drawn], [image])
+            + weights[1] * _distance(features, target)
+            + weights[2] * jnp.mean(((w - mean) / spread) ** 2, axis=-1)
+        )
+
+    value, gradient = jax.value_and_grad(loss)(w)
+    update, state = optax.scale_by_adam().update(gradient, state)
+    return w - rate * update, state, value
+
+
+def invert(
+    key: PRNGKeyArray,
+    gan_params: Params,
+    image: Float[Array, "b s s 3"],
+    *,
+    arch: Architecture,
+    disc_params: Params,
+    steps: int = 500,
+    learning_rate: float = 0.1,
+    pixel_weight: float = 1.0,
+    feature_weight: float = 1.0,
+    mean_weight: float = 0.02,
+    jitter: float = 0.05,
+) -> Inversion:
+    """Finds latents whose images look like the given ones.
+
+    Args:
+      key: for the mean latent and the jitter.
+      gan_params: the generator's parameters.
+      image: (B, s, s, 3) in [-1, 1], s = arch.size; items do not influence each other.
+      arch: the sizes.
+      disc_params: the discriminator's parameters.
+      steps: of Adam.
+      learning_rate: the greatest step size, in W.
+      pixel_weight: weight of the mean absolute difference of pixels.
+      feature_weight: weight of that of the discriminator's features.
+      mean_weight: weight of the mean squared deviation from the mean latent, in standard deviations
+        of W.
+      jitter: noise added to w in the first three quarters, in standard deviations of W, falling to
+        zero.
+
+    Raises:
+      UserError: the image has another size than the generator's, or the optimisation has diverged.
+    """
+    if image.shape[1:] != (arch.size, arch.size, 3):
+        raise UserError(
+            f"an image of shape {image.shape[1:]} to invert with a GAN of {arch.size} pixels; resize it first"
+        )
+    mean_key, jitter_key = jax.random.split(key)
+    mean, spread = _typical(mean_key, gan_params, arch=arch)
+    w = jnp.tile(mean, (image.shape[0], 1))
+    state, history = optax.scale_by_adam().init(w), []
+    target = _features(disc_params, image, arch=arch)
+    # A loop of jitted steps: convolutions inside a scan are an order of magnitude slower on a CPU.
+    for step in range(steps):
+        rate = learning_rate_at(step, steps, peak=learning_rate)
+        strength = jitter * max(0.0, 1.0 - step / (0.75 * steps)) ** 2
+        w, state, value = _step(
+            w,
+            state,
+            rate,
+            strength,
+            jax.random.fold_in(jitter_key, step),
+            image,
+            target,
+            (mean, spread),
+            gan_params,
+            disc_params,
+            arch=arch,
+            weights=(pixel_weight, feature_weight, mean_weight),
+        )
+        history.append(value)
+    drawn = np.clip(np.asarray(_draw(gan_params, w, arch=arch)), -1, 1)
+    error = np.abs(drawn - np.asarray(image)).mean(axis=(1, 2, 3))
+    if not np.isfinite(error).all():
+        raise UserError(f"the inversion of the GAN has diverged: lower its learning rate ({learning_rate})")
+    return Inversion(w, error, np.asarray(history))

@@ -1,0 +1,181 @@
+"""One update from many places: each place has an image or draws of its own, and their gradients are averaged.
+
+Places are spread evenly over the devices of a mesh. Every device differentiates the mean loss of its places, the
+gradients are averaged over the mesh (one all-reduce), and every device makes the same Adam step: networks and
+optimiser state are replicated, only what belongs to a place is sharded. This is the published code's
+`share_weight`, in which every process sees an image and processes average their gradients.
+
+Nothing depends on how many devices there are, beyond the order of sums.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.method import steps
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.optimizer import Loss, optimizer_step
+from gan2shape_jax.method.phases import Phase
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import Problem, TrainState
+from gan2shape_jax.training.image_axis import AXIS
+
+__all__ = ["Replicas", "advance", "devices_used", "local_replicas", "mesh_of", "on_host", "spread"]
+
+_EVERYWHERE, _EACH = PartitionSpec(), PartitionSpec(AXIS)
+
+
+def devices_used(replicas: int, devices: Sequence[Any]) -> int:
+    """How many of the devices can share the places evenly.
+
+    Raises:
+      UserError: the devices belong to several hosts and not all can be used: a host would be left out.
+    """
+    count = max(d for d in range(1, min(replicas, len(devices)) + 1) if replicas % d == 0)
+    if count < len(devices) and len({device.process_index for device in devices}) > 1:
+        raise UserError(
+            f"config.schedule.batches_per_iteration is {replicas}, but the hosts have {len(devices)} devices "
+            f"together: give a multiple of {len(devices)}, or 0 for one a device"
+        )
+    return count
+
+
+def mesh_of(replicas: int, devices: Sequence[jax.Device]) -> Mesh:
+    """A mesh over as many of the devices as share the places evenly; see `devices_used`."""
+    return Mesh(np.asarray(devices[: devices_used(replicas, devices)]), (AXIS,))
+
+
+def local_replicas(replicas: int, mesh: Mesh) -> range:
+    """The numbers of the places on this host's devices."""
+    each = replicas // mesh.size
+    mine = [i for i, device in enumerate(mesh.devices.flat) if device.process_index == jax.process_index()]
+    return range(mine[0] * each, (mine[-1] + 1) * each)
+
+
+def spread(trees: Sequence[Any], replicas: int, mesh: Mesh) -> Any:
+    """Stacks the trees of this host's places, in their order, and puts each place on its device."""
+    sharding = NamedSharding(mesh, _EACH)
+
+    def put(*parts):
+        stacked = np.stack(parts)
+        return jax.make_array_from_process_local_data(sharding, stacked, (replicas, *stacked.shape[1:]))
+
+    return jax.tree.map(put, *trees)
+
+
+def on_host(tree: Any) -> Any:
+    """A replicated tree as arrays that belong to no mesh."""
+    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), tree)
+
+
+def _mean_loss(one: Callable[..., Loss], seen: tuple[Any, ...], count: int) -> Loss:
+    """The mean of the losses and of the scalars of a device's places.
+
+    The mean is inside of what is differentiated, so that the places' convolutions have one set of weights and become
+    one convolution over a larger batch, forwards and backwards; gradients place by place would not.
+
+    Args:
+      one: from what a place sees to its loss.
+      seen: leading axis of places.
+      count: of places.
+    """
+    if count == 1:
+        return one(*jax.tree.map(lambda x: x[0], seen))
+
+    def mean(params):
+        loss, (metrics, _) = jax.vmap(lambda *own: one(*own)(params))(*seen)
+        return jnp.mean(loss), (jax.tree.map(jnp.mean, metrics), None)
+
+    return mean
+
+
+@functools.partial(jax.jit, static_argnames=("step", "settings", "flip", "mesh"), donate_argnames="moving")
+def _advance(moving, kept, numbers, chosen, contexts, problems, keys, frozen, *, step, settings, flip, mesh):
+    def on_device(moving, kept, numbers, chosen, contexts, problems, keys, frozen):
+        state = TrainState(*moving, *kept)
+
+        def one(number, context, factors, problem, key):
+            return steps.loss_of(step, factors, number, context, problem, frozen, settings, key=key, flip=flip)
+
+        own = jax.tree.map(lambda x: x[chosen], (state.factors, problems, keys))
+        loss = _mean_loss(one, (numbers, contexts, *own), len(numbers))
+        state, metrics, _ = optimizer_step(loss, state, step, settings, average_over=AXIS)
+        return (state.params, state.opt_state), metrics
+
+    # Unchecked, a gradient is that of the device's own loss; checked, JAX itself would add those of all devices.
+    return jax.shard_map(
+        on_device,
+        mesh=mesh,
+        check_vma=False,
+        out_specs=(_EVERYWHERE, _EVERYWHERE),
+        in_specs=(_EVERYWHERE, _EVERYWHERE, _EACH, _EACH, _EACH, _EVERYWHERE, _EVERYWHERE, _EVERYWHERE),
+    )(moving, kept, numbers, chosen, contexts, problems, keys, frozen)
+
+
+@dataclasses.dataclass(frozen=True)
+class Replicas:
+    """What the places of one iteration see.
+
+    Attributes:
+      numbers: (places,), what a place draws is a function of its number.
+      chosen: (places,), which image it sees.
+      contexts: one for each place of this host: a scene in step 1, samples in step 3, else None.
+    """
+
+    numbers: np.ndarray
+    chosen: np.ndarray
+    contexts: Sequence[Any]
+
+
+def advance(
+    state: TrainState,
+    phase: Phase,
+    replicas: Replicas,
+    problems: Problem,
+    keys: jax.Array,
+    frozen: FrozenModels,
+    settings: Settings,
+    mesh: Mesh,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One iteration: every place's loss, one update; the state's networks and optimiser state are donated.
+
+    Args:
+      state: replicated; its factors have a leading axis of images, and stay as they are.
+      phase: where the run is.
+      replicas: what is seen.
+      problems, keys: of all images, with a leading axis, replicated. Keys are those of the phase.
+      frozen: the frozen networks, replicated.
+      settings: static settings.
+      mesh: the devices.
+
+    Returns:
+      The new state, and the scalars' means over the places.
+    """
+    count = len(replicas.chosen)
+    numbers, chosen = spread(
+        [(replicas.numbers[p], replicas.chosen[p]) for p in local_replicas(count, mesh)], count, mesh
+    )
+    (params, opt_state), metrics = _advance(
+        (state.params, state.opt_state),
+        (state.factors, state.mask),
+        numbers,
+        chosen,
+        spread(replicas.contexts, count, mesh),
+        problems,
+        keys,
+        frozen,
+        step=phase.step,
+        settings=settings,
+        flip=phase.flip,
+        mesh=mesh,
+    )
+    return dataclasses.replace(state, params=params, opt_state=opt_state), metrics

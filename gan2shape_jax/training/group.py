@@ -1,0 +1,272 @@
+"""A group of images reconstructed at once: independent networks, one train step.
+
+Parameters, optimiser state and data have a leading axis of images (`image_axis`); the steps are those of one
+image. What is random is a function of each image's own key, so that an image's result does not depend on
+who else is in its group, rounding aside. An image whose numbers stop being finite is noted in the history and stays in
+the group without touching its neighbours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan2shape_jax.method import metrics, models, phases, steps
+from gan2shape_jax.method import state as state_lib
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.phases import Phase
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import PreparedImage, Problem, ProjectedSamples, TrainState
+from gan2shape_jax.training import image_axis
+from gan2shape_jax.training.image_axis import Layout, lift
+
+__all__ = ["Group", "alike", "bytes_of_one", "failures_of", "gather", "one_of", "own_history"]
+
+_STATIC = ("step", "settings", "flip", "count", "layout")
+_POSITION = ("phase", "stage", "step", "iteration")
+
+
+def _iterate(state, iteration, context, problem, frozen, keys, *, step, settings, flip, count, layout):
+    def one(state, context, problem, key, iteration, frozen):
+        return phases.iterate(
+            state, iteration, context, problem, frozen, key, step=step, settings=settings, flip=flip, count=count
+        )
+
+    return lift(one, layout)((state, context, problem, keys), (iteration, frozen))
+
+
+def _advance(*inputs, layout: Layout, **static):
+    """`_iterate`, compiled."""
+    compiled = phases.compiled_with(_iterate, _STATIC, layout.platform)
+    return compiled(*inputs, layout=layout, **static)
+
+
+@functools.partial(jax.jit, static_argnames=("settings", "flip", "layout"))
+def _step1_cache_and_mask(params, problem, frozen, *, settings, flip, layout):
+    one = functools.partial(phases.step1_cache_and_mask, settings=settings, flip=flip)
+    return lift(one, layout)((params, problem), (frozen,))
+
+
+@functools.partial(jax.jit, static_argnames=("settings", "layout"))
+def _collect_batch(state, iteration, problem, frozen, keys, codes, *, settings, layout):
+    def one(state, problem, key, code, iteration, frozen):
+        return steps.collect_batch(state, iteration, problem, frozen, settings, key=key, code=code)
+
+    return lift(one, layout)((state, problem, keys, codes), (iteration, frozen))
+
+
+@functools.partial(jax.jit, static_argnames=("settings", "layout"))
+def _codes_of(params, problem, *, settings, layout):
+    return lift(functools.partial(phases.code_of, settings=settings), layout)((params, problem), ())
+
+
+@functools.partial(jax.jit, static_argnames=("settings", "layout"))
+def _see(params, problem, frozen, *, settings, layout):
+    return lift(functools.partial(phases.seen, settings=settings), layout)((params, problem), (frozen,))
+
+
+@functools.partial(jax.jit, static_argnames="camera")
+def _errors(warped_depth, true_depth, valid, *, camera):
+    return metrics.depth_metrics(warped_depth, true_depth, valid, camera)
+
+
+@functools.partial(jax.jit, static_argnames=("step", "settings", "layout"))
+def _fresh_optimizer(state, *, step, settings, layout):
+    return lift(lambda one: state_lib.fresh_optimizer(one, step, settings).opt_state, layout)((state,), ())
+
+
+@functools.partial(jax.jit, static_argnames="use")
+def _phase_keys(keys, number, *, use):
+    return jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, number), use))(keys)
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """The task of several images, each with its own networks; see `tasks.Task`.
+
+    Attributes:
+      names: of the images, without those that only fill the group up.
+      problem: all images' problems, along a first axis of `image_axis.padded(...)`.
+      frozen: on every device.
+      settings: of all images.
+      layout: of the images on devices.
+    """
+
+    names: tuple[str, ...]
+    problem: Problem
+    frozen: FrozenModels
+    settings: Settings
+    layout: Layout
+
+    @property
+    def window(self) -> int:
+        return 1
+
+    def initial(self, params: models.Params) -> TrainState:
+        one = state_lib.initial_state(params, self.settings)
+        count = image_axis.padded(len(self.names), self.layout.devices)
+        every = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (count, *leaf.shape)), one)
+        return image_axis.place(every, self.layout.mesh)
+
+    def restored(self, state: TrainState) -> TrainState:
+        return image_axis.place(jax.tree.map(np.asarray, state), self.layout.mesh)
+
+    def begin(self, state: TrainState, phase: Phase) -> TrainState:
+        if phases.wants_mask(phase, self.settings):
+            state = dataclasses.replace(state, mask=self._step1_cache_and_mask(state, phase)[1])
+        return self.fresh_optimizer(state, phase.step)
+
+    def fresh_optimizer(self, state: TrainState, step: str) -> TrainState:
+        opt_state = _fresh_optimizer(state, step=step, settings=self.settings, layout=self.layout)
+        return dataclasses.replace(state, opt_state=opt_state)
+
+    def phase_constants(self, state: TrainState, phase: Phase) -> Any:
+        if phase.step == "step1":
+            return self._step1_cache_and_mask(state, phase)[0]
+        return self._collect(state, phase) if phase.step == "step3" else None
+
+    def _step1_cache_and_mask(self, state, phase):
+        return _step1_cache_and_mask(
+            state.params, self.problem, self.frozen, settings=self.settings, flip=phase.flip, layout=self.layout
+        )
+
+    def _collect(self, state: TrainState, phase: Phase) -> ProjectedSamples:
+        keys = _phase_keys(self.problem.key, phase.number, use=phases.COLLECT)
+        codes = _codes_of(state.params, self.problem, settings=self.settings, layout=self.layout)
+        batches = [
+            _collect_batch(state, i, self.problem, self.frozen, keys, codes, settings=self.settings, layout=self.layout)
+            for i in range(self.settings.collect_iters)
+        ]
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *batches)
+
+    def advance(self, state, phase, iteration, context, count):
+        keys = _phase_keys(self.problem.key, phase.number, use=phases.TRAIN)
+        return _advance(
+            state,
+            jnp.asarray(iteration, jnp.int32),
+            context,
+            self.problem,
+            self.frozen,
+            keys,
+            step=phase.step,
+            settings=self.settings,
+            flip=phase.flip,
+            count=count,
+            layout=self.layout,
+        )
+
+    def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Means over the images that are still finite, and each image's own under `images`."""
+        rows = jax.device_get(scalars[-1]) if scalars else {}
+        own = {name: {key: float(values[i]) for key, values in rows.items()} for i, name in enumerate(self.names)}
+        return _means(own) | {"images": own}
+
+    def examine(
+        self, state: TrainState, phase: Phase | None, done: int
+    ) -> tuple[phases.Reconstruction | None, dict[str, Any]]:
+        """All images' view, along a first axis; mean errors, and each image's own under `images`."""
+        del phase, done
+        view = phases.Reconstruction(
+            *_see(state.params, phases.bare(self.problem), self.frozen, settings=self.settings, layout=self.layout)
+        )
+        if self.problem.true_depth is None:
+            return view, {"images": {name: {} for name in self.names}}
+        found = jax.device_get(
+            _errors(view.warped_depth, self.problem.true_depth, view.valid, camera=self.settings.camera)
+        )
+        own = {name: {key: float(values[i]) for key, values in found.items()} for i, name in enumerate(self.names)}
+        return view, _means(own) | {"images": own}
+
+
+def _means(own: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Means over images whose numbers are all finite; over all of them where no image's are."""
+    whole = [row for row in own.values() if all(np.isfinite(value) for value in row.values())] or list(own.values())
+    return {key: float(np.mean([row[key] for row in whole])) for key in whole[0]}
+
+
+def one_of(state: TrainState, index: int) -> TrainState:
+    """An image's own state out of a group's, on the default device."""
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf[index])), state)
+
+
+def alike(first: PreparedImage, second: PreparedImage) -> bool:
+    """Whether two images can be in one group: the same settings, and arrays of the same shapes."""
+    shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), one.problem) for one in (first, second)]
+    return first.settings == second.settings and shapes[0] == shapes[1]
+
+
+def gather(images: Sequence[PreparedImage], frozen: FrozenModels, layout: Layout) -> Group:
+    """The task of reconstructing these images, which are `alike`; copies of the last one fill the group up."""
+    problems = [one.problem for one in images]
+    problems += problems[-1:] * (image_axis.padded(len(images), layout.devices) - len(images))
+    return Group(
+        names=tuple(one.name for one in images),
+        problem=image_axis.place(image_axis.stack(problems), layout.mesh),
+        frozen=image_axis.replicate(frozen, layout.mesh),
+        settings=images[0].settings,
+        layout=layout,
+    )
+
+
+def bytes_of_one(prepared: PreparedImage, frozen: FrozenModels) -> int:
+    """Memory that one image takes in step 3, the widest step: its state twice, its samples and all intermediate values.
+
+    It is what the compiler says of the program; what all images share (the GAN) is not counted.
+    """
+    settings, layout = prepared.settings, image_axis.layout_of(1)
+    task = gather([prepared], frozen, layout)
+    square = (settings.sample_count, settings.image_size, settings.image_size)
+
+    def moving(key):
+        state = state_lib.initial_state(models.init_params(key, settings), settings)
+        samples = ProjectedSamples(images=jnp.zeros((*square, 3)), masks=jnp.zeros(square))
+        return image_axis.stack([(state_lib.fresh_optimizer(state, "step3", settings), samples)])
+
+    state, samples = jax.eval_shape(moving, jax.random.key(0))
+    keys = _phase_keys(task.problem.key, 0, use=phases.TRAIN)
+    compiled = (
+        phases.compiled_with(_iterate, _STATIC, layout.platform)
+        .lower(
+            state,
+            jax.ShapeDtypeStruct((), jnp.int32),
+            samples,
+            task.problem,
+            task.frozen,
+            keys,
+            step="step3",
+            settings=settings,
+            flip=True,
+            count=1,
+            layout=layout,
+        )
+        .compile()
+    )
+    memory = compiled.memory_analysis()
+    shared = sum(leaf.nbytes for leaf in jax.tree.leaves(task.frozen))
+    return memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes - shared
+
+
+def own_history(history: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Position, losses and errors of one image, where they were measured."""
+    return [{key: row[key] for key in _POSITION} | row["images"][name] for row in history if "images" in row]
+
+
+def failures_of(history: list[dict[str, Any]], names: Sequence[str], labels: dict[int, str]) -> dict[str, str]:
+    """What went wrong with images whose loss stopped being finite, by name; `labels` names phases by number."""
+    found: dict[str, str] = {}
+    for name in names:
+        for row in own_history(history, name):
+            if not np.isfinite(row.get("loss", 0.0)):
+                found[name] = (
+                    f"the loss became {row['loss']} in {labels[row['phase']]}, iteration "
+                    f"{row['iteration']}; check the image and its latent, or lower "
+                    "config.optimizer.learning_rate"
+                )
+                break
+    return found

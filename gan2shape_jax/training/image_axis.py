@@ -1,0 +1,111 @@
+"""The axis of images: functions of one image carried over to a group of them, spread over devices.
+
+All arrays of a group have the images as their first axis, which is sharded over the devices of a
+mesh. Nothing passes between images or devices: what is lifted here contains no collective.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+__all__ = ["AXIS", "Layout", "layout_of", "lift", "padded", "pick", "place", "replicate", "stack"]
+
+AXIS = "images"
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a group lies on devices; hashable, so that it can be static in a `jit`.
+
+    Attributes:
+      mesh: one axis, `AXIS`.
+      vmapped: whether the images of one device share each operation (GPU, TPU), or are worked on one after
+        another in one program: on CPU a convolution with a kernel of its own for every image is several times slower.
+    """
+
+    mesh: Mesh
+    vmapped: bool
+
+    @property
+    def devices(self) -> int:
+        return self.mesh.size
+
+    @property
+    def platform(self) -> str:
+        return self.mesh.devices.flat[0].platform
+
+
+def layout_of(images: int, devices: Sequence[jax.Device] | None = None) -> Layout:
+    """The layout of so many images on (by default) this host's devices, of which no more are taken than images."""
+    found = list(jax.local_devices() if devices is None else devices)[:images]
+    mesh = Mesh(np.array(found), (AXIS,))
+    return Layout(mesh=mesh, vmapped=found[0].platform != "cpu")
+
+
+def padded(images: int, devices: int) -> int:
+    """The least number of images, at least so many, that divides among the devices."""
+    return -(-images // devices) * devices
+
+
+def lift(function: Callable[..., Any], layout: Layout) -> Callable[[Any, Any], Any]:
+    """Turns `function(*own, *shared)` of one image into one of a group.
+
+    Returns:
+      A function of `own`, a tuple of pytrees whose leaves have the images as first axis, and `shared`, a tuple of
+      pytrees that are the same for all images; its result has the images as first axis everywhere. To be called
+      inside `jax.jit`.
+    """
+
+    def local(own, shared):
+        count = jax.tree.leaves(own)[0].shape[0]
+        if count == 1:  # a change of shape alone: no copies
+            alone = function(*jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1:]), own), *shared)
+            return jax.tree.map(lambda leaf: leaf.reshape(1, *leaf.shape), alone)
+        if layout.vmapped:
+            return jax.vmap(lambda mine: function(*mine, *shared))(own)
+        return stack([function(*pick(own, i), *shared) for i in range(count)])
+
+    images, everywhere = PartitionSpec(AXIS), PartitionSpec()
+    return jax.shard_map(local, mesh=layout.mesh, in_specs=(images, everywhere), out_specs=images, check_vma=False)
+
+
+def stack(trees: Sequence[Any]) -> Any:
+    """Puts the images' pytrees, all of one structure, side by side along a new first axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def pick(tree: Any, index: int) -> Any:
+    """One image's pytree out of a group's."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def place(tree: Any, mesh: Mesh) -> Any:
+    """Spreads a group's arrays over the devices; the number of images has to divide among them."""
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(AXIS)))
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """Copies what all images share to every device, of all hosts; at no cost where it is there."""
+    sharding = NamedSharding(mesh, PartitionSpec())
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(functools.partial(_to_all_hosts, sharding=sharding), tree)
+
+
+def _to_all_hosts(leaf: Any, sharding: NamedSharding) -> jax.Array:
+    """An array, the same on every host, as one of all hosts; `device_put` refuses committed arrays and keys there."""
+    if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
+        return leaf
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        data = _to_all_hosts(jax.random.key_data(leaf), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    value = np.asarray(leaf)
+    return jax.make_array_from_process_local_data(sharding, value, value.shape)

@@ -1,0 +1,130 @@
+"""Joint training with several images an iteration, one a device or more: gradients averaged, networks shared.
+
+An epoch is dealt out to the places in order: iteration i sees entries i x places to (i + 1) x places - 1 of the order
+of images. Entries, not iterations, number the random draws, so one place gives what `joint.ManyImages` gives.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.method import models, phases
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.phases import Phase
+from gan2shape_jax.method.state import Problem, TrainState
+from gan2shape_jax.training import data_parallel, image_axis
+from gan2shape_jax.training.joint import ManyImages, Plan
+
+__all__ = ["ManyReplicas", "spread_out", "stacked"]
+
+
+def stacked(names: Sequence[str], problems: Sequence[Problem]) -> Problem:
+    """The problems with a leading axis of images; true depth, which trains nothing, is left out.
+
+    Raises:
+      UserError: the latents are of W for some images and of W+ for others.
+    """
+    first = problems[0].latent.shape
+    odd = [name for name, problem in zip(names, problems, strict=True) if problem.latent.shape != first]
+    if odd:
+        raise UserError(
+            f"several images an iteration need latents of one shape: that of {names[0]} is {first}, not so "
+            f"{', '.join(odd[:8])}; give all as W or all as W+, or set "
+            "config.schedule.batches_per_iteration=1"
+        )
+    return jax.tree.map(lambda *x: jnp.stack(x), *[dataclasses.replace(p, true_depth=None) for p in problems])
+
+
+@dataclasses.dataclass(frozen=True)
+class ManyReplicas(ManyImages):
+    """The task of joint training on several places; see `data_parallel`.
+
+    Attributes:
+      replicas: losses averaged into one update.
+      independent: whether each place sees the next image, or all of them the same.
+      mesh: the devices.
+    """
+
+    replicas: int
+    independent: bool
+    mesh: jax.sharding.Mesh
+
+    @functools.cached_property
+    def _given(self) -> tuple[Problem, FrozenModels]:
+        """All that no iteration changes, on every device."""
+        return image_axis.replicate((stacked(self.names, self.problems), self.frozen), self.mesh)
+
+    @property
+    def window(self) -> int:
+        return -(-len(self.problems) // self.replicas) if self.independent else len(self.problems)
+
+    def _everywhere(self, state: TrainState) -> TrainState:
+        return image_axis.replicate(state, self.mesh)
+
+    def initial(self, params: models.Params) -> TrainState:
+        return self._everywhere(super().initial(params))
+
+    def begin(self, state: TrainState, phase: Phase) -> TrainState:
+        return self._everywhere(super().begin(data_parallel.on_host(state), phase))
+
+    def order(self, phase: Phase) -> np.ndarray:
+        """Which image each place of each iteration sees, one after another."""
+        if not self.independent:
+            return np.repeat(super().order(phase), self.replicas)
+        return super().order(dataclasses.replace(phase, iterations=phase.iterations * self.replicas))
+
+    def phase_constants(self, state: TrainState, phase: Phase) -> Plan:
+        alone = data_parallel.on_host(state)
+        keys = jnp.stack([phases.phase_key(problem.key, phase, phases.TRAIN) for problem in self.problems])
+        plan = dataclasses.replace(super().phase_constants(alone, phase), keys=image_axis.replicate(keys, self.mesh))
+        if phase.step == "step1":
+            for entry in range(len(plan.order)):
+                self.context(alone, phase, entry, plan)  # fills the plan's scenes, while the state is at hand
+        return plan
+
+    def advance(self, state, phase, iteration, context, count):
+        assert count == 1  # the next iteration has other images
+        first = iteration * self.replicas
+        numbers = np.arange(first, first + self.replicas, dtype=np.int32)
+        mine = data_parallel.local_replicas(self.replicas, self.mesh)
+        replicas = data_parallel.Replicas(
+            numbers, context.order[numbers], [self.context(state, phase, first + place, context) for place in mine]
+        )
+        problems, frozen = self._given
+        return data_parallel.advance(
+            self._everywhere(state), phase, replicas, problems, context.keys, frozen, self.settings, self.mesh
+        )
+
+    def examine(
+        self, state: TrainState, phase: Phase | None, done: int
+    ) -> tuple[phases.Reconstruction | None, dict[str, Any]]:
+        return super().examine(data_parallel.on_host(state), phase, done)
+
+
+def spread_out(
+    task: ManyImages, replicas: int, *, independent: bool, devices: Sequence[Any] | None = None
+) -> ManyImages:
+    """The task with so many places an iteration; itself where there is one, on one host.
+
+    Args:
+      task: of one place.
+      replicas: losses averaged into one update.
+      independent: whether each place sees the next image, or all of them the same.
+      devices: to spread them over; None means all.
+
+    Raises:
+      UserError: the hosts' devices do not divide the places, or the images' latents differ in shape.
+    """
+    if replicas == 1 and jax.process_count() == 1:
+        return task
+    mesh = data_parallel.mesh_of(replicas, devices or jax.devices())
+    fields = {field.name: getattr(task, field.name) for field in dataclasses.fields(task)}
+    return ManyReplicas(**fields, replicas=replicas, independent=independent, mesh=mesh)

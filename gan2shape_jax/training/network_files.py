@@ -1,0 +1,107 @@
+"""The trained networks as a file: safetensors of our own, or a checkpoint of the published implementation.
+
+In safetensors, names are paths such as `depth/down_0/kernel`; where the header lists `networks`, those
+alone are in the file. A `.pth` has one state dictionary a network, `netD`, `netA`, `netV`, `netL` and
+`netEnc`.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors import SafetensorError
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.method.models import Params, modules
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.networks import params_from_torch
+from gan2shape_jax.weight_files import families
+from gan2shape_jax.weight_files.torch_reader import read_torch
+
+__all__ = ["FORMAT", "TORCH_NAMES", "load_networks", "networks_bytes"]
+
+FORMAT = "gan2shape_jax networks"
+TORCH_NAMES = {"depth": "netD", "albedo": "netA", "view": "netV", "light": "netL", "encoder": "netEnc"}
+
+
+def networks_bytes(params: Params) -> bytes:
+    """The parameters of the five networks, serialised."""
+    flat = {name: np.ascontiguousarray(value) for name, value in flatten_dict(params, sep="/").items()}
+    return safetensors.numpy.save(flat, metadata={"format": FORMAT})
+
+
+def load_networks(path: pathlib.Path, like: Params, settings: Settings, *, needed: tuple[str, ...] = ()) -> Params:
+    """Reads networks of the same shapes as `like`; networks that a `.pth` lacks stay as in `like`.
+
+    Args:
+      path: safetensors (networks that its header leaves out stay as in `like` too), or a torch file
+        (`.pth`, `.pt`) of the published implementation.
+      like: parameters of all five networks.
+      settings: their sizes.
+      needed: networks that the file has to hold.
+
+    Raises:
+      UserError: the file is missing or damaged, lacks what is needed, or has other tensors; the message lists them.
+    """
+    if not path.is_file():
+        raise UserError(f"network weights {path} do not exist (config.networks.pretrained)")
+    found = _from_torch(path, settings) if path.suffix in (".pth", ".pt") else _from_safetensors(path, like)
+    if any(not np.isfinite(value).all() for value in flatten_dict(found).values()):
+        raise UserError(f"{path} holds numbers that are not finite (NaN or infinity)")
+    absent = [TORCH_NAMES[name] for name in needed if name not in found]
+    if absent:
+        raise UserError(
+            f"{path} lacks {', '.join(absent)}, without which this run cannot start: pretrained networks "
+            "replace the prior's fit, and all training in prediction (config.networks.pretrained)"
+        )
+    return {**like, **found}
+
+
+def _from_torch(path: pathlib.Path, settings: Settings) -> Params:
+    content = read_torch(path)
+    nets = modules(settings)
+    names = {theirs: ours for ours, theirs in TORCH_NAMES.items() if isinstance(content, dict) and theirs in content}
+    if not names:
+        family = families.recognise(families.names_of(content))
+        known = f"; {families.explain(family, path)}" if family else ""
+        raise UserError(
+            f"{path} holds none of {', '.join(TORCH_NAMES.values())}: it is no checkpoint of the "
+            f"published implementation's networks{known}"
+        )
+    found: dict[str, Any] = {}
+    for theirs, ours in names.items():
+        try:
+            found[ours] = params_from_torch(nets[ours], content[theirs])
+        except (UserError, ValueError) as error:
+            raise UserError(f"{theirs} in {path} does not fit this configuration's networks: {error}") from error
+    return found
+
+
+def _from_safetensors(path: pathlib.Path, like: Params) -> Params:
+    try:
+        with safetensors.safe_open(str(path), "np") as file:
+            header = file.metadata() or {}
+            found = {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, TypeError, SafetensorError) as error:
+        raise UserError(f"{path} is no usable safetensors file of network weights: {error}") from error
+    listed = header["networks"].split() if "networks" in header else list(like)
+    wanted = flatten_dict({name: like[name] for name in listed if name in like}, sep="/")
+    wrong = {
+        "missing": sorted(wanted.keys() - found.keys()),
+        "extra": sorted(found.keys() - wanted.keys()),
+        "of another shape": sorted(
+            f"{k} {found[k].shape} instead of {wanted[k].shape}"
+            for k in wanted.keys() & found.keys()
+            if found[k].shape != wanted[k].shape
+        ),
+    }
+    if any(wrong.values()):
+        told = "; ".join(f"{what}: {', '.join(names[:8])}" for what, names in wrong.items() if names)
+        sizes = f" (its networks fit {header['fits']})" if header.get("fits") else ""
+        raise UserError(f"{path} does not fit this configuration's networks{sizes}: {told}")
+    return unflatten_dict({name: np.asarray(value) for name, value in found.items()}, sep="/")

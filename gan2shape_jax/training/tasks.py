@@ -1,0 +1,147 @@
+"""What a stage loop trains: the questions it asks of a task, and the task of one image.
+
+`joint.ManyImages` is the other task.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan2shape_jax.method import metrics, models, phases
+from gan2shape_jax.method import state as state_lib
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.phases import Phase
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import PreparedImage, Problem, TrainState
+
+__all__ = ["OneImage", "OneSet", "Task", "means", "on_device", "scores"]
+
+_depth_metrics = jax.jit(metrics.depth_metrics, static_argnames="camera")
+
+
+def scores(view: phases.Reconstruction, problem: Problem, settings: Settings) -> dict[str, float]:
+    """Depth and normal errors in the input view, where true depth is known; {} where it is not."""
+    if problem.true_depth is None:
+        return {}
+    found = _depth_metrics(view.warped_depth, problem.true_depth, view.valid, camera=settings.camera)
+    return {name: float(value) for name, value in jax.device_get(found).items()}
+
+
+def means(scalars: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The mean of each scalar over iterations."""
+    rows = jax.device_get(list(scalars))
+    return {name: float(np.mean([float(row[name]) for row in rows])) for name in (rows[-1] if rows else ())}
+
+
+def on_device(state: TrainState) -> TrainState:
+    """A restored state on the default device.
+
+    By way of the host: Orbax ties arrays to their device, and programs would be compiled anew for such arrays.
+    """
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), state)
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What a loop trains; `TrainState` is the same for all tasks except for the shape of its factors."""
+
+    @property
+    def settings(self) -> Settings:
+        """Static settings of all images."""
+        ...
+
+    @property
+    def window(self) -> int:
+        """So many latest iterations are averaged where losses are logged."""
+        ...
+
+    def initial(self, params: models.Params) -> TrainState:
+        """The state before the first phase; copies the parameters, since the state is donated."""
+        ...
+
+    def restored(self, state: TrainState) -> TrainState:
+        """A state out of a checkpoint where the task's programs want it."""
+        ...
+
+    def begin(self, state: TrainState, phase: Phase) -> TrainState:
+        """The state at the phase's first iteration."""
+        ...
+
+    def fresh_optimizer(self, state: TrainState, step: str) -> TrainState:
+        """The state with the optimiser as a step begins with it."""
+        ...
+
+    def phase_constants(self, state: TrainState, phase: Phase) -> Any:
+        """What the phase computes once, the same again where it is resumed."""
+        ...
+
+    def advance(
+        self, state: TrainState, phase: Phase, iteration: int, context: Any, count: int
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        """`count` iterations from `iteration`, and the last one's scalars; the state is donated."""
+        ...
+
+    def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Means of the latest iterations' scalars, for the history; a task of several images adds `images`."""
+        ...
+
+    def examine(
+        self, state: TrainState, phase: Phase | None, done: int
+    ) -> tuple[phases.Reconstruction | None, dict[str, Any]]:
+        """What is seen now and its errors; both may be left out where looking costs more than it tells."""
+        ...
+
+
+class OneSet:
+    """What tasks that train one set of networks have in common."""
+
+    def restored(self, state: TrainState) -> TrainState:
+        return on_device(state)
+
+    def fresh_optimizer(self: Task, state: TrainState, step: str) -> TrainState:
+        return state_lib.fresh_optimizer(state, step, self.settings)
+
+    def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        return means(scalars)
+
+
+@dataclasses.dataclass(frozen=True)
+class OneImage(OneSet):
+    """The task of instance-specific training: one image's networks."""
+
+    prepared: PreparedImage
+    frozen: FrozenModels
+
+    @property
+    def settings(self) -> Settings:
+        return self.prepared.settings
+
+    @property
+    def window(self) -> int:
+        return 1
+
+    @property
+    def _rest(self) -> tuple[Problem, FrozenModels, Settings]:
+        return self.prepared.problem, self.frozen, self.prepared.settings
+
+    def initial(self, params: models.Params) -> TrainState:
+        return state_lib.initial_state(jax.tree.map(jnp.array, params), self.settings)
+
+    def begin(self, state: TrainState, phase: Phase) -> TrainState:
+        return phases.begin(state, phase, *self._rest)
+
+    def phase_constants(self, state: TrainState, phase: Phase) -> Any:
+        return phases.phase_constants(state, phase, *self._rest)
+
+    def advance(self, state, phase, iteration, context, count):
+        return phases.advance(state, phase, iteration, context, *self._rest, count=count)
+
+    def examine(self, state, phase, done):
+        view = phases.see(state, *self._rest)
+        return view, scores(view, self.prepared.problem, self.settings)

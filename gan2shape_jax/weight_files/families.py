@@ -1,0 +1,204 @@
+"""Which family a checkpoint belongs to, told by the names in it, and which tool converts it.
+
+`recognise` is a pure function of names: those of tensors (dictionaries joined by dots,
+`g_ema.style.1.weight`) and of the classes of records (`SynthesisBlock`). Nothing is said about
+sizes: that is the converters' business.
+"""
+
+import dataclasses
+import os
+import pathlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+__all__ = ["FAMILIES", "Family", "command", "explain", "family", "names_of", "recognise", "recognise_global"]
+
+_DEPTH = 12  # levels of dictionaries and records that are looked into
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A kind of checkpoint.
+
+    Attributes:
+      name: short, for code and tables.
+      title: for people, as in "this is ...".
+      tool: the module under `tools` that converts it, or None where nothing here does.
+      advice: what to do instead where `tool` is None.
+      patterns: regular expressions; each has to match a name, from its start.
+      without: regular expressions of which none may match.
+    """
+
+    name: str
+    title: str
+    tool: str | None
+    patterns: tuple[str, ...]
+    without: tuple[str, ...] = ()
+    advice: str = ""
+
+
+_STYLEGAN2, _NETWORKS = "convert_stylegan2", "convert_networks"
+
+# The first that fits is taken: what is narrower stands first.
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        "stylegan2-converted",
+        "a StyleGAN2 that is converted already",
+        None,
+        ("generator/layers/0/weight", "discriminator/"),
+        advice="name it as config.gan.checkpoint as it is",
+    ),
+    Family(
+        "stylegan3",
+        "an alias-free StyleGAN3 (T or R) of NVIDIA",
+        None,
+        (r"SynthesisInput$|(.*\.)?synthesis\.input\.(freqs|weight)",),
+        advice="its generator is another network than StyleGAN2's and is not supported; take a "
+        "StyleGAN2 of the same data (the stylegan3 repository lists some)",
+    ),
+    Family(
+        "stylegan2-nvidia",
+        "a StyleGAN2 pickle of NVIDIA's PyTorch repositories",
+        _STYLEGAN2,
+        (
+            r"SynthesisBlock$|DiscriminatorBlock$|"
+            r"(.*\.)?synthesis\.b4\.|D\.b\d+\.(fromrgb|conv0|conv1)\.",
+        ),
+    ),
+    Family(
+        "stylegan1",
+        "a StyleGAN of the first generation",
+        None,
+        (
+            r"tf:(G_style|D_basic)|g_running\.|g_mapping\.dense|g_synthesis\.blocks|"
+            r"generator\.progression\.",
+        ),
+        advice="it is another network than StyleGAN2 and is not supported; take a StyleGAN2 of the same data",
+    ),
+    Family(
+        "stylegan2-tensorflow",
+        "a network pickle of NVIDIA's TensorFlow repositories",
+        None,
+        (r"(dnnlib\.)?(tflib\.network|tfutil)\.Network$",),
+        advice="where TensorFlow's StyleGAN2 is meant, NVIDIA's stylegan2-ada-pytorch turns it "
+        "into a PyTorch pickle (python legacy.py --source=OLD.pkl --dest=NEW.pkl, in an "
+        "environment of your own: that runs code of the file); convert NEW.pkl here",
+    ),
+    Family(
+        "stylegan2-rosinality",
+        "a StyleGAN2 of rosinality/stylegan2-pytorch",
+        _STYLEGAN2,
+        (
+            r"g_ema\.|[gd]\.(conv1|convs|style|input|final_linear)\.|"
+            r"(.*\.)?conv1\.conv\.modulation\.weight",
+        ),
+    ),
+    Family("gan2shape", "the original's networks (netD ... netEnc)", _NETWORKS, (r"netEnc\.", r"net[DAVL]\.")),
+    Family(
+        "unsup3d",
+        "networks of Unsup3d (netD, netA, netV, netL)",
+        _NETWORKS,
+        (r"netD\.", r"netA\.", r"net[VL]\."),
+        without=(r"netEnc\.",),
+    ),
+    Family("lpips", "weights of LPIPS", _NETWORKS, (r"lin0\.model\.1\.weight|lins\.0\.model\.1\.weight",)),
+    Family(
+        "vgg16",
+        "torchvision's VGG16",
+        _NETWORKS,
+        (r"features\.0\.weight", r"features\.28\.weight"),
+        without=(r"features\.34\.weight", r".*\.running_mean"),
+    ),
+    Family("bisenet", "the BiSeNet that parses faces", _NETWORKS, (r"cp\.resnet\.conv1\.weight",)),
+    Family("pspnet", "the PSPNet that parses scenes", _NETWORKS, (r"layer0\.0\.weight", r"ppm\.|cls\.")),
+    Family("mvn", "the mean and covariance of views or lights", _NETWORKS, (r"mean$", r"cov$")),
+)
+
+
+def family(name: str) -> Family:
+    """The family of a name. Raises KeyError."""
+    return {known.name: known for known in FAMILIES}[name]
+
+
+def recognise(names: Iterable[str]) -> Family | None:
+    """The family that a checkpoint's names tell, or None.
+
+    Wrappers such as `module.` (data parallelism) and `state_dict.` may stay in the names.
+    """
+    plain = {_unwrapped(name) for name in names}
+    for known in FAMILIES:
+        if all(_any(pattern, plain) for pattern in known.patterns) and not any(
+            _any(pattern, plain) for pattern in known.without
+        ):
+            return known
+    return None
+
+
+def recognise_global(name: str) -> Family | None:
+    """The family whose files name this function or class (`module.name`), or None."""
+    if name == "torch_utils.persistence._reconstruct_persistent_obj":
+        return family("stylegan2-nvidia")
+    if re.match(r"(dnnlib\.)?(tflib|tfutil)\b", name):
+        return family("stylegan2-tensorflow")
+    return None
+
+
+def names_of(content: Any) -> set[str]:
+    """The names in what a reader gave: dotted paths of arrays, and classes of records.
+
+    A record is whatever has a dictionary `fields`; its class is `class_name`. For TensorFlow's
+    networks the function that builds them counts as well, as `tf:NAME`.
+    """
+    names: set[str] = set()
+    _collect(content, "", names, set(), _DEPTH)
+    return names
+
+
+def _collect(value: Any, path: str, names: set[str], seen: set[int], depth: int) -> None:
+    fields = getattr(value, "fields", None)
+    if isinstance(fields, dict):
+        if isinstance(kind := getattr(value, "class_name", None), str):
+            names.add(kind)
+        if isinstance(builder := fields.get("build_func_name"), str):
+            names.add(f"tf:{builder}")
+        value = fields
+    if not isinstance(value, (Mapping, list, tuple)):
+        if hasattr(value, "shape"):
+            names.add(path)
+        return
+    if id(value) in seen or not depth:  # a pickle may hold a thing inside itself
+        return
+    seen.add(id(value))
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            # Modules of PyTorch that come as records keep their parts in these three.
+            hidden = fields is not None and key in ("_modules", "_parameters", "_buffers")
+            below = path if hidden else f"{path}.{key}" if path else str(key)
+            _collect(item, below, names, seen, depth - 1)
+    elif isinstance(value, Sequence):
+        for item in value:
+            _collect(item, path, names, seen, depth - 1)
+
+
+def _unwrapped(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in ("module", "state_dict"))
+
+
+def _any(pattern: str, names: Iterable[str]) -> bool:
+    compiled = re.compile(pattern)
+    return any(compiled.match(name) for name in names)
+
+
+def command(tool: str, source: str | os.PathLike, target: str | os.PathLike | None = None) -> str:
+    """The command line that converts `source`, as it has to be typed here."""
+    package = pathlib.Path(__file__).resolve().parents[1]
+    tools = "tools" if (package.parent / "tools").is_dir() else "gan2shape_jax.tools"
+    return f"python -m {tools}.{tool} {source} {target or pathlib.Path(source).with_suffix('.safetensors')}"
+
+
+def explain(known: Family, path: str | os.PathLike) -> str:
+    """A sentence for an error: what the file is, and what to do with it."""
+    if known.tool is None:
+        return f"{path} is {known.title}: {known.advice}"
+    return f"{path} is {known.title}: convert it with {command(known.tool, path)}"

@@ -1,0 +1,209 @@
+"""Reads NVIDIA's network pickles without PyTorch, and without running anything that they hold.
+
+Such a pickle (stylegan2-ada-pytorch, stylegan3: `torch_utils/persistence.py`) is no file of
+`torch.save`: it holds records of modules (type, version, source code of their module, class name,
+state), whose tensors lie inside as bytes of PyTorch's older format. Here a record is data: its
+source code stays text. The closed list of names is that of `torch_unpickler` and what these records
+consist of besides: settings (`EasyDict`), sets of names, NumPy's numbers.
+"""
+
+import io
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from gan2shape_jax.weight_files.torch_containers import MAGIC, read_legacy, read_zip
+from gan2shape_jax.weight_files.torch_reader import opened
+from gan2shape_jax.weight_files.torch_unpickler import ALLOWED, PLAIN, Record, Refused, Storage, StorageType, Unpickler
+
+__all__ = ["NumpyArray", "PersistentRecord", "PersistenceUnpickler", "read_checkpoint"]
+
+
+class PersistentRecord(Record):
+    """A module as data: `class_name`, and its state in `fields`."""
+
+    class_name: str
+
+
+class NumpyArray(Record):
+    """In place of a NumPy array, of which nothing is needed."""
+
+
+class _TensorFlowNetwork(Record):
+    """In place of a network of NVIDIA's TensorFlow code: recognised, never used."""
+
+    class_name = "dnnlib.tflib.network.Network"
+
+
+class _Settings(dict):
+    """In place of `dnnlib.util.EasyDict`; starts empty, like a dictionary that a pickle fills."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class _DataType:
+    """In place of a NumPy data type; numbers only."""
+
+    def __init__(self, text: str, *_: Any):
+        if not isinstance(text, str) or not re.fullmatch(r"[<|=]?(f[248]|[iu][1248]|b1)", text):
+            raise Refused(f"numpy.dtype of {str(text)[:20]!r}, which is no plain number")
+        self.dtype = np.dtype(text)
+
+    def check_state(self, state: Any) -> None:
+        if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", "|", "="):
+            raise Refused("numpy.dtype of another byte order or with fields")
+
+
+def _persistent_record(meta: Any = None) -> PersistentRecord:
+    if (
+        not isinstance(meta, dict)
+        or meta.get("type") != "class"
+        or not isinstance(meta.get("class_name"), str)
+        or not isinstance(meta.get("state"), dict)
+    ):
+        raise Refused("torch_utils.persistence._reconstruct_persistent_obj of what is no record of a class")
+    record = PersistentRecord()
+    record.class_name = meta["class_name"]
+    record.fields = meta["state"]
+    return record
+
+
+def _number(kind: Any, data: Any) -> Any:
+    """NumPy's pickled number as Python's."""
+    if not isinstance(kind, _DataType) or not isinstance(data, bytes) or len(data) != kind.dtype.itemsize:
+        raise Refused("numpy.core.multiarray.scalar of what is no plain number")
+    return np.frombuffer(data, kind.dtype)[0].item()
+
+
+def _array(kind: Any = None, *_: Any) -> NumpyArray:
+    if kind is not NumpyArray:
+        raise Refused("numpy.core.multiarray._reconstruct of another class")
+    return NumpyArray()
+
+
+def _array_of_bytes(data: Any = None, kind: Any = None, *_: Any) -> NumpyArray:
+    if not isinstance(kind, _DataType):
+        raise Refused("numpy.core.numeric._frombuffer of what is no plain number")
+    return NumpyArray()
+
+
+def _bytes(text: Any, encoding: Any = None) -> bytes:
+    """How protocol 2 writes bytes."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise Refused("_codecs.encode other than to latin1")
+    return text.encode("latin1")
+
+
+def _plain_set(items: Any = ()) -> set:
+    if not isinstance(items, (list, tuple)) or any(type(item) not in PLAIN for item in items):
+        raise Refused("a set of other than plain values")
+    return set(items)
+
+
+def _both(name: str, value: Any) -> dict[str, Any]:
+    """NumPy 2 has renamed `core`."""
+    return {f"numpy.core.{name}": value, f"numpy._core.{name}": value}
+
+
+class PersistenceUnpickler(Unpickler):
+    """Reads records of NVIDIA's persistent classes besides what PyTorch's files hold."""
+
+    dispatch: ClassVar[dict[int, Any]] = dict(Unpickler.dispatch)
+    allowed: ClassVar[dict[str, Any]] = (
+        ALLOWED
+        | {
+            "torch_utils.persistence._reconstruct_persistent_obj": _persistent_record,
+            "dnnlib.util.EasyDict": _Settings,
+            "dnnlib.EasyDict": _Settings,
+            "dnnlib.tflib.network.Network": _TensorFlowNetwork,
+            "tfutil.Network": _TensorFlowNetwork,
+            "builtins.set": _plain_set,
+            "__builtin__.set": _plain_set,
+            "_codecs.encode": _bytes,
+            "numpy.dtype": _DataType,
+            "numpy.ndarray": NumpyArray,
+        }
+        | _both("multiarray.scalar", _number)
+        | _both("multiarray._reconstruct", _array)
+        | _both("numeric._frombuffer", _array_of_bytes)
+    )
+
+    def __init__(self, file, storage: Callable[[StorageType, str, int], Storage]):
+        super().__init__(file, storage)
+        self._nested: dict[int, tuple[bytes, Storage]] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if f"{module}.{name}" == "torch.storage._load_from_bytes":
+            return self._storage_of_bytes
+        return super().find_class(module, name)
+
+    def _storage_of_bytes(self, data: Any) -> Storage:
+        """The storage that bytes of PyTorch's older format hold; the same bytes are read once."""
+        if not isinstance(data, bytes):
+            raise Refused("torch.storage._load_from_bytes of what is no bytes")
+        if id(data) not in self._nested:
+            try:
+                storage = read_legacy(io.BytesIO(data))
+            except Refused as error:
+                error.args = (f"{error} (inside torch.storage._load_from_bytes)",)
+                raise
+            if not isinstance(storage, Storage):
+                raise Refused("torch.storage._load_from_bytes of what is no storage")
+            self._nested[id(data)] = data, storage  # the bytes too, so that no other gets their id
+        return self._nested[id(data)][1]
+
+    def _load_build(self) -> None:
+        target, state = self.stack[-2], self.stack[-1]
+        if isinstance(target, _DataType):
+            target.check_state(state)
+            self.stack.pop()
+        elif isinstance(target, NumpyArray):
+            if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], _DataType):
+                raise Refused("numpy.ndarray of other than plain numbers")
+            self.stack.pop()
+        elif isinstance(target, PersistentRecord):  # it has its state already
+            raise Refused("the state of a PersistentRecord")
+        else:
+            super()._load_build()
+
+    def _load_empty_set(self) -> None:
+        self.stack.append(set())
+
+    def _load_additems(self) -> None:
+        items = self.pop_mark()
+        if not isinstance(self.stack[-1], set):
+            raise Refused(f"items added to a {type(self.stack[-1]).__name__}")
+        self.stack[-1].update(_plain_set(items))
+
+
+PersistenceUnpickler.dispatch[pickle.BUILD[0]] = PersistenceUnpickler._load_build
+PersistenceUnpickler.dispatch[pickle.EMPTY_SET[0]] = PersistenceUnpickler._load_empty_set
+PersistenceUnpickler.dispatch[pickle.ADDITEMS[0]] = PersistenceUnpickler._load_additems
+
+
+def read_checkpoint(path: str | os.PathLike) -> Any:
+    """Reads a checkpoint of PyTorch (zip or older) or a pickle of NVIDIA's, whatever its name ends in.
+
+    Tensors are NumPy arrays, modules `PersistentRecord`s, everything else as `read_torch` has it.
+    Raises UserError, naming the file, where it is absent, truncated or of another kind, or where it
+    asks for anything outside the closed list, naming that.
+    """
+    with opened(path) as file:
+        if zipfile.is_zipfile(file):
+            return read_zip(file, PersistenceUnpickler)
+        file.seek(0)
+        preamble = file.read(32)
+        file.seek(0)
+        if MAGIC.to_bytes(10, "little") in preamble:
+            return read_legacy(file, PersistenceUnpickler)
+        return PersistenceUnpickler(file, _no_storage).load()
+
+
+def _no_storage(kind: StorageType, key: str, count: int) -> Storage:
+    raise Refused("a storage outside of PyTorch's files")

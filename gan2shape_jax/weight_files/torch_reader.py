@@ -1,0 +1,103 @@
+"""Reads PyTorch's .pt and .pth files without PyTorch, and without running anything that they hold.
+
+A torch file is a pickle, a small program that may name any function to call, plus raw storages: in
+a zip archive (PyTorch 1.6 and later) or one after the other (before). The reader here knows a
+closed list of names: tensors, their storages, containers, and `argparse.Namespace` as an inert
+record. Anything else is refused by its name. Sizes, strides and offsets are checked against the
+bytes that are there, so a small file cannot claim a large memory.
+"""
+
+import contextlib
+import io
+import os
+import pathlib
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import safetensors
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.weight_files import families
+from gan2shape_jax.weight_files.torch_containers import read_legacy, read_zip
+from gan2shape_jax.weight_files.torch_unpickler import Record, Refused
+
+__all__ = ["Record", "opened", "read_torch"]
+
+
+def read_torch(path: str | os.PathLike) -> Any:
+    """Reads what `torch.save` wrote, with NumPy arrays for tensors (bfloat16 as float32).
+
+    Dictionaries, lists, tuples and plain values stay what they are; an `argparse.Namespace` becomes
+    a `Record`. Raises UserError, naming the file, where it is absent, truncated or not PyTorch's,
+    or where it asks for anything outside the closed list, naming that.
+    """
+    with opened(path) as file:
+        if zipfile.is_zipfile(file):
+            return read_zip(file)
+        file.seek(0)
+        return read_legacy(file)
+
+
+@contextlib.contextmanager
+def opened(path: str | os.PathLike) -> Iterator[io.BufferedIOBase]:
+    """The file to read; whatever goes wrong while it is read becomes a UserError that names it."""
+    path = pathlib.Path(path)
+    try:
+        with open(path, "rb") as file:
+            _check_start(path, file)
+            yield file
+    except UserError:
+        raise
+    except Refused as error:
+        raise UserError(_refusal(path, error)) from error
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:  # a damaged pickle can raise anything
+        raise UserError(
+            f"{path}: damaged, truncated or not a PyTorch file ({type(error).__name__}: {str(error)[:100]})"
+        ) from error
+
+
+def _refusal(path: pathlib.Path, error: Refused) -> str:
+    known = families.recognise_global(error.name)
+    advice = (
+        families.explain(known, path)
+        if known is not None
+        else "save it anew as plain tensors if you trust where it came from"
+    )
+    return (
+        f"{path}: refused, for it holds {error}. Only tensors and plain values in lists and dictionaries "
+        f"are read, and nothing is ever run; {advice}"
+    )
+
+
+def _safetensors(path: pathlib.Path) -> str:
+    try:
+        with safetensors.safe_open(str(path), "np") as file:
+            known = families.recognise(file.keys())
+    except (safetensors.SafetensorError, OSError):
+        known = None
+    if known is not None and known.tool is None:
+        return families.explain(known, path)
+    return (
+        f"{path} is a safetensors file; PyTorch's files and NVIDIA's pickles are converted, and what "
+        "this program has converted is used as it is"
+    )
+
+
+def _check_start(path: pathlib.Path, file: io.BufferedIOBase) -> None:
+    """Raises UserError where the first bytes show that this is no checkpoint, or not all of one."""
+    head = file.read(16)
+    file.seek(0)
+    if not head:
+        raise UserError(f"{path}: the file is empty")
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100 * 2**20:  # a length, then JSON
+        raise UserError(_safetensors(path))
+    if head.lstrip().startswith(b"<"):
+        raise UserError(f"{path} is a web page (HTML), not a checkpoint: its download has failed; fetch it again")
+    if head.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(file):
+        raise UserError(f"{path}: a truncated archive (its directory is missing); fetch it again")
+    file.seek(0)

@@ -1,0 +1,217 @@
+"""The PyTorch reference that benchmarks measure against does the same work: losses and gradients agree."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.tiny import tiny_config
+
+from gan2shape_jax.geometry import render
+from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.method import models, perceptual, steps
+from gan2shape_jax.method.factors import Factors
+from gan2shape_jax.method.state import ACTIVE
+from gan2shape_jax.run import loading
+
+torch = pytest.importorskip("torch")
+
+from benchmarks.torch_reference import load, rasterizer  # noqa: E402
+from benchmarks.torch_reference import perceptual as torch_perceptual  # noqa: E402
+from benchmarks.torch_reference import steps as torch_steps  # noqa: E402
+from benchmarks.torch_reference.model import Ways  # noqa: E402
+from benchmarks.torch_reference.training import Training  # noqa: E402
+
+_TOLERANCE = 1e-3
+# These programs run once: compiling them well would take longer than running them badly.
+_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@dataclasses.dataclass(frozen=True)
+class _Case:
+    """The tiny setting, its parameters, and a batch as step 2 and 3 see it."""
+
+    settings: object
+    frozen: object
+    problem: object
+    params: object
+    images: jax.Array
+    masks: jax.Array
+
+    def model(self, ways=Ways()):  # noqa: B008
+        return load.model_of(self.params, self.problem, self.frozen, self.settings, ways=ways)
+
+    def batch(self):
+        return load.nchw(self.images), torch.from_numpy(np.array(self.masks))
+
+
+@pytest.fixture(name="case", scope="module")
+def _case(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    config = tiny_config(folder, image_size=32, data__depth_root="", schedule__use_mask=True)
+    architecture, frozen = loading.load_frozen(config)
+    prepared = loading.load_problem(config, "001.png", architecture, frozen, folder)
+    params = models.init_params(jax.random.key(3), prepared.settings)
+    rng = np.random.default_rng(0)
+    images = rng.uniform(-1, 1, (2, 8, 8, 3)).repeat(4, 1).repeat(4, 2)
+    masks = np.ones((2, 32, 32))
+    masks[:, :, :5] = 0
+    return _Case(
+        prepared.settings,
+        frozen,
+        prepared.problem,
+        params,
+        jnp.asarray(images, jnp.float32),
+        jnp.asarray(masks, jnp.float32),
+    )
+
+
+def _ours(case, step, loss):
+    """Loss and gradient's norm of the networks that a step optimises."""
+
+    @_jit
+    def run(active, params, problem, frozen):
+        def of_active(chosen):
+            return loss({**params, **chosen}, problem, frozen)
+
+        return jax.value_and_grad(of_active)(active)
+
+    active = {name: case.params[name] for name in ACTIVE[step]}
+    value, gradient = run(active, case.params, case.problem, case.frozen)
+    return float(value), _norm(np.asarray(leaf) for leaf in jax.tree.leaves(gradient))
+
+
+def _theirs(model, step, loss):
+    parameters = model.focus(step)
+    value = loss()
+    gradient = torch.autograd.grad(value, parameters)
+    return value.item(), _norm(leaf.numpy() for leaf in gradient)
+
+
+def _norm(leaves):
+    return float(np.sqrt(sum(np.sum(np.square(leaf, dtype=np.float64)) for leaf in leaves)))
+
+
+def _loss_of(case, step, flip):
+    settings = case.settings
+    if step == "prior":
+        return lambda p, problem, frozen: steps.prior_loss(p, problem, settings)[0]
+    if step == "step2":
+        return lambda p, problem, frozen: steps.step2_loss(p, case.images, case.masks, problem, frozen, settings)[0]
+    if step == "step3":
+        return lambda p, problem, frozen: steps.step3_loss(
+            p, case.images, case.masks, problem, frozen, settings, flip=flip
+        )[0]
+
+    def step1(p, problem, frozen):
+        scene = steps.input_scene(p, problem, frozen, settings, flip=flip)
+        return steps.step1_loss(
+            p, steps.Step1Cache(jax.lax.stop_gradient(scene)), problem, frozen, settings, flip=flip
+        )[0]
+
+    return step1
+
+
+def _torch_loss_of(case, model, step, flip):
+    if step == "prior":
+        return lambda: torch_steps.prior_loss(model)
+    if step == "step2":
+        return lambda: torch_steps.step2_loss(model, *case.batch())[0]
+    if step == "step3":
+        return lambda: torch_steps.step3_loss(model, *case.batch(), flip=flip)
+    return lambda: torch_steps.input_loss(model, flip=flip, moving=False)[0]
+
+
+@pytest.mark.parametrize(("step", "flip"), [("prior", False), ("step1", True), ("step2", False), ("step3", True)])
+def test_losses_and_gradients_are_ours(case, step, flip, parity):
+    wanted = _ours(case, step, _loss_of(case, step, flip))
+    for ways in (Ways(), Ways.as_published(), Ways(channels_last=True)):
+        model = case.model(ways)
+        found = _theirs(model, step, _torch_loss_of(case, model, step, flip))
+        for what, theirs, ours in zip(("loss", "gradient's norm"), found, wanted, strict=True):
+            parity(f"PyTorch reference, {step}, {what}", abs(theirs / ours - 1), _TOLERANCE)
+
+
+def test_pseudo_images_are_ours(case):
+    settings, camera = case.settings, case.settings.camera
+    side = camera.image_size
+    rng = np.random.default_rng(1)
+    views, direction = rng.normal(0, 0.3, (4, 6)), rng.uniform(-0.9, 0.9, (4, 2))
+    drawn = [np.float32(x) for x in (views, direction, rng.uniform(0, 0.7, 4))]
+    model = case.model()
+    with torch.no_grad():
+        factors = torch_steps.input_loss(model, flip=False, moving=False)[1]
+        found = torch_steps.pseudo_images(model, factors, *(torch.from_numpy(x) for x in drawn))
+    ours = Factors(
+        depth=jnp.asarray(factors.depth[0]),
+        albedo=jnp.asarray(factors.albedo[0].permute(1, 2, 0).numpy()),
+        view=jnp.zeros(6),
+        light=jnp.asarray(factors.light[0]),
+        mask=jnp.asarray(factors.mask),
+    )
+    images, masks = _jit(functools.partial(steps.pseudo_images, settings=settings))(ours, *drawn)
+    assert images.shape == (4, side, side, 3)
+    np.testing.assert_allclose(found[0].numpy(), load.nchw(images).numpy(), atol=2e-3)
+    # The nearest pixel may be another one where two are equally near.
+    assert np.mean(np.asarray(masks) != found[1].numpy()) < 0.01
+    assert 0.3 < float(masks.mean()) < 1
+
+
+@pytest.mark.parametrize("sampling", ["centred", "half"])
+def test_warped_depth_and_its_gradient_are_ours_whatever_the_triangles_size(sampling):
+    camera = Camera(32)
+    rng = np.random.default_rng(2)
+    depth = (1 + 0.1 * rng.uniform(-1, 1, (3, 32, 32))).astype(np.float32)
+    depth[0] = 1.0 + 0.02 * np.cos(np.linspace(0, 9, 32))
+    view = np.float32([[0.1, -0.4, 0.05, 0.01, 0, 0], [0.3, 0.9, 0, 0, 0.02, 0], [0, -1.2, 0.1, 0, 0, 0]])
+    weight = rng.normal(size=(3, 32, 32)).astype(np.float32)
+
+    @_jit
+    def run(depth, view):
+        def total(depth, view):
+            warped = render.warp_depth(depth, view, camera, sampling=sampling)
+            return jnp.sum(warped * weight), warped
+
+        return jax.grad(total, (0, 1), has_aux=True)(depth, view)
+
+    gradients, warped = run(depth, view)
+    given = [torch.from_numpy(x).requires_grad_() for x in (depth, view)]
+    found = rasterizer.warp_depth(*given, camera, sampling=sampling)
+    (found * torch.from_numpy(weight)).sum().backward()
+    different = np.abs(found.detach().numpy() - np.asarray(warped)) > 1e-4
+    assert different.mean() < 2e-3  # samples on an edge
+    for theirs, ours in zip(given, gradients, strict=True):
+        ours = np.asarray(ours)
+        assert np.linalg.norm(theirs.grad.numpy() - ours) < 0.02 * np.linalg.norm(ours)
+
+
+def test_lpips_is_ours():
+    rng = np.random.default_rng(4)
+    state = {
+        name: (rng.standard_normal(shape) * (2 / max(np.prod(shape[1:]), 1)) ** 0.5).astype(np.float32)
+        for name, shape in perceptual.torch_shapes().items()
+    }
+    state["scaling_layer.scale"] = np.full_like(state["scaling_layer.scale"], 0.45)
+    params = perceptual.lpips_from_torch(state)
+    a, b = (rng.uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32) for _ in range(2))
+    ours = _jit(perceptual.lpips)(params, a, b)
+    theirs = torch_perceptual.Lpips(params)(load.nchw(a), load.nchw(b))
+    np.testing.assert_allclose(theirs.detach().numpy(), np.asarray(ours), rtol=1e-4)
+
+
+def test_every_step_trains_its_own_networks(case):
+    for step, active in ACTIVE.items():
+        model = case.model()
+        before = {name: [p.detach().clone() for p in net.parameters()] for name, net in model.networks.items()}
+        training = Training(model, step, flip=False)
+        assert np.isfinite(training.update().item())
+        moved = {
+            name
+            for name, net in model.networks.items()
+            if any(not torch.equal(a, b) for a, b in zip(before[name], net.parameters(), strict=True))
+        }
+        assert moved == set(active)
+    images, masks = training.collect()
+    assert images.shape == (2, 3, 32, 32) and masks.shape == (2, 32, 32)

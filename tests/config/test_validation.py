@@ -1,0 +1,52 @@
+"""Values that no run can use are refused in words."""
+
+import pytest
+
+from gan2shape_jax.config import validation
+from gan2shape_jax.config.fields import apply_overrides, load_config
+from gan2shape_jax.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        (
+            {"schedule.flip1": "(True, False)", "schedule.flip3": "(False, False)"},
+            "flip1 is on in stage 1 without flip3",
+        ),
+        ({"schedule.flip3": "(True,)"}, "schedule.flip3 .* each of the 2 stages"),
+        ({"schedule.stages": "((1, 2),)"}, "triples"),
+        ({"schedule.stages": "()"}, "triples"),
+        ({"schedule.stages": "((1, 2, -3),)"}, "triples"),
+        ({"sampling.rand_light": "(1, 2)"}, "seven numbers"),
+        ({"sampling.rand_light": "(1, -1, 0, 1, 0, 1, 0)"}, "empty range .* of x"),
+        ({"image_size": "96"}, "power of two"),
+        ({"gan.size": "2048"}, "power of two"),
+        ({"sampling.batch_size": "0"}, "more than 0"),
+        ({"loss.lam_perc": "1e999"}, "finite"),
+        ({"optimizer.weight_decay": "-1"}, "negative"),
+        ({"camera.min_depth": "1.2"}, "less than config.camera.max_depth"),
+        ({"prior.near": "1.1"}, "less than config.prior.far"),
+        ({"loss.perceptual": "vgg"}, "discriminator, lpips"),
+        ({"category": "dog"}, "config.category is 'dog'"),
+        ({"mode": "joint"}, "set both alike"),
+        ({"mode": "predict"}, "name the trained networks"),
+        ({"data.crop": "0"}, "data.crop"),
+        ({"networks.group_base": "7"}, "does not divide"),
+        ({"gan.F1_d": "9"}, "F1_d"),
+        ({"gan.truncation": "2"}, "truncation"),
+        ({"workdir": ""}, "workdir is empty"),
+        ({"runtime.images_at_once": "-1"}, "cannot be negative"),
+        ({"runtime.images_at_once": "2", "schedule.reset_weight": "False"}, "starts from the one before it"),
+        ({"runtime.precision": "float16"}, "float32, bfloat16"),
+    ],
+)
+def test_values_no_run_can_use_are_refused(overrides, message):
+    config = apply_overrides(load_config("ictface"), overrides)
+    with pytest.raises(ConfigError, match=message):
+        validation.validate(config)
+
+
+def test_more_flips_than_stages_are_ignored():
+    config = apply_overrides(load_config("ictface"), {"schedule.stages": "((1, 1, 1),)"})
+    assert validation.problems(config) == []

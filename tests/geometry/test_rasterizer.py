@@ -1,0 +1,232 @@
+"""The rasteriser against a brute-force one in numpy, and the gradient of its depth."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan2shape_jax.geometry import camera as camera_lib
+from gan2shape_jax.geometry import rasterizer
+
+_SIDE = 7
+_CAMERA = camera_lib.Camera(_SIDE)
+
+
+def _triangles(side):
+    """Vertex numbers of the triangles, from the definition of their order."""
+    first, second = [], []
+    for i in range(side - 1):
+        for j in range(side - 1):
+            first.append((i * side + j, (i + 1) * side + j, i * side + j + 1))
+            second.append((i * side + j + 1, (i + 1) * side + j, (i + 1) * side + j + 1))
+    return first + second
+
+
+def _oracle(vertices, camera, samples):
+    """Returns triangle, barycentrics and depth of one mesh, one triangle after another, in float64."""
+    points = np.asarray(vertices, np.float64).reshape(-1, 3)
+    lattice = samples.first + samples.spacing * np.arange(samples.count)
+    x, y = np.meshgrid(lattice, lattice)
+    triangle = np.full(x.shape, -1)
+    barycentric = np.zeros((*x.shape, 3))
+    depth = np.full(x.shape, camera.far)
+    for number, corners in enumerate(_triangles(vertices.shape[0])):
+        p = points[list(corners)]
+        if p[:, 2].min() <= camera.near:
+            continue
+        screen = p[:, :2] / p[:, 2:] * camera.focal_length + camera.center
+        system = np.vstack([screen.T, np.ones(3)])
+        if abs(np.linalg.det(system)) < 1e-12:
+            continue
+        linear = np.linalg.solve(system, np.stack([x.ravel(), y.ravel(), np.ones(x.size)])).T
+        linear = linear.reshape(*x.shape, 3)
+        z = 1 / np.where((linear >= 0).all(-1), linear @ (1 / p[:, 2]), 1)
+        won = (linear >= 0).all(-1) & (z < depth)
+        triangle[won], depth[won] = number, z[won]
+        barycentric[won] = (linear / p[:, 2] * z[..., None])[won]
+    return triangle, barycentric, depth
+
+
+def _grid(side=_SIDE, depth=1.0):
+    camera = camera_lib.Camera(side)
+    return np.asarray(camera_lib.back_project(jnp.full((side, side), depth, jnp.float32), camera), np.float64)
+
+
+def _mesh(kind, seed=0):
+    """Returns a (7, 7, 3) mesh of a named difficulty."""
+    rng = np.random.default_rng(seed)
+    mesh = _grid()
+    if kind == "rough":
+        mesh[..., 2] += rng.uniform(-0.1, 0.1, mesh.shape[:2])
+    elif kind == "folded":
+        mesh += rng.normal(size=mesh.shape) * [0.03, 0.03, 0.05]
+    elif kind == "stretched":
+        mesh[..., :2] *= rng.choice([0.2, 1, 30], mesh.shape[:2])[..., None]
+        mesh[..., 2] += rng.uniform(-0.1, 0.1, mesh.shape[:2])
+    elif kind == "whole screen":
+        # One triangle reaches far beyond all sides of the image, behind an ordinary mesh.
+        mesh[0, 0], mesh[1, 0], mesh[0, 1] = (-1, -1, 1.3), (0, 1.5, 1.4), (1, -1, 1.5)
+    elif kind == "edge-on":
+        mesh[..., 2] += rng.uniform(-0.1, 0.1, mesh.shape[:2])
+        angles = jnp.array([0, np.pi / 2, 0, 0, 0, 0], jnp.float32)
+        mesh = np.asarray(camera_lib.transform(jnp.asarray(mesh, jnp.float32), angles, _CAMERA), np.float64)
+    elif kind == "behind the camera":
+        mesh[2, 3, 2], mesh[4, 4, 2], mesh[5, 1, 2] = -0.5, 0.05, 0.0
+    else:
+        raise ValueError(kind)
+    return mesh
+
+
+_KINDS = ["rough", "folded", "stretched", "whole screen", "edge-on", "behind the camera"]
+
+
+def _rasterize(meshes, samples, **options):
+    def run(m):
+        return rasterizer.rasterize(m, _CAMERA, samples=samples, **options)
+
+    return jax.jit(run)(jnp.asarray(meshes))
+
+
+@pytest.mark.parametrize("supersample", [1, 5])
+def test_equals_brute_force_in_double_precision(supersample):
+    samples = rasterizer.SampleGrid.over(_CAMERA, supersample=supersample).shifted(0.0123)
+    meshes = np.stack([_mesh(kind, seed) for kind in _KINDS for seed in range(3)])
+    with jax.enable_x64(True):
+        found = _rasterize(meshes, samples)
+    for item, mesh in enumerate(meshes):
+        triangle, barycentric, depth = _oracle(mesh, _CAMERA, samples)
+        assert (triangle >= 0).any()
+        np.testing.assert_array_equal(found.triangle[item], triangle)
+        np.testing.assert_allclose(found.depth[item], depth, rtol=1e-9)
+        np.testing.assert_allclose(found.barycentric[item], barycentric, atol=1e-7)
+
+
+def test_is_close_to_brute_force_in_single_precision():
+    samples = rasterizer.SampleGrid.over(_CAMERA, supersample=4).shifted(0.0123)
+    meshes = np.stack([_mesh(kind) for kind in _KINDS]).astype(np.float32)
+    found = _rasterize(meshes, samples)
+    for item, mesh in enumerate(meshes):
+        triangle, _, depth = _oracle(mesh, _CAMERA, samples)
+        assert np.mean(found.triangle[item] == triangle) > 0.995
+        assert np.mean(np.abs(found.depth[item] - depth) < 1e-5 * depth) > 0.995
+
+
+def test_shared_edges_leave_no_holes():
+    """Samples on the vertices and edges themselves, and in a slightly shaken mesh, are all covered."""
+    side = 24
+    camera = camera_lib.Camera(side)
+    shake = np.random.default_rng(0).normal(size=(side, side, 3)) * 1e-4
+    for mesh in (_grid(side), _grid(side) + shake):
+        for first, spacing in ((1.0, 0.25), (1.1, 1 / 3)):
+            samples = rasterizer.SampleGrid(int((side - 3) / spacing), first, spacing)
+            found = rasterizer.rasterize(jnp.asarray(mesh, jnp.float32), camera, samples=samples)
+            assert (np.asarray(found.triangle) >= 0).all()
+
+
+def test_equal_depths_go_to_the_lowest_triangle():
+    mesh, mask = _grid(), np.ones((_SIDE, _SIDE), bool)
+    # The same surface twice; the row between is not drawn.
+    mesh[4:], mask[3] = mesh[:3], False
+    found = _rasterize(mesh.astype(np.float32), rasterizer.SampleGrid(4, 0.3, 0.4), mask=jnp.asarray(mask))
+    row = np.asarray(found.triangle) % (_SIDE - 1) ** 2 // (_SIDE - 1)
+    assert (found.triangle >= 0).all() and (row <= 1).all()
+
+
+def test_batches_jit_and_vmap_equal_a_loop():
+    samples = rasterizer.SampleGrid.over(_CAMERA, supersample=2).shifted(0.0123)
+    meshes = jnp.asarray([_mesh(kind, k) for k, kind in enumerate(_KINDS)], jnp.float32)
+
+    def depth_and_gradient(mesh):
+        def run(m):
+            return rasterizer.rasterize(m, _CAMERA, samples=samples)
+
+        found, pull = jax.vjp(lambda m: run(m).depth, mesh)
+        return run(mesh), pull(jnp.cos(found))[0]
+
+    single = jax.jit(depth_and_gradient)
+    loop = jax.tree.map(lambda *x: jnp.stack(x), *[single(mesh) for mesh in meshes])
+    pairs = jax.jit(depth_and_gradient)(meshes.reshape(2, 3, *meshes.shape[1:]))
+    pairs = jax.tree.map(lambda x: x.reshape(6, *x.shape[2:]), pairs)
+    for other in (pairs, jax.jit(jax.vmap(depth_and_gradient))(meshes)):
+        np.testing.assert_array_equal(loop[0].triangle, other[0].triangle)
+        np.testing.assert_allclose(loop[0].depth, other[0].depth, rtol=1e-6)
+        np.testing.assert_allclose(loop[0].barycentric, other[0].barycentric, atol=1e-3)
+        norms = [np.linalg.norm(np.reshape(g, (6, -1)), axis=1) for g in (loop[1] - other[1], loop[1])]
+        assert (norms[0] < 1e-3 * norms[1]).all()
+
+
+def test_depth_gradient_equals_finite_differences():
+    rng = np.random.default_rng(3)
+    samples = rasterizer.SampleGrid.over(_CAMERA, supersample=3)
+    with jax.enable_x64(True):
+        mesh = jnp.asarray(_mesh("folded", 5))
+        direction = jnp.asarray(rng.normal(size=mesh.shape) * 1e-7)
+        run = jax.jit(lambda m: rasterizer.rasterize(m, _CAMERA, samples=samples))
+        below, above = run(mesh - direction), run(mesh + direction)
+        # The derivative holds visibility fixed, so compare where it stays.
+        kept = (below.triangle == above.triangle) & (above.triangle >= 0)
+        assert np.mean(kept) > 0.5
+        weights = jnp.where(kept, jnp.asarray(rng.normal(size=kept.shape)), 0)
+        gradient = jax.grad(lambda m: jnp.sum(run(m).depth * weights))(mesh)
+        expected = jnp.sum((above.depth - below.depth) * weights) / 2
+        np.testing.assert_allclose(jnp.sum(gradient * direction), expected, rtol=1e-5)
+        # Each coordinate has its part in it.
+        assert (np.abs(gradient).max((0, 1)) > 0).all()
+
+
+def test_gradients_are_finite():
+    point = np.broadcast_to([0.0, 0.0, 1.0], (_SIDE, _SIDE, 3))
+    undefined = _grid()
+    undefined[3, 3] = np.nan
+    meshes = jnp.asarray([*map(_mesh, _KINDS), point, undefined], jnp.float32)
+
+    def loss(m):
+        return jnp.sum(rasterizer.rasterize(m, _CAMERA).depth ** 2)
+
+    gradients = jax.jit(jax.grad(loss))(meshes)
+    assert np.isfinite(gradients).all()
+
+
+def test_background_has_no_gradient():
+    mesh = jnp.asarray(_grid() + [1.0, 0, 0], jnp.float32)
+    found, pull = jax.vjp(lambda m: rasterizer.rasterize(m, _CAMERA).depth, mesh)
+    assert (found == _CAMERA.far).all()
+    assert (pull(jnp.ones_like(found))[0] == 0).all()
+
+
+def test_interpolated_points_project_to_their_samples():
+    samples = rasterizer.SampleGrid.over(_CAMERA, supersample=4)
+    with jax.enable_x64(True):
+        mesh = jnp.asarray(_mesh("rough"))
+        found = rasterizer.rasterize(mesh, _CAMERA, samples=samples)
+        points = rasterizer.interpolate(found, mesh)
+        seen = np.asarray(found.triangle) >= 0
+        lattice = samples.first + samples.spacing * np.arange(samples.count)
+        x, y = np.meshgrid(lattice, lattice)
+        pixels = camera_lib.project(points[seen], _CAMERA)
+        np.testing.assert_allclose(pixels, np.stack([x[seen], y[seen]], -1), atol=1e-8)
+        np.testing.assert_allclose(points[..., 2][seen], found.depth[seen], rtol=1e-10)
+        assert (points[~seen] == 0).all()
+
+
+def test_interpolation_is_linear_in_its_values():
+    found = rasterizer.rasterize(jnp.asarray(_mesh("rough"), jnp.float32), _CAMERA)
+    values = jnp.asarray(np.random.default_rng(0).normal(size=(_SIDE, _SIDE, 2)), jnp.float32)
+    gradient = jax.grad(lambda v: jnp.sum(rasterizer.interpolate(found, v)))(values)
+    total = jnp.sum(rasterizer.interpolate(found, values))
+    np.testing.assert_allclose(jnp.sum(gradient * values), total, rtol=1e-4)
+    np.testing.assert_allclose(gradient[..., 0].sum(), np.sum(found.triangle >= 0), rtol=1e-5)
+
+
+def test_masked_vertices_take_their_triangles_with_them():
+    mask = np.ones((_SIDE, _SIDE), bool)
+    mask[3, 3] = False
+    found = rasterizer.rasterize(
+        jnp.asarray(_mesh("rough"), jnp.float32),
+        _CAMERA,
+        mask=jnp.asarray(mask),
+        samples=rasterizer.SampleGrid.over(_CAMERA, supersample=4),
+    )
+    lost = {n for n, corners in enumerate(_triangles(_SIDE)) if 3 * _SIDE + 3 in corners}
+    seen = set(np.unique(found.triangle)) - {-1}
+    assert len(lost) == 6 and not lost & seen and len(seen) > 50

@@ -1,0 +1,223 @@
+"""Warped depth, reconstruction and pictures: goldens and properties."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.parity_record import share_off
+
+from gan2shape_jax.geometry import camera as camera_lib
+from gan2shape_jax.geometry import render
+
+
+def _sphere(side, radius=0.06):
+    """A ball in front of a wall."""
+    camera = camera_lib.Camera(side)
+    rays = np.asarray(camera_lib.back_project(jnp.ones((side, side)), camera))[..., :2]
+    squared = radius**2 - (rays**2).sum(-1)
+    return np.where(squared > 0, 1 - np.sqrt(np.maximum(squared, 0)), 1.05).astype(np.float32)
+
+
+def _norm(array):
+    return np.sqrt((np.asarray(array) ** 2).sum(tuple(range(1, array.ndim))))
+
+
+@pytest.mark.parametrize("sampling", ["half", "centred"])
+def test_warped_depth_and_gradients_equal_golden(golden, parity, sampling):
+    archive = golden("renderer.npz")
+    groups = sorted({key.split("/")[0] for key in archive})
+    assert groups
+    for group in groups:
+        depth, view = jnp.asarray(archive[f"{group}/depth"]), jnp.asarray(archive[f"{group}/view"])
+        camera = camera_lib.Camera(depth.shape[-1])
+
+        def warp(d, v, camera=camera):
+            return render.warp_depth(d, v, camera, sampling=sampling)
+
+        found, pull = jax.vjp(jax.jit(warp), depth, view)
+        expected = archive[f"{group}/{sampling}/warped_depth"]
+        case = f"{sampling} sampling, S={camera.image_size}"
+        off = share_off(np.abs(found - expected) <= 1e-5 * expected)
+        parity(f"warped depth, {case}", off, 1e-3, "renderer.npz", "share of pixels off by > 1e-5")
+        gradients = pull(jnp.asarray(archive[f"{group}/cotangent"]))
+        for name, gradient in zip(("depth", "view"), gradients, strict=True):
+            theirs = archive[f"{group}/{sampling}/grad_{name}"]
+            off = (_norm(gradient - theirs) / _norm(theirs)).max()
+            parity(f"warped depth, gradient to {name}, {case}", off, 1e-3, "renderer.npz")
+
+
+def test_reconstruction_equals_golden(golden, parity):
+    archive = golden("renderer.npz")
+    for group in sorted({key.split("/")[0] for key in archive}):
+        depth = jnp.asarray(archive[f"{group}/half/warped_depth"])
+        camera = camera_lib.Camera(depth.shape[-1])
+        texture = jnp.asarray(np.moveaxis(archive[f"{group}/texture"], 1, -1))
+        found = render.reconstruct(texture, depth, jnp.asarray(archive[f"{group}/view"]), camera)
+        expected = np.clip(np.moveaxis(archive[f"{group}/resampled"], 1, -1), -1, 1)
+        # Rounding of the grid moves samples by 1e-5 pixels of a texture that is white noise.
+        off = (_norm(found - expected) / _norm(expected)).max()
+        parity(f"reconstruction from the warped depth, S={camera.image_size}", off, 1e-4, "renderer.npz")
+
+
+def test_identity_view_keeps_the_depth():
+    camera = camera_lib.Camera(16)
+    depth = jnp.asarray(1 + 0.01 * np.random.default_rng(0).normal(size=(2, 16, 16)), jnp.float32)
+    plane = jnp.full((2, 16, 16), 1.02)
+    found = render.warp_depth(plane, jnp.zeros((2, 6)), camera)
+    np.testing.assert_allclose(found[:, 1:-1, 1:-1], 1.02, rtol=1e-6)
+    # Outer pixels are three quarters empty or half empty, and so beyond the clamp.
+    np.testing.assert_allclose(found[:, 0], camera.background_depth)
+    warped = render.warp_depth(depth, jnp.zeros((2, 6)), camera)
+    assert np.abs(warped - depth)[:, 1:-1, 1:-1].max() < 0.05
+    valid = render.valid_pixels(found, camera)
+    assert valid[:, 1:-1, 1:-1].all() and valid.sum() == 2 * 14**2
+
+
+def test_half_sampling_looks_half_a_pixel_further():
+    camera = camera_lib.Camera(16)
+    rays = np.asarray(camera_lib.back_project(jnp.ones((16, 16)), camera))
+    plane = jnp.asarray(1 / (1 + 0.5 * rays[..., 0]), jnp.float32)
+    centred, half = (
+        1 / render.warp_depth(plane, jnp.zeros(6), camera, sampling=s)[2:-2, 2:-2] for s in ("centred", "half")
+    )
+    step = 0.5 / camera.focal_length
+    np.testing.assert_allclose(half - centred, step / 2, rtol=2e-2)
+
+
+def test_clamped_depth_has_no_gradient():
+    camera = camera_lib.Camera(12)
+    view = jnp.array([0, 0, 0, 0, 0, 0.5])
+    found, pull = jax.vjp(lambda d: render.warp_depth(d, view, camera), jnp.full((12, 12), 1.0))
+    np.testing.assert_allclose(found, camera.background_depth, rtol=1e-6)
+    assert (pull(jnp.ones_like(found))[0] == 0).all()
+    assert (jax.grad(lambda d: jnp.sum(render.valid_pixels(d, camera) * d))(found * 0.9) == 1).all()
+
+
+def test_warp_gradient_equals_finite_differences():
+    camera = camera_lib.Camera(10)
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:10, :10]
+    with jax.enable_x64(True):
+        depth = jnp.asarray(1 + 0.01 * np.sin(x) * np.cos(y))
+        view = jnp.asarray([0.11, -0.23, 0.05, 0.004, -0.003, 0.01])
+        weights = np.zeros((10, 10))
+        weights[3:-3, 3:-3] = rng.normal(size=(4, 4))
+        loss = jax.jit(lambda d, v: jnp.sum(render.warp_depth(d, v, camera) * weights))
+        gradients = jax.grad(loss, argnums=(0, 1))(depth, view)
+        for moved in (0, 1):
+            shape = (depth, view)[moved].shape
+            direction = jnp.asarray(rng.normal(size=shape)) * 1e-8
+            change = (direction, 0 * view) if moved == 0 else (0 * depth, direction)
+            ahead, behind = (loss(depth + sign * change[0], view + sign * change[1]) for sign in (1, -1))
+            expected = (ahead - behind) / 2
+            np.testing.assert_allclose(jnp.sum(gradients[moved] * direction), expected, rtol=1e-4)
+
+
+def test_gradients_are_finite_in_any_view():
+    camera = camera_lib.Camera(16)
+    rough = np.random.default_rng(0).uniform(0.9, 1.1, (16, 16))
+    depth = jnp.asarray(np.stack([_sphere(16)] * 5 + [rough] * 5), jnp.float32)
+    yaw = np.tile([-np.pi / 2, -1.2, 0, 1.2, np.pi / 2], 2)
+    view = jnp.asarray(yaw[:, None] * np.eye(6)[1] + 0.1 * np.eye(6)[0], jnp.float32)
+
+    def loss(d, v):
+        return jnp.mean(render.warp_depth(d, v, camera) ** 2)
+
+    value, gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(depth, view)
+    assert np.isfinite(value) and all(np.isfinite(g).all() for g in gradients)
+    assert (_norm(gradients[0]) > 0).all() and (_norm(gradients[1]) > 0).all()
+
+
+def test_flat_mesh_seen_edge_on_is_finite():
+    camera = camera_lib.Camera(16)
+    view = jnp.array([0, np.pi / 2, 0, 0, 0, 0], jnp.float32)
+    gradient = jax.grad(lambda d: jnp.sum(render.warp_depth(d, view, camera)))(jnp.ones((16, 16)))
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("size", [None, 48])
+def test_picture_of_a_plane_shows_its_values(size):
+    side = 24
+    camera = camera_lib.Camera(side)
+    x, y = np.meshgrid(np.arange(side), np.arange(side))
+    values = jnp.asarray(np.stack([x, y], -1), jnp.float32)
+    picture, coverage = render.render_mesh(
+        jnp.ones((side, side)), values, jnp.zeros(6), camera, size=size, return_coverage=True
+    )
+    count = size or side
+    assert picture.shape == (count, count, 2) and coverage.shape == (count, count)
+    centers = (np.arange(count) + 0.5) * side / count - 0.5
+    inside = slice(2, -2)
+    expected = np.stack(np.meshgrid(centers, centers), -1)[inside, inside]
+    np.testing.assert_allclose(picture[inside, inside], expected, atol=1e-4)
+    np.testing.assert_allclose(coverage[inside, inside], 1)
+
+
+def test_picture_mixes_the_background_by_coverage():
+    camera = camera_lib.Camera(16)
+    view = jnp.array([0, 1.0, 0, 0, 0, 0])
+
+    def draw(background):
+        return render.render_mesh(
+            jnp.asarray(_sphere(16)),
+            jnp.full((16, 16, 1), 0.25),
+            view,
+            camera,
+            background=background,
+            return_coverage=True,
+        )
+
+    picture, coverage = draw(-1.0)
+    np.testing.assert_allclose(picture[..., 0], 0.25 * coverage - (1 - coverage), atol=1e-6)
+    assert 0 < coverage.mean() < 1
+    np.testing.assert_array_equal(draw(1.0)[1], coverage)
+
+
+def test_mask_cuts_the_picture():
+    side = 20
+    camera = camera_lib.Camera(side)
+    mask = jnp.zeros((side, side)).at[5:15, 5:15].set(1)
+    picture = render.render_mesh(jnp.ones((side, side)), jnp.zeros((side, side, 1)), jnp.zeros(6), camera, mask=mask)
+    np.testing.assert_allclose(picture[6:14, 6:14], 0)
+    np.testing.assert_allclose(picture[:5], 1)
+
+
+def test_near_surfaces_hide_far_ones():
+    """A ball turned by a quarter still shows its own side in front of the wall seen edge-on."""
+    camera = camera_lib.Camera(32)
+    depth = _sphere(32)
+    ball = jnp.asarray((depth < 1.04).astype(np.float32))[..., None]
+    for yaw, column in ((-np.pi / 2, 19), (np.pi / 2, 12)):
+        view = jnp.array([0, yaw, 0, 0, 0, 0], jnp.float32)
+        picture = render.render_mesh(jnp.asarray(depth), ball, view, camera, background=-1)
+        assert picture[16, column, 0] == pytest.approx(1, abs=1e-3)
+        assert picture[16, 31 - column, 0] < 0.9
+
+
+def test_sampling_must_be_known():
+    with pytest.raises(ValueError, match="corner"):
+        render.warp_depth(jnp.ones((4, 4)), jnp.zeros(6), camera_lib.Camera(4), sampling="corner")
+
+
+def test_exchanged_vertices_are_the_ends_of_every_cells_diagonal():
+    """The published code hands a cell's colours over in the order of reading, not of its triangles' vertices."""
+    side = 5
+    camera = camera_lib.Camera(side)
+    rng = np.random.default_rng(0)
+    colours = rng.uniform(size=(side, side, 3)).astype(np.float32)
+    depth = jnp.ones((side, side))
+    drawn = np.asarray(
+        render.render_mesh(depth, colours, jnp.zeros(6), camera, supersample=1, size=4 * side, exchanged=True)
+    )
+    fraction = (np.arange(4 * side) + 0.5) / 4 - 0.5  # image coordinates of the samples
+    for row, y in enumerate(fraction):
+        for column, x in enumerate(fraction):
+            if not (0 <= x < side - 1 and 0 <= y < side - 1) or abs(x % 1 + y % 1 - 1) < 1e-3:
+                continue  # outside the mesh, or on the diagonal
+            j, i, v, u = int(x), int(y), x % 1, y % 1
+            right, below = colours[i + 1, j], colours[i, j + 1]  # exchanged
+            if u + v < 1:
+                wanted = (1 - u - v) * colours[i, j] + v * right + u * below
+            else:
+                wanted = (u + v - 1) * colours[i + 1, j + 1] + (1 - u) * right + (1 - v) * below
+            np.testing.assert_allclose(drawn[row, column], wanted, atol=1e-4)

@@ -1,0 +1,139 @@
+"""Sampling and resizing: goldens, torch where it is installed, gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.parity_record import LARGEST, largest
+from jax.test_util import check_grads
+
+from gan2shape_jax.geometry import camera as camera_lib
+from gan2shape_jax.geometry import resample
+
+
+def _relative(found, expected):
+    axes = tuple(range(1, expected.ndim))
+    return np.sqrt(((found - expected) ** 2).sum(axes) / (expected**2).sum(axes)).max()
+
+
+def _channels_last(image):
+    return np.moveaxis(image, 1, -1)
+
+
+@pytest.mark.parametrize("mode, key", [("bilinear", "resampled"), ("nearest", "resampled_nearest")])
+def test_samples_equal_golden(golden, parity, mode, key):
+    archive = golden("renderer.npz")
+    groups = sorted({name.split("/")[0] for name in archive})
+    assert groups
+    for group in groups:
+        texture = jnp.asarray(_channels_last(archive[f"{group}/texture"]))
+        grid = jnp.asarray(archive[f"{group}/inv_grid2d"])
+        found = resample.grid_sample(texture, grid, mode=mode)
+        expected = _channels_last(archive[f"{group}/{key}"])
+        parity(f"sampling, {mode}, S={texture.shape[-2]}", _relative(found, expected), 1e-5, "renderer.npz")
+
+
+def test_samples_of_a_recomputed_grid_equal_golden(golden, parity):
+    archive = golden("renderer.npz")
+    for group in sorted({name.split("/")[0] for name in archive}):
+        depth = jnp.asarray(archive[f"{group}/half/warped_depth"])
+        camera = camera_lib.Camera(depth.shape[-1])
+        grid = camera_lib.inverse_warped_grid(depth, jnp.asarray(archive[f"{group}/view"]), camera)
+        texture = jnp.asarray(_channels_last(archive[f"{group}/texture"]))
+        found = resample.grid_sample(texture, grid)
+        # Rounding of the grid moves samples by 1e-5 pixels of a texture that is white noise.
+        off = _relative(found, _channels_last(archive[f"{group}/resampled"]))
+        parity(f"sampling by a recomputed grid, S={camera.image_size}", off, 1e-4, "renderer.npz")
+
+
+def test_sizes_equal_golden(golden, parity):
+    archive = golden("losses.npz")
+    image = jnp.asarray(_channels_last(archive["a"]))
+    sizes = [key for key in archive if key.startswith("resize")]
+    crops = [key for key in archive if key.startswith("crop")]
+    assert sizes and crops
+    for key in sizes:
+        found = resample.resize(image, int(key.removeprefix("resize")))
+        name = f"resizing, {image.shape[-2]} to {found.shape[-2]} pixels"
+        parity(name, _relative(found, _channels_last(archive[key])), 1e-5, "losses.npz")
+    for key in crops:
+        found = resample.center_crop(image, int(key.removeprefix("crop")))
+        parity("cropping", largest(found, _channels_last(archive[key])), 0, "losses.npz", LARGEST)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+def test_samples_and_gradients_equal_torch(mode, parity):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    image, grid = rng.normal(size=(2, 5, 7, 3)), rng.uniform(-1.4, 1.4, (2, 4, 6, 2))
+    cotangent = rng.normal(size=(2, 4, 6, 3))
+    inputs = [torch.tensor(image, requires_grad=True), torch.tensor(grid, requires_grad=True)]
+    expected = torch.nn.functional.grid_sample(
+        inputs[0].permute(0, 3, 1, 2), inputs[1], mode=mode, align_corners=True
+    ).permute(0, 2, 3, 1)
+    expected.backward(torch.tensor(cotangent))
+    with jax.enable_x64(True):
+        found, pull = jax.vjp(
+            lambda i, g: resample.grid_sample(i, g, mode=mode),
+            jnp.asarray(image),
+            jnp.asarray(grid),
+        )
+        name = f"sampling, {mode}, float64"
+        parity(name, largest(found, expected.detach().numpy()), 1e-12, measure=LARGEST)
+        for to, ours, theirs in zip(("image", "grid"), pull(jnp.asarray(cotangent)), inputs, strict=True):
+            parity(f"{name}, gradient to the {to}", largest(ours, theirs.grad.numpy()), 1e-11, measure=LARGEST)
+
+
+def test_identity_grid_returns_the_image():
+    image = jnp.asarray(np.random.default_rng(1).normal(size=(3, 2, 6, 6, 4)), jnp.float32)
+    axis = jnp.linspace(-1, 1, 6)
+    grid = jnp.broadcast_to(jnp.stack(jnp.meshgrid(axis, axis), -1), (3, 2, 6, 6, 2))
+    for mode in ("bilinear", "nearest"):
+        np.testing.assert_allclose(resample.grid_sample(image, grid, mode=mode), image, atol=1e-5)
+    batched = jax.vmap(resample.grid_sample)(image, grid)
+    np.testing.assert_allclose(batched, image, atol=1e-5)
+
+
+def test_far_outside_is_zero_with_finite_gradients():
+    image = jnp.ones((4, 4, 1))
+    grid = jnp.array([[[1e30, 0.0], [0.0, -1e30], [3.0, 3.0], [-1.0, 1.0]]])
+    found = resample.grid_sample(image, grid)
+    np.testing.assert_allclose(found[0, :, 0], [0, 0, 0, 1], atol=1e-6)
+    gradients = jax.grad(lambda i, g: jnp.sum(resample.grid_sample(i, g)), argnums=(0, 1))(image, grid)
+    assert all(np.isfinite(g).all() for g in gradients)
+
+
+def test_sample_gradients():
+    rng = np.random.default_rng(2)
+    with jax.enable_x64(True):
+        image = jnp.asarray(rng.normal(size=(2, 4, 5, 2)))
+        grid = jnp.asarray(rng.uniform(-1.2, 1.2, (2, 3, 3, 2)))
+        check_grads(resample.grid_sample, (image, grid), order=1, eps=1e-6, modes=["rev"])
+
+
+@pytest.mark.parametrize("size", [3, 4, 5, 7, 8, 11, 14])
+def test_resizing_equals_torch(size, parity):
+    torch = pytest.importorskip("torch")
+    image = np.random.default_rng(3).normal(size=(2, 7, 7, 3))
+    tensor = torch.tensor(image).permute(0, 3, 1, 2)
+    if size > 7:
+        expected = torch.nn.functional.interpolate(tensor, (size, size), mode="bilinear", align_corners=False)
+    else:
+        expected = torch.nn.functional.adaptive_avg_pool2d(tensor, size)
+    with jax.enable_x64(True):
+        found = resample.resize(jnp.asarray(image), size)
+        parity("resizing, float64", largest(found, expected.permute(0, 2, 3, 1)), 1e-12, measure=LARGEST)
+
+
+@pytest.mark.parametrize("size", [3, 9])
+def test_resize_gradients(size):
+    with jax.enable_x64(True):
+        image = jnp.asarray(np.random.default_rng(4).normal(size=(6, 6, 2)))
+        check_grads(lambda i: resample.resize(i, size), (image,), order=1, modes=["rev"])
+
+
+def test_misuse_is_an_error():
+    with pytest.raises(ValueError, match="bicubic"):
+        resample.grid_sample(jnp.ones((2, 2, 1)), jnp.zeros((2, 2, 2)), mode="bicubic")
+    with pytest.raises(ValueError, match="crop 5"):
+        resample.center_crop(jnp.ones((4, 4, 3)), 5)

@@ -1,0 +1,1 @@
+"""What several tests use: small inputs, independent stand-ins, programs for simulated devices."""

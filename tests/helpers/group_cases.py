@@ -1,0 +1,224 @@
+"""Groups of images: each gets what it gets alone, whoever its neighbours are.
+
+Collected by test_group.py, in a process of two simulated devices: one image a device compiles as fast as one image.
+"""
+
+import dataclasses
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from gan2shape_jax.method import models, phases
+from gan2shape_jax.run import experiment, instance, loading
+from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.training import group, group_plan, image_axis, loop
+from gan2shape_jax.training.loop import Cadence, Watcher
+from helpers.tiny import tiny_config
+
+NAMES = ("001.png", "006.png")
+CADENCE = Cadence(checkpoint=2, log=2, per_call=1, keep=2)
+
+
+class Killed(Exception):
+    """Stands for whatever ends a process."""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Two images, and all else that the stage loop is given: 10 iterations in the four phases of one stage.
+
+    The depth network starts nearly flat, as after the prior's fit: as drawn its surface is all folds, on which
+    what is seen of it hangs on the last bit.
+    """
+    config = tiny_config(
+        tmp_path_factory.mktemp("group"), names=NAMES, schedule__use_mask=True, schedule__stages=((2, 2, 2),)
+    )
+    architecture, frozen = loading.load_frozen(config)
+    latents = RunFolder.open(config).latents
+    images = [loading.load_problem(config, name, architecture, frozen, latents) for name in NAMES]
+    initial = models.init_params(jax.random.key(0), images[0].settings)
+    last = initial["depth"]["output"]
+    initial["depth"] = initial["depth"] | {"output": {"kernel": 0.01 * last["kernel"]}}
+    return images, frozen, experiment.schedule_of(config), initial
+
+
+def _train(run, folder, *, images=None, watcher=None):
+    ready, frozen, schedule, initial = run
+    task = group.gather(images or ready, frozen, image_axis.layout_of(2))
+    state, history = loop.run_schedule(task, schedule, initial, folder, CADENCE, watcher or Watcher())
+    return task, state, history
+
+
+@pytest.fixture(scope="module")
+def alone(run, tmp_path_factory):
+    """Each image by itself: state and history."""
+    ready, frozen, schedule, initial = run
+    return [
+        loop.train(one, frozen, schedule, initial, tmp_path_factory.mktemp("alone"), CADENCE, Watcher())
+        for one in ready
+    ]
+
+
+@pytest.fixture(scope="module")
+def together(run, tmp_path_factory):
+    return _train(run, tmp_path_factory.mktemp("together"))
+
+
+def _depth(run, state, index):
+    ready, frozen, _, _ = run
+    return np.asarray(phases.see(state, ready[index].problem, frozen, ready[index].settings).depth)
+
+
+def _assert_like_alone(run, alone, found):
+    _, state, history = found
+    for index, one in enumerate(run[0]):
+        wanted = _depth(run, alone[index][0], index)
+        near = 1e-4 * np.ptp(wanted)
+        np.testing.assert_allclose(_depth(run, group.one_of(state, index), index), wanted, atol=near, rtol=0)
+        own = group.own_history(history, one.name)
+        assert [row["iteration"] for row in own] == [row["iteration"] for row in alone[index][1]]
+        for row, by_itself in zip(own, alone[index][1], strict=True):
+            assert row.keys() == by_itself.keys()
+            assert row["side"] == pytest.approx(by_itself["side"], rel=1e-3)
+
+
+def test_each_image_gets_what_it_gets_alone(run, alone, together):
+    _assert_like_alone(run, alone, together)
+
+
+@pytest.mark.parametrize("vmapped", [True, False])
+def test_two_images_on_one_device_get_the_same(run, vmapped):
+    """Sharing each operation, as on GPU and TPU, or one after another in a program."""
+    ready, frozen, schedule, initial = run
+    spread = image_axis.layout_of(2)
+    crowded = dataclasses.replace(image_axis.layout_of(2, jax.devices()[:1]), vmapped=vmapped)
+    found = []
+    for layout in (spread, crowded):
+        task = group.gather(ready, frozen, layout)
+        state = task.begin(task.initial(initial), schedule[0])
+        for iteration in range(2):
+            state, scalars = task.advance(state, schedule[0], iteration, None, 1)
+        found.append((state.params, scalars))
+    for a, b in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), atol=2e-4)
+
+
+def test_means_are_over_the_images(run, together):
+    _, _, history = together
+    for row in history:
+        assert row["side"] == pytest.approx(np.mean([row["images"][one.name]["side"] for one in run[0]]))
+
+
+def test_an_image_that_breaks_changes_no_bit_of_its_neighbour(run, together, tmp_path):
+    ready = run[0]
+    broken = dataclasses.replace(
+        ready[1], problem=dataclasses.replace(ready[1].problem, image=ready[1].problem.image * np.nan)
+    )
+    task, state, history = _train(run, tmp_path, images=[ready[0], broken])
+    found, wanted = (jax.tree.leaves(group.one_of(whole, 0)) for whole in (state, together[1]))
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    labels = {phase.number: phase.label for phase in run[2]}
+    failures = group.failures_of(history, task.names, labels)
+    assert list(failures) == ["006"]
+    assert "the loss became nan in prior, iteration 2" in failures["006"]
+    assert all(np.isfinite(row["side"]) for row in history)
+
+
+@pytest.mark.parametrize("stop", [(1, 1), (3, 1)])
+def test_interrupted_anywhere_and_resumed_gives_the_same_bits(run, together, tmp_path, stop):
+    def die(phase, done, loss):
+        if (phase.number, done) == stop:
+            raise Killed
+
+    with pytest.raises(Killed):
+        _train(run, tmp_path, watcher=Watcher(on_progress=die))
+    _, state, history = _train(run, tmp_path)
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(together[1]), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    assert history == together[2]
+
+
+def test_memory_of_one_image_is_more_than_its_state(run):
+    ready, frozen, _, initial = run
+    state = 3 * sum(leaf.nbytes for leaf in jax.tree.leaves(initial))
+    assert state < group.bytes_of_one(ready[0], frozen) < 2**31
+
+
+def _config(tmp_path, **fields):
+    return tiny_config(
+        tmp_path,
+        schedule__use_mask=True,
+        schedule__stages=((2, 2, 2),),
+        prior__iterations=2,
+        outputs__picture_size=32,
+        outputs__turntable_frames=2,
+        **fields,
+    )
+
+
+def test_a_run_isolates_the_image_that_breaks_and_finishes_the_others(tmp_path, monkeypatch):
+    whole = loading.load_problem
+
+    def breaking(config, name, *rest):
+        found = whole(config, name, *rest)
+        return (
+            found
+            if name != "006.png"
+            else dataclasses.replace(
+                found, problem=dataclasses.replace(found.problem, image=found.problem.image * np.nan)
+            )
+        )
+
+    monkeypatch.setattr(loading, "prepare_image", breaking)
+    config = _config(tmp_path, names=NAMES, runtime__images_at_once=3)  # of two, on two devices
+    assert experiment.run(config) == 1
+    root = pathlib.Path(config.workdir)
+    failures = json.loads((root / "failures.json").read_text())
+    assert list(failures) == ["006"] and "the loss became nan in prior" in failures["006"]
+    assert (root / "001" / "mesh.glb").is_file()
+    assert not (root / "006").exists()
+    assert not list((root / ".groups").glob("*")) and not list((root / "checkpoints").glob("group*"))
+
+
+def test_a_restart_goes_on_with_the_groups_that_were_under_way(tmp_path, monkeypatch):
+    every = [*NAMES, "008.png"]
+    config = _config(tmp_path, names=every, runtime__images_at_once=2)
+    root = pathlib.Path(config.workdir)
+    write = instance._Run.write
+
+    def dying(this, prepared, *rest):
+        if prepared.name == "006":
+            raise Killed
+        write(this, prepared, *rest)
+
+    monkeypatch.setattr(instance._Run, "write", dying)
+    with pytest.raises(Killed):
+        experiment.run(config)
+    monkeypatch.undo()
+    assert group_plan.begun(root, every) == [list(NAMES)]
+    first = (root / "001" / "depth.npy").read_bytes()
+    trained = []
+    original = loop.run_schedule
+    monkeypatch.setattr(loop, "run_schedule", lambda task, *rest: trained.append(task) or original(task, *rest))
+    assert experiment.run(_config(tmp_path, names=every, runtime__images_at_once=1)) == 0
+    assert trained[0].names == ("001", "006")
+    assert (root / "001" / "depth.npy").read_bytes() == first
+    assert (root / "006" / "result.json").is_file() and (root / "008" / "result.json").is_file()
+    assert not group_plan.begun(root, every)
+
+
+def test_images_that_differ_in_kind_are_not_put_into_one_group(run):
+    first, second = run[0]
+    assert group.alike(first, second)
+    wide = jax.numpy.broadcast_to(second.problem.latent[:, None], (1, 10, second.problem.latent.shape[-1]))
+    assert not group.alike(first, dataclasses.replace(second, problem=dataclasses.replace(second.problem, latent=wide)))
+    assert not group.alike(
+        first, dataclasses.replace(second, problem=dataclasses.replace(second.problem, true_depth=None))
+    )
+    assert not group.alike(
+        first, dataclasses.replace(second, settings=dataclasses.replace(second.settings, batch_size=3))
+    )

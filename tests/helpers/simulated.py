@@ -1,0 +1,26 @@
+"""Runs programs that need simulated devices: their number is fixed before a process computes anything."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+__all__ = ["records_of"]
+
+
+def records_of(program: str, *arguments: object) -> list[dict]:
+    """What a program of this folder prints as `record {...}` lines; fails with its complaints unless it ends well."""
+    here = pathlib.Path(__file__).resolve().parent
+    paths = os.pathsep.join((str(here.parents[1]), str(here.parent), os.environ.get("PYTHONPATH", "")))
+    # Compiled without optimisation, which is most of the time otherwise.
+    environ = os.environ | {"PYTHONPATH": paths, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    done = subprocess.run(
+        [sys.executable, str(here / program), *map(str, arguments)],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line.removeprefix("record ")) for line in done.stdout.splitlines() if line.startswith("record")]

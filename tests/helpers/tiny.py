@@ -1,0 +1,55 @@
+"""A reconstruction small enough for tests: the bundled face 001, thin networks, a few iterations."""
+
+import pathlib
+
+from ml_collections import ConfigDict
+
+from gan2shape_jax.bundled import asset
+from gan2shape_jax.config.fields import load_config
+from gan2shape_jax.inputs import data
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.state import PreparedImage
+from gan2shape_jax.run import loading
+
+
+def tiny_config(tmp_path, *, names=("001.png",), **fields) -> ConfigDict:
+    """The bundled configuration shrunk; `fields` are set last, `__` standing for the dot."""
+    config = load_config("ictface").unlock()
+    listed = tmp_path / "names.txt"
+    listed.write_text("\n".join(names) + "\n")
+    config.workdir = str(tmp_path / "run")
+    config.data.image_list = str(listed)
+    config.networks.width = 8
+    config.networks.group_base = 4
+    config.networks.zdim = 16
+    config.networks.encoder_width = 4
+    config.prior.iterations = 4
+    config.schedule.stages = ((3, 3, 4), (2, 2, 2))
+    config.schedule.flip1 = (False, False)
+    config.schedule.flip3 = (True, False)
+    config.sampling.batch_size = 2
+    config.sampling.collect_iters = 2
+    config.checkpoint.every_iterations = 2
+    config.logging.every_iterations = 2
+    config.logging.tensorboard = False
+    config.outputs.animation = False
+    config.outputs.gan_images = False
+    config.inversion.steps = 5
+    for name, value in fields.items():
+        owner = config
+        *parents, last = name.split("__")
+        for parent in parents:
+            owner = owner[parent]
+        owner[last] = value
+    return config.lock()
+
+
+def tiny_image(tmp_path) -> tuple[PreparedImage, FrozenModels]:
+    """The first image of `tiny_config` and the frozen networks."""
+    config = tiny_config(tmp_path)
+    architecture, frozen = loading.load_frozen(config)
+    name = data.read_names(config.data.image_list)[0]
+    return loading.load_problem(config, name, architecture, frozen, pathlib.Path(config.workdir)), frozen
+
+
+__all__ = ["asset", "tiny_config", "tiny_image"]

@@ -1,0 +1,162 @@
+"""Reading pictures of any colour mode, cropping and resizing; unusable ones are refused by name."""
+
+import pathlib
+import warnings
+
+import numpy as np
+import pytest
+from helpers.picture_files import PIXELS as _PIXELS
+from helpers.picture_files import save as _save
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.inputs.image_files import crop_and_resize, open_rgb
+
+_RNG = np.random.default_rng(0)
+
+
+def _triangle_weights(source: int, target: int) -> np.ndarray:
+    """Antialiased bilinear resampling as a matrix: triangles as wide as two target pixels."""
+    scale = max(source / target, 1)
+    centres = (np.arange(target) + 0.5) * source / target
+    weights = 1 - np.abs(np.arange(source) + 0.5 - centres[:, None]) / scale
+    weights = np.maximum(weights, 0)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("crop, size", [(170, 64), (171, 128), (None, 64), (50, 64)])
+def test_resize_is_the_antialiased_triangle_filter(crop, size):
+    pixels = _RNG.integers(0, 256, (200, 200, 3), np.uint8)
+    found = np.asarray(crop_and_resize(Image.fromarray(pixels), crop, size), float)
+    side = crop or 200
+    left = round((200 - side) / 2)
+    inner = pixels[left : left + side, left : left + side]
+    weights = _triangle_weights(side, size)
+    expected = np.einsum("ai,bj,ijc->abc", weights, weights, inner)
+    np.testing.assert_allclose(found, expected, atol=1.1)  # both passes round to 8 bits
+
+
+def test_crop_takes_the_centre_and_resize_keeps_what_fits():
+    picture = Image.fromarray(_PIXELS)
+    np.testing.assert_array_equal(crop_and_resize(picture, 32, 32), _PIXELS[16:48, 16:48])
+    np.testing.assert_array_equal(crop_and_resize(picture, None, 64), _PIXELS)
+    np.testing.assert_array_equal(crop_and_resize(picture, 100, 64), _PIXELS)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "LA", "RGBA", "I;16", "YCbCr"])
+def test_any_colour_mode_becomes_rgb(mode, tmp_path):
+    gray = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (64, 1))
+    kind = ".tif" if mode in ("CMYK", "YCbCr") else ".png"
+    if mode == "I;16":
+        path = _save(tmp_path / f"a{kind}", gray.astype(np.uint16) * 257, mode)
+    else:
+        path = _save(tmp_path / f"a{kind}", gray, "RGB" if mode == "1" else "L")
+        Image.open(path).convert("RGB" if mode == "CMYK" else "L").convert(mode).save(path)
+    picture = open_rgb(path)
+    assert picture.mode == "RGB"
+    tolerance = 255 if mode == "1" else 4
+    error = np.abs(np.asarray(picture, int) - gray[..., None])
+    assert error.max() <= tolerance
+    assert np.asarray(picture)[:, 0].mean() < 10 and np.asarray(picture)[:, -1].mean() > 245
+
+
+def test_transparency_is_laid_over_white_with_a_warning(tmp_path):
+    pixels = np.zeros((64, 64, 4), np.uint8)
+    pixels[:32, :, 3] = 255
+    path = _save(tmp_path / "a.png", pixels, "RGBA")
+    with pytest.warns(UserWarning, match=r"a.png is partly transparent"):
+        picture = np.asarray(open_rgb(path))
+    assert (picture[:32] == 0).all() and (picture[32:] == 255).all()
+
+
+def test_opaque_alpha_warns_of_nothing(tmp_path):
+    path = _save(tmp_path / "a.png", Image.fromarray(_PIXELS).convert("RGBA"), "RGBA")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(open_rgb(path), _PIXELS)
+
+
+def test_exif_orientation_is_respected(tmp_path):
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[:32] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: what is on top has to go to the right
+    path = _save(tmp_path / "a.png", pixels, exif=exif)
+    turned = np.asarray(open_rgb(path))
+    assert (turned[:, 32:] == 255).all() and (turned[:, :32] == 0).all()
+
+
+def test_small_picture_is_enlarged_with_a_warning(tmp_path):
+    path = _save(tmp_path / "a.png", _PIXELS[:32, :32])
+    with pytest.warns(UserWarning, match="32 pixels wide and is enlarged to 64"):
+        open_rgb(path, expected=64)
+
+
+def _truncated(path):
+    whole = _save(path).read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+def _animated(path):
+    frames = [Image.fromarray(np.roll(_PIXELS, i, 0)) for i in range(3)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+
+
+def _huge_header(path):
+    """A PNG that claims to have 60000 pixels a side."""
+    import struct
+    import zlib
+
+    raw = bytearray(_save(path).read_bytes())
+    raw[16:24] = struct.pack(">II", 60000, 60000)
+    raw[29:33] = struct.pack(">I", zlib.crc32(raw[12:29]))
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda path: None, "does not exist"),
+        (lambda path: path.mkdir(), "does not exist"),
+        (lambda path: path.write_bytes(b""), "empty"),
+        (lambda path: path.write_text("no picture"), "not an image"),
+        (_truncated, "damaged or truncated"),
+        (_animated, "animated .3 frames"),
+        (lambda path: _save(path, _PIXELS[:40]), "64 x 40 pixels.*square"),
+        (lambda path: _save(path, _PIXELS[:8, :8]), "only 8 pixels wide"),
+        (
+            lambda path: _save(path, np.zeros((1, 9000), np.uint8), "L"),
+            "9000 x 1 pixels: at most 8192",
+        ),
+        (_huge_header, "at most 8192"),
+        (lambda path: _save(path, _PIXELS[..., 0].astype(np.int32) - 100, "I"), "8 or 16 bits"),
+    ],
+)
+def test_unusable_picture_is_refused_by_name(make, message, tmp_path):
+    path = tmp_path / ("a.gif" if make is _animated else "a.tif" if "bits" in message else "a.png")
+    make(path)
+    with pytest.raises(UserError, match=message) as caught:
+        open_rgb(path)
+    assert str(path) in str(caught.value)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 3000), st.binary(min_size=1, max_size=8))
+def test_damaged_pictures_never_escape_as_other_errors(position, noise):
+    import io
+    import tempfile
+
+    buffer = io.BytesIO()
+    Image.fromarray(_PIXELS).save(buffer, "PNG")
+    raw = bytearray(buffer.getvalue())
+    raw[position : position + len(noise)] = noise
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = pathlib.Path(folder) / "a.png"
+        path.write_bytes(raw)
+        try:
+            assert open_rgb(path).mode == "RGB"
+        except UserError as error:
+            assert str(path) in str(error)

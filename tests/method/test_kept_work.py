@@ -1,0 +1,65 @@
+"""What does not change between iterations is computed once, and gives what computing it every time gives."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.tiny import tiny_image
+
+from gan2shape_jax.method import models, phases, steps
+from gan2shape_jax.method.state import initial_state
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    """Problem, frozen networks, parameters and settings."""
+    prepared, frozen = tiny_image(tmp_path_factory.mktemp("kept"))
+    return prepared.problem, frozen, models.init_params(jax.random.key(1), prepared.settings), prepared.settings
+
+
+def _convolutions(function, *inputs):
+    return str(jax.make_jaxpr(function)(*inputs)).count("conv_general_dilated[")
+
+
+def test_step_1_with_kept_features_is_step_1(case):
+    problem, frozen, params, settings = case
+    kept = jax.jit(functools.partial(steps.still, settings=settings, flip=True))(params, problem, frozen)
+
+    def loss(p, kept):
+        return steps.step1_loss(p, kept, problem, frozen, settings, flip=True)[0]
+
+    anew = steps.Step1Cache(kept.scene)
+    assert _convolutions(loss, params, kept) < _convolutions(loss, params, anew)
+    found, wanted = (jax.jit(jax.value_and_grad(loss))(params, given) for given in (kept, anew))
+    np.testing.assert_allclose(found[0], wanted[0], rtol=1e-6)
+    scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(wanted[1]))
+    for a, b in zip(jax.tree.leaves(found[1]), jax.tree.leaves(wanted[1]), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5 * scale)
+
+
+def test_phase_keeps_the_features_of_its_input(case):
+    problem, frozen, params, settings = case
+    phase = phases.Phase(number=1, stage=1, step="step1", iterations=1, flip=False)
+    context = phases.phase_constants(initial_state(params, settings), phase, problem, frozen, settings)
+    assert isinstance(context, steps.Step1Cache)
+    assert context.wanted
+
+
+def test_samples_with_the_kept_code_are_the_samples(case):
+    problem, frozen, params, settings = case
+    state = initial_state(params, settings)
+    collect = jax.jit(functools.partial(steps.collect_batch, settings=settings))
+    code = phases._code_of(params, problem, settings=settings)
+    found, wanted, without = (
+        np.asarray(collect(state, 0, problem, frozen, key=jax.random.key(2), code=given).images)
+        for given in (code, None, jnp.zeros_like(code))
+    )
+    assert np.abs(found - wanted).mean() < 1e-4 < 1e-3 < np.abs(without - wanted).mean()
+
+
+def test_no_code_is_kept_where_encoding_is_absolute(case):
+    problem, _, params, settings = case
+    assert phases._code_of(params, problem, settings=dataclasses.replace(settings, relative_enc=False)) is None

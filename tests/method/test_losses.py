@@ -1,0 +1,127 @@
+"""Parity, properties and gradients of the loss terms."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.parity_record import PER_VALUE, per_value
+
+from gan2shape_jax.method import losses
+
+FIELDS = ("photometric", "photometric_nomask", "smooth4", "smooth3")
+_NAMES = {
+    "photometric": "photometric loss, masked",
+    "photometric_nomask": "photometric loss, without mask",
+    "smooth4": "smoothness of channels",
+    "smooth3": "smoothness of a depth",
+}
+
+
+def _found(archive, field):
+    a, b = (jnp.asarray(archive[k].transpose(0, 2, 3, 1)) for k in ("a", "b"))
+    mask = jnp.asarray(archive["mask"][:, 0])
+    if field == "photometric":
+        return losses.photometric(a, b, mask)
+    if field == "photometric_nomask":
+        return losses.photometric(a, b)
+    if field == "smooth4":
+        return losses.smoothness(jnp.moveaxis(a, -1, 1))
+    return losses.smoothness(a[..., 0])
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_golden_losses(golden, parity, field):
+    archive = golden("losses.npz")
+    parity(_NAMES[field], per_value(_found(archive, field), archive[field]), 1e-5, "losses.npz", PER_VALUE)
+
+
+def test_photometric_ignores_masked_pixels_and_takes_one_ratio_over_the_batch():
+    a = jnp.zeros((2, 4, 4, 3))
+    b = a.at[0].set(1.0).at[1, 2:].set(5.0)
+    mask = jnp.ones((2, 4, 4)).at[1, 2:].set(0.0)
+    # 16 pixels differ by one, 8 agree, 8 do not count.
+    assert float(losses.photometric(a, b, mask)) == pytest.approx(16 / 24)
+
+
+def test_smoothness_is_zero_for_planes_and_counts_the_mixed_difference_twice():
+    y, x = jnp.mgrid[:6, :6].astype(float)
+    assert float(losses.smoothness(0.5 * x - 0.25 * y + 3)) == 0
+    assert float(losses.smoothness(x * y)) == pytest.approx(2)
+    assert float(losses.smoothness(x * x)) == pytest.approx(2)
+
+
+def test_feature_distance_sums_masked_means_of_layers():
+    mask = jnp.zeros((1, 4, 4)).at[:, :, :2].set(1.0)
+    fine = jnp.zeros((1, 4, 4, 3)).at[:, :, :2].set(2.0).at[:, :, 2:].set(7.0)
+    coarse = jnp.zeros((1, 2, 2, 5)).at[:, :, 0].set(1.0).at[:, :, 1].set(9.0)
+    target = (jnp.zeros_like(fine), jnp.zeros_like(coarse))
+    assert float(losses.feature_distance((fine, coarse), target, mask)) == pytest.approx(2 + 1)
+    # A half-covered cell counts half.
+    half = jnp.zeros((1, 4, 4)).at[:, :, :3].set(1.0)
+    found = losses.feature_distance((coarse,), target[1:], half)
+    assert float(found) == pytest.approx((1 * 2 + 9 * 1) / 3)
+
+
+def test_feature_distance_matches_pooling_by_torch(parity):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    mask = rng.uniform(size=(2, 16, 16)).astype(np.float32)
+    features = [rng.normal(size=(2, 2, s, s, c)).astype(np.float32) for s, c in ((16, 3), (8, 4), (4, 6))]
+    wanted = 0.0
+    for a, b in features:
+        pooled = torch.nn.functional.avg_pool2d(torch.from_numpy(mask)[:, None], 16 // a.shape[1]).numpy()
+        weight = np.broadcast_to(pooled[:, 0, :, :, None], a.shape)
+        wanted += (np.abs(a - b) * weight).sum() / weight.sum()
+    found = losses.feature_distance([f[0] for f in features], [f[1] for f in features], jnp.asarray(mask))
+    parity("masked distance of features", per_value(found, wanted), 1e-5, measure=PER_VALUE)
+
+
+def test_feature_distance_stops_the_targets_gradient():
+    a, b = jax.random.normal(jax.random.key(0), (2, 1, 4, 4, 2))
+    mask = jnp.ones((1, 4, 4))
+    gradient = jax.jit(jax.grad(lambda a, b: losses.feature_distance((a,), (b,), mask), (0, 1)))
+    to_a, to_b = gradient(a, b)
+    assert float(jnp.abs(to_a).sum()) > 0
+    np.testing.assert_array_equal(to_b, 0)
+
+
+def test_squares():
+    a = jnp.array([[1.0, -3.0]])
+    assert float(losses.latent_norm(a)) == 5
+    assert float(losses.mean_squared(a, -a)) == 20
+
+
+def test_gradients_match_finite_differences():
+    with jax.enable_x64():
+        keys = jax.random.split(jax.random.key(0), 4)
+        a, b = (jax.random.normal(k, (2, 5, 5, 3), jnp.float64) for k in keys[:2])
+        mask = jax.random.uniform(keys[2], (2, 5, 5), jnp.float64)
+        functions = (
+            lambda a: losses.photometric(a, b, mask),
+            lambda a: losses.smoothness(jnp.moveaxis(a, -1, 1)),
+            lambda a: losses.feature_distance((a,), (b,), mask),
+            lambda a: losses.latent_norm(a),
+            lambda a: losses.mean_squared(a, b),
+        )
+        for function in functions:
+            jax.test_util.check_grads(jax.jit(function), (a,), order=1, modes=["rev"], rtol=1e-5, atol=1e-5)
+        jax.test_util.check_grads(
+            jax.jit(lambda m: losses.photometric(a, b, m)),
+            (mask,),
+            order=1,
+            modes=["rev"],
+            rtol=1e-5,
+        )
+
+
+def test_equal_images_and_empty_masks_give_zero_with_finite_gradients():
+    a = jax.random.normal(jax.random.key(0), (1, 4, 4, 3))
+    for b, mask in ((a, jnp.ones((1, 4, 4))), (a + 1, jnp.zeros((1, 4, 4)))):
+        for loss in (
+            lambda a, b, m: losses.photometric(a, b, m),
+            lambda a, b, m: losses.feature_distance((a,), (b,), m),
+        ):
+            value, gradients = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))(a, b, mask)
+            assert float(value) == 0
+            chex.assert_tree_all_finite(gradients)

@@ -1,0 +1,105 @@
+"""Parity and properties of the metrics."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.ndimage
+from helpers.parity_record import LARGEST, PER_VALUE, largest, per_value
+
+from gan2shape_jax.geometry import lighting
+from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.method import metrics
+
+
+def test_golden_side(golden, parity):
+    archive = golden("losses.npz")
+    found = metrics.side(archive["depth_pred"], archive["depth_gt"], archive["mask"][:, 0])
+    parity("metric SIDE", per_value(found, archive["side"]), 1e-5, "losses.npz", PER_VALUE)
+
+
+def test_golden_mean_angle_of_short_normals(golden, parity):
+    archive = golden("losses.npz")
+    camera = Camera(image_size=archive["depth_pred"].shape[-1])
+    # The original divides its frontal border by its length + 1e-7 too. `depth_metrics` never sees
+    # the border, which erosion removes; the mask of this file keeps it, and acos shows what float32
+    # makes of it.
+    border = np.ones(archive["depth_pred"].shape, bool)
+    border[:, 1:-1, 1:-1] = False
+    frontal = np.array([0, 0, 1 / (1 + 1e-7)], np.float32)
+    normals = [
+        jnp.where(
+            border[..., None],
+            frontal,
+            lighting.normals(jnp.asarray(archive[k]), camera, unit=False),
+        )
+        for k in ("depth_pred", "depth_gt")
+    ]
+    found = metrics.mean_angle(*normals, archive["mask"][:, 0])
+    parity("metric MAD", per_value(found, archive["mad"]), 1e-5, "losses.npz", PER_VALUE)
+
+
+def test_golden_erosion(golden, parity):
+    archive = golden("losses.npz")
+    off = largest(metrics.erode(archive["mask"][:, 0]), archive["eroded"])
+    parity("erosion of the metrics' mask", off, 0, "losses.npz", LARGEST)
+
+
+def test_erosion_is_morphological_and_keeps_leading_axes():
+    mask = np.random.default_rng(0).uniform(size=(2, 3, 12, 9)) > 0.15
+    found = np.asarray(metrics.erode(jnp.asarray(mask, jnp.float32)))
+    window = np.ones((3, 3), bool)
+    for index in np.ndindex(2, 3):
+        np.testing.assert_array_equal(found[index] > 0, scipy.ndimage.binary_erosion(mask[index], window))
+    assert found.sum() > 0
+
+
+def test_evaluation_mask_leaves_out_background_and_invalid_pixels():
+    depth = jnp.full((7, 9), 1.1).at[1:6, 1:6].set(1.0)
+    valid = jnp.ones((7, 9)).at[:, :3].set(0.0)
+    wanted = np.zeros((7, 9))
+    wanted[2:5, 4:5] = 1
+    np.testing.assert_array_equal(metrics.evaluation_mask(depth, valid), wanted)
+
+
+def test_side_ignores_a_common_factor_and_measures_the_spread_of_the_log_ratio():
+    rng = np.random.default_rng(0)
+    true = jnp.asarray(rng.uniform(0.9, 1.1, (8, 8)))
+    mask = jnp.ones((8, 8))
+    assert float(metrics.side(true * 3, true, mask)) == pytest.approx(0, abs=1e-6)
+    ratio = rng.normal(0, 0.05, (8, 8))
+    assert float(metrics.side(true * np.exp(ratio), true, mask)) == pytest.approx(ratio.std(), rel=1e-4)
+
+
+def test_mean_angle_of_known_normals():
+    angle = np.radians(30)
+    first = jnp.zeros((4, 4, 3)).at[..., 2].set(1)
+    second = jnp.zeros((4, 4, 3)).at[..., 0].set(np.sin(angle)).at[..., 2].set(np.cos(angle))
+    mask = jnp.ones((4, 4)).at[0].set(0)
+    assert float(metrics.mean_angle(first, second, mask)) == pytest.approx(30, rel=1e-5)
+
+
+@pytest.fixture(name="dome")
+def _dome():
+    y, x = np.mgrid[-1:1:32j, -1:1:32j]
+    depth = np.where(x**2 + y**2 < 0.7, 1 + 0.05 * (x**2 + y**2), 1.1)
+    return jnp.asarray(depth, jnp.float32)
+
+
+def test_metrics_of_the_truth_itself_are_zero_but_for_the_short_normals(dome):
+    camera = Camera(image_size=32)
+    found = metrics.depth_metrics(dome, dome, jnp.ones_like(dome), camera)
+    assert sorted(found) == ["mad", "mad_unit", "mae", "mse", "side"]
+    for name in ("side", "mae", "mse"):
+        assert float(found[name]) == 0
+    assert float(found["mad_unit"]) < 0.05  # rounding: acos is steep at one
+    assert 2 < float(found["mad"]) < 8
+
+
+def test_metrics_of_a_shifted_depth_are_per_item(dome):
+    camera = Camera(image_size=32)
+    shift = jnp.array([0.0, 0.02])
+    found = metrics.depth_metrics(dome + shift[:, None, None], jnp.stack([dome, dome]), jnp.ones((2, 32, 32)), camera)
+    for value in found.values():
+        assert value.shape == (2,)
+    np.testing.assert_allclose(found["mae"], shift, atol=1e-6)
+    np.testing.assert_allclose(found["mse"], shift**2, atol=1e-7)

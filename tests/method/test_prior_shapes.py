@@ -1,0 +1,152 @@
+"""Properties of the rival priors, and the ablation that goes past the mapping network."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.tiny import tiny_config
+
+from gan2shape_jax.config import validation
+from gan2shape_jax.config.fields import apply_overrides, flatten, load_config
+from gan2shape_jax.errors import ConfigError, UserError
+from gan2shape_jax.method import models, projection
+from gan2shape_jax.method.prior import SHAPES, confidence, ellipsoid, flat, prior_depth, smoothed_box
+from gan2shape_jax.run import loading
+
+NEAR, FAR = 0.91, 1.02
+
+
+def _mask(size: int = 64) -> np.ndarray:
+    mask = np.zeros((size, size), np.float32)
+    mask[size // 4 : 3 * size // 4, size // 4 : 3 * size // 4] = 1
+    return mask
+
+
+def _prior(mask, shape):
+    return prior_depth(mask, shape=shape, category="cat", near=NEAR, far=FAR, shift=0.25, middle=1.0)
+
+
+def test_default_of_every_config_is_the_ellipsoid():
+    base = load_config("base")
+    assert base.prior.shape == "ellipsoid" and base.gan.regularize_offset is True
+    np.testing.assert_array_equal(_prior(_mask(), "ellipsoid"), ellipsoid(_mask(), category="cat", near=NEAR, far=FAR))
+
+
+@pytest.mark.parametrize("shape", [s for s in SHAPES if s != "flat"])
+def test_shapes_reach_from_near_on_the_object_to_far_around_it(shape):
+    depth = _prior(_mask(), shape)
+    assert depth.dtype == np.float32 and depth.shape == (64, 64)
+    # The ellipsoid's tip lies between pixels; the others reach `near` at one.
+    assert depth.min() == pytest.approx(NEAR, abs=1e-3 if "ellipsoid" in shape else 1e-6)
+    assert depth.max() == pytest.approx(FAR, abs=1e-6)
+    assert _mask()[np.unravel_index(depth.argmin(), depth.shape)] == 1
+
+
+def test_flat_prior_is_a_plane_that_the_depth_network_can_show():
+    depth = flat(_mask(), depth=1.0)
+    np.testing.assert_array_equal(depth, np.ones((64, 64), np.float32))
+    # A centred output of zero is the middle of [0.9, 1.1].
+    assert (0.9 + 1.1) / 2 == depth[0, 0]
+
+
+def test_shifted_ellipsoid_is_the_ellipsoid_moved_by_whole_pixels():
+    mask = _mask()  # 32 pixels wide: its box measures 31 from centre to centre
+    moved = ellipsoid(mask, category="cat", near=NEAR, far=FAR, shift=8 / 31)
+    np.testing.assert_allclose(moved[:, 8:], ellipsoid(mask, category="cat", near=NEAR, far=FAR)[:, :-8], atol=1e-6)
+
+
+def test_smoothed_box_is_the_mask_under_three_mean_filters():
+    mask = _mask()
+    mask[20:30, 20:30] = 0.85  # half of what lies above the threshold of 0.7
+    height = np.clip((mask.astype(np.float64) - 0.7) / 0.3, 0, 1)
+    for _ in range(3):  # 11 of 128 pixels are 5 of 64
+        padded = np.pad(height, 2)
+        height = sum(padded[i : i + 64, j : j + 64] for i in range(5) for j in range(5)) / 25
+    wanted = FAR - (FAR - NEAR) * height / height.max()
+    np.testing.assert_allclose(smoothed_box(mask, near=NEAR, far=FAR), wanted, atol=1e-6)
+
+
+def test_confidence_follows_probabilities_where_there_are_some():
+    rows, columns = np.mgrid[:64, :64]
+    sure = np.exp(-((rows - 30) ** 2 + (columns - 36) ** 2) / 200).astype(np.float32)
+    depth = confidence(sure, near=NEAR, far=FAR)
+    assert np.unravel_index(depth.argmin(), depth.shape) == (30, 36)
+    inner = (slice(10, 54), slice(16, 56))  # away from the zeros around the image
+    assert np.corrcoef(depth[inner].ravel(), -sure[inner].ravel())[0, 1] > 0.99
+
+
+def test_confidence_of_a_hard_mask_is_the_distance_from_its_outline_and_the_border():
+    mask = np.zeros((64, 64), np.float32)
+    mask[:, :33] = 1  # reaches three borders of the image
+    depth = confidence(mask, near=NEAR, far=FAR)
+    row, column = np.unravel_index(depth.argmin(), depth.shape)
+    assert column == 16 and 20 < row < 44
+    np.testing.assert_allclose(depth, depth[::-1], atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [s for s in SHAPES if s != "flat"])
+def test_a_mask_without_object_is_refused(shape):
+    with pytest.raises(UserError, match="the object mask is empty"):
+        _prior(np.full((32, 32), 0.5, np.float32), shape)
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("prior.shape", "cube", "prior.shape is 'cube': it is one of ellipsoid"),
+        ("prior.shift", "1.5", "prior.shift is 1.5"),
+        ("prior.shift", "nan", "is a number"),
+    ],
+)
+def test_values_no_prior_has_are_refused(field, value, message):
+    with pytest.raises(ConfigError, match=message):
+        validation.validate(apply_overrides(load_config("ictface"), {field: value}))
+
+
+def test_ablation_variants_change_what_they_are_named_after():
+    whole = flatten(load_config("ablation"))
+    changed = {}
+    for variant in (
+        "no_symmetry",
+        "no_regularization",
+        "flat",
+        "shifted",
+        "smoothed_box",
+        "confidence",
+        "weak_prior",
+        "symmetry_from_step1",
+    ):
+        config = load_config(f"ablation:{variant}")
+        assert validation.problems(config) == []
+        values = flatten(config)
+        changed[variant] = {k: v for k, v in values.items() if v != whole[k] and k != "workdir"}
+    assert changed == {
+        "no_symmetry": {"schedule.flip3": (False,)},
+        "no_regularization": {"gan.regularize_offset": False, "loss.lam_regular": 0.0},
+        "flat": {"prior.shape": "flat"},
+        "shifted": {"prior.shape": "shifted_ellipsoid"},
+        "smoothed_box": {"prior.shape": "smoothed_box"},
+        "confidence": {"prior.shape": "confidence"},
+        "weak_prior": {"prior.far": 0.96},
+        "symmetry_from_step1": {"schedule.flip1": (True,)},
+    }
+
+
+def test_without_regularization_the_encoding_is_the_offset(tmp_path):
+    config = tiny_config(tmp_path, gan__relative_enc=False, prior__shape="flat")
+    architecture, frozen = loading.load_frozen(config)
+    prepared = loading.load_problem(config, "001.png", architecture, frozen, tmp_path)
+    np.testing.assert_array_equal(prepared.problem.prior, np.ones((64, 64), np.float32))
+    settings = prepared.settings
+    assert settings.regularize_offset
+    params = models.init_params(jax.random.key(0), settings)
+    images = jnp.concatenate([prepared.problem.image, -prepared.problem.image])
+
+    def offset(which):
+        return projection.latent_offset(params, images, prepared.problem.gan_image, frozen, which)
+
+    bare = offset(dataclasses.replace(settings, regularize_offset=False))
+    np.testing.assert_array_equal(bare, models.offsets(params, images, settings))
+    assert np.abs(np.asarray(bare - offset(settings))).max() > 1e-3

@@ -1,0 +1,272 @@
+"""Parity, initialisation and gradients of the networks D, A, V, L and E."""
+
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.networks import (
+    Encoder,
+    EncoderDecoder,
+    ResidualEncoder,
+    default_group_base,
+    default_width,
+    initial_params,
+    layers,
+    params_from_torch,
+    params_to_torch,
+)
+
+NETS = ("depth64", "albedo64", "depth128", "view64", "light128", "latent64", "latent128")
+
+
+def _relative(found, wanted) -> float:
+    found, wanted = np.asarray(found, np.float64), np.asarray(wanted, np.float64)
+    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+
+
+def _state(archive, net):
+    prefix = f"{net}/params/"
+    return {k.removeprefix(prefix): v for k, v in archive.items() if k.startswith(prefix)}
+
+
+def _module(net: str, state: dict, size: int, group_base: int | None):
+    """A network whose every width is read from the reference's tensors."""
+    first = state["network.0.weight"]
+    last = state[max((k for k in state if k.endswith("weight")), key=lambda k: int(k.split(".")[1]))]
+    common = {"size": size, "channels_out": last.shape[0], "width": first.shape[0]}
+    if net.startswith("latent"):
+        return ResidualEncoder(**common)
+    if net.startswith(("view", "light")):
+        return Encoder(**common)
+    # The convolution to zdim is the only 4x4 one that is followed by one with as many inputs
+    # (transposed).
+    order = sorted((k for k in state if state[k].ndim == 4), key=lambda k: int(k.split(".")[1]))
+    zdim = state[order[int(math.log2(size)) - 2]].shape[0]
+    final = "tanh" if net.startswith("albedo") else None
+    return EncoderDecoder(**common, zdim=zdim, group_base=group_base, final=final)
+
+
+def _nhwc(x):
+    return jnp.asarray(x.transpose(0, 2, 3, 1)) if x.ndim == 4 else jnp.asarray(x)
+
+
+# Group counts are not visible in the weights; the ratio to the width is the same in all of them.
+GROUPS_PER_WIDTH = 1 / 2
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_golden_outputs_and_input_gradients(golden, parity, net):
+    archive = golden("nets.npz")
+    state = _state(archive, net)
+    images = _nhwc(archive[f"{net}/in"])
+    width = state["network.0.weight"].shape[0]
+    module = _module(net, state, images.shape[1], int(width * GROUPS_PER_WIDTH))
+    params = params_from_torch(module, state)
+
+    @jax.jit
+    def run(x, cotangent):
+        out, pull = jax.vjp(lambda x: module.apply({"params": params}, x), x)
+        return out, pull(cotangent)[0]
+
+    out, gradient = run(images, _nhwc(archive[f"{net}/cot"]))
+    wanted, wanted_gradient = _nhwc(archive[f"{net}/out"]), _nhwc(archive[f"{net}/grad_in"])
+    chex.assert_equal_shape([out, wanted])
+    kind, side = net.rstrip("0123456789"), images.shape[1]
+    for item in range(len(images)):
+        parity(f"{kind} network, output, S={side}", _relative(out[item], wanted[item]), 1e-4, "nets.npz")
+        parity(
+            f"{kind} network, input gradient, S={side}",
+            _relative(gradient[item], wanted_gradient[item]),
+            1e-3,
+            "nets.npz",
+        )
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_weights_survive_the_way_there_and_back_golden(golden, net):
+    archive = golden("nets.npz")
+    state = _state(archive, net)
+    module = _module(net, state, archive[f"{net}/in"].shape[-1], 1)
+    back = params_to_torch(module, params_from_torch(module, state))
+    assert back.keys() == state.keys()
+    for name, value in state.items():
+        np.testing.assert_array_equal(back[name], value)
+
+
+def test_from_torch_lists_every_tensor_that_does_not_fit():
+    module = Encoder(size=16, channels_out=6, width=4)
+    state = params_to_torch(module, jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"])
+    del state["network.2.weight"]
+    state["network.99.weight"] = np.zeros(3)
+    state["network.0.weight"] = np.zeros((5, 3, 4, 4))
+    with pytest.raises(UserError) as error:
+        params_from_torch(module, state)
+    for part in (
+        "missing: network.2.weight",
+        "unknown: network.99.weight",
+        "network.0.weight is (5, 3, 4, 4) instead of (4, 3, 4, 4)",
+    ):
+        assert part in str(error.value)
+
+
+def test_default_sizes_are_the_originals():
+    assert [default_width(s) for s in (64, 128, 256, 512)] == [64, 32, 16, 16]
+    assert [default_group_base(s) for s in (64, 128, 256)] == [16, 8, 8]
+
+
+def test_unusable_sizes_are_refused():
+    with pytest.raises(UserError, match="48"):
+        Encoder(48, 6, 4).init(jax.random.key(0), jnp.zeros((1, 48, 48, 3)))
+    with pytest.raises(UserError, match="32"):
+        Encoder(64, 6, 4).init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    with pytest.raises(UserError, match="multiple"):
+        EncoderDecoder(16, 1, 12, group_base=8).init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+
+
+# --- initialisation -------------------------------------------------------------------------------
+
+_BUILD = {
+    "albedo": lambda: EncoderDecoder(64, 3, 32, zdim=256, group_base=8),
+    "view": lambda: Encoder(64, 6, 32),
+    "latent": lambda: ResidualEncoder(64, 128, 32),
+}
+
+
+def _bound(path: tuple[str, ...], shape: tuple[int, ...], shapes) -> float:
+    """1 / sqrt(fan in); torch's fan-in of a transposed convolution counts its outputs."""
+    if path[-1] == "bias":
+        return 1 / math.sqrt(shapes[(*path[:-1], "kernel")].shape[-2])
+    if path[0] == "expand":
+        return 1 / math.sqrt(16 * shape[-1])
+    if path[0].startswith("up_"):
+        return 1 / math.sqrt(16 * shape[-1])
+    return 1 / math.sqrt(math.prod(shape[:-1]))
+
+
+@pytest.fixture(name="initial", scope="module")
+def _initial():
+    """All networks' parameters, by the single draw."""
+    modules = {name: build() for name, build in _BUILD.items()}
+    return jax.jit(lambda key: initial_params(key, modules))(jax.random.key(3))
+
+
+@pytest.mark.parametrize("name", _BUILD)
+def test_initial_weights_are_uniform_within_torchs_bounds(name, initial):
+    params = flatten_dict(initial[name])
+    for path, value in params.items():
+        _assert_initial(path, np.asarray(value), params)
+
+
+def test_a_modules_own_initialisation_has_the_same_bounds_and_shapes():
+    modules = {"small": EncoderDecoder(16, 3, 8, zdim=24, group_base=4)}
+    own = jax.jit(modules["small"].init)(jax.random.key(1), jnp.zeros((1, 16, 16, 3)))["params"]
+    chex.assert_trees_all_equal_shapes_and_dtypes(
+        own, jax.eval_shape(lambda key: initial_params(key, modules), jax.random.key(0))["small"]
+    )
+    params = flatten_dict(own)
+    for path, value in params.items():
+        _assert_initial(path, np.asarray(value), params)
+
+
+def test_initial_weights_are_a_function_of_the_key_and_differ_between_networks():
+    modules = {name: Encoder(16, 4, 4) for name in ("a", "b")}
+    draw = jax.jit(lambda key: initial_params(key, modules))
+    first, again, other = (draw(jax.random.key(seed)) for seed in (0, 0, 1))
+    chex.assert_trees_all_equal(first, again)
+    for left, right in ((first["a"], first["b"]), (first["a"], other["a"])):
+        for x, y in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+            assert not np.array_equal(x, y)
+
+
+def _assert_initial(path, value: np.ndarray, params) -> None:
+    if "norm" in path[0]:
+        np.testing.assert_array_equal(value, 1.0 if path[-1] == "scale" else 0.0)
+        return
+    bound = _bound(path, value.shape, params)
+    assert np.abs(value).max() <= bound * (1 + 1e-6), path
+    # Four standard errors of the standard deviation, and of the mean, of that many uniform numbers.
+    assert abs(value.std() / (bound / math.sqrt(3)) - 1) < 4 * math.sqrt(0.2 / value.size), path
+    assert abs(value.mean()) < 4 * bound / math.sqrt(3 * value.size), path
+
+
+@pytest.mark.parametrize(
+    ("layer", "make"),
+    [
+        (layers.Conv(24, size=5), lambda nn: nn.Conv2d(16, 24, 5, bias=False)),
+        (layers.ConvHalf(24), lambda nn: nn.Conv2d(16, 24, 4, bias=False)),
+        (layers.ConvTwice(24), lambda nn: nn.ConvTranspose2d(16, 24, 4, bias=False)),
+        (layers.UpsampleConv(24), lambda nn: nn.Conv2d(16, 24, 3, bias=False)),
+        (layers.Pointwise(2048, use_bias=True), lambda nn: nn.Conv2d(16, 2048, 1)),
+    ],
+    ids=["conv", "half", "twice", "upsample", "pointwise"],
+)
+def test_initial_spread_is_torchs(layer, make):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    wanted = {k: v.detach().numpy() for k, v in make(torch.nn).named_parameters()}
+    params = jax.jit(layer.init)(jax.random.key(1), jnp.zeros((1, 4, 4, 16)))["params"]
+    for ours, theirs in {"kernel": "weight", "bias": "bias"}.items():
+        if ours in params:
+            found, value = np.asarray(params[ours]), wanted[theirs]
+            assert found.size == value.size
+            assert found.std() == pytest.approx(value.std(), rel=8 * math.sqrt(0.2 / value.size))
+            assert np.abs(found).max() == pytest.approx(np.abs(value).max(), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: EncoderDecoder(16, 3, 8, zdim=8, group_base=4),
+        lambda: Encoder(16, 6, 4),
+        lambda: ResidualEncoder(16, 8, 4),
+    ],
+    ids=["sheet", "vector", "latent"],
+)
+def test_gradients_are_finite_for_constant_images(build):
+    module = build()
+    x = jnp.zeros((1, 16, 16, 3))
+    params = {"params": initial_params(jax.random.key(0), {"net": module})["net"]}
+    gradient = jax.jit(jax.grad(lambda p, x: jnp.sum(jnp.square(module.apply(p, x))), (0, 1)))
+    for value in (0.0, 1.0):
+        chex.assert_tree_all_finite(gradient(params, x + value))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: EncoderDecoder(16, 1, 4, zdim=8, group_base=2, final=None),
+        lambda: Encoder(16, 4, 4),
+        lambda: ResidualEncoder(16, 8, 4),
+    ],
+    ids=["sheet", "vector", "latent"],
+)
+def test_network_gradients_match_finite_differences(build):
+    """Along one random direction of parameters and image, in float64."""
+    module = build()
+    with jax.enable_x64():
+        x = jax.random.normal(jax.random.key(0), (2, 16, 16, 3), jnp.float64)
+        nets = initial_params(jax.random.key(1), {"net": module}, dtype=jnp.float64)
+        start = (nets["net"], x)
+        rng = np.random.default_rng(0)
+        direction = jax.tree.map(lambda v: rng.standard_normal(v.shape), start)
+
+        @jax.jit
+        @jax.value_and_grad
+        def loss(point):
+            return jnp.sum(jnp.sin(3 * module.apply({"params": point[0]}, point[1])))
+
+        def at(step):
+            return loss(jax.tree.map(lambda p, d: p + step * d, start, direction))
+
+        value, gradient = at(0)
+        assert value.dtype == jnp.float64
+        slope = sum(np.vdot(g, d) for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True))
+        step = 1e-8  # larger ones cross kinks of the activations
+        numeric = float(at(step)[0] - at(-step)[0]) / (2 * step)
+        assert float(slope) == pytest.approx(numeric, rel=1e-4)

@@ -1,0 +1,146 @@
+"""bfloat16 as an option: what it computes in which dtype, and that losses stay close to float32's."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.tiny import tiny_config, tiny_image
+
+from gan2shape_jax.config.validation import validate
+from gan2shape_jax.errors import ConfigError
+from gan2shape_jax.method import models, phases, projection, reconstruction, steps
+from gan2shape_jax.method.state import initial_state
+from gan2shape_jax.networks import precision
+
+# Primitives of camera, rasteriser, lighting and sampling that networks have no use for.
+_GEOMETRY = {"gather", "scatter", "scatter-add", "scatter_min", "scatter-min", "sin", "cos", "floor", "ceil", "round"}
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    """Problem, frozen networks, parameters, and settings by precision."""
+    prepared, frozen = tiny_image(tmp_path_factory.mktemp("precision"))
+    settings = {kind: dataclasses.replace(prepared.settings, precision=kind) for kind in precision.PRECISIONS}
+    return prepared.problem, frozen, models.init_params(jax.random.key(0), prepared.settings), settings
+
+
+def _losses(case, kind):
+    """The three steps' losses as functions of parameters."""
+    problem, frozen, params, settings = case
+    chosen = settings[kind]
+    images = jnp.tile(problem.image, (chosen.batch_size, 1, 1, 1))
+    masks = jnp.ones(images.shape[:-1])
+    geometry = functools.partial(steps.input_scene, flip=False)
+
+    def first(p):
+        scene = jax.lax.stop_gradient(geometry(p, problem, frozen, chosen))
+        return steps.step1_loss(p, steps.Step1Cache(scene), problem, frozen, chosen, flip=False)[0]
+
+    def second(p):
+        return steps.step2_loss(p, images, masks, problem, frozen, chosen)[0]
+
+    def third(p):
+        return steps.step3_loss(p, images, masks, problem, frozen, chosen, flip=False)[0]
+
+    return first, second, third
+
+
+def _equations(jaxpr):
+    """All equations of a program, inner programs included."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in equation.params.values():
+            for inner in jax.tree.leaves(value, is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")):
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns"):
+                    yield from _equations(inner)
+
+
+def _dtypes(equations, names):
+    return {
+        value.aval.dtype
+        for equation in equations
+        if equation.primitive.name in names
+        for value in (*equation.invars, *equation.outvars)
+    }
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_networks_compute_in_bfloat16_and_geometry_in_float32(case, step):
+    program = jax.make_jaxpr(jax.value_and_grad(_losses(case, "bfloat16")[step]))(case[2])
+    equations = list(_equations(program.jaxpr))
+    convolutions = [e.outvars[0].aval.dtype for e in equations if e.primitive.name == "conv_general_dilated"]
+    # All but the networks' last layers and, in step 2, the encoder.
+    assert convolutions.count(jnp.bfloat16) > (0.9, 0.6, 0.9)[step] * len(convolutions)
+    assert _dtypes(equations, {"conv_general_dilated"}) <= {jnp.dtype(jnp.bfloat16), jnp.dtype(jnp.float32)}
+    geometry = _dtypes(equations, _GEOMETRY)
+    assert jnp.dtype(jnp.float32) in geometry or step == 1
+    assert jnp.dtype(jnp.bfloat16) not in geometry
+    assert {value.dtype for value in jax.tree.leaves(program.out_avals)} == {jnp.dtype(jnp.float32)}
+
+
+def test_float32_has_no_bfloat16_anywhere(case):
+    for loss in _losses(case, "float32"):
+        program = jax.make_jaxpr(jax.value_and_grad(loss))(case[2])
+        assert not [v for e in _equations(program.jaxpr) for v in e.outvars if v.aval.dtype == jnp.bfloat16]
+
+
+def test_what_networks_gan_and_features_give_is_float32(case):
+    problem, frozen, params, settings = case
+    chosen = settings["bfloat16"]
+
+    def everything(p, image):
+        return (
+            models.depth(p, image, chosen),
+            models.albedo(p, image, chosen),
+            models.views(p, image, frozen.view_mean, chosen),
+            models.lights(p, image, frozen.light_mean, chosen),
+            projection.project(p, image, problem.latent, problem.gan_image, frozen, chosen),
+            reconstruction.perceptual_features(image, frozen, chosen),
+        )
+
+    found = jax.eval_shape(everything, params, problem.image)
+    assert {value.dtype for value in jax.tree.leaves(found)} == {jnp.dtype(jnp.float32)}
+
+
+def test_state_of_a_bfloat16_run_is_float32(case):
+    problem, frozen, params, settings = case
+    chosen = settings["bfloat16"]
+    phase = phases.Phase(number=0, stage=0, step="prior", iterations=1, flip=False)
+
+    def advanced(state):
+        return phases.advance(
+            phases.begin(state, phase, problem, frozen, chosen), phase, 0, None, problem, frozen, chosen
+        )[0]
+
+    state = initial_state(params, chosen)
+    found = jax.eval_shape(advanced, state)
+    assert {x.dtype for x in jax.tree.leaves((found.params, found.factors))} == {jnp.dtype(jnp.float32)}
+    assert jnp.dtype(jnp.bfloat16) not in {x.dtype for x in jax.tree.leaves(found.opt_state)}
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_losses_are_close_to_float32s(case, step):
+    found = {kind: float(jax.jit(_losses(case, kind)[step])(case[2])) for kind in precision.PRECISIONS}
+    assert found["bfloat16"] != found["float32"]
+    np.testing.assert_allclose(found["bfloat16"], found["float32"], rtol=0.02)
+
+
+def test_depth_is_smooth_enough_for_normals(case):
+    """Between neighbouring pixels the error of depth varies by a tenth of what depth itself does, at most."""
+    problem, _, params, settings = case
+    depth = {
+        kind: jax.jit(models.depth, static_argnames="settings")(params, problem.image, settings=chosen)[0]
+        for kind, chosen in settings.items()
+    }
+    error = depth["bfloat16"] - depth["float32"]
+    for axis in (0, 1):
+        assert jnp.diff(error, axis=axis).std() < 0.1 * jnp.diff(depth["float32"], axis=axis).std()
+
+
+def test_other_precisions_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="config.runtime.precision is 'float16': it is one of float32, bfloat16"):
+        validate(tiny_config(tmp_path, runtime__precision="float16"))

@@ -1,0 +1,156 @@
+"""Trained networks used feed-forward, and fine-tuning that starts from them."""
+
+import csv
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from helpers.tiny import asset, tiny_config
+from PIL import Image
+
+from gan2shape_jax.config import validation
+from gan2shape_jax.errors import ConfigError, UserError
+from gan2shape_jax.inputs import required_files
+from gan2shape_jax.main import main
+from gan2shape_jax.method import models, phases
+from gan2shape_jax.method.state import initial_state
+from gan2shape_jax.outputs import load_result
+from gan2shape_jax.run import experiment, loading
+from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.training import network_files
+
+_NOTHING_ELSE = {
+    "gan__checkpoint": "nowhere.safetensors",
+    "data__latent_root": "",
+    "data__mask_root": "",
+    "data__depth_root": "",
+    "outputs__gan_images": True,
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Random networks as a file, and their parameters."""
+    folder = tmp_path_factory.mktemp("trained")
+    config = tiny_config(folder)
+    architecture, frozen = loading.load_frozen(config)
+    prepared = loading.load_problem(config, "001.png", architecture, frozen, RunFolder.open(config).latents)
+    params = models.init_params(jax.random.key(5), prepared.settings)
+    path = folder / "networks.safetensors"
+    path.write_bytes(network_files.networks_bytes(params))
+    return path, params, prepared, frozen
+
+
+def _predicting(folder, trained, **fields):
+    return tiny_config(folder, mode="predict", networks__pretrained=str(trained[0]), **fields)
+
+
+@pytest.fixture(scope="module")
+def predicted(trained, tmp_path_factory):
+    """Two images of different sizes, explained with nothing but images, networks and statistics."""
+    folder = tmp_path_factory.mktemp("predicted")
+    with Image.open(asset("ictface/image") + "/002.png") as picture:
+        picture.resize((150, 150)).save(folder / "large.png")
+    with Image.open(asset("ictface/image") + "/001.png") as picture:
+        picture.save(folder / "001.png")
+    config = _predicting(folder, trained, names=("001.png", "large.png"), data__image_root=str(folder), **_NOTHING_ELSE)
+    before = phases._see._cache_size()
+    code = experiment.run(config)
+    return code, pathlib.Path(config.workdir), phases._see._cache_size() - before
+
+
+def test_no_gan_no_latent_no_mask_is_needed(predicted, trained):
+    code, root, _ = predicted
+    assert code == 0
+    for name in ("001", "large"):
+        found = load_result(root / name)
+        assert found.gan_image is None and found.true_depth is None and found.metrics["inversion_l1"] is None
+        assert found.metrics["reconstruction_l1"] > 0 and "side" not in found.metrics
+        np.testing.assert_array_equal(found.input_mask, 1)
+        for file in ("mesh.glb", "overview.png", "turntable.png", "relight.png"):
+            assert (root / name / file).stat().st_size > 0
+        assert not list((root / name).glob("*_gan*")) and not (root / name / "networks.safetensors").exists()
+    assert not (root / "checkpoints").exists()
+
+
+def test_prediction_is_what_the_networks_say(predicted, trained):
+    _, root, _ = predicted
+    _, params, prepared, frozen = trained
+    view = phases.see(initial_state(params, prepared.settings), prepared.problem, frozen, prepared.settings)
+    found = load_result(root / "001")
+    for name in ("depth", "albedo", "view", "light", "warped_depth", "reconstruction"):
+        np.testing.assert_allclose(getattr(found, name), getattr(view, name), atol=2e-5, err_msg=name)
+
+
+def test_images_of_all_sizes_share_one_program(predicted):
+    assert predicted[2] == 1
+
+
+def test_with_masks_truth_and_gan_there_is_all_of_it(trained, tmp_path):
+    config = _predicting(tmp_path, trained, outputs__gan_images=True)
+    assert experiment.run(config) == 0
+    root = pathlib.Path(config.workdir)
+    found = load_result(root / "001")
+    assert found.metrics["side"] > 0 and 0 < found.input_mask.mean() < 1
+    assert found.metrics["inversion_l1"] == pytest.approx(0.044, abs=2e-3)
+    assert (root / "001" / "turntable_gan.png").is_file() and (root / "001" / "gan_image.png").is_file()
+
+
+def test_fine_tuning_starts_where_prediction_ends(trained, tmp_path):
+    config = tiny_config(tmp_path, networks__pretrained=str(trained[0]), schedule__stages=((2, 0, 0),))
+    assert experiment.run(config) == 0
+    root = pathlib.Path(config.workdir) / "001"
+    with (root / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["step"], row["iteration"]) for row in rows] == [("start", "0"), ("step1", "2")]
+    assert not rows[0]["loss"] and rows[0]["side"] == rows[1]["side"]  # step 1 moves no depth
+    metrics = json.loads((root / "metrics.json").read_text())
+    assert "prior" not in metrics  # no prior was fitted: the errors to compare with are those before training
+    assert metrics["start"]["side"] == float(rows[0]["side"])
+    (tmp_path / "predicted").mkdir()
+    other = _predicting(tmp_path / "predicted", trained, outputs__gan_images=False)
+    assert experiment.run(other) == 0
+    feed_forward = load_result(pathlib.Path(other.workdir) / "001").metrics
+    assert {key: feed_forward[key] for key in metrics["start"]} == pytest.approx(metrics["start"], rel=1e-5)
+
+
+def test_prediction_without_networks_is_refused(tmp_path):
+    config = tiny_config(tmp_path, mode="predict")
+    with pytest.raises(ConfigError, match=r"networks.pretrained is empty: name the trained networks"):
+        validation.validate(config)
+
+
+def test_absent_networks_are_asked_for_and_nothing_else_is(trained, tmp_path, capsys):
+    config = _predicting(tmp_path, trained, **_NOTHING_ELSE)
+    required_files.require_files(config)
+    listed = config.data.image_list
+    assert (
+        main(
+            [
+                "--config=ictface:predict",
+                f"--config.data.image_list={listed}",
+                f"--config.networks.pretrained={tmp_path / 'none.safetensors'}",
+            ]
+        )
+        == 1
+    )
+    told = capsys.readouterr().err
+    assert "none.safetensors" in told and "networks.safetensors of a joint run" in told and "Traceback" not in told
+
+
+def test_a_published_checkpoint_without_a_needed_network_is_refused(trained, tmp_path, monkeypatch):
+    path = tmp_path / "published.pth"
+    path.write_bytes(b"")
+    monkeypatch.setattr(network_files, "read_torch", lambda _: {"netD": {}, "netA": {}, "netL": {}})
+    monkeypatch.setattr(network_files, "params_from_torch", lambda module, state: {})
+    config = tiny_config(tmp_path, mode="predict", networks__pretrained=str(path), **_NOTHING_ELSE)
+    with pytest.raises(UserError, match=r"published.pth lacks netV"):
+        experiment.run(config)
+
+
+def test_networks_of_other_widths_are_refused(trained, tmp_path):
+    config = _predicting(tmp_path, trained, networks__zdim=24, **_NOTHING_ELSE)
+    with pytest.raises(UserError, match="does not fit this configuration's networks"):
+        experiment.run(config)

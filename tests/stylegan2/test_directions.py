@@ -1,0 +1,88 @@
+"""GANSpace and SeFa against plain numpy, and moving latents along what they find."""
+
+import jax
+import numpy as np
+import pytest
+
+from gan2shape_jax import stylegan2
+from gan2shape_jax.stylegan2 import Architecture, directions
+
+ARCH = Architecture(size=16, style_dim=12, mapping_layers=2, channels=(6, 5, 4), discriminator_channels=(4, 4))
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return stylegan2.init_params(jax.random.key(0), ARCH)["generator"]
+
+
+def _style_weights(generator, layers):
+    return np.concatenate([np.asarray(generator["layers"][str(i)]["style_weight"]).T for i in layers])
+
+
+def test_sefa_gives_eigenvectors_of_the_style_weights(generator):
+    matrix = _style_weights(generator, (0, 1, 2))  # A, (channels, W)
+    found = directions.sefa(generator, layers=(0, 1, 2), count=12, normalized=False)
+    product = matrix.T @ matrix
+    values = [v @ product @ v for v in found]
+    for vector, value in zip(found, values, strict=True):
+        np.testing.assert_allclose(product @ vector, value * vector, atol=1e-4 * values[0])
+    np.testing.assert_allclose(values, np.sort(np.linalg.eigvalsh(product))[::-1], atol=1e-4 * values[0])
+    np.testing.assert_allclose(found @ found.T, np.eye(12), atol=1e-5)
+
+
+def test_sefa_normalizes_channels_as_the_published_code(generator):
+    matrix = _style_weights(generator, (1, 3)).astype(np.float64)
+    matrix = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+    (first,) = directions.sefa(generator, layers=(1, 3), count=1)
+    assert abs(first @ np.linalg.svd(matrix)[2][0]) == pytest.approx(1, abs=1e-5)
+
+
+def test_no_direction_is_stretched_more_than_sefas_first(generator):
+    matrix = _style_weights(generator, range(ARCH.layers))
+    (first,) = directions.sefa(generator, layers=range(ARCH.layers), count=1, normalized=False)
+    others = np.random.default_rng(0).standard_normal((500, 12))
+    others /= np.linalg.norm(others, axis=1, keepdims=True)
+    assert np.linalg.norm(others @ matrix.T, axis=1).max() < np.linalg.norm(matrix @ first)
+
+
+def test_ganspace_gives_numpys_principal_components():
+    rng = np.random.default_rng(1)
+    latents = rng.standard_normal((400, 12)) @ np.diag(np.linspace(3, 0.3, 12)) @ rng.standard_normal((12, 12)) + 5
+    found = directions.ganspace(latents, count=4)
+    _, singular, vectors = np.linalg.svd(latents - latents.mean(axis=0), full_matrices=False)
+    np.testing.assert_allclose(np.abs(np.sum(found * vectors[:4], axis=1)), 1, atol=1e-5)
+    np.testing.assert_allclose(directions.deviations(latents, found), singular[:4] / np.sqrt(400), rtol=1e-5)
+
+
+def test_samples_are_mapped_normal_draws(generator):
+    found = directions.sample_w(jax.random.key(3), generator, arch=ARCH, samples=7)
+    z = jax.random.normal(jax.random.key(3), (7, 12))
+    np.testing.assert_allclose(found, stylegan2.map_styles(generator, z, arch=ARCH), rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 12), (1, ARCH.latents, 12)])
+def test_shift_moves_the_named_styles_only(shape):
+    latent = np.random.default_rng(2).standard_normal(shape).astype(np.float32)
+    direction = np.eye(12, dtype=np.float32)[3]
+    steps = np.array([0.0, 2.0, -1.0], np.float32)
+    moved = np.asarray(directions.shift(latent, direction, steps, first=1, last=3, arch=ARCH))
+    start = np.broadcast_to(latent if len(shape) == 3 else latent[:, None], (1, ARCH.latents, 12))[0]
+    assert moved.shape == (3, ARCH.latents, 12)
+    np.testing.assert_array_equal(moved[0], start)
+    wanted = np.zeros((ARCH.latents, 12))
+    wanted[1:3] = 2 * direction
+    np.testing.assert_allclose(moved[1] - start, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda g: directions.sefa(g, layers=(), count=1),
+        lambda g: directions.sefa(g, layers=(0,), count=13),
+        lambda g: directions.ganspace(np.eye(12), count=0),
+        lambda g: directions.shift(np.zeros((1, 12)), np.zeros(12), np.zeros(1), first=2, last=2, arch=ARCH),
+    ],
+)
+def test_empty_requests_are_refused(generator, call):
+    with pytest.raises(ValueError):
+        call(generator)

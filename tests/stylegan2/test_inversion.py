@@ -1,0 +1,73 @@
+"""Inverting the GAN: what it drew is found again, and what cannot be inverted is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan2shape_jax import stylegan2
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.stylegan2 import Architecture, inversion
+
+_ARCH = Architecture(size=8, style_dim=6, mapping_layers=2, channels=(6, 5), discriminator_channels=(4, 4))
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """A small random GAN and two images of it, within [-1, 1]."""
+    params = stylegan2.init_params(jax.random.key(0), _ARCH)
+    z = jax.random.normal(jax.random.key(1), (2, _ARCH.style_dim))
+    w = stylegan2.map_styles(params["generator"], z, arch=_ARCH)
+    image = stylegan2.synthesize(params["generator"], w, arch=_ARCH)
+    for layer in params["generator"]["to_rgb"].values():
+        layer["weight"] = layer["weight"] * 0.9 / jnp.abs(image).max()
+    return params, w, stylegan2.synthesize(params["generator"], w, arch=_ARCH)
+
+
+def _invert(params, image, key=2, **kwargs):
+    return inversion.invert(
+        jax.random.key(key), params["generator"], image, arch=_ARCH, disc_params=params["discriminator"], **kwargs
+    )
+
+
+def test_what_the_gan_drew_is_found_again(drawn):
+    params, _, image = drawn
+    found = _invert(params, image, steps=300, mean_weight=0.0)
+    start = stylegan2.synthesize(
+        params["generator"], stylegan2.mean_w(jax.random.key(0), params["generator"], arch=_ARCH), arch=_ARCH
+    )
+    before = jnp.abs(start - image).mean(axis=(1, 2, 3))
+    assert found.w.shape == (2, _ARCH.style_dim) and found.history.shape == (300,)
+    assert (found.error < 0.15 * before).all()
+    redrawn = stylegan2.synthesize(params["generator"], found.w, arch=_ARCH)
+    np.testing.assert_allclose(np.abs(redrawn - image).mean(axis=(1, 2, 3)), found.error, atol=1e-5)
+    assert found.history[-1] < 0.3 * found.history[0]
+
+
+def test_the_result_is_a_function_of_the_key(drawn):
+    params, _, image = drawn
+    first, again, other = (_invert(params, image, steps=5, key=k).w for k in (2, 2, 3))
+    np.testing.assert_array_equal(first, again)
+    assert jnp.abs(first - other).max() > 1e-4
+
+
+def test_the_weight_of_the_mean_keeps_latents_near_it(drawn):
+    params, _, image = drawn
+    mean = stylegan2.mean_w(jax.random.key(0), params["generator"], arch=_ARCH)
+    free, held = (jnp.linalg.norm(_invert(params, image, steps=60, mean_weight=x).w - mean) for x in (0.0, 1.0))
+    assert held < 0.5 * free
+
+
+def test_what_cannot_be_inverted_is_refused(drawn):
+    params, _, image = drawn
+    with pytest.raises(UserError, match="8 pixels"):
+        _invert(params, jnp.zeros((1, 16, 16, 3)), steps=1)
+    with pytest.raises(UserError, match="diverged"):
+        _invert(params, image.at[0, 0, 0, 0].set(jnp.nan), steps=2)
+
+
+def test_the_learning_rate_rises_holds_and_falls():
+    rates = [inversion.learning_rate_at(step, 200, peak=0.1) for step in range(200)]
+    assert 0 < rates[0] < 0.02 and 0 < rates[-1] < 0.001
+    np.testing.assert_allclose(rates[10:150], 0.1)
+    assert (np.diff(rates[:10]) > 0).all() and (np.diff(rates[151:]) < 0).all()

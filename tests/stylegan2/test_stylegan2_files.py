@@ -1,0 +1,92 @@
+"""Weight files of StyleGAN2: whole, refused with reasons, never half-written."""
+
+import jax
+import numpy as np
+import pytest
+from helpers.tiny_stylegan2 import TINY as _TINY
+from helpers.tiny_stylegan2 import random_parameters
+
+from gan2shape_jax import stylegan2
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.stylegan2 import Architecture, weights
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return random_parameters()
+
+
+def test_weight_files_keep_everything(tmp_path, tiny):
+    path = tmp_path / "gan.safetensors"
+    stylegan2.save(path, _TINY, tiny, license_note="ours", source_sha256="ab", notes="none")
+    arch, params = stylegan2.load(path)
+    assert arch == _TINY and hash(arch) == hash(_TINY)
+    jax.tree.map(np.testing.assert_array_equal, params, tiny)
+    assert stylegan2.read_header(path)[1]["license"] == "ours"
+    assert [p.name for p in tmp_path.iterdir()] == ["gan.safetensors"]
+
+
+def test_weight_files_that_do_not_fit_are_listed(tmp_path, tiny):
+    import safetensors.numpy
+
+    path = tmp_path / "gan.safetensors"
+    stylegan2.save(path, _TINY, tiny)
+    header = stylegan2.read_header(path)[1]
+    tensors = safetensors.numpy.load_file(path)
+    tensors["strange"] = tensors.pop("generator/input")
+    tensors["generator/mapping/1/bias"] = np.zeros(7, np.float32)
+    tensors["generator/to_rgb/0/bias"] = np.array([0, np.nan, 0], np.float32)
+    safetensors.numpy.save_file(tensors, path, header)
+    with pytest.raises(UserError) as error:
+        stylegan2.load(path)
+    for part in (
+        str(path),
+        "missing: generator/input",
+        "extra: strange",
+        "generator/mapping/1/bias (7,), not (6,)",
+        "NaN or infinity: generator/to_rgb/0/bias",
+    ):
+        assert part in str(error.value)
+
+
+def test_files_of_other_kinds_name_the_conversion(tmp_path, tiny):
+    import safetensors.numpy
+
+    (tmp_path / "gan.pt").write_bytes(b"PK garbage")
+    (tmp_path / "empty.safetensors").write_bytes(b"")
+    safetensors.numpy.save_file({"x": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
+    whole = tmp_path / "whole.safetensors"
+    stylegan2.save(whole, _TINY, tiny)
+    (tmp_path / "cut.safetensors").write_bytes(whole.read_bytes()[:-10])
+    for name in ("gan.pt", "empty.safetensors", "other.safetensors", "cut.safetensors", "absent.safetensors"):
+        with pytest.raises(UserError) as error:
+            stylegan2.load(tmp_path / name)
+        stem = str(tmp_path / name.split(".")[0])
+        assert f"convert_stylegan2 {stem}.pt {stem}.safetensors" in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"size": 16}', "null"])
+def test_damaged_headers_are_refused(tmp_path, tiny, content):
+    import safetensors.numpy
+
+    path = tmp_path / "gan.safetensors"
+    safetensors.numpy.save_file(
+        {"x": np.zeros(3, np.float32)}, path, {"format": weights._FORMAT, "architecture": content}
+    )
+    with pytest.raises(UserError, match="describes no StyleGAN2"):
+        stylegan2.load(path)
+    fields = _TINY.to_dict() | {"style_dim": "wide"}
+    with pytest.raises(ValueError, match="whole numbers"):
+        Architecture.from_dict(fields)
+
+
+def test_a_failed_write_leaves_nothing(tmp_path, tiny, monkeypatch):
+    def fail(flat, name, header):
+        with open(name, "wb") as file:
+            file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(weights.safetensors.numpy, "save_file", fail)
+    with pytest.raises(UserError, match="No space left"):
+        stylegan2.save(tmp_path / "gan.safetensors", _TINY, tiny)
+    assert list(tmp_path.iterdir()) == []

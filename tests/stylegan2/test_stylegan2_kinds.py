@@ -1,0 +1,162 @@
+"""StyleGAN2's further kinds: filters by their definition, old headers, what an architecture accepts."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors
+
+from gan2shape_jax import stylegan2
+from gan2shape_jax.bundled import asset
+from gan2shape_jax.stylegan2 import Architecture, filters, layers, weights
+
+_KINDS = Architecture(
+    size=16,
+    style_dim=5,
+    mapping_layers=2,
+    channels=(5, 4, 3),
+    discriminator_channels=(4, 6, 3),
+    generator_kind="resnet",
+    discriminator_kind="skip",
+    conv_clamp=1.0,
+    discriminator_clamp=2.0,
+    taps=(1.0, 2.0, 1.0),
+    stddev_channels=2,
+    stddev_group=0,
+    stored_mean=True,
+)
+
+_synthesize = jax.jit(stylegan2.synthesize, static_argnames=("arch", "return_features"))
+_features = jax.jit(stylegan2.discriminator_features, static_argnames="arch")
+
+
+def _by_definition(x, taps, *, up=1, down=1, pads=(0, 0)):
+    """Along one axis of a vector: zeros between, padding or cropping, np.convolve, every down-th."""
+    grown = np.zeros(len(x) * up)
+    grown[::up] = x
+    before, after = pads
+    grown = np.concatenate([np.zeros(max(before, 0)), grown, np.zeros(max(after, 0))])
+    grown = grown[max(-before, 0) : len(grown) - max(-after, 0)]
+    return np.convolve(grown, np.array(taps) / sum(taps) * up, "valid")[::down]
+
+
+@pytest.mark.parametrize(
+    "taps", [(1,), (1, 1), (1, 2, 1), (1, 3, 3, 1), (3, 1, 2, 4), (1, 2, 4, 1, 0.5), tuple(range(1, 9))]
+)
+def test_any_filter_matches_its_definition(taps):
+    """Borders and phases as in NVIDIA's upfirdn2d; (1, 3, 3, 1) takes the fast form, but for the type."""
+    n = len(taps)
+    cases = {
+        "up": (lambda x: filters.upsample(x, taps), {"up": 2, "pads": ((n + 1) // 2, (n - 2) // 2)}),
+        "down": (lambda x: filters.blur_half(x, taps), {"down": 2, "pads": ((n - 1) // 2, (n - 2) // 2)}),
+        "smooth": (lambda x: filters.smooth(x, taps, (2, 1)), {"pads": (2, 1)}),
+    }
+    generator = np.random.default_rng(0)
+    with jax.enable_x64():
+        for operation, settings in cases.values():
+            rows, columns = generator.standard_normal((2, 8))
+            found = operation(jnp.asarray(np.outer(rows, columns))[None, :, :, None])[0, :, :, 0]
+            wanted = np.outer(_by_definition(rows, taps, **settings), _by_definition(columns, taps, **settings))
+            np.testing.assert_allclose(found, wanted, atol=1e-12)
+
+
+def test_the_general_filter_agrees_with_the_fast_one():
+    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 2))
+    scaled = (2.0, 6.0, 6.0, 2.0)  # the same filter, which only the general form knows
+
+    @jax.jit
+    def both(x, kernel):
+        return [
+            (filters.upsample(x), filters.upsample(x, scaled)),
+            (filters.blur_half(x), filters.blur_half(x, scaled)),
+            (layers.upsample_convolve(x, kernel), layers.upsample_convolve(x, kernel, scaled)),
+            (layers.convolve_half(x, kernel), layers.convolve_half(x, kernel, scaled)),
+        ]
+
+    for fast, general in both(x, kernel):
+        assert fast.shape == general.shape
+        np.testing.assert_allclose(fast, general, atol=1e-5)
+
+
+def test_files_of_every_kind_are_written_and_read(tmp_path):
+    params = stylegan2.init_params(jax.random.key(0), _KINDS)
+    stylegan2.save(tmp_path / "gan.safetensors", _KINDS, params)
+    arch, loaded = stylegan2.load(tmp_path / "gan.safetensors")
+    assert arch == _KINDS and hash(arch) == hash(_KINDS)
+    jax.tree.map(np.testing.assert_array_equal, loaded, params)
+    assert set(loaded["generator"]["to_rgb"]) == {"2"} and set(loaded["generator"]["skips"]) == {"1", "2"}
+    assert "final_rgb" in loaded["discriminator"]
+
+
+def test_images_and_features_of_every_kind_have_their_sizes_and_clamps():
+    params = stylegan2.init_params(jax.random.key(0), _KINDS)
+    w = 9 * jax.random.normal(jax.random.key(1), (2, 5))
+    image, features = _synthesize(params["generator"], w, arch=_KINDS, return_features=True)
+    assert image.shape == (2, 16, 16, 3) and jnp.abs(image).max() <= 1.0
+    assert [f.shape for f in features] == [(2, 8, 8, 4), (2, 16, 16, 3)]
+    for side in (8, 32):  # a "skip" discriminator too takes any side
+        x = jax.random.normal(jax.random.key(2), (2, side, side, 3))
+        seen = _features(params["discriminator"], x, arch=_KINDS)
+        assert [f.shape for f in seen] == [(2, side // 2, side // 2, 6), (2, side // 4, side // 4, 4)]
+
+
+def test_the_stored_mean_is_the_mean():
+    params = stylegan2.init_params(jax.random.key(0), _KINDS)["generator"]
+    params["mean_w"] = jnp.arange(5.0)
+    found = stylegan2.mean_w(jax.random.key(1), params, arch=_KINDS)
+    np.testing.assert_array_equal(found, [[0, 1, 2, 3, 4]])
+    drawn = stylegan2.mean_w(jax.random.key(1), params, arch=dataclasses.replace(_KINDS, stored_mean=False), samples=8)
+    assert jnp.abs(found - drawn).max() > 0.1
+
+
+def test_headers_from_before_there_were_kinds_still_load():
+    path = asset("ictface/gan.safetensors")
+    with safetensors.safe_open(path, "np") as file:
+        fields = json.loads(file.metadata()["architecture"])
+    assert "generator_kind" not in fields  # the bundled file is an old one
+    arch, _ = stylegan2.read_header(path)
+    assert (arch.generator_kind, arch.discriminator_kind, arch.taps) == ("skip", "resnet", (1, 3, 3, 1))
+    assert arch.conv_clamp is arch.discriminator_clamp is None
+    assert Architecture.from_dict(json.loads(json.dumps(_KINDS.to_dict()))) == _KINDS
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"generator_kind": "fancy"}, "architecture 'fancy'"),
+        ({"discriminator_kind": None}, "architecture None"),
+        ({"conv_clamp": -1.0}, "clamped to -1"),
+        ({"discriminator_clamp": "256"}, "clamped to '256'"),
+        ({"taps": ()}, "no low-pass filter"),
+        ({"taps": (1.0, -1.0)}, "no low-pass filter"),
+        ({"stddev_channels": 3}, "4 channels do not divide into 3"),
+        ({"stddev_group": -1}, "whole numbers"),
+    ],
+)
+def test_what_is_no_architecture_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(_KINDS, **fields)
+
+
+def test_parameters_are_the_weights_own_for_every_kind():
+    """No kind has parameters that it does not use: the gradient of each is somewhere not zero."""
+    params = jax.tree.map(lambda x: x + 0.1, weights.init_params(jax.random.key(0), _KINDS))
+    free = dataclasses.replace(_KINDS, conv_clamp=None, discriminator_clamp=None, stored_mean=False)
+
+    def total(params):
+        w = stylegan2.map_styles(params["generator"], jnp.ones((2, 5)) * jnp.arange(1, 3)[:, None], arch=free)
+        image = stylegan2.synthesize(params["generator"], w, arch=free)
+        return jnp.sum(stylegan2.discriminate(params["discriminator"], image, arch=free)[0] ** 2)
+
+    gradient = jax.jit(jax.grad(total))(params)
+    gradient["generator"].pop("mean_w")
+    idle = [
+        jax.tree_util.keystr(path)
+        for path, value in jax.tree_util.tree_leaves_with_path(gradient)
+        if not jnp.abs(value).max() > 0
+    ]
+    assert idle == []

@@ -1,0 +1,188 @@
+"""The conversion of shape networks and statistics: outputs as PyTorch's, refusals by name."""
+
+import json
+import sys
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan2shape_jax import networks
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.inputs.array_files import load_mvn
+from gan2shape_jax.method import models
+from gan2shape_jax.training import network_files
+from tools.convert_networks import convert
+from tools.convert_networks.__main__ import main
+
+torch = pytest.importorskip("torch")
+from helpers import foreign_files, torch_networks  # noqa: E402
+from helpers.foreign_files import GROUPS as _GROUPS  # noqa: E402
+from helpers.foreign_files import SIZE as _S  # noqa: E402
+from helpers.foreign_files import header as _header  # noqa: E402
+from helpers.foreign_files import optimizer_state as _optimizer  # noqa: E402
+from helpers.foreign_files import relative as _relative  # noqa: E402
+from helpers.foreign_files import settings as _settings  # noqa: E402
+from helpers.foreign_files import sha256 as _sha  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def shape_networks():
+    return foreign_files.shape_networks()
+
+
+_ORDER = {"depth": "netD", "albedo": "netA", "view": "netV", "light": "netL", "encoder": "netEnc"}
+
+
+def _compare(parity, params, settings, nets, names):
+    rng = np.random.default_rng(0)
+    image = rng.uniform(-1, 1, (2, _S, _S, 3)).astype(np.float32)
+    modules = models.modules(settings)
+    found = jax.jit(lambda params: {n: modules[n].apply({"params": params[n]}, image) for n in names})(params)
+    with torch.no_grad():
+        for name in names:
+            theirs = nets[_ORDER[name]](torch.tensor(image.transpose(0, 3, 1, 2))).numpy()
+            ours = np.asarray(found[name])
+            ours = ours.transpose(0, 3, 1, 2) if ours.ndim == 4 else ours[..., None, None]
+            parity(f"{name} network of the original's checkpoints, output", _relative(ours, theirs), 1e-3)
+
+
+@pytest.fixture(scope="module")
+def fresh():
+    settings = _settings()
+    return settings, models.init_params(jax.random.key(3), settings)
+
+
+def test_networks_of_the_original(tmp_path, shape_networks, fresh, capsys, parity):
+    source, target = tmp_path / "cat_pretrain.pth", tmp_path / "cat.safetensors"
+    content = {name: net.state_dict() for name, net in shape_networks.items()}
+    torch.save({**content, "optimizerA": _optimizer(torch.nn.Linear(2, 2)), "iteration": 7}, source)
+    sheet = tmp_path / "look.png"
+    assert main([str(source), str(target), "--group-base", str(_GROUPS), "--sheet", str(sheet)]) == 0
+    settings, like = fresh
+    params = network_files.load_networks(target, like, settings)
+    _compare(parity, params, settings, shape_networks, _ORDER)
+    header = _header(target)
+    assert header["source_sha256"] == _sha(source) and "Xingang Pan" in header["license"]
+    assert header["networks"].split() == list(_ORDER)
+    assert json.loads(header["architecture"])["image_size"] == _S
+    printed = capsys.readouterr().out
+    for part in (
+        "ignored: optimizerA, iteration",
+        "licence of the published weights: MIT",
+        "--config.networks.view_light_width=4",
+        f"--config.networks.pretrained={target}",
+    ):
+        assert part in printed
+    with Image.open(sheet) as picture:
+        assert picture.mode == "RGB" and np.asarray(picture).std() > 10
+    # The same weights read straight from the torch file.
+    direct = network_files.load_networks(source, like, settings)
+    jax.tree.map(np.testing.assert_array_equal, params, direct)
+
+
+def test_networks_of_unsup3d_start_four_of_five(tmp_path, shape_networks, fresh, monkeypatch, capsys, parity):
+    parent, module = type(sys)("unsup3d"), type(sys)("unsup3d.meters")
+    parent.meters = module
+    module.MetricsTrace = type("MetricsTrace", (), {"__module__": "unsup3d.meters"})
+    monkeypatch.setitem(sys.modules, "unsup3d", parent)
+    monkeypatch.setitem(sys.modules, "unsup3d.meters", module)
+    trace = module.MetricsTrace()
+    trace.data = {"train": [{"loss": 0.5}]}
+    four = [name for name in shape_networks if name != "netEnc"]
+    content = {name: shape_networks[name].state_dict() for name in four}
+    extras = {
+        "netC": torch_networks.ConfNet().state_dict(),
+        "optimizerD": _optimizer(torch.nn.Linear(2, 2)),
+        "metrics_trace": trace,
+        "epoch": 30,
+    }
+    source, target = tmp_path / "checkpoint030.pth", tmp_path / "celeba.safetensors"
+    torch.save({**content, **extras}, source, _use_new_zipfile_serialization=False)
+    monkeypatch.delitem(sys.modules, "unsup3d.meters")
+    monkeypatch.delitem(sys.modules, "unsup3d")
+    assert main([str(source), str(target), "--group-base", str(_GROUPS), "--no-sheet"]) == 0
+    printed = capsys.readouterr().out
+    for part in (
+        "ignored: netC, optimizerD, metrics_trace, epoch",
+        "no encoder in it",
+        "add_mean_V=False",
+        "elliottwu",
+    ):
+        assert part in printed
+    settings, like = fresh
+    params = network_files.load_networks(target, like, settings)
+    _compare(parity, params, settings, shape_networks, ["depth", "albedo", "view", "light"])
+    jax.tree.map(np.testing.assert_array_equal, params["encoder"], like["encoder"])
+    assert not [name for name in sys.modules if name.startswith("unsup3d")]
+    # A configuration of another width is told what these networks fit.
+    other = _settings(networks={"view_light_width": 0})
+    with pytest.raises(UserError, match="fit .*--config.networks.view_light_width=4"):
+        network_files.load_networks(target, models.init_params(jax.random.key(0), other), other)
+
+
+def test_published_sizes_are_read_from_the_tensors(tmp_path):
+    """Unsup3d's own widths: 64 for depth and albedo, 32 for view and light."""
+    content = {
+        "netD": torch_networks.decoder(64, 64, 256, 1, 16),
+        "netA": torch_networks.decoder(64, 64, 256, 3, 16),
+        "netV": torch_networks.encoder(64, 32, 6),
+        "netL": torch_networks.encoder(64, 32, 4),
+    }
+    torch.save({name: net.state_dict() for name, net in content.items()}, tmp_path / "checkpoint030.pth")
+    converted = convert([tmp_path / "checkpoint030.pth"])
+    sizes = json.loads(converted.header["architecture"])
+    assert sizes == {
+        "image_size": 64,
+        "width": 64,
+        "view_light_width": 32,
+        "zdim": 256,
+        "group_base": 16,
+        "encoder_width": 0,
+        "style_dim": 0,
+    }
+    assert sizes["group_base"] == networks.default_group_base(64)
+
+
+def test_wrong_shape_networks_are_refused_by_name(tmp_path, shape_networks):
+    path = tmp_path / "x.pth"
+    content = {name: dict(net.state_dict()) for name, net in shape_networks.items()}
+    with pytest.raises(UserError, match="x.pth: netD: .*--group-base"):
+        torch.save(content, path)
+        convert([path])
+    content["netA"]["network.2.weight"] = torch.zeros(3)
+    del content["netA"]["network.6.weight"]
+    torch.save(content, path)
+    with pytest.raises(UserError, match="x.pth: netA: .*missing: network.6.weight; unknown: network.2.weight"):
+        convert([path], group_base=_GROUPS)
+    content["netA"] = shape_networks["netA"].state_dict()
+    content["netL"] = {k: v * float("nan") for k, v in content["netL"].items()}
+    torch.save(content, path)
+    with pytest.raises(UserError, match="x.pth: netL holds NaN"):
+        convert([path], group_base=_GROUPS)
+    torch.save({k: v for k, v in content.items() if k != "netL"}, path)
+    with pytest.raises(UserError, match="x.pth: netL missing"):
+        convert([path], group_base=_GROUPS)
+    torch.save(content | {"netD": {"network.0.weight": torch.zeros(2, 2)}}, path)
+    with pytest.raises(UserError, match="do not tell the size"):
+        convert([path], group_base=_GROUPS)
+
+
+@pytest.mark.parametrize("numbers", [6, 4])
+def test_statistics(tmp_path, numbers, capsys):
+    kind = {6: "view", 4: "light"}[numbers]
+    source, target = tmp_path / f"{kind}_mvn.pth", tmp_path / f"{kind}_mvn.npz"
+    factor = torch.randn(numbers, numbers, generator=torch.Generator().manual_seed(0)) / 4
+    wanted = {"mean": torch.linspace(-0.2, 0.3, numbers), "cov": factor @ factor.T}
+    torch.save(wanted, source)
+    assert main([str(source), str(target)]) == 0
+    mean, covariance = load_mvn(target, numbers)
+    np.testing.assert_array_equal(mean, wanted["mean"])
+    np.testing.assert_array_equal(covariance, wanted["cov"])
+    with np.load(target, allow_pickle=False) as archive:
+        assert str(archive["source_sha256"]) == _sha(source) and "MIT" in str(archive["license"])
+    assert f"{kind} statistics" in capsys.readouterr().out
+    assert (tmp_path / f"{kind}_mvn.png").is_file()
+    assert main([str(source), str(tmp_path / "x.safetensors")]) == 1
+    assert "has to end in .npz" in capsys.readouterr().err

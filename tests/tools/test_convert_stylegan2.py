@@ -1,0 +1,181 @@
+"""The conversion of checkpoints: sizes from shapes, strictness, output, and the command."""
+
+import hashlib
+import struct
+import subprocess
+import sys
+import zipfile
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan2shape_jax import stylegan2
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.weight_files.torch_reader import read_torch
+from tools.convert_stylegan2 import convert, read_checkpoint
+from tools.convert_stylegan2.__main__ import main
+
+
+def _text(value: str) -> bytes:
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def _number(value: int) -> bytes:
+    return b"J" + struct.pack("<i", value)
+
+
+def _write(path, states) -> None:
+    """Writes dictionaries of float32 arrays as torch.save does, by hand: torch is not needed."""
+    storages, content = [], b"\x80\x02}"
+    for key, state in states.items():
+        content += _text(key) + b"}"
+        for name, value in state.items():
+            value = np.asarray(value, "<f4")
+            strides = [s // 4 for s in np.zeros(value.shape, "<f4").strides]
+            content += (
+                _text(name)
+                + b"ctorch._utils\n_rebuild_tensor_v2\n(("
+                + _text("storage")
+                + b"ctorch\nFloatStorage\n"
+                + _text(str(len(storages)))
+                + _text("cpu")
+                + _number(value.size)
+                + b"tQK\x00("
+                + b"".join(map(_number, value.shape))
+                + b"t("
+                + b"".join(map(_number, strides))
+                + b"t\x89ccollections\nOrderedDict\n)RtRs"
+            )
+            storages.append(value.tobytes())
+        content += b"s"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", content + b".")
+        for i, data in enumerate(storages):
+            archive.writestr(f"archive/data/{i}", data)
+
+
+@pytest.fixture
+def states(golden_path):
+    return {k: dict(v) for k, v in read_torch(golden_path("stylegan2.pt")).items()}
+
+
+def _convert(path, states):
+    _write(path, states)
+    return convert(path)
+
+
+def test_sizes_come_from_the_shapes(golden_path, tmp_path, states):
+    arch, params = convert(golden_path("stylegan2.pt"))
+    g = states["g_ema"]
+    assert arch.size == g[f"noises.noise_{arch.layers - 1}"].shape[-1]
+    assert arch.style_dim == g["style.1.weight"].shape[0]
+    assert f"style.{arch.mapping_layers}.weight" in g
+    assert f"style.{arch.mapping_layers + 1}.weight" not in g
+    assert arch.channels[0] == g["input.input"].shape[1]
+    assert arch.discriminator_channels[-1] == states["d"]["convs.0.0.weight"].shape[0]
+    again, same = _convert(tmp_path / "x.pt", states)
+    assert again == arch
+    jax.tree.map(np.testing.assert_array_equal, params, same)
+
+
+def test_prefixes_of_data_parallel_training_and_other_keys_are_ignored(tmp_path, states):
+    arch, params = _convert(tmp_path / "x.pt", states)
+    wrapped = {k: {f"module.{n}": v for n, v in s.items()} for k, s in states.items()}
+    other, same = _convert(tmp_path / "y.pt", wrapped | {"g_optim": {"x": np.zeros(3)}})
+    assert other == arch
+    jax.tree.map(np.testing.assert_array_equal, params, same)
+
+
+def test_missing_extra_misshapen_and_broken_tensors_are_all_listed(tmp_path, states):
+    g, d = states["g_ema"], states["d"]
+    del g["convs.0.activate.bias"], d["final_linear.1.weight"]
+    g["stylish"] = np.zeros(3)
+    g["style.2.bias"] = np.zeros(7)
+    d["convs.1.conv1.1.bias"] = np.full_like(d["convs.1.conv1.1.bias"], np.nan)
+    with pytest.raises(UserError) as error:
+        _convert(tmp_path / "bad.pt", states)
+    for part in (
+        "bad.pt",
+        "missing: g_ema.convs.0.activate.bias, d.final_linear.1.weight",
+        "extra: g_ema.stylish",
+        "misshapen: g_ema.style.2.bias (7,), not (",
+        "NaN or infinity: d.convs.1.conv1.1.bias",
+    ):
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "key, name",
+    [
+        ("g_ema", "style.1.weight"),
+        ("g_ema", "input.input"),
+        ("g_ema", "convs.0.conv.weight"),
+        ("g_ema", "to_rgbs.0.conv.weight"),
+        ("g_ema", "noises.noise_0"),
+        ("d", "convs.0.0.weight"),
+        ("d", "convs.2.conv2.1.weight"),
+    ],
+)
+def test_a_tensor_that_tells_a_size_may_not_be_missing(tmp_path, states, key, name):
+    del states[key][name]
+    with pytest.raises(UserError, match=f"missing: {key}.{name}\n?") as error:
+        _convert(tmp_path / "bad.pt", states)
+    assert "misshapen" not in str(error.value) and "extra" not in str(error.value)
+
+
+def test_checkpoints_of_other_kinds_are_refused(tmp_path, states):
+    for key, what in (("g_ema", "generator"), ("d", "discriminator")):
+        partial = {k: v for k, v in states.items() if k != key}
+        with pytest.raises(UserError, match=f"no '{key}' .the {what}."):
+            _convert(tmp_path / "bad.pt", partial)
+    with pytest.raises(UserError, match="bad.pt"):
+        _convert(tmp_path / "bad.pt", {"g_ema": {"x": np.zeros(2)}, "d": {"y": np.zeros(2)}})
+    states["d"]["convs.1.skip.0.kernel"] = np.eye(4)
+    with pytest.raises(UserError, match="low-pass filter convs.1.skip.0.kernel"):
+        _convert(tmp_path / "bad.pt", states)
+
+
+def test_noise_maps_are_made_where_a_file_has_none(tmp_path, states):
+    states["g_ema"] = {k: v for k, v in states["g_ema"].items() if not k.startswith("noises")}
+    _write(tmp_path / "x.pt", states)
+    one, two = read_checkpoint(tmp_path / "x.pt"), read_checkpoint(tmp_path / "x.pt")
+    assert "seed" in one.notes
+    noise = one.params["generator"]["noise"]
+    jax.tree.map(np.testing.assert_array_equal, noise, two.params["generator"]["noise"])
+    assert 0.8 < np.std(noise[str(one.arch.layers - 1)]) < 1.2
+
+
+def test_the_command_writes_weights_and_samples(tmp_path, golden_path, capsys):
+    source, target = golden_path("stylegan2.pt"), tmp_path / "gan.safetensors"
+    samples = tmp_path / "grid.png"
+    assert main([str(source), str(target), "--samples", str(samples), "--license-note", "ours"]) == 0
+    arch, header = stylegan2.read_header(target)
+    assert header["source_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert header["license"] == "ours"
+    loaded, params = stylegan2.load(target)
+    wanted, converted = convert(source)
+    assert arch == loaded == wanted
+    jax.tree.map(np.testing.assert_array_equal, params, converted)
+    with Image.open(samples) as image:
+        assert image.size == (6 * arch.size, 6 * arch.size) and image.mode == "RGB"
+        assert np.asarray(image).std() > 10
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["gan.safetensors", "grid.png"]
+    assert str(arch.size) in capsys.readouterr().out
+
+
+def test_the_command_refuses_without_a_traceback(tmp_path):
+    (tmp_path / "bad.pt").write_bytes(b"cposix\nsystem\n(X\x02\x00\x00\x00lstR.")
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.convert_stylegan2", str(tmp_path / "bad.pt"), str(tmp_path / "gan.safetensors")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "bad.pt" in done.stderr and "posix.system" in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["bad.pt"]
+    assert main([str(tmp_path / "bad.pt"), str(tmp_path / "gan.txt")]) == 1
+    assert main([str(tmp_path / "absent.pt"), str(tmp_path / "gan.safetensors")]) == 1
+    assert main([str(tmp_path / "bad.pt"), str(tmp_path / "no" / "gan.safetensors")]) == 1

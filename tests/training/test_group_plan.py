@@ -1,0 +1,74 @@
+"""Which images go together, and how many at once."""
+
+import dataclasses
+
+import pytest
+
+from gan2shape_jax.training import group_plan
+
+
+@dataclasses.dataclass
+class Device:
+    """What `choose_size` asks of a device."""
+
+    platform: str = "gpu"
+    stats: dict | None = None
+
+    def memory_stats(self):
+        return self.stats
+
+
+def _never():
+    raise AssertionError("not to be asked")
+
+
+def _gpu(limit, used=0):
+    return Device(stats={"bytes_limit": limit, "bytes_in_use": used})
+
+
+@pytest.mark.parametrize(
+    ("devices", "images", "size"),
+    [
+        ([_gpu(1000, 200)], 100, 6),  # 0.8 of 800 bytes, 100 an image
+        ([_gpu(1000, 200)] * 4, 100, 24),
+        ([_gpu(1000, 200), _gpu(1000, 700)], 100, 4),  # the fuller device decides
+        ([_gpu(1000, 200)], 3, 3),
+        ([_gpu(10)], 100, 1),
+        ([_gpu(10**6)], 1000, 64),
+        ([Device(stats=None)] * 3, 100, 3),
+    ],
+)
+def test_free_memory_decides(devices, images, size):
+    assert group_plan.choose_size(0, images, devices, lambda: 100) == size
+
+
+def test_a_wanted_size_or_a_cpu_need_no_memory():
+    assert group_plan.choose_size(5, 100, [_gpu(1000)], _never) == 5
+    assert group_plan.choose_size(5, 3, [_gpu(1000)], _never) == 3
+    assert group_plan.choose_size(0, 100, [Device("cpu")] * 2, _never) == 1
+    assert group_plan.choose_size(2, 100, [Device("cpu")] * 2, _never) == 2
+    assert group_plan.choose_size(4, 100, [Device("cpu")] * 2, _never) == 2
+    assert group_plan.choose_size(0, 1, [_gpu(1000)], _never) == 1
+
+
+def test_groups_under_way_stay_as_they_are():
+    units = [["a", "b", "c"], ["d"], ["e"], ["f"]]
+    assert group_plan.plan(units, 2) == [["a", "b", "c"], ["d", "e"], ["f"]]
+    assert group_plan.plan(units, 1) == [["a", "b", "c"], ["d"], ["e"], ["f"]]
+    assert group_plan.plan([], 4) == []
+
+
+def test_groups_are_found_again_until_they_are_finished(tmp_path):
+    group_plan.record(tmp_path, ["a.png", "b.png"])
+    group_plan.record(tmp_path, ["c.png", "d.png"])
+    every = ["a.png", "b.png", "c.png", "d.png"]
+    assert sorted(group_plan.begun(tmp_path, every)) == [["a.png", "b.png"], ["c.png", "d.png"]]
+    assert group_plan.begun(tmp_path, every[:3]) == [["a.png", "b.png"]]
+    group_plan.finish(tmp_path, ["a.png", "b.png"])
+    assert group_plan.begun(tmp_path, every) == [["c.png", "d.png"]]
+
+
+def test_a_damaged_note_counts_as_none(tmp_path):
+    group_plan.record(tmp_path, ["a.png"])
+    next((tmp_path / ".groups").iterdir()).write_text("[")
+    assert group_plan.begun(tmp_path, ["a.png"]) == []

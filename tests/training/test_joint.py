@@ -1,0 +1,292 @@
+"""Joint training: order of images, what each image keeps, resuming, the published code's lights, whole runs."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.tiny import asset, tiny_config
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.method import models, phases
+from gan2shape_jax.outputs import load_result
+from gan2shape_jax.run import experiment, loading
+from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.training import joint, loop
+from gan2shape_jax.training.loop import Cadence, Watcher
+from gan2shape_jax.training.tasks import OneImage
+
+NAMES = ("001.png", "005.png", "006.png")
+CADENCE = Cadence(checkpoint=2, log=2, per_call=1, keep=2)
+
+
+def _config(folder, **fields):
+    return tiny_config(
+        folder,
+        names=NAMES,
+        mode="joint",
+        schedule__joint=True,
+        schedule__use_mask=True,
+        schedule__flip3=(True, True),
+        sampling__collect_iters=7,
+        **fields,
+    )  # one program for step 3
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """The prepared images, the frozen networks and the schedule."""
+    config = _config(tmp_path_factory.mktemp("joint"))
+    architecture, frozen = loading.load_frozen(config)
+    latents = RunFolder.open(config).latents
+    group = [loading.load_problem(config, name, architecture, frozen, latents) for name in NAMES]
+    return group, frozen, experiment.schedule_of(config)
+
+
+def _gather(parts, group=None, *, reference=False, collect_iters=7):
+    return joint.gather(group or parts[0], parts[1], seed=0, collect_iters=collect_iters, reference=reference)
+
+
+@pytest.fixture(scope="module")
+def task(parts):
+    return _gather(parts)
+
+
+@pytest.fixture(scope="module")
+def initial(task):
+    return models.init_params(jax.random.key(0), task.settings)
+
+
+def _assert_same(first, second):
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+# --- order ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("iterations", "count"), [(12, 3), (10, 4), (2, 5), (7, 7)])
+def test_every_epoch_shows_every_image_once(iterations, count):
+    order = joint.image_order(jax.random.key(3), iterations, count)
+    assert order.shape == (iterations,)
+    for start in range(0, iterations, count):
+        epoch = order[start : start + count]
+        assert len(set(epoch.tolist())) == len(epoch) and set(epoch.tolist()) <= set(range(count))
+
+
+def test_epochs_and_phases_are_shuffled_anew(task, parts, initial):
+    order = joint.image_order(jax.random.key(0), 240, 24)
+    assert len({tuple(epoch) for epoch in order.reshape(10, 24)}) == 10
+    longer = joint.image_order(jax.random.key(0), 480, 24)
+    np.testing.assert_array_equal(longer[:240], order)  # a function of key and iteration, not of the length
+    first, second = (dataclasses.replace(parts[2][i], iterations=60) for i in (1, 2))
+    state = task.initial(initial)
+    assert not np.array_equal(task.phase_constants(state, first).order, task.phase_constants(state, second).order)
+
+
+def test_chosen_samples_are_distinct_and_all_come_up():
+    keys = jnp.stack([jax.random.key(1)] * 60)
+    chosen = np.asarray(joint.sample_choices(keys, jnp.arange(60), count=10, batch_size=4))
+    assert chosen.shape == (60, 4)
+    assert all(len(set(row)) == 4 for row in chosen.tolist())
+    assert set(chosen.ravel().tolist()) == set(range(10))
+    again = np.asarray(joint.sample_choices(keys[:5], jnp.arange(5), count=10, batch_size=4))
+    np.testing.assert_array_equal(again, chosen[:5])
+
+
+# --- what each image keeps ------------------------------------------------------------------------------
+
+
+def _phase(parts, step):
+    return next(phase for phase in parts[2] if phase.step == step)
+
+
+def test_step_2_starts_from_every_images_own_factors(parts, task, initial):
+    state = task.begin(task.initial(initial), _phase(parts, "step2"))
+    for index, problem in enumerate(task.problems):
+        view = phases.see(state, problem, task.frozen, task.settings)
+        kept = jax.tree.map(lambda x, i=index: x[i], state.factors)
+        for name in ("depth", "albedo", "view", "light"):
+            np.testing.assert_allclose(getattr(kept, name), getattr(view, name), atol=2e-5)
+        assert 0 < float(kept.mask.mean()) < 1
+    assert not np.allclose(state.factors.depth[0], state.factors.depth[1])
+
+
+def test_reference_lights_every_image_with_the_last_ones_strengths(parts, task, initial):
+    phase = _phase(parts, "step2")
+    mended = task.begin(task.initial(initial), phase).factors
+    fault = _gather(parts, reference=True).begin(task.initial(initial), phase).factors
+    assert np.ptp(mended.light[:, :2], axis=0).min() > 0
+    np.testing.assert_array_equal(fault.light[:, :2], np.repeat(mended.light[-1:, :2], 3, axis=0))
+    np.testing.assert_array_equal(fault.light[:, 2:], mended.light[:, 2:])
+    np.testing.assert_array_equal(fault.depth, mended.depth)
+
+
+def test_reference_fits_the_prior_to_the_first_image(parts, task, initial):
+    state = task.initial(initial)
+    phase = dataclasses.replace(_phase(parts, "prior"), iterations=6)
+    assert _gather(parts, reference=True).phase_constants(state, phase).order.tolist() == [0] * 6
+    assert sorted(task.phase_constants(state, phase).order.tolist()) == [0, 0, 1, 1, 2, 2]
+
+
+def test_samples_are_each_images_own_and_stay_on_the_host(parts, task, initial):
+    phase = _phase(parts, "step3")
+    state = task.begin(task.begin(task.initial(initial), _phase(parts, "step2")), phase)
+    plan = task.phase_constants(state, phase)
+    size = task.settings.image_size
+    assert len(plan.samples) == 3
+    for samples in plan.samples:  # 7 batches for three images: two batches of two for each
+        assert isinstance(samples.images, np.ndarray) and samples.images.shape == (4, size, size, 3)
+        assert samples.masks.shape == (4, size, size)
+    assert not np.allclose(plan.samples[0].images, plan.samples[1].images)
+    batch = plan.batch(1)
+    own = plan.samples[plan.order[1]]
+    np.testing.assert_array_equal(batch.images, own.images[plan.choices[1]])
+    np.testing.assert_array_equal(batch.masks, own.masks[plan.choices[1]])
+
+
+# --- training -------------------------------------------------------------------------------------------
+
+
+class Killed(Exception):
+    """Stands for whatever ends a process."""
+
+
+def _die_at(phase_number, iteration):
+    def die(phase, done, loss):
+        if (phase.number, done) == (phase_number, iteration):
+            raise Killed
+
+    return Watcher(on_progress=die)
+
+
+@pytest.fixture(scope="module")
+def whole(parts, task, initial, tmp_path_factory):
+    """An uninterrupted run."""
+    return loop.run_schedule(task, parts[2], initial, tmp_path_factory.mktemp("whole"), CADENCE, Watcher())
+
+
+@pytest.mark.parametrize("stop", [(0, 1), (1, 2), (2, 3), (3, 3), (5, 1)])
+def test_interrupted_anywhere_and_resumed_gives_the_same_bits(parts, task, initial, whole, tmp_path, stop):
+    with pytest.raises(Killed):
+        loop.run_schedule(task, parts[2], initial, tmp_path, CADENCE, _die_at(*stop))
+    state, history = loop.run_schedule(task, parts[2], initial, tmp_path, CADENCE, Watcher())
+    _assert_same(state, whole[0])
+    assert history == whole[1]
+
+
+def test_history_has_means_over_images_and_each_images_errors(whole, task):
+    _, history = whole
+    assert history[0]["step"] == loop.START and history[0]["iteration"] == 0 and "loss" not in history[0]
+    measured = [row for row in history if "images" in row]
+    for row in measured:
+        assert tuple(row["images"]) == task.names
+        for key in ("side", "mad", "mad_unit"):
+            assert row[key] == pytest.approx(np.mean([own[key] for own in row["images"].values()]))
+    ends = {row["phase"] for row in measured}
+    assert ends == set(range(7))  # at least at the end of every phase
+
+
+def test_losses_are_means_over_the_last_images(parts, task, initial, tmp_path):
+    phase = dataclasses.replace(parts[2][0], iterations=5)
+    state = task.begin(task.initial(initial), phase)
+    plan, seen = task.phase_constants(state, phase), []
+    for i in range(5):
+        state, scalars = task.advance(state, phase, i, plan, 1)
+        seen.append(float(scalars["loss"]))
+    _, history = loop.run_schedule(task, (phase,), initial, tmp_path, CADENCE, Watcher())
+    logged = {row["iteration"]: row["loss"] for row in history[1:]}
+    assert logged[2] == pytest.approx(np.mean(seen[:2])) and logged[5] == pytest.approx(np.mean(seen[2:]))
+
+
+def test_two_copies_of_one_image_are_trained_as_that_image_alone(parts, initial):
+    """The prior and step 1 bit for bit; step 2 too when it starts from the same factors."""
+    one = parts[0][0]
+    double = _gather(parts, [one, one], collect_iters=2)
+    # The same program: the joint task's settings differ in the number of samples only.
+    alone = OneImage(dataclasses.replace(one, settings=double.settings), parts[1])
+    first, second = alone.initial(initial), double.initial(initial)
+    for phase in parts[2][:3]:
+        first, second = alone.begin(first, phase), double.begin(second, phase)
+        if phase.step == "step2":
+            first = dataclasses.replace(first, factors=jax.tree.map(lambda x: x[0], second.factors))
+        mine, theirs = alone.phase_constants(first, phase), double.phase_constants(second, phase)
+        for i in range(phase.iterations):
+            first, found = alone.advance(first, phase, i, mine, 1)
+            second, wanted = double.advance(second, phase, i, theirs, 1)
+            _assert_same(found, wanted)
+    _assert_same(first.params, second.params)
+
+
+def test_images_that_cannot_be_trained_together_are_refused(parts):
+    group = parts[0]
+    with pytest.raises(UserError, match="at least two images, the list has 1"):
+        _gather(parts, group[:1])
+    with pytest.raises(UserError, match=r"collect_iters is 2, but each of the 3 images .* at least 3"):
+        _gather(parts, collect_iters=2)
+    larger = dataclasses.replace(group[1], settings=dataclasses.replace(group[1].settings, original_size=256))
+    with pytest.raises(UserError, match="images of one size: 001 has 64 pixels, 005 another"):
+        _gather(parts, [group[0], larger])
+
+
+# --- whole runs -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    config = _config(tmp_path_factory.mktemp("finished"))
+    return experiment.run(config), pathlib.Path(config.workdir), config
+
+
+def test_a_run_leaves_shared_networks_and_each_images_results(finished):
+    code, root, _ = finished
+    assert code == 0
+    for file in ("networks.safetensors", "history.csv", "history.json", "images.txt", "results.csv", "index.html"):
+        assert (root / file).stat().st_size > 0, file
+    assert not (root / "checkpoints" / "_all").exists()
+    for name in ("001", "005", "006"):
+        found = load_result(root / name)
+        assert found.metrics["side"] > 0 and set(found.metrics["prior"]) == {"side", "mad", "mad_unit", "mae", "mse"}
+        assert (root / name / "mesh.glb").is_file() and not (root / name / "networks.safetensors").exists()
+    history = json.loads((root / "history.json").read_text())
+    last = (root / "005" / "history.csv").read_text().splitlines()[-1].split(",")
+    assert [float(x) for x in last[4:]] == list(history[-1]["images"]["005"].values())
+
+
+def test_lost_results_are_written_again_from_the_networks(finished, capsys):
+    _, root, config = finished
+    before = {file: (root / "005" / file).read_bytes() for file in ("depth.npy", "albedo.npy", "metrics.json")}
+    networks = (root / "networks.safetensors").stat().st_mtime_ns
+    shutil.rmtree(root / "005")
+    assert experiment.run(config) == 0
+    assert {file: (root / "005" / file).read_bytes() for file in before} == before
+    assert (root / "networks.safetensors").stat().st_mtime_ns == networks
+    assert "001: finished before, skipped" in capsys.readouterr().err
+
+
+def test_a_run_of_other_images_is_refused(finished):
+    _, root, config = finished
+    listed = pathlib.Path(config.data.image_list)
+    kept = listed.read_text()
+    listed.write_text("001.png\n002.png\n")
+    try:
+        with pytest.raises(UserError, match=r"joint run on the images of .*mode=predict"):
+            experiment.run(config)
+    finally:
+        listed.write_text(kept)
+    assert (root / "images.txt").read_text() == kept
+
+
+def test_all_unusable_images_are_named(tmp_path):
+    images = tmp_path / "images"
+    shutil.copytree(asset("ictface/image"), images)
+    (images / "005.png").write_bytes((images / "005.png").read_bytes()[:500])
+    (images / "006.png").unlink()
+    config = _config(tmp_path, data__image_root=str(images))
+    with pytest.raises(UserError, match=r"(?s)all images of the list.*005\.png.*damaged.*006\.png"):
+        experiment.run(config)
+    assert not (pathlib.Path(config.workdir) / "networks.safetensors").exists()
