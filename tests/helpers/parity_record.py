@@ -83,7 +83,7 @@ def _summary(rows: dict[str, _Row]) -> Iterable[str]:
     over = sum(not row.seen <= row.asked for row in rows.values())
     component, closest = max(rows.items(), key=lambda item: item[1].seen / item[1].asked if item[1].asked else 0)
     return (
-        f"- {len(rows)} components are compared; {over or 'none'} of them exceeds what is asked.",
+        f"- {len(rows)} components are compared; {over or 'none'} above the bound that is asked.",
         f"- {golden} are held against tensors that the published code computed, {len(rows) - golden} against PyTorch.",
         f"- {sum(row.seen == 0 for row in rows.values())} agree exactly.",
         f"- The closest to its bound: {component}, {_number(closest.seen)} of {_number(closest.asked)}.",
