@@ -7,6 +7,7 @@ A page asks for a part with a comment on a line of its own:
     <!-- modules: FOLDER -->    the documentation of every module of gan2shape_jax/FOLDER
 """
 
+import os
 import pathlib
 import re
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any
 
 from gan2shape_jax.config.fields import describe_fields, flatten, load_config
 
-_PACKAGE = pathlib.Path(__file__).parent.parent / "gan2shape_jax"
+_PACKAGE = pathlib.Path(__file__).parent.parent.parent / "gan2shape_jax"
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -32,7 +33,9 @@ def config_fields() -> str:
         group = field.partition(".")[0] if "." in field else "general"
         default = f"`{defaults[field]!r}`".replace("|", "\\|")
         sections.setdefault(group, []).append(f"| `{field}` | {default} | {_escaped(meaning)} |")
-    tables = (f"## {group}\n\n| field | default | |\n|---|---|---|\n" + "\n".join(rows) for group, rows in sections.items())
+    tables = (
+        f"## {group}\n\n| field | default | |\n|---|---|---|\n" + "\n".join(rows) for group, rows in sections.items()
+    )
     return "\n\n".join(tables)
 
 
@@ -48,8 +51,6 @@ def help_text(arguments: list[str]) -> str:
 
 
 def _wide_terminal() -> dict[str, str]:
-    import os
-
     return {**os.environ, "COLUMNS": "110", "TERM": "dumb", "NO_COLOR": "1"}
 
 
