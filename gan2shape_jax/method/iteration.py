@@ -166,7 +166,7 @@ def compiled_with(function: Callable[..., Any], static: tuple[str, ...], platfor
     """Returns `function` compiled with its argument `state` donated, except on CPU.
 
     There XLA copies donated parameters before it overwrites them, which costs more time than the donation saves memory
-    (docs/speed.md).
+    (docs/reports/speed.md).
     """
     return jax.jit(function, static_argnames=static, donate_argnames=() if platform == "cpu" else "state")
 
