@@ -24,7 +24,7 @@ from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import cadence_of, interruptible, schedule_of
 from gan2shape_jax.stylegan2 import Architecture
-from gan2shape_jax.training import checkpoint, group, group_plan, image_axis, loop, network_files
+from gan2shape_jax.training import checkpoint, group, group_memory, group_plan, image_axis, loop, network_files
 
 __all__ = ["run"]
 
@@ -187,7 +187,7 @@ def _size(this: _Run, images: int) -> int:
 
     def bytes_of_one() -> int:
         prepared = this.prepare(this.names[0])
-        return group.bytes_of_one(prepared, this.frozen)
+        return group_memory.bytes_of_one(prepared, this.frozen)
 
     wanted = this.config.runtime.images_at_once
     size = group_plan.choose_size(wanted, images, jax.local_devices(), bytes_of_one)
