@@ -18,7 +18,7 @@ from gan2shape_jax.geometry import render, resample
 from gan2shape_jax.method import models, perceptual, phases, reconstruction, steps
 from gan2shape_jax.method import state as state_lib
 from gan2shape_jax.method.phases import Phase
-from gan2shape_jax.method.state import SampleGrid, TrainState, initial_state
+from gan2shape_jax.method.state import ProjectedSamples, TrainState, initial_state
 from gan2shape_jax.run.runtime import cadence_of
 
 from .clock import Call
@@ -67,7 +67,7 @@ def _train_step(subject: Subject, phase: Phase) -> Call:
     state = phases.begin(_initial(subject), phase, *rest)
     if phase.step == "step3":
         size = settings.image_size
-        context: Any = SampleGrid(
+        context: Any = ProjectedSamples(
             images=jnp.zeros((settings.sample_count, size, size, 3)),
             masks=jnp.ones((settings.sample_count, size, size)),
         )
