@@ -51,16 +51,25 @@ def test_differences_are_paired_and_the_clear_ones_marked(metrics):
 
 
 def test_page_names_the_schedule_and_lists_the_whole_method_first(metrics):
-    text = ablations_page.page(ablation_tables.tables(metrics))
+    text = ablations_page.figures(ablation_tables.tables(metrics))
     assert "400 iterations for the prior, then one stage of 100 / 100 / 120" in text
     assert text.index("- `whole`") < text.index("- `flat`") < text.index("- `shifted`")
     assert "| whole | 0.0110 / 20.0 |" in text
 
 
 def test_variants_without_faces_or_base_make_a_page_too():
-    only = ablations_page.page(ablation_tables.tables({"flat": {"001": {"0": _metrics(0.02)}}}))
+    only = ablations_page.figures(ablation_tables.tables({"flat": {"001": {"0": _metrics(0.02)}}}))
     assert "| flat | 1 | 0.0300 | 0.0200 | 20.0 |" in only and "Clearly" not in only
     assert ablation_tables.tables({}) == "Nothing has been finished yet.\n"
+
+
+def test_text_above_the_figures_is_kept_and_older_figures_are_replaced(metrics, tmp_path):
+    path = tmp_path / "ablations.md"
+    path.write_text("# Ablations\n\nRead by people.\n\n## Figures\n\nof last year\n")
+    ablations_page.write_page(path, ablation_tables.tables(metrics))
+    text = path.read_text()
+    assert text.startswith("# Ablations\n\nRead by people.\n\n## Figures\n\nOne part") and "last year" not in text
+    assert "| whole | 0.0110 / 20.0 |" in text
 
 
 def test_csv_has_a_row_for_every_result(metrics):
