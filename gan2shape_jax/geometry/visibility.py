@@ -24,7 +24,7 @@ __all__ = ["Screen", "boxes", "cell_triangles", "corner_indices", "cover", "visi
 
 Screen = tuple[Float[Array, "b s s"], Float[Array, "b s s"], Float[Array, "b s s"]]
 
-# A mesh of one vertex a pixel at two samples a pixel mostly fits 3 x 3 (benchmarks/rasterizer.py).
+# A mesh of one vertex a pixel at two samples a pixel mostly fits 3 x 3 (benchmarks/speed/rasterizer.py).
 _FOOTPRINT = 3
 _TILE_BITS = 2
 _TILE = 1 << _TILE_BITS

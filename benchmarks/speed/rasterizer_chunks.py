@@ -1,6 +1,6 @@
 """Times the rasteriser on whole batches and on chunks of them (see `chunks`), and checks that they agree.
 
-    python benchmarks/rasterizer_chunks.py
+    python benchmarks/speed/rasterizer_chunks.py
 
 The meshes are the turned ones of `rasterizer.py`, at 2 x 2 samples a pixel; the two take turns. Median milliseconds.
 """

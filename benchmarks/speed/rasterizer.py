@@ -1,6 +1,6 @@
 """Times formulations of the rasteriser side by side, and checks that they agree.
 
-    python benchmarks/rasterizer.py [--sizes 64 128] [--batch 16] [--repeat 10] [--json FILE]
+    python benchmarks/speed/rasterizer.py [--sizes 64 128] [--batch 16] [--repeat 10] [--json FILE]
 
 Each takes the same meshes and returns depth and visible triangle at 2 x 2 samples a pixel.
 "forward" is visibility alone; "both" adds the gradient of the depth, which is the same function for
