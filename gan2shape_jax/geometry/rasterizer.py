@@ -24,6 +24,9 @@ from gan2shape_jax.geometry.map_in_chunks import map_in_chunks
 
 __all__ = ["Fragments", "SampleGrid", "interpolate", "rasterize", "to_screen"]
 
+# By how many pixels each sampling is off the centred one.
+_SHIFTS = {"centred": 0.0, "half": 0.5}
+
 
 @dataclasses.dataclass(frozen=True)
 class SampleGrid:
@@ -34,11 +37,29 @@ class SampleGrid:
     spacing: float
 
     @classmethod
-    def over(cls, camera: camera_lib.Camera, *, supersample: int = 1, size: int | None = None):
-        """Returns samples that divide the image, from -1/2 to S-1/2, into size x supersample equal parts."""
-        count = (size or camera.image_size) * supersample
-        spacing = camera.image_size / count
-        return cls(count, (spacing - 1) / 2, spacing)
+    def over(
+        cls, camera: camera_lib.Camera, *, supersample: int = 1, size: int | None = None, sampling: str = "centred"
+    ) -> "SampleGrid":
+        """Returns samples that divide the image, from -1/2 to S-1/2, into size x supersample equal parts.
+
+        Args:
+          camera: the camera.
+          supersample: samples along a side of a pixel.
+          size: pixels along a side; camera.image_size if not given.
+          sampling: "centred", as above; "half" takes them half a pixel further right and down, as the published
+            implementation does.
+
+        Raises:
+          ValueError: on a size or a number of samples below 1, or an unknown sampling.
+        """
+        if sampling not in _SHIFTS:
+            raise ValueError(f"sampling is {sampling!r}; it must be one of {', '.join(_SHIFTS)}")
+        size = camera.image_size if size is None else size
+        for name, value in (("supersample", supersample), ("size", size)):
+            if value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1")
+        spacing = camera.image_size / (size * supersample)
+        return cls(size * supersample, (spacing - 1) / 2, spacing).shifted(_SHIFTS[sampling])
 
     def shifted(self, pixels: float) -> "SampleGrid":
         """Returns the same lattice moved right and down."""
@@ -52,7 +73,8 @@ class Fragments:
     Attributes:
       triangle: `(..., n, n)` int32, the number of the visible triangle; -1 where there is none.
       barycentric: `(..., n, n, 3)` perspective-correct weights of its corners, which sum to 1; 0
-        where there is none. They carry no gradient.
+        where there is none. Those of `rasterize` here carry no gradient; those of `mesh_rasterizer` are
+        differentiable.
       depth: `(..., n, n)` z of the surface in scene units, differentiable; camera.far where there
         is none.
     """

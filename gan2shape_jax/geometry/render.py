@@ -14,8 +14,6 @@ from gan2shape_jax.geometry import rasterizer, resample
 __all__ = ["reconstruct", "render_mesh", "valid_pixels", "warp_depth"]
 
 _SUPERSAMPLE = 2
-# By how many pixels each sampling is off the centred one.
-_SHIFTS = {"centred": 0.0, "half": 0.5}
 
 
 def warp_depth(
@@ -39,13 +37,11 @@ def warp_depth(
       The mean of 2 x 2 samples (empty ones are camera.far), clamped to [min - margin, max +
       margin]. Clamped pixels have no gradient.
     """
-    if sampling not in _SHIFTS:
-        raise ValueError(f"sampling is {sampling!r}; it must be one of {', '.join(_SHIFTS)}")
-    samples = rasterizer.SampleGrid.over(camera, supersample=_SUPERSAMPLE).shifted(_SHIFTS[sampling])
+    samples = rasterizer.SampleGrid.over(camera, supersample=_SUPERSAMPLE, sampling=sampling)
     vertices = camera_lib.transform(camera_lib.back_project(depth, camera), view, camera)
     seen = rasterizer.rasterize(vertices, camera, samples=samples).depth
     return jnp.clip(
-        _average(seen[..., None], _SUPERSAMPLE)[..., 0],
+        resample.average_cells(seen[..., None], _SUPERSAMPLE)[..., 0],
         camera.min_depth - camera.margin,
         camera.background_depth,
     )
@@ -107,16 +103,9 @@ def render_mesh(
     vertices = camera_lib.transform(camera_lib.back_project(depth, camera), view, camera)
     kept = None if mask is None else mask >= 0.5
     fragments = rasterizer.rasterize(vertices, camera, samples=samples, mask=kept)
-    values = _average(rasterizer.interpolate(fragments, attributes, exchanged=exchanged), supersample)
+    values = resample.average_cells(rasterizer.interpolate(fragments, attributes, exchanged=exchanged), supersample)
     covered = (fragments.triangle >= 0).astype(attributes.dtype)[..., None]
-    covered = _average(covered, supersample)
+    covered = resample.average_cells(covered, supersample)
     # Uncovered samples are 0 in the mean, so that the values are already multiplied by coverage.
     picture = values + (1 - covered) * background
     return (picture, covered[..., 0]) if return_coverage else picture
-
-
-def _average(values, cell):
-    """Averages cells of `cell` x `cell` samples of `(..., n, n, c)`."""
-    *batch, height, width, channels = values.shape
-    cells = values.reshape(*batch, height // cell, cell, width // cell, cell, channels)
-    return jnp.mean(cells, (-4, -2))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-__all__ = ["center_crop", "grid_sample", "resize"]
+__all__ = ["average_cells", "center_crop", "grid_sample", "resize"]
 
 
 def grid_sample(
@@ -70,6 +70,13 @@ def resize(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, "*bat
         equation = "oi,...iwc->...owc" if axis == -3 else "oi,...hic->...hoc"
         image = jnp.einsum(equation, matrix, image, precision=jax.lax.Precision.HIGHEST)
     return image
+
+
+def average_cells(image: Float[Array, "*batch H W C"], cell: int) -> Float[Array, "*batch h w C"]:
+    """Averages cells of `cell` x `cell` pixels, of which height and width are multiples."""
+    *batch, height, width, channels = image.shape
+    cells = image.reshape(*batch, height // cell, cell, width // cell, cell, channels)
+    return jnp.mean(cells, (-4, -2))
 
 
 def center_crop(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, "*batch size size C"]:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-__all__ = ["Screen", "boxes", "cell_triangles", "corner_indices", "cover", "visible_triangles"]
+__all__ = ["NONE", "Screen", "boxes", "cell_triangles", "corner_indices", "cover", "merge", "visible_triangles"]
 
 Screen = tuple[Float[Array, "b s s"], Float[Array, "b s s"], Float[Array, "b s s"]]
 
@@ -32,7 +32,7 @@ _LEAST_CHUNK = 4096
 # How many work items of a chunk lie along the last axis, for the vector units.
 _LANES = 64
 
-_NONE = jnp.iinfo(jnp.int32).max
+NONE = jnp.iinfo(jnp.int32).max
 
 
 @functools.partial(jax.jit, static_argnames=("count", "far"))
@@ -46,7 +46,7 @@ def visible_triangles(screen: Screen, *, count: int, far: float) -> tuple[Float[
     cells = side - 1
     empty = (
         jnp.full((batch * count * count,), far, screen[0].dtype),
-        jnp.full((batch * count * count,), _NONE, jnp.int32),
+        jnp.full((batch * count * count,), NONE, jnp.int32),
     )
 
     kind = np.arange(2, dtype=np.int32)[:, None]
@@ -65,7 +65,7 @@ def visible_triangles(screen: Screen, *, count: int, far: float) -> tuple[Float[
         at = low[0] + step % _FOOTPRINT, low[1] + step // _FOOTPRINT
         fits = ~_extent(low, high)[2]
         positions, depths = cover(triangles, at, high, fits, image, count, far)
-        return _merge(empty, positions, depths, np.repeat(number, _FOOTPRINT**2, 1))
+        return merge(empty, positions, depths, np.repeat(number, _FOOTPRINT**2, 1))
 
     # The condition also keeps the projection outside of that loop, which would repeat it for every
     # sample.
@@ -75,7 +75,7 @@ def visible_triangles(screen: Screen, *, count: int, far: float) -> tuple[Float[
     # In the order of numbers, image by image.
     tiles = jnp.moveaxis(tiles, 2, 1).reshape(-1)
     depth, ids = _drain(buffers, screen, tiles, count, far)
-    ids = jnp.where(ids == _NONE, -1, ids)
+    ids = jnp.where(ids == NONE, -1, ids)
     return depth.reshape(batch, count, count), ids.reshape(batch, count, count)
 
 
@@ -160,15 +160,15 @@ def cover(triangles, at, last, wanted, image, count, far):
     # the same end: depths are compared for equality below, and must not be computed again in
     # another way.
     depths = jax.lax.optimization_barrier(jnp.where(inverse > 0, depths, jnp.inf))
-    return jnp.where(depths < far, (image * count + at[1]) * count + at[0], _NONE), depths
+    return jnp.where(depths < far, (image * count + at[1]) * count + at[0], NONE), depths
 
 
-def _merge(buffers, positions, depths, numbers):
+def merge(buffers, positions, depths, numbers):
     """Puts tested samples into the buffers."""
     depth, ids = buffers
     nearest = depth.at[positions].min(depths, mode="drop")
     wins = depths == nearest.at[positions].get(mode="clip")
-    ids = jnp.where(nearest < depth, _NONE, ids)
+    ids = jnp.where(nearest < depth, NONE, ids)
     numbers = jnp.broadcast_to(numbers, positions.shape)
     ids = ids.at[jnp.where(wins, positions, depth.size)].min(numbers, mode="drop")
     return nearest, ids
@@ -210,7 +210,7 @@ def _drain(buffers, screen, tiles, count, far):
             step = np.arange(_TILE**2, dtype=np.int32)[:, None]
             at = corner[0] + step % _TILE, corner[1] + step // _TILE
             positions, depths = cover(triangles, at, high, alive, image, count, far)
-            return _merge(buffers, positions, depths, number)
+            return merge(buffers, positions, depths, number)
 
         first = jnp.zeros((), jnp.int32)
         return jax.lax.while_loop(lambda state: state[0] < ends[-1], body, (first, buffers))[1]
