@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Int, Integer
 
 __all__ = ["check_faces", "grid_faces"]
 
@@ -27,7 +27,7 @@ def grid_faces(height: int, width: int) -> np.ndarray:
 
 
 def check_faces(
-    faces: Int[Array, "f 3"], vertices: int, argument: str = "vertices"
+    faces: Integer[Array, "f 3"], vertices: int, argument: str = "vertices"
 ) -> tuple[Int[Array, "f 3"], Bool[Array, " f"]]:
     """Returns faces as int32 that name existing vertices, and which ones did so before.
 

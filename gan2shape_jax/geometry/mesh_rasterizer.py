@@ -18,7 +18,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Integer
 
 from gan2shape_jax.geometry import mesh_visibility, rasterizer, resample
 from gan2shape_jax.geometry.camera import Camera
@@ -31,11 +31,12 @@ from gan2shape_jax.geometry.shapes import checked
 __all__ = ["interpolate", "rasterize", "rasterize_mesh"]
 
 
+@checked
 def rasterize(
     vertices: Float[Array, "*shape 3"],
     camera: Camera,
     *,
-    faces: Int[Array, "f 3"] | None = None,
+    faces: Integer[Array, "f 3"] | None = None,
     supersample: int = 1,
     size: int | None = None,
     sampling: str = "centred",
@@ -74,7 +75,11 @@ def rasterize(
 
 @checked
 def rasterize_mesh(
-    vertices: Float[Array, "*batch v 3"], faces: Int[Array, "f 3"], camera: Camera, *, samples: SampleGrid | None = None
+    vertices: Float[Array, "*batch v 3"],
+    faces: Integer[Array, "f 3"],
+    camera: Camera,
+    *,
+    samples: SampleGrid | None = None,
 ) -> Fragments:
     """Rasterises triangle meshes that share their faces.
 
@@ -115,7 +120,7 @@ def interpolate(
     fragments: Fragments,
     attributes: Float[Array, "*shape c"],
     *,
-    faces: Int[Array, "f 3"] | None = None,
+    faces: Integer[Array, "f 3"] | None = None,
     supersample: int = 1,
 ) -> Float[Array, "*batch n n c"]:
     """Interpolates values at vertices to samples or, over cells of supersample x supersample of them, to pixels.

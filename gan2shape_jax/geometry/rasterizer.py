@@ -21,6 +21,7 @@ from gan2shape_jax.geometry import visibility
 from gan2shape_jax.geometry.depth_tangent import corner_indices, depth_tangent, screen_weights
 from gan2shape_jax.geometry.join_batch import join_batch
 from gan2shape_jax.geometry.map_in_chunks import map_in_chunks
+from gan2shape_jax.geometry.shapes import checked
 
 __all__ = ["Fragments", "SampleGrid", "interpolate", "rasterize", "to_screen"]
 
@@ -84,6 +85,7 @@ class Fragments:
     depth: jax.Array
 
 
+@checked
 def rasterize(
     vertices: Float[Array, "*batch s s 3"],
     camera: camera_lib.Camera,
@@ -114,6 +116,7 @@ def rasterize(
     return Fragments(triangle.reshape(shape), barycentric.reshape(*shape, 3), depth.reshape(shape))
 
 
+@checked
 def interpolate(
     fragments: Fragments, attributes: Float[Array, "*batch s s c"], *, exchanged: bool = False
 ) -> Float[Array, "*batch n n c"]:

@@ -10,12 +10,14 @@ from jaxtyping import Array, Float
 
 from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import rasterizer, resample
+from gan2shape_jax.geometry.shapes import checked
 
 __all__ = ["reconstruct", "render_mesh", "valid_pixels", "warp_depth"]
 
 _SUPERSAMPLE = 2
 
 
+@checked
 def warp_depth(
     depth: Float[Array, "*batch s s"],
     view: Float[Array, "*batch 6"],
@@ -47,12 +49,14 @@ def warp_depth(
     )
 
 
+@checked
 def valid_pixels(warped_depth: Float[Array, "*batch s s"], camera: camera_lib.Camera) -> Float[Array, "*batch s s"]:
     """Returns 1 where a warped depth map shows the object and 0 where it is empty; has no gradient."""
     limit = jnp.asarray(camera.background_depth, warped_depth.dtype)
     return (jax.lax.stop_gradient(warped_depth) < limit).astype(warped_depth.dtype)
 
 
+@checked
 def reconstruct(
     texture: Float[Array, "*batch s s c"],
     warped_depth: Float[Array, "*batch s s"],
@@ -68,6 +72,7 @@ def reconstruct(
     return jnp.clip(resample.grid_sample(texture, grid), -1, 1)
 
 
+@checked
 def render_mesh(
     depth: Float[Array, "*batch s s"],
     attributes: Float[Array, "*batch s s c"],
