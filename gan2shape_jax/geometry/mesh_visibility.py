@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from gan2shape_jax.geometry.visibility import NONE, merge
+from gan2shape_jax.geometry.visibility import NONE, empty_buffers, merge
 
 __all__ = ["Corner", "visible_triangles"]
 
@@ -50,10 +50,7 @@ def visible_triangles(
     """
     triangles = first, second, third
     batch = first[0].shape[0]
-    buffers = (
-        jnp.full((batch * count * count,), far, first[0].dtype),
-        jnp.full((batch * count * count,), NONE, jnp.int32),
-    )
+    buffers = empty_buffers(first[0], batch * count * count, far)
     depth, number = _draw(buffers, triangles, _boxes(triangles, count, near), count, near, far)
     shape = batch, count, count
     return depth.reshape(shape), jnp.where(number == NONE, -1, number).reshape(shape)
@@ -124,7 +121,7 @@ def _draw(buffers, triangles, boxes, count, near, far):
             buffers = jax.lax.cond(ends[-1] > 0, _draw_tiles(count, near, far), lambda b, _: b, buffers, operands)
             return first + chunk, buffers
 
-        state = jnp.zeros((), jnp.int32), buffers
+        state = jnp.zeros_like(ends[-1]), buffers
         return jax.lax.while_loop(lambda state: state[0] < ends[-1], draw_chunk, state)[1]
 
     return jax.lax.fori_loop(0, -(-total // block), draw_block, buffers)

@@ -13,7 +13,6 @@ import functools
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from gan2shape_jax.geometry import camera as camera_lib
@@ -110,8 +109,10 @@ def rasterize(
     grid = vertices.shape[-3:-1]
     mask = None if mask is None else jnp.broadcast_to(mask, vertices.shape[:-1]).reshape(-1, *grid)
     screen = to_screen(vertices.reshape(-1, *grid, 3), camera, samples, mask)
-    depth, triangle = _visible_depth(screen, samples.count, camera.far)
-    barycentric = _barycentric(jax.lax.stop_gradient(screen), triangle)
+    fixed = jax.lax.stop_gradient(screen)
+    depth, triangle = _resolver(samples.count, camera.far)(*fixed)
+    depth = _following(screen, depth, triangle)
+    barycentric = _barycentric(fixed, triangle)
     shape = (*batch, samples.count, samples.count)
     return Fragments(triangle.reshape(shape), barycentric.reshape(*shape, 3), depth.reshape(shape))
 
@@ -166,20 +167,21 @@ def _resolver(count, far):
     return join_batch(resolve)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
-def _visible_depth(screen, count, far):
-    return _resolver(count, far)(*jax.lax.stop_gradient(screen))
+@jax.custom_jvp
+def _following(screen, depth, triangle):
+    """Returns the depth as it is; its derivative is that of the visible triangles' depth in their vertices."""
+    del screen, triangle
+    return depth
 
 
-@_visible_depth.defjvp
-def _visible_depth_jvp(count, far, primals, tangents):
-    (screen,), (change,) = primals, tangents
-    depth, triangle = _visible_depth(screen, count, far)
+@_following.defjvp
+def _following_jvp(primals, tangents):
+    screen, _, triangle = primals
+    depth = _following(*primals)
     # Recomputed in the backward pass: what that needs of every sample is more to keep than to compute.
     tangent = jax.checkpoint(depth_tangent, prevent_cse=False)
-    arguments = screen, depth, triangle, change
-    depth_change = map_in_chunks(lambda chunk: tangent(*chunk), arguments, size=screen[0].shape[-1] ** 2)
-    return (depth, triangle), (depth_change, np.zeros(triangle.shape, jax.dtypes.float0))
+    arguments = screen, depth, triangle, tangents[0]
+    return depth, map_in_chunks(lambda chunk: tangent(*chunk), arguments, size=screen[0].shape[-1] ** 2)
 
 
 def _exchange_diagonal(corners, triangle, side):

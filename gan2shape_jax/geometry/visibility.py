@@ -20,7 +20,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-__all__ = ["NONE", "Screen", "boxes", "cell_triangles", "corner_indices", "cover", "merge", "visible_triangles"]
+__all__ = [
+    "NONE",
+    "Screen",
+    "boxes",
+    "cell_triangles",
+    "corner_indices",
+    "cover",
+    "empty_buffers",
+    "merge",
+    "visible_triangles",
+]
 
 Screen = tuple[Float[Array, "b s s"], Float[Array, "b s s"], Float[Array, "b s s"]]
 
@@ -44,10 +54,7 @@ def visible_triangles(screen: Screen, *, count: int, far: float) -> tuple[Float[
     """
     batch, side, _ = screen[0].shape
     cells = side - 1
-    empty = (
-        jnp.full((batch * count * count,), far, screen[0].dtype),
-        jnp.full((batch * count * count,), NONE, jnp.int32),
-    )
+    empty = empty_buffers(screen[0], batch * count * count, far)
 
     kind = np.arange(2, dtype=np.int32)[:, None]
     image = np.arange(batch, dtype=np.int32)[:, None, None, None]
@@ -163,6 +170,17 @@ def cover(triangles, at, last, wanted, image, count, far):
     return jnp.where(depths < far, (image * count + at[1]) * count + at[0], NONE), depths
 
 
+def empty_buffers(data: jax.Array, samples: int, far: float) -> tuple[Float[Array, " s"], Int[Array, " s"]]:
+    """Returns buffers of depth and number that nothing was drawn into.
+
+    Made `like` the data, they vary over devices as these do, which branches and loops inside `jax.shard_map` ask for.
+    """
+    return (
+        jnp.full_like(data, far, shape=(samples,)),
+        jnp.full_like(data, NONE, shape=(samples,), dtype=jnp.int32),
+    )
+
+
 def merge(buffers, positions, depths, numbers):
     """Puts tested samples into the buffers."""
     depth, ids = buffers
@@ -212,7 +230,7 @@ def _drain(buffers, screen, tiles, count, far):
             positions, depths = cover(triangles, at, high, alive, image, count, far)
             return merge(buffers, positions, depths, number)
 
-        first = jnp.zeros((), jnp.int32)
+        first = jnp.zeros_like(ends[-1])
         return jax.lax.while_loop(lambda state: state[0] < ends[-1], body, (first, buffers))[1]
 
     return jax.lax.cond(jnp.sum(tiles) > 0, draw, lambda buffers: buffers, buffers)
