@@ -1,11 +1,11 @@
 """Converts networks other than StyleGAN2 to this program's format.
 
-    python -m tools.convert_networks IN.pth OUT.safetensors
-    python -m tools.convert_networks vgg16-397923af.pth vgg.pth OUT.safetensors
+    gan2shape-jax convert networks IN.pth OUT.safetensors
+    gan2shape-jax convert networks vgg16-397923af.pth vgg.pth OUT.safetensors
 
 What IN is, is recognised: GAN2Shape's or Unsup3d's networks, view or light statistics (to .npz), LPIPS (two
-files), BiSeNet, PSPNet. Needs no PyTorch and runs nothing that the files hold. Installed: `python -m
-gan2shape_jax.tools.convert_networks`.
+files), BiSeNet, PSPNet. Needs no PyTorch and runs nothing that the files hold. In a checkout also
+`python -m tools.convert_networks`.
 """
 
 import argparse
@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import safetensors.numpy
 
+from gan2shape_jax.atomic_files import atomic_bytes, atomic_file
 from gan2shape_jax.bundled import asset
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.inputs.image_files import open_rgb
-from gan2shape_jax.stylegan2.weights import write_atomically
 
 from .convert import convert
 from .record import Converted
@@ -26,7 +26,7 @@ from .record import Converted
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.convert_networks",
+        prog="gan2shape-jax convert networks",
         description="Converts PyTorch checkpoints of GAN2Shape, Unsup3d, LPIPS, BiSeNet and PSPNet to the safetensors "
         "files that the program reads, and view or light statistics to .npz. Nothing in them is executed.",
     )
@@ -65,9 +65,9 @@ def _parser() -> argparse.ArgumentParser:
 def _write(converted: Converted, target: str, header: Mapping[str, str]) -> None:
     if converted.suffix == ".npz":
         arrays = {**converted.tensors, **{name: np.asarray(text) for name, text in header.items()}}
-        write_atomically(target, lambda name: np.savez(name, **arrays))  # type: ignore[arg-type]
+        atomic_file(target, lambda part: np.savez(part, **arrays))  # type: ignore[arg-type]
     else:
-        write_atomically(target, lambda name: safetensors.numpy.save_file(converted.tensors, name, dict(header)))
+        atomic_bytes(target, safetensors.numpy.save(converted.tensors, dict(header)))
 
 
 def run(argv: Sequence[str] | None = None) -> None:
@@ -94,7 +94,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     if picture is not None:
         sheet = args.sheet or args.target.removesuffix(converted.suffix) + ".png"
         drawn = converted.draw(picture)
-        write_atomically(sheet, lambda name: drawn.save(name, format="PNG"))
+        atomic_file(sheet, lambda part: drawn.save(part, format="PNG"))
         print(f"{sheet}: a look at what it does")
 
 
