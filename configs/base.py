@@ -261,8 +261,8 @@ def _outputs(config: ConfigDict) -> None:
     config.logging.tensorboard = True
 
     config.runtime = ConfigDict()
-    # Folder of compiled programs that later runs reuse; '' is the user's cache folder, 'off' keeps
-    # none.
+    # Folder of compiled programs that later starts reuse; '' is the user's cache folder (~/.cache/gan2shape_jax, or
+    # below $XDG_CACHE_HOME), 'off' keeps none. Where JAX_COMPILATION_CACHE_DIR is set, JAX's own cache is used.
     config.runtime.compilation_cache = ""
     # True asks a GPU for operations that repeat bit by bit (slower); a CPU always does.
     config.runtime.deterministic = False
