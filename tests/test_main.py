@@ -10,6 +10,7 @@ import types
 
 import pytest
 
+import gan2shape_jax.run
 from gan2shape_jax import main as program
 from gan2shape_jax.config.fields import flatten, load_config
 from gan2shape_jax.errors import UserError
@@ -30,9 +31,7 @@ def experiment(monkeypatch):
 
     stand_in.run = run
     monkeypatch.setitem(sys.modules, "gan2shape_jax.run.experiment", stand_in)
-    import gan2shape_jax
-
-    monkeypatch.setattr(gan2shape_jax, "experiment", stand_in, raising=False)
+    monkeypatch.setattr(gan2shape_jax.run, "experiment", stand_in, raising=False)
     return stand_in
 
 

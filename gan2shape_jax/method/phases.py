@@ -177,7 +177,7 @@ def compiled_with(function, static: tuple[str, ...], platform: str):
     """`function` compiled with its argument `state` donated, except on CPU.
 
     There XLA copies donated parameters before it overwrites them, which costs more time than the donation saves memory
-    (docs/speed.md).
+    (docs/reports/speed.md).
     """
     return jax.jit(function, static_argnames=static, donate_argnames=() if platform == "cpu" else "state")
 

@@ -37,8 +37,8 @@ def _one_image_a_core(images: int) -> None:
     """Makes the CPU, should it be the device, as many devices as there are images at once, with a thread each.
 
     Images side by side on a thread each take less time than one after another on all cores, and a program for
-    one image compiles much faster than one for all of them (docs/speed.md). Where computing has begun already, as in
-    a notebook, the devices stay what they are.
+    one image compiles much faster than one for all of them (docs/reports/speed.md). Where computing has begun
+    already, as in a notebook, the devices stay what they are.
     """
     with contextlib.suppress(RuntimeError):  # computing has begun
         jax.config.update("jax_num_cpu_devices", images)

@@ -227,7 +227,7 @@ def test_launch_options_of_the_published_code_are_answered(argument, instead, ca
 
 
 def test_every_option_is_documented():
-    text = (_ROOT / "docs/migrating.md").read_text()
+    text = (_ROOT / "docs/how-to/migrating.md").read_text()
     assert [name for name in (*OPTIONS, *IGNORED) if f"`{name}`" not in text] == []
     fields = {option.field for option in OPTIONS.values() if option.field}
     assert [field for field in fields if f"`{field}`" not in text] == []

@@ -62,7 +62,7 @@ _OTHERWISE = {
     "gan_ckpt",
     "rand_light",
 }
-# Options that the original's code does not read, or that mean nothing here (docs/migrating.md).
+# Options that the original's code does not read, or that mean nothing here (docs/how-to/migrating.md).
 _WITHOUT = {"model_name", "save_results", "num_scale", "tex_cube_size"}
 # What the original takes where these files say nothing.
 _SILENT = {"crop": None, "pretrain": "", "view_scale": 1.0, "prior_near": 0.91, "prior_far": 1.02}

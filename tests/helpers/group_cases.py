@@ -173,7 +173,7 @@ def test_a_run_isolates_the_image_that_breaks_and_finishes_the_others(tmp_path, 
             )
         )
 
-    monkeypatch.setattr(loading, "prepare_image", breaking)
+    monkeypatch.setattr(loading, "load_problem", breaking)
     config = _config(tmp_path, names=NAMES, runtime__images_at_once=3)  # of two, on two devices
     assert experiment.run(config) == 1
     root = pathlib.Path(config.workdir)

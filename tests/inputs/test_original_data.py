@@ -93,7 +93,7 @@ def test_original_layout_is_in_place_as_it_is(layout, capsys):
     assert "3 images of 64 pixels" in printed.out and "everything is in place" in printed.out
     assert (
         printed.err == f"warning: {layout}/mine.yml: ignored: tex_cube_size (without a meaning here, see "
-        "docs/migrating.md)\n"
+        "docs/how-to/migrating.md)\n"
     )
 
 

@@ -2,7 +2,7 @@
 
 What the original's code does with an option decides: an option left out takes the default of its
 `cfgs.get`, which often is not what its own files say (`lam_perc` 1, `use_mask` true). Fields that the
-original does not know come from our configuration of the same category. docs/migrating.md has the
+original does not know come from our configuration of the same category. docs/how-to/migrating.md has the
 whole table. Source: https://github.com/XingangPan/GAN2Shape (run.py, gan2shape/*.py, configs/*.yml).
 """
 
@@ -46,7 +46,8 @@ def load_yaml(path: str | pathlib.Path) -> ConfigDict:
     ignored = [name for name in entries if name in IGNORED]
     if ignored:
         warnings.warn(
-            f"{path}: ignored: {', '.join(ignored)} (without a meaning here, see docs/migrating.md)", stacklevel=2
+            f"{path}: ignored: {', '.join(ignored)} (without a meaning here, see docs/how-to/migrating.md)",
+            stacklevel=2,
         )
     return config
 

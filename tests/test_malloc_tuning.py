@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only 
 _PROGRAM = """
 import os, resource, sys
 print(os.getpid(), flush=True)
-from gan2shape_jax.host_memory import restart_keeping_memory
+from gan2shape_jax.malloc_tuning import restart_keeping_memory
 restart_keeping_memory()
 bytearray(64 << 20)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
