@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax.config.fields import load_config
+from gan2shape_jax.config import load_config
 
 __all__ = ["VARIANTS", "get_config"]
 

@@ -3,7 +3,7 @@
 import pytest
 from helpers.reference_facts import REFERENCE, stages
 
-from gan2shape_jax.config.fields import flatten, load_config
+from gan2shape_jax.config import flatten, load_config
 from gan2shape_jax.method.prior import ellipsoid
 from gan2shape_jax.outputs.sweeps import max_yaw_deg
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from gan2shape_jax import main as program
 from gan2shape_jax.bundled import asset
-from gan2shape_jax.config.fields import apply_overrides, load_config
+from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.inputs import data
 from gan2shape_jax.inputs.per_image_files import absent_per_image_files, require_per_image_files
