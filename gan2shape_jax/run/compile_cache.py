@@ -43,7 +43,7 @@ def use(setting: str) -> pathlib.Path | None:
     Returns:
       The folder in use, or None where there is none. One that cannot be written gives a warning.
     """
-    present = jax.config.jax_compilation_cache_dir
+    present = jax.config.read("jax_compilation_cache_dir")
     if present or setting == OFF:
         return pathlib.Path(present) if present else None
     folder = pathlib.Path(setting).expanduser().absolute() if setting else default_folder()

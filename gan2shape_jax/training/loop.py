@@ -46,14 +46,16 @@ class Cadence:
 
 @dataclasses.dataclass(frozen=True)
 class Watcher:
-    """What a caller wants to be told while an image is trained; all calls are optional to heed.
+    """Optional callbacks for a caller who watches the training.
 
     Attributes:
+      on_resume: phase and iteration in it that training goes on from; not called where it starts afresh.
       on_progress: phase, iterations done in it, latest loss or None.
       on_record: a row of the history.
       on_phase_end: phase, train state and what is seen at its end.
     """
 
+    on_resume: Callable[[Phase, int], None] = lambda phase, done: None
     on_progress: Callable[[Phase, int, float | None], None] = lambda phase, done, loss: None
     on_record: Callable[[dict[str, Any]], None] = lambda row: None
     on_phase_end: Callable[[Phase, Reconstruction], None] = lambda phase, view: None
@@ -205,6 +207,8 @@ def run_schedule(
         loop = _Loop(task, checkpoints, cadence, watcher, position.history, recent)
         if found is None:
             loop.start(state)
+        else:
+            watcher.on_resume(schedule[found.phase], found.iteration)
         start, before = position.iteration, sum(phase.iterations for phase in schedule[: position.phase])
         for phase in schedule[position.phase :]:
             state = loop.run(state, phase, start, before)
