@@ -12,6 +12,8 @@ from gan2shape_jax.config import flatten, load_config
 _PACKAGE = pathlib.Path(gan2shape_jax.__file__).parent
 # Who looks at every field alike: the configuration's own machinery.
 _MACHINERY = ("config", "configs", "tools")
+# Kept for the published settings, which say it twice: `config.validation` sees to it that it agrees with `config.mode`.
+_CHECKED_ONLY = {"schedule.joint"}
 
 
 def _chain(node: ast.AST, aliases: dict[str, str]) -> str:
@@ -63,7 +65,7 @@ def sources():
 def test_every_field_is_read(sources):
     fields = list(flatten(load_config("base")))
     read = set().union(*(fields_read(source, fields) for source in sources))
-    assert len(fields) > 80 and set(fields) - read == set()
+    assert len(fields) > 80 and set(fields) - read == _CHECKED_ONLY
 
 
 def test_a_field_that_nothing_reads_is_noticed(sources):

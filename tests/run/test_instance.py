@@ -71,10 +71,10 @@ def test_a_broken_first_image_does_not_end_the_run_where_sizes_are_asked(tmp_pat
         return 1
 
     monkeypatch.setattr(loading, "load_problem", load)
-    monkeypatch.setattr(group, "bytes_of_one", lambda prepared, _: prepared.name)
+    monkeypatch.setattr(group, "bytes_of_one", lambda prepared, _: int(prepared.name))
     monkeypatch.setattr(group_plan, "choose_size", choose_size)
     assert program.main(["--config=ictface", *overrides(config)]) == 1
-    assert asked == ["005"] and len(schedules) == 2
+    assert asked == [5] and len(schedules) == 2
     told = capsys.readouterr().err
     assert told.count("001: 001.png is damaged") == 1 and "005: not trained" in told and "Traceback" not in told
 
