@@ -144,7 +144,7 @@ def _encoder(folder: pathlib.Path, found: SavedRun, settings: Settings) -> model
     if path is None:
         raise UserError(
             f"{places[0]} is missing: the GAN's pictures need the trained encoder, which a run leaves "
-            "there; reconstruct again, or --version 3d"
+            "there unless config.outputs.networks is 'none'; reconstruct again, or --version 3d"
         )
     like = jax.eval_shape(functools.partial(models.init_params, settings=settings), jax.random.key(0))
     params = {"encoder": network_files.load_networks(path, like, settings)["encoder"]}

@@ -58,7 +58,7 @@ def examine(config: ConfigDict) -> list[str]:
     names: list[str] = []
     if pathlib.Path(config.data.image_list).is_file():
         found += _tried(lambda: names.extend(read_names(config.data.image_list)))
-        found += _tried(lambda: require_images(config))
+        found += _tried(lambda: require_images(config, names))
     if names and config.mode == "joint":
         from gan2shape_jax.training import joint  # imports jax
 

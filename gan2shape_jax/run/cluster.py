@@ -24,7 +24,7 @@ import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax.atomic_files import atomic_text
-from gan2shape_jax.config.fields import to_json
+from gan2shape_jax.config import flatten, to_json
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.run import distributed
 from gan2shape_jax.run.distributed import ALONE, Host
@@ -101,17 +101,8 @@ def meet(config: ConfigDict, names: list[str], facts: dict[str, Any], *, stay: b
 
 
 def _comparable(config: ConfigDict) -> dict[str, Any]:
-    flat = {}
-
-    def walk(tree: dict[str, Any], prefix: str) -> None:
-        for key, value in tree.items():
-            if isinstance(value, dict):
-                walk(value, f"{prefix}{key}.")
-            elif prefix + key not in _OWN:
-                flat[prefix + key] = value
-
-    walk(json.loads(to_json(config)), "")
-    return flat
+    fields = flatten(json.loads(to_json(config)))
+    return {path: value for path, value in fields.items() if path not in _OWN}
 
 
 def _require_alike(messages: list[dict[str, Any]]) -> None:

@@ -20,6 +20,8 @@ _PROJECTION = 0.025
 _COMPILING = 60.0
 # Guesses, not measurements.
 _GPU_FACTOR, _TPU_FACTOR = 40.0, 60.0
+# Share of the networks' bytes that a finished image keeps, by `config.outputs.networks`.
+_KEPT = {"none": 0.0, "small": 1 / 6, "full": 1.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,5 +86,6 @@ def _disk(config: ConfigDict, images: int) -> float:
     networks = 0.06 * (width * config.image_size / 2048) ** 2  # the widest layers hold nearly all
     if config.mode == "predict":
         return images * 0.02
-    own = images if config.mode == "instance" else 1
-    return (config.checkpoint.keep + 1) * 3 * networks + own * networks + images * 0.02
+    share = _KEPT[config.outputs.networks] if config.schedule.reset_weight else 1
+    kept = images * share if config.mode == "instance" else 1
+    return (config.checkpoint.keep + 1) * 3 * networks + kept * networks + images * 0.02

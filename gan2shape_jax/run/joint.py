@@ -21,7 +21,6 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.atomic_files import atomic_bytes, atomic_text
 from gan2shape_jax.errors import DiskFullError, UserError
-from gan2shape_jax.inputs import data
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage, TrainState, initial_state
@@ -55,10 +54,10 @@ def _prepare(
     config: ConfigDict, names: list[str], architecture, frozen: FrozenModels, folder: RunFolder
 ) -> list[PreparedImage]:
     """Reads all images; what is wrong with any of them is said of all, for they are trained together."""
-    found, failures = [], []
+    images, failures = [], []
     for name in names:
         try:
-            found.append(loading.load_problem(config, name, architecture, frozen, folder.latents))
+            images.append(loading.load_problem(config, name, architecture, frozen, folder.latents))
         except DiskFullError:
             raise
         except FAILURES as error:
@@ -67,7 +66,7 @@ def _prepare(
         raise UserError(
             "\n".join(["joint training needs all images of the list; mend these or leave them out:", *failures])
         )
-    return found
+    return images
 
 
 def _train(
@@ -80,14 +79,10 @@ def _train(
             pathlib.Path(config.networks.pretrained), initial, task.settings, needed=("depth",)
         )
     cadence = dataclasses.replace(cadence_of(config), per_call=1)  # every iteration has another image
-    state, history = loop.run_schedule(
-        task,
-        schedule_of(config),
-        initial,
-        folder.shared_checkpoints,
-        cadence,
-        interruptible(monitor.watch("all-images"), check),
-    )
+    with monitor.watch("all-images") as watcher:
+        state, history = loop.run_schedule(
+            task, schedule_of(config), initial, folder.shared_checkpoints, cadence, interruptible(watcher, check)
+        )
     if not folder.team.leads:
         return
     atomic_text(folder.root / "history.json", json.dumps(history) + "\n")
@@ -152,8 +147,12 @@ def batches_per_iteration(config: ConfigDict, root: pathlib.Path, images: int) -
     return count
 
 
-def run(config: ConfigDict) -> int:
+def run(config: ConfigDict, names: list[str]) -> int:
     """Trains on all images, going on from a checkpoint where there is one, and writes what is not yet written.
+
+    Args:
+      config: of the run; validated.
+      names: of the image list.
 
     Returns:
       0, or 1 when the results of an image could not be written.
@@ -161,7 +160,6 @@ def run(config: ConfigDict) -> int:
     Raises:
       UserError: a file of the run or of any image is unusable.
     """
-    names = data.read_names(config.data.image_list)
     joint.require_enough(len(names), config.sampling.collect_iters)
     team = _meet(config, names)
     architecture, frozen = loading.load_frozen(config)

@@ -108,8 +108,12 @@ class _Predictor:
         results.write_result(result, self.folder.result(prepared.name), project, self.config, {})
 
 
-def run(config: ConfigDict) -> int:
+def run(config: ConfigDict, names: list[str]) -> int:
     """Explains every image of the list with the networks of `config.networks.pretrained`.
+
+    Args:
+      config: of the run; validated.
+      names: of the image list.
 
     Returns:
       0, or 1 when an image failed.
@@ -117,7 +121,6 @@ def run(config: ConfigDict) -> int:
     Raises:
       UserError: the networks or the statistics are unusable.
     """
-    names = data.read_names(config.data.image_list)
     team, units = divide(config, names)
     reason = _no_gan_because(config)
     architecture, frozen = _without_gan(config) if reason else loading.load_frozen(config, perceptual_weights=False)

@@ -17,22 +17,15 @@ from ml_collections import ConfigDict
 
 import gan2shape_jax
 from gan2shape_jax.atomic_files import atomic_text
-from gan2shape_jax.config import flatten, to_json
+from gan2shape_jax.config import to_json
+from gan2shape_jax.config.free_fields import result_fields
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.run.cluster import SINGLE, Team
 
 __all__ = ["RunFolder", "require_same_config"]
 
-# Fields that may differ between two starts of one run: they change no result.
-_FREE = (
-    "workdir",
-    "logging",
-    "checkpoint",
-    "data.image_list",
-    "runtime.compilation_cache",
-    "runtime.hosts",
-    "runtime.images_at_once",
-)
+# May differ between two starts of one run although results depend on it: the list may grow.
+_MAY_GROW = ("data.image_list",)
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "chex", "ml_collections")
 
 
@@ -122,14 +115,14 @@ def require_same_config(config: ConfigDict) -> None:
     if not path.is_file():
         return
     try:
-        before = flatten(json.loads(path.read_text(encoding="utf-8")))
+        before = result_fields(json.loads(path.read_text(encoding="utf-8")), but=_MAY_GROW)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); choose another --config.workdir") from error
-    now = flatten(json.loads(to_json(config)))
+    now = result_fields(json.loads(to_json(config)), but=_MAY_GROW)
     changed = [
         f"{key} (was {before.get(key)!r}, is {now.get(key)!r})"
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and not key.startswith(_FREE)
+        if before.get(key) != now.get(key)
     ]
     if changed:
         raise UserError(

@@ -11,13 +11,15 @@ import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax.method.schedule import Phase, make_schedule
+from gan2shape_jax.run import compile_cache
 from gan2shape_jax.training.loop import Cadence, Watcher
 
 __all__ = ["cadence_of", "interruptible", "schedule_of", "set_up_runtime"]
 
 
 def set_up_runtime(config: ConfigDict) -> None:
-    """What has to come before the first computation: a GPU's operations that repeat bit by bit, a CPU's devices."""
+    """Sets what has to come before the first computation: compiled programs, a GPU's ways, a CPU's devices."""
+    compile_cache.use(config.runtime.compilation_cache)
     if config.runtime.deterministic:
         _add_flag("--xla_gpu_deterministic_ops=true")
     if config.mode == "instance" and config.runtime.images_at_once > 1:

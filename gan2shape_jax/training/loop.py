@@ -55,11 +55,13 @@ class Watcher:
     """Optional callbacks.
 
     Attributes:
+      on_resume: called with the phase and the iterations done in it where training goes on from a checkpoint.
       on_progress: called with the phase, the iterations done in it, and the loss or None where it is not logged.
       on_record: called with each new row of the history.
       on_phase_end: called with the phase and the reconstruction at its end.
     """
 
+    on_resume: Callable[[Phase, int], None] = lambda phase, done: None
     on_progress: Callable[[Phase, int, float | None], None] = lambda phase, done, loss: None
     on_record: Callable[[dict[str, Any]], None] = lambda row: None
     on_phase_end: Callable[[Phase, Reconstruction], None] = lambda phase, view: None
@@ -227,7 +229,10 @@ def run_schedule(
     """
     with Checkpoints(folder, keep=cadence.keep) as checkpoints:
         loop = _Loop(task, checkpoints, cadence, watcher)
-        progress = loop.resume(initial) or loop.start(initial)
+        resumed = loop.resume(initial)
+        if resumed:
+            watcher.on_resume(schedule[resumed.phase], resumed.iteration)
+        progress = resumed or loop.start(initial)
         before = sum(phase.iterations for phase in schedule[: progress.phase])
         for phase in schedule[progress.phase :]:
             progress = loop.run(progress, phase, before)

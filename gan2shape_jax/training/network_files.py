@@ -23,16 +23,28 @@ from gan2shape_jax.networks import params_from_torch
 from gan2shape_jax.weight_files import families
 from gan2shape_jax.weight_files.torch_reader import read_torch
 
-__all__ = ["FORMAT", "TORCH_NAMES", "load_networks", "networks_bytes"]
+__all__ = ["FORMAT", "SMALL", "TORCH_NAMES", "load_networks", "networks_bytes", "small_networks_bytes"]
 
 FORMAT = "gan2shape_jax networks"
 TORCH_NAMES = {"depth": "netD", "albedo": "netA", "view": "netV", "light": "netL", "encoder": "netEnc"}
+# The networks that a finished image keeps where `config.outputs.networks` is 'small'.
+SMALL = ("view", "encoder")
 
 
 def networks_bytes(params: Params) -> bytes:
-    """Returns the parameters of the five networks, serialised."""
+    """Returns the parameters of the five networks as a file's content."""
     flat = {name: np.ascontiguousarray(value) for name, value in flatten_dict(params, sep="/").items()}
     return safetensors.numpy.save(flat, metadata={"format": FORMAT})
+
+
+def small_networks_bytes(params: Params) -> bytes:
+    """Returns a sixth of `networks_bytes`: view network and encoder alone, in float16.
+
+    These two are what the GAN's pictures of a finished result take; depth, albedo and light are arrays by then.
+    """
+    kept = flatten_dict({name: params[name] for name in SMALL}, sep="/")
+    flat = {name: np.ascontiguousarray(value, np.float16) for name, value in kept.items()}
+    return safetensors.numpy.save(flat, metadata={"format": FORMAT, "networks": " ".join(SMALL)})
 
 
 def load_networks(path: pathlib.Path, like: Params, settings: Settings, *, needed: tuple[str, ...] = ()) -> Params:
@@ -57,7 +69,8 @@ def load_networks(path: pathlib.Path, like: Params, settings: Settings, *, neede
     if absent:
         raise UserError(
             f"{path} lacks {', '.join(absent)}, without which this run cannot start: pretrained networks "
-            "replace the prior's fit, and all training in prediction (config.networks.pretrained)"
+            "replace the prior's fit, and all training in prediction (config.networks.pretrained); an image of a run "
+            "keeps all of its networks where the run has config.outputs.networks='full'"
         )
     return {**like, **networks}
 
@@ -104,4 +117,4 @@ def _from_safetensors(path: pathlib.Path, like: Params) -> Params:
         told = "; ".join(f"{what}: {', '.join(names[:8])}" for what, names in wrong.items() if names)
         sizes = f" (its networks fit {header['fits']})" if header.get("fits") else ""
         raise UserError(f"{path} does not fit this configuration's networks{sizes}: {told}")
-    return unflatten_dict({name: np.asarray(value) for name, value in tensors.items()}, sep="/")
+    return unflatten_dict({name: np.asarray(value, np.float32) for name, value in tensors.items()}, sep="/")

@@ -14,7 +14,7 @@ from helpers.tiny import asset, tiny_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.outputs import load_result
-from gan2shape_jax.run import experiment, loading
+from gan2shape_jax.run import experiment, loading, runtime
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.training import joint, joint_plan, loop
 from gan2shape_jax.training.loop import Cadence, Watcher
@@ -44,7 +44,7 @@ def parts(tmp_path_factory):
     architecture, frozen = loading.load_frozen(config)
     latents = RunFolder.open(config).latents
     group = [loading.load_problem(config, name, architecture, frozen, latents) for name in NAMES]
-    return group, frozen, experiment.schedule_of(config)
+    return group, frozen, runtime.schedule_of(config)
 
 
 def _gather(parts, group=None, *, reference=False, collect_iters=7):
@@ -285,7 +285,7 @@ def test_all_unusable_images_are_named(tmp_path):
     images = tmp_path / "images"
     shutil.copytree(asset("ictface/image"), images)
     (images / "005.png").write_bytes((images / "005.png").read_bytes()[:500])
-    (images / "006.png").unlink()
+    (images / "006.png").write_bytes(b"")
     config = _config(tmp_path, data__image_root=str(images))
     with pytest.raises(UserError, match=r"(?s)all images of the list.*005\.png.*damaged.*006\.png"):
         experiment.run(config)
