@@ -10,7 +10,7 @@ import os
 import sys
 import types
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gan2shape_jax import bundled, malloc_tuning
 from gan2shape_jax.config import apply_overrides, command_line, load_config, names
@@ -32,7 +32,7 @@ _TOOLS = {"sample": "sample_gan.__main__", "convert": "convert"}
 
 def main(argv: Sequence[str]) -> int:
     """Runs the program with its arguments (the program's name left out); returns its exit code."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _warning_printer()
     try:
         return _run(list(argv))
     except ConfigError as error:
@@ -100,12 +100,21 @@ def _command(name: str) -> types.ModuleType:
     return importlib.import_module(_COMMANDS[name])
 
 
-def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    """Warnings about the user's data take one line; those of libraries keep Python's form."""
-    if category is UserWarning:
-        print(f"warning: {message}", file=sys.stderr)
-    else:
-        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
+def _warning_printer() -> Callable[..., None]:
+    """Returns what prints warnings: those about the user's data in one line and once, those of libraries as Python does.
+
+    A run reads some images more than once, and would tell of them as often.
+    """
+    told: set[str] = set()
+
+    def show(message, category, filename, lineno, file=None, line=None) -> None:
+        if category is not UserWarning:
+            sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
+        elif str(message) not in told:
+            told.add(str(message))
+            print(f"warning: {message}", file=sys.stderr)
+
+    return show
 
 
 def _complain(error: Exception) -> None:
