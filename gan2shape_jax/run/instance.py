@@ -13,7 +13,7 @@ from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.reconstructor import Reconstructor
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import schedule_of
-from gan2shape_jax.training import group, group_plan
+from gan2shape_jax.training import group_memory, group_plan
 
 __all__ = ["run"]
 
@@ -79,5 +79,5 @@ def _bytes_of_one(work: Reconstructor, names: list[str]) -> int:
         except FAILURES as error:
             failure_of(name, error)  # raises where the disk is full
         else:
-            return group.bytes_of_one(prepared, work.frozen)
+            return group_memory.bytes_of_one(prepared, work.frozen)
     return 0  # no image can be loaded: whatever their number at once, none will be trained

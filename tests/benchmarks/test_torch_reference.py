@@ -21,11 +21,11 @@ from gan2shape_jax.run import loading
 
 torch = pytest.importorskip("torch")
 
-from benchmarks.torch_reference import load, rasterizer  # noqa: E402
-from benchmarks.torch_reference import perceptual as torch_perceptual  # noqa: E402
-from benchmarks.torch_reference import steps as torch_steps  # noqa: E402
-from benchmarks.torch_reference.model import Ways  # noqa: E402
-from benchmarks.torch_reference.training import Training  # noqa: E402
+from benchmarks.speed.torch_reference import load, rasterizer  # noqa: E402
+from benchmarks.speed.torch_reference import perceptual as torch_perceptual  # noqa: E402
+from benchmarks.speed.torch_reference import steps as torch_steps  # noqa: E402
+from benchmarks.speed.torch_reference.model import Ways  # noqa: E402
+from benchmarks.speed.torch_reference.training import Training  # noqa: E402
 
 _TOLERANCE = 1e-3
 # These programs run once: compiling them well would take longer than running them badly.

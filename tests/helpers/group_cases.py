@@ -15,7 +15,7 @@ from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.run import experiment, loading, runtime
 from gan2shape_jax.run.reconstructor import Reconstructor
 from gan2shape_jax.run.run_folder import RunFolder
-from gan2shape_jax.training import group, group_plan, image_axis, loop
+from gan2shape_jax.training import group, group_memory, group_plan, image_axis, loop
 from gan2shape_jax.training.loop import Cadence, Watcher
 from helpers.tiny import tiny_config
 
@@ -146,7 +146,7 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bits(run, together, tmp
 def test_memory_of_one_image_is_more_than_its_state(run):
     ready, frozen, _, initial = run
     state = 3 * sum(leaf.nbytes for leaf in jax.tree.leaves(initial))
-    assert state < group.bytes_of_one(ready[0], frozen) < 2**31
+    assert state < group_memory.bytes_of_one(ready[0], frozen) < 2**31
 
 
 def _config(tmp_path, **fields):

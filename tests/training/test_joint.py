@@ -16,7 +16,7 @@ from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.outputs import load_result
 from gan2shape_jax.run import experiment, loading, runtime
 from gan2shape_jax.run.run_folder import RunFolder
-from gan2shape_jax.training import joint, loop
+from gan2shape_jax.training import joint, joint_plan, loop
 from gan2shape_jax.training.loop import Cadence, Watcher
 from gan2shape_jax.training.tasks import OneImage
 
@@ -71,7 +71,7 @@ def _assert_same(first, second):
 
 @pytest.mark.parametrize(("iterations", "count"), [(12, 3), (10, 4), (2, 5), (7, 7)])
 def test_every_epoch_shows_every_image_once(iterations, count):
-    order = joint.image_order(jax.random.key(3), iterations, count)
+    order = joint_plan.image_order(jax.random.key(3), iterations, count)
     assert order.shape == (iterations,)
     for start in range(0, iterations, count):
         epoch = order[start : start + count]
@@ -79,9 +79,9 @@ def test_every_epoch_shows_every_image_once(iterations, count):
 
 
 def test_epochs_and_phases_are_shuffled_anew(task, parts, initial):
-    order = joint.image_order(jax.random.key(0), 240, 24)
+    order = joint_plan.image_order(jax.random.key(0), 240, 24)
     assert len({tuple(epoch) for epoch in order.reshape(10, 24)}) == 10
-    longer = joint.image_order(jax.random.key(0), 480, 24)
+    longer = joint_plan.image_order(jax.random.key(0), 480, 24)
     np.testing.assert_array_equal(longer[:240], order)  # a function of key and iteration, not of the length
     first, second = (dataclasses.replace(parts[2][i], iterations=60) for i in (1, 2))
     state = task.initial(initial)
@@ -90,11 +90,11 @@ def test_epochs_and_phases_are_shuffled_anew(task, parts, initial):
 
 def test_chosen_samples_are_distinct_and_all_come_up():
     keys = jnp.stack([jax.random.key(1)] * 60)
-    chosen = np.asarray(joint.sample_choices(keys, jnp.arange(60), count=10, batch_size=4))
+    chosen = np.asarray(joint_plan.sample_choices(keys, jnp.arange(60), count=10, batch_size=4))
     assert chosen.shape == (60, 4)
     assert all(len(set(row)) == 4 for row in chosen.tolist())
     assert set(chosen.ravel().tolist()) == set(range(10))
-    again = np.asarray(joint.sample_choices(keys[:5], jnp.arange(5), count=10, batch_size=4))
+    again = np.asarray(joint_plan.sample_choices(keys[:5], jnp.arange(5), count=10, batch_size=4))
     np.testing.assert_array_equal(again, chosen[:5])
 
 

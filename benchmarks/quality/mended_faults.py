@@ -1,11 +1,13 @@
 """What the published code's geometric faults cost, measured on the bundled faces' true depth.
 
-    python benchmarks/mended_faults.py
+    python benchmarks/quality/mended_faults.py
 
 Half-pixel sampling: the true depth is seen from its own view (no rotation), so a renderer without fault gives
 it back. Short normals: the angle that is read between a map of normals and itself. Whole runs with and without
 the faults are compared by `development_faces.py` with and without `--config.reference=True`.
 """
+
+import argparse
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +22,7 @@ from gan2shape_jax.method import metrics
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter).parse_args()
     config = load_config("ictface")
     camera = Camera(config.image_size)
     items = [data.load_item(config, name) for name in data.read_names(config.data.image_list)]

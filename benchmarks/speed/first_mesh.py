@@ -1,12 +1,13 @@
 """Seconds from nothing installed to the first finished mesh, with the default config.
 
-    python benchmarks/first_mesh.py
+    python benchmarks/speed/first_mesh.py
 
 Makes a virtual environment in a temporary folder, installs the project there (pip's download cache is used
 where there is one), runs the first README command with an empty compilation cache, and stops it when the first
 face's mesh is there. Prints the parts and the run's peak memory.
 """
 
+import argparse
 import json
 import os
 import pathlib
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def _peak_gib(pid: int) -> float:
@@ -28,6 +29,7 @@ def _peak_gib(pid: int) -> float:
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter).parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
         begin = time.perf_counter()

@@ -1,6 +1,6 @@
 """Times the rasteriser on whole batches and on chunks of them (see `chunks`), and checks that they agree.
 
-    python benchmarks/rasterizer_chunks.py
+    python benchmarks/speed/rasterizer_chunks.py
 
 The meshes are the turned ones of `rasterizer.py`, at 2 x 2 samples a pixel; the two take turns. Median milliseconds.
 """
@@ -10,7 +10,7 @@ import time
 
 import jax
 import jax.numpy as jnp
-from rasterizer import scene
+from rasterizer import depth_gradient, scene
 
 from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import rasterizer, visibility
@@ -34,7 +34,7 @@ def _runs(size: int, batch: int):
     def both(screen, in_chunks):
         found, triangle = forward(screen, in_chunks)
         arguments = screen, found, triangle, jnp.ones_like(found)
-        pulled = map_in_chunks(lambda a: rasterizer.depth_gradient(*a), arguments, size=size**2, in_chunks=in_chunks)
+        pulled = map_in_chunks(lambda a: depth_gradient(*a), arguments, size=size**2, in_chunks=in_chunks)
         return found, triangle, pulled
 
     compiled = jax.jit(forward, static_argnums=1), jax.jit(both, static_argnums=1)

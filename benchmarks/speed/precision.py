@@ -1,6 +1,6 @@
 """Trains the same faces in float32 and in bfloat16 and tables SIDE, MAD and seconds.
 
-    python benchmarks/precision.py --faces 001 002 --seeds 0 1 --stages 200 200 150 --prior 300 --collect 20
+    python benchmarks/speed/precision.py --faces 001 002 --seeds 0 1 --stages 200 200 150 --prior 300 --collect 20
 
 A schedule of one stage, the same seeds, latents and weights for both; `--json` keeps the figures. Below the runs are
 the means, and that of bfloat16's difference, face by face and seed by seed, with its standard error. Also tables how
@@ -29,7 +29,7 @@ from gan2shape_jax.inputs import data
 from gan2shape_jax.malloc_tuning import restart_keeping_memory
 from gan2shape_jax.method import iteration, metrics, models, projection, reconstruction
 from gan2shape_jax.method.state import PreparedImage, TrainState, initial_state
-from gan2shape_jax.networks.precision import PRECISIONS, lowered
+from gan2shape_jax.networks.precision import PRECISIONS, to_compute_dtype
 from gan2shape_jax.run import loading
 from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.training import tasks
@@ -77,9 +77,9 @@ def _outputs(params, prepared: PreparedImage, frozen) -> dict[str, float]:
     encoder = models.modules(full)["encoder"]
 
     def code(precision) -> jax.Array:
-        weights = lowered(params["encoder"], precision, keep=("output",))
-        found = encoder.apply({"params": weights}, lowered(both, precision))
-        return found[:1] - found[1:]
+        weights = to_compute_dtype(params["encoder"], precision, keep=("output",))
+        codes = encoder.apply({"params": weights}, to_compute_dtype(both, precision))
+        return codes[:1] - codes[1:]
 
     normal = [lighting.normals(models.depth(params, problem.image, s), full.camera) for s in (low, full)]
     features = [reconstruction.perceptual_features(problem.image, frozen, s) for s in (low, full)]

@@ -1,16 +1,16 @@
 """Times train steps and their parts, and the same work in PyTorch beside them: one table and a JSON.
 
-    python benchmarks/speed.py --configs ictface --json speed.json
-    python benchmarks/speed.py --configs ictface ictface:full --random-weights --torch
-    python benchmarks/speed.py --configs celeba car --random-weights --iterations 3
+    python benchmarks/speed/speed.py --configs ictface --json speed.json
+    python benchmarks/speed/speed.py --configs ictface ictface:full --random-weights --torch
+    python benchmarks/speed/speed.py --configs celeba car --random-weights --iterations 3
 
 `ictface:full` is the bundled faces with the published code's network widths, batch of 16 and LPIPS. Fields of all
 configurations are set as in a run, `--config.sampling.batch_size=4`. Steps run on the first image of the list; step 3
 sees samples that are zeros, which cost the same. Compilation is a first call less a later one: measure it without a
 persistent cache. Iterations of ours and of PyTorch's take turns. A ratio above 1 says that PyTorch took longer.
 
-What `--torch` compares with (benchmarks/torch_reference): `plain` is PyTorch as it comes; `published` computes the
-gradients that the published code computes, `grouped` convolves with a kernel for each image as it does;
+What `--torch` compares with (`torch_reference` beside this file): `plain` is PyTorch as it comes; `published` computes
+the gradients that the published code computes, `grouped` convolves with a kernel for each image as it does;
 `channels_last` and `fused` (Adam) are PyTorch's own options. Names can be joined: `published+grouped`.
 """
 

@@ -1,6 +1,6 @@
 """Times checkpoints: how long `save` holds up the training, how long the writing behind it takes, and what it costs.
 
-    python benchmarks/saving.py --config ictface --every 10 --saves 5
+    python benchmarks/speed/saving.py --config ictface --every 10 --saves 5
 
 Step 3 of the first image with its networks drawn, on samples that are the GAN's first; compilation is not timed.
 Rounds with and without saving take turns.

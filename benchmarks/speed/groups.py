@@ -1,6 +1,6 @@
 """Times groups of images against one image at a time: images an hour by group size, and the plot of it.
 
-    python benchmarks/groups.py --config ictface --sizes 1 2 4 --json groups.json --plot groups.png
+    python benchmarks/speed/groups.py --config ictface --sizes 1 2 4 --json groups.json --plot groups.png
 
 Every size has a process of its own (a CPU is divided into devices before it computes), and the sizes take turns:
 `--rounds` of them, each timing `--iterations` iterations of every kind of step. Figures are medians; the last ratio

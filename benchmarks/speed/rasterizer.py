@@ -1,6 +1,6 @@
 """Times formulations of the rasteriser side by side, and checks that they agree.
 
-    python benchmarks/rasterizer.py [--sizes 64 128] [--batch 16] [--repeat 10] [--json FILE]
+    python benchmarks/speed/rasterizer.py [--sizes 64 128] [--batch 16] [--repeat 10] [--json FILE]
 
 Each takes the same meshes and returns depth and visible triangle at 2 x 2 samples a pixel.
 "forward" is visibility alone; "both" adds the gradient of the depth, which is the same function for
@@ -27,6 +27,7 @@ from rich.table import Table
 
 from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import rasterizer, visibility
+from gan2shape_jax.geometry.depth_tangent import depth_tangent
 
 # Above this side one image takes the dense one most of a minute.
 _LARGEST_DENSE = 64
@@ -89,6 +90,11 @@ def _candidates(screen, count, far, footprint):
     positions, depths = visibility.cover(triangles, at, high, True, image, count, far)
     row = np.arange(cells, dtype=np.int32)[:, None, None]
     return positions, depths, (kind * cells + row) * cells + np.arange(cells, dtype=np.int32), batch
+
+
+def depth_gradient(screen, depth, triangle, cotangent):
+    """Pulls a cotangent of visible depth back to the vertices on screen: the package's backward pass by itself."""
+    return jax.linear_transpose(lambda change: depth_tangent(screen, depth, triangle, change), screen)(cotangent)[0]
 
 
 def dense(screen, *, count, far, chunk=32):
@@ -159,7 +165,7 @@ def compare(size: int, batch: int, repeat: int, turned: bool) -> list[dict]:
 
         def both(inputs, formulation=formulation, images=images):
             found = formulation(inputs, **options)
-            return found, rasterizer.depth_gradient(inputs, *found, cotangent[:images])
+            return found, depth_gradient(inputs, *found, cotangent[:images])
 
         with jax.enable_x64(name == "packed"):
             run = jax.jit(forward)

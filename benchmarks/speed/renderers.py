@@ -1,6 +1,6 @@
 """Times renderers in JAX side by side on the same depth maps, and checks that they see the same.
 
-    python benchmarks/renderers.py [--size 128] [--batch 16] [--repeat 10] [--diffren PATH] [--json FILE]
+    python benchmarks/speed/renderers.py [--size 128] [--batch 16] [--repeat 10] [--diffren PATH] [--json FILE]
 
 Each takes canonical depth maps and views (the turned ones of `rasterizer.py`), moves the grid of vertices into the
 view, and returns the depth that it sees there. "forward" is that, "both" adds the gradient of the sum of the seen depth

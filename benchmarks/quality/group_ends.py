@@ -1,6 +1,6 @@
 """Trains the same images alone and as one group, over several seeds, and tables where they end.
 
-    python benchmarks/group_ends.py --out results/group_ends
+    python benchmarks/quality/group_ends.py --out results/group_ends
 
 A group's image starts as the image alone does, and rounding takes the two apart (docs/reports/speed.md). What matters
 is whether a group ends elsewhere than seeds do: the table has every image's errors at the end, alone and in
@@ -18,7 +18,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 ERRORS = {"side": "SIDE", "mad_unit": "MAD"}
 
 # By way ("alone", "group"), face and seed: SIDE and MAD.

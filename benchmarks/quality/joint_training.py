@@ -1,7 +1,7 @@
 """Joint training, then fine-tuning on other faces: does it generalise, and does it save iterations?
 
-    python benchmarks/joint_training.py --data FOLDER --out results/joint_training
-    python benchmarks/joint_training.py --data FOLDER --only finetune report --instance results/development/runs
+    python benchmarks/quality/joint_training.py --data FOLDER --out results/joint_training
+    python benchmarks/quality/joint_training.py --data FOLDER --only finetune report --instance results/development/runs
 
 1. `train`: one set of networks on the training faces (by default 024 to 047).
 2. `predict`: these networks, feed-forward, on other faces.

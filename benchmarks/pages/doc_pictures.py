@@ -1,6 +1,6 @@
 """Draws the pictures of the docs from finished runs of `development_faces.py`.
 
-    python benchmarks/doc_pictures.py --out results/development --faces 002 005 006 008 --edit 006
+    python benchmarks/pages/doc_pictures.py --out results/development --faces 002 005 006 008 --edit 006
 
 Writes `docs/pictures/overview_FACE.jpg`, `rotate_FACE.jpg` and `relight_FACE.jpg`, and copies the plot of SIDE against
 iterations.
@@ -22,7 +22,7 @@ from gan2shape_jax.outputs import draw_gan_views, draw_overview, load_result
 from gan2shape_jax.run import loading, results
 from gan2shape_jax.training import network_files
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "docs" / "pictures"
 _WIDTH = 1100
 # The pictures of docs/how-to/editing.md, by the options of `gan2shape-jax edit` that the page gives.
@@ -40,8 +40,8 @@ def _save(picture: Image.Image, name: str) -> None:
 def _overviews(out: pathlib.Path, faces: list[str]) -> None:
     config = load_config("ictface").unlock()
     for field in ("image", "mask", "depth"):
-        config.data[f"{field}_root"] = str(ROOT / "benchmarks" / "data" / "ictface" / field)
-    config.data.latent_root = str(ROOT / "benchmarks" / "data" / "ictface" / "latents")
+        config.data[f"{field}_root"] = str(ROOT / "benchmarks" / "quality" / "data" / "ictface" / field)
+    config.data.latent_root = str(ROOT / "benchmarks" / "quality" / "data" / "ictface" / "latents")
     architecture, frozen = loading.load_frozen(config)
     for face in faces:
         folder = out / "runs" / face / face

@@ -1,12 +1,12 @@
 """Runs the variants of configs/ablation.py on the six bundled faces and makes the table of their errors.
 
-    python benchmarks/ablations.py --out results/ablation                       # every variant, one seed
-    python benchmarks/ablations.py --out results/ablation --seeds 0 1           # a second seed on top of it
-    python benchmarks/ablations.py --out results/ablation --report              # only writes the tables anew
+    python benchmarks/quality/ablations.py --out results/ablation                       # every variant, one seed
+    python benchmarks/quality/ablations.py --out results/ablation --seeds 0 1           # a second seed on top of it
+    python benchmarks/quality/ablations.py --out results/ablation --report              # only writes the tables anew
 
 Stop it whenever you like: the same command goes on where it was. All variants run in one process, so that a
 step is compiled once for all that share it. Writes `ablations.json`, `.csv` and `.md`, after every variant;
-benchmarks/ablations_page.py makes docs/reports/ablations.md of the JSON.
+benchmarks/pages/ablations_page.py copies the last into docs/reports/ablations.md.
 """
 
 import argparse
@@ -15,8 +15,7 @@ import pathlib
 import sys
 import time
 
-import ablations_page as pages
-from ablations_page import MEANING, WHOLE
+from ablation_tables import MEANING, WHOLE, Metrics, csv_table, tables
 
 from gan2shape_jax.config.fields import apply_overrides, load_config
 from gan2shape_jax.inputs.data import read_names
@@ -28,9 +27,9 @@ def _config(variant: str, seed: int, out: pathlib.Path, overrides: dict[str, str
     return apply_overrides(config, fields | overrides)
 
 
-def _collect(out: pathlib.Path, variants: list[str], seeds: list[int]) -> pages.Found:
+def _collect(out: pathlib.Path, variants: list[str], seeds: list[int]) -> Metrics:
     """Metrics by variant, face and seed, of all that is finished."""
-    found: pages.Found = {}
+    collected: Metrics = {}
     for variant in variants:
         for seed in seeds:
             config = _config(variant, seed, out, {})
@@ -39,14 +38,14 @@ def _collect(out: pathlib.Path, variants: list[str], seeds: list[int]) -> pages.
                 path = pathlib.Path(config.workdir) / face / "metrics.json"
                 if path.is_file():
                     metrics = json.loads(path.read_text())
-                    found.setdefault(variant, {}).setdefault(face, {})[str(seed)] = metrics
-    return found
+                    collected.setdefault(variant, {}).setdefault(face, {})[str(seed)] = metrics
+    return collected
 
 
-def _report(out: pathlib.Path, found: pages.Found) -> str:
-    text = pages.tables(found)
-    (out / "ablations.json").write_text(json.dumps(found, indent=1) + "\n")
-    (out / "ablations.csv").write_text(pages.csv_table(found))
+def _report(out: pathlib.Path, metrics: Metrics) -> str:
+    text = tables(metrics)
+    (out / "ablations.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    (out / "ablations.csv").write_text(csv_table(metrics))
     (out / "ablations.md").write_text(text)
     return text
 

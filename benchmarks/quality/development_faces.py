@@ -1,7 +1,7 @@
 """Reconstructs development faces with the default config and writes the table of errors over stages.
 
-    python benchmarks/development_faces.py --out results/development           # all twelve faces, two at a time
-    python benchmarks/development_faces.py --out results/development --faces 001 005 --config.reference=True
+    python benchmarks/quality/development_faces.py --out results/development           # all twelve faces, two at a time
+    python benchmarks/quality/development_faces.py --out results/development --faces 001 005 --config.reference=True
 
 The seed is the face's number, as for the published code's figures in `data/ictface/original.csv`. Every
 face runs in a process of its own on one core, `--jobs` at a time; a face that is finished is not run again.

@@ -1,7 +1,7 @@
 """Plots time against the sizes that decide it: image side and GAN, each with everything else as in a configuration.
 
-    python benchmarks/scaling.py --out results/scaling --images 32 64 128 --gans 32 64 128 256
-    python benchmarks/scaling.py --out results/scaling --images 64 128 --gans --torch
+    python benchmarks/speed/scaling.py --out results/scaling --images 32 64 128 --gans 32 64 128 256
+    python benchmarks/speed/scaling.py --out results/scaling --images 64 128 --gans --torch
 
 Weights are drawn at random, so that any size can be timed; iterations are those of `speed.py`. Writes `scaling.json`
 and a picture a plot.
