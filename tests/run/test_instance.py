@@ -18,7 +18,7 @@ from gan2shape_jax.editing.editor import load_editor
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models
 from gan2shape_jax.run import experiment, instance, loading
-from gan2shape_jax.training import group, group_plan, loop, network_files
+from gan2shape_jax.training import group_memory, group_plan, loop, network_files
 
 PACKAGE = str(pathlib.Path(gan2shape_jax.__file__).parent)
 
@@ -71,7 +71,7 @@ def test_a_broken_first_image_does_not_end_the_run_where_sizes_are_asked(tmp_pat
         return 1
 
     monkeypatch.setattr(loading, "load_problem", load)
-    monkeypatch.setattr(group, "bytes_of_one", lambda prepared, _: int(prepared.name))
+    monkeypatch.setattr(group_memory, "bytes_of_one", lambda prepared, _: int(prepared.name))
     monkeypatch.setattr(group_plan, "choose_size", choose_size)
     assert program.main(["--config=ictface", *overrides(config)]) == 1
     assert asked == [5] and len(schedules) == 2
