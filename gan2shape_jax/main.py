@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def console() -> None:
-    """The entry of the console command."""
+    """Runs the program as a console command."""
     malloc_tuning.restart_keeping_memory()
     code = main(sys.argv[1:])
     if code:
@@ -66,7 +66,7 @@ def console() -> None:
 
 
 def _action(argv: list[str]) -> Callable[[], int]:
-    """Returns what the arguments ask for, to be called without arguments; it gives the exit code."""
+    """Returns the call that the arguments ask for, without arguments of its own; it returns the exit code."""
     if argv and (argv[0] in _COMMANDS or argv[0] in _TOOLS):
         return functools.partial(_command(argv[0]).main, argv[1:])
     arguments = command_line.parse(argv)

@@ -51,7 +51,7 @@ def needed_networks(*, gan: bool) -> tuple[str, ...]:
 
 
 def _without_gan(config: ConfigDict) -> tuple[Architecture, FrozenModels]:
-    """What stands for the GAN where none is loaded: its outward sizes, and the mean view and light."""
+    """Returns what stands for the GAN where none is loaded: its outward sizes, and the mean view and light."""
     sizes = stand_in_sizes(config)
     nothing = jnp.zeros((1, sizes.style_dim))
     view, light = (
