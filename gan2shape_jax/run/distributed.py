@@ -44,7 +44,7 @@ class Host:
     count: int
 
     def share(self, items: Sequence[T]) -> list[T]:
-        """Returns every `count`-th item of a list that all hosts have alike, so that their parts differ by one at most."""
+        """Returns every `count`-th item of a list that all hosts have alike: parts differ by one item at most."""
         return list(items[self.index :: self.count])
 
 
