@@ -68,7 +68,7 @@ def _data(config: ConfigDict) -> None:
 
     # The network that finds object masks.
     config.parsing = ConfigDict()
-    # Weights of the category's scene parser, as `gan2shape-jax convert networks` writes them (.safetensors); ''
+    # Weights of the category's scene parser, as `gan2shape-jax convert` writes them (.safetensors); ''
     # goes without.
     config.parsing.weights = ""
     # True gives every parser pictures normalised as in its training; the published code does so for cars and cats only.
@@ -119,7 +119,7 @@ def _gan(config: ConfigDict) -> None:
     """The frozen StyleGAN2 of the category."""
     # The frozen StyleGAN2.
     config.gan = ConfigDict()
-    # Generator and discriminator, as `gan2shape-jax convert stylegan2` writes them (.safetensors).
+    # Generator and discriminator, as `gan2shape-jax convert` writes them (.safetensors).
     config.gan.checkpoint = ""
     # Side of the images that the generator makes, pixels; has to be the checkpoint's.
     config.gan.size = 256

@@ -178,7 +178,7 @@ def _original_size(found: SavedRun, result: Result, given: str | pathlib.Path | 
             f"the image file of {result.name} is not there any more ({given or base}); its size decides "
             f"what config.data.crop={found.config.data.crop} cuts out: name it with --image FILE"
         )
-    return image_files.open_rgb(files[0]).size[0]
+    return min(image_files.picture_size(files[0]))
 
 
 def _require_same_gan(editor: Editor, checkpoint: str) -> None:

@@ -25,7 +25,7 @@ def load_depth(
     black at `max_depth`.
     """
     if path.suffix == ".png":
-        nearness = np.asarray(crop_and_resize(open_gray(path), crop, size), np.float32) / 255
+        nearness = np.asarray(crop_and_resize(open_gray(path, cut=crop is not None), crop, size), np.float32) / 255
         return max_depth - nearness * (max_depth - min_depth)
     depth = _load_npy(path)
     if depth.shape != (size, size):

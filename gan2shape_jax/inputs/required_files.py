@@ -90,7 +90,7 @@ def _masks(config: ConfigDict, names: Sequence[str]) -> list[RequiredFile]:
         return [RequiredFile("data.mask_root", config.data.mask_root, folder=True, advice=advice)]
     if source == "parser" and config.category in PARSERS:
         path, parser = config.parsing.weights, PARSERS[config.category]
-        command = families.command("networks", _beside(path, ".pth"), target=path or _OUT)
+        command = families.command(_beside(path, ".pth"), target=path or _OUT)
         advice = (
             f"{parser}: {parser.file} of the published weights, or {parser.home}; {command}; "
             "or masks of your own: --config.data.mask_root=FOLDER, or the images' alpha channel"
@@ -100,7 +100,7 @@ def _masks(config: ConfigDict, names: Sequence[str]) -> list[RequiredFile]:
 
 
 def _lpips(path: str) -> RequiredFile:
-    command = families.command("networks", "vgg16-397923af.pth", "vgg.pth", target=path or _OUT)
+    command = families.command("vgg16-397923af.pth", "vgg.pth", target=path or _OUT)
     advice = f"LPIPS v0.1: {_VGG16} and {_LPIPS}; {command}; --config.loss.perceptual=discriminator needs none"
     return RequiredFile("loss.lpips_weights", path, advice=advice)
 
@@ -155,7 +155,7 @@ def _gan_conversion(path: str) -> str:
     """The command that converts a checkpoint, from what lies beside it."""
     beside = [pathlib.Path(path).with_suffix(kind) for kind in _UNCONVERTED] if path else [pathlib.Path("IN.pt")]
     source = next((file for file in beside if file.is_file()), beside[0])
-    return families.command("stylegan2", source, target=path or _OUT)
+    return families.command(source, target=path or _OUT)
 
 
 def _beside(path: str, suffix: str) -> str:
