@@ -101,7 +101,7 @@ def _command(name: str) -> types.ModuleType:
 
 
 def _warning_printer() -> Callable[..., None]:
-    """Returns what prints warnings: those about the user's data in one line and once, those of libraries as Python does.
+    """Returns what prints warnings: about the user's data in one line and once, of libraries as Python does.
 
     A run reads some images more than once, and would tell of them as often.
     """

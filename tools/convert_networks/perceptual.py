@@ -39,8 +39,8 @@ def convert_lpips(sources: Mapping[str, Source]) -> Converted:
     state: dict[str, np.ndarray] = {}
     ignored: list[str] = []
     for family, source in sources.items():
-        found, beside = tensors_of(source.content, source.path)
-        for name, value in found.items():
+        layers, beside = tensors_of(source.content, source.path)
+        for name, value in layers.items():
             ours = _module_name(name, family)
             if ours is None:
                 beside.append(name)

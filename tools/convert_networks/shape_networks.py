@@ -116,19 +116,19 @@ def _is_unsup3d(states: Mapping[str, State], source: Source) -> bool:
 
 def _states(source: Source) -> dict[str, State]:
     """Our name to the tensors of each network that is there."""
-    found: dict[str, State] = {}
+    states: dict[str, State] = {}
     missing = []
     for ours, theirs in network_files.TORCH_NAMES.items():
         state = source.content.get(theirs)
         if isinstance(state, Mapping):
-            found[ours], _ = tensors_of(state, source.path)
+            states[ours], _ = tensors_of(state, source.path)
         elif ours in _REQUIRED:
             missing.append(theirs)
     if missing:
         raise UserError(
             f"{source.path}: {', '.join(missing)} missing; a checkpoint with all of netD, netA, netV and netL is wanted"
         )
-    return found
+    return states
 
 
 def _infer(states: Mapping[str, State], source: Source, group_base: int) -> _Sizes:

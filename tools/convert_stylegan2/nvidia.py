@@ -37,18 +37,18 @@ def networks_of(content: Any) -> dict[str, Any]:
 
 
 def _network(content: dict[str, Any], key: str, kind: str, source: str | os.PathLike) -> Network:
-    found = content.get(key)
-    if found is None:
+    record = content.get(key)
+    if record is None:
         raise UserError(
             f"{source}: no {key!r} (the {kind.lower()}) in it; a network pickle of NVIDIA's with both "
             "'G_ema' and 'D' is wanted"
         )
-    if isinstance(found, dict) and all(isinstance(value, np.ndarray) for value in found.values()):
+    if isinstance(record, dict) and all(isinstance(value, np.ndarray) for value in record.values()):
         raise UserError(
             f"{source}: {key!r} is a dictionary of tensors. Clamps, filters and kinds of blocks "
             "stand in NVIDIA's own pickle alone: convert that"
         )
-    network = flatten(found, key, source)
+    network = flatten(record, key, source)
     if network.modules[""].class_name != kind:
         raise UserError(
             f"{source}: {key!r} is a {network.modules[''].class_name}, not the {kind} of NVIDIA's "
@@ -155,21 +155,21 @@ def convert(
         float16_note({"generator": generator, "discriminator": discriminator}),
     ]
     _silence(generator, arch)
-    params, found, wanted = {}, {}, {}
+    params, arrays, shapes = {}, {}, {}
     tables = {
         "generator": (generator, _generator_table(arch)),
         "discriminator": (discriminator, _discriminator_table(arch)),
     }
     for network, table in tables.values():
-        found.update(
+        arrays.update(
             {
                 network.full(name): value
                 for name, value in network.tensors.items()
                 if not name.endswith("resample_filter")
             }
         )
-        wanted.update({network.full(name): shape for name, shape in tensors.wanted_shapes(table).items()})
-    check_params(found, wanted, source=source)
+        shapes.update({network.full(name): shape for name, shape in tensors.expected_shapes(table).items()})
+    check_params(arrays, shapes, source=source)
     for what, (network, table) in tables.items():
         params[what] = tensors.apply(table, network.tensors)
     return arch, params, [note for note in notes if note]

@@ -37,11 +37,11 @@ def choose_class(generator: Network, discriminator: Network, index: int | None) 
         return ""
     count = min(counts.values())
     if index is None or not 0 <= index < count:
-        found = "" if index is None else f", not {index}"
+        refused = "" if index is None else f", not {index}"
         raise UserError(
             f"{generator.source}: a conditional network with {count} classes. What is "
             f"converted draws one of them: choose it with --class 0 to --class {count - 1}"
-            f"{found} (the order is that of the labels in training)"
+            f"{refused} (the order is that of the labels in training)"
         )
     if generator.key in counts:
         _fix_generator(generator, index)
@@ -53,8 +53,8 @@ def choose_class(generator: Network, discriminator: Network, index: int | None) 
 def _take(network: Network, name: str, shape: tuple[int, ...]) -> np.ndarray:
     value = network.tensors.get(name)
     if value is None or value.shape != shape or not np.isfinite(value).all():
-        found = "is missing" if value is None else f"is {value.shape}, not {shape}, or not finite"
-        raise UserError(f"{network.source}: the tensor {network.full(name)} of the class conditioning {found}")
+        fault = "is missing" if value is None else f"is {value.shape}, not {shape}, or not finite"
+        raise UserError(f"{network.source}: the tensor {network.full(name)} of the class conditioning {fault}")
     return value.astype(np.float64)
 
 
@@ -77,8 +77,8 @@ def _embedded(network: Network, index: int) -> np.ndarray:
     """A class's embedding, normalised to mean square one."""
     one_hot = np.zeros(classes(network))
     one_hot[index] = 1
-    found = _linear(network, "mapping.embed", one_hot)
-    return found / np.sqrt(np.mean(found**2) + 1e-8)
+    embedding = _linear(network, "mapping.embed", one_hot)
+    return embedding / np.sqrt(np.mean(embedding**2) + 1e-8)
 
 
 def _replace(network: Network, gone: str, **values: np.ndarray) -> None:
@@ -89,8 +89,11 @@ def _replace(network: Network, gone: str, **values: np.ndarray) -> None:
 
 
 def _fix_generator(network: Network, index: int) -> None:
-    """The first layer W (z, y) / sqrt(n) + b with y constant: y's share goes to the bias, and the
-    weight of z is scaled, for a layer of z alone is divided by the root of fewer inputs."""
+    """Makes the first mapping layer one of z alone.
+
+    It is W (z, y) / sqrt(n) + b with y constant: the share of y goes to the bias, and the weight of z is scaled, for a
+    layer of z alone is divided by the root of fewer inputs.
+    """
     y, width = _embedded(network, index), network.count("", "w_dim")
     weight = _take(network, "mapping.fc0.weight", (width, width + len(y)))
     bias = _take(network, "mapping.fc0.bias", (width,))

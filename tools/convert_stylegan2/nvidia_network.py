@@ -54,8 +54,8 @@ class Network:
 
     def shape(self, tensor: str, axes: int) -> tuple[int, ...]:
         """A tensor's shape; zeros where it is absent or has other axes, which is told later."""
-        found = self.tensors.get(tensor)
-        return found.shape if found is not None and found.ndim == axes else (0,) * axes
+        value = self.tensors.get(tensor)
+        return value.shape if value is not None and value.ndim == axes else (0,) * axes
 
 
 def flatten(record: Any, key: str, source: str | os.PathLike) -> Network:

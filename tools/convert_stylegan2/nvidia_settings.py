@@ -78,8 +78,8 @@ def _check_widths(generator: Network) -> None:
         generator.shape(f"mapping.fc{i}.weight", 2)[0]
         for i in range(min(generator.count("mapping", "num_layers"), 100))
     ]
-    wanted = generator.count("", "w_dim")
-    if any(width not in (0, wanted) for width in widths):
+    w_dim = generator.count("", "w_dim")
+    if any(width not in (0, w_dim) for width in widths):
         raise UserError(
             f"{generator.source}: the mapping network is {' -> '.join(map(str, widths))} wide. "
             "The method adds one encoder's output to z, hidden vectors and w alike, and so "
@@ -144,11 +144,13 @@ def _faults(network: Network, expected: Expected) -> list[str]:
     faults = []
     for module, settings in expected.items():
         fields = network.modules[module].fields if module in network.modules else {}
-        for name, wanted in settings.items():
+        for name, supported in settings.items():
             if name not in fields:
                 faults.append(f"{network.full(module)} has no {name!r}")
-            elif not _same(fields[name], wanted):
-                faults.append(f"{network.full(module)}: {name} is {str(fields[name])[:40]!r}, supported is {wanted!r}")
+            elif not _same(fields[name], supported):
+                faults.append(
+                    f"{network.full(module)}: {name} is {str(fields[name])[:40]!r}, supported is {supported!r}"
+                )
     return faults
 
 
@@ -225,10 +227,10 @@ def _discriminator(network: Network, arch: Architecture) -> Expected:
     }
 
 
-def _same(value: Any, wanted: Any) -> bool:
-    if isinstance(wanted, float):
-        return isinstance(value, (int, float)) and math.isclose(value, wanted, rel_tol=1e-5)
-    return type(value) is type(wanted) and value == wanted
+def _same(value: Any, supported: Any) -> bool:
+    if isinstance(supported, float):
+        return isinstance(value, (int, float)) and math.isclose(value, supported, rel_tol=1e-5)
+    return type(value) is type(supported) and value == supported
 
 
 def float16_note(networks: Mapping[str, Network]) -> str:

@@ -90,8 +90,8 @@ def _discriminator_tensors(arch: Architecture) -> Params:
 
 def _count(state: State, pattern: str) -> int:
     """One more than the largest number that `pattern` finds in a name."""
-    found = [re.match(pattern, name) for name in state]
-    return max((int(m.group(1)) + 1 for m in found if m), default=0)
+    matches = [re.match(pattern, name) for name in state]
+    return max((int(m.group(1)) + 1 for m in matches if m), default=0)
 
 
 def _width(state: State, *candidates: tuple[str, int]) -> int:
@@ -166,9 +166,9 @@ def _filters(arch: Architecture) -> dict[str, dict[str, np.ndarray]]:
 
 
 def _drop_filters(state: dict[str, np.ndarray], filters: Mapping[str, np.ndarray], source: str | os.PathLike) -> None:
-    for name, wanted in filters.items():
-        value = state.pop(name, wanted)
-        if value.shape != wanted.shape or not np.allclose(value, wanted, atol=1e-4):
+    for name, expected in filters.items():
+        value = state.pop(name, expected)
+        if value.shape != expected.shape or not np.allclose(value, expected, atol=1e-4):
             raise UserError(f"{source}: the low-pass filter {name} is not (1, 3, 3, 1), the only one that is supported")
 
 
@@ -194,17 +194,17 @@ def convert(content: Any, source: str | os.PathLike) -> tuple[Architecture, Para
     """
     states = _states(content, source)
     arch = infer(states["g_ema"], states["d"], source)
-    wanted_tables = tables(arch)
+    sources = tables(arch)
     for key, filters in _filters(arch).items():
         _drop_filters(states[key], filters, source)
-    notes = _add_noise(states["g_ema"], wanted_tables["g_ema"]["noise"])
-    found, wanted = {}, {}
-    for key, table in wanted_tables.items():
-        found.update({f"{key}.{name}": value for name, value in states[key].items()})
-        wanted.update({f"{key}.{name}": shape for name, shape in tensors.wanted_shapes(table).items()})
-    check_params(found, wanted, source=source)
+    notes = _add_noise(states["g_ema"], sources["g_ema"]["noise"])
+    arrays, shapes = {}, {}
+    for key, table in sources.items():
+        arrays.update({f"{key}.{name}": value for name, value in states[key].items()})
+        shapes.update({f"{key}.{name}": shape for name, shape in tensors.expected_shapes(table).items()})
+    check_params(arrays, shapes, source=source)
     params = {
-        "generator": tensors.apply(wanted_tables["g_ema"], states["g_ema"]),
-        "discriminator": tensors.apply(wanted_tables["d"], states["d"]),
+        "generator": tensors.apply(sources["g_ema"], states["g_ema"]),
+        "discriminator": tensors.apply(sources["d"], states["d"]),
     }
     return arch, params, [notes] if notes else []

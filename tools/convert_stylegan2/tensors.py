@@ -11,7 +11,7 @@ import numpy as np
 
 from gan2shape_jax.stylegan2 import Params
 
-__all__ = ["State", "Tensor", "apply", "constant", "flattened", "kernel", "matrix", "plain", "wanted_shapes"]
+__all__ = ["State", "Tensor", "apply", "constant", "flattened", "kernel", "matrix", "plain", "expected_shapes"]
 
 State = Mapping[str, np.ndarray]
 
@@ -67,9 +67,9 @@ def apply(table: Params, state: State) -> Params:
     }
 
 
-def wanted_shapes(table: Params) -> dict[str, tuple[int, ...]]:
+def expected_shapes(table: Params) -> dict[str, tuple[int, ...]]:
     """Every name that the table wants, with its shape."""
     flat = {}
     for value in table.values():
-        flat.update({value.name: value.shape} if isinstance(value, Tensor) else wanted_shapes(value))
+        flat.update({value.name: value.shape} if isinstance(value, Tensor) else expected_shapes(value))
     return flat

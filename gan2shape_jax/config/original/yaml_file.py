@@ -79,13 +79,13 @@ def _read(path: pathlib.Path) -> str:
 
 def _mapping(node: MappingNode, loader, path: pathlib.Path, text: str, *, nested: bool) -> dict[str, Entry]:
     _require_tag(node, "map", path, text)
-    found: dict[str, Entry] = {}
+    options: dict[str, Entry] = {}
     for key, value in node.value:
         name = key.value if isinstance(key, ScalarNode) else None
         if name is None or name == "<<":
             raise ConfigError(f"{_at(path, key)}: {_shown(key, text)} is no option's name")
-        if name in found:
-            raise ConfigError(f"{_at(path, key)}: {name} is given twice, first in line {found[name].line}")
+        if name in options:
+            raise ConfigError(f"{_at(path, key)}: {name} is given twice, first in line {options[name].line}")
         if isinstance(value, MappingNode):
             if not nested:
                 raise ConfigError(f"{_at(path, value)}: {name} holds options inside options: one level is read")
@@ -95,8 +95,8 @@ def _mapping(node: MappingNode, loader, path: pathlib.Path, text: str, *, nested
             content = [_scalar(item, loader, path, text) for item in value.value]
         else:
             content = _scalar(value, loader, path, text)
-        found[name] = Entry(content, key.start_mark.line + 1, _shown(value, text))
-    return found
+        options[name] = Entry(content, key.start_mark.line + 1, _shown(value, text))
+    return options
 
 
 def _scalar(node: Node, loader, path: pathlib.Path, text: str) -> Any:

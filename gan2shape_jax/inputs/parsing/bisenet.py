@@ -35,13 +35,13 @@ def bisenet_logits(
 def _residual_features(params: Params, images, arch: Architecture):
     """ResNet-18's features of side 1/8, 1/16 and 1/32."""
     x = max_pool(jax.nn.relu(convolve(params, "stem", images, stride=2)))
-    found = []
+    levels = []
     for stage, count in enumerate(arch.blocks, 1):
         for block in range(count):
             stride = 2 if stage > 1 and block == 0 else 1
             x = _residual_block(params, f"stage{stage}_{block}", x, stride)
-        found.append(x)
-    return found[1], found[2], found[3]
+        levels.append(x)
+    return levels[1], levels[2], levels[3]
 
 
 def _residual_block(params: Params, name: str, x, stride: int):

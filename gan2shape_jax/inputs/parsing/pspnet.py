@@ -45,8 +45,8 @@ def _bottleneck(params: Params, name: str, x, stride: int, dilation: int):
 
 def _with_context(params: Params, x):
     """Features beside their averages over coarser and coarser grids."""
-    found = [x]
+    features = [x]
     for side in BINS:
         pooled = jax.nn.relu(convolve(params, f"pool{side}", average_grid(x, side)))
-        found.append(enlarge(pooled, x.shape[1]))
-    return jnp.concatenate(found, axis=-1)
+        features.append(enlarge(pooled, x.shape[1]))
+    return jnp.concatenate(features, axis=-1)

@@ -96,20 +96,20 @@ def _folded(conv: Convolution, state: State) -> tuple[np.ndarray, np.ndarray]:
 
 def _count(state: State, prefix: str) -> int:
     """One more than the largest number that follows `prefix`."""
-    found = (re.match(re.escape(prefix) + r"(\d+)\.", name) for name in state)
-    return max((int(match.group(1)) + 1 for match in found if match), default=0)
+    matches = (re.match(re.escape(prefix) + r"(\d+)\.", name) for name in state)
+    return max((int(match.group(1)) + 1 for match in matches if match), default=0)
 
 
 def _check(arch: Architecture, state: State) -> None:
-    wanted = torch_shapes(arch)
-    both = [name for name in wanted if name in state]
+    shapes = torch_shapes(arch)
+    both = [name for name in shapes if name in state]
     wrong = {
-        "missing": [name for name in wanted if name not in state],
-        "unknown": [name for name in state if name not in wanted],
+        "missing": [name for name in shapes if name not in state],
+        "unknown": [name for name in state if name not in shapes],
         "misshapen": [
-            f"{name} is {tuple(state[name].shape)} instead of {wanted[name]}"
+            f"{name} is {tuple(state[name].shape)} instead of {shapes[name]}"
             for name in both
-            if tuple(state[name].shape) != wanted[name]
+            if tuple(state[name].shape) != shapes[name]
         ],
         "with NaN or infinity": [name for name in both if not np.isfinite(state[name]).all()],
         "with a negative variance": [name for name in both if name.endswith("running_var") and (state[name] < 0).any()],
