@@ -11,6 +11,7 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Sequence
+from typing import TextIO
 
 from gan2shape_jax import bundled, malloc_tuning
 from gan2shape_jax.config import apply_overrides, command_line, load_config, names
@@ -107,7 +108,14 @@ def _warning_printer() -> Callable[..., None]:
     """
     told: set[str] = set()
 
-    def show(message, category, filename, lineno, file=None, line=None) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if category is not UserWarning:
             sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
         elif str(message) not in told:

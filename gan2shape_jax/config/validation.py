@@ -76,9 +76,7 @@ def problems(config: ConfigDict) -> list[str]:
     faults = [
         f"config.{path} is {values[path]}: it has to be more than 0" for path in _POSITIVE if not values[path] > 0
     ]
-    faults += [
-        f"config.{path} is {values[path]}: it cannot be negative" for path in _NOT_NEGATIVE if values[path] < 0
-    ]
+    faults += [f"config.{path} is {values[path]}: it cannot be negative" for path in _NOT_NEGATIVE if values[path] < 0]
     faults += [
         f"config.{path} is {value}: it has to be finite"
         for path, value in values.items()

@@ -41,6 +41,7 @@ class RequiredFile:
 
     @property
     def present(self) -> bool:
+        """Whether the file or folder is there."""
         path = pathlib.Path(self.path)
         return bool(self.path) and (path.is_dir() if self.folder else path.is_file())
 
@@ -76,7 +77,7 @@ def required_files_of(config: ConfigDict) -> list[RequiredFile]:
 
 
 def _masks(config: ConfigDict) -> list[RequiredFile]:
-    """The folder of masks, or the parser that finds them, where the run cannot go without."""
+    """Returns the folder of masks, or the weights of the parser, where the run cannot go without."""
     source = required_source(config, _names_if_any(config.data.image_list))
     if source == "file":
         advice = "object masks NAME.png, white on the object, in a folder of your choice"
@@ -140,12 +141,12 @@ def require_images(config: ConfigDict) -> list[str]:
 
 
 def _gan_conversion(path: str) -> str:
-    """The command that converts a checkpoint, from what lies beside it."""
+    """Returns the command that converts a GAN, from the checkpoint that lies beside the converted one's path."""
     beside = [pathlib.Path(path).with_suffix(kind) for kind in _UNCONVERTED] if path else [pathlib.Path("IN.pt")]
     source = next((file for file in beside if file.is_file()), beside[0])
     return families.command(source, target=path or _OUT)
 
 
 def _beside(path: str, suffix: str) -> str:
-    """The published file's name beside the converted one's."""
+    """Returns the published file's path beside the converted one's."""
     return pathlib.Path(path).with_suffix(suffix).as_posix() if path else f"IN{suffix}"

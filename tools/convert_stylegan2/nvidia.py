@@ -30,7 +30,7 @@ LICENSE = (
 
 
 def networks_of(content: Any) -> dict[str, Any]:
-    """The file's networks by key; a generator or discriminator that was saved alone has its key too."""
+    """Returns the file's networks by key; a generator or discriminator that was saved alone has its key too."""
     if isinstance(content, PersistentRecord):
         return {"D" if content.class_name == "Discriminator" else "G_ema": content}
     return content if isinstance(content, dict) else {}
@@ -65,8 +65,11 @@ def _biased(weight: Callable, module: str, shapes: Params) -> Params:
 
 
 def _styled(module: str, shapes: Params) -> Params:
-    """A modulated convolution. NVIDIA's 3x3 ones, which are demodulated, are not divided by the root of
-    their inputs' number, as ours are: it goes into the weights (and matters for the epsilon alone)."""
+    """Returns the parameters of a modulated convolution.
+
+    NVIDIA's 3x3 ones, which are demodulated, are not divided by the root of their inputs' number, as ours are: it goes
+    into the weights (and matters for the epsilon alone).
+    """
     height, width, inputs, _ = shapes["weight"]
     gain = float(np.sqrt(height * width * inputs)) if "noise_strength" in shapes else 1.0
     parts = {
@@ -81,7 +84,7 @@ def _styled(module: str, shapes: Params) -> Params:
 
 
 def _layer(index: int | str) -> str:
-    """The module of the generator's n-th 3x3 convolution."""
+    """Returns the name of the generator's n-th 3x3 convolution."""
     return f"synthesis.b{4 * 2 ** ((int(index) + 1) // 2)}.conv{1 - int(index) % 2}"
 
 
@@ -141,7 +144,7 @@ def convert(
     source: str | os.PathLike,
     class_index: int | None = None,
 ) -> tuple[Architecture, Params, list[str]]:
-    """Architecture, parameters and notes, from what the reader gave.
+    """Returns architecture, parameters and notes of what the reader gave.
 
     Raises UserError that lists what does not fit, or says that a class has to be chosen.
     """

@@ -18,14 +18,20 @@ __all__ = ["choose_class", "classes"]
 
 
 def classes(network: Network) -> int:
-    """How many classes a network knows; 0 where it is unconditional."""
+    """Returns the number of classes of a network; 0 where it is unconditional."""
     return network.count("", "c_dim")
 
 
 def choose_class(generator: Network, discriminator: Network, index: int | None) -> str:
     """Fixes the class of both networks, in place; returns a note, '' for unconditional ones.
 
-    Raises UserError where a class is wanted and not given, given and not wanted, or not there.
+    Args:
+      generator: with or without classes.
+      discriminator: of the same training.
+      index: the class, from 0 on, or None.
+
+    Raises:
+      UserError: a conditional network without a class, an unconditional one with a class, or no such class.
     """
     counts = {net.key: classes(net) for net in (generator, discriminator) if classes(net)}
     if not counts:
@@ -59,7 +65,7 @@ def _take(network: Network, name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _linear(network: Network, module: str, x: np.ndarray) -> np.ndarray:
-    """A linear layer of the conditioning, with its own gains."""
+    """Applies a linear layer of the conditioning, with its own gains."""
     weight = network.tensors.get(f"{module}.weight")
     outputs = weight.shape[0] if weight is not None and weight.ndim == 2 else 0
     gains = [network.setting(module, name) for name in ("weight_gain", "bias_gain")]
@@ -74,7 +80,7 @@ def _linear(network: Network, module: str, x: np.ndarray) -> np.ndarray:
 
 
 def _embedded(network: Network, index: int) -> np.ndarray:
-    """A class's embedding, normalised to mean square one."""
+    """Returns a class's embedding, normalised to mean square one."""
     one_hot = np.zeros(classes(network))
     one_hot[index] = 1
     embedding = _linear(network, "mapping.embed", one_hot)
@@ -106,7 +112,7 @@ def _fix_generator(network: Network, index: int) -> None:
 
 
 def _fix_discriminator(network: Network, index: int) -> None:
-    """The logit (W h + b) . c / sqrt(n) with the mapped class c constant: one row c W, one bias."""
+    """Makes the logit (W h + b) . c / sqrt(n) with the mapped class c constant one row c W and one bias."""
     mapped = _embedded(network, index)
     for i in range(network.count("mapping", "num_layers")):
         mapped = _linear(network, f"mapping.fc{i}", mapped)

@@ -25,7 +25,7 @@ Expected = dict[str, dict[str, Any]]
 
 
 def infer(generator: Network, discriminator: Network, source: str | os.PathLike) -> Architecture:
-    """The architecture of both, whose classes have been fixed. Raises UserError."""
+    """Returns the architecture of both, whose classes have been fixed; raises `UserError` where they are no pair."""
     size, side = (net.count("", "img_resolution") for net in (generator, discriminator))
     sides = [4 * 2**i for i in range(9)]
     if size not in sides[1:] or side not in sides[1:]:
@@ -61,7 +61,7 @@ def infer(generator: Network, discriminator: Network, source: str | os.PathLike)
 
 
 def _deviation(discriminator: Network) -> tuple[int, int]:
-    """Images in a group (0: all) and channels (0: none) of the batch's deviation."""
+    """Returns images in a group (0: all) and channels (0: none) of the batch's deviation."""
     if "b4.mbstd" not in discriminator.modules:
         return 0, 0
     whole = discriminator.setting("b4.mbstd", "group_size") is None
@@ -72,7 +72,7 @@ def _deviation(discriminator: Network) -> tuple[int, int]:
 
 
 def _check_widths(generator: Network) -> None:
-    """The method adds an encoder's output to any of the mapping network's hidden vectors."""
+    """Refuses mapping networks of several widths: the method adds one encoder's output to any hidden vector."""
     widths = [generator.count("", "z_dim")]
     widths += [
         generator.shape(f"mapping.fc{i}.weight", 2)[0]
@@ -92,7 +92,7 @@ def _clamp(value: Any) -> float | None:
 
 
 def _taps(network: Network, module: str) -> tuple[float, ...]:
-    """The taps along one axis of a module's low-pass filter, which has to be separable."""
+    """Returns the taps along one axis of a module's low-pass filter, which has to be separable."""
     stored = network.tensors.get(f"{module}.resample_filter")
     if stored is None or stored.ndim not in (1, 2) or not stored.size:
         raise UserError(f"{network.source}: {network.full(module)} has no low-pass filter")
@@ -155,7 +155,7 @@ def _faults(network: Network, expected: Expected) -> list[str]:
 
 
 def _sides(size: int) -> list[int]:
-    """8, 16, ..., size: the sides of the blocks that double or halve."""
+    """Returns 8, 16, ..., size: the sides of the blocks that double or halve."""
     return [2**i for i in range(3, size.bit_length())]
 
 
@@ -178,7 +178,7 @@ def _convolution(
 
 
 def _generator(network: Network, arch: Architecture) -> Expected:
-    """What the package computes, as settings of NVIDIA's generator."""
+    """Returns what the package computes as settings of NVIDIA's generator."""
     w, clamp = arch.style_dim, arch.conv_clamp
     expected: Expected = {"": {"img_channels": 3, "z_dim": w}, "mapping": {"z_dim": w, "w_dim": w}}
     for i in range(arch.mapping_layers):
@@ -205,7 +205,7 @@ def _generator(network: Network, arch: Architecture) -> Expected:
 
 
 def _discriminator(network: Network, arch: Architecture) -> Expected:
-    """What the package computes, as settings of NVIDIA's discriminator."""
+    """Returns what the package computes as settings of NVIDIA's discriminator."""
     kind, clamp = arch.discriminator_kind, arch.discriminator_clamp
     expected: Expected = {"": {"img_channels": 3}}
     for side, width in zip(_sides(arch.discriminator_size), arch.discriminator_channels[1:]):
@@ -234,7 +234,7 @@ def _same(value: Any, supported: Any) -> bool:
 
 
 def float16_note(networks: Mapping[str, Network]) -> str:
-    """What to say where some layers were trained in half precision; '' where none was."""
+    """Returns a note where some layers were trained in half precision; '' where none was."""
     parts = []
     for what, network in networks.items():
         sides = sorted(

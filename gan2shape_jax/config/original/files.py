@@ -64,7 +64,7 @@ def _refuse(path: pathlib.Path, entries: dict[str, Entry], problems: list[tuple[
 
 
 def _unreadable(entries: dict[str, Entry]) -> list[tuple[str, str]]:
-    """Options that do not exist or hold a value of another kind, with what is wrong."""
+    """Returns options that do not exist or hold a value of another kind, with what is wrong."""
     problems = []
     for name, entry in entries.items():
         if name in IGNORED:
@@ -80,7 +80,7 @@ def _unreadable(entries: dict[str, Entry]) -> list[tuple[str, str]]:
 
 
 def _hint(kind: str, value: Any) -> str:
-    """YAML 1.1 takes 1e-4 for text, where later versions see a number."""
+    """Returns a hint for numbers such as 1e-4, which YAML 1.1 reads as text and later versions as a number."""
     try:
         number = kind == "number" and isinstance(value, str) and math.isfinite(float(value))
     except ValueError:
@@ -97,7 +97,7 @@ def _missing(entries: dict[str, Entry]) -> list[tuple[str, str]]:
 
 
 def _invalid(config: ConfigDict) -> list[tuple[str, str]]:
-    """Values of the right kind that no run can use, each with the option that they come from."""
+    """Returns values of the right kind that no run can use, with the option that each comes from."""
     options = {option.field: name for name, option in OPTIONS.items() if option.field}
     options |= {"schedule.stages": "stage_len_dict", "schedule.flip1": "flip1_cfg", "schedule.flip3": "flip3_cfg"}
     return [
@@ -107,7 +107,7 @@ def _invalid(config: ConfigDict) -> list[tuple[str, str]]:
 
 
 def _impossible(values: dict[str, Any]) -> list[tuple[str, str]]:
-    """Options that no run can fulfil, here or in the original, with why."""
+    """Returns options that no run can fulfil, here or in the original, with the reason."""
     problems = []
     if values["category"] not in CATEGORIES:
         problems.append(
@@ -174,7 +174,7 @@ def _schedule(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _derived(values: dict[str, Any]) -> dict[str, Any]:
-    """Fields that no single option sets as it stands."""
+    """Returns the fields that follow from more than one option, or from another form of one."""
     centre, keep = values["rot_center_depth"], values["keep_num_checkpoint"]
     return {
         "mode": "joint" if values["joint_train"] else "instance",
@@ -186,7 +186,7 @@ def _derived(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _converted(checkpoint: str) -> str:
-    """The converted file beside a checkpoint of another framework."""
+    """Returns the path of the converted file beside a checkpoint of another framework."""
     path = pathlib.PurePath(checkpoint)
     if path.suffix in _WEIGHTS:
         return path.with_suffix(".safetensors").as_posix()

@@ -61,7 +61,7 @@ def read_options(path: pathlib.Path) -> dict[str, Entry]:
 
 
 def _read(path: pathlib.Path) -> str:
-    """The file's text, without what YAML forbids in it."""
+    """Returns the file's text; raises `ConfigError` for characters that YAML forbids."""
     if not path.is_file():
         raise ConfigError(f"there is no config file {path}")
     if path.stat().st_size > _LARGEST:
@@ -77,7 +77,9 @@ def _read(path: pathlib.Path) -> str:
     return text
 
 
-def _mapping(node: MappingNode, loader, path: pathlib.Path, text: str, *, nested: bool) -> dict[str, Entry]:
+def _mapping(
+    node: MappingNode, loader: yaml.SafeLoader, path: pathlib.Path, text: str, *, nested: bool
+) -> dict[str, Entry]:
     _require_tag(node, "map", path, text)
     options: dict[str, Entry] = {}
     for key, value in node.value:
@@ -99,8 +101,8 @@ def _mapping(node: MappingNode, loader, path: pathlib.Path, text: str, *, nested
     return options
 
 
-def _scalar(node: Node, loader, path: pathlib.Path, text: str) -> Any:
-    """A plain value; nothing that a tag such as !!python/object names is ever made."""
+def _scalar(node: Node, loader: yaml.SafeLoader, path: pathlib.Path, text: str) -> Any:
+    """Returns a plain value; objects that a tag such as !!python/object names are refused, never made."""
     kind = node.tag.removeprefix(_TAG) if isinstance(node, ScalarNode) else ""
     if kind not in _PLAIN:
         raise _foreign(node, path, text)

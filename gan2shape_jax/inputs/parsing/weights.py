@@ -25,7 +25,7 @@ _ADVICE = "convert the published weights with `gan2shape-jax convert` (docs/how-
 
 
 def header_of(arch: Architecture) -> dict[str, str]:
-    """What the header of a weight file has to say."""
+    """Returns the header of a weight file."""
     return {"format": FORMAT, "architecture": json.dumps(arch.to_dict())}
 
 
