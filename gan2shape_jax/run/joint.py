@@ -19,7 +19,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from gan2shape_jax.atomic_files import atomic_text
+from gan2shape_jax.atomic_files import atomic_bytes, atomic_text
 from gan2shape_jax.errors import DiskFullError, UserError
 from gan2shape_jax.inputs import data
 from gan2shape_jax.method import models
@@ -31,7 +31,6 @@ from gan2shape_jax.run.each_image import FAILURES, explain, for_each_image, stem
 from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import cadence_of, interruptible, schedule_of
-from gan2shape_jax.stylegan2.weights import write_atomically
 from gan2shape_jax.training import checkpoint, joint, joint_parallel, loop, network_files
 from gan2shape_jax.training.group import own_history
 
@@ -93,11 +92,7 @@ def _train(
         return
     atomic_text(folder.root / "history.json", json.dumps(history) + "\n")
     atomic_text(folder.root / "history.csv", results.history_csv(history))
-    write_atomically(folder.networks, lambda path: _write_bytes(path, network_files.networks_bytes(state.params)))
-
-
-def _write_bytes(path: str, content: bytes) -> None:
-    pathlib.Path(path).write_bytes(content)
+    atomic_bytes(folder.networks, network_files.networks_bytes(state.params))
 
 
 def _read_history(path: pathlib.Path) -> list[dict[str, Any]]:

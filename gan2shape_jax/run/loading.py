@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import uuid
 import zlib
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gan2shape_jax import stylegan2
+from gan2shape_jax.atomic_files import atomic_file
 from gan2shape_jax.config.gan_checks import gan_problems
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.inputs import data, image_files
@@ -97,10 +97,7 @@ def _invert(config, item, name, architecture, frozen: FrozenModels, key, folder:
         steps=config.inversion.steps,
         learning_rate=config.inversion.learning_rate,
     )
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    part = kept.with_name(f".{kept.stem}.{uuid.uuid4().hex[:8]}.part.npy")  # another host may be writing the same
-    np.save(part, np.asarray(found.w))
-    part.replace(kept)
+    atomic_file(kept, lambda part: np.save(part, np.asarray(found.w)), parents=True)
     return np.asarray(found.w)
 
 

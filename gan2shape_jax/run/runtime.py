@@ -10,8 +10,7 @@ from collections.abc import Callable
 import jax
 from ml_collections import ConfigDict
 
-from gan2shape_jax.method import phases
-from gan2shape_jax.method.phases import Phase
+from gan2shape_jax.method.schedule import Phase, make_schedule
 from gan2shape_jax.training.loop import Cadence, Watcher
 
 __all__ = ["cadence_of", "interruptible", "schedule_of", "set_up_runtime"]
@@ -47,7 +46,7 @@ def schedule_of(config: ConfigDict) -> tuple[Phase, ...]:
     """The configuration's schedule as data."""
     stage_lengths = tuple(tuple(stage) for stage in config.schedule.stages)
     count = len(stage_lengths)
-    return phases.schedule(
+    return make_schedule(
         stage_lengths,
         flip1=tuple(config.schedule.flip1)[:count],
         flip3=tuple(config.schedule.flip3)[:count],

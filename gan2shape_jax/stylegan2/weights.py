@@ -10,8 +10,7 @@ import json
 import math
 import os
 import pathlib
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -21,11 +20,12 @@ import safetensors
 import safetensors.numpy
 from jaxtyping import PRNGKeyArray
 
+from gan2shape_jax.atomic_files import atomic_bytes
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.stylegan2.architecture import Architecture, Params, discriminator_shapes, generator_shapes
 from gan2shape_jax.weight_files import families
 
-__all__ = ["check_params", "init_params", "load", "parameter_shapes", "read_header", "save", "write_atomically"]
+__all__ = ["check_params", "init_params", "load", "parameter_shapes", "read_header", "save"]
 
 _FORMAT = "gan2shape-jax/stylegan2/1"
 
@@ -74,29 +74,6 @@ def check_params(flat: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]],
         raise UserError(f"{source}: the tensors do not make a StyleGAN2:\n" + "\n".join(lines))
 
 
-def write_atomically(path: str | os.PathLike, write: Callable[[str], None]) -> None:
-    """Calls `write` with a temporary name beside `path`, then renames: nothing half-written
-    remains.
-
-    Raises UserError where the folder cannot be written or is full.
-    """
-    target = pathlib.Path(path)
-    try:
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.stem + ".", suffix=target.suffix)
-    except OSError as error:
-        raise UserError(f"{target}: cannot be written ({error.strerror})") from error
-    os.close(handle)
-    try:
-        write(temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(f"{target}: cannot be written ({error})") from error
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-
-
 def save(
     path: str | os.PathLike,
     arch: Architecture,
@@ -116,7 +93,7 @@ def save(
         "source_sha256": source_sha256,
         "notes": notes,
     }
-    write_atomically(path, lambda name: safetensors.numpy.save_file(flat, name, header))
+    atomic_bytes(path, safetensors.numpy.save(flat, header))
 
 
 def _conversion(path: str | os.PathLike) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from gan2shape_jax.errors import UserError
 
-_FOLDER = pathlib.Path(__file__).parents[2] / "benchmarks"
+_FOLDER = pathlib.Path(__file__).parents[2] / "benchmarks" / "speed"
 
 
 @pytest.fixture(name="timing")

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from gan2shape_jax.method import models, phases
+from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.run import experiment, instance, loading
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.training import group, group_plan, image_axis, loop
@@ -69,7 +69,7 @@ def together(run, tmp_path_factory):
 
 def _depth(run, state, index):
     ready, frozen, _, _ = run
-    return np.asarray(phases.see(state, ready[index].problem, frozen, ready[index].settings).depth)
+    return np.asarray(reconstruction.see(state, ready[index].problem, frozen, ready[index].settings).depth)
 
 
 def _assert_like_alone(run, alone, found):

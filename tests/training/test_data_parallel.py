@@ -9,7 +9,7 @@ from helpers.tiny import tiny_config
 
 from gan2shape_jax.config import validation
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.method.phases import Phase
+from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.run import joint
 from gan2shape_jax.training import data_parallel, joint_parallel
 

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax import stylegan2
+from gan2shape_jax.atomic_files import atomic_file
 from gan2shape_jax.errors import UserError, exit_code
-from gan2shape_jax.stylegan2.weights import write_atomically
 
 from .checkpoint import Converted, read_checkpoint
 
@@ -110,7 +110,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     if not args.no_samples:
         samples = args.samples or args.target.removesuffix(".safetensors") + ".png"
         grid = sample_grid(converted)
-        write_atomically(samples, lambda name: grid.save(name, format="PNG"))
+        atomic_file(samples, lambda part: grid.save(part, format="PNG"))
         print(f"{samples}: samples")
 
 
