@@ -8,8 +8,10 @@ import jax
 import jaxtyping
 import numpy as np
 import pytest
-from helpers import programs
-from helpers import signatures  # noqa: F401  (the import hook below names it)
+from helpers import (
+    programs,
+    signatures,  # noqa: F401  (the import hook below names it)
+)
 from helpers.parity_record import Record
 
 # Shapes and types in the package's signatures are checked in every test. JAX takes NumPy's arrays wherever it takes its
