@@ -14,7 +14,8 @@ import subprocess
 import sys
 from typing import Any
 
-from gan2shape_jax.config.fields import describe_fields, flatten, load_config
+from gan2shape_jax.config import flatten, load_config
+from gan2shape_jax.config.documentation import describe_fields
 
 _PACKAGE = pathlib.Path(__file__).parent.parent.parent / "gan2shape_jax"
 

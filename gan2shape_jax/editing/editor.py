@@ -144,7 +144,7 @@ def _encoder(folder: pathlib.Path, found: SavedRun, settings: Settings) -> model
     if path is None:
         raise UserError(
             f"{places[0]} is missing: the GAN's pictures need the trained encoder, which a run leaves "
-            "there; reconstruct again, or --version 3d"
+            "there unless config.outputs.networks is 'none'; reconstruct again, or --version 3d"
         )
     like = jax.eval_shape(functools.partial(models.init_params, settings=settings), jax.random.key(0))
     params = {"encoder": network_files.load_networks(path, like, settings)["encoder"]}
@@ -178,7 +178,7 @@ def _original_size(found: SavedRun, result: Result, given: str | pathlib.Path | 
             f"the image file of {result.name} is not there any more ({given or base}); its size decides "
             f"what config.data.crop={found.config.data.crop} cuts out: name it with --image FILE"
         )
-    return image_files.open_rgb(files[0]).size[0]
+    return min(image_files.picture_size(files[0]))
 
 
 def _require_same_gan(editor: Editor, checkpoint: str) -> None:

@@ -51,7 +51,7 @@ class Gan:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Subject:
-    """One reconstructed image with its networks and its latent."""
+    """One reconstructed image with its view network and encoder, and its latent."""
 
     result: Result
     prepared: PreparedImage
@@ -107,8 +107,14 @@ def load_subject(
         raise UserError(f"{config.data.image_list}, the image list of the run, does not name {name} any more")
     prepared = loading.load_problem(config, listed[name], gan.architecture, gan.frozen, latents)
     like = jax.eval_shape(lambda key: models.init_params(key, prepared.settings), jax.random.key(0))
-    params = network_files.load_networks(folder / "networks.safetensors", like, prepared.settings)
-    return Subject(result, prepared, params)
+    path = folder / "networks.safetensors"
+    if not path.is_file():
+        raise UserError(
+            f"{path} does not exist: turning a result takes its view network and its encoder, which a run keeps where "
+            "config.outputs.networks is 'small' or 'full'; reconstruct again"
+        )
+    networks = network_files.load_networks(path, like, prepared.settings, needed=network_files.SMALL)
+    return Subject(result, prepared, {name: networks[name] for name in network_files.SMALL})
 
 
 def turn(subject: Subject, gan: Gan, yaws_deg: Float[np.ndarray, "n"]) -> list[Turned]:

@@ -1,6 +1,6 @@
-"""What a run carries from iteration to iteration, as explicit pytrees.
+"""The state that a run carries from iteration to iteration, as explicit pytrees.
 
-`TrainState` is donated to every train step; `Problem` is what is given about one image.
+`TrainState` is donated to every train step; `Problem` holds the given facts of one image.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
 
 @flax.struct.dataclass
 class Problem:
-    """One input image and what is known of it.
+    """One input image with its given facts.
 
     Attributes:
       image: (1, S, S, 3); mask: (S, S); latent: (1, W) or (1, L, W).
@@ -67,7 +67,7 @@ class ProjectedSamples:
 
 @flax.struct.dataclass
 class TrainState:
-    """All that changes while one image is reconstructed.
+    """Everything that changes while one image is reconstructed.
 
     Attributes:
       params: of the five networks.

@@ -21,7 +21,7 @@ from gan2shape_jax import atomic_files as folders
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera, intrinsics
 
-__all__ = ["FORMAT_VERSION", "Result", "load_result", "save_arrays", "save_result"]
+__all__ = ["FORMAT_VERSION", "Result", "load_metrics", "load_result", "save_arrays", "save_result"]
 
 FORMAT_VERSION = 1
 
@@ -163,6 +163,18 @@ def load_result(folder: str | os.PathLike) -> Result:
         return Result(camera=camera, **named, **arrays)
     except ValueError as error:
         raise UserError(f"{folder} is not a usable result: {error}") from error
+
+
+def load_metrics(folder: str | os.PathLike) -> dict[str, Any]:
+    """Reads only the metrics of a folder written by `save_result` or `write_outputs`, not its arrays.
+
+    Raises `UserError` where `result.json` is missing, damaged or of another format version.
+    """
+    path = pathlib.Path(folder) / "result.json"
+    metrics = _read_record(path).get("metrics")
+    if not isinstance(metrics, dict):
+        raise UserError(f"{path} is damaged (it has no metrics); reconstruct again")
+    return metrics
 
 
 def _shapes(size: int) -> dict[str, tuple[int, ...]]:

@@ -25,7 +25,7 @@ class Family:
     Attributes:
       name: short, for code and tables.
       title: for people, as in "this is ...".
-      tool: what `gan2shape-jax convert` calls its converter, or None where nothing here converts it.
+      tool: the converter, as `gan2shape-jax convert` names it, or None where nothing here converts it.
       advice: what to do instead where `tool` is None.
       patterns: regular expressions; each has to match a name, from its start.
       without: regular expressions of which none may match.
@@ -191,14 +191,14 @@ def _any(pattern: str, names: Iterable[str]) -> bool:
     return any(compiled.match(name) for name in names)
 
 
-def command(tool: str, *sources: str | os.PathLike, target: str | os.PathLike | None = None) -> str:
+def command(*sources: str | os.PathLike, target: str | os.PathLike | None = None) -> str:
     """Returns the command line that converts files; the target is by default the first of them as .safetensors."""
     paths = [*sources, target or pathlib.Path(sources[0]).with_suffix(".safetensors")]
-    return shlex.join(["gan2shape-jax", "convert", tool, *(pathlib.Path(path).as_posix() for path in paths)])
+    return shlex.join(["gan2shape-jax", "convert", *(pathlib.Path(path).as_posix() for path in paths)])
 
 
 def explain(known: Family, path: str | os.PathLike) -> str:
     """A sentence for an error: what the file is, and what to do with it."""
     if known.tool is None:
         return f"{path} is {known.title}: {known.advice}"
-    return f"{path} is {known.title}: convert it with {command(known.tool, path)}"
+    return f"{path} is {known.title}: convert it with {command(path)}"

@@ -189,6 +189,24 @@ def test_config_hash_heeds_what_changes_results_only():
     assert config_hash(None) is None
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "same"),
+    [
+        ("precision", "bfloat16", False),
+        ("deterministic", True, False),
+        ("iterations_per_call", 7, False),
+        ("images_at_once", 4, True),
+        ("compilation_cache", "off", True),
+        ("hosts", "one", True),
+        ("hosts_timeout_s", 7, True),
+    ],
+)
+def test_config_hash_heeds_what_results_depend_on_in_the_runtime(field, value, same):
+    config = json.loads(to_json(load_config("ictface")))
+    other = {**config, "runtime": {**config["runtime"], field: value}}
+    assert (config_hash(config) == config_hash(other)) is same
+
+
 def test_a_runs_configuration_comes_back_as_it_was(tmp_path):
     folder = _run(tmp_path / "run", a=_result("a"))
     wanted = load_config("cat")
