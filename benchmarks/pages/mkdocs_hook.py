@@ -5,10 +5,14 @@ A page asks for a part with a comment on a line of its own:
     <!-- config fields -->      a table of every configuration field
     <!-- help: ARGUMENTS -->    what `gan2shape-jax ARGUMENTS --help` prints
     <!-- modules: FOLDER -->    the documentation of every module of gan2shape_jax/FOLDER
+
+Links in notebooks lead to files, as in a checkout; here they become those of the site's pages.
 """
 
+import logging
 import os
 import pathlib
+import posixpath
 import re
 import subprocess
 import sys
@@ -17,6 +21,7 @@ from typing import Any
 from gan2shape_jax.config import flatten, load_config
 from gan2shape_jax.config.documentation import describe_fields
 
+_log = logging.getLogger("mkdocs.hooks")
 _PACKAGE = pathlib.Path(__file__).parent.parent.parent / "gan2shape_jax"
 
 
@@ -25,6 +30,24 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     markdown = re.sub(r"^<!-- config fields -->$", lambda _: config_fields(), markdown, flags=re.MULTILINE)
     markdown = re.sub(r"^<!-- help:(.*)-->$", lambda match: help_text(match[1].split()), markdown, flags=re.MULTILINE)
     return re.sub(r"^<!-- modules:(.*)-->$", lambda match: modules(match[1].strip()), markdown, flags=re.MULTILINE)
+
+
+def on_page_content(html: str, page: Any, files: Any, **_: Any) -> str:
+    """Returns a notebook's HTML with its links to files turned into links to the site's pages."""
+    if not page.file.src_uri.endswith(".ipynb"):
+        return html
+
+    def site_link(match: re.Match[str]) -> str:
+        path, hash_, anchor = match[1].partition("#")
+        target = files.get_file_from_path(
+            posixpath.normpath(posixpath.join(posixpath.dirname(page.file.src_uri), path))
+        )
+        if target is None:
+            _log.warning("%s links to %s, which is not a page", page.file.src_uri, match[1])
+            return match[0]
+        return f'href="{target.url_relative_to(page.file)}{hash_}{anchor}"'
+
+    return re.sub(r'href="((?![a-z]+:|/|#)[^"]+\.(?:md|ipynb)(?:#[^"]*)?)"', site_link, html)
 
 
 def config_fields() -> str:
