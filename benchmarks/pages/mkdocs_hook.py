@@ -19,7 +19,7 @@ import sys
 from typing import Any
 
 from gan2shape_jax.config import flatten, load_config
-from gan2shape_jax.config.documentation import describe_fields
+from gan2shape_jax.config.documentation import describe_fields, describe_groups, group_of
 
 _log = logging.getLogger("mkdocs.hooks")
 _PACKAGE = pathlib.Path(__file__).parent.parent.parent / "gan2shape_jax"
@@ -52,13 +52,14 @@ def on_page_content(html: str, page: Any, files: Any, **_: Any) -> str:
 
 def config_fields() -> str:
     """Returns a section for each group of fields, with default and meaning."""
-    defaults, sections = flatten(load_config("base")), {}
+    defaults, groups = flatten(load_config("base")), describe_groups()
+    sections: dict[str, list[str]] = {}
     for field, meaning in describe_fields().items():
-        group = field.partition(".")[0] if "." in field else "general"
         default = f"`{defaults[field]!r}`".replace("|", "\\|")
-        sections.setdefault(group, []).append(f"| `{field}` | {default} | {_escaped(meaning)} |")
+        sections.setdefault(group_of(field), []).append(f"| `{field}` | {default} | {_escaped(meaning)} |")
     tables = (
-        f"## {group}\n\n| field | default | |\n|---|---|---|\n" + "\n".join(rows) for group, rows in sections.items()
+        f"## {group}\n\n{groups[group]}\n\n| field | default | |\n|---|---|---|\n" + "\n".join(rows)
+        for group, rows in sections.items()
     )
     return "\n\n".join(tables)
 
