@@ -75,8 +75,9 @@ def load_editor(
     Args:
       folder: of one image's results.
       run: the run's folder, where the result no longer lies in it.
-      gan, latent, image: files that are no longer where the configuration says; the image's file is only
-        needed where the configuration crops.
+      gan: the GAN's file, where it is no longer where the configuration says.
+      latent: the latent's file, likewise.
+      image: the image's file, likewise; only needed where the configuration crops.
 
     Raises:
       UserError: a file is missing or damaged, or does not belong to the result.
