@@ -21,7 +21,7 @@ from gan2shape_jax.method import models, phases
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.phases import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
-from gan2shape_jax.training.checkpoint import Checkpoints
+from gan2shape_jax.training.checkpoint import Checkpoints, open_checkpoints
 from gan2shape_jax.training.tasks import OneImage, Task
 
 __all__ = ["COST", "START", "Cadence", "Watcher", "run_schedule", "train"]
@@ -177,7 +177,7 @@ def run_schedule(
     task: Task,
     schedule: tuple[Phase, ...],
     initial: models.Params,
-    folder: pathlib.PurePath,
+    folder: pathlib.PurePath | None,
     cadence: Cadence,
     watcher: Watcher,
 ) -> tuple[TrainState, list[dict[str, Any]]]:
@@ -187,7 +187,7 @@ def run_schedule(
       task: what is trained.
       schedule: the phases.
       initial: parameters that it starts from.
-      folder: of the task's checkpoints.
+      folder: of the task's checkpoints; None keeps none.
       cadence: how often to save and to log.
       watcher: who wants to know.
 
@@ -197,7 +197,7 @@ def run_schedule(
     Raises:
       UserError: the loss is not finite, or the checkpoint does not fit the configuration.
     """
-    with Checkpoints(folder, keep=cadence.keep) as checkpoints:
+    with open_checkpoints(folder, keep=cadence.keep) as checkpoints:
         state, found = _resume(checkpoints, task, initial)
         position = found or _Position(0, 0, [], [])
         recent = collections.deque(position.recent, maxlen=task.window)
@@ -217,7 +217,7 @@ def train(
     frozen: FrozenModels,
     schedule: tuple[Phase, ...],
     initial: models.Params,
-    folder: pathlib.PurePath,
+    folder: pathlib.PurePath | None,
     cadence: Cadence,
     watcher: Watcher,
 ) -> tuple[TrainState, list[dict[str, Any]]]:
