@@ -11,7 +11,7 @@ import textwrap
 import warnings
 from collections.abc import Sequence
 
-from gan2shape_jax import malloc_tuning
+from gan2shape_jax import malloc_tuning, xla_flags
 from gan2shape_jax.config.fields import apply_overrides, describe_fields, flatten, load_config, names
 from gan2shape_jax.config.original.options import LAUNCH_OPTIONS
 from gan2shape_jax.errors import ConfigError, UserError
@@ -44,6 +44,7 @@ The fields, with the values of {title}:
 def main(argv: Sequence[str]) -> int:
     """Runs the program with its arguments (the program's name left out); returns its exit code."""
     warnings.showwarning = _show_warning
+    xla_flags.avoid_wrong_sums()
     try:
         return _run(list(argv))
     except ConfigError as error:
