@@ -51,15 +51,11 @@ class _Run:
     def initial(self, prepared: PreparedImage, name: str) -> models.Params:
         """What an image starts from: the last image's networks, pretrained ones, or random ones (by the seed)."""
         config = self.config
-        fresh = models.init_params(jax.random.key(config.seed), prepared.settings)
         previous = None if config.schedule.reset_weight else self._finished_before(name)
-        if previous is not None:
-            return network_files.load_networks(previous / "networks.safetensors", fresh, prepared.settings)
-        if config.networks.pretrained:
-            return network_files.load_networks(
-                pathlib.Path(config.networks.pretrained), fresh, prepared.settings, needed=("depth",)
-            )
-        return fresh
+        if previous is None:
+            return loading.initial_params(config, prepared.settings)
+        fresh = models.init_params(jax.random.key(config.seed), prepared.settings)
+        return network_files.load_networks(previous / "networks.safetensors", fresh, prepared.settings)
 
     def _finished_before(self, name: str) -> pathlib.Path | None:
         """Results of the nearest image before this one in the list that has some."""

@@ -11,18 +11,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
+from PIL import Image
 
-from gan2shape_jax import stylegan2
+from gan2shape_jax import stylegan2, xla_flags
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.inputs import data, image_files
-from gan2shape_jax.method import perceptual, prior, projection
+from gan2shape_jax.method import models, perceptual, prior, projection
 from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.frozen import build as build_frozen
+from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem
 from gan2shape_jax.stylegan2 import Architecture, inversion
+from gan2shape_jax.training import network_files
 
-__all__ = ["load_frozen", "load_gan", "mean_latent", "load_problem", "usable_latent"]
+__all__ = [
+    "find_latent",
+    "freeze",
+    "initial_params",
+    "load_frozen",
+    "load_gan",
+    "load_problem",
+    "mean_latent",
+    "prepare",
+    "usable_latent",
+]
 
 _MEAN_W_SAMPLES = 4096
 
@@ -33,6 +46,7 @@ def load_gan(config: ConfigDict) -> tuple[Architecture, dict[str, Any]]:
     Raises:
       UserError: the file is missing or damaged, or the GAN is of another size than the configuration.
     """
+    xla_flags.avoid_wrong_sums()
     architecture, weights = stylegan2.load(config.gan.checkpoint)
     for field, found in (("size", architecture.size), ("style_dim", architecture.style_dim)):
         if found != config.gan[field]:
@@ -60,10 +74,17 @@ def load_frozen(config: ConfigDict, *, perceptual_weights: bool = True) -> tuple
       UserError: a file is missing or damaged, or the GAN is of another size than the configuration.
     """
     architecture, weights = load_gan(config)
+    return architecture, freeze(config, architecture, weights, perceptual_weights=perceptual_weights)
+
+
+def freeze(
+    config: ConfigDict, architecture: Architecture, weights: dict[str, Any], *, perceptual_weights: bool = True
+) -> FrozenModels:
+    """Collects what no step changes, for a GAN that is loaded already; see `load_frozen`."""
     lpips = None
     if perceptual_weights and config.loss.perceptual == "lpips":
         lpips = perceptual.load_lpips(config.loss.lpips_weights)
-    frozen = build_frozen(
+    return build_frozen(
         weights,
         architecture,
         view_mvn=data.load_mvn(config.sampling.view_mvn, 6),
@@ -72,7 +93,14 @@ def load_frozen(config: ConfigDict, *, perceptual_weights: bool = True) -> tuple
         lpips=lpips,
         mean_w=mean_latent(weights, architecture) if config.gan.truncation < 1 else None,
     )
-    return architecture, frozen
+
+
+def initial_params(config: ConfigDict, settings: Settings) -> models.Params:
+    """What an image starts from: the pretrained networks, or random ones by the seed."""
+    fresh = models.init_params(jax.random.key(config.seed), settings)
+    if not config.networks.pretrained:
+        return fresh
+    return network_files.load_networks(pathlib.Path(config.networks.pretrained), fresh, settings, needed=("depth",))
 
 
 def image_key(seed: int, name: str) -> jax.Array:
@@ -80,15 +108,21 @@ def image_key(seed: int, name: str) -> jax.Array:
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()) & 0x7FFFFFFF)
 
 
-def _invert(config, item, name, architecture, frozen: FrozenModels, key, folder: pathlib.Path) -> np.ndarray:
-    """Finds the latent of an image that has none; the result is kept for the next start."""
-    kept = folder / f"{item.name}.npy"
-    if kept.is_file():
-        return data.load_latent(kept, architecture.style_dim)
-    whole = image_files.open_rgb(pathlib.Path(config.data.image_root) / name, least=16, expected=architecture.size)
-    target = np.asarray(image_files.crop_and_resize(whole, None, architecture.size), np.float32) / 127.5 - 1
+def find_latent(
+    config: ConfigDict, name: str, picture: Image.Image, architecture: Architecture, frozen: FrozenModels
+) -> np.ndarray:
+    """Finds the latent (1, W) of an image by inverting the GAN.
+
+    Args:
+      config: the configuration.
+      name: of the image, without ending; the random numbers are a function of it and the seed.
+      picture: the whole image, RGB and square, before it is cropped.
+      architecture: of the GAN.
+      frozen: of the run.
+    """
+    target = np.asarray(image_files.crop_and_resize(picture, None, architecture.size), np.float32) / 127.5 - 1
     found = inversion.invert(
-        key,
+        jax.random.fold_in(image_key(config.seed, name), 1),
         frozen.generator,
         jnp.asarray(target)[None],
         arch=architecture,
@@ -96,11 +130,21 @@ def _invert(config, item, name, architecture, frozen: FrozenModels, key, folder:
         steps=config.inversion.steps,
         learning_rate=config.inversion.learning_rate,
     )
+    return np.asarray(found.w)
+
+
+def _invert(config, item, name, architecture, frozen: FrozenModels, folder: pathlib.Path) -> np.ndarray:
+    """Finds the latent of an image that has none; the result is kept for the next start."""
+    kept = folder / f"{item.name}.npy"
+    if kept.is_file():
+        return data.load_latent(kept, architecture.style_dim)
+    whole = image_files.open_rgb(pathlib.Path(config.data.image_root) / name, least=16, expected=architecture.size)
+    latent = find_latent(config, item.name, whole, architecture, frozen)
     kept.parent.mkdir(parents=True, exist_ok=True)
     part = kept.with_name(f".{kept.stem}.{uuid.uuid4().hex[:8]}.part.npy")  # another host may be writing the same
-    np.save(part, np.asarray(found.w))
+    np.save(part, latent)
     part.replace(kept)
-    return np.asarray(found.w)
+    return latent
 
 
 def usable_latent(
@@ -131,19 +175,36 @@ def load_problem(
     Args:
       config: the configuration.
       name: of the image in the list.
-      architecture, fixed: of the run.
+      architecture, frozen: of the run.
       latents: folder for latents that the program finds itself.
 
     Raises:
       UserError: a file is missing or unusable.
     """
     item = data.load_item(config, name)
-    settings = settings_lib.from_config(config, architecture, original_size=item.original_size)
-    key = image_key(config.seed, item.name)
     latent = item.latent
     if latent is None:
-        latent = _invert(config, item, name, architecture, frozen, jax.random.fold_in(key, 1), latents)
-    w = usable_latent(latent, name, config, architecture, frozen)
+        latent = _invert(config, item, name, architecture, frozen, latents)
+    return prepare(config, item, latent, architecture, frozen)
+
+
+def prepare(
+    config: ConfigDict, item: data.Item, latent: np.ndarray, architecture: Architecture, frozen: FrozenModels
+) -> PreparedImage:
+    """What is known about an image, as arrays ready for training.
+
+    Args:
+      config: the configuration.
+      item: the image and what belongs to it.
+      latent: (1, W) or (1, L, W).
+      architecture, frozen: of the run.
+
+    Raises:
+      UserError: the latent does not fit the generator, or the mask shows no object.
+    """
+    settings = settings_lib.from_config(config, architecture, original_size=item.original_size)
+    key = image_key(config.seed, item.name)
+    w = usable_latent(latent, item.name, config, architecture, frozen)
     gan_image = jax.jit(projection.gan_image, static_argnames="settings")(w, frozen, settings=settings)
     problem = Problem(
         image=jnp.asarray(item.image)[None],
