@@ -6,7 +6,7 @@
 
 Stop it whenever you like: the same command goes on where it was. All variants run in one process, so that a
 step is compiled once for all that share it. Writes `ablations.json`, `.csv` and `.md`, after every variant;
-benchmarks/ablations_page.py makes docs/ablations.md of the JSON.
+benchmarks/ablations_page.py makes docs/reports/ablations.md of the JSON.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Makes docs/ablations.md from the figures that benchmarks/ablations.py has written.
+"""Writes the figures of docs/reports/ablations.md, as benchmarks/ablations.py has measured them.
 
-    python benchmarks/ablations_page.py results/ablation/ablations.json docs/ablations.md
+    python benchmarks/ablations_page.py results/ablation/ablations.json docs/reports/ablations.md
 
 The JSON holds the metrics of every result by variant, face and seed. A face's figure is the mean of its seeds;
-intervals are over faces.
+intervals are over faces. What stands in the page above the heading "Figures" stays as it is.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from gan2shape_jax.config.fields import load_config
 from gan2shape_jax.evaluation import mean_interval, paired_interval
 from gan2shape_jax.evaluation.report import csv_text, interval_text, markdown_table
 
-__all__ = ["MEANING", "METRICS", "WHOLE", "csv_table", "page", "tables"]
+__all__ = ["MEANING", "METRICS", "WHOLE", "csv_table", "page", "tables", "write_page"]
 
 WHOLE = "whole"
 MEANING = {
@@ -37,13 +37,15 @@ METRICS = ("side", "mad", "mad_unit", "mae", "mse")
 # Metrics by variant, face and seed.
 Found = dict[str, dict[str, dict[str, dict[str, Any]]]]
 
+_HEADING = "## Figures\n"
+
 _INTRODUCTION = """\
-# Ablations
+## Figures
 
 One part of the method changed or left out at a time, on the six bundled faces with true depth:
 
     python benchmarks/ablations.py --out results/ablation
-    python benchmarks/ablations_page.py results/ablation/ablations.json docs/ablations.md
+    python benchmarks/ablations_page.py results/ablation/ablations.json docs/reports/ablations.md
 
 Each variant is a configuration (`--config=ablation:flat`, and so on; `--config=ablation` is the whole method), with the
 default networks and a short schedule: {prior} iterations for the prior, then one stage of {stages}. All variants
@@ -54,10 +56,16 @@ published code's short ones), in the input view.
 
 
 def page(found: Found) -> str:
-    """The whole page."""
+    """Returns the section of figures, from its heading on."""
     whole = load_config("ablation")
     stage = " / ".join(map(str, whole.schedule.stages[0]))
     return _INTRODUCTION.format(prior=whole.prior.iterations, stages=stage) + tables(found)
+
+
+def write_page(path: pathlib.Path, found: Found) -> None:
+    """Writes the figures into a page, in place of those below its heading; the text above them stays."""
+    above = path.read_text().split(_HEADING)[0] if path.exists() else "# Ablations\n\n"
+    path.write_text(above + page(found))
 
 
 def tables(found: Found) -> str:
@@ -168,7 +176,7 @@ def main() -> int:
     parser.add_argument("figures", type=pathlib.Path, metavar="ABLATIONS.JSON")
     parser.add_argument("page", type=pathlib.Path, metavar="PAGE.MD")
     options = parser.parse_args()
-    options.page.write_text(page(json.loads(options.figures.read_text())))
+    write_page(options.page, json.loads(options.figures.read_text()))
     return 0
 
 

@@ -25,7 +25,7 @@ from gan2shape_jax.training import network_files
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 _WIDTH = 1100
-# The pictures of docs/editing.md, by the options of `gan2shape-jax edit` that the page gives.
+# The pictures of docs/how-to/editing.md, by the options of `gan2shape-jax edit` that the page gives.
 _EDITS = {
     "rotate": "--yaw -40 -20 0 20 40",
     "relight": "--light -0.9 0 --light -0.5 0.4 --light 0 0.8 --light 0.5 0.4 --light 0.9 0 --strength 0.5",

@@ -2,10 +2,10 @@
 
     python benchmarks/group_ends.py --out results/group_ends
 
-A group's image starts as the image alone does, and rounding takes the two apart (docs/speed.md). What matters is
-whether a group ends elsewhere than seeds do: the table has every image's errors at the end, alone and in the group,
-their difference seed by seed, and the range over the seeds alone. Runs that are finished are not run again. Writes
-`group_ends.json`.
+A group's image starts as the image alone does, and rounding takes the two apart (docs/reports/speed.md). What matters
+is whether a group ends elsewhere than seeds do: the table has every image's errors at the end, alone and in
+the group, their difference seed by seed, and the range over the seeds alone. Runs that are finished are not run again.
+Writes `group_ends.json`.
 """
 
 import argparse

@@ -27,7 +27,7 @@ from gan2shape_jax.config.fields import load_config
 from gan2shape_jax.geometry import lighting
 from gan2shape_jax.inputs import data
 from gan2shape_jax.malloc_tuning import restart_keeping_memory
-from gan2shape_jax.method import metrics, models, phases, projection, reconstruction
+from gan2shape_jax.method import iteration, metrics, models, projection, reconstruction
 from gan2shape_jax.method.state import PreparedImage, TrainState, initial_state
 from gan2shape_jax.networks.precision import PRECISIONS, lowered
 from gan2shape_jax.run import loading
@@ -51,16 +51,16 @@ def _train(config, prepared: PreparedImage, frozen, initial) -> tuple[dict[str, 
     state = initial_state(jax.tree.map(jnp.array, initial), settings)
     fitted, iterating, begin = state, 0.0, time.perf_counter()
     for phase in schedule_of(config):
-        state = phases.begin(state, phase, problem, frozen, settings)
-        context = phases.phase_constants(state, phase, problem, frozen, settings)
+        state = iteration.begin(state, phase, problem, frozen, settings)
+        context = iteration.phase_constants(state, phase, problem, frozen, settings)
         for i in range(phase.iterations):
             before = time.perf_counter()
-            state, _ = phases.advance(state, phase, i, context, problem, frozen, settings)
+            state, _ = iteration.advance(state, phase, i, context, problem, frozen, settings)
             jax.block_until_ready(state)
             iterating += (time.perf_counter() - before) * (i > 0)
         if phase.step == "prior":
             fitted = jax.tree.map(jnp.array, state)
-    found = tasks.scores(phases.see(state, problem, frozen, settings), problem, settings)
+    found = tasks.scores(reconstruction.see(state, problem, frozen, settings), problem, settings)
     seconds = {"seconds": time.perf_counter() - begin, "seconds of iterations": iterating}
     return {key: found[key] for key in ("side", "mad_unit")} | seconds, fitted
 

@@ -3,14 +3,14 @@
 python -m gan2shape_jax.main --config=configs/ablation.py                 the whole method
 python -m gan2shape_jax.main --config=configs/ablation.py:flat            with a flat prior
 
-`benchmarks/ablations.py` runs them all and makes the table of docs/ablations.md.
+`benchmarks/ablations.py` runs them all and makes the table of docs/reports/ablations.md.
 """
 
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax.config.fields import load_config
+from gan2shape_jax.config import load_config
 
 __all__ = ["VARIANTS", "get_config"]
 

@@ -1,7 +1,7 @@
 """Every field a run can set, with its default, meaning and unit.
 
 The category files start from this one and change what differs. A field's documentation is the
-comment right above it: `gan2shape-jax --help` prints exactly these comments. Relative paths are
+comment right above it, as is that of a group: `gan2shape-jax --help=FIELD` prints these comments. Relative paths are
 taken from the folder the program is started in; an empty path means "not given".
 
     python -m gan2shape_jax.main --config=configs/ictface.py --config.schedule.use_mask=True
@@ -46,6 +46,7 @@ def get_config() -> ConfigDict:
 
 def _data(config: ConfigDict) -> None:
     """Where the images and what belongs to them lie."""
+    # The images, and the latents, masks and true depths that belong to them.
     config.data = ConfigDict()
     # Text file with one image name a line.
     config.data.image_list = ""
@@ -65,8 +66,10 @@ def _data(config: ConfigDict) -> None:
     # nothing.
     config.data.crop = placeholder(int)
 
+    # The network that finds object masks.
     config.parsing = ConfigDict()
-    # Weights of the category's scene parser, as tools.convert_networks writes them (.safetensors); '' goes without.
+    # Weights of the category's scene parser, as `gan2shape-jax convert networks` writes them (.safetensors); ''
+    # goes without.
     config.parsing.weights = ""
     # True gives every parser pictures normalised as in its training; the published code does so for cars and cats only.
     config.parsing.normalize_all = False
@@ -74,6 +77,7 @@ def _data(config: ConfigDict) -> None:
 
 def _camera(config: ConfigDict) -> None:
     """The pinhole camera and the ranges of what the view network can say."""
+    # The pinhole camera, and how far views may turn and shift.
     config.camera = ConfigDict()
     # Field of view, degrees.
     config.camera.fov_deg = 10.0
@@ -93,6 +97,7 @@ def _camera(config: ConfigDict) -> None:
 
 def _networks(config: ConfigDict) -> None:
     """The five trained networks: depth, albedo, view, light and the encoder."""
+    # The five trained networks.
     config.networks = ConfigDict()
     # Channels of the first level of depth, albedo, view and light networks; 0 means max(4096 / S,
     # 16).
@@ -112,8 +117,9 @@ def _networks(config: ConfigDict) -> None:
 
 def _gan(config: ConfigDict) -> None:
     """The frozen StyleGAN2 of the category."""
+    # The frozen StyleGAN2.
     config.gan = ConfigDict()
-    # Generator and discriminator, as tools.convert_stylegan2 writes them (.safetensors).
+    # Generator and discriminator, as `gan2shape-jax convert stylegan2` writes them (.safetensors).
     config.gan.checkpoint = ""
     # Side of the images that the generator makes, pixels; has to be the checkpoint's.
     config.gan.size = 256
@@ -136,6 +142,7 @@ def _gan(config: ConfigDict) -> None:
 
 def _sampling(config: ConfigDict) -> None:
     """The distributions that pseudo-images' views and lights are drawn from."""
+    # How views and lights of pseudo-images are drawn.
     config.sampling = ConfigDict()
     # Mean (6,) and covariance (6,6) of views, network units (.pth or .npz).
     config.sampling.view_mvn = ""
@@ -159,6 +166,7 @@ def _sampling(config: ConfigDict) -> None:
 
 def _training(config: ConfigDict) -> None:
     """The prior, the losses and the optimiser."""
+    # The shape that training starts from.
     config.prior = ConfigDict()
     # What the depth network is first fitted to: 'ellipsoid' (the method's), 'shifted_ellipsoid' (moved
     # sideways), 'flat' (a plane in the middle of the range of depths), 'smoothed_box' (the mask raised,
@@ -174,6 +182,7 @@ def _training(config: ConfigDict) -> None:
     # Optimiser iterations that fit the depth network to the ellipsoid.
     config.prior.iterations = 1000
 
+    # The perceptual distance, and the weights of the losses.
     config.loss = ConfigDict()
     # Perceptual distance: 'lpips' (VGG16, needs lpips_weights) or 'discriminator' (the GAN's own,
     # needs nothing more).
@@ -187,6 +196,7 @@ def _training(config: ConfigDict) -> None:
     # Weight of the squared latent offset in step 2.
     config.loss.lam_regular = 0.01
 
+    # Adam.
     config.optimizer = ConfigDict()
     # Adam's step size.
     config.optimizer.learning_rate = 1e-4
@@ -199,6 +209,7 @@ def _training(config: ConfigDict) -> None:
     # Term that keeps Adam's quotient finite.
     config.optimizer.eps = 1e-8
 
+    # Finding latents of images that come without.
     config.inversion = ConfigDict()
     # Optimiser iterations that find an image's latent where no file gives it.
     config.inversion.steps = 500
@@ -208,6 +219,7 @@ def _training(config: ConfigDict) -> None:
 
 def _schedule(config: ConfigDict) -> None:
     """Stages, and which networks see which image."""
+    # Stages and steps, mirroring, and which images train which networks.
     config.schedule = ConfigDict()
     # Iterations of steps 1, 2 and 3, a triple a stage.
     config.schedule.stages = ((600, 600, 400), (200, 500, 300), (200, 500, 300), (200, 500, 300))
@@ -234,6 +246,7 @@ def _schedule(config: ConfigDict) -> None:
 
 def _outputs(config: ConfigDict) -> None:
     """What is written when, and how the program runs."""
+    # What an interrupted run goes on from.
     config.checkpoint = ConfigDict()
     # Iterations between checkpoints; one more is written at the end of each step.
     config.checkpoint.every_iterations = 500
@@ -242,6 +255,7 @@ def _outputs(config: ConfigDict) -> None:
     # Folder for checkpoints, also on object storage (gs://BUCKET/...); '' means WORKDIR/checkpoints.
     config.checkpoint.folder = ""
 
+    # Pictures, meshes and animations.
     config.outputs = ConfigDict()
     # True also makes rotation and relighting pictures with the GAN.
     config.outputs.gan_images = True
@@ -254,15 +268,17 @@ def _outputs(config: ConfigDict) -> None:
     # Side of pictures rendered from the mesh, pixels; 0 means max(S, 192).
     config.outputs.picture_size = 0
 
+    # Progress and TensorBoard.
     config.logging = ConfigDict()
     # Iterations between log entries.
     config.logging.every_iterations = 100
     # True writes scalars and pictures for TensorBoard.
     config.logging.tensorboard = True
 
+    # Precision, compilation, devices and hosts.
     config.runtime = ConfigDict()
-    # Folder of compiled programs that later runs reuse; '' is the user's cache folder, 'off' keeps
-    # none.
+    # Folder of compiled programs that later starts reuse; '' is the user's cache folder (~/.cache/gan2shape_jax, or
+    # below $XDG_CACHE_HOME), 'off' keeps none. Where JAX_COMPILATION_CACHE_DIR is set, JAX's own cache is used.
     config.runtime.compilation_cache = ""
     # True asks a GPU for operations that repeat bit by bit (slower); a CPU always does.
     config.runtime.deterministic = False

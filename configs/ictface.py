@@ -10,7 +10,7 @@ python -m gan2shape_jax.main --config=configs/ictface.py:predict   those network
 from ml_collections import ConfigDict
 
 from gan2shape_jax.bundled import asset
-from gan2shape_jax.config.fields import load_config
+from gan2shape_jax.config import load_config
 
 __all__ = ["VARIANTS", "get_config"]
 

@@ -5,7 +5,7 @@ python -m gan2shape_jax.main --config=configs/synface.py
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax.config.fields import load_config
+from gan2shape_jax.config import load_config
 
 __all__ = ["get_config"]
 

@@ -1,12 +1,45 @@
-"""Files that come with the package."""
+"""Files that come with the package, and where an installed wheel or a checkout has them."""
 
+import importlib
+import importlib.util
 import pathlib
+import sys
+import types
 
-__all__ = ["asset"]
+from gan2shape_jax.errors import UserError
 
-_ASSETS = pathlib.Path(__file__).resolve().parent / "assets"
+__all__ = ["asset", "folder", "import_tool"]
+
+_PACKAGE = pathlib.Path(__file__).resolve().parent
 
 
 def asset(name: str) -> str:
     """Returns the absolute path of a file or folder that comes with the package; `name` is relative to `assets/`."""
-    return str(_ASSETS / name)
+    return str(_PACKAGE / "assets" / name)
+
+
+def folder(name: str) -> pathlib.Path:
+    """Returns `configs/` or `tools/`, which lies inside an installed package and beside it in a checkout."""
+    inside = _PACKAGE / name
+    return inside if (inside / "__init__.py").is_file() else _PACKAGE.parent / name
+
+
+def import_tool(name: str) -> types.ModuleType:
+    """Imports a module of `tools/` such as `sample_gan.__main__`, from a wheel or a checkout, in any working folder.
+
+    Raises:
+        UserError: this installation has no tools.
+    """
+    package, path = "gan2shape_jax.tools", folder("tools")
+    if not (path / "__init__.py").is_file():
+        raise UserError(f"{path} is missing: install the package again")
+    if package not in sys.modules:
+        # In a checkout the folder lies outside the package, where the usual search does not find it.
+        spec = importlib.util.spec_from_file_location(
+            package, path / "__init__.py", submodule_search_locations=[str(path)]
+        )
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[package] = module
+        spec.loader.exec_module(module)
+    return importlib.import_module(f"{package}.{name}")

@@ -5,15 +5,15 @@ the command line or the configuration is wrong; 130 interrupted.
 """
 
 import errno
+import importlib
 import os
 import sys
-import textwrap
+import types
 import warnings
 from collections.abc import Sequence
 
-from gan2shape_jax import malloc_tuning, xla_flags
-from gan2shape_jax.config.fields import apply_overrides, describe_fields, flatten, load_config, names
-from gan2shape_jax.config.original.options import LAUNCH_OPTIONS
+from gan2shape_jax import bundled, malloc_tuning, xla_flags
+from gan2shape_jax.config import apply_overrides, command_line, load_config, names
 from gan2shape_jax.errors import ConfigError, UserError
 
 __all__ = ["console", "main"]
@@ -21,24 +21,13 @@ __all__ = ["console", "main"]
 # What a machine may refuse: a full disk, a folder that cannot be written, a closed pipe.
 _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPIPE)
 
-_USAGE = """\
-usage: gan2shape-jax --config=NAME[:VARIANT] [--config.FIELD=VALUE ...] [--check]
-       gan2shape-jax render RESULT ...        new views of a saved result (render --help)
-       gan2shape-jax evaluate RESULTS ...     errors of finished runs, side by side (evaluate --help)
-       gan2shape-jax edit RESULT ...          rotation and relighting, by the mesh and by the GAN (edit --help)
-
-Reconstructs the 3D shape of every image that a configuration lists.
-
-  --config=NAME        a bundled configuration ({names}),
-                       the path of a Python file with a function get_config,
-                       or of a YAML file of the published PyTorch code
-  --config.FIELD=VALUE sets one field, such as --config.workdir=results/mine
-  --check              looks at every file, estimates hours and memory, and stops
-  --version            prints the version
-  --help               prints this
-
-The fields, with the values of {title}:
-"""
+# Commands beside the reconstruction itself; the modules of the last two are in `tools/`.
+_COMMANDS = {
+    "render": "gan2shape_jax.outputs.render_command",
+    "edit": "gan2shape_jax.editing.command",
+    "evaluate": "gan2shape_jax.evaluation.command",
+}
+_TOOLS = {"sample": "sample_gan.__main__", "convert": "convert"}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -76,31 +65,21 @@ def console() -> None:
 
 
 def _run(argv: list[str]) -> int:
-    if argv and argv[0] == "render":
-        from gan2shape_jax.outputs import render_command  # imports jax, which --help need not wait for
-
-        return render_command.main(argv[1:])
-    if argv and argv[0] == "evaluate":
-        from gan2shape_jax.evaluation import command as evaluate_command
-
-        return evaluate_command.main(argv[1:])
-    if argv and argv[0] == "edit":
-        from gan2shape_jax.editing import command as edit_command
-
-        return edit_command.main(argv[1:])
-    spec, overrides, flags = _parse(argv)
-    if "--version" in flags:
+    if argv and (argv[0] in _COMMANDS or argv[0] in _TOOLS):
+        return _command(argv[0]).main(argv[1:])
+    arguments = command_line.parse(argv)
+    if arguments.version:
         from gan2shape_jax import __version__
 
         print(f"gan2shape-jax {__version__}")
         return 0
-    if "--help" in flags:
-        print(_help(spec))
+    if arguments.help is not None:
+        print(command_line.help_text(arguments.help, arguments.spec))
         return 0
-    if not spec:
+    if not arguments.spec:
         raise ConfigError(f"name a configuration: --config=NAME (bundled are: {', '.join(names())})")
-    config = apply_overrides(load_config(spec), overrides)
-    if "--check" in flags:
+    config = apply_overrides(load_config(arguments.spec), arguments.overrides)
+    if arguments.check:
         from gan2shape_jax.run import check
 
         return check.run_check(config)
@@ -115,37 +94,11 @@ def _run(argv: list[str]) -> int:
     return experiment.run(config)
 
 
-def _parse(argv: list[str]) -> tuple[str, dict[str, str], set[str]]:
-    """Splits arguments into configuration, overrides and flags; values follow `=` or a space."""
-    spec, overrides, flags = "", {}, set()
-    rest = iter(argv)
-    for argument in rest:
-        name, equals, value = argument.partition("=")
-        if name in ("--help", "-h", "--check", "--version") and not equals:
-            flags.add("--help" if name == "-h" else name)
-            continue
-        if name != "--config" and not name.startswith("--config."):
-            instead = f"here: {LAUNCH_OPTIONS[name]}" if name in LAUNCH_OPTIONS else "--help lists what there is"
-            raise ConfigError(f"unknown argument {argument!r} ({instead})")
-        if not equals:
-            value = next(rest, "--")
-            if value.startswith("--"):
-                raise ConfigError(f"{name} needs a value: {name}=VALUE")
-        if name == "--config":
-            spec = value
-        else:
-            overrides[name.removeprefix("--config.")] = value
-    return spec, overrides, flags
-
-
-def _help(spec: str) -> str:
-    values = flatten(load_config(spec or "base"))
-    title = f"configuration {spec}" if spec else "configs/base.py, which the others start from"
-    lines = [_USAGE.format(names=", ".join(names()), title=title)]
-    for field, meaning in describe_fields().items():
-        lines.append(f"  --config.{field}={values[field]!r}")
-        lines += textwrap.wrap(meaning, 96, initial_indent=" " * 6, subsequent_indent=" " * 6)
-    return "\n".join(lines)
+def _command(name: str) -> types.ModuleType:
+    """Imports a command's module, and with it jax, which --help need not wait for."""
+    if name in _TOOLS:
+        return bundled.import_tool(_TOOLS[name])
+    return importlib.import_module(_COMMANDS[name])
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:

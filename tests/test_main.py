@@ -10,6 +10,7 @@ import types
 
 import pytest
 
+import gan2shape_jax.run
 from gan2shape_jax import main as program
 from gan2shape_jax.config.fields import flatten, load_config
 from gan2shape_jax.errors import UserError
@@ -30,9 +31,7 @@ def experiment(monkeypatch):
 
     stand_in.run = run
     monkeypatch.setitem(sys.modules, "gan2shape_jax.run.experiment", stand_in)
-    import gan2shape_jax
-
-    monkeypatch.setattr(gan2shape_jax, "experiment", stand_in, raising=False)
+    monkeypatch.setattr(gan2shape_jax.run, "experiment", stand_in, raising=False)
     return stand_in
 
 
@@ -103,7 +102,7 @@ def test_wrong_command_lines_end_with_code_2(arguments, message, experiment, cap
 def test_absent_weights_stop_the_program_before_anything_starts(experiment, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert program.main(["--config=car"]) == 1
-    assert "tools.convert_stylegan2" in capsys.readouterr().err
+    assert "gan2shape-jax convert stylegan2" in capsys.readouterr().err
     assert not experiment.seen and list(tmp_path.iterdir()) == []
 
 
@@ -113,7 +112,7 @@ def test_check_does_not_start_the_experiment(experiment, capsys):
 
 
 def test_help_lists_every_field_with_its_value(capsys):
-    assert program.main(["--help", "--config=ictface"]) == 0
+    assert program.main(["--help=all", "--config=ictface"]) == 0
     printed = capsys.readouterr().out
     for field, value in flatten(load_config("ictface")).items():
         assert f"--config.{field}={value!r}\n" in printed

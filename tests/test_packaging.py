@@ -1,14 +1,19 @@
 """What an installed wheel has: every package listed, and nothing imported that is not in it."""
 
 import ast
+import configparser
 import pathlib
+import re
+import subprocess
+import sys
+import tarfile
+
+import pytest
 
 _ROOT = pathlib.Path(__file__).parent.parent
 
 
 def test_packaging_lists_every_package():
-    import configparser
-
     setup = configparser.ConfigParser()
     setup.read(_ROOT / "setup.cfg")
     listed = set(setup["options"]["packages"].split())
@@ -30,3 +35,44 @@ def test_tools_import_only_what_an_installed_wheel_has():
             if isinstance(node, ast.ImportFrom) and node.level == 0:
                 names = [node.module or ""]
             assert not [name for name in names if name.split(".")[0] in ("tools", "configs")], path
+
+
+def _lower_bounds() -> dict[str, str]:
+    """Returns the lower bound of every requirement of an installation with the `test` extra, by normalised name."""
+    setup = configparser.ConfigParser()
+    setup.read(_ROOT / "setup.cfg")
+    lines = f"{setup['options']['install_requires']}\n{setup['options.extras_require']['test']}".splitlines()
+    bounds = (re.fullmatch(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)", line) for line in lines if line and line[0] != "#")
+    return {match[1].lower().replace("_", "-"): match[2] for match in bounds}
+
+
+def _release(version: str) -> list[int]:
+    """Returns a version as numbers, trailing zeros left out: 2.0.0 is 2.0 is 2."""
+    return [int(part) for part in re.sub(r"(\.0)+$", "", version).split(".")]
+
+
+def test_lowest_versions_are_the_lower_bounds_of_setup_cfg():
+    lines = [line for line in (_ROOT / ".ci/lowest.txt").read_text().splitlines() if not line.startswith("#")]
+    first: dict[str, str] = {}  # the first line of a name is that of the oldest Python
+    for name, version in (line.partition(";")[0].split("==") for line in lines):
+        first.setdefault(name, version)
+    bounds = _lower_bounds()
+    assert first.keys() == bounds.keys()
+    too_far = {
+        name for name in bounds if _release(first[name])[: len(_release(bounds[name]))] != _release(bounds[name])
+    }
+    assert too_far == set()
+
+
+def test_source_distribution_has_the_pictures_of_the_readme_and_not_the_golden_tensors(tmp_path):
+    pytest.importorskip("setuptools", minversion="77")
+    build = f"from setuptools import build_meta; print(build_meta.build_sdist({str(tmp_path)!r}))"
+    subprocess.run([sys.executable, "-c", build], cwd=_ROOT, check=True, capture_output=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as files:
+        names = {name.partition("/")[2] for name in files.getnames()}
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (_ROOT / "README.md").read_text())
+    assert pictures and set(pictures) <= names
+    assert not [name for name in names if name.startswith("tests/golden")]
+    assert {"gan2shape_jax/py.typed", "gan2shape_jax/assets/ictface/gan.safetensors", "mkdocs.yml"} <= names
+    assert archive.stat().st_size < 12e6

@@ -15,10 +15,11 @@ import optax
 from gan2shape_jax import stylegan2
 from gan2shape_jax.geometry import camera as cam
 from gan2shape_jax.geometry import render, resample
-from gan2shape_jax.method import models, perceptual, phases, reconstruction, steps
-from gan2shape_jax.method import state as state_lib
-from gan2shape_jax.method.phases import Phase
-from gan2shape_jax.method.state import SampleGrid, TrainState, initial_state
+from gan2shape_jax.method import image_terms, iteration, models, perceptual
+from gan2shape_jax.method import optimizer as optimizer_lib
+from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.state import ProjectedSamples, TrainState, initial_state
+from gan2shape_jax.method.step3 import STEP3, collect_batch
 from gan2shape_jax.run.runtime import cadence_of
 
 from .clock import Call
@@ -64,20 +65,20 @@ def _train_step(subject: Subject, phase: Phase) -> Call:
     """Iterations of a phase from the initial parameters; step 3 sees samples that are zeros, which cost the same."""
     rest, settings = _rest(subject), subject.settings
     begin = time.perf_counter()
-    state = phases.begin(_initial(subject), phase, *rest)
+    state = iteration.begin(_initial(subject), phase, *rest)
     if phase.step == "step3":
         size = settings.image_size
-        context: Any = SampleGrid(
+        context: Any = ProjectedSamples(
             images=jnp.zeros((settings.sample_count, size, size, 3)),
             masks=jnp.ones((settings.sample_count, size, size)),
         )
     else:
-        context = phases.prepare(state, phase, *rest)
+        context = iteration.phase_constants(state, phase, *rest)
     count = cadence_of(subject.config).per_call
     carried = {"state": state, "iteration": 0}
 
     def run() -> None:
-        state, _ = phases.advance(carried["state"], phase, carried["iteration"], context, *rest, count=count)
+        state, _ = iteration.advance(carried["state"], phase, carried["iteration"], context, *rest, count=count)
         carried.update(state=jax.block_until_ready(state), iteration=carried["iteration"] + count)
 
     run()
@@ -85,13 +86,13 @@ def _train_step(subject: Subject, phase: Phase) -> Call:
 
 
 def _collecting(subject: Subject) -> Call:
-    collect = jax.jit(functools.partial(steps.collect_batch, settings=subject.settings))
-    state = _initial(subject)
-    return _timed(
-        lambda: (
-            jax.block_until_ready(collect(state, 0, subject.problem, subject.frozen, key=subject.problem.key)) and None
-        )
-    )
+    collect = jax.jit(functools.partial(collect_batch, settings=subject.settings))
+    state, problem = _initial(subject), subject.problem
+
+    def run() -> None:
+        jax.block_until_ready(collect(state.params, state.factors, None, problem, problem.key, 0, subject.frozen))
+
+    return _timed(run)
 
 
 # --- parts -----------------------------------------------------------------------------------------
@@ -182,7 +183,7 @@ def _perceptual(subject: Subject, images: jax.Array) -> Call:
     settings = subject.settings
 
     def total(images, target, frozen):
-        seen, wanted = (reconstruction.perceptual_features(x, frozen, settings) for x in (images, target))
+        seen, wanted = (image_terms.perceptual_features(x, frozen, settings) for x in (images, target))
         if settings.perceptual == "lpips":
             return jnp.mean(perceptual.lpips_distance(frozen.lpips, seen, wanted))
         return perceptual.discriminator_distance(seen, wanted)
@@ -191,8 +192,8 @@ def _perceptual(subject: Subject, images: jax.Array) -> Call:
 
 
 def _optimiser(subject: Subject) -> Call:
-    transform = state_lib.optimizer(subject.settings)
-    active = {name: subject.params[name] for name in state_lib.ACTIVE["step3"]}
+    transform = optimizer_lib.optimizer(subject.settings)
+    active = {name: subject.params[name] for name in STEP3.networks}
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def update(params, opt_state, gradient):

@@ -19,7 +19,7 @@ from gan2shape_jax.inputs import data
 from gan2shape_jax.method import frozen, models, perceptual, prior, projection
 from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.phases import Phase
+from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Problem
 from gan2shape_jax.run import loading

@@ -16,7 +16,7 @@ from torch_reference.rasterizer import warp_depth
 from torch_reference.steps import Factors
 from torch_reference.training import Training
 
-from gan2shape_jax.method.state import ACTIVE
+from gan2shape_jax.method.step3 import STEP3
 
 from .clock import Call
 from .subjects import COLLECT, LIGHT, Subject
@@ -125,7 +125,7 @@ def _gradient_call(function: Callable[..., Any], *inputs: torch.Tensor) -> Call:
 
 def _optimiser(given: Model) -> Call:
     training = Training(given, "step3", flip=False)
-    for name in ACTIVE["step3"]:
+    for name in STEP3.networks:
         for parameter in given.networks[name].parameters():
             parameter.grad = parameter.detach() * 0.01
     return _call(training.optimizer.step)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import ACTIVE
+from gan2shape_jax.method.steps import STEPS
 
 from . import geometry, losses
 from .perceptual import Lpips
@@ -76,7 +76,7 @@ class Model:
         """Turns gradients on where the step wants them, and returns the parameters that it optimises."""
         for module in (*self.networks.values(), self.generator, self.discriminator):
             module.requires_grad_(self.ways.published)
-        active = [self.networks[name] for name in ACTIVE[step]]
+        active = [self.networks[name] for name in STEPS[step].networks]
         for module in active:
             module.requires_grad_(True)
         return [parameter for module in active for parameter in module.parameters()]

@@ -1,10 +1,15 @@
 """Configurations: finding, overriding, documenting and validating them.
 
-A config file of one's own starts from a bundled one:
+A configuration is an `ml_collections.ConfigDict` made by the `get_config` function of a Python file; its fields are
+named by dotted paths. Files that belong to the package are absolute paths below its `assets` folder, so that a run
+may start anywhere. A config file of one's own starts from a bundled one:
 
     from gan2shape_jax.config import load_config
 """
 
-from gan2shape_jax.config.fields import apply_overrides, flatten, load_config
+from gan2shape_jax.config.load import load_config
+from gan2shape_jax.config.overrides import apply_overrides
+from gan2shape_jax.config.python_files import names
+from gan2shape_jax.config.tree import flatten, to_json
 
-__all__ = ["apply_overrides", "flatten", "load_config"]
+__all__ = ["apply_overrides", "flatten", "load_config", "names", "to_json"]

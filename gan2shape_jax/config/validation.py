@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax.config.fields import flatten
+from gan2shape_jax.config.tree import flatten
 from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.inputs.masks import SOURCES
 from gan2shape_jax.inputs.parsers import PARSERS

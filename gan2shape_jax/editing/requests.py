@@ -22,10 +22,10 @@ from jaxtyping import Float
 from gan2shape_jax.editing.editor import Editor
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import resample
-from gan2shape_jax.geometry.lighting import apply_shading, normals, shade
+from gan2shape_jax.geometry.lighting import normals, shade
 from gan2shape_jax.method import losses, projection
 from gan2shape_jax.method.factors import Factors
-from gan2shape_jax.method.reconstruction import seen_from
+from gan2shape_jax.method.pseudo_images import render_factors
 from gan2shape_jax.method.settings import Settings
 
 __all__ = ["Edits", "beyond_training", "edit", "require_range"]
@@ -81,7 +81,7 @@ def edit(
 def _edit(params, factors, views, lights, latent, reference, frozen, *, settings: Settings):
     normal = normals(factors.depth, settings.camera, unit=settings.unit_normals)
     shading, _ = shade(normal, lights)
-    pseudo, masks = seen_from(apply_shading(factors.albedo[None], shading), factors, views, settings)
+    pseudo, masks = render_factors(factors, shading, views, settings)
     latents, _ = projection.projected_latents(params, pseudo, latent, reference, frozen, settings)
     pictures = projection.synthesize_large(latents, frozen, settings)
     l1 = jax.vmap(losses.photometric)(resample.resize(pictures, settings.image_size), pseudo, masks)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax.config.fields import apply_overrides, flatten, load_config
+from gan2shape_jax.config import saved
 from gan2shape_jax.errors import UserError
 
 __all__ = ["FoundRun", "config_hash", "find_runs", "read_config"]
@@ -116,15 +116,4 @@ def read_config(run: FoundRun) -> ConfigDict:
     """
     if run.config is None:
         raise UserError(f"{run.home} has no config.json: without it nothing says how the run's networks were made")
-    base = load_config("base")
-    fields = flatten(base)
-    flat = {path: value for path, value in _flat(run.config, "").items() if path in fields}
-    texts = {path: value if isinstance(fields[path], str) else repr(value) for path, value in flat.items()}
-    return apply_overrides(base, texts)
-
-
-def _flat(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
+    return saved.from_json(run.config, run.home / "config.json")

@@ -49,7 +49,7 @@ def run(argv: Sequence[str]) -> int:
     if not arguments.stand_in and arguments.embedding is None:
         raise UserError(
             "name a network that tells faces apart: --embedding FACE.onnx (none comes with the package, "
-            "see docs/evaluation.md), or try the command out with --stand-in"
+            "see docs/how-to/evaluation.md), or try the command out with --stand-in"
         )
     if arguments.views < 2 or not 0 < arguments.max_yaw <= 90:
         raise UserError(f"--views {arguments.views} --max-yaw {arguments.max_yaw}: at least 2 views, up to 90 degrees")

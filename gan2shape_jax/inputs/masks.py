@@ -124,7 +124,7 @@ def parse_mask(image: Image, category: str, weights: str | pathlib.Path, *, norm
     Args:
         image: (S, S, 3) in [-1, 1].
         category: decides which labels are the object.
-        weights: a file of `tools.convert_networks`.
+        weights: a file of `gan2shape-jax convert networks`.
         normalize_all: see `config.parsing.normalize_all`.
 
     Raises:

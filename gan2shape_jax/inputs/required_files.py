@@ -7,7 +7,6 @@ here.
 
 import dataclasses
 import pathlib
-import shlex
 
 from ml_collections import ConfigDict
 
@@ -17,6 +16,7 @@ from gan2shape_jax.inputs.data import read_names
 from gan2shape_jax.inputs.masks import required_source
 from gan2shape_jax.inputs.parsers import PARSERS
 from gan2shape_jax.inputs.per_image_files import some_of
+from gan2shape_jax.weight_files import families
 
 __all__ = ["RequiredFile", "require_files", "require_images", "required_files_of"]
 
@@ -27,6 +27,7 @@ _VGG16 = "https://download.pytorch.org/models/vgg16-397923af.pth"
 
 # Endings of StyleGAN2 checkpoints that are to be converted, the published code's first.
 _UNCONVERTED = (".pt", ".pth", ".pkl")
+_OUT = "OUT.safetensors"  # where no target is named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +83,7 @@ def _masks(config: ConfigDict) -> list[RequiredFile]:
         return [RequiredFile("data.mask_root", config.data.mask_root, folder=True, advice=advice)]
     if source == "parser" and config.category in PARSERS:
         path, parser = config.parsing.weights, PARSERS[config.category]
-        command = f"{_tool('convert_networks')} {_beside(path, '.pth')} {path or 'OUT.safetensors'}"
+        command = families.command("networks", _beside(path, ".pth"), target=path or _OUT)
         advice = (
             f"{parser}: {parser.file} of the published weights, or {parser.home}; {command}; "
             "or masks of your own: --config.data.mask_root=FOLDER, or the images' alpha channel"
@@ -92,7 +93,7 @@ def _masks(config: ConfigDict) -> list[RequiredFile]:
 
 
 def _lpips(path: str) -> RequiredFile:
-    command = f"{_tool('convert_networks')} vgg16-397923af.pth vgg.pth {path or 'OUT.safetensors'}"
+    command = families.command("networks", "vgg16-397923af.pth", "vgg.pth", target=path or _OUT)
     advice = f"LPIPS v0.1: {_VGG16} and {_LPIPS}; {command}; --config.loss.perceptual=discriminator needs none"
     return RequiredFile("loss.lpips_weights", path, advice=advice)
 
@@ -142,16 +143,9 @@ def _gan_conversion(path: str) -> str:
     """The command that converts a checkpoint, from what lies beside it."""
     beside = [pathlib.Path(path).with_suffix(kind) for kind in _UNCONVERTED] if path else [pathlib.Path("IN.pt")]
     source = next((file for file in beside if file.is_file()), beside[0])
-    return f"{_tool('convert_stylegan2')} {shlex.join([source.as_posix(), path or 'OUT.safetensors'])}"
+    return families.command("stylegan2", source, target=path or _OUT)
 
 
 def _beside(path: str, suffix: str) -> str:
     """The published file's name beside the converted one's."""
     return pathlib.Path(path).with_suffix(suffix).as_posix() if path else f"IN{suffix}"
-
-
-def _tool(name: str) -> str:
-    """How a converter is started; a wheel has the tools inside."""
-    package = pathlib.Path(__file__).resolve().parents[1]
-    checkout = (package.parent / "tools" / name).is_dir()
-    return f"python -m {'tools' if checkout else 'gan2shape_jax.tools'}.{name}"

@@ -1,52 +1,41 @@
-"""One step of the optimiser down a loss, from one place or from the mean of many."""
+"""The optimiser: Adam as the published code has it, its state at the start of a step, and one of its steps."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
 
-import jax
 import optax
 
-from gan2shape_jax.method import models
+from gan2shape_jax.method.models import Params
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import ACTIVE, TrainState, optimizer
+from gan2shape_jax.method.state import TrainState
 
-__all__ = ["Loss", "Metrics", "optimizer_step"]
-
-Metrics = dict[str, jax.Array]
-Loss = Callable[[models.Params], tuple[jax.Array, tuple[Metrics, Any]]]
+__all__ = ["fresh_optimizer", "optimizer", "optimizer_step"]
 
 
-def optimizer_step(
-    loss: Loss,
-    state: TrainState,
-    step: str,
-    settings: Settings,
-    *,
-    average_over: str | None = None,
-) -> tuple[TrainState, Metrics, Any]:
-    """One Adam step of the networks that `step` optimises; the others stay as they are.
+def optimizer(settings: Settings) -> optax.GradientTransformation:
+    """Returns Adam with L2 weight decay coupled into the gradient (not AdamW), as the published code has it."""
+    return optax.chain(
+        optax.add_decayed_weights(settings.weight_decay),
+        optax.adam(settings.learning_rate, settings.beta1, settings.beta2, settings.eps),
+    )
+
+
+def fresh_optimizer(state: TrainState, networks: tuple[str, ...], settings: Settings) -> TrainState:
+    """Returns the state with a fresh optimiser of these networks, as at the start of every step of every stage."""
+    trained = {name: state.params[name] for name in networks}
+    return dataclasses.replace(state, opt_state=optimizer(settings).init(trained))
+
+
+def optimizer_step(state: TrainState, gradient: Params, settings: Settings) -> TrainState:
+    """Moves the networks that the gradient is of by one step of Adam; the others stay as they are.
 
     Args:
-      loss: of all parameters; gives the loss, scalars, and whatever else.
-      state: before.
-      step: names the networks.
+      state: its optimiser state is of the same networks.
+      gradient: of the loss, by name of the network.
       settings: static settings.
-      average_over: a mapped axis whose members have losses of their own: they take their mean gradient.
-
-    Returns:
-      The new state, the scalars, and whatever else the loss gives.
     """
-    active = {name: state.params[name] for name in ACTIVE[step]}
-
-    def of_active(chosen):
-        return loss({**state.params, **chosen})
-
-    (_, (metrics, extra)), gradient = jax.value_and_grad(of_active, has_aux=True)(active)
-    if average_over is not None:
-        gradient, metrics = jax.lax.pmean((gradient, metrics), average_over)
-    updates, opt_state = optimizer(settings).update(gradient, state.opt_state, active)
-    params = {**state.params, **optax.apply_updates(active, updates)}
-    return dataclasses.replace(state, params=params, opt_state=opt_state), metrics, extra
+    trained = {name: state.params[name] for name in gradient}
+    updates, opt_state = optimizer(settings).update(gradient, state.opt_state, trained)
+    params = {**state.params, **optax.apply_updates(trained, updates)}
+    return dataclasses.replace(state, params=params, opt_state=opt_state)

@@ -1,4 +1,4 @@
-"""Explaining images by one canonical sheet: geometry, appearance and the losses between them.
+"""Explaining images by one canonical sheet: its geometry, its appearance, and what the networks make of the input.
 
 A leading axis f (1 or 2) holds the sheet and, under the symmetry assumption, its left-right mirror
 image; n counts images, each with its own view and light. Shapes: depth (f, S, S), albedo (f, S, S, 3),
@@ -8,38 +8,39 @@ Source: GAN2Shape, equations 1 and 4; the mirrored terms follow Unsup3d (Wu et a
 
 from __future__ import annotations
 
+import dataclasses
+
 import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
-from gan2shape_jax import stylegan2
 from gan2shape_jax.geometry import camera as cam
 from gan2shape_jax.geometry import lighting, render, resample
-from gan2shape_jax.method import losses, perceptual
-from gan2shape_jax.method.factors import Factors
+from gan2shape_jax.method import losses, models
+from gan2shape_jax.method.factors import blend_border
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.networks.precision import to_compute_dtype, to_float32
+from gan2shape_jax.method.state import Problem, TrainState
 
 __all__ = [
+    "Reconstruction",
     "Scene",
     "appearance",
     "canonical_mask",
-    "discriminator_features",
-    "image_terms",
+    "drop_training_fields",
+    "input_scene",
     "mirror",
-    "perceptual_features",
+    "reconstruct",
     "scene",
-    "seen_from",
+    "see",
     "smoothness",
-    "target_features",
 ]
 
 
 @flax.struct.dataclass
 class Scene:
-    """All of a reconstruction that the albedo does not enter."""
+    """The part of a reconstruction that does not depend on the albedo."""
 
     depth: jax.Array  # (f, S, S)
     view: jax.Array  # (n, 6)
@@ -52,7 +53,7 @@ class Scene:
 
 
 def mirror(sheet: Float[Array, "one s s *c"], *, flip: bool) -> Float[Array, "f s s *c"]:
-    """Stacks a sheet (1, S, S, ...) with its left-right mirror image when `flip`."""
+    """Stacks a sheet (1, S, S, ...) with its left-right mirror image if `flip`."""
     return jnp.concatenate([sheet, sheet[:, :, ::-1]], axis=0) if flip else sheet
 
 
@@ -62,7 +63,7 @@ def scene(
     light: Float[Array, "n 4"],
     settings: Settings,
 ) -> Scene:
-    """Lights the sheets with n lights and sees them from n views."""
+    """Renders the sheets' geometry and shading under n lights, from n views."""
     camera = settings.camera
     flips, count = depth.shape[0], view.shape[0]
     normal = lighting.normals(depth, camera, unit=settings.unit_normals)
@@ -79,7 +80,7 @@ def scene(
 
 
 def appearance(geometry: Scene, albedo: Float[Array, "f s s 3"]) -> Float[Array, "f n s s 3"]:
-    """The images that a sheet with this albedo shows in each view and light, clamped to [-1, 1]."""
+    """Returns the images that sheets with this albedo show in each view and light, clamped to [-1, 1]."""
     texture = lighting.apply_shading(albedo[:, None], geometry.shading)
     return jnp.clip(resample.grid_sample(texture, geometry.grid), -1.0, 1.0)
 
@@ -90,114 +91,74 @@ def canonical_mask(
     view: Float[Array, "6"],
     settings: Settings,
 ) -> Float[Array, "s s"]:
-    """The input's object mask carried to the canonical frame (bilinear, hence fractional)."""
+    """Returns the input's object mask in the canonical frame (bilinear, hence fractional)."""
     grid = cam.warped_grid(depth, view, settings.camera)
     return resample.grid_sample(mask[..., None], grid)[..., 0]
 
 
-def seen_from(
-    texture: Float[Array, "n s s 3"],
-    factors: Factors,
-    view: Float[Array, "n 6"],
-    settings: Settings,
-) -> tuple[Float[Array, "n s s 3"], Float[Array, "n s s"]]:
-    """Lit textures and the canonical mask on the factors' depth, each seen from its view: rough renderings.
-
-    Args:
-      texture: in the canonical frame; may exceed 1.
-      factors: of which depth and mask are used.
-      view: radians and scene units.
-      settings: static settings.
-
-    Returns:
-      Images clamped to [-1, 1], and the canonical mask seen from each view (nearest, zero outside).
-    """
-    camera = settings.camera
-    depth = jnp.broadcast_to(factors.depth, (view.shape[0], *factors.depth.shape))
-    warped = render.warp_depth(depth, view, camera, sampling=settings.sampling)
-    images = render.reconstruct(texture, warped, view, camera)
-    mask = factors.mask if settings.use_mask else jnp.ones_like(factors.mask)
-    masks = jnp.broadcast_to(mask[..., None], (*depth.shape, 1))
-    seen = resample.grid_sample(masks, cam.inverse_warped_grid(warped, view, camera), mode="nearest")
-    return images, seen[..., 0]
-
-
-def perceptual_features(
-    images: Float[Array, "m s s 3"], frozen: FrozenModels, settings: Settings
-) -> tuple[jax.Array, ...]:
-    """What the perceptual distance compares: features of each image, a leading axis m in each; float32."""
-    if settings.perceptual == "lpips":
-        return perceptual.lpips_features(
-            to_compute_dtype(frozen.lpips, settings.precision, keep=("shift", "scale")), images
-        )
-    return discriminator_features(images, frozen, settings)
-
-
-def discriminator_features(
-    images: Float[Array, "m s s 3"], frozen: FrozenModels, settings: Settings
-) -> tuple[jax.Array, ...]:
-    """The discriminator's first features of each image, a leading axis m in each; float32."""
-    discriminator, seen = to_compute_dtype((frozen.discriminator, images), settings.precision)
-    found = stylegan2.discriminator_features(discriminator, seen, arch=settings.architecture, count=4)
-    return tuple(to_float32(f) for f in found)
-
-
-def _perceptual_distance(first, second, frozen: FrozenModels, settings: Settings) -> Float[Scalar, ""]:
-    if settings.perceptual == "lpips":
-        return jnp.mean(perceptual.lpips_distance(frozen.lpips, first, second))
-    return perceptual.discriminator_distance(first, second)
-
-
-def target_features(
-    target: Float[Array, "n s s 3"], mask: Float[Array, "n s s"], frozen: FrozenModels, settings: Settings
-) -> tuple[jax.Array, ...]:
-    """What the features of reconstructions are compared with; no gradient flows into it."""
-    return jax.lax.stop_gradient(perceptual_features(target * mask[..., None], frozen, settings))
-
-
-def image_terms(
-    recon: Float[Array, "f n s s 3"],
-    target: Float[Array, "n s s 3"],
-    mask: Float[Array, "n s s"],
-    frozen: FrozenModels,
-    settings: Settings,
-    *,
-    split: int = 0,
-    wanted: tuple[jax.Array, ...] | None = None,
-) -> list[dict[str, Float[Array, " f"]]]:
-    """Photometric and perceptual terms of every sheet against the targets.
-
-    Args:
-      recon: reconstructions.
-      target: images to match; no gradient flows into them.
-      mask: pixels that count.
-      frozen: the frozen networks.
-      settings: static settings.
-      split: when positive, the first `split` images and the rest are two groups, each with its own
-        ratio and mean; features are still computed in one pass, which is faster than two.
-      wanted: `target_features` of these targets and this mask, where they are at hand.
-
-    Returns:
-      One dictionary a group with `l1` and `perceptual`, each (f,).
-    """
-    flips, count = recon.shape[:2]
-    masked = (recon * mask[..., None]).reshape(flips * count, *recon.shape[2:])
-    seen = [f.reshape(flips, count, *f.shape[1:]) for f in perceptual_features(masked, frozen, settings)]
-    if wanted is None:
-        wanted = target_features(target, mask, frozen, settings)
-    groups = [slice(0, split), slice(split, count)] if split else [slice(0, count)]
-
-    def terms(part: slice) -> dict[str, jax.Array]:
-        l1 = [losses.photometric(recon[f, part], target[part], mask[part]) for f in range(flips)]
-        distance = [
-            _perceptual_distance(tuple(s[f, part] for s in seen), tuple(w[part] for w in wanted), frozen, settings)
-            for f in range(flips)
-        ]
-        return {"l1": jnp.stack(l1), "perceptual": jnp.stack(distance)}
-
-    return [terms(part) for part in groups]
-
-
 def smoothness(geometry: Scene) -> Float[Scalar, ""]:
-    """Smoothness of the depth and of the input's diffuse shading (its image is index 0)."""
+    """Returns the smoothness of the depth and of the input's diffuse shading (the input is image 0)."""
     return losses.smoothness(geometry.depth) + losses.smoothness(geometry.diffuse[:, 0])
+
+
+def input_scene(
+    params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings, *, flip: bool
+) -> Scene:
+    """Returns the input image's scene: its depth (and mirror image), view and light, without albedo."""
+    depth = blend_border(models.depth(params, problem.image, settings), settings.camera)
+    view = models.views(params, problem.image, frozen.view_mean, settings)
+    light = models.lights(params, problem.image, frozen.light_mean, settings)
+    return scene(mirror(depth, flip=flip), view, light, settings)
+
+
+@flax.struct.dataclass
+class Reconstruction:
+    """What the networks make of the input; arrays without batch axes, see `factors`.
+
+    Attributes:
+      depth: (S, S), canonical.
+      albedo: (S, S, 3), canonical.
+      view: (6,).
+      light: (4,).
+      warped_depth: (S, S), the depth in the input view.
+      valid: (S, S), 1 where the warped depth shows the sheet.
+      reconstruction: (S, S, 3), the input's image.
+    """
+
+    depth: jax.Array
+    albedo: jax.Array
+    view: jax.Array
+    light: jax.Array
+    warped_depth: jax.Array
+    valid: jax.Array
+    reconstruction: jax.Array
+
+
+def reconstruct(params: models.Params, problem: Problem, frozen: FrozenModels, *, settings: Settings) -> Reconstruction:
+    """Runs D, A, V and L on the input and renders the result; to be called inside `jax.jit`."""
+    geometry = input_scene(params, problem, frozen, settings, flip=False)
+    albedo = mirror(models.albedo(params, problem.image, settings), flip=False)
+    recon = appearance(geometry, albedo)
+    return Reconstruction(
+        depth=geometry.depth[0],
+        albedo=albedo[0],
+        view=geometry.view[0],
+        light=geometry.light[0],
+        warped_depth=geometry.warped[0, 0],
+        valid=geometry.valid[0],
+        reconstruction=recon[0, 0],
+    )
+
+
+_reconstruct = jax.jit(reconstruct, static_argnames="settings")
+
+
+def drop_training_fields(problem: Problem) -> Problem:
+    """Drops fields that rendering does not read: one program serves images with and without latents or depth."""
+    return dataclasses.replace(problem, latent=None, gan_image=None, prior=None, true_depth=None)
+
+
+def see(state: TrainState, problem: Problem, frozen: FrozenModels, settings: Settings) -> Reconstruction:
+    """Runs D, A, V and L on the input and renders the result."""
+    result: Reconstruction = _reconstruct(state.params, drop_training_fields(problem), frozen, settings=settings)
+    return result

@@ -8,11 +8,26 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
 
 from gan2shape_jax.geometry.lighting import diffuse_shading, light_direction
 
-__all__ = ["batch_indices", "draw_lights", "draw_views", "relit_shading"]
+__all__ = ["CHOOSE", "COLLECT", "TRAIN", "batch_indices", "draw_lights", "draw_views", "phase_key", "relit_shading"]
+
+# Independent uses of randomness in a phase: training, collecting samples, choosing among images or samples.
+TRAIN, COLLECT, CHOOSE = 0, 1, 2
+
+
+def phase_key(key: PRNGKeyArray, phase: Int[Scalar, ""] | int, use: int) -> PRNGKeyArray:
+    """Returns the key of one use of randomness in a phase.
+
+    Args:
+      key: of an image or of a run.
+      phase: its number in the schedule.
+      use: `TRAIN`, `COLLECT` or `CHOOSE`.
+    """
+    return jax.random.fold_in(jax.random.fold_in(key, phase), use)
 
 
 def draw_views(
@@ -34,7 +49,7 @@ def draw_lights(
     count: int,
     *,
     rand_light: tuple[float, ...],
-    dtype=jnp.float32,
+    dtype: DTypeLike = jnp.float32,
 ) -> tuple[Float[Array, "count 2"], Float[Array, " count"]]:
     """Draws light directions (dx, dy) and strengths, uniform in `rand_light` = (x0, x1, y0, y1, r0, r1, alpha)."""
     x_key, y_key, strength_key = jax.random.split(key, 3)
@@ -53,7 +68,7 @@ def relit_shading(
     *,
     alpha: float,
 ) -> Float[Array, "count s s"]:
-    """Shading under drawn lights: ambient + alpha r + (diffuse + r) max(0, n . direction).
+    """Returns the shading under drawn lights: ambient + alpha r + (diffuse + r) max(0, n . direction).
 
     A stronger directed light takes away from the ambient one (alpha < 0), as if flashes replaced the sky.
     """
@@ -71,7 +86,7 @@ def batch_indices(
     batch_size: int,
     skip_first: bool = False,
 ) -> Int[Array, " batch"]:
-    """Which kept samples iteration `iteration` of step 3 sees: a function of key and iteration alone.
+    """Returns which of the kept samples an iteration of step 3 sees, a function of key and iteration alone.
 
     The first pass goes through the samples in order, each later one through a fresh permutation; a pass
     ends when fewer than a batch remain.

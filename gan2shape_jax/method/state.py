@@ -11,30 +11,18 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
-import optax
 
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.method.settings import Settings
 
 __all__ = [
-    "ACTIVE",
     "PreparedImage",
     "Problem",
     "ProjectedSamples",
     "TrainState",
-    "fresh_optimizer",
     "initial_state",
-    "optimizer",
 ]
-
-# Which networks each step optimises (GAN2Shape, section 3.2).
-ACTIVE: dict[str, tuple[str, ...]] = {
-    "prior": ("depth",),
-    "step1": ("albedo",),
-    "step2": ("encoder",),
-    "step3": ("depth", "albedo", "view", "light"),
-}
 
 
 @flax.struct.dataclass
@@ -94,22 +82,8 @@ class TrainState:
     mask: jax.Array
 
 
-def optimizer(settings: Settings) -> optax.GradientTransformation:
-    """Adam with L2 weight decay coupled into the gradient (not AdamW), as the published code has it."""
-    return optax.chain(
-        optax.add_decayed_weights(settings.weight_decay),
-        optax.adam(settings.learning_rate, settings.beta1, settings.beta2, settings.eps),
-    )
-
-
-def fresh_optimizer(state: TrainState, step: str, settings: Settings) -> TrainState:
-    """The state at the start of a step: optimiser state starts afresh at every step of every stage."""
-    active = {name: state.params[name] for name in ACTIVE[step]}
-    return dataclasses.replace(state, opt_state=optimizer(settings).init(active))
-
-
 def initial_state(params: Params, settings: Settings) -> TrainState:
-    """The state before the first step, for the given initial parameters."""
+    """Returns the state before the first step, for the given initial parameters."""
     square = (settings.image_size, settings.image_size)
     blank = Factors(  # every field a buffer of its own: a buffer cannot be donated twice
         depth=jnp.ones(square),

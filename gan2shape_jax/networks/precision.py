@@ -6,7 +6,7 @@ range), summed over many steps (parameters, Adam's moments) or averaged over ima
 `Settings.precision` "bfloat16" the hidden layers of depth, albedo, view and light network, the GAN and the perceptual
 network compute in it. Parameters, optimiser, losses, the networks' last layers, camera, rasteriser, lighting and
 sampling stay in float32, and so does the encoder: its offset is the difference between the codes of two nearly equal
-pictures, which bfloat16 gets 1.5 times wrong (docs/speed.md).
+pictures, which bfloat16 gets 1.5 times wrong (docs/reports/speed.md).
 """
 
 from __future__ import annotations

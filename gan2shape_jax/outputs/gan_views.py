@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.geometry.rough_rendering import rough_rendering
 from gan2shape_jax.outputs import host, sweeps
 from gan2shape_jax.outputs.result import Result
 
@@ -77,6 +77,4 @@ def _sampled(
     sampling: Literal["centred", "half"],
 ) -> Float[jax.Array, "n s s 3"]:
     """Each texture seen in its view, by sampling at the warped depth."""
-    depths = jnp.broadcast_to(depth, (views.shape[0], *depth.shape))
-    warped = render.warp_depth(depths, views, camera, sampling=sampling)
-    return render.reconstruct(textures, warped, views, camera)
+    return rough_rendering(textures, depth, jnp.ones_like(depth), views, camera, sampling=sampling)[0]

@@ -95,7 +95,7 @@ def meet(config: ConfigDict, names: list[str], facts: dict[str, Any], *, stay: b
         raise UserError(
             "this TPU runtime ties all hosts of the slice together, so that one lost host would stop the "
             "others: set TPU_PROCESS_BOUNDS=1,1,1 and TPU_CHIPS_PER_PROCESS_BOUNDS to the chips of a host "
-            "(2,2,1 for four), or use slices of one host; see docs/running-at-scale.md"
+            "(2,2,1 for four), or use slices of one host; see docs/how-to/running-at-scale.md"
         )
     return Team(host, messages[0]["token"], messages[0]["facts"])
 

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 __all__ = ["Estimate", "estimate"]
 
 # Seconds an iteration at 64 pixels, width 32, batch 8, a 64-pixel GAN, on two CPU cores: half as much
-# again as an idle machine took (0.020, 0.020, 0.061, 0.100 and 0.017 s, docs/benchmarks.md).
+# again as an idle machine took (0.020, 0.020, 0.061, 0.100 and 0.017 s, docs/reports/benchmarks.md).
 _PRIOR, _STEP1, _STEP2, _STEP3 = 0.03, 0.03, 0.09, 0.15
 _PROJECTION = 0.025
 # Seconds for compiling every step once.

@@ -16,7 +16,7 @@ from gan2shape_jax.errors import DiskFullError
 from gan2shape_jax.inputs import data
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.phases import Phase
+from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
 from gan2shape_jax.run import interrupt, loading, results
 from gan2shape_jax.run.each_image import FAILURES, GroupOutcome, attempt, divide, explain, for_each_group, stem_of

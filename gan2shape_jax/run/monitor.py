@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tensorboardX import SummaryWriter
 
-from gan2shape_jax.method.phases import Phase, Reconstruction
+from gan2shape_jax.method.reconstruction import Reconstruction
+from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.training.loop import COST, Watcher
 
 __all__ = ["Monitor"]

@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gan2shape_jax.geometry.lighting import apply_shading, normals, shade
-from gan2shape_jax.method import phases, projection
+from gan2shape_jax.method import projection, reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import canonical_mask
 from gan2shape_jax.method.state import PreparedImage, TrainState
@@ -49,7 +49,7 @@ def result_of(
 ) -> Result:
     """What the networks make of an image, with its errors; `history` is the image's own (see `training`)."""
     problem, settings = prepared.problem, prepared.settings
-    view = phases.see(state, problem, frozen, settings)
+    view = reconstruction.see(state, problem, frozen, settings)
     shading, _ = shade(normals(view.depth, settings.camera, unit=settings.unit_normals), view.light)
     valid = np.asarray(view.valid)
     difference = np.abs(np.asarray(view.reconstruction - problem.image[0])).mean(axis=-1)

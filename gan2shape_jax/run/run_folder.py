@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 import gan2shape_jax
 from gan2shape_jax.atomic_files import atomic_text
-from gan2shape_jax.config.fields import to_json
+from gan2shape_jax.config import flatten, to_json
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.run.cluster import SINGLE, Team
 
@@ -122,10 +122,10 @@ def require_same_config(config: ConfigDict) -> None:
     if not path.is_file():
         return
     try:
-        before = _flat(json.loads(path.read_text(encoding="utf-8")))
+        before = flatten(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); choose another --config.workdir") from error
-    now = _flat(json.loads(to_json(config)))
+    now = flatten(json.loads(to_json(config)))
     changed = [
         f"{key} (was {before.get(key)!r}, is {now.get(key)!r})"
         for key in sorted(before.keys() | now.keys())
@@ -136,13 +136,6 @@ def require_same_config(config: ConfigDict) -> None:
             f"{config.workdir} holds results of another configuration: {', '.join(changed)}; "
             "choose another --config.workdir or delete that folder"
         )
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
-    return flat
 
 
 def _versions(config: ConfigDict) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import jax
 from ml_collections import ConfigDict
 
-from gan2shape_jax.method import phases
-from gan2shape_jax.method.phases import Phase
+from gan2shape_jax.method.schedule import Phase, make_schedule
+from gan2shape_jax.run import compile_cache
 from gan2shape_jax.training.loop import Cadence, Watcher
 from gan2shape_jax.xla_flags import add_flag, avoid_wrong_sums
 
@@ -19,8 +19,9 @@ __all__ = ["cadence_of", "interruptible", "schedule_of", "set_up_runtime"]
 
 
 def set_up_runtime(config: ConfigDict) -> None:
-    """What has to come before the first computation: a GPU's operations that repeat bit by bit, a CPU's devices."""
+    """Sets what has to come before the first computation: compiled programs, a GPU's ways, a CPU's devices."""
     avoid_wrong_sums()
+    compile_cache.use(config.runtime.compilation_cache)
     if config.runtime.deterministic:
         add_flag("--xla_gpu_deterministic_ops=true")
     if config.mode == "instance" and config.runtime.images_at_once > 1:
@@ -31,8 +32,8 @@ def _one_image_a_core(images: int) -> None:
     """Makes the CPU, should it be the device, as many devices as there are images at once, with a thread each.
 
     Images side by side on a thread each take less time than one after another on all cores, and a program for
-    one image compiles much faster than one for all of them (docs/speed.md). Where computing has begun already, as in
-    a notebook, the devices stay what they are.
+    one image compiles much faster than one for all of them (docs/reports/speed.md). Where computing has begun
+    already, as in a notebook, the devices stay what they are.
     """
     with contextlib.suppress(RuntimeError):  # computing has begun
         jax.config.update("jax_num_cpu_devices", images)
@@ -43,7 +44,7 @@ def schedule_of(config: ConfigDict) -> tuple[Phase, ...]:
     """The configuration's schedule as data."""
     stage_lengths = tuple(tuple(stage) for stage in config.schedule.stages)
     count = len(stage_lengths)
-    return phases.schedule(
+    return make_schedule(
         stage_lengths,
         flip1=tuple(config.schedule.flip1)[:count],
         flip3=tuple(config.schedule.flip3)[:count],

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
-from typing import Any
 
 from ml_collections import ConfigDict
 
 from gan2shape_jax.bundled import asset
-from gan2shape_jax.config.fields import flatten, load_config
+from gan2shape_jax.config.saved import read_config
 from gan2shape_jax.errors import UserError
 
-__all__ = ["SavedRun", "find_run", "open_run", "read_config"]
+__all__ = ["SavedRun", "find_run", "open_run"]
 
 _ASSETS = "/gan2shape_jax/assets/"
 
@@ -65,39 +63,3 @@ def open_run(root: pathlib.Path) -> SavedRun:
             "with --run FOLDER (--version 3d needs none)"
         )
     return SavedRun(root, read_config(root / "config.json"))
-
-
-def read_config(path: pathlib.Path) -> ConfigDict:
-    """The resolved configuration that a run wrote as JSON; fields that were added since then have their defaults.
-
-    Raises:
-      UserError: the file cannot be read or is none.
-    """
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as a run's configuration: {error}") from error
-    config = load_config("base").unlock()
-    for field, default in flatten(config).items():
-        *parents, last = field.split(".")
-        owner, found = config, saved
-        for parent in parents:
-            owner, found = owner[parent], found.get(parent, {}) if isinstance(found, dict) else {}
-        if isinstance(found, dict) and last in found:
-            owner[last] = _typed(found[last], default, f"{path}: config.{field}")
-    return config.lock()
-
-
-def _typed(value: Any, default: Any, what: str) -> Any:
-    """A JSON value as the field's type: lists are tuples, whole numbers may stand for others."""
-    value = _tuples(value)
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    optional = default is None and (value is None or isinstance(value, int))
-    if optional or type(value) is type(default):
-        return value
-    raise UserError(f"{what} is {value!r}, which is no value of that field: the file is damaged")
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

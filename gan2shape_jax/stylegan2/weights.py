@@ -122,10 +122,7 @@ def save(
 def _conversion(path: str | os.PathLike) -> str:
     source = pathlib.Path(path)
     source = source if source.suffix in (".pt", ".pth", ".pkl") else source.with_suffix(".pt")
-    return (
-        "convert the PyTorch checkpoint (.pt, .pth, NVIDIA's .pkl) first: "
-        f"{families.command('convert_stylegan2', source)}"
-    )
+    return f"convert the PyTorch checkpoint (.pt, .pth, NVIDIA's .pkl) first: {families.command('stylegan2', source)}"
 
 
 def _open(path: str | os.PathLike):

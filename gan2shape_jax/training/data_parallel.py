@@ -21,12 +21,13 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.method import steps
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.optimizer import Loss, optimizer_step
-from gan2shape_jax.method.phases import Phase
+from gan2shape_jax.method.optimizer import optimizer_step
+from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Problem, TrainState
+from gan2shape_jax.method.step import LossAndMetrics
+from gan2shape_jax.method.steps import STEPS
 from gan2shape_jax.training.image_axis import AXIS
 
 __all__ = ["Replicas", "advance", "devices_used", "local_replicas", "mesh_of", "on_host", "spread"]
@@ -77,38 +78,40 @@ def on_host(tree: Any) -> Any:
     return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), tree)
 
 
-def _mean_loss(one: Callable[..., Loss], seen: tuple[Any, ...], count: int) -> Loss:
-    """The mean of the losses and of the scalars of a device's places.
+def _mean_loss(one: Callable[..., LossAndMetrics]) -> Callable[..., LossAndMetrics]:
+    """Returns the mean of the losses and of the scalars of a device's places, as a function of parameters.
 
     The mean is inside of what is differentiated, so that the places' convolutions have one set of weights and become
     one convolution over a larger batch, forwards and backwards; gradients place by place would not.
 
     Args:
-      one: from what a place sees to its loss.
-      seen: leading axis of places.
-      count: of places.
+      one: from the parameters and what a place sees to its loss; what the mean sees has a leading axis of places.
     """
-    if count == 1:
-        return one(*jax.tree.map(lambda x: x[0], seen))
 
-    def mean(params):
-        loss, (metrics, _) = jax.vmap(lambda *own: one(*own)(params))(*seen)
+    def mean(params: Any, *seen: Any) -> LossAndMetrics:
+        if jax.tree.leaves(seen)[0].shape[0] == 1:
+            return one(params, *jax.tree.map(lambda leaf: leaf[0], seen))
+        loss, (metrics, _) = jax.vmap(functools.partial(one, params))(*seen)
         return jnp.mean(loss), (jax.tree.map(jnp.mean, metrics), None)
 
     return mean
 
 
 @functools.partial(jax.jit, static_argnames=("step", "settings", "flip", "mesh"), donate_argnames="moving")
-def _advance(moving, kept, numbers, chosen, contexts, problems, keys, frozen, *, step, settings, flip, mesh):
-    def on_device(moving, kept, numbers, chosen, contexts, problems, keys, frozen):
+def _advance(moving, kept, numbers, chosen, constants, problems, keys, frozen, *, step, settings, flip, mesh):
+    def on_device(moving, kept, numbers, chosen, constants, problems, keys, frozen):
         state = TrainState(*moving, *kept)
 
-        def one(number, context, factors, problem, key):
-            return steps.loss_of(step, factors, number, context, problem, frozen, settings, key=key, flip=flip)
+        def one(params, number, constants, factors, problem, key):
+            seen = step.draw(key, number, factors, constants, frozen, settings)
+            return step.loss(params, *seen, problem, frozen, settings, flip=flip)
 
+        trained = {name: state.params[name] for name in step.networks}
         own = jax.tree.map(lambda x: x[chosen], (state.factors, problems, keys))
-        loss = _mean_loss(one, (numbers, contexts, *own), len(numbers))
-        state, metrics, _ = optimizer_step(loss, state, step, settings, average_over=AXIS)
+        differentiated = jax.value_and_grad(_mean_loss(one), has_aux=True)
+        (_, (metrics, _)), gradient = differentiated(trained, numbers, constants, *own)
+        gradient, metrics = jax.lax.pmean((gradient, metrics), AXIS)
+        state = optimizer_step(state, gradient, settings)
         return (state.params, state.opt_state), metrics
 
     # Unchecked, a gradient is that of the device's own loss; checked, JAX itself would add those of all devices.
@@ -118,7 +121,7 @@ def _advance(moving, kept, numbers, chosen, contexts, problems, keys, frozen, *,
         check_vma=False,
         out_specs=(_EVERYWHERE, _EVERYWHERE),
         in_specs=(_EVERYWHERE, _EVERYWHERE, _EACH, _EACH, _EACH, _EVERYWHERE, _EVERYWHERE, _EVERYWHERE),
-    )(moving, kept, numbers, chosen, contexts, problems, keys, frozen)
+    )(moving, kept, numbers, chosen, constants, problems, keys, frozen)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,12 +131,12 @@ class Replicas:
     Attributes:
       numbers: (places,), what a place draws is a function of its number.
       chosen: (places,), which image it sees.
-      contexts: one for each place of this host: a scene in step 1, samples in step 3, else None.
+      constants: one for each place of this host: a `Step1Cache` in step 1, samples in step 3, else None.
     """
 
     numbers: np.ndarray
     chosen: np.ndarray
-    contexts: Sequence[Any]
+    constants: Sequence[Any]
 
 
 def advance(
@@ -169,11 +172,11 @@ def advance(
         (state.factors, state.mask),
         numbers,
         chosen,
-        spread(replicas.contexts, count, mesh),
+        spread(replicas.constants, count, mesh),
         problems,
         keys,
         frozen,
-        step=phase.step,
+        step=STEPS[phase.step],
         settings=settings,
         flip=phase.flip,
         mesh=mesh,

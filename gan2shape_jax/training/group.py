@@ -17,12 +17,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan2shape_jax.method import metrics, models, phases, steps
+from gan2shape_jax.method import iteration as iteration_lib
+from gan2shape_jax.method import metrics, models, optimizer, reconstruction, sampling
 from gan2shape_jax.method import state as state_lib
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.phases import Phase
+from gan2shape_jax.method.reconstruction import Reconstruction
+from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem, ProjectedSamples, TrainState
+from gan2shape_jax.method.steps import STEPS
 from gan2shape_jax.training import image_axis
 from gan2shape_jax.training.image_axis import Layout, lift
 
@@ -32,43 +35,29 @@ _STATIC = ("step", "settings", "flip", "count", "layout")
 _POSITION = ("phase", "stage", "step", "iteration")
 
 
-def _iterate(state, iteration, context, problem, frozen, keys, *, step, settings, flip, count, layout):
-    def one(state, context, problem, key, iteration, frozen):
-        return phases.iterate(
-            state, iteration, context, problem, frozen, key, step=step, settings=settings, flip=flip, count=count
-        )
-
-    return lift(one, layout)((state, context, problem, keys), (iteration, frozen))
-
-
-def _advance(*inputs, layout: Layout, **static):
-    """`_iterate`, compiled."""
-    compiled = phases.compiled_with(_iterate, _STATIC, layout.platform)
-    return compiled(*inputs, layout=layout, **static)
+def _iterate(state, constants, problem, keys, iteration, frozen, *, count, layout, **static):
+    """`iteration.iterate`, or `iterate_many`, of every image."""
+    one = functools.partial(iteration_lib.iterate, **static)
+    if count > 1:
+        one = functools.partial(iteration_lib.iterate_many, count=count, **static)
+    return lift(one, layout)((state, constants, problem, keys), (iteration, frozen))
 
 
-@functools.partial(jax.jit, static_argnames=("settings", "flip", "layout"))
-def _step1_cache_and_mask(params, problem, frozen, *, settings, flip, layout):
-    one = functools.partial(phases.step1_cache_and_mask, settings=settings, flip=flip)
+@functools.partial(jax.jit, static_argnames=("step", "settings", "flip", "layout"))
+def _cached(params, problem, frozen, *, layout, **static):
+    return lift(functools.partial(iteration_lib.cached, **static), layout)((params, problem), (frozen,))
+
+
+@functools.partial(jax.jit, static_argnames=("step", "settings", "layout"))
+def _collected(params, factors, cache, problem, keys, iteration, frozen, *, layout, **static):
+    one = functools.partial(iteration_lib.collected, **static)
+    return lift(one, layout)((params, factors, cache, problem, keys), (iteration, frozen))
+
+
+@functools.partial(jax.jit, static_argnames=("settings", "layout"))
+def _reconstruct(params, problem, frozen, *, settings, layout):
+    one = functools.partial(reconstruction.reconstruct, settings=settings)
     return lift(one, layout)((params, problem), (frozen,))
-
-
-@functools.partial(jax.jit, static_argnames=("settings", "layout"))
-def _collect_batch(state, iteration, problem, frozen, keys, codes, *, settings, layout):
-    def one(state, problem, key, code, iteration, frozen):
-        return steps.collect_batch(state, iteration, problem, frozen, settings, key=key, code=code)
-
-    return lift(one, layout)((state, problem, keys, codes), (iteration, frozen))
-
-
-@functools.partial(jax.jit, static_argnames=("settings", "layout"))
-def _codes_of(params, problem, *, settings, layout):
-    return lift(functools.partial(phases.code_of, settings=settings), layout)((params, problem), ())
-
-
-@functools.partial(jax.jit, static_argnames=("settings", "layout"))
-def _see(params, problem, frozen, *, settings, layout):
-    return lift(functools.partial(phases.seen, settings=settings), layout)((params, problem), (frozen,))
 
 
 @functools.partial(jax.jit, static_argnames="camera")
@@ -76,14 +65,14 @@ def _errors(warped_depth, true_depth, valid, *, camera):
     return metrics.depth_metrics(warped_depth, true_depth, valid, camera)
 
 
-@functools.partial(jax.jit, static_argnames=("step", "settings", "layout"))
-def _fresh_optimizer(state, *, step, settings, layout):
-    return lift(lambda one: state_lib.fresh_optimizer(one, step, settings).opt_state, layout)((state,), ())
+@functools.partial(jax.jit, static_argnames=("networks", "settings", "layout"))
+def _fresh_optimizer(state, *, networks, settings, layout):
+    return lift(lambda one: optimizer.fresh_optimizer(one, networks, settings).opt_state, layout)((state,), ())
 
 
 @functools.partial(jax.jit, static_argnames="use")
 def _phase_keys(keys, number, *, use):
-    return jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, number), use))(keys)
+    return jax.vmap(lambda key: sampling.phase_key(key, number, use))(keys)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,43 +107,52 @@ class Group:
         return image_axis.place(jax.tree.map(np.asarray, state), self.layout.mesh)
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
-        if phases.wants_mask(phase, self.settings):
-            state = dataclasses.replace(state, mask=self._step1_cache_and_mask(state, phase)[1])
+        if iteration_lib.finds_mask(phase, self.settings):
+            state = dataclasses.replace(state, mask=self._cached(state, phase).mask)
         return self.fresh_optimizer(state, phase.step)
 
     def fresh_optimizer(self, state: TrainState, step: str) -> TrainState:
-        opt_state = _fresh_optimizer(state, step=step, settings=self.settings, layout=self.layout)
-        return dataclasses.replace(state, opt_state=opt_state)
+        fresh = _fresh_optimizer(state, networks=STEPS[step].networks, settings=self.settings, layout=self.layout)
+        return dataclasses.replace(state, opt_state=fresh)
 
-    def phase_constants(self, state: TrainState, phase: Phase) -> Any:
-        if phase.step == "step1":
-            return self._step1_cache_and_mask(state, phase)[0]
-        return self._collect(state, phase) if phase.step == "step3" else None
-
-    def _step1_cache_and_mask(self, state, phase):
-        return _step1_cache_and_mask(
-            state.params, self.problem, self.frozen, settings=self.settings, flip=phase.flip, layout=self.layout
+    def _cached(self, state: TrainState, phase: Phase) -> Any:
+        return _cached(
+            state.params,
+            self.problem,
+            self.frozen,
+            step=STEPS[phase.step],
+            settings=self.settings,
+            flip=phase.flip,
+            layout=self.layout,
         )
 
-    def _collect(self, state: TrainState, phase: Phase) -> ProjectedSamples:
-        keys = _phase_keys(self.problem.key, phase.number, use=phases.COLLECT)
-        codes = _codes_of(state.params, self.problem, settings=self.settings, layout=self.layout)
+    def phase_constants(self, state: TrainState, phase: Phase) -> Any:
+        step = STEPS[phase.step]
+        if step.cache is None:
+            return None
+        cache = self._cached(state, phase)
+        if step.collect is None:
+            return cache
+        keys = _phase_keys(self.problem.key, phase.number, use=sampling.COLLECT)
+        own = (state.params, state.factors, cache, self.problem, keys)
         batches = [
-            _collect_batch(state, i, self.problem, self.frozen, keys, codes, settings=self.settings, layout=self.layout)
+            _collected(*own, i, self.frozen, step=step, settings=self.settings, layout=self.layout)
             for i in range(self.settings.collect_iters)
         ]
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *batches)
 
-    def advance(self, state, phase, iteration, context, count):
-        keys = _phase_keys(self.problem.key, phase.number, use=phases.TRAIN)
-        return _advance(
+    def advance(
+        self, state: TrainState, phase: Phase, iteration: int, constants: Any, count: int
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        run = iteration_lib.compiled_with(_iterate, _STATIC, self.layout.platform)
+        return run(
             state,
-            jnp.asarray(iteration, jnp.int32),
-            context,
+            constants,
             self.problem,
+            _phase_keys(self.problem.key, phase.number, use=sampling.TRAIN),
+            jnp.asarray(iteration, jnp.int32),
             self.frozen,
-            keys,
-            step=phase.step,
+            step=STEPS[phase.step],
             settings=self.settings,
             flip=phase.flip,
             count=count,
@@ -162,26 +160,25 @@ class Group:
         )
 
     def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Means over the images that are still finite, and each image's own under `images`."""
-        rows = jax.device_get(scalars[-1]) if scalars else {}
-        own = {name: {key: float(values[i]) for key, values in rows.items()} for i, name in enumerate(self.names)}
-        return _means(own) | {"images": own}
+        """Returns means over the images that are still finite, and each image's own scalars under `images`."""
+        return self._rows(jax.device_get(scalars[-1]) if scalars else {})
 
     def examine(
         self, state: TrainState, phase: Phase | None, done: int
-    ) -> tuple[phases.Reconstruction | None, dict[str, Any]]:
-        """All images' view, along a first axis; mean errors, and each image's own under `images`."""
+    ) -> tuple[Reconstruction | None, dict[str, Any]]:
+        """Returns all images' reconstructions, along a first axis; mean errors, and each image's under `images`."""
         del phase, done
-        view = phases.Reconstruction(
-            *_see(state.params, phases.bare(self.problem), self.frozen, settings=self.settings, layout=self.layout)
-        )
+        problem = reconstruction.drop_training_fields(self.problem)
+        view = _reconstruct(state.params, problem, self.frozen, settings=self.settings, layout=self.layout)
         if self.problem.true_depth is None:
             return view, {"images": {name: {} for name in self.names}}
-        found = jax.device_get(
-            _errors(view.warped_depth, self.problem.true_depth, view.valid, camera=self.settings.camera)
-        )
-        own = {name: {key: float(values[i]) for key, values in found.items()} for i, name in enumerate(self.names)}
-        return view, _means(own) | {"images": own}
+        errors = _errors(view.warped_depth, self.problem.true_depth, view.valid, camera=self.settings.camera)
+        return view, self._rows(jax.device_get(errors))
+
+    def _rows(self, columns: dict[str, Any]) -> dict[str, Any]:
+        """Means of scalars `(images,)`, and each image's own under `images`."""
+        own = {name: {key: float(values[i]) for key, values in columns.items()} for i, name in enumerate(self.names)}
+        return _means(own) | {"images": own}
 
 
 def _means(own: dict[str, dict[str, float]]) -> dict[str, float]:
@@ -191,7 +188,7 @@ def _means(own: dict[str, dict[str, float]]) -> dict[str, float]:
 
 
 def one_of(state: TrainState, index: int) -> TrainState:
-    """An image's own state out of a group's, on the default device."""
+    """Returns an image's own state out of a group's, on the default device."""
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf[index])), state)
 
 
@@ -202,7 +199,7 @@ def alike(first: PreparedImage, second: PreparedImage) -> bool:
 
 
 def gather(images: Sequence[PreparedImage], frozen: FrozenModels, layout: Layout) -> Group:
-    """The task of reconstructing these images, which are `alike`; copies of the last one fill the group up."""
+    """Returns the task of reconstructing these images, which are `alike`; copies of the last one fill the group up."""
     problems = [one.problem for one in images]
     problems += problems[-1:] * (image_axis.padded(len(images), layout.devices) - len(images))
     return Group(
@@ -215,31 +212,31 @@ def gather(images: Sequence[PreparedImage], frozen: FrozenModels, layout: Layout
 
 
 def bytes_of_one(prepared: PreparedImage, frozen: FrozenModels) -> int:
-    """Memory that one image takes in step 3, the widest step: its state twice, its samples and all intermediate values.
+    """Returns the memory that one image takes in step 3, the widest step, in bytes.
 
-    It is what the compiler says of the program; what all images share (the GAN) is not counted.
+    That is its state twice, its samples and all intermediate values, as the compiler says of the program; what all
+    images share (the GAN) is not counted.
     """
-    settings, layout = prepared.settings, image_axis.layout_of(1)
+    settings, layout, step = prepared.settings, image_axis.layout_of(1), STEPS["step3"]
     task = gather([prepared], frozen, layout)
     square = (settings.sample_count, settings.image_size, settings.image_size)
 
     def moving(key):
         state = state_lib.initial_state(models.init_params(key, settings), settings)
         samples = ProjectedSamples(images=jnp.zeros((*square, 3)), masks=jnp.zeros(square))
-        return image_axis.stack([(state_lib.fresh_optimizer(state, "step3", settings), samples)])
+        return image_axis.stack([(optimizer.fresh_optimizer(state, step.networks, settings), samples)])
 
     state, samples = jax.eval_shape(moving, jax.random.key(0))
-    keys = _phase_keys(task.problem.key, 0, use=phases.TRAIN)
     compiled = (
-        phases.compiled_with(_iterate, _STATIC, layout.platform)
+        iteration_lib.compiled_with(_iterate, _STATIC, layout.platform)
         .lower(
             state,
-            jax.ShapeDtypeStruct((), jnp.int32),
             samples,
             task.problem,
+            _phase_keys(task.problem.key, 0, use=sampling.TRAIN),
+            jax.ShapeDtypeStruct((), jnp.int32),
             task.frozen,
-            keys,
-            step="step3",
+            step=step,
             settings=settings,
             flip=True,
             count=1,
@@ -253,20 +250,20 @@ def bytes_of_one(prepared: PreparedImage, frozen: FrozenModels) -> int:
 
 
 def own_history(history: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    """Position, losses and errors of one image, where they were measured."""
+    """Returns position, losses and errors of one image, where they were measured."""
     return [{key: row[key] for key in _POSITION} | row["images"][name] for row in history if "images" in row]
 
 
 def failures_of(history: list[dict[str, Any]], names: Sequence[str], labels: dict[int, str]) -> dict[str, str]:
-    """What went wrong with images whose loss stopped being finite, by name; `labels` names phases by number."""
-    found: dict[str, str] = {}
+    """Returns what went wrong with images whose loss stopped being finite, by name; `labels` are those of phases."""
+    failures: dict[str, str] = {}
     for name in names:
         for row in own_history(history, name):
             if not np.isfinite(row.get("loss", 0.0)):
-                found[name] = (
+                failures[name] = (
                     f"the loss became {row['loss']} in {labels[row['phase']]}, iteration "
                     f"{row['iteration']}; check the image and its latent, or lower "
                     "config.optimizer.learning_rate"
                 )
                 break
-    return found
+    return failures

@@ -71,8 +71,8 @@ def choose_size(wanted: int, images: int, devices: Sequence[Any], bytes_of_one: 
 
     Returns:
       On CPU 1 unless wanted otherwise: the cores are busy with one image; and never more than there are devices,
-      which are at most as many as cores: beyond that, images only take each other's cache (docs/speed.md). Elsewhere
-      what the free memory of the devices holds.
+      which are at most as many as cores: beyond that, images only take each other's cache (docs/reports/speed.md).
+      Elsewhere what the free memory of the devices holds.
     """
     on_cpu = devices[0].platform == "cpu"
     if wanted:

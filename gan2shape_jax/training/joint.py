@@ -1,6 +1,6 @@
 """Joint training: one set of networks for many images, another image every iteration.
 
-The train steps are those of one image (`steps`), each iteration with the next image's `Problem`. What
+The train steps are those of one image (`method.steps`), each iteration with the next image's `Problem`. What
 differs is what is kept between them: at the end of step 1 the factors of all images, with a leading axis n
 in `TrainState.factors`, and in step 3 the projected samples of each image, on the host. Both the factors and
 the encoder that the samples come from are in the checkpoint, so a resumed step 3 collects the same samples.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -20,21 +21,22 @@ import numpy as np
 from jaxtyping import Int
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.method import models, phases, steps
+from gan2shape_jax.method import iteration as iteration_lib
+from gan2shape_jax.method import models, reconstruction, sampling
 from gan2shape_jax.method import state as state_lib
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.phases import Phase
-from gan2shape_jax.method.reconstruction import canonical_mask
+from gan2shape_jax.method.prior_step import PRIOR_STEP
+from gan2shape_jax.method.reconstruction import Reconstruction, canonical_mask
+from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem, ProjectedSamples, TrainState
-from gan2shape_jax.method.steps import Step1Cache
+from gan2shape_jax.method.step1 import Step1Cache
+from gan2shape_jax.method.step2 import STEP2
+from gan2shape_jax.method.steps import STEPS
 from gan2shape_jax.training.tasks import OneSet, scores
 
 __all__ = ["ManyImages", "Plan", "gather", "image_order", "require_enough", "sample_choices"]
-
-# Steps that move the depth: in the others the errors stay what they were.
-_MOVES_DEPTH = ("prior", "step3")
 
 
 @functools.partial(jax.jit, static_argnames=("epochs", "count"))
@@ -68,7 +70,7 @@ def sample_choices(
 
 @functools.partial(jax.jit, static_argnames="settings")
 def _input_factors(params, problem: Problem, frozen: FrozenModels, *, settings: Settings) -> Factors:
-    geometry = steps.input_scene(params, problem, frozen, settings, flip=False)
+    geometry = reconstruction.input_scene(params, problem, frozen, settings, flip=False)
     depth, view = geometry.depth[0], geometry.view[0]
     mask = canonical_mask(problem.mask, depth, view, settings) if settings.use_mask else jnp.ones_like(problem.mask)
     return Factors(
@@ -91,22 +93,25 @@ class Plan:
 
     Attributes:
       order: (iterations,), numbers of images.
-      scenes: of step 1, filled as images come up (only the albedo moves, so one is enough an image); on the host.
+      caches: of step 1, by number of the image (only the albedo moves, so one is enough an image); on the host.
       samples: of step 3, one entry an image, on the host.
       choices: (iterations, batch), which of the image's samples step 3 sees.
       keys: (images,), for what is drawn in training; where several images share an iteration (`joint_parallel`).
     """
 
     order: np.ndarray
-    scenes: dict[int, Step1Cache] = dataclasses.field(default_factory=dict)
+    caches: Mapping[int, Step1Cache] = dataclasses.field(default_factory=dict)
     samples: tuple[ProjectedSamples, ...] = ()
     choices: np.ndarray | None = None
     keys: Any = None
 
-    def batch(self, iteration: int) -> ProjectedSamples:
-        assert self.choices is not None
+    def constants(self, iteration: int) -> Step1Cache | ProjectedSamples | None:
+        """Returns what an iteration sees besides the problem and the factors of its image."""
+        index = int(self.order[iteration])
+        if self.choices is None:
+            return self.caches.get(index)
         chosen = self.choices[iteration]
-        return jax.tree.map(lambda kept: kept[chosen], self.samples[self.order[iteration]])
+        return jax.tree.map(lambda kept: kept[chosen], self.samples[index])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,31 +147,33 @@ class ManyImages(OneSet):
         return dataclasses.replace(state, factors=every)
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
-        if phase.step == "step2":
+        if phase.step == STEP2.name:
             state = dataclasses.replace(state, factors=self._factors(state))
-        return state_lib.fresh_optimizer(state, phase.step, self.settings)
+        return self.fresh_optimizer(state, phase.step)
 
     def _factors(self, state: TrainState) -> Factors:
         """Every image's factors at the end of step 1, stacked."""
-        found = [
-            _input_factors(state.params, problem, self.frozen, settings=self.settings) for problem in self.problems
-        ]
-        every = jax.tree.map(lambda *x: jnp.stack(x), *found)
+        each = [_input_factors(state.params, one, self.frozen, settings=self.settings) for one in self.problems]
+        every = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
         if self.reference:
             every = dataclasses.replace(every, light=every.light.at[:, :2].set(every.light[-1, :2]))
         return every
 
     def order(self, phase: Phase) -> np.ndarray:
         """Which image each iteration sees."""
-        if phase.step == "prior" and self.reference:
+        if phase.step == PRIOR_STEP.name and self.reference:
             return np.zeros(phase.iterations, np.int32)
-        return image_order(phases.phase_key(self.key, phase, phases.CHOOSE), phase.iterations, len(self.problems))
+        return image_order(
+            sampling.phase_key(self.key, phase.number, sampling.CHOOSE), phase.iterations, len(self.problems)
+        )
 
     def phase_constants(self, state: TrainState, phase: Phase) -> Plan:
-        order = self.order(phase)
-        if phase.step != "step3":
+        order, step = self.order(phase), STEPS[phase.step]
+        if step.cache is None:
             return Plan(order)
-        keys = jnp.stack([phases.phase_key(p.key, phase, phases.CHOOSE) for p in self.problems])[order]
+        if step.collect is None:
+            return Plan(order, caches={index: self._cache(state, phase, index) for index in set(order.tolist())})
+        keys = jnp.stack([sampling.phase_key(p.key, phase.number, sampling.CHOOSE) for p in self.problems])[order]
         choices = sample_choices(
             keys,
             jnp.arange(len(order)),
@@ -175,39 +182,30 @@ class ManyImages(OneSet):
         )
         return Plan(order, samples=self._samples(state, phase), choices=np.asarray(choices))
 
+    def _cache(self, state: TrainState, phase: Phase, index: int) -> Step1Cache:
+        cache = iteration_lib.phase_constants(state, phase, self.problems[index], self.frozen, self.settings)
+        # The features would be megabytes to move in every iteration: more than to compute them again.
+        return jax.device_get(dataclasses.replace(cache, features=None))
+
     def _samples(self, state: TrainState, phase: Phase) -> tuple[ProjectedSamples, ...]:
         collecting = dataclasses.replace(self.settings, collect_iters=self.batches)
         kept = []
         for index, problem in enumerate(self.problems):
             single = dataclasses.replace(state, factors=_item(state.factors, index))
-            kept.append(jax.device_get(phases.phase_constants(single, phase, problem, self.frozen, collecting)))
+            kept.append(jax.device_get(iteration_lib.phase_constants(single, phase, problem, self.frozen, collecting)))
         return tuple(kept)
 
-    def context(
-        self, state: TrainState, phase: Phase, iteration: int, plan: Plan
-    ) -> Step1Cache | ProjectedSamples | None:
-        """What an iteration sees besides the problem and the factors of its image."""
-        if phase.step == "step3":
-            return plan.batch(iteration)
-        if phase.step != "step1":
-            return None
-        index = int(plan.order[iteration])
-        if index not in plan.scenes:
-            found = phases.phase_constants(state, phase, self.problems[index], self.frozen, self.settings)
-            assert isinstance(found, Step1Cache)
-            # The features would be megabytes to move in every iteration: more than to compute them again.
-            plan.scenes[index] = jax.device_get(dataclasses.replace(found, wanted=None))
-        return plan.scenes[index]
-
-    def advance(self, state, phase, iteration, context, count):
+    def advance(
+        self, state: TrainState, phase: Phase, iteration: int, constants: Plan, count: int
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
         assert count == 1  # the next iteration has another image
-        index = int(context.order[iteration])
+        index = int(constants.order[iteration])
         single = dataclasses.replace(state, factors=_item(state.factors, index))
-        moved, scalars = phases.advance(
+        moved, scalars = iteration_lib.advance(
             single,
             phase,
             iteration,
-            self.context(state, phase, iteration, context),
+            constants.constants(iteration),
             self.problems[index],
             self.frozen,
             self.settings,
@@ -216,19 +214,19 @@ class ManyImages(OneSet):
 
     def examine(
         self, state: TrainState, phase: Phase | None, done: int
-    ) -> tuple[phases.Reconstruction | None, dict[str, Any]]:
+    ) -> tuple[Reconstruction | None, dict[str, Any]]:
         """The first image's view; mean errors over all images, and each image's under `images`."""
         ended = phase is not None and done == phase.iterations
-        if phase is not None and not ended and phase.step not in _MOVES_DEPTH:
-            return None, {}
-        first = phases.see(state, self.problems[0], self.frozen, self.settings) if ended else None
+        if phase is not None and not ended and "depth" not in STEPS[phase.step].networks:
+            return None, {}  # errors are what they were
+        first = reconstruction.see(state, self.problems[0], self.frozen, self.settings) if ended else None
         if self.problems[0].true_depth is None:
             return first, {}
         each = {
-            name: scores(phases.see(state, problem, self.frozen, self.settings), problem, self.settings)
+            name: scores(reconstruction.see(state, problem, self.frozen, self.settings), problem, self.settings)
             for name, problem in zip(self.names, self.problems, strict=True)
         }
-        means = {key: float(np.mean([found[key] for found in each.values()])) for key in each[self.names[0]]}
+        means = {key: float(np.mean([row[key] for row in each.values()])) for key in each[self.names[0]]}
         return first, means | {"images": each}
 
 

@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.method import models, phases
+from gan2shape_jax.method import models, sampling
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.phases import Phase
+from gan2shape_jax.method.reconstruction import Reconstruction
+from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import Problem, TrainState
 from gan2shape_jax.training import data_parallel, image_axis
 from gan2shape_jax.training.joint import ManyImages, Plan
@@ -83,29 +84,27 @@ class ManyReplicas(ManyImages):
 
     def phase_constants(self, state: TrainState, phase: Phase) -> Plan:
         alone = data_parallel.on_host(state)
-        keys = jnp.stack([phases.phase_key(problem.key, phase, phases.TRAIN) for problem in self.problems])
-        plan = dataclasses.replace(super().phase_constants(alone, phase), keys=image_axis.replicate(keys, self.mesh))
-        if phase.step == "step1":
-            for entry in range(len(plan.order)):
-                self.context(alone, phase, entry, plan)  # fills the plan's scenes, while the state is at hand
-        return plan
+        keys = jnp.stack([sampling.phase_key(one.key, phase.number, sampling.TRAIN) for one in self.problems])
+        return dataclasses.replace(super().phase_constants(alone, phase), keys=image_axis.replicate(keys, self.mesh))
 
-    def advance(self, state, phase, iteration, context, count):
+    def advance(
+        self, state: TrainState, phase: Phase, iteration: int, constants: Plan, count: int
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
         assert count == 1  # the next iteration has other images
         first = iteration * self.replicas
         numbers = np.arange(first, first + self.replicas, dtype=np.int32)
         mine = data_parallel.local_replicas(self.replicas, self.mesh)
         replicas = data_parallel.Replicas(
-            numbers, context.order[numbers], [self.context(state, phase, first + place, context) for place in mine]
+            numbers, constants.order[numbers], [constants.constants(first + place) for place in mine]
         )
         problems, frozen = self._given
         return data_parallel.advance(
-            self._everywhere(state), phase, replicas, problems, context.keys, frozen, self.settings, self.mesh
+            self._everywhere(state), phase, replicas, problems, constants.keys, frozen, self.settings, self.mesh
         )
 
     def examine(
         self, state: TrainState, phase: Phase | None, done: int
-    ) -> tuple[phases.Reconstruction | None, dict[str, Any]]:
+    ) -> tuple[Reconstruction | None, dict[str, Any]]:
         return super().examine(data_parallel.on_host(state), phase, done)
 
 

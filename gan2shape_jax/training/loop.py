@@ -17,9 +17,10 @@ import jax
 import numpy as np
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.method import models, phases
+from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.phases import Phase
+from gan2shape_jax.method.reconstruction import Reconstruction
+from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
 from gan2shape_jax.training.checkpoint import Checkpoints, open_checkpoints
 from gan2shape_jax.training.tasks import OneImage, Task
@@ -55,7 +56,7 @@ class Watcher:
 
     on_progress: Callable[[Phase, int, float | None], None] = lambda phase, done, loss: None
     on_record: Callable[[dict[str, Any]], None] = lambda row: None
-    on_phase_end: Callable[[Phase, phases.Reconstruction], None] = lambda phase, view: None
+    on_phase_end: Callable[[Phase, Reconstruction], None] = lambda phase, view: None
 
 
 def _together(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:

@@ -13,19 +13,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan2shape_jax.method import metrics, models, phases
+from gan2shape_jax.method import iteration as iteration_lib
+from gan2shape_jax.method import metrics, models, optimizer, reconstruction
 from gan2shape_jax.method import state as state_lib
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.phases import Phase
+from gan2shape_jax.method.reconstruction import Reconstruction
+from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem, TrainState
+from gan2shape_jax.method.steps import STEPS
 
 __all__ = ["OneImage", "OneSet", "Task", "means", "on_device", "scores"]
 
 _depth_metrics = jax.jit(metrics.depth_metrics, static_argnames="camera")
 
 
-def scores(view: phases.Reconstruction, problem: Problem, settings: Settings) -> dict[str, float]:
+def scores(view: Reconstruction, problem: Problem, settings: Settings) -> dict[str, float]:
     """Depth and normal errors in the input view, where true depth is known; {} where it is not."""
     if problem.true_depth is None:
         return {}
@@ -93,7 +96,7 @@ class Task(Protocol):
 
     def examine(
         self, state: TrainState, phase: Phase | None, done: int
-    ) -> tuple[phases.Reconstruction | None, dict[str, Any]]:
+    ) -> tuple[Reconstruction | None, dict[str, Any]]:
         """What is seen now and its errors; both may be left out where looking costs more than it tells."""
         ...
 
@@ -105,7 +108,7 @@ class OneSet:
         return on_device(state)
 
     def fresh_optimizer(self: Task, state: TrainState, step: str) -> TrainState:
-        return state_lib.fresh_optimizer(state, step, self.settings)
+        return optimizer.fresh_optimizer(state, STEPS[step].networks, self.settings)
 
     def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
         return means(scalars)
@@ -134,14 +137,14 @@ class OneImage(OneSet):
         return state_lib.initial_state(jax.tree.map(jnp.array, params), self.settings)
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
-        return phases.begin(state, phase, *self._rest)
+        return iteration_lib.begin(state, phase, *self._rest)
 
     def phase_constants(self, state: TrainState, phase: Phase) -> Any:
-        return phases.phase_constants(state, phase, *self._rest)
+        return iteration_lib.phase_constants(state, phase, *self._rest)
 
     def advance(self, state, phase, iteration, context, count):
-        return phases.advance(state, phase, iteration, context, *self._rest, count=count)
+        return iteration_lib.advance(state, phase, iteration, context, *self._rest, count=count)
 
     def examine(self, state, phase, done):
-        view = phases.see(state, *self._rest)
+        view = reconstruction.see(state, *self._rest)
         return view, scores(view, self.prepared.problem, self.settings)

@@ -9,6 +9,7 @@ import dataclasses
 import os
 import pathlib
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ class Family:
     Attributes:
       name: short, for code and tables.
       title: for people, as in "this is ...".
-      tool: the module under `tools` that converts it, or None where nothing here does.
+      tool: what `gan2shape-jax convert` calls its converter, or None where nothing here converts it.
       advice: what to do instead where `tool` is None.
       patterns: regular expressions; each has to match a name, from its start.
       without: regular expressions of which none may match.
@@ -38,7 +39,7 @@ class Family:
     advice: str = ""
 
 
-_STYLEGAN2, _NETWORKS = "convert_stylegan2", "convert_networks"
+_STYLEGAN2, _NETWORKS = "stylegan2", "networks"
 
 # The first that fits is taken: what is narrower stands first.
 FAMILIES: tuple[Family, ...] = (
@@ -190,11 +191,10 @@ def _any(pattern: str, names: Iterable[str]) -> bool:
     return any(compiled.match(name) for name in names)
 
 
-def command(tool: str, source: str | os.PathLike, target: str | os.PathLike | None = None) -> str:
-    """The command line that converts `source`, as it has to be typed here."""
-    package = pathlib.Path(__file__).resolve().parents[1]
-    tools = "tools" if (package.parent / "tools").is_dir() else "gan2shape_jax.tools"
-    return f"python -m {tools}.{tool} {source} {target or pathlib.Path(source).with_suffix('.safetensors')}"
+def command(tool: str, *sources: str | os.PathLike, target: str | os.PathLike | None = None) -> str:
+    """Returns the command line that converts files; the target is by default the first of them as .safetensors."""
+    paths = [*sources, target or pathlib.Path(sources[0]).with_suffix(".safetensors")]
+    return shlex.join(["gan2shape-jax", "convert", tool, *(pathlib.Path(path).as_posix() for path in paths)])
 
 
 def explain(known: Family, path: str | os.PathLike) -> str:

@@ -62,6 +62,15 @@ def test_variants_without_faces_or_base_make_a_page_too(found):
     assert pages.tables({}) == "Nothing has been finished yet.\n"
 
 
+def test_text_above_the_figures_is_kept_and_older_figures_are_replaced(found, tmp_path):
+    path = tmp_path / "ablations.md"
+    path.write_text("# Ablations\n\nRead by people.\n\n## Figures\n\nof last year\n")
+    pages.write_page(path, found)
+    text = path.read_text()
+    assert text.startswith("# Ablations\n\nRead by people.\n\n## Figures\n\nOne part") and "last year" not in text
+    assert "| whole | 0.0110 / 20.0 |" in text
+
+
 def test_csv_has_a_row_for_every_result(found):
     rows = list(csv.DictReader(io.StringIO(pages.csv_table(found))))
     assert len(rows) == 16

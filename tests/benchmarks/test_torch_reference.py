@@ -11,9 +11,12 @@ from helpers.tiny import tiny_config
 
 from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.method import models, perceptual, steps
+from gan2shape_jax.method import models, perceptual, step2, step3
 from gan2shape_jax.method.factors import Factors
-from gan2shape_jax.method.state import ACTIVE
+from gan2shape_jax.method.prior_step import prior_loss
+from gan2shape_jax.method.pseudo_images import pseudo_images
+from gan2shape_jax.method.reconstruction import input_scene
+from gan2shape_jax.method.steps import STEPS
 from gan2shape_jax.run import loading
 
 torch = pytest.importorskip("torch")
@@ -78,7 +81,7 @@ def _ours(case, step, loss):
 
         return jax.value_and_grad(of_active)(active)
 
-    active = {name: case.params[name] for name in ACTIVE[step]}
+    active = {name: case.params[name] for name in STEPS[step].networks}
     value, gradient = run(active, case.params, case.problem, case.frozen)
     return float(value), _norm(np.asarray(leaf) for leaf in jax.tree.leaves(gradient))
 
@@ -97,18 +100,18 @@ def _norm(leaves):
 def _loss_of(case, step, flip):
     settings = case.settings
     if step == "prior":
-        return lambda p, problem, frozen: steps.prior_loss(p, problem, settings)[0]
+        return lambda p, problem, frozen: prior_loss(p, problem, frozen, settings)[0]
     if step == "step2":
-        return lambda p, problem, frozen: steps.step2_loss(p, case.images, case.masks, problem, frozen, settings)[0]
+        return lambda p, problem, frozen: step2.step2_loss(p, case.images, case.masks, problem, frozen, settings)[0]
     if step == "step3":
-        return lambda p, problem, frozen: steps.step3_loss(
+        return lambda p, problem, frozen: step3.step3_loss(
             p, case.images, case.masks, problem, frozen, settings, flip=flip
         )[0]
 
     def step1(p, problem, frozen):
-        scene = steps.input_scene(p, problem, frozen, settings, flip=flip)
-        return steps.step1_loss(
-            p, steps.Step1Cache(jax.lax.stop_gradient(scene)), problem, frozen, settings, flip=flip
+        scene = input_scene(p, problem, frozen, settings, flip=flip)
+        return step1.step1_loss(
+            p, step1.Step1Cache(jax.lax.stop_gradient(scene)), problem, frozen, settings, flip=flip
         )[0]
 
     return step1
@@ -151,7 +154,7 @@ def test_pseudo_images_are_ours(case):
         light=jnp.asarray(factors.light[0]),
         mask=jnp.asarray(factors.mask),
     )
-    images, masks = _jit(functools.partial(steps.pseudo_images, settings=settings))(ours, *drawn)
+    images, masks = _jit(functools.partial(pseudo_images, settings=settings))(ours, *drawn)
     assert images.shape == (4, side, side, 3)
     np.testing.assert_allclose(found[0].numpy(), load.nchw(images).numpy(), atol=2e-3)
     # The nearest pixel may be another one where two are equally near.
@@ -202,7 +205,7 @@ def test_lpips_is_ours():
 
 
 def test_every_step_trains_its_own_networks(case):
-    for step, active in ACTIVE.items():
+    for step, record in STEPS.items():
         model = case.model()
         before = {name: [p.detach().clone() for p in net.parameters()] for name, net in model.networks.items()}
         training = Training(model, step, flip=False)
@@ -212,6 +215,6 @@ def test_every_step_trains_its_own_networks(case):
             for name, net in model.networks.items()
             if any(not torch.equal(a, b) for a, b in zip(before[name], net.parameters(), strict=True))
         }
-        assert moved == set(active)
+        assert moved == set(record.networks)
     images, masks = training.collect()
     assert images.shape == (2, 3, 32, 32) and masks.shape == (2, 32, 32)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan2shape_jax.config.fields import apply_overrides, flatten, load_config
+from gan2shape_jax.config import apply_overrides, flatten, load_config
 from gan2shape_jax.errors import ConfigError
 
 

@@ -3,8 +3,7 @@
 import pytest
 
 from gan2shape_jax.config import fields as configs
-from gan2shape_jax.config import validation
-from gan2shape_jax.config.fields import flatten, load_config
+from gan2shape_jax.config import flatten, load_config, validation
 
 _FACE_LIGHT = (-0.9, 0.9, -0.3, 0.8, -0.1, 0.7, -0.4)
 _LIGHT = (-1, 1, -0.2, 0.8, -0.1, 0.6, -0.6)

@@ -5,22 +5,21 @@ import pathlib
 
 import pytest
 
-from gan2shape_jax.config import fields as configs
-from gan2shape_jax.config.fields import flatten, load_config
+from gan2shape_jax.config import documentation, flatten, load_config, names, to_json
 from gan2shape_jax.errors import ConfigError
 
 _ROOT = pathlib.Path(__file__).parents[2]
 
 
 def test_every_field_is_documented_and_nothing_else():
-    described = configs.describe_fields()
+    described = documentation.describe_fields()
     assert described.keys() == flatten(load_config("base")).keys()
     assert [field for field, text in described.items() if len(text) < 10] == []
 
 
 def test_category_configs_add_no_field():
     fields = flatten(load_config("base")).keys()
-    for name in configs.names():
+    for name in names():
         assert flatten(load_config(name)).keys() == fields, name
 
 
@@ -78,4 +77,4 @@ def test_configs_are_locked_and_json_is_stable():
     config = load_config("ictface")
     with pytest.raises(AttributeError):
         config.no_such_field = 1
-    assert configs.to_json(config) == configs.to_json(load_config("configs/ictface.py"))
+    assert to_json(config) == to_json(load_config("configs/ictface.py"))

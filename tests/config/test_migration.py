@@ -7,8 +7,7 @@ import pytest
 from helpers.reference_facts import DEFAULTS, REFERENCE, yaml_text
 
 from gan2shape_jax import main as program
-from gan2shape_jax.config import validation
-from gan2shape_jax.config.fields import apply_overrides, flatten, load_config
+from gan2shape_jax.config import apply_overrides, flatten, load_config, validation
 from gan2shape_jax.config.original.options import IGNORED, OPTIONS
 from gan2shape_jax.errors import ConfigError
 
@@ -118,7 +117,7 @@ def test_checkpoint_not_converted_yet_stops_with_the_command(tmp_path, monkeypat
     path = _write(tmp_path, REFERENCE["car"] | {"gan_ckpt": "my nets/g.pth"})
     assert program.main([f"--config={path}"]) == 1
     told = capsys.readouterr().err
-    assert "python -m tools.convert_stylegan2 'my nets/g.pth' 'my nets/g.safetensors'" in told
+    assert "gan2shape-jax convert stylegan2 'my nets/g.pth' 'my nets/g.safetensors'" in told
     assert "Traceback" not in told
 
 
@@ -227,7 +226,7 @@ def test_launch_options_of_the_published_code_are_answered(argument, instead, ca
 
 
 def test_every_option_is_documented():
-    text = (_ROOT / "docs/migrating.md").read_text()
+    text = (_ROOT / "docs/how-to/migrating.md").read_text()
     assert [name for name in (*OPTIONS, *IGNORED) if f"`{name}`" not in text] == []
     fields = {option.field for option in OPTIONS.values() if option.field}
     assert [field for field in fields if f"`{field}`" not in text] == []

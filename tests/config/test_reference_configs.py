@@ -3,7 +3,7 @@
 import pytest
 from helpers.reference_facts import REFERENCE, stages
 
-from gan2shape_jax.config.fields import flatten, load_config
+from gan2shape_jax.config import flatten, load_config
 from gan2shape_jax.method.prior import ellipsoid
 from gan2shape_jax.outputs.sweeps import max_yaw_deg
 
@@ -62,7 +62,7 @@ _OTHERWISE = {
     "gan_ckpt",
     "rand_light",
 }
-# Options that the original's code does not read, or that mean nothing here (docs/migrating.md).
+# Options that the original's code does not read, or that mean nothing here (docs/how-to/migrating.md).
 _WITHOUT = {"model_name", "save_results", "num_scale", "tex_cube_size"}
 # What the original takes where these files say nothing.
 _SILENT = {"crop": None, "pretrain": "", "view_scale": 1.0, "prior_near": 0.91, "prior_far": 1.02}

@@ -2,8 +2,7 @@
 
 import pytest
 
-from gan2shape_jax.config import validation
-from gan2shape_jax.config.fields import apply_overrides, load_config
+from gan2shape_jax.config import apply_overrides, load_config, validation
 from gan2shape_jax.errors import ConfigError
 
 

@@ -18,7 +18,7 @@ from gan2shape_jax.editing.editor import load_editor
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import resample
 from gan2shape_jax.main import main
-from gan2shape_jax.method import projection, steps
+from gan2shape_jax.method import projection, pseudo_images
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.outputs import render_command, view_options, views
 from gan2shape_jax.outputs.view_options import Shots
@@ -47,7 +47,7 @@ def _shots(editor) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.partial(jax.jit, static_argnames="settings")
 def _step_2(params, factors, drawn, directions, latent, reference, frozen, *, settings):
-    pseudo, masks = steps.pseudo_images(factors, drawn, directions, jnp.zeros(3), settings)
+    pseudo, masks = pseudo_images.pseudo_images(factors, drawn, directions, jnp.zeros(3), settings)
     pictures, _ = projection.project(params, pseudo, latent, reference, frozen, settings)
     return pseudo, masks, pictures
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from gan2shape_jax.method import models, phases
+from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.run import experiment, instance, loading
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.training import group, group_plan, image_axis, loop
@@ -69,7 +69,7 @@ def together(run, tmp_path_factory):
 
 def _depth(run, state, index):
     ready, frozen, _, _ = run
-    return np.asarray(phases.see(state, ready[index].problem, frozen, ready[index].settings).depth)
+    return np.asarray(reconstruction.see(state, ready[index].problem, frozen, ready[index].settings).depth)
 
 
 def _assert_like_alone(run, alone, found):
@@ -173,7 +173,7 @@ def test_a_run_isolates_the_image_that_breaks_and_finishes_the_others(tmp_path, 
             )
         )
 
-    monkeypatch.setattr(loading, "prepare_image", breaking)
+    monkeypatch.setattr(loading, "load_problem", breaking)
     config = _config(tmp_path, names=NAMES, runtime__images_at_once=3)  # of two, on two devices
     assert experiment.run(config) == 1
     root = pathlib.Path(config.workdir)

@@ -17,7 +17,9 @@ jax.config.update("jax_num_cpu_devices", 8)
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-from gan2shape_jax.method import models, phases  # noqa: E402
+from gan2shape_jax.method import iteration as iteration_lib  # noqa: E402
+from gan2shape_jax.method import models, sampling  # noqa: E402
+from gan2shape_jax.method.steps import STEPS  # noqa: E402
 from gan2shape_jax.run import loading, runtime  # noqa: E402
 from gan2shape_jax.run.run_folder import RunFolder  # noqa: E402
 from gan2shape_jax.training import group, image_axis  # noqa: E402
@@ -47,23 +49,23 @@ def _images(folder: pathlib.Path):
 def _two_iterations(task, phase, initial):
     """The parameters afterwards, and the compiled program."""
     state = task.begin(task.initial(initial), phase)
-    context = task.phase_constants(state, phase)
-    keys = group._phase_keys(task.problem.key, phase.number, use=phases.TRAIN)
-    lowered = phases.compiled_with(group._iterate, group._STATIC, "cpu").lower(
+    constants = task.phase_constants(state, phase)
+    keys = group._phase_keys(task.problem.key, phase.number, use=sampling.TRAIN)
+    lowered = iteration_lib.compiled_with(group._iterate, group._STATIC, "cpu").lower(
         state,
-        jnp.asarray(0, jnp.int32),
-        context,
+        constants,
         task.problem,
-        task.frozen,
         keys,
-        step=phase.step,
+        jnp.asarray(0, jnp.int32),
+        task.frozen,
+        step=STEPS[phase.step],
         settings=task.settings,
         flip=phase.flip,
         count=1,
         layout=task.layout,
     )
     for iteration in range(2):
-        state, _ = task.advance(state, phase, iteration, context, 1)
+        state, _ = task.advance(state, phase, iteration, constants, 1)
     return jax.tree.map(np.asarray, state.params), lowered
 
 

@@ -74,13 +74,29 @@ class Record:
     def markdown(self, command: str) -> str:
         """The table of everything compared so far, golden files before PyTorch counterparts."""
         rows = sorted(self._rows.items(), key=lambda item: (item[1].reference == PYTORCH, item[1].reference))
-        return "\n".join([*_heading(command), *map(_line, rows), ""])
+        return "\n".join([*_heading(command, self._rows), *map(_line, rows), ""])
 
 
-def _heading(command: str) -> Iterable[str]:
+def _summary(rows: dict[str, _Row]) -> Iterable[str]:
+    """Five lines for those who want no more: how many comparisons, of which kind, and how close to their bounds."""
+    golden = sum(row.reference != PYTORCH for row in rows.values())
+    over = sum(not row.seen <= row.asked for row in rows.values())
+    component, closest = max(rows.items(), key=lambda item: item[1].seen / item[1].asked if item[1].asked else 0)
+    return (
+        f"- {len(rows)} components are compared; {over or 'none'} above the bound that is asked.",
+        f"- {golden} are held against tensors that the published code computed, {len(rows) - golden} against PyTorch.",
+        f"- {sum(row.seen == 0 for row in rows.values())} agree exactly.",
+        f"- The closest to its bound: {component}, {_number(closest.seen)} of {_number(closest.asked)}.",
+        "- What whole runs reach beside the published code is on the page of benchmarks, not here.",
+    )
+
+
+def _heading(command: str, rows: dict[str, _Row]) -> Iterable[str]:
     torch = _version("torch")
     return (
         "# Parity with the published implementation",
+        "",
+        *_summary(rows),
         "",
         "Written by the tests themselves: every row is a bound that a test asserts, with the largest difference seen",
         "by it. Golden files hold tensors computed by the published PyTorch code; PyTorch counterparts are networks",

@@ -17,8 +17,10 @@ jax.config.update("jax_num_cpu_devices", 8)
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
 
-from gan2shape_jax.method import models, steps  # noqa: E402
-from gan2shape_jax.method.state import ACTIVE, TrainState, optimizer  # noqa: E402
+from gan2shape_jax.method import models  # noqa: E402
+from gan2shape_jax.method.optimizer import optimizer  # noqa: E402
+from gan2shape_jax.method.state import TrainState  # noqa: E402
+from gan2shape_jax.method.steps import STEPS  # noqa: E402
 from gan2shape_jax.run import loading, runtime  # noqa: E402
 from gan2shape_jax.run.run_folder import RunFolder  # noqa: E402
 from gan2shape_jax.training import data_parallel, image_axis, joint, joint_parallel  # noqa: E402
@@ -55,21 +57,21 @@ def _one_by_one(task, state: TrainState, phase, plan) -> TrainState:
     """Two iterations, place after place, on one device."""
     problems = joint_parallel.stacked(task.names, task.problems)
 
+    step = STEPS[phase.step]
+
     @jax.jit
-    def gradient(active, params, factors, number, context, problem, key):
-        loss = steps.loss_of(
-            phase.step, factors, number, context, problem, task.frozen, task.settings, key=key, flip=phase.flip
-        )
-        return jax.grad(lambda chosen: loss({**params, **chosen})[0])(active)
+    def gradient(active, factors, number, constants, problem, key):
+        seen = step.draw(key, number, factors, constants, task.frozen, task.settings)
+        loss = jax.grad(step.loss, has_aux=True)
+        return loss(active, *seen, problem, task.frozen, task.settings, flip=phase.flip)[0]
 
     for number in range(0, len(plan.order), PLACES):
-        active = {name: state.params[name] for name in ACTIVE[phase.step]}
+        active = {name: state.params[name] for name in step.networks}
         found = []
         for entry in range(number, number + PLACES):
             index = plan.order[entry]
             factors, problem, key = jax.tree.map(lambda x, i=index: x[i], (state.factors, problems, _keys(plan)))
-            context = task.context(state, phase, entry, plan)
-            found.append(gradient(active, state.params, factors, entry, context, problem, key))
+            found.append(gradient(active, factors, entry, plan.constants(entry), problem, key))
         mean = jax.tree.map(lambda *each: sum(each) / PLACES, *found)
         updates, opt_state = optimizer(task.settings).update(mean, state.opt_state, active)
         state = dataclasses.replace(

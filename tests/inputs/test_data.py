@@ -6,7 +6,7 @@ from helpers.picture_files import PIXELS as _PIXELS
 from helpers.picture_files import save as _save
 from PIL import Image
 
-from gan2shape_jax.config.fields import apply_overrides, load_config
+from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.inputs import data
 from gan2shape_jax.inputs.image_files import open_gray

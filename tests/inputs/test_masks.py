@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 from PIL import Image
 
-from gan2shape_jax.config.fields import apply_overrides, load_config
+from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.config.validation import validate
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.inputs import data, masks, parsing
@@ -209,7 +209,7 @@ def test_absent_parser_weights_are_asked_for_with_source_and_command(tmp_path, m
         with pytest.raises(UserError) as caught:
             require_files(load_config(name))
         path = f"checkpoints/parsing/{file}"
-        command = f"python -m tools.convert_networks {path}.pth {path}.safetensors"
+        command = f"gan2shape-jax convert networks {path}.pth {path}.safetensors"
         for part in (f"config.parsing.weights: {path}.safetensors", command, home, "--config.data.mask_root=FOLDER"):
             assert part in str(caught.value), name
 
@@ -258,7 +258,7 @@ def test_check_looks_at_the_parsers_weights(folder):
     _weights(weights, "car", 7)
     assert check.examine(config) == []
     weights.unlink()
-    assert ["tools.convert_networks" in problem for problem in check.examine(config)] == [True]
+    assert ["gan2shape-jax convert networks" in problem for problem in check.examine(config)] == [True]
 
 
 def test_masks_from_a_parser_reach_the_prior_and_the_results(folder, tmp_path):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from gan2shape_jax import main as program
 from gan2shape_jax.bundled import asset
-from gan2shape_jax.config.fields import apply_overrides, load_config
+from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.inputs import data
 from gan2shape_jax.inputs.per_image_files import absent_per_image_files, require_per_image_files
@@ -93,7 +93,7 @@ def test_original_layout_is_in_place_as_it_is(layout, capsys):
     assert "3 images of 64 pixels" in printed.out and "everything is in place" in printed.out
     assert (
         printed.err == f"warning: {layout}/mine.yml: ignored: tex_cube_size (without a meaning here, see "
-        "docs/migrating.md)\n"
+        "docs/how-to/migrating.md)\n"
     )
 
 

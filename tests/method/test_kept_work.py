@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from helpers.tiny import tiny_image
 
-from gan2shape_jax.method import models, phases, steps
+from gan2shape_jax.method import iteration, models, step3
+from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import initial_state
+from gan2shape_jax.method.step1 import Step1Cache, step1_cache, step1_loss
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +28,12 @@ def _convolutions(function, *inputs):
 
 def test_step_1_with_kept_features_is_step_1(case):
     problem, frozen, params, settings = case
-    kept = jax.jit(functools.partial(steps.still, settings=settings, flip=True))(params, problem, frozen)
+    kept = jax.jit(functools.partial(step1_cache, settings=settings, flip=True))(params, problem, frozen)
 
     def loss(p, kept):
-        return steps.step1_loss(p, kept, problem, frozen, settings, flip=True)[0]
+        return step1_loss(p, kept, problem, frozen, settings, flip=True)[0]
 
-    anew = steps.Step1Cache(kept.scene)
+    anew = Step1Cache(kept.scene)
     assert _convolutions(loss, params, kept) < _convolutions(loss, params, anew)
     found, wanted = (jax.jit(jax.value_and_grad(loss))(params, given) for given in (kept, anew))
     np.testing.assert_allclose(found[0], wanted[0], rtol=1e-6)
@@ -42,24 +44,25 @@ def test_step_1_with_kept_features_is_step_1(case):
 
 def test_phase_keeps_the_features_of_its_input(case):
     problem, frozen, params, settings = case
-    phase = phases.Phase(number=1, stage=1, step="step1", iterations=1, flip=False)
-    context = phases.phase_constants(initial_state(params, settings), phase, problem, frozen, settings)
-    assert isinstance(context, steps.Step1Cache)
-    assert context.wanted
+    phase = Phase(number=1, stage=1, step="step1", iterations=1, flip=False)
+    constants = iteration.phase_constants(initial_state(params, settings), phase, problem, frozen, settings)
+    assert isinstance(constants, Step1Cache)
+    assert constants.features
 
 
 def test_samples_with_the_kept_code_are_the_samples(case):
     problem, frozen, params, settings = case
     state = initial_state(params, settings)
-    collect = jax.jit(functools.partial(steps.collect_batch, settings=settings))
-    code = phases._code_of(params, problem, settings=settings)
+    collect = jax.jit(functools.partial(step3.collect_batch, iteration=0, settings=settings))
+    code = jax.jit(functools.partial(step3.reference_code, settings=settings))(params, problem, frozen)
     found, wanted, without = (
-        np.asarray(collect(state, 0, problem, frozen, key=jax.random.key(2), code=given).images)
+        np.asarray(collect(params, state.factors, given, problem, jax.random.key(2), frozen=frozen).images)
         for given in (code, None, jnp.zeros_like(code))
     )
     assert np.abs(found - wanted).mean() < 1e-4 < 1e-3 < np.abs(without - wanted).mean()
 
 
 def test_no_code_is_kept_where_encoding_is_absolute(case):
-    problem, _, params, settings = case
-    assert phases._code_of(params, problem, settings=dataclasses.replace(settings, relative_enc=False)) is None
+    problem, frozen, params, settings = case
+    absolute = dataclasses.replace(settings, relative_enc=False)
+    assert step3.reference_code(params, problem, frozen, absolute) is None

@@ -14,10 +14,10 @@ from helpers.parity_record import share_off
 
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.method import frozen as frozen_lib
-from gan2shape_jax.method import metrics, models, phases, projection, steps
+from gan2shape_jax.method import metrics, models, projection, pseudo_images, schedule, step1, step2, step3
 from gan2shape_jax.method.factors import Factors, ViewRange
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.reconstruction import canonical_mask
+from gan2shape_jax.method.reconstruction import canonical_mask, input_scene
 from gan2shape_jax.method.settings import NetworkSizes, Settings
 from gan2shape_jax.method.state import Problem
 from gan2shape_jax.networks import params_from_torch
@@ -161,9 +161,9 @@ def first_step(case):
     """Step 1's loss as a function of all networks, though only A is optimised in it."""
 
     def loss(params):
-        geometry = steps.input_scene(params, case.problem, case.frozen, case.settings, flip=case.flip1)
-        total, (scalars, albedo) = steps.step1_loss(
-            params, steps.Step1Cache(geometry), case.problem, case.frozen, case.settings, flip=case.flip1
+        geometry = input_scene(params, case.problem, case.frozen, case.settings, flip=case.flip1)
+        total, (scalars, albedo) = step1.step1_loss(
+            params, step1.Step1Cache(geometry), case.problem, case.frozen, case.settings, flip=case.flip1
         )
         return total, (scalars, albedo, geometry)
 
@@ -232,11 +232,11 @@ def second_step(case, factors):
 
     @jax.jit
     def run(params):
-        pseudo, mask = steps.pseudo_images(
+        pseudo, mask = pseudo_images.pseudo_images(
             factors, jnp.asarray(gold["step2/draw_view"]), direction, strength, case.settings
         )
         value = jax.value_and_grad(
-            lambda p: steps.step2_loss(p, pseudo, mask, case.problem, case.frozen, case.settings), has_aux=True
+            lambda p: step2.step2_loss(p, pseudo, mask, case.problem, case.frozen, case.settings), has_aux=True
         )
         (_, (scalars, projected)), gradient = value(params)
         return pseudo, mask, scalars, projected, gradient
@@ -276,7 +276,7 @@ def third_step(case):
     images = _nhwc(case.gold["step2/projected"])
     masks = jnp.asarray(case.gold["step2/mask"][:, 0])
     value = jax.value_and_grad(
-        lambda p: steps.step3_loss(p, images, masks, case.problem, case.frozen, case.settings, flip=case.flip3),
+        lambda p: step3.step3_loss(p, images, masks, case.problem, case.frozen, case.settings, flip=case.flip3),
         has_aux=True,
     )
     (_, (scalars, _)), gradient = jax.jit(value)(case.params)
@@ -296,5 +296,5 @@ def test_golden_step3_gradient_norms(case, third_step, close, name):
 
 
 def test_reference_schedule_matches_the_settings(case):
-    planned = phases.schedule(((3, 2, 1),), flip1=(case.flip1,), flip3=(case.flip3,), prior_iterations=0)
+    planned = schedule.make_schedule(((3, 2, 1),), flip1=(case.flip1,), flip3=(case.flip3,), prior_iterations=0)
     assert [p.flip for p in planned] == [case.flip1, False, case.flip3]

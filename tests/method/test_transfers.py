@@ -5,8 +5,12 @@ import jax.numpy as jnp
 import pytest
 from helpers.tiny import tiny_image
 
-from gan2shape_jax.method import models, phases
+from gan2shape_jax.method import iteration as iteration_lib
+from gan2shape_jax.method import models
+from gan2shape_jax.method.sampling import TRAIN, phase_key
+from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import ProjectedSamples, initial_state
+from gan2shape_jax.method.steps import STEPS
 
 
 @pytest.fixture(scope="module")
@@ -19,21 +23,23 @@ def case(tmp_path_factory):
 @pytest.mark.parametrize("step", ["prior", "step1", "step2", "step3"])
 def test_a_step_transfers_nothing(case, step):
     problem, frozen, settings, params = case
-    phase = phases.Phase(number=1, stage=1, step=step, iterations=2, flip=False)
-    state = phases.begin(initial_state(jax.tree.map(jnp.array, params), settings), phase, problem, frozen, settings)
-    context = phases.phase_constants(state, phase, problem, frozen, settings) if step == "step1" else None
+    phase = Phase(number=1, stage=1, step=step, iterations=2, flip=False)
+    state = iteration_lib.begin(
+        initial_state(jax.tree.map(jnp.array, params), settings), phase, problem, frozen, settings
+    )
+    constants = iteration_lib.phase_constants(state, phase, problem, frozen, settings) if step == "step1" else None
     if step == "step3":
         count = settings.sample_count
-        context = ProjectedSamples(images=jnp.tile(problem.image, (count, 1, 1, 1)), masks=jnp.ones((count, 64, 64)))
+        constants = ProjectedSamples(images=jnp.tile(problem.image, (count, 1, 1, 1)), masks=jnp.ones((count, 64, 64)))
     # Compiling puts constants on the device; later iterations must not. Their number is all that comes from the host.
-    state, _ = phases.advance(state, phase, 0, context, problem, frozen, settings)
+    state, _ = iteration_lib.advance(state, phase, 0, constants, problem, frozen, settings)
     with jax.transfer_guard_host_to_device("disallow_explicit"), pytest.raises(Exception, match="[Dd]isallowed"):
         jax.device_put(1.0).block_until_ready()  # the guard is one that sees something
     iteration = jnp.int32(1)
-    key = phases.phase_key(problem.key, phase, 0)
+    static = {"step": STEPS[step], "settings": settings, "flip": False}
+    run = iteration_lib.compiled_with(iteration_lib.iterate, tuple(static), jax.default_backend())
+    key = phase_key(problem.key, phase.number, TRAIN)
     with jax.transfer_guard("disallow_explicit"):
-        state, metrics = phases._advance(
-            state, iteration, context, problem, frozen, key, step=step, settings=settings, flip=False, count=1
-        )
+        state, metrics = run(state, constants, problem, key, iteration, frozen, **static)
         jax.block_until_ready(state)
     assert all(jnp.isfinite(value) for value in jax.tree.leaves(metrics))

@@ -11,7 +11,8 @@ from helpers.tiny import tiny_config, tiny_image
 
 from gan2shape_jax.config.validation import validate
 from gan2shape_jax.errors import ConfigError
-from gan2shape_jax.method import models, phases, projection, reconstruction, steps
+from gan2shape_jax.method import image_terms, iteration, models, projection, reconstruction, step1, step2, step3
+from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.networks import precision
 
@@ -33,17 +34,17 @@ def _losses(case, kind):
     chosen = settings[kind]
     images = jnp.tile(problem.image, (chosen.batch_size, 1, 1, 1))
     masks = jnp.ones(images.shape[:-1])
-    geometry = functools.partial(steps.input_scene, flip=False)
+    geometry = functools.partial(reconstruction.input_scene, flip=False)
 
     def first(p):
         scene = jax.lax.stop_gradient(geometry(p, problem, frozen, chosen))
-        return steps.step1_loss(p, steps.Step1Cache(scene), problem, frozen, chosen, flip=False)[0]
+        return step1.step1_loss(p, step1.Step1Cache(scene), problem, frozen, chosen, flip=False)[0]
 
     def second(p):
-        return steps.step2_loss(p, images, masks, problem, frozen, chosen)[0]
+        return step2.step2_loss(p, images, masks, problem, frozen, chosen)[0]
 
     def third(p):
-        return steps.step3_loss(p, images, masks, problem, frozen, chosen, flip=False)[0]
+        return step3.step3_loss(p, images, masks, problem, frozen, chosen, flip=False)[0]
 
     return first, second, third
 
@@ -99,7 +100,7 @@ def test_what_networks_gan_and_features_give_is_float32(case):
             models.views(p, image, frozen.view_mean, chosen),
             models.lights(p, image, frozen.light_mean, chosen),
             projection.project(p, image, problem.latent, problem.gan_image, frozen, chosen),
-            reconstruction.perceptual_features(image, frozen, chosen),
+            image_terms.perceptual_features(image, frozen, chosen),
         )
 
     found = jax.eval_shape(everything, params, problem.image)
@@ -109,11 +110,11 @@ def test_what_networks_gan_and_features_give_is_float32(case):
 def test_state_of_a_bfloat16_run_is_float32(case):
     problem, frozen, params, settings = case
     chosen = settings["bfloat16"]
-    phase = phases.Phase(number=0, stage=0, step="prior", iterations=1, flip=False)
+    phase = Phase(number=0, stage=0, step="prior", iterations=1, flip=False)
 
     def advanced(state):
-        return phases.advance(
-            phases.begin(state, phase, problem, frozen, chosen), phase, 0, None, problem, frozen, chosen
+        return iteration.advance(
+            iteration.begin(state, phase, problem, frozen, chosen), phase, 0, None, problem, frozen, chosen
         )[0]
 
     state = initial_state(params, chosen)

@@ -86,7 +86,7 @@ def test_absent_files_are_listed_at_once_with_source_and_conversion(tmp_path, mo
     for wanted in required_files_of(config):
         assert wanted.path in message
     stem = "checkpoints/stylegan2/stylegan2-car-config-f"
-    assert f"python -m tools.convert_stylegan2 {stem}.pt {stem}.safetensors" in message
+    assert f"gan2shape-jax convert stylegan2 {stem}.pt {stem}.safetensors" in message
     assert "github.com/XingangPan/GAN2Shape/releases" in message
 
 

@@ -158,7 +158,7 @@ def _start(folders, *, fields=None, code="run"):
 
 _DO = {
     "run": "sys.exit(experiment.run(config))",
-    "meet": "print(team.meet(config, ['a', 'b'], {'unfinished': [sys.argv[1]]}, stay=False))",
+    "meet": "print(cluster.meet(config, ['a', 'b'], {'unfinished': [sys.argv[1]]}, stay=False))",
 }
 
 

@@ -14,7 +14,7 @@ from gan2shape_jax.config import validation
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.inputs import required_files
 from gan2shape_jax.main import main
-from gan2shape_jax.method import models, phases
+from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.outputs import load_result
 from gan2shape_jax.run import experiment, loading
@@ -56,9 +56,9 @@ def predicted(trained, tmp_path_factory):
     with Image.open(asset("ictface/image") + "/001.png") as picture:
         picture.save(folder / "001.png")
     config = _predicting(folder, trained, names=("001.png", "large.png"), data__image_root=str(folder), **_NOTHING_ELSE)
-    before = phases._see._cache_size()
+    before = reconstruction._reconstruct._cache_size()
     code = experiment.run(config)
-    return code, pathlib.Path(config.workdir), phases._see._cache_size() - before
+    return code, pathlib.Path(config.workdir), reconstruction._reconstruct._cache_size() - before
 
 
 def test_no_gan_no_latent_no_mask_is_needed(predicted, trained):
@@ -78,7 +78,7 @@ def test_no_gan_no_latent_no_mask_is_needed(predicted, trained):
 def test_prediction_is_what_the_networks_say(predicted, trained):
     _, root, _ = predicted
     _, params, prepared, frozen = trained
-    view = phases.see(initial_state(params, prepared.settings), prepared.problem, frozen, prepared.settings)
+    view = reconstruction.see(initial_state(params, prepared.settings), prepared.problem, frozen, prepared.settings)
     found = load_result(root / "001")
     for name in ("depth", "albedo", "view", "light", "warped_depth", "reconstruction"):
         np.testing.assert_allclose(getattr(found, name), getattr(view, name), atol=2e-5, err_msg=name)

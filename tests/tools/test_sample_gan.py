@@ -12,7 +12,7 @@ from helpers.tiny import asset
 from PIL import Image
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.config.fields import apply_overrides, load_config
+from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.inputs import data, required_files
 from gan2shape_jax.run import loading
@@ -67,7 +67,7 @@ def test_the_printed_command_reads_them_and_their_latents_give_their_images(tmp_
 def test_latents_suit_a_run_that_truncates_them(tmp_path, capsys):
     source = tmp_path / "half.py"
     source.write_text(
-        "from gan2shape_jax.config.fields import load_config\n\n\ndef get_config():\n"
+        "from gan2shape_jax.config import load_config\n\n\ndef get_config():\n"
         "    config = load_config('ictface').unlock()\n    config.gan.truncation = 0.5\n    return config\n"
     )
     assert _sample(tmp_path / "samples", f"--config={source}", "--ellipse", 0.5, 0.5, 0.4, 0.6) == 0
@@ -147,7 +147,7 @@ def test_where_a_run_needs_masks_and_there_are_none_it_is_said(tmp_path, capsys)
         (("--config=ictface", "--ellipse", "3", "3", "0.1", "0.1"), "outside"),
         (("--config=ictface", "--mask", "nowhere.png"), "nowhere.png"),
         (("--config=nonsense",), "nonsense"),
-        (("--config=car",), "tools.convert_stylegan2"),
+        (("--config=car",), "gan2shape-jax convert stylegan2"),
         (("--gan", "nowhere.safetensors"), "nowhere.safetensors"),
         ((), "--config=NAME or --gan FILE"),
     ],
@@ -195,7 +195,7 @@ def test_help_lists_every_option_and_its_examples_parse(capsys):
     printed = capsys.readouterr().out
     for name in ("--config", "--gan", "--count", "--seed", "--truncation", "--out", "--mask", "--ellipse"):
         assert name in printed, name
-    examples = [line for line in program._EPILOG.splitlines() if "tools.sample_gan" in line]
+    examples = [line for line in program._EPILOG.splitlines() if "gan2shape-jax sample" in line]
     assert len(examples) == 3
     for line in examples:
-        program._check(program._parser().parse_args(shlex.split(line)[3:]))
+        program._check(program._parser().parse_args(shlex.split(line)[2:]))

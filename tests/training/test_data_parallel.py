@@ -9,7 +9,7 @@ from helpers.tiny import tiny_config
 
 from gan2shape_jax.config import validation
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.method.phases import Phase
+from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.run import joint
 from gan2shape_jax.training import data_parallel, joint_parallel
 
@@ -41,7 +41,7 @@ def _devices(*hosts):
 
 
 @pytest.mark.parametrize(
-    ("places", "devices", "used"), [(8, 8, 8), (8, 3, 2), (6, 4, 3), (3, 8, 3), (1, 8, 1), (7, 4, 1)]
+    ("replicas", "devices", "used"), [(8, 8, 8), (8, 3, 2), (6, 4, 3), (3, 8, 3), (1, 8, 1), (7, 4, 1)]
 )
 def test_places_are_shared_evenly_by_as_many_devices_as_can(replicas, devices, used):
     assert data_parallel.devices_used(replicas, _devices(*[0] * devices)) == used
@@ -78,7 +78,7 @@ def test_several_batches_need_shared_weights(tmp_path):
 
 def test_places_see_the_next_images_or_all_the_same():
     task = object.__new__(joint_parallel.ManyReplicas)
-    for name, value in {"places": 2, "reference": False, "problems": (1, 2, 3), "key": jax.random.key(0)}.items():
+    for name, value in {"replicas": 2, "reference": False, "problems": (1, 2, 3), "key": jax.random.key(0)}.items():
         object.__setattr__(task, name, value)
     phase = Phase(number=0, stage=0, step="prior", iterations=3, flip=False)
     object.__setattr__(task, "independent", True)

@@ -12,7 +12,7 @@ import pytest
 from helpers.tiny import asset, tiny_config
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.method import models, phases
+from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.outputs import load_result
 from gan2shape_jax.run import experiment, loading
 from gan2shape_jax.run.run_folder import RunFolder
@@ -108,7 +108,7 @@ def _phase(parts, step):
 def test_step_2_starts_from_every_images_own_factors(parts, task, initial):
     state = task.begin(task.initial(initial), _phase(parts, "step2"))
     for index, problem in enumerate(task.problems):
-        view = phases.see(state, problem, task.frozen, task.settings)
+        view = reconstruction.see(state, problem, task.frozen, task.settings)
         kept = jax.tree.map(lambda x, i=index: x[i], state.factors)
         for name in ("depth", "albedo", "view", "light"):
             np.testing.assert_allclose(getattr(kept, name), getattr(view, name), atol=2e-5)

@@ -9,8 +9,11 @@ import pytest
 from helpers.tiny import tiny_config
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.method import models, phases
-from gan2shape_jax.method.state import ACTIVE, fresh_optimizer, initial_state
+from gan2shape_jax.method import iteration, models
+from gan2shape_jax.method.optimizer import fresh_optimizer
+from gan2shape_jax.method.schedule import Phase, make_schedule
+from gan2shape_jax.method.state import initial_state
+from gan2shape_jax.method.steps import STEPS
 from gan2shape_jax.run import experiment, loading
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.training import loop
@@ -97,27 +100,27 @@ def test_each_phase_moves_its_own_networks_only(run):
     state = initial_state(jax.tree.map(lambda x: x.copy(), initial), prepared.settings)
     for phase in schedule[:4]:
         before = jax.tree.map(np.array, state.params)
-        state = phases.begin(state, phase, prepared.problem, frozen, prepared.settings)
-        context = phases.phase_constants(state, phase, prepared.problem, frozen, prepared.settings)
-        state, _ = phases.advance(state, phase, 0, context, prepared.problem, frozen, prepared.settings)
+        state = iteration.begin(state, phase, prepared.problem, frozen, prepared.settings)
+        context = iteration.phase_constants(state, phase, prepared.problem, frozen, prepared.settings)
+        state, _ = iteration.advance(state, phase, 0, context, prepared.problem, frozen, prepared.settings)
         for name in models.NAMES:
             moved = any(
                 not np.array_equal(a, b)
                 for a, b in zip(jax.tree.leaves(before[name]), jax.tree.leaves(state.params[name]), strict=True)
             )
-            assert moved == (name in ACTIVE[phase.step]), (phase.label, name)
+            assert moved == (name in STEPS[phase.step].networks), (phase.label, name)
 
 
 def test_optimiser_state_starts_afresh(run):
     prepared, _, _, initial = run
-    state = fresh_optimizer(initial_state(initial, prepared.settings), "step3", prepared.settings)
+    state = fresh_optimizer(initial_state(initial, prepared.settings), STEPS["step3"].networks, prepared.settings)
     numbers = jax.tree.leaves(state.opt_state)
     assert numbers and all(not np.any(np.asarray(n)) for n in numbers)
 
 
 def test_losses_fall(run, tmp_path):
     prepared, frozen, _, initial = run
-    schedule = phases.schedule(((40, 1, 1),), flip1=(False,), flip3=(False,), prior_iterations=60)
+    schedule = make_schedule(((40, 1, 1),), flip1=(False,), flip3=(False,), prior_iterations=60)
     cadence = Cadence(checkpoint=1000, log=20, per_call=1, keep=1)
     _, history = loop.train(prepared, frozen, schedule, initial, tmp_path, cadence, Watcher())
     for step in ("prior", "step1"):
@@ -143,7 +146,7 @@ def test_a_checkpoint_of_other_networks_is_refused(run, tmp_path):
 
 
 def test_the_schedule_is_data():
-    planned = phases.schedule(((6, 5, 4), (3, 2, 1)), flip1=(False, False), flip3=(True, False), prior_iterations=7)
+    planned = make_schedule(((6, 5, 4), (3, 2, 1)), flip1=(False, False), flip3=(True, False), prior_iterations=7)
     assert [(p.label, p.iterations, p.flip) for p in planned] == [
         ("prior", 7, False),
         ("stage 1 step1", 6, False),
@@ -154,13 +157,13 @@ def test_the_schedule_is_data():
         ("stage 2 step3", 1, False),
     ]
     assert [p.number for p in planned] == list(range(7))
-    without = phases.schedule(((1, 1, 1),), flip1=(False,), flip3=(False,), prior_iterations=0)
+    without = make_schedule(((1, 1, 1),), flip1=(False,), flip3=(False,), prior_iterations=0)
     assert [p.step for p in without] == ["step1", "step2", "step3"]
 
 
 @pytest.mark.parametrize(("iterations", "per_call", "start"), [(10, 1, 0), (11, 3, 0), (7, 10, 2), (4, 2, 3)])
 def test_calls_cover_every_iteration_once_and_end_where_something_is_due(iterations, per_call, start):
-    phase = phases.Phase(0, 0, "prior", iterations, False)
+    phase = Phase(0, 0, "prior", iterations, False)
     cadence = Cadence(checkpoint=4, log=3, per_call=per_call, keep=1)
     spans = list(loop._spans(start, phase, cadence))
     covered = list(itertools.chain(*(range(a, a + n) for a, n in spans)))

@@ -114,24 +114,24 @@ def _states(*names):
 @pytest.mark.parametrize(
     "names, title, tool",
     [
-        (["lin0.model.1.weight"], "LPIPS", "convert_networks"),
-        (["features.0.weight", "features.28.weight"], "VGG16", "convert_networks"),
-        (["cp.resnet.conv1.weight"], "BiSeNet", "convert_networks"),
-        (["layer0.0.weight", "cls.0.weight"], "PSPNet", "convert_networks"),
-        (["mean", "cov"], "mean and covariance", "convert_networks"),
+        (["lin0.model.1.weight"], "LPIPS", "convert networks"),
+        (["features.0.weight", "features.28.weight"], "VGG16", "convert networks"),
+        (["cp.resnet.conv1.weight"], "BiSeNet", "convert networks"),
+        (["layer0.0.weight", "cls.0.weight"], "PSPNet", "convert networks"),
+        (["mean", "cov"], "mean and covariance", "convert networks"),
     ],
 )
 def test_the_converter_names_the_tool_for_other_families(tmp_path, names, title, tool):
     message = _refusal(tmp_path / "other.pth", _states(*names))
-    assert title in message and f".{tool} {tmp_path / 'other.pth'} {tmp_path / 'other.safetensors'}" in message
+    assert title in message and f" {tool} {tmp_path / 'other.pth'} {tmp_path / 'other.safetensors'}" in message
 
 
 def test_the_converter_names_the_tool_for_the_methods_own_networks(tmp_path):
     nets = {f"net{k}": _states("network.0.weight") for k in "DAVL"}
     message = _refusal(tmp_path / "pre.pth", nets | {"iteration": 3})
-    assert "Unsup3d" in message and "convert_networks" in message
+    assert "Unsup3d" in message and "convert networks" in message
     message = _refusal(tmp_path / "pre.pth", nets | {"netEnc": _states("network.0.weight")})
-    assert "netEnc" in message and "convert_networks" in message
+    assert "netEnc" in message and "convert networks" in message
 
 
 def test_tensorflow_and_first_generation_pickles_are_refused_in_words(tmp_path):
@@ -177,8 +177,7 @@ def test_safetensors_are_told_and_converted_ones_said_to_be_ready(tmp_path):
 
 
 def test_commands_are_complete_lines():
-    line = families.command("convert_networks", "a/b.pth")
-    assert line in (
-        "python -m tools.convert_networks a/b.pth a/b.safetensors",
-        "python -m gan2shape_jax.tools.convert_networks a/b.pth a/b.safetensors",
-    )
+    told = families.command("networks", "a/b.pth")
+    assert told == "gan2shape-jax convert networks a/b.pth a/b.safetensors"
+    told = families.command("networks", "my nets/vgg16.pth", "vgg.pth", target="lpips.safetensors")
+    assert told == "gan2shape-jax convert networks 'my nets/vgg16.pth' vgg.pth lpips.safetensors"

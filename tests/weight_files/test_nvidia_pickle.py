@@ -242,7 +242,7 @@ def test_the_content_tells_the_container_not_the_name(tmp_path, golden_path):
 
 def test_the_plain_reader_names_the_tool_for_nvidia_files(tmp_path):
     path = _write(tmp_path / "net.pkl", {"G": network_record("Generator")})
-    with pytest.raises(UserError, match="refused.*torch_utils.persistence.*convert_stylegan2 .*net.pkl"):
+    with pytest.raises(UserError, match="refused.*torch_utils.persistence.*convert stylegan2 .*net.pkl"):
         read_torch(path)
     path = _write(tmp_path / "old.pkl", (Call("dnnlib.tflib.network.Network", state={"version": 4}),) * 3)
     with pytest.raises(UserError, match="refused.*dnnlib.tflib.*legacy.py"):

@@ -1,11 +1,11 @@
 """Converts networks other than StyleGAN2 to this program's format.
 
-    python -m tools.convert_networks IN.pth OUT.safetensors
-    python -m tools.convert_networks vgg16-397923af.pth vgg.pth OUT.safetensors
+    gan2shape-jax convert networks IN.pth OUT.safetensors
+    gan2shape-jax convert networks vgg16-397923af.pth vgg.pth OUT.safetensors
 
 What IN is, is recognised: GAN2Shape's or Unsup3d's networks, view or light statistics (to .npz), LPIPS (two
-files), BiSeNet, PSPNet. Needs no PyTorch and runs nothing that the files hold. Installed: `python -m
-gan2shape_jax.tools.convert_networks`.
+files), BiSeNet, PSPNet. Needs no PyTorch and runs nothing that the files hold. In a checkout also
+`python -m tools.convert_networks`.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from .record import Converted
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.convert_networks",
+        prog="gan2shape-jax convert networks",
         description="Converts PyTorch checkpoints of GAN2Shape, Unsup3d, LPIPS, BiSeNet and PSPNet to the safetensors "
         "files that the program reads, and view or light statistics to .npz. Nothing in them is executed.",
     )

@@ -55,7 +55,7 @@ def _family_name(source: Source) -> str:
         names = sorted(names_of(source.content))
         held = f"its tensors are {', '.join(names[:4])} ..." if names else "it holds no tensors"
         raise UserError(f"{source.path}: an unknown kind of checkpoint ({held}); known are {_KNOWN}")
-    if family.tool != "convert_networks":
+    if family.tool != "networks":
         raise UserError(explain(family, source.path))
     if family.name == "lpips" and not is_whole_lpips(source):
         return "lpips_linear"

@@ -1,10 +1,9 @@
 """Converts a PyTorch StyleGAN2 checkpoint to this program's format.
 
-    python -m tools.convert_stylegan2 IN.pt OUT.safetensors --samples OUT.png
-    python -m tools.convert_stylegan2 cifar10.pkl OUT.safetensors --class 3
+    gan2shape-jax convert stylegan2 IN.pt OUT.safetensors --samples OUT.png
+    gan2shape-jax convert stylegan2 cifar10.pkl OUT.safetensors --class 3
 
-Needs no PyTorch and runs nothing that the file holds. Installed: `python -m
-gan2shape_jax.tools.convert_stylegan2`.
+Needs no PyTorch and runs nothing that the file holds. In a checkout also `python -m tools.convert_stylegan2`.
 """
 
 import argparse
@@ -42,7 +41,7 @@ def sample_grid(converted: Converted, *, seed: int = 0, psi: float = 0.7) -> Ima
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.convert_stylegan2",
+        prog="gan2shape-jax convert stylegan2",
         description="Converts a StyleGAN2 to the safetensors file that the program reads: a checkpoint of "
         "rosinality/stylegan2-pytorch (.pt with g_ema and d), or a network pickle of NVIDIA's "
         "stylegan2-ada-pytorch or stylegan3 (.pkl with G_ema and D; any kind of blocks, clamps, "

@@ -87,7 +87,7 @@ def read_checkpoint(
 def _family(content: Any, path: str | os.PathLike) -> str:
     """The StyleGAN2 family; a file of another one is an error that names the tool for it."""
     known = families.recognise(families.names_of(content))
-    if known is not None and known.tool != "convert_stylegan2":
+    if known is not None and known.tool != "stylegan2":
         raise UserError(families.explain(known, path))
     if known is not None:
         return known.name

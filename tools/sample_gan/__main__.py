@@ -1,8 +1,8 @@
 """Draws new images from a GAN with their latents, ready to be reconstructed, rotated and relit.
 
-    python -m tools.sample_gan --config=ictface --count 8 --seed 0 --out samples
+    gan2shape-jax sample --config=ictface --count 8 --seed 0 --out samples
 
-Installed: `python -m gan2shape_jax.tools.sample_gan`.
+In a checkout also `python -m tools.sample_gan`.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from PIL import Image, ImageDraw
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.config.fields import load_config
+from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.inputs import data, required_files
 from gan2shape_jax.outputs.frame_files import require_new_folder
@@ -27,9 +27,9 @@ from .samples import draw_samples, write_samples
 
 _EPILOG = """\
 examples:
-  python -m tools.sample_gan --config=ictface --count 8 --seed 0 --out samples
-  python -m tools.sample_gan --config=ictface --count 8 --ellipse 0.4 0.47 0.42 0.6 --out samples
-  python -m tools.sample_gan --gan stylegan2-car-config-f.safetensors --count 36 --truncation 0.5 --out cars
+  gan2shape-jax sample --config=ictface --count 8 --seed 0 --out samples
+  gan2shape-jax sample --config=ictface --count 8 --ellipse 0.4 0.47 0.42 0.6 --out samples
+  gan2shape-jax sample --gan stylegan2-car-config-f.safetensors --count 36 --truncation 0.5 --out cars
 """
 
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.sample_gan",
+        prog="gan2shape-jax sample",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Draws new images from a GAN and writes them with their latents as the data of a run.",

@@ -2,7 +2,7 @@
 
 What the original's code does with an option decides: an option left out takes the default of its
 `cfgs.get`, which often is not what its own files say (`lam_perc` 1, `use_mask` true). Fields that the
-original does not know come from our configuration of the same category. docs/migrating.md has the
+original does not know come from our configuration of the same category. docs/how-to/migrating.md has the
 whole table. Source: https://github.com/XingangPan/GAN2Shape (run.py, gan2shape/*.py, configs/*.yml).
 """
 
@@ -15,9 +15,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config import validation
-from gan2shape_jax.config.fields import flatten, load_config, names
 from gan2shape_jax.config.original.options import CATEGORIES, IGNORED, KINDS, OPTIONS, REQUIRED, fits, value_of
 from gan2shape_jax.config.original.yaml_file import Entry, read_options
+from gan2shape_jax.config.python_files import load_python, names
+from gan2shape_jax.config.tree import flatten, set_field
 from gan2shape_jax.errors import ConfigError
 
 __all__ = ["load_yaml"]
@@ -46,7 +47,8 @@ def load_yaml(path: str | pathlib.Path) -> ConfigDict:
     ignored = [name for name in entries if name in IGNORED]
     if ignored:
         warnings.warn(
-            f"{path}: ignored: {', '.join(ignored)} (without a meaning here, see docs/migrating.md)", stacklevel=2
+            f"{path}: ignored: {', '.join(ignored)} (without a meaning here, see docs/how-to/migrating.md)",
+            stacklevel=2,
         )
     return config
 
@@ -151,18 +153,14 @@ def _configuration(values: dict[str, Any]) -> ConfigDict:
     base = CATEGORIES[values["category"]]
     if values["joint_train"] and f"{base}_pretrain" in names():
         base = f"{base}_pretrain"
-    config = load_config(base).copy_and_resolve_references().unlock()
+    config = load_python(base).copy_and_resolve_references().unlock()
     known = flatten(config)
     fields = {option.field: values[name] for name, option in OPTIONS.items() if option.field}
     fields |= _schedule(values) | _derived(values)
     if values["img_root"] != known["data.image_root"] and "data.mask_root" in known:
         fields["data.mask_root"] = ""  # the masks of our configuration are not of these images
     for path, value in fields.items():
-        *parents, last = path.split(".")
-        owner = config
-        for parent in parents:
-            owner = owner[parent]
-        owner[last] = value
+        set_field(config, path, value)
     return config.lock()
 
 

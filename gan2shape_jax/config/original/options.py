@@ -10,17 +10,9 @@ from typing import Any
 
 from gan2shape_jax.config.original.yaml_file import Entry
 
-__all__ = ["CATEGORIES", "IGNORED", "KINDS", "LAUNCH_OPTIONS", "OPTIONS", "REQUIRED", "Option", "fits", "value_of"]
+__all__ = ["CATEGORIES", "IGNORED", "KINDS", "OPTIONS", "REQUIRED", "Option", "fits", "value_of"]
 
-# The original's command line, run.py, and what to write here instead.
-LAUNCH_OPTIONS = {
-    "--seed": "--config.seed=N",
-    "--num_workers": "nothing: leave it out",
-    "--launcher": "nothing: leave it out, one process runs on one device",
-    "--local_rank": "nothing: leave it out, one process runs on one device",
-}
-
-# Its categories, those that it has a parser for, and our configuration of each.
+# The original's categories, those that it has a parser for, and our configuration of each.
 CATEGORIES = {"face": "celeba", "synface": "synface", "cat": "cat", "car": "car", "church": "church", "horse": "horse"}
 
 # Options without a meaning here: results are always written, one process runs on one device, meshes are

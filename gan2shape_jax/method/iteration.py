@@ -1,0 +1,202 @@
+"""One iteration of any step, and what a phase computes before its first one.
+
+Every random choice of a phase is a function of the image's key, the phase's number and the iteration, so that a run
+can stop anywhere and go on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Int, PRNGKeyArray, Scalar
+
+from gan2shape_jax.method import models
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.optimizer import fresh_optimizer, optimizer_step
+from gan2shape_jax.method.sampling import COLLECT, TRAIN, phase_key
+from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import Problem, TrainState
+from gan2shape_jax.method.step import Metrics, Step
+from gan2shape_jax.method.step1 import STEP1
+from gan2shape_jax.method.steps import STEPS
+
+__all__ = [
+    "advance",
+    "begin",
+    "cached",
+    "collected",
+    "compiled_with",
+    "finds_mask",
+    "iterate",
+    "iterate_many",
+    "phase_constants",
+]
+
+
+def iterate(
+    state: TrainState,
+    constants: Any,
+    problem: Problem,
+    key: PRNGKeyArray,
+    iteration: Int[Scalar, ""],
+    frozen: FrozenModels,
+    *,
+    step: Step,
+    settings: Settings,
+    flip: bool,
+) -> tuple[TrainState, Metrics]:
+    """Runs one iteration of a step; to be called inside `jax.jit`.
+
+    Args:
+      state: before.
+      constants: of the phase, see `phase_constants`.
+      problem: what is given about the image.
+      key: of the phase.
+      iteration: counted from 0.
+      frozen: the frozen networks.
+      step: which step.
+      settings: static settings.
+      flip: whether the mirrored sheet has to explain the images too.
+
+    Returns:
+      The new state, and scalars to log.
+    """
+    seen = step.draw(key, iteration, state.factors, constants, frozen, settings)
+    trained = {name: state.params[name] for name in step.networks}
+    differentiated = jax.value_and_grad(step.loss, has_aux=True)
+    (_, (metrics, extra)), gradient = differentiated(trained, *seen, problem, frozen, settings, flip=flip)
+    state = optimizer_step(state, gradient, settings)
+    return step.update(state, extra, seen, problem, settings), metrics
+
+
+def iterate_many(
+    state: TrainState,
+    constants: Any,
+    problem: Problem,
+    key: PRNGKeyArray,
+    iteration: Int[Scalar, ""],
+    frozen: FrozenModels,
+    *,
+    step: Step,
+    settings: Settings,
+    flip: bool,
+    count: int,
+) -> tuple[TrainState, Metrics]:
+    """Runs `count` iterations from `iteration` in a `lax.scan`; arguments and results as `iterate`."""
+
+    def body(carry: TrainState, number: jax.Array) -> tuple[TrainState, Metrics]:
+        return iterate(carry, constants, problem, key, number, frozen, step=step, settings=settings, flip=flip)
+
+    state, metrics = jax.lax.scan(body, state, iteration + jnp.arange(count))
+    return state, jax.tree.map(lambda scalar: scalar[-1], metrics)
+
+
+def cached(
+    params: models.Params, problem: Problem, frozen: FrozenModels, *, step: Step, settings: Settings, flip: bool
+) -> Any:
+    """Returns what `Step.cache` computes; to be called inside `jax.jit`."""
+    return step.cache(params, problem, frozen, settings, flip=flip) if step.cache else None
+
+
+def collected(
+    params: models.Params,
+    factors: Any,
+    cache: Any,
+    problem: Problem,
+    key: PRNGKeyArray,
+    iteration: Int[Scalar, ""] | int,
+    frozen: FrozenModels,
+    *,
+    step: Step,
+    settings: Settings,
+) -> Any:
+    """Returns one batch of what `Step.collect` collects; to be called inside `jax.jit`."""
+    assert step.collect is not None
+    return step.collect(params, factors, cache, problem, key, iteration, frozen, settings)
+
+
+_cached = jax.jit(cached, static_argnames=("step", "settings", "flip"))
+_collected = jax.jit(collected, static_argnames=("step", "settings"))
+
+
+def finds_mask(phase: Phase, settings: Settings) -> bool:
+    """Whether the image's canonical mask is computed as the phase begins."""
+    return phase.step == STEP1.name and phase.stage == 1 and settings.use_mask
+
+
+def begin(state: TrainState, phase: Phase, problem: Problem, frozen: FrozenModels, settings: Settings) -> TrainState:
+    """Returns the state at a phase's first iteration: a fresh optimiser and, once an image, its canonical mask."""
+    step = STEPS[phase.step]
+    if finds_mask(phase, settings):
+        cache = _cached(state.params, problem, frozen, step=step, settings=settings, flip=phase.flip)
+        state = dataclasses.replace(state, mask=cache.mask)
+    return fresh_optimizer(state, step.networks, settings)
+
+
+def phase_constants(state: TrainState, phase: Phase, problem: Problem, frozen: FrozenModels, settings: Settings) -> Any:
+    """Computes what all iterations of a phase use.
+
+    No iteration changes what it is computed from, so a resumed phase computes the same values again.
+
+    Returns:
+      `Step1Cache` in step 1, all `ProjectedSamples` in step 3, otherwise None.
+    """
+    step = STEPS[phase.step]
+    if step.cache is None:
+        return None
+    cache = _cached(state.params, problem, frozen, step=step, settings=settings, flip=phase.flip)
+    if step.collect is None:
+        return cache
+    key = phase_key(problem.key, phase.number, COLLECT)
+    batches = [
+        _collected(state.params, state.factors, cache, problem, key, i, frozen, step=step, settings=settings)
+        for i in range(settings.collect_iters)
+    ]
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *batches)
+
+
+@functools.cache
+def compiled_with(function: Callable[..., Any], static: tuple[str, ...], platform: str) -> Any:
+    """Returns `function` compiled with its argument `state` donated, except on CPU.
+
+    There XLA copies donated parameters before it overwrites them, which costs more time than the donation saves memory
+    (docs/reports/speed.md).
+    """
+    return jax.jit(function, static_argnames=static, donate_argnames=() if platform == "cpu" else "state")
+
+
+def advance(
+    state: TrainState,
+    phase: Phase,
+    iteration: int | jax.Array,
+    constants: Any,
+    problem: Problem,
+    frozen: FrozenModels,
+    settings: Settings,
+    *,
+    count: int = 1,
+) -> tuple[TrainState, Metrics]:
+    """Runs `count` iterations from `iteration` in one call; the state is donated (not on CPU).
+
+    More than one is a `lax.scan`: right on GPU and TPU, where launching costs; on CPU a convolution in
+    a loop body falls off XLA's fast path, so callers pass 1 there.
+
+    Returns:
+      The new state, and the last iteration's scalars (still on the device).
+    """
+    key = phase_key(problem.key, phase.number, TRAIN)
+    static: dict[str, Any] = {"step": STEPS[phase.step], "settings": settings, "flip": phase.flip}
+    function: Callable[..., Any] = iterate
+    if count > 1:
+        function, static = iterate_many, static | {"count": count}
+    run = compiled_with(function, tuple(static), jax.default_backend())
+    result: tuple[TrainState, Metrics] = run(
+        state, constants, problem, key, jnp.asarray(iteration, jnp.int32), frozen, **static
+    )
+    return result

@@ -1,0 +1,52 @@
+"""The schedule as data: the prior's fit, then stages of three steps (GAN2Shape, section 3.2 and appendix)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+__all__ = ["Phase", "make_schedule"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """One step of one stage, or the prior's fit before them.
+
+    Attributes:
+      number: position in the schedule, from 0.
+      stage: from 1; 0 is the prior's fit.
+      step: a name in `steps.STEPS`.
+      iterations: how many.
+      flip: whether the mirrored sheet must explain the images too.
+    """
+
+    number: int
+    stage: int
+    step: str
+    iterations: int
+    flip: bool
+
+    @property
+    def label(self) -> str:
+        """The phase's name for people."""
+        return f"stage {self.stage} {self.step}" if self.stage else self.step
+
+
+def make_schedule(
+    stages: tuple[tuple[int, int, int], ...],
+    *,
+    flip1: tuple[bool, ...],
+    flip3: tuple[bool, ...],
+    prior_iterations: int,
+) -> tuple[Phase, ...]:
+    """Returns the phases of a run: the prior's fit (unless it has no iterations), then the stages' steps.
+
+    Args:
+      stages: lengths of steps 1, 2 and 3 for every stage.
+      flip1, flip3: per stage, whether step 1 and step 3 use the mirrored sheet.
+      prior_iterations: 0 where a pretrained depth network stands in for the prior.
+    """
+    rows = [(0, "prior", prior_iterations, False)] if prior_iterations else []
+    for stage, (lengths, first, third) in enumerate(zip(stages, flip1, flip3, strict=True), start=1):
+        flips = (first, False, third)
+        rows += [(stage, f"step{i + 1}", lengths[i], flips[i]) for i in range(3)]
+    return tuple(Phase(number, *row) for number, row in enumerate(rows))

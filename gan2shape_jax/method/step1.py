@@ -1,0 +1,83 @@
+"""Step 1: the albedo network learns to explain the input image (GAN2Shape, section 3.2).
+
+Depth, view and light stand still meanwhile, and with them the scene and the input's perceptual features.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import flax.struct
+import jax
+from jaxtyping import Array, Float
+
+from gan2shape_jax.method import models
+from gan2shape_jax.method.factors import Factors
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.image_terms import image_terms, target_features, weighted_sum
+from gan2shape_jax.method.reconstruction import Scene, appearance, canonical_mask, input_scene, mirror, smoothness
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import Problem, TrainState
+from gan2shape_jax.method.step import LossAndMetrics, Seen, Step
+
+__all__ = ["STEP1", "Step1Cache", "step1_cache", "step1_loss"]
+
+
+@flax.struct.dataclass
+class Step1Cache:
+    """Values constant during step 1.
+
+    Attributes:
+      scene: of the input.
+      features: the perceptual features of the input where the scene covers it; None leaves them to every iteration.
+      mask: (S, S), the input's object mask in the scene's canonical frame; the loss does not read it.
+    """
+
+    scene: Scene
+    features: tuple[jax.Array, ...] | None = None
+    mask: jax.Array | None = None
+
+
+def step1_cache(
+    params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings, *, flip: bool
+) -> Step1Cache:
+    """Computes the values constant during step 1."""
+    scene = input_scene(params, problem, frozen, settings, flip=flip)
+    return Step1Cache(
+        scene=scene,
+        features=target_features(problem.image, scene.valid, frozen, settings),
+        mask=canonical_mask(problem.mask, scene.depth[0], scene.view[0], settings),
+    )
+
+
+def step1_loss(
+    params: models.Params,
+    cache: Step1Cache,
+    problem: Problem,
+    frozen: FrozenModels,
+    settings: Settings,
+    *,
+    flip: bool,
+) -> LossAndMetrics:
+    """Returns the reconstruction loss of the input: photometric, perceptual, smoothness, and the mirrored terms."""
+    scene = cache.scene
+    albedo = models.albedo(params, problem.image, settings)
+    recon = appearance(scene, mirror(albedo, flip=flip))
+    (terms,) = image_terms(recon, problem.image, scene.valid, frozen, settings, features=cache.features)
+    smooth = smoothness(scene)
+    loss = weighted_sum(terms, smooth, settings)
+    metrics = {"loss": loss, "l1": terms["l1"][0], "perceptual": terms["perceptual"][0], "smooth": smooth}
+    return loss, (metrics, albedo[0])
+
+
+def _keep_factors(
+    state: TrainState, albedo: Float[Array, "s s 3"], seen: Seen, problem: Problem, settings: Settings
+) -> TrainState:
+    """Returns the state with the factors of this iteration, from which step 2 renders its pseudo-images."""
+    del problem, settings
+    scene: Scene = seen[0].scene
+    factors = Factors(depth=scene.depth[0], albedo=albedo, view=scene.view[0], light=scene.light[0], mask=state.mask)
+    return dataclasses.replace(state, factors=factors)
+
+
+STEP1 = Step("step1", networks=("albedo",), loss=step1_loss, cache=step1_cache, update=_keep_factors)

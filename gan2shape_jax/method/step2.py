@@ -1,0 +1,62 @@
+"""Step 2: the encoder learns to project relit and rotated renderings onto the GAN (GAN2Shape, section 3.2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
+
+from gan2shape_jax.method import losses, models, projection
+from gan2shape_jax.method.factors import Factors
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.image_terms import discriminator_features
+from gan2shape_jax.method.pseudo_images import draw_pseudo_images
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import Problem
+from gan2shape_jax.method.step import LossAndMetrics, Seen, Step
+
+__all__ = ["STEP2", "step2_loss"]
+
+
+def step2_loss(
+    params: models.Params,
+    pseudo: Float[Array, "n s s 3"],
+    mask: Float[Array, "n s s"],
+    problem: Problem,
+    frozen: FrozenModels,
+    settings: Settings,
+    *,
+    flip: bool = False,
+) -> LossAndMetrics:
+    """Returns how far the GAN's versions of the pseudo-images are from them, and from the input's latent.
+
+    There is no mirrored sheet: `flip` is not used.
+    """
+    del flip
+    projected, offset = projection.project(params, pseudo, problem.latent, problem.gan_image, frozen, settings)
+    l1 = losses.photometric(projected, pseudo, mask)
+    distance = losses.feature_distance(
+        discriminator_features(projected, frozen, settings),
+        jax.lax.stop_gradient(discriminator_features(pseudo, frozen, settings)),
+        mask,
+    )
+    latent = losses.latent_norm(offset)
+    loss = l1 + distance + settings.lam_regular * latent
+    return loss, ({"loss": loss, "l1": l1, "features": distance, "latent": latent}, projected)
+
+
+def _draw(
+    key: PRNGKeyArray,
+    iteration: Int[Scalar, ""],
+    factors: Factors,
+    constants: Any,
+    frozen: FrozenModels,
+    settings: Settings,
+) -> Seen:
+    """Draws a batch of pseudo-images and their masks."""
+    del constants
+    return draw_pseudo_images(key, iteration, factors, frozen, settings)
+
+
+STEP2 = Step("step2", networks=("encoder",), loss=step2_loss, draw=_draw)

@@ -1,0 +1,129 @@
+"""Step 3: depth, albedo, view and light are learned from projected samples (GAN2Shape, section 3.2).
+
+The samples are collected once, as the phase begins, with the encoder that step 2 has trained.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
+
+from gan2shape_jax.method import models, projection, sampling
+from gan2shape_jax.method.factors import Factors, blend_border
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.image_terms import image_terms, weighted_sum
+from gan2shape_jax.method.pseudo_images import draw_pseudo_images
+from gan2shape_jax.method.reconstruction import Scene, appearance, canonical_mask, mirror, scene, smoothness
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import Problem, ProjectedSamples, TrainState
+from gan2shape_jax.method.step import LossAndMetrics, Seen, Step
+
+__all__ = ["STEP3", "collect_batch", "reference_code", "step3_loss"]
+
+
+def reference_code(
+    params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings, *, flip: bool = False
+) -> Float[Array, "1 w"] | None:
+    """Returns the encoding of the GAN's image, the same for all samples of a phase; None for absolute encoding."""
+    del frozen, flip
+    return projection.reference_code(params, problem.gan_image, settings)
+
+
+def collect_batch(
+    params: models.Params,
+    factors: Factors,
+    code: Float[Array, "1 w"] | None,
+    problem: Problem,
+    key: PRNGKeyArray,
+    iteration: Int[Scalar, ""] | int,
+    frozen: FrozenModels,
+    settings: Settings,
+) -> ProjectedSamples:
+    """Returns one batch of projected samples; `code` as in `projection.latent_offset`."""
+    pseudo, mask = draw_pseudo_images(key, iteration, factors, frozen, settings)
+    images, _ = projection.project(params, pseudo, problem.latent, problem.gan_image, frozen, settings, code=code)
+    return ProjectedSamples(images=images, masks=mask)
+
+
+def step3_loss(
+    params: models.Params,
+    images: Float[Array, "n s s 3"],
+    masks: Float[Array, "n s s"],
+    problem: Problem,
+    frozen: FrozenModels,
+    settings: Settings,
+    *,
+    flip: bool,
+) -> LossAndMetrics:
+    """Returns the reconstruction loss of the input (as in step 1) and of projected samples, by one sheet.
+
+    Depth and albedo come from the input, view and light from each image itself.
+    """
+    depth = blend_border(models.depth(params, problem.image, settings), settings.camera)
+    albedo = models.albedo(params, problem.image, settings)
+    everything = jnp.concatenate([problem.image, images])
+    geometry = scene(
+        mirror(depth, flip=flip),
+        models.views(params, everything, frozen.view_mean, settings),
+        models.lights(params, everything, frozen.light_mean, settings),
+        settings,
+    )
+    recon = appearance(geometry, mirror(albedo, flip=flip))
+    mask = geometry.valid * jnp.concatenate([jnp.ones_like(masks[:1]), masks])
+    on_input, on_samples = image_terms(recon, everything, mask, frozen, settings, split=1)
+    smooth = smoothness(geometry)
+    loss = weighted_sum(on_input, smooth, settings) + weighted_sum(on_samples, 0.0, settings)
+    metrics = {
+        "loss": loss,
+        "l1": on_input["l1"][0],
+        "l1_samples": on_samples["l1"][0],
+        "perceptual": on_input["perceptual"][0],
+        "smooth": smooth,
+    }
+    return loss, (metrics, (geometry, recon))
+
+
+def _next_batch(
+    key: PRNGKeyArray,
+    iteration: Int[Scalar, ""],
+    factors: Factors,
+    samples: ProjectedSamples,
+    frozen: FrozenModels,
+    settings: Settings,
+) -> Seen:
+    """Returns the images and masks of the next batch of kept samples."""
+    del factors, frozen
+    index = sampling.batch_indices(
+        key,
+        iteration,
+        count=settings.sample_count,
+        batch_size=settings.batch_size,
+        skip_first=settings.skip_first_batch,
+    )
+    return samples.images[index], samples.masks[index]
+
+
+def _keep_mask(
+    state: TrainState, extra: tuple[Scene, Any], seen: Seen, problem: Problem, settings: Settings
+) -> TrainState:
+    """Returns the state with the object mask in the canonical frame of this iteration's depth and view."""
+    del seen
+    if not settings.use_mask:
+        return state
+    geometry, _ = extra
+    mask = canonical_mask(problem.mask, geometry.depth[0], geometry.view[0], settings)
+    return dataclasses.replace(state, mask=mask)
+
+
+STEP3 = Step(
+    "step3",
+    networks=("depth", "albedo", "view", "light"),
+    loss=step3_loss,
+    draw=_next_batch,
+    cache=reference_code,
+    collect=collect_batch,
+    update=_keep_mask,
+)
