@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from PIL import Image, ImageOps
 
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.inputs.image_files import LARGEST, crop_and_resize
 
-__all__ = ["alpha_of", "as_array", "latent_of", "mask_of", "picture_of", "true_depth_of"]
+__all__ = ["ImageLike", "alpha_of", "as_array", "latent_of", "mask_of", "picture_of", "true_depth_of"]
+
+# A picture or a mask as callers have it.
+ImageLike = Image.Image | ArrayLike
 
 _LEAST = 16  # pixels a side, as for files
 
 
-def as_array(value: Any, name: str) -> np.ndarray:
+def as_array(value: ArrayLike, name: str) -> np.ndarray:
     """Returns a NumPy array of finite numbers or booleans."""
     try:
         array = np.asarray(value)
@@ -29,7 +31,7 @@ def as_array(value: Any, name: str) -> np.ndarray:
     return array
 
 
-def picture_of(image: Any, name: str = "image") -> Image.Image:
+def picture_of(image: ImageLike, name: str = "image") -> Image.Image:
     """Returns an upright, square 8-bit RGB picture.
 
     Args:
@@ -48,7 +50,7 @@ def picture_of(image: Any, name: str = "image") -> Image.Image:
     return picture
 
 
-def alpha_of(image: Any) -> Image.Image | None:
+def alpha_of(image: ImageLike) -> Image.Image | None:
     """Returns a Pillow image's alpha channel where it tells an object from its background, else None."""
     if not isinstance(image, Image.Image) or not image.has_transparency_data:
         return None
@@ -57,7 +59,7 @@ def alpha_of(image: Any) -> Image.Image | None:
     return alpha if values.min() < 128 <= values.max() else None
 
 
-def mask_of(mask: Any, side: int, size: int, crop: int | None) -> Float[np.ndarray, "s s"]:
+def mask_of(mask: ImageLike, side: int, size: int, crop: int | None) -> Float[np.ndarray, "s s"]:
     """Returns the object mask (size, size) in [0, 1], cut and resized as the image is.
 
     Args:
@@ -88,7 +90,7 @@ def mask_of(mask: Any, side: int, size: int, crop: int | None) -> Float[np.ndarr
     return np.clip(shrunk, 0, 1)
 
 
-def latent_of(latent: Any, style_dim: int, layers: int) -> Float[np.ndarray, "..."]:
+def latent_of(latent: ArrayLike, style_dim: int, layers: int) -> Float[np.ndarray, "..."]:
     """Returns a latent as (1, W), or as (1, L, W) where it holds a style for each of the generator's layers."""
     values = as_array(latent, "latent").astype(np.float32)
     if values.shape in ((style_dim,), (1, style_dim)):
@@ -101,7 +103,7 @@ def latent_of(latent: Any, style_dim: int, layers: int) -> Float[np.ndarray, "..
     )
 
 
-def true_depth_of(depth: Any, size: int, max_depth: float) -> Float[np.ndarray, "s s"]:
+def true_depth_of(depth: ArrayLike, size: int, max_depth: float) -> Float[np.ndarray, "s s"]:
     """Returns a true depth (size, size), scene units, whose background lies at `max_depth`."""
     values = as_array(depth, "true_depth").astype(np.float32)
     if values.shape != (size, size):

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
+from numpy.typing import ArrayLike
 
 from gan2shape_jax import stylegan2, xla_flags
 from gan2shape_jax.errors import ArgumentError
@@ -96,7 +97,7 @@ class Gan:
         )
         return to_uint8(images), latents
 
-    def synthesize(self, latents: Any) -> UInt8[np.ndarray, "n s s 3"]:
+    def synthesize(self, latents: ArrayLike) -> UInt8[np.ndarray, "n s s 3"]:
         """Draws the images of latents.
 
         Args:

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 from ml_collections import ConfigDict
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from gan2shape_jax import xla_flags
@@ -21,6 +22,7 @@ from gan2shape_jax.inputs.data import Item
 from gan2shape_jax.inputs.image_files import crop_and_resize
 from gan2shape_jax.inputs.masks import needs_masks
 from gan2shape_jax.interface import arguments, configuration
+from gan2shape_jax.interface.arguments import ImageLike
 from gan2shape_jax.interface.gan import Gan
 from gan2shape_jax.interface.progress import Progress, watcher_of
 from gan2shape_jax.interface.result import Reconstruction
@@ -34,12 +36,12 @@ __all__ = ["reconstruct"]
 
 
 def reconstruct(
-    image: Any,
+    image: ImageLike,
     gan: Gan,
     *,
-    mask: Any = None,
-    latent: Any = None,
-    true_depth: Any = None,
+    mask: ImageLike | None = None,
+    latent: ArrayLike | None = None,
+    true_depth: ArrayLike | None = None,
     config: str | ConfigDict | None = None,
     seed: int | None = None,
     name: str = "image",
@@ -105,7 +107,9 @@ def reconstruct(
     return _reconstruction(chosen, prepared, frozen, state, history)
 
 
-def _item(config: ConfigDict, picture: Image.Image, mask: Any, true_depth: Any, name: str) -> Item:
+def _item(
+    config: ConfigDict, picture: Image.Image, mask: ImageLike | None, true_depth: ArrayLike | None, name: str
+) -> Item:
     """What a run would read from files, from arguments."""
     size, crop = config.image_size, config.data.crop
     if mask is None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import trimesh
 from jaxtyping import Float, UInt8
+from numpy.typing import ArrayLike
 
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry.camera import Camera
@@ -23,7 +24,7 @@ __all__ = ["Reconstruction", "load"]
 
 _LARGEST = 4096  # pixels a side of a picture
 
-Degrees = float | Sequence[float]
+Degrees = float | Sequence[float] | np.ndarray
 
 
 def load(folder: str | os.PathLike) -> Reconstruction:
@@ -157,7 +158,7 @@ class Reconstruction:
 
     def relight(
         self,
-        direction: Sequence[float],
+        direction: ArrayLike,
         *,
         strength: float = 0.0,
         size: int = 512,

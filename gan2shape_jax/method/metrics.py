@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
 
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry import lighting
@@ -112,17 +113,17 @@ def depth_metrics(
 
 
 def depth_errors(
-    depth: Float[np.ndarray, "*batch h w"] | Float[Array, "*batch h w"],
-    true_depth: Float[np.ndarray, "*batch h w"] | Float[Array, "*batch h w"],
+    depth: ArrayLike,
+    true_depth: ArrayLike,
     camera: Camera,
     *,
-    valid: Float[np.ndarray, "*batch h w"] | Float[Array, "*batch h w"] | None = None,
+    valid: ArrayLike | None = None,
 ) -> dict[str, np.ndarray]:
     """Checks depth maps and measures how far they are from the truth; on the host, see `depth_metrics` for `jax.jit`.
 
     Args:
-      depth: seen from the truth's view, scene units.
-      true_depth: the truth, scene units; its maximum is the background.
+      depth: `(..., S, S)` seen from the truth's view, scene units.
+      true_depth: `(..., S, S)` scene units; its maximum is the background.
       camera: gives the normals, and the depth of what is empty.
       valid: 1 where `depth` shows a surface; by default where it is nearer than `camera.background_depth`.
 
