@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 from PIL import Image, ImageOps
 
 from gan2shape_jax.errors import ArgumentError
@@ -18,7 +20,7 @@ ImageLike = Image.Image | ArrayLike
 _LEAST = 16  # pixels a side, as for files
 
 
-def as_array(value: ArrayLike, name: str) -> np.ndarray:
+def as_array(value: ArrayLike | Sequence, name: str) -> np.ndarray:
     """Returns a NumPy array of finite numbers or booleans."""
     try:
         array = np.asarray(value)

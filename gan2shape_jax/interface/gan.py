@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Float, UInt8
-from numpy.typing import ArrayLike
 
 from gan2shape_jax import stylegan2, xla_flags
 from gan2shape_jax.errors import ArgumentError

@@ -10,8 +10,8 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 from ml_collections import ConfigDict
-from numpy.typing import ArrayLike
 from PIL import Image
 
 from gan2shape_jax import xla_flags

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import trimesh
 from jaxtyping import Float, UInt8
-from numpy.typing import ArrayLike
 
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry.camera import Camera
@@ -158,7 +157,7 @@ class Reconstruction:
 
     def relight(
         self,
-        direction: ArrayLike,
+        direction: Sequence[float] | Sequence[Sequence[float]] | np.ndarray,
         *,
         strength: float = 0.0,
         size: int = 512,

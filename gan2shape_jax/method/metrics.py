@@ -8,8 +8,8 @@ empty mask gives NaN: there is nothing to measure.
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
-from numpy.typing import ArrayLike
 
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry import lighting

@@ -29,7 +29,7 @@ def config(tmp_path_factory):
 def command(config):
     """The results folder of face 001 by the command line, its latent found by inversion."""
     assert experiment.run(config) == 0
-    return os.path.join(config.workdir, "results", "001")
+    return os.path.join(config.workdir, "001")
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +97,14 @@ def test_a_run_broken_off_goes_on_from_its_checkpoint(face, command, config, gan
     calls.clear()
     result = again(callback=calls.append)
     np.testing.assert_array_equal(result.depth, face[0].depth)
-    assert (calls[0].stage, calls[0].step, calls[0].iteration) == (1, "step3", 3) == (
-        broken_off.stage,
-        broken_off.step,
-        broken_off.iteration,
+    assert (
+        (calls[0].stage, calls[0].step, calls[0].iteration)
+        == (1, "step3", 3)
+        == (
+            broken_off.stage,
+            broken_off.step,
+            broken_off.iteration,
+        )
     )
     fractions = [progress.fraction for progress in calls]
     assert fractions == sorted(fractions) and fractions[-1] == 1
