@@ -3,7 +3,7 @@
 python -m gan2shape_jax.main --config=configs/ablation.py                 the whole method
 python -m gan2shape_jax.main --config=configs/ablation.py:flat            with a flat prior
 
-`benchmarks/ablations.py` runs them all and makes the table of docs/reports/ablations.md.
+`benchmarks/quality/ablations.py` runs them all and makes the table of docs/reports/ablations.md.
 """
 
 from typing import Any

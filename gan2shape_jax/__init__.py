@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gan2shape_jax.config import load_config
     from gan2shape_jax.errors import UserError
     from gan2shape_jax.geometry.camera import Camera
-    from gan2shape_jax.geometry.rasterizer import rasterize
+    from gan2shape_jax.geometry.mesh_rasterizer import interpolate, rasterize
     from gan2shape_jax.geometry.render import warp_depth
     from gan2shape_jax.geometry.resample import grid_sample
     from gan2shape_jax.interface.gan import Gan, load_gan
@@ -33,6 +33,7 @@ __all__ = [
     "UserError",
     "depth_errors",
     "grid_sample",
+    "interpolate",
     "load",
     "load_config",
     "load_gan",
@@ -50,10 +51,11 @@ _MODULES = {
     "UserError": "errors",
     "depth_errors": "method.metrics",
     "grid_sample": "geometry.resample",
+    "interpolate": "geometry.mesh_rasterizer",
     "load": "interface.result",
     "load_config": "config",
     "load_gan": "interface.gan",
-    "rasterize": "geometry.rasterizer",
+    "rasterize": "geometry.mesh_rasterizer",
     "reconstruct": "interface.reconstruct",
     "warp_depth": "geometry.render",
 }

@@ -5,13 +5,16 @@ the command line or the configuration is wrong; 130 interrupted.
 """
 
 import errno
+import functools
 import importlib
 import os
 import sys
 import types
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TextIO
 
+import gan2shape_jax
 from gan2shape_jax import bundled, malloc_tuning, xla_flags
 from gan2shape_jax.config import apply_overrides, command_line, load_config, names
 from gan2shape_jax.errors import ConfigError, UserError
@@ -32,10 +35,10 @@ _TOOLS = {"sample": "sample_gan.__main__", "convert": "convert"}
 
 def main(argv: Sequence[str]) -> int:
     """Runs the program with its arguments (the program's name left out); returns its exit code."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _warning_printer()
     xla_flags.avoid_wrong_sums()
     try:
-        return _run(list(argv))
+        return _action(list(argv))()
     except ConfigError as error:
         _complain(error)
         return 2
@@ -53,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def console() -> None:
-    """The entry of the console command."""
+    """Runs the program as a console command."""
     malloc_tuning.restart_keeping_memory()
     code = main(sys.argv[1:])
     if code:
@@ -64,34 +67,30 @@ def console() -> None:
         os._exit(code)
 
 
-def _run(argv: list[str]) -> int:
+def _action(argv: list[str]) -> Callable[[], int]:
+    """Returns the call that the arguments ask for, without arguments of its own; it returns the exit code."""
     if argv and (argv[0] in _COMMANDS or argv[0] in _TOOLS):
-        return _command(argv[0]).main(argv[1:])
+        return functools.partial(_command(argv[0]).main, argv[1:])
     arguments = command_line.parse(argv)
     if arguments.version:
-        from gan2shape_jax import __version__
-
-        print(f"gan2shape-jax {__version__}")
-        return 0
+        return functools.partial(_show, f"gan2shape-jax {gan2shape_jax.__version__}")
     if arguments.help is not None:
-        print(command_line.help_text(arguments.help, arguments.spec))
-        return 0
+        return functools.partial(_show, command_line.help_text(arguments.help, arguments.spec))
     if not arguments.spec:
         raise ConfigError(f"name a configuration: --config=NAME (bundled are: {', '.join(names())})")
     config = apply_overrides(load_config(arguments.spec), arguments.overrides)
     if arguments.check:
-        from gan2shape_jax.run import check
+        from gan2shape_jax.run import check  # --help need not wait for what this imports
 
-        return check.run_check(config)
-    from gan2shape_jax.config import validation
-    from gan2shape_jax.inputs import per_image_files, required_files
+        return functools.partial(check.run_check, config)
+    from gan2shape_jax.run import experiment
 
-    validation.validate(config)
-    required_files.require_files(config)
-    per_image_files.require_per_image_files(config, required_files.require_images(config))
-    from gan2shape_jax.run import experiment  # after the checks: this imports jax and all that builds on it
+    return functools.partial(experiment.run, config)
 
-    return experiment.run(config)
+
+def _show(text: str) -> int:
+    print(text)
+    return 0
 
 
 def _command(name: str) -> types.ModuleType:
@@ -101,12 +100,28 @@ def _command(name: str) -> types.ModuleType:
     return importlib.import_module(_COMMANDS[name])
 
 
-def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    """Warnings about the user's data take one line; those of libraries keep Python's form."""
-    if category is UserWarning:
-        print(f"warning: {message}", file=sys.stderr)
-    else:
-        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
+def _warning_printer() -> Callable[..., None]:
+    """Returns what prints warnings: about the user's data in one line and once, of libraries as Python does.
+
+    A run reads some images more than once, and would tell of them as often.
+    """
+    told: set[str] = set()
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if category is not UserWarning:
+            sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
+        elif str(message) not in told:
+            told.add(str(message))
+            print(f"warning: {message}", file=sys.stderr)
+
+    return show
 
 
 def _complain(error: Exception) -> None:

@@ -3,8 +3,8 @@
 XLA takes the temporaries of every call from `malloc` and gives them back after it. glibc returns pieces of that size to
 the system at once, and the next call waits while the system clears tens of thousands of pages of 4 KiB anew: a
 fifth of an iteration at the published widths (docs/reports/speed.md). Here what is freed stays with the process, in
-pages of 2 MiB where the system lends them. glibc reads this from the environment, before Python starts, and has no call that
-does all of it later: hence the restart.
+pages of 2 MiB where the system lends them. glibc reads this from the environment, before Python starts, and has no
+call that does all of it later: hence the restart.
 """
 
 import contextlib

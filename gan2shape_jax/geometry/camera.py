@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from gan2shape_jax.geometry.shapes import checked
+
 __all__ = [
     "Camera",
     "back_project",
@@ -79,6 +81,7 @@ def intrinsics(camera: Camera, dtype=jnp.float32) -> Float[Array, "3 3"]:
     return jnp.array([[f, 0, c], [0, f, c], [0, 0, 1]], dtype)
 
 
+@checked
 def rotation_matrix(angles: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3 3"]:
     """Returns Rz Ry Rx for angles about the x, y and z axes, in radians."""
     (sx, sy, sz), (cx, cy, cz) = ((f(angles[..., 0]), f(angles[..., 1]), f(angles[..., 2])) for f in (jnp.sin, jnp.cos))
@@ -90,6 +93,7 @@ def rotation_matrix(angles: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3 
     return jnp.stack([jnp.stack(row, -1) for row in rows], -2)
 
 
+@checked
 def back_project(depth: Float[Array, "*batch h w"], camera: Camera) -> Float[Array, "*batch h w 3"]:
     """Returns the point that each pixel of a depth map shows, in the camera's frame."""
     h, w = depth.shape[-2:]
@@ -98,11 +102,13 @@ def back_project(depth: Float[Array, "*batch h w"], camera: Camera) -> Float[Arr
     return jnp.stack([depth * slope_x, depth * slope_y[:, None], depth], -1)
 
 
+@checked
 def project(points: Float[Array, "*batch 3"], camera: Camera) -> Float[Array, "*batch 2"]:
     """Returns the pixel coordinates of points; they are meaningful only in front of the camera."""
     return points[..., :2] / points[..., 2:] * camera.focal_length + camera.center
 
 
+@checked
 def transform(
     points: Float[Array, "*batch h w 3"], view: Float[Array, "*batch 6"], camera: Camera
 ) -> Float[Array, "*batch h w 3"]:
@@ -113,6 +119,7 @@ def transform(
     return rotated + center + view[..., None, None, 3:]
 
 
+@checked
 def inverse_transform(
     points: Float[Array, "*batch h w 3"], view: Float[Array, "*batch 6"], camera: Camera
 ) -> Float[Array, "*batch h w 3"]:
@@ -123,11 +130,13 @@ def inverse_transform(
     return jnp.einsum("...ji,...hwj->...hwi", rotation, moved, precision=_PRECISION) + center
 
 
+@checked
 def to_grid(pixels: Float[Array, "*batch 2"], camera: Camera) -> Float[Array, "*batch 2"]:
     """Scales pixel coordinates to a sampling grid: -1 and 1 are the centres of the outer pixels."""
     return pixels * (2 / (camera.image_size - 1)) - 1
 
 
+@checked
 def warped_grid(
     depth: Float[Array, "*batch h w"], view: Float[Array, "*batch 6"], camera: Camera
 ) -> Float[Array, "*batch h w 2"]:
@@ -135,6 +144,7 @@ def warped_grid(
     return to_grid(project(transform(back_project(depth, camera), view, camera), camera), camera)
 
 
+@checked
 def inverse_warped_grid(
     warped_depth: Float[Array, "*batch h w"], view: Float[Array, "*batch 6"], camera: Camera
 ) -> Float[Array, "*batch h w 2"]:

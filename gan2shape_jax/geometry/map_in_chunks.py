@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 
 __all__ = ["map_in_chunks", "chunk_of"]
 
-# Vertices that the rasteriser takes at once on a CPU: 20 images of 64 pixels, 5 of 128 (benchmarks/rasterizer.py).
+# Vertices that the rasteriser takes at once on a CPU, 20 images of 64 pixels, 5 of 128 (benchmarks/speed/rasterizer.py)
 _MOST = 20 * 64 * 64
 
 

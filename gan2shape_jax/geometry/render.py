@@ -10,14 +10,14 @@ from jaxtyping import Array, Float
 
 from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import rasterizer, resample
+from gan2shape_jax.geometry.shapes import checked
 
 __all__ = ["reconstruct", "render_mesh", "valid_pixels", "warp_depth"]
 
 _SUPERSAMPLE = 2
-# By how many pixels each sampling is off the centred one.
-_SHIFTS = {"centred": 0.0, "half": 0.5}
 
 
+@checked
 def warp_depth(
     depth: Float[Array, "*batch s s"],
     view: Float[Array, "*batch 6"],
@@ -39,24 +39,24 @@ def warp_depth(
       The mean of 2 x 2 samples (empty ones are camera.far), clamped to [min - margin, max +
       margin]. Clamped pixels have no gradient.
     """
-    if sampling not in _SHIFTS:
-        raise ValueError(f"sampling is {sampling!r}; it must be one of {', '.join(_SHIFTS)}")
-    samples = rasterizer.SampleGrid.over(camera, supersample=_SUPERSAMPLE).shifted(_SHIFTS[sampling])
+    samples = rasterizer.SampleGrid.over(camera, supersample=_SUPERSAMPLE, sampling=sampling)
     vertices = camera_lib.transform(camera_lib.back_project(depth, camera), view, camera)
     seen = rasterizer.rasterize(vertices, camera, samples=samples).depth
     return jnp.clip(
-        _average(seen[..., None], _SUPERSAMPLE)[..., 0],
+        resample.average_cells(seen[..., None], _SUPERSAMPLE)[..., 0],
         camera.min_depth - camera.margin,
         camera.background_depth,
     )
 
 
+@checked
 def valid_pixels(warped_depth: Float[Array, "*batch s s"], camera: camera_lib.Camera) -> Float[Array, "*batch s s"]:
     """Returns 1 where a warped depth map shows the object and 0 where it is empty; has no gradient."""
     limit = jnp.asarray(camera.background_depth, warped_depth.dtype)
     return (jax.lax.stop_gradient(warped_depth) < limit).astype(warped_depth.dtype)
 
 
+@checked
 def reconstruct(
     texture: Float[Array, "*batch s s c"],
     warped_depth: Float[Array, "*batch s s"],
@@ -72,6 +72,7 @@ def reconstruct(
     return jnp.clip(resample.grid_sample(texture, grid), -1, 1)
 
 
+@checked
 def render_mesh(
     depth: Float[Array, "*batch s s"],
     attributes: Float[Array, "*batch s s c"],
@@ -107,16 +108,9 @@ def render_mesh(
     vertices = camera_lib.transform(camera_lib.back_project(depth, camera), view, camera)
     kept = None if mask is None else mask >= 0.5
     fragments = rasterizer.rasterize(vertices, camera, samples=samples, mask=kept)
-    values = _average(rasterizer.interpolate(fragments, attributes, exchanged=exchanged), supersample)
+    values = resample.average_cells(rasterizer.interpolate(fragments, attributes, exchanged=exchanged), supersample)
     covered = (fragments.triangle >= 0).astype(attributes.dtype)[..., None]
-    covered = _average(covered, supersample)
+    covered = resample.average_cells(covered, supersample)
     # Uncovered samples are 0 in the mean, so that the values are already multiplied by coverage.
     picture = values + (1 - covered) * background
     return (picture, covered[..., 0]) if return_coverage else picture
-
-
-def _average(values, cell):
-    """Averages cells of `cell` x `cell` samples of `(..., n, n, c)`."""
-    *batch, height, width, channels = values.shape
-    cells = values.reshape(*batch, height // cell, cell, width // cell, cell, channels)
-    return jnp.mean(cells, (-4, -2))

@@ -13,9 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-__all__ = ["center_crop", "grid_sample", "resize"]
+from gan2shape_jax.geometry.shapes import checked
+
+__all__ = ["average_cells", "center_crop", "grid_sample", "resize"]
 
 
+@checked
 def grid_sample(
     image: Float[Array, "*batch H W C"],
     grid: Float[Array, "*batch h w 2"],
@@ -55,6 +58,7 @@ def grid_sample(
     return result
 
 
+@checked
 def resize(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, "*batch size size C"]:
     """Resizes to a square: shrinking averages cells, growing is bilinear, half-pixel centres.
 
@@ -72,6 +76,15 @@ def resize(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, "*bat
     return image
 
 
+@checked
+def average_cells(image: Float[Array, "*batch H W C"], cell: int) -> Float[Array, "*batch h w C"]:
+    """Averages cells of `cell` x `cell` pixels, of which height and width are multiples."""
+    *batch, height, width, channels = image.shape
+    cells = image.reshape(*batch, height // cell, cell, width // cell, cell, channels)
+    return jnp.mean(cells, (-4, -2))
+
+
+@checked
 def center_crop(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, "*batch size size C"]:
     """Cuts a square of side `size` from the middle; odd remainders are left at the end."""
     height, width = image.shape[-3:-1]

@@ -20,11 +20,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-__all__ = ["Screen", "boxes", "cell_triangles", "corner_indices", "cover", "visible_triangles"]
+__all__ = [
+    "NONE",
+    "Screen",
+    "boxes",
+    "cell_triangles",
+    "corner_indices",
+    "cover",
+    "empty_buffers",
+    "merge",
+    "visible_triangles",
+]
 
 Screen = tuple[Float[Array, "b s s"], Float[Array, "b s s"], Float[Array, "b s s"]]
 
-# A mesh of one vertex a pixel at two samples a pixel mostly fits 3 x 3 (benchmarks/rasterizer.py).
+# A mesh of one vertex a pixel at two samples a pixel mostly fits 3 x 3 (benchmarks/speed/rasterizer.py).
 _FOOTPRINT = 3
 _TILE_BITS = 2
 _TILE = 1 << _TILE_BITS
@@ -32,7 +42,7 @@ _LEAST_CHUNK = 4096
 # How many work items of a chunk lie along the last axis, for the vector units.
 _LANES = 64
 
-_NONE = jnp.iinfo(jnp.int32).max
+NONE = jnp.iinfo(jnp.int32).max
 
 
 @functools.partial(jax.jit, static_argnames=("count", "far"))
@@ -44,10 +54,7 @@ def visible_triangles(screen: Screen, *, count: int, far: float) -> tuple[Float[
     """
     batch, side, _ = screen[0].shape
     cells = side - 1
-    empty = (
-        jnp.full((batch * count * count,), far, screen[0].dtype),
-        jnp.full((batch * count * count,), _NONE, jnp.int32),
-    )
+    empty = empty_buffers(screen[0], batch * count * count, far)
 
     kind = np.arange(2, dtype=np.int32)[:, None]
     image = np.arange(batch, dtype=np.int32)[:, None, None, None]
@@ -65,7 +72,7 @@ def visible_triangles(screen: Screen, *, count: int, far: float) -> tuple[Float[
         at = low[0] + step % _FOOTPRINT, low[1] + step // _FOOTPRINT
         fits = ~_extent(low, high)[2]
         positions, depths = cover(triangles, at, high, fits, image, count, far)
-        return _merge(empty, positions, depths, np.repeat(number, _FOOTPRINT**2, 1))
+        return merge(empty, positions, depths, np.repeat(number, _FOOTPRINT**2, 1))
 
     # The condition also keeps the projection outside of that loop, which would repeat it for every
     # sample.
@@ -75,7 +82,7 @@ def visible_triangles(screen: Screen, *, count: int, far: float) -> tuple[Float[
     # In the order of numbers, image by image.
     tiles = jnp.moveaxis(tiles, 2, 1).reshape(-1)
     depth, ids = _drain(buffers, screen, tiles, count, far)
-    ids = jnp.where(ids == _NONE, -1, ids)
+    ids = jnp.where(ids == NONE, -1, ids)
     return depth.reshape(batch, count, count), ids.reshape(batch, count, count)
 
 
@@ -160,15 +167,26 @@ def cover(triangles, at, last, wanted, image, count, far):
     # the same end: depths are compared for equality below, and must not be computed again in
     # another way.
     depths = jax.lax.optimization_barrier(jnp.where(inverse > 0, depths, jnp.inf))
-    return jnp.where(depths < far, (image * count + at[1]) * count + at[0], _NONE), depths
+    return jnp.where(depths < far, (image * count + at[1]) * count + at[0], NONE), depths
 
 
-def _merge(buffers, positions, depths, numbers):
+def empty_buffers(data: jax.Array, samples: int, far: float) -> tuple[Float[Array, " s"], Int[Array, " s"]]:
+    """Returns buffers of depth and number that nothing was drawn into.
+
+    Made `like` the data, they vary over devices as these do, which branches and loops inside `jax.shard_map` ask for.
+    """
+    return (
+        jnp.full_like(data, far, shape=(samples,)),
+        jnp.full_like(data, NONE, shape=(samples,), dtype=jnp.int32),
+    )
+
+
+def merge(buffers, positions, depths, numbers):
     """Puts tested samples into the buffers."""
     depth, ids = buffers
     nearest = depth.at[positions].min(depths, mode="drop")
     wins = depths == nearest.at[positions].get(mode="clip")
-    ids = jnp.where(nearest < depth, _NONE, ids)
+    ids = jnp.where(nearest < depth, NONE, ids)
     numbers = jnp.broadcast_to(numbers, positions.shape)
     ids = ids.at[jnp.where(wins, positions, depth.size)].min(numbers, mode="drop")
     return nearest, ids
@@ -210,9 +228,9 @@ def _drain(buffers, screen, tiles, count, far):
             step = np.arange(_TILE**2, dtype=np.int32)[:, None]
             at = corner[0] + step % _TILE, corner[1] + step // _TILE
             positions, depths = cover(triangles, at, high, alive, image, count, far)
-            return _merge(buffers, positions, depths, number)
+            return merge(buffers, positions, depths, number)
 
-        first = jnp.zeros((), jnp.int32)
+        first = jnp.zeros_like(ends[-1])
         return jax.lax.while_loop(lambda state: state[0] < ends[-1], body, (first, buffers))[1]
 
     return jax.lax.cond(jnp.sum(tiles) > 0, draw, lambda buffers: buffers, buffers)

@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config import load_config
+from gan2shape_jax.config.gan_checks import gan_problems
 from gan2shape_jax.config.validation import validate
 from gan2shape_jax.errors import ArgumentError, ConfigError, UserError
 from gan2shape_jax.inputs.required_files import required_files_of
@@ -53,16 +54,14 @@ def complete(config: str | ConfigDict | None, architecture: Architecture, seed: 
     """
     chosen = _named(config, architecture).copy_and_resolve_references().unlock()
     chosen.gan.size, chosen.gan.style_dim, chosen.gan.channel_multiplier = architecture.size, architecture.style_dim, 0
+    chosen.gan.checkpoint = "this GAN"  # for messages: the file has been loaded
     if seed is not None:
         chosen.seed = int(seed)
     if chosen.mode != "instance":
         raise ConfigError(f"config.mode is {chosen.mode!r}: an image is reconstructed by itself in mode 'instance'")
     validate(chosen)
-    if chosen.gan.F1_d > architecture.mapping_layers:
-        raise ConfigError(
-            f"config.gan.F1_d is {chosen.gan.F1_d}, but the mapping network of this GAN has "
-            f"{architecture.mapping_layers} linear layers"
-        )
+    if problems := gan_problems(chosen, architecture):
+        raise ConfigError("\n".join(problems))
     _require_files(chosen)
     return chosen.lock()
 

@@ -4,13 +4,13 @@ Frames are uint8 `(h, w, 3)`, all of one size. A file or folder appears whole or
 """
 
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image
 
-from gan2shape_jax.atomic_files import atomic_folder
-from gan2shape_jax.errors import UserError, refused
+from gan2shape_jax.atomic_files import atomic_file, atomic_folder
+from gan2shape_jax.errors import UserError
 from gan2shape_jax.outputs import animation, pictures
 
 __all__ = [
@@ -65,13 +65,13 @@ def write_still(out: pathlib.Path, picture: np.ndarray) -> None:
         else:
             Image.fromarray(picture).save(part, quality=95)
 
-    _replace(out, write)
+    atomic_file(out, write)
 
 
 def write_animation(out: pathlib.Path, frames: Sequence[np.ndarray], *, fps: float, swing: bool = False) -> None:
     """Writes a GIF or MP4, there and back where `swing`; raises `UserError` where the file system refuses."""
     shown = animation.back_and_forth(frames) if swing else list(frames)
-    _replace(out, lambda part: animation.write_animation(part, shown, fps=fps))
+    atomic_file(out, lambda part: animation.write_animation(part, shown, fps=fps))
 
 
 def write_frames(out: pathlib.Path, frames: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> None:
@@ -82,15 +82,3 @@ def write_frames(out: pathlib.Path, frames: Mapping[str, np.ndarray], texts: Map
             pictures.write_png(fresh / f"{name}.png", frame)
         for name, text in texts.items():
             (fresh / name).write_text(text, encoding="utf-8")
-
-
-def _replace(out: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
-    """Writes beside `out` and renames, so that a full disk leaves no half picture."""
-    part = out.with_name(f".{out.stem}.part{out.suffix.lower()}")
-    try:
-        write(part)
-        part.replace(out)
-    except OSError as error:
-        raise refused(error, f"cannot write {out}") from error
-    finally:
-        part.unlink(missing_ok=True)

@@ -1,13 +1,17 @@
 """One picture of a whole result: what went in, what was found, how it looks in 3D."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
 from gan2shape_jax.outputs import host, layout, pictures, strips, sweeps, views
+from gan2shape_jax.outputs.framing import fitting_window
 from gan2shape_jax.outputs.gan_views import GanViews
 from gan2shape_jax.outputs.layout import Tile
 from gan2shape_jax.outputs.result import Result
 from gan2shape_jax.outputs.table import COLUMNS, complete_metrics, figure
+from gan2shape_jax.outputs.views import Surfaces
 
 __all__ = ["draw_overview"]
 
@@ -19,7 +23,7 @@ _UNITS = {"mad": "°", "mad_unit": "°", "prior_mad": "°"}
 def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 192) -> Image.Image:
     """Draws the overview with tiles of `size` pixels; the GAN's rows only where `gan` is given."""
     yaws = _YAWS_DEG if sweeps.max_yaw_deg(result.category) > 60 else _NARROW_YAWS_DEG
-    turned = views.draw(result, views.sweep_views(yaw_deg=yaws), size=size)
+    turned = _turned_mesh(result, yaws, size)
     captions = [f"yaw {yaw:+d}°" if yaw else "frontal" for yaw in yaws]
     rows = [
         ("The input and its explanation", _inputs(result, size)),
@@ -39,6 +43,12 @@ def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 19
         )
     rows.append(("Relit mesh" if gan is None else "Relit: mesh, then GAN", _relit(result, gan, size)))
     return layout.sheet(rows, title=result.name, subtitle=_subtitle(result), footer=_footer(result))
+
+
+def _turned_mesh(result: Result, yaws_deg: Sequence[float], size: int) -> Surfaces:
+    """Draws the mesh at each yaw, framed so that nothing is cut off."""
+    turns = views.sweep_views(yaw_deg=yaws_deg)
+    return views.draw(result, turns, size=size, window=fitting_window(result, turns))
 
 
 def _inputs(result: Result, size: int) -> list[Tile]:

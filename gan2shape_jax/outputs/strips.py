@@ -10,11 +10,13 @@ import pathlib
 import numpy as np
 
 from gan2shape_jax.outputs import animation, layout, pictures, sweeps, views
+from gan2shape_jax.outputs.framing import fitting_window
 from gan2shape_jax.outputs.gan_views import GanViews
 from gan2shape_jax.outputs.result import Result
 from gan2shape_jax.outputs.views import Surfaces
 
 __all__ = [
+    "draw_swing",
     "draw_turns",
     "gan_tiles",
     "write_gan_strips",
@@ -27,8 +29,16 @@ _GAN_FPS = 5  # the GAN's pictures are few
 
 
 def draw_turns(result: Result, *, size: int, cut: bool) -> Surfaces:
-    """The surfaces of the turntable strip: nine yaws, five pitches."""
-    return views.draw(result, sweeps.turn_views(result.category), size=size, cut=cut)
+    """Draws the surfaces of the turntable strip: nine yaws, five pitches, framed so that nothing is cut off."""
+    turns = sweeps.turn_views(result.category)
+    return views.draw(result, turns, size=size, cut=cut, window=fitting_window(result, turns, cut=cut))
+
+
+def draw_swing(result: Result, *, size: int, steps: int) -> Surfaces:
+    """Draws the surfaces of a turn from side to side, slow at its ends, framed so that nothing is cut off."""
+    share = -np.cos(np.linspace(0, np.pi, steps))
+    turns = views.sweep_views(yaw_deg=sweeps.max_yaw_deg(result.category) * share)
+    return views.draw(result, turns, size=size, window=fitting_window(result, turns))
 
 
 def write_mesh_strips(result: Result, folder: pathlib.Path, *, size: int) -> None:
@@ -48,10 +58,8 @@ def write_mesh_strips(result: Result, folder: pathlib.Path, *, size: int) -> Non
 
 def write_mesh_animations(result: Result, folder: pathlib.Path, *, size: int, frames: int) -> None:
     """Writes `turntable` and `relight`, `.gif` and `.mp4`; `frames` make a full swing or circle."""
-    # Half of the swing is drawn, the way back shows it again; slow at the turning points.
-    steps = max(2, frames // 2 + 1)
-    share = -np.cos(np.linspace(0, np.pi, steps))
-    turned = views.draw(result, views.sweep_views(yaw_deg=sweeps.max_yaw_deg(result.category) * share), size=size)
+    # Half of the swing is drawn, the way back shows it again.
+    turned = draw_swing(result, size=size, steps=max(2, frames // 2 + 1))
     swing = animation.back_and_forth(list(views.picture(turned, "image", light=result.light)))
     still = views.repeated(views.draw(result, result.view[None], size=size), frames)
     circle = views.picture(still, "image", light=sweeps.light_circle(result.light, frames))

@@ -50,6 +50,7 @@ COLUMNS = (
 _WIDE = 110
 _DETAILS = ("mad_unit", "mae", "mse")
 _SUMMARIES = (("mean", statistics.fmean), ("median", statistics.median))
+_Line = tuple[str, str, list[float | None]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,13 +87,17 @@ def write_metrics(path: str | os.PathLike, metrics: dict[str, Any]) -> None:
 
 
 def write_table(folder: str | os.PathLike, rows: Sequence[Row]) -> None:
-    """Writes `results.csv` (full precision) and `results.md` (to be read) into `folder`."""
+    """Writes `results.csv` and `results.md` into `folder`.
+
+    The CSV is for programs: a row an image, numbers in full, an empty cell where one is not known. The Markdown is
+    for people: rounded, with the mean and the median of what is known below the images.
+    """
     folder = pathlib.Path(folder)
     titles = [title for title, _, _ in COLUMNS]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["name", "status", *titles])
-    for name, status, values in _lines(rows):
+    for name, status, values in _image_lines(rows):
         writer.writerow([name, status, *("" if value is None else repr(value) for value in values)])
     atomic_text(folder / "results.csv", buffer.getvalue())
     lines = [
@@ -101,13 +106,13 @@ def write_table(folder: str | os.PathLike, rows: Sequence[Row]) -> None:
     ]
     lines += [
         f"| {' | '.join(_escaped(cell) for cell in (name, *_texts(values), status))} |"
-        for name, status, values in _lines(rows)
+        for name, status, values in _all_lines(rows)
     ]
     atomic_text(folder / "results.md", "\n".join(lines) + "\n")
 
 
 def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
-    """Prints the same table to the console; on a narrow one without the columns that say the least."""
+    """Prints the table of `results.md`; on a narrow console without the columns that say the least."""
     console = console or Console()
     kept = [k for k, (title, _, _) in enumerate(COLUMNS) if console.width >= _WIDE or title not in _DETAILS]
     table = Table(box=box.SIMPLE, padding=(0, 0), pad_edge=False)
@@ -115,26 +120,27 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
     for k in kept:
         table.add_column(COLUMNS[k][0].replace("reconstruction", "recon.").replace("_", " "), justify="right")
     table.add_column("status", overflow="fold")
-    for name, status, values in _lines(rows):
+    for name, status, values in _all_lines(rows):
         texts = _texts(values)
         table.add_row(name, *(texts[k] for k in kept), status, style="bold" if not status else None)
     console.print(table)
 
 
-def _lines(rows: Sequence[Row]) -> list[tuple[str, str, list[float | None]]]:
-    """Name, status and values of every row, then of the mean and the median of what is known."""
-    lines = [(row.name, row.status, [figure(row.metrics, path) for _, path, _ in COLUMNS]) for row in rows]
-    columns = [
-        [value for value in column if value is not None]
-        for column in zip(*(values for _, _, values in lines), strict=True)
-    ]
-    for name, summarise in _SUMMARIES:
-        lines.append((name, "", [_summary(summarise, column) for column in columns] or [None] * len(COLUMNS)))
-    return lines
+def _image_lines(rows: Sequence[Row]) -> list[_Line]:
+    """Returns name, status and values of every image."""
+    return [(row.name, row.status, [figure(row.metrics, path) for _, path, _ in COLUMNS]) for row in rows]
 
 
-def _summary(summarise: Callable[[list[float]], float], column: list[float]) -> float | None:
-    return summarise(column) if column else None
+def _all_lines(rows: Sequence[Row]) -> list[_Line]:
+    """Returns the images' lines, then the mean and the median of what is known; their status is empty."""
+    lines = _image_lines(rows)
+    columns = [[line[2][k] for line in lines] for k in range(len(COLUMNS))]
+    return lines + [(name, "", [_summary(summarise, column) for column in columns]) for name, summarise in _SUMMARIES]
+
+
+def _summary(summarise: Callable[[list[float]], float], column: list[float | None]) -> float | None:
+    known = [value for value in column if value is not None]
+    return summarise(known) if known else None
 
 
 def figure(metrics: Any, path: Sequence[str]) -> float | None:

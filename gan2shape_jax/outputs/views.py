@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from gan2shape_jax.geometry import camera as cameras
-from gan2shape_jax.geometry import render
+from gan2shape_jax.geometry import rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.outputs import host, pictures
 from gan2shape_jax.outputs.result import Result
@@ -64,8 +64,18 @@ def draw(
     size: int,
     cut: bool = True,
     supersample: int = 2,
+    window: float = 1.0,
 ) -> Surfaces:
-    """Draws the mesh in the given views; `cut` leaves out what lies outside the object mask."""
+    """Draws the mesh in the given views.
+
+    Args:
+      result: the reconstruction.
+      views: radians, scene units.
+      size: side of a picture, pixels.
+      cut: leaves out what lies outside the object mask.
+      supersample: samples a pixel along each side.
+      window: side of what the picture shows relative to the camera's own picture, see `framing`.
+    """
     part = surface(result, cut=cut)
     attributes = np.concatenate([result.albedo / 2 + 0.5, part.normal, part.field[..., None]], axis=-1)
     chunks = []
@@ -77,6 +87,7 @@ def draw(
             attributes,
             part.mask,
             padded,
+            np.float32(window),
             camera=result.camera,
             size=size,
             supersample=supersample,
@@ -87,7 +98,9 @@ def draw(
 
 
 @functools.partial(jax.jit, static_argnames=("camera", "size", "supersample", "exchanged"))
-def _draw_chunk(depth, attributes, mask, views, *, camera: Camera, size: int, supersample: int, exchanged: bool):
+def _draw_chunk(
+    depth, attributes, mask, views, window, *, camera: Camera, size: int, supersample: int, exchanged: bool
+):
     """Premultiplied albedo (3), normal (3), depth (1) and coverage (1) of a few views.
 
     `attributes` (S, S, 7) are albedo, normal and the outline's field. The field decides sample by
@@ -96,21 +109,14 @@ def _draw_chunk(depth, attributes, mask, views, *, camera: Camera, size: int, su
     count = len(views)
     points = cameras.back_project(depth, camera)
     repeated = jnp.broadcast_to(points, (count, *points.shape))
-    seen = cameras.transform(repeated, views, camera)[..., 2:]
+    seen = cameras.transform(repeated, views, camera)
+    # Smaller across at the same depth: the camera's picture then shows a window so much wider.
+    framed = seen / jnp.stack([window, window, jnp.ones_like(window)])
+    lattice = rasterizer.SampleGrid.over(camera, supersample=supersample, size=size)
+    kept = jnp.broadcast_to(mask >= 0.5, framed.shape[:-1])
+    fragments = rasterizer.rasterize(framed, camera, samples=lattice, mask=kept)
     shared = jnp.broadcast_to(attributes, (count, *attributes.shape))
-    depths, masks = (jnp.broadcast_to(value, (count, *value.shape)) for value in (depth, mask))
-    drawn = render.render_mesh(
-        depths,
-        jnp.concatenate([shared, seen], axis=-1),
-        views,
-        camera,
-        background=0.0,
-        size=size * supersample,
-        supersample=1,
-        mask=masks,
-        exchanged=exchanged,
-    )
-    samples = jnp.asarray(drawn)
+    samples = rasterizer.interpolate(fragments, jnp.concatenate([shared, seen[..., 2:]], axis=-1), exchanged=exchanged)
     inside = (samples[..., 6:7] >= 0.5).astype(samples.dtype)
     shown = jnp.concatenate([samples[..., :6], samples[..., 7:], jnp.ones_like(inside)], axis=-1)
     shown = shown * inside

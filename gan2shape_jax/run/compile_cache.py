@@ -21,6 +21,7 @@ import platformdirs
 __all__ = ["OFF", "default_folder", "use"]
 
 OFF = "off"
+_FOLDER = "jax_compilation_cache_dir"
 
 # JAX's options, each with the environment variable by which a user may decide otherwise. By default JAX leaves out
 # programs that compile in less than a second: hundreds of them, of which each start would compile all again.
@@ -43,7 +44,7 @@ def use(setting: str) -> pathlib.Path | None:
     Returns:
       The folder in use, or None where there is none. One that cannot be written gives a warning.
     """
-    present = jax.config.jax_compilation_cache_dir
+    present = getattr(jax.config, _FOLDER)
     if present or setting == OFF:
         return pathlib.Path(present) if present else None
     folder = pathlib.Path(setting).expanduser().absolute() if setting else default_folder()
@@ -55,7 +56,7 @@ def use(setting: str) -> pathlib.Path | None:
             stacklevel=2,
         )
         return None
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update(_FOLDER, str(folder))
     for option, value in _OPTIONS.items():
         if option.upper() not in os.environ:
             jax.config.update(option, value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import uuid
 import zlib
 from typing import Any
 
@@ -14,6 +13,8 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from gan2shape_jax import stylegan2, xla_flags
+from gan2shape_jax.atomic_files import atomic_file
+from gan2shape_jax.config.gan_checks import gan_problems
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.inputs import data, image_files
 from gan2shape_jax.method import models, perceptual, prior, projection
@@ -34,6 +35,8 @@ __all__ = [
     "load_problem",
     "mean_latent",
     "prepare",
+    "prior_of",
+    "require_layers",
     "usable_latent",
 ]
 
@@ -44,26 +47,18 @@ def load_gan(config: ConfigDict) -> tuple[Architecture, dict[str, Any]]:
     """Loads generator and discriminator.
 
     Raises:
-      UserError: the file is missing or damaged, or the GAN is of another size than the configuration.
+      UserError: the file is missing or damaged, or the GAN is not the one that the configuration describes.
     """
     xla_flags.avoid_wrong_sums()
     architecture, weights = stylegan2.load(config.gan.checkpoint)
-    for field, found in (("size", architecture.size), ("style_dim", architecture.style_dim)):
-        if found != config.gan[field]:
-            raise UserError(
-                f"{config.gan.checkpoint} has {field} {found}, but config.gan.{field} is "
-                f"{config.gan[field]}: name the checkpoint of this category or set the field"
-            )
-    if not 0 < config.gan.F1_d <= architecture.mapping_layers:
-        raise UserError(
-            f"config.gan.F1_d is {config.gan.F1_d}, but the mapping network of "
-            f"{config.gan.checkpoint} has {architecture.mapping_layers} linear layers"
-        )
+    problems = gan_problems(config, architecture)
+    if problems:
+        raise UserError("\n".join(problems))
     return architecture, weights
 
 
 def mean_latent(weights: dict[str, Any], architecture: Architecture) -> jax.Array:
-    """The mean (1, W) that latents are truncated towards: always the same for one GAN."""
+    """Returns the mean (1, W) that latents are truncated towards: always the same for one GAN."""
     return stylegan2.mean_w(jax.random.key(0), weights["generator"], arch=architecture, samples=_MEAN_W_SAMPLES)
 
 
@@ -104,7 +99,7 @@ def initial_params(config: ConfigDict, settings: Settings) -> models.Params:
 
 
 def image_key(seed: int, name: str) -> jax.Array:
-    """The image's key: a function of seed and name, so that an image gives the same in any list."""
+    """Returns the image's key: a function of seed and name, so that an image gives the same in any list."""
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()) & 0x7FFFFFFF)
 
 
@@ -121,7 +116,7 @@ def find_latent(
       frozen: of the run.
     """
     target = np.asarray(image_files.crop_and_resize(picture, None, architecture.size), np.float32) / 127.5 - 1
-    found = inversion.invert(
+    inverted = inversion.invert(
         jax.random.fold_in(image_key(config.seed, name), 1),
         frozen.generator,
         jnp.asarray(target)[None],
@@ -130,37 +125,46 @@ def find_latent(
         steps=config.inversion.steps,
         learning_rate=config.inversion.learning_rate,
     )
-    return np.asarray(found.w)
+    return np.asarray(inverted.w)
 
 
-def _invert(config, item, name, architecture, frozen: FrozenModels, folder: pathlib.Path) -> np.ndarray:
-    """Finds the latent of an image that has none; the result is kept for the next start."""
-    kept = folder / f"{item.name}.npy"
+def _invert(
+    config: ConfigDict,
+    name: str,
+    stem: str,
+    architecture: Architecture,
+    frozen: FrozenModels,
+    folder: pathlib.Path,
+) -> np.ndarray:
+    """Returns the latent (1, W) of an image that has none; a file keeps it for the next start."""
+    kept = folder / f"{stem}.npy"
     if kept.is_file():
         return data.load_latent(kept, architecture.style_dim)
-    whole = image_files.open_rgb(pathlib.Path(config.data.image_root) / name, least=16, expected=architecture.size)
-    latent = find_latent(config, item.name, whole, architecture, frozen)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    part = kept.with_name(f".{kept.stem}.{uuid.uuid4().hex[:8]}.part.npy")  # another host may be writing the same
-    np.save(part, latent)
-    part.replace(kept)
+    picture = data.open_picture(config, name, expected=architecture.size)
+    latent = find_latent(config, stem, picture, architecture, frozen)
+    atomic_file(kept, lambda part: np.save(part, latent), parents=True)
     return latent
 
 
 def usable_latent(
     latent: np.ndarray, name: str, config: ConfigDict, architecture: Architecture, frozen: FrozenModels
 ) -> jax.Array:
-    """The latent that the run works with: truncated where the configuration says so.
+    """Returns the latent that the run works with: truncated where the configuration says so.
 
     Raises:
       UserError: a W+ latent has another number of layers than the generator.
     """
+    require_layers(latent, name, architecture)
+    w = jnp.asarray(latent)
+    return stylegan2.truncate(w, frozen.mean_w, config.gan.truncation) if config.gan.truncation < 1 else w
+
+
+def require_layers(latent: np.ndarray, name: str, architecture: Architecture) -> None:
+    """Raises `UserError` where a W+ latent has another number of layers than the generator takes."""
     if latent.ndim == 3 and latent.shape[1] != architecture.latents:
         raise UserError(
             f"the W+ latent of {name} has {latent.shape[1]} layers: this generator takes {architecture.latents}"
         )
-    w = jnp.asarray(latent)
-    return stylegan2.truncate(w, frozen.mean_w, config.gan.truncation) if config.gan.truncation < 1 else w
 
 
 def load_problem(
@@ -175,7 +179,8 @@ def load_problem(
     Args:
       config: the configuration.
       name: of the image in the list.
-      architecture, frozen: of the run.
+      architecture: of the GAN.
+      frozen: the networks of the run.
       latents: folder for latents that the program finds itself.
 
     Raises:
@@ -184,7 +189,7 @@ def load_problem(
     item = data.load_item(config, name)
     latent = item.latent
     if latent is None:
-        latent = _invert(config, item, name, architecture, frozen, latents)
+        latent = _invert(config, name, item.name, architecture, frozen, latents)
     return prepare(config, item, latent, architecture, frozen)
 
 
@@ -211,7 +216,7 @@ def prepare(
         mask=jnp.asarray(item.mask),
         latent=w,
         gan_image=gan_image,
-        prior=_prior(config, item),
+        prior=prior_of(config, item),
         true_depth=None if item.depth is None else jnp.asarray(item.depth),
         key=jax.random.fold_in(key, 0),
     )
@@ -219,7 +224,12 @@ def prepare(
     return PreparedImage(name=item.name, problem=problem, settings=settings, inversion_l1=error)
 
 
-def _prior(config: ConfigDict, item: data.Item) -> jax.Array:
+def prior_of(config: ConfigDict, item: data.Item) -> jax.Array:
+    """Returns the depth (S, S) that training starts from, in scene units; ones where networks are pretrained.
+
+    Raises:
+      UserError: the object mask shows no object that a prior could be fitted to.
+    """
     if config.networks.pretrained:
         return jnp.ones(item.mask.shape)
     depth = prior.prior_depth(

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.torch_reference.networks import decoder, encoder, residual_encoder
+from benchmarks.speed.torch_reference.networks import decoder, encoder, residual_encoder
 
 __all__ = ["BiSeNet", "ConfNet", "Lpips", "PSPNet", "decoder", "encoder", "randomise", "residual_encoder"]
 

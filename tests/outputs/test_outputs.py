@@ -9,8 +9,7 @@ from helpers import bump
 from helpers.bump import SIZE
 from PIL import Image
 
-from gan2shape_jax.atomic_files import atomic_folder
-from gan2shape_jax.errors import DiskFullError, UserError
+from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import lighting
 from gan2shape_jax.outputs import Result, load_result, save_result
 
@@ -71,26 +70,6 @@ def test_arrays_of_another_shape_or_not_finite_are_refused(result):
         dataclasses.replace(result, albedo=result.albedo[:-1])
     with pytest.raises(ValueError, match="depth"):
         dataclasses.replace(result, depth=np.full_like(result.depth, np.nan))
-
-
-def test_an_interrupted_folder_leaves_the_former_one_and_no_rubbish(tmp_path):
-    target = tmp_path / "r"
-    with atomic_folder(target) as fresh:
-        (fresh / "a").write_text("old")
-    with pytest.raises(KeyboardInterrupt), atomic_folder(target) as fresh:
-        (fresh / "a").write_text("new")
-        raise KeyboardInterrupt
-    assert (target / "a").read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["r"]
-    with atomic_folder(target) as fresh:
-        (fresh / "b").write_text("new")
-    assert [path.name for path in target.iterdir()] == ["b"]
-
-
-def test_a_full_disk_is_a_user_error_and_leaves_nothing(tmp_path):
-    with pytest.raises(DiskFullError, match="the disk is full"), atomic_folder(tmp_path / "r"):
-        raise OSError(28, "No space left on device")
-    assert not list(tmp_path.iterdir())
 
 
 def test_every_promised_file_is_there(written):

@@ -1,5 +1,6 @@
 """Metrics, tables and the page of a run."""
 
+import csv
 import io
 import json
 
@@ -29,7 +30,7 @@ def test_metrics_file_has_the_promised_keys_and_no_nan(result, written, tmp_path
     assert json.loads((tmp_path / "m.json").read_text()) == {"side": 0.5, "mad": None}
 
 
-def test_table_has_a_row_an_image_then_mean_and_median_of_what_is_known(tmp_path):
+def test_csv_has_a_row_an_image_and_markdown_the_mean_and_median_of_what_is_known_below(tmp_path):
     rows = [
         Row("a", metrics={"side": 0.01, "mad": 10.0, "prior": {"side": 0.03}}),
         Row("b|c", "failed: x"),
@@ -37,19 +38,24 @@ def test_table_has_a_row_an_image_then_mean_and_median_of_what_is_known(tmp_path
         Row("e", metrics={"side": 0.06, "mad": float("nan")}),
     ]
     write_table(tmp_path, rows)
-    lines = (tmp_path / "results.csv").read_text().splitlines()
-    cells = [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines[1:]]
-    assert [row["name"] for row in cells] == ["a", "b|c", "d", "e", "mean", "median"]
-    assert float(cells[4]["side"]) == pytest.approx(0.03) and float(cells[5]["side"]) == 0.02
-    assert cells[1]["side"] == "" and cells[3]["mad"] == "" and float(cells[4]["mad"]) == 10
+    with (tmp_path / "results.csv").open() as file:
+        cells = list(csv.DictReader(file))
+    assert [row["name"] for row in cells] == ["a", "b|c", "d", "e"]
+    assert cells[1]["side"] == "" and cells[3]["mad"] == ""
     assert float(cells[0]["prior_side"]) == 0.03 and cells[1]["status"] == "failed: x"
     text = (tmp_path / "results.md").read_text().splitlines()
     assert len({line.replace("\\|", "").count("|") for line in text}) == 1
+    titles, *lines = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in text if "---" not in line]
+    summaries = {line[0]: dict(zip(titles, line, strict=True)) for line in lines[-2:]}
+    assert [line[0] for line in lines] == ["a", "b\\|c", "d", "e", "mean", "median"]
+    assert summaries["mean"]["side"] == "0.0300" and summaries["median"]["side"] == "0.0200"
+    assert summaries["mean"]["mad"] == "10.0" and summaries["mean"]["mae"] == "–"
 
 
 def test_an_empty_table_is_still_a_table(tmp_path):
     write_table(tmp_path, [])
-    assert len((tmp_path / "results.csv").read_text().splitlines()) == 3
+    assert len((tmp_path / "results.csv").read_text().splitlines()) == 1
+    assert len((tmp_path / "results.md").read_text().splitlines()) == 4
 
 
 def test_page_links_what_exists_and_escapes_names(written):

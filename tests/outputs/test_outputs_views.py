@@ -8,7 +8,18 @@ from helpers import bump
 from helpers.bump import SIZE
 
 from gan2shape_jax.geometry import lighting
-from gan2shape_jax.outputs import Result, draw_gan_views, gan_views, load_result, save_result, sweeps, views
+from gan2shape_jax.outputs import (
+    Result,
+    draw_gan_views,
+    framing,
+    gan_views,
+    load_result,
+    overview,
+    save_result,
+    strips,
+    sweeps,
+    views,
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +53,28 @@ def test_cutting_removes_what_lies_outside_the_mask(result):
     assert whole[2:-2, 2:-2].min() == 1
     assert np.abs(part - result.mask)[result.mask == 1].mean() < 0.1
     assert part[0].max() == 0 and part[:, 0].max() == 0
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_no_pixel_of_a_turned_mesh_touches_the_border(result, wide):
+    if wide:  # an object that fills the photograph, as faces do
+        result = dataclasses.replace(result, mask=np.ones_like(result.mask))
+    drawn = [strips.draw_turns(result, size=32, cut=cut) for cut in (True, False)]
+    drawn += [strips.draw_swing(result, size=32, steps=4), overview._turned_mesh(result, (-60, 0, 60), 32)]
+    for surfaces in drawn:
+        covered = surfaces.coverage.any(axis=0)
+        rings = [covered[[k, -1 - k]].any() or covered[:, [k, -1 - k]].any() for k in range(4)]
+        assert not rings[0]
+        assert any(rings) or not wide  # and it is no smaller than need be
+
+
+def test_a_mesh_that_fits_and_one_of_the_reference_are_framed_as_the_camera_sees_them(result):
+    mask = np.zeros_like(result.mask)
+    mask[SIZE // 2 - 2 : SIZE // 2 + 2, SIZE // 2 - 2 : SIZE // 2 + 2] = 1
+    turns = views.sweep_views(yaw_deg=[-60, 60])
+    assert framing.fitting_window(dataclasses.replace(result, mask=mask), turns) == 1
+    assert framing.fitting_window(result, turns, cut=False) > 1
+    assert framing.fitting_window(dataclasses.replace(result, reference=True), turns, cut=False) == 1
 
 
 def test_positive_yaw_turns_the_front_left_and_positive_dx_lights_from_the_left(result):

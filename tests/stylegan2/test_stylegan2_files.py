@@ -1,5 +1,7 @@
 """Weight files of StyleGAN2: whole, refused with reasons, never half-written."""
 
+import pathlib
+
 import jax
 import numpy as np
 import pytest
@@ -62,7 +64,7 @@ def test_files_of_other_kinds_name_the_conversion(tmp_path, tiny):
         with pytest.raises(UserError) as error:
             stylegan2.load(tmp_path / name)
         stem = str(tmp_path / name.split(".")[0])
-        assert f"convert stylegan2 {stem}.pt {stem}.safetensors" in str(error.value)
+        assert f"gan2shape-jax convert {stem}.pt {stem}.safetensors" in str(error.value)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"size": 16}', "null"])
@@ -81,12 +83,12 @@ def test_damaged_headers_are_refused(tmp_path, tiny, content):
 
 
 def test_a_failed_write_leaves_nothing(tmp_path, tiny, monkeypatch):
-    def fail(flat, name, header):
-        with open(name, "wb") as file:
-            file.write(b"half")
+    def fail(path, content):
+        with open(path, "wb") as file:
+            file.write(content[: len(content) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(weights.safetensors.numpy, "save_file", fail)
-    with pytest.raises(UserError, match="No space left"):
+    monkeypatch.setattr(pathlib.Path, "write_bytes", fail)
+    with pytest.raises(UserError, match="gan.safetensors: the disk is full"):
         stylegan2.save(tmp_path / "gan.safetensors", _TINY, tiny)
     assert list(tmp_path.iterdir()) == []

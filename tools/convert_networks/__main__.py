@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import safetensors.numpy
 
+from gan2shape_jax.atomic_files import atomic_bytes, atomic_file
 from gan2shape_jax.bundled import asset
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.inputs.image_files import open_rgb
-from gan2shape_jax.stylegan2.weights import write_atomically
 
 from .convert import convert
 from .record import Converted
@@ -65,9 +65,9 @@ def _parser() -> argparse.ArgumentParser:
 def _write(converted: Converted, target: str, header: Mapping[str, str]) -> None:
     if converted.suffix == ".npz":
         arrays = {**converted.tensors, **{name: np.asarray(text) for name, text in header.items()}}
-        write_atomically(target, lambda name: np.savez(name, **arrays))  # type: ignore[arg-type]
+        atomic_file(target, lambda part: np.savez(part, **arrays))  # type: ignore[arg-type]
     else:
-        write_atomically(target, lambda name: safetensors.numpy.save_file(converted.tensors, name, dict(header)))
+        atomic_bytes(target, safetensors.numpy.save(converted.tensors, dict(header)))
 
 
 def run(argv: Sequence[str] | None = None) -> None:
@@ -94,12 +94,12 @@ def run(argv: Sequence[str] | None = None) -> None:
     if picture is not None:
         sheet = args.sheet or args.target.removesuffix(converted.suffix) + ".png"
         drawn = converted.draw(picture)
-        write_atomically(sheet, lambda name: drawn.save(name, format="PNG"))
+        atomic_file(sheet, lambda part: drawn.save(part, format="PNG"))
         print(f"{sheet}: a look at what it does")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command: prints errors of the input without a traceback. Returns the exit status."""
+    """Runs the command; prints errors of the input without a traceback. Returns the exit status."""
     return exit_code(lambda: run(argv), interrupted="error: interrupted; nothing half-written remains")
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax import stylegan2
+from gan2shape_jax.atomic_files import atomic_file
 from gan2shape_jax.errors import UserError, exit_code
-from gan2shape_jax.stylegan2.weights import write_atomically
 
 from .checkpoint import Converted, read_checkpoint
 
@@ -25,7 +25,7 @@ _SIDE_LIMIT = 1536  # pixels of the sample grid
 
 
 def sample_grid(converted: Converted, *, seed: int = 0, psi: float = 0.7) -> Image.Image:
-    """A square grid of samples, truncated by `psi` towards the mean, at most 6 by 6."""
+    """Draws a square grid of samples, at most 6 by 6, truncated by `psi` towards the mean latent."""
     arch = converted.arch
     params = jax.tree.map(jax.numpy.asarray, converted.params["generator"])
     count = max(1, min(6, _SIDE_LIMIT // arch.size))
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _summary(converted: Converted) -> str:
-    """What the checkpoint is, a line for each network, and the notes."""
+    """Returns what the checkpoint is, a line for each network, and the notes."""
     arch = converted.arch
 
     def clamped(clamp: float | None) -> str:
@@ -110,12 +110,12 @@ def run(argv: Sequence[str] | None = None) -> None:
     if not args.no_samples:
         samples = args.samples or args.target.removesuffix(".safetensors") + ".png"
         grid = sample_grid(converted)
-        write_atomically(samples, lambda name: grid.save(name, format="PNG"))
+        atomic_file(samples, lambda part: grid.save(part, format="PNG"))
         print(f"{samples}: samples")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command: prints errors of the input without a traceback. Returns the exit status."""
+    """Runs the command; prints errors of the input without a traceback. Returns the exit status."""
     return exit_code(lambda: run(argv), interrupted="error: interrupted; nothing half-written remains")
 
 

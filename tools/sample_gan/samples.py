@@ -42,7 +42,7 @@ class Samples:
 
     @property
     def names(self) -> list[str]:
-        """File names without ending: numbers of at least four digits."""
+        """Names of their files, without ending: numbers of at least four digits."""
         digits = max(4, len(str(len(self.images) - 1)))
         return [f"{i:0{digits}}" for i in range(len(self.images))]
 
@@ -110,7 +110,7 @@ def write_samples(
 
 
 def _sheet(samples: Samples, about: str) -> Image.Image:
-    """The first 64 samples with their names."""
+    """Draws the first 64 samples with their names."""
     side = min(max(samples.images.shape[1], _TILE[0]), _TILE[1])
     tiles = [
         Tile(pictures.enlarge(image, side), name)

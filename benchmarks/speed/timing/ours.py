@@ -1,0 +1,209 @@
+"""Train steps and their parts in JAX, as calls to time."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gan2shape_jax import stylegan2
+from gan2shape_jax.geometry import camera as cam
+from gan2shape_jax.geometry import render, resample
+from gan2shape_jax.method import image_terms, iteration, models, perceptual
+from gan2shape_jax.method import optimizer as optimizer_lib
+from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.state import ProjectedSamples, TrainState, initial_state
+from gan2shape_jax.method.step3 import STEP3, collect_batch
+from gan2shape_jax.run.runtime import cadence_of
+
+from .clock import Call
+from .subjects import COLLECT, LIGHT, Subject
+
+__all__ = ["parts", "train_steps"]
+
+
+def train_steps(subject: Subject, only: Collection[str] | None = None) -> dict[str, Call]:
+    """Every kind of iteration in the schedule by its label, or those asked for, compiled."""
+    makers = {name: functools.partial(_train_step, subject, phase) for name, phase in subject.phases.items()}
+    makers[COLLECT] = functools.partial(_collecting, subject)
+    return _made(makers, only)
+
+
+def _made(makers: Mapping[str, Callable[[], Call]], only: Collection[str] | None) -> dict[str, Call]:
+    return {name: make() for name, make in makers.items() if only is None or name in only}
+
+
+def _timed(run: Callable[[], None], iterations: int = 1) -> Call:
+    begin = time.perf_counter()
+    run()
+    return Call(run, iterations, time.perf_counter() - begin)
+
+
+def _initial(subject: Subject) -> TrainState:
+    """The first state, with the prior's depth and the input as albedo for what step 2 renders."""
+    state = initial_state(jax.tree.map(jnp.array, subject.params), subject.settings)
+    factors = dataclasses.replace(
+        state.factors,
+        depth=jnp.array(subject.problem.prior),
+        albedo=jnp.array(subject.problem.image[0]),
+        light=jnp.array(LIGHT),
+    )
+    return dataclasses.replace(state, factors=factors)
+
+
+def _rest(subject: Subject) -> tuple[Any, Any, Any]:
+    return subject.problem, subject.frozen, subject.settings
+
+
+def _train_step(subject: Subject, phase: Phase) -> Call:
+    """Iterations of a phase from the initial parameters; step 3 sees samples that are zeros, which cost the same."""
+    rest, settings = _rest(subject), subject.settings
+    begin = time.perf_counter()
+    state = iteration.begin(_initial(subject), phase, *rest)
+    if phase.step == "step3":
+        size = settings.image_size
+        context: Any = ProjectedSamples(
+            images=jnp.zeros((settings.sample_count, size, size, 3)),
+            masks=jnp.ones((settings.sample_count, size, size)),
+        )
+    else:
+        context = iteration.phase_constants(state, phase, *rest)
+    count = cadence_of(subject.config).per_call
+    carried = {"state": state, "iteration": 0}
+
+    def run() -> None:
+        state, _ = iteration.advance(carried["state"], phase, carried["iteration"], context, *rest, count=count)
+        carried.update(state=jax.block_until_ready(state), iteration=carried["iteration"] + count)
+
+    run()
+    return Call(run, count, time.perf_counter() - begin)
+
+
+def _collecting(subject: Subject) -> Call:
+    collect = jax.jit(functools.partial(collect_batch, settings=subject.settings))
+    state, problem = _initial(subject), subject.problem
+
+    def run() -> None:
+        jax.block_until_ready(collect(state.params, state.factors, None, problem, problem.key, 0, subject.frozen))
+
+    return _timed(run)
+
+
+# --- parts -----------------------------------------------------------------------------------------
+
+
+def parts(subject: Subject, only: Collection[str] | None = None) -> dict[str, Call]:
+    """Parts of the steps by name, each with its gradient, on a batch as steps 2 and 3 have it, compiled."""
+    image = subject.problem.image
+    images = jnp.repeat(image, subject.settings.batch_size, axis=0)
+    return _made(
+        {
+            "rasteriser": lambda: _rasteriser(subject),
+            "grid sampling": lambda: _grid_sampling(subject, images),
+            "GAN generator": lambda: _generator(subject),
+            "GAN discriminator features": lambda: _features(subject, images),
+            "encoder": lambda: _networks(subject, ("encoder",), images),
+            "depth and albedo networks": lambda: _networks(subject, ("depth", "albedo"), image),
+            "view and light networks": lambda: _networks(subject, ("view", "light"), images),
+            "perceptual loss": lambda: _perceptual(subject, images),
+            "optimiser update": lambda: _optimiser(subject),
+        },
+        only,
+    )
+
+
+def _gradient_call(function: Callable[..., jax.Array], differentiated: Any, *others: Any) -> Call:
+    """A call of value and gradient to the first argument."""
+    compiled = jax.jit(jax.value_and_grad(function))
+    return _timed(lambda: jax.block_until_ready(compiled(differentiated, *others)) and None)
+
+
+def _views(subject: Subject) -> jax.Array:
+    return (
+        0.3 * jax.random.normal(jax.random.key(0), (subject.settings.batch_size, 6)) * jnp.array([1, 1, 1, 0.1, 0.1, 0])
+    )
+
+
+def _sheets(subject: Subject) -> jax.Array:
+    side = subject.settings.image_size
+    return jnp.broadcast_to(subject.problem.prior, (subject.settings.batch_size, side, side))
+
+
+def _rasteriser(subject: Subject) -> Call:
+    settings = subject.settings
+
+    def total(given):
+        warped = render.warp_depth(*given, settings.camera, sampling=settings.sampling)
+        return jnp.mean(jnp.square(warped))
+
+    return _gradient_call(total, (_sheets(subject), _views(subject)))
+
+
+def _grid_sampling(subject: Subject, images: jax.Array) -> Call:
+    grid = cam.warped_grid(_sheets(subject), _views(subject), subject.settings.camera)
+    return _gradient_call(lambda given: jnp.mean(jnp.square(resample.grid_sample(*given))), (images, grid))
+
+
+def _generator(subject: Subject) -> Call:
+    arch = subject.settings.architecture
+    latents = jnp.repeat(subject.problem.latent, subject.settings.batch_size, axis=0)
+    return _gradient_call(
+        lambda w, generator: jnp.mean(jnp.square(stylegan2.synthesize(generator, w, arch=arch))),
+        latents,
+        subject.frozen.generator,
+    )
+
+
+def _features(subject: Subject, images: jax.Array) -> Call:
+    arch = subject.settings.architecture
+
+    def total(images, discriminator):
+        features = stylegan2.discriminator_features(discriminator, images, arch=arch, count=4)
+        return sum(jnp.mean(jnp.square(f)) for f in features)
+
+    return _gradient_call(total, images, subject.frozen.discriminator)
+
+
+def _networks(subject: Subject, members: tuple[str, ...], images: jax.Array) -> Call:
+    modules = models.modules(subject.settings)
+
+    def total(params, images):
+        return sum(jnp.mean(jnp.square(modules[name].apply({"params": params[name]}, images))) for name in members)
+
+    return _gradient_call(total, {name: subject.params[name] for name in members}, images)
+
+
+def _perceptual(subject: Subject, images: jax.Array) -> Call:
+    settings = subject.settings
+
+    def total(images, target, frozen):
+        seen, target_features = (image_terms.perceptual_features(x, frozen, settings) for x in (images, target))
+        if settings.perceptual == "lpips":
+            return jnp.mean(perceptual.lpips_distance(frozen.lpips, seen, target_features))
+        return perceptual.discriminator_distance(seen, target_features)
+
+    return _gradient_call(total, images * 0.9, images, subject.frozen)
+
+
+def _optimiser(subject: Subject) -> Call:
+    transform = optimizer_lib.optimizer(subject.settings)
+    active = {name: subject.params[name] for name in STEP3.networks}
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def update(params, opt_state, gradient):
+        updates, opt_state = transform.update(gradient, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    gradient = jax.tree.map(lambda p: p * 0.01, active)
+    carried = {"now": (jax.tree.map(jnp.array, active), transform.init(active))}
+
+    def run() -> None:
+        carried["now"] = jax.block_until_ready(update(*carried["now"], gradient))
+
+    return _timed(run)

@@ -1,0 +1,131 @@
+"""The same train steps and parts in PyTorch, as calls to time."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+from torch_reference import geometry, load
+from torch_reference.model import Model, Ways
+from torch_reference.rasterizer import warp_depth
+from torch_reference.steps import Factors
+from torch_reference.training import Training
+
+from gan2shape_jax.method.step3 import STEP3
+
+from .clock import Call
+from .subjects import COLLECT, LIGHT, Subject
+
+__all__ = ["model", "parts", "train_steps", "ways"]
+
+
+def ways(name: str) -> Ways:
+    """Reads `plain`, or names of `Ways`' fields joined by `+`, as `channels_last+fused`.
+
+    Raises:
+      ValueError: there is no such way.
+    """
+    fields = [] if name == "plain" else name.split("+")
+    try:
+        return Ways(**dict.fromkeys(fields, True))
+    except TypeError as error:
+        raise ValueError(f"{name!r} is no way to run the PyTorch reference ({error})") from error
+
+
+def model(subject: Subject, how: Ways, device: str) -> Model:
+    """Everything of the subject in PyTorch, on all cores of a CPU, as JAX has it."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    torch.manual_seed(0)
+    return load.model_of(subject.params, subject.problem, subject.frozen, subject.settings, ways=how, device=device)
+
+
+def _call(run: Callable[[], Any]) -> Call:
+    def finished() -> None:
+        run()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+
+    return Call(finished)
+
+
+def train_steps(subject: Subject, given: Model) -> dict[str, Call]:
+    """Every kind of iteration in the schedule, as `ours.train_steps`."""
+    calls = {}
+    for name, phase in subject.phases.items():
+        calls[name] = _call(_training(given, phase.step, flip=phase.flip).update)
+    return calls | {COLLECT: _call(_training(given, "step2", flip=False).collect)}
+
+
+def _training(given: Model, step: str, *, flip: bool) -> Training:
+    """A step that starts where `ours` does: step 2 renders the prior's depth with the input as albedo."""
+    training = Training(given, step, flip=flip)
+    depth, settings = given.prior[None], given.settings
+    training.factors = Factors(
+        depth=depth,
+        normal=geometry.normals(depth, settings.camera, unit=settings.unit_normals),
+        albedo=given.image,
+        light=given.view_mean.new_tensor([LIGHT]),
+        mask=torch.ones_like(given.mask),
+    )
+    return training
+
+
+# --- parts -----------------------------------------------------------------------------------------
+
+
+def parts(subject: Subject, given: Model) -> dict[str, Call]:
+    """The parts that `ours.parts` has, on the same inputs."""
+    given.focus("step3")
+    count, camera = subject.settings.batch_size, subject.settings.camera
+    images = given.image.repeat(count, 1, 1, 1)
+    sheets = given.prior.expand(count, -1, -1)
+    views = torch.from_numpy(np.random.default_rng(0).normal(size=(count, 6)).astype(np.float32)).to(given.device)
+    views = 0.3 * views * views.new_tensor([1, 1, 1, 0.1, 0.1, 0])
+    grid = geometry.warped_grid(sheets, views, camera)
+    latents = given.latent.repeat_interleave(count, 0)
+    warp = functools.partial(warp_depth, camera=camera, sampling=subject.settings.sampling)
+
+    def network(names: tuple[str, ...], pictures: torch.Tensor) -> Call:
+        modules = [given.networks[name] for name in names]
+        weights = [p for module in modules for p in module.parameters()]
+
+        def run() -> None:
+            for module in modules:
+                module.requires_grad_(True)
+            torch.autograd.grad(_total([module(pictures) for module in modules]), weights)
+
+        return _call(run)
+
+    return {
+        "rasteriser": _gradient_call(warp, sheets, views),
+        "grid sampling": _gradient_call(functools.partial(functional.grid_sample, align_corners=True), images, grid),
+        "GAN generator": _gradient_call(given.generator, latents),
+        "GAN discriminator features": _gradient_call(given.discriminator, images),
+        "encoder": network(("encoder",), images),
+        "depth and albedo networks": network(("depth", "albedo"), given.image),
+        "view and light networks": network(("view", "light"), images),
+        "perceptual loss": _gradient_call(lambda x: given.perceptual(x, images), images * 0.9),
+        "optimiser update": _optimiser(given),
+    }
+
+
+def _total(outputs: Any) -> torch.Tensor:
+    return sum(x.square().mean() for x in (outputs if isinstance(outputs, list) else [outputs]))
+
+
+def _gradient_call(function: Callable[..., Any], *inputs: torch.Tensor) -> Call:
+    differentiated = [x.detach().clone(memory_format=torch.preserve_format).requires_grad_(True) for x in inputs]
+    return _call(lambda: torch.autograd.grad(_total(function(*differentiated)), differentiated))
+
+
+def _optimiser(given: Model) -> Call:
+    training = Training(given, "step3", flip=False)
+    for name in STEP3.networks:
+        for parameter in given.networks[name].parameters():
+            parameter.grad = parameter.detach() * 0.01
+    return _call(training.optimizer.step)

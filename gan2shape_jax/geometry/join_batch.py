@@ -1,0 +1,33 @@
+"""Batches under `jax.vmap`: the mapped axis joins the batch axis, where JAX would add one more."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+__all__ = ["join_batch"]
+
+
+def join_batch(function: Callable[..., tuple[jax.Array, ...]]) -> Callable[..., tuple[jax.Array, ...]]:
+    """Returns `function` such that `jax.vmap` calls it on one longer batch; for one flat scatter, not a batched one.
+
+    Args:
+      function: takes arrays with a leading axis of images and returns a tuple of such arrays; every image by itself.
+        Not differentiated: callers stop gradients at its arguments.
+    """
+
+    @jax.custom_batching.custom_vmap
+    def call(*arrays):
+        return function(*arrays)
+
+    @call.def_vmap
+    def _(axis_size, in_batched, *arrays):
+        merged = []
+        for array, batched in zip(arrays, in_batched, strict=True):
+            array = array if batched else jnp.broadcast_to(array, (axis_size, *array.shape))
+            merged.append(array.reshape(-1, *array.shape[2:]))
+        results = call(*merged)
+        split = tuple(result.reshape(axis_size, -1, *result.shape[1:]) for result in results)
+        return split, tuple(True for _ in split)
+
+    return call

@@ -1,0 +1,247 @@
+"""Differentiable rasterising of triangle meshes: any vertices, any faces, attributes, gradients to both.
+
+Vertices `(..., V, 3)` are in the camera's frame (x right, y down, z away, scene units), faces `(F, 3)` their numbers.
+`rasterize` says what each sample sees, `interpolate` what values at the vertices look like there:
+
+    fragments = rasterize(vertices, camera, faces=faces, supersample=2)
+    colours = interpolate(fragments, vertex_colours, faces=faces, supersample=2)      # (..., S, S, C)
+
+Without faces the vertices are a grid `(..., H, W, 3)`, as of a depth map, two triangles a cell (`grid_faces`); square
+grids take the faster way of `rasterizer`. Depth, barycentrics and interpolated values are differentiable, any number of
+times, forward and backward, with the visible triangle of each sample held fixed: no gradient flows through visibility,
+so none tells a silhouette to move. GAN2Shape, section 3.1, takes this derivative of its depth renderer.
+"""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Integer
+
+from gan2shape_jax.geometry import mesh_visibility, rasterizer, resample
+from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.geometry.faces import check_faces, grid_faces
+from gan2shape_jax.geometry.join_batch import join_batch
+from gan2shape_jax.geometry.map_in_chunks import map_in_chunks
+from gan2shape_jax.geometry.rasterizer import Fragments, SampleGrid
+from gan2shape_jax.geometry.shapes import checked
+
+__all__ = ["interpolate", "rasterize", "rasterize_mesh"]
+
+
+@checked
+def rasterize(
+    vertices: Float[Array, "*shape 3"],
+    camera: Camera,
+    *,
+    faces: Integer[Array, "f 3"] | None = None,
+    supersample: int = 1,
+    size: int | None = None,
+    sampling: str = "centred",
+) -> Fragments:
+    """Rasterises a triangle mesh, or a grid of vertices.
+
+    Args:
+      vertices: `(..., V, 3)` with faces, `(..., H, W, 3)` without; floating point, in the camera's frame.
+      camera: the camera: its near and far plane bound what is drawn.
+      faces: three vertices of each triangle; both sides are drawn. Grids have theirs.
+      supersample: samples along a side of a pixel.
+      size: pixels along a side of the picture, camera.image_size if not given.
+      sampling: where samples lie, see `SampleGrid.over`.
+
+    Returns:
+      What each of the n x n samples sees, n = size x supersample; `.depth` and `.barycentric` are differentiable in
+      the vertices. See `rasterize_mesh` for what is drawn; in square grids, triangles with a vertex at or before
+      camera.near are left out whole.
+
+    Raises:
+      ValueError: on arguments that are no such mesh.
+    """
+    samples = SampleGrid.over(camera, supersample=supersample, size=size, sampling=sampling)
+    if faces is not None:
+        return rasterize_mesh(vertices, faces, camera, samples=samples)
+    if vertices.ndim < 3 or vertices.shape[-1] != 3:
+        raise ValueError(f"vertices has shape {vertices.shape}; without faces it must be (..., H, W, 3)")
+    *batch, height, width, _ = vertices.shape
+    points = vertices.reshape(*batch, height * width, 3)
+    faces = jnp.asarray(grid_faces(height, width))
+    if height != width or height < 2:
+        return rasterize_mesh(points, faces, camera, samples=samples)
+    fragments = rasterizer.rasterize(vertices, camera, samples=samples)
+    barycentric = _surface(points, faces, fragments.triangle, camera, samples)[0]
+    return dataclasses.replace(fragments, barycentric=barycentric)
+
+
+@checked
+def rasterize_mesh(
+    vertices: Float[Array, "*batch v 3"],
+    faces: Integer[Array, "f 3"],
+    camera: Camera,
+    *,
+    samples: SampleGrid | None = None,
+) -> Fragments:
+    """Rasterises triangle meshes that share their faces.
+
+    Triangles are drawn where their depth lies between camera.near and camera.far, so one that reaches behind the
+    camera is cut at the near plane. Triangles without area and those with a vertex that is not finite are not drawn.
+    Where depths are equal the lowest triangle is seen. Work and memory are bounded by the number of 4 x 4 tiles that
+    the triangles' boxes take on screen, whatever their sizes.
+
+    Args:
+      vertices: in the camera's frame.
+      faces: vertex numbers. Under `jax.jit`, where values are not known, a triangle that names a vertex which does
+        not exist is not drawn.
+      camera: the camera.
+      samples: where to sample; the pixel centres if not given.
+
+    Returns:
+      The fragments, differentiable in depth and barycentrics.
+
+    Raises:
+      ValueError: on wrong shapes or types, and on a known face that names a vertex which does not exist.
+    """
+    samples = samples or SampleGrid.over(camera)
+    *batch, count, _ = vertices.shape
+    faces, exists = check_faces(faces, count)
+    shape = (*batch, samples.count, samples.count)
+    if math.prod(shape) > np.iinfo(np.int32).max:
+        raise ValueError(f"{math.prod(shape):,} samples are more than 2,147,483,647: rasterise fewer images at once")
+    if not (faces.shape[0] and math.prod(shape)):
+        zero = jnp.zeros(shape, vertices.dtype)
+        return Fragments(jnp.full(shape, -1, jnp.int32), jnp.zeros((*shape, 3), zero.dtype), zero + camera.far)
+    triangle = _visible(jax.lax.stop_gradient(vertices), faces, exists, camera, samples)
+    barycentric, depth = _surface(vertices, faces, triangle, camera, samples)
+    return Fragments(triangle, barycentric, depth)
+
+
+@checked
+def interpolate(
+    fragments: Fragments,
+    attributes: Float[Array, "*shape c"],
+    *,
+    faces: Integer[Array, "f 3"] | None = None,
+    supersample: int = 1,
+) -> Float[Array, "*batch n n c"]:
+    """Interpolates values at vertices to samples or, over cells of supersample x supersample of them, to pixels.
+
+    Args:
+      fragments: what the samples see.
+      attributes: values at the vertices, `(..., V, C)` with faces, `(..., H, W, C)` without; leading axes broadcast
+        to those of the fragments.
+      faces: those that the fragments were rasterised with.
+      supersample: that which the fragments were rasterised with gives a value a pixel; 1 gives one a sample.
+
+    Returns:
+      The values, 0 where nothing is seen, differentiable in attributes and, through the barycentrics, in vertices. A
+      pixel's is the mean of its samples, those that see nothing too, so it is multiplied by the share that is covered:
+      attributes of 1 give that share.
+
+    Raises:
+      ValueError: on attributes that do not go with the fragments.
+    """
+    if faces is None:
+        if attributes.ndim < 3:
+            raise ValueError(f"attributes has shape {attributes.shape}; without faces it must be (..., H, W, C)")
+        *leading, height, width, channels = attributes.shape
+        faces = jnp.asarray(grid_faces(height, width))
+        attributes = attributes.reshape(*leading, height * width, channels)
+    faces, _ = check_faces(faces, attributes.shape[-2], "attributes")
+    *batch, count, _ = fragments.triangle.shape
+    if count % max(supersample, 1) or supersample < 1:
+        raise ValueError(f"supersample is {supersample}; it must divide the {count} samples along a side")
+    try:
+        attributes = jnp.broadcast_to(attributes, (*batch, *attributes.shape[-2:]))
+    except ValueError:
+        raise ValueError(f"attributes has leading axes {attributes.shape[:-2]}, the fragments {tuple(batch)}") from None
+    if not (faces.shape[0] and fragments.triangle.size):
+        values = jnp.zeros((*fragments.triangle.shape, attributes.shape[-1]), attributes.dtype)
+    else:
+        values = _weighted_corners(fragments, attributes, faces)
+    return resample.average_cells(values, supersample) if supersample > 1 else values
+
+
+def _weighted_corners(fragments, attributes, faces):
+    triangle = fragments.triangle.reshape(-1, *fragments.triangle.shape[-2:])
+    weights = fragments.barycentric.reshape(*triangle.shape, 3)
+    flat = attributes.reshape(-1, attributes.shape[-1])
+    values = jnp.zeros((), attributes.dtype)
+    for k, index in enumerate(_corner_indices(triangle, faces, attributes.shape[-2])):
+        values = values + weights[..., k, None] * flat.at[index].get(mode="promise_in_bounds")
+    # Where nothing is seen the weights are 0, but what they weigh need not be finite.
+    values = jnp.where(triangle[..., None] >= 0, values, 0)
+    return values.reshape(*fragments.triangle.shape, -1)
+
+
+def _visible(vertices, faces, exists, camera, samples):
+    """Returns the visible triangle of each sample, `(..., n, n)`; -1 where there is none."""
+    batch = vertices.shape[:-2]
+    planes = _to_samples(vertices.reshape(-1, *vertices.shape[-2:]), camera, samples)
+    missing = jnp.where(exists, 0, jnp.nan).astype(vertices.dtype)
+    corners = [tuple(plane[:, faces[:, k]] + missing for plane in planes) for k in range(3)]
+    near = max(camera.near, float(jnp.finfo(vertices.dtype).tiny))
+    (triangle,) = _resolver(samples.count, near, camera.far)(*sum(corners, ()))
+    return triangle.reshape(*batch, samples.count, samples.count)
+
+
+@functools.cache
+def _resolver(count, near, far):
+    def resolve(*corners):
+        def visible(chunk):
+            corners = chunk[:3], chunk[3:6], chunk[6:]
+            return (mesh_visibility.visible_triangles(*corners, count=count, near=near, far=far)[1],)
+
+        return map_in_chunks(visible, corners, size=corners[0].shape[-1] // 2 + count**2 // 4)
+
+    return join_batch(resolve)
+
+
+def _surface(vertices, faces, triangle, camera, samples):
+    """Returns barycentrics and depth of visible triangles at the samples, smooth functions of the vertices.
+
+    Scaling by the area, a constant to derivatives, changes neither the value nor any derivative, as numerators and
+    denominator scale alike; but it keeps the squares in them within range.
+    """
+    shape = triangle.shape
+    triangle = triangle.reshape(-1, *shape[-2:])
+    seen = triangle >= 0
+    planes = [plane.reshape(-1) for plane in _to_samples(vertices.reshape(-1, *vertices.shape[-2:]), camera, samples)]
+    lattice = jnp.arange(samples.count, dtype=vertices.dtype)
+    x, y, z = [], [], []
+    # Samples that see nothing get a triangle that is none of the mesh's.
+    for index, stand_in in zip(_corner_indices(triangle, faces, vertices.shape[-2]), ((1, 0), (0, 1), (0, 0))):
+        at_x, at_y, depth = (plane.at[index].get(mode="promise_in_bounds") for plane in planes)
+        x.append(jnp.where(seen, at_x - lattice * depth, stand_in[0]))
+        y.append(jnp.where(seen, at_y - lattice[:, None] * depth, stand_in[1]))
+        z.append(jnp.where(seen, depth, 1))
+    parts = [x[a] * y[b] - y[a] * x[b] for a, b in ((1, 2), (2, 0), (0, 1))]
+    area = jax.lax.stop_gradient(parts[0] + parts[1] + parts[2])
+    parts = [_not_below_zero(part / area) for part in parts]
+    total = parts[0] + parts[1] + parts[2]
+    weights = [part / total for part in parts]
+    depth = weights[0] * z[0] + weights[1] * z[1] + weights[2] * z[2]
+    barycentric = jnp.where(seen[..., None], jnp.stack(weights, -1), 0)
+    depth = jnp.where(seen, depth, jnp.asarray(camera.far, depth.dtype))
+    return barycentric.reshape(*shape, 3), depth.reshape(shape)
+
+
+def _not_below_zero(weight):
+    """Returns max(weight, 0) with the derivative of weight: on an edge, roundings must not decide on a gradient."""
+    return weight + jax.lax.stop_gradient(jnp.maximum(weight, 0) - weight)
+
+
+def _to_samples(vertices, camera, samples):
+    """Returns x, y and z in homogeneous units of samples, `(B, V)` each: x / z and y / z lie on the lattice."""
+    scale = camera.focal_length / samples.spacing
+    origin = (camera.center - samples.first) / samples.spacing
+    x, y, z = (vertices[..., k] for k in range(3))
+    return x * scale + origin * z, y * scale + origin * z, z
+
+
+def _corner_indices(triangle, faces, vertices):
+    """Returns where the corners of visible triangles lie in a flat (B V) array; of triangle 0 where there is none."""
+    image = jnp.arange(triangle.shape[0], dtype=jnp.int32)[:, None, None]
+    number = jnp.maximum(triangle, 0)
+    return [image * vertices + faces[:, k].at[number].get(mode="promise_in_bounds") for k in range(3)]

@@ -1,0 +1,21 @@
+"""Every benchmark answers `--help`, so what it imports is where it looks for it."""
+
+import pathlib
+import runpy
+import sys
+
+import pytest
+
+_FOLDER = pathlib.Path(__file__).parents[2] / "benchmarks"
+_SCRIPTS = sorted(path for path in _FOLDER.glob("*/*.py") if "__main__" in path.read_text())
+
+
+@pytest.mark.parametrize("script", _SCRIPTS, ids=lambda path: str(path.relative_to(_FOLDER)))
+def test_script_answers_help(script, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [str(script), "--help"])
+    monkeypatch.syspath_prepend(str(script.parent))
+    monkeypatch.setenv("GLIBC_TUNABLES", "")  # so that no script starts the test's process again
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(script), run_name="__main__")
+    assert ended.value.code == 0
+    assert f"python {script.relative_to(_FOLDER.parent)}" in capsys.readouterr().out
