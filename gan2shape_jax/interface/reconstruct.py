@@ -30,7 +30,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage, TrainState
 from gan2shape_jax.run import loading, results
 from gan2shape_jax.run.runtime import cadence_of, schedule_of
-from gan2shape_jax.training import loop, network_files
+from gan2shape_jax.training import loop
 
 __all__ = ["reconstruct"]
 
@@ -161,10 +161,7 @@ def _reconstruction(
     record = results.result_of(state, prepared, frozen, history, category=config.category)
 
     def write(folder: str | os.PathLike) -> None:
-        files = {
-            "history.csv": results.history_csv(history).encode(),
-            "networks.safetensors": network_files.networks_bytes(state.params),
-        }
+        files = results.training_files(state, history, networks=config.outputs.networks)
         project = results.projector(state, prepared, frozen)
         results.write_result(record, pathlib.Path(folder), project, config, files)
 
