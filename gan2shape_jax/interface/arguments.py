@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -20,7 +21,7 @@ ImageLike = Image.Image | ArrayLike
 _LEAST = 16  # pixels a side, as for files
 
 
-def as_array(value: ArrayLike | Sequence, name: str) -> np.ndarray:
+def as_array(value: ArrayLike | Sequence[Any], name: str) -> np.ndarray:
     """Returns a NumPy array of finite numbers or booleans."""
     try:
         array = np.asarray(value)

@@ -26,7 +26,7 @@ __all__ = ["Gan", "load_gan"]
 _synthesize = jax.jit(stylegan2.synthesize, static_argnames="arch")
 
 
-def load_gan(path: str | os.PathLike) -> Gan:
+def load_gan(path: str | os.PathLike[str]) -> Gan:
     """Loads a StyleGAN2 that `gan2shape-jax convert` has written (.safetensors).
 
     Raises:

@@ -46,7 +46,7 @@ def reconstruct(
     seed: int | None = None,
     name: str = "image",
     callback: Callable[[Progress], object] | None = None,
-    checkpoint_folder: str | os.PathLike | None = None,
+    checkpoint_folder: str | os.PathLike[str] | None = None,
 ) -> Reconstruction:
     """Finds an image's depth, albedo, view and light by training networks on it (GAN2Shape, section 3).
 
@@ -130,7 +130,7 @@ def _item(
     )
 
 
-def _own_folder(folder: str | os.PathLike, config: ConfigDict, prepared: PreparedImage) -> pathlib.Path:
+def _own_folder(folder: str | os.PathLike[str], config: ConfigDict, prepared: PreparedImage) -> pathlib.Path:
     """Returns the folder of the checkpoints, after a look whether they are of this very reconstruction."""
     root = pathlib.Path(folder)
     arrays = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(_given(prepared)))
@@ -160,7 +160,7 @@ def _reconstruction(
 ) -> Reconstruction:
     record = results.result_of(state, prepared, frozen, history, category=config.category)
 
-    def write(folder: str | os.PathLike) -> None:
+    def write(folder: str | os.PathLike[str]) -> None:
         files = results.training_files(state, history, networks=config.outputs.networks)
         project = results.projector(state, prepared, frozen)
         results.write_result(record, pathlib.Path(folder), project, config, files)

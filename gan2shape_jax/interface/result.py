@@ -26,7 +26,7 @@ _LARGEST = 4096  # pixels a side of a picture
 Degrees = float | Sequence[float] | np.ndarray
 
 
-def load(folder: str | os.PathLike) -> Reconstruction:
+def load(folder: str | os.PathLike[str]) -> Reconstruction:
     """Reads the results folder of one image, written by a run or by `Reconstruction.save`.
 
     Raises:
@@ -51,7 +51,7 @@ class Reconstruction:
     record: Record
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     # Writes the whole folder, with what the record alone does not tell: networks, pictures by the GAN.
-    _write: Callable[[str | os.PathLike], None] | None = None
+    _write: Callable[[str | os.PathLike[str]], None] | None = None
 
     def __repr__(self) -> str:
         size = self.camera.image_size
@@ -194,7 +194,7 @@ class Reconstruction:
         """
         return build_mesh(self.record, full=full)
 
-    def save(self, folder: str | os.PathLike, *, pictures: bool = True) -> None:
+    def save(self, folder: str | os.PathLike[str], *, pictures: bool = True) -> None:
         """Writes a results folder as a run does: arrays, pictures, meshes, metrics.
 
         The folder appears whole or not at all, and takes the place of a former one. `load` and

@@ -92,8 +92,8 @@ def test_other_masks_are_refused(mask, message):
 def test_an_alpha_channel_is_a_mask_where_it_shows_an_object():
     alpha = np.zeros((24, 24, 1), np.uint8)
     alpha[6:18, 6:18] = 255
-    found = arguments.alpha_of(Image.fromarray(np.concatenate([_PIXELS, alpha], axis=-1)))
-    np.testing.assert_array_equal(np.asarray(found), alpha[..., 0])
+    mask = arguments.alpha_of(Image.fromarray(np.concatenate([_PIXELS, alpha], axis=-1)))
+    np.testing.assert_array_equal(np.asarray(mask), alpha[..., 0])
     assert arguments.alpha_of(Image.fromarray(_PIXELS).convert("RGBA")) is None
     assert arguments.alpha_of(_PIXELS) is None
 

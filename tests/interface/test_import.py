@@ -49,7 +49,7 @@ def test_a_name_that_is_not_there_says_so():
 
 
 def test_type_checkers_see_the_same_names():
-    """What is imported for them is what is found when a name is used."""
+    """The imports for them are those that happen when a name is used."""
     import ast
     import pathlib
 

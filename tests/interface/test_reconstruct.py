@@ -27,7 +27,7 @@ def config(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def command(config):
-    """The results folder of face 001 by the command line, its latent found by inversion."""
+    """The results folder of face 001 by the command line, its latent by inversion."""
     assert experiment.run(config) == 0
     return os.path.join(config.workdir, "001")
 
@@ -75,7 +75,7 @@ def test_nothing_is_written(face):
 
 
 def test_a_run_broken_off_goes_on_from_its_checkpoint(face, command, config, gan, tmp_path):
-    """From Pillow's pictures and the latent that the command found."""
+    """From Pillow's pictures and the latent of the command."""
     latent = np.load(os.path.join(config.workdir, "latents", "001.npy"))
     calls: list[g2s.Progress] = []
 
