@@ -19,6 +19,7 @@ class ScoredRun:
 
     @property
     def label(self) -> str:
+        """The run's label in tables."""
         return self.run.label
 
 
