@@ -12,6 +12,7 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Sequence
+from typing import TextIO
 
 import gan2shape_jax
 from gan2shape_jax import bundled, malloc_tuning
@@ -34,7 +35,7 @@ _TOOLS = {"sample": "sample_gan.__main__", "convert": "convert"}
 
 def main(argv: Sequence[str]) -> int:
     """Runs the program with its arguments (the program's name left out); returns its exit code."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _warning_printer()
     try:
         return _action(list(argv))()
     except ConfigError as error:
@@ -54,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def console() -> None:
-    """The entry of the console command."""
+    """Runs the program as a console command."""
     malloc_tuning.restart_keeping_memory()
     code = main(sys.argv[1:])
     if code:
@@ -66,7 +67,7 @@ def console() -> None:
 
 
 def _action(argv: list[str]) -> Callable[[], int]:
-    """Returns what the arguments ask for, to be called without arguments; it gives the exit code."""
+    """Returns the call that the arguments ask for, without arguments of its own; it returns the exit code."""
     if argv and (argv[0] in _COMMANDS or argv[0] in _TOOLS):
         return functools.partial(_command(argv[0]).main, argv[1:])
     arguments = command_line.parse(argv)
@@ -98,12 +99,28 @@ def _command(name: str) -> types.ModuleType:
     return importlib.import_module(_COMMANDS[name])
 
 
-def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    """Warnings about the user's data take one line; those of libraries keep Python's form."""
-    if category is UserWarning:
-        print(f"warning: {message}", file=sys.stderr)
-    else:
-        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
+def _warning_printer() -> Callable[..., None]:
+    """Returns what prints warnings: about the user's data in one line and once, of libraries as Python does.
+
+    A run reads some images more than once, and would tell of them as often.
+    """
+    told: set[str] = set()
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if category is not UserWarning:
+            sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
+        elif str(message) not in told:
+            told.add(str(message))
+            print(f"warning: {message}", file=sys.stderr)
+
+    return show
 
 
 def _complain(error: Exception) -> None:

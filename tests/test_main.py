@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import types
+import warnings
 
 import pytest
 
@@ -20,18 +21,18 @@ _ROOT = pathlib.Path(__file__).parent.parent
 
 @pytest.fixture
 def experiment(monkeypatch):
-    """Stands in for the experiment: keeps its configuration and does what a test asks."""
-    stand_in = types.ModuleType("gan2shape_jax.run.experiment")
+    """Stands in for the reconstruction: keeps its configuration and does what a test asks."""
+    stand_in = types.ModuleType("gan2shape_jax.run.instance")
     stand_in.seen = []
     stand_in.action = lambda: 0
 
-    def run(config):
+    def run(config, names):
         stand_in.seen.append(config)
         return stand_in.action()
 
     stand_in.run = run
-    monkeypatch.setitem(sys.modules, "gan2shape_jax.run.experiment", stand_in)
-    monkeypatch.setattr(gan2shape_jax.run, "experiment", stand_in, raising=False)
+    monkeypatch.setitem(sys.modules, "gan2shape_jax.run.instance", stand_in)
+    monkeypatch.setattr(gan2shape_jax.run, "instance", stand_in, raising=False)
     return stand_in
 
 
@@ -102,7 +103,7 @@ def test_wrong_command_lines_end_with_code_2(arguments, message, experiment, cap
 def test_absent_weights_stop_the_program_before_anything_starts(experiment, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert program.main(["--config=car"]) == 1
-    assert "gan2shape-jax convert stylegan2" in capsys.readouterr().err
+    assert "gan2shape-jax convert" in capsys.readouterr().err
     assert not experiment.seen and list(tmp_path.iterdir()) == []
 
 
@@ -124,10 +125,13 @@ def test_version(capsys):
     assert re.fullmatch(r"gan2shape-jax \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
-def test_warnings_about_data_take_one_line(experiment, capsys):
-    import warnings
+def test_warnings_about_data_take_one_line_and_are_told_once(experiment, capsys):
+    def action():
+        for _ in range(2):  # a run reads some images twice
+            warnings.warn("a.png is soft", UserWarning, stacklevel=1)
+        return 0
 
-    experiment.action = lambda: warnings.warn("a.png is soft", UserWarning, stacklevel=1) or 0
+    experiment.action = action
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         assert program.main(["--config=ictface"]) == 0

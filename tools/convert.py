@@ -1,33 +1,59 @@
-"""`gan2shape-jax convert KIND IN OUT`: weights of other programs as the files that this one reads."""
+"""`gan2shape-jax convert IN OUT`: weights of other programs as the files that this one reads.
+
+What IN is, its content tells; `convert stylegan2` and `convert networks` name the converter, whose options differ.
+"""
 
 import importlib
+import pathlib
 import sys
 from collections.abc import Sequence
+
+from gan2shape_jax.errors import UserError, exit_code
+from gan2shape_jax.weight_files import families
+from gan2shape_jax.weight_files.nvidia_pickle import read_checkpoint
 
 __all__ = ["main"]
 
 _MODULES = {"stylegan2": "convert_stylegan2", "networks": "convert_networks"}
 _USAGE = """\
-usage: gan2shape-jax convert stylegan2 IN OUT.safetensors ...
-       gan2shape-jax convert networks IN [IN] OUT.safetensors ...
+usage: gan2shape-jax convert [stylegan2|networks] IN [IN] OUT.safetensors [OPTION ...]
 
-Converts weights of PyTorch to the files that this program reads. PyTorch is not needed, and nothing in the files is
-executed.
+Converts weights of PyTorch to the files that this program reads. What IN is, its content tells. PyTorch is not needed,
+and nothing in the files is executed.
 
   stylegan2   a StyleGAN2 of rosinality/stylegan2-pytorch (.pt) or of NVIDIA's PyTorch repositories (.pkl)
-  networks    GAN2Shape's or Unsup3d's networks, LPIPS, the parsers BiSeNet and PSPNet, view or light statistics
+  networks    GAN2Shape's or Unsup3d's networks, LPIPS (two files), the parsers BiSeNet and PSPNet, view or light
+              statistics (to .npz)
 
-Each has a help of its own: gan2shape-jax convert stylegan2 --help"""
+The options of both: gan2shape-jax convert stylegan2 --help, gan2shape-jax convert networks --help"""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the converter that the first argument names; returns the exit status."""
-    kind, *rest = argv or [""]
-    if kind in ("-h", "--help"):
+    """Runs the converter for the file that the arguments start with, or the one that they name; returns its status."""
+    if argv and argv[0] in ("-h", "--help"):
         print(_USAGE)
         return 0
-    if kind not in _MODULES:
-        told = f"{kind!r} is neither stylegan2 nor networks" if kind else "say what to convert: stylegan2 or networks"
-        print(f"error: {told}\n\n{_USAGE}", file=sys.stderr)
+    if not argv or argv[0].startswith("-"):
+        print(f"error: name the file to convert first\n\n{_USAGE}", file=sys.stderr)
         return 2
-    return importlib.import_module(f".{_MODULES[kind]}.__main__", __package__).main(rest)
+    if argv[0] in _MODULES:
+        return _convert(argv[0], argv[1:])
+    return exit_code(lambda: _convert(_kind_of(argv[0]), argv))
+
+
+def _convert(kind: str, argv: Sequence[str]) -> int:
+    return importlib.import_module(f".{_MODULES[kind]}.__main__", __package__).main(argv)
+
+
+def _kind_of(path: str) -> str:
+    """Returns which converter knows a file; one of them explains those that neither knows.
+
+    Raises:
+        UserError: the file is absent, or cannot be read.
+    """
+    if not pathlib.Path(path).is_file():
+        raise UserError(f"{path}: no such file")
+    family = families.recognise(families.names_of(read_checkpoint(path)))
+    if family is None:
+        return "networks"
+    return family.tool or "stylegan2"

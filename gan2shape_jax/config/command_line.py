@@ -27,7 +27,7 @@ COMMANDS = {
     "edit": "RESULT ...: rotation and relighting, by the mesh and by the GAN",
     "evaluate": "RESULTS ...: errors of finished runs, side by side",
     "sample": "--config=NAME --out FOLDER: new images of a GAN, with their latents",
-    "convert": "stylegan2|networks IN OUT: weights of PyTorch for use here",
+    "convert": "IN OUT: weights of PyTorch for use here",
 }
 
 _USAGE = """\
@@ -43,7 +43,7 @@ Reconstructs the 3D shape of every image that a configuration lists.
   --check               looks at every file, estimates hours and memory, and stops
   --version             prints the version
   --help=TOPIC          explains a field or a group of fields, such as schedule.stages or schedule;
-                        --help=all lists every field, with --config=NAME as that configuration sets it
+                        --help=all lists every field, with --config=NAME as that sets it
 """
 
 # The published implementation's command line, run.py, and what to write here instead.

@@ -13,10 +13,11 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
+from PIL import Image
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.inputs.array_files import load_depth, load_latent, load_mvn
-from gan2shape_jax.inputs.image_files import crop_and_resize, open_rgb
+from gan2shape_jax.inputs.image_files import crop_and_resize, open_rgb, warn_of_transparency
 from gan2shape_jax.inputs.masks import find_mask, load_mask, needs_masks
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "load_mask",
     "load_mvn",
     "needs_masks",
+    "open_picture",
     "read_names",
 ]
 
@@ -47,7 +49,7 @@ class Item:
         mask: (S, S) in [0, 1], ones where no mask was asked for.
         depth: true depth (S, S) in scene units with the background at the greatest depth, or None.
         latent: (1, W) or (1, L, W), or None where the GAN has to be inverted.
-        original_size: side of the image file, pixels, before cropping.
+        original_size: side of the image before cropping, pixels; the shorter one where they differ.
         crop: side of the square that was cut out, pixels, or None.
     """
 
@@ -73,19 +75,19 @@ def read_names(path: str | pathlib.Path) -> list[str]:
         raise UserError(f"image list {path} does not exist (config.data.image_list)") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"image list {path} cannot be read as text: {error}") from error
-    found = [line.split()[0] for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    if not found:
+    names = [line.split()[0] for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if not names:
         raise UserError(f"image list {path} names no image: write one file name a line")
-    stems = [pathlib.PurePath(name).with_suffix("").as_posix() for name in found]
-    twice = sorted({name for name, stem in zip(found, stems, strict=True) if stems.count(stem) > 1})
+    stems = [pathlib.PurePath(name).with_suffix("").as_posix() for name in names]
+    twice = sorted({name for name, stem in zip(names, stems, strict=True) if stems.count(stem) > 1})
     if twice:
         raise UserError(
             f"image list {path} names {', '.join(twice)} more than once: results would overwrite each other"
         )
-    outside = [name for name in found if pathlib.PurePath(name).is_absolute() or ".." in pathlib.PurePath(name).parts]
+    outside = [name for name in names if pathlib.PurePath(name).is_absolute() or ".." in pathlib.PurePath(name).parts]
     if outside:
         raise UserError(f"image list {path} names {outside[0]}: names are relative to config.data.image_root")
-    return found
+    return names
 
 
 def find_latent(root: str, name: str) -> pathlib.Path | None:
@@ -108,6 +110,23 @@ def find(root: str, name: str, kinds: Iterable[str]) -> pathlib.Path | None:
     return next((path for kind in kinds if (path := base.with_name(base.name + kind)).is_file()), None)
 
 
+def open_picture(config: ConfigDict, name: str, *, expected: int | None = None) -> Image.Image:
+    """Returns an image of the list as an upright RGB square, not yet cropped.
+
+    Where `config.data.crop` is set, a picture that is not square is cut to its largest centred square.
+
+    Args:
+        config: the whole configuration.
+        name: a name of the image list, such as `001.png`.
+        expected: a smaller side than this gives a warning, pixels.
+
+    Raises:
+        UserError: the file is missing or unusable; the message names it.
+    """
+    cut = config.data.crop is not None
+    return open_rgb(pathlib.Path(config.data.image_root) / name, expected=expected, cut=cut)
+
+
 def load_item(config: ConfigDict, name: str, *, run_parser: bool = True) -> Item:
     """Reads everything about one image of the list.
 
@@ -121,7 +140,7 @@ def load_item(config: ConfigDict, name: str, *, run_parser: bool = True) -> Item
         UserError: a file is missing or unusable; the message names it.
     """
     data, size = config.data, config.image_size
-    picture = open_rgb(pathlib.Path(data.image_root) / name, least=16, expected=data.crop or size)
+    picture = open_picture(config, name, expected=data.crop or size)
     image = np.asarray(crop_and_resize(picture, data.crop, size), np.float32) / 255 * 2 - 1
     latent = None
     if data.latent_root:
@@ -131,10 +150,13 @@ def load_item(config: ConfigDict, name: str, *, run_parser: bool = True) -> Item
     if data.depth_root:
         path = find_depth(data.depth_root, name) or _require(data.depth_root, name, _DEPTH_KINDS, "true depth")
         depth = load_depth(path, size, data.crop, config.camera.min_depth, config.camera.max_depth)
+    mask = find_mask(config, name, image, picture.size[0], run_parser=run_parser)
+    if mask.source != "alpha":
+        warn_of_transparency(pathlib.Path(data.image_root) / name)
     return Item(
         name=pathlib.PurePath(name).with_suffix("").as_posix(),
         image=image,
-        mask=find_mask(config, name, image, picture.size[0], run_parser=run_parser),
+        mask=mask.values,
         depth=depth,
         latent=latent,
         original_size=picture.size[0],

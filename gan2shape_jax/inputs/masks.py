@@ -4,21 +4,24 @@ Masks are `(S, S)` float32 in [0, 1]. The prior's box and the losses' masks are 
 section 3.2); the published implementation parses every image.
 """
 
+import dataclasses
 import pathlib
 import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import PIL.Image
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.inputs.image_files import crop_and_resize, has_alpha, open_alpha, open_gray
+from gan2shape_jax.inputs.image_files import crop_and_resize, has_alpha, open_alpha, open_gray, picture_size
 from gan2shape_jax.inputs.parsers import PARSERS, parser_of
 
 __all__ = [
     "SOURCES",
+    "ObjectMask",
     "alpha_mask",
     "find_mask",
     "load_mask",
@@ -38,12 +41,12 @@ Mask = Float[np.ndarray, "s s"]
 
 
 def needs_masks(config: ConfigDict) -> bool:
-    """Training builds the ellipsoid prior from the object mask, and `use_mask` keeps the losses to it."""
+    """Whether a run needs object masks: for the ellipsoid prior, or to keep the losses to the object (`use_mask`)."""
     return config.mode != "predict" and (config.schedule.use_mask or not config.networks.pretrained)
 
 
 def required_source(config: ConfigDict, names: Sequence[str] = ()) -> Literal["file", "parser", ""]:
-    """What a run cannot go without as far as the files' headers tell: mask files, the parser, or neither.
+    """Returns what a run needs for its masks, as far as the files' headers tell: mask files, the parser, or neither.
 
     Args:
         config: the whole configuration.
@@ -61,15 +64,30 @@ def required_source(config: ConfigDict, names: Sequence[str] = ()) -> Literal["f
     return "parser" if config.parsing.weights and config.category in PARSERS else "file"
 
 
-def find_mask(config: ConfigDict, name: str, image: Image, original_size: int, *, run_parser: bool = True) -> Mask:
-    """The object mask of an image, by `config.data.mask_source`.
+@dataclasses.dataclass(frozen=True)
+class ObjectMask:
+    """The object mask of an image.
+
+    Attributes:
+        values: (S, S) in [0, 1].
+        source: where they are from; "none" where no mask is needed and all are 1.
+    """
+
+    values: Mask
+    source: Literal["file", "alpha", "parser", "none"]
+
+
+def find_mask(
+    config: ConfigDict, name: str, image: Image, original_size: int, *, run_parser: bool = True
+) -> ObjectMask:
+    """Returns the object mask of an image, from where `config.data.mask_source` says.
 
     Args:
         config: the whole configuration.
         name: of the image in the list.
         image: as the networks see it, in [-1, 1].
-        original_size: side of the image file, pixels.
-        run_parser: False gives ones in place of what a parser would find: for a look at the files.
+        original_size: side of the image before cropping, pixels.
+        run_parser: whether the parser runs; otherwise ones stand for what it would find.
 
     Raises:
         UserError: the mask is missing, unusable or shows no object; the message names the image.
@@ -77,27 +95,40 @@ def find_mask(config: ConfigDict, name: str, image: Image, original_size: int, *
     data, size = config.data, config.image_size
     file = _mask_file(data.mask_root, name)
     if data.mask_source in ("auto", "file") and file is not None and file.is_file():
-        return load_mask(file, size, data.crop, original_size)
+        return ObjectMask(load_mask(file, size, data.crop, original_size), "file")
     if data.mask_source in ("auto", "alpha"):
-        found = alpha_mask(pathlib.Path(data.image_root) / name, size, data.crop)
-        if found is not None:
-            return found
+        alpha = alpha_mask(pathlib.Path(data.image_root) / name, size, data.crop)
+        if alpha is not None:
+            return ObjectMask(alpha, "alpha")
+    whole = np.ones((size, size), np.float32)
     if data.mask_source == "parser" or (data.mask_source == "auto" and _parser_present(config)):
-        if not run_parser:
-            return np.ones((size, size), np.float32)
-        return _parsed(config, name, image)
+        return ObjectMask(_parsed(config, name, image) if run_parser else whole, "parser")
     if data.mask_source != "auto" or data.mask_root or needs_masks(config):
         raise UserError(_absence(config, name, file))
-    return np.ones((size, size), np.float32)
+    return ObjectMask(whole, "none")
 
 
 def load_mask(path: pathlib.Path, size: int, crop: int | None = None, image_size: int | None = None) -> Mask:
     """Returns an object mask file as (size, size) in [0, 1], resized by averaging areas.
 
-    A mask of the image file's own side is cropped as the image was; any other is taken to show the
-    cropped square.
+    A mask of the image's own side is cropped as the image was; any other is taken to show the cropped square.
+
+    Args:
+        path: the file.
+        size: side of the mask that is returned, pixels.
+        crop: side that is cut out of the image, pixels, or None.
+        image_size: side of the image before cropping, pixels; None for a mask of the whole image.
+
+    Raises:
+        UserError: the file is no picture, not square (without a crop, or beside an image of another size), or black.
     """
-    picture = open_gray(path)
+    shorter, longer = sorted(picture_size(path))
+    if shorter != longer and crop is not None and image_size not in (None, shorter):
+        raise UserError(
+            f"object mask {path} is neither square nor as large as its image: its shorter side is {shorter} pixels, "
+            f"the image's {image_size}"
+        )
+    picture = open_gray(path, cut=crop is not None)
     whole = crop if image_size is None or picture.size[0] == image_size else None
     mask = _shrink(picture, whole, size)
     if not mask.any():
@@ -106,8 +137,8 @@ def load_mask(path: pathlib.Path, size: int, crop: int | None = None, image_size
 
 
 def alpha_mask(path: pathlib.Path, size: int, crop: int | None = None) -> Mask | None:
-    """The alpha channel of an image file as a mask, or None where it has none worth the name."""
-    alpha = open_alpha(path)
+    """Returns the alpha channel of an image file as a mask (size, size), or None where there is no usable one."""
+    alpha = open_alpha(path, cut=crop is not None)
     if alpha is None:
         return None
     mask = _shrink(alpha, crop, size)
@@ -117,14 +148,14 @@ def alpha_mask(path: pathlib.Path, size: int, crop: int | None = None) -> Mask |
 
 
 def parse_mask(image: Image, category: str, weights: str | pathlib.Path, *, normalize_all: bool = False) -> Mask:
-    """The mask that the category's parser finds, all zero where it finds nothing.
+    """Returns the mask that the category's parser gives an image, all zero where it sees no object.
 
     The parser is loaded for this picture and let go of afterwards.
 
     Args:
         image: (S, S, 3) in [-1, 1].
         category: decides which labels are the object.
-        weights: a file of `gan2shape-jax convert networks`.
+        weights: a file of `gan2shape-jax convert`.
         normalize_all: see `config.parsing.normalize_all`.
 
     Raises:
@@ -140,7 +171,7 @@ def parse_mask(image: Image, category: str, weights: str | pathlib.Path, *, norm
 
 
 def load_parser_of(category: str, weights: str | pathlib.Path) -> tuple[Any, Any]:
-    """A category's parser: its architecture and parameters; raises as `parse_mask`."""
+    """Returns architecture and parameters of a category's parser; raises as `parse_mask`."""
     from gan2shape_jax.inputs import parsing
 
     parser = parser_of(category)
@@ -165,14 +196,14 @@ def _parsed(config: ConfigDict, name: str, image: Image) -> Mask:
 
 
 def _parser_present(config: ConfigDict) -> bool:
-    """'auto' parses where it can; where a mask is needed and the weights are absent, loading says so."""
+    """Whether 'auto' uses the parser: where it can, or where masks are needed, so that absent weights are told."""
     if config.category not in PARSERS or not config.parsing.weights:
         return False
     return needs_masks(config) or pathlib.Path(config.parsing.weights).is_file()
 
 
 def _absence(config: ConfigDict, name: str, file: pathlib.Path | None) -> str:
-    """What is missing, by the source that was asked for."""
+    """Returns a sentence on the mask that is missing, by the source that was asked for."""
     if config.data.mask_source == "alpha":
         return (
             f"{name} has no alpha channel that tells an object from its background (config.data.mask_source is 'alpha')"
@@ -193,7 +224,7 @@ def _mask_file(root: str, name: str) -> pathlib.Path | None:
     return base.with_name(base.name + ".png")
 
 
-def _shrink(picture, crop: int | None, size: int) -> Mask:
+def _shrink(picture: PIL.Image.Image, crop: int | None, size: int) -> Mask:
     exact = picture.convert("F")  # averages of 8-bit values would be rounded
     mask = np.asarray(crop_and_resize(exact, crop, size, by_area=True), np.float32) / 255
     return np.clip(mask, 0, 1)

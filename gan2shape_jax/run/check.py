@@ -4,6 +4,8 @@ Unlike a run, which gives up on an image at its first problem, this collects all
 files.
 """
 
+from __future__ import annotations
+
 import functools
 import os
 import pathlib
@@ -11,13 +13,13 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config.validation import problems as value_problems
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.inputs.data import load_item, load_mvn, read_names
-from gan2shape_jax.inputs.image_files import open_rgb
+from gan2shape_jax.inputs.data import load_item, load_mvn, open_picture, read_names
 from gan2shape_jax.inputs.masks import load_parser_of
 from gan2shape_jax.inputs.parsers import PARSERS
 from gan2shape_jax.inputs.per_image_files import absent_per_image_files, require_per_image_files
@@ -25,123 +27,94 @@ from gan2shape_jax.inputs.required_files import require_files, require_images
 from gan2shape_jax.run.estimate import Estimate, estimate
 from gan2shape_jax.run.run_folder import require_same_config
 
-__all__ = ["checkpoint_problems", "examine", "run_check"]
+if TYPE_CHECKING:
+    from gan2shape_jax.stylegan2 import Architecture
+
+__all__ = ["examine", "run_check"]
 
 
 def run_check(config: ConfigDict) -> int:
     """Prints problems and estimates; returns the exit code: 0 where a run can start, else 1."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        found = examine(config)
-    for warning in caught:
-        if issubclass(warning.category, UserWarning):
-            print(f"warning: {warning.message}", file=sys.stderr)
-    for problem in found:
+        problems = examine(config)
+    told = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+    for message in dict.fromkeys(told):
+        print(f"warning: {message}", file=sys.stderr)
+    for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     count = _count_images(config)
     if count:
         print(_report(config, estimate(config, count, device=_device(), cores=os.cpu_count() or 1), count))
-    print(f"{len(found)} problem{'' if len(found) == 1 else 's'} found" if found else "everything is in place")
-    return 1 if found else 0
+    print(f"{len(problems)} problem{'' if len(problems) == 1 else 's'} found" if problems else "everything is in place")
+    return 1 if problems else 0
 
 
 def examine(config: ConfigDict) -> list[str]:
     """Returns all that is wrong: values, absent files, weights, statistics, images, disk."""
-    found = value_problems(config)
-    found += _tried(lambda: require_files(config))
-    if pathlib.Path(config.gan.checkpoint).is_file():
-        found += _weights(config)
+    from gan2shape_jax.run import weight_checks  # slow to import, like all that reads weights
+
+    problems = value_problems(config)
+    sensible = not problems
+    problems += _tried(lambda: require_files(config))
+    architecture, of_gan = weight_checks.examine_gan(config)
+    problems += of_gan + weight_checks.lpips_problems(config)
+    if architecture is not None and sensible:  # the networks' sizes follow from the values
+        problems += weight_checks.network_problems(config, architecture)
     for path, dims in ((config.sampling.view_mvn, 6), (config.sampling.light_mvn, 4)):
         if pathlib.Path(path).is_file():
-            found += _tried(functools.partial(load_mvn, path, dims))
-    found += _parser(config)
+            problems += _tried(functools.partial(load_mvn, path, dims))
+    problems += _parser(config)
     names: list[str] = []
     if pathlib.Path(config.data.image_list).is_file():
-        found += _tried(lambda: names.extend(read_names(config.data.image_list)))
-        found += _tried(lambda: require_images(config, names))
+        problems += _tried(lambda: names.extend(read_names(config.data.image_list)))
+        problems += _tried(lambda: require_images(config, names))
     if names and config.mode == "joint":
         from gan2shape_jax.training import joint  # imports jax
 
-        found += _tried(lambda: joint.require_enough(len(names), config.sampling.collect_iters))
-    found += _tried(lambda: require_per_image_files(config, names)) + _images(config, names)
-    found += _tried(lambda: require_same_config(config))
-    return list(dict.fromkeys(found + _tried(lambda: _room(config, max(len(names), 1)))))
+        problems += _tried(lambda: joint.require_enough(len(names), config.sampling.collect_iters))
+    problems += _tried(lambda: require_per_image_files(config, names)) + _images(config, names, architecture)
+    problems += _tried(lambda: require_same_config(config))
+    return list(dict.fromkeys(problems + _tried(lambda: _room(config, max(len(names), 1)))))
 
 
-def _images(config: ConfigDict, names: list[str]) -> list[str]:
-    """Problems of the images that are there and of what belongs to them, absent files left aside."""
+def _images(config: ConfigDict, names: list[str], architecture: Architecture | None) -> list[str]:
+    """Returns the problems of the images that are there and of what belongs to them, absent files left aside."""
     lacking = {
         name
         for field, absent in absent_per_image_files(config, names).items()
         if field != "latent_root"
         for name in absent
     }
-    found = []
+    problems = []
     for name in names:
-        path = pathlib.Path(config.data.image_root) / name
-        if path.is_file():
-            read = (
-                functools.partial(open_rgb, path)
-                if name in lacking
-                else functools.partial(load_item, config, name, run_parser=False)
-            )
-            found += _tried(read)
-    return found
+        if not (pathlib.Path(config.data.image_root) / name).is_file():
+            continue
+        if name in lacking:
+            problems += _tried(functools.partial(open_picture, config, name))
+        else:
+            problems += _tried(functools.partial(_look_at, config, name, architecture))
+    return problems
 
 
-def checkpoint_problems(config: ConfigDict, architecture) -> list[str]:
-    """Returns how a loaded GAN differs from what the configuration says about it."""
-    found = []
-    for field, wanted, actual in (
-        ("gan.size", config.gan.size, architecture.size),
-        ("gan.style_dim", config.gan.style_dim, architecture.style_dim),
-    ):
-        if wanted != actual:
-            found.append(
-                f"{config.gan.checkpoint} has {field.removeprefix('gan.')} {actual}, but config.{field} is {wanted}"
-            )
-    multiplier = config.gan.channel_multiplier
-    if multiplier and architecture.size >= 64 and architecture.channels[4] != 256 * multiplier:
-        found.append(
-            f"{config.gan.checkpoint} has {architecture.channels[4]} channels at 64 pixels, but "
-            "config.gan.channel_multiplier "
-            f"{multiplier} means {256 * multiplier} (0 accepts any)"
-        )
-    if config.gan.F1_d > architecture.mapping_layers:
-        found.append(
-            f"config.gan.F1_d is {config.gan.F1_d}, but the mapping network of "
-            f"{config.gan.checkpoint} has only "
-            f"{architecture.mapping_layers} layers"
-        )
-    return found
+def _look_at(config: ConfigDict, name: str, architecture: Architecture | None) -> None:
+    """Reads an image with what belongs to it as the run will, but for masks that a parser has to find.
 
+    Raises:
+      UserError: the run could not use it.
+    """
+    from gan2shape_jax.run import loading  # imports jax
 
-def _weights(config: ConfigDict) -> list[str]:
-    """Problems of the GAN, and of the LPIPS and pretrained weights where the run uses them."""
-    import jax  # slow to import, like all that reads weights: only where there are some
-
-    from gan2shape_jax import stylegan2
-    from gan2shape_jax.method import models, perceptual, settings
-    from gan2shape_jax.training import network_files
-
-    lpips, pretrained = config.loss.lpips_weights, config.networks.pretrained
-    found = []
-    if config.loss.perceptual == "lpips" and pathlib.Path(lpips).is_file():
-        found += _tried(lambda: perceptual.load_lpips(lpips))
-    try:
-        architecture, _ = stylegan2.load(config.gan.checkpoint)
-    except UserError as error:
-        return [*found, str(error)]
-    found += checkpoint_problems(config, architecture)
-    if pathlib.Path(pretrained).is_file():
-        static = settings.from_config(config, architecture, original_size=config.image_size)
-        like = jax.eval_shape(lambda key: models.init_params(key, static), jax.random.key(0))
-        found += _tried(lambda: network_files.load_networks(pathlib.Path(pretrained), like, static, needed=("depth",)))
-    return found
+    item = load_item(config, name, run_parser=False)
+    if config.mode == "predict":
+        return
+    if item.latent is not None and architecture is not None:
+        loading.require_layers(item.latent, name, architecture)
+    loading.prior_of(config, item)
 
 
 def _parser(config: ConfigDict) -> list[str]:
-    """Problems of the parser's weights, where there are some that this category's masks may come from."""
+    """Returns the problems of the parser's weights, where there are some that this category's masks may come from."""
     source, path = config.data.mask_source, pathlib.Path(config.parsing.weights)
     if source not in ("auto", "parser") or config.category not in PARSERS or not path.is_file():
         return []
@@ -157,7 +130,7 @@ def _tried(action: Callable[[], object]) -> list[str]:
 
 
 def _room(config: ConfigDict, images: int) -> None:
-    """The results folder can be written and its disk holds what the run is going to write."""
+    """Raises `UserError` where the results folder cannot be written, or its disk is too small for the run."""
     folder = pathlib.Path(config.workdir).absolute()
     if folder.exists() and not folder.is_dir():
         raise UserError(f"config.workdir {folder} is a file: name a folder")

@@ -152,10 +152,12 @@ def for_each_image(
     write: Callable[[str], None],
     mine: list[str] | None = None,
 ) -> int:
-    """As `for_each_group` with one image at a time.
+    """Does what `for_each_group` does with one image at a time.
 
     Args:
-      folder, names, say: see there.
+      folder: of the run.
+      names: of the image list.
+      say: prints a line.
       write: makes and writes the results of a name of the list, or raises one of `FAILURES`.
       mine: the names that this host is to make; None means all.
     """

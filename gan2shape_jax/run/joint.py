@@ -53,7 +53,7 @@ def _same_images(folder: RunFolder, names: list[str]) -> None:
 def _prepare(
     config: ConfigDict, names: list[str], architecture, frozen: FrozenModels, folder: RunFolder
 ) -> list[PreparedImage]:
-    """Reads all images; what is wrong with any of them is said of all, for they are trained together."""
+    """Returns all images; raises `UserError` with all that is wrong with any, since they are trained together."""
     images, failures = [], []
     for name in names:
         try:
@@ -72,7 +72,7 @@ def _prepare(
 def _train(
     config: ConfigDict, task: joint.ManyImages, folder: RunFolder, monitor: Monitor, check: Callable[[], None]
 ) -> None:
-    """Trains the networks and writes them with their history; the networks' file says that it is done."""
+    """Trains the networks and writes them with their history; their file marks the training as done."""
     initial = models.init_params(jax.random.key(config.seed), task.settings)
     if config.networks.pretrained:
         initial = network_files.load_networks(
@@ -91,7 +91,7 @@ def _train(
 
 
 def _read_history(path: pathlib.Path) -> list[dict[str, Any]]:
-    """What a finished training has written; [] where somebody has removed it."""
+    """Returns what a finished training has written; [] where somebody has removed it."""
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     except ValueError as error:
@@ -129,7 +129,7 @@ def _meet(config: ConfigDict, names: list[str]) -> Team:
 
 
 def batches_per_iteration(config: ConfigDict, root: pathlib.Path, images: int) -> int:
-    """How many batches share an iteration: what the run has started with, which `joint.json` keeps.
+    """Returns how many batches share an iteration: what the run has started with, which `joint.json` keeps.
 
     A run that is resumed on another number of devices goes on as it began.
     """

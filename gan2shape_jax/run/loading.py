@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.atomic_files import atomic_file
+from gan2shape_jax.config.gan_checks import gan_problems
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.inputs import data, image_files
 from gan2shape_jax.method import perceptual, prior, projection
@@ -22,7 +23,15 @@ from gan2shape_jax.method.frozen import build as build_frozen
 from gan2shape_jax.method.state import PreparedImage, Problem
 from gan2shape_jax.stylegan2 import Architecture, inversion
 
-__all__ = ["load_frozen", "load_gan", "mean_latent", "load_problem", "usable_latent"]
+__all__ = [
+    "load_frozen",
+    "load_gan",
+    "load_problem",
+    "mean_latent",
+    "prior_of",
+    "require_layers",
+    "usable_latent",
+]
 
 _MEAN_W_SAMPLES = 4096
 
@@ -31,25 +40,17 @@ def load_gan(config: ConfigDict) -> tuple[Architecture, dict[str, Any]]:
     """Loads generator and discriminator.
 
     Raises:
-      UserError: the file is missing or damaged, or the GAN is of another size than the configuration.
+      UserError: the file is missing or damaged, or the GAN is not the one that the configuration describes.
     """
     architecture, weights = stylegan2.load(config.gan.checkpoint)
-    for field, found in (("size", architecture.size), ("style_dim", architecture.style_dim)):
-        if found != config.gan[field]:
-            raise UserError(
-                f"{config.gan.checkpoint} has {field} {found}, but config.gan.{field} is "
-                f"{config.gan[field]}: name the checkpoint of this category or set the field"
-            )
-    if not 0 < config.gan.F1_d <= architecture.mapping_layers:
-        raise UserError(
-            f"config.gan.F1_d is {config.gan.F1_d}, but the mapping network of "
-            f"{config.gan.checkpoint} has {architecture.mapping_layers} linear layers"
-        )
+    problems = gan_problems(config, architecture)
+    if problems:
+        raise UserError("\n".join(problems))
     return architecture, weights
 
 
 def mean_latent(weights: dict[str, Any], architecture: Architecture) -> jax.Array:
-    """The mean (1, W) that latents are truncated towards: always the same for one GAN."""
+    """Returns the mean (1, W) that latents are truncated towards: always the same for one GAN."""
     return stylegan2.mean_w(jax.random.key(0), weights["generator"], arch=architecture, samples=_MEAN_W_SAMPLES)
 
 
@@ -76,18 +77,18 @@ def load_frozen(config: ConfigDict, *, perceptual_weights: bool = True) -> tuple
 
 
 def image_key(seed: int, name: str) -> jax.Array:
-    """The image's key: a function of seed and name, so that an image gives the same in any list."""
+    """Returns the image's key: a function of seed and name, so that an image gives the same in any list."""
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()) & 0x7FFFFFFF)
 
 
 def _invert(config, item, name, architecture, frozen: FrozenModels, key, folder: pathlib.Path) -> np.ndarray:
-    """Finds the latent of an image that has none; the result is kept for the next start."""
+    """Returns the latent (1, W) of an image that has none; a file keeps it for the next start."""
     kept = folder / f"{item.name}.npy"
     if kept.is_file():
         return data.load_latent(kept, architecture.style_dim)
-    whole = image_files.open_rgb(pathlib.Path(config.data.image_root) / name, least=16, expected=architecture.size)
+    whole = data.open_picture(config, name, expected=architecture.size)
     target = np.asarray(image_files.crop_and_resize(whole, None, architecture.size), np.float32) / 127.5 - 1
-    found = inversion.invert(
+    inverted = inversion.invert(
         key,
         frozen.generator,
         jnp.asarray(target)[None],
@@ -96,24 +97,29 @@ def _invert(config, item, name, architecture, frozen: FrozenModels, key, folder:
         steps=config.inversion.steps,
         learning_rate=config.inversion.learning_rate,
     )
-    atomic_file(kept, lambda part: np.save(part, np.asarray(found.w)), parents=True)
-    return np.asarray(found.w)
+    atomic_file(kept, lambda part: np.save(part, np.asarray(inverted.w)), parents=True)
+    return np.asarray(inverted.w)
 
 
 def usable_latent(
     latent: np.ndarray, name: str, config: ConfigDict, architecture: Architecture, frozen: FrozenModels
 ) -> jax.Array:
-    """The latent that the run works with: truncated where the configuration says so.
+    """Returns the latent that the run works with: truncated where the configuration says so.
 
     Raises:
       UserError: a W+ latent has another number of layers than the generator.
     """
+    require_layers(latent, name, architecture)
+    w = jnp.asarray(latent)
+    return stylegan2.truncate(w, frozen.mean_w, config.gan.truncation) if config.gan.truncation < 1 else w
+
+
+def require_layers(latent: np.ndarray, name: str, architecture: Architecture) -> None:
+    """Raises `UserError` where a W+ latent has another number of layers than the generator takes."""
     if latent.ndim == 3 and latent.shape[1] != architecture.latents:
         raise UserError(
             f"the W+ latent of {name} has {latent.shape[1]} layers: this generator takes {architecture.latents}"
         )
-    w = jnp.asarray(latent)
-    return stylegan2.truncate(w, frozen.mean_w, config.gan.truncation) if config.gan.truncation < 1 else w
 
 
 def load_problem(
@@ -128,7 +134,8 @@ def load_problem(
     Args:
       config: the configuration.
       name: of the image in the list.
-      architecture, fixed: of the run.
+      architecture: of the GAN.
+      frozen: the networks of the run.
       latents: folder for latents that the program finds itself.
 
     Raises:
@@ -147,7 +154,7 @@ def load_problem(
         mask=jnp.asarray(item.mask),
         latent=w,
         gan_image=gan_image,
-        prior=_prior(config, item),
+        prior=prior_of(config, item),
         true_depth=None if item.depth is None else jnp.asarray(item.depth),
         key=jax.random.fold_in(key, 0),
     )
@@ -155,7 +162,12 @@ def load_problem(
     return PreparedImage(name=item.name, problem=problem, settings=settings, inversion_l1=error)
 
 
-def _prior(config: ConfigDict, item: data.Item) -> jax.Array:
+def prior_of(config: ConfigDict, item: data.Item) -> jax.Array:
+    """Returns the depth (S, S) that training starts from, in scene units; ones where networks are pretrained.
+
+    Raises:
+      UserError: the object mask shows no object that a prior could be fitted to.
+    """
     if config.networks.pretrained:
         return jnp.ones(item.mask.shape)
     depth = prior.prior_depth(

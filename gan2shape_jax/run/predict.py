@@ -28,21 +28,31 @@ from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files
 
-__all__ = ["run"]
+__all__ = ["needed_networks", "no_gan_because", "run", "stand_in_sizes"]
 
 _NEEDED = ("depth", "albedo", "view", "light")
 
 
-def _without_gan(config: ConfigDict) -> tuple[Architecture, FrozenModels]:
-    """What stands for the GAN where none is loaded: its outward sizes, and the mean view and light."""
+def stand_in_sizes(config: ConfigDict) -> Architecture:
+    """Returns the outward sizes of the GAN that the configuration describes, where none is loaded."""
     levels = config.gan.size.bit_length() - 2
-    sizes = Architecture(
+    return Architecture(
         size=config.gan.size,
         style_dim=config.gan.style_dim,
         mapping_layers=8,
         channels=(1,) * levels,
         discriminator_channels=(1,) * levels,
     )
+
+
+def needed_networks(*, gan: bool) -> tuple[str, ...]:
+    """Returns the networks without which nothing can be predicted, with or without pictures through the GAN."""
+    return (*_NEEDED, "encoder") if gan else _NEEDED
+
+
+def _without_gan(config: ConfigDict) -> tuple[Architecture, FrozenModels]:
+    """Returns what stands for the GAN where none is loaded: its outward sizes, and the mean view and light."""
+    sizes = stand_in_sizes(config)
     nothing = jnp.zeros((1, sizes.style_dim))
     view, light = (
         jnp.asarray(data.load_mvn(path, count)[0], jnp.float32)
@@ -61,8 +71,8 @@ def _without_gan(config: ConfigDict) -> tuple[Architecture, FrozenModels]:
     )
 
 
-def _no_gan_because(config: ConfigDict) -> str:
-    """Why there are no pictures through the GAN; '' where there can be."""
+def no_gan_because(config: ConfigDict) -> str:
+    """Returns why there are no pictures through the GAN, so that it is not loaded; '' where there can be."""
     if not config.outputs.gan_images:
         return "config.outputs.gan_images is False"
     if not pathlib.Path(config.gan.checkpoint).is_file():
@@ -122,11 +132,11 @@ def run(config: ConfigDict, names: list[str]) -> int:
       UserError: the networks or the statistics are unusable.
     """
     team, units = divide(config, names)
-    reason = _no_gan_because(config)
+    reason = no_gan_because(config)
     architecture, frozen = _without_gan(config) if reason else loading.load_frozen(config, perceptual_weights=False)
     settings = settings_lib.from_config(config, architecture, original_size=config.image_size)
     like = models.init_params(jax.random.key(config.seed), settings)
-    needed = _NEEDED if reason else (*_NEEDED, "encoder")
+    needed = needed_networks(gan=not reason)
     params = network_files.load_networks(pathlib.Path(config.networks.pretrained), like, settings, needed=needed)
     folder = RunFolder.open(config, team)
     with Monitor((), None) as monitor, interrupt.noted() as check:

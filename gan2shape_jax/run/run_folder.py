@@ -52,31 +52,35 @@ class RunFolder:
         return folder
 
     def result(self, name: str) -> pathlib.Path:
+        """Returns the folder of an image's results."""
         return self.root / name
 
     def checkpoints(self, name: str) -> pathlib.PurePath:
+        """Returns the folder of an image's, or a group's, checkpoints."""
         return self._checkpoints / name
 
     @property
     def shared_checkpoints(self) -> pathlib.PurePath:
-        """Of the networks that all images of a joint run train."""
+        """Folder of the checkpoints of the networks that all images of a joint run train."""
         return self._checkpoints / "_all"
 
     @property
     def networks(self) -> pathlib.Path:
-        """The networks that all images of a joint run have trained."""
+        """File of the networks that all images of a joint run have trained."""
         return self.root / "networks.safetensors"
 
     @property
     def latents(self) -> pathlib.Path:
+        """Folder of the latents that the run finds itself."""
         return self.root / "latents"
 
     @property
     def tensorboard(self) -> pathlib.Path:
+        """Folder of the images' curves."""
         return self.root / "tensorboard"
 
     def is_finished(self, name: str) -> bool:
-        """Whether the image's results are there; results folders appear whole or not at all."""
+        """Returns whether the image's results are there; results folders appear whole or not at all."""
         return (self.result(name) / "result.json").is_file()
 
     def write_failures(self, failures: dict[str, str]) -> dict[str, str]:
@@ -96,13 +100,13 @@ class RunFolder:
         )
         every: dict[str, str] = {}
         for path in sorted(folder.glob("failures-*.json")):
-            found = json.loads(path.read_text(encoding="utf-8"))
-            every |= found["failures"] if found["start"] == team.start else {}
+            told = json.loads(path.read_text(encoding="utf-8"))
+            every |= told["failures"] if told["start"] == team.start else {}
         return every
 
 
 def _checkpoint_root(config: ConfigDict) -> pathlib.PurePath | None:
-    """Where `config.checkpoint.folder` says that checkpoints go; None for the run's own folder."""
+    """Returns where `config.checkpoint.folder` says that checkpoints go; None for the run's own folder."""
     folder = config.checkpoint.folder
     if not folder:
         return None

@@ -25,7 +25,7 @@ class Family:
     Attributes:
       name: short, for code and tables.
       title: for people, as in "this is ...".
-      tool: what `gan2shape-jax convert` calls its converter, or None where nothing here converts it.
+      tool: the converter, as `gan2shape-jax convert` names it, or None where nothing here converts it.
       advice: what to do instead where `tool` is None.
       patterns: regular expressions; each has to match a name, from its start.
       without: regular expressions of which none may match.
@@ -118,12 +118,12 @@ FAMILIES: tuple[Family, ...] = (
 
 
 def family(name: str) -> Family:
-    """The family of a name. Raises KeyError."""
+    """Returns the family of a name; raises `KeyError` for any other."""
     return {known.name: known for known in FAMILIES}[name]
 
 
 def recognise(names: Iterable[str]) -> Family | None:
-    """The family that a checkpoint's names tell, or None.
+    """Returns the family that a checkpoint's names reveal, or None.
 
     Wrappers such as `module.` (data parallelism) and `state_dict.` may stay in the names.
     """
@@ -137,7 +137,7 @@ def recognise(names: Iterable[str]) -> Family | None:
 
 
 def recognise_global(name: str) -> Family | None:
-    """The family whose files name this function or class (`module.name`), or None."""
+    """Returns the family whose files name this function or class (`module.name`), or None."""
     if name == "torch_utils.persistence._reconstruct_persistent_obj":
         return family("stylegan2-nvidia")
     if re.match(r"(dnnlib\.)?(tflib|tfutil)\b", name):
@@ -146,7 +146,7 @@ def recognise_global(name: str) -> Family | None:
 
 
 def names_of(content: Any) -> set[str]:
-    """The names in what a reader gave: dotted paths of arrays, and classes of records.
+    """Returns the names in what a reader gave: dotted paths of arrays, and classes of records.
 
     A record is whatever has a dictionary `fields`; its class is `class_name`. For TensorFlow's
     networks the function that builds them counts as well, as `tf:NAME`.
@@ -191,14 +191,14 @@ def _any(pattern: str, names: Iterable[str]) -> bool:
     return any(compiled.match(name) for name in names)
 
 
-def command(tool: str, *sources: str | os.PathLike, target: str | os.PathLike | None = None) -> str:
+def command(*sources: str | os.PathLike[str], target: str | os.PathLike[str] | None = None) -> str:
     """Returns the command line that converts files; the target is by default the first of them as .safetensors."""
     paths = [*sources, target or pathlib.Path(sources[0]).with_suffix(".safetensors")]
-    return shlex.join(["gan2shape-jax", "convert", tool, *(pathlib.Path(path).as_posix() for path in paths)])
+    return shlex.join(["gan2shape-jax", "convert", *(pathlib.Path(path).as_posix() for path in paths)])
 
 
-def explain(known: Family, path: str | os.PathLike) -> str:
-    """A sentence for an error: what the file is, and what to do with it."""
+def explain(known: Family, path: str | os.PathLike[str]) -> str:
+    """Returns a sentence for an error: what the file is, and what to do with it."""
     if known.tool is None:
         return f"{path} is {known.title}: {known.advice}"
-    return f"{path} is {known.title}: convert it with {command(known.tool, path)}"
+    return f"{path} is {known.title}: convert it with {command(path)}"

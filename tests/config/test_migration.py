@@ -117,7 +117,7 @@ def test_checkpoint_not_converted_yet_stops_with_the_command(tmp_path, monkeypat
     path = _write(tmp_path, REFERENCE["car"] | {"gan_ckpt": "my nets/g.pth"})
     assert program.main([f"--config={path}"]) == 1
     told = capsys.readouterr().err
-    assert "gan2shape-jax convert stylegan2 'my nets/g.pth' 'my nets/g.safetensors'" in told
+    assert "gan2shape-jax convert 'my nets/g.pth' 'my nets/g.safetensors'" in told
     assert "Traceback" not in told
 
 

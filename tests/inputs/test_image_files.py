@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.inputs.image_files import crop_and_resize, open_rgb
+from gan2shape_jax.inputs.image_files import (
+    crop_and_resize,
+    open_alpha,
+    open_gray,
+    open_rgb,
+    picture_size,
+    warn_of_transparency,
+)
 
 _RNG = np.random.default_rng(0)
 
@@ -67,7 +74,8 @@ def test_transparency_is_laid_over_white_with_a_warning(tmp_path):
     pixels[:32, :, 3] = 255
     path = _save(tmp_path / "a.png", pixels, "RGBA")
     with pytest.warns(UserWarning, match=r"a.png is partly transparent"):
-        picture = np.asarray(open_rgb(path))
+        warn_of_transparency(path)
+    picture = np.asarray(open_rgb(path))
     assert (picture[:32] == 0).all() and (picture[32:] == 255).all()
 
 
@@ -76,6 +84,23 @@ def test_opaque_alpha_warns_of_nothing(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         np.testing.assert_array_equal(open_rgb(path), _PIXELS)
+        warn_of_transparency(path)
+
+
+@pytest.mark.parametrize("size", [(64, 40), (41, 64), (65, 64)])
+def test_a_picture_that_is_not_square_is_cut_where_that_is_asked_for(size, tmp_path):
+    side = min(size)
+    pixels = _RNG.integers(0, 256, (size[1], size[0], 4), np.uint8)
+    path = _save(tmp_path / "a.png", pixels[..., :3])
+    left, top = (round((length - side) / 2) for length in size)
+    inner = pixels[top : top + side, left : left + side]
+    np.testing.assert_array_equal(open_rgb(path, cut=True), inner[..., :3])
+    assert open_gray(path, cut=True).size == (side, side) and picture_size(path) == size
+    cut_out = _save(tmp_path / "b.png", pixels, "RGBA")
+    np.testing.assert_array_equal(open_alpha(cut_out, cut=True), inner[..., 3])
+    for read, file in ((open_rgb, path), (open_gray, path), (open_alpha, cut_out)):
+        with pytest.raises(UserError, match="has to be square: cut it .* or set config.data.crop"):
+            read(file)
 
 
 def test_exif_orientation_is_respected(tmp_path):

@@ -75,7 +75,6 @@ def _config(folder, **fields):
     return apply_overrides(load_config("ictface"), given)
 
 
-@pytest.mark.filterwarnings("ignore:.*partly transparent")
 @pytest.mark.parametrize("source", ["auto", "alpha"])
 def test_alpha_channel_is_the_mask(folder, source):
     item = data.load_item(_config(folder, data__mask_source=source), "cut.png")
@@ -209,7 +208,7 @@ def test_absent_parser_weights_are_asked_for_with_source_and_command(tmp_path, m
         with pytest.raises(UserError) as caught:
             require_files(load_config(name))
         path = f"checkpoints/parsing/{file}"
-        command = f"gan2shape-jax convert networks {path}.pth {path}.safetensors"
+        command = f"gan2shape-jax convert {path}.pth {path}.safetensors"
         for part in (f"config.parsing.weights: {path}.safetensors", command, home, "--config.data.mask_root=FOLDER"):
             assert part in str(caught.value), name
 
@@ -258,7 +257,7 @@ def test_check_looks_at_the_parsers_weights(folder):
     _weights(weights, "car", 7)
     assert check.examine(config) == []
     weights.unlink()
-    assert ["gan2shape-jax convert networks" in problem for problem in check.examine(config)] == [True]
+    assert ["gan2shape-jax convert" in problem for problem in check.examine(config)] == [True]
 
 
 def test_masks_from_a_parser_reach_the_prior_and_the_results(folder, tmp_path):

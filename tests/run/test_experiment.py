@@ -85,12 +85,12 @@ def test_every_output_is_there(finished):
 
 def test_metrics_name_prior_and_end(finished):
     _, root, _ = finished
-    found = json.loads((root / "001" / "metrics.json").read_text())
+    metrics = json.loads((root / "001" / "metrics.json").read_text())
     keys = {"side", "mad", "mad_unit", "mae", "mse"}
-    assert keys | {"prior", "reconstruction_l1", "inversion_l1"} <= found.keys()
-    assert set(found["prior"]) == keys
-    assert found["inversion_l1"] == pytest.approx(0.044, abs=2e-3)  # measured when the latent was found
-    assert all(np.isfinite(found[key]) and found[key] > 0 for key in keys)
+    assert keys | {"prior", "reconstruction_l1", "inversion_l1"} <= metrics.keys()
+    assert set(metrics["prior"]) == keys
+    assert metrics["inversion_l1"] == pytest.approx(0.044, abs=2e-3)  # measured when the latent was found
+    assert all(np.isfinite(metrics[key]) and metrics[key] > 0 for key in keys)
 
 
 def test_a_failing_image_is_reported_and_stops_nothing(finished):

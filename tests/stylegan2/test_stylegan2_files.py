@@ -64,7 +64,7 @@ def test_files_of_other_kinds_name_the_conversion(tmp_path, tiny):
         with pytest.raises(UserError) as error:
             stylegan2.load(tmp_path / name)
         stem = str(tmp_path / name.split(".")[0])
-        assert f"convert stylegan2 {stem}.pt {stem}.safetensors" in str(error.value)
+        assert f"gan2shape-jax convert {stem}.pt {stem}.safetensors" in str(error.value)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"size": 16}', "null"])

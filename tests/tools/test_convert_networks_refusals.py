@@ -73,18 +73,18 @@ def test_truncated_and_foreign_files_are_refused(tmp_path, capsys):
 def test_checkpoints_of_stylegan2_are_recognised_and_the_tool_named(golden_path, tmp_path, capsys):
     out = str(tmp_path / "out.safetensors")
     assert main([str(golden_path("stylegan2.pt")), out]) == 1
-    assert "rosinality" in (printed := capsys.readouterr().err) and "gan2shape-jax convert stylegan2" in printed
+    assert "rosinality" in (printed := capsys.readouterr().err) and "gan2shape-jax convert" in printed
     # NVIDIA's pickles ask for a function of theirs.
     nvidia = tmp_path / "ffhq.pkl"
     nvidia.write_bytes(
         b"\x80\x04" + pickle.dumps("G_ema", 2)[2:-1] + b"ctorch_utils.persistence\n_reconstruct_persistent_obj\n}R."
     )
     assert main([str(nvidia), out]) == 1
-    assert "NVIDIA" in (printed := capsys.readouterr().err) and "gan2shape-jax convert stylegan2" in printed
+    assert "NVIDIA" in (printed := capsys.readouterr().err) and "gan2shape-jax convert" in printed
     # And where networks are wanted, another family's checkpoint is told apart too.
     settings = _settings()
     like = jax.eval_shape(lambda key: models.init_params(key, settings), jax.random.key(0))
-    with pytest.raises(UserError, match="netEnc.*rosinality.*gan2shape-jax convert stylegan2"):
+    with pytest.raises(UserError, match="netEnc.*rosinality.*gan2shape-jax convert"):
         network_files.load_networks(golden_path("stylegan2.pt"), like, settings)
 
 

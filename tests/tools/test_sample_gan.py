@@ -147,7 +147,7 @@ def test_where_a_run_needs_masks_and_there_are_none_it_is_said(tmp_path, capsys)
         (("--config=ictface", "--ellipse", "3", "3", "0.1", "0.1"), "outside"),
         (("--config=ictface", "--mask", "nowhere.png"), "nowhere.png"),
         (("--config=nonsense",), "nonsense"),
-        (("--config=car",), "gan2shape-jax convert stylegan2"),
+        (("--config=car",), "gan2shape-jax convert"),
         (("--gan", "nowhere.safetensors"), "nowhere.safetensors"),
         ((), "--config=NAME or --gan FILE"),
     ],

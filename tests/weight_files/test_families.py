@@ -48,8 +48,8 @@ _NAMES = {
 @pytest.mark.parametrize("name", _NAMES)
 @pytest.mark.parametrize("wrapper", ["", "module.", "state_dict.", "state_dict.module."])
 def test_families_are_told_by_their_names(name, wrapper):
-    found = families.recognise({n if n[0].isupper() or ":" in n else wrapper + n for n in _NAMES[name]})
-    assert found is not None and found.name == name
+    family = families.recognise({n if n[0].isupper() or ":" in n else wrapper + n for n in _NAMES[name]})
+    assert family is not None and family.name == name
 
 
 def test_every_family_has_a_tool_or_advice_and_a_test():
@@ -112,26 +112,26 @@ def _states(*names):
 
 
 @pytest.mark.parametrize(
-    "names, title, tool",
+    "names, title",
     [
-        (["lin0.model.1.weight"], "LPIPS", "convert networks"),
-        (["features.0.weight", "features.28.weight"], "VGG16", "convert networks"),
-        (["cp.resnet.conv1.weight"], "BiSeNet", "convert networks"),
-        (["layer0.0.weight", "cls.0.weight"], "PSPNet", "convert networks"),
-        (["mean", "cov"], "mean and covariance", "convert networks"),
+        (["lin0.model.1.weight"], "LPIPS"),
+        (["features.0.weight", "features.28.weight"], "VGG16"),
+        (["cp.resnet.conv1.weight"], "BiSeNet"),
+        (["layer0.0.weight", "cls.0.weight"], "PSPNet"),
+        (["mean", "cov"], "mean and covariance"),
     ],
 )
-def test_the_converter_names_the_tool_for_other_families(tmp_path, names, title, tool):
+def test_the_converter_names_the_tool_for_other_families(tmp_path, names, title):
     message = _refusal(tmp_path / "other.pth", _states(*names))
-    assert title in message and f" {tool} {tmp_path / 'other.pth'} {tmp_path / 'other.safetensors'}" in message
+    assert title in message and f"convert {tmp_path / 'other.pth'} {tmp_path / 'other.safetensors'}" in message
 
 
 def test_the_converter_names_the_tool_for_the_methods_own_networks(tmp_path):
     nets = {f"net{k}": _states("network.0.weight") for k in "DAVL"}
     message = _refusal(tmp_path / "pre.pth", nets | {"iteration": 3})
-    assert "Unsup3d" in message and "convert networks" in message
+    assert "Unsup3d" in message and "gan2shape-jax convert" in message
     message = _refusal(tmp_path / "pre.pth", nets | {"netEnc": _states("network.0.weight")})
-    assert "netEnc" in message and "convert networks" in message
+    assert "netEnc" in message and "gan2shape-jax convert" in message
 
 
 def test_tensorflow_and_first_generation_pickles_are_refused_in_words(tmp_path):
@@ -177,7 +177,7 @@ def test_safetensors_are_told_and_converted_ones_said_to_be_ready(tmp_path):
 
 
 def test_commands_are_complete_lines():
-    told = families.command("networks", "a/b.pth")
-    assert told == "gan2shape-jax convert networks a/b.pth a/b.safetensors"
-    told = families.command("networks", "my nets/vgg16.pth", "vgg.pth", target="lpips.safetensors")
-    assert told == "gan2shape-jax convert networks 'my nets/vgg16.pth' vgg.pth lpips.safetensors"
+    told = families.command("a/b.pth")
+    assert told == "gan2shape-jax convert a/b.pth a/b.safetensors"
+    told = families.command("my nets/vgg16.pth", "vgg.pth", target="lpips.safetensors")
+    assert told == "gan2shape-jax convert 'my nets/vgg16.pth' vgg.pth lpips.safetensors"

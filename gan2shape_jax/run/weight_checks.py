@@ -1,0 +1,60 @@
+"""Problems of the weights that a run would load, found by loading them in the same way."""
+
+from __future__ import annotations
+
+import pathlib
+
+import jax
+from ml_collections import ConfigDict
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.method import models, perceptual, settings
+from gan2shape_jax.run import loading, predict
+from gan2shape_jax.stylegan2 import Architecture
+from gan2shape_jax.training import network_files
+
+__all__ = ["examine_gan", "lpips_problems", "network_problems"]
+
+
+def examine_gan(config: ConfigDict) -> tuple[Architecture | None, list[str]]:
+    """Returns the sizes of the GAN that the run works with, or None, and what is wrong with its file.
+
+    A file that is absent is no problem here: whether a run needs it is asked elsewhere.
+    """
+    if config.mode == "predict" and predict.no_gan_because(config):
+        return predict.stand_in_sizes(config), []
+    if not pathlib.Path(config.gan.checkpoint).is_file():
+        return None, []
+    try:
+        return loading.load_gan(config)[0], []
+    except UserError as error:
+        return None, str(error).split("\n")
+
+
+def lpips_problems(config: ConfigDict) -> list[str]:
+    """Returns what is wrong with the weights of LPIPS, where the run uses them and they are there."""
+    path = config.loss.lpips_weights
+    if config.mode == "predict" or config.loss.perceptual != "lpips" or not pathlib.Path(path).is_file():
+        return []
+    try:
+        perceptual.load_lpips(path)
+    except UserError as error:
+        return [str(error)]
+    return []
+
+
+def network_problems(config: ConfigDict, architecture: Architecture) -> list[str]:
+    """Returns what is wrong with the pretrained networks, where the configuration names some that are there."""
+    path = pathlib.Path(config.networks.pretrained)
+    if not path.is_file():
+        return []
+    needed: tuple[str, ...] = ("depth",)
+    if config.mode == "predict":
+        needed = predict.needed_networks(gan=not predict.no_gan_because(config))
+    sizes = settings.from_config(config, architecture, original_size=config.image_size)
+    like = jax.eval_shape(lambda key: models.init_params(key, sizes), jax.random.key(0))
+    try:
+        network_files.load_networks(path, like, sizes, needed=needed)
+    except UserError as error:
+        return [str(error)]
+    return []
