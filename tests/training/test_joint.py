@@ -143,7 +143,7 @@ def test_samples_are_each_images_own_and_stay_on_the_host(parts, task, initial):
         assert isinstance(samples.images, np.ndarray) and samples.images.shape == (4, size, size, 3)
         assert samples.masks.shape == (4, size, size)
     assert not np.allclose(plan.samples[0].images, plan.samples[1].images)
-    batch = plan.batch(1)
+    batch = plan.constants(1)
     own = plan.samples[plan.order[1]]
     np.testing.assert_array_equal(batch.images, own.images[plan.choices[1]])
     np.testing.assert_array_equal(batch.masks, own.masks[plan.choices[1]])
