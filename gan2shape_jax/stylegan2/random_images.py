@@ -52,7 +52,10 @@ def random_images(
 
 
 @functools.partial(jax.jit, static_argnames="arch")
-def _draw(gen_params, key, numbers, mean, truncation, *, arch: Architecture):
+def _draw(
+    gen_params: Params, key: jax.Array, numbers: jax.Array, mean: jax.Array, truncation: float, *, arch: Architecture
+) -> tuple[jax.Array, jax.Array]:
+    """Returns images and latents of the numbers, each drawn by a key of its own."""
     z = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i), (arch.style_dim,)))(numbers)
     w = truncate(map_styles(gen_params, z, arch=arch), mean, truncation)
     return synthesize(gen_params, w, arch=arch), w
