@@ -33,7 +33,7 @@ _FREE = (
     "runtime.hosts",
     "runtime.images_at_once",
 )
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "chex", "ml_collections")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml_collections")
 
 
 class RunFolder:
