@@ -250,7 +250,7 @@ def _outputs(config: ConfigDict) -> None:
     config.checkpoint = ConfigDict()
     # Iterations between checkpoints; one more is written at the end of each step.
     config.checkpoint.every_iterations = 500
-    # Checkpoints kept while an image is under way; a finished image keeps its networks and no checkpoint.
+    # Checkpoints kept while an image is under way; a finished image keeps none (see outputs.networks).
     config.checkpoint.keep = 2
     # Folder for checkpoints, also on object storage (gs://BUCKET/...); '' means WORKDIR/checkpoints.
     config.checkpoint.folder = ""
@@ -259,6 +259,11 @@ def _outputs(config: ConfigDict) -> None:
     config.outputs = ConfigDict()
     # True also makes rotation and relighting pictures with the GAN.
     config.outputs.gan_images = True
+    # Trained networks that a finished image keeps: 'small' the view network and the encoder in float16 (10 MB at the
+    # published widths, what `edit` and `evaluate identity` take); 'full' all five in float32 (62 MB), for
+    # networks.pretrained; 'none' leaves mesh, maps and pictures alone. What is not kept is lost with the image's
+    # checkpoints. Where schedule.reset_weight is False it is always 'full'; joint training keeps its one set.
+    config.outputs.networks = "small"
     # Frames of one swing of the turntable, and of one circle of the light.
     config.outputs.turntable_frames = 24
     # True writes the mesh of the whole square, False cuts it at the object mask.
@@ -277,8 +282,8 @@ def _outputs(config: ConfigDict) -> None:
 
     # Precision, compilation, devices and hosts.
     config.runtime = ConfigDict()
-    # Folder of compiled programs that later runs reuse; '' is the user's cache folder, 'off' keeps
-    # none.
+    # Folder of compiled programs that later starts reuse; '' is the user's cache folder (~/.cache/gan2shape_jax, or
+    # below $XDG_CACHE_HOME), 'off' keeps none. Where JAX_COMPILATION_CACHE_DIR is set, JAX's own cache is used.
     config.runtime.compilation_cache = ""
     # True asks a GPU for operations that repeat bit by bit (slower); a CPU always does.
     config.runtime.deterministic = False

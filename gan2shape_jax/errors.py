@@ -12,26 +12,26 @@ __all__ = ["ConfigError", "DiskFullError", "UserError", "exit_code", "refused"]
 
 
 class UserError(Exception):
-    """Something the user can mend: the message names the file or value and says what to do."""
+    """An error that the user can mend: the message names the file or value and says what to do."""
 
 
 class ConfigError(UserError):
-    """A configuration named or changed wrongly: the command line is at fault, not the data."""
+    """A configuration that does not exist or has unusable values: the command line is at fault, not the data."""
 
 
 class DiskFullError(UserError):
-    """There is no room to write: unlike other errors of one image it ends the whole run."""
+    """No room to write: unlike other errors of one image it ends the whole run."""
 
 
 def refused(error: OSError, message: str) -> UserError:
-    """What to raise where the file system refused: `message`, and why it did."""
+    """Returns what to raise where the file system refused: `message`, and why it did."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(f"{message}: the disk is full; make room and run the same command again")
     return UserError(f"{message}: {error.strerror or error}")
 
 
 def exit_code(action: Callable[[], int | None], *, interrupted: str = "interrupted") -> int:
-    """Runs a command's work; returns its status, or 1 after a `UserError` and 130 after Ctrl-C, both told on stderr.
+    """Runs a command and returns its status: 1 after a `UserError`, 130 after Ctrl-C, both reported on stderr.
 
     Args:
       action: returns the exit status, or None for 0.

@@ -5,6 +5,7 @@ the command line or the configuration is wrong; 130 interrupted.
 """
 
 import errno
+import functools
 import importlib
 import os
 import sys
@@ -13,6 +14,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
+import gan2shape_jax
 from gan2shape_jax import bundled, malloc_tuning
 from gan2shape_jax.config import apply_overrides, command_line, load_config, names
 from gan2shape_jax.errors import ConfigError, UserError
@@ -35,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs the program with its arguments (the program's name left out); returns its exit code."""
     warnings.showwarning = _warning_printer()
     try:
-        return _run(list(argv))
+        return _action(list(argv))()
     except ConfigError as error:
         _complain(error)
         return 2
@@ -53,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def console() -> None:
-    """The entry of the console command."""
+    """Runs the program as a console command."""
     malloc_tuning.restart_keeping_memory()
     code = main(sys.argv[1:])
     if code:
@@ -64,34 +66,30 @@ def console() -> None:
         os._exit(code)
 
 
-def _run(argv: list[str]) -> int:
+def _action(argv: list[str]) -> Callable[[], int]:
+    """Returns the call that the arguments ask for, without arguments of its own; it returns the exit code."""
     if argv and (argv[0] in _COMMANDS or argv[0] in _TOOLS):
-        return _command(argv[0]).main(argv[1:])
+        return functools.partial(_command(argv[0]).main, argv[1:])
     arguments = command_line.parse(argv)
     if arguments.version:
-        from gan2shape_jax import __version__
-
-        print(f"gan2shape-jax {__version__}")
-        return 0
+        return functools.partial(_show, f"gan2shape-jax {gan2shape_jax.__version__}")
     if arguments.help is not None:
-        print(command_line.help_text(arguments.help, arguments.spec))
-        return 0
+        return functools.partial(_show, command_line.help_text(arguments.help, arguments.spec))
     if not arguments.spec:
         raise ConfigError(f"name a configuration: --config=NAME (bundled are: {', '.join(names())})")
     config = apply_overrides(load_config(arguments.spec), arguments.overrides)
     if arguments.check:
-        from gan2shape_jax.run import check
+        from gan2shape_jax.run import check  # --help need not wait for what this imports
 
-        return check.run_check(config)
-    from gan2shape_jax.config import validation
-    from gan2shape_jax.inputs import per_image_files, required_files
+        return functools.partial(check.run_check, config)
+    from gan2shape_jax.run import experiment
 
-    validation.validate(config)
-    required_files.require_files(config)
-    per_image_files.require_per_image_files(config, required_files.require_images(config))
-    from gan2shape_jax.run import experiment  # after the checks: this imports jax and all that builds on it
+    return functools.partial(experiment.run, config)
 
-    return experiment.run(config)
+
+def _show(text: str) -> int:
+    print(text)
+    return 0
 
 
 def _command(name: str) -> types.ModuleType:

@@ -21,18 +21,18 @@ _ROOT = pathlib.Path(__file__).parent.parent
 
 @pytest.fixture
 def experiment(monkeypatch):
-    """Stands in for the experiment: keeps its configuration and does what a test asks."""
-    stand_in = types.ModuleType("gan2shape_jax.run.experiment")
+    """Stands in for the reconstruction: keeps its configuration and does what a test asks."""
+    stand_in = types.ModuleType("gan2shape_jax.run.instance")
     stand_in.seen = []
     stand_in.action = lambda: 0
 
-    def run(config):
+    def run(config, names):
         stand_in.seen.append(config)
         return stand_in.action()
 
     stand_in.run = run
-    monkeypatch.setitem(sys.modules, "gan2shape_jax.run.experiment", stand_in)
-    monkeypatch.setattr(gan2shape_jax.run, "experiment", stand_in, raising=False)
+    monkeypatch.setitem(sys.modules, "gan2shape_jax.run.instance", stand_in)
+    monkeypatch.setattr(gan2shape_jax.run, "instance", stand_in, raising=False)
     return stand_in
 
 

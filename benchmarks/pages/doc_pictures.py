@@ -19,7 +19,7 @@ from gan2shape_jax.editing import command
 from gan2shape_jax.method import models
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.outputs import draw_gan_views, draw_overview, load_result
-from gan2shape_jax.run import experiment, loading
+from gan2shape_jax.run import loading, results
 from gan2shape_jax.training import network_files
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -49,7 +49,7 @@ def _overviews(out: pathlib.Path, faces: list[str]) -> None:
             prepared = loading.load_problem(config, f"{face}.png", architecture, frozen, pathlib.Path(latents))
         fresh = models.init_params(jax.random.key(0), prepared.settings)
         params = network_files.load_networks(folder / "networks.safetensors", fresh, prepared.settings)
-        project = experiment.projector(initial_state(params, prepared.settings), prepared, frozen)
+        project = results.projector(initial_state(params, prepared.settings), prepared, frozen)
         result = load_result(folder)
         _save(draw_overview(result, gan=draw_gan_views(result, project)), f"overview_{face}")
 

@@ -20,6 +20,7 @@ __all__ = ["MODES", "PERCEPTUAL", "problems", "validate"]
 MODES = ("instance", "joint", "predict")
 HOSTS = ("auto", "one")
 PERCEPTUAL = ("discriminator", "lpips")
+NETWORKS = ("none", "small", "full")
 
 _POSITIVE = (
     "camera.fov_deg",
@@ -95,6 +96,7 @@ def _choices(values: dict[str, Any]) -> list[str]:
         "loss.perceptual": PERCEPTUAL,
         "data.mask_source": SOURCES,
         "prior.shape": SHAPES,
+        "outputs.networks": NETWORKS,
         "runtime.hosts": HOSTS,
         "runtime.precision": PRECISIONS,
     }

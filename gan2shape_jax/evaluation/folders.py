@@ -14,12 +14,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config import saved
+from gan2shape_jax.config.free_fields import result_fields
 from gan2shape_jax.errors import UserError
 
 __all__ = ["FoundRun", "config_hash", "find_runs", "read_config"]
-
-# Fields that change no result, left out of the hash: the same work in another folder is the same configuration.
-_FREE = ("workdir", "logging", "checkpoint", "runtime", "outputs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,11 +99,15 @@ def _read_json(path: pathlib.Path) -> dict[str, Any] | None:
 
 
 def config_hash(config: dict[str, Any] | None) -> str | None:
-    """SHA-256 of the fields that can change a result, data paths among them; 16 hex digits, None for None."""
+    """SHA-256 of the fields that can change a result's numbers, data paths and precision among them.
+
+    Returns:
+        16 hex digits; None for None.
+    """
     if config is None:
         return None
-    kept = {key: value for key, value in config.items() if key not in _FREE}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+    fields = result_fields(config, but=("outputs",))
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read_config(run: FoundRun) -> ConfigDict:

@@ -51,7 +51,7 @@ class Gan:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Subject:
-    """One reconstructed image with its networks and its latent."""
+    """One reconstructed image with its view network and encoder, and its latent."""
 
     result: Result
     prepared: PreparedImage
@@ -107,8 +107,14 @@ def load_subject(
         raise UserError(f"{config.data.image_list}, the image list of the run, does not name {name} any more")
     prepared = loading.load_problem(config, listed[name], gan.architecture, gan.frozen, latents)
     like = jax.eval_shape(lambda key: models.init_params(key, prepared.settings), jax.random.key(0))
-    params = network_files.load_networks(folder / "networks.safetensors", like, prepared.settings)
-    return Subject(result, prepared, params)
+    path = folder / "networks.safetensors"
+    if not path.is_file():
+        raise UserError(
+            f"{path} does not exist: turning a result takes its view network and its encoder, which a run keeps where "
+            "config.outputs.networks is 'small' or 'full'; reconstruct again"
+        )
+    networks = network_files.load_networks(path, like, prepared.settings, needed=network_files.SMALL)
+    return Subject(result, prepared, {name: networks[name] for name in network_files.SMALL})
 
 
 def turn(subject: Subject, gan: Gan, yaws_deg: Float[np.ndarray, "n"]) -> list[Turned]:
@@ -141,11 +147,11 @@ def _traversed(name: str, candidates: list[Candidate], subject: Subject, gan: Ga
         latents = np.concatenate([_moved(subject, gan, candidate, steps) for candidate in some])
         return _seen_yaws(subject, gan, _pictures(subject, gan, latents)).reshape(len(some), len(steps))
 
-    found = find_yaw_direction(candidates, yaw_of, yaws_deg)
-    best = found.candidate
-    shown = _pictures(subject, gan, _moved(subject, gan, best, found.steps))
+    traversal = find_yaw_direction(candidates, yaw_of, yaws_deg)
+    best = traversal.candidate
+    shown = _pictures(subject, gan, _moved(subject, gan, best, traversal.steps))
     how = f"direction {best.number + 1}, styles {best.first} to {best.last - 1}"
-    return Turned(name, shown, _seen_yaws(subject, gan, shown), how, found.reached)
+    return Turned(name, shown, _seen_yaws(subject, gan, shown), how, traversal.reached)
 
 
 def _moved(subject: Subject, gan: Gan, candidate: Candidate, steps: np.ndarray) -> np.ndarray:
@@ -163,12 +169,12 @@ def _moved(subject: Subject, gan: Gan, candidate: Candidate, steps: np.ndarray) 
 
 
 def _ganspace(gan: Gan) -> list[Candidate]:
-    found = directions.ganspace(gan.latents, count=_COMPONENTS)
-    scales = directions.deviations(gan.latents, found)
+    components = directions.ganspace(gan.latents, count=_COMPONENTS)
+    scales = directions.deviations(gan.latents, components)
     return [
-        Candidate(found[i], float(scales[i]), first, last, i)
+        Candidate(components[i], float(scales[i]), first, last, i)
         for first, last in style_ranges(gan.architecture.latents)
-        for i in range(len(found))
+        for i in range(len(components))
     ]
 
 
@@ -177,9 +183,9 @@ def _sefa(gan: Gan) -> list[Candidate]:
     candidates = []
     for first, last in style_ranges(gan.architecture.latents):
         layers = range(first, min(last, gan.architecture.layers))
-        found = directions.sefa(gan.frozen.generator, layers=layers, count=_COMPONENTS)
-        scales = directions.deviations(gan.latents, found)
-        candidates += [Candidate(found[i], float(scales[i]), first, last, i) for i in range(len(found))]
+        components = directions.sefa(gan.frozen.generator, layers=layers, count=_COMPONENTS)
+        scales = directions.deviations(gan.latents, components)
+        candidates += [Candidate(components[i], float(scales[i]), first, last, i) for i in range(len(components))]
     return candidates
 
 

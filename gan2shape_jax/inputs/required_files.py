@@ -7,6 +7,7 @@ here.
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
@@ -46,8 +47,14 @@ class RequiredFile:
         return bool(self.path) and (path.is_dir() if self.folder else path.is_file())
 
 
-def required_files_of(config: ConfigDict) -> list[RequiredFile]:
-    """Returns every file and folder that a run reads, except the list's images."""
+def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) -> list[RequiredFile]:
+    """Returns every file and folder that a run reads, except the list's images.
+
+    Args:
+        config: the configuration.
+        names: of the image list, where it has been read already.
+    """
+    names = _names_if_any(config.data.image_list) if names is None else names
     data = config.data
     trains = config.mode != "predict"  # prediction takes the GAN and latents where there are some
     files = [
@@ -65,7 +72,7 @@ def required_files_of(config: ConfigDict) -> list[RequiredFile]:
     if data.depth_root:
         advice = "or --config.data.depth_root= to go without evaluation"
         files.append(RequiredFile("data.depth_root", data.depth_root, folder=True, advice=advice))
-    files += _masks(config)
+    files += _masks(config, names)
     if config.networks.pretrained:
         advice = "networks.safetensors of a joint run"
         if trains:
@@ -76,9 +83,9 @@ def required_files_of(config: ConfigDict) -> list[RequiredFile]:
     return files
 
 
-def _masks(config: ConfigDict) -> list[RequiredFile]:
+def _masks(config: ConfigDict, names: Sequence[str]) -> list[RequiredFile]:
     """Returns the folder of masks, or the weights of the parser, where the run cannot go without."""
-    source = required_source(config, _names_if_any(config.data.image_list))
+    source = required_source(config, names)
     if source == "file":
         advice = "object masks NAME.png, white on the object, in a folder of your choice"
         return [RequiredFile("data.mask_root", config.data.mask_root, folder=True, advice=advice)]
@@ -106,9 +113,9 @@ def _names_if_any(image_list: str) -> list[str]:
         return []
 
 
-def require_files(config: ConfigDict) -> None:
+def require_files(config: ConfigDict, names: Sequence[str] | None = None) -> None:
     """Raises `UserError` listing all that is absent, where people get it, how to convert it."""
-    absent = [file for file in required_files_of(config) if not file.present]
+    absent = [file for file in required_files_of(config, names) if not file.present]
     if not absent:
         return
     count = "a file that is" if len(absent) == 1 else f"{len(absent)} files that are"
@@ -127,9 +134,14 @@ def require_files(config: ConfigDict) -> None:
     raise UserError("\n".join(lines))
 
 
-def require_images(config: ConfigDict) -> list[str]:
-    """Returns the list's image names; raises `UserError` listing every image not there."""
-    names = read_names(config.data.image_list)
+def require_images(config: ConfigDict, names: Sequence[str] | None = None) -> list[str]:
+    """Returns the list's image names; raises `UserError` listing every image not there.
+
+    Args:
+        config: the configuration.
+        names: of the image list, where it has been read already.
+    """
+    names = read_names(config.data.image_list) if names is None else list(names)
     root = pathlib.Path(config.data.image_root)
     absent = [str(root / name) for name in names if not (root / name).is_file()]
     if absent:

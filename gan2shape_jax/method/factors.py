@@ -1,4 +1,4 @@
-"""From what the networks give to the four factors of an image: depth, view, light, albedo.
+"""The four factors of an image, depth, view, light and albedo, from the networks' raw outputs.
 
 Axes: depth (..., S, S) in scene units (about 1 from the camera), view (..., 6) = rotations rx, ry, rz in
 radians and translations tx, ty, tz in scene units, light (..., 4) = ambient, diffuse, dx, dy where the
@@ -48,7 +48,7 @@ class Factors:
 
 @dataclasses.dataclass(frozen=True)
 class ViewRange:
-    """What a network unit of the view means: degrees of rotation, scene units of translation."""
+    """The range of a view: degrees of rotation and scene units of translation in one network unit."""
 
     rotation_deg: float = 60.0
     xy: float = 0.1

@@ -1,4 +1,4 @@
-"""What stays fixed in a run: the GAN, the perceptual network, and the view and light statistics.
+"""The frozen models of a run: the GAN, the perceptual network, and the view and light statistics.
 
 Frozen arrays are arguments of every step, never globals, so that a compiled program serves any GAN of
 the same architecture. Views and lights are in network units (see `factors`).
@@ -24,7 +24,8 @@ class FrozenModels:
     """Arrays that no step changes.
 
     Attributes:
-      generator, discriminator: parameters of StyleGAN2.
+      generator: parameters of StyleGAN2's.
+      discriminator: parameters of StyleGAN2's.
       lpips: parameters of the perceptual network, or None.
       view_mean: (6,); view_factor: (6, 6) with covariance view_factor view_factor^T.
       light_mean: (4,).

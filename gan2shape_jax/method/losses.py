@@ -20,7 +20,7 @@ def photometric(
     b: Float[Array, "*batch h w c"],
     mask: Float[Array, "*batch h w"] | None = None,
 ) -> Float[Array, ""]:
-    """Mean absolute difference over the mask (GAN2Shape, section 3.2).
+    """Returns the mean absolute difference over the mask (GAN2Shape, section 3.2).
 
     Args:
         a: images or features, any range.
@@ -37,7 +37,7 @@ def photometric(
 
 
 def smoothness(values: Float[Array, "*batch h w"]) -> Float[Array, ""]:
-    """Sum of the mean absolute second differences xx, xy, yx and yy of maps.
+    """Returns the sum of the mean absolute second differences xx, xy, yx and yy of maps.
 
     Args:
         values: depth, shading, or any map whose last two axes are rows and columns.
@@ -59,7 +59,7 @@ def feature_distance(
     features_b: Sequence[Float[Array, "batch _ _ _"]],
     mask: Float[Array, "batch h w"],
 ) -> Float[Array, ""]:
-    """Masked distance of discriminator features, summed over layers (GAN2Shape, section 3.2).
+    """Returns the masked distance of discriminator features, summed over layers (GAN2Shape, section 3.2).
 
     Args:
         features_a: one array per layer, sides that divide the mask's.
@@ -74,17 +74,17 @@ def feature_distance(
 
 
 def latent_norm(offset: Float[Array, "*batch w"]) -> Float[Array, ""]:
-    """Mean square of the offsets in W that step 2 adds to the image's latent."""
+    """Returns the mean square of the offsets in W that step 2 adds to the image's latent."""
     return jnp.mean(jnp.square(offset))
 
 
 def mean_squared(a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, ""]:
-    """Mean squared difference; fits the depth network to the prior."""
+    """Returns the mean squared difference; fits the depth network to the prior."""
     return jnp.mean(jnp.square(a - b))
 
 
 def _masked_mean(values: Float[Array, "*batch h w c"], mask: Float[Array, "*batch h w"]) -> Float[Array, ""]:
-    """Sum of values times mask over the mask's sum, the mask counted once a channel."""
+    """Returns the sum of values times mask over the mask's sum, the mask counted once a channel."""
     mask = jnp.broadcast_to(mask, values.shape[:-1])
     weight = jnp.sum(mask) * values.shape[-1]
     empty = weight <= 0
@@ -93,7 +93,7 @@ def _masked_mean(values: Float[Array, "*batch h w c"], mask: Float[Array, "*batc
 
 
 def _average_pool(mask: Float[Array, "*batch h w"], shape: tuple[int, ...]) -> Float[Array, "*batch hf wf"]:
-    """Means of whole cells; a remainder that fills no cell is left out, as strided pooling does."""
+    """Returns means of whole cells; a remainder that fills no cell is left out, as strided pooling does."""
     rows, columns = shape
     step_y, step_x = mask.shape[-2] // rows, mask.shape[-1] // columns
     mask = mask[..., : rows * step_y, : columns * step_x]

@@ -1,4 +1,4 @@
-"""How far a depth map is from the truth: scale-invariant error, normal angles, plain errors.
+"""Errors of a depth map against the truth: scale-invariant error, normal angles, plain errors.
 
 Depths are `(..., H, W)` in scene units, in the input view; normals `(..., H, W, 3)`; masks
 `(..., H, W)`, 0 or 1. Every metric is one number per item, of shape `(...)`; angles in degrees. An
@@ -24,7 +24,7 @@ def side(
     true_depth: Float[Array, "*batch h w"],
     mask: Float[Array, "*batch h w"],
 ) -> Float[Array, "*batch"]:
-    """Scale-invariant depth error: the standard deviation of the log ratio over the mask.
+    """Returns the scale-invariant depth error: the standard deviation of the log ratio over the mask.
 
     Source: Eigen et al., NeurIPS 2014, as GAN2Shape (section 4) reports it. A common
     factor cancels.
@@ -39,7 +39,7 @@ def mean_angle(
     true_normal: Float[Array, "*batch h w 3"],
     mask: Float[Array, "*batch h w"],
 ) -> Float[Array, "*batch"]:
-    """Mean angle in degrees between normals over the mask, `acos` of their product cut to [-1, 1].
+    """Returns the mean angle in degrees between normals over the mask, `acos` of their product cut to [-1, 1].
 
     The normals are taken as they come: ones shorter than 1, which the original computes, read a few
     degrees apart even where they are equal.
@@ -50,7 +50,7 @@ def mean_angle(
 
 
 def erode(mask: Float[Array, "*batch h w"]) -> Float[Array, "*batch h w"]:
-    """1 where a pixel and its eight neighbours are all 1; outside the image counts as 0."""
+    """Returns 1 where a pixel and its eight neighbours are all 1; outside the image counts as 0."""
     total = jax.lax.reduce_window(
         mask,
         np.zeros((), mask.dtype),
@@ -59,13 +59,14 @@ def erode(mask: Float[Array, "*batch h w"]) -> Float[Array, "*batch h w"]:
         window_strides=(1,) * mask.ndim,
         padding="SAME",
     )
-    return (total / 9 > _ALL_NINE).astype(mask.dtype)
+    eroded: Float[Array, "*batch h w"] = (total / 9 > _ALL_NINE).astype(mask.dtype)
+    return eroded
 
 
 def evaluation_mask(
     true_depth: Float[Array, "*batch h w"], valid: Float[Array, "*batch h w"]
 ) -> Float[Array, "*batch h w"]:
-    """Where depth is compared: the eroded object times the eroded valid pixels.
+    """Returns where depth is compared: the eroded object times the eroded valid pixels.
 
     The object is where the true depth is below its maximum in that item, the background.
     """
@@ -79,7 +80,7 @@ def depth_metrics(
     valid: Float[Array, "*batch h w"],
     camera: Camera,
 ) -> dict[str, Float[Array, "*batch"]]:
-    """All metrics of a depth map in the input view (GAN2Shape, section 4.1).
+    """Returns all metrics of a depth map in the input view (GAN2Shape, section 4.1).
 
     Args:
         warped_depth: the reconstructed depth seen from the input view.
@@ -111,5 +112,5 @@ def depth_metrics(
 
 
 def _masked_mean(values: Float[Array, "*batch h w"], mask: Float[Array, "*batch h w"]) -> Float[Array, "*batch"]:
-    """Mean over the mask, per item."""
+    """Returns the mean over the mask, per item."""
     return jnp.sum(values * mask, axis=(-2, -1)) / jnp.sum(mask, axis=(-2, -1))

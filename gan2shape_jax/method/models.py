@@ -1,4 +1,4 @@
-"""The five networks of the method as one bundle: how they are built, initialised and asked.
+"""The five networks of the method as one bundle: how they are built, initialised and applied.
 
 D depth, A albedo, V view, L light, E latent offset (GAN2Shape, section 3.1). Parameters live in one
 dictionary with the keys of `NAMES`; images are (N, S, S, 3) in [-1, 1].
@@ -26,60 +26,60 @@ _Images = Float[Array, "n s s 3"]
 
 @functools.cache
 def modules(settings: Settings) -> dict[str, Any]:
-    """The linen modules, by name; one set for equal settings."""
+    """Returns the linen modules by name, the same ones for equal settings."""
     size, sizes = settings.image_size, settings.networks
-    sheet = functools.partial(
+    image_network = functools.partial(
         EncoderDecoder, size=size, width=sizes.width, zdim=sizes.zdim, group_base=sizes.group_base
     )
-    vector = functools.partial(Encoder, size=size, width=sizes.view_light_width or sizes.width)
+    vector_network = functools.partial(Encoder, size=size, width=sizes.view_light_width or sizes.width)
     return {
-        "depth": sheet(channels_out=1, final=None),
-        "albedo": sheet(channels_out=3, final="tanh"),
-        "view": vector(channels_out=6),
-        "light": vector(channels_out=4),
+        "depth": image_network(channels_out=1, final=None),
+        "albedo": image_network(channels_out=3, final="tanh"),
+        "view": vector_network(channels_out=6),
+        "light": vector_network(channels_out=4),
         "encoder": ResidualEncoder(size=size, channels_out=settings.architecture.style_dim, width=sizes.encoder_width),
     }
 
 
 @functools.partial(jax.jit, static_argnames="settings")
 def init_params(key: PRNGKeyArray, settings: Settings) -> Params:
-    """Initial parameters of all five networks, a function of the key."""
+    """Returns initial parameters of all five networks, a function of the key."""
     return initial_params(key, modules(settings))
 
 
 def _apply(params: Params, name: str, images: _Images, settings: Settings) -> jax.Array:
-    """What a network gives, in float32: its last layer always computes so, see `precision`."""
+    """Returns a network's output in float32: its last layer always computes so, see `precision`."""
     chosen = to_compute_dtype(params[name], settings.precision, keep=("output",))
     return to_float32(modules(settings)[name].apply({"params": chosen}, to_compute_dtype(images, settings.precision)))
 
 
 def depth(params: Params, images: _Images, settings: Settings) -> Float[Array, "n s s"]:
-    """Canonical depth in [min_depth, max_depth], without the border blending."""
+    """Returns canonical depth in [min_depth, max_depth], without the border blending."""
     raw = _apply(params, "depth", images, settings)[..., 0]
     return depth_from_raw(raw, settings.camera)
 
 
 def albedo(params: Params, images: _Images, settings: Settings) -> Float[Array, "n s s 3"]:
-    """Canonical albedo in [-1, 1]."""
+    """Returns canonical albedo in [-1, 1]."""
     return _apply(params, "albedo", images, settings)
 
 
 def views(params: Params, images: _Images, mean: Float[Array, "6"], settings: Settings) -> Float[Array, "n 6"]:
-    """Views in radians and scene units; `mean` (network units) is added where the settings say so."""
+    """Returns views in radians and scene units; `mean` (network units) is added where the settings say so."""
     raw = _apply(params, "view", images, settings)
     return view_from_raw(raw + mean if settings.add_mean_V else raw, settings.view_range)
 
 
 def lights(params: Params, images: _Images, mean: Float[Array, "4"], settings: Settings) -> Float[Array, "n 4"]:
-    """Lights as ambient, diffuse, dx, dy; `mean` (network units) is added where the settings say so."""
+    """Returns lights as ambient, diffuse, dx, dy; `mean` (network units) is added where the settings say so."""
     raw = _apply(params, "light", images, settings)
     return light_from_raw(raw + mean if settings.add_mean_L else raw)
 
 
 def offsets(params: Params, images: _Images, settings: Settings) -> Float[Array, "n w"]:
-    """The encoder's output for images, before the mapping network regularises it.
+    """Returns the encoder's output for images, before the mapping network regularises it.
 
     Always in float32: what counts is the difference between the codes of two nearly equal images.
     """
-    found = modules(settings)["encoder"].apply({"params": params["encoder"]}, images)
-    return found  # type: ignore[return-value]
+    codes: Float[Array, "n w"] = modules(settings)["encoder"].apply({"params": params["encoder"]}, images)
+    return codes

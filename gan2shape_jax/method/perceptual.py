@@ -62,15 +62,15 @@ def lpips_features(params: Params, images: Float[Array, "n h w 3"]) -> tuple[Flo
     """
     x = (images - params["shift"]) / params["scale"]
     x = x.astype(params["conv1_1/kernel"].dtype)
-    found = []
+    features = []
     for block, (_, count) in enumerate(_BLOCKS, 1):
         if block > 1:
             x = _halve(x)
         for layer in range(1, count + 1):
             x = convolution.convolve(x, params[f"conv{block}_{layer}/kernel"])
             x = jax.nn.relu(x + params[f"conv{block}_{layer}/bias"])
-        found.append(_normalise(x.astype(jnp.promote_types(x.dtype, jnp.float32))))
-    return tuple(found)
+        features.append(_normalise(x.astype(jnp.promote_types(x.dtype, jnp.float32))))
+    return tuple(features)
 
 
 def lpips_per_layer(
@@ -118,15 +118,15 @@ def load_lpips(path: str | pathlib.Path) -> dict[str, jax.Array]:
         UserError: the file is missing, damaged, or has other tensors; the message lists them.
     """
     try:
-        found = safetensors.numpy.load(pathlib.Path(path).read_bytes())
+        tensors = safetensors.numpy.load(pathlib.Path(path).read_bytes())
     except FileNotFoundError:
         raise UserError(f"LPIPS weights {path} do not exist (config.loss.lpips_weights)") from None
     except (OSError, SafetensorError) as error:
         raise UserError(f"LPIPS weights {path} cannot be read: {error}") from error
-    _check(found, _shapes(), f"LPIPS weights {path}")
-    if broken := sorted(name for name, value in found.items() if not np.isfinite(value).all()):
+    _check(tensors, _shapes(), f"LPIPS weights {path}")
+    if broken := sorted(name for name, value in tensors.items() if not np.isfinite(value).all()):
         raise UserError(f"LPIPS weights {path} hold NaN or infinity in {', '.join(broken)}")
-    return {name: jnp.asarray(value, jnp.float32) for name, value in found.items()}
+    return {name: jnp.asarray(value, jnp.float32) for name, value in tensors.items()}
 
 
 def lpips_from_torch(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -201,15 +201,15 @@ def _torch_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape if flat else (1, *shape, 1, 1)
 
 
-def _check(found: Mapping[str, np.ndarray], wanted: Mapping[str, tuple[int, ...]], what: str) -> None:
+def _check(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], what: str) -> None:
     """Raises a UserError that lists every missing, unknown and misshapen tensor."""
     wrong = {
-        "missing": sorted(wanted.keys() - found.keys()),
-        "unknown": sorted(found.keys() - wanted.keys()),
+        "missing": sorted(shapes.keys() - tensors.keys()),
+        "unknown": sorted(tensors.keys() - shapes.keys()),
         "misshapen": sorted(
-            f"{name} is {tuple(found[name].shape)} instead of {wanted[name]}"
-            for name in wanted.keys() & found.keys()
-            if tuple(found[name].shape) != wanted[name]
+            f"{name} is {tuple(tensors[name].shape)} instead of {shapes[name]}"
+            for name in shapes.keys() & tensors.keys()
+            if tuple(tensors[name].shape) != shapes[name]
         ),
     }
     if any(wrong.values()):

@@ -50,13 +50,14 @@ def prior_depth(
     shift: float,
     middle: float,
 ) -> Float[np.ndarray, "s s"]:
-    """The depth that a configuration asks the depth network to start from.
+    """Returns the depth that a configuration asks the depth network to start from.
 
     Args:
         mask: object mask in [0, 1].
         shape: one of `SHAPES`.
         category: see `ellipsoid`.
-        near, far: depth of the object's nearest point and of everything outside it, scene units.
+        near: depth of the object's nearest point, scene units.
+        far: depth of everything outside it, scene units.
         shift: of the shifted ellipsoid, see `ellipsoid`.
         middle: of the range of depths, scene units; where the flat prior lies.
 
@@ -76,7 +77,7 @@ def prior_depth(
 
 
 def flat(mask: Float[np.ndarray, "s s"], *, depth: float) -> Float[np.ndarray, "s s"]:
-    """A plane facing the camera.
+    """Returns a plane facing the camera.
 
     A depth network whose output is centred can only show the plane in the middle of its range of depths; fitted to
     another `depth` it would bend.
@@ -86,7 +87,7 @@ def flat(mask: Float[np.ndarray, "s s"], *, depth: float) -> Float[np.ndarray, "
 
 
 def smoothed_box(mask: Float[np.ndarray, "s s"], *, near: float = 0.91, far: float = 1.02) -> Float[np.ndarray, "s s"]:
-    """The object's silhouette raised from `far` to `near`, its edges smoothed by three mean filters.
+    """Returns the object's silhouette raised from `far` to `near`, its edges smoothed by three mean filters.
 
     Args:
         mask: object mask in [0, 1]; it counts from 0.7 on, linearly, as in the replication.
@@ -103,7 +104,7 @@ def smoothed_box(mask: Float[np.ndarray, "s s"], *, near: float = 0.91, far: flo
 
 
 def confidence(mask: Float[np.ndarray, "s s"], *, near: float = 0.91, far: float = 1.02) -> Float[np.ndarray, "s s"]:
-    """From `far` to `near` by how sure the mask is of the object, smoothed by three mean filters.
+    """Returns depth from `far` to `near` by how sure the mask is of the object, smoothed by three mean filters.
 
     Args:
         mask: object mask in [0, 1]. Where it holds a parser's probabilities these are the confidence, stretched to
@@ -125,11 +126,12 @@ def confidence(mask: Float[np.ndarray, "s s"], *, near: float = 0.91, far: float
 
 
 def _raised(height: np.ndarray, near: float, far: float) -> np.ndarray:
-    """Depth `far` where a height is 0 and `near` where it is greatest, after smoothing with zeros around the image."""
+    """Returns depth from `far` (height 0) to `near` (the greatest), smoothed with zeros around the image."""
     side = 2 * int(_WINDOW * height.shape[0] / 2) + 1  # odd, so that nothing moves
     for _ in range(_PASSES):
         height = ndimage.uniform_filter(height, side, mode="constant")
-    return far - (far - near) * height / height.max()
+    depth: np.ndarray = far - (far - near) * height / height.max()
+    return depth
 
 
 def ellipsoid(
@@ -140,7 +142,7 @@ def ellipsoid(
     far: float = 1.02,
     shift: float = 0.0,
 ) -> Float[np.ndarray, "s s"]:
-    """Depth of a stretched spherical cap over the object's bounding box.
+    """Returns the depth of a stretched spherical cap over the object's bounding box.
 
     Args:
         mask: object mask in [0, 1]; at least 0.7 counts as object.
@@ -175,7 +177,7 @@ def ellipsoid(
 
 
 def _bounding_box(mask: np.ndarray, fit: str) -> tuple[float, float, float, float]:
-    """Left, right, top and bottom of the object in pixels, adjusted as the category asks."""
+    """Returns left, right, top and bottom of the object in pixels, adjusted as the category asks."""
     _require_object(mask)
     rows, columns = np.nonzero(mask >= _OBJECT_THRESHOLD)
     left, right = float(columns.min()), float(columns.max())
@@ -205,5 +207,5 @@ def _require_object(mask: np.ndarray) -> None:
 
 
 def _floating(mask: np.ndarray) -> np.dtype:
-    """The mask's type where it is a floating one, else float32."""
+    """Returns the mask's type where it is a floating one, else float32."""
     return mask.dtype if np.issubdtype(mask.dtype, np.floating) else np.dtype(np.float32)

@@ -48,26 +48,26 @@ def _drawn(latent: Float[Array, "n *layers w"], frozen: FrozenModels, settings: 
 def synthesize(
     latent: Float[Array, "n *layers w"], frozen: FrozenModels, settings: Settings
 ) -> Float[Array, "n s s 3"]:
-    """The GAN's images of latents, noise fixed, clamped to [-1, 1], in the input's frame."""
+    """Returns the GAN's images of latents, noise fixed, clamped to [-1, 1], in the input's frame."""
     return to_input_frame(_drawn(latent, frozen, settings), settings)
 
 
 def synthesize_large(
     latent: Float[Array, "n *layers w"], frozen: FrozenModels, settings: Settings
 ) -> Float[Array, "n c c 3"]:
-    """As `synthesize`, but as large as the GAN draws them, or as large as the crop where there is one."""
+    """Returns images as `synthesize`, but as large as the GAN draws them, or as the crop where there is one."""
     return _cropped(_drawn(latent, frozen, settings), settings)
 
 
 def gan_image(latent: Float[Array, "1 *layers w"], frozen: FrozenModels, settings: Settings) -> Float[Array, "1 s s 3"]:
-    """The GAN's image of the input's latent: what relative encoding measures offsets from."""
+    """Returns the GAN's image of the input's latent, from which relative encoding measures offsets."""
     return jax.lax.stop_gradient(synthesize(latent, frozen, settings))
 
 
 def reference_code(
     params: models.Params, reference: Float[Array, "1 s s 3"], settings: Settings
 ) -> Float[Array, "1 w"] | None:
-    """What relative encoding subtracts; None where encoding is absolute."""
+    """Returns the code that relative encoding subtracts; None where encoding is absolute."""
     return models.offsets(params, reference, settings) if settings.relative_enc else None
 
 
@@ -80,7 +80,7 @@ def latent_offset(
     *,
     code: Float[Array, "1 w"] | None = None,
 ) -> Float[Array, "n w"]:
-    """Offsets in W of images; relative encoding subtracts the encoding of the GAN's own image.
+    """Returns offsets in W of images; relative encoding subtracts the encoding of the GAN's own image.
 
     Gradients flow through both encodings. Without `regularize_offset` (an ablation) the encoding is the offset.
     `code` is `reference_code` of these parameters, where it is at hand: while the encoder trains it is not.
@@ -110,7 +110,7 @@ def projected_latents(
     *,
     code: Float[Array, "1 w"] | None = None,
 ) -> tuple[Float[Array, "n *layers w"], Float[Array, "n w"]]:
-    """The latents of the GAN's versions of images, and their offsets; arguments as `project`."""
+    """Returns the latents of the GAN's versions of images, and their offsets; arguments as `project`."""
     offset = latent_offset(params, images, reference, frozen, settings, code=code)
     return latent + (offset[:, None] if latent.ndim == 3 else offset), offset
 
@@ -125,7 +125,7 @@ def project(
     *,
     code: Float[Array, "1 w"] | None = None,
 ) -> tuple[Float[Array, "n s s 3"], Float[Array, "n w"]]:
-    """The GAN's version of each image, and the offset that gave it.
+    """Returns the GAN's version of each image, and the offset that gave it.
 
     Args:
       params: of the networks; only the encoder's are used.

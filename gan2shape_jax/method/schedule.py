@@ -42,7 +42,8 @@ def make_schedule(
 
     Args:
       stages: lengths of steps 1, 2 and 3 for every stage.
-      flip1, flip3: per stage, whether step 1 and step 3 use the mirrored sheet.
+      flip1: per stage, whether step 1 uses the mirrored sheet.
+      flip3: per stage, whether step 3 does.
       prior_iterations: 0 where a pretrained depth network stands in for the prior.
     """
     rows = [(0, "prior", prior_iterations, False)] if prior_iterations else []

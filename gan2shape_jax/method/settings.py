@@ -1,4 +1,4 @@
-"""What the training steps need to know besides arrays: one frozen, hashable record.
+"""The static settings of the training steps: one frozen, hashable record.
 
 Only this module and the set-up read the configuration; every step receives a `Settings` as a static
 argument of its `jit`, so two runs with equal settings share compiled programs.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 from typing import Any, Literal
+
+from ml_collections import ConfigDict
 
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.method.factors import ViewRange
@@ -66,6 +68,7 @@ class Settings:
 
     @property
     def image_size(self) -> int:
+        """Side of the input image in pixels."""
         return self.camera.image_size
 
     @property
@@ -74,8 +77,8 @@ class Settings:
         return self.collect_iters * self.batch_size
 
 
-def from_config(config, architecture: Architecture, *, original_size: int) -> Settings:
-    """Reads a (validated) configuration.
+def from_config(config: ConfigDict, architecture: Architecture, *, original_size: int) -> Settings:
+    """Returns the settings of a (validated) configuration.
 
     Args:
       config: the resolved `ml_collections` configuration.
@@ -103,7 +106,7 @@ def from_config(config, architecture: Architecture, *, original_size: int) -> Se
     )
 
 
-def _camera(config) -> Camera:
+def _camera(config: ConfigDict) -> Camera:
     camera = config.camera
     return Camera(
         image_size=config.image_size,
@@ -114,15 +117,15 @@ def _camera(config) -> Camera:
     )
 
 
-def _view_range(config) -> ViewRange:
+def _view_range(config: ConfigDict) -> ViewRange:
     camera = config.camera
     return ViewRange(
         rotation_deg=camera.xyz_rotation_range_deg, xy=camera.xy_translation_range, z=camera.z_translation_range
     )
 
 
-def _networks(config) -> NetworkSizes:
-    """The networks' widths, the zeros that mean "as published" resolved."""
+def _networks(config: ConfigDict) -> NetworkSizes:
+    """Returns the networks' widths, the zeros that mean "as published" resolved."""
     from gan2shape_jax import networks  # here: networks import flax, which tools reading settings need not
 
     size, net = config.image_size, config.networks
@@ -135,7 +138,7 @@ def _networks(config) -> NetworkSizes:
     )
 
 
-def _sampling(config) -> dict[str, Any]:
+def _sampling(config: ConfigDict) -> dict[str, Any]:
     sampling = config.sampling
     return {
         "batch_size": sampling.batch_size,
@@ -147,7 +150,7 @@ def _sampling(config) -> dict[str, Any]:
     }
 
 
-def _losses(config) -> dict[str, Any]:
+def _losses(config: ConfigDict) -> dict[str, Any]:
     loss = config.loss
     return {
         "perceptual": loss.perceptual,
@@ -157,7 +160,7 @@ def _losses(config) -> dict[str, Any]:
     }
 
 
-def _optimizer(config) -> dict[str, Any]:
+def _optimizer(config: ConfigDict) -> dict[str, Any]:
     adam = config.optimizer
     return {
         "learning_rate": adam.learning_rate,
@@ -168,8 +171,8 @@ def _optimizer(config) -> dict[str, Any]:
     }
 
 
-def _faults(config) -> dict[str, Any]:
-    """What `config.reference` switches all together."""
+def _faults(config: ConfigDict) -> dict[str, Any]:
+    """Returns the published code's faults, which `config.reference` switches on together."""
     return {
         "sampling": "half" if config.reference else "centred",
         "unit_normals": not config.reference,

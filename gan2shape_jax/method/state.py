@@ -1,6 +1,6 @@
-"""What a run carries from iteration to iteration, as explicit pytrees.
+"""The state that a run carries from iteration to iteration, as explicit pytrees.
 
-`TrainState` is donated to every train step; `Problem` is what is given about one image.
+`TrainState` is donated to every train step; `Problem` holds the given facts of one image.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ __all__ = [
 
 @flax.struct.dataclass
 class Problem:
-    """One input image and what is known of it.
+    """One input image with its given facts.
 
     Attributes:
-      image: (1, S, S, 3); mask: (S, S); latent: (1, W) or (1, L, W).
-      gan_image: (1, S, S, 3), the GAN's image of the latent.
-      prior: (S, S), the depth that the depth network is first fitted to.
-      (latent, gan_image and prior are None where nothing is trained and the GAN has no part.)
+      image: (1, S, S, 3).
+      mask: (S, S).
+      latent: (1, W) or (1, L, W); None, as gan_image and prior, where nothing is trained and the GAN has no part.
+      gan_image: (1, S, S, 3), the GAN's image of the latent, or None.
+      prior: (S, S), the depth that the depth network is first fitted to, or None.
       true_depth: (S, S), or None.
       key: the image's random key.
     """
@@ -67,7 +68,7 @@ class ProjectedSamples:
 
 @flax.struct.dataclass
 class TrainState:
-    """All that changes while one image is reconstructed.
+    """Everything that changes while one image is reconstructed.
 
     Attributes:
       params: of the five networks.

@@ -4,7 +4,7 @@ from gan2shape_jax.outputs.gan_views import GanViews, Projection, draw_gan_views
 from gan2shape_jax.outputs.mesh import build_mesh, write_mesh
 from gan2shape_jax.outputs.overview import draw_overview
 from gan2shape_jax.outputs.page import write_page
-from gan2shape_jax.outputs.result import Result, load_result, save_result
+from gan2shape_jax.outputs.result import Result, load_metrics, load_result, save_result
 from gan2shape_jax.outputs.table import Row, complete_metrics, print_table, write_metrics, write_table
 from gan2shape_jax.outputs.writer import OutputOptions, write_outputs
 
@@ -18,6 +18,7 @@ __all__ = [
     "complete_metrics",
     "draw_gan_views",
     "draw_overview",
+    "load_metrics",
     "load_result",
     "print_table",
     "save_result",

@@ -21,7 +21,7 @@ from gan2shape_jax import atomic_files as folders
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera, intrinsics
 
-__all__ = ["FORMAT_VERSION", "Result", "load_result", "save_arrays", "save_result"]
+__all__ = ["FORMAT_VERSION", "Result", "load_metrics", "load_result", "save_arrays", "save_result"]
 
 FORMAT_VERSION = 1
 
@@ -71,7 +71,7 @@ class Result:
       gan_image: (S, S, 3) the GAN's picture of the input's latent, or None.
       true_depth: (S, S) in the input view, or None.
       metrics: `side`, `mad`, ..., `prior`, `reconstruction_l1`, `inversion_l1`; what is unknown is
-      absent.
+        absent.
       category: `face`, `car`, ...
       reference: whether pictures are drawn with the published code's faults, as `config.reference` asks.
     """
@@ -163,6 +163,18 @@ def load_result(folder: str | os.PathLike) -> Result:
         return Result(camera=camera, **named, **arrays)
     except ValueError as error:
         raise UserError(f"{folder} is not a usable result: {error}") from error
+
+
+def load_metrics(folder: str | os.PathLike) -> dict[str, Any]:
+    """Reads only the metrics of a folder written by `save_result` or `write_outputs`, not its arrays.
+
+    Raises `UserError` where `result.json` is missing, damaged or of another format version.
+    """
+    path = pathlib.Path(folder) / "result.json"
+    metrics = _read_record(path).get("metrics")
+    if not isinstance(metrics, dict):
+        raise UserError(f"{path} is damaged (it has no metrics); reconstruct again")
+    return metrics
 
 
 def _shapes(size: int) -> dict[str, tuple[int, ...]]:

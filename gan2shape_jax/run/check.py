@@ -37,17 +37,17 @@ def run_check(config: ConfigDict) -> int:
     """Prints problems and estimates; returns the exit code: 0 where a run can start, else 1."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        found = examine(config)
+        problems = examine(config)
     told = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
     for message in dict.fromkeys(told):
         print(f"warning: {message}", file=sys.stderr)
-    for problem in found:
+    for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     count = _count_images(config)
     if count:
         print(_report(config, estimate(config, count, device=_device(), cores=os.cpu_count() or 1), count))
-    print(f"{len(found)} problem{'' if len(found) == 1 else 's'} found" if found else "everything is in place")
-    return 1 if found else 0
+    print(f"{len(problems)} problem{'' if len(problems) == 1 else 's'} found" if problems else "everything is in place")
+    return 1 if problems else 0
 
 
 def examine(config: ConfigDict) -> list[str]:
@@ -68,7 +68,7 @@ def examine(config: ConfigDict) -> list[str]:
     names: list[str] = []
     if pathlib.Path(config.data.image_list).is_file():
         problems += _tried(lambda: names.extend(read_names(config.data.image_list)))
-        problems += _tried(lambda: require_images(config))
+        problems += _tried(lambda: require_images(config, names))
     if names and config.mode == "joint":
         from gan2shape_jax.training import joint  # imports jax
 
@@ -79,7 +79,7 @@ def examine(config: ConfigDict) -> list[str]:
 
 
 def _images(config: ConfigDict, names: list[str], architecture: Architecture | None) -> list[str]:
-    """Problems of the images that are there and of what belongs to them, absent files left aside."""
+    """Returns the problems of the images that are there and of what belongs to them, absent files left aside."""
     lacking = {
         name
         for field, absent in absent_per_image_files(config, names).items()
@@ -114,7 +114,7 @@ def _look_at(config: ConfigDict, name: str, architecture: Architecture | None) -
 
 
 def _parser(config: ConfigDict) -> list[str]:
-    """Problems of the parser's weights, where there are some that this category's masks may come from."""
+    """Returns the problems of the parser's weights, where there are some that this category's masks may come from."""
     source, path = config.data.mask_source, pathlib.Path(config.parsing.weights)
     if source not in ("auto", "parser") or config.category not in PARSERS or not path.is_file():
         return []
@@ -130,7 +130,7 @@ def _tried(action: Callable[[], object]) -> list[str]:
 
 
 def _room(config: ConfigDict, images: int) -> None:
-    """The results folder can be written and its disk holds what the run is going to write."""
+    """Raises `UserError` where the results folder cannot be written, or its disk is too small for the run."""
     folder = pathlib.Path(config.workdir).absolute()
     if folder.exists() and not folder.is_dir():
         raise UserError(f"config.workdir {folder} is a file: name a folder")

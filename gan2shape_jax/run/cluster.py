@@ -24,7 +24,7 @@ import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax.atomic_files import atomic_text
-from gan2shape_jax.config.fields import to_json
+from gan2shape_jax.config import flatten, to_json
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.run import distributed
 from gan2shape_jax.run.distributed import ALONE, Host
@@ -61,7 +61,7 @@ SINGLE = Team(ALONE, "")
 
 
 def alone(config: ConfigDict) -> bool:
-    """Whether the run has this one host, as far as the environment tells."""
+    """Returns whether the run has this one host, as far as the environment tells."""
     return config.runtime.hosts == "one" or (config.runtime.hosts == "auto" and not distributed.several(os.environ))
 
 
@@ -83,10 +83,10 @@ def meet(config: ConfigDict, names: list[str], facts: dict[str, Any], *, stay: b
     mine = {"token": uuid.uuid4().hex, "config": _comparable(config), "names": names, "facts": facts}
     if stay:
         host = distributed.join(timeout_s)
-        found = distributed.ask_all(json.dumps(mine))
+        answers = distributed.ask_all(json.dumps(mine))
     else:
-        host, found = distributed.ask_all_from_child(json.dumps(mine), timeout_s)
-    messages = [json.loads(message) for message in found]
+        host, answers = distributed.ask_all_from_child(json.dumps(mine), timeout_s)
+    messages = [json.loads(message) for message in answers]
     _require_alike(messages)
     folder = pathlib.Path(config.workdir) / ".hosts"
     atomic_text(folder / f"{host.index}.json", json.dumps(mine["token"]) + "\n")
@@ -101,21 +101,12 @@ def meet(config: ConfigDict, names: list[str], facts: dict[str, Any], *, stay: b
 
 
 def _comparable(config: ConfigDict) -> dict[str, Any]:
-    flat = {}
-
-    def walk(tree: dict[str, Any], prefix: str) -> None:
-        for key, value in tree.items():
-            if isinstance(value, dict):
-                walk(value, f"{prefix}{key}.")
-            elif prefix + key not in _OWN:
-                flat[prefix + key] = value
-
-    walk(json.loads(to_json(config)), "")
-    return flat
+    fields = flatten(json.loads(to_json(config)))
+    return {path: value for path, value in fields.items() if path not in _OWN}
 
 
 def _require_alike(messages: list[dict[str, Any]]) -> None:
-    """Raises `UserError` naming what differs between host 0 and another; all hosts find the same."""
+    """Raises `UserError` naming what differs between host 0 and another; all hosts raise the same."""
     first = messages[0]
     for index, other in enumerate(messages[1:], start=1):
         fields = first["config"].keys() | other["config"].keys()
@@ -135,10 +126,10 @@ def _require_alike(messages: list[dict[str, Any]]) -> None:
             )
 
 
-def wait_for(found: Callable[[], bool]) -> bool:
-    """Waits until another host's file is seen; False when it has not come in half a minute."""
+def wait_for(is_there: Callable[[], bool]) -> bool:
+    """Waits until another host's file is seen; returns False where it does not come within half a minute."""
     deadline = time.monotonic() + _PATIENCE_S
-    while not found():
+    while not is_there():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)

@@ -44,7 +44,7 @@ class Host:
     count: int
 
     def share(self, items: Sequence[T]) -> list[T]:
-        """This host's part of a list that all hosts have alike: every count-th item, so that parts differ by one."""
+        """Returns every `count`-th item of a list that all hosts have alike: parts differ by one item at most."""
         return list(items[self.index :: self.count])
 
 
@@ -52,38 +52,38 @@ ALONE = Host(0, 1)
 
 
 def _explicit(environ: Mapping[str, str]) -> dict[str, int | str]:
-    """Arguments of `jax.distributed.initialize` from the three variables; {} where none is set."""
-    found = {name: environ[name] for name in _EXPLICIT if environ.get(name)}
-    if not found:
+    """Returns arguments of `jax.distributed.initialize` from the three variables; {} where none is set."""
+    given = {name: environ[name] for name in _EXPLICIT if environ.get(name)}
+    if not given:
         return {}
-    missing = [name for name in _EXPLICIT if name not in found]
+    missing = [name for name in _EXPLICIT if name not in given]
     if missing:
         raise UserError(
-            f"{', '.join(found)} is set but not {', '.join(missing)}: for a run on several hosts set all "
+            f"{', '.join(given)} is set but not {', '.join(missing)}: for a run on several hosts set all "
             "three on each of them, for a run on one host none"
         )
     try:
-        count, index = int(found["JAX_NUM_PROCESSES"]), int(found["JAX_PROCESS_ID"])
+        count, index = int(given["JAX_NUM_PROCESSES"]), int(given["JAX_PROCESS_ID"])
     except ValueError:
         count, index = 0, 0
     if not 0 <= index < count:
         raise UserError(
-            f"JAX_PROCESS_ID is {found['JAX_PROCESS_ID']!r} of JAX_NUM_PROCESSES "
-            f"{found['JAX_NUM_PROCESSES']!r}: they are whole numbers, the id from 0 to one less than the "
+            f"JAX_PROCESS_ID is {given['JAX_PROCESS_ID']!r} of JAX_NUM_PROCESSES "
+            f"{given['JAX_NUM_PROCESSES']!r}: they are whole numbers, the id from 0 to one less than the "
             "number"
         )
-    return {"coordinator_address": found["JAX_COORDINATOR_ADDRESS"], "num_processes": count, "process_id": index}
+    return {"coordinator_address": given["JAX_COORDINATOR_ADDRESS"], "num_processes": count, "process_id": index}
 
 
 def _on_tpu(environ: Mapping[str, str]) -> bool:
-    """Whether this is a TPU's machine; how many there are in its slice only JAX finds out."""
+    """Returns whether this is a TPU's machine; only JAX knows how many there are in its slice."""
     alone = environ.get("TPU_PROCESS_BOUNDS") == "1,1,1"  # set by people who want each host by itself
     chips = any(pathlib.Path(path).exists() for path in ("/dev/accel0", "/dev/vfio/0"))
     return not alone and chips and importlib.util.find_spec("libtpu") is not None
 
 
 def several(environ: Mapping[str, str]) -> bool:
-    """Whether the environment says that this process is one of several, or, on TPUs, may be.
+    """Returns whether the environment says that this process is one of several, or, on TPUs, may be.
 
     Raises:
       UserError: it says so incompletely.
@@ -115,7 +115,7 @@ def join(timeout_s: int) -> Host:
 
 
 def leave() -> None:
-    """Parts from the other hosts once all have come here; what follows needs none of them."""
+    """Waits for all hosts and leaves them; nothing that follows may need them."""
     jax.distributed.shutdown()
 
 
@@ -129,7 +129,7 @@ def _unreachable(timeout_s: int, reason: str) -> str:
 
 
 def ask_all(message: str) -> list[str]:
-    """Every host's message, by index; all have to call this."""
+    """Returns every host's message, by index; all hosts have to call this."""
     if jax.process_count() == 1:
         return [message]
     data = np.frombuffer(message.encode(), np.uint8)
@@ -141,7 +141,7 @@ def ask_all(message: str) -> list[str]:
 
 
 def ask_all_from_child(message: str, timeout_s: int) -> tuple[Host, list[str]]:
-    """As `join`, `ask_all` and `leave`, in a process of its own; this one's JAX stays as it is.
+    """Does what `join`, `ask_all` and `leave` do in a process of its own, so that this one's JAX stays as it is.
 
     Raises:
       UserError: the hosts are not all there in time.

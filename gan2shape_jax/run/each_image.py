@@ -1,11 +1,10 @@
-"""The images of a run one after another: finished ones are skipped, failures stop nothing, summaries follow."""
+"""Goes through the images of a run: finished ones are skipped, failures stop nothing, summaries follow."""
 
 from __future__ import annotations
 
 import collections
 import concurrent.futures
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Callable
 
@@ -13,38 +12,49 @@ import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import DiskFullError, UserError
-from gan2shape_jax.outputs import Row, load_result, print_table, write_page, write_table
 from gan2shape_jax.run.cluster import Team, meet
 from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run.summaries import Summaries
 from gan2shape_jax.training import group_plan
 
-__all__ = ["GroupOutcome", "attempt", "divide", "explain", "for_each_group", "for_each_image", "stem_of"]
+__all__ = ["FAILURES", "GroupOutcome", "divide", "explain", "failure_of", "for_each_group", "for_each_image", "stem_of"]
 
 # What may be wrong with one image, its files or its numbers, and leaves the others alone.
 FAILURES = (UserError, OSError, FloatingPointError, jax.errors.JaxRuntimeError)
 
 
 def stem_of(name: str) -> str:
-    """A name of the image list without its ending: what results are filed under."""
+    """Returns a name of the image list without its ending: what results are filed under."""
     return pathlib.PurePath(name).with_suffix("").as_posix()
 
 
 def explain(error: Exception) -> str:
-    """An error in a line for people."""
+    """Returns an error in a line for people."""
     if isinstance(error, jax.errors.JaxRuntimeError):
         return f"the device gave up: {str(error).splitlines()[0]}"
     return str(error) or type(error).__name__
+
+
+def failure_of(name: str, error: Exception) -> dict[str, str]:
+    """Returns what went wrong with an image, by its stem; to be called where one of `FAILURES` was caught.
+
+    Raises:
+      DiskFullError: the error itself, which no other image would escape.
+    """
+    if isinstance(error, DiskFullError):
+        raise error
+    return {stem_of(name): explain(error)}
 
 
 def divide(config: ConfigDict, names: list[str]) -> tuple[Team, list[list[str]]]:
     """Meets the other hosts, if any, and divides the unfinished images among them; before the first computation.
 
     Returns:
-      The hosts, and what is this host's: groups of images that were under way, and single images (on one host
+      The hosts, and this host's share: groups of images that were under way, and single images (on one host
       also the finished ones).
 
     Raises:
-      UserError: see `team.meet`; or each image starts from the one before it.
+      UserError: see `cluster.meet`; or each image starts from the one before it.
     """
     folder = RunFolder(pathlib.Path(config.workdir))
     together = group_plan.begun(folder.root, names) if config.mode == "instance" else []
@@ -64,36 +74,16 @@ def divide(config: ConfigDict, names: list[str]) -> tuple[Team, list[list[str]]]
 
 @dataclasses.dataclass(frozen=True)
 class GroupOutcome:
-    """What has become of a group's images.
+    """The end of a group's training.
 
     Attributes:
-      failures: what went wrong with which image, by `stem_of` its name.
-      finish: writes the results of the others, and returns what went wrong with that; called in another thread
-        while the next group trains. None where nothing is left to do.
+      failures: what went wrong with which image, by its stem.
+      finish: writes the results of the others and returns what went wrong with that; called in another thread
+        while the next group trains. None where there is nothing to write.
     """
 
     failures: dict[str, str]
     finish: Callable[[], dict[str, str]] | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Summaries:
-    """The table, the page and `failures.json` of a run, and the failures so far."""
-
-    folder: RunFolder
-    stems: list[str]
-    say: Callable[[str], None]
-    failures: dict[str, str] = dataclasses.field(default_factory=dict)
-
-    def note(self, found: dict[str, str]) -> None:
-        for stem, message in found.items():
-            self.say(f"[red]{stem}: {message}[/red]")
-        self.failures.update(found)
-        _write_summaries(self.folder, self.stems, self.failures)
-
-    def end(self) -> None:
-        every = _write_summaries(self.folder, self.stems, self.failures)
-        print_table(_rows(self.folder, self.stems, every))
 
 
 def for_each_group(
@@ -101,18 +91,18 @@ def for_each_group(
     names: list[str],
     say: Callable[[str], None],
     groups: list[list[str]],
-    action: Callable[[list[str]], GroupOutcome],
+    reconstruct: Callable[[list[str]], GroupOutcome],
     *,
     wait: bool = False,
 ) -> int:
-    """Calls `action` for every group with an image without results; writes the table, the page and `failures.json`.
+    """Calls `reconstruct` for every group with an image without results, and keeps the run's summaries.
 
     Args:
       folder: of the run.
       names: of the image list.
       say: prints a line.
       groups: those that this host is to make, others being made by other hosts.
-      action: reconstructs a group's images.
+      reconstruct: trains a group's networks.
       wait: whether a group's results have to be written before the next one starts.
 
     Returns:
@@ -121,90 +111,63 @@ def for_each_group(
     Raises:
       DiskFullError: which no other image would escape.
     """
-    summaries = _Summaries(folder, [stem_of(name) for name in names], say)
-    writing: collections.deque[concurrent.futures.Future] = collections.deque()
-
-    def heed(most: int) -> None:
-        """Notes what has been written; waits while more than so many groups are still to be."""
-        while writing and (len(writing) > most or writing[0].done()):
-            summaries.note(writing.popleft().result())
-
+    summaries = Summaries(folder, [stem_of(name) for name in names], say)
     # One thread: results appear in the order of the list. Leaving waits for what it is doing.
     with concurrent.futures.ThreadPoolExecutor(1, "results") as background:
+        writing: collections.deque[concurrent.futures.Future[dict[str, str]]] = collections.deque()
         for group in groups:
-            finished = [stem for stem in map(stem_of, group) if folder.is_finished(stem)]
-            for stem in finished:
-                say(f"{stem}: finished before, skipped")
-            if len(finished) == len(group):
+            if not _has_unfinished(folder, group, say):
                 continue
-            made = action(group)
-            if made.failures:
-                summaries.note(made.failures)
-            if made.finish:
-                writing.append(background.submit(made.finish))
-            heed(0 if wait else 1)
-        heed(0)
+            outcome = reconstruct(group)
+            if outcome.failures:
+                summaries.note(outcome.failures)
+            if outcome.finish:
+                writing.append(background.submit(outcome.finish))
+            _note_written(writing, summaries, most=0 if wait else 1)
+        _note_written(writing, summaries, most=0)
     summaries.end()
     return 1 if summaries.failures else 0
 
 
-def attempt(name: str, action: Callable[[], None]) -> dict[str, str]:
-    """Calls `action`; returns what went wrong with the image, by its stem, or {}.
+def _has_unfinished(folder: RunFolder, group: list[str], say: Callable[[str], None]) -> bool:
+    """Says which images of a group are finished; returns whether there are others."""
+    finished = [stem for stem in map(stem_of, group) if folder.is_finished(stem)]
+    for stem in finished:
+        say(f"{stem}: finished before, skipped")
+    return len(finished) < len(group)
 
-    Raises:
-      DiskFullError: which no other image would escape.
-    """
-    try:
-        action()
-    except DiskFullError:
-        raise
-    except FAILURES as error:
-        return {stem_of(name): explain(error)}
-    return {}
+
+def _note_written(
+    writing: collections.deque[concurrent.futures.Future[dict[str, str]]], summaries: Summaries, *, most: int
+) -> None:
+    """Notes groups whose results are written; waits until no more than `most` are left."""
+    while writing and (len(writing) > most or writing[0].done()):
+        summaries.note(writing.popleft().result())
 
 
 def for_each_image(
     folder: RunFolder,
     names: list[str],
     say: Callable[[str], None],
-    action: Callable[[str], None],
+    write: Callable[[str], None],
     mine: list[str] | None = None,
 ) -> int:
-    """As `for_each_group` with one image at a time; `action` makes its results, or raises.
+    """Does what `for_each_group` does with one image at a time.
 
     Args:
-      folder, names, say: see there.
-      action: takes a name of the list.
-      mine: those that this host is to make; None means all.
+      folder: of the run.
+      names: of the image list.
+      say: prints a line.
+      write: makes and writes the results of a name of the list, or raises one of `FAILURES`.
+      mine: the names that this host is to make; None means all.
     """
 
-    def one(group: list[str]) -> GroupOutcome:
-        return GroupOutcome(attempt(group[0], functools.partial(action, group[0])))
+    def reconstruct(group: list[str]) -> GroupOutcome:
+        (name,) = group
+        try:
+            write(name)
+        except FAILURES as error:
+            return GroupOutcome(failure_of(name, error))
+        return GroupOutcome({})
 
-    return for_each_group(folder, names, say, [[name] for name in (names if mine is None else mine)], one)
-
-
-def _rows(folder: RunFolder, names: list[str], failures: dict[str, str]) -> list[Row]:
-    found = []
-    for name in names:
-        if name in failures:
-            found.append(Row(name, f"failed: {failures[name]}"))
-        elif folder.is_finished(name):
-            found.append(Row(name, metrics=load_result(folder.result(name)).metrics))
-    return found
-
-
-def _write_summaries(folder: RunFolder, names: list[str], failures: dict[str, str]) -> dict[str, str]:
-    """Writes what the folder holds now; returns the failures of all hosts.
-
-    Where another host has finished an image meanwhile, whose summary may just have been overwritten by this one, it
-    is done again: whoever writes last has seen everything.
-    """
-    while True:
-        seen = [folder.is_finished(name) for name in names]
-        every = folder.write_failures(failures)
-        found = _rows(folder, names, every)
-        write_table(folder.root, found)
-        write_page(folder.root, found)
-        if seen == [folder.is_finished(name) for name in names]:
-            return every
+    return for_each_group(folder, names, say, [[name] for name in (names if mine is None else mine)], reconstruct)

@@ -20,11 +20,13 @@ _PROJECTION = 0.025
 _COMPILING = 60.0
 # Guesses, not measurements.
 _GPU_FACTOR, _TPU_FACTOR = 40.0, 60.0
+# Share of the networks' bytes that a finished image keeps, by `config.outputs.networks`.
+_KEPT = {"none": 0.0, "small": 1 / 6, "full": 1.0}
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """Hours for the whole list, peak memory and disk space in GiB, and the device they are for."""
+    """Hours for the whole list, peak memory and disk space in GiB, and the kind of device that they are for."""
 
     hours: float
     memory_gib: float
@@ -45,7 +47,7 @@ def estimate(config: ConfigDict, images: int, *, device: str = "cpu", cores: int
 
 
 def _relative_costs(config: ConfigDict) -> tuple[float, float, float]:
-    """Networks on one image, networks on a batch, GAN on a batch: relative to what was measured."""
+    """Returns costs relative to what was measured: networks on one image, networks on a batch, GAN on a batch."""
     width = config.networks.width or max(4096 // config.image_size, 16)
     pixels = (config.image_size / 64) ** 2
     batch = config.sampling.batch_size / 8
@@ -67,7 +69,7 @@ def _seconds_per_image(config: ConfigDict) -> float:
 
 
 def _memory(config: ConfigDict, images: int, at_once: int) -> float:
-    """Activations of the widest step, kept samples, and JAX and its compiler themselves."""
+    """Returns GiB of the widest step's activations, the kept samples, and JAX and its compiler themselves."""
     one, many, gan = _relative_costs(config)
     if config.mode == "predict":
         return 1.0 + 0.3 * one
@@ -79,10 +81,11 @@ def _memory(config: ConfigDict, images: int, at_once: int) -> float:
 
 
 def _disk(config: ConfigDict, images: int) -> float:
-    """Checkpoints (networks and optimiser state), networks, and the pictures of every image."""
+    """Returns GiB of checkpoints (networks and optimiser state), networks, and the pictures of every image."""
     width = config.networks.width or max(4096 // config.image_size, 16)
     networks = 0.06 * (width * config.image_size / 2048) ** 2  # the widest layers hold nearly all
     if config.mode == "predict":
         return images * 0.02
-    own = images if config.mode == "instance" else 1
-    return (config.checkpoint.keep + 1) * 3 * networks + own * networks + images * 0.02
+    share = _KEPT[config.outputs.networks] if config.schedule.reset_weight else 1
+    kept = images * share if config.mode == "instance" else 1
+    return (config.checkpoint.keep + 1) * 3 * networks + kept * networks + images * 0.02

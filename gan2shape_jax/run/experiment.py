@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import pathlib
+
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config.validation import validate
-from gan2shape_jax.run import instance, joint, predict
-from gan2shape_jax.run.results import projector
-from gan2shape_jax.run.runtime import schedule_of, set_up_runtime
+from gan2shape_jax.inputs import data, per_image_files, required_files
 
-__all__ = ["projector", "run", "schedule_of", "set_up_runtime"]
-
-_MODES = {"instance": instance.run, "joint": joint.run, "predict": predict.run}
+__all__ = ["run"]
 
 
 def run(config: ConfigDict) -> int:
@@ -24,8 +22,24 @@ def run(config: ConfigDict) -> int:
       0, or 1 when an image failed.
 
     Raises:
-      UserError: the configuration, the GAN or the folder is unusable, so that no image could succeed.
+      ConfigError: a value, or a pair of values, that no run can use.
+      UserError: a file, the GAN or the folder is unusable, so that no image could succeed.
     """
     validate(config)
-    set_up_runtime(config)
-    return _MODES[config.mode](config)
+    names = _names_with_files(config)
+    # After the checks, since these import all that builds on JAX, which takes seconds.
+    from gan2shape_jax.run import instance, joint, predict, runtime
+
+    runtime.set_up_runtime(config)
+    runs = {"instance": instance.run, "joint": joint.run, "predict": predict.run}
+    return runs[config.mode](config, names)
+
+
+def _names_with_files(config: ConfigDict) -> list[str]:
+    """Returns the image list's names; raises `UserError` where a file that the run reads is absent."""
+    listed = pathlib.Path(config.data.image_list)
+    names = data.read_names(listed) if listed.is_file() else []
+    required_files.require_files(config, names)
+    required_files.require_images(config, names)
+    per_image_files.require_per_image_files(config, names)
+    return names

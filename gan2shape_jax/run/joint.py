@@ -21,7 +21,6 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.atomic_files import atomic_bytes, atomic_text
 from gan2shape_jax.errors import DiskFullError, UserError
-from gan2shape_jax.inputs import data
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage, TrainState, initial_state
@@ -54,11 +53,11 @@ def _same_images(folder: RunFolder, names: list[str]) -> None:
 def _prepare(
     config: ConfigDict, names: list[str], architecture, frozen: FrozenModels, folder: RunFolder
 ) -> list[PreparedImage]:
-    """Reads all images; what is wrong with any of them is said of all, for they are trained together."""
-    found, failures = [], []
+    """Returns all images; raises `UserError` with all that is wrong with any, since they are trained together."""
+    images, failures = [], []
     for name in names:
         try:
-            found.append(loading.load_problem(config, name, architecture, frozen, folder.latents))
+            images.append(loading.load_problem(config, name, architecture, frozen, folder.latents))
         except DiskFullError:
             raise
         except FAILURES as error:
@@ -67,27 +66,23 @@ def _prepare(
         raise UserError(
             "\n".join(["joint training needs all images of the list; mend these or leave them out:", *failures])
         )
-    return found
+    return images
 
 
 def _train(
     config: ConfigDict, task: joint.ManyImages, folder: RunFolder, monitor: Monitor, check: Callable[[], None]
 ) -> None:
-    """Trains the networks and writes them with their history; the networks' file says that it is done."""
+    """Trains the networks and writes them with their history; their file marks the training as done."""
     initial = models.init_params(jax.random.key(config.seed), task.settings)
     if config.networks.pretrained:
         initial = network_files.load_networks(
             pathlib.Path(config.networks.pretrained), initial, task.settings, needed=("depth",)
         )
     cadence = dataclasses.replace(cadence_of(config), per_call=1)  # every iteration has another image
-    state, history = loop.run_schedule(
-        task,
-        schedule_of(config),
-        initial,
-        folder.shared_checkpoints,
-        cadence,
-        interruptible(monitor.watch("all-images"), check),
-    )
+    with monitor.watch("all-images") as watcher:
+        state, history = loop.run_schedule(
+            task, schedule_of(config), initial, folder.shared_checkpoints, cadence, interruptible(watcher, check)
+        )
     if not folder.team.leads:
         return
     atomic_text(folder.root / "history.json", json.dumps(history) + "\n")
@@ -96,7 +91,7 @@ def _train(
 
 
 def _read_history(path: pathlib.Path) -> list[dict[str, Any]]:
-    """What a finished training has written; [] where somebody has removed it."""
+    """Returns what a finished training has written; [] where somebody has removed it."""
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     except ValueError as error:
@@ -134,7 +129,7 @@ def _meet(config: ConfigDict, names: list[str]) -> Team:
 
 
 def batches_per_iteration(config: ConfigDict, root: pathlib.Path, images: int) -> int:
-    """How many batches share an iteration: what the run has started with, which `joint.json` keeps.
+    """Returns how many batches share an iteration: what the run has started with, which `joint.json` keeps.
 
     A run that is resumed on another number of devices goes on as it began.
     """
@@ -152,8 +147,12 @@ def batches_per_iteration(config: ConfigDict, root: pathlib.Path, images: int) -
     return count
 
 
-def run(config: ConfigDict) -> int:
+def run(config: ConfigDict, names: list[str]) -> int:
     """Trains on all images, going on from a checkpoint where there is one, and writes what is not yet written.
+
+    Args:
+      config: of the run; validated.
+      names: of the image list.
 
     Returns:
       0, or 1 when the results of an image could not be written.
@@ -161,7 +160,6 @@ def run(config: ConfigDict) -> int:
     Raises:
       UserError: a file of the run or of any image is unusable.
     """
-    names = data.read_names(config.data.image_list)
     joint.require_enough(len(names), config.sampling.collect_iters)
     team = _meet(config, names)
     architecture, frozen = loading.load_frozen(config)

@@ -50,7 +50,7 @@ def load_gan(config: ConfigDict) -> tuple[Architecture, dict[str, Any]]:
 
 
 def mean_latent(weights: dict[str, Any], architecture: Architecture) -> jax.Array:
-    """The mean (1, W) that latents are truncated towards: always the same for one GAN."""
+    """Returns the mean (1, W) that latents are truncated towards: always the same for one GAN."""
     return stylegan2.mean_w(jax.random.key(0), weights["generator"], arch=architecture, samples=_MEAN_W_SAMPLES)
 
 
@@ -77,18 +77,18 @@ def load_frozen(config: ConfigDict, *, perceptual_weights: bool = True) -> tuple
 
 
 def image_key(seed: int, name: str) -> jax.Array:
-    """The image's key: a function of seed and name, so that an image gives the same in any list."""
+    """Returns the image's key: a function of seed and name, so that an image gives the same in any list."""
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()) & 0x7FFFFFFF)
 
 
 def _invert(config, item, name, architecture, frozen: FrozenModels, key, folder: pathlib.Path) -> np.ndarray:
-    """Finds the latent of an image that has none; the result is kept for the next start."""
+    """Returns the latent (1, W) of an image that has none; a file keeps it for the next start."""
     kept = folder / f"{item.name}.npy"
     if kept.is_file():
         return data.load_latent(kept, architecture.style_dim)
     whole = data.open_picture(config, name, expected=architecture.size)
     target = np.asarray(image_files.crop_and_resize(whole, None, architecture.size), np.float32) / 127.5 - 1
-    found = inversion.invert(
+    inverted = inversion.invert(
         key,
         frozen.generator,
         jnp.asarray(target)[None],
@@ -97,14 +97,14 @@ def _invert(config, item, name, architecture, frozen: FrozenModels, key, folder:
         steps=config.inversion.steps,
         learning_rate=config.inversion.learning_rate,
     )
-    atomic_file(kept, lambda part: np.save(part, np.asarray(found.w)), parents=True)
-    return np.asarray(found.w)
+    atomic_file(kept, lambda part: np.save(part, np.asarray(inverted.w)), parents=True)
+    return np.asarray(inverted.w)
 
 
 def usable_latent(
     latent: np.ndarray, name: str, config: ConfigDict, architecture: Architecture, frozen: FrozenModels
 ) -> jax.Array:
-    """The latent that the run works with: truncated where the configuration says so.
+    """Returns the latent that the run works with: truncated where the configuration says so.
 
     Raises:
       UserError: a W+ latent has another number of layers than the generator.
@@ -134,7 +134,8 @@ def load_problem(
     Args:
       config: the configuration.
       name: of the image in the list.
-      architecture, fixed: of the run.
+      architecture: of the GAN.
+      frozen: the networks of the run.
       latents: folder for latents that the program finds itself.
 
     Raises:

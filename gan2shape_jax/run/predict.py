@@ -51,7 +51,7 @@ def needed_networks(*, gan: bool) -> tuple[str, ...]:
 
 
 def _without_gan(config: ConfigDict) -> tuple[Architecture, FrozenModels]:
-    """What stands for the GAN where none is loaded: its outward sizes, and the mean view and light."""
+    """Returns what stands for the GAN where none is loaded: its outward sizes, and the mean view and light."""
     sizes = stand_in_sizes(config)
     nothing = jnp.zeros((1, sizes.style_dim))
     view, light = (
@@ -118,8 +118,12 @@ class _Predictor:
         results.write_result(result, self.folder.result(prepared.name), project, self.config, {})
 
 
-def run(config: ConfigDict) -> int:
+def run(config: ConfigDict, names: list[str]) -> int:
     """Explains every image of the list with the networks of `config.networks.pretrained`.
+
+    Args:
+      config: of the run; validated.
+      names: of the image list.
 
     Returns:
       0, or 1 when an image failed.
@@ -127,7 +131,6 @@ def run(config: ConfigDict) -> int:
     Raises:
       UserError: the networks or the statistics are unusable.
     """
-    names = data.read_names(config.data.image_list)
     team, units = divide(config, names)
     reason = no_gan_because(config)
     architecture, frozen = _without_gan(config) if reason else loading.load_frozen(config, perceptual_weights=False)

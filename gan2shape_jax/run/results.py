@@ -19,6 +19,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import canonical_mask
 from gan2shape_jax.method.state import PreparedImage, TrainState
 from gan2shape_jax.outputs import OutputOptions, Projection, Result, write_outputs
+from gan2shape_jax.run.verdict import compare_with_prior
 from gan2shape_jax.training.loop import START
 from gan2shape_jax.training.tasks import scores
 
@@ -29,12 +30,11 @@ _ERRORS = ("side", "mad", "mad_unit", "mae", "mse")
 
 @functools.partial(jax.jit, static_argnames="settings")
 def _project(params, images, problem, frozen, *, settings):
-    found, _ = projection.project(params, images, problem.latent, problem.gan_image, frozen, settings)
-    return found
+    return projection.project(params, images, problem.latent, problem.gan_image, frozen, settings)[0]
 
 
 def projector(state: TrainState, prepared: PreparedImage, frozen: FrozenModels):
-    """The trained encoder and the GAN as a function of pictures, for the outputs made through the GAN."""
+    """Returns the trained encoder and the GAN as a function of pictures (n, S, S, 3) in [-1, 1]."""
 
     def project(images: np.ndarray) -> np.ndarray:
         return np.asarray(
@@ -47,18 +47,27 @@ def projector(state: TrainState, prepared: PreparedImage, frozen: FrozenModels):
 def result_of(
     state: TrainState, prepared: PreparedImage, frozen: FrozenModels, history: list[dict[str, Any]], *, category: str
 ) -> Result:
-    """What the networks make of an image, with its errors; `history` is the image's own (see `training`)."""
+    """Returns what the networks make of an image, with its errors.
+
+    Args:
+      state: the trained networks.
+      prepared: the image.
+      frozen: the GAN and the statistics.
+      history: the image's own, as `training.loop.run_schedule` returns it; [] where nothing was trained.
+      category: of the object, for the record.
+    """
     problem, settings = prepared.problem, prepared.settings
     view = reconstruction.see(state, problem, frozen, settings)
     shading, _ = shade(normals(view.depth, settings.camera, unit=settings.unit_normals), view.light)
     valid = np.asarray(view.valid)
     difference = np.abs(np.asarray(view.reconstruction - problem.image[0])).mean(axis=-1)
-    found: dict[str, Any] = {
+    measured: dict[str, Any] = {
         **scores(view, problem, settings),
         "reconstruction_l1": float((difference * valid).sum() / valid.sum()),
         "inversion_l1": prepared.inversion_l1,
     }
-    found |= _baseline(history)
+    measured |= _baseline(history)
+    measured |= compare_with_prior(measured, history)
     return Result(
         name=prepared.name,
         camera=settings.camera,
@@ -74,14 +83,14 @@ def result_of(
         warped_depth=np.asarray(view.warped_depth),
         gan_image=None if problem.gan_image is None else np.asarray(problem.gan_image[0]),
         true_depth=None if problem.true_depth is None else np.asarray(problem.true_depth),
-        metrics=found,
+        metrics=measured,
         category=category,
         reference=settings.sampling == "half",
     )
 
 
 def _baseline(history: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """The errors to compare with: of the fitted prior, or, where weights were given instead, at the `start`."""
+    """Returns the errors of the fitted prior, or of the `start` where weights were given instead."""
     steps = {row["step"] for row in history}
     for step, title in (("prior", "prior"), (START, "start")):
         if step in steps:
@@ -91,7 +100,7 @@ def _baseline(history: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def history_csv(history: list[dict[str, Any]]) -> str:
-    """The history as a table, a column for every number that occurs in it."""
+    """Returns the history as a table, a column for every number that occurs in it."""
     columns = list(dict.fromkeys(key for row in history for key in row if key != "images"))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
@@ -103,13 +112,21 @@ def history_csv(history: list[dict[str, Any]]) -> str:
 def write_result(
     result: Result, folder: pathlib.Path, project: Projection | None, config: ConfigDict, extra: dict[str, bytes]
 ) -> None:
-    """Writes an image's results folder as `config.outputs` wants it; without `project` no pictures by the GAN."""
-    wanted = config.outputs
+    """Writes an image's results folder as `config.outputs` says.
+
+    Args:
+      result: the reconstruction.
+      folder: appears whole or not at all.
+      project: see `projector`; None leaves out the pictures by the GAN.
+      config: of the run.
+      extra: contents of further files by name.
+    """
+    outputs = config.outputs
     options = OutputOptions(
-        picture_size=wanted.picture_size,
-        turntable_frames=wanted.turntable_frames,
-        mesh_full=wanted.mesh_full,
-        animation=wanted.animation,
+        picture_size=outputs.picture_size,
+        turntable_frames=outputs.turntable_frames,
+        mesh_full=outputs.mesh_full,
+        animation=outputs.animation,
         gan_batch=config.sampling.batch_size,
     )
-    write_outputs(result, folder, gan_project=project if wanted.gan_images else None, options=options, extra=extra)
+    write_outputs(result, folder, gan_project=project if outputs.gan_images else None, options=options, extra=extra)

@@ -17,22 +17,15 @@ from ml_collections import ConfigDict
 
 import gan2shape_jax
 from gan2shape_jax.atomic_files import atomic_text
-from gan2shape_jax.config import flatten, to_json
+from gan2shape_jax.config import to_json
+from gan2shape_jax.config.free_fields import result_fields
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.run.cluster import SINGLE, Team
 
 __all__ = ["RunFolder", "require_same_config"]
 
-# Fields that may differ between two starts of one run: they change no result.
-_FREE = (
-    "workdir",
-    "logging",
-    "checkpoint",
-    "data.image_list",
-    "runtime.compilation_cache",
-    "runtime.hosts",
-    "runtime.images_at_once",
-)
+# May differ between two starts of one run although results depend on it: the list may grow.
+_MAY_GROW = ("data.image_list",)
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml_collections")
 
 
@@ -59,31 +52,35 @@ class RunFolder:
         return folder
 
     def result(self, name: str) -> pathlib.Path:
+        """Returns the folder of an image's results."""
         return self.root / name
 
     def checkpoints(self, name: str) -> pathlib.PurePath:
+        """Returns the folder of an image's, or a group's, checkpoints."""
         return self._checkpoints / name
 
     @property
     def shared_checkpoints(self) -> pathlib.PurePath:
-        """Of the networks that all images of a joint run train."""
+        """Folder of the checkpoints of the networks that all images of a joint run train."""
         return self._checkpoints / "_all"
 
     @property
     def networks(self) -> pathlib.Path:
-        """The networks that all images of a joint run have trained."""
+        """File of the networks that all images of a joint run have trained."""
         return self.root / "networks.safetensors"
 
     @property
     def latents(self) -> pathlib.Path:
+        """Folder of the latents that the run finds itself."""
         return self.root / "latents"
 
     @property
     def tensorboard(self) -> pathlib.Path:
+        """Folder of the images' curves."""
         return self.root / "tensorboard"
 
     def is_finished(self, name: str) -> bool:
-        """Whether the image's results are there; results folders appear whole or not at all."""
+        """Returns whether the image's results are there; results folders appear whole or not at all."""
         return (self.result(name) / "result.json").is_file()
 
     def write_failures(self, failures: dict[str, str]) -> dict[str, str]:
@@ -103,13 +100,13 @@ class RunFolder:
         )
         every: dict[str, str] = {}
         for path in sorted(folder.glob("failures-*.json")):
-            found = json.loads(path.read_text(encoding="utf-8"))
-            every |= found["failures"] if found["start"] == team.start else {}
+            told = json.loads(path.read_text(encoding="utf-8"))
+            every |= told["failures"] if told["start"] == team.start else {}
         return every
 
 
 def _checkpoint_root(config: ConfigDict) -> pathlib.PurePath | None:
-    """Where `config.checkpoint.folder` says that checkpoints go; None for the run's own folder."""
+    """Returns where `config.checkpoint.folder` says that checkpoints go; None for the run's own folder."""
     folder = config.checkpoint.folder
     if not folder:
         return None
@@ -122,14 +119,14 @@ def require_same_config(config: ConfigDict) -> None:
     if not path.is_file():
         return
     try:
-        before = flatten(json.loads(path.read_text(encoding="utf-8")))
+        before = result_fields(json.loads(path.read_text(encoding="utf-8")), but=_MAY_GROW)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); choose another --config.workdir") from error
-    now = flatten(json.loads(to_json(config)))
+    now = result_fields(json.loads(to_json(config)), but=_MAY_GROW)
     changed = [
         f"{key} (was {before.get(key)!r}, is {now.get(key)!r})"
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and not key.startswith(_FREE)
+        if before.get(key) != now.get(key)
     ]
     if changed:
         raise UserError(

@@ -1,4 +1,4 @@
-"""What a configuration says about how a run proceeds: its schedule, how often things happen, the device's ways."""
+"""What a configuration says about how a run proceeds: its schedule, its cadence, the settings of devices."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax.method.schedule import Phase, make_schedule
+from gan2shape_jax.run import compile_cache
 from gan2shape_jax.training.loop import Cadence, Watcher
 
 __all__ = ["cadence_of", "interruptible", "schedule_of", "set_up_runtime"]
 
 
 def set_up_runtime(config: ConfigDict) -> None:
-    """What has to come before the first computation: a GPU's operations that repeat bit by bit, a CPU's devices."""
+    """Sets what has to come before the first computation: kept programs, a GPU's determinism, a CPU's devices."""
+    compile_cache.use(config.runtime.compilation_cache)
     if config.runtime.deterministic:
         _add_flag("--xla_gpu_deterministic_ops=true")
     if config.mode == "instance" and config.runtime.images_at_once > 1:
@@ -31,7 +33,7 @@ def _add_flag(flag: str) -> None:
 
 
 def _one_image_a_core(images: int) -> None:
-    """Makes the CPU, should it be the device, as many devices as there are images at once, with a thread each.
+    """Divides the CPU, should it be the device, into as many devices as there are images at once, with a thread each.
 
     Images side by side on a thread each take less time than one after another on all cores, and a program for
     one image compiles much faster than one for all of them (docs/reports/speed.md). Where computing has begun
@@ -43,7 +45,7 @@ def _one_image_a_core(images: int) -> None:
 
 
 def schedule_of(config: ConfigDict) -> tuple[Phase, ...]:
-    """The configuration's schedule as data."""
+    """Returns the configuration's schedule as data."""
     stage_lengths = tuple(tuple(stage) for stage in config.schedule.stages)
     count = len(stage_lengths)
     return make_schedule(
@@ -55,7 +57,7 @@ def schedule_of(config: ConfigDict) -> tuple[Phase, ...]:
 
 
 def cadence_of(config: ConfigDict) -> Cadence:
-    """How often a run saves and logs, and how many iterations it compiles into a program."""
+    """Returns how often a run saves and logs, and how many iterations it compiles into a program."""
     # On CPU a scan over convolutions is tens of times slower than calls one by one.
     automatic = 1 if jax.default_backend() == "cpu" else 10
     return Cadence(
@@ -67,7 +69,7 @@ def cadence_of(config: ConfigDict) -> Cadence:
 
 
 def interruptible(watcher: Watcher, check: Callable[[], None]) -> Watcher:
-    """The watcher, with Ctrl-C heeded whenever it hears of progress."""
+    """Returns the watcher with Ctrl-C heeded whenever it hears of progress."""
 
     def progress(phase: Phase, done: int, loss: float | None) -> None:
         watcher.on_progress(phase, done, loss)

@@ -24,10 +24,10 @@ class SavedRun:
     config: ConfigDict
 
     def locate(self, path: str) -> pathlib.Path:
-        """Where a file or folder that the configuration names is now; the path as given if it is nowhere.
+        """Returns where a file or folder that the configuration names is now; the path as given if it is nowhere.
 
         Relative paths start at the folder that the run was started in, if the run's folder still tells it, or
-        else at the present one. Files that come with the package are found in this installation too.
+        else at the present one. Files that come with the package are looked up in this installation too.
         """
         given = pathlib.Path(path)
         candidates = [given] if given.is_absolute() else [self._started_in() / given, given]
@@ -45,7 +45,7 @@ class SavedRun:
 
 
 def find_run(result: pathlib.Path, name: str) -> SavedRun:
-    """The run that a results folder lies in; `name` is the image's, whose folders a run repeats.
+    """Returns the run that a results folder lies in; `name` is the image's, whose folders a run repeats.
 
     Raises:
       UserError: there is no run around the folder, or its configuration cannot be read.
@@ -55,7 +55,7 @@ def find_run(result: pathlib.Path, name: str) -> SavedRun:
 
 
 def open_run(root: pathlib.Path) -> SavedRun:
-    """The run of a folder; raises `UserError` where it holds no readable configuration."""
+    """Returns the run of a folder; raises `UserError` where it holds no readable configuration."""
     if not (root / "config.json").is_file():
         raise UserError(
             f"{root} is not the folder of a run: {root / 'config.json'} is missing. The GAN's pictures need the "

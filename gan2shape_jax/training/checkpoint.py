@@ -1,4 +1,4 @@
-"""Checkpoints of one image's run: what is needed to go on exactly where it stopped.
+"""Checkpoints of one image's run: everything needed to go on exactly where it stopped.
 
 Orbax writes a checkpoint under a temporary name and renames it, so a kill at any moment leaves the last
 whole one. A checkpoint holds the train state and a small JSON record (position and history).
@@ -64,7 +64,7 @@ class Checkpoints:
         self._manager.save(done, args=items)
 
     def restore(self, template: Callable[[dict[str, Any]], TrainState]) -> tuple[TrainState, dict[str, Any]] | None:
-        """The newest checkpoint, or None where there is none.
+        """Returns the newest checkpoint's state and record, or None where there is none.
 
         Args:
           template: from the record to a state of the same structure (which optimiser state there is

@@ -36,7 +36,7 @@ _EVERYWHERE, _EACH = PartitionSpec(), PartitionSpec(AXIS)
 
 
 def devices_used(replicas: int, devices: Sequence[Any]) -> int:
-    """How many of the devices can share the places evenly.
+    """Returns how many of the devices can share the places evenly.
 
     Raises:
       UserError: the devices belong to several hosts and not all can be used: a host would be left out.
@@ -51,12 +51,12 @@ def devices_used(replicas: int, devices: Sequence[Any]) -> int:
 
 
 def mesh_of(replicas: int, devices: Sequence[jax.Device]) -> Mesh:
-    """A mesh over as many of the devices as share the places evenly; see `devices_used`."""
+    """Returns a mesh over as many of the devices as share the places evenly; see `devices_used`."""
     return Mesh(np.asarray(devices[: devices_used(replicas, devices)]), (AXIS,))
 
 
 def local_replicas(replicas: int, mesh: Mesh) -> range:
-    """The numbers of the places on this host's devices."""
+    """Returns the numbers of the places on this host's devices."""
     each = replicas // mesh.size
     mine = [i for i, device in enumerate(mesh.devices.flat) if device.process_index == jax.process_index()]
     return range(mine[0] * each, (mine[-1] + 1) * each)
@@ -74,7 +74,7 @@ def spread(trees: Sequence[Any], replicas: int, mesh: Mesh) -> Any:
 
 
 def on_host(tree: Any) -> Any:
-    """A replicated tree as arrays that belong to no mesh."""
+    """Returns a replicated tree as arrays that belong to no mesh."""
     return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), tree)
 
 
@@ -129,8 +129,8 @@ class Replicas:
     """What the places of one iteration see.
 
     Attributes:
-      numbers: (places,), what a place draws is a function of its number.
-      chosen: (places,), which image it sees.
+      numbers: (places,), of which each place's draws are a function.
+      chosen: (places,), the numbers of the images.
       constants: one for each place of this host: a `Step1Cache` in step 1, samples in step 3, else None.
     """
 
@@ -149,13 +149,14 @@ def advance(
     settings: Settings,
     mesh: Mesh,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """One iteration: every place's loss, one update; the state's networks and optimiser state are donated.
+    """Runs one iteration: every place's loss, one update; the state's networks and optimiser state are donated.
 
     Args:
       state: replicated; its factors have a leading axis of images, and stay as they are.
-      phase: where the run is.
-      replicas: what is seen.
-      problems, keys: of all images, with a leading axis, replicated. Keys are those of the phase.
+      phase: the current one.
+      replicas: what the iteration's places see.
+      problems: of all images, with a leading axis, replicated.
+      keys: of the phase, for all images, with a leading axis, replicated.
       frozen: the frozen networks, replicated.
       settings: static settings.
       mesh: the devices.

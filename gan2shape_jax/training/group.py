@@ -24,19 +24,30 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import PreparedImage, Problem, ProjectedSamples, TrainState
+from gan2shape_jax.method.state import PreparedImage, Problem, TrainState
 from gan2shape_jax.method.steps import STEPS
 from gan2shape_jax.training import image_axis
 from gan2shape_jax.training.image_axis import Layout, lift
 
-__all__ = ["Group", "alike", "bytes_of_one", "failures_of", "gather", "one_of", "own_history"]
+__all__ = ["STATIC", "Group", "alike", "failures_of", "gather", "iterate", "one_of", "own_history", "phase_keys"]
 
-_STATIC = ("step", "settings", "flip", "count", "layout")
+STATIC = ("step", "settings", "flip", "count", "layout")
 _POSITION = ("phase", "stage", "step", "iteration")
 
 
-def _iterate(state, constants, problem, keys, iteration, frozen, *, count, layout, **static):
-    """`iteration.iterate`, or `iterate_many`, of every image."""
+def iterate(
+    state: TrainState,
+    constants: Any,
+    problem: Problem,
+    keys: jax.Array,
+    iteration: jax.Array,
+    frozen: FrozenModels,
+    *,
+    count: int,
+    layout: Layout,
+    **static: Any,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """Runs `iteration.iterate`, or `iterate_many`, for every image; `STATIC` are its static arguments."""
     one = functools.partial(iteration_lib.iterate, **static)
     if count > 1:
         one = functools.partial(iteration_lib.iterate_many, count=count, **static)
@@ -71,7 +82,8 @@ def _fresh_optimizer(state, *, networks, settings, layout):
 
 
 @functools.partial(jax.jit, static_argnames="use")
-def _phase_keys(keys, number, *, use):
+def phase_keys(keys: jax.Array, number: int, *, use: int) -> jax.Array:
+    """Returns every image's key of one use of randomness in a phase; see `sampling.phase_key`."""
     return jax.vmap(lambda key: sampling.phase_key(key, number, use))(keys)
 
 
@@ -95,23 +107,28 @@ class Group:
 
     @property
     def window(self) -> int:
+        """See `tasks.Task`."""
         return 1
 
     def initial(self, params: models.Params) -> TrainState:
+        """See `tasks.Task`."""
         one = state_lib.initial_state(params, self.settings)
         count = image_axis.padded(len(self.names), self.layout.devices)
         every = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (count, *leaf.shape)), one)
         return image_axis.place(every, self.layout.mesh)
 
     def restored(self, state: TrainState) -> TrainState:
+        """See `tasks.Task`."""
         return image_axis.place(jax.tree.map(np.asarray, state), self.layout.mesh)
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
+        """See `tasks.Task`."""
         if iteration_lib.finds_mask(phase, self.settings):
             state = dataclasses.replace(state, mask=self._cached(state, phase).mask)
         return self.fresh_optimizer(state, phase.step)
 
     def fresh_optimizer(self, state: TrainState, step: str) -> TrainState:
+        """See `tasks.Task`."""
         fresh = _fresh_optimizer(state, networks=STEPS[step].networks, settings=self.settings, layout=self.layout)
         return dataclasses.replace(state, opt_state=fresh)
 
@@ -127,13 +144,14 @@ class Group:
         )
 
     def phase_constants(self, state: TrainState, phase: Phase) -> Any:
+        """See `tasks.Task`."""
         step = STEPS[phase.step]
         if step.cache is None:
             return None
         cache = self._cached(state, phase)
         if step.collect is None:
             return cache
-        keys = _phase_keys(self.problem.key, phase.number, use=sampling.COLLECT)
+        keys = phase_keys(self.problem.key, phase.number, use=sampling.COLLECT)
         own = (state.params, state.factors, cache, self.problem, keys)
         batches = [
             _collected(*own, i, self.frozen, step=step, settings=self.settings, layout=self.layout)
@@ -144,12 +162,13 @@ class Group:
     def advance(
         self, state: TrainState, phase: Phase, iteration: int, constants: Any, count: int
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        run = iteration_lib.compiled_with(_iterate, _STATIC, self.layout.platform)
+        """See `tasks.Task`."""
+        run = iteration_lib.compiled_with(iterate, STATIC, self.layout.platform)
         return run(
             state,
             constants,
             self.problem,
-            _phase_keys(self.problem.key, phase.number, use=sampling.TRAIN),
+            phase_keys(self.problem.key, phase.number, use=sampling.TRAIN),
             jnp.asarray(iteration, jnp.int32),
             self.frozen,
             step=STEPS[phase.step],
@@ -209,44 +228,6 @@ def gather(images: Sequence[PreparedImage], frozen: FrozenModels, layout: Layout
         settings=images[0].settings,
         layout=layout,
     )
-
-
-def bytes_of_one(prepared: PreparedImage, frozen: FrozenModels) -> int:
-    """Returns the memory that one image takes in step 3, the widest step, in bytes.
-
-    That is its state twice, its samples and all intermediate values, as the compiler says of the program; what all
-    images share (the GAN) is not counted.
-    """
-    settings, layout, step = prepared.settings, image_axis.layout_of(1), STEPS["step3"]
-    task = gather([prepared], frozen, layout)
-    square = (settings.sample_count, settings.image_size, settings.image_size)
-
-    def moving(key):
-        state = state_lib.initial_state(models.init_params(key, settings), settings)
-        samples = ProjectedSamples(images=jnp.zeros((*square, 3)), masks=jnp.zeros(square))
-        return image_axis.stack([(optimizer.fresh_optimizer(state, step.networks, settings), samples)])
-
-    state, samples = jax.eval_shape(moving, jax.random.key(0))
-    compiled = (
-        iteration_lib.compiled_with(_iterate, _STATIC, layout.platform)
-        .lower(
-            state,
-            samples,
-            task.problem,
-            _phase_keys(task.problem.key, 0, use=sampling.TRAIN),
-            jax.ShapeDtypeStruct((), jnp.int32),
-            task.frozen,
-            step=step,
-            settings=settings,
-            flip=True,
-            count=1,
-            layout=layout,
-        )
-        .compile()
-    )
-    memory = compiled.memory_analysis()
-    shared = sum(leaf.nbytes for leaf in jax.tree.leaves(task.frozen))
-    return memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes - shared
 
 
 def own_history(history: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:

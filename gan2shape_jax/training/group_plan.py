@@ -26,7 +26,7 @@ _MOST_A_DEVICE = 64
 
 
 def key_of(names: Sequence[str]) -> str:
-    """The group's name: of its checkpoints, and of the file that lists its images."""
+    """Returns the group's name: of its checkpoints, and of the file that lists its images."""
     return f"group-{zlib.crc32(chr(10).join(names).encode()):08x}"
 
 
@@ -41,53 +41,54 @@ def finish(root: pathlib.Path, names: Sequence[str]) -> None:
 
 
 def begun(root: pathlib.Path, names: Sequence[str]) -> list[list[str]]:
-    """Groups under way all of whose images are in the list; a damaged note counts as none."""
-    found = []
+    """Returns the groups under way all of whose images are in the list; a damaged note counts as none."""
+    groups = []
     for path in sorted((root / _FOLDER).glob("group-*.json")):
         try:
             group = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
         if isinstance(group, list) and group and set(group) <= set(names):
-            found.append(group)
-    return found
+            groups.append(group)
+    return groups
 
 
 def plan(units: Sequence[Sequence[str]], size: int) -> list[list[str]]:
-    """Groups to be made: those of several images as they are, single images put together by `size`."""
+    """Returns the groups to be made: those of several images as they are, single images put together by `size`."""
     single = [name for unit in units if len(unit) == 1 for name in unit]
     whole = [list(unit) for unit in units if len(unit) > 1]
     return whole + [single[i : i + size] for i in range(0, len(single), size)]
 
 
-def choose_size(wanted: int, images: int, devices: Sequence[Any], bytes_of_one: Callable[[], int]) -> int:
-    """How many images are reconstructed at once.
+def choose_size(asked: int, images: int, devices: Sequence[Any], bytes_of_one: Callable[[], int]) -> int:
+    """Chooses how many images are reconstructed at once.
 
     Args:
-      wanted: what the configuration says; 0 leaves it to this function.
+      asked: what the configuration says; 0 leaves it to this function.
       images: how many there are.
       devices: of this host (`jax.local_devices()`).
       bytes_of_one: how much memory one image needs; asked only where it decides something.
 
     Returns:
-      On CPU 1 unless wanted otherwise: the cores are busy with one image; and never more than there are devices,
+      On CPU 1 unless asked otherwise: the cores are busy with one image; and never more than there are devices,
       which are at most as many as cores: beyond that, images only take each other's cache (docs/reports/speed.md).
       Elsewhere what the free memory of the devices holds.
     """
     on_cpu = devices[0].platform == "cpu"
-    if wanted:
-        return max(1, min(wanted, images, len(devices) if on_cpu else wanted))
+    if asked:
+        return max(1, min(asked, images, len(devices) if on_cpu else asked))
     if images <= 1 or on_cpu:
         return 1
     free = [_free_bytes(device) for device in devices]
-    if any(found is None for found in free):
+    told = [free_bytes for free_bytes in free if free_bytes is not None]
+    if len(told) < len(free):
         return min(images, len(devices))
-    each = int(_SHARE * min(found for found in free if found is not None) / max(bytes_of_one(), 1))
+    each = int(_SHARE * min(told) / max(bytes_of_one(), 1))
     return min(images, len(devices) * max(1, min(each, _MOST_A_DEVICE)))
 
 
 def _free_bytes(device: Any) -> int | None:
-    """Memory that may still be allocated; None where the device does not tell."""
+    """Returns the bytes that may still be allocated; None where the device does not tell."""
     stats = device.memory_stats()
     if not stats or "bytes_limit" not in stats:
         return None

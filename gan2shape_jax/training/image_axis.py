@@ -36,22 +36,23 @@ class Layout:
 
     @property
     def devices(self) -> int:
+        """How many devices the group lies on."""
         return self.mesh.size
 
     @property
     def platform(self) -> str:
+        """Their kind: "cpu", "gpu" or "tpu"."""
         return self.mesh.devices.flat[0].platform
 
 
 def layout_of(images: int, devices: Sequence[jax.Device] | None = None) -> Layout:
-    """The layout of so many images on (by default) this host's devices, of which no more are taken than images."""
-    found = list(jax.local_devices() if devices is None else devices)[:images]
-    mesh = Mesh(np.array(found), (AXIS,))
-    return Layout(mesh=mesh, vmapped=found[0].platform != "cpu")
+    """Returns the layout of so many images on no more devices than images, by default of this host's."""
+    used = list(jax.local_devices() if devices is None else devices)[:images]
+    return Layout(mesh=Mesh(np.array(used), (AXIS,)), vmapped=used[0].platform != "cpu")
 
 
 def padded(images: int, devices: int) -> int:
-    """The least number of images, at least so many, that divides among the devices."""
+    """Returns the least number of images, at least so many, that divides among the devices."""
     return -(-images // devices) * devices
 
 
@@ -83,7 +84,7 @@ def stack(trees: Sequence[Any]) -> Any:
 
 
 def pick(tree: Any, index: int) -> Any:
-    """One image's pytree out of a group's."""
+    """Returns one image's pytree out of a group's."""
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
@@ -101,7 +102,7 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
 
 
 def _to_all_hosts(leaf: Any, sharding: NamedSharding) -> jax.Array:
-    """An array, the same on every host, as one of all hosts; `device_put` refuses committed arrays and keys there."""
+    """Returns an array of all hosts from one that every host has; `device_put` refuses committed arrays and keys."""
     if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
         return leaf
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):

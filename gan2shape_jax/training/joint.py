@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import iteration as iteration_lib
@@ -34,38 +32,10 @@ from gan2shape_jax.method.state import PreparedImage, Problem, ProjectedSamples,
 from gan2shape_jax.method.step1 import Step1Cache
 from gan2shape_jax.method.step2 import STEP2
 from gan2shape_jax.method.steps import STEPS
+from gan2shape_jax.training.joint_plan import Plan, image_order, sample_choices
 from gan2shape_jax.training.tasks import OneSet, scores
 
-__all__ = ["ManyImages", "Plan", "gather", "image_order", "require_enough", "sample_choices"]
-
-
-@functools.partial(jax.jit, static_argnames=("epochs", "count"))
-def _permutations(key, *, epochs: int, count: int):
-    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(epochs))
-    return jax.vmap(lambda k: jax.random.permutation(k, count))(keys)
-
-
-def image_order(key: jax.Array, iterations: int, count: int) -> Int[np.ndarray, " iterations"]:
-    """Which of `count` images each iteration of a phase sees: epochs, each shuffled anew."""
-    epochs = -(-iterations // count)
-    return np.asarray(_permutations(key, epochs=epochs, count=count)).reshape(-1)[:iterations]
-
-
-@functools.partial(jax.jit, static_argnames=("count", "batch_size"))
-def sample_choices(
-    keys: jax.Array, iterations: jax.Array, *, count: int, batch_size: int
-) -> Int[jax.Array, "iterations batch"]:
-    """Which of an image's `count` kept samples each iteration sees: distinct ones, drawn afresh every time.
-
-    Args:
-      keys: (iterations,), of the image that the iteration sees.
-      iterations: (iterations,), their numbers.
-    """
-
-    def choose(key, iteration):
-        return jax.random.permutation(jax.random.fold_in(key, iteration), count)[:batch_size]
-
-    return jax.vmap(choose)(keys, iterations)
+__all__ = ["ManyImages", "gather", "require_enough"]
 
 
 @functools.partial(jax.jit, static_argnames="settings")
@@ -85,33 +55,6 @@ def _input_factors(params, problem: Problem, frozen: FrozenModels, *, settings: 
 @jax.jit
 def _item(factors: Factors, index) -> Factors:
     return jax.tree.map(lambda x: x[index], factors)
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """A phase's course: the image of every iteration, and what belongs to the images or iterations.
-
-    Attributes:
-      order: (iterations,), numbers of images.
-      caches: of step 1, by number of the image (only the albedo moves, so one is enough an image); on the host.
-      samples: of step 3, one entry an image, on the host.
-      choices: (iterations, batch), which of the image's samples step 3 sees.
-      keys: (images,), for what is drawn in training; where several images share an iteration (`joint_parallel`).
-    """
-
-    order: np.ndarray
-    caches: Mapping[int, Step1Cache] = dataclasses.field(default_factory=dict)
-    samples: tuple[ProjectedSamples, ...] = ()
-    choices: np.ndarray | None = None
-    keys: Any = None
-
-    def constants(self, iteration: int) -> Step1Cache | ProjectedSamples | None:
-        """Returns what an iteration sees besides the problem and the factors of its image."""
-        index = int(self.order[iteration])
-        if self.choices is None:
-            return self.caches.get(index)
-        chosen = self.choices[iteration]
-        return jax.tree.map(lambda kept: kept[chosen], self.samples[index])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,21 +81,24 @@ class ManyImages(OneSet):
 
     @property
     def window(self) -> int:
+        """See `tasks.Task`."""
         return len(self.problems)
 
     def initial(self, params: models.Params) -> TrainState:
+        """See `tasks.Task`."""
         own = jax.tree.map(jnp.array, params)
         state = state_lib.initial_state(own, self.settings)
         every = jax.tree.map(lambda x: jnp.stack([x] * len(self.problems)), state.factors)
         return dataclasses.replace(state, factors=every)
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
+        """See `tasks.Task`."""
         if phase.step == STEP2.name:
             state = dataclasses.replace(state, factors=self._factors(state))
         return self.fresh_optimizer(state, phase.step)
 
     def _factors(self, state: TrainState) -> Factors:
-        """Every image's factors at the end of step 1, stacked."""
+        """Returns every image's factors at the end of step 1, stacked."""
         each = [_input_factors(state.params, one, self.frozen, settings=self.settings) for one in self.problems]
         every = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
         if self.reference:
@@ -160,7 +106,7 @@ class ManyImages(OneSet):
         return every
 
     def order(self, phase: Phase) -> np.ndarray:
-        """Which image each iteration sees."""
+        """Returns the number of the image that each iteration sees."""
         if phase.step == PRIOR_STEP.name and self.reference:
             return np.zeros(phase.iterations, np.int32)
         return image_order(
@@ -168,6 +114,7 @@ class ManyImages(OneSet):
         )
 
     def phase_constants(self, state: TrainState, phase: Phase) -> Plan:
+        """See `tasks.Task`."""
         order, step = self.order(phase), STEPS[phase.step]
         if step.cache is None:
             return Plan(order)
@@ -198,6 +145,7 @@ class ManyImages(OneSet):
     def advance(
         self, state: TrainState, phase: Phase, iteration: int, constants: Plan, count: int
     ) -> tuple[TrainState, dict[str, jax.Array]]:
+        """See `tasks.Task`."""
         assert count == 1  # the next iteration has another image
         index = int(constants.order[iteration])
         single = dataclasses.replace(state, factors=_item(state.factors, index))
@@ -215,7 +163,7 @@ class ManyImages(OneSet):
     def examine(
         self, state: TrainState, phase: Phase | None, done: int
     ) -> tuple[Reconstruction | None, dict[str, Any]]:
-        """The first image's view; mean errors over all images, and each image's under `images`."""
+        """Returns the first image's reconstruction; mean errors over all images, each image's under `images`."""
         ended = phase is not None and done == phase.iterations
         if phase is not None and not ended and "depth" not in STEPS[phase.step].networks:
             return None, {}  # errors are what they were
@@ -247,7 +195,7 @@ def require_enough(images: int, collect_iters: int) -> None:
 def gather(
     group: list[PreparedImage], frozen: FrozenModels, *, seed: int, collect_iters: int, reference: bool
 ) -> ManyImages:
-    """The task of training on these images together.
+    """Returns the task of training on these images together.
 
     Args:
       group: the images, in the list's order.

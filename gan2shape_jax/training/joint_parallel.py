@@ -22,13 +22,14 @@ from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import Problem, TrainState
 from gan2shape_jax.training import data_parallel, image_axis
-from gan2shape_jax.training.joint import ManyImages, Plan
+from gan2shape_jax.training.joint import ManyImages
+from gan2shape_jax.training.joint_plan import Plan
 
 __all__ = ["ManyReplicas", "spread_out", "stacked"]
 
 
 def stacked(names: Sequence[str], problems: Sequence[Problem]) -> Problem:
-    """The problems with a leading axis of images; true depth, which trains nothing, is left out.
+    """Returns the problems with a leading axis of images; true depth, which trains nothing, is left out.
 
     Raises:
       UserError: the latents are of W for some images and of W+ for others.
@@ -60,29 +61,33 @@ class ManyReplicas(ManyImages):
 
     @functools.cached_property
     def _given(self) -> tuple[Problem, FrozenModels]:
-        """All that no iteration changes, on every device."""
+        """Everything that no iteration changes, on every device."""
         return image_axis.replicate((stacked(self.names, self.problems), self.frozen), self.mesh)
 
     @property
     def window(self) -> int:
+        """See `tasks.Task`."""
         return -(-len(self.problems) // self.replicas) if self.independent else len(self.problems)
 
     def _everywhere(self, state: TrainState) -> TrainState:
         return image_axis.replicate(state, self.mesh)
 
     def initial(self, params: models.Params) -> TrainState:
+        """See `tasks.Task`."""
         return self._everywhere(super().initial(params))
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
+        """See `tasks.Task`."""
         return self._everywhere(super().begin(data_parallel.on_host(state), phase))
 
     def order(self, phase: Phase) -> np.ndarray:
-        """Which image each place of each iteration sees, one after another."""
+        """Returns which image each place of each iteration sees, one after another."""
         if not self.independent:
             return np.repeat(super().order(phase), self.replicas)
         return super().order(dataclasses.replace(phase, iterations=phase.iterations * self.replicas))
 
     def phase_constants(self, state: TrainState, phase: Phase) -> Plan:
+        """See `tasks.Task`."""
         alone = data_parallel.on_host(state)
         keys = jnp.stack([sampling.phase_key(one.key, phase.number, sampling.TRAIN) for one in self.problems])
         return dataclasses.replace(super().phase_constants(alone, phase), keys=image_axis.replicate(keys, self.mesh))
@@ -90,6 +95,7 @@ class ManyReplicas(ManyImages):
     def advance(
         self, state: TrainState, phase: Phase, iteration: int, constants: Plan, count: int
     ) -> tuple[TrainState, dict[str, jax.Array]]:
+        """See `tasks.Task`."""
         assert count == 1  # the next iteration has other images
         first = iteration * self.replicas
         numbers = np.arange(first, first + self.replicas, dtype=np.int32)
@@ -105,13 +111,14 @@ class ManyReplicas(ManyImages):
     def examine(
         self, state: TrainState, phase: Phase | None, done: int
     ) -> tuple[Reconstruction | None, dict[str, Any]]:
+        """See `tasks.Task`."""
         return super().examine(data_parallel.on_host(state), phase, done)
 
 
 def spread_out(
     task: ManyImages, replicas: int, *, independent: bool, devices: Sequence[Any] | None = None
 ) -> ManyImages:
-    """The task with so many places an iteration; itself where there is one, on one host.
+    """Returns the task with so many places an iteration: itself for one place on one host.
 
     Args:
       task: of one place.

@@ -7,11 +7,10 @@ trained, one image or many, is a `Task`.
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -25,7 +24,7 @@ from gan2shape_jax.method.state import PreparedImage, TrainState
 from gan2shape_jax.training.checkpoint import Checkpoints
 from gan2shape_jax.training.tasks import OneImage, Task
 
-__all__ = ["COST", "START", "Cadence", "Watcher", "run_schedule", "train"]
+__all__ = ["COST", "START", "Cadence", "Trained", "Watcher", "run_schedule", "train"]
 
 # Seconds of an iteration relative to the cheapest step, for the time left; measured on the default config.
 COST = {"prior": 1.0, "step1": 1.0, "step2": 4.0, "step3": 9.0}
@@ -36,7 +35,14 @@ START = "start"
 
 @dataclasses.dataclass(frozen=True)
 class Cadence:
-    """How often things happen, in iterations."""
+    """How often things happen.
+
+    Attributes:
+      checkpoint: iterations from checkpoint to checkpoint.
+      log: iterations from row to row of the history.
+      per_call: iterations in one compiled call.
+      keep: checkpoints that stay.
+    """
 
     checkpoint: int
     log: int
@@ -46,30 +52,33 @@ class Cadence:
 
 @dataclasses.dataclass(frozen=True)
 class Watcher:
-    """What a caller wants to be told while an image is trained; all calls are optional to heed.
+    """Optional callbacks.
 
     Attributes:
-      on_progress: phase, iterations done in it, latest loss or None.
-      on_record: a row of the history.
-      on_phase_end: phase, train state and what is seen at its end.
+      on_resume: called with the phase and the iterations done in it where training goes on from a checkpoint.
+      on_progress: called with the phase, the iterations done in it, and the loss or None where it is not logged.
+      on_record: called with each new row of the history.
+      on_phase_end: called with the phase and the reconstruction at its end.
     """
 
+    on_resume: Callable[[Phase, int], None] = lambda phase, done: None
     on_progress: Callable[[Phase, int, float | None], None] = lambda phase, done, loss: None
     on_record: Callable[[dict[str, Any]], None] = lambda row: None
     on_phase_end: Callable[[Phase, Reconstruction], None] = lambda phase, view: None
 
 
 def _together(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Both records in one; what they say of single images is put together too."""
+    """Returns both records as one; what they say of single images is put together too."""
     both = first | second
     if "images" in first and "images" in second:
         both["images"] = {name: first["images"][name] | second["images"][name] for name in first["images"]}
     return both
 
 
-def _record(phase: Phase, done: int, scalars: dict[str, float], found: dict[str, Any]) -> dict[str, Any]:
+def _record(phase: Phase, done: int, scalars: dict[str, Any], errors: dict[str, Any]) -> dict[str, Any]:
+    """Returns a row of the history; raises `UserError` where its loss is not finite."""
     row: dict[str, Any] = {"phase": phase.number, "stage": phase.stage, "step": phase.step, "iteration": done}
-    row |= _together(scalars, found)
+    row |= _together(scalars, errors)
     if not np.isfinite(row.get("loss", 0.0)):
         raise UserError(
             f"the loss became {row['loss']} in {phase.label}, iteration {done}; check the "
@@ -79,7 +88,7 @@ def _record(phase: Phase, done: int, scalars: dict[str, float], found: dict[str,
 
 
 def _spans(start: int, phase: Phase, cadence: Cadence) -> Iterator[tuple[int, int]]:
-    """(first iteration, count) of each compiled call; calls end where something is due."""
+    """Yields (first iteration, count) of each compiled call; calls end where something is due."""
     here = start
     while here < phase.iterations:
         due = min((here // every + 1) * every for every in (cadence.log, cadence.checkpoint))
@@ -92,86 +101,106 @@ def _is_due(done: int, phase: Phase, every: int) -> bool:
     return done == phase.iterations or done % every == 0
 
 
-@dataclasses.dataclass(frozen=True)
-class _Position:
-    """Where a run goes on: phase, iteration in it, history, and the latest scalars that are yet to be averaged."""
+class Trained(NamedTuple):
+    """What training comes to: the final state, and the history (errors before any training, then losses and errors)."""
 
-    phase: int
-    iteration: int
+    state: TrainState
     history: list[dict[str, Any]]
-    recent: list[dict[str, Any]]
 
 
-def _resume(checkpoints: Checkpoints, task: Task, initial: models.Params) -> tuple[TrainState, _Position | None]:
-    """State and position to go on from: the newest checkpoint's; or the start, without a position."""
+@dataclasses.dataclass(frozen=True)
+class _Progress:
+    """Where a run is; what a checkpoint holds.
 
-    def template(record: dict[str, Any]) -> TrainState:
-        return task.fresh_optimizer(task.initial(initial), record["step"])
+    Attributes:
+      state: after the iterations done.
+      phase: number of the phase.
+      iteration: iterations done in it.
+      history: rows so far.
+      recent: scalars of the phase's latest iterations, which are yet to be averaged.
+    """
 
-    restored = checkpoints.restore(template)
-    if restored is None:
-        return task.initial(initial), None
-    state, record = restored
-    position = _Position(record["phase"], record["iteration"], record["history"], record.get("recent", []))
-    return task.restored(state), position
+    state: TrainState
+    phase: int = 0
+    iteration: int = 0
+    history: tuple[dict[str, Any], ...] = ()
+    recent: tuple[dict[str, Any], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class _Loop:
-    """What all phases share; `history` grows, `recent` holds the scalars of the last iterations of a phase."""
+    """What all phases share."""
 
     task: Task
     checkpoints: Checkpoints
     cadence: Cadence
     watcher: Watcher
-    history: list[dict[str, Any]]
-    recent: collections.deque[dict[str, Any]]
 
-    def run(self, state: TrainState, phase: Phase, start: int, before: int) -> TrainState:
-        """Carries the state through a phase from iteration `start`; `before` counts those of earlier phases."""
-        if start == 0:
-            self.recent.clear()
-            state = self.task.begin(state, phase)
-        if start == phase.iterations:
-            return state
-        context = self.task.phase_constants(state, phase)
-        for here, count in _spans(start, phase, self.cadence):
-            state, scalars = self.task.advance(state, phase, here, context, count)
-            self.recent.append(scalars)
-            done = here + count
-            loss = self._log(state, phase, done) if _is_due(done, phase, self.cadence.log) else None
+    def resume(self, initial: models.Params) -> _Progress | None:
+        """Returns the newest checkpoint's progress, or None without a checkpoint."""
+
+        def template(record: dict[str, Any]) -> TrainState:
+            return self.task.fresh_optimizer(self.task.initial(initial), record["step"])
+
+        restored = self.checkpoints.restore(template)
+        if restored is None:
+            return None
+        state, record = restored
+        return _Progress(
+            self.task.restored(state),
+            record["phase"],
+            record["iteration"],
+            tuple(record["history"]),
+            tuple(record.get("recent", ())),
+        )
+
+    def start(self, initial: models.Params) -> _Progress:
+        """Returns the progress before any training, the errors noted."""
+        state = self.task.initial(initial)
+        _, errors = self.task.examine(state, None, 0)
+        return self._noted(_Progress(state), {"phase": 0, "stage": 0, "step": START, "iteration": 0} | errors)
+
+    def run(self, progress: _Progress, phase: Phase, before: int) -> _Progress:
+        """Carries a run to the end of a phase; `before` counts the iterations of earlier phases."""
+        if progress.iteration == 0:
+            progress = dataclasses.replace(progress, state=self.task.begin(progress.state, phase))
+        unfinished = progress.iteration < phase.iterations
+        constants = self.task.phase_constants(progress.state, phase) if unfinished else None
+        for first, count in _spans(progress.iteration, phase, self.cadence):
+            state, scalars = self.task.advance(progress.state, phase, first, constants, count)
+            done, recent = first + count, (*progress.recent, scalars)[-self.task.window :]
+            progress, loss = dataclasses.replace(progress, state=state, iteration=done, recent=recent), None
+            if _is_due(done, phase, self.cadence.log):
+                progress = self._log(progress, phase)
+                loss = progress.history[-1]["loss"]
             self.watcher.on_progress(phase, done, loss)
             if _is_due(done, phase, self.cadence.checkpoint):
-                self._save(state, phase, done, before)
-        return state
+                self._save(progress, phase, before)
+        return dataclasses.replace(progress, phase=phase.number + 1, iteration=0, recent=())
 
-    def _save(self, state: TrainState, phase: Phase, done: int, before: int) -> None:
-        recent = [{k: np.asarray(v).tolist() for k, v in row.items()} for row in jax.device_get(list(self.recent))]
+    def _save(self, progress: _Progress, phase: Phase, before: int) -> None:
+        recent = jax.device_get(list(progress.recent))
         record = {
             "phase": phase.number,
             "step": phase.step,
-            "iteration": done,
-            "history": list(self.history),
-            "recent": recent,
+            "iteration": progress.iteration,
+            "history": list(progress.history),
+            "recent": [{name: np.asarray(value).tolist() for name, value in row.items()} for row in recent],
         }
-        self.checkpoints.save(before + done, state, record)
+        self.checkpoints.save(before + progress.iteration, progress.state, record)
 
-    def _log(self, state: TrainState, phase: Phase, done: int) -> float:
-        view, found = self.task.examine(state, phase, done)
-        row = _record(phase, done, self.task.averages(self.recent), found)
-        self._note(row)
+    def _log(self, progress: _Progress, phase: Phase) -> _Progress:
+        done = progress.iteration
+        view, errors = self.task.examine(progress.state, phase, done)
+        row = _record(phase, done, self.task.averages(progress.recent), errors)
+        progress = self._noted(progress, row)
         if done == phase.iterations and view is not None:
             self.watcher.on_phase_end(phase, view)
-        return row["loss"]
+        return progress
 
-    def start(self, state: TrainState) -> None:
-        """Notes the errors before any training."""
-        _, found = self.task.examine(state, None, 0)
-        self._note({"phase": 0, "stage": 0, "step": START, "iteration": 0} | found)
-
-    def _note(self, row: dict[str, Any]) -> None:
-        self.history.append(row)
+    def _noted(self, progress: _Progress, row: dict[str, Any]) -> _Progress:
         self.watcher.on_record(row)
+        return dataclasses.replace(progress, history=(*progress.history, row))
 
 
 def run_schedule(
@@ -181,7 +210,7 @@ def run_schedule(
     folder: pathlib.PurePath,
     cadence: Cadence,
     watcher: Watcher,
-) -> tuple[TrainState, list[dict[str, Any]]]:
+) -> Trained:
     """Trains a task's networks through the schedule, going on from a checkpoint where there is one.
 
     Args:
@@ -190,27 +219,25 @@ def run_schedule(
       initial: parameters that it starts from.
       folder: of the task's checkpoints.
       cadence: how often to save and to log.
-      watcher: who wants to know.
+      watcher: is told of what happens.
 
     Returns:
-      The final state, and the history: errors before any training, then losses and errors over iterations.
+      The final state, and the history.
 
     Raises:
       UserError: the loss is not finite, or the checkpoint does not fit the configuration.
     """
     with Checkpoints(folder, keep=cadence.keep) as checkpoints:
-        state, found = _resume(checkpoints, task, initial)
-        position = found or _Position(0, 0, [], [])
-        recent = collections.deque(position.recent, maxlen=task.window)
-        loop = _Loop(task, checkpoints, cadence, watcher, position.history, recent)
-        if found is None:
-            loop.start(state)
-        start, before = position.iteration, sum(phase.iterations for phase in schedule[: position.phase])
-        for phase in schedule[position.phase :]:
-            state = loop.run(state, phase, start, before)
+        loop = _Loop(task, checkpoints, cadence, watcher)
+        resumed = loop.resume(initial)
+        if resumed:
+            watcher.on_resume(schedule[resumed.phase], resumed.iteration)
+        progress = resumed or loop.start(initial)
+        before = sum(phase.iterations for phase in schedule[: progress.phase])
+        for phase in schedule[progress.phase :]:
+            progress = loop.run(progress, phase, before)
             before += phase.iterations
-            start = 0
-    return state, loop.history
+    return Trained(progress.state, list(progress.history))
 
 
 def train(
@@ -221,6 +248,6 @@ def train(
     folder: pathlib.PurePath,
     cadence: Cadence,
     watcher: Watcher,
-) -> tuple[TrainState, list[dict[str, Any]]]:
+) -> Trained:
     """Trains one image's networks; see `run_schedule`."""
     return run_schedule(OneImage(prepared, frozen), schedule, initial, folder, cadence, watcher)

@@ -23,16 +23,28 @@ from gan2shape_jax.networks import params_from_torch
 from gan2shape_jax.weight_files import families
 from gan2shape_jax.weight_files.torch_reader import read_torch
 
-__all__ = ["FORMAT", "TORCH_NAMES", "load_networks", "networks_bytes"]
+__all__ = ["FORMAT", "SMALL", "TORCH_NAMES", "load_networks", "networks_bytes", "small_networks_bytes"]
 
 FORMAT = "gan2shape_jax networks"
 TORCH_NAMES = {"depth": "netD", "albedo": "netA", "view": "netV", "light": "netL", "encoder": "netEnc"}
+# The networks that a finished image keeps where `config.outputs.networks` is 'small'.
+SMALL = ("view", "encoder")
 
 
 def networks_bytes(params: Params) -> bytes:
-    """The parameters of the five networks, serialised."""
+    """Returns the parameters of the five networks as a file's content."""
     flat = {name: np.ascontiguousarray(value) for name, value in flatten_dict(params, sep="/").items()}
     return safetensors.numpy.save(flat, metadata={"format": FORMAT})
+
+
+def small_networks_bytes(params: Params) -> bytes:
+    """Returns a sixth of `networks_bytes`: view network and encoder alone, in float16.
+
+    These two are what the GAN's pictures of a finished result take; depth, albedo and light are arrays by then.
+    """
+    kept = flatten_dict({name: params[name] for name in SMALL}, sep="/")
+    flat = {name: np.ascontiguousarray(value, np.float16) for name, value in kept.items()}
+    return safetensors.numpy.save(flat, metadata={"format": FORMAT, "networks": " ".join(SMALL)})
 
 
 def load_networks(path: pathlib.Path, like: Params, settings: Settings, *, needed: tuple[str, ...] = ()) -> Params:
@@ -50,16 +62,17 @@ def load_networks(path: pathlib.Path, like: Params, settings: Settings, *, neede
     """
     if not path.is_file():
         raise UserError(f"network weights {path} do not exist (config.networks.pretrained)")
-    found = _from_torch(path, settings) if path.suffix in (".pth", ".pt") else _from_safetensors(path, like)
-    if any(not np.isfinite(value).all() for value in flatten_dict(found).values()):
+    networks = _from_torch(path, settings) if path.suffix in (".pth", ".pt") else _from_safetensors(path, like)
+    if any(not np.isfinite(value).all() for value in flatten_dict(networks).values()):
         raise UserError(f"{path} holds numbers that are not finite (NaN or infinity)")
-    absent = [TORCH_NAMES[name] for name in needed if name not in found]
+    absent = [TORCH_NAMES[name] for name in needed if name not in networks]
     if absent:
         raise UserError(
             f"{path} lacks {', '.join(absent)}, without which this run cannot start: pretrained networks "
-            "replace the prior's fit, and all training in prediction (config.networks.pretrained)"
+            "replace the prior's fit, and all training in prediction (config.networks.pretrained); an image of a run "
+            "keeps all of its networks where the run has config.outputs.networks='full'"
         )
-    return {**like, **found}
+    return {**like, **networks}
 
 
 def _from_torch(path: pathlib.Path, settings: Settings) -> Params:
@@ -73,35 +86,35 @@ def _from_torch(path: pathlib.Path, settings: Settings) -> Params:
             f"{path} holds none of {', '.join(TORCH_NAMES.values())}: it is no checkpoint of the "
             f"published implementation's networks{known}"
         )
-    found: dict[str, Any] = {}
+    networks: dict[str, Any] = {}
     for theirs, ours in names.items():
         try:
-            found[ours] = params_from_torch(nets[ours], content[theirs])
+            networks[ours] = params_from_torch(nets[ours], content[theirs])
         except (UserError, ValueError) as error:
             raise UserError(f"{theirs} in {path} does not fit this configuration's networks: {error}") from error
-    return found
+    return networks
 
 
 def _from_safetensors(path: pathlib.Path, like: Params) -> Params:
     try:
         with safetensors.safe_open(str(path), "np") as file:
             header = file.metadata() or {}
-            found = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (OSError, TypeError, SafetensorError) as error:
         raise UserError(f"{path} is no usable safetensors file of network weights: {error}") from error
     listed = header["networks"].split() if "networks" in header else list(like)
-    wanted = flatten_dict({name: like[name] for name in listed if name in like}, sep="/")
+    template = flatten_dict({name: like[name] for name in listed if name in like}, sep="/")
     wrong = {
-        "missing": sorted(wanted.keys() - found.keys()),
-        "extra": sorted(found.keys() - wanted.keys()),
+        "missing": sorted(template.keys() - tensors.keys()),
+        "extra": sorted(tensors.keys() - template.keys()),
         "of another shape": sorted(
-            f"{k} {found[k].shape} instead of {wanted[k].shape}"
-            for k in wanted.keys() & found.keys()
-            if found[k].shape != wanted[k].shape
+            f"{name} {tensors[name].shape} instead of {template[name].shape}"
+            for name in template.keys() & tensors.keys()
+            if tensors[name].shape != template[name].shape
         ),
     }
     if any(wrong.values()):
         told = "; ".join(f"{what}: {', '.join(names[:8])}" for what, names in wrong.items() if names)
         sizes = f" (its networks fit {header['fits']})" if header.get("fits") else ""
         raise UserError(f"{path} does not fit this configuration's networks{sizes}: {told}")
-    return unflatten_dict({name: np.asarray(value) for name, value in found.items()}, sep="/")
+    return unflatten_dict({name: np.asarray(value, np.float32) for name, value in tensors.items()}, sep="/")

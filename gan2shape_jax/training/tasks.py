@@ -1,6 +1,6 @@
-"""What a stage loop trains: the questions it asks of a task, and the task of one image.
+"""The interface of what the training loop trains, and the task of one image.
 
-`joint.ManyImages` is the other task.
+The other tasks are `group.Group`, `joint.ManyImages` and `joint_parallel.ManyReplicas`.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _depth_metrics = jax.jit(metrics.depth_metrics, static_argnames="camera")
 
 
 def scores(view: Reconstruction, problem: Problem, settings: Settings) -> dict[str, float]:
-    """Depth and normal errors in the input view, where true depth is known; {} where it is not."""
+    """Returns depth and normal errors in the input view, where true depth is known; {} where it is not."""
     if problem.true_depth is None:
         return {}
-    found = _depth_metrics(view.warped_depth, problem.true_depth, view.valid, camera=settings.camera)
-    return {name: float(value) for name, value in jax.device_get(found).items()}
+    errors = _depth_metrics(view.warped_depth, problem.true_depth, view.valid, camera=settings.camera)
+    return {name: float(value) for name, value in jax.device_get(errors).items()}
 
 
 def means(scalars: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """The mean of each scalar over iterations."""
+    """Returns the mean of each scalar over iterations."""
     rows = jax.device_get(list(scalars))
     return {name: float(np.mean([float(row[name]) for row in rows])) for name in (rows[-1] if rows else ())}
 
 
 def on_device(state: TrainState) -> TrainState:
-    """A restored state on the default device.
+    """Returns a restored state on the default device.
 
     By way of the host: Orbax ties arrays to their device, and programs would be compiled anew for such arrays.
     """
@@ -61,43 +61,43 @@ class Task(Protocol):
 
     @property
     def window(self) -> int:
-        """So many latest iterations are averaged where losses are logged."""
+        """How many of the latest iterations are averaged where losses are logged."""
         ...
 
     def initial(self, params: models.Params) -> TrainState:
-        """The state before the first phase; copies the parameters, since the state is donated."""
+        """Returns the state before the first phase; copies the parameters, since the state is donated."""
         ...
 
     def restored(self, state: TrainState) -> TrainState:
-        """A state out of a checkpoint where the task's programs want it."""
+        """Returns a state out of a checkpoint, on the devices where the task's programs run."""
         ...
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
-        """The state at the phase's first iteration."""
+        """Returns the state at the phase's first iteration."""
         ...
 
     def fresh_optimizer(self, state: TrainState, step: str) -> TrainState:
-        """The state with the optimiser as a step begins with it."""
+        """Returns the state with the optimiser as a step begins with it."""
         ...
 
     def phase_constants(self, state: TrainState, phase: Phase) -> Any:
-        """What the phase computes once, the same again where it is resumed."""
+        """Computes what all iterations of the phase use; the same again where the phase is resumed."""
         ...
 
     def advance(
-        self, state: TrainState, phase: Phase, iteration: int, context: Any, count: int
+        self, state: TrainState, phase: Phase, iteration: int, constants: Any, count: int
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        """`count` iterations from `iteration`, and the last one's scalars; the state is donated."""
+        """Runs `count` iterations from `iteration`; returns the state and the last one's scalars. Donates the state."""
         ...
 
     def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Means of the latest iterations' scalars, for the history; a task of several images adds `images`."""
+        """Returns the latest iterations' mean scalars, for the history; tasks of several images add `images`."""
         ...
 
     def examine(
         self, state: TrainState, phase: Phase | None, done: int
     ) -> tuple[Reconstruction | None, dict[str, Any]]:
-        """What is seen now and its errors; both may be left out where looking costs more than it tells."""
+        """Returns the reconstruction and its errors; None and {} where computing them costs more than it tells."""
         ...
 
 
@@ -105,12 +105,15 @@ class OneSet:
     """What tasks that train one set of networks have in common."""
 
     def restored(self, state: TrainState) -> TrainState:
+        """See `tasks.Task`."""
         return on_device(state)
 
     def fresh_optimizer(self: Task, state: TrainState, step: str) -> TrainState:
+        """See `tasks.Task`."""
         return optimizer.fresh_optimizer(state, STEPS[step].networks, self.settings)
 
     def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """See `tasks.Task`."""
         return means(scalars)
 
 
@@ -123,10 +126,12 @@ class OneImage(OneSet):
 
     @property
     def settings(self) -> Settings:
+        """See `tasks.Task`."""
         return self.prepared.settings
 
     @property
     def window(self) -> int:
+        """See `tasks.Task`."""
         return 1
 
     @property
@@ -134,17 +139,26 @@ class OneImage(OneSet):
         return self.prepared.problem, self.frozen, self.prepared.settings
 
     def initial(self, params: models.Params) -> TrainState:
+        """See `tasks.Task`."""
         return state_lib.initial_state(jax.tree.map(jnp.array, params), self.settings)
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
+        """See `tasks.Task`."""
         return iteration_lib.begin(state, phase, *self._rest)
 
     def phase_constants(self, state: TrainState, phase: Phase) -> Any:
+        """See `tasks.Task`."""
         return iteration_lib.phase_constants(state, phase, *self._rest)
 
-    def advance(self, state, phase, iteration, context, count):
-        return iteration_lib.advance(state, phase, iteration, context, *self._rest, count=count)
+    def advance(
+        self, state: TrainState, phase: Phase, iteration: int, constants: Any, count: int
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        """See `tasks.Task`."""
+        return iteration_lib.advance(state, phase, iteration, constants, *self._rest, count=count)
 
-    def examine(self, state, phase, done):
+    def examine(
+        self, state: TrainState, phase: Phase | None, done: int
+    ) -> tuple[Reconstruction | None, dict[str, Any]]:
+        """See `tasks.Task`."""
         view = reconstruction.see(state, *self._rest)
         return view, scores(view, self.prepared.problem, self.settings)

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from gan2shape_jax.method import models, reconstruction
-from gan2shape_jax.run import experiment, instance, loading
+from gan2shape_jax.run import experiment, loading, runtime
+from gan2shape_jax.run.reconstructor import Reconstructor
 from gan2shape_jax.run.run_folder import RunFolder
-from gan2shape_jax.training import group, group_plan, image_axis, loop
+from gan2shape_jax.training import group, group_memory, group_plan, image_axis, loop
 from gan2shape_jax.training.loop import Cadence, Watcher
 from helpers.tiny import tiny_config
 
@@ -42,7 +43,7 @@ def run(tmp_path_factory):
     initial = models.init_params(jax.random.key(0), images[0].settings)
     last = initial["depth"]["output"]
     initial["depth"] = initial["depth"] | {"output": {"kernel": 0.01 * last["kernel"]}}
-    return images, frozen, experiment.schedule_of(config), initial
+    return images, frozen, runtime.schedule_of(config), initial
 
 
 def _train(run, folder, *, images=None, watcher=None):
@@ -145,7 +146,7 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bits(run, together, tmp
 def test_memory_of_one_image_is_more_than_its_state(run):
     ready, frozen, _, initial = run
     state = 3 * sum(leaf.nbytes for leaf in jax.tree.leaves(initial))
-    assert state < group.bytes_of_one(ready[0], frozen) < 2**31
+    assert state < group_memory.bytes_of_one(ready[0], frozen) < 2**31
 
 
 def _config(tmp_path, **fields):
@@ -188,14 +189,14 @@ def test_a_restart_goes_on_with_the_groups_that_were_under_way(tmp_path, monkeyp
     every = [*NAMES, "008.png"]
     config = _config(tmp_path, names=every, runtime__images_at_once=2)
     root = pathlib.Path(config.workdir)
-    write = instance._Run.write
+    write = Reconstructor.write
 
     def dying(this, prepared, *rest):
         if prepared.name == "006":
             raise Killed
         write(this, prepared, *rest)
 
-    monkeypatch.setattr(instance._Run, "write", dying)
+    monkeypatch.setattr(Reconstructor, "write", dying)
     with pytest.raises(Killed):
         experiment.run(config)
     monkeypatch.undo()

@@ -50,8 +50,8 @@ def _two_iterations(task, phase, initial):
     """The parameters afterwards, and the compiled program."""
     state = task.begin(task.initial(initial), phase)
     constants = task.phase_constants(state, phase)
-    keys = group._phase_keys(task.problem.key, phase.number, use=sampling.TRAIN)
-    lowered = iteration_lib.compiled_with(group._iterate, group._STATIC, "cpu").lower(
+    keys = group.phase_keys(task.problem.key, phase.number, use=sampling.TRAIN)
+    lowered = iteration_lib.compiled_with(group.iterate, group.STATIC, "cpu").lower(
         state,
         constants,
         task.problem,

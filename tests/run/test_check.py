@@ -56,8 +56,8 @@ def test_absent_files_are_listed_at_once_with_source_and_conversion(tmp_path, mo
     with pytest.raises(UserError) as caught:
         require_files(config)
     message = str(caught.value)
-    for wanted in required_files_of(config):
-        assert wanted.path in message
+    for required in required_files_of(config):
+        assert required.path in message
     stem = "checkpoints/stylegan2/stylegan2-car-config-f"
     assert f"gan2shape-jax convert {stem}.pt {stem}.safetensors" in message
     assert "github.com/XingangPan/GAN2Shape/releases" in message
@@ -110,5 +110,5 @@ def test_check_reads_pretrained_weights(tmp_path):
     path = tmp_path / "networks.safetensors"
     path.write_bytes(b"no weights")
     config = apply_overrides(load_config("ictface"), {"networks.pretrained": str(path)})
-    found = check.examine(config)
-    assert len(found) == 1 and str(path) in found[0]
+    problems = check.examine(config)
+    assert len(problems) == 1 and str(path) in problems[0]

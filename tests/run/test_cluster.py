@@ -113,9 +113,9 @@ def test_paths_of_object_storage_are_saved_to_and_restored_from(tmp_path):
 
 
 def _port() -> int:
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        return found.getsockname()[1]
+    with socket.socket() as port:
+        port.bind(("localhost", 0))
+        return port.getsockname()[1]
 
 
 def _environment(index: int, count: int, port: int) -> dict[str, str]:
@@ -180,6 +180,7 @@ def undisturbed(tmp_path_factory):
     return _bits(folder / "run")
 
 
+@pytest.mark.heavy
 def test_a_killed_hosts_images_are_taken_up_again(undisturbed, tmp_path):
     """Host 0, which coordinates, dies in mid-image; host 1 finishes its images; a start on one host does the rest."""
     processes = _start([tmp_path, tmp_path])
@@ -219,7 +220,7 @@ def test_two_hosts_train_one_set_of_networks(tmp_path):
         "schedule__batches_per_iteration": 2,
         "optimizer__eps": 1e-3,
     }
-    found = []
+    logged = []
     for name, count in (("two", 2), ("one", 1)):
         folder = tmp_path / name
         folder.mkdir()
@@ -227,9 +228,9 @@ def test_two_hosts_train_one_set_of_networks(tmp_path):
         assert codes == [0] * count, told
         assert all(RunFolder(folder / "run").is_finished(name[:3]) for name in NAMES)
         with (folder / "run" / "history.csv").open(newline="") as lines:
-            found.append([row for row in csv.DictReader(lines) if row["loss"]])
-    assert {row["step"] for row in found[0]} == set(_NEAR)
-    for two, one in zip(*found, strict=True):
+            logged.append([row for row in csv.DictReader(lines) if row["loss"]])
+    assert {row["step"] for row in logged[0]} == set(_NEAR)
+    for two, one in zip(*logged, strict=True):
         assert (two["step"], two["iteration"]) == (one["step"], one["iteration"])
         assert float(two["loss"]) == pytest.approx(float(one["loss"]), rel=_NEAR[two["step"]])
 
@@ -259,5 +260,5 @@ def test_a_coordinator_out_of_reach_is_told(tmp_path, monkeypatch):
 
 
 def test_one_host_meets_nobody(tmp_path):
-    found = cluster.meet(tiny_config(tmp_path), ["a"], {"x": 1}, stay=True)
-    assert found == Team(Host(0, 1), "", {"x": 1}) and not (tmp_path / "run").exists()
+    team = cluster.meet(tiny_config(tmp_path), ["a"], {"x": 1}, stay=True)
+    assert team == Team(Host(0, 1), "", {"x": 1}) and not (tmp_path / "run").exists()

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import types
 import numpy as np
 import pytest
 import trimesh
+from helpers.command_line import overrides
 from helpers.tiny import asset, tiny_config
 from PIL import Image
 
@@ -24,31 +26,6 @@ from gan2shape_jax.training import checkpoint
 
 # Files of a result that do not depend on when they were written.
 _NUMBERS = ("depth.npy", "albedo.npy", "view.npy", "light.npy", "metrics.json", "history.csv", "networks.safetensors")
-
-
-def _overrides(config) -> list[str]:
-    """The command line that gives the tiny configuration."""
-    return [
-        f"--config.{key}={value}"
-        for key, value in (
-            ("workdir", config.workdir),
-            ("data.image_list", config.data.image_list),
-            ("networks.width", 8),
-            ("networks.group_base", 4),
-            ("networks.zdim", 16),
-            ("networks.encoder_width", 4),
-            ("prior.iterations", 4),
-            ("schedule.stages", config.schedule.stages),
-            ("sampling.batch_size", 2),
-            ("sampling.collect_iters", 2),
-            ("checkpoint.every_iterations", 2),
-            ("logging.every_iterations", 2),
-            ("logging.tensorboard", False),
-            ("outputs.animation", False),
-            ("outputs.gan_images", False),
-            ("inversion.steps", 5),
-        )
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -108,12 +85,12 @@ def test_every_output_is_there(finished):
 
 def test_metrics_name_prior_and_end(finished):
     _, root, _ = finished
-    found = json.loads((root / "001" / "metrics.json").read_text())
+    metrics = json.loads((root / "001" / "metrics.json").read_text())
     keys = {"side", "mad", "mad_unit", "mae", "mse"}
-    assert keys | {"prior", "reconstruction_l1", "inversion_l1"} <= found.keys()
-    assert set(found["prior"]) == keys
-    assert found["inversion_l1"] == pytest.approx(0.044, abs=2e-3)  # measured when the latent was found
-    assert all(np.isfinite(found[key]) and found[key] > 0 for key in keys)
+    assert keys | {"prior", "reconstruction_l1", "inversion_l1"} <= metrics.keys()
+    assert set(metrics["prior"]) == keys
+    assert metrics["inversion_l1"] == pytest.approx(0.044, abs=2e-3)  # measured when the latent was found
+    assert all(np.isfinite(metrics[key]) and metrics[key] > 0 for key in keys)
 
 
 def test_a_failing_image_is_reported_and_stops_nothing(finished):
@@ -165,7 +142,7 @@ def test_a_gan_of_another_size_is_refused(tmp_path):
 def test_a_full_disk_ends_the_run_in_words(tmp_path, monkeypatch, capsys):
     config = tiny_config(tmp_path, names=("001.png", "006.png"))
     monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000))
-    assert main(["--config=ictface", *_overrides(config)]) == 1
+    assert main(["--config=ictface", *overrides(config)]) == 1
     told = capsys.readouterr().err
     assert "the disk is full" in told and "Traceback" not in told and "006" not in told
     assert not (pathlib.Path(config.workdir) / "001").exists()
@@ -184,10 +161,10 @@ def _environment() -> dict[str, str]:
 @pytest.mark.parametrize(("kind", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
 def test_killed_and_started_again_ends_with_the_same_bits(tmp_path, kind, code):
     whole = tiny_config(tmp_path / "whole") if (tmp_path / "whole").mkdir() is None else None
-    assert main(["--config=ictface", *_overrides(whole)]) == 0
+    assert main(["--config=ictface", *overrides(whole)]) == 0
     (tmp_path / "killed").mkdir()
     config = tiny_config(tmp_path / "killed")
-    command = [sys.executable, "-m", "gan2shape_jax.main", "--config=ictface", *_overrides(config)]
+    command = [sys.executable, "-m", "gan2shape_jax.main", "--config=ictface", *overrides(config)]
     process = subprocess.Popen(command, env=_environment(), stderr=subprocess.PIPE, text=True)
     checkpoints = pathlib.Path(config.workdir) / "checkpoints" / "001"
     deadline = time.monotonic() + 300
@@ -203,6 +180,8 @@ def test_killed_and_started_again_ends_with_the_same_bits(tmp_path, kind, code):
     assert not (pathlib.Path(config.workdir) / "001").exists()
     again = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=600, check=False)
     assert again.returncode == 0, again.stderr
+    assert re.search(r"^001: goes on from stage \d step\d, iteration \d of \d$", again.stderr, re.MULTILINE)
+    assert re.search(r"^\d\d:\d\d:\d\d 001: stage 2 step3, 2 of 2, loss [\d.]+, .* left$", again.stderr, re.MULTILINE)
     _same_numbers(pathlib.Path(config.workdir) / "001", pathlib.Path(whole.workdir) / "001")
 
 

@@ -65,10 +65,10 @@ def test_no_gan_no_latent_no_mask_is_needed(predicted, trained):
     code, root, _ = predicted
     assert code == 0
     for name in ("001", "large"):
-        found = load_result(root / name)
-        assert found.gan_image is None and found.true_depth is None and found.metrics["inversion_l1"] is None
-        assert found.metrics["reconstruction_l1"] > 0 and "side" not in found.metrics
-        np.testing.assert_array_equal(found.input_mask, 1)
+        result = load_result(root / name)
+        assert result.gan_image is None and result.true_depth is None and result.metrics["inversion_l1"] is None
+        assert result.metrics["reconstruction_l1"] > 0 and "side" not in result.metrics
+        np.testing.assert_array_equal(result.input_mask, 1)
         for file in ("mesh.glb", "overview.png", "turntable.png", "relight.png"):
             assert (root / name / file).stat().st_size > 0
         assert not list((root / name).glob("*_gan*")) and not (root / name / "networks.safetensors").exists()
@@ -79,9 +79,9 @@ def test_prediction_is_what_the_networks_say(predicted, trained):
     _, root, _ = predicted
     _, params, prepared, frozen = trained
     view = reconstruction.see(initial_state(params, prepared.settings), prepared.problem, frozen, prepared.settings)
-    found = load_result(root / "001")
+    result = load_result(root / "001")
     for name in ("depth", "albedo", "view", "light", "warped_depth", "reconstruction"):
-        np.testing.assert_allclose(getattr(found, name), getattr(view, name), atol=2e-5, err_msg=name)
+        np.testing.assert_allclose(getattr(result, name), getattr(view, name), atol=2e-5, err_msg=name)
 
 
 def test_images_of_all_sizes_share_one_program(predicted):
@@ -92,9 +92,9 @@ def test_with_masks_truth_and_gan_there_is_all_of_it(trained, tmp_path):
     config = _predicting(tmp_path, trained, outputs__gan_images=True)
     assert experiment.run(config) == 0
     root = pathlib.Path(config.workdir)
-    found = load_result(root / "001")
-    assert found.metrics["side"] > 0 and 0 < found.input_mask.mean() < 1
-    assert found.metrics["inversion_l1"] == pytest.approx(0.044, abs=2e-3)
+    result = load_result(root / "001")
+    assert result.metrics["side"] > 0 and 0 < result.input_mask.mean() < 1
+    assert result.metrics["inversion_l1"] == pytest.approx(0.044, abs=2e-3)
     assert (root / "001" / "turntable_gan.png").is_file() and (root / "001" / "gan_image.png").is_file()
 
 

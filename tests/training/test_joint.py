@@ -14,9 +14,9 @@ from helpers.tiny import asset, tiny_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.outputs import load_result
-from gan2shape_jax.run import experiment, loading
+from gan2shape_jax.run import experiment, loading, runtime
 from gan2shape_jax.run.run_folder import RunFolder
-from gan2shape_jax.training import joint, loop
+from gan2shape_jax.training import joint, joint_plan, loop
 from gan2shape_jax.training.loop import Cadence, Watcher
 from gan2shape_jax.training.tasks import OneImage
 
@@ -44,7 +44,7 @@ def parts(tmp_path_factory):
     architecture, frozen = loading.load_frozen(config)
     latents = RunFolder.open(config).latents
     group = [loading.load_problem(config, name, architecture, frozen, latents) for name in NAMES]
-    return group, frozen, experiment.schedule_of(config)
+    return group, frozen, runtime.schedule_of(config)
 
 
 def _gather(parts, group=None, *, reference=False, collect_iters=7):
@@ -71,7 +71,7 @@ def _assert_same(first, second):
 
 @pytest.mark.parametrize(("iterations", "count"), [(12, 3), (10, 4), (2, 5), (7, 7)])
 def test_every_epoch_shows_every_image_once(iterations, count):
-    order = joint.image_order(jax.random.key(3), iterations, count)
+    order = joint_plan.image_order(jax.random.key(3), iterations, count)
     assert order.shape == (iterations,)
     for start in range(0, iterations, count):
         epoch = order[start : start + count]
@@ -79,9 +79,9 @@ def test_every_epoch_shows_every_image_once(iterations, count):
 
 
 def test_epochs_and_phases_are_shuffled_anew(task, parts, initial):
-    order = joint.image_order(jax.random.key(0), 240, 24)
+    order = joint_plan.image_order(jax.random.key(0), 240, 24)
     assert len({tuple(epoch) for epoch in order.reshape(10, 24)}) == 10
-    longer = joint.image_order(jax.random.key(0), 480, 24)
+    longer = joint_plan.image_order(jax.random.key(0), 480, 24)
     np.testing.assert_array_equal(longer[:240], order)  # a function of key and iteration, not of the length
     first, second = (dataclasses.replace(parts[2][i], iterations=60) for i in (1, 2))
     state = task.initial(initial)
@@ -90,11 +90,11 @@ def test_epochs_and_phases_are_shuffled_anew(task, parts, initial):
 
 def test_chosen_samples_are_distinct_and_all_come_up():
     keys = jnp.stack([jax.random.key(1)] * 60)
-    chosen = np.asarray(joint.sample_choices(keys, jnp.arange(60), count=10, batch_size=4))
+    chosen = np.asarray(joint_plan.sample_choices(keys, jnp.arange(60), count=10, batch_size=4))
     assert chosen.shape == (60, 4)
     assert all(len(set(row)) == 4 for row in chosen.tolist())
     assert set(chosen.ravel().tolist()) == set(range(10))
-    again = np.asarray(joint.sample_choices(keys[:5], jnp.arange(5), count=10, batch_size=4))
+    again = np.asarray(joint_plan.sample_choices(keys[:5], jnp.arange(5), count=10, batch_size=4))
     np.testing.assert_array_equal(again, chosen[:5])
 
 
@@ -285,7 +285,7 @@ def test_all_unusable_images_are_named(tmp_path):
     images = tmp_path / "images"
     shutil.copytree(asset("ictface/image"), images)
     (images / "005.png").write_bytes((images / "005.png").read_bytes()[:500])
-    (images / "006.png").unlink()
+    (images / "006.png").write_bytes(b"")
     config = _config(tmp_path, data__image_root=str(images))
     with pytest.raises(UserError, match=r"(?s)all images of the list.*005\.png.*damaged.*006\.png"):
         experiment.run(config)

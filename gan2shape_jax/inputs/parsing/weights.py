@@ -21,7 +21,7 @@ from gan2shape_jax.inputs.parsing.architecture import Architecture, parameter_sh
 __all__ = ["FORMAT", "header_of", "load_parser"]
 
 FORMAT = "gan2shape-jax/parser/1"
-_ADVICE = "convert the published weights with `gan2shape-jax convert` (docs/how-to/converting-weights.md)"
+_ADVICE = "convert the published weights with `gan2shape-jax convert networks` (docs/how-to/converting-weights.md)"
 
 
 def header_of(arch: Architecture) -> dict[str, str]:

@@ -1,0 +1,82 @@
+"""Compiled programs kept on disk, so that a second start of the same command compiles nothing.
+
+    CACHE/gan2shape_jax/xla-MACHINE/   CACHE is the user's cache folder: $XDG_CACHE_HOME, or ~/.cache on Linux
+
+JAX looks a program up by its operations, the compiler's version and flags, and the devices; what it finds is the same
+machine code, so that results have the same bits with an empty cache and a full one. Programs for a CPU use the
+instructions of the machine that compiled them: MACHINE differs between kinds of CPU, which may share a home folder.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import platform
+import warnings
+import zlib
+
+import jax
+import platformdirs
+
+__all__ = ["OFF", "default_folder", "use"]
+
+OFF = "off"
+_FOLDER = "jax_compilation_cache_dir"
+
+# JAX's options, each with the environment variable by which a user may decide otherwise. By default JAX leaves out
+# programs that compile in less than a second: hundreds of them, of which each start would compile all again.
+_OPTIONS = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_cache_min_entry_size_bytes": -1}
+
+
+def default_folder() -> pathlib.Path:
+    """Returns the folder of compiled programs of this user, for this kind of machine."""
+    return platformdirs.user_cache_path("gan2shape_jax", appauthor=False) / f"xla-{_machine()}"
+
+
+def use(setting: str) -> pathlib.Path | None:
+    """Lets JAX keep compiled programs; has to come before the first computation to serve all of it.
+
+    Whatever cache the process has already, by JAX_COMPILATION_CACHE_DIR or otherwise, stays.
+
+    Args:
+      setting: `config.runtime.compilation_cache`: a folder, '' for the user's cache folder, or 'off'.
+
+    Returns:
+      The folder in use, or None where there is none. One that cannot be written gives a warning.
+    """
+    present = getattr(jax.config, _FOLDER)
+    if present or setting == OFF:
+        return pathlib.Path(present) if present else None
+    folder = pathlib.Path(setting).expanduser().absolute() if setting else default_folder()
+    reason = _unwritable(folder)
+    if reason:
+        warnings.warn(
+            f"compiled programs are not kept, the next start compiles again: {folder} cannot be written ({reason}); "
+            "name another folder with config.runtime.compilation_cache, or 'off'",
+            stacklevel=2,
+        )
+        return None
+    jax.config.update(_FOLDER, str(folder))
+    for option, value in _OPTIONS.items():
+        if option.upper() not in os.environ:
+            jax.config.update(option, value)
+    return folder
+
+
+def _unwritable(folder: pathlib.Path) -> str:
+    """Returns why the folder cannot be made or written, or ''."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return error.strerror or str(error)
+    return "" if os.access(folder, os.W_OK) else "it is read-only"
+
+
+def _machine() -> str:
+    """Returns the architecture with a checksum of what the processor can do."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    features = next((line for line in lines if line.lower().startswith(("flags", "features"))), platform.processor())
+    return f"{platform.machine() or 'any'}-{zlib.crc32(features.encode()):08x}"

@@ -1,0 +1,227 @@
+"""Reconstructs images with networks of their own: one image, or several at once as a group."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from gan2shape_jax.method import models
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.state import PreparedImage, TrainState
+from gan2shape_jax.run import loading, results
+from gan2shape_jax.run.each_image import FAILURES, GroupOutcome, explain, failure_of, stem_of
+from gan2shape_jax.run.monitor import Monitor
+from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run.runtime import cadence_of, interruptible
+from gan2shape_jax.stylegan2 import Architecture
+from gan2shape_jax.training import checkpoint, group, group_plan, image_axis, loop, network_files
+from gan2shape_jax.training.loop import Watcher
+from gan2shape_jax.training.tasks import OneImage, Task
+
+__all__ = ["Reconstructor"]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """Images that are trained at once.
+
+    Attributes:
+      images: by their names in the list; alike where there are several.
+      task: what the stage loop trains.
+      initial: parameters that it starts from.
+      checkpoints: folder of its checkpoints.
+    """
+
+    images: dict[str, PreparedImage]
+    task: Task
+    initial: models.Params
+    checkpoints: pathlib.PurePath
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trained:
+    """A job with what came of it: for several images, state and history of all of them."""
+
+    job: _Job
+    state: TrainState
+    history: list[dict[str, Any]]
+
+    def own(self, index: int, prepared: PreparedImage) -> tuple[TrainState, list[dict[str, Any]]]:
+        """Returns one image's state and history."""
+        if len(self.job.images) == 1:
+            return self.state, self.history
+        return group.one_of(self.state, index), group.own_history(self.history, prepared.name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reconstructor:
+    """What all images of a run share, and how one or several of them are reconstructed."""
+
+    config: ConfigDict
+    folder: RunFolder
+    names: tuple[str, ...]
+    schedule: tuple[Phase, ...]
+    architecture: Architecture
+    frozen: FrozenModels
+    monitor: Monitor
+    check_interrupt: Callable[[], None]
+
+    def reconstruct(self, names: list[str]) -> GroupOutcome:
+        """Trains the networks of images at once, as far as they are alike; writing their results is left to do."""
+        images, failures = self._prepare_all(names)
+        trained: list[_Trained] = []
+        for alike in _partition(images):
+            try:
+                job = self._job(alike)
+                with self._watched(job) as watcher:
+                    state, history = loop.run_schedule(
+                        job.task, self.schedule, job.initial, job.checkpoints, cadence_of(self.config), watcher
+                    )
+            except FAILURES as error:
+                failures |= self._give_up(list(alike), error)
+            else:
+                # The device is for the next group.
+                trained.append(_Trained(job, jax.device_get(state) if len(alike) > 1 else state, history))
+                failures |= self._not_finite(job, history)
+        return GroupOutcome(failures, functools.partial(self._finish, trained) if trained else None)
+
+    def prepare(self, name: str) -> PreparedImage:
+        """Loads what belongs to an image of the list; inverts the GAN where it has no latent."""
+        prepared = loading.load_problem(self.config, name, self.architecture, self.frozen, self.folder.latents)
+        if not self.config.data.latent_root:
+            self.monitor.say(f"{prepared.name}: latent by inversion, mean absolute error {prepared.inversion_l1:.3f}")
+        return prepared
+
+    def _prepare_all(self, names: list[str]) -> tuple[dict[str, PreparedImage], dict[str, str]]:
+        """Returns the images that could be loaded, by name, and what went wrong with the others, by stem."""
+        images: dict[str, PreparedImage] = {}
+        failures: dict[str, str] = {}
+        for name in names:
+            try:
+                images[name] = self.prepare(name)
+            except FAILURES as error:
+                failures |= failure_of(name, error)
+        return images, failures
+
+    def _job(self, images: dict[str, PreparedImage]) -> _Job:
+        names, prepared = list(images), list(images.values())
+        initial = self._initial(prepared[0], names[0])
+        if len(images) == 1:
+            return _Job(images, OneImage(prepared[0], self.frozen), initial, self.folder.checkpoints(prepared[0].name))
+        group_plan.record(self.folder.root, names)
+        task = group.gather(prepared, self.frozen, image_axis.layout_of(len(names)))
+        return _Job(images, task, initial, self.folder.checkpoints(group_plan.key_of(names)))
+
+    def _initial(self, prepared: PreparedImage, name: str) -> models.Params:
+        """Returns what an image starts from: the last image's networks, pretrained ones, or random ones (by seed)."""
+        config = self.config
+        fresh = models.init_params(jax.random.key(config.seed), prepared.settings)
+        previous = None if config.schedule.reset_weight else self._finished_before(name)
+        if previous is not None:
+            path = previous / "networks.safetensors"
+            return network_files.load_networks(path, fresh, prepared.settings, needed=models.NAMES)
+        if config.networks.pretrained:
+            return network_files.load_networks(
+                pathlib.Path(config.networks.pretrained), fresh, prepared.settings, needed=("depth",)
+            )
+        return fresh
+
+    def _finished_before(self, name: str) -> pathlib.Path | None:
+        """Returns the results of the nearest image before this one in the list that has some."""
+        before = map(stem_of, reversed(self.names[: self.names.index(name)]))
+        return next((self.folder.result(stem) for stem in before if self.folder.is_finished(stem)), None)
+
+    @contextlib.contextmanager
+    def _watched(self, job: _Job) -> Iterator[Watcher]:
+        names = [prepared.name for prepared in job.images.values()]
+        watching = self.monitor.watch(names[0]) if len(names) == 1 else self.monitor.watch_group(names)
+        with watching as watcher:
+            yield interruptible(watcher, self.check_interrupt)
+
+    def _not_finite(self, job: _Job, history: list[dict[str, Any]]) -> dict[str, str]:
+        """Returns the images of a group whose loss stopped being finite, by stem; one image by itself raised then."""
+        if len(job.images) == 1:
+            return {}
+        labels = {phase.number: phase.label for phase in self.schedule}
+        return group.failures_of(history, [prepared.name for prepared in job.images.values()], labels)
+
+    def _give_up(self, names: list[str], error: Exception) -> dict[str, str]:
+        """Returns what to say of every image that could not be trained, by stem."""
+        failures: dict[str, str] = {}
+        for name in names:
+            failures |= failure_of(name, error)
+        if len(names) == 1 or "RESOURCE_EXHAUSTED" not in str(error):
+            return failures
+        self._forget(names)  # so that the next start may put other groups together
+        message = (
+            f"{explain(error)}; {len(names)} images at once are too many for this device's memory: give a smaller "
+            "config.runtime.images_at_once"
+        )
+        return dict.fromkeys(failures, message)
+
+    def _finish(self, trained: list[_Trained]) -> dict[str, str]:
+        """Writes the results of trained images; returns what went wrong with that, by stem."""
+        failures: dict[str, str] = {}
+        for one in trained:
+            unwritten = self._write_all(one)
+            failures |= unwritten
+            if not unwritten:
+                self._forget(list(one.job.images))
+        return failures
+
+    def _write_all(self, trained: _Trained) -> dict[str, str]:
+        failures: dict[str, str] = {}
+        broken = self._not_finite(trained.job, trained.history)
+        for index, (name, prepared) in enumerate(trained.job.images.items()):
+            if prepared.name in broken or self.folder.is_finished(prepared.name):
+                continue
+            try:
+                self.write(prepared, *trained.own(index, prepared))
+            except FAILURES as error:
+                failures |= failure_of(name, error)
+        return failures
+
+    def write(self, prepared: PreparedImage, state: TrainState, history: list[dict[str, Any]]) -> None:
+        """Writes an image's results folder, which appears whole or not at all."""
+        extra = {"history.csv": results.history_csv(history).encode()} | self._kept_networks(state.params)
+        results.write_result(
+            results.result_of(state, prepared, self.frozen, history, category=self.config.category),
+            self.folder.result(prepared.name),
+            results.projector(state, prepared, self.frozen),
+            self.config,
+            extra,
+        )
+
+    def _kept_networks(self, params: models.Params) -> dict[str, bytes]:
+        """Returns the file of networks that stays with an image, by its name."""
+        # The next image may start from all of them.
+        kept = self.config.outputs.networks if self.config.schedule.reset_weight else "full"
+        if kept == "none":
+            return {}
+        content = network_files.networks_bytes if kept == "full" else network_files.small_networks_bytes
+        return {"networks.safetensors": content(params)}
+
+    def _forget(self, names: list[str]) -> None:
+        """Removes the checkpoints of images that need them no longer."""
+        if len(names) == 1:
+            checkpoint.discard(self.folder.checkpoints(stem_of(names[0])))
+            return
+        group_plan.finish(self.folder.root, names)
+        checkpoint.discard(self.folder.checkpoints(group_plan.key_of(names)))
+
+
+def _partition(images: dict[str, PreparedImage]) -> Iterator[dict[str, PreparedImage]]:
+    """Yields the images in parts that can be trained at once."""
+    while images:
+        first = next(iter(images.values()))
+        alike = {name: prepared for name, prepared in images.items() if group.alike(first, prepared)}
+        images = {name: prepared for name, prepared in images.items() if name not in alike}
+        yield alike

@@ -1,0 +1,86 @@
+"""The summaries of a run: `results.csv`, `results.md`, `index.html`, `failures.json`, the console's table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.outputs import Row, load_metrics, print_table, write_page, write_table
+from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run.verdict import WORSE, worse_in_words
+
+__all__ = ["Summaries"]
+
+# Writing takes longer the more images there are: it waits so many times as long as it last took, until the end.
+_SPACING = 20
+
+
+class Summaries:
+    """The summaries of a run's images.
+
+    What is known of a finished image is read once, from its `result.json`; its arrays are not looked at.
+    """
+
+    def __init__(self, folder: RunFolder, stems: Sequence[str], say: Callable[[str], None]):
+        """Summaries of the images with these stems, in their order.
+
+        Args:
+          folder: of the run.
+          stems: the list's names without their endings.
+          say: prints a line.
+        """
+        self.failures: dict[str, str] = {}
+        self._folder = folder
+        self._stems = stems
+        self._say = say
+        self._finished: dict[str, Row] = {}
+        self._due = 0.0  # when writing pays again
+
+    def note(self, failures: dict[str, str]) -> None:
+        """Tells of failures, by stem, and brings the files up to date unless that was done just now."""
+        for stem, message in failures.items():
+            self._say(f"[red]{stem}: {message}[/red]")
+        self.failures |= failures
+        if time.monotonic() >= self._due:
+            self._write()
+
+    def end(self) -> None:
+        """Brings the files up to date and prints the table."""
+        print_table(self._rows(self._write()))
+
+    def _write(self) -> dict[str, str]:
+        """Writes what the folder holds now; returns the failures of all hosts.
+
+        Where another host has finished an image meanwhile, whose summary may just have been overwritten by this one,
+        it is done again: whoever writes last has seen everything.
+        """
+        began = time.monotonic()
+        self._look()
+        while True:
+            failures = self._folder.write_failures(self.failures)
+            rows = self._rows(failures)
+            write_table(self._folder.root, rows)
+            write_page(self._folder.root, rows)
+            if not self._look():
+                self._due = time.monotonic() + _SPACING * (time.monotonic() - began)
+                return failures
+
+    def _look(self) -> bool:
+        """Reads the results that are new; returns whether there are any."""
+        new = [stem for stem in self._stems if stem not in self._finished and self._folder.is_finished(stem)]
+        self._finished |= {stem: self._row(stem) for stem in new}
+        return bool(new)
+
+    def _row(self, stem: str) -> Row:
+        try:
+            metrics = load_metrics(self._folder.result(stem))
+        except UserError as error:
+            return Row(stem, f"unreadable: {error}")
+        return Row(stem, f"done, {worse_in_words(metrics)}" if metrics.get(WORSE) else "done", metrics)
+
+    def _rows(self, failures: dict[str, Any]) -> list[Row]:
+        rows = {stem: Row(stem, f"failed: {message}") for stem, message in failures.items()}
+        known = self._finished | rows
+        return [known[stem] for stem in self._stems if stem in known]

@@ -1,0 +1,34 @@
+"""Whether a shape is worse than what it started from: by SIDE where it is known, by the samples where it is not."""
+
+import pytest
+
+from gan2shape_jax.run.verdict import compare_with_prior, worse_in_words
+
+
+def _history(*errors):
+    return [{"step": "step2", "l1": 0.5}, *({"step": "step3", "l1": 0.1, "l1_samples": error} for error in errors)]
+
+
+@pytest.mark.parametrize("baseline", ["prior", "start"])
+@pytest.mark.parametrize(("after", "worse"), [(0.05, True), (0.03, False), (0.04, False)])
+def test_side_decides_where_it_is_known(baseline, after, worse):
+    metrics = {"side": after, baseline: {"side": 0.04}}
+    measured = compare_with_prior(metrics, _history(0.2, 0.1))
+    assert measured == {"samples_l1": {"start": 0.2, "end": 0.1}, "worse_than_prior": worse}
+
+
+@pytest.mark.parametrize(("errors", "worse"), [((0.1, 0.3, 0.2), True), ((0.2, 0.3, 0.1), False)])
+def test_samples_decide_where_nothing_true_is_known(errors, worse):
+    measured = compare_with_prior({"reconstruction_l1": 0.1}, _history(*errors))
+    assert measured["worse_than_prior"] is worse
+    assert ("0.1000 became 0.2000" in worse_in_words(measured)) is worse
+
+
+@pytest.mark.parametrize("history", [[], _history(), _history(0.1)])
+def test_nothing_is_claimed_where_nothing_was_measured(history):
+    assert "worse_than_prior" not in compare_with_prior({"reconstruction_l1": 0.1}, history)
+
+
+def test_words_name_both_errors():
+    words = worse_in_words({"side": 0.05, "prior": {"side": 0.04}})
+    assert words == "worse than the shape it started from (SIDE 0.0400 became 0.0500)"
