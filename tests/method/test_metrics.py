@@ -103,3 +103,48 @@ def test_metrics_of_a_shifted_depth_are_per_item(dome):
         assert value.shape == (2,)
     np.testing.assert_allclose(found["mae"], shift, atol=1e-6)
     np.testing.assert_allclose(found["mse"], shift**2, atol=1e-7)
+
+
+def _object(shift=0.0):
+    """True depth with a round object, background farthest, and a depth that is off by `shift`."""
+    y, x = np.mgrid[:16, :16] / 7.5 - 1
+    true_depth = np.where(x**2 + y**2 < 0.5, 0.95 + 0.05 * x, 1.1).astype(np.float32)
+    return true_depth + np.float32(shift), true_depth
+
+
+def test_depth_errors_are_the_metrics_of_checked_arrays():
+    camera = Camera(16)
+    depth, true_depth = _object(0.01)
+    errors = metrics.depth_errors(depth, jnp.asarray(true_depth), camera)
+    expected = metrics.depth_metrics(jnp.asarray(depth), jnp.asarray(true_depth), jnp.ones((16, 16)), camera)
+    assert errors.keys() == expected.keys()
+    for name, value in errors.items():
+        np.testing.assert_allclose(value, expected[name], rtol=0.01, err_msg=name)  # angles near 0 are rough
+    np.testing.assert_allclose(errors["mae"], 0.01, atol=1e-6)
+    batch = metrics.depth_errors(np.stack([depth] * 3), np.stack([true_depth] * 3), camera)
+    np.testing.assert_allclose(batch["side"], [errors["side"]] * 3, atol=1e-6)
+
+
+def test_empty_pixels_of_a_warped_depth_are_left_out():
+    camera = Camera(16)
+    depth, true_depth = _object(0.01)
+    depth[:, 8:] = camera.background_depth
+    np.testing.assert_allclose(metrics.depth_errors(depth, true_depth, camera)["mae"], 0.01, atol=1e-6)
+    left = metrics.depth_errors(depth, true_depth, camera, valid=np.ones((16, 16)))
+    assert left["mae"] > 0.05
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda depth, true: (depth, np.where(true < 1.1, true, 0)), "true_depth has values that are not positive"),
+        (lambda depth, true: (np.full_like(depth, np.nan), true), "depth has values that are not positive and finite"),
+        (lambda depth, true: (depth[None], true), r"have the shapes \(1, 16, 16\) and \(16, 16\)"),
+        (lambda depth, true: (depth[:8], true[:8]), r"shapes \(8, 16\) and \(8, 16\): \(..., 16, 16\)"),
+        (lambda depth, true: (depth, np.ones_like(true)), "there is nothing to compare"),
+    ],
+)
+def test_depths_without_an_error_are_refused(change, message):
+    """A background of 0 gave nan."""
+    with pytest.raises(ValueError, match=message):
+        metrics.depth_errors(*change(*_object()), Camera(16))
