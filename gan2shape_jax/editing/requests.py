@@ -102,7 +102,7 @@ def require_range(editor: Editor, views: Float[np.ndarray, "n 6"]) -> None:
 
 
 def beyond_training(editor: Editor, views: Float[np.ndarray, "n 6"], lights: Float[np.ndarray, "n 4"]) -> list[str]:
-    """Sentences on views and lights such as the encoder has hardly seen, so that the GAN may not follow them."""
+    """Returns the ranges of views and lights that the encoder has mostly seen, for each that the request leaves."""
     settings, frozen = editor.settings, editor.frozen
     scale = settings.view_range.rotation_deg * np.array([1, settings.view_scale, 1])
     mean = np.asarray(frozen.view_mean)[:3] * scale

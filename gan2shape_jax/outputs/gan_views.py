@@ -63,7 +63,7 @@ def draw_gan_views(result: Result, project: Projection, *, batch: int = 8) -> Ga
 
 
 def _textures(albedo: np.ndarray, normal: np.ndarray, lights: np.ndarray) -> np.ndarray:
-    """The albedo (S, S, 3) under each light (n, 4), as (n, S, S, 3)."""
+    """Returns the albedo (S, S, 3) under each light (n, 4), as (n, S, S, 3)."""
     return np.stack([host.lit(albedo, host.shading(normal, light)) for light in lights])
 
 
@@ -76,5 +76,5 @@ def _sampled(
     camera: Camera,
     sampling: Literal["centred", "half"],
 ) -> Float[jax.Array, "n s s 3"]:
-    """Each texture seen in its view, by sampling at the warped depth."""
+    """Renders each texture in its view, by sampling at the warped depth."""
     return rough_rendering(textures, depth, jnp.ones_like(depth), views, camera, sampling=sampling)[0]

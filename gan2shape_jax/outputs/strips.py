@@ -42,8 +42,11 @@ def draw_swing(result: Result, *, size: int, steps: int) -> Surfaces:
 
 
 def write_mesh_strips(result: Result, folder: pathlib.Path, *, size: int) -> None:
-    """Writes `turntable.png`, `_albedo`, `_normals`, `_shape`, the same with `_full` for the whole
-    sheet with its background, and `relight.png` in the input's view."""
+    """Writes the strips of turned and relit meshes.
+
+    They are `turntable.png`, `_albedo`, `_normals`, `_shape`, the same with `_full` for the whole sheet with its
+    background, and `relight.png` in the input's view.
+    """
     for cut, suffix in ((True, ""), (False, "_full")):
         turns = draw_turns(result, size=size, cut=cut)
         for show in ("image", "albedo", "normals", "shape"):
@@ -86,7 +89,7 @@ def write_gan_strips(drawn: GanViews, folder: pathlib.Path, *, size: int, animat
 
 
 def gan_tiles(drawn: np.ndarray, size: int) -> list[np.ndarray]:
-    """The GAN's pictures (n, s, s, 3) in [-1, 1] as tiles of `size` pixels."""
+    """Returns the GAN's pictures (n, s, s, 3) in [-1, 1] as tiles of `size` pixels."""
     return [pictures.enlarge(picture, size) for picture in pictures.to_uint8(drawn)]
 
 
