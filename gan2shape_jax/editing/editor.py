@@ -106,7 +106,7 @@ def load_editor(
 
 
 @functools.partial(jax.jit, static_argnames="settings")
-def _gan_images(w, frozen, *, settings: Settings):
+def _gan_images(w: jax.Array, frozen: FrozenModels, *, settings: Settings) -> tuple[jax.Array, jax.Array]:
     """Draws the GAN's picture of the latent in its own size, and at side S as `projection.gan_image` does."""
     large = projection.synthesize_large(w, frozen, settings)
     return large, resample.resize(large, settings.image_size)

@@ -126,7 +126,7 @@ def _layout(shape: list[Any], preparation: Preparation, path: pathlib.Path) -> t
     sides = shape[2:] if layout == "nchw" else shape[1:3]
     known = [side for side in sides if isinstance(side, int) and side > 0]
     if len(set(known)) > 1:
-        raise UserError(f"{path} takes pictures of {sides[1]} x {sides[0]} pixels: they have to be square")
+        raise UserError(f"{path} takes pictures of {sides[1]} x {sides[0]} pixels: square ones are needed")
     if known and preparation.size not in (0, known[0]):
         raise UserError(f"--size {preparation.size} does not fit {path}: it takes pictures of {known[0]} pixels")
     if not known and not preparation.size:
@@ -151,7 +151,7 @@ def _call(session: Any, name: str, pictures: np.ndarray, batch: int, path: pathl
         ) from error
     if not isinstance(first, np.ndarray) or first.shape[:1] != (len(pictures),) or first.size <= len(pictures):
         shape = getattr(first, "shape", type(first))
-        raise UserError(f"{path} gives {shape} for {len(pictures)} pictures: it has to give a vector each")
+        raise UserError(f"{path} gives {shape} for {len(pictures)} pictures: a vector each is needed")
     vectors = first.reshape(len(pictures), -1).astype(np.float64)
     if not np.isfinite(vectors).all() or not np.linalg.norm(vectors, axis=1).all():
         raise UserError(f"{path} gives vectors that are zero or not finite: do --mean and --std fit it?")

@@ -19,13 +19,12 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.evaluation.traversal import Candidate, find_yaw_direction, style_ranges
-from gan2shape_jax.geometry import render
-from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.inputs import data
 from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import PreparedImage
+from gan2shape_jax.method.state import PreparedImage, Problem
+from gan2shape_jax.outputs.gan_views import rough_views
 from gan2shape_jax.outputs.result import Result
 from gan2shape_jax.run import loading
 from gan2shape_jax.stylegan2 import Architecture, directions
@@ -124,7 +123,13 @@ def turn(subject: Subject, gan: Gan, yaws_deg: Float[np.ndarray, "n"]) -> list[T
     views[:, 1] = np.deg2rad(yaws_deg)
     settings, problem = subject.prepared.settings, subject.prepared.problem
     solid = _in_batches(
-        lambda part: _sampled(result.depth, result.canonical, part, camera=result.camera, sampling=settings.sampling),
+        lambda part: rough_views(
+            result.depth,
+            np.broadcast_to(result.canonical, (len(part), *result.canonical.shape)),
+            part,
+            camera=result.camera,
+            sampling=settings.sampling,
+        ),
         views,
     )
     projected = _in_batches(
@@ -208,24 +213,18 @@ def _in_batches(function: Callable[[np.ndarray], jax.Array], values: np.ndarray)
     return np.concatenate(parts)[: len(values)]
 
 
-@functools.partial(jax.jit, static_argnames=("camera", "sampling"))
-def _sampled(depth, texture, views, *, camera: Camera, sampling: str):
-    """Renders the texture (S, S, 3) on the depth map (S, S) from each view (n, 6)."""
-    count = views.shape[0]
-    warped = render.warp_depth(jnp.broadcast_to(depth, (count, *depth.shape)), views, camera, sampling=sampling)
-    return render.reconstruct(jnp.broadcast_to(texture, (count, *texture.shape)), warped, views, camera)
-
-
 @functools.partial(jax.jit, static_argnames="settings")
-def _projected(params, pictures, problem, frozen, *, settings: Settings):
+def _projected(
+    params: models.Params, pictures: jax.Array, problem: Problem, frozen: FrozenModels, *, settings: Settings
+) -> jax.Array:
     return projection.project(params, pictures, problem.latent, problem.gan_image, frozen, settings)[0]
 
 
 @functools.partial(jax.jit, static_argnames="settings")
-def _synthesized(latents, frozen, *, settings: Settings):
+def _synthesized(latents: jax.Array, frozen: FrozenModels, *, settings: Settings) -> jax.Array:
     return projection.synthesize(latents, frozen, settings)
 
 
 @functools.partial(jax.jit, static_argnames="settings")
-def _views(params, view_mean, pictures, *, settings: Settings):
+def _views(params: models.Params, view_mean: jax.Array, pictures: jax.Array, *, settings: Settings) -> jax.Array:
     return models.views(params, pictures, view_mean, settings)

@@ -163,7 +163,7 @@ def _stand_in(gan: Gan) -> Embedding:
     """Returns means of the discriminator's last features: they tell how alike pictures look, not whose face it is."""
 
     @functools.partial(jax.jit, static_argnames="arch")
-    def features(params, pictures, *, arch):
+    def features(params: stylegan2.Params, pictures: jax.Array, *, arch: stylegan2.Architecture) -> jax.Array:
         return jnp.mean(stylegan2.discriminator_features(params, pictures, arch=arch)[-1], axis=(1, 2))
 
     return lambda pictures: np.asarray(features(gan.frozen.discriminator, jnp.asarray(pictures), arch=gan.architecture))

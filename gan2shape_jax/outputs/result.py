@@ -93,7 +93,7 @@ class Result:
     category: str = ""
     reference: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for key, shape in _shapes(self.camera.image_size).items():
             value = getattr(self, key)
             if value is None and key in _OPTIONAL:

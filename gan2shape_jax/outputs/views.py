@@ -12,6 +12,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from jaxtyping import Float, UInt8
 
 from gan2shape_jax.geometry import camera as cameras
@@ -49,7 +50,9 @@ class Surfaces:
     views: np.ndarray
 
 
-def sweep_views(*, pitch_deg=0.0, yaw_deg=0.0, roll_deg=0.0) -> Float[np.ndarray, "n 6"]:
+def sweep_views(
+    *, pitch_deg: npt.ArrayLike = 0.0, yaw_deg: npt.ArrayLike = 0.0, roll_deg: npt.ArrayLike = 0.0
+) -> Float[np.ndarray, "n 6"]:
     """Returns views turned by the given degrees from the canonical one; scalars and lists are broadcast."""
     angles = np.broadcast_arrays(*(np.atleast_1d(np.asarray(a, np.float32)) for a in (pitch_deg, yaw_deg, roll_deg)))
     views = np.zeros((len(angles[0]), 6), np.float32)
@@ -99,8 +102,17 @@ def draw(
 
 @functools.partial(jax.jit, static_argnames=("camera", "size", "supersample", "exchanged"))
 def _draw_chunk(
-    depth, attributes, mask, views, window, *, camera: Camera, size: int, supersample: int, exchanged: bool
-):
+    depth: Float[jax.Array, "S S"],
+    attributes: Float[jax.Array, "S S 7"],
+    mask: Float[jax.Array, "S S"],
+    views: Float[jax.Array, "n 6"],
+    window: Float[jax.Array, ""],
+    *,
+    camera: Camera,
+    size: int,
+    supersample: int,
+    exchanged: bool,
+) -> Float[jax.Array, "n s s 8"]:
     """Draws premultiplied albedo (3), normal (3), depth (1) and coverage (1) of a few views.
 
     `attributes` (S, S, 7) are albedo, normal and the outline's field. The field decides sample by
