@@ -45,7 +45,7 @@ def get_config() -> ConfigDict:
 
 
 def _data(config: ConfigDict) -> None:
-    """Where the images and what belongs to them lie."""
+    """Sets where the images lie, and what belongs to them."""
     # The images, and the latents, masks and true depths that belong to them.
     config.data = ConfigDict()
     # Text file with one image name a line.
@@ -76,7 +76,7 @@ def _data(config: ConfigDict) -> None:
 
 
 def _camera(config: ConfigDict) -> None:
-    """The pinhole camera and the ranges of what the view network can say."""
+    """Sets the pinhole camera and the ranges of views."""
     # The pinhole camera, and how far views may turn and shift.
     config.camera = ConfigDict()
     # Field of view, degrees.
@@ -96,7 +96,7 @@ def _camera(config: ConfigDict) -> None:
 
 
 def _networks(config: ConfigDict) -> None:
-    """The five trained networks: depth, albedo, view, light and the encoder."""
+    """Sets the sizes of the five trained networks: depth, albedo, view, light and the encoder."""
     # The five trained networks.
     config.networks = ConfigDict()
     # Channels of the first level of depth, albedo, view and light networks; 0 means max(4096 / S,
@@ -116,7 +116,7 @@ def _networks(config: ConfigDict) -> None:
 
 
 def _gan(config: ConfigDict) -> None:
-    """The frozen StyleGAN2 of the category."""
+    """Sets the frozen StyleGAN2 of the category."""
     # The frozen StyleGAN2.
     config.gan = ConfigDict()
     # Generator and discriminator, as `gan2shape-jax convert` writes them (.safetensors).
@@ -141,7 +141,7 @@ def _gan(config: ConfigDict) -> None:
 
 
 def _sampling(config: ConfigDict) -> None:
-    """The distributions that pseudo-images' views and lights are drawn from."""
+    """Sets the distributions that views and lights of pseudo-images are drawn from."""
     # How views and lights of pseudo-images are drawn.
     config.sampling = ConfigDict()
     # Mean (6,) and covariance (6,6) of views, network units (.pth or .npz).
@@ -165,7 +165,7 @@ def _sampling(config: ConfigDict) -> None:
 
 
 def _training(config: ConfigDict) -> None:
-    """The prior, the losses and the optimiser."""
+    """Sets the prior, the losses and the optimiser."""
     # The shape that training starts from.
     config.prior = ConfigDict()
     # What the depth network is first fitted to: 'ellipsoid' (the method's), 'shifted_ellipsoid' (moved
@@ -218,7 +218,7 @@ def _training(config: ConfigDict) -> None:
 
 
 def _schedule(config: ConfigDict) -> None:
-    """Stages, and which networks see which image."""
+    """Sets the stages, and which networks see which image."""
     # Stages and steps, mirroring, and which images train which networks.
     config.schedule = ConfigDict()
     # Iterations of steps 1, 2 and 3, a triple a stage.
@@ -245,7 +245,7 @@ def _schedule(config: ConfigDict) -> None:
 
 
 def _outputs(config: ConfigDict) -> None:
-    """What is written when, and how the program runs."""
+    """Sets what is written when, and how the program runs."""
     # What an interrupted run goes on from.
     config.checkpoint = ConfigDict()
     # Iterations between checkpoints; one more is written at the end of each step.

@@ -56,7 +56,7 @@ def get_config(variant: str = "") -> ConfigDict:
 
 
 def _join(config: ConfigDict) -> None:
-    """Six faces teach one set of networks; flips as in the published joint training."""
+    """Trains one set of networks on all six faces, with the flips of the published joint training."""
     config.workdir = "results/ictface_joint"
     config.mode = "joint"
     config.schedule.joint = True
@@ -68,7 +68,7 @@ def _join(config: ConfigDict) -> None:
 
 
 def _shorten(config: ConfigDict) -> None:
-    """Goes once through every step, to see that all of it works: the shapes are rough."""
+    """Shortens every step, to see that all of them work: the shapes are rough."""
     config.workdir = "results/ictface_quick"
     config.data.image_list = asset("ictface/list_quick.txt")
     config.prior.iterations = 150

@@ -12,6 +12,7 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Sequence
+from typing import TextIO
 
 import gan2shape_jax
 from gan2shape_jax import bundled, malloc_tuning
@@ -99,13 +100,20 @@ def _command(name: str) -> types.ModuleType:
 
 
 def _warning_printer() -> Callable[..., None]:
-    """Returns what prints warnings: those about data in one line and once, those of libraries as Python does.
+    """Returns what prints warnings: about the user's data in one line and once, of libraries as Python does.
 
     A run reads some images more than once, and would tell of them as often.
     """
     told: set[str] = set()
 
-    def show(message, category, filename, lineno, file=None, line=None) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if category is not UserWarning:
             sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
         elif str(message) not in told:

@@ -66,28 +66,30 @@ _NOT_NEGATIVE = (
 
 def validate(config: ConfigDict) -> None:
     """Raises `ConfigError` that lists everything `problems` finds."""
-    found = problems(config)
-    if found:
-        raise ConfigError("\n".join(found) if len(found) > 1 else found[0])
+    faults = problems(config)
+    if faults:
+        raise ConfigError("\n".join(faults) if len(faults) > 1 else faults[0])
 
 
 def problems(config: ConfigDict) -> list[str]:
     """Returns a sentence for each value, or pair of values, that no run can use."""
     values = flatten(config)
-    found = [f"config.{path} is {values[path]}: it has to be more than 0" for path in _POSITIVE if not values[path] > 0]
-    found += [f"config.{path} is {values[path]}: it cannot be negative" for path in _NOT_NEGATIVE if values[path] < 0]
-    found += [
+    faults = [
+        f"config.{path} is {values[path]}: it has to be more than 0" for path in _POSITIVE if not values[path] > 0
+    ]
+    faults += [f"config.{path} is {values[path]}: it cannot be negative" for path in _NOT_NEGATIVE if values[path] < 0]
+    faults += [
         f"config.{path} is {value}: it has to be finite"
         for path, value in values.items()
         if isinstance(value, float) and not math.isfinite(value)
     ]
     for check in (_choices, _sizes, _ranges, _light, _schedule, _groups, _parser):
-        found += check(values)
-    return found
+        faults += check(values)
+    return faults
 
 
 def _choices(values: dict[str, Any]) -> list[str]:
-    found = []
+    faults = []
     choices = {
         "mode": MODES,
         "category": CATEGORIES,
@@ -100,25 +102,25 @@ def _choices(values: dict[str, Any]) -> list[str]:
     }
     for path, known in choices.items():
         if values[path] not in known:
-            found.append(f"config.{path} is {values[path]!r}: it is one of {', '.join(known)}")
+            faults.append(f"config.{path} is {values[path]!r}: it is one of {', '.join(known)}")
     if not values["workdir"]:
-        found.append("config.workdir is empty: name a folder for the results")
+        faults.append("config.workdir is empty: name a folder for the results")
     if values["mode"] == "predict" and not values["networks.pretrained"]:
-        found.append(
+        faults.append(
             "config.mode is 'predict' but config.networks.pretrained is empty: name the trained "
             "networks, such as the networks.safetensors of a joint run"
         )
     if values["mode"] != "predict" and (values["mode"] == "joint") != values["schedule.joint"]:
-        found.append(
+        faults.append(
             f"config.mode is {values['mode']!r} but config.schedule.joint is {values['schedule.joint']}: set both alike"
         )
     shared = values["schedule.joint"] and values["schedule.share_weight"]
     if values["schedule.batches_per_iteration"] > 1 and not shared:
-        found.append(
+        faults.append(
             f"config.schedule.batches_per_iteration is {values['schedule.batches_per_iteration']}: it goes with "
             "config.mode='joint' and config.schedule.share_weight=True; set it to 0 or 1"
         )
-    return found
+    return faults
 
 
 def _parser(values: dict[str, Any]) -> list[str]:
@@ -137,37 +139,37 @@ def _parser(values: dict[str, Any]) -> list[str]:
 
 
 def _sizes(values: dict[str, Any]) -> list[str]:
-    found = []
+    faults = []
     for path, low, high in (("image_size", 32, 256), ("gan.size", 8, 1024)):
         size = values[path]
         if not low <= size <= high or size & (size - 1):
-            found.append(f"config.{path} is {size}: it has to be a power of two from {low} to {high}")
+            faults.append(f"config.{path} is {size}: it has to be a power of two from {low} to {high}")
     if values["data.crop"] is not None and values["data.crop"] < 1:
-        found.append(f"config.data.crop is {values['data.crop']}: give a side in pixels, or None")
+        faults.append(f"config.data.crop is {values['data.crop']}: give a side in pixels, or None")
     width, base = values["networks.width"], values["networks.group_base"]
     if width > 0 and base > 0 and width % base:
-        found.append(f"config.networks.width {width} does not divide into config.networks.group_base {base} groups")
-    return found
+        faults.append(f"config.networks.width {width} does not divide into config.networks.group_base {base} groups")
+    return faults
 
 
 def _ranges(values: dict[str, Any]) -> list[str]:
-    found = []
+    faults = []
     if values["camera.min_depth"] >= values["camera.max_depth"]:
-        found.append("config.camera.min_depth has to be less than config.camera.max_depth")
+        faults.append("config.camera.min_depth has to be less than config.camera.max_depth")
     if values["prior.near"] >= values["prior.far"]:
-        found.append("config.prior.near has to be less than config.prior.far")
+        faults.append("config.prior.near has to be less than config.prior.far")
     if not -1 <= values["prior.shift"] <= 1:
-        found.append(f"config.prior.shift is {values['prior.shift']}: it lies from -1 to 1 widths of the object")
+        faults.append(f"config.prior.shift is {values['prior.shift']}: it lies from -1 to 1 widths of the object")
     if not values["camera.fov_deg"] < 120:
-        found.append(f"config.camera.fov_deg is {values['camera.fov_deg']}: it has to be less than 120 degrees")
+        faults.append(f"config.camera.fov_deg is {values['camera.fov_deg']}: it has to be less than 120 degrees")
     if not 0 <= values["gan.truncation"] <= 1:
-        found.append(f"config.gan.truncation is {values['gan.truncation']}: it lies from 0 to 1")
+        faults.append(f"config.gan.truncation is {values['gan.truncation']}: it lies from 0 to 1")
     if not 1 <= values["gan.F1_d"] <= 8:
-        found.append(f"config.gan.F1_d is {values['gan.F1_d']}: it lies from 1 to 8")
+        faults.append(f"config.gan.F1_d is {values['gan.F1_d']}: it lies from 1 to 8")
     for path in ("optimizer.beta1", "optimizer.beta2"):
         if not 0 <= values[path] < 1:
-            found.append(f"config.{path} is {values[path]}: it has to be at least 0 and less than 1")
-    return found
+            faults.append(f"config.{path} is {values[path]}: it has to be at least 0 and less than 1")
+    return faults
 
 
 def _light(values: dict[str, Any]) -> list[str]:
@@ -185,26 +187,26 @@ def _schedule(values: dict[str, Any]) -> list[str]:
     stages = values["schedule.stages"]
     if not stages or not all(_is_stage(stage) for stage in stages):
         return [f"config.schedule.stages is {stages}: it takes triples of iteration counts such as ((600, 600, 400),)"]
-    found = []
+    faults = []
     for name in ("flip1", "flip3"):
         flips = values[f"schedule.{name}"]
         if len(flips) < len(stages) or not all(isinstance(flip, bool) for flip in flips):
-            found.append(
+            faults.append(
                 f"config.schedule.{name} is {flips}: it takes True or False for each of the {len(stages)} stages"
             )
-    if not found:
+    if not faults:
         pairs = zip(
             values["schedule.flip1"],
             values["schedule.flip3"],
             range(1, len(stages) + 1),
             strict=False,
         )
-        found = [
+        faults = [
             f"config.schedule.flip1 is on in stage {stage} without flip3: switch both on, or flip1 off"
             for flip1, flip3, stage in pairs
             if flip1 and not flip3
         ]
-    return found
+    return faults
 
 
 def _groups(values: dict[str, Any]) -> list[str]:

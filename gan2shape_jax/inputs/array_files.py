@@ -78,12 +78,12 @@ def load_mvn(path: str | pathlib.Path, dims: int | None = None) -> tuple[np.ndar
     if not isinstance(content, dict) or not {"mean", "cov"} <= content.keys():
         raise UserError(f"statistics file {path} has to hold 'mean' and 'cov'")
     mean, cov = _finite(content["mean"], path), _finite(content["cov"], path)
-    wanted = (4, 6) if dims is None else (dims,)
-    if mean.ndim != 1 or mean.size not in wanted or cov.shape != (mean.size, mean.size):
+    lengths = (4, 6) if dims is None else (dims,)
+    if mean.ndim != 1 or mean.size not in lengths or cov.shape != (mean.size, mean.size):
         raise UserError(
             f"statistics file {path} has a mean of shape {mean.shape} and a covariance of "
             f"{cov.shape}: a mean of "
-            f"length {' or '.join(map(str, wanted))} and its square covariance are wanted"
+            f"length {' or '.join(map(str, lengths))} and its square covariance are wanted"
         )
     if not np.allclose(cov, cov.T, atol=1e-6) or np.linalg.eigvalsh((cov + cov.T) / 2).min() < -1e-6:
         raise UserError(f"statistics file {path}: its covariance is not symmetric and positive semi-definite")

@@ -75,19 +75,19 @@ def read_names(path: str | pathlib.Path) -> list[str]:
         raise UserError(f"image list {path} does not exist (config.data.image_list)") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"image list {path} cannot be read as text: {error}") from error
-    found = [line.split()[0] for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    if not found:
+    names = [line.split()[0] for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if not names:
         raise UserError(f"image list {path} names no image: write one file name a line")
-    stems = [pathlib.PurePath(name).with_suffix("").as_posix() for name in found]
-    twice = sorted({name for name, stem in zip(found, stems, strict=True) if stems.count(stem) > 1})
+    stems = [pathlib.PurePath(name).with_suffix("").as_posix() for name in names]
+    twice = sorted({name for name, stem in zip(names, stems, strict=True) if stems.count(stem) > 1})
     if twice:
         raise UserError(
             f"image list {path} names {', '.join(twice)} more than once: results would overwrite each other"
         )
-    outside = [name for name in found if pathlib.PurePath(name).is_absolute() or ".." in pathlib.PurePath(name).parts]
+    outside = [name for name in names if pathlib.PurePath(name).is_absolute() or ".." in pathlib.PurePath(name).parts]
     if outside:
         raise UserError(f"image list {path} names {outside[0]}: names are relative to config.data.image_root")
-    return found
+    return names
 
 
 def find_latent(root: str, name: str) -> pathlib.Path | None:

@@ -141,7 +141,7 @@ def _square(picture: Image.Image, path: pathlib.Path, *, cut: bool) -> Image.Ima
 
 
 def _decode(path: pathlib.Path) -> Image.Image:
-    """Opens, measures, then decodes: a decompression bomb is refused by its header."""
+    """Decodes a picture file; a decompression bomb is refused by its header, before decoding."""
     if not path.is_file():
         raise UserError(f"image {path} does not exist")
     if path.stat().st_size == 0:
@@ -189,7 +189,7 @@ def _transparent(picture: Image.Image) -> bool:
 
 
 def _from_deep(picture: Image.Image, path: pathlib.Path) -> Image.Image:
-    """16-bit pictures are scaled to 8 bits; Pillow's own conversion would clip them to white."""
+    """Scales a 16-bit picture to 8 bits; Pillow's own conversion would clip it to white."""
     values = np.asarray(picture)
     if not np.isfinite(values).all() or values.min() < 0 or values.max() > 65535:
         raise UserError(f"{path} has {picture.mode} pixels outside 0 to 65535: save it with 8 or 16 bits")

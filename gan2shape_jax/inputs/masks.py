@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import PIL.Image
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
@@ -40,12 +41,12 @@ Mask = Float[np.ndarray, "s s"]
 
 
 def needs_masks(config: ConfigDict) -> bool:
-    """Training builds the ellipsoid prior from the object mask, and `use_mask` keeps the losses to it."""
+    """Whether a run needs object masks: for the ellipsoid prior, or to keep the losses to the object (`use_mask`)."""
     return config.mode != "predict" and (config.schedule.use_mask or not config.networks.pretrained)
 
 
 def required_source(config: ConfigDict, names: Sequence[str] = ()) -> Literal["file", "parser", ""]:
-    """What a run cannot go without as far as the files' headers tell: mask files, the parser, or neither.
+    """Returns what a run needs for its masks, as far as the files' headers tell: mask files, the parser, or neither.
 
     Args:
         config: the whole configuration.
@@ -147,7 +148,7 @@ def alpha_mask(path: pathlib.Path, size: int, crop: int | None = None) -> Mask |
 
 
 def parse_mask(image: Image, category: str, weights: str | pathlib.Path, *, normalize_all: bool = False) -> Mask:
-    """The mask that the category's parser finds, all zero where it finds nothing.
+    """Returns the mask that the category's parser gives an image, all zero where it sees no object.
 
     The parser is loaded for this picture and let go of afterwards.
 
@@ -170,7 +171,7 @@ def parse_mask(image: Image, category: str, weights: str | pathlib.Path, *, norm
 
 
 def load_parser_of(category: str, weights: str | pathlib.Path) -> tuple[Any, Any]:
-    """A category's parser: its architecture and parameters; raises as `parse_mask`."""
+    """Returns architecture and parameters of a category's parser; raises as `parse_mask`."""
     from gan2shape_jax.inputs import parsing
 
     parser = parser_of(category)
@@ -195,14 +196,14 @@ def _parsed(config: ConfigDict, name: str, image: Image) -> Mask:
 
 
 def _parser_present(config: ConfigDict) -> bool:
-    """'auto' parses where it can; where a mask is needed and the weights are absent, loading says so."""
+    """Whether 'auto' uses the parser: where it can, or where masks are needed, so that absent weights are told."""
     if config.category not in PARSERS or not config.parsing.weights:
         return False
     return needs_masks(config) or pathlib.Path(config.parsing.weights).is_file()
 
 
 def _absence(config: ConfigDict, name: str, file: pathlib.Path | None) -> str:
-    """What is missing, by the source that was asked for."""
+    """Returns a sentence on the mask that is missing, by the source that was asked for."""
     if config.data.mask_source == "alpha":
         return (
             f"{name} has no alpha channel that tells an object from its background (config.data.mask_source is 'alpha')"
@@ -223,7 +224,7 @@ def _mask_file(root: str, name: str) -> pathlib.Path | None:
     return base.with_name(base.name + ".png")
 
 
-def _shrink(picture, crop: int | None, size: int) -> Mask:
+def _shrink(picture: PIL.Image.Image, crop: int | None, size: int) -> Mask:
     exact = picture.convert("F")  # averages of 8-bit values would be rounded
     mask = np.asarray(crop_and_resize(exact, crop, size, by_area=True), np.float32) / 255
     return np.clip(mask, 0, 1)

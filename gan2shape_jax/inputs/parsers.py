@@ -24,7 +24,7 @@ __all__ = ["PARSERS", "Parser", "parser_of"]
 
 @dataclasses.dataclass(frozen=True)
 class Parser:
-    """How the objects of one category are found.
+    """The parser of one category, and the pictures that it takes.
 
     Attributes:
         family: of the network.
@@ -53,7 +53,7 @@ class Parser:
         return f"{name} of {self.data} ({self.classes} labels)"
 
     def table(self) -> Float[np.ndarray, " classes"]:
-        """The mask's value for every label."""
+        """Returns the mask's value for every label."""
         table = np.zeros(self.classes, np.float32)
         table[list(self.values)] = list(self.values.values())
         return table
@@ -64,7 +64,7 @@ class Parser:
 
 
 def _face() -> dict[int, float]:
-    """The whole head counts half (with neck, hair and hat, without cloth), the face fully."""
+    """Returns the mask's values: 1 on the face, 0.5 on the rest of the head (neck, hair and hat, but no cloth)."""
     return {label: 1.0 if label <= 13 else 0.5 for label in range(1, 19) if label != 16}
 
 
@@ -90,7 +90,7 @@ PARSERS: dict[str, Parser] = {
 
 
 def parser_of(category: str) -> Parser:
-    """The parser of a category. Raises UserError where there is none."""
+    """Returns the parser of a category; raises `UserError` where there is none."""
     if category not in PARSERS:
         raise UserError(
             f"there is no parser that finds objects of the category {category!r}, only for "

@@ -70,7 +70,7 @@ def require_per_image_files(config: ConfigDict, names: Sequence[str]) -> None:
 
 
 def some_of(names: Sequence[str]) -> str:
-    """The first of many names, and how many more there are."""
+    """Returns the first of many names as text, and how many more there are."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
 

@@ -42,6 +42,7 @@ class RequiredFile:
 
     @property
     def present(self) -> bool:
+        """Whether the file or folder is there."""
         path = pathlib.Path(self.path)
         return bool(self.path) and (path.is_dir() if self.folder else path.is_file())
 
@@ -56,7 +57,7 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
     names = _names_if_any(config.data.image_list) if names is None else names
     data = config.data
     trains = config.mode != "predict"  # prediction takes the GAN and latents where there are some
-    wanted = [
+    files = [
         RequiredFile("sampling.view_mvn", config.sampling.view_mvn),
         RequiredFile("sampling.light_mvn", config.sampling.light_mvn),
         RequiredFile("data.image_list", data.image_list),
@@ -64,26 +65,26 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
     ]
     if trains:
         advice = _gan_conversion(config.gan.checkpoint)
-        wanted.insert(0, RequiredFile("gan.checkpoint", config.gan.checkpoint, advice=advice))
+        files.insert(0, RequiredFile("gan.checkpoint", config.gan.checkpoint, advice=advice))
     if trains and data.latent_root:
         advice = "or --config.data.latent_root= to find the latents by inverting the GAN"
-        wanted.append(RequiredFile("data.latent_root", data.latent_root, folder=True, advice=advice))
+        files.append(RequiredFile("data.latent_root", data.latent_root, folder=True, advice=advice))
     if data.depth_root:
         advice = "or --config.data.depth_root= to go without evaluation"
-        wanted.append(RequiredFile("data.depth_root", data.depth_root, folder=True, advice=advice))
-    wanted += _masks(config, names)
+        files.append(RequiredFile("data.depth_root", data.depth_root, folder=True, advice=advice))
+    files += _masks(config, names)
     if config.networks.pretrained:
         advice = "networks.safetensors of a joint run"
         if trains:
             advice = "or --config.networks.pretrained= to start from the ellipsoid prior (needs masks)"
-        wanted.append(RequiredFile("networks.pretrained", config.networks.pretrained, advice=advice))
+        files.append(RequiredFile("networks.pretrained", config.networks.pretrained, advice=advice))
     if trains and config.loss.perceptual == "lpips":
-        wanted.append(_lpips(config.loss.lpips_weights))
-    return wanted
+        files.append(_lpips(config.loss.lpips_weights))
+    return files
 
 
 def _masks(config: ConfigDict, names: Sequence[str]) -> list[RequiredFile]:
-    """The folder of masks, or the parser that finds them, where the run cannot go without."""
+    """Returns the folder of masks, or the weights of the parser, where the run cannot go without."""
     source = required_source(config, names)
     if source == "file":
         advice = "object masks NAME.png, white on the object, in a folder of your choice"
@@ -114,18 +115,18 @@ def _names_if_any(image_list: str) -> list[str]:
 
 def require_files(config: ConfigDict, names: Sequence[str] | None = None) -> None:
     """Raises `UserError` listing all that is absent, where people get it, how to convert it."""
-    absent = [wanted for wanted in required_files_of(config, names) if not wanted.present]
+    absent = [file for file in required_files_of(config, names) if not file.present]
     if not absent:
         return
     count = "a file that is" if len(absent) == 1 else f"{len(absent)} files that are"
     lines = [f"this configuration wants {count} not here:"]
-    for wanted in absent:
-        lines.append(f"  config.{wanted.field}: {wanted.path or '(empty: not given)'}")
-        bundled = wanted.path.startswith(asset(""))
-        advice = "comes with the package: install it again" if bundled else wanted.advice
+    for file in absent:
+        lines.append(f"  config.{file.field}: {file.path or '(empty: not given)'}")
+        bundled = file.path.startswith(asset(""))
+        advice = "comes with the package: install it again" if bundled else file.advice
         if advice:
             lines.append(f"      {advice}")
-    if not all(wanted.path.startswith(asset("")) for wanted in absent):
+    if not all(file.path.startswith(asset("")) for file in absent):
         lines += [
             f"The published data and weights are attached to {_RELEASE}",
             f"({_SCRIPT} fetches and unpacks them; run it in this folder).",
@@ -152,12 +153,12 @@ def require_images(config: ConfigDict, names: Sequence[str] | None = None) -> li
 
 
 def _gan_conversion(path: str) -> str:
-    """The command that converts a checkpoint, from what lies beside it."""
+    """Returns the command that converts a GAN, from the checkpoint that lies beside the converted one's path."""
     beside = [pathlib.Path(path).with_suffix(kind) for kind in _UNCONVERTED] if path else [pathlib.Path("IN.pt")]
     source = next((file for file in beside if file.is_file()), beside[0])
     return families.command(source, target=path or _OUT)
 
 
 def _beside(path: str, suffix: str) -> str:
-    """The published file's name beside the converted one's."""
+    """Returns the published file's path beside the converted one's."""
     return pathlib.Path(path).with_suffix(suffix).as_posix() if path else f"IN{suffix}"

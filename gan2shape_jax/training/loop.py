@@ -55,7 +55,7 @@ class Watcher:
     """Optional callbacks.
 
     Attributes:
-      on_resume: called with the phase and the iterations done in it that training goes on from, where it does.
+      on_resume: called with the phase and the iterations done in it where training goes on from a checkpoint.
       on_progress: called with the phase, the iterations done in it, and the loss or None where it is not logged.
       on_record: called with each new row of the history.
       on_phase_end: called with the phase and the reconstruction at its end.

@@ -32,7 +32,7 @@ SMALL = ("view", "encoder")
 
 
 def networks_bytes(params: Params) -> bytes:
-    """Returns the parameters of the five networks, serialised."""
+    """Returns the parameters of the five networks as a file's content."""
     flat = {name: np.ascontiguousarray(value) for name, value in flatten_dict(params, sep="/").items()}
     return safetensors.numpy.save(flat, metadata={"format": FORMAT})
 

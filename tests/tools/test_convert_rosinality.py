@@ -85,4 +85,4 @@ def test_published_sizes_are_told_by_names_and_shapes(size, multiplier):
     assert (arch.size, arch.discriminator_size, arch.style_dim, arch.mapping_layers) == (size, size, 512, 8)
     assert list(arch.channels) == list(arch.discriminator_channels) == widths
     assert (arch.generator_kind, arch.discriminator_kind, arch.conv_clamp) == ("skip", "resnet", None)
-    assert {key: tensors.wanted_shapes(table) for key, table in rosinality.tables(arch).items()} == shapes
+    assert {key: tensors.expected_shapes(table) for key, table in rosinality.tables(arch).items()} == shapes

@@ -99,7 +99,7 @@ def run(argv: Sequence[str] | None = None) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command: prints errors of the input without a traceback. Returns the exit status."""
+    """Runs the command; prints errors of the input without a traceback. Returns the exit status."""
     return exit_code(lambda: run(argv), interrupted="error: interrupted; nothing half-written remains")
 
 

@@ -49,7 +49,7 @@ def convert(paths: Sequence[str | os.PathLike], *, group_base: int = 0) -> Conve
 
 
 def _family_name(source: Source) -> str:
-    """The family of a source that this tool converts."""
+    """Returns the family of a source; raises `UserError` for one that this tool does not convert."""
     family = source.family
     if family is None:
         names = sorted(names_of(source.content))
@@ -63,7 +63,7 @@ def _family_name(source: Source) -> str:
 
 
 def _complete(sources: dict[str, Source]) -> dict[str, Source]:
-    """LPIPS is one whole file, or both of its parts."""
+    """Returns the sources of LPIPS, which are one whole file or both of its parts; refuses others."""
     if "lpips" in sources and len(sources) > 1:
         raise UserError(f"{sources['lpips'].path} is LPIPS as a whole: give it alone")
     if sources.keys() == {"vgg16"}:

@@ -39,8 +39,8 @@ def convert_lpips(sources: Mapping[str, Source]) -> Converted:
     state: dict[str, np.ndarray] = {}
     ignored: list[str] = []
     for family, source in sources.items():
-        found, beside = tensors_of(source.content, source.path)
-        for name, value in found.items():
+        layers, beside = tensors_of(source.content, source.path)
+        for name, value in layers.items():
             ours = _module_name(name, family)
             if ours is None:
                 beside.append(name)
@@ -80,7 +80,7 @@ def is_whole_lpips(source: Source) -> bool:
 
 
 def _module_name(name: str, family: str) -> str | None:
-    """The LPIPS module's name of a tensor, or None where it has none."""
+    """Returns the LPIPS module's name of a tensor, or None where it has none."""
     if family == "vgg16":
         match = re.fullmatch(r"features\.(\d+)\.(weight|bias)", name)
         if not match:
@@ -92,7 +92,7 @@ def _module_name(name: str, family: str) -> str | None:
 
 
 def _plot(picture: Image.Image, params: Mapping[str, np.ndarray]) -> Image.Image:
-    """Distances of a picture from ever more blurred and ever noisier versions: both should rise."""
+    """Plots distances of a picture from ever more blurred and ever noisier versions: both should rise."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""What goes through a conversion: the file that was read, and what became of it."""
+"""The records of a conversion: the file that was read, and what it was converted to."""
 
 import dataclasses
 import hashlib
@@ -40,7 +40,7 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """What a checkpoint turned out to be.
+    """A converted checkpoint.
 
     Attributes:
         summary: what it is, in a line.
@@ -61,7 +61,7 @@ class Converted:
     notes: tuple[str, ...] = ()
 
     def ignored_in_short(self) -> str:
-        """The ignored names, those that differ in numbers alone or lie in one place taken together."""
+        """Returns the ignored names, with those that differ in numbers alone or lie in one place taken together."""
         groups: dict[str, int] = {}
         for name in self.ignored:
             place = re.sub(r"^.*\.num_batches_tracked$", "*.num_batches_tracked", name)
@@ -93,7 +93,7 @@ def read_source(path: str | os.PathLike) -> Source:
 
 
 def tensors_of(content: Mapping[str, Any], path: pathlib.Path) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The tensors of one network, and the names of what else lies beside them.
+    """Returns the tensors of one network, and the names of what lies beside them.
 
     The network is the dictionary itself or its entry `state_dict`; a prefix `module.` is taken off.
 

@@ -63,7 +63,7 @@ class _Sizes:
         }
 
     def fields(self) -> str:
-        """The configuration that takes such networks, as arguments."""
+        """Returns the arguments of a configuration that takes such networks."""
         fields = {
             "image_size": self.image_size,
             "networks.width": self.width,
@@ -115,20 +115,20 @@ def _is_unsup3d(states: Mapping[str, State], source: Source) -> bool:
 
 
 def _states(source: Source) -> dict[str, State]:
-    """Our name to the tensors of each network that is there."""
-    found: dict[str, State] = {}
+    """Returns the tensors of each network that is there, by our name of it."""
+    states: dict[str, State] = {}
     missing = []
     for ours, theirs in network_files.TORCH_NAMES.items():
         state = source.content.get(theirs)
         if isinstance(state, Mapping):
-            found[ours], _ = tensors_of(state, source.path)
+            states[ours], _ = tensors_of(state, source.path)
         elif ours in _REQUIRED:
             missing.append(theirs)
     if missing:
         raise UserError(
             f"{source.path}: {', '.join(missing)} missing; a checkpoint with all of netD, netA, netV and netL is wanted"
         )
-    return found
+    return states
 
 
 def _infer(states: Mapping[str, State], source: Source, group_base: int) -> _Sizes:
@@ -183,7 +183,7 @@ def _notes(states: Mapping[str, State], sizes: _Sizes, source: Source) -> tuple[
 
 
 def _sheet(picture: Image.Image, params: Mapping[str, Any], modules: Mapping[str, Any], sizes: _Sizes) -> Image.Image:
-    """What the networks make of a picture: the factors from the front, view and light in numbers."""
+    """Draws the factors that the networks read from a picture, seen from the front; view and light in numbers."""
     camera = Camera(image_size=sizes.image_size)
     shown = np.asarray(crop_and_resize(picture, None, sizes.image_size), np.float32) / 127.5 - 1
 

@@ -25,7 +25,7 @@ _SIDE_LIMIT = 1536  # pixels of the sample grid
 
 
 def sample_grid(converted: Converted, *, seed: int = 0, psi: float = 0.7) -> Image.Image:
-    """A square grid of samples, truncated by `psi` towards the mean, at most 6 by 6."""
+    """Draws a square grid of samples, at most 6 by 6, truncated by `psi` towards the mean latent."""
     arch = converted.arch
     params = jax.tree.map(jax.numpy.asarray, converted.params["generator"])
     count = max(1, min(6, _SIDE_LIMIT // arch.size))
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _summary(converted: Converted) -> str:
-    """What the checkpoint is, a line for each network, and the notes."""
+    """Returns what the checkpoint is, a line for each network, and the notes."""
     arch = converted.arch
 
     def clamped(clamp: float | None) -> str:
@@ -115,7 +115,7 @@ def run(argv: Sequence[str] | None = None) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command: prints errors of the input without a traceback. Returns the exit status."""
+    """Runs the command; prints errors of the input without a traceback. Returns the exit status."""
     return exit_code(lambda: run(argv), interrupted="error: interrupted; nothing half-written remains")
 
 

@@ -19,7 +19,7 @@ _UNSTATED = "not stated; see where the checkpoint is from"
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """What a checkpoint turned out to be.
+    """A converted checkpoint.
 
     Attributes:
       arch, params: what `stylegan2.save` takes.
@@ -38,7 +38,7 @@ class Converted:
 
 
 def convert(path: str | os.PathLike) -> tuple[Architecture, Params]:
-    """Architecture and parameters of a checkpoint, as `stylegan2.load` gives them; see below."""
+    """Returns architecture and parameters of a checkpoint as `stylegan2.load` does; raises as `read_checkpoint`."""
     converted = read_checkpoint(path)
     return converted.arch, converted.params
 
@@ -85,7 +85,7 @@ def read_checkpoint(
 
 
 def _family(content: Any, path: str | os.PathLike) -> str:
-    """The StyleGAN2 family; a file of another one is an error that names the tool for it."""
+    """Returns the StyleGAN2 family; raises `UserError` for other families, naming the command for them."""
     known = families.recognise(families.names_of(content))
     if known is not None and known.tool != "stylegan2":
         raise UserError(families.explain(known, path))
@@ -100,7 +100,7 @@ def _family(content: Any, path: str | os.PathLike) -> str:
 
 
 def _discriminator(content: dict[str, Any], family: str, path: str | os.PathLike) -> dict[str, Any]:
-    """The discriminator by its key. Raises UserError, saying what is impossible without."""
+    """Returns the discriminator by its key; raises `UserError` where there is none, which no run can do without."""
     key = "D" if family == "stylegan2-nvidia" else "d"
     if content.get(key) is None:
         raise UserError(

@@ -30,25 +30,25 @@ LICENSE = (
 
 
 def networks_of(content: Any) -> dict[str, Any]:
-    """The file's networks by key; a generator or discriminator that was saved alone has its key too."""
+    """Returns the file's networks by key; a generator or discriminator that was saved alone has its key too."""
     if isinstance(content, PersistentRecord):
         return {"D" if content.class_name == "Discriminator" else "G_ema": content}
     return content if isinstance(content, dict) else {}
 
 
 def _network(content: dict[str, Any], key: str, kind: str, source: str | os.PathLike) -> Network:
-    found = content.get(key)
-    if found is None:
+    record = content.get(key)
+    if record is None:
         raise UserError(
             f"{source}: no {key!r} (the {kind.lower()}) in it; a network pickle of NVIDIA's with both "
             "'G_ema' and 'D' is wanted"
         )
-    if isinstance(found, dict) and all(isinstance(value, np.ndarray) for value in found.values()):
+    if isinstance(record, dict) and all(isinstance(value, np.ndarray) for value in record.values()):
         raise UserError(
             f"{source}: {key!r} is a dictionary of tensors. Clamps, filters and kinds of blocks "
             "stand in NVIDIA's own pickle alone: convert that"
         )
-    network = flatten(found, key, source)
+    network = flatten(record, key, source)
     if network.modules[""].class_name != kind:
         raise UserError(
             f"{source}: {key!r} is a {network.modules[''].class_name}, not the {kind} of NVIDIA's "
@@ -65,8 +65,11 @@ def _biased(weight: Callable, module: str, shapes: Params) -> Params:
 
 
 def _styled(module: str, shapes: Params) -> Params:
-    """A modulated convolution. NVIDIA's 3x3 ones, which are demodulated, are not divided by the root of
-    their inputs' number, as ours are: it goes into the weights (and matters for the epsilon alone)."""
+    """Returns the parameters of a modulated convolution.
+
+    NVIDIA's 3x3 ones, which are demodulated, are not divided by the root of their inputs' number, as ours are: it goes
+    into the weights (and matters for the epsilon alone).
+    """
     height, width, inputs, _ = shapes["weight"]
     gain = float(np.sqrt(height * width * inputs)) if "noise_strength" in shapes else 1.0
     parts = {
@@ -81,7 +84,7 @@ def _styled(module: str, shapes: Params) -> Params:
 
 
 def _layer(index: int | str) -> str:
-    """The module of the generator's n-th 3x3 convolution."""
+    """Returns the name of the generator's n-th 3x3 convolution."""
     return f"synthesis.b{4 * 2 ** ((int(index) + 1) // 2)}.conv{1 - int(index) % 2}"
 
 
@@ -141,7 +144,7 @@ def convert(
     source: str | os.PathLike,
     class_index: int | None = None,
 ) -> tuple[Architecture, Params, list[str]]:
-    """Architecture, parameters and notes, from what the reader gave.
+    """Returns architecture, parameters and notes of what the reader gave.
 
     Raises UserError that lists what does not fit, or says that a class has to be chosen.
     """
@@ -155,21 +158,21 @@ def convert(
         float16_note({"generator": generator, "discriminator": discriminator}),
     ]
     _silence(generator, arch)
-    params, found, wanted = {}, {}, {}
+    params, arrays, shapes = {}, {}, {}
     tables = {
         "generator": (generator, _generator_table(arch)),
         "discriminator": (discriminator, _discriminator_table(arch)),
     }
     for network, table in tables.values():
-        found.update(
+        arrays.update(
             {
                 network.full(name): value
                 for name, value in network.tensors.items()
                 if not name.endswith("resample_filter")
             }
         )
-        wanted.update({network.full(name): shape for name, shape in tensors.wanted_shapes(table).items()})
-    check_params(found, wanted, source=source)
+        shapes.update({network.full(name): shape for name, shape in tensors.expected_shapes(table).items()})
+    check_params(arrays, shapes, source=source)
     for what, (network, table) in tables.items():
         params[what] = tensors.apply(table, network.tensors)
     return arch, params, [note for note in notes if note]

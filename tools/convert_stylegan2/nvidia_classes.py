@@ -18,14 +18,20 @@ __all__ = ["choose_class", "classes"]
 
 
 def classes(network: Network) -> int:
-    """How many classes a network knows; 0 where it is unconditional."""
+    """Returns the number of classes of a network; 0 where it is unconditional."""
     return network.count("", "c_dim")
 
 
 def choose_class(generator: Network, discriminator: Network, index: int | None) -> str:
     """Fixes the class of both networks, in place; returns a note, '' for unconditional ones.
 
-    Raises UserError where a class is wanted and not given, given and not wanted, or not there.
+    Args:
+      generator: with or without classes.
+      discriminator: of the same training.
+      index: the class, from 0 on, or None.
+
+    Raises:
+      UserError: a conditional network without a class, an unconditional one with a class, or no such class.
     """
     counts = {net.key: classes(net) for net in (generator, discriminator) if classes(net)}
     if not counts:
@@ -37,11 +43,11 @@ def choose_class(generator: Network, discriminator: Network, index: int | None) 
         return ""
     count = min(counts.values())
     if index is None or not 0 <= index < count:
-        found = "" if index is None else f", not {index}"
+        refused = "" if index is None else f", not {index}"
         raise UserError(
             f"{generator.source}: a conditional network with {count} classes. What is "
             f"converted draws one of them: choose it with --class 0 to --class {count - 1}"
-            f"{found} (the order is that of the labels in training)"
+            f"{refused} (the order is that of the labels in training)"
         )
     if generator.key in counts:
         _fix_generator(generator, index)
@@ -53,13 +59,13 @@ def choose_class(generator: Network, discriminator: Network, index: int | None) 
 def _take(network: Network, name: str, shape: tuple[int, ...]) -> np.ndarray:
     value = network.tensors.get(name)
     if value is None or value.shape != shape or not np.isfinite(value).all():
-        found = "is missing" if value is None else f"is {value.shape}, not {shape}, or not finite"
-        raise UserError(f"{network.source}: the tensor {network.full(name)} of the class conditioning {found}")
+        fault = "is missing" if value is None else f"is {value.shape}, not {shape}, or not finite"
+        raise UserError(f"{network.source}: the tensor {network.full(name)} of the class conditioning {fault}")
     return value.astype(np.float64)
 
 
 def _linear(network: Network, module: str, x: np.ndarray) -> np.ndarray:
-    """A linear layer of the conditioning, with its own gains."""
+    """Applies a linear layer of the conditioning, with its own gains."""
     weight = network.tensors.get(f"{module}.weight")
     outputs = weight.shape[0] if weight is not None and weight.ndim == 2 else 0
     gains = [network.setting(module, name) for name in ("weight_gain", "bias_gain")]
@@ -74,11 +80,11 @@ def _linear(network: Network, module: str, x: np.ndarray) -> np.ndarray:
 
 
 def _embedded(network: Network, index: int) -> np.ndarray:
-    """A class's embedding, normalised to mean square one."""
+    """Returns a class's embedding, normalised to mean square one."""
     one_hot = np.zeros(classes(network))
     one_hot[index] = 1
-    found = _linear(network, "mapping.embed", one_hot)
-    return found / np.sqrt(np.mean(found**2) + 1e-8)
+    embedding = _linear(network, "mapping.embed", one_hot)
+    return embedding / np.sqrt(np.mean(embedding**2) + 1e-8)
 
 
 def _replace(network: Network, gone: str, **values: np.ndarray) -> None:
@@ -89,8 +95,11 @@ def _replace(network: Network, gone: str, **values: np.ndarray) -> None:
 
 
 def _fix_generator(network: Network, index: int) -> None:
-    """The first layer W (z, y) / sqrt(n) + b with y constant: y's share goes to the bias, and the
-    weight of z is scaled, for a layer of z alone is divided by the root of fewer inputs."""
+    """Makes the first mapping layer one of z alone.
+
+    It is W (z, y) / sqrt(n) + b with y constant: the share of y goes to the bias, and the weight of z is scaled, for a
+    layer of z alone is divided by the root of fewer inputs.
+    """
     y, width = _embedded(network, index), network.count("", "w_dim")
     weight = _take(network, "mapping.fc0.weight", (width, width + len(y)))
     bias = _take(network, "mapping.fc0.bias", (width,))
@@ -103,7 +112,7 @@ def _fix_generator(network: Network, index: int) -> None:
 
 
 def _fix_discriminator(network: Network, index: int) -> None:
-    """The logit (W h + b) . c / sqrt(n) with the mapped class c constant: one row c W, one bias."""
+    """Makes the logit (W h + b) . c / sqrt(n) with the mapped class c constant one row c W and one bias."""
     mapped = _embedded(network, index)
     for i in range(network.count("mapping", "num_layers")):
         mapped = _linear(network, f"mapping.fc{i}", mapped)

@@ -32,11 +32,11 @@ class Network:
     modules: dict[str, PersistentRecord]
 
     def full(self, name: str) -> str:
-        """A module's or tensor's name with the network's in front."""
+        """Returns a module's or tensor's name with the network's in front."""
         return f"{self.key}.{name}" if name else self.key
 
     def setting(self, module: str, name: str) -> Any:
-        """A module's setting. Raises UserError where the module or the setting is not there."""
+        """Returns a module's setting; raises `UserError` where the module or the setting is absent."""
         fields = self.modules[module].fields if module in self.modules else {}
         if name not in fields:
             raise UserError(
@@ -46,20 +46,20 @@ class Network:
         return fields[name]
 
     def count(self, module: str, name: str) -> int:
-        """A setting that is a whole number from 0 on."""
+        """Returns a setting that is a whole number from 0 on; raises `UserError` for others."""
         value = self.setting(module, name)
         if type(value) is not int or value < 0:
             raise UserError(f"{self.source}: {name} of {self.full(module)} is no whole number: {str(value)[:40]}")
         return value
 
     def shape(self, tensor: str, axes: int) -> tuple[int, ...]:
-        """A tensor's shape; zeros where it is absent or has other axes, which is told later."""
-        found = self.tensors.get(tensor)
-        return found.shape if found is not None and found.ndim == axes else (0,) * axes
+        """Returns a tensor's shape; zeros where it is absent or has other axes, which is told later."""
+        value = self.tensors.get(tensor)
+        return value.shape if value is not None and value.ndim == axes else (0,) * axes
 
 
 def flatten(record: Any, key: str, source: str | os.PathLike) -> Network:
-    """A network from its record. Raises UserError where it is none, or is nested endlessly."""
+    """Returns a network from its record; raises `UserError` where it is none, or is nested endlessly."""
     if not isinstance(record, PersistentRecord):
         raise UserError(f"{source}: {key!r} is no network but {_kind(record)}")
     network = Network(key, source, {}, {})

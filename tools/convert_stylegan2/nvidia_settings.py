@@ -25,7 +25,7 @@ Expected = dict[str, dict[str, Any]]
 
 
 def infer(generator: Network, discriminator: Network, source: str | os.PathLike) -> Architecture:
-    """The architecture of both, whose classes have been fixed. Raises UserError."""
+    """Returns the architecture of both, whose classes have been fixed; raises `UserError` where they are no pair."""
     size, side = (net.count("", "img_resolution") for net in (generator, discriminator))
     sides = [4 * 2**i for i in range(9)]
     if size not in sides[1:] or side not in sides[1:]:
@@ -61,7 +61,7 @@ def infer(generator: Network, discriminator: Network, source: str | os.PathLike)
 
 
 def _deviation(discriminator: Network) -> tuple[int, int]:
-    """Images in a group (0: all) and channels (0: none) of the batch's deviation."""
+    """Returns images in a group (0: all) and channels (0: none) of the batch's deviation."""
     if "b4.mbstd" not in discriminator.modules:
         return 0, 0
     whole = discriminator.setting("b4.mbstd", "group_size") is None
@@ -72,14 +72,14 @@ def _deviation(discriminator: Network) -> tuple[int, int]:
 
 
 def _check_widths(generator: Network) -> None:
-    """The method adds an encoder's output to any of the mapping network's hidden vectors."""
+    """Refuses mapping networks of several widths: the method adds one encoder's output to any hidden vector."""
     widths = [generator.count("", "z_dim")]
     widths += [
         generator.shape(f"mapping.fc{i}.weight", 2)[0]
         for i in range(min(generator.count("mapping", "num_layers"), 100))
     ]
-    wanted = generator.count("", "w_dim")
-    if any(width not in (0, wanted) for width in widths):
+    w_dim = generator.count("", "w_dim")
+    if any(width not in (0, w_dim) for width in widths):
         raise UserError(
             f"{generator.source}: the mapping network is {' -> '.join(map(str, widths))} wide. "
             "The method adds one encoder's output to z, hidden vectors and w alike, and so "
@@ -92,7 +92,7 @@ def _clamp(value: Any) -> float | None:
 
 
 def _taps(network: Network, module: str) -> tuple[float, ...]:
-    """The taps along one axis of a module's low-pass filter, which has to be separable."""
+    """Returns the taps along one axis of a module's low-pass filter, which has to be separable."""
     stored = network.tensors.get(f"{module}.resample_filter")
     if stored is None or stored.ndim not in (1, 2) or not stored.size:
         raise UserError(f"{network.source}: {network.full(module)} has no low-pass filter")
@@ -144,16 +144,18 @@ def _faults(network: Network, expected: Expected) -> list[str]:
     faults = []
     for module, settings in expected.items():
         fields = network.modules[module].fields if module in network.modules else {}
-        for name, wanted in settings.items():
+        for name, supported in settings.items():
             if name not in fields:
                 faults.append(f"{network.full(module)} has no {name!r}")
-            elif not _same(fields[name], wanted):
-                faults.append(f"{network.full(module)}: {name} is {str(fields[name])[:40]!r}, supported is {wanted!r}")
+            elif not _same(fields[name], supported):
+                faults.append(
+                    f"{network.full(module)}: {name} is {str(fields[name])[:40]!r}, supported is {supported!r}"
+                )
     return faults
 
 
 def _sides(size: int) -> list[int]:
-    """8, 16, ..., size: the sides of the blocks that double or halve."""
+    """Returns 8, 16, ..., size: the sides of the blocks that double or halve."""
     return [2**i for i in range(3, size.bit_length())]
 
 
@@ -176,7 +178,7 @@ def _convolution(
 
 
 def _generator(network: Network, arch: Architecture) -> Expected:
-    """What the package computes, as settings of NVIDIA's generator."""
+    """Returns what the package computes as settings of NVIDIA's generator."""
     w, clamp = arch.style_dim, arch.conv_clamp
     expected: Expected = {"": {"img_channels": 3, "z_dim": w}, "mapping": {"z_dim": w, "w_dim": w}}
     for i in range(arch.mapping_layers):
@@ -203,7 +205,7 @@ def _generator(network: Network, arch: Architecture) -> Expected:
 
 
 def _discriminator(network: Network, arch: Architecture) -> Expected:
-    """What the package computes, as settings of NVIDIA's discriminator."""
+    """Returns what the package computes as settings of NVIDIA's discriminator."""
     kind, clamp = arch.discriminator_kind, arch.discriminator_clamp
     expected: Expected = {"": {"img_channels": 3}}
     for side, width in zip(_sides(arch.discriminator_size), arch.discriminator_channels[1:]):
@@ -225,14 +227,14 @@ def _discriminator(network: Network, arch: Architecture) -> Expected:
     }
 
 
-def _same(value: Any, wanted: Any) -> bool:
-    if isinstance(wanted, float):
-        return isinstance(value, (int, float)) and math.isclose(value, wanted, rel_tol=1e-5)
-    return type(value) is type(wanted) and value == wanted
+def _same(value: Any, supported: Any) -> bool:
+    if isinstance(supported, float):
+        return isinstance(value, (int, float)) and math.isclose(value, supported, rel_tol=1e-5)
+    return type(value) is type(supported) and value == supported
 
 
 def float16_note(networks: Mapping[str, Network]) -> str:
-    """What to say where some layers were trained in half precision; '' where none was."""
+    """Returns a note where some layers were trained in half precision; '' where none was."""
     parts = []
     for what, network in networks.items():
         sides = sorted(

@@ -89,13 +89,13 @@ def _discriminator_tensors(arch: Architecture) -> Params:
 
 
 def _count(state: State, pattern: str) -> int:
-    """One more than the largest number that `pattern` finds in a name."""
-    found = [re.match(pattern, name) for name in state]
-    return max((int(m.group(1)) + 1 for m in found if m), default=0)
+    """Returns one more than the largest number that `pattern` matches in a name."""
+    matches = [re.match(pattern, name) for name in state]
+    return max((int(m.group(1)) + 1 for m in matches if m), default=0)
 
 
 def _width(state: State, *candidates: tuple[str, int]) -> int:
-    """The size of the first of the named axes that the file has; the rest is checked later."""
+    """Returns the size of the first of the named axes that the file has; the rest is checked later."""
     for name, axis in candidates:
         if name in state and axis < state[name].ndim:
             return state[name].shape[axis]
@@ -103,7 +103,7 @@ def _width(state: State, *candidates: tuple[str, int]) -> int:
 
 
 def infer(generator: State, discriminator: State, source: str | os.PathLike) -> Architecture:
-    """The architecture that names and shapes tell. Raises UserError where they tell none."""
+    """Returns the architecture that names and shapes tell; raises `UserError` where they tell none."""
     levels = 1 + max(_count(generator, r"to_rgbs\.(\d+)\."), (_count(generator, r"convs\.(\d+)\.") + 1) // 2)
     channels = [_width(generator, ("input.input", 1), ("conv1.conv.weight", 1))]
     channels += [
@@ -136,7 +136,7 @@ def infer(generator: State, discriminator: State, source: str | os.PathLike) -> 
 
 
 def _states(content: Any, source: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
-    """The two dictionaries of tensors, without the prefix that data parallelism leaves."""
+    """Returns the two dictionaries of tensors, without the prefix that data parallelism leaves."""
     states = {}
     for key, what in (("g_ema", "generator"), ("d", "discriminator")):
         state = content.get(key) if isinstance(content, dict) else None
@@ -153,7 +153,7 @@ def _states(content: Any, source: str | os.PathLike) -> dict[str, dict[str, np.n
 
 
 def _filters(arch: Architecture) -> dict[str, dict[str, np.ndarray]]:
-    """The constant low-pass filters that PyTorch stores along: expected, checked, then dropped."""
+    """Returns the constant low-pass filters that PyTorch stores along, which are checked and then dropped."""
     plain = np.outer(_TAPS, _TAPS) / 64
     levels = range(len(arch.channels) - 1)
     generator = {f"convs.{2 * i}.conv.blur.kernel": 4 * plain for i in levels}
@@ -166,9 +166,9 @@ def _filters(arch: Architecture) -> dict[str, dict[str, np.ndarray]]:
 
 
 def _drop_filters(state: dict[str, np.ndarray], filters: Mapping[str, np.ndarray], source: str | os.PathLike) -> None:
-    for name, wanted in filters.items():
-        value = state.pop(name, wanted)
-        if value.shape != wanted.shape or not np.allclose(value, wanted, atol=1e-4):
+    for name, expected in filters.items():
+        value = state.pop(name, expected)
+        if value.shape != expected.shape or not np.allclose(value, expected, atol=1e-4):
             raise UserError(f"{source}: the low-pass filter {name} is not (1, 3, 3, 1), the only one that is supported")
 
 
@@ -183,28 +183,28 @@ def _add_noise(state: dict[str, np.ndarray], noise: Mapping[str, tensors.Tensor]
 
 
 def tables(arch: Architecture) -> dict[str, Params]:
-    """Which tensor of `g_ema` and `d` becomes which parameter."""
+    """Returns which tensor of `g_ema` and `d` becomes which parameter."""
     return {"g_ema": _generator_tensors(arch), "d": _discriminator_tensors(arch)}
 
 
 def convert(content: Any, source: str | os.PathLike) -> tuple[Architecture, Params, list[str]]:
-    """Architecture, parameters and notes on what was made up, from what the reader gave.
+    """Returns architecture, parameters and notes on what was made up, from what the reader gave.
 
     Raises UserError that lists what does not fit.
     """
     states = _states(content, source)
     arch = infer(states["g_ema"], states["d"], source)
-    wanted_tables = tables(arch)
+    sources = tables(arch)
     for key, filters in _filters(arch).items():
         _drop_filters(states[key], filters, source)
-    notes = _add_noise(states["g_ema"], wanted_tables["g_ema"]["noise"])
-    found, wanted = {}, {}
-    for key, table in wanted_tables.items():
-        found.update({f"{key}.{name}": value for name, value in states[key].items()})
-        wanted.update({f"{key}.{name}": shape for name, shape in tensors.wanted_shapes(table).items()})
-    check_params(found, wanted, source=source)
+    notes = _add_noise(states["g_ema"], sources["g_ema"]["noise"])
+    arrays, shapes = {}, {}
+    for key, table in sources.items():
+        arrays.update({f"{key}.{name}": value for name, value in states[key].items()})
+        shapes.update({f"{key}.{name}": shape for name, shape in tensors.expected_shapes(table).items()})
+    check_params(arrays, shapes, source=source)
     params = {
-        "generator": tensors.apply(wanted_tables["g_ema"], states["g_ema"]),
-        "discriminator": tensors.apply(wanted_tables["d"], states["d"]),
+        "generator": tensors.apply(sources["g_ema"], states["g_ema"]),
+        "discriminator": tensors.apply(sources["d"], states["d"]),
     }
     return arch, params, [notes] if notes else []

@@ -11,7 +11,7 @@ import numpy as np
 
 from gan2shape_jax.stylegan2 import Params
 
-__all__ = ["State", "Tensor", "apply", "constant", "flattened", "kernel", "matrix", "plain", "wanted_shapes"]
+__all__ = ["State", "Tensor", "apply", "constant", "flattened", "kernel", "matrix", "plain", "expected_shapes"]
 
 State = Mapping[str, np.ndarray]
 
@@ -26,31 +26,31 @@ class Tensor:
 
 
 def plain(name: str, shape: tuple[int, ...], ours: tuple[int, ...]) -> Tensor:
-    """The same numbers in the same order."""
+    """Returns a tensor with the same numbers in the same order."""
     return Tensor(name, shape, lambda value: value.reshape(ours))
 
 
 def matrix(name: str, ours: tuple[int, ...]) -> Tensor:
-    """A linear layer's weight."""
+    """Returns a linear layer's weight."""
     return Tensor(name, ours[::-1], lambda value: value.T)
 
 
 def kernel(name: str, ours: tuple[int, ...], lead: tuple[int, ...] = (), gain: float = 1.0) -> Tensor:
-    """A convolution's weight, with further axes of length 1 in front, times `gain`."""
+    """Returns a convolution's weight, with further axes of length 1 in front, times `gain`."""
     height, width, inputs, outputs = ours
     shape = (outputs, inputs, height, width)
     return Tensor(name, lead + shape, lambda value: (gain * value).reshape(shape).transpose(2, 3, 1, 0))
 
 
 def constant(name: str, ours: tuple[int, ...], lead: tuple[int, ...] = ()) -> Tensor:
-    """The generator's constant input."""
+    """Returns the generator's constant input."""
     height, width, channels = ours
     shape = (channels, height, width)
     return Tensor(name, lead + shape, lambda value: value.reshape(shape).transpose(1, 2, 0))
 
 
 def flattened(name: str, ours: tuple[int, ...]) -> Tensor:
-    """A linear layer over flattened 4x4 features: PyTorch flattens (c, h, w), we (h, w, c)."""
+    """Returns a linear layer's weight over flattened 4x4 features: PyTorch flattens (c, h, w), we (h, w, c)."""
     outputs, channels = ours[1], ours[0] // 16
     return Tensor(
         name, ours[::-1], lambda value: value.reshape(outputs, channels, 4, 4).transpose(2, 3, 1, 0).reshape(ours)
@@ -58,7 +58,7 @@ def flattened(name: str, ours: tuple[int, ...]) -> Tensor:
 
 
 def apply(table: Params, state: State) -> Params:
-    """The parameters, float32, from tensors whose names and shapes have been checked."""
+    """Returns the parameters, float32, from tensors whose names and shapes have been checked."""
     return {
         name: np.array(t.convert(np.asarray(state[t.name], np.float32)), np.float32, order="C")
         if isinstance(t, Tensor)
@@ -67,9 +67,9 @@ def apply(table: Params, state: State) -> Params:
     }
 
 
-def wanted_shapes(table: Params) -> dict[str, tuple[int, ...]]:
-    """Every name that the table wants, with its shape."""
+def expected_shapes(table: Params) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of every tensor of the table, by name."""
     flat = {}
     for value in table.values():
-        flat.update({value.name: value.shape} if isinstance(value, Tensor) else wanted_shapes(value))
+        flat.update({value.name: value.shape} if isinstance(value, Tensor) else expected_shapes(value))
     return flat

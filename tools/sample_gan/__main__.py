@@ -34,7 +34,7 @@ examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command: prints errors of the input without a traceback. Returns the exit status."""
+    """Runs the command; prints errors of the input without a traceback. Returns the exit status."""
     options = _parser().parse_args(argv)
     return exit_code(lambda: _run(options))
 
@@ -140,8 +140,10 @@ def _config(options: argparse.Namespace) -> ConfigDict | None:
     return config
 
 
-def _load(config: ConfigDict | None, options: argparse.Namespace):
-    """Architecture, weights and file of the GAN; with a configuration, of the sizes that it says."""
+def _load(
+    config: ConfigDict | None, options: argparse.Namespace
+) -> tuple[stylegan2.Architecture, stylegan2.Params, pathlib.Path]:
+    """Returns architecture, weights and file of the GAN, which has to be as a configuration describes it."""
     if config is None:
         return *stylegan2.load(options.gan), options.gan
     files = required_files.required_files_of(config)
@@ -155,7 +157,7 @@ def _load(config: ConfigDict | None, options: argparse.Namespace):
 
 
 def _mask(options: argparse.Namespace, size: int) -> Image.Image | None:
-    """The mask of all samples, 8-bit grey at the GAN's size."""
+    """Returns the mask of all samples, 8-bit grey at the GAN's size, or None."""
     if options.mask is not None:
         return Image.fromarray((data.load_mask(options.mask, size) * 255).round().astype("uint8"))
     if options.ellipse is None:
@@ -173,7 +175,7 @@ def _mask(options: argparse.Namespace, size: int) -> Image.Image | None:
 
 
 def _next_step(config: ConfigDict, options: argparse.Namespace, *, has_masks: bool) -> str:
-    """The command that reconstructs the samples, and what it still needs."""
+    """Returns the command that reconstructs the samples, and what it still needs."""
     out = options.out
     fields = {"image_list": out / "list.txt", "image_root": out / "image", "latent_root": out / "latents"}
     fields["mask_root"] = out / "mask" if has_masks else ""

@@ -45,7 +45,7 @@ class Samples:
 
     @property
     def names(self) -> list[str]:
-        """File names without ending: numbers of at least four digits."""
+        """Names of their files, without ending: numbers of at least four digits."""
         digits = max(4, len(str(len(self.images) - 1)))
         return [f"{i:0{digits}}" for i in range(len(self.images))]
 
@@ -84,7 +84,9 @@ def draw_samples(
 
 
 @functools.partial(jax.jit, static_argnames="arch")
-def _draw(generator, key, numbers, mean_w, truncation, *, arch: Architecture):
+def _draw(
+    generator: Params, key: jax.Array, numbers: jax.Array, mean_w: jax.Array, truncation: float, *, arch: Architecture
+) -> tuple[jax.Array, jax.Array]:
     z = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i), (arch.style_dim,)))(numbers)
     w = stylegan2.truncate(stylegan2.map_styles(generator, z, arch=arch), mean_w, truncation)
     return stylegan2.synthesize(generator, w, arch=arch), w
@@ -124,7 +126,7 @@ def write_samples(
 
 
 def _sheet(samples: Samples, about: str) -> Image.Image:
-    """The first 64 samples with their names."""
+    """Draws the first 64 samples with their names."""
     side = min(max(samples.images.shape[1], _TILE[0]), _TILE[1])
     tiles = [
         Tile(pictures.enlarge(image, side), name)

@@ -23,7 +23,7 @@ import numpy as np
 from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import rasterizer, render
 
-__all__ = ["Renderer", "available"]
+__all__ = ["Renderer", "available", "diffren_attributes", "jaxrenderer_depth"]
 
 # Depth maps (b, s, s) and views (b, 6) to what is seen, (b, s, s).
 Render = Callable[[jax.Array, jax.Array], jax.Array]
@@ -76,8 +76,8 @@ def one_sample(camera: camera_lib.Camera) -> Render:
     return lambda depth, views: rasterizer.rasterize(mesh(depth, views, camera), camera).depth
 
 
-def jaxrenderer(camera: camera_lib.Camera) -> Render | None:
-    """Returns jaxrenderer's depth shader, image by image, or None where it is not installed."""
+def load_jaxrenderer() -> tuple[types.ModuleType, types.ModuleType] | None:
+    """Returns the package and its depth shader, or None where it is not installed."""
     update = jax.config.update
 
     def tolerant(name: str, value: Any) -> None:
@@ -88,24 +88,39 @@ def jaxrenderer(camera: camera_lib.Camera) -> Render | None:
     warnings.filterwarnings("ignore", message="As of jaxtyping")  # once for every function of it
     try:
         with mock.patch.object(jax.config, "update", tolerant):
-            package = importlib.import_module("renderer")
-            shaders = importlib.import_module("renderer.shaders.depth")
+            return importlib.import_module("renderer"), importlib.import_module("renderer.shaders.depth")
     except ModuleNotFoundError:
         return None
+
+
+def jaxrenderer_depth(camera: camera_lib.Camera, triangles: np.ndarray) -> Callable[[jax.Array], jax.Array] | None:
+    """Returns what jaxrenderer's depth shader sees of vertices (v, 3), or None where it is not installed."""
+    if (modules := load_jaxrenderer()) is None:
+        return None
+    package, shaders = modules
     size = camera.image_size
     half, first = size / 2, (size - 1) / 2  # pixel centres at integers, as ours
     viewport = jnp.array([[half, 0, 0, first], [0, half, 0, first], [0, 0, 1, 0], [0, 0, 0, 1]], jnp.float32)
     view = jnp.eye(4, dtype=jnp.float32)
-    triangles = jnp.asarray(faces(size))
 
     def one(vertices):
         eye = package.Camera.create(view, jnp.asarray(projection(camera)), viewport)
         empty = jnp.full((size, size), 1 - 2 * camera.near / camera.far, jnp.float32)
-        extra = shaders.DepthExtraInput(vertices.reshape(-1, 3))
-        seen = package.render(eye, shaders.DepthShader, package.Buffers(empty, ()), triangles, extra).zbuffer
+        extra = shaders.DepthExtraInput(vertices)
+        seen = package.render(
+            eye, shaders.DepthShader, package.Buffers(empty, ()), jnp.asarray(triangles), extra
+        ).zbuffer
         return 2 * camera.near / (1 - seen.T)  # its buffers are (x, y)
 
-    return lambda depth, views: jax.lax.map(one, mesh(depth, views, camera))
+    return one
+
+
+def jaxrenderer(camera: camera_lib.Camera) -> Render | None:
+    """Returns jaxrenderer's depth shader, image by image, or None where it is not installed."""
+    one = jaxrenderer_depth(camera, faces(camera.image_size))
+    if one is None:
+        return None
+    return lambda depth, views: jax.lax.map(lambda v: one(v.reshape(-1, 3)), mesh(depth, views, camera))
 
 
 def build_diffren(checkout: pathlib.Path, folder: pathlib.Path) -> ctypes.CDLL:
@@ -121,8 +136,8 @@ def build_diffren(checkout: pathlib.Path, folder: pathlib.Path) -> ctypes.CDLL:
     return ctypes.CDLL(str(library))
 
 
-def diffren(camera: camera_lib.Camera, checkout: pathlib.Path) -> Render:
-    """Returns diffren's depth without splatting, with weights that are differentiable in the vertices."""
+def load_diffren(checkout: pathlib.Path) -> tuple[types.ModuleType, types.ModuleType]:
+    """Compiles diffren's CPU kernel and returns its modules `render` and `constants`."""
     with tempfile.TemporaryDirectory() as folder:
         handler = jax.ffi.pycapsule(build_diffren(checkout, pathlib.Path(folder)).RasterizeTriangles)
     # Its extension modules are what bazel would build; they only name their handlers.
@@ -132,25 +147,43 @@ def diffren(camera: camera_lib.Camera, checkout: pathlib.Path) -> Render:
         vars(module)["registrations"] = lambda handlers=handlers: handlers
         sys.modules[name] = module
     sys.path.append(str(checkout))
-    constants = importlib.import_module("diffren.jax.constants")
-    renderer = importlib.import_module("diffren.jax.render")
-    size = camera.image_size
-    triangles = jnp.asarray(faces(size))
+    return importlib.import_module("diffren.jax.render"), importlib.import_module("diffren.jax.constants")
 
-    def one(vertices):
-        vertices = vertices.reshape(-1, 3)
-        seen = renderer.render_triangles(
+
+def diffren_attributes(
+    camera: camera_lib.Camera, triangles: np.ndarray, checkout: pathlib.Path
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """Returns diffren's interpolation of attributes (v, c) of vertices (v, 3), without splatting, 0 where empty.
+
+    Its weights are differentiable in the vertices.
+    """
+    renderer, constants = load_diffren(checkout)
+    size = camera.image_size
+
+    def one(vertices, attributes):
+        return renderer.render_triangles(
             vertices,
-            {"depth": vertices[:, 2:]},
-            triangles,
+            {"values": attributes},
+            jnp.asarray(triangles),
             jnp.asarray(projection(camera)),
             size,
             size,
-            lambda attributes: attributes["depth"],
+            lambda interpolated: interpolated["values"],
             face_culling_mode=constants.FaceCullingMode.NONE,
             compositing_mode=constants.CompositingMode.NONE,
             compute_diff_barys=True,
-        )[0, ..., 0]
+        )[0]
+
+    return one
+
+
+def diffren(camera: camera_lib.Camera, checkout: pathlib.Path) -> Render:
+    """Returns diffren's depth without splatting, with weights that are differentiable in the vertices."""
+    attributes = diffren_attributes(camera, faces(camera.image_size), checkout)
+
+    def one(vertices):
+        vertices = vertices.reshape(-1, 3)
+        seen = attributes(vertices, vertices[:, 2:])[..., 0]
         return jnp.where(seen > 0, seen, camera.far)
 
     return lambda depth, views: jax.vmap(one)(mesh(depth, views, camera))

@@ -64,23 +64,23 @@ def _refuse(path: pathlib.Path, entries: dict[str, Entry], problems: list[tuple[
 
 
 def _unreadable(entries: dict[str, Entry]) -> list[tuple[str, str]]:
-    """Options that do not exist or hold a value of another kind, with what is wrong."""
-    found = []
+    """Returns options that do not exist or hold a value of another kind, with what is wrong."""
+    problems = []
     for name, entry in entries.items():
         if name in IGNORED:
             continue
         if name not in OPTIONS:
             close = difflib.get_close_matches(name, [*OPTIONS, *IGNORED], n=1, cutoff=0.0)
-            found.append((name, f"there is no option {name}; the nearest is {close[0]}"))
+            problems.append((name, f"there is no option {name}; the nearest is {close[0]}"))
         elif not fits(OPTIONS[name], entry.value):
-            found.append(
+            problems.append(
                 (name, f"{name} is {entry.text}: {KINDS[OPTIONS[name].kind]}{_hint(OPTIONS[name].kind, entry.value)}")
             )
-    return found
+    return problems
 
 
 def _hint(kind: str, value: Any) -> str:
-    """YAML 1.1 takes 1e-4 for text, where later versions see a number."""
+    """Returns a hint for numbers such as 1e-4, which YAML 1.1 reads as text and later versions as a number."""
     try:
         number = kind == "number" and isinstance(value, str) and math.isfinite(float(value))
     except ValueError:
@@ -97,7 +97,7 @@ def _missing(entries: dict[str, Entry]) -> list[tuple[str, str]]:
 
 
 def _invalid(config: ConfigDict) -> list[tuple[str, str]]:
-    """Values of the right kind that no run can use, each with the option that they come from."""
+    """Returns values of the right kind that no run can use, with the option that each comes from."""
     options = {option.field: name for name, option in OPTIONS.items() if option.field}
     options |= {"schedule.stages": "stage_len_dict", "schedule.flip1": "flip1_cfg", "schedule.flip3": "flip3_cfg"}
     return [
@@ -107,19 +107,19 @@ def _invalid(config: ConfigDict) -> list[tuple[str, str]]:
 
 
 def _impossible(values: dict[str, Any]) -> list[tuple[str, str]]:
-    """Options that no run can fulfil, here or in the original, with why."""
-    found = []
+    """Returns options that no run can fulfil, here or in the original, with the reason."""
+    problems = []
     if values["category"] not in CATEGORIES:
-        found.append(
+        problems.append(
             (
                 "category",
                 f"there is no parser for the category {values['category']}: it is one of {', '.join(CATEGORIES)}",
             )
         )
     if values["num_stage"] < 1:
-        found.append(("num_stage", f"num_stage is {values['num_stage']}: at least one stage is wanted"))
+        problems.append(("num_stage", f"num_stage is {values['num_stage']}: at least one stage is wanted"))
     if values["num_stage"] > 1 and values["stage_len_dict2"] is None:
-        found.append(
+        problems.append(
             (
                 "num_stage",
                 f"num_stage is {values['num_stage']} but stage_len_dict2, the iterations of "
@@ -128,10 +128,10 @@ def _impossible(values: dict[str, Any]) -> list[tuple[str, str]]:
         )
     for name in ("flip1_cfg", "flip3_cfg"):
         if 0 < len(values[name]) < values["num_stage"]:
-            found.append((name, f"{name} has {len(values[name])} entries for {values['num_stage']} stages"))
+            problems.append((name, f"{name} has {len(values[name])} entries for {values['num_stage']} stages"))
     border = 0.7 * values["max_depth"] + 0.3 * values["min_depth"]
     if values["border_depth"] is not None and not math.isclose(values["border_depth"], border, rel_tol=1e-6):
-        found.append(
+        problems.append(
             (
                 "border_depth",
                 f"border_depth is {values['border_depth']}: here it always is 0.7 max_depth + "
@@ -139,14 +139,14 @@ def _impossible(values: dict[str, Any]) -> list[tuple[str, str]]:
             )
         )
     if values["load_gt_depth"] and "image" not in values["img_root"]:
-        found.append(
+        problems.append(
             (
                 "load_gt_depth",
                 "load_gt_depth finds depths by writing depth for image in img_root, "
                 f"but {values['img_root']} has no image in it",
             )
         )
-    return found
+    return problems
 
 
 def _configuration(values: dict[str, Any]) -> ConfigDict:
@@ -174,7 +174,7 @@ def _schedule(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _derived(values: dict[str, Any]) -> dict[str, Any]:
-    """Fields that no single option sets as it stands."""
+    """Returns the fields that follow from more than one option, or from another form of one."""
     centre, keep = values["rot_center_depth"], values["keep_num_checkpoint"]
     return {
         "mode": "joint" if values["joint_train"] else "instance",
@@ -186,7 +186,7 @@ def _derived(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _converted(checkpoint: str) -> str:
-    """The converted file beside a checkpoint of another framework."""
+    """Returns the path of the converted file beside a checkpoint of another framework."""
     path = pathlib.PurePath(checkpoint)
     if path.suffix in _WEIGHTS:
         return path.with_suffix(".safetensors").as_posix()

@@ -170,7 +170,7 @@ def _is_number(value: Any) -> bool:
 
 
 def value_of(option: Option, entry: Entry | None) -> Any:
-    """What the option comes to: its default where the file leaves it out or empty."""
+    """Returns the option's value: its default where the file leaves it out or empty."""
     if entry is None or entry.value is None:
         return option.default
     match option.kind:

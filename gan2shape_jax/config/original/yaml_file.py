@@ -61,7 +61,7 @@ def read_options(path: pathlib.Path) -> dict[str, Entry]:
 
 
 def _read(path: pathlib.Path) -> str:
-    """The file's text, without what YAML forbids in it."""
+    """Returns the file's text; raises `ConfigError` for characters that YAML forbids."""
     if not path.is_file():
         raise ConfigError(f"there is no config file {path}")
     if path.stat().st_size > _LARGEST:
@@ -77,15 +77,17 @@ def _read(path: pathlib.Path) -> str:
     return text
 
 
-def _mapping(node: MappingNode, loader, path: pathlib.Path, text: str, *, nested: bool) -> dict[str, Entry]:
+def _mapping(
+    node: MappingNode, loader: yaml.SafeLoader, path: pathlib.Path, text: str, *, nested: bool
+) -> dict[str, Entry]:
     _require_tag(node, "map", path, text)
-    found: dict[str, Entry] = {}
+    options: dict[str, Entry] = {}
     for key, value in node.value:
         name = key.value if isinstance(key, ScalarNode) else None
         if name is None or name == "<<":
             raise ConfigError(f"{_at(path, key)}: {_shown(key, text)} is no option's name")
-        if name in found:
-            raise ConfigError(f"{_at(path, key)}: {name} is given twice, first in line {found[name].line}")
+        if name in options:
+            raise ConfigError(f"{_at(path, key)}: {name} is given twice, first in line {options[name].line}")
         if isinstance(value, MappingNode):
             if not nested:
                 raise ConfigError(f"{_at(path, value)}: {name} holds options inside options: one level is read")
@@ -95,12 +97,12 @@ def _mapping(node: MappingNode, loader, path: pathlib.Path, text: str, *, nested
             content = [_scalar(item, loader, path, text) for item in value.value]
         else:
             content = _scalar(value, loader, path, text)
-        found[name] = Entry(content, key.start_mark.line + 1, _shown(value, text))
-    return found
+        options[name] = Entry(content, key.start_mark.line + 1, _shown(value, text))
+    return options
 
 
-def _scalar(node: Node, loader, path: pathlib.Path, text: str) -> Any:
-    """A plain value; nothing that a tag such as !!python/object names is ever made."""
+def _scalar(node: Node, loader: yaml.SafeLoader, path: pathlib.Path, text: str) -> Any:
+    """Returns a plain value; objects that a tag such as !!python/object names are refused, never made."""
     kind = node.tag.removeprefix(_TAG) if isinstance(node, ScalarNode) else ""
     if kind not in _PLAIN:
         raise _foreign(node, path, text)

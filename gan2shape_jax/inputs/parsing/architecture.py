@@ -43,11 +43,12 @@ class Architecture:
             raise ValueError(f"{self.classes} classes, width {self.width}, blocks {self.blocks}")
 
     def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Architecture":
-        """The inverse of `to_dict`, from JSON too. Raises KeyError, TypeError or ValueError."""
+        """Inverts `to_dict`, from JSON too; raises KeyError, TypeError or ValueError."""
         return cls(**{**fields, "blocks": tuple(fields["blocks"])})
 
 
@@ -74,12 +75,12 @@ class Convolution:
 
 
 def convolutions(arch: Architecture) -> tuple[Convolution, ...]:
-    """All convolutions that the labels depend on."""
+    """Returns all convolutions that the labels depend on."""
     return tuple(_bisenet(arch) if arch.family == "bisenet" else _pspnet(arch))
 
 
 def parameter_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of all parameters."""
+    """Returns names and shapes of all parameters."""
     shapes: dict[str, tuple[int, ...]] = {}
     for conv in convolutions(arch):
         shapes[f"{conv.name}/kernel"] = (conv.size, conv.size, conv.inputs, conv.outputs)

@@ -17,7 +17,16 @@ __all__ = ["bisenet_logits"]
 def bisenet_logits(
     params: Params, images: Float[Array, "n s s 3"], arch: Architecture
 ) -> Float[Array, "n s s classes"]:
-    """Scores of each label at each pixel."""
+    """Returns the score of each label at each pixel.
+
+    Args:
+        params: of the network.
+        images: as it was trained with, a multiple of 32 pixels a side.
+        arch: its sizes.
+
+    Raises:
+        ValueError: pictures of another size.
+    """
     side = images.shape[1]
     if side % 32 or images.shape[2] != side:
         raise ValueError(f"pictures of {images.shape[1:3]} pixels: a multiple of 32 a side is wanted")
@@ -32,19 +41,19 @@ def bisenet_logits(
     return enlarge(convolve(params, "output", scores), side)
 
 
-def _residual_features(params: Params, images, arch: Architecture):
-    """ResNet-18's features of side 1/8, 1/16 and 1/32."""
+def _residual_features(params: Params, images: jax.Array, arch: Architecture) -> tuple[jax.Array, ...]:
+    """Returns ResNet-18's features at 1/8, 1/16 and 1/32 of the side."""
     x = max_pool(jax.nn.relu(convolve(params, "stem", images, stride=2)))
-    found = []
+    levels = []
     for stage, count in enumerate(arch.blocks, 1):
         for block in range(count):
             stride = 2 if stage > 1 and block == 0 else 1
             x = _residual_block(params, f"stage{stage}_{block}", x, stride)
-        found.append(x)
-    return found[1], found[2], found[3]
+        levels.append(x)
+    return levels[1], levels[2], levels[3]
 
 
-def _residual_block(params: Params, name: str, x, stride: int):
+def _residual_block(params: Params, name: str, x: jax.Array, stride: int) -> jax.Array:
     inner = jax.nn.relu(convolve(params, f"{name}/conv1", x, stride=stride))
     inner = convolve(params, f"{name}/conv2", inner)
     if f"{name}/shortcut/kernel" in params:
@@ -52,17 +61,17 @@ def _residual_block(params: Params, name: str, x, stride: int):
     return jax.nn.relu(x + inner)
 
 
-def _attend(params: Params, level: int, x):
-    """Features refined, each channel weighted by what the whole picture says about it."""
+def _attend(params: Params, level: int, x: jax.Array) -> jax.Array:
+    """Refines features, each channel weighted by a value computed from the whole picture."""
     x = jax.nn.relu(convolve(params, f"refine{level}", x))
     return x * jax.nn.sigmoid(convolve(params, f"attention{level}", global_mean(x)))
 
 
-def _fuse(params: Params, x):
+def _fuse(params: Params, x: jax.Array) -> jax.Array:
     x = jax.nn.relu(convolve(params, "fusion", x))
     weight = jax.nn.relu(convolve(params, "fusion_squeeze", global_mean(x)))
     return x + x * jax.nn.sigmoid(convolve(params, "fusion_excite", weight))
 
 
-def _double(x):
+def _double(x: jax.Array) -> jax.Array:
     return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)

@@ -22,7 +22,7 @@ Params = Mapping[str, Array]
 def convolve(
     params: Params, name: str, x: Float[Array, "n h w i"], *, stride: int = 1, dilation: int = 1
 ) -> Float[Array, "n _ _ o"]:
-    """The convolution of that name, odd kernel, zeros outside; adds its bias where it has one."""
+    """Applies the convolution of that name (odd kernel, zeros outside), and its bias where it has one."""
     kernel = params[f"{name}/kernel"]
     padding = dilation * (kernel.shape[0] // 2)
     x = lax.conv_general_dilated(
@@ -39,23 +39,23 @@ def convolve(
 
 
 def max_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n _ _ c"]:
-    """Largest of each 3x3 neighbourhood, every second pixel."""
+    """Returns the largest value of each 3x3 neighbourhood, at every second pixel."""
     padding = ((0, 0), (1, 1), (1, 1), (0, 0))
     return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), padding)
 
 
 def global_mean(x: Float[Array, "n h w c"]) -> Float[Array, "n 1 1 c"]:
-    """Mean over the picture."""
+    """Returns the mean over the picture."""
     return jnp.mean(x, axis=(1, 2), keepdims=True)
 
 
 def average_grid(x: Float[Array, "n h w c"], side: int) -> Float[Array, "n side side c"]:
-    """Means over a grid of cells that may overlap by a pixel; at most as fine as the picture."""
+    """Returns means over a grid of cells that may overlap by a pixel; at most as fine as the picture."""
     return resample.resize(x, side) if side > 1 else global_mean(x)
 
 
 def enlarge(x: Float[Array, "n h w c"], side: int) -> Float[Array, "n side side c"]:
-    """Bilinear, corners aligned: the outer pixels' centres stay the outer pixels' centres."""
+    """Enlarges bilinearly with corners aligned: the outer pixels' centres stay where they are."""
     for axis, equation in ((1, "oi,niwc->nowc"), (2, "oi,nhic->nhoc")):
         weights = jnp.asarray(_aligned_weights(x.shape[axis], side), x.dtype)
         x = jnp.einsum(equation, weights, x, precision=jax.lax.Precision.HIGHEST)

@@ -25,13 +25,13 @@ _DEVIATION = (0.229, 0.224, 0.225)
 
 
 def logits(params: Params, images: Float[Array, "n s s 3"], arch: Architecture) -> Float[Array, "n s s classes"]:
-    """Scores of each label at each pixel; pictures as `prepare` makes them."""
+    """Returns the score of each label at each pixel of pictures that `prepare` has made."""
     network = bisenet_logits if arch.family == "bisenet" else pspnet_logits
     return network(params, images, arch)
 
 
 def prepare(images: Float[Array, "n s s 3"], side: int, *, normalize: bool) -> Float[Array, "n side side 3"]:
-    """Pictures as a parser wants them: resized, and normalised by ImageNet's statistics where asked."""
+    """Returns pictures as a parser takes them: resized, and normalised by ImageNet's statistics where asked."""
     images = resample.resize(images, side)
     if normalize:
         images = (images / 2 + 0.5 - jnp.asarray(_MEAN)) / jnp.asarray(_DEVIATION)
@@ -39,7 +39,7 @@ def prepare(images: Float[Array, "n s s 3"], side: int, *, normalize: bool) -> F
 
 
 @functools.partial(jax.jit, static_argnames=("arch", "side", "normalize"))
-def _labels(params, images, *, arch: Architecture, side: int, normalize: bool):
+def _labels(params: Params, images: jax.Array, *, arch: Architecture, side: int, normalize: bool) -> jax.Array:
     scores = logits(params, prepare(images, side, normalize=normalize), arch)
     return jnp.argmax(scores, axis=-1).astype(jnp.uint8)
 
@@ -52,7 +52,7 @@ def find_labels(
     side: int,
     normalize: bool,
 ) -> UInt8[np.ndarray, "side side"]:
-    """The likeliest label of each pixel of a picture blown up to `side` pixels.
+    """Returns the likeliest label of each pixel of a picture enlarged to `side` pixels.
 
     Args:
         params: from `load_parser`.
@@ -66,7 +66,7 @@ def find_labels(
 
 
 def mask_of_labels(labels: UInt8[np.ndarray, "h h"], parser: Parser, size: int) -> Float[np.ndarray, "size size"]:
-    """The object mask of labels: each label's value, averaged over areas where the mask is smaller."""
+    """Returns the object mask of labels: each label's value, averaged over areas where the mask is smaller."""
     values = parser.table()[labels]
     mask = resample.resize(jnp.asarray(values)[..., None], size)[..., 0]
     return np.clip(np.asarray(mask), 0, 1)

@@ -18,7 +18,16 @@ _STAGES = ((1, 1), (2, 1), (1, 2), (1, 4))
 
 
 def pspnet_logits(params: Params, images: Float[Array, "n s s 3"], arch: Architecture) -> Float[Array, "n s s classes"]:
-    """Scores of each label at each pixel."""
+    """Returns the score of each label at each pixel.
+
+    Args:
+        params: of the network.
+        images: as it was trained with, one more than a multiple of 8 pixels a side.
+        arch: its sizes.
+
+    Raises:
+        ValueError: pictures of another size.
+    """
     side = images.shape[1]
     if side % 8 != 1 or images.shape[2] != side:
         raise ValueError(f"pictures of {images.shape[1:3]} pixels: 1 more than a multiple of 8 is wanted")
@@ -34,7 +43,7 @@ def pspnet_logits(params: Params, images: Float[Array, "n s s 3"], arch: Archite
     return enlarge(convolve(params, "output", x), side)
 
 
-def _bottleneck(params: Params, name: str, x, stride: int, dilation: int):
+def _bottleneck(params: Params, name: str, x: jax.Array, stride: int, dilation: int) -> jax.Array:
     inner = jax.nn.relu(convolve(params, f"{name}/conv1", x))
     inner = jax.nn.relu(convolve(params, f"{name}/conv2", inner, stride=stride, dilation=dilation))
     inner = convolve(params, f"{name}/conv3", inner)
@@ -43,10 +52,10 @@ def _bottleneck(params: Params, name: str, x, stride: int, dilation: int):
     return jax.nn.relu(x + inner)
 
 
-def _with_context(params: Params, x):
-    """Features beside their averages over coarser and coarser grids."""
-    found = [x]
+def _with_context(params: Params, x: jax.Array) -> jax.Array:
+    """Appends averages over coarser and coarser grids to the features."""
+    features = [x]
     for side in BINS:
         pooled = jax.nn.relu(convolve(params, f"pool{side}", average_grid(x, side)))
-        found.append(enlarge(pooled, x.shape[1]))
-    return jnp.concatenate(found, axis=-1)
+        features.append(enlarge(pooled, x.shape[1]))
+    return jnp.concatenate(features, axis=-1)

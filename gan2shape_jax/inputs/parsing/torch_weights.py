@@ -23,12 +23,12 @@ _IGNORED = re.compile(r"\.num_batches_tracked$|^aux\.|^conv_out(16|32)\.|^criter
 
 
 def ignored_names(names: Iterable[str]) -> list[str]:
-    """Names of tensors that are there and that the labels do not depend on, sorted."""
+    """Returns the names of tensors that the labels do not depend on, sorted."""
     return sorted(name for name in names if _IGNORED.search(name))
 
 
 def infer_architecture(state: State) -> Architecture | None:
-    """The parser that these tensors look like, by their names and a few shapes; None for others."""
+    """Returns the parser that these tensors look like by their names and a few shapes; None for others."""
     for family, stem, output, layer in (
         ("bisenet", "cp.resnet.conv1.weight", "conv_out.conv_out.weight", "cp.resnet.layer"),
         ("pspnet", "layer0.0.weight", "cls.4.weight", "layer"),
@@ -48,7 +48,7 @@ def infer_architecture(state: State) -> Architecture | None:
 
 
 def torch_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors that `params_from_torch` takes."""
+    """Returns names and shapes of the tensors that `params_from_torch` takes."""
     shapes: dict[str, tuple[int, ...]] = {}
     for conv in convolutions(arch):
         shapes[f"{conv.torch}.weight"] = (conv.outputs, conv.inputs, conv.size, conv.size)
@@ -60,7 +60,7 @@ def torch_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
 
 
 def params_from_torch(arch: Architecture, state: State) -> dict[str, np.ndarray]:
-    """Parameters of a parser from the original's tensors.
+    """Returns the parameters of a parser from the original's tensors.
 
     Args:
         arch: the parser.
@@ -81,7 +81,7 @@ def params_from_torch(arch: Architecture, state: State) -> dict[str, np.ndarray]
 
 
 def _folded(conv: Convolution, state: State) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel and bias of a convolution together with the normalisation after it, in float64."""
+    """Returns kernel and bias of a convolution with the normalisation after it folded in, in float64."""
     kernel = np.asarray(state[f"{conv.torch}.weight"], np.float64)
     bias = np.zeros(conv.outputs)
     if conv.bias:
@@ -95,21 +95,21 @@ def _folded(conv: Convolution, state: State) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _count(state: State, prefix: str) -> int:
-    """One more than the largest number that follows `prefix`."""
-    found = (re.match(re.escape(prefix) + r"(\d+)\.", name) for name in state)
-    return max((int(match.group(1)) + 1 for match in found if match), default=0)
+    """Returns one more than the largest number that follows `prefix`."""
+    matches = (re.match(re.escape(prefix) + r"(\d+)\.", name) for name in state)
+    return max((int(match.group(1)) + 1 for match in matches if match), default=0)
 
 
 def _check(arch: Architecture, state: State) -> None:
-    wanted = torch_shapes(arch)
-    both = [name for name in wanted if name in state]
+    shapes = torch_shapes(arch)
+    both = [name for name in shapes if name in state]
     wrong = {
-        "missing": [name for name in wanted if name not in state],
-        "unknown": [name for name in state if name not in wanted],
+        "missing": [name for name in shapes if name not in state],
+        "unknown": [name for name in state if name not in shapes],
         "misshapen": [
-            f"{name} is {tuple(state[name].shape)} instead of {wanted[name]}"
+            f"{name} is {tuple(state[name].shape)} instead of {shapes[name]}"
             for name in both
-            if tuple(state[name].shape) != wanted[name]
+            if tuple(state[name].shape) != shapes[name]
         ],
         "with NaN or infinity": [name for name in both if not np.isfinite(state[name]).all()],
         "with a negative variance": [name for name in both if name.endswith("running_var") and (state[name] < 0).any()],

@@ -21,11 +21,11 @@ from gan2shape_jax.inputs.parsing.architecture import Architecture, parameter_sh
 __all__ = ["FORMAT", "header_of", "load_parser"]
 
 FORMAT = "gan2shape-jax/parser/1"
-_ADVICE = "convert the published weights with `gan2shape-jax convert` (docs/how-to/converting-weights.md)"
+_ADVICE = "convert the published weights with `gan2shape-jax convert networks` (docs/how-to/converting-weights.md)"
 
 
 def header_of(arch: Architecture) -> dict[str, str]:
-    """What the header of a weight file has to say."""
+    """Returns the header of a weight file."""
     return {"format": FORMAT, "architecture": json.dumps(arch.to_dict())}
 
 
@@ -40,7 +40,7 @@ def load_parser(path: str | os.PathLike) -> tuple[Architecture, dict[str, jax.Ar
     try:
         with safetensors.safe_open(str(path), "np") as file:
             header = file.metadata() or {}
-            found = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (OSError, TypeError, safetensors.SafetensorError) as error:
         raise UserError(f"parser weights {path} cannot be read ({error}); {_ADVICE}") from error
     if header.get("format") != FORMAT:
@@ -49,19 +49,19 @@ def load_parser(path: str | os.PathLike) -> tuple[Architecture, dict[str, jax.Ar
         arch = Architecture.from_dict(json.loads(header["architecture"]))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: its header describes no parser ({error}); {_ADVICE}") from error
-    _check(found, parameter_shapes(arch), path)
-    return arch, {name: jnp.asarray(value, jnp.float32) for name, value in found.items()}
+    _check(tensors, parameter_shapes(arch), path)
+    return arch, {name: jnp.asarray(value, jnp.float32) for name, value in tensors.items()}
 
 
-def _check(found: Mapping[str, np.ndarray], wanted: Mapping[str, tuple[int, ...]], path: str | os.PathLike) -> None:
-    both = wanted.keys() & found.keys()
+def _check(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], path: str | os.PathLike) -> None:
+    both = shapes.keys() & tensors.keys()
     wrong = {
-        "missing": sorted(wanted.keys() - found.keys()),
-        "unknown": sorted(found.keys() - wanted.keys()),
+        "missing": sorted(shapes.keys() - tensors.keys()),
+        "unknown": sorted(tensors.keys() - shapes.keys()),
         "misshapen": sorted(
-            f"{k} is {found[k].shape} instead of {wanted[k]}" for k in both if found[k].shape != wanted[k]
+            f"{k} is {tensors[k].shape} instead of {shapes[k]}" for k in both if tensors[k].shape != shapes[k]
         ),
-        "with NaN or infinity": sorted(k for k in both if not np.isfinite(found[k]).all()),
+        "with NaN or infinity": sorted(k for k in both if not np.isfinite(tensors[k]).all()),
     }
     if any(wrong.values()):
         told = "; ".join(f"{what}: {', '.join(names[:8])}" for what, names in wrong.items() if names)
