@@ -50,7 +50,8 @@ def _groups(work: Reconstructor, units: list[list[str]]) -> list[list[str]]:
       work: of the run.
       units: this host's share, see `each_image.divide`.
     """
-    finished, unfinished = [], []
+    finished: list[list[str]] = []
+    unfinished: list[list[str]] = []
     for unit in units:
         is_done = len(unit) == 1 and work.folder.is_finished(stem_of(unit[0]))
         (finished if is_done else unfinished).append(unit)
