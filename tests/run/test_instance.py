@@ -131,6 +131,11 @@ def test_where_each_image_starts_from_the_last_one_all_networks_stay(networks, t
     assert content == network_files.networks_bytes(params)
 
 
+def test_small_networks_have_the_same_bytes_each_time(networks):
+    """The library writes metadata in any order: of eight files two would differ in all but one of 128 cases."""
+    assert len({network_files.small_networks_bytes(networks[0]) for _ in range(8)}) == 1
+
+
 def test_small_networks_are_refused_as_pretrained_ones_in_words(networks, tmp_path):
     params, settings = networks
     path = tmp_path / "networks.safetensors"
