@@ -8,7 +8,10 @@ import jax
 import jaxtyping
 import numpy as np
 import pytest
-from helpers import signatures  # noqa: F401  (the import hook below names it)
+from helpers import (
+    programs,
+    signatures,  # noqa: F401  (the import hook below names it)
+)
 from helpers.parity_record import Record
 
 # Shapes and types in the package's signatures are checked in every test. JAX takes NumPy's arrays wherever it takes its
@@ -31,8 +34,22 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    programs.keep(config)
     config.stash[_RECORD] = Record()
     config.addinivalue_line("markers", "parity: compares with a reference and tells the difference (set by itself)")
+
+
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist there is no such hook
+def pytest_xdist_make_scheduler(config, log):
+    if config.getoption("dist") != "load":  # what `-n 2` alone means
+        return None
+    from helpers.file_scheduler import FileScheduling
+
+    return FileScheduling(config, log)
+
+
+def pytest_unconfigure(config):
+    programs.discard(config)
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
@@ -78,21 +95,9 @@ def golden(golden_path):
     return load
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _compilation_cache(tmp_path_factory):
-    """Programs compiled in one test serve the others and the processes that tests start."""
-    import jax
-
-    folder = str(tmp_path_factory.mktemp("xla"))
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _forget_programs():
-    """Compiled programs are memory maps, of which a process may have 65,530: too many of them end it."""
+    """Each compiled program is a few memory maps, of which a process may have 65,530: too many of them end it."""
     yield
-    import jax
-
-    jax.clear_caches()
+    if programs.too_many():
+        jax.clear_caches()

@@ -5,18 +5,23 @@ A page asks for a part with a comment on a line of its own:
     <!-- config fields -->      a table of every configuration field
     <!-- help: ARGUMENTS -->    what `gan2shape-jax ARGUMENTS --help` prints
     <!-- modules: FOLDER -->    the documentation of every module of gan2shape_jax/FOLDER
+
+Links in notebooks lead to files, as in a checkout; here they become those of the site's pages.
 """
 
+import logging
 import os
 import pathlib
+import posixpath
 import re
 import subprocess
 import sys
 from typing import Any
 
 from gan2shape_jax.config import flatten, load_config
-from gan2shape_jax.config.documentation import describe_fields
+from gan2shape_jax.config.documentation import describe_fields, describe_groups, group_of
 
+_log = logging.getLogger("mkdocs.hooks")
 _PACKAGE = pathlib.Path(__file__).parent.parent.parent / "gan2shape_jax"
 
 
@@ -27,15 +32,34 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     return re.sub(r"^<!-- modules:(.*)-->$", lambda match: modules(match[1].strip()), markdown, flags=re.MULTILINE)
 
 
+def on_page_content(html: str, page: Any, files: Any, **_: Any) -> str:
+    """Returns a notebook's HTML with its links to files turned into links to the site's pages."""
+    if not page.file.src_uri.endswith(".ipynb"):
+        return html
+
+    def site_link(match: re.Match[str]) -> str:
+        path, hash_, anchor = match[1].partition("#")
+        target = files.get_file_from_path(
+            posixpath.normpath(posixpath.join(posixpath.dirname(page.file.src_uri), path))
+        )
+        if target is None:
+            _log.warning("%s links to %s, which is not a page", page.file.src_uri, match[1])
+            return match[0]
+        return f'href="{target.url_relative_to(page.file)}{hash_}{anchor}"'
+
+    return re.sub(r'href="((?![a-z]+:|/|#)[^"]+\.(?:md|ipynb)(?:#[^"]*)?)"', site_link, html)
+
+
 def config_fields() -> str:
     """Returns a section for each group of fields, with default and meaning."""
-    defaults, sections = flatten(load_config("base")), {}
+    defaults, groups = flatten(load_config("base")), describe_groups()
+    sections: dict[str, list[str]] = {}
     for field, meaning in describe_fields().items():
-        group = field.partition(".")[0] if "." in field else "general"
         default = f"`{defaults[field]!r}`".replace("|", "\\|")
-        sections.setdefault(group, []).append(f"| `{field}` | {default} | {_escaped(meaning)} |")
+        sections.setdefault(group_of(field), []).append(f"| `{field}` | {default} | {_escaped(meaning)} |")
     tables = (
-        f"## {group}\n\n| field | default | |\n|---|---|---|\n" + "\n".join(rows) for group, rows in sections.items()
+        f"## {group}\n\n{groups[group]}\n\n| field | default | |\n|---|---|---|\n" + "\n".join(rows)
+        for group, rows in sections.items()
     )
     return "\n\n".join(tables)
 

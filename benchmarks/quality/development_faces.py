@@ -100,12 +100,12 @@ def _history(out: pathlib.Path, face: str) -> list[dict[str, str]]:
 
 def _at_ends(rows: list[dict[str, str]]) -> dict[str, dict[str, float]]:
     """Errors after the prior's fit and after each stage."""
-    found = {}
+    errors = {}
     for row in rows:
         if row["step"] in ("prior", "step3"):
             point = "prior" if row["step"] == "prior" else f"stage {row['stage']}"
-            found[point] = {key: float(row[key]) for key in ("side", "mad", "mad_unit")}
-    return found
+            errors[point] = {key: float(row[key]) for key in ("side", "mad", "mad_unit")}
+    return errors
 
 
 def _cell(values: dict[str, float]) -> str:

@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 ERRORS = {"side": "SIDE", "mad_unit": "MAD"}
 
 # By way ("alone", "group"), face and seed: SIDE and MAD.
-Found = dict[str, dict[str, dict[int, dict[str, float]]]]
+Ends = dict[str, dict[str, dict[int, dict[str, float]]]]
 
 
 def _run(options: argparse.Namespace, at_once: int, seed: int) -> pathlib.Path:
@@ -58,24 +58,24 @@ def _errors(folder: pathlib.Path, face: str) -> dict[str, float]:
     return {key: metrics[key] for key in ERRORS}
 
 
-def _tables(found: Found) -> list[Table]:
+def _tables(ends_by_way: Ends) -> list[Table]:
     tables = []
     for key, name in ERRORS.items():
         table = Table(
             "face",
-            *(f"{way}, seed {seed}" for way in found for seed in next(iter(found[way].values()))),
+            *(f"{way}, seed {seed}" for way in ends_by_way for seed in next(iter(ends_by_way[way].values()))),
             "largest |group - alone|",
             "range over seeds",
             "mean alone",
             "mean in group",
             title=name,
         )
-        for face in found["alone"]:
-            ends = {way: [errors[key] for errors in found[way][face].values()] for way in found}
+        for face in ends_by_way["alone"]:
+            ends = {way: [errors[key] for errors in ends_by_way[way][face].values()] for way in ends_by_way}
             apart = max(abs(a - b) for a, b in zip(ends["alone"], ends["group"], strict=True))
-            cells = [value for way in found for value in ends[way]]
+            cells = [value for way in ends_by_way for value in ends[way]]
             cells += [apart, max(ends["alone"]) - min(ends["alone"])]
-            cells += [statistics.fmean(ends[way]) for way in found]
+            cells += [statistics.fmean(ends[way]) for way in ends_by_way]
             table.add_row(face, *(f"{cell:.4f}" if key == "side" else f"{cell:.1f}" for cell in cells))
         tables.append(table)
     return tables
@@ -91,15 +91,15 @@ def main() -> None:
     parser.add_argument("--collect", type=int, default=20, help="batches of samples for step 3")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    found: Found = {way: {face: {} for face in options.faces} for way in ("alone", "group")}
+    ends_by_way: Ends = {way: {face: {} for face in options.faces} for way in ("alone", "group")}
     for seed in options.seeds:
         for way, at_once in (("alone", 1), ("group", len(options.faces))):
             folder = _run(options, at_once, seed)
             for face in options.faces:
-                found[way][face][seed] = _errors(folder, face)
-    for table in _tables(found):
+                ends_by_way[way][face][seed] = _errors(folder, face)
+    for table in _tables(ends_by_way):
         Console(width=160).print(table)
-    (options.out / "group_ends.json").write_text(json.dumps(found, indent=2) + "\n")
+    (options.out / "group_ends.json").write_text(json.dumps(ends_by_way, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ def _history(path: pathlib.Path) -> list[dict[str, float]]:
     """Rows of a history with `total`, the iterations of all phases so far, and `third`, those of step 3."""
     with path.open() as file:
         rows = list(csv.DictReader(file))
-    found, total, third, before = [], 0, 0, None
+    history, total, third, before = [], 0, 0, None
     for row in rows:
         here = int(row["iteration"])
         moved = here - (before[1] if before and before[0] == row["phase"] else 0)
@@ -119,8 +119,8 @@ def _history(path: pathlib.Path) -> list[dict[str, float]]:
         total += moved
         third += moved if row["step"] == "step3" else 0
         if row["side"]:
-            found.append({"total": total, "third": third, **{key: float(row[key]) for key in ERRORS}})
-    return found
+            history.append({"total": total, "third": third, **{key: float(row[key]) for key in ERRORS}})
+    return history
 
 
 def _reached(rows: list[dict[str, float]], side: float) -> str:
@@ -142,11 +142,11 @@ def _histories(options) -> dict[str, dict[str, list]]:
         "short": options.out / "short",
         "instance": options.instance or options.out / "instance",
     }
-    found = {}
+    histories = {}
     for way, folder in folders.items():
         paths = {face: folder / face / face / "history.csv" for face in options.faces}
-        found[way] = {face: _history(path) for face, path in paths.items() if path.is_file()}
-    return {way: faces for way, faces in found.items() if len(faces) == len(options.faces)}
+        histories[way] = {face: _history(path) for face, path in paths.items() if path.is_file()}
+    return {way: faces for way, faces in histories.items() if len(faces) == len(options.faces)}
 
 
 def _summaries(rows: list[dict[str, float]]) -> list[tuple[str, str]]:
@@ -159,8 +159,8 @@ def _summaries(rows: list[dict[str, float]]) -> list[tuple[str, str]]:
 def _feed_forward(out: pathlib.Path, faces: list[str]) -> dict[str, dict[str, float]]:
     """Errors of the shared networks on the other faces, without any training; {} where they are not all there."""
     paths = {face: out / "predict" / face / "metrics.json" for face in faces}
-    found = {face: json.loads(path.read_text()) for face, path in paths.items() if path.is_file()}
-    return found if len(found) == len(faces) else {}
+    metrics = {face: json.loads(path.read_text()) for face, path in paths.items() if path.is_file()}
+    return metrics if len(metrics) == len(faces) else {}
 
 
 def _error_table(ways: dict[str, dict[str, list]], feed_forward: dict[str, dict], faces: list[str]) -> str:

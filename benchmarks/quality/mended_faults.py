@@ -31,8 +31,8 @@ def main() -> None:
     view = jnp.zeros((len(items), 6))
     table = Table("sampling of the warped depth", "SIDE", "MAD, unit normals (degrees)", "MAE")
     for sampling in ("half", "centred"):
-        found = metrics.depth_metrics(render.warp_depth(truth, view, camera, sampling=sampling), truth, valid, camera)
-        table.add_row(sampling, *(f"{float(found[key].mean()):.5f}" for key in ("side", "mad_unit", "mae")))
+        errors = metrics.depth_metrics(render.warp_depth(truth, view, camera, sampling=sampling), truth, valid, camera)
+        table.add_row(sampling, *(f"{float(errors[key].mean()):.5f}" for key in ("side", "mad_unit", "mae")))
     Console().print(table)
     mask = metrics.evaluation_mask(truth, valid)
     for unit in (False, True):

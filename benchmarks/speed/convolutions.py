@@ -22,20 +22,20 @@ Case = tuple[str, tuple[int, ...], tuple[int, ...]]
 
 def cases(width: int, batch: int) -> list[Case]:
     """Function, shape of the features and shape of the kernel of every convolution."""
-    found: list[Case] = []
+    listed: list[Case] = []
     for count in (1, batch):
         for level in range(4):
             side, before = 64 >> level, 3 if level == 0 else width << (level - 1)
-            found.append(("convolve_half", (count, side, side, before), (4, 4, before, width << level)))
+            listed.append(("convolve_half", (count, side, side, before), (4, 4, before, width << level)))
     for level in range(3):
         side, channels = 32 >> level, width << level
-        found.append(("convolve_twice", (1, side // 2, side // 2, 2 * channels), (4, 4, 2 * channels, channels)))
-        found.append(("convolve", (1, side, side, channels), (3, 3, channels, channels)))
-    found.append(("convolve", (1, 4, 4, 8 * width), (3, 3, 8 * width, 8 * width)))
-    found += [("convolve", (1, 64, 64, width), (5, 5, width, out)) for out in (width, 3)]
-    found.append(("upsample_convolve", (1, 32, 32, width), (3, 3, width, width)))
-    found += [("convolve", (batch, 32 >> n, 32 >> n, 32 << n), (3, 3, 32 << n, 32 << n)) for n in (1, 2, 3)]
-    return found
+        listed.append(("convolve_twice", (1, side // 2, side // 2, 2 * channels), (4, 4, 2 * channels, channels)))
+        listed.append(("convolve", (1, side, side, channels), (3, 3, channels, channels)))
+    listed.append(("convolve", (1, 4, 4, 8 * width), (3, 3, 8 * width, 8 * width)))
+    listed += [("convolve", (1, 64, 64, width), (5, 5, width, out)) for out in (width, 3)]
+    listed.append(("upsample_convolve", (1, 32, 32, width), (3, 3, width, width)))
+    listed += [("convolve", (batch, 32 >> n, 32 >> n, 32 << n), (3, 3, 32 << n, 32 << n)) for n in (1, 2, 3)]
+    return listed
 
 
 def _gradients(module: ModuleType, case: Case):

@@ -99,17 +99,17 @@ def _measure(name: str, size: int, iterations: int) -> dict[str, Any]:
     jax.config.update("jax_num_cpu_devices", size)  # a run has no more than cores: this is to see why
 
     task, initial = _task(config, size)
-    found: dict[str, Any] = {}
+    steps: dict[str, Any] = {}
     for label, phase in _phases(config)[0].items():
         first, rest = _seconds(task, phase, initial, iterations)
-        found[label] = {"seconds": rest, "first": first}
-        if phase.step == "step3" and _COLLECT not in found:
+        steps[label] = {"seconds": rest, "first": first}
+        if phase.step == "step3" and _COLLECT not in steps:
             state = task.begin(task.initial(initial), phase)
             begin = time.perf_counter()
             jax.block_until_ready(task.phase_constants(state, phase))
-            found[_COLLECT] = {"seconds": [(time.perf_counter() - begin) / config.sampling.collect_iters], "first": 0.0}
+            steps[_COLLECT] = {"seconds": [(time.perf_counter() - begin) / config.sampling.collect_iters], "first": 0.0}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return {"steps": found, "peak_gib": peak, "device": jax.devices()[0].device_kind, "devices": len(jax.devices())}
+    return {"steps": steps, "peak_gib": peak, "device": jax.devices()[0].device_kind, "devices": len(jax.devices())}
 
 
 def _in_own_process(name: str, size: int, iterations: int) -> dict[str, Any]:
@@ -123,10 +123,12 @@ def _summary(name: str, rounds: list[dict[str, Any]], size: int) -> dict[str, An
     from gan2shape_jax.config.fields import load_config
 
     counts = _phases(load_config(name))[1]
-    taken = {label: [s for found in rounds for s in found["steps"][label]["seconds"]] for label in rounds[0]["steps"]}
+    taken = {
+        label: [s for measured in rounds for s in measured["steps"][label]["seconds"]] for label in rounds[0]["steps"]
+    }
     steps = {label: statistics.median(seconds) for label, seconds in taken.items()}
     least = sum(counts[label] * min(seconds) for label, seconds in taken.items())
-    compiling = min(sum(step["first"] for step in found["steps"].values()) for found in rounds)
+    compiling = min(sum(step["first"] for step in measured["steps"].values()) for measured in rounds)
     schedule = sum(counts[label] * seconds for label, seconds in steps.items())
     return {
         "size": size,
@@ -135,16 +137,16 @@ def _summary(name: str, rounds: list[dict[str, Any]], size: int) -> dict[str, An
         "images_per_hour": 3600 * size / schedule,
         "least_schedule_s": least,
         "first_calls_s": compiling,
-        "peak_gib": max(found["peak_gib"] for found in rounds),
+        "peak_gib": max(measured["peak_gib"] for measured in rounds),
         "device": rounds[0]["device"],
         "devices": rounds[0]["devices"],
     }
 
 
-def _table(found: list[dict[str, Any]]) -> Table:
+def _table(summaries: list[dict[str, Any]]) -> Table:
     table = Table(
         "images at once",
-        *found[0]["steps"],
+        *summaries[0]["steps"],
         "schedule, s an image",
         "images an hour",
         "ratio",
@@ -153,26 +155,29 @@ def _table(found: list[dict[str, Any]]) -> Table:
         "peak, GiB",
         title="milliseconds an iteration of the whole group",
     )
-    for row in found:
+    for row in summaries:
         table.add_row(
             str(row["size"]),
             *(f"{seconds * 1e3:.0f}" for seconds in row["steps"].values()),
             f"{row['schedule_s'] / row['size']:.0f}",
             f"{row['images_per_hour']:.1f}",
-            f"{row['images_per_hour'] / found[0]['images_per_hour']:.2f}",
-            f"{found[0]['least_schedule_s'] / found[0]['size'] / row['least_schedule_s'] * row['size']:.2f}",
+            f"{row['images_per_hour'] / summaries[0]['images_per_hour']:.2f}",
+            f"{summaries[0]['least_schedule_s'] / summaries[0]['size'] / row['least_schedule_s'] * row['size']:.2f}",
             f"{row['first_calls_s']:.0f}",
             f"{row['peak_gib']:.1f}",
         )
     return table
 
 
-def _draw(found: list[dict[str, Any]], path: pathlib.Path) -> None:
+def _draw(summaries: list[dict[str, Any]], path: pathlib.Path) -> None:
     figure, axes = plt.subplots(figsize=(5, 3.5), layout="constrained")
-    axes.plot([row["size"] for row in found], [row["images_per_hour"] for row in found], "o-")
-    most = max(row["images_per_hour"] for row in found)
+    axes.plot([row["size"] for row in summaries], [row["images_per_hour"] for row in summaries], "o-")
+    most = max(row["images_per_hour"] for row in summaries)
     axes.set(
-        xlabel="images at once", ylabel="images an hour", ylim=(0, 1.1 * most), xticks=[row["size"] for row in found]
+        xlabel="images at once",
+        ylabel="images an hour",
+        ylim=(0, 1.1 * most),
+        xticks=[row["size"] for row in summaries],
     )
     figure.savefig(path, dpi=150)
     plt.close(figure)
@@ -196,12 +201,12 @@ def main() -> None:
     for _ in range(options.rounds):
         for size in options.sizes:
             rounds[size].append(_in_own_process(options.config, size, options.iterations))
-    found = [_summary(options.config, rounds[size], size) for size in options.sizes]
-    Console(width=140).print(_table(found))
+    summaries = [_summary(options.config, rounds[size], size) for size in options.sizes]
+    Console(width=140).print(_table(summaries))
     if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n")
+        options.json.write_text(json.dumps(summaries, indent=2) + "\n")
     if options.plot:
-        _draw(found, options.plot)
+        _draw(summaries, options.plot)
 
 
 if __name__ == "__main__":

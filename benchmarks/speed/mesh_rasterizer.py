@@ -2,9 +2,9 @@
 
     python benchmarks/speed/mesh_rasterizer.py [--size 256] [--rings 71] [--repeat 30] [--diffren PATH] [--json FILE]
 
-The mesh is a bumpy ball of 2 x rings x rings triangles (10,082 unless said otherwise) that fills most of the picture.
-"forward" is a picture of three attributes of its vertices, "both" adds the gradient of a weighted sum of it with respect
-to vertices and attributes. Milliseconds a picture, median and least.
+The mesh is a bumpy ball of 2 x rings x rings triangles (10,082 unless said otherwise) that fills much of the picture.
+"forward" is a picture of three attributes of its vertices, "both" adds the gradient of a weighted sum of it with
+respect to vertices and attributes. Milliseconds a picture, median and least.
 
     ours            mesh_rasterizer.rasterize and interpolate, one sample a pixel, as the others
     ours, 2 x 2     four samples a pixel, averaged
@@ -21,7 +21,7 @@ import json
 import os
 import pathlib
 import platform
-import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -30,9 +30,6 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-
 from timing import clock
 from timing.renderers import diffren_attributes, jaxrenderer_depth
 
@@ -41,12 +38,16 @@ from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.faces import grid_faces
 
 _TOLERANCE = 1e-3
-_SLOW_REPEATS = 3
 
 
 def ball(rings: int) -> tuple[jax.Array, np.ndarray]:
-    """Returns vertices and faces of a bumpy ball around (0, 0, 1): a grid of latitudes and longitudes."""
-    theta, phi = np.meshgrid(np.linspace(0, np.pi, rings + 1), np.linspace(0, 2 * np.pi, rings + 1), indexing="ij")
+    """Returns vertices and faces of a bumpy ball around (0, 0, 1): a grid of latitudes and longitudes.
+
+    It is open at the poles, where triangles would have no area: diffren's gradient is not a number for those.
+    """
+    theta, phi = np.meshgrid(
+        np.linspace(0.05, np.pi - 0.05, rings + 1), np.linspace(0, 2 * np.pi, rings + 1), indexing="ij"
+    )
     radius = 0.075 * (1 + 0.05 * np.sin(5 * theta) * np.cos(4 * phi))
     unit = np.stack([np.sin(theta) * np.cos(phi), np.cos(theta), np.sin(theta) * np.sin(phi)], -1)
     points = radius[..., None] * unit + [1.3e-4, -2.1e-4, 1]  # off the axis, so that no sample lies on a seam
@@ -96,7 +97,7 @@ def compare(flags: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]
                  for run in compiled.values()]  # fmt: skip
         for row, timing in zip(rows.values(), clock.side_by_side(calls, flags.repeat), strict=True):
             row |= {f"{what}_ms": 1e3 * timing.median_s, f"{what}_least_ms": 1e3 * timing.least_s}
-    if (depth := jaxrenderer_depth(camera, faces[:, [0, 2, 1]])) is None:
+    if (depth := jaxrenderer_depth(camera, faces)) is None:
         left_out.append("jaxrenderer: left out, it is not installed")
     else:
         rows["jaxrenderer"] = {"name": "jaxrenderer", "triangles": len(faces), "size": flags.size}
@@ -116,9 +117,10 @@ def time_depth(depth: Callable, vertices: jax.Array, faces: np.ndarray, camera: 
     """Returns times and differences of a renderer of depth alone."""
     seen = np.asarray(depth(vertices))
     expected = np.asarray(mesh_rasterizer.rasterize(vertices, camera, faces=faces).depth)
-    (timing,) = clock.side_by_side([clock.Call(lambda: jax.block_until_ready(depth(vertices)))], _SLOW_REPEATS)
+    begin = time.perf_counter()  # once: it takes most of a minute
+    jax.block_until_ready(depth(vertices))
     return {"differs": float(np.mean(~(np.abs(seen - expected) <= _TOLERANCE * expected))),
-            "forward_ms": 1e3 * timing.median_s, "forward_least_ms": 1e3 * timing.least_s}  # fmt: skip
+            "forward_ms": 1e3 * (time.perf_counter() - begin)}  # fmt: skip
 
 
 def tabulate(rows: list[dict[str, Any]]) -> Table:

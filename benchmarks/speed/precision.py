@@ -60,9 +60,9 @@ def _train(config, prepared: PreparedImage, frozen, initial) -> tuple[dict[str, 
             iterating += (time.perf_counter() - before) * (i > 0)
         if phase.step == "prior":
             fitted = jax.tree.map(jnp.array, state)
-    found = tasks.scores(reconstruction.see(state, problem, frozen, settings), problem, settings)
+    errors = tasks.scores(reconstruction.see(state, problem, frozen, settings), problem, settings)
     seconds = {"seconds": time.perf_counter() - begin, "seconds of iterations": iterating}
-    return {key: found[key] for key in ("side", "mad_unit")} | seconds, fitted
+    return {key: errors[key] for key in ("side", "mad_unit")} | seconds, fitted
 
 
 def _relative(low: jax.Array, full: jax.Array) -> float:

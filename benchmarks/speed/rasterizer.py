@@ -164,18 +164,18 @@ def compare(size: int, batch: int, repeat: int, turned: bool) -> list[dict]:
             return formulation(inputs, **options)
 
         def both(inputs, formulation=formulation, images=images):
-            found = formulation(inputs, **options)
-            return found, depth_gradient(inputs, *found, cotangent[:images])
+            fragments = formulation(inputs, **options)
+            return fragments, depth_gradient(inputs, *fragments, cotangent[:images])
 
         with jax.enable_x64(name == "packed"):
             run = jax.jit(forward)
             row = {"size": size, "views": label, "largest": largest, "batch": images, "name": name}
             row["forward_ms"] = measure(run, inputs, repeat=few)
             row["both_ms"] = measure(jax.jit(both), inputs, repeat=few)
-            found = [np.asarray(v) for v in run(inputs)]
-        reference = reference or found
-        row["same_triangle"] = float(np.mean(found[1] == reference[1][:images]))
-        row["depth_error"] = float(np.abs(found[0] - reference[0][:images]).max())
+            fragments = [np.asarray(v) for v in run(inputs)]
+        reference = reference or fragments
+        row["same_triangle"] = float(np.mean(fragments[1] == reference[1][:images]))
+        row["depth_error"] = float(np.abs(fragments[0] - reference[0][:images]).max())
         if row["same_triangle"] < 0.9999:
             raise SystemExit(f"{name} sees other triangles than scatter: {row}")
         rows.append(row)

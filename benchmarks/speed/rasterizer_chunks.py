@@ -32,10 +32,10 @@ def _runs(size: int, batch: int):
         return map_in_chunks(visible, screen, size=size**2, in_chunks=in_chunks)
 
     def both(screen, in_chunks):
-        found, triangle = forward(screen, in_chunks)
-        arguments = screen, found, triangle, jnp.ones_like(found)
+        depth_map, triangle = forward(screen, in_chunks)
+        arguments = screen, depth_map, triangle, jnp.ones_like(depth_map)
         pulled = map_in_chunks(lambda a: depth_gradient(*a), arguments, size=size**2, in_chunks=in_chunks)
-        return found, triangle, pulled
+        return depth_map, triangle, pulled
 
     compiled = jax.jit(forward, static_argnums=1), jax.jit(both, static_argnums=1)
     return screen, [(run, in_chunks) for run in compiled for in_chunks in (False, True)]

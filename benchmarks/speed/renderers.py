@@ -60,13 +60,13 @@ def functions(renderer: Renderer) -> Mapping[str, Callable]:
     return {"forward": forward, "both": jax.jit(both)} if renderer.gradient else {"forward": forward}
 
 
-def errors(found: tuple[np.ndarray, ...], reference: tuple[np.ndarray, ...]) -> dict[str, float]:
+def errors(output: tuple[np.ndarray, ...], reference: tuple[np.ndarray, ...]) -> dict[str, float]:
     """Returns by how much depth and gradient, if there is one, are off those of the reference; not a number is off."""
-    depth, expected = found[0], reference[0][: len(found[0])]
+    depth, expected = output[0], reference[0][: len(output[0])]
     told = {"differs": float(np.mean(~(np.abs(depth - expected) <= _DEPTH_TOLERANCE * expected)))}
-    if len(found) > 1:
+    if len(output) > 1:
         expected = reference[1][: len(depth)]
-        told["gradient"] = float(np.linalg.norm(found[1] - expected) / np.linalg.norm(expected))
+        told["gradient"] = float(np.linalg.norm(output[1] - expected) / np.linalg.norm(expected))
     return told
 
 
@@ -78,10 +78,10 @@ def check(
     reference: tuple[np.ndarray, ...] = ()
     for renderer, by_name, given in zip(renderers, calls, inputs, strict=True):
         seen = by_name["both"](*given) if renderer.gradient else [by_name["forward"](*given)]
-        found = tuple(np.asarray(value) for value in seen)
-        reference = reference or found
-        row = {"name": renderer.name, "images": renderer.images, "size": found[0].shape[-1]}
-        row |= errors(found, reference) if renderer.like_for_like else {}
+        output = tuple(np.asarray(value) for value in seen)
+        reference = reference or output
+        row = {"name": renderer.name, "images": renderer.images, "size": output[0].shape[-1]}
+        row |= errors(output, reference) if renderer.like_for_like else {}
         row["agrees"] = all(row[key] <= limit for key, limit in _MAY_DIFFER.items() if key in row)
         rows.append(row)
     return rows

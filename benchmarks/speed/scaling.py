@@ -39,11 +39,11 @@ class Plot:
 
 def plots(options: argparse.Namespace) -> list[Plot]:
     """The plots that were asked for; that over images in a group is `groups.py`'s."""
-    found = [
+    asked = [
         Plot("image_side", "image side S, pixels", "image_size", tuple(options.images)),
         Plot("gan_side", "side of the GAN's images, pixels", "gan.size", tuple(options.gans)),
     ]
-    return [plot for plot in found if plot.values]
+    return [plot for plot in asked if plot.values]
 
 
 def _time(config: str, fields: dict[str, str], options: argparse.Namespace) -> dict[str, Any]:
@@ -74,12 +74,12 @@ def measure(plot: Plot, options: argparse.Namespace) -> list[dict[str, Any]]:
     return [_time(options.config, {plot.field: str(value)}, options) for value in plot.values]
 
 
-def draw(plot: Plot, found: Sequence[dict[str, Any]], path: pathlib.Path) -> None:
+def draw(plot: Plot, reports: Sequence[dict[str, Any]], path: pathlib.Path) -> None:
     """Draws milliseconds an iteration over the varied value, both logarithmic; dashed is PyTorch."""
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    for number, step in enumerate(found[0]["steps"]):
-        for who in found[0]["steps"][step]:
-            times = [report["steps"][step][who]["median_s"] * 1e3 for report in found]
+    for number, step in enumerate(reports[0]["steps"]):
+        for who in reports[0]["steps"][step]:
+            times = [report["steps"][step][who]["median_s"] * 1e3 for report in reports]
             own = who == "jax"
             axes.plot(
                 plot.values, times, "o-" if own else "x--", color=f"C{number}", label=step if own else f"{step}, {who}"
@@ -108,11 +108,11 @@ def main() -> None:
     parser.add_argument("--torch", action="store_const", const=["--torch"], default=[], help="PyTorch too")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    found = {}
+    reports = {}
     for plot in plots(options):
-        found[plot.name] = measure(plot, options)
-        draw(plot, found[plot.name], options.out / f"{plot.name}.png")
-        (options.out / "scaling.json").write_text(json.dumps(found, indent=2) + "\n")
+        reports[plot.name] = measure(plot, options)
+        draw(plot, reports[plot.name], options.out / f"{plot.name}.png")
+        (options.out / "scaling.json").write_text(json.dumps(reports, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -47,8 +47,8 @@ def _parse(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, 
     options, rest = parser.parse_known_args(arguments)
     overrides = {}
     for argument in rest:
-        field, found, value = argument.removeprefix("--config.").partition("=")
-        if not (argument.startswith("--config.") and found):
+        field, equals, value = argument.removeprefix("--config.").partition("=")
+        if not (argument.startswith("--config.") and equals):
             parser.error(f"{argument!r}: fields are set as --config.FIELD=VALUE")
         overrides[field] = value
     return options, overrides
@@ -65,14 +65,14 @@ def _machine(options: argparse.Namespace) -> dict[str, Any]:
 
 def _rows(calls: Mapping[str, Mapping[str, Call]], rounds: int) -> report.Rows:
     """Times the calls of every name side by side; `calls` by who and by name."""
-    found: report.Rows = {}
+    rows: report.Rows = {}
     for name in calls[report.OURS]:
         who = [key for key, by_name in calls.items() if name in by_name]
         timings = clock.side_by_side([calls[key][name] for key in who], rounds)
-        found[name] = dict(zip(who, timings, strict=True))
-        told = ", ".join(f"{key} {timing.median_s * 1e3:.1f} ms" for key, timing in found[name].items())
+        rows[name] = dict(zip(who, timings, strict=True))
+        told = ", ".join(f"{key} {timing.median_s * 1e3:.1f} ms" for key, timing in rows[name].items())
         print(f"{name}: {told}", flush=True)
-    return found
+    return rows
 
 
 def _theirs(subject: subjects.Subject, options: argparse.Namespace, kind: str) -> dict[str, dict[str, Call]]:
@@ -102,7 +102,7 @@ def _measure(name: str, overrides: dict[str, str], options: argparse.Namespace) 
 
 def _in_processes(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Each configuration in a process of its own, since peak memory is a process'."""
-    found = []
+    reports = []
     for name in options.configs:
         given = sys.argv[1:]
         first = given.index("--configs")
@@ -112,8 +112,8 @@ def _in_processes(options: argparse.Namespace) -> list[dict[str, Any]]:
             command = [sys.executable, __file__, *given[:first], *given[last:], "--configs", name, "--json", str(path)]
             if subprocess.run(command).returncode:
                 raise SystemExit(1)
-            found += json.loads(path.read_text())["configs"]
-    return found
+            reports += json.loads(path.read_text())["configs"]
+    return reports
 
 
 def main() -> None:
@@ -123,15 +123,15 @@ def main() -> None:
         reports = _in_processes(options)
     else:
         try:
-            found = _measure(options.configs[0], overrides, options)
+            measured = _measure(options.configs[0], overrides, options)
         except UserError as error:
             raise SystemExit(str(error)) from error
-        for table in report.tables(found):
+        for table in report.tables(measured):
             Console(width=140).print(table)
-        print("peak memory, GiB:", ", ".join(f"{what} {value:.2f}" for what, value in found.peak_gib.items()))
-        if found.drawn:
-            print("drawn at random:", ", ".join(found.drawn))
-        reports = [report.to_json(found) | {"overrides": overrides}]
+        print("peak memory, GiB:", ", ".join(f"{what} {value:.2f}" for what, value in measured.peak_gib.items()))
+        if measured.drawn:
+            print("drawn at random:", ", ".join(measured.drawn))
+        reports = [report.to_json(measured) | {"overrides": overrides}]
     if options.json:
         content = {"machine": _machine(options), "configs": reports}
         options.json.write_text(json.dumps(content, indent=2) + "\n")

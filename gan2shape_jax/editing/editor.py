@@ -75,28 +75,29 @@ def load_editor(
     Args:
       folder: of one image's results.
       run: the run's folder, where the result no longer lies in it.
-      gan, latent, image: files that are no longer where the configuration says; the image's file is only
-        needed where the configuration crops.
+      gan: the GAN's file, where it is no longer where the configuration says.
+      latent: the latent's file, likewise.
+      image: the image's file, likewise; only needed where the configuration crops.
 
     Raises:
       UserError: a file is missing or damaged, or does not belong to the result.
     """
     folder = pathlib.Path(folder)
     result = load_result(folder)
-    found = saved_run.find_run(folder, result.name) if run is None else saved_run.open_run(pathlib.Path(run))
-    config = found.config.copy_and_resolve_references().unlock()
-    config.gan.checkpoint = str(_checkpoint(found, gan))
+    saved = saved_run.find_run(folder, result.name) if run is None else saved_run.open_run(pathlib.Path(run))
+    config = saved.config.copy_and_resolve_references().unlock()
+    config.gan.checkpoint = str(_checkpoint(saved, gan))
     architecture, gan_weights = loading.load_gan(config)
-    settings = settings_lib.from_config(config, architecture, original_size=_original_size(found, result, image))
+    settings = settings_lib.from_config(config, architecture, original_size=_original_size(saved, result, image))
     if settings.camera != result.camera:
         raise UserError(
-            f"{folder} was not made by the run of {found.root}: its camera is {result.camera}, the "
+            f"{folder} was not made by the run of {saved.root}: its camera is {result.camera}, the "
             f"run's {settings.camera}; name the run's folder with --run FOLDER"
         )
-    frozen = _frozen(config, found, architecture, gan_weights)
-    params = _encoder(folder, found, settings)
+    frozen = _frozen(config, saved, architecture, gan_weights)
+    params = _encoder(folder, saved, settings)
     w = loading.usable_latent(
-        _latent(found, result.name, latent, architecture.style_dim), result.name, config, architecture, frozen
+        _latent(saved, result.name, latent, architecture.style_dim), result.name, config, architecture, frozen
     )
     picture, reference = _gan_images(w, frozen, settings=settings)
     editor = Editor(result, settings, frozen, params, w, reference, np.asarray(picture[0]))
@@ -111,8 +112,8 @@ def _gan_images(w, frozen, *, settings: Settings):
     return large, resample.resize(large, settings.image_size)
 
 
-def _checkpoint(found: SavedRun, given: str | pathlib.Path | None) -> pathlib.Path:
-    path = pathlib.Path(given) if given else found.locate(found.config.gan.checkpoint)
+def _checkpoint(saved: SavedRun, given: str | pathlib.Path | None) -> pathlib.Path:
+    path = pathlib.Path(given) if given else saved.locate(saved.config.gan.checkpoint)
     if not path.is_file():
         raise UserError(
             f"--gan {path}: there is no such file"
@@ -123,23 +124,23 @@ def _checkpoint(found: SavedRun, given: str | pathlib.Path | None) -> pathlib.Pa
 
 
 def _frozen(
-    config: ConfigDict, found: SavedRun, architecture: Architecture, gan_weights: dict[str, Any]
+    config: ConfigDict, saved: SavedRun, architecture: Architecture, gan_weights: dict[str, Any]
 ) -> FrozenModels:
     """The GAN with what the projection takes; statistics only tell later how usual a view is."""
     mvn = {}
     for name, dims in (("view_mvn", 6), ("light_mvn", 4)):
-        path = found.locate(config.sampling[name])
+        path = saved.locate(config.sampling[name])
         mvn[name] = data.load_mvn(path, dims) if path.is_file() else (np.zeros(dims), np.zeros((dims, dims)))
     truncated = config.gan.truncation < 1
     mean_w = loading.mean_latent(gan_weights, architecture) if truncated else None
     return frozen.build(gan_weights, architecture, **mvn, F1_d=config.gan.F1_d, mean_w=mean_w)
 
 
-def _encoder(folder: pathlib.Path, found: SavedRun, settings: Settings) -> models.Params:
+def _encoder(folder: pathlib.Path, saved: SavedRun, settings: Settings) -> models.Params:
     """The trained encoder: the image's own, or the one that all images of the run share."""
-    places = [folder / "networks.safetensors", found.root / "networks.safetensors"]
-    if found.config.mode == "predict":
-        places.append(found.locate(found.config.networks.pretrained))
+    places = [folder / "networks.safetensors", saved.root / "networks.safetensors"]
+    if saved.config.mode == "predict":
+        places.append(saved.locate(saved.config.networks.pretrained))
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise UserError(
@@ -153,13 +154,13 @@ def _encoder(folder: pathlib.Path, found: SavedRun, settings: Settings) -> model
     return params
 
 
-def _latent(found: SavedRun, name: str, given: str | pathlib.Path | None, style_dim: int) -> np.ndarray:
+def _latent(saved: SavedRun, name: str, given: str | pathlib.Path | None, style_dim: int) -> np.ndarray:
     """The latent file that the run read, or the one it found itself by inverting the GAN."""
     if given:
         return data.load_latent(given, style_dim)
-    places = [found.root / "latents"]
-    if found.config.data.latent_root:
-        places.insert(0, found.locate(found.config.data.latent_root))
+    places = [saved.root / "latents"]
+    if saved.config.data.latent_root:
+        places.insert(0, saved.locate(saved.config.data.latent_root))
     path = next((path for place in places if (path := data.find(str(place), name, _LATENT_KINDS))), None)
     if path is None:
         looked = " and ".join(str(place) for place in places)
@@ -167,16 +168,16 @@ def _latent(found: SavedRun, name: str, given: str | pathlib.Path | None, style_
     return data.load_latent(path, style_dim)
 
 
-def _original_size(found: SavedRun, result: Result, given: str | pathlib.Path | None) -> int:
+def _original_size(saved: SavedRun, result: Result, given: str | pathlib.Path | None) -> int:
     """Side of the image's file, which decides what a crop cuts out; without one it does not matter."""
-    if not found.config.data.crop:
+    if not saved.config.data.crop:
         return result.camera.image_size
-    base = found.locate(found.config.data.image_root) / result.name
+    base = saved.locate(saved.config.data.image_root) / result.name
     files = [pathlib.Path(given)] if given else sorted(base.parent.glob(f"{base.name}.*"))
     if not files or not files[0].is_file():
         raise UserError(
             f"the image file of {result.name} is not there any more ({given or base}); its size decides "
-            f"what config.data.crop={found.config.data.crop} cuts out: name it with --image FILE"
+            f"what config.data.crop={saved.config.data.crop} cuts out: name it with --image FILE"
         )
     return min(image_files.picture_size(files[0]))
 

@@ -108,14 +108,14 @@ def beyond_training(editor: Editor, views: Float[np.ndarray, "n 6"], lights: Flo
     mean = np.asarray(frozen.view_mean)[:3] * scale
     spread = np.linalg.norm(np.asarray(frozen.view_factor), axis=-1)[:3] * scale
     degrees = np.rad2deg(views[:, :3])
-    found = []
+    sentences = []
     for name, values, middle, deviation in zip(("pitch", "yaw", "roll"), degrees.T, mean, spread):
         low, high = middle - _USUAL * deviation, middle + _USUAL * deviation
         if deviation > 0 and ((values < low - 0.5) | (values > high + 0.5)).any():
-            found.append(f"{name} of {low:+.0f}° to {high:+.0f}°")
+            sentences.append(f"{name} of {low:+.0f}° to {high:+.0f}°")
     x0, x1, y0, y1, *_ = settings.rand_light
     (dx, dy), own = lights[:, 2:].T, editor.result.light[2:]
     outside = (dx < x0) | (dx > x1) | (dy < y0) | (dy > y1)
     if (outside & (lights[:, 2:] != own).any(axis=-1)).any():
-        found.append(f"light from ({x0:g}, {y0:g}) to ({x1:g}, {y1:g})")
-    return found
+        sentences.append(f"light from ({x0:g}, {y0:g}) to ({x1:g}, {y1:g})")
+    return sentences

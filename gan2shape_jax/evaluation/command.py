@@ -74,13 +74,13 @@ def _run(arguments: argparse.Namespace) -> int:
     truth = arguments.truth
     if truth is not None and not truth.is_dir():
         raise UserError(f"--truth {truth} is not a folder of true depths: there is no such folder")
-    found = find_runs(arguments.results)
-    runs = [ScoredRun(run, score_run(run, truth)) for run in found]
+    run_folders = find_runs(arguments.results)
+    runs = [ScoredRun(run, score_run(run, truth)) for run in run_folders]
     comparisons = [compare(runs[0], other) for other in runs[1:]]
     text = report.markdown(runs, comparisons)
     print(text)
     if arguments.out is not None:
-        record = json.dumps(manifest(found, truth), indent=2, allow_nan=False)
+        record = json.dumps(manifest(run_folders, truth), indent=2, allow_nan=False)
         for name, content in (
             ("evaluation.md", text),
             ("images.csv", report.images_csv(runs)),

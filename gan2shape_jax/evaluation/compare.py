@@ -19,6 +19,7 @@ class ScoredRun:
 
     @property
     def label(self) -> str:
+        """The run's label in tables."""
         return self.run.label
 
 
@@ -43,12 +44,12 @@ class Comparison:
 
 def summarize(scores: Sequence[Score]) -> dict[str, dict[str, Interval]]:
     """Mean and median with their intervals, by metric; metrics that no image has are absent."""
-    found = {}
+    summaries = {}
     for metric in METRICS:
         values = [score.figures[metric] for score in scores if metric in score.figures]
         if values:
-            found[metric] = {"mean": mean_interval(values), "median": median_interval(values)}
-    return found
+            summaries[metric] = {"mean": mean_interval(values), "median": median_interval(values)}
+    return summaries
 
 
 def compare(base: ScoredRun, other: ScoredRun) -> Comparison:

@@ -48,20 +48,20 @@ def cosine(first: Float[np.ndarray, "*batch d"], second: Float[np.ndarray, "*#ba
     return product / (np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1))
 
 
-def prepare(pictures: Float[np.ndarray, "n s s 3"], wanted: Preparation) -> Float[np.ndarray, "n t t 3"]:
-    """Crops, resizes with antialiasing, and scales pictures in [-1, 1]; `wanted.size` is positive here."""
+def prepare(pictures: Float[np.ndarray, "n s s 3"], preparation: Preparation) -> Float[np.ndarray, "n t t 3"]:
+    """Crops, resizes with antialiasing, and scales pictures in [-1, 1]; `preparation.size` is positive here."""
     prepared = []
     for picture in to_uint8(pictures):
         image = Image.fromarray(picture)
-        margin = (1 - wanted.crop) / 2 * image.width
+        margin = (1 - preparation.crop) / 2 * image.width
         box = (margin, margin, image.width - margin, image.height - margin)
-        resized = image.resize((wanted.size, wanted.size), Image.Resampling.BILINEAR, box=box)
-        prepared.append((np.asarray(resized, np.float32) - wanted.mean) / wanted.std)
+        resized = image.resize((preparation.size, preparation.size), Image.Resampling.BILINEAR, box=box)
+        prepared.append((np.asarray(resized, np.float32) - preparation.mean) / preparation.std)
     stacked = np.stack(prepared)
-    return stacked[..., ::-1] if wanted.bgr else stacked
+    return stacked[..., ::-1] if preparation.bgr else stacked
 
 
-def load_embedding(path: pathlib.Path, wanted: Preparation = Preparation()) -> Embedding:
+def load_embedding(path: pathlib.Path, preparation: Preparation = Preparation()) -> Embedding:
     """The network of an ONNX file as a function of pictures.
 
     Raises:
@@ -70,8 +70,8 @@ def load_embedding(path: pathlib.Path, wanted: Preparation = Preparation()) -> E
     """
     session = _open(path)
     entry = _only_input(session, path)
-    batch, layout, size = _layout(entry.shape, wanted, path)
-    settled = dataclasses.replace(wanted, layout=layout, size=size)
+    batch, layout, size = _layout(entry.shape, preparation, path)
+    settled = dataclasses.replace(preparation, layout=layout, size=size)
 
     def embed(pictures: np.ndarray) -> np.ndarray:
         ready = prepare(pictures, settled)
@@ -106,10 +106,10 @@ def _only_input(session: Any, path: pathlib.Path) -> Any:
     return inputs[0]
 
 
-def _layout(shape: list[Any], wanted: Preparation, path: pathlib.Path) -> tuple[int, Literal["nchw", "nhwc"], int]:
+def _layout(shape: list[Any], preparation: Preparation, path: pathlib.Path) -> tuple[int, Literal["nchw", "nhwc"], int]:
     """Batch (0: any), layout and side, from the input's shape where the options leave them open."""
     fits = {"nchw": shape[1] == 3, "nhwc": shape[3] == 3}
-    if wanted.layout == "auto":
+    if preparation.layout == "auto":
         if sum(fits.values()) != 1:
             raise UserError(
                 f"{path} takes pictures of shape {shape}, which does not tell where the colours are: "
@@ -117,7 +117,7 @@ def _layout(shape: list[Any], wanted: Preparation, path: pathlib.Path) -> tuple[
             )
         layout: Any = next(name for name, fit in fits.items() if fit)
     else:
-        layout = wanted.layout
+        layout = preparation.layout
         axis = 1 if layout == "nchw" else 3
         if isinstance(shape[axis], int) and shape[axis] != 3:
             raise UserError(f"--layout {layout} does not fit {path}: it takes pictures of shape {shape}")
@@ -125,12 +125,12 @@ def _layout(shape: list[Any], wanted: Preparation, path: pathlib.Path) -> tuple[
     known = [side for side in sides if isinstance(side, int) and side > 0]
     if len(set(known)) > 1:
         raise UserError(f"{path} takes pictures of {sides[1]} x {sides[0]} pixels: square ones are wanted")
-    if known and wanted.size not in (0, known[0]):
-        raise UserError(f"--size {wanted.size} does not fit {path}: it takes pictures of {known[0]} pixels")
-    if not known and not wanted.size:
+    if known and preparation.size not in (0, known[0]):
+        raise UserError(f"--size {preparation.size} does not fit {path}: it takes pictures of {known[0]} pixels")
+    if not known and not preparation.size:
         raise UserError(f"{path} takes pictures of any size: say with --size which one it was trained for")
     batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else 0
-    return batch, layout, known[0] if known else wanted.size
+    return batch, layout, known[0] if known else preparation.size
 
 
 def _batches(pictures: np.ndarray, count: int) -> list[np.ndarray]:
@@ -148,8 +148,8 @@ def _call(session: Any, name: str, pictures: np.ndarray, batch: int, path: pathl
             f"{path} does not run on pictures of shape {pictures.shape}: {str(error).splitlines()[0]}"
         ) from error
     if not isinstance(first, np.ndarray) or first.shape[:1] != (len(pictures),) or first.size <= len(pictures):
-        found = getattr(first, "shape", type(first))
-        raise UserError(f"{path} gives {found} for {len(pictures)} pictures: a vector each is wanted")
+        shape = getattr(first, "shape", type(first))
+        raise UserError(f"{path} gives {shape} for {len(pictures)} pictures: a vector each is wanted")
     vectors = first.reshape(len(pictures), -1).astype(np.float64)
     if not np.isfinite(vectors).all() or not np.linalg.norm(vectors, axis=1).all():
         raise UserError(f"{path} gives vectors that are zero or not finite: do --mean and --std fit it?")

@@ -147,11 +147,11 @@ def _traversed(name: str, candidates: list[Candidate], subject: Subject, gan: Ga
         latents = np.concatenate([_moved(subject, gan, candidate, steps) for candidate in some])
         return _seen_yaws(subject, gan, _pictures(subject, gan, latents)).reshape(len(some), len(steps))
 
-    found = find_yaw_direction(candidates, yaw_of, yaws_deg)
-    best = found.candidate
-    shown = _pictures(subject, gan, _moved(subject, gan, best, found.steps))
+    traversal = find_yaw_direction(candidates, yaw_of, yaws_deg)
+    best = traversal.candidate
+    shown = _pictures(subject, gan, _moved(subject, gan, best, traversal.steps))
     how = f"direction {best.number + 1}, styles {best.first} to {best.last - 1}"
-    return Turned(name, shown, _seen_yaws(subject, gan, shown), how, found.reached)
+    return Turned(name, shown, _seen_yaws(subject, gan, shown), how, traversal.reached)
 
 
 def _moved(subject: Subject, gan: Gan, candidate: Candidate, steps: np.ndarray) -> np.ndarray:
@@ -169,12 +169,12 @@ def _moved(subject: Subject, gan: Gan, candidate: Candidate, steps: np.ndarray) 
 
 
 def _ganspace(gan: Gan) -> list[Candidate]:
-    found = directions.ganspace(gan.latents, count=_COMPONENTS)
-    scales = directions.deviations(gan.latents, found)
+    components = directions.ganspace(gan.latents, count=_COMPONENTS)
+    scales = directions.deviations(gan.latents, components)
     return [
-        Candidate(found[i], float(scales[i]), first, last, i)
+        Candidate(components[i], float(scales[i]), first, last, i)
         for first, last in style_ranges(gan.architecture.latents)
-        for i in range(len(found))
+        for i in range(len(components))
     ]
 
 
@@ -183,9 +183,9 @@ def _sefa(gan: Gan) -> list[Candidate]:
     candidates = []
     for first, last in style_ranges(gan.architecture.latents):
         layers = range(first, min(last, gan.architecture.layers))
-        found = directions.sefa(gan.frozen.generator, layers=layers, count=_COMPONENTS)
-        scales = directions.deviations(gan.latents, found)
-        candidates += [Candidate(found[i], float(scales[i]), first, last, i) for i in range(len(found))]
+        components = directions.sefa(gan.frozen.generator, layers=layers, count=_COMPONENTS)
+        scales = directions.deviations(gan.latents, components)
+        candidates += [Candidate(components[i], float(scales[i]), first, last, i) for i in range(len(components))]
     return candidates
 
 

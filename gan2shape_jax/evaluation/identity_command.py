@@ -55,10 +55,10 @@ def run(argv: Sequence[str]) -> int:
         raise UserError(f"--views {arguments.views} --max-yaw {arguments.max_yaw}: at least 2 views, up to 90 degrees")
     embedding = None if arguments.stand_in else load_embedding(arguments.embedding, _preparation(arguments))
     yaws = np.linspace(-arguments.max_yaw, arguments.max_yaw, arguments.views)
-    found = find_runs(arguments.results)
+    runs = find_runs(arguments.results)
     turns: list[Turn] = []
     problems: dict[str, str] = {}
-    for each in found:
+    for each in runs:
         some, failed = _turn_all(each, embedding, yaws, arguments.out)
         turns += some
         problems |= failed
@@ -66,7 +66,7 @@ def run(argv: Sequence[str]) -> int:
     text = identity_report.markdown(turns, problems, title)
     print(text)
     if arguments.out is not None:
-        record = manifest(found, embedding=str(arguments.embedding or "stand-in: GAN discriminator, not identity"))
+        record = manifest(runs, embedding=str(arguments.embedding or "stand-in: GAN discriminator, not identity"))
         atomic_text(arguments.out / "identity.md", text)
         atomic_text(arguments.out / "identity.csv", identity_report.views_csv(turns))
         atomic_text(arguments.out / "manifest.json", json.dumps(record, indent=2, allow_nan=False) + "\n")

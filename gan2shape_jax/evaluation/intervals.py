@@ -38,11 +38,11 @@ def mean_interval(values: Sequence[float] | Float[np.ndarray, " n"]) -> Interval
     Raises:
         ValueError: no values.
     """
-    found = _some(values)
-    mean, count = float(found.mean()), len(found)
+    sample = _some(values)
+    mean, count = float(sample.mean()), len(sample)
     if count < 2:
         return Interval(mean, np.nan, np.nan, count)
-    half = stats.t.ppf((1 + LEVEL) / 2, count - 1) * found.std(ddof=1) / np.sqrt(count)
+    half = stats.t.ppf((1 + LEVEL) / 2, count - 1) * sample.std(ddof=1) / np.sqrt(count)
     return Interval(mean, float(mean - half), float(mean + half), count)
 
 
@@ -52,12 +52,12 @@ def median_interval(values: Sequence[float] | Float[np.ndarray, " n"]) -> Interv
     Raises:
         ValueError: no values.
     """
-    found = _some(values)
-    median, count = float(np.median(found)), len(found)
+    sample = _some(values)
+    median, count = float(np.median(sample)), len(sample)
     if count < 2:
         return Interval(median, np.nan, np.nan, count)
     drawn = np.random.default_rng(SEED).integers(count, size=(DRAWS, count))
-    low, high = np.quantile(np.median(found[drawn], axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(np.median(sample[drawn], axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(median, float(low), float(high), count)
 
 
@@ -76,7 +76,7 @@ def paired_interval(
 
 
 def _some(values: Sequence[float] | np.ndarray) -> np.ndarray:
-    found = np.asarray(values, np.float64)
-    if found.ndim != 1 or not found.size:
-        raise ValueError(f"intervals are of a list of values, not of an array of shape {found.shape}")
-    return found
+    sample = np.asarray(values, np.float64)
+    if sample.ndim != 1 or not sample.size:
+        raise ValueError(f"intervals are of a list of values, not of an array of shape {sample.shape}")
+    return sample

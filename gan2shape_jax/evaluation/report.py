@@ -100,10 +100,10 @@ def markdown(runs: Sequence[ScoredRun], comparisons: Sequence[Comparison]) -> st
 
 
 def _summaries(runs: Sequence[ScoredRun]) -> str:
-    found = {run.label: summarize(run.scores) for run in runs}
-    known = [metric for metric in METRICS if any(metric in summary for summary in found.values())]
+    by_label = {run.label: summarize(run.scores) for run in runs}
+    known = [metric for metric in METRICS if any(metric in summary for summary in by_label.values())]
     rows = []
-    for label, summary in found.items():
+    for label, summary in by_label.items():
         for statistic in ("mean", "median"):
             cells = [interval_text(summary[m][statistic], _DIGITS[m]) if m in summary else "–" for m in known]
             count = max((s[statistic].count for s in summary.values()), default=0)

@@ -94,12 +94,12 @@ def _score(name: str, folder: pathlib.Path, truth: pathlib.Path | None, crop: in
         )
         return Score(name, figures, where, size=size)
     errors = _errors(result.warped_depth, depth, camera=result.camera)
-    found = {key: float(value) for key, value in errors.items()}
+    depth_errors = {key: float(value) for key, value in errors.items()}
     checksum = zlib.crc32(np.ascontiguousarray(depth, "<f4").tobytes())
-    if not all(math.isfinite(value) for value in found.values()):
+    if not all(math.isfinite(value) for value in depth_errors.values()):
         problem = "true depth and reconstruction have no pixel in common: is it the truth of another image or crop?"
         return Score(name, figures, problem, broken=True, size=size, truth=checksum)
-    return Score(name, found | figures, size=size, truth=checksum)
+    return Score(name, depth_errors | figures, size=size, truth=checksum)
 
 
 @functools.partial(jax.jit, static_argnames="camera")

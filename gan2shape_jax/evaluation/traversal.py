@@ -100,10 +100,10 @@ def calibrate(
     )
     part = slice(first, last + 1)
     order = slice(None) if yaws[last] >= yaws[first] else slice(None, None, -1)
-    found = np.interp(targets_deg, yaws[part][order], steps[part][order])
+    steps_at_targets = np.interp(targets_deg, yaws[part][order], steps[part][order])
     low, high = sorted((yaws[first], yaws[last]))
     targets = np.asarray(targets_deg)
-    return found, (targets >= low) & (targets <= high)
+    return steps_at_targets, (targets >= low) & (targets <= high)
 
 
 def _stretch(values: np.ndarray, start: int) -> tuple[int, int]:

@@ -12,6 +12,7 @@ times, forward and backward, with the visible triangle of each sample held fixed
 so none tells a silhouette to move. GAN2Shape, section 3.1, takes this derivative of its depth renderer.
 """
 
+import dataclasses
 import functools
 import math
 
@@ -66,11 +67,12 @@ def rasterize(
         raise ValueError(f"vertices has shape {vertices.shape}; without faces it must be (..., H, W, 3)")
     *batch, height, width, _ = vertices.shape
     points = vertices.reshape(*batch, height * width, 3)
+    faces = jnp.asarray(grid_faces(height, width))
     if height != width or height < 2:
-        return rasterize_mesh(points, grid_faces(height, width), camera, samples=samples)
+        return rasterize_mesh(points, faces, camera, samples=samples)
     fragments = rasterizer.rasterize(vertices, camera, samples=samples)
-    barycentric = _surface(points, jnp.asarray(grid_faces(height, width)), fragments.triangle, camera, samples)[0]
-    return fragments.replace(barycentric=barycentric)
+    barycentric = _surface(points, faces, fragments.triangle, camera, samples)[0]
+    return dataclasses.replace(fragments, barycentric=barycentric)
 
 
 @checked
@@ -144,7 +146,7 @@ def interpolate(
         if attributes.ndim < 3:
             raise ValueError(f"attributes has shape {attributes.shape}; without faces it must be (..., H, W, C)")
         *leading, height, width, channels = attributes.shape
-        faces = grid_faces(height, width)
+        faces = jnp.asarray(grid_faces(height, width))
         attributes = attributes.reshape(*leading, height * width, channels)
     faces, _ = check_faces(faces, attributes.shape[-2], "attributes")
     *batch, count, _ = fragments.triangle.shape

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 import jax
 import jaxtyping
@@ -37,7 +37,7 @@ def checked(function: _Function) -> _Function:
                     _check(name, value, annotation, lengths)
         return function(*args, **kwargs)
 
-    return call
+    return cast(_Function, call)
 
 
 def _array_type(annotation):
@@ -55,7 +55,7 @@ def _check(name, value, annotation, earlier):
     if annotation.dtypes is not None and value.dtype.name not in annotation.dtypes:
         kind = "floating point" if "float32" in annotation.dtypes else "of " + " or ".join(annotation.dtypes)
         raise ValueError(f"{name} is of {value.dtype.name}; it must be {kind}")
-    if not isinstance(value, jaxtyping.Shaped[Any, annotation.dim_str]):
+    if not isinstance(value, cast(type, jaxtyping.Shaped[Any, annotation.dim_str])):
         beside = "".join(f", where {other} has {shape}" for other, shape in earlier.items())
         raise ValueError(f"{name} has shape {value.shape}; it must have the axes ({axes}){beside}")
     earlier[name] = value.shape

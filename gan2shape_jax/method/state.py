@@ -30,10 +30,11 @@ class Problem:
     """One input image with its given facts.
 
     Attributes:
-      image: (1, S, S, 3); mask: (S, S); latent: (1, W) or (1, L, W).
-      gan_image: (1, S, S, 3), the GAN's image of the latent.
-      prior: (S, S), the depth that the depth network is first fitted to.
-      (latent, gan_image and prior are None where nothing is trained and the GAN has no part.)
+      image: (1, S, S, 3).
+      mask: (S, S).
+      latent: (1, W) or (1, L, W); None, as gan_image and prior, where nothing is trained and the GAN has no part.
+      gan_image: (1, S, S, 3), the GAN's image of the latent, or None.
+      prior: (S, S), the depth that the depth network is first fitted to, or None.
       true_depth: (S, S), or None.
       key: the image's random key.
     """

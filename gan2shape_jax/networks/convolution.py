@@ -23,6 +23,7 @@ from jaxtyping import Array, Float
 __all__ = ["convolve", "convolve_half", "convolve_twice", "upsample_convolve"]
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
+_Operands = tuple[jax.Array, jax.Array]  # of a convolution, or their cotangents
 # So many values of patches are made at once; more would fall out of the cache before they are used, and are made for
 # one row of the kernel after another.
 _MOST_PATCHES = 1 << 20
@@ -31,7 +32,7 @@ _MOST_PATCHES = 1 << 20
 def convolve(
     x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], *, by_products: bool | None = None
 ) -> Float[Array, "n h w o"]:
-    """Convolution of stride 1 with an odd kernel; zeros outside, so that the side stays.
+    """Convolves with stride 1 and an odd kernel, with zeros outside, so that the side stays.
 
     `by_products` overrides the choice of formulation, here and below; only tests and benchmarks do.
     """
@@ -47,7 +48,7 @@ def convolve_half(
     *,
     by_products: bool | None = None,
 ) -> Float[Array, "n h//2 w//2 o"]:
-    """Convolution of stride 2, 3x3 or 4x4, with one pixel of zeros around: half the side."""
+    """Convolves with stride 2 and a 3x3 or 4x4 kernel, with one pixel of zeros around: half the side."""
     if _by_products(by_products):
         return _convolve_products(x, kernel, 2, 1)
     return _convolve(x, kernel, 2, 1)
@@ -56,7 +57,7 @@ def convolve_half(
 def convolve_twice(
     x: Float[Array, "n h w i"], kernel: Float[Array, "4 4 i o"], *, by_products: bool | None = None
 ) -> Float[Array, "n 2*h 2*w o"]:
-    """Transposed 4x4 convolution of stride 2, cropped by one pixel: twice the side.
+    """Applies a transposed 4x4 convolution of stride 2, cropped by one pixel: twice the side.
 
     Input pixel i adds `kernel[t] x[i]` to output pixel 2 i + t - 1.
     """
@@ -75,7 +76,7 @@ def convolve_twice(
 def upsample_convolve(
     x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"], *, by_products: bool | None = None
 ) -> Float[Array, "n 2*h 2*w o"]:
-    """Doubles every pixel along both axes, then convolves 3x3 with zeros outside.
+    """Doubles every pixel along both axes, then convolves with a 3x3 kernel, with zeros outside.
 
     Both together are one transposed 4x4 convolution whose taps are sums of the kernel's neighbours;
     its four phases take fewer than half the products.
@@ -102,20 +103,19 @@ def _convolve_products(x: jax.Array, kernel: jax.Array, stride: int, padding: in
     return _convolve(x, kernel, stride, padding)
 
 
-def _convolve_forward(x, kernel, stride, padding):
+def _convolve_forward(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> tuple[jax.Array, _Operands]:
     return _convolve(x, kernel, stride, padding), (x, kernel)
 
 
-def _convolve_backward(stride, padding, saved, gradient):
+def _convolve_backward(stride: int, padding: int, saved: _Operands, gradient: jax.Array) -> _Operands:
     x, kernel = saved
     size, _, channels_in, channels_out = kernel.shape
     kernel_gradient = _kernel_gradient(x, gradient, size, stride, padding)
     if gradient.size // channels_out <= channels_out:
-        return _fold(gradient, kernel, x.shape[1:3], stride, padding), kernel_gradient
+        return _fold(gradient, kernel, (x.shape[1], x.shape[2]), stride, padding), kernel_gradient
     swapped = kernel.swapaxes(2, 3)
     if stride == 2:
-        # A transposed convolution undoes the stride; a 3x3 kernel is a 4x4 one whose last taps are
-        # zero.
+        # A transposed convolution undoes the stride; a 3x3 kernel is a 4x4 one whose last taps are zero.
         missing = 4 - size
         taps = jnp.pad(swapped, ((0, missing), (0, missing), (0, 0), (0, 0)))
         return _twice_products(gradient, taps), kernel_gradient
@@ -144,11 +144,11 @@ def _twice_products(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return out[:, 1:-1, 1:-1]
 
 
-def _twice_forward(x, kernel):
+def _twice_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, _Operands]:
     return _twice_products(x, kernel), (x, kernel)
 
 
-def _twice_backward(saved, gradient):
+def _twice_backward(saved: _Operands, gradient: jax.Array) -> _Operands:
     x, kernel = saved
     kernel_gradient = _kernel_gradient(gradient, x, kernel.shape[0], 2, 1).swapaxes(2, 3)
     return _convolve(gradient, kernel.swapaxes(2, 3), 2, 1), kernel_gradient
@@ -192,7 +192,7 @@ def _kernel_gradient(
     stride: int,
     padding: int,
 ) -> Float[Array, "k k i o"]:
-    """`sum over pixels p of fine[stride p + tap - padding] coarse[p]`, for every tap."""
+    """Returns `sum over pixels p of fine[stride p + tap - padding] coarse[p]` for every tap."""
     n, h, w, channels = coarse.shape
     pixels = n * h * w
     last_row, last_column = (h - 1) * stride + 1, (w - 1) * stride + 1
@@ -207,7 +207,10 @@ def _kernel_gradient(
 
 
 def _product(patches: Float[Array, "p i"], coarse: Float[Array, "p o"]) -> Float[Array, "i o"]:
-    """`patches^T coarse`. XLA copies the left factor to turn it round: that should not be the longer one."""
+    """Returns `patches^T coarse`.
+
+    XLA copies the left factor to transpose it, which should therefore not be the longer one.
+    """
     (pixels, taps), channels = patches.shape, coarse.shape[1]
     if pixels * taps <= pixels * channels + taps * channels:
         return patches.T @ coarse

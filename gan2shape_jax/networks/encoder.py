@@ -10,7 +10,7 @@ __all__ = ["Encoder"]
 
 
 class Encoder(nn.Module):
-    """Halves the image down to 4x4 and gives a vector in (-1, 1).
+    """Halves the image down to 4x4 and returns a vector in (-1, 1).
 
     Attributes:
         size: side S of the images, a power of two.
@@ -24,6 +24,7 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n s s c"]) -> Float[Array, "n o"]:
+        """Returns the vectors of a batch of images."""
         count = sizes.levels(self.size, x)
         for level in range(count):
             x = nn.relu(layers.ConvHalf(self.width << level, name=f"down_{level}")(x))

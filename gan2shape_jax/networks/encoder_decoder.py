@@ -14,7 +14,7 @@ _LEAK = 0.2
 
 
 class EncoderDecoder(nn.Module):
-    """Halves the image down to 4x4, keeps a vector of it, and builds an image from that.
+    """Halves the image down to 4x4, reduces it to a vector, and builds an image from that.
 
     Attributes:
         size: side S of the images, a power of two.
@@ -35,6 +35,7 @@ class EncoderDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n s s c"]) -> Float[Array, "n s s o"]:
+        """Returns the images that the network makes of a batch of images."""
         groups = self.group_base or sizes.default_group_base(self.size)
         if self.width % groups:
             raise UserError(f"network width {self.width} is not a multiple of its {groups} groups")
@@ -58,7 +59,7 @@ class EncoderDecoder(nn.Module):
         return self._full_size(x, groups)
 
     def _full_size(self, x: jax.Array, groups: int) -> jax.Array:
-        """From S/2 to the result."""
+        """Takes features of side S/2 to the result."""
         x = layers.UpsampleConv(self.width, name="full")(x)
         x = nn.relu(layers.GroupNorm(groups, name="full_norm")(x))
         x = layers.Conv(self.width, size=5, name="detail")(x)

@@ -11,23 +11,25 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax.traverse_util import flatten_dict, unflatten_dict
-from jaxtyping import PRNGKeyArray
+from jaxtyping import DTypeLike, PRNGKeyArray
 
 from gan2shape_jax.networks.encoder import Encoder
 from gan2shape_jax.networks.encoder_decoder import EncoderDecoder
 from gan2shape_jax.networks.residual_encoder import ResidualEncoder
+from gan2shape_jax.weight_files import flat_names
 
-__all__ = ["initial_params"]
+__all__ = ["Network", "initial_params", "param_shapes"]
+
+Network = EncoderDecoder | Encoder | ResidualEncoder
 
 _Path = tuple[str, ...]
 
 
 def initial_params(
     key: PRNGKeyArray,
-    modules: Mapping[str, EncoderDecoder | Encoder | ResidualEncoder],
+    modules: Mapping[str, Network],
     *,
-    dtype=jnp.float32,
+    dtype: DTypeLike = jnp.float32,
 ) -> dict[str, Any]:
     """Draws the parameters of networks.
 
@@ -41,19 +43,24 @@ def initial_params(
     """
     shapes: dict[_Path, tuple[int, ...]] = {}
     for name, module in sorted(modules.items()):
-        image = jax.ShapeDtypeStruct((1, module.size, module.size, 3), dtype)
-        params = jax.eval_shape(module.init, jax.random.key(0), image)["params"]
-        shapes |= {(name, *path): leaf.shape for path, leaf in flatten_dict(params).items()}
+        shapes |= {(name, *path): leaf.shape for path, leaf in param_shapes(module, dtype).items()}
     drawn = [path for path in sorted(shapes) if not _of_norm(path)]
     sizes = [math.prod(shapes[path]) for path in drawn]
     values = jax.random.uniform(key, (sum(sizes),), dtype, -1.0, 1.0)
-    found = {path: jnp.full(shape, path[-1] == "scale", dtype) for path, shape in shapes.items() if _of_norm(path)}
+    params = {path: jnp.full(shape, path[-1] == "scale", dtype) for path, shape in shapes.items() if _of_norm(path)}
     begin = 0
     for path, size in zip(drawn, sizes, strict=True):
         part = values[begin : begin + size].reshape(shapes[path])
-        found[path] = part / math.sqrt(_fan_in(path, shapes))
+        params[path] = part / math.sqrt(_fan_in(path, shapes))
         begin += size
-    return unflatten_dict(found)
+    return flat_names.nested(params)
+
+
+def param_shapes(module: Network, dtype: DTypeLike = jnp.float32) -> dict[_Path, jax.ShapeDtypeStruct]:
+    """Returns shape and dtype of every parameter of a network by its path, without computing any."""
+    shape = (1, module.size, module.size, 3)
+    variables = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros(shape, dtype)))
+    return flat_names.by_path(variables["params"])
 
 
 def _of_norm(path: _Path) -> bool:

@@ -6,11 +6,12 @@ parameters, whatever its input's: see `precision`.
 """
 
 import math
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
 from gan2shape_jax.networks import convolution
 
@@ -26,11 +27,14 @@ __all__ = [
 ]
 
 
-def _uniform(fan_in: int):
-    """Torch's default: Kaiming uniform with a = sqrt 5 has the bounds +-1 / sqrt(fan in)."""
+_Initialiser = Callable[[PRNGKeyArray, tuple[int, ...], DTypeLike], jax.Array]
+
+
+def _uniform(fan_in: int) -> _Initialiser:
+    """Returns torch's default initialiser: Kaiming uniform with a = sqrt 5 has the bounds +-1 / sqrt(fan in)."""
     bound = 1 / math.sqrt(fan_in)
 
-    def init(key: PRNGKeyArray, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
+    def init(key: PRNGKeyArray, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return init
@@ -44,6 +48,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h w o"]:
+        """Convolves a batch of features."""
         fan_in = self.size**2 * x.shape[-1]
         shape = (self.size, self.size, x.shape[-1], self.channels)
         kernel = self.param("kernel", _uniform(fan_in), shape, x.dtype)
@@ -58,6 +63,7 @@ class ConvHalf(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h//2 w//2 o"]:
+        """Convolves a batch of features to half the side."""
         fan_in = self.size**2 * x.shape[-1]
         shape = (self.size, self.size, x.shape[-1], self.channels)
         kernel = self.param("kernel", _uniform(fan_in), shape, x.dtype)
@@ -74,6 +80,7 @@ class ConvTwice(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n 2*h 2*w o"]:
+        """Convolves a batch of features to twice the side."""
         shape = (4, 4, x.shape[-1], self.channels)
         kernel = self.param("kernel", _uniform(16 * self.channels), shape, x.dtype)
         return convolution.convolve_twice(x.astype(kernel.dtype), kernel)
@@ -86,6 +93,7 @@ class UpsampleConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n 2*h 2*w o"]:
+        """Upsamples and convolves a batch of features."""
         shape = (3, 3, x.shape[-1], self.channels)
         kernel = self.param("kernel", _uniform(9 * x.shape[-1]), shape, x.dtype)
         return convolution.upsample_convolve(x.astype(kernel.dtype), kernel)
@@ -98,6 +106,7 @@ class Collapse(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n k k i"]) -> Float[Array, "n o"]:
+        """Returns one vector for each item of features."""
         shape = (*x.shape[1:], self.channels)
         fan_in = math.prod(x.shape[1:])
         kernel = self.param("kernel", _uniform(fan_in), shape, x.dtype)
@@ -114,6 +123,7 @@ class Expand(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n i"]) -> Float[Array, "n 4 4 o"]:
+        """Returns 4x4 features for each vector."""
         shape = (x.shape[-1], 4, 4, self.channels)
         kernel = self.param("kernel", _uniform(16 * self.channels), shape, x.dtype)
         return (x.astype(kernel.dtype) @ kernel.reshape(x.shape[-1], -1)).reshape(x.shape[0], *shape[1:])
@@ -127,6 +137,7 @@ class Pointwise(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch i"]) -> Float[Array, "*batch o"]:
+        """Mixes the channels of every pixel or vector."""
         init = _uniform(x.shape[-1])
         kernel = self.param("kernel", init, (x.shape[-1], self.channels), x.dtype)
         out = x.astype(kernel.dtype) @ kernel
@@ -148,6 +159,7 @@ class GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+        """Normalises, scales and shifts a batch of features."""
         n, _, _, channels = x.shape
         scale = self.param("scale", nn.initializers.ones, (channels,), x.dtype)
         bias = self.param("bias", nn.initializers.zeros, (channels,), x.dtype)

@@ -9,7 +9,7 @@ __all__ = ["ResidualEncoder"]
 
 
 class ResidualBlock(nn.Module):
-    """Halves the side; the shortcut sees the rectified input: the original's ReLU works in place.
+    """Halves the side; the shortcut sees the rectified input, since the original's ReLU works in place.
 
     Attributes:
         channels: of the result; a bias belongs to the shortcut where they differ from the input's.
@@ -19,6 +19,7 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h//2 w//2 o"]:
+        """Returns the features at half the side."""
         x = nn.relu(x)
         main = nn.relu(layers.ConvHalf(self.channels, size=3, name="conv1")(x))
         main = layers.Conv(self.channels, name="conv2")(main)
@@ -30,7 +31,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualEncoder(nn.Module):
-    """Halves the image down to 4x4 by residual blocks and gives an unbounded vector.
+    """Halves the image down to 4x4 by residual blocks and returns an unbounded vector.
 
     Attributes:
         size: side S of the images, a power of two.
@@ -44,6 +45,7 @@ class ResidualEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n s s c"]) -> Float[Array, "n o"]:
+        """Returns the vectors of a batch of images."""
         count = sizes.levels(self.size, x)
         x = layers.ConvHalf(self.width, name="stem")(x)
         for level in range(1, count):

@@ -1,27 +1,24 @@
 """Exchanges weights with the original's PyTorch networks, by its names of tensors.
 
-There the networks are sequences whose places count activations and upsampling too
-(`network.17.weight`); kernels are (out, in, rows, columns), transposed ones (in, out, rows,
-columns).
+There the networks are sequences in which activations and upsampling count as well (`network.17.weight`). Kernels
+are (out, in, rows, columns), those of transposed convolutions (in, out, rows, columns).
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.networks.encoder import Encoder
-from gan2shape_jax.networks.encoder_decoder import EncoderDecoder
+from gan2shape_jax.networks.initial import Network, param_shapes
 from gan2shape_jax.networks.residual_encoder import ResidualEncoder
+from gan2shape_jax.weight_files import flat_names
 
 __all__ = ["params_from_torch", "params_to_torch"]
 
-Network = EncoderDecoder | Encoder | ResidualEncoder
+_Path = tuple[str, ...]
 
 # Axes of torch's tensor in the order of ours.
 _CONVOLUTION = (2, 3, 1, 0)
@@ -31,7 +28,7 @@ _LEAF = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 
 
 def params_from_torch(module: Network, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Parameters of a network from the original's tensors, as float32.
+    """Returns the parameters of a network from the original's tensors, as float32.
 
     Args:
         module: the network; its shapes decide what is accepted.
@@ -40,22 +37,22 @@ def params_from_torch(module: Network, state: Mapping[str, np.ndarray]) -> dict[
     Raises:
         UserError: any tensor is missing, unknown or misshapen; the message lists all of them.
     """
-    shapes = _shapes(module)
+    shapes = param_shapes(module)
     names = _torch_names(module, shapes)
     misshapen = [
         f"{name} is {tuple(state[name].shape)} instead of {_torch_shape(path, shapes[path].shape)}"
         for path, name in names.items()
         if name in state and tuple(state[name].shape) != _torch_shape(path, shapes[path].shape)
     ]
-    wrong = {
+    faults = {
         "missing": sorted(set(names.values()) - set(state)),
         "unknown": sorted(set(state) - set(names.values())),
         "misshapen": sorted(misshapen),
     }
-    if any(wrong.values()):
-        told = "; ".join(f"{what}: {', '.join(found) or 'none'}" for what, found in wrong.items())
+    if any(faults.values()):
+        told = "; ".join(f"{what}: {', '.join(tensors) or 'none'}" for what, tensors in faults.items())
         raise UserError(f"the tensors do not fit a {type(module).__name__} of side {module.size}: {told}")
-    return unflatten_dict(
+    return flat_names.nested(
         {
             path: jnp.asarray(_to_ours(path, np.asarray(state[name], np.float32)).reshape(shapes[path].shape))
             for path, name in names.items()
@@ -64,23 +61,17 @@ def params_from_torch(module: Network, state: Mapping[str, np.ndarray]) -> dict[
 
 
 def params_to_torch(module: Network, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The inverse: the original's tensors by its names, as NumPy arrays."""
-    shapes = _shapes(module)
-    flat = flatten_dict(dict(params))
-    return {name: _to_torch(path, np.asarray(flat[path])) for path, name in _torch_names(module, shapes).items()}
+    """Returns the original's tensors by its names, as NumPy arrays: the inverse of `params_from_torch`."""
+    flat = flat_names.by_path(params)
+    names = _torch_names(module, param_shapes(module))
+    return {name: _to_torch(path, np.asarray(flat[path])) for path, name in names.items()}
 
 
-def _shapes(module: nn.Module) -> dict[tuple[str, ...], jax.ShapeDtypeStruct]:
-    image = jax.ShapeDtypeStruct((1, module.size, module.size, 3), jnp.float32)
-    variables = jax.eval_shape(module.init, jax.random.key(0), image)
-    return flatten_dict(variables["params"])
-
-
-def _torch_names(module: Network, paths: Mapping[tuple[str, ...], Any]) -> dict[tuple[str, ...], str]:
-    """The original's name of each of our parameters."""
+def _torch_names(module: Network, paths: Mapping[_Path, Any]) -> dict[_Path, str]:
+    """Returns the original's name of each of our parameters."""
     place = {name: index for index, name in enumerate(_sequence(module)) if name}
 
-    def torch_name(path: tuple[str, ...]) -> str:
+    def torch_name(path: _Path) -> str:
         inner = ["conv_sc" if part == "shortcut" else part for part in path[1:-1]]
         return ".".join(["network", str(place[path[0]]), *inner, _LEAF[path[-1]]])
 
@@ -88,7 +79,7 @@ def _torch_names(module: Network, paths: Mapping[tuple[str, ...], Any]) -> dict[
 
 
 def _sequence(module: Network) -> list[str]:
-    """Our names in the order of the original's sequence; empty where it has no weights."""
+    """Returns our names in the order of the original's sequence; empty where it has no weights."""
     deepest = module.size.bit_length() - 4
     if isinstance(module, ResidualEncoder):
         blocks = [f"block_{level}" for level in range(1, deepest + 1)]
@@ -112,7 +103,7 @@ def _sequence(module: Network) -> list[str]:
     return [*names, "", "full", "full_norm", "", "detail", "detail_norm", "", "output"]
 
 
-def _axes(path: tuple[str, ...]) -> tuple[int, ...]:
+def _axes(path: _Path) -> tuple[int, ...]:
     if path[-1] != "kernel":
         return (0,)
     if path[0] == "expand":
@@ -120,16 +111,16 @@ def _axes(path: tuple[str, ...]) -> tuple[int, ...]:
     return _TRANSPOSED if path[0].startswith("up_") else _CONVOLUTION
 
 
-def _to_ours(path: tuple[str, ...], value: np.ndarray) -> np.ndarray:
+def _to_ours(path: _Path, value: np.ndarray) -> np.ndarray:
     return value.transpose(_axes(path))
 
 
-def _to_torch(path: tuple[str, ...], value: np.ndarray) -> np.ndarray:
+def _to_torch(path: _Path, value: np.ndarray) -> np.ndarray:
     if path[-1] == "kernel" and value.ndim == 2:
         value = value[None, None]  # ours keeps no spatial axes of a 1x1 convolution
     return value.transpose(np.argsort(_axes(path)))
 
 
-def _torch_shape(path: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+def _torch_shape(path: _Path, shape: tuple[int, ...]) -> tuple[int, ...]:
     # A dummy without memory of its own: only its shape is transposed.
     return _to_torch(path, np.broadcast_to(np.zeros(()), shape)).shape

@@ -73,7 +73,7 @@ def _cell(row: Row, path: Sequence[str], digits: int) -> str:
 
 
 def _section(folder: pathlib.Path, place: str, row: Row) -> str:
-    def found(name):
+    def exists(name):
         return (folder / place / name).is_file()
 
     def link(name):
@@ -83,15 +83,15 @@ def _section(folder: pathlib.Path, place: str, row: Row) -> str:
     parts = [f"<h2 id='{name}'>{name}</h2>"]
     if row.status != "done":
         parts.append(f"<p class='failed'>{html.escape(row.status)}</p>")
-    if found("overview.png"):
+    if exists("overview.png"):
         parts.append(
             f"<p><a href='{link('overview.png')}'><img class='overview' loading='lazy' "
             f"src='{link('overview.png')}' alt='overview of {name}'></a></p>"
         )
     parts.append(
         "<p>"
-        + " ".join(f"<img class='turn' loading='lazy' src='{link(f)}' alt='{f}'>" for f in _MOVING if found(f))
+        + " ".join(f"<img class='turn' loading='lazy' src='{link(f)}' alt='{f}'>" for f in _MOVING if exists(f))
         + "</p>"
     )
-    parts.append("<p>" + " · ".join(f"<a href='{link(f)}'>{text}</a>" for f, text in _LINKS if found(f)) + "</p>")
+    parts.append("<p>" + " · ".join(f"<a href='{link(f)}'>{text}</a>" for f, text in _LINKS if exists(f)) + "</p>")
     return "\n".join(parts)

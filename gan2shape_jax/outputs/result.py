@@ -71,7 +71,7 @@ class Result:
       gan_image: (S, S, 3) the GAN's picture of the input's latent, or None.
       true_depth: (S, S) in the input view, or None.
       metrics: `side`, `mad`, ..., `prior`, `reconstruction_l1`, `inversion_l1`; what is unknown is
-      absent.
+        absent.
       category: `face`, `car`, ...
       reference: whether pictures are drawn with the published code's faults, as `config.reference` asks.
     """

@@ -42,8 +42,11 @@ def draw_swing(result: Result, *, size: int, steps: int) -> Surfaces:
 
 
 def write_mesh_strips(result: Result, folder: pathlib.Path, *, size: int) -> None:
-    """Writes `turntable.png`, `_albedo`, `_normals`, `_shape`, the same with `_full` for the whole
-    sheet with its background, and `relight.png` in the input's view."""
+    """Writes `turntable*.png` and `relight.png`.
+
+    Turntables show image, albedo, normals and shape; those with `_full` show the whole sheet with its background.
+    `relight.png` is in the input's view.
+    """
     for cut, suffix in ((True, ""), (False, "_full")):
         turns = draw_turns(result, size=size, cut=cut)
         for show in ("image", "albedo", "normals", "shape"):

@@ -51,8 +51,7 @@ def write_outputs(
       result: the reconstruction.
       folder: written anew as a whole; former contents are replaced only once all is written.
       gan_project: the GAN's rendition of pictures (n, S, S, 3) in [-1, 1]; without it the files
-      whose
-        names end in `_gan` are not made.
+        whose names end in `_gan` are not made.
       options: what to write and how large.
       extra: contents of further files by name, such as the networks' weights.
 

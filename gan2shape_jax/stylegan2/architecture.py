@@ -26,19 +26,19 @@ class Architecture:
       mapping_layers: linear layers of the mapping network (its pixel norm not counted).
       channels: the generator's width at 4, 8, ..., `size` pixels.
       discriminator_channels: the discriminator's width at 4, 8, ..., `discriminator_size` pixels.
-      mapping_scale: learning-rate multiplier of the mapping network. No shape tells it; 0.01
-        everywhere.
+      mapping_scale: learning-rate multiplier of the mapping network. No shape reveals it; it is 0.01 in all
+        published weights.
       stddev_group: images over which the discriminator measures the batch's deviation; 0 means
         the whole batch.
-      stddev_channels: channels that the deviation is given in; 0 means that it is not measured.
+      stddev_channels: channels that hold the deviation; 0 means that it is not measured.
       generator_kind: "skip" (colours of every side are added up), "resnet" (blocks have
         shortcuts) or "orig" (neither); the latter two make colours at the end only.
       discriminator_kind: "resnet", "skip" (every block sees the image) or "orig".
-      conv_clamp: the generator's activations and colours are clamped to +-conv_clamp; None: not.
+      conv_clamp: the generator's activations and colours are clamped to +-conv_clamp; None means no clamp.
       discriminator_clamp: the same for the discriminator's convolutions.
-      taps: the generator's low-pass filter along an axis, up to a factor.
+      taps: the generator's low-pass filter along one axis, up to a factor.
       discriminator_taps: the discriminator's.
-      stored_mean: whether the mean latent is stored (`mean_w`) rather than to be estimated.
+      stored_mean: whether the mean latent is stored (`mean_w`) rather than estimated from samples.
     """
 
     size: int
@@ -57,7 +57,7 @@ class Architecture:
     discriminator_taps: tuple[float, ...] = BINOMIAL
     stored_mean: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         counts = (
             self.size,
             self.style_dim,
@@ -68,7 +68,7 @@ class Architecture:
             *self.discriminator_channels,
         )
         if not all(isinstance(n, int) and n >= 0 for n in counts):
-            raise ValueError(f"sizes that are no whole numbers: {counts}")
+            raise ValueError(f"sizes that are not whole numbers: {counts}")
         if self.size not in _SIZES:
             raise ValueError(f"a StyleGAN2 of {self.size} pixels; possible are {_SIZES}")
         if len(self.channels) != _levels(self.size):
@@ -105,7 +105,7 @@ class Architecture:
     @property
     def discriminator_size(self) -> int:
         """Side of the images for which the discriminator was trained."""
-        return 2 ** (len(self.discriminator_channels) + 1)
+        return 1 << (len(self.discriminator_channels) + 1)
 
     def colours_at(self, level: int) -> bool:
         """Whether the generator makes colours at level 0, 1, ... (4, 8, ... pixels)."""
@@ -117,12 +117,17 @@ class Architecture:
         return self.mapping_layers + 1
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as a dictionary of what JSON can hold."""
+        """Returns the fields as a dictionary that JSON can hold."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Architecture":
-        """The inverse of `to_dict`. Raises TypeError or ValueError on anything else."""
+        """Returns the architecture whose `to_dict` gave these fields.
+
+        Raises:
+          TypeError: a field is unknown or missing.
+          ValueError: a value makes no architecture.
+        """
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
         }
@@ -141,11 +146,11 @@ def _modulated(kernel: int, inputs: int, outputs: int, style_dim: int) -> Params
 
 
 def generator_shapes(arch: Architecture) -> Params:
-    """The generator's parameters with shapes in place of arrays.
+    """Returns the generator's parameters with shapes in place of arrays.
 
-    `mapping/1..n`, `input`, `layers/0..`, `to_rgb/0..` (of the last side alone, where the generator
-    is not of the "skip" kind), `noise/0..`, the stored noise maps (h, w), for "resnet" `skips/1..`,
-    the blocks' shortcuts, and where it is stored `mean_w`.
+    They are `mapping/1..n`, `input`, `layers/0..`, `to_rgb/0..` (of the last side alone, where the generator is not
+    of the "skip" kind), `noise/0..` (the stored noise maps, (h, w)), for "resnet" `skips/1..` (the blocks'
+    shortcuts), and `mean_w` where it is stored.
     """
     w, channels = arch.style_dim, arch.channels
     layers, rgb, noise = {}, {}, {}
@@ -169,10 +174,10 @@ def generator_shapes(arch: Architecture) -> Params:
 
 
 def discriminator_shapes(arch: Architecture) -> Params:
-    """The discriminator's parameters with shapes for arrays; block 0 sees the largest side.
+    """Returns the discriminator's parameters with shapes in place of arrays; block 0 sees the largest side.
 
-    Its input comes through `from_rgb`; where it is of the "skip" kind every further block has a
-    `from_rgb` of its own, and `final_rgb` is that of the end.
+    Images enter through `from_rgb`. In the "skip" kind every further block has a `from_rgb` of its own, and
+    `final_rgb` is that of the end.
     """
     widths = arch.discriminator_channels[::-1]
     blocks: Params = {}

@@ -21,17 +21,20 @@ __all__ = ["deviations", "ganspace", "sample_w", "sefa", "shift"]
 def sample_w(
     key: PRNGKeyArray, gen_params: Params, *, arch: Architecture, samples: int = 10_000
 ) -> Float[np.ndarray, "n w"]:
-    """Latents in W of `samples` draws of z, on the host."""
+    """Returns latents in W of `samples` draws of z, on the host."""
     z = jax.random.normal(key, (samples, arch.style_dim), gen_params["input"].dtype)
     return np.asarray(map_styles(gen_params, z, arch=arch))
 
 
 def ganspace(latents: Float[np.ndarray, "n w"], *, count: int) -> Float[np.ndarray, "k w"]:
-    """The first `count` principal directions of latents in W, the one of greatest variance first.
+    """Returns the first `count` principal directions of latents in W, the one of greatest variance first.
 
     Args:
         latents: many samples, see `sample_w`.
-        count: how many; at most W.
+        count: at most W.
+
+    Raises:
+        ValueError: the count is no number from 1 to W.
     """
     samples = np.asarray(latents, np.float64)
     _require_count(count, samples.shape[1])
@@ -39,14 +42,17 @@ def ganspace(latents: Float[np.ndarray, "n w"], *, count: int) -> Float[np.ndarr
 
 
 def sefa(gen_params: Params, *, layers: Sequence[int], count: int, normalized: bool = True) -> Float[np.ndarray, "k w"]:
-    """The first `count` eigenvectors of A^T A, A stacking the style weights of some layers.
+    """Returns the first `count` eigenvectors of A^T A, where A stacks the style weights of some layers.
 
     Args:
-        gen_params: of the generator.
-        layers: of the generator's 3x3 convolutions, by number.
-        count: how many; at most W.
+        gen_params: the generator's parameters.
+        layers: numbers of the generator's 3x3 convolutions.
+        count: at most W.
         normalized: True scales each row of A (a channel's weights) to length one, as the published code does; False
-            takes the weights as they are, as the paper has it.
+            takes the weights as they are, as in the paper.
+
+    Raises:
+        ValueError: no layers, or a count that is no number from 1 to W.
     """
     weights = [np.asarray(gen_params["layers"][str(i)]["style_weight"], np.float64) for i in layers]
     if not weights:
@@ -59,8 +65,9 @@ def sefa(gen_params: Params, *, layers: Sequence[int], count: int, normalized: b
 
 
 def deviations(latents: Float[np.ndarray, "n w"], directions: Float[np.ndarray, "k w"]) -> Float[np.ndarray, "k"]:
-    """The standard deviation of latents along each direction: what a step of one means."""
-    return np.std(np.asarray(latents, np.float64) @ np.asarray(directions, np.float64).T, axis=0)
+    """Returns the standard deviation of latents along each direction: the unit of a step."""
+    along = np.asarray(latents, np.float64) @ np.asarray(directions, np.float64).T
+    return np.asarray(np.std(along, axis=0))
 
 
 def shift(
@@ -72,7 +79,7 @@ def shift(
     last: int,
     arch: Architecture,
 ) -> Float[Array, "n l w"]:
-    """W+ latents moved along a direction in styles `first` to `last - 1`, one for each step."""
+    """Returns W+ latents moved along a direction in styles `first` to `last - 1`, one for each step."""
     if not 0 <= first < last <= arch.latents:
         raise ValueError(f"styles {first} to {last} of {arch.latents}")
     start = latent if latent.ndim == 3 else latent[:, None]
@@ -83,11 +90,11 @@ def shift(
 
 
 def _leading(symmetric: np.ndarray, count: int) -> np.ndarray:
-    """Eigenvectors as rows, of the greatest eigenvalue first; their largest entry is positive."""
+    """Returns eigenvectors as rows, that of the greatest eigenvalue first; their largest entry is positive."""
     _, vectors = np.linalg.eigh(symmetric)
     rows = vectors[:, ::-1].T[:count]
     largest = np.take_along_axis(rows, np.abs(rows).argmax(axis=1)[:, None], axis=1)
-    return rows * np.sign(largest)
+    return np.asarray(rows * np.sign(largest))
 
 
 def _require_count(count: int, width: int) -> None:

@@ -1,9 +1,7 @@
-"""StyleGAN2's discriminator: images (B, H, W, 3) in [-1, 1] to logits, and its features as a
-distance's ground.
+"""StyleGAN2's discriminator: images (B, H, W, 3) in [-1, 1] to logits, and its features for comparing images.
 
-Karras et al., 2020: the residual discriminator, and the "skip" and "orig" ones of its table 2. The
-images' side fixes how many blocks apply, each halving it; block widths belong to the blocks, not to
-sides, so that features exist for any power of two from 8 pixels on.
+Karras et al., 2020: the residual discriminator, and the "skip" and "orig" ones of its table 2. Each block halves the
+side. Widths belong to blocks, not to sides, so that features exist for any power of two from 8 pixels on.
 """
 
 import math
@@ -18,7 +16,7 @@ __all__ = ["discriminate", "discriminator_features"]
 
 
 def _convolved(layer: Params, x: Array, clamp: float | None) -> Array:
-    """A convolution at the same side, bias and leaky ReLU."""
+    """Applies a convolution at the same side, bias and leaky ReLU."""
     x = layers.convolve(x, layers.equalised(layer["weight"]))
     return layers.activate(x + layer["bias"], clamp)
 
@@ -41,7 +39,7 @@ def _blocks(
     arch: Architecture,
     count: int,
 ) -> tuple[tuple[Array, ...], Array]:
-    """The outputs of the first `count` blocks, and the images halved as often."""
+    """Returns the outputs of the first `count` blocks, and the images halved as often."""
     x, features = _convolved(disc_params["from_rgb"], images, arch.discriminator_clamp), []
     for i in range(count):
         block = disc_params["blocks"][str(i)]
@@ -61,10 +59,18 @@ def discriminator_features(
     arch: Architecture,
     count: int = 4,
 ) -> tuple[Float[Array, "b ..."], ...]:
-    """The outputs of the first `count` blocks, (B, H/2, W/2, C), (B, H/4, W/4, C'), ...
+    """Returns the outputs of the first `count` blocks, (B, H/2, W/2, C), (B, H/4, W/4, C'), ...
 
-    Fewer where the discriminator has fewer blocks, or the images have no pixels left for more.
-    Sides are a power of two, at least 8, whatever size the discriminator was trained for.
+    There are fewer where the discriminator has fewer blocks, or the images have no pixels left for more.
+
+    Args:
+      disc_params: the discriminator's parameters.
+      images: in [-1, 1]; sides are powers of two, at least 8, whatever size the discriminator was trained for.
+      arch: the sizes.
+      count: of blocks.
+
+    Raises:
+      ValueError: the images have other sides.
     """
     side = min(images.shape[1:3])
     if side < 8 or any(n & (n - 1) for n in images.shape[1:3]):
@@ -82,8 +88,7 @@ def _append_deviation(x: Array, arch: Architecture) -> Array:
         return x
     if b % group:
         raise ValueError(f"a batch of {b} images does not divide into groups of {group}")
-    # Images i, i + b/group, i + 2 b/group, ... form a group, as they do where the weights were
-    # trained.
+    # Images i, i + b/group, i + 2 b/group, ... form a group, as where the weights were trained.
     grouped = x.reshape(group, b // group, h, w, channels, c // channels)
     deviation = jnp.sqrt(jnp.var(grouped, axis=0) + 1e-8).mean(axis=(1, 2, 4))
     column = jnp.tile(deviation, (group, 1))[:, None, None, :]
@@ -96,10 +101,16 @@ def discriminate(
     *,
     arch: Architecture,
 ) -> tuple[Float[Array, "b 1"], tuple[Float[Array, "b ..."], ...]]:
-    """Logits (B, 1), higher for what looks real, and the features of every block.
+    """Returns logits (B, 1), higher for what looks real, and the features of every block.
 
-    Images have the trained side, `arch.discriminator_size`; B is at most `arch.stddev_group`, or a
-    multiple of it.
+    Args:
+      disc_params: the discriminator's parameters.
+      images: in [-1, 1], of the trained side `arch.discriminator_size`; B is at most `arch.stddev_group`, or a
+        multiple of it.
+      arch: the sizes.
+
+    Raises:
+      ValueError: side or batch are others.
     """
     side = arch.discriminator_size
     if images.shape[1:] != (side, side, 3):

@@ -22,13 +22,13 @@ _EDGE, _INNER = 0.125, 0.375  # the outer and the inner taps of (1, 3, 3, 1) / 8
 
 
 def _filter_axis(x: Array, axis: int, pad: int, stride: int) -> Array:
-    """One pass of the low-pass filter after padding by `pad` zeros on both sides."""
+    """Applies the low-pass filter along an axis after padding by `pad` zeros on both sides."""
     width = [(0, 0)] * x.ndim
     width[axis] = (pad, pad)
     x = jnp.pad(x, width)
     count = (x.shape[axis] - 4) // stride + 1
 
-    def tap(j):
+    def tap(j: int) -> Array:
         return lax.slice_in_dim(x, j, j + (count - 1) * stride + 1, stride, axis)
 
     return _EDGE * (tap(0) + tap(3)) + _INNER * (tap(1) + tap(2))
@@ -36,7 +36,7 @@ def _filter_axis(x: Array, axis: int, pad: int, stride: int) -> Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def blur(x: Float[Array, "b h w c"], pad: int) -> Float[Array, "b p q c"]:
-    """Low-pass filter of `x` padded by `pad` <= 3 zeros: sides grow by 2 pad - 3."""
+    """Applies the low-pass filter to `x` padded by `pad` <= 3 zeros; sides grow by 2 pad - 3."""
     return _filter_axis(_filter_axis(x, 1, pad, 1), 2, pad, 1)
 
 
@@ -45,7 +45,7 @@ blur.defvjp(lambda x, pad: (blur(x, pad), None), lambda pad, _, g: (blur(g, 3 - 
 
 
 def _zoom_axis(x: Array, axis: int) -> Array:
-    """One pass of filtered x2 upsampling: 3/4 of the nearer input and 1/4 of the farther."""
+    """Doubles an axis with the filter: 3/4 of the nearer input and 1/4 of the farther."""
     width = [(0, 0)] * x.ndim
     width[axis] = (1, 1)
     count, padded = x.shape[axis], jnp.pad(x, width)
@@ -71,8 +71,7 @@ _blur_half.defvjp(lambda x: (_blur_half(x), None), lambda _, g: (_upsample(g) / 
 
 
 def _resample(x: Array, axis: int, taps: tuple[float, ...], pads: tuple[int, int], up: int = 1, down: int = 1) -> Array:
-    """One pass of any filter: zeros between pixels, padding (or cropping), convolution, every
-    `down`-th."""
+    """Applies any filter along an axis: zeros between pixels, padding (or cropping), convolution, every `down`-th."""
     before, after = pads
     x = lax.pad(
         x, jnp.zeros((), x.dtype), [(before, after + up - 1, up - 1) if i == axis else (0, 0, 0) for i in range(x.ndim)]
@@ -92,7 +91,7 @@ def smooth(
     taps: tuple[float, ...],
     pads: tuple[int, int],
 ) -> Float[Array, "b p q c"]:
-    """The filter of `x` padded by `pads` zeros before and after (negative ones crop)."""
+    """Applies a low-pass filter to `x` padded by `pads` zeros before and after (negative ones crop)."""
     if taps == BINOMIAL and pads[0] == pads[1]:
         return blur(x, pads[0])
     return _resample(_resample(x, 1, taps, pads), 2, taps, pads)
@@ -102,7 +101,7 @@ def upsample(
     x: Float[Array, "b h w c"],
     taps: tuple[float, ...] = BINOMIAL,
 ) -> Float[Array, "b 2*h 2*w c"]:
-    """Twice the side: zeros between the pixels, then the low-pass filter with gain 4."""
+    """Doubles the side: zeros between the pixels, then the low-pass filter with gain 4."""
     if taps == BINOMIAL:
         return _upsample(x)
     pads = ((len(taps) + 1) // 2, (len(taps) - 2) // 2)
@@ -113,7 +112,7 @@ def blur_half(
     x: Float[Array, "b h w c"],
     taps: tuple[float, ...] = BINOMIAL,
 ) -> Float[Array, "b h//2 w//2 c"]:
-    """Half the side: the low-pass filter at every second pixel."""
+    """Halves the side: the low-pass filter at every second pixel."""
     if taps == BINOMIAL:
         return _blur_half(x)
     pads = ((len(taps) - 1) // 2, (len(taps) - 2) // 2)

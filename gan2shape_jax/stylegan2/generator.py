@@ -8,11 +8,12 @@ inputs.
 
 import math
 from collections.abc import Sequence
+from typing import Literal, overload
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
 from gan2shape_jax.stylegan2 import layers
 from gan2shape_jax.stylegan2.architecture import Architecture, Params
@@ -25,9 +26,8 @@ def map_styles(
 ) -> Float[Array, "*batch w"]:
     """Runs modules `first` to `last - 1` of the mapping network.
 
-    Module 0 normalises each vector to mean square one, modules 1 to n are linear layers with leaky
-    ReLU. The whole network (the default) maps z to w; leaving at m and entering at m gives the same
-    as running through.
+    Module 0 normalises each vector to mean square one, modules 1 to n are linear layers with leaky ReLU. The whole
+    network, which is the default, maps z to w; running up to module m and then from m on gives the same.
     """
     last = arch.mapping_modules if last is None else last
     if not 0 <= first <= last <= arch.mapping_modules:
@@ -46,7 +46,7 @@ def _style(layer: Params, w: Array) -> Array:
 
 
 def _styled_layer(layer: Params, x: Array, w: Array, noise: Array, *, grow: bool, arch: Architecture) -> Array:
-    """Modulated 3x3 convolution, noise, bias and leaky ReLU; twice the side where `grow`."""
+    """Applies a modulated 3x3 convolution, noise, bias and leaky ReLU; doubles the side where `grow`."""
     kernel = layers.equalised(layer["weight"])
     style = _style(layer, w)
     strength = lax.rsqrt((style**2) @ jnp.sum(kernel**2, axis=(0, 1)) + 1e-8)
@@ -58,12 +58,12 @@ def _styled_layer(layer: Params, x: Array, w: Array, noise: Array, *, grow: bool
 
 
 def _shortcut(weight: Array, x: Array, arch: Architecture) -> Array:
-    """What a block of the "resnet" kind adds: its input in the new width, at twice the side."""
+    """Returns what a block of the "resnet" kind adds: its input in the new width, at twice the side."""
     return layers.upsample(layers.convolve(x, layers.equalised(weight)), arch.taps)
 
 
 def _to_rgb(layer: Params, x: Array, w: Array, arch: Architecture) -> Array:
-    """Modulated 1x1 convolution to colour, without demodulation."""
+    """Applies a modulated 1x1 convolution to colour, without demodulation."""
     kernel = layers.equalised(layer["weight"])[0, 0] * _style(layer, w)[:, :, None]
     # Colours of all sides add up: in float32 at least, whatever the features are in.
     total = jnp.promote_types(x.dtype, jnp.float32)
@@ -72,14 +72,30 @@ def _to_rgb(layer: Params, x: Array, w: Array, arch: Architecture) -> Array:
     return colour if clamp is None else jnp.clip(colour, -clamp, clamp)
 
 
+_Latents = Float[Array, "b w"] | Float[Array, "b l w"]
+_Noise = Sequence[Float[Array, "..."]]
+_Images = Float[Array, "b s s 3"]
+_Features = tuple[Float[Array, "b ..."], ...]
+
+
+@overload
+def synthesize(gen_params: Params, w: _Latents, *, arch: Architecture, noise: _Noise | None = None) -> _Images: ...
+
+
+@overload
+def synthesize(
+    gen_params: Params, w: _Latents, *, arch: Architecture, noise: _Noise | None = None, return_features: Literal[True]
+) -> tuple[_Images, _Features]: ...
+
+
 def synthesize(
     gen_params: Params,
-    w: Float[Array, "b w"] | Float[Array, "b l w"],
+    w: _Latents,
     *,
     arch: Architecture,
-    noise: Sequence[Float[Array, "..."]] | None = None,
+    noise: _Noise | None = None,
     return_features: bool = False,
-):
+) -> _Images | tuple[_Images, _Features]:
     """Draws the images of latents.
 
     Args:
@@ -88,11 +104,14 @@ def synthesize(
       arch: the sizes.
       noise: a map (h, w) or (B, h, w) per layer; by default the stored ones, so that G is a
         function of w.
-      return_features: also return the features of every side from 8 pixels on.
+      return_features: whether to return the features of every side from 8 pixels on as well.
 
     Returns:
-      Images (B, size, size, 3), or (images, features), features a tuple of (B, s, s, C), s = 8, 16,
-      ..., size.
+      Images (B, size, size, 3), about [-1, 1], or (images, features) with features a tuple of (B, s, s, C) for
+      s = 8, 16, ..., size.
+
+    Raises:
+      ValueError: latents or noise do not fit the architecture.
     """
     if w.ndim == 2:
         w = jnp.broadcast_to(w[:, None], (w.shape[0], arch.latents, w.shape[1]))
@@ -115,7 +134,7 @@ def _draw(
     noise: Sequence[Array],
     arch: Architecture,
 ) -> tuple[Array, tuple[Array, ...]]:
-    """The image, and the features of every side."""
+    """Draws the image, and returns the features of every side with it."""
     x = shortcut = gen_params["input"][None]
     image: Array | None = None
     features = []
@@ -141,7 +160,7 @@ def random_noise(
     batch: int,
     *,
     arch: Architecture,
-    dtype=jnp.float32,
+    dtype: DTypeLike = jnp.float32,
 ) -> tuple[Float[Array, "b h w"], ...]:
     """Draws unit-normal noise maps (batch, h, w), one per layer, for `synthesize`."""
     sides = [4 * 2 ** ((i + 1) // 2) for i in range(arch.layers)]

@@ -1,4 +1,4 @@
-"""Inverting the GAN: the latent of W whose image is nearest to a given one, by optimisation.
+"""Inverts the GAN: finds the latent of W whose image is nearest to a given one, by optimisation.
 
 Images are (B, s, s, 3) in [-1, 1] at the generator's side; latents (B, W). The noise is the
 generator's stored one, as in all of the method. Source: the projector of Karras et al. (2020),
@@ -8,6 +8,7 @@ weights.
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -24,15 +25,21 @@ __all__ = ["Inversion", "invert", "learning_rate_at"]
 
 
 class Inversion(NamedTuple):
-    """Latents (B, W); error (B,), the mean of |G(w) - image| with G(w) clamped; loss (steps,)."""
+    """Latents that show given images.
+
+    Attributes:
+      w: (B, W).
+      error: (B,) the mean of |G(w) - image|, G(w) clamped to [-1, 1].
+      history: (steps,) the loss, of all items together.
+    """
 
     w: Float[Array, "b w"]
-    error: np.ndarray
-    history: np.ndarray
+    error: Float[np.ndarray, " b"]
+    history: Float[np.ndarray, " steps"]
 
 
 def learning_rate_at(step: int, steps: int, *, peak: float, rampup: float = 0.05, rampdown: float = 0.25) -> float:
-    """Rises linearly over the first `rampup` of the steps, falls over the last `rampdown`."""
+    """Returns a rate that rises linearly over the first `rampup` of all steps and falls over the last `rampdown`."""
     t = step / steps
     fall = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1.0 - t) / rampdown))
     return peak * fall * min(1.0, (t + 1 / steps) / rampup)
@@ -44,25 +51,40 @@ _draw = jax.jit(stylegan2.synthesize, static_argnames="arch")
 
 
 @functools.partial(jax.jit, static_argnames="arch")
-def _typical(key, generator, *, arch) -> tuple[Array, Array]:
-    """The mean (W,) of latents and their standard deviation, one for all components."""
+def _typical(key: PRNGKeyArray, generator: Params, *, arch: Architecture) -> tuple[Array, Array]:
+    """Returns the mean (W,) of latents and their standard deviation, one for all components."""
     z = jax.random.normal(key, (2048, arch.style_dim), generator["input"].dtype)
     samples = stylegan2.map_styles(generator, z, arch=arch)
     return samples.mean(axis=0), jnp.sqrt(jnp.mean(jnp.var(samples, axis=0)))
 
 
-def _distance(a, b):
-    """Mean absolute difference of images or features, one for each item, summed over layers."""
-    return sum(jnp.abs(x - y).mean(axis=(1, 2, 3)) for x, y in zip(a, b))
+def _distance(a: Sequence[Array], b: Sequence[Array]) -> Array:
+    """Returns the mean absolute difference of images or features for each item, summed over layers."""
+    parts = [jnp.abs(x - y).mean(axis=(1, 2, 3)) for x, y in zip(a, b)]
+    return sum(parts[1:], start=parts[0])
 
 
 @functools.partial(jax.jit, static_argnames=("arch", "weights"), donate_argnums=(0, 1))
-def _step(w, state, rate, strength, key, image, target, typical, generator, discriminator, *, arch, weights):
-    """One step of Adam on the latents; the loss before it, of all items together."""
+def _step(
+    w: Array,
+    state: optax.OptState,
+    rate: float,
+    strength: float,
+    key: PRNGKeyArray,
+    image: Array,
+    target: tuple[Array, ...],
+    typical: tuple[Array, Array],
+    generator: Params,
+    discriminator: Params,
+    *,
+    arch: Architecture,
+    weights: tuple[float, float, float],
+) -> tuple[Array, optax.OptState, Array]:
+    """Takes one step of Adam on the latents; returns them, Adam's state and the loss before, of all items together."""
     mean, spread = typical
     jitter = strength * spread * jax.random.normal(key, w.shape, w.dtype)
 
-    def loss(w):
+    def loss(w: Array) -> Array:
         drawn = stylegan2.synthesize(generator, w + jitter, arch=arch)
         features = stylegan2.discriminator_features(discriminator, drawn, arch=arch)
         return jnp.sum(
@@ -98,7 +120,7 @@ def invert(
       image: (B, s, s, 3) in [-1, 1], s = arch.size; items do not influence each other.
       arch: the sizes.
       disc_params: the discriminator's parameters.
-      steps: of Adam.
+      steps: number of Adam's steps.
       learning_rate: the greatest step size, in W.
       pixel_weight: weight of the mean absolute difference of pixels.
       feature_weight: weight of that of the discriminator's features.

@@ -11,9 +11,10 @@ __all__ = ["mean_w", "mix_styles", "truncate"]
 
 
 def mean_w(key: PRNGKeyArray, gen_params: Params, *, arch: Architecture, samples: int = 4096) -> Float[Array, "1 w"]:
-    """The mean latent (1, W): the one that is stored, or else that of `samples` draws of z."""
+    """Returns the mean latent (1, W): the stored one, or else that of `samples` draws of z."""
     if arch.stored_mean:
-        return gen_params["mean_w"][None]
+        stored: Array = gen_params["mean_w"]
+        return stored[None]
     z = jax.random.normal(key, (samples, arch.style_dim), gen_params["input"].dtype)
     return map_styles(gen_params, z, arch=arch).mean(axis=0, keepdims=True)
 
@@ -28,7 +29,7 @@ def truncate(
 def mix_styles(
     w1: Float[Array, "b w"], w2: Float[Array, "b w"], crossover: int, *, arch: Architecture
 ) -> Float[Array, "b l w"]:
-    """A W+ latent: the styles of `w1` before index `crossover` (0 to L), of `w2` from it on."""
+    """Returns a W+ latent: the styles of `w1` before index `crossover` (0 to L), of `w2` from there on."""
     if not 0 <= crossover <= arch.latents:
         raise ValueError(f"crossover {crossover} outside 0 to {arch.latents}")
     early = jnp.arange(arch.latents)[None, :, None] < crossover

@@ -30,17 +30,17 @@ __all__ = [
 
 
 def equalised(weight: Float[Array, "..."], scale: float = 1.0) -> Float[Array, "..."]:
-    """A stored weight times its equalised-learning-rate factor 1 / sqrt(fan in)."""
+    """Returns a stored weight times its equalised-learning-rate factor 1 / sqrt(fan in)."""
     return weight * (scale / math.sqrt(math.prod(weight.shape[:-1])))
 
 
 def leaky_relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Leaky ReLU of slope 0.2 with gain sqrt 2, which keeps the variance."""
+    """Applies a leaky ReLU of slope 0.2 with gain sqrt 2, which keeps the variance."""
     return jnp.where(x >= 0, x, 0.2 * x) * math.sqrt(2)
 
 
 def activate(x: Float[Array, "..."], clamp: float | None) -> Float[Array, "..."]:
-    """Leaky ReLU with gain, then clamped to +-`clamp` unless that is None (Karras et al., ADA)."""
+    """Applies the leaky ReLU with gain, then clamps to +-`clamp` unless that is None (Karras et al., ADA)."""
     x = leaky_relu(x)
     return x if clamp is None else jnp.clip(x, -clamp, clamp)
 
@@ -48,14 +48,14 @@ def activate(x: Float[Array, "..."], clamp: float | None) -> Float[Array, "..."]
 def linear(
     x: Float[Array, "*batch i"], weight: Float[Array, "i o"], bias: Float[Array, "o"], *, scale: float = 1.0
 ) -> Float[Array, "*batch o"]:
-    """Equalised linear layer; `scale` is the learning-rate multiplier of weight and bias."""
+    """Applies an equalised linear layer; `scale` is the learning-rate multiplier of weight and bias."""
     return x @ equalised(weight, scale) + bias * scale
 
 
 def convolve(
     x: Float[Array, "b h w i"], kernel: Float[Array, "k l i o"], *, stride: int = 1, padding: int | None = None
 ) -> Float[Array, "b p q o"]:
-    """Convolution with zero padding, by default to the same size."""
+    """Convolves with zero padding, by default to the same size."""
     pad = kernel.shape[0] // 2 if padding is None else padding
     return lax.conv_general_dilated(
         x, kernel, (stride, stride), ((pad, pad), (pad, pad)), dimension_numbers=("NHWC", "HWIO", "NHWC")
@@ -65,7 +65,7 @@ def convolve(
 def upsample_convolve(
     x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"], taps: tuple[float, ...] = BINOMIAL
 ) -> Float[Array, "b 2*h 2*w o"]:
-    """Transposed convolution of stride 2, then the low-pass filter with gain 4.
+    """Applies a transposed convolution of stride 2, then the low-pass filter with gain 4.
 
     The dilated form is as fast as convolving for each of the four phases and interleaving, and its
     gradient to the input, a plain strided convolution, is twice as fast. (The gradient to the
@@ -85,6 +85,6 @@ def upsample_convolve(
 def convolve_half(
     x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"], taps: tuple[float, ...] = BINOMIAL
 ) -> Float[Array, "b h//2 w//2 o"]:
-    """The low-pass filter, then a convolution of stride 2."""
+    """Applies the low-pass filter, then a convolution of stride 2."""
     blurred = smooth(x, taps, ((len(taps) - 1) // 2 + 1, (len(taps) - 2) // 2 + 1))
     return convolve(blurred, kernel, stride=2, padding=0)

@@ -1,9 +1,7 @@
-"""The weight file: safetensors that hold generator, discriminator and, in the header, what they
-are.
+"""The weight file: safetensors that hold generator and discriminator, described in the header.
 
-Tensors are named by their path in the parameters (`generator/layers/0/weight`). The header holds
-the architecture as JSON, the licence note of the source and its SHA-256, so that a run can say what
-it used.
+Tensors are named by their path in the parameters (`generator/layers/0/weight`). The header holds the architecture as
+JSON, the licence note of the source and its SHA-256, so that a run can say what it used.
 """
 
 import json
@@ -23,7 +21,7 @@ from jaxtyping import PRNGKeyArray
 from gan2shape_jax.atomic_files import atomic_bytes
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.stylegan2.architecture import Architecture, Params, discriminator_shapes, generator_shapes
-from gan2shape_jax.weight_files import families
+from gan2shape_jax.weight_files import families, flat_names
 
 __all__ = ["check_params", "init_params", "load", "parameter_shapes", "read_header", "save"]
 
@@ -31,41 +29,32 @@ _FORMAT = "gan2shape-jax/stylegan2/1"
 
 
 def parameter_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
-    """Shapes of all parameters by their path, generator first."""
-    tree = {"generator": generator_shapes(arch), "discriminator": discriminator_shapes(arch)}
-    return _flatten(tree)
+    """Returns the shapes of all parameters by their path, generator first."""
+    return flat_names.by_name({"generator": generator_shapes(arch), "discriminator": discriminator_shapes(arch)})
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for name, value in tree.items():
-        path = prefix + name
-        flat.update(_flatten(value, path + "/") if isinstance(value, Mapping) else {path: value})
-    return flat
+def check_params(
+    flat: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], *, source: str | os.PathLike[str]
+) -> None:
+    """Checks that parameters are those of a StyleGAN2.
 
+    Args:
+      flat: tensors by name.
+      shapes: the shape of every tensor that belongs there, see `parameter_shapes`.
+      source: the file that the error names.
 
-def _nest(flat: Mapping[str, Any]) -> Params:
-    tree: Params = {}
-    for path, value in flat.items():
-        *parents, name = path.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = value
-    return tree
-
-
-def check_params(flat: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]], *, source: str | os.PathLike) -> None:
-    """Raises UserError, listing each, on missing, extra, misshapen and non-finite tensors."""
+    Raises:
+      UserError: tensors are missing, extra, misshapen or not finite; the message lists each.
+    """
     misshapen = [
-        f"{k} {tuple(flat[k].shape)}, not {wanted[k]}"
-        for k in wanted
-        if k in flat and tuple(flat[k].shape) != wanted[k]
+        f"{k} {tuple(flat[k].shape)}, not {shapes[k]}"
+        for k in shapes
+        if k in flat and tuple(flat[k].shape) != shapes[k]
     ]
-    broken = [k for k in wanted if k in flat and not np.isfinite(flat[k]).all()]
+    broken = [k for k in shapes if k in flat and not np.isfinite(flat[k]).all()]
     faults = {
-        "missing": [k for k in wanted if k not in flat],
-        "extra": [k for k in flat if k not in wanted],
+        "missing": [k for k in shapes if k not in flat],
+        "extra": [k for k in flat if k not in shapes],
         "misshapen": misshapen,
         "with NaN or infinity": broken,
     }
@@ -75,7 +64,7 @@ def check_params(flat: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]],
 
 
 def save(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     arch: Architecture,
     params: Params,
     *,
@@ -83,8 +72,20 @@ def save(
     source_sha256: str = "",
     notes: str = "",
 ) -> None:
-    """Writes {"generator": ..., "discriminator": ...} and what the header says of them."""
-    flat = {k: np.array(v, order="C") for k, v in _flatten(params).items()}
+    """Writes a converted StyleGAN2 as a weight file.
+
+    Args:
+      path: the file, in an existing folder.
+      arch: the architecture.
+      params: {"generator": ..., "discriminator": ...}.
+      license_note: the licence of the weights.
+      source_sha256: of the file that they were converted from.
+      notes: anything else worth knowing of their origin.
+
+    Raises:
+      UserError: the parameters do not fit the architecture, or the file system refuses.
+    """
+    flat = {k: np.array(v, order="C") for k, v in flat_names.by_name(params).items()}
     check_params(flat, parameter_shapes(arch), source=path)
     header = {
         "format": _FORMAT,
@@ -96,13 +97,13 @@ def save(
     atomic_bytes(path, safetensors.numpy.save(flat, header))
 
 
-def _conversion(path: str | os.PathLike) -> str:
+def _conversion(path: str | os.PathLike[str]) -> str:
     source = pathlib.Path(path)
     source = source if source.suffix in (".pt", ".pth", ".pkl") else source.with_suffix(".pt")
     return f"convert the PyTorch checkpoint (.pt, .pth, NVIDIA's .pkl) first: {families.command(source)}"
 
 
-def _open(path: str | os.PathLike):
+def _open(path: str | os.PathLike[str]) -> Any:
     if not pathlib.Path(path).is_file():
         raise UserError(f"{path}: no such file; {_conversion(path)}")
     try:
@@ -111,7 +112,7 @@ def _open(path: str | os.PathLike):
         raise UserError(f"{path}: not a readable safetensors file ({error}); {_conversion(path)}") from error
 
 
-def _architecture(path: str | os.PathLike, header: Mapping[str, str]) -> Architecture:
+def _architecture(path: str | os.PathLike[str], header: Mapping[str, str]) -> Architecture:
     if header.get("format") != _FORMAT:
         raise UserError(f"{path}: a safetensors file without this program's StyleGAN2 header; {_conversion(path)}")
     try:
@@ -120,18 +121,19 @@ def _architecture(path: str | os.PathLike, header: Mapping[str, str]) -> Archite
         raise UserError(f"{path}: its header describes no StyleGAN2 ({error}); {_conversion(path)}") from error
 
 
-def read_header(path: str | os.PathLike) -> tuple[Architecture, dict[str, str]]:
-    """The architecture, and the whole header (licence note, source hash), without the tensors."""
+def read_header(path: str | os.PathLike[str]) -> tuple[Architecture, dict[str, str]]:
+    """Reads the architecture and the whole header (licence note, source hash), without the tensors."""
     with _open(path) as file:
         header = dict(file.metadata() or {})
     return _architecture(path, header), header
 
 
-def load(path: str | os.PathLike) -> tuple[Architecture, Params]:
+def load(path: str | os.PathLike[str]) -> tuple[Architecture, Params]:
     """Reads a converted StyleGAN2: (architecture, {"generator": params, "discriminator": params}).
 
-    Raises UserError naming the file, with the command that converts, where it is absent or no such
-    file, and with the lists where tensors are missing, extra, misshapen or not finite.
+    Raises:
+      UserError: the file is absent or no weight file (the message has the command that converts), or its tensors are
+        missing, extra, misshapen or not finite (the message lists them).
     """
     with _open(path) as file:
         arch = _architecture(path, file.metadata() or {})
@@ -140,11 +142,11 @@ def load(path: str | os.PathLike) -> tuple[Architecture, Params]:
         except (safetensors.SafetensorError, TypeError) as error:
             raise UserError(f"{path}: its tensors cannot be read ({error})") from error
     check_params(flat, parameter_shapes(arch), source=path)
-    return arch, jax.tree.map(jnp.asarray, _nest(flat))
+    return arch, jax.tree.map(jnp.asarray, flat_names.nested(flat))
 
 
 def init_params(key: PRNGKeyArray, arch: Architecture) -> Params:
-    """Random parameters as at the start of training (noise strengths are zero, biases neutral)."""
+    """Draws random parameters as at the start of training: noise strengths are zero, biases neutral."""
     shapes = parameter_shapes(arch)
     # One draw for all: a draw for each shape takes a compilation each.
     ends = np.cumsum([math.prod(shape) for shape in shapes.values()])
@@ -157,4 +159,4 @@ def init_params(key: PRNGKeyArray, arch: Architecture) -> Params:
         elif "/mapping/" in path:
             values = values / arch.mapping_scale
         params[path] = jnp.asarray(values.reshape(shape))
-    return _nest(params)
+    return flat_names.nested(params)

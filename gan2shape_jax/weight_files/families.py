@@ -118,12 +118,12 @@ FAMILIES: tuple[Family, ...] = (
 
 
 def family(name: str) -> Family:
-    """The family of a name. Raises KeyError."""
+    """Returns the family of a name; raises `KeyError` for any other."""
     return {known.name: known for known in FAMILIES}[name]
 
 
 def recognise(names: Iterable[str]) -> Family | None:
-    """The family that a checkpoint's names tell, or None.
+    """Returns the family that a checkpoint's names reveal, or None.
 
     Wrappers such as `module.` (data parallelism) and `state_dict.` may stay in the names.
     """
@@ -137,7 +137,7 @@ def recognise(names: Iterable[str]) -> Family | None:
 
 
 def recognise_global(name: str) -> Family | None:
-    """The family whose files name this function or class (`module.name`), or None."""
+    """Returns the family whose files name this function or class (`module.name`), or None."""
     if name == "torch_utils.persistence._reconstruct_persistent_obj":
         return family("stylegan2-nvidia")
     if re.match(r"(dnnlib\.)?(tflib|tfutil)\b", name):
@@ -146,7 +146,7 @@ def recognise_global(name: str) -> Family | None:
 
 
 def names_of(content: Any) -> set[str]:
-    """The names in what a reader gave: dotted paths of arrays, and classes of records.
+    """Returns the names in what a reader gave: dotted paths of arrays, and classes of records.
 
     A record is whatever has a dictionary `fields`; its class is `class_name`. For TensorFlow's
     networks the function that builds them counts as well, as `tf:NAME`.
@@ -191,14 +191,14 @@ def _any(pattern: str, names: Iterable[str]) -> bool:
     return any(compiled.match(name) for name in names)
 
 
-def command(*sources: str | os.PathLike, target: str | os.PathLike | None = None) -> str:
+def command(*sources: str | os.PathLike[str], target: str | os.PathLike[str] | None = None) -> str:
     """Returns the command line that converts files; the target is by default the first of them as .safetensors."""
     paths = [*sources, target or pathlib.Path(sources[0]).with_suffix(".safetensors")]
     return shlex.join(["gan2shape-jax", "convert", *(pathlib.Path(path).as_posix() for path in paths)])
 
 
-def explain(known: Family, path: str | os.PathLike) -> str:
-    """A sentence for an error: what the file is, and what to do with it."""
+def explain(known: Family, path: str | os.PathLike[str]) -> str:
+    """Returns a sentence for an error: what the file is, and what to do with it."""
     if known.tool is None:
         return f"{path} is {known.title}: {known.advice}"
     return f"{path} is {known.title}: convert it with {command(path)}"

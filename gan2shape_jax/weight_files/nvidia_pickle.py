@@ -13,7 +13,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class _TensorFlowNetwork(Record):
     class_name = "dnnlib.tflib.network.Network"
 
 
-class _Settings(dict):
+class _Settings(dict[str, Any]):
     """In place of `dnnlib.util.EasyDict`; starts empty, like a dictionary that a pickle fills."""
 
     def __init__(self) -> None:
@@ -50,9 +50,9 @@ class _Settings(dict):
 class _DataType:
     """In place of a NumPy data type; numbers only."""
 
-    def __init__(self, text: str, *_: Any):
+    def __init__(self, text: str, *_: Any) -> None:
         if not isinstance(text, str) or not re.fullmatch(r"[<|=]?(f[248]|[iu][1248]|b1)", text):
-            raise Refused(f"numpy.dtype of {str(text)[:20]!r}, which is no plain number")
+            raise Refused(f"numpy.dtype of {str(text)[:20]!r}, which is not a plain number")
         self.dtype = np.dtype(text)
 
     def check_state(self, state: Any) -> None:
@@ -75,9 +75,9 @@ def _persistent_record(meta: Any = None) -> PersistentRecord:
 
 
 def _number(kind: Any, data: Any) -> Any:
-    """NumPy's pickled number as Python's."""
+    """Returns NumPy's pickled number as Python's."""
     if not isinstance(kind, _DataType) or not isinstance(data, bytes) or len(data) != kind.dtype.itemsize:
-        raise Refused("numpy.core.multiarray.scalar of what is no plain number")
+        raise Refused("numpy.core.multiarray.scalar of what is not a plain number")
     return np.frombuffer(data, kind.dtype)[0].item()
 
 
@@ -89,25 +89,25 @@ def _array(kind: Any = None, *_: Any) -> NumpyArray:
 
 def _array_of_bytes(data: Any = None, kind: Any = None, *_: Any) -> NumpyArray:
     if not isinstance(kind, _DataType):
-        raise Refused("numpy.core.numeric._frombuffer of what is no plain number")
+        raise Refused("numpy.core.numeric._frombuffer of what is not a plain number")
     return NumpyArray()
 
 
 def _bytes(text: Any, encoding: Any = None) -> bytes:
-    """How protocol 2 writes bytes."""
+    """Returns the bytes that protocol 2 writes as text."""
     if not isinstance(text, str) or encoding != "latin1":
         raise Refused("_codecs.encode other than to latin1")
     return text.encode("latin1")
 
 
-def _plain_set(items: Any = ()) -> set:
+def _plain_set(items: Any = ()) -> set[Any]:
     if not isinstance(items, (list, tuple)) or any(type(item) not in PLAIN for item in items):
         raise Refused("a set of other than plain values")
     return set(items)
 
 
 def _both(name: str, value: Any) -> dict[str, Any]:
-    """NumPy 2 has renamed `core`."""
+    """Lists a name of NumPy's `core` under that of NumPy 2 too."""
     return {f"numpy.core.{name}": value, f"numpy._core.{name}": value}
 
 
@@ -134,17 +134,18 @@ class PersistenceUnpickler(Unpickler):
         | _both("numeric._frombuffer", _array_of_bytes)
     )
 
-    def __init__(self, file, storage: Callable[[StorageType, str, int], Storage]):
+    def __init__(self, file: IO[bytes], storage: Callable[[StorageType, str, int], Storage]) -> None:
         super().__init__(file, storage)
         self._nested: dict[int, tuple[bytes, Storage]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
+        """Returns what stands for a function or class of the closed list; raises `Refused` for any other."""
         if f"{module}.{name}" == "torch.storage._load_from_bytes":
             return self._storage_of_bytes
         return super().find_class(module, name)
 
     def _storage_of_bytes(self, data: Any) -> Storage:
-        """The storage that bytes of PyTorch's older format hold; the same bytes are read once."""
+        """Returns the storage that bytes of PyTorch's older format hold; the same bytes are read once."""
         if not isinstance(data, bytes):
             raise Refused("torch.storage._load_from_bytes of what is no bytes")
         if id(data) not in self._nested:
@@ -187,12 +188,14 @@ PersistenceUnpickler.dispatch[pickle.EMPTY_SET[0]] = PersistenceUnpickler._load_
 PersistenceUnpickler.dispatch[pickle.ADDITEMS[0]] = PersistenceUnpickler._load_additems
 
 
-def read_checkpoint(path: str | os.PathLike) -> Any:
+def read_checkpoint(path: str | os.PathLike[str]) -> Any:
     """Reads a checkpoint of PyTorch (zip or older) or a pickle of NVIDIA's, whatever its name ends in.
 
     Tensors are NumPy arrays, modules `PersistentRecord`s, everything else as `read_torch` has it.
-    Raises UserError, naming the file, where it is absent, truncated or of another kind, or where it
-    asks for anything outside the closed list, naming that.
+
+    Raises:
+      UserError: the file is absent, truncated or of another kind, or it asks for something outside the closed list,
+        which the message names.
     """
     with opened(path) as file:
         if zipfile.is_zipfile(file):

@@ -16,12 +16,14 @@ from gan2shape_jax.weight_files.torch_unpickler import Refused, Storage, Storage
 
 __all__ = ["MAGIC", "bytes_left", "read_legacy", "read_zip"]
 
+_Binary = io.BufferedReader | io.BytesIO
+
 MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a file of the older format
 _PICKLE_LIMIT = 64 * 2**20  # bytes; checkpoints of thousands of tensors have under 1 MiB
 
 
-def bytes_left(file: io.BufferedIOBase) -> int:
-    """How many bytes follow the file's position, which stays."""
+def bytes_left(file: _Binary) -> int:
+    """Returns how many bytes follow the file's position, which stays."""
     here = file.tell()
     end = file.seek(0, io.SEEK_END)
     file.seek(here)
@@ -35,8 +37,8 @@ def _values(kind: StorageType, data: bytes) -> np.ndarray:
     return values
 
 
-def read_zip(file: io.BufferedIOBase, unpickler: type[Unpickler] = Unpickler) -> Any:
-    """What PyTorch wrote as a zip archive. Raises Refused."""
+def read_zip(file: _Binary, unpickler: type[Unpickler] = Unpickler) -> Any:
+    """Reads what PyTorch wrote as a zip archive; raises `Refused` where it is anything else."""
     with zipfile.ZipFile(file) as archive:
         entries = {info.filename: info for info in archive.infolist()}
         size = file.seek(0, io.SEEK_END)
@@ -68,10 +70,13 @@ def read_zip(file: io.BufferedIOBase, unpickler: type[Unpickler] = Unpickler) ->
         return unpickler(io.BytesIO(archive.read(names[0])), storage).load()
 
 
-def read_legacy(file: io.BufferedIOBase, unpickler: type[Unpickler] = Unpickler) -> Any:
-    """What PyTorch wrote before 1.6: three pickles that identify, the object, keys, storages.
+def read_legacy(file: _Binary, unpickler: type[Unpickler] = Unpickler) -> Any:
+    """Reads what PyTorch wrote before 1.6: three identifying pickles, the object, keys, storages.
 
-    The object may be a storage itself. Raises Refused.
+    The object may be a storage itself.
+
+    Raises:
+      Refused: the file is anything else.
     """
 
     def none(kind: StorageType, key: str, count: int) -> Storage:
@@ -87,8 +92,7 @@ def read_legacy(file: io.BufferedIOBase, unpickler: type[Unpickler] = Unpickler)
             raise Refused(f"a storage {key!r:.40} of two kinds")
         return Storage(count, None)
 
-    # The object comes before its storages: a first pass collects their types and sizes, a second
-    # builds.
+    # The object comes before its storages: a first pass collects their types and sizes, a second builds.
     unpickler(file, collect).load()
     keys = Unpickler(file, none).load()
     if not isinstance(keys, list) or not all(type(k) is str for k in keys) or (sorted(keys) != sorted(kinds)):

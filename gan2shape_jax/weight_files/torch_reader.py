@@ -25,12 +25,14 @@ from gan2shape_jax.weight_files.torch_unpickler import Record, Refused
 __all__ = ["Record", "opened", "read_torch"]
 
 
-def read_torch(path: str | os.PathLike) -> Any:
+def read_torch(path: str | os.PathLike[str]) -> Any:
     """Reads what `torch.save` wrote, with NumPy arrays for tensors (bfloat16 as float32).
 
-    Dictionaries, lists, tuples and plain values stay what they are; an `argparse.Namespace` becomes
-    a `Record`. Raises UserError, naming the file, where it is absent, truncated or not PyTorch's,
-    or where it asks for anything outside the closed list, naming that.
+    Dictionaries, lists, tuples and plain values stay what they are; an `argparse.Namespace` becomes a `Record`.
+
+    Raises:
+      UserError: the file is absent, truncated or not PyTorch's, or it asks for something outside the closed list, which
+        the message names.
     """
     with opened(path) as file:
         if zipfile.is_zipfile(file):
@@ -40,8 +42,8 @@ def read_torch(path: str | os.PathLike) -> Any:
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike) -> Iterator[io.BufferedIOBase]:
-    """The file to read; whatever goes wrong while it is read becomes a UserError that names it."""
+def opened(path: str | os.PathLike[str]) -> Iterator[io.BufferedReader]:
+    """Opens a file; whatever goes wrong while it is read becomes a `UserError` that names it."""
     path = pathlib.Path(path)
     try:
         with open(path, "rb") as file:
@@ -88,8 +90,8 @@ def _safetensors(path: pathlib.Path) -> str:
     )
 
 
-def _check_start(path: pathlib.Path, file: io.BufferedIOBase) -> None:
-    """Raises UserError where the first bytes show that this is no checkpoint, or not all of one."""
+def _check_start(path: pathlib.Path, file: io.BufferedReader) -> None:
+    """Raises `UserError` where the first bytes show that this is no checkpoint, or only part of one."""
     head = file.read(16)
     file.seek(0)
     if not head:

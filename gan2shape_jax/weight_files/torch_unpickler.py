@@ -11,7 +11,7 @@ import collections
 import dataclasses
 import pickle
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar, Self
 
 import numpy as np
 
@@ -20,7 +20,7 @@ __all__ = ["ALLOWED", "PLAIN", "Record", "Refused", "Storage", "StorageType", "U
 _EXPANDED_LIMIT = 2**20  # elements that an expanded (stride 0) tensor may have beyond its storage
 PLAIN = (str, int, float, bool, bytes, type(None))
 
-_STORAGES: dict[str, np.dtype] = {
+_STORAGES: dict[str, np.dtype[Any]] = {
     "FloatStorage": np.dtype("<f4"),
     "DoubleStorage": np.dtype("<f8"),
     "HalfStorage": np.dtype("<f2"),
@@ -35,11 +35,12 @@ _STORAGES: dict[str, np.dtype] = {
 
 
 class Record:
-    """What is read in place of an object whose class is not run: its attributes are in `fields`."""
+    """An object whose class is not run, read as data: its attributes are in `fields`."""
 
     fields: dict[str, Any]
 
-    def __new__(cls):  # not __init__, which a pickle may leave out
+    def __new__(cls) -> Self:  # not __init__, which a pickle may leave out
+        """Makes a record without attributes."""
         record = super().__new__(cls)
         record.fields = {}
         return record
@@ -48,13 +49,15 @@ class Record:
 class Refused(Exception):
     """The file asks for something outside the closed list.
 
-    `name` is that of the function or class, where it asks for one.
+    Attributes:
+      name: of the function or class that it asks for, or "".
     """
 
     name: str = ""
 
     @classmethod
     def call(cls, name: str) -> "Refused":
+        """Returns the error for a file that names a function or class outside the list."""
         error = cls(name[:200])
         error.name = name
         return error
@@ -67,7 +70,8 @@ class StorageType:
     name: str
 
     @property
-    def dtype(self) -> np.dtype:
+    def dtype(self) -> np.dtype[Any]:
+        """The NumPy type of the values as they are stored; bfloat16 is stored as integers."""
         return _STORAGES[self.name]
 
 
@@ -81,12 +85,12 @@ class Storage:
 
 def _counts(values: Any) -> tuple[int, ...]:
     if not isinstance(values, (tuple, list)) or not all(type(v) is int and v >= 0 for v in values):
-        raise Refused("a tensor whose size, stride or offset is no whole number from 0 on")
+        raise Refused("a tensor whose size, stride or offset is not a whole number from 0 on")
     return tuple(values)
 
 
-def _rebuild_tensor(storage, offset, size, stride, *_) -> np.ndarray | None:
-    """A strided view of a storage as an array, after checking that it stays inside."""
+def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray | None:
+    """Returns a strided view of a storage as an array, after checking that it stays inside."""
     if not isinstance(storage, Storage):
         raise Refused("a tensor without a storage")
     (offset,), size, stride = _counts((offset,)), _counts(size), _counts(stride)
@@ -105,7 +109,7 @@ def _rebuild_tensor(storage, offset, size, stride, *_) -> np.ndarray | None:
     return view.copy() if 0 in stride else np.ascontiguousarray(view).reshape(size)
 
 
-def _ordered_dict(*args) -> collections.OrderedDict:
+def _ordered_dict(*args: Any) -> collections.OrderedDict[Any, Any]:
     pairs = args[0] if args else []
     if len(args) > 1 or not isinstance(pairs, (list, tuple)):
         raise Refused("collections.OrderedDict with arguments other than pairs")
@@ -136,16 +140,24 @@ class Unpickler(pickle._Unpickler):  # the Python one: its opcodes can be narrow
     stack: list[Any]
     pop_mark: Callable[[], list[Any]]
 
-    def __init__(self, file, storage: Callable[[StorageType, str, int], Storage]):
+    def __init__(self, file: IO[bytes], storage: Callable[[StorageType, str, int], Storage]) -> None:
+        """Reads a pickle.
+
+        Args:
+          file: at the pickle's first byte.
+          storage: gives a storage by type, key and number of values.
+        """
         super().__init__(file, encoding="latin1")
         self._storage = storage
 
     def find_class(self, module: str, name: str) -> Any:
+        """Returns what stands for a function or class of the closed list; raises `Refused` for any other."""
         if f"{module}.{name}" not in self.allowed:
             raise Refused.call(f"{module}.{name}")
         return self.allowed[f"{module}.{name}"]
 
     def persistent_load(self, pid: Any) -> Storage:
+        """Returns the storage that a tensor refers to; raises `Refused` where it is none or does not fit."""
         if (
             not isinstance(pid, tuple)
             or len(pid) not in (5, 6)
@@ -181,7 +193,7 @@ class Unpickler(pickle._Unpickler):  # the Python one: its opcodes can be narrow
     def _load_setitems(self) -> None:
         self._set_items(self.pop_mark())
 
-    def _set_items(self, items: list) -> None:
+    def _set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if not isinstance(target, dict):
             raise Refused(f"items set in a {type(target).__name__}")

@@ -36,10 +36,10 @@ def test_a_component_has_one_bound():
 
 
 def test_measures():
-    found, wanted = np.array([1.0, -2.0, 0.0]), np.array([1.5, -2.0, 0.0])
-    assert largest(found, wanted) == 0.5
-    assert per_value(found, wanted) == pytest.approx(1 / 3)
+    values, reference = np.array([1.0, -2.0, 0.0]), np.array([1.5, -2.0, 0.0])
+    assert largest(values, reference) == 0.5
+    assert per_value(values, reference) == pytest.approx(1 / 3)
     assert per_value([1e-9], [0]) > 1e200
     assert share_off(np.array([True, False, False, False])) == 0.75
     with pytest.raises(AssertionError):
-        largest(found, wanted[:, None])
+        largest(values, reference[:, None])

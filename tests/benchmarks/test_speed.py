@@ -23,16 +23,16 @@ def _timing(monkeypatch):
 def test_calls_take_turns_and_the_first_is_not_counted(timing):
     order = []
     calls = [timing.clock.Call(lambda name=name: order.append(name)) for name in "ab"]
-    found = timing.clock.side_by_side(calls, 5)
+    timings = timing.clock.side_by_side(calls, 5)
     assert "".join(order) == "ab" + "aaabbb" + "aabb"
-    assert len(found) == 2 and all(0 <= timing.least_s <= timing.median_s for timing in found)
+    assert len(timings) == 2 and all(0 <= timing.least_s <= timing.median_s for timing in timings)
 
 
 def test_compilation_is_the_first_call_less_a_later_one(timing):
     call = timing.clock.Call(lambda: time.sleep(0.02), iterations=4, first_s=1.0)
-    (found,) = timing.clock.side_by_side([call], 1)
-    assert found.median_s == pytest.approx(0.005, rel=0.5)
-    assert found.compile_s == pytest.approx(1 - 4 * found.median_s)
+    (measured,) = timing.clock.side_by_side([call], 1)
+    assert measured.median_s == pytest.approx(0.005, rel=0.5)
+    assert measured.compile_s == pytest.approx(1 - 4 * measured.median_s)
 
 
 def test_the_whole_schedule_weighs_steps_by_their_iterations(timing):

@@ -129,11 +129,11 @@ def _torch_loss_of(case, model, step, flip):
 
 @pytest.mark.parametrize(("step", "flip"), [("prior", False), ("step1", True), ("step2", False), ("step3", True)])
 def test_losses_and_gradients_are_ours(case, step, flip, parity):
-    wanted = _ours(case, step, _loss_of(case, step, flip))
+    our_terms = _ours(case, step, _loss_of(case, step, flip))
     for ways in (Ways(), Ways.as_published(), Ways(channels_last=True)):
         model = case.model(ways)
-        found = _theirs(model, step, _torch_loss_of(case, model, step, flip))
-        for what, theirs, ours in zip(("loss", "gradient's norm"), found, wanted, strict=True):
+        their_terms = _theirs(model, step, _torch_loss_of(case, model, step, flip))
+        for what, theirs, ours in zip(("loss", "gradient's norm"), their_terms, our_terms, strict=True):
             parity(f"PyTorch reference, {step}, {what}", abs(theirs / ours - 1), _TOLERANCE)
 
 
@@ -146,7 +146,7 @@ def test_pseudo_images_are_ours(case):
     model = case.model()
     with torch.no_grad():
         factors = torch_steps.input_loss(model, flip=False, moving=False)[1]
-        found = torch_steps.pseudo_images(model, factors, *(torch.from_numpy(x) for x in drawn))
+        theirs = torch_steps.pseudo_images(model, factors, *(torch.from_numpy(x) for x in drawn))
     ours = Factors(
         depth=jnp.asarray(factors.depth[0]),
         albedo=jnp.asarray(factors.albedo[0].permute(1, 2, 0).numpy()),
@@ -156,9 +156,9 @@ def test_pseudo_images_are_ours(case):
     )
     images, masks = _jit(functools.partial(pseudo_images, settings=settings))(ours, *drawn)
     assert images.shape == (4, side, side, 3)
-    np.testing.assert_allclose(found[0].numpy(), load.nchw(images).numpy(), atol=2e-3)
+    np.testing.assert_allclose(theirs[0].numpy(), load.nchw(images).numpy(), atol=2e-3)
     # The nearest pixel may be another one where two are equally near.
-    assert np.mean(np.asarray(masks) != found[1].numpy()) < 0.01
+    assert np.mean(np.asarray(masks) != theirs[1].numpy()) < 0.01
     assert 0.3 < float(masks.mean()) < 1
 
 
@@ -181,9 +181,9 @@ def test_warped_depth_and_its_gradient_are_ours_whatever_the_triangles_size(samp
 
     gradients, warped = run(depth, view)
     given = [torch.from_numpy(x).requires_grad_() for x in (depth, view)]
-    found = rasterizer.warp_depth(*given, camera, sampling=sampling)
-    (found * torch.from_numpy(weight)).sum().backward()
-    different = np.abs(found.detach().numpy() - np.asarray(warped)) > 1e-4
+    their_depth = rasterizer.warp_depth(*given, camera, sampling=sampling)
+    (their_depth * torch.from_numpy(weight)).sum().backward()
+    different = np.abs(their_depth.detach().numpy() - np.asarray(warped)) > 1e-4
     assert different.mean() < 2e-3  # samples on an edge
     for theirs, ours in zip(given, gradients, strict=True):
         ours = np.asarray(ours)

@@ -74,17 +74,17 @@ def test_the_gans_version_is_step_2s_of_the_same_views_and_lights(editor, faults
     settings = dataclasses.replace(editor.settings, sampling="half" if faults else "centred", unit_normals=not faults)
     chosen = dataclasses.replace(editor, settings=settings)
     turned, lights = _shots(chosen)
-    found = requests.edit(chosen, turned, lights)
+    edits = requests.edit(chosen, turned, lights)
     pseudo, masks, pictures = _by_step_2(chosen, turned)
-    np.testing.assert_allclose(found.pseudo, pseudo, atol=2e-5)
-    np.testing.assert_array_equal(found.masks, masks)
-    assert 0 < found.masks.mean() < 1
-    assert found.pictures.shape == (3, OVER_GAN, OVER_GAN, 3)
-    small = np.asarray(resample.resize(jnp.asarray(found.pictures), SIZE))
+    np.testing.assert_allclose(edits.pseudo, pseudo, atol=2e-5)
+    np.testing.assert_array_equal(edits.masks, masks)
+    assert 0 < edits.masks.mean() < 1
+    assert edits.pictures.shape == (3, OVER_GAN, OVER_GAN, 3)
+    small = np.asarray(resample.resize(jnp.asarray(edits.pictures), SIZE))
     np.testing.assert_allclose(small, pictures, atol=_ROUNDING)
     off = np.abs(small - np.asarray(pseudo)) * np.asarray(masks)[..., None]
-    np.testing.assert_allclose(found.l1, off.sum((1, 2, 3)) / (3 * np.asarray(masks).sum((1, 2))), rtol=1e-3)
-    assert np.abs(np.diff(found.pictures, axis=0)).mean() > 1e-4  # they do depend on the view
+    np.testing.assert_allclose(edits.l1, off.sum((1, 2, 3)) / (3 * np.asarray(masks).sum((1, 2))), rtol=1e-3)
+    assert np.abs(np.diff(edits.pictures, axis=0)).mean() > 1e-4  # they do depend on the view
 
 
 def test_views_do_not_depend_on_how_many_are_projected_together(editor):
@@ -102,9 +102,9 @@ def test_views_do_not_depend_on_how_many_are_projected_together(editor):
 def test_a_cropping_run_gives_pictures_of_the_crop(tmp_path, editor):
     cropped = load_editor(_write_run(tmp_path, data__crop=48))
     np.testing.assert_allclose(cropped.picture, editor.picture[8:-8, 8:-8], atol=1e-5)
-    found = requests.edit(cropped, *_shots(cropped))
-    assert cropped.size == 48 and found.pictures.shape == (3, 48, 48, 3)
-    assert found.pseudo.shape == (3, SIZE, SIZE, 3) and np.isfinite(found.l1).all()
+    edits = requests.edit(cropped, *_shots(cropped))
+    assert cropped.size == 48 and edits.pictures.shape == (3, 48, 48, 3)
+    assert edits.pseudo.shape == (3, SIZE, SIZE, 3) and np.isfinite(edits.l1).all()
     moved = tmp_path / "images"
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     config["data"]["image_root"] = str(moved)

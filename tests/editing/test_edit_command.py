@@ -67,10 +67,10 @@ def test_the_gans_pictures_are_written_as_they_are(saved, editor, tmp_path):
     assert names == {"000_gan.png", "001_gan.png", "input_gan.png", "frames.csv"}
     turned = views.sweep_views(yaw_deg=[-30, 20]) + editor.result.view
     lights = np.array([[*editor.result.light[:2], 0.5, 0.2]] * 2, np.float32)
-    wanted = requests.edit(editor, turned, lights).pictures
+    pictures = requests.edit(editor, turned, lights).pictures
     for i in range(2):
         shown = np.asarray(Image.open(out / f"{i:03}_gan.png"), np.float32) / 127.5 - 1
-        assert np.abs(shown - wanted[i]).max() <= 0.5 / 127.5 + 1e-4
+        assert np.abs(shown - pictures[i]).max() <= 0.5 / 127.5 + 1e-4
     rows = list(csv.DictReader((out / "frames.csv").open()))
     expected = np.rad2deg(turned[:, 1])
     np.testing.assert_allclose([float(row["yaw_deg"]) for row in rows], expected, rtol=1e-4)
@@ -202,8 +202,8 @@ def test_networks_that_many_images_share_are_found(copy, editor, mode):
     if mode == "predict":
         shared = shared.rename(copy.parents[1] / "trained.safetensors")
         _harm_config(copy, lambda c: (c.update(mode="predict"), c["networks"].update(pretrained=str(shared))))
-    found = load_editor(copy)
-    for ours, theirs in zip(jax.tree.leaves(found.params), jax.tree.leaves(editor.params), strict=True):
+    loaded = load_editor(copy)
+    for ours, theirs in zip(jax.tree.leaves(loaded.params), jax.tree.leaves(editor.params), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 

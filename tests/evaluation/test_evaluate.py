@@ -71,8 +71,8 @@ def test_figures_are_those_of_the_metrics_not_the_stored_ones(two_runs):
     score = _scores(two_runs[0])["b"]
     result = _result("b", tilt=0.02)
     valid = render.valid_pixels(result.warped_depth, result.camera)
-    wanted = metrics.depth_metrics(result.warped_depth, result.true_depth, valid, result.camera)
-    for name, value in wanted.items():
+    errors = metrics.depth_metrics(result.warped_depth, result.true_depth, valid, result.camera)
+    for name, value in errors.items():
         assert score.figures[name] == pytest.approx(float(value), rel=1e-5), name
     assert score.figures["side"] < 0.1
     assert score.figures["reconstruction_l1"] == pytest.approx(0.25)
@@ -124,32 +124,32 @@ def test_labels_are_as_long_as_it_takes_to_differ(tmp_path):
 
 def test_comparison_pairs_by_name_and_says_what_is_left_over(two_runs):
     first, second = (ScoredRun(run, score_run(run)) for run in find_runs(two_runs))
-    found = compare(first, second)
-    assert found.images == 2
-    assert found.notes == ["only in first: c", "only in second: d"]
+    comparison = compare(first, second)
+    assert comparison.images == 2
+    assert comparison.notes == ["only in first: c", "only in second: d"]
     by_hand = np.mean([_scores(two_runs[1])[n].figures["side"] - _scores(two_runs[0])[n].figures["side"] for n in "ab"])
-    assert found.differences["side"].estimate == pytest.approx(by_hand)
-    assert found.differences["reconstruction_l1"].estimate == 0
+    assert comparison.differences["side"].estimate == pytest.approx(by_hand)
+    assert comparison.differences["reconstruction_l1"].estimate == 0
 
 
 def test_images_of_other_sizes_and_other_truths_are_not_compared():
     def run(label, **scores):
-        found = dataclasses.make_dataclass("Found", ["label"])(label)
+        folder = dataclasses.make_dataclass("Folder", ["label"])(label)
         return ScoredRun(
-            found,
+            folder,
             [
                 Score(name, dict.fromkeys(METRICS, value), size=size, truth=truth)
                 for name, (value, size, truth) in scores.items()
             ],
         )
 
-    found = compare(
+    comparison = compare(
         run("one", a=(1.0, 64, 1), b=(1.0, 64, 1), c=(1.0, 64, 1)),
         run("two", a=(3.0, 128, 1), b=(4.0, 64, 2), c=(2.0, 64, 1)),
     )
-    assert found.differences["side"].count == 1 and found.differences["side"].estimate == 1.0
-    assert found.differences["inversion_l1"].count == 2 and found.differences["inversion_l1"].estimate == 2.0
-    assert found.notes == [
+    assert comparison.differences["side"].count == 1 and comparison.differences["side"].estimate == 1.0
+    assert comparison.differences["inversion_l1"].count == 2 and comparison.differences["inversion_l1"].estimate == 2.0
+    assert comparison.notes == [
         "a: of different sizes (64 and 128 pixels for a), not compared",
         "b: the runs' true depths differ, depth errors not compared",
     ]
@@ -209,9 +209,9 @@ def test_config_hash_heeds_what_results_depend_on_in_the_runtime(field, value, s
 
 def test_a_runs_configuration_comes_back_as_it_was(tmp_path):
     folder = _run(tmp_path / "run", a=_result("a"))
-    wanted = load_config("cat")
-    (folder / "config.json").write_text(to_json(wanted))
-    assert to_json(read_config(find_runs([folder])[0])) == to_json(wanted)
+    config = load_config("cat")
+    (folder / "config.json").write_text(to_json(config))
+    assert to_json(read_config(find_runs([folder])[0])) == to_json(config)
 
 
 def test_a_damaged_result_is_reported_and_the_others_are_scored(two_runs, capsys):

@@ -72,8 +72,8 @@ def turned(run):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("_BATCH", 4), ("_COMPONENTS", 2), ("_SAMPLES", 256), ("_seen_yaws", _brightness_as_yaw)):
             patch.setattr(identity, name, value)
-        (found,) = find_runs([run])
-        config = read_config(found)
+        (run_folder,) = find_runs([run])
+        config = read_config(run_folder)
         gan = identity.load_gan(config)
         result = load_result(run / "001")
         subject = identity.load_subject(config, gan, "001", result, run / "001", run / "latents")

@@ -10,10 +10,10 @@ TARGETS = np.linspace(-20, 20, 20)
 
 def test_calibration_inverts_the_measured_yaw():
     steps = np.linspace(-10, 10, 401)
-    found, reached = calibrate(steps, 40 * np.tanh(0.2 * steps) + 3, TARGETS)
+    calibrated, reached = calibrate(steps, 40 * np.tanh(0.2 * steps) + 3, TARGETS)
     assert reached.all()
-    np.testing.assert_allclose(40 * np.tanh(0.2 * found) + 3, TARGETS, atol=0.02)
-    assert (np.diff(found) > 0).all()
+    np.testing.assert_allclose(40 * np.tanh(0.2 * calibrated) + 3, TARGETS, atol=0.02)
+    assert (np.diff(calibrated) > 0).all()
 
 
 def test_a_falling_yaw_is_walked_the_other_way():
@@ -27,14 +27,14 @@ def test_a_falling_yaw_is_walked_the_other_way():
 def test_only_the_stretch_around_the_start_is_used():
     steps = np.linspace(-10, 10, 41)
     yaws = 15 * np.sin(steps / 2)  # turns back at +-pi
-    found, reached = calibrate(steps, yaws, TARGETS)
-    assert np.abs(found).max() <= 3.5 and (np.diff(found) >= 0).all()
+    calibrated, reached = calibrate(steps, yaws, TARGETS)
+    assert np.abs(calibrated).max() <= 3.5 and (np.diff(calibrated) >= 0).all()
     np.testing.assert_array_equal(reached, np.abs(TARGETS) <= np.abs(yaws[np.abs(steps) <= 3]).max())
 
 
 def test_what_does_not_turn_stays_where_it_is():
-    found, reached = calibrate(np.linspace(-1, 1, 5), np.full(5, 7.0), TARGETS)
-    assert not found.any() and not reached.any()
+    calibrated, reached = calibrate(np.linspace(-1, 1, 5), np.full(5, 7.0), TARGETS)
+    assert not calibrated.any() and not reached.any()
 
 
 def test_the_candidate_that_turns_most_is_found_and_its_yaw_is_monotone():
@@ -44,9 +44,9 @@ def test_the_candidate_that_turns_most_is_found_and_its_yaw_is_monotone():
     def yaw_of(some, steps):
         return np.array([60 * np.tanh(strength[c.number] * steps / 30) - 2 for c in some])
 
-    found = find_yaw_direction(candidates, yaw_of, TARGETS)
-    assert found.candidate.number == 1 and found.reached.all()
-    seen = yaw_of([found.candidate], found.steps)[0]
+    traversal = find_yaw_direction(candidates, yaw_of, TARGETS)
+    assert traversal.candidate.number == 1 and traversal.reached.all()
+    seen = yaw_of([traversal.candidate], traversal.steps)[0]
     assert (np.diff(seen) > 0).all()
     np.testing.assert_allclose(seen, TARGETS, atol=0.1)
 

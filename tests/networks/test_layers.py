@@ -93,11 +93,11 @@ def test_group_norm_matches_torch():
     torch = pytest.importorskip("torch")
     x = np.random.default_rng(0).normal(0.3, 2, (2, 5, 7, 12)).astype(np.float32)
     scale, bias = np.random.default_rng(1).normal(1, 0.2, (2, 12)).astype(np.float32)
-    wanted = torch.nn.functional.group_norm(
+    theirs = torch.nn.functional.group_norm(
         torch.from_numpy(x.transpose(0, 3, 1, 2)),
         3,
         torch.from_numpy(scale),
         torch.from_numpy(bias),
     )
-    found = layers.GroupNorm(3).apply({"params": {"scale": scale, "bias": bias}}, x)
-    np.testing.assert_allclose(found, wanted.numpy().transpose(0, 2, 3, 1), rtol=1e-4, atol=1e-5)
+    ours = layers.GroupNorm(3).apply({"params": {"scale": scale, "bias": bias}}, x)
+    np.testing.assert_allclose(ours, theirs.numpy().transpose(0, 2, 3, 1), rtol=1e-4, atol=1e-5)

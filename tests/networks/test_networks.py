@@ -25,9 +25,9 @@ from gan2shape_jax.networks import (
 NETS = ("depth64", "albedo64", "depth128", "view64", "light128", "latent64", "latent128")
 
 
-def _relative(found, wanted) -> float:
-    found, wanted = np.asarray(found, np.float64), np.asarray(wanted, np.float64)
-    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+def _relative(values, reference) -> float:
+    values, reference = np.asarray(values, np.float64), np.asarray(reference, np.float64)
+    return float(np.linalg.norm(values - reference) / np.linalg.norm(reference))
 
 
 def _state(archive, net):
@@ -75,14 +75,14 @@ def test_golden_outputs_and_input_gradients(golden, parity, net):
         return out, pull(cotangent)[0]
 
     out, gradient = run(images, _nhwc(archive[f"{net}/cot"]))
-    wanted, wanted_gradient = _nhwc(archive[f"{net}/out"]), _nhwc(archive[f"{net}/grad_in"])
-    chex.assert_equal_shape([out, wanted])
+    expected, expected_gradient = _nhwc(archive[f"{net}/out"]), _nhwc(archive[f"{net}/grad_in"])
+    chex.assert_equal_shape([out, expected])
     kind, side = net.rstrip("0123456789"), images.shape[1]
     for item in range(len(images)):
-        parity(f"{kind} network, output, S={side}", _relative(out[item], wanted[item]), 1e-4, "nets.npz")
+        parity(f"{kind} network, output, S={side}", _relative(out[item], expected[item]), 1e-4, "nets.npz")
         parity(
             f"{kind} network, input gradient, S={side}",
-            _relative(gradient[item], wanted_gradient[item]),
+            _relative(gradient[item], expected_gradient[item]),
             1e-3,
             "nets.npz",
         )
@@ -209,14 +209,14 @@ def _assert_initial(path, value: np.ndarray, params) -> None:
 def test_initial_spread_is_torchs(layer, make):
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
-    wanted = {k: v.detach().numpy() for k, v in make(torch.nn).named_parameters()}
+    parameters = {k: v.detach().numpy() for k, v in make(torch.nn).named_parameters()}
     params = jax.jit(layer.init)(jax.random.key(1), jnp.zeros((1, 4, 4, 16)))["params"]
     for ours, theirs in {"kernel": "weight", "bias": "bias"}.items():
         if ours in params:
-            found, value = np.asarray(params[ours]), wanted[theirs]
-            assert found.size == value.size
-            assert found.std() == pytest.approx(value.std(), rel=8 * math.sqrt(0.2 / value.size))
-            assert np.abs(found).max() == pytest.approx(np.abs(value).max(), rel=0.02)
+            drawn, value = np.asarray(params[ours]), parameters[theirs]
+            assert drawn.size == value.size
+            assert drawn.std() == pytest.approx(value.std(), rel=8 * math.sqrt(0.2 / value.size))
+            assert np.abs(drawn).max() == pytest.approx(np.abs(value).max(), rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -103,8 +103,8 @@ def test_what_networks_gan_and_features_give_is_float32(case):
             image_terms.perceptual_features(image, frozen, chosen),
         )
 
-    found = jax.eval_shape(everything, params, problem.image)
-    assert {value.dtype for value in jax.tree.leaves(found)} == {jnp.dtype(jnp.float32)}
+    outputs = jax.eval_shape(everything, params, problem.image)
+    assert {value.dtype for value in jax.tree.leaves(outputs)} == {jnp.dtype(jnp.float32)}
 
 
 def test_state_of_a_bfloat16_run_is_float32(case):
@@ -118,16 +118,16 @@ def test_state_of_a_bfloat16_run_is_float32(case):
         )[0]
 
     state = initial_state(params, chosen)
-    found = jax.eval_shape(advanced, state)
-    assert {x.dtype for x in jax.tree.leaves((found.params, found.factors))} == {jnp.dtype(jnp.float32)}
-    assert jnp.dtype(jnp.bfloat16) not in {x.dtype for x in jax.tree.leaves(found.opt_state)}
+    after = jax.eval_shape(advanced, state)
+    assert {x.dtype for x in jax.tree.leaves((after.params, after.factors))} == {jnp.dtype(jnp.float32)}
+    assert jnp.dtype(jnp.bfloat16) not in {x.dtype for x in jax.tree.leaves(after.opt_state)}
 
 
 @pytest.mark.parametrize("step", [0, 1, 2])
 def test_losses_are_close_to_float32s(case, step):
-    found = {kind: float(jax.jit(_losses(case, kind)[step])(case[2])) for kind in precision.PRECISIONS}
-    assert found["bfloat16"] != found["float32"]
-    np.testing.assert_allclose(found["bfloat16"], found["float32"], rtol=0.02)
+    losses = {kind: float(jax.jit(_losses(case, kind)[step])(case[2])) for kind in precision.PRECISIONS}
+    assert losses["bfloat16"] != losses["float32"]
+    np.testing.assert_allclose(losses["bfloat16"], losses["float32"], rtol=0.02)
 
 
 def test_depth_is_smooth_enough_for_normals(case):

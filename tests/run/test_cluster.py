@@ -180,6 +180,7 @@ def undisturbed(tmp_path_factory):
     return _bits(folder / "run")
 
 
+@pytest.mark.heavy
 def test_a_killed_hosts_images_are_taken_up_again(undisturbed, tmp_path):
     """Host 0, which coordinates, dies in mid-image; host 1 finishes its images; a start on one host does the rest."""
     processes = _start([tmp_path, tmp_path])

@@ -38,6 +38,7 @@ def _start(workdir: pathlib.Path, cache: pathlib.Path, **environment) -> dict[st
     return json.loads(line.removeprefix("record"))
 
 
+@pytest.mark.heavy  # it must not use the programs of other tests
 def test_a_second_start_compiles_nothing_and_gives_the_same_bits(tmp_path):
     cache = tmp_path / "cache"
     cold = _start(tmp_path / "cold", cache)
@@ -50,11 +51,13 @@ def test_a_second_start_compiles_nothing_and_gives_the_same_bits(tmp_path):
 
 
 @pytest.fixture
-def no_cache():
+def no_cache(monkeypatch):
     """A process without a cache, as a start finds it; afterwards all is as it was."""
     names = ("jax_compilation_cache_dir", *compile_cache._OPTIONS)
     before = {name: getattr(jax.config, name) for name in names}
     jax.config.update("jax_compilation_cache_dir", None)
+    for option in compile_cache._OPTIONS:
+        monkeypatch.delenv(option.upper(), raising=False)
     yield
     for name, value in before.items():
         jax.config.update(name, value)

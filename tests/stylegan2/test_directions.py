@@ -21,13 +21,13 @@ def _style_weights(generator, layers):
 
 def test_sefa_gives_eigenvectors_of_the_style_weights(generator):
     matrix = _style_weights(generator, (0, 1, 2))  # A, (channels, W)
-    found = directions.sefa(generator, layers=(0, 1, 2), count=12, normalized=False)
+    components = directions.sefa(generator, layers=(0, 1, 2), count=12, normalized=False)
     product = matrix.T @ matrix
-    values = [v @ product @ v for v in found]
-    for vector, value in zip(found, values, strict=True):
+    values = [v @ product @ v for v in components]
+    for vector, value in zip(components, values, strict=True):
         np.testing.assert_allclose(product @ vector, value * vector, atol=1e-4 * values[0])
     np.testing.assert_allclose(values, np.sort(np.linalg.eigvalsh(product))[::-1], atol=1e-4 * values[0])
-    np.testing.assert_allclose(found @ found.T, np.eye(12), atol=1e-5)
+    np.testing.assert_allclose(components @ components.T, np.eye(12), atol=1e-5)
 
 
 def test_sefa_normalizes_channels_as_the_published_code(generator):
@@ -48,16 +48,16 @@ def test_no_direction_is_stretched_more_than_sefas_first(generator):
 def test_ganspace_gives_numpys_principal_components():
     rng = np.random.default_rng(1)
     latents = rng.standard_normal((400, 12)) @ np.diag(np.linspace(3, 0.3, 12)) @ rng.standard_normal((12, 12)) + 5
-    found = directions.ganspace(latents, count=4)
+    components = directions.ganspace(latents, count=4)
     _, singular, vectors = np.linalg.svd(latents - latents.mean(axis=0), full_matrices=False)
-    np.testing.assert_allclose(np.abs(np.sum(found * vectors[:4], axis=1)), 1, atol=1e-5)
-    np.testing.assert_allclose(directions.deviations(latents, found), singular[:4] / np.sqrt(400), rtol=1e-5)
+    np.testing.assert_allclose(np.abs(np.sum(components * vectors[:4], axis=1)), 1, atol=1e-5)
+    np.testing.assert_allclose(directions.deviations(latents, components), singular[:4] / np.sqrt(400), rtol=1e-5)
 
 
 def test_samples_are_mapped_normal_draws(generator):
-    found = directions.sample_w(jax.random.key(3), generator, arch=ARCH, samples=7)
+    samples = directions.sample_w(jax.random.key(3), generator, arch=ARCH, samples=7)
     z = jax.random.normal(jax.random.key(3), (7, 12))
-    np.testing.assert_allclose(found, stylegan2.map_styles(generator, z, arch=ARCH), rtol=1e-6)
+    np.testing.assert_allclose(samples, stylegan2.map_styles(generator, z, arch=ARCH), rtol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(1, 12), (1, ARCH.latents, 12)])
@@ -69,9 +69,9 @@ def test_shift_moves_the_named_styles_only(shape):
     start = np.broadcast_to(latent if len(shape) == 3 else latent[:, None], (1, ARCH.latents, 12))[0]
     assert moved.shape == (3, ARCH.latents, 12)
     np.testing.assert_array_equal(moved[0], start)
-    wanted = np.zeros((ARCH.latents, 12))
-    wanted[1:3] = 2 * direction
-    np.testing.assert_allclose(moved[1] - start, wanted, atol=1e-6)
+    moved_by_hand = np.zeros((ARCH.latents, 12))
+    moved_by_hand[1:3] = 2 * direction
+    np.testing.assert_allclose(moved[1] - start, moved_by_hand, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -86,9 +86,9 @@ def test_golden_discriminator(case, parity):
     images = _nhwc(gold["d_in"])
     logits, features = _discriminate(params["discriminator"], images, arch=arch)
     parity("StyleGAN2 discriminator, logits", _relative(logits, gold["d_out"]), 1e-3, "stylegan2.npz")
-    wanted = _indices(gold, "d_feature")
-    assert len(features) == len(wanted) > 0
-    for i in wanted:
+    indices = _indices(gold, "d_feature")
+    assert len(features) == len(indices) > 0
+    for i in indices:
         off = _relative(features[i], gold[f"d_feature{i}"])
         parity("StyleGAN2 discriminator, features", off, 1e-3, "stylegan2.npz")
 
@@ -144,12 +144,12 @@ def test_upsampling_and_downsampling_convolutions_match_their_definition():
     ours = layers.upsample_convolve(x, kernel[::-1, ::-1])  # lax correlates, PyTorch scatters
     np.testing.assert_allclose(ours, _filter_reference(transposed, pad=(1, 1), gain=4), atol=1e-4)
     blurred = jnp.asarray(_filter_reference(x, pad=(2, 2)), x.dtype)
-    wanted = sum(
+    by_hand = sum(
         jnp.einsum("bhwi,io->bhwo", blurred[:, i : i + 5 : 2, j : j + 5 : 2], kernel[i, j])
         for i in range(3)
         for j in range(3)
     )
-    np.testing.assert_allclose(layers.convolve_half(x, kernel), wanted, atol=1e-4)
+    np.testing.assert_allclose(layers.convolve_half(x, kernel), by_hand, atol=1e-4)
 
 
 def test_gradients_are_those_of_finite_differences(tiny):
@@ -221,12 +221,12 @@ def test_truncation_leads_to_the_mean(tiny):
     np.testing.assert_allclose(stylegan2.truncate(w, mean, 0.0), jnp.tile(mean, (4, 1)), atol=1e-6)
 
 
-@pytest.mark.parametrize("side, wanted", [(8, (4, 2)), (16, (8, 4)), (64, (32, 16))])
-def test_discriminator_features_of_any_side(tiny, side, wanted):
+@pytest.mark.parametrize("side, count", [(8, (4, 2)), (16, (8, 4)), (64, (32, 16))])
+def test_discriminator_features_of_any_side(tiny, side, count):
     """A discriminator of two blocks gives two, whatever side it sees."""
     images = jax.random.normal(jax.random.key(0), (2, side, side, 3))
     features = _features(tiny["discriminator"], images, arch=_TINY)
-    assert [f.shape for f in features] == [(2, s, s, c) for s, c in zip(wanted, (5, 4))]
+    assert [f.shape for f in features] == [(2, s, s, c) for s, c in zip(count, (5, 4))]
     one = _features(tiny["discriminator"], images, arch=_TINY, count=1)
     np.testing.assert_allclose(one[0], features[0], atol=1e-5)
 

@@ -58,9 +58,9 @@ def test_any_filter_matches_its_definition(taps):
     with jax.enable_x64():
         for operation, settings in cases.values():
             rows, columns = generator.standard_normal((2, 8))
-            found = operation(jnp.asarray(np.outer(rows, columns))[None, :, :, None])[0, :, :, 0]
-            wanted = np.outer(_by_definition(rows, taps, **settings), _by_definition(columns, taps, **settings))
-            np.testing.assert_allclose(found, wanted, atol=1e-12)
+            filtered = operation(jnp.asarray(np.outer(rows, columns))[None, :, :, None])[0, :, :, 0]
+            by_definition = np.outer(_by_definition(rows, taps, **settings), _by_definition(columns, taps, **settings))
+            np.testing.assert_allclose(filtered, by_definition, atol=1e-12)
 
 
 def test_the_general_filter_agrees_with_the_fast_one():
@@ -107,10 +107,10 @@ def test_images_and_features_of_every_kind_have_their_sizes_and_clamps():
 def test_the_stored_mean_is_the_mean():
     params = stylegan2.init_params(jax.random.key(0), _KINDS)["generator"]
     params["mean_w"] = jnp.arange(5.0)
-    found = stylegan2.mean_w(jax.random.key(1), params, arch=_KINDS)
-    np.testing.assert_array_equal(found, [[0, 1, 2, 3, 4]])
+    mean = stylegan2.mean_w(jax.random.key(1), params, arch=_KINDS)
+    np.testing.assert_array_equal(mean, [[0, 1, 2, 3, 4]])
     drawn = stylegan2.mean_w(jax.random.key(1), params, arch=dataclasses.replace(_KINDS, stored_mean=False), samples=8)
-    assert jnp.abs(found - drawn).max() > 0.1
+    assert jnp.abs(mean - drawn).max() > 0.1
 
 
 def test_headers_from_before_there_were_kinds_still_load():

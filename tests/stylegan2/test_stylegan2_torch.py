@@ -30,8 +30,8 @@ def test_converted_weights_compute_what_pytorch_computes(tmp_path, arch, parity)
     form = _TorchForm(torch)
     g, d = form.random_states(arch, arch.size)
     torch.save({"g_ema": g, "d": d}, tmp_path / "x.pt")
-    found, params = convert(tmp_path / "x.pt")
-    assert found == arch
+    converted, params = convert(tmp_path / "x.pt")
+    assert converted == arch
     g, d = ({k: v.double() for k, v in state.items()} for state in (g, d))
     z = torch.randn(8, arch.style_dim, generator=torch.Generator().manual_seed(0)).double()
     w = form.map(g, z, arch.mapping_layers)

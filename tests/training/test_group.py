@@ -6,7 +6,10 @@ import re
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.heavy
 def test_groups_of_images_on_two_devices():
     cases = pathlib.Path(__file__).resolve().parents[1] / "helpers" / "group_cases.py"
     # Compiled without optimisation, which is most of the time otherwise.

@@ -48,8 +48,8 @@ _NAMES = {
 @pytest.mark.parametrize("name", _NAMES)
 @pytest.mark.parametrize("wrapper", ["", "module.", "state_dict.", "state_dict.module."])
 def test_families_are_told_by_their_names(name, wrapper):
-    found = families.recognise({n if n[0].isupper() or ":" in n else wrapper + n for n in _NAMES[name]})
-    assert found is not None and found.name == name
+    family = families.recognise({n if n[0].isupper() or ":" in n else wrapper + n for n in _NAMES[name]})
+    assert family is not None and family.name == name
 
 
 def test_every_family_has_a_tool_or_advice_and_a_test():

@@ -45,9 +45,9 @@ def test_records_tensors_and_settings_come_back(tmp_path, protocol):
         {"G_ema": network_record("Generator", modules={"conv0": layer}), "training_set_kwargs": None},
         protocol,
     )
-    found = read_checkpoint(path)
-    assert list(found) == ["G_ema", "training_set_kwargs"] and found["training_set_kwargs"] is None
-    record = found["G_ema"].fields["_modules"]["conv0"]
+    content = read_checkpoint(path)
+    assert list(content) == ["G_ema", "training_set_kwargs"] and content["training_set_kwargs"] is None
+    record = content["G_ema"].fields["_modules"]["conv0"]
     assert type(record) is PersistentRecord and record.class_name == "SynthesisLayer"
     assert record.fields["up"] == 2 and record.fields["clamp"] is None
     assert record.fields["weight_gain"] == 0.25 and record.fields["names"] == {"a", "b"}
@@ -62,8 +62,8 @@ def test_arrays_of_numbers_are_passed_over(tmp_path):
         b"b",
         state=(1, (2,), Call("numpy.dtype", "f8"), False, b"\0" * 16),
     )
-    found = read_checkpoint(_write(tmp_path / "x.pkl", {"size": array}))
-    assert isinstance(found["size"], NumpyArray)
+    content = read_checkpoint(_write(tmp_path / "x.pkl", {"size": array}))
+    assert isinstance(content["size"], NumpyArray)
 
 
 def test_source_code_in_a_record_never_runs(tmp_path):
@@ -188,8 +188,8 @@ def test_the_same_bytes_are_one_storage_however_often_they_are_named(tmp_path):
 
     path = _write(tmp_path / "x.pkl", [Again() for _ in range(3000)])
     assert path.stat().st_size < 2 * len(data)
-    found = read_checkpoint(path)  # 1.2 GB, were they copied
-    assert len(found) == 3000 and all(item is found[0] for item in found)
+    content = read_checkpoint(path)  # 1.2 GB, were they copied
+    assert len(content) == 3000 and all(item is content[0] for item in content)
 
 
 def test_truncated_empty_and_foreign_files_are_named(tmp_path):

@@ -97,8 +97,8 @@ def test_hostile_calls_are_refused_by_name(tmp_path, name, nested, legacy):
     with pytest.raises(UserError, match="refused") as error:
         read_torch(path)
     # Protocol 2, which the older format has, calls modules by their names in Python 2.
-    wanted = name.rpartition(".")[2] if legacy else name
-    assert wanted in str(error.value) and "bad.pt" in str(error.value)
+    told = name.rpartition(".")[2] if legacy else name
+    assert told in str(error.value) and "bad.pt" in str(error.value)
     assert not mark.exists()
 
 
@@ -226,9 +226,9 @@ def test_flipped_bytes_never_raise_anything_else(tmp_path):
 def test_a_namespace_is_an_inert_record(tmp_path):
     for protocol in (2, 4):
         content = {"args": argparse.Namespace(size=64, latent=512), "n": 3}
-        found = read_torch(_archive(tmp_path / "a.pt", pickle.dumps(content, protocol)))
-        assert type(found["args"]) is Record
-        assert found["args"].fields == {"size": 64, "latent": 512} and found["n"] == 3
+        record = read_torch(_archive(tmp_path / "a.pt", pickle.dumps(content, protocol)))
+        assert type(record["args"]) is Record
+        assert record["args"].fields == {"size": 64, "latent": 512} and record["n"] == 3
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -263,9 +263,9 @@ def test_what_torch_writes_comes_back(tmp_path, legacy):
     }
     path = tmp_path / "x.pt"
     torch.save(content | {"half": torch.tensor([1.5, -2]).bfloat16()}, path, _use_new_zipfile_serialization=not legacy)
-    found = read_torch(path)
-    np.testing.assert_array_equal(found.pop("half"), np.array([1.5, -2], np.float32))
-    assert found.pop("args").fields == {"size": 64} and found.pop("size") == (2, 12)
+    read = read_torch(path)
+    np.testing.assert_array_equal(read.pop("half"), np.array([1.5, -2], np.float32))
+    assert read.pop("args").fields == {"size": 64} and read.pop("size") == (2, 12)
 
     def compare(ours, theirs):
         if isinstance(theirs, dict):
@@ -284,7 +284,7 @@ def test_what_torch_writes_comes_back(tmp_path, legacy):
             assert ours == theirs
 
     del content["args"], content["size"]
-    compare(found, content)
+    compare(read, content)
 
 
 def test_a_legacy_file_that_overstates_its_storage_is_refused(tmp_path):
@@ -316,5 +316,5 @@ def test_sharing_does_not_multiply_what_is_read(tmp_path):
     nested: list = [1]
     for _ in range(50):
         nested = [nested, nested]
-    found = read_torch(_archive(tmp_path / "x.pt", pickle.dumps(nested, 2)))
-    assert found[0] is found[1]
+    read = read_torch(_archive(tmp_path / "x.pt", pickle.dumps(nested, 2)))
+    assert read[0] is read[1]

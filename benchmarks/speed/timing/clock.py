@@ -44,12 +44,12 @@ def side_by_side(calls: Sequence[Call], rounds: int) -> list[Timing]:
     for call in calls:
         call.run()
     while len(seconds[-1]) < rounds:
-        for call, found in zip(calls, seconds, strict=True):
-            for _ in range(min(_TURN, rounds - len(found))):
+        for call, taken in zip(calls, seconds, strict=True):
+            for _ in range(min(_TURN, rounds - len(taken))):
                 begin = time.perf_counter()
                 call.run()
-                found.append((time.perf_counter() - begin) / call.iterations)
-    return [_timing(call, found) for call, found in zip(calls, seconds, strict=True)]
+                taken.append((time.perf_counter() - begin) / call.iterations)
+    return [_timing(call, taken) for call, taken in zip(calls, seconds, strict=True)]
 
 
 def _timing(call: Call, seconds: list[float]) -> Timing:

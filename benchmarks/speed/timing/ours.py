@@ -118,10 +118,10 @@ def parts(subject: Subject, only: Collection[str] | None = None) -> dict[str, Ca
     )
 
 
-def _gradient_call(function: Callable[..., jax.Array], wanted: Any, *others: Any) -> Call:
+def _gradient_call(function: Callable[..., jax.Array], differentiated: Any, *others: Any) -> Call:
     """A call of value and gradient to the first argument."""
     compiled = jax.jit(jax.value_and_grad(function))
-    return _timed(lambda: jax.block_until_ready(compiled(wanted, *others)) and None)
+    return _timed(lambda: jax.block_until_ready(compiled(differentiated, *others)) and None)
 
 
 def _views(subject: Subject) -> jax.Array:
@@ -183,10 +183,10 @@ def _perceptual(subject: Subject, images: jax.Array) -> Call:
     settings = subject.settings
 
     def total(images, target, frozen):
-        seen, wanted = (image_terms.perceptual_features(x, frozen, settings) for x in (images, target))
+        seen, target_features = (image_terms.perceptual_features(x, frozen, settings) for x in (images, target))
         if settings.perceptual == "lpips":
-            return jnp.mean(perceptual.lpips_distance(frozen.lpips, seen, wanted))
-        return perceptual.discriminator_distance(seen, wanted)
+            return jnp.mean(perceptual.lpips_distance(frozen.lpips, seen, target_features))
+        return perceptual.discriminator_distance(seen, target_features)
 
     return _gradient_call(total, images * 0.9, images, subject.frozen)
 

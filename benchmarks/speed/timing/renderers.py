@@ -193,7 +193,7 @@ def available(
     camera: camera_lib.Camera, batch: int, checkout: pathlib.Path | None, largest: int
 ) -> tuple[list[Renderer], list[str]]:
     """Returns the renderers that can be timed, ours at one sample first, and lines on what is left out."""
-    found = [
+    renderers = [
         Renderer("ours", one_sample(camera), batch),
         Renderer("ours, 2 x 2", lambda d, v: render.warp_depth(d, v, camera), batch, like_for_like=False),
     ]
@@ -203,12 +203,12 @@ def available(
     elif jax.default_backend() != "cpu":
         left_out.append("diffren: left out, only its CPU kernel is built here")
     else:
-        found.append(Renderer("diffren", diffren(camera, checkout), batch))
+        renderers.append(Renderer("diffren", diffren(camera, checkout), batch))
     if (theirs := jaxrenderer(camera)) is None:
         left_out.append("jaxrenderer: left out, it is not installed")
     else:
         gradient = camera.image_size <= largest
-        found.append(Renderer("jaxrenderer", theirs, 1, gradient=gradient, slow=True))
+        renderers.append(Renderer("jaxrenderer", theirs, 1, gradient=gradient, slow=True))
         if not gradient:
             left_out.append(f"jaxrenderer: no gradient above --largest {largest}")
-    return found, left_out
+    return renderers, left_out

@@ -61,18 +61,18 @@ class Subject:
     @property
     def phases(self) -> dict[str, Phase]:
         """The first phase of each kind in the schedule, by its label."""
-        found: dict[str, Phase] = {}
+        by_label: dict[str, Phase] = {}
         for phase in schedule_of(self.config):
-            found.setdefault(label(phase), phase)
-        return found
+            by_label.setdefault(label(phase), phase)
+        return by_label
 
     @property
     def iterations(self) -> dict[str, int]:
         """How many iterations of each kind the whole schedule has."""
-        found: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for phase in schedule_of(self.config):
-            found[label(phase)] = found.get(label(phase), 0) + phase.iterations
-        return found | {COLLECT: self.settings.collect_iters * len(self.config.schedule.stages)}
+            counts[label(phase)] = counts.get(label(phase), 0) + phase.iterations
+        return counts | {COLLECT: self.settings.collect_iters * len(self.config.schedule.stages)}
 
 
 def label(phase: Phase) -> str:
@@ -121,15 +121,15 @@ def _smooth(params: models.Params) -> models.Params:
 
 
 def _absent(config: ConfigDict) -> tuple[str, ...]:
-    wanted = {
+    files = {
         "the GAN": config.gan.checkpoint,
         "images": config.data.image_list,
         "statistics of views": config.sampling.view_mvn,
         "statistics of lights": config.sampling.light_mvn,
     }
     if config.loss.perceptual == "lpips":
-        wanted["LPIPS"] = config.loss.lpips_weights
-    return tuple(what for what, path in wanted.items() if not pathlib.Path(path).is_file())
+        files["LPIPS"] = config.loss.lpips_weights
+    return tuple(what for what, path in files.items() if not pathlib.Path(path).is_file())
 
 
 def _random_gan(config: ConfigDict) -> tuple[Architecture, dict[str, Any]]:

@@ -55,10 +55,10 @@ def _call(run: Callable[[], Any]) -> Call:
 
 def train_steps(subject: Subject, given: Model) -> dict[str, Call]:
     """Every kind of iteration in the schedule, as `ours.train_steps`."""
-    found = {}
+    calls = {}
     for name, phase in subject.phases.items():
-        found[name] = _call(_training(given, phase.step, flip=phase.flip).update)
-    return found | {COLLECT: _call(_training(given, "step2", flip=False).collect)}
+        calls[name] = _call(_training(given, phase.step, flip=phase.flip).update)
+    return calls | {COLLECT: _call(_training(given, "step2", flip=False).collect)}
 
 
 def _training(given: Model, step: str, *, flip: bool) -> Training:
@@ -92,12 +92,12 @@ def parts(subject: Subject, given: Model) -> dict[str, Call]:
 
     def network(names: tuple[str, ...], pictures: torch.Tensor) -> Call:
         modules = [given.networks[name] for name in names]
-        wanted = [p for module in modules for p in module.parameters()]
+        weights = [p for module in modules for p in module.parameters()]
 
         def run() -> None:
             for module in modules:
                 module.requires_grad_(True)
-            torch.autograd.grad(_total([module(pictures) for module in modules]), wanted)
+            torch.autograd.grad(_total([module(pictures) for module in modules]), weights)
 
         return _call(run)
 
@@ -114,13 +114,13 @@ def parts(subject: Subject, given: Model) -> dict[str, Call]:
     }
 
 
-def _total(found: Any) -> torch.Tensor:
-    return sum(x.square().mean() for x in (found if isinstance(found, list) else [found]))
+def _total(outputs: Any) -> torch.Tensor:
+    return sum(x.square().mean() for x in (outputs if isinstance(outputs, list) else [outputs]))
 
 
 def _gradient_call(function: Callable[..., Any], *inputs: torch.Tensor) -> Call:
-    wanted = [x.detach().clone(memory_format=torch.preserve_format).requires_grad_(True) for x in inputs]
-    return _call(lambda: torch.autograd.grad(_total(function(*wanted)), wanted))
+    differentiated = [x.detach().clone(memory_format=torch.preserve_format).requires_grad_(True) for x in inputs]
+    return _call(lambda: torch.autograd.grad(_total(function(*differentiated)), differentiated))
 
 
 def _optimiser(given: Model) -> Call:

@@ -109,10 +109,10 @@ def normals(depth: torch.Tensor, camera: Camera, *, unit: bool) -> torch.Tensor:
     scale = camera.focal_length if unit else 1.0  # in pixels, squares stay far from underflow
     inside = torch.linalg.cross(along_x * scale, along_y * scale)
     inside = inside / (torch.linalg.vector_norm(inside, dim=-1, keepdim=True) + (0.0 if unit else _PUBLISHED_EPSILON))
-    found = torch.zeros_like(points)
-    found[..., 2] = 1.0
-    found[:, 1:-1, 1:-1] = inside
-    return found
+    framed = torch.zeros_like(points)
+    framed[..., 2] = 1.0
+    framed[:, 1:-1, 1:-1] = inside
+    return framed
 
 
 def diffuse_shading(normal: torch.Tensor, direction_xy: torch.Tensor) -> torch.Tensor:

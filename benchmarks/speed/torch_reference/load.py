@@ -32,7 +32,7 @@ def networks_of(params: models.Params, settings: Settings) -> nn.ModuleDict:
     size, sizes = settings.image_size, settings.networks
     sheet = size, sizes.width, sizes.zdim
     narrow = sizes.view_light_width or sizes.width
-    found = nn.ModuleDict(
+    modules = nn.ModuleDict(
         {
             "depth": networks.decoder(*sheet, 1, sizes.group_base),
             "albedo": networks.decoder(*sheet, 3, sizes.group_base, "tanh"),
@@ -43,8 +43,8 @@ def networks_of(params: models.Params, settings: Settings) -> nn.ModuleDict:
     )
     for name, module in models.modules(settings).items():
         state = params_to_torch(module, params[name])
-        found[name].load_state_dict({key: _tensor(value) for key, value in state.items()})
-    return found
+        modules[name].load_state_dict({key: _tensor(value) for key, value in state.items()})
+    return modules
 
 
 def model_of(

@@ -32,14 +32,14 @@ class Lpips(nn.Module):
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Unit feature vectors of every pixel after each of VGG16's five blocks."""
         x = (images - self.shift[:, None, None]) / self.scale[:, None, None]
-        found, place = [], 0
+        normalised, place = [], 0
         for block, count in enumerate(_LAYERS):
             x = functional.max_pool2d(x, 2) if block else x
             for _ in range(count):
                 x = functional.relu(functional.conv2d(x, self.kernels[place], self.biases[place], padding=1))
                 place += 1
-            found.append(x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + 1e-10))
-        return found
+            normalised.append(x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + 1e-10))
+        return normalised
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         parts = zip(self.features(a), self.features(b), self.linear, strict=True)

@@ -150,9 +150,9 @@ def step2_loss(model: Model, images: torch.Tensor, masks: torch.Tensor) -> tuple
     """Step 2: how far the GAN's versions of pseudo-images are from them; and those versions."""
     projected, offset = project(model, images)
     with torch.no_grad():
-        wanted = model.discriminator(images)
+        image_features = model.discriminator(images)
     loss = losses.photometric(projected, images, masks)
-    loss = loss + losses.feature_distance(model.discriminator(projected), wanted, masks)
+    loss = loss + losses.feature_distance(model.discriminator(projected), image_features, masks)
     return loss + model.settings.lam_regular * offset.square().mean(), projected
 
 

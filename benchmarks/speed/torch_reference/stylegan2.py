@@ -192,8 +192,8 @@ class Discriminator(nn.Module):
         self.blocks = nn.ModuleList(_Block(params["blocks"][str(i)]) for i in range(blocks))
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        x, found = _activate(_equalised(images, self.from_rgb) + self.bias[:, None, None]), []
+        x, features = _activate(_equalised(images, self.from_rgb) + self.bias[:, None, None]), []
         for block in self.blocks:
             x = block(x)
-            found.append(x)
-        return found
+            features.append(x)
+        return features

@@ -1,0 +1,68 @@
+"""Executes the notebooks of docs/notebooks from their first cell to their last, each in a kernel of its own.
+
+    python benchmarks/pages/run_notebooks.py                executes all; the files stay as they are
+    python benchmarks/pages/run_notebooks.py --write        keeps the new outputs in the files
+    python benchmarks/pages/run_notebooks.py gan --write    one of them
+
+The exit code is 1 where a cell fails, and the failing cell with its error is printed. Needs the extra `notebooks`.
+"""
+
+import argparse
+import pathlib
+import sys
+import time
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+__all__ = ["execute"]
+
+_FOLDER = pathlib.Path(__file__).resolve().parent.parent.parent / "docs" / "notebooks"
+
+
+def execute(path: pathlib.Path, *, write: bool, limit_s: int) -> None:
+    """Executes a notebook in its own folder.
+
+    Args:
+      path: the notebook.
+      write: whether the file is replaced by the one with outputs, without the times of execution.
+      limit_s: seconds that one cell may take.
+
+    Raises:
+      CellExecutionError: a cell failed.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook, timeout=limit_s, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
+    )
+    client.execute()
+    if write:
+        for cell in notebook.cells:
+            cell.metadata.pop("execution", None)
+        notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"]}
+        nbformat.write(notebook, path)
+
+
+def main() -> int:
+    """Executes the notebooks that the command line names, or all of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="names without .ipynb; all by default")
+    parser.add_argument("--write", action="store_true", help="keeps the outputs in the files")
+    parser.add_argument("--limit", type=int, default=600, metavar="SECONDS", help="time that one cell may take (600)")
+    options = parser.parse_args()
+    paths = [_FOLDER / f"{name}.ipynb" for name in options.names] or sorted(_FOLDER.glob("*.ipynb"))
+    failed = 0
+    for path in paths:
+        start = time.monotonic()
+        try:
+            execute(path, write=options.write, limit_s=options.limit)
+            print(f"{path.name}: {time.monotonic() - start:.0f} s", flush=True)
+        except CellExecutionError as error:
+            failed += 1
+            print(f"{path.name}: {error}", file=sys.stderr, flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

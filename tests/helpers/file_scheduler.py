@@ -1,0 +1,34 @@
+"""Shares tests out to pytest-xdist's workers by file, the longest files first."""
+
+from xdist.scheduler.loadfile import LoadFileScheduling
+
+__all__ = ["FileScheduling"]
+
+# None of these is to be left for the end; the others take less than half a minute each (docs/reports/test_suite.md).
+# Those that come first compile different programs, so that the first workers do not compile the same.
+_LONGEST = (
+    "tests/training/test_loop.py",
+    "tests/run/test_experiment.py",
+    "tests/method/test_pipeline.py",
+    "tests/training/test_joint.py",
+    "tests/networks/test_precision.py",
+    "tests/networks/test_networks.py",
+    "tests/networks/test_layers.py",
+    "tests/method/test_transfers.py",
+    "tests/benchmarks/test_torch_reference.py",
+    "tests/run/test_cluster.py",
+    "tests/training/test_data_parallel.py",
+    "tests/training/test_group_devices.py",
+    "tests/editing/test_edit.py",
+)
+
+
+class FileScheduling(LoadFileScheduling):
+    """The tests of a file share fixtures and programs: they stay with one worker."""
+
+    def _assign_work_unit(self, node) -> None:
+        """Gives a worker the longest file that is left."""
+        ranks = {path: rank for rank, path in enumerate(_LONGEST)}
+        first = min(self.workqueue, key=lambda path: ranks.get(path, len(ranks)))
+        self.workqueue.move_to_end(first, last=False)
+        super()._assign_work_unit(node)

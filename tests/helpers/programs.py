@@ -1,0 +1,47 @@
+"""Compiled programs, most of the suite's time: each is compiled once a run, by whichever process needs it first."""
+
+import os
+import pathlib
+import shutil
+import tempfile
+
+import jax
+import pytest
+
+__all__ = ["discard", "keep", "too_many"]
+
+_FOLDER = "JAX_COMPILATION_CACHE_DIR"
+_SECONDS = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+_OWN = pytest.StashKey[str]()
+
+
+def keep(config: pytest.Config) -> None:
+    """Keeps compiled programs in one folder for this process, pytest-xdist's workers and the processes of tests.
+
+    The folder lasts as long as the run, unless the user names one by JAX_COMPILATION_CACHE_DIR. Two processes may write
+    the same program: JAX takes one that it cannot read for absent.
+    """
+    if _FOLDER not in os.environ:  # workers inherit it
+        config.stash[_OWN] = os.environ[_FOLDER] = tempfile.mkdtemp(prefix="gan2shape-programs-")
+    os.environ.setdefault(_SECONDS, "0.2")
+    # JAX was imported before: it has read its variables.
+    jax.config.update(_FOLDER.lower(), os.environ[_FOLDER])
+    jax.config.update(_SECONDS.lower(), float(os.environ[_SECONDS]))
+
+
+def discard(config: pytest.Config) -> None:
+    """Removes the folder of a run that made one."""
+    if folder := config.stash.get(_OWN, None):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def too_many() -> bool:
+    """Whether this process nears the number of memory maps that Linux allows one, 65,530 by default.
+
+    Where that cannot be told, programs are always too many.
+    """
+    try:
+        with pathlib.Path("/proc/self/maps").open("rb") as maps:
+            return sum(1 for _ in maps) > 20_000
+    except OSError:
+        return True
