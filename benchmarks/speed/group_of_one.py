@@ -110,6 +110,7 @@ def main() -> None:
     from gan2shape_jax.run import runtime
 
     config = apply_overrides(load_config(options.config), {"sampling.collect_iters": "4"})
+    config.runtime.compilation_cache = "off"  # compiling is measured too
     runtime.set_up_runtime(config)
     import jax
 

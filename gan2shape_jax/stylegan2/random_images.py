@@ -53,7 +53,13 @@ def random_images(
 
 @functools.partial(jax.jit, static_argnames="arch")
 def _draw(
-    gen_params: Params, key: jax.Array, numbers: jax.Array, mean: jax.Array, truncation: float, *, arch: Architecture
+    gen_params: Params,
+    key: PRNGKeyArray,
+    numbers: jax.Array,
+    mean: jax.Array,
+    truncation: float | jax.Array,
+    *,
+    arch: Architecture,
 ) -> tuple[jax.Array, jax.Array]:
     """Returns images and latents of the numbers, each drawn by a key of its own."""
     z = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i), (arch.style_dim,)))(numbers)
