@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Integer, PRNGKeyArray
 
 from gan2shape_jax.stylegan2.architecture import Architecture, Params
 from gan2shape_jax.stylegan2.generator import map_styles, synthesize
@@ -52,7 +52,15 @@ def random_images(
 
 
 @functools.partial(jax.jit, static_argnames="arch")
-def _draw(gen_params, key, numbers, mean, truncation, *, arch: Architecture):
+def _draw(
+    gen_params: Params,
+    key: PRNGKeyArray,
+    numbers: Integer[Array, "n"],
+    mean: Float[Array, "1 w"],
+    truncation: float | Float[Array, ""],
+    *,
+    arch: Architecture,
+) -> tuple[Float[Array, "n s s 3"], Float[Array, "n w"]]:
     z = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i), (arch.style_dim,)))(numbers)
     w = truncate(map_styles(gen_params, z, arch=arch), mean, truncation)
     return synthesize(gen_params, w, arch=arch), w
