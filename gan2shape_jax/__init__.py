@@ -1,7 +1,74 @@
-"""3D shape from one photo with nothing but a 2D GAN: GAN2Shape (Pan et al., ICLR 2021) in JAX."""
+"""3D shape from one photo with nothing but a 2D GAN: GAN2Shape (Pan et al., ICLR 2021) in JAX.
 
-from gan2shape_jax import xla_flags
+    import gan2shape_jax as g2s
 
+    gan = g2s.load_gan("gan.safetensors")
+    result = g2s.reconstruct(image, gan, mask=mask)
+    result.render(yaw=30)
+
+Importing this changes nothing in the process and loads neither JAX nor the networks: names are found when first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gan2shape_jax.config import load_config
+    from gan2shape_jax.errors import UserError
+    from gan2shape_jax.geometry.camera import Camera
+    from gan2shape_jax.geometry.mesh_rasterizer import interpolate, rasterize
+    from gan2shape_jax.geometry.render import warp_depth
+    from gan2shape_jax.geometry.resample import grid_sample
+    from gan2shape_jax.interface.gan import Gan, load_gan
+    from gan2shape_jax.interface.progress import Progress
+    from gan2shape_jax.interface.reconstruct import reconstruct
+    from gan2shape_jax.interface.result import Reconstruction, load
+    from gan2shape_jax.method.metrics import depth_errors
+
+__all__ = [
+    "Camera",
+    "Gan",
+    "Progress",
+    "Reconstruction",
+    "UserError",
+    "depth_errors",
+    "grid_sample",
+    "interpolate",
+    "load",
+    "load_config",
+    "load_gan",
+    "rasterize",
+    "reconstruct",
+    "warp_depth",
+]
 __version__ = "0.1.0"
 
-xla_flags.avoid_wrong_sums()
+_MODULES = {
+    "Camera": "geometry.camera",
+    "Gan": "interface.gan",
+    "Progress": "interface.progress",
+    "Reconstruction": "interface.result",
+    "UserError": "errors",
+    "depth_errors": "method.metrics",
+    "grid_sample": "geometry.resample",
+    "interpolate": "geometry.mesh_rasterizer",
+    "load": "interface.result",
+    "load_config": "config",
+    "load_gan": "interface.gan",
+    "rasterize": "geometry.mesh_rasterizer",
+    "reconstruct": "interface.reconstruct",
+    "warp_depth": "geometry.render",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name's module when the name is first used."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

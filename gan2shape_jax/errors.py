@@ -8,7 +8,7 @@ import errno
 import sys
 from collections.abc import Callable
 
-__all__ = ["ConfigError", "DiskFullError", "UserError", "exit_code", "refused"]
+__all__ = ["ArgumentError", "ConfigError", "DiskFullError", "UserError", "exit_code", "refused"]
 
 
 class UserError(Exception):
@@ -17,6 +17,10 @@ class UserError(Exception):
 
 class ConfigError(UserError):
     """A configuration that does not exist or has unusable values: the command line is at fault, not the data."""
+
+
+class ArgumentError(UserError, ValueError):
+    """An argument of a public function is of the wrong type, shape or range; the message begins with its name."""
 
 
 class DiskFullError(UserError):

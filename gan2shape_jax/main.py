@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TextIO
 
 import gan2shape_jax
-from gan2shape_jax import bundled, malloc_tuning
+from gan2shape_jax import bundled, malloc_tuning, xla_flags
 from gan2shape_jax.config import apply_overrides, command_line, load_config, names
 from gan2shape_jax.errors import ConfigError, UserError
 
@@ -36,6 +36,7 @@ _TOOLS = {"sample": "sample_gan.__main__", "convert": "convert"}
 def main(argv: Sequence[str]) -> int:
     """Runs the program with its arguments (the program's name left out); returns its exit code."""
     warnings.showwarning = _warning_printer()
+    xla_flags.avoid_wrong_sums()
     try:
         return _action(list(argv))()
     except ConfigError as error:

@@ -23,15 +23,18 @@ def load_depth(
 
     `.npy` holds scene units with 0 as background; `.png` holds nearness, white at `min_depth` and
     black at `max_depth`.
+
+    Raises:
+        UserError: the file is unusable, or all of it is background, against which nothing can be measured.
     """
     if path.suffix == ".png":
         nearness = np.asarray(crop_and_resize(open_gray(path, cut=crop is not None), crop, size), np.float32) / 255
-        return max_depth - nearness * (max_depth - min_depth)
+        return _with_object(max_depth - nearness * (max_depth - min_depth), path, max_depth)
     depth = _load_npy(path)
     if depth.shape != (size, size):
         raise UserError(f"true depth {path} has shape {depth.shape}: ({size}, {size}) is wanted")
     depth = _finite(depth, path)
-    return np.where((depth <= 0) | (depth > max_depth), np.float32(max_depth), depth)
+    return _with_object(np.where((depth <= 0) | (depth > max_depth), np.float32(max_depth), depth), path, max_depth)
 
 
 def load_latent(path: str | pathlib.Path, style_dim: int) -> Float[np.ndarray, "..."]:
@@ -88,6 +91,15 @@ def load_mvn(path: str | pathlib.Path, dims: int | None = None) -> tuple[np.ndar
     if not np.allclose(cov, cov.T, atol=1e-6) or np.linalg.eigvalsh((cov + cov.T) / 2).min() < -1e-6:
         raise UserError(f"statistics file {path}: its covariance is not symmetric and positive semi-definite")
     return mean, cov
+
+
+def _with_object(depth: np.ndarray, path: pathlib.Path, max_depth: float) -> np.ndarray:
+    if not (depth < np.float32(max_depth)).any():
+        raise UserError(
+            f"true depth {path} shows no object: all of it is background, 0 or from {max_depth:g} on "
+            "(config.camera.max_depth)"
+        )
+    return depth
 
 
 def _load_torch(path: pathlib.Path) -> Any:

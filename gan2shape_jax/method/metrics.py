@@ -8,12 +8,14 @@ empty mask gives NaN: there is nothing to measure.
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry import lighting
 from gan2shape_jax.geometry.camera import Camera
 
-__all__ = ["depth_metrics", "erode", "evaluation_mask", "mean_angle", "side"]
+__all__ = ["depth_errors", "depth_metrics", "erode", "evaluation_mask", "mean_angle", "side"]
 
 # Nine equal pixels of 1 average to 1 up to rounding; one zero among them gives 0.89.
 _ALL_NINE = 0.99
@@ -109,6 +111,55 @@ def depth_metrics(
         "mae": _masked_mean(jnp.abs(error), mask),
         "mse": _masked_mean(jnp.square(error), mask),
     }
+
+
+def depth_errors(
+    depth: ArrayLike,
+    true_depth: ArrayLike,
+    camera: Camera,
+    *,
+    valid: ArrayLike | None = None,
+) -> dict[str, np.ndarray]:
+    """Checks depth maps and measures how far they are from the truth; on the host, see `depth_metrics` for `jax.jit`.
+
+    Args:
+      depth: `(..., S, S)` seen from the truth's view, scene units.
+      true_depth: `(..., S, S)` scene units; its maximum is the background.
+      camera: gives the normals, and the depth of what is empty.
+      valid: 1 where `depth` shows a surface; by default where it is nearer than `camera.background_depth`.
+
+    Returns:
+      As `depth_metrics`, each error of shape `(...)`.
+
+    Raises:
+      ArgumentError: other shapes, depths that are not positive and finite, or nothing in common to compare.
+    """
+    shape = (camera.image_size, camera.image_size)
+    maps = {"depth": np.asarray(depth, np.float32), "true_depth": np.asarray(true_depth, np.float32)}
+    for name, values in maps.items():
+        if values.shape[-2:] != shape or values.shape != maps["depth"].shape:
+            shapes = " and ".join(str(one.shape) for one in maps.values())
+            raise ArgumentError(
+                f"depth and true_depth have the shapes {shapes}: (..., {shape[0]}, {shape[1]}), the same"
+            )
+        if not (np.isfinite(values).all() and (values > 0).all()):
+            raise ArgumentError(
+                f"{name} has values that are not positive and finite (0 as background, say): give the background the "
+                f"greatest depth, such as camera.max_depth ({camera.max_depth:g})"
+            )
+    if valid is None:
+        valid = maps["depth"] < camera.background_depth
+    shown = np.broadcast_to(np.asarray(valid, np.float32), maps["depth"].shape)
+    if not np.asarray(evaluation_mask(jnp.asarray(maps["true_depth"]), jnp.asarray(shown))).any(axis=(-2, -1)).all():
+        raise ArgumentError(
+            "there is nothing to compare: where true_depth is below its maximum, and valid, no pixel has all of its "
+            "eight neighbours"
+        )
+    errors = _compiled_metrics(maps["depth"], maps["true_depth"], shown, camera=camera)
+    return {name: np.asarray(value) for name, value in errors.items()}
+
+
+_compiled_metrics = jax.jit(depth_metrics, static_argnames="camera")
 
 
 def _masked_mean(values: Float[Array, "*batch h w"], mask: Float[Array, "*batch h w"]) -> Float[Array, "*batch"]:

@@ -10,24 +10,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
+from PIL import Image
 
-from gan2shape_jax import stylegan2
+from gan2shape_jax import stylegan2, xla_flags
 from gan2shape_jax.atomic_files import atomic_file
 from gan2shape_jax.config.gan_checks import gan_problems
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.inputs import data, image_files
-from gan2shape_jax.method import perceptual, prior, projection
+from gan2shape_jax.method import models, perceptual, prior, projection
 from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.frozen import build as build_frozen
+from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem
 from gan2shape_jax.stylegan2 import Architecture, inversion
+from gan2shape_jax.training import network_files
 
 __all__ = [
+    "find_latent",
+    "freeze",
+    "initial_params",
     "load_frozen",
     "load_gan",
     "load_problem",
     "mean_latent",
+    "prepare",
     "prior_of",
     "require_layers",
     "usable_latent",
@@ -42,6 +49,7 @@ def load_gan(config: ConfigDict) -> tuple[Architecture, dict[str, Any]]:
     Raises:
       UserError: the file is missing or damaged, or the GAN is not the one that the configuration describes.
     """
+    xla_flags.avoid_wrong_sums()
     architecture, weights = stylegan2.load(config.gan.checkpoint)
     problems = gan_problems(config, architecture)
     if problems:
@@ -61,10 +69,17 @@ def load_frozen(config: ConfigDict, *, perceptual_weights: bool = True) -> tuple
       UserError: a file is missing or damaged, or the GAN is of another size than the configuration.
     """
     architecture, weights = load_gan(config)
+    return architecture, freeze(config, architecture, weights, perceptual_weights=perceptual_weights)
+
+
+def freeze(
+    config: ConfigDict, architecture: Architecture, weights: dict[str, Any], *, perceptual_weights: bool = True
+) -> FrozenModels:
+    """Collects what no step changes, for a GAN that is loaded already; see `load_frozen`."""
     lpips = None
     if perceptual_weights and config.loss.perceptual == "lpips":
         lpips = perceptual.load_lpips(config.loss.lpips_weights)
-    frozen = build_frozen(
+    return build_frozen(
         weights,
         architecture,
         view_mvn=data.load_mvn(config.sampling.view_mvn, 6),
@@ -73,7 +88,14 @@ def load_frozen(config: ConfigDict, *, perceptual_weights: bool = True) -> tuple
         lpips=lpips,
         mean_w=mean_latent(weights, architecture) if config.gan.truncation < 1 else None,
     )
-    return architecture, frozen
+
+
+def initial_params(config: ConfigDict, settings: Settings) -> models.Params:
+    """Returns what an image starts from: the pretrained networks, or random ones by the seed."""
+    fresh = models.init_params(jax.random.key(config.seed), settings)
+    if not config.networks.pretrained:
+        return fresh
+    return network_files.load_networks(pathlib.Path(config.networks.pretrained), fresh, settings, needed=("depth",))
 
 
 def image_key(seed: int, name: str) -> jax.Array:
@@ -81,15 +103,21 @@ def image_key(seed: int, name: str) -> jax.Array:
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()) & 0x7FFFFFFF)
 
 
-def _invert(config, item, name, architecture, frozen: FrozenModels, key, folder: pathlib.Path) -> np.ndarray:
-    """Returns the latent (1, W) of an image that has none; a file keeps it for the next start."""
-    kept = folder / f"{item.name}.npy"
-    if kept.is_file():
-        return data.load_latent(kept, architecture.style_dim)
-    whole = data.open_picture(config, name, expected=architecture.size)
-    target = np.asarray(image_files.crop_and_resize(whole, None, architecture.size), np.float32) / 127.5 - 1
+def find_latent(
+    config: ConfigDict, name: str, picture: Image.Image, architecture: Architecture, frozen: FrozenModels
+) -> np.ndarray:
+    """Finds the latent (1, W) of an image by inverting the GAN.
+
+    Args:
+      config: the configuration.
+      name: of the image, without ending; the random numbers are a function of it and the seed.
+      picture: the whole image, RGB and square, before it is cropped.
+      architecture: of the GAN.
+      frozen: of the run.
+    """
+    target = np.asarray(image_files.crop_and_resize(picture, None, architecture.size), np.float32) / 127.5 - 1
     inverted = inversion.invert(
-        key,
+        jax.random.fold_in(image_key(config.seed, name), 1),
         frozen.generator,
         jnp.asarray(target)[None],
         arch=architecture,
@@ -97,8 +125,25 @@ def _invert(config, item, name, architecture, frozen: FrozenModels, key, folder:
         steps=config.inversion.steps,
         learning_rate=config.inversion.learning_rate,
     )
-    atomic_file(kept, lambda part: np.save(part, np.asarray(inverted.w)), parents=True)
     return np.asarray(inverted.w)
+
+
+def _invert(
+    config: ConfigDict,
+    name: str,
+    stem: str,
+    architecture: Architecture,
+    frozen: FrozenModels,
+    folder: pathlib.Path,
+) -> np.ndarray:
+    """Returns the latent (1, W) of an image that has none; a file keeps it for the next start."""
+    kept = folder / f"{stem}.npy"
+    if kept.is_file():
+        return data.load_latent(kept, architecture.style_dim)
+    picture = data.open_picture(config, name, expected=architecture.size)
+    latent = find_latent(config, stem, picture, architecture, frozen)
+    atomic_file(kept, lambda part: np.save(part, latent), parents=True)
+    return latent
 
 
 def usable_latent(
@@ -142,12 +187,30 @@ def load_problem(
       UserError: a file is missing or unusable.
     """
     item = data.load_item(config, name)
-    settings = settings_lib.from_config(config, architecture, original_size=item.original_size)
-    key = image_key(config.seed, item.name)
     latent = item.latent
     if latent is None:
-        latent = _invert(config, item, name, architecture, frozen, jax.random.fold_in(key, 1), latents)
-    w = usable_latent(latent, name, config, architecture, frozen)
+        latent = _invert(config, name, item.name, architecture, frozen, latents)
+    return prepare(config, item, latent, architecture, frozen)
+
+
+def prepare(
+    config: ConfigDict, item: data.Item, latent: np.ndarray, architecture: Architecture, frozen: FrozenModels
+) -> PreparedImage:
+    """Returns what is known about an image, as arrays ready for training.
+
+    Args:
+      config: the configuration.
+      item: the image and what belongs to it.
+      latent: (1, W) or (1, L, W).
+      architecture: of the GAN.
+      frozen: the frozen networks.
+
+    Raises:
+      UserError: the latent does not fit the generator, or the mask shows no object.
+    """
+    settings = settings_lib.from_config(config, architecture, original_size=item.original_size)
+    key = image_key(config.seed, item.name)
+    w = usable_latent(latent, item.name, config, architecture, frozen)
     gan_image = jax.jit(projection.gan_image, static_argnames="settings")(w, frozen, settings=settings)
     problem = Problem(
         image=jnp.asarray(item.image)[None],

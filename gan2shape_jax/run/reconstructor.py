@@ -123,16 +123,12 @@ class Reconstructor:
     def _initial(self, prepared: PreparedImage, name: str) -> models.Params:
         """Returns what an image starts from: the last image's networks, pretrained ones, or random ones (by seed)."""
         config = self.config
-        fresh = models.init_params(jax.random.key(config.seed), prepared.settings)
         previous = None if config.schedule.reset_weight else self._finished_before(name)
-        if previous is not None:
-            path = previous / "networks.safetensors"
-            return network_files.load_networks(path, fresh, prepared.settings, needed=models.NAMES)
-        if config.networks.pretrained:
-            return network_files.load_networks(
-                pathlib.Path(config.networks.pretrained), fresh, prepared.settings, needed=("depth",)
-            )
-        return fresh
+        if previous is None:
+            return loading.initial_params(config, prepared.settings)
+        fresh = models.init_params(jax.random.key(config.seed), prepared.settings)
+        path = previous / "networks.safetensors"
+        return network_files.load_networks(path, fresh, prepared.settings, needed=models.NAMES)
 
     def _finished_before(self, name: str) -> pathlib.Path | None:
         """Returns the results of the nearest image before this one in the list that has some."""
@@ -191,23 +187,15 @@ class Reconstructor:
 
     def write(self, prepared: PreparedImage, state: TrainState, history: list[dict[str, Any]]) -> None:
         """Writes an image's results folder, which appears whole or not at all."""
-        extra = {"history.csv": results.history_csv(history).encode()} | self._kept_networks(state.params)
+        # The next image may start from all of the networks.
+        kept = self.config.outputs.networks if self.config.schedule.reset_weight else "full"
         results.write_result(
             results.result_of(state, prepared, self.frozen, history, category=self.config.category),
             self.folder.result(prepared.name),
             results.projector(state, prepared, self.frozen),
             self.config,
-            extra,
+            results.training_files(state, history, networks=kept),
         )
-
-    def _kept_networks(self, params: models.Params) -> dict[str, bytes]:
-        """Returns the file of networks that stays with an image, by its name."""
-        # The next image may start from all of them.
-        kept = self.config.outputs.networks if self.config.schedule.reset_weight else "full"
-        if kept == "none":
-            return {}
-        content = network_files.networks_bytes if kept == "full" else network_files.small_networks_bytes
-        return {"networks.safetensors": content(params)}
 
     def _forget(self, names: list[str]) -> None:
         """Removes the checkpoints of images that need them no longer."""

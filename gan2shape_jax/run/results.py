@@ -20,10 +20,11 @@ from gan2shape_jax.method.reconstruction import canonical_mask
 from gan2shape_jax.method.state import PreparedImage, TrainState
 from gan2shape_jax.outputs import OutputOptions, Projection, Result, write_outputs
 from gan2shape_jax.run.verdict import compare_with_prior
+from gan2shape_jax.training import network_files
 from gan2shape_jax.training.loop import START
 from gan2shape_jax.training.tasks import scores
 
-__all__ = ["history_csv", "projector", "result_of", "write_result"]
+__all__ = ["history_csv", "projector", "result_of", "training_files", "write_result"]
 
 _ERRORS = ("side", "mad", "mad_unit", "mae", "mse")
 
@@ -107,6 +108,15 @@ def history_csv(history: list[dict[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(history)
     return text.getvalue()
+
+
+def training_files(state: TrainState, history: list[dict[str, Any]], *, networks: str) -> dict[str, bytes]:
+    """Returns what stays of an image's training, contents by file name; `networks` is 'full', 'small' or 'none'."""
+    files = {"history.csv": history_csv(history).encode()}
+    if networks != "none":
+        content = network_files.networks_bytes if networks == "full" else network_files.small_networks_bytes
+        files["networks.safetensors"] = content(state.params)
+    return files
 
 
 def write_result(

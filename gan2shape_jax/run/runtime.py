@@ -13,23 +13,19 @@ from ml_collections import ConfigDict
 from gan2shape_jax.method.schedule import Phase, make_schedule
 from gan2shape_jax.run import compile_cache
 from gan2shape_jax.training.loop import Cadence, Watcher
+from gan2shape_jax.xla_flags import add_flag, avoid_wrong_sums
 
 __all__ = ["cadence_of", "interruptible", "schedule_of", "set_up_runtime"]
 
 
 def set_up_runtime(config: ConfigDict) -> None:
     """Sets what has to come before the first computation: kept programs, a GPU's determinism, a CPU's devices."""
+    avoid_wrong_sums()
     compile_cache.use(config.runtime.compilation_cache)
     if config.runtime.deterministic:
-        _add_flag("--xla_gpu_deterministic_ops=true")
+        add_flag("--xla_gpu_deterministic_ops=true")
     if config.mode == "instance" and config.runtime.images_at_once > 1:
         _one_image_a_core(min(config.runtime.images_at_once, os.cpu_count() or 1))
-
-
-def _add_flag(flag: str) -> None:
-    flags = os.environ.get("XLA_FLAGS", "")
-    if flag.partition("=")[0] not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
 
 
 def _one_image_a_core(images: int) -> None:
@@ -41,7 +37,7 @@ def _one_image_a_core(images: int) -> None:
     """
     with contextlib.suppress(RuntimeError):  # computing has begun
         jax.config.update("jax_num_cpu_devices", images)
-        _add_flag("--xla_cpu_multi_thread_eigen=false")
+        add_flag("--xla_cpu_multi_thread_eigen=false")
 
 
 def schedule_of(config: ConfigDict) -> tuple[Phase, ...]:

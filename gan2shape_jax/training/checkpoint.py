@@ -18,7 +18,7 @@ from etils import epath
 from gan2shape_jax.errors import DiskFullError, UserError
 from gan2shape_jax.method.state import TrainState
 
-__all__ = ["Checkpoints", "discard"]
+__all__ = ["Checkpoints", "discard", "open_checkpoints"]
 
 # Bytes for metadata and the record.
 _LITTLE_FILES = 1 << 20
@@ -88,6 +88,27 @@ class Checkpoints:
                 f"{self._folder} to start this image afresh"
             ) from error
         return state, record
+
+
+class _NoCheckpoints(Checkpoints):
+    """Takes the place of `Checkpoints` where none are wanted: nothing is written, and nothing restored."""
+
+    def __init__(self) -> None:
+        """Opens nothing."""
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def save(self, done: int, state: TrainState, record: dict[str, Any]) -> None:
+        """Does nothing."""
+
+    def restore(self, template: Callable[[dict[str, Any]], TrainState]) -> None:
+        """Returns None: there is no checkpoint."""
+
+
+def open_checkpoints(folder: pathlib.PurePath | None, *, keep: int) -> Checkpoints:
+    """Opens a folder of checkpoints; without a folder none are kept."""
+    return _NoCheckpoints() if folder is None else Checkpoints(folder, keep=keep)
 
 
 def discard(folder: pathlib.PurePath) -> None:

@@ -21,7 +21,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
-from gan2shape_jax.training.checkpoint import Checkpoints
+from gan2shape_jax.training.checkpoint import Checkpoints, open_checkpoints
 from gan2shape_jax.training.tasks import OneImage, Task
 
 __all__ = ["COST", "START", "Cadence", "Trained", "Watcher", "run_schedule", "train"]
@@ -207,7 +207,7 @@ def run_schedule(
     task: Task,
     schedule: tuple[Phase, ...],
     initial: models.Params,
-    folder: pathlib.PurePath,
+    folder: pathlib.PurePath | None,
     cadence: Cadence,
     watcher: Watcher,
 ) -> Trained:
@@ -217,7 +217,7 @@ def run_schedule(
       task: what is trained.
       schedule: the phases.
       initial: parameters that it starts from.
-      folder: of the task's checkpoints.
+      folder: of the task's checkpoints; None keeps none.
       cadence: how often to save and to log.
       watcher: is told of what happens.
 
@@ -227,7 +227,7 @@ def run_schedule(
     Raises:
       UserError: the loss is not finite, or the checkpoint does not fit the configuration.
     """
-    with Checkpoints(folder, keep=cadence.keep) as checkpoints:
+    with open_checkpoints(folder, keep=cadence.keep) as checkpoints:
         loop = _Loop(task, checkpoints, cadence, watcher)
         resumed = loop.resume(initial)
         if resumed:
@@ -245,7 +245,7 @@ def train(
     frozen: FrozenModels,
     schedule: tuple[Phase, ...],
     initial: models.Params,
-    folder: pathlib.PurePath,
+    folder: pathlib.PurePath | None,
     cadence: Cadence,
     watcher: Watcher,
 ) -> Trained:

@@ -23,6 +23,8 @@ _RNG = np.random.default_rng(0)
         (np.ones((64, 64, 1), np.float32), "shape"),
         (np.full((64, 64), np.nan, np.float32), "not finite"),
         (np.full((64, 64), "a"), "instead of numbers"),
+        (np.zeros((64, 64), np.float32), "shows no object: all of it is background, 0 or from 1.1 on"),
+        (np.full((64, 64), 3.0, np.float32), "shows no object"),
         (np.full((64, 64), None), "no usable .npy"),
     ],
 )

@@ -13,8 +13,8 @@ from gan2shape_jax.method import metrics
 
 def test_golden_side(golden, parity):
     archive = golden("losses.npz")
-    found = metrics.side(archive["depth_pred"], archive["depth_gt"], archive["mask"][:, 0])
-    parity("metric SIDE", per_value(found, archive["side"]), 1e-5, "losses.npz", PER_VALUE)
+    side = metrics.side(archive["depth_pred"], archive["depth_gt"], archive["mask"][:, 0])
+    parity("metric SIDE", per_value(side, archive["side"]), 1e-5, "losses.npz", PER_VALUE)
 
 
 def test_golden_mean_angle_of_short_normals(golden, parity):
@@ -34,8 +34,8 @@ def test_golden_mean_angle_of_short_normals(golden, parity):
         )
         for k in ("depth_pred", "depth_gt")
     ]
-    found = metrics.mean_angle(*normals, archive["mask"][:, 0])
-    parity("metric MAD", per_value(found, archive["mad"]), 1e-5, "losses.npz", PER_VALUE)
+    angle = metrics.mean_angle(*normals, archive["mask"][:, 0])
+    parity("metric MAD", per_value(angle, archive["mad"]), 1e-5, "losses.npz", PER_VALUE)
 
 
 def test_golden_erosion(golden, parity):
@@ -46,19 +46,19 @@ def test_golden_erosion(golden, parity):
 
 def test_erosion_is_morphological_and_keeps_leading_axes():
     mask = np.random.default_rng(0).uniform(size=(2, 3, 12, 9)) > 0.15
-    found = np.asarray(metrics.erode(jnp.asarray(mask, jnp.float32)))
+    eroded = np.asarray(metrics.erode(jnp.asarray(mask, jnp.float32)))
     window = np.ones((3, 3), bool)
     for index in np.ndindex(2, 3):
-        np.testing.assert_array_equal(found[index] > 0, scipy.ndimage.binary_erosion(mask[index], window))
-    assert found.sum() > 0
+        np.testing.assert_array_equal(eroded[index] > 0, scipy.ndimage.binary_erosion(mask[index], window))
+    assert eroded.sum() > 0
 
 
 def test_evaluation_mask_leaves_out_background_and_invalid_pixels():
     depth = jnp.full((7, 9), 1.1).at[1:6, 1:6].set(1.0)
     valid = jnp.ones((7, 9)).at[:, :3].set(0.0)
-    wanted = np.zeros((7, 9))
-    wanted[2:5, 4:5] = 1
-    np.testing.assert_array_equal(metrics.evaluation_mask(depth, valid), wanted)
+    expected = np.zeros((7, 9))
+    expected[2:5, 4:5] = 1
+    np.testing.assert_array_equal(metrics.evaluation_mask(depth, valid), expected)
 
 
 def test_side_ignores_a_common_factor_and_measures_the_spread_of_the_log_ratio():
@@ -87,19 +87,64 @@ def _dome():
 
 def test_metrics_of_the_truth_itself_are_zero_but_for_the_short_normals(dome):
     camera = Camera(image_size=32)
-    found = metrics.depth_metrics(dome, dome, jnp.ones_like(dome), camera)
-    assert sorted(found) == ["mad", "mad_unit", "mae", "mse", "side"]
+    errors = metrics.depth_metrics(dome, dome, jnp.ones_like(dome), camera)
+    assert sorted(errors) == ["mad", "mad_unit", "mae", "mse", "side"]
     for name in ("side", "mae", "mse"):
-        assert float(found[name]) == 0
-    assert float(found["mad_unit"]) < 0.05  # rounding: acos is steep at one
-    assert 2 < float(found["mad"]) < 8
+        assert float(errors[name]) == 0
+    assert float(errors["mad_unit"]) < 0.05  # rounding: acos is steep at one
+    assert 2 < float(errors["mad"]) < 8
 
 
 def test_metrics_of_a_shifted_depth_are_per_item(dome):
     camera = Camera(image_size=32)
     shift = jnp.array([0.0, 0.02])
-    found = metrics.depth_metrics(dome + shift[:, None, None], jnp.stack([dome, dome]), jnp.ones((2, 32, 32)), camera)
-    for value in found.values():
+    errors = metrics.depth_metrics(dome + shift[:, None, None], jnp.stack([dome, dome]), jnp.ones((2, 32, 32)), camera)
+    for value in errors.values():
         assert value.shape == (2,)
-    np.testing.assert_allclose(found["mae"], shift, atol=1e-6)
-    np.testing.assert_allclose(found["mse"], shift**2, atol=1e-7)
+    np.testing.assert_allclose(errors["mae"], shift, atol=1e-6)
+    np.testing.assert_allclose(errors["mse"], shift**2, atol=1e-7)
+
+
+def _object(shift=0.0):
+    """True depth with a round object, background farthest, and a depth that is off by `shift`."""
+    y, x = np.mgrid[:16, :16] / 7.5 - 1
+    true_depth = np.where(x**2 + y**2 < 0.5, 0.95 + 0.05 * x, 1.1).astype(np.float32)
+    return true_depth + np.float32(shift), true_depth
+
+
+def test_depth_errors_are_the_metrics_of_checked_arrays():
+    camera = Camera(16)
+    depth, true_depth = _object(0.01)
+    errors = metrics.depth_errors(depth, jnp.asarray(true_depth), camera)
+    expected = metrics.depth_metrics(jnp.asarray(depth), jnp.asarray(true_depth), jnp.ones((16, 16)), camera)
+    assert errors.keys() == expected.keys()
+    for name, value in errors.items():
+        np.testing.assert_allclose(value, expected[name], rtol=0.01, err_msg=name)  # angles near 0 are rough
+    np.testing.assert_allclose(errors["mae"], 0.01, atol=1e-6)
+    batch = metrics.depth_errors(np.stack([depth] * 3), np.stack([true_depth] * 3), camera)
+    np.testing.assert_allclose(batch["side"], [errors["side"]] * 3, atol=1e-6)
+
+
+def test_empty_pixels_of_a_warped_depth_are_left_out():
+    camera = Camera(16)
+    depth, true_depth = _object(0.01)
+    depth[:, 8:] = camera.background_depth
+    np.testing.assert_allclose(metrics.depth_errors(depth, true_depth, camera)["mae"], 0.01, atol=1e-6)
+    left = metrics.depth_errors(depth, true_depth, camera, valid=np.ones((16, 16)))
+    assert left["mae"] > 0.05
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda depth, true: (depth, np.where(true < 1.1, true, 0)), "true_depth has values that are not positive"),
+        (lambda depth, true: (np.full_like(depth, np.nan), true), "depth has values that are not positive and finite"),
+        (lambda depth, true: (depth[None], true), r"have the shapes \(1, 16, 16\) and \(16, 16\)"),
+        (lambda depth, true: (depth[:8], true[:8]), r"shapes \(8, 16\) and \(8, 16\): \(..., 16, 16\)"),
+        (lambda depth, true: (depth, np.ones_like(true)), "there is nothing to compare"),
+    ],
+)
+def test_depths_without_an_error_are_refused(change, message):
+    """A background of 0 gave nan."""
+    with pytest.raises(ValueError, match=message):
+        metrics.depth_errors(*change(*_object()), Camera(16))

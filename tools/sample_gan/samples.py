@@ -9,28 +9,25 @@ Images are 8 bit RGB at the GAN's own size; latents are float32 (1, W), such tha
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from gan2shape_jax import stylegan2
 from gan2shape_jax.atomic_files import atomic_folder
 from gan2shape_jax.outputs import layout, pictures
 from gan2shape_jax.outputs.frame_files import require_new_folder
 from gan2shape_jax.outputs.layout import Tile
 from gan2shape_jax.stylegan2 import Architecture, Params
+from gan2shape_jax.stylegan2.random_images import random_images
 
 __all__ = ["Samples", "draw_samples", "write_samples"]
 
-_PIXELS = 2048  # of a batch side by side: eight images of 256 pixels, two of 1024
 _COLUMNS = 8
 _TILE = (96, 256)  # pixels: smaller images are enlarged on the sheet, larger ones shrunk
 _MOST_TILES = 64
@@ -72,24 +69,11 @@ def draw_samples(
       run_truncation: what the run that reads the latents truncates them by (config.gan.truncation, more than 0);
         they are stored so that it gives the image again.
     """
-    key = jax.random.key(seed)
-    images, latents = [], []
-    batch = max(1, min(8, _PIXELS // arch.size))
-    for start in range(0, count, batch):
-        numbers = jnp.arange(start, start + batch)  # whole batches: one compiled program for any count
-        image, w = _draw(generator, key, numbers, mean_w, truncation, arch=arch)
-        images.append(np.asarray(image)[: count - start])
-        latents.append(np.asarray(mean_w + (w - mean_w) / run_truncation)[: count - start])
-    return Samples(pictures.to_uint8(np.concatenate(images)), np.concatenate(latents).astype(np.float32))
-
-
-@functools.partial(jax.jit, static_argnames="arch")
-def _draw(
-    generator: Params, key: jax.Array, numbers: jax.Array, mean_w: jax.Array, truncation: float, *, arch: Architecture
-) -> tuple[jax.Array, jax.Array]:
-    z = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i), (arch.style_dim,)))(numbers)
-    w = stylegan2.truncate(stylegan2.map_styles(generator, z, arch=arch), mean_w, truncation)
-    return stylegan2.synthesize(generator, w, arch=arch), w
+    images, w = random_images(
+        jax.random.key(seed), generator, arch=arch, count=count, truncation=truncation, mean=mean_w
+    )
+    mean = np.asarray(mean_w)
+    return Samples(pictures.to_uint8(images), (mean + (w - mean) / run_truncation).astype(np.float32))
 
 
 def write_samples(

@@ -1,0 +1,148 @@
+"""Turns what a caller hands over (NumPy, JAX, Pillow) into checked arrays; errors name the argument."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float
+from PIL import Image, ImageOps
+
+from gan2shape_jax.errors import ArgumentError
+from gan2shape_jax.inputs.image_files import LARGEST, crop_and_resize
+
+__all__ = ["ImageLike", "alpha_of", "as_array", "latent_of", "mask_of", "picture_of", "true_depth_of"]
+
+# A picture or a mask as callers have it.
+ImageLike = Image.Image | ArrayLike
+
+_LEAST = 16  # pixels a side, as for files
+
+
+def as_array(value: ArrayLike | Sequence[Any], name: str) -> np.ndarray:
+    """Returns a NumPy array of finite numbers or booleans."""
+    try:
+        array = np.asarray(value)
+    except Exception as error:  # whatever the object's own conversion raises
+        raise ArgumentError(f"{name} cannot be read as an array: {error}") from error
+    if array.dtype.kind not in "fiub":
+        raise ArgumentError(f"{name} has the type {array.dtype}: an array of numbers is needed")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ArgumentError(f"{name} holds numbers that are not finite (NaN or infinity)")
+    return array
+
+
+def picture_of(image: ImageLike, name: str = "image") -> Image.Image:
+    """Returns an upright, square 8-bit RGB picture.
+
+    Args:
+      image: a Pillow image; or (H, W, 3), uint8 from 0 to 255 or floats in [0, 1], which are rounded to 8 bits.
+      name: of the argument, for errors.
+    """
+    if isinstance(image, Image.Image):
+        picture = _rgb(ImageOps.exif_transpose(image), name)
+    else:
+        picture = Image.fromarray(_eight_bits(as_array(image, name), name))
+    width, height = picture.size
+    if width != height:
+        raise ArgumentError(f"{name} is {height} x {width} pixels: cut it to a square around the object first")
+    if not _LEAST <= width <= LARGEST:
+        raise ArgumentError(f"{name} is {width} pixels wide: from {_LEAST} to {LARGEST} are possible")
+    return picture
+
+
+def alpha_of(image: ImageLike) -> Image.Image | None:
+    """Returns a Pillow image's alpha channel where it tells an object from its background, else None."""
+    if not isinstance(image, Image.Image) or not image.has_transparency_data:
+        return None
+    alpha = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
+    values = np.asarray(alpha)
+    return alpha if values.min() < 128 <= values.max() else None
+
+
+def mask_of(mask: ImageLike, side: int, size: int, crop: int | None) -> Float[np.ndarray, "s s"]:
+    """Returns the object mask (size, size) in [0, 1], cut and resized as the image is.
+
+    Args:
+      mask: a Pillow image, white on the object; or (H, W): booleans, floats in [0, 1], or integers, which are 0 and 1
+        or reach up to 255.
+      side: of the image, pixels; the mask's has to be the same.
+      size: of the mask that is returned, pixels.
+      crop: side of the square that is cut out of the image, or None.
+    """
+    if isinstance(mask, Image.Image):
+        mask = np.asarray(ImageOps.exif_transpose(mask).convert("L"))
+    values = as_array(mask, "mask")
+    if values.shape == (side, side, 1):
+        values = values[..., 0]
+    if values.shape != (side, side):
+        raise ArgumentError(f"mask has the shape {values.shape}: that of the image is needed, ({side}, {side})")
+    top = 255 if values.dtype.kind in "iu" and values.max() > 1 else 1
+    if values.min() < 0 or values.max() > top:
+        raise ArgumentError(
+            f"mask has values from {values.min()} to {values.max()}: booleans, floats in [0, 1] or integers from 0 to "
+            "255 are possible"
+        )
+    # On a scale to 255, and by area, as mask files are read: the same mask gives the same bits.
+    scaled = Image.fromarray(values.astype(np.float32) * np.float32(255 / top))
+    shrunk = np.asarray(crop_and_resize(scaled, crop, size, by_area=True), np.float32) / 255
+    if not shrunk.any():
+        raise ArgumentError("mask is empty: it has to be 1 (or white) on the object")
+    return np.clip(shrunk, 0, 1)
+
+
+def latent_of(latent: ArrayLike, style_dim: int, layers: int) -> Float[np.ndarray, "..."]:
+    """Returns a latent as (1, W), or as (1, L, W) where it holds a style for each of the generator's layers."""
+    values = as_array(latent, "latent").astype(np.float32)
+    if values.shape in ((style_dim,), (1, style_dim)):
+        return values.reshape(1, style_dim)
+    if values.shape in ((layers, style_dim), (1, layers, style_dim)):
+        return values.reshape(1, layers, style_dim)
+    raise ArgumentError(
+        f"latent has the shape {values.shape}: this GAN takes ({style_dim},) or ({layers}, {style_dim}), with or "
+        "without a leading axis of 1"
+    )
+
+
+def true_depth_of(depth: ArrayLike, size: int, max_depth: float) -> Float[np.ndarray, "s s"]:
+    """Returns a true depth (size, size), scene units, whose background lies at `max_depth`."""
+    values = as_array(depth, "true_depth").astype(np.float32)
+    if values.shape != (size, size):
+        raise ArgumentError(f"true_depth has the shape {values.shape}: ({size}, {size}) is needed (config.image_size)")
+    if values.min() <= 0:
+        raise ArgumentError(
+            f"true_depth has values down to {values.min():g}: depths are positive; give the background the greatest "
+            f"depth, {max_depth:g} (config.camera.max_depth)"
+        )
+    if values.min() >= max_depth:
+        raise ArgumentError(f"true_depth shows no object: none of it is nearer than {max_depth:g}")
+    return np.minimum(values, np.float32(max_depth))
+
+
+def _eight_bits(values: np.ndarray, name: str) -> np.ndarray:
+    if values.ndim != 3 or values.shape[-1] != 3:
+        raise ArgumentError(f"{name} has the shape {values.shape}: (height, width, 3) is needed, red, green and blue")
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype.kind != "f":
+        raise ArgumentError(f"{name} has the type {values.dtype}: uint8 from 0 to 255, or floats in [0, 1], are needed")
+    if values.min() < 0 or values.max() > 1:
+        raise ArgumentError(
+            f"{name} has values from {values.min():g} to {values.max():g}: floats have to lie in [0, 1] (divide by "
+            "255, or take x / 2 + 0.5 where they lie in [-1, 1])"
+        )
+    return np.rint(values * 255).astype(np.uint8)
+
+
+def _rgb(picture: Image.Image, name: str) -> Image.Image:
+    """Converts any 8-bit mode; what is transparent is laid over white."""
+    if picture.mode.startswith(("I", "F")):
+        raise ArgumentError(f"{name} is of Pillow's mode {picture.mode}: convert it to 8 bits a channel first")
+    if picture.mode == "RGB":
+        return picture
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return picture.convert("RGB")

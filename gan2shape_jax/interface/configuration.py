@@ -1,0 +1,83 @@
+"""The configuration of a single reconstruction: a bundled one, a caller's own, or one that suits the GAN."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from gan2shape_jax.config import load_config
+from gan2shape_jax.config.gan_checks import gan_problems
+from gan2shape_jax.config.validation import validate
+from gan2shape_jax.errors import ArgumentError, ConfigError, UserError
+from gan2shape_jax.inputs.required_files import required_files_of
+from gan2shape_jax.stylegan2 import Architecture
+
+__all__ = ["complete", "default"]
+
+# Files that a reconstruction reads even where image, mask, latent and GAN are handed over.
+_READ = ("sampling.view_mvn", "sampling.light_mvn", "networks.pretrained", "loss.lpips_weights")
+_LARGEST = 128  # pixels: the side that the published method works on
+
+
+def default(architecture: Architecture) -> ConfigDict:
+    """Returns the configuration for a GAN of which nothing more is known; it needs no file beside the package's own.
+
+    Up to 64 pixels that is `ictface`, the bundled faces'. Beyond, it is the published schedule for faces (`celeba`) at
+    128 pixels, started from the ellipsoid, with the GAN's discriminator as perceptual distance and the view and light
+    statistics of the bundled faces.
+    """
+    bundled = load_config("ictface")
+    if architecture.size <= bundled.image_size:
+        return bundled
+    config = load_config("celeba").unlock()
+    config.image_size = min(architecture.size, _LARGEST)
+    config.networks.pretrained = ""
+    config.parsing.weights = ""
+    config.loss.perceptual = "discriminator"
+    config.sampling.view_mvn = bundled.sampling.view_mvn
+    config.sampling.light_mvn = bundled.sampling.light_mvn
+    return config
+
+
+def complete(config: str | ConfigDict | None, architecture: Architecture, seed: int | None) -> ConfigDict:
+    """Returns a valid configuration of one image, for this GAN.
+
+    Args:
+      config: what `--config` takes on the command line, a configuration, or None for `default`.
+      architecture: of the GAN; its sizes take the place of the configuration's.
+      seed: takes the place of `config.seed`, unless None.
+
+    Raises:
+      ConfigError: values that no reconstruction can use.
+      UserError: a file that the configuration names is missing.
+    """
+    chosen = _named(config, architecture).copy_and_resolve_references().unlock()
+    chosen.gan.size, chosen.gan.style_dim, chosen.gan.channel_multiplier = architecture.size, architecture.style_dim, 0
+    chosen.gan.checkpoint = "this GAN"  # for messages: the file has been loaded
+    if seed is not None:
+        chosen.seed = int(seed)
+    if chosen.mode != "instance":
+        raise ConfigError(f"config.mode is {chosen.mode!r}: an image is reconstructed by itself in mode 'instance'")
+    validate(chosen)
+    if problems := gan_problems(chosen, architecture):
+        raise ConfigError("\n".join(problems))
+    _require_files(chosen)
+    return chosen.lock()
+
+
+def _named(config: Any, architecture: Architecture) -> ConfigDict:
+    if config is None:
+        return default(architecture)
+    if isinstance(config, str):
+        return load_config(config)
+    if not isinstance(config, ConfigDict):
+        raise ArgumentError(f"config is a {type(config).__name__}: a name, a ConfigDict or None is possible")
+    return config
+
+
+def _require_files(config: ConfigDict) -> None:
+    absent = [file for file in required_files_of(config) if file.field in _READ and not file.present]
+    if absent:
+        lines = [f"config.{file.field}: {file.path or '(empty)'} is not there; {file.advice}" for file in absent]
+        raise UserError("\n".join(line.rstrip("; ") for line in lines))

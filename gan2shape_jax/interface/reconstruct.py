@@ -1,0 +1,168 @@
+"""Reconstructs one image that is in memory, as the command line does one of its list."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+from ml_collections import ConfigDict
+from PIL import Image
+
+from gan2shape_jax import xla_flags
+from gan2shape_jax.atomic_files import atomic_text
+from gan2shape_jax.config import to_json
+from gan2shape_jax.errors import ArgumentError, UserError
+from gan2shape_jax.inputs.data import Item
+from gan2shape_jax.inputs.image_files import crop_and_resize
+from gan2shape_jax.inputs.masks import needs_masks
+from gan2shape_jax.interface import arguments, configuration
+from gan2shape_jax.interface.arguments import ImageLike
+from gan2shape_jax.interface.gan import Gan
+from gan2shape_jax.interface.progress import Progress, watcher_of
+from gan2shape_jax.interface.result import Reconstruction
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.state import PreparedImage, TrainState
+from gan2shape_jax.run import loading, results
+from gan2shape_jax.run.runtime import cadence_of, schedule_of
+from gan2shape_jax.training import loop
+
+__all__ = ["reconstruct"]
+
+
+def reconstruct(
+    image: ImageLike,
+    gan: Gan,
+    *,
+    mask: ImageLike | None = None,
+    latent: ArrayLike | None = None,
+    true_depth: ArrayLike | None = None,
+    config: str | ConfigDict | None = None,
+    seed: int | None = None,
+    name: str = "image",
+    callback: Callable[[Progress], object] | None = None,
+    checkpoint_folder: str | os.PathLike[str] | None = None,
+) -> Reconstruction:
+    """Finds an image's depth, albedo, view and light by training networks on it (GAN2Shape, section 3).
+
+    The same image, latent, configuration, seed and name give the same bits as the command line. Nothing is written to
+    disk unless `checkpoint_folder` is given.
+
+    Args:
+      image: a square picture: Pillow's, or (H, W, 3), uint8 from 0 to 255 or floats in [0, 1] (rounded to 8 bits).
+      gan: a StyleGAN2 of the image's category.
+      mask: the object, of the image's own size: Pillow's, white on the object, or (H, W), booleans, floats in [0, 1] or
+        integers up to 255. Without one the image's alpha channel serves; networks that start from the ellipsoid cannot
+        do without.
+      latent: the image's latent in W (W,) or W+ (L, W); without one the GAN is inverted.
+      true_depth: (S, S) in the image's view, scene units, S being `config.image_size`, with the background at the
+        greatest depth; adds errors to `metrics`.
+      config: the name of a configuration ('ictface', 'car', 'ictface:quick', a file), or one that `load_config` gave.
+        By default `ictface` for GANs of up to 64 pixels, and beyond it the published schedule for faces at 128 pixels
+        with the bundled faces' view and light statistics. For other objects name their configuration, whose
+        statistics (`sampling.view_mvn`, `sampling.light_mvn`) are files. Its fields on images, masks, latents and the
+        GAN's file and size are not read: those are arguments here.
+      seed: takes the place of `config.seed`.
+      name: of the image; random numbers are a function of seed and name, as in a run.
+      callback: is called with a `Progress` after every iteration.
+      checkpoint_folder: where to keep checkpoints; the same call with the same folder goes on from the last one.
+
+    Returns:
+      The reconstruction.
+
+    Raises:
+      ArgumentError: an argument of the wrong type, shape or range (a `ValueError` too).
+      UserError: a file of the configuration is missing, the checkpoints are of another reconstruction, or the loss is
+        not finite.
+    """
+    xla_flags.avoid_wrong_sums()
+    if not isinstance(gan, Gan):
+        raise ArgumentError(f"gan is a {type(gan).__name__}: load_gan gives what is needed")
+    chosen = configuration.complete(config, gan.architecture, seed)
+    if chosen.runtime.deterministic:
+        xla_flags.add_flag("--xla_gpu_deterministic_ops=true")
+    picture = arguments.picture_of(image)
+    item = _item(chosen, picture, arguments.alpha_of(image) if mask is None else mask, true_depth, name)
+    if latent is not None:
+        latent = arguments.latent_of(latent, gan.style_dim, gan.architecture.latents)
+    frozen = loading.freeze(chosen, gan.architecture, gan.weights)
+    if latent is None:
+        latent = loading.find_latent(chosen, name, picture, gan.architecture, frozen)
+    prepared = loading.prepare(chosen, item, latent, gan.architecture, frozen)
+    schedule = schedule_of(chosen)
+    state, history = loop.train(
+        prepared,
+        frozen,
+        schedule,
+        loading.initial_params(chosen, prepared.settings),
+        None if checkpoint_folder is None else _own_folder(checkpoint_folder, chosen, prepared),
+        cadence_of(chosen),
+        watcher_of(callback, schedule),
+    )
+    return _reconstruction(chosen, prepared, frozen, state, history)
+
+
+def _item(
+    config: ConfigDict, picture: Image.Image, mask: ImageLike | None, true_depth: ArrayLike | None, name: str
+) -> Item:
+    """What a run would read from files, from arguments."""
+    size, crop = config.image_size, config.data.crop
+    if mask is None:
+        if needs_masks(config):
+            raise ArgumentError("mask is not given, and image has no alpha channel that shows an object: give a mask")
+        object_mask = np.ones((size, size), np.float32)
+    else:
+        object_mask = arguments.mask_of(mask, picture.width, size, crop)
+    depth = None if true_depth is None else arguments.true_depth_of(true_depth, size, config.camera.max_depth)
+    return Item(
+        name=name,
+        image=np.asarray(crop_and_resize(picture, crop, size), np.float32) / 255 * 2 - 1,
+        mask=object_mask,
+        depth=depth,
+        latent=None,
+        original_size=picture.width,
+        crop=crop,
+    )
+
+
+def _own_folder(folder: str | os.PathLike[str], config: ConfigDict, prepared: PreparedImage) -> pathlib.Path:
+    """Returns the folder of the checkpoints, after a look whether they are of this very reconstruction."""
+    root = pathlib.Path(folder)
+    arrays = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(_given(prepared)))
+    this = f"{zlib.crc32(arrays):08x}\n{to_json(config)}\n"
+    record = root / "reconstruction.txt"
+    if record.is_file() and record.read_text(encoding="utf-8") != this:
+        raise UserError(
+            f"{root} holds checkpoints of another image, configuration or seed ({record}): name another folder, or "
+            "remove this one to start afresh"
+        )
+    atomic_text(record, this)
+    return root / "checkpoints"
+
+
+def _given(prepared: PreparedImage) -> list[Any]:
+    """The arrays that decide a reconstruction; the GAN shows in its image of the latent."""
+    problem = prepared.problem
+    return [problem.image, problem.mask, problem.latent, problem.gan_image, problem.true_depth]
+
+
+def _reconstruction(
+    config: ConfigDict,
+    prepared: PreparedImage,
+    frozen: FrozenModels,
+    state: TrainState,
+    history: list[dict[str, Any]],
+) -> Reconstruction:
+    record = results.result_of(state, prepared, frozen, history, category=config.category)
+
+    def write(folder: str | os.PathLike[str]) -> None:
+        files = results.training_files(state, history, networks=config.outputs.networks)
+        project = results.projector(state, prepared, frozen)
+        results.write_result(record, pathlib.Path(folder), project, config, files)
+
+    return Reconstruction(record, history, write)

@@ -1,0 +1,247 @@
+"""A reconstructed object: its factors as arrays, new pictures of it, its mesh, and its folder on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import trimesh
+from jaxtyping import Float, UInt8
+
+from gan2shape_jax.errors import ArgumentError
+from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.interface import arguments
+from gan2shape_jax.outputs import Result as Record
+from gan2shape_jax.outputs import build_mesh, host, load_result, save_result, views, write_outputs
+from gan2shape_jax.outputs.sweeps import AMBIENT_SHARE
+
+__all__ = ["Reconstruction", "load"]
+
+_LARGEST = 4096  # pixels a side of a picture
+
+Degrees = float | Sequence[float] | np.ndarray
+
+
+def load(folder: str | os.PathLike[str]) -> Reconstruction:
+    """Reads the results folder of one image, written by a run or by `Reconstruction.save`.
+
+    Raises:
+      UserError: a file is missing or damaged; the message names it.
+    """
+    return Reconstruction(load_result(folder))
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Reconstruction:
+    """One object's shape, colour, pose and light; made by `reconstruct` or `load`.
+
+    S is the side of the maps in pixels. Two frames: the canonical one looks at the object from straight ahead, the
+    input's is that of the given image. In both x points right, y down and z away from the camera, in scene units: the
+    object turns about a point `camera.rot_center_depth` (1) in front of the camera.
+
+    Attributes:
+      record: all arrays in the form of a results folder, where pictures lie in [-1, 1].
+      history: losses and errors over the iterations, a row each; empty after `load`.
+    """
+
+    record: Record
+    history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    # Writes the whole folder, with what the record alone does not tell: networks, pictures by the GAN.
+    _write: Callable[[str | os.PathLike[str]], None] | None = None
+
+    def __repr__(self) -> str:
+        size = self.camera.image_size
+        return f"Reconstruction({self.name!r}, {size} x {size} pixels)"
+
+    @property
+    def name(self) -> str:
+        """What the image is called."""
+        return self.record.name
+
+    @property
+    def camera(self) -> Camera:
+        """The pinhole camera: image side, field of view, range of depths."""
+        return self.record.camera
+
+    @property
+    def depth(self) -> Float[np.ndarray, "s s"]:
+        """Canonical depth (S, S) along z, scene units."""
+        return self.record.depth
+
+    @property
+    def input_depth(self) -> Float[np.ndarray, "s s"]:
+        """Depth (S, S) along z in the input's view, scene units; `camera.background_depth` where nothing is."""
+        return self.record.warped_depth
+
+    @property
+    def normals(self) -> Float[np.ndarray, "s s 3"]:
+        """Canonical unit normals (S, S, 3) pointing into the surface: a plane that faces the camera has (0, 0, 1)."""
+        return host.normals(self.depth, self.camera)
+
+    @property
+    def albedo(self) -> Float[np.ndarray, "s s 3"]:
+        """Canonical colour without light (S, S, 3), in [0, 1]."""
+        return _unit_range(self.record.albedo)
+
+    @property
+    def mask(self) -> Float[np.ndarray, "s s"]:
+        """The object in the canonical frame (S, S), in [0, 1]."""
+        return self.record.mask
+
+    @property
+    def view(self) -> Float[np.ndarray, "6"]:
+        """From the canonical frame to the input's (6,): rx, ry, rz in radians, tx, ty, tz in scene units.
+
+        A point p goes to Rz Ry Rx (p - c) + c + t, with c = (0, 0, camera.rot_center_depth).
+        """
+        return self.record.view
+
+    @property
+    def light(self) -> Float[np.ndarray, "4"]:
+        """Ambient and diffuse strength, dx, dy (4,): light from the direction (dx, dy, 1), canonical frame.
+
+        Positive dx comes from the picture's left, positive dy from above.
+        """
+        return self.record.light
+
+    @property
+    def image(self) -> Float[np.ndarray, "s s 3"]:
+        """The input (S, S, 3), in [0, 1]."""
+        return _unit_range(self.record.image)
+
+    @property
+    def reconstructed_image(self) -> Float[np.ndarray, "s s 3"]:
+        """The input as the factors explain it (S, S, 3), in [0, 1]."""
+        return _unit_range(self.record.reconstruction)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Errors: `reconstruction_l1`, `inversion_l1`, and with a true depth `side`, `mad`, `mae`, `mse`, `prior`."""
+        return self.record.metrics
+
+    def render(
+        self,
+        *,
+        yaw: Degrees = 0.0,
+        pitch: Degrees = 0.0,
+        roll: Degrees = 0.0,
+        size: int = 512,
+        show: str = "image",
+        from_input: bool = False,
+    ) -> UInt8[np.ndarray, "..."]:
+        """Draws the object, cut out on white, from another view, under its own light.
+
+        Args:
+          yaw: degrees; positive turns the object's front to the picture's left.
+          pitch: degrees; positive lowers the front.
+          roll: degrees; positive turns clockwise.
+          size: side of the picture, pixels.
+          show: 'image', 'albedo', 'normals', 'shape' (grey, light at the camera) or 'depth'.
+          from_input: whether the angles start from the input's view rather than from the canonical one.
+
+        Returns:
+          (size, size, 3) uint8; with a list of n angles (n, size, size, 3).
+
+        Raises:
+          ArgumentError: lists of different lengths, an unknown `show`, or a size out of range.
+        """
+        if show not in views.SHOWS:
+            raise ArgumentError(f"show is {show!r}: it is one of {', '.join(views.SHOWS)}")
+        angles = _angles(pitch, yaw, roll)
+        drawn = self._draw(self._views(angles, from_input), self.light, size, show)
+        return drawn if angles.ndim == 2 else drawn[0]
+
+    def relight(
+        self,
+        direction: Sequence[float] | Sequence[Sequence[float]] | np.ndarray,
+        *,
+        strength: float = 0.0,
+        size: int = 512,
+        from_input: bool = False,
+    ) -> UInt8[np.ndarray, "..."]:
+        """Draws the object under another light.
+
+        Args:
+          direction: (dx, dy) of the light's direction (dx, dy, 1), canonical frame; positive dx lights from the
+            picture's left, positive dy from above. A list of n directions gives n pictures.
+          strength: added to the diffuse light; ambient light loses 0.6 of it, as in the method's own relighting.
+          size: side of the picture, pixels.
+          from_input: whether to look from the input's view rather than from the canonical one.
+
+        Returns:
+          (size, size, 3) uint8; for n directions (n, size, size, 3).
+
+        Raises:
+          ArgumentError: a direction that is no pair of numbers, or a size out of range.
+        """
+        pairs = arguments.as_array(direction, "direction").astype(np.float32)
+        if pairs.ndim not in (1, 2) or pairs.shape[-1] != 2 or not len(pairs):
+            raise ArgumentError(f"direction has the shape {pairs.shape}: (2,), that is (dx, dy), or (n, 2) is needed")
+        ambient, diffuse = self.light[0] - AMBIENT_SHARE * strength, self.light[1] + strength
+        lights = np.array([(ambient, diffuse, dx, dy) for dx, dy in pairs.reshape(-1, 2)], np.float32)
+        drawn = self._draw(self._views(np.zeros(3), from_input), lights, size, "image")
+        return drawn if pairs.ndim == 2 else drawn[0]
+
+    def mesh(self, *, full: bool = False) -> trimesh.Trimesh:
+        """Returns the textured mesh: a vertex for every pixel, cut at the object's outline unless `full`.
+
+        Frame of glTF: x right, y up, z towards the viewer, the origin at the rotation centre; an object that fills the
+        image is one unit wide. The texture is the albedo: no light is baked in.
+        """
+        return build_mesh(self.record, full=full)
+
+    def save(self, folder: str | os.PathLike[str], *, pictures: bool = True) -> None:
+        """Writes a results folder as a run does: arrays, pictures, meshes, metrics.
+
+        The folder appears whole or not at all, and takes the place of a former one. `load` and
+        `gan2shape-jax render FOLDER` read it.
+
+        Args:
+          folder: where.
+          pictures: False writes the arrays alone, which is enough to read it again.
+
+        Raises:
+          UserError: the folder cannot be written.
+        """
+        if not pictures:
+            save_result(self.record, folder)
+            return
+        (self._write or functools.partial(write_outputs, self.record))(folder)
+
+    def _views(self, angles_deg: Float[np.ndarray, "*n 3"], from_input: bool) -> Float[np.ndarray, "n 6"]:
+        pitch, yaw, roll = np.atleast_2d(angles_deg).T
+        turned = views.sweep_views(pitch_deg=pitch, yaw_deg=yaw, roll_deg=roll)
+        return turned + self.view if from_input else turned
+
+    def _draw(
+        self, seen_from: Float[np.ndarray, "n 6"], light: Float[np.ndarray, "*m 4"], size: int, show: str
+    ) -> UInt8[np.ndarray, "k s s 3"]:
+        """Draws n views under one light, or one view under m lights."""
+        if not 1 <= size <= _LARGEST:
+            raise ArgumentError(f"size is {size}: from 1 to {_LARGEST} pixels are possible")
+        surfaces = views.draw(self.record, seen_from, size=size)
+        if light.ndim == 2:
+            surfaces = views.repeated(surfaces, len(light))
+        return views.picture(surfaces, show, light=light)
+
+
+def _angles(pitch: Degrees, yaw: Degrees, roll: Degrees) -> Float[np.ndarray, "*n 3"]:
+    """Returns (3,) for three numbers, (n, 3) where any of them is a list of n."""
+    arrays = {}
+    for name, value in (("pitch", pitch), ("yaw", yaw), ("roll", roll)):
+        arrays[name] = arguments.as_array(value, name).astype(np.float32)
+        if arrays[name].ndim > 1 or not arrays[name].size:
+            raise ArgumentError(f"{name} has the shape {arrays[name].shape}: a number or a list of numbers is needed")
+    lengths = {array.size for array in arrays.values() if array.ndim}
+    if len(lengths) > 1:
+        raise ArgumentError(f"pitch, yaw and roll are lists of {sorted(lengths)} values: one length is needed")
+    return np.stack(np.broadcast_arrays(*arrays.values()), axis=-1)
+
+
+def _unit_range(picture: np.ndarray) -> Float[np.ndarray, "s s 3"]:
+    """Takes a picture from [-1, 1] to [0, 1]."""
+    return np.clip(picture / 2 + 0.5, 0, 1)

@@ -1,0 +1,67 @@
+"""Random images of a GAN with their latents, in batches of one size: one compiled program serves any count."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from gan2shape_jax.stylegan2.architecture import Architecture, Params
+from gan2shape_jax.stylegan2.generator import map_styles, synthesize
+from gan2shape_jax.stylegan2.latents import truncate
+
+__all__ = ["batch_size", "random_images"]
+
+_PIXELS = 2048  # of a batch side by side: eight images of 256 pixels, two of 1024
+
+
+def batch_size(arch: Architecture) -> int:
+    """Returns how many images of a GAN are drawn together."""
+    return max(1, min(8, _PIXELS // arch.size))
+
+
+def random_images(
+    key: PRNGKeyArray,
+    gen_params: Params,
+    *,
+    arch: Architecture,
+    count: int,
+    truncation: float,
+    mean: Float[Array, "1 w"],
+) -> tuple[Float[np.ndarray, "n s s 3"], Float[np.ndarray, "n w"]]:
+    """Draws images (n, s, s, 3), about [-1, 1], and their latents (n, W).
+
+    Image i is a function of the key and i, whatever the count.
+
+    Args:
+      key: of the random numbers.
+      gen_params: the generator's parameters.
+      arch: the sizes.
+      count: how many.
+      truncation: psi in (0, 1]; less is more typical and less varied.
+      mean: the latent that is truncated towards.
+    """
+    images, latents = [], []
+    batch = batch_size(arch)
+    for start in range(0, count, batch):
+        drawn, w = _draw(gen_params, key, jnp.arange(start, start + batch), mean, truncation, arch=arch)
+        images.append(np.asarray(drawn)[: count - start])
+        latents.append(np.asarray(w)[: count - start])
+    return np.concatenate(images), np.concatenate(latents)
+
+
+@functools.partial(jax.jit, static_argnames="arch")
+def _draw(
+    gen_params: Params,
+    key: PRNGKeyArray,
+    numbers: jax.Array,
+    mean: jax.Array,
+    truncation: float | jax.Array,
+    *,
+    arch: Architecture,
+) -> tuple[jax.Array, jax.Array]:
+    """Returns images and latents of the numbers, each drawn by a key of its own."""
+    z = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i), (arch.style_dim,)))(numbers)
+    w = truncate(map_styles(gen_params, z, arch=arch), mean, truncation)
+    return synthesize(gen_params, w, arch=arch), w

@@ -1,0 +1,56 @@
+"""The GAN by itself: samples, images of latents, refusals."""
+
+import jax
+import numpy as np
+import pytest
+from helpers.tiny import asset
+
+import gan2shape_jax as g2s
+from tools.sample_gan import draw_samples
+
+
+@pytest.fixture(scope="module")
+def gan():
+    return g2s.load_gan(asset("ictface/gan.safetensors"))
+
+
+def test_samples_are_those_of_the_command(gan):
+    images, latents = gan.sample(jax.random.key(3), 3, truncation=0.7)
+    samples = draw_samples(
+        gan.weights["generator"], gan.architecture, count=3, seed=3, truncation=0.7, mean_w=gan.mean_latent[None]
+    )
+    np.testing.assert_array_equal(images, samples.images)
+    np.testing.assert_allclose(latents, samples.latents, atol=1e-6)  # those went through the run's truncation
+    assert images.dtype == np.uint8 and images.shape == (3, gan.size, gan.size, 3)
+    assert latents.dtype == np.float32 and latents.shape == (3, gan.style_dim)
+
+
+def test_a_sample_depends_on_key_and_number_alone(gan):
+    few, _ = gan.sample(5, 2)
+    many, _ = gan.sample(jax.random.key(5), 9)
+    np.testing.assert_array_equal(many[:2], few)
+    assert (few[0] != few[1]).any()
+
+
+def test_latents_give_their_images_again(gan):
+    images, latents = gan.sample(0, 3)
+    np.testing.assert_array_equal(gan.synthesize(latents), images)
+    every_layer = np.repeat(latents[:, None], gan.architecture.latents, axis=1)
+    assert np.abs(gan.synthesize(every_layer).astype(int) - images).max() <= 1
+
+
+def test_what_cannot_be_drawn_is_refused(gan):
+    with pytest.raises(ValueError, match="count is 0"):
+        gan.sample(0, 0)
+    for truncation in (0.0, 1.5):
+        with pytest.raises(ValueError, match=f"truncation is {truncation}"):
+            gan.sample(0, 1, truncation=truncation)
+    with pytest.raises(ValueError, match=r"latents have the shape \(64,\): \(n, 128\) or \(n, 10, 128\) is needed"):
+        gan.synthesize(np.zeros(64))
+    with pytest.raises(ValueError, match="latents holds numbers that are not finite"):
+        gan.synthesize(np.full((1, 128), np.nan))
+
+
+def test_a_missing_file_names_itself_and_the_way_out():
+    with pytest.raises(g2s.UserError, match="nowhere.safetensors: no such file; convert"):
+        g2s.load_gan("nowhere.safetensors")

@@ -1,0 +1,60 @@
+"""`import gan2shape_jax`: what it leaves alone, and the names that it offers."""
+
+import subprocess
+import sys
+
+import pytest
+
+import gan2shape_jax as g2s
+
+
+def _run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_loads_no_jax_and_changes_nothing():
+    code = (
+        "import os, sys, warnings\n"
+        "environ, filters = dict(os.environ), list(warnings.filters)\n"
+        "import gan2shape_jax\n"
+        "assert dict(os.environ) == environ and warnings.filters == filters\n"
+        "print([name for name in sys.modules if name.split('.')[0] in ('jax', 'jaxlib', 'flax', 'numpy', 'PIL')])"
+    )
+    assert _run(code).strip() == "[]"
+
+
+def test_using_names_leaves_jax_as_it_was():
+    code = (
+        "import os, jax\n"
+        "environ, settings = dict(os.environ), dict(jax.config.values)\n"
+        "import gan2shape_jax as g2s\n"
+        "for name in g2s.__all__: getattr(g2s, name)\n"
+        "from jax._src import xla_bridge\n"
+        "print(dict(os.environ) == environ, dict(jax.config.values) == settings, xla_bridge.backends_are_initialized())"
+    )
+    assert _run(code).split() == ["True", "True", "False"]
+
+
+def test_every_name_is_there_and_documented():
+    for name in g2s.__all__:
+        assert getattr(g2s, name).__doc__, name
+    assert set(g2s.__all__) < set(dir(g2s))
+
+
+def test_a_name_that_is_not_there_says_so():
+    with pytest.raises(AttributeError, match="has no attribute 'reconstrukt'"):
+        g2s.reconstrukt  # noqa: B018
+
+
+def test_type_checkers_see_the_same_names():
+    """The imports for them are those that happen when a name is used."""
+    import ast
+    import pathlib
+
+    tree = ast.parse(pathlib.Path(g2s.__file__).read_text())
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 0]
+    seen = {name.name: node.module for node in imports if node.module != "typing" for name in node.names}
+    assert seen == {name: f"gan2shape_jax.{module}" for name, module in g2s._MODULES.items()}
+    assert sorted(seen) == sorted(g2s.__all__)

@@ -1,0 +1,177 @@
+"""Reconstruction through the public interface: the command line's bits, nothing on disk, resuming, refusals."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from helpers.tiny import asset, tiny_config
+from PIL import Image
+
+import gan2shape_jax as g2s
+from gan2shape_jax.config import flatten
+from gan2shape_jax.main import main
+from gan2shape_jax.outputs import load_result
+from gan2shape_jax.run import experiment
+
+_FACE, _MASK = asset("ictface/image/001.png"), asset("ictface/mask/001.png")
+_ARRAYS = ("depth", "albedo", "view", "light", "mask", "warped_depth", "reconstruction", "canonical", "true_depth")
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    return tiny_config(tmp_path_factory.mktemp("command"), data__latent_root="")
+
+
+@pytest.fixture(scope="module")
+def command(config):
+    """The results folder of face 001 by the command line, its latent by inversion."""
+    assert experiment.run(config) == 0
+    return os.path.join(config.workdir, "001")
+
+
+@pytest.fixture(scope="module")
+def gan():
+    return g2s.load_gan(asset("ictface/gan.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def face(config, gan, tmp_path_factory):
+    """The same face by the public interface, and what it wrote into the folder that it was called in."""
+    folder = tmp_path_factory.mktemp("caller")
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        result = g2s.reconstruct(
+            np.asarray(Image.open(_FACE).convert("RGB")),
+            gan,
+            mask=np.asarray(Image.open(_MASK).convert("L")),
+            true_depth=_true_depth(),
+            config=config,
+            name="001",
+        )
+    finally:
+        os.chdir(before)
+    return result, list(folder.rglob("*"))
+
+
+def _true_depth():
+    depth = np.load(asset("ictface/depth/001.npy"))
+    return np.where(depth > 0, depth, 1.1)
+
+
+def test_bits_are_those_of_the_command_line(face, command):
+    result, _ = face
+    expected = load_result(command)
+    for name in _ARRAYS:
+        np.testing.assert_array_equal(getattr(result.record, name), getattr(expected, name), err_msg=name)
+    assert {name: expected.metrics[name] for name in result.metrics} == result.metrics
+
+
+def test_nothing_is_written(face):
+    assert face[1] == []
+
+
+def test_a_run_broken_off_goes_on_from_its_checkpoint(face, command, config, gan, tmp_path):
+    """From Pillow's pictures and the latent of the command."""
+    latent = np.load(os.path.join(config.workdir, "latents", "001.npy"))
+    calls: list[g2s.Progress] = []
+
+    def break_off(progress):
+        calls.append(progress)
+        if progress.step == "step3" and progress.iteration == 3:
+            raise KeyboardInterrupt
+
+    def again(**changes):
+        arguments = {"mask": Image.open(_MASK), "latent": latent, "true_depth": _true_depth(), "config": config}
+        return g2s.reconstruct(
+            Image.open(_FACE), gan, name="001", checkpoint_folder=tmp_path / "kept", **(arguments | changes)
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        again(callback=break_off)
+    first, broken_off = calls[0], calls[-1]
+    assert (first.stage, first.step, first.iteration, first.iterations) == (0, "prior", 1, 4)
+    calls.clear()
+    result = again(callback=calls.append)
+    np.testing.assert_array_equal(result.depth, face[0].depth)
+    assert (
+        (calls[0].stage, calls[0].step, calls[0].iteration)
+        == (1, "step3", 3)
+        == (
+            broken_off.stage,
+            broken_off.step,
+            broken_off.iteration,
+        )
+    )
+    fractions = [progress.fraction for progress in calls]
+    assert fractions == sorted(fractions) and fractions[-1] == 1
+    assert calls[-1].loss is not None and np.isfinite(calls[-1].loss)
+    for changes in ({"seed": 1}, {"mask": np.ones((64, 64))}):
+        with pytest.raises(g2s.UserError, match="holds checkpoints of another image, configuration or seed"):
+            again(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mask": None}, "mask is not given, and image has no alpha channel"),
+        ({"mask": np.ones((8, 8))}, r"mask has the shape \(8, 8\)"),
+        ({"latent": np.zeros(7)}, r"latent has the shape \(7,\): this GAN takes \(128,\) or \(10, 128\)"),
+        ({"true_depth": np.zeros((64, 64))}, "true_depth has values down to 0"),
+        ({"config": "ictfaec"}, "did you mean ictface"),
+        ({"config": "ictface:joint"}, "config.mode is 'joint'"),
+        ({"config": "celeba"}, r"config.sampling.view_mvn: checkpoints/.* is not there"),
+        ({"seed": -1}, "config.seed is -1"),
+    ],
+)
+def test_what_cannot_be_reconstructed_is_refused_at_once(gan, changes, message):
+    image = np.asarray(Image.open(_FACE).convert("RGB"))
+    with pytest.raises(g2s.UserError, match=message):
+        g2s.reconstruct(image, gan, **({"mask": Image.open(_MASK)} | changes))
+
+
+_SCRIPT = """
+import json, sys
+import numpy as np
+from PIL import Image
+import gan2shape_jax as g2s
+
+assets, fields = sys.argv[1], json.loads(sys.argv[2])
+try:
+    g2s.reconstruct(np.zeros((64, 64, 3)), "gan.safetensors")
+except ValueError as error:
+    assert str(error) == "gan is a str: load_gan gives what is needed", error
+
+gan = g2s.load_gan(f"{assets}/gan.safetensors")
+images, latents = gan.sample(0, 1, truncation=0.5)
+config = g2s.load_config("ictface")
+config.update_from_flattened_dict(fields)
+mask = Image.open(f"{assets}/mask/001.png")
+result = g2s.reconstruct(images[0], gan, mask=mask, latent=latents[0], config=config)
+Image.fromarray(result.render(yaw=30, size=64)).save("turned.png")
+Image.fromarray(result.relight((0.5, 0.2), size=64)).save("relit.png")
+result.mesh().export("face.glb")
+result.save("face", pictures=False)
+assert (g2s.load("face").depth == result.depth).all()
+errors = g2s.depth_errors(result.input_depth, g2s.warp_depth(result.depth, result.view, result.camera), result.camera)
+assert errors["mae"] < 1e-5, errors
+"""
+
+
+def test_a_script_in_another_folder(config, tmp_path):
+    fields = {path: value for path, value in flatten(config).items() if not path.startswith(("data.", "workdir"))}
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", _SCRIPT, asset("ictface"), json.dumps(fields)],
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"turned.png", "relit.png", "face.glb", "face"}
+    view = tmp_path / "view.png"
+    assert main(["render", str(tmp_path / "face"), "--yaw", "20", "--size", "32", "--out", str(view)]) == 0
+    assert Image.open(view).size == (32, 32)

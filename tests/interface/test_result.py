@@ -1,0 +1,92 @@
+"""A reconstruction in hand: units of its arrays, pictures, mesh, folder."""
+
+import numpy as np
+import pytest
+import trimesh
+from helpers import bump
+
+import gan2shape_jax as g2s
+from gan2shape_jax.main import main
+from gan2shape_jax.outputs import render_command, views
+
+
+@pytest.fixture(scope="module")
+def result():
+    return g2s.Reconstruction(bump.result())
+
+
+def test_units_and_shapes(result):
+    size = bump.SIZE
+    assert result.depth.shape == result.input_depth.shape == result.mask.shape == (size, size)
+    assert result.view.shape == (6,) and result.light.shape == (4,)
+    for picture in (result.albedo, result.image, result.reconstructed_image):
+        assert picture.shape == (size, size, 3) and picture.dtype == np.float32
+        assert 0 <= picture.min() < picture.max() <= 1
+    np.testing.assert_allclose(result.albedo, result.record.albedo / 2 + 0.5, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(result.normals, axis=-1), 1, atol=1e-5)
+    assert result.normals[..., 2].min() > 0  # into the surface, away from the camera
+    assert repr(result) == "Reconstruction('bump', 16 x 16 pixels)"
+
+
+def test_pictures_are_those_of_the_command(result):
+    turned = views.sweep_views(yaw_deg=30, pitch_deg=-10)
+    (expected,) = render_command.render(result.record, turned, result.light[None], size=32)
+    np.testing.assert_array_equal(result.render(yaw=30, pitch=-10, size=32), expected)
+    (expected,) = render_command.render(result.record, turned + result.view, result.light[None], size=32, show="shape")
+    np.testing.assert_array_equal(result.render(yaw=30, pitch=-10, size=32, show="shape", from_input=True), expected)
+
+
+def test_lists_of_angles_and_lights_give_many_pictures(result):
+    pictures = result.render(yaw=[-20, 0, 20], size=24)
+    assert pictures.shape == (3, 24, 24, 3)
+    np.testing.assert_array_equal(pictures[1], result.render(size=24))
+    lit = result.relight([(0.5, 0.2), (-0.5, 0.2)], size=24)
+    assert lit.shape == (2, 24, 24, 3) and (lit[0] != lit[1]).any()
+    np.testing.assert_array_equal(lit[1], result.relight((-0.5, 0.2), size=24))
+
+
+def test_relighting_by_its_own_light_changes_nothing(result):
+    np.testing.assert_array_equal(result.relight(result.light[2:], size=24), result.render(size=24))
+    stronger = np.array([0.4 - 0.6 * 0.3, 0.6 + 0.3, 1.0, 0.5], np.float32)
+    (expected,) = render_command.render(result.record, views.sweep_views(), stronger[None], size=24)
+    assert np.abs(result.relight((1.0, 0.5), strength=0.3, size=24).astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda r: r.render(show="colour"), "show is 'colour': it is one of image, albedo"),
+        (lambda r: r.render(yaw=[0, 1], pitch=[0, 1, 2]), r"pitch, yaw and roll are lists of \[2, 3\] values"),
+        (lambda r: r.render(yaw=np.zeros((2, 2))), r"yaw has the shape \(2, 2\)"),
+        (lambda r: r.render(yaw=float("nan")), "yaw holds numbers that are not finite"),
+        (lambda r: r.render(size=0), "size is 0: from 1 to 4096"),
+        (lambda r: r.relight((0.5, 0.2, 1.0)), r"direction has the shape \(3,\)"),
+        (lambda r: r.relight(0.5), r"direction has the shape \(\)"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(result, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(result)
+
+
+def test_the_mesh_exports_to_a_file(result, tmp_path):
+    mesh = result.mesh()
+    assert isinstance(mesh, trimesh.Trimesh) and len(mesh.faces)
+    assert len(result.mesh(full=True).faces) == 2 * (bump.SIZE - 1) ** 2 > len(mesh.faces)
+    mesh.export(tmp_path / "bump.glb")
+    assert len(trimesh.load(tmp_path / "bump.glb", force="mesh").faces) == len(mesh.faces)
+
+
+@pytest.mark.parametrize("pictures", [False, True])
+def test_a_saved_folder_is_read_again_and_rendered(result, pictures, tmp_path, capsys):
+    result.save(tmp_path / "saved", pictures=pictures)
+    again = g2s.load(tmp_path / "saved")
+    np.testing.assert_array_equal(again.depth, result.depth)
+    np.testing.assert_array_equal(again.render(yaw=15, size=24), result.render(yaw=15, size=24))
+    assert (tmp_path / "saved" / "overview.png").is_file() == pictures
+    assert main(["render", str(tmp_path / "saved"), "--yaw", "15", "--size", "24"]) == 0
+
+
+def test_a_folder_without_a_result_is_refused(tmp_path):
+    with pytest.raises(g2s.UserError, match="is not a results folder"):
+        g2s.load(tmp_path)
