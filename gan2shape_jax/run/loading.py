@@ -196,13 +196,14 @@ def load_problem(
 def prepare(
     config: ConfigDict, item: data.Item, latent: np.ndarray, architecture: Architecture, frozen: FrozenModels
 ) -> PreparedImage:
-    """What is known about an image, as arrays ready for training.
+    """Returns what is known about an image, as arrays ready for training.
 
     Args:
       config: the configuration.
       item: the image and what belongs to it.
       latent: (1, W) or (1, L, W).
-      architecture, frozen: of the run.
+      architecture: of the GAN.
+      frozen: the networks of the run.
 
     Raises:
       UserError: the latent does not fit the generator, or the mask shows no object.

@@ -11,7 +11,7 @@ import collections
 import dataclasses
 import pickle
 from collections.abc import Callable
-from typing import IO, Any, ClassVar, Self
+from typing import IO, Any, ClassVar
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Record:
 
     fields: dict[str, Any]
 
-    def __new__(cls) -> Self:  # not __init__, which a pickle may leave out
+    def __new__(cls) -> Any:  # not __init__, which a pickle may leave out
         """Makes a record without attributes."""
         record = super().__new__(cls)
         record.fields = {}
