@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
-from gan2shape_jax.config.fields import load_config, to_json
+from gan2shape_jax.config import load_config, to_json
 from gan2shape_jax.evaluation.command import main
 from gan2shape_jax.evaluation.compare import ScoredRun, compare
 from gan2shape_jax.evaluation.folders import config_hash, find_runs, read_config
