@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import importlib.metadata
 import pathlib
 import re
 import subprocess
@@ -35,6 +36,26 @@ def test_tools_import_only_what_an_installed_wheel_has():
             if isinstance(node, ast.ImportFrom) and node.level == 0:
                 names = [node.module or ""]
             assert not [name for name in names if name.split(".")[0] in ("tools", "configs")], path
+
+
+# Requirements that other packages import: the encoder that imageio starts.
+_USED_BY_OTHERS = {"imageio-ffmpeg"}
+
+
+def test_every_requirement_is_imported():
+    setup = configparser.ConfigParser()
+    setup.read(_ROOT / "setup.cfg")
+    lines = [line for line in setup["options"]["install_requires"].splitlines() if line and line[0] != "#"]
+    required = {re.match(r"[\w-]+", line)[0].lower().replace("_", "-") for line in lines}
+    modules = importlib.metadata.packages_distributions()
+    imported = set()
+    for path in (*(_ROOT / "gan2shape_jax").rglob("*.py"), *(_ROOT / "tools").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            imported |= {name.split(".")[0] for name in names}
+    brought = {name.lower().replace("_", "-") for module in imported for name in modules.get(module, [])}
+    assert required - brought == _USED_BY_OTHERS
 
 
 def _lower_bounds() -> dict[str, str]:

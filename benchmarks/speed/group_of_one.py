@@ -3,9 +3,9 @@
     python benchmarks/speed/group_of_one.py --config ictface --iterations 20
 
 Both tasks go through one stage side by side in one process: each compiles a step anew (no cache), then they take turns,
-iteration by iteration. Seconds are those of a clock, medians; compiling is told in processor seconds too, which other
-work on the machine disturbs less. "Same bits" compares the whole train state (networks, optimiser, factors, mask) after
-the step's iterations.
+iteration by iteration. Every cell tells the task of one image / the group of one: seconds by the clock, and of the
+processor (all cores), which other work on the machine disturbs less; iterations are medians. "Same bits" compares the
+whole train state (networks, optimiser, factors, mask) after the step's iterations.
 """
 
 from __future__ import annotations
@@ -18,21 +18,17 @@ import tempfile
 import time
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from gan2shape_jax.malloc_tuning import restart_keeping_memory
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """What a step takes in both tasks: (one image, group of one); seconds."""
+class Taken:
+    """Seconds in both tasks: of compiling and of an iteration, by the clock and of the processor."""
 
-    step: str
-    compiling: tuple[float, float]
-    compiling_cpu: tuple[float, float]
-    iteration: tuple[float, float]
-    same_bits: bool
+    compiling: list[float]
+    compiling_cpu: list[float]
+    iteration: list[float]
+    iteration_cpu: list[float]
 
 
 def _tasks(config: Any) -> tuple[Any, Any, Any]:
@@ -71,7 +67,7 @@ def _iterate(task: Any, state: Any, phase: Any, number: int, constants: Any) -> 
     return state, time.perf_counter() - clock, time.process_time() - cpu
 
 
-def _measure(tasks: tuple[Any, Any], states: list[Any], phase: Any, iterations: int) -> Row:
+def _measure(tasks: tuple[Any, Any], states: list[Any], phase: Any, iterations: int) -> Taken:
     """Carries both states through iterations of a phase, in turns."""
     states[:] = [task.begin(state, phase) for task, state in zip(tasks, states, strict=True)]
     constants = [task.phase_constants(state, phase) for task, state in zip(tasks, states, strict=True)]
@@ -84,13 +80,24 @@ def _measure(tasks: tuple[Any, Any], states: list[Any], phase: Any, iterations: 
             processor[which].append(cpu)
     usual = [statistics.median(taken[1:]) for taken in clocks]
     usual_cpu = [statistics.median(taken[1:]) for taken in processor]
-    return Row(
-        phase.label + (" mirrored" if phase.flip else ""),
-        (clocks[0][0] - usual[0], clocks[1][0] - usual[1]),
-        (processor[0][0] - usual_cpu[0], processor[1][0] - usual_cpu[1]),
-        (usual[0], usual[1]),
-        _same_bits(*states),
+    return Taken(
+        compiling=[taken[0] - least for taken, least in zip(clocks, usual, strict=True)],
+        compiling_cpu=[taken[0] - least for taken, least in zip(processor, usual_cpu, strict=True)],
+        iteration=usual,
+        iteration_cpu=usual_cpu,
     )
+
+
+def _row(phase: Any, taken: Taken, same_bits: bool) -> str:
+    """Returns a row of the table, in Markdown."""
+    cells = [
+        phase.label + (" mirrored" if phase.flip else ""),
+        *(f"{one:.1f} / {many:.1f}" for one, many in (taken.compiling, taken.compiling_cpu)),
+        *(f"{1e3 * one:.0f} / {1e3 * many:.0f}" for one, many in (taken.iteration, taken.iteration_cpu)),
+        f"{taken.iteration_cpu[1] / taken.iteration_cpu[0]:.2f}",
+        "yes" if same_bits else "no",
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -103,24 +110,18 @@ def main() -> None:
     from gan2shape_jax.run import runtime
 
     config = apply_overrides(load_config(options.config), {"sampling.collect_iters": "4"})
+    config.runtime.compilation_cache = "off"  # compiling is measured too
     runtime.set_up_runtime(config)
     import jax
 
     jax.config.update("jax_enable_compilation_cache", False)
     alone, of_one, initial = _tasks(config)
     states = [alone.initial(initial), of_one.initial(initial)]
-    table = Table("step", "compiling, s", "compiling, processor s", "an iteration, ms", "ratio", "same bits")
+    print("| step | compiling, s | of the processor | an iteration, ms | of the processor | ratio | same bits |")
+    print("|---|---|---|---|---|---|---|", flush=True)
     for phase in runtime.schedule_of(config)[:4]:
-        row = _measure((alone, of_one), states, phase, options.iterations)
-        table.add_row(
-            row.step,
-            "{:.1f} / {:.1f}".format(*row.compiling),
-            "{:.1f} / {:.1f}".format(*row.compiling_cpu),
-            "{:.0f} / {:.0f}".format(*(1e3 * seconds for seconds in row.iteration)),
-            f"{row.iteration[1] / row.iteration[0]:.2f}",
-            "yes" if row.same_bits else "no",
-        )
-    Console(width=110).print(table)
+        taken = _measure((alone, of_one), states, phase, options.iterations)
+        print(_row(phase, taken, _same_bits(*states)), flush=True)
 
 
 if __name__ == "__main__":

@@ -92,6 +92,7 @@ def _measure(name: str, size: int, iterations: int) -> dict[str, Any]:
 
     fields = {"runtime.images_at_once": str(size), "sampling.collect_iters": "4"}
     config = apply_overrides(load_config(name), fields)
+    config.runtime.compilation_cache = "off"  # compiling is measured too
     runtime.set_up_runtime(config)
     import jax
 

@@ -194,7 +194,7 @@ def _write(out: pathlib.Path, shown: Comparison, table: str, options: argparse.N
 
 
 def _csv(views: np.ndarray, shots: Shots, edits: Edits | None) -> str:
-    """What each numbered picture shows, angles from the canonical view; `gan_l1` is `Edits.l1`."""
+    """Returns what each numbered picture shows, angles from the canonical view; `gan_l1` is `Edits.l1`."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header = ["frame", "pitch_deg", "yaw_deg", "roll_deg", "ambient", "diffuse", "dx", "dy"]
@@ -206,7 +206,7 @@ def _csv(views: np.ndarray, shots: Shots, edits: Edits | None) -> str:
 
 
 def _tell(editor: Editor, edits: Edits, views: np.ndarray, shots: Shots, *, size: int) -> None:
-    """How large the GAN's pictures are, how well they follow the renderings, and what is asked too much of them."""
+    """Prints how large the GAN's pictures are, how well they follow the renderings, and which requests go too far."""
     shown = "" if size == editor.size else f", shown at {size}"
     low, high = f"{edits.l1.min():.3f}", f"{edits.l1.max():.3f}"
     print(

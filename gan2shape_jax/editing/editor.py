@@ -1,4 +1,4 @@
-"""What the GAN's version of a saved result takes, collected from its folder and its run's configuration.
+"""What the GAN's version of a saved result needs, collected from its folder and its run's configuration.
 
 The result's folder holds the factors and the trained encoder; the run's folder around it holds the configuration,
 which names the GAN and the latent. Files may have moved since, so each of them can be named.
@@ -36,12 +36,12 @@ _SAME_PICTURE = 0.02  # mean absolute difference that another machine's rounding
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Editor:
-    """What the GAN's version of a result takes.
+    """What the GAN's version of a result needs.
 
     Attributes:
       result: the reconstruction.
       settings: of its run.
-      frozen: the GAN; its view statistics are the run's, or zero where their file is not to be found.
+      frozen: the GAN; its view statistics are the run's, or zero where their file is gone.
       params: the trained encoder, under the key `encoder`.
       latent: (1, W) or (1, L, W) of the input.
       reference: (1, S, S, 3), the GAN's picture of that latent.
@@ -106,8 +106,8 @@ def load_editor(
 
 
 @functools.partial(jax.jit, static_argnames="settings")
-def _gan_images(w, frozen, *, settings: Settings):
-    """The GAN's picture of the latent in its own size, and at side S as `projection.gan_image` has it."""
+def _gan_images(w: jax.Array, frozen: FrozenModels, *, settings: Settings) -> tuple[jax.Array, jax.Array]:
+    """Draws the GAN's picture of the latent in its own size, and at side S as `projection.gan_image` does."""
     large = projection.synthesize_large(w, frozen, settings)
     return large, resample.resize(large, settings.image_size)
 
@@ -126,7 +126,7 @@ def _checkpoint(saved: SavedRun, given: str | pathlib.Path | None) -> pathlib.Pa
 def _frozen(
     config: ConfigDict, saved: SavedRun, architecture: Architecture, gan_weights: dict[str, Any]
 ) -> FrozenModels:
-    """The GAN with what the projection takes; statistics only tell later how usual a view is."""
+    """Returns the GAN with what the projection needs; statistics only serve to say how usual a view is."""
     mvn = {}
     for name, dims in (("view_mvn", 6), ("light_mvn", 4)):
         path = saved.locate(config.sampling[name])
@@ -137,7 +137,7 @@ def _frozen(
 
 
 def _encoder(folder: pathlib.Path, saved: SavedRun, settings: Settings) -> models.Params:
-    """The trained encoder: the image's own, or the one that all images of the run share."""
+    """Loads the trained encoder: the image's own, or the one that all images of the run share."""
     places = [folder / "networks.safetensors", saved.root / "networks.safetensors"]
     if saved.config.mode == "predict":
         places.append(saved.locate(saved.config.networks.pretrained))
@@ -155,7 +155,7 @@ def _encoder(folder: pathlib.Path, saved: SavedRun, settings: Settings) -> model
 
 
 def _latent(saved: SavedRun, name: str, given: str | pathlib.Path | None, style_dim: int) -> np.ndarray:
-    """The latent file that the run read, or the one it found itself by inverting the GAN."""
+    """Loads the latent that the run read, or the one that it computed by inverting the GAN."""
     if given:
         return data.load_latent(given, style_dim)
     places = [saved.root / "latents"]
@@ -169,7 +169,7 @@ def _latent(saved: SavedRun, name: str, given: str | pathlib.Path | None, style_
 
 
 def _original_size(saved: SavedRun, result: Result, given: str | pathlib.Path | None) -> int:
-    """Side of the image's file, which decides what a crop cuts out; without one it does not matter."""
+    """Returns the side of the image's file, which decides what a crop cuts out; without a crop it does not matter."""
     if not saved.config.data.crop:
         return result.camera.image_size
     base = saved.locate(saved.config.data.image_root) / result.name
@@ -183,7 +183,7 @@ def _original_size(saved: SavedRun, result: Result, given: str | pathlib.Path | 
 
 
 def _require_same_gan(editor: Editor, checkpoint: str) -> None:
-    """The picture that the run kept of the latent shows whether latent and GAN are the run's."""
+    """Raises `UserError` where latent and GAN do not draw the picture that the run kept of the latent."""
     kept = editor.result.gan_image
     if kept is None:
         return

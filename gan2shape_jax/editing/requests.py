@@ -23,8 +23,9 @@ from gan2shape_jax.editing.editor import Editor
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import resample
 from gan2shape_jax.geometry.lighting import normals, shade
-from gan2shape_jax.method import losses, projection
+from gan2shape_jax.method import losses, models, projection
 from gan2shape_jax.method.factors import Factors
+from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.pseudo_images import render_factors
 from gan2shape_jax.method.settings import Settings
 
@@ -78,7 +79,17 @@ def edit(
 
 
 @functools.partial(jax.jit, static_argnames="settings")
-def _edit(params, factors, views, lights, latent, reference, frozen, *, settings: Settings):
+def _edit(
+    params: models.Params,
+    factors: Factors,
+    views: Float[jax.Array, "n 6"],
+    lights: Float[jax.Array, "n 4"],
+    latent: jax.Array,
+    reference: Float[jax.Array, "1 s s 3"],
+    frozen: FrozenModels,
+    *,
+    settings: Settings,
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     normal = normals(factors.depth, settings.camera, unit=settings.unit_normals)
     shading, _ = shade(normal, lights)
     pseudo, masks = render_factors(factors, shading, views, settings)
@@ -102,7 +113,7 @@ def require_range(editor: Editor, views: Float[np.ndarray, "n 6"]) -> None:
 
 
 def beyond_training(editor: Editor, views: Float[np.ndarray, "n 6"], lights: Float[np.ndarray, "n 4"]) -> list[str]:
-    """Sentences on views and lights such as the encoder has hardly seen, so that the GAN may not follow them."""
+    """Returns the ranges of views and lights that the encoder has mostly seen, for each that the request leaves."""
     settings, frozen = editor.settings, editor.frozen
     scale = settings.view_range.rotation_deg * np.array([1, settings.view_scale, 1])
     mean = np.asarray(frozen.view_mean)[:3] * scale

@@ -19,7 +19,7 @@ class ScoredRun:
 
     @property
     def label(self) -> str:
-        """The run's label in tables."""
+        """The label of the run."""
         return self.run.label
 
 
@@ -43,7 +43,7 @@ class Comparison:
 
 
 def summarize(scores: Sequence[Score]) -> dict[str, dict[str, Interval]]:
-    """Mean and median with their intervals, by metric; metrics that no image has are absent."""
+    """Returns mean and median with their intervals by metric; metrics that no image has are absent."""
     summaries = {}
     for metric in METRICS:
         values = [score.figures[metric] for score in scores if metric in score.figures]
@@ -53,7 +53,7 @@ def summarize(scores: Sequence[Score]) -> dict[str, dict[str, Interval]]:
 
 
 def compare(base: ScoredRun, other: ScoredRun) -> Comparison:
-    """The paired differences of two runs.
+    """Returns the paired differences of two runs.
 
     Images that only one of them has scored, or that have another size or another true depth in the second, are left
     out; the notes say which.

@@ -24,7 +24,7 @@ Embedding = Callable[[Float[np.ndarray, "n s s 3"]], Float[np.ndarray, "n d"]]
 
 @dataclasses.dataclass(frozen=True)
 class Preparation:
-    """What a network wants its pictures to be.
+    """How a network expects its pictures.
 
     Attributes:
         layout: order of the axes; "auto" takes it from the network's input.
@@ -43,7 +43,7 @@ class Preparation:
 
 
 def cosine(first: Float[np.ndarray, "*batch d"], second: Float[np.ndarray, "*#batch d"]) -> Float[np.ndarray, "*batch"]:
-    """Cosine of the angle between vectors."""
+    """Returns the cosine of the angle between vectors."""
     product = np.sum(np.asarray(first, np.float64) * second, axis=-1)
     return product / (np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1))
 
@@ -62,7 +62,7 @@ def prepare(pictures: Float[np.ndarray, "n s s 3"], preparation: Preparation) ->
 
 
 def load_embedding(path: pathlib.Path, preparation: Preparation = Preparation()) -> Embedding:
-    """The network of an ONNX file as a function of pictures.
+    """Returns the network of an ONNX file as a function of pictures.
 
     Raises:
         UserError: onnxruntime is not installed; the file is missing, damaged, or takes something other than one
@@ -102,12 +102,14 @@ def _only_input(session: Any, path: pathlib.Path) -> Any:
     inputs = session.get_inputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)":
         told = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
-        raise UserError(f"{path} takes {told or 'nothing'}: one batch of pictures, float32 with four axes, is wanted")
+        raise UserError(
+            f"{path} takes {told or 'nothing'}: it has to take one batch of pictures, float32 with four axes"
+        )
     return inputs[0]
 
 
 def _layout(shape: list[Any], preparation: Preparation, path: pathlib.Path) -> tuple[int, Literal["nchw", "nhwc"], int]:
-    """Batch (0: any), layout and side, from the input's shape where the options leave them open."""
+    """Returns batch (0: any), layout and side, from the input's shape where the options leave them open."""
     fits = {"nchw": shape[1] == 3, "nhwc": shape[3] == 3}
     if preparation.layout == "auto":
         if sum(fits.values()) != 1:
@@ -124,7 +126,7 @@ def _layout(shape: list[Any], preparation: Preparation, path: pathlib.Path) -> t
     sides = shape[2:] if layout == "nchw" else shape[1:3]
     known = [side for side in sides if isinstance(side, int) and side > 0]
     if len(set(known)) > 1:
-        raise UserError(f"{path} takes pictures of {sides[1]} x {sides[0]} pixels: square ones are wanted")
+        raise UserError(f"{path} takes pictures of {sides[1]} x {sides[0]} pixels: square ones are needed")
     if known and preparation.size not in (0, known[0]):
         raise UserError(f"--size {preparation.size} does not fit {path}: it takes pictures of {known[0]} pixels")
     if not known and not preparation.size:
@@ -149,7 +151,7 @@ def _call(session: Any, name: str, pictures: np.ndarray, batch: int, path: pathl
         ) from error
     if not isinstance(first, np.ndarray) or first.shape[:1] != (len(pictures),) or first.size <= len(pictures):
         shape = getattr(first, "shape", type(first))
-        raise UserError(f"{path} gives {shape} for {len(pictures)} pictures: a vector each is wanted")
+        raise UserError(f"{path} gives {shape} for {len(pictures)} pictures: a vector each is needed")
     vectors = first.reshape(len(pictures), -1).astype(np.float64)
     if not np.isfinite(vectors).all() or not np.linalg.norm(vectors, axis=1).all():
         raise UserError(f"{path} gives vectors that are zero or not finite: do --mean and --std fit it?")

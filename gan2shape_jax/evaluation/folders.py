@@ -42,7 +42,7 @@ class FoundRun:
 
 
 def find_runs(paths: Sequence[pathlib.Path]) -> list[FoundRun]:
-    """The runs at `paths`, in their order.
+    """Returns the runs at `paths`, in their order.
 
     Raises:
         UserError: a path that does not exist, holds no result or is named twice; a damaged `config.json`.
@@ -71,14 +71,14 @@ def _find(given: pathlib.Path, root: pathlib.Path, label: str) -> FoundRun:
 
 
 def _below(root: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Result folders by name; those being written have hidden names."""
+    """Returns result folders by name, without those being written, whose names are hidden."""
     folders = sorted(path.parent for path in root.rglob("result.json"))
     names = {folder.relative_to(root).as_posix(): folder for folder in folders}
     return {name: folder for name, folder in names.items() if not any(p.startswith(".") for p in name.split("/"))}
 
 
 def _labels(paths: list[pathlib.Path]) -> list[str]:
-    """The last one or more parts of each path, as many as make them differ."""
+    """Returns the last parts of each path, as many as make the paths differ."""
     for count in range(1, max((len(path.parts) for path in paths), default=1) + 1):
         labels = ["/".join(path.parts[-count:]) for path in paths]
         if len(set(labels)) == len(labels):
@@ -111,7 +111,7 @@ def config_hash(config: dict[str, Any] | None) -> str | None:
 
 
 def read_config(run: FoundRun) -> ConfigDict:
-    """The run's configuration as a run takes it; fields that its file does not have get their defaults.
+    """Returns the run's configuration as a run takes it; fields that its file lacks get their defaults.
 
     Raises:
         UserError: the run has no `config.json`, or one with values of the wrong type.

@@ -19,13 +19,12 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.evaluation.traversal import Candidate, find_yaw_direction, style_ranges
-from gan2shape_jax.geometry import render
-from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.inputs import data
 from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import PreparedImage
+from gan2shape_jax.method.state import PreparedImage, Problem
+from gan2shape_jax.outputs.gan_views import rough_views
 from gan2shape_jax.outputs.result import Result
 from gan2shape_jax.run import loading
 from gan2shape_jax.stylegan2 import Architecture, directions
@@ -95,7 +94,7 @@ def load_subject(
         name: of the image, as results folders are named.
         result: its reconstruction.
         folder: of that result.
-        latents: folder of the latents that the run found itself.
+        latents: folder of the latents that the run computed itself.
 
     Raises:
         UserError: the image is no longer in the run's list, or a file is missing or does not fit.
@@ -118,13 +117,19 @@ def load_subject(
 
 
 def turn(subject: Subject, gan: Gan, yaws_deg: Float[np.ndarray, "n"]) -> list[Turned]:
-    """The object at each yaw by all of `METHODS`, in their order."""
+    """Turns the object to each yaw by all of `METHODS`, in their order."""
     result = subject.result
     views = np.repeat(result.view[None], len(yaws_deg), axis=0)
     views[:, 1] = np.deg2rad(yaws_deg)
     settings, problem = subject.prepared.settings, subject.prepared.problem
     solid = _in_batches(
-        lambda part: _sampled(result.depth, result.canonical, part, camera=result.camera, sampling=settings.sampling),
+        lambda part: rough_views(
+            result.depth,
+            np.broadcast_to(result.canonical, (len(part), *result.canonical.shape)),
+            part,
+            camera=result.camera,
+            sampling=settings.sampling,
+        ),
         views,
     )
     projected = _in_batches(
@@ -141,7 +146,7 @@ def turn(subject: Subject, gan: Gan, yaws_deg: Float[np.ndarray, "n"]) -> list[T
 
 
 def _traversed(name: str, candidates: list[Candidate], subject: Subject, gan: Gan, yaws_deg: np.ndarray) -> Turned:
-    """The pictures along the candidate that turns the subject most."""
+    """Draws the pictures along the candidate that turns the subject most."""
 
     def yaw_of(some: Sequence[Candidate], steps: np.ndarray) -> np.ndarray:
         latents = np.concatenate([_moved(subject, gan, candidate, steps) for candidate in some])
@@ -155,7 +160,7 @@ def _traversed(name: str, candidates: list[Candidate], subject: Subject, gan: Ga
 
 
 def _moved(subject: Subject, gan: Gan, candidate: Candidate, steps: np.ndarray) -> np.ndarray:
-    """The subject's latent moved by steps in deviations, (n, L, W)."""
+    """Returns the subject's latent moved by steps in deviations, (n, L, W)."""
     return np.asarray(
         directions.shift(
             subject.prepared.problem.latent,
@@ -179,7 +184,7 @@ def _ganspace(gan: Gan) -> list[Candidate]:
 
 
 def _sefa(gan: Gan) -> list[Candidate]:
-    """SeFa's directions depend on the layers that are to be moved."""
+    """Returns SeFa's candidates; their directions depend on the layers that are moved."""
     candidates = []
     for first, last in style_ranges(gan.architecture.latents):
         layers = range(first, min(last, gan.architecture.layers))
@@ -195,7 +200,7 @@ def _pictures(subject: Subject, gan: Gan, latents: np.ndarray) -> np.ndarray:
 
 
 def _seen_yaws(subject: Subject, gan: Gan, pictures: np.ndarray) -> np.ndarray:
-    """What the subject's view network says of pictures."""
+    """Returns the yaws in degrees that the subject's view network sees in pictures."""
     settings = subject.prepared.settings
     seen = _in_batches(lambda part: _views(subject.params, gan.frozen.view_mean, part, settings=settings), pictures)
     return np.rad2deg(seen[:, 1])
@@ -208,24 +213,18 @@ def _in_batches(function: Callable[[np.ndarray], jax.Array], values: np.ndarray)
     return np.concatenate(parts)[: len(values)]
 
 
-@functools.partial(jax.jit, static_argnames=("camera", "sampling"))
-def _sampled(depth, texture, views, *, camera: Camera, sampling: str):
-    """The texture (S, S, 3) on the sheet (S, S) seen from each view (n, 6)."""
-    count = views.shape[0]
-    warped = render.warp_depth(jnp.broadcast_to(depth, (count, *depth.shape)), views, camera, sampling=sampling)
-    return render.reconstruct(jnp.broadcast_to(texture, (count, *texture.shape)), warped, views, camera)
-
-
 @functools.partial(jax.jit, static_argnames="settings")
-def _projected(params, pictures, problem, frozen, *, settings: Settings):
+def _projected(
+    params: models.Params, pictures: jax.Array, problem: Problem, frozen: FrozenModels, *, settings: Settings
+) -> jax.Array:
     return projection.project(params, pictures, problem.latent, problem.gan_image, frozen, settings)[0]
 
 
 @functools.partial(jax.jit, static_argnames="settings")
-def _synthesized(latents, frozen, *, settings: Settings):
+def _synthesized(latents: jax.Array, frozen: FrozenModels, *, settings: Settings) -> jax.Array:
     return projection.synthesize(latents, frozen, settings)
 
 
 @functools.partial(jax.jit, static_argnames="settings")
-def _views(params, view_mean, pictures, *, settings: Settings):
+def _views(params: models.Params, view_mean: jax.Array, pictures: jax.Array, *, settings: Settings) -> jax.Array:
     return models.views(params, pictures, view_mean, settings)

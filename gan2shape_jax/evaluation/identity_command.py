@@ -124,7 +124,7 @@ def _preparation(arguments: argparse.Namespace) -> Preparation:
 def _turn_all(
     run: FoundRun, embedding: Embedding | None, yaws: np.ndarray, out: pathlib.Path | None
 ) -> tuple[list[Turn], dict[str, str]]:
-    """Every image of a run by every method, and the reasons of those that could not be turned."""
+    """Turns every image of a run by every method; returns the reasons of those that failed as well."""
     config = read_config(run)
     gan = identity.load_gan(config)
     embed = embedding or _stand_in(gan)
@@ -160,10 +160,10 @@ def _compared(label: str, name: str, turned: Turned, similarity: np.ndarray, yaw
 
 
 def _stand_in(gan: Gan) -> Embedding:
-    """The means of the discriminator's last features: how alike pictures look to the GAN, not whose face they show."""
+    """Returns means of the discriminator's last features: they tell how alike pictures look, not whose face it is."""
 
     @functools.partial(jax.jit, static_argnames="arch")
-    def features(params, pictures, *, arch):
+    def features(params: stylegan2.Params, pictures: jax.Array, *, arch: stylegan2.Architecture) -> jax.Array:
         return jnp.mean(stylegan2.discriminator_features(params, pictures, arch=arch)[-1], axis=(1, 2))
 
     return lambda pictures: np.asarray(features(gan.frozen.discriminator, jnp.asarray(pictures), arch=gan.architecture))

@@ -46,7 +46,7 @@ class Turn:
 
 
 def title(network: str | None) -> str:
-    """What the figures mean, by the embedding's file name; None for the stand-in."""
+    """Returns what the figures mean, by the embedding's file name; None for the stand-in."""
     if network is None:
         return (
             "Stand-in, NOT identity: cosine between mean features of the GAN's discriminator. It tells how alike "
@@ -56,7 +56,7 @@ def title(network: str | None) -> str:
 
 
 def markdown(turns: Sequence[Turn], problems: Mapping[str, str], heading: str) -> str:
-    """A row a method: mean similarity over images with its interval, the yaws that were really seen."""
+    """Returns a table with a row a method: mean similarity over images with its interval, the yaws really seen."""
     by_method = {method: [turn for turn in turns if turn.method == method] for method in METHODS}
     rows = [[method, *_row(some)] for method, some in by_method.items() if some]
     titles = ["method", "images", "similarity", "least similar view", "yaw seen, degrees", "off by", "reached"]
@@ -83,7 +83,7 @@ def _row(turns: Sequence[Turn]) -> list[str]:
 
 
 def views_csv(turns: Sequence[Turn]) -> str:
-    """A row a view."""
+    """Returns a CSV with a row a view."""
     rows = [
         [turn.run, turn.name, turn.method, float(yaw), float(seen), bool(reached), float(alike)]
         for turn in turns
@@ -93,7 +93,7 @@ def views_csv(turns: Sequence[Turn]) -> str:
 
 
 def write_picture(path: pathlib.Path, result: Result, turned: Sequence[Turned]) -> None:
-    """A row a method, in the order of `METHODS`, some of the views from left to right; the input above them."""
+    """Writes a picture with a row a method: some of the views from left to right, the input above them."""
     chosen = np.linspace(0, len(turned[0].pictures) - 1, _SHOWN).round().astype(int)
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [pictures.to_uint8(result.image[None]), *(pictures.to_uint8(each.pictures[chosen]) for each in turned)]

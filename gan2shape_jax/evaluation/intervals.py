@@ -33,7 +33,7 @@ class Interval:
 
 
 def mean_interval(values: Sequence[float] | Float[np.ndarray, " n"]) -> Interval:
-    """The mean and Student's t interval of it.
+    """Returns the mean with Student's t interval.
 
     Raises:
         ValueError: no values.
@@ -47,7 +47,7 @@ def mean_interval(values: Sequence[float] | Float[np.ndarray, " n"]) -> Interval
 
 
 def median_interval(values: Sequence[float] | Float[np.ndarray, " n"]) -> Interval:
-    """The median and the interval of the medians of 10,000 samples drawn with replacement.
+    """Returns the median with the interval of the medians of 10,000 samples drawn with replacement.
 
     Raises:
         ValueError: no values.
@@ -64,7 +64,7 @@ def median_interval(values: Sequence[float] | Float[np.ndarray, " n"]) -> Interv
 def paired_interval(
     first: Sequence[float] | Float[np.ndarray, " n"], second: Sequence[float] | Float[np.ndarray, " n"]
 ) -> Interval:
-    """The mean of `second - first`, item by item, and Student's t interval of it.
+    """Returns the mean of `second - first`, item by item, with Student's t interval.
 
     Raises:
         ValueError: no values, or two lists of different lengths.

@@ -18,7 +18,7 @@ _PACKAGES = ("jax", "jaxlib", "numpy", "scipy")
 
 
 def manifest(runs: Sequence[FoundRun], truth: pathlib.Path | None = None, **more: Any) -> dict[str, Any]:
-    """A record for JSON; the same results give the same record wherever they lie, except for `path` and `platform`.
+    """Returns a record for JSON; the same results give the same one wherever they lie, but for `path` and `platform`.
 
     Args:
         runs: what was evaluated.
@@ -58,7 +58,7 @@ def _run(run: FoundRun) -> dict[str, Any]:
 
 
 def _made_with(home: pathlib.Path) -> dict[str, Any] | None:
-    """The run's own record of versions; None where there is none that can be read."""
+    """Returns the run's own record of versions; None where there is none that can be read."""
     try:
         return json.loads((home / "versions.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -28,7 +28,7 @@ MAD in degrees (the published code's short normals, and unit ones), MAE and MSE 
 
 
 def interval_text(interval: Interval, digits: int, *, signed: bool = False) -> str:
-    """`1.23 (1.10 to 1.36)`, or the estimate alone where there is no interval."""
+    """Returns `1.23 (1.10 to 1.36)`, or the estimate alone where there is no interval."""
     sign = "+" if signed else ""
     estimate = f"{interval.estimate:{sign}.{digits}f}"
     if interval.count < 2:
@@ -37,7 +37,7 @@ def interval_text(interval: Interval, digits: int, *, signed: bool = False) -> s
 
 
 def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; bars and line breaks in cells are made harmless."""
+    """Returns a Markdown table; bars in cells are escaped, line breaks become spaces."""
     lines = [titles, ["---"] * len(titles), *rows]
     return (
         "\n".join(
@@ -48,7 +48,7 @@ def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def csv_text(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Comma-separated values; None is an empty cell, numbers keep all their digits."""
+    """Returns comma-separated values; None is an empty cell, numbers keep all their digits."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(titles)
@@ -57,7 +57,7 @@ def csv_text(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def images_csv(runs: Sequence[ScoredRun]) -> str:
-    """A row an image: run, name, size, what was wrong, and every metric."""
+    """Returns a CSV with a row an image: run, name, size, what was wrong, and every metric."""
     rows = [
         [run.label, score.name, score.size or None, score.problem, *(score.figures.get(m) for m in METRICS)]
         for run in runs
@@ -67,7 +67,7 @@ def images_csv(runs: Sequence[ScoredRun]) -> str:
 
 
 def summary_csv(runs: Sequence[ScoredRun], comparisons: Sequence[Comparison]) -> str:
-    """A row a run, metric and statistic: estimate, 95% interval, number of images."""
+    """Returns a CSV with a row a run, metric and statistic: estimate, 95% interval, number of images."""
     rows: list[list[object]] = []
     for run in runs:
         for metric, statistics in summarize(run.scores).items():
@@ -92,7 +92,7 @@ def _ends(interval: Interval) -> tuple[float | None, float | None]:
 
 
 def markdown(runs: Sequence[ScoredRun], comparisons: Sequence[Comparison]) -> str:
-    """The whole report: summaries, comparisons, images side by side, what was wrong."""
+    """Returns the whole report: summaries, comparisons, images side by side, what was wrong."""
     parts = [_PREFACE, _summaries(runs)]
     parts += [_comparison(comparison) for comparison in comparisons]
     parts += [_images(runs), _problems(runs)]

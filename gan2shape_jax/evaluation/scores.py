@@ -57,7 +57,7 @@ def score_run(
     """Scores every image of a run; one that cannot be scored says why and does not stop the others.
 
     Args:
-        run: what was found.
+        run: the run and its results.
         truth: folder of true depths `NAME.npy` (scene units) or `NAME.png`, used instead of those in the results.
         on_done: is told the name of every image that is done.
     """
@@ -108,7 +108,7 @@ def _errors(warped: jax.Array, truth: jax.Array, *, camera: Camera) -> dict[str,
 
 
 def _read_truth(folder: pathlib.Path, name: str, result: Result, crop: int | None) -> np.ndarray | None:
-    """The true depth of an image, by its folder's name or its own; None where the folder has neither."""
+    """Reads the true depth of an image, by its folder's name or its own; None where the folder has neither."""
     camera = result.camera
     for stem in (name, result.name):
         for kind in (".npy", ".png"):

@@ -62,7 +62,7 @@ def style_ranges(count: int) -> list[tuple[int, int]]:
 def find_yaw_direction(
     candidates: Sequence[Candidate], yaw_of: YawOf, targets_deg: Float[np.ndarray, "n"]
 ) -> Traversal:
-    """The candidate whose traversal changes the predicted yaw most, calibrated to the target yaws.
+    """Returns the candidate whose traversal changes the predicted yaw most, calibrated to the target yaws.
 
     Candidates are compared by the change of yaw between three deviations to either side.
 
@@ -80,7 +80,7 @@ def find_yaw_direction(
 def calibrate(
     steps: Float[np.ndarray, "m"], yaws_deg: Float[np.ndarray, "m"], targets_deg: Float[np.ndarray, "n"]
 ) -> tuple[Float[np.ndarray, "n"], np.ndarray]:
-    """Steps at which a yaw that was measured on a grid takes the target values.
+    """Returns the steps at which a yaw that was measured on a grid takes the target values.
 
     Only the stretch around the smallest step in which the yaw keeps rising (or falling) is used, so that a greater
     target always lies further along. Targets beyond its ends get the step at that end.
@@ -88,7 +88,7 @@ def calibrate(
     Args:
         steps: increasing.
         yaws_deg: the yaw at each.
-        targets_deg: wanted yaws.
+        targets_deg: the yaws to reach.
 
     Returns:
         Steps (n,), and whether each target lies within the stretch.
@@ -107,7 +107,7 @@ def calibrate(
 
 
 def _stretch(values: np.ndarray, start: int) -> tuple[int, int]:
-    """First and last index of the rising stretch around `start`."""
+    """Returns the first and the last index of the rising stretch around `start`."""
     first = last = start
     while first > 0 and values[first - 1] < values[first]:
         first -= 1

@@ -12,6 +12,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from gan2shape_jax.geometry.shapes import checked
@@ -75,7 +76,7 @@ class Camera:
         return self.max_depth + self.margin
 
 
-def intrinsics(camera: Camera, dtype=jnp.float32) -> Float[Array, "3 3"]:
+def intrinsics(camera: Camera, dtype: DTypeLike = jnp.float32) -> Float[Array, "3 3"]:
     """Returns the matrix that takes a point to homogeneous pixel coordinates."""
     f, c = camera.focal_length, camera.center
     return jnp.array([[f, 0, c], [0, f, c], [0, 0, 1]], dtype)
@@ -153,5 +154,5 @@ def inverse_warped_grid(
     return to_grid(project(points, camera), camera)
 
 
-def _rotation_center(camera: Camera, dtype) -> Float[Array, "3"]:
+def _rotation_center(camera: Camera, dtype: DTypeLike) -> Float[Array, "3"]:
     return jnp.array([0, 0, camera.rot_center_depth], dtype)

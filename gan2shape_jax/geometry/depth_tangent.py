@@ -62,7 +62,7 @@ def screen_weights(screen: visibility.Screen, triangle: Int[Array, "b n n"]) -> 
     return [part / jnp.where(total > 0, total, 1) for part in parts]
 
 
-def _corners(grid):
+def _corners(grid: Float[Array, "b s s"]) -> tuple[Array, Array, Array]:
     """Returns the corners of the triangles of a grid (B, S, S), each (B, 2, S-1, S-1).
 
     The order of slices and stacks is that in which the transpose adds up at each vertex, in reverse: another order
@@ -76,7 +76,7 @@ def _corners(grid):
     return first, second, third
 
 
-def _slopes(screen):
+def _slopes(screen: visibility.Screen) -> tuple[Array, Array]:
     """Returns the derivatives of 1/z along x and y in each triangle; 0 where it has no area."""
     (x1, x2), (y1, y2), (q1, q2) = ((second - first, third - first) for first, second, third in map(_corners, screen))
     area = x1 * y2 - y1 * x2

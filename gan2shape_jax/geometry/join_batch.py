@@ -17,11 +17,11 @@ def join_batch(function: Callable[..., tuple[jax.Array, ...]]) -> Callable[..., 
     """
 
     @jax.custom_batching.custom_vmap
-    def call(*arrays):
+    def call(*arrays: jax.Array) -> tuple[jax.Array, ...]:
         return function(*arrays)
 
     @call.def_vmap
-    def _(axis_size, in_batched, *arrays):
+    def _(axis_size: int, in_batched: list[bool], *arrays: jax.Array) -> tuple[tuple[jax.Array, ...], tuple[bool, ...]]:
         merged = []
         for array, batched in zip(arrays, in_batched, strict=True):
             array = array if batched else jnp.broadcast_to(array, (axis_size, *array.shape))

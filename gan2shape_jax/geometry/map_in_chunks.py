@@ -32,10 +32,10 @@ def map_in_chunks(
       in_chunks: overrides the choice by kind of device; only tests and benchmarks do.
     """
     batch = jax.tree.leaves(images)[0].shape[0]
-    wanted = jax.default_backend() == "cpu" if in_chunks is None else in_chunks
-    chunk = chunk_of(batch, size) if wanted and batch else batch
+    splits = jax.default_backend() == "cpu" if in_chunks is None else in_chunks
+    chunk = chunk_of(batch, size) if splits and batch else batch
     if chunk == batch:
         return function(images)
     split = jax.tree.map(lambda x: x.reshape(batch // chunk, chunk, *x.shape[1:]), images)
-    found = jax.lax.map(function, split)
-    return jax.tree.map(lambda x: x.reshape(batch, *x.shape[2:]), found)
+    results = jax.lax.map(function, split)
+    return jax.tree.map(lambda x: x.reshape(batch, *x.shape[2:]), results)

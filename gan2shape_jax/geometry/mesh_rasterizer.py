@@ -15,6 +15,7 @@ so none tells a silhouette to move. GAN2Shape, section 3.1, takes this derivativ
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -163,7 +164,8 @@ def interpolate(
     return resample.average_cells(values, supersample) if supersample > 1 else values
 
 
-def _weighted_corners(fragments, attributes, faces):
+def _weighted_corners(fragments: Fragments, attributes: Array, faces: Array) -> Array:
+    """Returns the sum of the values at the corners of each visible triangle, weighted; 0 where nothing is seen."""
     triangle = fragments.triangle.reshape(-1, *fragments.triangle.shape[-2:])
     weights = fragments.barycentric.reshape(*triangle.shape, 3)
     flat = attributes.reshape(-1, attributes.shape[-1])
@@ -175,7 +177,7 @@ def _weighted_corners(fragments, attributes, faces):
     return values.reshape(*fragments.triangle.shape, -1)
 
 
-def _visible(vertices, faces, exists, camera, samples):
+def _visible(vertices: Array, faces: Array, exists: Array, camera: Camera, samples: SampleGrid) -> Array:
     """Returns the visible triangle of each sample, `(..., n, n)`; -1 where there is none."""
     batch = vertices.shape[:-2]
     planes = _to_samples(vertices.reshape(-1, *vertices.shape[-2:]), camera, samples)
@@ -187,18 +189,24 @@ def _visible(vertices, faces, exists, camera, samples):
 
 
 @functools.cache
-def _resolver(count, near, far):
-    def resolve(*corners):
-        def visible(chunk):
-            corners = chunk[:3], chunk[3:6], chunk[6:]
+def _resolver(count: int, near: float, far: float) -> Callable[..., tuple[Array, ...]]:
+    """Returns what resolves visibility of a batch of meshes, a few at a time on a CPU."""
+
+    def resolve(*corners: Array) -> tuple[Array, ...]:
+        def visible(chunk: tuple[Array, ...]) -> tuple[Array]:
+            (x1, y1, z1, x2, y2, z2, x3, y3, z3) = chunk
+            corners = (x1, y1, z1), (x2, y2, z2), (x3, y3, z3)
             return (mesh_visibility.visible_triangles(*corners, count=count, near=near, far=far)[1],)
 
-        return map_in_chunks(visible, corners, size=corners[0].shape[-1] // 2 + count**2 // 4)
+        triangle: tuple[Array, ...] = map_in_chunks(visible, corners, size=corners[0].shape[-1] // 2 + count**2 // 4)
+        return triangle
 
     return join_batch(resolve)
 
 
-def _surface(vertices, faces, triangle, camera, samples):
+def _surface(
+    vertices: Array, faces: Array, triangle: Array, camera: Camera, samples: SampleGrid
+) -> tuple[Array, Array]:
     """Returns barycentrics and depth of visible triangles at the samples, smooth functions of the vertices.
 
     Scaling by the area, a constant to derivatives, changes neither the value nor any derivative, as numerators and
@@ -227,12 +235,12 @@ def _surface(vertices, faces, triangle, camera, samples):
     return barycentric.reshape(*shape, 3), depth.reshape(shape)
 
 
-def _not_below_zero(weight):
+def _not_below_zero(weight: Array) -> Array:
     """Returns max(weight, 0) with the derivative of weight: on an edge, roundings must not decide on a gradient."""
     return weight + jax.lax.stop_gradient(jnp.maximum(weight, 0) - weight)
 
 
-def _to_samples(vertices, camera, samples):
+def _to_samples(vertices: Array, camera: Camera, samples: SampleGrid) -> tuple[Array, Array, Array]:
     """Returns x, y and z in homogeneous units of samples, `(B, V)` each: x / z and y / z lie on the lattice."""
     scale = camera.focal_length / samples.spacing
     origin = (camera.center - samples.first) / samples.spacing
@@ -240,7 +248,7 @@ def _to_samples(vertices, camera, samples):
     return x * scale + origin * z, y * scale + origin * z, z
 
 
-def _corner_indices(triangle, faces, vertices):
+def _corner_indices(triangle: Array, faces: Array, vertices: int) -> list[Array]:
     """Returns where the corners of visible triangles lie in a flat (B V) array; of triangle 0 where there is none."""
     image = jnp.arange(triangle.shape[0], dtype=jnp.int32)[:, None, None]
     number = jnp.maximum(triangle, 0)

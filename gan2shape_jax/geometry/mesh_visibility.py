@@ -11,13 +11,15 @@ number that reaches it; so work grows with what is covered, triangles of any siz
 """
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from gan2shape_jax.geometry.visibility import NONE, empty_buffers, merge
+from gan2shape_jax.geometry.visibility import NONE, Buffers, empty_buffers, merge
 
 __all__ = ["Corner", "visible_triangles"]
 
@@ -56,7 +58,7 @@ def visible_triangles(
     return depth.reshape(shape), jnp.where(number == NONE, -1, number).reshape(shape)
 
 
-def _boxes(triangles, count, near):
+def _boxes(triangles: Sequence[Corner], count: int, near: float) -> tuple[list[Array], list[Array]]:
     """Returns the first and the last sample (x, y) of each triangle's box in front of the near plane.
 
     A box has the corners in front of the plane and the points where sides cross it; one that is not to be drawn, or
@@ -86,7 +88,14 @@ def _boxes(triangles, count, near):
     return low, high
 
 
-def _draw(buffers, triangles, boxes, count, near, far):
+def _draw(
+    buffers: Buffers,
+    triangles: Sequence[Corner],
+    boxes: tuple[list[Array], list[Array]],
+    count: int,
+    near: float,
+    far: float,
+) -> Buffers:
     """Draws all triangles, tile by tile."""
     batch, faces = triangles[0][0].shape
     low, high = ([axis.reshape(-1) for axis in corner] for corner in boxes)
@@ -98,14 +107,14 @@ def _draw(buffers, triangles, boxes, count, near, far):
     # As many triangles at a time as may all cover the screen without more tiles than an int32 counts.
     block = min(total, max(1, (_MOST_TILES - chunk) // max(1, (-(-count // _TILE)) ** 2)))
 
-    def draw_block(step, buffers):
+    def draw_block(step: Array, buffers: Buffers) -> Buffers:
         begin = step * block
         # The last block is moved up to the end; triangles that were drawn already have no tiles in it.
         start = jnp.minimum(begin, total - block)
         tiles = jax.lax.dynamic_slice(across * down, (start,), (block,))
         ends = jnp.cumsum(jnp.where(start + jnp.arange(block, dtype=jnp.int32) < begin, 0, tiles))
 
-        def draw_chunk(state):
+        def draw_chunk(state: tuple[Array, Buffers]) -> tuple[Array, Buffers]:
             first, buffers = state
             item = first + jnp.arange(chunk, dtype=jnp.int32)
             place = jnp.minimum(jnp.searchsorted(ends, item, side="right").astype(jnp.int32), block - 1)
@@ -122,15 +131,17 @@ def _draw(buffers, triangles, boxes, count, near, far):
             return first + chunk, buffers
 
         state = jnp.zeros_like(ends[-1]), buffers
-        return jax.lax.while_loop(lambda state: state[0] < ends[-1], draw_chunk, state)[1]
+        drawn: Buffers = jax.lax.while_loop(lambda state: state[0] < ends[-1], draw_chunk, state)[1]
+        return drawn
 
-    return jax.lax.fori_loop(0, -(-total // block), draw_block, buffers)
+    finished: Buffers = jax.lax.fori_loop(0, -(-total // block), draw_block, buffers)
+    return finished
 
 
-def _draw_tiles(count, near, far):
+def _draw_tiles(count: int, near: float, far: float) -> Callable[[Buffers, Any], Buffers]:
     """Returns what draws one chunk of tiles into the buffers."""
 
-    def draw(buffers, operands):
+    def draw(buffers: Buffers, operands: Any) -> Buffers:
         corners, corner, last, image, number = operands
         step = np.arange(_TILE**2, dtype=np.int32)[:, None]
         at = corner[0] + step % _TILE, corner[1] + step // _TILE
@@ -141,7 +152,9 @@ def _draw_tiles(count, near, far):
     return draw
 
 
-def _depths(triangles, at, last, near, far):
+def _depths(
+    triangles: Sequence[Sequence[Array]], at: Sequence[Array], last: Sequence[Array], near: float, far: float
+) -> Array:
     """Returns the depth of triangles at samples `at` = (x, y), infinite where they do not cover them.
 
     Seen from a sample, the cross product of two corners is the third one's unnormalised perspective-correct weight. An
@@ -170,4 +183,5 @@ def _depths(triangles, at, last, near, far):
     depth = moment / jnp.where(covered, weights[0] + weights[1] + weights[2], 1)
     depth = jnp.where(covered & (depth > near) & (depth < far), depth, jnp.inf)
     # Depths are compared for equality, and must not be computed again in another way.
-    return jax.lax.optimization_barrier(depth)
+    barred: Array = jax.lax.optimization_barrier(depth)
+    return barred

@@ -9,6 +9,8 @@ exact in all three coordinates of all three vertices; none flows through visibil
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import flax.struct
 import jax
@@ -157,25 +159,29 @@ def to_screen(
 
 
 @functools.cache
-def _resolver(count, far):
-    def resolve(*screen):
-        def visible(chunk):
-            return visibility.visible_triangles(chunk, count=count, far=far)
+def _resolver(count: int, far: float) -> Callable[..., tuple[Array, ...]]:
+    """Returns what resolves visibility of a batch of meshes, a few at a time on a CPU."""
 
-        return map_in_chunks(visible, screen, size=screen[0].shape[-1] ** 2)
+    def resolve(*screen: Array) -> tuple[Array, ...]:
+        def visible(chunk: visibility.Screen) -> tuple[Array, Array]:
+            depth, triangle = visibility.visible_triangles(chunk, count=count, far=far)
+            return depth, triangle
+
+        depth_and_triangle: tuple[Array, ...] = map_in_chunks(visible, screen, size=screen[0].shape[-1] ** 2)
+        return depth_and_triangle
 
     return join_batch(resolve)
 
 
 @jax.custom_jvp
-def _following(screen, depth, triangle):
+def _following(screen: visibility.Screen, depth: Array, triangle: Array) -> Array:
     """Returns the depth as it is; its derivative is that of the visible triangles' depth in their vertices."""
     del screen, triangle
     return depth
 
 
 @_following.defjvp
-def _following_jvp(primals, tangents):
+def _following_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
     screen, _, triangle = primals
     depth = _following(*primals)
     # Recomputed in the backward pass: what that needs of every sample is more to keep than to compute.
@@ -184,7 +190,7 @@ def _following_jvp(primals, tangents):
     return depth, map_in_chunks(lambda chunk: tangent(*chunk), arguments, size=screen[0].shape[-1] ** 2)
 
 
-def _exchange_diagonal(corners, triangle, side):
+def _exchange_diagonal(corners: tuple[Array, Array, Array], triangle: Array, side: int) -> tuple[Array, Array, Array]:
     """Returns the corners with (i, j+1) and (i+1, j) of each cell in each other's place."""
     first, lower_left, third = corners
     second_kind = triangle >= (side - 1) ** 2
@@ -192,7 +198,7 @@ def _exchange_diagonal(corners, triangle, side):
     return jnp.where(second_kind, lower_left, first), upper_right, jnp.where(second_kind, third, lower_left)
 
 
-def _barycentric(screen, triangle):
+def _barycentric(screen: visibility.Screen, triangle: Array) -> Array:
     """Returns the perspective-correct weights (B, n, n, 3), 0 where there is no triangle."""
     inverse = screen[2].reshape(-1)
     parts = [

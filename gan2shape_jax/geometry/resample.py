@@ -94,12 +94,13 @@ def center_crop(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, 
     return image[..., top : top + size, left : left + size, :]
 
 
-def _nearest_corner(xy):
+def _nearest_corner(xy: Float[Array, "*shape 2"]) -> list[tuple[Array, Array, Array]]:
+    """Returns x, y and weight 1 of the pixel nearest to each point."""
     nearest = jnp.round(jax.lax.stop_gradient(xy)).astype(jnp.int32)
     return [(nearest[..., 0], nearest[..., 1], jnp.ones((), xy.dtype))]
 
 
-def _bilinear_corners(xy):
+def _bilinear_corners(xy: Float[Array, "*shape 2"]) -> list[tuple[Array, Array, Array]]:
     """Returns x, y and weight of the four pixels around each point."""
     low = jnp.floor(jax.lax.stop_gradient(xy))
     fx, fy = xy[..., 0] - low[..., 0], xy[..., 1] - low[..., 1]

@@ -28,7 +28,7 @@ def checked(function: _Function) -> _Function:
     expected = {name: _array_type(parameter.annotation) for name, parameter in signature.parameters.items()}
 
     @functools.wraps(function)
-    def call(*args, **kwargs):
+    def call(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs).arguments
         lengths: dict[str, Any] = {}
         with jaxtyping.jaxtyped("context"):
@@ -40,7 +40,7 @@ def checked(function: _Function) -> _Function:
     return cast(_Function, call)
 
 
-def _array_type(annotation):
+def _array_type(annotation: Any) -> Any:
     """Returns the jaxtyping array type in an annotation, alone or beside None; None where there is none."""
     for candidate in (annotation, *get_args(annotation)):
         if hasattr(candidate, "dim_str"):
@@ -48,7 +48,8 @@ def _array_type(annotation):
     return None
 
 
-def _check(name, value, annotation, earlier):
+def _check(name: str, value: Any, annotation: Any, earlier: dict[str, Any]) -> None:
+    """Raises `ValueError` where a value is no such array, or does not go with the `earlier` arguments' shapes."""
     axes = annotation.dim_str.strip()
     if not isinstance(value, jax.Array | np.ndarray):
         raise ValueError(f"{name} is a {type(value).__name__}; it must be an array of axes ({axes})")

@@ -14,6 +14,8 @@ the order of execution changes nothing.
 """
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +24,7 @@ from jaxtyping import Array, Float, Int
 
 __all__ = [
     "NONE",
+    "Buffers",
     "Screen",
     "boxes",
     "cell_triangles",
@@ -33,6 +36,10 @@ __all__ = [
 ]
 
 Screen = tuple[Float[Array, "b s s"], Float[Array, "b s s"], Float[Array, "b s s"]]
+# x, y and 1 / z of a corner, of many triangles.
+Corner = Sequence[Array]
+# Depth and number of the nearest triangle of each sample.
+Buffers = tuple[Array, Array]
 
 # A mesh of one vertex a pixel at two samples a pixel mostly fits 3 x 3 (benchmarks/speed/rasterizer.py).
 _FOOTPRINT = 3
@@ -61,7 +68,7 @@ def visible_triangles(screen: Screen, *, count: int, far: float) -> tuple[Float[
     row = np.arange(cells, dtype=np.int32)[:, None, None]
     number = (kind * cells + row) * cells + np.arange(cells, dtype=np.int32)
 
-    def draw(screen):
+    def draw(screen: Screen) -> Buffers:
         # Axes: image, row of cells, triangle of the cell (x sample of the footprint), column of
         # cells. The triangles are made inside the test, from slices of the grid: XLA fuses it all
         # into one vector loop.
@@ -96,20 +103,20 @@ def corner_indices(
     return upper_left + kind, upper_left + side, upper_left + 1 + kind * side
 
 
-def cell_triangles(screen, kind):
+def cell_triangles(screen: Screen, kind: Array | np.ndarray) -> tuple[Corner, Corner, Corner]:
     """Returns the corners ((x, y, 1/z) each) of every cell's triangles, (B, S-1, kinds, S-1)."""
     upper_left, upper_right, lower_left, lower_right = (
         [plane[:, i : i - 1 or None, None, j : j - 1 or None] for plane in screen] for i in (0, 1) for j in (0, 1)
     )
 
-    def either(second, first):
+    def either(second: Corner, first: Corner) -> list[Array]:
         return [jnp.where(kind == 1, b, a) for a, b in zip(first, second, strict=True)]
 
     lower_left = either(lower_left, lower_left)
     return either(upper_right, upper_left), lower_left, either(lower_right, upper_right)
 
 
-def boxes(triangles, count):
+def boxes(triangles: Sequence[Corner], count: int) -> tuple[list[Array], list[Array]]:
     """Returns first and last sample (x, y) of each triangle's box; one that is not drawable has none."""
     drawable = functools.reduce(jnp.minimum, [corner[2] for corner in triangles]) > 0
     low, high = [], []
@@ -122,19 +129,27 @@ def boxes(triangles, count):
     return low, high
 
 
-def _extent(low, high):
+def _extent(low: Sequence[Array], high: Sequence[Array]) -> tuple[Array, Array, Array]:
     """Returns width and height of boxes in samples, and whether they exceed the footprint."""
     across, down = high[0] - low[0] + 1, high[1] - low[1] + 1
     exceeds = (jnp.maximum(across, down) > _FOOTPRINT) & (jnp.minimum(across, down) > 0)
     return across, down, exceeds
 
 
-def _tiles(samples):
+def _tiles(samples: Array) -> Array:
     """Returns how many tiles hold so many samples in a row."""
     return (samples + (_TILE - 1)) >> _TILE_BITS
 
 
-def cover(triangles, at, last, wanted, image, count, far):
+def cover(
+    triangles: Sequence[Corner],
+    at: Sequence[Array],
+    last: Sequence[Array],
+    drawn: Array,
+    image: Array | np.ndarray,
+    count: int,
+    far: float,
+) -> tuple[Array, Array]:
     """Returns buffer positions and depths for triangles tested at samples `at` = (x, y).
 
     The areas of the three parts into which a sample divides its triangle (twice them) are its
@@ -159,7 +174,7 @@ def cover(triangles, at, last, wanted, image, count, far):
         part = jnp.where(area < 0, -part, part)
         covered &= part >= -tolerance
         weights.append(jnp.maximum(part, 0))
-    covered &= wanted & (at[0] <= last[0]) & (at[1] <= last[1])
+    covered &= drawn & (at[0] <= last[0]) & (at[1] <= last[1])
     inverse = weights[0] * triangles[0][2] + weights[1] * triangles[1][2] + weights[2] * triangles[2][2]
     inverse = jnp.where(covered, inverse, 0)
     depths = (weights[0] + weights[1] + weights[2]) / jnp.where(inverse > 0, inverse, 1)
@@ -181,7 +196,7 @@ def empty_buffers(data: jax.Array, samples: int, far: float) -> tuple[Float[Arra
     )
 
 
-def merge(buffers, positions, depths, numbers):
+def merge(buffers: Buffers, positions: Array, depths: Array, numbers: Array | np.ndarray) -> Buffers:
     """Puts tested samples into the buffers."""
     depth, ids = buffers
     nearest = depth.at[positions].min(depths, mode="drop")
@@ -192,24 +207,24 @@ def merge(buffers, positions, depths, numbers):
     return nearest, ids
 
 
-def _drain(buffers, screen, tiles, count, far):
+def _drain(buffers: Buffers, screen: Screen, tiles: Array, count: int, far: float) -> Buffers:
     """Draws triangles tile by tile, a chunk of tiles at a time; `tiles` (triangles of the batch,) of each."""
     batch, side, _ = screen[0].shape
     planes = [plane.reshape(-1) for plane in screen]
     # Every chunk passes over the whole buffer once: larger batches take larger chunks.
     chunk = max(_LEAST_CHUNK, tiles.size // 16 // _LANES * _LANES)
 
-    def draw(buffers):
+    def draw(buffers: Buffers) -> Buffers:
         ends = jnp.cumsum(tiles)
 
-        def body(state):
+        def body(state: tuple[Array, Buffers]) -> tuple[Array, Buffers]:
             first, buffers = state
             item = first + jnp.arange(chunk, dtype=jnp.int32)
             triangle = jnp.searchsorted(ends, item, side="right").astype(jnp.int32)
             triangle = jnp.minimum(triangle, tiles.size - 1)
             tile = item - (ends[triangle] - tiles[triangle])
 
-            def group(v):
+            def group(v: Array) -> Array:
                 return v.reshape(-1, 1, _LANES)
 
             triangle, tile, alive = group(triangle), group(tile), group(item < ends[-1])
@@ -223,7 +238,7 @@ def _drain(buffers, screen, tiles, count, far):
             # samples.
             return first + chunk, jax.lax.cond(alive[0, 0, 0], tiles_of_chunk, lambda o: o[0], operands)
 
-        def tiles_of_chunk(operands):
+        def tiles_of_chunk(operands: tuple[Any, ...]) -> Buffers:
             buffers, triangles, corner, high, alive, image, number = operands
             step = np.arange(_TILE**2, dtype=np.int32)[:, None]
             at = corner[0] + step % _TILE, corner[1] + step // _TILE
@@ -231,6 +246,8 @@ def _drain(buffers, screen, tiles, count, far):
             return merge(buffers, positions, depths, number)
 
         first = jnp.zeros_like(ends[-1])
-        return jax.lax.while_loop(lambda state: state[0] < ends[-1], body, (first, buffers))[1]
+        drawn: Buffers = jax.lax.while_loop(lambda state: state[0] < ends[-1], body, (first, buffers))[1]
+        return drawn
 
-    return jax.lax.cond(jnp.sum(tiles) > 0, draw, lambda buffers: buffers, buffers)
+    finished: Buffers = jax.lax.cond(jnp.sum(tiles) > 0, draw, lambda buffers: buffers, buffers)
+    return finished

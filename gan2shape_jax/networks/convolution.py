@@ -133,7 +133,7 @@ _convolve_products.defvjp(_convolve_forward, _convolve_backward)
 
 @jax.custom_vjp
 def _twice_products(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Each output pixel sees a 2x2 window of x; its parities say through which taps."""
+    """Computes `convolve_twice`: each output pixel sees a 2x2 window of x; its parities say through which taps."""
     n, h, w, _ = x.shape
     channels_in, channels_out = kernel.shape[2:]
     # (window, parity) of tap t = 2 (1 - window) + parity, along rows and along columns.

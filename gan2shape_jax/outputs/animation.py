@@ -16,7 +16,7 @@ __all__ = ["back_and_forth", "write_animation", "write_gif", "write_mp4"]
 
 
 def back_and_forth(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The frames forwards, then backwards: the loop has no jump and no frame stands still."""
+    """Returns the frames forwards, then backwards: the loop has no jump and no frame stands still."""
     return [*frames, *frames[-2:0:-1]]
 
 
@@ -31,7 +31,7 @@ def write_animation(path: pathlib.Path, frames: Sequence[np.ndarray], *, fps: fl
 
 
 def write_gif(path: pathlib.Path, frames: Sequence[np.ndarray], *, fps: float) -> None:
-    """An endless GIF with one palette for all frames (a palette a frame flickers)."""
+    """Writes an endless GIF with one palette for all frames (a palette a frame flickers)."""
     pictures = [Image.fromarray(frame) for frame in frames]
     sample = Image.fromarray(np.concatenate(list(frames[:: max(1, len(frames) // 6)]), axis=0))
     palette = sample.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
@@ -42,7 +42,7 @@ def write_gif(path: pathlib.Path, frames: Sequence[np.ndarray], *, fps: float) -
 
 
 def write_mp4(path: pathlib.Path, frames: Sequence[np.ndarray], *, fps: float) -> None:
-    """An H.264 video that players and browsers accept: even sides, 4:2:0 colours."""
+    """Writes an H.264 video that players and browsers accept: even sides, 4:2:0 colours."""
     import imageio.v2 as imageio  # here, because it is slow to import and only videos need it
 
     tall, wide = (side + side % 2 for side in frames[0].shape[:2])

@@ -48,7 +48,7 @@ class Comparison:
 
 
 def still(shown: Comparison, *, labels: bool) -> UInt8[np.ndarray, "h w 3"]:
-    """All views in one picture; without labels a single version stands alone, without the input."""
+    """Returns all views in one picture; without labels a single version stands alone, without the input."""
     if labels:
         rows = [
             (
@@ -65,7 +65,7 @@ def still(shown: Comparison, *, labels: bool) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def moving(shown: Comparison, *, labels: bool) -> list[UInt8[np.ndarray, "h w 3"]]:
-    """A frame for each view."""
+    """Returns a frame for each view."""
     if not labels and len(shown.versions) == 1:
         return list(shown.versions[0].frames)
     frames = []
@@ -80,7 +80,7 @@ def moving(shown: Comparison, *, labels: bool) -> list[UInt8[np.ndarray, "h w 3"
 
 
 def single(shown: Comparison) -> dict[str, UInt8[np.ndarray, "size size 3"]]:
-    """Every picture by the name of its file: `input`, and NUMBER_VERSION for each view."""
+    """Returns every picture by the name of its file: `input`, and NUMBER_VERSION for each view."""
     pictures = {
         "input" if version.name == "3d" else f"input_{version.name}": version.start for version in shown.versions
     }

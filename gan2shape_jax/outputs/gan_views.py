@@ -20,7 +20,7 @@ from gan2shape_jax.geometry.rough_rendering import rough_rendering
 from gan2shape_jax.outputs import host, sweeps
 from gan2shape_jax.outputs.result import Result
 
-__all__ = ["GanViews", "Projection", "draw_gan_views"]
+__all__ = ["GanViews", "Projection", "draw_gan_views", "rough_views"]
 
 # Pictures (n, S, S, 3) in [-1, 1] to the GAN's pictures of the same objects (n, s, s, 3).
 Projection = Callable[[np.ndarray], np.ndarray]
@@ -48,7 +48,7 @@ def draw_gan_views(result: Result, project: Projection, *, batch: int = 8) -> Ga
     for start in range(0, len(views), batch):
         count = min(batch, len(views) - start)
         chosen = np.minimum(np.arange(start, start + batch), len(views) - 1)
-        inputs = _sampled(
+        inputs = rough_views(
             result.depth,
             textures[chosen],
             views[chosen],
@@ -63,12 +63,12 @@ def draw_gan_views(result: Result, project: Projection, *, batch: int = 8) -> Ga
 
 
 def _textures(albedo: np.ndarray, normal: np.ndarray, lights: np.ndarray) -> np.ndarray:
-    """The albedo (S, S, 3) under each light (n, 4), as (n, S, S, 3)."""
+    """Returns the albedo (S, S, 3) under each light (n, 4), as (n, S, S, 3)."""
     return np.stack([host.lit(albedo, host.shading(normal, light)) for light in lights])
 
 
 @functools.partial(jax.jit, static_argnames=("camera", "sampling"))
-def _sampled(
+def rough_views(
     depth: Float[jax.Array, "s s"],
     textures: Float[jax.Array, "n s s 3"],
     views: Float[jax.Array, "n 6"],
@@ -76,5 +76,5 @@ def _sampled(
     camera: Camera,
     sampling: Literal["centred", "half"],
 ) -> Float[jax.Array, "n s s 3"]:
-    """Each texture seen in its view, by sampling at the warped depth."""
+    """Renders each lit texture in its view by sampling it at the warped depth, as training does."""
     return rough_rendering(textures, depth, jnp.ones_like(depth), views, camera, sampling=sampling)[0]

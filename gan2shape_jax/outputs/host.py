@@ -14,25 +14,25 @@ __all__ = ["lit", "normals", "points", "rotations", "shading"]
 
 
 def points(depth: np.ndarray, camera: Camera) -> np.ndarray:
-    """The points (..., H, W, 3) that a depth map shows, camera frame."""
+    """Returns the points (..., H, W, 3) that a depth map shows, camera frame."""
     return np.asarray(cameras.back_project(jnp.asarray(depth), camera))
 
 
 def normals(depth: np.ndarray, camera: Camera) -> np.ndarray:
-    """Unit normals (..., H, W, 3) into the surface."""
+    """Returns unit normals (..., H, W, 3) into the surface."""
     return np.asarray(lighting.normals(jnp.asarray(depth), camera))
 
 
 def rotations(angles: np.ndarray) -> np.ndarray:
-    """Rotation matrices (..., 3, 3) of angles (..., 3) in radians."""
+    """Returns rotation matrices (..., 3, 3) of angles (..., 3) in radians."""
     return np.asarray(cameras.rotation_matrix(jnp.asarray(angles)))
 
 
 def shading(normal: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """Ambient and diffuse light (H, W) on normals (H, W, 3)."""
+    """Returns ambient and diffuse light (H, W) on normals (H, W, 3)."""
     return np.asarray(lighting.shade(jnp.asarray(normal), jnp.asarray(light))[0])
 
 
 def lit(albedo: np.ndarray, shade: np.ndarray) -> np.ndarray:
-    """Albedo (H, W, 3) in [-1, 1] under shading (H, W); may exceed 1."""
+    """Returns albedo (H, W, 3) in [-1, 1] under shading (H, W); it may exceed 1."""
     return np.asarray(lighting.apply_shading(jnp.asarray(albedo), jnp.asarray(shade)))

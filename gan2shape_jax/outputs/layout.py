@@ -25,12 +25,12 @@ class Tile:
 
 
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own scalable typeface: the same on every machine."""
+    """Returns Pillow's own scalable typeface, which is the same on every machine."""
     return ImageFont.load_default(size=size)
 
 
 def strip(rows: Sequence[Sequence[np.ndarray] | np.ndarray], *, gap: int = 2) -> UInt8[np.ndarray, "h w 3"]:
-    """Rows of equally large pictures on white, short rows centred, without captions."""
+    """Returns rows of equally large pictures on white, short rows centred, without captions."""
     tall, wide = rows[0][0].shape[:2]
     columns = max(len(row) for row in rows)
     canvas = np.full((len(rows) * (tall + gap) - gap, columns * (wide + gap) - gap, 3), 255, np.uint8)
@@ -51,7 +51,7 @@ def sheet(
     gap: int = 8,
     margin: int = 24,
 ) -> Image.Image:
-    """A titled sheet: each row has a heading above its tiles, each tile its caption beneath."""
+    """Draws a titled sheet: each row has a heading above its tiles, each tile its caption beneath."""
     side = rows[0][1][0].picture.shape[0]
     columns = max(len(tiles) for _, tiles in rows)
     heading, caption, line = 30, 20, 24

@@ -29,16 +29,15 @@ _DIGITS = 9  # significant digits that bring back every float32 exactly
 
 
 def mesh_scale(camera: Camera) -> float:
-    """Mesh units per scene unit."""
+    """Returns mesh units per scene unit."""
     return camera.focal_length / (camera.rot_center_depth * camera.image_size)
 
 
 def build_mesh(result: Result, *, full: bool = False) -> trimesh.Trimesh:
-    """The textured mesh in the mesh frame, cut at the object mask; `full` keeps the whole sheet.
+    """Builds the textured mesh in the mesh frame, cut at the object mask; `full` keeps the whole sheet.
 
-    A triangle stays where all its corners are on the object. An empty mask leaves the sheet whole,
-    for a
-    mesh without triangles is of no use to anyone.
+    A triangle stays where all its corners are on the object. An empty mask leaves the sheet whole, since a mesh
+    without triangles is of no use.
     """
     size = result.camera.image_size
     inside = np.ones((size, size), bool) if full else object_mask(result)
@@ -138,7 +137,7 @@ def _vertices(result: Result) -> Float[np.ndarray, "s s 3"]:
 
 
 def _vertex_normals(result: Result) -> Float[np.ndarray, "s s 3"]:
-    """Outward normals in the mesh frame: the package's point into the surface."""
+    """Returns outward normals in the mesh frame: the package's point into the surface."""
     inward = host.normals(result.depth, result.camera).astype(np.float64)
     return inward * (-1.0, 1.0, 1.0)
 

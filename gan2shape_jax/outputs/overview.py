@@ -1,4 +1,4 @@
-"""One picture of a whole result: what went in, what was found, how it looks in 3D."""
+"""One picture of a whole result: the input, the factors, how it looks in 3D."""
 
 from collections.abc import Sequence
 
@@ -78,7 +78,7 @@ def _inputs(result: Result, size: int) -> list[Tile]:
 
 
 def _difference(result: Result, size: int) -> np.ndarray:
-    """White where the reconstruction agrees, dark where it is off by half the range or more."""
+    """Draws white where the reconstruction agrees, dark where it is off by half the range or more."""
     off = np.abs(result.image - result.reconstruction).mean(axis=-1)
     return pictures.enlarge(pictures.colour_mask(1 - np.clip(off, 0, 1)), size)
 
@@ -128,7 +128,7 @@ def _subtitle(result: Result) -> str:
 
 
 def _footer(result: Result) -> list[str]:
-    """One line for the depth where it could be measured, one for the pictures."""
+    """Returns one line for the depth where it could be measured, one for the pictures."""
     metrics = complete_metrics(result)
     lines: dict[bool, list[str]] = {False: [], True: []}
     for title, path, digits in COLUMNS:

@@ -73,10 +73,10 @@ def _cell(row: Row, path: Sequence[str], digits: int) -> str:
 
 
 def _section(folder: pathlib.Path, place: str, row: Row) -> str:
-    def exists(name):
+    def exists(name: str) -> bool:
         return (folder / place / name).is_file()
 
-    def link(name):
+    def link(name: str) -> str:
         return urllib.parse.quote(f"{place}/{name}")
 
     name = html.escape(row.name)

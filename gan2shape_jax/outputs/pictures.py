@@ -27,19 +27,19 @@ _FADE = 0.15  # how much of its colour the surroundings of the object keep in th
 
 
 def to_uint8(picture: Float[np.ndarray, "*batch h w 3"]) -> UInt8[np.ndarray, "*batch h w 3"]:
-    """Pictures in [-1, 1] to 0..255, rounded, clamped."""
+    """Converts pictures in [-1, 1] to 0..255, rounded and clamped."""
     return np.rint(np.clip(np.asarray(picture) / 2 + 0.5, 0, 1) * 255).astype(np.uint8)
 
 
 def on_white(
     picture: Float[np.ndarray, "*batch h w 3"], coverage: Float[np.ndarray, "*batch h w"]
 ) -> Float[np.ndarray, "*batch h w 3"]:
-    """Pictures in [-1, 1] over a white ground, `coverage` in [0, 1] being their opacity."""
+    """Lays pictures in [-1, 1] over a white ground, `coverage` in [0, 1] being their opacity."""
     return 1 + (picture - 1) * coverage[..., None]
 
 
 def depth_range(depth: Float[np.ndarray, "*batch h w"], mask: Float[np.ndarray, "*batch h w"]) -> tuple[float, float]:
-    """Nearest and farthest depth worth a colour: the 1st and 99th percentile on the object."""
+    """Returns the nearest and farthest depth worth a colour: the 1st and 99th percentile on the object."""
     chosen = depth[mask > 0.5]
     if chosen.size == 0:
         chosen = depth.reshape(-1)
@@ -54,7 +54,7 @@ def colour_depth(
     *,
     mask: Float[np.ndarray, "*batch h w"] | None = None,
 ) -> UInt8[np.ndarray, "*batch h w 3"]:
-    """Depth as colour: bright is near, dark is far; what lies outside `mask` is faded to white."""
+    """Colours depth: bright is near, dark is far; what lies outside `mask` is faded to white."""
     import matplotlib  # here, because its import is slow and the render command may not need it
 
     share = np.clip((far - depth) / (far - near), 0, 1)
@@ -66,12 +66,12 @@ def colour_depth(
 
 
 def colour_normals(normals: Float[np.ndarray, "*batch h w 3"]) -> UInt8[np.ndarray, "*batch h w 3"]:
-    """Unit normals as colour, `n/2 + 1/2`: a surface facing the camera is light blue."""
+    """Colours unit normals, `n/2 + 1/2`: a surface facing the camera is light blue."""
     return to_uint8(normals)
 
 
 def colour_mask(mask: Float[np.ndarray, "*batch h w"]) -> UInt8[np.ndarray, "*batch h w 3"]:
-    """A mask in [0, 1] as grey."""
+    """Shows a mask in [0, 1] as grey."""
     return to_uint8(np.repeat(mask[..., None] * 2 - 1, 3, axis=-1))
 
 

@@ -43,7 +43,7 @@ def render(
     size: int = 512,
     cut: bool = True,
 ) -> list[np.ndarray]:
-    """Pictures from the mesh, uint8 (size, size, 3), one for each view (radians, scene units) and light."""
+    """Draws pictures of the mesh, uint8 (size, size, 3), one for each view (radians, scene units) and light."""
     surfaces = views.draw(result, turned, size=size, cut=cut)
     return list(views.picture(surfaces, show, light=lights))
 

@@ -70,8 +70,7 @@ class Result:
       warped_depth: (S, S) depth seen from the input view, scene units.
       gan_image: (S, S, 3) the GAN's picture of the input's latent, or None.
       true_depth: (S, S) in the input view, or None.
-      metrics: `side`, `mad`, ..., `prior`, `reconstruction_l1`, `inversion_l1`; what is unknown is
-        absent.
+      metrics: `side`, `mad`, ..., `prior`, `reconstruction_l1`, `inversion_l1`; what is unknown is absent.
       category: `face`, `car`, ...
       reference: whether pictures are drawn with the published code's faults, as `config.reference` asks.
     """
@@ -94,7 +93,7 @@ class Result:
     category: str = ""
     reference: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for key, shape in _shapes(self.camera.image_size).items():
             value = getattr(self, key)
             if value is None and key in _OPTIONAL:

@@ -42,10 +42,10 @@ def draw_swing(result: Result, *, size: int, steps: int) -> Surfaces:
 
 
 def write_mesh_strips(result: Result, folder: pathlib.Path, *, size: int) -> None:
-    """Writes `turntable*.png` and `relight.png`.
+    """Writes the strips of turned and relit meshes.
 
-    Turntables show image, albedo, normals and shape; those with `_full` show the whole sheet with its background.
-    `relight.png` is in the input's view.
+    They are `turntable.png`, `_albedo`, `_normals`, `_shape`, the same with `_full` for the whole sheet with its
+    background, and `relight.png` in the input's view.
     """
     for cut, suffix in ((True, ""), (False, "_full")):
         turns = draw_turns(result, size=size, cut=cut)
@@ -89,7 +89,7 @@ def write_gan_strips(drawn: GanViews, folder: pathlib.Path, *, size: int, animat
 
 
 def gan_tiles(drawn: np.ndarray, size: int) -> list[np.ndarray]:
-    """The GAN's pictures (n, s, s, 3) in [-1, 1] as tiles of `size` pixels."""
+    """Returns the GAN's pictures (n, s, s, 3) in [-1, 1] as tiles of `size` pixels."""
     return [pictures.enlarge(picture, size) for picture in pictures.to_uint8(drawn)]
 
 

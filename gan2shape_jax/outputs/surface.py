@@ -1,4 +1,4 @@
-"""The part of a result's canonical sheet that pictures and meshes show.
+"""The part of a result's canonical depth map that pictures and meshes show.
 
 The object mask comes in whole pixels, and behind its border the depth falls away to whatever the
 network left there. Cut there, a surface has steps along its outline and spikes when seen from the
@@ -40,7 +40,7 @@ class Surface:
 
 
 def object_mask(result: Result) -> Bool[np.ndarray, "s s"]:
-    """Where the object is: the largest piece of the canonical mask without its holes; everywhere if it is empty.
+    """Returns where the object is: the largest piece of the canonical mask without holes; everywhere if it is empty.
 
     Where the sheet folds, the input's mask lands on parts of it that the input does not show; that tears holes
     and leaves specks which are no part of the object's outline.
@@ -55,7 +55,7 @@ def object_mask(result: Result) -> Bool[np.ndarray, "s s"]:
 
 
 def surface(result: Result, *, cut: bool = True) -> Surface:
-    """The object's surface, or with `cut=False` the whole sheet as it is."""
+    """Returns the object's surface, or with `cut=False` the whole sheet as it is."""
     inside = object_mask(result) if cut else np.ones(result.mask.shape, bool)
     field = _blur(inside.astype(np.float32))
     depth, known = result.depth, inside
@@ -87,7 +87,7 @@ def _neighbourhood(values: np.ndarray) -> Float[np.ndarray, "s s"]:
 
 
 def _blur(values: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
-    """Binomial smoothing, standard deviation one pixel; the border continues outwards."""
+    """Smooths with binomial weights of standard deviation one pixel; the border continues outwards."""
     size = len(values)
     weights = np.array([1, 4, 6, 4, 1], np.float32) / 16
     padded = np.pad(values, 2, mode="edge")

@@ -29,28 +29,28 @@ AMBIENT_SHARE = 0.6  # ambient loses this much of what diffuse gains
 
 
 def max_yaw_deg(category: str) -> float:
-    """How far the pictures turn to either side: objects with deep sides less far."""
+    """Returns how far the pictures turn to either side: objects with deep sides less far."""
     return 45.0 if category in _NARROW else 70.0
 
 
 def yaws_deg(category: str, count: int = 9) -> Float[np.ndarray, "n"]:
-    """Evenly spaced yaws from side to side."""
+    """Returns evenly spaced yaws from side to side."""
     return np.linspace(-max_yaw_deg(category), max_yaw_deg(category), count)
 
 
 def turn_views(category: str) -> Float[np.ndarray, "14 6"]:
-    """The nine yaws, then the five pitches."""
+    """Returns the views of the nine yaws, then of the five pitches."""
     return np.concatenate([views.sweep_views(yaw_deg=yaws_deg(category)), views.sweep_views(pitch_deg=PITCHES_DEG)])
 
 
 def relight_rows(light: Float[np.ndarray, "4"]) -> Float[np.ndarray, "4 5 4"]:
-    """Lights around an object lit by `light`: one row a strength and height, five directions."""
+    """Returns lights around an object lit by `light`: one row a strength and height, five directions."""
     rows = [[_stronger(light, strength, dx, dy) for dx in _DXS] for strength, dy in LIGHT_ROWS]
     return np.array(rows, np.float32)
 
 
 def light_circle(light: Float[np.ndarray, "4"], count: int) -> Float[np.ndarray, "n 4"]:
-    """A strong light that travels once round the object's front."""
+    """Returns a strong light that travels once round the object's front."""
     angles = 2 * np.pi * np.arange(count) / count
     return np.array([_stronger(light, 0.6, 1.3 * np.sin(a), 0.8 * np.cos(a)) for a in angles], np.float32)
 

@@ -63,11 +63,10 @@ class Row:
 
 
 def complete_metrics(result: Result) -> dict[str, Any]:
-    """The result's metrics, with the two differences that need no true depth filled in if absent.
+    """Returns the result's metrics, with the two differences that need no true depth filled in if absent.
 
-    `reconstruction_l1` is taken over the input's object mask, `inversion_l1` over the whole
-    picture;
-    the latter is None without a GAN image.
+    `reconstruction_l1` is taken over the input's object mask, `inversion_l1` over the whole picture; the latter is
+    None without a GAN image.
     """
     metrics = dict(result.metrics)
     if "reconstruction_l1" not in metrics:
@@ -144,7 +143,7 @@ def _summary(summarise: Callable[[list[float]], float], column: list[float | Non
 
 
 def figure(metrics: Any, path: Sequence[str]) -> float | None:
-    """The number at `path` in nested metrics, None where it is absent or not finite."""
+    """Returns the number at `path` in nested metrics, None where it is absent or not finite."""
     for key in path:
         metrics = metrics.get(key) if isinstance(metrics, dict) else None
     return float(metrics) if metrics is not None and math.isfinite(metrics) else None

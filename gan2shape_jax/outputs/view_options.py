@@ -109,7 +109,7 @@ def check_options(options: argparse.Namespace) -> None:
 
 
 def shots(options: argparse.Namespace, result: Result) -> Shots:
-    """The frames that checked options ask for; raises `UserError` where numbers of values disagree."""
+    """Returns the frames that checked options ask for; raises `UserError` where numbers of values disagree."""
     own = result.light
     tracks = {
         "--pitch": np.array(options.pitch or [0.0])[:, None],
@@ -145,14 +145,14 @@ def _spread(track: np.ndarray, count: int) -> np.ndarray:
 
 
 def shot_views(chosen: Shots, result: Result, *, from_input: bool) -> Float[np.ndarray, "n 6"]:
-    """Views in radians and scene units, from the canonical view or, `from_input`, from the input's."""
+    """Returns views in radians and scene units, from the canonical view or, `from_input`, from the input's."""
     pitch, yaw, roll = chosen.angles_deg.T
     turned = views.sweep_views(pitch_deg=pitch, yaw_deg=yaw, roll_deg=roll)
     return turned + result.view if from_input else turned
 
 
 def captions(chosen: Shots, options: argparse.Namespace) -> list[str]:
-    """What sets a frame apart from the others, in words: "yaw -40°", "light -1, +0.3"."""
+    """Returns what sets each frame apart from the others, in words: "yaw -40°", "light -1, +0.3"."""
     shown = {
         name: chosen.angles_deg[:, [column]]
         for column, name in enumerate(("pitch", "yaw", "roll"))
@@ -165,7 +165,7 @@ def captions(chosen: Shots, options: argparse.Namespace) -> list[str]:
 
 
 def signs(options: argparse.Namespace) -> str:
-    """What the signs in the captions mean, a line for the reader of a picture."""
+    """Returns what the signs in the captions mean, a line for the reader of a picture."""
     meant = [_SIGNS[name] for name in _SIGNS if getattr(options, name)]
     return "positive " + "; positive ".join(meant) if meant else ""
 

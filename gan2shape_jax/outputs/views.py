@@ -12,6 +12,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from jaxtyping import Float, UInt8
 
 from gan2shape_jax.geometry import camera as cameras
@@ -49,8 +50,10 @@ class Surfaces:
     views: np.ndarray
 
 
-def sweep_views(*, pitch_deg=0.0, yaw_deg=0.0, roll_deg=0.0) -> Float[np.ndarray, "n 6"]:
-    """Views turned by the given degrees from the canonical one; scalars and lists are broadcast."""
+def sweep_views(
+    *, pitch_deg: npt.ArrayLike = 0.0, yaw_deg: npt.ArrayLike = 0.0, roll_deg: npt.ArrayLike = 0.0
+) -> Float[np.ndarray, "n 6"]:
+    """Returns views turned by the given degrees from the canonical one; scalars and lists are broadcast."""
     angles = np.broadcast_arrays(*(np.atleast_1d(np.asarray(a, np.float32)) for a in (pitch_deg, yaw_deg, roll_deg)))
     views = np.zeros((len(angles[0]), 6), np.float32)
     views[:, :3] = np.deg2rad(np.stack(angles, axis=-1))
@@ -99,9 +102,18 @@ def draw(
 
 @functools.partial(jax.jit, static_argnames=("camera", "size", "supersample", "exchanged"))
 def _draw_chunk(
-    depth, attributes, mask, views, window, *, camera: Camera, size: int, supersample: int, exchanged: bool
-):
-    """Premultiplied albedo (3), normal (3), depth (1) and coverage (1) of a few views.
+    depth: Float[jax.Array, "S S"],
+    attributes: Float[jax.Array, "S S 7"],
+    mask: Float[jax.Array, "S S"],
+    views: Float[jax.Array, "n 6"],
+    window: Float[jax.Array, ""],
+    *,
+    camera: Camera,
+    size: int,
+    supersample: int,
+    exchanged: bool,
+) -> Float[jax.Array, "n s s 8"]:
+    """Draws premultiplied albedo (3), normal (3), depth (1) and coverage (1) of a few views.
 
     `attributes` (S, S, 7) are albedo, normal and the outline's field. The field decides sample by
     sample, so samples are averaged here and not by the renderer.
@@ -147,7 +159,7 @@ def picture(
     near: float | None = None,
     far: float | None = None,
 ) -> UInt8[np.ndarray, "n s s 3"]:
-    """Pictures on white of what `show` names, one of `SHOWS`.
+    """Returns pictures on white of what `show` names, one of `SHOWS`.
 
     `image` is albedo under `light` (ambient, diffuse, dx, dy, of one view or of all); `shape` is
     grey under a light that stays with the camera, so that it tells form in every view; `depth` is
@@ -172,12 +184,12 @@ def picture(
 
 
 def repeated(surfaces: Surfaces, count: int) -> Surfaces:
-    """One drawn view, `count` times over, to be lit differently."""
+    """Returns one drawn view, `count` times over, to be lit differently."""
     return Surfaces(**{key: np.repeat(value, count, axis=0) for key, value in vars(surfaces).items()})
 
 
 def _shading(normal: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """Ambient plus diffuse, (n, s, s, 1); a plane facing the light has their sum."""
+    """Returns ambient plus diffuse light, (n, s, s, 1); a plane facing the light has their sum."""
     light = np.asarray(light, np.float32).reshape(-1, 1, 1, 4)
     direction = np.concatenate([light[..., 2:], np.ones_like(light[..., :1])], axis=-1)
     direction = direction / np.linalg.norm(direction, axis=-1, keepdims=True)
@@ -186,6 +198,6 @@ def _shading(normal: np.ndarray, light: np.ndarray) -> np.ndarray:
 
 
 def _turned_normals(surfaces: Surfaces) -> np.ndarray:
-    """Normals in the frame of each view's camera."""
+    """Returns normals in the frame of each view's camera."""
     rotation = host.rotations(surfaces.views[:, :3])
     return np.einsum("nij,nhwj->nhwi", rotation, surfaces.normal)

@@ -50,8 +50,8 @@ def write_outputs(
     Args:
       result: the reconstruction.
       folder: written anew as a whole; former contents are replaced only once all is written.
-      gan_project: the GAN's rendition of pictures (n, S, S, 3) in [-1, 1]; without it the files
-        whose names end in `_gan` are not made.
+      gan_project: the GAN's rendition of pictures (n, S, S, 3) in [-1, 1]; without it the files whose
+        names end in `_gan` are not made.
       options: what to write and how large.
       extra: contents of further files by name, such as the networks' weights.
 
@@ -80,7 +80,7 @@ def write_outputs(
 
 
 def _write_pictures(result: Result, folder: pathlib.Path) -> None:
-    """The maps of the result at their own size, a pixel a value."""
+    """Writes the maps of the result at their own size, a pixel a value."""
     near, far = pictures.depth_range(result.depth, result.mask)
     normal = host.normals(result.depth, result.camera)
     shown = {

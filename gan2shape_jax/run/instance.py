@@ -50,8 +50,11 @@ def _groups(work: Reconstructor, units: list[list[str]]) -> list[list[str]]:
       work: of the run.
       units: this host's share, see `each_image.divide`.
     """
-    finished = [unit for unit in units if len(unit) == 1 and work.folder.is_finished(stem_of(unit[0]))]
-    unfinished = [unit for unit in units if unit not in finished]
+    finished: list[list[str]] = []
+    unfinished: list[list[str]] = []
+    for unit in units:
+        is_done = len(unit) == 1 and work.folder.is_finished(stem_of(unit[0]))
+        (finished if is_done else unfinished).append(unit)
     single = [unit[0] for unit in unfinished if len(unit) == 1]
     return finished + group_plan.plan(unfinished, _images_at_once(work, single, sum(map(len, unfinished))))
 

@@ -91,7 +91,7 @@ def freeze(
 
 
 def initial_params(config: ConfigDict, settings: Settings) -> models.Params:
-    """Returns what an image starts from: the pretrained networks, or random ones by the seed."""
+    """What an image starts from: the pretrained networks, or random ones by the seed."""
     fresh = models.init_params(jax.random.key(config.seed), settings)
     if not config.networks.pretrained:
         return fresh
@@ -203,7 +203,7 @@ def prepare(
       item: the image and what belongs to it.
       latent: (1, W) or (1, L, W).
       architecture: of the GAN.
-      frozen: the networks of the run.
+      frozen: the frozen networks.
 
     Raises:
       UserError: the latent does not fit the generator, or the mask shows no object.

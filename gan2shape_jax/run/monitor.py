@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -82,7 +82,7 @@ class Monitor:
     def _folder(self, name: str) -> pathlib.Path | None:
         return self._tensorboard / name if self._tensorboard else None
 
-    def _resuming(self, title: str):
+    def _resuming(self, title: str) -> Callable[[Phase, int], None]:
         def resume(phase: Phase, done: int) -> None:
             self.say(f"{title}: goes on from {phase.label}, iteration {done} of {phase.iterations}")
 

@@ -26,7 +26,7 @@ __all__ = ["RunFolder", "require_same_config"]
 
 # May differ between two starts of one run although results depend on it: the list may grow.
 _MAY_GROW = ("data.image_list",)
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "chex", "ml_collections")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml_collections")
 
 
 class RunFolder:

@@ -41,12 +41,10 @@ def compare_with_prior(metrics: dict[str, Any], history: list[dict[str, Any]]) -
 
 
 def worse_in_words(metrics: dict[str, Any]) -> str:
-    """Returns the sentence for an image whose `worse_than_prior` is True."""
-    sides = _sides(metrics)
-    if sides is not None:
-        return f"worse than the shape it started from (SIDE {sides[0]:.4f} became {sides[1]:.4f})"
-    samples = metrics[_SAMPLES]
-    return f"step 3 explained the samples ever worse (L1 {samples['start']:.4f} became {samples['end']:.4f})"
+    """Returns what to say of an image whose `worse_than_prior` is True, short enough for a table."""
+    if _sides(metrics) is None:
+        return "explains its samples ever worse"
+    return f"worse than its {'prior' if 'prior' in metrics else 'start'}"
 
 
 def _sides(metrics: dict[str, Any]) -> tuple[float, float] | None:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError
@@ -68,8 +68,8 @@ def _distance(a: Sequence[Array], b: Sequence[Array]) -> Array:
 def _step(
     w: Array,
     state: optax.OptState,
-    rate: float,
-    strength: float,
+    rate: ArrayLike,
+    strength: ArrayLike,
     key: PRNGKeyArray,
     image: Array,
     target: tuple[Array, ...],

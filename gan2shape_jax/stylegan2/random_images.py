@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Integer, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from gan2shape_jax.stylegan2.architecture import Architecture, Params
 from gan2shape_jax.stylegan2.generator import map_styles, synthesize
@@ -55,12 +55,13 @@ def random_images(
 def _draw(
     gen_params: Params,
     key: PRNGKeyArray,
-    numbers: Integer[Array, "n"],
-    mean: Float[Array, "1 w"],
-    truncation: float | Float[Array, ""],
+    numbers: jax.Array,
+    mean: jax.Array,
+    truncation: float | jax.Array,
     *,
     arch: Architecture,
-) -> tuple[Float[Array, "n s s 3"], Float[Array, "n w"]]:
+) -> tuple[jax.Array, jax.Array]:
+    """Returns images and latents of the numbers, each drawn by a key of its own."""
     z = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i), (arch.style_dim,)))(numbers)
     w = truncate(map_styles(gen_params, z, arch=arch), mean, truncation)
     return synthesize(gen_params, w, arch=arch), w

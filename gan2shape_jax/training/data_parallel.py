@@ -1,8 +1,8 @@
-"""One update from many places: each place has an image or draws of its own, and their gradients are averaged.
+"""One update from many replicas: each replica has an image or draws of its own, and their gradients are averaged.
 
-Places are spread evenly over the devices of a mesh. Every device differentiates the mean loss of its places, the
+Replicas are spread evenly over the devices of a mesh. Every device differentiates the mean loss of its replicas, the
 gradients are averaged over the mesh (one all-reduce), and every device makes the same Adam step: networks and
-optimiser state are replicated, only what belongs to a place is sharded. This is the published code's
+optimiser state are replicated, only what belongs to a replica is sharded. This is the published code's
 `share_weight`, in which every process sees an image and processes average their gradients.
 
 Nothing depends on how many devices there are, beyond the order of sums.
@@ -36,7 +36,7 @@ _EVERYWHERE, _EACH = PartitionSpec(), PartitionSpec(AXIS)
 
 
 def devices_used(replicas: int, devices: Sequence[Any]) -> int:
-    """Returns how many of the devices can share the places evenly.
+    """Returns how many of the devices can share the replicas evenly.
 
     Raises:
       UserError: the devices belong to several hosts and not all can be used: a host would be left out.
@@ -51,19 +51,19 @@ def devices_used(replicas: int, devices: Sequence[Any]) -> int:
 
 
 def mesh_of(replicas: int, devices: Sequence[jax.Device]) -> Mesh:
-    """Returns a mesh over as many of the devices as share the places evenly; see `devices_used`."""
+    """Returns a mesh over as many of the devices as share the replicas evenly; see `devices_used`."""
     return Mesh(np.asarray(devices[: devices_used(replicas, devices)]), (AXIS,))
 
 
 def local_replicas(replicas: int, mesh: Mesh) -> range:
-    """Returns the numbers of the places on this host's devices."""
+    """Returns the numbers of the replicas on this host's devices."""
     each = replicas // mesh.size
     mine = [i for i, device in enumerate(mesh.devices.flat) if device.process_index == jax.process_index()]
     return range(mine[0] * each, (mine[-1] + 1) * each)
 
 
 def spread(trees: Sequence[Any], replicas: int, mesh: Mesh) -> Any:
-    """Stacks the trees of this host's places, in their order, and puts each place on its device."""
+    """Stacks the trees of this host's replicas, in their order, and puts each replica on its device."""
     sharding = NamedSharding(mesh, _EACH)
 
     def put(*parts):
@@ -79,13 +79,13 @@ def on_host(tree: Any) -> Any:
 
 
 def _mean_loss(one: Callable[..., LossAndMetrics]) -> Callable[..., LossAndMetrics]:
-    """Returns the mean of the losses and of the scalars of a device's places, as a function of parameters.
+    """Returns the mean of the losses and of the scalars of a device's replicas, as a function of parameters.
 
-    The mean is inside of what is differentiated, so that the places' convolutions have one set of weights and become
-    one convolution over a larger batch, forwards and backwards; gradients place by place would not.
+    The mean is inside of what is differentiated, so that the replicas' convolutions have one set of weights and become
+    one convolution over a larger batch, forwards and backwards; gradients replica by replica would not.
 
     Args:
-      one: from the parameters and what a place sees to its loss; what the mean sees has a leading axis of places.
+      one: from the parameters and what a replica sees to its loss; what the mean sees has a leading axis of replicas.
     """
 
     def mean(params: Any, *seen: Any) -> LossAndMetrics:
@@ -126,12 +126,12 @@ def _advance(moving, kept, numbers, chosen, constants, problems, keys, frozen, *
 
 @dataclasses.dataclass(frozen=True)
 class Replicas:
-    """What the places of one iteration see.
+    """What the replicas of one iteration see.
 
     Attributes:
-      numbers: (places,), of which each place's draws are a function.
-      chosen: (places,), the numbers of the images.
-      constants: one for each place of this host: a `Step1Cache` in step 1, samples in step 3, else None.
+      numbers: (replicas,), of which each replica's draws are a function.
+      chosen: (replicas,), the numbers of the images.
+      constants: one for each replica of this host: a `Step1Cache` in step 1, samples in step 3, else None.
     """
 
     numbers: np.ndarray
@@ -149,12 +149,12 @@ def advance(
     settings: Settings,
     mesh: Mesh,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """Runs one iteration: every place's loss, one update; the state's networks and optimiser state are donated.
+    """Runs one iteration: every replica's loss, one update; the state's networks and optimiser state are donated.
 
     Args:
       state: replicated; its factors have a leading axis of images, and stay as they are.
       phase: the current one.
-      replicas: what the iteration's places see.
+      replicas: what the iteration's replicas see.
       problems: of all images, with a leading axis, replicated.
       keys: of the phase, for all images, with a leading axis, replicated.
       frozen: the frozen networks, replicated.
@@ -162,7 +162,7 @@ def advance(
       mesh: the devices.
 
     Returns:
-      The new state, and the scalars' means over the places.
+      The new state, and the scalars' means over the replicas.
     """
     count = len(replicas.chosen)
     numbers, chosen = spread(

@@ -1,7 +1,7 @@
 """Joint training with several images an iteration, one a device or more: gradients averaged, networks shared.
 
-An epoch is dealt out to the places in order: iteration i sees entries i x places to (i + 1) x places - 1 of the order
-of images. Entries, not iterations, number the random draws, so one place gives what `joint.ManyImages` gives.
+An epoch is dealt out to the replicas in order: with R replicas, iteration i sees entries i R to (i + 1) R - 1 of the
+order of images. Entries, not iterations, number the random draws, so one replica gives what `joint.ManyImages` gives.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ def stacked(names: Sequence[str], problems: Sequence[Problem]) -> Problem:
 
 @dataclasses.dataclass(frozen=True)
 class ManyReplicas(ManyImages):
-    """The task of joint training on several places; see `data_parallel`.
+    """The task of joint training on several replicas; see `data_parallel`.
 
     Attributes:
       replicas: losses averaged into one update.
-      independent: whether each place sees the next image, or all of them the same.
+      independent: whether each replica sees the next image, or all of them the same.
       mesh: the devices.
     """
 
@@ -81,7 +81,7 @@ class ManyReplicas(ManyImages):
         return self._everywhere(super().begin(data_parallel.on_host(state), phase))
 
     def order(self, phase: Phase) -> np.ndarray:
-        """Returns which image each place of each iteration sees, one after another."""
+        """Returns which image each replica of each iteration sees, one after another."""
         if not self.independent:
             return np.repeat(super().order(phase), self.replicas)
         return super().order(dataclasses.replace(phase, iterations=phase.iterations * self.replicas))
@@ -101,7 +101,7 @@ class ManyReplicas(ManyImages):
         numbers = np.arange(first, first + self.replicas, dtype=np.int32)
         mine = data_parallel.local_replicas(self.replicas, self.mesh)
         replicas = data_parallel.Replicas(
-            numbers, constants.order[numbers], [constants.constants(first + place) for place in mine]
+            numbers, constants.order[numbers], [constants.constants(first + replica) for replica in mine]
         )
         problems, frozen = self._given
         return data_parallel.advance(
@@ -118,16 +118,16 @@ class ManyReplicas(ManyImages):
 def spread_out(
     task: ManyImages, replicas: int, *, independent: bool, devices: Sequence[Any] | None = None
 ) -> ManyImages:
-    """Returns the task with so many places an iteration: itself for one place on one host.
+    """Returns the task with so many replicas an iteration: itself for one replica on one host.
 
     Args:
-      task: of one place.
+      task: of one replica.
       replicas: losses averaged into one update.
-      independent: whether each place sees the next image, or all of them the same.
+      independent: whether each replica sees the next image, or all of them the same.
       devices: to spread them over; None means all.
 
     Raises:
-      UserError: the hosts' devices do not divide the places, or the images' latents differ in shape.
+      UserError: the hosts' devices do not divide the replicas, or the images' latents differ in shape.
     """
     if replicas == 1 and jax.process_count() == 1:
         return task

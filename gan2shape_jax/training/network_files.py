@@ -7,6 +7,7 @@ alone are in the file. A `.pth` has one state dictionary a network, `netD`, `net
 
 from __future__ import annotations
 
+import json
 import pathlib
 from typing import Any
 
@@ -44,7 +45,17 @@ def small_networks_bytes(params: Params) -> bytes:
     """
     kept = flatten_dict({name: params[name] for name in SMALL}, sep="/")
     flat = {name: np.ascontiguousarray(value, np.float16) for name, value in kept.items()}
-    return safetensors.numpy.save(flat, metadata={"format": FORMAT, "networks": " ".join(SMALL)})
+    return _in_order(safetensors.numpy.save(flat, metadata={"format": FORMAT, "networks": " ".join(SMALL)}))
+
+
+def _in_order(content: bytes) -> bytes:
+    """Returns a safetensors file with its metadata sorted: the library leaves their order to chance."""
+    start = 8  # the header's length comes first
+    end = start + int.from_bytes(content[:start], "little")
+    header = json.loads(content[start:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return content[:start] + text.ljust(end - start) + content[end:]
 
 
 def load_networks(path: pathlib.Path, like: Params, settings: Settings, *, needed: tuple[str, ...] = ()) -> Params:

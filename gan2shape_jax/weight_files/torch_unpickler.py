@@ -39,7 +39,7 @@ class Record:
 
     fields: dict[str, Any]
 
-    def __new__(cls) -> "Record":  # not __init__, which a pickle may leave out
+    def __new__(cls) -> Any:  # not __init__, which a pickle may leave out
         """Makes a record without attributes."""
         record = super().__new__(cls)
         record.fields = {}

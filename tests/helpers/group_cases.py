@@ -73,12 +73,12 @@ def _depth(run, state, index):
     return np.asarray(reconstruction.see(state, ready[index].problem, frozen, ready[index].settings).depth)
 
 
-def _assert_like_alone(run, alone, found):
-    _, state, history = found
+def _assert_like_alone(run, alone, together):
+    _, state, history = together
     for index, one in enumerate(run[0]):
-        wanted = _depth(run, alone[index][0], index)
-        near = 1e-4 * np.ptp(wanted)
-        np.testing.assert_allclose(_depth(run, group.one_of(state, index), index), wanted, atol=near, rtol=0)
+        depth = _depth(run, alone[index][0], index)
+        near = 1e-4 * np.ptp(depth)
+        np.testing.assert_allclose(_depth(run, group.one_of(state, index), index), depth, atol=near, rtol=0)
         own = group.own_history(history, one.name)
         assert [row["iteration"] for row in own] == [row["iteration"] for row in alone[index][1]]
         for row, by_itself in zip(own, alone[index][1], strict=True):
@@ -96,14 +96,14 @@ def test_two_images_on_one_device_get_the_same(run, vmapped):
     ready, frozen, schedule, initial = run
     spread = image_axis.layout_of(2)
     crowded = dataclasses.replace(image_axis.layout_of(2, jax.devices()[:1]), vmapped=vmapped)
-    found = []
+    outcomes = []
     for layout in (spread, crowded):
         task = group.gather(ready, frozen, layout)
         state = task.begin(task.initial(initial), schedule[0])
         for iteration in range(2):
             state, scalars = task.advance(state, schedule[0], iteration, None, 1)
-        found.append((state.params, scalars))
-    for a, b in zip(*map(jax.tree.leaves, found), strict=True):
+        outcomes.append((state.params, scalars))
+    for a, b in zip(*map(jax.tree.leaves, outcomes), strict=True):
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), atol=2e-4)
 
 
@@ -119,8 +119,8 @@ def test_an_image_that_breaks_changes_no_bit_of_its_neighbour(run, together, tmp
         ready[1], problem=dataclasses.replace(ready[1].problem, image=ready[1].problem.image * np.nan)
     )
     task, state, history = _train(run, tmp_path, images=[ready[0], broken])
-    found, wanted = (jax.tree.leaves(group.one_of(whole, 0)) for whole in (state, together[1]))
-    for a, b in zip(found, wanted, strict=True):
+    beside_broken, beside_whole = (jax.tree.leaves(group.one_of(whole, 0)) for whole in (state, together[1]))
+    for a, b in zip(beside_broken, beside_whole, strict=True):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
     labels = {phase.number: phase.label for phase in run[2]}
     failures = group.failures_of(history, task.names, labels)
@@ -165,12 +165,12 @@ def test_a_run_isolates_the_image_that_breaks_and_finishes_the_others(tmp_path, 
     whole = loading.load_problem
 
     def breaking(config, name, *rest):
-        found = whole(config, name, *rest)
+        prepared = whole(config, name, *rest)
         return (
-            found
+            prepared
             if name != "006.png"
             else dataclasses.replace(
-                found, problem=dataclasses.replace(found.problem, image=found.problem.image * np.nan)
+                prepared, problem=dataclasses.replace(prepared.problem, image=prepared.problem.image * np.nan)
             )
         )
 

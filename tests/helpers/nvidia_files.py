@@ -5,6 +5,9 @@ import contextlib
 import numpy as np
 import torch
 
+from helpers import nvidia_form as form
+from helpers import nvidia_records as records
+
 __all__ = ["SMALL", "WIDTH", "networks", "one_hot", "one_thread", "relative", "save"]
 
 WIDTH = 12

@@ -67,12 +67,12 @@ def _one_by_one(task, state: TrainState, phase, plan) -> TrainState:
 
     for number in range(0, len(plan.order), PLACES):
         active = {name: state.params[name] for name in step.networks}
-        found = []
+        gradients = []
         for entry in range(number, number + PLACES):
             index = plan.order[entry]
             factors, problem, key = jax.tree.map(lambda x, i=index: x[i], (state.factors, problems, _keys(plan)))
-            found.append(gradient(active, factors, entry, plan.constants(entry), problem, key))
-        mean = jax.tree.map(lambda *each: sum(each) / PLACES, *found)
+            gradients.append(gradient(active, factors, entry, plan.constants(entry), problem, key))
+        mean = jax.tree.map(lambda *each: sum(each) / PLACES, *gradients)
         updates, opt_state = optimizer(task.settings).update(mean, state.opt_state, active)
         state = dataclasses.replace(
             state, params={**state.params, **optax.apply_updates(active, updates)}, opt_state=opt_state
@@ -112,7 +112,7 @@ def main(folder: pathlib.Path, wanted_steps: tuple[str, ...]) -> None:
         data_parallel._advance = noting
         state, loss = _together(eight, state, phase, plan)
         data_parallel._advance = compiled
-        wanted = _one_by_one(single, before, phase, plan)
+        one_by_one = _one_by_one(single, before, phase, plan)
         record = {
             "step": phase.step,
             "loss": loss,
@@ -122,8 +122,8 @@ def main(folder: pathlib.Path, wanted_steps: tuple[str, ...]) -> None:
                 float(np.abs(a - b).max())
                 for a, b in zip(jax.tree.leaves(before.params), jax.tree.leaves(state.params), strict=True)
             ),
-            "params": _difference(wanted.params, state.params),
-            "moments": _difference(wanted.opt_state, state.opt_state),
+            "params": _difference(one_by_one.params, state.params),
+            "moments": _difference(one_by_one.opt_state, state.opt_state),
         }
         if phase.step in ("prior", "step2"):
             there = jax.tree.map(jax.numpy.array, before)
@@ -131,8 +131,8 @@ def main(folder: pathlib.Path, wanted_steps: tuple[str, ...]) -> None:
                 alone, there, phase, dataclasses.replace(plan, keys=image_axis.replicate(_keys(plan), alone.mesh))
             )
             record |= {
-                "one_program": _difference(wanted.params, same.params),
-                "one_program_moments": _difference(wanted.opt_state, same.opt_state),
+                "one_program": _difference(one_by_one.params, same.params),
+                "one_program_moments": _difference(one_by_one.opt_state, same.opt_state),
             }
         print("record " + json.dumps(record), flush=True)
 

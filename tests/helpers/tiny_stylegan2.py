@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan2shape_jax.stylegan2 import Architecture, weights
+from gan2shape_jax.weight_files import flat_names
 
 __all__ = ["TINY", "nhwc", "random_parameters", "relative"]
 
@@ -26,7 +27,7 @@ def relative(ours, golden):
 def random_parameters():
     """Random parameters of every kind, none of them zero."""
     generator = np.random.default_rng(0)
-    return weights._nest(
+    return flat_names.nested(
         {
             name: jnp.asarray((100 if "mapping" in name else 1) * generator.standard_normal(shape), jnp.float32)
             + name.endswith("style_bias")

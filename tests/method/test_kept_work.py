@@ -35,10 +35,10 @@ def test_step_1_with_kept_features_is_step_1(case):
 
     anew = Step1Cache(kept.scene)
     assert _convolutions(loss, params, kept) < _convolutions(loss, params, anew)
-    found, wanted = (jax.jit(jax.value_and_grad(loss))(params, given) for given in (kept, anew))
-    np.testing.assert_allclose(found[0], wanted[0], rtol=1e-6)
-    scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(wanted[1]))
-    for a, b in zip(jax.tree.leaves(found[1]), jax.tree.leaves(wanted[1]), strict=True):
+    from_kept, computed_anew = (jax.jit(jax.value_and_grad(loss))(params, given) for given in (kept, anew))
+    np.testing.assert_allclose(from_kept[0], computed_anew[0], rtol=1e-6)
+    scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(computed_anew[1]))
+    for a, b in zip(jax.tree.leaves(from_kept[1]), jax.tree.leaves(computed_anew[1]), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5 * scale)
 
 
@@ -55,11 +55,11 @@ def test_samples_with_the_kept_code_are_the_samples(case):
     state = initial_state(params, settings)
     collect = jax.jit(functools.partial(step3.collect_batch, iteration=0, settings=settings))
     code = jax.jit(functools.partial(step3.reference_code, settings=settings))(params, problem, frozen)
-    found, wanted, without = (
+    from_kept, computed_anew, without = (
         np.asarray(collect(params, state.factors, given, problem, jax.random.key(2), frozen=frozen).images)
         for given in (code, None, jnp.zeros_like(code))
     )
-    assert np.abs(found - wanted).mean() < 1e-4 < 1e-3 < np.abs(without - wanted).mean()
+    assert np.abs(from_kept - computed_anew).mean() < 1e-4 < 1e-3 < np.abs(without - computed_anew).mean()
 
 
 def test_no_code_is_kept_where_encoding_is_absolute(case):

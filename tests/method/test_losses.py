@@ -59,8 +59,8 @@ def test_feature_distance_sums_masked_means_of_layers():
     assert float(losses.feature_distance((fine, coarse), target, mask)) == pytest.approx(2 + 1)
     # A half-covered cell counts half.
     half = jnp.zeros((1, 4, 4)).at[:, :, :3].set(1.0)
-    found = losses.feature_distance((coarse,), target[1:], half)
-    assert float(found) == pytest.approx((1 * 2 + 9 * 1) / 3)
+    distance = losses.feature_distance((coarse,), target[1:], half)
+    assert float(distance) == pytest.approx((1 * 2 + 9 * 1) / 3)
 
 
 def test_feature_distance_matches_pooling_by_torch(parity):
@@ -68,13 +68,13 @@ def test_feature_distance_matches_pooling_by_torch(parity):
     rng = np.random.default_rng(0)
     mask = rng.uniform(size=(2, 16, 16)).astype(np.float32)
     features = [rng.normal(size=(2, 2, s, s, c)).astype(np.float32) for s, c in ((16, 3), (8, 4), (4, 6))]
-    wanted = 0.0
+    expected = 0.0
     for a, b in features:
         pooled = torch.nn.functional.avg_pool2d(torch.from_numpy(mask)[:, None], 16 // a.shape[1]).numpy()
         weight = np.broadcast_to(pooled[:, 0, :, :, None], a.shape)
-        wanted += (np.abs(a - b) * weight).sum() / weight.sum()
-    found = losses.feature_distance([f[0] for f in features], [f[1] for f in features], jnp.asarray(mask))
-    parity("masked distance of features", per_value(found, wanted), 1e-5, measure=PER_VALUE)
+        expected += (np.abs(a - b) * weight).sum() / weight.sum()
+    distance = losses.feature_distance([f[0] for f in features], [f[1] for f in features], jnp.asarray(mask))
+    parity("masked distance of features", per_value(distance, expected), 1e-5, measure=PER_VALUE)
 
 
 def test_feature_distance_stops_the_targets_gradient():

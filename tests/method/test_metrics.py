@@ -13,8 +13,8 @@ from gan2shape_jax.method import metrics
 
 def test_golden_side(golden, parity):
     archive = golden("losses.npz")
-    found = metrics.side(archive["depth_pred"], archive["depth_gt"], archive["mask"][:, 0])
-    parity("metric SIDE", per_value(found, archive["side"]), 1e-5, "losses.npz", PER_VALUE)
+    side = metrics.side(archive["depth_pred"], archive["depth_gt"], archive["mask"][:, 0])
+    parity("metric SIDE", per_value(side, archive["side"]), 1e-5, "losses.npz", PER_VALUE)
 
 
 def test_golden_mean_angle_of_short_normals(golden, parity):
@@ -34,8 +34,8 @@ def test_golden_mean_angle_of_short_normals(golden, parity):
         )
         for k in ("depth_pred", "depth_gt")
     ]
-    found = metrics.mean_angle(*normals, archive["mask"][:, 0])
-    parity("metric MAD", per_value(found, archive["mad"]), 1e-5, "losses.npz", PER_VALUE)
+    angle = metrics.mean_angle(*normals, archive["mask"][:, 0])
+    parity("metric MAD", per_value(angle, archive["mad"]), 1e-5, "losses.npz", PER_VALUE)
 
 
 def test_golden_erosion(golden, parity):
@@ -46,19 +46,19 @@ def test_golden_erosion(golden, parity):
 
 def test_erosion_is_morphological_and_keeps_leading_axes():
     mask = np.random.default_rng(0).uniform(size=(2, 3, 12, 9)) > 0.15
-    found = np.asarray(metrics.erode(jnp.asarray(mask, jnp.float32)))
+    eroded = np.asarray(metrics.erode(jnp.asarray(mask, jnp.float32)))
     window = np.ones((3, 3), bool)
     for index in np.ndindex(2, 3):
-        np.testing.assert_array_equal(found[index] > 0, scipy.ndimage.binary_erosion(mask[index], window))
-    assert found.sum() > 0
+        np.testing.assert_array_equal(eroded[index] > 0, scipy.ndimage.binary_erosion(mask[index], window))
+    assert eroded.sum() > 0
 
 
 def test_evaluation_mask_leaves_out_background_and_invalid_pixels():
     depth = jnp.full((7, 9), 1.1).at[1:6, 1:6].set(1.0)
     valid = jnp.ones((7, 9)).at[:, :3].set(0.0)
-    wanted = np.zeros((7, 9))
-    wanted[2:5, 4:5] = 1
-    np.testing.assert_array_equal(metrics.evaluation_mask(depth, valid), wanted)
+    expected = np.zeros((7, 9))
+    expected[2:5, 4:5] = 1
+    np.testing.assert_array_equal(metrics.evaluation_mask(depth, valid), expected)
 
 
 def test_side_ignores_a_common_factor_and_measures_the_spread_of_the_log_ratio():
@@ -87,22 +87,22 @@ def _dome():
 
 def test_metrics_of_the_truth_itself_are_zero_but_for_the_short_normals(dome):
     camera = Camera(image_size=32)
-    found = metrics.depth_metrics(dome, dome, jnp.ones_like(dome), camera)
-    assert sorted(found) == ["mad", "mad_unit", "mae", "mse", "side"]
+    errors = metrics.depth_metrics(dome, dome, jnp.ones_like(dome), camera)
+    assert sorted(errors) == ["mad", "mad_unit", "mae", "mse", "side"]
     for name in ("side", "mae", "mse"):
-        assert float(found[name]) == 0
-    assert float(found["mad_unit"]) < 0.05  # rounding: acos is steep at one
-    assert 2 < float(found["mad"]) < 8
+        assert float(errors[name]) == 0
+    assert float(errors["mad_unit"]) < 0.05  # rounding: acos is steep at one
+    assert 2 < float(errors["mad"]) < 8
 
 
 def test_metrics_of_a_shifted_depth_are_per_item(dome):
     camera = Camera(image_size=32)
     shift = jnp.array([0.0, 0.02])
-    found = metrics.depth_metrics(dome + shift[:, None, None], jnp.stack([dome, dome]), jnp.ones((2, 32, 32)), camera)
-    for value in found.values():
+    errors = metrics.depth_metrics(dome + shift[:, None, None], jnp.stack([dome, dome]), jnp.ones((2, 32, 32)), camera)
+    for value in errors.values():
         assert value.shape == (2,)
-    np.testing.assert_allclose(found["mae"], shift, atol=1e-6)
-    np.testing.assert_allclose(found["mse"], shift**2, atol=1e-7)
+    np.testing.assert_allclose(errors["mae"], shift, atol=1e-6)
+    np.testing.assert_allclose(errors["mse"], shift**2, atol=1e-7)
 
 
 def _object(shift=0.0):

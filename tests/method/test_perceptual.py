@@ -34,9 +34,9 @@ def _recipe(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
 
 
 def _torch_state(names, seed: int = 0) -> dict[str, np.ndarray]:
-    wanted = perceptual.torch_shapes()
-    assert set(names) == set(wanted)
-    return {str(name): _recipe(str(name), wanted[str(name)], seed) for name in names}
+    shapes = perceptual.torch_shapes()
+    assert set(names) == set(shapes)
+    return {str(name): _recipe(str(name), shapes[str(name)], seed) for name in names}
 
 
 @pytest.fixture(name="params", scope="module")
@@ -78,16 +78,16 @@ def test_golden_lpips(golden, parity):
     gradient, (distance, (first, *others)) = run(params, a, b)
     file = "lpips.npz"
     parity("LPIPS, distance", per_value(distance, archive["distance"]), 1e-4, file, PER_VALUE)
-    for found, wanted in zip(others, archive["per_layer"][1:], strict=True):
-        parity("LPIPS, distance of a layer", per_value(found, wanted), 1e-4, file, PER_VALUE)
+    for distance, golden in zip(others, archive["per_layer"][1:], strict=True):
+        parity("LPIPS, distance of a layer", per_value(distance, golden), 1e-4, file, PER_VALUE)
     # The original sums into its first layer's tensor, so that the total stands in its place.
     np.testing.assert_allclose(archive["per_layer"][0], archive["distance"], rtol=1e-6)
     remaining = archive["distance"] - archive["per_layer"][1:].sum(0)
     parity("LPIPS, distance of a layer", per_value(first, remaining), 1e-4, file, PER_VALUE)
-    wanted = archive["grad_b"].transpose(0, 2, 3, 1)
-    for item in range(len(wanted)):
-        error = np.linalg.norm(np.asarray(gradient[item]) - wanted[item])
-        parity("LPIPS, input gradient", error / np.linalg.norm(wanted[item]), 1e-3, file)
+    golden = archive["grad_b"].transpose(0, 2, 3, 1)
+    for item in range(len(golden)):
+        error = np.linalg.norm(np.asarray(gradient[item]) - golden[item])
+        parity("LPIPS, input gradient", error / np.linalg.norm(golden[item]), 1e-3, file)
 
 
 def test_equal_and_featureless_images_are_at_distance_zero_with_finite_gradients(narrow):

@@ -144,10 +144,10 @@ def case(request, case_of):
 
 @pytest.fixture(name="close")
 def _close(parity):
-    def check(component, found, wanted, asked):
-        wanted = np.asarray(wanted, np.float64)
-        error = np.linalg.norm(np.asarray(found, np.float64) - wanted) / np.linalg.norm(wanted)
-        parity(component, error, asked, "pipeline.npz")
+    def check(component, ours, golden, tolerance):
+        golden = np.asarray(golden, np.float64)
+        error = np.linalg.norm(np.asarray(ours, np.float64) - golden) / np.linalg.norm(golden)
+        parity(component, error, tolerance, "pipeline.npz")
 
     return check
 
@@ -188,17 +188,17 @@ def test_golden_step1_losses_and_factors(case, first_step, close, parity):
 
 @pytest.mark.parametrize("name", ["depth", "albedo", "view", "light"])
 def test_golden_step1_gradient_norms(case, first_step, close, name):
-    wanted = case.gold[f"step1/gradnorm/{TORCH_NAMES[name]}"]
-    close(f"step 1, gradient norm of the {name} network", _norm(first_step[3][name]), wanted, 1e-2)
+    golden = case.gold[f"step1/gradnorm/{TORCH_NAMES[name]}"]
+    close(f"step 1, gradient norm of the {name} network", _norm(first_step[3][name]), golden, 1e-2)
 
 
 def test_golden_step1_metrics(case, first_step, close):
     geometry = first_step[2]
-    found = metrics.depth_metrics(
+    errors = metrics.depth_metrics(
         geometry.warped[0, 0], case.problem.true_depth, geometry.valid[0], case.settings.camera
     )
-    close("step 1, SIDE", found["side"], case.gold["step1/SIDE"], 1e-3)
-    close("step 1, MAD", found["mad"], case.gold["step1/MAD"], 1e-3)
+    close("step 1, SIDE", errors["side"], case.gold["step1/SIDE"], 1e-3)
+    close("step 1, MAD", errors["mad"], case.gold["step1/MAD"], 1e-3)
 
 
 def test_golden_canonical_mask(case, first_step, close):
@@ -206,8 +206,8 @@ def test_golden_canonical_mask(case, first_step, close):
         assert "step1/canon_mask" not in case.gold
         return
     geometry = first_step[2]
-    found = canonical_mask(case.problem.mask, geometry.depth[0], geometry.view[0], case.settings)
-    close("step 1, canonical mask", found, case.gold["step1/canon_mask"][0, 0], 1e-4)
+    mask = canonical_mask(case.problem.mask, geometry.depth[0], geometry.view[0], case.settings)
+    close("step 1, canonical mask", mask, case.gold["step1/canon_mask"][0, 0], 1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -248,11 +248,11 @@ def test_golden_step2_pseudo_images(case, second_step, close, parity):
     pseudo, mask, _, projected, _ = second_step
     gold = case.gold
     # The rough random depth leaves a few sub-pixels to rounding, so a share of the pixels is compared.
-    for name, found, wanted in (
+    for name, ours, golden in (
         ("pseudo-images", pseudo, _nhwc(gold["step2/pseudo"])),
         ("their masks", mask, gold["step2/mask"][:, 0]),
     ):
-        off = share_off(np.abs(np.asarray(found) - wanted) < 1e-3)
+        off = share_off(np.abs(np.asarray(ours) - golden) < 1e-3)
         parity(f"step 2, {name}", off, 5e-3, "pipeline.npz", "share of values off by > 1e-3")
     close("step 2, projected images", projected, _nhwc(gold["step2/projected"]), 1e-2)
 
@@ -291,8 +291,8 @@ def test_golden_step3_losses(case, third_step, close):
 
 @pytest.mark.parametrize("name", ["depth", "albedo", "view", "light"])
 def test_golden_step3_gradient_norms(case, third_step, close, name):
-    wanted = case.gold[f"step3/gradnorm/{TORCH_NAMES[name]}"]
-    close(f"step 3, gradient norm of the {name} network", _norm(third_step[1][name]), wanted, 1e-2)
+    golden = case.gold[f"step3/gradnorm/{TORCH_NAMES[name]}"]
+    close(f"step 3, gradient norm of the {name} network", _norm(third_step[1][name]), golden, 1e-2)
 
 
 def test_reference_schedule_matches_the_settings(case):

@@ -22,10 +22,10 @@ def test_golden_ellipsoids(golden, parity):
     categories = sorted({key.split("/")[0] for key in archive})
     assert categories
     for category in categories:
-        wanted = archive[f"{category}/ellipsoid"][0]
-        found = ellipsoid(archive[f"{category}/mask"], category=category, far=float(wanted.max()))
-        assert found.dtype == wanted.dtype
-        parity(f"ellipsoid of a {category}", largest(found, wanted), 1e-6, "prior.npz", LARGEST)
+        expected = archive[f"{category}/ellipsoid"][0]
+        depth = ellipsoid(archive[f"{category}/mask"], category=category, far=float(expected.max()))
+        assert depth.dtype == expected.dtype
+        parity(f"ellipsoid of a {category}", largest(depth, expected), 1e-6, "prior.npz", LARGEST)
 
 
 @pytest.mark.parametrize("category", ALIASES)
@@ -46,9 +46,9 @@ def test_depth_spans_near_to_far_and_lies_on_the_object(category):
 
 def test_half_marked_pixels_do_not_count():
     mask = _mask()
-    wanted = ellipsoid(mask, category="cat")
+    expected = ellipsoid(mask, category="cat")
     mask[mask == 0] = 0.5
-    np.testing.assert_array_equal(ellipsoid(mask, category="cat"), wanted)
+    np.testing.assert_array_equal(ellipsoid(mask, category="cat"), expected)
 
 
 def test_a_symmetric_object_has_a_symmetric_prior():

@@ -64,8 +64,8 @@ def test_smoothed_box_is_the_mask_under_three_mean_filters():
     for _ in range(3):  # 11 of 128 pixels are 5 of 64
         padded = np.pad(height, 2)
         height = sum(padded[i : i + 64, j : j + 64] for i in range(5) for j in range(5)) / 25
-    wanted = FAR - (FAR - NEAR) * height / height.max()
-    np.testing.assert_allclose(smoothed_box(mask, near=NEAR, far=FAR), wanted, atol=1e-6)
+    expected = FAR - (FAR - NEAR) * height / height.max()
+    np.testing.assert_allclose(smoothed_box(mask, near=NEAR, far=FAR), expected, atol=1e-6)
 
 
 def test_confidence_follows_probabilities_where_there_are_some():

@@ -74,5 +74,5 @@ def test_the_published_order_skips_the_first_batch_and_the_last():
 
 def test_one_batch_in_all_is_seen_every_time():
     for skip in (False, True):
-        for found in _batches(4, 4, 3, skip):
-            assert sorted(found) == [0, 1, 2, 3]
+        for batch in _batches(4, 4, 3, skip):
+            assert sorted(batch) == [0, 1, 2, 3]

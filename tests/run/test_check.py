@@ -112,3 +112,14 @@ def test_check_reads_pretrained_weights(tmp_path):
     config = apply_overrides(load_config("ictface"), {"networks.pretrained": str(path)})
     problems = check.examine(config)
     assert len(problems) == 1 and str(path) in problems[0]
+
+
+def test_networks_that_stay_count_on_the_disk():
+    room = {
+        kept: estimate(apply_overrides(load_config("ictface"), {"outputs.networks": kept}), 1000).disk_gib
+        for kept in ("none", "small", "full")
+    }
+    assert room["none"] < room["small"] < room["full"]
+    assert room["full"] - room["none"] == pytest.approx(1000 * 0.06, rel=0.05)
+    other = apply_overrides(load_config("ictface"), {"outputs.networks": "none", "schedule.reset_weight": "False"})
+    assert estimate(other, 1000).disk_gib == room["full"]  # the next image starts from them

@@ -10,6 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 from helpers import nvidia_files  # noqa: E402
+from helpers import nvidia_records as records  # noqa: E402
 from helpers.nvidia_files import WIDTH as _W  # noqa: E402
 from helpers.nvidia_files import networks as _networks  # noqa: E402
 from helpers.nvidia_files import one_hot as _one_hot  # noqa: E402

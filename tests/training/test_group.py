@@ -23,5 +23,5 @@ def test_groups_of_images_on_two_devices():
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    found = re.search(r"(\d+) passed", done.stdout)
-    assert found and int(found[1]) >= 11
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed and int(passed[1]) >= 11

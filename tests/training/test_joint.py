@@ -143,7 +143,7 @@ def test_samples_are_each_images_own_and_stay_on_the_host(parts, task, initial):
         assert isinstance(samples.images, np.ndarray) and samples.images.shape == (4, size, size, 3)
         assert samples.masks.shape == (4, size, size)
     assert not np.allclose(plan.samples[0].images, plan.samples[1].images)
-    batch = plan.batch(1)
+    batch = plan.constants(1)
     own = plan.samples[plan.order[1]]
     np.testing.assert_array_equal(batch.images, own.images[plan.choices[1]])
     np.testing.assert_array_equal(batch.masks, own.masks[plan.choices[1]])
@@ -216,9 +216,9 @@ def test_two_copies_of_one_image_are_trained_as_that_image_alone(parts, initial)
             first = dataclasses.replace(first, factors=jax.tree.map(lambda x: x[0], second.factors))
         mine, theirs = alone.phase_constants(first, phase), double.phase_constants(second, phase)
         for i in range(phase.iterations):
-            first, found = alone.advance(first, phase, i, mine, 1)
-            second, wanted = double.advance(second, phase, i, theirs, 1)
-            _assert_same(found, wanted)
+            first, scalars = alone.advance(first, phase, i, mine, 1)
+            second, others = double.advance(second, phase, i, theirs, 1)
+            _assert_same(scalars, others)
     _assert_same(first.params, second.params)
 
 
@@ -249,8 +249,8 @@ def test_a_run_leaves_shared_networks_and_each_images_results(finished):
         assert (root / file).stat().st_size > 0, file
     assert not (root / "checkpoints" / "_all").exists()
     for name in ("001", "005", "006"):
-        found = load_result(root / name)
-        assert found.metrics["side"] > 0 and set(found.metrics["prior"]) == {"side", "mad", "mad_unit", "mae", "mse"}
+        result = load_result(root / name)
+        assert result.metrics["side"] > 0 and set(result.metrics["prior"]) == {"side", "mad", "mad_unit", "mae", "mse"}
         assert (root / name / "mesh.glb").is_file() and not (root / name / "networks.safetensors").exists()
     history = json.loads((root / "history.json").read_text())
     last = (root / "005" / "history.csv").read_text().splitlines()[-1].split(",")

@@ -36,20 +36,7 @@ def convert_lpips(sources: Mapping[str, Source]) -> Converted:
     Raises:
         UserError: a tensor is missing, unknown or misshapen; the message lists all of them.
     """
-    state: dict[str, np.ndarray] = {}
-    ignored: list[str] = []
-    for family, source in sources.items():
-        layers, beside = tensors_of(source.content, source.path)
-        for name, value in layers.items():
-            ours = _module_name(name, family)
-            if ours is None:
-                beside.append(name)
-            else:
-                state[ours] = value
-        ignored += beside
-    if "lpips" not in sources:
-        for name, values in _SCALING.items():
-            state[f"scaling_layer.{name}"] = np.asarray(values, np.float32).reshape(1, 3, 1, 1)
+    state, ignored = _joined(sources)
     try:
         params = perceptual.lpips_from_torch(state)
     except UserError as error:
@@ -77,6 +64,25 @@ def convert_lpips(sources: Mapping[str, Source]) -> Converted:
 def is_whole_lpips(source: Source) -> bool:
     """Whether a file with LPIPS' linear weights has its VGG16 too."""
     return any(str(name).removeprefix("module.").startswith("net.slice") for name in source.content)
+
+
+def _joined(sources: Mapping[str, Source]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Returns the tensors of all files by the LPIPS module's names, and the names that it does not need."""
+    state: dict[str, np.ndarray] = {}
+    ignored: list[str] = []
+    for family, source in sources.items():
+        layers, beside = tensors_of(source.content, source.path)
+        for name, value in layers.items():
+            ours = _module_name(name, family)
+            if ours is None:
+                beside.append(name)
+            else:
+                state[ours] = value
+        ignored += beside
+    if "lpips" not in sources:
+        for name, values in _SCALING.items():
+            state[f"scaling_layer.{name}"] = np.asarray(values, np.float32).reshape(1, 3, 1, 1)
+    return state, ignored
 
 
 def _module_name(name: str, family: str) -> str | None:

@@ -10,6 +10,7 @@ import difflib
 import math
 import pathlib
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -108,45 +109,35 @@ def _invalid(config: ConfigDict) -> list[tuple[str, str]]:
 
 def _impossible(values: dict[str, Any]) -> list[tuple[str, str]]:
     """Returns options that no run can fulfil, here or in the original, with the reason."""
-    problems = []
+    return [*_of_category(values), *_of_stages(values), *_of_depths(values)]
+
+
+def _of_category(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if values["category"] not in CATEGORIES:
-        problems.append(
-            (
-                "category",
-                f"there is no parser for the category {values['category']}: it is one of {', '.join(CATEGORIES)}",
-            )
-        )
-    if values["num_stage"] < 1:
-        problems.append(("num_stage", f"num_stage is {values['num_stage']}: at least one stage is wanted"))
-    if values["num_stage"] > 1 and values["stage_len_dict2"] is None:
-        problems.append(
-            (
-                "num_stage",
-                f"num_stage is {values['num_stage']} but stage_len_dict2, the iterations of "
-                "the later stages, is not given",
-            )
-        )
+        known = ", ".join(CATEGORIES)
+        yield "category", f"there is no parser for the category {values['category']}: it is one of {known}"
+
+
+def _of_stages(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    stages = values["num_stage"]
+    if stages < 1:
+        yield "num_stage", f"num_stage is {stages}: at least one stage is wanted"
+    if stages > 1 and values["stage_len_dict2"] is None:
+        lacking = "stage_len_dict2, the iterations of the later stages, is not given"
+        yield "num_stage", f"num_stage is {stages} but {lacking}"
     for name in ("flip1_cfg", "flip3_cfg"):
-        if 0 < len(values[name]) < values["num_stage"]:
-            problems.append((name, f"{name} has {len(values[name])} entries for {values['num_stage']} stages"))
-    border = 0.7 * values["max_depth"] + 0.3 * values["min_depth"]
-    if values["border_depth"] is not None and not math.isclose(values["border_depth"], border, rel_tol=1e-6):
-        problems.append(
-            (
-                "border_depth",
-                f"border_depth is {values['border_depth']}: here it always is 0.7 max_depth + "
-                f"0.3 min_depth, {border:.4g}; leave it out",
-            )
-        )
+        if 0 < len(values[name]) < stages:
+            yield name, f"{name} has {len(values[name])} entries for {stages} stages"
+
+
+def _of_depths(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    given, border = values["border_depth"], 0.7 * values["max_depth"] + 0.3 * values["min_depth"]
+    if given is not None and not math.isclose(given, border, rel_tol=1e-6):
+        rule = f"0.7 max_depth + 0.3 min_depth, {border:.4g}"
+        yield "border_depth", f"border_depth is {given}: here it always is {rule}; leave it out"
     if values["load_gt_depth"] and "image" not in values["img_root"]:
-        problems.append(
-            (
-                "load_gt_depth",
-                "load_gt_depth finds depths by writing depth for image in img_root, "
-                f"but {values['img_root']} has no image in it",
-            )
-        )
-    return problems
+        rule = "load_gt_depth finds depths by writing depth for image in img_root"
+        yield "load_gt_depth", f"{rule}, but {values['img_root']} has no image in it"
 
 
 def _configuration(values: dict[str, Any]) -> ConfigDict:
