@@ -13,7 +13,7 @@ import pytest
 
 import gan2shape_jax.run
 from gan2shape_jax import main as program
-from gan2shape_jax.config.fields import flatten, load_config
+from gan2shape_jax.config import flatten, load_config
 from gan2shape_jax.errors import UserError
 
 _ROOT = pathlib.Path(__file__).parent.parent

@@ -9,7 +9,7 @@ import argparse
 import pathlib
 import sys
 
-from gan2shape_jax.config.fields import load_config
+from gan2shape_jax.config import load_config
 
 __all__ = ["figures", "write_page"]
 

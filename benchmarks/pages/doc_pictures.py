@@ -14,7 +14,7 @@ import tempfile
 import jax
 from PIL import Image
 
-from gan2shape_jax.config.fields import load_config
+from gan2shape_jax.config import load_config
 from gan2shape_jax.editing import command
 from gan2shape_jax.method import models
 from gan2shape_jax.method.state import initial_state

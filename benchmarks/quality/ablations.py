@@ -17,7 +17,7 @@ import time
 
 from ablation_tables import MEANING, WHOLE, Metrics, csv_table, tables
 
-from gan2shape_jax.config.fields import apply_overrides, load_config
+from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.inputs.data import read_names
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from gan2shape_jax.config.fields import load_config
+from gan2shape_jax.config import load_config
 from gan2shape_jax.geometry import lighting, render
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.inputs import data

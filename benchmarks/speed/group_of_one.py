@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--config", default="ictface")
     parser.add_argument("--iterations", type=int, default=20)
     options = parser.parse_args()
-    from gan2shape_jax.config.fields import apply_overrides, load_config
+    from gan2shape_jax.config import apply_overrides, load_config
     from gan2shape_jax.run import runtime
 
     config = apply_overrides(load_config(options.config), {"sampling.collect_iters": "4"})

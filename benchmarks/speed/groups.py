@@ -87,7 +87,7 @@ def _measure(name: str, size: int, iterations: int) -> dict[str, Any]:
     """In this process: seconds of every kind of iteration, for the whole group."""
     import resource
 
-    from gan2shape_jax.config.fields import apply_overrides, load_config
+    from gan2shape_jax.config import apply_overrides, load_config
     from gan2shape_jax.run import runtime
 
     fields = {"runtime.images_at_once": str(size), "sampling.collect_iters": "4"}
@@ -120,7 +120,7 @@ def _in_own_process(name: str, size: int, iterations: int) -> dict[str, Any]:
 
 def _summary(name: str, rounds: list[dict[str, Any]], size: int) -> dict[str, Any]:
     """Medians over rounds; the whole schedule's seconds for the group, images an hour."""
-    from gan2shape_jax.config.fields import load_config
+    from gan2shape_jax.config import load_config
 
     counts = _phases(load_config(name))[1]
     taken = {

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
-from gan2shape_jax.config.fields import load_config
+from gan2shape_jax.config import load_config
 from gan2shape_jax.geometry import lighting
 from gan2shape_jax.inputs import data
 from gan2shape_jax.malloc_tuning import restart_keeping_memory

@@ -18,12 +18,11 @@ from gan2shape_jax.interface import arguments
 from gan2shape_jax.outputs import Result as Record
 from gan2shape_jax.outputs import build_mesh, host, load_result, save_result, views, write_outputs
 from gan2shape_jax.outputs.sweeps import AMBIENT_SHARE
+from gan2shape_jax.outputs.views import Degrees
 
 __all__ = ["Reconstruction", "load"]
 
 _LARGEST = 4096  # pixels a side of a picture
-
-Degrees = float | Sequence[float] | np.ndarray
 
 
 def load(folder: str | os.PathLike[str]) -> Reconstruction:

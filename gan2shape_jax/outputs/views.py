@@ -8,11 +8,12 @@ Views are `(n, 6)`: rx, ry, rz in radians, tx, ty, tz in scene units, from the c
 
 import dataclasses
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy.typing as npt
 from jaxtyping import Float, UInt8
 
 from gan2shape_jax.geometry import camera as cameras
@@ -22,9 +23,12 @@ from gan2shape_jax.outputs import host, pictures
 from gan2shape_jax.outputs.result import Result
 from gan2shape_jax.outputs.surface import surface
 
-__all__ = ["SHOWS", "Surfaces", "draw", "picture", "repeated", "sweep_views"]
+__all__ = ["SHOWS", "Degrees", "Surfaces", "draw", "picture", "repeated", "sweep_views"]
 
 SHOWS = ("image", "albedo", "normals", "shape", "depth")
+
+# One angle, or one for each view. (NumPy's `ArrayLike` leaves tuples out where types are checked at run time.)
+Degrees = float | np.number | Sequence[Any] | np.ndarray
 
 _CHUNK = 4  # views drawn together: one compiled program serves any number of them
 _SHAPE_GREY = 0.74  # albedo of the grey shape
@@ -51,7 +55,7 @@ class Surfaces:
 
 
 def sweep_views(
-    *, pitch_deg: npt.ArrayLike = 0.0, yaw_deg: npt.ArrayLike = 0.0, roll_deg: npt.ArrayLike = 0.0
+    *, pitch_deg: Degrees = 0.0, yaw_deg: Degrees = 0.0, roll_deg: Degrees = 0.0
 ) -> Float[np.ndarray, "n 6"]:
     """Returns views turned by the given degrees from the canonical one; scalars and lists are broadcast."""
     angles = np.broadcast_arrays(*(np.atleast_1d(np.asarray(a, np.float32)) for a in (pitch_deg, yaw_deg, roll_deg)))

@@ -91,7 +91,7 @@ def freeze(
 
 
 def initial_params(config: ConfigDict, settings: Settings) -> models.Params:
-    """Returns what an image starts from: the pretrained networks, or random ones by the seed."""
+    """What an image starts from: the pretrained networks, or random ones by the seed."""
     fresh = models.init_params(jax.random.key(config.seed), settings)
     if not config.networks.pretrained:
         return fresh

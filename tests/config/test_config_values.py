@@ -2,7 +2,7 @@
 
 import pytest
 
-from gan2shape_jax.config import fields as configs
+from gan2shape_jax import config as configs
 from gan2shape_jax.config import flatten, load_config, validation
 
 _FACE_LIGHT = (-0.9, 0.9, -0.3, 0.8, -0.1, 0.7, -0.4)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.bundled import asset
-from gan2shape_jax.config.fields import flatten, load_config
+from gan2shape_jax.config import flatten, load_config
 from gan2shape_jax.editing import requests
 from gan2shape_jax.editing.editor import load_editor
 from gan2shape_jax.errors import UserError

@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
-from gan2shape_jax.config.fields import load_config, to_json
+from gan2shape_jax.config import load_config, to_json
 from gan2shape_jax.evaluation.command import main
 from gan2shape_jax.evaluation.compare import ScoredRun, compare
 from gan2shape_jax.evaluation.folders import config_hash, find_runs, read_config
@@ -227,7 +227,13 @@ def test_truth_of_another_image_is_said_and_not_a_nan(tmp_path, capsys):
     folder = _run(tmp_path / "run", a=_result("a"))
     truth = tmp_path / "truth"
     truth.mkdir()
-    np.save(truth / "a.npy", np.zeros((SIZE, SIZE), np.float32))  # nothing but background
+    depth = np.zeros((SIZE, SIZE), np.float32)  # nothing but background
+    np.save(truth / "a.npy", depth)
+    assert main([str(folder), "--truth", str(truth)]) == 1
+    shown = capsys.readouterr().out
+    assert "shows no object" in shown and "nan" not in shown
+    depth[0, 0] = 1  # an object where the reconstruction has none that counts
+    np.save(truth / "a.npy", depth)
     assert main([str(folder), "--truth", str(truth)]) == 1
     shown = capsys.readouterr().out
     assert "no pixel in common" in shown and "nan" not in shown

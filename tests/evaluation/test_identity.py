@@ -10,7 +10,7 @@ import pytest
 from helpers.onnx_network import write_network
 from helpers.tiny import tiny_config
 
-from gan2shape_jax.config.fields import to_json
+from gan2shape_jax.config import to_json
 from gan2shape_jax.evaluation import identity, identity_command
 from gan2shape_jax.evaluation.command import main
 from gan2shape_jax.evaluation.folders import find_runs, read_config

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax.config.fields import flatten, load_config
+from gan2shape_jax.config import flatten, load_config
 
 __all__ = ["overrides"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import safetensors
 import torch
 
-from gan2shape_jax.config.fields import load_config
+from gan2shape_jax.config import load_config
 from gan2shape_jax.method.settings import from_config
 from gan2shape_jax.stylegan2 import Architecture
 from helpers import torch_networks

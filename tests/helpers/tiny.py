@@ -5,7 +5,7 @@ import pathlib
 from ml_collections import ConfigDict
 
 from gan2shape_jax.bundled import asset
-from gan2shape_jax.config.fields import load_config
+from gan2shape_jax.config import load_config
 from gan2shape_jax.inputs import data
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage

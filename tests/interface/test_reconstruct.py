@@ -1,6 +1,5 @@
 """Reconstruction through the public interface: the command line's bits, nothing on disk, resuming, refusals."""
 
-import json
 import os
 import subprocess
 import sys
@@ -134,12 +133,12 @@ def test_what_cannot_be_reconstructed_is_refused_at_once(gan, changes, message):
 
 
 _SCRIPT = """
-import json, sys
+import ast, sys
 import numpy as np
 from PIL import Image
 import gan2shape_jax as g2s
 
-assets, fields = sys.argv[1], json.loads(sys.argv[2])
+assets, fields = sys.argv[1], ast.literal_eval(sys.argv[2])
 try:
     g2s.reconstruct(np.zeros((64, 64, 3)), "gan.safetensors")
 except ValueError as error:
@@ -164,7 +163,7 @@ assert errors["mae"] < 1e-5, errors
 def test_a_script_in_another_folder(config, tmp_path):
     fields = {path: value for path, value in flatten(config).items() if not path.startswith(("data.", "workdir"))}
     done = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning", "-c", _SCRIPT, asset("ictface"), json.dumps(fields)],
+        [sys.executable, "-W", "error::UserWarning", "-c", _SCRIPT, asset("ictface"), repr(fields)],
         cwd=tmp_path,
         text=True,
         capture_output=True,

@@ -61,7 +61,7 @@ def test_relighting_by_its_own_light_changes_nothing(result):
         (lambda r: r.render(yaw=float("nan")), "yaw holds numbers that are not finite"),
         (lambda r: r.render(size=0), "size is 0: from 1 to 4096"),
         (lambda r: r.relight((0.5, 0.2, 1.0)), r"direction has the shape \(3,\)"),
-        (lambda r: r.relight(0.5), r"direction has the shape \(\)"),
+        (lambda r: r.relight(np.zeros(())), r"direction has the shape \(\)"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(result, call, message):

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from helpers.tiny import tiny_config
 
-from gan2shape_jax.config import validation
-from gan2shape_jax.config.fields import apply_overrides, flatten, load_config
+from gan2shape_jax.config import apply_overrides, flatten, load_config, validation
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.prior import SHAPES, confidence, ellipsoid, flat, prior_depth, smoothed_box

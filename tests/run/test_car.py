@@ -13,7 +13,7 @@ import safetensors.numpy
 from PIL import Image, ImageDraw
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.config.fields import load_config
+from gan2shape_jax.config import load_config
 from gan2shape_jax.method import perceptual
 from gan2shape_jax.run import experiment
 from gan2shape_jax.stylegan2 import Architecture

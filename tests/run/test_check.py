@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gan2shape_jax.config.fields import apply_overrides, load_config
+from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.inputs.required_files import require_files, require_images, required_files_of
 from gan2shape_jax.run import check

@@ -13,7 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.config.fields import apply_overrides, load_config
+from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.inputs import data
 from gan2shape_jax.method import frozen, models, perceptual, prior, projection

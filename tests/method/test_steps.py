@@ -1,0 +1,24 @@
+"""The records of the steps: what the paper says that each of them trains."""
+
+from gan2shape_jax.method import models
+from gan2shape_jax.method.schedule import make_schedule
+from gan2shape_jax.method.steps import STEPS
+
+
+def test_every_step_trains_the_networks_that_the_paper_names():
+    assert {name: set(step.networks) for name, step in STEPS.items()} == {
+        "prior": {"depth"},
+        "step1": {"albedo"},
+        "step2": {"encoder"},
+        "step3": {"depth", "albedo", "view", "light"},
+    }
+    assert set().union(*(step.networks for step in STEPS.values())) == set(models.NAMES)
+
+
+def test_a_schedule_goes_through_all_steps_in_order():
+    phases = make_schedule(((1, 1, 1),), flip1=(False,), flip3=(False,), prior_iterations=1)
+    assert [phase.step for phase in phases] == list(STEPS)
+
+
+def test_only_what_is_cached_is_collected_from():
+    assert all(step.cache for step in STEPS.values() if step.collect)
