@@ -108,13 +108,13 @@ def _loss_of(case, step, flip):
             p, case.images, case.masks, problem, frozen, settings, flip=flip
         )[0]
 
-    def step1(p, problem, frozen):
+    def loss_of_step1(p, problem, frozen):
         scene = input_scene(p, problem, frozen, settings, flip=flip)
         return step1.step1_loss(
             p, step1.Step1Cache(jax.lax.stop_gradient(scene)), problem, frozen, settings, flip=flip
         )[0]
 
-    return step1
+    return loss_of_step1
 
 
 def _torch_loss_of(case, model, step, flip):

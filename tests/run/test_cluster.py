@@ -200,8 +200,12 @@ def test_a_killed_hosts_images_are_taken_up_again(undisturbed, tmp_path):
     assert codes == [0], told
     assert "005: finished before, skipped" in told[0]
     assert _bits(root) == undisturbed
-    listed = [line.split(",")[:2] for line in (root / "results.csv").read_text().splitlines()[1:]]
-    assert listed[: len(NAMES)] == [[pathlib.PurePath(name).stem, "done"] for name in NAMES]
+    with (root / "results.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [row["image"] for row in rows] == [pathlib.PurePath(name).stem for name in NAMES]
+    assert all(
+        row["status"].split(",")[0] == "done" for row in rows
+    )  # behind it: how the shape compares with its prior
 
 
 # How near losses are, relatively. What is seen of a surface as rough as an untrained one hangs on the last bit:
