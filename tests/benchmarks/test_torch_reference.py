@@ -11,7 +11,7 @@ from helpers.tiny import tiny_config
 
 from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.method import models, perceptual, step2, step3
+from gan2shape_jax.method import models, perceptual, step1, step2, step3
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.prior_step import prior_loss
 from gan2shape_jax.method.pseudo_images import pseudo_images

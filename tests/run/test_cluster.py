@@ -202,7 +202,7 @@ def test_a_killed_hosts_images_are_taken_up_again(undisturbed, tmp_path):
     assert _bits(root) == undisturbed
     with (root / "results.csv").open(newline="") as lines:
         rows = list(csv.DictReader(lines))
-    assert [row["image"] for row in rows] == [pathlib.PurePath(name).stem for name in NAMES]
+    assert [row["name"] for row in rows] == [pathlib.PurePath(name).stem for name in NAMES]
     assert all(
         row["status"].split(",")[0] == "done" for row in rows
     )  # behind it: how the shape compares with its prior
