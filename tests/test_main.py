@@ -19,6 +19,12 @@ from gan2shape_jax.errors import UserError
 _ROOT = pathlib.Path(__file__).parent.parent
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    """A run that the checkout holds, as after the README's first command, is none of these tests' business."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def experiment(monkeypatch):
     """Stands in for the reconstruction: keeps its configuration and does what a test asks."""

@@ -10,6 +10,12 @@ from gan2shape_jax.run import check
 from gan2shape_jax.run.estimate import estimate
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    """A run that the checkout holds, as after the README's first command, is none of these tests' business."""
+    monkeypatch.chdir(tmp_path)
+
+
 def test_bundled_config_is_in_place_and_check_writes_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert check.run_check(load_config("ictface")) == 0
