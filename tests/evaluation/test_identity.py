@@ -155,4 +155,4 @@ def test_an_image_without_networks_is_left_out_and_said(run, tmp_path, capsys):
     (root / "config.json").write_text((run / "config.json").read_text())
     assert main(["identity", str(root), "--stand-in"]) == 1
     shown = capsys.readouterr().out
-    assert "nothing was turned" in shown and "networks.safetensors do not exist" in shown
+    assert "nothing was turned" in shown and "config.outputs.networks is 'small' or 'full'" in shown
