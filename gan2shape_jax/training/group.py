@@ -82,7 +82,7 @@ def _fresh_optimizer(state, *, networks, settings, layout):
 
 
 @functools.partial(jax.jit, static_argnames="use")
-def phase_keys(keys: jax.Array, number: int, *, use: int) -> jax.Array:
+def phase_keys(keys: jax.Array, number: int | jax.Array, *, use: int) -> jax.Array:
     """Returns every image's key of one use of randomness in a phase; see `sampling.phase_key`."""
     return jax.vmap(lambda key: sampling.phase_key(key, number, use))(keys)
 
