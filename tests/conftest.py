@@ -35,9 +35,12 @@ def pytest_addoption(parser):
         type=pathlib.Path,
         help="write what parity tests compared, with the largest differences, as a Markdown table",
     )
+    parser.addoption("--optimised", action="store_true", help="compile as users do: slower to compile, faster to run")
 
 
 def pytest_configure(config):
+    if not config.getoption("--optimised"):
+        programs.compile_quickly()
     programs.keep(config)
     config.stash[_RECORD] = Record()
     config.addinivalue_line("markers", "parity: compares with a reference and tells the difference (set by itself)")

@@ -20,6 +20,7 @@ from gan2shape_jax.method.steps import STEPS
 from gan2shape_jax.run import loading
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.heavy
 
 from benchmarks.speed.torch_reference import load, rasterizer  # noqa: E402
 from benchmarks.speed.torch_reference import perceptual as torch_perceptual  # noqa: E402
@@ -28,8 +29,6 @@ from benchmarks.speed.torch_reference.model import Ways  # noqa: E402
 from benchmarks.speed.torch_reference.training import Training  # noqa: E402
 
 _TOLERANCE = 1e-3
-# These programs run once: compiling them well would take longer than running them badly.
-_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +73,7 @@ def _case(tmp_path_factory):
 def _ours(case, step, loss):
     """Loss and gradient's norm of the networks that a step optimises."""
 
-    @_jit
+    @jax.jit
     def run(active, params, problem, frozen):
         def of_active(chosen):
             return loss({**params, **chosen}, problem, frozen)
@@ -154,7 +153,7 @@ def test_pseudo_images_are_ours(case):
         light=jnp.asarray(factors.light[0]),
         mask=jnp.asarray(factors.mask),
     )
-    images, masks = _jit(functools.partial(pseudo_images, settings=settings))(ours, *drawn)
+    images, masks = jax.jit(functools.partial(pseudo_images, settings=settings))(ours, *drawn)
     assert images.shape == (4, side, side, 3)
     np.testing.assert_allclose(theirs[0].numpy(), load.nchw(images).numpy(), atol=2e-3)
     # The nearest pixel may be another one where two are equally near.
@@ -171,7 +170,7 @@ def test_warped_depth_and_its_gradient_are_ours_whatever_the_triangles_size(samp
     view = np.float32([[0.1, -0.4, 0.05, 0.01, 0, 0], [0.3, 0.9, 0, 0, 0.02, 0], [0, -1.2, 0.1, 0, 0, 0]])
     weight = rng.normal(size=(3, 32, 32)).astype(np.float32)
 
-    @_jit
+    @jax.jit
     def run(depth, view):
         def total(depth, view):
             warped = render.warp_depth(depth, view, camera, sampling=sampling)
@@ -199,7 +198,7 @@ def test_lpips_is_ours():
     state["scaling_layer.scale"] = np.full_like(state["scaling_layer.scale"], 0.45)
     params = perceptual.lpips_from_torch(state)
     a, b = (rng.uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32) for _ in range(2))
-    ours = _jit(perceptual.lpips)(params, a, b)
+    ours = jax.jit(perceptual.lpips)(params, a, b)
     theirs = torch_perceptual.Lpips(params)(load.nchw(a), load.nchw(b))
     np.testing.assert_allclose(theirs.detach().numpy(), np.asarray(ours), rtol=1e-4)
 

@@ -8,17 +8,16 @@ __all__ = ["FileScheduling"]
 # Those that come first compile different programs, so that the first workers do not compile the same.
 _LONGEST = (
     "tests/training/test_loop.py",
+    "tests/training/test_joint.py",
     "tests/run/test_experiment.py",
     "tests/method/test_pipeline.py",
-    "tests/training/test_joint.py",
+    "tests/interface/test_reconstruct.py",
+    "tests/run/test_predict.py",
     "tests/networks/test_precision.py",
     "tests/networks/test_networks.py",
     "tests/networks/test_layers.py",
     "tests/method/test_transfers.py",
-    "tests/benchmarks/test_torch_reference.py",
     "tests/run/test_cluster.py",
-    "tests/training/test_data_parallel.py",
-    "tests/training/test_group_devices.py",
     "tests/editing/test_edit.py",
 )
 

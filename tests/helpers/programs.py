@@ -1,4 +1,4 @@
-"""Compiled programs, most of the suite's time: each is compiled once a run, by whichever process needs it first."""
+"""Compiled programs, most of the suite's time: each is compiled once a run, and quickly rather than well."""
 
 import os
 import pathlib
@@ -8,11 +8,22 @@ import tempfile
 import jax
 import pytest
 
-__all__ = ["discard", "keep", "too_many"]
+from gan2shape_jax import xla_flags
+
+__all__ = ["compile_quickly", "discard", "keep", "too_many"]
 
 _FOLDER = "JAX_COMPILATION_CACHE_DIR"
 _SECONDS = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 _OWN = pytest.StashKey[str]()
+_QUICKLY = "--xla_backend_optimization_level=0"
+
+
+def compile_quickly() -> None:
+    """Has XLA leave out LLVM's optimisations, for this process and those of tests: half the time of compiling.
+
+    What tests compare are two results of one build, or a result with a tolerance. `--optimised` compiles as users do.
+    """
+    xla_flags.add_flag(_QUICKLY)
 
 
 def keep(config: pytest.Config) -> None:

@@ -13,8 +13,7 @@ def records_of(program: str, *arguments: object) -> list[dict]:
     """What a program of this folder prints as `record {...}` lines; fails with its complaints unless it ends well."""
     here = pathlib.Path(__file__).resolve().parent
     paths = os.pathsep.join((str(here.parents[1]), str(here.parent), os.environ.get("PYTHONPATH", "")))
-    # Compiled without optimisation, which is most of the time otherwise.
-    environ = os.environ | {"PYTHONPATH": paths, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    environ = os.environ | {"PYTHONPATH": paths}
     done = subprocess.run(
         [sys.executable, str(here / program), *map(str, arguments)],
         env=environ,

@@ -33,6 +33,8 @@ def tiny_config(tmp_path, *, names=("001.png",), **fields) -> ConfigDict:
     config.logging.every_iterations = 2
     config.logging.tensorboard = False
     config.outputs.animation = False
+    config.outputs.picture_size = 64
+    config.outputs.turntable_frames = 4
     config.outputs.gan_images = False
     config.inversion.steps = 5
     for name, value in fields.items():

@@ -21,7 +21,7 @@ _ARRAYS = ("depth", "albedo", "view", "light", "mask", "warped_depth", "reconstr
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    return tiny_config(tmp_path_factory.mktemp("command"), data__latent_root="")
+    return tiny_config(tmp_path_factory.mktemp("command"), data__latent_root="", schedule__stages=((3, 3, 4),))
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,12 @@ def test_bits_are_those_of_the_command_line(face, command):
     for name in _ARRAYS:
         np.testing.assert_array_equal(getattr(result.record, name), getattr(expected, name), err_msg=name)
     assert {name: expected.metrics[name] for name in result.metrics} == result.metrics
+
+
+def test_without_latents_the_gan_is_inverted_and_the_latent_kept(config, command):
+    latent = np.load(os.path.join(config.workdir, "latents", "001.npy"))
+    assert latent.shape == (1, 128)
+    assert load_result(command).metrics["inversion_l1"] > 0
 
 
 def test_nothing_is_written(face):
@@ -160,6 +166,7 @@ assert errors["mae"] < 1e-5, errors
 """
 
 
+@pytest.mark.heavy
 def test_a_script_in_another_folder(config, tmp_path):
     fields = {path: value for path, value in flatten(config).items() if not path.startswith(("data.", "workdir"))}
     done = subprocess.run(

@@ -239,6 +239,7 @@ def test_two_hosts_train_one_set_of_networks(tmp_path):
         assert float(two["loss"]) == pytest.approx(float(one["loss"]), rel=_NEAR[two["step"]])
 
 
+@pytest.mark.heavy
 def test_hosts_that_differ_all_say_so(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()

@@ -20,10 +20,10 @@ from PIL import Image
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.main import main
-from gan2shape_jax.outputs import load_result
 from gan2shape_jax.run import experiment
 from gan2shape_jax.training import checkpoint
 
+_SHORT = {"schedule__stages": ((3, 3, 4),)}
 # Files of a result that do not depend on when they were written.
 _NUMBERS = ("depth.npy", "albedo.npy", "view.npy", "light.npy", "metrics.json", "history.csv", "networks.safetensors")
 
@@ -38,6 +38,7 @@ def finished(tmp_path_factory):
     config = tiny_config(
         folder,
         names=("001.png", "005.png", "006.png"),
+        **_SHORT,
         data__image_root=str(images),
         logging__tensorboard=True,
         outputs__gan_images=True,
@@ -158,37 +159,33 @@ def _environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
 
 
-@pytest.mark.parametrize(("kind", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
-def test_killed_and_started_again_ends_with_the_same_bits(tmp_path, kind, code):
-    whole = tiny_config(tmp_path / "whole") if (tmp_path / "whole").mkdir() is None else None
-    assert main(["--config=ictface", *overrides(whole)]) == 0
-    (tmp_path / "killed").mkdir()
-    config = tiny_config(tmp_path / "killed")
+@pytest.mark.heavy  # three starts, each of which traces what it trains
+def test_killed_interrupted_and_started_again_ends_with_the_same_bits(finished, tmp_path):
+    """SIGKILL early, Ctrl-C later: the third start goes on to the results of an undisturbed run."""
+    _, whole, _ = finished
+    config = tiny_config(tmp_path, **_SHORT)
     command = [sys.executable, "-m", "gan2shape_jax.main", "--config=ictface", *overrides(config)]
+    root = pathlib.Path(config.workdir)
+    for kind, iterations, code in ((signal.SIGKILL, 5, -signal.SIGKILL), (signal.SIGINT, 12, 130)):
+        told = _stopped(command, root / "checkpoints" / "001", kind, iterations, code)
+        assert not (root / "001").exists()
+    assert "interrupted; run the same command again to go on" in told and "Traceback" not in told
+    again = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=600, check=False)
+    assert again.returncode == 0, again.stderr
+    assert re.search(r"^001: goes on from stage 1 step3, iteration \d of 4$", again.stderr, re.MULTILINE)
+    assert re.search(r"^\d\d:\d\d:\d\d 001: stage 1 step3, 4 of 4, loss [\d.]+, .* left$", again.stderr, re.MULTILINE)
+    _same_numbers(root / "001", whole / "001")
+
+
+def _stopped(command: list[str], checkpoints: pathlib.Path, kind: int, iterations: int, code: int) -> str:
+    """Sends a start of the command a signal once it has a checkpoint of so many iterations; returns what it told."""
     process = subprocess.Popen(command, env=_environment(), stderr=subprocess.PIPE, text=True)
-    checkpoints = pathlib.Path(config.workdir) / "checkpoints" / "001"
     deadline = time.monotonic() + 300
-    while not any(path.name.isdigit() and int(path.name) >= 7 for path in checkpoints.glob("*")):
+    while not any(path.name.isdigit() and int(path.name) >= iterations for path in checkpoints.glob("*")):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(kind)
     _, told = process.communicate(timeout=120)
     assert process.returncode == code
-    if kind == signal.SIGINT:
-        assert "interrupted; run the same command again to go on" in told and "Traceback" not in told
-    assert not (pathlib.Path(config.workdir) / "001").exists()
-    again = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=600, check=False)
-    assert again.returncode == 0, again.stderr
-    assert re.search(r"^001: goes on from stage \d step\d, iteration \d of \d$", again.stderr, re.MULTILINE)
-    assert re.search(r"^\d\d:\d\d:\d\d 001: stage 2 step3, 2 of 2, loss [\d.]+, .* left$", again.stderr, re.MULTILINE)
-    _same_numbers(pathlib.Path(config.workdir) / "001", pathlib.Path(whole.workdir) / "001")
-
-
-def test_without_latents_the_gan_is_inverted_and_the_latent_kept(tmp_path):
-    config = tiny_config(tmp_path, data__latent_root="")
-    assert experiment.run(config) == 0
-    root = pathlib.Path(config.workdir)
-    latent = np.load(root / "latents" / "001.npy")
-    assert latent.shape == (1, 128)
-    assert load_result(root / "001").metrics["inversion_l1"] > 0
+    return told

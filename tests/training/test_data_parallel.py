@@ -20,6 +20,7 @@ def _assert_alike(record):
         assert record[key] < 2e-4, (record["step"], key)
 
 
+@pytest.mark.heavy
 def test_eight_devices_train_as_one_device_does(tmp_path):
     (record,) = records_of("places_program.py", tmp_path, "prior")
     _assert_alike(record)

@@ -15,6 +15,7 @@ def _assert_independent(record):
     assert (record["lowered"], record["compiled"]) == (0, 0), record["step"]
 
 
+@pytest.mark.heavy
 def test_eight_images_on_eight_devices_are_independent(tmp_path):
     (record,) = records_of("group_program.py", tmp_path, "step1")
     _assert_independent(record)

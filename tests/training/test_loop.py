@@ -30,7 +30,7 @@ class Killed(Exception):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Everything that the stage loop is given."""
-    config = tiny_config(tmp_path_factory.mktemp("tiny"), schedule__use_mask=True)
+    config = tiny_config(tmp_path_factory.mktemp("tiny"))
     architecture, frozen = loading.load_frozen(config)
     prepared = loading.load_problem(config, "001.png", architecture, frozen, RunFolder.open(config).latents)
     initial = models.init_params(jax.random.key(0), prepared.settings)
@@ -63,7 +63,7 @@ def _assert_same(first, second):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
-@pytest.mark.parametrize("stop", [(1, 1), (2, 2), (3, 3), (6, 1)])
+@pytest.mark.parametrize("stop", [(1, 1), (3, 3), (6, 1)])
 def test_interrupted_anywhere_and_resumed_gives_the_same_bits(run, whole, tmp_path, stop):
     with pytest.raises(Killed):
         _train(run, tmp_path, _die_at(*stop))
