@@ -88,6 +88,7 @@ def wheel(tmp_path_factory):
     return root
 
 
+@pytest.mark.heavy
 def test_tools_are_commands_of_an_installed_wheel(wheel, tmp_path):
     for words in ("sample", "convert stylegan2"):
         done = _python(tmp_path, wheel, "gan2shape_jax.main", *words.split(), "--help")

@@ -63,6 +63,7 @@ def test_recomputing_changes_nothing(name):
     _close(jax.jit(jax.grad(jax.checkpoint(loss)))(arguments), jax.jit(jax.grad(loss))(arguments))
 
 
+@pytest.mark.heavy
 def test_two_devices_see_what_one_sees():
     (record,) = records_of("derivatives_program.py")
     assert set(record) == set(CASES)

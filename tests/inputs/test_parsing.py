@@ -48,6 +48,7 @@ _MASKS = {"face": "mask_face", "synface": "mask_synface", "car": "mask_7", "cat"
 _NAMES = {"bisenet": "BiSeNet", "pspnet_voc": "PSPNet (VOC)", "pspnet_ade20k": "PSPNet (ADE20K)"}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "prefix, category, step", [("bisenet", "face", 8), ("pspnet_voc", "car", 16), ("pspnet_ade20k", "church", 16)]
 )

@@ -26,6 +26,7 @@ def _convolutions(function, *inputs):
     return str(jax.make_jaxpr(function)(*inputs)).count("conv_general_dilated[")
 
 
+@pytest.mark.heavy
 def test_step_1_with_kept_features_is_step_1(case):
     problem, frozen, params, settings = case
     kept = jax.jit(functools.partial(step1_cache, settings=settings, flip=True))(params, problem, frozen)

@@ -137,7 +137,10 @@ def case_of(golden, golden_path):
     return case
 
 
-@pytest.fixture(scope="module", params=SETTINGS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(kind, marks=[pytest.mark.heavy] if kind == "masked" else []) for kind in SETTINGS],
+)
 def case(request, case_of):
     return case_of(request.param)
 

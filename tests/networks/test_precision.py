@@ -123,6 +123,7 @@ def test_state_of_a_bfloat16_run_is_float32(case):
     assert jnp.dtype(jnp.bfloat16) not in {x.dtype for x in jax.tree.leaves(after.opt_state)}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("step", [0, 1, 2])
 def test_losses_are_close_to_float32s(case, step):
     losses = {kind: float(jax.jit(_losses(case, kind)[step])(case[2])) for kind in precision.PRECISIONS}

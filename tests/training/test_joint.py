@@ -242,6 +242,7 @@ def finished(tmp_path_factory):
     return experiment.run(config), pathlib.Path(config.workdir), config
 
 
+@pytest.mark.heavy
 def test_a_run_leaves_shared_networks_and_each_images_results(finished):
     code, root, _ = finished
     assert code == 0
@@ -257,6 +258,7 @@ def test_a_run_leaves_shared_networks_and_each_images_results(finished):
     assert [float(x) for x in last[4:]] == list(history[-1]["images"]["005"].values())
 
 
+@pytest.mark.heavy
 def test_lost_results_are_written_again_from_the_networks(finished, capsys):
     _, root, config = finished
     before = {file: (root / "005" / file).read_bytes() for file in ("depth.npy", "albedo.npy", "metrics.json")}
@@ -268,6 +270,7 @@ def test_lost_results_are_written_again_from_the_networks(finished, capsys):
     assert "001: finished before, skipped" in capsys.readouterr().err
 
 
+@pytest.mark.heavy
 def test_a_run_of_other_images_is_refused(finished):
     _, root, config = finished
     listed = pathlib.Path(config.data.image_list)

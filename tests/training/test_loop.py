@@ -81,6 +81,7 @@ def _distance(first, second):
     )
 
 
+@pytest.mark.heavy
 def test_several_iterations_a_call_give_the_same_result(run, tmp_path):
     one, history = _train(run, tmp_path / "one", phases=2)
     several, same = _train(run, tmp_path / "two", cadence=dataclasses.replace(CADENCE, per_call=2), phases=2)
