@@ -25,6 +25,7 @@ from gan2shape_jax.outputs.comparison import Comparison, Version
 from gan2shape_jax.outputs.render_command import LARGEST, render
 from gan2shape_jax.outputs.result import Result, load_result
 from gan2shape_jax.outputs.view_options import Shots
+from gan2shape_jax.plain_text import one_line
 
 __all__ = ["main"]
 
@@ -144,7 +145,7 @@ def _run(options: argparse.Namespace) -> None:
     note = view_options.signs(options) + ("; angles from the input's view" if from_input and turned else "")
     shown = Comparison(result.name, note, view_options.captions(shots, options), versions)
     _write(out, shown, _csv(views, shots, edits), options)
-    print(f"wrote {out}: {len(views)} view{'s' if len(views) > 1 else ''} of {result.name}")
+    print(one_line(f"wrote {out}: {len(views)} view{'s' if len(views) > 1 else ''} of {result.name}"))
     if editor is not None and edits is not None:
         _tell(editor, edits, views, shots, size=size)
 
