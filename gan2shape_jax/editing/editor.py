@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import glob
 import pathlib
 from typing import Any
 
@@ -161,7 +162,7 @@ def _latent(saved: SavedRun, name: str, given: str | pathlib.Path | None, style_
     places = [saved.root / "latents"]
     if saved.config.data.latent_root:
         places.insert(0, saved.locate(saved.config.data.latent_root))
-    path = next((path for place in places if (path := data.find(str(place), name, _LATENT_KINDS))), None)
+    path = next((path for place in places if (path := data.find_by_stem(str(place), name, _LATENT_KINDS))), None)
     if path is None:
         looked = " and ".join(str(place) for place in places)
         raise UserError(f"the latent of {name} is not there any more (looked in {looked}): name it with --latent FILE")
@@ -173,7 +174,7 @@ def _original_size(saved: SavedRun, result: Result, given: str | pathlib.Path | 
     if not saved.config.data.crop:
         return result.camera.image_size
     base = saved.locate(saved.config.data.image_root) / result.name
-    files = [pathlib.Path(given)] if given else sorted(base.parent.glob(f"{base.name}.*"))
+    files = [pathlib.Path(given)] if given else sorted(base.parent.glob(f"{glob.escape(base.name)}.*"))
     if not files or not files[0].is_file():
         raise UserError(
             f"the image file of {result.name} is not there any more ({given or base}); its size decides "

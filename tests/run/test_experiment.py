@@ -72,11 +72,11 @@ def test_every_output_is_there(finished):
             "history.csv",
             "networks.safetensors",
         ):
-            assert (root / name / file).stat().st_size > 0, file
-        assert np.load(root / name / "depth.npy").dtype == np.float32
-        assert trimesh.load(root / name / "mesh.obj").vertices.shape[0] > 100
-        assert len(trimesh.load(root / name / "mesh.glb").geometry) == 1
-        with Image.open(root / name / "overview.png") as picture:
+            assert (root / "results" / name / file).stat().st_size > 0, file
+        assert np.load(root / "results" / name / "depth.npy").dtype == np.float32
+        assert trimesh.load(root / "results" / name / "mesh.obj").vertices.shape[0] > 100
+        assert len(trimesh.load(root / "results" / name / "mesh.glb").geometry) == 1
+        with Image.open(root / "results" / name / "overview.png") as picture:
             assert min(picture.size) > 500
     for file in ("config.json", "versions.json", "results.csv", "results.md", "index.html"):
         assert (root / file).stat().st_size > 0, file
@@ -85,7 +85,7 @@ def test_every_output_is_there(finished):
 
 def test_metrics_name_prior_and_end(finished):
     _, root, _ = finished
-    metrics = json.loads((root / "001" / "metrics.json").read_text())
+    metrics = json.loads((root / "results" / "001" / "metrics.json").read_text())
     keys = {"side", "mad", "mad_unit", "mae", "mse"}
     assert keys | {"prior", "reconstruction_l1", "inversion_l1"} <= metrics.keys()
     assert set(metrics["prior"]) == keys
@@ -98,8 +98,8 @@ def test_a_failing_image_is_reported_and_stops_nothing(finished):
     assert code == 1
     failures = json.loads((root / "failures.json").read_text())
     assert list(failures) == ["005"] and "005.png" in failures["005"]
-    assert not (root / "005").exists()
-    assert (root / "006" / "result.json").is_file()
+    assert not (root / "results" / "005").exists()
+    assert (root / "results" / "006" / "result.json").is_file()
 
 
 def test_versions_and_seed_are_kept(finished):
@@ -111,10 +111,10 @@ def test_versions_and_seed_are_kept(finished):
 
 def test_finished_images_are_skipped(finished, capsys):
     _, root, config = finished
-    before = (root / "001" / "depth.npy").stat().st_mtime_ns
+    before = (root / "results" / "001" / "depth.npy").stat().st_mtime_ns
     assert experiment.run(config) == 1
     assert "001: finished before, skipped" in capsys.readouterr().err
-    assert (root / "001" / "depth.npy").stat().st_mtime_ns == before
+    assert (root / "results" / "001" / "depth.npy").stat().st_mtime_ns == before
 
 
 def test_a_folder_of_another_configuration_is_refused(finished):
@@ -145,7 +145,7 @@ def test_a_full_disk_ends_the_run_in_words(tmp_path, monkeypatch, capsys):
     assert main(["--config=ictface", *overrides(config)]) == 1
     told = capsys.readouterr().err
     assert "the disk is full" in told and "Traceback" not in told and "006" not in told
-    assert not (pathlib.Path(config.workdir) / "001").exists()
+    assert not (pathlib.Path(config.workdir) / "results" / "001").exists()
 
 
 def _same_numbers(first: pathlib.Path, second: pathlib.Path) -> None:
@@ -177,12 +177,12 @@ def test_killed_and_started_again_ends_with_the_same_bits(tmp_path, kind, code):
     assert process.returncode == code
     if kind == signal.SIGINT:
         assert "interrupted; run the same command again to go on" in told and "Traceback" not in told
-    assert not (pathlib.Path(config.workdir) / "001").exists()
+    assert not (pathlib.Path(config.workdir) / "results" / "001").exists()
     again = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=600, check=False)
     assert again.returncode == 0, again.stderr
     assert re.search(r"^001: goes on from stage \d step\d, iteration \d of \d$", again.stderr, re.MULTILINE)
     assert re.search(r"^\d\d:\d\d:\d\d 001: stage 2 step3, 2 of 2, loss [\d.]+, .* left$", again.stderr, re.MULTILINE)
-    _same_numbers(pathlib.Path(config.workdir) / "001", pathlib.Path(whole.workdir) / "001")
+    _same_numbers(pathlib.Path(config.workdir) / "results" / "001", pathlib.Path(whole.workdir) / "results" / "001")
 
 
 def test_without_latents_the_gan_is_inverted_and_the_latent_kept(tmp_path):
@@ -191,4 +191,4 @@ def test_without_latents_the_gan_is_inverted_and_the_latent_kept(tmp_path):
     root = pathlib.Path(config.workdir)
     latent = np.load(root / "latents" / "001.npy")
     assert latent.shape == (1, 128)
-    assert load_result(root / "001").metrics["inversion_l1"] > 0
+    assert load_result(root / "results" / "001").metrics["inversion_l1"] > 0
