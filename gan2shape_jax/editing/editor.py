@@ -15,10 +15,12 @@ from typing import Any
 import jax
 import numpy as np
 from ml_collections import ConfigDict
+from PIL import Image
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import resample
 from gan2shape_jax.inputs import data, image_files
+from gan2shape_jax.inputs.image_names import stem_of
 from gan2shape_jax.method import frozen, models, projection
 from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method.frozen import FrozenModels
@@ -174,13 +176,20 @@ def _original_size(saved: SavedRun, result: Result, given: str | pathlib.Path | 
     if not saved.config.data.crop:
         return result.camera.image_size
     base = saved.locate(saved.config.data.image_root) / result.name
-    files = [pathlib.Path(given)] if given else sorted(base.parent.glob(f"{glob.escape(base.name)}.*"))
+    files = [pathlib.Path(given)] if given else _pictures_called(base)
     if not files or not files[0].is_file():
         raise UserError(
             f"the image file of {result.name} is not there any more ({given or base}); its size decides "
             f"what config.data.crop={saved.config.data.crop} cuts out: name it with --image FILE"
         )
     return min(image_files.picture_size(files[0]))
+
+
+def _pictures_called(base: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the picture files with this path but for their endings."""
+    there = sorted(base.parent.glob(f"{glob.escape(base.name)}*"))
+    kinds = ("", *Image.registered_extensions())
+    return [path for path in there if stem_of(path.name) == base.name and path.suffix.lower() in kinds]
 
 
 def _require_same_gan(editor: Editor, checkpoint: str) -> None:

@@ -103,7 +103,8 @@ def picture_name(run: str, name: str) -> str:
     kept = re.sub(r"[^\w.-]", "_", plain).lstrip(".")[:_LONGEST_NAME]
     if kept == plain and "_" not in name:
         return f"{kept}.png"
-    return f"{kept}-{zlib.crc32(f'{run}/{name}'.encode(errors='surrogatepass')):08x}.png"
+    both = f"{run}\0{name}".encode(errors="surrogatepass")
+    return f"{kept}-{zlib.crc32(both):08x}.png"
 
 
 def write_picture(path: pathlib.Path, result: Result, turned: Sequence[Turned]) -> None:

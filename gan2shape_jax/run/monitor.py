@@ -47,9 +47,8 @@ class Monitor:
         self._display.stop()
 
     def say(self, message: str | Text) -> None:
-        """Prints a line above the bar, as it is: nothing in it is read as markup; a `Text` may have a style."""
-        shown = message if isinstance(message, Text) else Text(message)
-        self.console.print(Text(printable(shown.plain), shown.style), soft_wrap=True)
+        """Prints a line above the bar; nothing in it is read as markup. What has a style is given as `Text`."""
+        self.console.print(message if isinstance(message, Text) else Text(printable(message)), soft_wrap=True)
 
     @contextlib.contextmanager
     def watch(self, name: str) -> Iterator[Watcher]:

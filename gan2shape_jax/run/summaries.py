@@ -10,6 +10,7 @@ from rich.text import Text
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.outputs import Row, load_metrics, print_table, write_page, write_table
+from gan2shape_jax.plain_text import one_line, printable
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.verdict import WORSE, worse_in_words
 
@@ -43,7 +44,7 @@ class Summaries:
     def note(self, failures: dict[str, str]) -> None:
         """Tells of failures, by stem, and brings the files up to date unless that was done just now."""
         for stem, message in failures.items():
-            self._say(Text(f"{stem}: {message}", "red"))
+            self._say(Text(printable(f"{one_line(stem)}: {message}"), "red"))
         self.failures |= failures
         if time.monotonic() >= self._due:
             self._write()

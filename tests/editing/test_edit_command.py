@@ -1,6 +1,7 @@
 """The command that edits: pictures as computed, files found, and what is wrong said."""
 
 import csv
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -16,11 +17,12 @@ from PIL import Image
 from gan2shape_jax import stylegan2
 from gan2shape_jax.bundled import asset
 from gan2shape_jax.config import flatten, load_config
+from gan2shape_jax.editing import editor as editor_module
 from gan2shape_jax.editing import requests
 from gan2shape_jax.editing.editor import load_editor
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.main import main
-from gan2shape_jax.outputs import load_result, views
+from gan2shape_jax.outputs import load_result, save_result, views
 from gan2shape_jax.run import saved_run
 from gan2shape_jax.run.run_folder import RunFolder
 
@@ -251,3 +253,25 @@ def test_the_input_at_the_left_is_the_input(saved, tmp_path):
     assert np.abs(shown - result.image).max() <= 0.5 / 127.5 + 1e-6
     by_gan = np.asarray(Image.open(tmp_path / "frames" / "input_gan.png"), np.float32) / 127.5 - 1
     assert np.abs(by_gan - result.gan_image).max() <= 0.5 / 127.5 + 1e-4
+
+
+# --- names with dots and brackets ------------------------------------------------------------------------
+
+
+@pytest.mark.hostile
+def test_the_latent_and_the_image_are_those_of_the_whole_name(copy, tmp_path):
+    """`face[x].v2` is no `face[x]` and no pattern: other images' files lie where a careless look would find them."""
+    run, name, latent = copy.parents[1], "face[x].v2", np.full((1, 128), 0.5, np.float32)
+    np.save(tmp_path / "face[x].npy", latent + 1)
+    np.save(tmp_path / f"{name}.npy", latent)
+    Image.new("RGB", (80, 80)).save(tmp_path / "facex.v2.bmp")
+    Image.new("RGB", (64, 64)).save(tmp_path / f"{name}.png")
+    Image.new("RGB", (90, 90)).save(tmp_path / f"{name}.big.png")
+    given = {"latent_root": str(tmp_path), "image_root": str(tmp_path), "crop": 48}
+    _harm_config(copy, lambda config: config["data"].update(given))
+    result = dataclasses.replace(load_result(copy), name=name)
+    save_result(result, run / "results" / name)
+    run_again = saved_run.find_run(run / "results" / name, name)
+    assert run_again.root == run
+    np.testing.assert_array_equal(editor_module._latent(run_again, name, None, 128), latent)
+    assert editor_module._original_size(run_again, result, None) == 64
