@@ -33,11 +33,11 @@ _SMALLEST = 256  # pixels; smaller pictures are enlarged for the eye
 _LABELLED = 128  # pixels; below, captions run into each other
 _EPILOG = """\
 examples:
-  gan2shape-jax edit results/ictface/006 --yaw -40 -20 0 20 40
-  gan2shape-jax edit results/ictface/006 --light -0.9 0 --light 0 0.8 --light 0.9 0 --strength 0.5
-  gan2shape-jax edit results/ictface/006 --yaw -40 40 --frames 32 --swing --out turn.mp4
-  gan2shape-jax edit results/ictface/006 --version gan --yaw -40 40 --frames 9 --size 64 --out frames
-  gan2shape-jax edit results/ictface/006 --base input --yaw 15 --light 0.8 0.2
+  gan2shape-jax edit results/ictface/results/006 --yaw -40 -20 0 20 40
+  gan2shape-jax edit results/ictface/results/006 --light -0.9 0 --light 0 0.8 --light 0.9 0 --strength 0.5
+  gan2shape-jax edit results/ictface/results/006 --yaw -40 40 --frames 32 --swing --out turn.mp4
+  gan2shape-jax edit results/ictface/results/006 --version gan --yaw -40 40 --frames 9 --size 64 --out frames
+  gan2shape-jax edit results/ictface/results/006 --base input --yaw 15 --light 0.8 0.2
 
 Angles start from the front, or, where only the light is changed, from the input's own view; --base says otherwise.
 """
