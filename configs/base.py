@@ -48,7 +48,7 @@ def _data(config: ConfigDict) -> None:
     """Sets where the images lie, and what belongs to them."""
     # The images, and the latents, masks and true depths that belong to them.
     config.data = ConfigDict()
-    # Text file with one image name a line.
+    # Text file with one image name a line; further columns are not read, names with spaces stand in quotation marks.
     config.data.image_list = ""
     # Folder of the images that the list names.
     config.data.image_root = ""

@@ -8,6 +8,8 @@ import errno
 import sys
 from collections.abc import Callable
 
+from gan2shape_jax.plain_text import printable
+
 __all__ = ["ArgumentError", "ConfigError", "DiskFullError", "UserError", "exit_code", "refused"]
 
 
@@ -44,7 +46,7 @@ def exit_code(action: Callable[[], int | None], *, interrupted: str = "interrupt
     try:
         return action() or 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)

@@ -7,6 +7,7 @@ the command line or the configuration is wrong; 130 interrupted.
 import errno
 import functools
 import importlib
+import io
 import os
 import sys
 import types
@@ -18,6 +19,7 @@ import gan2shape_jax
 from gan2shape_jax import bundled, malloc_tuning, xla_flags
 from gan2shape_jax.config import apply_overrides, command_line, load_config, names
 from gan2shape_jax.errors import ConfigError, UserError
+from gan2shape_jax.plain_text import printable
 
 __all__ = ["console", "main"]
 
@@ -58,6 +60,8 @@ def main(argv: Sequence[str]) -> int:
 def console() -> None:
     """Runs the program as a console command."""
     malloc_tuning.restart_keeping_memory()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names may have letters that a console's or file's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     code = main(sys.argv[1:])
     if code:
         # Everything is closed by now, but callbacks of the checkpoint library's threads may still print tracebacks
@@ -119,13 +123,13 @@ def _warning_printer() -> Callable[..., None]:
             sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
         elif str(message) not in told:
             told.add(str(message))
-            print(f"warning: {message}", file=sys.stderr)
+            print(f"warning: {printable(str(message))}", file=sys.stderr)
 
     return show
 
 
 def _complain(error: Exception) -> None:
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {printable(str(error))}", file=sys.stderr)
 
 
 if __name__ == "__main__":

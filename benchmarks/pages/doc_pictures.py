@@ -20,6 +20,7 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.outputs import draw_gan_views, draw_overview, load_result
 from gan2shape_jax.run import loading, results
+from gan2shape_jax.run.result_folders import saved_result
 from gan2shape_jax.training import network_files
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -44,7 +45,7 @@ def _overviews(out: pathlib.Path, faces: list[str]) -> None:
     config.data.latent_root = str(ROOT / "benchmarks" / "quality" / "data" / "ictface" / "latents")
     architecture, frozen = loading.load_frozen(config)
     for face in faces:
-        folder = out / "runs" / face / face
+        folder = saved_result(out / "runs" / face, face)
         with tempfile.TemporaryDirectory() as latents:
             prepared = loading.load_problem(config, f"{face}.png", architecture, frozen, pathlib.Path(latents))
         fresh = models.init_params(jax.random.key(0), prepared.settings)
@@ -59,7 +60,9 @@ def _edits(out: pathlib.Path, faces: list[str]) -> None:
         for name, options in _EDITS.items():
             with tempfile.TemporaryDirectory() as scratch:
                 picture = pathlib.Path(scratch) / "edit.png"
-                code = command.main([str(out / "runs" / face / face), *options.split(), "--out", str(picture)])
+                code = command.main(
+                    [str(saved_result(out / "runs" / face, face)), *options.split(), "--out", str(picture)]
+                )
                 if code:
                     raise SystemExit(code)
                 _save(Image.open(picture), f"{name}_{face}")

@@ -19,6 +19,7 @@ from ablation_tables import MEANING, WHOLE, Metrics, csv_table, tables
 
 from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.inputs.data import read_names
+from gan2shape_jax.run.result_folders import saved_result
 
 
 def _config(variant: str, seed: int, out: pathlib.Path, overrides: dict[str, str]):
@@ -35,7 +36,7 @@ def _collect(out: pathlib.Path, variants: list[str], seeds: list[int]) -> Metric
             config = _config(variant, seed, out, {})
             for name in read_names(config.data.image_list):
                 face = pathlib.PurePath(name).stem
-                path = pathlib.Path(config.workdir) / face / "metrics.json"
+                path = saved_result(pathlib.Path(config.workdir), face) / "metrics.json"
                 if path.is_file():
                     metrics = json.loads(path.read_text())
                     collected.setdefault(variant, {}).setdefault(face, {})[str(seed)] = metrics

@@ -18,6 +18,8 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
+from gan2shape_jax.run.result_folders import saved_result
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ERRORS = {"side": "SIDE", "mad_unit": "MAD"}
 
@@ -48,13 +50,13 @@ def _run(options: argparse.Namespace, at_once: int, seed: int) -> pathlib.Path:
     }
     command = [sys.executable, "-m", "gan2shape_jax.main", "--config=ictface"]
     command += [f"--config.{key}={value}" for key, value in fields.items()]
-    if not all((folder / face / "metrics.json").is_file() for face in options.faces):
+    if not all((saved_result(folder, face) / "metrics.json").is_file() for face in options.faces):
         subprocess.run(command, check=True, cwd=ROOT)
     return folder
 
 
 def _errors(folder: pathlib.Path, face: str) -> dict[str, float]:
-    metrics = json.loads((folder / face / "metrics.json").read_text())
+    metrics = json.loads((saved_result(folder, face) / "metrics.json").read_text())
     return {key: metrics[key] for key in ERRORS}
 
 

@@ -30,6 +30,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from gan2shape_jax.run.result_folders import saved_result
+
 PARTS = ("train", "predict", "finetune", "short", "instance", "report")
 # Multiples of the 24 images: whole epochs.
 JOINT = {
@@ -144,7 +146,7 @@ def _histories(options) -> dict[str, dict[str, list]]:
     }
     histories = {}
     for way, folder in folders.items():
-        paths = {face: folder / face / face / "history.csv" for face in options.faces}
+        paths = {face: saved_result(folder / face, face) / "history.csv" for face in options.faces}
         histories[way] = {face: _history(path) for face, path in paths.items() if path.is_file()}
     return {way: faces for way, faces in histories.items() if len(faces) == len(options.faces)}
 
@@ -158,7 +160,7 @@ def _summaries(rows: list[dict[str, float]]) -> list[tuple[str, str]]:
 
 def _feed_forward(out: pathlib.Path, faces: list[str]) -> dict[str, dict[str, float]]:
     """Errors of the shared networks on the other faces, without any training; {} where they are not all there."""
-    paths = {face: out / "predict" / face / "metrics.json" for face in faces}
+    paths = {face: saved_result(out / "predict", face) / "metrics.json" for face in faces}
     metrics = {face: json.loads(path.read_text()) for face, path in paths.items() if path.is_file()}
     return metrics if len(metrics) == len(faces) else {}
 

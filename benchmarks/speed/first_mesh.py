@@ -37,14 +37,14 @@ def main() -> int:
         python = folder / "venv" / "bin" / "python"
         subprocess.run([python, "-m", "pip", "install", "--quiet", "-e", ROOT], check=True)
         installed = time.perf_counter() - begin
-        mesh = folder / "results" / "001" / "mesh.glb"
+        mesh = folder / "run" / "results" / "001" / "mesh.glb"
         process = subprocess.Popen(
             [
                 python,
                 "-m",
                 "gan2shape_jax.main",
                 "--config=configs/ictface.py",
-                f"--config.workdir={folder / 'results'}",
+                f"--config.workdir={folder / 'run'}",
                 f"--config.runtime.compilation_cache={folder / 'xla'}",
             ],
             cwd=ROOT,

@@ -25,6 +25,7 @@ from gan2shape_jax.outputs.comparison import Comparison, Version
 from gan2shape_jax.outputs.render_command import LARGEST, render
 from gan2shape_jax.outputs.result import Result, load_result
 from gan2shape_jax.outputs.view_options import Shots
+from gan2shape_jax.plain_text import one_line
 
 __all__ = ["main"]
 
@@ -32,11 +33,11 @@ _SMALLEST = 256  # pixels; smaller pictures are enlarged for the eye
 _LABELLED = 128  # pixels; below, captions run into each other
 _EPILOG = """\
 examples:
-  gan2shape-jax edit results/ictface/006 --yaw -40 -20 0 20 40
-  gan2shape-jax edit results/ictface/006 --light -0.9 0 --light 0 0.8 --light 0.9 0 --strength 0.5
-  gan2shape-jax edit results/ictface/006 --yaw -40 40 --frames 32 --swing --out turn.mp4
-  gan2shape-jax edit results/ictface/006 --version gan --yaw -40 40 --frames 9 --size 64 --out frames
-  gan2shape-jax edit results/ictface/006 --base input --yaw 15 --light 0.8 0.2
+  gan2shape-jax edit results/ictface/results/006 --yaw -40 -20 0 20 40
+  gan2shape-jax edit results/ictface/results/006 --light -0.9 0 --light 0 0.8 --light 0.9 0 --strength 0.5
+  gan2shape-jax edit results/ictface/results/006 --yaw -40 40 --frames 32 --swing --out turn.mp4
+  gan2shape-jax edit results/ictface/results/006 --version gan --yaw -40 40 --frames 9 --size 64 --out frames
+  gan2shape-jax edit results/ictface/results/006 --base input --yaw 15 --light 0.8 0.2
 
 Angles start from the front, or, where only the light is changed, from the input's own view; --base says otherwise.
 """
@@ -144,7 +145,7 @@ def _run(options: argparse.Namespace) -> None:
     note = view_options.signs(options) + ("; angles from the input's view" if from_input and turned else "")
     shown = Comparison(result.name, note, view_options.captions(shots, options), versions)
     _write(out, shown, _csv(views, shots, edits), options)
-    print(f"wrote {out}: {len(views)} view{'s' if len(views) > 1 else ''} of {result.name}")
+    print(one_line(f"wrote {out}: {len(views)} view{'s' if len(views) > 1 else ''} of {result.name}"))
     if editor is not None and edits is not None:
         _tell(editor, edits, views, shots, size=size)
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import glob
 import pathlib
 from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
+from PIL import Image
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import resample
 from gan2shape_jax.inputs import data, image_files
+from gan2shape_jax.inputs.image_names import stem_of
 from gan2shape_jax.method import frozen, models, projection
 from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method.frozen import FrozenModels
@@ -161,7 +164,7 @@ def _latent(saved: SavedRun, name: str, given: str | pathlib.Path | None, style_
     places = [saved.root / "latents"]
     if saved.config.data.latent_root:
         places.insert(0, saved.locate(saved.config.data.latent_root))
-    path = next((path for place in places if (path := data.find(str(place), name, _LATENT_KINDS))), None)
+    path = next((path for place in places if (path := data.find_by_stem(str(place), name, _LATENT_KINDS))), None)
     if path is None:
         looked = " and ".join(str(place) for place in places)
         raise UserError(f"the latent of {name} is not there any more (looked in {looked}): name it with --latent FILE")
@@ -173,13 +176,20 @@ def _original_size(saved: SavedRun, result: Result, given: str | pathlib.Path | 
     if not saved.config.data.crop:
         return result.camera.image_size
     base = saved.locate(saved.config.data.image_root) / result.name
-    files = [pathlib.Path(given)] if given else sorted(base.parent.glob(f"{base.name}.*"))
+    files = [pathlib.Path(given)] if given else _pictures_called(base)
     if not files or not files[0].is_file():
         raise UserError(
             f"the image file of {result.name} is not there any more ({given or base}); its size decides "
             f"what config.data.crop={saved.config.data.crop} cuts out: name it with --image FILE"
         )
     return min(image_files.picture_size(files[0]))
+
+
+def _pictures_called(base: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the picture files with this path but for their endings."""
+    there = sorted(base.parent.glob(f"{glob.escape(base.name)}*"))
+    kinds = ("", *Image.registered_extensions())
+    return [path for path in there if stem_of(path.name) == base.name and path.suffix.lower() in kinds]
 
 
 def _require_same_gan(editor: Editor, checkpoint: str) -> None:

@@ -1,7 +1,8 @@
 """Finding the results below the folders that a user names, and what is known of the runs that made them.
 
-A folder is a run's (`config.json` beside the images' folders), that of one image (`result.json`), or any folder above
-such ones. An image's name is its folder's path below the run's, with `/`.
+A folder is a run's (`config.json` beside the folder of all results, or, of version 0.1, beside the images' folders),
+that of one image (`result.json`), or any folder above such ones. An image's name is its folder's path below that of its
+run's results, with `/`, after the run's own path where a folder above it was named.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from ml_collections import ConfigDict
 from gan2shape_jax.config import saved
 from gan2shape_jax.config.free_fields import result_fields
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.run.result_folders import LAYOUT, is_result, layout_of, results_root, run_above
 
 __all__ = ["FoundRun", "config_hash", "find_runs", "read_config"]
 
@@ -27,7 +29,7 @@ class FoundRun:
     Attributes:
         label: the shortest end of its path that tells it from the others.
         root: the folder that was named.
-        home: the folder of the whole run: `root`, or the one above it where `root` is one image's.
+        home: the folder of the whole run: `root`, or the one around it where `root` is one image's.
         images: result folders by image name, sorted by name.
         failures: reasons by name, of the images that the run gave up on.
         config: the run's configuration as its `config.json` has it, or None where there is no such file.
@@ -47,7 +49,7 @@ def find_runs(paths: Sequence[pathlib.Path]) -> list[FoundRun]:
     Raises:
         UserError: a path that does not exist, holds no result or is named twice; a damaged `config.json`.
     """
-    resolved = [path.resolve() for path in paths]
+    resolved = [_run_itself(path.resolve()) for path in paths]
     for path in resolved:
         if resolved.count(path) > 1:
             raise UserError(f"{path} is named twice: name each result folder once")
@@ -55,11 +57,18 @@ def find_runs(paths: Sequence[pathlib.Path]) -> list[FoundRun]:
     return [_find(path, root, label) for path, root, label in zip(paths, resolved, labels, strict=True)]
 
 
+def _run_itself(folder: pathlib.Path) -> pathlib.Path:
+    """Returns the run where a folder is the one of all its results; else the folder."""
+    run = folder.parent
+    of_run = folder == results_root(run) and not is_result(folder) and (run / "config.json").is_file()
+    return run if of_run and layout_of(run) != 1 else folder
+
+
 def _find(given: pathlib.Path, root: pathlib.Path, label: str) -> FoundRun:
     if not root.is_dir():
         raise UserError(f"{given} is not a results folder: there is no such folder")
-    single = (root / "result.json").is_file()
-    home = root.parent if single else root
+    single = is_result(root)
+    home = run_above(root) or root.parent if single else root
     images = {root.name: root} if single else _below(root)
     failures = {} if single else _read_json(root / "failures.json") or {}
     if not images and not failures:
@@ -71,10 +80,44 @@ def _find(given: pathlib.Path, root: pathlib.Path, label: str) -> FoundRun:
 
 
 def _below(root: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Returns result folders by name, without those being written, whose names are hidden."""
-    folders = sorted(path.parent for path in root.rglob("result.json"))
-    names = {folder.relative_to(root).as_posix(): folder for folder in folders}
-    return {name: folder for name, folder in names.items() if not any(p.startswith(".") for p in name.split("/"))}
+    """Returns result folders by name.
+
+    Those being written have hidden names. In a run that keeps results in a folder of their own, others are none.
+
+    Raises:
+        UserError: two folders hold the results of one image.
+    """
+    found: dict[str, pathlib.Path] = {}
+    layouts: dict[pathlib.Path, int | None] = {}
+    for folder in sorted(path.parent for path in root.rglob("result.json") if path.is_file()):
+        name = _name_of(folder, root, layouts)
+        if name in found:
+            raise UserError(f"{found[name]} and {folder} are both results of {name}: move one of them elsewhere")
+        if name is not None:
+            found[name] = folder
+    return dict(sorted(found.items()))
+
+
+def _name_of(folder: pathlib.Path, root: pathlib.Path, layouts: dict[pathlib.Path, int | None]) -> str | None:
+    """Returns what a results folder below `root` is called; None where it does not count.
+
+    Args:
+        folder: holds a `result.json`.
+        root: the folder that was named.
+        layouts: of the runs seen so far; added to.
+    """
+    parts = folder.relative_to(root).parts
+    if any(part.startswith(".") for part in parts):
+        return None
+    for depth in range(len(parts)):
+        run = root.joinpath(*parts[:depth])
+        if run not in layouts:
+            layouts[run] = layout_of(run) if (run / "config.json").is_file() else 1
+        if layouts[run] != 1 and run / parts[depth] == results_root(run) and depth + 1 < len(parts):
+            return "/".join((*parts[:depth], *parts[depth + 1 :]))
+        if (layouts[run] or 1) >= LAYOUT:
+            return None
+    return "/".join(parts)
 
 
 def _labels(paths: list[pathlib.Path]) -> list[str]:

@@ -26,6 +26,7 @@ from gan2shape_jax.evaluation.identity import Gan, Turned
 from gan2shape_jax.evaluation.identity_report import Turn
 from gan2shape_jax.evaluation.manifest import manifest
 from gan2shape_jax.outputs.result import load_result
+from gan2shape_jax.plain_text import one_line
 
 __all__ = ["run"]
 
@@ -141,8 +142,8 @@ def _turn_all(
         reference = embed(result.image[None])
         turns += [_compared(run.label, name, each, cosine(embed(each.pictures), reference), yaws) for each in turned]
         if out is not None:
-            identity_report.write_picture(out / f"{run.label}_{name}.png".replace("/", "_"), result, turned)
-        print(f"{run.label}: {name}", file=sys.stderr)
+            identity_report.write_picture(out / identity_report.picture_name(run.label, name), result, turned)
+        print(one_line(f"{run.label}: {name}"), file=sys.stderr)
     return turns, problems
 
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import pathlib
+import re
+import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,11 +12,13 @@ from gan2shape_jax.evaluation.identity import METHODS, Turned
 from gan2shape_jax.evaluation.intervals import mean_interval
 from gan2shape_jax.evaluation.report import csv_text, interval_text, markdown_table
 from gan2shape_jax.outputs import layout, pictures
+from gan2shape_jax.outputs.cells import markdown_cell
 from gan2shape_jax.outputs.result import Result
 
-__all__ = ["Turn", "markdown", "title", "views_csv", "write_picture"]
+__all__ = ["Turn", "markdown", "picture_name", "title", "views_csv", "write_picture"]
 
 _SHOWN = 7  # views a row in the picture
+_LONGEST_NAME = 60  # characters, of up to four bytes
 _MEANING = """\
 The mean over the views of an image, then over images, with 95% intervals (Student's t); the least similar view; the
 yaws that the image's own view network sees, how far they are from those asked for, and how many the direction reached.
@@ -52,7 +56,7 @@ def title(network: str | None) -> str:
             "Stand-in, NOT identity: cosine between mean features of the GAN's discriminator. It tells how alike "
             "two\npictures look to the GAN, not whose face they show."
         )
-    return f"Cosine between the embeddings ({network}) of the input and of its turned views."
+    return f"Cosine between the embeddings ({markdown_cell(network)}) of the input and of its turned views."
 
 
 def markdown(turns: Sequence[Turn], problems: Mapping[str, str], heading: str) -> str:
@@ -61,8 +65,9 @@ def markdown(turns: Sequence[Turn], problems: Mapping[str, str], heading: str) -
     rows = [[method, *_row(some)] for method, some in by_method.items() if some]
     titles = ["method", "images", "similarity", "least similar view", "yaw seen, degrees", "off by", "reached"]
     lines = [heading, _MEANING, markdown_table(titles, rows) if rows else "nothing was turned\n"]
-    ways = [f"- {turn.run}: {turn.name}: {turn.method} along {turn.how}" for turn in turns if turn.how]
-    wrong = [f"- {name}: {' '.join(reason.split())}" for name, reason in problems.items()]
+    ways = [f"{turn.run}: {turn.name}: {turn.method} along {turn.how}" for turn in turns if turn.how]
+    ways = [f"- {markdown_cell(way)}" for way in ways]
+    wrong = [f"- {markdown_cell(f'{name}: {reason}')}" for name, reason in problems.items()]
     return "\n".join([*lines, *ways, *(["", "Left out:", "", *wrong] if wrong else []), ""])
 
 
@@ -90,6 +95,16 @@ def views_csv(turns: Sequence[Turn]) -> str:
         for yaw, seen, reached, alike in zip(turn.yaws_deg, turn.seen_deg, turn.reached, turn.similarity, strict=True)
     ]
     return csv_text(["run", "name", "method", "yaw_deg", "seen_yaw_deg", "reached", "similarity"], rows)
+
+
+def picture_name(run: str, name: str) -> str:
+    """Returns the name of the picture's file: `RUN_NAME.png`, with a checksum where others would be called the same."""
+    plain = f"{run}_{name}"
+    kept = re.sub(r"[^\w.-]", "_", plain).lstrip(".")[:_LONGEST_NAME]
+    if kept == plain and "_" not in name:
+        return f"{kept}.png"
+    both = f"{run}\0{name}".encode(errors="surrogatepass")
+    return f"{kept}-{zlib.crc32(both):08x}.png"
 
 
 def write_picture(path: pathlib.Path, result: Result, turned: Sequence[Turned]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from gan2shape_jax.evaluation.compare import Comparison, ScoredRun, summarize
 from gan2shape_jax.evaluation.intervals import Interval
 from gan2shape_jax.evaluation.scores import METRICS
+from gan2shape_jax.outputs.cells import csv_cell, markdown_cell
 
 __all__ = ["csv_text", "images_csv", "interval_text", "markdown", "markdown_table", "summary_csv"]
 
@@ -37,22 +38,17 @@ def interval_text(interval: Interval, digits: int, *, signed: bool = False) -> s
 
 
 def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a Markdown table; bars in cells are escaped, line breaks become spaces."""
+    """Returns a Markdown table whose cells are text, not markup; line breaks become spaces."""
     lines = [titles, ["---"] * len(titles), *rows]
-    return (
-        "\n".join(
-            "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in line) + " |" for line in lines
-        )
-        + "\n"
-    )
+    return "\n".join(f"| {' | '.join(map(markdown_cell, line))} |" for line in lines) + "\n"
 
 
 def csv_text(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Returns comma-separated values; None is an empty cell, numbers keep all their digits."""
+    """Returns comma-separated values; None is an empty cell, numbers keep all their digits, text is no formula."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(titles)
-    writer.writerows([["" if cell is None else cell for cell in row] for row in rows])
+    writer.writerows([[csv_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows])
     return text.getvalue()
 
 
@@ -112,8 +108,9 @@ def _summaries(runs: Sequence[ScoredRun]) -> str:
 
 
 def _comparison(comparison: Comparison) -> str:
+    other, base = markdown_cell(comparison.other), markdown_cell(comparison.base)
     lines = [
-        f"{comparison.other} against {comparison.base}, paired by image ({comparison.images} in common); negative "
+        f"{other} against {base}, paired by image ({comparison.images} in common); negative "
         "is better; * where the interval excludes zero:\n"
     ]
     rows = [
@@ -128,7 +125,9 @@ def _comparison(comparison: Comparison) -> str:
         lines.append(markdown_table(["metric", "mean difference", "images"], rows))
     else:
         lines.append("nothing in common to compare\n")
-    return "\n".join([*lines, *(f"- {note}" for note in comparison.notes), *([""] if comparison.notes else [])])
+    return "\n".join(
+        [*lines, *(f"- {markdown_cell(note)}" for note in comparison.notes), *([""] if comparison.notes else [])]
+    )
 
 
 def _images(runs: Sequence[ScoredRun]) -> str:
@@ -151,7 +150,7 @@ def _images(runs: Sequence[ScoredRun]) -> str:
 
 def _problems(runs: Sequence[ScoredRun]) -> str:
     lines = [
-        f"- {run.label}: {score.name}: {' '.join(score.problem.split())}"
+        f"- {markdown_cell(f'{run.label}: {score.name}: {score.problem}')}"
         for run in runs
         for score in run.scores
         if score.problem

@@ -8,6 +8,7 @@ inversion.
 import dataclasses
 import functools
 import math
+import os
 import pathlib
 import zlib
 from collections.abc import Callable
@@ -113,6 +114,6 @@ def _read_truth(folder: pathlib.Path, name: str, result: Result, crop: int | Non
     for stem in (name, result.name):
         for kind in (".npy", ".png"):
             path = folder / f"{stem}{kind}"
-            if path.is_file():
+            if os.path.isfile(path):
                 return load_depth(path, camera.image_size, crop, camera.min_depth, camera.max_depth)
     return None

@@ -7,6 +7,7 @@ latents `(1, W)` or `(1, L, W)`. A name of the image list such as `001.png` stan
 """
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Iterable
 
@@ -18,11 +19,14 @@ from PIL import Image
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.inputs.array_files import load_depth, load_latent, load_mvn
 from gan2shape_jax.inputs.image_files import crop_and_resize, open_rgb, warn_of_transparency
+from gan2shape_jax.inputs.image_lists import read_names
+from gan2shape_jax.inputs.image_names import stem_of
 from gan2shape_jax.inputs.masks import find_mask, load_mask, needs_masks
 
 __all__ = [
     "Item",
     "find",
+    "find_by_stem",
     "find_depth",
     "find_latent",
     "load_depth",
@@ -44,7 +48,7 @@ class Item:
     """One image with what is known about it.
 
     Attributes:
-        name: the name in the image list without its ending.
+        name: the name in the image list without its ending (`image_names.stem_of`).
         image: (S, S, 3) in [-1, 1].
         mask: (S, S) in [0, 1], ones where no mask was asked for.
         depth: true depth (S, S) in scene units with the background at the greatest depth, or None.
@@ -60,34 +64,6 @@ class Item:
     latent: Float[np.ndarray, "..."] | None
     original_size: int
     crop: int | None
-
-
-def read_names(path: str | pathlib.Path) -> list[str]:
-    """Returns the image names of a list file: the first word of each line that is not blank.
-
-    Raises:
-        UserError: the file is missing, unreadable or empty, or names an image twice.
-    """
-    path = pathlib.Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"image list {path} does not exist (config.data.image_list)") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"image list {path} cannot be read as text: {error}") from error
-    names = [line.split()[0] for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    if not names:
-        raise UserError(f"image list {path} names no image: write one file name a line")
-    stems = [pathlib.PurePath(name).with_suffix("").as_posix() for name in names]
-    twice = sorted({name for name, stem in zip(names, stems, strict=True) if stems.count(stem) > 1})
-    if twice:
-        raise UserError(
-            f"image list {path} names {', '.join(twice)} more than once: results would overwrite each other"
-        )
-    outside = [name for name in names if pathlib.PurePath(name).is_absolute() or ".." in pathlib.PurePath(name).parts]
-    if outside:
-        raise UserError(f"image list {path} names {outside[0]}: names are relative to config.data.image_root")
-    return names
 
 
 def find_latent(root: str, name: str) -> pathlib.Path | None:
@@ -106,8 +82,13 @@ def find_depth(root: str, name: str) -> pathlib.Path | None:
 
 def find(root: str, name: str, kinds: Iterable[str]) -> pathlib.Path | None:
     """Returns the file of an image name below `root`, trying endings in order, or None."""
-    base = pathlib.Path(root) / pathlib.PurePath(name).with_suffix("")
-    return next((path for kind in kinds if (path := base.with_name(base.name + kind)).is_file()), None)
+    return find_by_stem(root, stem_of(name), kinds)
+
+
+def find_by_stem(root: str, stem: str, kinds: Iterable[str]) -> pathlib.Path | None:
+    """Returns the file of an image below `root`, by its name without ending, trying endings in order, or None."""
+    paths = (os.path.join(root, stem + kind) for kind in kinds)
+    return next((pathlib.Path(path) for path in paths if os.path.isfile(path)), None)
 
 
 def open_picture(config: ConfigDict, name: str, *, expected: int | None = None) -> Image.Image:
@@ -154,7 +135,7 @@ def load_item(config: ConfigDict, name: str, *, run_parser: bool = True) -> Item
     if mask.source != "alpha":
         warn_of_transparency(pathlib.Path(data.image_root) / name)
     return Item(
-        name=pathlib.PurePath(name).with_suffix("").as_posix(),
+        name=stem_of(name),
         image=image,
         mask=mask.values,
         depth=depth,
@@ -168,6 +149,5 @@ def _require(root: str, name: str, kinds: Iterable[str], what: str) -> pathlib.P
     kinds = tuple(kinds)
     path = find(root, name, kinds)
     if path is None:
-        stem = pathlib.PurePath(name).with_suffix("").as_posix()
-        raise UserError(f"the {what} of {name} is missing: {pathlib.Path(root) / stem}{' or '.join(kinds)}")
+        raise UserError(f"the {what} of {name} is missing: {pathlib.Path(root) / stem_of(name)}{' or '.join(kinds)}")
     return path

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.inputs.image_files import crop_and_resize, has_alpha, open_alpha, open_gray, picture_size
+from gan2shape_jax.inputs.image_names import stem_of
 from gan2shape_jax.inputs.parsers import PARSERS, parser_of
 
 __all__ = [
@@ -220,8 +221,7 @@ def _absence(config: ConfigDict, name: str, file: pathlib.Path | None) -> str:
 def _mask_file(root: str, name: str) -> pathlib.Path | None:
     if not root:
         return None
-    base = pathlib.Path(root) / pathlib.PurePath(name).with_suffix("")
-    return base.with_name(base.name + ".png")
+    return pathlib.Path(root) / f"{stem_of(name)}.png"
 
 
 def _shrink(picture: PIL.Image.Image, crop: int | None, size: int) -> Mask:

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.bundled import asset
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.inputs.data import read_names
+from gan2shape_jax.inputs.image_lists import names_of
 from gan2shape_jax.inputs.masks import required_source
 from gan2shape_jax.inputs.parsers import PARSERS
 from gan2shape_jax.inputs.per_image_files import some_of
@@ -54,7 +54,7 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
         config: the configuration.
         names: of the image list, where it has been read already.
     """
-    names = _names_if_any(config.data.image_list) if names is None else names
+    names = _names_if_any(config) if names is None else names
     data = config.data
     trains = config.mode != "predict"  # prediction takes the GAN and latents where there are some
     files = [
@@ -106,9 +106,9 @@ def _lpips(path: str) -> RequiredFile:
     return RequiredFile("loss.lpips_weights", path, advice=advice)
 
 
-def _names_if_any(image_list: str) -> list[str]:
+def _names_if_any(config: ConfigDict) -> list[str]:
     try:
-        return read_names(image_list)
+        return names_of(config)
     except UserError:
         return []
 
@@ -141,7 +141,7 @@ def require_images(config: ConfigDict, names: Sequence[str] | None = None) -> li
         config: the configuration.
         names: of the image list, where it has been read already.
     """
-    names = read_names(config.data.image_list) if names is None else list(names)
+    names = names_of(config) if names is None else list(names)
     root = pathlib.Path(config.data.image_root)
     absent = [str(root / name) for name in names if not (root / name).is_file()]
     if absent:

@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from gan2shape_jax.plain_text import one_line
+
 __all__ = ["Tile", "font", "sheet", "strip"]
 
 _INK = (30, 30, 30)
@@ -61,7 +63,7 @@ def sheet(
     height = top + body + len(footer) * line + margin
     canvas = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(canvas)
-    pen.text((margin, margin), title[:80], fill=_INK, font=font(28))
+    pen.text((margin, margin), one_line(title)[:80], fill=_INK, font=font(28))
     if subtitle:
         pen.text((margin, margin + 38), subtitle, fill=_QUIET, font=font(16))
     y = top

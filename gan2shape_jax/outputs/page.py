@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from gan2shape_jax.atomic_files import atomic_text
 from gan2shape_jax.outputs.table import COLUMNS, Row, figure
+from gan2shape_jax.plain_text import message_line, one_line
 
 __all__ = ["write_page"]
 
@@ -38,7 +39,7 @@ def write_page(
     rows: Sequence[Row],
     *,
     title: str = "Reconstructions",
-    results: str = ".",
+    results: str = "results",
 ) -> None:
     """Writes `folder/index.html`; the result of row `name` lies in `folder/results/name`.
 
@@ -59,12 +60,17 @@ def _table(rows: Sequence[Row]) -> str:
     lines = [f"<table><tr><th>name</th>{head}<th>status</th></tr>"]
     for row in rows:
         cells = "".join(f"<td>{_cell(row, path, digits)}</td>" for _, path, digits in COLUMNS)
-        name = html.escape(row.name)
+        name = _text(row.name)
         lines.append(
             f"<tr><td><a href='#{urllib.parse.quote(row.name)}'>{name}</a></td>{cells}"
-            f"<td>{html.escape(row.status)}</td></tr>"
+            f"<td>{_text(message_line(row.status))}</td></tr>"
         )
     return "\n".join([*lines, "</table>"])
+
+
+def _text(words: str) -> str:
+    """Returns a name or message as text of the page, and of an attribute in quotation marks."""
+    return html.escape(one_line(words))
 
 
 def _cell(row: Row, path: Sequence[str], digits: int) -> str:
@@ -79,10 +85,10 @@ def _section(folder: pathlib.Path, place: str, row: Row) -> str:
     def link(name: str) -> str:
         return urllib.parse.quote(f"{place}/{name}")
 
-    name = html.escape(row.name)
+    name = _text(row.name)
     parts = [f"<h2 id='{name}'>{name}</h2>"]
     if row.status != "done":
-        parts.append(f"<p class='failed'>{html.escape(row.status)}</p>")
+        parts.append(f"<p class='failed'>{_text(message_line(row.status))}</p>")
     if exists("overview.png"):
         parts.append(
             f"<p><a href='{link('overview.png')}'><img class='overview' loading='lazy' "

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.outputs import frame_files, layout, view_options, views
 from gan2shape_jax.outputs.result import Result, load_result
+from gan2shape_jax.plain_text import one_line
 
 __all__ = ["LARGEST", "main", "render"]
 
@@ -109,7 +110,7 @@ def _run(options: argparse.Namespace) -> None:
     turned = view_options.shot_views(shots, result, from_input=options.base == "input")
     frames = render(result, turned, shots.lights, show=options.what, size=options.size, cut=options.mask)
     _write(out, frames, options)
-    print(f"wrote {out}: {len(frames)} view{'s' if len(frames) > 1 else ''} of {result.name}")
+    print(one_line(f"wrote {out}: {len(frames)} view{'s' if len(frames) > 1 else ''} of {result.name}"))
 
 
 def _write(out: pathlib.Path, frames: Sequence[np.ndarray], options: argparse.Namespace) -> None:

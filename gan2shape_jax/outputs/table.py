@@ -20,9 +20,12 @@ import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from gan2shape_jax.atomic_files import atomic_text
+from gan2shape_jax.outputs.cells import csv_cell, markdown_cell
 from gan2shape_jax.outputs.result import Result
+from gan2shape_jax.plain_text import message_line, one_line
 
 __all__ = [
     "COLUMNS",
@@ -88,8 +91,9 @@ def write_metrics(path: str | os.PathLike, metrics: dict[str, Any]) -> None:
 def write_table(folder: str | os.PathLike, rows: Sequence[Row]) -> None:
     """Writes `results.csv` and `results.md` into `folder`.
 
-    The CSV is for programs: a row an image, numbers in full, an empty cell where one is not known. The Markdown is
-    for people: rounded, with the mean and the median of what is known below the images.
+    The CSV is for programs: a row an image, numbers in full, an empty cell where one is not known; `cells.csv_value`
+    gives back name and status. The Markdown is for people: rounded, with the mean and the median of what is known below
+    the images.
     """
     folder = pathlib.Path(folder)
     titles = [title for title, _, _ in COLUMNS]
@@ -97,14 +101,15 @@ def write_table(folder: str | os.PathLike, rows: Sequence[Row]) -> None:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["name", "status", *titles])
     for name, status, values in _image_lines(rows):
-        writer.writerow([name, status, *("" if value is None else repr(value) for value in values)])
+        numbers = ("" if value is None else repr(value) for value in values)
+        writer.writerow([csv_cell(name), csv_cell(message_line(status)), *numbers])
     atomic_text(folder / "results.csv", buffer.getvalue())
     lines = [
         "| name | " + " | ".join(titles) + " | status |",
         "|---|" + "---:|" * len(titles) + "---|",
     ]
     lines += [
-        f"| {' | '.join(_escaped(cell) for cell in (name, *_texts(values), status))} |"
+        f"| {' | '.join((markdown_cell(name), *_texts(values), markdown_cell(status)))} |"
         for name, status, values in _all_lines(rows)
     ]
     atomic_text(folder / "results.md", "\n".join(lines) + "\n")
@@ -121,7 +126,8 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
     table.add_column("status", overflow="fold")
     for name, status, values in _all_lines(rows):
         texts = _texts(values)
-        table.add_row(name, *(texts[k] for k in kept), status, style="bold" if not status else None)
+        cells = (one_line(name), *(texts[k] for k in kept), message_line(status))
+        table.add_row(*map(Text, cells), style="bold" if not status else None)
     console.print(table)
 
 
@@ -153,10 +159,6 @@ def _texts(values: Sequence[float | None]) -> list[str]:
     return [
         "–" if value is None else f"{value:.{digits}f}" for value, (_, _, digits) in zip(values, COLUMNS, strict=True)
     ]
-
-
-def _escaped(cell: str) -> str:
-    return " ".join(cell.split()).replace("|", "\\|")
 
 
 def _clean(value: Any) -> Any:

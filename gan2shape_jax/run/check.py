@@ -19,11 +19,13 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.config.validation import problems as value_problems
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.inputs.data import load_item, load_mvn, open_picture, read_names
+from gan2shape_jax.inputs.data import load_item, load_mvn, open_picture
+from gan2shape_jax.inputs.image_lists import names_of
 from gan2shape_jax.inputs.masks import load_parser_of
 from gan2shape_jax.inputs.parsers import PARSERS
 from gan2shape_jax.inputs.per_image_files import absent_per_image_files, require_per_image_files
 from gan2shape_jax.inputs.required_files import require_files, require_images
+from gan2shape_jax.plain_text import printable
 from gan2shape_jax.run.estimate import Estimate, estimate
 from gan2shape_jax.run.run_folder import require_same_config
 
@@ -40,9 +42,9 @@ def run_check(config: ConfigDict) -> int:
         problems = examine(config)
     told = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
     for message in dict.fromkeys(told):
-        print(f"warning: {message}", file=sys.stderr)
+        print(f"warning: {printable(message)}", file=sys.stderr)
     for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {printable(problem)}", file=sys.stderr)
     count = _count_images(config)
     if count:
         print(_report(config, estimate(config, count, device=_device(), cores=os.cpu_count() or 1), count))
@@ -66,8 +68,8 @@ def examine(config: ConfigDict) -> list[str]:
             problems += _tried(functools.partial(load_mvn, path, dims))
     problems += _parser(config)
     names: list[str] = []
-    if pathlib.Path(config.data.image_list).is_file():
-        problems += _tried(lambda: names.extend(read_names(config.data.image_list)))
+    if os.path.exists(config.data.image_list):
+        problems += _tried(lambda: names.extend(names_of(config)))
         problems += _tried(lambda: require_images(config, names))
     if names and config.mode == "joint":
         from gan2shape_jax.training import joint  # imports jax
@@ -145,7 +147,7 @@ def _room(config: ConfigDict, images: int) -> None:
 
 def _count_images(config: ConfigDict) -> int:
     try:
-        return len(read_names(config.data.image_list))
+        return len(names_of(config))
     except UserError:
         return 0
 

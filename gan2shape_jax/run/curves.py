@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import importlib.util
 import pathlib
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,7 +61,8 @@ def open_curves(schedule: tuple[Phase, ...], folder: pathlib.Path | None) -> Ite
 def how_to_look(folder: pathlib.Path) -> str:
     """Returns the sentence that tells how to look at the curves below a folder."""
     installed = importlib.util.find_spec("tensorboard") is not None
-    return f"curves: tensorboard --logdir {folder}{'' if installed else ' (after pip install tensorboard)'}"
+    first = "" if installed else " (after pip install tensorboard)"
+    return f"curves: tensorboard --logdir {shlex.quote(str(folder))}{first}"
 
 
 def _pictures(view: Reconstruction) -> dict[str, np.ndarray]:

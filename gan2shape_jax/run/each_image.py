@@ -12,6 +12,7 @@ import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import DiskFullError, UserError
+from gan2shape_jax.inputs.image_names import stem_of
 from gan2shape_jax.run.cluster import Team, meet
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.summaries import Summaries
@@ -21,11 +22,6 @@ __all__ = ["FAILURES", "GroupOutcome", "divide", "explain", "failure_of", "for_e
 
 # What may be wrong with one image, its files or its numbers, and leaves the others alone.
 FAILURES = (UserError, OSError, FloatingPointError, jax.errors.JaxRuntimeError)
-
-
-def stem_of(name: str) -> str:
-    """Returns a name of the image list without its ending: what results are filed under."""
-    return pathlib.PurePath(name).with_suffix("").as_posix()
 
 
 def explain(error: Exception) -> str:

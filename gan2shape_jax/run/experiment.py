@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import sys
 
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config.validation import validate
-from gan2shape_jax.inputs import data, per_image_files, required_files
+from gan2shape_jax.inputs import image_lists, per_image_files, required_files
+from gan2shape_jax.plain_text import printable
 
 __all__ = ["run"]
 
@@ -31,14 +34,29 @@ def run(config: ConfigDict) -> int:
     from gan2shape_jax.run import instance, joint, predict, runtime
 
     runtime.set_up_runtime(config)
+    _take_up(config)
     runs = {"instance": instance.run, "joint": joint.run, "predict": predict.run}
     return runs[config.mode](config, names)
 
 
+def _take_up(config: ConfigDict) -> None:
+    """Brings the folder of a run that an earlier version began to the present layout, before anything is looked up."""
+    from gan2shape_jax.run import result_folders, run_folder
+
+    run_folder.require_same_config(config)
+    root = pathlib.Path(config.workdir)
+    checkpoints = run_folder.checkpoint_root(config) or root / "checkpoints"
+    moved = result_folders.move_former_results(root, checkpoints)
+    if moved:
+        place = printable(str(result_folders.results_root(root)))
+        print(
+            f"results of {moved} images, which an earlier version wrote beside it, are now in {place}", file=sys.stderr
+        )
+
+
 def _names_with_files(config: ConfigDict) -> list[str]:
     """Returns the image list's names; raises `UserError` where a file that the run reads is absent."""
-    listed = pathlib.Path(config.data.image_list)
-    names = data.read_names(listed) if listed.is_file() else []
+    names = image_lists.names_of(config) if os.path.exists(config.data.image_list) else []
     required_files.require_files(config, names)
     required_files.require_images(config, names)
     per_image_files.require_per_image_files(config, names)

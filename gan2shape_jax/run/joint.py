@@ -4,7 +4,7 @@ WORKDIR/networks.safetensors   D, A, V, L and E, shared by all images
 WORKDIR/history.csv            losses (means over the last n iterations) and mean errors over the images
 WORKDIR/history.json           the same with every image's errors
 WORKDIR/images.txt             the names of the images trained on
-WORKDIR/NAME/                  an image's results, its own errors over iterations in `history.csv`
+WORKDIR/results/NAME/          an image's results, its own errors over iterations in `history.csv`
 """
 
 from __future__ import annotations

@@ -9,9 +9,11 @@ from typing import Any
 
 import jax
 from rich.console import Console
+from rich.text import Text
 
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.plain_text import printable
 from gan2shape_jax.run.curves import how_to_look, open_curves
 from gan2shape_jax.run.progress import make_display
 from gan2shape_jax.training.loop import Watcher
@@ -44,9 +46,9 @@ class Monitor:
     def __exit__(self, *_: object) -> None:
         self._display.stop()
 
-    def say(self, message: str) -> None:
-        """Prints a line above the bar; `[red]...[/red]` colours it."""
-        self.console.print(message, highlight=False, soft_wrap=True)
+    def say(self, message: str | Text) -> None:
+        """Prints a line above the bar; nothing in it is read as markup. What has a style is given as `Text`."""
+        self.console.print(message if isinstance(message, Text) else Text(printable(message)), soft_wrap=True)
 
     @contextlib.contextmanager
     def watch(self, name: str) -> Iterator[Watcher]:

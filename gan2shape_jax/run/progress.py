@@ -9,15 +9,29 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
+from rich.text import Text
 
 from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.plain_text import one_line
 from gan2shape_jax.training.loop import COST
 
 __all__ = ["Bars", "Display", "Lines", "OnProgress", "make_display"]
 
 # Takes the phase, the iterations done in it, and the latest loss where it was logged.
 OnProgress = Callable[[Phase, int, float | None], None]
+
+_WIDEST_NAME = 40  # characters
 
 
 @runtime_checkable
@@ -52,6 +66,17 @@ def _whole_cost(schedule: tuple[Phase, ...]) -> float:
     return sum(COST[phase.step] * phase.iterations for phase in schedule)
 
 
+class _NameColumn(ProgressColumn):
+    """The name of an image as it is, cut where it would leave no room for the bar."""
+
+    def __init__(self) -> None:
+        super().__init__(Column(no_wrap=True, overflow="ellipsis", max_width=_WIDEST_NAME))
+
+    def render(self, task: Task) -> Text:
+        """Returns what is shown of a row."""
+        return Text(one_line(task.fields["image"]))
+
+
 class Bars:
     """A bar for the image under way; its row goes when the image is done."""
 
@@ -59,7 +84,7 @@ class Bars:
         """Bars over the iterations of `schedule`, weighed by what they cost."""
         self._schedule = schedule
         self._progress = Progress(
-            TextColumn("{task.fields[image]}"),
+            _NameColumn(),
             TextColumn("{task.fields[phase]:<14}"),
             BarColumn(),
             TaskProgressColumn(),
@@ -118,8 +143,8 @@ class Lines:
             if loss is None:
                 return
             clock = datetime.datetime.now().strftime("%H:%M:%S")
-            text = f"{clock} {title}: {phase.label}, {done} of {phase.iterations}, loss {loss:.4f}, {left} left"
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+            state = f"{phase.label}, {done} of {phase.iterations}, loss {loss:.4f}, {left} left"
+            self._console.print(Text(f"{clock} {one_line(title)}: {state}"), soft_wrap=True)
 
         yield progress
 

@@ -118,7 +118,7 @@ class Reconstructor:
             return _Job(images, OneImage(prepared[0], self.frozen), initial, self.folder.checkpoints(prepared[0].name))
         group_plan.record(self.folder.root, names)
         task = group.gather(prepared, self.frozen, image_axis.layout_of(len(names)))
-        return _Job(images, task, initial, self.folder.checkpoints(group_plan.key_of(names)))
+        return _Job(images, task, initial, self.folder.group_checkpoints(group_plan.key_of(names)))
 
     def _initial(self, prepared: PreparedImage, name: str) -> models.Params:
         """Returns what an image starts from: the last image's networks, pretrained ones, or random ones (by seed)."""
@@ -203,7 +203,7 @@ class Reconstructor:
             checkpoint.discard(self.folder.checkpoints(stem_of(names[0])))
             return
         group_plan.finish(self.folder.root, names)
-        checkpoint.discard(self.folder.checkpoints(group_plan.key_of(names)))
+        checkpoint.discard(self.folder.group_checkpoints(group_plan.key_of(names)))
 
 
 def _partition(images: dict[str, PreparedImage]) -> Iterator[dict[str, PreparedImage]]:

@@ -1,7 +1,7 @@
 """The folder of a run: resolved configuration, versions, what is finished and what failed.
 
 config.json  versions.json  failures.json  results.csv  results.md
-checkpoints/NAME/  latents/NAME.npy  tensorboard/  NAME/ (the results of one image)
+results/NAME/  checkpoints/NAME/  latents/NAME.npy  tensorboard/
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from gan2shape_jax.config import to_json
 from gan2shape_jax.config.free_fields import result_fields
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.run.cluster import SINGLE, Team
+from gan2shape_jax.run.result_folders import LAYOUT, hidden_checkpoints, is_result, results_root
 
-__all__ = ["RunFolder", "require_same_config"]
+__all__ = ["RunFolder", "checkpoint_root", "require_same_config"]
 
 # May differ between two starts of one run although results depend on it: the list may grow.
 _MAY_GROW = ("data.image_list",)
@@ -44,7 +45,7 @@ class RunFolder:
         Raises:
           UserError: the folder belongs to a run of another configuration, or cannot be written.
         """
-        folder = cls(pathlib.Path(config.workdir), _checkpoint_root(config), team)
+        folder = cls(pathlib.Path(config.workdir), checkpoint_root(config), team)
         require_same_config(config)
         if team.leads:
             atomic_text(folder.root / "config.json", to_json(config) + "\n")
@@ -53,16 +54,20 @@ class RunFolder:
 
     def result(self, name: str) -> pathlib.Path:
         """Returns the folder of an image's results."""
-        return self.root / name
+        return results_root(self.root) / name
 
     def checkpoints(self, name: str) -> pathlib.PurePath:
-        """Returns the folder of an image's, or a group's, checkpoints."""
+        """Returns the folder of an image's checkpoints."""
         return self._checkpoints / name
+
+    def group_checkpoints(self, key: str) -> pathlib.PurePath:
+        """Returns the folder of the checkpoints of a group of images."""
+        return self._checkpoints / hidden_checkpoints(key)
 
     @property
     def shared_checkpoints(self) -> pathlib.PurePath:
         """Folder of the checkpoints of the networks that all images of a joint run train."""
-        return self._checkpoints / "_all"
+        return self._checkpoints / hidden_checkpoints("all")
 
     @property
     def networks(self) -> pathlib.Path:
@@ -81,7 +86,7 @@ class RunFolder:
 
     def is_finished(self, name: str) -> bool:
         """Returns whether the image's results are there; results folders appear whole or not at all."""
-        return (self.result(name) / "result.json").is_file()
+        return is_result(self.result(name))
 
     def write_failures(self, failures: dict[str, str]) -> dict[str, str]:
         """Writes `failures.json`, or removes it where there are none; returns those of all hosts since the start."""
@@ -105,7 +110,7 @@ class RunFolder:
         return every
 
 
-def _checkpoint_root(config: ConfigDict) -> pathlib.PurePath | None:
+def checkpoint_root(config: ConfigDict) -> pathlib.PurePath | None:
     """Returns where `config.checkpoint.folder` says that checkpoints go; None for the run's own folder."""
     folder = config.checkpoint.folder
     if not folder:
@@ -146,5 +151,6 @@ def _versions(config: ConfigDict) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": f"{device.platform} {device.device_kind}",
         "seed": config.seed,
+        "layout": LAYOUT,
         **versions,
     }

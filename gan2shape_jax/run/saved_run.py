@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from gan2shape_jax.bundled import asset
 from gan2shape_jax.config.saved import read_config
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.run.result_folders import run_of
 
 __all__ = ["SavedRun", "find_run", "open_run"]
 
@@ -50,8 +51,7 @@ def find_run(result: pathlib.Path, name: str) -> SavedRun:
     Raises:
       UserError: there is no run around the folder, or its configuration cannot be read.
     """
-    root = result.resolve().joinpath(*[".."] * len(pathlib.PurePath(name).parts)).resolve()
-    return open_run(root)
+    return open_run(run_of(result, name))
 
 
 def open_run(root: pathlib.Path) -> SavedRun:

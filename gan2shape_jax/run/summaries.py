@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from rich.text import Text
+
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.outputs import Row, load_metrics, print_table, write_page, write_table
+from gan2shape_jax.plain_text import one_line, printable
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.verdict import WORSE, worse_in_words
 
@@ -23,13 +26,13 @@ class Summaries:
     What is known of a finished image is read once, from its `result.json`; its arrays are not looked at.
     """
 
-    def __init__(self, folder: RunFolder, stems: Sequence[str], say: Callable[[str], None]):
+    def __init__(self, folder: RunFolder, stems: Sequence[str], say: Callable[[Any], None]):
         """Summaries of the images with these stems, in their order.
 
         Args:
           folder: of the run.
           stems: the list's names without their endings.
-          say: prints a line.
+          say: prints a line, given as str or, with a colour, as Text.
         """
         self.failures: dict[str, str] = {}
         self._folder = folder
@@ -41,7 +44,7 @@ class Summaries:
     def note(self, failures: dict[str, str]) -> None:
         """Tells of failures, by stem, and brings the files up to date unless that was done just now."""
         for stem, message in failures.items():
-            self._say(f"[red]{stem}: {message}[/red]")
+            self._say(Text(printable(f"{one_line(stem)}: {message}"), "red"))
         self.failures |= failures
         if time.monotonic() >= self._due:
             self._write()

@@ -110,8 +110,8 @@ def test_a_cropping_run_gives_pictures_of_the_crop(tmp_path, editor):
     config["data"]["image_root"] = str(moved)
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match="--image FILE"):
-        load_editor(tmp_path / "run" / "001")
-    given = load_editor(tmp_path / "run" / "001", image=asset("ictface/image/001.png"))
+        load_editor(tmp_path / "run" / "results" / "001")
+    given = load_editor(tmp_path / "run" / "results" / "001", image=asset("ictface/image/001.png"))
     assert given.settings.original_size == 64
 
 

@@ -1,6 +1,7 @@
 """The command that edits: pictures as computed, files found, and what is wrong said."""
 
 import csv
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -16,11 +17,12 @@ from PIL import Image
 from gan2shape_jax import stylegan2
 from gan2shape_jax.bundled import asset
 from gan2shape_jax.config import flatten, load_config
+from gan2shape_jax.editing import editor as editor_module
 from gan2shape_jax.editing import requests
 from gan2shape_jax.editing.editor import load_editor
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.main import main
-from gan2shape_jax.outputs import load_result, views
+from gan2shape_jax.outputs import load_result, save_result, views
 from gan2shape_jax.run import saved_run
 from gan2shape_jax.run.run_folder import RunFolder
 
@@ -38,8 +40,8 @@ def editor(saved):
 @pytest.fixture
 def copy(saved, tmp_path):
     """A copy of the run to be harmed; the result's folder in it."""
-    shutil.copytree(saved.parent, tmp_path / "moved")
-    return tmp_path / "moved" / "001"
+    shutil.copytree(saved.parents[1], tmp_path / "moved")
+    return tmp_path / "moved" / "results" / "001"
 
 
 # --- the command ---------------------------------------------------------------------------------------
@@ -147,7 +149,7 @@ def test_what_is_wrong_with_the_options_is_one_line(saved, capsys, words, messag
 
 
 def _harm_config(copy, change) -> None:
-    path = copy.parent / "config.json"
+    path = copy.parents[1] / "config.json"
     config = json.loads(path.read_text())
     change(config)
     path.write_text(json.dumps(config))
@@ -158,8 +160,8 @@ def _harm_config(copy, change) -> None:
     [
         (lambda copy: (copy / "networks.safetensors").unlink(), "trained encoder"),
         (lambda copy: (copy / "networks.safetensors").write_bytes(b"x" * 99), "networks.safetensors"),
-        (lambda copy: (copy.parent / "config.json").unlink(), "--run FOLDER"),
-        (lambda copy: (copy.parent / "config.json").write_text("{"), "config.json"),
+        (lambda copy: (copy.parents[1] / "config.json").unlink(), "--run FOLDER"),
+        (lambda copy: (copy.parents[1] / "config.json").write_text("{"), "config.json"),
         (lambda copy: _harm_config(copy, lambda c: c["gan"].update(checkpoint="/gone/gan.safetensors")), "--gan FILE"),
         (lambda copy: _harm_config(copy, lambda c: c["data"].update(latent_root="/gone")), "--latent FILE"),
         (lambda copy: _harm_config(copy, lambda c: c["camera"].update(fov_deg=20.0)), "its camera"),
@@ -191,16 +193,16 @@ def test_a_result_taken_out_of_its_run_is_edited_with_the_runs_folder_named(save
     shutil.copytree(saved, tmp_path / "elsewhere")
     with pytest.raises(UserError, match="--run FOLDER"):
         load_editor(tmp_path / "elsewhere")
-    assert load_editor(tmp_path / "elsewhere", run=saved.parent).size == OVER_GAN
+    assert load_editor(tmp_path / "elsewhere", run=saved.parents[1]).size == OVER_GAN
 
 
 @pytest.mark.parametrize("mode", ["joint", "predict"])
 def test_networks_that_many_images_share_are_found(copy, editor, mode):
     """A joint run leaves one file in its folder; prediction names the file of another run."""
-    shared = copy.parent / "networks.safetensors"
+    shared = copy.parents[1] / "networks.safetensors"
     (copy / "networks.safetensors").rename(shared)
     if mode == "predict":
-        shared = shared.rename(copy.parents[1] / "trained.safetensors")
+        shared = shared.rename(copy.parents[2] / "trained.safetensors")
         _harm_config(copy, lambda c: (c.update(mode="predict"), c["networks"].update(pretrained=str(shared))))
     loaded = load_editor(copy)
     for ours, theirs in zip(jax.tree.leaves(loaded.params), jax.tree.leaves(editor.params), strict=True):
@@ -217,11 +219,11 @@ def test_a_saved_configuration_comes_back(tmp_path):
 
 
 def test_an_older_or_newer_configuration_is_read_too(saved):
-    path = saved.parent / "config.json"
+    path = saved.parents[1] / "config.json"
     content = json.loads(path.read_text())
     del content["prior"], content["gan"]["truncation"]
     content["gan"]["later"] = 1
-    other = saved.parent / "older.json"
+    other = saved.parents[1] / "older.json"
     other.write_text(json.dumps(content))
     before, after = flatten(load_config("base")), flatten(saved_run.read_config(other))
     assert after["prior.near"] == before["prior.near"] and after["gan.truncation"] == before["gan.truncation"]
@@ -251,3 +253,25 @@ def test_the_input_at_the_left_is_the_input(saved, tmp_path):
     assert np.abs(shown - result.image).max() <= 0.5 / 127.5 + 1e-6
     by_gan = np.asarray(Image.open(tmp_path / "frames" / "input_gan.png"), np.float32) / 127.5 - 1
     assert np.abs(by_gan - result.gan_image).max() <= 0.5 / 127.5 + 1e-4
+
+
+# --- names with dots and brackets ------------------------------------------------------------------------
+
+
+@pytest.mark.hostile
+def test_the_latent_and_the_image_are_those_of_the_whole_name(copy, tmp_path):
+    """`face[x].v2` is no `face[x]` and no pattern: other images' files lie where a careless look would find them."""
+    run, name, latent = copy.parents[1], "face[x].v2", np.full((1, 128), 0.5, np.float32)
+    np.save(tmp_path / "face[x].npy", latent + 1)
+    np.save(tmp_path / f"{name}.npy", latent)
+    Image.new("RGB", (80, 80)).save(tmp_path / "facex.v2.bmp")
+    Image.new("RGB", (64, 64)).save(tmp_path / f"{name}.png")
+    Image.new("RGB", (90, 90)).save(tmp_path / f"{name}.big.png")
+    given = {"latent_root": str(tmp_path), "image_root": str(tmp_path), "crop": 48}
+    _harm_config(copy, lambda config: config["data"].update(given))
+    result = dataclasses.replace(load_result(copy), name=name)
+    save_result(result, run / "results" / name)
+    run_again = saved_run.find_run(run / "results" / name, name)
+    assert run_again.root == run
+    np.testing.assert_array_equal(editor_module._latent(run_again, name, None, 128), latent)
+    assert editor_module._original_size(run_again, result, None) == 64

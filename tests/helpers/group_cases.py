@@ -180,9 +180,9 @@ def test_a_run_isolates_the_image_that_breaks_and_finishes_the_others(tmp_path, 
     root = pathlib.Path(config.workdir)
     failures = json.loads((root / "failures.json").read_text())
     assert list(failures) == ["006"] and "the loss became nan in prior" in failures["006"]
-    assert (root / "001" / "mesh.glb").is_file()
-    assert not (root / "006").exists()
-    assert not list((root / ".groups").glob("*")) and not list((root / "checkpoints").glob("group*"))
+    assert (root / "results" / "001" / "mesh.glb").is_file()
+    assert not (root / "results" / "006").exists()
+    assert not list((root / ".groups").glob("*")) and not list((root / "checkpoints").glob(".group*"))
 
 
 def test_a_restart_goes_on_with_the_groups_that_were_under_way(tmp_path, monkeypatch):
@@ -201,14 +201,14 @@ def test_a_restart_goes_on_with_the_groups_that_were_under_way(tmp_path, monkeyp
         experiment.run(config)
     monkeypatch.undo()
     assert group_plan.begun(root, every) == [list(NAMES)]
-    first = (root / "001" / "depth.npy").read_bytes()
+    first = (root / "results" / "001" / "depth.npy").read_bytes()
     trained = []
     original = loop.run_schedule
     monkeypatch.setattr(loop, "run_schedule", lambda task, *rest: trained.append(task) or original(task, *rest))
     assert experiment.run(_config(tmp_path, names=every, runtime__images_at_once=1)) == 0
     assert trained[0].names == ("001", "006")
-    assert (root / "001" / "depth.npy").read_bytes() == first
-    assert (root / "006" / "result.json").is_file() and (root / "008" / "result.json").is_file()
+    assert (root / "results" / "001" / "depth.npy").read_bytes() == first
+    assert (root / "results" / "006" / "result.json").is_file() and (root / "results" / "008" / "result.json").is_file()
     assert not group_plan.begun(root, every)
 
 

@@ -192,8 +192,8 @@ def test_list_skips_blank_lines_comments_and_carriage_returns(tmp_path):
     [
         (b"", "names no image"),
         (b"\n \n", "names no image"),
-        (b"a.png\nb.png\na.png\n", "a.png more than once"),
-        (b"a.png\na.jpg\n", "a.jpg, a.png more than once"),
+        (b"a.png\nb.png\na.png\n", "line 3: a.png cannot stand beside a.png of line 1: it is the same image"),
+        (b"a.png\na.jpg\n", "line 2: a.jpg cannot stand beside a.png of line 1: both would have the results folder a"),
         (b"\xff\xfe\x00", "cannot be read as text"),
         (b"/etc/a.png", "relative"),
         (b"../a.png", "relative"),

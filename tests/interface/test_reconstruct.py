@@ -28,7 +28,7 @@ def config(tmp_path_factory):
 def command(config):
     """The results folder of face 001 by the command line, its latent by inversion."""
     assert experiment.run(config) == 0
-    return os.path.join(config.workdir, "001")
+    return os.path.join(config.workdir, "results", "001")
 
 
 @pytest.fixture(scope="module")

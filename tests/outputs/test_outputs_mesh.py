@@ -1,5 +1,6 @@
 """Mesh files as other programs read them: opened with trimesh, compared with the result."""
 
+import dataclasses
 import json
 import struct
 
@@ -9,8 +10,9 @@ import trimesh
 
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.outputs import Result, build_mesh, write_mesh
+from gan2shape_jax.outputs import Result, build_mesh, load_result, write_mesh, write_outputs
 from gan2shape_jax.outputs.surface import object_mask
+from gan2shape_jax.outputs.writer import OutputOptions
 
 SIZE = 12
 
@@ -144,3 +146,21 @@ def test_specks_and_holes_of_the_mask_are_no_part_of_the_outline():
     mask[10:12, 10:12] = 1  # a speck
     assert solid.sum() == 64
     np.testing.assert_array_equal(object_mask(_result(mask)), solid)
+
+
+@pytest.fixture(scope="module")
+def plain(result, tmp_path_factory):
+    """The files of a result with an ordinary name."""
+    folder = tmp_path_factory.mktemp("plain") / "001"
+    write_outputs(dataclasses.replace(result, name="001"), folder, options=OutputOptions(animation=False))
+    return folder
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize("name", ["two\nf 1 2 3", "a b", "\x1b]0;t\x07", "\ud800", "", "x" * 5000])
+def test_no_name_gets_into_files_that_other_programs_read(name, result, plain, tmp_path):
+    folder = tmp_path / "a b"
+    write_outputs(dataclasses.replace(result, name=name), folder, options=OutputOptions(animation=False))
+    for file in ("mesh.obj", "mesh.mtl", "mesh.glb", "mesh_albedo.png", "depth.png", "camera.json", "metrics.json"):
+        assert (folder / file).read_bytes() == (plain / file).read_bytes(), file
+    assert load_result(folder).name == name

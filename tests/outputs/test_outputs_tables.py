@@ -19,7 +19,7 @@ def result() -> Result:
 
 @pytest.fixture(scope="module")
 def written(result, tmp_path_factory):
-    return bump.write(result, tmp_path_factory.mktemp("run") / "bump")
+    return bump.write(result, tmp_path_factory.mktemp("run") / "results" / "bump")
 
 
 def test_metrics_file_has_the_promised_keys_and_no_nan(result, written, tmp_path):
@@ -59,8 +59,8 @@ def test_an_empty_table_is_still_a_table(tmp_path):
 
 
 def test_page_links_what_exists_and_escapes_names(written):
-    write_page(written.parent, [Row("bump"), Row("<b>", "failed: <i>")])
-    page = (written.parent / "index.html").read_text()
+    write_page(written.parents[1], [Row("bump"), Row("<b>", "failed: <i>")])
+    page = (written.parents[1] / "index.html").read_text()
     assert "bump/overview.png" in page and "bump/mesh.glb" in page
     assert "<b>" not in page and "<i>" not in page and "%3Cb%3E/overview.png" not in page
 

@@ -92,7 +92,7 @@ def test_checkpoints_may_lie_elsewhere(tmp_path):
     config = tiny_config(tmp_path, checkpoint__folder="gs://bucket/faces")
     assert str(RunFolder.open(config).checkpoints("001")) == "gs://bucket/faces/001"
     other = tiny_config(tmp_path, checkpoint__folder=str(tmp_path / "other"))  # the folder may change between starts
-    assert RunFolder.open(other).shared_checkpoints == tmp_path / "other" / "_all"
+    assert RunFolder.open(other).shared_checkpoints == tmp_path / "other" / ".all"
 
 
 def test_paths_of_object_storage_are_saved_to_and_restored_from(tmp_path):
@@ -168,7 +168,9 @@ def _ends(processes):
 
 
 def _bits(root: pathlib.Path) -> dict[str, bytes]:
-    return {f"{name[:3]}/{file}": (root / name[:3] / file).read_bytes() for name in NAMES for file in NUMBERS}
+    return {
+        f"{name[:3]}/{file}": (root / "results" / name[:3] / file).read_bytes() for name in NAMES for file in NUMBERS
+    }
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,7 @@ def test_a_second_start_compiles_nothing_and_gives_the_same_bits(tmp_path):
     warm = _start(tmp_path / "warm", cache)
     assert warm.get("cache_misses", 0) == 0 and warm["cache_hits"] > 100
     for file in ("depth.npy", "albedo.npy", "view.npy", "light.npy", "networks.safetensors"):
-        first, second = (tmp_path / name / "run" / "001" / file for name in ("cold", "warm"))
+        first, second = (tmp_path / name / "run" / "results" / "001" / file for name in ("cold", "warm"))
         assert first.read_bytes() == second.read_bytes(), file
 
 

@@ -73,11 +73,11 @@ def test_every_output_is_there(finished):
             "history.csv",
             "networks.safetensors",
         ):
-            assert (root / name / file).stat().st_size > 0, file
-        assert np.load(root / name / "depth.npy").dtype == np.float32
-        assert trimesh.load(root / name / "mesh.obj").vertices.shape[0] > 100
-        assert len(trimesh.load(root / name / "mesh.glb").geometry) == 1
-        with Image.open(root / name / "overview.png") as picture:
+            assert (root / "results" / name / file).stat().st_size > 0, file
+        assert np.load(root / "results" / name / "depth.npy").dtype == np.float32
+        assert trimesh.load(root / "results" / name / "mesh.obj").vertices.shape[0] > 100
+        assert len(trimesh.load(root / "results" / name / "mesh.glb").geometry) == 1
+        with Image.open(root / "results" / name / "overview.png") as picture:
             assert min(picture.size) > 500
     for file in ("config.json", "versions.json", "results.csv", "results.md", "index.html"):
         assert (root / file).stat().st_size > 0, file
@@ -86,7 +86,7 @@ def test_every_output_is_there(finished):
 
 def test_metrics_name_prior_and_end(finished):
     _, root, _ = finished
-    metrics = json.loads((root / "001" / "metrics.json").read_text())
+    metrics = json.loads((root / "results" / "001" / "metrics.json").read_text())
     keys = {"side", "mad", "mad_unit", "mae", "mse"}
     assert keys | {"prior", "reconstruction_l1", "inversion_l1"} <= metrics.keys()
     assert set(metrics["prior"]) == keys
@@ -99,8 +99,8 @@ def test_a_failing_image_is_reported_and_stops_nothing(finished):
     assert code == 1
     failures = json.loads((root / "failures.json").read_text())
     assert list(failures) == ["005"] and "005.png" in failures["005"]
-    assert not (root / "005").exists()
-    assert (root / "006" / "result.json").is_file()
+    assert not (root / "results" / "005").exists()
+    assert (root / "results" / "006" / "result.json").is_file()
 
 
 def test_versions_and_seed_are_kept(finished):
@@ -112,10 +112,10 @@ def test_versions_and_seed_are_kept(finished):
 
 def test_finished_images_are_skipped(finished, capsys):
     _, root, config = finished
-    before = (root / "001" / "depth.npy").stat().st_mtime_ns
+    before = (root / "results" / "001" / "depth.npy").stat().st_mtime_ns
     assert experiment.run(config) == 1
     assert "001: finished before, skipped" in capsys.readouterr().err
-    assert (root / "001" / "depth.npy").stat().st_mtime_ns == before
+    assert (root / "results" / "001" / "depth.npy").stat().st_mtime_ns == before
 
 
 def test_a_folder_of_another_configuration_is_refused(finished):
@@ -146,7 +146,7 @@ def test_a_full_disk_ends_the_run_in_words(tmp_path, monkeypatch, capsys):
     assert main(["--config=ictface", *overrides(config)]) == 1
     told = capsys.readouterr().err
     assert "the disk is full" in told and "Traceback" not in told and "006" not in told
-    assert not (pathlib.Path(config.workdir) / "001").exists()
+    assert not (pathlib.Path(config.workdir) / "results" / "001").exists()
 
 
 def _same_numbers(first: pathlib.Path, second: pathlib.Path) -> None:
@@ -168,13 +168,13 @@ def test_killed_interrupted_and_started_again_ends_with_the_same_bits(finished, 
     root = pathlib.Path(config.workdir)
     for kind, iterations, code in ((signal.SIGKILL, 5, -signal.SIGKILL), (signal.SIGINT, 12, 130)):
         told = _stopped(command, root / "checkpoints" / "001", kind, iterations, code)
-        assert not (root / "001").exists()
+        assert not (root / "results" / "001").exists()
     assert "interrupted; run the same command again to go on" in told and "Traceback" not in told
     again = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=600, check=False)
     assert again.returncode == 0, again.stderr
     assert re.search(r"^001: goes on from stage 1 step3, iteration \d of 4$", again.stderr, re.MULTILINE)
     assert re.search(r"^\d\d:\d\d:\d\d 001: stage 1 step3, 4 of 4, loss [\d.]+, .* left$", again.stderr, re.MULTILINE)
-    _same_numbers(root / "001", whole / "001")
+    _same_numbers(root / "results" / "001", whole / "results" / "001")
 
 
 def _stopped(command: list[str], checkpoints: pathlib.Path, kind: int, iterations: int, code: int) -> str:

@@ -4,6 +4,7 @@ import gc
 import io
 import os
 import re
+import shlex
 import threading
 import time
 
@@ -13,6 +14,8 @@ from rich.console import Console
 from gan2shape_jax.method.schedule import make_schedule
 from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.progress import Lines
+from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run.summaries import Summaries
 
 SCHEDULE = make_schedule(((10, 10, 10),), flip1=(False,), flip3=(False,), prior_iterations=10)
 
@@ -120,3 +123,52 @@ def test_how_to_look_at_curves_is_told(tmp_path):
     with Monitor(SCHEDULE, tmp_path / "tensorboard", _console(stream, terminal=False)):
         pass
     assert f"tensorboard --logdir {tmp_path / 'tensorboard'}" in stream.getvalue()
+
+
+# --- names and messages by other hands --------------------------------------------------------------------
+
+_NAME = "x[/red]:car:[link=a]\x1b]0;owned\x07\ny"
+_SHOWN = r"x[/red]:car:[link=a]\x1b]0;owned\x07\ny"
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_names_and_messages_say_is_shown_and_not_obeyed(terminal, tmp_path):
+    stream = Stream()
+    console = Console(file=stream, force_terminal=terminal, width=200, color_system=None)
+    with Monitor(SCHEDULE, None, console) as monitor:
+        for watching in (monitor.watch(_NAME), monitor.watch_group([_NAME, "b"])):
+            with watching as watcher:
+                watcher.on_progress(SCHEDULE[0], 10, 0.25)
+                if terminal:
+                    monitor._display._progress.refresh()
+        monitor.say("[bold]no[/bold] [/] " + _NAME.replace("\n", " "))
+        Summaries(RunFolder(tmp_path), [], monitor.say).note({_NAME: "no [/] \x1b[2J"})
+    told = stream.getvalue()
+    assert "\x1b]" not in told and "\x1b[2J" not in told and "\x07" not in told
+    assert _SHOWN + r": no [/] \x1b[2J" in told
+    assert "[bold]no[/bold] [/] " + _SHOWN.replace(r"\n", " ") in told
+    shown = _SHOWN[:30] if terminal else _SHOWN
+    assert shown in told
+
+
+@pytest.mark.hostile
+def test_a_long_name_leaves_room_for_the_bar():
+    stream = Stream()
+    with Monitor(SCHEDULE, None, _console(stream, terminal=True)) as monitor, monitor.watch("x" * 200) as watcher:
+        watcher.on_progress(SCHEDULE[0], 10, 0.25)
+        monitor._display._progress.refresh()
+    assert re.search(r"x{20,39}… +prior .*loss 0\.2500", stream.getvalue())
+
+
+@pytest.mark.hostile
+def test_curves_of_any_image_lie_in_its_own_folder_and_the_command_can_be_pasted(tmp_path):
+    folder = tmp_path / "a b; $(touch c)"
+    stream, names = Stream(), ["x[/red]", "my photo", "=1", "a%20b", "é/ü"]
+    with Monitor(SCHEDULE, folder, _console(stream, terminal=False)) as monitor:
+        for name in names:
+            with monitor.watch(name) as watcher:
+                watcher.on_record({"phase": 0, "step": "prior", "iteration": 1, "loss": 0.5})
+    assert sorted(str(path.parent.relative_to(folder)) for path in folder.rglob("events*")) == sorted(names)
+    (command,) = re.findall(r"curves: (tensorboard .*?)(?: \(after|$)", stream.getvalue().replace("\n", ""))
+    assert shlex.split(command) == ["tensorboard", "--logdir", str(folder)]

@@ -65,13 +65,16 @@ def test_no_gan_no_latent_no_mask_is_needed(predicted, trained):
     code, root, _ = predicted
     assert code == 0
     for name in ("001", "large"):
-        result = load_result(root / name)
+        result = load_result(root / "results" / name)
         assert result.gan_image is None and result.true_depth is None and result.metrics["inversion_l1"] is None
         assert result.metrics["reconstruction_l1"] > 0 and "side" not in result.metrics
         np.testing.assert_array_equal(result.input_mask, 1)
         for file in ("mesh.glb", "overview.png", "turntable.png", "relight.png"):
-            assert (root / name / file).stat().st_size > 0
-        assert not list((root / name).glob("*_gan*")) and not (root / name / "networks.safetensors").exists()
+            assert (root / "results" / name / file).stat().st_size > 0
+        assert (
+            not list((root / "results" / name).glob("*_gan*"))
+            and not (root / "results" / name / "networks.safetensors").exists()
+        )
     assert not (root / "checkpoints").exists()
 
 
@@ -79,7 +82,7 @@ def test_prediction_is_what_the_networks_say(predicted, trained):
     _, root, _ = predicted
     _, params, prepared, frozen = trained
     view = reconstruction.see(initial_state(params, prepared.settings), prepared.problem, frozen, prepared.settings)
-    result = load_result(root / "001")
+    result = load_result(root / "results" / "001")
     for name in ("depth", "albedo", "view", "light", "warped_depth", "reconstruction"):
         np.testing.assert_allclose(getattr(result, name), getattr(view, name), atol=2e-5, err_msg=name)
 
@@ -92,16 +95,18 @@ def test_with_masks_truth_and_gan_there_is_all_of_it(trained, tmp_path):
     config = _predicting(tmp_path, trained, outputs__gan_images=True)
     assert experiment.run(config) == 0
     root = pathlib.Path(config.workdir)
-    result = load_result(root / "001")
+    result = load_result(root / "results" / "001")
     assert result.metrics["side"] > 0 and 0 < result.input_mask.mean() < 1
     assert result.metrics["inversion_l1"] == pytest.approx(0.044, abs=2e-3)
-    assert (root / "001" / "turntable_gan.png").is_file() and (root / "001" / "gan_image.png").is_file()
+    assert (root / "results" / "001" / "turntable_gan.png").is_file() and (
+        root / "results" / "001" / "gan_image.png"
+    ).is_file()
 
 
 def test_fine_tuning_starts_where_prediction_ends(trained, tmp_path):
     config = tiny_config(tmp_path, networks__pretrained=str(trained[0]), schedule__stages=((2, 0, 0),))
     assert experiment.run(config) == 0
-    root = pathlib.Path(config.workdir) / "001"
+    root = pathlib.Path(config.workdir) / "results" / "001"
     with (root / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["step"], row["iteration"]) for row in rows] == [("start", "0"), ("step1", "2")]
@@ -112,7 +117,7 @@ def test_fine_tuning_starts_where_prediction_ends(trained, tmp_path):
     (tmp_path / "predicted").mkdir()
     other = _predicting(tmp_path / "predicted", trained, outputs__gan_images=False)
     assert experiment.run(other) == 0
-    feed_forward = load_result(pathlib.Path(other.workdir) / "001").metrics
+    feed_forward = load_result(pathlib.Path(other.workdir) / "results" / "001").metrics
     assert {key: feed_forward[key] for key in metrics["start"]} == pytest.approx(metrics["start"], rel=1e-5)
 
 

@@ -98,7 +98,7 @@ def test_a_damaged_result_is_named_and_stops_nothing(tmp_path):
     folder = RunFolder(tmp_path)
     _save(folder, "a")
     _save(folder, "b")
-    (tmp_path / "a" / "result.json").write_text("{")
+    (tmp_path / "results" / "a" / "result.json").write_text("{")
     Summaries(folder, ["a", "b"], print).end()
     rows = (tmp_path / "results.md").read_text()
     assert "unreadable" in rows and "result.json is damaged" in rows and "| b |" in rows
@@ -107,5 +107,8 @@ def test_a_damaged_result_is_named_and_stops_nothing(tmp_path):
 def test_metrics_are_read_without_the_arrays(tmp_path):
     folder = RunFolder(tmp_path)
     _save(folder, "a")
-    (tmp_path / "a" / "depth.npy").unlink()
-    assert load_metrics(tmp_path / "a") == json.loads((tmp_path / "a" / "result.json").read_text())["metrics"]
+    (tmp_path / "results" / "a" / "depth.npy").unlink()
+    assert (
+        load_metrics(tmp_path / "results" / "a")
+        == json.loads((tmp_path / "results" / "a" / "result.json").read_text())["metrics"]
+    )

@@ -248,24 +248,28 @@ def test_a_run_leaves_shared_networks_and_each_images_results(finished):
     assert code == 0
     for file in ("networks.safetensors", "history.csv", "history.json", "images.txt", "results.csv", "index.html"):
         assert (root / file).stat().st_size > 0, file
-    assert not (root / "checkpoints" / "_all").exists()
+    assert not (root / "checkpoints" / ".all").exists()
     for name in ("001", "005", "006"):
-        result = load_result(root / name)
+        result = load_result(root / "results" / name)
         assert result.metrics["side"] > 0 and set(result.metrics["prior"]) == {"side", "mad", "mad_unit", "mae", "mse"}
-        assert (root / name / "mesh.glb").is_file() and not (root / name / "networks.safetensors").exists()
+        assert (root / "results" / name / "mesh.glb").is_file() and not (
+            root / "results" / name / "networks.safetensors"
+        ).exists()
     history = json.loads((root / "history.json").read_text())
-    last = (root / "005" / "history.csv").read_text().splitlines()[-1].split(",")
+    last = (root / "results" / "005" / "history.csv").read_text().splitlines()[-1].split(",")
     assert [float(x) for x in last[4:]] == list(history[-1]["images"]["005"].values())
 
 
 @pytest.mark.heavy
 def test_lost_results_are_written_again_from_the_networks(finished, capsys):
     _, root, config = finished
-    before = {file: (root / "005" / file).read_bytes() for file in ("depth.npy", "albedo.npy", "metrics.json")}
+    before = {
+        file: (root / "results" / "005" / file).read_bytes() for file in ("depth.npy", "albedo.npy", "metrics.json")
+    }
     networks = (root / "networks.safetensors").stat().st_mtime_ns
-    shutil.rmtree(root / "005")
+    shutil.rmtree(root / "results" / "005")
     assert experiment.run(config) == 0
-    assert {file: (root / "005" / file).read_bytes() for file in before} == before
+    assert {file: (root / "results" / "005" / file).read_bytes() for file in before} == before
     assert (root / "networks.safetensors").stat().st_mtime_ns == networks
     assert "001: finished before, skipped" in capsys.readouterr().err
 
