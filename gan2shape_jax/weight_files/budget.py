@@ -6,8 +6,8 @@ refused once that is spent.
 
 The memory is a fixed allowance and a multiple of the file's size. Per byte of an honest file are charged: 1 as it is
 read, 1 more where it lies inside a pickle (NVIDIA's) or 2 where bfloat16 becomes float32, as much again where a tensor
-has to be put in order, and under each of its names a tensor as the float32 that it becomes. That makes 2 or 3 for float32
-and 7 for what is rarest. The allowance is for small files: expanded tensors, text.
+has to be put in order, and under each of its names a tensor as the float32 that it becomes. That makes 2 or 3 for
+float32 and 7 for what is rarest. The allowance is for small files: expanded tensors, text.
 
 The steps are instructions of a pickle, and members of containers that are copied. NVIDIA's pickle of 1024 pixels takes
 78,000; a thousand parameters with the state of their optimizer take 202,000, and 420,000 in the older format.
