@@ -4,11 +4,10 @@ What IN is, its content tells; `convert stylegan2` and `convert networks` name t
 """
 
 import importlib
-import pathlib
 import sys
 from collections.abc import Sequence
 
-from gan2shape_jax.errors import UserError, exit_code
+from gan2shape_jax.errors import exit_code
 from gan2shape_jax.weight_files import families
 from gan2shape_jax.weight_files.nvidia_pickle import read_checkpoint
 
@@ -51,8 +50,6 @@ def _kind_of(path: str) -> str:
     Raises:
         UserError: the file is absent, or cannot be read.
     """
-    if not pathlib.Path(path).is_file():
-        raise UserError(f"{path}: no such file")
     family = families.recognise(families.names_of(read_checkpoint(path)))
     if family is None:
         return "networks"

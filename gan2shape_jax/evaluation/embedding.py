@@ -1,7 +1,8 @@
 """Embeddings of pictures by a network that the user brings as an ONNX file, and how alike they are.
 
 Nothing is bundled: networks that tell faces apart come with licences of their own. onnxruntime is optional (the extra
-`identity`) and runs on the CPU; an ONNX file is a graph of known operations and cannot run other code.
+`identity`) and runs on the CPU; an ONNX file is a graph of known operations and cannot run other code. What it may take
+of memory and time is bounded in `onnx_session`.
 """
 
 import dataclasses
@@ -14,9 +15,14 @@ from jaxtyping import Float
 from PIL import Image
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.evaluation.onnx_session import Session, open_session, run_session
 from gan2shape_jax.outputs.pictures import to_uint8
 
 __all__ = ["Embedding", "Preparation", "cosine", "load_embedding", "prepare"]
+
+_MOST = 1024  # pixels of a side, pictures of a batch
+_PIXELS = 2**17  # of the pictures that a network of any batch is given at a time: ten of 112 pixels
+_LONGEST = 2**16  # numbers in a vector
 
 # Pictures (n, s, s, 3) in [-1, 1] to vectors (n, d).
 Embedding = Callable[[Float[np.ndarray, "n s s 3"]], Float[np.ndarray, "n d"]]
@@ -68,7 +74,7 @@ def load_embedding(path: pathlib.Path, preparation: Preparation = Preparation())
         UserError: onnxruntime is not installed; the file is missing, damaged, or takes something other than one
             batch of square colour pictures in float32; the options do not fit it.
     """
-    session = _open(path)
+    session = open_session(path)
     entry = _only_input(session, path)
     batch, layout, size = _layout(entry.shape, preparation, path)
     settled = dataclasses.replace(preparation, layout=layout, size=size)
@@ -77,34 +83,22 @@ def load_embedding(path: pathlib.Path, preparation: Preparation = Preparation())
         ready = prepare(pictures, settled)
         if layout == "nchw":
             ready = np.moveaxis(ready, -1, 1)
-        vectors = [_call(session, entry.name, part, batch, path) for part in _batches(ready, batch or len(ready))]
+        count = batch or max(1, min(len(ready), _PIXELS // size**2))
+        vectors = [_call(session, entry.name, part, path) for part in _batches(ready, count)]
         return np.concatenate(vectors)[: len(ready)]
 
     return embed
 
 
-def _open(path: pathlib.Path) -> Any:
-    if not path.is_file():
-        raise UserError(f"the embedding network {path} does not exist: name an ONNX file with --embedding")
-    try:
-        import onnxruntime
-    except ImportError:
-        raise UserError("ONNX networks need onnxruntime: pip install 'gan2shape-jax[identity]'") from None
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what is wrong is said below
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has no common class of its errors
-        raise UserError(f"{path} is no usable ONNX network: {str(error).splitlines()[0]}") from error
-
-
-def _only_input(session: Any, path: pathlib.Path) -> Any:
+def _only_input(session: Session, path: pathlib.Path) -> Any:
     inputs = session.get_inputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)":
         told = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
         raise UserError(
             f"{path} takes {told or 'nothing'}: it has to take one batch of pictures, float32 with four axes"
         )
+    if any(isinstance(axis, int) and axis > _MOST for axis in inputs[0].shape):
+        raise UserError(f"{path} takes pictures of shape {inputs[0].shape}: at most {_MOST} along each axis are given")
     return inputs[0]
 
 
@@ -142,14 +136,14 @@ def _batches(pictures: np.ndarray, count: int) -> list[np.ndarray]:
     return [np.ascontiguousarray(filled[i : i + count]) for i in range(0, len(filled), count)]
 
 
-def _call(session: Any, name: str, pictures: np.ndarray, batch: int, path: pathlib.Path) -> np.ndarray:
-    try:
-        (first, *_) = session.run(None, {name: pictures})
-    except Exception as error:
-        raise UserError(
-            f"{path} does not run on pictures of shape {pictures.shape}: {str(error).splitlines()[0]}"
-        ) from error
-    if not isinstance(first, np.ndarray) or first.shape[:1] != (len(pictures),) or first.size <= len(pictures):
+def _call(session: Session, name: str, pictures: np.ndarray, path: pathlib.Path) -> np.ndarray:
+    first = run_session(session, {name: pictures}, path)
+    if (
+        not isinstance(first, np.ndarray)
+        or first.dtype.kind not in "fiu"
+        or first.shape[:1] != (len(pictures),)
+        or not 1 < first.size // len(pictures) <= _LONGEST
+    ):
         shape = getattr(first, "shape", type(first))
         raise UserError(f"{path} gives {shape} for {len(pictures)} pictures: a vector each is needed")
     vectors = first.reshape(len(pictures), -1).astype(np.float64)

@@ -18,12 +18,13 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
 from jaxtyping import Array, Float
-from safetensors import SafetensorError
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.networks import convolution
+from gan2shape_jax.weight_files.budget import Refused
+from gan2shape_jax.weight_files.messages import listed
+from gan2shape_jax.weight_files.safetensors_file import open_safetensors
 
 __all__ = [
     "discriminator_distance",
@@ -118,12 +119,13 @@ def load_lpips(path: str | pathlib.Path) -> dict[str, jax.Array]:
         UserError: the file is missing, damaged, or has other tensors; the message lists them.
     """
     try:
-        tensors = safetensors.numpy.load(pathlib.Path(path).read_bytes())
+        with open_safetensors(path) as file:
+            _check(file.shapes, _shapes(), f"LPIPS weights {path}")
+            tensors = {name: file.read(name) for name in file.shapes}
     except FileNotFoundError:
         raise UserError(f"LPIPS weights {path} do not exist (config.loss.lpips_weights)") from None
-    except (OSError, SafetensorError) as error:
+    except (OSError, Refused) as error:
         raise UserError(f"LPIPS weights {path} cannot be read: {error}") from error
-    _check(tensors, _shapes(), f"LPIPS weights {path}")
     if broken := sorted(name for name, value in tensors.items() if not np.isfinite(value).all()):
         raise UserError(f"LPIPS weights {path} hold NaN or infinity in {', '.join(broken)}")
     return {name: jnp.asarray(value, jnp.float32) for name, value in tensors.items()}
@@ -139,7 +141,7 @@ def lpips_from_torch(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     Raises:
         UserError: any tensor is missing, unknown or misshapen; the message lists all of them.
     """
-    _check(state, torch_shapes(), "the LPIPS tensors")
+    _check({name: tuple(value.shape) for name, value in state.items()}, torch_shapes(), "the LPIPS tensors")
 
     def ours(name: str, shape: tuple[int, ...]) -> np.ndarray:
         value = np.asarray(state[_torch_name(name)], np.float32)
@@ -201,17 +203,17 @@ def _torch_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape if flat else (1, *shape, 1, 1)
 
 
-def _check(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], what: str) -> None:
-    """Raises a UserError that lists every missing, unknown and misshapen tensor."""
+def _check(found: Mapping[str, tuple[int, ...]], shapes: Mapping[str, tuple[int, ...]], what: str) -> None:
+    """Raises a UserError that lists missing, unknown and misshapen tensors, by their shapes."""
     wrong = {
-        "missing": sorted(shapes.keys() - tensors.keys()),
-        "unknown": sorted(tensors.keys() - shapes.keys()),
+        "missing": sorted(shapes.keys() - found.keys()),
+        "unknown": sorted(found.keys() - shapes.keys()),
         "misshapen": sorted(
-            f"{name} is {tuple(tensors[name].shape)} instead of {shapes[name]}"
-            for name in shapes.keys() & tensors.keys()
-            if tuple(tensors[name].shape) != shapes[name]
+            f"{name} is {found[name]} instead of {shapes[name]}"
+            for name in shapes.keys() & found.keys()
+            if found[name] != shapes[name]
         ),
     }
     if any(wrong.values()):
-        told = "; ".join(f"{kind}: {', '.join(names) or 'none'}" for kind, names in wrong.items())
+        told = "; ".join(f"{kind}: {listed(names) or 'none'}" for kind, names in wrong.items())
         raise UserError(f"{what} do not fit VGG16's LPIPS: {told}")

@@ -15,6 +15,7 @@ from gan2shape_jax.networks.encoder import Encoder
 from gan2shape_jax.networks.initial import Network, param_shapes
 from gan2shape_jax.networks.residual_encoder import ResidualEncoder
 from gan2shape_jax.weight_files import flat_names
+from gan2shape_jax.weight_files.messages import listed, short
 
 __all__ = ["params_from_torch", "params_to_torch"]
 
@@ -35,8 +36,10 @@ def params_from_torch(module: Network, state: Mapping[str, np.ndarray]) -> dict[
         state: NumPy arrays by the original's names.
 
     Raises:
-        UserError: any tensor is missing, unknown or misshapen; the message lists all of them.
+        UserError: any tensor is missing, unknown or misshapen, or is none; the message lists them.
     """
+    if strange := _strange(state):
+        raise UserError(f"no tensors by their names: {strange}")
     shapes = param_shapes(module)
     names = _torch_names(module, shapes)
     misshapen = [
@@ -50,13 +53,22 @@ def params_from_torch(module: Network, state: Mapping[str, np.ndarray]) -> dict[
         "misshapen": sorted(misshapen),
     }
     if any(faults.values()):
-        told = "; ".join(f"{what}: {', '.join(tensors) or 'none'}" for what, tensors in faults.items())
+        told = "; ".join(f"{what}: {listed(tensors) or 'none'}" for what, tensors in faults.items())
         raise UserError(f"the tensors do not fit a {type(module).__name__} of side {module.size}: {told}")
     return flat_names.nested(
         {
             path: jnp.asarray(_to_ours(path, np.asarray(state[name], np.float32)).reshape(shapes[path].shape))
             for path, name in names.items()
         }
+    )
+
+
+def _strange(state: Any) -> str:
+    """Returns in words what of a file's state is no array by its name, or ''."""
+    if not isinstance(state, Mapping):
+        return f"a {type(state).__name__}"
+    return listed(
+        short(name) for name, value in state.items() if not (isinstance(value, np.ndarray) and isinstance(name, str))
     )
 
 

@@ -9,11 +9,17 @@ import dataclasses
 import math
 from typing import Any
 
+from gan2shape_jax.weight_files.messages import listed, short
+
 __all__ = ["BINOMIAL", "Architecture", "Params", "discriminator_shapes", "generator_shapes"]
 
 Params = dict[str, Any]
 BINOMIAL = (1.0, 3.0, 3.0, 1.0)  # the low-pass filter of nearly every StyleGAN2
 _KINDS = ("skip", "resnet", "orig")
+# More than any StyleGAN2 has; the tables of shapes are as long as these say, before a tensor is looked at.
+_WIDEST = 2**14
+_MOST_LAYERS = 32
+_MOST_TAPS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,26 +73,34 @@ class Architecture:
             *self.channels,
             *self.discriminator_channels,
         )
-        if not all(isinstance(n, int) and n >= 0 for n in counts):
-            raise ValueError(f"sizes that are not whole numbers: {counts}")
+        if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in counts):
+            raise ValueError(f"sizes that are not whole numbers: {listed(map(short, counts))}")
         if self.size not in _SIZES:
-            raise ValueError(f"a StyleGAN2 of {self.size} pixels; possible are {_SIZES}")
+            raise ValueError(f"a StyleGAN2 of {short(self.size)} pixels; possible are {_SIZES}")
+        if max(counts) > _WIDEST or self.mapping_layers > _MOST_LAYERS:
+            raise ValueError(
+                f"sizes of {listed(map(short, counts))}: at most {_WIDEST} channels and {_MOST_LAYERS} mapping layers"
+            )
         if len(self.channels) != _levels(self.size):
-            raise ValueError(f"{self.size} pixels need {_levels(self.size)} widths, not {self.channels}")
+            raise ValueError(f"{self.size} pixels need {_levels(self.size)} widths, not {len(self.channels)}")
         if not 2 <= len(self.discriminator_channels) <= _levels(1024):
-            raise ValueError(f"discriminator widths {self.discriminator_channels}: two to nine")
+            raise ValueError(f"{len(self.discriminator_channels)} discriminator widths: two to nine are possible")
         self._check_kinds()
 
     def _check_kinds(self) -> None:
         for kind in (self.generator_kind, self.discriminator_kind):
             if kind not in _KINDS:
-                raise ValueError(f"an architecture {kind!r}; possible are {_KINDS}")
+                raise ValueError(f"an architecture {short(kind)}; possible are {_KINDS}")
         for clamp in (self.conv_clamp, self.discriminator_clamp):
-            if clamp is not None and not (isinstance(clamp, (int, float)) and clamp > 0):
-                raise ValueError(f"activations cannot be clamped to {clamp!r}")
+            if clamp is not None and not (_is_number(clamp) and clamp > 0):
+                raise ValueError(f"activations cannot be clamped to {short(clamp)}")
         for taps in (self.taps, self.discriminator_taps):
-            if not taps or not all(isinstance(t, (int, float)) for t in taps) or not sum(taps):
-                raise ValueError(f"{taps} is no low-pass filter")
+            if not 0 < len(taps) <= _MOST_TAPS or not all(map(_is_number, taps)) or not sum(taps):
+                raise ValueError(f"{listed(map(short, taps))} is no low-pass filter")
+        if not _is_number(self.mapping_scale) or not isinstance(self.stored_mean, bool):
+            raise ValueError(
+                f"a mapping scale of {short(self.mapping_scale)}, a stored mean of {short(self.stored_mean)}"
+            )
         if self.stddev_channels and self.discriminator_channels[0] % self.stddev_channels:
             raise ValueError(
                 f"{self.discriminator_channels[0]} channels do not divide into {self.stddev_channels} of deviations"
@@ -135,6 +149,11 @@ class Architecture:
 
 
 _SIZES = tuple(2**k for k in range(3, 11))
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a finite number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e30
 
 
 def _levels(size: int) -> int:

@@ -4,17 +4,17 @@ Tensors are named by their path in the parameters (`generator/layers/0/weight`).
 JSON, the licence note of the source and its SHA-256, so that a run can say what it used.
 """
 
+import contextlib
 import json
 import math
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
 import safetensors.numpy
 from jaxtyping import PRNGKeyArray
 
@@ -22,6 +22,9 @@ from gan2shape_jax.atomic_files import atomic_bytes
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.stylegan2.architecture import Architecture, Params, discriminator_shapes, generator_shapes
 from gan2shape_jax.weight_files import families, flat_names
+from gan2shape_jax.weight_files.budget import Refused
+from gan2shape_jax.weight_files.messages import listed
+from gan2shape_jax.weight_files.safetensors_file import TensorFile, open_safetensors
 
 __all__ = ["check_params", "init_params", "load", "parameter_shapes", "read_header", "save"]
 
@@ -44,21 +47,17 @@ def check_params(
       source: the file that the error names.
 
     Raises:
-      UserError: tensors are missing, extra, misshapen or not finite; the message lists each.
+      UserError: tensors are missing, extra, misshapen, empty or not finite; the message lists them.
     """
-    misshapen = [
-        f"{k} {tuple(flat[k].shape)}, not {shapes[k]}"
-        for k in shapes
-        if k in flat and tuple(flat[k].shape) != shapes[k]
-    ]
-    broken = [k for k in shapes if k in flat and not np.isfinite(flat[k]).all()]
+    fitting = [k for k in shapes if k in flat and tuple(flat[k].shape) == shapes[k]]
     faults = {
         "missing": [k for k in shapes if k not in flat],
         "extra": [k for k in flat if k not in shapes],
-        "misshapen": misshapen,
-        "with NaN or infinity": broken,
+        "misshapen": [f"{k} {tuple(flat[k].shape)}, not {shapes[k]}" for k in shapes if k in flat and k not in fitting],
+        "without numbers": [k for k in fitting if 0 in shapes[k]],
+        "with NaN or infinity": [k for k in fitting if not np.isfinite(flat[k]).all()],
     }
-    lines = [f"  {what}: {', '.join(names)}" for what, names in faults.items() if names]
+    lines = [f"  {what}: {listed(names)}" for what, names in faults.items() if names]
     if lines:
         raise UserError(f"{source}: the tensors do not make a StyleGAN2:\n" + "\n".join(lines))
 
@@ -103,12 +102,14 @@ def _conversion(path: str | os.PathLike[str]) -> str:
     return f"convert the PyTorch checkpoint (.pt, .pth, NVIDIA's .pkl) first: {families.command(source)}"
 
 
-def _open(path: str | os.PathLike[str]) -> Any:
-    if not pathlib.Path(path).is_file():
-        raise UserError(f"{path}: no such file; {_conversion(path)}")
+@contextlib.contextmanager
+def _open(path: str | os.PathLike[str]) -> Iterator[TensorFile]:
     try:
-        return safetensors.safe_open(str(path), "np")
-    except (safetensors.SafetensorError, OSError) as error:
+        with open_safetensors(path) as file:
+            yield file
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; {_conversion(path)}") from error
+    except (Refused, OSError) as error:
         raise UserError(f"{path}: not a readable safetensors file ({error}); {_conversion(path)}") from error
 
 
@@ -117,15 +118,15 @@ def _architecture(path: str | os.PathLike[str], header: Mapping[str, str]) -> Ar
         raise UserError(f"{path}: a safetensors file without this program's StyleGAN2 header; {_conversion(path)}")
     try:
         return Architecture.from_dict(json.loads(header["architecture"]))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: its header describes no StyleGAN2 ({error}); {_conversion(path)}") from error
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        told = f"{type(error).__name__}: {str(error)[:300]}"
+        raise UserError(f"{path}: its header describes no StyleGAN2 ({told}); {_conversion(path)}") from error
 
 
 def read_header(path: str | os.PathLike[str]) -> tuple[Architecture, dict[str, str]]:
     """Reads the architecture and the whole header (licence note, source hash), without the tensors."""
     with _open(path) as file:
-        header = dict(file.metadata() or {})
-    return _architecture(path, header), header
+        return _architecture(path, file.metadata), dict(file.metadata)
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Architecture, Params]:
@@ -136,12 +137,10 @@ def load(path: str | os.PathLike[str]) -> tuple[Architecture, Params]:
         missing, extra, misshapen or not finite (the message lists them).
     """
     with _open(path) as file:
-        arch = _architecture(path, file.metadata() or {})
-        try:
-            flat = {name: file.get_tensor(name) for name in file.keys()}
-        except (safetensors.SafetensorError, TypeError) as error:
-            raise UserError(f"{path}: its tensors cannot be read ({error})") from error
-    check_params(flat, parameter_shapes(arch), source=path)
+        arch = _architecture(path, file.metadata)
+        shapes = parameter_shapes(arch)
+        flat = file.read_wanted(shapes)  # what the header describes is compared before memory is taken for it
+    check_params(flat, shapes, source=path)
     return arch, jax.tree.map(jnp.asarray, flat_names.nested(flat))
 
 

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors import SafetensorError
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method.models import Params, modules
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.networks import params_from_torch
-from gan2shape_jax.weight_files import families
+from gan2shape_jax.weight_files import families, messages
+from gan2shape_jax.weight_files.budget import Refused
+from gan2shape_jax.weight_files.safetensors_file import TensorFile, open_safetensors
 from gan2shape_jax.weight_files.torch_reader import read_torch
 
 __all__ = ["FORMAT", "SMALL", "TORCH_NAMES", "load_networks", "networks_bytes", "small_networks_bytes"]
@@ -71,7 +72,7 @@ def load_networks(path: pathlib.Path, like: Params, settings: Settings, *, neede
     Raises:
       UserError: the file is missing or damaged, lacks what is needed, or has other tensors; the message lists them.
     """
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"network weights {path} do not exist (config.networks.pretrained)")
     networks = _from_torch(path, settings) if path.suffix in (".pth", ".pt") else _from_safetensors(path, like)
     if any(not np.isfinite(value).all() for value in flatten_dict(networks).values()):
@@ -108,24 +109,35 @@ def _from_torch(path: pathlib.Path, settings: Settings) -> Params:
 
 def _from_safetensors(path: pathlib.Path, like: Params) -> Params:
     try:
-        with safetensors.safe_open(str(path), "np") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, TypeError, SafetensorError) as error:
+        with open_safetensors(path) as file:
+            template = _template(file.metadata, like)
+            _check_shapes(path, file, {name: tuple(leaf.shape) for name, leaf in template.items()})
+            tensors = {name: file.read(name) for name in file.shapes}
+    except (OSError, Refused) as error:
         raise UserError(f"{path} is no usable safetensors file of network weights: {error}") from error
+    return unflatten_dict({name: np.asarray(value, np.float32) for name, value in tensors.items()}, sep="/")
+
+
+def _template(header: Mapping[str, str], like: Params) -> dict[str, Any]:
+    """Returns the parameters of the networks that a file holds, by name."""
     listed = header["networks"].split() if "networks" in header else list(like)
-    template = flatten_dict({name: like[name] for name in listed if name in like}, sep="/")
+    return flatten_dict({name: like[name] for name in listed if name in like}, sep="/")
+
+
+def _check_shapes(path: pathlib.Path, file: TensorFile, wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises `UserError` listing what a file has otherwise, before any of its tensors is read."""
+    found = file.shapes
     wrong = {
-        "missing": sorted(template.keys() - tensors.keys()),
-        "extra": sorted(tensors.keys() - template.keys()),
+        "missing": sorted(wanted.keys() - found.keys()),
+        "extra": sorted(found.keys() - wanted.keys()),
         "of another shape": sorted(
-            f"{name} {tensors[name].shape} instead of {template[name].shape}"
-            for name in template.keys() & tensors.keys()
-            if tensors[name].shape != template[name].shape
+            f"{name} {found[name]} instead of {wanted[name]}"
+            for name in wanted.keys() & found.keys()
+            if found[name] != wanted[name]
         ),
     }
     if any(wrong.values()):
-        told = "; ".join(f"{what}: {', '.join(names[:8])}" for what, names in wrong.items() if names)
-        sizes = f" (its networks fit {header['fits']})" if header.get("fits") else ""
+        told = "; ".join(f"{what}: {messages.listed(names, 8)}" for what, names in wrong.items() if names)
+        fits = file.metadata.get("fits", "")
+        sizes = f" (its networks fit {fits[:500]})" if fits else ""
         raise UserError(f"{path} does not fit this configuration's networks{sizes}: {told}")
-    return unflatten_dict({name: np.asarray(value, np.float32) for name, value in tensors.items()}, sep="/")

@@ -6,6 +6,7 @@ sizes: that is the converters' business.
 """
 
 import dataclasses
+import itertools
 import os
 import pathlib
 import re
@@ -16,6 +17,8 @@ from typing import Any
 __all__ = ["FAMILIES", "Family", "command", "explain", "family", "names_of", "recognise", "recognise_global"]
 
 _DEPTH = 12  # levels of dictionaries and records that are looked into
+_NAMES = 20_000  # names that are looked at; StyleGAN2 with its optimizers has 2,000
+_LENGTH = 200  # characters of such a name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,9 +128,10 @@ def family(name: str) -> Family:
 def recognise(names: Iterable[str]) -> Family | None:
     """Returns the family that a checkpoint's names reveal, or None.
 
-    Wrappers such as `module.` (data parallelism) and `state_dict.` may stay in the names.
+    Wrappers such as `module.` (data parallelism) and `state_dict.` may stay in the names. Of more names than any
+    known checkpoint has, only the first are looked at.
     """
-    plain = {_unwrapped(name) for name in names}
+    plain = {_unwrapped(name) for name in itertools.islice(names, _NAMES) if len(name) <= _LENGTH}
     for known in FAMILIES:
         if all(_any(pattern, plain) for pattern in known.patterns) and not any(
             _any(pattern, plain) for pattern in known.without
@@ -149,7 +153,8 @@ def names_of(content: Any) -> set[str]:
     """Returns the names in what a reader gave: dotted paths of arrays, and classes of records.
 
     A record is whatever has a dictionary `fields`; its class is `class_name`. For TensorFlow's
-    networks the function that builds them counts as well, as `tf:NAME`.
+    networks the function that builds them counts as well, as `tf:NAME`. Names that are longer than those of any
+    known checkpoint are left out, and so are those beyond the first 20,000.
     """
     names: set[str] = set()
     _collect(content, "", names, set(), _DEPTH)
@@ -157,11 +162,13 @@ def names_of(content: Any) -> set[str]:
 
 
 def _collect(value: Any, path: str, names: set[str], seen: set[int], depth: int) -> None:
+    if len(path) > _LENGTH or len(names) >= _NAMES:
+        return
     fields = getattr(value, "fields", None)
     if isinstance(fields, dict):
         if isinstance(kind := getattr(value, "class_name", None), str):
             names.add(kind)
-        if isinstance(builder := fields.get("build_func_name"), str):
+        if isinstance(builder := fields.get("build_func_name"), str) and len(builder) <= _LENGTH:
             names.add(f"tf:{builder}")
         value = fields
     if not isinstance(value, (Mapping, list, tuple)):

@@ -13,13 +13,17 @@ import pickle
 import re
 import zipfile
 from collections.abc import Callable
-from typing import IO, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
+from gan2shape_jax.weight_files.budget import Budget, Refused
+from gan2shape_jax.weight_files.messages import short
+from gan2shape_jax.weight_files.pickle_source import Binary
 from gan2shape_jax.weight_files.torch_containers import MAGIC, read_legacy, read_zip
 from gan2shape_jax.weight_files.torch_reader import opened
-from gan2shape_jax.weight_files.torch_unpickler import ALLOWED, PLAIN, Record, Refused, Storage, StorageType, Unpickler
+from gan2shape_jax.weight_files.torch_storages import Storage, StorageType
+from gan2shape_jax.weight_files.torch_unpickler import ALLOWED, Record, Unpickler, check_key
 
 __all__ = ["NumpyArray", "PersistentRecord", "PersistenceUnpickler", "read_checkpoint"]
 
@@ -52,7 +56,7 @@ class _DataType:
 
     def __init__(self, text: str, *_: Any) -> None:
         if not isinstance(text, str) or not re.fullmatch(r"[<|=]?(f[248]|[iu][1248]|b1)", text):
-            raise Refused(f"numpy.dtype of {str(text)[:20]!r}, which is not a plain number")
+            raise Refused(f"numpy.dtype of {short(text)}, which is not a plain number")
         self.dtype = np.dtype(text)
 
     def check_state(self, state: Any) -> None:
@@ -68,6 +72,7 @@ def _persistent_record(meta: Any = None) -> PersistentRecord:
         or not isinstance(meta.get("state"), dict)
     ):
         raise Refused("torch_utils.persistence._reconstruct_persistent_obj of what is no record of a class")
+    check_key(meta["class_name"])
     record = PersistentRecord()
     record.class_name = meta["class_name"]
     record.fields = meta["state"]
@@ -93,16 +98,11 @@ def _array_of_bytes(data: Any = None, kind: Any = None, *_: Any) -> NumpyArray:
     return NumpyArray()
 
 
-def _bytes(text: Any, encoding: Any = None) -> bytes:
-    """Returns the bytes that protocol 2 writes as text."""
-    if not isinstance(text, str) or encoding != "latin1":
-        raise Refused("_codecs.encode other than to latin1")
-    return text.encode("latin1")
-
-
 def _plain_set(items: Any = ()) -> set[Any]:
-    if not isinstance(items, (list, tuple)) or any(type(item) not in PLAIN for item in items):
+    if not isinstance(items, (list, tuple)):
         raise Refused("a set of other than plain values")
+    for item in items:
+        check_key(item)
     return set(items)
 
 
@@ -115,6 +115,10 @@ class PersistenceUnpickler(Unpickler):
     """Reads records of NVIDIA's persistent classes besides what PyTorch's files hold."""
 
     dispatch: ClassVar[dict[int, Any]] = dict(Unpickler.dispatch)
+    copying: ClassVar[dict[str, str]] = Unpickler.copying | {
+        "torch.storage._load_from_bytes": "_storage_of_bytes",
+        "_codecs.encode": "_bytes",
+    }
     allowed: ClassVar[dict[str, Any]] = (
         ALLOWED
         | {
@@ -125,7 +129,6 @@ class PersistenceUnpickler(Unpickler):
             "tfutil.Network": _TensorFlowNetwork,
             "builtins.set": _plain_set,
             "__builtin__.set": _plain_set,
-            "_codecs.encode": _bytes,
             "numpy.dtype": _DataType,
             "numpy.ndarray": NumpyArray,
         }
@@ -134,15 +137,9 @@ class PersistenceUnpickler(Unpickler):
         | _both("numeric._frombuffer", _array_of_bytes)
     )
 
-    def __init__(self, file: IO[bytes], storage: Callable[[StorageType, str, int], Storage]) -> None:
-        super().__init__(file, storage)
+    def __init__(self, file: Binary, storage: Callable[[StorageType, str, int], Storage], budget: Budget) -> None:
+        super().__init__(file, storage, budget)
         self._nested: dict[int, tuple[bytes, Storage]] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Returns what stands for a function or class of the closed list; raises `Refused` for any other."""
-        if f"{module}.{name}" == "torch.storage._load_from_bytes":
-            return self._storage_of_bytes
-        return super().find_class(module, name)
 
     def _storage_of_bytes(self, data: Any) -> Storage:
         """Returns the storage that bytes of PyTorch's older format hold; the same bytes are read once."""
@@ -150,7 +147,7 @@ class PersistenceUnpickler(Unpickler):
             raise Refused("torch.storage._load_from_bytes of what is no bytes")
         if id(data) not in self._nested:
             try:
-                storage = read_legacy(io.BytesIO(data))
+                storage = read_legacy(io.BytesIO(data), self.budget)
             except Refused as error:
                 error.args = (f"{error} (inside torch.storage._load_from_bytes)",)
                 raise
@@ -158,6 +155,13 @@ class PersistenceUnpickler(Unpickler):
                 raise Refused("torch.storage._load_from_bytes of what is no storage")
             self._nested[id(data)] = data, storage  # the bytes too, so that no other gets their id
         return self._nested[id(data)][1]
+
+    def _bytes(self, text: Any, encoding: Any = None) -> bytes:
+        """Returns the bytes that protocol 2 writes as text; each call makes them anew."""
+        if not isinstance(text, str) or encoding != "latin1":
+            raise Refused("_codecs.encode other than to latin1")
+        self.budget.take(len(text))
+        return text.encode("latin1")
 
     def _load_build(self) -> None:
         target, state = self.stack[-2], self.stack[-1]
@@ -197,15 +201,15 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Any:
       UserError: the file is absent, truncated or of another kind, or it asks for something outside the closed list,
         which the message names.
     """
-    with opened(path) as file:
+    with opened(path) as (file, budget):
         if zipfile.is_zipfile(file):
-            return read_zip(file, PersistenceUnpickler)
+            return read_zip(file, budget, PersistenceUnpickler)
         file.seek(0)
         preamble = file.read(32)
         file.seek(0)
         if MAGIC.to_bytes(10, "little") in preamble:
-            return read_legacy(file, PersistenceUnpickler)
-        return PersistenceUnpickler(file, _no_storage).load()
+            return read_legacy(file, budget, PersistenceUnpickler)
+        return PersistenceUnpickler(file, _no_storage, budget).load()
 
 
 def _no_storage(kind: StorageType, key: str, count: int) -> Storage:

@@ -4,23 +4,25 @@ A torch file is a pickle, a small program that may name any function to call, pl
 a zip archive (PyTorch 1.6 and later) or one after the other (before). The reader here knows a
 closed list of names: tensors, their storages, containers, and `argparse.Namespace` as an inert
 record. Anything else is refused by its name. Sizes, strides and offsets are checked against the
-bytes that are there, so a small file cannot claim a large memory.
+bytes that are there, and all that reading takes is charged to one budget, so a small file cannot claim
+a large memory or a long time.
 """
 
 import contextlib
-import io
 import os
 import pathlib
 import zipfile
 from collections.abc import Iterator
-from typing import Any
-
-import safetensors
+from typing import Any, cast
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.regular_files import open_regular
 from gan2shape_jax.weight_files import families
+from gan2shape_jax.weight_files.budget import LIMIT, Budget, Refused
+from gan2shape_jax.weight_files.pickle_source import Binary
+from gan2shape_jax.weight_files.safetensors_file import open_safetensors
 from gan2shape_jax.weight_files.torch_containers import read_legacy, read_zip
-from gan2shape_jax.weight_files.torch_unpickler import Record, Refused
+from gan2shape_jax.weight_files.torch_unpickler import Record
 
 __all__ = ["Record", "opened", "read_torch"]
 
@@ -34,21 +36,21 @@ def read_torch(path: str | os.PathLike[str]) -> Any:
       UserError: the file is absent, truncated or not PyTorch's, or it asks for something outside the closed list, which
         the message names.
     """
-    with opened(path) as file:
+    with opened(path) as (file, budget):
         if zipfile.is_zipfile(file):
-            return read_zip(file)
+            return read_zip(file, budget)
         file.seek(0)
-        return read_legacy(file)
+        return read_legacy(file, budget)
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[io.BufferedReader]:
-    """Opens a file; whatever goes wrong while it is read becomes a `UserError` that names it."""
+def opened(path: str | os.PathLike[str]) -> Iterator[tuple[Binary, Budget]]:
+    """Opens a file and its budget; whatever goes wrong while it is read becomes a `UserError` that names it."""
     path = pathlib.Path(path)
     try:
-        with open(path, "rb") as file:
+        with cast(Binary, open_regular(path, limit=LIMIT)) as file:
             _check_start(path, file)
-            yield file
+            yield file, Budget(os.fstat(file.fileno()).st_size)
     except UserError:
         raise
     except Refused as error:
@@ -78,9 +80,9 @@ def _refusal(path: pathlib.Path, error: Refused) -> str:
 
 def _safetensors(path: pathlib.Path) -> str:
     try:
-        with safetensors.safe_open(str(path), "np") as file:
-            known = families.recognise(file.keys())
-    except (safetensors.SafetensorError, OSError):
+        with open_safetensors(path) as file:
+            known = families.recognise(file.shapes)
+    except (Refused, OSError):
         known = None
     if known is not None and known.tool is None:
         return families.explain(known, path)
@@ -90,7 +92,7 @@ def _safetensors(path: pathlib.Path) -> str:
     )
 
 
-def _check_start(path: pathlib.Path, file: io.BufferedReader) -> None:
+def _check_start(path: pathlib.Path, file: Binary) -> None:
     """Raises `UserError` where the first bytes show that this is no checkpoint, or only part of one."""
     head = file.read(16)
     file.seek(0)

@@ -3,35 +3,29 @@
 A pickle is a small program: it may name any function, have it called, and set the attributes of
 what comes out. Here names are looked up in a closed list, attributes are set on records alone,
 dictionary keys are plain values, and instructions that PyTorch's files do not need are refused.
-Sizes, strides and offsets of tensors are checked against their storages, so that a file cannot
-claim a large memory.
+Every instruction, and whatever is copied, is charged to the file's budget.
 """
 
 import collections
-import dataclasses
 import pickle
-from collections.abc import Callable
-from typing import IO, Any, ClassVar
+import struct
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
 
 import numpy as np
 
-__all__ = ["ALLOWED", "PLAIN", "Record", "Refused", "Storage", "StorageType", "Unpickler"]
+from gan2shape_jax.weight_files.budget import Budget, Refused
+from gan2shape_jax.weight_files.pickle_source import Binary, PickleSource
+from gan2shape_jax.weight_files.torch_storages import STORAGES, Storage, StorageType, counts, rebuild_tensor
 
-_EXPANDED_LIMIT = 2**20  # elements that an expanded (stride 0) tensor may have beyond its storage
+__all__ = ["ALLOWED", "PLAIN", "Record", "Unpickler", "check_key"]
+
 PLAIN = (str, int, float, bool, bytes, type(None))
 
-_STORAGES: dict[str, np.dtype[Any]] = {
-    "FloatStorage": np.dtype("<f4"),
-    "DoubleStorage": np.dtype("<f8"),
-    "HalfStorage": np.dtype("<f2"),
-    "LongStorage": np.dtype("<i8"),
-    "IntStorage": np.dtype("<i4"),
-    "ShortStorage": np.dtype("<i2"),
-    "CharStorage": np.dtype("i1"),
-    "ByteStorage": np.dtype("u1"),
-    "BoolStorage": np.dtype("?"),
-    "BFloat16Storage": np.dtype("<u2"),
-}
+_KEY = 1000  # characters; a tensor's name has a hundred at most
+_BITS = 80  # of a whole number; the number that begins PyTorch's files has 77
+_FLOAT32 = 4  # bytes; what every tensor becomes
+_WIDE = 3  # bytes that a character may take in memory beyond the one in the file
 
 
 class Record:
@@ -46,89 +40,38 @@ class Record:
         return record
 
 
-class Refused(Exception):
-    """The file asks for something outside the closed list.
+def check_key(key: Any) -> None:
+    """Raises `Refused` for what no dictionary of a checkpoint is keyed by.
 
-    Attributes:
-      name: of the function or class that it asks for, or "".
+    Hashing what is nested deeply ends the process; many whole numbers beyond a machine word have one hash, and finding
+    one among them takes for ever; long names, or ones of control characters, spoil every message they are in.
     """
-
-    name: str = ""
-
-    @classmethod
-    def call(cls, name: str) -> "Refused":
-        """Returns the error for a file that names a function or class outside the list."""
-        error = cls(name[:200])
-        error.name = name
-        return error
-
-
-@dataclasses.dataclass(frozen=True)
-class StorageType:
-    """The type of a storage's values, by PyTorch's name for it."""
-
-    name: str
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The NumPy type of the values as they are stored; bfloat16 is stored as integers."""
-        return _STORAGES[self.name]
+    kind = type(key)
+    if kind is str:
+        if len(key) > _KEY or not key.isprintable():
+            raise Refused("a dictionary key that is no name: too long, or with characters that cannot be printed")
+    elif kind not in PLAIN:
+        raise Refused(f"a dictionary key of type {kind.__name__}")
+    elif kind is int and key.bit_length() > 64 or kind is bytes and len(key) > _KEY:
+        raise Refused("a dictionary key of unreasonable size")
 
 
-@dataclasses.dataclass(frozen=True)
-class Storage:
-    """The values that tensors are views of."""
-
-    count: int
-    values: np.ndarray | None  # None while sizes are being collected
-
-
-def _counts(values: Any) -> tuple[int, ...]:
-    if not isinstance(values, (tuple, list)) or not all(type(v) is int and v >= 0 for v in values):
-        raise Refused("a tensor whose size, stride or offset is not a whole number from 0 on")
-    return tuple(values)
-
-
-def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray | None:
-    """Returns a strided view of a storage as an array, after checking that it stays inside."""
-    if not isinstance(storage, Storage):
-        raise Refused("a tensor without a storage")
-    (offset,), size, stride = _counts((offset,)), _counts(size), _counts(stride)
-    if len(size) != len(stride) or len(size) > 32:
-        raise Refused(f"a tensor of {len(size)} axes with {len(stride)} strides")
-    # Python's integers: the products below cannot overflow.
-    count = int(np.prod(np.array(size, dtype=object))) if size else 1
-    end = offset + sum((n - 1) * s for n, s in zip(size, stride)) + 1 if count else offset
-    if end > storage.count or count > max(storage.count, _EXPANDED_LIMIT):
-        raise Refused("a tensor that reaches beyond its storage")
-    if storage.values is None:
-        return None
-    values = storage.values
-    strides = tuple(s * values.itemsize for s in stride)
-    view = np.lib.stride_tricks.as_strided(values[offset:], size, strides)
-    return view.copy() if 0 in stride else np.ascontiguousarray(view).reshape(size)
-
-
-def _ordered_dict(*args: Any) -> collections.OrderedDict[Any, Any]:
-    pairs = args[0] if args else []
-    if len(args) > 1 or not isinstance(pairs, (list, tuple)):
-        raise Refused("collections.OrderedDict with arguments other than pairs")
-    for pair in pairs:
-        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or type(pair[0]) not in PLAIN:
-            raise Refused("collections.OrderedDict with arguments other than pairs")
-    return collections.OrderedDict(pairs)
+def _device(*args: Any) -> str:
+    """Returns a device's name, of a type such as `cuda` and a number."""
+    if len(args) > 2 or any(type(a) not in (str, int) or len(str(a)) > 40 for a in args):
+        raise Refused("torch.device of what names no device")
+    return ":".join(map(str, args))
 
 
 ALLOWED: dict[str, Any] = {
-    "collections.OrderedDict": _ordered_dict,
-    "torch._utils._rebuild_tensor": _rebuild_tensor,
-    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils._rebuild_tensor": rebuild_tensor,
+    "torch._utils._rebuild_tensor_v2": rebuild_tensor,
     "torch._utils._rebuild_parameter": lambda data, *_: data,
-    "torch.Size": lambda sizes: _counts(sizes),
-    "torch.device": lambda *args: ":".join(str(a) for a in args if type(a) in (str, int)),
+    "torch.Size": lambda sizes: counts(sizes),
+    "torch.device": _device,
     "argparse.Namespace": Record,
     "unsup3d.meters.MetricsTrace": Record,  # the loss curves in Unsup3d's checkpoints
-    **{f"torch.{name}": StorageType(name) for name in _STORAGES},
+    **{f"torch.{name}": StorageType(name) for name in STORAGES},
 }
 
 
@@ -137,24 +80,51 @@ class Unpickler(pickle._Unpickler):  # the Python one: its opcodes can be narrow
 
     dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
     allowed: ClassVar[dict[str, Any]] = ALLOWED
+    # Those of the list that copy what they are given, and charge it: methods.
+    copying: ClassVar[dict[str, str]] = {"collections.OrderedDict": "_ordered_dict"}
     stack: list[Any]
+    append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]
+    read: Callable[[int], bytes]
+    readline: Callable[[], bytes]
 
-    def __init__(self, file: IO[bytes], storage: Callable[[StorageType, str, int], Storage]) -> None:
+    def __init__(self, file: Binary, storage: Callable[[StorageType, str, int], Storage], budget: Budget) -> None:
         """Reads a pickle.
 
         Args:
-          file: at the pickle's first byte.
+          file: at the pickle's first byte; its position is after the last one in the end.
           storage: gives a storage by type, key and number of values.
+          budget: of the file that the pickle is from.
         """
-        super().__init__(file, encoding="latin1")
-        self._storage = storage
+        source = PickleSource(file, budget)
+        super().__init__(source, encoding="latin1")
+        self.read, self.readline = source.read, source.readline
+        self._opcode, self._storage, self.budget = file.read, storage, budget
+
+    def load(self) -> Any:
+        """Returns what the pickle holds; each instruction is a step of the budget."""
+        self.metastack: list[list[Any]] = []
+        self.stack, self.proto = [], 0
+        self.append = self.stack.append
+        opcode, budget, dispatch = self._opcode, self.budget, self.dispatch
+        try:
+            while code := opcode(1):
+                budget.steps -= 1
+                if budget.steps < 0:
+                    budget.step(0)
+                dispatch[code[0]](self)
+        except pickle._Stop as stop:  # type: ignore[attr-defined]
+            return stop.value
+        raise EOFError("the file ends within a pickle")
 
     def find_class(self, module: str, name: str) -> Any:
         """Returns what stands for a function or class of the closed list; raises `Refused` for any other."""
-        if f"{module}.{name}" not in self.allowed:
-            raise Refused.call(f"{module}.{name}")
-        return self.allowed[f"{module}.{name}"]
+        full = f"{module[:_KEY]}.{name[:_KEY]}"
+        if full in self.copying:
+            return getattr(self, self.copying[full])
+        if full not in self.allowed:
+            raise Refused.call(full)
+        return self.allowed[full]
 
     def persistent_load(self, pid: Any) -> Storage:
         """Returns the storage that a tensor refers to; raises `Refused` where it is none or does not fit."""
@@ -165,20 +135,49 @@ class Unpickler(pickle._Unpickler):  # the Python one: its opcodes can be narrow
             or not (isinstance(pid[1], StorageType) and isinstance(pid[2], str))
         ):
             raise Refused(f"an unknown persistent object of type {type(pid).__name__}")
-        (count,) = _counts(pid[4:5])
+        check_key(pid[2])
+        (count,) = counts(pid[4:5])
         storage = self._storage(pid[1], pid[2], count)
         if len(pid) == 6 and pid[5] is not None:  # the older format's view of a storage
-            offset, size = _counts(tuple(pid[5])[1:3])
-            values = None if storage.values is None else storage.values[offset : offset + size]
-            if offset + size > storage.count:
-                raise Refused("a view that reaches beyond its storage")
-            storage = Storage(size, values)
+            if not isinstance(pid[5], (tuple, list)) or len(pid[5]) != 3:
+                raise Refused("a view of a storage that is not three values")
+            storage = storage.part(*counts(pid[5][1:]))
         return storage
+
+    def _ordered_dict(self, *args: Any) -> collections.OrderedDict[Any, Any]:
+        pairs = args[0] if args else []
+        if (
+            len(args) > 1
+            or not isinstance(pairs, (list, tuple))
+            or not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs)
+        ):
+            raise Refused("collections.OrderedDict with arguments other than pairs")
+        ordered: collections.OrderedDict[Any, Any] = collections.OrderedDict()
+        self._fill(ordered, pairs)
+        return ordered
+
+    def _charge(self, values: Iterable[Any]) -> None:
+        """Charges containers that may be copied: each can be named again and again, at two bytes a time."""
+        self.budget.step(sum(len(value) for value in values if isinstance(value, (list, tuple, dict, set))))
+
+    def _before_call(self) -> None:
+        arguments = self.stack[-1]
+        if not isinstance(arguments, tuple):
+            raise Refused(f"a call with a {type(arguments).__name__} of arguments")
+        self._charge((arguments, *arguments))
+
+    def _after_text(self) -> None:
+        self.budget.take(_WIDE * len(self.stack[-1]))
+
+    def _after_number(self) -> None:
+        if self.stack[-1].bit_length() > _BITS:
+            raise Refused(f"a whole number of more than {_BITS} bits")
 
     def _load_build(self) -> None:
         state = self.stack.pop()
         target = self.stack[-1]
         if isinstance(target, Record) and isinstance(state, dict):
+            self._charge([state])
             target.fields.update(state)
         elif type(target) is not collections.OrderedDict:  # whose state is torch's `_metadata`
             raise Refused(f"the state of a {type(target).__name__}")
@@ -197,13 +196,43 @@ class Unpickler(pickle._Unpickler):  # the Python one: its opcodes can be narrow
         target = self.stack[-1]
         if not isinstance(target, dict):
             raise Refused(f"items set in a {type(target).__name__}")
-        for key, value in zip(items[::2], items[1::2]):
-            if type(key) not in PLAIN:  # hashing what is nested deeply ends the process
-                raise Refused(f"a dictionary key of type {type(key).__name__}")
+        self._fill(target, zip(items[::2], items[1::2]))
+
+    def _fill(self, target: dict[Any, Any], pairs: Iterable[Any]) -> None:
+        """Sets entries of a dictionary; a tensor is charged under each name, for each may be converted."""
+        for key, value in pairs:
+            check_key(key)
+            if isinstance(value, np.ndarray):
+                self.budget.take(value.size * max(value.itemsize, _FLOAT32))
             target[key] = value
 
+    def _load_frame(self) -> None:
+        self.read(8)  # frames tell how much to buffer: what they hold is read like the rest
 
-# Neither PyTorch's files nor records need these; the keys of "DICT" and of sets would go unchecked.
+    def _load_bytearray(self) -> None:
+        (count,) = struct.unpack("<Q", self.read(8))
+        self.append(bytearray(self.read(count)))
+
+
+_Load = Callable[[Any], None]
+
+
+def _watched(opcode: bytes, *, before: _Load | None = None, after: _Load | None = None) -> dict[int, _Load]:
+    """Returns an entry of the table of instructions: the instruction itself, with a check before or after it."""
+    original = pickle._Unpickler.dispatch[opcode[0]]
+
+    def load(unpickler: Any) -> None:
+        if before is not None:
+            before(unpickler)
+        original(unpickler)
+        if after is not None:
+            after(unpickler)
+
+    return {opcode[0]: load}
+
+
+# Neither PyTorch's files nor records need these; the keys of "DICT" and of sets would go unchecked, and numbers of
+# millions of digits take for ever.
 for _opcode in (
     pickle.DICT,
     pickle.EMPTY_SET,
@@ -215,8 +244,22 @@ for _opcode in (
     pickle.EXT1,
     pickle.EXT2,
     pickle.EXT4,
+    pickle.LONG,
+    pickle.LONG4,
+    pickle.NEXT_BUFFER,
+    pickle.READONLY_BUFFER,
 ):
     Unpickler.dispatch[_opcode[0]] = Unpickler._load_unknown
-Unpickler.dispatch[pickle.BUILD[0]] = Unpickler._load_build
-Unpickler.dispatch[pickle.SETITEM[0]] = Unpickler._load_setitem
-Unpickler.dispatch[pickle.SETITEMS[0]] = Unpickler._load_setitems
+Unpickler.dispatch |= {
+    pickle.BUILD[0]: Unpickler._load_build,
+    pickle.SETITEM[0]: Unpickler._load_setitem,
+    pickle.SETITEMS[0]: Unpickler._load_setitems,
+    pickle.FRAME[0]: Unpickler._load_frame,
+    pickle.BYTEARRAY8[0]: Unpickler._load_bytearray,
+    **_watched(pickle.REDUCE, before=Unpickler._before_call),
+    **_watched(pickle.NEWOBJ, before=Unpickler._before_call),
+    **_watched(pickle.BINUNICODE, after=Unpickler._after_text),
+    **_watched(pickle.BINUNICODE8, after=Unpickler._after_text),
+    **_watched(pickle.LONG1, after=Unpickler._after_number),
+    **_watched(pickle.INT, after=Unpickler._after_number),
+}

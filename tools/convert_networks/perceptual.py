@@ -88,7 +88,7 @@ def _joined(sources: Mapping[str, Source]) -> tuple[dict[str, np.ndarray], list[
 def _module_name(name: str, family: str) -> str | None:
     """Returns the LPIPS module's name of a tensor, or None where it has none."""
     if family == "vgg16":
-        match = re.fullmatch(r"features\.(\d+)\.(weight|bias)", name)
+        match = re.fullmatch(r"features\.(\d{1,9})\.(weight|bias)", name)
         if not match:
             return None  # the classifier
         place = int(match.group(1))

@@ -1,11 +1,10 @@
 """The records of a conversion: the file that was read, and what it was converted to."""
 
 import dataclasses
-import hashlib
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,9 @@ from PIL import Image
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.weight_files import families
+from gan2shape_jax.weight_files.digest import sha256
 from gan2shape_jax.weight_files.families import Family
+from gan2shape_jax.weight_files.messages import listed, short
 from gan2shape_jax.weight_files.torch_reader import read_torch
 
 __all__ = ["Converted", "Source", "read_source", "tensors_of"]
@@ -67,7 +68,7 @@ class Converted:
             place = re.sub(r"^.*\.num_batches_tracked$", "*.num_batches_tracked", name)
             place = place if place.startswith("*") else place.split(".")[0] + (".*" if "." in place else "")
             groups[place] = groups.get(place, 0) + 1
-        return ", ".join(f"{name} ({count})" if count > 1 else name for name, count in groups.items())
+        return listed(f"{name} ({count})" if count > 1 else name for name, count in groups.items())
 
 
 def read_source(path: str | os.PathLike) -> Source:
@@ -86,10 +87,10 @@ def read_source(path: str | os.PathLike) -> Source:
             nvidia = families.family("stylegan2-nvidia")
             raise UserError(families.explain(nvidia, path)) from error
         raise
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     family = families.recognise(families.names_of(content))
-    return Source(path, content, family, digest)
+    if family is not None and family.tool == "networks" and not isinstance(content, Mapping):
+        raise UserError(f"{path}: {family.title} in a {type(content).__name__}, where a dictionary of them is wanted")
+    return Source(path, content, family, sha256(path))
 
 
 def tensors_of(content: Mapping[str, Any], path: pathlib.Path) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -104,16 +105,12 @@ def tensors_of(content: Mapping[str, Any], path: pathlib.Path) -> tuple[dict[str
     if isinstance(content.get("state_dict"), Mapping):
         state = content["state_dict"]
         beside = [str(name) for name in content if name != "state_dict"]
-    strange = [str(name) for name, value in state.items() if not _is_tensor(name, value)]
+    strange = [short(name) for name, value in state.items() if not _is_tensor(name, value)]
     if strange:
-        raise UserError(f"{path}: holds what is no tensor: {', '.join(strange[:8])}")
-    return {_without_wrapper(state, name): value for name, value in state.items()}, beside
+        raise UserError(f"{path}: holds what is no tensor: {listed(strange, 8)}")
+    wrapped = all(name.startswith(_WRAPPER) for name in state)
+    return {name.removeprefix(_WRAPPER) if wrapped else name: value for name, value in state.items()}, beside
 
 
 def _is_tensor(name: Any, value: Any) -> bool:
     return isinstance(name, str) and isinstance(value, np.ndarray) and value.dtype.kind in "fiub"
-
-
-def _without_wrapper(names: Iterable[str], name: str) -> str:
-    wrapped = all(other.startswith(_WRAPPER) for other in names)
-    return name.removeprefix(_WRAPPER) if wrapped else name

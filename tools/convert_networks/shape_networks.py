@@ -22,11 +22,14 @@ from gan2shape_jax.inputs.image_files import crop_and_resize
 from gan2shape_jax.method.factors import ViewRange, blend_border, depth_from_raw, light_from_raw, view_from_raw
 from gan2shape_jax.outputs import host, layout, pictures
 from gan2shape_jax.training import network_files
+from gan2shape_jax.weight_files.messages import listed
 
 from .record import Converted, Source, tensors_of
 
 __all__ = ["convert_shape_networks"]
 
+_MOST_LEVELS = 8  # of doubling from 4 pixels: 1024
+_WIDEST = 2**12
 _REQUIRED = ("depth", "albedo", "view", "light")
 _TILE = 192
 _LICENCE = {
@@ -134,12 +137,12 @@ def _states(source: Source) -> dict[str, State]:
 def _infer(states: Mapping[str, State], source: Source, group_base: int) -> _Sizes:
     try:
         levels, rest = divmod(sum(value.ndim == 4 for value in states["depth"].values()) - 4, 3)
-        if rest or levels < 2:
+        if rest or not 2 <= levels <= _MOST_LEVELS:
             raise ValueError(f"{len(states['depth'])} tensors in netD")
         size = 4 << levels
         encoder = states.get("encoder")
         last = "" if encoder is None else max(encoder, key=lambda name: int(name.split(".")[1]))
-        return _Sizes(
+        sizes = _Sizes(
             image_size=size,
             width=states["depth"]["network.0.weight"].shape[0],
             view_light_width=states["view"]["network.0.weight"].shape[0],
@@ -148,6 +151,10 @@ def _infer(states: Mapping[str, State], source: Source, group_base: int) -> _Siz
             encoder_width=0 if encoder is None else encoder["network.0.weight"].shape[0],
             style_dim=0 if encoder is None else encoder[last].shape[0],
         )
+        wanted = dataclasses.astuple(sizes) if encoder is not None else dataclasses.astuple(sizes)[:-2]
+        if max(wanted) > _WIDEST or not min(wanted):
+            raise ValueError(f"sizes of {', '.join(map(str, dataclasses.astuple(sizes)))}")
+        return sizes
     except (IndexError, KeyError, ValueError) as error:
         raise UserError(
             f"{source.path}: its tensors do not tell the size of the networks "
@@ -166,7 +173,7 @@ def _params(module: Any, state: State, ours: str, source: Source) -> dict[str, A
         raise UserError(f"{source.path}: {theirs}: {error}{advice}") from error
     broken = [name for name, value in state.items() if not np.isfinite(value).all()]
     if broken:
-        raise UserError(f"{source.path}: {theirs} holds NaN or infinity in {', '.join(broken[:8])}")
+        raise UserError(f"{source.path}: {theirs} holds NaN or infinity in {listed(broken, 8)}")
     return jax.tree.map(np.asarray, params)
 
 

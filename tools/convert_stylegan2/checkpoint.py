@@ -1,13 +1,13 @@
 """Reading a checkpoint of any family, and converting it where it is a StyleGAN2."""
 
 import dataclasses
-import hashlib
 import os
 from typing import Any
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.weight_files import families
+from gan2shape_jax.weight_files.digest import sha256
 from gan2shape_jax.weight_files.nvidia_pickle import read_checkpoint as read_content
 
 from . import nvidia, rosinality
@@ -73,11 +73,11 @@ def read_checkpoint(
     else:
         arch, params, notes = rosinality.convert(content, path)
     if discriminator is not None:
-        notes.append(f"Discriminator from a file of SHA-256 {_digest(discriminator)}.")
+        notes.append(f"Discriminator from a file of SHA-256 {sha256(discriminator)}.")
     return Converted(
         arch,
         params,
-        _digest(path),
+        sha256(path),
         " ".join(notes),
         family,
         nvidia.LICENSE if family == "stylegan2-nvidia" else _UNSTATED,
@@ -117,8 +117,3 @@ def _parts(content: Any, family: str) -> dict[str, Any]:
     if family == "stylegan2-nvidia":
         return dict(nvidia.networks_of(content))
     return dict(content) if isinstance(content, dict) else {}
-
-
-def _digest(path: str | os.PathLike) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -81,7 +81,10 @@ def _linear(network: Network, module: str, x: np.ndarray) -> np.ndarray:
 
 def _embedded(network: Network, index: int) -> np.ndarray:
     """Returns a class's embedding, normalised to mean square one."""
-    one_hot = np.zeros(classes(network))
+    outputs, inputs = network.shape("mapping.embed.weight", 2)
+    if not outputs or inputs != classes(network):  # the number of classes is a claim, the tensor is there
+        raise UserError(f"{network.source}: {network.full('mapping.embed')} is none of {classes(network)} classes")
+    one_hot = np.zeros(inputs)
     one_hot[index] = 1
     embedding = _linear(network, "mapping.embed", one_hot)
     return embedding / np.sqrt(np.mean(embedding**2) + 1e-8)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.weight_files.messages import short
 from gan2shape_jax.weight_files.nvidia_pickle import PersistentRecord
 
 __all__ = ["Network", "flatten"]
@@ -49,7 +50,7 @@ class Network:
         """Returns a setting that is a whole number from 0 on; raises `UserError` for others."""
         value = self.setting(module, name)
         if type(value) is not int or value < 0:
-            raise UserError(f"{self.source}: {name} of {self.full(module)} is no whole number: {str(value)[:40]}")
+            raise UserError(f"{self.source}: {name} of {self.full(module)} is no whole number: {short(value)}")
         return value
 
     def shape(self, tensor: str, axes: int) -> tuple[int, ...]:
@@ -63,18 +64,26 @@ def flatten(record: Any, key: str, source: str | os.PathLike) -> Network:
     if not isinstance(record, PersistentRecord):
         raise UserError(f"{source}: {key!r} is no network but {_kind(record)}")
     network = Network(key, source, {}, {})
+    held: set[int] = set()  # dictionaries of tensors, of which every module has its own
     for name, module in _modules(record, "", network):
         if len(network.modules) >= _COUNT:  # few records that hold each other can be endlessly many modules
             raise UserError(f"{source}: {key!r} has more than {_COUNT} modules, which no StyleGAN2 has")
         network.modules[name] = module
-        prefix = f"{name}." if name else ""
         for part in ("_parameters", "_buffers"):
-            for leaf, value in _entries(module, part).items():
-                if isinstance(value, np.ndarray):
-                    network.tensors[f"{prefix}{leaf}"] = value
-                elif value is not None:
-                    raise UserError(f"{source}: {network.full(prefix + leaf)} is no tensor but {_kind(value)}")
+            entries = module.fields.get(part)
+            if id(entries) in held:
+                raise UserError(f"{source}: {network.full(name)} has the tensors of another module")
+            held |= {id(entries)} if entries else set()
+            _add_tensors(_entries(module, part), f"{name}." if name else "", network)
     return network
+
+
+def _add_tensors(entries: dict[str, Any], prefix: str, network: Network) -> None:
+    for leaf, value in entries.items():
+        if isinstance(value, np.ndarray):
+            network.tensors[f"{prefix}{leaf}"] = value
+        elif value is not None:
+            raise UserError(f"{network.source}: {network.full(prefix + leaf)} is no tensor but {_kind(value)}")
 
 
 def _modules(

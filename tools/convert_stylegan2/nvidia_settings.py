@@ -16,12 +16,14 @@ import numpy as np
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.stylegan2.architecture import BINOMIAL
+from gan2shape_jax.weight_files.messages import short
 
 from .nvidia_network import Network
 
 __all__ = ["check_settings", "float16_note", "infer"]
 
 Expected = dict[str, dict[str, Any]]
+_MOST_TAPS = 64
 
 
 def infer(generator: Network, discriminator: Network, source: str | os.PathLike) -> Architecture:
@@ -57,7 +59,7 @@ def infer(generator: Network, discriminator: Network, source: str | os.PathLike)
             stored_mean="mapping.w_avg" in generator.tensors,
         )
     except (TypeError, ValueError) as error:
-        raise UserError(f"{source}: no StyleGAN2 that is supported ({error})") from error
+        raise UserError(f"{source}: no StyleGAN2 that is supported ({str(error)[:300]})") from error
 
 
 def _deviation(discriminator: Network) -> tuple[int, int]:
@@ -96,6 +98,8 @@ def _taps(network: Network, module: str) -> tuple[float, ...]:
     stored = network.tensors.get(f"{module}.resample_filter")
     if stored is None or stored.ndim not in (1, 2) or not stored.size:
         raise UserError(f"{network.source}: {network.full(module)} has no low-pass filter")
+    if max(stored.shape) > _MOST_TAPS:
+        raise UserError(f"{network.source}: the low-pass filter of {network.full(module)} has {stored.shape} taps")
     taps = np.asarray(stored, np.float64)
     if taps.ndim == 2:
         taps = taps.sum(axis=0) if taps.shape[0] == taps.shape[1] else taps.ravel()
@@ -148,9 +152,7 @@ def _faults(network: Network, expected: Expected) -> list[str]:
             if name not in fields:
                 faults.append(f"{network.full(module)} has no {name!r}")
             elif not _same(fields[name], supported):
-                faults.append(
-                    f"{network.full(module)}: {name} is {str(fields[name])[:40]!r}, supported is {supported!r}"
-                )
+                faults.append(f"{network.full(module)}: {name} is {short(fields[name])}, supported is {supported!r}")
     return faults
 
 

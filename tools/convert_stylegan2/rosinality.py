@@ -17,6 +17,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.architecture import discriminator_shapes, generator_shapes
 from gan2shape_jax.stylegan2.weights import check_params
+from gan2shape_jax.weight_files.messages import listed
 
 from . import tensors
 from .tensors import State
@@ -24,6 +25,7 @@ from .tensors import State
 __all__ = ["convert", "infer", "tables"]
 
 _NOISE_SEED = 0
+_MOST_LEVELS = 9  # from 4 to 1024 pixels
 _TAPS = np.array([1.0, 3.0, 3.0, 1.0])
 
 
@@ -89,7 +91,7 @@ def _discriminator_tensors(arch: Architecture) -> Params:
 
 
 def _count(state: State, pattern: str) -> int:
-    """Returns one more than the largest number that `pattern` matches in a name."""
+    """Returns one more than the largest number that `pattern` matches in a name; numbers have few digits."""
     matches = [re.match(pattern, name) for name in state]
     return max((int(m.group(1)) + 1 for m in matches if m), default=0)
 
@@ -104,7 +106,13 @@ def _width(state: State, *candidates: tuple[str, int]) -> int:
 
 def infer(generator: State, discriminator: State, source: str | os.PathLike) -> Architecture:
     """Returns the architecture that names and shapes tell; raises `UserError` where they tell none."""
-    levels = 1 + max(_count(generator, r"to_rgbs\.(\d+)\."), (_count(generator, r"convs\.(\d+)\.") + 1) // 2)
+    levels = 1 + max(_count(generator, r"to_rgbs\.(\d{1,9})\."), (_count(generator, r"convs\.(\d{1,9})\.") + 1) // 2)
+    blocks = _count(discriminator, r"convs\.(\d{1,9})\.") - 1
+    if max(levels, blocks) > _MOST_LEVELS:
+        raise UserError(
+            f"{source}: its tensors' names are those of {levels} sides of pictures, of which a StyleGAN2 has at most "
+            f"{_MOST_LEVELS}"
+        )
     channels = [_width(generator, ("input.input", 1), ("conv1.conv.weight", 1))]
     channels += [
         _width(
@@ -115,7 +123,6 @@ def infer(generator: State, discriminator: State, source: str | os.PathLike) -> 
         )
         for i in range(levels - 1)
     ]
-    blocks = _count(discriminator, r"convs\.(\d+)\.") - 1
     widths = [_width(discriminator, ("convs.0.0.weight", 0), ("convs.1.conv1.0.weight", 0))]
     widths += [
         _width(discriminator, (f"convs.{i}.conv2.1.weight", 0), (f"convs.{i}.skip.1.weight", 0))
@@ -125,7 +132,7 @@ def infer(generator: State, discriminator: State, source: str | os.PathLike) -> 
         return Architecture(
             size=2 ** (levels + 1),
             style_dim=_width(generator, ("style.1.weight", 1), ("conv1.conv.modulation.weight", 1)),
-            mapping_layers=_count(generator, r"style\.(\d+)\.weight") - 1,
+            mapping_layers=_count(generator, r"style\.(\d{1,9})\.weight") - 1,
             channels=tuple(channels),
             discriminator_channels=tuple(widths[::-1]),
         )
@@ -147,7 +154,7 @@ def _states(content: Any, source: str | os.PathLike) -> dict[str, dict[str, np.n
             )
         strange = [n for n, v in state.items() if not isinstance(v, np.ndarray)]
         if strange:
-            raise UserError(f"{source}: '{key}' holds what is no tensor: {', '.join(strange)}")
+            raise UserError(f"{source}: '{key}' holds what is no tensor: {listed(strange)}")
         states[key] = {n.removeprefix("module."): v for n, v in state.items()}
     return states
 

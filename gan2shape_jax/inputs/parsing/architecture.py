@@ -13,11 +13,16 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from gan2shape_jax.weight_files.messages import listed, short
+
 __all__ = ["BINS", "Architecture", "Convolution", "convolutions", "parameter_shapes"]
 
 # Sides of the grids that PSPNet averages its features over.
 BINS = (1, 2, 3, 6)
 _STAGES = 4
+# More than any parser has; the tables of shapes are as long as these say, before a tensor is looked at.
+_MOST = 2**12
+_MOST_BLOCKS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +43,12 @@ class Architecture:
 
     def __post_init__(self) -> None:
         if self.family not in ("bisenet", "pspnet"):
-            raise ValueError(f"unknown family {self.family!r}")
-        if self.classes < 2 or self.width < 1 or len(self.blocks) != _STAGES or min(self.blocks) < 1:
-            raise ValueError(f"{self.classes} classes, width {self.width}, blocks {self.blocks}")
+            raise ValueError(f"unknown family {short(self.family)}")
+        sizes = (self.classes, self.width, *self.blocks)
+        if not all(type(n) is int and 1 <= n <= _MOST for n in sizes) or self.classes < 2:
+            raise ValueError(f"classes, width and blocks of {listed(map(short, sizes))}")
+        if len(self.blocks) != _STAGES or max(self.blocks) > _MOST_BLOCKS:
+            raise ValueError(f"blocks {listed(map(short, self.blocks))}")
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain values."""

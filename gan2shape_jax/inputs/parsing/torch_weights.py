@@ -11,6 +11,7 @@ import numpy as np
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.inputs.parsing.architecture import Architecture, Convolution, convolutions
+from gan2shape_jax.weight_files.messages import listed
 
 __all__ = ["ignored_names", "infer_architecture", "params_from_torch", "torch_shapes"]
 
@@ -96,13 +97,14 @@ def _folded(conv: Convolution, state: State) -> tuple[np.ndarray, np.ndarray]:
 
 def _count(state: State, prefix: str) -> int:
     """Returns one more than the largest number that follows `prefix`."""
-    matches = (re.match(re.escape(prefix) + r"(\d+)\.", name) for name in state)
+    matches = (re.match(re.escape(prefix) + r"(\d{1,9})\.", name) for name in state)
     return max((int(match.group(1)) + 1 for match in matches if match), default=0)
 
 
 def _check(arch: Architecture, state: State) -> None:
     shapes = torch_shapes(arch)
     both = [name for name in shapes if name in state]
+    fitting = [name for name in both if tuple(state[name].shape) == shapes[name]]
     wrong = {
         "missing": [name for name in shapes if name not in state],
         "unknown": [name for name in state if name not in shapes],
@@ -111,9 +113,11 @@ def _check(arch: Architecture, state: State) -> None:
             for name in both
             if tuple(state[name].shape) != shapes[name]
         ],
-        "with NaN or infinity": [name for name in both if not np.isfinite(state[name]).all()],
-        "with a negative variance": [name for name in both if name.endswith("running_var") and (state[name] < 0).any()],
+        "with NaN or infinity": [name for name in fitting if not np.isfinite(state[name]).all()],
+        "with a negative variance": [
+            name for name in fitting if name.endswith("running_var") and (state[name] < 0).any()
+        ],
     }
     if any(wrong.values()):
-        told = "; ".join(f"{what}: {', '.join(names)}" for what, names in wrong.items() if names)
+        told = "; ".join(f"{what}: {listed(names)}" for what, names in wrong.items() if names)
         raise UserError(f"the tensors do not make a {arch.family} of {arch.classes} classes: {told}")

@@ -6,17 +6,17 @@ source and its SHA-256.
 
 import json
 import os
-import pathlib
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.inputs.parsing.architecture import Architecture, parameter_shapes
+from gan2shape_jax.weight_files.budget import Refused
+from gan2shape_jax.weight_files.messages import listed, short
+from gan2shape_jax.weight_files.safetensors_file import Unread, open_safetensors
 
 __all__ = ["FORMAT", "header_of", "load_parser"]
 
@@ -35,34 +35,41 @@ def load_parser(path: str | os.PathLike) -> tuple[Architecture, dict[str, jax.Ar
     Raises:
         UserError: the file is missing, damaged, no parser, or has other tensors than its header says.
     """
-    if not pathlib.Path(path).is_file():
-        raise UserError(f"parser weights {path} do not exist (config.parsing.weights); {_ADVICE}")
     try:
-        with safetensors.safe_open(str(path), "np") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, TypeError, safetensors.SafetensorError) as error:
+        with open_safetensors(path) as file:
+            arch = _architecture(path, file.metadata)
+            tensors = file.read_wanted(parameter_shapes(arch))
+    except FileNotFoundError as error:
+        raise UserError(f"parser weights {path} do not exist (config.parsing.weights); {_ADVICE}") from error
+    except (OSError, Refused) as error:
         raise UserError(f"parser weights {path} cannot be read ({error}); {_ADVICE}") from error
-    if header.get("format") != FORMAT:
-        raise UserError(f"{path} holds no parser (its format is {header.get('format', 'not stated')!r}); {_ADVICE}")
-    try:
-        arch = Architecture.from_dict(json.loads(header["architecture"]))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: its header describes no parser ({error}); {_ADVICE}") from error
     _check(tensors, parameter_shapes(arch), path)
     return arch, {name: jnp.asarray(value, jnp.float32) for name, value in tensors.items()}
 
 
-def _check(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], path: str | os.PathLike) -> None:
+def _architecture(path: str | os.PathLike, header: Mapping[str, str]) -> Architecture:
+    if header.get("format") != FORMAT:
+        raise UserError(
+            f"{path} holds no parser (its format is {short(header.get('format', 'not stated'))}); {_ADVICE}"
+        )
+    try:
+        return Architecture.from_dict(json.loads(header["architecture"]))
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        told = f"{type(error).__name__}: {str(error)[:300]}"
+        raise UserError(f"{path}: its header describes no parser ({told}); {_ADVICE}") from error
+
+
+def _check(
+    tensors: Mapping[str, np.ndarray | Unread], shapes: Mapping[str, tuple[int, ...]], path: str | os.PathLike
+) -> None:
     both = shapes.keys() & tensors.keys()
+    fitting = {k for k in both if tensors[k].shape == shapes[k]}
     wrong = {
         "missing": sorted(shapes.keys() - tensors.keys()),
         "unknown": sorted(tensors.keys() - shapes.keys()),
-        "misshapen": sorted(
-            f"{k} is {tensors[k].shape} instead of {shapes[k]}" for k in both if tensors[k].shape != shapes[k]
-        ),
-        "with NaN or infinity": sorted(k for k in both if not np.isfinite(tensors[k]).all()),
+        "misshapen": sorted(f"{k} is {tensors[k].shape} instead of {shapes[k]}" for k in both - fitting),
+        "with NaN or infinity": sorted(k for k in fitting if not np.isfinite(tensors[k]).all()),
     }
     if any(wrong.values()):
-        told = "; ".join(f"{what}: {', '.join(names[:8])}" for what, names in wrong.items() if names)
+        told = "; ".join(f"{what}: {listed(names, 8)}" for what, names in wrong.items() if names)
         raise UserError(f"parser weights {path} are not what their header says: {told}; {_ADVICE}")

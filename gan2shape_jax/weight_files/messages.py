@@ -1,0 +1,33 @@
+"""What a file holds, in an error's words: cut short, and never unfolded.
+
+A list of names can be as long as the file, and a value that holds another twice, many levels deep, would be printed
+for ages.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+__all__ = ["listed", "short"]
+
+_NAMES = 40
+_LENGTH = 80  # characters of a name or value
+
+
+def listed(names: Iterable[str], count: int = _NAMES) -> str:
+    """Returns names joined by commas: the first of them, and how many more there are."""
+    every: Sequence[str] = list(names)
+    more = f" and {len(every) - count} more" if len(every) > count else ""
+    return ", ".join(_cut(name) for name in every[:count]) + more
+
+
+def short(value: Any) -> str:
+    """Returns a plain value as Python writes it, cut short, and of any other value its type alone."""
+    if isinstance(value, (str, bytes)):
+        return _cut(repr(value[:_LENGTH]))
+    if value is None or isinstance(value, (bool, int, float)):
+        return _cut(repr(value))
+    return f"a {type(value).__name__}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 2 * _LENGTH else f"{text[:_LENGTH]}...{text[-_LENGTH // 2 :]}"

@@ -1,0 +1,124 @@
+"""Looks through an ONNX file before onnxruntime is given it.
+
+An ONNX file is a protocol buffer: a graph of known operations and its weights. Refused is what a network from pictures
+to vectors has no use for and what would let a small file take a large memory or read other files: weights in other
+files, sizes that the numbers in the file do not bear out, sparse weights, functions (which can call one another twice,
+many levels deep), loops, and operations from elsewhere. What the remaining operations compute is not looked at.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from gan2shape_jax.weight_files.budget import Budget, Refused
+from gan2shape_jax.weight_files.messages import short
+
+__all__ = ["check_onnx"]
+
+_DEPTH = 12  # levels of messages; a branch (`If`) within a branch has nine
+_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc")
+_LOOPS = ("Loop", "Scan", "SequenceMap")
+_AXES = 32
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # how a field is written
+
+# The fields that are messages to look into, by the kind of message and the field's number (onnx.proto).
+_MESSAGES: Mapping[str, Mapping[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+}
+_OPERATION, _DOMAIN = 4, 7  # fields of a node
+_DIMS, _ELSEWHERE, _LOCATION = 1, 13, 14  # fields of a tensor
+_GRAPH = 7  # field of a model
+
+
+class _Field(NamedTuple):
+    number: int
+    wire: int
+    value: int
+    content: memoryview
+
+
+def check_onnx(content: bytes) -> None:
+    """Looks through a file; raises `Refused` where it is no ONNX network, or has what no such network needs."""
+    found = _check("model", memoryview(content), _DEPTH, Budget(len(content)))
+    if _GRAPH not in found:
+        raise Refused("no graph")
+
+
+def _check(kind: str, message: memoryview, depth: int, budget: Budget) -> set[int]:
+    """Looks through a message and those within it; returns the numbers of its fields."""
+    if not depth:
+        raise Refused("messages within messages, nested too deeply")
+    if kind in ("function", "training", "sparse"):
+        raise Refused({"function": "functions", "training": "training", "sparse": "sparse weights"}[kind])
+    fields = list(_fields(message, budget))
+    if kind == "tensor":
+        _check_tensor(fields, len(message))
+    if kind == "node":
+        _check_node(fields)
+    for field in fields:
+        if within := _MESSAGES.get(kind, {}).get(field.number):
+            if field.wire != _BYTES:
+                raise Refused("a field of another kind than ONNX has")
+            _check(within, field.content, depth - 1, budget)
+    return {field.number for field in fields}
+
+
+def _check_node(fields: list[_Field]) -> None:
+    for field in fields:
+        name = bytes(field.content[:100]).decode(errors="replace")
+        if field.number == _OPERATION and name in _LOOPS:
+            raise Refused(f"the operation {name}, which repeats others")
+        if field.number == _DOMAIN and name not in _DOMAINS:
+            raise Refused(f"an operation of {short(name)}, which is not part of ONNX")
+
+
+def _check_tensor(fields: list[_Field], length: int) -> None:
+    count, axes = 1, 0
+    for field in fields:
+        if field.number == _ELSEWHERE or field.number == _LOCATION and field.value:
+            raise Refused(
+                "weights in other files; save it as one file (onnx.save_model with save_as_external_data=False)"
+            )
+        if field.number == _DIMS:
+            for size in [field.value] if field.wire == _VARINT else _varints(field.content):
+                count, axes = count * size, axes + 1
+                if axes > _AXES or count > 2 * length:  # the smallest numbers have four bits
+                    raise Refused("weights that are not there: a tensor's sizes go beyond its numbers")
+
+
+def _fields(message: memoryview, budget: Budget) -> Iterator[_Field]:
+    """Yields the fields of a message; raises `Refused` where they are not those of a protocol buffer."""
+    at = 0
+    while at < len(message):
+        budget.step()
+        key, at = _varint(message, at)
+        number, wire, value = key >> 3, key & 7, 0
+        length = {_FIXED64: 8, _FIXED32: 4}.get(wire, 0)
+        if wire in (_VARINT, _BYTES):
+            value, at = _varint(message, at)
+            length = value if wire == _BYTES else 0
+        elif not length:
+            raise Refused("what is no ONNX network")
+        if not number or at + length > len(message):
+            raise Refused("what is no ONNX network, or only the beginning of one")
+        yield _Field(number, wire, value, message[at : at + length])
+        at += length
+
+
+def _varints(content: memoryview) -> Iterator[int]:
+    at = 0
+    while at < len(content):
+        value, at = _varint(content, at)
+        yield value
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    """Returns a number of 7 bits a byte, the lowest first, and where it ends."""
+    value = 0
+    for index, byte in enumerate(message[at : at + 10]):
+        value |= (byte & 127) << (7 * index)
+        if byte < 128:
+            return value, at + index + 1
+    raise Refused("what is no ONNX network, or only the beginning of one")
