@@ -20,29 +20,32 @@ DEEPEST = 32  # levels of lists and objects inside each other
 _DIGITS = 20  # of a whole number of 64 bits, with its sign
 
 
-def read_json(path: str | os.PathLike[str], kind: str, *, limit: int = LARGEST) -> Any:
+def read_json(path: str | os.PathLike[str], kind: str, *, limit: int = LARGEST, nan_is_none: bool = False) -> Any:
     """Returns the content of a JSON file: dictionaries, lists, text, finite numbers, booleans and None.
 
     Args:
       path: the file.
       kind: what it is read as, for messages: "a run's configuration".
       limit: the largest size accepted, bytes; memory is at most some 30 times as much.
+      nan_is_none: whether NaN and infinity, which Python writes for what is not known, become None.
 
     Raises:
       UserError: the file cannot be opened, is too large, or is no such JSON; the message names it.
       FileNotFoundError: there is no such file.
     """
     try:
-        return _parsed(regular_files.read_text(path, limit=limit, encoding="utf-8"))
+        return _parsed(regular_files.read_text(path, limit=limit, encoding="utf-8"), nan_is_none=nan_is_none)
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is damaged and cannot be read as {kind}: {error}") from error
 
 
-def read_object(path: str | os.PathLike[str], kind: str, *, limit: int = LARGEST) -> dict[str, Any]:
+def read_object(
+    path: str | os.PathLike[str], kind: str, *, limit: int = LARGEST, nan_is_none: bool = False
+) -> dict[str, Any]:
     """Returns the content of a JSON file that holds an object; arguments and errors as of `read_json`."""
-    content = read_json(path, kind, limit=limit)
+    content = read_json(path, kind, limit=limit, nan_is_none=nan_is_none)
     if not isinstance(content, dict):
         raise UserError(f"{path} is damaged and cannot be read as {kind}: it holds no JSON object")
     return content
@@ -65,11 +68,15 @@ def parse_json(text: str | bytes, source: object, kind: str) -> Any:
         raise UserError(f"{source} is damaged and cannot be read as {kind}: {error}") from error
 
 
-def _parsed(text: str) -> Any:
+def _parsed(text: str, *, nan_is_none: bool = False) -> Any:
     """Raises `ValueError` for what is no JSON, or none that is read here."""
     try:
         content = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_whole
+            text,
+            object_pairs_hook=_object,
+            parse_constant=(lambda text: None) if nan_is_none else _constant,
+            parse_float=_float,
+            parse_int=_whole,
         )
     except RecursionError:
         raise ValueError(f"more than {DEEPEST} levels of lists and objects inside each other") from None

@@ -52,6 +52,12 @@ def test_two_and_thirty_levels_are_read(tmp_path):
     assert read_json(path, "a note")
 
 
+def test_what_python_writes_for_an_unknown_number_may_be_none(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"a": [float("nan"), float("inf"), -float("inf"), 1.5]}))
+    assert read_object(path, "a note", nan_is_none=True) == {"a": [None, None, None, 1.5]}
+
+
 def test_a_list_is_no_object(tmp_path):
     path = tmp_path / "a.json"
     path.write_text("[]")
