@@ -26,7 +26,7 @@ class Reading:
 
     @property
     def harm(self) -> str:
-        """What is wrong: anything but a `UserError` came out, or it took more than a file may; '' where all is well."""
+        """What is wrong, '' where all is well: anything but a `UserError` came out, or it took more than a file may."""
         took = f"{self.mib:.0f} MiB and {self.seconds:.1f} s: {self.told}"
         if self.outcome not in ("read", "refused"):
             return f"{self.outcome}: {self.told}"

@@ -15,7 +15,7 @@ import traceback
 import warnings
 
 _STATUS = pathlib.Path("/proc/self/status")
-_STUCK = 60  # seconds on the clock: it waits for something that never comes
+_STUCK = 300  # seconds on the clock: it waits for something that never comes
 
 WIDTH, SIDE = 512, 64  # of latents, of depths and masks
 
