@@ -5,39 +5,22 @@ import json
 import os
 import time
 
-import numpy as np
 import pytest
 from helpers.hostile_arrays import announced, npz
+from helpers.plain_result import plain_result
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.outputs.result import Result, load_metrics, load_result, save_result
+from gan2shape_jax.outputs.result import load_metrics, load_result, save_result
 
 pytestmark = pytest.mark.hostile
 
-_SIDE = 16
 _DEEP = "[" * 100_000
 
 
 @pytest.fixture
 def folder(tmp_path):
-    picture, map_ = np.zeros((_SIDE, _SIDE, 3)), np.ones((_SIDE, _SIDE))
-    result = Result(
-        name="a",
-        camera=Camera(_SIDE),
-        depth=map_,
-        albedo=picture,
-        view=np.zeros(6),
-        light=np.zeros(4),
-        mask=map_,
-        image=picture,
-        input_mask=map_,
-        canonical=picture,
-        reconstruction=picture,
-        warped_depth=map_,
-        metrics={"side": 0.5, "prior": {"side": 0.4}, "worse_than_prior": True},
-    )
-    save_result(result, tmp_path / "a")
+    metrics = {"side": 0.5, "prior": {"side": 0.4}, "worse_than_prior": True}
+    save_result(plain_result(metrics=metrics), tmp_path / "a")
     return tmp_path / "a"
 
 
