@@ -33,8 +33,9 @@ def converted(
     bands: int,
     orientation: int = 1,
     box: tuple[int, int, int, int] | None = None,
+    keep: bool = False,
 ) -> Image.Image:
-    """Returns a picture converted and upright; the one that was given is closed.
+    """Returns a picture converted and upright; the one that was given is closed unless it is to be kept.
 
     Args:
       picture: as it lies in its file.
@@ -42,6 +43,7 @@ def converted(
       bands: 1 for a grey picture, 3 for RGB.
       orientation: of the file, by EXIF.
       box: left, top, right and bottom of the part of the upright picture that is wanted; None for all.
+      keep: whether the caller goes on with the picture that was given.
     """
     width, height = picture.size
     sides = (height, width) if orientation < 5 else (width, height)
@@ -51,7 +53,8 @@ def converted(
     for top in range(0, height, step):
         rows = picture.crop((0, top, width, min(top + step, height)))
         lying[top : top + step] = np.asarray(convert(rows))
-    picture.close()  # its pixels are let go of before they are there a second time
+    if not keep:
+        picture.close()  # its pixels are let go of before they are there a second time
     if box not in (None, (0, 0, sides[1], sides[0])):
         del lying
         left, top, right, bottom = box
