@@ -1,6 +1,5 @@
 """Reading back the configuration that a run wrote as JSON."""
 
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -10,23 +9,24 @@ from ml_collections import ConfigDict
 from gan2shape_jax.config.python_files import load_python
 from gan2shape_jax.config.tree import flatten, set_field
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.json_files import read_object
 
-__all__ = ["from_json", "read_config"]
+__all__ = ["LARGEST", "from_json", "read_config"]
+
+LARGEST = 2**18  # bytes of a `config.json`, which takes 6 KiB
+_SHOWN = 60  # characters of a value that a message repeats
 
 
 def read_config(path: pathlib.Path) -> ConfigDict:
     """Returns the configuration in a run's `config.json`.
 
     Raises:
-        UserError: the file cannot be read, or holds no configuration.
+        UserError: the file cannot be read, or holds no configuration that a run could have had.
     """
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as a run's configuration: {error}") from error
-    if not isinstance(tree, dict):
-        raise UserError(f"{path} cannot be read as a run's configuration: it holds no JSON object")
-    return from_json(tree, path)
+        return from_json(read_object(path, "a run's configuration", limit=LARGEST), path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} cannot be read as a run's configuration: there is no such file") from error
 
 
 def from_json(tree: Mapping[str, Any], source: pathlib.Path) -> ConfigDict:
@@ -37,14 +37,33 @@ def from_json(tree: Mapping[str, Any], source: pathlib.Path) -> ConfigDict:
         source: the file that it was read from, for messages.
 
     Raises:
-        UserError: a value is not of its field's type.
+        UserError: a value is not of its field's type, or none that a run could have had.
     """
+    from gan2shape_jax.config import validation  # imports jax, which naming a configuration need not wait for
+
     config = load_python("base").unlock()
     saved = flatten(tree)
     for field, default in flatten(config).items():
         if field in saved:
             set_field(config, field, _typed(saved[field], default, f"{source}: config.{field}"))
+        elif misplaced := _misplaced(tree, field):
+            raise UserError(f"{source}: config.{misplaced} is no group of fields: the file is damaged")
+    problems = validation.problems(config)
+    if problems:
+        raise UserError(f"{source}: {problems[0]}")
     return config.lock()
+
+
+def _misplaced(tree: Mapping[str, Any], field: str) -> str:
+    """Returns the group above a field that the tree has something else for, or the field that it has a group for."""
+    names = field.split(".")
+    for count, name in enumerate(names, 1):
+        if name not in tree:
+            return ""
+        tree = tree[name]
+        if not isinstance(tree, Mapping):
+            return ".".join(names[:count])
+    return field
 
 
 def _typed(value: Any, default: Any, what: str) -> Any:
@@ -52,10 +71,11 @@ def _typed(value: Any, default: Any, what: str) -> Any:
     value = _as_tuples(value)
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    optional = default is None and (value is None or isinstance(value, int))
+    optional = default is None and (value is None or type(value) is int)
     if optional or type(value) is type(default):
         return value
-    raise UserError(f"{what} is {value!r}, which is no value of that field: the file is damaged")
+    shown = repr(value) if len(repr(value)) <= _SHOWN else f"{repr(value)[:_SHOWN]}..."
+    raise UserError(f"{what} is {shown}, which is no value of that field: the file is damaged")
 
 
 def _as_tuples(value: Any) -> Any:

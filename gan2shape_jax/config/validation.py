@@ -4,6 +4,7 @@ Only the values are looked at here; the files that they name are `gan2shape_jax.
 """
 
 import math
+import re
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -83,9 +84,19 @@ def problems(config: ConfigDict) -> list[str]:
         for path, value in values.items()
         if isinstance(value, float) and not math.isfinite(value)
     ]
-    for check in (_choices, _sizes, _ranges, _light, _schedule, _groups, _parser):
+    for check in (_texts, _choices, _sizes, _ranges, _light, _schedule, _groups, _parser):
         faults += check(values)
     return faults
+
+
+def _texts(values: dict[str, Any]) -> list[str]:
+    """Returns texts that no file system takes as the path of a file; most texts are paths."""
+    return [
+        f"config.{path} is {value[:40]!r}{'...' if len(value) > 40 else ''}: no file can be called so"
+        for path, value in values.items()
+        if isinstance(value, str)
+        and ("\0" in value or any(len(part.encode("utf-8", "replace")) > 255 for part in re.split(r"[/\\]", value)))
+    ]
 
 
 def _choices(values: dict[str, Any]) -> list[str]:

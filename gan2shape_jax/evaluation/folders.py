@@ -17,9 +17,13 @@ from ml_collections import ConfigDict
 from gan2shape_jax.config import saved
 from gan2shape_jax.config.free_fields import result_fields
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.json_files import read_object
+from gan2shape_jax.regular_files import MIB
 from gan2shape_jax.run.result_folders import LAYOUT, is_result, layout_of, results_root, run_above
 
 __all__ = ["FoundRun", "config_hash", "find_runs", "read_config"]
+
+_MOST_FAILURES = 16 * MIB  # bytes: a line for each of 100,000 images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,13 +74,13 @@ def _find(given: pathlib.Path, root: pathlib.Path, label: str) -> FoundRun:
     single = is_result(root)
     home = run_above(root) or root.parent if single else root
     images = {root.name: root} if single else _below(root)
-    failures = {} if single else _read_json(root / "failures.json") or {}
+    failures = {} if single else _failures(root / "failures.json")
     if not images and not failures:
         raise UserError(
             f"{given} holds no results: name a run's folder, or one with a result.json in it (a run writes an "
             "image's folder when the image is finished)"
         )
-    return FoundRun(label, root, home, images, failures, _read_json(home / "config.json"))
+    return FoundRun(label, root, home, images, failures, _config(home / "config.json"))
 
 
 def _below(root: pathlib.Path) -> dict[str, pathlib.Path]:
@@ -129,16 +133,27 @@ def _labels(paths: list[pathlib.Path]) -> list[str]:
     return [str(path) for path in paths]
 
 
-def _read_json(path: pathlib.Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}); restore or delete it") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged: it holds no JSON object; restore or delete it")
+def _failures(path: pathlib.Path) -> dict[str, str]:
+    content = _read_json(path, "a run's failures", limit=_MOST_FAILURES) or {}
+    if not all(isinstance(reason, str) for reason in content.values()):
+        raise UserError(f"{path} is damaged: reasons are text; restore or delete it")
     return content
+
+
+def _config(path: pathlib.Path) -> dict[str, Any] | None:
+    content = _read_json(path, "a run's configuration", limit=saved.LARGEST)
+    if content is not None:
+        saved.from_json(content, path)  # raises for what no run could have had
+    return content
+
+
+def _read_json(path: pathlib.Path, kind: str, *, limit: int) -> dict[str, Any] | None:
+    try:
+        return read_object(path, kind, limit=limit)
+    except FileNotFoundError:
+        return None
+    except UserError as error:
+        raise UserError(f"{error}; restore or delete it") from error
 
 
 def config_hash(config: dict[str, Any] | None) -> str | None:

@@ -2,15 +2,18 @@
 
 import hashlib
 import importlib.metadata
-import json
+import os
 import pathlib
 import platform
 from collections.abc import Sequence
 from typing import Any
 
 import gan2shape_jax
+from gan2shape_jax.errors import UserError
 from gan2shape_jax.evaluation import intervals
 from gan2shape_jax.evaluation.folders import FoundRun, config_hash
+from gan2shape_jax.json_files import LARGEST, read_object
+from gan2shape_jax.regular_files import read_bytes
 
 __all__ = ["manifest"]
 
@@ -45,7 +48,7 @@ def manifest(runs: Sequence[FoundRun], truth: pathlib.Path | None = None, **more
 def _run(run: FoundRun) -> dict[str, Any]:
     digest = hashlib.sha256()
     for name, folder in run.images.items():
-        digest.update(name.encode() + b"\0" + (folder / "result.json").read_bytes() + b"\0")
+        digest.update(os.fsencode(name) + b"\0" + _record(folder / "result.json") + b"\0")
     return {
         "label": run.label,
         "path": str(run.root),
@@ -60,6 +63,14 @@ def _run(run: FoundRun) -> dict[str, Any]:
 def _made_with(home: pathlib.Path) -> dict[str, Any] | None:
     """Returns the run's own record of versions; None where there is none that can be read."""
     try:
-        return json.loads((home / "versions.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_object(home / "versions.json", "a run's record of versions")
+    except (OSError, UserError):
         return None
+
+
+def _record(path: pathlib.Path) -> bytes:
+    """Returns a result's record; nothing where it cannot be read, which its score says in words."""
+    try:
+        return read_bytes(path, limit=LARGEST)
+    except (OSError, UserError):
+        return b""

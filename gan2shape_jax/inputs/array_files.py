@@ -1,10 +1,13 @@
 """Reading true depths, latents and statistics from `.npy`, `.npz`, `.png` and torch files.
 
 Depths are `(S, S)` in scene units, latents `(1, W)` or `(1, L, W)`, statistics in network units.
-Nothing in a file is ever executed. Whatever is wrong with a file is a `UserError` that names it.
+Nothing in a file is ever executed, and what a file announces is looked at before memory is taken for it. Whatever is
+wrong with a file is a `UserError` that names it.
 """
 
+import math
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,8 +15,16 @@ from jaxtyping import Float
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.inputs.image_files import crop_and_resize, open_gray
+from gan2shape_jax.npy_files import Header, read_npy, read_npz
+from gan2shape_jax.regular_files import MIB, open_regular
 
 __all__ = ["load_depth", "load_latent", "load_mvn"]
+
+_MOST_LAYERS = 64  # of a W+ latent: a GAN of 1024 pixels takes 18
+_MOST_STATISTICS = 64  # values of an array: a covariance has 36 at most
+_LARGEST_TORCH = 64 * MIB  # bytes: published latents take 10 KiB, those with their pictures some MiB
+# Far beyond what a GAN's mapping gives or views and lights can be; networks overflow not far above.
+_GREATEST = 1e6
 
 
 def load_depth(
@@ -30,10 +41,12 @@ def load_depth(
     if path.suffix == ".png":
         nearness = np.asarray(crop_and_resize(open_gray(path, cut=crop is not None), crop, size), np.float32) / 255
         return _with_object(max_depth - nearness * (max_depth - min_depth), path, max_depth)
-    depth = _load_npy(path)
-    if depth.shape != (size, size):
-        raise UserError(f"true depth {path} has shape {depth.shape}: ({size}, {size}) is wanted")
-    depth = _finite(depth, path)
+
+    def accept(header: Header) -> None:
+        if header.shape != (size, size):
+            raise UserError(f"true depth {path} has shape {header.shape}: ({size}, {size}) is wanted")
+
+    depth = _finite(_present(path, read_npy, accept), path)
     return _with_object(np.where((depth <= 0) | (depth > max_depth), np.float32(max_depth), depth), path, max_depth)
 
 
@@ -48,21 +61,28 @@ def load_latent(path: str | pathlib.Path, style_dim: int) -> Float[np.ndarray, "
         UserError: the file is unusable, would run code, or holds a latent of another width.
     """
     path = pathlib.Path(path)
-    content = _load_npy(path) if path.suffix == ".npy" else _load_torch(path)
+    content = _npy_latent(path, style_dim) if path.suffix == ".npy" else _load_torch(path)
     if isinstance(content, dict):
         if "latent" not in content:
             raise UserError(f"latent file {path} is a dictionary without the entry 'latent' (it has {_keys(content)})")
         content = content["latent"]
-    latent = _finite(content, path)
-    if latent.ndim == 1:
-        latent = latent[None]
-    if latent.ndim not in (2, 3) or latent.shape[0] != 1 or latent.shape[-1] != style_dim:
+    latent = _finite(content, path, greatest=_GREATEST)
+    _require_latent(latent.shape, path, style_dim)
+    return latent[None] if latent.ndim == 1 else latent
+
+
+def _npy_latent(path: pathlib.Path, style_dim: int) -> np.ndarray:
+    return _present(path, read_npy, lambda header: _require_latent(header.shape, path, style_dim))
+
+
+def _require_latent(shape: tuple[int, ...], path: pathlib.Path, style_dim: int) -> None:
+    *front, width = shape or (0,)
+    one = front in ([], [1]) or (len(front) == 2 and front[0] == 1 and 1 <= front[1] <= _MOST_LAYERS)
+    if not one or width != style_dim:
         raise UserError(
-            f"latent file {path} has shape {np.shape(content)}: the generator's width is "
-            f"{style_dim}, so ({style_dim},), "
+            f"latent file {path} has shape {shape}: the generator's width is {style_dim}, so ({style_dim},), "
             f"(1, {style_dim}) or (1, layers, {style_dim}) is wanted"
         )
-    return latent
 
 
 def load_mvn(path: str | pathlib.Path, dims: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -77,10 +97,10 @@ def load_mvn(path: str | pathlib.Path, dims: int | None = None) -> tuple[np.ndar
             matrix.
     """
     path = pathlib.Path(path)
-    content = _load_npy(path) if path.suffix == ".npz" else _load_torch(path)
+    content = _npz_statistics(path) if path.suffix == ".npz" else _load_torch(path)
     if not isinstance(content, dict) or not {"mean", "cov"} <= content.keys():
         raise UserError(f"statistics file {path} has to hold 'mean' and 'cov'")
-    mean, cov = _finite(content["mean"], path), _finite(content["cov"], path)
+    mean, cov = (_finite(content[name], path, greatest=_GREATEST) for name in ("mean", "cov"))
     lengths = (4, 6) if dims is None else (dims,)
     if mean.ndim != 1 or mean.size not in lengths or cov.shape != (mean.size, mean.size):
         raise UserError(
@@ -102,35 +122,48 @@ def _with_object(depth: np.ndarray, path: pathlib.Path, max_depth: float) -> np.
     return depth
 
 
+def _npz_statistics(path: pathlib.Path) -> dict[str, np.ndarray]:
+    def accept(name: str, header: Header) -> None:
+        if math.prod(header.shape) > _MOST_STATISTICS:
+            raise UserError(
+                f"statistics file {path} has a {name} of shape {header.shape}: the mean of 6 or 4 numbers and its "
+                "square covariance are wanted"
+            )
+
+    return _present(path, read_npz, ("mean", "cov"), accept)
+
+
 def _load_torch(path: pathlib.Path) -> Any:
     from gan2shape_jax.weight_files.torch_reader import read_torch  # only where there are such files
 
-    if not path.is_file():
-        raise UserError(f"{path} does not exist")
+    _present(path, open_regular, limit=_LARGEST_TORCH).close()
     return read_torch(path)
 
 
-def _load_npy(path: pathlib.Path) -> Any:
-    """Reads .npy as an array, .npz as a dictionary; refuses pickles, as they could run code."""
+def _present(path: pathlib.Path, read: Callable[..., Any], *wanted: Any, **options: Any) -> Any:
+    """Returns what `read` makes of the file; one that is absent or closed to us is a `UserError` too."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            return {key: loaded[key] for key in loaded.files}
+        return read(path, *wanted, **options)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
-    except Exception as error:  # numpy lets through whatever zip and header parsing raise
-        raise UserError(f"{path} is no usable {path.suffix} file: {error}") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _finite(content: Any, path: pathlib.Path) -> np.ndarray:
-    array = np.asarray(content)
+def _finite(content: Any, path: pathlib.Path, *, greatest: float | None = None) -> np.ndarray:
+    """Returns numbers as float32; raises `UserError` for anything else, and for sizes above `greatest`."""
+    try:
+        array = np.asarray(content)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:  # lists of unequal lengths, and stranger
+        raise UserError(f"{path} holds no array of numbers: {error}") from error
     if array.dtype.kind not in "fiu":
         raise UserError(f"{path} holds {array.dtype} instead of numbers")
-    array = array.astype(np.float32)
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
     if not np.isfinite(array).all():
-        raise UserError(f"{path} holds numbers that are not finite (NaN or infinity)")
+        raise UserError(f"{path} holds numbers that are not finite (NaN, infinity, or too large for 32 bits)")
+    if greatest is not None and array.size and np.abs(array).max() > greatest:
+        raise UserError(f"{path} holds {np.abs(array).max():.1e}: numbers up to {greatest:g} are sensible here")
     return array
 
 

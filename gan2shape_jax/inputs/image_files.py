@@ -1,16 +1,18 @@
 """Reading picture files of any colour mode as upright 8-bit squares, and refusing the rest.
 
 Pillow images here are `RGB` or `L`, values 0 to 255, already turned as their EXIF orientation says.
-Sides are in pixels.
+Sides are in pixels. See `picture_files` for what is opened at all.
 """
 
 import pathlib
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.inputs.picture_files import LARGEST, decode, opened, orientation_of
+from gan2shape_jax.inputs.picture_rows import converted, resized
 
 __all__ = [
     "LARGEST",
@@ -22,8 +24,6 @@ __all__ = [
     "picture_size",
     "warn_of_transparency",
 ]
-
-LARGEST = 8192  # pixels a side: more is a scan or a mistake, and takes 200 MB and more to decode
 
 
 def open_rgb(
@@ -44,8 +44,9 @@ def open_rgb(
         UserError: the file is missing, truncated, animated, not square, too small, too large or no picture.
     """
     path = pathlib.Path(path)
-    picture = _square(_decode(path), path, cut=cut)
-    width = picture.size[0]
+    picture, orientation = decode(path)
+    box = _square(picture, orientation, path, cut=cut)
+    width = min(picture.size)
     if width < least:
         raise UserError(f"{path} is only {width} pixels wide: at least {least} are needed")
     if expected is not None and width < expected:
@@ -53,26 +54,27 @@ def open_rgb(
             f"{path} is {width} pixels wide and is enlarged to {expected}: expect a soft result",
             stacklevel=2,
         )
-    return _to_rgb(picture, path)
+    if picture.mode == "RGB" and orientation == 1 and box == (0, 0, *picture.size):
+        return picture
+    return converted(picture, lambda rows: _to_rgb(rows, path), bands=3, orientation=orientation, box=box)
 
 
 def open_gray(path: str | pathlib.Path, *, cut: bool = False) -> Image.Image:
     """Returns a picture file as an upright 8-bit grey square; arguments and errors as of `open_rgb`."""
     path = pathlib.Path(path)
-    picture = _square(_decode(path), path, cut=cut)
-    if picture.mode == "1":
-        return picture.convert("L")
-    if picture.mode.startswith(("I", "F")):
-        return _from_deep(picture, path)
-    return picture if picture.mode == "L" else _to_rgb(picture, path).convert("L")
+    picture, orientation = decode(path)
+    box = _square(picture, orientation, path, cut=cut)
+    if picture.mode == "L" and orientation == 1 and box == (0, 0, *picture.size):
+        return picture
+    return converted(picture, lambda rows: _to_gray(rows, path), bands=1, orientation=orientation, box=box)
 
 
 def has_alpha(path: str | pathlib.Path) -> bool:
     """Whether a picture file's header announces transparency; False where it cannot be read."""
     try:
-        with Image.open(path) as picture:
+        with opened(pathlib.Path(path)) as picture:
             return _transparent(picture)
-    except Exception:  # decoders of damaged files raise OSError, SyntaxError, struct.error and more
+    except UserError:
         return False
 
 
@@ -83,12 +85,13 @@ def open_alpha(path: str | pathlib.Path, *, cut: bool = False) -> Image.Image | 
     Arguments and errors are those of `open_rgb`.
     """
     path = pathlib.Path(path)
-    picture = _decode(path)
-    if not _transparent(picture) or picture.mode.startswith(("I", "F")):
+    picture, orientation = decode(path)
+    if not _transparent(picture) or _deep(picture):
         return None
-    alpha = _square(picture, path, cut=cut).convert("RGBA").getchannel("A")
-    values = np.asarray(alpha)
-    return alpha if values.min() < 128 <= values.max() else None
+    box = _square(picture, orientation, path, cut=cut)
+    alpha = converted(picture, _alpha, bands=1, orientation=orientation, box=box)
+    low, high = np.asarray(alpha).min(), np.asarray(alpha).max()
+    return alpha if low < 128 <= high else None
 
 
 def warn_of_transparency(path: str | pathlib.Path) -> None:
@@ -96,17 +99,25 @@ def warn_of_transparency(path: str | pathlib.Path) -> None:
     path = pathlib.Path(path)
     if not has_alpha(path):
         return
-    picture = _decode(path)
-    if np.asarray(picture.convert("RGBA").getchannel("A")).min() < 255:
+    picture, _ = decode(path)
+    if not _deep(picture) and np.asarray(converted(picture, _alpha, bands=1)).min() < 255:
         warnings.warn(f"{path} is partly transparent and was laid over white", stacklevel=2)
 
 
 def picture_size(path: str | pathlib.Path) -> tuple[int, int]:
-    """Returns width and height of an upright picture file, pixels; raises as `open_rgb` for what is no picture."""
-    return _decode(pathlib.Path(path)).size
+    """Returns width and height of an upright picture file, pixels, as its header tells.
+
+    Raises:
+        UserError: it is no picture, or one that `open_rgb` refuses by its header.
+    """
+    with opened(pathlib.Path(path)) as picture:
+        width, height = picture.size
+        return (width, height) if orientation_of(picture, pathlib.Path(path)) < 5 else (height, width)
 
 
-def crop_and_resize(picture: Image.Image, crop: int | None, size: int, *, by_area: bool = False) -> Image.Image:
+def crop_and_resize(
+    picture: Image.Image, crop: int | None, size: int, *, by_area: bool = False, mode: str = ""
+) -> Image.Image:
     """Returns the centred square of side `crop`, resized with antialiasing or by area means.
 
     Margins are rounded as torchvision's CenterCrop does; a crop larger than the picture takes all of it.
@@ -116,66 +127,34 @@ def crop_and_resize(picture: Image.Image, crop: int | None, size: int, *, by_are
         crop: side that is cut out, pixels, or None for all of it.
         size: side that is returned, pixels.
         by_area: whether pixels are averages of areas, as masks want it.
+        mode: of Pillow, which the square is converted to before it is resized; '' for the picture's own.
     """
-    if crop is not None and crop < picture.size[0]:
-        left = round((picture.size[0] - crop) / 2)
-        picture = picture.crop((left, left, left + crop, left + crop))
-    if picture.size == (size, size):
-        return picture
-    return picture.resize((size, size), Image.Resampling.BOX if by_area else Image.Resampling.BILINEAR)
+    mode = mode or picture.mode
+    side = picture.size[0] if crop is None else min(crop, picture.size[0])
+    left = round((picture.size[0] - side) / 2)
+    box = (left, left, left + side, left + side)
+    if side == size:
+        return (picture if side == picture.size[0] else picture.crop(box)).convert(mode)
+    return resized(picture, box, size, Image.Resampling.BOX if by_area else Image.Resampling.BILINEAR, mode)
 
 
-def _square(picture: Image.Image, path: pathlib.Path, *, cut: bool) -> Image.Image:
-    """Returns a square picture as it is, and another cut to its largest centred square, or refused."""
-    width, height = picture.size
-    if width == height:
-        return picture
-    if not cut:
+def _square(picture: Image.Image, orientation: int, path: pathlib.Path, *, cut: bool) -> tuple[int, int, int, int]:
+    """Returns the largest centred square of an upright picture; raises where it is not all and must not be cut."""
+    width, height = picture.size if orientation < 5 else picture.size[::-1]
+    if width != height and not cut:
         raise UserError(
             f"{path} is {width} x {height} pixels and has to be square: cut it to a square around the object first, or "
             "set config.data.crop to the side of the centred square that shall be cut out"
         )
     side = min(width, height)
     left, top = round((width - side) / 2), round((height - side) / 2)
-    return picture.crop((left, top, left + side, top + side))
-
-
-def _decode(path: pathlib.Path) -> Image.Image:
-    """Decodes a picture file; a decompression bomb is refused by its header, before decoding."""
-    if not path.is_file():
-        raise UserError(f"image {path} does not exist")
-    if path.stat().st_size == 0:
-        raise UserError(f"image {path} is empty (0 bytes)")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
-                _check_header(picture, path)
-                picture.load()
-                return ImageOps.exif_transpose(picture)
-    except UserError:
-        raise
-    except Image.DecompressionBombError:
-        raise UserError(f"image {path} is too large: at most {LARGEST} pixels a side") from None
-    except UnidentifiedImageError:
-        raise UserError(f"{path} is not an image that Pillow can read") from None
-    except Exception as error:  # decoders of damaged files raise OSError, SyntaxError, struct.error and more
-        raise UserError(f"image {path} is damaged or truncated: {error}") from error
-
-
-def _check_header(picture: Image.Image, path: pathlib.Path) -> None:
-    if max(picture.size) > LARGEST:
-        size = f"{picture.size[0]} x {picture.size[1]}"
-        raise UserError(f"image {path} is {size} pixels: at most {LARGEST} a side, make it smaller first")
-    frames = getattr(picture, "n_frames", 1)
-    if frames > 1:
-        raise UserError(f"image {path} is animated ({frames} frames): save the frame that is meant")
+    return left, top, left + side, top + side
 
 
 def _to_rgb(picture: Image.Image, path: pathlib.Path) -> Image.Image:
     if picture.mode == "RGB":
         return picture
-    if picture.mode.startswith(("I", "F")):
+    if _deep(picture):
         return _from_deep(picture, path).convert("RGB")
     if _transparent(picture):
         layer = picture.convert("RGBA")
@@ -184,8 +163,22 @@ def _to_rgb(picture: Image.Image, path: pathlib.Path) -> Image.Image:
     return picture.convert("RGB")
 
 
+def _to_gray(picture: Image.Image, path: pathlib.Path) -> Image.Image:
+    if picture.mode in ("1", "L"):
+        return picture.convert("L")
+    return _from_deep(picture, path) if _deep(picture) else _to_rgb(picture, path).convert("L")
+
+
+def _alpha(picture: Image.Image) -> Image.Image:
+    return picture.convert("RGBA").getchannel("A")
+
+
 def _transparent(picture: Image.Image) -> bool:
     return picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
+
+
+def _deep(picture: Image.Image) -> bool:
+    return picture.mode.startswith(("I", "F"))
 
 
 def _from_deep(picture: Image.Image, path: pathlib.Path) -> Image.Image:

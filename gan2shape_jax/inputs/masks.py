@@ -225,6 +225,6 @@ def _mask_file(root: str, name: str) -> pathlib.Path | None:
 
 
 def _shrink(picture: PIL.Image.Image, crop: int | None, size: int) -> Mask:
-    exact = picture.convert("F")  # averages of 8-bit values would be rounded
-    mask = np.asarray(crop_and_resize(exact, crop, size, by_area=True), np.float32) / 255
+    # As floats: averages of 8-bit values would be rounded.
+    mask = np.asarray(crop_and_resize(picture, crop, size, by_area=True, mode="F"), np.float32) / 255
     return np.clip(mask, 0, 1)

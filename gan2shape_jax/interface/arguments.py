@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float
-from PIL import Image, ImageOps
+from PIL import Image
 
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.inputs.image_files import LARGEST, crop_and_resize
+from gan2shape_jax.inputs.picture_kinds import READ
+from gan2shape_jax.inputs.picture_rows import converted
 
 __all__ = ["ImageLike", "alpha_of", "as_array", "latent_of", "mask_of", "picture_of", "true_depth_of"]
 
@@ -19,15 +21,17 @@ __all__ = ["ImageLike", "alpha_of", "as_array", "latent_of", "mask_of", "picture
 ImageLike = Image.Image | ArrayLike
 
 _LEAST = 16  # pixels a side, as for files
+_KINDS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "GIF", "BMP", "DIB", "PPM")  # of files, by Pillow's names
+_GREATEST_LATENT = 1e6  # far beyond what a GAN's mapping gives; networks overflow not far above
 
 
-def as_array(value: ArrayLike | Sequence[Any], name: str) -> np.ndarray:
-    """Returns a NumPy array of finite numbers or booleans."""
+def as_array(value: ArrayLike | Sequence[Any], name: str, *, kinds: str = "fiub") -> np.ndarray:
+    """Returns a NumPy array of finite numbers or booleans; `kinds` are those of NumPy that are taken."""
     try:
         array = np.asarray(value)
     except Exception as error:  # whatever the object's own conversion raises
         raise ArgumentError(f"{name} cannot be read as an array: {error}") from error
-    if array.dtype.kind not in "fiub":
+    if array.dtype.kind not in kinds:
         raise ArgumentError(f"{name} has the type {array.dtype}: an array of numbers is needed")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ArgumentError(f"{name} holds numbers that are not finite (NaN or infinity)")
@@ -42,7 +46,9 @@ def picture_of(image: ImageLike, name: str = "image") -> Image.Image:
       name: of the argument, for errors.
     """
     if isinstance(image, Image.Image):
-        picture = _rgb(ImageOps.exif_transpose(image), name)
+        orientation = _decoded(image, name)
+        upright = image.mode == "RGB" and orientation == 1
+        picture = image if upright else converted(image, _rgb, bands=3, orientation=orientation, keep=True)
     else:
         picture = Image.fromarray(_eight_bits(as_array(image, name), name))
     width, height = picture.size
@@ -57,7 +63,8 @@ def alpha_of(image: ImageLike) -> Image.Image | None:
     """Returns a Pillow image's alpha channel where it tells an object from its background, else None."""
     if not isinstance(image, Image.Image) or not image.has_transparency_data:
         return None
-    alpha = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
+    orientation = _decoded(image, "image")
+    alpha = converted(image, _alpha, bands=1, orientation=orientation, keep=True)
     values = np.asarray(alpha)
     return alpha if values.min() < 128 <= values.max() else None
 
@@ -73,7 +80,8 @@ def mask_of(mask: ImageLike, side: int, size: int, crop: int | None) -> Float[np
       crop: side of the square that is cut out of the image, or None.
     """
     if isinstance(mask, Image.Image):
-        mask = np.asarray(ImageOps.exif_transpose(mask).convert("L"))
+        orientation = _decoded(mask, "mask")
+        mask = np.asarray(converted(mask, _gray, bands=1, orientation=orientation, keep=True))
     values = as_array(mask, "mask")
     if values.shape == (side, side, 1):
         values = values[..., 0]
@@ -86,8 +94,9 @@ def mask_of(mask: ImageLike, side: int, size: int, crop: int | None) -> Float[np
             "255 are possible"
         )
     # On a scale to 255, and by area, as mask files are read: the same mask gives the same bits.
-    scaled = Image.fromarray(values.astype(np.float32) * np.float32(255 / top))
-    shrunk = np.asarray(crop_and_resize(scaled, crop, size, by_area=True), np.float32) / 255
+    scaled = values.astype(np.float32)
+    scaled *= np.float32(255 / top)
+    shrunk = np.asarray(crop_and_resize(Image.fromarray(scaled), crop, size, by_area=True), np.float32) / 255
     if not shrunk.any():
         raise ArgumentError("mask is empty: it has to be 1 (or white) on the object")
     return np.clip(shrunk, 0, 1)
@@ -95,7 +104,9 @@ def mask_of(mask: ImageLike, side: int, size: int, crop: int | None) -> Float[np
 
 def latent_of(latent: ArrayLike, style_dim: int, layers: int) -> Float[np.ndarray, "..."]:
     """Returns a latent as (1, W), or as (1, L, W) where it holds a style for each of the generator's layers."""
-    values = as_array(latent, "latent").astype(np.float32)
+    values = _float32(as_array(latent, "latent", kinds="fiu"), "latent")
+    if values.size and np.abs(values).max() > _GREATEST_LATENT:
+        raise ArgumentError(f"latent holds {np.abs(values).max():.1e}: numbers up to {_GREATEST_LATENT:g} are sensible")
     if values.shape in ((style_dim,), (1, style_dim)):
         return values.reshape(1, style_dim)
     if values.shape in ((layers, style_dim), (1, layers, style_dim)):
@@ -108,7 +119,7 @@ def latent_of(latent: ArrayLike, style_dim: int, layers: int) -> Float[np.ndarra
 
 def true_depth_of(depth: ArrayLike, size: int, max_depth: float) -> Float[np.ndarray, "s s"]:
     """Returns a true depth (size, size), scene units, whose background lies at `max_depth`."""
-    values = as_array(depth, "true_depth").astype(np.float32)
+    values = _float32(as_array(depth, "true_depth", kinds="fiu"), "true_depth")
     if values.shape != (size, size):
         raise ArgumentError(f"true_depth has the shape {values.shape}: ({size}, {size}) is needed (config.image_size)")
     if values.min() <= 0:
@@ -121,8 +132,16 @@ def true_depth_of(depth: ArrayLike, size: int, max_depth: float) -> Float[np.nda
     return np.minimum(values, np.float32(max_depth))
 
 
+def _float32(values: np.ndarray, name: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32)
+    if not np.isfinite(single).all():
+        raise ArgumentError(f"{name} holds numbers that are too large for 32 bits")
+    return single
+
+
 def _eight_bits(values: np.ndarray, name: str) -> np.ndarray:
-    if values.ndim != 3 or values.shape[-1] != 3:
+    if values.ndim != 3 or values.shape[-1] != 3 or not values.size:
         raise ArgumentError(f"{name} has the shape {values.shape}: (height, width, 3) is needed, red, green and blue")
     if values.dtype == np.uint8:
         return values
@@ -136,13 +155,38 @@ def _eight_bits(values: np.ndarray, name: str) -> np.ndarray:
     return np.rint(values * 255).astype(np.uint8)
 
 
-def _rgb(picture: Image.Image, name: str) -> Image.Image:
-    """Converts any 8-bit mode; what is transparent is laid over white."""
+def _decoded(picture: Image.Image, name: str) -> int:
+    """Decodes a picture that was opened but not read yet; returns its EXIF orientation, 1 to 8."""
+    if max(picture.size) > LARGEST or min(picture.size) < 1:
+        raise ArgumentError(
+            f"{name} is {picture.height} x {picture.width} pixels: at most {LARGEST} a side are possible"
+        )
     if picture.mode.startswith(("I", "F")):
         raise ArgumentError(f"{name} is of Pillow's mode {picture.mode}: convert it to 8 bits a channel first")
+    kind = getattr(picture, "format", None)
+    if getattr(picture, "tile", None) and kind not in _KINDS:  # decoding may start another program
+        raise ArgumentError(f"{name} comes from a {kind} file: {READ} are read; load the picture first")
+    try:
+        picture.load()
+        orientation = picture.getexif().get(0x0112, 1)
+    except Exception as error:  # decoders of damaged files raise OSError, SyntaxError, struct.error and more
+        raise ArgumentError(f"{name} is damaged or truncated: {error}") from error
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    """Converts any 8-bit mode; what is transparent is laid over white."""
     if picture.mode == "RGB":
         return picture
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     return picture.convert("RGB")
+
+
+def _gray(picture: Image.Image) -> Image.Image:
+    return picture.convert("L")
+
+
+def _alpha(picture: Image.Image) -> Image.Image:
+    return picture.convert("RGBA").getchannel("A")

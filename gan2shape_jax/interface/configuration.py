@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -56,7 +57,7 @@ def complete(config: str | ConfigDict | None, architecture: Architecture, seed: 
     chosen.gan.size, chosen.gan.style_dim, chosen.gan.channel_multiplier = architecture.size, architecture.style_dim, 0
     chosen.gan.checkpoint = "this GAN"  # for messages: the file has been loaded
     if seed is not None:
-        chosen.seed = int(seed)
+        chosen.seed = _whole(seed)
     if chosen.mode != "instance":
         raise ConfigError(f"config.mode is {chosen.mode!r}: an image is reconstructed by itself in mode 'instance'")
     validate(chosen)
@@ -64,6 +65,13 @@ def complete(config: str | ConfigDict | None, architecture: Architecture, seed: 
         raise ConfigError("\n".join(problems))
     _require_files(chosen)
     return chosen.lock()
+
+
+def _whole(seed: Any) -> int:
+    try:
+        return operator.index(seed)
+    except TypeError:
+        raise ArgumentError(f"seed is {str(seed)[:40]!r}: a whole number is needed") from None
 
 
 def _named(config: Any, architecture: Architecture) -> ConfigDict:

@@ -28,6 +28,7 @@ from gan2shape_jax.interface.progress import Progress, watcher_of
 from gan2shape_jax.interface.result import Reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage, TrainState
+from gan2shape_jax.regular_files import MIB, read_text
 from gan2shape_jax.run import loading, results
 from gan2shape_jax.run.runtime import cadence_of, schedule_of
 from gan2shape_jax.training import loop
@@ -136,13 +137,23 @@ def _own_folder(folder: str | os.PathLike[str], config: ConfigDict, prepared: Pr
     arrays = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(_given(prepared)))
     this = f"{zlib.crc32(arrays):08x}\n{to_json(config)}\n"
     record = root / "reconstruction.txt"
-    if record.is_file() and record.read_text(encoding="utf-8") != this:
+    if _kept(record) not in (None, this):
         raise UserError(
             f"{root} holds checkpoints of another image, configuration or seed ({record}): name another folder, or "
             "remove this one to start afresh"
         )
     atomic_text(record, this)
     return root / "checkpoints"
+
+
+def _kept(record: pathlib.Path) -> str | None:
+    """Returns the text of a file that an earlier call has left, None where there is none."""
+    try:
+        return read_text(record, limit=MIB)
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{record} cannot be read ({error}): name another folder") from error
 
 
 def _given(prepared: PreparedImage) -> list[Any]:

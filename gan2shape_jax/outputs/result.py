@@ -20,6 +20,9 @@ import numpy as np
 from gan2shape_jax import atomic_files as folders
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera, intrinsics
+from gan2shape_jax.json_files import read_object
+from gan2shape_jax.npy_files import Header, read_npy
+from gan2shape_jax.outputs import record_checks
 
 __all__ = ["FORMAT_VERSION", "Result", "load_metrics", "load_result", "save_arrays", "save_result"]
 
@@ -143,13 +146,13 @@ def load_result(folder: str | os.PathLike) -> Result:
         raise UserError(f"{folder} is not a results folder: there is no such folder")
     record = _read_record(folder / "result.json")
     try:
-        camera = Camera(**record["camera"])
-        checksums = dict(record["arrays"])
-        named = {
-            "name": record["name"],
-            "category": record["category"],
+        camera = record_checks.camera_of(record["camera"])
+        checksums = record_checks.of_type(dict, record["arrays"])
+        named: dict[str, Any] = {
+            "name": record_checks.of_type(str, record["name"]),
+            "category": record_checks.of_type(str, record["category"]),
             "reference": bool(record.get("reference", False)),
-            "metrics": record["metrics"],
+            "metrics": record_checks.metrics_of(record["metrics"]),
         }
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / 'result.json'} is damaged ({error}); reconstruct again") from error
@@ -170,10 +173,10 @@ def load_metrics(folder: str | os.PathLike) -> dict[str, Any]:
     Raises `UserError` where `result.json` is missing, damaged or of another format version.
     """
     path = pathlib.Path(folder) / "result.json"
-    metrics = _read_record(path).get("metrics")
-    if not isinstance(metrics, dict):
-        raise UserError(f"{path} is damaged (it has no metrics); reconstruct again")
-    return metrics
+    try:
+        return record_checks.metrics_of(_read_record(path).get("metrics"))
+    except TypeError as error:
+        raise UserError(f"{path} is damaged (it has no metrics: {error}); reconstruct again") from error
 
 
 def _shapes(size: int) -> dict[str, tuple[int, ...]]:
@@ -212,32 +215,33 @@ def _write_json(path: pathlib.Path, value: dict[str, Any]) -> None:
 
 def _read_record(path: pathlib.Path) -> dict[str, Any]:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        version = record["format"]
+        record = read_object(path, "a result", nan_is_none=True)  # of metrics that could not be computed
     except FileNotFoundError as error:
         raise UserError(f"{path.parent} is not a results folder: {path} is missing") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged or not a result ({error}); reconstruct again") from error
+    except UserError as error:
+        raise UserError(f"{error}; reconstruct again") from error
+    version = record.get("format")
     if version != FORMAT_VERSION:
         raise UserError(
-            f"{path} has format version {version}, this program reads {FORMAT_VERSION}: "
+            f"{path} has format version {str(version)[:20]}, this program reads {FORMAT_VERSION}: "
             "reconstruct again or use the version that wrote it"
         )
     return record
 
 
-def _read_array(path: pathlib.Path, shape: tuple[int, ...], checksum: int | None) -> np.ndarray:
+def _read_array(path: pathlib.Path, shape: tuple[int, ...], checksum: object) -> np.ndarray:
+    def accept(header: Header) -> None:
+        if header.dtype != np.float32 or header.shape != shape:
+            raise UserError(
+                f"{path} is damaged: expected float32 of shape {shape}, found {header.dtype} {header.shape}"
+            )
+
     try:
-        value = np.load(path, allow_pickle=False)
+        value = read_npy(path, accept)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing from the result; reconstruct again") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} is damaged ({error}); reconstruct again") from error
-    if not isinstance(value, np.ndarray) or value.dtype != np.float32 or value.shape != shape:
-        raise UserError(
-            f"{path} is damaged: expected float32 of shape {shape}, found "
-            f"{getattr(value, 'dtype', type(value))} {getattr(value, 'shape', '')}"
-        )
+    except UserError as error:
+        raise UserError(f"{error}; reconstruct again") from error
     if checksum != _checksum(value):
         raise UserError(f"{path} is damaged: its checksum differs from the one in result.json; reconstruct again")
     return value

@@ -149,11 +149,11 @@ def _huge_header(path):
     "make, message",
     [
         (lambda path: None, "does not exist"),
-        (lambda path: path.mkdir(), "does not exist"),
+        (lambda path: path.mkdir(), "a folder, not a file"),
         (lambda path: path.write_bytes(b""), "empty"),
         (lambda path: path.write_text("no picture"), "not an image"),
         (_truncated, "damaged or truncated"),
-        (_animated, "animated .3 frames"),
+        (_animated, "is animated or has several pages"),
         (lambda path: _save(path, _PIXELS[:40]), "64 x 40 pixels.*square"),
         (lambda path: _save(path, _PIXELS[:8, :8]), "only 8 pixels wide"),
         (

@@ -24,6 +24,8 @@ from gan2shape_jax.errors import ConfigError
 
 __all__ = ["load_yaml"]
 
+_MOST_PROBLEMS = 20  # that one message lists
+_MOST_STAGES = 1000  # published settings have 4
 _KEEP_ALL = 1_000_000  # checkpoints: more than any run writes
 _WEIGHTS = (".pt", ".pth", ".pkl")
 
@@ -60,24 +62,32 @@ def _refuse(path: pathlib.Path, entries: dict[str, Entry], problems: list[tuple[
         f"{path}, line {entries[name].line}: {problem}" if name in entries else f"{path}: {problem}"
         for name, problem in problems
     ]
+    if len(lines) > _MOST_PROBLEMS:
+        lines[_MOST_PROBLEMS:] = [f"{path}: and more, {len(lines)} in all"]
     if lines:
         raise ConfigError("\n".join(lines))
 
 
 def _unreadable(entries: dict[str, Entry]) -> list[tuple[str, str]]:
     """Returns options that do not exist or hold a value of another kind, with what is wrong."""
-    problems = []
+    problems: list[tuple[str, str]] = []
     for name, entry in entries.items():
         if name in IGNORED:
             continue
         if name not in OPTIONS:
-            close = difflib.get_close_matches(name, [*OPTIONS, *IGNORED], n=1, cutoff=0.0)
-            problems.append((name, f"there is no option {name}; the nearest is {close[0]}"))
+            problems.append(
+                (name, f"there is no option {name}{_nearest(name) if len(problems) < _MOST_PROBLEMS else ''}")
+            )
         elif not fits(OPTIONS[name], entry.value):
             problems.append(
                 (name, f"{name} is {entry.text}: {KINDS[OPTIONS[name].kind]}{_hint(OPTIONS[name].kind, entry.value)}")
             )
     return problems
+
+
+def _nearest(name: str) -> str:
+    (close,) = difflib.get_close_matches(name, [*OPTIONS, *IGNORED], n=1, cutoff=0.0)
+    return f"; the nearest is {close}"
 
 
 def _hint(kind: str, value: Any) -> str:
@@ -120,8 +130,8 @@ def _of_category(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _of_stages(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
     stages = values["num_stage"]
-    if stages < 1:
-        yield "num_stage", f"num_stage is {stages}: at least one stage is wanted"
+    if not 1 <= stages <= _MOST_STAGES:
+        yield "num_stage", f"num_stage is {stages}: at least one stage is wanted, and at most {_MOST_STAGES}"
     if stages > 1 and values["stage_len_dict2"] is None:
         lacking = "stage_len_dict2, the iterations of the later stages, is not given"
         yield "num_stage", f"num_stage is {stages} but {lacking}"

@@ -12,11 +12,14 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from gan2shape_jax.errors import ConfigError
+from gan2shape_jax import regular_files
+from gan2shape_jax.errors import ConfigError, UserError
 
 __all__ = ["Entry", "read_options"]
 
-_LARGEST = 2**20  # bytes: settings take some kilobytes
+_LARGEST = 2**15  # bytes: settings take some kilobytes, and a megabyte is half a minute's work for PyYAML
+_DEEPEST = 8  # levels inside each other that are looked at, to say what is wrong; two are read
+_LONGEST = 64  # characters of an option's name
 _SHOWN = 40  # characters of a value that a message repeats
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = ("str", "int", "float", "bool", "null")
@@ -37,6 +40,24 @@ class Entry:
     text: str
 
 
+class _TooDeep(Exception):
+    """More levels inside each other than `_DEEPEST`."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Stops at nested text before it has taken the time to understand all of it."""
+
+    depth = 0
+
+    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise _TooDeep
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
 def read_options(path: pathlib.Path) -> dict[str, Entry]:
     """Returns the options of a YAML file by their names.
 
@@ -44,7 +65,7 @@ def read_options(path: pathlib.Path) -> dict[str, Entry]:
         ConfigError: the file is absent, no text, no YAML, empty, or holds anything but options.
     """
     text = _read(path)
-    loader = yaml.SafeLoader(text)
+    loader = _Loader(text)
     try:
         root = loader.get_single_node()
         if root is None:
@@ -54,7 +75,7 @@ def read_options(path: pathlib.Path) -> dict[str, Entry]:
         return _mapping(root, loader, path, text, nested=True)
     except yaml.MarkedYAMLError as error:
         raise ConfigError(_explain(error, path, text)) from None
-    except RecursionError:
+    except (_TooDeep, RecursionError):
         raise ConfigError(f"{path} nests too deeply: `option: value` lines are wanted") from None
     finally:
         loader.dispose()
@@ -62,13 +83,13 @@ def read_options(path: pathlib.Path) -> dict[str, Entry]:
 
 def _read(path: pathlib.Path) -> str:
     """Returns the file's text; raises `ConfigError` for characters that YAML forbids."""
-    if not path.is_file():
-        raise ConfigError(f"there is no config file {path}")
-    if path.stat().st_size > _LARGEST:
-        raise ConfigError(f"{path} has {path.stat().st_size} bytes: a settings file takes some kilobytes")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = regular_files.read_text(path, limit=_LARGEST, encoding="utf-8-sig")
         yaml.SafeLoader(text).dispose()
+    except FileNotFoundError:
+        raise ConfigError(f"there is no config file {path}") from None
+    except UserError as error:
+        raise ConfigError(f"{error}; a settings file takes some kilobytes") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read as text: {error}") from error
     except yaml.reader.ReaderError as error:
@@ -84,7 +105,7 @@ def _mapping(
     options: dict[str, Entry] = {}
     for key, value in node.value:
         name = key.value if isinstance(key, ScalarNode) else None
-        if name is None or name == "<<":
+        if name is None or name == "<<" or len(name) > _LONGEST:
             raise ConfigError(f"{_at(path, key)}: {_shown(key, text)} is no option's name")
         if name in options:
             raise ConfigError(f"{_at(path, key)}: {name} is given twice, first in line {options[name].line}")

@@ -1,0 +1,142 @@
+"""Opening picture files by other hands: regular files of a closed list of kinds, within a budget of memory.
+
+What a picture takes is known from its header: it is refused there, in words, or decoded.
+"""
+
+import contextlib
+import pathlib
+import re
+import warnings
+from collections.abc import Iterator
+
+from PIL import Image, ImageFile
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.inputs import tiff_directory
+from gan2shape_jax.inputs.picture_headers import Announced, announced
+from gan2shape_jax.inputs.picture_kinds import READ, kind_of
+from gan2shape_jax.regular_files import MIB, open_regular
+
+__all__ = ["LARGEST", "decode", "opened", "orientation_of"]
+
+LARGEST = 8192  # pixels a side: more is a scan or a mistake
+_MOST_BYTES = 7 * LARGEST**2  # 448 MiB; Pillow keeps RGB in 4 bytes a pixel, and a conversion adds 3
+# What decoding takes at its peak, bytes a pixel; measured. Other kinds take no more than the picture.
+_WEBP = 20
+_COMPRESSED_TIFF = 12
+# Decoders in C, of one pass over the file; Pillow's others work byte by byte in Python.
+_CODECS = ("raw", "zip", "jpeg", "gif", "libtiff")
+
+
+@contextlib.contextmanager
+def opened(path: pathlib.Path) -> Iterator[ImageFile.ImageFile]:
+    """Opens a picture file and yields it with its header read, its pixels not decoded yet.
+
+    Raises:
+        UserError: the file is none of the regular kind, of another kind than those read, damaged, animated, or larger
+            than fits into the budget; also for what Pillow raises inside the `with` block.
+    """
+    try:
+        with open_regular(path) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large sizes, which are looked at here, and of damaged metadata
+            kind, told = _kind(file, path)
+            picture = Image.open(file, formats=[kind])
+            _check_header(picture, path, kind, told)
+            yield picture
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"image {path} does not exist") from None
+    except Image.DecompressionBombError:
+        raise UserError(f"image {path} is too large: at most {LARGEST} pixels a side") from None
+    except Exception as error:  # decoders of damaged files raise OSError, SyntaxError, struct.error and more
+        raise UserError(f"image {path} is damaged or truncated: {error}") from error
+
+
+def decode(path: pathlib.Path) -> tuple[Image.Image, int]:
+    """Returns a decoded picture as it lies in the file, and its EXIF orientation: 1 for upright, up to 8."""
+    with opened(path) as picture:
+        picture.load()
+        orientation = orientation_of(picture, path)
+        # WebP pictures hold on to their decoder.
+        return picture.copy() if picture.format == "WEBP" else picture, orientation
+
+
+def orientation_of(picture: Image.Image, path: pathlib.Path) -> int:
+    """Returns an opened picture's EXIF or XMP orientation, 1 to 8; 1 where there is none that can be read."""
+    if picture.format == "TIFF":  # is turned when it is decoded, its size as soon as it is opened
+        return 1
+    found = None
+    exif = re.sub(b"^(Exif\0\0){1,2}", b"", _exif(picture))
+    try:
+        directory = tiff_directory.require_modest(exif)
+    except ValueError as error:
+        raise UserError(f"image {path} is refused: {error}") from error
+    if directory is not None:
+        found = directory.numbers.get(0x0112)
+    if found is None:
+        xmp = picture.info.get("XML:com.adobe.xmp") or picture.info.get("xmp") or b""
+        text = xmp if isinstance(xmp, bytes) else xmp.encode("utf-8", "replace")
+        match = re.search(rb'tiff:Orientation(?:="|>)([0-9])', text)
+        found = int(match[1]) if match else 1
+    return found if 1 <= found <= 8 else 1
+
+
+def _exif(picture: Image.Image) -> bytes:
+    exif = picture.info.get("exif")
+    text = picture.info.get("Raw profile type exif")
+    if exif is None and isinstance(text, str):  # PNG by ImageMagick: three lines, then hexadecimal digits
+        with contextlib.suppress(ValueError):
+            return bytes.fromhex("".join(text.split("\n")[3:]))
+    return exif if isinstance(exif, bytes) else b""
+
+
+def _kind(file, path: pathlib.Path) -> tuple[str, Announced]:
+    head = file.read(64)
+    if not head:
+        raise UserError(f"image {path} is empty (0 bytes)")
+    try:
+        kind = kind_of(head)
+    except ValueError as error:
+        told = f"image {path} is {error}" if str(error) else f"{path} is not an image of a kind that is known"
+        raise UserError(f"{told}; {READ} are read") from None
+    try:
+        return kind, announced(file, kind)
+    except ValueError as error:
+        raise UserError(f"image {path} is refused: {error}") from None
+
+
+def _check_header(picture: ImageFile.ImageFile, path: pathlib.Path, kind: str, told: Announced) -> None:
+    width, height = picture.size
+    if max(width, height) > LARGEST:
+        raise UserError(f"image {path} is {width} x {height} pixels: at most {LARGEST} a side, make it smaller first")
+    if min(width, height) < 1:
+        raise UserError(f"image {path} is {width} x {height} pixels: there is nothing in it")
+    # Beside its first picture, the photo, a multi-picture JPEG holds previews and the like.
+    frames = 1 if picture.format == "MPO" or kind in ("GIF", "TIFF") else getattr(picture, "n_frames", 1)
+    if told.pages or frames > 1:
+        raise UserError(f"image {path} is animated or has several pages: save the one that is meant")
+    codec = picture.tile[0][0] if picture.tile else "raw"
+    if codec not in _CODECS:
+        raise UserError(f"image {path} is a {kind} file of a rare kind ({codec}): save it as PNG")
+    needed = width * height * max(_bytes_a_pixel(picture, kind, told, codec), _core(picture) + 3)
+    if needed > _MOST_BYTES:
+        raise UserError(
+            f"image {path} is {width} x {height} pixels, which take {needed / MIB:.0f} MiB to decode from such a "
+            f"{kind} file: at most {_MOST_BYTES / MIB:g} are taken; make it smaller first, or save it as PNG or "
+            "baseline JPEG"
+        )
+
+
+def _bytes_a_pixel(picture: Image.Image, kind: str, told: Announced, codec: str) -> float:
+    if kind == "WEBP":
+        return _WEBP
+    if kind == "TIFF":
+        turned = picture.tag_v2.get(0x0112, 1) != 1  # type: ignore[attr-defined]
+        return _COMPRESSED_TIFF if codec == "libtiff" else _core(picture) * (2 if turned else 1)
+    return _core(picture) + 2 * told.buffered
+
+
+def _core(picture: Image.Image) -> int:
+    """Returns what Pillow takes for a pixel, bytes."""
+    return 1 if picture.mode in ("1", "L", "P") else 2 if picture.mode.startswith("I;16") else 4

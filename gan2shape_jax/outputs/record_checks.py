@@ -1,0 +1,41 @@
+"""What the entries of a result's record, `result.json`, may be; whoever wrote it need not have been this program."""
+
+import dataclasses
+from typing import Any, TypeVar
+
+from gan2shape_jax.geometry.camera import Camera
+
+__all__ = ["camera_of", "metrics_of", "of_type"]
+
+_GROUPS = ("prior", "start", "samples_l1")  # of metrics
+_LARGEST = 1024  # pixels a side: four times what a run takes
+_T = TypeVar("_T")
+
+
+def camera_of(values: Any) -> Camera:
+    """Returns the camera that a record describes; raises `TypeError` or `ValueError` for what is none."""
+    camera = Camera(**of_type(dict, values))
+    for field in dataclasses.fields(camera):
+        whole = field.name == "image_size"
+        if type(getattr(camera, field.name)) not in ((int,) if whole else (int, float)):
+            raise TypeError(f"camera.{field.name} is {getattr(camera, field.name)!r}")
+    ordered = 0 < camera.near < camera.far and camera.min_depth < camera.max_depth
+    if not (1 <= camera.image_size <= _LARGEST and 0 < camera.fov_deg < 180 and ordered):
+        raise ValueError(f"there is no {camera}")
+    return camera
+
+
+def metrics_of(values: Any) -> dict[str, Any]:
+    """Returns metrics that are numbers, unknown, or groups of such; raises `TypeError` for others."""
+    for name, entry in of_type(dict, values).items():
+        numbers = of_type(dict, entry).values() if name in _GROUPS else [entry]
+        if not all(number is None or isinstance(number, (int, float)) for number in numbers):
+            raise TypeError(f"the metric {name!r} is no number")
+    return values
+
+
+def of_type(kind: type[_T], value: Any) -> _T:
+    """Returns the value where it is of that type; raises `TypeError` for others."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{str(value)[:40]!r} stands where {kind.__name__} is wanted")
+    return value

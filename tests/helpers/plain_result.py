@@ -1,0 +1,16 @@
+"""The least that is a result: a flat sheet without colours."""
+
+import numpy as np
+
+from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.outputs.result import Result
+
+__all__ = ["plain_result"]
+
+
+def plain_result(name: str = "a", side: int = 16, **fields) -> Result:
+    picture, sheet = np.zeros((side, side, 3)), np.ones((side, side))
+    arrays = dict.fromkeys(("depth", "mask", "input_mask", "warped_depth"), sheet)
+    arrays |= dict.fromkeys(("albedo", "image", "canonical", "reconstruction"), picture)
+    arrays |= {"view": np.zeros(6), "light": np.zeros(4)}
+    return Result(name=name, camera=Camera(side), **(arrays | fields))
