@@ -36,7 +36,10 @@ def open_regular(path: str | os.PathLike[str], *, limit: int | None = None) -> B
       OSError: the file is absent or cannot be opened.
     """
     # Without waiting: a named pipe would be opened only once somebody writes to it.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError:  # a zero byte, or a character that the file system cannot write
+        raise UserError(f"{os.fspath(path)!r} can be no file's name") from None
     try:
         found = os.fstat(descriptor)
         for is_kind, kind in _KINDS:

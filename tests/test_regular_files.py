@@ -47,3 +47,9 @@ def test_a_folder_is_refused_in_words(tmp_path):
 def test_an_absent_file_stays_the_readers_matter(tmp_path):
     with pytest.raises(FileNotFoundError):
         open_regular(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800"])
+def test_an_impossible_name_is_refused_in_words(name):
+    with pytest.raises(UserError, match="can be no file's name"):
+        open_regular(name)
