@@ -1,21 +1,31 @@
-"""Files and folders that appear whole or not at all.
+"""Files and folders that appear whole or not at all, and stay after a power cut.
 
 Both are written beside their final place under a hidden name and renamed into it, so that an interrupted
-or failed write leaves either the former contents, the new contents or nothing, never a mixture. Several
-hosts may write the same file: the last one to finish wins.
+or failed write leaves either the former contents, the new contents or nothing, never a mixture. Before a rename counts,
+what it shows is on the disk. Several hosts may write the same file: the last one to finish wins.
+
+    .NAME.XXXXXXXX.part[.EXTENSION]   a file or folder being written
+    .NAME.XXXXXXXX.former             a folder that has stepped aside for a new one
 """
 
 import contextlib
+import errno
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from gan2shape_jax.errors import refused
 
-__all__ = ["atomic_bytes", "atomic_file", "atomic_folder", "atomic_text"]
+__all__ = ["atomic_bytes", "atomic_file", "atomic_folder", "atomic_text", "clear_leftovers"]
+
+# What the two kinds of hidden names look like, in whole.
+_HIDDEN = re.compile(r"\.(?P<name>.+)\.[0-9a-z_]{8}\.(?P<kind>part(\.[^.]+)?|former)", re.DOTALL)
+# What file systems answer that cannot write a folder's entries through.
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EISDIR, errno.EPERM)
 
 
 def atomic_file(
@@ -37,7 +47,9 @@ def atomic_file(
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
         write(part)
+        _write_through(part)
         part.replace(path)
+        _write_entries_through(path.parent)
     except OSError as error:
         raise refused(error, f"cannot write {path}") from error
     finally:
@@ -74,11 +86,49 @@ def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     try:
         yield fresh
         fresh.chmod(0o755)  # mkdtemp makes it private
+        _write_folder_through(fresh)
         _swap(fresh, folder)
+        _write_entries_through(folder.parent)
     except OSError as error:
         raise refused(error, f"cannot write results to {folder} (nothing there was changed)") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def clear_leftovers(folder: pathlib.Path, names: Collection[str] | None) -> list[pathlib.Path]:
+    """Clears what writes that were killed have left in a folder; to be called where nobody is writing there.
+
+    What was being written is removed. A folder that had stepped aside for a new one goes back where the new one has not
+    come, and is removed where it has.
+
+    Args:
+      folder: where to look, not below it; it need not be there.
+      names: of the files and folders written there, files without their last extension; None for any. Other hidden
+        names stay.
+
+    Returns:
+      The folders that were put back.
+
+    Raises:
+      UserError: the file system refuses.
+    """
+    back = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        hidden = _HIDDEN.fullmatch(path.name)
+        if hidden is None or (names is not None and hidden["name"] not in names):
+            continue
+        real = folder / hidden["name"]
+        try:
+            if hidden["kind"] == "former" and not os.path.lexists(real):
+                path.rename(real)
+                back.append(real)
+            elif path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise refused(error, f"cannot clear {path}, which an earlier start has left") from error
+    return back
 
 
 def _swap(fresh: pathlib.Path, folder: pathlib.Path) -> None:
@@ -94,3 +144,37 @@ def _swap(fresh: pathlib.Path, folder: pathlib.Path) -> None:
         former.rename(folder)
         raise
     shutil.rmtree(former, ignore_errors=True)
+
+
+def _write_folder_through(folder: pathlib.Path) -> None:
+    """Returns when all files below a folder, and their names, are on the disk."""
+    for parent, _, files in os.walk(folder, topdown=False):
+        for name in files:
+            _write_through(pathlib.Path(parent, name))
+        _write_entries_through(pathlib.Path(parent))
+
+
+def _write_through(path: pathlib.Path) -> None:
+    """Returns when a file's content is on the disk; a write that the disk has no room for may be told only here."""
+    descriptor = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))  # Windows syncs no file that is open to read
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_entries_through(folder: pathlib.Path) -> None:
+    """Returns when a folder's names are on the disk, where the system can be asked for that."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    except OSError as error:
+        if error.errno in _NO_SYNC:  # as on Windows
+            return
+        raise
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(descriptor)

@@ -10,7 +10,16 @@ from collections.abc import Callable
 
 from gan2shape_jax.plain_text import printable
 
-__all__ = ["ArgumentError", "ConfigError", "DiskFullError", "UserError", "exit_code", "refused"]
+__all__ = [
+    "ArgumentError",
+    "ConfigError",
+    "DiskFullError",
+    "FolderGoneError",
+    "RunEndingError",
+    "UserError",
+    "exit_code",
+    "refused",
+]
 
 
 class UserError(Exception):
@@ -25,8 +34,16 @@ class ArgumentError(UserError, ValueError):
     """An argument of a public function is of the wrong type, shape or range; the message begins with its name."""
 
 
-class DiskFullError(UserError):
-    """No room to write: unlike other errors of one image it ends the whole run."""
+class RunEndingError(UserError):
+    """An error that no other image would escape: it ends the whole run."""
+
+
+class DiskFullError(RunEndingError):
+    """No room to write."""
+
+
+class FolderGoneError(RunEndingError):
+    """The run's folder was removed, or another has taken its place, while the run was going on."""
 
 
 def refused(error: OSError, message: str) -> UserError:

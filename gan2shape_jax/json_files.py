@@ -51,19 +51,20 @@ def read_object(
     return content
 
 
-def parse_json(text: str | bytes, source: object, kind: str) -> Any:
+def parse_json(text: str | bytes, source: object, kind: str, *, nan_is_none: bool = False) -> Any:
     """Returns the content of JSON text, such as the header of another file.
 
     Args:
       text: characters, or their UTF-8 bytes.
       source: where it is from, for messages.
       kind: what it is read as, for messages.
+      nan_is_none: see `read_json`.
 
     Raises:
       UserError: it is no such JSON, with `source` in the message.
     """
     try:
-        return _parsed(text.decode("utf-8") if isinstance(text, bytes) else text)
+        return _parsed(text.decode("utf-8") if isinstance(text, bytes) else text, nan_is_none=nan_is_none)
     except ValueError as error:
         raise UserError(f"{source} is damaged and cannot be read as {kind}: {error}") from error
 

@@ -4,25 +4,24 @@ Frames and ranges, as everywhere in the package: x right, y down, z away from th
 `(S, S, 3)` in [-1, 1]; depth `(S, S)` in scene units along z; masks `(S, S)` in [0, 1]. The
 *canonical* frame looks at the object from straight ahead; the *input* frame is that of the given
 photograph, reached from it by `view`. A saved result is a folder of float32 `.npy` files with
-`camera.json` (what the numbers mean) and `result.json` (which arrays there are, with checksums, so
-that damage is noticed).
+`camera.json` (what the numbers mean), `result.json` (which arrays there are, with checksums, so
+that damage is noticed) and `files.json` (all files, see `folder_record`).
 """
 
 import dataclasses
-import json
 import os
 import pathlib
-import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from gan2shape_jax import atomic_files as folders
+from gan2shape_jax import records
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera, intrinsics
-from gan2shape_jax.json_files import read_object
-from gan2shape_jax.npy_files import Header, read_npy
-from gan2shape_jax.outputs import record_checks
+from gan2shape_jax.outputs import folder_record, record_checks, result_files
+from gan2shape_jax.records import Damaged
 
 __all__ = ["FORMAT_VERSION", "Result", "load_metrics", "load_result", "save_arrays", "save_result"]
 
@@ -109,10 +108,17 @@ class Result:
             object.__setattr__(self, key, value)
 
 
-def save_result(result: Result, folder: str | os.PathLike) -> None:
-    """Writes the arrays and descriptions of `result` as a new `folder`, replacing a former one."""
+def save_result(result: Result, folder: str | os.PathLike, *, made_with: Mapping[str, Any] | None = None) -> None:
+    """Writes the arrays and descriptions of `result` as a new `folder`, replacing a former one.
+
+    Args:
+      result: the reconstruction.
+      folder: appears whole or not at all.
+      made_with: what it was made by, for the folder's record.
+    """
     with folders.atomic_folder(folder) as fresh:
         save_arrays(result, fresh)
+        folder_record.write_record(fresh, made_with or {})
 
 
 def save_arrays(result: Result, folder: pathlib.Path) -> None:
@@ -122,7 +128,7 @@ def save_arrays(result: Result, folder: pathlib.Path) -> None:
         value = getattr(result, key)
         if value is not None:
             np.save(folder / f"{key}.npy", value)
-            checksums[key] = _checksum(value)
+            checksums[key] = result_files.checksum(value)
     record = {
         "format": FORMAT_VERSION,
         "name": result.name,
@@ -130,10 +136,10 @@ def save_arrays(result: Result, folder: pathlib.Path) -> None:
         "reference": result.reference,
         "camera": dataclasses.asdict(result.camera),
         "arrays": checksums,
-        "metrics": result.metrics,
+        "metrics": records.finite(result.metrics),
     }
-    _write_json(folder / "camera.json", _camera_description(result))
-    _write_json(folder / "result.json", record)
+    result_files.write_json(folder / "camera.json", _camera_description(result))
+    result_files.write_json(folder / "result.json", record)
 
 
 def load_result(folder: str | os.PathLike) -> Result:
@@ -144,7 +150,7 @@ def load_result(folder: str | os.PathLike) -> Result:
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder} is not a results folder: there is no such folder")
-    record = _read_record(folder / "result.json")
+    record = result_files.read_record(folder, FORMAT_VERSION)
     try:
         camera = record_checks.camera_of(record["camera"])
         checksums = record_checks.of_type(dict, record["arrays"])
@@ -155,16 +161,16 @@ def load_result(folder: str | os.PathLike) -> Result:
             "metrics": record_checks.metrics_of(record["metrics"]),
         }
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{folder / 'result.json'} is damaged ({error}); reconstruct again") from error
+        raise Damaged(f"{folder / 'result.json'} is damaged ({error}); reconstruct again") from error
     arrays: dict[str, Any] = {}
     for key, shape in _shapes(camera.image_size).items():
         if key in _OPTIONAL and key not in checksums:
             continue
-        arrays[key] = _read_array(folder / f"{key}.npy", shape, checksums.get(key))
+        arrays[key] = result_files.read_array(folder / f"{key}.npy", shape, checksums.get(key))
     try:
         return Result(camera=camera, **named, **arrays)
     except ValueError as error:
-        raise UserError(f"{folder} is not a usable result: {error}") from error
+        raise Damaged(f"{folder} is not a usable result: {error}") from error
 
 
 def load_metrics(folder: str | os.PathLike) -> dict[str, Any]:
@@ -172,11 +178,11 @@ def load_metrics(folder: str | os.PathLike) -> dict[str, Any]:
 
     Raises `UserError` where `result.json` is missing, damaged or of another format version.
     """
-    path = pathlib.Path(folder) / "result.json"
+    folder = pathlib.Path(folder)
     try:
-        return record_checks.metrics_of(_read_record(path).get("metrics"))
+        return record_checks.metrics_of(result_files.read_record(folder, FORMAT_VERSION).get("metrics"))
     except TypeError as error:
-        raise UserError(f"{path} is damaged (it has no metrics: {error}); reconstruct again") from error
+        raise Damaged(f"{folder / 'result.json'} is damaged (it has no metrics: {error}); reconstruct again") from error
 
 
 def _shapes(size: int) -> dict[str, tuple[int, ...]]:
@@ -185,10 +191,6 @@ def _shapes(size: int) -> dict[str, tuple[int, ...]]:
     shapes |= {"view": (6,), "light": (4,)}
     shapes |= {key: (size, size, 3) if kind == "picture" else (size, size) for key, kind in _OPTIONAL.items()}
     return shapes
-
-
-def _checksum(value: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(value, "<f4").tobytes())
 
 
 def _camera_description(result: Result) -> dict[str, Any]:
@@ -207,41 +209,3 @@ def _camera_description(result: Result) -> dict[str, Any]:
         "light": dict(zip(("ambient", "diffuse", "dx", "dy"), result.light.tolist(), strict=True)),
         "conventions": _CONVENTIONS,
     }
-
-
-def _write_json(path: pathlib.Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-
-
-def _read_record(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        record = read_object(path, "a result", nan_is_none=True)  # of metrics that could not be computed
-    except FileNotFoundError as error:
-        raise UserError(f"{path.parent} is not a results folder: {path} is missing") from error
-    except UserError as error:
-        raise UserError(f"{error}; reconstruct again") from error
-    version = record.get("format")
-    if version != FORMAT_VERSION:
-        raise UserError(
-            f"{path} has format version {str(version)[:20]}, this program reads {FORMAT_VERSION}: "
-            "reconstruct again or use the version that wrote it"
-        )
-    return record
-
-
-def _read_array(path: pathlib.Path, shape: tuple[int, ...], checksum: object) -> np.ndarray:
-    def accept(header: Header) -> None:
-        if header.dtype != np.float32 or header.shape != shape:
-            raise UserError(
-                f"{path} is damaged: expected float32 of shape {shape}, found {header.dtype} {header.shape}"
-            )
-
-    try:
-        value = read_npy(path, accept)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing from the result; reconstruct again") from error
-    except UserError as error:
-        raise UserError(f"{error}; reconstruct again") from error
-    if checksum != _checksum(value):
-        raise UserError(f"{path} is damaged: its checksum differs from the one in result.json; reconstruct again")
-    return value

@@ -4,9 +4,10 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 from gan2shape_jax.atomic_files import atomic_folder
-from gan2shape_jax.outputs import host, mesh, pictures, strips
+from gan2shape_jax.outputs import folder_record, host, mesh, pictures, strips
 from gan2shape_jax.outputs.gan_views import Projection, draw_gan_views
 from gan2shape_jax.outputs.overview import draw_overview
 from gan2shape_jax.outputs.result import Result, save_arrays
@@ -44,6 +45,7 @@ def write_outputs(
     gan_project: Projection | None = None,
     options: OutputOptions = OutputOptions(),
     extra: Mapping[str, bytes] | None = None,
+    made_with: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes arrays, pictures, strips, animations, meshes, metrics and the overview of a result.
 
@@ -54,6 +56,7 @@ def write_outputs(
         names end in `_gan` are not made.
       options: what to write and how large.
       extra: contents of further files by name, such as the networks' weights.
+      made_with: what the result was made by, for the folder's record.
 
     Raises:
       UserError: where the file system refuses.
@@ -77,6 +80,7 @@ def write_outputs(
             strips.write_gan_strips(gan, fresh, size=size, animate=options.animation)
         tile = min(max(size, _SMALLEST_PICTURE), _LARGEST_TILE)
         draw_overview(result, gan=gan, size=tile).save(fresh / "overview.png")
+        folder_record.write_record(fresh, made_with or {})
 
 
 def _write_pictures(result: Result, folder: pathlib.Path) -> None:

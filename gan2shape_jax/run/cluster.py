@@ -26,10 +26,11 @@ from ml_collections import ConfigDict
 from gan2shape_jax.atomic_files import atomic_text
 from gan2shape_jax.config import flatten, to_json
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.json_files import read_json
 from gan2shape_jax.run import distributed
 from gan2shape_jax.run.distributed import ALONE, Host
 
-__all__ = ["SINGLE", "Team", "alone", "meet", "wait_for"]
+__all__ = ["SINGLE", "Team", "alone", "may_lead", "meet", "require_shared", "wait_for"]
 
 # Network file systems show new files of other hosts only after a while.
 _PATIENCE_S = 30.0
@@ -45,11 +46,13 @@ class Team:
       host: this one.
       start: names this start, the same on all hosts; "" where there is one host.
       facts: what host 0 had to say (see `meet`).
+      tokens: of the hosts, by index; host 0's is `start`.
     """
 
     host: Host
     start: str
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    tokens: tuple[str, ...] = ()
 
     @property
     def leads(self) -> bool:
@@ -65,6 +68,11 @@ def alone(config: ConfigDict) -> bool:
     return config.runtime.hosts == "one" or (config.runtime.hosts == "auto" and not distributed.several(os.environ))
 
 
+def may_lead() -> bool:
+    """Returns whether this host may be host 0, as far as the environment tells."""
+    return all(os.environ.get(name, "0") == "0" for name in ("JAX_PROCESS_ID", "SLURM_PROCID"))
+
+
 def meet(config: ConfigDict, names: list[str], facts: dict[str, Any], *, stay: bool) -> Team:
     """Meets the other hosts, if any; has to come before the first computation.
 
@@ -75,7 +83,7 @@ def meet(config: ConfigDict, names: list[str], facts: dict[str, Any], *, stay: b
       stay: whether the hosts go on to compute together; otherwise they part again at once.
 
     Raises:
-      UserError: the hosts do not find each other, or have another configuration, list or folder.
+      UserError: the hosts do not find each other, or have another configuration or list.
     """
     if alone(config):
         return dataclasses.replace(SINGLE, facts=facts)
@@ -88,16 +96,22 @@ def meet(config: ConfigDict, names: list[str], facts: dict[str, Any], *, stay: b
         host, answers = distributed.ask_all_from_child(json.dumps(mine), timeout_s)
     messages = [json.loads(message) for message in answers]
     _require_alike(messages)
-    folder = pathlib.Path(config.workdir) / ".hosts"
-    atomic_text(folder / f"{host.index}.json", json.dumps(mine["token"]) + "\n")
-    _require_shared(folder, [message["token"] for message in messages])
     if not stay and host.count > 1 and jax.process_count() > 1:  # only a TPU slice holds its hosts together by itself
         raise UserError(
             "this TPU runtime ties all hosts of the slice together, so that one lost host would stop the "
             "others: set TPU_PROCESS_BOUNDS=1,1,1 and TPU_CHIPS_PER_PROCESS_BOUNDS to the chips of a host "
             "(2,2,1 for four), or use slices of one host; see docs/how-to/running-at-scale.md"
         )
-    return Team(host, messages[0]["token"], messages[0]["facts"])
+    tokens = tuple(message["token"] for message in messages)
+    return Team(host, tokens[0], messages[0]["facts"], tokens)
+
+
+def require_shared(config: ConfigDict, team: Team) -> None:
+    """Raises `UserError` where the hosts see another folder each; writes this host's file there."""
+    if team.host.count > 1:
+        folder = pathlib.Path(config.workdir) / ".hosts"
+        atomic_text(folder / f"{team.host.index}.json", json.dumps(team.tokens[team.host.index]) + "\n")
+        _require_shared(folder, list(team.tokens))
 
 
 def _comparable(config: ConfigDict) -> dict[str, Any]:
@@ -148,6 +162,6 @@ def _require_shared(folder: pathlib.Path, tokens: list[str]) -> None:
 
 def _holds(path: pathlib.Path, token: str) -> bool:
     try:
-        return json.loads(path.read_text(encoding="utf-8")) == token
-    except (OSError, ValueError):  # not there yet
+        return read_json(path, "a host's token") == token
+    except (OSError, UserError):  # not there yet, or what an earlier start has left
         return False

@@ -5,20 +5,16 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
-import pathlib
 from collections.abc import Callable
 
 import jax
-from ml_collections import ConfigDict
 
-from gan2shape_jax.errors import DiskFullError, UserError
+from gan2shape_jax.errors import RunEndingError, UserError
 from gan2shape_jax.inputs.image_names import stem_of
-from gan2shape_jax.run.cluster import Team, meet
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.summaries import Summaries
-from gan2shape_jax.training import group_plan
 
-__all__ = ["FAILURES", "GroupOutcome", "divide", "explain", "failure_of", "for_each_group", "for_each_image", "stem_of"]
+__all__ = ["FAILURES", "GroupOutcome", "explain", "failure_of", "for_each_group", "for_each_image", "stem_of"]
 
 # What may be wrong with one image, its files or its numbers, and leaves the others alone.
 FAILURES = (UserError, OSError, FloatingPointError, jax.errors.JaxRuntimeError)
@@ -35,37 +31,11 @@ def failure_of(name: str, error: Exception) -> dict[str, str]:
     """Returns what went wrong with an image, by its stem; to be called where one of `FAILURES` was caught.
 
     Raises:
-      DiskFullError: the error itself, which no other image would escape.
+      RunEndingError: the error itself, which no other image would escape.
     """
-    if isinstance(error, DiskFullError):
+    if isinstance(error, RunEndingError):
         raise error
     return {stem_of(name): explain(error)}
-
-
-def divide(config: ConfigDict, names: list[str]) -> tuple[Team, list[list[str]]]:
-    """Meets the other hosts, if any, and divides the unfinished images among them; before the first computation.
-
-    Returns:
-      The hosts, and this host's share: groups of images that were under way, and single images (on one host
-      also the finished ones).
-
-    Raises:
-      UserError: see `cluster.meet`; or each image starts from the one before it.
-    """
-    folder = RunFolder(pathlib.Path(config.workdir))
-    together = group_plan.begun(folder.root, names) if config.mode == "instance" else []
-    spoken_for = {name for group in together for name in group}
-    alone = [[name] for name in names if name not in spoken_for]
-    unfinished = together + [[name] for (name,) in alone if not folder.is_finished(stem_of(name))]
-    team = meet(config, names, {"unfinished": unfinished}, stay=False)
-    if team.host.count == 1:
-        return team, together + alone
-    if config.mode == "instance" and not config.schedule.reset_weight:
-        raise UserError(
-            "config.schedule.reset_weight is False: each image starts from the networks of the one before "
-            "it, which several hosts cannot do; set it True, or config.runtime.hosts='one'"
-        )
-    return team, team.host.share(team.facts["unfinished"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,13 +75,14 @@ def for_each_group(
       0, or 1 when an image failed.
 
     Raises:
-      DiskFullError: which no other image would escape.
+      RunEndingError: which no other image would escape.
     """
     summaries = Summaries(folder, [stem_of(name) for name in names], say)
     # One thread: results appear in the order of the list. Leaving waits for what it is doing.
     with concurrent.futures.ThreadPoolExecutor(1, "results") as background:
         writing: collections.deque[concurrent.futures.Future[dict[str, str]]] = collections.deque()
         for group in groups:
+            folder.require()
             if not _has_unfinished(folder, group, say):
                 continue
             outcome = reconstruct(group)

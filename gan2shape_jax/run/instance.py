@@ -7,11 +7,10 @@ import warnings
 import jax
 from ml_collections import ConfigDict
 
-from gan2shape_jax.run import interrupt, loading
-from gan2shape_jax.run.each_image import FAILURES, divide, failure_of, for_each_group, stem_of
+from gan2shape_jax.run import interrupt, loading, start
+from gan2shape_jax.run.each_image import FAILURES, failure_of, for_each_group, stem_of
 from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.reconstructor import Reconstructor
-from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.training import group_memory, group_plan
 
@@ -31,16 +30,15 @@ def run(config: ConfigDict, names: list[str]) -> int:
     Raises:
       UserError: the GAN or the folder is unusable, so that no image could succeed.
     """
-    team, units = divide(config, names)
-    architecture, frozen = loading.load_frozen(config)
-    folder = RunFolder.open(config, team)
-    schedule = schedule_of(config)
-    tensorboard = folder.tensorboard if config.logging.tensorboard else None
-    with Monitor(schedule, tensorboard) as monitor, interrupt.noted() as check:
-        work = Reconstructor(config, folder, tuple(names), schedule, architecture, frozen, monitor, check)
-        return for_each_group(
-            folder, names, monitor.say, _groups(work, units), work.reconstruct, wait=not config.schedule.reset_weight
-        )
+    with start.begin(config, names) as begun:
+        architecture, frozen = loading.load_frozen(config)
+        folder, schedule = begun.folder, schedule_of(config)
+        folder.describe(config)
+        tensorboard = folder.tensorboard if config.logging.tensorboard else None
+        with Monitor(schedule, tensorboard) as monitor, interrupt.noted() as check:
+            work = Reconstructor(config, folder, tuple(names), schedule, architecture, frozen, monitor, check)
+            groups, wait = _groups(work, begun.units), not config.schedule.reset_weight
+            return for_each_group(folder, names, monitor.say, groups, work.reconstruct, wait=wait)
 
 
 def _groups(work: Reconstructor, units: list[list[str]]) -> list[list[str]]:
@@ -48,7 +46,7 @@ def _groups(work: Reconstructor, units: list[list[str]]) -> list[list[str]]:
 
     Args:
       work: of the run.
-      units: this host's share, see `each_image.divide`.
+      units: this host's share, see `start.begin`.
     """
     finished: list[list[str]] = []
     unfinished: list[list[str]] = []

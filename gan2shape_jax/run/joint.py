@@ -4,6 +4,7 @@ WORKDIR/networks.safetensors   D, A, V, L and E, shared by all images
 WORKDIR/history.csv            losses (means over the last n iterations) and mean errors over the images
 WORKDIR/history.json           the same with every image's errors
 WORKDIR/images.txt             the names of the images trained on
+WORKDIR/joint.json             the same, and the checksums of these files; `.joint/` holds all of them once more
 WORKDIR/results/NAME/          an image's results, its own errors over iterations in `history.csv`
 """
 
@@ -14,40 +15,54 @@ import functools
 import json
 import pathlib
 from collections.abc import Callable
-from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax.atomic_files import atomic_bytes, atomic_text
-from gan2shape_jax.errors import DiskFullError, UserError
+from gan2shape_jax.errors import RunEndingError, UserError
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage, TrainState, initial_state
-from gan2shape_jax.run import distributed, interrupt, loading, results
-from gan2shape_jax.run.cluster import Team, meet, wait_for
-from gan2shape_jax.run.each_image import FAILURES, explain, for_each_image, stem_of
+from gan2shape_jax.run import distributed, interrupt, joint_files, loading, results, start
+from gan2shape_jax.run.cluster import wait_for
+from gan2shape_jax.run.each_image import FAILURES, explain, for_each_image
 from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import cadence_of, interruptible, schedule_of
+from gan2shape_jax.run.same_config import config_hash
 from gan2shape_jax.training import checkpoint, joint, joint_parallel, loop, network_files
+from gan2shape_jax.training.checkpoint import Keeping
 from gan2shape_jax.training.group import own_history
 
 __all__ = ["batches_per_iteration", "run"]
 
 
-def _same_images(folder: RunFolder, names: list[str]) -> None:
-    """Keeps the list of a new run; refuses another list than that of the run that the folder holds."""
-    path = folder.root / "images.txt"
-    listed = "\n".join(names) + "\n"
-    if not path.is_file():
-        atomic_text(path, listed)
-    elif path.read_text(encoding="utf-8") != listed:
+def _same_images(config: ConfigDict, folder: RunFolder, names: list[str]) -> None:
+    """Keeps the list of a new run; refuses another list, or configuration, than that of the run that the folder holds.
+
+    `images.txt` is for people; where `joint.json` tells the images, it is what counts.
+    """
+    path, listed, this = folder.root / "images.txt", "\n".join(names) + "\n", config_hash(config)
+    record = joint_files.look(folder.root).record
+    found = path.read_bytes() if path.is_file() else None
+    known = record.get("images")
+    if known != names if known is not None else found not in (None, listed.encode()):
         raise UserError(
             f"{folder.root} holds a joint run on the images of {path}, but the list now has others or another order: "
             "choose another --config.workdir; for new images and these networks there is --config.mode=predict "
-            f"--config.networks.pretrained={folder.root / 'networks.safetensors'}"
+            f"--config.networks.pretrained={folder.networks}"
         )
+    if record.get("configuration") not in (None, this):
+        raise UserError(f"{folder.root} holds a joint run of another configuration: choose another --config.workdir")
+    if not folder.team.leads:
+        return
+    if found not in (None, listed.encode()):
+        folder.aside(path, f"{path} is damaged: {joint_files.RECORD} lists other images", "it is written again")
+    if found != listed.encode():
+        atomic_text(path, listed)
+    if known is None:
+        joint_files.note(folder.root, images=names, configuration=this)
 
 
 def _prepare(
@@ -58,7 +73,7 @@ def _prepare(
     for name in names:
         try:
             images.append(loading.load_problem(config, name, architecture, frozen, folder.latents))
-        except DiskFullError:
+        except RunEndingError:
             raise
         except FAILURES as error:
             failures.append(f"{name}: {explain(error)}")
@@ -81,21 +96,23 @@ def _train(
     cadence = dataclasses.replace(cadence_of(config), per_call=1)  # every iteration has another image
     with monitor.watch("all-images") as watcher:
         state, history = loop.run_schedule(
-            task, schedule_of(config), initial, folder.shared_checkpoints, cadence, interruptible(watcher, check)
+            *(task, schedule_of(config), initial, folder.shared_checkpoints, cadence, interruptible(watcher, check)),
+            _keeping(config, folder, task),
         )
     if not folder.team.leads:
         return
+    folder.require()
     atomic_text(folder.root / "history.json", json.dumps(history) + "\n")
     atomic_text(folder.root / "history.csv", results.history_csv(history))
     atomic_bytes(folder.networks, network_files.networks_bytes(state.params))
+    joint_files.note(folder.root, done=True)
 
 
-def _read_history(path: pathlib.Path) -> list[dict[str, Any]]:
-    """Returns what a finished training has written; [] where somebody has removed it."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); remove it, the results will do without it") from error
+def _keeping(config: ConfigDict, folder: RunFolder, task: joint.ManyImages) -> Keeping:
+    """Returns what the checkpoints have to agree with, and where damaged ones go."""
+    batches = task.replicas if isinstance(task, joint_parallel.ManyReplicas) else 1
+    made_with = {"configuration": config_hash(config), "images": list(task.names), "batches_per_iteration": batches}
+    return Keeping(made_with, folder.checkpoints_aside)
 
 
 def _write(
@@ -108,6 +125,7 @@ def _write(
     name: str,
 ) -> None:
     """Writes one image's results from the shared networks."""
+    folder.require()
     prepared = by_name[name]
     own = own_history(history, prepared.name)
     result = results.result_of(state, prepared, frozen, own, category=config.category)
@@ -120,22 +138,14 @@ def _write(
     )
 
 
-def _meet(config: ConfigDict, names: list[str]) -> Team:
-    folder = RunFolder(pathlib.Path(config.workdir))
-    unfinished = [name for name in names if not folder.is_finished(stem_of(name))]
-    facts = {"trained": folder.networks.is_file(), "unfinished": unfinished}
-    team = meet(config, names, facts, stay=True)
-    return dataclasses.replace(team, facts=facts | {"unfinished": names}) if team.host.count == 1 else team
-
-
 def batches_per_iteration(config: ConfigDict, root: pathlib.Path, images: int) -> int:
     """Returns how many batches share an iteration: what the run has started with, which `joint.json` keeps.
 
     A run that is resumed on another number of devices goes on as it began.
     """
-    path = root / "joint.json"
-    if path.is_file():
-        return int(json.loads(path.read_text(encoding="utf-8"))["batches_per_iteration"])
+    noted = joint_files.look(root).record.get("batches_per_iteration")
+    if noted:
+        return noted
     asked = config.schedule.batches_per_iteration or len(jax.devices())
     count = asked if config.schedule.share_weight else 1
     if config.schedule.independent and count > images:
@@ -143,7 +153,7 @@ def batches_per_iteration(config: ConfigDict, root: pathlib.Path, images: int) -
             f"{count} batches an iteration need as many images, the list has {images}: give more images, "
             f"or set config.schedule.batches_per_iteration to {images} or less"
         )
-    atomic_text(path, json.dumps({"batches_per_iteration": count}) + "\n")
+    joint_files.note(root, batches_per_iteration=count)
     return count
 
 
@@ -161,10 +171,16 @@ def run(config: ConfigDict, names: list[str]) -> int:
       UserError: a file of the run or of any image is unusable.
     """
     joint.require_enough(len(names), config.sampling.collect_iters)
-    team = _meet(config, names)
+    with start.begin(config, names, stay=True) as begun:
+        return _run(config, names, begun)
+
+
+def _run(config: ConfigDict, names: list[str], begun: start.Start) -> int:
+    """Does what `run` does, in a folder that is in order."""
     architecture, frozen = loading.load_frozen(config)
-    folder = RunFolder.open(config, team)
-    _same_images(folder, names)
+    folder = begun.folder
+    _same_images(config, folder, names)
+    folder.describe(config)
     group = _prepare(config, names, architecture, frozen, folder)
     task = joint_parallel.spread_out(
         joint.gather(
@@ -173,20 +189,19 @@ def run(config: ConfigDict, names: list[str]) -> int:
         batches_per_iteration(config, folder.root, len(group)),
         independent=config.schedule.independent,
     )
-    tensorboard = folder.tensorboard if config.logging.tensorboard and team.leads else None
+    tensorboard = folder.tensorboard if config.logging.tensorboard and begun.team.leads else None
     with Monitor(schedule_of(config), tensorboard) as monitor, interrupt.noted() as check:
-        if not team.facts["trained"]:
+        if not begun.trained:
             _train(config, task, folder, monitor, check)
         distributed.leave()  # from here on each host writes results by itself, from what host 0 has written
-        wait_for(folder.networks.is_file)
-        if team.leads:
+        wait_for(lambda: joint_files.look(folder.root).trained)
+        if begun.team.leads:
             checkpoint.discard(folder.shared_checkpoints)  # the networks and the history are written
         like = models.init_params(jax.random.key(config.seed), task.settings)
         state = initial_state(network_files.load_networks(folder.networks, like, task.settings), task.settings)
-        history = _read_history(folder.root / "history.json")
         by_name = {
             name: dataclasses.replace(one, settings=task.settings)  # so that programs are shared
             for name, one in zip(names, group, strict=True)
         }
-        write = functools.partial(_write, config, state, history, by_name, frozen, folder)
-        return for_each_image(folder, names, monitor.say, write, team.host.share(team.facts["unfinished"]))
+        write = functools.partial(_write, config, state, joint_files.read_history(folder.root), by_name, frozen, folder)
+        return for_each_image(folder, names, monitor.say, write, [name for (name,) in begun.units])

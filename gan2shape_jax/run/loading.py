@@ -13,7 +13,6 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from gan2shape_jax import stylegan2, xla_flags
-from gan2shape_jax.atomic_files import atomic_file
 from gan2shape_jax.config.gan_checks import gan_problems
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.inputs import data, image_files
@@ -23,6 +22,8 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.frozen import build as build_frozen
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem
+from gan2shape_jax.run import kept_latents
+from gan2shape_jax.run.same_config import config_hash
 from gan2shape_jax.stylegan2 import Architecture, inversion
 from gan2shape_jax.training import network_files
 
@@ -137,12 +138,12 @@ def _invert(
     folder: pathlib.Path,
 ) -> np.ndarray:
     """Returns the latent (1, W) of an image that has none; a file keeps it for the next start."""
-    kept = folder / f"{stem}.npy"
-    if kept.is_file():
-        return data.load_latent(kept, architecture.style_dim)
-    picture = data.open_picture(config, name, expected=architecture.size)
-    latent = find_latent(config, stem, picture, architecture, frozen)
-    atomic_file(kept, lambda part: np.save(part, latent), parents=True)
+    configuration = config_hash(config)
+    latent = kept_latents.kept(folder, stem, architecture.style_dim, configuration)
+    if latent is None:
+        picture = data.open_picture(config, name, expected=architecture.size)
+        latent = find_latent(config, stem, picture, architecture, frozen)
+        kept_latents.keep(folder, stem, latent, configuration)
     return latent
 
 

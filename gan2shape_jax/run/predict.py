@@ -21,8 +21,8 @@ from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem, TrainState, initial_state
-from gan2shape_jax.run import interrupt, loading, results
-from gan2shape_jax.run.each_image import divide, for_each_image
+from gan2shape_jax.run import interrupt, loading, results, start
+from gan2shape_jax.run.each_image import for_each_image
 from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.stylegan2 import Architecture
@@ -112,6 +112,7 @@ class _Predictor:
     def __call__(self, name: str) -> None:
         """Writes the results of one image."""
         self.check_interrupt()
+        self.folder.require()
         prepared = self._prepare(name)
         result = results.result_of(self.state, prepared, self.frozen, [], category=self.config.category)
         project = None if prepared.problem.latent is None else results.projector(self.state, prepared, self.frozen)
@@ -131,16 +132,17 @@ def run(config: ConfigDict, names: list[str]) -> int:
     Raises:
       UserError: the networks or the statistics are unusable.
     """
-    team, units = divide(config, names)
-    reason = no_gan_because(config)
-    architecture, frozen = _without_gan(config) if reason else loading.load_frozen(config, perceptual_weights=False)
-    settings = settings_lib.from_config(config, architecture, original_size=config.image_size)
-    like = models.init_params(jax.random.key(config.seed), settings)
-    needed = needed_networks(gan=not reason)
-    params = network_files.load_networks(pathlib.Path(config.networks.pretrained), like, settings, needed=needed)
-    folder = RunFolder.open(config, team)
-    with Monitor((), None) as monitor, interrupt.noted() as check:
-        if reason and config.outputs.gan_images:
-            monitor.say(f"no pictures through the GAN: {reason}")
-        predictor = _Predictor(config, architecture, frozen, settings, initial_state(params, settings), folder, check)
-        return for_each_image(folder, names, monitor.say, predictor, [name for (name,) in units])
+    with start.begin(config, names) as begun:
+        reason = no_gan_because(config)
+        architecture, frozen = _without_gan(config) if reason else loading.load_frozen(config, perceptual_weights=False)
+        settings = settings_lib.from_config(config, architecture, original_size=config.image_size)
+        like = models.init_params(jax.random.key(config.seed), settings)
+        needed = needed_networks(gan=not reason)
+        params = network_files.load_networks(pathlib.Path(config.networks.pretrained), like, settings, needed=needed)
+        state, folder = initial_state(params, settings), begun.folder
+        folder.describe(config)
+        with Monitor((), None) as monitor, interrupt.noted() as check:
+            if reason and config.outputs.gan_images:
+                monitor.say(f"no pictures through the GAN: {reason}")
+            predictor = _Predictor(config, architecture, frozen, settings, state, folder, check)
+            return for_each_image(folder, names, monitor.say, predictor, [name for (name,) in begun.units])

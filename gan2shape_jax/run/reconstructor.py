@@ -21,8 +21,10 @@ from gan2shape_jax.run.each_image import FAILURES, GroupOutcome, explain, failur
 from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import cadence_of, interruptible
+from gan2shape_jax.run.same_config import config_hash
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import checkpoint, group, group_plan, image_axis, loop, network_files
+from gan2shape_jax.training.checkpoint import Keeping
 from gan2shape_jax.training.loop import Watcher
 from gan2shape_jax.training.tasks import OneImage, Task
 
@@ -83,7 +85,8 @@ class Reconstructor:
                 job = self._job(alike)
                 with self._watched(job) as watcher:
                     state, history = loop.run_schedule(
-                        job.task, self.schedule, job.initial, job.checkpoints, cadence_of(self.config), watcher
+                        *(job.task, self.schedule, job.initial, job.checkpoints, cadence_of(self.config), watcher),
+                        self._keeping(list(alike)),
                     )
             except FAILURES as error:
                 failures |= self._give_up(list(alike), error)
@@ -119,6 +122,11 @@ class Reconstructor:
         group_plan.record(self.folder.root, names)
         task = group.gather(prepared, self.frozen, image_axis.layout_of(len(names)))
         return _Job(images, task, initial, self.folder.group_checkpoints(group_plan.key_of(names)))
+
+    def _keeping(self, names: list[str]) -> Keeping:
+        """Returns what checkpoints of these images have to agree with, and where damaged ones go."""
+        made_with = {"configuration": config_hash(self.config), "images": names}
+        return Keeping(made_with, self.folder.checkpoints_aside)
 
     def _initial(self, prepared: PreparedImage, name: str) -> models.Params:
         """Returns what an image starts from: the last image's networks, pretrained ones, or random ones (by seed)."""
@@ -176,17 +184,29 @@ class Reconstructor:
     def _write_all(self, trained: _Trained) -> dict[str, str]:
         failures: dict[str, str] = {}
         broken = self._not_finite(trained.job, trained.history)
+        names = list(trained.job.images)
+        together: dict[str, Any] = (
+            {} if len(names) == 1 else {"together": names, "broken": [n for n in names if stem_of(n) in broken]}
+        )
         for index, (name, prepared) in enumerate(trained.job.images.items()):
             if prepared.name in broken or self.folder.is_finished(prepared.name):
                 continue
             try:
-                self.write(prepared, *trained.own(index, prepared))
+                self.write(prepared, *trained.own(index, prepared), **together)
             except FAILURES as error:
                 failures |= failure_of(name, error)
         return failures
 
-    def write(self, prepared: PreparedImage, state: TrainState, history: list[dict[str, Any]]) -> None:
-        """Writes an image's results folder, which appears whole or not at all."""
+    def write(self, prepared: PreparedImage, state: TrainState, history: list[dict[str, Any]], **together: Any) -> None:
+        """Writes an image's results folder, which appears whole or not at all.
+
+        Args:
+          prepared: the image.
+          state: its trained networks.
+          history: its own.
+          **together: which images were trained at once, and which of them came to nothing, by their names.
+        """
+        self.folder.require()
         # The next image may start from all of the networks.
         kept = self.config.outputs.networks if self.config.schedule.reset_weight else "full"
         results.write_result(
@@ -195,6 +215,7 @@ class Reconstructor:
             results.projector(state, prepared, self.frozen),
             self.config,
             results.training_files(state, history, networks=kept),
+            **together,
         )
 
     def _forget(self, names: list[str]) -> None:

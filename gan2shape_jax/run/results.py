@@ -19,6 +19,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import canonical_mask
 from gan2shape_jax.method.state import PreparedImage, TrainState
 from gan2shape_jax.outputs import OutputOptions, Projection, Result, write_outputs
+from gan2shape_jax.run.same_config import config_hash
 from gan2shape_jax.run.verdict import compare_with_prior
 from gan2shape_jax.training import network_files
 from gan2shape_jax.training.loop import START
@@ -120,7 +121,12 @@ def training_files(state: TrainState, history: list[dict[str, Any]], *, networks
 
 
 def write_result(
-    result: Result, folder: pathlib.Path, project: Projection | None, config: ConfigDict, extra: dict[str, bytes]
+    result: Result,
+    folder: pathlib.Path,
+    project: Projection | None,
+    config: ConfigDict,
+    extra: dict[str, bytes],
+    **made_with: Any,
 ) -> None:
     """Writes an image's results folder as `config.outputs` says.
 
@@ -130,6 +136,7 @@ def write_result(
       project: see `projector`; None leaves out the pictures by the GAN.
       config: of the run.
       extra: contents of further files by name.
+      **made_with: facts for the folder's record, besides the hash of the configuration.
     """
     outputs = config.outputs
     options = OutputOptions(
@@ -139,4 +146,11 @@ def write_result(
         animation=outputs.animation,
         gan_batch=config.sampling.batch_size,
     )
-    write_outputs(result, folder, gan_project=project if outputs.gan_images else None, options=options, extra=extra)
+    write_outputs(
+        result,
+        folder,
+        gan_project=project if outputs.gan_images else None,
+        options=options,
+        extra=extra,
+        made_with={"configuration": config_hash(config)} | made_with,
+    )

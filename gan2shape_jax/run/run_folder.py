@@ -1,42 +1,51 @@
 """The folder of a run: resolved configuration, versions, what is finished and what failed.
 
 config.json  versions.json  failures.json  results.csv  results.md
-results/NAME/  checkpoints/NAME/  latents/NAME.npy  tensorboard/
+results/NAME/  checkpoints/NAME/  latents/NAME.npy  tensorboard/  damaged/ (what was set aside)
 """
 
 from __future__ import annotations
 
-import importlib.metadata
+import contextlib
 import json
 import pathlib
-import platform
 from typing import Any
 
 from etils import epath
 from ml_collections import ConfigDict
 
-import gan2shape_jax
 from gan2shape_jax.atomic_files import atomic_text
-from gan2shape_jax.config import to_json
-from gan2shape_jax.config.free_fields import result_fields
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import UserError, refused
+from gan2shape_jax.json_files import read_object
+from gan2shape_jax.run import same_config
 from gan2shape_jax.run.cluster import SINGLE, Team
-from gan2shape_jax.run.result_folders import LAYOUT, hidden_checkpoints, is_result, results_root
+from gan2shape_jax.run.occupation import Held
+from gan2shape_jax.run.result_folders import hidden_checkpoints, is_result, results_root
+from gan2shape_jax.run.same_config import require_same_config
+from gan2shape_jax.set_aside import Aside
 
 __all__ = ["RunFolder", "checkpoint_root", "require_same_config"]
-
-# May differ between two starts of one run although results depend on it: the list may grow.
-_MAY_GROW = ("data.image_list",)
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml_collections")
 
 
 class RunFolder:
     """Paths of a run and the small files that describe it."""
 
-    def __init__(self, root: pathlib.Path, checkpoint_root: pathlib.PurePath | None = None, team: Team = SINGLE):
+    def __init__(
+        self,
+        root: pathlib.Path,
+        checkpoint_root: pathlib.PurePath | None = None,
+        team: Team = SINGLE,
+        held: tuple[Held, ...] = (),
+    ):
         self.root = root
         self.team = team
-        self._checkpoints: Any = checkpoint_root or root / "checkpoints"
+        self.checkpoint_root: Any = checkpoint_root or root / "checkpoints"
+        self._held = held
+
+    @classmethod
+    def at(cls, config: ConfigDict, team: Team = SINGLE, held: tuple[Held, ...] = ()) -> RunFolder:
+        """Returns the folder that the configuration names, as it lies; nothing is written."""
+        return cls(pathlib.Path(config.workdir), checkpoint_root(config), team, held)
 
     @classmethod
     def open(cls, config: ConfigDict, team: Team = SINGLE) -> RunFolder:
@@ -45,12 +54,20 @@ class RunFolder:
         Raises:
           UserError: the folder belongs to a run of another configuration, or cannot be written.
         """
-        folder = cls(pathlib.Path(config.workdir), checkpoint_root(config), team)
+        folder = cls.at(config, team)
         require_same_config(config)
-        if team.leads:
-            atomic_text(folder.root / "config.json", to_json(config) + "\n")
-            atomic_text(folder.root / "versions.json", json.dumps(_versions(config), indent=2) + "\n")
+        folder.describe(config)
         return folder
+
+    def describe(self, config: ConfigDict) -> None:
+        """Has the first host write the configuration and the versions of this start."""
+        if self.team.leads:
+            same_config.write(config, self.root)
+
+    def require(self) -> None:
+        """Raises `FolderGoneError` where one of the folders that the run holds was taken away from it."""
+        for held in self._held:
+            held.require()
 
     def result(self, name: str) -> pathlib.Path:
         """Returns the folder of an image's results."""
@@ -58,16 +75,16 @@ class RunFolder:
 
     def checkpoints(self, name: str) -> pathlib.PurePath:
         """Returns the folder of an image's checkpoints."""
-        return self._checkpoints / name
+        return self.checkpoint_root / name
 
     def group_checkpoints(self, key: str) -> pathlib.PurePath:
         """Returns the folder of the checkpoints of a group of images."""
-        return self._checkpoints / hidden_checkpoints(key)
+        return self.checkpoint_root / hidden_checkpoints(key)
 
     @property
     def shared_checkpoints(self) -> pathlib.PurePath:
         """Folder of the checkpoints of the networks that all images of a joint run train."""
-        return self._checkpoints / hidden_checkpoints("all")
+        return self.checkpoint_root / hidden_checkpoints("all")
 
     @property
     def networks(self) -> pathlib.Path:
@@ -84,6 +101,16 @@ class RunFolder:
         """Folder of the images' curves."""
         return self.root / "tensorboard"
 
+    @property
+    def aside(self) -> Aside:
+        """Moves what is damaged to the folder's `damaged`."""
+        return Aside(self.root)
+
+    @property
+    def checkpoints_aside(self) -> Aside:
+        """Does the same with checkpoints, which stay in their own file system."""
+        return self.aside if self.checkpoint_root == self.root / "checkpoints" else Aside(self.checkpoint_root)
+
     def is_finished(self, name: str) -> bool:
         """Returns whether the image's results are there; results folders appear whole or not at all."""
         return is_result(self.result(name))
@@ -94,8 +121,11 @@ class RunFolder:
         path = self.root / "failures.json"
         if every:
             atomic_text(path, json.dumps(every, indent=2) + "\n")
-        else:
+            return every
+        try:
             path.unlink(missing_ok=True)
+        except OSError as error:
+            raise refused(error, f"cannot remove {path}") from error
         return every
 
     def _with_others(self, failures: dict[str, str]) -> dict[str, str]:
@@ -105,8 +135,10 @@ class RunFolder:
         )
         every: dict[str, str] = {}
         for path in sorted(folder.glob("failures-*.json")):
-            told = json.loads(path.read_text(encoding="utf-8"))
-            every |= told["failures"] if told["start"] == team.start else {}
+            with contextlib.suppress(OSError, UserError):  # another host's, which it writes again
+                told = read_object(path, "a host's failures")
+                if told.get("start") == team.start and isinstance(told.get("failures"), dict):
+                    every |= {str(name): str(why) for name, why in told["failures"].items()}
         return every
 
 
@@ -116,41 +148,3 @@ def checkpoint_root(config: ConfigDict) -> pathlib.PurePath | None:
     if not folder:
         return None
     return epath.Path(folder) if "://" in folder else pathlib.Path(folder)
-
-
-def require_same_config(config: ConfigDict) -> None:
-    """Raises `UserError` naming the fields in which the folder's former run had another configuration."""
-    path = pathlib.Path(config.workdir) / "config.json"
-    if not path.is_file():
-        return
-    try:
-        before = result_fields(json.loads(path.read_text(encoding="utf-8")), but=_MAY_GROW)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); choose another --config.workdir") from error
-    now = result_fields(json.loads(to_json(config)), but=_MAY_GROW)
-    changed = [
-        f"{key} (was {before.get(key)!r}, is {now.get(key)!r})"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-    ]
-    if changed:
-        raise UserError(
-            f"{config.workdir} holds results of another configuration: {', '.join(changed)}; "
-            "choose another --config.workdir or delete that folder"
-        )
-
-
-def _versions(config: ConfigDict) -> dict[str, Any]:
-    import jax
-
-    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    device = jax.local_devices()[0]
-    return {
-        "gan2shape_jax": gan2shape_jax.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "device": f"{device.platform} {device.device_kind}",
-        "seed": config.seed,
-        "layout": LAYOUT,
-        **versions,
-    }

@@ -60,6 +60,7 @@ class Summaries:
         it is done again: whoever writes last has seen everything.
         """
         began = time.monotonic()
+        self._folder.require()
         self._look()
         while True:
             failures = self._folder.write_failures(self.failures)

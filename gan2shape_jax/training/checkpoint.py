@@ -1,27 +1,54 @@
 """Checkpoints of one image's run: everything needed to go on exactly where it stopped.
 
 Orbax writes a checkpoint under a temporary name and renames it, so a kill at any moment leaves the last
-whole one. A checkpoint holds the train state and a small JSON record (position and history).
+whole one. A checkpoint holds the train state and a small JSON record (position and history), which has a checksum of
+its own and one of every array: what is damaged is set aside, and the next older checkpoint takes its place.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import errno
+import itertools
 import pathlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
-from gan2shape_jax.errors import DiskFullError, UserError
+from gan2shape_jax.errors import DiskFullError, FolderGoneError, UserError
 from gan2shape_jax.method.state import TrainState
+from gan2shape_jax.records import Damaged
+from gan2shape_jax.set_aside import Aside
+from gan2shape_jax.training import checkpoint_record, hosts
+from gan2shape_jax.training.checkpoint_record import Template
 
-__all__ = ["Checkpoints", "discard", "open_checkpoints"]
+__all__ = ["ANY", "Checkpoints", "Keeping", "discard", "open_checkpoints"]
 
 # Bytes for metadata and the record.
 _LITTLE_FILES = 1 << 20
+_NO_ROOM = ("No space left on device", "Disk quota exceeded")
+
+
+@dataclasses.dataclass(frozen=True)
+class Keeping:
+    """What a run asks of its checkpoints.
+
+    Attributes:
+      made_with: what a checkpoint has to agree with to be taken up, as JSON has it: the hash of the configuration, ...
+      set_aside: takes a damaged checkpoint's folder, what is wrong with it, and how it goes on; moves it out of the
+        way and tells. None moves it to a folder `damaged` beside the checkpoints.
+    """
+
+    made_with: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    set_aside: Callable[[pathlib.PurePath, str, str], None] | None = None
+
+
+ANY = Keeping()
 
 
 class Checkpoints:
@@ -30,64 +57,111 @@ class Checkpoints:
     Use as a context manager: leaving it waits for writes under way.
     """
 
-    def __init__(self, folder: pathlib.PurePath, *, keep: int):
+    def __init__(self, folder: pathlib.PurePath, *, keep: int, keeping: Keeping = ANY):
         """Opens (and makes) `folder`, a local path or an `epath.Path` of object storage; the newest `keep` stay."""
         self._folder = folder
+        self._keeping = keeping
         self._local = folder if isinstance(folder, pathlib.Path) else None
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
-        self._manager = ocp.CheckpointManager(
-            self._local.absolute() if self._local else epath.Path(folder),
-            options=options,
-            item_names=("state", "record"),
-        )
+        with self._in_words():
+            self._manager = ocp.CheckpointManager(
+                self._local.absolute() if self._local else epath.Path(folder),
+                options=options,
+                item_names=("state", "record"),
+            )
 
     def __enter__(self) -> Checkpoints:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._manager.wait_until_finished()
-        self._manager.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            with self._in_words():
+                self._manager.wait_until_finished()
+                self._manager.close()
+        except UserError:
+            if error is None:  # else the error that ends the block is the one that matters
+                raise
 
     def save(self, done: int, state: TrainState, record: dict[str, Any]) -> None:
         """Writes in the background; `done` counts iterations since the image's start.
 
         Raises:
           DiskFullError: there is no room for the checkpoint; nothing is written then.
+          FolderGoneError: somebody has removed the folder.
+          UserError: the file system refuses.
         """
         needed = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _LITTLE_FILES
-        if self._local and shutil.disk_usage(self._local).free < needed:
-            raise DiskFullError(
-                f"cannot write a checkpoint of {needed >> 20} MiB to {self._folder}: the disk is full; "
-                "make room and run the same command again"
-            )
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))  # type: ignore[call-arg]
-        self._manager.save(done, args=items)
+        with self._in_words():
+            if self._local and shutil.disk_usage(self._local).free < needed:
+                raise DiskFullError(
+                    f"cannot write a checkpoint of {needed >> 20} MiB to {self._folder}: the disk is full; "
+                    "make room and run the same command again"
+                )
+            sealed = checkpoint_record.make(state, record, self._keeping.made_with)
+            items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(sealed))  # type: ignore[call-arg]
+            self._manager.save(done, args=items)
 
-    def restore(self, template: Callable[[dict[str, Any]], TrainState]) -> tuple[TrainState, dict[str, Any]] | None:
-        """Returns the newest checkpoint's state and record, or None where there is none.
+    def restore(self, template: Template) -> tuple[TrainState, dict[str, Any]] | None:
+        """Returns the newest whole checkpoint's state and record, or None where there is none.
+
+        Damaged ones are set aside on the way, by the first of several hosts.
 
         Args:
-          template: from the record to a state of the same structure (which optimiser state there is
-            depends on the step that was saved).
+          template: from the record to a state of the same structure (which optimiser state there is depends on the
+            step that was saved); raises `ValueError` for a record that cannot be continued.
 
         Raises:
-          UserError: the checkpoint cannot be read, or has other shapes than this configuration's.
+          UserError: the checkpoint is whole, but of another configuration, or of other networks than this one's.
         """
-        newest = self._manager.latest_step()
-        if newest is None:
-            return None
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for step, older in itertools.zip_longest(steps, steps[1:]):
+            with checkpoint_record.quietly():
+                found = self._try(step, template)
+            if hosts.all_say(not isinstance(found, str)) and not isinstance(found, str):
+                return found
+            if jax.process_index() == 0:
+                then = "training starts afresh" if older is None else f"training goes on from checkpoint {older}"
+                self._set_aside(step, found if isinstance(found, str) else "another host cannot read it", then)
+            hosts.wait_for_all("a damaged checkpoint is set aside")
+            self._manager.reload()
+        return None
+
+    def _try(self, step: int, template: Template) -> tuple[TrainState, dict[str, Any]] | str:
+        """Returns a checkpoint's state and record, or what is wrong with it."""
+        source = self._folder / str(step)
         try:
-            record = self._manager.restore(newest, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
-            abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template(record))
-            state = self._manager.restore(newest, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))[
-                "state"
-            ]  # type: ignore[call-arg]
-        except (ValueError, KeyError, OSError, TypeError) as error:
-            raise UserError(
-                f"checkpoint {self._folder / str(newest)} cannot be used ({error}); delete "
-                f"{self._folder} to start this image afresh"
-            ) from error
-        return state, record
+            return checkpoint_record.restored(self._manager, step, source, template, self._keeping.made_with)
+        except Damaged as error:
+            return str(error)
+
+    def _set_aside(self, step: int, why: str, then: str) -> None:
+        aside = self._keeping.set_aside or Aside(self._folder.parent)
+        aside(self._folder / str(step), why, then)
+
+    @contextlib.contextmanager
+    def _in_words(self) -> Iterator[None]:
+        """Turns what Orbax, TensorStore and the file system raise where they cannot write into `UserError`s."""
+        try:
+            yield
+        except (UserError, MemoryError, jax.errors.JaxRuntimeError):
+            raise
+        except Exception as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: Exception) -> UserError:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        no_room = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        if no_room or any(words in str(error) for words in _NO_ROOM):
+            return DiskFullError(
+                f"cannot write a checkpoint to {self._folder}: the disk is full; make room and run the same command "
+                "again"
+            )
+        if self._local and not self._local.is_dir():
+            return FolderGoneError(
+                f"{self._folder} was removed while the run was going on: its checkpoints cannot be written; start the "
+                "same command again"
+            )
+        return UserError(f"cannot write a checkpoint to {self._folder}: {reason}")
 
 
 class _NoCheckpoints(Checkpoints):
@@ -96,19 +170,19 @@ class _NoCheckpoints(Checkpoints):
     def __init__(self) -> None:
         """Opens nothing."""
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         pass
 
     def save(self, done: int, state: TrainState, record: dict[str, Any]) -> None:
         """Does nothing."""
 
-    def restore(self, template: Callable[[dict[str, Any]], TrainState]) -> None:
+    def restore(self, template: Template) -> None:
         """Returns None: there is no checkpoint."""
 
 
-def open_checkpoints(folder: pathlib.PurePath | None, *, keep: int) -> Checkpoints:
+def open_checkpoints(folder: pathlib.PurePath | None, *, keep: int, keeping: Keeping = ANY) -> Checkpoints:
     """Opens a folder of checkpoints; without a folder none are kept."""
-    return _NoCheckpoints() if folder is None else Checkpoints(folder, keep=keep)
+    return _NoCheckpoints() if folder is None else Checkpoints(folder, keep=keep, keeping=keeping)
 
 
 def discard(folder: pathlib.PurePath) -> None:

@@ -3,7 +3,8 @@
     WORKDIR/.groups/group-XXXXXXXX.json      names of the images of a group that is being trained
 
 A group's checkpoints hold the state of all its images, so that a group goes on as it was begun, whatever number of
-images at once or of hosts the run is started with the next time. The file is removed with the checkpoints.
+images at once or of hosts the run is started with the next time. The file is removed with the checkpoints, which say
+themselves which images they are of, should it be lost before.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gan2shape_jax.atomic_files import atomic_text
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.json_files import read_json
 
-__all__ = ["begun", "choose_size", "finish", "key_of", "plan", "record"]
+__all__ = ["begun", "choose_size", "damaged_notes", "finish", "key_of", "plan", "record"]
 
 _FOLDER = ".groups"
 # Of the memory that is free when the first group starts; the rest is for the compiler's guesses and for outputs.
@@ -42,15 +45,27 @@ def finish(root: pathlib.Path, names: Sequence[str]) -> None:
 
 def begun(root: pathlib.Path, names: Sequence[str]) -> list[list[str]]:
     """Returns the groups under way all of whose images are in the list; a damaged note counts as none."""
-    groups = []
-    for path in sorted((root / _FOLDER).glob("group-*.json")):
-        try:
-            group = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(group, list) and group and set(group) <= set(names):
-            groups.append(group)
-    return groups
+    groups = [_read(path) for path in _notes(root)]
+    return [group for group in groups if group and set(group) <= set(names)]
+
+
+def damaged_notes(root: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the notes that do not list a group: a note's name is the checksum of what it lists."""
+    return [path for path in _notes(root) if not _read(path)]
+
+
+def _notes(root: pathlib.Path) -> list[pathlib.Path]:
+    return sorted((root / _FOLDER).glob("group-*.json"))
+
+
+def _read(path: pathlib.Path) -> list[str]:
+    """Returns the images of a note; [] where it is damaged."""
+    try:
+        group = read_json(path, "a group's images")
+    except (OSError, UserError):
+        return []
+    listed = isinstance(group, list) and all(isinstance(name, str) for name in group)
+    return group if listed and key_of(group) == path.stem else []
 
 
 def plan(units: Sequence[Sequence[str]], size: int) -> list[list[str]]:

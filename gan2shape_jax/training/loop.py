@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
-from gan2shape_jax.training.checkpoint import Checkpoints, open_checkpoints
+from gan2shape_jax.training import rows
+from gan2shape_jax.training.checkpoint import ANY, Checkpoints, Keeping, open_checkpoints
 from gan2shape_jax.training.tasks import OneImage, Task
 
 __all__ = ["COST", "START", "Cadence", "Trained", "Watcher", "run_schedule", "train"]
@@ -65,26 +65,6 @@ class Watcher:
     on_progress: Callable[[Phase, int, float | None], None] = lambda phase, done, loss: None
     on_record: Callable[[dict[str, Any]], None] = lambda row: None
     on_phase_end: Callable[[Phase, Reconstruction], None] = lambda phase, view: None
-
-
-def _together(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Returns both records as one; what they say of single images is put together too."""
-    both = first | second
-    if "images" in first and "images" in second:
-        both["images"] = {name: first["images"][name] | second["images"][name] for name in first["images"]}
-    return both
-
-
-def _record(phase: Phase, done: int, scalars: dict[str, Any], errors: dict[str, Any]) -> dict[str, Any]:
-    """Returns a row of the history; raises `UserError` where its loss is not finite."""
-    row: dict[str, Any] = {"phase": phase.number, "stage": phase.stage, "step": phase.step, "iteration": done}
-    row |= _together(scalars, errors)
-    if not np.isfinite(row.get("loss", 0.0)):
-        raise UserError(
-            f"the loss became {row['loss']} in {phase.label}, iteration {done}; check the "
-            "image, its latent and the GAN's weights, or lower config.optimizer.learning_rate"
-        )
-    return row
 
 
 def _spans(start: int, phase: Phase, cadence: Cadence) -> Iterator[tuple[int, int]]:
@@ -136,10 +116,11 @@ class _Loop:
     cadence: Cadence
     watcher: Watcher
 
-    def resume(self, initial: models.Params) -> _Progress | None:
-        """Returns the newest checkpoint's progress, or None without a checkpoint."""
+    def resume(self, initial: models.Params, schedule: tuple[Phase, ...]) -> _Progress | None:
+        """Returns the newest whole checkpoint's progress, or None without a checkpoint."""
 
         def template(record: dict[str, Any]) -> TrainState:
+            rows.require_position(record, schedule)
             return self.task.fresh_optimizer(self.task.initial(initial), record["step"])
 
         restored = self.checkpoints.restore(template)
@@ -192,7 +173,7 @@ class _Loop:
     def _log(self, progress: _Progress, phase: Phase) -> _Progress:
         done = progress.iteration
         view, errors = self.task.examine(progress.state, phase, done)
-        row = _record(phase, done, self.task.averages(progress.recent), errors)
+        row = rows.make(phase, done, self.task.averages(progress.recent), errors)
         progress = self._noted(progress, row)
         if done == phase.iterations and view is not None:
             self.watcher.on_phase_end(phase, view)
@@ -210,6 +191,7 @@ def run_schedule(
     folder: pathlib.PurePath | None,
     cadence: Cadence,
     watcher: Watcher,
+    keeping: Keeping = ANY,
 ) -> Trained:
     """Trains a task's networks through the schedule, going on from a checkpoint where there is one.
 
@@ -220,6 +202,7 @@ def run_schedule(
       folder: of the task's checkpoints; None keeps none.
       cadence: how often to save and to log.
       watcher: is told of what happens.
+      keeping: what checkpoints have to agree with, and where damaged ones go.
 
     Returns:
       The final state, and the history.
@@ -227,9 +210,9 @@ def run_schedule(
     Raises:
       UserError: the loss is not finite, or the checkpoint does not fit the configuration.
     """
-    with open_checkpoints(folder, keep=cadence.keep) as checkpoints:
+    with open_checkpoints(folder, keep=cadence.keep, keeping=keeping) as checkpoints:
         loop = _Loop(task, checkpoints, cadence, watcher)
-        resumed = loop.resume(initial)
+        resumed = loop.resume(initial, schedule)
         if resumed:
             watcher.on_resume(schedule[resumed.phase], resumed.iteration)
         progress = resumed or loop.start(initial)
@@ -248,6 +231,7 @@ def train(
     folder: pathlib.PurePath | None,
     cadence: Cadence,
     watcher: Watcher,
+    keeping: Keeping = ANY,
 ) -> Trained:
     """Trains one image's networks; see `run_schedule`."""
-    return run_schedule(OneImage(prepared, frozen), schedule, initial, folder, cadence, watcher)
+    return run_schedule(OneImage(prepared, frozen), schedule, initial, folder, cadence, watcher, keeping)

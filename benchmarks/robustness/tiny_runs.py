@@ -1,0 +1,123 @@
+"""Runs small enough to be made thousands of times: their commands, and what two of them have to have in common."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+__all__ = ["MODES", "Killed", "command", "compare", "environment", "results", "start", "stop_at"]
+
+MODES = ("instance", "group", "joint", "predict")
+_NAMES = ("001", "006")
+# Thin networks, a few iterations, a checkpoint every second one; latents by inversion, so that they are kept.
+_TINY = {
+    "networks.width": 8,
+    "networks.group_base": 4,
+    "networks.zdim": 16,
+    "networks.encoder_width": 4,
+    "prior.iterations": 6,
+    "schedule.stages": ((5, 5, 6),),
+    "schedule.flip1": (False,),
+    "schedule.flip3": (False,),
+    "sampling.batch_size": 2,
+    "sampling.collect_iters": 2,
+    "checkpoint.every_iterations": 2,
+    "logging.every_iterations": 3,
+    "logging.tensorboard": False,
+    "outputs.animation": False,
+    "outputs.gan_images": False,
+    "outputs.picture_size": 32,
+    "outputs.turntable_frames": 2,
+    "inversion.steps": 3,
+    "data.latent_root": "",
+}
+_OF_MODE = {
+    "instance": {"runtime.images_at_once": 1},
+    "group": {"runtime.images_at_once": 2},
+    "joint": {"mode": "joint", "schedule.joint": True},
+    "predict": {"mode": "predict", "data.latent_root": None},
+}
+
+
+def command(mode: str, folder: pathlib.Path, networks: pathlib.Path | None = None, **more: object) -> list[str]:
+    """Returns the arguments of a run of two images in `folder/run`; makes the list of images.
+
+    Args:
+      mode: one of `MODES`.
+      folder: of the run and its list.
+      networks: of a joint run, for prediction.
+      **more: further fields, `__` standing for the dot.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    listed = folder / "names.txt"
+    listed.write_text("".join(f"{name}.png\n" for name in _NAMES))
+    fields = _TINY | _OF_MODE[mode] | {"workdir": folder / "run", "data.image_list": listed}
+    fields |= {"networks.pretrained": networks} if networks else {}
+    fields |= {name.replace("__", "."): value for name, value in more.items()}
+    given = [f"--config.{field}={value}" for field, value in fields.items() if value is not None]
+    return ["--config=ictface", *given]
+
+
+def results(run: pathlib.Path) -> dict[str, bytes]:
+    """Returns every file of every results folder of a run, by its path below the run's folder."""
+    folders = [path.parent for path in run.rglob("result.json")]
+    wanted = [folder for folder in folders if not {"damaged"} & set(folder.relative_to(run).parts)]
+    return {
+        path.relative_to(run).as_posix(): path.read_bytes()
+        for folder in wanted
+        for path in sorted(folder.iterdir())
+        if not path.name.startswith(".")
+    }
+
+
+def compare(run: pathlib.Path, whole: dict[str, bytes]) -> list[str]:
+    """Returns the files of results that are missing or have other bits than those of an undisturbed run."""
+    found = results(run)
+    return [name for name, content in whole.items() if found.get(name) != content]
+
+
+def environment() -> dict[str, str]:
+    """Returns the environment of a run in a process of its own."""
+    root = pathlib.Path(__file__).resolve().parents[2]
+    # Restarting for the sake of memory would change the process that is sent signals.
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH")))),
+        "GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES", ""),
+    }
+
+
+def start(arguments: list[str], log: pathlib.Path) -> subprocess.Popen:
+    """Starts a run in a process of its own, what it prints going to a file."""
+    with log.open("wb") as printed:
+        return subprocess.Popen(
+            [sys.executable, "-m", "gan2shape_jax.main", *arguments],
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=printed,
+            stderr=printed,
+        )
+
+
+class Killed(Exception):
+    """A run could not be stopped where it was to be."""
+
+
+def stop_at(arguments: list[str], log: pathlib.Path, is_there: Callable[[], bool], kind: int = signal.SIGKILL) -> None:
+    """Starts a run and kills it as soon as `is_there`; raises `Killed` where it ends before."""
+    process = start(arguments, log)
+    while not is_there():
+        if process.poll() is not None:
+            raise Killed(f"the run ended with {process.returncode} before it could be stopped: {log}")
+        time.sleep(0.002)
+    process.send_signal(kind)
+    process.wait()
+
+
+def steps(folder: pathlib.Path) -> Iterator[int]:
+    """Yields the numbers of the whole checkpoints in a folder."""
+    for path in folder.glob("*"):
+        if path.name.isdecimal():
+            yield int(path.name)

@@ -1,0 +1,172 @@
+"""The files of a joint run that all of its images share, and that they are what was written.
+
+    WORKDIR/joint.json             the images, how many batches share an iteration; checksums once the training is done
+    WORKDIR/networks.safetensors   and the other `TRAINED`: what the training has come to
+    WORKDIR/.joint/                the same files once more: what is damaged is taken from there
+
+Without the second copies a flipped bit in the history would cost the training of all images. Runs of versions before
+0.2 have none, and no checksums.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import pathlib
+from typing import Any
+
+import safetensors
+
+from gan2shape_jax import records
+from gan2shape_jax.atomic_files import atomic_bytes
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.json_files import read_json
+from gan2shape_jax.records import Damaged
+from gan2shape_jax.regular_files import open_regular
+from gan2shape_jax.set_aside import Aside
+
+__all__ = ["RECORD", "TRAINED", "JointFiles", "look", "mend", "note", "read_history"]
+
+RECORD, SPARES = "joint.json", ".joint"
+TRAINED = ("networks.safetensors", "history.json", "history.csv")
+_LARGEST_HISTORY = 1 << 30
+_FORMAT = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class JointFiles:
+    """What lies in the folder of a joint run.
+
+    Attributes:
+      record: what `joint.json`, or its second copy, says; {} where neither says anything.
+      harm: what is wrong with which file, in words, by its path below the run's folder.
+      spare: files among the damaged ones whose second copy is whole.
+      trained: whether the training is done, and what it has come to is whole or can be made so.
+    """
+
+    record: dict[str, Any]
+    harm: dict[str, str]
+    spare: tuple[str, ...]
+    trained: bool
+
+
+def look(root: pathlib.Path) -> JointFiles:
+    """Looks at every byte of the files; nothing is changed."""
+    harm: dict[str, str] = {}
+    record = _record(root, harm)
+    files = record.get("files")
+    if not isinstance(files, dict):
+        return JointFiles(record, harm, (), _is_done_by_earlier_version(root, record, harm))
+    for name in TRAINED:
+        for place in (name, f"{SPARES}/{name}"):
+            wrong = records.harm_below((root / place).parent, {name: files.get(name)})
+            if wrong:
+                harm[place] = f"{root / place} is damaged ({wrong})"
+    spare = tuple(name for name in TRAINED if name in harm and f"{SPARES}/{name}" not in harm)
+    return JointFiles(record, harm, spare, all(name not in harm or name in spare for name in TRAINED))
+
+
+def mend(root: pathlib.Path, found: JointFiles, aside: Aside) -> None:
+    """Sets aside what is damaged, and puts the second copies in its place, as far as there are any.
+
+    Raises:
+      UserError: the file system refuses.
+    """
+    for place, why in found.harm.items():
+        name = place.removeprefix(f"{SPARES}/")
+        whole = place in found.spare or (place != name and name not in found.harm) or (name == RECORD and found.record)
+        aside(root / place, why, "a second copy takes its place" if whole else "it is made again")
+    if found.record and (found.harm or "format" not in found.record):
+        done = {"files": None} if not found.trained else {}
+        _write(root, found.record | done)
+    if not found.trained:
+        return
+    for name in TRAINED:
+        first, second = root / name, root / SPARES / name
+        if name in found.spare:
+            atomic_bytes(first, second.read_bytes())
+        elif f"{SPARES}/{name}" in found.harm:
+            _copy(first, second)
+
+
+def note(root: pathlib.Path, **facts: Any) -> dict[str, Any]:
+    """Adds facts to the record, such as `images`, and returns it; with `done=True` also what was trained.
+
+    Raises:
+      UserError: the file system refuses.
+    """
+    done = facts.pop("done", False)
+    record = _record(root, {}) | facts
+    if done:
+        for name in TRAINED:
+            _copy(root / name, root / SPARES / name)
+        measured = records.checksums_below(root / SPARES)
+        record["files"] = {name: measured[name] for name in TRAINED}
+    _write(root, record)
+    return record
+
+
+def read_history(root: pathlib.Path) -> list[dict[str, Any]]:
+    """Returns what a finished training has written; [] where an earlier version's file is not to be had."""
+    with contextlib.suppress(OSError, UserError):
+        history = read_json(root / "history.json", "a history", limit=_LARGEST_HISTORY)
+        if isinstance(history, list) and all(isinstance(row, dict) for row in history):
+            return history
+    return []
+
+
+def _record(root: pathlib.Path, harm: dict[str, str]) -> dict[str, Any]:
+    """Returns the first whole record of the two, and notes what is wrong with either."""
+    found: list[dict[str, Any]] = []
+    for place in (RECORD, f"{SPARES}/{RECORD}"):
+        try:
+            found.append(_read(root / place))
+        except FileNotFoundError:
+            pass
+        except Damaged as error:
+            harm[place] = str(error)
+    if found and not harm and not (root / RECORD).exists():
+        harm[RECORD] = f"{root / RECORD} is missing"
+    return found[0] if found else {}
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    content = records.read(path, "the record of a joint run")
+    if "checksum" in content or "format" in content:
+        content = records.unseal(content, path)
+    batches: Any = content.get("batches_per_iteration", 1)
+    if type(batches) is not int or batches < 1:
+        raise Damaged(f"{path} is damaged: batches_per_iteration is {batches!r}")
+    return content
+
+
+def _is_done_by_earlier_version(root: pathlib.Path, record: dict[str, Any], harm: dict[str, str]) -> bool:
+    """Returns whether a training without checksums is done; notes what of it cannot be read."""
+    path, history = root / TRAINED[0], root / "history.json"
+    if "format" in record or (root / SPARES).exists() or not path.is_file():  # this version: not yet done
+        return False
+    if history.is_file() and not read_history(root):
+        harm[history.name] = f"{history} is damaged"
+    try:
+        open_regular(path).close()
+        with safetensors.safe_open(str(path), "np") as file:
+            list(file.keys())
+    except (OSError, TypeError, UserError, safetensors.SafetensorError) as error:
+        harm[path.name] = f"{path} is damaged ({error})"
+        return False
+    return True
+
+
+def _write(root: pathlib.Path, record: dict[str, Any]) -> None:
+    content = record | {"format": _FORMAT}
+    records.write(root / SPARES / RECORD, content)
+    records.write(root / RECORD, content)
+
+
+def _copy(first: pathlib.Path, second: pathlib.Path) -> None:
+    try:
+        second.parent.mkdir(parents=True, exist_ok=True)
+        content = first.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot copy {first} to {second}: {error.strerror or error}") from error
+    atomic_bytes(second, content)

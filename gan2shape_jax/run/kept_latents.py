@@ -1,0 +1,81 @@
+"""The latents that a run finds by inverting the GAN, kept for its next start.
+
+WORKDIR/latents/NAME.npy    (1, W)
+WORKDIR/latents/NAME.json   its size and checksum, and the hash of the configuration that it was found with
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import numpy as np
+
+from gan2shape_jax import records
+from gan2shape_jax.atomic_files import atomic_file
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.inputs.data import load_latent
+from gan2shape_jax.set_aside import Aside
+
+__all__ = ["keep", "kept"]
+
+
+def kept(folder: pathlib.Path, stem: str, width: int, configuration: str) -> np.ndarray | None:
+    """Returns the latent of an image that an earlier start has kept; None where there is none that can be used.
+
+    What is damaged is set aside. A latent of an earlier version of this program, which has no checksum, is taken as it
+    is and gets one.
+
+    Args:
+      folder: of the latents.
+      stem: the image's name without ending.
+      width: W.
+      configuration: the hash of the run's.
+
+    Raises:
+      UserError: the file system refuses.
+    """
+    path, record = folder / f"{stem}.npy", folder / f"{stem}.json"
+    if not os.path.lexists(path):
+        return None
+    try:
+        known = _recorded(path, record, configuration)
+        latent = load_latent(path, width)
+    except UserError as error:
+        aside = Aside(folder.parent)
+        aside(path, str(error), "the GAN is inverted again")
+        if os.path.lexists(record):
+            aside(record, f"{record} belongs to it", "it is written again")
+        return None
+    if not known:
+        _write_record(path, record, configuration)
+    return latent
+
+
+def keep(folder: pathlib.Path, stem: str, latent: np.ndarray, configuration: str) -> None:
+    """Keeps a latent (1, W); raises `UserError` where the file system refuses."""
+    path, record = folder / f"{stem}.npy", folder / f"{stem}.json"
+
+    def write(part: pathlib.Path) -> None:
+        np.save(part, latent)
+        _write_record(part, record, configuration)  # before the latent is in its place: none is there without it
+
+    atomic_file(path, write, parents=True)
+
+
+def _recorded(path: pathlib.Path, record: pathlib.Path, configuration: str) -> bool:
+    """Returns whether there is a record of a latent; raises `UserError` where the latent is not what it says."""
+    try:
+        content = records.unseal(records.read(record, "the record of a latent"), record)
+    except FileNotFoundError:
+        return False
+    harm = records.harm_below(path.parent, {path.name: content.get("file")})
+    if harm:
+        raise records.Damaged(f"{path} is damaged ({harm})")
+    if content.get("configuration") != configuration:
+        raise UserError(f"{path} was found with another configuration")
+    return True
+
+
+def _write_record(path: pathlib.Path, record: pathlib.Path, configuration: str) -> None:
+    records.write(record, {"file": records.measure(path), "configuration": configuration})

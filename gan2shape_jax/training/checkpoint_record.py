@@ -1,0 +1,151 @@
+"""The JSON record of a checkpoint, and reading a checkpoint with a look at every array.
+
+    {"format": 2, "made_with": {...}, "arrays": [[shape, dtype, CRC-32], ...], "record": {...}, "checksum": CRC-32}
+
+`arrays` are the leaves of the train state in their order. Checkpoints of versions before 0.2 hold the bare `record`,
+and nothing tells whether their arrays are as they were.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import logging
+import pathlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+
+from gan2shape_jax import records
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.method.state import TrainState
+from gan2shape_jax.records import Damaged
+
+__all__ = ["Template", "make", "peek", "quietly", "restored"]
+
+_FORMAT = 2
+# From a checkpoint's record to a state of the same structure.
+Template = Callable[[dict[str, Any]], TrainState]
+
+
+def make(state: TrainState, record: Mapping[str, Any], made_with: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the sealed record of a checkpoint.
+
+    Args:
+      state: its train state; arrays of several hosts have to be the same on all of them.
+      record: position and history, as JSON has it.
+      made_with: what a checkpoint has to agree with to be taken up.
+    """
+    arrays = [[*_kind(leaf), records.checksum(np.asarray(leaf).tobytes())] for leaf in jax.tree.leaves(state)]
+    return records.seal({"format": _FORMAT, "made_with": dict(made_with), "arrays": arrays, "record": dict(record)})
+
+
+def restored(
+    manager: ocp.CheckpointManager, step: int, source: pathlib.PurePath, template: Template, made_with: Mapping
+) -> tuple[TrainState, dict[str, Any]]:
+    """Returns the train state of a checkpoint, and the record that it was saved with.
+
+    Args:
+      manager: of the checkpoints.
+      step: the checkpoint's number.
+      source: where it lies, for messages.
+      template: from the record to a state of the same structure; see `Checkpoints.restore`.
+      made_with: what it has to have been made with.
+
+    Raises:
+      Damaged: the checkpoint is not what was written.
+      UserError: it is whole, but made with something else, or for other networks.
+    """
+    with _in_words(source):
+        whole = manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
+    sealed = not isinstance(whole, dict) or "format" in whole or "phase" not in whole
+    content = records.unseal(whole, source) if sealed else {"record": whole}
+    if sealed and content["format"] != _FORMAT:
+        raise UserError(f"checkpoint {source} has format version {content['format']}: use the version that wrote it")
+    _require_made_with(content.get("made_with", {}), made_with, source)
+    try:
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template(content["record"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _misfit(source, f"{error}") if sealed else Damaged(f"{source} is damaged ({error})") from error
+    listed = content.get("arrays")
+    if listed and [entry[:2] for entry in listed] != [_kind(leaf) for leaf in jax.tree.leaves(abstract)]:
+        raise _misfit(source, "its arrays have other shapes")
+    with _in_words(source):
+        state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))["state"]  # type: ignore[call-arg]
+        sums = [records.checksum(np.asarray(leaf).tobytes()) for leaf in jax.tree.leaves(state)]
+    if listed and sums != [entry[2] for entry in listed]:
+        raise Damaged(f"{source} is damaged: an array has another checksum than when it was written")
+    return state, content["record"]
+
+
+def peek(folder: pathlib.PurePath) -> dict[str, Any]:
+    """Returns what the newest whole record of a folder of checkpoints says it was made with; {} where none says so."""
+    here = epath.Path(folder)
+    steps = [path for path in here.iterdir() if path.name.isdecimal()] if here.is_dir() else []
+    for step in sorted(steps, key=lambda path: int(path.name), reverse=True):
+        try:
+            content = records.unseal(json.loads((step / "record" / "metadata").read_text()), step)
+        except (OSError, ValueError, RecursionError, UserError):
+            continue
+        if isinstance(content.get("made_with"), dict):
+            return content["made_with"]
+    return {}
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Keeps what Orbax leaves behind at damaged arrays from being told: coroutines that end in tracebacks of their own.
+
+    What is wrong is told in words by whoever reads the checkpoint.
+    """
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels = [logger.level for logger in loggers]
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+        gc.collect()  # what was left behind is told where it is collected
+    finally:
+        sys.unraisablehook = hook
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _kind(leaf: Any) -> list[Any]:
+    return [list(leaf.shape), str(np.dtype(leaf.dtype))]
+
+
+def _require_made_with(found: Mapping[str, Any], wanted: Mapping[str, Any], source: pathlib.PurePath) -> None:
+    """Raises `UserError` where both tell something and tell it differently."""
+    other = [key for key in sorted(found.keys() & wanted.keys()) if found[key] != wanted[key]]
+    if other:
+        raise UserError(
+            f"checkpoint {source} cannot be used: it was made with another {', '.join(other)}; name another folder "
+            "(config.workdir, config.checkpoint.folder), or remove it to start afresh"
+        )
+
+
+def _misfit(source: pathlib.PurePath, why: str) -> UserError:
+    return UserError(
+        f"checkpoint {source} cannot be used ({why}): it is of other networks or another schedule; delete "
+        f"{source.parent} to start afresh"
+    )
+
+
+@contextlib.contextmanager
+def _in_words(source: pathlib.PurePath) -> Iterator[None]:
+    """Takes whatever Orbax and TensorStore raise at bytes that are no checkpoint as damage."""
+    try:
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError):
+        raise
+    except Exception as error:  # ValueError, AssertionError, AttributeError, ...: theirs are of every kind
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise Damaged(f"{source} is damaged ({reason})") from error
