@@ -27,7 +27,7 @@ from gan2shape_jax.inputs.per_image_files import absent_per_image_files, require
 from gan2shape_jax.inputs.required_files import require_files, require_images
 from gan2shape_jax.plain_text import printable
 from gan2shape_jax.run.estimate import Estimate, estimate
-from gan2shape_jax.run.run_folder import require_same_config
+from gan2shape_jax.run.run_folder import require_checkpoint_folder, require_same_config
 
 if TYPE_CHECKING:
     from gan2shape_jax.stylegan2 import Architecture
@@ -76,7 +76,7 @@ def examine(config: ConfigDict) -> list[str]:
 
         problems += _tried(lambda: joint.require_enough(len(names), config.sampling.collect_iters))
     problems += _tried(lambda: require_per_image_files(config, names)) + _images(config, names, architecture)
-    problems += _tried(lambda: require_same_config(config))
+    problems += _tried(lambda: require_same_config(config)) + _tried(lambda: require_checkpoint_folder(config))
     return list(dict.fromkeys(problems + _tried(lambda: _room(config, max(len(names), 1)))))
 
 

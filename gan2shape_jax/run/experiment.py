@@ -41,12 +41,13 @@ def run(config: ConfigDict) -> int:
 
 def _take_up(config: ConfigDict) -> None:
     """Brings the folder of a run that an earlier version began to the present layout, before anything is looked up."""
-    from gan2shape_jax.run import result_folders, run_folder
+    from gan2shape_jax.run import former_layout, result_folders, run_folder
 
     run_folder.require_same_config(config)
+    run_folder.require_checkpoint_folder(config)
     root = pathlib.Path(config.workdir)
     checkpoints = run_folder.checkpoint_root(config) or root / "checkpoints"
-    moved = result_folders.move_former_results(root, checkpoints)
+    moved = former_layout.move_former_results(root, checkpoints)
     if moved:
         place = printable(str(result_folders.results_root(root)))
         print(

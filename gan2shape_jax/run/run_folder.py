@@ -20,10 +20,11 @@ from gan2shape_jax.atomic_files import atomic_text
 from gan2shape_jax.config import to_json
 from gan2shape_jax.config.free_fields import result_fields
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.run.checkpoint_folders import hidden_checkpoints, own_checkpoints, require_no_pattern
 from gan2shape_jax.run.cluster import SINGLE, Team
-from gan2shape_jax.run.result_folders import LAYOUT, hidden_checkpoints, is_result, results_root
+from gan2shape_jax.run.result_folders import LAYOUT, is_result, results_root
 
-__all__ = ["RunFolder", "checkpoint_root", "require_same_config"]
+__all__ = ["RunFolder", "checkpoint_root", "require_checkpoint_folder", "require_same_config"]
 
 # May differ between two starts of one run although results depend on it: the list may grow.
 _MAY_GROW = ("data.image_list",)
@@ -58,7 +59,7 @@ class RunFolder:
 
     def checkpoints(self, name: str) -> pathlib.PurePath:
         """Returns the folder of an image's checkpoints."""
-        return self._checkpoints / name
+        return self._checkpoints / own_checkpoints(name)
 
     def group_checkpoints(self, key: str) -> pathlib.PurePath:
         """Returns the folder of the checkpoints of a group of images."""
@@ -108,6 +109,12 @@ class RunFolder:
             told = json.loads(path.read_text(encoding="utf-8"))
             every |= told["failures"] if told["start"] == team.start else {}
         return every
+
+
+def require_checkpoint_folder(config: ConfigDict) -> None:
+    """Raises `UserError` where a run that keeps checkpoints could not read them again from where they go."""
+    if config.mode != "predict":
+        require_no_pattern(checkpoint_root(config) or pathlib.Path(config.workdir) / "checkpoints")
 
 
 def checkpoint_root(config: ConfigDict) -> pathlib.PurePath | None:
