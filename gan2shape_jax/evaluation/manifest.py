@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+import os
 import pathlib
 import platform
 from collections.abc import Sequence
@@ -45,7 +46,7 @@ def manifest(runs: Sequence[FoundRun], truth: pathlib.Path | None = None, **more
 def _run(run: FoundRun) -> dict[str, Any]:
     digest = hashlib.sha256()
     for name, folder in run.images.items():
-        digest.update(name.encode() + b"\0" + (folder / "result.json").read_bytes() + b"\0")
+        digest.update(os.fsencode(name) + b"\0" + (folder / "result.json").read_bytes() + b"\0")
     return {
         "label": run.label,
         "path": str(run.root),

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.plain_text import one_line
 from gan2shape_jax.regular_files import MIB, read_text
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "is_result",
     "layout_of",
     "read_object",
+    "require_apart",
     "results_root",
     "run_above",
     "run_of",
@@ -45,6 +48,29 @@ def saved_result(run: pathlib.Path, stem: str) -> pathlib.Path:
 def is_result(folder: pathlib.Path) -> bool:
     """Returns whether a folder holds the results of an image."""
     return os.path.isfile(folder / "result.json")
+
+
+def require_apart(run: pathlib.Path, stems: Iterable[str]) -> None:
+    """Refuses images whose results would replace, or lie inside, those of images that an earlier list named.
+
+    Raises:
+      UserError: names both folders.
+    """
+    root = results_root(run)
+    if not root.is_dir():
+        return
+    for stem in stems:
+        folder = root / stem
+        if folder.is_dir() and not is_result(folder):
+            other = next((path.parent for path in folder.rglob("result.json") if path.is_file()), None)
+        else:
+            above = folder.parents[: stem.count("/")] if "/" in stem else ()
+            other = next((path for path in above if is_result(path)), None)
+        if other is not None:
+            raise UserError(
+                f"the results of {one_line(stem)} would go to {folder}, but an earlier list has its results in "
+                f"{other}: rename the image, or choose another --config.workdir"
+            )
 
 
 def run_of(result: pathlib.Path, stem: str) -> pathlib.Path:

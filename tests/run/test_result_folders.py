@@ -20,7 +20,7 @@ from gan2shape_jax.main import main
 from gan2shape_jax.method import models
 from gan2shape_jax.method.state import TrainState
 from gan2shape_jax.outputs import save_result
-from gan2shape_jax.run import check, experiment, former_layout, loading
+from gan2shape_jax.run import check, experiment, former_layout, loading, result_folders
 from gan2shape_jax.run.checkpoint_folders import require_no_pattern
 from gan2shape_jax.run.former_layout import move_former_results
 from gan2shape_jax.run.result_folders import layout_of, run_of, saved_result
@@ -235,6 +235,28 @@ def test_such_a_run_goes_on_and_is_read_again(hostile, tmp_path, capsys):
     assert (
         main(["render", str(root / "results" / "result.json"), "--size", "16", "--out", str(tmp_path / "a.png")]) == 0
     )
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize(("before", "now"), [("001/b", "001"), ("001/b/c", "001"), ("images", "images/001")])
+def test_results_of_an_earlier_list_are_not_replaced(before, now, tmp_path, capsys):
+    """As when a list is replaced by another between two starts, each of which is fine by itself."""
+    (tmp_path / "images").mkdir()
+    for name in ("001.png", "images/001.png"):
+        (tmp_path / name).write_bytes(pathlib.Path(asset("ictface/image/001.png")).read_bytes())
+    config = tiny_config(tmp_path, names=[f"{now}.png"], data__image_root=str(tmp_path), networks__pretrained="x.pth")
+    root = pathlib.Path(config.workdir)
+    save_result(_named(before), root / "results" / before)
+    with pytest.raises(
+        UserError, match=f"an earlier list has its results in {root}/results/{before}: rename"
+    ) as refusal:
+        result_folders.require_apart(root, [now])
+    assert str(refusal.value) in check.examine(config)
+    fields = {"networks.pretrained": "", "data.mask_root": "", "data.depth_root": "", "data.latent_root": ""}
+    fields["data.mask_source"] = "alpha"
+    assert main(["--config=ictface", *overrides(apply_overrides(config, fields))]) == 1
+    assert str(refusal.value) in capsys.readouterr().err and _results(root) == {f"results/{before}"}
+    result_folders.require_apart(root, ["002", "001x", "images 2/001", before])
 
 
 # --- checkpoints under names that are patterns -----------------------------------------------------------
