@@ -30,6 +30,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage, TrainState
 from gan2shape_jax.regular_files import MIB, read_text
 from gan2shape_jax.run import loading, results
+from gan2shape_jax.run.checkpoint_folders import require_no_pattern
 from gan2shape_jax.run.runtime import cadence_of, schedule_of
 from gan2shape_jax.training import loop
 
@@ -134,6 +135,7 @@ def _item(
 def _own_folder(folder: str | os.PathLike[str], config: ConfigDict, prepared: PreparedImage) -> pathlib.Path:
     """Returns the folder of the checkpoints, after a look whether they are of this very reconstruction."""
     root = pathlib.Path(folder)
+    require_no_pattern(root)
     arrays = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(_given(prepared)))
     this = f"{zlib.crc32(arrays):08x}\n{to_json(config)}\n"
     record = root / "reconstruction.txt"

@@ -21,13 +21,15 @@ from gan2shape_jax.config.validation import problems as value_problems
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.inputs.data import load_item, load_mvn, open_picture
 from gan2shape_jax.inputs.image_lists import names_of
+from gan2shape_jax.inputs.image_names import stem_of
 from gan2shape_jax.inputs.masks import load_parser_of
 from gan2shape_jax.inputs.parsers import PARSERS
 from gan2shape_jax.inputs.per_image_files import absent_per_image_files, require_per_image_files
 from gan2shape_jax.inputs.required_files import require_files, require_images
 from gan2shape_jax.plain_text import printable
 from gan2shape_jax.run.estimate import Estimate, estimate
-from gan2shape_jax.run.run_folder import require_same_config
+from gan2shape_jax.run.result_folders import require_apart
+from gan2shape_jax.run.run_folder import require_checkpoint_folder, require_same_config
 
 if TYPE_CHECKING:
     from gan2shape_jax.stylegan2 import Architecture
@@ -76,7 +78,8 @@ def examine(config: ConfigDict) -> list[str]:
 
         problems += _tried(lambda: joint.require_enough(len(names), config.sampling.collect_iters))
     problems += _tried(lambda: require_per_image_files(config, names)) + _images(config, names, architecture)
-    problems += _tried(lambda: require_same_config(config))
+    problems += _tried(lambda: require_same_config(config)) + _tried(lambda: require_checkpoint_folder(config))
+    problems += _tried(lambda: require_apart(pathlib.Path(config.workdir), map(stem_of, names)))
     return list(dict.fromkeys(problems + _tried(lambda: _room(config, max(len(names), 1)))))
 
 

@@ -9,7 +9,7 @@ import sys
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config.validation import validate
-from gan2shape_jax.inputs import image_lists, per_image_files, required_files
+from gan2shape_jax.inputs import image_lists, image_names, per_image_files, required_files
 from gan2shape_jax.plain_text import printable
 
 __all__ = ["run"]
@@ -34,24 +34,30 @@ def run(config: ConfigDict) -> int:
     from gan2shape_jax.run import instance, joint, predict, runtime
 
     runtime.set_up_runtime(config)
-    _take_up(config)
+    _take_up(config, names)
     runs = {"instance": instance.run, "joint": joint.run, "predict": predict.run}
     return runs[config.mode](config, names)
 
 
-def _take_up(config: ConfigDict) -> None:
-    """Brings the folder of a run that an earlier version began to the present layout, before anything is looked up."""
-    from gan2shape_jax.run import result_folders, run_folder
+def _take_up(config: ConfigDict, names: list[str]) -> None:
+    """Looks whether the run can go on in its folder, which is brought to the present layout first.
+
+    Raises:
+      UserError: it is another run's, or the file system refuses.
+    """
+    from gan2shape_jax.run import former_layout, result_folders, run_folder
 
     run_folder.require_same_config(config)
+    run_folder.require_checkpoint_folder(config)
     root = pathlib.Path(config.workdir)
     checkpoints = run_folder.checkpoint_root(config) or root / "checkpoints"
-    moved = result_folders.move_former_results(root, checkpoints)
+    moved = former_layout.move_former_results(root, checkpoints)
     if moved:
         place = printable(str(result_folders.results_root(root)))
         print(
             f"results of {moved} images, which an earlier version wrote beside it, are now in {place}", file=sys.stderr
         )
+    result_folders.require_apart(root, map(image_names.stem_of, names))
 
 
 def _names_with_files(config: ConfigDict) -> list[str]:

@@ -18,13 +18,14 @@ from gan2shape_jax.atomic_files import atomic_text
 from gan2shape_jax.errors import UserError, refused
 from gan2shape_jax.json_files import read_object
 from gan2shape_jax.run import same_config
+from gan2shape_jax.run.checkpoint_folders import hidden_checkpoints, own_checkpoints, require_no_pattern
 from gan2shape_jax.run.cluster import SINGLE, Team
 from gan2shape_jax.run.occupation import Held
-from gan2shape_jax.run.result_folders import hidden_checkpoints, is_result, results_root
+from gan2shape_jax.run.result_folders import is_result, results_root
 from gan2shape_jax.run.same_config import require_same_config
 from gan2shape_jax.set_aside import Aside
 
-__all__ = ["RunFolder", "checkpoint_root", "require_same_config"]
+__all__ = ["RunFolder", "checkpoint_root", "require_checkpoint_folder", "require_same_config"]
 
 
 class RunFolder:
@@ -75,7 +76,7 @@ class RunFolder:
 
     def checkpoints(self, name: str) -> pathlib.PurePath:
         """Returns the folder of an image's checkpoints."""
-        return self.checkpoint_root / name
+        return self.checkpoint_root / own_checkpoints(name)
 
     def group_checkpoints(self, key: str) -> pathlib.PurePath:
         """Returns the folder of the checkpoints of a group of images."""
@@ -140,6 +141,12 @@ class RunFolder:
                 if told.get("start") == team.start and isinstance(told.get("failures"), dict):
                     every |= {str(name): str(why) for name, why in told["failures"].items()}
         return every
+
+
+def require_checkpoint_folder(config: ConfigDict) -> None:
+    """Raises `UserError` where a run that keeps checkpoints could not read them again from where they go."""
+    if config.mode != "predict":
+        require_no_pattern(checkpoint_root(config) or pathlib.Path(config.workdir) / "checkpoints")
 
 
 def checkpoint_root(config: ConfigDict) -> pathlib.PurePath | None:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from etils import epath
 from ml_collections import ConfigDict
 
+from gan2shape_jax.run.checkpoint_folders import hidden_checkpoints
 from gan2shape_jax.run.each_image import stem_of
-from gan2shape_jax.run.result_folders import hidden_checkpoints
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.same_config import config_hash
 from gan2shape_jax.run.survey import Survey

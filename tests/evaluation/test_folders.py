@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
 import re
+import shutil
+import sys
 
 import pytest
 from helpers import bump
@@ -81,6 +84,8 @@ def test_names_in_reports_are_text(tmp_path, capsys):
     """Folders may be called anything: control characters among it, for nobody has checked their names."""
     names = ("=1+1", "a|b`c`", "<img src=x>", "x[y](z)", "t\x1b]0;owned\x07", "two\nlines", "- x")
     run = _run(tmp_path / "=run|<b>", *names)
+    if sys.platform == "linux":  # bytes that are no text
+        shutil.copytree(run / "results" / "- x", os.fsdecode(os.fsencode(run / "results") + b"/\xff"))
     failures = {"\x1b[2J": "no\x1b[2J | <b>latent</b>\nat all", "@SUM(A1)": "x"}
     (run / "failures.json").write_text(json.dumps(failures))
     out = tmp_path / "out"

@@ -1,5 +1,6 @@
 """Names of images: which are taken, and that nothing of one image can get into the way of another's."""
 
+import glob
 import pathlib
 import unicodedata
 
@@ -169,6 +170,7 @@ def test_what_belongs_to_different_images_lies_apart(names):
     assert all(key[:2] == ("/", "run") and ".." not in key and len(key) > 2 for key in keys)
     above = {key[:length] for key in keys for length in range(1, len(key))}
     assert not above & set(keys)
+    assert not any(glob.has_magic(str(RunFolder(root).checkpoints(stem_of(name)))) for name in taken)
     longest = max(len(part.encode()) for path in _places(root, taken) for part in path.parts)
     assert longest <= 255 and image_names.LONGEST_PART + len("..xxxxxxxx.part.npy") <= 255
 

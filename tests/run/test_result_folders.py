@@ -5,18 +5,28 @@ import os
 import pathlib
 import shutil
 
+import jax
+import jax.numpy as jnp
 import pytest
+from etils import epath
 from helpers import bump
 from helpers.command_line import overrides
 from helpers.tiny import asset, tiny_config
 
 import gan2shape_jax as g2s
-from gan2shape_jax.config import to_json
+from gan2shape_jax.config import apply_overrides, to_json
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.main import main
+from gan2shape_jax.method import models
+from gan2shape_jax.method.state import TrainState
 from gan2shape_jax.outputs import save_result
-from gan2shape_jax.run import experiment, result_folders
-from gan2shape_jax.run.result_folders import layout_of, move_former_results, run_of, saved_result
+from gan2shape_jax.run import check, experiment, former_layout, loading, result_folders
+from gan2shape_jax.run.checkpoint_folders import require_no_pattern
+from gan2shape_jax.run.former_layout import move_former_results
+from gan2shape_jax.run.result_folders import layout_of, run_of, saved_result
+from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.training import network_files
+from gan2shape_jax.training.checkpoint import Checkpoints
 
 
 def _named(name: str):
@@ -83,14 +93,14 @@ def test_only_results_of_this_program_move_wherever_they_lie(tmp_path):
 
 def test_results_of_an_image_called_results_move_too(tmp_path, monkeypatch):
     _, root = _former_run(tmp_path, "results", "001")
-    move = result_folders._move
+    move = former_layout._move
 
     def dying(source, target):
         if source.name.startswith("."):
             raise KeyboardInterrupt
         return move(source, target)
 
-    monkeypatch.setattr(result_folders, "_move", dying)
+    monkeypatch.setattr(former_layout, "_move", dying)
     with pytest.raises(KeyboardInterrupt):
         move_former_results(root, root / "checkpoints")
     monkeypatch.undo()
@@ -167,13 +177,6 @@ _BROKEN = "=x[/red] y"  # in a folder `=x[`
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
     """Networks used feed-forward on images with such names, by the command; its exit code, folder and what it told."""
-    import jax
-
-    from gan2shape_jax.method import models
-    from gan2shape_jax.run import loading
-    from gan2shape_jax.run.run_folder import RunFolder
-    from gan2shape_jax.training import network_files
-
     folder = tmp_path_factory.mktemp("hostile")
     start = tiny_config(folder)
     architecture, frozen = loading.load_frozen(start)
@@ -232,3 +235,57 @@ def test_such_a_run_goes_on_and_is_read_again(hostile, tmp_path, capsys):
     assert (
         main(["render", str(root / "results" / "result.json"), "--size", "16", "--out", str(tmp_path / "a.png")]) == 0
     )
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize(("before", "now"), [("001/b", "001"), ("001/b/c", "001"), ("images", "images/001")])
+def test_results_of_an_earlier_list_are_not_replaced(before, now, tmp_path, capsys):
+    """As when a list is replaced by another between two starts, each of which is fine by itself."""
+    (tmp_path / "images").mkdir()
+    for name in ("001.png", "images/001.png"):
+        (tmp_path / name).write_bytes(pathlib.Path(asset("ictface/image/001.png")).read_bytes())
+    config = tiny_config(tmp_path, names=[f"{now}.png"], data__image_root=str(tmp_path), networks__pretrained="x.pth")
+    root = pathlib.Path(config.workdir)
+    save_result(_named(before), root / "results" / before)
+    with pytest.raises(
+        UserError, match=f"an earlier list has its results in {root}/results/{before}: rename"
+    ) as refusal:
+        result_folders.require_apart(root, [now])
+    assert str(refusal.value) in check.examine(config)
+    fields = {"networks.pretrained": "", "data.mask_root": "", "data.depth_root": "", "data.latent_root": ""}
+    fields["data.mask_source"] = "alpha"
+    assert main(["--config=ictface", *overrides(apply_overrides(config, fields))]) == 1
+    assert str(refusal.value) in capsys.readouterr().err and _results(root) == {f"results/{before}"}
+    result_folders.require_apart(root, ["002", "001x", "images 2/001", before])
+
+
+# --- checkpoints under names that are patterns -----------------------------------------------------------
+
+
+@pytest.mark.hostile
+def test_checkpoints_of_images_whose_names_are_patterns_come_back(tmp_path):
+    """The library that writes them looks for its files with a glob, which would take `*` for every image."""
+    folder, stems = RunFolder(tmp_path), ("ab", "*", "a?", "[a]b", "x[1]/y", "50%", "a b")
+    kept = {
+        stem: TrainState({"x": jnp.full(3, float(i))}, (), jnp.ones(2), jnp.zeros(3)) for i, stem in enumerate(stems)
+    }
+    for stem, state in kept.items():
+        for done in (3, 7):
+            with Checkpoints(folder.checkpoints(stem), keep=1) as checkpoints:
+                checkpoints.save(done, state, {"name": stem})
+    for stem, state in kept.items():
+        with Checkpoints(folder.checkpoints(stem), keep=1) as checkpoints:
+            again, record = checkpoints.restore(lambda record: jax.tree.map(jnp.zeros_like, kept["ab"]))
+        assert record == {"name": stem} and again.params["x"].tolist() == state.params["x"].tolist()
+
+
+@pytest.mark.hostile
+def test_a_folder_where_checkpoints_would_be_lost_is_refused_at_once(tmp_path):
+    config = tiny_config(tmp_path, workdir=str(tmp_path / "run [1]"))
+    with pytest.raises(UserError, match=r"checkpoints cannot be kept in .*run \[1\]/checkpoints") as refusal:
+        experiment.run(config)
+    assert check.examine(config) == [str(refusal.value)] and not os.path.exists(config.workdir)
+    elsewhere = apply_overrides(config, {"checkpoint.folder": str(tmp_path / "elsewhere")})
+    assert check.examine(elsewhere) == []
+    with pytest.raises(UserError, match="checkpoints cannot be kept"):
+        require_no_pattern(epath.Path("gs://bucket/faces*"))
