@@ -17,6 +17,7 @@ from PIL import Image
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.evaluation.onnx_session import Session, open_session, run_session
 from gan2shape_jax.outputs.pictures import to_uint8
+from gan2shape_jax.weight_files.messages import listed, short
 
 __all__ = ["Embedding", "Preparation", "cosine", "load_embedding", "prepare"]
 
@@ -93,13 +94,19 @@ def load_embedding(path: pathlib.Path, preparation: Preparation = Preparation())
 def _only_input(session: Session, path: pathlib.Path) -> Any:
     inputs = session.get_inputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)":
-        told = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
+        told = listed(f"{short(i.name)} {i.type} {_told(i.shape)}" for i in inputs)
         raise UserError(
             f"{path} takes {told or 'nothing'}: it has to take one batch of pictures, float32 with four axes"
         )
     if any(isinstance(axis, int) and axis > _MOST for axis in inputs[0].shape):
-        raise UserError(f"{path} takes pictures of shape {inputs[0].shape}: at most {_MOST} along each axis are given")
+        raise UserError(
+            f"{path} takes pictures of shape {_told(inputs[0].shape)}: at most {_MOST} along each axis are given"
+        )
     return inputs[0]
+
+
+def _told(shape: list[Any]) -> str:
+    return f"[{listed(map(short, shape))}]"
 
 
 def _layout(shape: list[Any], preparation: Preparation, path: pathlib.Path) -> tuple[int, Literal["nchw", "nhwc"], int]:
@@ -108,7 +115,7 @@ def _layout(shape: list[Any], preparation: Preparation, path: pathlib.Path) -> t
     if preparation.layout == "auto":
         if sum(fits.values()) != 1:
             raise UserError(
-                f"{path} takes pictures of shape {shape}, which does not tell where the colours are: "
+                f"{path} takes pictures of shape {_told(shape)}, which does not tell where the colours are: "
                 "say so with --layout nchw or --layout nhwc"
             )
         layout: Any = next(name for name, fit in fits.items() if fit)
@@ -116,7 +123,7 @@ def _layout(shape: list[Any], preparation: Preparation, path: pathlib.Path) -> t
         layout = preparation.layout
         axis = 1 if layout == "nchw" else 3
         if isinstance(shape[axis], int) and shape[axis] != 3:
-            raise UserError(f"--layout {layout} does not fit {path}: it takes pictures of shape {shape}")
+            raise UserError(f"--layout {layout} does not fit {path}: it takes pictures of shape {_told(shape)}")
     sides = shape[2:] if layout == "nchw" else shape[1:3]
     known = [side for side in sides if isinstance(side, int) and side > 0]
     if len(set(known)) > 1:

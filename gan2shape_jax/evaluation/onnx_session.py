@@ -24,6 +24,7 @@ Session = Any  # onnxruntime comes without types
 _LARGEST = 1024 * MIB  # bytes of a file
 _ALLOWANCE, _MULTIPLE = 384 * MIB, 8  # memory of a run: for a few pictures, and by the file's size
 _SECONDS = 300  # of a run
+_FATAL = 4  # the only messages of onnxruntime's own that are printed
 
 
 def open_session(path: pathlib.Path) -> Session:
@@ -44,8 +45,9 @@ def open_session(path: pathlib.Path) -> Session:
         check_onnx(content)
     except Refused as error:
         raise UserError(f"{path} is no usable ONNX network: it holds {error}") from error
+    runtime.set_default_logger_severity(_FATAL)  # what is wrong is said below
     options = runtime.SessionOptions()
-    options.log_severity_level = 4  # what is wrong is said below
+    options.log_severity_level = _FATAL
     options.add_session_config_entry("session.load_model_format", "ONNX")  # what has been looked at, and no other
     options.add_session_config_entry("session.use_env_allocators", "1")
     try:
@@ -55,6 +57,7 @@ def open_session(path: pathlib.Path) -> Session:
             options,
             providers=["CPUExecutionProvider"],
             disabled_optimizers=["ConstantFolding"],  # it computes while the file is opened, without any bound
+            enable_fallback=0,  # to the same processor, with a message of its own
         )
     except Exception as error:  # onnxruntime has no common class of its errors
         raise UserError(f"{path} is no usable ONNX network: {_first_line(error)}") from error

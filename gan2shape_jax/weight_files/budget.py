@@ -18,7 +18,7 @@ from gan2shape_jax.regular_files import MIB
 __all__ = ["LIMIT", "STEPS", "Budget", "Refused"]
 
 LIMIT = 4096 * MIB  # bytes of a weight file; StyleGAN2 of 1024 pixels with its optimizers has 830 MB
-STEPS = 1_000_000  # about a second
+STEPS = 750_000  # half a second
 
 _ALLOWANCE = 64 * MIB
 _MULTIPLE = 8

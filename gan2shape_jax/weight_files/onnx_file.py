@@ -18,7 +18,9 @@ _DEPTH = 12  # levels of messages; a branch (`If`) within a branch has nine
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc")
 _LOOPS = ("Loop", "Scan", "SequenceMap")
 _AXES = 32
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # how a field is written
+_VARINT, _BYTES = 0, 2  # how a field is written: a number, or so many bytes
+_FIXED = {1: 8, 5: 4}  # ... or always as many
+_FIELD_STEPS = 4  # a field takes as long as so many instructions of a pickle
 
 # The fields that are messages to look into, by the kind of message and the field's number (onnx.proto).
 _MESSAGES: Mapping[str, Mapping[int, str]] = {
@@ -90,18 +92,21 @@ def _check_tensor(fields: list[_Field], length: int) -> None:
 
 def _fields(message: memoryview, budget: Budget) -> Iterator[_Field]:
     """Yields the fields of a message; raises `Refused` where they are not those of a protocol buffer."""
-    at = 0
-    while at < len(message):
-        budget.step()
+    at, end = 0, len(message)
+    while at < end:
+        budget.step(_FIELD_STEPS)
         key, at = _varint(message, at)
         number, wire, value = key >> 3, key & 7, 0
-        length = {_FIXED64: 8, _FIXED32: 4}.get(wire, 0)
-        if wire in (_VARINT, _BYTES):
+        if wire == _VARINT:
             value, at = _varint(message, at)
-            length = value if wire == _BYTES else 0
-        elif not length:
+            length = 0
+        elif wire == _BYTES:
+            length, at = _varint(message, at)
+        elif wire in _FIXED:
+            length = _FIXED[wire]
+        else:
             raise Refused("what is no ONNX network")
-        if not number or at + length > len(message):
+        if not number or at + length > end:
             raise Refused("what is no ONNX network, or only the beginning of one")
         yield _Field(number, wire, value, message[at : at + length])
         at += length
@@ -116,6 +121,8 @@ def _varints(content: memoryview) -> Iterator[int]:
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
     """Returns a number of 7 bits a byte, the lowest first, and where it ends."""
+    if at < len(message) and (first := message[at]) < 128:  # as most are
+        return first, at + 1
     value = 0
     for index, byte in enumerate(message[at : at + 10]):
         value |= (byte & 127) << (7 * index)

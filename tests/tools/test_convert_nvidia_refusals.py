@@ -95,7 +95,7 @@ def _other_gain(g, d):
         (_other_clamp, "D.b8.conv1: conv_clamp is '3.0'"),
         (_other_filter, "G_ema.synthesis.b16.conv0 is not the same along rows"),
         (_mixed_filters, "G_ema.synthesis.b16.conv0 has another low-pass filter"),
-        (_grey, "img_channels is 1, supported is 3"),
+        (_grey, "img_channels is '1', supported is 3"),
         (_wide_z, "64 -> 12 -> 12 wide"),
         (_renamed, "G_ema.synthesis.b8.conv0 has no 'act_gain'"),
         (_other_gain, "D.b4.fc: weight_gain is '0.1'"),

@@ -64,17 +64,18 @@ def flatten(record: Any, key: str, source: str | os.PathLike) -> Network:
     if not isinstance(record, PersistentRecord):
         raise UserError(f"{source}: {key!r} is no network but {_kind(record)}")
     network = Network(key, source, {}, {})
-    held: set[int] = set()  # dictionaries of tensors, of which every module has its own
     for name, module in _modules(record, "", network):
         if len(network.modules) >= _COUNT:  # few records that hold each other can be endlessly many modules
             raise UserError(f"{source}: {key!r} has more than {_COUNT} modules, which no StyleGAN2 has")
         network.modules[name] = module
+    held: set[int] = set()  # dictionaries of tensors, of which every module has its own
+    for name, module in network.modules.items():
         for part in ("_parameters", "_buffers"):
             entries = module.fields.get(part)
-            if id(entries) in held:
+            if entries and id(entries) in held:
                 raise UserError(f"{source}: {network.full(name)} has the tensors of another module")
-            held |= {id(entries)} if entries else set()
-            _add_tensors(_entries(module, part), f"{name}." if name else "", network)
+            held.add(id(entries))
+            _add_tensors(_entries(module, part, network), f"{name}." if name else "", network)
     return network
 
 
@@ -95,7 +96,7 @@ def _modules(
     if not depth:
         raise UserError(f"{network.source}: modules inside {network.full(name)} are nested too deeply")
     yield name, record
-    for leaf, value in _entries(record, "_modules").items():
+    for leaf, value in _entries(record, "_modules", network).items():
         below = f"{name}.{leaf}" if name else leaf
         if isinstance(value, PersistentRecord):
             yield from _modules(value, below, network, depth - 1)
@@ -103,9 +104,13 @@ def _modules(
             raise UserError(f"{network.source}: {network.full(below)} is no module but {_kind(value)}")
 
 
-def _entries(record: PersistentRecord, part: str) -> dict[str, Any]:
+def _entries(record: PersistentRecord, part: str, network: Network) -> dict[str, Any]:
     entries = record.fields.get(part)
-    return {str(k): v for k, v in entries.items()} if isinstance(entries, dict) else {}
+    if not isinstance(entries, dict):
+        return {}
+    if len(entries) > _COUNT:
+        raise UserError(f"{network.source}: a module of {network.key!r} has more than {_COUNT} parts")
+    return {str(k): v for k, v in entries.items()}
 
 
 def _kind(value: Any) -> str:

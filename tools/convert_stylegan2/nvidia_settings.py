@@ -152,7 +152,7 @@ def _faults(network: Network, expected: Expected) -> list[str]:
             if name not in fields:
                 faults.append(f"{network.full(module)} has no {name!r}")
             elif not _same(fields[name], supported):
-                faults.append(f"{network.full(module)}: {name} is {short(fields[name])}, supported is {supported!r}")
+                faults.append(f"{network.full(module)}: {name} is {_told(fields[name])}, supported is {supported!r}")
     return faults
 
 
@@ -227,6 +227,10 @@ def _discriminator(network: Network, arch: Architecture) -> Expected:
         "b4.fc": _linear(16 * last, "lrelu"),
         "b4.out": _linear(last),
     }
+
+
+def _told(value: Any) -> str:
+    return short(str(value)) if value is None or isinstance(value, (bool, int, float)) else short(value)
 
 
 def _same(value: Any, supported: Any) -> bool:
