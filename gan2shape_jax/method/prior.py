@@ -120,6 +120,8 @@ def confidence(mask: Float[np.ndarray, "s s"], *, near: float = 0.91, far: float
     _require_object(mask)
     sure = mask.astype(np.float64)
     inside = sure >= _OBJECT_THRESHOLD
+    if not inside.any():
+        raise _faint()
     if np.median(sure[inside]) >= sure.max():
         sure = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
     return _raised(sure - sure.min(), near, far).astype(_floating(mask))
@@ -130,6 +132,8 @@ def _raised(height: np.ndarray, near: float, far: float) -> np.ndarray:
     side = 2 * int(_WINDOW * height.shape[0] / 2) + 1  # odd, so that nothing moves
     for _ in range(_PASSES):
         height = ndimage.uniform_filter(height, side, mode="constant")
+    if not height.max() > 0:
+        raise _faint()
     depth: np.ndarray = far - (far - near) * height / height.max()
     return depth
 
@@ -204,6 +208,12 @@ def _require_object(mask: np.ndarray) -> None:
             f"the object mask is empty: none of its {mask.shape[0]} x {mask.shape[1]} pixels "
             f"reaches {_OBJECT_THRESHOLD}; give another mask or another image"
         )
+
+
+def _faint() -> UserError:
+    return UserError(
+        f"the object mask only just reaches {_OBJECT_THRESHOLD}, which leaves nothing to raise: give another mask"
+    )
 
 
 def _floating(mask: np.ndarray) -> np.dtype:

@@ -234,13 +234,16 @@ def prior_of(config: ConfigDict, item: data.Item) -> jax.Array:
     """
     if config.networks.pretrained:
         return jnp.ones(item.mask.shape)
-    depth = prior.prior_depth(
-        item.mask,
-        shape=config.prior.shape,
-        category=config.category,
-        near=config.prior.near,
-        far=config.prior.far,
-        shift=config.prior.shift,
-        middle=(config.camera.min_depth + config.camera.max_depth) / 2,
-    )
+    try:
+        depth = prior.prior_depth(
+            item.mask,
+            shape=config.prior.shape,
+            category=config.category,
+            near=config.prior.near,
+            far=config.prior.far,
+            shift=config.prior.shift,
+            middle=(config.camera.min_depth + config.camera.max_depth) / 2,
+        )
+    except UserError as error:
+        raise UserError(str(error).replace("the object mask", f"the object mask of {item.name}", 1)) from error
     return jnp.asarray(depth, jnp.float32)

@@ -1,8 +1,10 @@
 """Arguments of the public interface that are none: every one is an error that names the argument, and nothing else."""
 
 import contextlib
+import importlib
 import io
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import pytest
 from helpers import hostile_pictures
 from PIL import Image
 
-from gan2shape_jax.errors import ArgumentError
+from gan2shape_jax.errors import ArgumentError, UserError
 from gan2shape_jax.interface import arguments
 
 pytestmark = pytest.mark.hostile
@@ -90,3 +92,14 @@ def test_pictures_are_turned_as_pillow_turns_them_and_left_alone(mode, orientati
         turned = Image.alpha_composite(Image.new("RGBA", turned.size, "white"), turned)
     np.testing.assert_array_equal(np.asarray(arguments.picture_of(picture)), np.asarray(turned.convert("RGB")))
     assert picture.tobytes() == before and picture.getexif()[0x0112] == orientation
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_the_record_of_a_checkpoint_folder_is_a_regular_file(tmp_path):
+    kept = importlib.import_module("gan2shape_jax.interface.reconstruct")._kept
+    assert kept(tmp_path / "absent") is None
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "bytes").write_bytes(b"\xff")
+    for name in ("pipe", "bytes"):
+        with pytest.raises(UserError, match=name):
+            kept(tmp_path / name)
