@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TextIO
 
 import gan2shape_jax
-from gan2shape_jax import bundled, malloc_tuning, xla_flags
+from gan2shape_jax import bundled, ctrl_c, malloc_tuning, xla_flags
 from gan2shape_jax.config import apply_overrides, command_line, load_config, names
 from gan2shape_jax.errors import ConfigError, UserError
 
@@ -51,13 +51,15 @@ def main(argv: Sequence[str]) -> int:
         _complain(error)
         return 1
     except KeyboardInterrupt:
-        print("\ninterrupted; run the same command again to go on", file=sys.stderr)
+        print(f"\n{ctrl_c.MESSAGE}", file=sys.stderr)
         return 130
 
 
 def console() -> None:
     """Runs the program as a console command."""
     malloc_tuning.restart_keeping_memory()
+    if not sys.argv[1:] or sys.argv[1] not in (*_COMMANDS, *_TOOLS):
+        ctrl_c.watch()  # a run may end anywhere; what other commands write to a user's folders they clear away
     code = main(sys.argv[1:])
     if code:
         # Everything is closed by now, but callbacks of the checkpoint library's threads may still print tracebacks
