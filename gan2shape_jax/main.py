@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import TextIO
 
 import gan2shape_jax
-from gan2shape_jax import bundled, malloc_tuning, xla_flags
+from gan2shape_jax import bundled, ctrl_c, malloc_tuning, xla_flags
 from gan2shape_jax.config import apply_overrides, command_line, load_config, names
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.plain_text import printable
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
         _complain(error)
         return 1
     except KeyboardInterrupt:
-        print("\ninterrupted; run the same command again to go on", file=sys.stderr)
+        print(f"\n{ctrl_c.MESSAGE}", file=sys.stderr)
         return 130
 
 
@@ -62,6 +62,8 @@ def console() -> None:
     malloc_tuning.restart_keeping_memory()
     if isinstance(sys.stdout, io.TextIOWrapper):  # names may have letters that a console's or file's encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
+    if not sys.argv[1:] or sys.argv[1] not in (*_COMMANDS, *_TOOLS):
+        ctrl_c.watch()  # a run may end anywhere; what other commands write to a user's folders they clear away
     code = main(sys.argv[1:])
     if code:
         # Everything is closed by now, but callbacks of the checkpoint library's threads may still print tracebacks

@@ -2,7 +2,7 @@
 
 Python raises KeyboardInterrupt wherever it happens to be; inside a callback of JAX or of a writer thread it is
 printed and lost, and the run goes on. So the first Ctrl-C only leaves a note, and the loop heeds it between
-two iterations; a second one takes Python's way at once.
+two iterations; a second one ends the program at once (`ctrl_c`), or takes Python's way where the program is another.
 """
 
 import contextlib
@@ -10,6 +10,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+
+from gan2shape_jax import ctrl_c
 
 __all__ = ["noted"]
 
@@ -27,7 +29,7 @@ def noted() -> Iterator[Callable[[], None]]:
     former = signal.getsignal(signal.SIGINT)
 
     def note(signum, frame) -> None:
-        if pressed.is_set():
+        if pressed.is_set() and not ctrl_c.is_watched():
             signal.default_int_handler(signum, frame)
         pressed.set()
         print("\nstopping after this iteration; Ctrl-C again stops at once", file=sys.stderr)
@@ -38,6 +40,7 @@ def noted() -> Iterator[Callable[[], None]]:
 
     signal.signal(signal.SIGINT, note)
     try:
-        yield check
+        with ctrl_c.deferred():
+            yield check
     finally:
         signal.signal(signal.SIGINT, former)

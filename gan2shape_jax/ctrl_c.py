@@ -1,0 +1,63 @@
+"""Ctrl-C for a whole process whose files appear whole or not at all, so that it may end at any moment.
+
+Python raises KeyboardInterrupt between two of its instructions. A compiler at work has none for a minute, and inside a
+callback, or while a library is imported, the exception is printed and lost. So a thread of its own waits for the signal
+and ends the process, except where `deferred` says that the first Ctrl-C is heeded otherwise.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+
+__all__ = ["MESSAGE", "deferred", "is_watched", "watch"]
+
+MESSAGE = "interrupted; run the same command again to go on"
+_SHOW_CURSOR = "\x1b[?25h"  # which a progress bar may have hidden
+
+_watched = threading.Event()
+_deferred = threading.Event()
+
+
+def watch() -> None:
+    """Lets Ctrl-C end this process with status 130 from now on, at once and wherever Python is; for a program's start.
+
+    Nothing is unwound: what is being written stays behind under its temporary name.
+    """
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    signal.signal(signal.SIGINT, lambda signum, frame: None)  # in place of KeyboardInterrupt
+    _watched.set()
+    threading.Thread(target=_listen, args=(heard,), name="ctrl-c", daemon=True).start()
+
+
+def is_watched() -> bool:
+    """Returns whether a second Ctrl-C ends this process by itself."""
+    return _watched.is_set()
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Leaves the first Ctrl-C in the block to the block's own handler; the second one ends the process."""
+    _deferred.set()
+    try:
+        yield
+    finally:
+        _deferred.clear()
+
+
+def _listen(heard: int) -> None:
+    presses = 0
+    while signals := os.read(heard, 64):
+        presses += signals.count(signal.SIGINT)
+        if presses > 1 or (presses and not _deferred.is_set()):
+            _end()
+
+
+def _end() -> None:
+    with contextlib.suppress(Exception):  # a closed terminal
+        os.write(sys.stderr.fileno(), f"{_SHOW_CURSOR if sys.stderr.isatty() else ''}\n{MESSAGE}\n".encode())
+    os._exit(130)
