@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config.validation import validate
 from gan2shape_jax.inputs import data, per_image_files, required_files
+from gan2shape_jax.run.places import require_places
 
-__all__ = ["run"]
+__all__ = ["run", "unfinished"]
 
 
 def run(config: ConfigDict) -> int:
@@ -23,22 +26,35 @@ def run(config: ConfigDict) -> int:
 
     Raises:
       ConfigError: a value, or a pair of values, that no run can use.
-      UserError: a file, the GAN or the folder is unusable, so that no image could succeed.
+      UserError: a file, the GAN or the folder is unusable, so that no image could succeed; or the machine is by far
+        too small.
     """
     validate(config)
+    require_places(config)
     names = _names_with_files(config)
     # After the checks, since these import all that builds on JAX, which takes seconds.
-    from gan2shape_jax.run import instance, joint, predict, runtime
+    from gan2shape_jax.run import instance, joint, machine, predict, run_folder, runtime
 
+    run_folder.require_same_config(config)
     runtime.set_up_runtime(config)
+    machine.require_room(config, unfinished(config, names))
     runs = {"instance": instance.run, "joint": joint.run, "predict": predict.run}
     return runs[config.mode](config, names)
+
+
+def unfinished(config: ConfigDict, names: Sequence[str]) -> list[str]:
+    """Returns the list's images that have no results yet."""
+    from gan2shape_jax.run.each_image import stem_of  # imports JAX, as does the next
+    from gan2shape_jax.run.run_folder import RunFolder
+
+    folder = RunFolder(pathlib.Path(config.workdir))
+    return [name for name in names if not folder.is_finished(stem_of(name))]
 
 
 def _names_with_files(config: ConfigDict) -> list[str]:
     """Returns the image list's names; raises `UserError` where a file that the run reads is absent."""
     listed = pathlib.Path(config.data.image_list)
-    names = data.read_names(listed) if listed.is_file() else []
+    names = data.read_names(listed) if os.path.isfile(listed) else []
     required_files.require_files(config, names)
     required_files.require_images(config, names)
     per_image_files.require_per_image_files(config, names)

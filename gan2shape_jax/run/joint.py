@@ -24,6 +24,7 @@ from gan2shape_jax.errors import DiskFullError, UserError
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage, TrainState, initial_state
+from gan2shape_jax.regular_files import MIB, read_bytes, read_text
 from gan2shape_jax.run import distributed, interrupt, loading, results
 from gan2shape_jax.run.cluster import Team, meet, wait_for
 from gan2shape_jax.run.each_image import FAILURES, explain, for_each_image, stem_of
@@ -33,21 +34,47 @@ from gan2shape_jax.run.runtime import cadence_of, interruptible, schedule_of
 from gan2shape_jax.training import checkpoint, joint, joint_parallel, loop, network_files
 from gan2shape_jax.training.group import own_history
 
-__all__ = ["batches_per_iteration", "run"]
+__all__ = ["batches_per_iteration", "require_startable", "run"]
+
+_NOTE, _BATCHES = "joint.json", "batches_per_iteration"  # a file of the run's folder, and what it tells
 
 
-def _same_images(folder: RunFolder, names: list[str]) -> None:
-    """Keeps the list of a new run; refuses another list than that of the run that the folder holds."""
-    path = folder.root / "images.txt"
-    listed = "\n".join(names) + "\n"
-    if not path.is_file():
-        atomic_text(path, listed)
-    elif path.read_text(encoding="utf-8") != listed:
+def require_startable(config: ConfigDict, names: list[str]) -> int:
+    """Returns how many batches share an iteration; reads only, and starts JAX.
+
+    Raises:
+      UserError: too few images, or others than those of the run that the folder holds.
+    """
+    root = pathlib.Path(config.workdir)
+    joint.require_enough(len(names), config.sampling.collect_iters)
+    _require_same_images(root, names)
+    return _batches(config, root, len(names))
+
+
+def _require_same_images(root: pathlib.Path, names: list[str]) -> None:
+    """Refuses another list than that of the run that the folder holds."""
+    path = root / "images.txt"
+    try:
+        others = path.is_file() and read_bytes(path, limit=64 * MIB) != _listed(names).encode()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error}); choose another --config.workdir") from error
+    if others:
         raise UserError(
-            f"{folder.root} holds a joint run on the images of {path}, but the list now has others or another order: "
+            f"{root} holds a joint run on the images of {path}, but the list now has others or another order: "
             "choose another --config.workdir; for new images and these networks there is --config.mode=predict "
-            f"--config.networks.pretrained={folder.root / 'networks.safetensors'}"
+            f"--config.networks.pretrained={root / 'networks.safetensors'}"
         )
+
+
+def _listed(names: list[str]) -> str:
+    return "\n".join(names) + "\n"
+
+
+def _keep_images(root: pathlib.Path, names: list[str]) -> None:
+    """Keeps the list of a new run; refuses another list than that of the run that the folder holds."""
+    _require_same_images(root, names)
+    if not (root / "images.txt").is_file():
+        atomic_text(root / "images.txt", _listed(names))
 
 
 def _prepare(
@@ -133,9 +160,19 @@ def batches_per_iteration(config: ConfigDict, root: pathlib.Path, images: int) -
 
     A run that is resumed on another number of devices goes on as it began.
     """
-    path = root / "joint.json"
+    count = _batches(config, root, images)
+    if not (root / _NOTE).is_file():
+        atomic_text(root / _NOTE, json.dumps({_BATCHES: count}) + "\n")
+    return count
+
+
+def _batches(config: ConfigDict, root: pathlib.Path, images: int) -> int:
+    path = root / _NOTE
     if path.is_file():
-        return int(json.loads(path.read_text(encoding="utf-8"))["batches_per_iteration"])
+        try:
+            return int(json.loads(read_text(path, limit=MIB))[_BATCHES])
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            raise UserError(f"{path} is damaged ({error}); choose another --config.workdir") from error
     asked = config.schedule.batches_per_iteration or len(jax.devices())
     count = asked if config.schedule.share_weight else 1
     if config.schedule.independent and count > images:
@@ -143,7 +180,6 @@ def batches_per_iteration(config: ConfigDict, root: pathlib.Path, images: int) -
             f"{count} batches an iteration need as many images, the list has {images}: give more images, "
             f"or set config.schedule.batches_per_iteration to {images} or less"
         )
-    atomic_text(path, json.dumps({"batches_per_iteration": count}) + "\n")
     return count
 
 
@@ -164,7 +200,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
     team = _meet(config, names)
     architecture, frozen = loading.load_frozen(config)
     folder = RunFolder.open(config, team)
-    _same_images(folder, names)
+    _keep_images(folder.root, names)
     group = _prepare(config, names, architecture, frozen, folder)
     task = joint_parallel.spread_out(
         joint.gather(
