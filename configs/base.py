@@ -300,3 +300,5 @@ def _outputs(config: ConfigDict) -> None:
     config.runtime.hosts = "auto"
     # Seconds to wait for the other hosts at the start.
     config.runtime.hosts_timeout_s = 300
+    # True lets a run start whose rough estimate exceeds this machine's memory or disk by far (--check prints it).
+    config.runtime.allow_large = False

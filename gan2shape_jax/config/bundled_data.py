@@ -4,6 +4,7 @@ These files are found by the image's name alone. Without this rule a photo saved
 latent, the mask and the true depth of the bundled face 001.
 """
 
+import os
 import pathlib
 import warnings
 from collections.abc import Collection
@@ -58,13 +59,17 @@ def _is_foreign(config: ConfigDict, root: str, bundled: Collection[ConfigDict]) 
     if data_set is not None:
         return data_set != _bundled_set(config.data.image_root)
     owners = [other.data.image_root for other in bundled if other.data[root] == config.data[root]]
-    image_root = pathlib.Path(config.data.image_root).resolve()
-    return bool(owners) and image_root not in [pathlib.Path(owner).resolve() for owner in owners]
+    image_root = _resolved(config.data.image_root)
+    return bool(owners) and image_root not in [_resolved(owner) for owner in owners]
 
 
 def _bundled_set(path: str) -> str | None:
     """Returns the bundled data that a path lies in, such as `ictface`; None for a path outside the package."""
-    resolved, assets = pathlib.Path(path).resolve(), pathlib.Path(asset("")).resolve()
+    resolved, assets = _resolved(path), _resolved(asset(""))
     if not path or not resolved.is_relative_to(assets) or resolved == assets:
         return None
     return resolved.relative_to(assets).parts[0]
+
+
+def _resolved(path: str) -> pathlib.Path:
+    return pathlib.Path(os.path.realpath(path))  # which, unlike `Path.resolve`, bears links that go in a circle

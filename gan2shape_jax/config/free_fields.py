@@ -15,6 +15,7 @@ _FREE = (
     "logging",
     "checkpoint",
     "outputs.networks",
+    "runtime.allow_large",
     "runtime.compilation_cache",
     "runtime.hosts",
     "runtime.hosts_timeout_s",

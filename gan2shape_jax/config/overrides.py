@@ -1,6 +1,7 @@
 """Fields of a configuration set from the text of a command line."""
 
 import ast
+import contextlib
 import difflib
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config import bundled_data
+from gan2shape_jax.config.field_types import OPTIONAL, base_values, shown, text_fault
 from gan2shape_jax.config.python_files import load_python, names
 from gan2shape_jax.config.tree import flatten, set_field
 from gan2shape_jax.errors import ConfigError
@@ -15,7 +17,6 @@ from gan2shape_jax.errors import ConfigError
 __all__ = ["apply_overrides", "nearest_field"]
 
 _BOOLS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-_OPTIONAL = "data.crop"  # the one whole number that may be None
 
 
 def apply_overrides(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigDict:
@@ -31,7 +32,7 @@ def apply_overrides(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigD
     for path, text in overrides.items():
         if path not in fields:
             raise ConfigError(_unknown_field(path, fields))
-        set_field(config, path, _parse(path, text, fields[path]))
+        set_field(config, path, _parse(path, text, base_values()[path]))
     if config.data.image_root != fields["data.image_root"]:
         bundled_data.drop_foreign_roots(config, given=overrides, bundled=[load_python(name) for name in names()])
     return config.lock()
@@ -73,11 +74,13 @@ def _with_initials(field: str) -> str:
 def _parse(path: str, text: str, default: Any) -> Any:
     """Returns text as a value of the default's type; None marks an optional whole number."""
     if isinstance(default, str):
+        if fault := text_fault(path, text):
+            raise ConfigError(fault)
         return text
     if isinstance(default, bool):
         if text.lower() in _BOOLS:
             return _BOOLS[text.lower()]
-        raise ConfigError(f"config.{path} is true or false, not {text!r}")
+        raise ConfigError(f"config.{path} is true or false, not {shown(text)}")
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
@@ -85,17 +88,18 @@ def _parse(path: str, text: str, default: Any) -> Any:
     if isinstance(default, tuple):
         value = _as_tuples(value)
         if not isinstance(value, tuple):
-            raise ConfigError(f"config.{path} is a tuple such as {default}, not {text!r}")
+            raise ConfigError(f"config.{path} is a tuple such as {default}, not {shown(text)}")
         return value
     whole = isinstance(value, int) and not isinstance(value, bool)
     if isinstance(default, float):
-        if whole or isinstance(value, float):
-            return float(value)
-        raise ConfigError(f"config.{path} is a number, not {text!r}")
-    if whole or (value is None and path == _OPTIONAL):
+        with contextlib.suppress(OverflowError):  # a whole number with hundreds of digits
+            if whole or isinstance(value, float):
+                return float(value)
+        raise ConfigError(f"config.{path} is a number, not {shown(text)}")
+    if whole or (value is None and path == OPTIONAL):
         return value
-    optional = " or None" if path == _OPTIONAL else ""
-    raise ConfigError(f"config.{path} is a whole number{optional}, not {text!r}")
+    optional = " or None" if path == OPTIONAL else ""
+    raise ConfigError(f"config.{path} is a whole number{optional}, not {shown(text)}")
 
 
 def _as_tuples(value: Any) -> Any:

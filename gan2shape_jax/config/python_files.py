@@ -1,22 +1,28 @@
 """Configurations in Python files: bundled ones by name, the user's by path.
 
 A file has a function `get_config` that returns an `ml_collections.ConfigDict`, and may list variants, which
-`get_config` then takes by name.
+`get_config` then takes by name. It is the user's own program and runs as such; whatever goes wrong in it is told in a
+line that names the file.
 """
 
+import contextlib
 import difflib
-import importlib.util
+import os
 import pathlib
 import types
+from collections.abc import Iterator
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from gan2shape_jax.bundled import folder
 from gan2shape_jax.config import bundled_data
 from gan2shape_jax.config.tree import flatten
 from gan2shape_jax.errors import ConfigError, UserError
+from gan2shape_jax.regular_files import MIB, read_bytes
 
 __all__ = ["base_module", "load_file", "load_python", "names"]
+
+_LARGEST = MIB  # bytes of a config file; the longest bundled one has 16 thousand
 
 
 def names() -> list[str]:
@@ -33,9 +39,9 @@ def load_python(spec: str) -> ConfigDict:
     name, _, variant = spec.partition(":")
     if name.endswith(".py"):
         path = pathlib.Path(name)
-        if not path.is_file() and path.parent.name == "configs" and not path.is_absolute():
+        if not os.path.exists(path) and path.parent.name == "configs" and not path.is_absolute():
             path = folder("configs") / path.name  # `configs/NAME.py` is understood in every folder
-        if not path.is_file():
+        if not os.path.exists(path):  # unlike pathlib's, False also where the name is one that no file can have
             raise ConfigError(f"there is no config file {name}; {_suggestion(path.stem)}")
     else:
         path = folder("configs") / f"{name}.py"
@@ -52,36 +58,58 @@ def load_file(path: pathlib.Path, variant: str = "") -> ConfigDict:
     Raises:
         ConfigError: the file does not run, returns no configuration, or has no such variant.
     """
-    try:
+    with _told(f"{path} does not run"):
         module = _import(path)
-    except UserError:
-        raise
-    except Exception as error:  # the file is the user's own program: anything may go wrong in it
-        raise ConfigError(f"{path} does not run: {type(error).__name__}: {error}") from error
-    if not hasattr(module, "get_config"):
+        get_config, variants = getattr(module, "get_config", None), getattr(module, "VARIANTS", ())
+    if not callable(get_config):
         raise ConfigError(f"{path} has no function get_config")
-    variants = getattr(module, "VARIANTS", ())
-    if variant and variant not in variants:
-        known = f"it has {', '.join(variants)}" if variants else "it has none"
-        raise ConfigError(f"config {path.stem} has no variant {variant!r} ({known})")
-    config = module.get_config(variant) if variant else module.get_config()
+    if variant:
+        _require_variant(path, variant, variants)
+    with _told(f"get_config of {path} does not run"):
+        config = get_config(variant) if variant else get_config()
     if not isinstance(config, ConfigDict):
         raise ConfigError(f"get_config of {path} returns no ml_collections.ConfigDict")
-    _require_all_fields(config, path)
-    config = config.unlock()
-    bundled_data.drop_foreign_roots(config)
-    return config.lock()
+    with _told(f"get_config of {path} returns a configuration that cannot be read"):
+        config = ConfigDict(config) if isinstance(config, FrozenConfigDict) else config.unlock()
+        _require_fields(config, path)
+        bundled_data.drop_foreign_roots(config)
+        return config.lock()
 
 
-def _require_all_fields(config: ConfigDict, path: pathlib.Path) -> None:
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Turns whatever a config file raises into a `ConfigError`, all but Ctrl-C and what is told already."""
+    try:
+        yield
+    except (UserError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # also SystemExit: a file that is no configuration must not end the program unsaid
+        said = " ".join(str(error).split())
+        raise ConfigError(f"{what}: {type(error).__name__}{f': {said[:500]}' if said else ''}") from error
+
+
+def _require_variant(path: pathlib.Path, variant: str, variants: object) -> None:
+    known = [name for name in variants if isinstance(name, str)] if isinstance(variants, (tuple, list, set)) else []
+    if variant not in known:
+        told = f"it has {', '.join(known)}" if known else "it has none"
+        raise ConfigError(f"config {path.stem} has no variant {variant!r} ({told})")
+
+
+def _require_fields(config: ConfigDict, path: pathlib.Path) -> None:
     if path == folder("configs") / "base.py":
         return
-    lacking = flatten(base_module().get_config()).keys() - flatten(config).keys()
+    from gan2shape_jax.config.field_types import base_values, type_problems  # it reads `base.py` by this module
+
+    values = flatten(config)
+    lacking = base_values().keys() - values.keys()
     if lacking:
         raise ConfigError(
             f"get_config of {path} leaves out config.{min(lacking)}: start from a whole configuration, such as "
             "load_config('base').unlock()"
         )
+    faults = type_problems(values)
+    if faults:
+        raise ConfigError("\n".join(f"{path}: {fault}" for fault in faults))
 
 
 def base_module() -> types.ModuleType:
@@ -90,10 +118,19 @@ def base_module() -> types.ModuleType:
 
 
 def _import(path: pathlib.Path) -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location(f"_gan2shape_config_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    """Runs a file as a module that nobody else can import, and leaves no compiled copy beside it.
+
+    Raises:
+        ConfigError: the path is no regular file, or too large for a configuration.
+        Exception: whatever the file raises.
+    """
+    try:
+        source = read_bytes(path, limit=_LARGEST)
+    except UserError as error:
+        raise ConfigError(str(error)) from error
+    module = types.ModuleType(f"_gan2shape_config_{path.stem}")
+    module.__file__ = str(path)
+    exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
     return module
 
 

@@ -9,21 +9,21 @@ import csv
 import io
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from gan2shape_jax import option_types
 from gan2shape_jax.editing import requests
 from gan2shape_jax.editing.editor import Editor, load_editor
-from gan2shape_jax.editing.requests import Edits
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.geometry import resample
-from gan2shape_jax.outputs import comparison, frame_files, pictures, strips, view_options
+from gan2shape_jax.outputs import comparison, format_limits, frame_files, pictures, strips, view_options
 from gan2shape_jax.outputs.comparison import Comparison, Version
-from gan2shape_jax.outputs.render_command import LARGEST, render
 from gan2shape_jax.outputs.result import Result, load_result
+from gan2shape_jax.outputs.view_frames import pictures_in_turn
 from gan2shape_jax.outputs.view_options import Shots
 from gan2shape_jax.plain_text import one_line
 
@@ -45,8 +45,7 @@ Angles start from the front, or, where only the light is changed, from the input
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status, 1 after an error that has been printed."""
-    options = _parser().parse_args(argv)
-    return exit_code(lambda: _run(options))
+    return exit_code(lambda: _run(_parser().parse_args(argv)))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "result",
-        type=pathlib.Path,
+        type=option_types.path("RESULT"),
         metavar="RESULT",
         help="the folder of one image's results, inside the folder of its run",
     )
@@ -93,7 +92,7 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--size",
-        type=int,
+        type=option_types.size(),
         metavar="PIXELS",
         help=f"side of one picture; the GAN's own side, where nothing is enlarged or shrunk, is printed at the end "
         f"(default: that side, {_SMALLEST} at least)",
@@ -105,7 +104,7 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--out",
-        type=pathlib.Path,
+        type=option_types.path("--out"),
         metavar="PATH",
         help=f"{', '.join(frame_files.STILLS)}: all views in one picture; {', '.join(frame_files.MOVING)}: an "
         "animation; without extension: a new folder of single pictures and frames.csv (default: RESULT/edit.png)",
@@ -114,21 +113,26 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("files that are no longer where the run's config.json says")
-    group.add_argument("--run", type=pathlib.Path, metavar="FOLDER", help="the run that RESULT was made in")
-    group.add_argument("--gan", type=pathlib.Path, metavar="FILE", help="the GAN (.safetensors)")
-    group.add_argument("--latent", type=pathlib.Path, metavar="FILE", help="the input's latent (.npy, .pt)")
-    group.add_argument("--image", type=pathlib.Path, metavar="FILE", help="the input (needed where the run crops)")
+    for name, kind, meaning in (
+        ("run", "FOLDER", "the run that RESULT was made in"),
+        ("gan", "FILE", "the GAN (.safetensors)"),
+        ("latent", "FILE", "the input's latent (.npy, .pt)"),
+        ("image", "FILE", "the input (needed where the run crops)"),
+    ):
+        group.add_argument(f"--{name}", type=option_types.path(f"--{name}"), metavar=kind, help=meaning)
 
 
 def _run(options: argparse.Namespace) -> None:
     out = options.out or options.result / "edit.png"
-    _check(options)
+    _require_request(options)
     result = load_result(options.result)
-    frame_files.check_out(out)
+    frame_files.check_out(out, inputs=[options.image])
     shots = view_options.shots(options, result)
     turned = any((options.yaw, options.pitch, options.roll))
     from_input = options.base == "input" if options.base else not turned
     views = view_options.shot_views(shots, result, from_input=from_input)
+    note = view_options.signs(options) + ("; angles from the input's view" if from_input and turned else "")
+    _require_size(out, options, options.size or _SMALLEST, len(views), note=bool(note))
     editor = None
     if options.version != "3d":
         editor = load_editor(
@@ -136,42 +140,59 @@ def _run(options: argparse.Namespace) -> None:
         )
         requests.require_range(editor, views)
     size = options.size or max(_SMALLEST, editor.size if editor else 0)
-    versions, edits = [], None
+    _require_size(out, options, size, len(views), note=bool(note))
+    versions, l1 = [], list[float]()
     if options.version != "gan":
         versions.append(_by_mesh(result, views, shots, size=size, cut=options.mask))
     if editor is not None:
-        edits = requests.edit(editor, views, shots.lights)
-        versions.append(_by_gan(editor, edits, size=size))
-    note = view_options.signs(options) + ("; angles from the input's view" if from_input and turned else "")
+        versions.append(_by_gan(editor, views, shots, l1, size=size))
     shown = Comparison(result.name, note, view_options.captions(shots, options), versions)
-    _write(out, shown, _csv(views, shots, edits), options)
+    _write(out, shown, lambda: _csv(views, shots, l1), options)
     print(one_line(f"wrote {out}: {len(views)} view{'s' if len(views) > 1 else ''} of {result.name}"))
-    if editor is not None and edits is not None:
-        _tell(editor, edits, views, shots, size=size)
+    if editor is not None:
+        _tell(editor, l1, views, shots, size=size)
 
 
-def _check(options: argparse.Namespace) -> None:
-    view_options.check_options(options)
-    if options.size is not None and not 1 <= options.size <= LARGEST:
-        raise UserError(f"--size {options.size}: must be between 1 and {LARGEST} pixels")
+def _require_request(options: argparse.Namespace) -> None:
     chosen = ("yaw", "pitch", "roll", "light", "strength", "ambient", "diffuse")
     if all(getattr(options, name) is None for name in chosen):
         raise UserError("nothing to edit: give --yaw, --pitch, --roll, --light or --strength (--help has examples)")
 
 
+def _require_size(out: pathlib.Path, options: argparse.Namespace, size: int, count: int, *, note: bool) -> None:
+    """Raises `UserError` where the format of `out` cannot hold so many views of so many pixels."""
+    versions = 2 if options.version == "both" else 1
+    labels = _has_labels(options, versions, size)
+    if out.suffix.lower() in frame_files.MOVING:
+        format_limits.require_size(out, *comparison.moving_size(versions, size, labels=labels), count)
+    elif not frame_files.is_folder(out):
+        format_limits.require_size(out, *comparison.still_size(versions, count, size, labels=labels, note=note))
+
+
+def _has_labels(options: argparse.Namespace, versions: int, size: int) -> bool:
+    return options.labels if options.labels is not None else versions > 1 and size >= _LABELLED
+
+
 def _by_mesh(result: Result, views: np.ndarray, shots: Shots, *, size: int, cut: bool) -> Version:
-    frames = render(result, views, shots.lights, size=size, cut=cut)
+    frames = pictures_in_turn(result, views, shots.lights, size=size, cut=cut)
     start = pictures.enlarge(pictures.to_uint8(result.image), size)
     return Version("3d", "3D: the mesh", start, "input", frames)
 
 
-def _by_gan(editor: Editor, edits: Edits, *, size: int) -> Version:
+def _by_gan(editor: Editor, views: np.ndarray, shots: Shots, l1: list[float], *, size: int) -> Version:
+    """Returns the GAN's version; `l1` gets what `Edits.l1` says of each view when its frame is made."""
+
+    def frames() -> Iterator[np.ndarray]:
+        for some in requests.edit_in_parts(editor, views, shots.lights):
+            l1.extend(some.l1.tolist())
+            yield from _tiles(some.pictures, size)
+
     return Version(
         "gan",
         "GAN: the generator's picture of the same view",
         _tiles(editor.picture[None], size)[0],
         "the GAN's image of it",
-        _tiles(edits.pictures, size),
+        frames(),
     )
 
 
@@ -182,11 +203,10 @@ def _tiles(drawn: Float[np.ndarray, "n c c 3"], size: int) -> list[np.ndarray]:
     return strips.gan_tiles(drawn, size)
 
 
-def _write(out: pathlib.Path, shown: Comparison, table: str, options: argparse.Namespace) -> None:
-    side = shown.versions[0].start.shape[0]
-    labels = options.labels if options.labels is not None else len(shown.versions) > 1 and side >= _LABELLED
+def _write(out: pathlib.Path, shown: Comparison, table: Callable[[], str], options: argparse.Namespace) -> None:
+    labels = _has_labels(options, len(shown.versions), shown.versions[0].start.shape[0])
     if frame_files.is_folder(out):
-        frame_files.write_frames(out, comparison.single(shown), {"frames.csv": table})
+        frame_files.write_frames(out, comparison.single(shown), lambda: {"frames.csv": table()})
     elif out.suffix.lower() in frame_files.MOVING:
         frames = comparison.moving(shown, labels=labels)
         frame_files.write_animation(out, frames, fps=options.fps, swing=options.swing)
@@ -194,22 +214,22 @@ def _write(out: pathlib.Path, shown: Comparison, table: str, options: argparse.N
         frame_files.write_still(out, comparison.still(shown, labels=labels))
 
 
-def _csv(views: np.ndarray, shots: Shots, edits: Edits | None) -> str:
-    """Returns what each numbered picture shows, angles from the canonical view; `gan_l1` is `Edits.l1`."""
+def _csv(views: np.ndarray, shots: Shots, l1: Sequence[float]) -> str:
+    """Returns what each numbered picture shows, angles from the canonical view; `gan_l1` is `Edits.l1`, if any."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header = ["frame", "pitch_deg", "yaw_deg", "roll_deg", "ambient", "diffuse", "dx", "dy"]
-    writer.writerow([*header, *(["gan_l1"] if edits is not None else [])])
+    writer.writerow([*header, *(["gan_l1"] if l1 else [])])
     for i, values in enumerate(np.concatenate([np.rad2deg(views[:, :3]), shots.lights], axis=-1)):
-        l1 = [] if edits is None else [f"{edits.l1[i]:.4f}"]
-        writer.writerow([f"{i:03}", *(f"{value:.6g}" for value in values), *l1])
+        difference = [f"{l1[i]:.4f}"] if l1 else []
+        writer.writerow([f"{i:03}", *(f"{value:.6g}" for value in values), *difference])
     return text.getvalue()
 
 
-def _tell(editor: Editor, edits: Edits, views: np.ndarray, shots: Shots, *, size: int) -> None:
+def _tell(editor: Editor, l1: Sequence[float], views: np.ndarray, shots: Shots, *, size: int) -> None:
     """Prints how large the GAN's pictures are, how well they follow the renderings, and which requests go too far."""
     shown = "" if size == editor.size else f", shown at {size}"
-    low, high = f"{edits.l1.min():.3f}", f"{edits.l1.max():.3f}"
+    low, high = f"{min(l1):.3f}", f"{max(l1):.3f}"
     print(
         f"the GAN's pictures have {editor.size} pixels{shown}; mean difference to the renderings they follow: "
         f"{low if low == high else f'{low} to {high}'} (values from -1 to 1)"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.pseudo_images import render_factors
 from gan2shape_jax.method.settings import Settings
 
-__all__ = ["Edits", "beyond_training", "edit", "require_range"]
+__all__ = ["Edits", "beyond_training", "edit", "edit_in_parts", "require_range"]
 
 _USUAL = 2.0  # standard deviations of the drawn views; 5% of a normal distribution lie beyond
 
@@ -59,9 +60,20 @@ def edit(
     batch: int = 8,
 ) -> Edits:
     """Renders each view under its light and projects it, always `batch` together: one program for any number."""
+    parts = [vars(part) for part in edit_in_parts(editor, views, lights, batch=batch)]
+    return Edits(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+
+def edit_in_parts(
+    editor: Editor,
+    views: Float[np.ndarray, "n 6"],
+    lights: Float[np.ndarray, "n 4"],
+    *,
+    batch: int = 8,
+) -> Iterator[Edits]:
+    """Yields what `edit` returns, `batch` views at a time and in order, so that many of them take no more memory."""
     result = editor.result
     factors = Factors(*(jnp.asarray(getattr(result, name)) for name in ("depth", "albedo", "view", "light", "mask")))
-    parts = []
     for start in range(0, len(views), batch):
         rows = np.minimum(np.arange(start, start + batch), len(views) - 1)
         some = _edit(
@@ -74,8 +86,7 @@ def edit(
             editor.frozen,
             settings=editor.settings,
         )
-        parts.append([np.asarray(value)[: len(views) - start] for value in some])
-    return Edits(*(np.concatenate(values) for values in zip(*parts)))
+        yield Edits(*(np.asarray(value)[: len(views) - start] for value in some))
 
 
 @functools.partial(jax.jit, static_argnames="settings")

@@ -5,10 +5,10 @@ The first of several runs is what the others are compared with.
 
 import argparse
 import json
-import pathlib
 import sys
 from collections.abc import Sequence
 
+from gan2shape_jax import option_types
 from gan2shape_jax.atomic_files import atomic_text
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.evaluation import report
@@ -16,6 +16,7 @@ from gan2shape_jax.evaluation.compare import ScoredRun, compare
 from gan2shape_jax.evaluation.folders import find_runs
 from gan2shape_jax.evaluation.manifest import manifest
 from gan2shape_jax.evaluation.scores import score_run
+from gan2shape_jax.writable import require_folder_place
 
 __all__ = ["main"]
 
@@ -50,20 +51,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "results",
-        type=pathlib.Path,
+        type=option_types.path("RESULTS"),
         nargs="+",
         metavar="RESULTS",
         help="folders of runs, or of single images; the first is what the others are compared with",
     )
     parser.add_argument(
         "--truth",
-        type=pathlib.Path,
+        type=option_types.path("--truth"),
         metavar="FOLDER",
         help="true depths, NAME.npy (scene units) or NAME.png, instead of those in the results",
     )
     parser.add_argument(
         "--out",
-        type=pathlib.Path,
+        type=option_types.path("--out"),
         metavar="FOLDER",
         help="writes evaluation.md, images.csv, summary.csv and manifest.json there",
     )
@@ -74,6 +75,8 @@ def _run(arguments: argparse.Namespace) -> int:
     truth = arguments.truth
     if truth is not None and not truth.is_dir():
         raise UserError(f"--truth {truth} is not a folder of true depths: there is no such folder")
+    if arguments.out is not None:
+        require_folder_place(arguments.out)
     run_folders = find_runs(arguments.results)
     runs = [ScoredRun(run, score_run(run, truth)) for run in run_folders]
     comparisons = [compare(runs[0], other) for other in runs[1:]]

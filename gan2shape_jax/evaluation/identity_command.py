@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan2shape_jax import stylegan2
+from gan2shape_jax import option_types, stylegan2
 from gan2shape_jax.atomic_files import atomic_text
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.evaluation import identity, identity_report
@@ -27,6 +27,7 @@ from gan2shape_jax.evaluation.identity_report import Turn
 from gan2shape_jax.evaluation.manifest import manifest
 from gan2shape_jax.outputs.result import load_result
 from gan2shape_jax.plain_text import one_line
+from gan2shape_jax.writable import require_folder_place
 
 __all__ = ["run"]
 
@@ -52,8 +53,8 @@ def run(argv: Sequence[str]) -> int:
             "name a network that tells faces apart: --embedding FACE.onnx (none comes with the package, "
             "see docs/how-to/evaluation.md), or try the command out with --stand-in"
         )
-    if arguments.views < 2 or not 0 < arguments.max_yaw <= 90:
-        raise UserError(f"--views {arguments.views} --max-yaw {arguments.max_yaw}: at least 2 views, up to 90 degrees")
+    if arguments.out is not None:
+        require_folder_place(arguments.out)
     embedding = None if arguments.stand_in else load_embedding(arguments.embedding, _preparation(arguments))
     yaws = np.linspace(-arguments.max_yaw, arguments.max_yaw, arguments.views)
     runs = find_runs(arguments.results)
@@ -82,24 +83,45 @@ def _parser() -> argparse.ArgumentParser:
         description="How well turning an object keeps its identity, by a face-embedding network of yours.",
     )
     add = parser.add_argument
-    add("results", type=pathlib.Path, nargs="+", metavar="RESULTS", help="folders of runs, or of single images")
-    add("--embedding", type=pathlib.Path, metavar="FACE.onnx", help="the network, from pictures to vectors")
+    add(
+        "results",
+        type=option_types.path("RESULTS"),
+        nargs="+",
+        metavar="RESULTS",
+        help="folders of runs, or of single images",
+    )
+    add(
+        "--embedding",
+        type=option_types.path("--embedding"),
+        metavar="FACE.onnx",
+        help="the network, from pictures to vectors",
+    )
     add(
         "--stand-in",
         action="store_true",
         help="no identity: compares the GAN discriminator's features instead, to try the command out",
     )
-    add("--views", type=int, default=20, help="how many yaws (default: 20)")
-    add("--max-yaw", type=float, default=20.0, metavar="DEG", help="the greatest to either side (default: 20)")
+    views = option_types.whole("--views", 2, option_types.MOST_FRAMES)
+    max_yaw = option_types.number("--max-yaw", 0.001, 90, "degrees")
+    add("--views", type=views, default=20, help="how many yaws (default: 20)")
+    add("--max-yaw", type=max_yaw, default=20.0, metavar="DEG", help="the greatest to either side (default: 20)")
     add("--layout", choices=("auto", "nchw", "nhwc"), default="auto", help="axes of its input (default: told by it)")
-    add("--size", type=int, default=0, metavar="PIXELS", help="side of its pictures (default: told by it)")
-    add("--mean", type=float, default=127.5, help="subtracted from values of 0 to 255 (default: 127.5)")
-    add("--std", type=float, default=127.5, help="they are then divided by it (default: 127.5)")
+    add(
+        "--size",
+        type=option_types.size(least=0),
+        default=0,
+        metavar="PIXELS",
+        help="its pictures' side (default: told)",
+    )
+    mean, std = option_types.number("--mean", -1e6, 1e6), option_types.number("--std", 1e-6, 1e6)
+    add("--mean", type=mean, default=127.5, help="subtracted from values of 0 to 255 (default: 127.5)")
+    add("--std", type=std, default=127.5, help="they are then divided by it (default: 127.5)")
     add("--bgr", action="store_true", help="swaps red and blue")
-    add("--crop", type=float, default=1.0, metavar="SHARE", help="centred share of the side to keep (default: 1)")
+    crop = option_types.number("--crop", 0.01, 1)
+    add("--crop", type=crop, default=1.0, metavar="SHARE", help="centred share of the side to keep (default: 1)")
     add(
         "--out",
-        type=pathlib.Path,
+        type=option_types.path("--out"),
         metavar="FOLDER",
         help="writes identity.md, identity.csv, manifest.json and a picture an image there",
     )
@@ -107,11 +129,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _preparation(arguments: argparse.Namespace) -> Preparation:
-    if not 0 < arguments.crop <= 1 or arguments.std <= 0 or arguments.size < 0:
-        raise UserError(
-            f"--crop {arguments.crop} --std {arguments.std} --size {arguments.size}: the crop is above 0, "
-            "1 at most, the deviation above 0, the size a number of pixels"
-        )
     return Preparation(
         layout=arguments.layout,
         size=arguments.size,

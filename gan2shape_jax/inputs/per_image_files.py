@@ -4,6 +4,7 @@ A list that names more images than a folder has files is told once, before anyth
 """
 
 import functools
+import os
 import pathlib
 import warnings
 from collections.abc import Callable, Sequence
@@ -41,7 +42,7 @@ def absent_per_image_files(config: ConfigDict, names: Sequence[str]) -> dict[str
     return {
         field: [name for name in names if not finders[field](root, name)]
         for field, root in roots.items()
-        if root and pathlib.Path(root).is_dir()
+        if root and os.path.isdir(root)
     }
 
 
@@ -80,7 +81,7 @@ def _find_mask(config: ConfigDict, root: str, name: str) -> bool:
     source = config.data.mask_source
     if source in ("alpha", "parser") or find(root, name, (".png",)):
         return True
-    elsewhere = (config.category in PARSERS and pathlib.Path(config.parsing.weights).is_file()) or has_alpha(
+    elsewhere = (config.category in PARSERS and os.path.isfile(config.parsing.weights)) or has_alpha(
         pathlib.Path(config.data.image_root) / name
     )
     return source == "auto" and elsewhere

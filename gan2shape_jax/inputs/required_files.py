@@ -6,6 +6,7 @@ here.
 """
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Sequence
 
@@ -43,8 +44,8 @@ class RequiredFile:
     @property
     def present(self) -> bool:
         """Whether the file or folder is there."""
-        path = pathlib.Path(self.path)
-        return bool(self.path) and (path.is_dir() if self.folder else path.is_file())
+        # Unlike pathlib's, these are False also where the name cannot be looked up.
+        return bool(self.path) and (os.path.isdir(self.path) if self.folder else os.path.isfile(self.path))
 
 
 def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) -> list[RequiredFile]:
@@ -108,7 +109,7 @@ def _lpips(path: str) -> RequiredFile:
 
 def _names_if_any(config: ConfigDict) -> list[str]:
     try:
-        return names_of(config)
+        return names_of(config) if os.path.isfile(config.data.image_list) else []
     except UserError:
         return []
 
@@ -143,7 +144,7 @@ def require_images(config: ConfigDict, names: Sequence[str] | None = None) -> li
     """
     names = names_of(config) if names is None else list(names)
     root = pathlib.Path(config.data.image_root)
-    absent = [str(root / name) for name in names if not (root / name).is_file()]
+    absent = [str(root / name) for name in names if not os.path.isfile(root / name)]
     if absent:
         raise UserError(
             f"{len(absent)} of the {len(names)} images of {config.data.image_list} do not exist: "
@@ -154,11 +155,12 @@ def require_images(config: ConfigDict, names: Sequence[str] | None = None) -> li
 
 def _gan_conversion(path: str) -> str:
     """Returns the command that converts a GAN, from the checkpoint that lies beside the converted one's path."""
-    beside = [pathlib.Path(path).with_suffix(kind) for kind in _UNCONVERTED] if path else [pathlib.Path("IN.pt")]
-    source = next((file for file in beside if file.is_file()), beside[0])
+    named = pathlib.Path(path).name  # '' of a folder such as `.` too
+    beside = [pathlib.Path(path).with_suffix(kind) for kind in _UNCONVERTED] if named else [pathlib.Path("IN.pt")]
+    source = next((file for file in beside if os.path.isfile(file)), beside[0])
     return families.command(source, target=path or _OUT)
 
 
 def _beside(path: str, suffix: str) -> str:
     """Returns the published file's path beside the converted one's."""
-    return pathlib.Path(path).with_suffix(suffix).as_posix() if path else f"IN{suffix}"
+    return pathlib.Path(path).with_suffix(suffix).as_posix() if pathlib.Path(path).name else f"IN{suffix}"

@@ -1,69 +1,97 @@
 """Animations: a GIF, which opens anywhere, and an MP4, which looks better.
 
-Frames are uint8 `(n, h, w, 3)`.
+Frames are uint8 `(h, w, 3)`, all of one size, and may be made one after another: none is kept in memory for long.
 """
 
+import contextlib
 import pathlib
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import overload
 
 import numpy as np
 from PIL import Image
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.outputs.spool import spooled
+from gan2shape_jax.outputs.video import write_mp4
 
-__all__ = ["back_and_forth", "write_animation", "write_gif", "write_mp4"]
-
-
-def back_and_forth(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Returns the frames forwards, then backwards: the loop has no jump and no frame stands still."""
-    return [*frames, *frames[-2:0:-1]]
+__all__ = ["BackAndForth", "write_animation", "write_animations", "write_gif", "write_mp4"]
 
 
-def write_animation(path: pathlib.Path, frames: Sequence[np.ndarray], *, fps: float) -> None:
-    """Writes by extension, `.gif` or `.mp4`; raises `UserError` for any other."""
+class BackAndForth(Sequence[np.ndarray]):
+    """Frames forwards, then backwards: the loop has no jump and no frame stands still."""
+
+    def __init__(self, frames: Sequence[np.ndarray]):
+        """Takes the frames, which are read whenever one is asked for."""
+        self._frames = frames
+        self._order = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
+
+    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
+        if isinstance(index, slice):
+            return [self._frames[number] for number in self._order[index]]
+        return self._frames[self._order[index]]
+
+
+def write_animation(path: pathlib.Path, frames: Iterable[np.ndarray], *, fps: float, swing: bool = False) -> None:
+    """Writes by extension, `.gif` or `.mp4`.
+
+    Args:
+      path: the file.
+      frames: made in turn, or at hand.
+      fps: frames a second.
+      swing: whether the animation goes back the same way.
+
+    Raises:
+      UserError: another extension.
+      OSError: the file system refuses.
+    """
     writers = {".gif": write_gif, ".mp4": write_mp4}
     if path.suffix.lower() not in writers:
         raise UserError(
             f"{path}: animations are written as {' or '.join(writers)}, not {path.suffix or 'a file without extension'}"
         )
-    writers[path.suffix.lower()](path, frames, fps=fps)
+    write = writers[path.suffix.lower()]
+    if not swing:
+        write(path, frames, fps=fps)
+        return
+    with _at_hand(frames, path.parent) as kept:
+        write(path, BackAndForth(kept), fps=fps)
 
 
-def write_gif(path: pathlib.Path, frames: Sequence[np.ndarray], *, fps: float) -> None:
+def write_animations(stem: pathlib.Path, frames: Iterable[np.ndarray], *, fps: float, swing: bool = False) -> None:
+    """Writes `STEM.gif` and `STEM.mp4` of frames that are made once; arguments as of `write_animation`."""
+    with _at_hand(frames, stem.parent) as kept:
+        for extension in (".gif", ".mp4"):
+            write_animation(stem.with_name(stem.name + extension), kept, fps=fps, swing=swing)
+
+
+def write_gif(path: pathlib.Path, frames: Iterable[np.ndarray], *, fps: float) -> None:
     """Writes an endless GIF with one palette for all frames (a palette a frame flickers)."""
-    pictures = [Image.fromarray(frame) for frame in frames]
-    sample = Image.fromarray(np.concatenate(list(frames[:: max(1, len(frames) // 6)]), axis=0))
-    palette = sample.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    paletted = [picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for picture in pictures]
-    # A GIF counts in hundredths of a second; most viewers slow down anything below two.
-    duration = max(20, 10 * round(100 / fps))
-    paletted[0].save(path, save_all=True, append_images=paletted[1:], duration=duration, loop=0)
+    with _at_hand(frames, path.parent) as kept:
+        sample = Image.fromarray(np.concatenate(kept[:: max(1, len(kept) // 6)], axis=0))
+        palette = sample.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        paletted = (
+            Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for frame in kept
+        )
+        # A GIF counts in hundredths of a second; most viewers slow down anything below two.
+        duration = max(20, 10 * round(100 / fps))
+        next(paletted).save(path, save_all=True, append_images=paletted, duration=duration, loop=0)
 
 
-def write_mp4(path: pathlib.Path, frames: Sequence[np.ndarray], *, fps: float) -> None:
-    """Writes an H.264 video that players and browsers accept: even sides, 4:2:0 colours."""
-    import imageio.v2 as imageio  # here, because it is slow to import and only videos need it
-
-    tall, wide = (side + side % 2 for side in frames[0].shape[:2])
-    with warnings.catch_warnings():
-        # JAX warns of forks in a threaded program; ffmpeg is executed at once, which is safe.
-        warnings.filterwarnings("ignore", message=".*os.fork", category=RuntimeWarning)
-        with imageio.get_writer(
-            path,
-            format="FFMPEG",
-            mode="I",
-            fps=fps,
-            codec="libx264",
-            pixelformat="yuv420p",
-            macro_block_size=1,
-            quality=8,
-            output_params=["-movflags", "+faststart"],
-        ) as writer:
-            for frame in frames:
-                even = np.pad(
-                    frame,
-                    ((0, tall - frame.shape[0]), (0, wide - frame.shape[1]), (0, 0)),
-                    mode="edge",
-                )
-                writer.append_data(even)  # type: ignore[attr-defined]
+@contextlib.contextmanager
+def _at_hand(frames: Iterable[np.ndarray], folder: pathlib.Path) -> Iterator[Sequence[np.ndarray]]:
+    """Yields frames that may be read more than once, and in any order."""
+    if isinstance(frames, Sequence):
+        yield frames
+    else:
+        with spooled(frames, folder) as kept:
+            yield kept

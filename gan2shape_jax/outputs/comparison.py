@@ -5,7 +5,8 @@ GAN's own image of it, which is what that row starts from); in an animation they
 """
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
@@ -13,7 +14,7 @@ from jaxtyping import UInt8
 from gan2shape_jax.outputs import layout
 from gan2shape_jax.outputs.layout import Tile
 
-__all__ = ["Comparison", "Version", "moving", "single", "still"]
+__all__ = ["Comparison", "Version", "moving", "moving_size", "single", "still", "still_size"]
 
 _GAP = 2
 
@@ -27,14 +28,14 @@ class Version:
       heading: what the version is, in words.
       start: the input, or the GAN's image of it.
       caption: of `start`.
-      frames: one for each view.
+      frames: one for each view, made one after another, and once.
     """
 
     name: str
     heading: str
     start: np.ndarray
     caption: str
-    frames: Sequence[np.ndarray]
+    frames: Iterable[np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,31 +60,48 @@ def still(shown: Comparison, *, labels: bool) -> UInt8[np.ndarray, "h w 3"]:
             for version in shown.versions
         ]
         return np.asarray(layout.sheet(rows, title=shown.title, subtitle=shown.note))
+    side, views = shown.versions[0].start.shape[0], len(shown.captions)
     if len(shown.versions) == 1:
-        return layout.strip([list(shown.versions[0].frames)], gap=0)
-    return layout.strip([[version.start, *version.frames] for version in shown.versions], gap=_GAP)
+        return layout.pasted([shown.versions[0].frames], columns=views, side=side, gap=0)
+    each = [itertools.chain([version.start], version.frames) for version in shown.versions]
+    return layout.pasted(each, columns=views + 1, side=side, gap=_GAP)
 
 
-def moving(shown: Comparison, *, labels: bool) -> list[UInt8[np.ndarray, "h w 3"]]:
-    """Returns a frame for each view."""
+def still_size(versions: int, views: int, side: int, *, labels: bool, note: bool) -> tuple[int, int]:
+    """Returns width and height of `still`, pixels, from the numbers of versions and views and the side of a view."""
+    if labels:
+        return layout.sheet_size(side, views + 1, [True] * versions, subtitle=note)
+    if versions == 1:
+        return views * side, side
+    return (views + 1) * (side + _GAP) - _GAP, versions * (side + _GAP) - _GAP
+
+
+def moving(shown: Comparison, *, labels: bool) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """Yields a frame for each view."""
     if not labels and len(shown.versions) == 1:
-        return list(shown.versions[0].frames)
-    frames = []
-    for i, caption in enumerate(shown.captions):
-        tiles = [Tile(shown.versions[0].start, shown.versions[0].caption)]
-        tiles += [Tile(version.frames[i], version.heading.partition(":")[0]) for version in shown.versions]
+        yield from shown.versions[0].frames
+        return
+    start = Tile(shown.versions[0].start, shown.versions[0].caption)
+    headings = [version.heading.partition(":")[0] for version in shown.versions]
+    for caption, *pictures in zip(shown.captions, *(version.frames for version in shown.versions)):
+        tiles = [start, *(Tile(picture, heading) for picture, heading in zip(pictures, headings))]
         if labels:
-            frames.append(np.asarray(layout.sheet([(caption, tiles)], title=shown.title)))
+            yield np.asarray(layout.sheet([(caption, tiles)], title=shown.title))
         else:
-            frames.append(layout.strip([[tile.picture for tile in tiles]], gap=_GAP))
-    return frames
+            yield layout.strip([[tile.picture for tile in tiles]], gap=_GAP)
 
 
-def single(shown: Comparison) -> dict[str, UInt8[np.ndarray, "size size 3"]]:
-    """Returns every picture by the name of its file: `input`, and NUMBER_VERSION for each view."""
-    pictures = {
-        "input" if version.name == "3d" else f"input_{version.name}": version.start for version in shown.versions
-    }
+def moving_size(versions: int, side: int, *, labels: bool) -> tuple[int, int]:
+    """Returns width and height of the frames of `moving`, pixels."""
+    if labels:
+        return layout.sheet_size(side, versions + 1, [True])
+    return (side, side) if versions == 1 else ((versions + 1) * (side + _GAP) - _GAP, side)
+
+
+def single(shown: Comparison) -> Iterator[tuple[str, UInt8[np.ndarray, "size size 3"]]]:
+    """Yields every picture after the name of its file: `input`, and NUMBER_VERSION for each view."""
     for version in shown.versions:
-        pictures |= {f"{i:03}_{version.name}": frame for i, frame in enumerate(version.frames)}
-    return pictures
+        yield "input" if version.name == "3d" else f"input_{version.name}", version.start
+    for version in shown.versions:
+        for i, frame in enumerate(version.frames):
+            yield f"{i:03}_{version.name}", frame

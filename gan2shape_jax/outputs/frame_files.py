@@ -1,10 +1,13 @@
 """Frames as a file of the kind that its name says: a still strip, an animation, or a folder of single pictures.
 
-Frames are uint8 `(h, w, 3)`, all of one size. A file or folder appears whole or not at all.
+Frames are uint8 `(h, w, 3)`, all of one size, and may be made one after another. A file or folder appears whole or not
+at all.
 """
 
+import functools
+import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
@@ -12,6 +15,7 @@ from PIL import Image
 from gan2shape_jax.atomic_files import atomic_file, atomic_folder
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.outputs import animation, pictures
+from gan2shape_jax.writable import require_file_place, require_folder_place
 
 __all__ = [
     "MOVING",
@@ -27,31 +31,60 @@ __all__ = [
 STILLS = (".png", ".jpg", ".jpeg", ".webp")
 MOVING = (".gif", ".mp4")
 
+# Pictures that a run writes into a result's folder, by their names without ending; also those that begin so.
+_OWN = (
+    "albedo",
+    "canonical",
+    "depth",
+    "gan_image",
+    "input",
+    "input_mask",
+    "mask",
+    "mesh_albedo",
+    "normals",
+    "overview",
+)
+_OWN_BEGIN = ("reconstruction", "relight", "turntable")
+
 
 def is_folder(out: pathlib.Path) -> bool:
     """Whether the name, having no extension, stands for a folder of single frames."""
     return not out.suffix
 
 
-def check_out(out: pathlib.Path) -> None:
-    """Raises `UserError` where `out` is of an unknown kind or cannot be placed there."""
+def check_out(out: pathlib.Path, *, inputs: Sequence[pathlib.Path | None] = ()) -> None:
+    """Refuses a name of an unknown kind, or a place where nothing can be written.
+
+    Args:
+      out: the file or folder.
+      inputs: files that the command reads, None for those that are not given.
+
+    Raises:
+      UserError: says what is wrong with the name or the place.
+    """
     if out.suffix and out.suffix.lower() not in STILLS + MOVING:
         raise UserError(
             f"--out {out}: the name must end in one of {', '.join(STILLS + MOVING)}, or in nothing for a folder of "
             "single frames"
         )
-    if not out.parent.is_dir():
-        raise UserError(f"--out {out}: there is no folder {out.parent}")
     if is_folder(out):
+        if not os.path.isdir(out.parent):
+            raise UserError(f"--out {out}: there is no folder {out.parent}")
         require_new_folder(out)
-    elif out.is_dir():
-        raise UserError(f"--out {out} is a folder: name a file")
+        return
+    require_file_place(out)
+    if (out.parent / "result.json").is_file() and (out.stem in _OWN or out.stem.startswith(_OWN_BEGIN)):
+        raise UserError(f"--out {out} would overwrite a file of the result itself: choose another name")
+    if out.exists() and any(given is not None and given.exists() and out.samefile(given) for given in inputs):
+        raise UserError(f"--out {out} would overwrite a file that is read: choose another name")
 
 
 def require_new_folder(out: pathlib.Path) -> None:
-    """Raises `UserError` unless `out` is absent or an empty folder: nothing is ever overwritten there."""
-    if out.exists() and not out.is_dir():
+    """Raises `UserError` unless `out` can be made, or is an empty folder: nothing is ever overwritten there."""
+    if os.path.lexists(out) and not out.is_dir():
         raise UserError(f"--out {out} is a file: name a new folder")
+    require_folder_place(out)
+    require_folder_place(out.absolute().parent)  # where it is written under another name
     if out.is_dir() and any(out.iterdir()):
         raise UserError(f"--out {out} exists and holds other files: name a new folder, or empty this one")
 
@@ -68,17 +101,29 @@ def write_still(out: pathlib.Path, picture: np.ndarray) -> None:
     atomic_file(out, write)
 
 
-def write_animation(out: pathlib.Path, frames: Sequence[np.ndarray], *, fps: float, swing: bool = False) -> None:
+def write_animation(out: pathlib.Path, frames: Iterable[np.ndarray], *, fps: float, swing: bool = False) -> None:
     """Writes a GIF or MP4, there and back where `swing`; raises `UserError` where the file system refuses."""
-    shown = animation.back_and_forth(frames) if swing else list(frames)
-    atomic_file(out, lambda part: animation.write_animation(part, shown, fps=fps))
+    atomic_file(out, functools.partial(animation.write_animation, frames=frames, fps=fps, swing=swing))
 
 
-def write_frames(out: pathlib.Path, frames: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> None:
-    """Writes a new folder of `NAME.png` files and of text files; raises `UserError` where it cannot."""
+def write_frames(
+    out: pathlib.Path,
+    frames: Iterable[tuple[str, np.ndarray]],
+    texts: Callable[[], Mapping[str, str]] = dict,
+) -> None:
+    """Writes a new folder of pictures and text files.
+
+    Args:
+      out: the folder.
+      frames: names, without the ending `.png`, with their pictures.
+      texts: returns the contents of text files by name; called when all frames are made.
+
+    Raises:
+      UserError: the folder is there already, or the file system refuses.
+    """
     require_new_folder(out)
     with atomic_folder(out) as fresh:
-        for name, frame in frames.items():
+        for name, frame in frames:
             pictures.write_png(fresh / f"{name}.png", frame)
-        for name, text in texts.items():
+        for name, text in texts().items():
             (fresh / name).write_text(text, encoding="utf-8")

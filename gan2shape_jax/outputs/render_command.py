@@ -11,14 +11,15 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from gan2shape_jax.errors import UserError, exit_code
-from gan2shape_jax.outputs import frame_files, layout, view_options, views
+from gan2shape_jax import option_types
+from gan2shape_jax.errors import exit_code
+from gan2shape_jax.outputs import format_limits, frame_files, layout, view_options, views
 from gan2shape_jax.outputs.result import Result, load_result
+from gan2shape_jax.outputs.view_frames import pictures_in_turn
 from gan2shape_jax.plain_text import one_line
 
-__all__ = ["LARGEST", "main", "render"]
+__all__ = ["main", "render"]
 
-LARGEST = 4096  # pixels a side of one picture
 _EPILOG = """\
 examples:
   gan2shape-jax render RESULT --yaw 30
@@ -31,8 +32,7 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status, 1 after an error that has been printed."""
-    options = _parser().parse_args(argv)
-    return exit_code(lambda: _run(options))
+    return exit_code(lambda: _run(_parser().parse_args(argv)))
 
 
 def render(
@@ -45,8 +45,7 @@ def render(
     cut: bool = True,
 ) -> list[np.ndarray]:
     """Draws pictures of the mesh, uint8 (size, size, 3), one for each view (radians, scene units) and light."""
-    surfaces = views.draw(result, turned, size=size, cut=cut)
-    return list(views.picture(surfaces, show, light=lights))
+    return list(pictures_in_turn(result, turned, lights, show=show, size=size, cut=cut))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "result",
-        type=pathlib.Path,
+        type=option_types.path("RESULT"),
         metavar="RESULT",
         help="the folder of one image's results (it contains result.json)",
     )
@@ -89,10 +88,10 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="show only the object, or the whole sheet (default: the object)",
     )
-    group.add_argument("--size", type=int, default=512, help="side of a view, pixels (default: 512)")
+    group.add_argument("--size", type=option_types.size(), default=512, help="side of a view, pixels (default: 512)")
     group.add_argument(
         "--out",
-        type=pathlib.Path,
+        type=option_types.path("--out"),
         metavar="PATH",
         help=f"{', '.join(frame_files.STILLS)}: a strip; {', '.join(frame_files.MOVING)}: an animation; without "
         "extension: a new folder of single frames (default: RESULT/render.png)",
@@ -101,22 +100,24 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     out = options.out or options.result / "render.png"
-    view_options.check_options(options)
-    if not 1 <= options.size <= LARGEST:
-        raise UserError(f"--size {options.size}: must be between 1 and {LARGEST} pixels")
     result = load_result(options.result)
     frame_files.check_out(out)
     shots = view_options.shots(options, result)
+    count = len(shots.lights)
+    _require_size(out, options.size, count)
     turned = view_options.shot_views(shots, result, from_input=options.base == "input")
-    frames = render(result, turned, shots.lights, show=options.what, size=options.size, cut=options.mask)
-    _write(out, frames, options)
-    print(one_line(f"wrote {out}: {len(frames)} view{'s' if len(frames) > 1 else ''} of {result.name}"))
-
-
-def _write(out: pathlib.Path, frames: Sequence[np.ndarray], options: argparse.Namespace) -> None:
+    frames = pictures_in_turn(result, turned, shots.lights, show=options.what, size=options.size, cut=options.mask)
     if frame_files.is_folder(out):
-        frame_files.write_frames(out, {f"{i:03}": frame for i, frame in enumerate(frames)}, {})
+        frame_files.write_frames(out, ((f"{i:03}", frame) for i, frame in enumerate(frames)))
     elif out.suffix.lower() in frame_files.MOVING:
         frame_files.write_animation(out, frames, fps=options.fps, swing=options.swing)
     else:
-        frame_files.write_still(out, layout.strip([frames], gap=0))
+        frame_files.write_still(out, layout.pasted([frames], columns=count, side=options.size, gap=0))
+    print(one_line(f"wrote {out}: {count} view{'s' if count > 1 else ''} of {result.name}"))
+
+
+def _require_size(out: pathlib.Path, size: int, count: int) -> None:
+    if out.suffix.lower() in frame_files.MOVING:
+        format_limits.require_size(out, size, size, count)
+    elif not frame_files.is_folder(out):
+        format_limits.require_size(out, count * size, size)

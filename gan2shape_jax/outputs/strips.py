@@ -6,19 +6,22 @@ size, in pixels.
 """
 
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
+from jaxtyping import Float
 
 from gan2shape_jax.outputs import animation, layout, pictures, sweeps, views
 from gan2shape_jax.outputs.framing import fitting_window
 from gan2shape_jax.outputs.gan_views import GanViews
 from gan2shape_jax.outputs.result import Result
+from gan2shape_jax.outputs.view_frames import pictures_in_turn
 from gan2shape_jax.outputs.views import Surfaces
 
 __all__ = [
-    "draw_swing",
     "draw_turns",
     "gan_tiles",
+    "swing",
     "write_gan_strips",
     "write_mesh_animations",
     "write_mesh_strips",
@@ -28,17 +31,17 @@ _FPS = 16
 _GAN_FPS = 5  # the GAN's pictures are few
 
 
-def draw_turns(result: Result, *, size: int, cut: bool) -> Surfaces:
+def draw_turns(result: Result, *, size: int, cut: bool) -> Iterator[Surfaces]:
     """Draws the surfaces of the turntable strip: nine yaws, five pitches, framed so that nothing is cut off."""
     turns = sweeps.turn_views(result.category)
-    return views.draw(result, turns, size=size, cut=cut, window=fitting_window(result, turns, cut=cut))
+    return views.draw_in_parts(result, turns, size=size, cut=cut, window=fitting_window(result, turns, cut=cut))
 
 
-def draw_swing(result: Result, *, size: int, steps: int) -> Surfaces:
-    """Draws the surfaces of a turn from side to side, slow at its ends, framed so that nothing is cut off."""
+def swing(result: Result, steps: int) -> tuple[Float[np.ndarray, "n 6"], float]:
+    """Returns views of a turn from side to side, slow at its ends, and the window in which nothing is cut off."""
     share = -np.cos(np.linspace(0, np.pi, steps))
     turns = views.sweep_views(yaw_deg=sweeps.max_yaw_deg(result.category) * share)
-    return views.draw(result, turns, size=size, window=fitting_window(result, turns))
+    return turns, fitting_window(result, turns)
 
 
 def write_mesh_strips(result: Result, folder: pathlib.Path, *, size: int) -> None:
@@ -48,11 +51,13 @@ def write_mesh_strips(result: Result, folder: pathlib.Path, *, size: int) -> Non
     background, and `relight.png` in the input's view.
     """
     for cut, suffix in ((True, ""), (False, "_full")):
-        turns = draw_turns(result, size=size, cut=cut)
-        for show in ("image", "albedo", "normals", "shape"):
+        tiles: dict[str, list[np.ndarray]] = {show: [] for show in ("image", "albedo", "normals", "shape")}
+        for some in draw_turns(result, size=size, cut=cut):
+            for show, row in tiles.items():
+                row += list(views.picture(some, show, light=result.light))
+        for show, row in tiles.items():
             name = "turntable" + ("" if show == "image" else f"_{show}") + suffix
-            tiles = views.picture(turns, show, light=result.light)
-            _write_turns(folder / f"{name}.png", tiles)
+            _write_turns(folder / f"{name}.png", row)
     lights = sweeps.relight_rows(result.light)
     still = views.draw(result, result.view[None], size=size)
     rows = [views.picture(views.repeated(still, len(row)), "image", light=row) for row in lights]
@@ -62,13 +67,13 @@ def write_mesh_strips(result: Result, folder: pathlib.Path, *, size: int) -> Non
 def write_mesh_animations(result: Result, folder: pathlib.Path, *, size: int, frames: int) -> None:
     """Writes `turntable` and `relight`, `.gif` and `.mp4`; `frames` make a full swing or circle."""
     # Half of the swing is drawn, the way back shows it again.
-    turned = draw_swing(result, size=size, steps=max(2, frames // 2 + 1))
-    swing = animation.back_and_forth(list(views.picture(turned, "image", light=result.light)))
-    still = views.repeated(views.draw(result, result.view[None], size=size), frames)
-    circle = views.picture(still, "image", light=sweeps.light_circle(result.light, frames))
-    for name, pictured in (("turntable", swing), ("relight", list(circle))):
-        for extension in (".gif", ".mp4"):
-            animation.write_animation(folder / f"{name}{extension}", pictured, fps=_FPS)
+    turns, window = swing(result, max(2, frames // 2 + 1))
+    lights = np.broadcast_to(result.light, (len(turns), 4))
+    turned = pictures_in_turn(result, turns, lights, size=size, window=window)
+    animation.write_animations(folder / "turntable", turned, fps=_FPS, swing=True)
+    still = views.draw(result, result.view[None], size=size)
+    circle = (views.picture(still, "image", light=light)[0] for light in sweeps.light_circle(result.light, frames))
+    animation.write_animations(folder / "relight", circle, fps=_FPS)
 
 
 def write_gan_strips(drawn: GanViews, folder: pathlib.Path, *, size: int, animate: bool) -> None:
@@ -80,12 +85,8 @@ def write_gan_strips(drawn: GanViews, folder: pathlib.Path, *, size: int, animat
     if animate:
         # From side to side with level light, back with light from above.
         circle = [*lights[-2], *lights[-1][::-1]]
-        for name, frames in (
-            ("turntable_gan", animation.back_and_forth(yaws)),
-            ("relight_gan", circle),
-        ):
-            for extension in (".gif", ".mp4"):
-                animation.write_animation(folder / f"{name}{extension}", frames, fps=_GAN_FPS)
+        animation.write_animations(folder / "turntable_gan", yaws, fps=_GAN_FPS, swing=True)
+        animation.write_animations(folder / "relight_gan", circle, fps=_GAN_FPS)
 
 
 def gan_tiles(drawn: np.ndarray, size: int) -> list[np.ndarray]:
@@ -93,6 +94,6 @@ def gan_tiles(drawn: np.ndarray, size: int) -> list[np.ndarray]:
     return [pictures.enlarge(picture, size) for picture in pictures.to_uint8(drawn)]
 
 
-def _write_turns(path: pathlib.Path, tiles: np.ndarray) -> None:
+def _write_turns(path: pathlib.Path, tiles: list[np.ndarray]) -> None:
     yaws = len(tiles) - len(sweeps.PITCHES_DEG)
     pictures.write_png(path, layout.strip([tiles[:yaws], tiles[yaws:]]))

@@ -10,6 +10,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float
 
+from gan2shape_jax import option_types
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.outputs import views
 from gan2shape_jax.outputs.result import Result
@@ -21,13 +22,11 @@ __all__ = [
     "add_lights",
     "add_sampling",
     "captions",
-    "check_options",
     "shot_views",
     "shots",
     "signs",
 ]
 
-_MOST_FRAMES = 1000
 _SIGNS = {
     "yaw": "yaw turns the front to the picture's left",
     "pitch": "pitch lowers the front",
@@ -57,7 +56,9 @@ def add_angles(parser: argparse.ArgumentParser) -> None:
         ("pitch", "nod, degrees; positive lowers the front"),
         ("roll", "turn in the picture's plane, degrees, positive clockwise"),
     ):
-        group.add_argument(f"--{name}", type=float, nargs="+", metavar="DEG", help=f"{meaning} (default: 0)")
+        group.add_argument(
+            f"--{name}", type=option_types.angle(f"--{name}"), nargs="+", metavar="DEG", help=f"{meaning} (default: 0)"
+        )
 
 
 def add_lights(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +66,7 @@ def add_lights(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("light")
     group.add_argument(
         "--light",
-        type=float,
+        type=option_types.light("--light"),
         nargs=2,
         action="append",
         metavar=("DX", "DY"),
@@ -74,13 +75,14 @@ def add_lights(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--strength",
-        type=float,
+        type=option_types.light("--strength"),
         metavar="R",
         help=f"adds R to the directed light and takes {AMBIENT_SHARE:g} R from the ambient one, as the method's "
         "relighting does with 0.3 and 0.6 (default: 0)",
     )
-    group.add_argument("--ambient", type=float, help="strength of ambient light (default: the result's)")
-    group.add_argument("--diffuse", type=float, help="strength of directed light (default: the result's)")
+    for name, meaning in (("ambient", "ambient"), ("diffuse", "directed")):
+        help_text = f"strength of {meaning} light (default: the result's)"
+        group.add_argument(f"--{name}", type=option_types.light(f"--{name}"), help=help_text)
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -88,28 +90,22 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("frames")
     group.add_argument(
         "--frames",
-        type=int,
+        type=option_types.frames(),
         metavar="N",
         help="frames, spread evenly from the first angle or light given to the last (default: one for each)",
     )
     group.add_argument("--swing", action="store_true", help="animations go back the same way instead of starting over")
-    group.add_argument("--fps", type=float, default=16, help="frames a second of animations (default: 16)")
-
-
-def check_options(options: argparse.Namespace) -> None:
-    """Raises `UserError` on a number that no picture can have."""
-    if options.frames is not None and not 1 <= options.frames <= _MOST_FRAMES:
-        raise UserError(f"--frames {options.frames}: must be between 1 and {_MOST_FRAMES}")
-    if not 0.1 <= options.fps <= 100:
-        raise UserError(f"--fps {options.fps:g}: must be between 0.1 and 100")
-    for name in ("yaw", "pitch", "roll", "light", "strength", "ambient", "diffuse"):
-        given = getattr(options, name)
-        if given is not None and not np.isfinite(given).all():
-            raise UserError(f"--{name}: angles and lights must be finite numbers")
+    group.add_argument(
+        "--fps", type=option_types.fps(), default=16.0, help="frames a second of animations (default: 16)"
+    )
 
 
 def shots(options: argparse.Namespace, result: Result) -> Shots:
-    """Returns the frames that checked options ask for; raises `UserError` where numbers of values disagree."""
+    """Returns the frames that options ask for.
+
+    Raises:
+      UserError: there are too many, or the numbers of values disagree.
+    """
     own = result.light
     tracks = {
         "--pitch": np.array(options.pitch or [0.0])[:, None],
@@ -126,6 +122,8 @@ def shots(options: argparse.Namespace, result: Result) -> Shots:
                     "over --frames"
                 )
     count = options.frames or longest
+    if count > option_types.MOST_FRAMES:
+        raise UserError(f"{count} angles or lights are given: at most {option_types.MOST_FRAMES} views are drawn")
     pitch, yaw, roll, direction = (_spread(track, count) for track in tracks.values())
     extra = options.strength or 0.0
     ambient = (own[0] if options.ambient is None else options.ambient) - AMBIENT_SHARE * extra

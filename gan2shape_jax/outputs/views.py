@@ -8,7 +8,7 @@ Views are `(n, 6)`: rx, ry, rz in radians, tx, ty, tz in scene units, from the c
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -23,7 +23,16 @@ from gan2shape_jax.outputs import host, pictures
 from gan2shape_jax.outputs.result import Result
 from gan2shape_jax.outputs.surface import surface
 
-__all__ = ["SHOWS", "Degrees", "Surfaces", "draw", "picture", "repeated", "sweep_views"]
+__all__ = [
+    "SHOWS",
+    "Degrees",
+    "Surfaces",
+    "draw",
+    "draw_in_parts",
+    "picture",
+    "repeated",
+    "sweep_views",
+]
 
 SHOWS = ("image", "albedo", "normals", "shape", "depth")
 
@@ -83,9 +92,23 @@ def draw(
       supersample: samples a pixel along each side.
       window: side of what the picture shows relative to the camera's own picture, see `framing`.
     """
+    parts = draw_in_parts(result, views, size=size, cut=cut, supersample=supersample, window=window)
+    fields = [vars(part) for part in parts]
+    return Surfaces(**{name: np.concatenate([one[name] for one in fields]) for name in fields[0]})
+
+
+def draw_in_parts(
+    result: Result,
+    views: Float[np.ndarray, "n 6"],
+    *,
+    size: int,
+    cut: bool = True,
+    supersample: int = 2,
+    window: float = 1.0,
+) -> Iterator[Surfaces]:
+    """Yields what `draw` returns, a few views at a time and in order, so that many of them take no more memory."""
     part = surface(result, cut=cut)
     attributes = np.concatenate([result.albedo / 2 + 0.5, part.normal, part.field[..., None]], axis=-1)
-    chunks = []
     for start in range(0, len(views), _CHUNK):
         some = np.asarray(views[start : start + _CHUNK], np.float32)
         padded = np.concatenate([some, np.repeat(some[-1:], _CHUNK - len(some), axis=0)])
@@ -100,8 +123,7 @@ def draw(
             supersample=supersample,
             exchanged=result.reference,
         )
-        chunks.append(np.asarray(drawn)[: len(some)])
-    return _surfaces(np.concatenate(chunks), views)
+        yield _surfaces(np.asarray(drawn)[: len(some)], some)
 
 
 @functools.partial(jax.jit, static_argnames=("camera", "size", "supersample", "exchanged"))

@@ -17,19 +17,23 @@ from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
+from gan2shape_jax.config import flatten
+from gan2shape_jax.config.field_types import type_problems
 from gan2shape_jax.config.validation import problems as value_problems
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.inputs.data import load_item, load_mvn, open_picture
+from gan2shape_jax.inputs.data import load_mvn
 from gan2shape_jax.inputs.image_lists import names_of
 from gan2shape_jax.inputs.image_names import stem_of
 from gan2shape_jax.inputs.masks import load_parser_of
 from gan2shape_jax.inputs.parsers import PARSERS
-from gan2shape_jax.inputs.per_image_files import absent_per_image_files, require_per_image_files
+from gan2shape_jax.inputs.per_image_files import require_per_image_files
 from gan2shape_jax.inputs.required_files import require_files, require_images
 from gan2shape_jax.plain_text import printable
-from gan2shape_jax.run.estimate import Estimate, estimate
+from gan2shape_jax.run.experiment import unfinished
+from gan2shape_jax.run.places import require_places
 from gan2shape_jax.run.result_folders import require_apart
 from gan2shape_jax.run.run_folder import require_checkpoint_folder, require_same_config
+from gan2shape_jax.writable import nearest_folder
 
 if TYPE_CHECKING:
     from gan2shape_jax.stylegan2 import Architecture
@@ -47,81 +51,68 @@ def run_check(config: ConfigDict) -> int:
         print(f"warning: {printable(message)}", file=sys.stderr)
     for problem in problems:
         print(f"error: {printable(problem)}", file=sys.stderr)
-    count = _count_images(config)
-    if count:
-        print(_report(config, estimate(config, count, device=_device(), cores=os.cpu_count() or 1), count))
+    if not value_problems(config) and (count := _count_images(config)):
+        print(_report(config, count))
     print(f"{len(problems)} problem{'' if len(problems) == 1 else 's'} found" if problems else "everything is in place")
     return 1 if problems else 0
 
 
 def examine(config: ConfigDict) -> list[str]:
-    """Returns all that is wrong: values, absent files, weights, statistics, images, disk."""
-    from gan2shape_jax.run import weight_checks  # slow to import, like all that reads weights
-
+    """Returns all that is wrong: values, places to write to, absent files, weights, statistics, images, the machine."""
     problems = value_problems(config)
+    if type_problems(flatten(config)):
+        return problems  # every other question expects values of the right type
     sensible = not problems
+    problems += _tried(lambda: require_places(config))
     problems += _tried(lambda: require_files(config))
-    architecture, of_gan = weight_checks.examine_gan(config)
-    problems += of_gan + weight_checks.lpips_problems(config)
-    if architecture is not None and sensible:  # the networks' sizes follow from the values
-        problems += weight_checks.network_problems(config, architecture)
-    for path, dims in ((config.sampling.view_mvn, 6), (config.sampling.light_mvn, 4)):
-        if pathlib.Path(path).is_file():
-            problems += _tried(functools.partial(load_mvn, path, dims))
-    problems += _parser(config)
+    architecture, of_weights = _weights(config, sensible=sensible)
+    problems += of_weights
     names: list[str] = []
     if os.path.exists(config.data.image_list):
         problems += _tried(lambda: names.extend(names_of(config)))
         problems += _tried(lambda: require_images(config, names))
+    batches: list[int] = []
     if names and config.mode == "joint":
-        from gan2shape_jax.training import joint  # imports jax
+        from gan2shape_jax.run import joint  # imports jax
 
-        problems += _tried(lambda: joint.require_enough(len(names), config.sampling.collect_iters))
-    problems += _tried(lambda: require_per_image_files(config, names)) + _images(config, names, architecture)
+        problems += _tried(lambda: batches.append(joint.require_startable(config, names)))
+    problems += _tried(lambda: require_per_image_files(config, names))
+    if names:
+        from gan2shape_jax.run import image_checks  # imports jax
+
+        problems += image_checks.examine(config, names, architecture, batches=max(batches, default=1))
     problems += _tried(lambda: require_same_config(config)) + _tried(lambda: require_checkpoint_folder(config))
     problems += _tried(lambda: require_apart(pathlib.Path(config.workdir), map(stem_of, names)))
-    return list(dict.fromkeys(problems + _tried(lambda: _room(config, max(len(names), 1)))))
+    if not problems and names:
+        from gan2shape_jax.run import machine  # starts jax
+
+        problems += _tried(lambda: machine.require_room(config, unfinished(config, names)))
+    return list(dict.fromkeys(problems))
 
 
-def _images(config: ConfigDict, names: list[str], architecture: Architecture | None) -> list[str]:
-    """Returns the problems of the images that are there and of what belongs to them, absent files left aside."""
-    lacking = {
-        name
-        for field, absent in absent_per_image_files(config, names).items()
-        if field != "latent_root"
-        for name in absent
-    }
-    problems = []
-    for name in names:
-        if not (pathlib.Path(config.data.image_root) / name).is_file():
-            continue
-        if name in lacking:
-            problems += _tried(functools.partial(open_picture, config, name))
-        else:
-            problems += _tried(functools.partial(_look_at, config, name, architecture))
-    return problems
+def _weights(config: ConfigDict, *, sensible: bool) -> tuple[Architecture | None, list[str]]:
+    """Returns the GAN's sizes, or None, and the problems of weights and statistics that are there.
 
-
-def _look_at(config: ConfigDict, name: str, architecture: Architecture | None) -> None:
-    """Reads an image with what belongs to it as the run will, but for masks that a parser has to find.
-
-    Raises:
-      UserError: the run could not use it.
+    Args:
+      config: of the run.
+      sensible: whether its values are, from which the sizes of networks follow.
     """
-    from gan2shape_jax.run import loading  # imports jax
+    from gan2shape_jax.run import weight_checks  # slow to import, like all that reads weights
 
-    item = load_item(config, name, run_parser=False)
-    if config.mode == "predict":
-        return
-    if item.latent is not None and architecture is not None:
-        loading.require_layers(item.latent, name, architecture)
-    loading.prior_of(config, item)
+    architecture, problems = weight_checks.examine_gan(config)
+    problems += weight_checks.lpips_problems(config)
+    if architecture is not None and sensible:
+        problems += weight_checks.network_problems(config, architecture)
+    for path, dims in ((config.sampling.view_mvn, 6), (config.sampling.light_mvn, 4)):
+        if os.path.isfile(path):
+            problems += _tried(functools.partial(load_mvn, path, dims))
+    return architecture, problems + _parser(config)
 
 
 def _parser(config: ConfigDict) -> list[str]:
     """Returns the problems of the parser's weights, where there are some that this category's masks may come from."""
     source, path = config.data.mask_source, pathlib.Path(config.parsing.weights)
-    if source not in ("auto", "parser") or config.category not in PARSERS or not path.is_file():
+    if source not in ("auto", "parser") or config.category not in PARSERS or not os.path.isfile(path):
         return []
     return _tried(lambda: load_parser_of(config.category, path))
 
@@ -129,48 +120,32 @@ def _parser(config: ConfigDict) -> list[str]:
 def _tried(action: Callable[[], object]) -> list[str]:
     try:
         action()
-    except UserError as error:
+    except (UserError, OSError) as error:
         return [str(error)]
     return []
 
 
-def _room(config: ConfigDict, images: int) -> None:
-    """Raises `UserError` where the results folder cannot be written, or its disk is too small for the run."""
-    folder = pathlib.Path(config.workdir).absolute()
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"config.workdir {folder} is a file: name a folder")
-    while not folder.exists():
-        folder = folder.parent
-    if not os.access(folder, os.W_OK):
-        raise UserError(f"config.workdir {config.workdir} cannot be written: {folder} is read-only")
-    needed, free = estimate(config, images).disk_gib, shutil.disk_usage(folder).free / 2**30
-    if free < needed:
-        raise UserError(f"config.workdir {config.workdir} has {free:.1f} GiB free, about {needed:.1f} are needed")
-
-
 def _count_images(config: ConfigDict) -> int:
     try:
-        return len(names_of(config))
+        return len(names_of(config)) if os.path.isfile(config.data.image_list) else 0
     except UserError:
         return 0
 
 
-def _device() -> str:
-    import jax  # slow to import, and all else here does without
+def _report(config: ConfigDict, images: int) -> str:
+    from gan2shape_jax.run import machine  # starts jax, and all else here does without
 
-    return jax.default_backend()
-
-
-def _report(config: ConfigDict, cost: Estimate, images: int) -> str:
+    cost = machine.estimate_here(config, images, machine.this_machine())
     time = f"{cost.hours:.1f} hours" if cost.hours >= 1 else f"{cost.hours * 60:.0f} min"
-    free = shutil.disk_usage(_existing(pathlib.Path(config.workdir).absolute())).free / 2**30
     return (
         f"{images} image{'' if images == 1 else 's'} of {config.image_size} pixels, on "
         f"{cost.device}. Rough estimates: {time}, "
-        f"{cost.memory_gib:.1f} GiB of memory, {cost.disk_gib:.1f} GiB of disk ({free:.0f} GiB are "
-        "free)."
+        f"{cost.memory_gib:.1f} GiB of memory, {cost.disk_gib:.1f} GiB of disk{_free(config)}."
     )
 
 
-def _existing(folder: pathlib.Path) -> pathlib.Path:
-    return folder if folder.exists() else _existing(folder.parent)
+def _free(config: ConfigDict) -> str:
+    try:
+        return f" ({shutil.disk_usage(nearest_folder(config.workdir)).free / 2**30:.0f} GiB are free)"
+    except OSError:  # told among the problems
+        return ""

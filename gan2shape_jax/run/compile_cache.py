@@ -47,7 +47,7 @@ def use(setting: str) -> pathlib.Path | None:
     present = getattr(jax.config, _FOLDER)
     if present or setting == OFF:
         return pathlib.Path(present) if present else None
-    folder = pathlib.Path(setting).expanduser().absolute() if setting else default_folder()
+    folder = pathlib.Path(os.path.expanduser(setting)).absolute() if setting else default_folder()
     reason = _unwritable(folder)
     if reason:
         warnings.warn(

@@ -20,6 +20,8 @@ _PROJECTION = 0.025
 _COMPILING = 60.0
 # Guesses, not measurements.
 _GPU_FACTOR, _TPU_FACTOR = 40.0, 60.0
+# Of drawing the 14 views of a strip, four at once: 2.3 GiB at 1024 pixels a side.
+_BYTES_A_PIXEL = 2400
 # Share of the networks' bytes that a finished image keeps, by `config.outputs.networks`.
 _KEPT = {"none": 0.0, "small": 1 / 6, "full": 1.0}
 
@@ -34,16 +36,27 @@ class Estimate:
     device: str
 
 
-def estimate(config: ConfigDict, images: int, *, device: str = "cpu", cores: int = 2) -> Estimate:
-    """Returns the estimate for so many images on a kind of device: 'cpu', 'gpu' or 'tpu'."""
+def estimate(config: ConfigDict, images: int, *, device: str = "cpu", cores: int = 2, devices: int = 1) -> Estimate:
+    """Returns the estimate for so many images.
+
+    Args:
+      config: of the run; its values are in their ranges.
+      images: how many there are to be reconstructed.
+      device: 'cpu', 'gpu' or 'tpu'.
+      cores: of the CPU.
+      devices: among which images at once, or batches of one iteration, are divided; the memory is that of one of them.
+    """
     faster = {"gpu": _GPU_FACTOR, "tpu": _TPU_FACTOR}.get(device, math.sqrt(cores / 2))
     if config.mode == "predict":
         seconds = _relative_costs(config)[0] * _PRIOR * images / faster + _COMPILING / 6  # a forward pass
     else:
         seconds = _seconds_per_image(config) * (1 if config.mode == "joint" else images) / faster + _COMPILING
     most = min(images, cores) if device == "cpu" else images  # as `group_plan.choose_size` has it
-    at_once = min(config.runtime.images_at_once, most)
-    return Estimate(seconds / 3600, _memory(config, images, at_once), _disk(config, images), device)
+    together = min(config.runtime.images_at_once, most)
+    if config.mode == "joint":
+        together = config.schedule.batches_per_iteration
+    memory = _memory(config, images, math.ceil(together / devices))
+    return Estimate(seconds / 3600, memory, _disk(config, images), device)
 
 
 def _relative_costs(config: ConfigDict) -> tuple[float, float, float]:
@@ -68,7 +81,12 @@ def _seconds_per_image(config: ConfigDict) -> float:
     return total
 
 
-def _memory(config: ConfigDict, images: int, at_once: int) -> float:
+def _memory(config: ConfigDict, images: int, together: int) -> float:
+    """Returns GiB: of training, or of drawing the results where that takes more."""
+    return max(_training_memory(config, images, together), _drawing_memory(config))
+
+
+def _training_memory(config: ConfigDict, images: int, together: int) -> float:
     """Returns GiB of the widest step's activations, the kept samples, and JAX and its compiler themselves."""
     one, many, gan = _relative_costs(config)
     if config.mode == "predict":
@@ -76,8 +94,16 @@ def _memory(config: ConfigDict, images: int, at_once: int) -> float:
     samples = config.sampling.collect_iters * config.sampling.batch_size
     problems = 40 * (images if config.mode == "joint" else 1)  # arrays of an image's size, factors and scene included
     kept = (4 * samples + problems) * config.image_size**2 * 4
-    together = max(1, at_once) if config.mode == "instance" else 1
-    return 2.9 + together * (0.3 * one + 0.6 * max(many, gan) + kept / 2**30)
+    steps = 0.3 * one + 0.6 * max(many, gan)
+    if config.mode == "joint":
+        return 2.9 + max(1, together) * steps + kept / 2**30
+    return 2.9 + max(1, together) * (steps + kept / 2**30)
+
+
+def _drawing_memory(config: ConfigDict) -> float:
+    """Returns GiB of drawing a result's strips from the mesh, of which every view is kept until all are drawn."""
+    side = config.outputs.picture_size or max(config.image_size, 192)
+    return 1.0 + _BYTES_A_PIXEL * side**2 / 2**30
 
 
 def _disk(config: ConfigDict, images: int) -> float:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import pathlib
 import sys
+from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config.validation import validate
 from gan2shape_jax.inputs import image_lists, image_names, per_image_files, required_files
 from gan2shape_jax.plain_text import printable
+from gan2shape_jax.run.places import require_places
 
-__all__ = ["run"]
+__all__ = ["run", "unfinished"]
 
 
 def run(config: ConfigDict) -> int:
@@ -26,15 +28,19 @@ def run(config: ConfigDict) -> int:
 
     Raises:
       ConfigError: a value, or a pair of values, that no run can use.
-      UserError: a file, the GAN or the folder is unusable, so that no image could succeed.
+      UserError: a file, the GAN or the folder is unusable, so that no image could succeed; or the machine is by far
+        too small.
     """
     validate(config)
+    require_places(config)
     names = _names_with_files(config)
     # After the checks, since these import all that builds on JAX, which takes seconds.
-    from gan2shape_jax.run import instance, joint, predict, runtime
+    from gan2shape_jax.run import instance, joint, machine, predict, run_folder, runtime
 
+    run_folder.require_same_config(config)  # before devices start
     runtime.set_up_runtime(config)
     _take_up(config, names)
+    machine.require_room(config, unfinished(config, names))
     runs = {"instance": instance.run, "joint": joint.run, "predict": predict.run}
     return runs[config.mode](config, names)
 
@@ -58,6 +64,15 @@ def _take_up(config: ConfigDict, names: list[str]) -> None:
             f"results of {moved} images, which an earlier version wrote beside it, are now in {place}", file=sys.stderr
         )
     result_folders.require_apart(root, map(image_names.stem_of, names))
+
+
+def unfinished(config: ConfigDict, names: Sequence[str]) -> list[str]:
+    """Returns the list's images that have no results yet."""
+    from gan2shape_jax.run.each_image import stem_of  # imports JAX, as does the next
+    from gan2shape_jax.run.run_folder import RunFolder
+
+    folder = RunFolder(pathlib.Path(config.workdir))
+    return [name for name in names if not folder.is_finished(stem_of(name))]
 
 
 def _names_with_files(config: ConfigDict) -> list[str]:

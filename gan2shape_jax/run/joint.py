@@ -24,6 +24,7 @@ from gan2shape_jax.errors import RunEndingError, UserError
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage, TrainState, initial_state
+from gan2shape_jax.regular_files import MIB, read_bytes
 from gan2shape_jax.run import distributed, interrupt, joint_files, loading, results, start
 from gan2shape_jax.run.cluster import wait_for
 from gan2shape_jax.run.each_image import FAILURES, explain, for_each_image
@@ -35,34 +36,68 @@ from gan2shape_jax.training import checkpoint, joint, joint_parallel, loop, netw
 from gan2shape_jax.training.checkpoint import Keeping
 from gan2shape_jax.training.group import own_history
 
-__all__ = ["batches_per_iteration", "run"]
+__all__ = ["batches_per_iteration", "require_startable", "run"]
+
+_IMAGES = "images.txt"  # in the run's folder
+_BATCHES = "batches_per_iteration"  # in `joint.json`
 
 
-def _same_images(config: ConfigDict, folder: RunFolder, names: list[str]) -> None:
-    """Keeps the list of a new run; refuses another list, or configuration, than that of the run that the folder holds.
+def require_startable(config: ConfigDict, names: list[str]) -> int:
+    """Returns how many batches share an iteration; reads only, and starts JAX.
+
+    Raises:
+      UserError: too few images, or others than those of the run that the folder holds.
+    """
+    root = pathlib.Path(config.workdir)
+    joint.require_enough(len(names), config.sampling.collect_iters)
+    _require_same_images(config, root, names)
+    return _batches(config, root, len(names))
+
+
+def _require_same_images(config: ConfigDict, root: pathlib.Path, names: list[str]) -> None:
+    """Refuses another list, or configuration, than that of the run that the folder holds.
 
     `images.txt` is for people; where `joint.json` tells the images, it is what counts.
     """
-    path, listed, this = folder.root / "images.txt", "\n".join(names) + "\n", config_hash(config)
-    record = joint_files.look(folder.root).record
-    found = path.read_bytes() if path.is_file() else None
+    record = joint_files.look(root).record
     known = record.get("images")
-    if known != names if known is not None else found not in (None, listed.encode()):
+    if known != names if known is not None else _found(root) not in (None, _listed(names)):
         raise UserError(
-            f"{folder.root} holds a joint run on the images of {path}, but the list now has others or another order: "
-            "choose another --config.workdir; for new images and these networks there is --config.mode=predict "
-            f"--config.networks.pretrained={folder.networks}"
+            f"{root} holds a joint run on the images of {root / _IMAGES}, but the list now has others or another "
+            "order: choose another --config.workdir; for new images and these networks there is --config.mode=predict "
+            f"--config.networks.pretrained={root / 'networks.safetensors'}"
         )
-    if record.get("configuration") not in (None, this):
-        raise UserError(f"{folder.root} holds a joint run of another configuration: choose another --config.workdir")
+    if record.get("configuration") not in (None, config_hash(config)):
+        raise UserError(f"{root} holds a joint run of another configuration: choose another --config.workdir")
+
+
+def _listed(names: list[str]) -> bytes:
+    return ("\n".join(names) + "\n").encode()
+
+
+def _found(root: pathlib.Path) -> bytes | None:
+    """Returns what the folder's list of images holds; None where there is none."""
+    path = root / _IMAGES
+    try:
+        return read_bytes(path, limit=64 * MIB)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error}); choose another --config.workdir") from error
+
+
+def _keep_images(config: ConfigDict, folder: RunFolder, names: list[str]) -> None:
+    """Keeps the list of a new run; refuses another than that of the run that the folder holds."""
+    _require_same_images(config, folder.root, names)
     if not folder.team.leads:
         return
-    if found not in (None, listed.encode()):
+    path, found = folder.root / _IMAGES, _found(folder.root)
+    if found not in (None, _listed(names)):
         folder.aside(path, f"{path} is damaged: {joint_files.RECORD} lists other images", "it is written again")
-    if found != listed.encode():
-        atomic_text(path, listed)
-    if known is None:
-        joint_files.note(folder.root, images=names, configuration=this)
+    if found != _listed(names):
+        atomic_bytes(path, _listed(names))
+    if joint_files.look(folder.root).record.get("images") is None:
+        joint_files.note(folder.root, images=names, configuration=config_hash(config))
 
 
 def _prepare(
@@ -143,8 +178,15 @@ def batches_per_iteration(config: ConfigDict, root: pathlib.Path, images: int) -
 
     A run that is resumed on another number of devices goes on as it began.
     """
-    noted = joint_files.look(root).record.get("batches_per_iteration")
-    if noted:
+    count = _batches(config, root, images)
+    if joint_files.look(root).record.get(_BATCHES) != count:
+        joint_files.note(root, **{_BATCHES: count})
+    return count
+
+
+def _batches(config: ConfigDict, root: pathlib.Path, images: int) -> int:
+    noted = joint_files.look(root).record.get(_BATCHES)
+    if isinstance(noted, int) and noted > 0:
         return noted
     asked = config.schedule.batches_per_iteration or len(jax.devices())
     count = asked if config.schedule.share_weight else 1
@@ -153,7 +195,6 @@ def batches_per_iteration(config: ConfigDict, root: pathlib.Path, images: int) -
             f"{count} batches an iteration need as many images, the list has {images}: give more images, "
             f"or set config.schedule.batches_per_iteration to {images} or less"
         )
-    joint_files.note(root, batches_per_iteration=count)
     return count
 
 
@@ -179,7 +220,7 @@ def _run(config: ConfigDict, names: list[str], begun: start.Start) -> int:
     """Does what `run` does, in a folder that is in order."""
     architecture, frozen = loading.load_frozen(config)
     folder = begun.folder
-    _same_images(config, folder, names)
+    _keep_images(config, folder, names)
     folder.describe(config)
     group = _prepare(config, names, architecture, frozen, folder)
     task = joint_parallel.spread_out(

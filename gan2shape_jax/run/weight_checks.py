@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 
 import jax
@@ -23,7 +24,7 @@ def examine_gan(config: ConfigDict) -> tuple[Architecture | None, list[str]]:
     """
     if config.mode == "predict" and predict.no_gan_because(config):
         return predict.stand_in_sizes(config), []
-    if not pathlib.Path(config.gan.checkpoint).is_file():
+    if not os.path.isfile(config.gan.checkpoint):
         return None, []
     try:
         return loading.load_gan(config)[0], []
@@ -34,7 +35,7 @@ def examine_gan(config: ConfigDict) -> tuple[Architecture | None, list[str]]:
 def lpips_problems(config: ConfigDict) -> list[str]:
     """Returns what is wrong with the weights of LPIPS, where the run uses them and they are there."""
     path = config.loss.lpips_weights
-    if config.mode == "predict" or config.loss.perceptual != "lpips" or not pathlib.Path(path).is_file():
+    if config.mode == "predict" or config.loss.perceptual != "lpips" or not os.path.isfile(path):
         return []
     try:
         perceptual.load_lpips(path)
@@ -46,7 +47,7 @@ def lpips_problems(config: ConfigDict) -> list[str]:
 def network_problems(config: ConfigDict, architecture: Architecture) -> list[str]:
     """Returns what is wrong with the pretrained networks, where the configuration names some that are there."""
     path = pathlib.Path(config.networks.pretrained)
-    if not path.is_file():
+    if not os.path.isfile(path):
         return []
     needed: tuple[str, ...] = ("depth",)
     if config.mode == "predict":

@@ -1,6 +1,7 @@
 """Random images of a GAN with their latents, in batches of one size: one compiled program serves any count."""
 
 import functools
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from gan2shape_jax.stylegan2.architecture import Architecture, Params
 from gan2shape_jax.stylegan2.generator import map_styles, synthesize
 from gan2shape_jax.stylegan2.latents import truncate
 
-__all__ = ["batch_size", "random_images"]
+__all__ = ["batch_size", "random_images", "random_images_in_parts"]
 
 _PIXELS = 2048  # of a batch side by side: eight images of 256 pixels, two of 1024
 
@@ -42,13 +43,25 @@ def random_images(
       truncation: psi in (0, 1]; less is more typical and less varied.
       mean: the latent that is truncated towards.
     """
-    images, latents = [], []
+    parts = random_images_in_parts(key, gen_params, arch=arch, count=count, truncation=truncation, mean=mean)
+    images, latents = zip(*parts)
+    return np.concatenate(images), np.concatenate(latents)
+
+
+def random_images_in_parts(
+    key: PRNGKeyArray,
+    gen_params: Params,
+    *,
+    arch: Architecture,
+    count: int,
+    truncation: float,
+    mean: Float[Array, "1 w"],
+) -> Iterator[tuple[Float[np.ndarray, "n s s 3"], Float[np.ndarray, "n w"]]]:
+    """Yields what `random_images` returns, a few at a time and in order, so that many take no more memory."""
     batch = batch_size(arch)
     for start in range(0, count, batch):
         drawn, w = _draw(gen_params, key, jnp.arange(start, start + batch), mean, truncation, arch=arch)
-        images.append(np.asarray(drawn)[: count - start])
-        latents.append(np.asarray(w)[: count - start])
-    return np.concatenate(images), np.concatenate(latents)
+        yield np.asarray(drawn)[: count - start], np.asarray(w)[: count - start]
 
 
 @functools.partial(jax.jit, static_argnames="arch")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -35,7 +36,7 @@ from gan2shape_jax.method.steps import STEPS
 from gan2shape_jax.training.joint_plan import Plan, image_order, sample_choices
 from gan2shape_jax.training.tasks import OneSet, scores
 
-__all__ = ["ManyImages", "gather", "require_enough"]
+__all__ = ["ManyImages", "gather", "require_enough", "require_one_size"]
 
 
 @functools.partial(jax.jit, static_argnames="settings")
@@ -192,6 +193,21 @@ def require_enough(images: int, collect_iters: int) -> None:
         )
 
 
+def require_one_size(sides: Mapping[str, int]) -> None:
+    """Raises `UserError` where images that are cropped have sides, in pixels, of different lengths.
+
+    Args:
+      sides: of the images before cropping, by their names; all alike where nothing is cropped (see `Settings`).
+    """
+    (name, side), *others = sides.items()
+    odd = [other for other, its_side in others if its_side != side]
+    if odd:
+        raise UserError(
+            f"joint training with config.data.crop needs images of one size: {name} has "
+            f"{side} pixels, {', '.join(odd[:8])} another size; resize them"
+        )
+
+
 def gather(
     group: list[PreparedImage], frozen: FrozenModels, *, seed: int, collect_iters: int, reference: bool
 ) -> ManyImages:
@@ -208,13 +224,8 @@ def gather(
       UserError: fewer than two images, fewer batches than images, or images that cannot share a program.
     """
     require_enough(len(group), collect_iters)
+    require_one_size({one.name: one.settings.original_size for one in group})
     first = group[0].settings
-    odd = [one.name for one in group if one.settings != first]
-    if odd:
-        raise UserError(
-            f"joint training with config.data.crop needs images of one size: {group[0].name} has "
-            f"{first.original_size} pixels, {', '.join(odd[:8])} another size; resize them"
-        )
     return ManyImages(
         names=tuple(one.name for one in group),
         problems=tuple(one.problem for one in group),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,7 +25,19 @@ from gan2shape_jax.training import data_parallel, image_axis
 from gan2shape_jax.training.joint import ManyImages
 from gan2shape_jax.training.joint_plan import Plan
 
-__all__ = ["ManyReplicas", "spread_out", "stacked"]
+__all__ = ["ManyReplicas", "require_one_shape", "spread_out", "stacked"]
+
+
+def require_one_shape(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises `UserError` where the latents, whose shapes are given by image, are of W for some and of W+ for others."""
+    (name, shape), *others = shapes.items()
+    odd = [other for other, its_shape in others if its_shape != shape]
+    if odd:
+        raise UserError(
+            f"several images an iteration need latents of one shape: that of {name} is {shape}, not so "
+            f"{', '.join(odd[:8])}; give all as W or all as W+, or set "
+            "config.schedule.batches_per_iteration=1"
+        )
 
 
 def stacked(names: Sequence[str], problems: Sequence[Problem]) -> Problem:
@@ -34,14 +46,7 @@ def stacked(names: Sequence[str], problems: Sequence[Problem]) -> Problem:
     Raises:
       UserError: the latents are of W for some images and of W+ for others.
     """
-    first = problems[0].latent.shape
-    odd = [name for name, problem in zip(names, problems, strict=True) if problem.latent.shape != first]
-    if odd:
-        raise UserError(
-            f"several images an iteration need latents of one shape: that of {names[0]} is {first}, not so "
-            f"{', '.join(odd[:8])}; give all as W or all as W+, or set "
-            "config.schedule.batches_per_iteration=1"
-        )
+    require_one_shape({name: problem.latent.shape for name, problem in zip(names, problems, strict=True)})
     return jax.tree.map(lambda *x: jnp.stack(x), *[dataclasses.replace(p, true_depth=None) for p in problems])
 
 

@@ -138,8 +138,8 @@ def test_stand_in_is_labelled_as_no_identity(run, monkeypatch, capsys):
     [
         ([], "--embedding FACE.onnx"),
         (["--embedding", "absent.onnx"], "absent.onnx does not exist"),
-        (["--stand-in", "--views", "1"], "at least 2 views"),
-        (["--embedding", "f.onnx", "--crop", "0"], "the crop"),
+        (["--stand-in", "--views", "1"], "--views 1: must be between 2 and 1000"),
+        (["--embedding", "f.onnx", "--crop", "0"], "--crop 0: must be between 0.01 and 1"),
     ],
 )
 def test_unusable_options_are_refused_in_words(options, message, run, capsys):

@@ -59,10 +59,11 @@ def test_cutting_removes_what_lies_outside_the_mask(result):
 def test_no_pixel_of_a_turned_mesh_touches_the_border(result, wide):
     if wide:  # an object that fills the photograph, as faces do
         result = dataclasses.replace(result, mask=np.ones_like(result.mask))
-    drawn = [strips.draw_turns(result, size=32, cut=cut) for cut in (True, False)]
-    drawn += [strips.draw_swing(result, size=32, steps=4), overview._turned_mesh(result, (-60, 0, 60), 32)]
-    for surfaces in drawn:
-        covered = surfaces.coverage.any(axis=0)
+    turns, window = strips.swing(result, 4)
+    drawn = [list(strips.draw_turns(result, size=32, cut=cut)) for cut in (True, False)]
+    drawn += [[views.draw(result, turns, size=32, window=window)], [overview._turned_mesh(result, (-60, 0, 60), 32)]]
+    for parts in drawn:
+        covered = np.concatenate([surfaces.coverage for surfaces in parts]).any(axis=0)
         rings = [covered[[k, -1 - k]].any() or covered[:, [k, -1 - k]].any() for k in range(4)]
         assert not rings[0]
         assert any(rings) or not wide  # and it is no smaller than need be

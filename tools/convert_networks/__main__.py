@@ -9,16 +9,19 @@ files), BiSeNet, PSPNet. Needs no PyTorch and runs nothing that the files hold. 
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import safetensors.numpy
 
+from gan2shape_jax import option_types
 from gan2shape_jax.atomic_files import atomic_bytes, atomic_file
 from gan2shape_jax.bundled import asset
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.inputs.image_files import open_rgb
+from gan2shape_jax.writable import require_targets
 
 from .convert import convert
 from .record import Converted
@@ -49,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-sheet", action="store_true", help="draw nothing")
     parser.add_argument(
         "--group-base",
-        type=int,
+        type=option_types.whole("--group-base", 0, 1024),
         default=0,
         metavar="N",
         help="groups of the first normalisation of depth and albedo networks (default: as published)",
@@ -70,13 +73,17 @@ def _write(converted: Converted, target: str, header: Mapping[str, str]) -> None
         atomic_bytes(target, safetensors.numpy.save(converted.tensors, dict(header)))
 
 
+def _beside(target: str) -> str:
+    return os.path.splitext(target)[0] + ".png"
+
+
 def run(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments and converts. Raises UserError."""
     args = _parser().parse_args(argv)
     if not args.target.endswith((".safetensors", ".npz")):
         raise UserError(f"{args.target}: the target's name has to end in .safetensors (.npz for statistics)")
-    if args.group_base < 0:
-        raise UserError(f"--group-base {args.group_base}: give a number of groups")
+    sheet = None if args.no_sheet else args.sheet or _beside(args.target)
+    require_targets(args.target, sheet, sources=[*args.sources, args.picture], option="--sheet")
     picture = None if args.no_sheet else open_rgb(args.picture)
     converted = convert(args.sources, group_base=args.group_base)
     if not args.target.endswith(converted.suffix):
@@ -91,8 +98,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     print(f"licence {header['license']}" if args.license_note is None else f"licence: {header['license']}")
     for note in converted.notes:
         print(note.replace("OUT", args.target))
-    if picture is not None:
-        sheet = args.sheet or args.target.removesuffix(converted.suffix) + ".png"
+    if picture is not None and sheet is not None:
         drawn = converted.draw(picture)
         atomic_file(sheet, lambda part: drawn.save(part, format="PNG"))
         print(f"{sheet}: a look at what it does")

@@ -15,9 +15,10 @@ import jax
 import numpy as np
 from PIL import Image
 
-from gan2shape_jax import stylegan2
+from gan2shape_jax import option_types, stylegan2
 from gan2shape_jax.atomic_files import atomic_file
 from gan2shape_jax.errors import UserError, exit_code
+from gan2shape_jax.writable import require_targets
 
 from .checkpoint import Converted, read_checkpoint
 
@@ -55,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--class",
         dest="class_index",
-        type=int,
+        type=option_types.whole("--class", 0, 10**6),
         metavar="N",
         help="the class that a conditional generator shall draw, from 0 on; fixed from then on "
         "(convert once for each class that you need)",
@@ -96,6 +97,8 @@ def run(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
     if not args.target.endswith(".safetensors"):
         raise UserError(f"{args.target}: the target's name has to end in .safetensors")
+    samples = None if args.no_samples else args.samples or args.target.removesuffix(".safetensors") + ".png"
+    require_targets(args.target, samples, sources=[args.source, args.discriminator], option="--samples")
     converted = read_checkpoint(args.source, class_index=args.class_index, discriminator=args.discriminator)
     license_note = args.license_note or converted.license_note
     stylegan2.save(
@@ -107,8 +110,7 @@ def run(argv: Sequence[str] | None = None) -> None:
         source_sha256=converted.source_sha256,
     )
     print(f"{args.target}: {_summary(converted)}\nLicence of the weights: {license_note}")
-    if not args.no_samples:
-        samples = args.samples or args.target.removesuffix(".safetensors") + ".png"
+    if samples is not None:
         grid = sample_grid(converted)
         atomic_file(samples, lambda part: grid.save(part, format="PNG"))
         print(f"{samples}: samples")

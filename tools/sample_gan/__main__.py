@@ -7,24 +7,28 @@ In a checkout also `python -m tools.sample_gan`.
 
 import argparse
 import hashlib
-import math
 import pathlib
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 from PIL import Image, ImageDraw
 
-from gan2shape_jax import stylegan2
+from gan2shape_jax import option_types, stylegan2
 from gan2shape_jax.config import load_config
+from gan2shape_jax.config.validation import validate
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.inputs import data, required_files
 from gan2shape_jax.outputs.frame_files import require_new_folder
 from gan2shape_jax.run import loading
+from gan2shape_jax.writable import nearest_folder
 
-from .samples import draw_samples, write_samples
+from .samples import draw_in_parts, write_samples
 
+_MOST = 10**6
+_FAR = 1000.0  # times the image's side, from its corner; what lies farther is no ellipse but a straight edge
 _EPILOG = """\
 examples:
   gan2shape-jax sample --config=ictface --count 8 --seed 0 --out samples
@@ -35,8 +39,7 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; prints errors of the input without a traceback. Returns the exit status."""
-    options = _parser().parse_args(argv)
-    return exit_code(lambda: _run(options))
+    return exit_code(lambda: _run(_parser().parse_args(argv)))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,23 +53,24 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument(
         "--config", metavar="NAME", help="a bundled configuration or the path of a Python file, whose GAN is sampled"
     )
-    source.add_argument("--gan", type=pathlib.Path, metavar="FILE", help="a GAN (.safetensors)")
-    parser.add_argument("--count", type=int, default=8, metavar="N", help="how many (default: 8)")
+    source.add_argument("--gan", type=option_types.path("--gan"), metavar="FILE", help="a GAN (.safetensors)")
+    count = option_types.whole("--count", 1, _MOST)
+    parser.add_argument("--count", type=count, default=8, metavar="N", help="how many (default: 8)")
     parser.add_argument(
         "--seed",
-        type=int,
+        type=option_types.seed(),
         default=0,
         metavar="K",
         help="of the random numbers; more samples of a seed start with the same ones (default: 0)",
     )
     parser.add_argument(
         "--truncation",
-        type=float,
+        type=option_types.number("--truncation", 1e-6, 1),
         default=0.7,
         metavar="PSI",
         help="more than 0, at most 1: less is more typical and less varied (default: 0.7)",
     )
-    parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FOLDER", help="a new folder")
+    parser.add_argument("--out", type=option_types.path("--out"), required=True, metavar="FOLDER", help="a new folder")
     _add_masks(parser)
     return parser
 
@@ -75,11 +79,14 @@ def _add_masks(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("object masks (a run that starts from the ellipsoid needs them)")
     one = group.add_mutually_exclusive_group()
     one.add_argument(
-        "--mask", type=pathlib.Path, metavar="FILE", help="one mask for all samples: a square PNG, white on the object"
+        "--mask",
+        type=option_types.path("--mask"),
+        metavar="FILE",
+        help="one mask for all samples: a square PNG, white on the object",
     )
     one.add_argument(
         "--ellipse",
-        type=float,
+        type=option_types.number("--ellipse", -_FAR, _FAR),
         nargs=4,
         metavar=("CX", "CY", "RX", "RY"),
         help="one ellipse for all samples: centre from the left and from the top, half axes, as shares of the side",
@@ -87,12 +94,14 @@ def _add_masks(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    _check(options)
+    if not options.config and not options.gan:
+        raise UserError("name a GAN: --config=NAME or --gan FILE")
     config = _config(options)
     require_new_folder(options.out)
     architecture, weights, checkpoint = _load(config, options)
     mask = _mask(options, architecture.size)
-    samples = draw_samples(
+    _require_room(options.out, options.count, architecture.size)
+    samples = draw_in_parts(
         weights["generator"],
         architecture,
         count=options.count,
@@ -109,7 +118,7 @@ def _run(options: argparse.Namespace) -> None:
         "truncation": options.truncation,
         "mask": "one for all" if mask is not None else None,
     }
-    write_samples(options.out, samples, record=record, mask=mask)
+    write_samples(options.out, samples, record=record, mask=mask, count=options.count)
     print(
         f"wrote {options.out}: {options.count} image{'s' if options.count > 1 else ''} of {architecture.size} pixels "
         f"with latents; {options.out / 'samples.png'} shows them"
@@ -118,15 +127,14 @@ def _run(options: argparse.Namespace) -> None:
         print(_next_step(config, options, has_masks=mask is not None))
 
 
-def _check(options: argparse.Namespace) -> None:
-    if not options.config and not options.gan:
-        raise UserError("name a GAN: --config=NAME or --gan FILE")
-    if options.count < 1:
-        raise UserError(f"--count {options.count}: must be 1 or more")
-    if not 0 <= options.seed < 2**32:
-        raise UserError(f"--seed {options.seed}: must be between 0 and {2**32 - 1}")
-    if not 0 < options.truncation <= 1:
-        raise UserError(f"--truncation {options.truncation:g}: must be more than 0 and at most 1")
+def _require_room(out: pathlib.Path, count: int, side: int) -> None:
+    """Raises `UserError` where the disk is too small even for pictures of a third of their size in memory."""
+    needed, free = count * side**2, shutil.disk_usage(nearest_folder(out)).free
+    if needed > free:
+        raise UserError(
+            f"--count {count}: so many pictures of {side} pixels take {needed / 2**30:,.0f} GiB and more, {out} has "
+            f"{free / 2**30:,.0f} free"
+        )
 
 
 def _config(options: argparse.Namespace) -> ConfigDict | None:
@@ -135,6 +143,7 @@ def _config(options: argparse.Namespace) -> ConfigDict | None:
     config = load_config(options.config).copy_and_resolve_references().unlock()
     if options.gan:
         config.gan.checkpoint = str(options.gan)
+    validate(config)
     if not config.gan.truncation > 0:
         raise UserError(f"config.gan.truncation of {options.config} is 0: all images of such a run are alike")
     return config
@@ -163,8 +172,8 @@ def _mask(options: argparse.Namespace, size: int) -> Image.Image | None:
     if options.ellipse is None:
         return None
     cx, cy, rx, ry = options.ellipse
-    if not all(map(math.isfinite, options.ellipse)) or min(rx, ry) <= 0:
-        raise UserError("--ellipse: four finite numbers are wanted, the half axes RX and RY more than 0")
+    if min(rx, ry) <= 0:
+        raise UserError("--ellipse: the half axes RX and RY have to be more than 0")
     side = 4 * size  # drawn large and averaged: a smooth border
     large = Image.new("L", (side, side))
     box = [(cx - rx) * side, (cy - ry) * side, (cx + rx) * side, (cy + ry) * side]

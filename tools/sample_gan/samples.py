@@ -9,9 +9,10 @@ Images are 8 bit RGB at the GAN's own size; latents are float32 (1, W), such tha
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -24,9 +25,9 @@ from gan2shape_jax.outputs import layout, pictures
 from gan2shape_jax.outputs.frame_files import require_new_folder
 from gan2shape_jax.outputs.layout import Tile
 from gan2shape_jax.stylegan2 import Architecture, Params
-from gan2shape_jax.stylegan2.random_images import random_images
+from gan2shape_jax.stylegan2.random_images import random_images_in_parts
 
-__all__ = ["Samples", "draw_samples", "write_samples"]
+__all__ = ["Samples", "draw_in_parts", "draw_samples", "name_of", "write_samples"]
 
 _COLUMNS = 8
 _TILE = (96, 256)  # pixels: smaller images are enlarged on the sheet, larger ones shrunk
@@ -42,9 +43,14 @@ class Samples:
 
     @property
     def names(self) -> list[str]:
-        """Names of their files, without ending: numbers of at least four digits."""
-        digits = max(4, len(str(len(self.images) - 1)))
-        return [f"{i:0{digits}}" for i in range(len(self.images))]
+        """Names of their files, without ending."""
+        return [name_of(number, len(self.images)) for number in range(len(self.images))]
+
+
+def name_of(number: int, count: int) -> str:
+    """Returns the name of one of `count` samples' files, without ending: a number of at least four digits."""
+    digits = max(4, len(str(count - 1)))
+    return f"{number:0{digits}}"
 
 
 def draw_samples(
@@ -69,52 +75,84 @@ def draw_samples(
       run_truncation: what the run that reads the latents truncates them by (config.gan.truncation, more than 0);
         they are stored so that it gives the image again.
     """
-    images, w = random_images(
+    parts = list(
+        draw_in_parts(
+            generator,
+            arch,
+            count=count,
+            seed=seed,
+            truncation=truncation,
+            mean_w=mean_w,
+            run_truncation=run_truncation,
+        )
+    )
+    return Samples(np.concatenate([part.images for part in parts]), np.concatenate([part.latents for part in parts]))
+
+
+def draw_in_parts(
+    generator: Params,
+    arch: Architecture,
+    *,
+    count: int,
+    seed: int,
+    truncation: float,
+    mean_w: Float[jax.Array, "1 w"],
+    run_truncation: float = 1.0,
+) -> Iterator[Samples]:
+    """Yields what `draw_samples` returns, a few at a time and in order, so that many take no more memory."""
+    parts = random_images_in_parts(
         jax.random.key(seed), generator, arch=arch, count=count, truncation=truncation, mean=mean_w
     )
     mean = np.asarray(mean_w)
-    return Samples(pictures.to_uint8(images), (mean + (w - mean) / run_truncation).astype(np.float32))
+    for images, w in parts:
+        yield Samples(pictures.to_uint8(images), (mean + (w - mean) / run_truncation).astype(np.float32))
 
 
 def write_samples(
     folder: pathlib.Path,
-    samples: Samples,
+    samples: Samples | Iterable[Samples],
     *,
     record: Mapping[str, Any],
     mask: Image.Image | None = None,
+    count: int | None = None,
 ) -> None:
     """Writes a new folder, whole or not at all.
 
     Args:
       folder: absent or empty.
-      samples: what to write.
+      samples: what to write, all at once or in parts that are made one after another.
       record: what they were drawn with, for `samples.json`.
       mask: one object mask for all of them.
+      count: how many there are in all parts.
 
     Raises:
       UserError: the folder holds files already, or the file system refuses (a full disk).
     """
+    parts = [samples] if isinstance(samples, Samples) else samples
+    count = len(samples.images) if isinstance(samples, Samples) else count
+    assert count is not None, "parts do not tell how many samples there will be"
     require_new_folder(folder)
     with atomic_folder(folder) as fresh:
         for part in ("image", "latents", *(["mask"] if mask is not None else [])):
             (fresh / part).mkdir()
-        for name, image, latent in zip(samples.names, samples.images, samples.latents):
-            pictures.write_png(fresh / "image" / f"{name}.png", image)
-            np.save(fresh / "latents" / f"{name}.npy", latent[None])
+        tiles: list[Tile] = []
+        names: list[str] = []
+        for image, latent in itertools.chain.from_iterable(zip(part.images, part.latents) for part in parts):
+            names.append(name_of(len(names), count))
+            pictures.write_png(fresh / "image" / f"{names[-1]}.png", image)
+            np.save(fresh / "latents" / f"{names[-1]}.npy", latent[None])
             if mask is not None:
-                mask.save(fresh / "mask" / f"{name}.png")
-        (fresh / "list.txt").write_text("".join(f"{name}.png\n" for name in samples.names), encoding="utf-8")
+                mask.save(fresh / "mask" / f"{names[-1]}.png")
+            if len(tiles) < _MOST_TILES:
+                side = min(max(len(image), _TILE[0]), _TILE[1])
+                tiles.append(Tile(pictures.enlarge(image, side), names[-1]))
+        (fresh / "list.txt").write_text("".join(f"{name}.png\n" for name in names), encoding="utf-8")
         (fresh / "samples.json").write_text(json.dumps(dict(record), indent=2) + "\n", encoding="utf-8")
         about = ", ".join(f"{name} {record[name]}" for name in ("gan", "seed", "truncation") if name in record)
-        _sheet(samples, about).save(fresh / "samples.png")
+        _sheet(tiles, count, about).save(fresh / "samples.png")
 
 
-def _sheet(samples: Samples, about: str) -> Image.Image:
-    """Draws the first 64 samples with their names."""
-    side = min(max(samples.images.shape[1], _TILE[0]), _TILE[1])
-    tiles = [
-        Tile(pictures.enlarge(image, side), name)
-        for name, image in zip(samples.names[:_MOST_TILES], samples.images[:_MOST_TILES])
-    ]
+def _sheet(tiles: list[Tile], count: int, about: str) -> Image.Image:
+    """Draws the first samples with their names."""
     rows = [("", tiles[start : start + _COLUMNS]) for start in range(0, len(tiles), _COLUMNS)]
-    return layout.sheet(rows, title=f"{len(samples.images)} samples", subtitle=about)
+    return layout.sheet(rows, title=f"{count} samples", subtitle=about)

@@ -1,0 +1,130 @@
+"""Numbers and paths on the command lines, each with its bounds: types for `argparse` that all commands share.
+
+A number out of its bounds is a `UserError` that names the option; what is no number at all, `argparse` itself refuses.
+"""
+
+import argparse
+import math
+import pathlib
+from collections.abc import Callable
+
+from gan2shape_jax.errors import UserError
+
+__all__ = [
+    "MOST_FRAMES",
+    "MOST_GIF_PIXELS",
+    "MOST_PIXELS",
+    "MOST_SEED",
+    "angle",
+    "fps",
+    "frames",
+    "light",
+    "name_fault",
+    "number",
+    "path",
+    "seed",
+    "size",
+    "whole",
+]
+
+MOST_SEED = 2**32 - 1  # of a greater one JAX keeps the last 32 bits: another seed would give the same numbers
+MOST_PIXELS = 4096  # a side of one drawn picture
+MOST_FRAMES = 1000  # of one animation
+MOST_GIF_PIXELS = 2**31  # of all frames of one GIF, which its encoder keeps until it has the last
+
+_MOST_DEGREES = 36000.0  # a hundred turns; float32 still tells hundredths of a degree apart there
+_MOST_LIGHT = 1000.0
+_SHOWN = 60  # characters of a value in a message
+_LONGEST_NAME, _LONGEST_PATH = 255, 4000  # bytes, as common file systems have it
+
+
+def whole(option: str, low: int, high: int, unit: str = "") -> Callable[[str], int]:
+    """Returns the type of whole numbers from `low` to `high`, which messages call `option`."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{_short(text)!r} is no whole number") from None
+        return int(_bounded(option, text, value, low, high, unit))
+
+    return parse
+
+
+def number(option: str, low: float, high: float, unit: str = "") -> Callable[[str], float]:
+    """Returns the type of numbers from `low` to `high`, which messages call `option`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{_short(text)!r} is no number") from None
+        return _bounded(option, text, value, low, high, unit)
+
+    return parse
+
+
+def size(option: str = "--size", *, least: int = 1) -> Callable[[str], int]:
+    """Returns the type of the side of a picture, pixels."""
+    return whole(option, least, MOST_PIXELS, "pixels")
+
+
+def frames(option: str = "--frames") -> Callable[[str], int]:
+    """Returns the type of a number of frames or views."""
+    return whole(option, 1, MOST_FRAMES)
+
+
+def fps(option: str = "--fps") -> Callable[[str], float]:
+    """Returns the type of frames a second."""
+    return number(option, 0.1, 100)
+
+
+def angle(option: str) -> Callable[[str], float]:
+    """Returns the type of angles, degrees."""
+    return number(option, -_MOST_DEGREES, _MOST_DEGREES, "degrees")
+
+
+def light(option: str) -> Callable[[str], float]:
+    """Returns the type of strengths of light, and of dx and dy in its direction (dx, dy, 1)."""
+    return number(option, -_MOST_LIGHT, _MOST_LIGHT)
+
+
+def seed(option: str = "--seed") -> Callable[[str], int]:
+    """Returns the type of seeds of random numbers."""
+    return whole(option, 0, MOST_SEED)
+
+
+def path(option: str) -> Callable[[str], pathlib.Path]:
+    """Returns the type of names of files and folders."""
+
+    def parse(text: str) -> pathlib.Path:
+        fault = name_fault(text) or ("" if text else "it is empty")
+        if fault:
+            raise UserError(f"{option} {_short(text)!r}: {fault}")
+        return pathlib.Path(text)
+
+    return parse
+
+
+def name_fault(text: str) -> str:
+    """Returns why no file or folder can have a name, or ''."""
+    odd = next((char for char in text if ord(char) < 32 or ord(char) == 127), "")
+    if odd:
+        return f"it holds the control character {odd!r}"
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        return "it is not UTF-8"
+    if max(len(part.encode()) for part in text.split("/")) > _LONGEST_NAME or len(text.encode()) > _LONGEST_PATH:
+        return "no file has so long a name"
+    return ""
+
+
+def _bounded(option: str, text: str, value: float, low: float, high: float, unit: str) -> float:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{option} {_short(text)}: must be a finite number")
+    if not low <= value <= high:
+        raise UserError(f"{option} {_short(text)}: must be between {low:.10g} and {high:.10g} {unit}".rstrip())
+    return value
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -1,0 +1,101 @@
+"""Problems of the images of a list and of what belongs to them, found by reading them as a run does."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from gan2shape_jax.config import flatten
+from gan2shape_jax.config.ranges import in_range
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.inputs.data import load_item, open_picture
+from gan2shape_jax.inputs.per_image_files import absent_per_image_files
+from gan2shape_jax.run import loading
+from gan2shape_jax.stylegan2 import Architecture
+from gan2shape_jax.training import joint, joint_parallel
+
+__all__ = ["examine"]
+
+# Fields that decide how large what is read becomes, or what its numbers mean.
+_DECISIVE = ("image_size", "data.crop", "camera.min_depth", "camera.max_depth")
+
+
+def examine(config: ConfigDict, names: list[str], architecture: Architecture | None, *, batches: int) -> list[str]:
+    """Returns the problems of the images that are there, absent files left aside.
+
+    Args:
+      config: of the run.
+      names: of the image list.
+      architecture: of the GAN, or None where it could not be read.
+      batches: that share an iteration of joint training.
+    """
+    values = flatten(config)
+    if not all(in_range(path, values[path]) for path in _DECISIVE):
+        return []
+    lacking = {
+        name
+        for field, absent in absent_per_image_files(config, names).items()
+        if field != "latent_root"
+        for name in absent
+    }
+    problems: list[str] = []
+    facts: list[_Facts] = []
+    for name in names:
+        if not os.path.isfile(pathlib.Path(config.data.image_root) / name):
+            continue
+        try:
+            if name in lacking:
+                open_picture(config, name)
+            else:
+                facts.append(_look_at(config, name, architecture))
+        except UserError as error:
+            problems.append(str(error))
+    if config.mode == "joint" and facts:
+        problems += _together(config, facts, batches)
+    return problems
+
+
+class _Facts(NamedTuple):
+    """What has to agree between images that train one set of networks: side in pixels, and the latent's shape."""
+
+    name: str
+    side: int
+    latent: tuple[int, ...]
+
+
+def _look_at(config: ConfigDict, name: str, architecture: Architecture | None) -> _Facts:
+    """Reads an image with what belongs to it as the run will, but for masks that a parser has to find.
+
+    Raises:
+      UserError: the run could not use it.
+    """
+    item = load_item(config, name, run_parser=False)
+    inverted = (1, config.gan.style_dim)  # the shape of what inversion finds
+    facts = _Facts(item.name, item.original_size, inverted if item.latent is None else item.latent.shape)
+    if config.mode == "predict":
+        return facts
+    if item.latent is not None and architecture is not None:
+        loading.require_layers(item.latent, name, architecture)
+    loading.prior_of(config, item)
+    return facts
+
+
+def _together(config: ConfigDict, facts: list[_Facts], batches: int) -> list[str]:
+    """Returns what keeps images, each usable by itself, from training one set of networks."""
+    checks: list[Callable[[], None]] = []
+    if config.data.crop:
+        checks.append(functools.partial(joint.require_one_size, {one.name: one.side for one in facts}))
+    if batches > 1:
+        checks.append(functools.partial(joint_parallel.require_one_shape, {one.name: one.latent for one in facts}))
+    problems = []
+    for check in checks:
+        try:
+            check()
+        except UserError as error:
+            problems.append(str(error))
+    return problems
