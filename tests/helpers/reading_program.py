@@ -17,10 +17,13 @@ import warnings
 _STATUS = pathlib.Path("/proc/self/status")
 _STUCK = 300  # seconds on the clock: it waits for something that never comes
 
+__all__ = ["memory", "read_one", "readers", "warm_up", "warm_up_settings"]
+
 WIDTH, SIDE = 512, 64  # of latents, of depths and masks
 
 
-def _readers():
+def readers():
+    """Returns functions of a path by name."""
     from gan2shape_jax import json_files
     from gan2shape_jax.inputs import array_files, data, image_files, masks
 
@@ -55,7 +58,7 @@ def _picture(image_files, path):
     return image_files.crop_and_resize(picture, picture.size[0] - 1, SIDE)
 
 
-def _memory(key: str) -> float:
+def memory(key: str) -> float:
     """Returns VmRSS (now) or VmHWM (the most since `_forget`), MiB; elsewhere than on Linux the most so far."""
     if _STATUS.exists():
         line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(key))
@@ -70,7 +73,8 @@ def _forget() -> None:
         pass
 
 
-def _one(read, path: str, idle: float) -> dict:
+def read_one(read, path: str, idle: float) -> dict:
+    """Returns what came of reading a file, as the module says."""
     from gan2shape_jax.errors import UserError
 
     _forget()
@@ -89,30 +93,40 @@ def _one(read, path: str, idle: float) -> dict:
     finally:
         signal.alarm(0)
     seconds = time.process_time() - start
-    return {"outcome": outcome, "told": told, "seconds": seconds, "mib": max(0.0, _memory("VmHWM") - idle)}
+    return {"outcome": outcome, "told": told, "seconds": seconds, "mib": max(0.0, memory("VmHWM") - idle)}
 
 
 def _stuck(number, frame):
     raise TimeoutError(f"waited for {_STUCK} s")
 
 
-def main() -> None:
-    signal.signal(signal.SIGALRM, _stuck)
-    asked = json.loads(sys.stdin.read())
-    readers = _readers()
-    for reader, example in {
-        "picture": sys.argv[1],
-        "json": sys.argv[2],
-    }.items():  # what is loaded once is no file's cost
-        readers[reader](pathlib.Path(example))
-    if any(reader in ("yaml", "config.json") for reader, _ in asked):
-        from gan2shape_jax.config.load import load_config
+def warm_up(known: dict, folder: pathlib.Path) -> None:
+    """Has what is loaded once loaded, which is no file's cost; makes two files in a folder."""
+    from PIL import Image
 
-        load_config("ictface")
-        import gan2shape_jax.config.original.files  # noqa: F401  (imports jax)
-    idle = _memory("VmRSS")
-    found = [_one(readers[reader], path, idle) for reader, path in asked]
-    print("\n" + json.dumps(found))
+    signal.signal(signal.SIGALRM, _stuck)
+    Image.new("RGB", (64, 64)).save(folder / "warm.png")
+    (folder / "warm.json").write_text("{}")
+    known["picture"](folder / "warm.png")
+    known["json"](folder / "warm.json")
+
+
+def warm_up_settings() -> None:
+    """Has loaded what settings and configurations want, JAX among it."""
+    import gan2shape_jax.config.original.files  # noqa: F401
+    from gan2shape_jax.config.load import load_config
+
+    load_config("ictface")
+
+
+def main() -> None:
+    asked = json.loads(sys.stdin.read())
+    known = readers()
+    warm_up(known, pathlib.Path(sys.argv[1]))
+    if any(reader in ("yaml", "config.json") for reader, _ in asked):
+        warm_up_settings()
+    idle = memory("VmRSS")
+    print("\n" + json.dumps([read_one(known[reader], path, idle) for reader, path in asked]))
 
 
 if __name__ == "__main__":
