@@ -15,6 +15,7 @@ import numpy as np
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.regular_files import MIB, read_bytes
 from gan2shape_jax.weight_files.budget import Refused
+from gan2shape_jax.weight_files.messages import printable
 from gan2shape_jax.weight_files.onnx_file import check_onnx
 
 __all__ = ["Session", "open_session", "run_session"]
@@ -101,4 +102,4 @@ def _bound_memory(runtime: Any, most: int) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+    return printable((str(error).splitlines() or [type(error).__name__])[0], 300)

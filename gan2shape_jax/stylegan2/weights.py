@@ -23,7 +23,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.stylegan2.architecture import Architecture, Params, discriminator_shapes, generator_shapes
 from gan2shape_jax.weight_files import families, flat_names
 from gan2shape_jax.weight_files.budget import Refused
-from gan2shape_jax.weight_files.messages import listed
+from gan2shape_jax.weight_files.messages import listed, printable
 from gan2shape_jax.weight_files.safetensors_file import TensorFile, open_safetensors
 
 __all__ = ["check_params", "init_params", "load", "parameter_shapes", "read_header", "save"]
@@ -119,7 +119,7 @@ def _architecture(path: str | os.PathLike[str], header: Mapping[str, str]) -> Ar
     try:
         return Architecture.from_dict(json.loads(header["architecture"]))
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        told = f"{type(error).__name__}: {str(error)[:300]}"
+        told = f"{type(error).__name__}: {printable(str(error), 300)}"
         raise UserError(f"{path}: its header describes no StyleGAN2 ({told}); {_conversion(path)}") from error
 
 

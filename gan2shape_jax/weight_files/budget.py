@@ -14,6 +14,7 @@ The steps are instructions of a pickle, and members of containers that are copie
 """
 
 from gan2shape_jax.regular_files import MIB
+from gan2shape_jax.weight_files.messages import printable
 
 __all__ = ["LIMIT", "STEPS", "Budget", "Refused"]
 
@@ -36,7 +37,7 @@ class Refused(Exception):
     @classmethod
     def call(cls, name: str) -> "Refused":
         """Returns the error for a file that names a function or class outside the list."""
-        error = cls(name[:200])
+        error = cls(printable(name, 200))
         error.name = name
         return error
 

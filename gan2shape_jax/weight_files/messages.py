@@ -7,7 +7,7 @@ for ages.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["listed", "short"]
+__all__ = ["listed", "printable", "short"]
 
 _NAMES = 40
 _LENGTH = 80  # characters of a name or value
@@ -27,6 +27,11 @@ def short(value: Any) -> str:
     if value is None or isinstance(value, (bool, int, float)):
         return _cut(repr(value))
     return f"a {type(value).__name__}"
+
+
+def printable(text: str, length: int) -> str:
+    """Returns the beginning of a text that a file may have chosen, without line breaks and the terminal's commands."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:length])
 
 
 def _cut(text: str) -> str:

@@ -18,12 +18,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gan2shape_jax.weight_files.budget import Budget, Refused
+from gan2shape_jax.weight_files.dictionary_keys import check_key
 from gan2shape_jax.weight_files.messages import short
 from gan2shape_jax.weight_files.pickle_source import Binary
 from gan2shape_jax.weight_files.torch_containers import MAGIC, read_legacy, read_zip
 from gan2shape_jax.weight_files.torch_reader import opened
 from gan2shape_jax.weight_files.torch_storages import Storage, StorageType
-from gan2shape_jax.weight_files.torch_unpickler import ALLOWED, Record, Unpickler, check_key
+from gan2shape_jax.weight_files.torch_unpickler import ALLOWED, Record, Unpickler
 
 __all__ = ["NumpyArray", "PersistentRecord", "PersistenceUnpickler", "read_checkpoint"]
 

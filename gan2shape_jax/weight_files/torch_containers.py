@@ -9,9 +9,10 @@ import struct
 from typing import Any
 
 from gan2shape_jax.weight_files.budget import Budget, Refused
+from gan2shape_jax.weight_files.dictionary_keys import check_key
 from gan2shape_jax.weight_files.pickle_source import Binary, bytes_left
 from gan2shape_jax.weight_files.torch_storages import Storage, StorageType
-from gan2shape_jax.weight_files.torch_unpickler import Unpickler, check_key
+from gan2shape_jax.weight_files.torch_unpickler import Unpickler
 from gan2shape_jax.weight_files.zip_entries import ZipEntries
 
 __all__ = ["MAGIC", "read_legacy", "read_zip"]

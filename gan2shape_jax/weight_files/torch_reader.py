@@ -19,6 +19,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.regular_files import open_regular
 from gan2shape_jax.weight_files import families
 from gan2shape_jax.weight_files.budget import LIMIT, Budget, Refused
+from gan2shape_jax.weight_files.messages import printable
 from gan2shape_jax.weight_files.pickle_source import Binary
 from gan2shape_jax.weight_files.safetensors_file import open_safetensors
 from gan2shape_jax.weight_files.torch_containers import read_legacy, read_zip
@@ -60,9 +61,8 @@ def opened(path: str | os.PathLike[str]) -> Iterator[tuple[Binary, Budget]]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # a damaged pickle can raise anything
-        raise UserError(
-            f"{path}: damaged, truncated or not a PyTorch file ({type(error).__name__}: {str(error)[:100]})"
-        ) from error
+        told = f"{type(error).__name__}: {printable(str(error), 100)}"
+        raise UserError(f"{path}: damaged, truncated or not a PyTorch file ({told})") from error
 
 
 def _refusal(path: pathlib.Path, error: Refused) -> str:

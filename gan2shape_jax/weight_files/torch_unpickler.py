@@ -15,14 +15,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gan2shape_jax.weight_files.budget import Budget, Refused
+from gan2shape_jax.weight_files.dictionary_keys import check_key
 from gan2shape_jax.weight_files.pickle_source import Binary, PickleSource
 from gan2shape_jax.weight_files.torch_storages import STORAGES, Storage, StorageType, counts, rebuild_tensor
 
-__all__ = ["ALLOWED", "PLAIN", "Record", "Unpickler", "check_key"]
+__all__ = ["ALLOWED", "Record", "Unpickler"]
 
-PLAIN = (str, int, float, bool, bytes, type(None))
-
-_KEY = 1000  # characters; a tensor's name has a hundred at most
+_NAME = 200  # characters of a function's name that are looked at
 _BITS = 80  # of a whole number; the number that begins PyTorch's files has 77
 _FLOAT32 = 4  # bytes; what every tensor becomes
 _WIDE = 3  # bytes that a character may take in memory beyond the one in the file
@@ -38,22 +37,6 @@ class Record:
         record = super().__new__(cls)
         record.fields = {}
         return record
-
-
-def check_key(key: Any) -> None:
-    """Raises `Refused` for what no dictionary of a checkpoint is keyed by.
-
-    Hashing what is nested deeply ends the process; many whole numbers beyond a machine word have one hash, and finding
-    one among them takes for ever; long names, or ones of control characters, spoil every message they are in.
-    """
-    kind = type(key)
-    if kind is str:
-        if len(key) > _KEY or not key.isprintable():
-            raise Refused("a dictionary key that is no name: too long, or with characters that cannot be printed")
-    elif kind not in PLAIN:
-        raise Refused(f"a dictionary key of type {kind.__name__}")
-    elif kind is int and key.bit_length() > 64 or kind is bytes and len(key) > _KEY:
-        raise Refused("a dictionary key of unreasonable size")
 
 
 def _device(*args: Any) -> str:
@@ -119,7 +102,7 @@ class Unpickler(pickle._Unpickler):  # the Python one: its opcodes can be narrow
 
     def find_class(self, module: str, name: str) -> Any:
         """Returns what stands for a function or class of the closed list; raises `Refused` for any other."""
-        full = f"{module[:_KEY]}.{name[:_KEY]}"
+        full = f"{module[:_NAME]}.{name[:_NAME]}"
         if full in self.copying:
             return getattr(self, self.copying[full])
         if full not in self.allowed:

@@ -11,19 +11,16 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.stylegan2 import Architecture
-from gan2shape_jax.stylegan2.architecture import BINOMIAL
-from gan2shape_jax.weight_files.messages import short
+from gan2shape_jax.weight_files.messages import printable, short
 
+from .nvidia_filters import filter_taps
 from .nvidia_network import Network
 
 __all__ = ["check_settings", "float16_note", "infer"]
 
 Expected = dict[str, dict[str, Any]]
-_MOST_TAPS = 64
 
 
 def infer(generator: Network, discriminator: Network, source: str | os.PathLike) -> Architecture:
@@ -54,12 +51,12 @@ def infer(generator: Network, discriminator: Network, source: str | os.PathLike)
             discriminator_kind=discriminator.setting("b8", "architecture"),
             conv_clamp=_clamp(generator.setting("synthesis.b4.conv1", "conv_clamp")),
             discriminator_clamp=_clamp(discriminator.setting("b8.conv0", "conv_clamp")),
-            taps=_taps(generator, "synthesis.b8"),
-            discriminator_taps=_taps(discriminator, "b8"),
+            taps=filter_taps(generator, "synthesis.b8"),
+            discriminator_taps=filter_taps(discriminator, "b8"),
             stored_mean="mapping.w_avg" in generator.tensors,
         )
     except (TypeError, ValueError) as error:
-        raise UserError(f"{source}: no StyleGAN2 that is supported ({str(error)[:300]})") from error
+        raise UserError(f"{source}: no StyleGAN2 that is supported ({printable(str(error), 300)})") from error
 
 
 def _deviation(discriminator: Network) -> tuple[int, int]:
@@ -93,26 +90,6 @@ def _clamp(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _taps(network: Network, module: str) -> tuple[float, ...]:
-    """Returns the taps along one axis of a module's low-pass filter, which has to be separable."""
-    stored = network.tensors.get(f"{module}.resample_filter")
-    if stored is None or stored.ndim not in (1, 2) or not stored.size:
-        raise UserError(f"{network.source}: {network.full(module)} has no low-pass filter")
-    if max(stored.shape) > _MOST_TAPS:
-        raise UserError(f"{network.source}: the low-pass filter of {network.full(module)} has {stored.shape} taps")
-    taps = np.asarray(stored, np.float64)
-    if taps.ndim == 2:
-        taps = taps.sum(axis=0) if taps.shape[0] == taps.shape[1] else taps.ravel()
-        if stored.ndim == 2 and not np.allclose(stored, np.outer(taps, taps) / taps.sum(), atol=1e-5):
-            raise UserError(
-                f"{network.source}: the low-pass filter of {network.full(module)} is not "
-                "the same along rows and columns, which is not supported"
-            )
-    if taps.size == 4 and np.allclose(taps, np.array(BINOMIAL) / 8, atol=1e-5):
-        return BINOMIAL
-    return tuple(float(tap) for tap in taps)
-
-
 def check_settings(generator: Network, discriminator: Network, arch: Architecture) -> None:
     """Raises UserError listing every setting that is other than the package computes."""
     for network, expected, taps, filtered in (
@@ -133,7 +110,7 @@ def check_settings(generator: Network, discriminator: Network, arch: Architectur
         faults += [
             f"{network.full(module)} has another low-pass filter than the first"
             for module in filtered
-            if module in network.modules and _taps(network, module) != taps
+            if module in network.modules and filter_taps(network, module) != taps
         ]
         if faults:
             more = f"\n  and {len(faults) - 10} more" if len(faults) > 10 else ""

@@ -15,7 +15,7 @@ import numpy as np
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.inputs.parsing.architecture import Architecture, parameter_shapes
 from gan2shape_jax.weight_files.budget import Refused
-from gan2shape_jax.weight_files.messages import listed, short
+from gan2shape_jax.weight_files.messages import listed, printable, short
 from gan2shape_jax.weight_files.safetensors_file import Unread, open_safetensors
 
 __all__ = ["FORMAT", "header_of", "load_parser"]
@@ -55,7 +55,7 @@ def _architecture(path: str | os.PathLike, header: Mapping[str, str]) -> Archite
     try:
         return Architecture.from_dict(json.loads(header["architecture"]))
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        told = f"{type(error).__name__}: {str(error)[:300]}"
+        told = f"{type(error).__name__}: {printable(str(error), 300)}"
         raise UserError(f"{path}: its header describes no parser ({told}); {_ADVICE}") from error
 
 

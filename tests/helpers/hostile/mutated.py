@@ -4,9 +4,9 @@ import pathlib
 import random
 from collections.abc import Iterator
 
-__all__ = ["mutated"]
+__all__ = ["NUMBERS", "change_bytes", "mutated"]
 
-_NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63, 2**64 - 1)
+NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63, 2**64 - 1)
 
 
 def mutated(folder: pathlib.Path, count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
@@ -16,11 +16,12 @@ def mutated(folder: pathlib.Path, count: int, seed: int = 0) -> Iterator[tuple[s
     for number in range(count):
         content = bytearray(chance.choice(honest))
         for _ in range(chance.choice((1, 1, 2, 8))):
-            _change(content, chance)
+            change_bytes(content, chance)
         yield f"mutated-{number}", bytes(content)
 
 
-def _change(content: bytearray, chance: random.Random) -> None:
+def change_bytes(content: bytearray, chance: random.Random) -> None:
+    """Changes a few bytes in place; some are left."""
     at, length = chance.randrange(len(content)), chance.choice((1, 2, 4, 8, 64))
     match chance.randrange(6):
         case 0:
@@ -29,7 +30,7 @@ def _change(content: bytearray, chance: random.Random) -> None:
             content[at] = chance.randrange(256)
         case 2:
             width = min(chance.choice((1, 2, 4, 8)), len(content) - at)
-            content[at : at + width] = chance.choice(_NUMBERS).to_bytes(8, "little")[:width]
+            content[at : at + width] = chance.choice(NUMBERS).to_bytes(8, "little")[:width]
         case 3:
             del content[at : at + length]
         case 4:

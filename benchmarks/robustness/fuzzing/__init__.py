@@ -1,0 +1,1 @@
+"""What `fuzz_weights.py` is made of: changes of files, lines that were run, the process that opens them."""

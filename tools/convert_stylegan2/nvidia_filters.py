@@ -1,0 +1,32 @@
+"""Low-pass filters of NVIDIA's modules, which are stored as matrices, as taps along one axis."""
+
+import numpy as np
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.stylegan2.architecture import BINOMIAL
+
+from .nvidia_network import Network
+
+__all__ = ["filter_taps"]
+
+_MOST_TAPS = 64
+
+
+def filter_taps(network: Network, module: str) -> tuple[float, ...]:
+    """Returns the taps along one axis of a module's low-pass filter, which has to be separable."""
+    stored = network.tensors.get(f"{module}.resample_filter")
+    if stored is None or stored.ndim not in (1, 2) or not stored.size:
+        raise UserError(f"{network.source}: {network.full(module)} has no low-pass filter")
+    if max(stored.shape) > _MOST_TAPS:
+        raise UserError(f"{network.source}: the low-pass filter of {network.full(module)} has {stored.shape} taps")
+    taps = np.asarray(stored, np.float64)
+    if taps.ndim == 2:
+        taps = taps.sum(axis=0) if taps.shape[0] == taps.shape[1] else taps.ravel()
+        if stored.ndim == 2 and not np.allclose(stored, np.outer(taps, taps) / taps.sum(), atol=1e-5):
+            raise UserError(
+                f"{network.source}: the low-pass filter of {network.full(module)} is not "
+                "the same along rows and columns, which is not supported"
+            )
+    if taps.size == 4 and np.allclose(taps, np.array(BINOMIAL) / 8, atol=1e-5):
+        return BINOMIAL
+    return tuple(float(tap) for tap in taps)
