@@ -35,7 +35,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._renew, name="heartbeat", daemon=True)
 
     @classmethod
-    def take(cls, path: epath.Path, content: Mapping[str, Any], *, interval_s: float = INTERVAL_S) -> Heartbeat | None:
+    def take(cls, path: epath.Path, content: Mapping[str, Any], *, interval_s: float) -> Heartbeat | None:
         """Returns the file, renewed from now on; None where another process renews it.
 
         Args:
@@ -78,7 +78,9 @@ class Heartbeat:
 
     def _write(self) -> None:
         self._beats += 1
-        self._path.write_text(json.dumps(self._content | {"beats": self._beats}) + "\n")
+        part = self._path.with_name(f"{self._path.name}.part")
+        part.write_text(json.dumps(self._content | {"beats": self._beats}) + "\n")
+        part.replace(self._path)  # nobody reads half of it
 
     def _renew(self) -> None:
         while not self._ended.wait(self._interval_s):

@@ -125,8 +125,10 @@ def _record(root: pathlib.Path, harm: dict[str, str]) -> dict[str, Any]:
             pass
         except Damaged as error:
             harm[place] = str(error)
-    if found and not harm and not (root / RECORD).exists():
-        harm[RECORD] = f"{root / RECORD} is missing"
+    if found and "format" in found[0]:  # earlier versions wrote one
+        for place in (RECORD, f"{SPARES}/{RECORD}"):
+            if not (root / place).exists():
+                harm[place] = f"{root / place} is missing"
     return found[0] if found else {}
 
 

@@ -130,7 +130,7 @@ def _take(folder: pathlib.PurePath, name: str, start: str, say: Callable[[str], 
             f"{folder} locks no files ({reason}): a file there that is renewed every {INTERVAL_S:g} s keeps other runs "
             "away; after a kill the next start watches it for half a minute"
         )
-        lock = Heartbeat.take(epath.Path(folder) / f"{name}.beat", who)
+        lock = Heartbeat.take(epath.Path(folder) / f"{name}.beat", who, interval_s=INTERVAL_S)
     if lock is None:
         raise UserError(_busy(folder, name))
     _say_who(lock, who)

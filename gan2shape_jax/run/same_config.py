@@ -105,7 +105,10 @@ def write(config: ConfigDict, root: pathlib.Path) -> None:
 
 
 def _read(root: pathlib.Path) -> dict[str, Any]:
-    return records.read(root / CONFIG, "a run's configuration")
+    content = records.read(root / CONFIG, "a run's configuration")
+    if "workdir" not in content or "seed" not in content:
+        raise Damaged(f"{root / CONFIG} is damaged: it holds no configuration")
+    return content
 
 
 def _fields(tree: Mapping[str, Any]) -> dict[str, Any]:
