@@ -71,9 +71,10 @@ def _find(given: pathlib.Path, root: pathlib.Path, label: str) -> FoundRun:
 
 
 def _below(root: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Returns result folders by name, without those being written, whose names are hidden."""
+    """Returns result folders by name, without those being written, whose names are hidden, and what was set aside."""
     folders = sorted(path.parent for path in root.rglob("result.json"))
     names = {folder.relative_to(root).as_posix(): folder for folder in folders}
+    names = {name: folder for name, folder in names.items() if not name.startswith("damaged/")}
     return {name: folder for name, folder in names.items() if not any(p.startswith(".") for p in name.split("/"))}
 
 

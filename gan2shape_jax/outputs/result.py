@@ -158,7 +158,7 @@ def load_result(folder: str | os.PathLike) -> Result:
             "name": result_files.of_type(str, record["name"], "name"),
             "category": result_files.of_type(str, record["category"], "category"),
             "reference": bool(record.get("reference", False)),
-            "metrics": result_files.of_type(dict, record["metrics"], "metrics"),
+            "metrics": result_files.metrics_of(record["metrics"]),
         }
     except (KeyError, TypeError, ValueError) as error:
         raise Damaged(f"{folder / 'result.json'} is damaged ({error}); reconstruct again") from error
@@ -179,10 +179,11 @@ def load_metrics(folder: str | os.PathLike) -> dict[str, Any]:
     Raises `UserError` where `result.json` is missing, damaged or of another format version.
     """
     folder = pathlib.Path(folder)
-    metrics = result_files.read_record(folder, FORMAT_VERSION).get("metrics")
-    if not isinstance(metrics, dict):
-        raise Damaged(f"{folder / 'result.json'} is damaged (it has no metrics); reconstruct again")
-    return metrics
+    record = result_files.read_record(folder, FORMAT_VERSION)
+    try:
+        return result_files.metrics_of(record.get("metrics"))
+    except (TypeError, ValueError) as error:
+        raise Damaged(f"{folder / 'result.json'} is damaged ({error}); reconstruct again") from error
 
 
 def _shapes(size: int) -> dict[str, tuple[int, ...]]:

@@ -17,9 +17,10 @@ from gan2shape_jax.outputs import folder_record
 from gan2shape_jax.records import Damaged
 from gan2shape_jax.regular_files import read_bytes
 
-__all__ = ["camera_of", "checksum", "of_type", "read_array", "read_record", "write_json"]
+__all__ = ["camera_of", "checksum", "metrics_of", "of_type", "read_array", "read_record", "write_json"]
 
 _LARGEST_FIELD = 1e6  # of a camera: no side, angle or depth comes near
+_LARGEST_METRIC = 1e300
 _LONGEST_HEADER = 4096  # of an `.npy` file, bytes
 
 
@@ -51,6 +52,16 @@ def camera_of(fields: Any) -> Camera:
     return camera
 
 
+def metrics_of(value: Any) -> dict[str, Any]:
+    """Returns the metrics of a record; raises `TypeError` or `ValueError` where they are no numbers by name."""
+    for name, entry in of_type(dict, value, "metrics").items():
+        if isinstance(entry, dict):
+            metrics_of(entry)
+        elif entry is not None and not (isinstance(entry, (int, float)) and abs(entry) < _LARGEST_METRIC):
+            raise ValueError(f"{name} is {str(entry)[:40]!r}, which is no number")
+    return value
+
+
 def read_record(folder: pathlib.Path, version: int) -> dict[str, Any]:
     """Returns what `result.json` says.
 
@@ -61,11 +72,12 @@ def read_record(folder: pathlib.Path, version: int) -> dict[str, Any]:
     path = folder / "result.json"
     try:
         content = read_bytes(path, limit=json_files.LARGEST)
-        record = of_type(dict, json_files.parse_json(content, path, "a result"), "its content")
+        # Versions before 0.2 wrote NaN for errors of which nothing could be measured.
+        record = of_type(dict, json.loads(content.decode("utf-8"), parse_constant=lambda _: None), "its content")
         found = record["format"]
     except FileNotFoundError as error:
         raise UserError(f"{folder} is not a results folder: {path} is missing") from error
-    except (OSError, KeyError, TypeError, UserError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, UserError) as error:
         raise Damaged(f"{path} is damaged or not a result ({error}); reconstruct again") from error
     if found != version:
         raise UserError(
