@@ -58,8 +58,11 @@ def atomic_file(
 
 
 def atomic_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes a UTF-8 text file and the folders above it; raises `UserError` where the file system refuses."""
-    atomic_file(path, lambda part: part.write_text(text, encoding="utf-8"), parents=True)
+    """Writes a UTF-8 text file and the folders above it; raises `UserError` where the file system refuses.
+
+    Lines end as they do in `text`, on every system: the file's checksum is that of the text.
+    """
+    atomic_file(path, lambda part: part.write_text(text, encoding="utf-8", newline=""), parents=True)
 
 
 def atomic_bytes(path: str | os.PathLike[str], content: bytes) -> None:

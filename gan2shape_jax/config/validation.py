@@ -4,7 +4,6 @@ Only the values are looked at here; the files that they name, and what the machi
 `gan2shape_jax.run`.
 """
 
-import re
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -45,22 +44,12 @@ def problems(config: ConfigDict) -> list[str]:
     if faults:
         return faults  # all other questions expect values of the right type
     faults = range_problems(values)
-    for check in (_texts, _choices, _folders, _parser):
+    for check in (_choices, _folders, _parser):
         faults += check(values)
     if not faults:  # values that are sensible each by itself may not go together
         for check in (order_problems, _channels, _flips, _images_at_once, _animations):
             faults += check(values)
     return faults
-
-
-def _texts(values: dict[str, Any]) -> list[str]:
-    """Returns texts that no file system takes as the path of a file; most texts are paths."""
-    return [
-        f"config.{path} is {value[:40]!r}{'...' if len(value) > 40 else ''}: no file can be called so"
-        for path, value in values.items()
-        if isinstance(value, str)
-        and ("\0" in value or any(len(part.encode("utf-8", "replace")) > 255 for part in re.split(r"[/\\]", value)))
-    ]
 
 
 def _choices(values: dict[str, Any]) -> list[str]:

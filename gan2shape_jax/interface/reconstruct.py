@@ -28,11 +28,14 @@ from gan2shape_jax.interface.progress import Progress, watcher_of
 from gan2shape_jax.interface.result import Reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage, TrainState
+from gan2shape_jax.records import checksum
 from gan2shape_jax.regular_files import MIB, read_text
 from gan2shape_jax.run import loading, results
 from gan2shape_jax.run.checkpoint_folders import require_no_pattern
 from gan2shape_jax.run.runtime import cadence_of, schedule_of
-from gan2shape_jax.training import loop
+from gan2shape_jax.set_aside import Aside
+from gan2shape_jax.training import checkpoint_record, loop
+from gan2shape_jax.training.checkpoint import Keeping
 
 __all__ = ["reconstruct"]
 
@@ -97,14 +100,16 @@ def reconstruct(
         latent = loading.find_latent(chosen, name, picture, gan.architecture, frozen)
     prepared = loading.prepare(chosen, item, latent, gan.architecture, frozen)
     schedule = schedule_of(chosen)
+    this = _told(chosen, prepared)
     state, history = loop.train(
         prepared,
         frozen,
         schedule,
         loading.initial_params(chosen, prepared.settings),
-        None if checkpoint_folder is None else _own_folder(checkpoint_folder, chosen, prepared),
+        None if checkpoint_folder is None else _own_folder(checkpoint_folder, this),
         cadence_of(chosen),
         watcher_of(callback, schedule),
+        Keeping({"reconstruction": checksum(this.encode())}),
     )
     return _reconstruction(chosen, prepared, frozen, state, history)
 
@@ -132,29 +137,38 @@ def _item(
     )
 
 
-def _own_folder(folder: str | os.PathLike[str], config: ConfigDict, prepared: PreparedImage) -> pathlib.Path:
+def _told(config: ConfigDict, prepared: PreparedImage) -> str:
+    """Returns a text that tells this very reconstruction from others."""
+    arrays = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(_given(prepared)))
+    return f"{zlib.crc32(arrays):08x}\n{to_json(config)}\n"
+
+
+def _own_folder(folder: str | os.PathLike[str], this: str) -> pathlib.Path:
     """Returns the folder of the checkpoints, after a look whether they are of this very reconstruction."""
     root = pathlib.Path(folder)
     require_no_pattern(root)
-    arrays = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(_given(prepared)))
-    this = f"{zlib.crc32(arrays):08x}\n{to_json(config)}\n"
-    record = root / "reconstruction.txt"
+    record, checkpoints = root / "reconstruction.txt", root / "checkpoints"
     if _kept(record) not in (None, this):
-        raise UserError(
-            f"{root} holds checkpoints of another image, configuration or seed ({record}): name another folder, or "
-            "remove this one to start afresh"
-        )
+        # The checkpoints tell it too: the file may be damaged.
+        if checkpoint_record.peek(checkpoints).get("reconstruction") != checksum(this.encode()):
+            raise UserError(
+                f"{root} holds checkpoints of another image, configuration or seed ({record}): name another folder, or "
+                "remove this one to start afresh"
+            )
+        Aside(root)(record, f"{record} is damaged", "it is written again")
     atomic_text(record, this)
-    return root / "checkpoints"
+    return checkpoints
 
 
 def _kept(record: pathlib.Path) -> str | None:
-    """Returns the text of a file that an earlier call has left, None where there is none."""
+    """Returns the text of a file that an earlier call has left, None where there is none, "" for what is no text."""
     try:
         return read_text(record, limit=MIB)
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        return ""
+    except OSError as error:
         raise UserError(f"{record} cannot be read ({error}): name another folder") from error
 
 

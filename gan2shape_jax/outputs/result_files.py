@@ -41,7 +41,7 @@ def read_record(folder: pathlib.Path, version: int) -> dict[str, Any]:
         found = record["format"]
     except FileNotFoundError as error:
         raise UserError(f"{folder} is not a results folder: {path} is missing") from error
-    except (OSError, KeyError, TypeError, UserError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, UserError) as error:
         raise Damaged(f"{path} is damaged or not a result ({error}); reconstruct again") from error
     if found != version:
         raise UserError(

@@ -81,7 +81,9 @@ def examine(config: ConfigDict) -> list[str]:
         from gan2shape_jax.run import image_checks  # imports jax
 
         problems += image_checks.examine(config, names, architecture, batches=max(batches, default=1))
-    problems += _tried(lambda: require_same_config(config)) + _tried(lambda: require_checkpoint_folder(config))
+    problems += _tried(lambda: require_same_config(config))
+    if sensible:
+        problems += _tried(lambda: require_checkpoint_folder(config))
     problems += _tried(lambda: require_apart(pathlib.Path(config.workdir), map(stem_of, names)))
     if not problems and names:
         from gan2shape_jax.run import machine  # starts jax

@@ -7,12 +7,16 @@ import dataclasses
 import importlib.util
 import pathlib
 import shlex
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2
 
+from gan2shape_jax.errors import refused
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 
@@ -21,27 +25,35 @@ __all__ = ["Curves", "how_to_look", "open_curves"]
 
 @dataclasses.dataclass(frozen=True)
 class Curves:
-    """Writes what happens to an image; nothing without a writer."""
+    """Writes what happens to an image; nothing without a writer.
+
+    The library's own `SummaryWriter` writes in a thread, which a full disk ends with a traceback, and the run then
+    waits for it for ever.
+    """
 
     schedule: tuple[Phase, ...]
-    writer: SummaryWriter | None
+    writer: EventsWriter | None
 
     def record(self, row: dict[str, Any]) -> None:
-        """Adds the losses and errors of a row of the history."""
-        if self.writer is None:
-            return
+        """Adds the losses and errors of a row of the history; raises `UserError` where they cannot be written."""
         at = self._before(row["phase"]) + row["iteration"]
         for key, value in row.items():
             if isinstance(value, float):
-                self.writer.add_scalar(f"{row['step']}/{key}", value, at)
+                self._write(summary.scalar(f"{row['step']}/{key}", value), at)
 
     def phase_end(self, phase: Phase, view: Reconstruction) -> None:
-        """Adds pictures of what is seen at the end of a phase."""
+        """Adds pictures of what is seen at the end of a phase; raises `UserError` where they cannot be written."""
         if self.writer is None:
             return
         for key, picture in _pictures(view).items():
-            self.writer.add_image(key, picture, self._before(phase.number + 1), dataformats="HWC")
-        self.writer.flush()
+            self._write(summary.image(key, picture, dataformats="HWC"), self._before(phase.number + 1))
+        with _in_words():
+            self.writer.flush()
+
+    def _write(self, content: Any, step: int) -> None:
+        if self.writer is not None:
+            with _in_words():
+                self.writer.write_event(event_pb2.Event(summary=content, wall_time=time.time(), step=step))
 
     def _before(self, phase_number: int) -> int:
         return sum(phase.iterations for phase in self.schedule[:phase_number])
@@ -49,13 +61,33 @@ class Curves:
 
 @contextlib.contextmanager
 def open_curves(schedule: tuple[Phase, ...], folder: pathlib.Path | None) -> Iterator[Curves]:
-    """Opens an image's folder of curves, or none; leaving the context closes its files and ends its threads."""
-    writer = SummaryWriter(str(folder)) if folder else None
+    """Opens an image's folder of curves, or none; leaving the context closes its file.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    if folder is None:
+        yield Curves(schedule, None)
+        return
+    with _in_words():
+        folder.mkdir(parents=True, exist_ok=True)
+        writer = EventsWriter(str(folder / "events"))
     try:
         yield Curves(schedule, writer)
-    finally:
-        if writer is not None:
+    except BaseException:
+        with contextlib.suppress(OSError):  # what ended the image is what counts
             writer.close()
+        raise
+    with _in_words():
+        writer.close()
+
+
+@contextlib.contextmanager
+def _in_words() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise refused(error, "cannot write the curves (config.logging.tensorboard)") from error
 
 
 def how_to_look(folder: pathlib.Path) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
+import errno
 from collections.abc import Callable
 
 import jax
 
-from gan2shape_jax.errors import RunEndingError, UserError
+from gan2shape_jax.errors import RunEndingError, UserError, refused
 from gan2shape_jax.inputs.image_names import stem_of
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.summaries import Summaries
@@ -35,6 +36,8 @@ def failure_of(name: str, error: Exception) -> dict[str, str]:
     """
     if isinstance(error, RunEndingError):
         raise error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise refused(error, f"{stem_of(name)}: {error.filename or 'its files'} cannot be written") from error
     return {stem_of(name): explain(error)}
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import pathlib
 from typing import Any
 
@@ -20,9 +21,8 @@ import safetensors
 from gan2shape_jax import records
 from gan2shape_jax.atomic_files import atomic_bytes
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.json_files import read_json
 from gan2shape_jax.records import Damaged
-from gan2shape_jax.regular_files import open_regular
+from gan2shape_jax.regular_files import open_regular, read_text
 from gan2shape_jax.set_aside import Aside
 
 __all__ = ["RECORD", "TRAINED", "JointFiles", "look", "mend", "note", "read_history"]
@@ -108,8 +108,8 @@ def note(root: pathlib.Path, **facts: Any) -> dict[str, Any]:
 
 def read_history(root: pathlib.Path) -> list[dict[str, Any]]:
     """Returns what a finished training has written; [] where an earlier version's file is not to be had."""
-    with contextlib.suppress(OSError, UserError):
-        history = read_json(root / "history.json", "a history", limit=_LARGEST_HISTORY)
+    with contextlib.suppress(OSError, ValueError, RecursionError, UserError):
+        history = json.loads(read_text(root / "history.json", limit=_LARGEST_HISTORY))  # NaN stays what it is
         if isinstance(history, list) and all(isinstance(row, dict) for row in history):
             return history
     return []

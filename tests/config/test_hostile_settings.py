@@ -17,23 +17,17 @@ _HONEST = to_json(load_config("ictface"))
 _YAML, _JSON = hostile_texts.yaml_files(), hostile_texts.json_files(_HONEST)
 # What a run could well have.
 _USABLE = {
-    "yaml crop: 384 is 0",
     "yaml crop: 384 is 10",
-    "yaml lam_perc: 0.5 is 0",
     "yaml lam_perc: 0.5 is 2",
-    "yaml step1: 700 is 0",
     "yaml step1: 700 is 2",
-    "yaml a name of a half",
     "config.json data is 14",
     "config.json data is 15",
     "config.json data.crop is 0",
-    "config.json data.crop is 4",
     "config.json data.image_root is 6",
     "config.json data.image_root is 7",
     "config.json schedule is 14",
     "config.json schedule is 15",
     "config.json schedule is 16",
-    "config.json a text of halves",
     "config.json other fields",
 }
 
@@ -89,7 +83,9 @@ def test_names_that_no_file_can_have_are_said_of_any_configuration(tmp_path):
         tree = json.loads(_HONEST)
         tree["data"]["image_list"] = text
         (tmp_path / "config.json").write_text(json.dumps(tree))
-        with pytest.raises(UserError, match="config.data.image_list is .*: no file can be called so"):
+        with pytest.raises(
+            UserError, match="config.data.image_list is .*: (no file has so long a name|it holds the control character)"
+        ):
             read_config(tmp_path / "config.json")
 
 

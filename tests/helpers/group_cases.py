@@ -191,10 +191,10 @@ def test_a_restart_goes_on_with_the_groups_that_were_under_way(tmp_path, monkeyp
     root = pathlib.Path(config.workdir)
     write = Reconstructor.write
 
-    def dying(this, prepared, *rest):
+    def dying(this, prepared, *rest, **more):
         if prepared.name == "006":
             raise Killed
-        write(this, prepared, *rest)
+        write(this, prepared, *rest, **more)
 
     monkeypatch.setattr(Reconstructor, "write", dying)
     with pytest.raises(Killed):

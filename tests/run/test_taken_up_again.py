@@ -1,0 +1,189 @@
+"""Whole runs by the public command: whatever happens to their files costs time and nothing else."""
+
+import contextlib
+import errno
+import json
+import pathlib
+import shutil
+
+import pytest
+from helpers.command_line import overrides
+from helpers.harm import as_of_an_earlier_version, do
+from helpers.tiny import tiny_config
+
+from gan2shape_jax.main import main
+from gan2shape_jax.outputs import mesh
+from gan2shape_jax.run import interrupt
+
+pytestmark = pytest.mark.hostile
+
+
+def _command(folder):
+    folder.mkdir(exist_ok=True)
+    config = tiny_config(
+        folder,
+        data__latent_root="",
+        schedule__stages=((3, 2, 2),),
+        outputs__picture_size=32,
+        outputs__turntable_frames=2,
+    )
+    return ["--config=ictface", *overrides(config)], pathlib.Path(config.workdir)
+
+
+def _bits(run):
+    return {path.name: path.read_bytes() for path in sorted((run / "001").iterdir())}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of an undisturbed run of one image."""
+    command, run = _command(tmp_path_factory.mktemp("whole"))
+    assert main(command) == 0
+    return run
+
+
+@pytest.fixture
+def copied(whole, tmp_path):
+    """The command of a run, and its folder, a copy of the undisturbed one's."""
+    command, run = _command(tmp_path / "copied")
+    shutil.copytree(whole, run)
+    return command, run
+
+
+def _again(command, capfd):
+    """Starts the command; returns what it said on standard error."""
+    capfd.readouterr()
+    assert main(command) == 0
+    told = capfd.readouterr().err
+    assert "Traceback" not in told
+    return told
+
+
+@contextlib.contextmanager
+def _meanwhile(monkeypatch, number, action):
+    """Has something happen after so many iterations."""
+    count = 0
+
+    @contextlib.contextmanager
+    def noted():
+        def check():
+            nonlocal count
+            count += 1
+            if count == number:
+                action()
+
+        yield check
+
+    with monkeypatch.context() as patched:
+        patched.setattr(interrupt, "noted", noted)
+        yield
+
+
+def _interrupt():
+    raise KeyboardInterrupt
+
+
+def test_a_finished_run_is_left_as_it_is(copied, whole, capfd):
+    command, run = copied
+    before = {path: path.stat().st_mtime_ns for path in (run / "001").iterdir()}
+    told = _again(command, capfd)
+    assert "warning" not in told and "001: finished before, skipped" in told
+    assert before == {path: path.stat().st_mtime_ns for path in (run / "001").iterdir()}
+    assert not (run / "damaged").exists() and not (run / "checkpoints").exists()
+
+
+def test_everything_damaged_at_once_is_made_again(copied, whole, capfd):
+    command, run = copied
+    do(run / "config.json", "garble")
+    (run / "versions.json").write_text("null")
+    (run / "failures.json").mkdir()
+    do(run / "results.csv", "empty")
+    do(run / "001" / "overview.png", "empty")
+    do(run / "latents" / "001.npy", "flip")
+    (run / ".001.abcdefgh.part").mkdir()
+    (run / ".config.01234567.part.json").write_text("{")
+    (run / ".mine.part").write_text("somebody else's")
+    told = _again(command, capfd)
+    assert _bits(run) == _bits(whole)
+    assert (run / "latents" / "001.npy").read_bytes() == (whole / "latents" / "001.npy").read_bytes()
+    for name in ("config.json", "versions.json", "failures.json", "001", "latents/001.npy"):
+        assert (run / "damaged" / name).exists() and f"{run / name} is " in told, name
+    assert "overview.png has 0 bytes instead of" in told
+    assert len((run / "damaged" / "log.txt").read_text().splitlines()) == told.count("warning: ")
+    assert [path.name for path in run.glob(".*")] == [".mine.part", ".lock"] or {
+        path.name for path in run.glob(".*")
+    } == {".mine.part", ".lock"}
+    assert "warning" not in _again(command, capfd)
+
+
+@pytest.mark.parametrize(("file", "kind"), [("result.json", "delete"), ("networks.safetensors", "flip")])
+def test_a_damaged_result_is_made_again(copied, whole, capfd, file, kind):
+    command, run = copied
+    do(run / "001" / file, kind)
+    assert f"{file} " in _again(command, capfd)
+    assert _bits(run) == _bits(whole)
+
+
+def test_a_former_result_whose_successor_never_came_is_put_back(copied, whole, capfd):
+    command, run = copied
+    (run / "001").rename(run / ".001.abcdefgh.former")
+    told = _again(command, capfd)
+    assert "put back as it was" in told and "001: finished before, skipped" in told and _bits(run) == _bits(whole)
+
+
+def test_a_damaged_checkpoint_costs_the_iterations_since_the_last(whole, tmp_path, monkeypatch, capfd):
+    command, run = _command(tmp_path / "broken")
+    with _meanwhile(monkeypatch, 9, _interrupt):
+        assert main(command) == 130
+    newest = max((run / "checkpoints" / "001").glob("[0-9]*"), key=lambda path: int(path.name))
+    files = [path for path in newest.rglob("*") if path.is_file()]
+    do(max(files, key=lambda path: path.stat().st_size), "flip")
+    told = _again(command, capfd)
+    assert "training goes on from checkpoint" in told and "001: goes on from" in told
+    assert (run / "damaged" / "checkpoints" / "001" / newest.name).is_dir()
+    assert _bits(run) == _bits(whole)
+
+
+def test_a_folder_of_an_earlier_version_counts_and_is_recorded(copied, capfd):
+    command, run = copied
+    as_of_an_earlier_version(run / "001")
+    versions = json.loads((run / "versions.json").read_text())
+    (run / "versions.json").write_text(json.dumps({"gan2shape_jax": "0.1.0", "seed": versions["seed"]}))
+    (run / "latents" / "001.json").unlink()
+    told = _again(command, capfd)
+    assert "have no files.json" in told and "001: finished before, skipped" in told
+    assert "files.json" not in _again(command, capfd)
+
+
+def test_results_of_another_configuration_are_refused_without_a_configuration_too(copied, capfd):
+    command, run = copied
+    (run / "config.json").unlink()
+    before = _bits(run)
+    assert main([*command, "--config.seed=7"]) == 1
+    assert "was made with another configuration" in capfd.readouterr().err
+    assert _bits(run) == before and main(command) == 0
+
+
+def test_a_removed_folder_ends_the_run_in_a_sentence(tmp_path, monkeypatch, capfd):
+    command, run = _command(tmp_path / "gone")
+    with _meanwhile(monkeypatch, 3, lambda: shutil.rmtree(run)):
+        assert main(command) == 1
+    errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1 and "was removed while the run was going on" in errors[0]
+    assert not run.exists()
+
+
+def test_a_full_disk_leaves_no_half_of_a_result(whole, tmp_path, monkeypatch, capfd):
+    command, run = _command(tmp_path / "full")
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mesh, "write_mesh", full)
+        assert main(command) == 1
+    told = capfd.readouterr().err
+    assert "the disk is full; make room and run the same command again" in told and "Traceback" not in told
+    assert not (run / "001").exists() and not list(run.glob("*.part"))
+    _again(command, capfd)
+    assert _bits(run) == _bits(whole)
