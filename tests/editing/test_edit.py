@@ -153,4 +153,4 @@ def test_help_lists_every_option_and_its_examples_work(capsys):
         examples = [line for line in module._EPILOG.splitlines() if line.strip().startswith("gan2shape-jax")]
         assert len(examples) >= 4
         for line in examples:
-            options = module._parser().parse_args(shlex.split(line)[2:])  # refuses numbers out of their bounds
+            module._parser().parse_args(shlex.split(line)[2:])  # which refuses numbers out of their bounds
