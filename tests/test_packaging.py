@@ -38,10 +38,6 @@ def test_tools_import_only_what_an_installed_wheel_has():
             assert not [name for name in names if name.split(".")[0] in ("tools", "configs")], path
 
 
-# Requirements that other packages import: the encoder that imageio starts.
-_USED_BY_OTHERS = {"imageio-ffmpeg"}
-
-
 def test_every_requirement_is_imported():
     setup = configparser.ConfigParser()
     setup.read(_ROOT / "setup.cfg")
@@ -55,7 +51,7 @@ def test_every_requirement_is_imported():
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
             imported |= {name.split(".")[0] for name in names}
     brought = {name.lower().replace("_", "-") for module in imported for name in modules.get(module, [])}
-    assert required - brought == _USED_BY_OTHERS
+    assert required - brought == set()
 
 
 def _lower_bounds() -> dict[str, str]:
