@@ -23,6 +23,7 @@ from gan2shape_jax.regular_files import MIB, read_bytes
 __all__ = ["base_module", "load_file", "load_python", "names"]
 
 _LARGEST = MIB  # bytes of a config file; the longest bundled one has 16 thousand
+_LONGEST_MESSAGE = 500  # characters
 
 
 def names() -> list[str]:
@@ -84,8 +85,15 @@ def _told(what: str) -> Iterator[None]:
     except (UserError, KeyboardInterrupt):
         raise
     except BaseException as error:  # also SystemExit: a file that is no configuration must not end the program unsaid
-        said = " ".join(str(error).split())
-        raise ConfigError(f"{what}: {type(error).__name__}{f': {said[:500]}' if said else ''}") from error
+        raise ConfigError(f"{what}: {': '.join(filter(None, (type(error).__name__, _said(error))))}") from error
+
+
+def _said(error: BaseException) -> str:
+    """Returns an error's message in one line; '' where its class, which may be the file's own, fails even at that."""
+    try:
+        return " ".join(str(error).split())[:_LONGEST_MESSAGE]
+    except Exception:
+        return ""
 
 
 def _require_variant(path: pathlib.Path, variant: str, variants: object) -> None:

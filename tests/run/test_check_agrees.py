@@ -1,6 +1,7 @@
 """What `--check` accepts a run accepts, and the other way round."""
 
 import dataclasses
+import functools
 import pathlib
 
 import numpy as np
@@ -15,8 +16,10 @@ from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.config.gan_checks import gan_problems
 from gan2shape_jax.config.validation import validate
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.run import check, loading
+from gan2shape_jax.run import check, joint, loading
 from gan2shape_jax.stylegan2 import Architecture
+from gan2shape_jax.training import joint as joint_task
+from gan2shape_jax.training import joint_parallel
 
 _CHANNELS = (96, 96, 64, 48, 24)
 _GAN = Architecture(size=64, style_dim=128, mapping_layers=8, channels=_CHANNELS, discriminator_channels=_CHANNELS)
@@ -108,3 +111,58 @@ def test_a_mask_that_no_prior_fits_is_told(tmp_path):
     with pytest.raises(UserError) as refusal:
         loading.prior_of(config, item)
     assert str(refusal.value) in problem and pathlib.Path(config.workdir).exists() is False
+
+
+_JOINT = {"mode": "joint", "schedule__joint": True, "names": ("001.png", "005.png", "006.png")}
+
+
+def _refusal(action) -> str:
+    with pytest.raises(UserError) as refusal:
+        action()
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+def test_latents_of_both_kinds_in_one_joint_run_are_told_as_the_run_tells_them(batches, tmp_path):
+    own = pathlib.Path(load_config("ictface").data.latent_root)
+    latents = {name: loading.data.load_latent(own / f"{name}.pt", 128) for name in ("001", "005", "006")}
+    latents["005"] = np.repeat(latents["005"][:, None], 10, axis=1)  # W+
+    for name, latent in latents.items():
+        np.save(tmp_path / f"{name}.npy", latent)
+    config = tiny_config(
+        tmp_path,
+        data__latent_root=str(tmp_path),
+        schedule__batches_per_iteration=batches,
+        sampling__collect_iters=3,
+        **_JOINT,
+    )
+    refusal = _refusal(lambda: joint_parallel.require_one_shape({name: x.shape for name, x in latents.items()}))
+    assert check.examine(config) == ([refusal] if batches > 1 else [])
+
+
+@pytest.mark.parametrize("crop", [None, 48])
+def test_sizes_that_one_joint_run_cannot_crop_together_are_told_as_the_run_tells_them(crop, tmp_path):
+    for name in _JOINT["names"]:
+        with Image.open(f"{load_config('ictface').data.image_root}/{name}") as picture:
+            picture.resize((80, 80) if name == "006.png" else picture.size).save(tmp_path / name)
+    config = tiny_config(tmp_path, data__image_root=str(tmp_path), data__crop=crop, sampling__collect_iters=3, **_JOINT)
+    refusal = _refusal(lambda: joint_task.require_one_size({"001": 64, "005": 64, "006": 80}))
+    assert check.examine(config) == ([refusal] if crop else [])
+
+
+def test_a_joint_run_that_its_list_or_folder_does_not_allow_is_told_as_the_run_tells_it(tmp_path):
+    for fields, message in (
+        ({"schedule__batches_per_iteration": 4}, "4 batches an iteration need as many images"),
+        ({"sampling__collect_iters": 2}, "give at least 3"),
+    ):
+        config = tiny_config(tmp_path, **_JOINT, **({"sampling__collect_iters": 3} | fields))
+        (problem,) = check.examine(config)
+        assert message in problem
+        assert problem == _refusal(functools.partial(joint.require_startable, config, list(_JOINT["names"])))
+    config = tiny_config(tmp_path, **_JOINT, sampling__collect_iters=3)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "images.txt").write_text("other.png\n")
+    assert ["holds a joint run on the images" in problem for problem in check.examine(config)] == [True]
+    (tmp_path / "run" / "images.txt").unlink()
+    (tmp_path / "run" / "joint.json").write_text("{")
+    assert ["joint.json is damaged" in problem for problem in check.examine(config)] == [True]
