@@ -1,6 +1,7 @@
 """The process that changes files and opens them. What it holds at the moment is on the disk, should it be killed."""
 
 import dataclasses
+import faulthandler
 import gc
 import hashlib
 import itertools
@@ -69,6 +70,7 @@ class _Reached:
 
 def work(options: Options) -> None:
     """Opens changed files until the time is up, and prints a line of JSON for each finding and at the end."""
+    faulthandler.dump_traceback_later(options.seconds + 60)  # where it is, should it be stuck
     readers = {kind: targets(kind) for kind in options.kinds}
     pools = {kind: list(_seeds(options.corpus, kind)) for kind in options.kinds}
     gc.freeze()
@@ -92,6 +94,7 @@ def work(options: Options) -> None:
         if is_new and not first and len(content) <= _LONGEST:
             pools[kind].append(content)
             _keep(options.corpus, kind, content)
+    faulthandler.cancel_dump_traceback_later()
     sizes = {kind: len(pool) for kind, pool in pools.items()}
     print(json.dumps({"opened": opened, "lines": len(reached.lines), "pools": sizes}), flush=True)
 
@@ -107,6 +110,7 @@ def _seeds(corpus: pathlib.Path, kind: str) -> Iterator[bytes]:
 def _changed(kind: str, pool: list[bytes], chance: random.Random) -> bytes:
     content = chance.choice(pool)
     for _ in range(chance.choice((1, 1, 1, 2, 4))):
+        content = content[: 4 * _LONGEST]  # changes that make it forty times as long may come one after the other
         if chance.random() < 0.75:
             content = _CHANGES[kind](content, chance)
             continue

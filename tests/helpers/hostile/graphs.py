@@ -82,7 +82,8 @@ def cases() -> Iterator[tuple[str, bytes]]:
     for wire in (1, 3, 4, 5, 6, 7):
         yield f"wire-{wire}", _varint(7 << 3 | wire) + b"\x01"
     yield "endless-number", b"\xff" * 10**5
-    yield "fields", b"\x08\x01" * 1_100_000
+    yield "fields", b"\x08\x01" * 200_000
+    yield "operations", _model([_node("Relu", (f"m{n}" if n else "x",), f"m{n + 1}") for n in range(60_000)])
     yield "zeros", bytes(1000)
     yield "text", b"no network at all"
     yield "flatbuffer", _part(1, b"ORTM")[:2] + b"  ORTM" + bytes(200)
