@@ -16,7 +16,7 @@ from gan2shape_jax.inputs.parsers import PARSERS
 from gan2shape_jax.method.prior import CATEGORIES, SHAPES
 from gan2shape_jax.networks.precision import PRECISIONS
 
-__all__ = ["MODES", "PERCEPTUAL", "problems", "validate"]
+__all__ = ["MODES", "PERCEPTUAL", "impossible_paths", "problems", "validate"]
 
 MODES = ("instance", "joint", "predict")
 HOSTS = ("auto", "one")
@@ -84,16 +84,17 @@ def problems(config: ConfigDict) -> list[str]:
         for path, value in values.items()
         if isinstance(value, float) and not math.isfinite(value)
     ]
-    for check in (_texts, _choices, _sizes, _ranges, _light, _schedule, _groups, _parser):
+    faults += impossible_paths(config)
+    for check in (_choices, _sizes, _ranges, _light, _schedule, _groups, _parser):
         faults += check(values)
     return faults
 
 
-def _texts(values: dict[str, Any]) -> list[str]:
-    """Returns texts that no file system takes as the path of a file; most texts are paths."""
+def impossible_paths(config: ConfigDict) -> list[str]:
+    """Returns a sentence for each text, most of which are paths, that no file system takes as one."""
     return [
         f"config.{path} is {value[:40]!r}{'...' if len(value) > 40 else ''}: no file can be called so"
-        for path, value in values.items()
+        for path, value in flatten(config).items()
         if isinstance(value, str)
         and ("\0" in value or any(len(part.encode("utf-8", "replace")) > 255 for part in re.split(r"[/\\]", value)))
     ]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
+from gan2shape_jax.config.validation import impossible_paths
 from gan2shape_jax.config.validation import problems as value_problems
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.inputs.data import load_item, load_mvn, open_picture, read_names
@@ -55,6 +56,8 @@ def examine(config: ConfigDict) -> list[str]:
     from gan2shape_jax.run import weight_checks  # slow to import, like all that reads weights
 
     problems = value_problems(config)
+    if impossible_paths(config):  # nothing can be looked for by these
+        return problems
     sensible = not problems
     problems += _tried(lambda: require_files(config))
     architecture, of_gan = weight_checks.examine_gan(config)
@@ -144,6 +147,8 @@ def _room(config: ConfigDict, images: int) -> None:
 
 
 def _count_images(config: ConfigDict) -> int:
+    if impossible_paths(config):
+        return 0
     try:
         return len(read_names(config.data.image_list))
     except UserError:
