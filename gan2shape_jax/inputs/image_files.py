@@ -157,7 +157,7 @@ def _to_rgb(picture: Image.Image, path: pathlib.Path) -> Image.Image:
     if _deep(picture):
         return _from_deep(picture, path).convert("RGB")
     if _transparent(picture):
-        layer = picture.convert("RGBA")
+        layer = picture if picture.mode == "RGBA" else picture.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
         return Image.alpha_composite(white, layer).convert("RGB")
     return picture.convert("RGB")

@@ -10,6 +10,7 @@ from helpers.measured_reading import read_all
 from gan2shape_jax.config import load_config, to_json
 from gan2shape_jax.config.saved import read_config
 from gan2shape_jax.errors import ConfigError, UserError
+from gan2shape_jax.main import main
 
 pytestmark = pytest.mark.hostile
 
@@ -87,6 +88,13 @@ def test_names_that_no_file_can_have_are_said_of_any_configuration(tmp_path):
             UserError, match="config.data.image_list is .*: (no file has so long a name|it holds the control character)"
         ):
             read_config(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("field", ["data.image_list", "data.mask_root", "sampling.view_mvn", "workdir"])
+def test_the_check_says_what_no_file_can_be_called(field, capsys):
+    assert main(["--config=ictface", "--check", f"--config.{field}={'x' * 300}"]) == 1
+    told = capsys.readouterr().err
+    assert f"config.{field} is 'xxx" in told and "no file can be called so" in told
 
 
 def test_a_configuration_that_no_run_could_have_had_is_refused(tmp_path):

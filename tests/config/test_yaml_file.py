@@ -5,7 +5,7 @@ import tempfile
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gan2shape_jax.config.original.yaml_file import Entry, read_options
@@ -97,6 +97,7 @@ def test_aliases_that_multiply_are_refused_at_once(tmp_path):
 
 
 @settings(max_examples=200, deadline=None)
+@example("!0 :")
 @given(st.one_of(st.text(max_size=60), st.text("ab:- []{}&*!<\n\t'\"#,0.", max_size=60)))
 def test_any_text_is_read_as_yaml_does_or_is_a_config_error(text):
     with tempfile.TemporaryDirectory() as folder:

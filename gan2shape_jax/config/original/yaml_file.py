@@ -104,7 +104,7 @@ def _mapping(
     _require_tag(node, "map", path, text)
     options: dict[str, Entry] = {}
     for key, value in node.value:
-        name = key.value if isinstance(key, ScalarNode) else None
+        name = key.value if isinstance(key, ScalarNode) and key.tag.startswith(_TAG) else None
         if name is None or name == "<<" or len(name) > _LONGEST:
             raise ConfigError(f"{_at(path, key)}: {_shown(key, text)} is no option's name")
         if name in options:
