@@ -9,6 +9,7 @@ So a name must be one that no system refuses or reads as something else, and no 
 Parts being written are hidden, `.NAME.xxxxxxxx.part`: names that begin with a dot are left to them.
 """
 
+import os
 import pathlib
 import re
 import unicodedata
@@ -22,6 +23,9 @@ __all__ = ["LONGEST", "LONGEST_PART", "clash", "fault_of", "shortened", "stem_of
 # and some systems spell letters with accents as two characters.
 LONGEST_PART = 220
 LONGEST = 1000
+
+# Endings of files below `latents/`, where folders of names lie too.
+_OF_LATENTS = (".npy", ".json")
 
 # Most names look like this, and need no closer look: words of letters, digits and some signs, with single dots between.
 _WORD = r"\w(?:[\w ,()+&'-]*[\w)-])?"
@@ -100,8 +104,9 @@ def clash(names: Sequence[str]) -> tuple[int, int, str] | None:
     for index, key in enumerate(keys):
         for folder in _folders(key):
             holder, holds = first.get(folder), "results"
-            if holder is None and folder.endswith(".npy"):
-                holder, holds = first.get(folder.removesuffix(".npy")), "latent"
+            base, ending = os.path.splitext(folder)
+            if holder is None and ending in _OF_LATENTS:
+                holder, holds = first.get(base), "latent"
             if holder is not None:
                 return max(index, holder), min(index, holder), _inside(names[index], names[holder], holds)
     return None

@@ -104,6 +104,7 @@ def test_a_stem_is_the_path_without_its_ending(name):
         (["p/\xe9.png", "p/e\u0301.png"], (1, 0), "how accents are written"),
         (["STRASSE.png", "straße.png"], (1, 0), "differ only by case"),
         (["a.npy/b.png", "a.png"], (1, 0), "the latent of a.png would lie where that of a.npy/b.png needs a folder"),
+        (["a.json/b.png", "a.png"], (1, 0), "the latent of a.png would lie where that of a.json/b.png needs a folder"),
         (["a.png", "A.NPY/b.png"], (1, 0), "the latent of a.png would lie where that of A.NPY/b.png needs a folder"),
     ],
 )
@@ -149,6 +150,7 @@ def _places(root: pathlib.Path, names: list[str]) -> list[pathlib.PurePath]:
     whole += [root / name for name in (*own, "joint.json", "history.csv", "history.json", ".groups", ".hosts")]
     for stem in map(stem_of, names):
         whole += [folder.result(stem), folder.checkpoints(stem), folder.latents / f"{stem}.npy"]
+        whole += [folder.latents / f"{stem}.json"]
         whole += [folder.tensorboard / stem]
     parts = [path.with_name(f".{path.name}.abcdefgh.{kind}") for path in whole for kind in ("part", "former")]
     return whole + parts + [path.with_name(f".{path.stem}.abcdefgh.part{path.suffix}") for path in whole if path.suffix]
@@ -160,6 +162,7 @@ def _on_any_system(path: pathlib.PurePath) -> tuple[str, ...]:
 
 @settings(max_examples=300, deadline=None)
 @example(["a.png", "a.npy/b.png"])
+@example(["a.png", "a.json/b.png"])
 @example(["a/b.png", "a.png"])
 @given(st.lists(_NAME, min_size=1, max_size=8))
 def test_what_belongs_to_different_images_lies_apart(names):
