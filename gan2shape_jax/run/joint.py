@@ -59,7 +59,7 @@ def _require_same_images(config: ConfigDict, root: pathlib.Path, names: list[str
 
     `images.txt` is for people; where `joint.json` tells the images, it is what counts.
     """
-    record = joint_files.look(root).record
+    record = joint_files.record_of(root)
     known = record.get("images")
     if known != names if known is not None else _found(root) not in (None, _listed(names)):
         raise UserError(
@@ -96,7 +96,7 @@ def _keep_images(config: ConfigDict, folder: RunFolder, names: list[str]) -> Non
         folder.aside(path, f"{path} is damaged: {joint_files.RECORD} lists other images", "it is written again")
     if found != _listed(names):
         atomic_bytes(path, _listed(names))
-    if joint_files.look(folder.root).record.get("images") is None:
+    if joint_files.record_of(folder.root).get("images") is None:
         joint_files.note(folder.root, images=names, configuration=config_hash(config))
 
 
@@ -179,13 +179,13 @@ def batches_per_iteration(config: ConfigDict, root: pathlib.Path, images: int) -
     A run that is resumed on another number of devices goes on as it began.
     """
     count = _batches(config, root, images)
-    if joint_files.look(root).record.get(_BATCHES) != count:
+    if joint_files.record_of(root).get(_BATCHES) != count:
         joint_files.note(root, **{_BATCHES: count})
     return count
 
 
 def _batches(config: ConfigDict, root: pathlib.Path, images: int) -> int:
-    noted = joint_files.look(root).record.get(_BATCHES)
+    noted = joint_files.record_of(root).get(_BATCHES)
     if isinstance(noted, int) and noted > 0:
         return noted
     asked = config.schedule.batches_per_iteration or len(jax.devices())
@@ -235,7 +235,8 @@ def _run(config: ConfigDict, names: list[str], begun: start.Start) -> int:
         if not begun.trained:
             _train(config, task, folder, monitor, check)
         distributed.leave()  # from here on each host writes results by itself, from what host 0 has written
-        wait_for(lambda: joint_files.look(folder.root).trained)
+        if not begun.trained:
+            wait_for(lambda: "files" in joint_files.record_of(folder.root))
         if begun.team.leads:
             checkpoint.discard(folder.shared_checkpoints)  # the networks and the history are written
         like = models.init_params(jax.random.key(config.seed), task.settings)
