@@ -20,8 +20,8 @@ _PROJECTION = 0.025
 _COMPILING = 60.0
 # Guesses, not measurements.
 _GPU_FACTOR, _TPU_FACTOR = 40.0, 60.0
-# Of drawing the 14 views of a strip, four at once: 2.3 GiB at 1024 pixels a side.
-_BYTES_A_PIXEL = 2400
+# Of drawing the views of a strip, four at once: 0.8 GiB at 512 pixels a side.
+_BYTES_A_PIXEL = 3000
 # Share of the networks' bytes that a finished image keeps, by `config.outputs.networks`.
 _KEPT = {"none": 0.0, "small": 1 / 6, "full": 1.0}
 
@@ -101,9 +101,9 @@ def _training_memory(config: ConfigDict, images: int, together: int) -> float:
 
 
 def _drawing_memory(config: ConfigDict) -> float:
-    """Returns GiB of drawing a result's strips from the mesh, of which every view is kept until all are drawn."""
+    """Returns GiB of drawing a result's strips from the mesh."""
     side = config.outputs.picture_size or max(config.image_size, 192)
-    return 1.0 + _BYTES_A_PIXEL * side**2 / 2**30
+    return 0.5 + _BYTES_A_PIXEL * side**2 / 2**30
 
 
 def _disk(config: ConfigDict, images: int) -> float:

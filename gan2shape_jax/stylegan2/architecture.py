@@ -20,6 +20,7 @@ _KINDS = ("skip", "resnet", "orig")
 _WIDEST = 2**14
 _MOST_LAYERS = 32
 _MOST_TAPS = 64
+_MOST_FEATURES = 2**27  # numbers in the features of one image; the largest published weights have 2 ** 25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +86,11 @@ class Architecture:
             raise ValueError(f"{self.size} pixels need {_levels(self.size)} widths, not {len(self.channels)}")
         if not 2 <= len(self.discriminator_channels) <= _levels(1024):
             raise ValueError(f"{len(self.discriminator_channels)} discriminator widths: two to nine are possible")
+        for widths in (self.channels, self.discriminator_channels):
+            if any(width * (4 << level) ** 2 > _MOST_FEATURES for level, width in enumerate(widths)):
+                raise ValueError(
+                    f"widths {listed(map(str, widths))}: the features of an image are too many for any memory"
+                )
         self._check_kinds()
 
     def _check_kinds(self) -> None:

@@ -98,6 +98,10 @@ def test_aliases_that_multiply_are_refused_at_once(tmp_path):
 
 @settings(max_examples=200, deadline=None)
 @example("!0 :")
+@example("!!0 :")
+@example("!!int x :")
+@example("=: 1")
+@example("0b_: 1")
 @given(st.one_of(st.text(max_size=60), st.text("ab:- []{}&*!<\n\t'\"#,0.", max_size=60)))
 def test_any_text_is_read_as_yaml_does_or_is_a_config_error(text):
     with tempfile.TemporaryDirectory() as folder:

@@ -100,6 +100,6 @@ def test_the_record_of_a_checkpoint_folder_is_a_regular_file(tmp_path):
     assert kept(tmp_path / "absent") is None
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "bytes").write_bytes(b"\xff")
-    for name in ("pipe", "bytes"):
-        with pytest.raises(UserError, match=name):
-            kept(tmp_path / name)
+    with pytest.raises(UserError, match="pipe"):
+        kept(tmp_path / "pipe")
+    assert kept(tmp_path / "bytes") == ""

@@ -99,7 +99,7 @@ def test_finished_images_need_no_more_room(on, tmp_path):
     config = tiny_config(tmp_path)
     on(_LAPTOP, free_gib=0.0)
     assert any("GiB free" in problem for problem in check.examine(config))
-    finished = tmp_path / "run" / "001"
+    finished = tmp_path / "run" / "results" / "001"
     finished.mkdir(parents=True)
     (finished / "result.json").write_text("{}")
     assert check.examine(config) == []

@@ -30,6 +30,7 @@ __all__ = ["convert_shape_networks"]
 
 _MOST_LEVELS = 8  # of doubling from 4 pixels: 1024
 _WIDEST = 2**12
+_MOST_FEATURES = 2**27  # numbers in the features of one image; the published networks have 2 ** 20
 _REQUIRED = ("depth", "albedo", "view", "light")
 _TILE = 192
 _LICENCE = {
@@ -152,7 +153,8 @@ def _infer(states: Mapping[str, State], source: Source, group_base: int) -> _Siz
             style_dim=0 if encoder is None else encoder[last].shape[0],
         )
         wanted = dataclasses.astuple(sizes) if encoder is not None else dataclasses.astuple(sizes)[:-2]
-        if max(wanted) > _WIDEST or not min(wanted):
+        widest = max(sizes.width, sizes.view_light_width, sizes.encoder_width) * size**2
+        if max(wanted) > _WIDEST or widest > _MOST_FEATURES or not min(wanted):
             raise ValueError(f"sizes of {', '.join(map(str, dataclasses.astuple(sizes)))}")
         return sizes
     except (IndexError, KeyError, ValueError) as error:

@@ -70,13 +70,14 @@ class _Reached:
 
 def work(options: Options) -> None:
     """Opens changed files until the time is up, and prints a line of JSON for each finding and at the end."""
+    begin = time.monotonic()
     faulthandler.dump_traceback_later(options.seconds + 60)  # where it is, should it be stuck
     readers = {kind: targets(kind) for kind in options.kinds}
     pools = {kind: list(_seeds(options.corpus, kind)) for kind in options.kinds}
     gc.freeze()
     bounded_address_space(2048 * MIB)
     chance, reached, opened = random.Random(options.seed), _Reached(), 0
-    path, begin = options.findings / CURRENT, time.monotonic()
+    path = options.findings / CURRENT
     known = iter([(kind, content) for kind, pool in pools.items() for content in pool])
     for kind in itertools.cycle(options.kinds):
         if time.monotonic() - begin > options.seconds:

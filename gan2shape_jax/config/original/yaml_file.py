@@ -104,9 +104,7 @@ def _mapping(
     _require_tag(node, "map", path, text)
     options: dict[str, Entry] = {}
     for key, value in node.value:
-        name = key.value if isinstance(key, ScalarNode) and key.tag.startswith(_TAG) else None
-        if name is None or name == "<<" or len(name) > _LONGEST:
-            raise ConfigError(f"{_at(path, key)}: {_shown(key, text)} is no option's name")
+        name = _name(key, loader, path, text)
         if name in options:
             raise ConfigError(f"{_at(path, key)}: {name} is given twice, first in line {options[name].line}")
         if isinstance(value, MappingNode):
@@ -120,6 +118,14 @@ def _mapping(
             content = _scalar(value, loader, path, text)
         options[name] = Entry(content, key.start_mark.line + 1, _shown(value, text))
     return options
+
+
+def _name(key: Node, loader: yaml.SafeLoader, path: pathlib.Path, text: str) -> str:
+    """Returns an option's name as the file writes it, be it text, a number or nothing."""
+    if not isinstance(key, ScalarNode) or key.tag.removeprefix(_TAG) not in _PLAIN or len(key.value) > _LONGEST:
+        raise ConfigError(f"{_at(path, key)}: {_shown(key, text)} is no option's name")
+    _scalar(key, loader, path, text)
+    return str(key.value)
 
 
 def _scalar(node: Node, loader: yaml.SafeLoader, path: pathlib.Path, text: str) -> Any:

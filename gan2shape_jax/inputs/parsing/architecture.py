@@ -22,7 +22,8 @@ BINS = (1, 2, 3, 6)
 _STAGES = 4
 # More than any parser has; the tables of shapes are as long as these say, before a tensor is looked at.
 _MOST = 2**12
-_MOST_BLOCKS = 64
+_MOST_CLASSES = 256  # labels are bytes
+_MOST_BLOCKS = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Architecture:
         if self.family not in ("bisenet", "pspnet"):
             raise ValueError(f"unknown family {short(self.family)}")
         sizes = (self.classes, self.width, *self.blocks)
-        if not all(type(n) is int and 1 <= n <= _MOST for n in sizes) or self.classes < 2:
+        if not all(type(n) is int and 1 <= n <= _MOST for n in sizes) or not 2 <= self.classes <= _MOST_CLASSES:
             raise ValueError(f"classes, width and blocks of {listed(map(short, sizes))}")
         if len(self.blocks) != _STAGES or max(self.blocks) > _MOST_BLOCKS:
             raise ValueError(f"blocks {listed(map(short, self.blocks))}")

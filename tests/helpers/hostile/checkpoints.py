@@ -70,14 +70,15 @@ def _widths(form):
             f"parser-width-{width}",
             lambda holder, names=parser: named({n: holder.tensor(s, (1,) * len(s)) for n, s in names.items()}),
         )
-    for count in (13, 40, 400):
+    for levels, width in ((8, 4096), (8, 64), (2, 10**6), (13, 1), (40, 1), (400, 1)):
 
-        def networks(holder, count=count):
-            depth = {f"network.{n}.weight": holder.tensor((1, 0, 10**6, 1)) for n in range(3 * count + 4)}
+        def networks(holder, levels=levels, width=width):
+            shape = (1, 0, width, 1) if width == 1 else (width, 0, 1, 1)
+            depth = {f"network.{n}.weight": holder.tensor(shape) for n in range(3 * levels + 4)}
             small = named({"network.0.weight": holder.tensor((1, 1, 1, 1))})
             return named({"netD": named(depth), "netA": small, "netV": small, "netL": small})
 
-        yield f"networks-{count}", networks
+        yield f"networks-{levels}-{width}", networks
 
 
 def _many_names(form):

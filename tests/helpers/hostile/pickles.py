@@ -106,13 +106,10 @@ def _deep(form):
             yield f"deep-{kind}", lambda holder, level=level: b"N" + level * 200_000
         begin, end = {"list": (b"]", b"a"), "dict": (b"}K\x01", b"s"), "tuple": (b"(", b"t")}[kind]
         yield f"deep-{kind}-2", lambda holder, b=begin, e=end: b * 100_000 + b"N" + e * 100_000
-    yield (
-        "deep-record",
-        lambda holder: (
-            b"N"
-            + b"".join(put(0) + b"0" + call("argparse.Namespace") + build(named({"a": get(0)})) for _ in range(20_000))
-        ),
-    )
+    records = put(0) + b"0" + call("argparse.Namespace") + build(named({"a": get(0)}))
+    yield "deep-record", lambda holder: b"N" + records * 40_000
+    dictionaries = put(0) + b"0" + ordered() + text("a") + get(0) + b"s"
+    yield "deep-ordered", lambda holder: b"N" + dictionaries * 40_000
 
 
 def _floods(form):

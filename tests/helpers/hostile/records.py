@@ -66,6 +66,10 @@ def _nested():
         return b"](" + one * 10_000 + b"e"
 
     yield "nested-10000", many
+    deeper = put(0) + b"0" + _record("Generator", a=get(0))
+    yield "deep-modules", lambda holder: b"N" + deeper * 10_000
+    settings = put(0) + b"0" + call("dnnlib.util.EasyDict") + text("a") + get(0) + b"s"
+    yield "deep-settings", lambda holder: b"N" + settings * 40_000
 
 
 def _arrays():
