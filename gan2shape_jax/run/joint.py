@@ -44,7 +44,7 @@ def _same_images(config: ConfigDict, folder: RunFolder, names: list[str]) -> Non
     `images.txt` is for people; where `joint.json` tells the images, it is what counts.
     """
     path, listed, this = folder.root / "images.txt", "\n".join(names) + "\n", config_hash(config)
-    record = joint_files.look(folder.root).record
+    record = joint_files.record_of(folder.root)
     found = path.read_bytes() if path.is_file() else None
     known = record.get("images")
     if known != names if known is not None else found not in (None, listed.encode()):
@@ -143,7 +143,7 @@ def batches_per_iteration(config: ConfigDict, root: pathlib.Path, images: int) -
 
     A run that is resumed on another number of devices goes on as it began.
     """
-    noted = joint_files.look(root).record.get("batches_per_iteration")
+    noted = joint_files.record_of(root).get("batches_per_iteration")
     if noted:
         return noted
     asked = config.schedule.batches_per_iteration or len(jax.devices())
@@ -194,7 +194,8 @@ def _run(config: ConfigDict, names: list[str], begun: start.Start) -> int:
         if not begun.trained:
             _train(config, task, folder, monitor, check)
         distributed.leave()  # from here on each host writes results by itself, from what host 0 has written
-        wait_for(lambda: joint_files.look(folder.root).trained)
+        if not begun.trained:
+            wait_for(lambda: "files" in joint_files.record_of(folder.root))
         if begun.team.leads:
             checkpoint.discard(folder.shared_checkpoints)  # the networks and the history are written
         like = models.init_params(jax.random.key(config.seed), task.settings)

@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import safetensors
@@ -25,7 +26,7 @@ from gan2shape_jax.records import Damaged
 from gan2shape_jax.regular_files import open_regular, read_text
 from gan2shape_jax.set_aside import Aside
 
-__all__ = ["RECORD", "TRAINED", "JointFiles", "look", "mend", "note", "read_history"]
+__all__ = ["RECORD", "TRAINED", "JointFiles", "look", "mend", "note", "read_history", "record_of"]
 
 RECORD, SPARES = "joint.json", ".joint"
 TRAINED = ("networks.safetensors", "history.json", "history.csv")
@@ -44,10 +45,10 @@ class JointFiles:
       trained: whether the training is done, and what it has come to is whole or can be made so.
     """
 
-    record: dict[str, Any]
-    harm: dict[str, str]
-    spare: tuple[str, ...]
-    trained: bool
+    record: dict[str, Any] = dataclasses.field(default_factory=dict)
+    harm: dict[str, str] = dataclasses.field(default_factory=dict)
+    spare: Sequence[str] = ()
+    trained: bool = False
 
 
 def look(root: pathlib.Path) -> JointFiles:
@@ -66,6 +67,11 @@ def look(root: pathlib.Path) -> JointFiles:
     return JointFiles(record, harm, spare, all(name not in harm or name in spare for name in TRAINED))
 
 
+def record_of(root: pathlib.Path) -> dict[str, Any]:
+    """Returns what `joint.json` says, or its second copy; `files` is in it once the training is done."""
+    return _record(root, {})
+
+
 def mend(root: pathlib.Path, found: JointFiles, aside: Aside) -> None:
     """Sets aside what is damaged, and puts the second copies in its place, as far as there are any.
 
@@ -77,8 +83,8 @@ def mend(root: pathlib.Path, found: JointFiles, aside: Aside) -> None:
         whole = place in found.spare or (place != name and name not in found.harm) or (name == RECORD and found.record)
         aside(root / place, why, "a second copy takes its place" if whole else "it is made again")
     if found.record and (found.harm or "format" not in found.record):
-        done = {"files": None} if not found.trained else {}
-        _write(root, found.record | done)
+        known = {key: value for key, value in found.record.items() if found.trained or key != "files"}
+        _write(root, known)
     if not found.trained:
         return
     for name in TRAINED:

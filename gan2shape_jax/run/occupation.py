@@ -57,14 +57,9 @@ class Held:
         """Raises `FolderGoneError` where the folder was removed, or another process has taken it over."""
         if self.lock.in_place():
             return
-        if epath.Path(self.folder).exists():
-            raise FolderGoneError(
-                f"{self.folder} is no longer the folder that this run holds: another has taken its place, or its "
-                f"{_FILE} was removed; nothing more is written there. Start the same command again"
-            )
         raise FolderGoneError(
-            f"{self.folder} was removed while the run was going on, so nothing more can be written there; start the "
-            "same command again"
+            f"{self.folder} was removed, or another folder put in its place, while the run was going on: nothing more "
+            "can be written there; start the same command again"
         )
 
     def let_in(self) -> None:

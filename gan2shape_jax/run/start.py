@@ -16,6 +16,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.run import cluster, joint_files, same_config, survey, tidy, units
 from gan2shape_jax.run.cluster import SINGLE, Team
 from gan2shape_jax.run.each_image import stem_of
+from gan2shape_jax.run.joint_files import JointFiles
 from gan2shape_jax.run.occupation import Held, hold
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.set_aside import to_stderr
@@ -125,19 +126,21 @@ def _look(config: ConfigDict, names: Sequence[str], folder: RunFolder) -> dict[s
     seconds = time.monotonic() - began
     if seconds > _LONG_S:
         to_stderr(f"looked through the files of {len(found.finished)} finished images in {seconds:.0f} s")
+    shared = joint_files.look(folder.root) if config.mode == "joint" else JointFiles()
     return {
         "units": units.of_run(config, folder, names, found),
         "finished": sorted(found.finished),
         "damaged": found.damaged,
         "unrecorded": list(found.unrecorded),
-        "trained": config.mode == "joint" and joint_files.look(folder.root).trained,
+        "shared": dataclasses.asdict(shared),
+        "trained": shared.trained,
     }
 
 
 def _put_in_order(config: ConfigDict, folder: RunFolder, facts: dict[str, Any]) -> None:
     tidy.set_aside(folder, config, facts["damaged"], facts["unrecorded"])
     if config.mode == "joint":
-        joint_files.mend(folder.root, joint_files.look(folder.root), folder.aside)
+        joint_files.mend(folder.root, JointFiles(**facts["shared"]), folder.aside)
 
 
 def _share(config: ConfigDict, team: Team) -> list[list[str]]:

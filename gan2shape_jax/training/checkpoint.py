@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import errno
 import itertools
+import logging
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -62,6 +63,8 @@ class Checkpoints:
         self._folder = folder
         self._keeping = keeping
         self._local = folder if isinstance(folder, pathlib.Path) else None
+        self._quiet = checkpoint_record.NoTracebacks()
+        logging.getLogger("absl").addFilter(self._quiet)
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
         with self._in_words():
             self._manager = ocp.CheckpointManager(
@@ -81,6 +84,8 @@ class Checkpoints:
         except UserError:
             if error is None:  # else the error that ends the block is the one that matters
                 raise
+        finally:
+            logging.getLogger("absl").removeFilter(self._quiet)
 
     def save(self, done: int, state: TrainState, record: dict[str, Any]) -> None:
         """Writes in the background; `done` counts iterations since the image's start.

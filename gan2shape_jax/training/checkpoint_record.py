@@ -27,7 +27,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.method.state import TrainState
 from gan2shape_jax.records import Damaged
 
-__all__ = ["Template", "make", "peek", "quietly", "restored"]
+__all__ = ["NoTracebacks", "Template", "make", "peek", "quietly", "restored"]
 
 _FORMAT = 2
 # From a checkpoint's record to a state of the same structure.
@@ -116,6 +116,14 @@ def quietly() -> Iterator[None]:
         sys.unraisablehook = hook
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+class NoTracebacks(logging.Filter):
+    """Leaves out what Orbax logs with a traceback: the same error reaches whoever waits for the write."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See `logging.Filter`."""
+        return not record.exc_info
 
 
 def _kind(leaf: Any) -> list[Any]:
