@@ -127,6 +127,18 @@ def test_a_host_that_outlives_the_first_one_still_holds_the_folder(tmp_path):
         pass
 
 
+def test_a_problem_of_the_first_host_is_told_by_all(tmp_path):
+    with hold(tmp_path, host=Host(0, 2), start="ours") as first:
+        first.let_in(problem="holds results of another configuration")
+        _refused(tmp_path, "holds results of another configuration", host=Host(1, 2), start="ours")
+
+
+def test_hosts_do_not_wait_for_a_first_one_that_was_killed(tmp_path):
+    with hold(tmp_path, host=Host(0, 2), start="ours"):
+        pass
+    _refused(tmp_path, "has ended before it let the others into", host=Host(1, 2), start="ours")
+
+
 def test_hosts_wait_until_the_first_one_lets_them_in(tmp_path, monkeypatch):
     monkeypatch.setattr(occupation, "_PATIENCE_S", 0.1)
     monkeypatch.setattr(occupation, "_TIDYING_S", 0.3)
