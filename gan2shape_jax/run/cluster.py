@@ -4,6 +4,7 @@ Host 0 looks up which images are unfinished, and all take its list, so that they
 folder at another moment. Nothing is handed over later: a lost host's images are taken up at the next start, from
 their checkpoints, by however many hosts there are then.
 
+    WORKDIR/.hosts/start.json        what host 0 has found in the folder
     WORKDIR/.hosts/N.json            written by host N at the start; the others look for it: is the folder shared?
     WORKDIR/.hosts/failures-N.json   the images that failed on host N since that start
 """
@@ -26,14 +27,15 @@ from ml_collections import ConfigDict
 from gan2shape_jax.atomic_files import atomic_text
 from gan2shape_jax.config import flatten, to_json
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.json_files import read_json
+from gan2shape_jax.json_files import read_json, read_object
 from gan2shape_jax.run import distributed
 from gan2shape_jax.run.distributed import ALONE, Host
 
-__all__ = ["SINGLE", "Team", "alone", "may_lead", "meet", "require_shared", "wait_for"]
+__all__ = ["SINGLE", "Team", "alone", "hear", "meet", "require_shared", "tell", "wait_for"]
 
 # Network file systems show new files of other hosts only after a while.
 _PATIENCE_S = 30.0
+_LARGEST_START = 1 << 28  # bytes: a line an image
 # Fields that hosts may have otherwise: where things lie on the machine itself.
 _OWN = ("workdir", "runtime.compilation_cache")
 
@@ -45,13 +47,11 @@ class Team:
     Attributes:
       host: this one.
       start: names this start, the same on all hosts; "" where there is one host.
-      facts: what host 0 had to say (see `meet`).
       tokens: of the hosts, by index; host 0's is `start`.
     """
 
     host: Host
     start: str
-    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     tokens: tuple[str, ...] = ()
 
     @property
@@ -68,27 +68,21 @@ def alone(config: ConfigDict) -> bool:
     return config.runtime.hosts == "one" or (config.runtime.hosts == "auto" and not distributed.several(os.environ))
 
 
-def may_lead() -> bool:
-    """Returns whether this host may be host 0, as far as the environment tells."""
-    return all(os.environ.get(name, "0") == "0" for name in ("JAX_PROCESS_ID", "SLURM_PROCID"))
-
-
-def meet(config: ConfigDict, names: list[str], facts: dict[str, Any], *, stay: bool) -> Team:
+def meet(config: ConfigDict, names: list[str], *, stay: bool) -> Team:
     """Meets the other hosts, if any; has to come before the first computation.
 
     Args:
       config: of the run.
       names: of the image list.
-      facts: what this host sees in the folder; host 0's will count.
       stay: whether the hosts go on to compute together; otherwise they part again at once.
 
     Raises:
       UserError: the hosts do not find each other, or have another configuration or list.
     """
     if alone(config):
-        return dataclasses.replace(SINGLE, facts=facts)
+        return SINGLE
     timeout_s = config.runtime.hosts_timeout_s
-    mine = {"token": uuid.uuid4().hex, "config": _comparable(config), "names": names, "facts": facts}
+    mine = {"token": uuid.uuid4().hex, "config": _comparable(config), "names": names}
     if stay:
         host = distributed.join(timeout_s)
         answers = distributed.ask_all(json.dumps(mine))
@@ -103,7 +97,32 @@ def meet(config: ConfigDict, names: list[str], facts: dict[str, Any], *, stay: b
             "(2,2,1 for four), or use slices of one host; see docs/how-to/running-at-scale.md"
         )
     tokens = tuple(message["token"] for message in messages)
-    return Team(host, tokens[0], messages[0]["facts"], tokens)
+    return Team(host, tokens[0], tokens)
+
+
+def tell(config: ConfigDict, team: Team, facts: dict[str, Any]) -> None:
+    """Writes what host 0 has found in the folder, for the others to `hear`."""
+    atomic_text(_start_file(config), json.dumps({"start": team.start, "facts": facts}) + "\n")
+
+
+def hear(config: ConfigDict, team: Team) -> dict[str, Any]:
+    """Returns what host 0 has found in the folder; raises `UserError` where its file is not to be seen from here."""
+    heard: dict[str, Any] = {}
+
+    def is_there() -> bool:
+        try:
+            heard.update(read_object(_start_file(config), "the start of a run", limit=_LARGEST_START))
+        except (OSError, UserError):  # not there yet, or what an earlier start has left
+            return False
+        return heard.get("start") == team.start
+
+    if not wait_for(is_there):
+        raise UserError(f"{_start_file(config)}, which host 0 has written, is not to be seen by host {team.host.index}")
+    return heard["facts"]
+
+
+def _start_file(config: ConfigDict) -> pathlib.Path:
+    return pathlib.Path(config.workdir) / ".hosts" / "start.json"
 
 
 def require_shared(config: ConfigDict, team: Team) -> None:

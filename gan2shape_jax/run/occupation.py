@@ -62,9 +62,9 @@ class Held:
             "can be written there; start the same command again"
         )
 
-    def let_in(self) -> None:
-        """Lets the other hosts of this start come into the folder."""
-        self.who["ready"] = True
+    def let_in(self, *, problem: str = "") -> None:
+        """Lets the other hosts of this start come into the folder, or tells them why the run cannot go on."""
+        self.who |= {"ready": True, "problem": problem}
         _say_who(self.lock, self.who)
 
 
@@ -158,19 +158,33 @@ def _require_no_other_host(folder: pathlib.PurePath, held: Held) -> None:
     if not isinstance(held.lock, KernelLock):
         return
     for path in pathlib.Path(folder).glob(f"{_FILE}-*"):
-        other = KernelLock.take(path)
-        if other is None:
+        if not _is_free(path):
             raise UserError(_busy(folder, path.name))
-        other.release()
 
 
 def _wait_for_first(folder: pathlib.PurePath, start: str) -> None:
     """Waits until the first host of this start has let the others in."""
     begin = time.monotonic()
     while not ((who := holder(folder)).get("start") == start and who.get("ready")):
-        if time.monotonic() - begin > (_TIDYING_S if who.get("start") == start else _PATIENCE_S):
-            raise UserError(_busy(folder))
-        time.sleep(0.05)
+        ours = who.get("start") == start
+        if ours and isinstance(folder, pathlib.Path) and _is_free(folder / _FILE):
+            raise UserError(f"the first host of this run has ended before it let the others into {folder}")
+        if time.monotonic() - begin > (_TIDYING_S if ours else _PATIENCE_S):
+            raise UserError(f"{_busy(folder)}; or the first host sees another folder, which all have to share")
+        time.sleep(0.5 if ours else 0.05)
+    if who.get("problem"):
+        raise UserError(str(who["problem"]))
+
+
+def _is_free(path: pathlib.Path) -> bool:
+    """Returns whether no process holds a lock."""
+    try:
+        lock = KernelLock.take(path)
+    except NotSupported:
+        return False
+    if lock is not None:
+        lock.release()
+    return lock is not None
 
 
 def _busy(folder: pathlib.PurePath, name: str = _FILE) -> str:

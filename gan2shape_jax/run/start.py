@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.run import cluster, joint_files, same_config, survey, tidy, units
-from gan2shape_jax.run.cluster import SINGLE, Team
+from gan2shape_jax.run.cluster import Team
 from gan2shape_jax.run.each_image import stem_of
 from gan2shape_jax.run.joint_files import JointFiles
 from gan2shape_jax.run.occupation import Held, hold
@@ -59,30 +59,17 @@ def begin(config: ConfigDict, names: Sequence[str], *, stay: bool = False) -> It
     Raises:
       UserError: another run holds the folder, it is of another configuration, or the hosts do not come together.
     """
-    if cluster.alone(config):
-        with _holding(config, SINGLE) as held:
-            folder = RunFolder.at(config, SINGLE, held)
-            tidy.clear(folder, map(stem_of, names))
-            facts = _look(config, names, folder)
-            _put_in_order(config, folder, facts)
-            with _gone_in_words(folder):
-                yield Start(folder, facts["units"], facts["trained"])
-        return
-    facts = _look_for_all(config, names) if cluster.may_lead() else {}
-    team = cluster.meet(config, list(names), facts, stay=stay)
-    if problem := team.facts.get("problem"):
-        raise UserError(problem)
+    team = cluster.meet(config, list(names), stay=stay)
     with _holding(config, team) as held:
         folder = RunFolder.at(config, team, held)
         if team.leads:
-            tidy.clear(folder, map(stem_of, names))
-            _put_in_order(config, folder, team.facts)
-            for one in held:
-                one.let_in()
+            facts = _found(config, names, folder, held)
+        else:
+            facts = cluster.hear(config, team)
         cluster.require_shared(config, team)
-        share = _share(config, team)
+        units = facts["units"] if team.host.count == 1 else _share(config, team, facts)
         with _gone_in_words(folder):
-            yield Start(folder, share, team.facts["trained"])
+            yield Start(folder, units, facts["trained"])
 
 
 @contextlib.contextmanager
@@ -109,16 +96,25 @@ def _gone_in_words(folder: RunFolder) -> Iterator[None]:
         raise
 
 
-def _look_for_all(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
-    """Returns what host 0 has to say to all; a problem that ends the run has to be heard by all hosts."""
+def _found(config: ConfigDict, names: Sequence[str], folder: RunFolder, held: tuple[Held, ...]) -> dict[str, Any]:
+    """Has host 0 put the folder in order and let the others in; returns what it has found there."""
     try:
-        return _look(config, names, RunFolder.at(config))
+        tidy.clear(folder, map(stem_of, names))
+        facts = _look(config, names, folder)
+        _put_in_order(config, folder, facts)
+        if folder.team.host.count > 1:
+            cluster.tell(config, folder.team, facts)
     except UserError as error:
-        return {"problem": str(error)}
+        for one in held:
+            one.let_in(problem=str(error))  # which ends the run on all hosts
+        raise
+    for one in held:
+        one.let_in()
+    return facts
 
 
 def _look(config: ConfigDict, names: Sequence[str], folder: RunFolder) -> dict[str, Any]:
-    """Returns what lies in the folder, as JSON has it; changes nothing."""
+    """Returns what lies in the folder, as JSON has it, since other hosts are told; changes nothing."""
     began = time.monotonic()
     told = same_config.require_same_config(config)
     stems = [stem_of(name) for name in names]
@@ -143,11 +139,11 @@ def _put_in_order(config: ConfigDict, folder: RunFolder, facts: dict[str, Any]) 
         joint_files.mend(folder.root, JointFiles(**facts["shared"]), folder.aside)
 
 
-def _share(config: ConfigDict, team: Team) -> list[list[str]]:
+def _share(config: ConfigDict, team: Team, facts: dict[str, Any]) -> list[list[str]]:
     """Returns this host's part of what is unfinished; raises `UserError` where several hosts cannot divide the work."""
-    finished = set(team.facts["finished"])
-    unfinished = [unit for unit in team.facts["units"] if not {stem_of(name) for name in unit} <= finished]
-    if team.host.count > 1 and config.mode == "instance" and not config.schedule.reset_weight:
+    finished = set(facts["finished"])
+    unfinished = [unit for unit in facts["units"] if not {stem_of(name) for name in unit} <= finished]
+    if config.mode == "instance" and not config.schedule.reset_weight:
         raise UserError(
             "config.schedule.reset_weight is False: each image starts from the networks of the one before "
             "it, which several hosts cannot do; set it True, or config.runtime.hosts='one'"

@@ -158,7 +158,7 @@ def _start(folders, *, fields=None, code="run"):
 
 _DO = {
     "run": "sys.exit(experiment.run(config))",
-    "meet": "print(cluster.meet(config, ['a', 'b'], {'unfinished': [sys.argv[1]]}, stay=False))",
+    "meet": "print('start', cluster.meet(config, ['a', 'b'], stay=False).start)",
 }
 
 
@@ -193,6 +193,8 @@ def test_a_killed_hosts_images_are_taken_up_again(undisturbed, tmp_path):
         assert processes[0].poll() is None, processes[0].communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)
+    codes, told = _ends(_start([tmp_path]))  # another run, while these are at work
+    assert codes == [1] and f"another run is at work in {root}: process {processes[0].pid} on" in told[0]
     processes[0].send_signal(signal.SIGKILL)
     codes, told = _ends(processes)
     assert codes == [-signal.SIGKILL, 0], told[1]
@@ -248,7 +250,8 @@ def test_hosts_that_differ_all_say_so(tmp_path):
     codes, told = _ends(_start([tmp_path / "a"] * 2, code="meet", fields=[{}, {"seed": 3}]))
     assert codes == [1, 1] and all("different configurations: seed (host 0: 0, host 1: 3)" in text for text in told)
     codes, told = _ends(_start([tmp_path / "a"] * 2, code="meet"))
-    assert codes == [0, 0] and all(f"'unfinished': ['{tmp_path / 'a'}']" in text for text in told), told
+    starts = [line for text in told for line in text.splitlines() if line.startswith("start ")]
+    assert codes == [0, 0] and len(starts) == 2 and len(set(starts)) == 1, told
 
 
 def test_folders_that_are_not_shared_are_found_out(tmp_path, monkeypatch):
@@ -263,9 +266,9 @@ def test_a_coordinator_out_of_reach_is_told(tmp_path, monkeypatch):
     for name, value in {**EXPLICIT, "JAX_COORDINATOR_ADDRESS": f"localhost:{_port()}"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=r"did not find each other within 2 s \(coordinator: localhost:"):
-        cluster.meet(config, ["a"], {}, stay=False)
+        cluster.meet(config, ["a"], stay=False)
 
 
 def test_one_host_meets_nobody(tmp_path):
-    team = cluster.meet(tiny_config(tmp_path), ["a"], {"x": 1}, stay=True)
-    assert team == Team(Host(0, 1), "", {"x": 1}) and not (tmp_path / "run").exists()
+    team = cluster.meet(tiny_config(tmp_path), ["a"], stay=True)
+    assert team == Team(Host(0, 1), "") and not (tmp_path / "run").exists()
