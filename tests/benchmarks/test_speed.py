@@ -58,6 +58,7 @@ def test_what_is_absent_is_named(timing):
         timing.subjects.load("ictface:full", {}, random_weights=False)
 
 
+@pytest.mark.heavy
 def test_what_is_absent_is_drawn_at_the_configurations_sizes(timing):
     sizes = {
         "image_size": "32",

@@ -69,7 +69,7 @@ def _by_step_2(editor, turned):
     )
 
 
-@pytest.mark.parametrize("faults", [False, True])
+@pytest.mark.parametrize("faults", [False, pytest.param(True, marks=pytest.mark.heavy)])
 def test_the_gans_version_is_step_2s_of_the_same_views_and_lights(editor, faults):
     settings = dataclasses.replace(editor.settings, sampling="half" if faults else "centred", unit_normals=not faults)
     chosen = dataclasses.replace(editor, settings=settings)

@@ -20,7 +20,14 @@ def _close(one, other):
         np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9 * np.abs(b).max())
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sampled image",
+        pytest.param("warped depth", marks=pytest.mark.heavy),
+        pytest.param("drawn mesh", marks=pytest.mark.heavy),
+    ],
+)
 def test_gradients_of_maps_and_maps_of_gradients_agree(name):
     loss, arguments = CASES[name](batch=3)
     mapped = jax.jit(jax.vmap(jax.grad(loss)))(arguments)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import compiled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import Delaunay
@@ -65,7 +66,8 @@ def _oracle(vertices, faces, camera, samples):
     return triangle, barycentric, depth
 
 
-_rasterize = jax.jit(lambda v, f: mesh_rasterizer.rasterize_mesh(v, f, _CAMERA, samples=_SAMPLES))
+def _rasterize(vertices, faces):
+    return compiled.rasterize_mesh(vertices, faces, _CAMERA, samples=_SAMPLES)
 
 
 @settings(max_examples=30, deadline=None)
@@ -102,15 +104,15 @@ def test_a_depth_map_looks_as_the_rasteriser_of_grids_sees_it(sampling, supersam
     colours = jnp.asarray(rng.uniform(size=(3, size, size, 2)), jnp.float32)
     points, faces = grid.reshape(3, -1, 3), grid_faces(size, size)
     options = {"supersample": supersample, "sampling": sampling}
-    fast = mesh_rasterizer.rasterize(grid, camera, **options)
-    general = mesh_rasterizer.rasterize(points, camera, faces=faces, **options)
+    fast = compiled.rasterize(grid, camera, **options)
+    general = compiled.rasterize(points, camera, faces=faces, **options)
     assert np.mean(fast.triangle == general.triangle) > 0.999
     same = np.asarray(fast.triangle == general.triangle)
     np.testing.assert_allclose(general.depth[same], fast.depth[same], rtol=1e-6)
     np.testing.assert_allclose(general.barycentric[same], fast.barycentric[same], atol=1e-4)
 
     def shown(fragments, values, faces):
-        return mesh_rasterizer.interpolate(fragments, values, faces=faces, supersample=supersample)
+        return compiled.interpolate(fragments, values, faces=faces, supersample=supersample)
 
     pictures = shown(fast, colours, None), shown(general, colours.reshape(3, -1, 2), faces)
     assert pictures[0].shape == (3, size, size, 2)
@@ -128,12 +130,12 @@ def test_gradients_of_grids_and_meshes_agree():
         faces = grid_faces(size, size)
 
         def loss(vertices, values, faces):
-            fragments = mesh_rasterizer.rasterize(vertices, camera, faces=faces, supersample=3)
-            picture = mesh_rasterizer.interpolate(fragments, values, faces=faces, supersample=3)
+            fragments = compiled.rasterize(vertices, camera, faces=faces, supersample=3)
+            picture = compiled.interpolate(fragments, values, faces=faces, supersample=3)
             return jnp.sum(jnp.sin(picture)) + jnp.sum(jnp.where(fragments.triangle < 0, 0, fragments.depth) ** 2)
 
-        fast = jax.grad(loss, argnums=(0, 1))(grid, colours, None)
-        general = jax.grad(loss, argnums=(0, 1))(grid.reshape(-1, 3), colours.reshape(-1, 2), faces)
+        fast = jax.jit(jax.grad(loss, argnums=(0, 1)))(grid, colours, None)
+        general = jax.jit(jax.grad(loss, argnums=(0, 1)))(grid.reshape(-1, 3), colours.reshape(-1, 2), faces)
         for one, other in zip(fast, general, strict=True):
             np.testing.assert_allclose(one.reshape(other.shape), other, rtol=1e-6, atol=1e-8)
 
@@ -141,7 +143,7 @@ def test_gradients_of_grids_and_meshes_agree():
 def test_a_grid_need_not_be_square():
     camera = camera_lib.Camera(12)
     grid = camera_lib.back_project(jnp.ones((12, 12)), camera)
-    whole, part = (mesh_rasterizer.rasterize(g, camera, supersample=2) for g in (grid, grid[:, :7]))
+    whole, part = (compiled.rasterize(g, camera, supersample=2) for g in (grid, grid[:, :7]))
     left = np.arange(24) < 12  # samples before column 6
     np.testing.assert_allclose(part.depth[:, left], whole.depth[:, left], rtol=1e-6)
     assert (part.triangle[:, ~left][:, 2:] == -1).all()
@@ -152,7 +154,7 @@ def test_interpolated_points_project_to_their_samples():
     with jax.enable_x64(True):
         vertices = jnp.asarray(vertices)
         fragments = _rasterize(vertices, faces)
-        points = mesh_rasterizer.interpolate(fragments, vertices, faces=faces)
+        points = compiled.interpolate(fragments, vertices, faces=faces)
         seen = np.asarray(fragments.triangle) >= 0
         lattice = _SAMPLES.first + _SAMPLES.spacing * np.arange(_SAMPLES.count)
         x, y = np.meshgrid(lattice, lattice)
@@ -167,13 +169,23 @@ def test_a_pixel_is_the_mean_of_its_samples():
     vertices, faces = _mesh("small", 3)
     fragments = _rasterize(jnp.asarray(vertices, jnp.float32), faces)
     colours = jnp.asarray(np.random.default_rng(0).uniform(size=(_VERTICES, 3)), jnp.float32)
-    each = np.asarray(mesh_rasterizer.interpolate(fragments, colours, faces=faces))
-    pixels = mesh_rasterizer.interpolate(fragments, colours, faces=faces, supersample=3)
+    each = np.asarray(compiled.interpolate(fragments, colours, faces=faces))
+    pixels = compiled.interpolate(fragments, colours, faces=faces, supersample=3)
     np.testing.assert_allclose(pixels, each.reshape(9, 3, 9, 3, 3).mean((1, 3)), atol=1e-6)
-    share = mesh_rasterizer.interpolate(fragments, jnp.ones((_VERTICES, 1)), faces=faces, supersample=3)[..., 0]
+    share = compiled.interpolate(fragments, jnp.ones((_VERTICES, 1)), faces=faces, supersample=3)[..., 0]
     seen = np.asarray(fragments.triangle >= 0, np.float32)
     np.testing.assert_allclose(share, seen.reshape(9, 3, 9, 3).mean((1, 3)), atol=1e-6)
     assert 0 < seen.mean() < 1
+
+
+@jax.jit
+def _shown(vertices, colours, faces):
+    fragments = _rasterize(vertices, faces)
+    values = compiled.interpolate(fragments, colours, faces=faces)
+    return fragments.triangle, jnp.concatenate([fragments.depth[..., None], values], -1)
+
+
+_slopes = jax.jit(jax.grad(lambda v, c, faces, weights: jnp.sum(_shown(v, c, faces)[1] * weights), argnums=(0, 1)))
 
 
 @pytest.mark.parametrize("kind", _KINDS)
@@ -184,20 +196,14 @@ def test_gradients_equal_finite_differences(kind):
         vertices, colours = jnp.asarray(vertices), jnp.asarray(rng.normal(size=(_VERTICES, 2)))
         moves = [jnp.asarray(rng.normal(size=x.shape)) * 1e-8 for x in (vertices, colours)]
 
-        @jax.jit
-        def shown(vertices, colours):
-            fragments = _rasterize(vertices, faces)
-            values = mesh_rasterizer.interpolate(fragments, colours, faces=faces)
-            return fragments.triangle, jnp.concatenate([fragments.depth[..., None], values], -1)
-
         (below, one), (above, other) = (
-            shown(vertices + sign * moves[0], colours + sign * moves[1]) for sign in (-1, 1)
+            _shown(vertices + sign * moves[0], colours + sign * moves[1], faces) for sign in (-1, 1)
         )
         # The derivative holds visibility fixed, so compare where it stays, and away from slivers' steep ends.
         kept = (below == above) & (above >= 0) & (jnp.abs(other - one).max(-1) < 1e-4)
         assert np.mean(kept) > (0.003 if kind == "slivers" else 0.05)
         weights = jnp.where(kept[..., None], jnp.asarray(rng.normal(size=one.shape)), 0)
-        gradients = jax.grad(lambda *x: jnp.sum(shown(*x)[1] * weights), argnums=(0, 1))(vertices, colours)
+        gradients = _slopes(vertices, colours, faces, weights)
         slope = sum(jnp.sum(g * move) for g, move in zip(gradients, moves, strict=True))
         np.testing.assert_allclose(slope, jnp.sum((other - one) * weights) / 2, rtol=1e-4)
         assert (np.abs(gradients[0]).max(0) > 0).all() and (np.abs(gradients[1]).max(0) > 0).all()
@@ -216,8 +222,8 @@ def test_values_and_gradients_are_finite():
     colours = jnp.asarray(np.random.default_rng(0).normal(size=(len(meshes), 81, 2)), jnp.float32)
 
     def loss(meshes, colours):
-        fragments = mesh_rasterizer.rasterize_mesh(meshes, faces, _CAMERA)
-        values = mesh_rasterizer.interpolate(fragments, colours, faces=faces)
+        fragments = compiled.rasterize_mesh(meshes, faces, _CAMERA)
+        values = compiled.interpolate(fragments, colours, faces=faces)
         return jnp.mean(fragments.depth**2) + jnp.sum(values**2), (fragments.triangle, values)
 
     (value, (triangle, values)), gradients = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(meshes, colours)
@@ -228,8 +234,8 @@ def test_values_and_gradients_are_finite():
         assert len(around) == 6 and not around & set(np.unique(triangle[k])) and (triangle[k] >= 0).any()
     unseen = jnp.where((faces == 0).any(1), jnp.nan, 0)  # an attribute that is no number stays where it is
     colours = jnp.zeros((81, 1)).at[0].set(jnp.nan)
-    fragments = mesh_rasterizer.rasterize_mesh(meshes[1], faces, _CAMERA)
-    assert unseen.any() and (mesh_rasterizer.interpolate(fragments, colours, faces=faces) == 0).all()
+    fragments = compiled.rasterize_mesh(meshes[1], faces, _CAMERA)
+    assert unseen.any() and (compiled.interpolate(fragments, colours, faces=faces) == 0).all()
 
 
 def test_samples_on_an_edge_have_the_gradient_of_either_side():
@@ -239,7 +245,7 @@ def test_samples_on_an_edge_have_the_gradient_of_either_side():
     faces = np.array([[0, 1, 3], [1, 4, 3], [1, 2, 4], [2, 5, 4]])
 
     def depth(vertices):
-        return mesh_rasterizer.rasterize_mesh(vertices, faces, camera).depth
+        return compiled.rasterize_mesh(vertices, faces, camera).depth
 
     assert (depth(vertices) == 1).all()
     _, change = jax.jvp(depth, (vertices,), (jnp.zeros_like(vertices).at[:, 2].set(1),))
@@ -256,7 +262,7 @@ def test_shared_edges_leave_no_holes():
     for vertices in (flat, rough):
         for shift in (0.0, 0.123):
             samples = SampleGrid.over(camera_lib.Camera(40, fov_deg=80), supersample=2).shifted(shift)
-            fragments = mesh_rasterizer.rasterize_mesh(
+            fragments = compiled.rasterize_mesh(
                 jnp.asarray(vertices, jnp.float32), faces, camera_lib.Camera(40, fov_deg=80), samples=samples
             )
             assert (fragments.triangle >= 0).all()
@@ -266,7 +272,7 @@ def test_triangles_are_cut_at_the_near_plane():
     """A floor one unit below the camera, from behind it to the horizon: depth is f / (y - center)."""
     camera = camera_lib.Camera(32, fov_deg=90.0, near=1.25, far=50.0)
     floor = jnp.asarray([[-1e3, 1, -1e3], [1e3, 1, -1e3], [0, 1, 1e3]], jnp.float32)
-    fragments = mesh_rasterizer.rasterize_mesh(floor, np.array([[0, 1, 2]]), camera)
+    fragments = compiled.rasterize_mesh(floor, np.array([[0, 1, 2]]), camera)
     y = np.arange(32)[:, None] + np.zeros(32) - camera.center
     depth = np.where(y > 0, camera.focal_length / np.where(y > 0, y, 1), np.inf)
     seen = (depth > camera.near) & (depth < camera.far)
@@ -279,22 +285,22 @@ def test_what_lies_beside_or_behind_is_not_seen():
     triangle = jnp.asarray([[-0.1, -0.1, 1], [0.1, -0.1, 1], [0, 0.1, 1]])
     away = jnp.stack([triangle + jnp.asarray(move) for move in ([5.0, 0, 0], [0, -5.0, 0], [0, 0, -2], [0, 0, 200])])
     faces = np.array([[0, 1, 2]])
-    fragments = mesh_rasterizer.rasterize_mesh(away, faces, _CAMERA)
+    fragments = compiled.rasterize_mesh(away, faces, _CAMERA)
     assert (fragments.triangle == -1).all() and (fragments.depth == _CAMERA.far).all()
-    assert (mesh_rasterizer.rasterize_mesh(triangle, faces, _CAMERA).triangle == 0).any()
+    assert (compiled.rasterize_mesh(triangle, faces, _CAMERA).triangle == 0).any()
 
 
 def test_no_faces_no_images_no_vertices():
     no_faces = np.zeros((0, 3), np.int32)
     for vertices in (jnp.ones((2, 4, 3)), jnp.ones((2, 0, 3)), jnp.ones((0, 4, 3))):
         faces = no_faces if vertices.size else no_faces
-        fragments, pull = jax.vjp(lambda v, f=faces: mesh_rasterizer.rasterize_mesh(v, f, _CAMERA).depth, vertices)
+        fragments, pull = jax.vjp(lambda v, f=faces: compiled.rasterize_mesh(v, f, _CAMERA).depth, vertices)
         assert fragments.shape == (len(vertices), 9, 9) and (fragments == _CAMERA.far).all()
         assert (pull(fragments)[0] == 0).all()
-    none = mesh_rasterizer.rasterize_mesh(jnp.ones((0, 4, 3)), np.array([[0, 1, 2]]), _CAMERA)
+    none = compiled.rasterize_mesh(jnp.ones((0, 4, 3)), np.array([[0, 1, 2]]), _CAMERA)
     assert none.barycentric.shape == (0, 9, 9, 3)
-    fragments = mesh_rasterizer.rasterize_mesh(jnp.ones((2, 4, 3)), no_faces, _CAMERA)
-    values = mesh_rasterizer.interpolate(fragments, jnp.ones((2, 4, 5)), faces=no_faces, supersample=3)
+    fragments = compiled.rasterize_mesh(jnp.ones((2, 4, 3)), no_faces, _CAMERA)
+    values = compiled.interpolate(fragments, jnp.ones((2, 4, 5)), faces=no_faces, supersample=3)
     assert values.shape == (2, 3, 3, 5) and (values == 0).all()
 
 
@@ -394,7 +400,7 @@ def test_refuses_what_is_no_mesh(change, message):
 )
 def test_refuses_values_that_do_not_go_with_the_fragments(change, message):
     faces = np.array([[0, 1, 3]])
-    fragments = mesh_rasterizer.rasterize_mesh(jnp.ones((2, 4, 3)), faces, _CAMERA)
+    fragments = compiled.rasterize_mesh(jnp.ones((2, 4, 3)), faces, _CAMERA)
     arguments = {"attributes": jnp.ones((4, 2)), "faces": faces} | change
     with pytest.raises(ValueError, match=message):
         mesh_rasterizer.interpolate(fragments, **arguments)

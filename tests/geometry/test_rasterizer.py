@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import compiled
 
 from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import rasterizer
@@ -81,10 +82,7 @@ _KINDS = ["rough", "folded", "stretched", "whole screen", "edge-on", "behind the
 
 
 def _rasterize(meshes, samples, **options):
-    def run(m):
-        return rasterizer.rasterize(m, _CAMERA, samples=samples, **options)
-
-    return jax.jit(run)(jnp.asarray(meshes))
+    return compiled.rasterize_grid(jnp.asarray(meshes), _CAMERA, samples=samples, **options)
 
 
 @pytest.mark.parametrize("supersample", [1, 5])
@@ -119,7 +117,7 @@ def test_shared_edges_leave_no_holes():
     for mesh in (_grid(side), _grid(side) + shake):
         for first, spacing in ((1.0, 0.25), (1.1, 1 / 3)):
             samples = rasterizer.SampleGrid(int((side - 3) / spacing), first, spacing)
-            found = rasterizer.rasterize(jnp.asarray(mesh, jnp.float32), camera, samples=samples)
+            found = compiled.rasterize_grid(jnp.asarray(mesh, jnp.float32), camera, samples=samples)
             assert (np.asarray(found.triangle) >= 0).all()
 
 
@@ -138,7 +136,7 @@ def test_batches_jit_and_vmap_equal_a_loop():
 
     def depth_and_gradient(mesh):
         def run(m):
-            return rasterizer.rasterize(m, _CAMERA, samples=samples)
+            return compiled.rasterize_grid(m, _CAMERA, samples=samples)
 
         found, pull = jax.vjp(lambda m: run(m).depth, mesh)
         return run(mesh), pull(jnp.cos(found))[0]
@@ -161,7 +159,7 @@ def test_depth_gradient_equals_finite_differences():
     with jax.enable_x64(True):
         mesh = jnp.asarray(_mesh("folded", 5))
         direction = jnp.asarray(rng.normal(size=mesh.shape) * 1e-7)
-        run = jax.jit(lambda m: rasterizer.rasterize(m, _CAMERA, samples=samples))
+        run = jax.jit(lambda m: compiled.rasterize_grid(m, _CAMERA, samples=samples))
         below, above = run(mesh - direction), run(mesh + direction)
         # The derivative holds visibility fixed, so compare where it stays.
         kept = (below.triangle == above.triangle) & (above.triangle >= 0)
@@ -181,7 +179,7 @@ def test_gradients_are_finite():
     meshes = jnp.asarray([*map(_mesh, _KINDS), point, undefined], jnp.float32)
 
     def loss(m):
-        return jnp.sum(rasterizer.rasterize(m, _CAMERA).depth ** 2)
+        return jnp.sum(compiled.rasterize_grid(m, _CAMERA).depth ** 2)
 
     gradients = jax.jit(jax.grad(loss))(meshes)
     assert np.isfinite(gradients).all()
@@ -189,7 +187,7 @@ def test_gradients_are_finite():
 
 def test_background_has_no_gradient():
     mesh = jnp.asarray(_grid() + [1.0, 0, 0], jnp.float32)
-    found, pull = jax.vjp(lambda m: rasterizer.rasterize(m, _CAMERA).depth, mesh)
+    found, pull = jax.vjp(lambda m: compiled.rasterize_grid(m, _CAMERA).depth, mesh)
     assert (found == _CAMERA.far).all()
     assert (pull(jnp.ones_like(found))[0] == 0).all()
 
@@ -198,8 +196,8 @@ def test_interpolated_points_project_to_their_samples():
     samples = rasterizer.SampleGrid.over(_CAMERA, supersample=4)
     with jax.enable_x64(True):
         mesh = jnp.asarray(_mesh("rough"))
-        found = rasterizer.rasterize(mesh, _CAMERA, samples=samples)
-        points = rasterizer.interpolate(found, mesh)
+        found = compiled.rasterize_grid(mesh, _CAMERA, samples=samples)
+        points = compiled.interpolate_grid(found, mesh)
         seen = np.asarray(found.triangle) >= 0
         lattice = samples.first + samples.spacing * np.arange(samples.count)
         x, y = np.meshgrid(lattice, lattice)
@@ -210,10 +208,10 @@ def test_interpolated_points_project_to_their_samples():
 
 
 def test_interpolation_is_linear_in_its_values():
-    found = rasterizer.rasterize(jnp.asarray(_mesh("rough"), jnp.float32), _CAMERA)
+    found = compiled.rasterize_grid(jnp.asarray(_mesh("rough"), jnp.float32), _CAMERA)
     values = jnp.asarray(np.random.default_rng(0).normal(size=(_SIDE, _SIDE, 2)), jnp.float32)
-    gradient = jax.grad(lambda v: jnp.sum(rasterizer.interpolate(found, v)))(values)
-    total = jnp.sum(rasterizer.interpolate(found, values))
+    gradient = jax.grad(lambda v: jnp.sum(compiled.interpolate_grid(found, v)))(values)
+    total = jnp.sum(compiled.interpolate_grid(found, values))
     np.testing.assert_allclose(jnp.sum(gradient * values), total, rtol=1e-4)
     np.testing.assert_allclose(gradient[..., 0].sum(), np.sum(found.triangle >= 0), rtol=1e-5)
 
@@ -221,7 +219,7 @@ def test_interpolation_is_linear_in_its_values():
 def test_masked_vertices_take_their_triangles_with_them():
     mask = np.ones((_SIDE, _SIDE), bool)
     mask[3, 3] = False
-    found = rasterizer.rasterize(
+    found = compiled.rasterize_grid(
         jnp.asarray(_mesh("rough"), jnp.float32),
         _CAMERA,
         mask=jnp.asarray(mask),

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import compiled
 from helpers.parity_record import share_off
 
 from gan2shape_jax.geometry import camera as camera_lib
@@ -32,7 +33,7 @@ def test_warped_depth_and_gradients_equal_golden(golden, parity, sampling):
         camera = camera_lib.Camera(depth.shape[-1])
 
         def warp(d, v, camera=camera):
-            return render.warp_depth(d, v, camera, sampling=sampling)
+            return compiled.warp_depth(d, v, camera, sampling=sampling)
 
         found, pull = jax.vjp(jax.jit(warp), depth, view)
         expected = archive[f"{group}/{sampling}/warped_depth"]
@@ -63,11 +64,11 @@ def test_identity_view_keeps_the_depth():
     camera = camera_lib.Camera(16)
     depth = jnp.asarray(1 + 0.01 * np.random.default_rng(0).normal(size=(2, 16, 16)), jnp.float32)
     plane = jnp.full((2, 16, 16), 1.02)
-    found = render.warp_depth(plane, jnp.zeros((2, 6)), camera)
+    found = compiled.warp_depth(plane, jnp.zeros((2, 6)), camera)
     np.testing.assert_allclose(found[:, 1:-1, 1:-1], 1.02, rtol=1e-6)
     # Outer pixels are three quarters empty or half empty, and so beyond the clamp.
     np.testing.assert_allclose(found[:, 0], camera.background_depth)
-    warped = render.warp_depth(depth, jnp.zeros((2, 6)), camera)
+    warped = compiled.warp_depth(depth, jnp.zeros((2, 6)), camera)
     assert np.abs(warped - depth)[:, 1:-1, 1:-1].max() < 0.05
     valid = render.valid_pixels(found, camera)
     assert valid[:, 1:-1, 1:-1].all() and valid.sum() == 2 * 14**2
@@ -78,7 +79,7 @@ def test_half_sampling_looks_half_a_pixel_further():
     rays = np.asarray(camera_lib.back_project(jnp.ones((16, 16)), camera))
     plane = jnp.asarray(1 / (1 + 0.5 * rays[..., 0]), jnp.float32)
     centred, half = (
-        1 / render.warp_depth(plane, jnp.zeros(6), camera, sampling=s)[2:-2, 2:-2] for s in ("centred", "half")
+        1 / compiled.warp_depth(plane, jnp.zeros(6), camera, sampling=s)[2:-2, 2:-2] for s in ("centred", "half")
     )
     step = 0.5 / camera.focal_length
     np.testing.assert_allclose(half - centred, step / 2, rtol=2e-2)
@@ -87,7 +88,7 @@ def test_half_sampling_looks_half_a_pixel_further():
 def test_clamped_depth_has_no_gradient():
     camera = camera_lib.Camera(12)
     view = jnp.array([0, 0, 0, 0, 0, 0.5])
-    found, pull = jax.vjp(lambda d: render.warp_depth(d, view, camera), jnp.full((12, 12), 1.0))
+    found, pull = jax.vjp(lambda d: compiled.warp_depth(d, view, camera), jnp.full((12, 12), 1.0))
     np.testing.assert_allclose(found, camera.background_depth, rtol=1e-6)
     assert (pull(jnp.ones_like(found))[0] == 0).all()
     assert (jax.grad(lambda d: jnp.sum(render.valid_pixels(d, camera) * d))(found * 0.9) == 1).all()
@@ -102,7 +103,7 @@ def test_warp_gradient_equals_finite_differences():
         view = jnp.asarray([0.11, -0.23, 0.05, 0.004, -0.003, 0.01])
         weights = np.zeros((10, 10))
         weights[3:-3, 3:-3] = rng.normal(size=(4, 4))
-        loss = jax.jit(lambda d, v: jnp.sum(render.warp_depth(d, v, camera) * weights))
+        loss = jax.jit(lambda d, v: jnp.sum(compiled.warp_depth(d, v, camera) * weights))
         gradients = jax.grad(loss, argnums=(0, 1))(depth, view)
         for moved in (0, 1):
             shape = (depth, view)[moved].shape
@@ -121,7 +122,7 @@ def test_gradients_are_finite_in_any_view():
     view = jnp.asarray(yaw[:, None] * np.eye(6)[1] + 0.1 * np.eye(6)[0], jnp.float32)
 
     def loss(d, v):
-        return jnp.mean(render.warp_depth(d, v, camera) ** 2)
+        return jnp.mean(compiled.warp_depth(d, v, camera) ** 2)
 
     value, gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(depth, view)
     assert np.isfinite(value) and all(np.isfinite(g).all() for g in gradients)
@@ -131,7 +132,7 @@ def test_gradients_are_finite_in_any_view():
 def test_flat_mesh_seen_edge_on_is_finite():
     camera = camera_lib.Camera(16)
     view = jnp.array([0, np.pi / 2, 0, 0, 0, 0], jnp.float32)
-    gradient = jax.grad(lambda d: jnp.sum(render.warp_depth(d, view, camera)))(jnp.ones((16, 16)))
+    gradient = jax.grad(lambda d: jnp.sum(compiled.warp_depth(d, view, camera)))(jnp.ones((16, 16)))
     assert np.isfinite(gradient).all()
 
 
@@ -141,7 +142,7 @@ def test_picture_of_a_plane_shows_its_values(size):
     camera = camera_lib.Camera(side)
     x, y = np.meshgrid(np.arange(side), np.arange(side))
     values = jnp.asarray(np.stack([x, y], -1), jnp.float32)
-    picture, coverage = render.render_mesh(
+    picture, coverage = compiled.render_mesh(
         jnp.ones((side, side)), values, jnp.zeros(6), camera, size=size, return_coverage=True
     )
     count = size or side
@@ -158,7 +159,7 @@ def test_picture_mixes_the_background_by_coverage():
     view = jnp.array([0, 1.0, 0, 0, 0, 0])
 
     def draw(background):
-        return render.render_mesh(
+        return compiled.render_mesh(
             jnp.asarray(_sphere(16)),
             jnp.full((16, 16, 1), 0.25),
             view,
@@ -177,7 +178,7 @@ def test_mask_cuts_the_picture():
     side = 20
     camera = camera_lib.Camera(side)
     mask = jnp.zeros((side, side)).at[5:15, 5:15].set(1)
-    picture = render.render_mesh(jnp.ones((side, side)), jnp.zeros((side, side, 1)), jnp.zeros(6), camera, mask=mask)
+    picture = compiled.render_mesh(jnp.ones((side, side)), jnp.zeros((side, side, 1)), jnp.zeros(6), camera, mask=mask)
     np.testing.assert_allclose(picture[6:14, 6:14], 0)
     np.testing.assert_allclose(picture[:5], 1)
 
@@ -189,7 +190,7 @@ def test_near_surfaces_hide_far_ones():
     ball = jnp.asarray((depth < 1.04).astype(np.float32))[..., None]
     for yaw, column in ((-np.pi / 2, 19), (np.pi / 2, 12)):
         view = jnp.array([0, yaw, 0, 0, 0, 0], jnp.float32)
-        picture = render.render_mesh(jnp.asarray(depth), ball, view, camera, background=-1)
+        picture = compiled.render_mesh(jnp.asarray(depth), ball, view, camera, background=-1)
         assert picture[16, column, 0] == pytest.approx(1, abs=1e-3)
         assert picture[16, 31 - column, 0] < 0.9
 
@@ -207,7 +208,7 @@ def test_exchanged_vertices_are_the_ends_of_every_cells_diagonal():
     colours = rng.uniform(size=(side, side, 3)).astype(np.float32)
     depth = jnp.ones((side, side))
     drawn = np.asarray(
-        render.render_mesh(depth, colours, jnp.zeros(6), camera, supersample=1, size=4 * side, exchanged=True)
+        compiled.render_mesh(depth, colours, jnp.zeros(6), camera, supersample=1, size=4 * side, exchanged=True)
     )
     fraction = (np.arange(4 * side) + 0.5) / 4 - 0.5  # image coordinates of the samples
     for row, y in enumerate(fraction):

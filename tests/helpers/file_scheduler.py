@@ -5,12 +5,13 @@ from xdist.scheduler.loadfile import LoadFileScheduling
 __all__ = ["FileScheduling"]
 
 # None of these is to be left for the end; the others take less than half a minute each (docs/reports/test_suite.md).
-# Those that come first compile different programs, so that the first workers do not compile the same.
+# Those that come first compile different programs, so that the first workers do not compile the same; later ones find
+# theirs compiled.
 _LONGEST = (
     "tests/training/test_loop.py",
     "tests/training/test_joint.py",
-    "tests/run/test_experiment.py",
     "tests/method/test_pipeline.py",
+    "tests/run/test_experiment.py",
     "tests/interface/test_reconstruct.py",
     "tests/run/test_predict.py",
     "tests/networks/test_precision.py",

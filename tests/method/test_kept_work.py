@@ -51,6 +51,7 @@ def test_phase_keeps_the_features_of_its_input(case):
     assert constants.features
 
 
+@pytest.mark.heavy
 def test_samples_with_the_kept_code_are_the_samples(case):
     problem, frozen, params, settings = case
     state = initial_state(params, settings)

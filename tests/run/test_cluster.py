@@ -261,6 +261,7 @@ def test_folders_that_are_not_shared_are_found_out(tmp_path, monkeypatch):
         cluster._require_shared(tmp_path, ["here", "elsewhere"])
 
 
+@pytest.mark.heavy
 def test_a_coordinator_out_of_reach_is_told(tmp_path, monkeypatch):
     config = tiny_config(tmp_path, runtime__hosts_timeout_s=2)
     for name, value in {**EXPLICIT, "JAX_COORDINATOR_ADDRESS": f"localhost:{_port()}"}.items():

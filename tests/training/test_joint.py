@@ -170,7 +170,9 @@ def whole(parts, task, initial, tmp_path_factory):
     return loop.run_schedule(task, parts[2], initial, tmp_path_factory.mktemp("whole"), CADENCE, Watcher())
 
 
-@pytest.mark.parametrize("stop", [(1, 2), (3, 3), (5, 1)])
+@pytest.mark.parametrize(
+    "stop", [(3, 3), pytest.param((1, 2), marks=pytest.mark.heavy), pytest.param((5, 1), marks=pytest.mark.heavy)]
+)
 def test_interrupted_anywhere_and_resumed_gives_the_same_bits(parts, task, initial, whole, tmp_path, stop):
     with pytest.raises(Killed):
         loop.run_schedule(task, parts[2], initial, tmp_path, CADENCE, _die_at(*stop))

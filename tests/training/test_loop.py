@@ -63,7 +63,9 @@ def _assert_same(first, second):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
-@pytest.mark.parametrize("stop", [(1, 1), (3, 3), (6, 1)])
+@pytest.mark.parametrize(
+    "stop", [(3, 3), pytest.param((1, 1), marks=pytest.mark.heavy), pytest.param((6, 1), marks=pytest.mark.heavy)]
+)
 def test_interrupted_anywhere_and_resumed_gives_the_same_bits(run, whole, tmp_path, stop):
     with pytest.raises(Killed):
         _train(run, tmp_path, _die_at(*stop))

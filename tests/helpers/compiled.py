@@ -1,0 +1,26 @@
+"""Functions of `geometry`, each compiled as a whole: called as they are, every operation is a program of its own."""
+
+import jax
+
+from gan2shape_jax.geometry import mesh_rasterizer, rasterizer, render
+
+__all__ = [
+    "interpolate",
+    "interpolate_grid",
+    "rasterize",
+    "rasterize_grid",
+    "rasterize_mesh",
+    "render_mesh",
+    "warp_depth",
+]
+
+warp_depth = jax.jit(render.warp_depth, static_argnames=("camera", "sampling"))
+render_mesh = jax.jit(
+    render.render_mesh,
+    static_argnames=("camera", "background", "supersample", "size", "return_coverage", "exchanged"),
+)
+rasterize_grid = jax.jit(rasterizer.rasterize, static_argnames=("camera", "samples"))
+interpolate_grid = jax.jit(rasterizer.interpolate, static_argnames="exchanged")
+rasterize = jax.jit(mesh_rasterizer.rasterize, static_argnames=("camera", "supersample", "size", "sampling"))
+rasterize_mesh = jax.jit(mesh_rasterizer.rasterize_mesh, static_argnames=("camera", "samples"))
+interpolate = jax.jit(mesh_rasterizer.interpolate, static_argnames="supersample")
