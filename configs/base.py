@@ -23,6 +23,7 @@ def get_config() -> ConfigDict:
     # 'instance': one image after another, each with its own networks; 'joint': all images train one
     # set of networks (schedule.joint has to say the same); 'predict': trained networks
     # (networks.pretrained) explain the images without any training, and need no GAN, latents or masks.
+    # 'lift': the GAN's own samples train one set of networks, without any image (see config.lift).
     config.mode = "instance"
     # True reproduces the published implementation's known faults: half-pixel sampling, short normals, the first
     # batch of samples skipped; joint training's mixed-up lights and prior of the first image; exchanged vertices in
@@ -40,6 +41,7 @@ def get_config() -> ConfigDict:
     _sampling(config)
     _training(config)
     _schedule(config)
+    _lift(config)
     _outputs(config)
     return config
 
@@ -242,6 +244,33 @@ def _schedule(config: ConfigDict) -> None:
     config.schedule.batches_per_iteration = 0
     # True keeps the losses of steps 2 and 3 to the object's mask.
     config.schedule.use_mask = False
+
+
+def _lift(config: ConfigDict) -> None:
+    """Sets what a GAN is lifted with."""
+    # Lifting a GAN: joint training on its own samples (mode 'lift').
+    config.lift = ConfigDict()
+    # Samples that a stage trains on; every stage has other ones.
+    config.lift.samples = 96
+    # Truncation of the samples' latents towards the mean, in (0, 1]; less is more typical and less varied.
+    config.lift.truncation = 0.9
+    # Batches of projected samples kept for each sample of a stage.
+    config.lift.batches = 5
+    # Where the samples' object masks come from: 'found' (by GrabCut, from lift.usual_mask), 'parser' (the category's),
+    # 'usual' (lift.usual_mask for all), or 'none' (the whole square).
+    config.lift.masks = "found"
+    # Picture of how often the object is at each pixel, white for always; '' finds it from samples of the GAN.
+    config.lift.usual_mask = ""
+    # Samples that are never trained on; what training has come to is measured on them.
+    config.lift.kept_out = 16
+    # Stages whose step 3 holds view and light networks to the known views and lights of the pseudo-images.
+    config.lift.anchored_stages = 1
+    # Weight of the distance from known views (mean square, network units), at the beginning of a stage.
+    config.lift.anchor_view = 1.0
+    # Weight of the distance from known lights (mean square), at the beginning of a stage.
+    config.lift.anchor_light = 0.3
+    # Share of a stage's step 3 after which nothing is left of these weights.
+    config.lift.anchor_share = 1.0
 
 
 def _outputs(config: ConfigDict) -> None:

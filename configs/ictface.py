@@ -3,6 +3,7 @@
 python -m gan2shape_jax.main --config=configs/ictface.py
 python -m gan2shape_jax.main --config=configs/ictface.py:quick     two faces, a short schedule, small pictures
 python -m gan2shape_jax.main --config=configs/ictface.py:joint     one set of networks for all six
+python -m gan2shape_jax.main --config=configs/ictface.py:lift      one set of networks for whatever the GAN draws
 python -m gan2shape_jax.main --config=configs/ictface.py:predict   those networks feed-forward, on images of the
                                                                    list that config.data.image_list names
 """
@@ -14,7 +15,7 @@ from gan2shape_jax.config import load_config
 
 __all__ = ["VARIANTS", "get_config"]
 
-VARIANTS = ("quick", "joint", "predict")
+VARIANTS = ("quick", "joint", "predict", "lift")
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -48,6 +49,8 @@ def get_config(variant: str = "") -> ConfigDict:
         _shorten(config)
     elif variant == "joint":
         _join(config)
+    elif variant == "lift":
+        _lift(config)
     elif variant == "predict":
         config.workdir = "results/ictface_predict"
         config.mode = "predict"
@@ -65,6 +68,18 @@ def _join(config: ConfigDict) -> None:
     config.schedule.flip1 = (False, True)
     config.schedule.flip3 = (True, True)
     config.sampling.collect_iters = 60
+
+
+def _lift(config: ConfigDict) -> None:
+    """Trains one set of networks on samples of the GAN."""
+    config.workdir = "results/ictface_lift"
+    config.mode = "lift"
+    config.schedule.stages = ((480, 480, 600), (240, 480, 600))
+    config.schedule.flip1 = (False, True)
+    config.schedule.flip3 = (True, True)
+    config.schedule.batches_per_iteration = 4
+    config.sampling.batch_size = 2
+    config.lift.batches = 20
 
 
 def _shorten(config: ConfigDict) -> None:

@@ -51,6 +51,10 @@ WHOLE = {
     "prior.iterations": Range(0, _MOST_ITERATIONS),
     "inversion.steps": Range(1, _MOST_ITERATIONS),
     "schedule.batches_per_iteration": Range(0, 65536),
+    "lift.samples": Range(2, 10**6),
+    "lift.batches": Range(1, 10**5),
+    "lift.kept_out": Range(1, 10**5),
+    "lift.anchored_stages": Range(0, 1000),
     "checkpoint.every_iterations": Range(1, 10**9),
     "checkpoint.keep": Range(1, 10**6),
     "outputs.turntable_frames": Range(1, MOST_FRAMES),
@@ -82,6 +86,10 @@ FLOATS = {
     "optimizer.beta2": Range(0, 0.9999999),
     "optimizer.eps": Range(_LEAST, 1000),
     "inversion.learning_rate": Range(_LEAST, 1000),
+    "lift.truncation": Range(0.01, 1),
+    "lift.anchor_view": Range(0, 1e6),
+    "lift.anchor_light": Range(0, 1e6),
+    "lift.anchor_share": Range(0.001, 1000),
 }
 _STAGES = Range(1, 1000)
 _LIGHT = 1000.0  # the greatest number of `sampling.rand_light`

@@ -21,7 +21,8 @@ from gan2shape_jax.option_types import MOST_GIF_PIXELS
 
 __all__ = ["MODES", "OBJECT_STORAGE", "PERCEPTUAL", "problems", "validate"]
 
-MODES = ("instance", "joint", "predict")
+MODES = ("instance", "joint", "predict", "lift")
+LIFT_MASKS = ("found", "parser", "usual", "none")
 HOSTS = ("auto", "one")
 PERCEPTUAL = ("discriminator", "lpips")
 NETWORKS = ("none", "small", "full")
@@ -61,6 +62,7 @@ def _choices(values: dict[str, Any]) -> list[str]:
         "data.mask_source": SOURCES,
         "prior.shape": SHAPES,
         "outputs.networks": NETWORKS,
+        "lift.masks": LIFT_MASKS,
         "runtime.hosts": HOSTS,
         "runtime.precision": PRECISIONS,
     }
@@ -76,11 +78,11 @@ def _choices(values: dict[str, Any]) -> list[str]:
         faults.append(
             f"config.mode is {values['mode']!r} but config.schedule.joint is {values['schedule.joint']}: set both alike"
         )
-    shared = values["schedule.joint"] and values["schedule.share_weight"]
+    shared = (values["schedule.joint"] or values["mode"] == "lift") and values["schedule.share_weight"]
     if values["schedule.batches_per_iteration"] > 1 and not shared:
         faults.append(
             f"config.schedule.batches_per_iteration is {values['schedule.batches_per_iteration']}: it goes with "
-            "config.mode='joint' and config.schedule.share_weight=True; set it to 0 or 1"
+            "config.mode='joint' or 'lift' and config.schedule.share_weight=True; set it to 0 or 1"
         )
     return faults
 

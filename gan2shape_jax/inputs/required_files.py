@@ -61,6 +61,10 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
     files = [
         RequiredFile("sampling.view_mvn", config.sampling.view_mvn),
         RequiredFile("sampling.light_mvn", config.sampling.light_mvn),
+    ]
+    if config.mode == "lift":
+        return files + _of_lift(config)
+    files += [
         RequiredFile("data.image_list", data.image_list),
         RequiredFile("data.image_root", data.image_root, folder=True),
     ]
@@ -82,6 +86,20 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
     if trains and config.loss.perceptual == "lpips":
         files.append(_lpips(config.loss.lpips_weights))
     return files
+
+
+def _of_lift(config: ConfigDict) -> list[RequiredFile]:
+    """Returns what lifting a GAN reads besides the statistics of views and lights."""
+    advice = _gan_conversion(config.gan.checkpoint)
+    files = [RequiredFile("gan.checkpoint", config.gan.checkpoint, advice=advice)]
+    if config.lift.usual_mask:
+        advice = "or --config.lift.usual_mask= to find it from samples of the GAN"
+        files.append(RequiredFile("lift.usual_mask", config.lift.usual_mask, advice=advice))
+    if config.lift.masks == "parser":
+        files.append(RequiredFile("parsing.weights", config.parsing.weights, advice="or --config.lift.masks=found"))
+    if config.networks.pretrained:
+        files.append(RequiredFile("networks.pretrained", config.networks.pretrained))
+    return files + ([_lpips(config.loss.lpips_weights)] if config.loss.perceptual == "lpips" else [])
 
 
 def _masks(config: ConfigDict, names: Sequence[str]) -> list[RequiredFile]:

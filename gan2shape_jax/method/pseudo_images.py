@@ -15,8 +15,9 @@ from gan2shape_jax.method import sampling
 from gan2shape_jax.method.factors import Factors, view_from_raw
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import KnownConditions
 
-__all__ = ["draw_pseudo_images", "pseudo_images", "render_factors"]
+__all__ = ["draw_pseudo_images", "known_conditions", "pseudo_images", "render_factors"]
 
 
 def render_factors(
@@ -84,8 +85,33 @@ def draw_pseudo_images(
     Returns:
       As `pseudo_images`, n being the batch size.
     """
+    return jax.lax.stop_gradient(pseudo_images(factors, *_draw_conditions(key, iteration, frozen, settings), settings))
+
+
+def known_conditions(
+    key: PRNGKeyArray,
+    iteration: Int[Scalar, ""] | int,
+    factors: Factors,
+    frozen: FrozenModels,
+    settings: Settings,
+) -> KnownConditions:
+    """Returns the views and lights that `draw_pseudo_images` draws with the same arguments.
+
+    The lights are those that the renderings show: the input's, with what was drawn in place of its direction and added
+    to its strengths (see `sampling.relit_shading`).
+    """
+    views, direction, strength = _draw_conditions(key, iteration, frozen, settings)
+    ambient = factors.light[0] + settings.rand_light[6] * strength
+    diffuse = factors.light[1] + strength
+    lights = jnp.concatenate([ambient[:, None], diffuse[:, None], direction], axis=-1)
+    return jax.lax.stop_gradient(KnownConditions(views=views, lights=lights))
+
+
+def _draw_conditions(
+    key: PRNGKeyArray, iteration: Int[Scalar, ""] | int, frozen: FrozenModels, settings: Settings
+) -> tuple[Float[Array, "n 6"], Float[Array, "n 2"], Float[Array, " n"]]:
+    """Draws views in network units, and directions and strengths of lights."""
     view_key, light_key = jax.random.split(jax.random.fold_in(key, iteration))
     count = settings.batch_size
     views = sampling.draw_views(view_key, frozen.view_mean, frozen.view_factor, count, yaw_scale=settings.view_scale)
-    direction, strength = sampling.draw_lights(light_key, count, rand_light=settings.rand_light)
-    return jax.lax.stop_gradient(pseudo_images(factors, views, direction, strength, settings))
+    return views, *sampling.draw_lights(light_key, count, rand_light=settings.rand_light)

@@ -37,6 +37,7 @@ def make_schedule(
     flip1: tuple[bool, ...],
     flip3: tuple[bool, ...],
     prior_iterations: int,
+    anchored: int = 0,
 ) -> tuple[Phase, ...]:
     """Returns the phases of a run: the prior's fit (unless it has no iterations), then the stages' steps.
 
@@ -45,9 +46,11 @@ def make_schedule(
       flip1: per stage, whether step 1 uses the mirrored sheet.
       flip3: per stage, whether step 3 does.
       prior_iterations: 0 where a pretrained depth network stands in for the prior.
+      anchored: how many of the first stages have the anchored step in place of step 3.
     """
     rows = [(0, "prior", prior_iterations, False)] if prior_iterations else []
     for stage, (lengths, first, third) in enumerate(zip(stages, flip1, flip3, strict=True), start=1):
         flips = (first, False, third)
-        rows += [(stage, f"step{i + 1}", lengths[i], flips[i]) for i in range(3)]
+        names = ("step1", "step2", "anchored" if stage <= anchored else "step3")
+        rows += [(stage, names[i], lengths[i], flips[i]) for i in range(3)]
     return tuple(Phase(number, *row) for number, row in enumerate(rows))

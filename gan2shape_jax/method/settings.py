@@ -65,6 +65,11 @@ class Settings:
     # False only in an ablation: the encoder's output is the offset, past the mapping network.
     regularize_offset: bool = True
     precision: Precision = "float32"
+    # Of the anchored step: weights of the distances from the views and lights that samples were drawn with, and the
+    # number of images over which they fade out in a phase.
+    anchor_view: float = 0.0
+    anchor_light: float = 0.0
+    anchor_images: int = 0
 
     @property
     def image_size(self) -> int:

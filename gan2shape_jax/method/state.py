@@ -17,6 +17,7 @@ from gan2shape_jax.method.models import Params
 from gan2shape_jax.method.settings import Settings
 
 __all__ = [
+    "KnownConditions",
     "PreparedImage",
     "Problem",
     "ProjectedSamples",
@@ -59,11 +60,20 @@ class PreparedImage:
 
 
 @flax.struct.dataclass
+class KnownConditions:
+    """What pseudo-images were drawn with: views (N, 6) in network units, lights (N, 4) as `factors` has them."""
+
+    views: jax.Array
+    lights: jax.Array
+
+
+@flax.struct.dataclass
 class ProjectedSamples:
-    """Projected images (N, S, S, 3) and their masks (N, S, S), kept for step 3."""
+    """Projected images (N, S, S, 3) and their masks (N, S, S), kept for step 3; see `anchored_step` for `known`."""
 
     images: jax.Array
     masks: jax.Array
+    known: KnownConditions | None = None
 
 
 @flax.struct.dataclass

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
 
@@ -21,7 +22,7 @@ from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Problem, ProjectedSamples, TrainState
 from gan2shape_jax.method.step import LossAndMetrics, Seen, Step
 
-__all__ = ["STEP3", "collect_batch", "reference_code", "step3_loss"]
+__all__ = ["STEP3", "collect_batch", "next_samples", "reference_code", "step3_loss"]
 
 
 def reference_code(
@@ -86,6 +87,21 @@ def step3_loss(
     return loss, (metrics, (geometry, recon))
 
 
+def next_samples(
+    key: PRNGKeyArray, iteration: Int[Scalar, ""], samples: ProjectedSamples, settings: Settings
+) -> ProjectedSamples:
+    """Returns the next batch of kept samples."""
+    index = sampling.batch_indices(
+        key,
+        iteration,
+        count=settings.sample_count,
+        batch_size=settings.batch_size,
+        skip_first=settings.skip_first_batch,
+    )
+    chosen: ProjectedSamples = jax.tree.map(lambda kept: kept[index], samples)
+    return chosen
+
+
 def _next_batch(
     key: PRNGKeyArray,
     iteration: Int[Scalar, ""],
@@ -96,14 +112,8 @@ def _next_batch(
 ) -> Seen:
     """Returns the images and masks of the next batch of kept samples."""
     del factors, frozen
-    index = sampling.batch_indices(
-        key,
-        iteration,
-        count=settings.sample_count,
-        batch_size=settings.batch_size,
-        skip_first=settings.skip_first_batch,
-    )
-    return samples.images[index], samples.masks[index]
+    batch = next_samples(key, iteration, samples, settings)
+    return batch.images, batch.masks
 
 
 def _keep_mask(

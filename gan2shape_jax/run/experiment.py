@@ -35,13 +35,13 @@ def run(config: ConfigDict) -> int:
     require_places(config)
     names = _names_with_files(config)
     # After the checks, since these import all that builds on JAX, which takes seconds.
-    from gan2shape_jax.run import instance, joint, machine, predict, run_folder, runtime
+    from gan2shape_jax.run import instance, joint, lift, machine, predict, run_folder, runtime
 
     run_folder.require_same_config(config)  # before devices start
     runtime.set_up_runtime(config)
     _take_up(config, names)
     machine.require_room(config, unfinished(config, names))
-    runs = {"instance": instance.run, "joint": joint.run, "predict": predict.run}
+    runs = {"instance": instance.run, "joint": joint.run, "predict": predict.run, "lift": lift.run}
     return runs[config.mode](config, names)
 
 
@@ -77,6 +77,9 @@ def unfinished(config: ConfigDict, names: Sequence[str]) -> list[str]:
 
 def _names_with_files(config: ConfigDict) -> list[str]:
     """Returns the image list's names; raises `UserError` where a file that the run reads is absent."""
+    if config.mode == "lift":  # images have no part in it
+        required_files.require_files(config, [])
+        return []
     names = image_lists.names_of(config) if os.path.exists(config.data.image_list) else []
     required_files.require_files(config, names)
     required_files.require_images(config, names)

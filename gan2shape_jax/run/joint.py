@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import pathlib
-from collections.abc import Callable
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from gan2shape_jax.atomic_files import atomic_bytes, atomic_text
+from gan2shape_jax.atomic_files import atomic_bytes
 from gan2shape_jax.errors import RunEndingError, UserError
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
@@ -30,10 +29,10 @@ from gan2shape_jax.run.cluster import wait_for
 from gan2shape_jax.run.each_image import FAILURES, explain, for_each_image
 from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
-from gan2shape_jax.run.runtime import cadence_of, interruptible, schedule_of
+from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.run.same_config import config_hash
-from gan2shape_jax.training import checkpoint, joint, joint_parallel, loop, network_files
-from gan2shape_jax.training.checkpoint import Keeping
+from gan2shape_jax.run.shared_training import train
+from gan2shape_jax.training import checkpoint, joint, joint_parallel, network_files
 from gan2shape_jax.training.group import own_history
 
 __all__ = ["batches_per_iteration", "require_startable", "run"]
@@ -119,35 +118,10 @@ def _prepare(
     return images
 
 
-def _train(
-    config: ConfigDict, task: joint.ManyImages, folder: RunFolder, monitor: Monitor, check: Callable[[], None]
-) -> None:
-    """Trains the networks and writes them with their history; their file marks the training as done."""
-    initial = models.init_params(jax.random.key(config.seed), task.settings)
-    if config.networks.pretrained:
-        initial = network_files.load_networks(
-            pathlib.Path(config.networks.pretrained), initial, task.settings, needed=("depth",)
-        )
-    cadence = dataclasses.replace(cadence_of(config), per_call=1)  # every iteration has another image
-    with monitor.watch("all-images") as watcher:
-        state, history = loop.run_schedule(
-            *(task, schedule_of(config), initial, folder.shared_checkpoints, cadence, interruptible(watcher, check)),
-            _keeping(config, folder, task),
-        )
-    if not folder.team.leads:
-        return
-    folder.require()
-    atomic_text(folder.root / "history.json", json.dumps(history) + "\n")
-    atomic_text(folder.root / "history.csv", results.history_csv(history))
-    atomic_bytes(folder.networks, network_files.networks_bytes(state.params))
-    joint_files.note(folder.root, done=True)
-
-
-def _keeping(config: ConfigDict, folder: RunFolder, task: joint.ManyImages) -> Keeping:
-    """Returns what the checkpoints have to agree with, and where damaged ones go."""
+def _made_with(task: joint.ManyImages) -> dict[str, Any]:
+    """Returns what the checkpoints have to agree with, besides the configuration."""
     batches = task.replicas if isinstance(task, joint_parallel.ManyReplicas) else 1
-    made_with = {"configuration": config_hash(config), "images": list(task.names), "batches_per_iteration": batches}
-    return Keeping(made_with, folder.checkpoints_aside)
+    return {"images": list(task.names), "batches_per_iteration": batches}
 
 
 def _write(
@@ -233,7 +207,7 @@ def _run(config: ConfigDict, names: list[str], begun: start.Start) -> int:
     tensorboard = folder.tensorboard if config.logging.tensorboard and begun.team.leads else None
     with Monitor(schedule_of(config), tensorboard) as monitor, interrupt.noted() as check:
         if not begun.trained:
-            _train(config, task, folder, monitor, check)
+            train(config, task, folder, monitor, check, title="all-images", made_with=_made_with(task))
         distributed.leave()  # from here on each host writes results by itself, from what host 0 has written
         if not begun.trained:
             wait_for(lambda: "files" in joint_files.record_of(folder.root))

@@ -122,7 +122,7 @@ def _look(config: ConfigDict, names: Sequence[str], folder: RunFolder) -> dict[s
     seconds = time.monotonic() - began
     if seconds > _LONG_S:
         to_stderr(f"looked through the files of {len(found.finished)} finished images in {seconds:.0f} s")
-    shared = joint_files.look(folder.root) if config.mode == "joint" else JointFiles()
+    shared = joint_files.look(folder.root) if config.mode in ("joint", "lift") else JointFiles()
     return {
         "units": units.of_run(config, folder, names, found),
         "finished": sorted(found.finished),
@@ -135,7 +135,7 @@ def _look(config: ConfigDict, names: Sequence[str], folder: RunFolder) -> dict[s
 
 def _put_in_order(config: ConfigDict, folder: RunFolder, facts: dict[str, Any]) -> None:
     tidy.set_aside(folder, config, facts["damaged"], facts["unrecorded"])
-    if config.mode == "joint":
+    if config.mode in ("joint", "lift"):
         joint_files.mend(folder.root, JointFiles(**facts["shared"]), folder.aside)
 
 

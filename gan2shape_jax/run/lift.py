@@ -1,0 +1,157 @@
+"""A lift: one set of networks trained on a GAN's own samples, without any image of the user's.
+
+WORKDIR/networks.safetensors   D, A, V, L and E
+WORKDIR/history.csv            losses, and what is measured on samples kept out of training (`training.lift.signs_of`)
+WORKDIR/history.json           the same
+WORKDIR/joint.json             checksums of these files; `.joint/` holds them once more
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from ml_collections import ConfigDict
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.inputs import found_masks
+from gan2shape_jax.inputs.data import Item
+from gan2shape_jax.inputs.masks import load_mask, parse_mask
+from gan2shape_jax.method import settings as settings_lib
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.run import distributed, interrupt, loading, start
+from gan2shape_jax.run.monitor import Monitor
+from gan2shape_jax.run.runtime import schedule_of
+from gan2shape_jax.run.shared_training import train
+from gan2shape_jax.stylegan2 import Architecture
+from gan2shape_jax.training import checkpoint, lift
+from gan2shape_jax.training.gan_samples import SampleMaker
+
+__all__ = ["run"]
+
+Mask = Float[np.ndarray, "s s"]
+MaskOf = Callable[[Float[np.ndarray, "s s 3"]], Mask]
+_USUAL_FROM = 96  # samples that the usual mask is found from
+_FIRST = 1 << 20  # samples of training are numbered from here on; those below are looked at only
+
+
+def run(config: ConfigDict, names: list[str]) -> int:
+    """Lifts the GAN, going on from a checkpoint where there is one.
+
+    Args:
+      config: of the run; validated.
+      names: none; images have no part in it.
+
+    Returns:
+      0.
+
+    Raises:
+      UserError: a file is unusable, or the loss is not finite.
+    """
+    del names
+    with start.begin(config, [], stay=True) as begun:
+        if begun.trained:
+            return 0
+        architecture, frozen = loading.load_frozen(config)
+        folder = begun.folder
+        folder.describe(config)
+        task = _task(config, architecture, frozen)
+        tensorboard = folder.tensorboard if config.logging.tensorboard and begun.team.leads else None
+        with Monitor(schedule_of(config), tensorboard) as monitor, interrupt.noted() as check:
+            train(
+                config,
+                task,
+                folder,
+                monitor,
+                check,
+                title="samples",
+                made_with={"batches_per_iteration": _replicas(config)},
+            )
+            distributed.leave()
+            if begun.team.leads:
+                checkpoint.discard(folder.shared_checkpoints)  # the networks and the history are written
+    return 0
+
+
+def _replicas(config: ConfigDict) -> int:
+    """Returns how many images share an iteration."""
+    asked = config.schedule.batches_per_iteration or len(jax.devices())
+    return asked if config.schedule.share_weight else 1
+
+
+def _task(config: ConfigDict, architecture: Architecture, frozen: FrozenModels) -> lift.Lift:
+    """Returns the task of lifting this GAN."""
+    replicas = _replicas(config)
+    if replicas > config.lift.samples:
+        raise UserError(
+            f"{replicas} images share an iteration, but a stage has {config.lift.samples} samples "
+            "(config.lift.samples): give more samples, or lower config.schedule.batches_per_iteration"
+        )
+    mean = loading.mean_latent({"generator": frozen.generator}, architecture)
+    frozen = dataclasses.replace(frozen, mean_w=mean)
+    third = max(stage[2] for stage in config.schedule.stages)
+    settings = dataclasses.replace(
+        settings_lib.from_config(config, architecture, original_size=config.image_size),
+        collect_iters=1,  # a step sees one batch of samples at a time
+        anchor_view=config.lift.anchor_view,
+        anchor_light=config.lift.anchor_light,
+        anchor_images=round(config.lift.anchor_share * third * replicas),
+    )
+    maker = SampleMaker(
+        frozen,
+        settings,
+        config.lift.truncation,
+        mask_of=lambda image: np.ones(image.shape[:2], np.float32),
+        prior_of=_prior_of(config),
+        key=jax.random.key(config.seed),
+    )
+    maker = dataclasses.replace(maker, mask_of=_mask_of(config, maker))
+    stage = lift.stages_of(
+        maker,
+        images=config.lift.samples,
+        first=_FIRST,
+        batches=config.lift.batches,
+        replicas=replicas,
+        seed=config.seed,
+    )
+    kept_out = tuple(maker.problems(range(config.lift.kept_out)))
+    return lift.Lift(stage, kept_out, frozen, settings, window=-(-config.lift.samples // replicas))
+
+
+def _prior_of(config: ConfigDict) -> Callable[[Mask], Mask]:
+    """Returns the function from an object mask to the depth that training starts from."""
+
+    def prior(mask: Mask) -> Mask:
+        item = Item(
+            "a sample of the GAN", np.zeros((*mask.shape, 3), np.float32), mask, None, None, mask.shape[0], None
+        )
+        return np.asarray(loading.prior_of(config, item))
+
+    return prior
+
+
+def _mask_of(config: ConfigDict, maker: SampleMaker) -> MaskOf:
+    """Returns the function that finds a sample's object mask, as `config.lift.masks` says."""
+    side = config.image_size
+    if config.lift.masks == "none":
+        return lambda image: np.ones((side, side), np.float32)
+    if config.lift.masks == "parser":
+        return lambda image: _parsed(config, image)
+    usual = (
+        load_mask(pathlib.Path(config.lift.usual_mask), side)
+        if config.lift.usual_mask
+        else found_masks.usual_mask(maker.images(range(_USUAL_FROM))[0])
+    )
+    if config.lift.masks == "usual":
+        return lambda image: usual
+    return lambda image: found_masks.found_mask(image, usual)
+
+
+def _parsed(config: ConfigDict, image: np.ndarray) -> Mask:
+    """Returns the mask that the category's parser finds; the whole square where it finds nothing."""
+    mask = parse_mask(image, config.category, config.parsing.weights, normalize_all=config.parsing.normalize_all)
+    return mask if mask.max() >= 0.5 else np.ones_like(mask)

@@ -1,0 +1,67 @@
+"""Training one set of networks for many images, and the files that it comes to."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from gan2shape_jax.atomic_files import atomic_bytes, atomic_text
+from gan2shape_jax.method import models
+from gan2shape_jax.run import joint_files, results
+from gan2shape_jax.run.monitor import Monitor
+from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run.runtime import cadence_of, interruptible, schedule_of
+from gan2shape_jax.run.same_config import config_hash
+from gan2shape_jax.training import loop, network_files
+from gan2shape_jax.training.checkpoint import Keeping
+from gan2shape_jax.training.tasks import Task
+
+__all__ = ["train"]
+
+
+def train(
+    config: ConfigDict,
+    task: Task,
+    folder: RunFolder,
+    monitor: Monitor,
+    check: Callable[[], None],
+    *,
+    title: str,
+    made_with: Mapping[str, Any],
+) -> None:
+    """Trains the networks, going on from a checkpoint, and writes them with their history.
+
+    Args:
+      config: of the run.
+      task: what is trained.
+      folder: of the run; `joint.json` in it marks the training as done.
+      monitor: is told of the progress.
+      check: raises where the user has interrupted.
+      title: of the training, on the console and for the curves.
+      made_with: what checkpoints have to agree with besides the configuration.
+    """
+    initial = models.init_params(jax.random.key(config.seed), task.settings)
+    if config.networks.pretrained:
+        initial = network_files.load_networks(
+            pathlib.Path(config.networks.pretrained), initial, task.settings, needed=("depth",)
+        )
+    cadence = dataclasses.replace(cadence_of(config), per_call=1)  # every iteration has another image
+    keeping = Keeping({"configuration": config_hash(config), **made_with}, folder.checkpoints_aside)
+    with monitor.watch(title) as watcher:
+        state, history = loop.run_schedule(
+            *(task, schedule_of(config), initial, folder.shared_checkpoints, cadence, interruptible(watcher, check)),
+            keeping,
+        )
+    if not folder.team.leads:
+        return
+    folder.require()
+    atomic_text(folder.root / "history.json", json.dumps(history) + "\n")
+    atomic_text(folder.root / "history.csv", results.history_csv(history))
+    atomic_bytes(folder.networks, network_files.networks_bytes(state.params))
+    joint_files.note(folder.root, done=True)

@@ -1,0 +1,93 @@
+"""A GAN's own samples as images to learn from: each a function of a seed and its number, with its exact latent."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from gan2shape_jax.method import projection
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import PreparedImage, Problem
+from gan2shape_jax.stylegan2 import map_styles, truncate
+
+__all__ = ["SampleMaker", "name_of"]
+
+Mask = Float[np.ndarray, "s s"]
+_TOGETHER = 8  # samples drawn by one call
+
+
+def name_of(number: int) -> str:
+    """Returns what a sample is called in histories and pictures."""
+    return f"sample-{number:06d}"
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleMaker:
+    """Draws samples of a GAN.
+
+    Attributes:
+      frozen: the frozen networks; `mean_w` is what latents are truncated towards.
+      settings: static settings.
+      truncation: psi in (0, 1]; less is more typical and less varied.
+      mask_of: from a sample's image (S, S, 3) to its object mask (S, S).
+      prior_of: from an object mask to the depth (S, S) that training starts from.
+      key: of all samples.
+    """
+
+    frozen: FrozenModels
+    settings: Settings
+    truncation: float
+    mask_of: Callable[[Float[np.ndarray, "s s 3"]], Mask]
+    prior_of: Callable[[Mask], Float[np.ndarray, "s s"]]
+    key: jax.Array
+
+    def images(self, numbers: Sequence[int]) -> tuple[Float[np.ndarray, "n s s 3"], Float[np.ndarray, "n w"]]:
+        """Returns the images of samples, and their latents in W."""
+        parts = []
+        for start in range(0, len(numbers), _TOGETHER):
+            some = jnp.asarray(numbers[start : start + _TOGETHER])
+            whole = jnp.pad(some, (0, _TOGETHER - len(some)))  # one program
+            drawn = _draw(self.key, whole, self.frozen, jnp.float32(self.truncation), settings=self.settings)
+            parts.append([np.asarray(part)[: len(some)] for part in drawn])
+        images, latents = map(np.concatenate, zip(*parts, strict=True))
+        return images, latents
+
+    def problems(self, numbers: Sequence[int]) -> list[PreparedImage]:
+        """Returns samples ready to be trained on."""
+        images, latents = self.images(numbers)
+        return [
+            self._problem(number, image, latent) for number, image, latent in zip(numbers, images, latents, strict=True)
+        ]
+
+    def _problem(self, number: int, image: np.ndarray, latent: np.ndarray) -> PreparedImage:
+        mask = self.mask_of(image)
+        picture = jnp.asarray(image)[None]
+        problem = Problem(
+            image=picture,
+            mask=jnp.asarray(mask, jnp.float32),
+            latent=jnp.asarray(latent)[None],
+            gan_image=picture,  # exactly: the latent is known
+            prior=jnp.asarray(self.prior_of(mask), jnp.float32),
+            true_depth=None,
+            key=jax.random.fold_in(jax.random.fold_in(self.key, 1), number),
+        )
+        return PreparedImage(name=name_of(number), problem=problem, settings=self.settings, inversion_l1=0.0)
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def _draw(
+    key: jax.Array, numbers: jax.Array, frozen: FrozenModels, truncation: Array, *, settings: Settings
+) -> tuple[jax.Array, jax.Array]:
+    """Returns images and latents of the numbers, each drawn by a key of its own."""
+    arch = settings.architecture
+    own = jax.random.fold_in(key, 0)
+    z = jax.vmap(lambda number: jax.random.normal(jax.random.fold_in(own, number), (arch.style_dim,)))(numbers)
+    w = truncate(map_styles(frozen.generator, z, arch=arch), frozen.mean_w, truncation)
+    return projection.synthesize(w, frozen, settings), w

@@ -1,0 +1,147 @@
+"""Lifting a GAN to 3D: joint training on its own samples, other ones in every stage.
+
+A stage is joint training (`joint_parallel`) on `images` samples that no other stage sees; the networks go on from stage
+to stage. Only one stage's samples are in memory, and what they are is a function of the key, so that a resumed run
+sees the same ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan2shape_jax.method import losses, models, reconstruction
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.reconstruction import Reconstruction
+from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import PreparedImage, Problem, TrainState
+from gan2shape_jax.method.steps import STEPS
+from gan2shape_jax.training import data_parallel
+from gan2shape_jax.training.gan_samples import SampleMaker
+from gan2shape_jax.training.joint import gather
+from gan2shape_jax.training.joint_parallel import ManyReplicas, spread_out
+from gan2shape_jax.training.tasks import OneSet
+
+__all__ = ["Lift", "signs_of", "stages_of"]
+
+
+def stages_of(
+    maker: SampleMaker, *, images: int, first: int, batches: int, replicas: int, seed: int
+) -> Callable[[int], ManyReplicas]:
+    """Returns a function from a stage's number, from 1, to the task of that stage; the latest is kept.
+
+    Args:
+      maker: draws the samples.
+      images: samples of a stage.
+      first: number of the first sample of the first stage.
+      batches: of projected samples for each image.
+      replicas: images that share an iteration.
+      seed: of the order of images.
+    """
+
+    @functools.lru_cache(maxsize=1)
+    def stage(number: int) -> ManyReplicas:
+        begin = first + (number - 1) * images
+        group = maker.problems(range(begin, begin + images))
+        task = gather(group, maker.frozen, seed=seed, collect_iters=batches * images, reference=False)
+        return spread_out(task, replicas, independent=True)
+
+    return stage
+
+
+@dataclasses.dataclass(frozen=True)
+class Lift(OneSet):
+    """The task of lifting; see `tasks.Task`.
+
+    Attributes:
+      stage: from a stage's number to its task.
+      kept_out: samples that are never trained on; they are looked at while training goes on.
+      frozen: the frozen networks.
+      settings: of all samples.
+      window: how many of the latest iterations are averaged where losses are logged.
+    """
+
+    stage: Callable[[int], ManyReplicas]
+    kept_out: tuple[PreparedImage, ...]
+    frozen: FrozenModels
+    settings: Settings
+    window: int
+
+    def _of(self, phase: Phase) -> ManyReplicas:
+        return self.stage(max(phase.stage, 1))  # the prior is fitted to the first stage's samples
+
+    def initial(self, params: models.Params) -> TrainState:
+        """See `tasks.Task`."""
+        return self.stage(1).initial(params)
+
+    def restored(self, state: TrainState) -> TrainState:
+        """See `tasks.Task`."""
+        return self.stage(1).restored(state)
+
+    def begin(self, state: TrainState, phase: Phase) -> TrainState:
+        """See `tasks.Task`."""
+        return self._of(phase).begin(state, phase)
+
+    def fresh_optimizer(self, state: TrainState, step: str) -> TrainState:
+        """See `tasks.Task`."""
+        return self.stage(1).fresh_optimizer(state, step)
+
+    def phase_constants(self, state: TrainState, phase: Phase) -> Any:
+        """See `tasks.Task`."""
+        return self._of(phase).phase_constants(state, phase)
+
+    def advance(
+        self, state: TrainState, phase: Phase, iteration: int, constants: Any, count: int
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        """See `tasks.Task`."""
+        return self._of(phase).advance(state, phase, iteration, constants, count)
+
+    def examine(
+        self, state: TrainState, phase: Phase | None, done: int
+    ) -> tuple[Reconstruction | None, dict[str, Any]]:
+        """Returns the first kept-out sample's reconstruction at a phase's end, and the means of `signs_of` over all."""
+        ended = phase is None or done == phase.iterations
+        if phase is not None and not ended and "depth" not in STEPS[phase.step].networks:
+            return None, {}
+        alone = data_parallel.on_host(state)
+        seen = [reconstruction.see(alone, one.problem, self.frozen, self.settings) for one in self.kept_out]
+        signs = [
+            _signs(view, one.problem, settings=self.settings) for view, one in zip(seen, self.kept_out, strict=True)
+        ]
+        rows = jax.device_get(signs)
+        means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        return (seen[0] if ended else None), means
+
+
+def signs_of(view: Reconstruction, problem: Problem, *, settings: Settings) -> dict[str, jax.Array]:
+    """Returns what tells, without any truth, whether networks explain an image or have collapsed.
+
+    Args:
+      view: what the networks make of the image.
+      problem: the image.
+      settings: static settings.
+
+    Returns:
+      `kept_out_l1`, the mean absolute difference of the reconstruction where the sheet is seen; `roughness`, the mean
+      absolute second difference of depth over the range of depths; `saturation`, the greatest rotation as a share of
+      the possible one; `relief`, the standard deviation of depth over the range of depths.
+    """
+    span = settings.camera.max_depth - settings.camera.min_depth
+    turn = jnp.max(jnp.abs(view.view[:3])) / jnp.deg2rad(settings.view_range.rotation_deg)
+    inner = view.depth[:, 2:-2]  # without the border columns, which are fixed
+    return {
+        "kept_out_l1": losses.photometric(view.reconstruction, problem.image[0], view.valid),
+        "roughness": losses.smoothness(inner) / span,
+        "saturation": turn,
+        "relief": jnp.std(inner) / span,
+    }
+
+
+_signs = jax.jit(signs_of, static_argnames="settings")
