@@ -33,7 +33,7 @@ def usual_mask(images: Float[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "s s"]
     """
     usual = middle(images.shape[1])
     for _ in range(_ROUNDS):
-        usual = np.mean([found_mask(image, usual) for image in images], axis=0, dtype=np.float32)
+        usual = np.mean(np.stack([found_mask(image, usual) for image in images]), axis=0)
     return usual
 
 
@@ -61,10 +61,10 @@ def found_mask(image: Float[np.ndarray, "s s 3"], usual: Float[np.ndarray, "s s"
         return fallback
     cv2.setRNGSeed(0)
     background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
-    labels, _, _ = cv2.grabCut(
+    cut, _, _ = cv2.grabCut(
         seen, labels, (0, 0, 1, 1), background, foreground, _ITERATIONS, cv2.GC_INIT_WITH_MASK
     )  # the rectangle is not read
-    whole = _largest(np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)))
+    whole = _largest(np.isin(cut, (cv2.GC_FGD, cv2.GC_PR_FGD)))
     mask = cv2.resize(whole, (side, side), interpolation=cv2.INTER_AREA)
     return mask if _LEAST < mask.mean() < _MOST else fallback
 

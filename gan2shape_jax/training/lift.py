@@ -25,8 +25,8 @@ from gan2shape_jax.method.state import PreparedImage, Problem, TrainState
 from gan2shape_jax.method.steps import STEPS
 from gan2shape_jax.training import data_parallel
 from gan2shape_jax.training.gan_samples import SampleMaker
-from gan2shape_jax.training.joint import gather
-from gan2shape_jax.training.joint_parallel import ManyReplicas, spread_out
+from gan2shape_jax.training.joint import ManyImages, gather
+from gan2shape_jax.training.joint_parallel import spread_out
 from gan2shape_jax.training.tasks import OneSet
 
 __all__ = ["Lift", "signs_of", "stages_of"]
@@ -34,7 +34,7 @@ __all__ = ["Lift", "signs_of", "stages_of"]
 
 def stages_of(
     maker: SampleMaker, *, images: int, first: int, batches: int, replicas: int, seed: int
-) -> Callable[[int], ManyReplicas]:
+) -> Callable[[int], ManyImages]:
     """Returns a function from a stage's number, from 1, to the task of that stage; the latest is kept.
 
     Args:
@@ -47,7 +47,7 @@ def stages_of(
     """
 
     @functools.lru_cache(maxsize=1)
-    def stage(number: int) -> ManyReplicas:
+    def stage(number: int) -> ManyImages:
         begin = first + (number - 1) * images
         group = maker.problems(range(begin, begin + images))
         task = gather(group, maker.frozen, seed=seed, collect_iters=batches * images, reference=False)
@@ -68,13 +68,13 @@ class Lift(OneSet):
       window: how many of the latest iterations are averaged where losses are logged.
     """
 
-    stage: Callable[[int], ManyReplicas]
+    stage: Callable[[int], ManyImages]
     kept_out: tuple[PreparedImage, ...]
     frozen: FrozenModels
     settings: Settings
     window: int
 
-    def _of(self, phase: Phase) -> ManyReplicas:
+    def _of(self, phase: Phase) -> ManyImages:
         return self.stage(max(phase.stage, 1))  # the prior is fitted to the first stage's samples
 
     def initial(self, params: models.Params) -> TrainState:
