@@ -4,8 +4,9 @@
 
 The workdir lies on a file system in memory (tmpfs, which takes the rights to mount one). Its sizes are spread from a
 fiftieth of what the undisturbed run leaves to as much as it takes with its checkpoints, so that latents, checkpoints
-and results all meet the end of it. A run that meets it has to end with 1 (0 where all fitted), without a traceback and without half a
-result; then the file system is made large, and the same command has to end with 0 and the bits of the undisturbed run.
+and results all meet the end of it. A run that meets it has to end with 1 (0 where all fitted), without a traceback and
+without half a result; then the file system is made large, and the same command has to end with 0 and the bits of the
+undisturbed run.
 """
 
 import argparse
