@@ -9,7 +9,7 @@ weights.
 import functools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -67,7 +67,7 @@ def _distance(a: Sequence[Array], b: Sequence[Array]) -> Array:
 @functools.partial(jax.jit, static_argnames=("arch", "weights"), donate_argnums=(0, 1))
 def _step(
     w: Array,
-    state: optax.OptState,
+    state: Any,
     rate: ArrayLike,
     strength: ArrayLike,
     key: PRNGKeyArray,
@@ -79,7 +79,7 @@ def _step(
     *,
     arch: Architecture,
     weights: tuple[float, float, float],
-) -> tuple[Array, optax.OptState, Array]:
+) -> tuple[Array, Any, Array]:
     """Takes one step of Adam on the latents; returns them, Adam's state and the loss before, of all items together."""
     mean, spread = typical
     jitter = strength * spread * jax.random.normal(key, w.shape, w.dtype)
