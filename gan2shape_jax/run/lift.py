@@ -31,7 +31,7 @@ from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import checkpoint, lift
 from gan2shape_jax.training.gan_samples import SampleMaker
 
-__all__ = ["run"]
+__all__ = ["maker_of", "run", "task_of"]
 
 Mask = Float[np.ndarray, "s s"]
 MaskOf = Callable[[Float[np.ndarray, "s s 3"]], Mask]
@@ -59,7 +59,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
         architecture, frozen = loading.load_frozen(config)
         folder = begun.folder
         folder.describe(config)
-        task = _task(config, architecture, frozen)
+        task = task_of(config, architecture, frozen)
         tensorboard = folder.tensorboard if config.logging.tensorboard and begun.team.leads else None
         with Monitor(schedule_of(config), tensorboard) as monitor, interrupt.noted() as check:
             train(
@@ -83,33 +83,47 @@ def _replicas(config: ConfigDict) -> int:
     return asked if config.schedule.share_weight else 1
 
 
-def _task(config: ConfigDict, architecture: Architecture, frozen: FrozenModels) -> lift.Lift:
-    """Returns the task of lifting this GAN."""
-    replicas = _replicas(config)
-    if replicas > config.lift.samples:
-        raise UserError(
-            f"{replicas} images share an iteration, but a stage has {config.lift.samples} samples "
-            "(config.lift.samples): give more samples, or lower config.schedule.batches_per_iteration"
-        )
+def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels) -> SampleMaker:
+    """Returns what draws the samples, with their object masks and priors.
+
+    Args:
+      config: of the run.
+      architecture: of the GAN.
+      frozen: the networks of the run.
+    """
     mean = loading.mean_latent({"generator": frozen.generator}, architecture)
-    frozen = dataclasses.replace(frozen, mean_w=mean)
     third = max(stage[2] for stage in config.schedule.stages)
     settings = dataclasses.replace(
         settings_lib.from_config(config, architecture, original_size=config.image_size),
         collect_iters=1,  # a step sees one batch of samples at a time
         anchor_view=config.lift.anchor_view,
         anchor_light=config.lift.anchor_light,
-        anchor_images=round(config.lift.anchor_share * third * replicas),
+        anchor_images=round(config.lift.anchor_share * third * _replicas(config)),
     )
     maker = SampleMaker(
-        frozen,
+        dataclasses.replace(frozen, mean_w=mean),
         settings,
         config.lift.truncation,
         mask_of=lambda image: np.ones(image.shape[:2], np.float32),
         prior_of=_prior_of(config),
         key=jax.random.key(config.seed),
     )
-    maker = dataclasses.replace(maker, mask_of=_mask_of(config, maker))
+    return dataclasses.replace(maker, mask_of=_mask_of(config, maker))
+
+
+def task_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels) -> lift.Lift:
+    """Returns the task of lifting a GAN; arguments as `maker_of`.
+
+    Raises:
+      UserError: a stage has fewer samples than share an iteration.
+    """
+    replicas = _replicas(config)
+    if replicas > config.lift.samples:
+        raise UserError(
+            f"{replicas} images share an iteration, but a stage has {config.lift.samples} samples "
+            "(config.lift.samples): give more samples, or lower config.schedule.batches_per_iteration"
+        )
+    maker = maker_of(config, architecture, frozen)
     stage = lift.stages_of(
         maker,
         images=config.lift.samples,
@@ -119,7 +133,7 @@ def _task(config: ConfigDict, architecture: Architecture, frozen: FrozenModels) 
         seed=config.seed,
     )
     kept_out = tuple(maker.problems(range(config.lift.kept_out)))
-    return lift.Lift(stage, kept_out, frozen, settings, window=-(-config.lift.samples // replicas))
+    return lift.Lift(stage, kept_out, maker.frozen, maker.settings, window=-(-config.lift.samples // replicas))
 
 
 def _prior_of(config: ConfigDict) -> Callable[[Mask], Mask]:

@@ -1,0 +1,100 @@
+"""The anchored step: step 3's loss, and the distance from the views and lights that samples were drawn with."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.tiny import tiny_image
+
+from gan2shape_jax.method import anchored_step, models, pseudo_images, step3
+from gan2shape_jax.method.factors import Factors, view_from_raw
+from gan2shape_jax.method.state import KnownConditions, ProjectedSamples
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    prepared, frozen = tiny_image(tmp_path_factory.mktemp("anchored"))
+    settings = dataclasses.replace(prepared.settings, anchor_view=2.0, anchor_light=0.5, anchor_images=10)
+    side = settings.image_size
+    factors = Factors(
+        depth=jnp.asarray(np.random.default_rng(0).uniform(0.99, 1.01, (side, side)), jnp.float32),
+        albedo=prepared.problem.image[0],
+        view=jnp.zeros(6),
+        light=jnp.asarray([0.4, 0.5, 0.1, 0.2]),
+        mask=jnp.ones((side, side)),
+    )
+    return prepared.problem, frozen, settings, factors
+
+
+def test_known_conditions_are_those_that_pseudo_images_are_drawn_with(case):
+    _, frozen, settings, factors = case
+    key = jax.random.key(3)
+    drawn, _ = jax.jit(pseudo_images.draw_pseudo_images, static_argnames="settings")(
+        key, 5, factors, frozen, settings=settings
+    )
+    known = pseudo_images.known_conditions(key, 5, factors, frozen, settings)
+    # Their lights are the input's with strengths added: undo that, and render by what is known.
+    strength = known.lights[:, 1] - factors.light[1]
+    np.testing.assert_allclose(known.lights[:, 0], factors.light[0] + settings.rand_light[6] * strength, rtol=1e-6)
+    again, _ = jax.jit(pseudo_images.pseudo_images, static_argnames="settings")(
+        factors, known.views, known.lights[:, 2:], strength, settings=settings
+    )
+    np.testing.assert_allclose(again, drawn, atol=1e-5)
+
+
+def test_distances_are_zero_where_all_is_right_and_grow_by_squares(case):
+    *_, settings, _ = case
+    rng = np.random.default_rng(1)
+    known = KnownConditions(
+        views=jnp.asarray(rng.normal(size=(3, 6)), jnp.float32).at[:, 5].set(0),
+        lights=jnp.asarray(rng.normal(size=(3, 4)), jnp.float32),
+    )
+    views = view_from_raw(known.views, settings.view_range)
+    np.testing.assert_allclose(anchored_step.distances(views, known.lights, known, settings), 0, atol=1e-10)
+    turned = view_from_raw(known.views.at[:, 1].add(0.1), settings.view_range)
+    view, light = anchored_step.distances(turned, known.lights + 0.2, known, settings)
+    np.testing.assert_allclose([view, light], [0.1**2 / 5, 0.2**2], rtol=1e-4)  # z does not move here
+
+
+def test_the_loss_is_step_3s_and_the_weighted_distances(case):
+    problem, frozen, settings, _ = case
+    params = models.init_params(jax.random.key(0), settings)
+    count, side = settings.batch_size, settings.image_size
+    rng = np.random.default_rng(2)
+    images = jnp.asarray(rng.uniform(-1, 1, (count, side, side, 3)), jnp.float32)
+    masks = jnp.ones((count, side, side))
+    known = KnownConditions(
+        views=jnp.asarray(rng.normal(size=(count, 6)), jnp.float32),
+        lights=jnp.asarray(rng.normal(size=(count, 4)), jnp.float32),
+    )
+
+    @jax.jit
+    def losses(weight):
+        plain, _ = step3.step3_loss(params, images, masks, problem, frozen, settings, flip=False)
+        loss, (metrics, _) = anchored_step.anchored_loss(
+            params, images, masks, known, weight, problem, frozen, settings, flip=False
+        )
+        return plain, loss, metrics
+
+    plain, loss, metrics = losses(0.5)
+    added = 0.5 * (2.0 * metrics["view_distance"] + 0.5 * metrics["light_distance"])
+    assert added > 0.1
+    np.testing.assert_allclose(loss, plain + added, rtol=1e-5)
+    np.testing.assert_allclose(losses(0.0)[1], plain, rtol=1e-6)
+
+
+def test_the_anchor_fades_out(case):
+    *_, settings, factors = case
+    count, side = settings.sample_count, settings.image_size
+    samples = ProjectedSamples(
+        images=jnp.zeros((count, side, side, 3)),
+        masks=jnp.zeros((count, side, side)),
+        known=KnownConditions(views=jnp.zeros((count, 6)), lights=jnp.zeros((count, 4))),
+    )
+    weights = [
+        float(anchored_step.ANCHORED_STEP.draw(jax.random.key(0), jnp.int32(i), factors, samples, None, settings)[3])
+        for i in (0, 5, 10, 99)
+    ]
+    np.testing.assert_allclose(weights, [1, 0.5, 0, 0])

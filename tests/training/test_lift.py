@@ -1,0 +1,129 @@
+"""Lifting a GAN: its samples, other ones in every stage, and the same bits after an interruption."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.tiny import tiny_config
+
+from gan2shape_jax.method import models, projection
+from gan2shape_jax.run import lift as lift_run
+from gan2shape_jax.run import loading, runtime
+from gan2shape_jax.training import loop
+from gan2shape_jax.training.lift import signs_of
+from gan2shape_jax.training.loop import Cadence, Watcher
+
+CADENCE = Cadence(checkpoint=2, log=2, per_call=1, keep=2)
+
+
+class Killed(Exception):
+    """Stands for whatever ends a process."""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    return tiny_config(
+        tmp_path_factory.mktemp("lift"),
+        mode="lift",
+        lift__samples=3,
+        lift__batches=2,
+        lift__kept_out=2,
+        lift__masks="none",
+        schedule__stages=((2, 2, 3), (2, 2, 3)),
+        schedule__batches_per_iteration=1,
+    )
+
+
+@pytest.fixture(scope="module")
+def task(config):
+    architecture, frozen = loading.load_frozen(config)
+    return lift_run.task_of(config, architecture, frozen)
+
+
+@pytest.fixture(scope="module")
+def initial(task):
+    return models.init_params(jax.random.key(0), task.settings)
+
+
+def test_a_sample_is_a_function_of_its_number_and_its_latent_gives_it(config, task):
+    architecture, frozen = loading.load_frozen(config)
+    maker = lift_run.maker_of(config, architecture, frozen)
+    images, latents = maker.images(range(11))
+    again, latent = maker.images([9])
+    np.testing.assert_array_equal(again[0], images[9])
+    np.testing.assert_array_equal(latent[0], latents[9])
+    drawn = jax.jit(projection.synthesize, static_argnames="settings")(
+        jnp.asarray(latents[:2]), maker.frozen, settings=maker.settings
+    )
+    np.testing.assert_allclose(drawn, images[:2], atol=1e-4)
+    assert np.abs(images[0] - images[1]).mean() > 0.05
+
+
+def test_every_stage_has_samples_of_its_own_and_none_that_is_kept_out(task):
+    names = [set(task.stage(number).names) for number in (1, 2)]
+    kept = {one.name for one in task.kept_out}
+    assert [len(some) for some in names] == [3, 3] and len(kept) == 2
+    assert not names[0] & names[1] and not (names[0] | names[1]) & kept
+
+
+def test_a_samples_image_is_the_gans_of_its_latent(task):
+    problem = task.stage(1).problems[0]
+    np.testing.assert_array_equal(problem.image, problem.gan_image)
+
+
+@pytest.fixture(scope="module")
+def whole(config, task, initial, tmp_path_factory):
+    """An uninterrupted run."""
+    folder = tmp_path_factory.mktemp("whole")
+    return loop.run_schedule(task, runtime.schedule_of(config), initial, folder, CADENCE, Watcher())
+
+
+def test_interrupted_in_the_second_stage_and_resumed_gives_the_same_bits(config, task, initial, whole, tmp_path):
+    def die(phase, done, loss):
+        if (phase.stage, phase.step, done) == (2, "step3", 2):
+            raise Killed
+
+    schedule = runtime.schedule_of(config)
+    with pytest.raises(Killed):
+        loop.run_schedule(task, schedule, initial, tmp_path, CADENCE, Watcher(on_progress=die))
+    again = dataclasses.replace(task)  # as a new process: nothing is kept from before
+    state, history = loop.run_schedule(again, schedule, initial, tmp_path, CADENCE, Watcher())
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(whole.state), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    assert history == whole.history
+
+
+def test_the_history_tells_of_the_samples_kept_out(whole):
+    assert [row["step"] for row in whole.history if row["stage"] == 1][-1] == "anchored"
+    ends = [row for row in whole.history if row["step"] in ("anchored", "step3")]
+    assert all({"kept_out_l1", "roughness", "saturation", "relief"} <= set(row) for row in ends)
+    assert all(0 <= row["saturation"] for row in ends)
+
+
+def test_signs_of_a_flat_sheet_and_of_stripes(task):
+    side = task.settings.image_size
+    problem = task.kept_out[0].problem
+    flat = _view(task, jnp.full((side, side), 1.0))
+    stripes = _view(task, jnp.where(jnp.arange(side) % 2, 0.95, 1.05)[None] * jnp.ones((side, 1)))
+    signs = [signs_of(view, problem, settings=task.settings) for view in (flat, stripes)]
+    assert float(signs[0]["roughness"]) == 0 and float(signs[0]["relief"]) == 0
+    assert float(signs[1]["roughness"]) > 0.5 and float(signs[1]["relief"]) == pytest.approx(0.25, rel=1e-3)
+    assert float(signs[0]["kept_out_l1"]) == 0  # it shows the image itself
+
+
+def _view(task, depth):
+    from gan2shape_jax.method.reconstruction import Reconstruction
+
+    problem = task.kept_out[0].problem
+    side = task.settings.image_size
+    return Reconstruction(
+        depth=depth,
+        albedo=problem.image[0],
+        view=jnp.zeros(6),
+        light=jnp.zeros(4),
+        warped_depth=depth,
+        valid=jnp.ones((side, side)),
+        reconstruction=problem.image[0],
+    )
