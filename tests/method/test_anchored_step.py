@@ -86,15 +86,14 @@ def test_the_loss_is_step_3s_and_the_weighted_distances(case):
 
 
 def test_the_anchor_fades_out(case):
-    *_, settings, factors = case
+    _, frozen, settings, factors = case
     count, side = settings.sample_count, settings.image_size
     samples = ProjectedSamples(
         images=jnp.zeros((count, side, side, 3)),
         masks=jnp.zeros((count, side, side)),
         known=KnownConditions(views=jnp.zeros((count, 6)), lights=jnp.zeros((count, 4))),
     )
-    weights = [
-        float(anchored_step.ANCHORED_STEP.draw(jax.random.key(0), jnp.int32(i), factors, samples, None, settings)[3])
-        for i in (0, 5, 10, 99)
-    ]
+    draw = anchored_step.ANCHORED_STEP.draw
+    seen = [draw(jax.random.key(0), jnp.int32(i), factors, samples, frozen, settings) for i in (0, 5, 10, 99)]
+    weights = [float(weight) for *_, weight in seen]
     np.testing.assert_allclose(weights, [1, 0.5, 0, 0])
