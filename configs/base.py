@@ -271,6 +271,8 @@ def _lift(config: ConfigDict) -> None:
     config.lift.anchor_light = 0.3
     # Share of a stage's step 3 after which nothing is left of these weights.
     config.lift.anchor_share = 1.0
+    # Decay, an iteration, of the moving average of the networks that a stage's step 3 ends with; 0 takes the latest.
+    config.lift.average = 0.99
 
 
 def _outputs(config: ConfigDict) -> None:

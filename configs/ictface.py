@@ -74,12 +74,14 @@ def _lift(config: ConfigDict) -> None:
     """Trains one set of networks on samples of the GAN."""
     config.workdir = "results/ictface_lift"
     config.mode = "lift"
-    config.schedule.stages = ((480, 480, 600), (240, 480, 600))
-    config.schedule.flip1 = (False, True)
-    config.schedule.flip3 = (True, True)
+    config.prior.iterations = 300
+    config.schedule.stages = ((400, 400, 800),) + ((150, 250, 800),) * 7
+    config.schedule.flip1 = (False,) + (True,) * 7
+    config.schedule.flip3 = (True,) * 8
     config.schedule.batches_per_iteration = 4
     config.sampling.batch_size = 2
-    config.lift.batches = 20
+    config.lift.samples = 192
+    config.lift.batches = 10
 
 
 def _shorten(config: ConfigDict) -> None:

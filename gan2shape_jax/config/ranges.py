@@ -90,6 +90,7 @@ FLOATS = {
     "lift.anchor_view": Range(0, 1e6),
     "lift.anchor_light": Range(0, 1e6),
     "lift.anchor_share": Range(0.001, 1000),
+    "lift.average": Range(0, 0.99999),
 }
 _STAGES = Range(1, 1000)
 _LIGHT = 1000.0  # the greatest number of `sampling.rand_light`

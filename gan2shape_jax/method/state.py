@@ -85,12 +85,14 @@ class TrainState:
       opt_state: of the networks that the current step optimises.
       factors: of the last step-1 forward pass; step 2 renders its pseudo-images from them.
       mask: (S, S), the latest canonical object mask.
+      average: moving average of `params`, in tasks that keep one; otherwise ().
     """
 
     params: Params
     opt_state: Any
     factors: Factors
     mask: jax.Array
+    average: Any = ()
 
 
 def initial_state(params: Params, settings: Settings) -> TrainState:

@@ -133,7 +133,14 @@ def task_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels
         seed=config.seed,
     )
     kept_out = tuple(maker.problems(range(config.lift.kept_out)))
-    return lift.Lift(stage, kept_out, maker.frozen, maker.settings, window=-(-config.lift.samples // replicas))
+    return lift.Lift(
+        stage,
+        kept_out,
+        maker.frozen,
+        maker.settings,
+        window=-(-config.lift.samples // replicas),
+        decay=config.lift.average,
+    )
 
 
 def _prior_of(config: ConfigDict) -> Callable[[Mask], Mask]:

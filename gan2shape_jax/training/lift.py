@@ -1,8 +1,8 @@
 """Lifting a GAN to 3D: joint training on its own samples, other ones in every stage.
 
 A stage is joint training (`joint_parallel`) on `images` samples that no other stage sees; the networks go on from stage
-to stage. Only one stage's samples are in memory, and what they are is a function of the key, so that a resumed run
-sees the same ones.
+to stage, where a stage ends with the moving average of its iterations. Only one stage's samples are in memory, and what
+they are is a function of the key, so that a resumed run sees the same ones.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from gan2shape_jax.training.gan_samples import SampleMaker
 from gan2shape_jax.training.joint import ManyImages, gather
 from gan2shape_jax.training.joint_parallel import spread_out
 from gan2shape_jax.training.tasks import OneSet
+
+# Steps that the moving average of the networks is kept in.
+_AVERAGED = ("anchored", "step3")
 
 __all__ = ["Lift", "signs_of", "stages_of"]
 
@@ -66,6 +69,7 @@ class Lift(OneSet):
       frozen: the frozen networks.
       settings: of all samples.
       window: how many of the latest iterations are averaged where losses are logged.
+      decay: of the moving average of the networks while depth is trained, in [0, 1); 0 keeps the latest.
     """
 
     stage: Callable[[int], ManyImages]
@@ -73,6 +77,7 @@ class Lift(OneSet):
     frozen: FrozenModels
     settings: Settings
     window: int
+    decay: float = 0.0
 
     def _of(self, phase: Phase) -> ManyImages:
         return self.stage(max(phase.stage, 1))  # the prior is fitted to the first stage's samples
@@ -87,11 +92,17 @@ class Lift(OneSet):
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
         """See `tasks.Task`."""
-        return self._of(phase).begin(state, phase)
+        alone = dataclasses.replace(state, average=())
+        return self._averaging(self._of(phase).begin(alone, phase), phase.step)
 
     def fresh_optimizer(self, state: TrainState, step: str) -> TrainState:
         """See `tasks.Task`."""
-        return self.stage(1).fresh_optimizer(state, step)
+        return self._averaging(self.stage(1).fresh_optimizer(state, step), step)
+
+    def _averaging(self, state: TrainState, step: str) -> TrainState:
+        """Returns the state with the average as a step begins with it: the networks, in steps that average."""
+        averages = self.decay > 0 and step in _AVERAGED
+        return dataclasses.replace(state, average=jax.tree.map(jnp.array, state.params) if averages else ())
 
     def phase_constants(self, state: TrainState, phase: Phase) -> Any:
         """See `tasks.Task`."""
@@ -101,7 +112,16 @@ class Lift(OneSet):
         self, state: TrainState, phase: Phase, iteration: int, constants: Any, count: int
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """See `tasks.Task`."""
-        return self._of(phase).advance(state, phase, iteration, constants, count)
+        average = state.average
+        state, scalars = self._of(phase).advance(
+            dataclasses.replace(state, average=()), phase, iteration, constants, count
+        )
+        if average == ():
+            return state, scalars
+        average = _moved(average, state.params, jnp.float32(iteration), jnp.float32(self.decay))
+        ended = iteration + count == phase.iterations
+        params = jax.tree.map(jnp.array, average) if ended else state.params  # buffers of its own: they are donated
+        return dataclasses.replace(state, params=params, average=average), scalars
 
     def examine(
         self, state: TrainState, phase: Phase | None, done: int
@@ -111,6 +131,8 @@ class Lift(OneSet):
         if phase is not None and not ended and "depth" not in STEPS[phase.step].networks:
             return None, {}
         alone = data_parallel.on_host(state)
+        if alone.average != ():
+            alone = dataclasses.replace(alone, params=alone.average, average=())
         seen = [reconstruction.see(alone, one.problem, self.frozen, self.settings) for one in self.kept_out]
         signs = [
             _signs(view, one.problem, settings=self.settings) for view, one in zip(seen, self.kept_out, strict=True)
@@ -142,6 +164,13 @@ def signs_of(view: Reconstruction, problem: Problem, *, settings: Settings) -> d
         "saturation": turn,
         "relief": jnp.std(inner) / span,
     }
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _moved(average: models.Params, params: models.Params, iteration: jax.Array, decay: jax.Array) -> models.Params:
+    """Returns the average with one iteration's networks in it; the first iterations weigh more, so as to begin soon."""
+    kept = jnp.minimum(decay, (1 + iteration) / (10 + iteration))
+    return jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, average, params)
 
 
 _signs = jax.jit(signs_of, static_argnames="settings")
