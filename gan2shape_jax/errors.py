@@ -14,6 +14,7 @@ __all__ = [
     "ArgumentError",
     "ConfigError",
     "DiskFullError",
+    "DivergedError",
     "FolderGoneError",
     "RunEndingError",
     "UserError",
@@ -32,6 +33,10 @@ class ConfigError(UserError):
 
 class ArgumentError(UserError, ValueError):
     """An argument of a public function is of the wrong type, shape or range; the message begins with its name."""
+
+
+class DivergedError(UserError):
+    """Training has left what it could come back from: a loss that is not finite, or networks that have collapsed."""
 
 
 class RunEndingError(UserError):

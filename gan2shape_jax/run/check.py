@@ -68,7 +68,7 @@ def examine(config: ConfigDict) -> list[str]:
     architecture, of_weights = _weights(config, sensible=sensible)
     problems += of_weights
     names: list[str] = []
-    if os.path.exists(config.data.image_list):
+    if config.mode != "lift" and os.path.exists(config.data.image_list):
         problems += _tried(lambda: names.extend(names_of(config)))
         problems += _tried(lambda: require_images(config, names))
     batches: list[int] = []
@@ -85,7 +85,7 @@ def examine(config: ConfigDict) -> list[str]:
     if sensible:
         problems += _tried(lambda: require_checkpoint_folder(config))
     problems += _tried(lambda: require_apart(pathlib.Path(config.workdir), map(stem_of, names)))
-    if not problems and names:
+    if not problems and (names or config.mode == "lift"):
         from gan2shape_jax.run import machine  # starts jax
 
         problems += _tried(lambda: machine.require_room(config, unfinished(config, names)))
@@ -128,6 +128,8 @@ def _tried(action: Callable[[], object]) -> list[str]:
 
 
 def _count_images(config: ConfigDict) -> int:
+    if config.mode == "lift":
+        return config.lift.samples
     try:
         return len(names_of(config)) if os.path.isfile(config.data.image_list) else 0
     except UserError:
@@ -139,8 +141,9 @@ def _report(config: ConfigDict, images: int) -> str:
 
     cost = machine.estimate_here(config, images, machine.this_machine())
     time = f"{cost.hours:.1f} hours" if cost.hours >= 1 else f"{cost.hours * 60:.0f} min"
+    what = "samples a stage" if config.mode == "lift" else f"image{'' if images == 1 else 's'}"
     return (
-        f"{images} image{'' if images == 1 else 's'} of {config.image_size} pixels, on "
+        f"{images} {what} of {config.image_size} pixels, on "
         f"{cost.device}. Rough estimates: {time}, "
         f"{cost.memory_gib:.1f} GiB of memory, {cost.disk_gib:.1f} GiB of disk{_free(config)}."
     )

@@ -25,6 +25,9 @@ _BYTES_A_PIXEL = 3000
 # Share of the networks' bytes that a finished image keeps, by `config.outputs.networks`.
 _KEPT = {"none": 0.0, "small": 1 / 6, "full": 1.0}
 
+# Modes that train one set of networks.
+_SHARED = ("joint", "lift")
+
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
@@ -41,19 +44,21 @@ def estimate(config: ConfigDict, images: int, *, device: str = "cpu", cores: int
 
     Args:
       config: of the run; its values are in their ranges.
-      images: how many there are to be reconstructed.
+      images: how many there are to be reconstructed; lifting has samples of its own.
       device: 'cpu', 'gpu' or 'tpu'.
       cores: of the CPU.
       devices: among which images at once, or batches of one iteration, are divided; the memory is that of one of them.
     """
+    if config.mode == "lift":
+        images = config.lift.samples
     faster = {"gpu": _GPU_FACTOR, "tpu": _TPU_FACTOR}.get(device, math.sqrt(cores / 2))
     if config.mode == "predict":
         seconds = _relative_costs(config)[0] * _PRIOR * images / faster + _COMPILING / 6  # a forward pass
     else:
-        seconds = _seconds_per_image(config) * (1 if config.mode == "joint" else images) / faster + _COMPILING
+        seconds = _seconds_per_image(config) * (1 if config.mode in _SHARED else images) / faster + _COMPILING
     most = min(images, cores) if device == "cpu" else images  # as `group_plan.choose_size` has it
     together = min(config.runtime.images_at_once, most)
-    if config.mode == "joint":
+    if config.mode in _SHARED:
         together = config.schedule.batches_per_iteration
     memory = _memory(config, images, math.ceil(together / devices))
     return Estimate(seconds / 3600, memory, _disk(config, images), device)
@@ -72,13 +77,19 @@ def _relative_costs(config: ConfigDict) -> tuple[float, float, float]:
 
 def _seconds_per_image(config: ConfigDict) -> float:
     one, many, gan = _relative_costs(config)
-    total = 0.0 if config.networks.pretrained else config.prior.iterations * _PRIOR * one
+    together = max(1, config.schedule.batches_per_iteration)
+    total = 0.0 if config.networks.pretrained else together * config.prior.iterations * _PRIOR * one
     for step1, step2, step3 in config.schedule.stages:
-        total += step1 * _STEP1 * one + step3 * _STEP3 * many
-        total += step2 * _STEP2 * (many + gan) / 2 + config.sampling.collect_iters * _PROJECTION * gan
-    if not config.data.latent_root:
+        total += together * (step1 * _STEP1 * one + step3 * _STEP3 * many + step2 * _STEP2 * (many + gan) / 2)
+        total += _collected(config) * _PROJECTION * gan
+    if config.mode != "lift" and not config.data.latent_root:
         total += config.inversion.steps * _STEP2 * gan / config.sampling.batch_size
     return total
+
+
+def _collected(config: ConfigDict) -> int:
+    """Returns the batches of projected samples that a stage keeps."""
+    return config.lift.samples * config.lift.batches if config.mode == "lift" else config.sampling.collect_iters
 
 
 def _memory(config: ConfigDict, images: int, together: int) -> float:
@@ -91,11 +102,11 @@ def _training_memory(config: ConfigDict, images: int, together: int) -> float:
     one, many, gan = _relative_costs(config)
     if config.mode == "predict":
         return 1.0 + 0.3 * one
-    samples = config.sampling.collect_iters * config.sampling.batch_size
-    problems = 40 * (images if config.mode == "joint" else 1)  # arrays of an image's size, factors and scene included
+    samples = _collected(config) * config.sampling.batch_size
+    problems = 40 * (images if config.mode in _SHARED else 1)  # arrays of an image's size, factors and scene included
     kept = (4 * samples + problems) * config.image_size**2 * 4
     steps = 0.3 * one + 0.6 * max(many, gan)
-    if config.mode == "joint":
+    if config.mode in _SHARED:
         return 2.9 + max(1, together) * steps + kept / 2**30
     return 2.9 + max(1, together) * (steps + kept / 2**30)
 
@@ -112,6 +123,10 @@ def _disk(config: ConfigDict, images: int) -> float:
     networks = 0.06 * (width * config.image_size / 2048) ** 2  # the widest layers hold nearly all
     if config.mode == "predict":
         return images * 0.02
+    if config.mode == "lift":
+        return (
+            config.checkpoint.keep + 1
+        ) * 4 * networks + 2 * networks  # the moving average too; no results of images
     share = _KEPT[config.outputs.networks] if config.schedule.reset_weight else 1
     kept = images * share if config.mode == "instance" else 1
     return (config.checkpoint.keep + 1) * 3 * networks + kept * networks + images * 0.02

@@ -3,6 +3,7 @@
 WORKDIR/networks.safetensors   D, A, V, L and E
 WORKDIR/history.csv            losses, and what is measured on samples kept out of training (`training.lift.signs_of`)
 WORKDIR/history.json           the same
+WORKDIR/samples/               what the networks make of samples kept out of training, at the end of every step
 WORKDIR/joint.json             checksums of these files; `.joint/` holds them once more
 """
 
@@ -17,14 +18,20 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import DivergedError, UserError, refused
 from gan2shape_jax.inputs import found_masks
 from gan2shape_jax.inputs.data import Item
 from gan2shape_jax.inputs.masks import load_mask, parse_mask
 from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.run import distributed, interrupt, loading, start
+from gan2shape_jax.method.reconstruction import Reconstruction
+from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.outputs.pictures import write_png
+from gan2shape_jax.outputs.sample_sheet import draw_sample_sheet
+from gan2shape_jax.run import distributed, interrupt, joint_files, loading, start
+from gan2shape_jax.run.cluster import wait_for
 from gan2shape_jax.run.monitor import Monitor
+from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.run.shared_training import train
 from gan2shape_jax.stylegan2 import Architecture
@@ -36,6 +43,7 @@ __all__ = ["maker_of", "run", "task_of"]
 Mask = Float[np.ndarray, "s s"]
 MaskOf = Callable[[Float[np.ndarray, "s s 3"]], Mask]
 _USUAL_FROM = 96  # samples that the usual mask is found from
+_RETURNS = "returns_to_a_checkpoint"
 _FIRST = 1 << 20  # samples of training are numbered from here on; those below are looked at only
 
 
@@ -50,7 +58,8 @@ def run(config: ConfigDict, names: list[str]) -> int:
       0.
 
     Raises:
-      UserError: a file is unusable, or the loss is not finite.
+      UserError: a file is unusable.
+      DivergedError: the loss is not finite, or the networks collapse, a second time.
     """
     del names
     with start.begin(config, [], stay=True) as begun:
@@ -59,22 +68,93 @@ def run(config: ConfigDict, names: list[str]) -> int:
         architecture, frozen = loading.load_frozen(config)
         folder = begun.folder
         folder.describe(config)
-        task = task_of(config, architecture, frozen)
         tensorboard = folder.tensorboard if config.logging.tensorboard and begun.team.leads else None
         with Monitor(schedule_of(config), tensorboard) as monitor, interrupt.noted() as check:
-            train(
-                config,
-                task,
-                folder,
-                monitor,
-                check,
-                title="samples",
-                made_with={"batches_per_iteration": _replicas(config)},
-            )
+            _train_twice(config, architecture, frozen, folder, monitor, check)
             distributed.leave()
             if begun.team.leads:
                 checkpoint.discard(folder.shared_checkpoints)  # the networks and the history are written
     return 0
+
+
+def _returns(folder: RunFolder) -> int:
+    """Returns how often the training went back to an earlier checkpoint, which the run's record keeps."""
+    noted = joint_files.record_of(folder.root).get(_RETURNS)
+    return noted if isinstance(noted, int) else 0
+
+
+def _train_twice(
+    config: ConfigDict,
+    architecture: Architecture,
+    frozen: FrozenModels,
+    folder: RunFolder,
+    monitor: Monitor,
+    check: Callable[[], None],
+) -> None:
+    """Trains to the end; where training diverges it goes back to the newest checkpoint, once in a run's life."""
+    while True:
+        try:
+            _train(config, architecture, frozen, folder, monitor, check)
+        except DivergedError as error:
+            if _returns(folder):
+                raise DivergedError(
+                    f"{error}; the run has gone back to an earlier checkpoint before: give other samples "
+                    "(--config.seed), a smaller --config.optimizer.learning_rate, or a larger "
+                    "--config.lift.anchor_view, in a new --config.workdir"
+                ) from error
+            monitor.say(
+                f"{error}. Goes back to the last good checkpoint, with half the learning rate and another order of "
+                "the samples"
+            )
+            if folder.team.leads:
+                joint_files.note(folder.root, **{_RETURNS: 1})
+            wait_for(lambda: bool(_returns(folder)))
+        else:
+            return
+
+
+def _train(
+    config: ConfigDict,
+    architecture: Architecture,
+    frozen: FrozenModels,
+    folder: RunFolder,
+    monitor: Monitor,
+    check: Callable[[], None],
+) -> None:
+    """Trains from the newest checkpoint, or from the beginning, to the end."""
+    task = task_of(config, architecture, frozen, returns=_returns(folder))
+
+    def drawn(phase: Phase, views: Reconstruction) -> Reconstruction:
+        if folder.team.leads:
+            images = np.stack([np.asarray(one.problem.image[0]) for one in task.kept_out[: lift.SHOWN]])
+            recon, albedo, depth = (np.asarray(leaf) for leaf in (views.reconstruction, views.albedo, views.depth))
+            picture = draw_sample_sheet(images, recon, albedo, depth, task.settings.camera)
+            _write_picture(folder.root / "samples" / _picture_name(phase), picture)
+        return jax.tree.map(lambda leaf: leaf[0], views)
+
+    train(
+        config,
+        task,
+        folder,
+        monitor,
+        check,
+        title="samples",
+        made_with={"batches_per_iteration": _replicas(config)},
+        examined=True,
+        drawn=drawn,
+    )
+
+
+def _picture_name(phase: Phase) -> str:
+    return f"{phase.number:02d}_{phase.label.replace(' ', '_')}.png"
+
+
+def _write_picture(path: pathlib.Path, picture: np.ndarray) -> None:
+    try:
+        path.parent.mkdir(exist_ok=True)
+        write_png(path, picture)
+    except OSError as error:
+        raise refused(error, f"cannot write {path}") from error
 
 
 def _replicas(config: ConfigDict) -> int:
@@ -111,8 +191,15 @@ def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModel
     return dataclasses.replace(maker, mask_of=_mask_of(config, maker))
 
 
-def task_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels) -> lift.Lift:
-    """Returns the task of lifting a GAN; arguments as `maker_of`.
+def task_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels, *, returns: int = 0) -> lift.Lift:
+    """Returns the task of lifting a GAN.
+
+    Args:
+      config: of the run.
+      architecture: of the GAN.
+      frozen: the networks of the run.
+      returns: how often the training went back to an earlier checkpoint: it goes on more slowly each time, and sees
+        the samples in another order.
 
     Raises:
       UserError: a stage has fewer samples than share an iteration.
@@ -124,13 +211,15 @@ def task_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels
             "(config.lift.samples): give more samples, or lower config.schedule.batches_per_iteration"
         )
     maker = maker_of(config, architecture, frozen)
+    slower = dataclasses.replace(maker.settings, learning_rate=maker.settings.learning_rate * 0.5**returns)
+    maker = dataclasses.replace(maker, settings=slower)
     stage = lift.stages_of(
         maker,
         images=config.lift.samples,
         first=_FIRST,
         batches=config.lift.batches,
         replicas=replicas,
-        seed=config.seed,
+        seed=config.seed + returns,
     )
     kept_out = tuple(maker.problems(range(config.lift.kept_out)))
     return lift.Lift(
@@ -167,6 +256,12 @@ def _mask_of(config: ConfigDict, maker: SampleMaker) -> MaskOf:
         if config.lift.usual_mask
         else found_masks.usual_mask(maker.images(range(_USUAL_FROM))[0])
     )
+    if usual.max() < 0.5:
+        source = config.lift.usual_mask or "samples of the GAN"
+        raise UserError(
+            f"the usual mask from {source} is empty: no pixel shows an object in half of the pictures; give a picture "
+            "that is white where the object is (config.lift.usual_mask), or set config.lift.masks='none'"
+        )
     if config.lift.masks == "usual":
         return lambda image: usual
     return lambda image: found_masks.found_mask(image, usual)

@@ -13,6 +13,8 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.atomic_files import atomic_bytes, atomic_text
 from gan2shape_jax.method import models
+from gan2shape_jax.method.reconstruction import Reconstruction
+from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.run import joint_files, results
 from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
@@ -34,6 +36,8 @@ def train(
     *,
     title: str,
     made_with: Mapping[str, Any],
+    examined: bool = False,
+    drawn: Callable[[Phase, Reconstruction], Reconstruction] | None = None,
 ) -> None:
     """Trains the networks, going on from a checkpoint, and writes them with their history.
 
@@ -45,6 +49,9 @@ def train(
       check: raises where the user has interrupted.
       title: of the training, on the console and for the curves.
       made_with: what checkpoints have to agree with besides the configuration.
+      examined: whether there are checkpoints only where the history has a row, so that each has passed what the task
+        examines.
+      drawn: is given what is seen at a phase's end, and returns what goes to the curves' pictures; None shows it there.
     """
     initial = models.init_params(jax.random.key(config.seed), task.settings)
     if config.networks.pretrained:
@@ -52,8 +59,13 @@ def train(
             pathlib.Path(config.networks.pretrained), initial, task.settings, needed=("depth",)
         )
     cadence = dataclasses.replace(cadence_of(config), per_call=1)  # every iteration has another image
+    if examined:
+        cadence = dataclasses.replace(cadence, checkpoint=-(-cadence.checkpoint // cadence.log) * cadence.log)
     keeping = Keeping({"configuration": config_hash(config), **made_with}, folder.checkpoints_aside)
     with monitor.watch(title) as watcher:
+        if drawn:
+            told = watcher.on_phase_end
+            watcher = dataclasses.replace(watcher, on_phase_end=lambda phase, view: told(phase, drawn(phase, view)))
         state, history = loop.run_schedule(
             *(task, schedule_of(config), initial, folder.shared_checkpoints, cadence, interruptible(watcher, check)),
             keeping,

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan2shape_jax.errors import DivergedError
 from gan2shape_jax.method import losses, models, reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
@@ -32,7 +33,17 @@ from gan2shape_jax.training.tasks import OneSet
 # Steps that the moving average of the networks is kept in.
 _AVERAGED = ("anchored", "step3")
 
-__all__ = ["Lift", "signs_of", "stages_of"]
+__all__ = ["SHOWN", "Lift", "collapse", "signs_of", "stages_of"]
+
+# Samples kept out that are looked at, at most.
+SHOWN = 8
+
+# Signs of a collapse: networks that explain faces have a roughness of 0.01 to 0.02 and turn heads by a third of the
+# range; the collapse that lifting began with had stripes and a saturation of 0.95 (docs/reports/lift.md).
+_ROUGHEST = 0.06
+_MOST_TURNED = 0.9
+# Iterations of a step that trains depth before it is judged.
+_SETTLED = 100
 
 
 def stages_of(
@@ -126,7 +137,10 @@ class Lift(OneSet):
     def examine(
         self, state: TrainState, phase: Phase | None, done: int
     ) -> tuple[Reconstruction | None, dict[str, Any]]:
-        """Returns the first kept-out sample's reconstruction at a phase's end, and the means of `signs_of` over all."""
+        """Returns the means of `signs_of` over the samples kept out, and at a phase's end reconstructions of `SHOWN`.
+
+        The reconstructions have a leading axis. Raises `DivergedError` where the networks have collapsed.
+        """
         ended = phase is None or done == phase.iterations
         if phase is not None and not ended and "depth" not in STEPS[phase.step].networks:
             return None, {}
@@ -139,7 +153,43 @@ class Lift(OneSet):
         ]
         rows = jax.device_get(signs)
         means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-        return (seen[0] if ended else None), means
+        if phase is not None and phase.step in _AVERAGED and done >= _SETTLED:
+            self._require_whole(means, phase, done)
+        return (jax.tree.map(lambda *x: jnp.stack(x), *seen[:SHOWN]) if ended else None), means
+
+    def _require_whole(self, means: dict[str, float], phase: Phase, done: int) -> None:
+        """Raises `DivergedError` where what is seen on the samples kept out is no 3D of them."""
+        faults = collapse(means, self._flat_l1)
+        if faults:
+            raise DivergedError(f"the networks have collapsed in {phase.label}, iteration {done}: {'; '.join(faults)}")
+
+    @functools.cached_property
+    def _flat_l1(self) -> float:
+        """How far the samples kept out are from their mean: networks that do not see their input do no better."""
+        images = np.stack([np.asarray(one.problem.image[0]) for one in self.kept_out])
+        return float(np.abs(images - images.mean(0)).mean())
+
+
+def collapse(means: dict[str, float], flat_l1: float) -> list[str]:
+    """Returns in words what is wrong with networks by the means of `signs_of` over samples; [] where nothing is.
+
+    Args:
+      means: of each sign.
+      flat_l1: mean absolute distance of the samples from their mean image.
+    """
+    faults = []
+    if not all(np.isfinite(value) for value in means.values()):
+        return ["what they give is not finite"]
+    if means["roughness"] > _ROUGHEST:
+        faults.append(f"depth is in stripes (roughness {means['roughness']:.3f}, more than {_ROUGHEST})")
+    if means["saturation"] > _MOST_TURNED:
+        faults.append(f"all views are turned as far as they can be ({means['saturation']:.2f} of the range on average)")
+    if means["kept_out_l1"] > flat_l1 > 0:
+        faults.append(
+            f"samples that were kept out are explained worse (L1 {means['kept_out_l1']:.3f}) than by their mean image "
+            f"({flat_l1:.3f})"
+        )
+    return faults
 
 
 def signs_of(view: Reconstruction, problem: Problem, *, settings: Settings) -> dict[str, jax.Array]:

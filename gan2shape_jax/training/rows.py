@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import DivergedError
 from gan2shape_jax.method.schedule import Phase
 
 __all__ = ["make", "require_position"]
@@ -21,11 +21,11 @@ def _together(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 
 def make(phase: Phase, done: int, scalars: dict[str, Any], errors: dict[str, Any]) -> dict[str, Any]:
-    """Returns a row of the history; raises `UserError` where its loss is not finite."""
+    """Returns a row of the history; raises `DivergedError` where its loss is not finite."""
     row: dict[str, Any] = {"phase": phase.number, "stage": phase.stage, "step": phase.step, "iteration": done}
     row |= _together(scalars, errors)
     if not np.isfinite(row.get("loss", 0.0)):
-        raise UserError(
+        raise DivergedError(
             f"the loss became {row['loss']} in {phase.label}, iteration {done}; check the "
             "image, its latent and the GAN's weights, or lower config.optimizer.learning_rate"
         )

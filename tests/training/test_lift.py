@@ -12,7 +12,7 @@ from gan2shape_jax.method import models, projection
 from gan2shape_jax.run import lift as lift_run
 from gan2shape_jax.run import loading, runtime
 from gan2shape_jax.training import loop
-from gan2shape_jax.training.lift import signs_of
+from gan2shape_jax.training.lift import collapse, signs_of
 from gan2shape_jax.training.loop import Cadence, Watcher
 
 CADENCE = Cadence(checkpoint=2, log=2, per_call=1, keep=2)
@@ -127,3 +127,31 @@ def _view(task, depth):
         valid=jnp.ones((side, side)),
         reconstruction=problem.image[0],
     )
+
+
+GOOD = {"kept_out_l1": 0.2, "roughness": 0.01, "saturation": 0.3, "relief": 0.1}
+
+
+def test_good_signs_are_no_collapse():
+    assert collapse(GOOD, 0.4) == []
+
+
+@pytest.mark.parametrize(
+    ("sign", "value", "told"),
+    [
+        ("roughness", 0.3, "stripes"),
+        ("saturation", 0.95, "turned as far as they can be"),
+        ("kept_out_l1", 0.5, "worse"),
+        ("relief", float("nan"), "not finite"),
+    ],
+)
+def test_each_sign_of_a_collapse_is_told(sign, value, told):
+    (fault,) = collapse(GOOD | {sign: value}, 0.4)
+    assert told in fault
+
+
+def test_a_stage_ends_with_the_average_of_its_networks(task, initial, whole):
+    state = whole.state
+    assert jax.tree.structure(state.average) == jax.tree.structure(state.params)
+    for mean, end in zip(jax.tree.leaves(state.average), jax.tree.leaves(state.params), strict=True):
+        np.testing.assert_array_equal(np.asarray(mean), np.asarray(end))

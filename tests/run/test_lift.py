@@ -1,0 +1,108 @@
+"""The command that lifts a GAN: its files, going back after a divergence, and what it refuses."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+from helpers.tiny import tiny_config
+from PIL import Image
+
+from gan2shape_jax.errors import DivergedError, UserError
+from gan2shape_jax.run import check, experiment, joint_files
+from gan2shape_jax.training import lift
+
+
+def _config(folder, **fields):
+    return tiny_config(
+        folder,
+        mode="lift",
+        data__image_list="no such list",
+        **{
+            "lift__samples": 3,
+            "lift__batches": 2,
+            "lift__kept_out": 2,
+            "lift__masks": "none",
+            "schedule__stages": ((2, 2, 4),),
+            "schedule__batches_per_iteration": 1,
+        }
+        | fields,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    config = _config(tmp_path_factory.mktemp("lift"))
+    assert check.run_check(config) == 0
+    assert experiment.run(config) == 0
+    return config, pathlib.Path(config.workdir)
+
+
+def test_networks_history_and_pictures_are_there(finished):
+    _, root = finished
+    assert (root / "networks.safetensors").is_file()
+    rows = json.loads((root / "history.json").read_text())
+    assert {"kept_out_l1", "roughness", "saturation"} <= set(rows[-1])
+    pictures = sorted(path.name for path in (root / "samples").iterdir())
+    assert pictures == ["00_prior.png", "01_stage_1_step1.png", "02_stage_1_step2.png", "03_stage_1_anchored.png"]
+    with Image.open(root / "samples" / pictures[-1]) as picture:
+        assert picture.size == (2 * 128 + 2, 5 * 128 + 4 * 2)
+    assert not (root / "checkpoints").exists() or not any((root / "checkpoints").rglob("*.json"))
+
+
+def test_a_second_start_has_nothing_to_do(finished):
+    config, root = finished
+    before = (root / "networks.safetensors").stat().st_mtime_ns
+    assert experiment.run(config) == 0
+    assert (root / "networks.safetensors").stat().st_mtime_ns == before
+
+
+def _fails(monkeypatch, times):
+    """Lets the examination at the second iteration of step 3 find a collapse so many times."""
+    left = [times]
+    seen = []
+    monkeypatch.setattr(lift, "_SETTLED", 0)
+
+    def collapse(means, flat_l1):
+        seen.append(means)
+        if len(seen) > 1 and left[0]:
+            left[0] -= 1
+            return ["depth is in stripes"]
+        return []
+
+    monkeypatch.setattr(lift, "collapse", collapse)
+
+
+def test_a_collapse_goes_back_to_the_last_good_checkpoint(finished, tmp_path, monkeypatch, capsys):
+    _fails(monkeypatch, 1)
+    config = _config(tmp_path)
+    assert experiment.run(config) == 0
+    told = capsys.readouterr().err
+    assert "the networks have collapsed in stage 1 anchored, iteration 4: depth is in stripes" in told
+    assert "Goes back to the last good checkpoint" in told and "goes on from stage 1 anchored, iteration 2 of 4" in told
+    root = pathlib.Path(config.workdir)
+    assert joint_files.record_of(root)["returns_to_a_checkpoint"] == 1
+    assert np.isfinite(json.loads((root / "history.json").read_text())[-1]["loss"])
+    one, other = ((folder / "networks.safetensors").read_bytes() for folder in (root, finished[1]))
+    assert one != other  # it went on more slowly
+
+
+def test_a_second_collapse_ends_the_run_and_says_where(tmp_path, monkeypatch):
+    _fails(monkeypatch, 99)
+    config = _config(tmp_path)
+    with pytest.raises(DivergedError, match=r"iteration 4: depth is in stripes; the run has gone back"):
+        experiment.run(config)
+    assert not (pathlib.Path(config.workdir) / "networks.safetensors").exists()
+
+
+def test_an_empty_usual_mask_is_refused(tmp_path):
+    Image.new("L", (64, 64)).save(tmp_path / "black.png")
+    config = _config(tmp_path, lift__masks="usual", lift__usual_mask=str(tmp_path / "black.png"))
+    with pytest.raises(UserError, match=r"black.png is empty"):
+        experiment.run(config)
+
+
+def test_too_few_samples_for_the_replicas_are_refused(tmp_path):
+    config = _config(tmp_path, schedule__batches_per_iteration=4)
+    with pytest.raises(UserError, match=r"4 images share an iteration, but a stage has 3 samples"):
+        experiment.run(config)
