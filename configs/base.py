@@ -263,6 +263,8 @@ def _lift(config: ConfigDict) -> None:
     config.lift.usual_mask = ""
     # Samples that are never trained on; what training has come to is measured on them.
     config.lift.kept_out = 16
+    # Fresh samples that the model's view and light statistics and typical errors are measured on.
+    config.lift.measured = 256
     # Stages whose step 3 holds view and light networks to the known views and lights of the pseudo-images.
     config.lift.anchored_stages = 1
     # Weight of the distance from known views (mean square, network units), at the beginning of a stage.

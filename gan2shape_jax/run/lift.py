@@ -1,5 +1,6 @@
 """A lift: one set of networks trained on a GAN's own samples, without any image of the user's.
 
+WORKDIR/model.safetensors      the model: networks, statistics of views and lights, what it goes with (`lifted_model`)
 WORKDIR/networks.safetensors   D, A, V, L and E
 WORKDIR/history.csv            losses, and what is measured on samples kept out of training (`training.lift.signs_of`)
 WORKDIR/history.json           the same
@@ -18,24 +19,26 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
+from gan2shape_jax import records
 from gan2shape_jax.errors import DivergedError, UserError, refused
 from gan2shape_jax.inputs import found_masks
 from gan2shape_jax.inputs.data import Item
 from gan2shape_jax.inputs.masks import load_mask, parse_mask
+from gan2shape_jax.method import models
 from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.outputs.pictures import write_png
 from gan2shape_jax.outputs.sample_sheet import draw_sample_sheet
-from gan2shape_jax.run import distributed, interrupt, joint_files, loading, start
+from gan2shape_jax.run import distributed, interrupt, joint_files, lifted_model, loading, start
 from gan2shape_jax.run.cluster import wait_for
 from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.run.shared_training import train
 from gan2shape_jax.stylegan2 import Architecture
-from gan2shape_jax.training import checkpoint, lift
+from gan2shape_jax.training import checkpoint, lift, network_files
 from gan2shape_jax.training.gan_samples import SampleMaker
 
 __all__ = ["maker_of", "run", "task_of"]
@@ -63,18 +66,34 @@ def run(config: ConfigDict, names: list[str]) -> int:
     """
     del names
     with start.begin(config, [], stay=True) as begun:
-        if begun.trained:
+        folder = begun.folder
+        if begun.trained and lifted_model.is_whole(folder.root, joint_files.record_of(folder.root)):
             return 0
         architecture, frozen = loading.load_frozen(config)
-        folder = begun.folder
         folder.describe(config)
         tensorboard = folder.tensorboard if config.logging.tensorboard and begun.team.leads else None
         with Monitor(schedule_of(config), tensorboard) as monitor, interrupt.noted() as check:
-            _train_twice(config, architecture, frozen, folder, monitor, check)
+            if not begun.trained:
+                _train_twice(config, architecture, frozen, folder, monitor, check)
             distributed.leave()
             if begun.team.leads:
                 checkpoint.discard(folder.shared_checkpoints)  # the networks and the history are written
+                _write_model(config, architecture, frozen, folder, monitor)
     return 0
+
+
+def _write_model(
+    config: ConfigDict, architecture: Architecture, frozen: FrozenModels, folder: RunFolder, monitor: Monitor
+) -> None:
+    """Makes the trained networks into a model."""
+    monitor.say(f"measuring views, lights and errors on {config.lift.measured} fresh samples")
+    maker = maker_of(config, architecture, frozen)
+    like = models.init_params(jax.random.key(config.seed), maker.settings)
+    params = network_files.load_networks(folder.networks, like, maker.settings)
+    path = folder.root / lifted_model.NAME
+    lifted_model.write(config, params, maker, maker.problems(range(config.lift.kept_out)), path)
+    joint_files.note(folder.root, model={lifted_model.NAME: records.measure(path)})
+    monitor.say(f"the model is {path}; use it with --config.networks.pretrained={path}")
 
 
 def _returns(folder: RunFolder) -> int:

@@ -22,7 +22,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.frozen import build as build_frozen
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem
-from gan2shape_jax.run import kept_latents
+from gan2shape_jax.run import kept_latents, lifted_model
 from gan2shape_jax.run.same_config import config_hash
 from gan2shape_jax.stylegan2 import Architecture, inversion
 from gan2shape_jax.training import network_files
@@ -96,6 +96,7 @@ def initial_params(config: ConfigDict, settings: Settings) -> models.Params:
     fresh = models.init_params(jax.random.key(config.seed), settings)
     if not config.networks.pretrained:
         return fresh
+    lifted_model.require_fits(config, settings, gan=True)
     return network_files.load_networks(pathlib.Path(config.networks.pretrained), fresh, settings, needed=("depth",))
 
 

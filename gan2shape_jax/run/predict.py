@@ -21,7 +21,7 @@ from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem, TrainState, initial_state
-from gan2shape_jax.run import interrupt, loading, results, start
+from gan2shape_jax.run import interrupt, lifted_model, loading, results, start
 from gan2shape_jax.run.each_image import for_each_image
 from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
@@ -136,6 +136,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
         reason = no_gan_because(config)
         architecture, frozen = _without_gan(config) if reason else loading.load_frozen(config, perceptual_weights=False)
         settings = settings_lib.from_config(config, architecture, original_size=config.image_size)
+        lifted_model.require_fits(config, settings, gan=not reason)
         like = models.init_params(jax.random.key(config.seed), settings)
         needed = needed_networks(gan=not reason)
         params = network_files.load_networks(pathlib.Path(config.networks.pretrained), like, settings, needed=needed)

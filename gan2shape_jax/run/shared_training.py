@@ -15,7 +15,7 @@ from gan2shape_jax.atomic_files import atomic_bytes, atomic_text
 from gan2shape_jax.method import models
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
-from gan2shape_jax.run import joint_files, results
+from gan2shape_jax.run import joint_files, lifted_model, results
 from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import cadence_of, interruptible, schedule_of
@@ -55,6 +55,7 @@ def train(
     """
     initial = models.init_params(jax.random.key(config.seed), task.settings)
     if config.networks.pretrained:
+        lifted_model.require_fits(config, task.settings, gan=True)
         initial = network_files.load_networks(
             pathlib.Path(config.networks.pretrained), initial, task.settings, needed=("depth",)
         )

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models, perceptual, settings
-from gan2shape_jax.run import loading, predict
+from gan2shape_jax.run import lifted_model, loading, predict
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files
 
@@ -55,6 +55,7 @@ def network_problems(config: ConfigDict, architecture: Architecture) -> list[str
     sizes = settings.from_config(config, architecture, original_size=config.image_size)
     like = jax.eval_shape(lambda key: models.init_params(key, sizes), jax.random.key(0))
     try:
+        lifted_model.require_fits(config, sizes, gan=config.mode != "predict" or "encoder" in needed)
         network_files.load_networks(path, like, sizes, needed=needed)
     except UserError as error:
         return [str(error)]

@@ -1,8 +1,8 @@
 """The trained networks as a file: safetensors of our own, or a checkpoint of the published implementation.
 
-In safetensors, names are paths such as `depth/down_0/kernel`; where the header lists `networks`, those
-alone are in the file. A `.pth` has one state dictionary a network, `netD`, `netA`, `netV`, `netL` and
-`netEnc`.
+In safetensors, names are paths such as `depth/down_0/kernel`; where the header lists `networks`, those alone are in
+the file. What lies below `statistics/` is no network's (`model_file`). A `.pth` has one state dictionary a network,
+`netD`, `netA`, `netV`, `netL` and `netEnc`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from gan2shape_jax.weight_files.budget import Refused
 from gan2shape_jax.weight_files.safetensors_file import TensorFile, open_safetensors
 from gan2shape_jax.weight_files.torch_reader import read_torch
 
-__all__ = ["FORMAT", "SMALL", "TORCH_NAMES", "load_networks", "networks_bytes", "small_networks_bytes"]
+__all__ = ["FORMAT", "SMALL", "TORCH_NAMES", "in_order", "load_networks", "networks_bytes", "small_networks_bytes"]
 
 FORMAT = "gan2shape_jax networks"
 TORCH_NAMES = {"depth": "netD", "albedo": "netA", "view": "netV", "light": "netL", "encoder": "netEnc"}
 # The networks that a finished image keeps where `config.outputs.networks` is 'small'.
 SMALL = ("view", "encoder")
+_BESIDE = "statistics/"
 
 
 def networks_bytes(params: Params) -> bytes:
@@ -46,10 +47,10 @@ def small_networks_bytes(params: Params) -> bytes:
     """
     kept = flatten_dict({name: params[name] for name in SMALL}, sep="/")
     flat = {name: np.ascontiguousarray(value, np.float16) for name, value in kept.items()}
-    return _in_order(safetensors.numpy.save(flat, metadata={"format": FORMAT, "networks": " ".join(SMALL)}))
+    return in_order(safetensors.numpy.save(flat, metadata={"format": FORMAT, "networks": " ".join(SMALL)}))
 
 
-def _in_order(content: bytes) -> bytes:
+def in_order(content: bytes) -> bytes:
     """Returns a safetensors file with its metadata sorted: the library leaves their order to chance."""
     start = 8  # the header's length comes first
     end = start + int.from_bytes(content[:start], "little")
@@ -112,7 +113,7 @@ def _from_safetensors(path: pathlib.Path, like: Params) -> Params:
         with open_safetensors(path) as file:
             template = _template(file.metadata, like)
             _check_shapes(path, file, {name: tuple(leaf.shape) for name, leaf in template.items()})
-            tensors = {name: file.read(name) for name in file.shapes}
+            tensors = {name: file.read(name) for name in template}
     except (OSError, Refused) as error:
         raise UserError(f"{path} is no usable safetensors file of network weights: {error}") from error
     return unflatten_dict({name: np.asarray(value, np.float32) for name, value in tensors.items()}, sep="/")
@@ -126,7 +127,7 @@ def _template(header: Mapping[str, str], like: Params) -> dict[str, Any]:
 
 def _check_shapes(path: pathlib.Path, file: TensorFile, wanted: Mapping[str, tuple[int, ...]]) -> None:
     """Raises `UserError` listing what a file has otherwise, before any of its tensors is read."""
-    found = file.shapes
+    found = {name: shape for name, shape in file.shapes.items() if not name.startswith(_BESIDE)}
     wrong = {
         "missing": sorted(wanted.keys() - found.keys()),
         "extra": sorted(found.keys() - wanted.keys()),

@@ -10,7 +10,8 @@ from PIL import Image
 
 from gan2shape_jax.errors import DivergedError, UserError
 from gan2shape_jax.run import check, experiment, joint_files
-from gan2shape_jax.training import lift
+from gan2shape_jax.training import lift, model_file
+from gan2shape_jax.weight_files.digest import sha256
 
 
 def _config(folder, **fields):
@@ -22,6 +23,7 @@ def _config(folder, **fields):
             "lift__samples": 3,
             "lift__batches": 2,
             "lift__kept_out": 2,
+            "lift__measured": 3,
             "lift__masks": "none",
             "schedule__stages": ((2, 2, 4),),
             "schedule__batches_per_iteration": 1,
@@ -55,6 +57,85 @@ def test_a_second_start_has_nothing_to_do(finished):
     before = (root / "networks.safetensors").stat().st_mtime_ns
     assert experiment.run(config) == 0
     assert (root / "networks.safetensors").stat().st_mtime_ns == before
+
+
+def test_the_model_says_what_it_is_of(finished):
+    config, root = finished
+    facts, statistics = model_file.read_facts(root / "model.safetensors")
+    assert facts.category == "ictface" and facts.gan_sha256 == sha256(config.gan.checkpoint)
+    assert "ICT-FaceKit" in facts.gan_license
+    assert facts.errors["l1_mean"] <= facts.errors["l1_p95"]
+    assert {name: value.shape for name, value in statistics.items()} == model_file.STATISTICS
+    for name in ("view", "light"):
+        assert np.linalg.eigvalsh(statistics[f"{name}_cov"]).min() > -1e-6
+
+
+def _predicting(folder, model, **fields):
+    return tiny_config(folder, mode="predict", networks__pretrained=str(model), **fields)
+
+
+def test_the_model_predicts_as_its_networks_do(finished, tmp_path):
+    _, root = finished
+    depths = []
+    for name in ("model", "networks"):
+        (tmp_path / name).mkdir()
+        config = _predicting(tmp_path / name, root / f"{name}.safetensors")
+        assert experiment.run(config) == 0
+        depths.append(np.load(pathlib.Path(config.workdir) / "results" / "001" / "depth.npy"))
+    np.testing.assert_allclose(*depths, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"category": "car"}, "is of category 'ictface', this run of 'car'"),
+        ({"camera__fov_deg": 12.0}, "does not fit this run: camera is"),
+        ({"camera__xyz_rotation_range_deg": 30}, "does not fit this run: view_range is"),
+    ],
+)
+def test_a_model_of_something_else_is_refused_by_check_and_run(finished, tmp_path, capsys, fields, told):
+    config = _predicting(tmp_path, finished[1] / "model.safetensors", **fields)
+    assert check.run_check(config) == 1
+    assert told in capsys.readouterr().err
+    with pytest.raises(UserError, match="model .*" + told.split(" is")[0]):
+        experiment.run(config)
+
+
+def test_another_gans_model_is_refused_where_the_gan_is_used(finished, tmp_path, capsys):
+    other = tmp_path / "other.safetensors"
+    content = pathlib.Path(finished[0].gan.checkpoint).read_bytes()
+    other.write_bytes(content.replace(b"MIT licence", b"MIT-licence"))
+    config = tiny_config(
+        tmp_path, networks__pretrained=str(finished[1] / "model.safetensors"), gan__checkpoint=str(other)
+    )
+    assert experiment.run(config) == 1
+    assert "was lifted from another GAN" in capsys.readouterr().err
+
+
+def test_a_damaged_model_is_made_again(finished):
+    config, root = finished
+    path = root / "model.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[:-7])
+    assert experiment.run(config) == 0
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (b'"version":"1"', b'"version":"7"', "of version '7'"),
+        (b'"category"', b'"categorx"', "says nothing of its category"),
+        (b"statistics/light_cov", b"statistics/light_cox", "lacks statistics/light_cov"),
+    ],
+)
+def test_models_of_another_version_or_damaged_are_refused(finished, tmp_path, old, new, told):
+    content = (finished[1] / "model.safetensors").read_bytes()
+    assert content.count(old) == 1
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(UserError, match=told):
+        model_file.read_facts(path)
 
 
 def _fails(monkeypatch, times):

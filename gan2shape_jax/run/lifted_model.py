@@ -1,0 +1,163 @@
+"""What a lift comes to, made into a model: view and light statistics, typical errors, and the file itself."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from ml_collections import ConfigDict
+
+from gan2shape_jax import records
+from gan2shape_jax.atomic_files import atomic_bytes
+from gan2shape_jax.inputs import data
+from gan2shape_jax.method import models, reconstruction
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import PreparedImage, initial_state
+from gan2shape_jax.run.same_config import config_hash
+from gan2shape_jax.stylegan2 import weights
+from gan2shape_jax.training import model_file
+from gan2shape_jax.training.gan_samples import SampleMaker
+from gan2shape_jax.training.lift import signs_of
+from gan2shape_jax.weight_files.digest import sha256
+
+__all__ = ["NAME", "half_precision", "is_whole", "measure", "require_fits", "wanted_of", "write"]
+
+NAME = "model.safetensors"
+_LARGEST_CHANGE = 1e-3  # of outputs, where networks are kept in float16
+_FIRST = 1 << 19  # samples that statistics are measured on are numbered from here on
+
+
+class Measured(NamedTuple):
+    """What networks see on samples that were never trained on.
+
+    Attributes:
+      statistics: of `model_file.STATISTICS`, network units.
+      errors: mean and 95th percentile of the signs that speak of errors.
+    """
+
+    statistics: dict[str, np.ndarray]
+    errors: dict[str, float]
+
+
+def measure(params: models.Params, maker: SampleMaker, count: int) -> Measured:
+    """Returns view and light statistics and errors on `count` fresh samples.
+
+    Args:
+      params: of the five networks.
+      maker: draws the samples.
+      count: at least 2.
+    """
+    state, settings = initial_state(params, maker.settings), maker.settings
+    views, lights, errors = [], [], []
+    for problem in maker.problems(range(_FIRST, _FIRST + count)):
+        seen = reconstruction.see(state, problem.problem, maker.frozen, settings)
+        signs = jax.device_get(_signs(seen, problem.problem, settings=settings))
+        views.append(np.asarray(seen.view))
+        lights.append(np.asarray(seen.light))
+        errors.append(float(signs["kept_out_l1"]))
+    span = settings.view_range
+    scale = np.array([np.deg2rad(span.rotation_deg)] * 3 + [span.xy] * 2 + [span.z])
+    raw_views = np.stack(views).astype(np.float64) / np.where(scale > 0, scale, 1)
+    raw_lights = np.stack(lights).astype(np.float64)
+    raw_lights[:, :2] = raw_lights[:, :2] * 2 - 1  # as `factors.light_from_raw` maps them
+    statistics: dict[str, np.ndarray] = {}
+    for name, rows in (("view", raw_views), ("light", raw_lights)):
+        statistics |= {f"{name}_mean": rows.mean(0), f"{name}_cov": np.cov(rows, rowvar=False)}
+    summary = {"l1_mean": float(np.mean(errors)), "l1_p95": float(np.percentile(errors, 95))}
+    return Measured({name: value.astype(np.float32) for name, value in statistics.items()}, summary)
+
+
+_signs = jax.jit(signs_of, static_argnames="settings")
+
+
+def half_precision(params: models.Params, images: Float[Any, "n s s 3"], settings: Settings) -> frozenset[str]:
+    """Returns the networks whose outputs on images move by at most 1e-3 of their range in float16."""
+    rounded = jax.tree.map(lambda leaf: jnp.asarray(leaf).astype(jnp.float16).astype(jnp.float32), params)
+    off = jax.device_get(_changes(params, rounded, jnp.asarray(images), settings=settings))
+    return frozenset(name for name, change in off.items() if change <= _LARGEST_CHANGE)
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def _changes(
+    params: models.Params, rounded: models.Params, images: jax.Array, *, settings: Settings
+) -> dict[str, jax.Array]:
+    """Returns by how much each network's outputs differ at most, as a share of the range of outputs."""
+    none = jnp.zeros(6), jnp.zeros(4)
+    span = settings.camera.max_depth - settings.camera.min_depth
+    turn = np.deg2rad(settings.view_range.rotation_deg)
+    changes = {}
+    for name, outputs, scale in (
+        ("depth", lambda p: models.depth(p, images, settings), span),
+        ("albedo", lambda p: models.albedo(p, images, settings), 2.0),
+        ("view", lambda p: models.views(p, images, none[0], settings)[:, :3], 2 * turn),
+        ("light", lambda p: models.lights(p, images, none[1], settings), 2.0),
+        ("encoder", lambda p: models.offsets(p, images, settings), None),
+    ):
+        first, second = outputs(params), outputs(rounded)
+        changes[name] = jnp.max(jnp.abs(first - second)) / (jnp.ptp(first) if scale is None else scale)
+    return changes
+
+
+def wanted_of(config: ConfigDict, settings: Settings) -> dict[str, Any]:
+    """Returns what a model has to share with a run: `model_file.fits_of` its configuration."""
+    view_mean, _ = data.load_mvn(config.sampling.view_mvn, 6)
+    light_mean, _ = data.load_mvn(config.sampling.light_mvn, 4)
+    return model_file.fits_of(settings, view_mean, light_mean)
+
+
+def require_fits(config: ConfigDict, settings: Settings, *, gan: bool) -> None:
+    """Raises `UserError` where `config.networks.pretrained` is a model of something else; any networks pass.
+
+    Args:
+      config: of the run.
+      settings: of the run.
+      gan: whether the run uses the GAN, which has to be the model's then.
+    """
+    path = pathlib.Path(config.networks.pretrained)
+    found = model_file.read_facts(path) if config.networks.pretrained else None
+    if found is None:
+        return
+    digest = sha256(config.gan.checkpoint) if gan and pathlib.Path(config.gan.checkpoint).is_file() else None
+    wanted = wanted_of(config, settings)
+    model_file.require_fits(path, found[0], wanted, category=config.category, gan_sha256=digest)
+
+
+def write(
+    config: ConfigDict,
+    params: models.Params,
+    maker: SampleMaker,
+    kept_out: Sequence[PreparedImage],
+    path: pathlib.Path,
+) -> None:
+    """Measures and writes the model of trained networks; the same networks give the same bytes."""
+    measured = measure(params, maker, config.lift.measured)
+    images = np.concatenate([np.asarray(one.problem.image) for one in kept_out])
+    _, header = weights.read_header(config.gan.checkpoint)
+    facts = model_file.ModelFacts(
+        category=config.category,
+        gan_sha256=sha256(config.gan.checkpoint),
+        gan_license=header.get("license", ""),
+        fits=wanted_of(config, maker.settings),
+        errors=measured.errors,
+        training={
+            "configuration": config_hash(config),
+            "seed": config.seed,
+            "stages": [list(stage) for stage in config.schedule.stages],
+            "samples_a_stage": config.lift.samples,
+            "images_an_iteration": max(1, config.schedule.batches_per_iteration),
+            "truncation": config.lift.truncation,
+        },
+    )
+    half = half_precision(params, images, maker.settings)
+    atomic_bytes(path, model_file.model_bytes(params, measured.statistics, facts, half=half))
+
+
+def is_whole(root: pathlib.Path, record: dict[str, Any]) -> bool:
+    """Returns whether the model of a run's folder is there as its record has it."""
+    return NAME in record.get("model", {}) and not records.harm_below(root, record["model"])

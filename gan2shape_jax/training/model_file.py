@@ -1,0 +1,199 @@
+"""The model that a lifted GAN comes to, as one safetensors file: networks, and what they go with.
+
+Names of tensors are those of `network_files`, so that whatever takes networks takes a model; `view_mean`, `view_cov`,
+`light_mean` and `light_cov` below `statistics/` are what V and L see on the GAN's samples, in network units. The
+header's texts say for which GAN, camera and category the networks are; see `ModelFacts`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from flax.traverse_util import flatten_dict
+from jaxtyping import Float
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.method.models import Params
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.training.network_files import in_order
+from gan2shape_jax.weight_files.budget import Refused
+from gan2shape_jax.weight_files.safetensors_file import TensorFile, open_safetensors
+
+__all__ = ["FORMAT", "STATISTICS", "VERSION", "ModelFacts", "fits_of", "model_bytes", "read_facts", "require_fits"]
+
+FORMAT = "gan2shape_jax model"
+VERSION = 1
+STATISTICS = {"view_mean": (6,), "view_cov": (6, 6), "light_mean": (4,), "light_cov": (4, 4)}
+_FOLDER = "statistics/"
+_LONGEST = 1 << 16  # characters of a text that is read
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelFacts:
+    """What a model says of itself.
+
+    Attributes:
+      category: of the images, as `config.category`.
+      gan_sha256: of the GAN's weight file.
+      gan_license: of the GAN's weights, as its file has it; '' where it has none.
+      fits: camera, ranges and sizes that the networks were trained with, by name; see `fits_of`.
+      errors: typical errors on samples that were never trained on, by name.
+      training: what it was trained with.
+    """
+
+    category: str
+    gan_sha256: str
+    gan_license: str
+    fits: Mapping[str, Any]
+    errors: Mapping[str, float]
+    training: Mapping[str, Any]
+
+
+def fits_of(
+    settings: Settings, view_mean: Float[np.ndarray, "6"], light_mean: Float[np.ndarray, "4"]
+) -> dict[str, Any]:
+    """Returns what a model has to share with a run that uses it: what its networks' outputs mean.
+
+    Args:
+      settings: of the run.
+      view_mean: which V's output is added to, network units.
+      light_mean: which L's output is added to, network units.
+    """
+    return {
+        "image_size": settings.image_size,
+        "camera": dataclasses.asdict(settings.camera),
+        "view_range": dataclasses.asdict(settings.view_range),
+        "view_mean": _rounded(view_mean) if settings.add_mean_V else [],
+        "light_mean": _rounded(light_mean) if settings.add_mean_L else [],
+    }
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [round(float(value), 6) for value in np.asarray(values)]
+
+
+def model_bytes(
+    params: Params, statistics: Mapping[str, np.ndarray], facts: ModelFacts, *, half: frozenset[str]
+) -> bytes:
+    """Returns a model's file content; the same arguments give the same bytes.
+
+    Args:
+      params: of the five networks.
+      statistics: of `STATISTICS`.
+      facts: of the model.
+      half: networks that are kept in float16.
+    """
+    tensors = {
+        name: np.ascontiguousarray(value, np.float16 if name.split("/")[0] in half else np.float32)
+        for name, value in flatten_dict(params, sep="/").items()
+    }
+    tensors |= {_FOLDER + name: np.ascontiguousarray(statistics[name], np.float32) for name in STATISTICS}
+    texts = {"format": FORMAT, "version": str(VERSION), "networks": " ".join(params)}
+    for field in dataclasses.fields(facts):
+        value = getattr(facts, field.name)
+        texts[field.name] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return in_order(safetensors.numpy.save(tensors, metadata=texts))
+
+
+def read_facts(path: pathlib.Path) -> tuple[ModelFacts, dict[str, np.ndarray]] | None:
+    """Returns what a model says of itself, and its statistics; None for a file of networks that is no model.
+
+    Raises:
+      UserError: the file is unusable, or of a later version.
+    """
+    if path.suffix != ".safetensors" or not path.is_file():
+        return None
+    try:
+        with open_safetensors(path) as file:
+            if file.metadata.get("format") != FORMAT:
+                return None
+            return _facts(path, file.metadata), _statistics(path, file)
+    except (OSError, Refused) as error:
+        raise UserError(f"{path} is no usable safetensors file of network weights: {error}") from error
+
+
+def _facts(path: pathlib.Path, texts: Mapping[str, str]) -> ModelFacts:
+    if texts.get("version") != str(VERSION):
+        raise UserError(
+            f"model {path} is of version {texts.get('version', '')[:20]!r}; this program reads version {VERSION}: "
+            "install a program of the model's age"
+        )
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(ModelFacts):
+        text = texts.get(field.name)
+        if text is None or len(text) > _LONGEST:
+            raise UserError(f"model {path} is damaged: it says nothing of its {field.name}")
+        values[field.name] = text if field.type == "str" else _mapping(path, field.name, text)
+    return ModelFacts(**values)
+
+
+def _mapping(path: pathlib.Path, name: str, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"model {path} is damaged: its {name} cannot be read") from error
+    if not isinstance(value, dict):
+        raise UserError(f"model {path} is damaged: its {name} is no mapping")
+    return value
+
+
+def _statistics(path: pathlib.Path, file: TensorFile) -> dict[str, np.ndarray]:
+    found = {}
+    for name, shape in STATISTICS.items():
+        if file.shapes.get(_FOLDER + name) != shape:
+            raise UserError(f"model {path} is damaged: it lacks {_FOLDER}{name} of shape {shape}")
+        found[name] = file.read(_FOLDER + name)
+    if not all(np.isfinite(value).all() for value in found.values()):
+        raise UserError(f"model {path} is damaged: its statistics are not finite")
+    return found
+
+
+def require_fits(
+    path: pathlib.Path, facts: ModelFacts, wanted: Mapping[str, Any], *, category: str, gan_sha256: str | None
+) -> None:
+    """Raises `UserError` where a model goes with something else than a run has.
+
+    Args:
+      path: of the model, for messages.
+      facts: of the model.
+      wanted: `fits_of` the run.
+      category: of the run.
+      gan_sha256: of the run's GAN; None where the run uses none.
+    """
+    if gan_sha256 is not None and gan_sha256 != facts.gan_sha256:
+        raise UserError(
+            f"model {path} was lifted from another GAN (SHA-256 {facts.gan_sha256[:16]}, config.gan.checkpoint has "
+            f"{gan_sha256[:16]}): name the model of this GAN, or lift it with config.mode='lift'"
+        )
+    if category != facts.category:
+        raise UserError(
+            f"model {path} is of category {facts.category[:80]!r}, this run of {category!r} (config.category)"
+        )
+    other = [
+        f"{name} is {json.dumps(facts.fits.get(name))[:200]} in the model and {json.dumps(value)} in this run"
+        for name, value in wanted.items()
+        if not _same(facts.fits.get(name), value)
+    ]
+    if other:
+        raise UserError(f"model {path} does not fit this run: {'; '.join(other)}")
+
+
+def _same(theirs: Any, ours: Any) -> bool:
+    """Returns whether two values of JSON are equal, numbers up to rounding."""
+    if isinstance(ours, Mapping):
+        return (
+            isinstance(theirs, Mapping)
+            and theirs.keys() == ours.keys()
+            and all(_same(theirs[k], ours[k]) for k in ours)
+        )
+    if isinstance(ours, list):
+        return isinstance(theirs, list) and len(theirs) == len(ours) and all(map(_same, theirs, ours))
+    if isinstance(ours, int | float) and isinstance(theirs, int | float):
+        return abs(theirs - ours) <= 1e-5 * max(1.0, abs(ours))
+    return bool(theirs == ours)
