@@ -251,16 +251,18 @@ def _lift(config: ConfigDict) -> None:
     # Lifting a GAN: joint training on its own samples (mode 'lift').
     config.lift = ConfigDict()
     # Samples that a stage trains on; every stage has other ones.
-    config.lift.samples = 96
+    config.lift.samples = 192
     # Truncation of the samples' latents towards the mean, in (0, 1]; less is more typical and less varied.
     config.lift.truncation = 0.9
     # Batches of projected samples kept for each sample of a stage.
-    config.lift.batches = 5
+    config.lift.batches = 10
     # Where the samples' object masks come from: 'found' (by GrabCut, from lift.usual_mask), 'parser' (the category's),
     # 'usual' (lift.usual_mask for all), or 'none' (the whole square).
     config.lift.masks = "found"
     # Picture of how often the object is at each pixel, white for always; '' finds it from samples of the GAN.
     config.lift.usual_mask = ""
+    # Side in pixels that the GAN's samples are brought to where data.crop cuts them, as it does images.
+    config.lift.cropped_from = 256
     # Samples that are never trained on; what training has come to is measured on them.
     config.lift.kept_out = 16
     # Fresh samples that the model's view and light statistics and typical errors are measured on.

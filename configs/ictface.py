@@ -15,7 +15,7 @@ from gan2shape_jax.config import load_config
 
 __all__ = ["VARIANTS", "get_config"]
 
-VARIANTS = ("quick", "joint", "predict", "lift")
+VARIANTS = ("quick", "joint", "predict")
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -49,8 +49,6 @@ def get_config(variant: str = "") -> ConfigDict:
         _shorten(config)
     elif variant == "joint":
         _join(config)
-    elif variant == "lift":
-        _lift(config)
     elif variant == "predict":
         config.workdir = "results/ictface_predict"
         config.mode = "predict"
@@ -68,20 +66,6 @@ def _join(config: ConfigDict) -> None:
     config.schedule.flip1 = (False, True)
     config.schedule.flip3 = (True, True)
     config.sampling.collect_iters = 60
-
-
-def _lift(config: ConfigDict) -> None:
-    """Trains one set of networks on samples of the GAN."""
-    config.workdir = "results/ictface_lift"
-    config.mode = "lift"
-    config.prior.iterations = 300
-    config.schedule.stages = ((400, 400, 800),) + ((150, 250, 800),) * 7
-    config.schedule.flip1 = (False,) + (True,) * 7
-    config.schedule.flip3 = (True,) * 8
-    config.schedule.batches_per_iteration = 4
-    config.sampling.batch_size = 2
-    config.lift.samples = 192
-    config.lift.batches = 10
 
 
 def _shorten(config: ConfigDict) -> None:

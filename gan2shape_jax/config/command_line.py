@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from gan2shape_jax.config import lifting
 from gan2shape_jax.config.documentation import GENERAL, describe_fields, describe_groups, group_of
 from gan2shape_jax.config.load import load_config
 from gan2shape_jax.config.overrides import nearest_field
@@ -31,10 +32,10 @@ COMMANDS = {
 }
 
 _USAGE = """\
-usage: gan2shape-jax --config=NAME[:VARIANT] [--config.FIELD=VALUE ...] [--check]
+usage: gan2shape-jax [lift] --config=NAME[:VARIANT] [--config.FIELD=VALUE ...] [--check]
        gan2shape-jax COMMAND ...
 
-Reconstructs the 3D shape of every image that a configuration lists.
+Reconstructs every image of a configuration's list in 3D; lift trains on a GAN's own pictures.
 
   --config=NAME         a bundled configuration ({names}),
                         the path of a Python file with a function get_config,
@@ -65,6 +66,7 @@ class Arguments:
         check: whether files are only looked at.
         version: whether the version is asked for.
         help: the topic that is asked for, '' for the short help, or None.
+        lift: whether the GAN is to be lifted.
     """
 
     spec: str = ""
@@ -72,6 +74,7 @@ class Arguments:
     check: bool = False
     version: bool = False
     help: str | None = None
+    lift: bool = False
 
 
 def parse(argv: Sequence[str]) -> Arguments:
@@ -81,7 +84,8 @@ def parse(argv: Sequence[str]) -> Arguments:
         ConfigError: an unknown argument, or one without its value.
     """
     spec, overrides, flags, topic = "", dict[str, str](), set[str](), None
-    rest = list(argv)
+    lift = list(argv[:1]) == [lifting.VARIANT]
+    rest = list(argv[1:] if lift else argv)
     while rest:
         argument = rest.pop(0)
         name, equals, value = argument.partition("=")
@@ -101,7 +105,12 @@ def parse(argv: Sequence[str]) -> Arguments:
         else:
             instead = f"here: {_LAUNCH_OPTIONS[name]}" if name in _LAUNCH_OPTIONS else "--help lists what there is"
             raise ConfigError(f"unknown argument {argument!r} ({instead})")
-    return Arguments(spec, overrides, "--check" in flags, "--version" in flags, topic)
+    if lift and spec:
+        name, _, variant = spec.partition(":")
+        if variant not in ("", lifting.VARIANT):
+            raise ConfigError(f"lift takes a configuration without its variant {variant!r}: lift --config={name}")
+        spec = f"{name}:{lifting.VARIANT}"
+    return Arguments(spec, overrides, "--check" in flags, "--version" in flags, topic, lift)
 
 
 def help_text(topic: str = "", spec: str = "") -> str:

@@ -2,6 +2,7 @@
 
 from ml_collections import ConfigDict
 
+from gan2shape_jax.config import lifting
 from gan2shape_jax.config.python_files import load_python
 from gan2shape_jax.errors import ConfigError
 
@@ -13,7 +14,7 @@ def load_config(spec: str) -> ConfigDict:
 
     Args:
         spec: `NAME[:VARIANT]` of a bundled configuration, `PATH.py[:VARIANT]`, or `PATH.yml`, a settings file of
-            the published implementation.
+            the published implementation; every configuration has the variant `lift` (`lifting`).
 
     Raises:
         ConfigError: there is no such configuration or variant, or its file does not run.
@@ -21,8 +22,9 @@ def load_config(spec: str) -> ConfigDict:
     name, _, variant = spec.partition(":")
     if not name.endswith((".yml", ".yaml")):
         return load_python(spec)
-    if variant:
+    if variant not in ("", lifting.VARIANT):
         raise ConfigError(f"{name} is a YAML file: it has no variant {variant!r}")
     from gan2shape_jax.config.original.files import load_yaml  # imports YAML and the checks: only where needed
 
-    return load_yaml(name)
+    config = load_yaml(name)
+    return lifting.lifted(config.unlock()).lock() if variant else config

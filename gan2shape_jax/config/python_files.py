@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from gan2shape_jax.bundled import folder
-from gan2shape_jax.config import bundled_data
+from gan2shape_jax.config import bundled_data, lifting
 from gan2shape_jax.config.tree import flatten
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.regular_files import MIB, read_bytes
@@ -64,6 +64,9 @@ def load_file(path: pathlib.Path, variant: str = "") -> ConfigDict:
         get_config, variants = getattr(module, "get_config", None), getattr(module, "VARIANTS", ())
     if not callable(get_config):
         raise ConfigError(f"{path} has no function get_config")
+    if variant == lifting.VARIANT:
+        with _told(f"{path} cannot be lifted"):
+            return lifting.lifted(load_file(path).unlock()).lock()
     if variant:
         _require_variant(path, variant, variants)
     with _told(f"get_config of {path} does not run"):

@@ -54,6 +54,7 @@ WHOLE = {
     "lift.samples": Range(2, 10**6),
     "lift.batches": Range(1, 10**5),
     "lift.kept_out": Range(1, 10**5),
+    "lift.cropped_from": Range(16, 4096),
     "lift.measured": Range(2, 10**5),
     "lift.anchored_stages": Range(0, 1000),
     "checkpoint.every_iterations": Range(1, 10**9),

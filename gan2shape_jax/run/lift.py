@@ -193,7 +193,7 @@ def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModel
     mean = loading.mean_latent({"generator": frozen.generator}, architecture)
     third = max(stage[2] for stage in config.schedule.stages)
     settings = dataclasses.replace(
-        settings_lib.from_config(config, architecture, original_size=config.image_size),
+        settings_lib.from_config(config, architecture, original_size=config.lift.cropped_from),
         collect_iters=1,  # a step sees one batch of samples at a time
         anchor_view=config.lift.anchor_view,
         anchor_light=config.lift.anchor_light,

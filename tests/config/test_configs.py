@@ -6,7 +6,9 @@ import pathlib
 import pytest
 
 from gan2shape_jax.config import documentation, flatten, load_config, names, to_json
+from gan2shape_jax.config.validation import problems
 from gan2shape_jax.errors import ConfigError
+from gan2shape_jax.main import main
 
 _ROOT = pathlib.Path(__file__).parents[2]
 
@@ -55,6 +57,24 @@ def test_bundled_assets_exist_wherever_the_program_starts(tmp_path, monkeypatch)
 def test_unknown_config_is_an_error_with_a_hint(spec, message):
     with pytest.raises(ConfigError, match=message):
         load_config(spec)
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_configuration_can_be_lifted(name):
+    config = load_config(f"{name}:lift")
+    assert config.mode == "lift" and problems(config) == []
+    assert config.workdir.endswith("_lift") and config.gan == load_config(name).gan
+
+
+def test_lift_is_a_command_and_a_variant(capsys, tmp_path):
+    told = []
+    for words in (["lift", "--config=ictface"], ["lift", "--config=ictface:lift"], ["--config=ictface:lift"]):
+        assert main([*words, f"--config.workdir={tmp_path}", "--check"]) == 0
+        told.append(capsys.readouterr().out)
+    assert "192 samples a stage" in told[0] and len(set(told)) == 1
+    assert main(["lift", "--config=ictface:quick"]) == 2
+    assert "lift --config=ictface" in capsys.readouterr().err
+    assert main(["lift"]) == 2
 
 
 @pytest.mark.parametrize(
