@@ -292,6 +292,10 @@ def _outputs(config: ConfigDict) -> None:
 
     # Pictures, meshes and animations.
     config.outputs = ConfigDict()
+    # How much is drawn of a result: 'mesh' the mesh and the maps in the canonical frame; 'standard' also views from
+    # other sides and under other lights and the overview; 'all' also animations and pictures by the GAN, where the
+    # fields below have them.
+    config.outputs.preset = "all"
     # True also makes rotation and relighting pictures with the GAN.
     config.outputs.gan_images = True
     # Trained networks that a finished image keeps: 'small' the view network and the encoder in float16 (10 MB at the

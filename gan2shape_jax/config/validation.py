@@ -26,6 +26,7 @@ LIFT_MASKS = ("found", "parser", "usual", "none")
 HOSTS = ("auto", "one")
 PERCEPTUAL = ("discriminator", "lpips")
 NETWORKS = ("none", "small", "full")
+PRESETS = ("mesh", "standard", "all")
 
 # Object storage that checkpoints may lie in, with the library that reads and writes it.
 OBJECT_STORAGE = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs"}
@@ -62,6 +63,7 @@ def _choices(values: dict[str, Any]) -> list[str]:
         "data.mask_source": SOURCES,
         "prior.shape": SHAPES,
         "outputs.networks": NETWORKS,
+        "outputs.preset": PRESETS,
         "lift.masks": LIFT_MASKS,
         "runtime.hosts": HOSTS,
         "runtime.precision": PRECISIONS,

@@ -4,7 +4,7 @@ import html
 import os
 import pathlib
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from gan2shape_jax.atomic_files import atomic_text
 from gan2shape_jax.outputs.table import COLUMNS, Row, figure
@@ -31,6 +31,7 @@ _LINKS = (
     ("camera.json", "camera"),
     ("metrics.json", "metrics"),
 )
+_MAPS = ("input.png", "normals.png", "depth.png", "canonical.png")  # in place of the overview
 _MOVING = ("turntable.gif", "relight.gif", "turntable_gan.gif", "relight_gan.gif")
 
 
@@ -94,10 +95,12 @@ def _section(folder: pathlib.Path, place: str, row: Row) -> str:
             f"<p><a href='{link('overview.png')}'><img class='overview' loading='lazy' "
             f"src='{link('overview.png')}' alt='overview of {name}'></a></p>"
         )
-    parts.append(
-        "<p>"
-        + " ".join(f"<img class='turn' loading='lazy' src='{link(f)}' alt='{f}'>" for f in _MOVING if exists(f))
-        + "</p>"
-    )
+    else:
+        parts.append(_pictures(f"src='{link(f)}' alt='{f}'" for f in _MAPS if exists(f)))
+    parts.append(_pictures(f"src='{link(f)}' alt='{f}'" for f in _MOVING if exists(f)))
     parts.append("<p>" + " · ".join(f"<a href='{link(f)}'>{text}</a>" for f, text in _LINKS if exists(f)) + "</p>")
     return "\n".join(parts)
+
+
+def _pictures(attributes: Iterable[str]) -> str:
+    return "<p>" + " ".join(f"<img class='turn' loading='lazy' {one}>" for one in attributes) + "</p>"

@@ -8,7 +8,7 @@ from typing import Any
 
 from gan2shape_jax.atomic_files import atomic_folder
 from gan2shape_jax.outputs import folder_record, host, mesh, pictures, strips
-from gan2shape_jax.outputs.gan_views import Projection, draw_gan_views
+from gan2shape_jax.outputs.gan_views import GanViews, Projection, draw_gan_views
 from gan2shape_jax.outputs.overview import draw_overview
 from gan2shape_jax.outputs.result import Result, save_arrays
 from gan2shape_jax.outputs.table import complete_metrics, write_metrics
@@ -28,6 +28,7 @@ class OutputOptions:
       turntable_frames: frames of one swing of the turntable, and of one circle of the light.
       mesh_full: True keeps the whole sheet in the mesh, False cuts it at the object mask.
       animation: True also writes GIF and MP4.
+      views: False leaves mesh and maps, without views from other sides, relighting and overview.
       gan_batch: pictures that go through the GAN together.
     """
 
@@ -35,6 +36,7 @@ class OutputOptions:
     turntable_frames: int = 24
     mesh_full: bool = False
     animation: bool = True
+    views: bool = True
     gan_batch: int = 8
 
 
@@ -63,7 +65,7 @@ def write_outputs(
     """
     size = options.picture_size or max(result.camera.image_size, _SMALLEST_PICTURE)
     gan = None
-    if gan_project is not None:
+    if gan_project is not None and options.views:
         gan = draw_gan_views(result, gan_project, batch=options.gan_batch)
     result = dataclasses.replace(result, metrics=complete_metrics(result))
     with atomic_folder(folder) as fresh:
@@ -73,14 +75,20 @@ def write_outputs(
             (fresh / name).write_bytes(content)
         _write_pictures(result, fresh)
         mesh.write_mesh(result, fresh, full=options.mesh_full)
-        strips.write_mesh_strips(result, fresh, size=size)
-        if options.animation:
-            strips.write_mesh_animations(result, fresh, size=size, frames=options.turntable_frames)
-        if gan is not None:
-            strips.write_gan_strips(gan, fresh, size=size, animate=options.animation)
-        tile = min(max(size, _SMALLEST_PICTURE), _LARGEST_TILE)
-        draw_overview(result, gan=gan, size=tile).save(fresh / "overview.png")
+        if options.views:
+            _write_views(result, gan, fresh, options, size)
         folder_record.write_record(fresh, made_with or {})
+
+
+def _write_views(result: Result, gan: GanViews | None, folder: pathlib.Path, options: OutputOptions, size: int) -> None:
+    """Writes the result from other sides and under other lights, and the overview of everything."""
+    strips.write_mesh_strips(result, folder, size=size)
+    if options.animation:
+        strips.write_mesh_animations(result, folder, size=size, frames=options.turntable_frames)
+    if gan is not None:
+        strips.write_gan_strips(gan, folder, size=size, animate=options.animation)
+    tile = min(max(size, _SMALLEST_PICTURE), _LARGEST_TILE)
+    draw_overview(result, gan=gan, size=tile).save(folder / "overview.png")
 
 
 def _write_pictures(result: Result, folder: pathlib.Path) -> None:

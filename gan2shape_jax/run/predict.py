@@ -71,10 +71,16 @@ def _without_gan(config: ConfigDict) -> tuple[Architecture, FrozenModels]:
     )
 
 
+def _wants_gan(config: ConfigDict) -> bool:
+    return config.outputs.gan_images and config.outputs.preset == "all"
+
+
 def no_gan_because(config: ConfigDict) -> str:
     """Returns why there are no pictures through the GAN, so that it is not loaded; '' where there can be."""
-    if not config.outputs.gan_images:
-        return "config.outputs.gan_images is False"
+    if not _wants_gan(config):
+        return (
+            f"config.outputs.gan_images is {config.outputs.gan_images}, config.outputs.preset {config.outputs.preset!r}"
+        )
     if not pathlib.Path(config.gan.checkpoint).is_file():
         return f"there is no config.gan.checkpoint {config.gan.checkpoint}"
     if not config.data.latent_root:
@@ -143,7 +149,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
         state, folder = initial_state(params, settings), begun.folder
         folder.describe(config)
         with Monitor((), None) as monitor, interrupt.noted() as check:
-            if reason and config.outputs.gan_images:
+            if reason and _wants_gan(config):
                 monitor.say(f"no pictures through the GAN: {reason}")
             predictor = _Predictor(config, architecture, frozen, settings, state, folder, check)
             return for_each_image(folder, names, monitor.say, predictor, [name for (name,) in begun.units])

@@ -143,13 +143,14 @@ def write_result(
         picture_size=outputs.picture_size,
         turntable_frames=outputs.turntable_frames,
         mesh_full=outputs.mesh_full,
-        animation=outputs.animation,
+        animation=outputs.animation and outputs.preset == "all",
+        views=outputs.preset != "mesh",
         gan_batch=config.sampling.batch_size,
     )
     write_outputs(
         result,
         folder,
-        gan_project=project if outputs.gan_images else None,
+        gan_project=project if outputs.gan_images and outputs.preset == "all" else None,
         options=options,
         extra=extra,
         made_with={"configuration": config_hash(config)} | made_with,

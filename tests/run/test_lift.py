@@ -176,6 +176,15 @@ def test_a_second_collapse_ends_the_run_and_says_where(tmp_path, monkeypatch):
     assert not (pathlib.Path(config.workdir) / "networks.safetensors").exists()
 
 
+def test_a_loss_that_is_not_finite_goes_back_once_and_then_ends_the_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("gan2shape_jax.training.tasks.means", lambda scalars: {"loss": float("nan")})
+    config = _config(tmp_path)
+    with pytest.raises(DivergedError, match=r"the loss became nan in prior, iteration 2.*; the run has gone back"):
+        experiment.run(config)
+    assert "Goes back to the last good checkpoint" in capsys.readouterr().err
+    assert not (pathlib.Path(config.workdir) / "model.safetensors").exists()
+
+
 def test_an_empty_usual_mask_is_refused(tmp_path):
     Image.new("L", (64, 64)).save(tmp_path / "black.png")
     config = _config(tmp_path, lift__masks="usual", lift__usual_mask=str(tmp_path / "black.png"))
