@@ -166,13 +166,15 @@ def test_killed_interrupted_and_started_again_ends_with_the_same_bits(finished, 
     config = tiny_config(tmp_path, **_SHORT)
     command = [sys.executable, "-m", "gan2shape_jax.main", "--config=ictface", *overrides(config)]
     root = pathlib.Path(config.workdir)
-    for kind, iterations, code in ((signal.SIGKILL, 5, -signal.SIGKILL), (signal.SIGINT, 12, 130)):
+    # At 10 the first iteration of step 3 is still to be compiled: the interrupt cannot come after the last of its four.
+    for kind, iterations, code in ((signal.SIGKILL, 5, -signal.SIGKILL), (signal.SIGINT, 10, 130)):
         told = _stopped(command, root / "checkpoints" / "001", kind, iterations, code)
         assert not (root / "results" / "001").exists()
     assert "interrupted; run the same command again to go on" in told and "Traceback" not in told
     again = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=600, check=False)
     assert again.returncode == 0, again.stderr
-    assert re.search(r"^001: goes on from stage 1 step3, iteration \d of 4$", again.stderr, re.MULTILINE)
+    goes_on = r"^001: goes on from stage 1 step(2, iteration 3 of 3|3, iteration \d of 4)$"
+    assert re.search(goes_on, again.stderr, re.MULTILINE)
     assert re.search(r"^\d\d:\d\d:\d\d 001: stage 1 step3, 4 of 4, loss [\d.]+, .* left$", again.stderr, re.MULTILINE)
     _same_numbers(root / "results" / "001", whole / "results" / "001")
 

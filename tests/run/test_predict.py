@@ -103,6 +103,7 @@ def test_with_masks_truth_and_gan_there_is_all_of_it(trained, tmp_path):
     ).is_file()
 
 
+@pytest.mark.heavy  # a run and a prediction with all their programs
 def test_fine_tuning_starts_where_prediction_ends(trained, tmp_path):
     config = tiny_config(tmp_path, networks__pretrained=str(trained[0]), schedule__stages=((2, 0, 0),))
     assert experiment.run(config) == 0

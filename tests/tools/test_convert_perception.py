@@ -110,6 +110,7 @@ def _recipe(name, shape, seed):
     return noise * np.sqrt(2 / np.prod(shape[1:])).astype(np.float32)
 
 
+@pytest.mark.heavy  # LPIPS at its real size, drawn and converted
 def test_golden_lpips_through_the_converter(golden, tmp_path, capsys, parity):
     """The original's distances and gradients, with weights that went through two torch files and this tool."""
     archive = golden("lpips.npz")
