@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
-__all__ = ["MESSAGE", "deferred", "is_watched", "watch"]
+__all__ = ["MESSAGE", "deferred", "finished", "is_watched", "watch"]
 
 MESSAGE = "interrupted; run the same command again to go on"
 _SHOW_CURSOR = "\x1b[?25h"  # which a progress bar may have hidden
@@ -32,6 +32,14 @@ def watch() -> None:
     signal.signal(signal.SIGINT, lambda signum, frame: None)  # in place of KeyboardInterrupt
     _watched.set()
     threading.Thread(target=_listen, args=(heard,), name="ctrl-c", daemon=True).start()
+
+
+def finished() -> None:
+    """Makes Ctrl-C change nothing any more: what was asked for is done, and Python takes a second to shut down.
+
+    Left alone, Python hands the signal back to the system as it shuts down, and a finished run would end as killed.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def is_watched() -> bool:

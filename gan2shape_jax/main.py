@@ -65,7 +65,9 @@ def console() -> None:
     if not sys.argv[1:] or sys.argv[1] not in (*_COMMANDS, *_TOOLS):
         ctrl_c.watch()  # a run may end anywhere; what other commands write to a user's folders they clear away
     code = main(sys.argv[1:])
-    if code:
+    if not code:
+        ctrl_c.finished()
+    else:
         # Everything is closed by now, but callbacks of the checkpoint library's threads may still print tracebacks
         # while Python shuts down; after an error or Ctrl-C they would hide the one line that matters.
         sys.stdout.flush()

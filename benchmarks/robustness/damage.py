@@ -128,7 +128,7 @@ def _half_made(mode: str, run: pathlib.Path) -> Callable[[], bool]:
     """Returns whether a run is at the point where it is killed."""
     if mode == "predict":
         return lambda: any(run.rglob("001/result.json"))
-    place = {"instance": "006", "group": "group-*", "joint": "_all"}[mode]
+    place = {"instance": "006", "group": ".group-*", "joint": ".all", "lift": ".all"}[mode]
     return lambda: any(len(list(tiny_runs.steps(path))) >= 2 for path in (run / "checkpoints").glob(place))
 
 

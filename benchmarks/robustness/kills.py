@@ -102,7 +102,7 @@ def table(outcomes: list[dict]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    modes = tiny_runs.MODES[:3]
+    modes = tiny_runs.MODES[:4]
     parser.add_argument("--modes", nargs="+", choices=modes, default=list(modes))
     parser.add_argument("--kills", type=int, default=10, help="in each mode")
     parser.add_argument("--signal", choices=("KILL", "INT"), default="KILL")

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 
 __all__ = ["MODES", "Killed", "command", "compare", "environment", "results", "start", "stop_at"]
 
-MODES = ("instance", "group", "joint", "predict")
+MODES = ("instance", "group", "joint", "lift", "predict")
 _NAMES = ("001", "006")
+_LIFTED = ("model.safetensors", "networks.safetensors", "history.csv")
 # Thin networks, a few iterations, a checkpoint every second one; latents by inversion, so that they are kept.
 _TINY = {
     "networks.width": 8,
@@ -38,12 +39,22 @@ _OF_MODE = {
     "instance": {"runtime.images_at_once": 1},
     "group": {"runtime.images_at_once": 2},
     "joint": {"mode": "joint", "schedule.joint": True},
+    "lift": {
+        "mode": "lift",
+        "schedule.batches_per_iteration": 1,
+        "lift.samples": 3,
+        "lift.batches": 2,
+        "lift.kept_out": 2,
+        "lift.measured": 2,
+        "lift.masks": "none",
+        "data.latent_root": None,
+    },
     "predict": {"mode": "predict", "data.latent_root": None},
 }
 
 
 def command(mode: str, folder: pathlib.Path, networks: pathlib.Path | None = None, **more: object) -> list[str]:
-    """Returns the arguments of a run of two images in `folder/run`; makes the list of images.
+    """Returns the arguments of a run in `folder/run` of two images, whose list it makes, or of a GAN's samples.
 
     Args:
       mode: one of `MODES`.
@@ -62,9 +73,11 @@ def command(mode: str, folder: pathlib.Path, networks: pathlib.Path | None = Non
 
 
 def results(run: pathlib.Path) -> dict[str, bytes]:
-    """Returns every file of every results folder of a run, by its path below the run's folder."""
+    """Returns every file of every results folder of a run, by its path below the run's folder; a lift's networks."""
     folders = [path.parent for path in run.rglob("result.json")]
     wanted = [folder for folder in folders if not {"damaged"} & set(folder.relative_to(run).parts)]
+    if (run / "model.safetensors").exists():
+        return {name: (run / name).read_bytes() for name in _LIFTED}
     return {
         path.relative_to(run).as_posix(): path.read_bytes()
         for folder in wanted
