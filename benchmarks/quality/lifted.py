@@ -1,0 +1,102 @@
+"""Errors of networks on faces that they have not seen, feed-forward, and where these come from.
+
+    python benchmarks/quality/lifted.py --data FACES --faces 000 024 lifted/networks.safetensors other.safetensors
+
+FACES has the folders `image`, `mask`, `depth` and `latents`, as the bundled faces do; from the first number up to the
+second one, which is left out. Columns: SIDE and MAD as everywhere; the worst SIDE; the factor that the relief would have
+to be multiplied by to be nearest to the truth, and SIDE after that; SIDE without the outermost pixels; how much depth
+differs from face to face, beside how much it varies within one.
+"""
+
+import argparse
+import pathlib
+import tempfile
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.table import Table
+
+from gan2shape_jax.config import load_config
+from gan2shape_jax.method import models, reconstruction
+from gan2shape_jax.method.state import PreparedImage, initial_state
+from gan2shape_jax.run import loading
+from gan2shape_jax.training import network_files
+from gan2shape_jax.training.tasks import scores
+
+_BORDER = 4  # pixels left out
+
+
+class Errors(NamedTuple):
+    """Of one face."""
+
+    side: float
+    mad: float
+    relief: float
+    side_scaled: float
+    side_inner: float
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="+", type=pathlib.Path)
+    parser.add_argument("--data", type=pathlib.Path, required=True)
+    parser.add_argument("--faces", nargs=2, type=int, default=(0, 24), metavar=("FROM", "TO"))
+    options = parser.parse_args(arguments)
+    config = _config(options.data)
+    architecture, frozen = loading.load_frozen(config)
+    with tempfile.TemporaryDirectory() as folder:
+        group = [
+            loading.load_problem(config, f"{number:03d}.png", architecture, frozen, pathlib.Path(folder))
+            for number in range(*options.faces)
+        ]
+    table = Table("networks", "SIDE", "MAD", "worst", "relief", "SIDE scaled", "SIDE inner", "between / within")
+    settings = group[0].settings
+    like = models.init_params(jax.random.key(0), settings)
+    for path in options.networks:
+        state = initial_state(network_files.load_networks(path, like, settings), settings)
+        views = [reconstruction.see(state, one.problem, frozen, settings) for one in group]
+        rows = [errors_of(view, one) for view, one in zip(views, group, strict=True)]
+        mean = Errors(*np.mean(rows, axis=0))
+        depth = np.stack([np.asarray(view.depth) for view in views])
+        table.add_row(
+            path.name,
+            f"{mean.side:.4f}",
+            f"{mean.mad:.1f}",
+            f"{max(row.side for row in rows):.4f}",
+            f"{mean.relief:.2f}",
+            f"{mean.side_scaled:.4f}",
+            f"{mean.side_inner:.4f}",
+            f"{depth.std(0).mean():.4f} / {depth.std((1, 2)).mean():.4f}",
+        )
+    Console(width=120).print(table)
+
+
+def _config(data: pathlib.Path) -> ConfigDict:
+    config = load_config("ictface").unlock()
+    for root, name in (("image", "image"), ("mask", "mask"), ("depth", "depth"), ("latent", "latents")):
+        config.data[f"{root}_root"] = str(data / name)
+    return config.lock()
+
+
+def errors_of(view: reconstruction.Reconstruction, one: PreparedImage) -> Errors:
+    """Returns the errors of a face whose true depth is known."""
+    known = scores(view, one.problem, one.settings)
+    truth = np.asarray(one.problem.true_depth)
+    compared = (np.asarray(view.valid) > 0.5) & (truth < one.settings.camera.max_depth)
+    ours, true = np.log(np.asarray(view.warped_depth)), np.log(truth)
+    here, there = ours[compared] - ours[compared].mean(), true[compared] - true[compared].mean()
+    relief = float((here * there).sum() / (here * here).sum())
+    inner = cv2.erode(compared.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=_BORDER) > 0
+    return Errors(
+        known["side"], known["mad"], relief, float(np.std(relief * here - there)), float(np.std((ours - true)[inner]))
+    )
+
+
+if __name__ == "__main__":
+    main()
