@@ -3,9 +3,9 @@
     python benchmarks/quality/lifted.py --data FACES --faces 000 024 lifted/networks.safetensors other.safetensors
 
 FACES has the folders `image`, `mask`, `depth` and `latents`, as the bundled faces do; from the first number up to the
-second one, which is left out. Columns: SIDE and MAD as everywhere; the worst SIDE; the factor that the relief would have
-to be multiplied by to be nearest to the truth, and SIDE after that; SIDE without the outermost pixels; how much depth
-differs from face to face, beside how much it varies within one.
+second one, which is left out. Columns: SIDE and MAD as everywhere; the worst SIDE; the factor that the relief would
+have to be multiplied by to be nearest to the truth, and SIDE after that; SIDE without the outermost pixels; how much
+depth differs from face to face, beside how much it varies within one.
 """
 
 import argparse
