@@ -135,4 +135,7 @@ def _footer(result: Result) -> list[str]:
         value = figure(metrics, path)
         if value is not None:
             lines[title.endswith("_l1")].append(f"{title} {value:.{digits}f}{_UNITS.get(title, '')}")
-    return ["     ".join(entries) for entries in lines.values() if entries]
+    told = ["     ".join(entries) for entries in lines.values() if entries]
+    if result.metrics.get("far_from_category"):
+        told.append("far from what the GAN draws: not to be trusted")
+    return told

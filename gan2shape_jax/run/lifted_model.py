@@ -26,7 +26,7 @@ from gan2shape_jax.training.gan_samples import SampleMaker
 from gan2shape_jax.training.lift import signs_of
 from gan2shape_jax.weight_files.digest import sha256
 
-__all__ = ["NAME", "half_precision", "is_whole", "measure", "require_fits", "wanted_of", "write"]
+__all__ = ["NAME", "half_precision", "is_whole", "measure", "require_fits", "typical_l1", "wanted_of", "write"]
 
 NAME = "model.safetensors"
 _LARGEST_CHANGE = 1e-3  # of outputs, where networks are kept in float16
@@ -126,6 +126,14 @@ def require_fits(config: ConfigDict, settings: Settings, *, gan: bool) -> None:
     digest = sha256(config.gan.checkpoint) if gan and pathlib.Path(config.gan.checkpoint).is_file() else None
     wanted = wanted_of(config, settings)
     model_file.require_fits(path, found[0], wanted, category=config.category, gan_sha256=digest)
+
+
+def typical_l1(config: ConfigDict) -> float | None:
+    """Returns the L1 that 95% of samples stay below, by the model that a run uses; None where it uses none."""
+    path = pathlib.Path(config.networks.pretrained)
+    found = model_file.read_facts(path) if config.networks.pretrained else None
+    value = found[0].errors.get("l1_p95") if found else None
+    return float(value) if isinstance(value, int | float) and np.isfinite(value) else None
 
 
 def write(

@@ -25,6 +25,7 @@ from gan2shape_jax.run import interrupt, lifted_model, loading, results, start
 from gan2shape_jax.run.each_image import for_each_image
 from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run.verdict import FAR
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files
 
@@ -99,6 +100,8 @@ class _Predictor:
     state: TrainState
     folder: RunFolder
     check_interrupt: Callable[[], None]
+    say: Callable[[str], None]
+    l1_p95: float | None
 
     def _prepare(self, name: str) -> PreparedImage:
         item = data.load_item(self.config, name)
@@ -120,7 +123,14 @@ class _Predictor:
         self.check_interrupt()
         self.folder.require()
         prepared = self._prepare(name)
-        result = results.result_of(self.state, prepared, self.frozen, [], category=self.config.category)
+        category = self.config.category
+        result = results.result_of(self.state, prepared, self.frozen, [], category=category, l1_p95=self.l1_p95)
+        if result.metrics.get(FAR):
+            self.say(
+                f"warning: {prepared.name}: far from what the model of {category} knows (reconstruction L1 "
+                f"{result.metrics['reconstruction_l1']:.2f}, samples of its GAN have less than {self.l1_p95:.2f}): the "
+                "shape is not to be trusted"
+            )
         project = None if prepared.problem.latent is None else results.projector(self.state, prepared, self.frozen)
         results.write_result(result, self.folder.result(prepared.name), project, self.config, {})
 
@@ -151,5 +161,6 @@ def run(config: ConfigDict, names: list[str]) -> int:
         with Monitor((), None) as monitor, interrupt.noted() as check:
             if reason and _wants_gan(config):
                 monitor.say(f"no pictures through the GAN: {reason}")
-            predictor = _Predictor(config, architecture, frozen, settings, state, folder, check)
+            l1_p95 = lifted_model.typical_l1(config)
+            predictor = _Predictor(config, architecture, frozen, settings, state, folder, check, monitor.say, l1_p95)
             return for_each_image(folder, names, monitor.say, predictor, [name for (name,) in begun.units])

@@ -20,7 +20,7 @@ from gan2shape_jax.method.reconstruction import canonical_mask
 from gan2shape_jax.method.state import PreparedImage, TrainState
 from gan2shape_jax.outputs import OutputOptions, Projection, Result, write_outputs
 from gan2shape_jax.run.same_config import config_hash
-from gan2shape_jax.run.verdict import compare_with_prior
+from gan2shape_jax.run.verdict import FAR, compare_with_prior, is_far
 from gan2shape_jax.training import network_files
 from gan2shape_jax.training.loop import START
 from gan2shape_jax.training.tasks import scores
@@ -47,7 +47,13 @@ def projector(state: TrainState, prepared: PreparedImage, frozen: FrozenModels):
 
 
 def result_of(
-    state: TrainState, prepared: PreparedImage, frozen: FrozenModels, history: list[dict[str, Any]], *, category: str
+    state: TrainState,
+    prepared: PreparedImage,
+    frozen: FrozenModels,
+    history: list[dict[str, Any]],
+    *,
+    category: str,
+    l1_p95: float | None = None,
 ) -> Result:
     """Returns what the networks make of an image, with its errors.
 
@@ -57,6 +63,7 @@ def result_of(
       frozen: the GAN and the statistics.
       history: the image's own, as `training.loop.run_schedule` returns it; [] where nothing was trained.
       category: of the object, for the record.
+      l1_p95: of the model that explains the image feed-forward, see `verdict.is_far`; None where there is none.
     """
     problem, settings = prepared.problem, prepared.settings
     view = reconstruction.see(state, problem, frozen, settings)
@@ -70,6 +77,8 @@ def result_of(
     }
     measured |= _baseline(history)
     measured |= compare_with_prior(measured, history)
+    if l1_p95 is not None:
+        measured[FAR] = is_far(measured["reconstruction_l1"], l1_p95)
     return Result(
         name=prepared.name,
         camera=settings.camera,

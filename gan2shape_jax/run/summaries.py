@@ -12,7 +12,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.outputs import Row, load_metrics, print_table, write_page, write_table
 from gan2shape_jax.plain_text import one_line, printable
 from gan2shape_jax.run.run_folder import RunFolder
-from gan2shape_jax.run.verdict import WORSE, worse_in_words
+from gan2shape_jax.run.verdict import remarks
 
 __all__ = ["Summaries"]
 
@@ -82,7 +82,7 @@ class Summaries:
             metrics = load_metrics(self._folder.result(stem))
         except UserError as error:
             return Row(stem, f"unreadable: {error}")
-        return Row(stem, f"done, {worse_in_words(metrics)}" if metrics.get(WORSE) else "done", metrics)
+        return Row(stem, ", ".join(["done", *remarks(metrics)]), metrics)
 
     def _rows(self, failures: dict[str, Any]) -> list[Row]:
         rows = {stem: Row(stem, f"failed: {message}") for stem, message in failures.items()}

@@ -1,18 +1,24 @@
-"""Whether a shape is worse than the prior that it started from, as far as this can be measured.
+"""What a user has to be told of a result: a shape worse than its prior, an image far from what a model knows.
 
 Where true depth is known, SIDE decides. Where it is not, nothing measures the shape itself; what can be told is
 whether step 3 did its work at all: whether shape, albedo, views and lights together explain the samples that the GAN
 projected (mean absolute difference, `l1_samples` in `history.csv`) better at the end than when it was first logged.
+
+A model knows how well it explains samples of its GAN. An image that it explains much worse shows something else: of
+rendered faces none passed the limit, of photographs of cats all did (docs/reports/lift.md).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["WORSE", "compare_with_prior", "worse_in_words"]
+__all__ = ["FAR", "WORSE", "compare_with_prior", "is_far", "remarks", "worse_in_words"]
 
 # The metric that holds the verdict: True or False, absent where nothing was measured.
 WORSE = "worse_than_prior"
+# The metric that says whether an image is far from what the model was lifted from; absent where there is no model.
+FAR = "far_from_category"
+_FAR = 1.5  # of the L1 that 95% of the GAN's samples stay below
 _SAMPLES = "samples_l1"
 _BASELINES = ("prior", "start")
 
@@ -51,3 +57,19 @@ def _sides(metrics: dict[str, Any]) -> tuple[float, float] | None:
     """Returns SIDE before and after, where both are known."""
     before = next((metrics[name].get("side") for name in _BASELINES if name in metrics), None)
     return None if before is None or "side" not in metrics else (before, metrics["side"])
+
+
+def is_far(reconstruction_l1: float, l1_p95: float) -> bool:
+    """Returns whether an image is explained much worse than samples of the GAN.
+
+    Args:
+      reconstruction_l1: of the image, feed-forward.
+      l1_p95: which 95% of the GAN's samples stay below, from the model.
+    """
+    return reconstruction_l1 > _FAR * l1_p95
+
+
+def remarks(metrics: dict[str, Any]) -> list[str]:
+    """Returns what to say of a finished image, in words short enough for a table; [] where nothing is remarkable."""
+    told = [worse_in_words(metrics)] if metrics.get(WORSE) else []
+    return told + (["far from what the GAN draws"] if metrics.get(FAR) else [])

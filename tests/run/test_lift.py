@@ -9,7 +9,7 @@ from helpers.tiny import tiny_config
 from PIL import Image
 
 from gan2shape_jax.errors import DivergedError, UserError
-from gan2shape_jax.run import check, experiment, joint_files
+from gan2shape_jax.run import check, experiment, joint_files, lifted_model
 from gan2shape_jax.training import lift, model_file
 from gan2shape_jax.weight_files.digest import sha256
 
@@ -83,6 +83,19 @@ def test_the_model_predicts_as_its_networks_do(finished, tmp_path):
         assert experiment.run(config) == 0
         depths.append(np.load(pathlib.Path(config.workdir) / "results" / "001" / "depth.npy"))
     np.testing.assert_allclose(*depths, atol=2e-4)
+
+
+def test_an_image_far_from_the_category_is_told_everywhere(finished, tmp_path, monkeypatch, capsys):
+    config = _predicting(tmp_path, finished[1] / "model.safetensors")
+    typical = lifted_model.typical_l1(config)
+    assert typical == pytest.approx(model_file.read_facts(finished[1] / "model.safetensors")[0].errors["l1_p95"])
+    monkeypatch.setattr(lifted_model, "typical_l1", lambda config: 0.001)
+    assert experiment.run(config) == 0
+    root = pathlib.Path(config.workdir)
+    assert "warning: 001: far from what the model of ictface knows" in capsys.readouterr().err
+    assert json.loads((root / "results" / "001" / "metrics.json").read_text())["far_from_category"] is True
+    for name in ("results.md", "results.csv", "index.html"):
+        assert "far from what the GAN draws" in (root / name).read_text()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gan2shape_jax.run.verdict import compare_with_prior, worse_in_words
+from gan2shape_jax.run.verdict import compare_with_prior, is_far, remarks, worse_in_words
 
 
 def _history(*errors):
@@ -39,3 +39,13 @@ def test_nothing_is_claimed_where_nothing_was_measured(history):
 )
 def test_words_say_by_what_it_is_judged(metrics, words):
     assert worse_in_words(metrics) == words
+
+
+def test_far_is_beyond_one_and_a_half_times_what_most_samples_have():
+    assert not is_far(0.29, 0.2) and is_far(0.31, 0.2)
+
+
+def test_all_that_is_remarkable_is_told():
+    assert remarks({"reconstruction_l1": 0.1, "far_from_category": False}) == []
+    told = remarks({"worse_than_prior": True, "far_from_category": True})
+    assert told == ["explains its samples ever worse", "far from what the GAN draws"]
