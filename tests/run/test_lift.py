@@ -85,6 +85,7 @@ def test_the_model_predicts_as_its_networks_do(finished, tmp_path):
     np.testing.assert_allclose(*depths, atol=2e-4)
 
 
+@pytest.mark.heavy  # one more run
 def test_an_image_far_from_the_category_is_told_everywhere(finished, tmp_path, monkeypatch, capsys):
     config = _predicting(tmp_path, finished[1] / "model.safetensors")
     typical = lifted_model.typical_l1(config)
@@ -125,6 +126,7 @@ def test_another_gans_model_is_refused_where_the_gan_is_used(finished, tmp_path,
     assert "was lifted from another GAN" in capsys.readouterr().err
 
 
+@pytest.mark.heavy  # one more run
 def test_a_damaged_model_is_made_again(finished):
     config, root = finished
     path = root / "model.safetensors"
@@ -181,6 +183,7 @@ def test_a_collapse_goes_back_to_the_last_good_checkpoint(finished, tmp_path, mo
     assert one != other  # it went on more slowly
 
 
+@pytest.mark.heavy  # one more run
 def test_a_second_collapse_ends_the_run_and_says_where(tmp_path, monkeypatch):
     _fails(monkeypatch, 99)
     config = _config(tmp_path)
@@ -189,6 +192,7 @@ def test_a_second_collapse_ends_the_run_and_says_where(tmp_path, monkeypatch):
     assert not (pathlib.Path(config.workdir) / "networks.safetensors").exists()
 
 
+@pytest.mark.heavy  # one more run
 def test_a_loss_that_is_not_finite_goes_back_once_and_then_ends_the_run(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("gan2shape_jax.training.tasks.means", lambda scalars: {"loss": float("nan")})
     config = _config(tmp_path)
