@@ -169,6 +169,7 @@ def _fails(monkeypatch, times):
     monkeypatch.setattr(lift, "collapse", collapse)
 
 
+@pytest.mark.heavy  # one more run
 def test_a_collapse_goes_back_to_the_last_good_checkpoint(finished, tmp_path, monkeypatch, capsys):
     _fails(monkeypatch, 1)
     config = _config(tmp_path)

@@ -170,9 +170,8 @@ def whole(parts, task, initial, tmp_path_factory):
     return loop.run_schedule(task, parts[2], initial, tmp_path_factory.mktemp("whole"), CADENCE, Watcher())
 
 
-@pytest.mark.parametrize(
-    "stop", [(3, 3), pytest.param((1, 2), marks=pytest.mark.heavy), pytest.param((5, 1), marks=pytest.mark.heavy)]
-)
+@pytest.mark.heavy  # trains all steps to their ends
+@pytest.mark.parametrize("stop", [(3, 3), (1, 2), (5, 1)])
 def test_interrupted_anywhere_and_resumed_gives_the_same_bits(parts, task, initial, whole, tmp_path, stop):
     with pytest.raises(Killed):
         loop.run_schedule(task, parts[2], initial, tmp_path, CADENCE, _die_at(*stop))
@@ -181,6 +180,7 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bits(parts, task, initi
     assert history == whole[1]
 
 
+@pytest.mark.heavy  # trains all steps to their ends
 def test_history_has_means_over_images_and_each_images_errors(whole, task):
     _, history = whole
     assert history[0]["step"] == loop.START and history[0]["iteration"] == 0 and "loss" not in history[0]

@@ -80,6 +80,7 @@ def whole(config, task, initial, tmp_path_factory):
     return loop.run_schedule(task, runtime.schedule_of(config), initial, folder, CADENCE, Watcher())
 
 
+@pytest.mark.heavy  # trains two stages to their ends
 def test_interrupted_in_the_second_stage_and_resumed_gives_the_same_bits(config, task, initial, whole, tmp_path):
     def die(phase, done, loss):
         if (phase.stage, phase.step, done) == (2, "step3", 2):
@@ -95,6 +96,7 @@ def test_interrupted_in_the_second_stage_and_resumed_gives_the_same_bits(config,
     assert history == whole.history
 
 
+@pytest.mark.heavy  # trains two stages to their ends
 def test_the_history_tells_of_the_samples_kept_out(whole):
     assert [row["step"] for row in whole.history if row["stage"] == 1][-1] == "anchored"
     ends = [row for row in whole.history if row["step"] in ("anchored", "step3")]
@@ -150,6 +152,7 @@ def test_each_sign_of_a_collapse_is_told(sign, value, told):
     assert told in fault
 
 
+@pytest.mark.heavy  # trains two stages to their ends
 def test_a_stage_ends_with_the_average_of_its_networks(task, initial, whole):
     state = whole.state
     assert jax.tree.structure(state.average) == jax.tree.structure(state.params)
