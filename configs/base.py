@@ -135,8 +135,8 @@ def _gan(config: ConfigDict) -> None:
     # Mapping-network layers that the projected offset passes through (regularises it), counted from
     # the end; 8 is all.
     config.gan.F1_d = 2
-    # False takes what the encoder says as the offset in W, past the mapping network (an ablation; F1_d then
-    # has no effect).
+    # False takes what the encoder says as the offset in W, past the mapping network (F1_d then has no effect): an
+    # ablation for single images, but what a lift does, whose encoder has seen exact latents.
     config.gan.regularize_offset = True
     # True encodes an image relative to the GAN's own picture of the input's latent.
     config.gan.relative_enc = False
@@ -267,13 +267,20 @@ def _lift(config: ConfigDict) -> None:
     config.lift.kept_out = 16
     # Fresh samples that the model's view and light statistics and typical errors are measured on.
     config.lift.measured = 256
+    # Iterations in which the encoder learns to invert the GAN on fresh samples, before the first stage; 0: none.
+    config.lift.inversion_iterations = 2000
+    # Fresh samples that each image of such an iteration is compared with.
+    config.lift.inversion_samples = 8
+    # Learning rate of the encoder, there and in step 2.
+    config.lift.encoder_learning_rate = 5e-4
     # Stages whose step 3 holds view and light networks to the known views and lights of the pseudo-images.
-    config.lift.anchored_stages = 1
-    # Weight of the distance from known views (mean square, network units), at the beginning of a stage.
-    config.lift.anchor_view = 1.0
-    # Weight of the distance from known lights (mean square), at the beginning of a stage.
-    config.lift.anchor_light = 0.3
-    # Share of a stage's step 3 after which nothing is left of these weights.
+    config.lift.anchored_stages = 1000
+    # Weight of the distance from known views: mean square, in standard deviations of what is drawn.
+    config.lift.anchor_view = 0.2
+    # Weight of the distance from known lights, likewise.
+    config.lift.anchor_light = 0.1
+    # Share of a stage's step 3 after which the GAN's versions of the pseudo-images, which follow views and lights only
+    # roughly, have no part in these distances.
     config.lift.anchor_share = 1.0
     # Decay, an iteration, of the moving average of the networks that a stage's step 3 ends with; 0 takes the latest.
     config.lift.average = 0.99

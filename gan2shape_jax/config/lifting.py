@@ -29,4 +29,7 @@ def lifted(config: ConfigDict) -> ConfigDict:
     config.schedule.flip3 = _STAGES * (mirrored,)
     config.schedule.batches_per_iteration = _IMAGES
     config.sampling.batch_size = _BATCH
+    # What an encoder that has seen exact latents says needs no mapping network to keep it among the GAN's images.
+    config.gan.relative_enc = True
+    config.gan.regularize_offset = False
     return config

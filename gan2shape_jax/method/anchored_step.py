@@ -1,9 +1,10 @@
 """Step 3 with an anchor: view and light networks are held to what the samples are known to have been drawn with.
 
 One image alone finds its views by step 3's loss. Networks that begin with many images at once can settle where no view
-is right: depth in stripes, all heads looking up (docs/reports/lift.md). The view and light of every pseudo-image are
-known, though, and the GAN's version of it is not far from them. The anchor's weight falls linearly to nothing, since
-the GAN follows views and lights only roughly, and the reconstruction knows better in the end.
+is right: depth in stripes, all heads looking up, or heads whose pitch and roll are never seen (docs/reports/lift.md).
+What pseudo-images were drawn with is known exactly, so the view and light networks see them too, in every iteration.
+The GAN's versions of them follow views and lights only roughly: their weight falls linearly to nothing, since the
+reconstruction knows better in the end.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
 
-from gan2shape_jax.method import models
+from gan2shape_jax.method import models, sampling
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.pseudo_images import known_conditions
+from gan2shape_jax.method.pseudo_images import draw_pseudo_images, known_conditions
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import KnownConditions, Problem, ProjectedSamples
 from gan2shape_jax.method.step import LossAndMetrics, Seen
@@ -25,30 +26,51 @@ from gan2shape_jax.method.step3 import STEP3, collect_batch, next_samples, step3
 
 __all__ = ["ANCHORED_STEP", "anchored_loss", "distances"]
 
+# Standard deviations, in network units, below which a quantity is taken to stand still.
+_STANDING = 1e-4
+
 
 def distances(
-    views: Float[Array, "n 6"], lights: Float[Array, "n 4"], known: KnownConditions, settings: Settings
+    views: Float[Array, "n 6"],
+    lights: Float[Array, "n 4"],
+    known: KnownConditions,
+    frozen: FrozenModels,
+    settings: Settings,
 ) -> tuple[Float[Scalar, ""], Float[Scalar, ""]]:
-    """Returns the mean squares by which views, in network units, and lights miss what is known.
+    """Returns the mean squares by which views and lights miss what is known, in standard deviations of what is drawn.
+
+    In network units a roll, which varies by 3 degrees, would count for nothing beside a yaw, which varies by 20. What
+    is not drawn at random has no part in it.
 
     Args:
       views: radians and scene units.
       lights: ambient, diffuse, dx, dy.
       known: of the same samples.
+      frozen: holds the statistics of views.
       settings: static settings.
     """
     span = settings.view_range
-    units = [math.radians(span.rotation_deg)] * 3 + [span.xy] * 2 + [span.z]
-    moving = jnp.asarray([i for i, unit in enumerate(units) if unit > 0])  # a view that cannot move misses nothing
-    scale = jnp.asarray(units, views.dtype)[moving]
-    off = views[:, moving] / scale - known.views[:, moving]
-    return jnp.mean(jnp.square(off)), jnp.mean(jnp.square(lights - known.lights))
+    units = jnp.asarray([math.radians(span.rotation_deg)] * 3 + [span.xy] * 2 + [span.z], views.dtype)
+    off = views / jnp.where(units > 0, units, 1.0) - known.views
+    deviations = sampling.view_deviations(frozen.view_factor, settings.view_scale)
+    return (
+        _in_deviations(off, jnp.where(units > 0, deviations, 0.0)),  # a view that cannot move misses nothing
+        _in_deviations(lights - known.lights, jnp.asarray(sampling.light_deviations(settings.rand_light))),
+    )
+
+
+def _in_deviations(off: Float[Array, "n k"], deviations: Float[Array, " k"]) -> Float[Scalar, ""]:
+    """Returns the mean square of `off` in units of the deviations, over those that are not zero."""
+    moving = deviations > _STANDING
+    square = jnp.mean(jnp.square(off / jnp.where(moving, deviations, 1.0)), axis=0)
+    return jnp.sum(jnp.where(moving, square, 0.0)) / jnp.maximum(jnp.sum(moving), 1)
 
 
 def anchored_loss(
     params: models.Params,
     images: Float[Array, "n s s 3"],
     masks: Float[Array, "n s s"],
+    pseudo: Float[Array, "n s s 3"],
     known: KnownConditions,
     weight: Float[Scalar, ""],
     problem: Problem,
@@ -57,11 +79,34 @@ def anchored_loss(
     *,
     flip: bool,
 ) -> LossAndMetrics:
-    """Returns step 3's loss and `weight` times the distances of the samples' views and lights from what is known."""
+    """Returns step 3's loss and the weighted distances of views and lights from what is known.
+
+    Args:
+      params: of the networks.
+      images: projected samples.
+      masks: of these.
+      pseudo: the pseudo-images that they are the GAN's versions of.
+      known: views and lights of these.
+      weight: in [0, 1], of the distances of `images`, beside that of `pseudo`.
+      problem: of the input.
+      frozen: the frozen networks.
+      settings: static settings.
+      flip: whether the mirrored sheet has to explain the images too.
+    """
     loss, (metrics, (geometry, recon)) = step3_loss(params, images, masks, problem, frozen, settings, flip=flip)
-    view, light = distances(geometry.view[1:], geometry.light[1:], known, settings)
-    loss = loss + weight * (settings.anchor_view * view + settings.anchor_light * light)
-    return loss, (metrics | {"loss": loss, "view_distance": view, "light_distance": light}, (geometry, recon))
+    view, light = distances(geometry.view[1:], geometry.light[1:], known, frozen, settings)
+    drawn_view, drawn_light = distances(
+        models.views(params, pseudo, frozen.view_mean, settings),
+        models.lights(params, pseudo, frozen.light_mean, settings),
+        known,
+        frozen,
+        settings,
+    )
+    loss = loss + settings.anchor_view * (drawn_view + weight * view)
+    loss = loss + settings.anchor_light * (drawn_light + weight * light)
+    metrics |= {"view_distance": view, "light_distance": light}
+    metrics |= {"loss": loss, "drawn_view_distance": drawn_view, "drawn_light_distance": drawn_light}
+    return loss, (metrics, (geometry, recon))
 
 
 def _collect(
@@ -74,9 +119,10 @@ def _collect(
     frozen: FrozenModels,
     settings: Settings,
 ) -> ProjectedSamples:
-    """Returns one batch of projected samples with what they were drawn with."""
+    """Returns one batch of projected samples with the pseudo-images that they are of, and what is known of these."""
     batch = collect_batch(params, factors, code, problem, key, iteration, frozen, settings)
-    return dataclasses.replace(batch, known=known_conditions(key, iteration, factors, frozen, settings))
+    pseudo, _ = draw_pseudo_images(key, iteration, factors, frozen, settings)
+    return dataclasses.replace(batch, pseudo=pseudo, known=known_conditions(key, iteration, factors, frozen, settings))
 
 
 def _next_batch(
@@ -87,10 +133,11 @@ def _next_batch(
     frozen: FrozenModels,
     settings: Settings,
 ) -> Seen:
-    """Returns a batch of kept samples as step 3 sees it, what is known of it, and the anchor's weight."""
+    """Returns a batch of kept samples as the loss takes it, and how much the GAN's versions still count."""
     del factors, frozen
     batch = next_samples(key, iteration, samples, settings)
-    return batch.images, batch.masks, batch.known, jnp.maximum(0.0, 1 - iteration / max(settings.anchor_images, 1))
+    weight = jnp.maximum(0.0, 1 - iteration / max(settings.anchor_images, 1))
+    return batch.images, batch.masks, batch.pseudo, batch.known, weight
 
 
 ANCHORED_STEP = dataclasses.replace(STEP3, name="anchored", loss=anchored_loss, draw=_next_batch, collect=_collect)

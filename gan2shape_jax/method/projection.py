@@ -82,7 +82,7 @@ def latent_offset(
 ) -> Float[Array, "n w"]:
     """Returns offsets in W of images; relative encoding subtracts the encoding of the GAN's own image.
 
-    Gradients flow through both encodings. Without `regularize_offset` (an ablation) the encoding is the offset.
+    Gradients flow through both encodings. Without `regularize_offset` the encoding is the offset.
     `code` is `reference_code` of these parameters, where it is at hand: while the encoder trains it is not.
     """
     if settings.relative_enc and code is not None:

@@ -6,6 +6,8 @@ Views are drawn in network units from a normal distribution and lights uniformly
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -13,7 +15,18 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
 
 from gan2shape_jax.geometry.lighting import diffuse_shading, light_direction
 
-__all__ = ["CHOOSE", "COLLECT", "TRAIN", "batch_indices", "draw_lights", "draw_views", "phase_key", "relit_shading"]
+__all__ = [
+    "CHOOSE",
+    "COLLECT",
+    "TRAIN",
+    "batch_indices",
+    "draw_lights",
+    "draw_views",
+    "light_deviations",
+    "phase_key",
+    "relit_shading",
+    "view_deviations",
+]
 
 # Independent uses of randomness in a phase: training, collecting samples, choosing among images or samples.
 TRAIN, COLLECT, CHOOSE = 0, 1, 2
@@ -42,6 +55,18 @@ def draw_views(
     normal = jax.random.normal(key, (count, 6), mean.dtype)
     drawn = mean + jnp.matmul(normal, factor.T, precision=jax.lax.Precision.HIGHEST)
     return drawn.at[:, 1].multiply(yaw_scale)
+
+
+def view_deviations(factor: Float[Array, "6 6"], yaw_scale: float) -> Float[Array, "6"]:
+    """Returns the standard deviations of the views that `draw_views` draws, in network units."""
+    return jnp.sqrt(jnp.sum(jnp.square(factor), axis=1)).at[1].multiply(yaw_scale)
+
+
+def light_deviations(rand_light: tuple[float, ...]) -> tuple[float, float, float, float]:
+    """Returns the standard deviations of ambient, diffuse, dx and dy of lights with what `draw_lights` draws."""
+    x0, x1, y0, y1, r0, r1, alpha = rand_light
+    strength, dx, dy = ((high - low) / math.sqrt(12) for low, high in ((r0, r1), (x0, x1), (y0, y1)))
+    return abs(alpha) * strength, strength, dx, dy
 
 
 def draw_lights(

@@ -9,11 +9,11 @@ __all__ = ["Phase", "make_schedule"]
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """One step of one stage, or the prior's fit before them.
+    """One step of one stage, or of what comes before them.
 
     Attributes:
       number: position in the schedule, from 0.
-      stage: from 1; 0 is the prior's fit.
+      stage: from 1; 0 is what comes before: the prior's fit, and in a lift the encoder's first lessons.
       step: a name in `steps.STEPS`.
       iterations: how many.
       flip: whether the mirrored sheet must explain the images too.
@@ -37,6 +37,7 @@ def make_schedule(
     flip1: tuple[bool, ...],
     flip3: tuple[bool, ...],
     prior_iterations: int,
+    inversion_iterations: int = 0,
     anchored: int = 0,
 ) -> tuple[Phase, ...]:
     """Returns the phases of a run: the prior's fit (unless it has no iterations), then the stages' steps.
@@ -46,9 +47,11 @@ def make_schedule(
       flip1: per stage, whether step 1 uses the mirrored sheet.
       flip3: per stage, whether step 3 does.
       prior_iterations: 0 where a pretrained depth network stands in for the prior.
+      inversion_iterations: of the encoder on fresh samples of the GAN, before the first stage; only a lift has any.
       anchored: how many of the first stages have the anchored step in place of step 3.
     """
-    rows = [(0, "prior", prior_iterations, False)] if prior_iterations else []
+    before = (("prior", prior_iterations), ("inversion", inversion_iterations))
+    rows = [(0, name, iterations, False) for name, iterations in before if iterations]
     for stage, (lengths, first, third) in enumerate(zip(stages, flip1, flip3, strict=True), start=1):
         flips = (first, False, third)
         names = ("step1", "step2", "anchored" if stage <= anchored else "step3")

@@ -62,11 +62,14 @@ class Settings:
     sampling: Literal["centred", "half"]
     unit_normals: bool
     skip_first_batch: bool
-    # False only in an ablation: the encoder's output is the offset, past the mapping network.
+    # False in an ablation and in a lift: the encoder's output is the offset, past the mapping network.
     regularize_offset: bool = True
     precision: Precision = "float32"
-    # Of the anchored step: weights of the distances from the views and lights that samples were drawn with, and the
-    # number of images over which they fade out in a phase.
+    # Of a lift: fresh samples of the GAN that an iteration of the inversion step sees, and their truncation.
+    fresh_samples: int = 0
+    truncation: float = 1.0
+    # Of the anchored step: weights of the distances from the views and lights that pseudo-images were drawn with, and
+    # the number of images over which the GAN's versions of them count less and less.
     anchor_view: float = 0.0
     anchor_light: float = 0.0
     anchor_images: int = 0

@@ -69,11 +69,15 @@ class KnownConditions:
 
 @flax.struct.dataclass
 class ProjectedSamples:
-    """Projected images (N, S, S, 3) and their masks (N, S, S), kept for step 3; see `anchored_step` for `known`."""
+    """Projected images (N, S, S, 3) and their masks (N, S, S), kept for step 3.
+
+    The anchored step also keeps what they were drawn with, and the pseudo-images (N, S, S, 3) that they are of.
+    """
 
     images: jax.Array
     masks: jax.Array
     known: KnownConditions | None = None
+    pseudo: jax.Array | None = None
 
 
 @flax.struct.dataclass

@@ -79,6 +79,9 @@ def _seconds_per_image(config: ConfigDict) -> float:
     one, many, gan = _relative_costs(config)
     together = max(1, config.schedule.batches_per_iteration)
     total = 0.0 if config.networks.pretrained else together * config.prior.iterations * _PRIOR * one
+    if config.mode == "lift":
+        drawn = config.lift.inversion_samples / config.sampling.batch_size
+        total += together * config.lift.inversion_iterations * drawn * (_STEP2 * many + _PROJECTION * gan) / 2
     for step1, step2, step3 in config.schedule.stages:
         total += together * (step1 * _STEP1 * one + step3 * _STEP3 * many + step2 * _STEP2 * (many + gan) / 2)
         total += _collected(config) * _PROJECTION * gan

@@ -195,6 +195,8 @@ def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModel
     settings = dataclasses.replace(
         settings_lib.from_config(config, architecture, original_size=config.lift.cropped_from),
         collect_iters=1,  # a step sees one batch of samples at a time
+        fresh_samples=config.lift.inversion_samples,
+        truncation=config.lift.truncation,
         anchor_view=config.lift.anchor_view,
         anchor_light=config.lift.anchor_light,
         anchor_images=round(config.lift.anchor_share * third * _replicas(config)),
@@ -230,8 +232,9 @@ def task_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels
             "(config.lift.samples): give more samples, or lower config.schedule.batches_per_iteration"
         )
     maker = maker_of(config, architecture, frozen)
-    slower = dataclasses.replace(maker.settings, learning_rate=maker.settings.learning_rate * 0.5**returns)
-    maker = dataclasses.replace(maker, settings=slower)
+    slower = 0.5**returns
+    settings = dataclasses.replace(maker.settings, learning_rate=maker.settings.learning_rate * slower)
+    maker = dataclasses.replace(maker, settings=settings)
     stage = lift.stages_of(
         maker,
         images=config.lift.samples,
@@ -239,6 +242,7 @@ def task_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels
         batches=config.lift.batches,
         replicas=replicas,
         seed=config.seed + returns,
+        encoder_learning_rate=config.lift.encoder_learning_rate * slower,
     )
     kept_out = tuple(maker.problems(range(config.lift.kept_out)))
     return lift.Lift(

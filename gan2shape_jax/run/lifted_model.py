@@ -104,11 +104,11 @@ def _changes(
     return changes
 
 
-def wanted_of(config: ConfigDict, settings: Settings) -> dict[str, Any]:
-    """Returns what a model has to share with a run: `model_file.fits_of` its configuration."""
+def wanted_of(config: ConfigDict, settings: Settings, *, encoder: bool) -> dict[str, Any]:
+    """Returns what a model has to share with a run, in which E may have a part: `model_file.fits_of` it."""
     view_mean, _ = data.load_mvn(config.sampling.view_mvn, 6)
     light_mean, _ = data.load_mvn(config.sampling.light_mvn, 4)
-    return model_file.fits_of(settings, view_mean, light_mean)
+    return model_file.fits_of(settings, view_mean, light_mean, encoder=encoder)
 
 
 def require_fits(config: ConfigDict, settings: Settings, *, gan: bool) -> None:
@@ -117,14 +117,14 @@ def require_fits(config: ConfigDict, settings: Settings, *, gan: bool) -> None:
     Args:
       config: of the run.
       settings: of the run.
-      gan: whether the run uses the GAN, which has to be the model's then.
+      gan: whether the run uses the GAN, which has to be the model's then, and the encoder with it.
     """
     path = pathlib.Path(config.networks.pretrained)
     found = model_file.read_facts(path) if config.networks.pretrained else None
     if found is None:
         return
     digest = sha256(config.gan.checkpoint) if gan and pathlib.Path(config.gan.checkpoint).is_file() else None
-    wanted = wanted_of(config, settings)
+    wanted = wanted_of(config, settings, encoder=gan)
     model_file.require_fits(path, found[0], wanted, category=config.category, gan_sha256=digest)
 
 
@@ -151,7 +151,7 @@ def write(
         category=config.category,
         gan_sha256=sha256(config.gan.checkpoint),
         gan_license=header.get("license", ""),
-        fits=wanted_of(config, maker.settings),
+        fits=wanted_of(config, maker.settings, encoder=True),
         errors=measured.errors,
         training={
             "configuration": config_hash(config),

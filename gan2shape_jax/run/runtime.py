@@ -49,6 +49,7 @@ def schedule_of(config: ConfigDict) -> tuple[Phase, ...]:
         flip1=tuple(config.schedule.flip1)[:count],
         flip3=tuple(config.schedule.flip3)[:count],
         prior_iterations=0 if config.networks.pretrained else config.prior.iterations,
+        inversion_iterations=config.lift.inversion_iterations if config.mode == "lift" else 0,
         anchored=config.lift.anchored_stages if config.mode == "lift" else 0,
     )
 

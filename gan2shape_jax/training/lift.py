@@ -31,7 +31,9 @@ from gan2shape_jax.training.joint_parallel import spread_out
 from gan2shape_jax.training.tasks import OneSet
 
 # Steps that the moving average of the networks is kept in.
-_AVERAGED = ("anchored", "step3")
+_AVERAGED = ("inversion", "step2", "anchored", "step3")
+# Steps whose end is judged: those that train depth.
+_JUDGED = ("anchored", "step3")
 
 __all__ = ["SHOWN", "Lift", "collapse", "signs_of", "stages_of"]
 
@@ -47,9 +49,9 @@ _SETTLED = 100
 
 
 def stages_of(
-    maker: SampleMaker, *, images: int, first: int, batches: int, replicas: int, seed: int
-) -> Callable[[int], ManyImages]:
-    """Returns a function from a stage's number, from 1, to the task of that stage; the latest is kept.
+    maker: SampleMaker, *, images: int, first: int, batches: int, replicas: int, seed: int, encoder_learning_rate: float
+) -> Callable[..., ManyImages]:
+    """Returns a function from a stage's number, from 1, and a step's name to the task; the latest stage's is kept.
 
     Args:
       maker: draws the samples.
@@ -58,14 +60,25 @@ def stages_of(
       batches: of projected samples for each image.
       replicas: images that share an iteration.
       seed: of the order of images.
+      encoder_learning_rate: of steps that train the encoder alone.
     """
 
     @functools.lru_cache(maxsize=1)
-    def stage(number: int) -> ManyImages:
+    def trained(number: int) -> ManyImages:
         begin = first + (number - 1) * images
         group = maker.problems(range(begin, begin + images))
         task = gather(group, maker.frozen, seed=seed, collect_iters=batches * images, reference=False)
         return spread_out(task, replicas, independent=True)
+
+    @functools.lru_cache(maxsize=1)
+    def encoded(number: int) -> ManyImages:
+        task = trained(number)
+        quicker = dataclasses.replace(task.settings, learning_rate=encoder_learning_rate)
+        return dataclasses.replace(task, settings=quicker)
+
+    def stage(number: int, step: str = "") -> ManyImages:
+        alone = step in STEPS and STEPS[step].networks == ("encoder",)
+        return encoded(number) if alone else trained(number)
 
     return stage
 
@@ -75,15 +88,15 @@ class Lift(OneSet):
     """The task of lifting; see `tasks.Task`.
 
     Attributes:
-      stage: from a stage's number to its task.
+      stage: from a stage's number, and a step's name, to its task.
       kept_out: samples that are never trained on; they are looked at while training goes on.
       frozen: the frozen networks.
       settings: of all samples.
       window: how many of the latest iterations are averaged where losses are logged.
-      decay: of the moving average of the networks while depth is trained, in [0, 1); 0 keeps the latest.
+      decay: of the moving average of the networks, which steps 2 and 3 end with, in [0, 1); 0 keeps the latest.
     """
 
-    stage: Callable[[int], ManyImages]
+    stage: Callable[..., ManyImages]
     kept_out: tuple[PreparedImage, ...]
     frozen: FrozenModels
     settings: Settings
@@ -91,7 +104,7 @@ class Lift(OneSet):
     decay: float = 0.0
 
     def _of(self, phase: Phase) -> ManyImages:
-        return self.stage(max(phase.stage, 1))  # the prior is fitted to the first stage's samples
+        return self.stage(max(phase.stage, 1), phase.step)  # the prior is fitted to the first stage's samples
 
     def initial(self, params: models.Params) -> TrainState:
         """See `tasks.Task`."""
@@ -153,7 +166,7 @@ class Lift(OneSet):
         ]
         rows = jax.device_get(signs)
         means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-        if phase is not None and phase.step in _AVERAGED and done >= _SETTLED:
+        if phase is not None and phase.step in _JUDGED and done >= _SETTLED:
             self._require_whole(means, phase, done)
         return (jax.tree.map(lambda *x: jnp.stack(x), *seen[:SHOWN]) if ended else None), means
 

@@ -27,7 +27,7 @@ from gan2shape_jax.training.tasks import OneImage, Task
 __all__ = ["COST", "START", "Cadence", "Trained", "Watcher", "run_schedule", "train"]
 
 # Seconds of an iteration relative to the cheapest step, for the time left; measured on the default config.
-COST = {"prior": 1.0, "step1": 1.0, "step2": 4.0, "step3": 9.0, "anchored": 9.0}
+COST = {"prior": 1.0, "inversion": 4.0, "step1": 1.0, "step2": 4.0, "step3": 9.0, "anchored": 9.0}
 
 # Stands for the step in the history's first row: the errors before any training.
 START = "start"

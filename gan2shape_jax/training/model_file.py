@@ -56,7 +56,7 @@ class ModelFacts:
 
 
 def fits_of(
-    settings: Settings, view_mean: Float[np.ndarray, "6"], light_mean: Float[np.ndarray, "4"]
+    settings: Settings, view_mean: Float[np.ndarray, "6"], light_mean: Float[np.ndarray, "4"], *, encoder: bool
 ) -> dict[str, Any]:
     """Returns what a model has to share with a run that uses it: what its networks' outputs mean.
 
@@ -64,14 +64,21 @@ def fits_of(
       settings: of the run.
       view_mean: which V's output is added to, network units.
       light_mean: which L's output is added to, network units.
+      encoder: whether E has a part in the run.
     """
-    return {
+    fits = {
         "image_size": settings.image_size,
         "camera": dataclasses.asdict(settings.camera),
         "view_range": dataclasses.asdict(settings.view_range),
         "view_mean": _rounded(view_mean) if settings.add_mean_V else [],
         "light_mean": _rounded(light_mean) if settings.add_mean_L else [],
     }
+    if encoder:
+        fits["config.gan.relative_enc"] = settings.relative_enc
+        fits["config.gan.regularize_offset"] = settings.regularize_offset
+        if settings.regularize_offset:
+            fits["config.gan.F1_d"] = settings.F1_d
+    return fits
 
 
 def _rounded(values: np.ndarray) -> list[float]:

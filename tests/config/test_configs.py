@@ -63,7 +63,8 @@ def test_unknown_config_is_an_error_with_a_hint(spec, message):
 def test_every_configuration_can_be_lifted(name):
     config = load_config(f"{name}:lift")
     assert config.mode == "lift" and problems(config) == []
-    assert config.workdir.endswith("_lift") and config.gan == load_config(name).gan
+    assert config.workdir.endswith("_lift") and config.gan.checkpoint == load_config(name).gan.checkpoint
+    assert config.gan.relative_enc and not config.gan.regularize_offset
 
 
 def test_lift_is_a_command_and_a_variant(capsys, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers.tiny import tiny_image
 
-from gan2shape_jax.method import anchored_step, models, pseudo_images, step3
+from gan2shape_jax.method import anchored_step, models, pseudo_images, sampling, step3
 from gan2shape_jax.method.factors import Factors, view_from_raw
 from gan2shape_jax.method.state import KnownConditions, ProjectedSamples
 
@@ -44,18 +44,38 @@ def test_known_conditions_are_those_that_pseudo_images_are_drawn_with(case):
     np.testing.assert_allclose(again, drawn, atol=1e-5)
 
 
-def test_distances_are_zero_where_all_is_right_and_grow_by_squares(case):
-    *_, settings, _ = case
+def test_distances_are_zero_where_all_is_right_and_grow_by_squares_of_deviations(case):
+    _, frozen, settings, _ = case
     rng = np.random.default_rng(1)
     known = KnownConditions(
         views=jnp.asarray(rng.normal(size=(3, 6)), jnp.float32).at[:, 5].set(0),
         lights=jnp.asarray(rng.normal(size=(3, 4)), jnp.float32),
     )
     views = view_from_raw(known.views, settings.view_range)
-    np.testing.assert_allclose(anchored_step.distances(views, known.lights, known, settings), 0, atol=1e-10)
-    turned = view_from_raw(known.views.at[:, 1].add(0.1), settings.view_range)
-    view, light = anchored_step.distances(turned, known.lights + 0.2, known, settings)
-    np.testing.assert_allclose([view, light], [0.1**2 / 5, 0.2**2], rtol=1e-4)  # z does not move here
+    np.testing.assert_allclose(anchored_step.distances(views, known.lights, known, frozen, settings), 0, atol=1e-10)
+    deviations = sampling.view_deviations(frozen.view_factor, settings.view_scale)
+    light_deviations = np.asarray(sampling.light_deviations(settings.rand_light))
+    for axis in range(3):  # a roll, which varies least, counts as much as a yaw
+        turned = view_from_raw(known.views.at[:, axis].add(0.5 * deviations[axis]), settings.view_range)
+        view, light = anchored_step.distances(turned, known.lights + 2 * light_deviations, known, frozen, settings)
+        np.testing.assert_allclose([view, light], [0.5**2 / 5, 2**2], rtol=1e-3)  # z does not move here
+
+
+def test_what_is_not_drawn_at_random_misses_nothing(case):
+    _, frozen, settings, _ = case
+    known = KnownConditions(views=jnp.zeros((2, 6)), lights=jnp.zeros((2, 4)))
+    still = dataclasses.replace(frozen, view_factor=jnp.zeros((6, 6)))
+    fixed = dataclasses.replace(settings, rand_light=(0.2, 0.2, -0.1, -0.1, 0.3, 0.3, -0.4))
+    assert anchored_step.distances(jnp.ones((2, 6)), jnp.ones((2, 4)), known, still, fixed) == (0, 0)
+
+
+def test_deviations_are_those_of_what_is_drawn(case):
+    _, frozen, settings, factors = case
+    many = dataclasses.replace(settings, batch_size=20_000)
+    known = pseudo_images.known_conditions(jax.random.key(0), 0, factors, frozen, many)
+    expected = sampling.view_deviations(frozen.view_factor, settings.view_scale)
+    np.testing.assert_allclose(known.views.std(0), expected, rtol=0.02, atol=1e-6)
+    np.testing.assert_allclose(known.lights.std(0), sampling.light_deviations(settings.rand_light), rtol=0.02)
 
 
 def test_the_loss_is_step_3s_and_the_weighted_distances(case):
@@ -63,7 +83,7 @@ def test_the_loss_is_step_3s_and_the_weighted_distances(case):
     params = models.init_params(jax.random.key(0), settings)
     count, side = settings.batch_size, settings.image_size
     rng = np.random.default_rng(2)
-    images = jnp.asarray(rng.uniform(-1, 1, (count, side, side, 3)), jnp.float32)
+    images, pseudo = jnp.asarray(rng.uniform(-1, 1, (2, count, side, side, 3)), jnp.float32)
     masks = jnp.ones((count, side, side))
     known = KnownConditions(
         views=jnp.asarray(rng.normal(size=(count, 6)), jnp.float32),
@@ -74,15 +94,23 @@ def test_the_loss_is_step_3s_and_the_weighted_distances(case):
     def losses(weight):
         plain, _ = step3.step3_loss(params, images, masks, problem, frozen, settings, flip=False)
         loss, (metrics, _) = anchored_step.anchored_loss(
-            params, images, masks, known, weight, problem, frozen, settings, flip=False
+            params, images, masks, pseudo, known, weight, problem, frozen, settings, flip=False
         )
         return plain, loss, metrics
 
-    plain, loss, metrics = losses(0.5)
-    added = 0.5 * (2.0 * metrics["view_distance"] + 0.5 * metrics["light_distance"])
-    assert added > 0.1
-    np.testing.assert_allclose(loss, plain + added, rtol=1e-5)
-    np.testing.assert_allclose(losses(0.0)[1], plain, rtol=1e-6)
+    for weight in (0.5, 0.0):
+        plain, loss, metrics = losses(weight)
+        view = metrics["drawn_view_distance"] + weight * metrics["view_distance"]
+        light = metrics["drawn_light_distance"] + weight * metrics["light_distance"]
+        assert metrics["drawn_view_distance"] > 0.1 and metrics["view_distance"] > 0.1
+        np.testing.assert_allclose(loss, plain + 2.0 * view + 0.5 * light, rtol=1e-5)
+    own = models.views(params, pseudo, frozen.view_mean, settings)
+    own_lights = models.lights(params, pseudo, frozen.light_mean, settings)
+    np.testing.assert_allclose(
+        metrics["drawn_view_distance"],
+        anchored_step.distances(own, own_lights, known, frozen, settings)[0],
+        rtol=1e-4,
+    )
 
 
 def test_the_anchor_fades_out(case):
@@ -91,6 +119,7 @@ def test_the_anchor_fades_out(case):
     samples = ProjectedSamples(
         images=jnp.zeros((count, side, side, 3)),
         masks=jnp.zeros((count, side, side)),
+        pseudo=jnp.zeros((count, side, side, 3)),
         known=KnownConditions(views=jnp.zeros((count, 6)), lights=jnp.zeros((count, 4))),
     )
     draw = anchored_step.ANCHORED_STEP.draw

@@ -20,7 +20,7 @@ def case(tmp_path_factory):
     return prepared.problem, frozen, prepared.settings, models.init_params(jax.random.key(0), prepared.settings)
 
 
-@pytest.mark.parametrize("step", ["prior", "step1", "step2", "step3"])
+@pytest.mark.parametrize("step", ["prior", "step1", "step2", pytest.param("step3", marks=pytest.mark.heavy)])
 def test_a_step_transfers_nothing(case, step):
     problem, frozen, settings, params = case
     phase = Phase(number=1, stage=1, step=step, iterations=2, flip=False)

@@ -24,6 +24,8 @@ def _config(folder, **fields):
             "lift__batches": 2,
             "lift__kept_out": 2,
             "lift__measured": 3,
+            "lift__inversion_iterations": 2,
+            "lift__inversion_samples": 2,
             "lift__masks": "none",
             "schedule__stages": ((2, 2, 4),),
             "schedule__batches_per_iteration": 1,
@@ -46,7 +48,13 @@ def test_networks_history_and_pictures_are_there(finished):
     rows = json.loads((root / "history.json").read_text())
     assert {"kept_out_l1", "roughness", "saturation"} <= set(rows[-1])
     pictures = sorted(path.name for path in (root / "samples").iterdir())
-    assert pictures == ["00_prior.png", "01_stage_1_step1.png", "02_stage_1_step2.png", "03_stage_1_anchored.png"]
+    assert pictures == [
+        "00_prior.png",
+        "01_inversion.png",
+        "02_stage_1_step1.png",
+        "03_stage_1_step2.png",
+        "04_stage_1_anchored.png",
+    ]
     with Image.open(root / "samples" / pictures[-1]) as picture:
         assert picture.size == (2 * 128 + 2, 5 * 128 + 4 * 2)
     assert not (root / "checkpoints").exists() or not any((root / "checkpoints").rglob("*.json"))
@@ -74,6 +82,7 @@ def _predicting(folder, model, **fields):
     return tiny_config(folder, mode="predict", networks__pretrained=str(model), **fields)
 
 
+@pytest.mark.heavy  # a run of prediction
 def test_the_model_predicts_as_its_networks_do(finished, tmp_path):
     _, root = finished
     depths = []
@@ -113,6 +122,13 @@ def test_a_model_of_something_else_is_refused_by_check_and_run(finished, tmp_pat
     assert told in capsys.readouterr().err
     with pytest.raises(UserError, match="model .*" + told.split(" is")[0]):
         experiment.run(config)
+
+
+def test_an_encoder_of_another_kind_is_refused_where_it_is_used(finished, tmp_path, capsys):
+    fields = {"networks__pretrained": str(finished[1] / "model.safetensors"), "gan__regularize_offset": False}
+    assert check.run_check(tiny_config(tmp_path, **fields)) == 1
+    assert "config.gan.regularize_offset is true in the model and false in this run" in capsys.readouterr().err
+    assert check.run_check(tiny_config(tmp_path, mode="predict", **fields)) == 0  # no pictures by the GAN are drawn
 
 
 def test_another_gans_model_is_refused_where_the_gan_is_used(finished, tmp_path, capsys):

@@ -205,6 +205,7 @@ def test_losses_are_means_over_the_last_images(parts, task, initial, tmp_path):
     assert logged[2] == pytest.approx(np.mean(seen[:2])) and logged[5] == pytest.approx(np.mean(seen[2:]))
 
 
+@pytest.mark.heavy  # trains all steps
 def test_two_copies_of_one_image_are_trained_as_that_image_alone(parts, initial):
     """The prior and step 1 bit for bit; step 2 too when it starts from the same factors."""
     one = parts[0][0]

@@ -1,0 +1,77 @@
+"""A step before the first stage of a lift: the encoder learns to invert the GAN on fresh samples of it.
+
+A sample's latent is known exactly, so the encoder can be shown without end what the difference between two images is
+in W. Step 2 then goes on from an encoder that sees viewpoints and lights, and has to learn only how renderings differ
+from photographs. Without it the GAN's versions of many images' renderings kept neither pitch nor roll
+(docs/reports/lift.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
+
+from gan2shape_jax.method import models, projection
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import Problem
+from gan2shape_jax.method.step import LossAndMetrics, Seen, Step
+from gan2shape_jax.stylegan2 import map_styles, truncate
+
+__all__ = ["INVERSION_STEP", "fresh_samples", "inversion_loss"]
+
+
+def fresh_samples(
+    key: PRNGKeyArray, count: int, frozen: FrozenModels, settings: Settings
+) -> tuple[Float[Array, "n s s 3"], Float[Array, "n w"]]:
+    """Draws samples of the GAN, truncated as the settings say; returns their images and their latents in W.
+
+    Args:
+      key: the draws are a function of it.
+      count: n.
+      frozen: holds the generator and the mean of W.
+      settings: static settings.
+    """
+    arch = settings.architecture
+    z = jax.random.normal(key, (count, arch.style_dim))
+    latents = truncate(map_styles(frozen.generator, z, arch=arch), frozen.mean_w, jnp.float32(settings.truncation))
+    return projection.synthesize(latents, frozen, settings), latents
+
+
+def inversion_loss(
+    params: models.Params,
+    images: Float[Array, "n s s 3"],
+    latents: Float[Array, "n w"],
+    problem: Problem,
+    frozen: FrozenModels,
+    settings: Settings,
+    *,
+    flip: bool = False,
+) -> LossAndMetrics:
+    """Returns the mean square by which the encoder misses the way in W from the problem's image to each of `images`.
+
+    There is no sheet and no mirrored one: `flip` is not used.
+    """
+    del flip
+    offset = projection.latent_offset(params, images, problem.gan_image, frozen, settings)
+    loss = jnp.mean(jnp.square(offset - (latents - problem.latent)))
+    return loss, ({"loss": loss}, offset)
+
+
+def _draw(
+    key: PRNGKeyArray,
+    iteration: Int[Scalar, ""],
+    factors: Any,
+    constants: Any,
+    frozen: FrozenModels,
+    settings: Settings,
+) -> Seen:
+    """Draws fresh samples."""
+    del factors, constants
+    return fresh_samples(jax.random.fold_in(key, iteration), settings.fresh_samples, frozen, settings)
+
+
+INVERSION_STEP = Step("inversion", networks=("encoder",), loss=inversion_loss, draw=_draw)
