@@ -84,8 +84,8 @@ def write_obj(mesh: trimesh.Trimesh, path: pathlib.Path) -> None:
         f"mtllib {path.stem}.mtl",
         f"usemtl {_MATERIAL}",
     ]
-    lines += _rows("v", mesh.vertices) + _rows("vt", visual.uv) + _rows("vn", mesh.vertex_normals)
-    lines += ["f " + " ".join(f"{k}/{k}/{k}" for k in face) for face in (mesh.faces + 1).tolist()]
+    lines += [_rows("v", mesh.vertices), _rows("vt", visual.uv), _rows("vn", mesh.vertex_normals)]
+    lines.append(_filled("f %d/%d/%d %d/%d/%d %d/%d/%d", np.repeat(mesh.faces + 1, 3, axis=1)))
     path.write_text("\n".join(lines) + "\n", encoding="ascii")
     # illum 0: the colour as it is, without shading.
     material = [
@@ -142,5 +142,10 @@ def _vertex_normals(result: Result) -> Float[np.ndarray, "s s 3"]:
     return inward * (-1.0, 1.0, 1.0)
 
 
-def _rows(key: str, values: np.ndarray) -> list[str]:
-    return [" ".join([key, *(f"{v:.{_DIGITS}g}" for v in row)]) for row in np.asarray(values).tolist()]
+def _rows(key: str, values: np.ndarray) -> str:
+    return _filled(" ".join([key, *[f"%.{_DIGITS}g"] * values.shape[1]]), values)
+
+
+def _filled(pattern: str, values: np.ndarray) -> str:
+    """Returns a line a row of values; all in one go, which is several times as fast as line by line."""
+    return "\n".join([pattern] * len(values)) % tuple(np.asarray(values).reshape(-1).tolist())

@@ -9,16 +9,17 @@ import pathlib
 import shlex
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto import event_pb2
 
 from gan2shape_jax.errors import refused
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
+
+# tensorboardX imports PyTorch where that is installed, for seconds: only what writes curves imports it.
+if TYPE_CHECKING:
+    from tensorboardX.event_file_writer import EventsWriter
 
 __all__ = ["Curves", "how_to_look", "open_curves"]
 
@@ -36,6 +37,10 @@ class Curves:
 
     def record(self, row: dict[str, Any]) -> None:
         """Adds the losses and errors of a row of the history; raises `UserError` where they cannot be written."""
+        if self.writer is None:
+            return
+        from tensorboardX import summary
+
         at = self._before(row["phase"]) + row["iteration"]
         for key, value in row.items():
             if isinstance(value, float):
@@ -45,12 +50,16 @@ class Curves:
         """Adds pictures of what is seen at the end of a phase; raises `UserError` where they cannot be written."""
         if self.writer is None:
             return
+        from tensorboardX import summary
+
         for key, picture in _pictures(view).items():
             self._write(summary.image(key, picture, dataformats="HWC"), self._before(phase.number + 1))
         with _in_words():
             self.writer.flush()
 
     def _write(self, content: Any, step: int) -> None:
+        from tensorboardX.proto import event_pb2
+
         if self.writer is not None:
             with _in_words():
                 self.writer.write_event(event_pb2.Event(summary=content, wall_time=time.time(), step=step))
@@ -69,6 +78,8 @@ def open_curves(schedule: tuple[Phase, ...], folder: pathlib.Path | None) -> Ite
     if folder is None:
         yield Curves(schedule, None)
         return
+    from tensorboardX.event_file_writer import EventsWriter
+
     with _in_words():
         folder.mkdir(parents=True, exist_ok=True)
         writer = EventsWriter(str(folder / "events"))

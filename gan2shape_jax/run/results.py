@@ -17,6 +17,7 @@ from gan2shape_jax.geometry.lighting import apply_shading, normals, shade
 from gan2shape_jax.method import projection, reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import canonical_mask
+from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, TrainState
 from gan2shape_jax.outputs import OutputOptions, Projection, Result, write_outputs
 from gan2shape_jax.run.same_config import config_hash
@@ -28,6 +29,17 @@ from gan2shape_jax.training.tasks import scores
 __all__ = ["history_csv", "projector", "result_of", "training_files", "write_result"]
 
 _ERRORS = ("side", "mad", "mad_unit", "mae", "mse")
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def _canonical(
+    view: reconstruction.Reconstruction, mask: jax.Array, *, settings: Settings
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the lit texture and the object mask in the canonical frame."""
+    normal = normals(view.depth, settings.camera, unit=settings.unit_normals)
+    shading, _ = shade(normal, view.light)
+    lit = jnp.clip(apply_shading(view.albedo, shading), -1, 1)
+    return lit, canonical_mask(mask, view.depth, view.view, settings)
 
 
 @functools.partial(jax.jit, static_argnames="settings")
@@ -67,9 +79,9 @@ def result_of(
     """
     problem, settings = prepared.problem, prepared.settings
     view = reconstruction.see(state, problem, frozen, settings)
-    shading, _ = shade(normals(view.depth, settings.camera, unit=settings.unit_normals), view.light)
+    canonical, mask = _canonical(view, problem.mask, settings=settings)
     valid = np.asarray(view.valid)
-    difference = np.abs(np.asarray(view.reconstruction - problem.image[0])).mean(axis=-1)
+    difference = np.abs(np.asarray(view.reconstruction) - np.asarray(problem.image[0])).mean(axis=-1)
     measured: dict[str, Any] = {
         **scores(view, problem, settings),
         "reconstruction_l1": float((difference * valid).sum() / valid.sum()),
@@ -86,10 +98,10 @@ def result_of(
         albedo=np.asarray(view.albedo),
         view=np.asarray(view.view),
         light=np.asarray(view.light),
-        mask=np.asarray(canonical_mask(problem.mask, view.depth, view.view, settings)),
+        mask=np.asarray(mask),
         image=np.asarray(problem.image[0]),
         input_mask=np.asarray(problem.mask),
-        canonical=np.clip(np.asarray(apply_shading(view.albedo, shading)), -1, 1),
+        canonical=np.asarray(canonical),
         reconstruction=np.asarray(view.reconstruction),
         warped_depth=np.asarray(view.warped_depth),
         gan_image=None if problem.gan_image is None else np.asarray(problem.gan_image[0]),
