@@ -277,8 +277,9 @@ def _lift(config: ConfigDict) -> None:
     config.lift.anchored_stages = 1000
     # Weight of the distance from known views: mean square, in standard deviations of what is drawn.
     config.lift.anchor_view = 0.2
-    # Weight of the distance from known lights, likewise.
-    config.lift.anchor_light = 0.1
+    # Weight of the distance from known lights, likewise; known lights are those on the shape of the time, which is too
+    # smooth at first.
+    config.lift.anchor_light = 0.0
     # Share of a stage's step 3 after which the GAN's versions of the pseudo-images, which follow views and lights only
     # roughly, have no part in these distances.
     config.lift.anchor_share = 1.0

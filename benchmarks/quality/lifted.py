@@ -5,7 +5,8 @@
 FACES has the folders `image`, `mask`, `depth` and `latents`, as the bundled faces do; from the first number up to the
 second one, which is left out. Columns: SIDE and MAD as everywhere; the worst SIDE; the factor that the relief would
 have to be multiplied by to be nearest to the truth, and SIDE after that; SIDE without the outermost pixels; how much
-depth differs from face to face, beside how much it varies within one.
+depth differs from face to face, beside how much it varies within one. Where FACES has a `truth.npz` with true views, a
+second table says how the networks' views follow these: slope of a line, and correlation.
 """
 
 import argparse
@@ -56,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for number in range(*options.faces)
         ]
     table = Table("networks", "SIDE", "MAD", "worst", "relief", "SIDE scaled", "SIDE inner", "between / within")
+    poses = Table("networks", "pitch", "yaw", "roll")
+    known = _true_views(options.data / "truth.npz", options.faces)
     settings = group[0].settings
     like = models.init_params(jax.random.key(0), settings)
     for path in options.networks:
@@ -74,7 +77,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{mean.side_inner:.4f}",
             f"{depth.std(0).mean():.4f} / {depth.std((1, 2)).mean():.4f}",
         )
+        if known is not None:
+            poses.add_row(path.name, *_following(np.stack([np.asarray(view.view) for view in views]), known))
     Console(width=120).print(table)
+    if known is not None:
+        Console(width=120).print(poses)
+
+
+def _true_views(path: pathlib.Path, faces: Sequence[int]) -> np.ndarray | None:
+    """Returns pitch, yaw and roll (n, 3) of the faces, radians; None without the file, which has the yaw first."""
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as archive:
+        return archive["view"][slice(*faces)][:, [1, 0, 2]]
+
+
+def _following(views: np.ndarray, known: np.ndarray) -> list[str]:
+    """Returns slope and correlation of the views, for pitch, yaw and roll."""
+    pairs = [(views[:, axis], known[:, axis]) for axis in range(3)]
+    return [f"{np.polyfit(true, ours, 1)[0]:.2f} / {np.corrcoef(true, ours)[0, 1]:.2f}" for ours, true in pairs]
 
 
 def _config(data: pathlib.Path) -> ConfigDict:
