@@ -46,6 +46,8 @@ _OF_MODE = {
         "lift.batches": 2,
         "lift.kept_out": 2,
         "lift.measured": 2,
+        "lift.inversion_iterations": 3,
+        "lift.inversion_samples": 2,
         "lift.masks": "none",
         "data.latent_root": None,
     },
