@@ -50,7 +50,9 @@ def test_forward_mode_is_the_transpose_of_backward_mode(name):
     np.testing.assert_allclose(forward, backward, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.heavy) if name == "drawn mesh" else name for name in CASES]
+)
 def test_second_derivatives_equal_differences_of_gradients(name):
     loss, arguments = CASES[name]()
     flat, restore = ravel_pytree(arguments)

@@ -79,6 +79,7 @@ def test_nothing_is_written(face):
     assert face[1] == []
 
 
+@pytest.mark.heavy  # traces a schedule once more
 def test_a_run_broken_off_goes_on_from_its_checkpoint(face, command, config, gan, tmp_path):
     """From Pillow's pictures and the latent of the command."""
     latent = np.load(os.path.join(config.workdir, "latents", "001.npy"))

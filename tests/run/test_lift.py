@@ -13,6 +13,8 @@ from gan2shape_jax.run import check, experiment, joint_files, lifted_model
 from gan2shape_jax.training import lift, model_file
 from gan2shape_jax.weight_files.digest import sha256
 
+pytestmark = pytest.mark.heavy  # whole lifts
+
 
 def _config(folder, **fields):
     return tiny_config(
@@ -82,7 +84,6 @@ def _predicting(folder, model, **fields):
     return tiny_config(folder, mode="predict", networks__pretrained=str(model), **fields)
 
 
-@pytest.mark.heavy  # a run of prediction
 def test_the_model_predicts_as_its_networks_do(finished, tmp_path):
     _, root = finished
     depths = []
@@ -94,7 +95,6 @@ def test_the_model_predicts_as_its_networks_do(finished, tmp_path):
     np.testing.assert_allclose(*depths, atol=2e-4)
 
 
-@pytest.mark.heavy  # one more run
 def test_an_image_far_from_the_category_is_told_everywhere(finished, tmp_path, monkeypatch, capsys):
     config = _predicting(tmp_path, finished[1] / "model.safetensors")
     typical = lifted_model.typical_l1(config)
@@ -142,7 +142,6 @@ def test_another_gans_model_is_refused_where_the_gan_is_used(finished, tmp_path,
     assert "was lifted from another GAN" in capsys.readouterr().err
 
 
-@pytest.mark.heavy  # one more run
 def test_a_damaged_model_is_made_again(finished):
     config, root = finished
     path = root / "model.safetensors"
@@ -185,7 +184,6 @@ def _fails(monkeypatch, times):
     monkeypatch.setattr(lift, "collapse", collapse)
 
 
-@pytest.mark.heavy  # one more run
 def test_a_collapse_goes_back_to_the_last_good_checkpoint(finished, tmp_path, monkeypatch, capsys):
     _fails(monkeypatch, 1)
     config = _config(tmp_path)
@@ -200,7 +198,6 @@ def test_a_collapse_goes_back_to_the_last_good_checkpoint(finished, tmp_path, mo
     assert one != other  # it went on more slowly
 
 
-@pytest.mark.heavy  # one more run
 def test_a_second_collapse_ends_the_run_and_says_where(tmp_path, monkeypatch):
     _fails(monkeypatch, 99)
     config = _config(tmp_path)
@@ -209,7 +206,6 @@ def test_a_second_collapse_ends_the_run_and_says_where(tmp_path, monkeypatch):
     assert not (pathlib.Path(config.workdir) / "networks.safetensors").exists()
 
 
-@pytest.mark.heavy  # one more run
 def test_a_loss_that_is_not_finite_goes_back_once_and_then_ends_the_run(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("gan2shape_jax.training.tasks.means", lambda scalars: {"loss": float("nan")})
     config = _config(tmp_path)

@@ -54,6 +54,7 @@ def fresh():
     return settings, models.init_params(jax.random.key(3), settings)
 
 
+@pytest.mark.heavy  # networks at their real widths
 def test_networks_of_the_original(tmp_path, shape_networks, fresh, capsys, parity):
     source, target = tmp_path / "cat_pretrain.pth", tmp_path / "cat.safetensors"
     content = {name: net.state_dict() for name, net in shape_networks.items()}

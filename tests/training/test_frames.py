@@ -15,6 +15,8 @@ from gan2shape_jax.method.steps import STEPS
 
 _PACKAGE = str(pathlib.Path(gan2shape_jax.__file__).parent)
 
+pytestmark = pytest.mark.heavy  # compiles step 3 in its own way
+
 
 def _own_calls() -> list[str]:
     """Returns the package's calls under way, outermost first, as "module.function"; libraries' do not count."""
