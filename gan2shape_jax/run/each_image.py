@@ -6,6 +6,7 @@ import collections
 import concurrent.futures
 import dataclasses
 import errno
+import functools
 from collections.abc import Callable
 
 import jax
@@ -119,7 +120,7 @@ def for_each_image(
     folder: RunFolder,
     names: list[str],
     say: Callable[[str], None],
-    write: Callable[[str], None],
+    make: Callable[[str], Callable[[], None] | None],
     mine: list[str] | None = None,
 ) -> int:
     """Does what `for_each_group` does with one image at a time.
@@ -128,16 +129,26 @@ def for_each_image(
       folder: of the run.
       names: of the image list.
       say: prints a line.
-      write: makes and writes the results of a name of the list, or raises one of `FAILURES`.
+      make: makes the results of a name of the list, or raises one of `FAILURES`; what it returns writes them, in
+        another thread while the next image is under way, and may raise the same. None: nothing is left to write.
       mine: the names that this host is to make; None means all.
     """
 
     def reconstruct(group: list[str]) -> GroupOutcome:
         (name,) = group
         try:
-            write(name)
+            write = make(name)
         except FAILURES as error:
             return GroupOutcome(failure_of(name, error))
-        return GroupOutcome({})
+        return GroupOutcome({}, write and functools.partial(_written, name, write))
 
     return for_each_group(folder, names, say, [[name] for name in (names if mine is None else mine)], reconstruct)
+
+
+def _written(name: str, write: Callable[[], None]) -> dict[str, str]:
+    """Writes an image's results; returns what went wrong with it, by its stem."""
+    try:
+        write()
+    except FAILURES as error:
+        return failure_of(name, error)
+    return {}

@@ -8,6 +8,7 @@ image's latent file are there, `outputs.gan_images` makes the pictures through t
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable
 
@@ -118,8 +119,8 @@ class _Predictor:
         )
         return PreparedImage(name=item.name, problem=problem, settings=self.settings, inversion_l1=None)
 
-    def __call__(self, name: str) -> None:
-        """Writes the results of one image."""
+    def __call__(self, name: str) -> Callable[[], None]:
+        """Returns what writes the results of one image."""
         self.check_interrupt()
         self.folder.require()
         prepared = self._prepare(name)
@@ -132,7 +133,8 @@ class _Predictor:
                 "shape is not to be trusted"
             )
         project = None if prepared.problem.latent is None else results.projector(self.state, prepared, self.frozen)
-        results.write_result(result, self.folder.result(prepared.name), project, self.config, {})
+        folder = self.folder.result(prepared.name)
+        return functools.partial(results.write_result, result, folder, project, self.config, {})
 
 
 def run(config: ConfigDict, names: list[str]) -> int:

@@ -204,7 +204,8 @@ def test_lpips_is_ours():
 
 
 def test_every_step_trains_its_own_networks(case):
-    for step, record in STEPS.items():
+    for step in ("prior", "step1", "step2", "step3"):  # a lift's own steps have no counterpart
+        record = STEPS[step]
         model = case.model()
         before = {name: [p.detach().clone() for p in net.parameters()] for name, net in model.networks.items()}
         training = Training(model, step, flip=False)

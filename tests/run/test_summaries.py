@@ -2,14 +2,16 @@
 
 import json
 import pathlib
+import threading
 
 import numpy as np
 from helpers.opened_files import counted
 
+from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.outputs import Result, load_metrics, save_result
 from gan2shape_jax.run import summaries
-from gan2shape_jax.run.each_image import GroupOutcome, for_each_group
+from gan2shape_jax.run.each_image import GroupOutcome, for_each_group, for_each_image
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.summaries import Summaries
 
@@ -113,3 +115,27 @@ def test_metrics_are_read_without_the_arrays(tmp_path):
         load_metrics(tmp_path / "results" / "a")
         == json.loads((tmp_path / "results" / "a" / "result.json").read_text())["metrics"]
     )
+
+
+def test_an_image_is_made_while_the_one_before_is_written(tmp_path):
+    folder, said = RunFolder(tmp_path), []
+    second_is_under_way = threading.Event()
+
+    def make(name):
+        if name == "b.png":
+            second_is_under_way.set()
+        if name == "c.png":
+            raise UserError("c is unusable")
+
+        def write():
+            assert second_is_under_way.wait(30)
+            if name == "b.png":
+                raise OSError("b cannot be written")
+            _save(folder, name.removesuffix(".png"))
+
+        return write
+
+    names = ["a.png", "b.png", "c.png", "d.png"]
+    assert for_each_image(folder, names, lambda line: said.append(str(line)), make) == 1
+    assert [folder.is_finished(stem) for stem in "abcd"] == [True, False, False, True]
+    assert sorted(said) == ["b: b cannot be written", "c: c is unusable"]
