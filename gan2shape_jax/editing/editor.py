@@ -22,11 +22,10 @@ from gan2shape_jax.geometry import resample
 from gan2shape_jax.inputs import data, image_files
 from gan2shape_jax.inputs.image_names import stem_of
 from gan2shape_jax.method import frozen, models, projection
-from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.outputs.result import Result, load_result
-from gan2shape_jax.run import loading, saved_run
+from gan2shape_jax.run import lifted_model, loading, saved_run
 from gan2shape_jax.run.saved_run import SavedRun
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files
@@ -91,7 +90,7 @@ def load_editor(
     config = saved.config.copy_and_resolve_references().unlock()
     config.gan.checkpoint = str(_checkpoint(saved, gan))
     architecture, gan_weights = loading.load_gan(config)
-    settings = settings_lib.from_config(config, architecture, original_size=_original_size(saved, result, image))
+    settings = lifted_model.settings_of(config, architecture, original_size=_original_size(saved, result, image))
     if settings.camera != result.camera:
         raise UserError(
             f"{folder} was not made by the run of {saved.root}: its camera is {result.camera}, the "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Sequence
@@ -17,16 +18,26 @@ from gan2shape_jax import records
 from gan2shape_jax.atomic_files import atomic_bytes
 from gan2shape_jax.inputs import data
 from gan2shape_jax.method import models, reconstruction
-from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.settings import Settings, from_config
 from gan2shape_jax.method.state import PreparedImage, initial_state
 from gan2shape_jax.run.same_config import config_hash
-from gan2shape_jax.stylegan2 import weights
+from gan2shape_jax.stylegan2 import Architecture, weights
 from gan2shape_jax.training import model_file
 from gan2shape_jax.training.gan_samples import SampleMaker
 from gan2shape_jax.training.lift import signs_of
 from gan2shape_jax.weight_files.digest import sha256
 
-__all__ = ["NAME", "half_precision", "is_whole", "measure", "require_fits", "typical_l1", "wanted_of", "write"]
+__all__ = [
+    "NAME",
+    "half_precision",
+    "is_whole",
+    "measure",
+    "require_fits",
+    "settings_of",
+    "typical_l1",
+    "wanted_of",
+    "write",
+]
 
 NAME = "model.safetensors"
 _LARGEST_CHANGE = 1e-3  # of outputs, where networks are kept in float16
@@ -109,6 +120,29 @@ def wanted_of(config: ConfigDict, settings: Settings, *, encoder: bool) -> dict[
     view_mean, _ = data.load_mvn(config.sampling.view_mvn, 6)
     light_mean, _ = data.load_mvn(config.sampling.light_mvn, 4)
     return model_file.fits_of(settings, view_mean, light_mean, encoder=encoder)
+
+
+def settings_of(config: ConfigDict, architecture: Architecture, *, original_size: int) -> Settings:
+    """Returns a run's settings; where its networks are a model, the encoder's output means what it means to the model.
+
+    Args:
+      config: of the run.
+      architecture: of the GAN.
+      original_size: side in pixels of the image before cropping and resizing.
+
+    Raises:
+      UserError: the model is unusable.
+    """
+    settings = from_config(config, architecture, original_size=original_size)
+    found = model_file.read_facts(pathlib.Path(config.networks.pretrained)) if config.networks.pretrained else None
+    if found is None:
+        return settings
+    fits = found[0].fits
+    return dataclasses.replace(
+        settings,
+        relative_enc=bool(fits.get("config.gan.relative_enc", settings.relative_enc)),
+        regularize_offset=bool(fits.get("config.gan.regularize_offset", settings.regularize_offset)),
+    )
 
 
 def require_fits(config: ConfigDict, settings: Settings, *, gan: bool) -> None:

@@ -17,7 +17,6 @@ from gan2shape_jax.config.gan_checks import gan_problems
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.inputs import data, image_files
 from gan2shape_jax.method import models, perceptual, prior, projection
-from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.frozen import build as build_frozen
 from gan2shape_jax.method.settings import Settings
@@ -210,7 +209,7 @@ def prepare(
     Raises:
       UserError: the latent does not fit the generator, or the mask shows no object.
     """
-    settings = settings_lib.from_config(config, architecture, original_size=item.original_size)
+    settings = lifted_model.settings_of(config, architecture, original_size=item.original_size)
     key = image_key(config.seed, item.name)
     w = usable_latent(latent, item.name, config, architecture, frozen)
     gan_image = jax.jit(projection.gan_image, static_argnames="settings")(w, frozen, settings=settings)

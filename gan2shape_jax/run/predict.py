@@ -18,7 +18,6 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.inputs import data
 from gan2shape_jax.method import models
-from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem, TrainState, initial_state
@@ -153,7 +152,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
     with start.begin(config, names) as begun:
         reason = no_gan_because(config)
         architecture, frozen = _without_gan(config) if reason else loading.load_frozen(config, perceptual_weights=False)
-        settings = settings_lib.from_config(config, architecture, original_size=config.image_size)
+        settings = lifted_model.settings_of(config, architecture, original_size=config.image_size)
         lifted_model.require_fits(config, settings, gan=not reason)
         like = models.init_params(jax.random.key(config.seed), settings)
         needed = needed_networks(gan=not reason)

@@ -9,7 +9,7 @@ import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.method import models, perceptual, settings
+from gan2shape_jax.method import models, perceptual
 from gan2shape_jax.run import lifted_model, loading, predict
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files
@@ -52,9 +52,9 @@ def network_problems(config: ConfigDict, architecture: Architecture) -> list[str
     needed: tuple[str, ...] = ("depth",)
     if config.mode == "predict":
         needed = predict.needed_networks(gan=not predict.no_gan_because(config))
-    sizes = settings.from_config(config, architecture, original_size=config.image_size)
-    like = jax.eval_shape(lambda key: models.init_params(key, sizes), jax.random.key(0))
     try:
+        sizes = lifted_model.settings_of(config, architecture, original_size=config.image_size)
+        like = jax.eval_shape(lambda key: models.init_params(key, sizes), jax.random.key(0))
         lifted_model.require_fits(config, sizes, gan=config.mode != "predict" or "encoder" in needed)
         network_files.load_networks(path, like, sizes, needed=needed)
     except UserError as error:

@@ -9,7 +9,7 @@ from helpers.tiny import tiny_config
 from PIL import Image
 
 from gan2shape_jax.errors import DivergedError, UserError
-from gan2shape_jax.run import check, experiment, joint_files, lifted_model
+from gan2shape_jax.run import check, experiment, joint_files, lifted_model, loading
 from gan2shape_jax.training import lift, model_file
 from gan2shape_jax.weight_files.digest import sha256
 
@@ -124,11 +124,15 @@ def test_a_model_of_something_else_is_refused_by_check_and_run(finished, tmp_pat
         experiment.run(config)
 
 
-def test_an_encoder_of_another_kind_is_refused_where_it_is_used(finished, tmp_path, capsys):
+def test_a_run_takes_the_encoders_offsets_as_the_model_does(finished, tmp_path, capsys):
     fields = {"networks__pretrained": str(finished[1] / "model.safetensors"), "gan__regularize_offset": False}
-    assert check.run_check(tiny_config(tmp_path, **fields)) == 1
-    assert "config.gan.regularize_offset is true in the model and false in this run" in capsys.readouterr().err
-    assert check.run_check(tiny_config(tmp_path, mode="predict", **fields)) == 0  # no pictures by the GAN are drawn
+    config = tiny_config(tmp_path, **fields)
+    architecture, frozen = loading.load_frozen(config)
+    assert lifted_model.settings_of(config, architecture, original_size=64).regularize_offset  # the lift's own
+    assert loading.load_problem(config, "001.png", architecture, frozen, tmp_path).settings.regularize_offset
+    assert check.run_check(config) == 0
+    assert check.run_check(tiny_config(tmp_path, **fields, gan__F1_d=2)) == 1
+    assert "config.gan.F1_d is 8 in the model and 2 in this run" in capsys.readouterr().err
 
 
 def test_another_gans_model_is_refused_where_the_gan_is_used(finished, tmp_path, capsys):
