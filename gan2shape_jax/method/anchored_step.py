@@ -24,27 +24,22 @@ from gan2shape_jax.method.state import KnownConditions, Problem, ProjectedSample
 from gan2shape_jax.method.step import LossAndMetrics, Seen
 from gan2shape_jax.method.step3 import STEP3, collect_batch, next_samples, step3_loss
 
-__all__ = ["ANCHORED_STEP", "anchored_loss", "distances"]
+__all__ = ["ANCHORED_STEP", "anchored_loss", "light_distance", "view_distance"]
 
 # Standard deviations, in network units, below which a quantity is taken to stand still.
 _STANDING = 1e-4
 
 
-def distances(
-    views: Float[Array, "n 6"],
-    lights: Float[Array, "n 4"],
-    known: KnownConditions,
-    frozen: FrozenModels,
-    settings: Settings,
-) -> tuple[Float[Scalar, ""], Float[Scalar, ""]]:
-    """Returns the mean squares by which views and lights miss what is known, in standard deviations of what is drawn.
+def view_distance(
+    views: Float[Array, "n 6"], known: KnownConditions, frozen: FrozenModels, settings: Settings
+) -> Float[Scalar, ""]:
+    """Returns the mean square by which views miss what is known, in standard deviations of what is drawn.
 
     In network units a roll, which varies by 3 degrees, would count for nothing beside a yaw, which varies by 20. What
     is not drawn at random has no part in it.
 
     Args:
       views: radians and scene units.
-      lights: ambient, diffuse, dx, dy.
       known: of the same samples.
       frozen: holds the statistics of views.
       settings: static settings.
@@ -53,10 +48,12 @@ def distances(
     units = jnp.asarray([math.radians(span.rotation_deg)] * 3 + [span.xy] * 2 + [span.z], views.dtype)
     off = views / jnp.where(units > 0, units, 1.0) - known.views
     deviations = sampling.view_deviations(frozen.view_factor, settings.view_scale)
-    return (
-        _in_deviations(off, jnp.where(units > 0, deviations, 0.0)),  # a view that cannot move misses nothing
-        _in_deviations(lights - known.lights, jnp.asarray(sampling.light_deviations(settings.rand_light))),
-    )
+    return _in_deviations(off, jnp.where(units > 0, deviations, 0.0))  # a view that cannot move misses nothing
+
+
+def light_distance(lights: Float[Array, "n 4"], known: KnownConditions, settings: Settings) -> Float[Scalar, ""]:
+    """Returns the mean square by which lights (ambient, diffuse, dx, dy) miss what is known, as `view_distance`."""
+    return _in_deviations(lights - known.lights, jnp.asarray(sampling.light_deviations(settings.rand_light)))
 
 
 def _in_deviations(off: Float[Array, "n k"], deviations: Float[Array, " k"]) -> Float[Scalar, ""]:
@@ -94,19 +91,17 @@ def anchored_loss(
       flip: whether the mirrored sheet has to explain the images too.
     """
     loss, (metrics, (geometry, recon)) = step3_loss(params, images, masks, problem, frozen, settings, flip=flip)
-    view, light = distances(geometry.view[1:], geometry.light[1:], known, frozen, settings)
-    drawn_view, drawn_light = distances(
-        models.views(params, pseudo, frozen.view_mean, settings),
-        models.lights(params, pseudo, frozen.light_mean, settings),
-        known,
-        frozen,
-        settings,
-    )
-    loss = loss + settings.anchor_view * (drawn_view + weight * view)
-    loss = loss + settings.anchor_light * (drawn_light + weight * light)
-    metrics |= {"view_distance": view, "light_distance": light}
-    metrics |= {"loss": loss, "drawn_view_distance": drawn_view, "drawn_light_distance": drawn_light}
-    return loss, (metrics, (geometry, recon))
+    if settings.anchor_view > 0:
+        seen = view_distance(geometry.view[1:], known, frozen, settings)
+        drawn = view_distance(models.views(params, pseudo, frozen.view_mean, settings), known, frozen, settings)
+        loss = loss + settings.anchor_view * (drawn + weight * seen)
+        metrics |= {"view_distance": seen, "drawn_view_distance": drawn}
+    if settings.anchor_light > 0:
+        seen = light_distance(geometry.light[1:], known, settings)
+        drawn = light_distance(models.lights(params, pseudo, frozen.light_mean, settings), known, settings)
+        loss = loss + settings.anchor_light * (drawn + weight * seen)
+        metrics |= {"light_distance": seen, "drawn_light_distance": drawn}
+    return loss, (metrics | {"loss": loss}, (geometry, recon))
 
 
 def _collect(

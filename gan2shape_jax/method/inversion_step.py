@@ -19,7 +19,6 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Problem
 from gan2shape_jax.method.step import LossAndMetrics, Seen, Step
-from gan2shape_jax.stylegan2 import map_styles, truncate
 
 __all__ = ["INVERSION_STEP", "fresh_samples", "inversion_loss"]
 
@@ -35,10 +34,7 @@ def fresh_samples(
       frozen: holds the generator and the mean of W.
       settings: static settings.
     """
-    arch = settings.architecture
-    z = jax.random.normal(key, (count, arch.style_dim))
-    latents = truncate(map_styles(frozen.generator, z, arch=arch), frozen.mean_w, jnp.float32(settings.truncation))
-    return projection.synthesize(latents, frozen, settings), latents
+    return projection.sample(jax.random.normal(key, (count, settings.architecture.style_dim)), frozen, settings)
 
 
 def inversion_loss(

@@ -23,6 +23,7 @@ __all__ = [
     "project",
     "projected_latents",
     "reference_code",
+    "sample",
     "synthesize",
     "synthesize_large",
     "to_input_frame",
@@ -57,6 +58,15 @@ def synthesize_large(
 ) -> Float[Array, "n c c 3"]:
     """Returns images as `synthesize`, but as large as the GAN draws them, or as the crop where there is one."""
     return _cropped(_drawn(latent, frozen, settings), settings)
+
+
+def sample(
+    z: Float[Array, "n w"], frozen: FrozenModels, settings: Settings
+) -> tuple[Float[Array, "n s s 3"], Float[Array, "n w"]]:
+    """Returns the GAN's images of normal draws, truncated as the settings say, and their latents in W."""
+    w = stylegan2.map_styles(frozen.generator, z, arch=settings.architecture)
+    latents = stylegan2.truncate(w, frozen.mean_w, jnp.float32(settings.truncation))
+    return synthesize(latents, frozen, settings), latents
 
 
 def gan_image(latent: Float[Array, "1 *layers w"], frozen: FrozenModels, settings: Settings) -> Float[Array, "1 s s 3"]:

@@ -204,7 +204,6 @@ def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModel
     maker = SampleMaker(
         dataclasses.replace(frozen, mean_w=mean),
         settings,
-        config.lift.truncation,
         mask_of=lambda image: np.ones(image.shape[:2], np.float32),
         prior_of=_prior_of(config),
         key=jax.random.key(config.seed),

@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from gan2shape_jax.method import projection
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem
-from gan2shape_jax.stylegan2 import map_styles, truncate
 
 __all__ = ["SampleMaker", "name_of"]
 
@@ -34,8 +33,7 @@ class SampleMaker:
 
     Attributes:
       frozen: the frozen networks; `mean_w` is what latents are truncated towards.
-      settings: static settings.
-      truncation: psi in (0, 1]; less is more typical and less varied.
+      settings: static settings; `truncation`, psi in (0, 1], is how varied the samples are.
       mask_of: from a sample's image (S, S, 3) to its object mask (S, S).
       prior_of: from an object mask to the depth (S, S) that training starts from.
       key: of all samples.
@@ -43,7 +41,6 @@ class SampleMaker:
 
     frozen: FrozenModels
     settings: Settings
-    truncation: float
     mask_of: Callable[[Float[np.ndarray, "s s 3"]], Mask]
     prior_of: Callable[[Mask], Float[np.ndarray, "s s"]]
     key: jax.Array
@@ -54,7 +51,7 @@ class SampleMaker:
         for start in range(0, len(numbers), _TOGETHER):
             some = jnp.asarray(numbers[start : start + _TOGETHER])
             whole = jnp.pad(some, (0, _TOGETHER - len(some)))  # one program
-            drawn = _draw(self.key, whole, self.frozen, jnp.float32(self.truncation), settings=self.settings)
+            drawn = _draw(self.key, whole, self.frozen, settings=self.settings)
             parts.append([np.asarray(part)[: len(some)] for part in drawn])
         images, latents = map(np.concatenate, zip(*parts, strict=True))
         return images, latents
@@ -83,11 +80,9 @@ class SampleMaker:
 
 @functools.partial(jax.jit, static_argnames="settings")
 def _draw(
-    key: jax.Array, numbers: jax.Array, frozen: FrozenModels, truncation: Array, *, settings: Settings
+    key: jax.Array, numbers: jax.Array, frozen: FrozenModels, *, settings: Settings
 ) -> tuple[jax.Array, jax.Array]:
     """Returns images and latents of the numbers, each drawn by a key of its own."""
-    arch = settings.architecture
-    own = jax.random.fold_in(key, 0)
-    z = jax.vmap(lambda number: jax.random.normal(jax.random.fold_in(own, number), (arch.style_dim,)))(numbers)
-    w = truncate(map_styles(frozen.generator, z, arch=arch), frozen.mean_w, truncation)
-    return projection.synthesize(w, frozen, settings), w
+    own, width = jax.random.fold_in(key, 0), settings.architecture.style_dim
+    z = jax.vmap(lambda number: jax.random.normal(jax.random.fold_in(own, number), (width,)))(numbers)
+    return projection.sample(z, frozen, settings)

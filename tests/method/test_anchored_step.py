@@ -1,6 +1,7 @@
 """The anchored step: step 3's loss, and the distance from the views and lights that samples were drawn with."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -52,12 +53,14 @@ def test_distances_are_zero_where_all_is_right_and_grow_by_squares_of_deviations
         lights=jnp.asarray(rng.normal(size=(3, 4)), jnp.float32),
     )
     views = view_from_raw(known.views, settings.view_range)
-    np.testing.assert_allclose(anchored_step.distances(views, known.lights, known, frozen, settings), 0, atol=1e-10)
+    np.testing.assert_allclose(anchored_step.view_distance(views, known, frozen, settings), 0, atol=1e-10)
+    assert anchored_step.light_distance(known.lights, known, settings) == 0
     deviations = sampling.view_deviations(frozen.view_factor, settings.view_scale)
     light_deviations = np.asarray(sampling.light_deviations(settings.rand_light))
     for axis in range(3):  # a roll, which varies least, counts as much as a yaw
         turned = view_from_raw(known.views.at[:, axis].add(0.5 * deviations[axis]), settings.view_range)
-        view, light = anchored_step.distances(turned, known.lights + 2 * light_deviations, known, frozen, settings)
+        view = anchored_step.view_distance(turned, known, frozen, settings)
+        light = anchored_step.light_distance(known.lights + 2 * light_deviations, known, settings)
         np.testing.assert_allclose([view, light], [0.5**2 / 5, 2**2], rtol=1e-3)  # z does not move here
 
 
@@ -66,7 +69,8 @@ def test_what_is_not_drawn_at_random_misses_nothing(case):
     known = KnownConditions(views=jnp.zeros((2, 6)), lights=jnp.zeros((2, 4)))
     still = dataclasses.replace(frozen, view_factor=jnp.zeros((6, 6)))
     fixed = dataclasses.replace(settings, rand_light=(0.2, 0.2, -0.1, -0.1, 0.3, 0.3, -0.4))
-    assert anchored_step.distances(jnp.ones((2, 6)), jnp.ones((2, 4)), known, still, fixed) == (0, 0)
+    assert anchored_step.view_distance(jnp.ones((2, 6)), known, still, fixed) == 0
+    assert anchored_step.light_distance(jnp.ones((2, 4)), known, fixed) == 0
 
 
 def test_deviations_are_those_of_what_is_drawn(case):
@@ -105,12 +109,26 @@ def test_the_loss_is_step_3s_and_the_weighted_distances(case):
         assert metrics["drawn_view_distance"] > 0.1 and metrics["view_distance"] > 0.1
         np.testing.assert_allclose(loss, plain + 2.0 * view + 0.5 * light, rtol=1e-5)
     own = models.views(params, pseudo, frozen.view_mean, settings)
-    own_lights = models.lights(params, pseudo, frozen.light_mean, settings)
-    np.testing.assert_allclose(
-        metrics["drawn_view_distance"],
-        anchored_step.distances(own, own_lights, known, frozen, settings)[0],
-        rtol=1e-4,
-    )
+    expected = anchored_step.view_distance(own, known, frozen, settings)
+    np.testing.assert_allclose(metrics["drawn_view_distance"], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("absent", ["view", "light"])
+def test_what_weighs_nothing_is_not_computed(case, absent):
+    problem, frozen, settings, factors = case
+    without = dataclasses.replace(settings, **{f"anchor_{absent}": 0.0})
+    count, side = settings.batch_size, settings.image_size
+    blank = jnp.zeros((count, side, side, 3))
+    known = KnownConditions(views=jnp.zeros((count, 6)), lights=jnp.zeros((count, 4)))
+    params = models.init_params(jax.random.key(0), settings)
+
+    def metrics_of(chosen):
+        loss = functools.partial(anchored_step.anchored_loss, settings=chosen, flip=False)
+        return set(
+            jax.eval_shape(loss, params, blank, blank[..., 0], blank, known, jnp.float32(1), problem, frozen)[1][0]
+        )
+
+    assert metrics_of(settings) - metrics_of(without) == {f"{absent}_distance", f"drawn_{absent}_distance"}
 
 
 def test_the_anchor_fades_out(case):

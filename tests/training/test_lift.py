@@ -71,6 +71,12 @@ def test_every_stage_has_samples_of_its_own_and_none_that_is_kept_out(task):
     assert not names[0] & names[1] and not (names[0] | names[1]) & kept
 
 
+def test_steps_of_the_encoder_alone_have_a_learning_rate_of_their_own(config, task):
+    rates = {step: task.stage(1, step).settings.learning_rate for step in ("inversion", "step1", "step2", "step3")}
+    quick, usual = config.lift.encoder_learning_rate, config.optimizer.learning_rate
+    assert rates == {"inversion": quick, "step1": usual, "step2": quick, "step3": usual} and quick != usual
+
+
 def test_a_samples_image_is_the_gans_of_its_latent(task):
     problem = task.stage(1).problems[0]
     np.testing.assert_array_equal(problem.image, problem.gan_image)
