@@ -3,8 +3,9 @@
     python benchmarks/robustness/hosts.py --kills 4 --out hosts.json
 
 Two processes stand for two hosts with one folder, in each mode. One of them, by turns, is killed by SIGKILL. The other
-has to end: with 0 or 1, or by JAX's own end of a process whose partner is gone (joint training cannot go on without
-it). Then both are started again by the same command and have to end with 0 and the results of two undisturbed hosts.
+has to end: with 0 or 1, or by JAX's own end of a process whose partner is gone (joint training and a lift cannot go on
+without it). Then both are started again by the same command and have to end with 0 and the results of two undisturbed
+hosts.
 """
 
 import argparse
@@ -26,6 +27,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import tiny_runs
 
 _LONGEST_S = 400  # that a host whose partner is gone may take to its end
+# Modes in which all hosts train one set of networks, on so many images an iteration.
+_SHARED = {"joint": {}, "lift": {"schedule__batches_per_iteration": 2}}
 
 
 def _port() -> int:
@@ -54,7 +57,8 @@ def work(mode: str, folder: pathlib.Path, options: argparse.Namespace, networks:
     """Kills hosts of one mode; returns what came of each."""
     taken = networks if mode == "predict" else None
     whole, begin = folder / "whole", time.perf_counter()
-    codes = [host.wait() for host in start(tiny_runs.command(mode, whole, taken), folder, "whole")]
+    arguments = tiny_runs.command(mode, whole, taken, **_SHARED.get(mode, {}))
+    codes = [host.wait() for host in start(arguments, folder, "whole")]
     if codes != [0, 0]:
         raise SystemExit(f"{mode}: two undisturbed hosts ended with {codes}; see {folder}/whole-*.log")
     bits, seconds = tiny_runs.results(whole / "run"), time.perf_counter() - begin
@@ -64,7 +68,7 @@ def work(mode: str, folder: pathlib.Path, options: argparse.Namespace, networks:
     for number in range(options.kills):
         place = folder / "case"
         shutil.rmtree(place, ignore_errors=True)
-        arguments = tiny_runs.command(mode, place, taken)
+        arguments = tiny_runs.command(mode, place, taken, **_SHARED.get(mode, {}))
         hosts, after = start(arguments, folder, "killed"), moments.uniform(2, seconds)
         time.sleep(after)
         hosts[number % 2].send_signal(signal.SIGKILL)
@@ -78,7 +82,7 @@ def work(mode: str, folder: pathlib.Path, options: argparse.Namespace, networks:
         text = (folder / f"killed-{1 - number % 2}.log").read_text(errors="replace")
         again = [host.wait() for host in start(arguments, folder, "again")]
         other = tiny_runs.compare(place / "run", bits)
-        aborted = mode == "joint" and isinstance(code, int) and code not in (0, 1)
+        aborted = mode in _SHARED and isinstance(code, int) and code not in (0, 1)
         good = (code in (0, 1) or aborted) and again == [0, 0] and not other and (aborted or "Traceback" not in text)
         verdict = "same bits" if good else f"NOT AS IT HAS TO BE: {other[:3]}"
         killed = f"{mode} {number}: host {number % 2} killed after {after:.1f} s"
