@@ -29,11 +29,11 @@ from gan2shape_jax.weight_files.digest import sha256
 
 __all__ = [
     "NAME",
-    "half_precision",
     "is_whole",
     "measure",
     "require_fits",
     "settings_of",
+    "shortened",
     "typical_l1",
     "wanted_of",
     "write",
@@ -41,6 +41,7 @@ __all__ = [
 
 NAME = "model.safetensors"
 _LARGEST_CHANGE = 1e-3  # of outputs, where networks are kept in float16
+_MOST_DROPPED = 6  # of the ten bits of a mantissa
 _FIRST = 1 << 19  # samples that statistics are measured on are numbered from here on
 
 
@@ -87,11 +88,24 @@ def measure(params: models.Params, maker: SampleMaker, count: int) -> Measured:
 _signs = jax.jit(signs_of, static_argnames="settings")
 
 
-def half_precision(params: models.Params, images: Float[Any, "n s s 3"], settings: Settings) -> frozenset[str]:
-    """Returns the networks whose outputs on images move by at most 1e-3 of their range in float16."""
-    rounded = jax.tree.map(lambda leaf: jnp.asarray(leaf).astype(jnp.float16).astype(jnp.float32), params)
-    off = jax.device_get(_changes(params, rounded, jnp.asarray(images), settings=settings))
-    return frozenset(name for name, change in off.items() if change <= _LARGEST_CHANGE)
+def shortened(params: models.Params, images: Float[Any, "n s s 3"], settings: Settings) -> dict[str, int]:
+    """Returns the networks that are kept in float16, and how many bits of each mantissa are zeros then.
+
+    As many as move no output on these images by more than 1e-3 of its range: the zeros take no room where the file is
+    packed, as in a wheel.
+    """
+    bits: dict[str, int] = {}
+    for dropped in range(_MOST_DROPPED + 1):
+        rounded = _rounded(params, dropped)
+        off = jax.device_get(_changes(params, rounded, jnp.asarray(images), settings=settings))
+        within = {name for name, change in off.items() if change <= _LARGEST_CHANGE}
+        bits |= {name: dropped for name in within if bits.get(name, -1) == dropped - 1}
+    return bits
+
+
+def _rounded(params: models.Params, dropped: int) -> models.Params:
+    """Returns the networks as a file has them that keeps so much of them."""
+    return jax.tree.map(lambda leaf: jnp.asarray(model_file.rounded(np.asarray(leaf), dropped), jnp.float32), params)
 
 
 @functools.partial(jax.jit, static_argnames="settings")
@@ -196,8 +210,8 @@ def write(
             "truncation": config.lift.truncation,
         },
     )
-    half = half_precision(params, images, maker.settings)
-    atomic_bytes(path, model_file.model_bytes(params, measured.statistics, facts, half=half))
+    bits = shortened(params, images, maker.settings)
+    atomic_bytes(path, model_file.model_bytes(params, measured.statistics, facts, shortened=bits))
 
 
 def is_whole(root: pathlib.Path, record: dict[str, Any]) -> bool:

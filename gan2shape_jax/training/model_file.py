@@ -25,7 +25,17 @@ from gan2shape_jax.training.network_files import in_order
 from gan2shape_jax.weight_files.budget import Refused
 from gan2shape_jax.weight_files.safetensors_file import TensorFile, open_safetensors
 
-__all__ = ["FORMAT", "STATISTICS", "VERSION", "ModelFacts", "fits_of", "model_bytes", "read_facts", "require_fits"]
+__all__ = [
+    "FORMAT",
+    "STATISTICS",
+    "VERSION",
+    "ModelFacts",
+    "fits_of",
+    "model_bytes",
+    "read_facts",
+    "require_fits",
+    "rounded",
+]
 
 FORMAT = "gan2shape_jax model"
 VERSION = 1
@@ -86,7 +96,7 @@ def _rounded(values: np.ndarray) -> list[float]:
 
 
 def model_bytes(
-    params: Params, statistics: Mapping[str, np.ndarray], facts: ModelFacts, *, half: frozenset[str]
+    params: Params, statistics: Mapping[str, np.ndarray], facts: ModelFacts, *, shortened: Mapping[str, int]
 ) -> bytes:
     """Returns a model's file content; the same arguments give the same bytes.
 
@@ -94,18 +104,27 @@ def model_bytes(
       params: of the five networks.
       statistics: of `STATISTICS`.
       facts: of the model.
-      half: networks that are kept in float16.
+      shortened: networks that are kept in float16, and how many bits of each mantissa are dropped; others are kept in
+        float32.
     """
-    tensors = {
-        name: np.ascontiguousarray(value, np.float16 if name.split("/")[0] in half else np.float32)
-        for name, value in flatten_dict(params, sep="/").items()
-    }
+    tensors = {}
+    for name, value in flatten_dict(params, sep="/").items():
+        dropped = shortened.get(name.split("/")[0])
+        tensors[name] = np.ascontiguousarray(value, np.float32) if dropped is None else rounded(value, dropped)
     tensors |= {_FOLDER + name: np.ascontiguousarray(statistics[name], np.float32) for name in STATISTICS}
     texts = {"format": FORMAT, "version": str(VERSION), "networks": " ".join(params)}
     for field in dataclasses.fields(facts):
         value = getattr(facts, field.name)
         texts[field.name] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     return in_order(safetensors.numpy.save(tensors, metadata=texts))
+
+
+def rounded(values: np.ndarray, dropped: int) -> np.ndarray:
+    """Returns the nearest float16 numbers whose mantissas end with so many zeros, of ten bits."""
+    with np.errstate(over="ignore"):  # what is too great becomes infinite
+        bits = np.ascontiguousarray(values, np.float16).view(np.uint16).astype(np.uint32)
+    nearest = (bits + ((1 << dropped) >> 1)) >> dropped << dropped
+    return nearest.astype(np.uint16).view(np.float16)
 
 
 def read_facts(path: pathlib.Path) -> tuple[ModelFacts, dict[str, np.ndarray]] | None:
