@@ -31,7 +31,7 @@ VARIANTS = tuple(_FIELDS)
 
 def get_config(variant: str = "") -> ConfigDict:
     """Returns the short schedule of the bundled faces, whole or with a variant's changes."""
-    config = load_config("ictface").unlock()
+    config = load_config("ictface:scratch").unlock()
     config.workdir = f"results/ablation/{variant or 'whole'}"
     config.prior.iterations = 400
     config.schedule.stages = ((100, 100, 120),)

@@ -1,6 +1,7 @@
 """Six bundled faces with true depth and a bundled 64-pixel StyleGAN2: runs on any CPU.
 
 python -m gan2shape_jax.main --config=configs/ictface.py
+python -m gan2shape_jax.main --config=configs/ictface.py:scratch   the published schedule, from untrained networks
 python -m gan2shape_jax.main --config=configs/ictface.py:quick     two faces, a short schedule, small pictures
 python -m gan2shape_jax.main --config=configs/ictface.py:joint     one set of networks for all six
 python -m gan2shape_jax.main --config=configs/ictface.py:lift      one set of networks for whatever the GAN draws
@@ -15,11 +16,11 @@ from gan2shape_jax.config import load_config
 
 __all__ = ["VARIANTS", "get_config"]
 
-VARIANTS = ("quick", "joint", "predict")
+VARIANTS = ("scratch", "quick", "joint", "predict")
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """Returns the configuration of the bundled faces, or a variant: short, joint, or feed-forward."""
+    """Returns the configuration of the bundled faces, or a variant: from scratch, short, joint, or feed-forward."""
     config = load_config("base").unlock()
     config.workdir = "results/ictface"
     config.category = "ictface"
@@ -45,7 +46,9 @@ def get_config(variant: str = "") -> ConfigDict:
     config.schedule.stages = ((600, 600, 400), (200, 500, 300))
     config.schedule.flip1 = (False, False)
     config.schedule.flip3 = (True, False)
-    if variant == "quick":
+    if variant == "scratch":
+        config.workdir = "results/ictface_scratch"
+    elif variant == "quick":
         _shorten(config)
     elif variant == "joint":
         _join(config)

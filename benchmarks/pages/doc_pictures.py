@@ -39,7 +39,7 @@ def _save(picture: Image.Image, name: str) -> None:
 
 
 def _overviews(out: pathlib.Path, faces: list[str]) -> None:
-    config = load_config("ictface").unlock()
+    config = load_config("ictface:scratch").unlock()
     for field in ("image", "mask", "depth"):
         config.data[f"{field}_root"] = str(ROOT / "benchmarks" / "quality" / "data" / "ictface" / field)
     config.data.latent_root = str(ROOT / "benchmarks" / "quality" / "data" / "ictface" / "latents")

@@ -50,7 +50,7 @@ def _command(face: str, out: pathlib.Path, overrides: list[str]) -> list[str]:
         sys.executable,
         "-m",
         "gan2shape_jax.main",
-        "--config=ictface",
+        "--config=ictface:scratch",
         *[f"--config.{key}={value}" for key, value in fields.items()],
         *overrides,
     ]

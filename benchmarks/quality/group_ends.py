@@ -48,7 +48,7 @@ def _run(options: argparse.Namespace, at_once: int, seed: int) -> pathlib.Path:
         "outputs.gan_images": False,
         "logging.tensorboard": False,
     }
-    command = [sys.executable, "-m", "gan2shape_jax.main", "--config=ictface"]
+    command = [sys.executable, "-m", "gan2shape_jax.main", "--config=ictface:scratch"]
     command += [f"--config.{key}={value}" for key, value in fields.items()]
     if not all((saved_result(folder, face) / "metrics.json").is_file() for face in options.faces):
         subprocess.run(command, check=True, cwd=ROOT)

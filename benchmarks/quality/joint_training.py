@@ -53,7 +53,7 @@ def _main(fields: dict, overrides: list[str], log: pathlib.Path) -> int:
         sys.executable,
         "-m",
         "gan2shape_jax.main",
-        "--config=ictface",
+        "--config=ictface:scratch",
         *[f"--config.{key}={value}" for key, value in fields.items()],
         *overrides,
     ]

@@ -23,7 +23,7 @@ from gan2shape_jax.method import metrics
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter).parse_args()
-    config = load_config("ictface")
+    config = load_config("ictface:scratch")
     camera = Camera(config.image_size)
     items = [data.load_item(config, name) for name in data.read_names(config.data.image_list)]
     truth = jnp.asarray(np.stack([item.depth for item in items]))

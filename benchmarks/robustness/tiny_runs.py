@@ -71,7 +71,7 @@ def command(mode: str, folder: pathlib.Path, networks: pathlib.Path | None = Non
     fields |= {"networks.pretrained": networks} if networks else {}
     fields |= {name.replace("__", "."): value for name, value in more.items()}
     given = [f"--config.{field}={value}" for field, value in fields.items() if value is not None]
-    return ["--config=ictface", *given]
+    return ["--config=ictface:scratch", *given]
 
 
 def results(run: pathlib.Path) -> dict[str, bytes]:

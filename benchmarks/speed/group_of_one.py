@@ -1,6 +1,6 @@
 """Compares the task of one image with a group of one image: bits, compile time, seconds an iteration of each step.
 
-    python benchmarks/speed/group_of_one.py --config ictface --iterations 20
+    python benchmarks/speed/group_of_one.py --config ictface:scratch --iterations 20
 
 Both tasks go through one stage side by side in one process: each compiles a step anew (no cache), then they take turns,
 iteration by iteration. Every cell tells the task of one image / the group of one: seconds by the clock, and of the
@@ -103,7 +103,7 @@ def _row(phase: Any, taken: Taken, same_bits: bool) -> str:
 def main() -> None:
     """Prints a row for each step of the first stage."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="ictface")
+    parser.add_argument("--config", default="ictface:scratch")
     parser.add_argument("--iterations", type=int, default=20)
     options = parser.parse_args()
     from gan2shape_jax.config import apply_overrides, load_config

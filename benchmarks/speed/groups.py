@@ -1,6 +1,6 @@
 """Times groups of images against one image at a time: images an hour by group size, and the plot of it.
 
-    python benchmarks/speed/groups.py --config ictface --sizes 1 2 4 --json groups.json --plot groups.png
+    python benchmarks/speed/groups.py --config ictface:scratch --sizes 1 2 4 --json groups.json --plot groups.png
 
 Every size has a process of its own (a CPU is divided into devices before it computes), and the sizes take turns:
 `--rounds` of them, each timing `--iterations` iterations of every kind of step. Figures are medians; the last ratio
@@ -186,7 +186,7 @@ def _draw(summaries: list[dict[str, Any]], path: pathlib.Path) -> None:
 def main() -> None:
     restart_keeping_memory()  # as the program does
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="ictface")
+    parser.add_argument("--config", default="ictface:scratch")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--iterations", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=2)

@@ -36,7 +36,7 @@ from gan2shape_jax.training import tasks
 
 
 def _config(options: argparse.Namespace, seed: int):
-    config = load_config("ictface").unlock()
+    config = load_config("ictface:scratch").unlock()
     config.seed = seed
     config.schedule.stages = (tuple(options.stages),)
     config.schedule.flip1, config.schedule.flip3 = (False,), (True,)

@@ -1,6 +1,6 @@
 """Times checkpoints: how long `save` holds up the training, how long the writing behind it takes, and what it costs.
 
-    python benchmarks/speed/saving.py --config ictface --every 10 --saves 5
+    python benchmarks/speed/saving.py --config ictface:scratch --every 10 --saves 5
 
 Step 3 of the first image with its networks drawn, on samples that are the GAN's first; compilation is not timed.
 Rounds with and without saving take turns.
@@ -25,7 +25,7 @@ from gan2shape_jax.training.checkpoint import Checkpoints
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="ictface")
+    parser.add_argument("--config", default="ictface:scratch")
     parser.add_argument("--every", type=int, default=10, help="iterations between two checkpoints")
     parser.add_argument("--saves", type=int, default=5)
     options = parser.parse_args()

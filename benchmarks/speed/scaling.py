@@ -101,7 +101,7 @@ def draw(plot: Plot, reports: Sequence[dict[str, Any]], path: pathlib.Path) -> N
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--config", default="ictface")
+    parser.add_argument("--config", default="ictface:scratch")
     parser.add_argument("--images", type=int, nargs="*", default=[32, 64, 128])
     parser.add_argument("--gans", type=int, nargs="*", default=[32, 64, 128, 256])
     parser.add_argument("--iterations", type=int, default=6)

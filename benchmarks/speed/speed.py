@@ -1,7 +1,7 @@
 """Times train steps and their parts, and the same work in PyTorch beside them: one table and a JSON.
 
-    python benchmarks/speed/speed.py --configs ictface --json speed.json
-    python benchmarks/speed/speed.py --configs ictface ictface:full --random-weights --torch
+    python benchmarks/speed/speed.py --configs ictface:scratch --json speed.json
+    python benchmarks/speed/speed.py --configs ictface:scratch ictface:full --random-weights --torch
     python benchmarks/speed/speed.py --configs celeba car --random-weights --iterations 3
 
 `ictface:full` is the bundled faces with the published code's network widths, batch of 16 and LPIPS. Fields of all
@@ -36,7 +36,7 @@ from gan2shape_jax.malloc_tuning import restart_keeping_memory
 
 def _parse(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, dict[str, str]]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--configs", nargs="+", default=["ictface"], metavar="NAME")
+    parser.add_argument("--configs", nargs="+", default=["ictface:scratch"], metavar="NAME")
     parser.add_argument("--iterations", type=int, default=12, help="timed calls of each")
     parser.add_argument("--only", choices=("steps", "parts"), help="leave the other out")
     parser.add_argument("--rows", nargs="+", metavar="NAME", help="only these steps or parts, as 'step3 mirrored'")

@@ -24,11 +24,11 @@ _LARGEST = 128  # pixels: the side that the published method works on
 def default(architecture: Architecture) -> ConfigDict:
     """Returns the configuration for a GAN of which nothing more is known; it needs no file beside the package's own.
 
-    Up to 64 pixels that is `ictface`, the bundled faces'. Beyond, it is the published schedule for faces (`celeba`) at
-    128 pixels, started from the ellipsoid, with the GAN's discriminator as perceptual distance and the view and light
-    statistics of the bundled faces.
+    Up to 64 pixels that is `ictface:scratch`, the bundled faces'. Beyond, it is the published schedule for faces
+    (`celeba`) at 128 pixels, started from the ellipsoid, with the GAN's discriminator as perceptual distance and the
+    view and light statistics of the bundled faces.
     """
-    bundled = load_config("ictface")
+    bundled = load_config("ictface:scratch")
     if architecture.size <= bundled.image_size:
         return bundled
     config = load_config("celeba").unlock()

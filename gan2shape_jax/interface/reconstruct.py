@@ -68,8 +68,8 @@ def reconstruct(
       true_depth: (S, S) in the image's view, scene units, S being `config.image_size`, with the background at the
         greatest depth; adds errors to `metrics`.
       config: the name of a configuration ('ictface', 'car', 'ictface:quick', a file), or one that `load_config` gave.
-        By default `ictface` for GANs of up to 64 pixels, and beyond it the published schedule for faces at 128 pixels
-        with the bundled faces' view and light statistics. For other objects name their configuration, whose
+        By default `ictface:scratch` for GANs of up to 64 pixels, and beyond it the published schedule for faces at
+        128 pixels with the bundled faces' view and light statistics. For other objects name their configuration, whose
         statistics (`sampling.view_mvn`, `sampling.light_mvn`) are files. Its fields on images, masks, latents and the
         GAN's file and size are not read: those are arguments here.
       seed: takes the place of `config.seed`.

@@ -185,8 +185,8 @@ def test_config_says_what_the_published_one_says(name):
     assert {key: values[key] for key in facts} == facts
 
 
-def test_ictface_has_the_schedule_of_the_published_figures():
-    values = flatten(load_config("ictface"))
+def test_from_scratch_ictface_has_the_schedule_of_the_published_figures():
+    values = flatten(load_config("ictface:scratch"))
     facts = {
         "image_size": 64,
         "networks.width": 32,
@@ -211,5 +211,5 @@ def test_ictface_has_the_schedule_of_the_published_figures():
 
 def test_all_named_configs_are_known_valid_and_tested():
     assert set(configs.names()) == {*_PUBLISHED, "ablation", "ictface", "horse"}
-    for name in [*configs.names(), "ictface:quick", "ictface:joint", "ictface:predict"]:
+    for name in [*configs.names(), "ictface:scratch", "ictface:quick", "ictface:joint", "ictface:predict"]:
         assert validation.problems(load_config(name)) == [], name

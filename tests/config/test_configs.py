@@ -48,7 +48,7 @@ def test_bundled_assets_exist_wherever_the_program_starts(tmp_path, monkeypatch)
     "spec, message",
     [
         ("ictfac", "did you mean ictface"),
-        ("ictface:quik", "no variant 'quik' .it has quick"),
+        ("ictface:quik", "no variant 'quik' .it has scratch, quick"),
         ("car:quick", "it has none"),
         ("no/such.py", "no config file no/such.py"),
         ("../gan2shape_jax/errors", "there is no config"),

@@ -56,7 +56,7 @@ def shape_networks():
 
 
 def settings(**fields):
-    config = load_config("ictface").unlock()
+    config = load_config("ictface:scratch").unlock()
     config.image_size = SIZE
     config.networks.width, config.networks.view_light_width = WIDTH, WIDTH // 2
     config.networks.group_base, config.networks.zdim, config.networks.encoder_width = GROUPS, ZDIM, 4

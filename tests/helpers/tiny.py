@@ -14,7 +14,7 @@ from gan2shape_jax.run import loading
 
 def tiny_config(tmp_path, *, names=("001.png",), **fields) -> ConfigDict:
     """The bundled configuration shrunk; `fields` are set last, `__` standing for the dot."""
-    config = load_config("ictface").unlock()
+    config = load_config("ictface:scratch").unlock()
     listed = tmp_path / "names.txt"
     listed.write_text("\n".join(names) + "\n")
     config.workdir = str(tmp_path / "run")

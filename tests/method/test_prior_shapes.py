@@ -101,7 +101,7 @@ def test_a_mask_without_object_is_refused(shape):
 )
 def test_values_no_prior_has_are_refused(field, value, message):
     with pytest.raises(ConfigError, match=message):
-        validation.validate(apply_overrides(load_config("ictface"), {field: value}))
+        validation.validate(apply_overrides(load_config("ictface:scratch"), {field: value}))
 
 
 def test_ablation_variants_change_what_they_are_named_after():

@@ -31,7 +31,7 @@ __all__ = ["COLLECT", "LIGHT", "Subject", "label", "load"]
 # The bundled faces with what the published code has at 64 pixels: its widths, its batch, LPIPS.
 _PRESETS = {
     "ictface:full": (
-        "ictface",
+        "ictface:scratch",
         {"networks.width": "0", "networks.group_base": "0", "sampling.batch_size": "16", "loss.perceptual": "lpips"},
     )
 }

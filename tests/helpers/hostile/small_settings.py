@@ -8,7 +8,7 @@ __all__ = ["small_settings"]
 
 
 def small_settings() -> Settings:
-    config = load_config("ictface").unlock()
+    config = load_config("ictface:scratch").unlock()
     config.image_size = 32
     config.networks.width, config.networks.view_light_width, config.networks.group_base = 2, 1, 1
     config.networks.zdim, config.networks.encoder_width = 2, 1
