@@ -280,9 +280,6 @@ def _lift(config: ConfigDict) -> None:
     # Weight of the distance from known lights, likewise; known lights are those on the shape of the time, which is too
     # smooth at first.
     config.lift.anchor_light = 0.0
-    # Share of a stage's step 3 after which the GAN's versions of the pseudo-images, which follow views and lights only
-    # roughly, have no part in these distances.
-    config.lift.anchor_share = 1.0
     # Decay, an iteration, of the moving average of the networks that a stage's step 3 ends with; 0 takes the latest.
     config.lift.average = 0.99
 

@@ -94,7 +94,6 @@ FLOATS = {
     "lift.encoder_learning_rate": Range(1e-9, 1),
     "lift.anchor_view": Range(0, 1e6),
     "lift.anchor_light": Range(0, 1e6),
-    "lift.anchor_share": Range(0.001, 1000),
     "lift.average": Range(0, 0.99999),
 }
 _STAGES = Range(1, 1000)

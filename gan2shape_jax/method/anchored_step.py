@@ -1,10 +1,10 @@
-"""Step 3 with an anchor: view and light networks are held to what the samples are known to have been drawn with.
+"""Step 3 with an anchor: view and light networks are held to what pseudo-images are known to have been drawn with.
 
 One image alone finds its views by step 3's loss. Networks that begin with many images at once can settle where no view
 is right: depth in stripes, all heads looking up, or heads whose pitch and roll are never seen (docs/reports/lift.md).
 What pseudo-images were drawn with is known exactly, so the view and light networks see them too, in every iteration.
-The GAN's versions of them follow views and lights only roughly: their weight falls linearly to nothing, since the
-reconstruction knows better in the end.
+They are not held to it on the GAN's versions of the pseudo-images, which follow views only with errors of their own:
+that made no difference.
 """
 
 from __future__ import annotations
@@ -69,22 +69,22 @@ def anchored_loss(
     masks: Float[Array, "n s s"],
     pseudo: Float[Array, "n s s 3"],
     known: KnownConditions,
-    weight: Float[Scalar, ""],
     problem: Problem,
     frozen: FrozenModels,
     settings: Settings,
     *,
     flip: bool,
 ) -> LossAndMetrics:
-    """Returns step 3's loss and the weighted distances of views and lights from what is known.
+    """Returns step 3's loss and the weighted distances of the pseudo-images' views and lights from what is known.
+
+    The metrics have the distances on the GAN's versions too.
 
     Args:
       params: of the networks.
       images: projected samples.
       masks: of these.
       pseudo: the pseudo-images that they are the GAN's versions of.
-      known: views and lights of these.
-      weight: in [0, 1], of the distances of `images`, beside that of `pseudo`.
+      known: views and lights that these were drawn with.
       problem: of the input.
       frozen: the frozen networks.
       settings: static settings.
@@ -94,12 +94,12 @@ def anchored_loss(
     if settings.anchor_view > 0:
         seen = view_distance(geometry.view[1:], known, frozen, settings)
         drawn = view_distance(models.views(params, pseudo, frozen.view_mean, settings), known, frozen, settings)
-        loss = loss + settings.anchor_view * (drawn + weight * seen)
+        loss = loss + settings.anchor_view * drawn
         metrics |= {"view_distance": seen, "drawn_view_distance": drawn}
     if settings.anchor_light > 0:
         seen = light_distance(geometry.light[1:], known, settings)
         drawn = light_distance(models.lights(params, pseudo, frozen.light_mean, settings), known, settings)
-        loss = loss + settings.anchor_light * (drawn + weight * seen)
+        loss = loss + settings.anchor_light * drawn
         metrics |= {"light_distance": seen, "drawn_light_distance": drawn}
     return loss, (metrics | {"loss": loss}, (geometry, recon))
 
@@ -128,11 +128,10 @@ def _next_batch(
     frozen: FrozenModels,
     settings: Settings,
 ) -> Seen:
-    """Returns a batch of kept samples as the loss takes it, and how much the GAN's versions still count."""
+    """Returns a batch of kept samples as the loss takes it."""
     del factors, frozen
     batch = next_samples(key, iteration, samples, settings)
-    weight = jnp.maximum(0.0, 1 - iteration / max(settings.anchor_images, 1))
-    return batch.images, batch.masks, batch.pseudo, batch.known, weight
+    return batch.images, batch.masks, batch.pseudo, batch.known
 
 
 ANCHORED_STEP = dataclasses.replace(STEP3, name="anchored", loss=anchored_loss, draw=_next_batch, collect=_collect)

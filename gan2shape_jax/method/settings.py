@@ -68,11 +68,9 @@ class Settings:
     # Of a lift: fresh samples of the GAN that an iteration of the inversion step sees, and their truncation.
     fresh_samples: int = 0
     truncation: float = 1.0
-    # Of the anchored step: weights of the distances from the views and lights that pseudo-images were drawn with, and
-    # the number of images over which the GAN's versions of them count less and less.
+    # Of the anchored step: weights of the distances from the views and lights that pseudo-images were drawn with.
     anchor_view: float = 0.0
     anchor_light: float = 0.0
-    anchor_images: int = 0
 
     @property
     def image_size(self) -> int:

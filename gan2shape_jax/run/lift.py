@@ -191,7 +191,6 @@ def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModel
       frozen: the networks of the run.
     """
     mean = loading.mean_latent({"generator": frozen.generator}, architecture)
-    third = max(stage[2] for stage in config.schedule.stages)
     settings = dataclasses.replace(
         settings_lib.from_config(config, architecture, original_size=config.lift.cropped_from),
         collect_iters=1,  # a step sees one batch of samples at a time
@@ -199,7 +198,6 @@ def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModel
         truncation=config.lift.truncation,
         anchor_view=config.lift.anchor_view,
         anchor_light=config.lift.anchor_light,
-        anchor_images=round(config.lift.anchor_share * third * _replicas(config)),
     )
     maker = SampleMaker(
         dataclasses.replace(frozen, mean_w=mean),

@@ -11,13 +11,13 @@ from helpers.tiny import tiny_image
 
 from gan2shape_jax.method import anchored_step, models, pseudo_images, sampling, step3
 from gan2shape_jax.method.factors import Factors, view_from_raw
-from gan2shape_jax.method.state import KnownConditions, ProjectedSamples
+from gan2shape_jax.method.state import KnownConditions
 
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory):
     prepared, frozen = tiny_image(tmp_path_factory.mktemp("anchored"))
-    settings = dataclasses.replace(prepared.settings, anchor_view=2.0, anchor_light=0.5, anchor_images=10)
+    settings = dataclasses.replace(prepared.settings, anchor_view=2.0, anchor_light=0.5)
     side = settings.image_size
     factors = Factors(
         depth=jnp.asarray(np.random.default_rng(0).uniform(0.99, 1.01, (side, side)), jnp.float32),
@@ -95,19 +95,17 @@ def test_the_loss_is_step_3s_and_the_weighted_distances(case):
     )
 
     @jax.jit
-    def losses(weight):
+    def losses():
         plain, _ = step3.step3_loss(params, images, masks, problem, frozen, settings, flip=False)
         loss, (metrics, _) = anchored_step.anchored_loss(
-            params, images, masks, pseudo, known, weight, problem, frozen, settings, flip=False
+            params, images, masks, pseudo, known, problem, frozen, settings, flip=False
         )
         return plain, loss, metrics
 
-    for weight in (0.5, 0.0):
-        plain, loss, metrics = losses(weight)
-        view = metrics["drawn_view_distance"] + weight * metrics["view_distance"]
-        light = metrics["drawn_light_distance"] + weight * metrics["light_distance"]
-        assert metrics["drawn_view_distance"] > 0.1 and metrics["view_distance"] > 0.1
-        np.testing.assert_allclose(loss, plain + 2.0 * view + 0.5 * light, rtol=1e-5)
+    plain, loss, metrics = losses()
+    assert metrics["drawn_view_distance"] > 0.1 and metrics["view_distance"] > 0.1
+    expected = plain + 2.0 * metrics["drawn_view_distance"] + 0.5 * metrics["drawn_light_distance"]
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
     own = models.views(params, pseudo, frozen.view_mean, settings)
     expected = anchored_step.view_distance(own, known, frozen, settings)
     np.testing.assert_allclose(metrics["drawn_view_distance"], expected, rtol=1e-4)
@@ -124,23 +122,6 @@ def test_what_weighs_nothing_is_not_computed(case, absent):
 
     def metrics_of(chosen):
         loss = functools.partial(anchored_step.anchored_loss, settings=chosen, flip=False)
-        return set(
-            jax.eval_shape(loss, params, blank, blank[..., 0], blank, known, jnp.float32(1), problem, frozen)[1][0]
-        )
+        return set(jax.eval_shape(loss, params, blank, blank[..., 0], blank, known, problem, frozen)[1][0])
 
     assert metrics_of(settings) - metrics_of(without) == {f"{absent}_distance", f"drawn_{absent}_distance"}
-
-
-def test_the_anchor_fades_out(case):
-    _, frozen, settings, factors = case
-    count, side = settings.sample_count, settings.image_size
-    samples = ProjectedSamples(
-        images=jnp.zeros((count, side, side, 3)),
-        masks=jnp.zeros((count, side, side)),
-        pseudo=jnp.zeros((count, side, side, 3)),
-        known=KnownConditions(views=jnp.zeros((count, 6)), lights=jnp.zeros((count, 4))),
-    )
-    draw = anchored_step.ANCHORED_STEP.draw
-    seen = [draw(jax.random.key(0), jnp.int32(i), factors, samples, frozen, settings) for i in (0, 5, 10, 99)]
-    weights = [float(weight) for *_, weight in seen]
-    np.testing.assert_allclose(weights, [1, 0.5, 0, 0])
