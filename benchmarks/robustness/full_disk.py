@@ -98,11 +98,11 @@ def work(mode: str, folder: pathlib.Path, options: argparse.Namespace) -> list[d
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--modes", nargs="+", choices=tiny_runs.MODES[:3], default=list(tiny_runs.MODES[:3]))
+    parser.add_argument("--modes", nargs="+", choices=tiny_runs.MODES[:4], default=list(tiny_runs.MODES[:4]))
     parser.add_argument("--sizes", type=int, default=12, help="of the disk, in each mode")
     parser.add_argument("--folder", type=pathlib.Path, help="where to work")
     parser.add_argument("--out", type=pathlib.Path, help="write every outcome as JSON")
-    parser.add_argument("--worker", choices=tiny_runs.MODES[:3], help=argparse.SUPPRESS)
+    parser.add_argument("--worker", choices=tiny_runs.MODES[:4], help=argparse.SUPPRESS)
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         folder = options.folder or pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
