@@ -137,6 +137,7 @@ class Checkpoints:
         try:
             return checkpoint_record.restored(self._manager, step, source, template, self._keeping.made_with)
         except Damaged as error:
+            checkpoint_record.drop_late_callbacks()
             return str(error)
 
     def _set_aside(self, step: int, why: str, then: str) -> None:

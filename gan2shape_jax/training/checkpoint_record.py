@@ -14,7 +14,9 @@ import json
 import logging
 import pathlib
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
 from typing import Any
 
 import jax
@@ -27,7 +29,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.method.state import TrainState
 from gan2shape_jax.records import Damaged
 
-__all__ = ["NoTracebacks", "Template", "make", "peek", "quietly", "restored"]
+__all__ = ["NoTracebacks", "Template", "drop_late_callbacks", "make", "peek", "quietly", "restored"]
 
 _FORMAT = 2
 # From a checkpoint's record to a state of the same structure.
@@ -116,6 +118,25 @@ def quietly() -> Iterator[None]:
         sys.unraisablehook = hook
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def drop_late_callbacks() -> None:
+    """Keeps reads of a damaged checkpoint that end later from being told, from now on.
+
+    TensorStore's threads hand their results to an event loop that Orbax has closed by then. Only that error of theirs
+    is dropped.
+    """
+    told = sys.excepthook
+    if getattr(told, "drops_late_callbacks", False):
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        late = threading.current_thread() is not threading.main_thread()
+        if not (late and isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+            told(kind, error, trace)
+
+    hook.drops_late_callbacks = True  # type: ignore[attr-defined]
+    sys.excepthook = hook
 
 
 class NoTracebacks(logging.Filter):

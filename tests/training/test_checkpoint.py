@@ -3,6 +3,8 @@
 import errno
 import pathlib
 import shutil
+import sys
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -210,3 +212,23 @@ def test_an_error_while_closing_does_not_hide_the_first_one(tmp_path, monkeypatc
         raise KeyError("first")
     with pytest.raises(UserError, match="cannot close"), Checkpoints(tmp_path / "002", keep=1) as checkpoints:
         monkeypatch.setattr(checkpoints._manager, "wait_until_finished", broken)
+
+
+def test_reads_of_damaged_arrays_that_end_late_are_not_told(copied, monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: told.append(str(error)))
+    (copied / "4" / "state" / "manifest.ocdbt").write_bytes(b"")
+    assert _restored(copied, configuration="a")[0] == 2
+
+    def fail(message):
+        try:
+            raise RuntimeError(message)
+        except RuntimeError:
+            sys.excepthook(*sys.exc_info())  # as the interpreter does for a thread that is not its own
+
+    for message in ("Event loop is closed", "something else"):
+        thread = threading.Thread(target=fail, args=(message,))
+        thread.start()
+        thread.join()
+    fail("Event loop is closed")  # not by a thread of TensorStore's
+    assert told == ["something else", "Event loop is closed"]
