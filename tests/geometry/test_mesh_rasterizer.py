@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import compiled
+from helpers.meshes import CAMERA, KINDS, SAMPLES, VERTICES, random_mesh, rasterize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import Delaunay
@@ -13,37 +14,6 @@ from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import mesh_rasterizer, mesh_visibility
 from gan2shape_jax.geometry.faces import grid_faces
 from gan2shape_jax.geometry.rasterizer import SampleGrid
-
-_CAMERA = camera_lib.Camera(9, fov_deg=60.0)
-_SAMPLES = SampleGrid.over(_CAMERA, supersample=3).shifted(0.0123)
-_VERTICES, _FACES = 24, 40
-_KINDS = "small", "large", "around the camera", "slivers", "mixed"
-
-
-def _mesh(kind, seed):
-    """Returns vertices (24, 3) and faces (40, 3) of a named difficulty, in float64."""
-    rng = np.random.default_rng(seed)
-    points = rng.uniform([-0.6, -0.6, 0.8], [0.6, 0.6, 1.3], (_VERTICES, 3))
-    faces = rng.integers(0, _VERTICES, (_FACES, 3), np.int32)
-    if kind == "small":  # near to each other on screen
-        nearest = np.argsort(np.linalg.norm(points[:, None] - points, axis=-1), axis=1)
-        faces[:, 1:] = nearest[faces[:, :1], 1 + rng.integers(0, 3, (_FACES, 2))]
-    elif kind == "large":
-        points[:, :2] *= 40
-    elif kind == "around the camera":
-        points = rng.normal(size=points.shape)
-        points[:4, 2] = 0
-    elif kind == "slivers":
-        faces[:, 2] = faces[:, 1]
-        points = np.concatenate([points[:12], points[:12] + rng.normal(size=(12, 3)) * 1e-3])
-        faces = faces % 12
-        faces[:, 2] += 12
-    elif kind == "mixed":
-        points *= 10 ** rng.uniform(-2, 2, (_VERTICES, 1))
-    # The same triangle twice, in another order, has the same depth but for rounding: keep one.
-    again = np.setdiff1d(np.arange(_FACES), np.unique(np.sort(faces, 1), axis=0, return_index=True)[1])
-    faces[again] = 0
-    return points, faces
 
 
 def _oracle(vertices, faces, camera, samples):
@@ -66,27 +36,23 @@ def _oracle(vertices, faces, camera, samples):
     return triangle, barycentric, depth
 
 
-def _rasterize(vertices, faces):
-    return compiled.rasterize_mesh(vertices, faces, _CAMERA, samples=_SAMPLES)
-
-
 @settings(max_examples=30, deadline=None)
-@given(st.sampled_from(_KINDS), st.integers(0, 2**32 - 1))
+@given(st.sampled_from(KINDS), st.integers(0, 2**32 - 1))
 def test_equals_rays_in_double_precision(kind, seed):
-    vertices, faces = _mesh(kind, seed)
+    vertices, faces = random_mesh(kind, seed)
     with jax.enable_x64(True):
-        fragments = _rasterize(jnp.asarray(vertices), faces)
-    triangle, barycentric, depth = _oracle(vertices, faces, _CAMERA, _SAMPLES)
+        fragments = rasterize(jnp.asarray(vertices), faces)
+    triangle, barycentric, depth = _oracle(vertices, faces, CAMERA, SAMPLES)
     np.testing.assert_array_equal(fragments.triangle, triangle)
     np.testing.assert_allclose(fragments.depth, depth, rtol=1e-7)
     np.testing.assert_allclose(fragments.barycentric, barycentric, atol=1e-6)
 
 
 def test_is_close_to_rays_in_single_precision():
-    for kind in _KINDS:
-        vertices, faces = _mesh(kind, 0)
-        fragments = _rasterize(jnp.asarray(vertices, jnp.float32), faces)
-        triangle, _, depth = _oracle(vertices.astype(np.float32), faces, _CAMERA, _SAMPLES)
+    for kind in KINDS:
+        vertices, faces = random_mesh(kind, 0)
+        fragments = rasterize(jnp.asarray(vertices, jnp.float32), faces)
+        triangle, _, depth = _oracle(vertices.astype(np.float32), faces, CAMERA, SAMPLES)
         assert (triangle >= 0).any()
         assert np.mean(fragments.triangle == triangle) > 0.99
         assert np.mean(np.abs(fragments.depth - depth) < 1e-4 * depth) > 0.99
@@ -119,27 +85,6 @@ def test_a_depth_map_looks_as_the_rasteriser_of_grids_sees_it(sampling, supersam
     assert np.mean(np.abs(pictures[0] - pictures[1]) < 1e-4) > 0.999
 
 
-def test_gradients_of_grids_and_meshes_agree():
-    size = 12
-    camera = camera_lib.Camera(size)
-    rng = np.random.default_rng(1)
-    with jax.enable_x64(True):
-        grid = camera_lib.back_project(jnp.asarray(1 + 0.01 * rng.normal(size=(size, size))), camera)
-        grid = camera_lib.transform(grid, jnp.asarray([0.1, 0.3, 0.05, 0, 0, 0]), camera)  # no sample on an edge
-        colours = jnp.asarray(rng.uniform(size=(size, size, 2)))
-        faces = grid_faces(size, size)
-
-        def loss(vertices, values, faces):
-            fragments = compiled.rasterize(vertices, camera, faces=faces, supersample=3)
-            picture = compiled.interpolate(fragments, values, faces=faces, supersample=3)
-            return jnp.sum(jnp.sin(picture)) + jnp.sum(jnp.where(fragments.triangle < 0, 0, fragments.depth) ** 2)
-
-        fast = jax.jit(jax.grad(loss, argnums=(0, 1)))(grid, colours, None)
-        general = jax.jit(jax.grad(loss, argnums=(0, 1)))(grid.reshape(-1, 3), colours.reshape(-1, 2), faces)
-        for one, other in zip(fast, general, strict=True):
-            np.testing.assert_allclose(one.reshape(other.shape), other, rtol=1e-6, atol=1e-8)
-
-
 def test_a_grid_need_not_be_square():
     camera = camera_lib.Camera(12)
     grid = camera_lib.back_project(jnp.ones((12, 12)), camera)
@@ -150,106 +95,32 @@ def test_a_grid_need_not_be_square():
 
 
 def test_interpolated_points_project_to_their_samples():
-    vertices, faces = _mesh("large", 0)
+    vertices, faces = random_mesh("large", 0)
     with jax.enable_x64(True):
         vertices = jnp.asarray(vertices)
-        fragments = _rasterize(vertices, faces)
+        fragments = rasterize(vertices, faces)
         points = compiled.interpolate(fragments, vertices, faces=faces)
         seen = np.asarray(fragments.triangle) >= 0
-        lattice = _SAMPLES.first + _SAMPLES.spacing * np.arange(_SAMPLES.count)
+        lattice = SAMPLES.first + SAMPLES.spacing * np.arange(SAMPLES.count)
         x, y = np.meshgrid(lattice, lattice)
         assert seen.any()
-        pixels = camera_lib.project(points[seen], _CAMERA)
+        pixels = camera_lib.project(points[seen], CAMERA)
         np.testing.assert_allclose(pixels, np.stack([x[seen], y[seen]], -1), atol=1e-8)
         np.testing.assert_allclose(points[..., 2], np.where(seen, fragments.depth, 0), rtol=1e-10)
         assert (points[~seen] == 0).all()
 
 
 def test_a_pixel_is_the_mean_of_its_samples():
-    vertices, faces = _mesh("small", 3)
-    fragments = _rasterize(jnp.asarray(vertices, jnp.float32), faces)
-    colours = jnp.asarray(np.random.default_rng(0).uniform(size=(_VERTICES, 3)), jnp.float32)
+    vertices, faces = random_mesh("small", 3)
+    fragments = rasterize(jnp.asarray(vertices, jnp.float32), faces)
+    colours = jnp.asarray(np.random.default_rng(0).uniform(size=(VERTICES, 3)), jnp.float32)
     each = np.asarray(compiled.interpolate(fragments, colours, faces=faces))
     pixels = compiled.interpolate(fragments, colours, faces=faces, supersample=3)
     np.testing.assert_allclose(pixels, each.reshape(9, 3, 9, 3, 3).mean((1, 3)), atol=1e-6)
-    share = compiled.interpolate(fragments, jnp.ones((_VERTICES, 1)), faces=faces, supersample=3)[..., 0]
+    share = compiled.interpolate(fragments, jnp.ones((VERTICES, 1)), faces=faces, supersample=3)[..., 0]
     seen = np.asarray(fragments.triangle >= 0, np.float32)
     np.testing.assert_allclose(share, seen.reshape(9, 3, 9, 3).mean((1, 3)), atol=1e-6)
     assert 0 < seen.mean() < 1
-
-
-@jax.jit
-def _shown(vertices, colours, faces):
-    fragments = _rasterize(vertices, faces)
-    values = compiled.interpolate(fragments, colours, faces=faces)
-    return fragments.triangle, jnp.concatenate([fragments.depth[..., None], values], -1)
-
-
-_slopes = jax.jit(jax.grad(lambda v, c, faces, weights: jnp.sum(_shown(v, c, faces)[1] * weights), argnums=(0, 1)))
-
-
-@pytest.mark.parametrize("kind", _KINDS)
-def test_gradients_equal_finite_differences(kind):
-    rng = np.random.default_rng(7)
-    vertices, faces = _mesh(kind, 5)
-    with jax.enable_x64(True):
-        vertices, colours = jnp.asarray(vertices), jnp.asarray(rng.normal(size=(_VERTICES, 2)))
-        moves = [jnp.asarray(rng.normal(size=x.shape)) * 1e-8 for x in (vertices, colours)]
-
-        (below, one), (above, other) = (
-            _shown(vertices + sign * moves[0], colours + sign * moves[1], faces) for sign in (-1, 1)
-        )
-        # The derivative holds visibility fixed, so compare where it stays, and away from slivers' steep ends.
-        kept = (below == above) & (above >= 0) & (jnp.abs(other - one).max(-1) < 1e-4)
-        assert np.mean(kept) > (0.003 if kind == "slivers" else 0.05)
-        weights = jnp.where(kept[..., None], jnp.asarray(rng.normal(size=one.shape)), 0)
-        gradients = _slopes(vertices, colours, faces, weights)
-        slope = sum(jnp.sum(g * move) for g, move in zip(gradients, moves, strict=True))
-        np.testing.assert_allclose(slope, jnp.sum((other - one) * weights) / 2, rtol=1e-4)
-        assert (np.abs(gradients[0]).max(0) > 0).all() and (np.abs(gradients[1]).max(0) > 0).all()
-
-
-def test_values_and_gradients_are_finite():
-    """On edges and corners, without area, behind the camera, tiny, huge, or not finite at all."""
-    plane = np.asarray(camera_lib.back_project(jnp.ones((9, 9)), _CAMERA)).reshape(-1, 3)
-    faces = grid_faces(9, 9)
-    point = np.broadcast_to([0.0, 0.0, 1.0], plane.shape)
-    undefined, endless, behind = plane.copy(), plane.copy(), plane.copy()
-    undefined[40], endless[40, 0], behind[::3, 2] = np.nan, np.inf, -1
-    edge_on = plane[:, [2, 1, 0]] * [1, 1, 1] + [-1, 0, 1]
-    meshes = [plane, point, undefined, endless, behind, edge_on, plane * 1e-3 + point, plane * [1e19, 1e19, 1]]
-    meshes = jnp.asarray(np.stack([*meshes, plane * [1, 1, 1e30], 1e-25 * (plane - point) + point]), jnp.float32)
-    colours = jnp.asarray(np.random.default_rng(0).normal(size=(len(meshes), 81, 2)), jnp.float32)
-
-    def loss(meshes, colours):
-        fragments = compiled.rasterize_mesh(meshes, faces, _CAMERA)
-        values = compiled.interpolate(fragments, colours, faces=faces)
-        return jnp.mean(fragments.depth**2) + jnp.sum(values**2), (fragments.triangle, values)
-
-    (value, (triangle, values)), gradients = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(meshes, colours)
-    assert np.isfinite(value) and np.isfinite(values).all() and all(np.isfinite(g).all() for g in gradients)
-    assert (triangle[0, 1:-1, 1:-1] >= 0).all() and (triangle[1] == -1).all()
-    around = set(np.flatnonzero((faces == 40).any(1)))  # what touches the vertex that is no number
-    for k in (2, 3):
-        assert len(around) == 6 and not around & set(np.unique(triangle[k])) and (triangle[k] >= 0).any()
-    unseen = jnp.where((faces == 0).any(1), jnp.nan, 0)  # an attribute that is no number stays where it is
-    colours = jnp.zeros((81, 1)).at[0].set(jnp.nan)
-    fragments = compiled.rasterize_mesh(meshes[1], faces, _CAMERA)
-    assert unseen.any() and (compiled.interpolate(fragments, colours, faces=faces) == 0).all()
-
-
-def test_samples_on_an_edge_have_the_gradient_of_either_side():
-    """A frontal plane of depth z cut along the middle, where samples lie: moving it by dz moves every depth by dz."""
-    camera = camera_lib.Camera(5)
-    vertices = jnp.asarray([[-1.0, -1, 1], [0, -1, 1], [1, -1, 1], [-1, 1, 1], [0, 1, 1], [1, 1, 1]])
-    faces = np.array([[0, 1, 3], [1, 4, 3], [1, 2, 4], [2, 5, 4]])
-
-    def depth(vertices):
-        return compiled.rasterize_mesh(vertices, faces, camera).depth
-
-    assert (depth(vertices) == 1).all()
-    _, change = jax.jvp(depth, (vertices,), (jnp.zeros_like(vertices).at[:, 2].set(1),))
-    np.testing.assert_allclose(change, 1, rtol=1e-6)
 
 
 def test_shared_edges_leave_no_holes():
@@ -285,50 +156,50 @@ def test_what_lies_beside_or_behind_is_not_seen():
     triangle = jnp.asarray([[-0.1, -0.1, 1], [0.1, -0.1, 1], [0, 0.1, 1]])
     away = jnp.stack([triangle + jnp.asarray(move) for move in ([5.0, 0, 0], [0, -5.0, 0], [0, 0, -2], [0, 0, 200])])
     faces = np.array([[0, 1, 2]])
-    fragments = compiled.rasterize_mesh(away, faces, _CAMERA)
-    assert (fragments.triangle == -1).all() and (fragments.depth == _CAMERA.far).all()
-    assert (compiled.rasterize_mesh(triangle, faces, _CAMERA).triangle == 0).any()
+    fragments = compiled.rasterize_mesh(away, faces, CAMERA)
+    assert (fragments.triangle == -1).all() and (fragments.depth == CAMERA.far).all()
+    assert (compiled.rasterize_mesh(triangle, faces, CAMERA).triangle == 0).any()
 
 
 def test_no_faces_no_images_no_vertices():
     no_faces = np.zeros((0, 3), np.int32)
     for vertices in (jnp.ones((2, 4, 3)), jnp.ones((2, 0, 3)), jnp.ones((0, 4, 3))):
         faces = no_faces if vertices.size else no_faces
-        fragments, pull = jax.vjp(lambda v, f=faces: compiled.rasterize_mesh(v, f, _CAMERA).depth, vertices)
-        assert fragments.shape == (len(vertices), 9, 9) and (fragments == _CAMERA.far).all()
+        fragments, pull = jax.vjp(lambda v, f=faces: compiled.rasterize_mesh(v, f, CAMERA).depth, vertices)
+        assert fragments.shape == (len(vertices), 9, 9) and (fragments == CAMERA.far).all()
         assert (pull(fragments)[0] == 0).all()
-    none = compiled.rasterize_mesh(jnp.ones((0, 4, 3)), np.array([[0, 1, 2]]), _CAMERA)
+    none = compiled.rasterize_mesh(jnp.ones((0, 4, 3)), np.array([[0, 1, 2]]), CAMERA)
     assert none.barycentric.shape == (0, 9, 9, 3)
-    fragments = compiled.rasterize_mesh(jnp.ones((2, 4, 3)), no_faces, _CAMERA)
+    fragments = compiled.rasterize_mesh(jnp.ones((2, 4, 3)), no_faces, CAMERA)
     values = compiled.interpolate(fragments, jnp.ones((2, 4, 5)), faces=no_faces, supersample=3)
     assert values.shape == (2, 3, 3, 5) and (values == 0).all()
 
 
 def test_faces_unknown_until_run_leave_out_what_does_not_exist():
-    vertices, faces = _mesh("large", 1)
+    vertices, faces = random_mesh("large", 1)
     vertices = jnp.asarray(vertices, jnp.float32)
     wrong = faces.copy()
-    wrong[::2, 1], wrong[1::4, 0] = _VERTICES + 5, -1
-    good = ((wrong >= 0) & (wrong < _VERTICES)).all(1)
-    expected = _rasterize(vertices, faces[good])
-    fragments = _rasterize(vertices, wrong)
+    wrong[::2, 1], wrong[1::4, 0] = VERTICES + 5, -1
+    good = ((wrong >= 0) & (wrong < VERTICES)).all(1)
+    expected = rasterize(vertices, faces[good])
+    fragments = rasterize(vertices, wrong)
     np.testing.assert_array_equal(np.r_[np.flatnonzero(good), -1][expected.triangle], fragments.triangle)
     np.testing.assert_array_equal(fragments.depth, expected.depth)
 
 
 def test_batches_and_vmap_equal_a_loop():
-    meshes = [_mesh(kind, 2) for kind in _KINDS if kind != "slivers"]
+    meshes = [random_mesh(kind, 2) for kind in KINDS if kind != "slivers"]
     vertices = jnp.asarray([v for v, _ in meshes], jnp.float32)
     faces = jnp.asarray([f for _, f in meshes])
-    loop = [_rasterize(v, f) for v, f in zip(vertices, faces, strict=True)]
-    both = jax.jit(jax.vmap(_rasterize))(vertices, faces)
+    loop = [rasterize(v, f) for v, f in zip(vertices, faces, strict=True)]
+    both = jax.jit(jax.vmap(rasterize))(vertices, faces)
     for k, fragments in enumerate(loop):
         np.testing.assert_array_equal(both.triangle[k], fragments.triangle)
         np.testing.assert_allclose(both.depth[k], fragments.depth, rtol=1e-6)
-    pairs = _rasterize(vertices.reshape(2, 2, _VERTICES, 3), faces[0])
-    mapped = jax.vmap(_rasterize, (0, None))(vertices, faces[0])
+    pairs = rasterize(vertices.reshape(2, 2, VERTICES, 3), faces[0])
+    mapped = jax.vmap(rasterize, (0, None))(vertices, faces[0])
     np.testing.assert_array_equal(pairs.triangle.reshape(mapped.triangle.shape), mapped.triangle)
-    turned = jax.vmap(_rasterize, (None, 0))(vertices[0], faces)
+    turned = jax.vmap(rasterize, (None, 0))(vertices[0], faces)
     np.testing.assert_array_equal(turned.triangle[0], loop[0].triangle)
 
 
@@ -358,10 +229,10 @@ def test_many_triangles_that_each_cover_the_screen(monkeypatch):
 
 
 def test_equal_depths_go_to_the_lowest_triangle():
-    vertices, faces = _mesh("large", 4)
+    vertices, faces = random_mesh("large", 4)
     vertices = jnp.asarray(vertices, jnp.float32)
     twice = np.concatenate([faces, faces])
-    np.testing.assert_array_equal(_rasterize(vertices, twice).triangle, _rasterize(vertices, faces).triangle)
+    np.testing.assert_array_equal(rasterize(vertices, twice).triangle, rasterize(vertices, faces).triangle)
 
 
 @pytest.mark.parametrize(
@@ -383,7 +254,7 @@ def test_equal_depths_go_to_the_lowest_triangle():
     ],
 )
 def test_refuses_what_is_no_mesh(change, message):
-    arguments = {"vertices": jnp.ones((4, 3)), "faces": np.array([[0, 1, 2]]), "camera": _CAMERA} | change
+    arguments = {"vertices": jnp.ones((4, 3)), "faces": np.array([[0, 1, 2]]), "camera": CAMERA} | change
     with pytest.raises(ValueError, match=message):
         mesh_rasterizer.rasterize(**arguments)
 
@@ -400,7 +271,7 @@ def test_refuses_what_is_no_mesh(change, message):
 )
 def test_refuses_values_that_do_not_go_with_the_fragments(change, message):
     faces = np.array([[0, 1, 3]])
-    fragments = compiled.rasterize_mesh(jnp.ones((2, 4, 3)), faces, _CAMERA)
+    fragments = compiled.rasterize_mesh(jnp.ones((2, 4, 3)), faces, CAMERA)
     arguments = {"attributes": jnp.ones((4, 2)), "faces": faces} | change
     with pytest.raises(ValueError, match=message):
         mesh_rasterizer.interpolate(fragments, **arguments)

@@ -1,0 +1,44 @@
+"""Random meshes of named difficulties, and the camera and samples that tests look at them with."""
+
+import numpy as np
+
+from gan2shape_jax.geometry import camera as camera_lib
+from gan2shape_jax.geometry.rasterizer import SampleGrid
+from helpers import compiled
+
+__all__ = ["CAMERA", "FACES", "KINDS", "SAMPLES", "VERTICES", "random_mesh", "rasterize"]
+
+CAMERA = camera_lib.Camera(9, fov_deg=60.0)
+SAMPLES = SampleGrid.over(CAMERA, supersample=3).shifted(0.0123)
+VERTICES, FACES = 24, 40
+KINDS = "small", "large", "around the camera", "slivers", "mixed"
+
+
+def random_mesh(kind, seed):
+    """Returns vertices (24, 3) and faces (40, 3) of a named difficulty, in float64."""
+    rng = np.random.default_rng(seed)
+    points = rng.uniform([-0.6, -0.6, 0.8], [0.6, 0.6, 1.3], (VERTICES, 3))
+    faces = rng.integers(0, VERTICES, (FACES, 3), np.int32)
+    if kind == "small":  # near to each other on screen
+        nearest = np.argsort(np.linalg.norm(points[:, None] - points, axis=-1), axis=1)
+        faces[:, 1:] = nearest[faces[:, :1], 1 + rng.integers(0, 3, (FACES, 2))]
+    elif kind == "large":
+        points[:, :2] *= 40
+    elif kind == "around the camera":
+        points = rng.normal(size=points.shape)
+        points[:4, 2] = 0
+    elif kind == "slivers":
+        faces[:, 2] = faces[:, 1]
+        points = np.concatenate([points[:12], points[:12] + rng.normal(size=(12, 3)) * 1e-3])
+        faces = faces % 12
+        faces[:, 2] += 12
+    elif kind == "mixed":
+        points *= 10 ** rng.uniform(-2, 2, (VERTICES, 1))
+    # The same triangle twice, in another order, has the same depth but for rounding: keep one.
+    again = np.setdiff1d(np.arange(FACES), np.unique(np.sort(faces, 1), axis=0, return_index=True)[1])
+    faces[again] = 0
+    return points, faces
+
+
+def rasterize(vertices, faces):
+    return compiled.rasterize_mesh(vertices, faces, CAMERA, samples=SAMPLES)
