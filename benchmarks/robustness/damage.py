@@ -2,6 +2,7 @@
 
     python benchmarks/robustness/damage.py --out damage.json
     python benchmarks/robustness/damage.py --modes instance --every 7          # every seventh case
+    python benchmarks/robustness/damage.py --modes group --leave-out results   # all but the files of results
 
 For each mode (independent images, a group of two, joint, predict) an undisturbed run is made, and one that is killed on
 its way. Every file of either is cut short, emptied, deleted, garbled, and has one bit flipped (JSON also becomes
@@ -143,9 +144,20 @@ def half_made(mode: str, folder: pathlib.Path, networks: pathlib.Path | None) ->
     raise SystemExit(f"{mode}: the run was never to be stopped in time; see {folder}/half-*.log")
 
 
+def _train(networks: pathlib.Path) -> None:
+    """Makes the networks that a prediction takes, by an undisturbed run of joint training."""
+    place = networks.with_suffix("")
+    code, text = started(tiny_runs.command("joint", place))
+    if code != 0:
+        raise SystemExit(f"joint: the undisturbed run ended with {code}\n{text}")
+    shutil.copy(place / "run" / "networks.safetensors", networks)
+
+
 def work(mode: str, folder: pathlib.Path, options: argparse.Namespace) -> list[dict[str, object]]:
     """Does everything to the runs of one mode; returns the outcome of every case."""
     networks = folder.parent / "networks.safetensors" if mode == "predict" else None
+    if networks and not networks.exists():
+        _train(networks)
     whole = folder / "whole"
     code, text = started(tiny_runs.command(mode, whole, networks))
     if code != 0:
@@ -157,7 +169,8 @@ def work(mode: str, folder: pathlib.Path, options: argparse.Namespace) -> list[d
     outcomes = []
     for state, source in (("finished", whole), ("half-finished", half)):
         place = folder / "case"
-        chosen = list(enumerate(cases(source / "run")))[options.first :: options.every]
+        every = [case for case in enumerate(cases(source / "run")) if case[1][0].parts[0] not in options.leave_out]
+        chosen = every[options.first :: options.every]
         for number, (file, name, harm) in [(-1, (None, "nothing", None)), *chosen]:
             shutil.rmtree(place, ignore_errors=True)
             shutil.copytree(source, place)
@@ -202,6 +215,7 @@ def main() -> int:
     parser.add_argument("--modes", nargs="+", choices=tiny_runs.MODES, default=list(tiny_runs.MODES))
     parser.add_argument("--every", type=int, default=1, help="do only every n-th case")
     parser.add_argument("--first", type=int, default=0, help="number of the first case that is done")
+    parser.add_argument("--leave-out", nargs="+", default=[], help="folders of a run whose files are not harmed")
     parser.add_argument("--folder", type=pathlib.Path, help="where to work; what was made there stays")
     parser.add_argument("--out", type=pathlib.Path, help="write every outcome as JSON")
     parser.add_argument("--worker", choices=tiny_runs.MODES, help=argparse.SUPPRESS)
@@ -214,12 +228,11 @@ def main() -> int:
             return 0
         outcomes = []
         modes = [mode for mode in tiny_runs.MODES if mode in options.modes]
-        if "predict" in modes and "joint" not in modes:
-            parser.error("predict takes the networks of joint: name both")
         for mode in modes:
             shutil.rmtree(folder / mode, ignore_errors=True)
             (folder / mode).mkdir(parents=True)
             given = ["--worker", mode, "--every", str(options.every), "--first", str(options.first)]
+            given += ["--leave-out", *options.leave_out] if options.leave_out else []
             process = [sys.executable, __file__, *given, "--folder", str(folder)]
             if subprocess.run(process, env=tiny_runs.environment(), check=False).returncode:
                 return 1
