@@ -6,6 +6,9 @@ camera's axis. All of this happens once an image, on the host, with NumPy.
 The paper shows what other priors give; its authors say how they were made (issue 16 of their repository): the
 ellipsoid's centre is moved sideways, or `far` is brought to 0.96 for a weaker one. The box and the parser's
 confidence come from a replication of the paper (Galatolo and Nilsson, ReScience C, 2022).
+
+`whole_ellipsoid` is ours. The published box ends where the frame does, so that a face that fills its picture falls away
+at brow and chin, where it does not; and it is as deep whatever its width (docs/reports/lift.md).
 """
 
 import numpy as np
@@ -14,9 +17,18 @@ from scipy import ndimage
 
 from gan2shape_jax.errors import UserError
 
-__all__ = ["CATEGORIES", "SHAPES", "confidence", "ellipsoid", "flat", "prior_depth", "smoothed_box"]
+__all__ = [
+    "CATEGORIES",
+    "SHAPES",
+    "confidence",
+    "ellipsoid",
+    "flat",
+    "prior_depth",
+    "smoothed_box",
+    "whole_ellipsoid",
+]
 
-SHAPES = ("ellipsoid", "shifted_ellipsoid", "flat", "smoothed_box", "confidence")
+SHAPES = ("ellipsoid", "whole_ellipsoid", "shifted_ellipsoid", "flat", "smoothed_box", "confidence")
 
 # How each category's bounding box is adjusted; the names are those of the configs and of the
 # original.
@@ -36,6 +48,8 @@ CATEGORIES = tuple(_FIT)
 _OBJECT_THRESHOLD = 0.7
 # Radius in scene units of the sphere whose cap is stretched over the box.
 _RADIUS = 0.4
+# How far an object is taken to go on beyond the frame that cuts it off, above or below, as a share of what is seen.
+_BEYOND = 1 / 3
 # The box is smoothed by three passes of a mean over this share of the image's side: 11 of the replication's 128 pixels.
 _WINDOW, _PASSES = 11 / 128, 3
 
@@ -49,6 +63,8 @@ def prior_depth(
     far: float,
     shift: float,
     middle: float,
+    least: float,
+    pixel: float,
 ) -> Float[np.ndarray, "s s"]:
     """Returns the depth that a configuration asks the depth network to start from.
 
@@ -60,6 +76,8 @@ def prior_depth(
         far: depth of everything outside it, scene units.
         shift: of the shifted ellipsoid, see `ellipsoid`.
         middle: of the range of depths, scene units; where the flat prior lies.
+        least: of the range of depths, scene units.
+        pixel: width of a pixel at depth 1, scene units.
 
     Raises:
         UserError: as `ellipsoid` and `smoothed_box`, or a shape that is unknown.
@@ -70,6 +88,8 @@ def prior_depth(
         return smoothed_box(mask, near=near, far=far)
     if shape == "confidence":
         return confidence(mask, near=near, far=far)
+    if shape == "whole_ellipsoid":
+        return whole_ellipsoid(mask, far=far, least=least, pixel=pixel)
     if shape not in SHAPES:
         raise UserError(f"unknown shape of the prior {shape!r}: choose one of {', '.join(SHAPES)}")
     moved = shift if shape == "shifted_ellipsoid" else 0.0
@@ -166,13 +186,50 @@ def ellipsoid(
         raise UserError(f"unknown category {category!r}: choose one of {', '.join(CATEGORIES)}")
     if not 0 < far - near < _RADIUS:
         raise UserError(f"the prior's far depth {far} must lie behind its near depth {near}, by less than {_RADIUS}")
-    left, right, top, bottom = _bounding_box(mask, _FIT[category])
+    # The rows are stretched about the image's centre, not the box's: the original's choice.
+    return _cap(mask, _bounding_box(mask, _FIT[category]), near, far, shift=shift, about=mask.shape[0] / 2)
+
+
+def whole_ellipsoid(
+    mask: Float[np.ndarray, "s s"], *, far: float, least: float, pixel: float
+) -> Float[np.ndarray, "s s"]:
+    """Returns the depth of a stretched spherical cap over the whole object, of which the frame may show a part.
+
+    The cap is as deep as half the object's width. Where the mask touches the upper or the lower edge of the frame, the
+    object goes on beyond it, by a third of the height that is seen.
+
+    Args:
+        mask: object mask in [0, 1]; at least 0.7 counts as object.
+        far: depth of the cap's rim and of everything outside, scene units.
+        least: depth that no point is nearer than, scene units.
+        pixel: width of a pixel at depth 1, scene units.
+
+    Returns:
+        The depth, in the mask's floating type (float32 for other types).
+
+    Raises:
+        UserError: a mask with no object worth a box, or `least` not in front of `far`.
+    """
+    mask = np.asarray(mask)
+    left, right, top, bottom = _bounding_box(mask, "none")
+    height, last = bottom - top, mask.shape[0] - 1
+    box = left, right, top - _BEYOND * height * (top == 0), bottom + _BEYOND * height * (bottom == last)
+    near = max(far - (right - left) / 2 * pixel, least, far - 0.99 * _RADIUS)
+    if not near < far:
+        raise UserError(f"the prior's far depth {far} must lie behind the least depth {least}")
+    return _cap(mask, box, near, far, shift=0.0, about=(box[2] + box[3]) / 2)
+
+
+def _cap(
+    mask: np.ndarray, box: tuple[float, float, float, float], near: float, far: float, *, shift: float, about: float
+) -> Float[np.ndarray, "s s"]:
+    """Returns the depth of a spherical cap over a box (left, right, top, bottom), its rows stretched about a row."""
+    left, right, top, bottom = box
     size_y, size_x = mask.shape
     radius = (right - left) / 2
     ratio = (bottom - top) / (right - left)
     rows, columns = np.mgrid[:size_y, :size_x].astype(np.float64)
-    # The rows are stretched about the image's centre, not the box's: the original's choice.
-    rows = (rows - size_y / 2) / ratio + size_y / 2
+    rows = (rows - about) / ratio + about
     centre = (left + right) / 2 + shift * (right - left)
     distance = np.hypot(rows - (top + bottom) / 2, columns - centre)
     rim = np.sqrt(_RADIUS**2 - (_RADIUS - (far - near)) ** 2)

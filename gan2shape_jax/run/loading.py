@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 import zlib
 from typing import Any
@@ -243,6 +244,8 @@ def prior_of(config: ConfigDict, item: data.Item) -> jax.Array:
             far=config.prior.far,
             shift=config.prior.shift,
             middle=(config.camera.min_depth + config.camera.max_depth) / 2,
+            least=config.camera.min_depth,
+            pixel=2 * math.tan(math.radians(config.camera.fov_deg) / 2) / (config.image_size - 1),
         )
     except UserError as error:
         raise UserError(str(error).replace("the object mask", f"the object mask of {item.name}", 1)) from error

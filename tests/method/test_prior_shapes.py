@@ -11,7 +11,7 @@ from helpers.tiny import tiny_config
 from gan2shape_jax.config import apply_overrides, flatten, load_config, validation
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.method import models, projection
-from gan2shape_jax.method.prior import SHAPES, confidence, ellipsoid, flat, prior_depth, smoothed_box
+from gan2shape_jax.method.prior import SHAPES, confidence, ellipsoid, flat, prior_depth, smoothed_box, whole_ellipsoid
 from gan2shape_jax.run import loading
 
 NEAR, FAR = 0.91, 1.02
@@ -24,7 +24,8 @@ def _mask(size: int = 64) -> np.ndarray:
 
 
 def _prior(mask, shape):
-    return prior_depth(mask, shape=shape, category="cat", near=NEAR, far=FAR, shift=0.25, middle=1.0)
+    given = {"near": NEAR, "far": FAR, "shift": 0.25, "middle": 1.0, "least": 0.9, "pixel": (FAR - NEAR) / 15.5}
+    return prior_depth(mask, shape=shape, category="cat", **given)  # a pixel with which a width of 31 gives NEAR
 
 
 def test_default_of_every_config_is_the_ellipsoid():
@@ -41,6 +42,33 @@ def test_shapes_reach_from_near_on_the_object_to_far_around_it(shape):
     assert depth.min() == pytest.approx(NEAR, abs=1e-3 if "ellipsoid" in shape else 1e-6)
     assert depth.max() == pytest.approx(FAR, abs=1e-6)
     assert _mask()[np.unravel_index(depth.argmin(), depth.shape)] == 1
+
+
+def test_the_whole_ellipsoid_is_as_deep_as_half_its_width_within_the_range():
+    def nearest(width, **given):
+        mask = np.zeros((64, 64), np.float32)
+        mask[20:40, 10 : 10 + width] = 1
+        return whole_ellipsoid(mask, **{"far": FAR, "least": 0.9, "pixel": 0.003} | given).min()
+
+    assert nearest(21) == pytest.approx(FAR - 10 * 0.003, abs=5e-4)
+    assert nearest(41) == pytest.approx(FAR - 20 * 0.003, abs=5e-4)
+    assert nearest(41, pixel=0.03) == pytest.approx(0.9, abs=1e-3)  # not nearer than depths can be
+    assert nearest(41, pixel=0.03, least=0.1) > FAR - 0.4
+    with pytest.raises(UserError, match="must lie behind the least depth"):
+        nearest(21, least=FAR)
+
+
+@pytest.mark.parametrize("above, below", [(False, False), (True, False), (False, True), (True, True)])
+def test_the_whole_ellipsoid_goes_on_beyond_the_edges_that_the_mask_touches(above, below):
+    mask = np.zeros((64, 64), np.float32)
+    mask[0 if above else 16 : 64 if below else 48, 16:48] = 1
+    depth = whole_ellipsoid(mask, far=FAR, least=0.9, pixel=0.003)
+    rise = FAR - depth[:, 32]
+    seen = np.nonzero(rise > 1e-6)[0]
+    assert seen.min() == 0 if above else seen.min() in (15, 16, 17)
+    assert seen.max() == 63 if below else seen.max() in (46, 47, 48)
+    # Cut off at two thirds of the way from the middle to the rim, it is still high there; a rim is flat.
+    assert (rise[0] > 0.2 * rise.max()) == above and (rise[63] > 0.2 * rise.max()) == below
 
 
 def test_flat_prior_is_a_plane_that_the_depth_network_can_show():

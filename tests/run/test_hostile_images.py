@@ -125,9 +125,8 @@ def test_any_mask_gives_a_finite_prior_or_an_error_in_words(shape, category):
         warnings.simplefilter("error", RuntimeWarning)
         for mask in masks:
             try:
-                depth = prior.prior_depth(
-                    mask, shape=shape, category=category, near=0.91, far=1.02, shift=0.0, middle=1.0
-                )
+                depths = {"near": 0.91, "far": 1.02, "middle": 1.0, "least": 0.9}
+                depth = prior.prior_depth(mask, shape=shape, category=category, shift=0.0, pixel=0.0028, **depths)
             except UserError as error:
                 assert "mask" in str(error)
             else:
