@@ -42,6 +42,7 @@ def get_config() -> ConfigDict:
     _training(config)
     _schedule(config)
     _lift(config)
+    _refinement(config)
     _outputs(config)
     return config
 
@@ -170,10 +171,12 @@ def _training(config: ConfigDict) -> None:
     """Sets the prior, the losses and the optimiser."""
     # The shape that training starts from.
     config.prior = ConfigDict()
-    # What the depth network is first fitted to: 'ellipsoid' (the method's), 'shifted_ellipsoid' (moved
+    # What the depth network is first fitted to: 'ellipsoid' (the method's), 'whole_ellipsoid' (goes on above and
+    # below the frame where that cuts the object off, and is as deep as half its width), 'shifted_ellipsoid' (moved
     # sideways), 'flat' (a plane in the middle of the range of depths), 'smoothed_box' (the mask raised,
     # its edges smoothed) or 'confidence' (the mask's probabilities raised, or the distance from the
-    # outline of a mask that has none); near and far hold for all but 'flat'.
+    # outline of a mask that has none); near and far hold for all but 'flat', near
+    # not for 'whole_ellipsoid'.
     config.prior.shape = "ellipsoid"
     # How far 'shifted_ellipsoid' is moved to the right, in widths of the object's box.
     config.prior.shift = 0.25
@@ -273,6 +276,10 @@ def _lift(config: ConfigDict) -> None:
     config.lift.inversion_samples = 8
     # Learning rate of the encoder, there and in step 2.
     config.lift.encoder_learning_rate = 5e-4
+    # Steps that look for each projected sample's own latent, from what the encoder says; 0 takes what it says.
+    config.lift.latent_iterations = 20
+    # Adam's step size there, in W.
+    config.lift.latent_learning_rate = 0.03
     # Stages whose step 3 holds view and light networks to the known views and lights of the pseudo-images.
     config.lift.anchored_stages = 1000
     # Weight of the distance from known views: mean square, in standard deviations of what is drawn.
@@ -282,6 +289,22 @@ def _lift(config: ConfigDict) -> None:
     config.lift.anchor_light = 0.0
     # Decay, an iteration, of the moving average of the networks that a stage's step 3 ends with; 0 takes the latest.
     config.lift.average = 0.99
+
+
+def _refinement(config: ConfigDict) -> None:
+    """Sets how a model is refined on one image."""
+    # Refining a lifted GAN's model (networks.pretrained) on each image (mode 'instance').
+    config.refinement = ConfigDict()
+    # Iterations of steps 1, 2 and 3, a triple a stage, in place of schedule.stages; the first step 1 has at least one.
+    # The mirrored sheet has a part in all of them where any stage of schedule.flip3 has it.
+    config.refinement.lengths = ((100, 0, 300),)
+    # Adam's step size, in place of optimizer.learning_rate.
+    config.refinement.learning_rate = 1e-4
+    # Batches of projected samples that are learned from, in place of sampling.collect_iters.
+    config.refinement.collect_iters = 24
+    # Batches of projected samples that are kept out of training, and decide how far from the model's the networks that
+    # are kept lie; 0 keeps the last ones.
+    config.refinement.kept_out = 4
 
 
 def _outputs(config: ConfigDict) -> None:

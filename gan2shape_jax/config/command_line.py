@@ -38,8 +38,7 @@ usage: gan2shape-jax [lift] --config=NAME[:VARIANT] [--config.FIELD=VALUE ...] [
 Reconstructs every image of a configuration's list in 3D; lift trains on a GAN's own pictures.
 
   --config=NAME         a bundled configuration ({names}),
-                        the path of a Python file with a function get_config,
-                        or of a YAML file of the published PyTorch code
+                        a Python file with get_config, or the published code's YAML file
   --config.FIELD=VALUE  sets one field, such as --config.workdir=results/mine
   --check               looks at every file, estimates hours and memory, and stops
   --version             prints the version

@@ -18,6 +18,7 @@ def lifted(config: ConfigDict) -> ConfigDict:
     config.mode = "lift"
     config.workdir = f"{config.workdir}_lift"
     config.networks.pretrained = ""
+    config.prior.shape = "whole_ellipsoid"
     config.prior.iterations = 300
     mirrored = any(config.schedule.flip3)
     config.schedule.joint = False

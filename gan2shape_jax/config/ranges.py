@@ -59,6 +59,9 @@ WHOLE = {
     "lift.inversion_iterations": Range(0, 10**7),
     "lift.inversion_samples": Range(1, 10**4),
     "lift.anchored_stages": Range(0, 1000),
+    "lift.latent_iterations": Range(0, 10**4),
+    "refinement.collect_iters": Range(1, 10**6),
+    "refinement.kept_out": Range(0, 1000),
     "checkpoint.every_iterations": Range(1, 10**9),
     "checkpoint.keep": Range(1, 10**6),
     "outputs.turntable_frames": Range(1, MOST_FRAMES),
@@ -92,11 +95,14 @@ FLOATS = {
     "inversion.learning_rate": Range(_LEAST, 1000),
     "lift.truncation": Range(0.01, 1),
     "lift.encoder_learning_rate": Range(1e-9, 1),
+    "lift.latent_learning_rate": Range(_LEAST, 1000),
     "lift.anchor_view": Range(0, 1e6),
     "lift.anchor_light": Range(0, 1e6),
     "lift.average": Range(0, 0.99999),
+    "refinement.learning_rate": Range(_LEAST, 1000),
 }
 _STAGES = Range(1, 1000)
+_STAGE_LISTS = ("schedule.stages", "refinement.lengths")
 _LIGHT = 1000.0  # the greatest number of `sampling.rand_light`
 _POWERS_OF_TWO = ("image_size", "gan.size")
 
@@ -104,7 +110,7 @@ _POWERS_OF_TWO = ("image_size", "gan.size")
 def range_problems(values: Mapping[str, Any]) -> list[str]:
     """Returns a sentence for each number outside its range; the values have the types of their fields."""
     faults = [fault for path, allowed in (WHOLE | FLOATS).items() if (fault := _fault(path, values[path], allowed))]
-    return faults + _light(values["sampling.rand_light"]) + _stages(values["schedule.stages"])
+    return faults + _light(values["sampling.rand_light"]) + _all_stages(values)
 
 
 def in_range(path: str, value: float | None) -> bool:
@@ -152,14 +158,25 @@ def _light(light: tuple[Any, ...]) -> list[str]:
     ]
 
 
-def _stages(stages: tuple[Any, ...]) -> list[str]:
+def _all_stages(values: Mapping[str, Any]) -> list[str]:
+    faults = [fault for path in _STAGE_LISTS for fault in _stages(path, values[path])]
+    refinement = values["refinement.lengths"]
+    if not faults and not refinement[0][0]:
+        faults.append(
+            f"config.refinement.lengths is {shown(refinement)}: its first step 1 needs at least one iteration, "
+            "since it gives what the samples of step 3 are drawn from"
+        )
+    return faults
+
+
+def _stages(path: str, stages: tuple[Any, ...]) -> list[str]:
     if not stages or not all(_is_stage(stage) for stage in stages):
         return [
-            f"config.schedule.stages is {shown(stages)}: it takes triples of iteration counts such as "
+            f"config.{path} is {shown(stages)}: it takes triples of iteration counts such as "
             f"((600, 600, 400),), up to {_MOST_ITERATIONS} each"
         ]
     if len(stages) > _STAGES.high:
-        return [f"config.schedule.stages has {len(stages)} stages: it takes at most {_STAGES.high:g}"]
+        return [f"config.{path} has {len(stages)} stages: it takes at most {_STAGES.high:g}"]
     return []
 
 

@@ -2,9 +2,9 @@
 
 One image alone finds its views by step 3's loss. Networks that begin with many images at once can settle where no view
 is right: depth in stripes, all heads looking up, or heads whose pitch and roll are never seen (docs/reports/lift.md).
-What pseudo-images were drawn with is known exactly, so the view and light networks see them too, in every iteration.
-They are not held to it on the GAN's versions of the pseudo-images, which follow views only with errors of their own:
-that made no difference.
+What pseudo-images were drawn with is known exactly, so the view and light networks see them too, in every iteration,
+and are held to it there as on the GAN's versions of them. These follow a view only roughly where the encoder alone says
+what they are; so their latents are searched for (`latent_search`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
 
-from gan2shape_jax.method import models, sampling
+from gan2shape_jax.method import latent_search, models, sampling
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.pseudo_images import draw_pseudo_images, known_conditions
@@ -75,9 +75,9 @@ def anchored_loss(
     *,
     flip: bool,
 ) -> LossAndMetrics:
-    """Returns step 3's loss and the weighted distances of the pseudo-images' views and lights from what is known.
+    """Returns step 3's loss and the weighted distances of views and lights from what is known.
 
-    The metrics have the distances on the GAN's versions too.
+    On the pseudo-images and on the GAN's versions of them alike; the metrics have both.
 
     Args:
       params: of the networks.
@@ -94,12 +94,12 @@ def anchored_loss(
     if settings.anchor_view > 0:
         seen = view_distance(geometry.view[1:], known, frozen, settings)
         drawn = view_distance(models.views(params, pseudo, frozen.view_mean, settings), known, frozen, settings)
-        loss = loss + settings.anchor_view * drawn
+        loss = loss + settings.anchor_view * (drawn + seen)
         metrics |= {"view_distance": seen, "drawn_view_distance": drawn}
     if settings.anchor_light > 0:
         seen = light_distance(geometry.light[1:], known, settings)
         drawn = light_distance(models.lights(params, pseudo, frozen.light_mean, settings), known, settings)
-        loss = loss + settings.anchor_light * drawn
+        loss = loss + settings.anchor_light * (drawn + seen)
         metrics |= {"light_distance": seen, "drawn_light_distance": drawn}
     return loss, (metrics | {"loss": loss}, (geometry, recon))
 
@@ -134,4 +134,6 @@ def _next_batch(
     return batch.images, batch.masks, batch.pseudo, batch.known
 
 
-ANCHORED_STEP = dataclasses.replace(STEP3, name="anchored", loss=anchored_loss, draw=_next_batch, collect=_collect)
+ANCHORED_STEP = dataclasses.replace(
+    STEP3, name="anchored", loss=anchored_loss, draw=_next_batch, collect=_collect, improve=latent_search.improved
+)

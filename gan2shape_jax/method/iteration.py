@@ -158,7 +158,8 @@ def phase_constants(state: TrainState, phase: Phase, problem: Problem, frozen: F
         _collected(state.params, state.factors, cache, problem, key, i, frozen, step=step, settings=settings)
         for i in range(settings.collect_iters)
     ]
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *batches)
+    samples = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *batches)
+    return step.improve(state.params, samples, problem, frozen, settings) if step.improve else samples
 
 
 @functools.cache

@@ -20,6 +20,7 @@ from gan2shape_jax.networks.precision import to_compute_dtype, to_float32
 __all__ = [
     "gan_image",
     "latent_offset",
+    "moved",
     "project",
     "projected_latents",
     "reference_code",
@@ -122,7 +123,12 @@ def projected_latents(
 ) -> tuple[Float[Array, "n *layers w"], Float[Array, "n w"]]:
     """Returns the latents of the GAN's versions of images, and their offsets; arguments as `project`."""
     offset = latent_offset(params, images, reference, frozen, settings, code=code)
-    return latent + (offset[:, None] if latent.ndim == 3 else offset), offset
+    return moved(latent, offset), offset
+
+
+def moved(latent: Float[Array, "1 *layers w"], offset: Float[Array, "n w"]) -> Float[Array, "n *layers w"]:
+    """Returns the input's latent moved by each offset, in W+ alike in all layers."""
+    return latent + (offset[:, None] if latent.ndim == 3 else offset)
 
 
 def project(
@@ -146,5 +152,5 @@ def project(
       settings: static settings.
       code: of the reference, see `latent_offset`.
     """
-    moved, offset = projected_latents(params, images, latent, reference, frozen, settings, code=code)
-    return synthesize(moved, frozen, settings), offset
+    latents, offset = projected_latents(params, images, latent, reference, frozen, settings, code=code)
+    return synthesize(latents, frozen, settings), offset

@@ -68,7 +68,10 @@ class Settings:
     # Of a lift: fresh samples of the GAN that an iteration of the inversion step sees, and their truncation.
     fresh_samples: int = 0
     truncation: float = 1.0
-    # Of the anchored step: weights of the distances from the views and lights that pseudo-images were drawn with.
+    # Of the anchored step: steps of the search for each projected sample's latent, and their size; weights of the
+    # distances from the views and lights that pseudo-images were drawn with.
+    latent_iterations: int = 0
+    latent_learning_rate: float = 0.0
     anchor_view: float = 0.0
     anchor_light: float = 0.0
 

@@ -16,7 +16,7 @@ from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Problem
 from gan2shape_jax.method.step import LossAndMetrics, Seen, Step
 
-__all__ = ["STEP2", "step2_loss"]
+__all__ = ["STEP2", "step2_loss", "version_loss"]
 
 
 def step2_loss(
@@ -34,7 +34,20 @@ def step2_loss(
     There is no mirrored sheet: `flip` is not used.
     """
     del flip
-    projected, offset = projection.project(params, pseudo, problem.latent, problem.gan_image, frozen, settings)
+    offset = projection.latent_offset(params, pseudo, problem.gan_image, frozen, settings)
+    return version_loss(offset, pseudo, mask, problem, frozen, settings)
+
+
+def version_loss(
+    offset: Float[Array, "n w"],
+    pseudo: Float[Array, "n s s 3"],
+    mask: Float[Array, "n s s"],
+    problem: Problem,
+    frozen: FrozenModels,
+    settings: Settings,
+) -> LossAndMetrics:
+    """Returns how far the GAN's images at these offsets are from pseudo-images, and the offsets from nothing."""
+    projected = projection.synthesize(projection.moved(problem.latent, offset), frozen, settings)
     l1 = losses.photometric(projected, pseudo, mask)
     distance = losses.feature_distance(
         discriminator_features(projected, frozen, settings),

@@ -16,6 +16,7 @@ __all__ = ["Estimate", "estimate"]
 # again as an idle machine took (0.020, 0.020, 0.061, 0.100 and 0.017 s, docs/reports/benchmarks.md).
 _PRIOR, _STEP1, _STEP2, _STEP3 = 0.03, 0.03, 0.09, 0.15
 _PROJECTION = 0.025
+_SEARCH = 0.08  # a step on the latents of a batch
 # Seconds for compiling every step once.
 _COMPILING = 60.0
 # Guesses, not measurements.
@@ -84,10 +85,15 @@ def _seconds_per_image(config: ConfigDict) -> float:
         total += together * config.lift.inversion_iterations * drawn * (_STEP2 * many + _PROJECTION * gan) / 2
     for step1, step2, step3 in config.schedule.stages:
         total += together * (step1 * _STEP1 * one + step3 * _STEP3 * many + step2 * _STEP2 * (many + gan) / 2)
-        total += _collected(config) * _PROJECTION * gan
+        total += _collected(config) * (_PROJECTION * gan + _searched(config) * _SEARCH * gan)
     if config.mode != "lift" and not config.data.latent_root:
         total += config.inversion.steps * _STEP2 * gan / config.sampling.batch_size
     return total
+
+
+def _searched(config: ConfigDict) -> int:
+    """Returns the steps that look for the latent of each projected sample."""
+    return config.lift.latent_iterations if config.mode == "lift" else 0
 
 
 def _collected(config: ConfigDict) -> int:

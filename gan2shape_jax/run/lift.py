@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import time
 from collections.abc import Callable
 
 import jax
@@ -47,6 +48,7 @@ Mask = Float[np.ndarray, "s s"]
 MaskOf = Callable[[Float[np.ndarray, "s s 3"]], Mask]
 _USUAL_FROM = 96  # samples that the usual mask is found from
 _RETURNS = "returns_to_a_checkpoint"
+_TELLING_S = 30.0  # between two lines about what takes minutes
 _FIRST = 1 << 20  # samples of training are numbered from here on; those below are looked at only
 
 
@@ -141,7 +143,8 @@ def _train(
     check: Callable[[], None],
 ) -> None:
     """Trains from the newest checkpoint, or from the beginning, to the end."""
-    task = task_of(config, architecture, frozen, returns=_returns(folder))
+    collected = _telling(monitor, check)
+    task = task_of(config, architecture, frozen, returns=_returns(folder), on_collected=collected)
 
     def drawn(phase: Phase, views: Reconstruction) -> Reconstruction:
         if folder.team.leads:
@@ -182,6 +185,20 @@ def _replicas(config: ConfigDict) -> int:
     return asked if config.schedule.share_weight else 1
 
 
+def _telling(monitor: Monitor, check: Callable[[], None]) -> Callable[[int, int], None]:
+    """Returns a function that tells from time to time how many images have their samples, and heeds Ctrl-C."""
+    told = time.monotonic()
+
+    def tell(done: int, count: int) -> None:
+        nonlocal told
+        check()
+        if time.monotonic() - told > _TELLING_S:
+            told = time.monotonic()
+            monitor.say(f"samples are projected onto the GAN: those of {done} of {count} images are done")
+
+    return tell
+
+
 def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels) -> SampleMaker:
     """Returns what draws the samples, with their object masks and priors.
 
@@ -196,6 +213,8 @@ def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModel
         collect_iters=1,  # a step sees one batch of samples at a time
         fresh_samples=config.lift.inversion_samples,
         truncation=config.lift.truncation,
+        latent_iterations=config.lift.latent_iterations,
+        latent_learning_rate=config.lift.latent_learning_rate,
         anchor_view=config.lift.anchor_view,
         anchor_light=config.lift.anchor_light,
     )
@@ -209,7 +228,14 @@ def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModel
     return dataclasses.replace(maker, mask_of=_mask_of(config, maker))
 
 
-def task_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels, *, returns: int = 0) -> lift.Lift:
+def task_of(
+    config: ConfigDict,
+    architecture: Architecture,
+    frozen: FrozenModels,
+    *,
+    returns: int = 0,
+    on_collected: Callable[[int, int], None] = lambda done, count: None,
+) -> lift.Lift:
     """Returns the task of lifting a GAN.
 
     Args:
@@ -218,6 +244,7 @@ def task_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels
       frozen: the networks of the run.
       returns: how often the training went back to an earlier checkpoint: it goes on more slowly each time, and sees
         the samples in another order.
+      on_collected: called while a stage's samples are projected, with the number of images that have theirs and of all.
 
     Raises:
       UserError: a stage has fewer samples than share an iteration.
@@ -240,6 +267,7 @@ def task_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels
         replicas=replicas,
         seed=config.seed + returns,
         encoder_learning_rate=config.lift.encoder_learning_rate * slower,
+        on_collected=on_collected,
     )
     kept_out = tuple(maker.problems(range(config.lift.kept_out)))
     return lift.Lift(

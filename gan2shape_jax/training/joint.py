@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -58,6 +58,10 @@ def _item(factors: Factors, index) -> Factors:
     return jax.tree.map(lambda x: x[index], factors)
 
 
+def _tell_nobody(done: int, count: int) -> None:
+    del done, count
+
+
 @dataclasses.dataclass(frozen=True)
 class ManyImages(OneSet):
     """The task of joint training; see `tasks.Task`.
@@ -70,6 +74,7 @@ class ManyImages(OneSet):
       batches: of projected samples kept for each image.
       reference: True repeats the published code: in step 2 every image is lit with the last image's ambient and
         diffuse strength, and the prior is fitted to the first image only.
+      on_collected: called while samples are projected, with the number of images that have theirs, and of all images.
     """
 
     names: tuple[str, ...]
@@ -79,6 +84,7 @@ class ManyImages(OneSet):
     key: jax.Array
     batches: int
     reference: bool
+    on_collected: Callable[[int, int], None] = dataclasses.field(default=_tell_nobody, kw_only=True)
 
     @property
     def window(self) -> int:
@@ -141,6 +147,7 @@ class ManyImages(OneSet):
         for index, problem in enumerate(self.problems):
             single = dataclasses.replace(state, factors=_item(state.factors, index))
             kept.append(jax.device_get(iteration_lib.phase_constants(single, phase, problem, self.frozen, collecting)))
+            self.on_collected(len(kept), len(self.problems))
         return tuple(kept)
 
     def advance(

@@ -49,7 +49,15 @@ _SETTLED = 100
 
 
 def stages_of(
-    maker: SampleMaker, *, images: int, first: int, batches: int, replicas: int, seed: int, encoder_learning_rate: float
+    maker: SampleMaker,
+    *,
+    images: int,
+    first: int,
+    batches: int,
+    replicas: int,
+    seed: int,
+    encoder_learning_rate: float,
+    on_collected: Callable[[int, int], None] = lambda done, count: None,
 ) -> Callable[..., ManyImages]:
     """Returns a function from a stage's number, from 1, and a step's name to the task; the latest stage's is kept.
 
@@ -61,6 +69,7 @@ def stages_of(
       replicas: images that share an iteration.
       seed: of the order of images.
       encoder_learning_rate: of steps that train the encoder alone.
+      on_collected: see `ManyImages`.
     """
 
     @functools.lru_cache(maxsize=1)
@@ -68,7 +77,7 @@ def stages_of(
         begin = first + (number - 1) * images
         group = maker.problems(range(begin, begin + images))
         task = gather(group, maker.frozen, seed=seed, collect_iters=batches * images, reference=False)
-        return spread_out(task, replicas, independent=True)
+        return spread_out(dataclasses.replace(task, on_collected=on_collected), replicas, independent=True)
 
     @functools.lru_cache(maxsize=1)
     def encoded(number: int) -> ManyImages:

@@ -104,7 +104,9 @@ def test_the_loss_is_step_3s_and_the_weighted_distances(case):
 
     plain, loss, metrics = losses()
     assert metrics["drawn_view_distance"] > 0.1 and metrics["view_distance"] > 0.1
-    expected = plain + 2.0 * metrics["drawn_view_distance"] + 0.5 * metrics["drawn_light_distance"]
+    views = metrics["view_distance"] + metrics["drawn_view_distance"]
+    lights = metrics["light_distance"] + metrics["drawn_light_distance"]
+    expected = plain + 2.0 * views + 0.5 * lights
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     own = models.views(params, pseudo, frozen.view_mean, settings)
     expected = anchored_step.view_distance(own, known, frozen, settings)

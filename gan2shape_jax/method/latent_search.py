@@ -1,0 +1,88 @@
+"""Better versions of pseudo-images: their latents are searched for, a few steps from what the encoder says.
+
+Step 2's loss decides, on each latent by itself in place of the encoder's weights (GAN2Shape, equation 3). Versions by
+the encoder alone follow the drawn pitch with a correlation of 0.67 and the roll with 0.23; after twenty steps it is
+0.87 and 0.74 (docs/reports/lift.md).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from gan2shape_jax.method import models, projection
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import Problem, ProjectedSamples
+from gan2shape_jax.method.step2 import version_loss
+
+__all__ = ["improved"]
+
+_AT_ONCE = 8  # samples of a compiled call; more gain nothing on a CPU
+
+
+def improved(
+    params: models.Params, samples: ProjectedSamples, problem: Problem, frozen: FrozenModels, settings: Settings
+) -> ProjectedSamples:
+    """Returns samples that are closer to their pseudo-images; not to be called inside `jax.jit`.
+
+    The steps are calls one by one: as a loop in a program, convolutions fall off XLA's fast path on CPU.
+
+    Args:
+      params: of the networks; the encoder says where to begin.
+      samples: with the pseudo-images that they are of.
+      problem: of the input.
+      frozen: the frozen networks.
+      settings: static settings; without `latent_iterations` the samples stay what they are.
+    """
+    if not settings.latent_iterations or samples.pseudo is None:
+        return samples
+    images = []
+    for first in range(0, len(samples.pseudo), _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        pseudo, masks = samples.pseudo[part], samples.masks[part]
+        offset, moments = _begin(params, pseudo, problem, frozen, settings)
+        for _ in range(settings.latent_iterations):
+            offset, moments = _step(offset, moments, pseudo, masks, problem, frozen, settings)
+        images.append(_version(offset, problem, frozen, settings))
+    return dataclasses.replace(samples, images=jnp.concatenate(images))
+
+
+def _adam(settings: Settings) -> optax.GradientTransformation:
+    return optax.adam(settings.latent_learning_rate)
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def _begin(
+    params: models.Params, pseudo: Float[Array, "n s s 3"], problem: Problem, frozen: FrozenModels, settings: Settings
+) -> tuple[Float[Array, "n w"], Any]:
+    offset = projection.latent_offset(params, pseudo, problem.gan_image, frozen, settings)
+    return offset, _adam(settings).init(offset)
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def _step(
+    offset: Float[Array, "n w"],
+    moments: Any,
+    pseudo: Float[Array, "n s s 3"],
+    masks: Float[Array, "n s s"],
+    problem: Problem,
+    frozen: FrozenModels,
+    settings: Settings,
+) -> tuple[Float[Array, "n w"], Any]:
+    gradient, _ = jax.grad(version_loss, has_aux=True)(offset, pseudo, masks, problem, frozen, settings)
+    updates, moments = _adam(settings).update(gradient, moments)
+    return optax.apply_updates(offset, updates), moments
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def _version(
+    offset: Float[Array, "n w"], problem: Problem, frozen: FrozenModels, settings: Settings
+) -> Float[Array, "n s s 3"]:
+    return projection.synthesize(projection.moved(problem.latent, offset), frozen, settings)
