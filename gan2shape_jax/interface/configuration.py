@@ -12,6 +12,7 @@ from gan2shape_jax.config.gan_checks import gan_problems
 from gan2shape_jax.config.validation import validate
 from gan2shape_jax.errors import ArgumentError, ConfigError, UserError
 from gan2shape_jax.inputs.required_files import required_files_of
+from gan2shape_jax.run import refining
 from gan2shape_jax.stylegan2 import Architecture
 
 __all__ = ["complete", "default"]
@@ -64,7 +65,7 @@ def complete(config: str | ConfigDict | None, architecture: Architecture, seed: 
     if problems := gan_problems(chosen, architecture):
         raise ConfigError("\n".join(problems))
     _require_files(chosen)
-    return chosen.lock()
+    return refining.as_refinement(chosen.lock())
 
 
 def _whole(seed: Any) -> int:

@@ -30,7 +30,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage, TrainState
 from gan2shape_jax.records import checksum
 from gan2shape_jax.regular_files import MIB, read_text
-from gan2shape_jax.run import loading, results
+from gan2shape_jax.run import loading, refining, results
 from gan2shape_jax.run.checkpoint_folders import require_no_pattern
 from gan2shape_jax.run.runtime import cadence_of, schedule_of
 from gan2shape_jax.set_aside import Aside
@@ -100,18 +100,20 @@ def reconstruct(
         latent = loading.find_latent(chosen, name, picture, gan.architecture, frozen)
     prepared = loading.prepare(chosen, item, latent, gan.architecture, frozen)
     schedule = schedule_of(chosen)
+    initial = loading.initial_params(chosen, prepared.settings)
     this = _told(chosen, prepared)
     state, history = loop.train(
         prepared,
         frozen,
         schedule,
-        loading.initial_params(chosen, prepared.settings),
+        initial,
         None if checkpoint_folder is None else _own_folder(checkpoint_folder, this),
         cadence_of(chosen),
         watcher_of(callback, schedule),
         Keeping({"reconstruction": checksum(this.encode())}),
     )
-    return _reconstruction(chosen, prepared, frozen, state, history)
+    state, measured = refining.finished(chosen, initial, state, prepared, frozen)
+    return _reconstruction(chosen, prepared, frozen, state, history, measured)
 
 
 def _item(
@@ -184,8 +186,9 @@ def _reconstruction(
     frozen: FrozenModels,
     state: TrainState,
     history: list[dict[str, Any]],
+    measured: dict[str, Any],
 ) -> Reconstruction:
-    record = results.result_of(state, prepared, frozen, history, category=config.category)
+    record = results.result_of(state, prepared, frozen, history, category=config.category, measured=measured)
 
     def write(folder: str | os.PathLike[str]) -> None:
         files = results.training_files(state, history, networks=config.outputs.networks)

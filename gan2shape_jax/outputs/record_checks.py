@@ -7,7 +7,7 @@ from gan2shape_jax.geometry.camera import Camera
 
 __all__ = ["camera_of", "metrics_of", "of_type"]
 
-_GROUPS = ("prior", "start", "samples_l1")  # of metrics
+_GROUPS = ("prior", "start", "samples_l1", "kept_out_l1")  # of metrics
 _LARGEST = 1024  # pixels a side: four times what a run takes
 _T = TypeVar("_T")
 

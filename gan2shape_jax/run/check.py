@@ -46,6 +46,7 @@ def run_check(config: ConfigDict) -> int:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         problems = examine(config)
+        config = _refining(config) if not problems else config
     told = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
     for message in dict.fromkeys(told):
         print(f"warning: {printable(message)}", file=sys.stderr)
@@ -65,6 +66,9 @@ def examine(config: ConfigDict) -> list[str]:
     sensible = not problems
     problems += _tried(lambda: require_places(config))
     problems += _tried(lambda: require_files(config))
+    refined: list[ConfigDict] = []
+    problems += _tried(lambda: refined.append(_refining(config)))
+    config = refined[0] if refined else config
     architecture, of_weights = _weights(config, sensible=sensible)
     problems += of_weights
     names: list[str] = []
@@ -90,6 +94,12 @@ def examine(config: ConfigDict) -> list[str]:
 
         problems += _tried(lambda: machine.require_room(config, unfinished(config, names)))
     return list(dict.fromkeys(problems))
+
+
+def _refining(config: ConfigDict) -> ConfigDict:
+    from gan2shape_jax.run import refining  # imports jax
+
+    return refining.as_refinement(config)
 
 
 def _weights(config: ConfigDict, *, sensible: bool) -> tuple[Architecture | None, list[str]]:

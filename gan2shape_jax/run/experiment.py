@@ -35,8 +35,9 @@ def run(config: ConfigDict) -> int:
     require_places(config)
     names = _names_with_files(config)
     # After the checks, since these import all that builds on JAX, which takes seconds.
-    from gan2shape_jax.run import instance, joint, lift, machine, predict, run_folder, runtime
+    from gan2shape_jax.run import instance, joint, lift, machine, predict, refining, run_folder, runtime
 
+    config = refining.as_refinement(config)
     run_folder.require_same_config(config)  # before devices start
     runtime.set_up_runtime(config)
     _take_up(config, names)

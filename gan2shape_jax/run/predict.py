@@ -21,11 +21,11 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem, TrainState, initial_state
-from gan2shape_jax.run import interrupt, lifted_model, loading, results, start
+from gan2shape_jax.run import interrupt, lifted_model, loading, refining, results, start
 from gan2shape_jax.run.each_image import for_each_image
 from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
-from gan2shape_jax.run.verdict import FAR
+from gan2shape_jax.run.verdict import FAR, far_in_words
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files
 
@@ -124,13 +124,10 @@ class _Predictor:
         self.folder.require()
         prepared = self._prepare(name)
         category = self.config.category
-        result = results.result_of(self.state, prepared, self.frozen, [], category=category, l1_p95=self.l1_p95)
-        if result.metrics.get(FAR):
-            self.say(
-                f"warning: {prepared.name}: far from what the model of {category} knows (reconstruction L1 "
-                f"{result.metrics['reconstruction_l1']:.2f}, samples of its GAN have less than {self.l1_p95:.2f}): the "
-                "shape is not to be trusted"
-            )
+        near = refining.nearness(self.l1_p95, self.state, prepared, self.frozen)
+        if near.get(FAR):
+            self.say(far_in_words(prepared.name, category, near))
+        result = results.result_of(self.state, prepared, self.frozen, [], category=category, measured=near)
         project = None if prepared.problem.latent is None else results.projector(self.state, prepared, self.frozen)
         folder = self.folder.result(prepared.name)
         return functools.partial(results.write_result, result, folder, project, self.config, {})

@@ -16,12 +16,13 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
-from gan2shape_jax.run import loading, results
+from gan2shape_jax.run import loading, refining, results
 from gan2shape_jax.run.each_image import FAILURES, GroupOutcome, explain, failure_of, stem_of
 from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import cadence_of, interruptible
 from gan2shape_jax.run.same_config import config_hash
+from gan2shape_jax.run.verdict import FAR, far_in_words
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import checkpoint, group, group_plan, image_axis, loop, network_files
 from gan2shape_jax.training.checkpoint import Keeping
@@ -192,25 +193,38 @@ class Reconstructor:
             if prepared.name in broken or self.folder.is_finished(prepared.name):
                 continue
             try:
-                self.write(prepared, *trained.own(index, prepared), **together)
+                state, history = trained.own(index, prepared)
+                self.write(prepared, trained.job.initial, state, history, **together)
             except FAILURES as error:
                 failures |= failure_of(name, error)
         return failures
 
-    def write(self, prepared: PreparedImage, state: TrainState, history: list[dict[str, Any]], **together: Any) -> None:
+    def write(
+        self,
+        prepared: PreparedImage,
+        start: models.Params,
+        state: TrainState,
+        history: list[dict[str, Any]],
+        **together: Any,
+    ) -> None:
         """Writes an image's results folder, which appears whole or not at all.
 
         Args:
           prepared: the image.
+          start: the networks that training began with.
           state: its trained networks.
           history: its own.
           **together: which images were trained at once, and which of them came to nothing, by their names.
         """
         self.folder.require()
+        state, measured = refining.finished(self.config, start, state, prepared, self.frozen)
+        category = self.config.category
+        if measured.get(FAR):
+            self.monitor.say(far_in_words(prepared.name, category, measured))
         # The next image may start from all of the networks.
         kept = self.config.outputs.networks if self.config.schedule.reset_weight else "full"
         results.write_result(
-            results.result_of(state, prepared, self.frozen, history, category=self.config.category),
+            results.result_of(state, prepared, self.frozen, history, category=category, measured=measured),
             self.folder.result(prepared.name),
             results.projector(state, prepared, self.frozen),
             self.config,

@@ -6,6 +6,7 @@ import csv
 import functools
 import io
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -18,15 +19,15 @@ from gan2shape_jax.method import projection, reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import canonical_mask
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import PreparedImage, TrainState
+from gan2shape_jax.method.state import PreparedImage, Problem, TrainState
 from gan2shape_jax.outputs import OutputOptions, Projection, Result, write_outputs
 from gan2shape_jax.run.same_config import config_hash
-from gan2shape_jax.run.verdict import FAR, compare_with_prior, is_far
+from gan2shape_jax.run.verdict import compare_with_prior
 from gan2shape_jax.training import network_files
 from gan2shape_jax.training.loop import START
 from gan2shape_jax.training.tasks import scores
 
-__all__ = ["history_csv", "projector", "result_of", "training_files", "write_result"]
+__all__ = ["history_csv", "projector", "reconstruction_l1", "result_of", "training_files", "write_result"]
 
 _ERRORS = ("side", "mad", "mad_unit", "mae", "mse")
 
@@ -65,7 +66,7 @@ def result_of(
     history: list[dict[str, Any]],
     *,
     category: str,
-    l1_p95: float | None = None,
+    measured: Mapping[str, Any] | None = None,
 ) -> Result:
     """Returns what the networks make of an image, with its errors.
 
@@ -75,22 +76,19 @@ def result_of(
       frozen: the GAN and the statistics.
       history: the image's own, as `training.loop.run_schedule` returns it; [] where nothing was trained.
       category: of the object, for the record.
-      l1_p95: of the model that explains the image feed-forward, see `verdict.is_far`; None where there is none.
+      measured: further metrics.
     """
     problem, settings = prepared.problem, prepared.settings
     view = reconstruction.see(state, problem, frozen, settings)
     canonical, mask = _canonical(view, problem.mask, settings=settings)
-    valid = np.asarray(view.valid)
-    difference = np.abs(np.asarray(view.reconstruction) - np.asarray(problem.image[0])).mean(axis=-1)
-    measured: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         **scores(view, problem, settings),
-        "reconstruction_l1": float((difference * valid).sum() / valid.sum()),
+        "reconstruction_l1": reconstruction_l1(view, problem),
         "inversion_l1": prepared.inversion_l1,
     }
-    measured |= _baseline(history)
-    measured |= compare_with_prior(measured, history)
-    if l1_p95 is not None:
-        measured[FAR] = is_far(measured["reconstruction_l1"], l1_p95)
+    metrics |= _baseline(history)
+    metrics |= compare_with_prior(metrics, history)
+    metrics |= measured or {}
     return Result(
         name=prepared.name,
         camera=settings.camera,
@@ -106,10 +104,17 @@ def result_of(
         warped_depth=np.asarray(view.warped_depth),
         gan_image=None if problem.gan_image is None else np.asarray(problem.gan_image[0]),
         true_depth=None if problem.true_depth is None else np.asarray(problem.true_depth),
-        metrics=measured,
+        metrics=metrics,
         category=category,
         reference=settings.sampling == "half",
     )
+
+
+def reconstruction_l1(view: reconstruction.Reconstruction, problem: Problem) -> float:
+    """Returns the mean absolute difference of an image and its reconstruction, where the sheet is seen."""
+    valid = np.asarray(view.valid)
+    difference = np.abs(np.asarray(view.reconstruction) - np.asarray(problem.image[0])).mean(axis=-1)
+    return float((difference * valid).sum() / valid.sum())
 
 
 def _baseline(history: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

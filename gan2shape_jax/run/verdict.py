@@ -12,12 +12,24 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["FAR", "WORSE", "compare_with_prior", "is_far", "remarks", "worse_in_words"]
+__all__ = [
+    "FAR",
+    "MODEL_L1",
+    "TYPICAL_L1",
+    "WORSE",
+    "compare_with_prior",
+    "far_in_words",
+    "is_far",
+    "remarks",
+    "worse_in_words",
+]
 
 # The metric that holds the verdict: True or False, absent where nothing was measured.
 WORSE = "worse_than_prior"
 # The metric that says whether an image is far from what the model was lifted from; absent where there is no model.
 FAR = "far_from_category"
+# L1 of the image's reconstruction by the model as it is, and what 95% of its GAN's samples stay below.
+MODEL_L1, TYPICAL_L1 = "model_l1", "model_l1_p95"
 _FAR = 1.5  # of the L1 that 95% of the GAN's samples stay below
 _SAMPLES = "samples_l1"
 _BASELINES = ("prior", "start")
@@ -67,6 +79,14 @@ def is_far(reconstruction_l1: float, l1_p95: float) -> bool:
       l1_p95: which 95% of the GAN's samples stay below, from the model.
     """
     return reconstruction_l1 > _FAR * l1_p95
+
+
+def far_in_words(name: str, category: str, metrics: dict[str, Any]) -> str:
+    """Returns the warning about an image whose `far_from_category` is True."""
+    return (
+        f"warning: {name}: far from what the model of {category} knows (reconstruction L1 {metrics[MODEL_L1]:.2f}, "
+        f"samples of its GAN have less than {metrics[TYPICAL_L1]:.2f}): the shape is not to be trusted"
+    )
 
 
 def remarks(metrics: dict[str, Any]) -> list[str]:

@@ -1,0 +1,97 @@
+"""Runs that refine a model on each image: their configuration, and what they keep of the training."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.method import models, reconstruction
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.state import PreparedImage, TrainState, initial_state
+from gan2shape_jax.run import lifted_model, results
+from gan2shape_jax.run.verdict import FAR, MODEL_L1, TYPICAL_L1, is_far
+from gan2shape_jax.training import model_file, refinement
+
+__all__ = ["Refined", "as_refinement", "finished", "nearness", "refines"]
+
+
+class Refined(NamedTuple):
+    """What a run keeps of an image's training, and what it says of it in `metrics`."""
+
+    state: TrainState
+    metrics: dict[str, Any]
+
+
+def refines(config: ConfigDict) -> bool:
+    """Whether a run goes on, image by image, from the model of a lifted GAN.
+
+    Raises:
+      UserError: the model is unusable.
+    """
+    given = config.networks.pretrained
+    return config.mode == "instance" and bool(given) and model_file.read_facts(pathlib.Path(given)) is not None
+
+
+def as_refinement(config: ConfigDict) -> ConfigDict:
+    """Returns a run's configuration with `config.refinement` in its place where it refines a model; else as it is.
+
+    Raises:
+      UserError: the model is unusable, or the published code's faults are to be repeated, which has no models.
+    """
+    if not refines(config):
+        return config
+    if config.reference:
+        raise UserError(
+            "config.reference repeats the published code, which begins without a model: set config.networks.pretrained "
+            "to '', or take a variant that does, such as ictface:scratch"
+        )
+    chosen, mirrored = ConfigDict(config).unlock(), any(config.schedule.flip3)
+    stages = tuple(tuple(stage) for stage in config.refinement.lengths)
+    chosen.schedule.stages = stages
+    chosen.schedule.flip1 = chosen.schedule.flip3 = len(stages) * (mirrored,)
+    chosen.optimizer.learning_rate = config.refinement.learning_rate
+    chosen.sampling.collect_iters = config.refinement.collect_iters
+    return chosen.lock()
+
+
+def finished(
+    config: ConfigDict, start: models.Params, state: TrainState, prepared: PreparedImage, frozen: FrozenModels
+) -> Refined:
+    """Returns the networks that a refinement keeps; where nothing is refined, those that training ended with.
+
+    Args:
+      config: of the run.
+      start: which training began with.
+      state: which it ended with.
+      prepared: the image.
+      frozen: the frozen networks.
+    """
+    if not refines(config):
+        return Refined(state, {})
+    told: dict[str, Any] = {}
+    if config.refinement.kept_out:
+        kept = refinement.keep_best(start, state, prepared, frozen, batches=config.refinement.kept_out)
+        state = kept.state
+        told["refinement_share"] = kept.share
+        told["kept_out_l1"] = dict(zip(map(str, refinement.SHARES), kept.l1, strict=True))
+    before = initial_state(start, prepared.settings)
+    return Refined(state, told | nearness(lifted_model.typical_l1(config), before, prepared, frozen))
+
+
+def nearness(l1_p95: float | None, state: TrainState, prepared: PreparedImage, frozen: FrozenModels) -> dict[str, Any]:
+    """Returns the metrics that say how well a model as it is explains an image; {} where there is no model.
+
+    Args:
+      l1_p95: see `lifted_model.typical_l1`.
+      state: of the model's networks.
+      prepared: the image.
+      frozen: the frozen networks.
+    """
+    if l1_p95 is None:
+        return {}
+    view = reconstruction.see(state, prepared.problem, frozen, prepared.settings)
+    l1 = results.reconstruction_l1(view, prepared.problem)
+    return {MODEL_L1: l1, TYPICAL_L1: l1_p95, FAR: is_far(l1, l1_p95)}

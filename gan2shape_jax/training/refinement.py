@@ -1,0 +1,109 @@
+"""How much of a refinement is kept: networks between a model's and those trained on one image.
+
+Refinement of a model's networks on one image explains that image ever better, and its shape first gains and then may
+lose. Samples that training has not seen tell where to stop: on the straight line in weights from the model's networks
+to the refined ones, those are kept that explain such samples best. The line's beginning is among them, so that a
+refinement that helps nothing changes nothing. (Weights between two sets of networks, one trained from the other:
+Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022.)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Scalar
+
+from gan2shape_jax.method import models
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.sampling import COLLECT, phase_key
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import PreparedImage, Problem, ProjectedSamples, TrainState
+from gan2shape_jax.method.step3 import collect_batch, reference_code, step3_loss
+
+__all__ = ["SHARES", "Kept", "keep_best", "mixed"]
+
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+# Batches of samples are numbered from here on, beyond all that training collects, as if of a phase of their own.
+_PHASE = 1 << 19
+
+
+class Kept(NamedTuple):
+    """What is kept of a refinement.
+
+    Attributes:
+      state: with the networks that are kept.
+      share: how far they lie on the way from the model's networks (0) to the refined ones (1).
+      l1: of samples that were kept out of training, for each of `SHARES`.
+    """
+
+    state: TrainState
+    share: float
+    l1: tuple[float, ...]
+
+
+def mixed(start: models.Params, end: models.Params, share: Float[Scalar, ""] | float) -> models.Params:
+    """Returns the networks that lie so far on the straight line from `start` (0) to `end` (1)."""
+    return jax.tree.map(lambda first, last: (1 - share) * first + share * last, start, end)
+
+
+def keep_best(
+    start: models.Params, state: TrainState, prepared: PreparedImage, frozen: FrozenModels, *, batches: int
+) -> Kept:
+    """Returns those networks between a model's and the refined ones that explain samples kept out of training best.
+
+    Args:
+      start: the model's networks.
+      state: at the end of the refinement; the samples are drawn from its factors.
+      prepared: the image.
+      frozen: the frozen networks.
+      batches: of samples that are kept out, at least one.
+    """
+    samples = _kept_out(start, state, prepared.problem, frozen, prepared.settings, batches)
+    score = functools.partial(_explained, samples=samples, problem=prepared.problem, frozen=frozen)
+    l1 = [float(score(start, state.params, jnp.float32(share), settings=prepared.settings)) for share in SHARES]
+    best = min(range(len(SHARES)), key=l1.__getitem__)  # the first, and so the smaller share, of equals
+    chosen = state.params if SHARES[best] == 1 else mixed(start, state.params, SHARES[best])
+    return Kept(dataclasses.replace(state, params=chosen), SHARES[best], tuple(l1))
+
+
+def _kept_out(
+    params: models.Params,
+    state: TrainState,
+    problem: Problem,
+    frozen: FrozenModels,
+    settings: Settings,
+    batches: int,
+) -> ProjectedSamples:
+    """Returns samples that training has not seen, by the model's encoder, of the image as step 1 left it."""
+    code = _code(params, problem, frozen, settings=settings)
+    key = phase_key(problem.key, _PHASE, COLLECT)
+    drawn = [
+        _collected(params, state.factors, code, problem, key, jnp.int32(number), frozen, settings=settings)
+        for number in range(batches)
+    ]
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *drawn)
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def _explained(
+    start: models.Params,
+    end: models.Params,
+    share: Float[Scalar, ""],
+    *,
+    samples: ProjectedSamples,
+    problem: Problem,
+    frozen: FrozenModels,
+    settings: Settings,
+) -> Float[Array, ""]:
+    """Returns the mean absolute difference between samples and what the networks make of them."""
+    params = mixed(start, end, share)
+    _, (metrics, _) = step3_loss(params, samples.images, samples.masks, problem, frozen, settings, flip=False)
+    return metrics["l1_samples"]
+
+
+_code = jax.jit(reference_code, static_argnames="settings")
+_collected = jax.jit(collect_batch, static_argnames="settings")

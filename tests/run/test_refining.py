@@ -1,0 +1,134 @@
+"""A lifted model refined on each image: its schedule, what is kept of it, and what is told of odd images."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from helpers.tiny import tiny_config
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.method import iteration, models
+from gan2shape_jax.run import check, experiment, lifted_model, loading, refining
+from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run.runtime import schedule_of
+from gan2shape_jax.training import model_file, network_files, refinement
+from gan2shape_jax.weight_files.digest import sha256
+
+_SHORT = {
+    "refinement__lengths": ((3, 0, 4),),
+    "refinement__learning_rate": 5e-4,
+    "refinement__collect_iters": 2,
+    "refinement__kept_out": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Random networks as a model and as mere networks, by name."""
+    folder = tmp_path_factory.mktemp("model")
+    config = tiny_config(folder)
+    architecture, frozen = loading.load_frozen(config)
+    prepared = loading.load_problem(config, "001.png", architecture, frozen, RunFolder.open(config).latents)
+    settings = dataclasses.replace(prepared.settings, relative_enc=True, regularize_offset=False)
+    params = models.init_params(jax.random.key(5), settings)
+    statistics = {name: np.zeros(shape, np.float32) for name, shape in model_file.STATISTICS.items()}
+    facts = model_file.ModelFacts(
+        category=config.category,
+        gan_sha256=sha256(config.gan.checkpoint),
+        gan_license="",
+        fits=lifted_model.wanted_of(config, settings, encoder=True),
+        errors={"l1_p95": 2.0},
+        training={},
+    )
+    paths = {name: folder / f"{name}.safetensors" for name in ("model", "networks", "narrow")}
+    paths["model"].write_bytes(model_file.model_bytes(params, statistics, facts, shortened={}))
+    paths["networks"].write_bytes(network_files.networks_bytes(params))
+    narrow = dataclasses.replace(facts, errors={"l1_p95": 1e-3})
+    paths["narrow"].write_bytes(model_file.model_bytes(params, statistics, narrow, shortened={}))
+    return {name: str(path) for name, path in paths.items()}
+
+
+def _config(folder, pretrained, **fields):
+    folder.mkdir(exist_ok=True)
+    return tiny_config(folder, networks__pretrained=pretrained, **_SHORT | fields)
+
+
+def test_a_model_has_a_schedule_of_its_own_and_other_networks_have_not(made, tmp_path):
+    config = _config(tmp_path, made["model"], schedule__flip3=(True,))
+    chosen = refining.as_refinement(config)
+    assert [(phase.step, phase.iterations, phase.flip) for phase in schedule_of(chosen)] == [
+        ("step1", 3, True),
+        ("step2", 0, False),
+        ("step3", 4, True),
+    ]
+    assert chosen.optimizer.learning_rate == 5e-4 and chosen.sampling.collect_iters == 2
+    assert refining.as_refinement(chosen) == chosen
+    odd = _config(tmp_path, made["model"], schedule__flip3=(False,))
+    assert not refining.as_refinement(odd).schedule.flip1[0]  # a category that is not symmetric
+    for other in (made["networks"], ""):
+        config = _config(tmp_path, other)
+        assert refining.as_refinement(config) is config
+
+
+def test_the_published_codes_faults_do_not_go_with_a_model(made, tmp_path):
+    config = _config(tmp_path, made["model"], reference=True)
+    with pytest.raises(UserError, match=r"config\.reference .* begins without a model: set config\.networks"):
+        experiment.run(config)
+    assert any("begins without a model" in problem for problem in check.examine(config))
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_every_image_is_refined_and_says_what_was_kept(made, tmp_path, at_once):
+    names = ("001.png", "002.png")
+    config = _config(tmp_path, made["model"], names=names, runtime__images_at_once=at_once)
+    assert check.examine(config) == []
+    assert experiment.run(config) == 0
+    for name in ("001", "002"):
+        folder = tmp_path / "run" / "results" / name
+        metrics = json.loads((folder / "result.json").read_text())["metrics"]
+        l1 = metrics["kept_out_l1"]
+        assert list(map(float, l1)) == list(refinement.SHARES)
+        assert l1[str(metrics["refinement_share"])] == min(l1.values())
+        assert metrics["model_l1"] > 0 and metrics["far_from_category"] is False
+        steps = {line.split(",")[2] for line in (folder / "history.csv").read_text().splitlines()[1:]}
+        assert steps == {"start", "step1", "step3"}
+
+
+def test_a_refinement_goes_on_after_an_interruption_to_the_same_bits(made, tmp_path, monkeypatch):
+    whole = _config(tmp_path / "whole", made["model"])
+    assert experiment.run(whole) == 0
+    cut = _config(tmp_path / "cut", made["model"])
+    advance, calls = iteration.advance, []
+
+    def interrupted(*given, **named):
+        calls.append(given[1].step)
+        if calls.count("step3") == 3:
+            raise KeyboardInterrupt
+        return advance(*given, **named)
+
+    monkeypatch.setattr(iteration, "advance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(cut)
+    monkeypatch.setattr(iteration, "advance", advance)
+    assert experiment.run(cut) == 0
+    results = [folder / "run/results/001" for folder in (tmp_path / "whole", tmp_path / "cut")]
+    np.testing.assert_array_equal(*[np.load(folder / "depth.npy") for folder in results])
+    kept = [json.loads((folder / "result.json").read_text())["metrics"]["kept_out_l1"] for folder in results]
+    assert kept[0] == kept[1]
+
+
+def test_without_samples_kept_out_the_last_networks_stay(made, tmp_path):
+    config = _config(tmp_path, made["model"], refinement__kept_out=0)
+    assert experiment.run(config) == 0
+    metrics = json.loads((tmp_path / "run/results/001/result.json").read_text())["metrics"]
+    assert "refinement_share" not in metrics and "model_l1" in metrics
+
+
+def test_an_image_that_the_model_does_not_know_is_told_of(made, tmp_path, capsys):
+    config = _config(tmp_path, made["narrow"])
+    assert experiment.run(config) == 0
+    assert "001: far from what the model of" in capsys.readouterr().err
+    assert json.loads((tmp_path / "run/results/001/result.json").read_text())["metrics"]["far_from_category"] is True
+    assert "far from what the GAN draws" in (tmp_path / "run/results.md").read_text()
