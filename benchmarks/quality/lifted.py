@@ -161,7 +161,7 @@ def _following(views: np.ndarray, known: np.ndarray) -> list[str]:
 
 
 def _config(data: pathlib.Path) -> ConfigDict:
-    config = load_config("ictface").unlock()
+    config = load_config("ictface:scratch").unlock()
     for root, name in (("image", "image"), ("mask", "mask"), ("depth", "depth"), ("latent", "latents")):
         config.data[f"{root}_root"] = str(data / name)
     return config.lock()

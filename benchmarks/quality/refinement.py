@@ -1,0 +1,137 @@
+"""Refines a model on faces with true depth: what it does to errors, and whether samples kept out of training tell.
+
+    python benchmarks/quality/refinement.py --data FACES --faces 0 24 --seeds 0 1 2 --out refinement.json MODEL
+
+FACES as in `lifted.py`. Each face is refined as `config.refinement` says, once a seed, and SIDE, MAD and the L1 of
+samples that were kept out of training are measured at every share of the way from the model's networks to the refined
+ones. The table has their means, how many ended worse than the model began, and what choosing the share of the least L1
+comes to. Below it: rank correlations (Spearman) of that L1 and SIDE, each relative to the model's, over all faces,
+seeds and shares, and within a face and seed.
+
+What has been measured is in the file of `--out` and is not measured again.
+"""
+
+import argparse
+import json
+import pathlib
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.table import Table
+from scipy import stats
+
+from gan2shape_jax.atomic_files import atomic_text
+from gan2shape_jax.config import load_config
+from gan2shape_jax.method import reconstruction
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.state import PreparedImage, initial_state
+from gan2shape_jax.run import loading, refining
+from gan2shape_jax.run.runtime import cadence_of, schedule_of, set_up_runtime
+from gan2shape_jax.stylegan2 import Architecture
+from gan2shape_jax.training import loop, refinement
+from gan2shape_jax.training.loop import Watcher
+from gan2shape_jax.training.tasks import scores
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=pathlib.Path)
+    parser.add_argument("--data", type=pathlib.Path, required=True)
+    parser.add_argument("--faces", nargs=2, type=int, default=(0, 24), metavar=("FROM", "TO"))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    options = parser.parse_args(arguments)
+    rows: list[dict[str, Any]] = json.loads(options.out.read_text()) if options.out.exists() else []
+    done = {(row["face"], row["seed"]) for row in rows}
+    set_up_runtime(config_of(options.data, options.model, 0))
+    architecture, frozen = loading.load_frozen(config_of(options.data, options.model, 0))
+    for seed in options.seeds:
+        config = config_of(options.data, options.model, seed)
+        for face in range(*options.faces):
+            if (face, seed) not in done:
+                rows.append(refined(config, face, architecture, frozen))
+                atomic_text(options.out, json.dumps(rows, indent=1) + "\n")
+                print(f"{face:03d}, seed {seed}: {in_words(rows[-1])}", flush=True)
+    report(rows)
+
+
+def config_of(data: pathlib.Path, model: pathlib.Path, seed: int) -> ConfigDict:
+    """Returns the configuration of a refinement of faces with all that belongs to them."""
+    config = load_config("ictface").unlock()
+    for root, name in (("image", "image"), ("mask", "mask"), ("depth", "depth"), ("latent", "latents")):
+        config.data[f"{root}_root"] = str(data / name)
+    config.networks.pretrained = str(model)
+    config.seed = seed
+    config.logging.every_iterations = 10**6
+    config.checkpoint.every_iterations = 10**6
+    return refining.as_refinement(config.lock())
+
+
+def refined(config: ConfigDict, face: int, architecture: Architecture, frozen: FrozenModels) -> dict[str, Any]:
+    """Refines one face; returns SIDE, MAD and L1 at every share."""
+    with tempfile.TemporaryDirectory() as folder:
+        one = loading.load_problem(config, f"{face:03d}.png", architecture, frozen, pathlib.Path(folder))
+    start = loading.initial_params(config, one.settings)
+    begin = time.perf_counter()
+    state, _ = loop.train(one, frozen, schedule_of(config), start, None, cadence_of(config), Watcher())
+    kept = refinement.keep_best(start, state, one, frozen, batches=config.refinement.kept_out)
+    seconds = time.perf_counter() - begin
+    errors = [_errors(refinement.mixed(start, state.params, share), one, frozen) for share in refinement.SHARES]
+    return {
+        "face": face,
+        "seed": config.seed,
+        "side": [row["side"] for row in errors],
+        "mad": [row["mad"] for row in errors],
+        "l1": list(kept.l1),
+        "share": kept.share,
+        "seconds": round(seconds, 1),
+    }
+
+
+def _errors(params: Any, one: PreparedImage, frozen: FrozenModels) -> dict[str, float]:
+    view = reconstruction.see(initial_state(params, one.settings), one.problem, frozen, one.settings)
+    return scores(view, one.problem, one.settings)
+
+
+def in_words(row: dict[str, Any]) -> str:
+    """Returns a face's errors before and after, in a line."""
+    place = refinement.SHARES.index(row["share"])
+    before, after = (f"{row['side'][at]:.4f} / {row['mad'][at]:.1f}" for at in (0, place))
+    return f"{before} to {after} at {row['share']}, {row['seconds']} s"
+
+
+def report(rows: list[dict[str, Any]]) -> None:
+    """Prints the table and the correlations."""
+    side, mad, l1 = (np.array([row[name] for row in rows]) for name in ("side", "mad", "l1"))
+    places = np.array([refinement.SHARES.index(row["share"]) for row in rows])
+    table = Table("share", "SIDE", "MAD", "worst SIDE", "L1 kept out", "SIDE above the model's", "by over 5%")
+    every = np.arange(len(rows))
+    ways = {str(share): np.full(len(rows), place) for place, share in enumerate(refinement.SHARES)}
+    for name, at in (ways | {"least L1": places}).items():
+        here = side[every, at]
+        table.add_row(
+            name,
+            f"{here.mean():.4f}",
+            f"{mad[every, at].mean():.1f}",
+            f"{here.max():.4f}",
+            f"{l1[every, at].mean():.4f}",
+            f"{(here > side[:, 0]).sum()} of {len(rows)}",
+            f"{(here > 1.05 * side[:, 0]).sum()}",
+        )
+    Console(width=120).print(table)
+    gained, told = (side / side[:, :1])[:, 1:], (l1 / l1[:, :1])[:, 1:]
+    within = [stats.spearmanr(one, two)[0] for one, two in zip(l1, side, strict=True)]
+    print(f"Spearman, relative to the model: {stats.spearmanr(told.ravel(), gained.ravel())[0]:.2f}")
+    print(f"Spearman within a face and seed: mean {np.mean(within):.2f}, above 0 in {np.sum(np.array(within) > 0)}")
+    print(f"seconds a face: {np.mean([row['seconds'] for row in rows]):.0f} on {jax.devices()[0].platform}")
+
+
+if __name__ == "__main__":
+    main()

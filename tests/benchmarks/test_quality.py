@@ -1,0 +1,71 @@
+"""What the scripts of `benchmarks/quality` make of faces and of refinements."""
+
+import importlib.util
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from helpers.tiny import tiny_image
+
+from gan2shape_jax.method import losses, models, reconstruction
+from gan2shape_jax.method.state import initial_state
+from gan2shape_jax.training import refinement as refinement_lib
+
+_FOLDER = pathlib.Path(__file__).parents[2] / "benchmarks" / "quality"
+
+
+def _script(name):
+    spec = importlib.util.spec_from_file_location(f"_quality_{name}", _FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_fitting_improves_a_wrong_view_and_light_and_leaves_the_shape(tmp_path):
+    one, frozen = tiny_image(tmp_path)
+    script, settings = _script("lifted"), one.settings
+    params = models.init_params(jax.random.key(0), settings)
+    view = reconstruction.see(initial_state(params, settings), one.problem, frozen, settings)
+
+    def l1(seen):
+        return float(losses.photometric(seen.reconstruction, one.problem.image[0], seen.valid))
+
+    few, many = (script.fitted(view, one, frozen, steps) for steps in (1, 20))
+    assert l1(many) < l1(few) < l1(view)
+    np.testing.assert_array_equal(many.depth, view.depth)
+    np.testing.assert_array_equal(many.albedo, view.albedo)
+    np.testing.assert_array_equal(many.view[3:], view.view[3:])  # rotations alone
+    assert np.abs(many.view[:3] - view.view[:3]).max() > 0.01
+
+
+def test_the_report_counts_what_refinement_did(capsys):
+    shares = len(refinement_lib.SHARES)
+    falling, rising = np.linspace(1.0, 0.6, shares), np.linspace(1.0, 1.4, shares)
+    rows = [
+        {"side": list(0.01 * falling), "mad": list(20 * falling), "l1": list(0.1 * falling), "share": 1.0},
+        {"side": list(0.02 * rising), "mad": list(20 * rising), "l1": list(0.1 * rising), "share": 0.0},
+    ]
+    script = _script("refinement")
+    script.report([row | {"face": face, "seed": 0, "seconds": 30} for face, row in enumerate(rows)])
+    printed = capsys.readouterr().out
+    least = next(line for line in printed.splitlines() if "least L1" in line)
+    assert "0.0130" in least and "0 of 2" in least  # the mean of 0.006 and 0.02
+    last = next(line for line in printed.splitlines() if " 1.0 " in line)
+    assert "0.0170" in last and "1 of 2" in last
+    assert "relative to the model: 1.00" in printed and "mean 1.00, above 0 in 2" in printed
+    assert "seconds a face: 30" in printed
+
+
+def test_a_refinement_is_described_by_what_was_kept():
+    row = {"side": [0.02, 0.01, 0.03, 0.04, 0.05], "mad": [20, 10, 30, 40, 50], "share": 0.25, "seconds": 9.0}
+    assert _script("refinement").in_words(row) == "0.0200 / 20.0 to 0.0100 / 10.0 at 0.25, 9.0 s"
+
+
+@pytest.mark.parametrize("name", ["lifted", "refinement"])
+def test_scripts_take_the_faces_folder_for_all_that_belongs_to_them(name):
+    script = _script(name)
+    given = (pathlib.Path("faces"), pathlib.Path(""), 0) if name == "refinement" else (pathlib.Path("faces"),)
+    config = (script.config_of if name == "refinement" else script._config)(*given)
+    roots = {field: config.data[f"{field}_root"] for field in ("image", "mask", "depth", "latent")}
+    assert roots == {"image": "faces/image", "mask": "faces/mask", "depth": "faces/depth", "latent": "faces/latents"}
