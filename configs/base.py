@@ -258,7 +258,7 @@ def _lift(config: ConfigDict) -> None:
     # Truncation of the samples' latents towards the mean, in (0, 1]; less is more typical and less varied.
     config.lift.truncation = 0.9
     # Batches of projected samples kept for each sample of a stage.
-    config.lift.batches = 10
+    config.lift.batches = 4
     # Where the samples' object masks come from: 'found' (by GrabCut, from lift.usual_mask), 'parser' (the category's),
     # 'usual' (lift.usual_mask for all), or 'none' (the whole square).
     config.lift.masks = "found"
@@ -274,7 +274,9 @@ def _lift(config: ConfigDict) -> None:
     config.lift.inversion_iterations = 2000
     # Fresh samples that each image of such an iteration is compared with.
     config.lift.inversion_samples = 8
-    # Learning rate of the encoder, there and in step 2.
+    # Learning rate of the first stage, where albedo begins with nothing; optimizer.learning_rate is that of later ones.
+    config.lift.first_learning_rate = 2e-4
+    # Learning rate of the encoder, in the inversion and in step 2.
     config.lift.encoder_learning_rate = 5e-4
     # Steps that look for each projected sample's own latent, from what the encoder says; 0 takes what it says.
     config.lift.latent_iterations = 20
@@ -287,6 +289,8 @@ def _lift(config: ConfigDict) -> None:
     # Weight of the distance from known lights, likewise; known lights are those on the shape of the time, which is too
     # smooth at first.
     config.lift.anchor_light = 0.0
+    # Iterations over which the learning rate rises at the start of every step.
+    config.lift.warmup_iterations = 50
     # Decay, an iteration, of the moving average of the networks that a stage's step 3 ends with; 0 takes the latest.
     config.lift.average = 0.99
 

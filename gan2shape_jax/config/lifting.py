@@ -5,7 +5,7 @@ from ml_collections import ConfigDict
 __all__ = ["VARIANT", "lifted"]
 
 VARIANT = "lift"
-_STAGES = 8
+_STAGES = 6
 _IMAGES, _BATCH = 4, 2  # samples that share an iteration, and pseudo-images of each
 
 
@@ -25,7 +25,8 @@ def lifted(config: ConfigDict) -> ConfigDict:
     config.schedule.reset_weight = False
     config.schedule.share_weight = True
     config.schedule.independent = True
-    config.schedule.stages = ((400, 400, 800), *(_STAGES - 1) * ((150, 250, 800),))
+    config.schedule.stages = ((500, 150, 700), *(_STAGES - 1) * ((150, 100, 700),))
+    config.optimizer.learning_rate = 5e-4
     config.schedule.flip1 = (False, *(_STAGES - 1) * (mirrored,))
     config.schedule.flip3 = _STAGES * (mirrored,)
     config.schedule.batches_per_iteration = _IMAGES

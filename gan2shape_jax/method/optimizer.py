@@ -14,10 +14,19 @@ __all__ = ["fresh_optimizer", "optimizer", "optimizer_step"]
 
 
 def optimizer(settings: Settings) -> optax.GradientTransformation:
-    """Returns Adam with L2 weight decay coupled into the gradient (not AdamW), as the published code has it."""
+    """Returns Adam with L2 weight decay coupled into the gradient (not AdamW), as the published code has it.
+
+    With `warmup_iterations`, the step size rises to its value over so many iterations of every step of the method:
+    Adam's first steps, on moments of few gradients, are its wildest.
+    """
+    size: float | optax.Schedule = settings.learning_rate
+    if settings.warmup_iterations:
+        size = optax.linear_schedule(
+            settings.learning_rate / settings.warmup_iterations, settings.learning_rate, settings.warmup_iterations - 1
+        )
     return optax.chain(
         optax.add_decayed_weights(settings.weight_decay),
-        optax.adam(settings.learning_rate, settings.beta1, settings.beta2, settings.eps),
+        optax.adam(size, settings.beta1, settings.beta2, settings.eps),
     )
 
 

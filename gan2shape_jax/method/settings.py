@@ -65,6 +65,8 @@ class Settings:
     # False in an ablation and in a lift: the encoder's output is the offset, past the mapping network.
     regularize_offset: bool = True
     precision: Precision = "float32"
+    # Iterations over which the step size rises at the start of every step; 0 as published.
+    warmup_iterations: int = 0
     # Of a lift: fresh samples of the GAN that an iteration of the inversion step sees, and their truncation.
     fresh_samples: int = 0
     truncation: float = 1.0

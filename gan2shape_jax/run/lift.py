@@ -213,6 +213,7 @@ def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModel
         collect_iters=1,  # a step sees one batch of samples at a time
         fresh_samples=config.lift.inversion_samples,
         truncation=config.lift.truncation,
+        warmup_iterations=config.lift.warmup_iterations,
         latent_iterations=config.lift.latent_iterations,
         latent_learning_rate=config.lift.latent_learning_rate,
         anchor_view=config.lift.anchor_view,
@@ -266,6 +267,7 @@ def task_of(
         batches=config.lift.batches,
         replicas=replicas,
         seed=config.seed + returns,
+        first_learning_rate=config.lift.first_learning_rate * slower,
         encoder_learning_rate=config.lift.encoder_learning_rate * slower,
         on_collected=on_collected,
     )

@@ -56,6 +56,7 @@ def stages_of(
     batches: int,
     replicas: int,
     seed: int,
+    first_learning_rate: float,
     encoder_learning_rate: float,
     on_collected: Callable[[int, int], None] = lambda done, count: None,
 ) -> Callable[..., ManyImages]:
@@ -68,6 +69,7 @@ def stages_of(
       batches: of projected samples for each image.
       replicas: images that share an iteration.
       seed: of the order of images.
+      first_learning_rate: of the first stage and what comes before it; later ones have that of the settings.
       encoder_learning_rate: of steps that train the encoder alone.
       on_collected: see `ManyImages`.
     """
@@ -77,6 +79,9 @@ def stages_of(
         begin = first + (number - 1) * images
         group = maker.problems(range(begin, begin + images))
         task = gather(group, maker.frozen, seed=seed, collect_iters=batches * images, reference=False)
+        if number == 1:
+            slower = dataclasses.replace(task.settings, learning_rate=first_learning_rate)
+            task = dataclasses.replace(task, settings=slower)
         return spread_out(dataclasses.replace(task, on_collected=on_collected), replicas, independent=True)
 
     @functools.lru_cache(maxsize=1)

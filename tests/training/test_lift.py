@@ -73,7 +73,7 @@ def test_every_stage_has_samples_of_its_own_and_none_that_is_kept_out(task):
 
 def test_steps_of_the_encoder_alone_have_a_learning_rate_of_their_own(config, task):
     rates = {step: task.stage(1, step).settings.learning_rate for step in ("inversion", "step1", "step2", "step3")}
-    quick, usual = config.lift.encoder_learning_rate, config.optimizer.learning_rate
+    quick, usual = config.lift.encoder_learning_rate, config.lift.first_learning_rate
     assert rates == {"inversion": quick, "step1": usual, "step2": quick, "step3": usual} and quick != usual
 
 
@@ -167,3 +167,16 @@ def test_a_stage_ends_with_the_average_of_its_networks(task, initial, whole):
     assert jax.tree.structure(state.average) == jax.tree.structure(state.params)
     for mean, end in zip(jax.tree.leaves(state.average), jax.tree.leaves(state.params), strict=True):
         np.testing.assert_array_equal(np.asarray(mean), np.asarray(end))
+
+
+def test_the_first_stage_learns_at_a_rate_of_its_own_and_the_encoder_too(config):
+    chosen = config.copy_and_resolve_references().unlock()
+    chosen.lift.first_learning_rate, chosen.lift.encoder_learning_rate = 3e-4, 7e-4
+    chosen.optimizer.learning_rate = 5e-4
+    architecture, frozen = loading.load_frozen(chosen)
+    for returns, factor in ((0, 1.0), (1, 0.5)):
+        stage = lift_run.task_of(chosen, architecture, frozen, returns=returns).stage
+        assert stage(1, "step1").settings.learning_rate == factor * 3e-4
+        assert stage(2, "step1").settings.learning_rate == factor * 5e-4
+        assert stage(1, "step2").settings.learning_rate == stage(2, "step2").settings.learning_rate == factor * 7e-4
+        assert stage(2, "step1").settings.warmup_iterations == chosen.lift.warmup_iterations

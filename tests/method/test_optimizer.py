@@ -1,0 +1,39 @@
+"""Adam as the published code has it, and the step size that a lift lets rise."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers.tiny import tiny_image
+
+from gan2shape_jax.method.optimizer import optimizer
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    prepared, _ = tiny_image(tmp_path_factory.mktemp("optimizer"))
+    return dataclasses.replace(prepared.settings, learning_rate=1e-2, weight_decay=0.0)
+
+
+def _sizes(settings, count):
+    """Returns how far each step moves under a gradient that stays the same, where Adam moves by its step size."""
+    adam, value, sizes = optimizer(settings), jnp.zeros(1), []
+    state = adam.init(value)
+    for _ in range(count):
+        update, state = adam.update(jnp.ones(1), state, value)
+        value = optax.apply_updates(value, update)
+        sizes.append(float(-update[0]))
+    return np.array(sizes)
+
+
+def test_every_step_has_the_same_size_as_published(settings):
+    np.testing.assert_allclose(_sizes(settings, 6), 1e-2, rtol=1e-4)
+
+
+def test_the_step_size_rises_to_its_value_and_stays(settings):
+    warm = dataclasses.replace(settings, warmup_iterations=4)
+    np.testing.assert_allclose(_sizes(warm, 7), np.array([1, 2, 3, 4, 4, 4, 4]) * 2.5e-3, rtol=1e-4)
+    one = dataclasses.replace(settings, warmup_iterations=1)
+    np.testing.assert_allclose(_sizes(one, 3), 1e-2, rtol=1e-4)
