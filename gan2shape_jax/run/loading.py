@@ -35,6 +35,7 @@ __all__ = [
     "load_gan",
     "load_problem",
     "mean_latent",
+    "pixel_width",
     "prepare",
     "prior_of",
     "require_layers",
@@ -227,6 +228,11 @@ def prepare(
     return PreparedImage(name=item.name, problem=problem, settings=settings, inversion_l1=error)
 
 
+def pixel_width(config: ConfigDict) -> float:
+    """Returns the width of a pixel at depth 1, scene units."""
+    return 2 * math.tan(math.radians(config.camera.fov_deg) / 2) / (config.image_size - 1)
+
+
 def prior_of(config: ConfigDict, item: data.Item) -> jax.Array:
     """Returns the depth (S, S) that training starts from, in scene units; ones where networks are pretrained.
 
@@ -245,7 +251,7 @@ def prior_of(config: ConfigDict, item: data.Item) -> jax.Array:
             shift=config.prior.shift,
             middle=(config.camera.min_depth + config.camera.max_depth) / 2,
             least=config.camera.min_depth,
-            pixel=2 * math.tan(math.radians(config.camera.fov_deg) / 2) / (config.image_size - 1),
+            pixel=pixel_width(config),
         )
     except UserError as error:
         raise UserError(str(error).replace("the object mask", f"the object mask of {item.name}", 1)) from error

@@ -6,7 +6,7 @@ import pathlib
 import jax
 import numpy as np
 import pytest
-from helpers.tiny import tiny_image
+from helpers.tiny import asset, tiny_image
 
 from gan2shape_jax.method import losses, models, reconstruction
 from gan2shape_jax.method.state import initial_state
@@ -60,6 +60,13 @@ def test_the_report_counts_what_refinement_did(capsys):
 def test_a_refinement_is_described_by_what_was_kept():
     row = {"side": [0.02, 0.01, 0.03, 0.04, 0.05], "mad": [20, 10, 30, 40, 50], "share": 0.25, "seconds": 9.0}
     assert _script("refinement").in_words(row) == "0.0200 / 20.0 to 0.0100 / 10.0 at 0.25, 9.0 s"
+
+
+def test_the_whole_ellipsoid_is_nearer_to_the_bundled_faces_than_the_published_one(capsys):
+    _script("priors").main(["--data", str(pathlib.Path(asset("ictface"))), "--faces", "1", "3"])
+    rows = [line.split("│") for line in capsys.readouterr().out.splitlines() if "│" in line]
+    side = {row[1].strip(): float(row[2]) for row in rows if row[2].strip() != "SIDE"}
+    assert 0.005 < side["whole_ellipsoid"] < 0.7 * side["published, 0.11 deep"]
 
 
 @pytest.mark.parametrize("name", ["lifted", "refinement"])
