@@ -32,6 +32,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import tiny_runs
 
 Harm = Callable[[bytes], bytes | None]
+_STATES = ("finished", "half-finished")
 
 
 def _flip(content: bytes) -> bytes:
@@ -106,10 +107,12 @@ def started(arguments: list[str]) -> tuple[object, str]:
         return code, text()
 
 
-def judge(mode: str, folder: pathlib.Path, whole: dict[str, bytes], networks: pathlib.Path | None) -> dict[str, object]:
-    """Starts the command in a folder and says how that ended."""
+def judge(
+    mode: str, folder: pathlib.Path, whole: dict[str, bytes], networks: pathlib.Path | None, **fields: object
+) -> dict[str, object]:
+    """Starts the command in a folder, with further fields set, and says how that ended."""
     begin = time.perf_counter()
-    code, text = started(tiny_runs.command(mode, folder, networks))
+    code, text = started(tiny_runs.command(mode, folder, networks, **fields))
     return {
         "code": code,
         "other_bits": tiny_runs.compare(folder / "run", whole),
@@ -133,12 +136,12 @@ def _half_made(mode: str, run: pathlib.Path) -> Callable[[], bool]:
     return lambda: any(len(list(tiny_runs.steps(path))) >= 2 for path in (run / "checkpoints").glob(place))
 
 
-def half_made(mode: str, folder: pathlib.Path, networks: pathlib.Path | None) -> pathlib.Path:
+def half_made(mode: str, folder: pathlib.Path, networks: pathlib.Path | None, **fields: object) -> pathlib.Path:
     """Returns a run that was killed on its way."""
     for attempt in range(5):
         place = folder / f"half-{attempt}"
         with contextlib.suppress(tiny_runs.Killed):
-            arguments = tiny_runs.command(mode, place, networks)
+            arguments = tiny_runs.command(mode, place, networks, **fields)
             tiny_runs.stop_at(arguments, folder / f"half-{attempt}.log", _half_made(mode, place / "run"))
             return place
     raise SystemExit(f"{mode}: the run was never to be stopped in time; see {folder}/half-*.log")
@@ -158,16 +161,18 @@ def work(mode: str, folder: pathlib.Path, options: argparse.Namespace) -> list[d
     networks = folder.parent / "networks.safetensors" if mode == "predict" else None
     if networks and not networks.exists():
         _train(networks)
-    whole = folder / "whole"
-    code, text = started(tiny_runs.command(mode, whole, networks))
+    whole, fields = folder / "whole", {"outputs__preset": options.preset}
+    code, text = started(tiny_runs.command(mode, whole, networks, **fields))
     if code != 0:
         raise SystemExit(f"{mode}: the undisturbed run ended with {code}\n{text}")
     bits = tiny_runs.results(whole / "run")
     if mode == "joint":
         shutil.copy(whole / "run" / "networks.safetensors", folder.parent)
-    half = half_made(mode, folder, networks)
+    half = half_made(mode, folder, networks, **fields)
     outcomes = []
     for state, source in (("finished", whole), ("half-finished", half)):
+        if state not in options.states:
+            continue
         place = folder / "case"
         every = [case for case in enumerate(cases(source / "run")) if case[1][0].parts[0] not in options.leave_out]
         chosen = every[options.first :: options.every]
@@ -176,7 +181,7 @@ def work(mode: str, folder: pathlib.Path, options: argparse.Namespace) -> list[d
             shutil.copytree(source, place)
             if file is not None:
                 apply(place / "run" / file, harm)
-            outcome = judge(mode, place, bits, networks)
+            outcome = judge(mode, place, bits, networks, **fields)
             outcomes.append({"mode": mode, "state": state, "file": str(file), "harm": name, **outcome})
             print(f"{mode} {state} {number} {file} {name}: {_in_words(outcome)}", flush=True)
             if number < 0 and not is_good(outcome):
@@ -215,6 +220,8 @@ def main() -> int:
     parser.add_argument("--modes", nargs="+", choices=tiny_runs.MODES, default=list(tiny_runs.MODES))
     parser.add_argument("--every", type=int, default=1, help="do only every n-th case")
     parser.add_argument("--first", type=int, default=0, help="number of the first case that is done")
+    parser.add_argument("--states", nargs="+", choices=_STATES, default=list(_STATES), help="of the runs harmed")
+    parser.add_argument("--preset", default="all", help="config.outputs.preset: a case of few pictures is quicker")
     parser.add_argument("--leave-out", nargs="+", default=[], help="folders of a run whose files are not harmed")
     parser.add_argument("--folder", type=pathlib.Path, help="where to work; what was made there stays")
     parser.add_argument("--out", type=pathlib.Path, help="write every outcome as JSON")
@@ -232,6 +239,7 @@ def main() -> int:
             shutil.rmtree(folder / mode, ignore_errors=True)
             (folder / mode).mkdir(parents=True)
             given = ["--worker", mode, "--every", str(options.every), "--first", str(options.first)]
+            given += ["--states", *options.states, "--preset", options.preset]
             given += ["--leave-out", *options.leave_out] if options.leave_out else []
             process = [sys.executable, __file__, *given, "--folder", str(folder)]
             if subprocess.run(process, env=tiny_runs.environment(), check=False).returncode:

@@ -95,8 +95,13 @@ def test_no_usable_image_at_all_is_told_of_each(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory):
-    return tiny_image(tmp_path_factory.mktemp("networks"))[0]
+def loaded_image(tmp_path_factory):
+    return tiny_image(tmp_path_factory.mktemp("networks"))
+
+
+@pytest.fixture(scope="module")
+def image(loaded_image):
+    return loaded_image[0]
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +110,9 @@ def networks(image):
 
 
 @pytest.fixture
-def kept(image, networks, tmp_path, monkeypatch):
+def kept(loaded_image, networks, tmp_path, monkeypatch):
     """Returns the content of the networks' file that stays with an image, None for none; nothing else is written."""
+    image, frozen = loaded_image
     monkeypatch.setattr(results, "result_of", lambda *_, **__: None)
     monkeypatch.setattr(results, "projector", lambda *_: None)
 
@@ -114,8 +120,8 @@ def kept(image, networks, tmp_path, monkeypatch):
         files = {}
         monkeypatch.setattr(results, "write_result", lambda *arguments: files.update(arguments[-1]))
         config = tiny_config(tmp_path, **fields)
-        work = instance.Reconstructor(config, RunFolder(tmp_path), (), (), None, None, None, lambda: None)
-        work.write(image, initial_state(*networks), [])
+        work = instance.Reconstructor(config, RunFolder(tmp_path), (), (), None, frozen, None, lambda: None)
+        work.write(image, networks[0], initial_state(*networks), [])
         return files.get("networks.safetensors")
 
     return content
