@@ -47,6 +47,7 @@ _OF_MODE = {
         "lift.kept_out": 2,
         "lift.measured": 2,
         "lift.inversion_iterations": 3,
+        "lift.latent_iterations": 2,
         "lift.inversion_samples": 2,
         "lift.masks": "none",
         "data.latent_root": None,

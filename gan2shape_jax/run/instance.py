@@ -7,7 +7,7 @@ import warnings
 import jax
 from ml_collections import ConfigDict
 
-from gan2shape_jax.run import interrupt, loading, start
+from gan2shape_jax.run import interrupt, loading, refining, start
 from gan2shape_jax.run.each_image import FAILURES, failure_of, for_each_group, stem_of
 from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.reconstructor import Reconstructor
@@ -36,6 +36,11 @@ def run(config: ConfigDict, names: list[str]) -> int:
         folder.describe(config)
         tensorboard = folder.tensorboard if config.logging.tensorboard else None
         with Monitor(schedule, tensorboard) as monitor, interrupt.noted() as check:
+            if refining.refines(config):
+                monitor.say(
+                    f"refines the model {config.networks.pretrained} on each image, by config.refinement in place of "
+                    "config.schedule"
+                )
             work = Reconstructor(config, folder, tuple(names), schedule, architecture, frozen, monitor, check)
             groups, wait = _groups(work, begun.units), not config.schedule.reset_weight
             return for_each_group(folder, names, monitor.say, groups, work.reconstruct, wait=wait)

@@ -27,6 +27,7 @@ def _config(folder, **fields):
             "lift__kept_out": 2,
             "lift__measured": 3,
             "lift__inversion_iterations": 2,
+            "lift__latent_iterations": 2,
             "lift__inversion_samples": 2,
             "lift__masks": "none",
             "schedule__stages": ((2, 2, 4),),

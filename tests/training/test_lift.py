@@ -31,6 +31,7 @@ def config(tmp_path_factory):
         lift__batches=2,
         lift__kept_out=2,
         lift__inversion_iterations=2,
+        lift__latent_iterations=2,
         lift__inversion_samples=2,
         lift__anchored_stages=1,
         lift__masks="none",
