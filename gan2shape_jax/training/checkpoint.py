@@ -134,10 +134,10 @@ class Checkpoints:
     def _try(self, step: int, template: Template) -> tuple[TrainState, dict[str, Any]] | str:
         """Returns a checkpoint's state and record, or what is wrong with it."""
         source = self._folder / str(step)
+        checkpoint_record.drop_late_callbacks()  # before they can come
         try:
             return checkpoint_record.restored(self._manager, step, source, template, self._keeping.made_with)
         except Damaged as error:
-            checkpoint_record.drop_late_callbacks()
             return str(error)
 
     def _set_aside(self, step: int, why: str, then: str) -> None:

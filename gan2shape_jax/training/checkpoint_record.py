@@ -14,7 +14,6 @@ import json
 import logging
 import pathlib
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
@@ -131,7 +130,8 @@ def drop_late_callbacks() -> None:
         return
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        late = threading.current_thread() is not threading.main_thread()
+        # In whatever thread: what a program of ours raises has a frame of ours before asyncio's.
+        late = trace is not None and pathlib.PurePath(trace.tb_frame.f_code.co_filename).parent.name == "asyncio"
         if not (late and isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
             told(kind, error, trace)
 

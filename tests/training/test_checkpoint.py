@@ -1,5 +1,6 @@
 """Checkpoints of a small state: what is damaged is set aside, and the next older one takes its place."""
 
+import asyncio
 import errno
 import pathlib
 import shutil
@@ -220,15 +221,24 @@ def test_reads_of_damaged_arrays_that_end_late_are_not_told(copied, monkeypatch)
     (copied / "4" / "state" / "manifest.ocdbt").write_bytes(b"")
     assert _restored(copied, configuration="a")[0] == 2
 
+    def late():
+        loop = asyncio.new_event_loop()
+        loop.close()
+        try:
+            loop.call_soon_threadsafe(print)
+        except RuntimeError as error:  # told as the interpreter does where a thread without frames of Python calls it
+            sys.excepthook(type(error), error, error.__traceback__.tb_next)
+
     def fail(message):
         try:
             raise RuntimeError(message)
         except RuntimeError:
-            sys.excepthook(*sys.exc_info())  # as the interpreter does for a thread that is not its own
+            sys.excepthook(*sys.exc_info())
 
-    for message in ("Event loop is closed", "something else"):
-        thread = threading.Thread(target=fail, args=(message,))
-        thread.start()
-        thread.join()
-    fail("Event loop is closed")  # not by a thread of TensorStore's
+    thread = threading.Thread(target=late)
+    thread.start()
+    thread.join()
+    late()
+    fail("something else")
+    fail("Event loop is closed")  # by a program's own doing
     assert told == ["something else", "Event loop is closed"]
