@@ -22,7 +22,7 @@ from gan2shape_jax.training import joint, joint_parallel
 __all__ = ["examine"]
 
 # Fields that decide how large what is read becomes, or what its numbers mean.
-_DECISIVE = ("image_size", "data.crop", "camera.min_depth", "camera.max_depth")
+_DECISIVE = ("image_size", "data.crop", "camera.min_depth", "camera.max_depth", "camera.fov_deg")
 
 
 def examine(config: ConfigDict, names: list[str], architecture: Architecture | None, *, batches: int) -> list[str]:
