@@ -20,7 +20,7 @@ from gan2shape_jax.config import load_config
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.inputs import data
 from gan2shape_jax.method import metrics, prior
-from gan2shape_jax.run import lift, loading
+from gan2shape_jax.run import lift_samples, loading
 from gan2shape_jax.run.loading import pixel_width
 
 Map = Float[np.ndarray, "s s"]
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         table.add_row(name, *_row([shape(item.mask) for item in items], items, config))
     if options.found:
         architecture, frozen = loading.load_frozen(config)
-        maker = lift.maker_of(load_config("ictface:lift"), architecture, frozen)
+        maker = lift_samples.maker_of(load_config("ictface:lift"), architecture, frozen)
         shapes = [_shapes(config)["whole_ellipsoid"](maker.mask_of(item.image)) for item in items]
         table.add_row("whole_ellipsoid, masks found", *_row(shapes, items, config))
     Console(width=100).print(table)

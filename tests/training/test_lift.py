@@ -10,7 +10,7 @@ from helpers.tiny import tiny_config
 
 from gan2shape_jax.method import models, projection
 from gan2shape_jax.run import lift as lift_run
-from gan2shape_jax.run import loading, runtime
+from gan2shape_jax.run import lift_samples, loading, runtime
 from gan2shape_jax.training import loop
 from gan2shape_jax.training.lift import collapse, signs_of
 from gan2shape_jax.training.loop import Cadence, Watcher
@@ -53,7 +53,7 @@ def initial(task):
 
 def test_a_sample_is_a_function_of_its_number_and_its_latent_gives_it(config, task):
     architecture, frozen = loading.load_frozen(config)
-    maker = lift_run.maker_of(config, architecture, frozen)
+    maker = lift_samples.maker_of(config, architecture, frozen)
     images, latents = maker.images(range(11))
     again, latent = maker.images([9])
     np.testing.assert_array_equal(again[0], images[9])
