@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--faces", nargs=2, type=int, default=(0, 24), metavar=("FROM", "TO"))
     parser.add_argument("--fit", type=int, default=0, metavar="STEPS", help="improve views and lights face by face")
     options = parser.parse_args(arguments)
-    config = _config(options.data)
+    config = config_of(options.data)
     architecture, frozen = loading.load_frozen(config)
     with tempfile.TemporaryDirectory() as folder:
         group = [
@@ -160,7 +160,8 @@ def _following(views: np.ndarray, known: np.ndarray) -> list[str]:
     return [f"{np.polyfit(true, ours, 1)[0]:.2f} / {np.corrcoef(true, ours)[0, 1]:.2f}" for ours, true in pairs]
 
 
-def _config(data: pathlib.Path) -> ConfigDict:
+def config_of(data: pathlib.Path) -> ConfigDict:
+    """Returns the configuration of faces with all that belongs to them."""
     config = load_config("ictface:scratch").unlock()
     for root, name in (("image", "image"), ("mask", "mask"), ("depth", "depth"), ("latent", "latents")):
         config.data[f"{root}_root"] = str(data / name)

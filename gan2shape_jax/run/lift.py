@@ -37,11 +37,11 @@ from gan2shape_jax.run.shared_training import train
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import checkpoint, lift, network_files
 
-__all__ = ["run", "task_of"]
+__all__ = ["FIRST", "run", "task_of"]
 
 _RETURNS = "returns_to_a_checkpoint"
 _TELLING_S = 30.0  # between two lines about what takes minutes
-_FIRST = 1 << 20  # samples of training are numbered from here on; those below are looked at only
+FIRST = 1 << 20  # samples of training are numbered from here on; those below are looked at only
 
 
 def run(config: ConfigDict, names: list[str]) -> int:
@@ -225,7 +225,7 @@ def task_of(
     stage = lift.stages_of(
         maker,
         images=config.lift.samples,
-        first=_FIRST,
+        first=FIRST,
         batches=config.lift.batches,
         replicas=replicas,
         seed=config.seed + returns,

@@ -42,6 +42,7 @@ VERSION = 1
 STATISTICS = {"view_mean": (6,), "view_cov": (6, 6), "light_mean": (4,), "light_cov": (4, 4)}
 _FOLDER = "statistics/"
 _LONGEST = 1 << 16  # characters of a text that is read
+_WITHOUT = "train without a model (config.networks.pretrained='')"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,11 +196,12 @@ def require_fits(
     if gan_sha256 is not None and gan_sha256 != facts.gan_sha256:
         raise UserError(
             f"model {path} was lifted from another GAN (SHA-256 {facts.gan_sha256[:16]}, config.gan.checkpoint has "
-            f"{gan_sha256[:16]}): name the model of this GAN, or lift it with config.mode='lift'"
+            f"{gan_sha256[:16]}): name the model of this GAN, lift it with config.mode='lift', or {_WITHOUT}"
         )
     if category != facts.category:
         raise UserError(
-            f"model {path} is of category {facts.category[:80]!r}, this run of {category!r} (config.category)"
+            f"model {path} is of category {facts.category[:80]!r}, this run of {category!r} (config.category): name "
+            f"another model, or {_WITHOUT}"
         )
     other = [
         f"{name} is {json.dumps(facts.fits.get(name))[:200]} in the model and {json.dumps(value)} in this run"
@@ -207,7 +209,9 @@ def require_fits(
         if not _same(facts.fits.get(name), value)
     ]
     if other:
-        raise UserError(f"model {path} does not fit this run: {'; '.join(other)}")
+        raise UserError(
+            f"model {path} does not fit this run: {'; '.join(other)}. Set what the model has, or {_WITHOUT}"
+        )
 
 
 def _same(theirs: Any, ours: Any) -> bool:

@@ -73,6 +73,6 @@ def test_the_whole_ellipsoid_is_nearer_to_the_bundled_faces_than_the_published_o
 def test_scripts_take_the_faces_folder_for_all_that_belongs_to_them(name):
     script = _script(name)
     given = (pathlib.Path("faces"), pathlib.Path(""), 0) if name == "refinement" else (pathlib.Path("faces"),)
-    config = (script.config_of if name == "refinement" else script._config)(*given)
+    config = script.config_of(*given)
     roots = {field: config.data[f"{field}_root"] for field in ("image", "mask", "depth", "latent")}
     assert roots == {"image": "faces/image", "mask": "faces/mask", "depth": "faces/depth", "latent": "faces/latents"}

@@ -1,0 +1,59 @@
+"""A lift that trains on photographs in place of samples, all else being as it is: for `lift_study.py`.
+
+    python benchmarks/quality/lift_photographs.py FACES FROM TO --config=ictface:lift --config.lift.samples=24 ...
+
+FACES as in `lifted.py`; its faces from the first number up to the second one, which is left out, are the samples of
+every stage, with the masks and latents that FACES has. The encoder still begins with the GAN's own samples, and those
+that are kept out to be looked at are samples too. What follows the numbers goes to the program.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import sys
+import tempfile
+from collections.abc import Sequence
+from unittest import mock
+
+import lifted
+
+from gan2shape_jax import main as program
+from gan2shape_jax.run import lift, lift_samples, loading
+from gan2shape_jax.training.gan_samples import SampleMaker
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the lift; returns its exit code."""
+    data, faces = pathlib.Path(arguments[0]), range(int(arguments[1]), int(arguments[2]))
+    made = functools.partial(_maker, data, faces)
+    with mock.patch.object(lift, "maker_of", made):
+        return program.main(arguments[3:])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Photographs(SampleMaker):
+    """Gives the photographs, over and over, for samples that are trained on."""
+
+    group: tuple = ()
+
+    def problems(self, numbers):
+        if max(numbers) < lift.FIRST:
+            return super().problems(numbers)
+        return [self.group[(number - lift.FIRST) % len(self.group)] for number in numbers]
+
+
+def _maker(data, faces, config, architecture, frozen):
+    maker = lift_samples.maker_of(config, architecture, frozen)
+    given = lifted.config_of(data).unlock()
+    given.prior = config.prior
+    with tempfile.TemporaryDirectory() as kept:
+        group = [
+            loading.load_problem(given, f"{number:03d}.png", architecture, frozen, pathlib.Path(kept))
+            for number in faces
+        ]
+    fields = {field.name: getattr(maker, field.name) for field in dataclasses.fields(maker)}
+    return _Photographs(**fields, group=tuple(dataclasses.replace(one, settings=maker.settings) for one in group))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
