@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gan2shape_jax.geometry.render import warp_depth
     from gan2shape_jax.geometry.resample import grid_sample
     from gan2shape_jax.interface.gan import Gan, load_gan
+    from gan2shape_jax.interface.model import Model, load_model
     from gan2shape_jax.interface.progress import Progress
     from gan2shape_jax.interface.reconstruct import reconstruct
     from gan2shape_jax.interface.result import Reconstruction, load
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Camera",
     "Gan",
+    "Model",
     "Progress",
     "Reconstruction",
     "UserError",
@@ -37,6 +39,7 @@ __all__ = [
     "load",
     "load_config",
     "load_gan",
+    "load_model",
     "rasterize",
     "reconstruct",
     "warp_depth",
@@ -46,6 +49,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "Camera": "geometry.camera",
     "Gan": "interface.gan",
+    "Model": "interface.model",
     "Progress": "interface.progress",
     "Reconstruction": "interface.result",
     "UserError": "errors",
@@ -55,6 +59,7 @@ _MODULES = {
     "load": "interface.result",
     "load_config": "config",
     "load_gan": "interface.gan",
+    "load_model": "interface.model",
     "rasterize": "geometry.mesh_rasterizer",
     "reconstruct": "interface.reconstruct",
     "warp_depth": "geometry.render",

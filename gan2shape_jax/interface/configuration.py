@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -15,7 +16,7 @@ from gan2shape_jax.inputs.required_files import required_files_of
 from gan2shape_jax.run import refining
 from gan2shape_jax.stylegan2 import Architecture
 
-__all__ = ["complete", "default"]
+__all__ = ["complete", "default", "of_model"]
 
 # Files that a reconstruction reads even where image, mask, latent and GAN are handed over.
 _READ = ("sampling.view_mvn", "sampling.light_mvn", "networks.pretrained", "loss.lpips_weights")
@@ -54,7 +55,7 @@ def complete(config: str | ConfigDict | None, architecture: Architecture, seed: 
       ConfigError: values that no reconstruction can use.
       UserError: a file that the configuration names is missing.
     """
-    chosen = _named(config, architecture).copy_and_resolve_references().unlock()
+    chosen = (default(architecture) if config is None else _named(config)).copy_and_resolve_references().unlock()
     chosen.gan.size, chosen.gan.style_dim, chosen.gan.channel_multiplier = architecture.size, architecture.style_dim, 0
     chosen.gan.checkpoint = "this GAN"  # for messages: the file has been loaded
     if seed is not None:
@@ -68,6 +69,26 @@ def complete(config: str | ConfigDict | None, architecture: Architecture, seed: 
     return refining.as_refinement(chosen.lock())
 
 
+def of_model(config: str | ConfigDict, model: str | os.PathLike[str] | None) -> ConfigDict:
+    """Returns a valid configuration of predictions by a model.
+
+    Args:
+      config: what `--config` takes on the command line, or a configuration.
+      model: the file, in place of the configuration's; or None.
+
+    Raises:
+      ConfigError: values that no prediction can use.
+      UserError: a file that the configuration names is missing.
+    """
+    chosen = _named(config).copy_and_resolve_references().unlock()
+    chosen.mode = "predict"
+    if model is not None:
+        chosen.networks.pretrained = os.fspath(model)
+    validate(chosen)
+    _require_files(chosen)
+    return chosen.lock()
+
+
 def _whole(seed: Any) -> int:
     try:
         return operator.index(seed)
@@ -75,9 +96,7 @@ def _whole(seed: Any) -> int:
         raise ArgumentError(f"seed is {str(seed)[:40]!r}: a whole number is needed") from None
 
 
-def _named(config: Any, architecture: Architecture) -> ConfigDict:
-    if config is None:
-        return default(architecture)
+def _named(config: Any) -> ConfigDict:
     if isinstance(config, str):
         return load_config(config)
     if not isinstance(config, ConfigDict):

@@ -12,18 +12,15 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 from ml_collections import ConfigDict
-from PIL import Image
 
 from gan2shape_jax import xla_flags
 from gan2shape_jax.atomic_files import atomic_text
 from gan2shape_jax.config import to_json
 from gan2shape_jax.errors import ArgumentError, UserError
-from gan2shape_jax.inputs.data import Item
-from gan2shape_jax.inputs.image_files import crop_and_resize
-from gan2shape_jax.inputs.masks import needs_masks
 from gan2shape_jax.interface import arguments, configuration
 from gan2shape_jax.interface.arguments import ImageLike
 from gan2shape_jax.interface.gan import Gan
+from gan2shape_jax.interface.item import item_of
 from gan2shape_jax.interface.progress import Progress, watcher_of
 from gan2shape_jax.interface.result import Reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
@@ -92,7 +89,7 @@ def reconstruct(
     if chosen.runtime.deterministic:
         xla_flags.add_flag("--xla_gpu_deterministic_ops=true")
     picture = arguments.picture_of(image)
-    item = _item(chosen, picture, arguments.alpha_of(image) if mask is None else mask, true_depth, name)
+    item = item_of(chosen, picture, arguments.alpha_of(image) if mask is None else mask, true_depth, name)
     if latent is not None:
         latent = arguments.latent_of(latent, gan.style_dim, gan.architecture.latents)
     frozen = loading.freeze(chosen, gan.architecture, gan.weights)
@@ -114,29 +111,6 @@ def reconstruct(
     )
     state, measured = refining.finished(chosen, initial, state, prepared, frozen)
     return _reconstruction(chosen, prepared, frozen, state, history, measured)
-
-
-def _item(
-    config: ConfigDict, picture: Image.Image, mask: ImageLike | None, true_depth: ArrayLike | None, name: str
-) -> Item:
-    """What a run would read from files, from arguments."""
-    size, crop = config.image_size, config.data.crop
-    if mask is None:
-        if needs_masks(config):
-            raise ArgumentError("mask is not given, and image has no alpha channel that shows an object: give a mask")
-        object_mask = np.ones((size, size), np.float32)
-    else:
-        object_mask = arguments.mask_of(mask, picture.width, size, crop)
-    depth = None if true_depth is None else arguments.true_depth_of(true_depth, size, config.camera.max_depth)
-    return Item(
-        name=name,
-        image=np.asarray(crop_and_resize(picture, crop, size), np.float32) / 255 * 2 - 1,
-        mask=object_mask,
-        depth=depth,
-        latent=None,
-        original_size=picture.width,
-        crop=crop,
-    )
 
 
 def _told(config: ConfigDict, prepared: PreparedImage) -> str:

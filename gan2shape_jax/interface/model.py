@@ -1,0 +1,93 @@
+"""A model, networks that a lift trained, as an object that explains images one after another, feed-forward."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+from jax.typing import ArrayLike
+from ml_collections import ConfigDict
+
+from gan2shape_jax import xla_flags
+from gan2shape_jax.interface import arguments, configuration
+from gan2shape_jax.interface.arguments import ImageLike
+from gan2shape_jax.interface.item import item_of
+from gan2shape_jax.interface.result import Reconstruction
+from gan2shape_jax.run import feed_forward, results
+from gan2shape_jax.run.feed_forward import FeedForward
+
+__all__ = ["Model", "load_model"]
+
+
+def load_model(path: str | os.PathLike[str] | None = None, *, config: str | ConfigDict = "ictface:predict") -> Model:
+    """Loads networks that explain images feed-forward.
+
+    Args:
+      path: of a model (`gan2shape-jax lift`), or of the networks of a joint training. By default what the configuration
+        names as `networks.pretrained`.
+      config: the name of the configuration that they were trained with ('ictface', 'car', a file), or one that
+        `load_config` gave.
+
+    Raises:
+      ConfigError: values of the configuration that no prediction can use.
+      UserError: a file is missing, damaged, or of another category, camera or size than the configuration's.
+    """
+    xla_flags.avoid_wrong_sums()
+    chosen = configuration.of_model(config, path)
+    return Model(chosen, feed_forward.load(chosen, None))
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Model:
+    """Trained networks; made by `load_model`.
+
+    Attributes:
+      config: that they were trained with.
+      networks: what is applied to an image.
+    """
+
+    config: ConfigDict
+    networks: FeedForward
+
+    def __repr__(self) -> str:
+        return f"Model({self.config.category}, {self.config.image_size} x {self.config.image_size} pixels)"
+
+    def explain(
+        self,
+        image: ImageLike,
+        *,
+        mask: ImageLike | None = None,
+        true_depth: ArrayLike | None = None,
+        name: str = "image",
+    ) -> Reconstruction:
+        """Returns an image's depth, albedo, view and light, by one pass through the networks.
+
+        The first image compiles the program, or loads it; every further one takes a fraction of a second.
+
+        Args:
+          image: a square picture, framed as the model's GAN draws its own: Pillow's, or (H, W, 3), uint8 from 0 to 255
+            or floats in [0, 1] (rounded to 8 bits).
+          mask: the object, of the image's own size, see `reconstruct`; the mesh is cut to it. Without one the image's
+            alpha channel serves, or the whole square.
+          true_depth: (S, S), see `reconstruct`; adds errors to `metrics`.
+          name: of the image.
+
+        Returns:
+          The reconstruction. Of a model's, `metrics` has `far_from_category`: whether it explains this image so much
+          worse than samples of its GAN that the shape is not to be trusted.
+
+        Raises:
+          ArgumentError: an argument of the wrong type, shape or range (a `ValueError` too).
+        """
+        picture = arguments.picture_of(image)
+        shown = arguments.alpha_of(image) if mask is None else mask
+        prepared = self.networks.prepared(item_of(self.config, picture, shown, true_depth, name))
+        near: dict[str, Any] = self.networks.nearness(prepared)
+        record = self.networks.explained(prepared, category=self.config.category, measured=near)
+
+        def write(folder: str | os.PathLike[str]) -> None:
+            results.write_result(record, pathlib.Path(folder), None, self.config, {})
+
+        return Reconstruction(record, [], write)

@@ -1,0 +1,132 @@
+"""Trained networks that explain images feed-forward: D, A, V and L see each image once.
+
+No latent and no GAN is needed. Where a latent file of the image and the GAN are there, pictures can be drawn by the GAN
+too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from gan2shape_jax.inputs import data
+from gan2shape_jax.method import models
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import PreparedImage, Problem, TrainState, initial_state
+from gan2shape_jax.outputs import Result
+from gan2shape_jax.run import lifted_model, refining, results
+from gan2shape_jax.stylegan2 import Architecture
+from gan2shape_jax.training import network_files
+
+__all__ = ["FeedForward", "load", "needed_networks", "stand_in_sizes"]
+
+_NEEDED = ("depth", "albedo", "view", "light")
+
+
+def stand_in_sizes(config: ConfigDict) -> Architecture:
+    """Returns the outward sizes of the GAN that the configuration describes, where none is loaded."""
+    levels = config.gan.size.bit_length() - 2
+    return Architecture(
+        size=config.gan.size,
+        style_dim=config.gan.style_dim,
+        mapping_layers=8,
+        channels=(1,) * levels,
+        discriminator_channels=(1,) * levels,
+    )
+
+
+def needed_networks(*, gan: bool) -> tuple[str, ...]:
+    """Returns the networks without which nothing can be explained, with or without pictures through the GAN."""
+    return (*_NEEDED, "encoder") if gan else _NEEDED
+
+
+@dataclasses.dataclass(frozen=True)
+class FeedForward:
+    """Networks and what they were trained with; made by `load`.
+
+    Attributes:
+      architecture: of the GAN, or what stands for it.
+      frozen: the frozen networks; `frozen.generator` is None where there is no GAN.
+      settings: static settings.
+      state: the networks.
+      l1_p95: see `lifted_model.typical_l1`.
+    """
+
+    architecture: Architecture
+    frozen: FrozenModels
+    settings: Settings
+    state: TrainState
+    l1_p95: float | None
+
+    def prepared(self, item: data.Item) -> PreparedImage:
+        """Returns an image that needs no latent, ready to be explained."""
+        problem = Problem(
+            image=jnp.asarray(item.image)[None],
+            mask=jnp.asarray(item.mask),
+            latent=None,
+            gan_image=None,
+            prior=None,
+            true_depth=None if item.depth is None else jnp.asarray(item.depth),
+            key=jax.random.key(0),
+        )
+        return PreparedImage(name=item.name, problem=problem, settings=self.settings, inversion_l1=None)
+
+    def nearness(self, prepared: PreparedImage) -> dict[str, Any]:
+        """Returns the metrics that say whether the networks know such images, see `refining.nearness`."""
+        return refining.nearness(self.l1_p95, self.state, prepared, self.frozen)
+
+    def explained(self, prepared: PreparedImage, *, category: str, measured: dict[str, Any]) -> Result:
+        """Returns what the networks make of an image.
+
+        Args:
+          prepared: the image.
+          category: of the object, for the record.
+          measured: further metrics.
+        """
+        return results.result_of(self.state, prepared, self.frozen, [], category=category, measured=measured)
+
+
+def load(config: ConfigDict, gan: tuple[Architecture, FrozenModels] | None) -> FeedForward:
+    """Reads the networks of `config.networks.pretrained`.
+
+    Args:
+      config: validated.
+      gan: for pictures through it, which the encoder is needed for; or None.
+
+    Raises:
+      UserError: the networks or the statistics are unusable, or are of something else.
+    """
+    architecture, frozen = gan or _without_gan(config)
+    settings = lifted_model.settings_of(config, architecture, original_size=config.image_size)
+    lifted_model.require_fits(config, settings, gan=gan is not None)
+    like = models.init_params(jax.random.key(config.seed), settings)
+    needed = needed_networks(gan=gan is not None)
+    params = network_files.load_networks(pathlib.Path(config.networks.pretrained), like, settings, needed=needed)
+    return FeedForward(architecture, frozen, settings, initial_state(params, settings), lifted_model.typical_l1(config))
+
+
+def _without_gan(config: ConfigDict) -> tuple[Architecture, FrozenModels]:
+    """Returns what stands for the GAN where none is loaded: its outward sizes, and the mean view and light."""
+    sizes = stand_in_sizes(config)
+    nothing = jnp.zeros((1, sizes.style_dim))
+    view, light = (
+        jnp.asarray(data.load_mvn(path, count)[0], jnp.float32)
+        for path, count in ((config.sampling.view_mvn, 6), (config.sampling.light_mvn, 4))
+    )
+    return sizes, FrozenModels(
+        generator=None,
+        discriminator=None,
+        lpips=None,
+        view_mean=view,
+        view_factor=jnp.zeros((6, 6)),
+        light_mean=light,
+        mean_w=nothing,
+        center_h=nothing,
+        center_w=nothing,
+    )

@@ -1,0 +1,84 @@
+"""A model through the public interface: the command line's bits, nothing on disk until asked, refusals."""
+
+import json
+import os
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from helpers.tiny import asset, tiny_config, tiny_image
+from PIL import Image
+
+import gan2shape_jax as g2s
+from gan2shape_jax.errors import ArgumentError, ConfigError
+from gan2shape_jax.method import models
+from gan2shape_jax.outputs import load_result
+from gan2shape_jax.run import experiment
+from gan2shape_jax.training import network_files
+
+_ARRAYS = ("depth", "albedo", "view", "light", "mask", "warped_depth", "reconstruction", "canonical", "true_depth")
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    """A file of untrained networks."""
+    folder = tmp_path_factory.mktemp("networks")
+    one, _ = tiny_image(folder)
+    path = folder / "networks.safetensors"
+    path.write_bytes(network_files.networks_bytes(models.init_params(jax.random.key(3), one.settings)))
+    return path
+
+
+def _config(folder, networks):
+    return tiny_config(folder, mode="predict", networks__pretrained=str(networks), outputs__preset="mesh")
+
+
+def _given():
+    image, mask = (Image.open(asset(f"ictface/{kind}/001.png")) for kind in ("image", "mask"))
+    depth = np.load(asset("ictface/depth/001.npy"))
+    return image, mask, np.where(depth > 0, depth, 1.1)
+
+
+def test_a_model_gives_what_a_prediction_gives(networks, tmp_path, monkeypatch):
+    config = _config(tmp_path, networks)
+    assert experiment.run(config) == 0
+    command = load_result(pathlib.Path(config.workdir) / "results" / "001")
+    (tmp_path / "caller").mkdir()
+    monkeypatch.chdir(tmp_path / "caller")
+    model = g2s.load_model(networks, config=config)
+    image, mask, depth = _given()
+    result = model.explain(image, mask=mask, true_depth=depth, name="001")
+    for name in _ARRAYS:
+        np.testing.assert_array_equal(getattr(result.record, name), getattr(command, name), err_msg=name)
+    assert result.metrics["side"] == command.metrics["side"]
+    assert os.listdir() == []
+    again = model.explain(np.asarray(image.convert("RGB")), mask=np.asarray(mask.convert("L")))
+    np.testing.assert_array_equal(again.depth, result.depth)
+    assert "side" not in again.metrics and len(again.mesh().faces) > 100
+    result.save("face")
+    np.testing.assert_array_equal(g2s.load("face").depth, result.depth)
+    assert json.loads(pathlib.Path("face/result.json").read_text())["name"] == "001"
+    assert repr(model) == f"Model(ictface, {config.image_size} x {config.image_size} pixels)"
+
+
+def test_without_a_mask_the_whole_square_is_the_object(networks, tmp_path):
+    model = g2s.load_model(networks, config=_config(tmp_path, networks))
+    image, _, _ = _given()
+    assert (model.explain(image).record.input_mask == 1).all()
+
+
+def test_what_cannot_be_used_is_told(networks, tmp_path):
+    config = _config(tmp_path, networks)
+    with pytest.raises(g2s.UserError, match=r"absent\.safetensors is not there"):
+        g2s.load_model(tmp_path / "absent.safetensors", config=config)
+    with pytest.raises(ConfigError, match="nothing-of-the-kind"):
+        g2s.load_model(networks, config="nothing-of-the-kind")
+    (tmp_path / "text").write_text("no networks")
+    with pytest.raises(g2s.UserError, match="text"):
+        g2s.load_model(tmp_path / "text", config=config)
+    model = g2s.load_model(networks, config=config)
+    with pytest.raises(ArgumentError, match="cut it to a square"):
+        model.explain(np.zeros((20, 30, 3)))
+    with pytest.raises(ArgumentError, match="mask has the shape"):
+        model.explain(_given()[0], mask=np.ones((3, 3)))
