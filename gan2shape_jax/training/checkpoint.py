@@ -118,6 +118,7 @@ class Checkpoints:
         Raises:
           UserError: the checkpoint is whole, but of another configuration, or of other networks than this one's.
         """
+        checkpoint_record.drop_late_callbacks()  # before they can come
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step, older in itertools.zip_longest(steps, steps[1:]):
             with checkpoint_record.quietly():
@@ -134,7 +135,6 @@ class Checkpoints:
     def _try(self, step: int, template: Template) -> tuple[TrainState, dict[str, Any]] | str:
         """Returns a checkpoint's state and record, or what is wrong with it."""
         source = self._folder / str(step)
-        checkpoint_record.drop_late_callbacks()  # before they can come
         try:
             return checkpoint_record.restored(self._manager, step, source, template, self._keeping.made_with)
         except Damaged as error:

@@ -15,7 +15,6 @@ import logging
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from types import TracebackType
 from typing import Any
 
 import jax
@@ -122,21 +121,21 @@ def quietly() -> Iterator[None]:
 def drop_late_callbacks() -> None:
     """Keeps reads of a damaged checkpoint that end later from being told, from now on.
 
-    TensorStore's threads hand their results to an event loop that Orbax has closed by then. Only that error of theirs
-    is dropped.
+    TensorStore's threads hand their results to an event loop that Orbax has closed by then, and write what that raises
+    as unraisable, for no object. Only that error of theirs is dropped.
     """
-    told = sys.excepthook
+    told = sys.unraisablehook
     if getattr(told, "drops_late_callbacks", False):
         return
 
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        # In whatever thread: what a program of ours raises has a frame of ours before asyncio's.
-        late = trace is not None and pathlib.PurePath(trace.tb_frame.f_code.co_filename).parent.name == "asyncio"
-        if not (late and isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
-            told(kind, error, trace)
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        error = unraisable.exc_value
+        late = isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
+        if not (late and unraisable.object is None):
+            told(unraisable)
 
     hook.drops_late_callbacks = True  # type: ignore[attr-defined]
-    sys.excepthook = hook
+    sys.unraisablehook = hook
 
 
 class NoTracebacks(logging.Filter):
