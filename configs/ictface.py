@@ -1,12 +1,12 @@
-"""Six bundled faces with true depth and a bundled 64-pixel StyleGAN2: runs on any CPU.
+"""Six bundled faces with true depth, a bundled 64-pixel StyleGAN2, and the model that lifting it gave: runs on any CPU.
 
-python -m gan2shape_jax.main --config=configs/ictface.py
+python -m gan2shape_jax.main --config=configs/ictface.py           the model, refined on each face
+python -m gan2shape_jax.main --config=configs/ictface.py:predict   the model as it is, feed-forward
 python -m gan2shape_jax.main --config=configs/ictface.py:scratch   the published schedule, from untrained networks
 python -m gan2shape_jax.main --config=configs/ictface.py:quick     two faces, a short schedule, small pictures
 python -m gan2shape_jax.main --config=configs/ictface.py:joint     one set of networks for all six
-python -m gan2shape_jax.main --config=configs/ictface.py:lift      one set of networks for whatever the GAN draws
-python -m gan2shape_jax.main --config=configs/ictface.py:predict   those networks feed-forward, on images of the
-                                                                   list that config.data.image_list names
+python -m gan2shape_jax.main --config=configs/ictface.py:lift      one set of networks for whatever the GAN draws,
+                                                                   as the bundled model was made
 """
 
 from ml_collections import ConfigDict
@@ -20,7 +20,7 @@ VARIANTS = ("scratch", "quick", "joint", "predict")
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """Returns the configuration of the bundled faces, or a variant: from scratch, short, joint, or feed-forward."""
+    """Returns the configuration of the bundled faces, or a variant: feed-forward, from scratch, short, or joint."""
     config = load_config("base").unlock()
     config.workdir = "results/ictface"
     config.category = "ictface"
@@ -46,6 +46,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.schedule.stages = ((600, 600, 400), (200, 500, 300))
     config.schedule.flip1 = (False, False)
     config.schedule.flip3 = (True, False)
+    if variant in ("", "predict"):
+        config.networks.pretrained = asset("ictface/model.safetensors")
     if variant == "scratch":
         config.workdir = "results/ictface_scratch"
     elif variant == "quick":
@@ -55,7 +57,6 @@ def get_config(variant: str = "") -> ConfigDict:
     elif variant == "predict":
         config.workdir = "results/ictface_predict"
         config.mode = "predict"
-        config.networks.pretrained = "results/ictface_joint/networks.safetensors"
     return config
 
 

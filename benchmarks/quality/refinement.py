@@ -4,9 +4,9 @@
 
 FACES as in `lifted.py`. Each face is refined as `config.refinement` says, once a seed, and SIDE, MAD and the L1 of
 samples that were kept out of training are measured at every share of the way from the model's networks to the refined
-ones. The table has their means, how many ended worse than the model began, and what choosing the share of the least L1
-comes to. Below it: rank correlations (Spearman) of that L1 and SIDE, each relative to the model's, over all faces,
-seeds and shares, and within a face and seed.
+ones. The table has their means, how many ended worse than the model began, and what the least L1 and the choice of
+`refinement.chosen` come to. Below it: rank correlations (Spearman) of that L1 and SIDE, each relative to the model's,
+over all faces, seeds and shares, and within a face and seed.
 
 What has been measured is in the file of `--out` and is not measured again.
 """
@@ -102,19 +102,19 @@ def _errors(params: Any, one: PreparedImage, frozen: FrozenModels) -> dict[str, 
 
 def in_words(row: dict[str, Any]) -> str:
     """Returns a face's errors before and after, in a line."""
-    place = refinement.SHARES.index(row["share"])
+    place = refinement.chosen(row["l1"])
     before, after = (f"{row['side'][at]:.4f} / {row['mad'][at]:.1f}" for at in (0, place))
-    return f"{before} to {after} at {row['share']}, {row['seconds']} s"
+    return f"{before} to {after} at {refinement.SHARES[place]}, {row['seconds']} s"
 
 
 def report(rows: list[dict[str, Any]]) -> None:
     """Prints the table and the correlations."""
     side, mad, l1 = (np.array([row[name] for row in rows]) for name in ("side", "mad", "l1"))
-    places = np.array([refinement.SHARES.index(row["share"]) for row in rows])
+    kept = np.array([refinement.chosen(row["l1"]) for row in rows])
     table = Table("share", "SIDE", "MAD", "worst SIDE", "L1 kept out", "SIDE above the model's", "by over 5%")
     every = np.arange(len(rows))
     ways = {str(share): np.full(len(rows), place) for place, share in enumerate(refinement.SHARES)}
-    for name, at in (ways | {"least L1": places}).items():
+    for name, at in (ways | {"least L1": l1.argmin(1), "as chosen": kept}).items():
         here = side[every, at]
         table.add_row(
             name,

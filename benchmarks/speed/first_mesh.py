@@ -66,9 +66,10 @@ def main() -> int:
         process.send_signal(signal.SIGINT)
         process.wait()
         metrics = json.loads((mesh.parent / "metrics.json").read_text())
+        before = f" (prior {metrics['prior']['side']:.4f})" if "prior" in metrics else ""
         print(
             f"installed after {installed:.0f} s; first mesh after {total:.0f} s; peak memory {peak:.2f} GiB; "
-            f"SIDE {metrics['side']:.4f} (prior {metrics['prior']['side']:.4f})"
+            f"SIDE {metrics['side']:.4f}{before}"
         )
     return 0
 

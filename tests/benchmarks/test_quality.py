@@ -58,7 +58,8 @@ def test_the_report_counts_what_refinement_did(capsys):
 
 
 def test_a_refinement_is_described_by_what_was_kept():
-    row = {"side": [0.02, 0.01, 0.03, 0.04, 0.05], "mad": [20, 10, 30, 40, 50], "share": 0.25, "seconds": 9.0}
+    side, mad, l1 = [0.02, 0.01, 0.03, 0.04, 0.05], [20, 10, 30, 40, 50], [0.2, 0.1, 0.2, 0.2, 0.2]
+    row = {"side": side, "mad": mad, "l1": l1, "share": 0.25, "seconds": 9.0}
     assert _script("refinement").in_words(row) == "0.0200 / 20.0 to 0.0100 / 10.0 at 0.25, 9.0 s"
 
 

@@ -1,5 +1,8 @@
 """The bundled configurations' values: what the published settings say, and that all are valid."""
 
+import pathlib
+import zlib
+
 import pytest
 
 from gan2shape_jax import config as configs
@@ -213,3 +216,13 @@ def test_all_named_configs_are_known_valid_and_tested():
     assert set(configs.names()) == {*_PUBLISHED, "ablation", "ictface", "horse"}
     for name in [*configs.names(), "ictface:scratch", "ictface:quick", "ictface:joint", "ictface:predict"]:
         assert validation.problems(load_config(name)) == [], name
+
+
+def test_the_bundled_faces_begin_with_the_bundled_model_unless_told_otherwise():
+    default, scratch = flatten(load_config("ictface")), flatten(load_config("ictface:scratch"))
+    differing = {field for field in default if default[field] != scratch[field]}
+    assert differing == {"networks.pretrained", "workdir"} and scratch["networks.pretrained"] == ""
+    model = pathlib.Path(default["networks.pretrained"])
+    assert load_config("ictface:predict").networks.pretrained == str(model)
+    assert not any(load_config(f"ictface:{name}").networks.pretrained for name in ("quick", "joint", "lift"))
+    assert len(zlib.compress(model.read_bytes())) < 25e6  # of a wheel
