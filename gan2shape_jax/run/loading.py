@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -38,6 +39,7 @@ __all__ = [
     "pixel_width",
     "prepare",
     "prior_of",
+    "prior_of_mask",
     "require_layers",
     "usable_latent",
 ]
@@ -242,17 +244,26 @@ def prior_of(config: ConfigDict, item: data.Item) -> jax.Array:
     if config.networks.pretrained:
         return jnp.ones(item.mask.shape)
     try:
-        depth = prior.prior_depth(
-            item.mask,
-            shape=config.prior.shape,
-            category=config.category,
-            near=config.prior.near,
-            far=config.prior.far,
-            shift=config.prior.shift,
-            middle=(config.camera.min_depth + config.camera.max_depth) / 2,
-            least=config.camera.min_depth,
-            pixel=pixel_width(config),
-        )
+        depth = prior_of_mask(config, item.mask)
     except UserError as error:
         raise UserError(str(error).replace("the object mask", f"the object mask of {item.name}", 1)) from error
     return jnp.asarray(depth, jnp.float32)
+
+
+def prior_of_mask(config: ConfigDict, mask: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
+    """Returns the depth that the configuration's prior gives an object mask in [0, 1], in scene units.
+
+    Raises:
+      UserError: the mask shows no object that a prior could be fitted to.
+    """
+    return prior.prior_depth(
+        mask,
+        shape=config.prior.shape,
+        category=config.category,
+        near=config.prior.near,
+        far=config.prior.far,
+        shift=config.prior.shift,
+        middle=(config.camera.min_depth + config.camera.max_depth) / 2,
+        least=config.camera.min_depth,
+        pixel=pixel_width(config),
+    )
