@@ -50,15 +50,15 @@ def _raises(error):
 
 
 def test_config_and_overrides_reach_the_experiment(experiment):
-    arguments = ["--config=ictface", "--config.workdir=here", "--config.gan.F1_d", "3"]
+    arguments = ["--config=ictface:scratch", "--config.workdir=here", "--config.gan.F1_d", "3"]
     assert program.main(arguments) == 0
     values = flatten(experiment.seen[0])
-    assert values == flatten(load_config("ictface")) | {"workdir": "here", "gan.F1_d": 3}
+    assert values == flatten(load_config("ictface:scratch")) | {"workdir": "here", "gan.F1_d": 3}
 
 
 def test_exit_code_of_the_experiment_is_the_programs(experiment):
     experiment.action = lambda: 1
-    assert program.main(["--config=ictface"]) == 1
+    assert program.main(["--config=ictface:scratch"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_exit_code_of_the_experiment_is_the_programs(experiment):
 )
 def test_errors_are_one_line_and_a_code(error, code, message, experiment, capsys):
     experiment.action = _raises(error)
-    assert program.main(["--config=ictface"]) == code
+    assert program.main(["--config=ictface:scratch"]) == code
     printed = capsys.readouterr().err
     assert printed.endswith(message) and printed.strip().count("\n") == 0
 
@@ -83,7 +83,7 @@ def test_errors_are_one_line_and_a_code(error, code, message, experiment, capsys
 def test_bugs_keep_their_traceback(experiment):
     experiment.action = _raises(ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
-        program.main(["--config=ictface"])
+        program.main(["--config=ictface:scratch"])
 
 
 @pytest.mark.parametrize(
@@ -92,12 +92,12 @@ def test_bugs_keep_their_traceback(experiment):
         ([], "name a configuration: --config=NAME"),
         (["--config"], "--config needs a value"),
         (["--config=nonsense"], "there is no config 'nonsense'"),
-        (["--config=ictface", "--confg.seed=1"], "unknown argument '--confg.seed=1'"),
-        (["--config=ictface", "results"], "unknown argument 'results'"),
-        (["--config=ictface", "--config.sead=1"], "nearest field is config.seed"),
-        (["--config=ictface", "--config.seed=one"], "config.seed is a whole number"),
-        (["--config=ictface", "--config.seed"], "--config.seed needs a value"),
-        (["--config=ictface", "--config.schedule.flip1=(True,True)"], "without flip3"),
+        (["--config=ictface:scratch", "--confg.seed=1"], "unknown argument '--confg.seed=1'"),
+        (["--config=ictface:scratch", "results"], "unknown argument 'results'"),
+        (["--config=ictface:scratch", "--config.sead=1"], "nearest field is config.seed"),
+        (["--config=ictface:scratch", "--config.seed=one"], "config.seed is a whole number"),
+        (["--config=ictface:scratch", "--config.seed"], "--config.seed needs a value"),
+        (["--config=ictface:scratch", "--config.schedule.flip1=(True,True)"], "without flip3"),
     ],
 )
 def test_wrong_command_lines_end_with_code_2(arguments, message, experiment, capsys):
@@ -119,9 +119,9 @@ def test_check_does_not_start_the_experiment(experiment, capsys):
 
 
 def test_help_lists_every_field_with_its_value(capsys):
-    assert program.main(["--help=all", "--config=ictface"]) == 0
+    assert program.main(["--help=all", "--config=ictface:scratch"]) == 0
     printed = capsys.readouterr().out
-    for field, value in flatten(load_config("ictface")).items():
+    for field, value in flatten(load_config("ictface:scratch")).items():
         assert f"--config.{field}={value!r}\n" in printed
     assert max(map(len, printed.splitlines())) < 200
 
@@ -140,7 +140,7 @@ def test_warnings_about_data_take_one_line_and_are_told_once(experiment, capsys)
     experiment.action = action
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        assert program.main(["--config=ictface"]) == 0
+        assert program.main(["--config=ictface:scratch"]) == 0
     assert capsys.readouterr().err == "warning: a.png is soft\n"
 
 

@@ -7,6 +7,7 @@ every stage, with the masks and latents that FACES has. The encoder still begins
 that are kept out to be looked at are samples too. What follows the numbers goes to the program.
 """
 
+import argparse
 import dataclasses
 import functools
 import pathlib
@@ -24,10 +25,14 @@ from gan2shape_jax.training.gan_samples import SampleMaker
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the lift; returns its exit code."""
-    data, faces = pathlib.Path(arguments[0]), range(int(arguments[1]), int(arguments[2]))
-    made = functools.partial(_maker, data, faces)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=pathlib.Path)
+    parser.add_argument("first", type=int)
+    parser.add_argument("last", type=int)
+    options, given = parser.parse_known_args(arguments)
+    made = functools.partial(_maker, options.data, range(options.first, options.last))
     with mock.patch.object(lift, "maker_of", made):
-        return program.main(arguments[3:])
+        return program.main(given)
 
 
 @dataclasses.dataclass(frozen=True)

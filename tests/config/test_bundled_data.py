@@ -29,7 +29,7 @@ def _roots(config) -> dict[str, str]:
 
 def test_own_images_get_nothing_of_the_bundled_faces(photos):
     with pytest.warns(UserWarning, match="dropped config.data.latent_root .*") as told:
-        config = apply_overrides(load_config("ictface"), photos)
+        config = apply_overrides(load_config("ictface:scratch"), photos)
     assert _roots(config) == dict.fromkeys(_ROOTS, "")
     (message,) = [str(warning.message) for warning in told]
     assert "\n" not in message and all(f"config.data.{root} {asset('ictface')}" in message for root in _ROOTS)
@@ -37,7 +37,7 @@ def test_own_images_get_nothing_of_the_bundled_faces(photos):
 
 def test_check_asks_for_the_masks_of_own_images(photos, capsys):
     """Not content with those of the bundled faces."""
-    arguments = ["--config=ictface", "--check", *(f"--config.{field}={path}" for field, path in photos.items())]
+    arguments = ["--config=ictface:scratch", "--check", *(f"--config.{field}={path}" for field, path in photos.items())]
     assert program.main(arguments) == 1
     printed = capsys.readouterr().err
     assert "warning: dropped config.data.latent_root" in printed and "error" in printed
@@ -48,7 +48,7 @@ def test_check_asks_for_the_masks_of_own_images(photos, capsys):
 def test_a_folder_that_the_user_names_stays(root, photos, tmp_path):
     for folder in (str(tmp_path / "mine"), asset("ictface/latents")):  # the bundled one, too, where it is named
         with pytest.warns(UserWarning, match="dropped") as told:
-            config = apply_overrides(load_config("ictface"), photos | {f"data.{root}": folder})
+            config = apply_overrides(load_config("ictface:scratch"), photos | {f"data.{root}": folder})
         assert _roots(config) == dict.fromkeys(_ROOTS, "") | {root: folder}
         assert f"config.data.{root} " not in str(told[0].message)
 
@@ -66,8 +66,8 @@ def test_a_folder_that_the_user_names_stays(root, photos, tmp_path):
 def test_the_bundled_faces_keep_what_is_theirs(fields):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        config = apply_overrides(load_config("ictface"), fields)
-    before = _roots(load_config("ictface"))
+        config = apply_overrides(load_config("ictface:scratch"), fields)
+    before = _roots(load_config("ictface:scratch"))
     assert _roots(config) == before | {
         path.removeprefix("data."): value for path, value in fields.items() if path.removeprefix("data.") in before
     }
@@ -79,7 +79,7 @@ def _config_file(folder, body: str) -> str:
 
 
         def get_config():
-            config = load_config("ictface").unlock()
+            config = load_config("ictface:scratch").unlock()
             {body}
             return config
         """
@@ -110,5 +110,5 @@ def test_copies_of_the_bundled_faces_work_where_all_is_named(tmp_path):
         shutil.copytree(asset(f"ictface/{part}"), tmp_path / part)
     fields = {"image_root": "image", "latent_root": "latents", "mask_root": "mask", "depth_root": "depth"}
     given = {f"data.{field}": str(tmp_path / part) for field, part in fields.items()}
-    config = apply_overrides(load_config("ictface"), given | {"workdir": str(tmp_path / "run")})
+    config = apply_overrides(load_config("ictface:scratch"), given | {"workdir": str(tmp_path / "run")})
     assert check.examine(config) == []

@@ -41,11 +41,11 @@ from gan2shape_jax.errors import ConfigError
     ],
 )
 def test_values_no_run_can_use_are_refused(overrides, message):
-    config = apply_overrides(load_config("ictface"), overrides)
+    config = apply_overrides(load_config("ictface:scratch"), overrides)
     with pytest.raises(ConfigError, match=message):
         validation.validate(config)
 
 
 def test_more_flips_than_stages_are_ignored():
-    config = apply_overrides(load_config("ictface"), {"schedule.stages": "((1, 1, 1),)"})
+    config = apply_overrides(load_config("ictface:scratch"), {"schedule.stages": "((1, 1, 1),)"})
     assert validation.problems(config) == []

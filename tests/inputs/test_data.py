@@ -20,7 +20,7 @@ _RNG = np.random.default_rng(0)
 
 @pytest.fixture
 def bundled():
-    return load_config("ictface")
+    return load_config("ictface:scratch")
 
 
 # The bundled faces

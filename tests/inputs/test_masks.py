@@ -72,7 +72,7 @@ def _config(folder, **fields):
         "data.mask_root": "",
         **{name.replace("__", "."): str(value) for name, value in fields.items()},
     }
-    return apply_overrides(load_config("ictface"), given)
+    return apply_overrides(load_config("ictface:scratch"), given)
 
 
 @pytest.mark.parametrize("source", ["auto", "alpha"])
@@ -242,7 +242,7 @@ def test_what_is_asked_for_depends_on_the_source(folder):
 )
 def test_values_no_run_can_use(fields, message):
     with pytest.raises(ConfigError, match=message):
-        validate(apply_overrides(load_config("ictface"), fields))
+        validate(apply_overrides(load_config("ictface:scratch"), fields))
 
 
 @pytest.mark.filterwarnings("ignore:.*partly transparent")
@@ -265,7 +265,7 @@ def test_masks_from_a_parser_reach_the_prior_and_the_results(folder, tmp_path):
     from gan2shape_jax.method import prior
     from gan2shape_jax.run import loading
 
-    bundled = load_config("ictface")
+    bundled = load_config("ictface:scratch")
     shutil.copy(folder / "bright.png", folder / "001.png")
     weights = _weights(folder / "car.safetensors", "car", 7, brightness=True)
     config = _config(

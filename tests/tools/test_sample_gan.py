@@ -31,7 +31,7 @@ def _sample(out: pathlib.Path, *words) -> int:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     out = tmp_path_factory.mktemp("sampled") / "samples"
-    assert _sample(out, "--config=ictface", "--ellipse", 0.5, 0.5, 0.4, 0.6) == 0
+    assert _sample(out, "--config=ictface:scratch", "--ellipse", 0.5, 0.5, 0.4, 0.6) == 0
     return out
 
 
@@ -50,7 +50,7 @@ def _overrides(printed: str) -> tuple[str, dict[str, str]]:
 
 def test_the_printed_command_reads_them_and_their_latents_give_their_images(tmp_path, capsys):
     out = tmp_path / "samples"
-    assert _sample(out, "--config=ictface", "--ellipse", 0.5, 0.5, 0.4, 0.6) == 0
+    assert _sample(out, "--config=ictface:scratch", "--ellipse", 0.5, 0.5, 0.4, 0.6) == 0
     spec, fields = _overrides(capsys.readouterr().out)
     config = apply_overrides(load_config(spec), fields)
     required_files.require_files(config)
@@ -122,14 +122,14 @@ def test_a_mask_of_ones_own_is_given_to_all(tmp_path, capsys):
     drawn = np.zeros((128, 128), np.uint8)
     drawn[32:96, 16:112] = 255
     Image.fromarray(drawn).save(tmp_path / "drawn.png")
-    assert _sample(tmp_path / "s", "--config=ictface", "--mask", tmp_path / "drawn.png") == 0
+    assert _sample(tmp_path / "s", "--config=ictface:scratch", "--mask", tmp_path / "drawn.png") == 0
     assert "mask_root=" + str(tmp_path / "s" / "mask") in capsys.readouterr().out
     for i in range(_COUNT):
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "s" / "mask" / f"{i:04}.png")), drawn[::2, ::2])
 
 
 def test_where_a_run_needs_masks_and_there_are_none_it_is_said(tmp_path, capsys):
-    assert _sample(tmp_path / "s", "--config=ictface") == 0
+    assert _sample(tmp_path / "s", "--config=ictface:scratch") == 0
     printed = capsys.readouterr().out
     assert f"{tmp_path / 's' / 'mask'}/NAME.png" in printed and "--ellipse" in printed
     assert not (tmp_path / "s" / "mask").exists()
@@ -138,14 +138,14 @@ def test_where_a_run_needs_masks_and_there_are_none_it_is_said(tmp_path, capsys)
 @pytest.mark.parametrize(
     "words, message",
     [
-        (("--config=ictface", "--count", "0"), "--count 0"),
-        (("--config=ictface", "--seed", "-1"), "--seed -1"),
-        (("--config=ictface", "--truncation", "0"), "--truncation 0"),
-        (("--config=ictface", "--truncation", "1.5"), "--truncation 1.5"),
-        (("--config=ictface", "--truncation", "nan"), "--truncation nan"),
-        (("--config=ictface", "--ellipse", "0.5", "0.5", "0", "1"), "--ellipse"),
-        (("--config=ictface", "--ellipse", "3", "3", "0.1", "0.1"), "outside"),
-        (("--config=ictface", "--mask", "nowhere.png"), "nowhere.png"),
+        (("--config=ictface:scratch", "--count", "0"), "--count 0"),
+        (("--config=ictface:scratch", "--seed", "-1"), "--seed -1"),
+        (("--config=ictface:scratch", "--truncation", "0"), "--truncation 0"),
+        (("--config=ictface:scratch", "--truncation", "1.5"), "--truncation 1.5"),
+        (("--config=ictface:scratch", "--truncation", "nan"), "--truncation nan"),
+        (("--config=ictface:scratch", "--ellipse", "0.5", "0.5", "0", "1"), "--ellipse"),
+        (("--config=ictface:scratch", "--ellipse", "3", "3", "0.1", "0.1"), "outside"),
+        (("--config=ictface:scratch", "--mask", "nowhere.png"), "nowhere.png"),
         (("--config=nonsense",), "nonsense"),
         (("--config=car",), "gan2shape-jax convert"),
         (("--gan", "nowhere.safetensors"), "nowhere.safetensors"),
@@ -162,7 +162,7 @@ def test_what_is_wrong_is_said_and_nothing_is_written(tmp_path, monkeypatch, cap
 
 def test_a_folder_with_other_files_is_left_alone(written, capsys):
     before = {path: path.stat().st_mtime_ns for path in written.rglob("*")}
-    assert _sample(written, "--config=ictface", "--seed", 5) == 1
+    assert _sample(written, "--config=ictface:scratch", "--seed", 5) == 1
     assert "holds other files" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in written.rglob("*")} == before
 
