@@ -1,0 +1,161 @@
+"""How near networks could come to the truth if one thing about them were right: a bound for each, by descent on SIDE.
+
+    python benchmarks/quality/attainable.py --data FACES --faces 0 24 model.safetensors
+
+FACES as in `lifted.py`. SIDE itself, averaged over the faces, is minimised over one thing after the other, the rest
+staying what the networks say: yaws; all rotations; rotations and shifts; one change of canonical depth that all faces
+share; that and the views. What the last row leaves is what one shape for all faces cannot explain, and how far the
+others are from the first says whether views or the shape keep networks from it. The truth has a part in this: these
+are no results.
+
+With `--out FILE` the mean depth of the networks, and that of the two rows with a shape, are kept (.npz), for a look.
+"""
+
+import argparse
+import functools
+import pathlib
+import tempfile
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Scalar
+from lifted import config_of
+from rich.console import Console
+from rich.table import Table
+
+from gan2shape_jax.geometry import render
+from gan2shape_jax.method import losses, metrics, models, reconstruction
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import PreparedImage, initial_state
+from gan2shape_jax.run import loading
+from gan2shape_jax.training import network_files
+
+_STEP = 0.01  # Adam's, in the units below
+# What one unit of a change is: radians and scene units of a view (nothing moves along the line of sight), and depth.
+_VIEW_UNITS = (1.0, 1.0, 1.0, 0.05, 0.05, 0.0)
+_DEPTH_UNIT = 0.02
+# Weight of the smoothness of a change of depth, so that no pixel goes where no face shows it.
+_SMOOTH = 1.0
+# Which components of a view each row moves, and whether it moves the shape.
+_ROWS = {
+    "right yaws": ((1,), False),
+    "right rotations": ((0, 1, 2), False),
+    "right views": ((0, 1, 2, 3, 4), False),
+    "the right shape for all": ((), True),
+    "right views and shape": ((0, 1, 2, 3, 4), True),
+}
+
+
+class Faces(NamedTuple):
+    """What networks say of n faces, and the truth."""
+
+    depth: Float[Array, "n s s"]
+    view: Float[Array, "n 6"]
+    truth: Float[Array, "n s s"]
+
+
+class Change(NamedTuple):
+    """What is added, in the units above."""
+
+    shape: Float[Array, "s s"]
+    views: Float[Array, "n 6"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", type=pathlib.Path)
+    parser.add_argument("--data", type=pathlib.Path, required=True)
+    parser.add_argument("--faces", nargs=2, type=int, default=(0, 24), metavar=("FROM", "TO"))
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--out", type=pathlib.Path)
+    options = parser.parse_args(arguments)
+    config = config_of(options.data)
+    architecture, frozen = loading.load_frozen(config)
+    with tempfile.TemporaryDirectory() as folder:
+        group = [
+            loading.load_problem(config, f"{number:03d}.png", architecture, frozen, pathlib.Path(folder))
+            for number in range(*options.faces)
+        ]
+    settings = group[0].settings
+    like = models.init_params(jax.random.key(0), settings)
+    state = initial_state(network_files.load_networks(options.networks, like, settings), settings)
+    faces = said([reconstruction.see(state, one.problem, frozen, settings) for one in group], group)
+    table = Table("", "SIDE", "worst")
+    depths = {"networks": faces.depth.mean(0)}
+    start = sides(nothing(faces), faces, settings)
+    table.add_row("as the networks say", f"{start.mean():.4f}", f"{start.max():.4f}")
+    for name, (components, moves) in _ROWS.items():
+        change = best(faces, settings, components=components, shape=moves, steps=options.steps)
+        reached = sides(change, faces, settings)
+        table.add_row(name, f"{reached.mean():.4f}", f"{reached.max():.4f}")
+        if moves:
+            depths[name] = _changed(change, faces).depth.mean(0)
+    Console(width=120).print(table)
+    if options.out:
+        np.savez(options.out, **{name.replace(" ", "_"): np.asarray(depth) for name, depth in depths.items()})
+
+
+def said(views: Sequence[reconstruction.Reconstruction], group: Sequence[PreparedImage]) -> Faces:
+    """Returns what networks say of faces whose true depth is known."""
+    return Faces(
+        jnp.stack([view.depth for view in views]),
+        jnp.stack([view.view for view in views]),
+        jnp.stack([jnp.asarray(one.problem.true_depth) for one in group]),
+    )
+
+
+def nothing(faces: Faces) -> Change:
+    """Returns no change."""
+    return Change(jnp.zeros(faces.depth.shape[1:]), jnp.zeros_like(faces.view))
+
+
+def _changed(change: Change, faces: Faces) -> Faces:
+    views = faces.view + change.views * jnp.asarray(_VIEW_UNITS)
+    return faces._replace(depth=faces.depth + _DEPTH_UNIT * change.shape, view=views)
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def sides(change: Change, faces: Faces, settings: Settings) -> Float[Array, " n"]:
+    """Returns the SIDE of each face after a change."""
+    depth, view, truth = _changed(change, faces)
+    warped = render.warp_depth(depth, view, settings.camera, sampling=settings.sampling)
+    seen = jax.lax.stop_gradient(render.valid_pixels(warped, settings.camera))
+    return metrics.side(warped, truth, metrics.evaluation_mask(truth, seen))
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def _gradient(change: Change, faces: Faces, settings: Settings) -> Change:
+    def loss(change: Change) -> Float[Scalar, ""]:
+        rough = losses.smoothness(_DEPTH_UNIT * change.shape[None])
+        return sides(change, faces, settings).mean() + _SMOOTH * _DEPTH_UNIT * rough
+
+    return jax.grad(loss)(change)
+
+
+def best(faces: Faces, settings: Settings, *, components: Sequence[int], shape: bool, steps: int) -> Change:
+    """Returns the change that SIDE has become least by, of the components of views and, where asked for, the shape."""
+    moving = Change(
+        jnp.full(faces.depth.shape[1:], float(shape)),
+        jnp.zeros(6).at[np.asarray(components, np.int32)].set(1.0) * jnp.ones_like(faces.view),
+    )
+    optimizer = optax.adam(_STEP)
+    change = nothing(faces)
+    state = optimizer.init(change)
+    least, kept = float(sides(change, faces, settings).mean()), change
+    for _ in range(steps):
+        gradient = jax.tree.map(jnp.multiply, _gradient(change, faces, settings), moving)
+        update, state = optimizer.update(gradient, state)
+        change = optax.apply_updates(change, update)
+        reached = float(sides(change, faces, settings).mean())
+        if reached < least:
+            least, kept = reached, change
+    return kept
+
+
+if __name__ == "__main__":
+    main()
