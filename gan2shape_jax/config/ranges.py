@@ -62,6 +62,7 @@ WHOLE = {
     "lift.latent_iterations": Range(0, 10**4),
     "lift.warmup_iterations": Range(0, 10**6),
     "refinement.collect_iters": Range(1, 10**6),
+    "refinement.batch_size": Range(1, 4096),
     "refinement.kept_out": Range(0, 1000),
     "checkpoint.every_iterations": Range(1, 10**9),
     "checkpoint.keep": Range(1, 10**6),
@@ -167,6 +168,11 @@ def _all_stages(values: Mapping[str, Any]) -> list[str]:
         faults.append(
             f"config.refinement.lengths is {shown(refinement)}: its first step 1 needs at least one iteration, "
             "since it gives what the samples of step 3 are drawn from"
+        )
+    elif not faults and values["refinement.new_encoder"] and not refinement[0][1]:
+        faults.append(
+            f"config.refinement.lengths is {shown(refinement)}: a new encoder (config.refinement.new_encoder) has "
+            "to be trained, so its first step 2 needs at least one iteration"
         )
     return faults
 

@@ -136,8 +136,13 @@ def wanted_of(config: ConfigDict, settings: Settings, *, encoder: bool) -> dict[
     return model_file.fits_of(settings, view_mean, light_mean, encoder=encoder)
 
 
+def trains_encoder(config: ConfigDict) -> bool:
+    """Whether a run that goes on from a model, image by image, trains an encoder of its own from the beginning."""
+    return bool(config.mode == "instance" and config.refinement.new_encoder)
+
+
 def settings_of(config: ConfigDict, architecture: Architecture, *, original_size: int) -> Settings:
-    """Returns a run's settings; where its networks are a model, the encoder's output means what it means to the model.
+    """Returns a run's settings; where it takes a model's encoder, its output means what it means to the model.
 
     Args:
       config: of the run.
@@ -149,7 +154,7 @@ def settings_of(config: ConfigDict, architecture: Architecture, *, original_size
     """
     settings = from_config(config, architecture, original_size=original_size)
     found = model_file.read_facts(pathlib.Path(config.networks.pretrained)) if config.networks.pretrained else None
-    if found is None:
+    if found is None or trains_encoder(config):
         return settings
     fits = found[0].fits
     return dataclasses.replace(
@@ -165,14 +170,15 @@ def require_fits(config: ConfigDict, settings: Settings, *, gan: bool) -> None:
     Args:
       config: of the run.
       settings: of the run.
-      gan: whether the run uses the GAN, which has to be the model's then, and the encoder with it.
+      gan: whether the run uses the GAN, which has to be the model's then, and with it the encoder, unless it trains
+        its own.
     """
     path = pathlib.Path(config.networks.pretrained)
     found = model_file.read_facts(path) if config.networks.pretrained else None
     if found is None:
         return
     digest = sha256(config.gan.checkpoint) if gan and pathlib.Path(config.gan.checkpoint).is_file() else None
-    wanted = wanted_of(config, settings, encoder=gan)
+    wanted = wanted_of(config, settings, encoder=gan and not trains_encoder(config))
     model_file.require_fits(path, found[0], wanted, category=config.category, gan_sha256=digest)
 
 

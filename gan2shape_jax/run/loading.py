@@ -26,7 +26,7 @@ from gan2shape_jax.method.state import PreparedImage, Problem
 from gan2shape_jax.run import kept_latents, lifted_model
 from gan2shape_jax.run.same_config import config_hash
 from gan2shape_jax.stylegan2 import Architecture, inversion
-from gan2shape_jax.training import network_files
+from gan2shape_jax.training import model_file, network_files
 
 __all__ = [
     "find_latent",
@@ -95,12 +95,19 @@ def freeze(
 
 
 def initial_params(config: ConfigDict, settings: Settings) -> models.Params:
-    """What an image starts from: the pretrained networks, or random ones by the seed."""
+    """Returns what an image starts from: the pretrained networks, or random ones by the seed.
+
+    Where a model is refined with an encoder of its own, that one is random too (`config.refinement.new_encoder`).
+    """
     fresh = models.init_params(jax.random.key(config.seed), settings)
     if not config.networks.pretrained:
         return fresh
     lifted_model.require_fits(config, settings, gan=True)
-    return network_files.load_networks(pathlib.Path(config.networks.pretrained), fresh, settings, needed=("depth",))
+    path = pathlib.Path(config.networks.pretrained)
+    params = network_files.load_networks(path, fresh, settings, needed=("depth",))
+    if lifted_model.trains_encoder(config) and model_file.read_facts(path) is not None:
+        params = params | {"encoder": fresh["encoder"]}
+    return params
 
 
 def image_key(seed: int, name: str) -> jax.Array:

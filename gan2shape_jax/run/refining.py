@@ -54,6 +54,7 @@ def as_refinement(config: ConfigDict) -> ConfigDict:
     chosen.schedule.flip1 = chosen.schedule.flip3 = len(stages) * (mirrored,)
     chosen.optimizer.learning_rate = config.refinement.learning_rate
     chosen.sampling.collect_iters = config.refinement.collect_iters
+    chosen.sampling.batch_size = config.refinement.batch_size
     return chosen.lock()
 
 

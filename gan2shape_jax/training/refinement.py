@@ -2,9 +2,8 @@
 
 Refinement of a model's networks on one image explains that image ever better, and its shape first gains and then may
 lose. Samples that training has not seen tell where to stop on the straight line in weights from the model's networks to
-the refined ones. Least is not best, though: the last of what such samples gain is paid for in shape (docs/reports/
-lift.md), so the first networks on the line are kept that have most of the gain. The line's beginning is among them, so
-that a refinement that helps nothing changes nothing. (Weights between two sets of networks, one trained from the other:
+the refined ones: those are kept that explain such samples best. The line's beginning is among them, so that a
+refinement that helps nothing changes nothing. (Weights between two sets of networks, one trained from the other:
 Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022.)
 """
 
@@ -29,8 +28,6 @@ from gan2shape_jax.method.step3 import collect_batch, reference_code, step3_loss
 __all__ = ["SHARES", "Kept", "chosen", "keep_best", "mixed"]
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-# Of the greatest gain on samples that were kept out, the share that is enough.
-_ENOUGH = 2 / 3
 # Batches of samples are numbered from here on, beyond all that training collects, as if of a phase of their own.
 _PHASE = 1 << 19
 
@@ -55,19 +52,18 @@ def mixed(start: models.Params, end: models.Params, share: Float[Scalar, ""] | f
 
 
 def chosen(l1: Sequence[float]) -> int:
-    """Returns the place of the first of `SHARES` that has enough of the greatest gain.
+    """Returns the place of the least value, the first of several.
 
     Args:
       l1: of samples that were kept out of training, for each of `SHARES`.
     """
-    enough = l1[0] - _ENOUGH * (l1[0] - min(l1))
-    return next(place for place, value in enumerate(l1) if value <= enough)
+    return l1.index(min(l1))
 
 
 def keep_best(
     start: models.Params, state: TrainState, prepared: PreparedImage, frozen: FrozenModels, *, batches: int
 ) -> Kept:
-    """Returns the first networks between a model's and the refined ones that explain samples kept out of training well.
+    """Returns the networks between a model's and the refined ones that explain samples kept out of training best.
 
     Args:
       start: the model's networks.
@@ -76,6 +72,7 @@ def keep_best(
       frozen: the frozen networks.
       batches: of samples that are kept out, at least one.
     """
+    start = start | {"encoder": state.params["encoder"]}  # it explains nothing, and untrained it projects nothing
     samples = _kept_out(start, state, prepared.problem, frozen, prepared.settings, batches)
     score = functools.partial(_explained, samples=samples, problem=prepared.problem, frozen=frozen)
     l1 = [float(score(start, state.params, jnp.float32(share), settings=prepared.settings)) for share in SHARES]
@@ -92,7 +89,7 @@ def _kept_out(
     settings: Settings,
     batches: int,
 ) -> ProjectedSamples:
-    """Returns samples that training has not seen, by the model's encoder, of the image as step 1 left it."""
+    """Returns samples that training has not seen, by the encoder of these networks, of the image as step 1 left it."""
     code = _code(params, problem, frozen, settings=settings)
     key = phase_key(problem.key, _PHASE, COLLECT)
     drawn = [

@@ -127,6 +127,7 @@ def test_a_model_of_something_else_is_refused_by_check_and_run(finished, tmp_pat
 
 def test_a_run_takes_the_encoders_offsets_as_the_model_does(finished, tmp_path, capsys):
     fields = {"networks__pretrained": str(finished[1] / "model.safetensors"), "gan__regularize_offset": False}
+    fields["refinement__new_encoder"] = False
     config = tiny_config(tmp_path, **fields)
     architecture, frozen = loading.load_frozen(config)
     assert lifted_model.settings_of(config, architecture, original_size=64).regularize_offset  # the lift's own
@@ -134,6 +135,8 @@ def test_a_run_takes_the_encoders_offsets_as_the_model_does(finished, tmp_path, 
     assert check.run_check(config) == 0
     assert check.run_check(tiny_config(tmp_path, **fields, gan__F1_d=2)) == 1
     assert "config.gan.F1_d is 8 in the model and 2 in this run" in capsys.readouterr().err
+    own = tiny_config(tmp_path, **fields | {"refinement__new_encoder": True}, gan__F1_d=2)
+    assert check.run_check(own) == 0  # an encoder of the image's own
 
 
 def test_another_gans_model_is_refused_where_the_gan_is_used(finished, tmp_path, capsys):

@@ -18,9 +18,10 @@ from gan2shape_jax.training import model_file, network_files, refinement
 from gan2shape_jax.weight_files.digest import sha256
 
 _SHORT = {
-    "refinement__lengths": ((3, 0, 4),),
+    "refinement__lengths": ((3, 2, 4),),
     "refinement__learning_rate": 5e-4,
     "refinement__collect_iters": 2,
+    "refinement__batch_size": 3,
     "refinement__kept_out": 1,
 }
 
@@ -61,10 +62,11 @@ def test_a_model_has_a_schedule_of_its_own_and_other_networks_have_not(made, tmp
     chosen = refining.as_refinement(config)
     assert [(phase.step, phase.iterations, phase.flip) for phase in schedule_of(chosen)] == [
         ("step1", 3, True),
-        ("step2", 0, False),
+        ("step2", 2, False),
         ("step3", 4, True),
     ]
-    assert chosen.optimizer.learning_rate == 5e-4 and chosen.sampling.collect_iters == 2
+    assert chosen.optimizer.learning_rate == 5e-4
+    assert chosen.sampling.collect_iters == 2 and chosen.sampling.batch_size == 3
     assert refining.as_refinement(chosen) == chosen
     odd = _config(tmp_path, made["model"], schedule__flip3=(False,))
     assert not refining.as_refinement(odd).schedule.flip1[0]  # a category that is not symmetric
@@ -95,7 +97,7 @@ def test_every_image_is_refined_and_says_what_was_kept(made, tmp_path, at_once, 
         assert refinement.SHARES.index(metrics["refinement_share"]) == refinement.chosen(list(l1.values()))
         assert metrics["model_l1"] > 0 and metrics["far_from_category"] is False
         steps = {line.split(",")[2] for line in (folder / "history.csv").read_text().splitlines()[1:]}
-        assert steps == {"start", "step1", "step3"}
+        assert steps == {"start", "step1", "step2", "step3"}
 
 
 def test_a_refinement_goes_on_after_an_interruption_to_the_same_bits(made, tmp_path, monkeypatch):
@@ -119,6 +121,28 @@ def test_a_refinement_goes_on_after_an_interruption_to_the_same_bits(made, tmp_p
     np.testing.assert_array_equal(*[np.load(folder / "depth.npy") for folder in results])
     kept = [json.loads((folder / "result.json").read_text())["metrics"]["kept_out_l1"] for folder in results]
     assert kept[0] == kept[1]
+
+
+def test_an_encoder_of_its_own_begins_afresh_and_means_what_the_configuration_says(made, tmp_path):
+    own, models_own = _config(tmp_path, made["model"]), _config(tmp_path, made["model"], refinement__new_encoder=False)
+    architecture, _ = loading.load_gan(own)
+    settings = [lifted_model.settings_of(config, architecture, original_size=32) for config in (own, models_own)]
+    assert [one.regularize_offset for one in settings] == [True, False]
+    first, second = (loading.initial_params(*pair) for pair in zip((own, models_own), settings, strict=True))
+    for name in models.NAMES:
+        same = all(map(np.array_equal, jax.tree.leaves(first[name]), jax.tree.leaves(second[name])))
+        assert same == (name != "encoder")
+    fresh = models.init_params(jax.random.key(own.seed), settings[0])["encoder"]
+    jax.tree.map(np.testing.assert_array_equal, first["encoder"], fresh)
+
+
+def test_the_models_encoder_goes_on_without_a_step_2(made, tmp_path):
+    config = _config(tmp_path, made["model"], refinement__new_encoder=False, refinement__lengths=((3, 0, 4),))
+    assert check.examine(config) == [] and experiment.run(config) == 0
+    history = (tmp_path / "run/results/001/history.csv").read_text()
+    assert {line.split(",")[2] for line in history.splitlines()[1:]} == {"start", "step1", "step3"}
+    untrained = _config(tmp_path, made["model"], refinement__lengths=((3, 0, 4),))
+    assert any("a new encoder" in fault and "first step 2" in fault for fault in check.examine(untrained))
 
 
 def test_without_samples_kept_out_the_last_networks_stay(made, tmp_path):
