@@ -118,11 +118,9 @@ class Checkpoints:
         Raises:
           UserError: the checkpoint is whole, but of another configuration, or of other networks than this one's.
         """
-        checkpoint_record.drop_late_callbacks()  # before they can come
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step, older in itertools.zip_longest(steps, steps[1:]):
-            with checkpoint_record.quietly():
-                found = self._try(step, template)
+            found = self._try(step, template)
             if hosts.all_say(not isinstance(found, str)) and not isinstance(found, str):
                 return found
             if jax.process_index() == 0:

@@ -9,15 +9,14 @@ and nothing tells whether their arrays are as they were.
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import logging
 import pathlib
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
@@ -26,8 +25,9 @@ from gan2shape_jax import records
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method.state import TrainState
 from gan2shape_jax.records import Damaged
+from gan2shape_jax.training import checkpoint_arrays
 
-__all__ = ["NoTracebacks", "Template", "drop_late_callbacks", "make", "peek", "quietly", "restored"]
+__all__ = ["NoTracebacks", "Template", "make", "peek", "restored"]
 
 _FORMAT = 2
 # From a checkpoint's record to a state of the same structure.
@@ -70,17 +70,21 @@ def restored(
         raise UserError(f"checkpoint {source} has format version {content['format']}: use the version that wrote it")
     _require_made_with(content.get("made_with", {}), made_with, source)
     try:
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template(content["record"]))
+        like = template(content["record"])
     except (KeyError, TypeError, ValueError) as error:
         raise _misfit(source, f"{error}") if sealed else Damaged(f"{source} is damaged ({error})") from error
-    listed = content.get("arrays")
-    if listed and [entry[:2] for entry in listed] != [_kind(leaf) for leaf in jax.tree.leaves(abstract)]:
+    listed, leaves = content.get("arrays"), jax.tree.leaves(like)
+    if listed and [entry[:2] for entry in listed] != [_kind(leaf) for leaf in leaves]:
         raise _misfit(source, "its arrays have other shapes")
+    kinds = {
+        jax.tree_util.keystr(path, simple=True, separator="."): (leaf.shape, np.dtype(leaf.dtype).name)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(like)
+    }
     with _in_words(source):
-        state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))["state"]  # type: ignore[call-arg]
-        sums = [records.checksum(np.asarray(leaf).tobytes()) for leaf in jax.tree.leaves(state)]
-    if listed and sums != [entry[2] for entry in listed]:
+        arrays = [*checkpoint_arrays.read(source / "state", kinds)]
+    if listed and [records.checksum(array.tobytes()) for array in arrays] != [entry[2] for entry in listed]:
         raise Damaged(f"{source} is damaged: an array has another checksum than when it was written")
+    state = jax.tree.unflatten(jax.tree.structure(like), [*map(_placed, arrays, leaves)])
     return state, content["record"]
 
 
@@ -98,52 +102,19 @@ def peek(folder: pathlib.PurePath) -> dict[str, Any]:
     return {}
 
 
-@contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    """Keeps what Orbax leaves behind at damaged arrays from being told: coroutines that end in tracebacks of their own.
-
-    What is wrong is told in words by whoever reads the checkpoint.
-    """
-    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
-    levels = [logger.level for logger in loggers]
-    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-        gc.collect()  # what was left behind is told where it is collected
-    finally:
-        sys.unraisablehook = hook
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def drop_late_callbacks() -> None:
-    """Keeps reads of a damaged checkpoint that end later from being told, from now on.
-
-    TensorStore's threads hand their results to an event loop that Orbax has closed by then, and write what that raises
-    as unraisable, for no object. Only that error of theirs is dropped.
-    """
-    told = sys.unraisablehook
-    if getattr(told, "drops_late_callbacks", False):
-        return
-
-    def hook(unraisable: sys.UnraisableHookArgs) -> None:
-        error = unraisable.exc_value
-        late = isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
-        if not (late and unraisable.object is None):
-            told(unraisable)
-
-    hook.drops_late_callbacks = True  # type: ignore[attr-defined]
-    sys.unraisablehook = hook
-
-
 class NoTracebacks(logging.Filter):
     """Leaves out what Orbax logs with a traceback: the same error reaches whoever waits for the write."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See `logging.Filter`."""
         return not record.exc_info
+
+
+def _placed(array: np.ndarray, like: Any) -> jax.Array:
+    """Returns an array on the devices that another one lies on, all hosts having read it."""
+    if not isinstance(like, jax.Array):
+        return jnp.asarray(array)
+    return jax.make_array_from_callback(array.shape, like.sharding, lambda index: array[index])
 
 
 def _kind(leaf: Any) -> list[Any]:
@@ -172,7 +143,7 @@ def _in_words(source: pathlib.PurePath) -> Iterator[None]:
     """Takes whatever Orbax and TensorStore raise at bytes that are no checkpoint as damage."""
     try:
         yield
-    except (MemoryError, jax.errors.JaxRuntimeError):
+    except (MemoryError, jax.errors.JaxRuntimeError, Damaged):
         raise
     except Exception as error:  # ValueError, AssertionError, AttributeError, ...: theirs are of every kind
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
