@@ -14,25 +14,23 @@ With `--out FILE` the mean depth of the networks, and that of the two rows with 
 import argparse
 import functools
 import pathlib
-import tempfile
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import known_faces
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Scalar
-from lifted import config_of
 from rich.console import Console
 from rich.table import Table
 
 from gan2shape_jax.geometry import render
-from gan2shape_jax.method import losses, metrics, models, reconstruction
+from gan2shape_jax.method import losses, metrics
+from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import PreparedImage, initial_state
-from gan2shape_jax.run import loading
-from gan2shape_jax.training import network_files
+from gan2shape_jax.method.state import PreparedImage
 
 _STEP = 0.01  # Adam's, in the units below
 # What one unit of a change is: radians and scene units of a view (nothing moves along the line of sight), and depth.
@@ -74,17 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--out", type=pathlib.Path)
     options = parser.parse_args(arguments)
-    config = config_of(options.data)
-    architecture, frozen = loading.load_frozen(config)
-    with tempfile.TemporaryDirectory() as folder:
-        group = [
-            loading.load_problem(config, f"{number:03d}.png", architecture, frozen, pathlib.Path(folder))
-            for number in range(*options.faces)
-        ]
+    group, frozen = known_faces.faces_of(options.data, range(*options.faces))
     settings = group[0].settings
-    like = models.init_params(jax.random.key(0), settings)
-    state = initial_state(network_files.load_networks(options.networks, like, settings), settings)
-    faces = said([reconstruction.see(state, one.problem, frozen, settings) for one in group], group)
+    faces = said(known_faces.seen(options.networks, group, frozen), group)
     table = Table("", "SIDE", "worst")
     depths = {"networks": faces.depth.mean(0)}
     start = sides(nothing(faces), faces, settings)
@@ -100,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         np.savez(options.out, **{name.replace(" ", "_"): np.asarray(depth) for name, depth in depths.items()})
 
 
-def said(views: Sequence[reconstruction.Reconstruction], group: Sequence[PreparedImage]) -> Faces:
+def said(views: Sequence[Reconstruction], group: Sequence[PreparedImage]) -> Faces:
     """Returns what networks say of faces whose true depth is known."""
     return Faces(
         jnp.stack([view.depth for view in views]),
@@ -129,12 +119,16 @@ def sides(change: Change, faces: Faces, settings: Settings) -> Float[Array, " n"
 
 
 @functools.partial(jax.jit, static_argnames="settings")
-def _gradient(change: Change, faces: Faces, settings: Settings) -> Change:
-    def loss(change: Change) -> Float[Scalar, ""]:
-        rough = losses.smoothness(_DEPTH_UNIT * change.shape[None])
-        return sides(change, faces, settings).mean() + _SMOOTH * _DEPTH_UNIT * rough
+def _sides_and_gradient(change: Change, faces: Faces, settings: Settings) -> tuple[Float[Scalar, ""], Change]:
+    """Returns the mean SIDE, and the gradient of it and of the smoothness of the change of depth."""
 
-    return jax.grad(loss)(change)
+    def loss(change: Change) -> tuple[Float[Scalar, ""], Float[Scalar, ""]]:
+        rough = losses.smoothness(_DEPTH_UNIT * change.shape[None])
+        side = sides(change, faces, settings).mean()
+        return side + _SMOOTH * _DEPTH_UNIT * rough, side
+
+    (_, side), gradient = jax.value_and_grad(loss, has_aux=True)(change)
+    return side, gradient
 
 
 def best(faces: Faces, settings: Settings, *, components: Sequence[int], shape: bool, steps: int) -> Change:
@@ -146,14 +140,14 @@ def best(faces: Faces, settings: Settings, *, components: Sequence[int], shape: 
     optimizer = optax.adam(_STEP)
     change = nothing(faces)
     state = optimizer.init(change)
-    least, kept = float(sides(change, faces, settings).mean()), change
-    for _ in range(steps):
-        gradient = jax.tree.map(jnp.multiply, _gradient(change, faces, settings), moving)
-        update, state = optimizer.update(gradient, state)
-        change = optax.apply_updates(change, update)
-        reached = float(sides(change, faces, settings).mean())
-        if reached < least:
-            least, kept = reached, change
+    least, kept = float("inf"), change
+    for step in range(steps + 1):
+        side, gradient = _sides_and_gradient(change, faces, settings)
+        if float(side) < least:
+            least, kept = float(side), change
+        if step < steps:
+            update, state = optimizer.update(jax.tree.map(jnp.multiply, gradient, moving), state)
+            change = optax.apply_updates(change, update)
     return kept
 
 

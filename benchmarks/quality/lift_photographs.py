@@ -12,14 +12,13 @@ import dataclasses
 import functools
 import pathlib
 import sys
-import tempfile
 from collections.abc import Sequence
 from unittest import mock
 
-import lifted
+import known_faces
 
 from gan2shape_jax import main as program
-from gan2shape_jax.run import lift, lift_samples, loading
+from gan2shape_jax.run import lift, lift_samples
 from gan2shape_jax.training.gan_samples import SampleMaker
 
 
@@ -49,13 +48,9 @@ class _Photographs(SampleMaker):
 
 def _maker(data, faces, config, architecture, frozen):
     maker = lift_samples.maker_of(config, architecture, frozen)
-    given = lifted.config_of(data).unlock()
+    given = known_faces.config_of(data)
     given.prior = config.prior
-    with tempfile.TemporaryDirectory() as kept:
-        group = [
-            loading.load_problem(given, f"{number:03d}.png", architecture, frozen, pathlib.Path(kept))
-            for number in faces
-        ]
+    group = known_faces.prepared(given, faces, architecture, frozen)
     fields = {field.name: getattr(maker, field.name) for field in dataclasses.fields(maker)}
     return _Photographs(**fields, group=tuple(dataclasses.replace(one, settings=maker.settings) for one in group))
 

@@ -19,21 +19,16 @@ import math
 import pathlib
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-import jax
+import known_faces
 import lifted
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from gan2shape_jax.atomic_files import atomic_text
-from gan2shape_jax.method import models, reconstruction
-from gan2shape_jax.method.state import initial_state
-from gan2shape_jax.run import loading
-from gan2shape_jax.training import network_files
 
 _STEPS = (300, 100, 400)  # iterations
 _AT_ONCE = 4  # images that share an iteration
@@ -92,17 +87,9 @@ def _train(size: str, seed: int, folder: pathlib.Path, options: argparse.Namespa
 
 def _errors(folder: pathlib.Path, options: argparse.Namespace) -> dict[str, float]:
     """Returns SIDE, MAD and the worst SIDE of a folder's networks, feed-forward."""
-    config = lifted.config_of(options.data)
-    architecture, frozen = loading.load_frozen(config)
-    with tempfile.TemporaryDirectory() as kept:
-        faces = [
-            loading.load_problem(config, f"{number:03d}.png", architecture, frozen, pathlib.Path(kept))
-            for number in range(*options.faces)
-        ]
-    settings = faces[0].settings
-    like = models.init_params(jax.random.key(0), settings)
-    state = initial_state(network_files.load_networks(folder / "networks.safetensors", like, settings), settings)
-    errors = [lifted.errors_of(reconstruction.see(state, one.problem, frozen, settings), one) for one in faces]
+    faces, frozen = known_faces.faces_of(options.data, range(*options.faces))
+    views = known_faces.seen(folder / "networks.safetensors", faces, frozen)
+    errors = [lifted.errors_of(view, face) for view, face in zip(views, faces, strict=True)]
     side, mad = (np.array([getattr(one, name) for one in errors]) for name in ("side", "mad"))
     return {"side": float(side.mean()), "mad": float(mad.mean()), "worst": float(side.max())}
 

@@ -16,27 +16,23 @@ import argparse
 import dataclasses
 import functools
 import pathlib
-import tempfile
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import jax
+import known_faces
 import numpy as np
 import optax
-from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from gan2shape_jax.config import load_config
-from gan2shape_jax.method import models, reconstruction
+from gan2shape_jax.method import reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.image_terms import image_terms, weighted_sum
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import PreparedImage, Problem, initial_state
-from gan2shape_jax.run import loading
-from gan2shape_jax.training import network_files
+from gan2shape_jax.method.state import PreparedImage, Problem
 from gan2shape_jax.training.tasks import scores
 
 _BORDER = 4  # pixels left out
@@ -61,21 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--faces", nargs=2, type=int, default=(0, 24), metavar=("FROM", "TO"))
     parser.add_argument("--fit", type=int, default=0, metavar="STEPS", help="improve views and lights face by face")
     options = parser.parse_args(arguments)
-    config = config_of(options.data)
-    architecture, frozen = loading.load_frozen(config)
-    with tempfile.TemporaryDirectory() as folder:
-        group = [
-            loading.load_problem(config, f"{number:03d}.png", architecture, frozen, pathlib.Path(folder))
-            for number in range(*options.faces)
-        ]
+    group, frozen = known_faces.faces_of(options.data, range(*options.faces))
     table = Table("networks", "SIDE", "MAD", "worst", "relief", "SIDE scaled", "SIDE inner", "between / within")
     poses = Table("networks", "pitch", "yaw", "roll")
     known = _true_views(options.data / "truth.npz", options.faces)
-    settings = group[0].settings
-    like = models.init_params(jax.random.key(0), settings)
     for path in options.networks:
-        state = initial_state(network_files.load_networks(path, like, settings), settings)
-        views = [reconstruction.see(state, one.problem, frozen, settings) for one in group]
+        views = known_faces.seen(path, group, frozen)
         ways = {path.name: views}
         if options.fit:
             pairs = zip(views, group, strict=True)
@@ -158,14 +145,6 @@ def _following(views: np.ndarray, known: np.ndarray) -> list[str]:
     """Returns slope and correlation of the views, for pitch, yaw and roll."""
     pairs = [(views[:, axis], known[:, axis]) for axis in range(3)]
     return [f"{np.polyfit(true, ours, 1)[0]:.2f} / {np.corrcoef(true, ours)[0, 1]:.2f}" for ours, true in pairs]
-
-
-def config_of(data: pathlib.Path) -> ConfigDict:
-    """Returns the configuration of faces with all that belongs to them."""
-    config = load_config("ictface:scratch").unlock()
-    for root, name in (("image", "image"), ("mask", "mask"), ("depth", "depth"), ("latent", "latents")):
-        config.data[f"{root}_root"] = str(data / name)
-    return config.lock()
 
 
 def errors_of(view: reconstruction.Reconstruction, one: PreparedImage) -> Errors:

@@ -14,12 +14,12 @@ What has been measured is in the file of `--out` and is not measured again.
 import argparse
 import json
 import pathlib
-import tempfile
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import jax
+import known_faces
 import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
@@ -27,7 +27,6 @@ from rich.table import Table
 from scipy import stats
 
 from gan2shape_jax.atomic_files import atomic_text
-from gan2shape_jax.config import load_config
 from gan2shape_jax.method import reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage, initial_state
@@ -64,9 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def config_of(data: pathlib.Path, model: pathlib.Path, seed: int) -> ConfigDict:
     """Returns the configuration of a refinement of faces with all that belongs to them."""
-    config = load_config("ictface").unlock()
-    for root, name in (("image", "image"), ("mask", "mask"), ("depth", "depth"), ("latent", "latents")):
-        config.data[f"{root}_root"] = str(data / name)
+    config = known_faces.config_of(data, "ictface")
     config.networks.pretrained = str(model)
     config.seed = seed
     config.logging.every_iterations = 10**6
@@ -76,8 +73,7 @@ def config_of(data: pathlib.Path, model: pathlib.Path, seed: int) -> ConfigDict:
 
 def refined(config: ConfigDict, face: int, architecture: Architecture, frozen: FrozenModels) -> dict[str, Any]:
     """Refines one face; returns SIDE, MAD and L1 at every share."""
-    with tempfile.TemporaryDirectory() as folder:
-        one = loading.load_problem(config, f"{face:03d}.png", architecture, frozen, pathlib.Path(folder))
+    (one,) = known_faces.prepared(config, [face], architecture, frozen)
     start = loading.initial_params(config, one.settings)
     begin = time.perf_counter()
     state, _ = loop.train(one, frozen, schedule_of(config), start, None, cadence_of(config), Watcher())

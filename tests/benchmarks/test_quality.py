@@ -16,6 +16,12 @@ from gan2shape_jax.training import refinement as refinement_lib
 _FOLDER = pathlib.Path(__file__).parents[2] / "benchmarks" / "quality"
 
 
+@pytest.fixture(autouse=True)
+def _beside(monkeypatch):
+    """Scripts import what lies beside them."""
+    monkeypatch.syspath_prepend(_FOLDER)
+
+
 def _script(name):
     spec = importlib.util.spec_from_file_location(f"_quality_{name}", _FOLDER / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
@@ -40,8 +46,7 @@ def test_fitting_improves_a_wrong_view_and_light_and_leaves_the_shape(tmp_path):
     assert np.abs(many.view[:3] - view.view[:3]).max() > 0.01
 
 
-def test_bounds_come_nearer_to_the_truth_by_what_they_may_change_alone(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(_FOLDER)
+def test_bounds_come_nearer_to_the_truth_by_what_they_may_change_alone(tmp_path):
     script, settings = _script("attainable"), tiny_image(tmp_path)[0].settings
     side = settings.camera.image_size
     y, x = np.mgrid[0:side, 0:side] / (side - 1) * 2 - 1
@@ -54,6 +59,19 @@ def test_bounds_come_nearer_to_the_truth_by_what_they_may_change_alone(monkeypat
     shaped = script.best(faces, settings, components=(), shape=True, steps=40)
     assert not turned.shape.any() and not np.delete(turned.views, 1, axis=1).any()
     assert not shaped.views.any() and float(script.sides(shaped, faces, settings)[0]) < 0.5 * before
+
+
+@pytest.mark.heavy
+def test_the_bounds_are_told_in_order_and_their_depths_kept(tmp_path, capsys):
+    folder = pathlib.Path(asset("ictface"))
+    given = ["--data", str(folder), "--faces", "1", "2", "--steps", "2", "--out", str(tmp_path / "depths.npz")]
+    _script("attainable").main([*given, str(folder / "model.safetensors")])
+    rows = [line.split("│") for line in capsys.readouterr().out.splitlines() if "│" in line]
+    side = {row[1].strip(): float(row[2]) for row in rows}
+    assert 0.005 < side["as the networks say"] < 0.02
+    assert all(value <= side["as the networks say"] for value in side.values()) and len(side) == 6
+    with np.load(tmp_path / "depths.npz") as kept:
+        assert set(kept) == {"networks", "the_right_shape_for_all", "right_views_and_shape"}
 
 
 def test_the_report_counts_what_refinement_did(capsys):
@@ -87,7 +105,7 @@ def test_the_whole_ellipsoid_is_nearer_to_the_bundled_faces_than_the_published_o
     assert 0.005 < side["whole_ellipsoid"] < 0.7 * side["published, 0.11 deep"]
 
 
-@pytest.mark.parametrize("name", ["lifted", "refinement"])
+@pytest.mark.parametrize("name", ["known_faces", "refinement"])
 def test_scripts_take_the_faces_folder_for_all_that_belongs_to_them(name):
     script = _script(name)
     given = (pathlib.Path("faces"), pathlib.Path(""), 0) if name == "refinement" else (pathlib.Path("faces"),)

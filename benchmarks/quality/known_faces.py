@@ -1,0 +1,56 @@
+"""Faces whose true depth is known, and what networks say of them: for the scripts beside it.
+
+A folder of faces has the folders `image`, `mask`, `depth` and `latents`, as the bundled faces do.
+"""
+
+import pathlib
+import tempfile
+from collections.abc import Iterable
+
+import jax
+from ml_collections import ConfigDict
+
+from gan2shape_jax.config import load_config
+from gan2shape_jax.method import models, reconstruction
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.reconstruction import Reconstruction
+from gan2shape_jax.method.state import PreparedImage, initial_state
+from gan2shape_jax.run import loading
+from gan2shape_jax.stylegan2 import Architecture
+from gan2shape_jax.training import network_files
+
+__all__ = ["config_of", "faces_of", "prepared", "seen"]
+
+
+def config_of(data: pathlib.Path, name: str = "ictface:scratch") -> ConfigDict:
+    """Returns a bundled configuration for a folder of faces, unlocked."""
+    config = load_config(name).unlock()
+    for root, folder in (("image", "image"), ("mask", "mask"), ("depth", "depth"), ("latent", "latents")):
+        config.data[f"{root}_root"] = str(data / folder)
+    return config
+
+
+def faces_of(data: pathlib.Path, numbers: Iterable[int]) -> tuple[list[PreparedImage], FrozenModels]:
+    """Returns the faces of a folder by their numbers, and the frozen networks."""
+    config = config_of(data).lock()
+    architecture, frozen = loading.load_frozen(config)
+    return prepared(config, numbers, architecture, frozen), frozen
+
+
+def prepared(
+    config: ConfigDict, numbers: Iterable[int], architecture: Architecture, frozen: FrozenModels
+) -> list[PreparedImage]:
+    """Returns the faces of a configuration by their numbers."""
+    with tempfile.TemporaryDirectory() as kept:
+        return [
+            loading.load_problem(config, f"{number:03d}.png", architecture, frozen, pathlib.Path(kept))
+            for number in numbers
+        ]
+
+
+def seen(networks: pathlib.Path, faces: list[PreparedImage], frozen: FrozenModels) -> list[Reconstruction]:
+    """Returns what the networks of a file say of faces, feed-forward."""
+    settings = faces[0].settings
+    like = models.init_params(jax.random.key(0), settings)
+    state = initial_state(network_files.load_networks(networks, like, settings), settings)
+    return [reconstruction.see(state, face.problem, frozen, settings) for face in faces]
