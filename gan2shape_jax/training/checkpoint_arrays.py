@@ -36,8 +36,7 @@ def read(folder: pathlib.PurePath, kinds: Mapping[str, Kind]) -> Iterator[np.nda
       Damaged: there is no array of such a name, or it is of another kind.
       ValueError: by TensorStore, for what it cannot read.
     """
-    local = {"driver": "file", "path": f"{folder.absolute()}/"} if isinstance(folder, pathlib.Path) else None
-    stored = {"driver": "ocdbt", "base": local or f"{folder}/"}
+    stored = {"driver": "ocdbt", "base": _base(f"{folder}/")}
     context = tensorstore.Context()  # the store's index is read once
     names = iter(kinds.items())
     while some := list(itertools.islice(names, _AT_ONCE)):
@@ -51,6 +50,11 @@ def read(folder: pathlib.PurePath, kinds: Mapping[str, Kind]) -> Iterator[np.nda
             if (store.shape, store.dtype.name) != kind or _takes_more(store):
                 raise Damaged(f"{folder} is damaged: {name} is not the array it should be")
         yield from map(np.asarray, _results(store.read() for store in stores))
+
+
+def _base(place: str) -> str | dict[str, str]:
+    """Returns what TensorStore takes for a folder: a URL of object storage as it is."""
+    return place if "://" in place else {"driver": "file", "path": f"{pathlib.Path(place).absolute()}/"}
 
 
 def _takes_more(store: tensorstore.TensorStore) -> bool:
