@@ -276,7 +276,7 @@ def _lift(config: ConfigDict) -> None:
     config.lift.inversion_samples = 8
     # Learning rate of the first stage, where albedo begins with nothing; optimizer.learning_rate is that of later ones.
     config.lift.first_learning_rate = 2e-4
-    # Learning rate of the encoder, in the inversion and in step 2.
+    # Learning rate of encoders, in the inversion and in step 2.
     config.lift.encoder_learning_rate = 5e-4
     # Steps that look for each projected sample's own latent, from what the encoder says; 0 takes what it says.
     config.lift.latent_iterations = 20
@@ -284,6 +284,9 @@ def _lift(config: ConfigDict) -> None:
     config.lift.latent_learning_rate = 0.03
     # Stages whose step 3 holds view and light networks to the known views and lights of the pseudo-images.
     config.lift.anchored_stages = 1000
+    # Iterations of step 2 in which each sample gets an encoder of its own, with offsets that pass through the mapping
+    # network, for the step 3 of stages that are not anchored; views stay what they are then. 0: one encoder for all.
+    config.lift.own_encoder_iterations = 0
     # Weight of the distance from known views: mean square, in standard deviations of what is drawn.
     config.lift.anchor_view = 0.2
     # Weight of the distance from known lights, likewise; known lights are those on the shape of the time, which is too

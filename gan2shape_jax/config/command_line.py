@@ -83,7 +83,7 @@ def parse(argv: Sequence[str]) -> Arguments:
         ConfigError: an unknown argument, or one without its value.
     """
     spec, overrides, flags, topic = "", dict[str, str](), set[str](), None
-    lift = list(argv[:1]) == [lifting.VARIANT]
+    lift = list(argv[:1]) == [lifting.LIFT]
     rest = list(argv[1:] if lift else argv)
     while rest:
         argument = rest.pop(0)
@@ -106,9 +106,9 @@ def parse(argv: Sequence[str]) -> Arguments:
             raise ConfigError(f"unknown argument {argument!r} ({instead})")
     if lift and spec:
         name, _, variant = spec.partition(":")
-        if variant not in ("", lifting.VARIANT):
+        if variant not in ("", lifting.LIFT):
             raise ConfigError(f"lift takes a configuration without its variant {variant!r}: lift --config={name}")
-        spec = f"{name}:{lifting.VARIANT}"
+        spec = f"{name}:{lifting.LIFT}"
     return Arguments(spec, overrides, "--check" in flags, "--version" in flags, topic, lift)
 
 

@@ -1,15 +1,17 @@
-"""The variant `lift` of any configuration: the GAN's own samples in place of images."""
+"""The variants `lift` and `relift` of any configuration: the GAN's own samples in place of images."""
+
+from collections.abc import Callable, Mapping
 
 from ml_collections import ConfigDict
 
-__all__ = ["VARIANT", "lifted"]
+__all__ = ["LIFT", "VARIANTS"]
 
-VARIANT = "lift"
+LIFT = "lift"
 _STAGES = 6
 _IMAGES, _BATCH = 4, 2  # samples that share an iteration, and pseudo-images of each
 
 
-def lifted(config: ConfigDict) -> ConfigDict:
+def _lifted(config: ConfigDict) -> ConfigDict:
     """Returns a configuration's way of lifting its GAN; `config` is unlocked and changed.
 
     Camera, GAN, networks, losses and sampling stay. One set of networks begins anew; only a category whose networks
@@ -35,3 +37,26 @@ def lifted(config: ConfigDict) -> ConfigDict:
     config.gan.relative_enc = True
     config.gan.regularize_offset = False
     return config
+
+
+def _relifted(config: ConfigDict) -> ConfigDict:
+    """Returns how lifted networks (`networks.pretrained`) go on: few samples, each with an encoder of its own."""
+    config = _lifted(config)
+    config.workdir = f"{config.workdir.removesuffix('_lift')}_relift"
+    config.schedule.stages = ((1, 1, 300),)  # a second stage gains nothing (docs/reports/lift.md)
+    mirrored = config.schedule.flip3[0]
+    config.schedule.flip1 = config.schedule.flip3 = (mirrored,)
+    config.lift.first_learning_rate = 3e-4
+    config.sampling.batch_size = 4
+    config.lift.samples = 48
+    config.lift.batches = 24
+    config.lift.inversion_iterations = 0
+    config.lift.anchored_stages = 0
+    config.lift.own_encoder_iterations = 300
+    config.lift.encoder_learning_rate = 1e-4
+    config.lift.warmup_iterations = 20
+    return config
+
+
+VARIANTS: Mapping[str, Callable[[ConfigDict], ConfigDict]] = {LIFT: _lifted, "relift": _relifted}
+"""From a variant's name to the function from a configuration, unlocked, which it changes, to the variant."""

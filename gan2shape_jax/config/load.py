@@ -14,7 +14,7 @@ def load_config(spec: str) -> ConfigDict:
 
     Args:
         spec: `NAME[:VARIANT]` of a bundled configuration, `PATH.py[:VARIANT]`, or `PATH.yml`, a settings file of
-            the published implementation; every configuration has the variant `lift` (`lifting`).
+            the published implementation; every configuration has the variants of `lifting`.
 
     Raises:
         ConfigError: there is no such configuration or variant, or its file does not run.
@@ -22,9 +22,9 @@ def load_config(spec: str) -> ConfigDict:
     name, _, variant = spec.partition(":")
     if not name.endswith((".yml", ".yaml")):
         return load_python(spec)
-    if variant not in ("", lifting.VARIANT):
+    if variant and variant not in lifting.VARIANTS:
         raise ConfigError(f"{name} is a YAML file: it has no variant {variant!r}")
     from gan2shape_jax.config.original.files import load_yaml  # imports YAML and the checks: only where needed
 
     config = load_yaml(name)
-    return lifting.lifted(config.unlock()).lock() if variant else config
+    return lifting.VARIANTS[variant](config.unlock()).lock() if variant else config

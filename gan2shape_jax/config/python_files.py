@@ -64,9 +64,9 @@ def load_file(path: pathlib.Path, variant: str = "") -> ConfigDict:
         get_config, variants = getattr(module, "get_config", None), getattr(module, "VARIANTS", ())
     if not callable(get_config):
         raise ConfigError(f"{path} has no function get_config")
-    if variant == lifting.VARIANT:
+    if variant in lifting.VARIANTS:
         with _told(f"{path} cannot be lifted"):
-            return lifting.lifted(load_file(path).unlock()).lock()
+            return lifting.VARIANTS[variant](load_file(path).unlock()).lock()
     if variant:
         _require_variant(path, variant, variants)
     with _told(f"get_config of {path} does not run"):

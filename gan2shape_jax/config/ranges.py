@@ -59,6 +59,7 @@ WHOLE = {
     "lift.inversion_iterations": Range(0, 10**7),
     "lift.inversion_samples": Range(1, 10**4),
     "lift.anchored_stages": Range(0, 1000),
+    "lift.own_encoder_iterations": Range(0, 10**6),
     "lift.latent_iterations": Range(0, 10**4),
     "lift.warmup_iterations": Range(0, 10**6),
     "refinement.collect_iters": Range(1, 10**6),

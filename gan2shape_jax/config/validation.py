@@ -76,6 +76,12 @@ def _choices(values: dict[str, Any]) -> list[str]:
             "config.mode is 'predict' but config.networks.pretrained is empty: name the trained "
             "networks, such as the networks.safetensors of a joint run"
         )
+    own_encoders = values["lift.own_encoder_iterations"] > 0 and values["lift.anchored_stages"] == 0
+    if values["mode"] == "lift" and own_encoders and not values["networks.pretrained"]:
+        faults.append(
+            "config.networks.pretrained is empty, but the stages have encoders of the samples' own "
+            "(config.lift.own_encoder_iterations) from the first: name the networks.safetensors of a lift to go on from"
+        )
     if values["mode"] != "predict" and (values["mode"] == "joint") != values["schedule.joint"]:
         faults.append(
             f"config.mode is {values['mode']!r} but config.schedule.joint is {values['schedule.joint']}: set both alike"

@@ -76,6 +76,10 @@ class Settings:
     latent_learning_rate: float = 0.0
     anchor_view: float = 0.0
     anchor_light: float = 0.0
+    # Of a lift's step 3 without an anchor: iterations of each image's own encoder, and their step size; 0: the one that
+    # all images share.
+    own_encoder_iterations: int = 0
+    encoder_learning_rate: float = 0.0
 
     @property
     def image_size(self) -> int:

@@ -83,9 +83,12 @@ def _seconds_per_image(config: ConfigDict) -> float:
     if config.mode == "lift":
         drawn = config.lift.inversion_samples / config.sampling.batch_size
         total += together * config.lift.inversion_iterations * drawn * (_STEP2 * many + _PROJECTION * gan) / 2
-    for step1, step2, step3 in config.schedule.stages:
+    for stage, (step1, step2, step3) in enumerate(config.schedule.stages, start=1):
         total += together * (step1 * _STEP1 * one + step3 * _STEP3 * many + step2 * _STEP2 * (many + gan) / 2)
-        total += _collected(config) * (_PROJECTION * gan + _searched(config) * _SEARCH * gan)
+        searched = _searched(config) if stage <= config.lift.anchored_stages else 0
+        total += _collected(config) * (_PROJECTION * gan + searched * _SEARCH * gan)
+        if config.mode == "lift" and stage > config.lift.anchored_stages:
+            total += config.lift.samples * config.lift.own_encoder_iterations * _STEP2 * (many + gan) / 2
     if config.mode != "lift" and not config.data.latent_root:
         total += config.inversion.steps * _STEP2 * gan / config.sampling.batch_size
     return total

@@ -6,12 +6,14 @@ WORKDIR/history.csv            losses, and what is measured on samples kept out 
 WORKDIR/history.json           the same
 WORKDIR/samples/               what the networks make of samples kept out of training, at the end of every step
 WORKDIR/joint.json             checksums of these files; `.joint/` holds them once more
+WORKDIR/.projected/            projected samples that take long to make, while they are trained on
 """
 
 from __future__ import annotations
 
 import dataclasses
 import pathlib
+import shutil
 import time
 from collections.abc import Callable
 
@@ -36,6 +38,7 @@ from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.run.shared_training import train
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import checkpoint, lift, network_files
+from gan2shape_jax.training.kept_samples import NOWHERE, PROJECTED, KeptSamples
 
 __all__ = ["FIRST", "run", "task_of"]
 
@@ -72,6 +75,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
             distributed.leave()
             if begun.team.leads:
                 checkpoint.discard(folder.shared_checkpoints)  # the networks and the history are written
+                shutil.rmtree(folder.root / PROJECTED, ignore_errors=True)
                 _write_model(config, architecture, frozen, folder, monitor)
     return 0
 
@@ -136,7 +140,8 @@ def _train(
 ) -> None:
     """Trains from the newest checkpoint, or from the beginning, to the end."""
     collected = _telling(monitor, check)
-    task = task_of(config, architecture, frozen, returns=_returns(folder), on_collected=collected)
+    kept = KeptSamples(folder.root / PROJECTED if folder.team.leads else None)
+    task = task_of(config, architecture, frozen, returns=_returns(folder), on_collected=collected, kept_samples=kept)
 
     def drawn(phase: Phase, views: Reconstruction) -> Reconstruction:
         if folder.team.leads:
@@ -198,6 +203,7 @@ def task_of(
     *,
     returns: int = 0,
     on_collected: Callable[[int, int], None] = lambda done, count: None,
+    kept_samples: KeptSamples = NOWHERE,
 ) -> lift.Lift:
     """Returns the task of lifting a GAN.
 
@@ -208,6 +214,7 @@ def task_of(
       returns: how often the training went back to an earlier checkpoint: it goes on more slowly each time, and sees
         the samples in another order.
       on_collected: called while a stage's samples are projected, with the number of images that have theirs and of all.
+      kept_samples: where samples by encoders of the images' own stay until their phase is over.
 
     Raises:
       UserError: a stage has fewer samples than share an iteration.
@@ -232,6 +239,7 @@ def task_of(
         first_learning_rate=config.lift.first_learning_rate * slower,
         encoder_learning_rate=config.lift.encoder_learning_rate * slower,
         on_collected=on_collected,
+        kept_samples=kept_samples,
     )
     kept_out = tuple(maker.problems(range(config.lift.kept_out)))
     return lift.Lift(

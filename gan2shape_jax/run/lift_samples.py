@@ -47,6 +47,8 @@ def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModel
         latent_learning_rate=config.lift.latent_learning_rate,
         anchor_view=config.lift.anchor_view,
         anchor_light=config.lift.anchor_light,
+        own_encoder_iterations=config.lift.own_encoder_iterations,
+        encoder_learning_rate=config.lift.encoder_learning_rate,
     )
     maker = SampleMaker(
         dataclasses.replace(frozen, mean_w=mean),

@@ -14,6 +14,7 @@ from gan2shape_jax.run import same_config
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.set_aside import to_stderr
 from gan2shape_jax.training import group_plan
+from gan2shape_jax.training.kept_samples import PROJECTED
 
 __all__ = ["clear", "set_aside"]
 
@@ -22,7 +23,7 @@ _FILES = (
     *(same_config.CONFIG, same_config.VERSIONS, "failures.json", "results.csv", "results.md", "index.html"),
     *("images.txt", "joint.json", "networks.safetensors", "history.csv", "history.json"),
 )
-_HIDDEN = (".hosts", ".groups", ".joint")
+_HIDDEN = (".hosts", ".groups", ".joint", PROJECTED)
 _FOLDERS = ("results", "checkpoints", "latents", "tensorboard", *_HIDDEN)
 
 

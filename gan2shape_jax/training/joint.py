@@ -21,7 +21,7 @@ import numpy as np
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import iteration as iteration_lib
-from gan2shape_jax.method import models, reconstruction, sampling
+from gan2shape_jax.method import models, own_encoder, reconstruction, sampling
 from gan2shape_jax.method import state as state_lib
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.frozen import FrozenModels
@@ -34,6 +34,7 @@ from gan2shape_jax.method.step1 import Step1Cache
 from gan2shape_jax.method.step2 import STEP2
 from gan2shape_jax.method.steps import STEPS
 from gan2shape_jax.training.joint_plan import Plan, image_order, sample_choices
+from gan2shape_jax.training.kept_samples import NOWHERE, KeptSamples
 from gan2shape_jax.training.tasks import OneSet, scores
 
 __all__ = ["ManyImages", "gather", "require_enough", "require_one_size"]
@@ -75,6 +76,7 @@ class ManyImages(OneSet):
       reference: True repeats the published code: in step 2 every image is lit with the last image's ambient and
         diffuse strength, and the prior is fitted to the first image only.
       on_collected: called while samples are projected, with the number of images that have theirs, and of all images.
+      kept_samples: where samples by encoders of the images' own stay until the phase is over.
     """
 
     names: tuple[str, ...]
@@ -85,6 +87,7 @@ class ManyImages(OneSet):
     batches: int
     reference: bool
     on_collected: Callable[[int, int], None] = dataclasses.field(default=_tell_nobody, kw_only=True)
+    kept_samples: KeptSamples = dataclasses.field(default=NOWHERE, kw_only=True)
 
     @property
     def window(self) -> int:
@@ -143,10 +146,17 @@ class ManyImages(OneSet):
 
     def _samples(self, state: TrainState, phase: Phase) -> tuple[ProjectedSamples, ...]:
         collecting = dataclasses.replace(self.settings, collect_iters=self.batches)
+        self.kept_samples.forget_all_but(phase.number)
         kept = []
         for index, problem in enumerate(self.problems):
             single = dataclasses.replace(state, factors=_item(state.factors, index))
-            kept.append(jax.device_get(iteration_lib.phase_constants(single, phase, problem, self.frozen, collecting)))
+            given = (single, phase, problem, self.frozen, collecting)
+            if own_encoder.wanted(phase, collecting):
+                make = functools.partial(own_encoder.projected, *given)
+                samples = self.kept_samples.of(self.names[index], phase.number, state, collecting.sample_count, make)
+            else:
+                samples = iteration_lib.phase_constants(*given)
+            kept.append(jax.device_get(samples))
             self.on_collected(len(kept), len(self.problems))
         return tuple(kept)
 

@@ -23,17 +23,22 @@ from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem, TrainState
+from gan2shape_jax.method.step3 import STEP3
 from gan2shape_jax.method.steps import STEPS
 from gan2shape_jax.training import data_parallel
 from gan2shape_jax.training.gan_samples import SampleMaker
 from gan2shape_jax.training.joint import ManyImages, gather
 from gan2shape_jax.training.joint_parallel import spread_out
+from gan2shape_jax.training.kept_samples import NOWHERE, KeptSamples
 from gan2shape_jax.training.tasks import OneSet
 
 # Steps that the moving average of the networks is kept in.
 _AVERAGED = ("inversion", "step2", "anchored", "step3")
 # Steps whose end is judged: those that train depth.
 _JUDGED = ("anchored", "step3")
+# Networks that a step with encoders of the samples' own (`own_encoder`) trains, but does not keep: versions of such
+# encoders turn less than was asked for, and so would all views.
+_NOT_KEPT = ("view",)
 
 __all__ = ["SHOWN", "Lift", "collapse", "signs_of", "stages_of"]
 
@@ -59,6 +64,7 @@ def stages_of(
     first_learning_rate: float,
     encoder_learning_rate: float,
     on_collected: Callable[[int, int], None] = lambda done, count: None,
+    kept_samples: KeptSamples = NOWHERE,
 ) -> Callable[..., ManyImages]:
     """Returns a function from a stage's number, from 1, and a step's name to the task; the latest stage's is kept.
 
@@ -72,6 +78,7 @@ def stages_of(
       first_learning_rate: of the first stage and what comes before it; later ones have that of the settings.
       encoder_learning_rate: of steps that train the encoder alone.
       on_collected: see `ManyImages`.
+      kept_samples: see `ManyImages`.
     """
 
     @functools.lru_cache(maxsize=1)
@@ -82,7 +89,8 @@ def stages_of(
         if number == 1:
             slower = dataclasses.replace(task.settings, learning_rate=first_learning_rate)
             task = dataclasses.replace(task, settings=slower)
-        return spread_out(dataclasses.replace(task, on_collected=on_collected), replicas, independent=True)
+        task = dataclasses.replace(task, on_collected=on_collected, kept_samples=kept_samples)
+        return spread_out(task, replicas, independent=True)
 
     @functools.lru_cache(maxsize=1)
     def encoded(number: int) -> ManyImages:
@@ -107,7 +115,8 @@ class Lift(OneSet):
       frozen: the frozen networks.
       settings: of all samples.
       window: how many of the latest iterations are averaged where losses are logged.
-      decay: of the moving average of the networks, which steps 2 and 3 end with, in [0, 1); 0 keeps the latest.
+      decay: of the moving average of the networks, which steps 2 and 3 end with, in [0, 1); 0 keeps the latest. Where
+        samples have encoders of their own, view networks end step 3 as they began it.
     """
 
     stage: Callable[..., ManyImages]
@@ -137,9 +146,13 @@ class Lift(OneSet):
         """See `tasks.Task`."""
         return self._averaging(self.stage(1).fresh_optimizer(state, step), step)
 
+    def _not_kept(self, step: str) -> tuple[str, ...]:
+        """Returns the networks that are after a step what they were before."""
+        return _NOT_KEPT if step == STEP3.name and self.settings.own_encoder_iterations else ()
+
     def _averaging(self, state: TrainState, step: str) -> TrainState:
         """Returns the state with the average as a step begins with it: the networks, in steps that average."""
-        averages = self.decay > 0 and step in _AVERAGED
+        averages = (self.decay > 0 and step in _AVERAGED) or self._not_kept(step)
         return dataclasses.replace(state, average=jax.tree.map(jnp.array, state.params) if averages else ())
 
     def phase_constants(self, state: TrainState, phase: Phase) -> Any:
@@ -156,7 +169,9 @@ class Lift(OneSet):
         )
         if average == ():
             return state, scalars
-        average = _moved(average, state.params, jnp.float32(iteration), jnp.float32(self.decay))
+        held = {name: average[name] for name in self._not_kept(phase.step)}
+        held = jax.tree.map(jnp.array, held)  # the average is donated
+        average = _moved(average, state.params, jnp.float32(iteration), jnp.float32(self.decay)) | held
         ended = iteration + count == phase.iterations
         params = jax.tree.map(jnp.array, average) if ended else state.params  # buffers of its own: they are donated
         return dataclasses.replace(state, params=params, average=average), scalars

@@ -67,6 +67,19 @@ def test_every_configuration_can_be_lifted(name):
     assert config.gan.relative_enc and not config.gan.regularize_offset
 
 
+@pytest.mark.parametrize("name", names())
+def test_every_lift_can_go_on_from_its_networks(name):
+    config, lift = load_config(f"{name}:relift"), load_config(f"{name}:lift")
+    (fault,) = problems(config)
+    assert "name the networks.safetensors of a lift" in fault
+    config = config.unlock()
+    config.networks.pretrained = "networks.safetensors"
+    assert problems(config) == []
+    assert config.workdir == lift.workdir.removesuffix("_lift") + "_relift"
+    assert config.lift.anchored_stages == 0 < config.lift.own_encoder_iterations
+    assert config.schedule.flip3[0] == lift.schedule.flip3[0] and config.mode == "lift"
+
+
 def test_lift_is_a_command_and_a_variant(capsys, tmp_path):
     told = []
     for words in (["lift", "--config=ictface"], ["lift", "--config=ictface:lift"], ["--config=ictface:lift"]):

@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from helpers.tiny import tiny_config
 from PIL import Image
 
@@ -68,6 +69,28 @@ def test_a_second_start_has_nothing_to_do(finished):
     before = (root / "networks.safetensors").stat().st_mtime_ns
     assert experiment.run(config) == 0
     assert (root / "networks.safetensors").stat().st_mtime_ns == before
+
+
+def test_networks_of_a_lift_go_on_with_encoders_of_the_samples_own(finished, tmp_path):
+    config = _config(
+        tmp_path,
+        networks__pretrained=str(finished[1] / "networks.safetensors"),
+        schedule__stages=((1, 1, 3), (1, 1, 3)),
+        schedule__flip1=(True, True),
+        schedule__flip3=(True, True),
+        schedule__batches_per_iteration=2,
+        lift__inversion_iterations=0,
+        lift__anchored_stages=0,
+        lift__own_encoder_iterations=2,
+    )
+    assert check.run_check(config) == 0
+    assert experiment.run(config) == 0
+    root = pathlib.Path(config.workdir)
+    before, after = (safetensors.numpy.load_file(folder / "networks.safetensors") for folder in (finished[1], root))
+    moved = {name.split("/")[0] for name in after if not np.allclose(before[name], after[name], rtol=1e-5, atol=1e-8)}
+    assert moved == {"depth", "albedo", "light", "encoder"}  # the encoder in step 2, as of any stage
+    assert model_file.read_facts(root / "model.safetensors") is not None
+    assert not (root / ".projected").exists()
 
 
 def test_the_model_says_what_it_is_of(finished):

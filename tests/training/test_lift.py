@@ -1,6 +1,7 @@
 """Lifting a GAN: its samples, other ones in every stage, and the same bits after an interruption."""
 
 import dataclasses
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +9,10 @@ import numpy as np
 import pytest
 from helpers.tiny import tiny_config
 
-from gan2shape_jax.method import models, projection
+from gan2shape_jax.method import models, own_encoder, projection
 from gan2shape_jax.run import lift as lift_run
 from gan2shape_jax.run import lift_samples, loading, runtime
-from gan2shape_jax.training import loop
+from gan2shape_jax.training import kept_samples, loop
 from gan2shape_jax.training.lift import collapse, signs_of
 from gan2shape_jax.training.loop import Cadence, Watcher
 
@@ -181,3 +182,39 @@ def test_the_first_stage_learns_at_a_rate_of_its_own_and_the_encoder_too(config)
         assert stage(2, "step1").settings.learning_rate == factor * 5e-4
         assert stage(1, "step2").settings.learning_rate == stage(2, "step2").settings.learning_rate == factor * 7e-4
         assert stage(2, "step1").settings.warmup_iterations == chosen.lift.warmup_iterations
+
+
+@pytest.mark.heavy  # trains a stage
+@pytest.mark.parametrize("average", [0.9, 0.0])
+def test_with_encoders_of_their_own_views_stay_and_an_interruption_changes_nothing(config, tmp_path, average):
+    fields = {"own_encoder_iterations": 2, "anchored_stages": 0, "inversion_iterations": 0, "average": average}
+    changed = config.copy_and_resolve_references().unlock()
+    changed.update_from_flattened_dict({f"lift.{name}": value for name, value in fields.items()})
+    changed.schedule.stages = ((1, 1, 4),)
+    changed = changed.lock()
+    architecture, frozen = loading.load_frozen(changed)
+    phases = [phase for phase in runtime.schedule_of(changed) if phase.step != "prior"]
+    schedule = tuple(dataclasses.replace(phase, number=number) for number, phase in enumerate(phases))
+    initial = models.init_params(jax.random.key(3), lift_samples.maker_of(changed, architecture, frozen).settings)
+
+    def run(name, watcher=None):
+        kept = kept_samples.KeptSamples(tmp_path / f"kept of {name}")
+        task = lift_run.task_of(changed, architecture, frozen, kept_samples=kept)
+        return loop.run_schedule(task, schedule, initial, tmp_path / name, CADENCE, watcher or Watcher())
+
+    def die(phase, done, loss):
+        if (phase.step, done) == ("step3", 2):
+            raise Killed
+
+    whole = run("whole")
+    for name, leaf in whole.state.params.items():  # averages of what stays the same are rounded
+        pairs = zip(jax.tree.leaves(leaf), jax.tree.leaves(initial[name]), strict=True)
+        same = all(np.allclose(one, two, rtol=1e-5, atol=1e-8) for one, two in pairs)
+        assert same == (name == "view"), name
+    with pytest.raises(Killed):
+        run("cut", Watcher(on_progress=die))
+    assert len(list((tmp_path / "kept of cut").iterdir())) == config.lift.samples
+    with mock.patch.object(own_encoder, "projected", side_effect=AssertionError("made again")):
+        again = run("cut")
+    jax.tree.map(np.testing.assert_array_equal, again.state.params, whole.state.params)
+    assert again.history == whole.history

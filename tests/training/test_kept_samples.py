@@ -1,0 +1,93 @@
+"""Projected samples on disk: the same bits as made anew, and made anew where they are not what was written."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.method.factors import Factors
+from gan2shape_jax.method.state import ProjectedSamples, TrainState
+from gan2shape_jax.training.kept_samples import NOWHERE, KeptSamples
+
+_SIDE, _COUNT = 8, 3
+
+
+def _state(value=0.0):
+    square = jnp.full((2, _SIDE, _SIDE), value)
+    factors = Factors(square, square, square, square, square)
+    return TrainState(params={}, opt_state=(), factors=factors, mask=jnp.ones((_SIDE, _SIDE)))
+
+
+class Maker:
+    """Counts how often samples are made."""
+
+    def __init__(self):
+        self.made = 0
+
+    def __call__(self):
+        self.made += 1
+        images = jax.random.normal(jax.random.key(self.made), (_COUNT, _SIDE, _SIDE, 3))
+        masks = jnp.float32(images[..., 0] > 0)
+        return ProjectedSamples(images=images, masks=masks)
+
+
+def _of(kept, make, *, name="a", phase=3, state=None):
+    return kept.of(name, phase, _state() if state is None else state, _COUNT, make)
+
+
+def _same(first, second):
+    return np.array_equal(first.images, second.images) and np.array_equal(first.masks, second.masks)
+
+
+def test_samples_are_made_once_and_the_same_wherever_they_come_from(tmp_path):
+    make = Maker()
+    first = _of(KeptSamples(tmp_path), make)
+    again = _of(KeptSamples(tmp_path), make)
+    assert make.made == 1 and _same(first, again)
+    assert _same(first, _of(NOWHERE, Maker()))  # nothing is kept, but they are as exact as if they were
+    assert first.images.dtype == np.float32 and np.abs(first.images - Maker()().images).max() < 1e-2
+
+
+def test_another_image_phase_or_factors_have_samples_of_their_own(tmp_path):
+    make, kept = Maker(), KeptSamples(tmp_path)
+    first = _of(kept, make)
+    for other in ({"name": "b"}, {"phase": 4}, {"state": _state(1.0)}):
+        assert not _same(first, _of(kept, make, **other))
+    trained = dataclasses.replace(_state(), params={"depth": jnp.ones(3)})  # the phase under way
+    assert _same(first, _of(kept, make, state=trained)) and make.made == 4
+
+
+@pytest.mark.parametrize("harm", ["flipped", "short", "empty", "longer", "a folder", "another size"])
+def test_what_is_not_what_was_written_is_made_again(tmp_path, harm):
+    make, kept = Maker(), KeptSamples(tmp_path)
+    _of(kept, make)
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+    middle = len(content) // 2
+    if harm == "a folder":
+        path.unlink()
+        path.mkdir()
+        with pytest.raises(UserError, match="cannot write"):
+            _of(kept, make)
+        return
+    if harm == "another size":
+        assert kept.of("a", 3, _state(), _COUNT - 1, make).images.shape[0] == _COUNT and make.made == 2
+        return
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    path.write_bytes({"flipped": flipped, "short": content[:middle], "empty": b"", "longer": bytes(1 << 20)}[harm])
+    second = _of(kept, make)
+    assert make.made == 2 and _same(second, _of(kept, make)) and make.made == 2
+
+
+def test_what_is_kept_for_other_phases_is_removed(tmp_path):
+    kept = KeptSamples(tmp_path)
+    for phase in (1, 11, 2):
+        _of(kept, Maker(), phase=phase)
+    (tmp_path / "notes.txt").write_text("stays")
+    kept.forget_all_but(1)
+    assert sorted(path.name.split("-")[0] for path in tmp_path.iterdir()) == ["1", "notes.txt"]
+    KeptSamples(tmp_path / "absent").forget_all_but(1)
+    NOWHERE.forget_all_but(1)
