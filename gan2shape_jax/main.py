@@ -30,7 +30,11 @@ _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPIPE)
 _COMMANDS = {
     "render": "gan2shape_jax.outputs.render_command",
     "edit": "gan2shape_jax.editing.command",
+    "export": "gan2shape_jax.exporting.command",
     "evaluate": "gan2shape_jax.evaluation.command",
+    "photo": "gan2shape_jax.photo.command",
+    "get": "gan2shape_jax.published.command",
+    "page": "gan2shape_jax.run.page_command",
 }
 _TOOLS = {"sample": "sample_gan.__main__", "convert": "convert"}
 
@@ -62,7 +66,7 @@ def console() -> None:
     malloc_tuning.restart_keeping_memory()
     if isinstance(sys.stdout, io.TextIOWrapper):  # names may have letters that a console's or file's encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
-    if not sys.argv[1:] or sys.argv[1] not in (*_COMMANDS, *_TOOLS):
+    if not sys.argv[1:] or sys.argv[1] == "photo" or sys.argv[1] not in (*_COMMANDS, *_TOOLS):
         ctrl_c.watch()  # a run may end anywhere; what other commands write to a user's folders they clear away
     code = main(sys.argv[1:])
     if not code:

@@ -20,7 +20,7 @@ usage: gan2shape-jax convert [stylegan2|networks] IN [IN] OUT.safetensors [OPTIO
 Converts weights of PyTorch to the files that this program reads. What IN is, its content tells. PyTorch is not needed,
 and nothing in the files is executed.
 
-  stylegan2   a StyleGAN2 of rosinality/stylegan2-pytorch (.pt) or of NVIDIA's PyTorch repositories (.pkl)
+  stylegan2   a StyleGAN2 of rosinality/stylegan2-pytorch (.pt) or of NVIDIA's, for PyTorch or TensorFlow (.pkl)
   networks    GAN2Shape's or Unsup3d's networks, LPIPS (two files), the parsers BiSeNet and PSPNet, view or light
               statistics (to .npz)
 

@@ -29,10 +29,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=pathlib.Path, help="the folder, which has one of each kind of file")
     corpus = parser.parse_args().corpus
-    for kind in ("torch_zip", "torch_legacy", "nvidia", "safetensors", "onnx"):
+    for kind in ("torch_zip", "torch_legacy", "nvidia", "tensorflow", "safetensors", "onnx"):
         (corpus / kind).mkdir(parents=True, exist_ok=True)
     write_torch(corpus)
     write_nvidia(corpus / "nvidia" / "honest-stylegan2")
+    write_tensorflow(corpus / "tensorflow" / "honest-stylegan2")
     write_safetensors(corpus / "safetensors")
     from helpers.hostile import graphs
 
@@ -68,6 +69,12 @@ def write_nvidia(path: pathlib.Path) -> None:
     generator, discriminator = nvidia_files.networks(channels=(2, 2))
     assert isinstance(generator, nvidia_form.Generator)
     nvidia_files.save(path, generator, discriminator)
+
+
+def write_tensorflow(path: pathlib.Path) -> None:
+    from helpers.tensorflow_files import Case, networks, save
+
+    save(path, networks(Case(8, 4, 2, style=2, layers=1)))
 
 
 def write_safetensors(folder: pathlib.Path) -> None:

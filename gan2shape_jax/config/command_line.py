@@ -24,9 +24,13 @@ _WIDTH = 100  # characters
 
 # What there is beside reconstructing, each with a --help of its own.
 COMMANDS = {
+    "photo": "PHOTO ...: any photo to 3D: crop, mask and shape are found",
     "render": "RESULT ...: new views of a saved result",
     "edit": "RESULT ...: rotation and relighting, by the mesh and by the GAN",
+    "export": "print|texture|blender RESULT ...: a saved result for other programs",
     "evaluate": "RESULTS ...: errors of finished runs, side by side",
+    "get": "NAME: published weights, downloaded, checked and converted",
+    "page": "RESULT ...: saved results as one HTML file, to look at and to pass on",
     "sample": "--config=NAME --out FOLDER: new images of a GAN, with their latents",
     "convert": "IN OUT: weights of PyTorch for use here",
 }
@@ -36,14 +40,10 @@ usage: gan2shape-jax [lift] --config=NAME[:VARIANT] [--config.FIELD=VALUE ...] [
        gan2shape-jax COMMAND ...
 
 Reconstructs every image of a configuration's list in 3D; lift trains on a GAN's own pictures.
-
-  --config=NAME         a bundled configuration ({names}),
-                        a Python file with get_config, or the published code's YAML file
+  --config=NAME         a file (.py, published .yml), or {names}
   --config.FIELD=VALUE  sets one field, such as --config.workdir=results/mine
-  --check               looks at every file, estimates hours and memory, and stops
-  --version             prints the version
-  --help=TOPIC          explains a field or a group of fields, such as schedule.stages or schedule;
-                        --help=all lists every field, with --config=NAME as that sets it
+  --check, --version    looks at every file, estimates hours and memory, and stops; says the version
+  --help=TOPIC          explains a field, a group, or all: schedule.stages, schedule, all
 """
 
 # The published implementation's command line, run.py, and what to write here instead.
@@ -145,7 +145,7 @@ def help_text(topic: str = "", spec: str = "") -> str:
 def _short() -> str:
     lines = [_USAGE.format(names=_wrapped_names()), "Commands (each has a --help):"]
     lines += [f"  {name:<10}{about}" for name, about in COMMANDS.items()]
-    lines += ["", "Groups of fields (--help=GROUP):"]
+    lines += ["Groups of fields (--help=GROUP):"]
     lines += [f"  {group:<12}{about}" for group, about in describe_groups().items()]
     return "\n".join(lines)
 

@@ -8,11 +8,15 @@ import pathlib
 import warnings
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.inputs.picture_files import LARGEST, decode, opened, orientation_of
+from gan2shape_jax.inputs.isolated_decoder import decode_isolated
+from gan2shape_jax.inputs.picture_files import LARGEST, Decoded, decode, opened, orientation_of
+from gan2shape_jax.inputs.picture_kinds import isolated_kind_of
 from gan2shape_jax.inputs.picture_rows import converted, resized
+from gan2shape_jax.regular_files import open_regular
 
 __all__ = [
     "LARGEST",
@@ -20,7 +24,9 @@ __all__ = [
     "has_alpha",
     "open_alpha",
     "open_gray",
+    "open_photo",
     "open_rgb",
+    "open_upright",
     "picture_size",
     "warn_of_transparency",
 ]
@@ -44,7 +50,7 @@ def open_rgb(
         UserError: the file is missing, truncated, animated, not square, too small, too large or no picture.
     """
     path = pathlib.Path(path)
-    picture, orientation = decode(path)
+    picture, orientation, _ = decode(path)
     box = _square(picture, orientation, path, cut=cut)
     width = min(picture.size)
     if width < least:
@@ -59,14 +65,66 @@ def open_rgb(
     return converted(picture, lambda rows: _to_rgb(rows, path), bands=3, orientation=orientation, box=box)
 
 
+def open_photo(path: str | pathlib.Path) -> UInt8[np.ndarray, "h w 3"]:
+    """Returns a whole picture file, upright, RGB from 0 to 255, at its own resolution; refuses what `open_rgb` does."""
+    path = pathlib.Path(path)
+    picture, orientation, _ = decode(path)
+    if picture.mode == "RGB" and orientation == 1:
+        return np.asarray(picture)
+    return np.asarray(converted(picture, lambda rows: _to_rgb(rows, path), bands=3, orientation=orientation))
+
+
 def open_gray(path: str | pathlib.Path, *, cut: bool = False) -> Image.Image:
     """Returns a picture file as an upright 8-bit grey square; arguments and errors as of `open_rgb`."""
     path = pathlib.Path(path)
-    picture, orientation = decode(path)
+    picture, orientation, _ = decode(path)
     box = _square(picture, orientation, path, cut=cut)
     if picture.mode == "L" and orientation == 1 and box == (0, 0, *picture.size):
         return picture
     return converted(picture, lambda rows: _to_gray(rows, path), bands=1, orientation=orientation, box=box)
+
+
+def open_upright(path: str | pathlib.Path, *, least: int) -> tuple[Image.Image, Image.Image | None, int]:
+    """Returns a picture file of any shape as upright RGB, its alpha channel, and how far it was reduced.
+
+    A JPEG of more than 4096 pixels a side comes out at a half, a quarter or an eighth of its sides. HEIC and AVIF
+    are read too, in a process of their own (`isolated_decoder`).
+
+    Args:
+        path: the file.
+        least: shortest side accepted, pixels.
+
+    Returns:
+        The picture, laid over white where it is transparent; its alpha channel as 8-bit grey, or None where that is
+        absent or tells no object from a background; and the file's pixels for each pixel returned along a side.
+
+    Raises:
+        UserError: the file is missing, truncated, animated, too small, too large or no picture.
+    """
+    path = pathlib.Path(path)
+    picture, orientation, reduction = _decoded(path)
+    if min(picture.size) < least:
+        sides = picture.size if orientation < 5 else picture.size[::-1]
+        raise UserError(f"{path} is only {sides[0]} x {sides[1]} pixels: at least {least} a side are needed")
+    alpha = None
+    if _transparent(picture) and not _deep(picture):
+        alpha = converted(picture, _alpha, bands=1, orientation=orientation, keep=True)
+        alpha = alpha if _tells_an_object(alpha) else None
+    whole = converted(picture, lambda rows: _to_rgb(rows, path), bands=3, orientation=orientation)
+    return whole, alpha, reduction
+
+
+def _decoded(path: pathlib.Path) -> Decoded:
+    """Decodes a picture of any kind that people have; only single photos are worth a process for HEIC and AVIF."""
+    try:
+        with open_regular(path) as file:
+            kind = isolated_kind_of(file.read(64))
+    except OSError:  # told by the next
+        kind = None
+    if kind is None:
+        return decode(path, reduce=True)
+    picture, reduction = decode_isolated(path, kind)
+    return Decoded(picture, 1, reduction)
 
 
 def has_alpha(path: str | pathlib.Path) -> bool:
@@ -85,13 +143,12 @@ def open_alpha(path: str | pathlib.Path, *, cut: bool = False) -> Image.Image | 
     Arguments and errors are those of `open_rgb`.
     """
     path = pathlib.Path(path)
-    picture, orientation = decode(path)
+    picture, orientation, _ = decode(path)
     if not _transparent(picture) or _deep(picture):
         return None
     box = _square(picture, orientation, path, cut=cut)
     alpha = converted(picture, _alpha, bands=1, orientation=orientation, box=box)
-    low, high = np.asarray(alpha).min(), np.asarray(alpha).max()
-    return alpha if low < 128 <= high else None
+    return alpha if _tells_an_object(alpha) else None
 
 
 def warn_of_transparency(path: str | pathlib.Path) -> None:
@@ -99,7 +156,7 @@ def warn_of_transparency(path: str | pathlib.Path) -> None:
     path = pathlib.Path(path)
     if not has_alpha(path):
         return
-    picture, _ = decode(path)
+    picture, _, _ = decode(path)
     if not _deep(picture) and np.asarray(converted(picture, _alpha, bands=1)).min() < 255:
         warnings.warn(f"{path} is partly transparent and was laid over white", stacklevel=2)
 
@@ -149,6 +206,11 @@ def _square(picture: Image.Image, orientation: int, path: pathlib.Path, *, cut: 
     side = min(width, height)
     left, top = round((width - side) / 2), round((height - side) / 2)
     return left, top, left + side, top + side
+
+
+def _tells_an_object(alpha: Image.Image) -> bool:
+    low, high = np.asarray(alpha).min(), np.asarray(alpha).max()
+    return bool(low < 128 <= high)
 
 
 def _to_rgb(picture: Image.Image, path: pathlib.Path) -> Image.Image:

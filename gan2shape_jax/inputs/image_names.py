@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from gan2shape_jax.plain_text import one_line
 
-__all__ = ["LONGEST", "LONGEST_PART", "clash", "fault_of", "shortened", "stem_of"]
+__all__ = ["LONGEST", "LONGEST_PART", "clash", "fault_of", "filing_key", "shortened", "stem_of"]
 
 # Bytes in UTF-8. A file system takes 255 in a part; the longest name that is made of one is `.NAME.xxxxxxxx.part.npy`,
 # and some systems spell letters with accents as two characters.
@@ -95,7 +95,7 @@ def clash(names: Sequence[str]) -> tuple[int, int, str] | None:
         The index of the later name, that of the earlier one, and why.
     """
     stems = [stem_of(name) for name in names]
-    keys = [_key(stem) for stem in stems]
+    keys = [filing_key(stem) for stem in stems]
     first: dict[str, int] = {}
     for index, key in enumerate(keys):
         before = first.setdefault(key, index)
@@ -131,7 +131,7 @@ def _folders(path: str) -> list[str]:
     return [path[: slash.start()] for slash in re.finditer("/", path)]
 
 
-def _key(stem: str) -> str:
+def filing_key(stem: str) -> str:
     """Returns what stems have in common that some file system takes for one."""
     if stem.isascii():
         return stem.lower()

@@ -8,6 +8,7 @@ import pathlib
 import re
 import warnings
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from PIL import Image, ImageFile
 
@@ -17,9 +18,10 @@ from gan2shape_jax.inputs.picture_headers import Announced, announced
 from gan2shape_jax.inputs.picture_kinds import READ, kind_of
 from gan2shape_jax.regular_files import MIB, open_regular
 
-__all__ = ["LARGEST", "decode", "opened", "orientation_of"]
+__all__ = ["LARGEST", "Decoded", "decode", "opened", "orientation_of"]
 
 LARGEST = 8192  # pixels a side: more is a scan or a mistake
+_REDUCED = LARGEST // 2  # pixels of the longer side above which a JPEG may be decoded smaller
 _MOST_BYTES = 7 * LARGEST**2  # 448 MiB; Pillow keeps RGB in 4 bytes a pixel, and a conversion adds 3
 # What decoding takes at its peak, bytes a pixel; measured. Other kinds take no more than the picture.
 _WEBP = 20
@@ -29,8 +31,13 @@ _CODECS = ("raw", "zip", "jpeg", "gif", "libtiff")
 
 
 @contextlib.contextmanager
-def opened(path: pathlib.Path) -> Iterator[ImageFile.ImageFile]:
+def opened(path: pathlib.Path, *, reduce: bool = False) -> Iterator[ImageFile.ImageFile]:
     """Opens a picture file and yields it with its header read, its pixels not decoded yet.
+
+    Args:
+        path: the file.
+        reduce: whether a large JPEG is decoded at a half, a quarter or an eighth of its sides, so that the longer one
+            has less than `LARGEST` pixels.
 
     Raises:
         UserError: the file is none of the regular kind, of another kind than those read, damaged, animated, or larger
@@ -41,7 +48,11 @@ def opened(path: pathlib.Path) -> Iterator[ImageFile.ImageFile]:
             warnings.simplefilter("ignore")  # of large sizes, which are looked at here, and of damaged metadata
             kind, told = _kind(file, path)
             picture = Image.open(file, formats=[kind])
-            _check_header(picture, path, kind, told)
+            whole = picture.size
+            if reduce and kind == "JPEG" and max(whole) > _REDUCED:
+                least = [max(1, side * _REDUCED // max(whole)) for side in whole]
+                picture.draft(None, (least[0], least[1]))
+            _check_header(picture, path, kind, told, whole)
             yield picture
     except UserError:
         raise
@@ -53,13 +64,32 @@ def opened(path: pathlib.Path) -> Iterator[ImageFile.ImageFile]:
         raise UserError(f"image {path} is damaged or truncated: {error}") from error
 
 
-def decode(path: pathlib.Path) -> tuple[Image.Image, int]:
-    """Returns a decoded picture as it lies in the file, and its EXIF orientation: 1 for upright, up to 8."""
-    with opened(path) as picture:
+class Decoded(NamedTuple):
+    """A decoded picture.
+
+    Attributes:
+        picture: as it lies in the file.
+        orientation: by EXIF, 1 for upright, up to 8.
+        reduction: pixels of the file for each of the picture's, along a side.
+    """
+
+    picture: Image.Image
+    orientation: int
+    reduction: int
+
+
+def decode(path: pathlib.Path, *, reduce: bool = False) -> Decoded:
+    """Returns a decoded picture; arguments and errors are those of `opened`."""
+    with opened(path, reduce=reduce) as picture:
+        drafted = picture.decoderconfig if reduce and picture.format in ("JPEG", "MPO") else ()
         picture.load()
         orientation = orientation_of(picture, path)
         # WebP pictures hold on to their decoder.
-        return picture.copy() if picture.format == "WEBP" else picture, orientation
+        return Decoded(
+            picture.copy() if picture.format == "WEBP" else picture,
+            orientation,
+            drafted[0] if drafted and isinstance(drafted[0], int) else 1,
+        )
 
 
 def orientation_of(picture: Image.Image, path: pathlib.Path) -> int:
@@ -106,7 +136,10 @@ def _kind(file, path: pathlib.Path) -> tuple[str, Announced]:
         raise UserError(f"image {path} is refused: {error}") from None
 
 
-def _check_header(picture: ImageFile.ImageFile, path: pathlib.Path, kind: str, told: Announced) -> None:
+def _check_header(
+    picture: ImageFile.ImageFile, path: pathlib.Path, kind: str, told: Announced, whole: tuple[int, int]
+) -> None:
+    """Refuses what would take too much; `whole` is the picture's size in its file, which it may be decoded below."""
     width, height = picture.size
     if max(width, height) > LARGEST:
         raise UserError(f"image {path} is {width} x {height} pixels: at most {LARGEST} a side, make it smaller first")
@@ -119,7 +152,10 @@ def _check_header(picture: ImageFile.ImageFile, path: pathlib.Path, kind: str, t
     codec = picture.tile[0][0] if picture.tile else "raw"
     if codec not in _CODECS:
         raise UserError(f"image {path} is a {kind} file of a rare kind ({codec}): save it as PNG")
-    needed = width * height * max(_bytes_a_pixel(picture, kind, told, codec), _core(picture) + 3)
+    needed = width * height * max(_bytes_a_pixel(picture, kind, codec), _core(picture) + 3)
+    if told.buffered:  # of all the file's pixels, whatever comes out
+        in_full = width * height * _core(picture) + whole[0] * whole[1] * 2 * told.buffered
+        needed = max(needed, in_full)
     if needed > _MOST_BYTES:
         raise UserError(
             f"image {path} is {width} x {height} pixels, which take {needed / MIB:.0f} MiB to decode from such a "
@@ -128,13 +164,13 @@ def _check_header(picture: ImageFile.ImageFile, path: pathlib.Path, kind: str, t
         )
 
 
-def _bytes_a_pixel(picture: Image.Image, kind: str, told: Announced, codec: str) -> float:
+def _bytes_a_pixel(picture: Image.Image, kind: str, codec: str) -> float:
     if kind == "WEBP":
         return _WEBP
     if kind == "TIFF":
         turned = picture.tag_v2.get(0x0112, 1) != 1  # type: ignore[attr-defined]
         return _COMPRESSED_TIFF if codec == "libtiff" else _core(picture) * (2 if turned else 1)
-    return _core(picture) + 2 * told.buffered
+    return _core(picture)
 
 
 def _core(picture: Image.Image) -> int:

@@ -2,12 +2,12 @@
 
 Pillow knows some forty kinds. It starts another program for one of them (Ghostscript for EPS), and decodes others byte
 by byte in Python; so the list here is closed. AVIF and HEIC are not on it: what decoding them takes stands in the video
-stream inside, not in what Pillow looks at before.
+stream inside, not in what Pillow looks at before. Single photos of these kinds are read by `isolated_decoder`.
 """
 
 import re
 
-__all__ = ["READ", "kind_of"]
+__all__ = ["READ", "isolated_kind_of", "kind_of"]
 
 READ = "PNG, JPEG, WebP, TIFF, GIF, BMP and PPM"
 
@@ -62,3 +62,11 @@ def kind_of(head: bytes) -> str:
         if re.match(start, head, re.DOTALL | re.IGNORECASE):
             raise ValueError(name)
     raise ValueError("")
+
+
+def isolated_kind_of(head: bytes) -> str | None:
+    """Returns 'AVIF' or 'HEIC' where a file's first bytes say so, else None."""
+    for start, name in _OTHERS.items():
+        if name in ("AVIF", "HEIC") and re.match(start, head, re.DOTALL | re.IGNORECASE):
+            return name
+    return None

@@ -149,6 +149,7 @@ def require_files(config: ConfigDict, names: Sequence[str] | None = None) -> Non
         lines += [
             f"The published data and weights are attached to {_RELEASE}",
             f"({_SCRIPT} fetches and unpacks them; run it in this folder).",
+            "gan2shape-jax get downloads and converts weights, those and others: gan2shape-jax get --list",
         ]
     raise UserError("\n".join(lines))
 

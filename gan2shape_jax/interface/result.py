@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.interface import arguments
 from gan2shape_jax.outputs import Result as Record
-from gan2shape_jax.outputs import build_mesh, host, load_result, save_result, views, write_outputs
+from gan2shape_jax.outputs import build_mesh, build_solid, host, load_result, save_result, views, write_outputs
 from gan2shape_jax.outputs.sweeps import AMBIENT_SHARE
 from gan2shape_jax.outputs.views import Degrees
 
@@ -192,6 +193,35 @@ class Reconstruction:
         image is one unit wide. The texture is the albedo: no light is baked in.
         """
         return build_mesh(self.record, full=full)
+
+    def solid(
+        self,
+        *,
+        width_mm: float | None = None,
+        height_mm: float | None = None,
+        thickness_mm: float = 3.0,
+        back: str = "flat",
+    ) -> trimesh.Trimesh:
+        """Returns a closed solid to print, in millimetres, lying on its back: z is up, the lowest corner the origin.
+
+        What had to be changed for it, such as holes that were filled, is warned of. Write it with its `export`, as
+        STL, or with `gan2shape-jax export print` as 3MF.
+
+        Args:
+          width_mm: its extent along the picture's x.
+          height_mm: along the picture's y; where both are given it is as large as fits into both, where none is, its
+            larger extent is 80.
+          thickness_mm: material where it is thinnest, 0.8 or more.
+          back: 'flat', or 'mirrored', the front once more.
+
+        Raises:
+          ArgumentError: a size out of range, or an unknown back.
+          UserError: the object mask is empty, or too small.
+        """
+        made = build_solid(self.record, width_mm=width_mm, height_mm=height_mm, thickness_mm=thickness_mm, back=back)
+        for note in made.notes:
+            warnings.warn(note, stacklevel=2)
+        return made.mesh
 
     def save(self, folder: str | os.PathLike[str], *, pictures: bool = True) -> None:
         """Writes a results folder as a run does: arrays, pictures, meshes, metrics.

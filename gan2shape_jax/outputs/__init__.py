@@ -3,18 +3,22 @@
 from gan2shape_jax.outputs.gan_views import GanViews, Projection, draw_gan_views
 from gan2shape_jax.outputs.mesh import build_mesh, write_mesh
 from gan2shape_jax.outputs.overview import draw_overview
-from gan2shape_jax.outputs.page import write_page
+from gan2shape_jax.outputs.page import Fragments, write_page
 from gan2shape_jax.outputs.result import Result, load_metrics, load_result, save_result
+from gan2shape_jax.outputs.solid import Solid, build_solid
 from gan2shape_jax.outputs.table import Row, complete_metrics, print_table, write_metrics, write_table
 from gan2shape_jax.outputs.writer import OutputOptions, write_outputs
 
 __all__ = [
+    "Fragments",
     "GanViews",
     "OutputOptions",
     "Projection",
     "Result",
     "Row",
+    "Solid",
     "build_mesh",
+    "build_solid",
     "complete_metrics",
     "draw_gan_views",
     "draw_overview",

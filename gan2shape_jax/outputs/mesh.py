@@ -101,8 +101,15 @@ def write_obj(mesh: trimesh.Trimesh, path: pathlib.Path) -> None:
     visual.material.baseColorTexture.save(texture)
 
 
-def write_glb(mesh: trimesh.Trimesh, path: pathlib.Path) -> None:
-    """Writes binary glTF 2.0 with an unlit material (`KHR_materials_unlit`, else fully rough)."""
+def write_glb(mesh: trimesh.Trimesh, path: pathlib.Path, *, lit: bool = False, name: str = "") -> None:
+    """Writes binary glTF 2.0 with an unlit material (`KHR_materials_unlit`, else fully rough), or one that is `lit`.
+
+    Args:
+      mesh: with its texture.
+      path: the file.
+      lit: whether viewers light it.
+      name: of the mesh inside; the file's if not given.
+    """
 
     def unlit(tree: dict[str, Any]) -> None:
         for material in tree["materials"]:
@@ -111,8 +118,10 @@ def write_glb(mesh: trimesh.Trimesh, path: pathlib.Path) -> None:
 
     # Through a scene, so that viewers show the file's name and not "geometry_0".
     scene = trimesh.Scene()
-    scene.add_geometry(mesh, geom_name=path.stem)
-    path.write_bytes(trimesh.exchange.gltf.export_glb(scene, include_normals=True, tree_postprocessor=unlit))
+    scene.add_geometry(mesh, geom_name=name or path.stem)
+    path.write_bytes(
+        trimesh.exchange.gltf.export_glb(scene, include_normals=True, tree_postprocessor=None if lit else unlit)
+    )
 
 
 def _faces(inside: np.ndarray) -> Int[np.ndarray, "n 3"]:

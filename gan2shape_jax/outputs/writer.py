@@ -10,6 +10,7 @@ from gan2shape_jax.atomic_files import atomic_folder
 from gan2shape_jax.outputs import folder_record, host, mesh, pictures, strips
 from gan2shape_jax.outputs.gan_views import GanViews, Projection, draw_gan_views
 from gan2shape_jax.outputs.overview import draw_overview
+from gan2shape_jax.outputs.page.fragment import write_fragment
 from gan2shape_jax.outputs.result import Result, save_arrays
 from gan2shape_jax.outputs.table import complete_metrics, write_metrics
 
@@ -77,6 +78,7 @@ def write_outputs(
         mesh.write_mesh(result, fresh, full=options.mesh_full)
         if options.views:
             _write_views(result, gan, fresh, options, size)
+        write_fragment(result, fresh, full=options.mesh_full)
         folder_record.write_record(fresh, made_with or {})
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.outputs import Row, load_metrics, print_table, write_page, write_table
+from gan2shape_jax.outputs import Fragments, Row, load_metrics, print_table, write_page, write_table
 from gan2shape_jax.plain_text import one_line, printable
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.verdict import remarks
@@ -23,7 +23,7 @@ _SPACING = 20
 class Summaries:
     """The summaries of a run's images.
 
-    What is known of a finished image is read once, from its `result.json`; its arrays are not looked at.
+    What is known of a finished image is read once, from its `result.json` and `page.jsonl`, and not from its arrays.
     """
 
     def __init__(self, folder: RunFolder, stems: Sequence[str], say: Callable[[Any], None]):
@@ -39,6 +39,7 @@ class Summaries:
         self._stems = stems
         self._say = say
         self._finished: dict[str, Row] = {}
+        self._fragments = Fragments()
         self._due = 0.0  # when writing pays again
 
     def note(self, failures: dict[str, str]) -> None:
@@ -66,7 +67,7 @@ class Summaries:
             failures = self._folder.write_failures(self.failures)
             rows = self._rows(failures)
             write_table(self._folder.root, rows)
-            write_page(self._folder.root, rows)
+            write_page(self._folder.root, rows, fragments=self._fragments)
             if not self._look():
                 self._due = time.monotonic() + _SPACING * (time.monotonic() - began)
                 return failures

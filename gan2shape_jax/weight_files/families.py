@@ -43,6 +43,7 @@ class Family:
 
 
 _STYLEGAN2, _NETWORKS = "stylegan2", "networks"
+_TENSORFLOW = r"(dnnlib\.)?(tflib\.network|tfutil)\.Network$"
 
 # The first that fits is taken: what is narrower stands first.
 FAMILIES: tuple[Family, ...] = (
@@ -78,16 +79,21 @@ FAMILIES: tuple[Family, ...] = (
             r"tf:(G_style|D_basic)|g_running\.|g_mapping\.dense|g_synthesis\.blocks|"
             r"generator\.progression\.",
         ),
-        advice="it is another network than StyleGAN2 and is not supported; take a StyleGAN2 of the same data",
+        advice="it is another network than StyleGAN2 and is not supported (config a of NVIDIA's StyleGAN2 is of this "
+        "kind too); take a StyleGAN2 of the same data, config e or f",
     ),
     Family(
         "stylegan2-tensorflow",
-        "a network pickle of NVIDIA's TensorFlow repositories",
+        "a StyleGAN2 pickle of NVIDIA's TensorFlow repositories",
+        _STYLEGAN2,
+        (_TENSORFLOW, r"tf:(G_main|D_stylegan2?|D_main)$"),
+    ),
+    Family(
+        "tensorflow",
+        "a network pickle of NVIDIA's TensorFlow code, but not of a StyleGAN2 (progressive GANs, metrics)",
         None,
-        (r"(dnnlib\.)?(tflib\.network|tfutil)\.Network$",),
-        advice="where TensorFlow's StyleGAN2 is meant, NVIDIA's stylegan2-ada-pytorch turns it "
-        "into a PyTorch pickle (python legacy.py --source=OLD.pkl --dest=NEW.pkl, in an "
-        "environment of your own: that runs code of the file); convert NEW.pkl here",
+        (_TENSORFLOW,),
+        advice="what it holds is built by other functions than StyleGAN2's, and is not supported",
     ),
     Family(
         "stylegan2-rosinality",

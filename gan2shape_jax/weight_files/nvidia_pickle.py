@@ -2,25 +2,24 @@
 
 Such a pickle (stylegan2-ada-pytorch, stylegan3: `torch_utils/persistence.py`) is no file of
 `torch.save`: it holds records of modules (type, version, source code of their module, class name,
-state), whose tensors lie inside as bytes of PyTorch's older format. Here a record is data: its
+state), whose tensors lie inside as bytes of PyTorch's older format. Those of the TensorFlow repositories
+(stylegan2, stylegan2-ada) hold networks (`tensorflow_pickle`) of NumPy's arrays. Here a record is data: its
 source code stays text. The closed list of names is that of `torch_unpickler` and what these records
-consist of besides: settings (`EasyDict`), sets of names, NumPy's numbers.
+consist of besides: settings (`EasyDict`), sets of names, NumPy's numbers and arrays.
 """
 
 import io
 import os
 import pickle
-import re
 import zipfile
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import numpy as np
-
 from gan2shape_jax.weight_files.budget import Budget, Refused
 from gan2shape_jax.weight_files.dictionary_keys import check_key
-from gan2shape_jax.weight_files.messages import short
+from gan2shape_jax.weight_files.numpy_pickle import CALLS, DataType, NumpyArray
 from gan2shape_jax.weight_files.pickle_source import Binary
+from gan2shape_jax.weight_files.tensorflow_pickle import TensorFlowNetwork
 from gan2shape_jax.weight_files.torch_containers import MAGIC, read_legacy, read_zip
 from gan2shape_jax.weight_files.torch_reader import opened
 from gan2shape_jax.weight_files.torch_storages import Storage, StorageType
@@ -35,34 +34,11 @@ class PersistentRecord(Record):
     class_name: str
 
 
-class NumpyArray(Record):
-    """In place of a NumPy array, of which nothing is needed."""
-
-
-class _TensorFlowNetwork(Record):
-    """In place of a network of NVIDIA's TensorFlow code: recognised, never used."""
-
-    class_name = "dnnlib.tflib.network.Network"
-
-
 class _Settings(dict[str, Any]):
     """In place of `dnnlib.util.EasyDict`; starts empty, like a dictionary that a pickle fills."""
 
     def __init__(self) -> None:
         super().__init__()
-
-
-class _DataType:
-    """In place of a NumPy data type; numbers only."""
-
-    def __init__(self, text: str, *_: Any) -> None:
-        if not isinstance(text, str) or not re.fullmatch(r"[<|=]?(f[248]|[iu][1248]|b1)", text):
-            raise Refused(f"numpy.dtype of {short(text)}, which is not a plain number")
-        self.dtype = np.dtype(text)
-
-    def check_state(self, state: Any) -> None:
-        if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", "|", "="):
-            raise Refused("numpy.dtype of another byte order or with fields")
 
 
 def _persistent_record(meta: Any = None) -> PersistentRecord:
@@ -80,36 +56,12 @@ def _persistent_record(meta: Any = None) -> PersistentRecord:
     return record
 
 
-def _number(kind: Any, data: Any) -> Any:
-    """Returns NumPy's pickled number as Python's."""
-    if not isinstance(kind, _DataType) or not isinstance(data, bytes) or len(data) != kind.dtype.itemsize:
-        raise Refused("numpy.core.multiarray.scalar of what is not a plain number")
-    return np.frombuffer(data, kind.dtype)[0].item()
-
-
-def _array(kind: Any = None, *_: Any) -> NumpyArray:
-    if kind is not NumpyArray:
-        raise Refused("numpy.core.multiarray._reconstruct of another class")
-    return NumpyArray()
-
-
-def _array_of_bytes(data: Any = None, kind: Any = None, *_: Any) -> NumpyArray:
-    if not isinstance(kind, _DataType):
-        raise Refused("numpy.core.numeric._frombuffer of what is not a plain number")
-    return NumpyArray()
-
-
 def _plain_set(items: Any = ()) -> set[Any]:
     if not isinstance(items, (list, tuple)):
         raise Refused("a set of other than plain values")
     for item in items:
         check_key(item)
     return set(items)
-
-
-def _both(name: str, value: Any) -> dict[str, Any]:
-    """Lists a name of NumPy's `core` under that of NumPy 2 too."""
-    return {f"numpy.core.{name}": value, f"numpy._core.{name}": value}
 
 
 class PersistenceUnpickler(Unpickler):
@@ -126,16 +78,12 @@ class PersistenceUnpickler(Unpickler):
             "torch_utils.persistence._reconstruct_persistent_obj": _persistent_record,
             "dnnlib.util.EasyDict": _Settings,
             "dnnlib.EasyDict": _Settings,
-            "dnnlib.tflib.network.Network": _TensorFlowNetwork,
-            "tfutil.Network": _TensorFlowNetwork,
+            "dnnlib.tflib.network.Network": TensorFlowNetwork,
+            "tfutil.Network": TensorFlowNetwork,
             "builtins.set": _plain_set,
             "__builtin__.set": _plain_set,
-            "numpy.dtype": _DataType,
-            "numpy.ndarray": NumpyArray,
         }
-        | _both("multiarray.scalar", _number)
-        | _both("multiarray._reconstruct", _array)
-        | _both("numeric._frombuffer", _array_of_bytes)
+        | CALLS
     )
 
     def __init__(self, file: Binary, storage: Callable[[StorageType, str, int], Storage], budget: Budget) -> None:
@@ -166,12 +114,11 @@ class PersistenceUnpickler(Unpickler):
 
     def _load_build(self) -> None:
         target, state = self.stack[-2], self.stack[-1]
-        if isinstance(target, _DataType):
-            target.check_state(state)
+        if isinstance(target, (DataType, NumpyArray)):
+            target.set_state(state)
             self.stack.pop()
-        elif isinstance(target, NumpyArray):
-            if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], _DataType):
-                raise Refused("numpy.ndarray of other than plain numbers")
+        elif isinstance(target, TensorFlowNetwork):
+            target.set_state(state, self.budget)
             self.stack.pop()
         elif isinstance(target, PersistentRecord):  # it has its state already
             raise Refused("the state of a PersistentRecord")

@@ -95,7 +95,10 @@ def test_views_do_not_depend_on_how_many_are_projected_together(editor):
     for i in range(3):
         alone = requests.edit(editor, turned[i : i + 1], lights[i : i + 1])
         for k in np.flatnonzero(np.array(rows) == i):
-            np.testing.assert_allclose(together.pictures[k], alone.pictures[0], atol=1e-5)
+            # Some kinds of CPU (an AMD EPYC) sum in another order at a batch's last places: 1.3e-3 at most, 2e-5 in the
+            # mean were measured; pictures of other views are 0.14 apart in the mean.
+            np.testing.assert_allclose(together.pictures[k], alone.pictures[0], atol=5e-3)
+            assert np.abs(together.pictures[k] - alone.pictures[0]).mean() < 1e-4
             np.testing.assert_allclose(together.pseudo[k], alone.pseudo[0], atol=1e-5)
 
 

@@ -144,13 +144,14 @@ def test_no_other_program_is_started(tmp_path, monkeypatch):
     assert not trace.exists()
 
 
-def test_only_this_module_of_the_package_opens_pictures_and_only_of_named_kinds():
-    """A reader beside it would open anything that Pillow knows."""
+def test_only_these_modules_of_the_package_open_pictures_and_only_of_named_kinds():
+    """A reader beside them would open anything that Pillow knows."""
     package = pathlib.Path(gan2shape_jax.__path__[0])
     calls = {
         path.relative_to(package).as_posix(): re.findall(r"Image\.open\((.*)\)", path.read_text(encoding="utf-8"))
         for path in package.rglob("*.py")
     }
     assert {name: found for name, found in calls.items() if found} == {
-        "inputs/picture_files.py": ["file, formats=[kind]"]
+        "inputs/isolated_decoder.py": ["file, formats=[_FORMATS[kind]]"],
+        "inputs/picture_files.py": ["file, formats=[kind]"],
     }

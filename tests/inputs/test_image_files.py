@@ -17,7 +17,9 @@ from gan2shape_jax.inputs.image_files import (
     crop_and_resize,
     open_alpha,
     open_gray,
+    open_photo,
     open_rgb,
+    open_upright,
     picture_size,
     warn_of_transparency,
 )
@@ -118,6 +120,17 @@ def test_exif_orientation_is_respected(tmp_path):
     assert (turned[:, 32:] == 255).all() and (turned[:, :32] == 0).all()
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA"])
+@pytest.mark.parametrize("orientation, turns", [(1, 0), (3, 2), (6, -1), (8, 1)])
+def test_a_whole_photo_is_read_upright_at_its_own_size(mode, orientation, turns, tmp_path):
+    lying = Image.fromarray(_RNG.integers(0, 256, (30, 47, 3), np.uint8)).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    lying.save(tmp_path / "x.png", exif=exif)
+    expected = np.rot90(np.asarray(lying.convert("RGB")), turns)
+    np.testing.assert_array_equal(open_photo(tmp_path / "x.png"), expected)
+
+
 def test_small_picture_is_enlarged_with_a_warning(tmp_path):
     path = _save(tmp_path / "a.png", _PIXELS[:32, :32])
     with pytest.warns(UserWarning, match="32 pixels wide and is enlarged to 64"):
@@ -190,3 +203,26 @@ def test_damaged_pictures_never_escape_as_other_errors(position, noise):
             assert open_rgb(path).mode == "RGB"
         except UserError as error:
             assert str(path) in str(error)
+
+
+def test_a_large_jpeg_is_opened_at_a_half_of_its_sides(tmp_path):
+    rough = np.random.default_rng(0).integers(0, 255, (50, 75, 3), np.uint8)
+    whole = Image.fromarray(rough).resize((9000, 6000), Image.Resampling.BICUBIC)
+    whole.save(tmp_path / "a.jpg", quality=90)
+    upright, alpha, reduction = open_upright(tmp_path / "a.jpg", least=16)
+    assert upright.size == (4500, 3000) and alpha is None and reduction == 2
+    small = [np.asarray(picture.resize((75, 50), Image.Resampling.BOX), np.float32) for picture in (upright, whole)]
+    assert np.abs(small[0] - small[1]).mean() < 1
+    with pytest.raises(UserError, match="at most 8192"):
+        open_rgb(tmp_path / "a.jpg", cut=True)
+
+
+def test_upright_pictures_keep_their_shape_and_alpha(tmp_path):
+    picture = Image.new("RGBA", (40, 24), (200, 10, 10, 255))
+    picture.paste((0, 0, 0, 0), (0, 0, 10, 24))
+    picture.save(tmp_path / "a.png")
+    upright, alpha, reduction = open_upright(tmp_path / "a.png", least=16)
+    assert upright.size == alpha.size == (40, 24) and reduction == 1
+    assert upright.getpixel((0, 0)) == (255, 255, 255) and alpha.getpixel((39, 0)) == 255
+    with pytest.raises(UserError, match="only 40 x 24 pixels"):
+        open_upright(tmp_path / "a.png", least=32)

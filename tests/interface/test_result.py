@@ -1,5 +1,7 @@
 """A reconstruction in hand: units of its arrays, pictures, mesh, folder."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import trimesh
@@ -50,6 +52,18 @@ def test_relighting_by_its_own_light_changes_nothing(result):
     stronger = np.array([0.4 - 0.6 * 0.3, 0.6 + 0.3, 1.0, 0.5], np.float32)
     (expected,) = render_command.render(result.record, views.sweep_views(), stronger[None], size=24)
     assert np.abs(result.relight((1.0, 0.5), strength=0.3, size=24).astype(int) - expected).max() <= 1
+
+
+def test_a_solid_is_closed_and_what_was_changed_is_warned_of(result):
+    solid = result.solid(width_mm=20, thickness_mm=2)
+    assert solid.is_volume and solid.extents[0] == pytest.approx(20)
+    mask = result.mask.copy()
+    mask[8, 8] = 0
+    holed = g2s.Reconstruction(dataclasses.replace(result.record, mask=mask))
+    with pytest.warns(UserWarning, match="the mask has holes: 1 pixels were filled"):
+        assert holed.solid(back="mirrored").is_volume
+    with pytest.raises(g2s.UserError, match="thickness_mm"):
+        result.solid(thickness_mm=0.1)
 
 
 @pytest.mark.parametrize(

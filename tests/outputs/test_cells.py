@@ -1,8 +1,11 @@
 """Cells of tables: what other hands have written is text in Markdown, HTML, spreadsheets and on the terminal."""
 
+import base64
 import csv
+import hashlib
 import html
 import io
+import json
 import re
 import urllib.parse
 from html.parser import HTMLParser
@@ -110,34 +113,71 @@ def test_results_md_has_a_line_an_image_and_as_many_cells_in_each(written):
 
 
 class _Page(HTMLParser):
-    """The tags of a page, and where its links lead."""
+    """The tags of a page, where its links lead, and the text of its scripts and data."""
 
     def __init__(self):
         super().__init__()
-        self.tags, self.links, self.ids = set(), [], []
+        self.tags, self.links, self.ids, self.scripts = set(), [], [], []
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
         self.links += [value for key, value in attrs if key in ("href", "src")]
         self.ids += [value for key, value in attrs if key == "id"]
-        assert not [key for key, _ in attrs if key.startswith("on")]
+        assert not [key for key, _ in attrs if key.startswith("on") or key == "style"]
+        if tag == "script":
+            assert not [key for key, _ in attrs if key not in ("type", "id")]
+            self.scripts.append([dict(attrs).get("type", ""), dict(attrs).get("id", ""), ""])
+
+    def handle_data(self, data):
+        if self.lasttag == "script" and self.scripts:
+            self.scripts[-1][2] += data
+
+    def handle_endtag(self, tag):
+        self.lasttag = "/" + tag
 
 
-def test_the_page_has_no_tags_but_its_own_and_links_that_lead_to_the_files(written):
+def _parsed(text: str) -> _Page:
     page = _Page()
-    text = (written / "index.html").read_text()
     page.feed(text)
-    assert page.tags <= {"html", "head", "meta", "title", "style", "body", "h1", "h2", "table", "tr", "th", "td"} | {
-        "a",
-        "p",
-        "img",
-    }
-    assert "\x1b" not in text and page.ids == list(_NASTY)
-    anchors = [link for link in page.links if link.startswith("#")]
-    assert [urllib.parse.unquote(link[1:]) for link in anchors] == list(_NASTY)
-    files = [link for link in page.links if not link.startswith("#")]
+    return page
+
+
+def test_the_page_has_no_tags_but_its_own_and_links_that_lead_to_the_files(written, tmp_path):
+    text = (written / "index.html").read_text()
+    page = _parsed(text)
+    write_page(tmp_path, [Row("a", "failed: x"), Row("b", "failed: x")])
+    own = _parsed((tmp_path / "index.html").read_text()).tags
+    assert page.tags - own == {"abbr"}  # the columns' explanations
+    assert "\x1b" not in text
+    assert [name[3:] for name in page.ids if name.startswith("at-")] == list(_NASTY)
+    assert len(page.ids) == len(set(page.ids))
+    anchors = [link for link in page.links if link.startswith("#at-")]
+    assert [urllib.parse.unquote(link[4:]) for link in anchors] == 2 * list(_NASTY)  # gallery and table
+    files = [link for link in page.links if not link.startswith(("#", "data:"))]
     assert len(files) > 5 and all((written / urllib.parse.unquote(link)).is_file() for link in files)
     assert all(re.fullmatch(r"[\w./%~-]+", link) for link in files)
+
+
+def test_only_the_pages_own_scripts_run(written):
+    """What may run is told by its hash, so nothing that a name or message brings along would."""
+    text = (written / "index.html").read_text()
+    page = _parsed(text)
+    run = [content for kind, _, content in page.scripts if kind in ("", "module")]
+    data = [(kind, name) for kind, name, _ in page.scripts if kind not in ("", "module")]
+    assert len(run) == 2 and {kind for kind, _ in data} == {"application/json", "text/plain"}
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', text)[1]
+    hashes = [base64.b64encode(hashlib.sha256(content.encode()).digest()).decode() for content in run]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'" and rules["img-src"] == "data:"
+    assert rules["script-src"].split() == [f"'sha256-{one}'" for one in hashes]
+    assert set(rules) == {"default-src", "script-src", "style-src", "img-src", "base-uri", "form-action"}
+
+
+def test_the_pages_data_tell_the_names(written):
+    page = _parsed((written / "index.html").read_text())
+    (facts,) = (json.loads(content) for _, name, content in page.scripts if name == "page-data")
+    assert [image["name"] for image in facts["images"]] == list(_NASTY)
+    assert not [image for image in facts["images"] if "\x1b" in json.dumps(image, ensure_ascii=False)]
 
 
 @pytest.mark.parametrize("width", [100, 400])

@@ -63,6 +63,7 @@ def test_page_links_what_exists_and_escapes_names(written):
     page = (written.parents[1] / "index.html").read_text()
     assert "bump/overview.png" in page and "bump/mesh.glb" in page
     assert "<b>" not in page and "<i>" not in page and "%3Cb%3E/overview.png" not in page
+    assert "&lt;b&gt;" in page and "failed: &lt;i&gt;" in page
 
 
 @pytest.mark.parametrize("width", [80, 160])

@@ -203,7 +203,8 @@ def test_noise_is_fixed_unless_it_is_given(tiny):
     draw = functools.partial(_synthesize, tiny["generator"], arch=_TINY)
     w = jnp.ones((2, _TINY.style_dim))
     frozen = draw(w)
-    np.testing.assert_allclose(frozen[0], frozen[1], atol=1e-6)
+    # Values reach 8; some kinds of CPU sum the second image in another order, by three times the last digit.
+    np.testing.assert_allclose(frozen[0], frozen[1], atol=1e-5)
     stored = [tiny["generator"]["noise"][str(i)] for i in range(_TINY.layers)]
     np.testing.assert_array_equal(draw(w, noise=stored), frozen)
     noise = stylegan2.random_noise(jax.random.key(7), 2, arch=_TINY)

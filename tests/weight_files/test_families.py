@@ -19,6 +19,7 @@ _NAMES = {
     "stylegan2-nvidia": {"Generator", "SynthesisBlock", "DiscriminatorBlock", "G_ema.synthesis.b4.const"},
     "stylegan3": {"Generator", "SynthesisInput", "DiscriminatorBlock", "G_ema.synthesis.input.freqs"},
     "stylegan2-tensorflow": {"dnnlib.tflib.network.Network", "tf:G_main"},
+    "tensorflow": {"dnnlib.tflib.network.Network", "tf:G_paper", "tf:D_paper"},
     "stylegan1": {"dnnlib.tflib.network.Network", "tf:G_style", "tf:D_basic"},
     "gan2shape": {
         "netD.network.0.weight",
@@ -134,7 +135,7 @@ def test_the_converter_names_the_tool_for_the_methods_own_networks(tmp_path):
     assert "netEnc" in message and "gan2shape-jax convert" in message
 
 
-def test_tensorflow_and_first_generation_pickles_are_refused_in_words(tmp_path):
+def test_other_tensorflow_pickles_and_the_first_generation_are_refused_in_words(tmp_path):
     def network(builder, version):
         return Call(
             "dnnlib.tflib.network.Network",
@@ -148,10 +149,10 @@ def test_tensorflow_and_first_generation_pickles_are_refused_in_words(tmp_path):
             },
         )
 
-    message = _refusal(tmp_path / "old.pkl", (network("G_main", 4), network("D_main", 4), network("G_main", 4)))
-    assert "TensorFlow" in message and "legacy.py --source=OLD.pkl --dest=NEW.pkl" in message
+    message = _refusal(tmp_path / "old.pkl", (network("G_paper", 2), network("D_paper", 2), network("G_paper", 2)))
+    assert "TensorFlow" in message and "not of a StyleGAN2" in message and "not supported" in message
     message = _refusal(tmp_path / "older.pkl", (network("G_style", 2), network("D_basic", 2), network("G_style", 2)))
-    assert "first generation" in message and "not supported" in message
+    assert "first generation" in message and "not supported" in message and "config e or f" in message
     # What is not even in the closed list is still told.
     message = _refusal(tmp_path / "odd.pkl", Call("dnnlib.tflib.tfutil.run", 1))
     assert "refused" in message and "dnnlib.tflib.tfutil.run" in message and "TensorFlow" in message

@@ -1,4 +1,4 @@
-"""Converts a PyTorch StyleGAN2 checkpoint to this program's format.
+"""Converts a StyleGAN2 checkpoint of PyTorch or TensorFlow to this program's format.
 
     gan2shape-jax convert stylegan2 IN.pt OUT.safetensors --samples OUT.png
     gan2shape-jax convert stylegan2 cifar10.pkl OUT.safetensors --class 3
@@ -45,8 +45,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="gan2shape-jax convert stylegan2",
         description="Converts a StyleGAN2 to the safetensors file that the program reads: a checkpoint of "
         "rosinality/stylegan2-pytorch (.pt with g_ema and d), or a network pickle of NVIDIA's "
-        "stylegan2-ada-pytorch or stylegan3 (.pkl with G_ema and D; any kind of blocks, clamps, "
-        "filters; float16 layers are computed in float32; alias-free networks are not supported). "
+        "stylegan2-ada-pytorch or stylegan3 (.pkl with G_ema and D), or of their TensorFlow's stylegan2 and "
+        "stylegan2-ada (any kind of blocks, clamps, filters; float16 layers are computed in float32; alias-free "
+        "networks are not supported). "
         "The content tells which. Nothing in the file is executed, and PyTorch is not needed.",
     )
     parser.add_argument("source", metavar="IN", help="the checkpoint, .pt, .pth or .pkl")

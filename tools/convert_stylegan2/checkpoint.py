@@ -10,7 +10,7 @@ from gan2shape_jax.weight_files import families
 from gan2shape_jax.weight_files.digest import sha256
 from gan2shape_jax.weight_files.nvidia_pickle import read_checkpoint as read_content
 
-from . import nvidia, rosinality
+from . import nvidia, nvidia_tf, rosinality
 
 __all__ = ["Converted", "convert", "read_checkpoint"]
 
@@ -69,7 +69,12 @@ def read_checkpoint(
     if family == "stylegan2-nvidia":
         arch, params, notes = nvidia.convert(content, path, class_index)
     elif class_index is not None:
-        raise UserError(f"{path}: --class is for NVIDIA's conditional networks; rosinality's have no classes")
+        raise UserError(
+            f"{path}: --class is for conditional networks of NVIDIA's PyTorch repositories; this file has no classes "
+            "to choose from"
+        )
+    elif family == "stylegan2-tensorflow":
+        arch, params, notes = nvidia_tf.convert(content, path)
     else:
         arch, params, notes = rosinality.convert(content, path)
     if discriminator is not None:
@@ -80,7 +85,7 @@ def read_checkpoint(
         sha256(path),
         " ".join(notes),
         family,
-        nvidia.LICENSE if family == "stylegan2-nvidia" else _UNSTATED,
+        _UNSTATED if family == "stylegan2-rosinality" else nvidia.LICENSE,
     )
 
 
@@ -95,13 +100,14 @@ def _family(content: Any, path: str | os.PathLike) -> str:
     raise UserError(
         f"{path}: no StyleGAN2 that is known here{f' (it holds {keys})' if keys else ''}. A training "
         "checkpoint of rosinality/stylegan2-pytorch with 'g_ema' and 'd' is wanted, or a network "
-        "pickle of NVIDIA's stylegan2-ada-pytorch or stylegan3 with 'G_ema' and 'D'"
+        "pickle of NVIDIA's stylegan2, stylegan2-ada, stylegan2-ada-pytorch or stylegan3 with generator and "
+        "discriminator"
     )
 
 
 def _discriminator(content: dict[str, Any], family: str, path: str | os.PathLike) -> dict[str, Any]:
     """Returns the discriminator by its key; raises `UserError` where there is none, which no run can do without."""
-    key = "D" if family == "stylegan2-nvidia" else "d"
+    key = "d" if family == "stylegan2-rosinality" else "D"
     if content.get(key) is None:
         raise UserError(
             f"{path}: no {key!r} (the discriminator) in it. Step 2 of the method compares projections "
@@ -116,4 +122,6 @@ def _discriminator(content: dict[str, Any], family: str, path: str | os.PathLike
 def _parts(content: Any, family: str) -> dict[str, Any]:
     if family == "stylegan2-nvidia":
         return dict(nvidia.networks_of(content))
+    if family == "stylegan2-tensorflow":
+        return nvidia_tf.networks_of(content)
     return dict(content) if isinstance(content, dict) else {}

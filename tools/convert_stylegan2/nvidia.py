@@ -25,7 +25,7 @@ __all__ = ["LICENSE", "convert", "networks_of"]
 
 LICENSE = (
     "NVIDIA Source Code License where the weights are NVIDIA's own: non-commercial, for research or "
-    "evaluation only (LICENSE.txt of stylegan2-ada-pytorch and stylegan3); else see where they are from"
+    "evaluation only (LICENSE.txt of the repository they are from); else see where they are from"
 )
 
 

@@ -1,5 +1,7 @@
 """Low-pass filters of NVIDIA's modules, which are stored as matrices, as taps along one axis."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from gan2shape_jax.errors import UserError
@@ -7,9 +9,9 @@ from gan2shape_jax.stylegan2.architecture import BINOMIAL
 
 from .nvidia_network import Network
 
-__all__ = ["filter_taps"]
+__all__ = ["MOST_TAPS", "filter_taps", "known_taps"]
 
-_MOST_TAPS = 64
+MOST_TAPS = 64
 
 
 def filter_taps(network: Network, module: str) -> tuple[float, ...]:
@@ -17,7 +19,7 @@ def filter_taps(network: Network, module: str) -> tuple[float, ...]:
     stored = network.tensors.get(f"{module}.resample_filter")
     if stored is None or stored.ndim not in (1, 2) or not stored.size:
         raise UserError(f"{network.source}: {network.full(module)} has no low-pass filter")
-    if max(stored.shape) > _MOST_TAPS:
+    if max(stored.shape) > MOST_TAPS:
         raise UserError(f"{network.source}: the low-pass filter of {network.full(module)} has {stored.shape} taps")
     taps = np.asarray(stored, np.float64)
     if taps.ndim == 2:
@@ -27,6 +29,11 @@ def filter_taps(network: Network, module: str) -> tuple[float, ...]:
                 f"{network.source}: the low-pass filter of {network.full(module)} is not "
                 "the same along rows and columns, which is not supported"
             )
-    if taps.size == 4 and np.allclose(taps, np.array(BINOMIAL) / 8, atol=1e-5):
+    return known_taps(taps.tolist())
+
+
+def known_taps(taps: Sequence[float]) -> tuple[float, ...]:
+    """Returns taps along one axis, the usual ones as they are written in the package; their sum is not zero."""
+    if len(taps) == 4 and np.allclose(np.array(taps) / sum(taps), np.array(BINOMIAL) / 8, atol=1e-5):
         return BINOMIAL
-    return tuple(float(tap) for tap in taps)
+    return tuple(taps)

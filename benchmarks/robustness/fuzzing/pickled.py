@@ -24,6 +24,7 @@ _NAMES = (
     "torch.storage._load_from_bytes",
     "torch_utils.persistence._reconstruct_persistent_obj",
     "dnnlib.util.EasyDict",
+    "dnnlib.tflib.network.Network",
     "builtins.set",
     "_codecs.encode",
     "numpy.dtype",

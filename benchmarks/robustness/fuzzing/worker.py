@@ -47,6 +47,7 @@ _CHANGES: dict[str, Change] = {
     "torch_zip": pickled.change_archive,
     "torch_legacy": pickled.change_pickles,
     "nvidia": pickled.change_pickles,
+    "tensorflow": pickled.change_pickles,
     "safetensors": structured.change_header,
     "onnx": structured.change_messages,
 }

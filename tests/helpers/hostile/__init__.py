@@ -5,11 +5,11 @@
 
 from collections.abc import Iterator
 
-from helpers.hostile import archives, checkpoints, forms, graphs, headers, pickles, records
+from helpers.hostile import archives, checkpoints, forms, graphs, headers, networks, pickles, records
 
 __all__ = ["KINDS", "cases"]
 
-KINDS = ("torch_zip", "torch_legacy", "nvidia", "safetensors", "onnx")
+KINDS = ("torch_zip", "torch_legacy", "nvidia", "tensorflow", "safetensors", "onnx")
 
 
 def cases(kind: str) -> Iterator[tuple[str, bytes]]:
@@ -18,6 +18,8 @@ def cases(kind: str) -> Iterator[tuple[str, bytes]]:
         yield from headers.cases()
     elif kind == "onnx":
         yield from graphs.cases()
+    elif kind == "tensorflow":
+        yield from networks.cases()
     else:
         form = {form.name: form for form in forms.FORMS}[kind]
         yield from pickles.cases(form)

@@ -1,0 +1,292 @@
+"""A headless Chromium, driven over its DevTools pipe: pages opened, clicked, photographed, and every request noted.
+
+Needs a Chromium or Chrome on this machine (`find`), and no Python package. Nothing is listened on: the browser reads
+commands from one pipe and answers on another.
+"""
+
+import base64
+import contextlib
+import json
+import os
+import pathlib
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["Chromium", "PageError", "find", "opened"]
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+_MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+_OPTIONS = (
+    "--headless=new",
+    "--no-sandbox",  # containers have none to give
+    "--remote-debugging-pipe",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-domain-reliability",
+    "--disable-extensions",
+    "--disable-sync",
+    "--force-color-profile=srgb",
+    "--hide-scrollbars",
+    "--metrics-recording-only",
+    "--mute-audio",
+    "--no-default-browser-check",
+    "--no-first-run",
+    "--no-proxy-server",
+)
+# Puts the ends of the pipes where Chromium looks for them, 3 and 4, and becomes it.
+_BECOME = (
+    "import fcntl, os, sys; high = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]; "
+    "os.dup2(high[0], 3); os.dup2(high[1], 4); os.execv(sys.argv[3], sys.argv[3:])"
+)
+_PATIENCE = 60  # seconds
+
+
+class PageError(Exception):
+    """A script of the page, or a command to the browser, has failed."""
+
+
+def find() -> str | None:
+    """Returns the path of a Chromium or Chrome, from $CHROMIUM or the search path; None where there is none.
+
+    None on Windows, too, where a process is not handed pipes by their numbers.
+    """
+    if os.name == "nt":
+        return None
+    if given := os.environ.get("CHROMIUM"):
+        return given if os.access(given, os.X_OK) else None
+    return next((path for path in map(shutil.which, (*_NAMES, _MAC)) if path), None)
+
+
+class Chromium:
+    """One tab of a browser; see `opened`."""
+
+    def __init__(self, path: str, profile: str, *, options: tuple[str, ...] = ()):
+        """Starts the browser.
+
+        Args:
+          path: of its program.
+          profile: an empty folder for what it keeps.
+          options: further options of its command line.
+        """
+        to_browser, self._write = os.pipe()
+        self._read, from_browser = os.pipe()
+        ends = (to_browser, from_browser)
+        command = [path, *_OPTIONS, *options, f"--user-data-dir={profile}", "about:blank"]
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _BECOME, *map(str, ends), *command],
+            pass_fds=ends,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"HOME": profile},
+        )
+        for end in ends:
+            os.close(end)
+        self._buffer = b""
+        self._count = 0
+        self._session: str | None = None
+        self.events: list[dict[str, Any]] = []
+        pages = [one for one in self.send("Target.getTargets")["targetInfos"] if one["type"] == "page"]
+        attached = self.send("Target.attachToTarget", targetId=pages[0]["targetId"], flatten=True)
+        self._session = attached["sessionId"]
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            self.send(f"{domain}.enable")
+
+    # --- the protocol ------------------------------------------------------------------------------------------------
+
+    def send(self, method: str, **params: Any) -> dict[str, Any]:
+        """Returns the answer to a command of the DevTools protocol; events that arrive meanwhile go to `events`."""
+        self._count += 1
+        message: dict[str, Any] = {"id": self._count, "method": method, "params": params}
+        if self._session:
+            message["sessionId"] = self._session
+        content = json.dumps(message).encode() + b"\0"
+        while content:
+            content = content[os.write(self._write, content) :]
+        until = time.monotonic() + _PATIENCE
+        while True:
+            answer = self._message(until)
+            if answer is None:
+                raise PageError(f"{method}: no answer within {_PATIENCE} s")
+            if answer.get("id") == self._count:
+                if "error" in answer:
+                    raise PageError(f"{method}: {answer['error']['message']}")
+                return answer["result"]
+            self.events.append(answer)
+
+    def _message(self, until: float) -> dict[str, Any] | None:
+        """Returns the next message; None where none has come in time."""
+        while b"\0" not in self._buffer:
+            ready, _, _ = select.select([self._read], [], [], max(until - time.monotonic(), 0))
+            if not ready:
+                return None
+            content = os.read(self._read, 1 << 20)
+            if not content:
+                raise PageError("the browser has ended")
+            self._buffer += content
+        message, _, self._buffer = self._buffer.partition(b"\0")
+        return json.loads(message)
+
+    def close(self) -> None:
+        """Ends the browser."""
+        with contextlib.suppress(PageError, OSError):
+            self._session = None
+            self.send("Browser.close")
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        os.close(self._write)
+        os.close(self._read)
+
+    # --- pages -------------------------------------------------------------------------------------------------------
+
+    def screen(
+        self, width: int, height: int, *, scale: float = 1, touch: bool = False, dark: bool = False, still: bool = False
+    ) -> None:
+        """Makes the window so large (CSS pixels); `still` asks pages for reduced motion."""
+        self.send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=touch
+        )
+        self.send("Emulation.setTouchEmulationEnabled", enabled=touch)
+        features = {
+            "prefers-color-scheme": "dark" if dark else "light",
+            "prefers-reduced-motion": "reduce" if still else "no-preference",
+        }
+        self.send("Emulation.setEmulatedMedia", features=[{"name": n, "value": v} for n, v in features.items()])
+
+    def open(self, address: str | pathlib.Path) -> None:
+        """Opens a file or an address and waits until it has loaded."""
+        if isinstance(address, pathlib.Path):
+            address = address.resolve().as_uri()
+        self.events.clear()
+        answer = self.send("Page.navigate", url=address)
+        if "errorText" in answer:
+            raise PageError(f"{address}: {answer['errorText']}")
+        self.wait("document.readyState === 'complete'")
+
+    def evaluate(self, script: str) -> Any:
+        """Returns the value of JavaScript, a promise's once it is kept; raises `PageError` where it throws."""
+        answer = self.send("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        if "exceptionDetails" in answer:
+            told = answer["exceptionDetails"]
+            raise PageError(told.get("exception", {}).get("description") or told["text"])
+        return answer["result"].get("value")
+
+    def wait(self, condition: str, *, seconds: float = _PATIENCE) -> None:
+        """Waits until a JavaScript expression is true."""
+        until = time.monotonic() + seconds
+        while not self.evaluate(f"Boolean({condition})"):
+            if time.monotonic() > until:
+                raise PageError(f"not within {seconds} s: {condition}")
+            time.sleep(0.03)
+
+    def frames(self, count: int = 3) -> None:
+        """Waits until the page has been drawn so many times."""
+        script = "new Promise(d => { let n = %d; const f = () => n-- ? requestAnimationFrame(f) : d(); f(); })"
+        self.evaluate(script % count)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float], *, steps: int = 8) -> None:
+        """Presses the mouse at one place of the window, moves it to another and lets go."""
+        self._mouse("mousePressed", start)
+        for k in range(1, steps + 1):
+            self._mouse("mouseMoved", tuple(a + (b - a) * k / steps for a, b in zip(start, end)))
+        self._mouse("mouseReleased", end)
+
+    def click(self, selector: str) -> None:
+        """Clicks into the middle of an element, which is scrolled to."""
+        box = self.box(selector)
+        place = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        self._mouse("mousePressed", place)
+        self._mouse("mouseReleased", place)
+
+    def touch(self, start: tuple[float, float], end: tuple[float, float], *, steps: int = 8) -> None:
+        """Draws a finger over the window."""
+        self.send("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": start[0], "y": start[1]}])
+        for k in range(1, steps + 1):
+            x, y = (a + (b - a) * k / steps for a, b in zip(start, end))
+            self.send("Input.dispatchTouchEvent", type="touchMove", touchPoints=[{"x": x, "y": y}])
+        self.send("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
+    def key(self, key: str, *, shift: bool = False) -> None:
+        """Presses a key, named as in JavaScript."""
+        fields: dict[str, Any] = {"key": key, "modifiers": 8 if shift else 0}
+        codes = {"Tab": 9, "Enter": 13, " ": 32, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+        if key in codes:
+            fields["windowsVirtualKeyCode"] = codes[key]
+        if len(key) == 1:
+            fields["text"] = key
+        self.send("Input.dispatchKeyEvent", type="keyDown", **fields)
+        self.send("Input.dispatchKeyEvent", type="keyUp", **fields)
+
+    def box(self, selector: str) -> dict[str, float]:
+        """Scrolls to an element; returns its `x`, `y`, `width`, `height` in the window."""
+        script = (
+            "(() => { const e = document.querySelector(%s); e.scrollIntoView({block: 'center', behavior: 'instant'}); "
+            "const b = e.getBoundingClientRect(); return {x: b.x, y: b.y, width: b.width, height: b.height}; })()"
+        )
+        return self.evaluate(script % json.dumps(selector))
+
+    def screenshot(self, *, whole: bool = False) -> bytes:
+        """Returns a PNG of the window, or of the whole page."""
+        shot = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        return base64.b64decode(shot["data"])
+
+    def requests(self) -> list[str]:
+        """Returns the addresses that the page has asked for since it was opened."""
+        return [
+            event["params"]["request"]["url"]
+            for event in self.events
+            if event.get("method") == "Network.requestWillBeSent"
+        ]
+
+    def complaints(self) -> list[str]:
+        """Returns what the browser and the page have complained of since it was opened."""
+        told = []
+        for event in self.events:
+            params = event.get("params", {})
+            if event.get("method") == "Runtime.exceptionThrown":
+                told.append(str(params["exceptionDetails"]))
+            elif event.get("method") == "Log.entryAdded" and params["entry"]["level"] == "error":
+                told.append(params["entry"]["text"])
+            elif event.get("method") == "Runtime.consoleAPICalled" and params["type"] in ("error", "assert"):
+                told.append(" ".join(str(one.get("value", one.get("description"))) for one in params["args"]))
+        return told
+
+    def _mouse(self, kind: str, place: tuple[float, ...]) -> None:
+        pressed = 0 if kind == "mouseReleased" else 1
+        self.send(
+            "Input.dispatchMouseEvent",
+            type=kind,
+            x=place[0],
+            y=place[1],
+            button="left",
+            buttons=pressed,
+            clickCount=0 if kind == "mouseMoved" else 1,
+        )
+
+
+@contextlib.contextmanager
+def opened(*options: str) -> Iterator[Chromium]:
+    """Yields a browser with an empty profile; raises `PageError` where this machine has none."""
+    path = find()
+    if path is None:
+        raise PageError("there is no Chromium or Chrome on this machine: apt-get install chromium, or set CHROMIUM")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        browser = Chromium(path, profile, options=options)
+        try:
+            yield browser
+        finally:
+            browser.close()

@@ -1,0 +1,86 @@
+"""How exactly crops of photos are found: wrong ones led back, and whole photos searched.
+
+    python benchmarks/quality/framing.py --images DATA/ictface/image
+    python benchmarks/quality/framing.py --images DATA/cats/image --gan cats64.safetensors
+
+Each image is continued beyond its frame (`photo.canvases`), which makes a photo with three times its side. Crops that
+are up to 25% of a side shifted, 30% scaled and 20 degrees turned are led back; the result is compared with the image's
+own frame, and with where the image's own frame itself is led: objects do not stand in the same way in all images.
+"""
+
+import argparse
+import pathlib
+import time
+
+import numpy as np
+from PIL import Image
+
+from gan2shape_jax import stylegan2
+from gan2shape_jax.config import load_config
+from gan2shape_jax.geometry.crop_box import CropBox
+from gan2shape_jax.photo import alignment, canvases, framing, guide, photo_run
+from gan2shape_jax.stylegan2.typicality import LIMIT
+
+_SHIFT, _SCALE, _TURN = 0.05, 0.07, 4  # of a side, of the side, degrees: what counts as found
+
+
+def _errors(boxes: list[CropBox], targets: list[CropBox]) -> np.ndarray:
+    """Returns shift along the worse axis, relative difference of sides, and degrees, a row a box."""
+    between = np.array([alignment.between(target, box) for box, target in zip(boxes, targets, strict=True)])
+    return np.stack(
+        [np.abs(between[:, :2]).max(1), np.abs(np.expm1(between[:, 2])), np.abs(np.degrees(between[:, 3]))], axis=1
+    )
+
+
+def _row(what: str, boxes: list[CropBox], targets: list[CropBox]) -> str:
+    errors = _errors(boxes, targets)
+    good = errors < (_SHIFT, _SCALE, _TURN)
+    low, high = np.median(errors, axis=0), np.quantile(errors, 0.9, axis=0)
+    shares = " | ".join(f"{value:.0%}" for value in (*good.mean(0), good.all(1).mean()))
+    spread = " | ".join(f"{low[i]:.3f} / {high[i]:.3f}" for i in (0, 1)) + f" | {low[2]:.1f} / {high[2]:.1f}"
+    return f"| {what} | {shares} | {spread} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--images", type=pathlib.Path, required=True, help="folder of images that the GAN could have drawn"
+    )
+    parser.add_argument("--gan", type=pathlib.Path, default=pathlib.Path(load_config("ictface").gan.checkpoint))
+    parser.add_argument("--searched", type=int, default=16, help="photos that are searched as a whole (default: 16)")
+    options = parser.parse_args()
+    architecture, weights = stylegan2.load(options.gan)
+    known = guide.guide_of(options.gan, lambda: (architecture, weights), say=lambda line: print(line, flush=True))
+    score = photo_run.score_by(known, architecture, weights)
+    images = []
+    for path in sorted(options.images.iterdir()):
+        with Image.open(path) as picture:
+            images.append(np.asarray(picture.convert("RGB").resize((alignment.SIDE,) * 2, Image.Resampling.BILINEAR)))
+    right = canvases.frame_of(alignment.SIDE)
+    print("| photo, crop | shift < 5% | scale < 7% | turn < 4° | all | shift, median / 90% | scale | turn |")
+    print("|---|---|---|---|---|---|---|---|")
+    for kind in canvases.KINDS:
+        rng = np.random.default_rng(7)
+        wrong, led, home, searched, began = [], [], [], [], 0.0
+        for number, image in enumerate(images):
+            photo = canvases.canvas(image, kind, images[rng.integers(len(images))], rng)
+            disturbance = rng.uniform(-1, 1, 4) * (0.25, 0.25, np.log(1.3), np.radians(20))
+            wrong.append(alignment.corrected(right, disturbance))
+            led.append(framing.refined(photo, wrong[-1], known.alignment, score).box)
+            home.append(framing.refined(photo, right, known.alignment, score).box)
+            if number < options.searched:
+                start = time.monotonic()
+                searched.append(framing.find_frames(photo, known.alignment, score, limit=LIMIT)[0].box)
+                began += time.monotonic() - start
+        own = [right] * len(images)
+        print(_row(f"{kind}, disturbed", wrong, own))
+        print(_row(f"{kind}, led back", led, own))
+        print(_row(f"{kind}, led back, against where the right one is led", led, home))
+        print(
+            _row(f"{kind}, searched ({began / max(1, len(searched)):.1f} s)", searched, own[: len(searched)]),
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+/* global THREE */
+// A model as three.js draws it: its mesh, the lines over it, its colours, its place before the camera.
+
+import { CIVIDIS, mapped } from "./colours.js";
+import { backProjected, facesOf, normalsOf, outlineField, rotation, texturePlaces, wiresOf } from "./geometry.js";
+import { SURFACE_FRAGMENT, SURFACE_VERTEX, WIRE_FRAGMENT, WIRE_VERTEX } from "./shaders.js";
+
+const _WIRES = 72; // the most lines along each side of the sheet
+const _OUTLINE = 0.68; // of the smoothed mask: along straight edges the last pixels stay (11/16), the corners of steps go
+
+/** Returns the materials of the mesh and of the lines over it. */
+export function materials() {
+  const uniforms = {
+    albedo: { value: null },
+    mode: { value: 0 },
+    outline: { value: _OUTLINE },
+    ambient: { value: 1 },
+    diffuse: { value: 0 },
+    direction: { value: new THREE.Vector3() },
+    clayDirection: { value: new THREE.Vector3() },
+    ground: { value: new THREE.Vector3(0.9, 0.92, 0.95) },
+  };
+  const of = (vertexShader, fragmentShader, uniforms, more = {}) =>
+    new THREE.RawShaderMaterial({ glslVersion: THREE.GLSL3, vertexShader, fragmentShader, uniforms, ...more });
+  return {
+    material: of(SURFACE_VERTEX, SURFACE_FRAGMENT, uniforms, { side: THREE.DoubleSide }),
+    wireMaterial: of(WIRE_VERTEX, WIRE_FRAGMENT, { ink: { value: new THREE.Vector3(0.1, 0.25, 0.45) } }),
+  };
+}
+
+/** Returns the mesh of a model with all that its colours need. */
+export function surfaceGeometry(model) {
+  const points = backProjected(model.depth, model.size, model.focal);
+  const geometry = new THREE.BufferGeometry();
+  geometry.setAttribute("position", new THREE.BufferAttribute(points, 3));
+  geometry.setAttribute("normal", new THREE.BufferAttribute(normalsOf(points, model.size), 3));
+  geometry.setAttribute("place", new THREE.BufferAttribute(texturePlaces(model.size), 2));
+  const tint = new Float32Array(points.length);
+  if (model.spread) model.spread.forEach((value, k) => tint.set(mapped(CIVIDIS, value / 255).map((c) => c / 255), 3 * k));
+  geometry.setAttribute("tint", new THREE.BufferAttribute(tint, 3));
+  geometry.setAttribute("field", new THREE.BufferAttribute(outlineField(model.inside, model.size), 1));
+  geometry.setIndex(new THREE.BufferAttribute(facesOf(model.inside, model.size), 1));
+  return geometry;
+}
+
+/** Returns lines along the rows and columns of the depth map, over the mesh. */
+export function wireGeometry(surface, size) {
+  const geometry = new THREE.BufferGeometry();
+  const step = wireStep(size);
+  geometry.setAttribute("position", surface.getAttribute("position"));
+  geometry.setIndex(new THREE.BufferAttribute(wiresOf(surface.getIndex().array, size, step), 1));
+  return geometry;
+}
+
+/** Returns how many rows of the depth map lie between two wires. */
+export function wireStep(size) {
+  return Math.max(1, Math.ceil(size / _WIRES));
+}
+
+/** Returns a picture as a texture whose first row is at 0. */
+export function colourTexture(image) {
+  const texture = new THREE.Texture(image);
+  texture.flipY = false;
+  texture.colorSpace = THREE.NoColorSpace; // the method multiplies colours as the picture has them
+  texture.minFilter = THREE.LinearMipmapLinearFilter;
+  texture.anisotropy = 4;
+  texture.needsUpdate = true;
+  return texture;
+}
+
+/** Returns the matrix from canonical points to the frame of a view: p' = R (p - c) + c + t, with c = (0, 0, depth). */
+export function viewMatrix(view, depth) {
+  const r = rotation(view);
+  const t = r.map((row, k) => (k === 2 ? depth : 0) - row[2] * depth + view[3 + k]);
+  return new THREE.Matrix4().set(...r[0], t[0], ...r[1], t[1], ...r[2], t[2], 0, 0, 0, 1);
+}

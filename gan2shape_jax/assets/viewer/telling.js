@@ -1,0 +1,58 @@
+// What is told of an image beside its pictures: the verdict, figures, what the model shows.
+
+import { normalLegend, spreadLegend } from "./factors.js";
+import { wireStep } from "./meshes.js";
+import { element, lightWords, number, sign, viewWords } from "./words.js";
+
+const _GRADES = { trust: "Looks right", doubt: "Doubtful", no: "Not to be trusted", told: "Take note" };
+
+/** Tells how far to believe a shape, in words and by a sign; nothing where nothing is known. */
+export function tellVerdict(box, image) {
+  box.replaceChildren();
+  const { trust, remarks } = image;
+  box.hidden = !trust && !remarks;
+  if (box.hidden) return;
+  const grade = image.done ? trust?.grade || "told" : "no";
+  box.className = `verdict ${grade}`;
+  const heading = image.done ? (trust?.grade ? _GRADES[grade] : trust ? "How far to believe it" : _GRADES.told) : "Failed";
+  const text = element("div", {}, element("strong", {}, heading));
+  if (trust?.verdict) text.append(element("p", {}, trust.verdict));
+  if (remarks) text.append(element("p", {}, capital(remarks)));
+  if (trust?.category !== undefined) {
+    const meter = element("meter", { min: 0, max: 1, value: trust.category, "aria-label": "How typical the photo is" });
+    text.append(element("p", { class: "typical" }, `How typical of what this GAN draws: ${trust.category.toFixed(2)} of 1 `, meter));
+  }
+  box.append(sign(grade), text);
+}
+
+function capital(words) {
+  return words.charAt(0).toLocaleUpperCase() + words.slice(1);
+}
+
+/** Tells view, light and figures of an image; `model` is null where the page has none. */
+export function tellFacts(list, image, model, columns) {
+  list.replaceChildren();
+  const add = (name, value, title) => list.append(element("div", { title }, element("dt", {}, name), element("dd", {}, value)));
+  if (model) {
+    add("The object", capital(viewWords(model.view)), "from the front to the photo's view");
+    add("Light", `${capital(lightWords(model.light))}: ${model.light[0].toFixed(2)} everywhere, ${model.light[1].toFixed(2)} directed`);
+    add("Picture", `${model.size} × ${model.size} pixels`);
+  }
+  if (image.trust?.expected_side !== undefined) add("Expected error of depth", image.trust.expected_side.toFixed(4), "SIDE");
+  columns.forEach(([title, words, digits], k) => {
+    if (image.figures[k] !== null) add(title.replaceAll("_", " "), number(image.figures[k], digits), words);
+  });
+}
+
+/** Tells what a mode shows, with its legend. */
+export function tellMode(box, mode, model) {
+  const words = {
+    texture: ["The colours under the light that was found. Move the light, and they follow."],
+    albedo: ["The colours alone (albedo), without light and shade."],
+    normals: ["Which way each spot faces (normals).", normalLegend()],
+    clay: ["The shape alone, in grey. The light stays where you look from."],
+    wire: [model && wireStep(model.size) > 1 ? `The mesh: every ${wireStep(model.size)}th row and column of the depth map.` : "The mesh: a line for each row and column of the depth map."],
+    spread: ["How sure the depth is.", model?.spread ? spreadLegend(model) : null],
+  }[mode];
+  box.replaceChildren(element("p", {}, words[0]), ...(words[1] ? [words[1]] : []));
+}

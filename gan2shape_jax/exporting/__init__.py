@@ -1,0 +1,1 @@
+"""A finished result for other programs: slicers, viewers, Blender."""

@@ -1,0 +1,151 @@
+"""A square crop's place in a photo: sampling it, and going from its pixels to the photo's and back.
+
+Coordinates are continuous, (x, y) with x right and y down, and the centre of the first pixel is (0.5, 0.5), in photos
+and crops alike; `camera` counts pixels by their centres, so its (j, i) is (j + 0.5, i + 0.5) here. Everything is on the
+host: photos are NumPy arrays, upright as their EXIF orientation says.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from gan2shape_jax.errors import ArgumentError
+
+__all__ = ["CropBox", "centred_box", "crop_to_photo", "photo_to_crop", "sample_crop", "scaled_box"]
+
+_BAND = 1 << 24  # samples that are drawn together: bounds memory whatever the photo's size
+_MOST_SIDE = 16  # sides of the photo that a crop may take
+_LARGEST = 32766  # pixels a side: OpenCV's own limit
+_CHANNELS = 4  # of a photo, likewise
+
+
+@dataclasses.dataclass(frozen=True)
+class CropBox:
+    """A square in a photo, possibly turned and possibly reaching out of it.
+
+    Attributes:
+      x: of its centre, photo pixels.
+      y: of its centre, photo pixels.
+      side: photo pixels, above 0.
+      roll_deg: how far its content is turned clockwise in the photo, degrees; a sampled crop has it turned back.
+
+    Raises:
+      ArgumentError: a number is not finite, or `side` is not above 0.
+    """
+
+    x: float
+    y: float
+    side: float
+    roll_deg: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            try:
+                number = float(value)
+            except (TypeError, ValueError):
+                number = math.nan
+            if not math.isfinite(number):
+                raise ArgumentError(f"{field.name} of a crop is {value!r}: it must be a finite number")
+            object.__setattr__(self, field.name, number)
+        if self.side <= 0:
+            raise ArgumentError(f"side of a crop is {self.side:g} pixels: it must be above 0")
+
+
+def centred_box(width: int, height: int) -> CropBox:
+    """Returns the largest square in the middle of a photo of so many pixels."""
+    return CropBox(x=width / 2, y=height / 2, side=min(width, height))
+
+
+def scaled_box(box: CropBox, factor: float) -> CropBox:
+    """Returns where a crop lies once its photo has been made `factor` times as large."""
+    return CropBox(x=box.x * factor, y=box.y * factor, side=box.side * factor, roll_deg=box.roll_deg)
+
+
+def crop_to_photo(points: Float[np.ndarray, "*n 2"], box: CropBox, size: int) -> Float[np.ndarray, "*n 2"]:
+    """Returns where in the photo points of a crop lie.
+
+    Args:
+      points: (x, y) in the crop.
+      box: the crop's place.
+      size: side of the crop, pixels of its own.
+
+    Returns:
+      (x, y) in the photo, float64.
+    """
+    offset = (np.asarray(points, np.float64) / size - 0.5) * box.side
+    return np.asarray(offset @ _turn(box).T + (box.x, box.y))
+
+
+def photo_to_crop(points: Float[np.ndarray, "*n 2"], box: CropBox, size: int) -> Float[np.ndarray, "*n 2"]:
+    """Returns where in a crop of `size` pixels a side points of the photo lie; undoes `crop_to_photo`."""
+    offset = (np.asarray(points, np.float64) - (box.x, box.y)) @ _turn(box)
+    return np.asarray((offset / box.side + 0.5) * size)
+
+
+def sample_crop(
+    photo: Shaped[np.ndarray, "height width *channels"], box: CropBox, size: int
+) -> Shaped[np.ndarray, "size size *channels"]:
+    """Draws a crop with antialiasing; beyond the photo its outermost pixels go on.
+
+    A pixel of the crop is the mean of bilinear samples that are at most a pixel of the photo apart. A crop that lies on
+    the photo's pixels, one to one, has their very values.
+
+    Args:
+      photo: uint8, or floating point of any range.
+      box: where.
+      size: side of what is returned, pixels.
+
+    Returns:
+      The crop, of the photo's type.
+
+    Raises:
+      ArgumentError: the photo is no picture, `size` is below 1, or the crop is far larger than the photo or beside it.
+    """
+    import cv2  # here, because its import changes the environment
+
+    _check(photo, box, size)
+    picture = photo if photo.dtype == np.uint8 else photo.astype(np.float32)
+    samples = max(1, math.ceil(box.side / size - 1e-9))
+    width = size * samples
+    first, right, below = crop_to_photo(np.array([[0.5, 0.5], [1.5, 0.5], [0.5, 1.5]]) / samples, box, size) - 0.5
+    step = np.stack([right - first, below - first], axis=-1)
+    rows = max(1, _BAND // (width * samples))
+    bands = []
+    for start in range(0, size, rows):
+        count = min(rows, size - start)
+        place = np.column_stack([step, first + step[:, 1] * (start * samples)])
+        drawn = cv2.warpAffine(
+            picture,
+            place,
+            (width, count * samples),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        bands.append(cv2.resize(drawn, (size, count), interpolation=cv2.INTER_AREA) if samples > 1 else drawn)
+    return np.concatenate(bands).reshape(size, size, *photo.shape[2:]).astype(photo.dtype)
+
+
+def _turn(box: CropBox) -> Float[np.ndarray, "2 2"]:
+    """Returns the matrix that turns directions in the crop into those in the photo, clockwise as y points down."""
+    angle = math.radians(box.roll_deg)
+    return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+
+
+def _check(photo: Shaped[np.ndarray, "..."], box: CropBox, size: int) -> None:
+    if photo.ndim not in (2, 3) or 0 in photo.shape or (photo.ndim == 3 and photo.shape[2] > _CHANNELS):
+        raise ArgumentError(f"photo has the shape {photo.shape}: (height, width) or (height, width, channels)")
+    if photo.dtype != np.uint8 and photo.dtype.kind != "f":
+        raise ArgumentError(f"photo is of {photo.dtype}: it must be uint8 or floating point")
+    height, width = photo.shape[:2]
+    if max(height, width) > _LARGEST:
+        raise ArgumentError(f"photo has {width} x {height} pixels: at most {_LARGEST} a side are possible")
+    if size < 1:
+        raise ArgumentError(f"size is {size}: a crop has at least one pixel")
+    if box.side > _MOST_SIDE * max(height, width):
+        raise ArgumentError(f"the crop's side is {box.side:g} pixels; the photo has {width} x {height}")
+    corners = crop_to_photo(np.array([[0.0, 0], [1, 0], [0, 1], [1, 1]]), box, 1)
+    if (corners.max(0) <= 0).any() or (corners.min(0) >= (width, height)).any():
+        raise ArgumentError(f"the crop at ({box.x:g}, {box.y:g}) lies beside the photo of {width} x {height} pixels")

@@ -1,0 +1,166 @@
+"""A result with the photo's own texture as files: two GLBs, the textures, and what belongs to them.
+
+    textured.glb            lit by whatever shows it: albedo, no light baked in
+    textured_unlit.glb      as the photo shows it, the same in every viewer
+    texture.png             the albedo; texture_unlit.png as the photo shows it, over the canonical picture
+    texture_sources.png     where colours are from: grey the photo, blue its mirror image, orange the model
+    photo_crop.jpg          the square of the photo that the result is of
+    photo.json              its place in the photo
+
+Two GLBs and not one with variants (KHR_materials_variants): of the common viewers only model-viewer lets one choose
+between variants without programming, others show the first; and whoever wants one of them downloads half.
+"""
+
+import functools
+import io
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import trimesh
+from jaxtyping import Float, UInt8
+from PIL import Image, JpegImagePlugin
+from scipy import ndimage
+from trimesh.visual import TextureVisuals
+from trimesh.visual.material import PBRMaterial
+
+from gan2shape_jax.atomic_files import atomic_bytes, atomic_file
+from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
+from gan2shape_jax.outputs import mesh as meshes
+from gan2shape_jax.outputs.outline import CutSheet, cut_sheet
+from gan2shape_jax.outputs.photo_texture import PhotoTexture, photo_texture
+from gan2shape_jax.outputs.result import Result
+from gan2shape_jax.outputs.surface import surface
+
+__all__ = ["difference_from_photo", "source_colours", "textured_mesh", "write_photo_textured"]
+
+_QUALITY = 92  # of JPEG, in whole colour resolution
+_SOURCE_COLOURS = np.array(
+    [(0.85, 0.85, 0.85), (0.34, 0.71, 0.91), (0.9, 0.62, 0.0)], np.float32
+)  # told apart by the colour-blind
+_SOURCES_SIDE = 512
+_PNG_LEVEL = 3  # of compression: the highest takes three times as long and saves a sixth
+
+
+def write_photo_textured(
+    result: Result,
+    photo: UInt8[np.ndarray, "h w 3"],
+    box: CropBox,
+    folder: pathlib.Path,
+    *,
+    largest: int = 2048,
+    mirror: bool = True,
+) -> PhotoTexture:
+    """Writes the files of this module's description into an existing folder, each whole or not at all.
+
+    Args:
+      result: the reconstruction.
+      photo: RGB, upright, at its own resolution.
+      box: where in it the result's input lies.
+      folder: such as that of the result.
+      largest: texels a side, at most.
+      mirror: whether hidden parts may come from the object's other half.
+
+    Returns:
+      The textures.
+
+    Raises:
+      ArgumentError: as `photo_texture`.
+      UserError: the file system refuses.
+    """
+    texture = photo_texture(result, photo, box, largest=largest, mirror=mirror)
+    side = len(texture.albedo)
+    for name, picture, lit in (("textured", texture.albedo, True), ("textured_unlit", texture.lit, False)):
+        mesh = textured_mesh(result, picture)
+        atomic_file(folder / f"{name}.glb", functools.partial(meshes.write_glb, mesh, lit=lit, name=name))
+    for name, picture in (
+        ("texture", texture.albedo),
+        ("texture_unlit", texture.lit),
+        ("texture_sources", source_colours(texture.sources)),
+    ):
+        atomic_bytes(folder / f"{name}.png", _encoded(picture, "PNG", compress_level=_PNG_LEVEL))
+    atomic_bytes(folder / "photo_crop.jpg", _jpeg(sample_crop(photo, box, side)))
+    atomic_bytes(folder / "photo.json", _description(photo, box, side))
+    return texture
+
+
+def textured_mesh(result: Result, texture: UInt8[np.ndarray, "t t 3"]) -> trimesh.Trimesh:
+    """Returns the mesh in the mesh frame, cut along its smoothed outline, with a texture over the canonical picture."""
+    part = surface(result)
+    sheet = cut_sheet(part.depth, part.field, result.camera)
+    side = result.camera.image_size
+    columns, rows = sheet.pixels.T
+    points = sheet.points - (0, 0, result.camera.rot_center_depth)
+    return trimesh.Trimesh(
+        vertices=points * (1.0, -1.0, -1.0) * meshes.mesh_scale(result.camera),
+        faces=sheet.faces,
+        vertex_normals=_normals(part.normal, sheet),
+        visual=TextureVisuals(
+            uv=np.stack([(columns + 0.5) / side, 1 - (rows + 0.5) / side], axis=-1),
+            material=PBRMaterial(
+                name="photo",
+                baseColorTexture=_Kept(io.BytesIO(_jpeg(texture))),
+                metallicFactor=0.0,
+                roughnessFactor=1.0,
+                doubleSided=True,
+            ),
+        ),
+        process=False,
+    )
+
+
+def difference_from_photo(result: Result, photo: UInt8[np.ndarray, "h w 3"], box: CropBox) -> float:
+    """Returns how far a crop of a photo is from the result's input: mean absolute difference on the object, 0 to 1."""
+    crop = sample_crop(photo, box, result.camera.image_size).astype(np.float32) / 255
+    apart = np.abs(crop - (result.image / 2 + 0.5)).mean(axis=-1)
+    weight = result.input_mask if result.input_mask.any() else np.ones_like(result.input_mask)
+    return float((apart * weight).sum() / weight.sum())
+
+
+class _Kept(JpegImagePlugin.JpegImageFile):
+    """A JPEG that is written with the quality that it has; Pillow would take its own."""
+
+    def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
+        """Saves it, `format` and all as Pillow's method has them."""
+        super().save(fp, format, **{"quality": "keep", **params})
+
+
+def _normals(inward: Float[np.ndarray, "s s 3"], sheet: CutSheet) -> Float[np.ndarray, "v 3"]:
+    """Returns outward unit normals at the sheet's vertices, in the mesh frame."""
+    at = sheet.pixels[:, ::-1].T
+    normal = np.stack([ndimage.map_coordinates(inward[..., i], at, order=1, mode="nearest") for i in range(3)], axis=-1)
+    return normal / np.linalg.norm(normal, axis=-1, keepdims=True) * (-1.0, 1.0, 1.0)
+
+
+def source_colours(sources: Float[np.ndarray, "t t 3"]) -> UInt8[np.ndarray, "k k 3"]:
+    """Returns a picture, at most 512 pixels a side, of where a texture's colours are from."""
+    colours = Image.fromarray(np.rint(np.clip(sources @ _SOURCE_COLOURS, 0, 1) * 255).astype(np.uint8))
+    side = min(_SOURCES_SIDE, len(sources))
+    return np.asarray(colours.resize((side, side), Image.Resampling.BOX))
+
+
+def _description(photo: UInt8[np.ndarray, "h w 3"], box: CropBox, side: int) -> bytes:
+    height, width = photo.shape[:2]
+    record = {
+        "photo": {"width": width, "height": height},
+        "box": {"x": box.x, "y": box.y, "side": box.side, "roll_deg": box.roll_deg},
+        "texture_size": side,
+        "conventions": {
+            "box": "the result's input in the upright photo: centre and side in its pixels, the centre of the first "
+            "one being (0.5, 0.5); roll_deg: how far the input's content is turned clockwise in the photo",
+            "texture": "over the canonical picture: texel (i, j) of T x T lies at column (j + 1/2) S/T - 1/2 and row "
+            "(i + 1/2) S/T - 1/2 of depth.npy, S being its side",
+        },
+    }
+    return (json.dumps(record, indent=2) + "\n").encode()
+
+
+def _jpeg(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
+    return _encoded(picture, "JPEG", quality=_QUALITY, subsampling=0)
+
+
+def _encoded(picture: UInt8[np.ndarray, "h w 3"], kind: str, **options: int) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, kind, **options)
+    return content.getvalue()

@@ -1,0 +1,188 @@
+"""What photos are framed and cut out by: learned once from a GAN's own samples, and kept in a file.
+
+    assets/KIND/guide.safetensors                  of a bundled GAN
+    CACHE/gan2shape_jax/guides/HASH.safetensors    of another one, made when it is first needed
+
+One safetensors file: `alignment/...` the alignment network, `typicality/...` what the discriminator sees in samples,
+`usual_mask` how often the object is at each pixel. Its header names the GAN by its SHA-256; the guide of another GAN is
+never taken.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import platformdirs
+import safetensors.numpy
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Float, UInt8
+
+from gan2shape_jax.atomic_files import atomic_bytes
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.inputs.found_masks import usual_mask
+from gan2shape_jax.method.models import Params
+from gan2shape_jax.outputs.pictures import to_uint8
+from gan2shape_jax.photo import alignment, alignment_training
+from gan2shape_jax.stylegan2 import Architecture, typicality
+from gan2shape_jax.stylegan2.random_images import random_images
+from gan2shape_jax.stylegan2.typicality import Typicality
+from gan2shape_jax.training.network_files import in_order
+from gan2shape_jax.weight_files.budget import Refused
+from gan2shape_jax.weight_files.digest import sha256
+from gan2shape_jax.weight_files.safetensors_file import open_safetensors
+
+__all__ = ["Guide", "cached_at", "guide_bytes", "guide_of", "make", "read"]
+
+FORMAT, VERSION = "gan2shape_jax guide", "1"
+_BESIDE = "guide.safetensors"
+_NETWORK, _TYPICALITY, _MASK = "alignment/", "typicality/", "usual_mask"
+_SEED = 0
+_SAMPLES = 2048
+_MASKED = 96  # samples that the usual mask is found from
+
+
+class Guide(NamedTuple):
+    """What photos are framed and cut out by.
+
+    Attributes:
+      alignment: weights of the alignment network.
+      typicality: how crops are scored, of `alignment.SIDE` pixels.
+      usual_mask: (SIDE, SIDE) how often the object is at each pixel of the GAN's pictures, in [0, 1].
+    """
+
+    alignment: Params
+    typicality: Typicality
+    usual_mask: Float[np.ndarray, "s s"]
+
+
+def guide_of(
+    checkpoint: pathlib.Path,
+    gan: Callable[[], tuple[Architecture, dict[str, Any]]],
+    *,
+    say: Callable[[str], None],
+) -> Guide:
+    """Returns the guide of a GAN: from beside its file, from the user's cache, or made now, which takes minutes.
+
+    Args:
+      checkpoint: the GAN's file.
+      gan: loads it.
+      say: is told what takes time.
+
+    Raises:
+      UserError: the GAN is unusable.
+    """
+    digest = sha256(checkpoint)
+    for path in (checkpoint.with_name(_BESIDE), cached_at(digest)):
+        guide = read(path, digest) if path.is_file() else None
+        if guide is not None:
+            return guide
+    say("this GAN is used for photos for the first time: what it draws is looked at, which takes some minutes, once")
+    guide = make(*gan(), say=say)
+    try:
+        cached_at(digest).parent.mkdir(parents=True, exist_ok=True)
+        atomic_bytes(cached_at(digest), guide_bytes(guide, digest))
+    except (OSError, UserError) as error:
+        say(f"what was found cannot be kept, the next start looks again: {error}")
+    return guide
+
+
+def cached_at(digest: str) -> pathlib.Path:
+    """Returns where the guide of a GAN is kept that did not come with one."""
+    return platformdirs.user_cache_path("gan2shape_jax", appauthor=False) / "guides" / f"{digest[:32]}.safetensors"
+
+
+def make(
+    architecture: Architecture,
+    weights: dict[str, Any],
+    *,
+    start: Params | None = None,
+    samples: int = _SAMPLES,
+    steps: int = alignment_training.STEPS,
+    say: Callable[[str], None] = lambda line: None,
+) -> Guide:
+    """Returns the guide of a GAN; a function of the arguments alone.
+
+    Args:
+      architecture: of the GAN.
+      weights: its generator and discriminator.
+      start: weights that the alignment network begins with, see `alignment_training.train`.
+      samples: of the GAN that are learned from.
+      steps: of the optimiser.
+      say: is told what takes time.
+    """
+    say(f"{samples} samples are drawn")
+    drawn = _samples(architecture, weights, samples)
+    images = drawn.astype(np.float32) / 127.5 - 1
+    mask = usual_mask(images[:_MASKED])
+    typical = typicality.measure(weights["discriminator"], images, arch=architecture, seed=_SEED)
+    params = alignment_training.train(drawn, seed=_SEED, steps=steps, start=start, say=say)
+    # As the file has them, so that a guide just made and one that was read give the same bits.
+    rounded = jax.tree.map(_rounded, params)
+    return Guide(rounded, typical, _rounded(mask))
+
+
+def _rounded(values: Any) -> np.ndarray:
+    return np.asarray(values, np.float16).astype(np.float32)
+
+
+def _samples(architecture: Architecture, weights: dict[str, Any], count: int) -> UInt8[np.ndarray, "n s s 3"]:
+    """Returns samples of the GAN, brought to `alignment.SIDE`; not truncated: photos vary as much."""
+    images, _ = random_images(
+        jax.random.key(_SEED),
+        weights["generator"],
+        arch=architecture,
+        count=count,
+        truncation=1.0,
+        mean=jnp.zeros((1, architecture.style_dim)),
+    )
+    pictures = to_uint8(images)
+    if architecture.size == alignment.SIDE:
+        return pictures
+    side, how = alignment.SIDE, cv2.INTER_AREA if architecture.size > alignment.SIDE else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(picture, (side, side), interpolation=how) for picture in pictures])
+
+
+def guide_bytes(guide: Guide, gan_sha256: str) -> bytes:
+    """Returns a guide's file content; the same guide gives the same bytes."""
+    flat = {_NETWORK + name: value for name, value in flatten_dict(guide.alignment, sep="/").items()}
+    tensors = {name: np.ascontiguousarray(value, np.float16) for name, value in flat.items()}
+    tensors[_MASK] = np.ascontiguousarray(guide.usual_mask, np.float16)
+    for field in dataclasses.fields(Typicality):
+        tensors[_TYPICALITY + field.name] = np.ascontiguousarray(getattr(guide.typicality, field.name), np.float32)
+    texts = {"format": FORMAT, "version": VERSION, "gan_sha256": gan_sha256}
+    return in_order(safetensors.numpy.save(tensors, metadata=texts))
+
+
+def read(path: pathlib.Path, gan_sha256: str) -> Guide | None:
+    """Returns a guide from its file; None where it is damaged, of another GAN or of another version."""
+    like = flatten_dict(_shapes(), sep="/")
+    try:
+        with open_safetensors(path) as file:
+            texts = file.metadata
+            if (texts.get("format"), texts.get("version"), texts.get("gan_sha256")) != (FORMAT, VERSION, gan_sha256):
+                return None
+            wanted = {_NETWORK + name: value.shape for name, value in like.items()}
+            wanted[_MASK] = (alignment.SIDE, alignment.SIDE)
+            typical = {_TYPICALITY + field.name for field in dataclasses.fields(Typicality)}
+            if file.shapes.keys() != wanted.keys() | typical or any(file.shapes[n] != s for n, s in wanted.items()):
+                return None
+            found = {name: np.asarray(file.read(name), np.float32) for name in file.shapes}
+    except (OSError, Refused, UserError):
+        return None
+    if not all(np.isfinite(value).all() for value in found.values()):
+        return None
+    params = unflatten_dict({name: found[_NETWORK + name] for name in like}, sep="/")
+    fields = {field.name: jnp.asarray(found[_TYPICALITY + field.name]) for field in dataclasses.fields(Typicality)}
+    return Guide(params, Typicality(**fields), np.clip(found[_MASK], 0, 1))
+
+
+def _shapes() -> Params:
+    picture = jax.ShapeDtypeStruct((1, alignment.SIDE, alignment.SIDE, 3), jnp.float32)
+    return jax.eval_shape(alignment.module().init, jax.random.key(0), picture)["params"]

@@ -1,0 +1,240 @@
+"""One photo made ready for a run: crop and mask as files, what was chosen drawn, and all of it on record.
+
+OUT/photos/image/NAME.png     the crop, as the GAN frames such objects
+OUT/photos/mask/NAME.png      the object in it
+OUT/photos/latent/NAME.npy    its latent, where one was given
+OUT/photos/framing/NAME.jpg   the photo with the crop and the mask's outline drawn into it
+OUT/photos/NAME.json          where all of it is from
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from gan2shape_jax.atomic_files import atomic_bytes, atomic_text
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
+from gan2shape_jax.inputs.array_files import load_latent
+from gan2shape_jax.inputs.image_files import open_upright
+from gan2shape_jax.method.models import Params
+from gan2shape_jax.photo import alignment
+from gan2shape_jax.photo.drawing import draw_framing
+from gan2shape_jax.photo.framing import Frame, Score, find_frames
+from gan2shape_jax.photo.masking import mask_of_crop
+from gan2shape_jax.regular_files import MIB, read_text
+from gan2shape_jax.weight_files.digest import sha256
+
+__all__ = ["FOLDER", "LEAST", "Framer", "Prepared", "Wish", "prepare", "record_of", "records_in"]
+
+FOLDER = "photos"
+_FORMAT = 1
+LEAST = 16  # pixels of a photo's shorter side
+_ENLARGED = 1.5  # beyond, the crop is said to be blown up
+_LARGEST_RECORD = MIB
+
+
+@dataclasses.dataclass(frozen=True)
+class Framer:
+    """What crops and masks are found by.
+
+    Attributes:
+      side: of the crops that are written, pixels.
+      style_dim: length of the GAN's latents.
+      alignment: weights of the alignment network.
+      usual_mask: (s, s) how often the object is at each pixel of a crop, in [0, 1].
+      score: of crops, see `framing.Score`.
+      limit: atypicality above which a crop shows no such object.
+    """
+
+    side: int
+    style_dim: int
+    alignment: Params
+    usual_mask: Float[np.ndarray, "s s"]
+    score: Score
+    limit: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Wish:
+    """What a user gives in place of what is searched for.
+
+    Attributes:
+      box: the crop, in the photo's pixels.
+      which: the number of the object, 1 for the most typical.
+      mask: file, white on the object, of the photo's proportions, or square: of the crop.
+      latent: file of the crop's latent.
+    """
+
+    box: CropBox | None = None
+    which: int = 1
+    mask: pathlib.Path | None = None
+    latent: pathlib.Path | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What was made of a photo.
+
+    Attributes:
+      name: its results are filed under.
+      path: of the photo.
+      frames: objects that were found, the most typical first; one where the crop was given.
+      chosen: number of the frame that was taken, from 0.
+      mask_source: where the mask is from.
+      notes: sentences that the user should read.
+      changed: whether the files differ from what lay there before.
+    """
+
+    name: str
+    path: pathlib.Path
+    frames: tuple[Frame, ...]
+    chosen: int
+    mask_source: str
+    notes: tuple[str, ...]
+    changed: bool
+
+
+def prepare(path: pathlib.Path, name: str, out: pathlib.Path, framer: Framer, wish: Wish) -> Prepared:
+    """Finds the object in a photo and writes what a run reads of it.
+
+    Args:
+      path: of the photo.
+      name: that everything is filed under, see `sources.names_for`.
+      out: the folder of results.
+      framer: how crops and masks are found.
+      wish: what is given instead.
+
+    Raises:
+      UserError: the photo, mask or latent is unusable, or holds no object of such a number.
+    """
+    whole, alpha, reduction = open_upright(path, least=LEAST)
+    photo = np.asarray(whole)
+    frames = _frames(photo, reduction, framer, wish)
+    if not 1 <= wish.which <= len(frames):
+        raise UserError(
+            f"{path}: {_objects(len(frames))} found, so --which={wish.which} names none; look at the numbers in the "
+            "drawing that a run without --which leaves, or give the square itself with --box"
+        )
+    frame = frames[wish.which - 1]
+    box = scaled_box(frame.box, 1 / reduction)
+    crop = sample_crop(photo, box, framer.side)
+    mask = mask_of_crop(
+        crop,
+        path=path,
+        box=box,
+        photo_size=whole.size,
+        alpha=None if alpha is None else np.asarray(alpha),
+        file=wish.mask,
+        usual=framer.usual_mask,
+    )
+    files = {
+        f"image/{name}.png": _png(crop),
+        f"mask/{name}.png": _png(np.round(mask.values * 255).astype(np.uint8)),
+        f"framing/{name}.jpg": draw_framing(
+            photo, [scaled_box(other.box, 1 / reduction) for other in frames], wish.which - 1, mask.values
+        ),
+    }
+    if wish.latent is not None:
+        files[f"latent/{name}.npy"] = _latent(wish.latent, framer.style_dim)
+    record = {
+        "format": _FORMAT,
+        "photo": {
+            "path": os.path.realpath(path),
+            "sha256": sha256(path),
+            "width": whole.width * reduction,
+            "height": whole.height * reduction,
+        },
+        "box": dataclasses.asdict(frame.box),
+        "given": wish.box is not None,
+        "atypicality": frame.atypicality,
+        "others": [dataclasses.asdict(other.box) for other in frames if other is not frame],
+        "mask": mask.source,
+        "files": {place: hashlib.sha256(content).hexdigest() for place, content in files.items()},
+    }
+    changed = _write(out / FOLDER, name, files, record)
+    notes = _notes(path, box, framer, frames, wish)
+    return Prepared(name, path, tuple(frames), wish.which - 1, mask.source, notes, changed)
+
+
+def record_of(out: pathlib.Path, name: str) -> dict[str, Any] | None:
+    """Returns the record of a photo that was made ready in a folder, or None where there is none that can be read."""
+    try:
+        record = json.loads(read_text(out / FOLDER / f"{name}.json", limit=_LARGEST_RECORD))
+        return record if record["format"] == _FORMAT and isinstance(record["photo"]["path"], str) else None
+    except (OSError, UserError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def records_in(out: pathlib.Path) -> dict[str, str]:
+    """Returns the names that a folder's photos have, with the photos' real paths."""
+    names = sorted(file.stem for file in (out / FOLDER).glob("*.json"))
+    records = {name: record_of(out, name) for name in names}
+    return {name: record["photo"]["path"] for name, record in records.items() if record is not None}
+
+
+def _frames(photo: UInt8[np.ndarray, "h w 3"], reduction: int, framer: Framer, wish: Wish) -> list[Frame]:
+    """Returns the objects of a photo, boxes in the pixels of its file."""
+    if wish.box is None:
+        found = find_frames(photo, framer.alignment, framer.score, limit=framer.limit)
+        return [Frame(scaled_box(frame.box, reduction), frame.atypicality) for frame in found]
+
+    crop = sample_crop(photo, scaled_box(wish.box, 1 / reduction), alignment.SIDE)
+    return [Frame(wish.box, float(framer.score(crop[None])[0]))]
+
+
+def _latent(path: pathlib.Path, style_dim: int) -> bytes:
+    content = io.BytesIO()
+    np.save(content, load_latent(path, style_dim))
+    return content.getvalue()
+
+
+def _png(picture: UInt8[np.ndarray, "..."]) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, "PNG")
+    return content.getvalue()
+
+
+def _notes(path: pathlib.Path, box: CropBox, framer: Framer, frames: list[Frame], wish: Wish) -> tuple[str, ...]:
+    told = []
+    if len(frames) > 1:
+        told.append(
+            f"{path.name}: {_objects(len(frames))} found, number {wish.which} is taken"
+            + (" (the most typical)" if wish.which == 1 else "")
+            + "; --which chooses another"
+        )
+    if box.side * _ENLARGED < framer.side:
+        told.append(
+            f"{path.name}: the object has {box.side:.0f} pixels and is enlarged to {framer.side}: expect a soft result"
+        )
+    return tuple(told)
+
+
+def _objects(count: int) -> str:
+    return f"{count} object{'s were' if count > 1 else ' was'}"
+
+
+def _write(folder: pathlib.Path, name: str, files: dict[str, bytes], record: dict[str, Any]) -> bool:
+    """Writes a photo's files, the record last; returns whether they are others than before."""
+    text = json.dumps(record, indent=1, sort_keys=True) + "\n"
+    place = folder / f"{name}.json"
+    try:
+        same = read_text(place, limit=_LARGEST_RECORD) == text and all((folder / file).is_file() for file in files)
+    except (OSError, UserError, ValueError):
+        same = False
+    if same:
+        return False
+    for file, content in files.items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        atomic_bytes(folder / file, content)
+    atomic_text(place, text)
+    return True

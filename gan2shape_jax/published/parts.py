@@ -1,0 +1,84 @@
+"""Files that are not here as a whole yet.
+
+FILE.part        the bytes that are here
+FILE.part.json   which file of which address they are of
+"""
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+
+from gan2shape_jax import json_files
+from gan2shape_jax.atomic_files import atomic_text
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.regular_files import MIB
+
+__all__ = ["Known", "begin", "discard", "length_of", "part_of", "read_known"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """Which file the bytes in a part are of: its address and what the server has said of it.
+
+    Attributes:
+      url: that was asked for.
+      etag: the server's mark of the file's version, or "".
+      modified: when the server says that it was changed, or "".
+      total: bytes of the whole, or None.
+    """
+
+    url: str
+    etag: str = ""
+    modified: str = ""
+    total: int | None = None
+
+    @property
+    def condition(self) -> str:
+        """What `If-Range` takes: an exact mark of the file's version, or "" where there is none."""
+        return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
+
+
+def part_of(file: pathlib.Path) -> pathlib.Path:
+    """Returns where the bytes of a file are collected."""
+    return file.with_name(f"{file.name}.part")
+
+
+def length_of(part: pathlib.Path) -> int:
+    """Returns how many bytes of a file are here."""
+    try:
+        return part.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def begin(part: pathlib.Path, known: Known) -> None:
+    """Removes what is here of a file, and notes which file will be; raises `UserError` where the disk refuses."""
+    discard(part)
+    atomic_text(_record_of(part), json.dumps(dataclasses.asdict(known)))
+
+
+def discard(part: pathlib.Path) -> None:
+    """Removes what is here of a file."""
+    for path in (part, _record_of(part)):
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+
+
+def read_known(part: pathlib.Path, url: str) -> Known | None:
+    """Returns which file the bytes in a part are of; None where there are none, or not of this address."""
+    if not length_of(part):
+        return None
+    try:
+        known = Known(**json_files.read_object(_record_of(part), "the record of a download", limit=MIB))
+    except (FileNotFoundError, TypeError, UserError):
+        return None
+    texts = (known.url, known.etag, known.modified)
+    plain = all(type(text) is str and text.isprintable() and text.isascii() for text in texts)
+    if not plain or known.url != url or not (known.total is None or type(known.total) is int):
+        return None
+    return known
+
+
+def _record_of(part: pathlib.Path) -> pathlib.Path:
+    return part.with_name(f"{part.name}.json")

@@ -1,0 +1,192 @@
+"""Downloads a file, and goes on where an earlier download has ended.
+
+Bytes are written as they come, so that whatever ends a download leaves what it has brought. The next one asks for the
+rest (`Range`), on condition that the file is still the same (`If-Range`); a server that knows neither sends all of it
+again.
+"""
+
+import dataclasses
+import io
+import os
+import pathlib
+import shutil
+import time
+from collections.abc import Callable, Sequence
+
+import requests
+
+from gan2shape_jax.errors import DiskFullError, UserError, refused
+from gan2shape_jax.published import answers, parts
+from gan2shape_jax.published.answers import Cut
+from gan2shape_jax.regular_files import MIB
+
+__all__ = ["Patience", "Report", "Wanted", "download"]
+
+Report = Callable[[int, int | None], object]  # takes the bytes that are here, and those of the whole where known
+
+_CONNECTIONS = 200  # of one download, however much each brings
+_SPARE = 64 * MIB  # bytes of the disk that a download leaves free
+
+
+@dataclasses.dataclass(frozen=True)
+class Patience:
+    """How long servers are waited for.
+
+    Attributes:
+      connect: seconds for a connection.
+      silence: seconds without a byte after which a connection counts as cut.
+      pauses: seconds before each further attempt, where the one before has brought nothing.
+    """
+
+    connect: float = 20.0
+    silence: float = 60.0
+    pauses: Sequence[float] = (1.0, 4.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """A file to download.
+
+    Attributes:
+      url: its address.
+      part: where its bytes are collected, in an existing folder; a beginning of it may be there.
+      size: bytes that it has to have; None takes any.
+      most: bytes that it may have.
+      checked: whether somebody compares its hash afterwards: without that, a beginning is gone on with only where the
+        server says that its file has not changed.
+    """
+
+    url: str
+    part: pathlib.Path
+    size: int | None
+    most: int
+    checked: bool
+
+
+def download(wanted: Wanted, *, report: Report = lambda done, total: None, patience: Patience | None = None) -> None:
+    """Returns when the whole file is in its part.
+
+    Args:
+      wanted: the file.
+      report: is told how far it is.
+      patience: with slow servers.
+
+    Raises:
+      UserError: the file cannot be had; what there is of it stays, unless it cannot be part of the file.
+    """
+    patience = patience or Patience()
+    failures, most = 0, parts.length_of(wanted.part)
+    with requests.Session() as session:
+        for _ in range(_CONNECTIONS):
+            try:
+                return _connect(session, wanted, report, patience)
+            except Cut as cut:
+                here = parts.length_of(wanted.part)
+                failures, most = (0, here) if here > most else (failures + 1, most)
+                if failures > len(patience.pauses):
+                    raise _broken(wanted, str(cut)) from cut
+                if failures:
+                    time.sleep(patience.pauses[failures - 1])
+    raise _broken(wanted, f"after {_CONNECTIONS} connections it is not whole")
+
+
+def _broken(wanted: Wanted, why: str) -> UserError:
+    kept = parts.length_of(wanted.part)
+    begun = f"; {kept / MIB:,.1f} MiB of it are kept, and the same command goes on with them" if kept else ""
+    return UserError(f"{wanted.url}: {why}{begun}. Or download it elsewhere, and give it with --from")
+
+
+def _connect(session: requests.Session, wanted: Wanted, report: Report, patience: Patience) -> None:
+    """Fetches what is missing by one connection; raises `Cut` where it ends too soon."""
+    known = _begun(wanted)
+    here = parts.length_of(wanted.part) if known is not None else 0
+    if known is not None and here == (known.total if wanted.size is None else wanted.size):
+        return
+    headers = {"Accept-Encoding": "identity", "User-Agent": "gan2shape-jax"}
+    if known is not None:
+        headers["Range"] = f"bytes={here}-"
+        if known.condition:
+            headers["If-Range"] = known.condition
+    with answers.opened(session, wanted.url, headers, (patience.connect, patience.silence)) as response:
+        if known is not None and response.status_code == 416:
+            if answers.is_whole(response, here) and wanted.size is None and known.total is None:
+                return
+            parts.discard(wanted.part)
+            raise Cut("the server's file is another than the one that was begun")
+        answers.check_answer(response, wanted.url)
+        if response.status_code == 206:
+            total = answers.rest_of(response, here)
+            if known is not None and total is not None and known.total not in (None, total):
+                parts.discard(wanted.part)
+                raise Cut("the server's file is another than the one that was begun")
+        else:
+            here, total = 0, answers.length_of_body(response)
+        _check_total(total, here, wanted)
+        if not here:
+            parts.begin(wanted.part, parts.Known(wanted.url, *answers.version(response), total))
+        _receive(response, wanted, here, total, report)
+
+
+def _begun(wanted: Wanted) -> parts.Known | None:
+    """Returns what the part holds the beginning of, or None where it cannot be gone on with."""
+    known = parts.read_known(wanted.part, wanted.url)
+    if known is None or not (wanted.checked or known.condition):
+        return None
+    longest = min(bound for bound in (known.total, wanted.size, wanted.most) if bound is not None)
+    return known if parts.length_of(wanted.part) <= longest else None
+
+
+def _check_total(total: int | None, here: int, wanted: Wanted) -> None:
+    """Raises `UserError` where the server announces another size, or more than there is room for."""
+    if total is None:
+        return
+    if wanted.size is not None and total != wanted.size:
+        raise UserError(
+            f"{wanted.url}: the server has a file of {total:,} bytes, where {wanted.size:,} are expected: it is "
+            "another file than the one that was published"
+        )
+    if total > wanted.most:
+        raise UserError(f"{wanted.url}: the server announces {total:,} bytes: at most {wanted.most:,} are taken")
+    folder = wanted.part.parent
+    missing, free = total - here, shutil.disk_usage(folder).free
+    if missing + _SPARE > free:
+        raise DiskFullError(
+            f"{folder}: {missing / MIB:,.0f} MiB are to come and {free / MIB:,.0f} MiB are free; make room, or name "
+            "another folder with --folder"
+        )
+
+
+def _receive(response: requests.Response, wanted: Wanted, here: int, total: int | None, report: Report) -> None:
+    """Writes what comes behind the first `here` bytes; raises `Cut` where less comes than was announced."""
+    done, end = here, wanted.most if total is None else total
+    report(done, total)
+    try:
+        # Unbuffered: what has come is in the file, whatever ends this process.
+        with open(wanted.part, "r+b" if here else "wb", buffering=0) as file:
+            file.seek(here)
+            for chunk in answers.chunks(response):
+                if not done and chunk.lstrip()[:1] == b"<":
+                    raise answers.web_page(wanted.url)
+                if done + len(chunk) > end:
+                    raise UserError(
+                        f"{wanted.url}: the server sends more than the {end:,} bytes that it may: nothing of it is used"
+                    )
+                _write(file, chunk)
+                done += len(chunk)
+                report(done, total)
+            os.fsync(file.fileno())
+    except UserError:
+        parts.discard(wanted.part)
+        raise
+    except OSError as error:
+        raise refused(error, f"cannot write {wanted.part}") from error
+    whole = wanted.size if total is None else total
+    if whole is not None and done < whole:
+        raise Cut(f"the connection ended after {done:,} of {whole:,} bytes")
+
+
+def _write(file: io.FileIO, chunk: bytes) -> None:
+    """Writes all of a chunk: a file without a buffer may take less at once, as where the disk is nearly full."""
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[file.write(rest) :]

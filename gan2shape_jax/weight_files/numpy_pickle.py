@@ -1,0 +1,96 @@
+"""NumPy's numbers, types and arrays in a pickle, read as data.
+
+Of data types plain numbers alone are read: arrays of objects, which hold further pickles, are refused.
+"""
+
+import re
+from typing import Any
+
+import numpy as np
+
+from gan2shape_jax.weight_files.budget import Refused
+from gan2shape_jax.weight_files.messages import short
+from gan2shape_jax.weight_files.torch_storages import counts
+from gan2shape_jax.weight_files.torch_unpickler import Record
+
+__all__ = ["CALLS", "DataType", "NumpyArray"]
+
+
+class DataType:
+    """In place of a NumPy data type; numbers only."""
+
+    def __init__(self, text: str, *_: Any) -> None:
+        if not isinstance(text, str) or not re.fullmatch(r"[<|=]?(f[248]|[iu][1248]|b1)", text):
+            raise Refused(f"numpy.dtype of {short(text)}, which is not a plain number")
+        self.dtype = np.dtype(text)
+
+    def set_state(self, state: Any) -> None:
+        """Takes the state that a pickle gives it; raises `Refused` where that changes the type."""
+        if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", "|", "="):
+            raise Refused("numpy.dtype of another byte order or with fields")
+
+
+class NumpyArray(Record):
+    """In place of a NumPy array.
+
+    Attributes:
+      values: a view of the bytes in the file, which are charged as they are read; None for an array without its state,
+        and for one of Python 2, whose bytes are text.
+    """
+
+    values: np.ndarray | None = None
+
+    def set_state(self, state: Any) -> None:
+        """Takes the state that a pickle gives it; raises `Refused` where type, shape and bytes do not fit."""
+        if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], DataType):
+            raise Refused("numpy.ndarray of other than plain numbers")
+        if isinstance(state[4], (bytes, bytearray)):
+            self.values = _viewed(state[4], state[2], state[1], "F" if state[3] is True else "C")
+
+
+def _viewed(data: bytes | bytearray, kind: DataType, shape: Any, order: str) -> np.ndarray:
+    size = counts(shape)
+    count = 1
+    for side in size:  # Python's integers: nothing here overflows
+        count *= side
+    if count * kind.dtype.itemsize != len(data):
+        raise Refused(f"numpy.ndarray of {count} values in {len(data)} bytes")
+    return np.frombuffer(data, kind.dtype).reshape(size, order="F" if order == "F" else "C")
+
+
+def _number(kind: Any = None, data: Any = None) -> Any:
+    """Returns NumPy's pickled number as Python's."""
+    if not isinstance(kind, DataType) or not isinstance(data, bytes) or len(data) != kind.dtype.itemsize:
+        raise Refused("numpy.core.multiarray.scalar of what is not a plain number")
+    return np.frombuffer(data, kind.dtype)[0].item()
+
+
+def _array(kind: Any = None, *_: Any) -> NumpyArray:
+    if kind is not NumpyArray:
+        raise Refused("numpy.core.multiarray._reconstruct of another class")
+    return NumpyArray()
+
+
+def _array_of_bytes(data: Any = None, kind: Any = None, shape: Any = None, order: Any = None, *_: Any) -> NumpyArray:
+    """Returns an array as protocol 5 has it, whose bytes are an argument."""
+    if not isinstance(kind, DataType):
+        raise Refused("numpy.core.numeric._frombuffer of what is not a plain number")
+    if not isinstance(data, (bytes, bytearray)) or order not in ("C", "F"):
+        raise Refused("numpy.core.numeric._frombuffer of what are no bytes in order")
+    array = NumpyArray()
+    array.values = _viewed(data, kind, shape, order)
+    return array
+
+
+def _both(name: str, value: Any) -> dict[str, Any]:
+    """Lists a name of NumPy's `core` under that of NumPy 2 too."""
+    return {f"numpy.core.{name}": value, f"numpy._core.{name}": value}
+
+
+# What a pickle may name, by `module.name`.
+CALLS: dict[str, Any] = (
+    {"numpy.dtype": DataType, "numpy.ndarray": NumpyArray}
+    | _both("multiarray.scalar", _number)
+    | _both("multiarray._reconstruct", _array)
+    | _both("numeric._frombuffer", _array_of_bytes)
+)

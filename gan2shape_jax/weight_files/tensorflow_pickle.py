@@ -1,0 +1,71 @@
+"""A network of NVIDIA's TensorFlow code (stylegan2, stylegan2-ada: `dnnlib.tflib.network`) in a pickle, read as data.
+
+Its state is a version, the settings that it was made with, the source code and the name of the function that builds
+it, its own variables, and the networks that it consists of. The source code, which their program runs, is dropped.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from gan2shape_jax.weight_files.budget import Budget, Refused
+from gan2shape_jax.weight_files.dictionary_keys import check_key
+from gan2shape_jax.weight_files.numpy_pickle import NumpyArray
+from gan2shape_jax.weight_files.torch_unpickler import Record
+
+__all__ = ["TensorFlowNetwork"]
+
+_KEPT = ("version", "name", "static_kwargs", "components", "build_func_name")
+_FLOAT32 = 4  # bytes; what every variable becomes
+_VARIABLE_STEPS = 10  # a variable takes as long as so many instructions
+
+
+class TensorFlowNetwork(Record):
+    """A network as data: `version`, `name`, `static_kwargs`, `components` and `build_func_name` in `fields`.
+
+    Attributes:
+      variables: its own, by name, in the file's order; None in place of what is no array of numbers.
+    """
+
+    class_name = "dnnlib.tflib.network.Network"
+    variables: dict[str, np.ndarray | None]
+
+    def __new__(cls) -> Any:
+        """Makes a network without variables."""
+        network = super().__new__(cls)
+        network.variables = {}
+        return network
+
+    def set_state(self, state: Any, budget: Budget) -> None:
+        """Takes the state that a pickle gives it, once.
+
+        A variable is charged under each name, for each may be converted; the list of them is copied, so that what the
+        pickle does to it afterwards changes nothing.
+
+        Raises:
+          Refused: it is no state of a network, or a second one; or the budget is spent.
+        """
+        if not isinstance(state, dict) or self.fields:
+            raise Refused("the state of a network that is none")
+        self.fields = {name: state[name] for name in _KEPT if name in state}
+        entries = state.get("variables", [])
+        if not isinstance(entries, (list, tuple)):
+            raise Refused("a network whose variables are no list")
+        budget.step(_VARIABLE_STEPS * len(entries))
+        for entry in entries:
+            if not isinstance(entry, (list, tuple)) or len(entry) != 2 or not isinstance(entry[0], str):
+                raise Refused("a network whose variables are no pairs of a name and an array")
+            check_key(entry[0])
+            if entry[0] in self.variables:
+                raise Refused("a network with two variables of one name")
+            value = _array_of(entry[1])
+            if value is not None:
+                budget.take(value.size * max(value.itemsize, _FLOAT32))
+            self.variables[entry[0]] = value
+
+
+def _array_of(value: Any) -> np.ndarray | None:
+    if isinstance(value, NumpyArray):
+        return value.values
+    # What has no axes comes as a number.
+    return np.asarray(value) if type(value) in (int, float, bool) and abs(value) < 2**53 else None

@@ -1,0 +1,157 @@
+"""A crop's place in a photo: coordinates there and back, and pictures of known crops."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from gan2shape_jax.errors import ArgumentError
+from gan2shape_jax.geometry.crop_box import (
+    CropBox,
+    centred_box,
+    crop_to_photo,
+    photo_to_crop,
+    sample_crop,
+    scaled_box,
+)
+
+BOXES = [
+    CropBox(20, 15, 24),
+    CropBox(33.25, 18.75, 41.5, 17),
+    CropBox(-3, 50.5, 9.1, -140),
+    CropBox(1200.3, 800.7, 1999.9, 3.3),
+]
+
+
+def _waves(x, y):
+    """A smooth picture as a function of photo coordinates."""
+    return 0.5 + 0.2 * np.sin(x / 7 + 0.3) + 0.2 * np.cos(y / 9 - x / 31)
+
+
+def _photo(height=90, width=120):
+    y, x = np.mgrid[:height, :width] + 0.5
+    return np.stack([_waves(x, y), _waves(y, x), x / width], -1)
+
+
+@pytest.mark.parametrize("box", BOXES)
+@pytest.mark.parametrize("size", [1, 64, 255])
+def test_coordinates_come_back(box, size):
+    points = np.random.default_rng(0).uniform(-size, 2 * size, (50, 2))
+    there = crop_to_photo(points, box, size)
+    np.testing.assert_allclose(photo_to_crop(there, box, size), points, atol=1e-9 * size)
+    back = photo_to_crop(points, box, size)
+    np.testing.assert_allclose(crop_to_photo(back, box, size), points, atol=1e-9 * box.side)
+
+
+def test_the_crop_of_a_whole_square_photo_has_its_coordinates():
+    box = centred_box(64, 64)
+    points = np.array([[0.5, 0.5], [63.5, 0.5], [0, 64], [12.3, 45.6]])
+    np.testing.assert_allclose(crop_to_photo(points, box, 64), points, atol=1e-12)
+    np.testing.assert_allclose(crop_to_photo(points / 64 * 7, box, 7), points, atol=1e-12)
+
+
+def test_positive_roll_is_clockwise_in_the_photo():
+    box = CropBox(50, 40, 20, roll_deg=90)
+    up = crop_to_photo(np.array([[5.0, 0.0]]), box, 10)[0]  # the middle of the crop's upper side
+    np.testing.assert_allclose(up, [60, 40], atol=1e-12)  # lies to the right in the photo
+
+
+def test_a_crop_on_the_photos_pixels_is_exactly_them():
+    photo = np.random.default_rng(1).integers(0, 256, (40, 50, 3), np.uint8)
+    np.testing.assert_array_equal(sample_crop(photo, CropBox(25, 20, 16), 16), photo[12:28, 17:33])
+    np.testing.assert_array_equal(sample_crop(photo[..., 0], CropBox(25, 20, 16), 16), photo[12:28, 17:33, 0])
+
+
+@pytest.mark.parametrize("quarter", [1, 2, 3])
+def test_a_quarter_turn_is_exactly_a_turned_photo(quarter):
+    photo = np.random.default_rng(2).integers(0, 256, (32, 32), np.uint8)
+    turned = sample_crop(photo, CropBox(16, 16, 32, roll_deg=90 * quarter), 32)
+    np.testing.assert_array_equal(turned, np.rot90(photo, quarter))  # turned back: counterclockwise
+
+
+@pytest.mark.parametrize("box", [CropBox(60, 45, 40, 0), CropBox(58.3, 44.1, 37.7, 23), CropBox(61, 47, 33.5, -71)])
+@pytest.mark.parametrize("size", [16, 40, 100])
+def test_crops_of_a_known_picture(box, size):
+    crop = sample_crop(_photo(), box, size)
+    y, x = np.mgrid[:size, :size] + 0.5
+    place = crop_to_photo(np.stack([x, y], -1), box, size)
+    # Means over a pixel of the crop, from the function itself.
+    fine = np.mean([_waves(*np.moveaxis(place + d, -1, 0)) for d in _offsets(box, size)], axis=0)
+    assert np.abs(crop[..., 0] - fine).max() < 0.004
+    np.testing.assert_allclose(crop[..., 2], place[..., 0] / 120, atol=1e-3)  # a ramp is kept: nothing is shifted
+
+
+def _offsets(box, size):
+    inside = (np.stack(np.meshgrid(np.arange(5), np.arange(5)), -1).reshape(-1, 2) + 0.5) / 5
+    return crop_to_photo(inside, box, size) - crop_to_photo(np.array([[0.5, 0.5]]), box, size)
+
+
+def test_nothing_is_aliased():
+    lines = np.zeros((300, 300, 1), np.uint8)
+    lines[:, ::2] = 200  # a line a pixel: without antialiasing a pattern of its own
+    for roll in (0, 10):
+        crop = sample_crop(lines, CropBox(150, 150, 160, roll), 20).astype(float)
+        assert abs(crop.mean() - 100) < 2 and crop.std() < 2.5
+
+
+def test_beyond_the_photo_its_border_goes_on():
+    photo = np.tile(np.arange(10, 50, dtype=np.uint8), (30, 1))
+    crop = sample_crop(photo, CropBox(0, 15, 40), 40)
+    assert np.all(crop[:, :20] == 10)
+    np.testing.assert_array_equal(crop[:, 20:], np.tile(np.arange(10, 30), (40, 1)))
+
+
+def test_large_crops_are_drawn_in_bands(monkeypatch):
+    photo = np.random.default_rng(3).integers(0, 256, (200, 220, 3), np.uint8)
+    box = CropBox(105, 99, 150, 12)
+    whole = sample_crop(photo, box, 50)
+    monkeypatch.setattr("gan2shape_jax.geometry.crop_box._BAND", 1000)
+    assert np.abs(sample_crop(photo, box, 50).astype(int) - whole).max() <= 1
+
+
+def test_a_scaled_photo_has_the_scaled_box():
+    photo = _photo(120, 120)
+    half = photo.reshape(60, 2, 60, 2, 3).mean((1, 3))
+    box = CropBox(63, 55, 60, 15)
+    difference = sample_crop(photo, box, 30) - sample_crop(half, scaled_box(box, 0.5), 30)
+    assert np.abs(difference).max() < 0.01
+
+
+def test_a_crop_agrees_with_another_library():
+    photo = ndimage.gaussian_filter(np.random.default_rng(4).uniform(size=(80, 80)), 2)
+    box = CropBox(41.2, 38.6, 32, 30)
+    y, x = np.mgrid[:32, :32] + 0.5
+    place = crop_to_photo(np.stack([x, y], -1), box, 32) - 0.5
+    expected = ndimage.map_coordinates(photo, [place[..., 1], place[..., 0]], order=1, mode="nearest")
+    assert np.abs(sample_crop(photo, box, 32) - expected).max() < 0.004
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ((1, 2, 0), "side"),
+        ((1, 2, -3), "side"),
+        ((float("nan"), 2, 3), "x of a crop"),
+        ((1, 2, float("inf")), "side of a crop"),
+        ((1, "a", 3), "y of a crop"),
+        ((1, 2, 3, None), "roll_deg"),
+    ],
+)
+def test_impossible_boxes_are_refused(arguments, message):
+    with pytest.raises(ArgumentError, match=message):
+        CropBox(*arguments)
+
+
+@pytest.mark.parametrize(
+    "photo, box, size",
+    [
+        (np.zeros((9, 9, 3), np.uint8), CropBox(-50, 4, 8), 8),
+        (np.zeros((9, 9, 3), np.uint8), CropBox(4, 4, 1e9), 8),
+        (np.zeros((9, 9, 3), np.uint8), CropBox(4, 4, 8), 0),
+        (np.zeros((9, 9, 3), np.int32), CropBox(4, 4, 8), 8),
+        (np.zeros((9, 9, 7), np.uint8), CropBox(4, 4, 8), 8),
+        (np.zeros((0, 9), np.uint8), CropBox(4, 4, 8), 8),
+    ],
+)
+def test_impossible_crops_are_refused(photo, box, size):
+    with pytest.raises(ArgumentError):
+        sample_crop(photo, box, size)

@@ -1,0 +1,116 @@
+"""A photo whose mesh, texture, light and camera are known: a bump, drawn pixel by pixel with a texture of its own."""
+
+import dataclasses
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+from scipy import ndimage
+
+from gan2shape_jax.geometry import camera as cameras
+from gan2shape_jax.geometry import lighting, rasterizer
+from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.geometry.crop_box import CropBox, photo_to_crop
+from gan2shape_jax.outputs import Result
+from helpers.plain_result import plain_result
+
+__all__ = ["Photographed", "photographed"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Photographed:
+    """What is known.
+
+    Attributes:
+      result: with the true factors, but a plain grey albedo.
+      photo: (h, w, 3) uint8.
+      box: where the result's input lies in it.
+      texture: (T, T, 3) in [0, 1], the true albedo over the canonical picture.
+      shading: (T, T).
+    """
+
+    result: Result
+    photo: np.ndarray
+    box: CropBox
+    texture: np.ndarray
+    shading: np.ndarray
+
+
+@functools.cache
+def photographed(
+    *,
+    size: int = 32,
+    pixels: int = 512,
+    yaw_deg: float = -18.0,
+    box: CropBox | None = None,
+    light: tuple[float, float, float, float] = (0.5, 0.45, 0.4, -0.2),
+    symmetric: bool = False,
+) -> Photographed:
+    """Draws the photo.
+
+    Args:
+      size: of the result.
+      pixels: side of the crop as it is drawn.
+      yaw_deg: of the view.
+      box: the crop's place in a photo of 700 x 800 pixels; the photo is the crop itself if not given.
+      light: of the result.
+      symmetric: whether the texture is its own mirror image.
+    """
+    camera = Camera(size)
+    y, x = np.mgrid[:size, :size] / (size - 1) * 2 - 1
+    height = np.clip(1 - (x / 0.75) ** 2 - (y / 0.85) ** 2, 0, None)
+    depth = (1.02 - 0.055 * height).astype(np.float32)
+    mask = (height > 0.05).astype(np.float32)
+    view = np.array([np.deg2rad(6), np.deg2rad(yaw_deg), np.deg2rad(-3), 0.004, -0.002, 0.003], np.float32)
+    texture = _pattern(pixels, symmetric)
+    shade, _ = lighting.shade(lighting.normals(jnp.asarray(depth), camera), jnp.asarray(light, jnp.float32))
+    shading = _at(np.asarray(shade), (np.indices((pixels, pixels)) + 0.5) * size / pixels - 0.5)
+    points = cameras.transform(cameras.back_project(jnp.asarray(depth), camera), jnp.asarray(view), camera)
+    supersample = 2
+    samples = rasterizer.SampleGrid.over(camera, size=pixels, supersample=supersample)
+    seen = rasterizer.rasterize(points, camera, samples=samples, mask=jnp.asarray(mask > 0.5))
+    where = np.moveaxis(np.indices((size, size)).astype(np.float32), 0, -1)
+    at = np.moveaxis(np.asarray(rasterizer.interpolate(seen, jnp.asarray(where))), -1, 0)  # row, column of the vertices
+    at = (at + 0.5) * pixels / size - 0.5
+    colours = np.stack([_at(texture[..., i] * shading, at) for i in range(3)], -1)
+    drawn = np.asarray(seen.triangle)[..., None] >= 0
+    crop = np.where(drawn, colours, (0.2, 0.5, 0.9))
+    crop = crop.reshape(pixels, supersample, pixels, supersample, 3).mean((1, 3))
+    covered = drawn.reshape(pixels, supersample, pixels, supersample).mean((1, 3))
+    fine = _resized(covered, size)
+    result = plain_result(
+        "known", size, depth=depth, mask=mask, view=view, light=np.array(light), input_mask=(fine > 0.5) * 1.0
+    )
+    photo = crop if box is None else _placed(crop, box)
+    return Photographed(
+        result=result,
+        photo=np.rint(photo * 255).astype(np.uint8),
+        box=box or CropBox(pixels / 2, pixels / 2, pixels),
+        texture=texture,
+        shading=shading,
+    )
+
+
+def _pattern(pixels: int, symmetric: bool) -> np.ndarray:
+    """Soft checks of three colours, about 40 along a side."""
+    i, j = (np.indices((pixels, pixels)) + 0.5) / pixels
+    j = np.abs(j - 0.5) if symmetric else j
+    checks = np.tanh(3 * np.sin(2 * np.pi * 20 * i) * np.sin(2 * np.pi * 20 * j + 0.7))
+    waves = np.stack([np.sin(9 * i + 5 * j), np.cos(7 * j - 4 * i), np.sin(11 * i * j + 1)], -1)
+    return 0.5 + 0.12 * checks[..., None] * (1, 0.8, -0.9) + 0.15 * waves
+
+
+def _placed(crop: np.ndarray, box: CropBox) -> np.ndarray:
+    """Returns a photo of 700 x 800 pixels in which a crop lies where `box` says."""
+    rows, columns = np.indices((700, 800)) + 0.5
+    at = photo_to_crop(np.stack([columns, rows], -1), box, len(crop)) - 0.5
+    return np.stack([_at(crop[..., i], np.moveaxis(at[..., ::-1], -1, 0)) for i in range(3)], -1)
+
+
+def _at(values: np.ndarray, place: np.ndarray) -> np.ndarray:
+    return ndimage.map_coordinates(values, place, order=1, mode="nearest")
+
+
+def _resized(values: np.ndarray, size: int) -> np.ndarray:
+    cell = len(values) // size
+    return values.reshape(size, cell, size, cell).mean((1, 3))

@@ -1,0 +1,112 @@
+"""How typical pictures are of a GAN: the bundled one knows its samples and the bundled faces from anything else."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.tiny_stylegan2 import TINY, random_parameters
+from PIL import Image
+
+from gan2shape_jax import stylegan2
+from gan2shape_jax.bundled import asset
+from gan2shape_jax.stylegan2 import typicality, unlike
+from gan2shape_jax.stylegan2.random_images import random_images
+
+
+@pytest.fixture(scope="module")
+def gan():
+    arch, params = stylegan2.load(asset("ictface/gan.safetensors"))
+    mean = stylegan2.mean_w(jax.random.key(0), params["generator"], arch=arch, samples=256)
+    key = jax.random.key(1)
+    images, _ = random_images(key, params["generator"], arch=arch, count=260, truncation=1.0, mean=mean)
+    known = typicality.measure(params["discriminator"], images[:220], arch=arch, seed=0)
+    return arch, params["discriminator"], images, known
+
+
+def _scores(gan, images):
+    arch, discriminator, _, known = gan
+    return np.asarray(typicality.atypicality(known, discriminator, jnp.asarray(images), arch=arch))
+
+
+def _faces():
+    names = ("001", "002", "005", "006", "008", "009")
+    return np.stack([np.asarray(Image.open(asset(f"ictface/image/{n}.png")), np.float32) / 127.5 - 1 for n in names])
+
+
+def _others():
+    """Pictures of none of the kinds that `unlike` makes."""
+    rows, columns = np.mgrid[:64, :64] / 63
+    rings = np.sin(40 * np.hypot(rows - 0.4, columns - 0.6))
+    board = np.where((rows * 8).astype(int) % 2 == (columns * 8).astype(int) % 2, 0.8, -0.9)
+    sky = np.stack([rows * 0.5 - 0.2, rows * 0.3, 1 - rows], -1)
+    grass = np.random.default_rng(3).normal([-0.4, 0.2, -0.5], 0.25, (64, 64, 3)).clip(-1, 1)
+    grey = [np.repeat(picture[..., None], 3, -1) for picture in (rings, board)]
+    return np.stack([*grey, sky, grass, -np.ones((64, 64, 3)), np.ones((64, 64, 3))]).astype(np.float32)
+
+
+def test_samples_are_typical_and_other_things_are_not(gan):
+    kept_out = _scores(gan, gan[2][220:])
+    assert abs(kept_out.mean()) < 0.6 and kept_out.std() < 1.6
+    faces, others = _scores(gan, _faces()), _scores(gan, _others())
+    assert faces.max() < typicality.LIMIT < others.min()
+    assert typicality.belonging(faces).min() > 0.5 > typicality.belonging(others).max()
+
+
+def test_a_face_is_the_less_typical_the_further_it_is_out_of_its_frame(gan):
+    """What a search for the frame goes by."""
+    faces = _faces()
+    moved = [np.mean(_scores(gan, np.roll(faces, (step, step), (1, 2)))) for step in (0, 6, 16)]
+    assert moved[0] < moved[1] < moved[2]
+
+
+def test_the_same_arguments_give_the_same_bits_whatever_the_batch(gan):
+    arch, discriminator, images, _ = gan
+    first, again = (typicality.measure(discriminator, images[:40], arch=arch, seed=5) for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True))
+    together = _scores(gan, images[:6])  # as many as there are faces, and one: no further program
+    np.testing.assert_allclose(together[0], _scores(gan, images[:1])[0], atol=2e-3)
+
+
+def test_the_plane_is_that_of_regularised_least_squares():
+    """Solved among rows; here among columns, as textbooks have it."""
+    rng = np.random.default_rng(0)
+    like, other = rng.normal(0, 1, (40, 7)), rng.normal(0.5, 2, (30, 7))
+    scale = like.std(0) + 1e-6
+    middle = (like.mean(0) + other.mean(0)) / 2
+    a, b = (like - middle) / scale, (other - middle) / scale
+    moments = a.T @ a / 80 + b.T @ b / 60
+    wanted = -a.mean(0) / 2 + b.mean(0) / 2
+    expected = np.linalg.solve(moments + 1e-4 * np.trace(moments) * np.eye(7), wanted) / scale
+    np.testing.assert_allclose(typicality._plane(like, other), expected, rtol=1e-6)
+
+
+def test_the_distance_is_that_of_mahalanobis():
+    rng = np.random.default_rng(0)
+    turned = np.linalg.qr(rng.normal(0, 1, (9, 9)))[0]
+    rows = (rng.normal(0, 1, (300, 9)) * np.array([5, 4, 3, 1, 1, 1, 1, 1, 0.5]) @ turned).astype(np.float32)
+    middle, scale = rows.mean(0), rows.std(0)
+    axes, spread, rest = typicality._directions((rows - middle) / scale)
+    arrays = (jnp.asarray(value) for value in (np.zeros(1), middle, scale, axes, spread, rest, np.zeros(6)))
+    _, distance = typicality._answers(typicality.Typicality(*arrays), jnp.zeros((300, 1)), jnp.asarray(rows))
+    values, vectors = np.linalg.eigh(np.cov((rows - middle) / scale, rowvar=False, ddof=0))
+    parts = (((rows - middle) / scale) @ vectors) ** 2 / values  # the least direction first; all others are leading
+    np.testing.assert_allclose(distance, np.sqrt(parts[:, 0] + parts[:, 1:].mean(1)), rtol=2e-3)
+
+
+def test_any_discriminator_serves_and_any_side_of_pictures():
+    params = random_parameters()["discriminator"]
+    rng = np.random.default_rng(0)
+    images = rng.uniform(-1, 1, (30, 32, 32, 3)).astype(np.float32)
+    known = typicality.measure(params, images, arch=TINY, seed=0)
+    scores = typicality.atypicality(known, params, jnp.asarray(images), arch=TINY)
+    assert scores.shape == (30,) and np.isfinite(scores).all()
+    assert typicality.side_of(TINY) == 16
+
+
+def test_pictures_that_the_gan_did_not_draw_are_pictures():
+    images = np.random.default_rng(0).uniform(-1, 1, (12, 16, 16, 3)).astype(np.float32)
+    for make in (unlike.unlike, unlike.disturbed):
+        made, again = (make(np.random.default_rng(1), images) for _ in range(2))
+        assert made.shape == images.shape and made.dtype == np.float32
+        assert np.array_equal(made, again) and np.abs(made).max() <= 1
+        assert not any(np.array_equal(a, b) for a, b in zip(made, images, strict=True))

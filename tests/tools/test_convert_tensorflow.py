@@ -1,0 +1,278 @@
+"""TensorFlow's network pickles: the converted network computes what legacy.py of stylegan2-ada-pytorch makes of it."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import tensorflow_files
+from helpers.parity_record import LARGEST, largest
+from helpers.tensorflow_files import CASES, Case, inputs, networks, save
+from helpers.tiny_stylegan2 import nhwc, relative
+
+from gan2shape_jax import main as program
+from gan2shape_jax import stylegan2
+from gan2shape_jax.errors import UserError
+from tools.convert_stylegan2 import convert, read_checkpoint
+
+_GOLDEN = "stylegan2_tensorflow.npz"
+_synthesize = jax.jit(stylegan2.synthesize, static_argnames="arch")
+_discriminate = jax.jit(stylegan2.discriminate, static_argnames="arch")
+
+
+def _computed(path, case):
+    """What a converted file computes, as the golden file has it."""
+    arch, params = convert(path)
+    generator, discriminator = (jax.tree.map(jnp.asarray, params[key]) for key in ("generator", "discriminator"))
+    z, pictures = inputs(case)
+    w = stylegan2.map_styles(generator, jnp.asarray(z), arch=arch)
+    mean = stylegan2.mean_w(jax.random.key(0), generator, arch=arch)
+    drawn = [_synthesize(generator, latent, arch=arch) for latent in (w, stylegan2.truncate(w, mean, 0.5))]
+    logits, _ = _discriminate(discriminator, nhwc(pictures), arch=arch)
+    return {"w": w, "image": drawn[0], "truncated": drawn[1], "logits": logits}
+
+
+_DRAWN = {"w": "latents w", "image": "images", "truncated": "truncated images"}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_converted_networks_compute_what_legacy_py_makes_of_the_file(tmp_path, golden, parity, name):
+    theirs = golden(_GOLDEN)
+    found = _computed(save(tmp_path / "network-final.pkl", networks(CASES[name])), CASES[name])
+    for key, what in _DRAWN.items():
+        parity(f"NVIDIA's TensorFlow pickles, {what}", relative(found[key], theirs[f"{name}/{key}"]), 1e-5, _GOLDEN)
+    # Some of these logits are differences of far larger numbers.
+    off = largest(found["logits"], theirs[f"{name}/logits"])
+    parity("NVIDIA's TensorFlow pickles, logits", off, 1e-5, _GOLDEN, measure=LARGEST)
+
+
+def test_networks_that_were_grown_are_those_of_the_full_side(tmp_path, golden):
+    """Configs b to d: at the end of their growth they compute what networks without skips and shortcuts do."""
+    case, theirs = Case(16, 32, 8, grown=True), golden(_GOLDEN)
+    path = save(tmp_path / "config-d.pkl", networks(case))
+    found, converted = _computed(path, case), read_checkpoint(path)
+    assert (converted.arch.generator_kind, converted.arch.discriminator_kind) == ("orig", "orig")
+    assert "Grown step by step (generator and discriminator)" in converted.notes
+    assert relative(found["truncated"], theirs["config-e-Gorig-Dskip/truncated"]) < 1e-5
+    assert largest(found["logits"], theirs["config-e-Gresnet-Dorig/logits"]) < 1e-5
+
+
+def test_the_architecture_is_that_of_the_settings(tmp_path):
+    converted = read_checkpoint(save(tmp_path / "x.pkl", networks(CASES["config-f"])))
+    arch = converted.arch
+    assert (arch.size, arch.style_dim, arch.mapping_layers, arch.mapping_scale) == (64, 16, 8, 0.01)
+    assert arch.channels == arch.discriminator_channels == (16, 16, 16, 8, 4)
+    assert (arch.generator_kind, arch.discriminator_kind, arch.stored_mean) == ("skip", "resnet", True)
+    assert arch.taps == arch.discriminator_taps == (1.0, 3.0, 3.0, 1.0)
+    assert converted.family == "stylegan2-tensorflow" and "NVIDIA Source Code License" in converted.license_note
+    assert converted.notes == ""
+    ada = read_checkpoint(save(tmp_path / "x.pkl", networks(CASES["ada"])))
+    assert (ada.arch.conv_clamp, ada.arch.discriminator_clamp) == (1.0, 1.0)
+    np.testing.assert_allclose(ada.arch.taps, np.array([1, 2, 4, 1]) / 8)
+    assert "float16 layers (generator and discriminator)" in ada.notes
+
+
+@pytest.mark.parametrize(
+    "ada, settings, group, channels",
+    [
+        (False, {}, 4, 1),  # where legacy.py has the whole batch, and TensorFlow four
+        (False, {"mbstd_group_size": 8}, 8, 1),
+        (False, {"mbstd_group_size": 1, "mbstd_num_features": 0}, 1, 0),
+        (True, {}, 0, 1),
+        (True, {"mbstd_group_size": 4, "mbstd_num_features": 2}, 4, 2),
+        (True, {"mbstd_num_features": 0}, 0, 0),
+    ],
+)
+def test_deviations_are_measured_as_in_training(tmp_path, ada, settings, group, channels):
+    case = Case(8, 16, 4, discriminator=settings, ada=ada, style=4, layers=1)
+    arch = read_checkpoint(save(tmp_path / "x.pkl", networks(case))).arch
+    assert (arch.stddev_group, arch.stddev_channels) == (group, channels)
+
+
+_SMALL = Case(8, 16, 4, style=4, layers=1)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_every_protocol_is_read_and_no_source_code_runs(tmp_path, protocol):
+    first = read_checkpoint(save(tmp_path / "4.pkl", networks(_SMALL)))
+    again = read_checkpoint(save(tmp_path / "x.pkl", networks(_SMALL), protocol))
+    assert again.arch == first.arch
+    jax.tree.map(np.testing.assert_array_equal, again.params, first.params)
+    with pytest.raises(RuntimeError, match="source code of a network has run"):
+        exec(tensorflow_files.SOURCE, {})
+
+
+def test_double_and_fortran_ordered_variables_are_the_same_numbers(tmp_path):
+    first = read_checkpoint(save(tmp_path / "4.pkl", networks(_SMALL)))
+    changed = networks(_SMALL)
+    for network in (*changed, *changed[2].state["components"].values()):
+        state = network.state
+        state["variables"] = [(name, np.array(value, np.float64, order="F")) for name, value in state["variables"]]
+    again = read_checkpoint(save(tmp_path / "x.pkl", changed))
+    jax.tree.map(np.testing.assert_array_equal, again.params, first.params)
+
+
+def test_noise_that_was_never_there_is_silent(tmp_path):
+    g, d, mean = networks(dataclasses.replace(_SMALL, generator={"use_noise": False}, ada=True))
+    variables = mean.state["components"]["synthesis"].state
+    variables["variables"] = [pair for pair in variables["variables"] if "noise" not in pair[0]]
+    _, params = convert(save(tmp_path / "x.pkl", (g, d, mean)))
+    assert not any(np.any(value) for value in params["generator"]["noise"].values())
+    assert not any(layer["noise_strength"] for layer in params["generator"]["layers"].values())
+
+
+def _kwargs(which, **settings):
+    def change(networks_):
+        networks_[which].state["static_kwargs"].update(settings)
+
+    return change
+
+
+def _state(which, **values):
+    def change(networks_):
+        networks_[which].state.update(values)
+
+    return change
+
+
+def _variable(which, name, value):
+    def change(networks_):
+        network, _, leaf = name.partition(":")
+        state = networks_[which].state
+        state = state["components"][network].state if leaf else state
+        pairs = [pair for pair in state["variables"] if pair[0] != (leaf or name)]
+        state["variables"] = pairs + ([] if value is None else [(leaf or name, value)])
+
+    return change
+
+
+def _component(name, **values):
+    def change(networks_):
+        networks_[2].state["components"][name].state.update(values)
+
+    return change
+
+
+def _without_synthesis(networks_):
+    del networks_[2].state["components"]["synthesis"]
+
+
+def _twice(networks_):
+    networks_[1].state["variables"] *= 2
+
+
+_REFUSED = {
+    "conditional": (_kwargs(2, label_size=10), "generator is conditional.*PyTorch pickle"),
+    "conditional D": (_kwargs(1, label_size=10), "discriminator is conditional"),
+    "grey": (_kwargs(2, num_channels=1), "num_channels is 1, supported is 3"),
+    "relu": (_kwargs(1, nonlinearity="relu"), "nonlinearity is 'relu', supported is 'lrelu'"),
+    "raw latents": (_kwargs(2, normalize_latents=False), "normalize_latents is False, supported is True"),
+    "half": (_kwargs(2, dtype="float16"), "dtype is 'float16'"),
+    "number for a word": (_kwargs(2, normalize_latents=1), "normalize_latents is 1, supported is True"),
+    "unknown setting": (_kwargs(2, use_attention=True), "use_attention: not known here"),
+    "spectral norm": (_kwargs(1, use_spectral_norm=True), "use_spectral_norm is True"),
+    "side": (_kwargs(2, resolution=12), "generator of 12 pixels; possible are 8"),
+    "side of D": (_kwargs(1, resolution=True), "resolution of the discriminator is no whole number"),
+    "larger": (_kwargs(2, resolution=16), "missing.*synthesis/16x16"),
+    "kind": (_kwargs(2, architecture="dense"), "an architecture 'dense'"),
+    "kind of the wrong type": (_kwargs(1, architecture=["skip"]), "an architecture a list"),
+    "resnet without shortcuts": (_kwargs(2, architecture="resnet"), "missing.*synthesis/8x8/Skip/weight"),
+    "clamp": (_kwargs(2, conv_clamp=-1.0), "activations cannot be clamped to -1.0"),
+    "clamp of the wrong type": (_kwargs(2, conv_clamp="256"), "'256' in place of a number"),
+    "skip with clamp": (_kwargs(1, architecture="skip", conv_clamp=1.0), "kind 'skip' with conv_clamp"),
+    "filter": (_kwargs(2, resample_kernel=None), "resample_kernel that is None"),
+    "filter in two axes": (_kwargs(2, resample_kernel=[[1, 3], [3, 1]]), "a list in place of a number"),
+    "empty filter": (_kwargs(2, resample_kernel=[]), "resample_kernel that is a list"),
+    "filter of nothing": (_kwargs(1, resample_kernel=[1, -1]), "sum is zero"),
+    "widths": (_kwargs(2, latent_size=64), "mapping network is 64, 4 wide"),
+    "widths of the mapping": (_variable(2, "mapping:Dense0/weight", np.zeros((4, 6), np.float32)), "4, 6 wide"),
+    "layers": (_kwargs(2, mapping_layers=9), "missing.*mapping/Dense8/weight"),
+    "absurd layers": (_kwargs(2, mapping_layers=10**9), "at most 16384 channels and 32 mapping layers"),
+    "negative": (_kwargs(2, dlatent_size=-4), "dlatent_size of the generator is no whole number: -4"),
+    "group": (_kwargs(1, mbstd_group_size=None), "mbstd_group_size of the discriminator is no whole number: None"),
+    "multiplier": (_kwargs(2, mapping_lrmul=float("nan")), "nan in place of a number"),
+    "settings": (_state(2, static_kwargs=[]), "generator has no settings by name"),
+    "settings by number": (_state(1, static_kwargs={3: 4}), "discriminator has no settings by name"),
+    "version 3": (_state(2, version=3), "generator is of version 3 .* version 4 or 5"),
+    "version 6": (_state(1, version=6), "discriminator is of version 6"),
+    "version in words": (_state(2, version="4"), "generator is of version '4'"),
+    "other discriminator": (_state(1, build_func_name="D_other"), "discriminator is built by 'D_other'"),
+    "other mapping": (_component("mapping", build_func_name="G_map"), "generator's mapping is built by 'G_map'"),
+    "other synthesis": (_component("synthesis", build_func_name="S" * 300), "generator's synthesis is built by 'SSS"),
+    "no synthesis": (_without_synthesis, "generator has no component 'synthesis'"),
+    "components": (_state(2, components=[1]), "generator has no component 'mapping'"),
+    "no variables": (_state(1, variables=[]), "missing.*discriminator: 8x8/Conv0/weight"),
+    "missing": (_variable(2, "dlatent_avg", None), "missing: generator: dlatent_avg"),
+    "extra": (_variable(1, "8x8/Conv2/weight", np.zeros(3, np.float32)), "extra: discriminator: 8x8/Conv2/weight"),
+    "misshapen": (_variable(1, "Output/bias", np.zeros(2, np.float32)), r"Output/bias \(2,\), not \(1,\)"),
+    "not finite": (_variable(1, "Output/bias", np.full(1, np.nan, np.float32)), "NaN or infinity.*Output/bias"),
+    "a function": (_variable(1, "Output/bias", len), "refused, for it holds builtins.len"),
+    "text": (_variable(1, "Output/bias", "0"), "discriminator has variables that are no numbers: Output/bias"),
+    "objects": (_variable(1, "Output/bias", np.array([None])), "refused.*numpy.dtype of 'O8'"),
+    "growing": (_variable(2, "lod", np.float32(2.5)), "generator is of a training under way"),
+    "two of a name": (_twice, "two variables of one name"),
+    "list of variables": (_state(1, variables={"a": 1}), "variables are no list"),
+    "no pairs": (_state(1, variables=[("a",)]), "no pairs of a name and an array"),
+    "no names": (_state(1, variables=[(3, 4)]), "no pairs of a name and an array"),
+    "names that cannot be printed": (_state(1, variables=[("\x1b[2J", 4.0)]), "a dictionary key that is no name"),
+}
+
+
+@pytest.mark.parametrize("name", _REFUSED)
+def test_what_is_not_supported_is_refused_in_words(tmp_path, name):
+    change, message = _REFUSED[name]
+    made = networks(_SMALL)
+    change(made)
+    with pytest.raises(UserError, match=f"(?s)x.pkl.*{message}"):
+        read_checkpoint(save(tmp_path / "x.pkl", made))
+
+
+def test_a_generator_alone_is_refused_with_what_to_do(tmp_path):
+    g, d, mean = networks(_SMALL)
+    for content in (mean, (mean,), (g, None, mean)):
+        with pytest.raises(UserError, match="(?s)g.pkl: no 'D'.*--discriminator"):
+            read_checkpoint(save(tmp_path / "g.pkl", content))
+    whole = save(tmp_path / "whole.pkl", (g, d, mean))
+    mended = read_checkpoint(save(tmp_path / "g.pkl", mean), discriminator=whole)
+    jax.tree.map(np.testing.assert_array_equal, mended.params, read_checkpoint(whole).params)
+    with pytest.raises(UserError, match="d.pkl: no generator in it"):
+        read_checkpoint(save(tmp_path / "d.pkl", d))
+    with pytest.raises(UserError, match="--class is for conditional networks"):
+        read_checkpoint(whole, class_index=0)
+
+
+def test_the_running_mean_is_taken_not_the_generator_in_training(tmp_path):
+    g, d, mean = networks(_SMALL)
+    first = read_checkpoint(save(tmp_path / "x.pkl", (g, d, mean)))
+    assert not np.array_equal(first.params["generator"]["mean_w"], dict(g.state["variables"])["dlatent_avg"])
+    np.testing.assert_array_equal(first.params["generator"]["mean_w"], dict(mean.state["variables"])["dlatent_avg"])
+
+
+def test_the_command_writes_a_file_that_draws(tmp_path, capsys):
+    source, target = save(tmp_path / "a pickle.pkl", networks(_SMALL)), tmp_path / "gan.safetensors"
+    assert program.main(["convert", str(source), str(target)]) == 0
+    arch, params = stylegan2.load(target)
+    expected = read_checkpoint(source)
+    assert arch == expected.arch and (tmp_path / "gan.png").is_file()
+    jax.tree.map(np.testing.assert_array_equal, params, expected.params)
+    assert "stylegan2-tensorflow" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.9, 0.999])
+def test_truncated_files_are_told(tmp_path, share):
+    whole = save(tmp_path / "x.pkl", networks(_SMALL)).read_bytes()
+    (tmp_path / "cut.pkl").write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(UserError, match="cut.pkl: damaged, truncated or not a PyTorch file"):
+        read_checkpoint(tmp_path / "cut.pkl")
+
+
+def test_a_variable_is_charged_under_each_name(tmp_path):
+    """The same 8 MB in the place of every weight: read as often as they are named, they would be a gigabyte."""
+    g, d, mean = networks(_SMALL)
+    large = np.zeros((2, 10**6), np.float32)
+    d.state["variables"] = [(f"{i}x{i}/Conv0/weight", large) for i in range(120)]
+    path = save(tmp_path / "x.pkl", (g, d, mean))
+    assert path.stat().st_size < 9e6
+    with pytest.raises(UserError, match="more than 1.. MiB of tensors and values"):
+        read_checkpoint(path)

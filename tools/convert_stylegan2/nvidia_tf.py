@@ -1,0 +1,210 @@
+"""From a network pickle of NVIDIA's TensorFlow repositories to the package's parameters.
+
+Such a file holds the generator, the discriminator and the generator's running mean (stylegan2:
+training/networks_stylegan2.py, stylegan2-ada: training/networks.py). Variables are named by the scopes that they were
+made in (`synthesis/8x8/Conv0_up/weight`), and are laid out as ours are: convolutions (kh, kw, in, out), linear layers
+(in, out). Other than ours are: kernels of layers that double the side are turned by 180 degrees, biases of styles have
+no 1 added, and features are flattened (c, h, w).
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.stylegan2 import Architecture, Params
+from gan2shape_jax.stylegan2.architecture import discriminator_shapes, generator_shapes
+from gan2shape_jax.stylegan2.weights import check_params
+from gan2shape_jax.weight_files.messages import listed
+from gan2shape_jax.weight_files.tensorflow_pickle import TensorFlowNetwork
+
+from . import tensors
+from .nvidia_tf_architecture import infer
+from .nvidia_tf_settings import Settings
+from .tensors import Tensor
+
+__all__ = ["convert", "networks_of"]
+
+_COMPONENTS = ("synthesis", "mapping")
+
+
+def networks_of(content: Any) -> dict[str, Any]:
+    """Returns the file's networks by the keys that PyTorch's pickles have: `G_ema` and `D`.
+
+    They are told by the functions that build them; of several generators the last one is the running mean.
+    """
+    networks: dict[str, Any] = {}
+    for network in content if isinstance(content, (tuple, list)) else [content]:
+        if isinstance(network, TensorFlowNetwork):
+            builder = network.fields.get("build_func_name")
+            networks["D" if isinstance(builder, str) and builder.startswith("D") else "G_ema"] = network
+    return networks
+
+
+def _network(networks: Mapping[str, Any], key: str, what: str, source: str | os.PathLike) -> Settings:
+    network = networks.get(key)
+    if not isinstance(network, TensorFlowNetwork):
+        raise UserError(f"{source}: no {what} in it; a network pickle of NVIDIA's with both is wanted")
+    return Settings(network, what, source)
+
+
+def _arrays(network: Settings) -> dict[str, np.ndarray]:
+    """Returns a network's variables and those of its components, by their names in the whole."""
+    parts = {"": network, **{f"{name}/": network.component(name) for name in _COMPONENTS if network.has(name)}}
+    arrays: dict[str, np.ndarray] = {}
+    odd = []
+    for prefix, part in parts.items():
+        for name, value in part.network.variables.items():
+            if value is None:
+                odd.append(prefix + name)
+            else:
+                arrays[prefix + name] = value
+    if odd:
+        raise UserError(f"{network.source}: the {network.what} has variables that are no numbers: {listed(odd)}")
+    return arrays
+
+
+def _biased(scope: str, shapes: Params) -> Params:
+    return {part: _same(f"{scope}/{part}", shapes[part]) for part in ("weight", "bias")}
+
+
+def _same(name: str, shape: tuple[int, ...]) -> Tensor:
+    return tensors.plain(name, shape, shape)
+
+
+def _turned(name: str, shape: tuple[int, ...]) -> Tensor:
+    """Returns the kernel of a layer that doubles the side, which their transposed convolution turns."""
+    return Tensor(name, shape, lambda value: value[::-1, ::-1])
+
+
+def _flattened(name: str, ours: tuple[int, ...]) -> Tensor:
+    """Returns a linear layer's weight over flattened 4x4 features: theirs are (c, h, w), ours (h, w, c)."""
+    channels = ours[0] // 16
+    return Tensor(name, ours, lambda value: value.reshape(channels, 4, 4, ours[1]).transpose(1, 2, 0, 3).reshape(ours))
+
+
+def _styled(scope: str, shapes: Params) -> Params:
+    turn = scope.endswith("Conv0_up")
+    parts = {
+        "weight": (_turned if turn else _same)(f"{scope}/weight", shapes["weight"]),
+        "style_weight": _same(f"{scope}/mod_weight", shapes["style_weight"]),
+        "style_bias": Tensor(f"{scope}/mod_bias", shapes["style_bias"], lambda value: value + 1),
+        "bias": _same(f"{scope}/bias", shapes["bias"]),
+    }
+    if "noise_strength" in shapes:
+        parts["noise_strength"] = _same(f"{scope}/noise_strength", ())
+    return parts
+
+
+def _scope(level: int) -> str:
+    side = 4 * 2**level
+    return f"{side}x{side}"
+
+
+def _layer(index: int) -> str:
+    """Returns the scope of the generator's n-th 3x3 convolution."""
+    name = "Conv" if index == 0 else "Conv0_up" if index % 2 else "Conv1"
+    return f"synthesis/{_scope((index + 1) // 2)}/{name}"
+
+
+def _generator_table(arch: Architecture, progressive: bool) -> Params:
+    shapes = generator_shapes(arch)
+
+    def colours(level: int) -> str:
+        return "synthesis/ToRGB_lod0" if progressive else f"synthesis/{_scope(level)}/ToRGB"
+
+    table: Params = {
+        "mapping": {i: _biased(f"mapping/Dense{int(i) - 1}", s) for i, s in shapes["mapping"].items()},
+        "input": tensors.constant("synthesis/4x4/Const/const", shapes["input"], (1,)),
+        "layers": {i: _styled(_layer(int(i)), s) for i, s in shapes["layers"].items()},
+        "to_rgb": {i: _styled(colours(int(i)), s) for i, s in shapes["to_rgb"].items()},
+        "noise": {i: tensors.plain(f"synthesis/noise{i}", (1, 1, *s), s) for i, s in shapes["noise"].items()},
+        "mean_w": _same("dlatent_avg", shapes["mean_w"]),
+    }
+    if "skips" in shapes:
+        table["skips"] = {
+            i: {"weight": _turned(f"synthesis/{_scope(int(i))}/Skip/weight", s["weight"])}
+            for i, s in shapes["skips"].items()
+        }
+    return table
+
+
+def _discriminator_table(arch: Architecture, progressive: bool) -> Params:
+    shapes, blocks = discriminator_shapes(arch), {}
+    last = len(arch.discriminator_channels) - 1
+    names = {"conv1": "Conv0", "conv2": "Conv1_down", "from_rgb": "FromRGB"}
+    for i, parts in shapes["blocks"].items():
+        at = _scope(last - int(i))
+        blocks[i] = {ours: _biased(f"{at}/{theirs}", parts[ours]) for ours, theirs in names.items() if ours in parts}
+        if "skip" in parts:
+            blocks[i]["skip"] = {"weight": _same(f"{at}/Skip/weight", parts["skip"]["weight"])}
+    dense = shapes["final_linear"]
+    table = {
+        "from_rgb": _biased("FromRGB_lod0" if progressive else f"{_scope(last)}/FromRGB", shapes["from_rgb"]),
+        "blocks": blocks,
+        "final_conv": _biased("4x4/Conv", shapes["final_conv"]),
+        "final_linear": {
+            "weight": _flattened("4x4/Dense0/weight", dense["weight"]),
+            "bias": _same("4x4/Dense0/bias", dense["bias"]),
+        },
+        "output": _biased("Output", shapes["output"]),
+    }
+    if "final_rgb" in shapes:
+        table["final_rgb"] = _biased("4x4/FromRGB", shapes["final_rgb"])
+    return table
+
+
+def _drop_growth(network: Settings, arrays: dict[str, np.ndarray], scopes: Iterable[str]) -> None:
+    """Drops what progressive growing has left behind; raises `UserError` where the network had not grown up.
+
+    `lod` counts the halvings of the full side that are still to be grown; at 0 the layers of the other sides are not
+    used any more.
+    """
+    for name in [name for name in arrays if name.rpartition("/")[2] == "lod"]:
+        value = arrays.pop(name)
+        if value.size != 1 or value.item() != 0:
+            raise UserError(
+                f"{network.source}: the {network.what} is of a training under way, which was still growing to its full "
+                "side; take the network of the end of the training"
+            )
+    for scope in scopes:
+        for name in [name for name in arrays if name.startswith(scope) and not name.startswith(f"{scope}0/")]:
+            del arrays[name]
+
+
+def convert(networks: Mapping[str, Any], source: str | os.PathLike) -> tuple[Architecture, Params, list[str]]:
+    """Returns architecture, parameters and notes of the networks that `networks_of` gave.
+
+    Raises UserError that lists what does not fit.
+    """
+    generator = _network(networks, "G_ema", "generator", source)
+    discriminator = _network(networks, "D", "discriminator", source)
+    theirs = {"generator": _arrays(generator), "discriminator": _arrays(discriminator)}
+    found = infer(generator, discriminator, theirs)
+    arch = found.arch
+    _drop_growth(generator, theirs["generator"], ["synthesis/ToRGB_lod"] if found.grown_generator else [])
+    _drop_growth(discriminator, theirs["discriminator"], ["FromRGB_lod"] if found.grown_discriminator else [])
+    if found.silent:
+        _silence(theirs["generator"], arch)
+    tables = {
+        "generator": _generator_table(arch, found.grown_generator),
+        "discriminator": _discriminator_table(arch, found.grown_discriminator),
+    }
+    arrays, shapes, params = {}, {}, {}
+    for what, table in tables.items():
+        arrays.update({f"{what}: {name}": value for name, value in theirs[what].items()})
+        shapes.update({f"{what}: {name}": shape for name, shape in tensors.expected_shapes(table).items()})
+    check_params(arrays, shapes, source=source)
+    for what, table in tables.items():
+        params[what] = tensors.apply(table, theirs[what])
+    return arch, params, found.notes
+
+
+def _silence(arrays: dict[str, np.ndarray], arch: Architecture) -> None:
+    """Gives layers that were trained without noise a strength and a map of zero."""
+    for i in range(arch.layers):
+        side = 4 * 2 ** ((i + 1) // 2)
+        arrays[f"synthesis/noise{i}"] = np.zeros((1, 1, side, side), np.float32)
+        arrays[f"{_layer(i)}/noise_strength"] = np.zeros((), np.float32)
