@@ -27,7 +27,7 @@ COMMANDS = {
     "photo": "PHOTO ...: any photo to 3D: crop, mask and shape are found",
     "render": "RESULT ...: new views of a saved result",
     "edit": "RESULT ...: rotation and relighting, by the mesh and by the GAN",
-    "export": "print|texture|blender RESULT ...: a saved result for other programs",
+    "export": "print|texture|blender|spread RESULT ...: a saved result for other programs",
     "evaluate": "RESULTS ...: errors of finished runs, side by side",
     "get": "NAME: published weights, downloaded, checked and converted",
     "page": "RESULT ...: saved results as one HTML file, to look at and to pass on",

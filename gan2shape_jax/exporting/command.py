@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from gan2shape_jax.errors import exit_code
-from gan2shape_jax.exporting import blender_command, print_command, texture_command
+from gan2shape_jax.exporting import blender_command, print_command, spread_command, texture_command
 
 __all__ = ["main"]
 
@@ -12,17 +12,20 @@ _KINDS: dict[str, Callable[[Sequence[str]], None]] = {
     "print": print_command.run,
     "texture": texture_command.run,
     "blender": blender_command.run,
+    "spread": spread_command.run,
 }
 _USAGE = """\
 usage: gan2shape-jax export print RESULT [OPTION ...]
        gan2shape-jax export texture RESULT PHOTO [OPTION ...]
        gan2shape-jax export blender RESULT
+       gan2shape-jax export spread RESULT [--out FILE]
 
 Writes a saved result for other programs. RESULT is the folder of one image's results (it contains result.json).
 
   print     a closed solid in millimetres for a 3D printer: STL or 3MF
   texture   the mesh with the texture of the photo that RESULT was cut out of, at the photo's own resolution: GLB
   blender   a script that opens mesh, camera and photo in Blender
+  spread    the mesh, coloured by how far its depth may be off: GLB or PLY
 
 The options: gan2shape-jax export print --help, and likewise"""
 

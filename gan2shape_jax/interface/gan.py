@@ -34,7 +34,7 @@ def load_gan(path: str | os.PathLike[str]) -> Gan:
     """
     xla_flags.avoid_wrong_sums()
     architecture, weights = stylegan2.load(path)
-    return Gan(architecture, weights)
+    return Gan(architecture, weights, os.fspath(path))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,10 +44,12 @@ class Gan:
     Attributes:
       architecture: its sizes, a static argument of the functions in `gan2shape_jax.stylegan2`.
       weights: `generator` and `discriminator`, the parameters that those functions take.
+      file: that it was read from; "" where it was not.
     """
 
     architecture: Architecture
     weights: dict[str, Any]
+    file: str = ""
 
     def __repr__(self) -> str:
         return f"Gan({self.size} x {self.size} pixels, latents of {self.style_dim})"

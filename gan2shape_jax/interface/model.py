@@ -36,7 +36,8 @@ def load_model(path: str | os.PathLike[str] | None = None, *, config: str | Conf
     """
     xla_flags.avoid_wrong_sums()
     chosen = configuration.of_model(config, path)
-    return Model(chosen, feed_forward.load(chosen, None))
+    networks = feed_forward.load(chosen, None)
+    return Model(chosen, dataclasses.replace(networks, judge=networks.judge.without_files()))
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -75,8 +76,9 @@ class Model:
           name: of the image.
 
         Returns:
-          The reconstruction. Of a model's, `metrics` has `far_from_category`: whether it explains this image so much
-          worse than samples of its GAN that the shape is not to be trusted.
+          The reconstruction. Of a model's, `metrics` has `trust`: how far to believe the shape, in a sentence
+          (`verdict`) and in figures; and `far_from_category`: whether it explains this image so much worse than samples
+          of its GAN that the shape is not to be trusted.
 
         Raises:
           ArgumentError: an argument of the wrong type, shape or range (a `ValueError` too).

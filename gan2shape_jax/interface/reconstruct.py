@@ -27,7 +27,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage, TrainState
 from gan2shape_jax.records import checksum
 from gan2shape_jax.regular_files import MIB, read_text
-from gan2shape_jax.run import loading, refining, results
+from gan2shape_jax.run import loading, refining, results, trust
 from gan2shape_jax.run.checkpoint_folders import require_no_pattern
 from gan2shape_jax.run.runtime import cadence_of, schedule_of
 from gan2shape_jax.set_aside import Aside
@@ -110,7 +110,9 @@ def reconstruct(
         Keeping({"reconstruction": checksum(this.encode())}),
     )
     state, measured = refining.finished(chosen, initial, state, prepared, frozen)
-    return _reconstruction(chosen, prepared, frozen, state, history, measured)
+    known = gan.architecture, frozen.discriminator
+    judge = trust.load(chosen, known, checkpoint=gan.file, model=refining.refines(chosen)).without_files()
+    return _reconstruction(chosen, prepared, frozen, state, history, measured, judge)
 
 
 def _told(config: ConfigDict, prepared: PreparedImage) -> str:
@@ -161,8 +163,10 @@ def _reconstruction(
     state: TrainState,
     history: list[dict[str, Any]],
     measured: dict[str, Any],
+    judge: trust.Judge,
 ) -> Reconstruction:
     record = results.result_of(state, prepared, frozen, history, category=config.category, measured=measured)
+    record = trust.judged(judge, record)
 
     def write(folder: str | os.PathLike[str]) -> None:
         files = results.training_files(state, history, networks=config.outputs.networks)

@@ -12,11 +12,13 @@ from gan2shape_jax.outputs.layout import Tile
 from gan2shape_jax.outputs.result import Result
 from gan2shape_jax.outputs.table import COLUMNS, complete_metrics, figure
 from gan2shape_jax.outputs.views import Surfaces
+from gan2shape_jax.plain_text import message_line
 
 __all__ = ["draw_overview"]
 
 _YAWS_DEG = (-60, -40, -20, 0, 20, 40, 60)
 _NARROW_YAWS_DEG = (-45, -30, -15, 0, 15, 30, 45)
+_LONGEST = 200  # characters of a verdict
 _UNITS = {"mad": "°", "mad_unit": "°", "prior_mad": "°"}
 
 
@@ -136,6 +138,9 @@ def _footer(result: Result) -> list[str]:
         if value is not None:
             lines[title.endswith("_l1")].append(f"{title} {value:.{digits}f}{_UNITS.get(title, '')}")
     told = ["     ".join(entries) for entries in lines.values() if entries]
-    if result.metrics.get("far_from_category"):
+    trust = result.metrics.get("trust")
+    if isinstance(trust, dict) and isinstance(trust.get("verdict"), str):
+        told.append(message_line(trust["verdict"])[:_LONGEST])
+    elif result.metrics.get("far_from_category"):
         told.append("far from what the GAN draws: not to be trusted")
     return told

@@ -7,7 +7,8 @@ from gan2shape_jax.geometry.camera import Camera
 
 __all__ = ["camera_of", "metrics_of", "of_type"]
 
-_GROUPS = ("prior", "start", "samples_l1", "kept_out_l1")  # of metrics
+_WITH_WORDS = "trust"
+_GROUPS = ("prior", "start", "samples_l1", "kept_out_l1", _WITH_WORDS)  # of metrics
 _LARGEST = 1024  # pixels a side: four times what a run takes
 _T = TypeVar("_T")
 
@@ -26,10 +27,11 @@ def camera_of(values: Any) -> Camera:
 
 
 def metrics_of(values: Any) -> dict[str, Any]:
-    """Returns metrics that are numbers, unknown, or groups of such; raises `TypeError` for others."""
+    """Returns metrics that are numbers, unknown, or groups of such, or words on trust; raises `TypeError`."""
     for name, entry in of_type(dict, values).items():
         numbers = of_type(dict, entry).values() if name in _GROUPS else [entry]
-        if not all(number is None or isinstance(number, (int, float)) for number in numbers):
+        kinds = (int, float, str) if name == _WITH_WORDS else (int, float)
+        if not all(number is None or isinstance(number, kinds) for number in numbers):
             raise TypeError(f"the metric {name!r} is no number")
     return values
 

@@ -30,7 +30,7 @@ FORMAT_VERSION = 1
 # Shapes of the arrays, S standing for the image side; those after the bar may be absent.
 _MAPS = ("depth", "mask", "input_mask", "warped_depth")
 _PICTURES = ("albedo", "image", "canonical", "reconstruction")
-_OPTIONAL = {"gan_image": "picture", "true_depth": "map"}
+_OPTIONAL = {"gan_image": "picture", "true_depth": "map", "depth_spread": "map"}
 
 _CONVENTIONS = {
     "axes": "camera frame: x to the right, y down, z away from the camera; right-handed",
@@ -72,6 +72,7 @@ class Result:
       warped_depth: (S, S) depth seen from the input view, scene units.
       gan_image: (S, S, 3) the GAN's picture of the input's latent, or None.
       true_depth: (S, S) in the input view, or None.
+      depth_spread: (S, S) how far depth may be off, canonical frame, scene units, or None.
       metrics: `side`, `mad`, ..., `prior`, `reconstruction_l1`, `inversion_l1`; what is unknown is absent.
       category: `face`, `car`, ...
       reference: whether pictures are drawn with the published code's faults, as `config.reference` asks.
@@ -91,6 +92,7 @@ class Result:
     warped_depth: np.ndarray
     gan_image: np.ndarray | None = None
     true_depth: np.ndarray | None = None
+    depth_spread: np.ndarray | None = None
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
     category: str = ""
     reference: bool = False

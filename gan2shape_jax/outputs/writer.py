@@ -113,6 +113,13 @@ def _write_pictures(result: Result, folder: pathlib.Path) -> None:
             shown[name] = pictures.to_uint8(getattr(result, key))
     for name, picture in shown.items():
         pictures.write_png(folder / f"{name}.png", picture)
+    if result.depth_spread is not None:
+        greatest = max(float(result.depth_spread.max()), 1e-9)
+        pictures.write_png(
+            folder / "spread.png",
+            pictures.colour_depth(-result.depth_spread, -greatest, 0.0, mask=result.mask),
+            {"Description": f"how far depth may be off, scene units: black 0, brightest {greatest:.6f}"},
+        )
     pictures.write_png(
         folder / "depth.png",
         pictures.colour_depth(result.depth, near, far, mask=result.mask),

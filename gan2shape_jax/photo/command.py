@@ -117,13 +117,17 @@ def _run(options: argparse.Namespace) -> int:
             print(f"error: {printable(message_line(str(error)))}", file=sys.stderr)
             failed += 1
             continue
-        _tell(path, made, kinds.kind_of(config), framer.limit)
+        _tell(path, made)
         prepared.append(made)
     if not prepared:
         return 1
     code = photo_run.reconstruct(config, out, prepared)
     if options.texture:
         photo_run.write_textures(out, prepared)
+    for photo in prepared:
+        sentence = None if photo.changed else photo_run.sentence_on(out, photo)
+        if sentence is not None:
+            _say(sentence)
     page = out / "index.html"
     print(one_line(f"page: {page}"))
     if options.open and page.is_file():
@@ -142,15 +146,11 @@ def _wish(options: argparse.Namespace) -> Wish:
     return Wish(box=box, which=options.which, mask=options.mask, latent=options.latent)
 
 
-def _tell(path: pathlib.Path, made: Prepared, kind: str, limit: float) -> None:
-    box, atypicality = made.frames[made.chosen]
+def _tell(path: pathlib.Path, made: Prepared) -> None:
+    box = made.frames[made.chosen].box
     turned = f", turned by {box.roll_deg:.0f} degrees" if abs(box.roll_deg) >= 1 else ""
     mask = {"file": "given", "alpha": "the photo's alpha channel", "found": "found"}[made.mask_source]
     _say(f"{path.name}: {box.side:.0f} pixels around ({box.x:.0f}, {box.y:.0f}){turned}; mask: {mask}")
-    if atypicality <= limit:
-        _say(f"{path.name}: looks like what this GAN draws")
-    else:
-        _say(f"{path.name}: this does not look like a {kind} to this GAN: the shape is a guess")
     for note in made.notes:
         _say(note)
 

@@ -1,16 +1,12 @@
 """What photos are framed and cut out by: learned once from a GAN's own samples, and kept in a file.
 
-    assets/KIND/guide.safetensors                  of a bundled GAN
-    CACHE/gan2shape_jax/guides/HASH.safetensors    of another one, made when it is first needed
-
-One safetensors file: `alignment/...` the alignment network, `typicality/...` what the discriminator sees in samples,
-`usual_mask` how often the object is at each pixel. Its header names the GAN by its SHA-256; the guide of another GAN is
-never taken.
+One safetensors file (`stylegan2.guide_file` says where): `alignment/...` the alignment network, `typicality/...` what
+the discriminator sees in samples, `usual_mask` how often the object is at each pixel. A bundled GAN has its guide
+beside it; that of another one is made when it is first needed.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,7 +15,6 @@ import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
-import platformdirs
 import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float, UInt8
@@ -30,7 +25,8 @@ from gan2shape_jax.inputs.found_masks import usual_mask
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.outputs.pictures import to_uint8
 from gan2shape_jax.photo import alignment, alignment_training
-from gan2shape_jax.stylegan2 import Architecture, typicality
+from gan2shape_jax.stylegan2 import Architecture, guide_file, typicality_measure
+from gan2shape_jax.stylegan2.guide_file import cached_at
 from gan2shape_jax.stylegan2.random_images import random_images
 from gan2shape_jax.stylegan2.typicality import Typicality
 from gan2shape_jax.training.network_files import in_order
@@ -38,11 +34,9 @@ from gan2shape_jax.weight_files.budget import Refused
 from gan2shape_jax.weight_files.digest import sha256
 from gan2shape_jax.weight_files.safetensors_file import open_safetensors
 
-__all__ = ["Guide", "cached_at", "guide_bytes", "guide_of", "make", "read"]
+__all__ = ["Guide", "guide_bytes", "guide_of", "drawn_samples", "make", "read"]
 
-FORMAT, VERSION = "gan2shape_jax guide", "1"
-_BESIDE = "guide.safetensors"
-_NETWORK, _TYPICALITY, _MASK = "alignment/", "typicality/", "usual_mask"
+_NETWORK, _MASK = "alignment/", "usual_mask"
 _SEED = 0
 _SAMPLES = 2048
 _MASKED = 96  # samples that the usual mask is found from
@@ -79,8 +73,8 @@ def guide_of(
       UserError: the GAN is unusable.
     """
     digest = sha256(checkpoint)
-    for path in (checkpoint.with_name(_BESIDE), cached_at(digest)):
-        guide = read(path, digest) if path.is_file() else None
+    for path in guide_file.places(checkpoint, digest):
+        guide = read(path, digest)
         if guide is not None:
             return guide
     say("this GAN is used for photos for the first time: what it draws is looked at, which takes some minutes, once")
@@ -91,11 +85,6 @@ def guide_of(
     except (OSError, UserError) as error:
         say(f"what was found cannot be kept, the next start looks again: {error}")
     return guide
-
-
-def cached_at(digest: str) -> pathlib.Path:
-    """Returns where the guide of a GAN is kept that did not come with one."""
-    return platformdirs.user_cache_path("gan2shape_jax", appauthor=False) / "guides" / f"{digest[:32]}.safetensors"
 
 
 def make(
@@ -118,10 +107,10 @@ def make(
       say: is told what takes time.
     """
     say(f"{samples} samples are drawn")
-    drawn = _samples(architecture, weights, samples)
+    drawn = drawn_samples(architecture, weights, samples)
     images = drawn.astype(np.float32) / 127.5 - 1
     mask = usual_mask(images[:_MASKED])
-    typical = typicality.measure(weights["discriminator"], images, arch=architecture, seed=_SEED)
+    typical = typicality_measure.measure(weights["discriminator"], images, arch=architecture, seed=_SEED)
     params = alignment_training.train(drawn, seed=_SEED, steps=steps, start=start, say=say)
     # As the file has them, so that a guide just made and one that was read give the same bits.
     rounded = jax.tree.map(_rounded, params)
@@ -132,7 +121,7 @@ def _rounded(values: Any) -> np.ndarray:
     return np.asarray(values, np.float16).astype(np.float32)
 
 
-def _samples(architecture: Architecture, weights: dict[str, Any], count: int) -> UInt8[np.ndarray, "n s s 3"]:
+def drawn_samples(architecture: Architecture, weights: dict[str, Any], count: int) -> UInt8[np.ndarray, "n s s 3"]:
     """Returns samples of the GAN, brought to `alignment.SIDE`; not truncated: photos vary as much."""
     images, _ = random_images(
         jax.random.key(_SEED),
@@ -154,9 +143,8 @@ def guide_bytes(guide: Guide, gan_sha256: str) -> bytes:
     flat = {_NETWORK + name: value for name, value in flatten_dict(guide.alignment, sep="/").items()}
     tensors = {name: np.ascontiguousarray(value, np.float16) for name, value in flat.items()}
     tensors[_MASK] = np.ascontiguousarray(guide.usual_mask, np.float16)
-    for field in dataclasses.fields(Typicality):
-        tensors[_TYPICALITY + field.name] = np.ascontiguousarray(getattr(guide.typicality, field.name), np.float32)
-    texts = {"format": FORMAT, "version": VERSION, "gan_sha256": gan_sha256}
+    tensors |= guide_file.tensors_of(guide.typicality)
+    texts = {"format": guide_file.FORMAT, "version": guide_file.VERSION, "gan_sha256": gan_sha256}
     return in_order(safetensors.numpy.save(tensors, metadata=texts))
 
 
@@ -165,22 +153,22 @@ def read(path: pathlib.Path, gan_sha256: str) -> Guide | None:
     like = flatten_dict(_shapes(), sep="/")
     try:
         with open_safetensors(path) as file:
-            texts = file.metadata
-            if (texts.get("format"), texts.get("version"), texts.get("gan_sha256")) != (FORMAT, VERSION, gan_sha256):
+            if not guide_file.is_of(file, gan_sha256):
                 return None
             wanted = {_NETWORK + name: value.shape for name, value in like.items()}
             wanted[_MASK] = (alignment.SIDE, alignment.SIDE)
-            typical = {_TYPICALITY + field.name for field in dataclasses.fields(Typicality)}
-            if file.shapes.keys() != wanted.keys() | typical or any(file.shapes[n] != s for n, s in wanted.items()):
+            if file.shapes.keys() != wanted.keys() | guide_file.NAMES or any(
+                file.shapes[n] != s for n, s in wanted.items()
+            ):
                 return None
             found = {name: np.asarray(file.read(name), np.float32) for name in file.shapes}
     except (OSError, Refused, UserError):
         return None
-    if not all(np.isfinite(value).all() for value in found.values()):
+    typical = guide_file.typicality_in(found)
+    if typical is None or not all(np.isfinite(value).all() for value in found.values()):
         return None
     params = unflatten_dict({name: found[_NETWORK + name] for name in like}, sep="/")
-    fields = {field.name: jnp.asarray(found[_TYPICALITY + field.name]) for field in dataclasses.fields(Typicality)}
-    return Guide(params, Typicality(**fields), np.clip(found[_MASK], 0, 1))
+    return Guide(params, typical, np.clip(found[_MASK], 0, 1))
 
 
 def _shapes() -> Params:

@@ -9,7 +9,7 @@ from gan2shape_jax.config import load_config, names
 from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.training import model_file
 
-__all__ = ["DEFAULT", "bundled_kinds", "kind_of", "load_kind"]
+__all__ = ["DEFAULT", "bundled_kinds", "load_kind"]
 
 DEFAULT = "ictface"
 
@@ -62,11 +62,3 @@ def load_kind(model: str) -> ConfigDict:
     for field in ("image_list", "image_root", "latent_root", "depth_root", "mask_root"):
         config.data[field] = ""
     return config.lock()
-
-
-def kind_of(config: ConfigDict) -> str:
-    """Returns what a configuration's photos show, in a word for messages: face, cat, car, ..."""
-    return _WORDS.get(config.category, config.category)
-
-
-_WORDS = {"ictface": "face", "synface": "face", "celeba": "face", "catface": "cat"}

@@ -15,17 +15,18 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.atomic_files import atomic_text
 from gan2shape_jax.config.validation import validate
+from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import scaled_box
 from gan2shape_jax.inputs.image_files import open_upright
 from gan2shape_jax.outputs.photo_files import write_photo_textured
-from gan2shape_jax.outputs.result import load_result
+from gan2shape_jax.outputs.result import load_metrics, load_result
 from gan2shape_jax.photo import guide
 from gan2shape_jax.photo.framing import Score
 from gan2shape_jax.photo.preparation import FOLDER, LEAST, Framer, Prepared, records_in
-from gan2shape_jax.run import experiment, loading, runtime
+from gan2shape_jax.run import experiment, loading, runtime, trust
 from gan2shape_jax.stylegan2 import Architecture, typicality
 
-__all__ = ["config_of", "reconstruct", "score_by", "start", "write_textures"]
+__all__ = ["config_of", "reconstruct", "score_by", "sentence_on", "start", "write_textures"]
 
 _LIST = "list.txt"
 _BATCH = 32  # crops that are scored at once
@@ -127,6 +128,14 @@ def write_textures(out: pathlib.Path, prepared: Sequence[Prepared]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         box = scaled_box(photo.frames[photo.chosen].box, 1 / reduction)
         write_photo_textured(load_result(result), np.asarray(whole), box, folder)
+
+
+def sentence_on(out: pathlib.Path, photo: Prepared) -> str | None:
+    """Returns the line that tells how far to believe a photo's result; None where there is none that tells."""
+    try:
+        return trust.sentence_of(photo.name, load_metrics(out / "results" / photo.name))
+    except UserError:
+        return None
 
 
 def _quoted(name: str) -> str:

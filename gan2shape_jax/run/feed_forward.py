@@ -20,7 +20,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem, TrainState, initial_state
 from gan2shape_jax.outputs import Result
-from gan2shape_jax.run import lifted_model, refining, results
+from gan2shape_jax.run import lifted_model, refining, results, trust
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files
 
@@ -56,6 +56,7 @@ class FeedForward:
       settings: static settings.
       state: the networks.
       l1_p95: see `lifted_model.typical_l1`.
+      judge: which results are judged by.
     """
 
     architecture: Architecture
@@ -63,6 +64,7 @@ class FeedForward:
     settings: Settings
     state: TrainState
     l1_p95: float | None
+    judge: trust.Judge
 
     def prepared(self, item: data.Item) -> PreparedImage:
         """Returns an image that needs no latent, ready to be explained."""
@@ -89,7 +91,8 @@ class FeedForward:
           category: of the object, for the record.
           measured: further metrics.
         """
-        return results.result_of(self.state, prepared, self.frozen, [], category=category, measured=measured)
+        result = results.result_of(self.state, prepared, self.frozen, [], category=category, measured=measured)
+        return trust.judged(self.judge, result)
 
 
 def load(config: ConfigDict, gan: tuple[Architecture, FrozenModels] | None) -> FeedForward:
@@ -108,7 +111,10 @@ def load(config: ConfigDict, gan: tuple[Architecture, FrozenModels] | None) -> F
     like = models.init_params(jax.random.key(config.seed), settings)
     needed = needed_networks(gan=gan is not None)
     params = network_files.load_networks(pathlib.Path(config.networks.pretrained), like, settings, needed=needed)
-    return FeedForward(architecture, frozen, settings, initial_state(params, settings), lifted_model.typical_l1(config))
+    typical = lifted_model.typical_l1(config)
+    known = None if gan is None else (architecture, frozen.discriminator)
+    judge = trust.load(config, known, model=typical is not None)
+    return FeedForward(architecture, frozen, settings, initial_state(params, settings), typical, judge)
 
 
 def _without_gan(config: ConfigDict) -> tuple[Architecture, FrozenModels]:

@@ -24,7 +24,7 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage, TrainState, initial_state
 from gan2shape_jax.regular_files import MIB, read_bytes
-from gan2shape_jax.run import distributed, interrupt, joint_files, loading, results, start
+from gan2shape_jax.run import distributed, interrupt, joint_files, loading, results, start, trust
 from gan2shape_jax.run.cluster import wait_for
 from gan2shape_jax.run.each_image import FAILURES, explain, for_each_image
 from gan2shape_jax.run.monitor import Monitor
@@ -130,6 +130,7 @@ def _write(
     history: list,
     by_name: dict[str, PreparedImage],
     frozen: FrozenModels,
+    judge: trust.Judge,
     folder: RunFolder,
     name: str,
 ) -> None:
@@ -138,6 +139,7 @@ def _write(
     prepared = by_name[name]
     own = own_history(history, prepared.name)
     result = results.result_of(state, prepared, frozen, own, category=config.category)
+    result = trust.judged(judge, result)
     results.write_result(
         result,
         folder.result(prepared.name),
@@ -219,5 +221,7 @@ def _run(config: ConfigDict, names: list[str], begun: start.Start) -> int:
             name: dataclasses.replace(one, settings=task.settings)  # so that programs are shared
             for name, one in zip(names, group, strict=True)
         }
-        write = functools.partial(_write, config, state, joint_files.read_history(folder.root), by_name, frozen, folder)
+        judge = trust.load(config, (architecture, frozen.discriminator), model=False)
+        history = joint_files.read_history(folder.root)
+        write = functools.partial(_write, config, state, history, by_name, frozen, judge, folder)
         return for_each_image(folder, names, monitor.say, write, [name for (name,) in begun.units])

@@ -16,12 +16,11 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.inputs import data
 from gan2shape_jax.method.state import PreparedImage
-from gan2shape_jax.run import feed_forward, interrupt, loading, results, start
+from gan2shape_jax.run import feed_forward, interrupt, loading, results, start, trust
 from gan2shape_jax.run.each_image import for_each_image
 from gan2shape_jax.run.feed_forward import FeedForward
 from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
-from gan2shape_jax.run.verdict import FAR, far_in_words
 
 __all__ = ["no_gan_because", "run"]
 
@@ -65,10 +64,10 @@ class _Predictor:
         self.folder.require()
         prepared, known = self._prepare(name), self.networks
         category = self.config.category
-        near = known.nearness(prepared)
-        if near.get(FAR):
-            self.say(far_in_words(prepared.name, category, near))
-        result = known.explained(prepared, category=category, measured=near)
+        result = known.explained(prepared, category=category, measured=known.nearness(prepared))
+        sentence = trust.sentence_of(result.name, result.metrics)
+        if sentence is not None:
+            self.say(sentence)
         has_latent = prepared.problem.latent is not None
         project = results.projector(known.state, prepared, known.frozen) if has_latent else None
         folder = self.folder.result(prepared.name)

@@ -16,13 +16,12 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
-from gan2shape_jax.run import loading, refining, results
+from gan2shape_jax.run import loading, refining, results, trust
 from gan2shape_jax.run.each_image import FAILURES, GroupOutcome, explain, failure_of, stem_of
 from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import cadence_of, interruptible
 from gan2shape_jax.run.same_config import config_hash
-from gan2shape_jax.run.verdict import FAR, far_in_words
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import checkpoint, group, group_plan, image_axis, loop, network_files
 from gan2shape_jax.training.checkpoint import Keeping
@@ -76,6 +75,12 @@ class Reconstructor:
     frozen: FrozenModels
     monitor: Monitor
     check_interrupt: Callable[[], None]
+
+    @functools.cached_property
+    def judge(self) -> trust.Judge:
+        """What results are judged by."""
+        known = self.architecture, self.frozen.discriminator
+        return trust.load(self.config, known, model=refining.refines(self.config))
 
     def reconstruct(self, names: list[str]) -> GroupOutcome:
         """Trains the networks of images at once, as far as they are alike; writing their results is left to do."""
@@ -219,12 +224,15 @@ class Reconstructor:
         self.folder.require()
         state, measured = refining.finished(self.config, start, state, prepared, self.frozen)
         category = self.config.category
-        if measured.get(FAR):
-            self.monitor.say(far_in_words(prepared.name, category, measured))
+        result = results.result_of(state, prepared, self.frozen, history, category=category, measured=measured)
+        result = trust.judged(self.judge, result)
+        sentence = trust.sentence_of(result.name, result.metrics)
+        if sentence is not None:
+            self.monitor.say(sentence)
         # The next image may start from all of the networks.
         kept = self.config.outputs.networks if self.config.schedule.reset_weight else "full"
         results.write_result(
-            results.result_of(state, prepared, self.frozen, history, category=category, measured=measured),
+            result,
             self.folder.result(prepared.name),
             results.projector(state, prepared, self.frozen),
             self.config,

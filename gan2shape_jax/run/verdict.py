@@ -15,10 +15,10 @@ from typing import Any
 __all__ = [
     "FAR",
     "MODEL_L1",
+    "TRUST",
     "TYPICAL_L1",
     "WORSE",
     "compare_with_prior",
-    "far_in_words",
     "is_far",
     "remarks",
     "worse_in_words",
@@ -28,6 +28,8 @@ __all__ = [
 WORSE = "worse_than_prior"
 # The metric that says whether an image is far from what the model was lifted from; absent where there is no model.
 FAR = "far_from_category"
+# The metric that says in words how far to believe a shape, see `trust`; absent where nothing can be told.
+TRUST = "trust"
 # L1 of the image's reconstruction by the model as it is, and what 95% of its GAN's samples stay below.
 MODEL_L1, TYPICAL_L1 = "model_l1", "model_l1_p95"
 _FAR = 1.5  # of the L1 that 95% of the GAN's samples stay below
@@ -81,15 +83,10 @@ def is_far(reconstruction_l1: float, l1_p95: float) -> bool:
     return reconstruction_l1 > _FAR * l1_p95
 
 
-def far_in_words(name: str, category: str, metrics: dict[str, Any]) -> str:
-    """Returns the warning about an image whose `far_from_category` is True."""
-    return (
-        f"warning: {name}: far from what the model of {category} knows (reconstruction L1 {metrics[MODEL_L1]:.2f}, "
-        f"samples of its GAN have less than {metrics[TYPICAL_L1]:.2f}): the shape is not to be trusted"
-    )
-
-
 def remarks(metrics: dict[str, Any]) -> list[str]:
     """Returns what to say of a finished image, in words short enough for a table; [] where nothing is remarkable."""
     told = [worse_in_words(metrics)] if metrics.get(WORSE) else []
-    return told + (["far from what the GAN draws"] if metrics.get(FAR) else [])
+    grade = metrics[TRUST].get("grade") if isinstance(metrics.get(TRUST), dict) else None
+    if metrics.get(FAR) or grade == "no":
+        return [*told, "far from what the GAN draws"]
+    return [*told, "doubtful"] if grade == "doubt" and not told else told

@@ -14,7 +14,6 @@ mean, and what they do not go beyond is what can be expected of photographs. See
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 
@@ -24,21 +23,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from gan2shape_jax.stylegan2 import unlike
 from gan2shape_jax.stylegan2.architecture import Architecture, Params
 from gan2shape_jax.stylegan2.discriminator import discriminator_features
 
-__all__ = ["LIMIT", "Typicality", "atypicality", "belonging", "measure", "side_of"]
+__all__ = ["DISTANCE", "LIMIT", "Typicality", "answers", "atypicality", "belonging", "features", "resized", "side_of"]
 
 # Where belonging is one half, and the width of its way from 1 to 0, in standard deviations.
 LIMIT, _WIDTH = 3.5, 0.5
 _LARGEST = 128  # pixels: greater pictures are scored smaller
 _PLACES = 4  # along each side
 _BLOCKS = 3
-_DIRECTIONS = 64
-_RIDGE = 1e-4  # of the features' variance
-_DISTANCE = 0.5  # how much the distance counts beside the side
-_TOGETHER = 32  # images whose features are computed at once
+DISTANCE = 0.5  # how much the distance counts beside the side
 
 
 @flax.struct.dataclass
@@ -69,44 +64,13 @@ def side_of(arch: Architecture) -> int:
     return min(arch.discriminator_size, _LARGEST)
 
 
-def measure(disc_params: Params, images: Float[np.ndarray, "n s s 3"], *, arch: Architecture, seed: int) -> Typicality:
-    """Returns the typicality of a GAN, measured on its samples; a function of the arguments alone.
-
-    Args:
-      disc_params: the discriminator's parameters.
-      images: samples of the generator in [-1, 1], as pictures are framed that will be scored; some thousand. A fifth is
-        kept out for standards.
-      arch: the sizes.
-      seed: of disturbances and of the pictures that samples are held against.
-    """
-    rng = np.random.default_rng(seed)
-    sized = np.asarray(_resized(jnp.asarray(images), side_of(arch)))
-    known = len(sized) * 4 // 5
-    plain, kept = sized[: known // 2], sized[known:]
-    like = np.concatenate([plain, unlike.disturbed(rng, sized[known // 2 : known])])
-    judged = np.concatenate([kept[::2], unlike.disturbed(rng, kept[1::2])])
-    like_rows, other_rows, judged_rows = (
-        _features_of(disc_params, some, arch) for some in (like, unlike.unlike(rng, sized[:known]), judged)
-    )
-    plane = _plane(like_rows[0], other_rows[0])
-    middle, scale = like_rows[1].mean(0), like_rows[1].std(0) + 1e-6
-    axes, spread, rest = _directions((like_rows[1] - middle) / scale)
-    none = np.array([0, 1, 0, 1, 0, 1])
-    arrays = (jnp.asarray(value, jnp.float32) for value in (plane, middle, scale, axes, spread, rest, none))
-    found = Typicality(*arrays)
-    side, distance = (np.asarray(values) for values in _answers(found, *map(jnp.asarray, judged_rows)))
-    ours = [side.mean(), side.std(), distance.mean(), distance.std()]
-    total = (side - ours[0]) / ours[1] + _DISTANCE * (distance - ours[2]) / ours[3]
-    return dataclasses.replace(found, standards=jnp.asarray([*ours, total.mean(), total.std()], jnp.float32))
-
-
 def atypicality(
     typicality: Typicality, disc_params: Params, images: Float[Array, "b s s 3"], *, arch: Architecture
 ) -> Float[Array, " b"]:
     """Returns how unlike a GAN's samples images are, in these samples' standard deviations: 0 is the mean of samples.
 
     Args:
-      typicality: see `measure`.
+      typicality: see `typicality_measure.measure`.
       disc_params: the discriminator's parameters.
       images: square, in [-1, 1]; those of side `side_of(arch)` are taken as they are, others are resized.
       arch: the sizes.
@@ -117,10 +81,10 @@ def atypicality(
 
 @functools.partial(jax.jit, static_argnames="arch")
 def _atypicality(typicality: Typicality, disc_params: Params, images: jax.Array, *, arch: Architecture) -> jax.Array:
-    by_place, whole = _features(disc_params, _resized(images, side_of(arch)), arch)
-    side, distance = _answers(typicality, by_place, whole)
+    by_place, whole = features(disc_params, resized(images, side_of(arch)), arch)
+    side, distance = answers(typicality, by_place, whole)
     known = typicality.standards
-    total = (side - known[0]) / known[1] + _DISTANCE * (distance - known[2]) / known[3]
+    total = (side - known[0]) / known[1] + DISTANCE * (distance - known[2]) / known[3]
     return (total - known[4]) / known[5]
 
 
@@ -130,13 +94,16 @@ def belonging(atypical: Float[Array, "*b"] | float) -> Float[np.ndarray, "*b"]:
     return np.asarray(1 / (1 + np.exp(away)))
 
 
-def _resized(images: jax.Array, side: int) -> jax.Array:
+def resized(images: Float[Array, "b s s 3"], side: int) -> Float[Array, "b t t 3"]:
+    """Returns pictures at another side, in [-1, 1]."""
     if images.shape[1:3] == (side, side):
         return images
     return jnp.clip(jax.image.resize(images, (len(images), side, side, 3), "cubic"), -1, 1)
 
 
-def _features(disc_params: Params, images: jax.Array, arch: Architecture) -> tuple[jax.Array, jax.Array]:
+def features(
+    disc_params: Params, images: Float[Array, "b s s 3"], arch: Architecture
+) -> tuple[Float[Array, "b f"], Float[Array, "b p"]]:
     """Returns the features by place (b, F), and means and deviations over the picture (b, P)."""
     count = max(1, int(math.log2(images.shape[1])) - 2)  # down to 4 x 4 places
     blocks = discriminator_features(disc_params, images, arch=arch, count=count)[-_BLOCKS:]
@@ -152,22 +119,10 @@ def _by_place(block: jax.Array) -> jax.Array:
     return block.reshape(b, places, h // places, places, w // places, c).mean((2, 4))
 
 
-_compiled_features = jax.jit(_features, static_argnames="arch")
-
-
-def _features_of(disc_params: Params, images: np.ndarray, arch: Architecture) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the features of many images, a few at a time."""
-    parts = []
-    for start in range(0, len(images), _TOGETHER):
-        some = images[start : start + _TOGETHER]
-        filled = np.concatenate([some, np.repeat(some[-1:], _TOGETHER - len(some), axis=0)])  # one program
-        parts.append([np.asarray(rows)[: len(some)] for rows in _compiled_features(disc_params, filled, arch)])
-    by_place, whole = map(np.concatenate, zip(*parts, strict=True))
-    return by_place, whole
-
-
-def _answers(typicality: Typicality, by_place: jax.Array, whole: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the side of the plane, and the distance from the samples."""
+def answers(
+    typicality: Typicality, by_place: Float[Array, "b f"], whole: Float[Array, "b p"]
+) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
+    """Returns the side of the plane, and the distance from the samples, not yet in standard deviations."""
     side = by_place @ typicality.plane
     moved = (whole - typicality.middle) / typicality.scale
     along = moved @ typicality.axes
@@ -175,29 +130,3 @@ def _answers(typicality: Typicality, by_place: jax.Array, whole: jax.Array) -> t
     count, leading = moved.shape[-1], along.shape[-1]
     within = jnp.sum((along / typicality.spread) ** 2, -1) / leading
     return side, jnp.sqrt(within + others / max(1, count - leading))
-
-
-def _plane(like: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Returns what each feature adds, by regularised least squares from -1 for samples to 1 for others.
-
-    Solved among the rows, which are fewer than features are in great discriminators.
-    """
-    rows = np.concatenate([like, other])
-    scale = like.std(0) + 1e-6
-    weight = np.concatenate([np.full(len(some), 0.5 / len(some)) for some in (like, other)])
-    weighted = (rows - weight @ rows) / scale * np.sqrt(weight)[:, None]
-    wanted = np.concatenate([-np.ones(len(like)), np.ones(len(other))]) * np.sqrt(weight)
-    products = (weighted @ weighted.T).astype(np.float64)
-    found = np.linalg.solve(products + _RIDGE * np.trace(products) * np.eye(len(rows)), wanted)
-    return np.asarray((weighted.T @ found) / scale)
-
-
-def _directions(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Returns leading directions (P, K) of centred rows, deviations along these (K,), and that of the rest."""
-    rows = rows.astype(np.float64)
-    count = min(_DIRECTIONS, rows.shape[1] - 1, len(rows) - 1)
-    _, values, vectors = np.linalg.svd(rows, full_matrices=False)
-    variance = values**2 / len(rows)
-    # Signs are of no consequence: only squares are used.
-    rest = (variance.sum() - variance[:count].sum()) / (rows.shape[1] - count)
-    return vectors[:count].T, np.sqrt(variance[:count]), float(np.sqrt(rest))

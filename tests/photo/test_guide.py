@@ -9,6 +9,7 @@ import pytest
 from gan2shape_jax import stylegan2
 from gan2shape_jax.config import load_config
 from gan2shape_jax.photo import guide
+from gan2shape_jax.stylegan2 import guide_file
 from gan2shape_jax.weight_files.digest import sha256
 
 _CHECKPOINT = pathlib.Path(load_config("ictface").gan.checkpoint)
@@ -54,7 +55,7 @@ def test_a_guide_is_made_once_and_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(guide, "make", lambda *gan, say: whole(*gan, samples=40, steps=2, say=say))
     told = []
     made = guide.guide_of(checkpoint, lambda: stylegan2.load(checkpoint), say=told.append)
-    assert told and guide.cached_at(sha256(checkpoint)).is_file()
+    assert told and guide_file.cached_at(sha256(checkpoint)).is_file()
     kept = guide.guide_of(checkpoint, lambda: pytest.fail("loaded"), say=lambda line: pytest.fail(line))
     for one, other in zip(jax.tree.leaves(made), jax.tree.leaves(kept), strict=True):
         np.testing.assert_array_equal(one, other)

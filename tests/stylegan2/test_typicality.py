@@ -9,7 +9,7 @@ from PIL import Image
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.bundled import asset
-from gan2shape_jax.stylegan2 import typicality, unlike
+from gan2shape_jax.stylegan2 import typicality, typicality_measure, unlike
 from gan2shape_jax.stylegan2.random_images import random_images
 
 
@@ -19,7 +19,7 @@ def gan():
     mean = stylegan2.mean_w(jax.random.key(0), params["generator"], arch=arch, samples=256)
     key = jax.random.key(1)
     images, _ = random_images(key, params["generator"], arch=arch, count=260, truncation=1.0, mean=mean)
-    known = typicality.measure(params["discriminator"], images[:220], arch=arch, seed=0)
+    known = typicality_measure.measure(params["discriminator"], images[:220], arch=arch, seed=0)
     return arch, params["discriminator"], images, known
 
 
@@ -61,7 +61,7 @@ def test_a_face_is_the_less_typical_the_further_it_is_out_of_its_frame(gan):
 
 def test_the_same_arguments_give_the_same_bits_whatever_the_batch(gan):
     arch, discriminator, images, _ = gan
-    first, again = (typicality.measure(discriminator, images[:40], arch=arch, seed=5) for _ in range(2))
+    first, again = (typicality_measure.measure(discriminator, images[:40], arch=arch, seed=5) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True))
     together = _scores(gan, images[:6])  # as many as there are faces, and one: no further program
     np.testing.assert_allclose(together[0], _scores(gan, images[:1])[0], atol=2e-3)
@@ -97,7 +97,7 @@ def test_any_discriminator_serves_and_any_side_of_pictures():
     params = random_parameters()["discriminator"]
     rng = np.random.default_rng(0)
     images = rng.uniform(-1, 1, (30, 32, 32, 3)).astype(np.float32)
-    known = typicality.measure(params, images, arch=TINY, seed=0)
+    known = typicality_measure.measure(params, images, arch=TINY, seed=0)
     scores = typicality.atypicality(known, params, jnp.asarray(images), arch=TINY)
     assert scores.shape == (30,) and np.isfinite(scores).all()
     assert typicality.side_of(TINY) == 16

@@ -109,7 +109,7 @@ def _extras(result: Result) -> dict[str, Any]:
         extras |= {"albedo": _lossless(result.albedo), "input": _lossless(result.image)}
     if result.gan_image is not None:
         extras["gan_image"] = _picture(result.gan_image)
-    spread = getattr(result, "depth_spread", None)
+    spread = result.depth_spread
     if spread is not None:
         high = max(float(np.max(spread)), 1e-9)
         extras |= {"spread": _packed(_bytes(spread, high)), "spread_high": _rounded(high)}

@@ -1,0 +1,108 @@
+"""Faces of known depth as a model explains them, undisturbed and disturbed: for the scripts on trust beside it.
+
+A disturbed face is framed, lit, focused or exposed as photographs are that do not quite look like the GAN's pictures;
+its mask and true depth are moved with it.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import cv2
+import jax.numpy as jnp
+import known_faces
+import numpy as np
+
+from gan2shape_jax.geometry import camera as cam
+from gan2shape_jax.geometry import resample
+from gan2shape_jax.inputs import data
+from gan2shape_jax.inputs.data import Item
+from gan2shape_jax.outputs import Result
+from gan2shape_jax.run import feed_forward, results, trust
+from gan2shape_jax.run.feed_forward import FeedForward
+
+__all__ = ["DISTURBANCES", "Judged", "disturbed", "faces_of", "judged", "networks_of"]
+
+DISTURBANCES = ("none", "framing", "blur", "noise", "light", "grey")
+
+
+class Judged(NamedTuple):
+    """One face as a model explains it.
+
+    Attributes:
+      result: of the face.
+      atypical: in standard deviations of the GAN's samples.
+      error: (S, S) of depth up to a factor, in the input's view, scene units.
+      error_canonical: (S, S) the same in the canonical frame.
+      seen_canonical: (S, S) where that is known, in [0, 1].
+      to_input: (S, S, 2) where each pixel of the input's view lies in the canonical frame.
+    """
+
+    result: Result
+    atypical: float
+    error: np.ndarray
+    error_canonical: np.ndarray
+    seen_canonical: np.ndarray
+    to_input: np.ndarray
+
+
+def networks_of(folder: pathlib.Path, model: str) -> FeedForward:
+    """Returns a model's networks, for a folder of faces."""
+    config = known_faces.config_of(folder, "ictface:predict")
+    config.data.latent_root = ""
+    config.networks.pretrained = model or config.networks.pretrained
+    return feed_forward.load(config.lock(), None)
+
+
+def faces_of(networks: FeedForward, numbers: Iterable[int], kinds: Iterable[str]) -> Iterator[tuple[str, Item]]:
+    """Yields faces, each with every kind of disturbance: a function of its number."""
+    for number in numbers:
+        item = data.load_item(networks.judge.config, f"{number:03d}.png")
+        for index, kind in enumerate(DISTURBANCES):
+            if kind in kinds:
+                yield kind, disturbed(np.random.default_rng([number, index]), item, kind)
+
+
+def disturbed(rng: np.random.Generator, item: Item, kind: str) -> Item:
+    """Returns a face with a disturbance of one of `DISTURBANCES`."""
+    image, side = item.image, len(item.image)
+    if kind == "framing":
+        turn = cv2.getRotationMatrix2D(((side - 1) / 2,) * 2, rng.uniform(-15, 15), np.exp(rng.uniform(-0.2, 0.2)))
+        turn[:, 2] += rng.uniform(-0.12, 0.12, 2) * side
+
+        def moved(values: np.ndarray, how: int) -> np.ndarray:
+            return cv2.warpAffine(values, turn, (side, side), flags=how, borderMode=cv2.BORDER_REFLECT_101)
+
+        mask = moved(item.mask, cv2.INTER_LINEAR)
+        depth = moved(item.depth, cv2.INTER_NEAREST)
+        inside = moved(np.ones_like(item.mask), cv2.INTER_LINEAR)
+        return dataclasses.replace(item, image=moved(image, cv2.INTER_LINEAR), mask=mask * inside, depth=depth)
+    if kind == "blur":
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 3) * side / 64)
+    elif kind == "noise":
+        image = image + rng.normal(0, rng.uniform(0.03, 0.25), image.shape)
+    elif kind == "light":
+        image = (image + 1) * np.exp(rng.uniform(-1.5, 0.5)) - 1 + rng.uniform(-0.2, 0.2, 3)
+    elif kind == "grey":
+        image = np.repeat(image.mean(-1, keepdims=True), 3, -1) * rng.uniform(0.3, 1.5)
+    return dataclasses.replace(item, image=np.clip(image, -1, 1).astype(np.float32))
+
+
+def judged(networks: FeedForward, item: Item) -> Judged:
+    """Returns a face as a model explains it."""
+    prepared, judge = networks.prepared(item), networks.judge
+    near = networks.nearness(prepared)
+    category = judge.config.category
+    result = results.result_of(networks.state, prepared, networks.frozen, [], category=category, measured=near)
+    inside = item.mask > 0.5
+    off = np.log(result.warped_depth) - np.log(item.depth)
+    error = np.where(inside, (off - off[inside].mean()) * result.warped_depth, 0)
+    view, camera = jnp.asarray(result.view), networks.settings.camera
+    to_canonical = cam.warped_grid(jnp.asarray(result.depth), view, camera)
+    both = jnp.stack([jnp.asarray(error * inside), jnp.asarray(inside, jnp.float32)], -1)
+    seen = np.asarray(resample.grid_sample(both, to_canonical))
+    to_input = np.asarray(cam.inverse_warped_grid(jnp.asarray(result.warped_depth), view, camera))
+    atypical = trust.atypicality_of(judge, result)
+    assert atypical is not None, "the GAN has no guide"
+    return Judged(result, atypical, error, seen[..., 0], seen[..., 1], to_input)
