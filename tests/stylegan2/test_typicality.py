@@ -77,7 +77,7 @@ def test_the_plane_is_that_of_regularised_least_squares():
     moments = a.T @ a / 80 + b.T @ b / 60
     wanted = -a.mean(0) / 2 + b.mean(0) / 2
     expected = np.linalg.solve(moments + 1e-4 * np.trace(moments) * np.eye(7), wanted) / scale
-    np.testing.assert_allclose(typicality._plane(like, other), expected, rtol=1e-6)
+    np.testing.assert_allclose(typicality_measure._plane(like, other), expected, rtol=1e-6)
 
 
 def test_the_distance_is_that_of_mahalanobis():
@@ -85,9 +85,9 @@ def test_the_distance_is_that_of_mahalanobis():
     turned = np.linalg.qr(rng.normal(0, 1, (9, 9)))[0]
     rows = (rng.normal(0, 1, (300, 9)) * np.array([5, 4, 3, 1, 1, 1, 1, 1, 0.5]) @ turned).astype(np.float32)
     middle, scale = rows.mean(0), rows.std(0)
-    axes, spread, rest = typicality._directions((rows - middle) / scale)
+    axes, spread, rest = typicality_measure._directions((rows - middle) / scale)
     arrays = (jnp.asarray(value) for value in (np.zeros(1), middle, scale, axes, spread, rest, np.zeros(6)))
-    _, distance = typicality._answers(typicality.Typicality(*arrays), jnp.zeros((300, 1)), jnp.asarray(rows))
+    _, distance = typicality.answers(typicality.Typicality(*arrays), jnp.zeros((300, 1)), jnp.asarray(rows))
     values, vectors = np.linalg.eigh(np.cov((rows - middle) / scale, rowvar=False, ddof=0))
     parts = (((rows - middle) / scale) @ vectors) ** 2 / values  # the least direction first; all others are leading
     np.testing.assert_allclose(distance, np.sqrt(parts[:, 0] + parts[:, 1:].mean(1)), rtol=2e-3)
