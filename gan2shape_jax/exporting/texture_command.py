@@ -5,10 +5,12 @@ import dataclasses
 import warnings
 from collections.abc import Sequence
 
+import numpy as np
+
 from gan2shape_jax import option_types
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.geometry.crop_box import CropBox, centred_box
-from gan2shape_jax.inputs.image_files import LARGEST, open_photo
+from gan2shape_jax.geometry.crop_box import CropBox, centred_box, scaled_box
+from gan2shape_jax.inputs.image_files import LARGEST, open_upright
 from gan2shape_jax.outputs.photo_files import difference_from_photo, write_photo_textured
 from gan2shape_jax.outputs.photo_texture import LARGEST_TEXTURE
 from gan2shape_jax.outputs.result import load_result
@@ -32,11 +34,13 @@ def run(argv: Sequence[str]) -> None:
     out = options.out or options.result
     require_folder_place(out)
     result = load_result(options.result)
-    photo = open_photo(options.photo)
+    picture, _, reduction = open_upright(options.photo, least=1)
+    photo = np.asarray(picture)
     height, width = photo.shape[:2]
-    x, y, side = options.box or dataclasses.astuple(centred_box(width, height))[:3]
-    box = CropBox(x, y, side, options.roll)
-    apart = difference_from_photo(result, photo, box)
+    x, y, side = options.box or dataclasses.astuple(scaled_box(centred_box(width, height), reduction))[:3]
+    box = CropBox(x, y, side, options.roll)  # in the pixels of the file
+    seen_box = scaled_box(box, 1 / reduction)
+    apart = difference_from_photo(result, photo, seen_box)
     if apart > _ALIKE:
         raise UserError(
             f"{options.photo} does not show what {result.name} was made of at x {box.x:g}, y {box.y:g}, side "
@@ -51,7 +55,7 @@ def run(argv: Sequence[str]) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {out}: {error.strerror}") from error
-    texture = write_photo_textured(result, photo, box, out, largest=options.size, mirror=options.mirror)
+    texture = write_photo_textured(result, photo, seen_box, out, largest=options.size, mirror=options.mirror)
     seen, mirrored, made_up = texture.shares * 100
     print(
         one_line(

@@ -8,7 +8,6 @@ import pathlib
 import warnings
 
 import numpy as np
-from jaxtyping import UInt8
 from PIL import Image
 
 from gan2shape_jax.errors import UserError
@@ -24,7 +23,6 @@ __all__ = [
     "has_alpha",
     "open_alpha",
     "open_gray",
-    "open_photo",
     "open_rgb",
     "open_upright",
     "picture_size",
@@ -63,15 +61,6 @@ def open_rgb(
     if picture.mode == "RGB" and orientation == 1 and box == (0, 0, *picture.size):
         return picture
     return converted(picture, lambda rows: _to_rgb(rows, path), bands=3, orientation=orientation, box=box)
-
-
-def open_photo(path: str | pathlib.Path) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns a whole picture file, upright, RGB from 0 to 255, at its own resolution; refuses what `open_rgb` does."""
-    path = pathlib.Path(path)
-    picture, orientation, _ = decode(path)
-    if picture.mode == "RGB" and orientation == 1:
-        return np.asarray(picture)
-    return np.asarray(converted(picture, lambda rows: _to_rgb(rows, path), bands=3, orientation=orientation))
 
 
 def open_gray(path: str | pathlib.Path, *, cut: bool = False) -> Image.Image:

@@ -153,8 +153,8 @@ def _check_header(
     if codec not in _CODECS:
         raise UserError(f"image {path} is a {kind} file of a rare kind ({codec}): save it as PNG")
     needed = width * height * max(_bytes_a_pixel(picture, kind, codec), _core(picture) + 3)
-    if told.buffered:  # of all the file's pixels, whatever comes out
-        in_full = width * height * _core(picture) + whole[0] * whole[1] * 2 * told.buffered
+    if told.buffered:  # of all the file's pixels, whatever comes out; they are given back late
+        in_full = width * height * (_core(picture) + 3) + whole[0] * whole[1] * 2 * told.buffered
         needed = max(needed, in_full)
     if needed > _MOST_BYTES:
         raise UserError(

@@ -46,6 +46,7 @@ def readers():
         "yaml": settings,
         "names": data.read_names,
         "picture": lambda path: _picture(image_files, path),
+        "photo": lambda path: image_files.open_upright(path, least=20),
         "alpha": lambda path: image_files.open_alpha(path, cut=True),
         "mask": lambda path: masks.load_mask(path, SIDE, 48),
     }

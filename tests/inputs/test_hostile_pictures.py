@@ -15,6 +15,7 @@ from gan2shape_jax.inputs.image_files import (
     open_alpha,
     open_gray,
     open_rgb,
+    open_upright,
     picture_size,
     warn_of_transparency,
 )
@@ -22,7 +23,14 @@ from gan2shape_jax.inputs.masks import load_mask
 
 pytestmark = pytest.mark.hostile
 
-_READERS = (open_rgb, open_gray, open_alpha, picture_size, lambda path: load_mask(path, 64))
+_READERS = (
+    open_rgb,
+    open_gray,
+    open_alpha,
+    picture_size,
+    lambda path: load_mask(path, 64),
+    lambda path: open_upright(path, least=20),
+)
 # Whole pictures of the largest side take as long as decoding them takes.
 _LARGE = re.compile(r"large|sides 8192 8192")
 _LONGEST = 10.0  # seconds
@@ -40,6 +48,7 @@ def readings(tmp_path_factory):
         path = folder / f"{index:04}.png"
         path.write_bytes(content)
         cases[name] = ("picture", path)
+        cases[f"{name}, as a photo"] = ("photo", path)
         if name in ("PNG large RGBA of 16 bits", "PNG large RGB turned", "PNG large grey of 16 bits"):
             reader = "alpha" if "A" in name else "mask"
             cases[f"{name}, its {reader}"] = (reader, path)
@@ -99,7 +108,7 @@ def test_each_is_refused_by_its_name_and_in_a_few_words(readings):
         ("JPEG an EXIF bomb", "its metadata announce"),
         ("JPEG an EXIF bomb in pieces", "its metadata announce"),
         ("JPEG 5000 scans", "is drawn in 50.. scans"),
-        ("JPEG large in many scans, whole colours", "take 640 MiB to decode from such a JPEG file"),
+        ("JPEG large in many scans, whole colours", "take 832 MiB to decode from such a JPEG file"),
         ("TIFF 1000 large entries", "table of contents is larger"),
         ("PNG sides 60000 60000", "at most 8192"),
         ("PNG sides 0 64", "image"),

@@ -17,7 +17,6 @@ from gan2shape_jax.inputs.image_files import (
     crop_and_resize,
     open_alpha,
     open_gray,
-    open_photo,
     open_rgb,
     open_upright,
     picture_size,
@@ -128,7 +127,9 @@ def test_a_whole_photo_is_read_upright_at_its_own_size(mode, orientation, turns,
     exif[0x0112] = orientation
     lying.save(tmp_path / "x.png", exif=exif)
     expected = np.rot90(np.asarray(lying.convert("RGB")), turns)
-    np.testing.assert_array_equal(open_photo(tmp_path / "x.png"), expected)
+    photo, alpha, reduction = open_upright(tmp_path / "x.png", least=20)
+    np.testing.assert_array_equal(photo, expected)
+    assert alpha is None and reduction == 1
 
 
 def test_small_picture_is_enlarged_with_a_warning(tmp_path):
