@@ -9,6 +9,7 @@ import pytest
 from helpers.command_line import overrides
 from helpers.edited_run import write_run
 from helpers.opened_files import counted
+from helpers.plain_result import plain_result
 from helpers.tiny import tiny_config, tiny_image
 
 import gan2shape_jax
@@ -18,7 +19,7 @@ from gan2shape_jax.editing.editor import load_editor
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models
 from gan2shape_jax.method.state import initial_state
-from gan2shape_jax.run import experiment, instance, loading, results
+from gan2shape_jax.run import experiment, instance, loading, results, trust
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.training import group_memory, group_plan, loop, network_files
 
@@ -113,12 +114,13 @@ def networks(image):
 def kept(loaded_image, networks, tmp_path, monkeypatch):
     """Returns the content of the networks' file that stays with an image, None for none; nothing else is written."""
     image, frozen = loaded_image
-    monkeypatch.setattr(results, "result_of", lambda *_, **__: None)
+    monkeypatch.setattr(results, "result_of", lambda *_, **__: plain_result("001"))
     monkeypatch.setattr(results, "projector", lambda *_: None)
 
     def content(**fields) -> bytes | None:
         files = {}
         monkeypatch.setattr(results, "write_result", lambda *arguments: files.update(arguments[-1]))
+        monkeypatch.setattr(trust, "load", lambda config, *_, model: trust.Judge(config, None, None, model))
         config = tiny_config(tmp_path, **fields)
         work = instance.Reconstructor(config, RunFolder(tmp_path), (), (), None, frozen, None, lambda: None)
         work.write(image, networks[0], initial_state(*networks), [])

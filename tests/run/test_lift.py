@@ -126,7 +126,7 @@ def test_an_image_far_from_the_category_is_told_everywhere(finished, tmp_path, m
     monkeypatch.setattr(lifted_model, "typical_l1", lambda config: 0.001)
     assert experiment.run(config) == 0
     root = pathlib.Path(config.workdir)
-    assert "warning: 001: far from what the model of ictface knows" in capsys.readouterr().err
+    assert "its model cannot explain this picture: the shape is a guess" in capsys.readouterr().err
     assert json.loads((root / "results" / "001" / "metrics.json").read_text())["far_from_category"] is True
     for name in ("results.md", "results.csv", "index.html"):
         assert "far from what the GAN draws" in (root / name).read_text()

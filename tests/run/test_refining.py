@@ -155,7 +155,7 @@ def test_without_samples_kept_out_the_last_networks_stay(made, tmp_path):
 def test_an_image_that_the_model_does_not_know_is_told_of(made, tmp_path, capsys):
     config = _config(tmp_path, made["narrow"])
     assert experiment.run(config) == 0
-    assert "001: far from what the model of" in capsys.readouterr().err
+    assert "warning: 001: looks like what this GAN draws, but its model cannot explain" in capsys.readouterr().err
     assert json.loads((tmp_path / "run/results/001/result.json").read_text())["metrics"]["far_from_category"] is True
     assert "far from what the GAN draws" in (tmp_path / "run/results.md").read_text()
 
