@@ -9,6 +9,8 @@ from collections.abc import Callable
 import jax
 from jaxtyping import PyTree
 
+from gan2shape_jax.by_platform import by_platform
+
 __all__ = ["map_in_chunks", "chunk_of"]
 
 # Vertices that the rasteriser takes at once on a CPU, 20 images of 64 pixels, 5 of 128 (benchmarks/speed/rasterizer.py)
@@ -32,10 +34,13 @@ def map_in_chunks(
       in_chunks: overrides the choice by kind of device; only tests and benchmarks do.
     """
     batch = jax.tree.leaves(images)[0].shape[0]
-    splits = jax.default_backend() == "cpu" if in_chunks is None else in_chunks
-    chunk = chunk_of(batch, size) if splits and batch else batch
+    chunk = chunk_of(batch, size) if batch else batch
+
+    def one_by_one(images: PyTree) -> PyTree:
+        split = jax.tree.map(lambda x: x.reshape(batch // chunk, chunk, *x.shape[1:]), images)
+        results = jax.lax.map(function, split)
+        return jax.tree.map(lambda x: x.reshape(batch, *x.shape[2:]), results)
+
     if chunk == batch:
         return function(images)
-    split = jax.tree.map(lambda x: x.reshape(batch // chunk, chunk, *x.shape[1:]), images)
-    results = jax.lax.map(function, split)
-    return jax.tree.map(lambda x: x.reshape(batch, *x.shape[2:]), results)
+    return by_platform(images, cpu=one_by_one, other=function, choice=in_chunks)

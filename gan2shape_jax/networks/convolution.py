@@ -6,7 +6,7 @@ three of them: the gradient to a kernel (a convolution whose window is a whole i
 to the input of a strided convolution, and transposed convolutions (both dilate their input with
 zeros). There the first is a matrix product over patches, and the other two are one 2x2 convolution
 with four times the outputs, one set for each parity of output row and column, interleaved
-afterwards. `_by_products` decides, here only.
+afterwards. `by_platform` decides.
 
 Where an image has few pixels and many channels (the networks' inner levels) the kernel is the largest
 array of all, and reordering it takes longer than the products: there gradients to inputs are one
@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
+
+from gan2shape_jax.by_platform import by_platform
 
 __all__ = ["convolve", "convolve_half", "convolve_twice", "upsample_convolve"]
 
@@ -36,10 +38,7 @@ def convolve(
 
     `by_products` overrides the choice of formulation, here and below; only tests and benchmarks do.
     """
-    padding = kernel.shape[0] // 2
-    if _by_products(by_products):
-        return _convolve_products(x, kernel, 1, padding)
-    return _convolve(x, kernel, 1, padding)
+    return _convolve_as(x, kernel, 1, kernel.shape[0] // 2, by_products)
 
 
 def convolve_half(
@@ -49,9 +48,7 @@ def convolve_half(
     by_products: bool | None = None,
 ) -> Float[Array, "n h//2 w//2 o"]:
     """Convolves with stride 2 and a 3x3 or 4x4 kernel, with one pixel of zeros around: half the side."""
-    if _by_products(by_products):
-        return _convolve_products(x, kernel, 2, 1)
-    return _convolve(x, kernel, 2, 1)
+    return _convolve_as(x, kernel, 2, 1, by_products)
 
 
 def convolve_twice(
@@ -61,16 +58,7 @@ def convolve_twice(
 
     Input pixel i adds `kernel[t] x[i]` to output pixel 2 i + t - 1.
     """
-    if _by_products(by_products):
-        return _twice_products(x, kernel)
-    return lax.conv_general_dilated(
-        x,
-        kernel[::-1, ::-1],
-        (1, 1),
-        ((2, 2), (2, 2)),
-        lhs_dilation=(2, 2),
-        dimension_numbers=_LAYOUT,
-    )
+    return _twice_as(x, kernel, by_products)
 
 
 def upsample_convolve(
@@ -89,26 +77,38 @@ def upsample_convolve(
     return convolve_twice(x, taps, by_products=by_products)
 
 
-def _by_products(override: bool | None) -> bool:
-    """Whether to avoid the convolutions that XLA runs slowly on a CPU."""
-    return jax.default_backend() == "cpu" if override is None else override
-
-
 def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
     return lax.conv_general_dilated(x, kernel, (stride, stride), ((padding, padding),) * 2, dimension_numbers=_LAYOUT)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _convolve_products(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _convolve_as(x: jax.Array, kernel: jax.Array, stride: int, padding: int, by_products: bool | None) -> jax.Array:
     return _convolve(x, kernel, stride, padding)
 
 
-def _convolve_forward(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> tuple[jax.Array, _Operands]:
+def _convolve_forward(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: int, by_products: bool | None
+) -> tuple[jax.Array, _Operands]:
     return _convolve(x, kernel, stride, padding), (x, kernel)
 
 
-def _convolve_backward(stride: int, padding: int, saved: _Operands, gradient: jax.Array) -> _Operands:
-    x, kernel = saved
+def _convolve_backward(
+    stride: int, padding: int, by_products: bool | None, saved: _Operands, gradient: jax.Array
+) -> _Operands:
+    def compilers(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> _Operands:
+        _, pull = jax.vjp(lambda x, kernel: _convolve(x, kernel, stride, padding), x, kernel)
+        pulled: _Operands = pull(gradient)
+        return pulled
+
+    products = functools.partial(_convolve_gradients, stride, padding)
+    return by_platform(*saved, gradient, cpu=products, other=compilers, choice=by_products)
+
+
+_convolve_as.defvjp(_convolve_forward, _convolve_backward)
+
+
+def _convolve_gradients(stride: int, padding: int, x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> _Operands:
+    """Returns a convolution's gradients to its operands without the convolutions that a CPU is slow at."""
     size, _, channels_in, channels_out = kernel.shape
     kernel_gradient = _kernel_gradient(x, gradient, size, stride, padding)
     if gradient.size // channels_out <= channels_out:
@@ -128,10 +128,34 @@ def _convolve_backward(stride: int, padding: int, saved: _Operands, gradient: ja
     return x_gradient, reverse[::-1, ::-1].swapaxes(2, 3)
 
 
-_convolve_products.defvjp(_convolve_forward, _convolve_backward)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _twice_as(x: jax.Array, kernel: jax.Array, by_products: bool | None) -> jax.Array:
+    return by_platform(x, kernel, cpu=_twice_products, other=_twice_dilated, choice=by_products)
 
 
-@jax.custom_vjp
+def _twice_forward(x: jax.Array, kernel: jax.Array, by_products: bool | None) -> tuple[jax.Array, _Operands]:
+    return _twice_as(x, kernel, by_products), (x, kernel)
+
+
+def _twice_backward(by_products: bool | None, saved: _Operands, gradient: jax.Array) -> _Operands:
+    def compilers(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> _Operands:
+        _, pull = jax.vjp(_twice_dilated, x, kernel)
+        pulled: _Operands = pull(gradient)
+        return pulled
+
+    return by_platform(*saved, gradient, cpu=_twice_gradients, other=compilers, choice=by_products)
+
+
+_twice_as.defvjp(_twice_forward, _twice_backward)
+
+
+def _twice_dilated(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Computes `convolve_twice` as one convolution of x dilated with zeros."""
+    pads = ((2, 2), (2, 2))
+    flipped = kernel[::-1, ::-1]
+    return lax.conv_general_dilated(x, flipped, (1, 1), pads, lhs_dilation=(2, 2), dimension_numbers=_LAYOUT)
+
+
 def _twice_products(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Computes `convolve_twice`: each output pixel sees a 2x2 window of x; its parities say through which taps."""
     n, h, w, _ = x.shape
@@ -144,17 +168,10 @@ def _twice_products(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return out[:, 1:-1, 1:-1]
 
 
-def _twice_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, _Operands]:
-    return _twice_products(x, kernel), (x, kernel)
-
-
-def _twice_backward(saved: _Operands, gradient: jax.Array) -> _Operands:
-    x, kernel = saved
+def _twice_gradients(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> _Operands:
+    """Returns the gradients of `convolve_twice` to its operands, likewise."""
     kernel_gradient = _kernel_gradient(gradient, x, kernel.shape[0], 2, 1).swapaxes(2, 3)
     return _convolve(gradient, kernel.swapaxes(2, 3), 2, 1), kernel_gradient
-
-
-_twice_products.defvjp(_twice_forward, _twice_backward)
 
 
 def _fold(
