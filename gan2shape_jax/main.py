@@ -33,6 +33,7 @@ _COMMANDS = {
     "export": "gan2shape_jax.exporting.command",
     "evaluate": "gan2shape_jax.evaluation.command",
     "photo": "gan2shape_jax.photo.command",
+    "serve": "gan2shape_jax.serving.command",
     "get": "gan2shape_jax.published.command",
     "page": "gan2shape_jax.run.page_command",
 }

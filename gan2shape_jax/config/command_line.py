@@ -25,6 +25,7 @@ _WIDTH = 100  # characters
 # What there is beside reconstructing, each with a --help of its own.
 COMMANDS = {
     "photo": "PHOTO ...: any photo to 3D: crop, mask and shape are found",
+    "serve": "the same in a browser, for oneself or for others",
     "render": "RESULT ...: new views of a saved result",
     "edit": "RESULT ...: rotation and relighting, by the mesh and by the GAN",
     "export": "print|texture|blender|spread RESULT ...: a saved result for other programs",

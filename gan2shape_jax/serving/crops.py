@@ -1,0 +1,48 @@
+"""What a visitor sees of a crop: the photo with the square drawn in, and what the square cuts out."""
+
+import io
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
+from gan2shape_jax.photo.drawing import draw_framing
+
+__all__ = ["crop_picture", "drawn", "place_of_click"]
+
+_CROP_SIDE = 256  # pixels of the preview
+_NO_MASK = np.zeros((2, 2), np.float32)
+
+
+def drawn(preview: pathlib.Path, boxes: Sequence[CropBox], chosen: int, width: int) -> Image.Image:
+    """Returns a photo with its crops.
+
+    Args:
+      preview: file of the photo, reduced.
+      boxes: in the photo's pixels.
+      chosen: which of them is taken.
+      width: of the photo, pixels.
+    """
+    picture = _opened(preview)
+    factor = picture.shape[1] / width
+    content = draw_framing(picture, [scaled_box(box, factor) for box in boxes], chosen, _NO_MASK)
+    return Image.open(io.BytesIO(content))
+
+
+def crop_picture(preview: pathlib.Path, box: CropBox, width: int) -> Image.Image:
+    """Returns what a box, in the pixels of a photo of so many pixels' width, cuts out."""
+    picture = _opened(preview)
+    return Image.fromarray(sample_crop(picture, scaled_box(box, picture.shape[1] / width), _CROP_SIDE))
+
+
+def place_of_click(place: Sequence[float], drawing_width: int, width: int) -> tuple[float, float]:
+    """Returns where in a photo, pixels, a pixel of its drawing lies."""
+    factor = width / drawing_width
+    return (place[0] + 0.5) * factor, (place[1] + 0.5) * factor
+
+
+def _opened(preview: pathlib.Path) -> np.ndarray:
+    with Image.open(preview, formats=["JPEG"]) as picture:  # which the worker has written
+        return np.asarray(picture.convert("RGB"))

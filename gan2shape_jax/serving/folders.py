@@ -1,0 +1,85 @@
+"""The folder of a running server: private, held by a lock, and removed at its end, or by the next start after a crash.
+
+CACHE/gan2shape_jax/serving/
+  NAME.lock        held by the server whose folder it is
+  NAME/uploads/    photos as they come in
+  NAME/visits/     a folder for each visitor
+"""
+
+import contextlib
+import os
+import pathlib
+import secrets
+import shutil
+from collections.abc import Iterator
+
+import platformdirs
+
+from gan2shape_jax.errors import UserError, refused
+from gan2shape_jax.run.kernel_lock import KernelLock, NotSupported
+
+__all__ = ["default_root", "held_folder", "stored_bytes"]
+
+
+def default_root() -> pathlib.Path:
+    """Returns where this user's servers have their folders."""
+    return platformdirs.user_cache_path("gan2shape_jax", appauthor=False) / "serving"
+
+
+@contextlib.contextmanager
+def held_folder(root: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields a new folder, which goes with all that is in it when the block is left; removes what crashes have left.
+
+    Args:
+      root: of all servers' folders.
+
+    Raises:
+      UserError: the file system refuses, or locks no files.
+    """
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _remove_left(root)
+        name, lock = _named(root)
+    except NotSupported:
+        raise UserError(
+            f"the file system of {root} locks no files: name another folder for caches (XDG_CACHE_HOME)"
+        ) from None
+    except OSError as error:
+        raise refused(error, f"{root} cannot hold the server's files") from error
+    folder = root / name
+    try:
+        folder.mkdir(mode=0o700)
+        for inside in ("uploads", "visits"):
+            (folder / inside).mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.release(remove=True)
+
+
+def stored_bytes(folder: pathlib.Path) -> int:
+    """Returns the sizes of all files below a folder, summed; what goes meanwhile counts nothing."""
+    total = 0
+    for place, _, files in os.walk(folder):
+        for name in files:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_size
+    return total
+
+
+def _named(root: pathlib.Path) -> tuple[str, KernelLock]:
+    while True:
+        name = secrets.token_hex(8)
+        lock = KernelLock.take(root / f"{name}.lock")
+        if lock is not None:  # else a start that cleans up was faster
+            return name, lock
+
+
+def _remove_left(root: pathlib.Path) -> None:
+    """Removes folders whose servers have ended; the system gave their locks back, however they ended."""
+    for file in root.glob("*.lock"):
+        lock = KernelLock.take(file)
+        if lock is None:
+            continue
+        shutil.rmtree(file.with_suffix(""), ignore_errors=True)
+        lock.release(remove=True)
