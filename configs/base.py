@@ -332,9 +332,9 @@ def _outputs(config: ConfigDict) -> None:
 
     # Pictures, meshes and animations.
     config.outputs = ConfigDict()
-    # How much is drawn of a result: 'mesh' the mesh and the maps in the canonical frame; 'standard' also views from
-    # other sides and under other lights and the overview; 'all' also animations and pictures by the GAN, where the
-    # fields below have them.
+    # How much is drawn of a result: 'mesh' the mesh and the maps in the canonical frame; 'overview' also the overview;
+    # 'standard' also strips of views from other sides and under other lights; 'all' also animations and pictures by the
+    # GAN, where the fields below have them.
     config.outputs.preset = "all"
     # True also makes rotation and relighting pictures with the GAN.
     config.outputs.gan_images = True

@@ -26,7 +26,7 @@ LIFT_MASKS = ("found", "parser", "usual", "none")
 HOSTS = ("auto", "one")
 PERCEPTUAL = ("discriminator", "lpips")
 NETWORKS = ("none", "small", "full")
-PRESETS = ("mesh", "standard", "all")
+PRESETS = ("mesh", "overview", "standard", "all")
 
 # Object storage that checkpoints may lie in, with the library that reads and writes it.
 OBJECT_STORAGE = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs"}

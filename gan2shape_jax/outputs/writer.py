@@ -30,6 +30,7 @@ class OutputOptions:
       mesh_full: True keeps the whole sheet in the mesh, False cuts it at the object mask.
       animation: True also writes GIF and MP4.
       views: False leaves mesh and maps, without views from other sides, relighting and overview.
+      strips: False leaves out the strips of views and lights, and not the overview.
       gan_batch: pictures that go through the GAN together.
     """
 
@@ -38,6 +39,7 @@ class OutputOptions:
     mesh_full: bool = False
     animation: bool = True
     views: bool = True
+    strips: bool = True
     gan_batch: int = 8
 
 
@@ -84,7 +86,8 @@ def write_outputs(
 
 def _write_views(result: Result, gan: GanViews | None, folder: pathlib.Path, options: OutputOptions, size: int) -> None:
     """Writes the result from other sides and under other lights, and the overview of everything."""
-    strips.write_mesh_strips(result, folder, size=size)
+    if options.strips:
+        strips.write_mesh_strips(result, folder, size=size)
     if options.animation:
         strips.write_mesh_animations(result, folder, size=size, frames=options.turntable_frames)
     if gan is not None:

@@ -49,7 +49,7 @@ def config_of(kind: ConfigDict, out: pathlib.Path, *, refine: bool) -> ConfigDic
     config.data.mask_root = str(folder / "mask")
     config.data.mask_source = "file"
     config.data.latent_root = str(folder / "latent") if refine else ""
-    config.outputs.preset = "standard"
+    config.outputs.preset = "overview"  # the page turns and relights it
     config.logging.tensorboard = False
     config.runtime.hosts = "one"
     validate(config)

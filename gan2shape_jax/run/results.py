@@ -171,6 +171,7 @@ def write_result(
         mesh_full=outputs.mesh_full,
         animation=outputs.animation and outputs.preset == "all",
         views=outputs.preset != "mesh",
+        strips=outputs.preset in ("standard", "all"),
         gan_batch=config.sampling.batch_size,
     )
     write_outputs(

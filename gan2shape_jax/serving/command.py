@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from gan2shape_jax import option_types
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.photo import kinds
+from gan2shape_jax.run.trust import kind_of
 from gan2shape_jax.serving.device import worker_command
 from gan2shape_jax.serving.folders import default_root
 from gan2shape_jax.serving.limits import Limits
@@ -95,7 +96,7 @@ def _run(options: argparse.Namespace) -> int:
     if any(importlib.util.find_spec(name) is None for name in _NEEDED):
         raise UserError(_INSTALL)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio is imported
-    kind = kinds.kind_of(kinds.load_kind(options.model))
+    kind = kind_of(kinds.load_kind(options.model).category)
     from gan2shape_jax.serving import server
 
     door = server.listening(options.host, options.port)

@@ -16,6 +16,13 @@ def test_a_chunk_is_the_largest_divisor_that_fits(batch, size, most, chunk):
     assert chunk_of(batch, size, most=most) == chunk
 
 
+@pytest.mark.parametrize(("platform", "loops"), [("cpu", True), ("cuda", False), ("tpu", False)])
+def test_only_a_cpu_takes_chunks(platform, loops):
+    function = jax.jit(lambda x: map_in_chunks(jnp.sin, x, size=128 * 128))
+    text = str(jax.export.export(function, platforms=[platform])(jnp.zeros((6, 5))).mlir_module())
+    assert ("stablehlo.while" in text) == loops
+
+
 def test_chunks_give_what_the_whole_batch_gives():
     size = 128 * 128  # five images a chunk at most: three of these six
     images = jax.random.normal(jax.random.key(0), (6, 5)), jnp.arange(6)

@@ -1,0 +1,47 @@
+"""Each step has the forms of the platform that it is lowered for, whatever platform lowers it."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from helpers.tiny import tiny_image
+
+from gan2shape_jax.method import iteration as iteration_lib
+from gan2shape_jax.method import models
+from gan2shape_jax.method.sampling import TRAIN, phase_key
+from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.state import ProjectedSamples, initial_state
+from gan2shape_jax.method.steps import STEPS
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    """Problem, frozen networks, settings and initial parameters."""
+    prepared, frozen = tiny_image(tmp_path_factory.mktemp("platforms"))
+    return prepared.problem, frozen, prepared.settings, models.init_params(jax.random.key(0), prepared.settings)
+
+
+def _constants(step, problem, settings):
+    if step == "step3":
+        count = settings.sample_count
+        return ProjectedSamples(images=jnp.tile(problem.image, (count, 1, 1, 1)), masks=jnp.ones((count, 64, 64)))
+    return None
+
+
+@pytest.mark.parametrize("step", ["prior", "step2", "step3"])
+def test_a_step_is_lowered_for_any_platform(case, step):
+    """A gradient through a strided convolution dilates on GPU and TPU, and is a product over patches on a CPU."""
+    problem, frozen, settings, params = case
+    phase = Phase(number=1, stage=1, step=step, iterations=2, flip=False)
+    state = iteration_lib.begin(initial_state(params, settings), phase, problem, frozen, settings)
+    static = {"step": STEPS[step], "settings": settings, "flip": False}
+    run = jax.jit(iteration_lib.iterate, static_argnames=tuple(static))
+    key = phase_key(problem.key, phase.number, TRAIN)
+    arguments = (state, _constants(step, problem, settings), problem, key, jnp.int32(0), frozen)
+    traced = run.trace(*arguments, **static)
+    count = {
+        platform: traced.lower(lowering_platforms=(platform,)).as_text().count("lhs_dilate = [2, 2]")
+        for platform in ("cpu", "cuda", "tpu")
+    }
+    # The generator's transposed convolutions dilate everywhere: those of StyleGAN2 are one convolution each on a CPU too.
+    assert count["cuda"] == count["tpu"] > count["cpu"]
+    assert count["cpu"] == 0 or step != "prior"
