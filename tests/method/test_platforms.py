@@ -42,6 +42,6 @@ def test_a_step_is_lowered_for_any_platform(case, step):
         platform: traced.lower(lowering_platforms=(platform,)).as_text().count("lhs_dilate = [2, 2]")
         for platform in ("cpu", "cuda", "tpu")
     }
-    # The generator's transposed convolutions dilate everywhere: those of StyleGAN2 are one convolution each on a CPU too.
+    # Transposed convolutions of StyleGAN2's generator dilate everywhere, on a CPU too.
     assert count["cuda"] == count["tpu"] > count["cpu"]
     assert count["cpu"] == 0 or step != "prior"
