@@ -28,7 +28,8 @@ CSS = """
 .g2s-done span { color: #047857; }
 .dark .g2s-done span { color: #34d399; }
 .g2s-later { opacity: .6; }
-.g2s-stages + img { max-height: 220px; width: auto; border-radius: 6px; }
+.g2s-run { display: flex; flex-wrap: wrap; gap: 1.5em; align-items: start; }
+.g2s-run img { max-height: 200px; width: auto; border-radius: 6px; margin: 0; }
 .g2s-page { width: 100%; height: 900px; max-height: 92vh; border: 0; border-radius: 6px; background: #fff; }
 .g2s-files { display: flex; flex-wrap: wrap; gap: .5em; }
 .g2s-files a { padding: .35em .7em; border: 1px solid var(--border-color-primary); border-radius: 6px; }
@@ -102,7 +103,7 @@ def _parts() -> Parts:
                 roll = gr.Slider(-180, 180, 0, label="Roll, degrees", step=1, elem_id="roll", min_width=140, buttons=[])
             crop = gr.Image(label="What is cut out", interactive=False, height=220, buttons=[], elem_id="crop")
     refine = gr.Checkbox(
-        label="Refine: a better shape; takes about a minute on a GPU, many on a CPU", visible=False, elem_id="refine"
+        label="Refine: a better shape, but minutes of computing instead of seconds", visible=False, elem_id="refine"
     )
     with gr.Row():
         go = gr.Button("Reconstruct", variant="primary", interactive=False, elem_id="go")
