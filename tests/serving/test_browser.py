@@ -1,4 +1,4 @@
-"""The served page in a real browser, with the bundled model: a photo to its result, cancelling, leaving, two at once."""
+"""The served page in a real browser, with the bundled model: a photo to its result, cancelling, leaving, waiting."""
 
 import contextlib
 import io
@@ -74,6 +74,14 @@ def _send(page, path):
     page.send("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
 
+def _press(page, selector):
+    """Clicks what may only just appear; a page that still grows would move it away from under the mouse."""
+    page.wait(f"document.querySelector({json.dumps(selector)})")
+    page.wait("[...document.images].every(image => image.complete)")
+    page.frames()
+    page.click(selector)
+
+
 def _fetched(address):
     with urllib.request.urlopen(address) as answer:
         return answer.read()
@@ -84,10 +92,11 @@ def test_a_photo_becomes_a_page_and_files(address, photo, cache):
         _send(page, photo)
         page.wait(_READY, seconds=_PATIENCE)
         assert "2 objects found" in page.evaluate(_STATUS)
+        page.wait("document.querySelector('#crop img')")
         before = page.evaluate("document.querySelector('#crop img').src")
-        page.click("#which label:nth-of-type(2)")
+        _press(page, "#which label:nth-of-type(2)")
         page.wait(f"document.querySelector('#crop img').src !== {json.dumps(before)}")
-        page.click("#go")
+        _press(page, "#go")
         page.wait("document.querySelector('#stages img')", seconds=_PATIENCE)
         page.wait(f"{_STATUS} === 'Done.'", seconds=_PATIENCE)
         links = page.evaluate("[...document.querySelectorAll('#files a')].map(a => a.href)")
@@ -107,7 +116,7 @@ def test_a_photo_becomes_a_page_and_files(address, photo, cache):
 
 def test_bad_files_are_refused_in_words(address, tmp_path):
     faults = {
-        "drawing.svg": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "no picture"),
+        "drawing.svg": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "is SVG"),
         "cut.png": (open(asset("ictface/image/006.png"), "rb").read()[:900], "damaged or truncated"),
     }
     with _opened(address) as page:
@@ -141,12 +150,12 @@ def test_cancelling_leaving_and_waiting(address, photo):
         with _opened(address) as first:
             _send(first, photo)
             first.wait(_READY, seconds=_PATIENCE)
-            first.click("#refine input")
-            first.click("#go")
+            _press(first, "#refine input")
+            _press(first, "#go")
             first.wait(_RUNS)
-            first.click("#stop")
+            _press(first, "#stop")
             first.wait(f"{_STATUS} === 'Cancelled.'", seconds=5)
-            first.click("#go")
+            _press(first, "#go")
             first.wait(_RUNS, seconds=_PATIENCE)
             _send(second, photo)
             second.wait(f"{_STATUS}.includes('1 photo is before yours')")
