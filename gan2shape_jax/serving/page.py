@@ -85,7 +85,7 @@ def _minutes(seconds: float) -> str:
 def _parts() -> Parts:
     photo = gr.File(label="Photo", type="filepath", height=120, elem_id="photo")
     with gr.Row(visible=False) as chooser:
-        with gr.Column(scale=3):
+        with gr.Column(scale=5):
             drawing = gr.Image(
                 label="Photo with the crop; click to move it",
                 interactive=False,
@@ -93,14 +93,14 @@ def _parts() -> Parts:
                 buttons=[],
                 elem_id="drawing",
             )
-        with gr.Column(scale=2):
+        with gr.Column(scale=4):
             which = gr.Radio([], label="Object", visible=False, elem_id="which")
             with gr.Row():
-                x = gr.Slider(0, 1, label="From the left", step=1, elem_id="x", min_width=140, buttons=[])
-                y = gr.Slider(0, 1, label="From the top", step=1, elem_id="y", min_width=140, buttons=[])
+                x = gr.Slider(0, 1, label="x", step=1, elem_id="x", min_width=140, buttons=[])
+                y = gr.Slider(0, 1, label="y", step=1, elem_id="y", min_width=140, buttons=[])
             with gr.Row():
                 side = gr.Slider(16, 17, label="Side", step=1, elem_id="side", min_width=140, buttons=[])
-                roll = gr.Slider(-180, 180, 0, label="Roll, degrees", step=1, elem_id="roll", min_width=140, buttons=[])
+                roll = gr.Slider(-180, 180, 0, label="Roll (°)", step=1, elem_id="roll", min_width=140, buttons=[])
             crop = gr.Image(label="What is cut out", interactive=False, height=220, buttons=[], elem_id="crop")
     refine = gr.Checkbox(
         label="Refine: a better shape, but minutes of computing instead of seconds", visible=False, elem_id="refine"
