@@ -26,6 +26,7 @@ _WORDS = (
     "get",
     "page",
     "photo",
+    "serve",
     "sample",
     "convert",
     "convert stylegan2",

@@ -64,20 +64,24 @@ class Handlers:
         return ["", *_idle(go=False), *_no_results(), *_no_choice()]
 
     def object_chosen(self, which: str, request: gr.Request) -> list[Any]:
-        """Puts the crop where another object was found: x, y, side, roll."""
-        visit = self._visits.find(_session(request))
+        """Puts the crop where another object was found: x, y, side, roll, drawing, crop."""
+        session = _session(request)
+        visit = self._visits.find(session)
         if visit is None or not visit.facts:
-            return 4 * [gr.skip()]
-        return _rounded(_boxes(visit)[_index(visit, which)])
+            return 6 * [gr.skip()]
+        return [*_rounded(_boxes(visit)[_index(visit, which)]), *self._pictures(session, which)]
 
-    def photo_clicked(self, event: gr.SelectData, request: gr.Request) -> list[Any]:
-        """Moves the crop's centre to where the photo was clicked: x, y."""
-        visit = self._visits.find(_session(request))
+    def photo_clicked(
+        self, which: str, side: float, roll: float, event: gr.SelectData, request: gr.Request
+    ) -> list[Any]:
+        """Moves the crop's centre to where the photo was clicked: x, y, drawing, crop."""
+        session = _session(request)
+        visit = self._visits.find(session)
         if visit is None or not visit.facts or visit.preview is None:
-            return 2 * [gr.skip()]
+            return 4 * [gr.skip()]
         drawing = crops.drawn(visit.preview / tasks.PREVIEW, _boxes(visit), 0, visit.facts["width"])
         x, y = crops.place_of_click(event.index, drawing.width, visit.facts["width"])
-        return [round(x), round(y)]
+        return [round(x), round(y), *self._pictures(session, which, _box(round(x), round(y), side, roll))]
 
     def crop_changed(self, which: str, x: float, y: float, side: float, roll: float, request: gr.Request) -> list[Any]:
         """Draws a crop that was changed: drawing, crop, status."""
@@ -214,7 +218,13 @@ def _no_results() -> list[Any]:
 
 
 def _no_choice() -> list[Any]:
-    return [gr.update(visible=False), gr.update(choices=[], value=None, visible=False), *(4 * [gr.skip()]), None, None]
+    return [
+        *(2 * [gr.update(visible=False)]),
+        gr.update(choices=[], value=None, visible=False),
+        *(4 * [gr.skip()]),
+        None,
+        None,
+    ]
 
 
 def _choice(facts: dict[str, Any]) -> list[Any]:
@@ -225,6 +235,7 @@ def _choice(facts: dict[str, Any]) -> list[Any]:
     longest = max(width, height)
     numbers = [str(number + 1) for number in range(len(boxes))]
     return [
+        gr.update(visible=True),
         gr.update(visible=True),
         gr.update(choices=numbers, value="1", visible=len(numbers) > 1),
         gr.update(maximum=width, value=x),

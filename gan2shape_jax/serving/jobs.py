@@ -94,7 +94,7 @@ class Jobs:
           QueueFullError: too many wait already.
         """
         with self._changed:
-            if len(self._waiting) >= self._most and (self._running is not None or self._waiting):
+            if len(self._waiting) + (self._running is not None) > self._most:
                 raise QueueFullError(
                     f"{len(self._waiting)} photos wait already, and no more are taken: try again in some minutes"
                 )

@@ -28,7 +28,8 @@ CSS = """
 .g2s-done span { color: #047857; }
 .dark .g2s-done span { color: #34d399; }
 .g2s-later { opacity: .6; }
-.g2s-stages + img { max-height: 220px; width: auto; border-radius: 6px; }
+.g2s-run { display: flex; flex-wrap: wrap; gap: 1.5em; align-items: start; }
+.g2s-run img { max-height: 200px; width: auto; border-radius: 6px; margin: 0; }
 .g2s-page { width: 100%; height: 900px; max-height: 92vh; border: 0; border-radius: 6px; background: #fff; }
 .g2s-files { display: flex; flex-wrap: wrap; gap: .5em; }
 .g2s-files a { padding: .35em .7em; border: 1px solid var(--border-color-primary); border-radius: 6px; }
@@ -41,7 +42,7 @@ class Parts:
 
     photo: gr.File
     status: gr.HTML
-    chooser: gr.Group
+    chooser: gr.Row
     drawing: gr.Image
     which: gr.Radio
     box: tuple[gr.Slider, gr.Slider, gr.Slider, gr.Slider]
@@ -83,31 +84,31 @@ def _minutes(seconds: float) -> str:
 
 def _parts() -> Parts:
     photo = gr.File(label="Photo", type="filepath", height=120, elem_id="photo")
-    status = gr.HTML(elem_id="status")
-    with gr.Group(visible=False) as chooser:
-        with gr.Row():
-            with gr.Column(scale=3):
-                drawing = gr.Image(
-                    label="Photo with the crop; click to move it",
-                    interactive=False,
-                    height=420,
-                    buttons=[],
-                    elem_id="drawing",
-                )
-            with gr.Column(scale=2):
-                which = gr.Radio([], label="Object", visible=False, elem_id="which")
-                x = gr.Slider(0, 1, label="Centre, from the left (pixels)", step=1, elem_id="x")
-                y = gr.Slider(0, 1, label="Centre, from the top (pixels)", step=1, elem_id="y")
-                side = gr.Slider(16, 17, label="Side (pixels)", step=1, elem_id="side")
-                roll = gr.Slider(-180, 180, 0, label="Roll (degrees, clockwise)", step=1, elem_id="roll")
-            with gr.Column(scale=1, min_width=200):
-                crop = gr.Image(label="What is cut out", interactive=False, height=220, buttons=[], elem_id="crop")
-                refine = gr.Checkbox(
-                    label="Refine", info="a better shape; a minute on a GPU, many on a CPU", elem_id="refine"
-                )
+    with gr.Row(visible=False) as chooser:
+        with gr.Column(scale=5):
+            drawing = gr.Image(
+                label="Photo with the crop; click to move it",
+                interactive=False,
+                height=430,
+                buttons=[],
+                elem_id="drawing",
+            )
+        with gr.Column(scale=4):
+            which = gr.Radio([], label="Object", visible=False, elem_id="which")
+            with gr.Row():
+                x = gr.Slider(0, 1, label="x", step=1, elem_id="x", min_width=140, buttons=[])
+                y = gr.Slider(0, 1, label="y", step=1, elem_id="y", min_width=140, buttons=[])
+            with gr.Row():
+                side = gr.Slider(16, 17, label="Side", step=1, elem_id="side", min_width=140, buttons=[])
+                roll = gr.Slider(-180, 180, 0, label="Roll (°)", step=1, elem_id="roll", min_width=140, buttons=[])
+            crop = gr.Image(label="What is cut out", interactive=False, height=220, buttons=[], elem_id="crop")
+    refine = gr.Checkbox(
+        label="Refine: a better shape, but minutes of computing instead of seconds", visible=False, elem_id="refine"
+    )
     with gr.Row():
         go = gr.Button("Reconstruct", variant="primary", interactive=False, elem_id="go")
         stop = gr.Button("Cancel", interactive=False, elem_id="stop")
+    status = gr.HTML(elem_id="status")
     stages = gr.HTML(elem_id="stages")
     files = gr.HTML(elem_id="files")
     frame = gr.HTML(elem_id="result")
@@ -120,7 +121,7 @@ def _connect(blocks: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     results = [parts.stages, parts.files, parts.frame]
     buttons = [parts.go, parts.stop]
-    choice = [parts.chooser, parts.which, *parts.box]
+    choice = [parts.chooser, parts.refine, parts.which, *parts.box]
     pictures = [parts.drawing, parts.crop]
     parts.photo.upload(
         handlers.photo_sent,
@@ -132,10 +133,12 @@ def _connect(blocks: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
     parts.photo.clear(
         handlers.photo_removed, None, [parts.status, *buttons, *results, *choice, *pictures], queue=False, **quiet
     )
-    parts.which.input(handlers.object_chosen, parts.which, list(parts.box), queue=False, **quiet)
-    parts.drawing.select(handlers.photo_clicked, None, list(parts.box[:2]), queue=False, **quiet)
-    gr.on(
-        [slider.change for slider in parts.box],
+    parts.which.input(handlers.object_chosen, parts.which, [*parts.box, *pictures], queue=False, **quiet)
+    parts.drawing.select(
+        handlers.photo_clicked, [parts.which, *parts.box[2:]], [*parts.box[:2], *pictures], queue=False, **quiet
+    )
+    gr.on(  # by the visitor only: values that this program sets come one by one, and with their pictures
+        [slider.input for slider in parts.box],
         handlers.crop_changed,
         [parts.which, *parts.box],
         [*pictures, parts.status],

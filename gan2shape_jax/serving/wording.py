@@ -93,7 +93,7 @@ def stages(seen: Seen, base: str) -> str:
     picture = ""
     if tasks.MASK in seen.stages:
         picture = f'<img src="{base}/{FRAMING_PICTURE}" alt="The photo with crop and outline of the object">'
-    return f'<ol class="g2s-stages">{"".join(rows)}</ol>{picture}'
+    return f'<div class="g2s-run"><ol class="g2s-stages">{"".join(rows)}</ol>{picture}</div>'
 
 
 def result(base: str, verdict: str, kind: str, *, known: bool, complete: bool) -> tuple[str, str]:

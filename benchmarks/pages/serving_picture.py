@@ -1,0 +1,69 @@
+"""Photographs the served page with a result for the docs, in a headless Chromium (apt-get install chromium).
+
+    pip install -e '.[web]'
+    python benchmarks/pages/serving_picture.py
+
+Writes `docs/pictures/serving.jpg`: two of the bundled faces in one picture, sent, framed, reconstructed.
+"""
+
+import io
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+
+from PIL import Image
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(_ROOT))
+from benchmarks.pages import chromium
+from gan2shape_jax.bundled import asset
+
+_OUT = _ROOT / "docs" / "pictures" / "serving.jpg"
+_WIDTH, _HEIGHT = 1200, 1640
+_SHOWN = 800  # pixels of the picture's width
+_PATIENCE = 300  # seconds, with compiling
+
+
+def main() -> None:
+    command = [sys.executable, "-m", "gan2shape_jax.main", "serve", "--port", "0"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=_ROOT)
+    assert server.stdout is not None
+    try:
+        address = server.stdout.readline().split()[0]
+        with tempfile.TemporaryDirectory() as folder, chromium.opened() as page:
+            picture = Image.open(io.BytesIO(_photographed(page, address, _photo(pathlib.Path(folder)))))
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait()
+    picture = picture.convert("RGB").resize((_SHOWN, round(_SHOWN * picture.height / picture.width)))
+    picture.save(_OUT, quality=80, optimize=True)
+    print(f"{_OUT}: {_OUT.stat().st_size} bytes")
+
+
+def _photo(folder: pathlib.Path) -> pathlib.Path:
+    photo = Image.new("RGB", (640, 420), (90, 120, 140))
+    for name, side, place in (("006", 230, (300, 90)), ("002", 180, (60, 170))):
+        photo.paste(Image.open(asset(f"ictface/image/{name}.png")).convert("RGB").resize((side, side)), place)
+    path = folder / "two faces.jpg"
+    photo.save(path, quality=92)
+    return path
+
+
+def _photographed(page: chromium.Chromium, address: str, photo: pathlib.Path) -> bytes:
+    page.screen(_WIDTH, _HEIGHT, still=True)
+    page.open(address)
+    page.wait("document.querySelector('#photo input[type=file]')")
+    root = page.send("DOM.getDocument")["root"]["nodeId"]
+    node = page.send("DOM.querySelector", nodeId=root, selector="#photo input[type=file]")["nodeId"]
+    page.send("DOM.setFileInputFiles", nodeId=node, files=[str(photo)])
+    page.wait("document.querySelector('#go:not([disabled])') && document.querySelector('#crop img')", seconds=_PATIENCE)
+    page.click("#go")
+    page.wait("document.querySelector('#status').innerText === 'Done.'", seconds=_PATIENCE)
+    page.evaluate("new Promise(done => { scrollTo(0, 0); setTimeout(done, 3000); })")  # the frame draws its model
+    return page.screenshot()
+
+
+if __name__ == "__main__":
+    main()
