@@ -15,11 +15,11 @@ import tempfile
 
 from PIL import Image
 
-_ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(_ROOT))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 from benchmarks.pages import chromium
 from gan2shape_jax.bundled import asset
 
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
 _OUT = _ROOT / "docs" / "pictures" / "serving.jpg"
 _WIDTH, _HEIGHT = 1200, 1640
 _SHOWN = 800  # pixels of the picture's width

@@ -107,7 +107,16 @@ def reconstruct(config: ConfigDict, out: pathlib.Path, prepared: Sequence[Prepar
             shutil.rmtree(out / "results" / photo.name, ignore_errors=True)
     names = sorted(records_in(out))
     atomic_text(out / FOLDER / _LIST, "".join(f"{_quoted(name)}\n" for name in names))
-    return experiment.run(config)
+    return experiment.run(_with_latents(config))
+
+
+def _with_latents(config: ConfigDict) -> ConfigDict:
+    """Returns a configuration without a folder of latents where none was given: a run finds them by inversion."""
+    if not config.data.latent_root or pathlib.Path(config.data.latent_root).is_dir():
+        return config
+    chosen = ConfigDict(config).unlock()
+    chosen.data.latent_root = ""
+    return chosen.lock()
 
 
 def write_textures(out: pathlib.Path, prepared: Sequence[Prepared]) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-pytest.importorskip("starlette")
+pytest.importorskip("starlette", reason="the extra `web` is not installed")
 
 from gan2shape_jax.serving.guard import Guard
 from gan2shape_jax.serving.limits import Limits

@@ -3,9 +3,10 @@
 import pathlib
 
 import pytest
-from starlette.requests import Request
 
-pytest.importorskip("starlette")
+pytest.importorskip("starlette", reason="the extra `web` is not installed")
+
+from starlette.requests import Request
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.serving import downloads

@@ -1,5 +1,9 @@
 """What visitors read: escaped, without the server's paths, in the page's words and not the command line's."""
 
+import pytest
+
+pytest.importorskip("starlette", reason="the extra `web` is not installed")
+
 from gan2shape_jax.photo import masking
 from gan2shape_jax.serving import wording
 from gan2shape_jax.serving.jobs import Seen
