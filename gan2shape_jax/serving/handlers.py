@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pathlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,7 +15,7 @@ from gan2shape_jax.geometry.crop_box import CropBox
 from gan2shape_jax.serving import crops, tasks, wording
 from gan2shape_jax.serving.jobs import Job, Jobs, Seen
 from gan2shape_jax.serving.limits import Limits
-from gan2shape_jax.serving.visits import Visit, Visits
+from gan2shape_jax.serving.visits import Photo, Visit, Visits
 
 __all__ = ["Handlers"]
 
@@ -49,14 +50,14 @@ class Handlers:
             return
         async for seen in self._followed(job):
             if not seen.over:
-                status = wording.status(seen, "Looking for the object")
+                status = wording.status(seen, "Looking for the object", photo.name)
                 yield [status, *_busy(), *hidden]
             elif seen.state == "done":
                 facts = seen.stages[tasks.FRAMING]
                 self._visits.framed(session, facts)
                 yield [self._found(facts), *_idle(), *_no_results(), *_choice(facts), *self._pictures(session, "1")]
             else:
-                yield [wording.ended(seen, _hidden(str(photo.path), photo.shown)), *_idle(go=False), *hidden]
+                yield [wording.ended(seen, _hidden(photo)), *_idle(go=False), *hidden]
 
     def photo_removed(self, request: gr.Request) -> list[Any]:
         """Removes all that a visitor has sent."""
@@ -103,12 +104,12 @@ class Handlers:
             return
         assert visit is not None and visit.photo is not None and visit.result is not None
         base = f"results/{visit.token}/{visit.result.name}"
-        hidden = _hidden(str(visit.photo.path), visit.photo.shown)
+        hidden = _hidden(visit.photo)
         shown: set[str] = set()
         async for seen in self._followed(job):
             results = self._results(seen, base, shown)
             if not seen.over:
-                yield [wording.status(seen, "Reconstructing"), *_busy(), *results]
+                yield [wording.status(seen, "Reconstructing", visit.photo.name), *_busy(), *results]
             elif seen.state == "done":
                 yield [wording.note("Done."), *_idle(), *results]
             else:
@@ -201,8 +202,9 @@ def _rounded(box: CropBox) -> list[Any]:
     return [round(box.x), round(box.y), round(box.side), round((box.roll_deg + _TURN) % (2 * _TURN) - _TURN)]
 
 
-def _hidden(path: str, shown: str) -> dict[str, str]:
-    return {path: shown}
+def _hidden(photo: Photo) -> dict[str, str]:
+    """Returns what visitors do not read in messages: paths of the server."""
+    return {str(photo.path): photo.shown, f"{photo.path.parents[1]}{os.sep}": ""}
 
 
 def _busy() -> list[Any]:

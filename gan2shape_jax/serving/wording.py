@@ -48,19 +48,20 @@ def failure(text: str, replaced: dict[str, str] | None = None) -> str:
     return f'<p class="g2s-error" role="alert">{html.escape(message_line(text))}</p>'
 
 
-def status(seen: Seen, doing: str) -> str:
+def status(seen: Seen, doing: str, name: str) -> str:
     """Returns what a page says while its job waits or runs.
 
     Args:
       seen: the job.
       doing: what it does.
+      name: of the photo; of the log's lines those are shown that begin with it, since others name files of the server.
     """
     if seen.state == "waiting":
         others = f"{seen.ahead} photo{'s are' if seen.ahead != 1 else ' is'} before yours"
         return note(f"Waiting: {others}." if seen.ahead else "Waiting for its turn.")
     seconds = int(time.monotonic() - seen.started) if seen.started is not None else 0
-    said = f" {seen.said.strip()}" if seen.said else ""
-    return note(f"{doing} ({seconds} s){'.' if not said else ':'}{said}")
+    said = seen.said.partition(f"{name}: ")[2].strip()
+    return note(f"{doing} ({seconds} s){f': {said}' if said else '.'}")
 
 
 def ended(seen: Seen, replaced: dict[str, str]) -> str:

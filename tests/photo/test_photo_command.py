@@ -100,3 +100,20 @@ def test_what_cannot_be_done_is_told_in_a_line(run, tmp_path, face_photo, capsys
     error = capsys.readouterr().err
     assert told in error and "Traceback" not in error
     assert not (tmp_path / "results").exists() or not list((tmp_path / "results").rglob("*.png"))
+
+
+@pytest.mark.heavy
+def test_refinement_finds_the_latent_that_is_not_given(run, tmp_path, face_photo):
+    Image.fromarray(face_photo()).save(tmp_path / "a.png")
+    (tmp_path / "short.py").write_text(
+        "from gan2shape_jax.config import load_config\n\n\n"
+        "def get_config():\n"
+        "    config = load_config('ictface').unlock()\n"
+        "    config.refinement.lengths = ((1, 2, 2),)\n"
+        "    config.refinement.collect_iters = 2\n"
+        "    config.refinement.kept_out = 1\n"
+        "    config.inversion.steps = 2\n"
+        "    return config\n"
+    )
+    assert run("a.png", "--model", tmp_path / "short.py", "--refine", "--no-texture") == 0
+    assert (tmp_path / "results/photos_refined/results/a/depth.npy").is_file()

@@ -23,7 +23,7 @@ pytest.importorskip("gradio", reason="the extra `web` is not installed")
 
 _READY = "document.querySelector('#go:not([disabled])')"
 _STATUS = "document.querySelector('#status').innerText"
-_RUNS = f"{_STATUS}.includes('Reconstructing')"
+_REFINES = f"{_STATUS}.includes('latent by inversion')"
 _PATIENCE = 150
 
 
@@ -152,11 +152,11 @@ def test_cancelling_leaving_and_waiting(address, photo):
             first.wait(_READY, seconds=_PATIENCE)
             _press(first, "#refine input")
             _press(first, "#go")
-            first.wait(_RUNS)
+            first.wait(_REFINES, seconds=_PATIENCE)
             _press(first, "#stop")
             first.wait(f"{_STATUS} === 'Cancelled.'", seconds=5)
             _press(first, "#go")
-            first.wait(_RUNS, seconds=_PATIENCE)
+            first.wait(_REFINES, seconds=_PATIENCE)
             _send(second, photo)
             second.wait(f"{_STATUS}.includes('1 photo is before yours')")
         # The first has closed its browser in the middle of minutes of refinement.

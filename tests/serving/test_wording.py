@@ -19,7 +19,7 @@ def test_names_and_messages_are_only_text():
     for told in (
         wording.failure(f"{_NAME} is damaged"),
         wording.note(_NAME),
-        wording.status(_seen(said=_NAME), "Reconstructing"),
+        wording.status(_seen(said=f"12:00 me: {_NAME}"), "Reconstructing", "me"),
         wording.result("results/a/b", _NAME, "face", known=True, complete=True)[1],
         wording.ended(_seen(state="failed", error=_NAME), {}),
     ):
@@ -30,6 +30,11 @@ def test_paths_are_not_told():
     assert "me.jpg is damaged" in wording.failure("/srv/a/photo is damaged", {"/srv/a/photo": "me.jpg"})
 
 
+def test_of_the_log_only_what_is_about_the_photo_is_shown():
+    assert "/srv" not in wording.status(_seen(said="refines the model /srv/model.safetensors"), "Reconstructing", "me")
+    assert "step1, 5 of 50" in wording.status(_seen(said="12:00:00 me: step1, 5 of 50"), "Reconstructing", "me")
+
+
 def test_options_of_the_command_line_are_not_told():
     source = open(masking.__file__).read()
     assert "give another --mask or --box" in source  # what is replaced is what is said
@@ -37,8 +42,8 @@ def test_options_of_the_command_line_are_not_told():
 
 
 def test_waiting_says_how_many_are_ahead():
-    assert "2 photos are before yours" in wording.status(_seen(state="waiting", ahead=2), "")
-    assert "1 photo is before yours" in wording.status(_seen(state="waiting", ahead=1), "")
+    assert "2 photos are before yours" in wording.status(_seen(state="waiting", ahead=2), "", "me")
+    assert "1 photo is before yours" in wording.status(_seen(state="waiting", ahead=1), "", "me")
 
 
 def test_the_verdict_is_shown_where_there_is_one_and_a_guess_is_called_one():
