@@ -1,0 +1,125 @@
+"""Measures on a GPU or TPU what the docs call unmeasured, most wanted first, within a limit of time.
+
+    python benchmarks/speed/accelerator.py --out measured --minutes 9.5
+    python benchmarks/speed/accelerator.py --out tried --tiny             on a CPU, to see that all of it runs
+
+Each measurement is a program beside this one, in a process of its own, which is ended when its share of the time is
+over: what was measured until then is kept, as OUT/NAME.txt and OUT/NAME.json; OUT/summary.json says how each ended.
+With PyTorch for CUDA installed it is timed beside (`--torch`); weights that have no file are drawn at random.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+_HERE = pathlib.Path(__file__).resolve().parent
+_NARROW = ("--config.networks.width=16", "--config.networks.group_base=4", "--config.sampling.batch_size=2")
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """One program and the time that it may take.
+
+    Attributes:
+      name: of its files.
+      program: beside this one.
+      arguments: of it.
+      seconds: that it may take at most, more where others took less.
+      tiny: arguments instead, where it is only tried.
+      torch: whether PyTorch is timed beside it.
+    """
+
+    name: str
+    program: str
+    arguments: tuple[str, ...]
+    seconds: int
+    tiny: tuple[str, ...]
+    torch: bool = False
+
+
+_STEPS = ("--random-weights", "--iterations", "6", "--only", "steps")
+_TRIED = ("--configs", "ictface:scratch", "--iterations", "1", "--rows", "prior", *_NARROW)
+MEASUREMENTS = (
+    Measurement("celeba", "speed.py", ("--configs", "celeba", *_STEPS), 150, _TRIED, torch=True),
+    Measurement(
+        "groups",
+        "groups.py",
+        ("--config", "ictface:scratch", "--sizes", "1", "8", "32", "--iterations", "4", "--rounds", "1"),
+        130,
+        ("--config", "ictface:scratch", "--sizes", "1", "2", "--iterations", "1", "--rounds", "1"),
+    ),
+    Measurement(
+        "celeba_bfloat16",
+        "speed.py",
+        ("--configs", "celeba", *_STEPS, "--config.runtime.precision=bfloat16"),
+        90,
+        (*_TRIED, "--config.runtime.precision=bfloat16"),
+    ),
+    Measurement(
+        "celeba_parts",
+        "speed.py",
+        ("--configs", "celeba", "--random-weights", "--iterations", "6", "--only", "parts"),
+        70,
+        ("--configs", "ictface:scratch", "--iterations", "1", "--only", "parts", *_NARROW),
+    ),
+    Measurement("car", "speed.py", ("--configs", "car", *_STEPS), 100, _TRIED),
+    Measurement(
+        "rasterizer",
+        "rasterizer.py",
+        ("--sizes", "64", "128", "--batch", "16", "--repeat", "10"),
+        40,
+        ("--sizes", "16", "--batch", "2", "--repeat", "1"),
+    ),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures; returns 1 where something came to nothing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--minutes", type=float, default=9.5)
+    parser.add_argument("--only", nargs="+", choices=[one.name for one in MEASUREMENTS])
+    parser.add_argument("--torch", action="store_true", help="time PyTorch on CUDA beside it")
+    parser.add_argument("--tiny", action="store_true", help="as little as possible, to try it")
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + 60 * options.minutes
+    chosen = [one for one in MEASUREMENTS if options.only is None or one.name in options.only]
+    summary: dict[str, str] = {}
+    for index, one in enumerate(chosen):
+        later = sum(other.seconds for other in chosen[index + 1 :])
+        limit = max(one.seconds, until - time.monotonic() - later)
+        summary[one.name] = _measured(one, options, min(limit, until - time.monotonic()))
+        (options.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+        print(f"{one.name}: {summary[one.name]}", flush=True)
+    return int(any(not state.startswith("done") for state in summary.values()))
+
+
+def _measured(one: Measurement, options: argparse.Namespace, limit: float) -> str:
+    """Runs a measurement; returns what became of it, in words."""
+    if limit < 5:
+        return "left out: the time was over"
+    chosen = one.tiny if options.tiny else one.arguments
+    command = [sys.executable, str(_HERE / one.program), *chosen, "--json", str(options.out / f"{one.name}.json")]
+    if one.torch and options.torch:
+        command += ["--torch", "plain", "--device", "cuda"]
+    began = time.monotonic()
+    # Memory as it is needed: another process may hold the device's.
+    environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    with (options.out / f"{one.name}.txt").open("w") as log:
+        try:
+            done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, timeout=limit, env=environment)
+        except subprocess.TimeoutExpired:
+            return f"ended after {limit:.0f} s, unfinished"
+    taken = f"in {time.monotonic() - began:.0f} s"
+    return f"done {taken}" if done.returncode == 0 else f"failed {taken}, see {one.name}.txt"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,83 @@
+"""What `gan2shape-jax photo` takes for a photo of twelve megapixels: seconds to the first page, to the end, and memory.
+
+    python benchmarks/speed/photo.py [--refine] [--runs 3]
+
+The photo is a bundled face, enlarged, somewhere before a background with grain. Every run is a process of its own; the
+first one, which compiles programs or finds them compiled, is told apart from the others.
+"""
+
+import argparse
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from gan2shape_jax.bundled import asset
+
+_WIDTH, _HEIGHT, _FACE = 4032, 3024, 1500  # pixels
+_PLACE = (1300, 700)
+_GRAIN = 4
+
+
+class Taken(NamedTuple):
+    """What a run took: seconds to the page and to the end, MiB at most."""
+
+    page: float
+    whole: float
+    mib: float
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--refine", action="store_true")
+    parser.add_argument("--runs", type=int, default=3)
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as place:
+        folder = pathlib.Path(place)
+        _photo().save(folder / "photo.jpg", quality=92)
+        extra = ["--refine"] if options.refine else []
+        print(_line("first", _run(folder, "first", extra)), flush=True)
+        runs = [_run(folder, str(number), extra) for number in range(options.runs)]
+    for number, taken in enumerate(runs):
+        print(_line(f"warm {number + 1}", taken))
+    print(_line("warm, median", Taken(*np.median(np.array(runs), axis=0))))
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+
+
+def _photo() -> Image.Image:
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(60, 200, (24, 32, 3), dtype=np.uint8))
+    photo = coarse.resize((_WIDTH, _HEIGHT), Image.Resampling.BICUBIC)
+    face = Image.open(asset("ictface/image/008.png")).convert("RGB")
+    photo.paste(face.resize((_FACE, _FACE), Image.Resampling.BICUBIC), _PLACE)
+    grained = np.asarray(photo).astype(np.int16) + rng.normal(0, _GRAIN, (_HEIGHT, _WIDTH, 1)).astype(np.int16)
+    return Image.fromarray(grained.clip(0, 255).astype(np.uint8))
+
+
+def _run(folder: pathlib.Path, name: str, extra: list[str]) -> Taken:
+    out = folder / name
+    command = [sys.executable, "-m", "gan2shape_jax.main", "photo", str(folder / "photo.jpg"), "--out", str(out)]
+    began = time.time()
+    done = subprocess.run([*command, *extra], capture_output=True, text=True, check=False)
+    ended = time.time()
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # of the largest process so far
+    return Taken((out / "index.html").stat().st_mtime - began, ended - began, most)
+
+
+def _line(name: str, taken: Taken) -> str:
+    return f"{name}: page after {taken.page:.1f} s, all after {taken.whole:.1f} s, {taken.mib:.0f} MiB"
+
+
+if __name__ == "__main__":
+    main()
