@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, scaled_box
 from gan2shape_jax.outputs.layout import font
 
-__all__ = ["draw_framing"]
+__all__ = ["draw_framing", "framing_picture"]
 
 _SIDE = 1024  # pixels of the drawing's longer side, at most
 _LEAST = 384  # small photos are enlarged, so that lines do not hide them
@@ -23,7 +23,16 @@ _CORNERS = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
 def draw_framing(
     photo: UInt8[np.ndarray, "h w 3"], boxes: Sequence[CropBox], chosen: int, mask: Float[np.ndarray, "s s"]
 ) -> bytes:
-    """Returns a JPEG of a photo with its crops, numbered from 1, and the outline of the object in the chosen one.
+    """Returns `framing_picture` as a JPEG; arguments as there."""
+    content = io.BytesIO()
+    framing_picture(photo, boxes, chosen, mask).save(content, "JPEG", quality=90)
+    return content.getvalue()
+
+
+def framing_picture(
+    photo: UInt8[np.ndarray, "h w 3"], boxes: Sequence[CropBox], chosen: int, mask: Float[np.ndarray, "s s"]
+) -> Image.Image:
+    """Returns a photo with its crops, numbered from 1, and the outline of the object in the chosen one.
 
     Args:
       photo: upright.
@@ -47,9 +56,7 @@ def draw_framing(
     for outline in _outlines(mask):
         points = _points(crop_to_photo(outline, scaled_box(boxes[chosen], factor), len(mask)))
         pen.line([*points, points[0]], fill=_OUTLINE, width=max(1, line // 2))
-    content = io.BytesIO()
-    picture.save(content, "JPEG", quality=90)
-    return content.getvalue()
+    return picture
 
 
 def _points(places: Float[np.ndarray, "n 2"]) -> list[tuple[float, float]]:

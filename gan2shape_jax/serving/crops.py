@@ -1,6 +1,5 @@
 """What a visitor sees of a crop: the photo with the square drawn in, and what the square cuts out."""
 
-import io
 import pathlib
 from collections.abc import Sequence
 
@@ -8,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
-from gan2shape_jax.photo.drawing import draw_framing
+from gan2shape_jax.inputs.image_files import open_upright
+from gan2shape_jax.photo.drawing import framing_picture
 
 __all__ = ["crop_picture", "drawn", "place_of_click"]
 
@@ -27,8 +27,7 @@ def drawn(preview: pathlib.Path, boxes: Sequence[CropBox], chosen: int, width: i
     """
     picture = _opened(preview)
     factor = picture.shape[1] / width
-    content = draw_framing(picture, [scaled_box(box, factor) for box in boxes], chosen, _NO_MASK)
-    return Image.open(io.BytesIO(content))
+    return framing_picture(picture, [scaled_box(box, factor) for box in boxes], chosen, _NO_MASK)
 
 
 def crop_picture(preview: pathlib.Path, box: CropBox, width: int) -> Image.Image:
@@ -44,5 +43,5 @@ def place_of_click(place: Sequence[float], drawing_width: int, width: int) -> tu
 
 
 def _opened(preview: pathlib.Path) -> np.ndarray:
-    with Image.open(preview, formats=["JPEG"]) as picture:  # which the worker has written
-        return np.asarray(picture.convert("RGB"))
+    picture, _, _ = open_upright(preview, least=1)
+    return np.asarray(picture)
