@@ -59,7 +59,8 @@ def test_without_steps_the_encoder_decides(case):
     assert latent_search.improved(params, samples, problem, frozen, none) is samples
     standing = dataclasses.replace(settings, latent_iterations=1, latent_learning_rate=1e-12)
     same = latent_search.improved(params, samples, problem, frozen, standing)
-    np.testing.assert_allclose(same.images, samples.images, atol=1e-5)
+    # The generator is another program in each of the two; on an AMD EPYC their sums differ by up to 2e-4.
+    np.testing.assert_allclose(same.images, samples.images, atol=1e-3)
 
 
 def test_each_latent_is_searched_for_by_itself(case):
