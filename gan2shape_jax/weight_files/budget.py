@@ -19,7 +19,7 @@ from gan2shape_jax.weight_files.messages import printable
 __all__ = ["LIMIT", "STEPS", "Budget", "Refused"]
 
 LIMIT = 4096 * MIB  # bytes of a weight file; StyleGAN2 of 1024 pixels with its optimizers has 830 MB
-STEPS = 750_000  # half a second
+STEPS = 600_000  # about a second
 
 _ALLOWANCE = 64 * MIB
 _MULTIPLE = 8

@@ -69,10 +69,12 @@ def read_legacy(file: Binary, budget: Budget, unpickler: type[Unpickler] = Unpic
         return Storage(count, None, budget)
 
     # The object comes before its storages: a first pass collects their types and sizes, a second builds.
-    unpickler(file, collect, budget).load()
+    content = unpickler(file, collect, budget).load()
     keys = _keys(Unpickler(file, none, budget).load())
     if len(keys) != len(kinds) or set(keys) != kinds.keys():
         raise Refused("storages that do not match its list of them")
+    if not kinds:
+        return content
     storages = {key: _storage(file, *kinds[key], budget) for key in keys}
     file.seek(start)
     return unpickler(file, lambda kind, key, count: storages[key], budget).load()

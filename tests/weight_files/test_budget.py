@@ -25,7 +25,7 @@ def test_what_is_taken_adds_up():
 def test_steps_add_up():
     account = Budget(1)
     account.step(budget.STEPS)
-    with pytest.raises(Refused, match="750,000 instructions"):
+    with pytest.raises(Refused, match="600,000 instructions"):
         account.step()
 
 

@@ -22,6 +22,7 @@ from helpers.hostile.targets import targets  # noqa: E402
 
 _CORPUS = pathlib.Path(__file__).parents[2] / "weight_files" / "corpus"
 _MUTATED = 100  # of each kind
+_ONCE_MORE = 1.0  # seconds from which a file is timed twice: the lesser is what it takes, the rest is other work's
 
 
 def main() -> None:
@@ -35,8 +36,12 @@ def main() -> None:
             for name, content in itertools.chain(cases(kind), kept, mutated(_CORPUS / kind, _MUTATED)):
                 path.write_bytes(content)
                 for reader, open_file in readers.items():
-                    found = dataclasses.asdict(measured(open_file, path))
-                    print(json.dumps({"kind": kind, "name": name, "reader": reader, **found}), flush=True)
+                    found = measured(open_file, path)
+                    if found.seconds > _ONCE_MORE:
+                        again = measured(open_file, path)
+                        found = dataclasses.replace(found, seconds=min(found.seconds, again.seconds))
+                    told = {"kind": kind, "name": name, "reader": reader, **dataclasses.asdict(found)}
+                    print(json.dumps(told), flush=True)
 
 
 if __name__ == "__main__":
