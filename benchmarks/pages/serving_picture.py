@@ -6,6 +6,7 @@
 Writes `docs/pictures/serving.jpg`: two of the bundled faces in one picture, sent, framed, reconstructed.
 """
 
+import argparse
 import io
 import pathlib
 import signal
@@ -27,6 +28,9 @@ _PATIENCE = 300  # seconds, with compiling
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=pathlib.Path, default=_OUT, help="picture to write (default: the one in the docs)")
+    out = parser.parse_args().out
     command = [sys.executable, "-m", "gan2shape_jax.main", "serve", "--port", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=_ROOT)
     assert server.stdout is not None
@@ -38,8 +42,8 @@ def main() -> None:
         server.send_signal(signal.SIGINT)
         server.wait()
     picture = picture.convert("RGB").resize((_SHOWN, round(_SHOWN * picture.height / picture.width)))
-    picture.save(_OUT, quality=80, optimize=True)
-    print(f"{_OUT}: {_OUT.stat().st_size} bytes")
+    picture.save(out, quality=80, optimize=True)
+    print(f"{out}: {out.stat().st_size} bytes")
 
 
 def _photo(folder: pathlib.Path) -> pathlib.Path:

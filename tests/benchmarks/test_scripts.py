@@ -12,6 +12,7 @@ _SCRIPTS = sorted(path for path in _FOLDER.glob("*/*.py") if "__main__" in path.
 
 @pytest.mark.parametrize("script", _SCRIPTS, ids=lambda path: str(path.relative_to(_FOLDER)))
 def test_script_answers_help(script, monkeypatch, capsys):
+    assert "ArgumentParser" in script.read_text(), "it would do its work here instead of answering"
     monkeypatch.setattr(sys, "argv", [str(script), "--help"])
     monkeypatch.syspath_prepend(str(script.parent))
     monkeypatch.setenv("GLIBC_TUNABLES", "")  # so that no script starts the test's process again
