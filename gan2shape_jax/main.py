@@ -37,7 +37,7 @@ _COMMANDS = {
     "get": "gan2shape_jax.published.command",
     "page": "gan2shape_jax.run.page_command",
 }
-_TOOLS = {"sample": "sample_gan.__main__", "convert": "convert"}
+_TOOLS = {"sample": "sample_gan.__main__", "convert": "convert", "train-gan": "train_stylegan2.__main__"}
 
 
 def main(argv: Sequence[str]) -> int:

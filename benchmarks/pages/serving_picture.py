@@ -29,7 +29,7 @@ _PATIENCE = 300  # seconds, with compiling
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=_OUT, help="picture to write (default: the one in the docs)")
+    parser.add_argument("--out", type=pathlib.Path, default=_OUT, help="picture to write (default: that of the docs)")
     out = parser.parse_args().out
     command = [sys.executable, "-m", "gan2shape_jax.main", "serve", "--port", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=_ROOT)

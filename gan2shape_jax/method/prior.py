@@ -41,6 +41,7 @@ _FIT = {
     "horse": "ground",
     "church": "ground",
     "cat": "none",
+    "catface": "none",
 }
 CATEGORIES = tuple(_FIT)
 

@@ -1,0 +1,249 @@
+"""Trains a StyleGAN2 on photographs of one kind, for this program to learn shapes from.
+
+    gan2shape-jax train-gan PHOTOS --out GAN
+
+In a checkout also `python -m tools.train_stylegan2`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from gan2shape_jax import option_types, stylegan2
+from gan2shape_jax.bundled import asset
+from gan2shape_jax.errors import UserError, exit_code
+from gan2shape_jax.plain_text import one_line, printable
+from gan2shape_jax.run.occupation import hold
+from gan2shape_jax.writable import require_folder_place
+
+from . import loop, photos
+from .check import check
+from .measure import Features, load_features
+from .photos import Selection
+from .settings import AUGMENTATIONS, TrainingSettings, architecture_for
+
+__all__ = ["main"]
+
+_SIZES = tuple(2**n for n in range(3, 11))
+_DEFAULTS = TrainingSettings()
+_R1 = 0.0002  # times pixels over the batch: ADA's rule for gamma
+_MOST_PHOTOS = 10**9
+_EPILOG = """\
+examples:
+  gan2shape-jax train-gan cats/ --size 64 --out cats_gan
+  gan2shape-jax train-gan cats.zip --size 128 --out cats_gan --check
+  gan2shape-jax train-gan cats/ --start cats64.safetensors --out cats_gan --images 500000
+  gan2shape-jax train-gan cats/ --size 64 --out cats_gan --typical 0.65 --no-grey
+
+Started again with the same arguments, a training goes on where it was stopped (Ctrl-C stops it).
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; prints errors of the input without a traceback. Returns the exit status."""
+    return exit_code(
+        lambda: _run(_parser().parse_args(argv)), interrupted="interrupted; run the same command again to go on"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gan2shape-jax train-gan",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Trains a StyleGAN2 on photographs of one kind of thing, all framed alike.",
+    )
+    parser.add_argument(
+        "photos",
+        type=option_types.path("PHOTOS"),
+        metavar="PHOTOS",
+        help="a folder (and all below it), a zip file, or a list of files (.txt)",
+    )
+    parser.add_argument(
+        "--out", type=option_types.path("--out"), required=True, metavar="GAN", help="folder of the training"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="look at the photos, measure memory and time on this machine, and stop"
+    )
+    _add_photos(parser)
+    _add_network(parser)
+    _add_training(parser)
+    return parser
+
+
+def _add_photos(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the photos")
+    group.add_argument(
+        "--typical",
+        type=option_types.number("--typical", 0.01, 1),
+        default=1.0,
+        metavar="SHARE",
+        help="train on this share of them, those most like the others (default: 1, all)",
+    )
+    group.add_argument("--no-grey", action="store_true", help="leave out photos without colours")
+    group.add_argument(
+        "--mirror",
+        action=argparse.BooleanOptionalAction,
+        default=_DEFAULTS.mirror,
+        help="mirror every other photo at random (default: yes); not where left and right matter, as in writing",
+    )
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the networks")
+    group.add_argument("--size", type=int, choices=_SIZES, help="side of the images, pixels (default: 64)")
+    group.add_argument(
+        "--start", type=option_types.path("--start"), metavar="FILE", help="go on from this GAN (.safetensors)"
+    )
+    group.add_argument(
+        "--channels",
+        type=option_types.whole("--channels", 1, 4096),
+        default=512,
+        metavar="N",
+        help="of the widest layers (default: 512)",
+    )
+    group.add_argument(
+        "--base",
+        type=option_types.whole("--base", 8, 2**20),
+        default=4096,
+        metavar="N",
+        help="channels times pixels a side of the others (default: 4096; NVIDIA's are 16384 and 32768)",
+    )
+    group.add_argument(
+        "--style-width",
+        type=option_types.whole("--style-width", 1, 4096),
+        default=256,
+        metavar="N",
+        help="numbers of a latent (default: 256)",
+    )
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the training")
+    whole, number = option_types.whole, option_types.number
+    group.add_argument(
+        "--images",
+        type=whole("--images", 1, _MOST_PHOTOS),
+        default=2_000_000,
+        metavar="N",
+        help="photos to be shown (default: 2000000); more may be asked for later",
+    )
+    group.add_argument(
+        "--batch", type=whole("--batch", 1, 65536), default=_DEFAULTS.batch, metavar="N", help="(default: %(default)s)"
+    )
+    group.add_argument(
+        "--rate",
+        type=number("--rate", 1e-8, 1),
+        default=_DEFAULTS.learning_rate,
+        metavar="R",
+        help="learning rate (default: %(default)s)",
+    )
+    group.add_argument(
+        "--r1",
+        type=number("--r1", 0, 1e6),
+        metavar="GAMMA",
+        help="weight of the gradient penalty (default: 0.0002 pixels / batch, ADA's rule, 0.2 at least)",
+    )
+    group.add_argument(
+        "--path",
+        type=number("--path", 0, 1e6),
+        default=_DEFAULTS.path_weight,
+        metavar="WEIGHT",
+        help="of the path-length penalty (default: %(default)s, none; StyleGAN2's is 2)",
+    )
+    group.add_argument(
+        "--mixing",
+        type=number("--mixing", 0, 1),
+        default=_DEFAULTS.mixing,
+        metavar="P",
+        help="probability of mixed styles (default: %(default)s)",
+    )
+    group.add_argument("--augment", choices=AUGMENTATIONS, default=_DEFAULTS.augment, help="(default: %(default)s)")
+    group.add_argument("--bfloat16", action="store_true", help="features in bfloat16, for GPU and TPU")
+    group.add_argument("--seed", type=option_types.seed(), default=0, metavar="K", help="(default: 0)")
+    group.add_argument(
+        "--every",
+        type=whole("--every", 1, _MOST_PHOTOS),
+        default=20_000,
+        metavar="N",
+        help="photos from one snapshot and checkpoint to the next (default: 20000)",
+    )
+    group.add_argument(
+        "--features",
+        type=option_types.path("--features"),
+        metavar="FILE",
+        help="what samples and photos are compared by: a network (.onnx), which gives KID, or another GAN "
+        "(.safetensors; default: the bundled one's discriminator); 'none' for nothing",
+    )
+    group.add_argument("--license", default="", metavar="TEXT", help="licence note for the GAN's file")
+
+
+def _run(options: argparse.Namespace) -> None:
+    plan = _plan(options)
+    require_folder_place(options.out)
+    with hold(options.out):
+        selection = Selection(options.typical, not options.no_grey)
+        if options.check:
+            check(plan, say=_say)
+        found = photos.load(options.photos, options.out, plan.arch.size, selection, say=_say)
+        if not options.check:
+            loop.train(plan, found, say=_say, warn=_warn)
+
+
+def _plan(options: argparse.Namespace) -> loop.Plan:
+    arch = architecture_for(options.size or 64, most=options.channels, base=options.base, style_dim=options.style_width)
+    start, started_from = None, ""
+    if options.start is not None:
+        arch, start = stylegan2.load(options.start)
+        started_from = hashlib.sha256(options.start.read_bytes()).hexdigest()
+        if options.size not in (None, arch.size):
+            raise UserError(f"--size {options.size}, but {options.start} makes images of {arch.size} pixels")
+        if arch.discriminator_size != arch.size:
+            raise UserError(f"{options.start}: its discriminator sees {arch.discriminator_size} pixels: no training")
+    settings = TrainingSettings(
+        batch=options.batch,
+        learning_rate=options.rate,
+        r1_weight=max(0.2, _R1 * arch.size**2 / options.batch) if options.r1 is None else options.r1,
+        path_weight=options.path,
+        mixing=options.mixing,
+        mirror=options.mirror,
+        augment=options.augment,
+        bfloat16=options.bfloat16,
+        seed=options.seed,
+    )
+    group = min(arch.stddev_group or options.batch, options.batch)
+    if options.batch % group:
+        raise UserError(f"--batch {options.batch} is no multiple of {group}, the discriminator's groups of images")
+    return loop.Plan(
+        out=options.out,
+        arch=arch,
+        settings=settings,
+        images=options.images,
+        every=max(options.every, options.batch),
+        start=start,
+        started_from=started_from,
+        features=_features(options),
+        license_note=options.license,
+    )
+
+
+def _features(options: argparse.Namespace) -> Features | None:
+    if options.features is not None and str(options.features) == "none":
+        return None
+    return load_features(options.features or pathlib.Path(asset("ictface/gan.safetensors")))
+
+
+def _say(line: str) -> None:
+    print(one_line(line), flush=True)
+
+
+def _warn(line: str) -> None:
+    print(f"warning: {printable(line)}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""Signs that a training goes nowhere, and what to change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from gan2shape_jax.errors import DivergedError
+
+from .history import Row
+from .settings import TrainingSettings
+
+__all__ = ["require_finite", "warning_of"]
+
+_WON = 0.97  # mean sign of photos' logits from which the discriminator knows them all
+_HOPELESS = 6.0  # generator's loss: a sample is taken for a photo one time in 400
+_WINDOWS = 4  # in a row
+
+
+def require_finite(row: Row, *, kept: str) -> None:
+    """Raises `DivergedError` where a scalar is not finite.
+
+    Args:
+      row: means over a window of iterations.
+      kept: what of the training is kept, for the message.
+    """
+    bad = [name for name, value in row.items() if not math.isfinite(value)]
+    if bad:
+        raise DivergedError(
+            f"training has diverged: {', '.join(bad)} not finite after {row['images']} photos; {kept}. Begin in "
+            "another folder with a smaller --rate or a larger --r1"
+        )
+
+
+def warning_of(rows: Sequence[Row], settings: TrainingSettings) -> str:
+    """Returns a sentence where the discriminator has won, with what to change; '' where it has not."""
+    last = rows[-_WINDOWS:]
+    if len(last) < _WINDOWS or not all(
+        row["taken_for_real"] > _WON and row["generator_loss"] > _HOPELESS for row in last
+    ):
+        return ""
+    if settings.augment == "none":
+        advice = "train with --augment ada, which is for few photos"
+    elif last[-1]["augmentation"] < 0.9:
+        return ""  # augmentation has not done what it can
+    else:
+        advice = "train with a larger --r1, a smaller --rate or more photos"
+    return (
+        f"the discriminator tells every photo from every sample (generator's loss {last[-1]['generator_loss']:.1f} "
+        f"after {last[-1]['images']} photos): the generator learns nothing more from it; {advice}"
+    )

@@ -1,0 +1,272 @@
+"""The training itself: iterations, snapshots, checkpoints; stopped at any moment, it goes on with the same bits.
+
+A folder of a training holds
+
+    gan.safetensors    the averaged generator and the discriminator, as the main program loads them
+    samples/           the same 36 latents through the averaged generator, after so many photos
+    history.csv        scalars, means over 50 iterations; curves.png draws them
+    distances.csv      how far samples are from photos
+    checkpoints/       what an interrupted training goes on from
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from gan2shape_jax import stylegan2
+from gan2shape_jax.outputs import pictures
+from gan2shape_jax.run import interrupt
+from gan2shape_jax.stylegan2 import Architecture, Params
+from gan2shape_jax.stylegan2.random_images import random_images_in_parts
+from gan2shape_jax.training.checkpoint import Checkpoints, Keeping, open_checkpoints
+
+from . import devices, health, history
+from .history import Row
+from .measure import Features, kernel_distance
+from .photos import Photos, rows_of
+from .settings import TrainingSettings
+from .state import TrainingState, fresh_state
+from .updates import iterate, make_updates
+
+__all__ = ["GAN", "Plan", "train"]
+
+GAN = "gan.safetensors"
+_CHECKPOINTS = "checkpoints"
+_KEPT = 2  # checkpoints
+_GRID = 6  # samples a side
+_COMPARED = 1000  # photos, and as many samples, whose distance is measured
+_SHOWN_SEED, _COMPARED_SEED = 1, 2
+_TOLD_EVERY_S = 30.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is trained, for how long, and what is written.
+
+    Attributes:
+      out: the folder.
+      arch: the sizes of both networks.
+      settings: of the training.
+      images: photos to be shown, from the beginning.
+      every: photos from one snapshot (GAN, samples, distance) to the next.
+      start: weights to begin with, or None for random ones.
+      started_from: the hash of their file, or "".
+      features: what samples and photos are compared by, or None.
+      license_note: of the GAN's file.
+    """
+
+    out: pathlib.Path
+    arch: Architecture
+    settings: TrainingSettings
+    images: int
+    every: int
+    start: Params | None = None
+    started_from: str = ""
+    features: Features | None = None
+    license_note: str = ""
+
+    @property
+    def iterations(self) -> int:
+        """Of the whole training."""
+        return -(-self.images // self.settings.batch)
+
+    def is_due(self, done: int) -> bool:
+        """Whether a snapshot follows iteration number `done` - 1."""
+        batch = self.settings.batch
+        return done == self.iterations or done * batch // self.every > (done - 1) * batch // self.every
+
+
+@dataclasses.dataclass
+class _Course:
+    """What has been told so far; a checkpoint holds it."""
+
+    done: int = 0
+    rows: list[Row] = dataclasses.field(default_factory=list)
+    distances: list[Row] = dataclasses.field(default_factory=list)
+    pending: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    def settle(self) -> None:
+        """Fetches the scalars of iterations that no row has yet."""
+        self.pending = [{name: float(x) for name, x in told.items()} for told in jax.device_get(self.pending)]
+
+
+def train(plan: Plan, photos: Photos, *, say: Callable[[str], None], warn: Callable[[str], None]) -> None:
+    """Trains until `plan.images` photos were shown, from the last checkpoint in the folder where there is one.
+
+    Args:
+      plan: what is trained.
+      photos: see `photos.load`.
+      say: is told how it goes.
+      warn: is told what goes wrong.
+
+    Raises:
+      UserError: a checkpoint is of another training, training has diverged, or the file system refuses.
+      KeyboardInterrupt: Ctrl-C was pressed; a checkpoint is written before.
+    """
+    mesh = devices.mesh_for(plan.settings.batch)
+    state: TrainingState = devices.everywhere(fresh_state(plan.arch, plan.settings, plan.start), mesh)
+    keeping = Keeping(
+        {
+            "settings": plan.settings.to_dict(),
+            "architecture": plan.arch.to_dict(),
+            "photos": photos.fingerprint,
+            "start": plan.started_from,
+        }
+    )
+    with open_checkpoints(plan.out / _CHECKPOINTS, keep=_KEPT, keeping=keeping) as checkpoints:
+        found = checkpoints.restore(lambda record: state)  # type: ignore[arg-type, return-value]
+        course = _Course()
+        if found is not None:
+            state, course = found[0], _Course(**found[1])  # type: ignore[assignment]
+            say(f"going on after {course.done * plan.settings.batch} photos")
+        _run(plan, photos, mesh, state, course, checkpoints, say, warn)
+
+
+def _run(
+    plan: Plan,
+    photos: Photos,
+    mesh: Mesh,
+    state: TrainingState,
+    course: _Course,
+    checkpoints: Checkpoints,
+    say: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> None:
+    updates, clock = make_updates(plan.arch, plan.settings, mesh), _Clock(plan, say)
+    snapshots = _Snapshots(plan, photos)
+    warned = False
+    with interrupt.noted() as check:
+        while course.done < plan.iterations:
+            rows = rows_of(len(photos.pixels), plan.settings.batch, course.done, plan.settings.seed)
+            batch = devices.on_devices(photos.pixels, rows, mesh)
+            state, told = iterate(updates, plan.settings, state, batch, course.done)
+            course.pending.append(told)
+            course.done += 1
+            if course.done % history.WINDOW == 0 or course.done == plan.iterations:
+                course.settle()
+                course.rows.append(history.mean_row(course.done * plan.settings.batch, course.pending))
+                course.pending = []
+                health.require_finite(course.rows[-1], kept=_kept(plan))
+                said = "" if warned else health.warning_of(course.rows, plan.settings)
+                if said:
+                    warn(said)
+                    warned = True
+                clock.tell(course.done, course.rows[-1])
+            due = plan.is_due(course.done)
+            if due:
+                snapshots.take(state, course, say)
+            try:
+                check()
+            except KeyboardInterrupt:
+                _save(checkpoints, state, course)
+                raise
+            if due:
+                _save(checkpoints, state, course)
+
+
+def _save(checkpoints: Checkpoints, state: TrainingState, course: _Course) -> None:
+    course.settle()
+    checkpoints.save(course.done, state, dataclasses.asdict(course))  # type: ignore[arg-type]
+
+
+def _kept(plan: Plan) -> str:
+    gan = plan.out / GAN
+    return f"{gan} is as it was before" if gan.exists() else "nothing was kept"
+
+
+class _Clock:
+    """Tells now and then how far it is."""
+
+    def __init__(self, plan: Plan, say: Callable[[str], None]):
+        self._plan, self._say = plan, say
+        self._begun: tuple[float, int] | None = None
+        self._told = -_TOLD_EVERY_S
+
+    def tell(self, done: int, row: Row) -> None:
+        now = time.monotonic()
+        if self._begun is None:  # compiling is over by now
+            self._begun = now, done
+        if now - self._told < _TOLD_EVERY_S and done < self._plan.iterations:
+            return
+        self._told = now
+        speed = (done - self._begun[1]) * self._plan.settings.batch / max(now - self._begun[0], 1e-9)
+        left = f", {speed:.1f} photos a second" if speed else ""
+        if speed:
+            seconds = (self._plan.iterations - done) * self._plan.settings.batch / speed
+            left += f", {datetime.timedelta(seconds=round(seconds))} left"
+        self._say(
+            f"{row['images']} of {self._plan.images} photos: generator {row['generator_loss']:.3f}, discriminator "
+            f"{row['discriminator_loss']:.3f}, augmentation {row['augmentation']:.3f}{left}"
+        )
+
+
+class _Snapshots:
+    """Writes the GAN, its samples and how far they are from photos."""
+
+    def __init__(self, plan: Plan, photos: Photos):
+        self._plan, self._photos = plan, photos
+        self._of_photos: np.ndarray | None = None
+
+    def take(self, state: TrainingState, course: _Course, say: Callable[[str], None]) -> None:
+        """Writes what the state comes to; the first of several hosts does."""
+        plan, shown = self._plan, course.done * self._plan.settings.batch
+        average = jax.tree.map(np.asarray, state.average)
+        distance = ""
+        if plan.features is not None:
+            measured = self._distance(average)
+            course.distances.append({"images": shown, "distance": measured})
+            distance = f"; {plan.features.name} {measured:.5f}"
+        if jax.process_index() != 0:
+            return
+        stylegan2.save(
+            plan.out / GAN,
+            plan.arch,
+            {"generator": average, "discriminator": jax.tree.map(np.asarray, state.discriminator)},
+            license_note=plan.license_note,
+            notes=f"trained on {len(self._photos.pixels)} photos, {shown} shown",
+        )
+        samples = plan.out / "samples"
+        samples.mkdir(exist_ok=True)
+        grid = samples / f"{shown:08d}.png"
+        pictures.write_png(grid, _grid(self._drawn(average, _SHOWN_SEED, _GRID * _GRID)))
+        if course.rows:
+            history.write_table(plan.out / "history.csv", course.rows)
+            name = plan.features.name if plan.features else ""
+            history.write_curves(plan.out / "curves.png", course.rows, course.distances, name)
+        if course.distances:
+            history.write_table(plan.out / "distances.csv", course.distances)
+        say(f"wrote {plan.out / GAN} and {grid}{distance}")
+
+    def _distance(self, average: Params) -> float:
+        assert self._plan.features is not None
+        count = min(_COMPARED, len(self._photos.pixels))
+        if self._of_photos is None:
+            chosen = np.random.default_rng(0).permutation(len(self._photos.pixels))[:count]
+            self._of_photos = self._plan.features.of(np.asarray(self._photos.pixels[np.sort(chosen)]))
+        return kernel_distance(self._of_photos, self._plan.features.of(self._drawn(average, _COMPARED_SEED, count)))
+
+    def _drawn(self, average: Params, seed: int, count: int) -> np.ndarray:
+        parts = random_images_in_parts(
+            jax.random.key(seed),
+            average,
+            arch=self._plan.arch,
+            count=count,
+            truncation=1.0,
+            mean=jnp.zeros((1, self._plan.arch.style_dim)),
+        )
+        return np.concatenate([pictures.to_uint8(images) for images, _ in parts])
+
+
+def _grid(images: np.ndarray) -> np.ndarray:
+    rows = [np.concatenate(images[i : i + _GRID], axis=1) for i in range(0, len(images), _GRID)]
+    return np.concatenate(rows)

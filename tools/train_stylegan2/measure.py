@@ -1,0 +1,121 @@
+"""How far samples are from photos: the kernel distance of features (KID, Binkowski et al., 2018), unbiased.
+
+Features are those of a network that the user brings as ONNX, such as Inception without its classifier, or else those of
+another GAN's discriminator, averaged over each picture. The second kind ranks states of one training as KID does or
+not, and its numbers are not KID's: it is called "discriminator distance".
+"""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from gan2shape_jax import stylegan2
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.evaluation.onnx_session import open_session, run_session
+from gan2shape_jax.stylegan2 import Architecture, Params
+
+from .updates import to_pixels
+
+__all__ = ["Features", "kernel_distance", "load_features"]
+
+_TOGETHER = 32
+_DEGREE = 3
+_LARGEST_SIDE = 1024
+
+
+class Features(NamedTuple):
+    """What pictures are compared by.
+
+    Attributes:
+      name: of the distance, as it is told and drawn.
+      of: from pictures (n, s, s, 3) uint8 to vectors (n, d).
+    """
+
+    name: str
+    of: Callable[[UInt8[np.ndarray, "n s s 3"]], Float[np.ndarray, "n d"]]
+
+
+def kernel_distance(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) -> float:
+    """Returns the unbiased squared distance of two sets of vectors under the kernel (x.y / d + 1)^3; about 0 if alike.
+
+    Args:
+      a: of photos, two at least.
+      b: of samples, two at least.
+    """
+    a, b = a.astype(np.float64), b.astype(np.float64)
+
+    def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return (x @ y.T / x.shape[1] + 1) ** _DEGREE
+
+    def within(x: np.ndarray) -> float:
+        values, count = kernel(x, x), len(x)
+        return float((values.sum() - np.trace(values)) / (count * (count - 1)))
+
+    return within(a) + within(b) - 2 * float(kernel(a, b).mean())
+
+
+def load_features(path: pathlib.Path) -> Features:
+    """Returns the features of a file: a network (.onnx), or a GAN whose discriminator is taken (.safetensors).
+
+    An ONNX network takes pictures (n, 3, s, s), RGB in [-1, 1], at the side that its input names (the pictures' own
+    where it names none), and gives a vector, or a map that is averaged, for each.
+
+    Raises:
+      UserError: the file is none of the two, or cannot be used.
+    """
+    if path.suffix.lower() == ".onnx":
+        return Features("KID", functools.partial(_of_onnx, open_session(path), path))
+    architecture, params = stylegan2.load(path)
+    return Features(
+        "discriminator distance", functools.partial(_of_discriminator, architecture, params["discriminator"])
+    )
+
+
+def _of_discriminator(arch: Architecture, params: Params, pictures: np.ndarray) -> np.ndarray:
+    return _in_parts(lambda part: np.asarray(_averaged(params, jnp.asarray(part), arch=arch)), pictures)
+
+
+@functools.partial(jax.jit, static_argnames="arch")
+def _averaged(params: Params, pictures: jax.Array, *, arch: Architecture) -> jax.Array:
+    side = arch.discriminator_size
+    images = to_pixels(pictures)
+    if images.shape[1] != side:
+        images = jax.image.resize(images, (len(images), side, side, 3), "linear")
+    maps = stylegan2.discriminator_features(params, images, arch=arch)
+    means = [jnp.mean(x, axis=(1, 2)) for x in maps]
+    return jnp.concatenate(means, axis=1)
+
+
+def _of_onnx(session, path: pathlib.Path, pictures: np.ndarray) -> np.ndarray:
+    given = session.get_inputs()[0]
+    side = given.shape[2] if len(given.shape) == 4 and isinstance(given.shape[2], int) else pictures.shape[1]
+    if len(given.shape) != 4 or not 1 <= side <= _LARGEST_SIDE:
+        raise UserError(f"{path} takes {given.shape}: pictures (n, 3, s, s) are what features are found of")
+
+    def of(part: np.ndarray) -> np.ndarray:
+        images = jax.image.resize(to_pixels(jnp.asarray(part)), (len(part), side, side, 3), "linear")
+        found = np.asarray(run_session(session, {given.name: np.asarray(images).transpose(0, 3, 1, 2)}, path))
+        found = found.mean(axis=(2, 3)) if found.ndim == 4 else found
+        if found.ndim != 2 or len(found) != len(part) or not np.isfinite(found).all():
+            raise UserError(f"{path} gives {found.shape} for {len(part)} pictures: a finite vector for each is needed")
+        return found
+
+    return _in_parts(of, pictures)
+
+
+def _in_parts(of: Callable[[np.ndarray], np.ndarray], pictures: np.ndarray) -> np.ndarray:
+    """Applies a function to parts of one size, the last one filled up, so that one program serves all."""
+    parts = []
+    for start in range(0, len(pictures), _TOGETHER):
+        part = np.asarray(pictures[start : start + _TOGETHER])
+        filled = np.concatenate([part, np.repeat(part[-1:], _TOGETHER - len(part), axis=0)])
+        parts.append(of(filled)[: len(part)])
+    return np.concatenate(parts)
