@@ -1,4 +1,4 @@
-"""Checkpoints of one image's run: everything needed to go on exactly where it stopped.
+"""Checkpoints of a training: everything needed to go on exactly where it stopped.
 
 Orbax writes a checkpoint under a temporary name and renames it, so a kill at any moment leaves the last
 whole one. A checkpoint holds the train state and a small JSON record (position and history), which has a checksum of
@@ -20,9 +20,9 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
+from jaxtyping import PyTree
 
 from gan2shape_jax.errors import DiskFullError, FolderGoneError, UserError
-from gan2shape_jax.method.state import TrainState
 from gan2shape_jax.records import Damaged
 from gan2shape_jax.set_aside import Aside
 from gan2shape_jax.training import checkpoint_record, hosts
@@ -87,7 +87,7 @@ class Checkpoints:
         finally:
             logging.getLogger("absl").removeFilter(self._quiet)
 
-    def save(self, done: int, state: TrainState, record: dict[str, Any]) -> None:
+    def save(self, done: int, state: PyTree, record: dict[str, Any]) -> None:
         """Writes in the background; `done` counts iterations since the image's start.
 
         Raises:
@@ -106,7 +106,7 @@ class Checkpoints:
             items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(sealed))  # type: ignore[call-arg]
             self._manager.save(done, args=items)
 
-    def restore(self, template: Template) -> tuple[TrainState, dict[str, Any]] | None:
+    def restore(self, template: Template) -> tuple[PyTree, dict[str, Any]] | None:
         """Returns the newest whole checkpoint's state and record, or None where there is none.
 
         Damaged ones are set aside on the way, by the first of several hosts.
@@ -130,7 +130,7 @@ class Checkpoints:
             self._manager.reload()
         return None
 
-    def _try(self, step: int, template: Template) -> tuple[TrainState, dict[str, Any]] | str:
+    def _try(self, step: int, template: Template) -> tuple[PyTree, dict[str, Any]] | str:
         """Returns a checkpoint's state and record, or what is wrong with it."""
         source = self._folder / str(step)
         try:
@@ -177,7 +177,7 @@ class _NoCheckpoints(Checkpoints):
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         pass
 
-    def save(self, done: int, state: TrainState, record: dict[str, Any]) -> None:
+    def save(self, done: int, state: PyTree, record: dict[str, Any]) -> None:
         """Does nothing."""
 
     def restore(self, template: Template) -> None:

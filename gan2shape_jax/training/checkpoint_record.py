@@ -20,10 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+from jaxtyping import PyTree
 
 from gan2shape_jax import records
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.method.state import TrainState
 from gan2shape_jax.records import Damaged
 from gan2shape_jax.training import checkpoint_arrays
 
@@ -31,10 +31,10 @@ __all__ = ["NoTracebacks", "Template", "make", "peek", "restored"]
 
 _FORMAT = 2
 # From a checkpoint's record to a state of the same structure.
-Template = Callable[[dict[str, Any]], TrainState]
+Template = Callable[[dict[str, Any]], PyTree]
 
 
-def make(state: TrainState, record: Mapping[str, Any], made_with: Mapping[str, Any]) -> dict[str, Any]:
+def make(state: PyTree, record: Mapping[str, Any], made_with: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the sealed record of a checkpoint.
 
     Args:
@@ -48,7 +48,7 @@ def make(state: TrainState, record: Mapping[str, Any], made_with: Mapping[str, A
 
 def restored(
     manager: ocp.CheckpointManager, step: int, source: pathlib.PurePath, template: Template, made_with: Mapping
-) -> tuple[TrainState, dict[str, Any]]:
+) -> tuple[PyTree, dict[str, Any]]:
     """Returns the train state of a checkpoint, and the record that it was saved with.
 
     Args:

@@ -110,16 +110,22 @@ class TorchForm:
         return x
 
     def generate(self, g, w, levels):
+        """Draws images of w (B, W), or of w (B, L, W) with a style for each input."""
+        if w.ndim == 2:
+            w = w[:, None].expand(-1, 2 * levels, -1)
         x = g["input.input"].repeat(len(w), 1, 1, 1)
-        x = self.styled(g, "conv1", x, w, g["noises.noise_0"])
-        image = self.styled(g, "to_rgb1", x, w, demodulate=False)
+        x = self.styled(g, "conv1", x, w[:, 0], g["noises.noise_0"])
+        image = self.styled(g, "to_rgb1", x, w[:, 1], demodulate=False)
         for i in range(levels - 1):
-            x = self.styled(g, f"convs.{2 * i}", x, w, g[f"noises.noise_{2 * i + 1}"], grow=True)
-            x = self.styled(g, f"convs.{2 * i + 1}", x, w, g[f"noises.noise_{2 * i + 2}"])
+            at = 2 * i + 1
+            x = self.styled(g, f"convs.{2 * i}", x, w[:, at], g[f"noises.noise_{at}"], grow=True)
+            x = self.styled(g, f"convs.{2 * i + 1}", x, w[:, at + 1], g[f"noises.noise_{at + 1}"])
             b, c, h, _ = image.shape
             grown = self.torch.zeros(b, c, 2 * h, 2 * h, dtype=image.dtype)
             grown[:, :, ::2, ::2] = image
-            image = self.styled(g, f"to_rgbs.{i}", x, w, demodulate=False) + self.depthwise(grown, (2, 1), 4.0)
+            image = self.styled(g, f"to_rgbs.{i}", x, w[:, at + 2], demodulate=False) + self.depthwise(
+                grown, (2, 1), 4.0
+            )
         return image
 
     def judge(self, d, x, blocks, group=4):

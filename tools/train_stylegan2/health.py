@@ -10,25 +10,31 @@ from gan2shape_jax.errors import DivergedError
 from .history import Row
 from .settings import TrainingSettings
 
-__all__ = ["require_finite", "warning_of"]
+__all__ = ["require_sound", "warning_of"]
 
 _WON = 0.97  # mean sign of photos' logits from which the discriminator knows them all
 _HOPELESS = 6.0  # generator's loss: a sample is taken for a photo one time in 400
+_LOSSES = ("generator_loss", "discriminator_loss")
+_GONE = 1000.0  # losses of a training that goes well are of the order of one
 _WINDOWS = 4  # in a row
 
 
-def require_finite(row: Row, *, kept: str) -> None:
-    """Raises `DivergedError` where a scalar is not finite.
+def require_sound(row: Row, *, kept: str) -> None:
+    """Raises `DivergedError` where a scalar is not finite, or a loss is of a size that nothing comes back from.
 
     Args:
       row: means over a window of iterations.
       kept: what of the training is kept, for the message.
     """
     bad = [name for name, value in row.items() if not math.isfinite(value)]
+    told = f"{', '.join(bad)} not finite"
+    if not bad:
+        bad = [name for name in _LOSSES if row.get(name, 0.0) > _GONE]
+        told = ", ".join(f"{name} {row[name]:.0f}" for name in bad)
     if bad:
         raise DivergedError(
-            f"training has diverged: {', '.join(bad)} not finite after {row['images']} photos; {kept}. Begin in "
-            "another folder with a smaller --rate or a larger --r1"
+            f"training has diverged: {told} after {row['images']} photos; {kept}. Begin in another folder with a "
+            "smaller --rate or a larger --r1"
         )
 
 

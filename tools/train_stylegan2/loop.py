@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import json
 import pathlib
 import time
 from collections.abc import Callable
@@ -115,19 +116,18 @@ def train(plan: Plan, photos: Photos, *, say: Callable[[str], None], warn: Calla
     """
     mesh = devices.mesh_for(plan.settings.batch)
     state: TrainingState = devices.everywhere(fresh_state(plan.arch, plan.settings, plan.start), mesh)
-    keeping = Keeping(
-        {
-            "settings": plan.settings.to_dict(),
-            "architecture": plan.arch.to_dict(),
-            "photos": photos.fingerprint,
-            "start": plan.started_from,
-        }
-    )
+    made_with = {
+        "settings": plan.settings.to_dict(),
+        "architecture": plan.arch.to_dict(),
+        "photos": photos.fingerprint,
+        "start": plan.started_from,
+    }
+    keeping = Keeping(json.loads(json.dumps(made_with)))  # lists for tuples, as they come back
     with open_checkpoints(plan.out / _CHECKPOINTS, keep=_KEPT, keeping=keeping) as checkpoints:
-        found = checkpoints.restore(lambda record: state)  # type: ignore[arg-type, return-value]
+        found = checkpoints.restore(lambda record: state)
         course = _Course()
         if found is not None:
-            state, course = found[0], _Course(**found[1])  # type: ignore[assignment]
+            state, course = found[0], _Course(**found[1])
             say(f"going on after {course.done * plan.settings.batch} photos")
         _run(plan, photos, mesh, state, course, checkpoints, say, warn)
 
@@ -156,7 +156,7 @@ def _run(
                 course.settle()
                 course.rows.append(history.mean_row(course.done * plan.settings.batch, course.pending))
                 course.pending = []
-                health.require_finite(course.rows[-1], kept=_kept(plan))
+                health.require_sound(course.rows[-1], kept=_kept(plan))
                 said = "" if warned else health.warning_of(course.rows, plan.settings)
                 if said:
                     warn(said)
@@ -164,6 +164,10 @@ def _run(
                 clock.tell(course.done, course.rows[-1])
             due = plan.is_due(course.done)
             if due:
+                course.settle()
+                if course.pending:
+                    shown = course.done * plan.settings.batch
+                    health.require_sound(history.mean_row(shown, course.pending), kept=_kept(plan))
                 snapshots.take(state, course, say)
             try:
                 check()
@@ -176,7 +180,7 @@ def _run(
 
 def _save(checkpoints: Checkpoints, state: TrainingState, course: _Course) -> None:
     course.settle()
-    checkpoints.save(course.done, state, dataclasses.asdict(course))  # type: ignore[arg-type]
+    checkpoints.save(course.done, state, dataclasses.asdict(course))
 
 
 def _kept(plan: Plan) -> str:

@@ -16,7 +16,7 @@ from PIL import Image
 __all__ = ["Surveyor", "Survey"]
 
 _SIDE = 16  # pixels of the pictures that are compared: where eyes, nose and outline are, and nothing finer
-_COMPONENTS = 6
+_COMPONENTS, _EACH = 6, 200  # at most so many, and one for so many photos: fewer would take in the odd ones themselves
 _FITTED = 5000  # photos, at most, that the components are found from
 _GREY = 3.0  # levels: mean difference of a photo's channels up to which it counts as grey
 _FAR = 4.0  # robust standard deviations from which a photo counts as unlike the others
@@ -82,7 +82,7 @@ def _unlikeness(pictures: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
     fitted = pictures[:: max(1, len(pictures) // _FITTED)]
     mean = fitted.mean(axis=0)
     _, _, components = np.linalg.svd(fitted - mean, full_matrices=False)
-    components = components[:_COMPONENTS]
+    components = components[: min(_COMPONENTS, len(pictures) // _EACH)]
     rest = pictures - mean
     rest = rest - (rest @ components.T) @ components
     distance = np.linalg.norm(rest, axis=1)
