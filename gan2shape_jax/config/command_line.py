@@ -34,6 +34,7 @@ COMMANDS = {
     "page": "RESULT ...: saved results as one HTML file, to look at and to pass on",
     "sample": "--config=NAME --out FOLDER: new images of a GAN, with their latents",
     "convert": "IN OUT: weights of PyTorch for use here",
+    "train-gan": "PHOTOS --out GAN: a GAN of one's own, from a folder of photographs",
 }
 
 _USAGE = """\
@@ -144,7 +145,7 @@ def help_text(topic: str = "", spec: str = "") -> str:
 
 
 def _short() -> str:
-    lines = [_USAGE.format(names=_wrapped_names()), "Commands (each has a --help):"]
+    lines = [_USAGE.format(names=_wrapped_names()).rstrip("\n"), "Commands (each has a --help):"]
     lines += [f"  {name:<10}{about}" for name, about in COMMANDS.items()]
     lines += ["Groups of fields (--help=GROUP):"]
     lines += [f"  {group:<12}{about}" for group, about in describe_groups().items()]
