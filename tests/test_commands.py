@@ -28,6 +28,7 @@ _WORDS = (
     "photo",
     "serve",
     "sample",
+    "train-gan",
     "convert",
     "convert stylegan2",
     "convert networks",

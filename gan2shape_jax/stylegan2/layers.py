@@ -8,11 +8,10 @@ convolutions, several times slower on a CPU.
 
 import math
 
-import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
+from gan2shape_jax.stylegan2 import kernel_gradients
 from gan2shape_jax.stylegan2.architecture import BINOMIAL
 from gan2shape_jax.stylegan2.filters import blur, blur_half, smooth, upsample
 
@@ -53,59 +52,17 @@ def linear(
     return x @ equalised(weight, scale) + bias * scale
 
 
-def convolve(
-    x: Float[Array, "b h w i"], kernel: Float[Array, "k l i o"], *, stride: int = 1, padding: int | None = None
-) -> Float[Array, "b p q o"]:
-    """Convolves with zero padding, by default to the same size."""
-    pad = kernel.shape[0] // 2 if padding is None else padding
-    return lax.conv_general_dilated(
-        x, kernel, (stride, stride), ((pad, pad), (pad, pad)), dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"]) -> Float[Array, "b h w o"]:
+    """Convolves with zero padding, to the same size."""
+    return kernel_gradients.convolve(x, kernel)
 
 
 def upsample_convolve(
     x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"], taps: tuple[float, ...] = BINOMIAL
 ) -> Float[Array, "b 2*h 2*w o"]:
     """Applies a transposed convolution of stride 2, then the low-pass filter with gain 4."""
-    grown = _grow(x, kernel * 4)
+    grown = kernel_gradients.grow(x, kernel * 4)
     return smooth(grown, taps, ((len(taps) + 1) // 2 - 1, (len(taps) - 2) // 2))
-
-
-@jax.custom_vjp
-def _grow(x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[Array, "b 2*h+1 2*w+1 o"]:
-    """Applies a transposed convolution of stride 2.
-
-    Forwards and in its gradient to the input, a plain strided convolution, XLA is fast on a CPU. What it derives for
-    the kernel takes ten to twenty times as long there as nine products of matrices, which are the same sums.
-    """
-    return lax.conv_general_dilated(
-        x,
-        kernel[::-1, ::-1],
-        (1, 1),
-        ((2, 2), (2, 2)),
-        lhs_dilation=(2, 2),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-
-
-def _grow_forwards(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _grow(x, kernel), (x, kernel)
-
-
-def _grow_backwards(kept: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
-    x, kernel = kept
-    to_input = convolve(cotangent, kernel.swapaxes(2, 3), stride=2, padding=0)
-    to_kernel = jnp.stack([jnp.stack([_meeting(x, cotangent, i, j) for j in range(3)]) for i in range(3)])
-    return to_input, to_kernel
-
-
-def _meeting(x: Array, grown: Array, row: int, column: int) -> Array:
-    """Returns the sums, for one place of the kernel, of inputs times the outputs that they reach through it."""
-    reached = grown[:, row : row + 2 * x.shape[1] : 2, column : column + 2 * x.shape[2] : 2]
-    return jnp.einsum("bhwi,bhwo->io", x, reached)
-
-
-_grow.defvjp(_grow_forwards, _grow_backwards)
 
 
 def convolve_half(
@@ -113,4 +70,4 @@ def convolve_half(
 ) -> Float[Array, "b h//2 w//2 o"]:
     """Applies the low-pass filter, then a convolution of stride 2."""
     blurred = smooth(x, taps, ((len(taps) - 1) // 2 + 1, (len(taps) - 2) // 2 + 1))
-    return convolve(blurred, kernel, stride=2, padding=0)
+    return kernel_gradients.shrink(blurred, kernel)

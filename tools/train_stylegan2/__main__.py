@@ -209,6 +209,7 @@ def _plan(options: argparse.Namespace) -> loop.Plan:
         learning_rate=options.rate,
         r1_weight=max(0.2, _R1 * arch.size**2 / options.batch) if options.r1 is None else options.r1,
         path_weight=options.path,
+        average_ramp=_DEFAULTS.average_ramp if start is None else 0.0,
         mixing=options.mixing,
         mirror=options.mirror,
         augment=options.augment,

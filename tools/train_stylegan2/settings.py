@@ -28,7 +28,8 @@ class TrainingSettings:
       path_decay: share by which the mean path length moves towards a batch's.
       mixing: probability that a sample's styles come from two latents.
       average_images: half-life of the moving average of the generator's weights, in photos shown.
-      average_ramp: the half-life is at most this share of the photos shown so far.
+      average_ramp: the half-life is at most this share of the photos shown so far; 0 for a generator that begins
+        trained, whose half-life is the whole one from the first iteration on.
       mirror: whether photos are mirrored with probability 1/2.
       augment: "ada" for adaptive augmentation, "none" for none.
       augment_target: the share by which more photos than not are to be taken for real.

@@ -155,9 +155,7 @@ class _Model(NamedTuple):
 
         value, gradient = jax.value_and_grad(loss)(state.generator)
         state = self._moved_generator(state, gradient)
-        shown = (number + 1).astype(jnp.float32) * self.settings.batch
-        half_life = jnp.minimum(self.settings.average_images, shown * self.settings.average_ramp)
-        decay = 0.5 ** (self.settings.batch / jnp.maximum(half_life, 1e-8))
+        decay = 0.5 ** (self.settings.batch / self._half_life(number))
         average = jax.tree.map(lambda old, new: new + decay * (old - new), state.average, state.generator)
         return state._replace(average=average), {"generator_loss": value}
 
@@ -178,6 +176,13 @@ class _Model(NamedTuple):
         gradient, (penalty, mean) = jax.grad(loss, has_aux=True)(state.generator)
         state = self._moved_generator(state, gradient)
         return state._replace(path_mean=mean), {"path_penalty": penalty, "path_length": mean}
+
+    def _half_life(self, number: Array) -> Array | float:
+        """Returns that of the generator's average, in photos."""
+        if not self.settings.average_ramp:
+            return self.settings.average_images
+        shown = (number + 1).astype(jnp.float32) * self.settings.batch
+        return jnp.maximum(jnp.minimum(self.settings.average_images, shown * self.settings.average_ramp), 1e-8)
 
     def _photos(self, photos: Array, key: PRNGKeyArray) -> Array:
         images = to_pixels(photos)
