@@ -179,6 +179,13 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         help="what samples and photos are compared by: a network (.onnx), which gives KID, or another GAN "
         "(.safetensors; default: the bundled one's discriminator); 'none' for nothing",
     )
+    group.add_argument(
+        "--features-side",
+        type=whole("--features-side", 8, 1024),
+        default=0,
+        metavar="PIXELS",
+        help="of the pictures that the network takes, where its file does not say",
+    )
     group.add_argument("--license", default="", metavar="TEXT", help="licence note for the GAN's file")
 
 
@@ -235,7 +242,8 @@ def _plan(options: argparse.Namespace) -> loop.Plan:
 def _features(options: argparse.Namespace) -> Features | None:
     if options.features is not None and str(options.features) == "none":
         return None
-    return load_features(options.features or pathlib.Path(asset("ictface/gan.safetensors")))
+    path = options.features or pathlib.Path(asset("ictface/gan.safetensors"))
+    return load_features(path, side=options.features_side)
 
 
 def _say(line: str) -> None:

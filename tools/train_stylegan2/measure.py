@@ -19,7 +19,7 @@ from jaxtyping import Float, UInt8
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.evaluation.onnx_session import open_session, run_session
+from gan2shape_jax.evaluation.embedding import Preparation, load_embedding
 from gan2shape_jax.stylegan2 import Architecture, Params
 
 from .updates import to_pixels
@@ -28,7 +28,6 @@ __all__ = ["Features", "kernel_distance", "load_features"]
 
 _TOGETHER = 32
 _DEGREE = 3
-_LARGEST_SIDE = 1024
 
 
 class Features(NamedTuple):
@@ -62,17 +61,18 @@ def kernel_distance(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) ->
     return within(a) + within(b) - 2 * float(kernel(a, b).mean())
 
 
-def load_features(path: pathlib.Path) -> Features:
+def load_features(path: pathlib.Path, *, side: int = 0) -> Features:
     """Returns the features of a file: a network (.onnx), or a GAN whose discriminator is taken (.safetensors).
 
-    An ONNX network takes pictures (n, 3, s, s), RGB in [-1, 1], at the side that its input names (the pictures' own
-    where it names none), and gives a vector, or a map that is averaged, for each.
+    Args:
+      path: of the file. An ONNX network takes RGB pictures in [-1, 1] and gives a vector for each.
+      side: of the pictures that an ONNX network takes, in pixels; 0 where its input says so.
 
     Raises:
       UserError: the file is none of the two, or cannot be used.
     """
     if path.suffix.lower() == ".onnx":
-        return Features("KID", functools.partial(_of_onnx, open_session(path), path))
+        return Features("KID", _of_onnx(path, side))
     architecture, params = stylegan2.load(path)
     return Features(
         "discriminator distance", functools.partial(_of_discriminator, architecture, params["discriminator"])
@@ -94,21 +94,12 @@ def _averaged(params: Params, pictures: jax.Array, *, arch: Architecture) -> jax
     return jnp.concatenate(means, axis=1)
 
 
-def _of_onnx(session, path: pathlib.Path, pictures: np.ndarray) -> np.ndarray:
-    given = session.get_inputs()[0]
-    side = given.shape[2] if len(given.shape) == 4 and isinstance(given.shape[2], int) else pictures.shape[1]
-    if len(given.shape) != 4 or not 1 <= side <= _LARGEST_SIDE:
-        raise UserError(f"{path} takes {given.shape}: pictures (n, 3, s, s) are what features are found of")
-
-    def of(part: np.ndarray) -> np.ndarray:
-        images = jax.image.resize(to_pixels(jnp.asarray(part)), (len(part), side, side, 3), "linear")
-        found = np.asarray(run_session(session, {given.name: np.asarray(images).transpose(0, 3, 1, 2)}, path))
-        found = found.mean(axis=(2, 3)) if found.ndim == 4 else found
-        if found.ndim != 2 or len(found) != len(part) or not np.isfinite(found).all():
-            raise UserError(f"{path} gives {found.shape} for {len(part)} pictures: a finite vector for each is needed")
-        return found
-
-    return _in_parts(of, pictures)
+def _of_onnx(path: pathlib.Path, side: int) -> Callable[[np.ndarray], np.ndarray]:
+    try:
+        embed = load_embedding(path, Preparation(size=side))
+    except UserError as error:
+        raise UserError(str(error).replace("--size", "--features-side")) from error
+    return lambda pictures: embed(pictures / np.float32(127.5) - 1)
 
 
 def _in_parts(of: Callable[[np.ndarray], np.ndarray], pictures: np.ndarray) -> np.ndarray:
