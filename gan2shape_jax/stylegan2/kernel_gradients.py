@@ -31,8 +31,8 @@ def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"]) -> Flo
 
 
 @jax.custom_vjp
-def shrink(x: Float[Array, "b 2*h+1 2*w+1 i"], kernel: Float[Array, "3 3 i o"]) -> Float[Array, "b h w o"]:
-    """Convolves with stride 2, without padding."""
+def shrink(x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[Array, "b h//2 w//2 o"]:
+    """Convolves with stride 2, without padding; h and w are odd."""
     return _strided(x, kernel)
 
 
