@@ -4,6 +4,9 @@ Only the values are looked at here; the files that they name, and what the machi
 `gan2shape_jax.run`.
 """
 
+import difflib
+import re
+import warnings
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -24,6 +27,7 @@ __all__ = ["MODES", "OBJECT_STORAGE", "PERCEPTUAL", "problems", "validate"]
 MODES = ("instance", "joint", "predict", "lift")
 LIFT_MASKS = ("found", "parser", "usual", "none")
 HOSTS = ("auto", "one")
+_CATEGORY = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 PERCEPTUAL = ("discriminator", "lpips")
 NETWORKS = ("none", "small", "full")
 PRESETS = ("mesh", "overview", "standard", "all")
@@ -33,10 +37,16 @@ OBJECT_STORAGE = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs"}
 
 
 def validate(config: ConfigDict) -> None:
-    """Raises `ConfigError` that lists everything `problems` finds."""
+    """Raises `ConfigError` that lists everything `problems` finds; warns of a category that is nearly a known one."""
     faults = problems(config)
     if faults:
         raise ConfigError("\n".join(faults) if len(faults) > 1 else faults[0])
+    nearly = difflib.get_close_matches(config.category, CATEGORIES, 1, 0.85)
+    if nearly and config.category not in CATEGORIES:
+        warnings.warn(
+            f"config.category is {config.category!r}, taken as a kind of your own: was {nearly[0]!r} meant?",
+            stacklevel=2,
+        )
 
 
 def problems(config: ConfigDict) -> list[str]:
@@ -58,7 +68,6 @@ def _choices(values: dict[str, Any]) -> list[str]:
     faults = []
     choices = {
         "mode": MODES,
-        "category": CATEGORIES,
         "loss.perceptual": PERCEPTUAL,
         "data.mask_source": SOURCES,
         "prior.shape": SHAPES,
@@ -71,6 +80,11 @@ def _choices(values: dict[str, Any]) -> list[str]:
     for path, known in choices.items():
         if values[path] not in known:
             faults.append(f"config.{path} is {shown(values[path])}: it is one of {', '.join(known)}")
+    if not _CATEGORY.fullmatch(values["category"]):
+        faults.append(
+            f"config.category is {shown(values['category'])}: it is one of {', '.join(CATEGORIES)}, or a word of your "
+            "own of lower-case letters, digits, - and _"
+        )
     if values["mode"] == "predict" and not values["networks.pretrained"]:
         faults.append(
             "config.mode is 'predict' but config.networks.pretrained is empty: name the trained "
@@ -108,6 +122,8 @@ def _folders(values: dict[str, Any]) -> list[str]:
 
 
 def _parser(values: dict[str, Any]) -> list[str]:
+    if values["data.mask_source"] == "usual" and not values["lift.usual_mask"]:
+        return ["config.data.mask_source is 'usual' but config.lift.usual_mask is empty: name a picture of that mask"]
     if values["data.mask_source"] != "parser":
         return []
     if values["category"] in PARSERS:

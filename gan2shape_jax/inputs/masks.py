@@ -1,4 +1,4 @@
-"""Where the object mask of an image comes from: a file, its alpha channel, or its category's parser.
+"""Where the object mask of an image comes from: a file, its alpha channel, its category's parser, or one for all.
 
 Masks are `(S, S)` float32 in [0, 1]. The prior's box and the losses' masks are made from them (GAN2Shape,
 section 3.2); the published implementation parses every image.
@@ -30,9 +30,10 @@ __all__ = [
     "needs_masks",
     "parse_mask",
     "required_source",
+    "usual_file",
 ]
 
-SOURCES = ("auto", "file", "alpha", "parser")
+SOURCES = ("auto", "file", "alpha", "parser", "usual")
 # Below, the prior sees no object (`prior.ellipsoid`).
 _OBJECT = 0.7
 _ADVICE = "give a mask file (--config.data.mask_root=FOLDER) or another image"
@@ -46,7 +47,13 @@ def needs_masks(config: ConfigDict) -> bool:
     return config.mode != "predict" and (config.schedule.use_mask or not config.networks.pretrained)
 
 
-def required_source(config: ConfigDict, names: Sequence[str] = ()) -> Literal["file", "parser", ""]:
+def usual_file(config: ConfigDict) -> str:
+    """Returns the picture that is the mask of every image that has no other; '' where the category has none."""
+    wanted = "usual" in (config.lift.masks, config.data.mask_source)
+    return str(config.lift.usual_mask) if wanted else ""
+
+
+def required_source(config: ConfigDict, names: Sequence[str] = ()) -> Literal["file", "parser", "usual", ""]:
     """Returns what a run needs for its masks, as far as the files' headers tell: mask files, the parser, or neither.
 
     Args:
@@ -58,11 +65,15 @@ def required_source(config: ConfigDict, names: Sequence[str] = ()) -> Literal["f
         return "file"
     if data.mask_source == "parser":
         return "parser"
+    if data.mask_source == "usual":
+        return "usual"
     if data.mask_source == "alpha" or not needs_masks(config):
         return ""
     if names and all(has_alpha(pathlib.Path(data.image_root) / name) for name in names):
         return ""
-    return "parser" if config.parsing.weights and config.category in PARSERS else "file"
+    if config.parsing.weights and config.category in PARSERS:
+        return "parser"
+    return "usual" if usual_file(config) else "file"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +86,7 @@ class ObjectMask:
     """
 
     values: Mask
-    source: Literal["file", "alpha", "parser", "none"]
+    source: Literal["file", "alpha", "parser", "usual", "none"]
 
 
 def find_mask(
@@ -104,6 +115,9 @@ def find_mask(
     whole = np.ones((size, size), np.float32)
     if data.mask_source == "parser" or (data.mask_source == "auto" and _parser_present(config)):
         return ObjectMask(_parsed(config, name, image) if run_parser else whole, "parser")
+    usual = usual_file(config)
+    if usual and (data.mask_source == "usual" or (data.mask_source == "auto" and not data.mask_root)):
+        return ObjectMask(load_mask(pathlib.Path(usual), size), "usual")
     if data.mask_source != "auto" or data.mask_root or needs_masks(config):
         raise UserError(_absence(config, name, file))
     return ObjectMask(whole, "none")

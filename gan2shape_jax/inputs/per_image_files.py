@@ -79,7 +79,7 @@ def some_of(names: Sequence[str]) -> str:
 def _find_mask(config: ConfigDict, root: str, name: str) -> bool:
     """Whether the image's mask has a file, or may come from elsewhere (see `masks.find_mask`)."""
     source = config.data.mask_source
-    if source in ("alpha", "parser") or find(root, name, (".png",)):
+    if source in ("alpha", "parser", "usual") or find(root, name, (".png",)):
         return True
     elsewhere = (config.category in PARSERS and os.path.isfile(config.parsing.weights)) or has_alpha(
         pathlib.Path(config.data.image_root) / name

@@ -108,6 +108,9 @@ def _masks(config: ConfigDict, names: Sequence[str]) -> list[RequiredFile]:
     if source == "file":
         advice = "object masks NAME.png, white on the object, in a folder of your choice"
         return [RequiredFile("data.mask_root", config.data.mask_root, folder=True, advice=advice)]
+    if source == "usual":
+        advice = "a picture that is white where the object usually is; --config.lift.masks=usual says that there is one"
+        return [RequiredFile("lift.usual_mask", config.lift.usual_mask, advice=advice)]
     if source == "parser" and config.category in PARSERS:
         path, parser = config.parsing.weights, PARSERS[config.category]
         command = families.command(_beside(path, ".pth"), target=path or _OUT)

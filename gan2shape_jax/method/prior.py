@@ -30,8 +30,8 @@ __all__ = [
 
 SHAPES = ("ellipsoid", "whole_ellipsoid", "shifted_ellipsoid", "flat", "smoothed_box", "confidence")
 
-# How each category's bounding box is adjusted; the names are those of the configs and of the
-# original.
+# How each category's bounding box is adjusted; the names are those of the configs and of the original. A user's own are
+# free, and their boxes stay as they are.
 _FIT = {
     "synface": "forehead",
     "ictface": "forehead",
@@ -171,7 +171,7 @@ def ellipsoid(
 
     Args:
         mask: object mask in [0, 1]; at least 0.7 counts as object.
-        category: one of `CATEGORIES`; decides how the box is adjusted.
+        category: decides how the box is adjusted; it stays as it is for one that is none of `CATEGORIES`.
         near: depth of the cap's top, in scene units.
         far: depth of its rim and of everything outside, in scene units.
         shift: how far the cap is moved to the right, in widths of the box.
@@ -180,15 +180,13 @@ def ellipsoid(
         The depth, in the mask's floating type (float32 for other types).
 
     Raises:
-        UserError: unknown category, near not in front of far, or a mask with no object worth a box.
+        UserError: near not in front of far, or a mask with no object worth a box.
     """
     mask = np.asarray(mask)
-    if category not in _FIT:
-        raise UserError(f"unknown category {category!r}: choose one of {', '.join(CATEGORIES)}")
     if not 0 < far - near < _RADIUS:
         raise UserError(f"the prior's far depth {far} must lie behind its near depth {near}, by less than {_RADIUS}")
     # The rows are stretched about the image's centre, not the box's: the original's choice.
-    return _cap(mask, _bounding_box(mask, _FIT[category]), near, far, shift=shift, about=mask.shape[0] / 2)
+    return _cap(mask, _bounding_box(mask, _FIT.get(category, "none")), near, far, shift=shift, about=mask.shape[0] / 2)
 
 
 def whole_ellipsoid(

@@ -149,7 +149,9 @@ def _wish(options: argparse.Namespace) -> Wish:
 def _tell(path: pathlib.Path, made: Prepared) -> None:
     box = made.frames[made.chosen].box
     turned = f", turned by {box.roll_deg:.0f} degrees" if abs(box.roll_deg) >= 1 else ""
-    mask = {"file": "given", "alpha": "the photo's alpha channel", "found": "found"}[made.mask_source]
+    mask = {"file": "given", "alpha": "the photo's alpha channel", "found": "found", "usual": "the usual one"}[
+        made.mask_source
+    ]
     _say(f"{path.name}: {box.side:.0f} pixels around ({box.x:.0f}, {box.y:.0f}){turned}; mask: {mask}")
     for note in made.notes:
         _say(note)

@@ -1,4 +1,4 @@
-"""The object's mask in a photo's crop: from a file, from the photo's alpha channel, or found by GrabCut.
+"""The object's mask in a photo's crop: from a file, from the photo's alpha channel, found by GrabCut, or the usual one.
 
 Masks are (s, s) float32 in [0, 1], in the frame of the crop.
 """
@@ -26,7 +26,7 @@ class CropMask(NamedTuple):
     """A crop's mask, and where it is from."""
 
     values: Float[np.ndarray, "s s"]
-    source: Literal["file", "alpha", "found"]
+    source: Literal["file", "alpha", "found", "usual"]
 
 
 def mask_of_crop(
@@ -38,8 +38,9 @@ def mask_of_crop(
     alpha: UInt8[np.ndarray, "h w"] | None,
     file: pathlib.Path | None,
     usual: Float[np.ndarray, "m m"],
+    found: bool = True,
 ) -> CropMask:
-    """Returns the mask of a crop, from the first of these that there is: file, alpha channel, GrabCut.
+    """Returns the mask of a crop, from the first of these that there is: file, alpha channel, GrabCut, the usual mask.
 
     Args:
       crop: of the photo.
@@ -49,20 +50,23 @@ def mask_of_crop(
       alpha: its alpha channel, or None.
       file: a picture, white on the object, of the photo's proportions, or square: of the crop; or None.
       usual: how often an object is at each pixel of a crop, which GrabCut starts from.
+      found: whether GrabCut is asked; else the usual mask is taken as it is.
 
     Raises:
       UserError: the file is unusable, or the mask shows no object.
     """
     if file is not None:
-        found = CropMask(_from_file(file, photo_size, box, len(crop)), "file")
+        mask = CropMask(_from_file(file, photo_size, box, len(crop)), "file")
     elif alpha is not None:
-        found = CropMask(sample_crop(alpha, box, len(crop)).astype(np.float32) / 255, "alpha")
+        mask = CropMask(sample_crop(alpha, box, len(crop)).astype(np.float32) / 255, "alpha")
+    elif found:
+        mask = CropMask(found_mask(crop.astype(np.float32) / 127.5 - 1, _sized(usual, len(crop))), "found")
     else:
-        found = CropMask(found_mask(crop.astype(np.float32) / 127.5 - 1, _sized(usual, len(crop))), "found")
-    if (found.values > _OBJECT).mean() < _LEAST_OBJECT:
-        where = {"file": f"the mask {file}", "alpha": f"the alpha channel of {path}", "found": str(path)}[found.source]
+        mask = CropMask(_sized(usual, len(crop)), "usual")
+    if (mask.values > _OBJECT).mean() < _LEAST_OBJECT:
+        where = {"file": f"the mask {file}", "alpha": f"the alpha channel of {path}"}.get(mask.source, str(path))
         raise UserError(f"{where} shows no object inside the crop: give another --mask or --box")
-    return found
+    return mask
 
 
 def _from_file(path: pathlib.Path, photo_size: tuple[int, int], box: CropBox, side: int) -> Float[np.ndarray, "s s"]:

@@ -18,6 +18,7 @@ from gan2shape_jax.config.validation import validate
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import scaled_box
 from gan2shape_jax.inputs.image_files import open_upright
+from gan2shape_jax.inputs.masks import load_mask, usual_file
 from gan2shape_jax.outputs.photo_files import write_photo_textured
 from gan2shape_jax.outputs.result import load_metrics, load_result
 from gan2shape_jax.photo import guide
@@ -70,11 +71,14 @@ def start(config: ConfigDict, *, say: Callable[[str], None]) -> Framer:
     architecture, weights = loading.load_gan(config)
     checkpoint = pathlib.Path(config.gan.checkpoint)
     found = guide.guide_of(checkpoint, lambda: (architecture, weights), say=say)
+    side = config.lift.cropped_from if config.data.crop else config.gan.size
+    usual = usual_file(config)
     return Framer(
-        side=config.lift.cropped_from if config.data.crop else config.gan.size,
+        side=side,
         style_dim=config.gan.style_dim,
         alignment=found.alignment,
-        usual_mask=found.usual_mask,
+        usual_mask=load_mask(pathlib.Path(usual), side) if usual else found.usual_mask,
+        finds_masks=not usual,
         score=score_by(found, architecture, weights),
         limit=typicality.LIMIT,
     )

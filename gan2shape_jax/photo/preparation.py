@@ -52,6 +52,7 @@ class Framer:
       style_dim: length of the GAN's latents.
       alignment: weights of the alignment network.
       usual_mask: (s, s) how often the object is at each pixel of a crop, in [0, 1].
+      finds_masks: whether GrabCut finds a crop's mask from the usual one, or that is every crop's mask.
       score: of crops, see `framing.Score`.
       limit: atypicality above which a crop shows no such object.
     """
@@ -60,6 +61,7 @@ class Framer:
     style_dim: int
     alignment: Params
     usual_mask: Float[np.ndarray, "s s"]
+    finds_masks: bool
     score: Score
     limit: float
 
@@ -136,6 +138,7 @@ def prepare(path: pathlib.Path, name: str, out: pathlib.Path, framer: Framer, wi
         alpha=None if alpha is None else np.asarray(alpha),
         file=wish.mask,
         usual=framer.usual_mask,
+        found=framer.finds_masks,
     )
     files = {
         f"image/{name}.png": _png(crop),

@@ -15,7 +15,12 @@ _STAGES = {
     tasks.SHAPE: "Shape and page",
     tasks.TEXTURES: "Textures and files",
 }
-_MASKS = {"alpha": "mask: the photo's own alpha channel", "found": "mask: found", "file": "mask: given"}
+_MASKS = {
+    "alpha": "mask: the photo's own alpha channel",
+    "found": "mask: found",
+    "usual": "mask: the usual one",
+    "file": "mask: given",
+}
 # Options of the command line that messages name, in the words of the page.
 _OPTIONS = {"give another --mask or --box": "choose another crop", "--which chooses another": "choose another above"}
 _DOWNLOADS = {

@@ -1,5 +1,7 @@
 """Values that no run can use are refused in words."""
 
+import warnings
+
 import pytest
 
 from gan2shape_jax.config import apply_overrides, load_config, validation
@@ -27,7 +29,7 @@ from gan2shape_jax.errors import ConfigError
         ({"camera.min_depth": "1.2"}, "less than config.camera.max_depth"),
         ({"prior.near": "1.1"}, "less than config.prior.far"),
         ({"loss.perceptual": "vgg"}, "discriminator, lpips"),
-        ({"category": "dog"}, "config.category is 'dog'"),
+        ({"category": "My dog"}, "config.category is 'My dog'"),
         ({"mode": "joint"}, "set both alike"),
         ({"mode": "predict"}, "name the trained networks"),
         ({"data.crop": "0"}, "data.crop"),
@@ -44,6 +46,14 @@ def test_values_no_run_can_use_are_refused(overrides, message):
     config = apply_overrides(load_config("ictface:scratch"), overrides)
     with pytest.raises(ConfigError, match=message):
         validation.validate(config)
+
+
+def test_a_category_of_ones_own_is_taken_and_a_misspelt_one_is_asked_about():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        validation.validate(apply_overrides(load_config("ictface:scratch"), {"category": "dog"}))
+    with pytest.warns(UserWarning, match="'cars', taken as a kind of your own: was 'car' meant"):
+        validation.validate(apply_overrides(load_config("ictface:scratch"), {"category": "cars"}))
 
 
 def test_more_flips_than_stages_are_ignored():

@@ -188,6 +188,19 @@ def test_looking_at_the_files_does_not_run_the_parser(folder, monkeypatch):
         data.load_item(config, "plain.png")
 
 
+def test_the_usual_mask_is_the_last_that_auto_takes(folder):
+    Image.fromarray(np.where(_DISC, 255, 0).astype(np.uint8)).save(folder / "usual.png")
+    config = _config(folder, lift__masks="usual", lift__usual_mask=folder / "usual.png")
+    sources = [masks.find_mask(config, name, np.zeros((64, 64, 3)), 64).source for name in ("plain.png", "cut.png")]
+    assert sources == ["usual", "alpha"]
+    np.testing.assert_array_equal(data.load_item(config, "plain.png").mask, _DISC)
+    required = {wanted.field: wanted.present for wanted in required_files_of(config)}
+    assert required["lift.usual_mask"] and "data.mask_root" not in required
+    (folder / "usual.png").unlink()
+    with pytest.raises(UserError, match=r"config\.lift\.usual_mask: .*usual\.png"):
+        require_files(config)
+
+
 def test_without_need_or_means_there_is_no_mask(folder):
     config = _config(folder, category="car", networks__pretrained="w.pth", parsing__weights=folder / "absent")
     assert (data.load_item(config, "plain.png").mask == 1).all()
@@ -236,6 +249,7 @@ def test_what_is_asked_for_depends_on_the_source(folder):
     "fields, message",
     [
         ({"data.mask_source": "magic"}, "auto, file, alpha, parser"),
+        ({"data.mask_source": "usual"}, "config.lift.usual_mask is empty"),
         ({"data.mask_source": "parser"}, "no parser finds objects of the category 'ictface'"),
         ({"data.mask_source": "parser", "category": "car"}, "config.parsing.weights is empty"),
     ],

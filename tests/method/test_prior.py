@@ -62,7 +62,6 @@ def test_a_symmetric_object_has_a_symmetric_prior():
         (np.zeros((8, 8), np.float32), {"category": "cat"}, "empty"),
         (np.full((8, 8), 0.6, np.float32), {"category": "cat"}, "0.7"),
         (_mask(box=(5, 5, 5, 9)), {"category": "cat"}, "1 pixels wide"),
-        (_mask(), {"category": "dog"}, "dog"),
         (_mask(), {"category": "cat", "near": 1.0, "far": 1.0}, "far"),
     ],
 )

@@ -62,6 +62,14 @@ def test_a_square_mask_shows_the_crop(tmp_path):
     assert _overlap(_mask(file=tmp_path / "m.png").values) > 0.95
 
 
+def test_without_grabcut_the_usual_mask_is_every_crops():
+    usual = _mask(found=False)
+    assert usual.source == "usual"
+    np.testing.assert_array_equal(
+        usual.values, np.asarray(Image.fromarray(found_masks.middle(64)).resize((96, 96), Image.Resampling.BILINEAR))
+    )
+
+
 def test_unusable_masks_are_refused_in_words(tmp_path):
     Image.new("L", (120, 70), 255).save(tmp_path / "other.png")
     Image.new("L", (120, 80), 0).save(tmp_path / "black.png")

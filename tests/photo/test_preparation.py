@@ -18,7 +18,7 @@ _BOX = CropBox(x=190, y=100, side=96)
 
 def _framer(score=1.0):
     """Returns a framer for crops that are given: nothing is searched."""
-    return Framer(64, 8, {}, middle(64), lambda crops: np.full(len(crops), score), 3.5)
+    return Framer(64, 8, {}, middle(64), True, lambda crops: np.full(len(crops), score), 3.5)
 
 
 def _prepare(path, out, name="a", framer=None, **wish):
