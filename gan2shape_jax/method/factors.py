@@ -16,11 +16,11 @@ import math
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from gan2shape_jax.geometry.camera import Camera
 
-__all__ = ["Factors", "ViewRange", "blend_border", "depth_from_raw", "light_from_raw", "view_from_raw"]
+__all__ = ["Factors", "ViewRange", "blend_border", "depth_from_raw", "light_from_raw", "on_border", "view_from_raw"]
 
 # The border columns are pushed past the border depth by this factor; the published code's own number.
 _BORDER_WEIGHT = 1.02
@@ -67,12 +67,15 @@ def blend_border(depth: Float[Array, "*batch h w"], camera: Camera) -> Float[Arr
 
     The sheet needs fixed sides: otherwise a foreground that reaches the image's edge would tear it.
     """
-    width = depth.shape[-1]
-    column = jnp.arange(width)
-    outer = (column < _BORDER_COLUMNS) | (column >= width - _BORDER_COLUMNS)
-    weight = jnp.where(outer, _BORDER_WEIGHT, 0.0).astype(depth.dtype)
+    weight = jnp.where(on_border(depth.shape[-1]), _BORDER_WEIGHT, 0.0).astype(depth.dtype)
     border_depth = 0.7 * camera.max_depth + 0.3 * camera.min_depth
     return depth * (1 - weight) + weight * border_depth
+
+
+def on_border(width: int) -> Bool[Array, " w"]:
+    """Returns which columns have the border depth in place of a depth of their own."""
+    column = jnp.arange(width)
+    return (column < _BORDER_COLUMNS) | (column >= width - _BORDER_COLUMNS)
 
 
 def view_from_raw(raw: Float[Array, "*batch 6"], scale: ViewRange) -> Float[Array, "*batch 6"]:

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.geometry.lighting import apply_shading, normals, shade
 from gan2shape_jax.method import projection, reconstruction
+from gan2shape_jax.method.factors import on_border
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import canonical_mask
 from gan2shape_jax.method.settings import Settings
@@ -36,11 +37,15 @@ _ERRORS = ("side", "mad", "mad_unit", "mae", "mse")
 def _canonical(
     view: reconstruction.Reconstruction, mask: jax.Array, *, settings: Settings
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the lit texture and the object mask in the canonical frame."""
+    """Returns the lit texture and the object mask in the canonical frame, without columns that have a border's depth.
+
+    With them, an object that reaches the edge of its picture would have tabs that stand out of it.
+    """
     normal = normals(view.depth, settings.camera, unit=settings.unit_normals)
     shading, _ = shade(normal, view.light)
     lit = jnp.clip(apply_shading(view.albedo, shading), -1, 1)
-    return lit, canonical_mask(mask, view.depth, view.view, settings)
+    inside = ~on_border(mask.shape[-1])
+    return lit, canonical_mask(mask, view.depth, view.view, settings) * inside
 
 
 @functools.partial(jax.jit, static_argnames="settings")
@@ -87,8 +92,8 @@ def result_of(
         "inversion_l1": prepared.inversion_l1,
     }
     metrics |= _baseline(history)
-    metrics |= compare_with_prior(metrics, history)
     metrics |= measured or {}
+    metrics |= compare_with_prior(metrics, history)
     return Result(
         name=prepared.name,
         camera=settings.camera,

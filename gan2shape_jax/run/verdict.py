@@ -42,7 +42,8 @@ def compare_with_prior(metrics: dict[str, Any], history: list[dict[str, Any]]) -
 
     Args:
       metrics: of the end, with those of the fitted prior under `prior`, or, where weights were given instead, under
-        `start`; both hold `side` where true depth is known.
+        `start`; both hold `side` where true depth is known. Of a refinement, `kept_out_l1`
+        of the model and on the way from it: samples that training has not seen are better witnesses than its own.
       history: the image's own.
 
     Returns:
@@ -53,7 +54,7 @@ def compare_with_prior(metrics: dict[str, Any], history: list[dict[str, Any]]) -
     errors = [row["l1_samples"] for row in history if "l1_samples" in row]
     if errors:
         measured[_SAMPLES] = {"start": errors[0], "end": errors[-1]}
-    pair = _sides(metrics) or ((errors[0], errors[-1]) if len(errors) > 1 else None)
+    pair = _sides(metrics) or _kept_out(metrics) or ((errors[0], errors[-1]) if len(errors) > 1 else None)
     if pair is not None:
         before, after = pair
         measured[WORSE] = bool(after > before)
@@ -71,6 +72,13 @@ def _sides(metrics: dict[str, Any]) -> tuple[float, float] | None:
     """Returns SIDE before and after, where both are known."""
     before = next((metrics[name].get("side") for name in _BASELINES if name in metrics), None)
     return None if before is None or "side" not in metrics else (before, metrics["side"])
+
+
+def _kept_out(metrics: dict[str, Any]) -> tuple[float, float] | None:
+    """Returns the L1 of samples that were kept out of a refinement, by the model and by what was kept of it."""
+    errors = metrics.get("kept_out_l1")
+    share = metrics.get("refinement_share")
+    return (errors["0.0"], errors[str(share)]) if errors and share is not None else None
 
 
 def is_far(reconstruction_l1: float, l1_p95: float) -> bool:

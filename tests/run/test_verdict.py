@@ -23,6 +23,16 @@ def test_samples_decide_where_nothing_true_is_known(errors, worse):
     assert measured["worse_than_prior"] is worse
 
 
+@pytest.mark.parametrize(
+    ("kept", "worse"), [({"0.0": 0.3, "0.5": 0.2, "1.0": 0.4}, False), ({"0.0": 0.3, "0.5": 0.4}, True)]
+)
+def test_samples_kept_out_of_a_refinement_are_better_witnesses_than_those_it_saw(kept, worse):
+    metrics = {"refinement_share": 0.5, "kept_out_l1": kept}
+    assert compare_with_prior(metrics, _history(0.1, 0.2))["worse_than_prior"] is worse
+    known = metrics | {"side": 0.05, "start": {"side": 0.04}}
+    assert compare_with_prior(known, _history(0.1, 0.2))["worse_than_prior"] is True
+
+
 @pytest.mark.parametrize("history", [[], _history(), _history(0.1)])
 def test_nothing_is_claimed_where_nothing_was_measured(history):
     assert "worse_than_prior" not in compare_with_prior({"reconstruction_l1": 0.1}, history)
