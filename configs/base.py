@@ -29,8 +29,8 @@ def get_config() -> ConfigDict:
     # batch of samples skipped; joint training's mixed-up lights and prior of the first image; exchanged vertices in
     # drawings of the mesh.
     config.reference = False
-    # Kind of object: face, synface, ictface, celeba, cat, car, church or horse; decides the prior's
-    # box and how far pictures turn.
+    # Kind of object: face, synface, ictface, celeba, cat, catface, car, church, horse, or a word of your own; decides
+    # the prior's box, which parser finds masks, and how far pictures turn.
     config.category = "face"
     # Side S of the square images that the method works on, pixels; a power of two from 32 to 256.
     config.image_size = 128
@@ -61,7 +61,8 @@ def _data(config: ConfigDict) -> None:
     # nothing.
     config.data.depth_root = ""
     # Where object masks come from (the ellipsoid prior and use_mask need them): 'file' (mask_root), 'alpha' (the
-    # image's own), 'parser' (the category's), or 'auto': the first of these three that an image has.
+    # image's own), 'parser' (the category's), 'usual' (lift.usual_mask, where lift.masks is 'usual'), or 'auto': the
+    # first of these four that an image has.
     config.data.mask_source = "auto"
     # Folder of object masks, NAME.png, white on the object.
     config.data.mask_root = ""
@@ -314,6 +315,9 @@ def _refinement(config: ConfigDict) -> None:
     config.refinement.collect_iters = 48
     # Pseudo-images in a batch, in place of sampling.batch_size.
     config.refinement.batch_size = 4
+    # Weight, in step 3, of the mean squared distance of the depth from the model's, as shares of the range of depths.
+    # Where a GAN hardly turns its object, pictures of it leave the shape open: dark patches then become hollows.
+    config.refinement.hold_shape = 0.0
     # Batches of projected samples that are kept out of training, and decide how far from the model's the networks that
     # are kept lie; 0 keeps the last ones.
     config.refinement.kept_out = 8

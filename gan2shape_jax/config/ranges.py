@@ -104,6 +104,7 @@ FLOATS = {
     "lift.anchor_light": Range(0, 1e6),
     "lift.average": Range(0, 0.99999),
     "refinement.learning_rate": Range(_LEAST, 1000),
+    "refinement.hold_shape": Range(0, 1e6),
 }
 _STAGES = Range(1, 1000)
 _STAGE_LISTS = ("schedule.stages", "refinement.lengths")

@@ -67,6 +67,8 @@ class Settings:
     precision: Precision = "float32"
     # Iterations over which the step size rises at the start of every step; 0 as published.
     warmup_iterations: int = 0
+    # Weight of the distance of step 3's depth from `Problem.prior`, which is the model's where one is refined.
+    hold_shape: float = 0.0
     # Of a lift: fresh samples of the GAN that an iteration of the inversion step sees, and their truncation.
     fresh_samples: int = 0
     truncation: float = 1.0
@@ -114,6 +116,7 @@ def from_config(config: ConfigDict, architecture: Architecture, *, original_size
         relative_enc=config.gan.relative_enc,
         regularize_offset=config.gan.regularize_offset,
         precision=config.runtime.precision,
+        hold_shape=config.refinement.hold_shape if config.mode == "instance" and config.networks.pretrained else 0.0,
         **_sampling(config),
         **_losses(config),
         **_optimizer(config),

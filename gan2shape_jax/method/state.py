@@ -35,7 +35,7 @@ class Problem:
       mask: (S, S).
       latent: (1, W) or (1, L, W); None, as gan_image and prior, where nothing is trained and the GAN has no part.
       gan_image: (1, S, S, 3), the GAN's image of the latent, or None.
-      prior: (S, S), the depth that the depth network is first fitted to, or None.
+      prior: (S, S), the depth that the depth network is first fitted to, or that a refinement is held to, or None.
       true_depth: (S, S), or None.
       key: the image's random key.
     """

@@ -61,9 +61,11 @@ def step3_loss(
 ) -> LossAndMetrics:
     """Returns the reconstruction loss of the input (as in step 1) and of projected samples, by one sheet.
 
-    Depth and albedo come from the input, view and light from each image itself.
+    Depth and albedo come from the input, view and light from each image itself. Where `settings.hold_shape` says so,
+    the depth is held to `problem.prior`.
     """
-    depth = blend_border(models.depth(params, problem.image, settings), settings.camera)
+    free = models.depth(params, problem.image, settings)
+    depth = blend_border(free, settings.camera)
     albedo = models.albedo(params, problem.image, settings)
     everything = jnp.concatenate([problem.image, images])
     geometry = scene(
@@ -77,6 +79,9 @@ def step3_loss(
     on_input, on_samples = image_terms(recon, everything, mask, frozen, settings, split=1)
     smooth = smoothness(geometry)
     loss = weighted_sum(on_input, smooth, settings) + weighted_sum(on_samples, 0.0, settings)
+    if settings.hold_shape:
+        span = settings.camera.max_depth - settings.camera.min_depth
+        loss += settings.hold_shape * jnp.mean(jnp.square((free - problem.prior) / span))
     metrics = {
         "loss": loss,
         "l1": on_input["l1"][0],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from typing import Any, NamedTuple
 
+import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
@@ -15,7 +17,7 @@ from gan2shape_jax.run import lifted_model, results
 from gan2shape_jax.run.verdict import FAR, MODEL_L1, TYPICAL_L1, is_far
 from gan2shape_jax.training import model_file, refinement
 
-__all__ = ["Refined", "as_refinement", "finished", "nearness", "refines"]
+__all__ = ["Refined", "as_refinement", "finished", "held", "nearness", "refines"]
 
 
 class Refined(NamedTuple):
@@ -56,6 +58,18 @@ def as_refinement(config: ConfigDict) -> ConfigDict:
     chosen.sampling.collect_iters = config.refinement.collect_iters
     chosen.sampling.batch_size = config.refinement.batch_size
     return chosen.lock()
+
+
+def held(prepared: PreparedImage, params: models.Params) -> PreparedImage:
+    """Returns an image whose prior is the depth that its training begins with, where that is to hold it."""
+    settings, problem = prepared.settings, prepared.problem
+    if not settings.hold_shape:
+        return prepared
+    depth = _depth(params, problem.image, settings=settings)
+    return dataclasses.replace(prepared, problem=dataclasses.replace(problem, prior=depth[0]))
+
+
+_depth = jax.jit(models.depth, static_argnames="settings")
 
 
 def finished(

@@ -167,3 +167,23 @@ def test_the_bundled_model_fits_the_bundled_configuration():
     architecture, _ = loading.load_gan(config)
     lifted_model.require_fits(config, lifted_model.settings_of(config, architecture, original_size=64), gan=True)
     assert lifted_model.typical_l1(config) < 0.3
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_the_shape_is_held_to_the_models_as_much_as_is_asked_for(made, tmp_path, at_once):
+    names = ("001.png", "002.png")
+    away = {}
+    for hold in (0.0, 1000.0):
+        more = {"refinement__lengths": ((1, 1, 12),), "refinement__kept_out": 0, "runtime__images_at_once": at_once}
+        config = _config(tmp_path / str(hold), made["model"], names=names, refinement__hold_shape=hold, **more)
+        assert check.examine(config) == [] and experiment.run(config) == 0
+        architecture, frozen = loading.load_frozen(config)
+        away[hold] = []
+        for name in names:
+            prepared = loading.load_problem(config, name, architecture, frozen, RunFolder.open(config).latents)
+            params = loading.initial_params(config, prepared.settings)
+            explain = jax.jit(models.depth, static_argnames="settings")
+            model = np.asarray(explain(params, prepared.problem.image, settings=prepared.settings))[0, :, 2:-2]
+            found = np.load(tmp_path / str(hold) / f"run/results/{name.removesuffix('.png')}/depth.npy")
+            away[hold].append(np.abs(found[:, 2:-2] - model).mean())
+    assert all(held < 0.5 * free for held, free in zip(away[1000.0], away[0.0], strict=True))
