@@ -26,6 +26,7 @@ examples:
   gan2shape-jax evaluate results/a results/b --out results/a_b          compares b with a
   gan2shape-jax evaluate results/mine --truth depths                    NAME.npy or NAME.png for every image
   gan2shape-jax evaluate identity results/ictface --embedding FACE.onnx (evaluate identity --help)
+  gan2shape-jax evaluate consistency results/mine                       without true depth (... consistency --help)
 """
 
 
@@ -39,6 +40,10 @@ def _dispatch(arguments: list[str]) -> int:
         from gan2shape_jax.evaluation import identity_command  # imports the networks, which the rest does without
 
         return identity_command.run(arguments[1:])
+    if arguments[:1] == ["consistency"]:
+        from gan2shape_jax.evaluation import consistency_command
+
+        return consistency_command.run(arguments[1:])
     return _run(_parser().parse_args(arguments))
 
 

@@ -39,8 +39,8 @@ def interval_text(interval: Interval, digits: int, *, signed: bool = False) -> s
 
 def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Returns a Markdown table whose cells are text, not markup; line breaks become spaces."""
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "\n".join(f"| {' | '.join(map(markdown_cell, line))} |" for line in lines) + "\n"
+    first, *others = (f"| {' | '.join(map(markdown_cell, line))} |" for line in (titles, *rows))
+    return "\n".join([first, f"|{' --- |' * len(titles)}", *others]) + "\n"
 
 
 def csv_text(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -25,7 +25,7 @@ from gan2shape_jax.method import metrics
 from gan2shape_jax.outputs.result import Result, load_result
 from gan2shape_jax.outputs.table import complete_metrics
 
-__all__ = ["DEPTH_METRICS", "METRICS", "Score", "score_run"]
+__all__ = ["DEPTH_METRICS", "METRICS", "Score", "depth_errors", "score_run"]
 
 DEPTH_METRICS = ("side", "mad", "mad_unit", "mae", "mse")
 METRICS = (*DEPTH_METRICS, "reconstruction_l1", "inversion_l1")
@@ -94,13 +94,17 @@ def _score(name: str, folder: pathlib.Path, truth: pathlib.Path | None, crop: in
             else (f"no true depth {name}.npy or {name}.png in {truth}")
         )
         return Score(name, figures, where, size=size)
-    errors = _errors(result.warped_depth, depth, camera=result.camera)
-    depth_errors = {key: float(value) for key, value in errors.items()}
+    errors = depth_errors(result.warped_depth, depth, result.camera)
     checksum = zlib.crc32(np.ascontiguousarray(depth, "<f4").tobytes())
-    if not all(math.isfinite(value) for value in depth_errors.values()):
+    if not all(math.isfinite(value) for value in errors.values()):
         problem = "true depth and reconstruction have no pixel in common: is it the truth of another image or crop?"
         return Score(name, figures, problem, broken=True, size=size, truth=checksum)
-    return Score(name, depth_errors | figures, size=size, truth=checksum)
+    return Score(name, errors | figures, size=size, truth=checksum)
+
+
+def depth_errors(warped: np.ndarray, truth: np.ndarray, camera: Camera) -> dict[str, float]:
+    """Returns `DEPTH_METRICS` of a depth (S, S) in the input's view; NaN where nothing is common."""
+    return {key: float(value) for key, value in _errors(warped, truth, camera=camera).items()}
 
 
 @functools.partial(jax.jit, static_argnames="camera")

@@ -1,0 +1,231 @@
+"""How good shapes are where no true depth is known.
+
+Three measures, the less the better:
+
+* the error that remains when a photo on its shape is turned and relit until it looks like pictures of the same object
+  that no training saw (`evaluation.unseen`), beside that of a flat plane, of an ellipsoid and of another image's shape;
+* how far the shapes of several runs, such as several seeds', lie apart, as SIDE;
+* for networks that explain an image at once, how far its shape lies from its mirror image's, as SIDE.
+
+Depths are (S, S) in the input's view, scene units.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from ml_collections import ConfigDict
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.evaluation import unseen
+from gan2shape_jax.evaluation.draping import ITERATIONS
+from gan2shape_jax.evaluation.folders import FoundRun, read_config
+from gan2shape_jax.evaluation.scores import depth_errors
+from gan2shape_jax.geometry import render
+from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.inputs import data
+from gan2shape_jax.inputs.image_names import stem_of
+from gan2shape_jax.method import metrics, prior
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.state import PreparedImage
+from gan2shape_jax.outputs.result import Result
+from gan2shape_jax.run import feed_forward, kept_latents, loading
+from gan2shape_jax.run.same_config import config_hash
+from gan2shape_jax.stylegan2 import Architecture
+
+__all__ = ["BASELINES", "ELLIPSOID", "Measured", "Subject", "apart", "measure", "mirrored_apart", "subject_of"]
+
+FLAT, ELLIPSOID, ANOTHER = "flat", "ellipsoid", "another image's"
+BASELINES = (FLAT, ELLIPSOID, ANOTHER)
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What was measured of one image.
+
+    Attributes:
+      name: of the image.
+      errors: of unseen pictures, by run and by baseline, in units of pictures in [-1, 1].
+      apart: mean SIDE between a run's shape and the other runs', by run; empty for one run.
+      mirrored: SIDE between a run's shape and that of the mirrored image; where networks explain images at once.
+      sides: SIDE against the true depth, by run and by baseline; empty where it is not known.
+    """
+
+    name: str
+    errors: dict[str, float]
+    apart: dict[str, float]
+    mirrored: dict[str, float]
+    sides: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Subject:
+    """What runs of one list share.
+
+    Attributes:
+      config: of the first run.
+      plain: the same for the GAN alone, without trained networks.
+      architecture: of the GAN.
+      frozen: the GAN.
+      latents: folder of the latents that the first run found.
+    """
+
+    config: ConfigDict
+    plain: ConfigDict
+    architecture: Architecture
+    frozen: FrozenModels
+    latents: pathlib.Path
+
+
+def subject_of(runs: Sequence[FoundRun]) -> Subject:
+    """Loads the GAN that runs share.
+
+    Raises:
+      UserError: a run without a configuration, runs of different GANs, sizes or cameras, or a file that is missing.
+    """
+    configs = [read_config(run) for run in runs]
+    for run, config in zip(runs[1:], configs[1:], strict=True):
+        for field in ("gan.checkpoint", "image_size", "camera", "data.crop"):
+            first, other = (_field(each, field) for each in (configs[0], config))
+            if first != other:
+                raise UserError(
+                    f"{run.label} differs from {runs[0].label} in config.{field}: only runs of one GAN and one camera "
+                    "can be measured together"
+                )
+    plain = configs[0].copy_and_resolve_references().unlock()
+    plain.mode, plain.networks.pretrained = "predict", ""  # needs no masks, which results have, and no model
+    architecture, frozen = loading.load_frozen(plain)
+    return Subject(configs[0], plain.lock(), architecture, frozen, runs[0].home / "latents")
+
+
+def measure(
+    name: str,
+    results: Mapping[str, Result],
+    another: Result | None,
+    subject: Subject,
+    *,
+    rounds: int = 1,
+    iterations: int = unseen.ENCODER_ITERATIONS,
+    search_iterations: int = ITERATIONS,
+) -> Measured:
+    """Measures the shapes that runs gave one image; `mirrored` is left empty.
+
+    Args:
+      name: of the image, as results folders are named.
+      results: of the image, by run.
+      another: of another image, for its shape; or None.
+      subject: of the runs.
+      rounds: of 4 pictures of each shape.
+      iterations: that the encoder learns for.
+      search_iterations: that views and lights of unseen pictures are searched for.
+
+    Raises:
+      UserError: the image is no longer in the run's list, or the mask shows no object.
+    """
+    first = next(iter(results.values()))
+    prepared = _prepared(name, subject)
+    shapes = {run: result.warped_depth for run, result in results.items()}
+    drawn = shapes | _baselines(first, another, subject.config)
+    compared = drawn | {FLAT: np.full_like(first.depth, (first.camera.min_depth + first.camera.max_depth) / 2)}
+    pictures = unseen.pictures_of(drawn, first.light, prepared, subject.frozen, batches=rounds, iterations=iterations)
+    errors = unseen.errors_by(
+        compared, pictures, first.image, first.input_mask, first.light, first.camera, iterations=search_iterations
+    )
+    return Measured(name, errors, _all_apart(shapes, first), {}, _sides(compared, first))
+
+
+def mirrored_apart(networks: feed_forward.FeedForward, subject: Subject, name: str, result: Result) -> float:
+    """Returns the SIDE between the shape of an image and the mirrored shape of its mirror image.
+
+    Args:
+      networks: that gave the result.
+      subject: of the runs.
+      name: of the image, as results folders are named.
+      result: of the image.
+
+    Raises:
+      UserError: the image is no longer in the run's list.
+    """
+    item = data.load_item(subject.plain, _entry(name, subject))
+    mirror = dataclasses.replace(item, image=item.image[:, ::-1].copy(), mask=item.mask[:, ::-1].copy(), depth=None)
+    other = networks.explained(networks.prepared(mirror), category=subject.config.category, measured={})
+    return apart(result.warped_depth, other.warped_depth[:, ::-1].copy(), result.input_mask, result.camera)
+
+
+def apart(
+    first: Float[np.ndarray, "s s"],
+    second: Float[np.ndarray, "s s"],
+    mask: Float[np.ndarray, "s s"],
+    camera: Camera,
+) -> float:
+    """Returns the SIDE between two depths over the object, where both show a surface; NaN where they share none."""
+    return float(_apart(*(jnp.asarray(each) for each in (first, second, mask)), camera=camera))
+
+
+@functools.partial(jax.jit, static_argnames="camera")
+def _apart(first: jax.Array, second: jax.Array, mask: jax.Array, *, camera: Camera) -> jax.Array:
+    shown = render.valid_pixels(first, camera) * render.valid_pixels(second, camera) * (mask > 0.5)
+    return metrics.side(first, second, metrics.erode(shown))
+
+
+def _prepared(name: str, subject: Subject) -> PreparedImage:
+    """Returns an image with its latent: a file's, the one that the run found, or one that is found now."""
+    plain, entry = subject.plain, _entry(name, subject)
+    item = data.load_item(plain, entry)
+    latent = item.latent
+    if latent is None:
+        size = subject.architecture.style_dim
+        latent = kept_latents.kept(subject.latents, item.name, size, config_hash(subject.config))
+    if latent is None:
+        picture = data.open_picture(plain, entry, expected=subject.architecture.size)
+        latent = loading.find_latent(plain, item.name, picture, subject.architecture, subject.frozen)
+    return loading.prepare(plain, item, latent, subject.architecture, subject.frozen)
+
+
+def _entry(name: str, subject: Subject) -> str:
+    """Returns the image's line of the run's list."""
+    files = subject.config.data
+    listed = {stem_of(entry): entry for entry in data.read_names(files.image_list, files.image_root)}
+    if name not in listed:
+        raise UserError(f"{files.image_list}, the image list of the run, does not name {name} any more")
+    return listed[name]
+
+
+def _all_apart(shapes: Mapping[str, np.ndarray], first: Result) -> dict[str, float]:
+    """Returns the mean SIDE of each shape to the others."""
+    return {
+        run: float(
+            np.mean(
+                [apart(depth, other, first.input_mask, first.camera) for key, other in shapes.items() if key != run]
+            )
+        )
+        for run, depth in shapes.items()
+        if len(shapes) > 1
+    }
+
+
+def _sides(shapes: Mapping[str, np.ndarray], first: Result) -> dict[str, float]:
+    if first.true_depth is None:
+        return {}
+    return {name: depth_errors(depth, first.true_depth, first.camera)["side"] for name, depth in shapes.items()}
+
+
+def _baselines(first: Result, another: Result | None, config: ConfigDict) -> dict[str, np.ndarray]:
+    near, far = config.prior.near, config.prior.far
+    ellipsoid = prior.ellipsoid(first.input_mask, category=config.category, near=near, far=far)
+    found = {ELLIPSOID: np.asarray(ellipsoid, np.float32)}
+    if another is not None:
+        found[ANOTHER] = unseen.seen_from_the_input(another.depth, first.view, first.camera)
+    return found
+
+
+def _field(config: ConfigDict, path: str) -> object:
+    value = config
+    for part in path.split("."):
+        value = value[part]
+    return value.to_dict() if isinstance(value, ConfigDict) else value
