@@ -13,12 +13,14 @@ import pytest
 from PIL import Image
 
 from gan2shape_jax import stylegan2
+from gan2shape_jax.config import load_config
+from gan2shape_jax.config.validation import problems
 from gan2shape_jax.errors import DivergedError, UserError
 from gan2shape_jax.run import interrupt
 from gan2shape_jax.weight_files import flat_names
 from tools.train_stylegan2 import __main__ as program
-from tools.train_stylegan2 import health
-from tools.train_stylegan2.settings import TrainingSettings
+from tools.train_stylegan2 import configuration, health
+from tools.train_stylegan2.settings import TrainingSettings, architecture_for
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _TINY = ("--size", 16, "--channels", 8, "--base", 64, "--style-width", 8, "--batch", 8, "--path", 2, "--every", 80)
@@ -204,3 +206,37 @@ def test_a_batch_that_does_not_fit_the_groups_is_refused(photos, tmp_path):
     with pytest.raises(UserError, match="no multiple of 4"):
         options = program._parser().parse_args([str(photos), "--out", str(tmp_path / "gan"), "--batch", "6"])
         program._plan(options)
+
+
+@pytest.mark.heavy
+def test_a_trained_gan_comes_with_a_configuration_for_the_other_commands(straight, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    config = load_config(str(straight / "config.py"))
+    assert (config.category, config.image_size, config.gan.size) == ("straight", 16, 16)
+    assert pathlib.Path(config.gan.checkpoint).samefile(straight / "gan.safetensors")
+    lifted = load_config(f"{straight / 'config.py'}:lift")
+    assert config.networks.pretrained == str(pathlib.Path(lifted.workdir) / "model.safetensors")
+
+
+@pytest.mark.parametrize(("size", "side", "width"), [(32, 32, 32), (64, 64, 32), (256, 128, 0)])
+def test_the_configuration_of_a_gan_is_one_of_its_sizes(tmp_path, size, side, width):
+    folder = tmp_path / 'My "Dögs"_gan'
+    folder.mkdir()
+    arch = architecture_for(size, most=8, base=64, style_dim=24)
+    path = configuration.write_once(folder, arch)
+    for variant in ("", ":predict", ":scratch", ":lift"):
+        config = load_config(f"{path}{variant}")
+        assert problems(config) == []
+        assert (config.image_size, config.networks.width, config.gan.size, config.gan.style_dim) == (
+            side,
+            width,
+            size,
+            24,
+        )
+    assert config.category.isascii()
+
+
+def test_a_configuration_that_is_there_is_left_alone(tmp_path):
+    (tmp_path / "config.py").write_text("mine")
+    assert configuration.write_once(tmp_path, architecture_for(16, most=8, base=64, style_dim=8)) is None
+    assert (tmp_path / "config.py").read_text() == "mine"

@@ -2,6 +2,7 @@
 
 A folder of a training holds
 
+    config.py          what the other commands are told the GAN by; written once
     gan.safetensors    the averaged generator and the discriminator, as the main program loads them
     samples/           the same 36 latents through the averaged generator, after so many photos
     history.csv        scalars, means over 50 iterations; curves.png draws them
@@ -31,7 +32,7 @@ from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.random_images import random_images_in_parts
 from gan2shape_jax.training.checkpoint import Checkpoints, Keeping, open_checkpoints
 
-from . import devices, health, history
+from . import configuration, devices, health, history
 from .history import Row
 from .measure import Features, kernel_distance
 from .photos import Photos, rows_of
@@ -239,6 +240,9 @@ class _Snapshots:
             license_note=plan.license_note,
             notes=f"trained on {len(self._photos.pixels)} photos, {shown} shown",
         )
+        written = configuration.write_once(plan.out, plan.arch)
+        if written is not None:
+            say(f"wrote {written}: gan2shape-jax lift --config={written} is what comes next")
         samples = plan.out / "samples"
         samples.mkdir(exist_ok=True)
         grid = samples / f"{shown:08d}.png"

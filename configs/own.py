@@ -1,0 +1,47 @@
+"""A GAN of your own, of up to 64 pixels: what a new kind of thing starts from.
+
+`gan2shape-jax train-gan PHOTOS --out GAN` writes GAN/config.py, which names what is missing here: the GAN and its
+sizes, the category, a folder for results. By hand:
+
+    from gan2shape_jax.config import load_config
+
+    def get_config():
+        config = load_config("own").unlock()
+        config.category = "dog"
+        config.workdir = "results/dog"
+        config.gan.checkpoint = "dog/gan.safetensors"
+        config.networks.pretrained = "results/dog_lift/model.safetensors"  # which `gan2shape-jax lift` writes
+        return config
+"""
+
+from ml_collections import ConfigDict
+
+from gan2shape_jax.bundled import asset
+from gan2shape_jax.config import load_config
+
+__all__ = ["get_config"]
+
+
+def get_config() -> ConfigDict:
+    """Returns the configuration of small pictures that nothing else is known of."""
+    config = load_config("base").unlock()
+    config.workdir = "results/own"
+    config.category = "own"
+    config.image_size = 64
+    config.networks.width = 32
+    config.networks.group_base = 8
+    config.gan.size = 64
+    config.gan.channel_multiplier = 0
+    config.gan.style_dim = 128
+    config.gan.F1_d = 8
+    config.gan.relative_enc = True
+    # Of rendered faces. Views are told from the mean view, and lights hardly differ from kind to kind.
+    config.sampling.view_mvn = asset("ictface/view_mvn.pth")
+    config.sampling.light_mvn = asset("ictface/light_mvn.pth")
+    config.sampling.view_scale = 1.2
+    config.sampling.rand_light = (-0.9, 0.9, -0.3, 0.8, -0.1, 0.7, -0.4)
+    config.loss.perceptual = "discriminator"
+    config.schedule.stages = ((600, 600, 400), (200, 500, 300))
+    config.schedule.flip1 = (False, False)
+    config.schedule.flip3 = (True, False)
+    return config
