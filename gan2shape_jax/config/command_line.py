@@ -42,7 +42,7 @@ usage: gan2shape-jax [lift] --config=NAME[:VARIANT] [--config.FIELD=VALUE ...] [
        gan2shape-jax COMMAND ...
 
 Reconstructs every image of a configuration's list in 3D; lift trains on a GAN's own pictures.
-  --config=NAME         a file (.py, published .yml), or {names}
+  --config=NAME         a file (.py, .yml), or {names}
   --config.FIELD=VALUE  sets one field, such as --config.workdir=results/mine
   --check, --version    looks at every file, estimates hours and memory, and stops; says the version
   --help=TOPIC          explains a field, a group, or all: schedule.stages, schedule, all
@@ -155,7 +155,7 @@ def _short() -> str:
 def _wrapped_names() -> str:
     """Returns the bundled configurations' names, the first line as long as its place in `_USAGE` allows."""
     indent = " " * 24
-    rows = textwrap.wrap(", ".join(names()), _WIDTH - len(indent), initial_indent=" " * 26)
+    rows = textwrap.wrap(", ".join(names()), _WIDTH - len(indent), initial_indent=" " * 22)
     return f"\n{indent}".join(rows).strip()
 
 

@@ -213,7 +213,7 @@ def test_from_scratch_ictface_has_the_schedule_of_the_published_figures():
 
 
 def test_all_named_configs_are_known_valid_and_tested():
-    assert set(configs.names()) == {*_PUBLISHED, "ablation", "ictface", "horse"}
+    assert set(configs.names()) == {*_PUBLISHED, "ablation", "catface", "ictface", "horse", "own"}
     for name in [*configs.names(), "ictface:scratch", "ictface:quick", "ictface:joint", "ictface:predict"]:
         assert validation.problems(load_config(name)) == [], name
 

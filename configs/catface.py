@@ -1,0 +1,41 @@
+"""Faces of cats: eight bundled photographs, a bundled 64-pixel StyleGAN2, and the model that lifting it gave.
+
+python -m gan2shape_jax.main --config=configs/catface.py           the model, refined on each photograph
+python -m gan2shape_jax.main --config=configs/catface.py:predict   the model as it is, feed-forward
+python -m gan2shape_jax.main --config=configs/catface.py:scratch   every photograph by itself, from untrained networks
+python -m gan2shape_jax.main --config=configs/catface.py:lift      how the bundled model was made
+"""
+
+from ml_collections import ConfigDict
+
+from gan2shape_jax.bundled import asset
+from gan2shape_jax.config import load_config
+
+__all__ = ["VARIANTS", "get_config"]
+
+VARIANTS = ("scratch", "predict")
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """Returns the configuration of cats' faces, or a variant: from scratch, or feed-forward."""
+    config = load_config("own").unlock()
+    config.workdir = "results/catface"
+    config.category = "catface"
+    config.data.image_list = asset("catface/list.txt")
+    config.data.image_root = asset("catface/image")
+    config.data.latent_root = asset("catface/latents")
+    config.gan.checkpoint = asset("catface/gan.safetensors")
+    # A face fills its picture: an ellipse is every one's mask, where GrabCut finds eyes and noses.
+    config.lift.masks = "usual"
+    config.lift.usual_mask = asset("catface/usual_mask.png")
+    config.lift.truncation = 0.8
+    # The GAN hardly turns a head, and shapes that are let free follow the patches of a coat (docs/reports/cats.md).
+    config.refinement.hold_shape = 1000.0
+    if variant in ("", "predict"):
+        config.networks.pretrained = asset("catface/model.safetensors")
+    if variant == "scratch":
+        config.workdir = "results/catface_scratch"
+    elif variant == "predict":
+        config.workdir = "results/catface_predict"
+        config.mode = "predict"
+    return config
