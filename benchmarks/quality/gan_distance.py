@@ -13,17 +13,13 @@ import pathlib
 import tempfile
 from collections.abc import Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.atomic_files import atomic_text
 from gan2shape_jax.bundled import asset
-from gan2shape_jax.outputs import pictures
-from gan2shape_jax.stylegan2.random_images import random_images_in_parts
 from tools.train_stylegan2 import photos
-from tools.train_stylegan2.measure import kernel_distance, load_features
+from tools.train_stylegan2.measure import drawn_samples, kernel_distance, load_features
 
 _PHOTOS = 2000  # at most
 _SEEDS = 3  # sets of samples of each GAN
@@ -50,25 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             some = np.sort(np.random.default_rng(0).permutation(len(real))[:_PHOTOS])
             known = features.of(np.asarray(real[some]))
             apart = [
-                kernel_distance(known, features.of(_drawn(arch, params, seed, options.samples)))
+                kernel_distance(
+                    known, features.of(drawn_samples(arch, params["generator"], seed=seed, count=options.samples))
+                )
                 for seed in range(_SEEDS)
             ]
             found[str(path)] = {"mean": float(np.mean(apart)), "deviation": float(np.std(apart, ddof=1))}
             print(f"{path}: {features.name} {np.mean(apart):.6f} +- {np.std(apart, ddof=1):.6f}", flush=True)
     if options.out:
         atomic_text(options.out, json.dumps(found, indent=1) + "\n")
-
-
-def _drawn(arch: stylegan2.Architecture, params: stylegan2.Params, seed: int, count: int) -> np.ndarray:
-    parts = random_images_in_parts(
-        jax.random.key(seed),
-        params["generator"],
-        arch=arch,
-        count=count,
-        truncation=1.0,
-        mean=jnp.zeros((1, arch.style_dim)),
-    )
-    return np.concatenate([pictures.to_uint8(images) for images, _ in parts])
 
 
 if __name__ == "__main__":

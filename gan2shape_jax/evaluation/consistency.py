@@ -24,23 +24,26 @@ from ml_collections import ConfigDict
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.evaluation import unseen
 from gan2shape_jax.evaluation.draping import ITERATIONS
-from gan2shape_jax.evaluation.folders import FoundRun, read_config
+from gan2shape_jax.evaluation.folders import FoundRun, listed_entry, read_config
 from gan2shape_jax.evaluation.scores import depth_errors
 from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.inputs import data
-from gan2shape_jax.inputs.image_names import stem_of
+from gan2shape_jax.inputs.array_files import load_latent
 from gan2shape_jax.method import metrics, prior
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.outputs.result import Result
-from gan2shape_jax.run import feed_forward, kept_latents, loading
-from gan2shape_jax.run.same_config import config_hash
+from gan2shape_jax.run import feed_forward, loading
 from gan2shape_jax.stylegan2 import Architecture
 
 __all__ = ["BASELINES", "ELLIPSOID", "Measured", "Subject", "apart", "measure", "mirrored_apart", "subject_of"]
 
-FLAT, ELLIPSOID, ANOTHER = "flat", "ellipsoid", "another image's"
+FLAT, ELLIPSOID, ANOTHER = (
+    "(flat)",
+    "(ellipsoid)",
+    "(another image's)",
+)  # runs are called by their folders, such as flat
 BASELINES = (FLAT, ELLIPSOID, ANOTHER)
 
 
@@ -88,6 +91,9 @@ def subject_of(runs: Sequence[FoundRun]) -> Subject:
     Raises:
       UserError: a run without a configuration, runs of different GANs, sizes or cameras, or a file that is missing.
     """
+    named_alike = [run.label for run in runs if run.label in BASELINES]
+    if named_alike:
+        raise UserError(f"a run is called {named_alike[0]}, as what runs are compared with is: rename its folder")
     configs = [read_config(run) for run in runs]
     for run, config in zip(runs[1:], configs[1:], strict=True):
         for field in ("gan.checkpoint", "image_size", "camera", "data.crop"):
@@ -125,7 +131,8 @@ def measure(
       search_iterations: that views and lights of unseen pictures are searched for.
 
     Raises:
-      UserError: the image is no longer in the run's list, or the mask shows no object.
+      UserError: the image is no longer in the run's list, its mask shows no object, or no part of it is seen on all
+        shapes.
     """
     first = next(iter(results.values()))
     prepared = _prepared(name, subject)
@@ -136,6 +143,8 @@ def measure(
     errors = unseen.errors_by(
         compared, pictures, first.image, first.input_mask, first.light, first.camera, iterations=search_iterations
     )
+    if not all(map(np.isfinite, errors.values())):
+        raise UserError(f"{name}: no part of the object is seen on all shapes from the sides that were drawn")
     return Measured(name, errors, _all_apart(shapes, first), {}, _sides(compared, first))
 
 
@@ -151,7 +160,7 @@ def mirrored_apart(networks: feed_forward.FeedForward, subject: Subject, name: s
     Raises:
       UserError: the image is no longer in the run's list.
     """
-    item = data.load_item(subject.plain, _entry(name, subject))
+    item = data.load_item(subject.plain, listed_entry(subject.config, name))
     mirror = dataclasses.replace(item, image=item.image[:, ::-1].copy(), mask=item.mask[:, ::-1].copy(), depth=None)
     other = networks.explained(networks.prepared(mirror), category=subject.config.category, measured={})
     return apart(result.warped_depth, other.warped_depth[:, ::-1].copy(), result.input_mask, result.camera)
@@ -175,25 +184,15 @@ def _apart(first: jax.Array, second: jax.Array, mask: jax.Array, *, camera: Came
 
 def _prepared(name: str, subject: Subject) -> PreparedImage:
     """Returns an image with its latent: a file's, the one that the run found, or one that is found now."""
-    plain, entry = subject.plain, _entry(name, subject)
+    plain, entry = subject.plain, listed_entry(subject.config, name)
     item = data.load_item(plain, entry)
-    latent = item.latent
-    if latent is None:
-        size = subject.architecture.style_dim
-        latent = kept_latents.kept(subject.latents, item.name, size, config_hash(subject.config))
+    latent, kept = item.latent, subject.latents / f"{item.name}.npy"
+    if latent is None and kept.is_file():  # nothing in a run's folder is changed, whatever its record says
+        latent = load_latent(kept, subject.architecture.style_dim)
     if latent is None:
         picture = data.open_picture(plain, entry, expected=subject.architecture.size)
         latent = loading.find_latent(plain, item.name, picture, subject.architecture, subject.frozen)
     return loading.prepare(plain, item, latent, subject.architecture, subject.frozen)
-
-
-def _entry(name: str, subject: Subject) -> str:
-    """Returns the image's line of the run's list."""
-    files = subject.config.data
-    listed = {stem_of(entry): entry for entry in data.read_names(files.image_list, files.image_root)}
-    if name not in listed:
-        raise UserError(f"{files.image_list}, the image list of the run, does not name {name} any more")
-    return listed[name]
 
 
 def _all_apart(shapes: Mapping[str, np.ndarray], first: Result) -> dict[str, float]:

@@ -17,11 +17,13 @@ from ml_collections import ConfigDict
 from gan2shape_jax.config import saved
 from gan2shape_jax.config.free_fields import result_fields
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.inputs import data
+from gan2shape_jax.inputs.image_names import stem_of
 from gan2shape_jax.json_files import read_object
 from gan2shape_jax.regular_files import MIB
 from gan2shape_jax.run.result_folders import LAYOUT, is_result, layout_of, results_root, run_above
 
-__all__ = ["FoundRun", "config_hash", "find_runs", "read_config"]
+__all__ = ["FoundRun", "config_hash", "find_runs", "listed_entry", "read_config"]
 
 _MOST_FAILURES = 16 * MIB  # bytes: a line for each of 100,000 images
 
@@ -177,3 +179,19 @@ def read_config(run: FoundRun) -> ConfigDict:
     if run.config is None:
         raise UserError(f"{run.home} has no config.json: without it nothing says how the run's networks were made")
     return saved.from_json(run.config, run.home / "config.json")
+
+
+def listed_entry(config: ConfigDict, name: str) -> str:
+    """Returns the line of a run's image list that names an image.
+
+    Args:
+        config: of the run.
+        name: of the image, as results folders are named.
+
+    Raises:
+        UserError: the list does not name it any more.
+    """
+    listed = {stem_of(entry): entry for entry in data.read_names(config.data.image_list, config.data.image_root)}
+    if name not in listed:
+        raise UserError(f"{config.data.image_list}, the image list of the run, does not name {name} any more")
+    return listed[name]

@@ -18,9 +18,8 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.evaluation.folders import listed_entry
 from gan2shape_jax.evaluation.traversal import Candidate, find_yaw_direction, style_ranges
-from gan2shape_jax.inputs import data
-from gan2shape_jax.inputs.image_names import stem_of
 from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
@@ -100,10 +99,8 @@ def load_subject(
     Raises:
         UserError: the image is no longer in the run's list, or a file is missing or does not fit.
     """
-    listed = {stem_of(entry): entry for entry in data.read_names(config.data.image_list, config.data.image_root)}
-    if name not in listed:
-        raise UserError(f"{config.data.image_list}, the image list of the run, does not name {name} any more")
-    prepared = loading.load_problem(config, listed[name], gan.architecture, gan.frozen, latents)
+    entry = listed_entry(config, name)
+    prepared = loading.load_problem(config, entry, gan.architecture, gan.frozen, latents)
     like = jax.eval_shape(lambda key: models.init_params(key, prepared.settings), jax.random.key(0))
     path = folder / "networks.safetensors"
     if not path.is_file():

@@ -139,6 +139,8 @@ def errors_by(
 ) -> dict[str, float]:
     """Returns the mean absolute error that remains on each shape, in the units of pictures in [-1, 1].
 
+    NaN where no part of the object is seen on all shapes in any picture.
+
     Args:
       shapes: depths in the input's view, by name.
       pictures: of the same object.
@@ -156,7 +158,9 @@ def errors_by(
         for depth, _ in whole.values()
     ]
     errors = common_errors(draped, pictures.images)
-    return {name: float(np.nanmean(row)) for name, row in zip(shapes, errors, strict=True)}
+    seen = np.isfinite(errors).any(0)  # pictures of sides that some shape does not show tell nothing
+    means = errors[:, seen].mean(1) if seen.any() else np.full(len(shapes), np.nan)
+    return dict(zip(shapes, map(float, means), strict=True))
 
 
 def _factors(depth: np.ndarray, light: np.ndarray, photo: np.ndarray, settings: Settings) -> Factors:

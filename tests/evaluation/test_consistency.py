@@ -11,6 +11,7 @@ import pytest
 from helpers.tiny import tiny_config
 
 from gan2shape_jax.config import to_json
+from gan2shape_jax.errors import UserError
 from gan2shape_jax.evaluation import consistency, consistency_report, unseen
 from gan2shape_jax.evaluation.command import main
 from gan2shape_jax.evaluation.consistency import Measured
@@ -128,18 +129,18 @@ def _drawn_by_nobody(shapes, light, prepared, frozen, *, batches, iterations=0):
 
 
 def _measured(name, errors, sides=None):
-    return Measured(name, errors | {"ellipsoid": 0.1, "flat": 0.12}, {}, {}, sides or {})
+    return Measured(name, errors | {"(ellipsoid)": 0.1, "(flat)": 0.12}, {}, {}, sides or {})
 
 
 def test_the_report_says_what_is_below_the_ellipsoid_and_how_errors_rank_where_truth_is_known():
-    sides = {"mine": 0.01, "ellipsoid": 0.02, "flat": 0.03}
+    sides = {"mine": 0.01, "(ellipsoid)": 0.02, "(flat)": 0.03}
     some = [_measured("a", {"mine": 0.08}, sides), _measured("b", {"mine": 0.11})]
     text = consistency_report.markdown(some, {"c": "gone | away"})
     assert "| mine | 2 |" in text and "| 5% | 1 of 2 |" in text  # 20% below and 10% above
     assert "the shapes of one image, mean over images | 1 | 1.00 |" in text
     assert "gone \\| away" in text
     assert sum(line.startswith("| --- |") for line in text.splitlines()) == 3  # else no table is one
-    reverse = [_measured("a", {"mine": 0.08}, {"mine": 0.03, "ellipsoid": 0.02, "flat": 0.01})]
+    reverse = [_measured("a", {"mine": 0.08}, {"mine": 0.03, "(ellipsoid)": 0.02, "(flat)": 0.01})]
     assert "mean over images | 1 | -1.00 |" in consistency_report.markdown(reverse, {})
     assert "Spearman" not in consistency_report.markdown([some[1]], {})
     assert "nothing was measured" in consistency_report.markdown([], {"c": "gone"})
@@ -173,3 +174,30 @@ def test_runs_that_cannot_be_compared_are_refused(runs, tmp_path, capsys):
     capsys.readouterr()
     assert main(["consistency", str(runs[0]), "--rounds", "0"]) == 1
     assert "--rounds 0: must be between 1 and 64" in capsys.readouterr().err
+
+
+def test_a_run_that_is_called_as_a_baseline_is_refused(runs, tmp_path, capsys):
+    named = _save(tmp_path / "(flat)", tiny_config(tmp_path), {"001": _bump(0.05)})
+    assert main(["consistency", str(runs[0]), str(named)]) == 1
+    assert "a run is called (flat)" in capsys.readouterr().err
+
+
+@pytest.mark.heavy
+def test_an_object_that_no_shape_shows_is_told_and_latents_of_the_run_are_left_alone(runs, monkeypatch, tmp_path):
+    monkeypatch.setattr(unseen, "pictures_of", _drawn_by_nobody)
+    monkeypatch.setattr(unseen, "errors_by", functools.partial(unseen.errors_by, iterations=1))
+    (run,) = find_runs(runs[:1])
+    subject = consistency.subject_of([run])
+    plain = subject.plain.copy_and_resolve_references().unlock()
+    plain.data.latent_root = ""
+    kept = tmp_path / "latents"
+    kept.mkdir()
+    np.save(kept / "001.npy", np.zeros((1, subject.architecture.style_dim), np.float32))
+    (kept / "001.json").write_text('{"configuration": "another"}')
+    subject = dataclasses.replace(subject, plain=plain.lock(), latents=kept)
+    before = {path.name: path.read_bytes() for path in kept.iterdir()}
+    result = load_result(run.images["001"])
+    hidden = dataclasses.replace(result, warped_depth=np.full((SIDE, SIDE), 1.2))
+    with pytest.raises(UserError, match="001: no part of the object is seen on all shapes"):
+        consistency.measure("001", {"a": hidden}, None, subject)
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before

@@ -21,7 +21,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -29,12 +28,11 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.outputs import pictures
 from gan2shape_jax.run import interrupt
 from gan2shape_jax.stylegan2 import Architecture, Params
-from gan2shape_jax.stylegan2.random_images import random_images_in_parts
 from gan2shape_jax.training.checkpoint import Checkpoints, Keeping, open_checkpoints
 
 from . import configuration, devices, health, history
 from .history import Row
-from .measure import Features, kernel_distance
+from .measure import Features, drawn_samples, kernel_distance
 from .photos import Photos, rows_of
 from .settings import TrainingSettings
 from .state import TrainingState, fresh_state
@@ -264,15 +262,7 @@ class _Snapshots:
         return kernel_distance(self._of_photos, self._plan.features.of(self._drawn(average, _COMPARED_SEED, count)))
 
     def _drawn(self, average: Params, seed: int, count: int) -> np.ndarray:
-        parts = random_images_in_parts(
-            jax.random.key(seed),
-            average,
-            arch=self._plan.arch,
-            count=count,
-            truncation=1.0,
-            mean=jnp.zeros((1, self._plan.arch.style_dim)),
-        )
-        return np.concatenate([pictures.to_uint8(images) for images, _ in parts])
+        return drawn_samples(self._plan.arch, average, seed=seed, count=count)
 
 
 def _grid(images: np.ndarray) -> np.ndarray:

@@ -20,11 +20,13 @@ from jaxtyping import Float, UInt8
 from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.evaluation.embedding import Preparation, load_embedding
+from gan2shape_jax.outputs.pictures import to_uint8
 from gan2shape_jax.stylegan2 import Architecture, Params
+from gan2shape_jax.stylegan2.random_images import random_images_in_parts
 
 from .updates import to_pixels
 
-__all__ = ["Features", "kernel_distance", "load_features"]
+__all__ = ["Features", "drawn_samples", "kernel_distance", "load_features"]
 
 _TOGETHER = 32
 _DEGREE = 3
@@ -59,6 +61,15 @@ def kernel_distance(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) ->
         return float((values.sum() - np.trace(values)) / (count * (count - 1)))
 
     return within(a) + within(b) - 2 * float(kernel(a, b).mean())
+
+
+def drawn_samples(arch: Architecture, generator: Params, *, seed: int, count: int) -> UInt8[np.ndarray, "n s s 3"]:
+    """Returns samples of a generator, not truncated; the same for the same seed."""
+    nothing = jnp.zeros((1, arch.style_dim))
+    parts = random_images_in_parts(
+        jax.random.key(seed), generator, arch=arch, count=count, truncation=1.0, mean=nothing
+    )
+    return np.concatenate([to_uint8(images) for images, _ in parts])
 
 
 def load_features(path: pathlib.Path, *, side: int = 0) -> Features:
