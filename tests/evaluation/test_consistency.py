@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import io
 import json
+import types
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.inputs import data
 from gan2shape_jax.main import main as program
 from gan2shape_jax.outputs import Result, load_result, save_result
+from gan2shape_jax.run.feed_forward import FeedForward
 
 SIDE = 64
 
@@ -201,3 +203,42 @@ def test_an_object_that_no_shape_shows_is_told_and_latents_of_the_run_are_left_a
     with pytest.raises(UserError, match="001: no part of the object is seen on all shapes"):
         consistency.measure("001", {"a": hidden}, None, subject)
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
+
+
+def test_no_more_images_are_measured_than_are_asked_for(runs, capsys, monkeypatch):
+    asked = []
+
+    def measure(name, *given, **named):
+        asked.append(name)
+        return _measured(name, {"a": 0.05})
+
+    monkeypatch.setattr(consistency, "measure", measure)
+    assert main(["consistency", str(runs[0]), "--images", "1"]) == 0
+    assert asked == ["001"] and "| 001 |" in capsys.readouterr().out
+
+
+class _Relief(FeedForward):
+    """Stands for networks: depth follows the picture, and a part of it the place in the picture."""
+
+    def __init__(self, lean):
+        object.__setattr__(self, "lean", lean)
+
+    def prepared(self, item):
+        return item
+
+    def explained(self, item, *, category, measured):
+        depth = 1 + 0.02 * item.image.mean(-1) + self.lean * np.linspace(-1, 1, SIDE)
+        return types.SimpleNamespace(warped_depth=depth.astype(np.float32))
+
+
+def test_shapes_that_mirror_with_their_images_are_not_apart(runs):
+    (run,) = find_runs(runs[:1])
+    subject = consistency.subject_of([run])
+    item = data.load_item(subject.plain, "001.png")
+    apart = {}
+    for lean in (0.0, 0.02):
+        networks = _Relief(lean)
+        depth = networks.explained(item, category="", measured={}).warped_depth
+        result = dataclasses.replace(load_result(run.images["001"]), warped_depth=depth)
+        apart[lean] = consistency.mirrored_apart(networks, subject, "001", result)
+    assert apart[0.0] < 1e-6 and apart[0.02] > 0.005
