@@ -13,7 +13,6 @@ and calls; so these are counted beside them, and the collectives. Estimates are 
 from __future__ import annotations
 
 import argparse
-import collections
 import dataclasses
 import json
 import os
@@ -47,7 +46,7 @@ from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.method.steps import STEPS
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from timing import subjects
+from timing import subjects, tpu_program
 
 # Of a chip: floating-point operations and bytes a second, bytes of memory, cycles a second (cloud.google.com/tpu/docs).
 _CHIPS = {"v5e": (197e12, 819e9, 16e9, 940e6), "v6e": (918e12, 1640e9, 32e9, 940e6)}
@@ -71,8 +70,10 @@ class Compiled:
       cycles: estimated, without what has no estimate.
       floor_ms: least time by operations and by bytes.
       uncounted: operations without an estimate, by kind.
+      kernels: calls of Pallas kernels, which have no estimate either, by name.
       collectives: by kind.
       largest: cycles by operation, the ten that take most.
+      modules: cycles by the module of the package that asked for them.
     """
 
     name: str
@@ -85,8 +86,10 @@ class Compiled:
     cycles: int
     floor_ms: tuple[float, float]
     uncounted: dict[str, int]
+    kernels: dict[str, int]
     collectives: dict[str, int]
     largest: list[tuple[str, int]]
+    modules: list[tuple[str, int]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -172,12 +175,7 @@ def _compiled(subject: subjects.Subject, name: str, images: int, sharding: Named
 def _reported(name: str, images: int, seconds: float, program: Any, chip: str) -> Compiled:
     memory, cost, text = program.memory_analysis(), program.cost_analysis(), program.as_text()
     flops, moved = float(cost.get("flops", np.nan)), float(cost.get("bytes accessed", np.nan))
-    by_operation: collections.Counter[str] = collections.Counter()
-    for line in text.splitlines():
-        found = re.search(r'"estimated_cycles":"?(\d+)', line)
-        if found and "async-done" not in line:
-            where = re.search(r'op_name="([^"]*)"', line)
-            by_operation[where[1] if where else line.split("=")[0].strip()] += int(found[1])
+    by_operation, by_module = tpu_program.cycles(text)
     rate, bandwidth, *_ = _CHIPS[chip]
     return Compiled(
         name=name,
@@ -189,16 +187,12 @@ def _reported(name: str, images: int, seconds: float, program: Any, chip: str) -
         bytes_moved=moved,
         cycles=sum(by_operation.values()),
         floor_ms=(flops / rate * 1e3, moved / bandwidth * 1e3),
-        uncounted=_counts(text, _UNCOUNTED),
-        collectives=_counts(text, _COLLECTIVES),
+        uncounted=tpu_program.counts(text, _UNCOUNTED),
+        kernels=tpu_program.kernels(text),
+        collectives=tpu_program.counts(text, _COLLECTIVES),
         largest=by_operation.most_common(_LARGEST),
+        modules=by_module.most_common(),
     )
-
-
-def _counts(text: str, kinds: Sequence[str]) -> dict[str, int]:
-    """Returns how many operations of some kinds a program has; none of those that it has not."""
-    counts = {kind: len(re.findall(rf"[)\]}}] {kind}(?:-start)?\(", text)) for kind in kinds}
-    return {kind: count for kind, count in counts.items() if count}
 
 
 def _told(one: Compiled, chip: str) -> str:
@@ -207,7 +201,10 @@ def _told(one: Compiled, chip: str) -> str:
         f"{one.name}, {one.images} at once: compiled in {one.compile_s:.0f} s, {one.cycles / 1e6:.2f} million cycles "
         f"({one.cycles / clock * 1e3:.1f} ms), without {one.uncounted or 'nothing'}"
     ]
-    lines += [f"    {cycles / 1e6:7.3f}  {name[:150]}" for name, cycles in one.largest]
+    for title, items in (("operations", one.largest), ("modules", one.modules[:_LARGEST])):
+        lines += [f"  {title}:", *(f"    {cycles / 1e6:7.3f}  {name[:150]}" for name, cycles in items)]
+    if one.kernels:
+        lines.append("  kernels: " + ", ".join(f"{name} {count} times" for name, count in one.kernels.items()))
     return "\n".join(lines)
 
 

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from gan2shape_jax.geometry import visibility
+from gan2shape_jax.geometry.seen_values import corners_at_samples, grid_corners, triangles_at_samples
 
-__all__ = ["corner_indices", "depth_tangent", "screen_weights"]
+__all__ = ["depth_tangent", "screen_weights"]
 
 
 def depth_tangent(
@@ -24,35 +25,19 @@ def depth_tangent(
     corners. The bracket is a triangle's, arithmetic on the regular grid; a sample gathers three
     numbers. So the transpose, which is the backward pass, scatters three numbers a sample.
     """
-    batch, side, _ = screen[0].shape
-    seen = triangle >= 0
-    start = jnp.arange(batch, dtype=jnp.int32)[:, None, None] * (2 * (side - 1) ** 2)
-    source = jnp.where(seen, start + triangle, jnp.iinfo(jnp.int32).max)
     slope_x, slope_y = _slopes(screen)
+    changes = [dq - dx * slope_x - dy * slope_y for dx, dy, dq in zip(*map(grid_corners, change))]
     total = jnp.zeros((), depth.dtype)
-    for weight, dx, dy, dq in zip(screen_weights(screen, triangle), *map(_corners, change)):
-        along = dq - dx * slope_x - dy * slope_y
-        total = total + weight * along.reshape(-1).at[source].get(mode="fill", fill_value=0)
-    return jnp.where(seen, -(total * depth * depth), 0)
-
-
-def corner_indices(
-    triangle: Int[Array, "b n n"], side: int
-) -> tuple[Int[Array, "b n n"], Int[Array, "b n n"], Int[Array, "b n n"]]:
-    """Returns where the corners of visible triangles lie in a flat (B S S) array; of triangle 0 where there is none."""
-    image = jnp.arange(triangle.shape[0], dtype=jnp.int32)[:, None, None]
-    return visibility.corner_indices(jnp.maximum(triangle, 0), image, side)
+    for weight, along in zip(screen_weights(screen, triangle), triangles_at_samples(changes, triangle, screen)):
+        total = total + weight * along
+    return jnp.where(triangle >= 0, -(total * depth * depth), 0)
 
 
 def screen_weights(screen: visibility.Screen, triangle: Int[Array, "b n n"]) -> list[Float[Array, "b n n"]]:
     """Returns the weights, linear on screen, of the corners of each sample's triangle, (B, n, n) each."""
-    side, count = screen[0].shape[-1], triangle.shape[-1]
-    planes = [plane.reshape(-1) for plane in screen[:2]]
-    lattice = jnp.arange(count, dtype=screen[0].dtype)
-    x, y = [], []
-    for index in corner_indices(triangle, side):
-        x.append(planes[0].at[index].get(mode="promise_in_bounds") - lattice)
-        y.append(planes[1].at[index].get(mode="promise_in_bounds") - lattice[:, None])
+    lattice = jnp.arange(triangle.shape[-1], dtype=screen[0].dtype)
+    x, y = corners_at_samples(screen[:2], triangle, screen)
+    x, y = [corner - lattice for corner in x], [corner - lattice[:, None] for corner in y]
     parts = [x[a] * y[b] - y[a] * x[b] for a, b in ((1, 2), (2, 0), (0, 1))]
     area = parts[0] + parts[1] + parts[2]
     parts = [jnp.where(area < 0, -part, part) for part in parts]
@@ -62,23 +47,11 @@ def screen_weights(screen: visibility.Screen, triangle: Int[Array, "b n n"]) -> 
     return [part / jnp.where(total > 0, total, 1) for part in parts]
 
 
-def _corners(grid: Float[Array, "b s s"]) -> tuple[Array, Array, Array]:
-    """Returns the corners of the triangles of a grid (B, S, S), each (B, 2, S-1, S-1).
-
-    The order of slices and stacks is that in which the transpose adds up at each vertex, in reverse: another order
-    rounds differently.
-    """
-    lower_right, lower_left = grid[:, 1:, 1:], grid[:, 1:, :-1]
-    upper_right, upper_left = grid[:, :-1, 1:], grid[:, :-1, :-1]
-    third = jnp.stack([upper_right, lower_right], 1)
-    second = jnp.stack([lower_left, lower_left], 1)
-    first = jnp.stack([upper_left, upper_right], 1)
-    return first, second, third
-
-
 def _slopes(screen: visibility.Screen) -> tuple[Array, Array]:
     """Returns the derivatives of 1/z along x and y in each triangle; 0 where it has no area."""
-    (x1, x2), (y1, y2), (q1, q2) = ((second - first, third - first) for first, second, third in map(_corners, screen))
+    (x1, x2), (y1, y2), (q1, q2) = (
+        (second - first, third - first) for first, second, third in map(grid_corners, screen)
+    )
     area = x1 * y2 - y1 * x2
     proper = jnp.abs(area) > jnp.finfo(area.dtype).tiny
     safe = jnp.where(proper, area, 1)

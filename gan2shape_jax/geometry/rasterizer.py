@@ -17,12 +17,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from gan2shape_jax.by_platform import by_platform
 from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import visibility
-from gan2shape_jax.geometry.depth_tangent import corner_indices, depth_tangent, screen_weights
+from gan2shape_jax.geometry.depth_tangent import depth_tangent, screen_weights
 from gan2shape_jax.geometry.join_batch import join_batch
 from gan2shape_jax.geometry.map_in_chunks import map_in_chunks
+from gan2shape_jax.geometry.seen_values import corner_indices
 from gan2shape_jax.geometry.shapes import checked
+from gan2shape_jax.geometry.tpu import operations
 
 __all__ = ["Fragments", "SampleGrid", "interpolate", "rasterize", "to_screen"]
 
@@ -162,13 +165,19 @@ def to_screen(
 def _resolver(count: int, far: float) -> Callable[..., tuple[Array, ...]]:
     """Returns what resolves visibility of a batch of meshes, a few at a time on a CPU."""
 
-    def resolve(*screen: Array) -> tuple[Array, ...]:
+    def scattered(*screen: Array) -> tuple[Array, ...]:
         def visible(chunk: visibility.Screen) -> tuple[Array, Array]:
             depth, triangle = visibility.visible_triangles(chunk, count=count, far=far)
             return depth, triangle
 
         depth_and_triangle: tuple[Array, ...] = map_in_chunks(visible, screen, size=screen[0].shape[-1] ** 2)
         return depth_and_triangle
+
+    def drawn(x: Array, y: Array, inverse: Array) -> tuple[Array, ...]:
+        return operations.visible_triangles((x, y, inverse), count=count, far=far)
+
+    def resolve(*screen: Array) -> tuple[Array, ...]:
+        return by_platform(*screen, cpu=scattered, other=scattered, tpu=drawn)
 
     return join_batch(resolve)
 

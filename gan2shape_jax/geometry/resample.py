@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from gan2shape_jax.by_platform import by_platform
 from gan2shape_jax.geometry.shapes import checked
 
 __all__ = ["average_cells", "center_crop", "grid_sample", "resize"]
@@ -38,24 +39,13 @@ def grid_sample(
     """
     if mode not in ("bilinear", "nearest"):
         raise ValueError(f"mode is {mode!r}; it must be 'bilinear' or 'nearest'")
-    height, width, channels = image.shape[-3:]
-    batch = math.prod(image.shape[:-3])
+    height, width = image.shape[-3:-1]
     scale = jnp.array([width - 1, height - 1], grid.dtype) / 2
     # Two pixels outside, every neighbour is outside too; the limit keeps integers from overflowing.
     limit = jnp.array([width + 1, height + 1], grid.dtype)
     xy = jnp.clip((grid + 1) * scale, -2, limit)
-    corners = _nearest_corner(xy) if mode == "nearest" else _bilinear_corners(xy)
-    flat = jnp.asarray(image).reshape(batch * height * width, channels)
-    start = jnp.arange(batch, dtype=jnp.int32) * (height * width)
-    start = start.reshape(*image.shape[:-3], 1, 1)
-
-    result = jnp.zeros((), image.dtype)
-    for x, y, weight in corners:
-        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        index = jnp.where(inside, start + y * width + x, 0)
-        values = flat.at[index].get(mode="promise_in_bounds")
-        result = result + values * jnp.where(inside, weight, 0)[..., None].astype(image.dtype)
-    return result
+    gathered, multiplied = functools.partial(_gathered, mode), functools.partial(_multiplied, mode)
+    return by_platform(image, xy, cpu=gathered, other=gathered, tpu=multiplied)
 
 
 @checked
@@ -94,6 +84,22 @@ def center_crop(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, 
     return image[..., top : top + size, left : left + size, :]
 
 
+def _gathered(mode: str, image: Float[Array, "*batch H W C"], xy: Float[Array, "*batch h w 2"]) -> Array:
+    """Returns the weighted sums of the pixels around points, which are looked up."""
+    height, width, channels = image.shape[-3:]
+    batch = math.prod(image.shape[:-3])
+    flat = jnp.asarray(image).reshape(batch * height * width, channels)
+    start = jnp.arange(batch, dtype=jnp.int32) * (height * width)
+    start = start.reshape(*image.shape[:-3], 1, 1)
+    result = jnp.zeros((), image.dtype)
+    for x, y, weight in _nearest_corner(xy) if mode == "nearest" else _bilinear_corners(xy):
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        index = jnp.where(inside, start + y * width + x, 0)
+        values = flat.at[index].get(mode="promise_in_bounds")
+        result = result + values * jnp.where(inside, weight, 0)[..., None].astype(image.dtype)
+    return result
+
+
 def _nearest_corner(xy: Float[Array, "*shape 2"]) -> list[tuple[Array, Array, Array]]:
     """Returns x, y and weight 1 of the pixel nearest to each point."""
     nearest = jnp.round(jax.lax.stop_gradient(xy)).astype(jnp.int32)
@@ -111,6 +117,33 @@ def _bilinear_corners(xy: Float[Array, "*shape 2"]) -> list[tuple[Array, Array, 
         (x, y + 1, (1 - fx) * fy),
         (x + 1, y + 1, fx * fy),
     ]
+
+
+def _multiplied(mode: str, image: Float[Array, "*batch H W C"], xy: Float[Array, "*batch h w 2"]) -> Array:
+    """Returns the same by products with matrices, whose gradients are such products too, not scatters; for TPU.
+
+    Weights of columns are zero for all but two, and so are those of rows: each row of the image is added up along the
+    columns for every point, and of these sums the rows are added up.
+    """
+    *batch, height, width, channels = image.shape
+    points = xy.shape[-3:-1]
+    columns = _weights(mode, xy[..., 0], width).reshape(*batch, -1, width).astype(image.dtype)
+    rows = _weights(mode, xy[..., 1], height).reshape(*batch, -1, height, 1).astype(image.dtype)
+    pixels = jnp.swapaxes(image, -3, -2).reshape(*batch, width, height * channels)
+    sums = jnp.matmul(columns, pixels, precision=jax.lax.Precision.HIGHEST)
+    values = jnp.sum(sums.reshape(*batch, -1, height, channels) * rows, -2)
+    return values.reshape(*batch, *points, channels)
+
+
+def _weights(mode: str, position: Float[Array, "*batch h w"], length: int) -> Float[Array, "*batch h w l"]:
+    """Returns the weights of all pixels along an axis for each point."""
+    lattice = jnp.arange(length, dtype=position.dtype)
+    held = jax.lax.stop_gradient(position)[..., None]
+    if mode == "nearest":
+        return (jnp.round(held) == lattice).astype(position.dtype)
+    low = jnp.floor(held)
+    beyond = position[..., None] - low
+    return jnp.where(low == lattice, 1 - beyond, 0) + jnp.where(low + 1 == lattice, beyond, 0)
 
 
 @functools.cache

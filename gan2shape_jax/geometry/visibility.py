@@ -30,6 +30,8 @@ __all__ = [
     "cell_triangles",
     "corner_indices",
     "cover",
+    "coverage",
+    "depth_of",
     "empty_buffers",
     "merge",
     "visible_triangles",
@@ -150,17 +152,32 @@ def cover(
     count: int,
     far: float,
 ) -> tuple[Array, Array]:
-    """Returns buffer positions and depths for triangles tested at samples `at` = (x, y).
+    """Returns buffer positions and depths for triangles tested at samples `at` = (x, y)."""
+    dtype = triangles[0][0].dtype
+    x = [corner[0] - at[0].astype(dtype) for corner in triangles]
+    y = [corner[1] - at[1].astype(dtype) for corner in triangles]
+    covered, inverse, weight = coverage(x, y, [corner[2] for corner in triangles])
+    covered &= drawn & (at[0] <= last[0]) & (at[1] <= last[1])
+    depths = depth_of(covered, inverse, weight)
+    # One array carries both answers, so that the test above is computed once. The barrier is for
+    # the same end: depths are compared for equality below, and must not be computed again in
+    # another way.
+    depths = jax.lax.optimization_barrier(depths)
+    return jnp.where(depths < far, (image * count + at[1]) * count + at[0], NONE), depths
+
+
+def coverage(x: Sequence[Array], y: Sequence[Array], inverse: Sequence[Array]) -> tuple[Array, Array, Array]:
+    """Tests samples against triangles whose corners lie at (x, y) from them and have 1 / z `inverse`.
 
     The areas of the three parts into which a sample divides its triangle (twice them) are its
     unnormalised barycentric coordinates. An edge has the same area, but for sign and rounding, in
     the two triangles that share it; the tolerance exceeds that rounding, so that no sample falls
     between the two.
+
+    Returns:
+      whether the triangle covers the sample; the sums over corners of weight times 1 / z and of the weight.
     """
-    dtype = triangles[0][0].dtype
-    slack = 2 * float(jnp.finfo(dtype).eps)
-    x = [corner[0] - at[0].astype(dtype) for corner in triangles]
-    y = [corner[1] - at[1].astype(dtype) for corner in triangles]
+    slack = 2 * float(jnp.finfo(x[0].dtype).eps)
     parts, tolerances = [], []
     for a, b in ((1, 2), (2, 0), (0, 1)):
         first, second = x[a] * y[b], y[a] * x[b]
@@ -174,15 +191,14 @@ def cover(
         part = jnp.where(area < 0, -part, part)
         covered &= part >= -tolerance
         weights.append(jnp.maximum(part, 0))
-    covered &= drawn & (at[0] <= last[0]) & (at[1] <= last[1])
-    inverse = weights[0] * triangles[0][2] + weights[1] * triangles[1][2] + weights[2] * triangles[2][2]
+    weighted = weights[0] * inverse[0] + weights[1] * inverse[1] + weights[2] * inverse[2]
+    return covered, weighted, weights[0] + weights[1] + weights[2]
+
+
+def depth_of(covered: Array, inverse: Array, weight: Array) -> Array:
+    """Returns the depth by the sums of `coverage`; infinity where the triangle does not cover the sample."""
     inverse = jnp.where(covered, inverse, 0)
-    depths = (weights[0] + weights[1] + weights[2]) / jnp.where(inverse > 0, inverse, 1)
-    # One array carries both answers, so that the test above is computed once. The barrier is for
-    # the same end: depths are compared for equality below, and must not be computed again in
-    # another way.
-    depths = jax.lax.optimization_barrier(jnp.where(inverse > 0, depths, jnp.inf))
-    return jnp.where(depths < far, (image * count + at[1]) * count + at[0], NONE), depths
+    return jnp.where(inverse > 0, weight / jnp.where(inverse > 0, inverse, 1), jnp.inf)
 
 
 def empty_buffers(data: jax.Array, samples: int, far: float) -> tuple[Float[Array, " s"], Int[Array, " s"]]:

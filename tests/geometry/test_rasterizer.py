@@ -1,5 +1,7 @@
 """The rasteriser against a brute-force one in numpy, and the gradient of its depth."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,14 @@ from gan2shape_jax.geometry import rasterizer
 
 _SIDE = 7
 _CAMERA = camera_lib.Camera(_SIDE)
+
+
+@pytest.fixture(autouse=True)
+def _both_forms(form, monkeypatch):
+    if form:
+        # Compiled anew: what was compiled for CPU keeps to its form.
+        function = functools.wraps(rasterizer.rasterize)(lambda *mesh, **more: rasterizer.rasterize(*mesh, **more))
+        monkeypatch.setattr(compiled, "rasterize_grid", jax.jit(function, static_argnames=("camera", "samples")))
 
 
 def _triangles(side):

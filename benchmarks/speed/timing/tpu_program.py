@@ -1,0 +1,59 @@
+"""What the text of a program that was compiled for a TPU says of its operations."""
+
+from __future__ import annotations
+
+import collections
+import re
+from collections.abc import Sequence
+
+__all__ = ["counts", "cycles", "kernels"]
+
+_PACKAGE = "gan2shape_jax/"
+
+
+def cycles(text: str) -> tuple[collections.Counter[str], collections.Counter[str]]:
+    """Returns the cycles that the compiler estimates, by operation and by the module that asked for it.
+
+    A module is a file of the package, the innermost one on the stack when the operation was traced; operations without
+    a record of their stack count as "other".
+    """
+    modules = _modules(text)
+    by_operation: collections.Counter[str] = collections.Counter()
+    by_module: collections.Counter[str] = collections.Counter()
+    for line in text.splitlines():
+        found = re.search(r'"estimated_cycles":"?(\d+)', line)
+        if not found or "async-done" in line:
+            continue
+        name, frame = re.search(r'op_name="([^"]*)"', line), re.search(r"stack_frame_id=(\d+)", line)
+        by_operation[name[1] if name else line.split("=")[0].strip()] += int(found[1])
+        by_module[modules.get(int(frame[1]), "other") if frame else "other"] += int(found[1])
+    return by_operation, by_module
+
+
+def counts(text: str, kinds: Sequence[str]) -> dict[str, int]:
+    """Returns how many operations of some kinds a program has; none of those that it has not."""
+    numbers = {kind: len(re.findall(rf"[)\]}}] {kind}(?:-start)?\(", text)) for kind in kinds}
+    return {kind: number for kind, number in numbers.items() if number}
+
+
+def kernels(text: str) -> dict[str, int]:
+    """Returns how often a program calls each Pallas kernel."""
+    calls = re.findall(r"%([\w-]+?)(?:\.\d+)* = .*custom_call_target=\"tpu_custom_call\"", text)
+    return dict(collections.Counter(calls))
+
+
+def _modules(text: str) -> dict[int, str]:
+    """Returns the innermost module of the package of each stack frame."""
+    tables: dict[str, dict[int, str]] = {}
+    for title in ("FileNames", "FileLocations", "StackFrames"):
+        found = re.search(rf"^{title}\n((?:\d+ .*\n)+)", text, re.MULTILINE)
+        rows = found[1].splitlines() if found else []
+        tables[title] = {int(row.split(" ", 1)[0]): row.split(" ", 1)[1] for row in rows}
+    modules: dict[int, str] = {}
+    for frame, row in tables["StackFrames"].items():  # parents come first
+        location, parent = (int(number) for number in re.findall(r"=(\d+)", row)[:2])
+        file_number = re.search(r"file_name_id=(\d+)", tables["FileLocations"][location])
+        path = tables["FileNames"][int(file_number[1])].strip('"') if file_number else ""
+        # The number of a parent is kept plus one, 1 where there is none.
+        modules[frame] = path.rpartition(_PACKAGE)[2] if _PACKAGE in path else modules.get(parent - 1, "other")
+    return modules

@@ -1,0 +1,157 @@
+"""How the triangles of a grid mesh lie in a TPU's registers: blocks of eight neighbours, and which tiles they reach.
+
+A register has 8 sublanes and 128 lanes. A block is four cells side by side, two triangles each: triangle k of cell c
+is number 2 c + k of its block. Samples are tiles of 16 x 8, one a lane. Nearly every block reaches no more than two
+tiles across and two down, so that kernels take four tiles without asking and go through all of them only where a block
+reaches farther. Cells of a row are filled up to whole registers, rows of cells to whole chunks, by triangles that reach
+nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from gan2shape_jax.geometry import visibility
+
+__all__ = ["BLOCK", "LANES", "NEAR", "SUBLANES", "TILE", "Blocks", "Reach"]
+
+SUBLANES = 8
+LANES = 128
+BLOCK = SUBLANES  # triangles of a block
+_CELLS = BLOCK // 2
+# Samples of a tile, across and down.
+TILE = (16, 8)
+# Tiles across and down that are taken without asking.
+NEAR = 2
+# Blocks of a chunk at most: a megabyte in fast memory, where eight share a register.
+_CHUNK_BLOCKS = 2048
+
+
+@dataclasses.dataclass(frozen=True)
+class Reach:
+    """Which samples triangles and blocks may cover.
+
+    Attributes:
+      ends: first column, last column, first row and last row of each triangle's samples, (B, 2, R, C) each.
+      tiles: of each block, (B, chunks, 5, blocks) int32: first tile across and down, last tile across and down (before
+        the first if there are none), and 1 where these are more than `NEAR` across or down.
+    """
+
+    ends: list[Float[Array, "b 2 r c"]]
+    tiles: Int[Array, "b chunks 5 blocks"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Blocks:
+    """The arrangement of a mesh of side x side vertices and of count x count samples.
+
+    Attributes:
+      side: vertices along a side.
+      count: samples along a side.
+    """
+
+    side: int
+    count: int
+
+    @property
+    def cells(self) -> int:
+        """Cells along a side of the mesh."""
+        return self.side - 1
+
+    @property
+    def columns(self) -> int:
+        """Cells of a row, filled up to whole registers of 128 triangles."""
+        return -(-self.cells // (LANES // 2)) * (LANES // 2)
+
+    @property
+    def row_blocks(self) -> int:
+        """Blocks of a row of cells."""
+        return self.columns // _CELLS
+
+    @property
+    def chunk_rows(self) -> int:
+        """Rows of cells of a chunk."""
+        return min(self.cells, max(1, _CHUNK_BLOCKS // self.row_blocks))
+
+    @property
+    def chunks(self) -> int:
+        """Chunks of an image."""
+        return -(-self.cells // self.chunk_rows)
+
+    @property
+    def chunk_blocks(self) -> int:
+        """Blocks of a chunk."""
+        return self.chunk_rows * self.row_blocks
+
+    @property
+    def across(self) -> int:
+        """Tiles across, with room for those that are taken without asking."""
+        return -(-self.count // TILE[0]) + NEAR - 1
+
+    @property
+    def down(self) -> int:
+        """Tiles down, likewise."""
+        return -(-self.count // TILE[1]) + NEAR - 1
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of an image."""
+        return self.across * self.down
+
+    def place(self, block: Array, chunk: Array) -> tuple[Array, Array]:
+        """Returns row and column of the first cell of a chunk's block; for use in kernels."""
+        # `//` and `%` ask what device there is, to round negative numbers down.
+        blocks = jnp.asarray(self.row_blocks, block.dtype)
+        row, column = lax.div(block, blocks), lax.rem(block, blocks)
+        return chunk * self.chunk_rows + row, column * _CELLS
+
+    def laid_out(self, triangles: Float[Array, "b k 2 r c"]) -> Float[Array, "b k rows columns 2"]:
+        """Returns values of triangles as (B, K, rows, columns, 2), filled up by zeros."""
+        below, beside = self.chunks * self.chunk_rows - self.cells, self.columns - self.cells
+        filled = jnp.pad(triangles, ((0, 0), (0, 0), (0, 0), (0, below), (0, beside)))
+        return jnp.moveaxis(filled, 2, -1)
+
+    def taken_back(self, laid: Float[Array, "b k rows columns 2"]) -> Float[Array, "b k 2 r c"]:
+        """Returns the values that `laid_out` filled up."""
+        return jnp.moveaxis(laid, -1, 2)[..., : self.cells, : self.cells]
+
+    def tiled(self, samples: Array, *, fill: float) -> Array:
+        """Returns samples `(B, n, n)` as tiles `(B, tiles, 128)`."""
+        room = self.down * TILE[1] - self.count, self.across * TILE[0] - self.count
+        samples = jnp.pad(samples, ((0, 0), (0, room[0]), (0, room[1])), constant_values=fill)
+        samples = samples.reshape(-1, self.down, TILE[1], self.across, TILE[0])
+        return jnp.swapaxes(samples, 2, 3).reshape(-1, self.tiles, LANES)
+
+    def untiled(self, tiles: Array) -> Array:
+        """Returns the samples `(B, n, n)` of tiles `(B, tiles, 128)`."""
+        samples = jnp.swapaxes(tiles.reshape(-1, self.down, self.across, TILE[1], TILE[0]), 2, 3)
+        samples = samples.reshape(-1, self.down * TILE[1], self.across * TILE[0])
+        return samples[:, : self.count, : self.count]
+
+    def reach(self, screen: visibility.Screen) -> Reach:
+        """Returns which samples may be covered."""
+        kind = np.arange(2, dtype=np.int32)[:, None]
+        low, high = visibility.boxes(visibility.cell_triangles(screen, kind), self.count)
+        # From (B, R, 2, C) to (B, R, C, 2).
+        low, high = ([jnp.swapaxes(end, 2, 3) for end in ends] for ends in (low, high))
+        nothing = (low[0] > high[0]) | (low[1] > high[1])
+        below, beside = self.chunks * self.chunk_rows - self.cells, self.columns - self.cells
+
+        def of_blocks(end: Array, without: int, *, least: bool) -> Array:
+            end = jnp.where(nothing, without, end)
+            end = jnp.pad(end, ((0, 0), (0, below), (0, beside), (0, 0)), constant_values=without)
+            end = end.reshape(-1, self.chunks, self.chunk_blocks, BLOCK)
+            return jnp.min(end, -1) if least else jnp.max(end, -1)
+
+        # The first tile is one that exists even where there is none to reach: it is taken without asking.
+        first = [jnp.minimum(of_blocks(a, self.count - 1, least=True), self.count - 1) // n for a, n in zip(low, TILE)]
+        last = [of_blocks(a, -1, least=False) // n for a, n in zip(high, TILE)]
+        farther = (last[0] - first[0] >= NEAR) | (last[1] - first[1] >= NEAR)
+        tiles = jnp.stack([*first, *last, farther.astype(jnp.int32)], 2).astype(jnp.int32)
+        ends = [jnp.moveaxis(end, 3, 1).astype(screen[0].dtype) for end in (low[0], high[0], low[1], high[1])]
+        return Reach(ends, tiles)

@@ -1,0 +1,118 @@
+"""The kernels for TPU: what the scatters give, in any arrangement; what a program lowered for each platform holds."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.rendered import CASES
+
+from gan2shape_jax.by_platform import emulated_tpu
+from gan2shape_jax.geometry import camera as camera_lib
+from gan2shape_jax.geometry import rasterizer, render, seen_values, visibility
+from gan2shape_jax.geometry.tpu import blocks as blocks_lib
+from gan2shape_jax.geometry.tpu import operations
+
+_FAR = 100.0
+
+
+def _screen(side, count, *, roughness, batch=2):
+    """Returns vertices on screen, some beyond its border, and some that are not drawable."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:side, :side] * (count + 3) / (side - 1) - 2
+    x, y = (part + rng.normal(size=(batch, side, side)) * roughness for part in (x, y))
+    inverse = rng.uniform(0.9, 1.1, (batch, side, side)) * (rng.uniform(size=(batch, side, side)) > 0.02)
+    return tuple(jnp.asarray(part, jnp.float32) for part in (x, y, inverse))
+
+
+@pytest.mark.parametrize(
+    ("side", "count", "roughness", "most", "chunks"),
+    [
+        (10, 40, 9.0, 48, 3),  # folded, across many tiles; three rows of cells in fast memory at once
+        pytest.param(10, 40, 0.4, 2048, 1, marks=pytest.mark.heavy),
+        pytest.param(67, 70, 0.7, 2048, 2, marks=pytest.mark.heavy),  # a row of cells in more than one register
+        pytest.param(2, 5, 0.0, 2048, 1, marks=pytest.mark.heavy),  # one cell
+    ],
+)
+def test_kernels_see_and_sum_what_scatters_do(monkeypatch, side, count, roughness, most, chunks):
+    monkeypatch.setattr(blocks_lib, "_CHUNK_BLOCKS", most)
+    blocks = blocks_lib.Blocks(side, count)
+    assert blocks.chunks == chunks
+    screen = _screen(side, count, roughness=roughness)
+    assert (np.asarray(blocks.reach(screen).tiles[:, :, 4]).mean() > 0.1) == (roughness > 1)
+    depth, triangle = visibility.visible_triangles(screen, count=count, far=_FAR)
+    assert 0.2 < np.mean(triangle >= 0)
+    values = jnp.asarray(np.random.default_rng(1).normal(size=(2, 5, 2, side - 1, side - 1)), jnp.float32)
+    cotangent = jnp.asarray(np.random.default_rng(2).normal(size=(2, 5, count, count)), jnp.float32)
+
+    def at_samples(values):
+        planes = [values[:, k] for k in range(5)]
+        return jnp.stack(seen_values.triangles_at_samples(planes, triangle, screen), 1)
+
+    expected, pull = jax.vjp(at_samples, values)
+    with emulated_tpu():
+        found = jax.jit(lambda: operations.visible_triangles(screen, count=count, far=_FAR))()
+        seen, pull_kernel = jax.vjp(lambda values: at_samples(values), values)
+        sums = jax.jit(lambda c: pull_kernel(c))(cotangent)[0]
+    np.testing.assert_array_equal(found[1], triangle)
+    np.testing.assert_allclose(found[0], depth, rtol=1e-6)
+    np.testing.assert_array_equal(seen, expected)
+    np.testing.assert_allclose(sums, pull(cotangent)[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [pytest.param("warped depth", marks=pytest.mark.heavy), "sampled image"])
+def test_derivatives_are_those_of_the_other_form(name):
+    """Forward and backward mode, second derivatives, and batches under vmap."""
+    with jax.enable_x64(True):
+        loss, arguments = CASES[name](batch=2)
+        change = jax.tree.map(lambda x: jnp.asarray(np.random.default_rng(0).normal(size=x.shape)), arguments)
+
+        def everything(arguments, change):
+            mapped = jax.vmap(jax.grad(loss))(arguments)
+            twice = jax.jvp(jax.grad(loss), (arguments,), (change,))
+            return mapped, twice, jax.jvp(loss, (arguments,), (change,))
+
+        expected = jax.jit(everything)(arguments, change)
+        with emulated_tpu():
+            found = jax.jit(lambda a, c: everything(a, c))(arguments, change)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert np.abs(other).max() > 0
+        np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-10 * np.abs(other).max())
+
+
+@pytest.mark.parametrize(("platform", "scatters", "kernels"), [("cpu", True, 0), ("cuda", True, 0), ("tpu", False, 3)])
+def test_a_program_for_a_tpu_has_kernels_and_no_scatter(platform, scatters, kernels):
+    camera = camera_lib.Camera(8)
+
+    def loss(depth, view, texture):
+        return jnp.sum(render.reconstruct(texture, render.warp_depth(depth, view, camera), view, camera))
+
+    arguments = jnp.ones((2, 8, 8)), jnp.zeros((2, 6)), jnp.ones((2, 8, 8, 3))
+    gradient = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
+    text = jax.export.export(gradient, platforms=[platform])(*arguments).mlir_module()
+    assert ("stablehlo.scatter" in text) == scatters
+    assert text.count("stablehlo.custom_call @tpu_custom_call") == kernels
+
+
+def test_only_samples_of_the_grid_come_back():
+    blocks = blocks_lib.Blocks(5, 21)
+    samples = jnp.arange(2 * 21 * 21).reshape(2, 21, 21)
+    tiles = blocks.tiled(samples, fill=-1)
+    assert tiles.shape == (2, blocks.tiles, 128) and blocks.tiles >= (2 + 1) * (3 + 1)
+    np.testing.assert_array_equal(blocks.untiled(tiles), samples)
+
+
+def test_a_whole_rasterisation_is_the_same():
+    camera = camera_lib.Camera(12)
+    depth = jnp.asarray(1 + 0.02 * np.random.default_rng(3).normal(size=(2, 12, 12)), jnp.float32)
+    view = jnp.asarray([[0.3, -0.6, 0.2, 0.01, 0, 0.02], [0.0, 1.2, 0, 0, 0, 0]], jnp.float32)
+
+    def run(depth, view):
+        vertices = camera_lib.transform(camera_lib.back_project(depth, camera), view, camera)
+        return rasterizer.rasterize(vertices, camera, samples=rasterizer.SampleGrid.over(camera, supersample=2))
+
+    expected = jax.jit(run)(depth, view)
+    with emulated_tpu():
+        found = jax.jit(lambda d, v: run(d, v))(depth, view)
+    np.testing.assert_array_equal(found.triangle, expected.triangle)
+    np.testing.assert_allclose(found.depth, expected.depth, rtol=1e-6)
+    np.testing.assert_allclose(found.barycentric, expected.barycentric, atol=1e-5)
