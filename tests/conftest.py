@@ -1,5 +1,6 @@
 """Shared fixtures: where the reference's tensors lie and how to read them."""
 
+import contextlib
 import os
 import pathlib
 import shlex
@@ -15,6 +16,7 @@ from helpers import (
 from helpers.parity_record import Record
 
 from gan2shape_jax import xla_flags
+from gan2shape_jax.by_platform import emulated_tpu
 
 xla_flags.avoid_wrong_sums()  # before a test computes
 
@@ -108,3 +110,10 @@ def _forget_programs():
     yield
     if programs.too_many():
         jax.clear_caches()
+
+
+@pytest.fixture(params=["", pytest.param(", as on TPU", marks=pytest.mark.heavy)])
+def form(request):
+    """Runs a test with the forms for CPU, and with those for TPU, whose kernels are interpreted; has its name."""
+    with emulated_tpu() if request.param else contextlib.nullcontext():
+        yield request.param

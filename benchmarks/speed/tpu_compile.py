@@ -6,8 +6,9 @@
 
 For each step: seconds to compile; memory of arguments and temporaries beside the chip's; operations and bytes moved,
 as XLA counts them, with the least time that the chip's arithmetic and its memory need for them; the cycles that
-the compiler estimates, which it does for nearly every operation but scatters, gathers, sorts, loops of unknown length
-and calls; so these are counted beside them, and the collectives. Estimates are no measurements.
+the compiler estimates, by operation and by the module that asked for it, which it does for nearly every operation but
+scatters, gathers, sorts, loops of unknown length and calls, Pallas kernels among them; so these are counted beside
+them, and the collectives. Estimates are no measurements.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import pathlib
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 # Read when JAX is imported: programs are lowered on the CPU, and libtpu must not look for a TPU.
@@ -40,6 +41,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gan2shape_jax.errors import UserError, exit_code
+from gan2shape_jax.geometry import render
 from gan2shape_jax.method import iteration as iteration_lib
 from gan2shape_jax.method.sampling import TRAIN, phase_key
 from gan2shape_jax.method.state import initial_state
@@ -53,6 +55,7 @@ _CHIPS = {"v5e": (197e12, 819e9, 16e9, 940e6), "v6e": (918e12, 1640e9, 32e9, 940
 _COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 _UNCOUNTED = ("scatter", "gather", "sort", "while", "custom-call")
 _LARGEST = 10
+_RENDERING = "rendering"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +99,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="ictface:scratch")
-    parser.add_argument("--steps", nargs="+", default=["prior", "step1", "step2", "step3"], help="by label")
+    parser.add_argument(
+        "--steps",
+        nargs="+",
+        default=["prior", "step1", "step2", "step3"],
+        help="by label; rendering: the rasteriser and its gradient by themselves",
+    )
     parser.add_argument("--images", type=int, default=1, help="at once on the chip")
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--topology", default="v5e:2x2", help="such as v5e:2x2 or v6e:2x2")
@@ -113,12 +121,14 @@ def _run(options: argparse.Namespace) -> int:
     sharding = NamedSharding(Mesh(_devices(options.topology)[:1], ("x",)), PartitionSpec())
     fields = {"runtime.precision": options.precision}
     subject = subjects.load(options.config, fields, random_weights=options.random_weights)
-    unknown = [name for name in options.steps if name not in subject.phases]
+    known = [_RENDERING, *subject.phases]
+    unknown = [name for name in options.steps if name not in known]
     if unknown:
-        raise UserError(f"--steps {' '.join(unknown)}: this schedule has {', '.join(subject.phases)}")
+        raise UserError(f"--steps {' '.join(unknown)}: there are {', '.join(known)}")
     done: list[Compiled] = []
     for name in options.steps:
-        done.append(_compiled(subject, name, options.images, sharding, chip))
+        step = _rendering(subject, options.images) if name == _RENDERING else _step(subject, name, options.images)
+        done.append(_compiled(name, options.images, *step, sharding=sharding, chip=chip))
         print(_told(done[-1], chip), flush=True)
         if options.out:
             options.out.write_text(json.dumps([dataclasses.asdict(one) for one in done], indent=1) + "\n")
@@ -136,7 +146,8 @@ def _devices(topology: str) -> Any:
         ) from error
 
 
-def _compiled(subject: subjects.Subject, name: str, images: int, sharding: NamedSharding, chip: str) -> Compiled:
+def _step(subject: subjects.Subject, name: str, images: int) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Returns a step of the schedule and the shapes of its arguments, of which the first is the state."""
     phase, settings, problem, frozen = subject.phases[name], subject.settings, subject.problem, subject.frozen
 
     def prepared(params: Any, problem: Any, frozen: Any) -> tuple[Any, Any]:
@@ -156,6 +167,33 @@ def _compiled(subject: subjects.Subject, name: str, images: int, sharding: Named
         run = jax.vmap(step, in_axes=(0, 0, 0, 0, None, None))
         own = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((images, *leaf.shape), leaf.dtype), own)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (*own, jnp.int32(0), frozen))
+    return run, shapes
+
+
+def _rendering(subject: subjects.Subject, images: int) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Returns what a step does with the rasteriser: a batch warped, its texture looked up, and the gradient."""
+    settings = subject.settings
+    size, batch = settings.camera.image_size, images * settings.batch_size
+
+    def loss(scene: dict[str, jax.Array]) -> jax.Array:
+        warped = render.warp_depth(scene["depth"], scene["view"], settings.camera)
+        return jnp.sum(render.reconstruct(scene["texture"], warped, scene["view"], settings.camera) ** 2)
+
+    shapes = {"depth": (batch, size, size), "view": (batch, 6), "texture": (batch, size, size, 3)}
+    scene = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
+    return jax.grad(loss), (scene,)
+
+
+def _compiled(
+    name: str,
+    images: int,
+    run: Callable[..., Any],
+    shapes: tuple[Any, ...],
+    *,
+    sharding: NamedSharding,
+    chip: str,
+) -> Compiled:
+    """Compiles a function of which the first argument is given up."""
     jitted = jax.jit(run, in_shardings=sharding, out_shardings=sharding, donate_argnums=0)
     began = time.perf_counter()
     try:

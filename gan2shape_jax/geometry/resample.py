@@ -69,9 +69,22 @@ def resize(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, "*bat
 @checked
 def average_cells(image: Float[Array, "*batch H W C"], cell: int) -> Float[Array, "*batch h w C"]:
     """Averages cells of `cell` x `cell` pixels, of which height and width are multiples."""
+    means = functools.partial(_means, cell=cell)
+    return by_platform(image, cpu=means, other=means, tpu=functools.partial(_averaged, cell=cell))
+
+
+def _means(image: Array, *, cell: int) -> Array:
     *batch, height, width, channels = image.shape
     cells = image.reshape(*batch, height // cell, cell, width // cell, cell, channels)
     return jnp.mean(cells, (-4, -2))
+
+
+def _averaged(image: Array, *, cell: int) -> Array:
+    """Returns the same by products with matrices: on TPU, cells of a few pixels leave most of a register empty."""
+    height, width = image.shape[-3:-1]
+    down, across = (jnp.asarray(_average_weights(n, n // cell), image.dtype) for n in (height, width))
+    means = jnp.einsum("oi,...iwc->...owc", down, image, precision=jax.lax.Precision.HIGHEST)
+    return jnp.einsum("oi,...hic->...hoc", across, means, precision=jax.lax.Precision.HIGHEST)
 
 
 @checked
@@ -127,22 +140,23 @@ def _multiplied(mode: str, image: Float[Array, "*batch H W C"], xy: Float[Array,
     """
     *batch, height, width, channels = image.shape
     points = xy.shape[-3:-1]
-    columns = _weights(mode, xy[..., 0], width).reshape(*batch, -1, width).astype(image.dtype)
-    rows = _weights(mode, xy[..., 1], height).reshape(*batch, -1, height, 1).astype(image.dtype)
-    pixels = jnp.swapaxes(image, -3, -2).reshape(*batch, width, height * channels)
-    sums = jnp.matmul(columns, pixels, precision=jax.lax.Precision.HIGHEST)
-    values = jnp.sum(sums.reshape(*batch, -1, height, channels) * rows, -2)
-    return values.reshape(*batch, *points, channels)
+    # Points come last: they fill the registers, where channels would leave most of each empty.
+    columns = _weights(mode, xy[..., 0].reshape(*batch, 1, -1), width).astype(image.dtype)
+    rows = _weights(mode, xy[..., 1].reshape(*batch, 1, -1), height).astype(image.dtype)
+    pixels = jnp.moveaxis(image, -1, -3).reshape(*batch, channels * height, width)
+    sums = jnp.matmul(pixels, columns, precision=jax.lax.Precision.HIGHEST)
+    values = jnp.sum(sums.reshape(*batch, channels, height, -1) * rows[..., None, :, :], -2)
+    return jnp.moveaxis(values, -2, -1).reshape(*batch, *points, channels)
 
 
-def _weights(mode: str, position: Float[Array, "*batch h w"], length: int) -> Float[Array, "*batch h w l"]:
+def _weights(mode: str, position: Float[Array, "*batch 1 p"], length: int) -> Float[Array, "*batch l p"]:
     """Returns the weights of all pixels along an axis for each point."""
-    lattice = jnp.arange(length, dtype=position.dtype)
-    held = jax.lax.stop_gradient(position)[..., None]
+    lattice = jnp.arange(length, dtype=position.dtype)[:, None]
+    held = jax.lax.stop_gradient(position)
     if mode == "nearest":
         return (jnp.round(held) == lattice).astype(position.dtype)
     low = jnp.floor(held)
-    beyond = position[..., None] - low
+    beyond = position - low
     return jnp.where(low == lattice, 1 - beyond, 0) + jnp.where(low + 1 == lattice, beyond, 0)
 
 

@@ -30,6 +30,8 @@ TILE = (16, 8)
 NEAR = 2
 # Blocks of a chunk at most: a megabyte in fast memory, where eight share a register.
 _CHUNK_BLOCKS = 2048
+# Bytes of fast memory that the compiler gives a kernel which does not ask for more: 16 MB, less what it needs itself.
+_GIVEN = 12 * 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +104,11 @@ class Blocks:
     def tiles(self) -> int:
         """Tiles of an image."""
         return self.across * self.down
+
+    def memory_limit(self, buffers: int) -> int | None:
+        """Returns bytes of fast memory to ask for, by registers a tile; None where what is given anyway will do."""
+        needed = (buffers * self.tiles + 4 * _CHUNK_BLOCKS // SUBLANES) * SUBLANES * LANES * 4
+        return None if needed < _GIVEN else needed
 
     def place(self, block: Array, chunk: Array) -> tuple[Array, Array]:
         """Returns row and column of the first cell of a chunk's block; for use in kernels."""

@@ -24,7 +24,6 @@ __all__ = ["sums_over_samples", "values_at_samples"]
 
 _TOGETHER = LANES // BLOCK  # blocks of a register
 _REGISTER = (SUBLANES, LANES)
-_MEMORY = 100 * 2**20
 
 
 def values_at_samples(
@@ -108,7 +107,7 @@ def _specs(blocks: Blocks, batch: int, values: pl.BlockSpec) -> dict[str, Any]:
             values,
         ],
         "compiler_params": pltpu.CompilerParams(
-            dimension_semantics=("parallel", "arbitrary"), vmem_limit_bytes=_MEMORY
+            dimension_semantics=("parallel", "arbitrary"), vmem_limit_bytes=blocks.memory_limit(3)
         ),
     }
 

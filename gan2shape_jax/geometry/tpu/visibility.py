@@ -27,8 +27,6 @@ __all__ = ["visible_triangles"]
 _NUMBERS = 16
 _TOGETHER = LANES // _NUMBERS  # blocks whose numbers lie side by side in a register
 _REGISTER = (SUBLANES, LANES)
-# A v5e has 128 MB; the compiler gives a kernel 16 unless it asks.
-_MEMORY = 100 * 2**20
 
 
 def visible_triangles(
@@ -49,7 +47,9 @@ def visible_triangles(
         out_specs=[pl.BlockSpec((1, blocks.tiles, LANES), lambda i, c: (i, 0, 0))] * 2,
         out_shape=[jax.ShapeDtypeStruct((batch, blocks.tiles, LANES), dtype) for dtype in types],
         scratch_shapes=[pltpu.VMEM((blocks.tiles, *_REGISTER), dtype) for dtype in types],
-        compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "arbitrary"), vmem_limit_bytes=_MEMORY),
+        compiler_params=pltpu.CompilerParams(
+            dimension_semantics=("parallel", "arbitrary"), vmem_limit_bytes=blocks.memory_limit(3)
+        ),
         interpret=interpret,
         name="visible_triangles",
     )(reach.tiles, _numbers(screen, reach, blocks))

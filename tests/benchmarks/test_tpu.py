@@ -1,0 +1,45 @@
+"""Programs for a TPU that is only described, compiled by libtpu; nothing is run."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+_ROOT = pathlib.Path(__file__).parents[2]
+
+pytestmark = [
+    pytest.mark.tpu,
+    pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu: pip install libtpu"),
+]
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """What `tpu_compile.py` says of two steps and of the rasteriser with its gradient, by name."""
+    out = tmp_path_factory.mktemp("tpu") / "tpu.json"
+    script = _ROOT / "benchmarks" / "speed" / "tpu_compile.py"
+    command = [sys.executable, script, "--config", "ictface:scratch", "--steps", "rendering", "prior", "--out", out]
+    # It asks for a process of its own: what is lowered for is told to JAX before it starts.
+    environment = os.environ | {"PYTHONPATH": str(_ROOT)}
+    subprocess.run(command, env=environment, check=True, timeout=600)
+    return {one["name"]: one for one in json.loads(out.read_text())}
+
+
+@pytest.mark.parametrize("name", ["rendering", "prior"])
+def test_a_step_fits_and_is_one_chips_own(compiled, name):
+    one = compiled[name]
+    assert one["argument_bytes"] + one["temporary_bytes"] < 1e9  # of 16
+    assert one["collectives"] == {}
+    assert one["compile_s"] < 300
+    assert sum(cycles for _, cycles in one["modules"]) == one["cycles"] > 0
+
+
+def test_the_rasteriser_has_kernels_and_no_scatter(compiled):
+    one = compiled["rendering"]
+    assert one["kernels"] == {"visible_triangles": 1, "values_at_samples": 1, "sums_over_samples": 1}
+    assert not {"scatter", "gather", "while", "sort"} & set(one["uncounted"])
+    assert any(module.startswith("geometry/") for module, _ in one["modules"])
