@@ -90,3 +90,42 @@ def test_ways_are_read_by_name(timing):
     assert theirs.ways("published+grouped") == theirs.Ways.as_published()
     with pytest.raises(ValueError, match="quick"):
         theirs.ways("quick")
+
+
+_PROGRAM = """HloModule jit_step
+
+FileNames
+1 "/x/benchmarks/speed/tpu_compile.py"
+2 "/x/gan2shape_jax/geometry/render.py"
+3 "/x/site-packages/optax/adam.py"
+
+FunctionNames
+1 "step"
+
+FileLocations
+1 {file_name_id=1 function_name_id=1 line=5}
+2 {file_name_id=2 function_name_id=1 line=6}
+3 {file_name_id=3 function_name_id=1 line=7}
+
+StackFrames
+1 {file_location_id=1 parent_frame_id=1}
+2 {file_location_id=2 parent_frame_id=2}
+3 {file_location_id=3 parent_frame_id=3}
+
+ENTRY %main {
+  %a.1 = f32[2]{0} add(%p), metadata={op_name="jit(step)/add" stack_frame_id=3}, backend_config={"estimated_cycles":"30"}
+  %b = f32[2]{0} add(%p), metadata={op_name="jit(step)/add" stack_frame_id=1}, backend_config={"estimated_cycles":"7"}
+  %c = f32[2]{0} scatter(%p), metadata={op_name="jit(step)/scatter" stack_frame_id=2}
+  %visible.1 = (f32[2]{0}, s32[2]{0}) custom-call(%p), custom_call_target="tpu_custom_call"
+}
+"""
+
+
+def test_what_a_program_says_of_its_operations(timing):
+    import timing.tpu_program
+
+    by_operation, by_module = timing.tpu_program.cycles(_PROGRAM)
+    assert by_operation == {"jit(step)/add": 37}
+    assert by_module == {"geometry/render.py": 30, "other": 7}  # what optax asks for is for the module that called it
+    assert timing.tpu_program.counts(_PROGRAM, ("scatter", "while")) == {"scatter": 1}
+    assert timing.tpu_program.kernels(_PROGRAM) == {"visible": 1}

@@ -24,7 +24,7 @@ def compiled(tmp_path_factory):
     script = _ROOT / "benchmarks" / "speed" / "tpu_compile.py"
     command = [sys.executable, script, "--config", "ictface:scratch", "--steps", "rendering", "prior", "--out", out]
     # It asks for a process of its own: what is lowered for is told to JAX before it starts.
-    environment = os.environ | {"PYTHONPATH": str(_ROOT)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])}
     subprocess.run(command, env=environment, check=True, timeout=600)
     return {one["name"]: one for one in json.loads(out.read_text())}
 

@@ -1,5 +1,7 @@
 """The kernels for TPU: what the scatters give, in any arrangement; what a program lowered for each platform holds."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,8 @@ from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import rasterizer, render, seen_values, visibility
 from gan2shape_jax.geometry.tpu import blocks as blocks_lib
 from gan2shape_jax.geometry.tpu import operations
+from gan2shape_jax.geometry.tpu import values as tpu_values
+from gan2shape_jax.geometry.tpu import visibility as tpu_visibility
 
 _FAR = 100.0
 
@@ -57,6 +61,22 @@ def test_kernels_see_and_sum_what_scatters_do(monkeypatch, side, count, roughnes
     np.testing.assert_allclose(found[0], depth, rtol=1e-6)
     np.testing.assert_array_equal(seen, expected)
     np.testing.assert_allclose(sums, pull(cotangent)[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.heavy
+def test_loops_that_are_written_out_give_the_same():
+    """What is compiled for a TPU has them written out, what tests interpret has not."""
+    screen = _screen(10, 40, roughness=2.0)
+    values = jnp.asarray(np.random.default_rng(1).normal(size=(2, 3, 2, 9, 9)), jnp.float32)
+
+    @functools.partial(jax.jit, static_argnames="unroll")
+    def everything(unroll):
+        options = {"interpret": True, "unroll": unroll}
+        depth, triangle = tpu_visibility.visible_triangles(screen, count=40, far=_FAR, **options)
+        seen = tpu_values.values_at_samples(values, triangle, screen, **options)
+        return depth, triangle, seen, tpu_values.sums_over_samples(jnp.sin(seen), triangle, screen, **options)
+
+    jax.tree.map(np.testing.assert_array_equal, everything(True), everything(False))
 
 
 @pytest.mark.parametrize("name", [pytest.param("warped depth", marks=pytest.mark.heavy), "sampled image"])

@@ -32,6 +32,7 @@ def values_at_samples(
     screen: visibility.Screen,
     *,
     interpret: bool = False,
+    unroll: bool | None = None,
 ) -> Float[Array, "b k n n"]:
     """Returns each sample's triangle's values, 0 where there is none; up to eight a triangle.
 
@@ -40,12 +41,13 @@ def values_at_samples(
       triangle: what the samples see, as `visibility.visible_triangles` has it.
       screen: the vertices that it was found with.
       interpret: whether to run the kernel anywhere, slowly.
+      unroll: whether the loop over a register's blocks is written out; where the kernel is not interpreted if None.
     """
     batch, wanted, *_ = values.shape
     blocks = Blocks(screen[0].shape[-1], triangle.shape[-1])
     laid = blocks.laid_out(_filled(values, 1)).reshape(batch, SUBLANES, -1, LANES)
     out = pl.pallas_call(
-        functools.partial(_fetch, blocks=blocks, unroll=not interpret),
+        functools.partial(_fetch, blocks=blocks, unroll=not interpret if unroll is None else unroll),
         out_specs=pl.BlockSpec((1, blocks.tiles, *_REGISTER), lambda i, c: (i, 0, 0, 0)),
         out_shape=jax.ShapeDtypeStruct((batch, blocks.tiles, *_REGISTER), values.dtype),
         interpret=interpret,
@@ -62,6 +64,7 @@ def sums_over_samples(
     screen: visibility.Screen,
     *,
     interpret: bool = False,
+    unroll: bool | None = None,
 ) -> Float[Array, "b k 2 r c"]:
     """Returns the sums of samples' values over those that see a triangle; up to eight values a sample.
 
@@ -72,7 +75,7 @@ def sums_over_samples(
     tiles = blocks.tiled(_filled(values, 1).reshape(-1, *triangle.shape[1:]), fill=0)
     tiles = jnp.swapaxes(tiles.reshape(batch, SUBLANES, blocks.tiles, LANES), 1, 2)
     out = pl.pallas_call(
-        functools.partial(_sum, blocks=blocks, unroll=not interpret),
+        functools.partial(_sum, blocks=blocks, unroll=not interpret if unroll is None else unroll),
         out_specs=pl.BlockSpec((1, _registers(blocks), *_REGISTER), lambda i, c: (i, c, 0, 0)),
         out_shape=jax.ShapeDtypeStruct((batch, blocks.chunks * _registers(blocks), *_REGISTER), values.dtype),
         interpret=interpret,

@@ -30,15 +30,23 @@ _REGISTER = (SUBLANES, LANES)
 
 
 def visible_triangles(
-    screen: visibility.Screen, *, count: int, far: float, interpret: bool = False
+    screen: visibility.Screen, *, count: int, far: float, interpret: bool = False, unroll: bool | None = None
 ) -> tuple[Float[Array, "b n n"], Int[Array, "b n n"]]:
-    """Returns what `geometry.visibility.visible_triangles` does; `interpret` runs the kernel anywhere, slowly."""
+    """Returns what `geometry.visibility.visible_triangles` does.
+
+    Args:
+      screen: the vertices.
+      count: samples along a side.
+      far: depth where there is nothing.
+      interpret: whether to run the kernel anywhere, slowly.
+      unroll: whether the loop over a register's blocks is written out; where the kernel is not interpreted if None.
+    """
     batch, side, _ = screen[0].shape
     types = screen[0].dtype, jnp.int32
     blocks = Blocks(side, count)
     reach = blocks.reach(screen)
     depth, number = pl.pallas_call(
-        functools.partial(_draw, blocks=blocks, far=far, unroll=not interpret),
+        functools.partial(_draw, blocks=blocks, far=far, unroll=not interpret if unroll is None else unroll),
         grid=(batch, blocks.chunks),
         in_specs=[
             pl.BlockSpec((1, 1, 5, blocks.chunk_blocks), lambda i, c: (i, c, 0, 0), memory_space=pltpu.SMEM),
