@@ -113,7 +113,7 @@ StackFrames
 3 {file_location_id=3 parent_frame_id=3}
 
 ENTRY %main {
-  %a.1 = f32[2]{0} add(%p), metadata={op_name="jit(step)/add" stack_frame_id=3}, backend_config={"estimated_cycles":"30"}
+  %a.1 = f32[2] add(%p), metadata={op_name="jit(step)/add" stack_frame_id=3}, backend_config={"estimated_cycles":"30"}
   %b = f32[2]{0} add(%p), metadata={op_name="jit(step)/add" stack_frame_id=1}, backend_config={"estimated_cycles":"7"}
   %c = f32[2]{0} scatter(%p), metadata={op_name="jit(step)/scatter" stack_frame_id=2}
   %visible.1 = (f32[2]{0}, s32[2]{0}) custom-call(%p), custom_call_target="tpu_custom_call"
