@@ -113,6 +113,21 @@ def test_a_program_for_a_tpu_has_kernels_and_no_scatter(platform, scatters, kern
     assert text.count("stablehlo.custom_call @tpu_custom_call") == kernels
 
 
+@pytest.mark.parametrize(("platform", "kernels"), [("cpu", 0), ("tpu", 3)])
+def test_results_vary_over_devices_as_arguments_do(platform, kernels):
+    """`jax.shard_map` refuses branches and kernels that do not say so."""
+    camera = camera_lib.Camera(6)
+    split = jax.sharding.PartitionSpec("images")
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("images",))
+
+    def gradient(depth, view):
+        return jax.grad(lambda d: jnp.sum(render.warp_depth(d, view, camera) ** 2))(depth)
+
+    sharded = jax.jit(jax.shard_map(gradient, mesh=mesh, in_specs=split, out_specs=split))
+    exported = jax.export.export(sharded, platforms=[platform])(jnp.ones((2, 6, 6)), jnp.zeros((2, 6)))
+    assert exported.mlir_module().count("stablehlo.custom_call @tpu_custom_call") == kernels
+
+
 def test_only_samples_of_the_grid_come_back():
     blocks = blocks_lib.Blocks(5, 21)
     samples = jnp.arange(2 * 21 * 21).reshape(2, 21, 21)

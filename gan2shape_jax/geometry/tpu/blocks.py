@@ -10,7 +10,9 @@ nothing.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -18,7 +20,7 @@ from jaxtyping import Array, Float, Int
 
 from gan2shape_jax.geometry import visibility
 
-__all__ = ["BLOCK", "LANES", "NEAR", "SUBLANES", "TILE", "Blocks", "Reach"]
+__all__ = ["BLOCK", "LANES", "NEAR", "SUBLANES", "TILE", "Blocks", "Reach", "result_like"]
 
 SUBLANES = 8
 LANES = 128
@@ -162,3 +164,8 @@ class Blocks:
         tiles = jnp.stack([*first, *last, farther.astype(jnp.int32)], 2).astype(jnp.int32)
         ends = [jnp.moveaxis(end, 3, 1).astype(screen[0].dtype) for end in (low[0], high[0], low[1], high[1])]
         return Reach(ends, tiles)
+
+
+def result_like(data: Array, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    """Returns the shape and type of a kernel's result, which varies over devices as the data does."""
+    return jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=jax.typeof(data).manual_axis_type)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.sharding import PartitionSpec
 
 __all__ = ["deferred", "linear_pair"]
 
@@ -33,7 +34,7 @@ def deferred(
     operation.multiple_results = True
 
     def abstract(*avals: Any, **options: Any) -> list[Any]:
-        return [jax.core.ShapedArray(result.shape, result.dtype) for result in shapes(*avals, **options)]
+        return [_shaped(result, avals) for result in shapes(*avals, **options)]
 
     def batched(arrays: Sequence[Any], axes: Sequence[Any], **options: Any) -> tuple[list[Any], list[int]]:
         size = next(array.shape[axis] for array, axis in zip(arrays, axes, strict=True) if axis is not None)
@@ -49,6 +50,17 @@ def deferred(
     batching.primitive_batchers[operation] = batched
     mlir.register_lowering(operation, mlir.lower_fun(function, multiple_results=True))
     return operation
+
+
+def _shaped(result: jax.ShapeDtypeStruct, avals: Sequence[Any]) -> jax.core.ShapedArray:
+    """Returns the type of a result, which varies over the devices of a `jax.shard_map` as the arguments do."""
+    most = max(avals, key=lambda aval: len(aval.manual_axis_type.varying))
+    return jax.core.ShapedArray(
+        result.shape,
+        result.dtype,
+        sharding=most.sharding.update(spec=PartitionSpec(*[None] * len(result.shape))),
+        manual_axis_type=most.manual_axis_type,
+    )
 
 
 def linear_pair(one: Primitive, other: Primitive) -> None:

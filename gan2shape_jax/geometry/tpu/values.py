@@ -10,7 +10,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
@@ -18,7 +17,7 @@ from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Float, Int
 
 from gan2shape_jax.geometry import visibility
-from gan2shape_jax.geometry.tpu.blocks import BLOCK, LANES, NEAR, SUBLANES, Blocks
+from gan2shape_jax.geometry.tpu.blocks import BLOCK, LANES, NEAR, SUBLANES, Blocks, result_like
 
 __all__ = ["sums_over_samples", "values_at_samples"]
 
@@ -49,7 +48,7 @@ def values_at_samples(
     out = pl.pallas_call(
         functools.partial(_fetch, blocks=blocks, unroll=not interpret if unroll is None else unroll),
         out_specs=pl.BlockSpec((1, blocks.tiles, *_REGISTER), lambda i, c: (i, 0, 0, 0)),
-        out_shape=jax.ShapeDtypeStruct((batch, blocks.tiles, *_REGISTER), values.dtype),
+        out_shape=result_like(values, (batch, blocks.tiles, *_REGISTER), values.dtype),
         interpret=interpret,
         name="values_at_samples",
         **_specs(blocks, batch, pl.BlockSpec((1, _registers(blocks), *_REGISTER), lambda i, c: (i, c, 0, 0))),
@@ -77,7 +76,7 @@ def sums_over_samples(
     out = pl.pallas_call(
         functools.partial(_sum, blocks=blocks, unroll=not interpret if unroll is None else unroll),
         out_specs=pl.BlockSpec((1, _registers(blocks), *_REGISTER), lambda i, c: (i, c, 0, 0)),
-        out_shape=jax.ShapeDtypeStruct((batch, blocks.chunks * _registers(blocks), *_REGISTER), values.dtype),
+        out_shape=result_like(values, (batch, blocks.chunks * _registers(blocks), *_REGISTER), values.dtype),
         interpret=interpret,
         name="sums_over_samples",
         **_specs(blocks, batch, pl.BlockSpec((1, blocks.tiles, *_REGISTER), lambda i, c: (i, 0, 0, 0))),

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
@@ -19,7 +18,7 @@ from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Float, Int
 
 from gan2shape_jax.geometry import visibility
-from gan2shape_jax.geometry.tpu.blocks import BLOCK, LANES, NEAR, SUBLANES, TILE, Blocks, Reach
+from gan2shape_jax.geometry.tpu.blocks import BLOCK, LANES, NEAR, SUBLANES, TILE, Blocks, Reach, result_like
 
 __all__ = ["visible_triangles"]
 
@@ -53,7 +52,7 @@ def visible_triangles(
             pl.BlockSpec((1, blocks.chunk_blocks // _TOGETHER, *_REGISTER), lambda i, c: (i, c, 0, 0)),
         ],
         out_specs=[pl.BlockSpec((1, blocks.tiles, LANES), lambda i, c: (i, 0, 0))] * 2,
-        out_shape=[jax.ShapeDtypeStruct((batch, blocks.tiles, LANES), dtype) for dtype in types],
+        out_shape=[result_like(screen[0], (batch, blocks.tiles, LANES), dtype) for dtype in types],
         scratch_shapes=[pltpu.VMEM((blocks.tiles, *_REGISTER), dtype) for dtype in types],
         compiler_params=pltpu.CompilerParams(
             dimension_semantics=("parallel", "arbitrary"), vmem_limit_bytes=blocks.memory_limit(3)
