@@ -41,6 +41,7 @@ __all__ = [
 _WORDS = {"ictface": "face", "synface": "face", "celeba": "face", "catface": "cat"}
 # L1 by the model, in what 95% of samples stay below: one half of belonging lies here, see `verdict.is_far`.
 _FAR, _FAR_WIDTH = 1.5, 0.1
+_DOUBTED = 1.25  # of that L1: 8 of 64 cats and 5 of 48 faces are above, and so is a spoon that a search takes for a cat
 _LIKELY = 0.8  # share of belonging from which on nothing is doubted
 _LEAST = 1e-6  # of spread and L1, before logarithms
 
@@ -199,6 +200,8 @@ def word_on(
         return "doubt", f"{alike}, but training has not made the shape better: look at it before you use it"
     if share < _LIKELY:
         return "doubt", f"looks only partly like what this GAN draws: the shape of this {kind} may be off"
+    if MODEL_L1 in metrics and metrics[MODEL_L1] > _DOUBTED * metrics.get(TYPICAL_L1, np.inf):
+        return "doubt", f"{alike}, but its model explains this picture less well than usual: the shape may be off"
     if expected is not None and record is not None and expected > record.side_range[1]:
         return "doubt", f"{alike}, but less clearly than usual: expect a coarser shape (SIDE about {expected:.3f})"
     hidden = "what is turned away is invented"

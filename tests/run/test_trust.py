@@ -47,6 +47,8 @@ def test_the_side_to_expect_grows_with_what_is_unusual():
         (0.9, 0.01, {"far_from_category": True}, "no", "the shape is a guess"),
         (0.9, 0.01, {"worse_than_prior": True}, "doubt", "training has not made the shape better"),
         (0.6, 0.01, {}, "doubt", "only partly"),
+        (0.9, 0.01, {"model_l1": 0.26, "model_l1_p95": 0.2}, "doubt", "explains this picture less well than usual"),
+        (0.9, 0.01, {"model_l1": 0.24, "model_l1_p95": 0.2}, "trust", "as good as usual"),
         (0.9, 0.02, {}, "doubt", "SIDE about 0.020"),
         (0.9, 0.011, {}, "trust", "as good as usual (SIDE about 0.011); what is turned away is invented"),
         (0.9, None, {}, "trust", "how exact the shape is has not been measured"),

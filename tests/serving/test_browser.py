@@ -100,6 +100,9 @@ def test_a_photo_becomes_a_page_and_files(address, photo, cache):
         page.wait("document.querySelector('#stages img')", seconds=_PATIENCE)
         page.wait(f"{_STATUS} === 'Done.'", seconds=_PATIENCE)
         links = page.evaluate("[...document.querySelectorAll('#files a')].map(a => a.href)")
+        page.screen(390, 800, touch=True, still=True)
+        page.frames()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "too wide for a phone"
         frame = page.evaluate("document.querySelector('#result iframe').src")
         assert not page.evaluate("'hacked' in window") and page.complaints() == []
         asked = [url for url in page.requests() if not url.startswith((address, "data:", "blob:"))]
