@@ -112,7 +112,7 @@ def _forget_programs():
         jax.clear_caches()
 
 
-@pytest.fixture(params=["", pytest.param(", as on TPU", marks=pytest.mark.heavy)])
+@pytest.fixture(params=["", pytest.param(", as on TPU", marks=pytest.mark.slow)])
 def form(request):
     """Runs a test with the forms for CPU, and with those for TPU, whose kernels are interpreted; has its name."""
     with emulated_tpu() if request.param else contextlib.nullcontext():

@@ -38,7 +38,7 @@ def _start(workdir: pathlib.Path, cache: pathlib.Path, **environment) -> dict[st
     return json.loads(line.removeprefix("record"))
 
 
-@pytest.mark.heavy  # it must not use the programs of other tests
+@pytest.mark.slow  # it must not use the programs of other tests
 def test_a_second_start_compiles_nothing_and_gives_the_same_bits(tmp_path):
     cache = tmp_path / "cache"
     cold = _start(tmp_path / "cold", cache)

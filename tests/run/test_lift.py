@@ -71,6 +71,7 @@ def test_a_second_start_has_nothing_to_do(finished):
     assert (root / "networks.safetensors").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_networks_of_a_lift_go_on_with_encoders_of_the_samples_own(finished, tmp_path):
     config = _config(
         tmp_path,

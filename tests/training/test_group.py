@@ -9,7 +9,7 @@ import sys
 import pytest
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_groups_of_images_on_two_devices():
     cases = pathlib.Path(__file__).resolve().parents[1] / "helpers" / "group_cases.py"
     # Compiled without optimisation, which is most of the time otherwise.
