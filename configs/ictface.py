@@ -6,7 +6,7 @@ python -m gan2shape_jax.main --config=configs/ictface.py:scratch   the published
 python -m gan2shape_jax.main --config=configs/ictface.py:quick     two faces, a short schedule, small pictures
 python -m gan2shape_jax.main --config=configs/ictface.py:joint     one set of networks for all six
 python -m gan2shape_jax.main --config=configs/ictface.py:lift      one set of networks for whatever the GAN draws,
-                                                                   as the bundled model was made
+                                                                   as the bundled model began
 """
 
 from ml_collections import ConfigDict
