@@ -25,11 +25,11 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.evaluation import unseen
 from gan2shape_jax.evaluation.draping import ITERATIONS
 from gan2shape_jax.evaluation.folders import FoundRun, listed_entry, read_config
+from gan2shape_jax.evaluation.prepared_again import prepared_again
 from gan2shape_jax.evaluation.scores import depth_errors
 from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.inputs import data
-from gan2shape_jax.inputs.array_files import load_latent
 from gan2shape_jax.method import metrics, prior
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
@@ -184,15 +184,8 @@ def _apart(first: jax.Array, second: jax.Array, mask: jax.Array, *, camera: Came
 
 def _prepared(name: str, subject: Subject) -> PreparedImage:
     """Returns an image with its latent: a file's, the one that the run found, or one that is found now."""
-    plain, entry = subject.plain, listed_entry(subject.config, name)
-    item = data.load_item(plain, entry)
-    latent, kept = item.latent, subject.latents / f"{item.name}.npy"
-    if latent is None and kept.is_file():  # nothing in a run's folder is changed, whatever its record says
-        latent = load_latent(kept, subject.architecture.style_dim)
-    if latent is None:
-        picture = data.open_picture(plain, entry, expected=subject.architecture.size)
-        latent = loading.find_latent(plain, item.name, picture, subject.architecture, subject.frozen)
-    return loading.prepare(plain, item, latent, subject.architecture, subject.frozen)
+    entry = listed_entry(subject.config, name)
+    return prepared_again(subject.plain, entry, subject.architecture, subject.frozen, subject.latents)
 
 
 def _all_apart(shapes: Mapping[str, np.ndarray], first: Result) -> dict[str, float]:

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.evaluation.folders import listed_entry
+from gan2shape_jax.evaluation.prepared_again import prepared_again
 from gan2shape_jax.evaluation.traversal import Candidate, find_yaw_direction, style_ranges
 from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.frozen import FrozenModels
@@ -100,7 +101,7 @@ def load_subject(
         UserError: the image is no longer in the run's list, or a file is missing or does not fit.
     """
     entry = listed_entry(config, name)
-    prepared = loading.load_problem(config, entry, gan.architecture, gan.frozen, latents)
+    prepared = prepared_again(config, entry, gan.architecture, gan.frozen, latents)
     like = jax.eval_shape(lambda key: models.init_params(key, prepared.settings), jax.random.key(0))
     path = folder / "networks.safetensors"
     if not path.is_file():
