@@ -13,6 +13,7 @@ import contextlib
 import io
 import os
 import queue
+import signal
 import sys
 import threading
 import traceback
@@ -48,6 +49,8 @@ class Worker:
 
     def serve(self) -> None:
         """Does tasks in this thread, which has to be the main one; never returns."""
+        # A server that a script has put in the background is started with Ctrl-C ignored, and jobs are cancelled by it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         threading.Thread(target=self._listen, daemon=True).start()
         self._send({"ready": True})
         while True:

@@ -53,6 +53,20 @@ def test_a_crash_fails_one_job_and_the_next_has_another_process(device):
     assert before["process"] != after["process"]
 
 
+def test_a_job_is_cancelled_where_the_server_was_started_with_ctrl_c_ignored():
+    ignoring = "import os, signal as s, sys; s.signal(s.SIGINT, s.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    device = Device([sys.executable, "-c", ignoring, *_COMMAND], grace_s=30.0, most_jobs=3)
+    try:
+        (before,) = _run(device, "fine")
+        cancelled = threading.Event()
+        with pytest.raises(Cancelled):
+            _run(device, "slow", cancelled=cancelled, on_message=lambda message: cancelled.set())
+        (after,) = _run(device, "fine")
+        assert before["process"] == after["process"]
+    finally:
+        device.close()
+
+
 # A busy machine may need more than a second to let a process heed; the jobs last a minute.
 @pytest.mark.parametrize(
     ("device", "name", "stays"), [(15.0, "slow", True), (1.0, "stubborn", False)], indirect=["device"]
