@@ -82,7 +82,7 @@ def test_the_published_codes_faults_do_not_go_with_a_model(made, tmp_path):
     assert any("begins without a model" in problem for problem in check.examine(config))
 
 
-@pytest.mark.parametrize("at_once", [1, 2])
+@pytest.mark.parametrize("at_once", [1, pytest.param(2, marks=pytest.mark.heavy)])
 def test_every_image_is_refined_and_says_what_was_kept(made, tmp_path, at_once, capsys):
     names = ("001.png", "002.png")
     config = _config(tmp_path, made["model"], names=names, runtime__images_at_once=at_once)
@@ -136,6 +136,7 @@ def test_an_encoder_of_its_own_begins_afresh_and_means_what_the_configuration_sa
     jax.tree.map(np.testing.assert_array_equal, first["encoder"], fresh)
 
 
+@pytest.mark.heavy
 def test_the_models_encoder_goes_on_without_a_step_2(made, tmp_path):
     config = _config(tmp_path, made["model"], refinement__new_encoder=False, refinement__lengths=((3, 0, 4),))
     assert check.examine(config) == [] and experiment.run(config) == 0
@@ -169,7 +170,7 @@ def test_the_bundled_model_fits_the_bundled_configuration():
     assert lifted_model.typical_l1(config) < 0.3
 
 
-@pytest.mark.parametrize("at_once", [1, 2])
+@pytest.mark.parametrize("at_once", [1, pytest.param(2, marks=pytest.mark.heavy)])
 def test_the_shape_is_held_to_the_models_as_much_as_is_asked_for(made, tmp_path, at_once):
     names = ("001.png", "002.png")
     away = {}
