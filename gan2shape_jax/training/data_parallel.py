@@ -30,7 +30,7 @@ from gan2shape_jax.method.step import LossAndMetrics
 from gan2shape_jax.method.steps import STEPS
 from gan2shape_jax.training.image_axis import AXIS
 
-__all__ = ["Replicas", "advance", "devices_used", "local_replicas", "mesh_of", "on_host", "spread"]
+__all__ = ["Replicas", "advance", "devices_used", "local_replicas", "mesh_of", "on_host", "spread", "update"]
 
 _EVERYWHERE, _EACH = PartitionSpec(), PartitionSpec(AXIS)
 
@@ -98,7 +98,27 @@ def _mean_loss(one: Callable[..., LossAndMetrics]) -> Callable[..., LossAndMetri
 
 
 @functools.partial(jax.jit, static_argnames=("step", "settings", "flip", "mesh"), donate_argnames="moving")
-def _advance(moving, kept, numbers, chosen, constants, problems, keys, frozen, *, step, settings, flip, mesh):
+def update(moving, kept, numbers, chosen, constants, problems, keys, frozen, *, step, settings, flip, mesh):
+    """The program that `advance` runs.
+
+    Args:
+      moving: parameters and the optimiser's state, replicated; donated.
+      kept: factors, with a leading axis of images, and mask, replicated.
+      numbers: see `Replicas`; sharded over replicas.
+      chosen: likewise.
+      constants: see `Replicas`; with a leading axis of replicas, sharded over it.
+      problems: see `advance`, as what follows.
+      keys: of the phase.
+      frozen: the frozen networks.
+      step: which step.
+      settings: static settings.
+      flip: whether the mirrored sheet has to explain the images too.
+      mesh: the devices.
+
+    Returns:
+      What `moving` becomes, and the scalars' means over the replicas.
+    """
+
     def on_device(moving, kept, numbers, chosen, constants, problems, keys, frozen):
         state = TrainState(*moving, *kept)
 
@@ -168,7 +188,7 @@ def advance(
     numbers, chosen = spread(
         [(replicas.numbers[p], replicas.chosen[p]) for p in local_replicas(count, mesh)], count, mesh
     )
-    (params, opt_state), metrics = _advance(
+    (params, opt_state), metrics = update(
         (state.params, state.opt_state),
         (state.factors, state.mask),
         numbers,

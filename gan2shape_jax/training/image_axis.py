@@ -9,16 +9,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-__all__ = ["AXIS", "Layout", "layout_of", "lift", "padded", "pick", "place", "replicate", "stack"]
+__all__ = ["AXIS", "FORMS", "Form", "Layout", "layout_of", "lift", "padded", "pick", "place", "replicate", "stack"]
 
 AXIS = "images"
+Form = Literal["vmapped", "scanned", "written out"]
+FORMS: tuple[Form, ...] = ("vmapped", "scanned", "written out")
+_FORM: dict[str, Form] = {"cpu": "written out"}  # by platform; "vmapped" elsewhere
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +30,14 @@ class Layout:
 
     Attributes:
       mesh: one axis, `AXIS`.
-      vmapped: whether the images of one device share each operation (GPU, TPU), or are worked on one after
-        another in one program: on CPU a convolution with a kernel of its own for every image is several times slower.
+      form: how several images of one device share it. "vmapped": they share each operation. "scanned": one after
+        another, in a loop whose body is compiled once. "written out": one after another, each with operations of its
+        own. On CPU a convolution with a kernel of its own for every image is several times slower, and one in a loop
+        is off XLA's fast path.
     """
 
     mesh: Mesh
-    vmapped: bool
+    form: Form
 
     @property
     def devices(self) -> int:
@@ -48,7 +53,7 @@ class Layout:
 def layout_of(images: int, devices: Sequence[jax.Device] | None = None) -> Layout:
     """Returns the layout of so many images on no more devices than images, by default of this host's."""
     used = list(jax.local_devices() if devices is None else devices)[:images]
-    return Layout(mesh=Mesh(np.array(used), (AXIS,)), vmapped=used[0].platform != "cpu")
+    return Layout(mesh=Mesh(np.array(used), (AXIS,)), form=_FORM.get(used[0].platform, "vmapped"))
 
 
 def padded(images: int, devices: int) -> int:
@@ -70,8 +75,10 @@ def lift(function: Callable[..., Any], layout: Layout) -> Callable[[Any, Any], A
         if count == 1:  # a change of shape alone: no copies
             alone = function(*jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1:]), own), *shared)
             return jax.tree.map(lambda leaf: leaf.reshape(1, *leaf.shape), alone)
-        if layout.vmapped:
+        if layout.form == "vmapped":
             return jax.vmap(lambda mine: function(*mine, *shared))(own)
+        if layout.form == "scanned":
+            return jax.lax.map(lambda mine: function(*mine, *shared), own)
         return stack([function(*pick(own, i), *shared) for i in range(count)])
 
     images, everywhere = PartitionSpec(AXIS), PartitionSpec()

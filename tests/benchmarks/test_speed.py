@@ -16,6 +16,7 @@ def _timing(monkeypatch):
     import timing.clock
     import timing.report
     import timing.subjects
+    import timing.tpu_program
 
     return timing
 
@@ -129,3 +130,27 @@ def test_what_a_program_says_of_its_operations(timing):
     assert by_module == {"geometry/render.py": 30, "other": 7}  # what optax asks for is for the module that called it
     assert timing.tpu_program.counts(_PROGRAM, ("scatter", "while")) == {"scatter": 1}
     assert timing.tpu_program.kernels(_PROGRAM) == {"visible": 1}
+
+
+_TOO_LARGE = (
+    "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total memory required for HLO "
+    "temporaries (33.27G) exceeds available HBM (15.75G). HLO module: jit_local."
+)
+
+
+@pytest.mark.parametrize(
+    ("message", "images", "told"),
+    [
+        (
+            _TOO_LARGE,
+            8000,
+            "does not fit: 33.27 GiB of 15.75; take --images 3787 (config.runtime.images_at_",
+        ),
+        (_TOO_LARGE, 1, "does not fit: 33.27 GiB of 15.75; take a config.sampling.batch_size 47% as large, or"),
+        ("RESOURCE_EXHAUSTED: something else", 8, "does not fit; take --images 4 "),
+        ("INTERNAL: something else", 8, ""),
+    ],
+)
+def test_a_program_too_large_for_a_chip_says_what_to_lower(timing, message, images, told):
+    said = timing.tpu_program.too_large(message, images)
+    assert said.startswith(told) if told else said is None

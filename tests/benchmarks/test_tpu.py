@@ -17,19 +17,24 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
-    """What `tpu_compile.py` says of two steps and of the rasteriser with its gradient, by name."""
-    out = tmp_path_factory.mktemp("tpu") / "tpu.json"
-    script = _ROOT / "benchmarks" / "speed" / "tpu_compile.py"
-    command = [sys.executable, script, "--config", "ictface:scratch", "--steps", "rendering", "prior", "--out", out]
+def _compile(folder, *options):
+    """What `tpu_compile.py` says of programs of the bundled faces, by name."""
+    out = folder / "tpu.json"
+    command = [sys.executable, _ROOT / "benchmarks" / "speed" / "tpu_compile.py", *options, "--out", out]
     # It asks for a process of its own: what is lowered for is told to JAX before it starts.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])}
     subprocess.run(command, env=environment, check=True, timeout=600)
     return {one["name"]: one for one in json.loads(out.read_text())}
 
 
-@pytest.mark.parametrize("name", ["rendering", "prior"])
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """The rasteriser with its gradient, the prior's step of two chips' images, and prediction."""
+    steps = ("rendering", "prior", "predict")
+    return _compile(tmp_path_factory.mktemp("tpu"), "--config", "ictface:scratch", "--chips", "2", "--steps", *steps)
+
+
+@pytest.mark.parametrize("name", ["rendering", "prior", "predict"])
 def test_a_step_fits_and_is_one_chips_own(compiled, name):
     one = compiled[name]
     assert one["argument_bytes"] + one["temporary_bytes"] < 1e9  # of 16
@@ -43,3 +48,8 @@ def test_the_rasteriser_has_kernels_and_no_scatter(compiled):
     assert one["kernels"] == {"visible_triangles": 1, "values_at_samples": 1, "sums_over_samples": 1}
     assert not {"scatter", "gather", "while", "sort"} & set(one["uncounted"])
     assert any(module.startswith("geometry/") for module, _ in one["modules"])
+
+
+def test_joint_training_reduces_gradients_once(tmp_path):
+    options = ("--config", "ictface:joint", "--joint", "--chips", "4", "--steps", "prior")
+    assert _compile(tmp_path, *options)["prior"]["collectives"] == {"all-reduce": 1}

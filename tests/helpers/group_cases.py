@@ -90,12 +90,12 @@ def test_each_image_gets_what_it_gets_alone(run, alone, together):
     _assert_like_alone(run, alone, together)
 
 
-@pytest.mark.parametrize("vmapped", [True, False])
-def test_two_images_on_one_device_get_the_same(run, vmapped):
+@pytest.mark.parametrize("form", image_axis.FORMS)
+def test_two_images_on_one_device_get_the_same(run, form):
     """Sharing each operation, as on GPU and TPU, or one after another in a program."""
     ready, frozen, schedule, initial = run
     spread = image_axis.layout_of(2)
-    crowded = dataclasses.replace(image_axis.layout_of(2, jax.devices()[:1]), vmapped=vmapped)
+    crowded = dataclasses.replace(image_axis.layout_of(2, jax.devices()[:1]), form=form)
     outcomes = []
     for layout in (spread, crowded):
         task = group.gather(ready, frozen, layout)

@@ -98,7 +98,7 @@ def main(folder: pathlib.Path, wanted_steps: tuple[str, ...]) -> None:
     eight = joint_parallel.spread_out(single, PLACES, independent=True)
     alone = joint_parallel.spread_out(single, PLACES, independent=True, devices=jax.devices()[:1])
     programs: list[str] = []
-    compiled = data_parallel._advance
+    compiled = data_parallel.update
 
     def noting(*args, **options):
         if not programs:
@@ -109,9 +109,9 @@ def main(folder: pathlib.Path, wanted_steps: tuple[str, ...]) -> None:
     for phase in [phase for phase in schedule if phase.step in wanted_steps]:
         state = eight.begin(state, phase)
         before, plan = data_parallel.on_host(state), eight.phase_constants(state, phase)
-        data_parallel._advance = noting
+        data_parallel.update = noting
         state, loss = _together(eight, state, phase, plan)
-        data_parallel._advance = compiled
+        data_parallel.update = compiled
         one_by_one = _one_by_one(single, before, phase, plan)
         record = {
             "step": phase.step,

@@ -6,7 +6,7 @@ import collections
 import re
 from collections.abc import Sequence
 
-__all__ = ["counts", "cycles", "kernels"]
+__all__ = ["counts", "cycles", "kernels", "too_large"]
 
 _PACKAGE = "gan2shape_jax/"
 
@@ -40,6 +40,27 @@ def kernels(text: str) -> dict[str, int]:
     """Returns how often a program calls each Pallas kernel."""
     calls = re.findall(r"%([\w-]+?)(?:\.\d+)* = .*custom_call_target=\"tpu_custom_call\"", text)
     return dict(collections.Counter(calls))
+
+
+def too_large(message: str, images: int) -> str | None:
+    """Returns what to say where a program needs more memory than a chip has, or None where the compiler says otherwise.
+
+    Args:
+      message: of the compiler's error.
+      images: at once on the chip.
+
+    Returns:
+      By how much it is too large, where that is told, and which setting to lower to what.
+    """
+    if "RESOURCE_EXHAUSTED" not in message:
+        return None
+    found = re.search(r"\(([\d.]+)G\) exceeds available HBM \(([\d.]+)G\)", message)
+    share = float(found[2]) / float(found[1]) if found else 0.5
+    beside = f": {found[1]} GiB of {found[2]}" if found else ""
+    if images > 1:
+        fewer = max(1, int(images * share))
+        return f"does not fit{beside}; take --images {fewer} (config.runtime.images_at_once in a run)"
+    return f"does not fit{beside}; take a config.sampling.batch_size {share:.0%} as large, or --precision bfloat16"
 
 
 def _modules(text: str) -> dict[int, str]:

@@ -1,0 +1,178 @@
+"""The programs of a run, lowered for chips that are only described: the very functions that runs compile."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.geometry import render
+from gan2shape_jax.method import iteration as iteration_lib
+from gan2shape_jax.method import reconstruction
+from gan2shape_jax.method.sampling import TRAIN, phase_key
+from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.state import TrainState, initial_state
+from gan2shape_jax.method.step1 import Step1Cache
+from gan2shape_jax.method.steps import STEPS
+from gan2shape_jax.training import data_parallel, group, image_axis
+from timing.subjects import COLLECT, Subject
+
+__all__ = ["PREDICT", "RENDERING", "lowered", "names_of"]
+
+RENDERING, PREDICT = "rendering", "predict"
+_EVERYWHERE, _EACH = PartitionSpec(), PartitionSpec(image_axis.AXIS)
+
+
+def names_of(subject: Subject) -> tuple[str, ...]:
+    """Returns what can be lowered: steps by their labels; collecting; feed-forward; the rasteriser by itself."""
+    return (*subject.phases, COLLECT, PREDICT, RENDERING)
+
+
+def lowered(
+    subject: Subject, name: str, *, images: int, mesh: Mesh, form: image_axis.Form, joint: bool
+) -> jax.stages.Lowered:
+    """Lowers a program of a run.
+
+    Args:
+      subject: the configuration.
+      name: one of `names_of`.
+      images: on each chip.
+      mesh: the chips, along `image_axis.AXIS`.
+      form: how several images of a chip share it; joint training and what is not trained have one form only.
+      joint: one set of networks for all images, in place of networks of each image's own.
+
+    Raises:
+      UserError: nothing has that name, or it has no joint form.
+    """
+    if name not in names_of(subject):
+        raise UserError(f"--steps {name}: there are {', '.join(names_of(subject))}")
+    if joint and name not in subject.phases:
+        raise UserError(f"--joint: {name} is not trained; there are {', '.join(subject.phases)}")
+    layout = image_axis.Layout(mesh=mesh, form=form)
+    if name == RENDERING:
+        return _rendering(subject, images, mesh)
+    if name == PREDICT:
+        return _prediction(subject, images, layout)
+    if name == COLLECT:
+        return _collecting(subject, images, layout)
+    return (_together if joint else _separately)(subject, subject.phases[name], images, layout)
+
+
+def _of(tree: Any, mesh: Mesh, axes: PartitionSpec, *leading: int) -> Any:
+    """Returns the shapes of a tree's leaves with leading axes, on the chips of a mesh."""
+    sharding = NamedSharding(mesh, axes)
+
+    def shape(leaf: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((*leading, *leaf.shape), leaf.dtype, sharding=sharding)
+
+    return jax.tree.map(shape, tree)
+
+
+def _begun(subject: Subject, phase: Phase) -> tuple[TrainState, Any]:
+    """Returns the shapes of a phase's state and of what all its iterations use."""
+    step, settings = STEPS[phase.step], subject.settings
+
+    def begin(params: Any, problem: Any, frozen: Any) -> TrainState:
+        return iteration_lib.begin(initial_state(params, settings), phase, problem, frozen, settings)
+
+    given = (subject.problem, subject.frozen)
+    state = jax.eval_shape(begin, subject.params, *given)
+    if step.cache is None:
+        return state, None
+    cached = functools.partial(iteration_lib.cached, step=step, settings=settings, flip=phase.flip)
+    cache = jax.eval_shape(cached, subject.params, *given)
+    if step.collect is None:
+        return state, cache
+    batch = jax.eval_shape(
+        lambda cache, params, factors, problem, frozen: iteration_lib.collected(
+            params, factors, cache, problem, problem.key, 0, frozen, step=step, settings=settings
+        ),
+        cache,
+        subject.params,
+        state.factors,
+        *given,
+    )
+    every = settings.collect_iters
+    return state, jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((every * leaf.shape[0], *leaf.shape[1:]), leaf.dtype), batch
+    )
+
+
+def _key(subject: Subject, phase: Phase) -> Any:
+    return jax.eval_shape(lambda key: phase_key(key, phase.number, TRAIN), subject.problem.key)
+
+
+def _separately(subject: Subject, phase: Phase, images: int, layout: image_axis.Layout) -> jax.stages.Lowered:
+    """Lowers an iteration of images with networks of their own, `training.group`."""
+    count = images * layout.mesh.size
+    state, constants = _begun(subject, phase)
+    own = _of((state, constants, subject.problem, _key(subject, phase)), layout.mesh, _EACH, count)
+    number, frozen = _of((jnp.int32(0), subject.frozen), layout.mesh, _EVERYWHERE)
+    run = iteration_lib.compiled_with(group.iterate, group.STATIC, layout.platform)
+    static = {"step": STEPS[phase.step], "settings": subject.settings, "flip": phase.flip}
+    return run.lower(*own, number, frozen, count=1, layout=layout, **static)
+
+
+def _together(subject: Subject, phase: Phase, images: int, layout: image_axis.Layout) -> jax.stages.Lowered:
+    """Lowers an iteration of joint training, `training.data_parallel`, which shows a batch of each image."""
+    mesh, settings = layout.mesh, dataclasses.replace(subject.settings, collect_iters=1)
+    count = images * mesh.size
+    state, constants = _begun(dataclasses.replace(subject, settings=settings), phase)
+    if isinstance(constants, Step1Cache):
+        constants = dataclasses.replace(constants, features=None)  # as `training.joint` keeps them
+    moving = _of((state.params, state.opt_state), mesh, _EVERYWHERE)
+    kept = (_of(state.factors, mesh, _EVERYWHERE, count), _of(state.mask, mesh, _EVERYWHERE))
+    numbers = _of(jnp.int32(0), mesh, _EACH, count)
+    seen = _of(constants, mesh, _EACH, count)
+    problem = dataclasses.replace(subject.problem, true_depth=None)
+    problems, keys = _of((problem, _key(subject, phase)), mesh, _EVERYWHERE, count)
+    frozen = _of(subject.frozen, mesh, _EVERYWHERE)
+    static = {"step": STEPS[phase.step], "settings": settings, "flip": phase.flip, "mesh": mesh}
+    return data_parallel.update.lower(moving, kept, numbers, numbers, seen, problems, keys, frozen, **static)
+
+
+def _collecting(subject: Subject, images: int, layout: image_axis.Layout) -> jax.stages.Lowered:
+    """Lowers the projection of one batch of pseudo-images, which a step 3 begins with."""
+    phase = next(phase for phase in subject.phases.values() if STEPS[phase.step].collect)
+    step, settings = STEPS[phase.step], subject.settings
+    cached = functools.partial(iteration_lib.cached, step=step, settings=settings, flip=phase.flip)
+    cache = jax.eval_shape(cached, subject.params, subject.problem, subject.frozen)
+    state, _ = _begun(subject, phase)
+    one = (subject.params, state.factors, cache, subject.problem, _key(subject, phase))
+    own = _of(one, layout.mesh, _EACH, images * layout.mesh.size)
+    shared = _of((jnp.int32(0), subject.frozen), layout.mesh, _EVERYWHERE)
+    collect = functools.partial(iteration_lib.collected, step=step, settings=settings)
+    return jax.jit(image_axis.lift(collect, layout)).lower(own, shared)
+
+
+def _prediction(subject: Subject, images: int, layout: image_axis.Layout) -> jax.stages.Lowered:
+    """Lowers what networks make of images feed-forward; the networks are the same for all."""
+    problem = reconstruction.drop_training_fields(subject.problem)
+
+    def predicted(problem: Any, params: Any, frozen: Any) -> Any:
+        return reconstruction.reconstruct(params, problem, frozen, settings=subject.settings)
+
+    own = (_of(problem, layout.mesh, _EACH, images * layout.mesh.size),)
+    shared = _of((subject.params, subject.frozen), layout.mesh, _EVERYWHERE)
+    return jax.jit(image_axis.lift(predicted, layout)).lower(own, shared)
+
+
+def _rendering(subject: Subject, images: int, mesh: Mesh) -> jax.stages.Lowered:
+    """Lowers what a step does with the rasteriser: a batch warped, its texture looked up, and the gradient."""
+    camera, batch = subject.settings.camera, images * subject.settings.batch_size
+
+    def loss(scene: dict[str, jax.Array]) -> jax.Array:
+        warped = render.warp_depth(scene["depth"], scene["view"], camera)
+        return jnp.sum(render.reconstruct(scene["texture"], warped, scene["view"], camera) ** 2)
+
+    side = camera.image_size
+    shapes = {"depth": (side, side), "view": (6,), "texture": (side, side, 3)}
+    scene = {name: jax.ShapeDtypeStruct((batch, *shape), jnp.float32) for name, shape in shapes.items()}
+    gradient: Callable[..., Any] = jax.jit(jax.grad(loss), donate_argnums=0)
+    return gradient.lower(_of(scene, Mesh(mesh.devices[:1], (image_axis.AXIS,)), _EVERYWHERE))
