@@ -373,9 +373,9 @@ def _outputs(config: ConfigDict) -> None:
     # Images reconstructed at once, as one train step; 0 takes what the free memory of a GPU or TPU holds,
     # and 1 on a CPU, which never takes more than it has cores.
     config.runtime.images_at_once = 0
-    # What networks (but for the encoder), GAN and perceptual network compute in: 'float32', or 'bfloat16', meant for
-    # GPU and TPU; parameters, losses, optimiser and all geometry are float32 in both.
-    config.runtime.precision = "float32"
+    # What networks (but for the encoder), GAN and perceptual network compute in: 'float32', 'bfloat16', or 'auto':
+    # bfloat16 on TPU, float32 elsewhere. Parameters, losses, optimiser and all geometry are float32 in each.
+    config.runtime.precision = "auto"
     # Training iterations compiled into one program; 0 chooses by the kind of device.
     config.runtime.iterations_per_call = 0
     # Hosts (processes) that share the work: 'auto' looks for others where Slurm, Open MPI, a TPU slice or

@@ -22,6 +22,9 @@ _FREE = (
     "runtime.images_at_once",
 )
 
+# The same by another name: what `auto` is everywhere but on TPU, and what it was called before there was an `auto`.
+_SAME = {("runtime.precision", "auto"): "float32"}
+
 
 def result_fields(config: Mapping[str, Any], *, but: tuple[str, ...] = ()) -> dict[str, Any]:
     """Returns the values of the fields that can change a result, by dotted path.
@@ -31,7 +34,8 @@ def result_fields(config: Mapping[str, Any], *, but: tuple[str, ...] = ()) -> di
       but: further fields or groups to leave out.
     """
     free = (*_FREE, *but)
-    return {path: value for path, value in flatten(config).items() if not _is_below(path, free)}
+    fields = {path: value for path, value in flatten(config).items() if not _is_below(path, free)}
+    return fields | {path: now for (path, value), now in _SAME.items() if fields.get(path) == value}
 
 
 def _is_below(path: str, tops: tuple[str, ...]) -> bool:

@@ -18,7 +18,7 @@ from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.inputs.masks import SOURCES
 from gan2shape_jax.inputs.parsers import PARSERS
 from gan2shape_jax.method.prior import CATEGORIES, SHAPES
-from gan2shape_jax.networks.precision import PRECISIONS
+from gan2shape_jax.networks.precision import AUTO, PRECISIONS
 from gan2shape_jax.networks.sizes import default_group_base, default_width
 from gan2shape_jax.option_types import MOST_GIF_PIXELS
 
@@ -75,7 +75,7 @@ def _choices(values: dict[str, Any]) -> list[str]:
         "outputs.preset": PRESETS,
         "lift.masks": LIFT_MASKS,
         "runtime.hosts": HOSTS,
-        "runtime.precision": PRECISIONS,
+        "runtime.precision": (AUTO, *PRECISIONS),
     }
     for path, known in choices.items():
         if values[path] not in known:

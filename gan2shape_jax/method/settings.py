@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
+import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.method.factors import ViewRange
-from gan2shape_jax.networks.precision import Precision
+from gan2shape_jax.networks.precision import Precision, chosen
 from gan2shape_jax.stylegan2 import Architecture
 
 __all__ = ["NetworkSizes", "Settings", "from_config"]
@@ -115,7 +116,7 @@ def from_config(config: ConfigDict, architecture: Architecture, *, original_size
         F1_d=config.gan.F1_d,
         relative_enc=config.gan.relative_enc,
         regularize_offset=config.gan.regularize_offset,
-        precision=config.runtime.precision,
+        precision=chosen(config.runtime.precision, jax.devices()[0].platform),
         hold_shape=config.refinement.hold_shape if config.mode == "instance" and config.networks.pretrained else 0.0,
         **_sampling(config),
         **_losses(config),

@@ -17,10 +17,25 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-__all__ = ["PRECISIONS", "Precision", "to_compute_dtype", "to_float32"]
+__all__ = ["AUTO", "PRECISIONS", "Precision", "chosen", "to_compute_dtype", "to_float32"]
 
 Precision = Literal["float32", "bfloat16"]
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+AUTO = "auto"
+
+
+def chosen(asked: str, platform: str) -> Precision:
+    """Returns what a run computes in: what is asked for, or for `AUTO` bfloat16 on TPU and float32 elsewhere.
+
+    Seeds differ by more than the two do (docs/reports/speed.md), and a CPU is slower in bfloat16.
+
+    Args:
+      asked: `AUTO` or one of `PRECISIONS`.
+      platform: of the devices that the run uses, such as "cpu".
+    """
+    if asked == AUTO:
+        return "bfloat16" if platform == "tpu" else "float32"
+    return "bfloat16" if asked == "bfloat16" else "float32"
 
 
 def to_compute_dtype(tree: Any, precision: Precision, *, keep: tuple[str, ...] = ()) -> Any:

@@ -193,6 +193,7 @@ def test_config_hash_heeds_what_changes_results_only():
     ("field", "value", "same"),
     [
         ("precision", "bfloat16", False),
+        ("precision", "float32", True),
         ("deterministic", True, False),
         ("iterations_per_call", 7, False),
         ("images_at_once", 4, True),

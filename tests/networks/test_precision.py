@@ -144,5 +144,21 @@ def test_depth_is_smooth_enough_for_normals(case):
 
 
 def test_other_precisions_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="config.runtime.precision is 'float16': it is one of float32, bfloat16"):
+    with pytest.raises(
+        ConfigError, match="config.runtime.precision is 'float16': it is one of auto, float32, bfloat16"
+    ):
         validate(tiny_config(tmp_path, runtime__precision="float16"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "platform", "expected"),
+    [
+        ("auto", "cpu", "float32"),
+        ("auto", "gpu", "float32"),
+        ("auto", "tpu", "bfloat16"),
+        ("float32", "tpu", "float32"),
+        ("bfloat16", "cpu", "bfloat16"),
+    ],
+)
+def test_only_a_tpu_computes_in_bfloat16_unasked(asked, platform, expected):
+    assert precision.chosen(asked, platform) == expected
