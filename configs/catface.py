@@ -4,7 +4,8 @@ python -m gan2shape_jax.main --config=configs/catface.py           the model, re
 python -m gan2shape_jax.main --config=configs/catface.py:predict   the model as it is, feed-forward
 python -m gan2shape_jax.main --config=configs/catface.py:scratch   every photograph by itself, from untrained networks
 python -m gan2shape_jax.main --config=configs/catface.py:lift      lifts that GAN anew, in six stages
-                                                                   (three made the bundled model: docs/reports/cats.md)
+                                                                   (three, and `:relift`, made the bundled model:
+                                                                   docs/reports/cats.md)
 """
 
 from ml_collections import ConfigDict
