@@ -25,9 +25,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-# Read when JAX is imported: programs are lowered on the CPU, and libtpu must not look for a TPU.
+# Read when JAX is imported: programs are lowered on the CPU, and libtpu must not look for a TPU, nor mind that another
+# process has loaded it, since no chip is touched.
 os.environ |= {
     "JAX_PLATFORMS": "cpu",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_ACCELERATOR_TYPE": os.environ.get("TPU_ACCELERATOR_TYPE", "v5litepod-4"),
