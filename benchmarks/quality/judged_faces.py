@@ -19,7 +19,7 @@ from gan2shape_jax.geometry import resample
 from gan2shape_jax.inputs import data
 from gan2shape_jax.inputs.data import Item
 from gan2shape_jax.outputs import Result
-from gan2shape_jax.run import feed_forward, results, trust
+from gan2shape_jax.run import feed_forward, trust
 from gan2shape_jax.run.feed_forward import FeedForward
 
 __all__ = ["DISTURBANCES", "Judged", "disturbed", "faces_of", "judged", "networks_of"]
@@ -92,9 +92,7 @@ def disturbed(rng: np.random.Generator, item: Item, kind: str) -> Item:
 def judged(networks: FeedForward, item: Item) -> Judged:
     """Returns a face as a model explains it."""
     prepared, judge = networks.prepared(item), networks.judge
-    near = networks.nearness(prepared)
-    category = judge.config.category
-    result = results.result_of(networks.state, prepared, networks.frozen, [], category=category, measured=near)
+    result = networks.seen(prepared, category=judge.config.category)
     inside = item.mask > 0.5
     off = np.log(result.warped_depth) - np.log(item.depth)
     error = np.where(inside, (off - off[inside].mean()) * result.warped_depth, 0)

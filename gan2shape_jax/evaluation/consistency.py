@@ -162,7 +162,7 @@ def mirrored_apart(networks: feed_forward.FeedForward, subject: Subject, name: s
     """
     item = data.load_item(subject.plain, listed_entry(subject.config, name))
     mirror = dataclasses.replace(item, image=item.image[:, ::-1].copy(), mask=item.mask[:, ::-1].copy(), depth=None)
-    other = networks.explained(networks.prepared(mirror), category=subject.config.category, measured={})
+    other = networks.explained(networks.prepared(mirror), category=subject.config.category)
     return apart(result.warped_depth, other.warped_depth[:, ::-1].copy(), result.input_mask, result.camera)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-from typing import Any
 
 from jax.typing import ArrayLike
 from ml_collections import ConfigDict
@@ -86,8 +85,7 @@ class Model:
         picture = arguments.picture_of(image)
         shown = arguments.alpha_of(image) if mask is None else mask
         prepared = self.networks.prepared(item_of(self.config, picture, shown, true_depth, name))
-        near: dict[str, Any] = self.networks.nearness(prepared)
-        record = self.networks.explained(prepared, category=self.config.category, measured=near)
+        record = self.networks.explained(prepared, category=self.config.category)
 
         def write(folder: str | os.PathLike[str]) -> None:
             results.write_result(record, pathlib.Path(folder), None, self.config, {})

@@ -85,7 +85,7 @@ def write_obj(mesh: trimesh.Trimesh, path: pathlib.Path) -> None:
         f"usemtl {_MATERIAL}",
     ]
     lines += [_rows("v", mesh.vertices), _rows("vt", visual.uv), _rows("vn", mesh.vertex_normals)]
-    lines.append(_filled("f %d/%d/%d %d/%d/%d %d/%d/%d", np.repeat(mesh.faces + 1, 3, axis=1)))
+    lines.append(_triangles(mesh.faces))
     path.write_text("\n".join(lines) + "\n", encoding="ascii")
     # illum 0: the colour as it is, without shading.
     material = [
@@ -153,6 +153,12 @@ def _vertex_normals(result: Result) -> Float[np.ndarray, "s s 3"]:
 
 def _rows(key: str, values: np.ndarray) -> str:
     return _filled(" ".join([key, *[f"%.{_DIGITS}g"] * values.shape[1]]), values)
+
+
+def _triangles(faces: np.ndarray) -> str:
+    """Returns a line a triangle; a vertex is written out once and not in each of its six triangles."""
+    corners = [f"{number}/{number}/{number}" for number in range(1, int(faces.max()) + 2)]
+    return "\n".join(["f %s %s %s"] * len(faces)) % tuple(corners[index] for index in faces.reshape(-1).tolist())
 
 
 def _filled(pattern: str, values: np.ndarray) -> str:

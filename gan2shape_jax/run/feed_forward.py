@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -79,20 +78,20 @@ class FeedForward:
         )
         return PreparedImage(name=item.name, problem=problem, settings=self.settings, inversion_l1=None)
 
-    def nearness(self, prepared: PreparedImage) -> dict[str, Any]:
-        """Returns the metrics that say whether the networks know such images, see `refining.nearness`."""
-        return refining.nearness(self.l1_p95, self.state, prepared, self.frozen)
-
-    def explained(self, prepared: PreparedImage, *, category: str, measured: dict[str, Any]) -> Result:
-        """Returns what the networks make of an image.
+    def seen(self, prepared: PreparedImage, *, category: str) -> Result:
+        """Returns what the networks make of an image, and whether they know such images (`refining.nearness`).
 
         Args:
           prepared: the image.
           category: of the object, for the record.
-          measured: further metrics.
         """
-        result = results.result_of(self.state, prepared, self.frozen, [], category=category, measured=measured)
-        return trust.judged(self.judge, result)
+        result = results.result_of(self.state, prepared, self.frozen, [], category=category)
+        near = refining.nearness(self.l1_p95, result.metrics["reconstruction_l1"])
+        return dataclasses.replace(result, metrics=result.metrics | near)
+
+    def explained(self, prepared: PreparedImage, *, category: str) -> Result:
+        """Returns `seen` and how far to trust it."""
+        return trust.judged(self.judge, self.seen(prepared, category=category))
 
 
 def load(config: ConfigDict, gan: tuple[Architecture, FrozenModels] | None) -> FeedForward:

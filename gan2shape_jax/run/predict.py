@@ -64,7 +64,7 @@ class _Predictor:
         self.folder.require()
         prepared, known = self._prepare(name), self.networks
         category = self.config.category
-        result = known.explained(prepared, category=category, measured=known.nearness(prepared))
+        result = known.explained(prepared, category=category)
         sentence = trust.sentence_of(result.name, result.metrics)
         if sentence is not None:
             self.say(sentence)

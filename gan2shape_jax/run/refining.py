@@ -93,20 +93,18 @@ def finished(
         told["refinement_share"] = kept.share
         told["kept_out_l1"] = dict(zip(map(str, refinement.SHARES), kept.l1, strict=True))
     before = initial_state(start, prepared.settings)
-    return Refined(state, told | nearness(lifted_model.typical_l1(config), before, prepared, frozen))
+    view = reconstruction.see(before, prepared.problem, frozen, prepared.settings)
+    l1 = results.reconstruction_l1(view, prepared.problem)
+    return Refined(state, told | nearness(lifted_model.typical_l1(config), l1))
 
 
-def nearness(l1_p95: float | None, state: TrainState, prepared: PreparedImage, frozen: FrozenModels) -> dict[str, Any]:
+def nearness(l1_p95: float | None, l1: float) -> dict[str, Any]:
     """Returns the metrics that say how well a model as it is explains an image; {} where there is no model.
 
     Args:
       l1_p95: see `lifted_model.typical_l1`.
-      state: of the model's networks.
-      prepared: the image.
-      frozen: the frozen networks.
+      l1: of the model's reconstruction of the image, see `results.reconstruction_l1`.
     """
     if l1_p95 is None:
         return {}
-    view = reconstruction.see(state, prepared.problem, frozen, prepared.settings)
-    l1 = results.reconstruction_l1(view, prepared.problem)
     return {MODEL_L1: l1, TYPICAL_L1: l1_p95, FAR: is_far(l1, l1_p95)}

@@ -238,7 +238,7 @@ def test_shapes_that_mirror_with_their_images_are_not_apart(runs):
     apart = {}
     for lean in (0.0, 0.02):
         networks = _Relief(lean)
-        depth = networks.explained(item, category="", measured={}).warped_depth
+        depth = networks.explained(item, category="").warped_depth
         result = dataclasses.replace(load_result(run.images["001"]), warped_depth=depth)
         apart[lean] = consistency.mirrored_apart(networks, subject, "001", result)
     assert apart[0.0] < 1e-6 and apart[0.02] > 0.005
