@@ -321,6 +321,9 @@ def _refinement(config: ConfigDict) -> None:
     # Batches of projected samples that are kept out of training, and decide how far from the model's the networks that
     # are kept lie; 0 keeps the last ones.
     config.refinement.kept_out = 8
+    # What is enough of the greatest fall of their L1, as a share: the first networks on the way that reach it are kept.
+    # 1 keeps those of the least L1, with gains that the shape often does not share (docs/reports/lift.md).
+    config.refinement.gain = 0.8
 
 
 def _outputs(config: ConfigDict) -> None:

@@ -105,6 +105,7 @@ FLOATS = {
     "lift.average": Range(0, 0.99999),
     "refinement.learning_rate": Range(_LEAST, 1000),
     "refinement.hold_shape": Range(0, 1e6),
+    "refinement.gain": Range(0.01, 1),
 }
 _STAGES = Range(1, 1000)
 _STAGE_LISTS = ("schedule.stages", "refinement.lengths")

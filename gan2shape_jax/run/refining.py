@@ -88,7 +88,8 @@ def finished(
         return Refined(state, {})
     told: dict[str, Any] = {}
     if config.refinement.kept_out:
-        kept = refinement.keep_best(start, state, prepared, frozen, batches=config.refinement.kept_out)
+        wanted = config.refinement
+        kept = refinement.keep_best(start, state, prepared, frozen, batches=wanted.kept_out, gain=wanted.gain)
         state = kept.state
         told["refinement_share"] = kept.share
         told["kept_out_l1"] = dict(zip(map(str, refinement.SHARES), kept.l1, strict=True))

@@ -2,9 +2,9 @@
 
 Refinement of a model's networks on one image explains that image ever better, and its shape first gains and then may
 lose. Samples that training has not seen tell where to stop on the straight line in weights from the model's networks to
-the refined ones: those are kept that explain such samples best. The line's beginning is among them, so that a
-refinement that helps nothing changes nothing. (Weights between two sets of networks, one trained from the other:
-Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022.)
+the refined ones: the first are kept that explain such samples nearly as well as any of them do. The line's beginning is
+among them, so that a refinement that helps nothing changes nothing. (Weights between two sets of networks, one trained
+from the other: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022.)
 """
 
 from __future__ import annotations
@@ -51,19 +51,27 @@ def mixed(start: models.Params, end: models.Params, share: Float[Scalar, ""] | f
     return jax.tree.map(lambda first, last: (1 - share) * first + share * last, start, end)
 
 
-def chosen(l1: Sequence[float]) -> int:
-    """Returns the place of the least value, the first of several.
+def chosen(l1: Sequence[float], *, gain: float) -> int:
+    """Returns the first place whose value lies below the first one by as much as is enough.
 
     Args:
       l1: of samples that were kept out of training, for each of `SHARES`.
+      gain: what is enough, as a share of the greatest gain, in (0, 1]; 1 asks for the least value.
     """
-    return l1.index(min(l1))
+    gains = [l1[0] - value for value in l1]
+    return next((place for place, value in enumerate(gains) if value >= gain * max(gains)), 0)
 
 
 def keep_best(
-    start: models.Params, state: TrainState, prepared: PreparedImage, frozen: FrozenModels, *, batches: int
+    start: models.Params,
+    state: TrainState,
+    prepared: PreparedImage,
+    frozen: FrozenModels,
+    *,
+    batches: int,
+    gain: float,
 ) -> Kept:
-    """Returns the networks between a model's and the refined ones that explain samples kept out of training best.
+    """Returns the first networks on the way from a model's to the refined ones that explain unseen samples well enough.
 
     Args:
       start: the model's networks.
@@ -71,12 +79,13 @@ def keep_best(
       prepared: the image.
       frozen: the frozen networks.
       batches: of samples that are kept out, at least one.
+      gain: see `chosen`.
     """
     start = start | {"encoder": state.params["encoder"]}  # it explains nothing, and untrained it projects nothing
     samples = _kept_out(start, state, prepared.problem, frozen, prepared.settings, batches)
     score = functools.partial(_explained, samples=samples, problem=prepared.problem, frozen=frozen)
     l1 = [float(score(start, state.params, jnp.float32(share), settings=prepared.settings)) for share in SHARES]
-    share = SHARES[chosen(l1)]
+    share = SHARES[chosen(l1, gain=gain)]
     params = state.params if share == 1 else mixed(start, state.params, share)
     return Kept(dataclasses.replace(state, params=params), share, tuple(l1))
 

@@ -29,6 +29,7 @@ def _script(name):
     return module
 
 
+@pytest.mark.heavy
 def test_fitting_improves_a_wrong_view_and_light_and_leaves_the_shape(tmp_path):
     one, frozen = tiny_image(tmp_path)
     script, settings = _script("lifted"), one.settings

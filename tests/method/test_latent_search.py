@@ -73,6 +73,7 @@ def test_each_latent_is_searched_for_by_itself(case):
     np.testing.assert_allclose(found.images[8:], alone.images, atol=1e-4)
 
 
+@pytest.mark.heavy
 def test_a_latent_in_w_plus_is_moved_alike_in_all_layers(case):
     problem, frozen, settings, params = case
     samples = _samples(case)
@@ -83,6 +84,7 @@ def test_a_latent_in_w_plus_is_moved_alike_in_all_layers(case):
     np.testing.assert_allclose(same.images, found.images, atol=1e-4)
 
 
+@pytest.mark.heavy
 def test_the_anchored_step_searches_and_step_3_does_not(case):
     problem, frozen, settings, params = case
     state = initial_state(params, settings)

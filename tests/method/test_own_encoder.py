@@ -35,6 +35,7 @@ def _images(case, phase=_STEP3, **fields):
     return np.asarray(own_encoder.projected(state, phase, problem, frozen, chosen).images)
 
 
+@pytest.mark.heavy
 def test_the_shared_encoder_has_no_part_in_them_and_the_same_phase_gives_the_same(case):
     state, problem, frozen, settings = case
     other = models.init_params(jax.random.key(2), settings)["encoder"]

@@ -32,6 +32,7 @@ def test_disturbed_crops_are_led_back_to_one_place(bundled, face_photo):
         assert _near(box, home, shift=0.05, scale=0.07, turn=4)
 
 
+@pytest.mark.heavy
 def test_two_faces_are_two_objects_and_a_turned_photo_is_searched_too(bundled, face_photo):
     guide, score = bundled
     photo = face_photo()

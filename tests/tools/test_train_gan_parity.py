@@ -52,6 +52,7 @@ def _loss(name, params, golden):
     return losses.discriminator_loss(_judge(discriminator, photos), fake)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["discriminator", "penalty", "generator", "paths"])
 def test_losses_gradients_and_one_update_are_pytorchs(name, golden, parity):
     part = "generator" if name in ("generator", "paths") else "discriminator"
