@@ -9,10 +9,13 @@ Source: GAN2Shape, equations 1 and 4; the mirrored terms follow Unsup3d (Wu et a
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Sequence
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Scalar
 
 from gan2shape_jax.geometry import camera as cam
@@ -34,6 +37,7 @@ __all__ = [
     "reconstruct",
     "scene",
     "see",
+    "see_together",
     "smoothness",
 ]
 
@@ -162,3 +166,38 @@ def see(state: TrainState, problem: Problem, frozen: FrozenModels, settings: Set
     """Runs D, A, V and L on the input and renders the result."""
     result: Reconstruction = _reconstruct(state.params, drop_training_fields(problem), frozen, settings=settings)
     return result
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def _reconstruct_all(
+    params: models.Params, problems: Problem, frozen: FrozenModels, *, settings: Settings
+) -> Reconstruction:
+    """Does what `reconstruct` does for a leading axis of images."""
+    explained: Reconstruction = jax.vmap(lambda one: reconstruct(params, one, frozen, settings=settings))(problems)
+    return explained
+
+
+def see_together(
+    state: TrainState, problems: Sequence[Problem | None], frozen: FrozenModels, settings: Settings
+) -> list[Reconstruction | None]:
+    """Does what `see` does for several images at once, which on a CPU takes half the time.
+
+    An image's place among them decides nothing, nor do the others. Up to rounding errors it is what `see` returns.
+
+    Args:
+      state: of the networks.
+      problems: of the images, at least one; None where there is none.
+      frozen: the frozen networks.
+      settings: static settings.
+
+    Returns:
+      For each image NumPy arrays; None where there is no image.
+    """
+    fields = [None if one is None else drop_training_fields(one) for one in problems]
+    first = next(one for one in fields if one is not None)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[first if one is None else one for one in fields])
+    seen = jax.tree.map(np.asarray, _reconstruct_all(state.params, stacked, frozen, settings=settings))
+    return [
+        None if one is None else jax.tree.map(lambda leaf, place=place: leaf[place], seen)
+        for place, one in enumerate(fields)
+    ]

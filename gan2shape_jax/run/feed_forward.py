@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from ml_collections import ConfigDict
 from gan2shape_jax.inputs import data
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.reconstruction import Reconstruction, see_together
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem, TrainState, initial_state
 from gan2shape_jax.outputs import Result
@@ -78,20 +80,26 @@ class FeedForward:
         )
         return PreparedImage(name=item.name, problem=problem, settings=self.settings, inversion_l1=None)
 
-    def seen(self, prepared: PreparedImage, *, category: str) -> Result:
+    def seen(self, prepared: PreparedImage, *, category: str, view: Reconstruction | None = None) -> Result:
         """Returns what the networks make of an image, and whether they know such images (`refining.nearness`).
 
         Args:
           prepared: the image.
           category: of the object, for the record.
+          view: of `views_of`, where that has been asked.
         """
-        result = results.result_of(self.state, prepared, self.frozen, [], category=category)
+        result = results.result_of(self.state, prepared, self.frozen, [], category=category, view=view)
         near = refining.nearness(self.l1_p95, result.metrics["reconstruction_l1"])
         return dataclasses.replace(result, metrics=result.metrics | near)
 
-    def explained(self, prepared: PreparedImage, *, category: str) -> Result:
+    def explained(self, prepared: PreparedImage, *, category: str, view: Reconstruction | None = None) -> Result:
         """Returns `seen` and how far to trust it."""
-        return trust.judged(self.judge, self.seen(prepared, category=category))
+        return trust.judged(self.judge, self.seen(prepared, category=category, view=view))
+
+    def views_of(self, images: Sequence[PreparedImage | None]) -> list[Reconstruction | None]:
+        """Returns what the networks make of several images at once, see `reconstruction.see_together`."""
+        problems = [None if one is None else one.problem for one in images]
+        return see_together(self.state, problems, self.frozen, self.settings)
 
 
 def load(config: ConfigDict, gan: tuple[Architecture, FrozenModels] | None) -> FeedForward:

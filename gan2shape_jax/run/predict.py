@@ -15,9 +15,11 @@ from collections.abc import Callable
 from ml_collections import ConfigDict
 
 from gan2shape_jax.inputs import data
+from gan2shape_jax.inputs.image_names import stem_of
+from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.run import feed_forward, interrupt, loading, results, start, trust
-from gan2shape_jax.run.each_image import for_each_image
+from gan2shape_jax.run.each_image import FAILURES, for_each_image
 from gan2shape_jax.run.feed_forward import FeedForward
 from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
@@ -42,15 +44,32 @@ def no_gan_because(config: ConfigDict) -> str:
     return ""
 
 
+_AT_ONCE = 8  # images that go through the networks together
+_MANY = 32  # images from which on that is worth a program of its own
+
+
 @dataclasses.dataclass(frozen=True)
 class _Predictor:
-    """What all images share."""
+    """What all images share.
+
+    Attributes:
+      config: of the run.
+      networks: which explain the images.
+      folder: of the run.
+      names: of all images that this host explains.
+      check_interrupt: raises where the run is to end.
+      say: prints a line.
+      seen: images that went through the networks with others and whose turn is still to come, or what is wrong with
+        them; changes.
+    """
 
     config: ConfigDict
     networks: FeedForward
     folder: RunFolder
+    names: list[str]
     check_interrupt: Callable[[], None]
     say: Callable[[str], None]
+    seen: dict[str, tuple[PreparedImage, Reconstruction] | Exception] = dataclasses.field(default_factory=dict)
 
     def _prepare(self, name: str) -> PreparedImage:
         item, known = data.load_item(self.config, name), self.networks
@@ -58,13 +77,42 @@ class _Predictor:
             return loading.load_problem(self.config, name, known.architecture, known.frozen, self.folder.latents)
         return known.prepared(item)
 
+    def _see_with_others(self, name: str) -> None:
+        """Sends an image and those beside it in the list through the networks.
+
+        Which images go together, and in which places, is a function of the list alone, whatever is finished already.
+        """
+        first = self.names.index(name) // _AT_ONCE * _AT_ONCE
+        images: list[PreparedImage | None] = [None] * _AT_ONCE
+        for place, one in enumerate(self.names[first : first + _AT_ONCE]):
+            if not self.folder.is_finished(stem_of(one)):
+                try:
+                    images[place] = self._prepare(one)
+                except FAILURES as error:
+                    self.seen[one] = error
+        if any(image is not None for image in images):
+            for one, image, view in zip(self.names[first:], images, self.networks.views_of(images), strict=False):
+                if image is not None and view is not None:
+                    self.seen[one] = image, view
+
+    def _seen(self, name: str) -> tuple[PreparedImage, Reconstruction | None]:
+        """Returns an image, and what the networks make of it where many go through them together."""
+        if len(self.names) < _MANY or self.networks.frozen.generator is not None:
+            return self._prepare(name), None
+        if name not in self.seen:
+            self._see_with_others(name)
+        found = self.seen.pop(name)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
     def __call__(self, name: str) -> Callable[[], None]:
         """Returns what writes the results of one image."""
         self.check_interrupt()
         self.folder.require()
-        prepared, known = self._prepare(name), self.networks
+        (prepared, view), known = self._seen(name), self.networks
         category = self.config.category
-        result = known.explained(prepared, category=category)
+        result = known.explained(prepared, category=category, view=view)
         sentence = trust.sentence_of(result.name, result.metrics)
         if sentence is not None:
             self.say(sentence)
@@ -95,5 +143,6 @@ def run(config: ConfigDict, names: list[str]) -> int:
         with Monitor((), None) as monitor, interrupt.noted() as check:
             if reason and _wants_gan(config):
                 monitor.say(f"no pictures through the GAN: {reason}")
-            predictor = _Predictor(config, networks, folder, check, monitor.say)
-            return for_each_image(folder, names, monitor.say, predictor, [name for (name,) in begun.units])
+            mine = [name for (name,) in begun.units]
+            predictor = _Predictor(config, networks, folder, mine, check, monitor.say)
+            return for_each_image(folder, names, monitor.say, predictor, mine)

@@ -72,6 +72,7 @@ def result_of(
     *,
     category: str,
     measured: Mapping[str, Any] | None = None,
+    view: reconstruction.Reconstruction | None = None,
 ) -> Result:
     """Returns what the networks make of an image, with its errors.
 
@@ -82,9 +83,11 @@ def result_of(
       history: the image's own, as `training.loop.run_schedule` returns it; [] where nothing was trained.
       category: of the object, for the record.
       measured: further metrics.
+      view: what the networks make of it, where that has been computed.
     """
     problem, settings = prepared.problem, prepared.settings
-    view = reconstruction.see(state, problem, frozen, settings)
+    if view is None:
+        view = reconstruction.see(state, problem, frozen, settings)
     canonical, mask = _canonical(view, problem.mask, settings=settings)
     metrics: dict[str, Any] = {
         **scores(view, problem, settings),
