@@ -64,6 +64,7 @@ def for_each_group(
     reconstruct: Callable[[list[str]], GroupOutcome],
     *,
     wait: bool = False,
+    ahead: int = 1,
 ) -> int:
     """Calls `reconstruct` for every group with an image without results, and keeps the run's summaries.
 
@@ -74,6 +75,7 @@ def for_each_group(
       groups: those that this host is to make, others being made by other hosts.
       reconstruct: trains a group's networks.
       wait: whether a group's results have to be written before the next one starts.
+      ahead: groups whose results may be waiting to be written, at most, where `wait` is False.
 
     Returns:
       0, or 1 when an image failed.
@@ -94,7 +96,7 @@ def for_each_group(
                 summaries.note(outcome.failures)
             if outcome.finish:
                 writing.append(background.submit(outcome.finish))
-            _note_written(writing, summaries, most=0 if wait else 1)
+            _note_written(writing, summaries, most=0 if wait else ahead)
         _note_written(writing, summaries, most=0)
     summaries.end()
     return 1 if summaries.failures else 0
@@ -122,6 +124,8 @@ def for_each_image(
     say: Callable[[str], None],
     make: Callable[[str], Callable[[], None] | None],
     mine: list[str] | None = None,
+    *,
+    ahead: int = 1,
 ) -> int:
     """Does what `for_each_group` does with one image at a time.
 
@@ -132,6 +136,7 @@ def for_each_image(
       make: makes the results of a name of the list, or raises one of `FAILURES`; what it returns writes them, in
         another thread while the next image is under way, and may raise the same. None: nothing is left to write.
       mine: the names that this host is to make; None means all.
+      ahead: images whose results may be waiting to be written, at most.
     """
 
     def reconstruct(group: list[str]) -> GroupOutcome:
@@ -142,7 +147,8 @@ def for_each_image(
             return GroupOutcome(failure_of(name, error))
         return GroupOutcome({}, write and functools.partial(_written, name, write))
 
-    return for_each_group(folder, names, say, [[name] for name in (names if mine is None else mine)], reconstruct)
+    groups = [[name] for name in (names if mine is None else mine)]
+    return for_each_group(folder, names, say, groups, reconstruct, ahead=ahead)
 
 
 def _written(name: str, write: Callable[[], None]) -> dict[str, str]:

@@ -145,4 +145,5 @@ def run(config: ConfigDict, names: list[str]) -> int:
                 monitor.say(f"no pictures through the GAN: {reason}")
             mine = [name for (name,) in begun.units]
             predictor = _Predictor(config, networks, folder, mine, check, monitor.say)
-            return for_each_image(folder, names, monitor.say, predictor, mine)
+            # While eight go through the networks, the eight before them are written.
+            return for_each_image(folder, names, monitor.say, predictor, mine, ahead=_AT_ONCE)

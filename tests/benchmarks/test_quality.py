@@ -85,8 +85,10 @@ def test_the_report_counts_what_refinement_did(capsys):
     script = _script("refinement")
     script.report([row | {"face": face, "seed": 0, "seconds": 30} for face, row in enumerate(rows)])
     printed = capsys.readouterr().out
-    least = next(line for line in printed.splitlines() if "least L1" in line)
+    least = next(line for line in printed.splitlines() if "1.0 of the gain" in line)
     assert "0.0130" in least and "0 of 2" in least  # the mean of 0.006 and 0.02
+    enough = next(line for line in printed.splitlines() if "0.7 of the gain" in line)
+    assert "0.0135" in enough and "0 of 2" in enough  # 0.007 at three quarters of the way
     last = next(line for line in printed.splitlines() if " 1.0 " in line)
     assert "0.0170" in last and "1 of 2" in last
     assert "relative to the model: 1.00" in printed and "mean 1.00, above 0 in 2" in printed

@@ -226,7 +226,7 @@ class _Relief(FeedForward):
     def prepared(self, item):
         return item
 
-    def explained(self, item, *, category, measured):
+    def explained(self, item, *, category):
         depth = 1 + 0.02 * item.image.mean(-1) + self.lean * np.linspace(-1, 1, SIDE)
         return types.SimpleNamespace(warped_depth=depth.astype(np.float32))
 
