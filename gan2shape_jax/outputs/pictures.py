@@ -86,7 +86,7 @@ def enlarge(picture: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray,
 def write_png(path: pathlib.Path, picture: UInt8[np.ndarray, "h w 3"], text: dict[str, str] | None = None) -> None:
     """Writes an RGB PNG; `text` becomes its text chunks, which image viewers show as properties.
 
-    A photograph's pixels are a twentieth larger so than at zlib's usual level, and are written in half the time.
+    They are compressed less than zlib does by default: in about half the time, to files that are up to 15% larger.
     """
     info = PngImagePlugin.PngInfo()
     for key, value in (text or {}).items():
