@@ -2,15 +2,17 @@
 
     python benchmarks/quality/lift_study.py --data FACES --out results/lift_study
     python benchmarks/quality/lift_study.py --data FACES --out results/lift_study --sizes 24 96 --seeds 0
+    python benchmarks/quality/lift_study.py --data FACES --out results/short --steps 200 50 250 --projected 192
     python benchmarks/quality/lift_study.py --data FACES --out results/lift_study --only report
 
-For every seed, one lift of a single short stage on each number of samples (`endless`: no sample is seen twice in step
-3), and one that trains on photographs in their place (`lift_photographs.py`): the faces of `--photos`. FACES is as in
-`lifted.py`; all are judged on the faces of `--faces`, which none has seen. The number of pseudo-images is the same for
-all but the greatest two numbers of samples, which have one batch each.
+For every seed, one lift of a single stage on each number of samples (`endless`: no sample is seen twice in step 3), and
+one that trains on photographs in their place (`lift_photographs.py`): the faces of `--photos`. FACES is as in
+`lifted.py`; all are judged on the faces of `--faces`, which none has seen. `--steps` are the iterations of the stage's
+three steps, and `--projected` the batches of pseudo-images of all samples together: the same for all numbers of
+samples but those that are greater, which have one batch each.
 
 What is finished is not run again, and what was stopped goes on. The table has each seed's SIDE and MAD, and the means.
-Further `--config.FIELD=VALUE` arguments go to every run (a shorter schedule, for a first try).
+Further `--config.FIELD=VALUE` arguments go to every run.
 """
 
 import argparse
@@ -30,10 +32,7 @@ from rich.table import Table
 
 from gan2shape_jax.atomic_files import atomic_text
 
-_STEPS = (300, 100, 400)  # iterations
 _AT_ONCE = 4  # images that share an iteration
-_SEEN = _STEPS[2] * _AT_ONCE  # in step 3
-_PROJECTED = 384  # batches of pseudo-images, where there are not more samples
 _ENDLESS, _PHOTOS = "endless", "photographs"
 _ON_PHOTOS = pathlib.Path(__file__).with_name("lift_photographs.py")
 _SIZES = ("24", "96", "384", "1536", _ENDLESS)
@@ -48,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--faces", nargs=2, type=int, default=(0, 24), metavar=("FROM", "TO"))
     parser.add_argument("--photos", nargs=2, type=int, default=(24, 48), metavar=("FROM", "TO"))
+    parser.add_argument("--steps", nargs=3, type=int, default=(300, 100, 400), metavar="N")
+    parser.add_argument("--projected", type=int, default=384, metavar="BATCHES")
     parser.add_argument("--only", choices=("report",))
     options, overrides = parser.parse_known_args(arguments)
     for seed in options.seeds if not options.only else ():
@@ -61,12 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _train(size: str, seed: int, folder: pathlib.Path, options: argparse.Namespace, overrides: list[str]) -> None:
     """Trains one set of networks into a folder."""
-    count = _SEEN if size == _ENDLESS else options.photos[1] - options.photos[0] if size == _PHOTOS else int(size)
-    batches = math.ceil(_PROJECTED / count)
+    seen = options.steps[2] * _AT_ONCE
+    count = seen if size == _ENDLESS else options.photos[1] - options.photos[0] if size == _PHOTOS else int(size)
+    batches = math.ceil(options.projected / count)
     fields: dict[str, Any] = {
         "workdir": folder,
         "seed": seed,
-        "schedule.stages": (_STEPS,),
+        "schedule.stages": (tuple(options.steps),),
         "schedule.flip1": (False,),
         "schedule.flip3": (True,),
         "lift.inversion_iterations": 1000,

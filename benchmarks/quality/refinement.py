@@ -33,7 +33,7 @@ from gan2shape_jax.method.state import PreparedImage, initial_state
 from gan2shape_jax.run import loading, refining
 from gan2shape_jax.run.runtime import cadence_of, schedule_of, set_up_runtime
 from gan2shape_jax.stylegan2 import Architecture
-from gan2shape_jax.training import loop, refinement
+from gan2shape_jax.training import loop, model_file, refinement
 from gan2shape_jax.training.loop import Watcher
 from gan2shape_jax.training.tasks import scores
 
@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--out", type=pathlib.Path, required=True)
     options = parser.parse_args(arguments)
+    if model_file.read_facts(options.model) is None:
+        parser.error(f"{options.model} is no model of a lifted GAN: a run would train by its whole schedule from it")
     rows: list[dict[str, Any]] = json.loads(options.out.read_text()) if options.out.exists() else []
     done = {(row["face"], row["seed"]) for row in rows}
     set_up_runtime(config_of(options.data, options.model, 0))

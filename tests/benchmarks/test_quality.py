@@ -1,5 +1,6 @@
 """What the scripts of `benchmarks/quality` make of faces and of refinements."""
 
+import argparse
 import importlib.util
 import pathlib
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 from helpers.tiny import asset, tiny_image
 
 from gan2shape_jax.method import losses, models, reconstruction
@@ -115,3 +117,23 @@ def test_scripts_take_the_faces_folder_for_all_that_belongs_to_them(name):
     config = script.config_of(*given)
     roots = {field: config.data[f"{field}_root"] for field in ("image", "mask", "depth", "latent")}
     assert roots == {"image": "faces/image", "mask": "faces/mask", "depth": "faces/depth", "latent": "faces/latents"}
+
+
+def test_networks_that_are_no_model_are_not_refined_by_another_schedule(tmp_path, capsys):
+    networks = tmp_path / "networks.safetensors"
+    networks.write_bytes(safetensors.numpy.save({"depth/kernel": np.zeros(1, np.float32)}))
+    with pytest.raises(SystemExit):
+        _script("refinement").main(["--data", "faces", "--out", str(tmp_path / "out.json"), str(networks)])
+    assert "is no model of a lifted GAN" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("size", "samples", "batches"), [("24", 24, 2), ("96", 96, 1), ("endless", 40, 2)])
+def test_the_study_draws_as_many_samples_as_its_steps_see(size, samples, batches, tmp_path, monkeypatch):
+    script, commands = _script("lift_study"), []
+    monkeypatch.setattr(script.subprocess, "run", lambda command, **_: commands.append(command))
+    options = argparse.Namespace(steps=[3, 2, 10], projected=48, photos=(24, 48), data=tmp_path)
+    script._train(size, 0, tmp_path / "runs" / size, options, [])
+    (command,) = commands
+    assert f"--config.lift.samples={samples}" in command
+    assert f"--config.lift.batches={batches}" in command
+    assert "--config.schedule.stages=((3, 2, 10),)" in command
