@@ -212,6 +212,12 @@ class Chromium:
         self._mouse("mousePressed", place)
         self._mouse("mouseReleased", place)
 
+    def choose(self, selector: str, path: str | pathlib.Path) -> None:
+        """Chooses a file in an input for files."""
+        root = self.send("DOM.getDocument")["root"]["nodeId"]
+        node = self.send("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.send("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+
     def touch(self, start: tuple[float, float], end: tuple[float, float], *, steps: int = 8) -> None:
         """Draws a finger over the window."""
         self.send("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": start[0], "y": start[1]}])

@@ -69,9 +69,7 @@ def _opened(address):
 
 
 def _send(page, path):
-    root = page.send("DOM.getDocument")["root"]["nodeId"]
-    node = page.send("DOM.querySelector", nodeId=root, selector="#photo input[type=file]")["nodeId"]
-    page.send("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+    page.choose("#photo input[type=file]", path)
 
 
 def _press(page, selector):
