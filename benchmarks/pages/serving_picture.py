@@ -61,7 +61,7 @@ def _photographed(page: chromium.Chromium, address: str, photo: pathlib.Path) ->
     page.wait("document.querySelector('#photo input[type=file]')")
     page.choose("#photo input[type=file]", photo)
     page.wait("document.querySelector('#go:not([disabled])') && document.querySelector('#crop img')", seconds=_PATIENCE)
-    page.click("#go")
+    page.press("#go")
     page.wait("document.querySelector('#status').innerText === 'Done.'", seconds=_PATIENCE)
     page.evaluate("new Promise(done => { scrollTo(0, 0); setTimeout(done, 3000); })")  # the frame draws its model
     return page.screenshot()

@@ -136,7 +136,7 @@ def test_a_photo_becomes_files_in_a_space(tmp_path):
             page.choose("#photo input[type=file]", asset("ictface/image/006.png"))
             page.wait("document.querySelector('#go:not([disabled])')", seconds=150)
             page.wait("document.querySelector('#crop img')")
-            page.click("#go")
+            page.press("#go")
             page.wait("document.querySelector('#status').innerText === 'Done.'", seconds=150)
             links = page.evaluate("[...document.querySelectorAll('#files a')].map(a => a.href)")
         (depth,) = (link for link in links if link.split("?")[0].endswith("/depth.npy"))
