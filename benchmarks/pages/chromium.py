@@ -50,6 +50,7 @@ _BECOME = (
     "os.dup2(high[0], 3); os.dup2(high[1], 4); os.execv(sys.argv[3], sys.argv[3:])"
 )
 _PATIENCE = 60  # seconds
+_RESTED, _BETWEEN = 5, 0.1  # looks at a place, and seconds between them, after which it stays
 
 
 class PageError(Exception):
@@ -211,6 +212,26 @@ class Chromium:
         place = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         self._mouse("mousePressed", place)
         self._mouse("mouseReleased", place)
+
+    def press(self, selector: str) -> None:
+        """Clicks what may only just appear, once the page has stopped to grow, which would move it away."""
+        self.wait(f"document.querySelector({json.dumps(selector)})")
+        self.wait("[...document.images].every(image => image.complete)")
+        until, rested, before = time.monotonic() + _PATIENCE, 0, None
+        while rested < _RESTED:
+            time.sleep(_BETWEEN)
+            now = self.box(selector)
+            rested = rested + 1 if now == before else 0
+            before = now
+            if time.monotonic() > until:
+                raise PageError(f"not at rest within {_PATIENCE} s: {selector}")
+        self.click(selector)
+
+    def choose(self, selector: str, path: str | pathlib.Path) -> None:
+        """Chooses a file in an input for files."""
+        root = self.send("DOM.getDocument")["root"]["nodeId"]
+        node = self.send("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.send("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
     def touch(self, start: tuple[float, float], end: tuple[float, float], *, steps: int = 8) -> None:
         """Draws a finger over the window."""

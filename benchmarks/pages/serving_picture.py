@@ -59,11 +59,9 @@ def _photographed(page: chromium.Chromium, address: str, photo: pathlib.Path) ->
     page.screen(_WIDTH, _HEIGHT, still=True)
     page.open(address)
     page.wait("document.querySelector('#photo input[type=file]')")
-    root = page.send("DOM.getDocument")["root"]["nodeId"]
-    node = page.send("DOM.querySelector", nodeId=root, selector="#photo input[type=file]")["nodeId"]
-    page.send("DOM.setFileInputFiles", nodeId=node, files=[str(photo)])
+    page.choose("#photo input[type=file]", photo)
     page.wait("document.querySelector('#go:not([disabled])') && document.querySelector('#crop img')", seconds=_PATIENCE)
-    page.click("#go")
+    page.press("#go")
     page.wait("document.querySelector('#status').innerText === 'Done.'", seconds=_PATIENCE)
     page.evaluate("new Promise(done => { scrollTo(0, 0); setTimeout(done, 3000); })")  # the frame draws its model
     return page.screenshot()

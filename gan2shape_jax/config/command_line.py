@@ -5,6 +5,7 @@ every field. Values shown are those of the configuration that is named, or the d
 """
 
 import dataclasses
+import os
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -104,14 +105,25 @@ def parse(argv: Sequence[str]) -> Arguments:
             else:
                 overrides[name.removeprefix("--config.")] = value
         else:
-            instead = f"here: {_LAUNCH_OPTIONS[name]}" if name in _LAUNCH_OPTIONS else "--help lists what there is"
-            raise ConfigError(f"unknown argument {argument!r} ({instead})")
+            raise ConfigError(f"unknown argument {argument!r} ({_instead(argument)})")
     if lift and spec:
         name, _, variant = spec.partition(":")
         if variant not in ("", lifting.LIFT):
             raise ConfigError(f"lift takes a configuration without its variant {variant!r}: lift --config={name}")
         spec = f"{name}:{lifting.LIFT}"
     return Arguments(spec, overrides, "--check" in flags, "--version" in flags, topic, lift)
+
+
+def _instead(argument: str) -> str:
+    """Returns what to write in place of an argument that is unknown."""
+    name = argument.partition("=")[0]
+    if name in _LAUNCH_OPTIONS:
+        return f"here: {_LAUNCH_OPTIONS[name]}"
+    if not argument.startswith("-") and os.path.isfile(argument):
+        if argument.endswith((".py", ".yml", ".yaml")):
+            return f"a configuration: --config={argument}"
+        return "a photo: gan2shape-jax photo PHOTO"
+    return "--help lists what there is"
 
 
 def help_text(topic: str = "", spec: str = "") -> str:

@@ -58,6 +58,8 @@ def opened(path: pathlib.Path, *, reduce: bool = False) -> Iterator[ImageFile.Im
         raise
     except FileNotFoundError:
         raise UserError(f"image {path} does not exist") from None
+    except PermissionError:
+        raise UserError(f"image {path} may not be read by this user") from None
     except Image.DecompressionBombError:
         raise UserError(f"image {path} is too large: at most {LARGEST} pixels a side") from None
     except Exception as error:  # decoders of damaged files raise OSError, SyntaxError, struct.error and more

@@ -22,7 +22,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from gan2shape_jax.atomic_files import atomic_bytes, atomic_text
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import UserError, refused
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
 from gan2shape_jax.inputs.array_files import load_latent
 from gan2shape_jax.inputs.image_files import open_upright
@@ -236,8 +236,11 @@ def _write(folder: pathlib.Path, name: str, files: dict[str, bytes], record: dic
         same = False
     if same:
         return False
-    for file, content in files.items():
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        atomic_bytes(folder / file, content)
-    atomic_text(place, text)
+    try:
+        for file, content in files.items():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            atomic_bytes(folder / file, content)
+        atomic_text(place, text)
+    except OSError as error:
+        raise refused(error, f"{folder} cannot hold what is made of {name}") from error
     return True

@@ -1,9 +1,18 @@
-"""What stands before every request: uploads that are too large or too many are refused before they fill the disk."""
+"""What stands before every request: what is too large, too much, or names files that nobody has sent is refused.
 
+Pages tell Gradio by its path which file was sent. It compares that with its folder of uploads in applications that it
+starts itself, yet not in one that is mounted, as here: it would copy any file of this machine for whoever names it, or
+fetch an address. It also passes on what public addresses answer, to whoever names one behind `file=`.
+"""
+
+import json
+import os
 import pathlib
+import re
+from typing import Any
 
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gan2shape_jax.serving.folders import stored_bytes
 from gan2shape_jax.serving.limits import Limits
@@ -12,12 +21,20 @@ __all__ = ["Guard"]
 
 _AROUND = 1 << 16  # bytes of a request that are not the file's
 _MOST_OTHER = 1 << 20  # bytes of a request that brings no file
+# Where the page posts to: queued work, run/ what it does not queue. Gradio has more addresses.
+_POSTED = re.compile(r".*/(queue/join|run/\w+|cancel|reset)")
 # Scripts and pictures come from here alone; a browser asks nothing of other servers.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
     "worker-src 'self' blob:; frame-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'"
 )
+
+
+# A file or an address of another server behind an address here, which Gradio would pass on.
+_NAMED = re.compile(r"/(file=|file/|proxy=)(.*)", re.DOTALL)
+_NOT_SENT = PlainTextResponse("This is not what the page sends.", 403)
+_NOT_THERE = PlainTextResponse("There is no such file here.", 404)
 
 
 class _TooLargeError(Exception):
@@ -32,7 +49,7 @@ class Guard:
 
         Args:
           app: the application.
-          folder: of the server.
+          folder: of the server, with `uploads` in it.
           limits: on what comes in.
         """
         self._app, self._folder, self._limits = app, folder, limits
@@ -42,18 +59,29 @@ class Guard:
         """Answers a request."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        upload = scope["path"].rstrip("/").endswith("/upload")
+        path = scope["path"].rstrip("/")
+        upload = path.endswith("/upload")
         most = self._limits.file_bytes + _AROUND if upload else _MOST_OTHER
+        named = _NAMED.search(path)
+        if named and not _lies_in(named[2], self._folder / "uploads"):
+            return await _NOT_THERE(scope, receive, send)
         refusal = self._refusal(scope, most, upload)
         if refusal is not None:
             return await refusal(scope, receive, send)
+        taken = _Taken(receive, most)
         self._uploads += upload
         try:
-            await self._app(scope, _counted(receive, most), _with_policy(send))
+            if scope["method"] == "POST" and not upload:
+                body = await taken.whole()
+                if not _POSTED.fullmatch(path) or not _names_only(body, self._folder / "uploads"):
+                    return await _NOT_SENT(scope, receive, send)
+            await self._app(scope, taken, taken.unless_too_large(_with_policy(send)))
         except _TooLargeError:
-            await self._too_large(scope, receive, send)
+            pass
         finally:
             self._uploads -= upload
+        if taken.too_large:
+            await self._too_large(scope, receive, send)
 
     def _refusal(self, scope: Scope, most: int, upload: bool) -> PlainTextResponse | None:
         if _announced(scope) > most:
@@ -76,19 +104,78 @@ def _announced(scope: Scope) -> int:
     return 0
 
 
-def _counted(receive: Receive, most: int) -> Receive:
-    """Returns what reads a request whose length was not announced truly, and breaks off where it is too long."""
-    taken = 0
+class _Taken:
+    """Reads a request whose length was not announced truly, and breaks off where it is too long."""
 
-    async def count():
-        nonlocal taken
-        message = await receive()
-        taken += len(message.get("body", b""))
-        if taken > most:
+    def __init__(self, receive: Receive, most: int):
+        self._receive, self._most = receive, most
+        self._bytes = 0
+        self._read: list[Message] = []
+        self.too_large = False
+
+    async def __call__(self) -> Message:
+        """Returns the next part of the request."""
+        return self._read.pop(0) if self._read else await self._next()
+
+    async def whole(self) -> bytes:
+        """Returns all of the request, which can be read once more."""
+        read: list[Message] = []
+        while not read or read[-1].get("more_body"):
+            read.append(await self._next())
+        self._read = read
+        return b"".join(message.get("body", b"") for message in read)
+
+    def unless_too_large(self, send: Send) -> Send:
+        """Returns what sends an answer; of a request that was broken off, the application's own is held back."""
+        begun = False
+
+        async def pass_on(message: Message) -> None:
+            nonlocal begun
+            if begun or not self.too_large:
+                begun = True
+                await send(message)
+
+        return pass_on
+
+    async def _next(self) -> Message:
+        message = await self._receive()
+        self._bytes += len(message.get("body", b""))
+        if self._bytes > self._most:
+            self.too_large = True
             raise _TooLargeError
         return message
 
-    return count
+
+def _names_only(body: bytes, uploads: pathlib.Path) -> bool:
+    """Returns whether a request names no files but such as lie in the folder of uploads."""
+    if not body:
+        return True
+    try:
+        parts: list[Any] = [json.loads(body)]
+    except (ValueError, RecursionError):
+        return False
+    while parts:
+        part = parts.pop()
+        if isinstance(part, dict):
+            if "path" in part and not _lies_in(part["path"], uploads):
+                return False
+            parts += part.values()
+        elif isinstance(part, list):
+            parts += part
+    return True
+
+
+def _lies_in(path: Any, folder: pathlib.Path) -> bool:
+    """Returns whether a path is of a file in a folder; an address is of none, whatever a relative path would mean."""
+    try:
+        return (
+            isinstance(path, str)
+            and os.path.isabs(path)
+            and pathlib.Path(path).resolve().is_relative_to(folder.resolve())
+            and os.path.isfile(path)
+        )
+    except (OSError, ValueError):
+        return False
 
 
 def _with_policy(send: Send) -> Send:

@@ -28,6 +28,23 @@ def test_arguments_are_read(words, arguments):
     assert parse(words.split()) == arguments
 
 
+@pytest.mark.parametrize(
+    "name, told",
+    [
+        ("me.jpg", r"\(a photo: gan2shape-jax photo PHOTO\)"),
+        ("mine.yml", r"\(a configuration: --config=mine\.yml\)"),
+        ("absent.jpg", r"\(--help lists"),
+        ("-me.jpg", r"\(--help lists"),
+    ],
+)
+def test_a_file_in_the_place_of_an_argument_is_told_where_it_belongs(name, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for file in ("me.jpg", "mine.yml", "-me.jpg"):
+        (tmp_path / file).touch()
+    with pytest.raises(ConfigError, match=told):
+        parse([name])
+
+
 def test_short_help_fits_one_screen_and_names_every_group_and_command():
     lines = help_text().splitlines()
     assert len(lines) <= 40 and max(map(len, lines)) <= 100

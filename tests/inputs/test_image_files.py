@@ -1,5 +1,7 @@
 """Reading pictures of any colour mode, cropping and resizing; unusable ones are refused by name."""
 
+import errno
+import os
 import pathlib
 import warnings
 
@@ -184,6 +186,16 @@ def test_unusable_picture_is_refused_by_name(make, message, tmp_path):
     with pytest.raises(UserError, match=message) as caught:
         open_rgb(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    def refuse(path, flags, **options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    path = _save(tmp_path / "a.png")
+    monkeypatch.setattr(os, "open", refuse)  # root, as whom tests may run, is refused nothing
+    with pytest.raises(UserError, match=r"a\.png may not be read by this user"):
+        open_rgb(path)
 
 
 @settings(max_examples=40, deadline=None)

@@ -98,3 +98,10 @@ def test_an_object_that_is_not_there_and_photos_that_are_none_are_refused(photo,
         with pytest.raises(UserError):
             _prepare(path, tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_folder_that_refuses_is_told(photo, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "photos").write_text("a file where the folder would be")
+    with pytest.raises(UserError, match="photos cannot hold what is made of a: "):
+        _prepare(photo, tmp_path / "out")

@@ -69,17 +69,7 @@ def _opened(address):
 
 
 def _send(page, path):
-    root = page.send("DOM.getDocument")["root"]["nodeId"]
-    node = page.send("DOM.querySelector", nodeId=root, selector="#photo input[type=file]")["nodeId"]
-    page.send("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
-
-
-def _press(page, selector):
-    """Clicks what may only just appear; a page that still grows would move it away from under the mouse."""
-    page.wait(f"document.querySelector({json.dumps(selector)})")
-    page.wait("[...document.images].every(image => image.complete)")
-    page.frames()
-    page.click(selector)
+    page.choose("#photo input[type=file]", path)
 
 
 def _fetched(address):
@@ -94,9 +84,9 @@ def test_a_photo_becomes_a_page_and_files(address, photo, cache):
         assert "2 objects found" in page.evaluate(_STATUS)
         page.wait("document.querySelector('#crop img')")
         before = page.evaluate("document.querySelector('#crop img').src")
-        _press(page, "#which label:nth-of-type(2)")
+        page.press("#which label:nth-of-type(2)")
         page.wait(f"document.querySelector('#crop img').src !== {json.dumps(before)}")
-        _press(page, "#go")
+        page.press("#go")
         page.wait("document.querySelector('#stages img')", seconds=_PATIENCE)
         page.wait(f"{_STATUS} === 'Done.'", seconds=_PATIENCE)
         links = page.evaluate("[...document.querySelectorAll('#files a')].map(a => a.href)")
@@ -153,12 +143,12 @@ def test_cancelling_leaving_and_waiting(address, photo):
         with _opened(address) as first:
             _send(first, photo)
             first.wait(_READY, seconds=_PATIENCE)
-            _press(first, "#refine input")
-            _press(first, "#go")
+            first.press("#refine input")
+            first.press("#go")
             first.wait(_REFINES, seconds=_PATIENCE)
-            _press(first, "#stop")
+            first.press("#stop")
             first.wait(f"{_STATUS} === 'Cancelled.'", seconds=5)
-            _press(first, "#go")
+            first.press("#go")
             first.wait(_REFINES, seconds=_PATIENCE)
             _send(second, photo)
             second.wait(f"{_STATUS}.includes('1 photo is before yours')")
@@ -175,8 +165,8 @@ def test_two_visitors_at_once_get_results_of_their_own(address, photo, tmp_path)
         _send(second, other)
         for page in (first, second):
             page.wait(_READY, seconds=_PATIENCE)
-        _press(first, "#go")
-        _press(second, "#go")
+        first.press("#go")
+        second.press("#go")
         depths = []
         for page in (first, second):
             page.wait(f"{_STATUS} === 'Done.'", seconds=_PATIENCE)

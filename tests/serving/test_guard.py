@@ -1,6 +1,7 @@
-"""What comes in is refused before it fills the disk: by the length announced or sent, by what lies there."""
+"""What comes in is refused before it does harm: by the length announced or sent, what lies there, what it names."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -20,7 +21,7 @@ async def _eager(scope, receive, send):
     await send({"type": "http.response.body", "body": b""})
 
 
-def _status(folder, path, parts, length=None, app=_eager):
+def _status(folder, path, parts, length=None, app=_eager, method="POST"):
     """Returns the answer's status, its headers, and how many parts of the request were taken."""
     sent, taken, waiting = [], [], list(parts)
 
@@ -32,7 +33,7 @@ def _status(folder, path, parts, length=None, app=_eager):
         sent.append(message)
 
     headers = [] if length is None else [(b"content-length", str(length).encode())]
-    scope = {"type": "http", "path": path, "headers": headers, "method": "POST"}
+    scope = {"type": "http", "path": path, "headers": headers, "method": method}
     asyncio.run(Guard(app, folder, _LIMITS)(scope, receive, send))
     return sent[0]["status"], dict(sent[0]["headers"]), len(taken)
 
@@ -54,9 +55,74 @@ def test_a_full_disk_takes_no_more(tmp_path):
     assert _status(tmp_path, "/gradio_api/upload", [b"x"])[0] == 200
     (tmp_path / "large").write_bytes(bytes(5_000_001))
     assert _status(tmp_path, "/gradio_api/upload", [b"x"])[0] == 507
-    assert _status(tmp_path, "/", [b""])[0] == 200
+    assert _status(tmp_path, "/", [b""], method="GET")[0] == 200
+
+
+def test_an_answer_of_the_applications_own_to_what_is_broken_off_is_held_back(tmp_path):
+    async def stubborn(scope, receive, send):
+        try:
+            await _eager(scope, receive, send)
+        except Exception:
+            await send({"type": "http.response.start", "status": 500, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+            raise
+
+    assert _status(tmp_path, "/gradio_api/upload", 1000 * [b"x" * 100_000], app=stubborn)[0] == 413
+
+
+def _joined(folder, path, where="/gradio_api/queue/join"):
+    data = [{"path": path, "meta": {"_type": "gradio.FileData"}}]
+    return _status(folder, where, [json.dumps({"fn_index": 0, "data": data}).encode()])[0]
+
+
+def test_no_file_is_named_that_nobody_has_sent(tmp_path):
+    sent = tmp_path / "uploads" / "0a" / "me.jpg"
+    sent.parent.mkdir(parents=True)
+    sent.write_bytes(b"photo")
+    (tmp_path / "secret.jpg").write_bytes(b"not sent")
+    (tmp_path / "uploads" / "link.jpg").symlink_to(tmp_path / "secret.jpg")
+    assert _joined(tmp_path, str(sent)) == 200
+    for path in (
+        str(tmp_path / "secret.jpg"),
+        str(tmp_path / "uploads" / ".." / "secret.jpg"),
+        str(tmp_path / "uploads" / "link.jpg"),
+        str(tmp_path / "uploads"),
+        "https://example.com/a.jpg",
+        "secret.jpg",
+        "\0",
+        None,
+        [str(sent)],
+    ):
+        assert _joined(tmp_path, path) == 403, path
+    assert _joined(tmp_path, str(tmp_path / "secret.jpg"), "/gradio_api/run/photo_sent") == 403
+    assert _joined(tmp_path, str(sent), "/gradio_api/call/photo_sent") == 403
+
+
+def test_no_file_is_given_out_but_pictures_of_the_page_and_nothing_of_other_servers(tmp_path):
+    picture = tmp_path / "uploads" / "0a" / "crop.webp"
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"picture")
+    (tmp_path / "secret.jpg").write_bytes(b"not sent")
+    assert _status(tmp_path, f"/gradio_api/file={picture}", [b""], method="GET")[0] == 200
+    for place in ("https://example.com/a", "http:/example.com/a", tmp_path / "secret.jpg", tmp_path / "uploads"):
+        for door in ("file=", "file/", "proxy="):
+            assert _status(tmp_path, f"/gradio_api/{door}{place}", [b""], method="GET")[0] == 404, (door, place)
+
+
+def test_what_a_request_was_looked_at_for_still_reaches_the_application(tmp_path):
+    seen = []
+
+    async def reading(scope, receive, send):
+        seen.append((await receive())["body"] + (await receive())["body"])
+        await _eager(scope, receive, send)
+
+    parts = [b'{"data": ', b"[1, 2]}", b""]
+    assert _status(tmp_path, "/gradio_api/queue/join", parts, app=reading)[0] == 200
+    assert seen == [b'{"data": [1, 2]}']
+    for no_json in (b"{", b"[" * 100_000, b"\xff"):
+        assert _status(tmp_path, "/gradio_api/queue/join", [no_json])[0] == 403
 
 
 def test_pages_may_ask_nothing_of_other_servers(tmp_path):
-    policy = _status(tmp_path, "/", [b""])[1][b"content-security-policy"].decode()
+    policy = _status(tmp_path, "/", [b""], method="GET")[1][b"content-security-policy"].decode()
     assert "http" not in policy and "*" not in policy and "default-src 'self'" in policy
