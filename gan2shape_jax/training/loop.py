@@ -149,14 +149,13 @@ class _Loop:
         unfinished = progress.iteration < phase.iterations
         malloc_tuning.give_back()  # by the phase before; before this one's programs are compiled
         constants = self.task.phase_constants(progress.state, phase) if unfinished else None
-        start, earlier = progress.iteration, None
+        start, on_host = progress.iteration, jax.default_backend() == "cpu"
         for first, count in _spans(start, phase, self.cadence):
             state, scalars = self.task.advance(progress.state, phase, first, constants, count)
             if first == start:
                 malloc_tuning.give_back()  # by the compiler
-            # One call waits while another runs; more of them would each hold a state.
-            jax.block_until_ready(earlier)
-            earlier = scalars
+            if on_host:
+                jax.block_until_ready(scalars)  # calls that wait for one another would each hold a state
             done, recent = first + count, (*progress.recent, scalars)[-self.task.window :]
             progress, loss = dataclasses.replace(progress, state=state, iteration=done, recent=recent), None
             if _is_due(done, phase, self.cadence.log):

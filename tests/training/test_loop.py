@@ -172,7 +172,13 @@ class _Dispatching:
     def initial(self, params):
         return params
 
+    def restored(self, state):
+        return state
+
     def begin(self, state, phase):
+        return state
+
+    def fresh_optimizer(self, state, step):
         return state
 
     def phase_constants(self, state, phase):
@@ -190,10 +196,12 @@ class _Dispatching:
         return None, {}
 
 
-def test_one_call_waits_while_another_runs_and_no_more():
+@pytest.mark.parametrize(("platform", "most"), [("cpu", 1), ("gpu", 20)])
+def test_calls_wait_for_one_another_on_devices_only(monkeypatch, platform, most):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
     task, cadence = _Dispatching(), dataclasses.replace(CADENCE, log=100, checkpoint=100)
     loop.run_schedule(task, (Phase(0, 1, "step3", 20, False),), {}, None, cadence, UNWATCHED)
-    assert task.most == 2
+    assert task.most == most
 
 
 def test_the_schedule_is_data():
