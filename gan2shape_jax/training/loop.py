@@ -167,6 +167,7 @@ class _Loop:
         return dataclasses.replace(progress, phase=phase.number + 1, iteration=0, recent=())
 
     def _save(self, progress: _Progress, phase: Phase, before: int) -> None:
+        malloc_tuning.give_back()  # by iterations: a checkpoint takes copies of the state
         recent = jax.device_get(list(progress.recent))
         record = {
             "phase": phase.number,
