@@ -22,18 +22,31 @@ bytearray(64 << 20)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, os.environ.get("GLIBC_TUNABLES"), sys.argv[1:])
 """
 
+_GIVES_BACK = """
+import pathlib
+from gan2shape_jax.malloc_tuning import give_back
+
+def resident():
+    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+pieces = [bytearray(1 << 20) for _ in range(128)]
+last = bytearray(1 << 10)  # the heap's end stays in use
+del pieces
+kept = resident()
+give_back()
+print(kept - resident())
+"""
+
 
 def _run(**environment: str) -> list[str]:
     decided = ("GLIBC_TUNABLES", "LD_PRELOAD", "MALLOC_")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(decided)}
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, "a b", "--c"],
-        env=inherited | environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.splitlines()
+    return _lines(_PROGRAM, inherited | environment)
+
+
+def _lines(program: str, environment: dict[str, str]) -> list[str]:
+    command = [sys.executable, "-c", program, "a b", "--c"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def test_restarts_once_in_the_same_process_with_the_same_arguments():
@@ -53,3 +66,8 @@ def test_leaves_what_the_user_decided(name, value):
     lines = _run(**{name: value})
     assert len(lines) == 2
     assert TUNABLES not in lines[-1]
+
+
+def test_what_is_kept_is_given_back_when_asked():
+    (given_back,) = _lines(_GIVES_BACK, os.environ | {"GLIBC_TUNABLES": TUNABLES})
+    assert int(given_back) > 100 << 20  # of 128 MiB

@@ -30,6 +30,7 @@ __all__ = [
     "advance",
     "begin",
     "cached",
+    "collect",
     "collected",
     "compiled_with",
     "finds_mask",
@@ -122,7 +123,7 @@ def collected(
 
 
 _cached = jax.jit(cached, static_argnames=("step", "settings", "flip"))
-_collected = jax.jit(collected, static_argnames=("step", "settings"))
+collect = jax.jit(collected, static_argnames=("step", "settings"))
 
 
 def finds_mask(phase: Phase, settings: Settings) -> bool:
@@ -155,7 +156,7 @@ def phase_constants(state: TrainState, phase: Phase, problem: Problem, frozen: F
         return cache
     key = phase_key(problem.key, phase.number, COLLECT)
     batches = [
-        _collected(state.params, state.factors, cache, problem, key, i, frozen, step=step, settings=settings)
+        collect(state.params, state.factors, cache, problem, key, i, frozen, step=step, settings=settings)
         for i in range(settings.collect_iters)
     ]
     samples = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *batches)

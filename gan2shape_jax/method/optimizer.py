@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
+import jax
 import optax
 
 from gan2shape_jax.method.models import Params
@@ -33,7 +35,13 @@ def optimizer(settings: Settings) -> optax.GradientTransformation:
 def fresh_optimizer(state: TrainState, networks: tuple[str, ...], settings: Settings) -> TrainState:
     """Returns the state with a fresh optimiser of these networks, as at the start of every step of every stage."""
     trained = {name: state.params[name] for name in networks}
-    return dataclasses.replace(state, opt_state=optimizer(settings).init(trained))
+    return dataclasses.replace(state, opt_state=_fresh(trained, settings=settings))
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def _fresh(trained: Params, *, settings: Settings) -> optax.OptState:
+    """Returns the state before any step: one program, where each shape of parameter would have one of its own."""
+    return optimizer(settings).init(trained)
 
 
 def optimizer_step(state: TrainState, gradient: Params, settings: Settings) -> TrainState:

@@ -7,25 +7,49 @@ the renderer. The texture is the albedo, pixel for pixel: no light is baked in, 
 ask for no shading and are double-sided.
 """
 
+from __future__ import annotations
+
+import dataclasses
+import io
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import trimesh
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
-from trimesh.visual import TextureVisuals
-from trimesh.visual.material import PBRMaterial
 
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.outputs import host, pictures
+from gan2shape_jax.outputs.glb_file import glb_bytes
 from gan2shape_jax.outputs.result import Result
 from gan2shape_jax.outputs.surface import object_mask
 
-__all__ = ["build_mesh", "mesh_scale", "write_glb", "write_mesh", "write_obj"]
+if TYPE_CHECKING:
+    import trimesh
+
+__all__ = ["TexturedSheet", "build_mesh", "mesh_scale", "sheet_of", "write_glb", "write_mesh", "write_obj"]
 
 _MATERIAL = "albedo"
 _DIGITS = 9  # significant digits that bring back every float32 exactly
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TexturedSheet:
+    """A result as triangles in the mesh frame.
+
+    Attributes:
+      vertices: (v, 3).
+      faces: (f, 3) counterclockwise as seen from the front.
+      normals: (v, 3) outward.
+      uv: (v, 2) origin at the texture's lower left.
+      texture: (S, S, 3).
+    """
+
+    vertices: Float[np.ndarray, "v 3"]
+    faces: Int[np.ndarray, "f 3"]
+    normals: Float[np.ndarray, "v 3"]
+    uv: Float[np.ndarray, "v 2"]
+    texture: UInt8[np.ndarray, "s s 3"]
 
 
 def mesh_scale(camera: Camera) -> float:
@@ -33,8 +57,8 @@ def mesh_scale(camera: Camera) -> float:
     return camera.focal_length / (camera.rot_center_depth * camera.image_size)
 
 
-def build_mesh(result: Result, *, full: bool = False) -> trimesh.Trimesh:
-    """Builds the textured mesh in the mesh frame, cut at the object mask; `full` keeps the whole sheet.
+def sheet_of(result: Result, *, full: bool = False) -> TexturedSheet:
+    """Returns the mesh in the mesh frame, cut at the object mask; `full` keeps the whole sheet.
 
     A triangle stays where all its corners are on the object. An empty mask leaves the sheet whole, since a mesh
     without triangles is of no use.
@@ -46,46 +70,59 @@ def build_mesh(result: Result, *, full: bool = False) -> trimesh.Trimesh:
         faces = _faces(np.ones((size, size), bool))
     kept, faces = np.unique(faces, return_inverse=True)
     rows, columns = np.divmod(kept, size)
-    uv = np.stack([(columns + 0.5) / size, 1 - (rows + 0.5) / size], axis=-1)
-    image = Image.fromarray(pictures.to_uint8(result.albedo))
+    return TexturedSheet(
+        vertices=_vertices(result).reshape(-1, 3)[kept],
+        faces=faces.reshape(-1, 3),
+        normals=_vertex_normals(result).reshape(-1, 3)[kept],
+        uv=np.stack([(columns + 0.5) / size, 1 - (rows + 0.5) / size], axis=-1),
+        texture=pictures.to_uint8(result.albedo),
+    )
+
+
+def build_mesh(result: Result, *, full: bool = False) -> trimesh.Trimesh:
+    """Builds `sheet_of` for trimesh, with the texture."""
+    import trimesh  # here, because its import is slow and no file of a result needs it
+    from trimesh.visual import TextureVisuals
+    from trimesh.visual.material import PBRMaterial
+
+    sheet = sheet_of(result, full=full)
     material = PBRMaterial(
         name=_MATERIAL,
-        baseColorTexture=image,
+        baseColorTexture=Image.fromarray(sheet.texture),
         metallicFactor=0.0,
         roughnessFactor=1.0,
         doubleSided=True,
     )
     return trimesh.Trimesh(
-        vertices=_vertices(result).reshape(-1, 3)[kept],
-        faces=faces.reshape(-1, 3),
-        vertex_normals=_vertex_normals(result).reshape(-1, 3)[kept],
-        visual=TextureVisuals(uv=uv, material=material),
+        vertices=sheet.vertices,
+        faces=sheet.faces,
+        vertex_normals=sheet.normals,
+        visual=TextureVisuals(uv=sheet.uv, material=material),
         process=False,
     )
 
 
 def write_mesh(result: Result, folder: pathlib.Path, *, full: bool = False) -> None:
     """Writes `mesh.obj`, `mesh.mtl`, `mesh_albedo.png` and `mesh.glb` into an existing folder."""
-    mesh = build_mesh(result, full=full)
-    write_obj(mesh, folder / "mesh.obj")
-    write_glb(mesh, folder / "mesh.glb")
+    sheet = sheet_of(result, full=full)
+    write_obj(sheet, folder / "mesh.obj")
+    write_glb(sheet, folder / "mesh.glb")
 
 
-def write_obj(mesh: trimesh.Trimesh, path: pathlib.Path) -> None:
+def write_obj(sheet: TexturedSheet, path: pathlib.Path) -> None:
     """Writes an OBJ, with its MTL and texture beside it under the same stem.
 
     Written here rather than by trimesh, whose exporter counts digits after the point, names the
     texture after the material, and gives the material light that it should not have.
     """
-    visual: Any = mesh.visual
     texture = path.with_name(f"{path.stem}_albedo.png")
     lines = [
         "# x right, y up, z towards the viewer; texture: albedo without light",
         f"mtllib {path.stem}.mtl",
         f"usemtl {_MATERIAL}",
     ]
-    lines += [_rows("v", mesh.vertices), _rows("vt", visual.uv), _rows("vn", mesh.vertex_normals)]
-    lines.append(_triangles(mesh.faces))
+    lines += [_rows("v", sheet.vertices), _rows("vt", sheet.uv), _rows("vn", sheet.normals)]
+    lines.append(_triangles(sheet.faces))
     path.write_text("\n".join(lines) + "\n", encoding="ascii")
     # illum 0: the colour as it is, without shading.
     material = [
@@ -98,30 +135,25 @@ def write_obj(mesh: trimesh.Trimesh, path: pathlib.Path) -> None:
         f"map_Kd {texture.name}",
     ]
     path.with_suffix(".mtl").write_text("\n".join(material) + "\n", encoding="ascii")
-    visual.material.baseColorTexture.save(texture)
+    Image.fromarray(sheet.texture).save(texture)
 
 
-def write_glb(mesh: trimesh.Trimesh, path: pathlib.Path, *, lit: bool = False, name: str = "") -> None:
-    """Writes binary glTF 2.0 with an unlit material (`KHR_materials_unlit`, else fully rough), or one that is `lit`.
-
-    Args:
-      mesh: with its texture.
-      path: the file.
-      lit: whether viewers light it.
-      name: of the mesh inside; the file's if not given.
-    """
-
-    def unlit(tree: dict[str, Any]) -> None:
-        for material in tree["materials"]:
-            material["extensions"] = {"KHR_materials_unlit": {}}
-        tree["extensionsUsed"] = ["KHR_materials_unlit"]
-
-    # Through a scene, so that viewers show the file's name and not "geometry_0".
-    scene = trimesh.Scene()
-    scene.add_geometry(mesh, geom_name=name or path.stem)
-    path.write_bytes(
-        trimesh.exchange.gltf.export_glb(scene, include_normals=True, tree_postprocessor=None if lit else unlit)
+def write_glb(sheet: TexturedSheet, path: pathlib.Path) -> None:
+    """Writes binary glTF 2.0 with an unlit material (`KHR_materials_unlit`, else fully rough)."""
+    texture = io.BytesIO()
+    Image.fromarray(sheet.texture).save(texture, "PNG")
+    content = glb_bytes(
+        vertices=sheet.vertices,
+        faces=sheet.faces,
+        normals=sheet.normals,
+        uv=sheet.uv,
+        texture=texture.getvalue(),
+        texture_type="image/png",
+        material=_MATERIAL,
+        name=path.stem,
+        lit=False,
     )
+    path.write_bytes(content)
 
 
 def _faces(inside: np.ndarray) -> Int[np.ndarray, "n 3"]:

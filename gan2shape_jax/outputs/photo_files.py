@@ -11,29 +11,25 @@ Two GLBs and not one with variants (KHR_materials_variants): of the common viewe
 between variants without programming, others show the first; and whoever wants one of them downloads half.
 """
 
-import functools
 import io
 import json
 import pathlib
-from typing import Any
 
 import numpy as np
-import trimesh
 from jaxtyping import Float, UInt8
-from PIL import Image, JpegImagePlugin
+from PIL import Image
 from scipy import ndimage
-from trimesh.visual import TextureVisuals
-from trimesh.visual.material import PBRMaterial
 
-from gan2shape_jax.atomic_files import atomic_bytes, atomic_file
+from gan2shape_jax.atomic_files import atomic_bytes
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
-from gan2shape_jax.outputs import mesh as meshes
+from gan2shape_jax.outputs.glb_file import glb_bytes
+from gan2shape_jax.outputs.mesh import mesh_scale
 from gan2shape_jax.outputs.outline import CutSheet, cut_sheet
 from gan2shape_jax.outputs.photo_texture import PhotoTexture, photo_texture
 from gan2shape_jax.outputs.result import Result
 from gan2shape_jax.outputs.surface import surface
 
-__all__ = ["difference_from_photo", "source_colours", "textured_mesh", "write_photo_textured"]
+__all__ = ["difference_from_photo", "source_colours", "write_photo_textured"]
 
 _QUALITY = 92  # of JPEG, in whole colour resolution
 _SOURCE_COLOURS = np.array(
@@ -72,8 +68,7 @@ def write_photo_textured(
     texture = photo_texture(result, photo, box, largest=largest, mirror=mirror)
     side = len(texture.albedo)
     for name, picture, lit in (("textured", texture.albedo, True), ("textured_unlit", texture.lit, False)):
-        mesh = textured_mesh(result, picture)
-        atomic_file(folder / f"{name}.glb", functools.partial(meshes.write_glb, mesh, lit=lit, name=name))
+        atomic_bytes(folder / f"{name}.glb", _textured_mesh(result, picture, name=name, lit=lit))
     for name, picture in (
         ("texture", texture.albedo),
         ("texture_unlit", texture.lit),
@@ -85,28 +80,23 @@ def write_photo_textured(
     return texture
 
 
-def textured_mesh(result: Result, texture: UInt8[np.ndarray, "t t 3"]) -> trimesh.Trimesh:
-    """Returns the mesh in the mesh frame, cut along its smoothed outline, with a texture over the canonical picture."""
+def _textured_mesh(result: Result, texture: UInt8[np.ndarray, "t t 3"], *, name: str, lit: bool) -> bytes:
+    """Returns a GLB of the mesh, cut along its smoothed outline, with a texture over the canonical picture."""
     part = surface(result)
     sheet = cut_sheet(part.depth, part.field, result.camera)
     side = result.camera.image_size
     columns, rows = sheet.pixels.T
     points = sheet.points - (0, 0, result.camera.rot_center_depth)
-    return trimesh.Trimesh(
-        vertices=points * (1.0, -1.0, -1.0) * meshes.mesh_scale(result.camera),
+    return glb_bytes(
+        vertices=points * (1.0, -1.0, -1.0) * mesh_scale(result.camera),
         faces=sheet.faces,
-        vertex_normals=_normals(part.normal, sheet),
-        visual=TextureVisuals(
-            uv=np.stack([(columns + 0.5) / side, 1 - (rows + 0.5) / side], axis=-1),
-            material=PBRMaterial(
-                name="photo",
-                baseColorTexture=_Kept(io.BytesIO(_jpeg(texture))),
-                metallicFactor=0.0,
-                roughnessFactor=1.0,
-                doubleSided=True,
-            ),
-        ),
-        process=False,
+        normals=_normals(part.normal, sheet),
+        uv=np.stack([(columns + 0.5) / side, 1 - (rows + 0.5) / side], axis=-1),
+        texture=_jpeg(texture),
+        texture_type="image/jpeg",
+        material="photo",
+        name=name,
+        lit=lit,
     )
 
 
@@ -116,14 +106,6 @@ def difference_from_photo(result: Result, photo: UInt8[np.ndarray, "h w 3"], box
     apart = np.abs(crop - (result.image / 2 + 0.5)).mean(axis=-1)
     weight = result.input_mask if result.input_mask.any() else np.ones_like(result.input_mask)
     return float((apart * weight).sum() / weight.sum())
-
-
-class _Kept(JpegImagePlugin.JpegImageFile):
-    """A JPEG that is written with the quality that it has; Pillow would take its own."""
-
-    def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
-        """Saves it, `format` and all as Pillow's method has them."""
-        super().save(fp, format, **{"quality": "keep", **params})
 
 
 def _normals(inward: Float[np.ndarray, "s s 3"], sheet: CutSheet) -> Float[np.ndarray, "v 3"]:

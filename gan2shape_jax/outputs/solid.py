@@ -6,11 +6,13 @@ is. A mirrored back is the same once more, reflected in that plane. Print frame:
 the bed, millimetres, the lowest corner at the origin.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-import trimesh
 from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 
@@ -20,6 +22,9 @@ from gan2shape_jax.outputs.result import Result
 from gan2shape_jax.outputs.smooth_depth import without_spikes
 from gan2shape_jax.outputs.surface import MASK_THRESHOLD, object_mask, surface
 from gan2shape_jax.outputs.thin_parts import thin_share
+
+if TYPE_CHECKING:
+    import trimesh
 
 __all__ = ["BACKS", "LARGEST_MM", "LEAST_WALL_MM", "Solid", "build_solid"]
 
@@ -74,6 +79,8 @@ def build_solid(
         `back` is unknown.
       UserError: the object mask is empty, or of a few pixels only.
     """
+    import trimesh  # here, because its import is slow
+
     _check(width_mm, height_mm, thickness_mm, back)
     inside = result.mask >= MASK_THRESHOLD
     if not inside.any():

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import pathlib
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import trimesh
-from trimesh.visual import ColorVisuals, TextureVisuals
 
 from gan2shape_jax.atomic_files import atomic_bytes
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.outputs import pictures
 from gan2shape_jax.outputs.mesh import build_mesh
 from gan2shape_jax.outputs.result import Result
+
+if TYPE_CHECKING:
+    import trimesh
+    from trimesh.visual import TextureVisuals
 
 __all__ = ["ENDINGS", "build_spread_mesh", "write_spread_mesh"]
 
@@ -35,9 +37,11 @@ def build_spread_mesh(result: Result, *, full: bool = False) -> trimesh.Trimesh:
             f"{result.name} has no spread of depth: that is known where a model whose errors have been measured, as "
             "the bundled one's, explains an image that looks like what its GAN draws"
         )
+    from trimesh.visual import ColorVisuals  # here, because its import is slow
+
     mesh = build_mesh(result, full=full)
     size = result.camera.image_size
-    uv = np.asarray(cast(TextureVisuals, mesh.visual).uv)
+    uv = np.asarray(cast("TextureVisuals", mesh.visual).uv)
     columns, rows = np.rint(uv[:, 0] * size - 0.5).astype(int), np.rint((1 - uv[:, 1]) * size - 0.5).astype(int)
     values = result.depth_spread[rows, columns]
     colours = pictures.colour_depth(-values[None], -max(float(values.max()), 1e-9), 0.0)[0]

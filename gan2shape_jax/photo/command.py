@@ -8,6 +8,8 @@ import sys
 import webbrowser
 from collections.abc import Sequence
 
+import jax
+
 from gan2shape_jax import option_types
 from gan2shape_jax.errors import ConfigError, RunEndingError, UserError, exit_code
 from gan2shape_jax.geometry.crop_box import CropBox
@@ -121,7 +123,10 @@ def _run(options: argparse.Namespace) -> int:
         prepared.append(made)
     if not prepared:
         return 1
+    # Compiled programs are megabytes each, and those of the search have done their work; so have those of the run then.
+    jax.clear_caches()
     code = photo_run.reconstruct(config, out, prepared)
+    jax.clear_caches()
     if options.texture:
         photo_run.write_textures(out, prepared)
     for photo in prepared:

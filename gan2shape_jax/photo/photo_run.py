@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 
+from gan2shape_jax import malloc_tuning
 from gan2shape_jax.atomic_files import atomic_text
 from gan2shape_jax.config.validation import validate
 from gan2shape_jax.errors import UserError
@@ -109,6 +110,7 @@ def reconstruct(config: ConfigDict, out: pathlib.Path, prepared: Sequence[Prepar
     for photo in prepared:
         if photo.changed:
             shutil.rmtree(out / "results" / photo.name, ignore_errors=True)
+    malloc_tuning.give_back()  # by the search
     names = sorted(records_in(out))
     atomic_text(out / FOLDER / _LIST, "".join(f"{_quoted(name)}\n" for name in names))
     return experiment.run(_with_latents(config))
@@ -134,6 +136,7 @@ def write_textures(out: pathlib.Path, prepared: Sequence[Prepared]) -> None:
       UserError: the file system refuses.
     """
     for photo in prepared:
+        malloc_tuning.give_back()  # by the reconstruction
         result, folder = out / "results" / photo.name, out / FOLDER / "textured" / photo.name
         if not (result / "result.json").is_file() or not (photo.changed or not (folder / "textured.glb").is_file()):
             continue

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from gan2shape_jax import malloc_tuning
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
@@ -224,6 +225,7 @@ class Reconstructor:
           **together: which images were trained at once, and which of them came to nothing, by their names.
         """
         self.folder.require()
+        malloc_tuning.give_back()  # by training
         state, measured = refining.finished(self.config, start, state, prepared, self.frozen)
         category = self.config.category
         result = results.result_of(state, prepared, self.frozen, history, category=category, measured=measured)

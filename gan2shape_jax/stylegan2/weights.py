@@ -5,6 +5,7 @@ JSON, the licence note of the source and its SHA-256, so that a run can say what
 """
 
 import contextlib
+import functools
 import json
 import math
 import os
@@ -136,12 +137,29 @@ def load(path: str | os.PathLike[str]) -> tuple[Architecture, Params]:
       UserError: the file is absent or no weight file (the message has the command that converts), or its tensors are
         missing, extra, misshapen or not finite (the message lists them).
     """
+    arch, params = _loaded(os.fspath(path), _version_of(path))
+    return arch, jax.tree.map(lambda leaf: leaf, params)  # the dictionaries are the caller's own
+
+
+def _version_of(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
+    """Returns what a file that has been changed has otherwise; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(path: str, version: tuple[int, ...] | None) -> tuple[Architecture, Params]:
+    """Reads a file once as long as it is what it was: a command needs its GAN in several places."""
+    del version
     with _open(path) as file:
         arch = _architecture(path, file.metadata)
         shapes = parameter_shapes(arch)
         flat = file.read_wanted(shapes)  # what the header describes is compared before memory is taken for it
     check_params(flat, shapes, source=path)
-    return arch, jax.tree.map(jnp.asarray, flat_names.nested(flat))
+    return arch, jax.device_put(flat_names.nested(flat))  # jnp.asarray would compile a program for every shape
 
 
 def init_params(key: PRNGKeyArray, arch: Architecture) -> Params:

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
 from etils import epath
 from jaxtyping import PyTree
 
@@ -60,6 +59,8 @@ class Checkpoints:
 
     def __init__(self, folder: pathlib.PurePath, *, keep: int, keeping: Keeping = ANY):
         """Opens (and makes) `folder`, a local path or an `epath.Path` of object storage; the newest `keep` stay."""
+        import orbax.checkpoint as ocp  # here, because its import is slow and predicting does without
+
         self._folder = folder
         self._keeping = keeping
         self._local = folder if isinstance(folder, pathlib.Path) else None
@@ -95,6 +96,8 @@ class Checkpoints:
           FolderGoneError: somebody has removed the folder.
           UserError: the file system refuses.
         """
+        import orbax.checkpoint as ocp
+
         needed = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _LITTLE_FILES
         with self._in_words():
             if self._local and shutil.disk_usage(self._local).free < needed:

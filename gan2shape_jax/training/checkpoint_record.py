@@ -13,12 +13,11 @@ import json
 import logging
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 from etils import epath
 from jaxtyping import PyTree
 
@@ -26,6 +25,9 @@ from gan2shape_jax import records
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.records import Damaged
 from gan2shape_jax.training import checkpoint_arrays
+
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
 
 __all__ = ["NoTracebacks", "Template", "make", "peek", "restored"]
 
@@ -62,6 +64,8 @@ def restored(
       Damaged: the checkpoint is not what was written.
       UserError: it is whole, but made with something else, or for other networks.
     """
+    import orbax.checkpoint as ocp  # here, because its import is slow and predicting does without
+
     with _in_words(source):
         whole = manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
     sealed = not isinstance(whole, dict) or "format" in whole or "phase" not in whole

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from gan2shape_jax import malloc_tuning
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
@@ -146,9 +147,15 @@ class _Loop:
         if progress.iteration == 0:
             progress = dataclasses.replace(progress, state=self.task.begin(progress.state, phase))
         unfinished = progress.iteration < phase.iterations
+        malloc_tuning.give_back()  # by the phase before; before this one's programs are compiled
         constants = self.task.phase_constants(progress.state, phase) if unfinished else None
-        for first, count in _spans(progress.iteration, phase, self.cadence):
+        start, on_host = progress.iteration, jax.default_backend() == "cpu"
+        for first, count in _spans(start, phase, self.cadence):
             state, scalars = self.task.advance(progress.state, phase, first, constants, count)
+            if first == start:
+                malloc_tuning.give_back()  # by the compiler
+            if on_host:
+                jax.block_until_ready(scalars)  # calls that wait for one another would each hold a state
             done, recent = first + count, (*progress.recent, scalars)[-self.task.window :]
             progress, loss = dataclasses.replace(progress, state=state, iteration=done, recent=recent), None
             if _is_due(done, phase, self.cadence.log):
@@ -160,6 +167,7 @@ class _Loop:
         return dataclasses.replace(progress, phase=phase.number + 1, iteration=0, recent=())
 
     def _save(self, progress: _Progress, phase: Phase, before: int) -> None:
+        malloc_tuning.give_back()  # by iterations: a checkpoint takes copies of the state
         recent = jax.device_get(list(progress.recent))
         record = {
             "phase": phase.number,

@@ -18,12 +18,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
-from gan2shape_jax.method import models
+from gan2shape_jax.method import iteration, models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.sampling import COLLECT, phase_key
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem, ProjectedSamples, TrainState
-from gan2shape_jax.method.step3 import collect_batch, reference_code, step3_loss
+from gan2shape_jax.method.step3 import STEP3, reference_code, step3_loss
 
 __all__ = ["SHARES", "Kept", "chosen", "keep_best", "mixed"]
 
@@ -86,7 +86,10 @@ def keep_best(
     score = functools.partial(_explained, samples=samples, problem=prepared.problem, frozen=frozen)
     l1 = [float(score(start, state.params, jnp.float32(share), settings=prepared.settings)) for share in SHARES]
     share = SHARES[chosen(l1, gain=gain)]
-    params = state.params if share == 1 else mixed(start, state.params, share)
+    if share == 1:
+        return Kept(state, share, tuple(l1))
+    first, last = jax.device_get((start, state.params))
+    params = mixed(first, last, share)  # by NumPy: JAX would compile programs for every shape
     return Kept(dataclasses.replace(state, params=params), share, tuple(l1))
 
 
@@ -101,8 +104,8 @@ def _kept_out(
     """Returns samples that training has not seen, by the encoder of these networks, of the image as step 1 left it."""
     code = _code(params, problem, frozen, settings=settings)
     key = phase_key(problem.key, _PHASE, COLLECT)
-    drawn = [
-        _collected(params, state.factors, code, problem, key, jnp.int32(number), frozen, settings=settings)
+    drawn = [  # by the program that training has collected with
+        iteration.collect(params, state.factors, code, problem, key, number, frozen, step=STEP3, settings=settings)
         for number in range(batches)
     ]
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *drawn)
@@ -126,4 +129,3 @@ def _explained(
 
 
 _code = jax.jit(reference_code, static_argnames="settings")
-_collected = jax.jit(collect_batch, static_argnames="settings")

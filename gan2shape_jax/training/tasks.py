@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gan2shape_jax.method import iteration as iteration_lib
@@ -47,7 +46,7 @@ def on_device(state: TrainState) -> TrainState:
 
     By way of the host: Orbax ties arrays to their device, and programs would be compiled anew for such arrays.
     """
-    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), state)
+    return jax.device_put(jax.tree.map(np.asarray, state), may_alias=False)
 
 
 @runtime_checkable
@@ -140,7 +139,7 @@ class OneImage(OneSet):
 
     def initial(self, params: models.Params) -> TrainState:
         """See `tasks.Task`."""
-        return state_lib.initial_state(jax.tree.map(jnp.array, params), self.settings)
+        return state_lib.initial_state(jax.device_put(params, may_alias=False), self.settings)
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
         """See `tasks.Task`."""

@@ -2,13 +2,16 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from helpers.tiny import tiny_image
 
-from gan2shape_jax.method.optimizer import optimizer
+from gan2shape_jax.method import models
+from gan2shape_jax.method.optimizer import fresh_optimizer, optimizer
+from gan2shape_jax.method.state import initial_state
 
 
 @pytest.fixture(scope="module")
@@ -37,3 +40,17 @@ def test_the_step_size_rises_to_its_value_and_stays(settings):
     np.testing.assert_allclose(_sizes(warm, 7), np.array([1, 2, 3, 4, 4, 4, 4]) * 2.5e-3, rtol=1e-4)
     one = dataclasses.replace(settings, warmup_iterations=1)
     np.testing.assert_allclose(_sizes(one, 3), 1e-2, rtol=1e-4)
+
+
+def test_a_fresh_state_is_the_optimisers_own_and_of_one_program(settings):
+    state = initial_state(models.init_params(jax.random.key(0), settings), settings)
+    networks = ("depth", "view")
+    expected = optimizer(settings).init({name: state.params[name] for name in networks})
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(lambda name, *_, **__: compiled.append(name))
+    try:
+        found = fresh_optimizer(state, networks, settings).opt_state
+    finally:
+        jax.monitoring.clear_event_listeners()
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    assert sum("backend_compile" in name for name in compiled) == 1

@@ -1,6 +1,8 @@
 """`gan2shape-jax photo` as a user runs it, with the bundled model."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -117,3 +119,14 @@ def test_refinement_finds_the_latent_that_is_not_given(run, tmp_path, face_photo
     )
     assert run("a.png", "--model", tmp_path / "short.py", "--refine", "--no-texture") == 0
     assert (tmp_path / "results/photos_refined/results/a/depth.npy").is_file()
+
+
+def test_what_no_page_needs_is_not_imported_before_it():
+    """Each of these takes tenths of a second."""
+    code = (
+        "import sys, gan2shape_jax.photo.command, gan2shape_jax.run.experiment, gan2shape_jax.run.predict\n"
+        "print([name for name in ('trimesh', 'orbax', 'scipy.optimize', 'matplotlib', 'tensorboardX') "
+        "if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, timeout=300, check=True)
+    assert done.stdout.strip() == "[]"

@@ -148,6 +148,62 @@ def test_a_checkpoint_of_other_networks_is_refused(run, tmp_path):
         loop.train(other, frozen, schedule, models.init_params(jax.random.key(0), wider), tmp_path, CADENCE, Watcher())
 
 
+class _Late:
+    """A scalar that is not there before somebody waits for it."""
+
+    def __init__(self, waiting):
+        self._waiting = waiting
+        waiting.append(self)
+
+    def block_until_ready(self):
+        if self in self._waiting:
+            self._waiting.remove(self)
+        return self
+
+
+class _Dispatching:
+    """Stands for a task whose calls return before anything is computed."""
+
+    settings, window = None, 1
+
+    def __init__(self):
+        self.waiting, self.most = [], 0
+
+    def initial(self, params):
+        return params
+
+    def restored(self, state):
+        return state
+
+    def begin(self, state, phase):
+        return state
+
+    def fresh_optimizer(self, state, step):
+        return state
+
+    def phase_constants(self, state, phase):
+        return None
+
+    def advance(self, state, phase, iteration, constants, count):
+        scalars = {"loss": _Late(self.waiting)}
+        self.most = max(self.most, len(self.waiting))
+        return state, scalars
+
+    def averages(self, scalars):
+        return {"loss": 0.0}
+
+    def examine(self, state, phase, done):
+        return None, {}
+
+
+@pytest.mark.parametrize(("platform", "most"), [("cpu", 1), ("gpu", 20)])
+def test_calls_wait_for_one_another_on_devices_only(monkeypatch, platform, most):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    task, cadence = _Dispatching(), dataclasses.replace(CADENCE, log=100, checkpoint=100)
+    loop.run_schedule(task, (Phase(0, 1, "step3", 20, False),), {}, None, cadence, UNWATCHED)
+    assert task.most == most
+
+
 def test_the_schedule_is_data():
     planned = make_schedule(((6, 5, 4), (3, 2, 1)), flip1=(False, False), flip3=(True, False), prior_iterations=7)
     assert [(p.label, p.iterations, p.flip) for p in planned] == [
