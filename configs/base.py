@@ -297,6 +297,9 @@ def _lift(config: ConfigDict) -> None:
     config.lift.warmup_iterations = 50
     # Decay, an iteration, of the moving average of the networks that a stage's step 3 ends with; 0 takes the latest.
     config.lift.average = 0.99
+    # How much more the model's depth changes than training has changed it on average from networks.pretrained, as a
+    # share of that; 0 leaves it. Training with encoders of the samples' own stops before the way is at its end.
+    config.lift.overshoot = 0.0
 
 
 def _refinement(config: ConfigDict) -> None:
@@ -318,6 +321,9 @@ def _refinement(config: ConfigDict) -> None:
     # Weight, in step 3, of the mean squared distance of the depth from the model's, as shares of the range of depths.
     # Where a GAN hardly turns its object, pictures of it leave the shape open: dark patches then become hollows.
     config.refinement.hold_shape = 0.0
+    # True leaves the image where the model sees it from: the view network learns from the samples alone, and ends as it
+    # began. An encoder of the image's own turns less than was asked for, and a view that follows does the shape harm.
+    config.refinement.hold_view = True
     # Batches of projected samples that are kept out of training, and decide how far from the model's the networks that
     # are kept lie; 0 keeps the last ones.
     config.refinement.kept_out = 8

@@ -103,6 +103,7 @@ FLOATS = {
     "lift.anchor_view": Range(0, 1e6),
     "lift.anchor_light": Range(0, 1e6),
     "lift.average": Range(0, 0.99999),
+    "lift.overshoot": Range(0, 4),
     "refinement.learning_rate": Range(_LEAST, 1000),
     "refinement.hold_shape": Range(0, 1e6),
     "refinement.gain": Range(0.01, 1),

@@ -96,6 +96,11 @@ def _choices(values: dict[str, Any]) -> list[str]:
             "config.networks.pretrained is empty, but the stages have encoders of the samples' own "
             "(config.lift.own_encoder_iterations) from the first: name the networks.safetensors of a lift to go on from"
         )
+    if values["mode"] == "lift" and values["lift.overshoot"] and not values["networks.pretrained"]:
+        faults.append(
+            f"config.lift.overshoot is {values['lift.overshoot']}, but config.networks.pretrained is empty: what is "
+            "carried on is the change from these networks to the trained ones; name them, or set it to 0"
+        )
     if values["mode"] != "predict" and (values["mode"] == "joint") != values["schedule.joint"]:
         faults.append(
             f"config.mode is {values['mode']!r} but config.schedule.joint is {values['schedule.joint']}: set both alike"

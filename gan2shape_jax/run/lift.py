@@ -37,7 +37,8 @@ from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.run.shared_training import train
 from gan2shape_jax.stylegan2 import Architecture
-from gan2shape_jax.training import checkpoint, lift, network_files
+from gan2shape_jax.training import checkpoint, lift, network_files, overshoot
+from gan2shape_jax.training.gan_samples import SampleMaker
 from gan2shape_jax.training.kept_samples import NOWHERE, PROJECTED, KeptSamples
 
 __all__ = ["FIRST", "run", "task_of"]
@@ -45,6 +46,8 @@ __all__ = ["FIRST", "run", "task_of"]
 _RETURNS = "returns_to_a_checkpoint"
 _TELLING_S = 30.0  # between two lines about what takes minutes
 FIRST = 1 << 20  # samples of training are numbered from here on; those below are looked at only
+# Samples that a change of shape is carried on with: numbers from the first one on, how many, and iterations.
+_OVERSHOT, _OVERSHOT_ON, _OVERSHOT_ITERATIONS = 1 << 18, 512, 400
 
 
 def run(config: ConfigDict, names: list[str]) -> int:
@@ -88,10 +91,24 @@ def _write_model(
     maker = maker_of(config, architecture, frozen)
     like = models.init_params(jax.random.key(config.seed), maker.settings)
     params = network_files.load_networks(folder.networks, like, maker.settings)
+    if config.lift.overshoot:
+        monitor.say(f"carrying the change of shape on by {config.lift.overshoot:g} of what it is")
+        params = _overshot(config, params, maker)
     path = folder.root / lifted_model.NAME
     lifted_model.write(config, params, maker, maker.problems(range(config.lift.kept_out)), path)
     joint_files.note(folder.root, model={lifted_model.NAME: records.measure(path)})
     monitor.say(f"the model is {path}; use it with --config.networks.pretrained={path}")
+
+
+def _overshot(config: ConfigDict, params: models.Params, maker: SampleMaker) -> models.Params:
+    """Returns networks whose depth has changed by more than training changed it, as `config.lift.overshoot` says."""
+    began = loading.initial_params(config, maker.settings)
+    images, _ = maker.images(range(_OVERSHOT, _OVERSHOT + _OVERSHOT_ON))
+    mirrored = any(config.schedule.flip3)
+    change = overshoot.mean_change(began, params, images, maker.settings, mirrored=mirrored)
+    return overshoot.carried_on(
+        params, config.lift.overshoot * change, images, maker.settings, iterations=_OVERSHOT_ITERATIONS
+    )
 
 
 def _returns(folder: RunFolder) -> int:

@@ -60,16 +60,19 @@ def as_refinement(config: ConfigDict) -> ConfigDict:
     return chosen.lock()
 
 
-def held(prepared: PreparedImage, params: models.Params) -> PreparedImage:
-    """Returns an image whose prior is the depth that its training begins with, where that is to hold it."""
+def held(config: ConfigDict, prepared: PreparedImage, params: models.Params, frozen: FrozenModels) -> PreparedImage:
+    """Returns an image with the depth and the view that its training begins with, where these are to hold it."""
     settings, problem = prepared.settings, prepared.problem
-    if not settings.hold_shape:
-        return prepared
-    depth = _depth(params, problem.image, settings=settings)
-    return dataclasses.replace(prepared, problem=dataclasses.replace(problem, prior=depth[0]))
+    if settings.hold_shape:
+        problem = dataclasses.replace(problem, prior=_depth(params, problem.image, settings=settings)[0])
+    if config.refinement.hold_view and refines(config):
+        view = _views(params, problem.image, frozen.view_mean, settings=settings)
+        problem = dataclasses.replace(problem, view=view[0])
+    return dataclasses.replace(prepared, problem=problem)
 
 
 _depth = jax.jit(models.depth, static_argnames="settings")
+_views = jax.jit(models.views, static_argnames="settings")
 
 
 def finished(
@@ -93,6 +96,8 @@ def finished(
         state = kept.state
         told["refinement_share"] = kept.share
         told["kept_out_l1"] = dict(zip(map(str, refinement.SHARES), kept.l1, strict=True))
+    if config.refinement.hold_view:  # the network of the view that the image was seen from
+        state = dataclasses.replace(state, params=state.params | {"view": start["view"]})
     before = initial_state(start, prepared.settings)
     view = reconstruction.see(before, prepared.problem, frozen, prepared.settings)
     l1 = results.reconstruction_l1(view, prepared.problem)

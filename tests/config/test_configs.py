@@ -80,6 +80,15 @@ def test_every_lift_can_go_on_from_its_networks(name):
     assert config.schedule.flip3[0] == lift.schedule.flip3[0] and config.mode == "lift"
 
 
+def test_a_change_is_carried_on_only_from_networks_that_there_were():
+    config = load_config("ictface:lift").unlock()
+    config.lift.overshoot = 1.0
+    (fault,) = problems(config)
+    assert "config.lift.overshoot is 1.0, but config.networks.pretrained is empty" in fault
+    config.networks.pretrained = "networks.safetensors"
+    assert problems(config) == []
+
+
 def test_lift_is_a_command_and_a_variant(capsys, tmp_path):
     told = []
     for words in (["lift", "--config=ictface"], ["lift", "--config=ictface:lift"], ["--config=ictface:lift"]):

@@ -1,0 +1,103 @@
+"""A stage's change of shape, carried on in the direction that training took it.
+
+Training with encoders of the samples' own moves the depth of all images alike, and stops before the way is at its end:
+pseudo-images are renderings, and confirm in part what was rendered. What the stage has changed on average is therefore
+added once more, by a chosen share, as over-relaxation does to a slow iteration. Going on in the space of weights does
+not do that (docs/reports/lift.md); the depth network learns the new depth.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Scalar
+
+from gan2shape_jax.method import models
+from gan2shape_jax.method.settings import Settings
+
+__all__ = ["carried_on", "mean_change"]
+
+_BATCH = 8
+_LEARNING_RATE = 2e-4  # at first; it falls to nothing
+_SCALE = 1e4  # of squared depths, so that Adam's smallest quotient stays far away
+
+
+def mean_change(
+    start: models.Params,
+    end: models.Params,
+    images: Float[np.ndarray, "n s s 3"],
+    settings: Settings,
+    *,
+    mirrored: bool,
+) -> Float[np.ndarray, "s s"]:
+    """Returns by how much the depth of images differs on average between two sets of networks, scene units.
+
+    Args:
+      start: before a stage.
+      end: after it.
+      images: in [-1, 1].
+      settings: static settings.
+      mirrored: whether the change is made the same on both sides, as for objects that are taken to be symmetric.
+    """
+    change = np.mean(depths(end, images, settings) - depths(start, images, settings), axis=0)
+    both: np.ndarray = (change + change[:, ::-1]) / 2 if mirrored else change
+    return both
+
+
+def carried_on(
+    params: models.Params,
+    change: Float[np.ndarray, "s s"],
+    images: Float[np.ndarray, "n s s 3"],
+    settings: Settings,
+    *,
+    iterations: int,
+) -> models.Params:
+    """Returns networks whose depth is a change further; only the depth network differs.
+
+    Args:
+      params: of all networks.
+      change: of the canonical depth, scene units; no depth leaves the camera's range.
+      images: that the depth network learns on, in [-1, 1]; the same ones give the same bits.
+      settings: static settings.
+      iterations: of Adam, on eight images each.
+    """
+    least, most = settings.camera.min_depth, settings.camera.max_depth
+    wanted = np.clip(depths(params, images, settings) + change, least, most)
+    optimizer = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, iterations))
+    depth = params["depth"]
+    state = optimizer.init(depth)
+    order = np.random.default_rng(0).integers(0, len(images), (iterations, _BATCH))
+    for some in order:
+        gradient = _gradient(depth, jnp.asarray(images[some]), jnp.asarray(wanted[some]), settings=settings)
+        update, state = optimizer.update(gradient, state)
+        depth = optax.apply_updates(depth, update)
+    return params | {"depth": depth}
+
+
+def depths(params: models.Params, images: Float[np.ndarray, "n s s 3"], settings: Settings) -> np.ndarray:
+    """Returns the canonical depth (n, S, S) of images, scene units."""
+    parts = []
+    for first in range(0, len(images), _BATCH):
+        some = images[first : first + _BATCH]
+        whole = np.pad(some, ((0, _BATCH - len(some)), (0, 0), (0, 0), (0, 0)))  # one program
+        parts.append(np.asarray(_depths(params["depth"], jnp.asarray(whole), settings=settings))[: len(some)])
+    return np.concatenate(parts)
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def _depths(depth: models.Params, images: Array, *, settings: Settings) -> Array:
+    return models.depth({"depth": depth}, images, settings)
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def _gradient(depth: models.Params, images: Array, wanted: Array, *, settings: Settings) -> models.Params:
+    def loss(depth: models.Params) -> Float[Scalar, ""]:
+        off = models.depth({"depth": depth}, images, settings) - wanted
+        return _SCALE * jnp.mean(jnp.square(off))
+
+    gradient: models.Params = jax.grad(loss)(depth)
+    return gradient
