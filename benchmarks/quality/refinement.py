@@ -79,12 +79,14 @@ def refined(config: ConfigDict, face: int, architecture: Architecture, frozen: F
     """Refines one face; returns SIDE, MAD and L1 at every share."""
     (one,) = known_faces.prepared(config, [face], architecture, frozen)
     start = loading.initial_params(config, one.settings)
+    one = refining.held(config, one, start, frozen)
     begin = time.perf_counter()
     state, _ = loop.train(one, frozen, schedule_of(config), start, None, cadence_of(config), Watcher())
     wanted = config.refinement
     kept = refinement.keep_best(start, state, one, frozen, batches=wanted.kept_out, gain=wanted.gain)
     seconds = time.perf_counter() - begin
-    errors = [_errors(refinement.mixed(start, state.params, share), one, frozen) for share in refinement.SHARES]
+    ways = [refining.seen_from(config, start, refinement.mixed(start, state.params, s)) for s in refinement.SHARES]
+    errors = [_errors(params, one, frozen) for params in ways]
     return {
         "face": face,
         "seed": config.seed,

@@ -17,7 +17,7 @@ from gan2shape_jax.run import lifted_model, results
 from gan2shape_jax.run.verdict import FAR, MODEL_L1, TYPICAL_L1, is_far
 from gan2shape_jax.training import model_file, refinement
 
-__all__ = ["Refined", "as_refinement", "finished", "held", "nearness", "refines"]
+__all__ = ["Refined", "as_refinement", "finished", "held", "nearness", "refines", "seen_from"]
 
 
 class Refined(NamedTuple):
@@ -71,6 +71,11 @@ def held(config: ConfigDict, prepared: PreparedImage, params: models.Params, fro
     return dataclasses.replace(prepared, problem=problem)
 
 
+def seen_from(config: ConfigDict, start: models.Params, params: models.Params) -> models.Params:
+    """Returns refined networks with the view network that the image was seen from in training."""
+    return params | {"view": start["view"]} if config.refinement.hold_view else params
+
+
 _depth = jax.jit(models.depth, static_argnames="settings")
 _views = jax.jit(models.views, static_argnames="settings")
 
@@ -96,8 +101,7 @@ def finished(
         state = kept.state
         told["refinement_share"] = kept.share
         told["kept_out_l1"] = dict(zip(map(str, refinement.SHARES), kept.l1, strict=True))
-    if config.refinement.hold_view:  # the network of the view that the image was seen from
-        state = dataclasses.replace(state, params=state.params | {"view": start["view"]})
+    state = dataclasses.replace(state, params=seen_from(config, start, state.params))
     before = initial_state(start, prepared.settings)
     view = reconstruction.see(before, prepared.problem, frozen, prepared.settings)
     l1 = results.reconstruction_l1(view, prepared.problem)
