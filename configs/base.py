@@ -321,8 +321,8 @@ def _refinement(config: ConfigDict) -> None:
     # Weight, in step 3, of the mean squared distance of the depth from the model's, as shares of the range of depths.
     # Where a GAN hardly turns its object, pictures of it leave the shape open: dark patches then become hollows.
     config.refinement.hold_shape = 0.0
-    # True leaves the image where the model sees it from: the view network learns from the samples alone, and ends as it
-    # began. An encoder of the image's own turns less than was asked for, and a view that follows does the shape harm.
+    # True ends with the model's view network: an encoder of the image's own turns less than was asked for, and views
+    # learn that.
     config.refinement.hold_view = True
     # Batches of projected samples that are kept out of training, and decide how far from the model's the networks that
     # are kept lie; 0 keeps the last ones.

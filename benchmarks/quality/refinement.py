@@ -79,7 +79,6 @@ def refined(config: ConfigDict, face: int, architecture: Architecture, frozen: F
     """Refines one face; returns SIDE, MAD and L1 at every share."""
     (one,) = known_faces.prepared(config, [face], architecture, frozen)
     start = loading.initial_params(config, one.settings)
-    one = refining.held(config, one, start, frozen)
     begin = time.perf_counter()
     state, _ = loop.train(one, frozen, schedule_of(config), start, None, cadence_of(config), Watcher())
     wanted = config.refinement

@@ -98,7 +98,7 @@ def reconstruct(
     prepared = loading.prepare(chosen, item, latent, gan.architecture, frozen)
     schedule = schedule_of(chosen)
     initial = loading.initial_params(chosen, prepared.settings)
-    prepared = refining.held(chosen, prepared, initial, frozen)
+    prepared = refining.held(prepared, initial)
     this = _told(chosen, prepared)
     state, history = loop.train(
         prepared,

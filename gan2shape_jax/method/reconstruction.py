@@ -39,7 +39,6 @@ __all__ = [
     "see",
     "see_together",
     "smoothness",
-    "with_given_view",
 ]
 
 
@@ -106,17 +105,12 @@ def smoothness(geometry: Scene) -> Float[Scalar, ""]:
     return losses.smoothness(geometry.depth) + losses.smoothness(geometry.diffuse[:, 0])
 
 
-def with_given_view(views: Float[Array, "n 6"], problem: Problem) -> Float[Array, "n 6"]:
-    """Returns views of which the first, the input's, is the one that the problem gives, where it gives one."""
-    return views if problem.view is None else views.at[0].set(problem.view)
-
-
 def input_scene(
     params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings, *, flip: bool
 ) -> Scene:
     """Returns the input image's scene: its depth (and mirror image), view and light, without albedo."""
     depth = blend_border(models.depth(params, problem.image, settings), settings.camera)
-    view = with_given_view(models.views(params, problem.image, frozen.view_mean, settings), problem)
+    view = models.views(params, problem.image, frozen.view_mean, settings)
     light = models.lights(params, problem.image, frozen.light_mean, settings)
     return scene(mirror(depth, flip=flip), view, light, settings)
 
@@ -165,7 +159,7 @@ _reconstruct = jax.jit(reconstruct, static_argnames="settings")
 
 def drop_training_fields(problem: Problem) -> Problem:
     """Drops fields that rendering does not read: one program serves images with and without latents or depth."""
-    return dataclasses.replace(problem, latent=None, gan_image=None, prior=None, true_depth=None, view=None)
+    return dataclasses.replace(problem, latent=None, gan_image=None, prior=None, true_depth=None)
 
 
 def see(state: TrainState, problem: Problem, frozen: FrozenModels, settings: Settings) -> Reconstruction:

@@ -38,7 +38,6 @@ class Problem:
       prior: (S, S), the depth that the depth network is first fitted to, or that a refinement is held to, or None.
       true_depth: (S, S), or None.
       key: the image's random key.
-      view: (6,), radians and scene units, that the image is seen from in place of what the view network says, or None.
     """
 
     image: jax.Array
@@ -48,7 +47,6 @@ class Problem:
     prior: Any
     true_depth: jax.Array | None
     key: jax.Array
-    view: Any = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,15 +17,7 @@ from gan2shape_jax.method.factors import Factors, blend_border
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.image_terms import image_terms, weighted_sum
 from gan2shape_jax.method.pseudo_images import draw_pseudo_images
-from gan2shape_jax.method.reconstruction import (
-    Scene,
-    appearance,
-    canonical_mask,
-    mirror,
-    scene,
-    smoothness,
-    with_given_view,
-)
+from gan2shape_jax.method.reconstruction import Scene, appearance, canonical_mask, mirror, scene, smoothness
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Problem, ProjectedSamples, TrainState
 from gan2shape_jax.method.step import LossAndMetrics, Seen, Step
@@ -69,8 +61,8 @@ def step3_loss(
 ) -> LossAndMetrics:
     """Returns the reconstruction loss of the input (as in step 1) and of projected samples, by one sheet.
 
-    Depth and albedo come from the input, view and light from each image itself; the input's view is `problem.view`
-    where there is one. Where `settings.hold_shape` says so, the depth is held to `problem.prior`.
+    Depth and albedo come from the input, view and light from each image itself. Where `settings.hold_shape` says so,
+    the depth is held to `problem.prior`.
     """
     free = models.depth(params, problem.image, settings)
     depth = blend_border(free, settings.camera)
@@ -78,7 +70,7 @@ def step3_loss(
     everything = jnp.concatenate([problem.image, images])
     geometry = scene(
         mirror(depth, flip=flip),
-        with_given_view(models.views(params, everything, frozen.view_mean, settings), problem),
+        models.views(params, everything, frozen.view_mean, settings),
         models.lights(params, everything, frozen.light_mean, settings),
         settings,
     )

@@ -124,7 +124,7 @@ class Reconstructor:
     def _job(self, images: dict[str, PreparedImage]) -> _Job:
         names, prepared = list(images), list(images.values())
         initial = self._initial(prepared[0], names[0])
-        prepared = [refining.held(self.config, one, initial, self.frozen) for one in prepared]
+        prepared = [refining.held(one, initial) for one in prepared]
         images = dict(zip(names, prepared, strict=True))
         if len(images) == 1:
             return _Job(images, OneImage(prepared[0], self.frozen), initial, self.folder.checkpoints(prepared[0].name))

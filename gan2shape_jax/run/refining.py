@@ -60,24 +60,24 @@ def as_refinement(config: ConfigDict) -> ConfigDict:
     return chosen.lock()
 
 
-def held(config: ConfigDict, prepared: PreparedImage, params: models.Params, frozen: FrozenModels) -> PreparedImage:
-    """Returns an image with the depth and the view that its training begins with, where these are to hold it."""
+def held(prepared: PreparedImage, params: models.Params) -> PreparedImage:
+    """Returns an image whose prior is the depth that its training begins with, where that is to hold it."""
     settings, problem = prepared.settings, prepared.problem
-    if settings.hold_shape:
-        problem = dataclasses.replace(problem, prior=_depth(params, problem.image, settings=settings)[0])
-    if config.refinement.hold_view and refines(config):
-        view = _views(params, problem.image, frozen.view_mean, settings=settings)
-        problem = dataclasses.replace(problem, view=view[0])
-    return dataclasses.replace(prepared, problem=problem)
+    if not settings.hold_shape:
+        return prepared
+    depth = _depth(params, problem.image, settings=settings)
+    return dataclasses.replace(prepared, problem=dataclasses.replace(problem, prior=depth[0]))
 
 
 def seen_from(config: ConfigDict, start: models.Params, params: models.Params) -> models.Params:
-    """Returns refined networks with the view network that the image was seen from in training."""
+    """Returns refined networks with the view network of the model, where that is to stay.
+
+    Training turns views after an encoder of the image's own, which turns less than was asked for.
+    """
     return params | {"view": start["view"]} if config.refinement.hold_view else params
 
 
 _depth = jax.jit(models.depth, static_argnames="settings")
-_views = jax.jit(models.views, static_argnames="settings")
 
 
 def finished(

@@ -204,7 +204,8 @@ def test_the_view_is_the_models_where_it_is_held(made, tmp_path, at_once):
         for name in names:
             prepared = loading.load_problem(config, name, architecture, frozen, RunFolder.open(config).latents)
             params = loading.initial_params(config, prepared.settings)
-            model = refining._views(params, prepared.problem.image, frozen.view_mean, settings=prepared.settings)[0]
+            say = jax.jit(models.views, static_argnames="settings")
+            model = say(params, prepared.problem.image, frozen.view_mean, settings=prepared.settings)[0]
             results = tmp_path / str(hold) / f"run/results/{name.removesuffix('.png')}"
             moved[hold].append(np.abs(load(results).view - np.asarray(model)).max())
             kept = network_files.load_networks(results / "networks.safetensors", params, prepared.settings)["view"]
