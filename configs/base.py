@@ -321,9 +321,6 @@ def _refinement(config: ConfigDict) -> None:
     # Weight, in step 3, of the mean squared distance of the depth from the model's, as shares of the range of depths.
     # Where a GAN hardly turns its object, pictures of it leave the shape open: dark patches then become hollows.
     config.refinement.hold_shape = 0.0
-    # True ends with the model's view network: an encoder of the image's own turns less than was asked for, and views
-    # learn that.
-    config.refinement.hold_view = True
     # Batches of projected samples that are kept out of training, and decide how far from the model's the networks that
     # are kept lie; 0 keeps the last ones.
     config.refinement.kept_out = 8

@@ -33,9 +33,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.lift.truncation = 0.8
     # The GAN hardly turns a head, and shapes that are let free follow the patches of a coat (docs/reports/cats.md).
     config.refinement.hold_shape = 1000.0
-    # As docs/reports/cats.md has measured it.
-    config.refinement.gain = 1.0
-    config.refinement.hold_view = False
+    config.refinement.gain = 1.0  # as docs/reports/cats.md has measured it
     if variant in ("", "predict"):
         config.networks.pretrained = asset("catface/model.safetensors")
     if variant == "scratch":

@@ -84,8 +84,7 @@ def refined(config: ConfigDict, face: int, architecture: Architecture, frozen: F
     wanted = config.refinement
     kept = refinement.keep_best(start, state, one, frozen, batches=wanted.kept_out, gain=wanted.gain)
     seconds = time.perf_counter() - begin
-    ways = [refining.seen_from(config, start, refinement.mixed(start, state.params, s)) for s in refinement.SHARES]
-    errors = [_errors(params, one, frozen) for params in ways]
+    errors = [_errors(refinement.mixed(start, state.params, share), one, frozen) for share in refinement.SHARES]
     return {
         "face": face,
         "seed": config.seed,

@@ -17,7 +17,7 @@ from gan2shape_jax.run import lifted_model, results
 from gan2shape_jax.run.verdict import FAR, MODEL_L1, TYPICAL_L1, is_far
 from gan2shape_jax.training import model_file, refinement
 
-__all__ = ["Refined", "as_refinement", "finished", "held", "nearness", "refines", "seen_from"]
+__all__ = ["Refined", "as_refinement", "finished", "held", "nearness", "refines"]
 
 
 class Refined(NamedTuple):
@@ -69,14 +69,6 @@ def held(prepared: PreparedImage, params: models.Params) -> PreparedImage:
     return dataclasses.replace(prepared, problem=dataclasses.replace(problem, prior=depth[0]))
 
 
-def seen_from(config: ConfigDict, start: models.Params, params: models.Params) -> models.Params:
-    """Returns refined networks with the view network of the model, where that is to stay.
-
-    Training turns views after an encoder of the image's own, which turns less than was asked for.
-    """
-    return params | {"view": start["view"]} if config.refinement.hold_view else params
-
-
 _depth = jax.jit(models.depth, static_argnames="settings")
 
 
@@ -101,7 +93,6 @@ def finished(
         state = kept.state
         told["refinement_share"] = kept.share
         told["kept_out_l1"] = dict(zip(map(str, refinement.SHARES), kept.l1, strict=True))
-    state = dataclasses.replace(state, params=seen_from(config, start, state.params))
     before = initial_state(start, prepared.settings)
     view = reconstruction.see(before, prepared.problem, frozen, prepared.settings)
     l1 = results.reconstruction_l1(view, prepared.problem)

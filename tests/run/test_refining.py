@@ -10,7 +10,6 @@ from helpers.tiny import tiny_config
 
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.interface.result import load
 from gan2shape_jax.method import iteration, models
 from gan2shape_jax.run import check, experiment, lifted_model, loading, refining
 from gan2shape_jax.run.run_folder import RunFolder
@@ -189,27 +188,3 @@ def test_the_shape_is_held_to_the_models_as_much_as_is_asked_for(made, tmp_path,
             found = np.load(tmp_path / str(hold) / f"run/results/{name.removesuffix('.png')}/depth.npy")
             away[hold].append(np.abs(found[:, 2:-2] - model).mean())
     assert all(held < 0.5 * free for held, free in zip(away[1000.0], away[0.0], strict=True))
-
-
-@pytest.mark.parametrize("at_once", [1, pytest.param(2, marks=pytest.mark.heavy)])
-def test_the_view_is_the_models_where_it_is_held(made, tmp_path, at_once):
-    names, moved = ("001.png", "002.png"), {}
-    for hold in (True, False) if at_once == 1 else (True,):  # one at a time shows that views move where they may
-        more = {"refinement__lengths": ((1, 1, 6),), "refinement__kept_out": 0, "runtime__images_at_once": at_once}
-        more |= {"outputs__networks": "full", "refinement__hold_view": hold}
-        config = _config(tmp_path / str(hold), made["model"], names=names, **more)
-        assert check.examine(config) == [] and experiment.run(config) == 0
-        architecture, frozen = loading.load_frozen(config)
-        moved[hold] = []
-        for name in names:
-            prepared = loading.load_problem(config, name, architecture, frozen, RunFolder.open(config).latents)
-            params = loading.initial_params(config, prepared.settings)
-            say = jax.jit(models.views, static_argnames="settings")
-            model = say(params, prepared.problem.image, frozen.view_mean, settings=prepared.settings)[0]
-            results = tmp_path / str(hold) / f"run/results/{name.removesuffix('.png')}"
-            moved[hold].append(np.abs(load(results).view - np.asarray(model)).max())
-            kept = network_files.load_networks(results / "networks.safetensors", params, prepared.settings)["view"]
-            same = all(map(np.array_equal, jax.tree.leaves(kept), jax.tree.leaves(params["view"])))
-            assert same == hold
-    assert max(moved[True]) < 1e-6
-    assert min(moved.get(False, [1.0])) > 1e-5
