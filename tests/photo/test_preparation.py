@@ -81,6 +81,14 @@ def test_small_objects_are_told(photo, tmp_path):
     assert any("30 pixels and is enlarged" in note for note in made.notes)
 
 
+def test_dark_photos_are_told(photo, tmp_path):
+    assert not any("dark" in note for note in _prepare(photo, tmp_path / "out").notes)
+    with Image.open(photo) as lit:
+        lit.convert("RGB").point(lambda value: value // 6).save(tmp_path / "night.png")
+    (note,) = _prepare(tmp_path / "night.png", tmp_path / "out").notes
+    assert note.startswith("night.png: what was cut out is very dark (99% of it is below ")
+
+
 def test_latents_are_taken_along_and_must_fit(photo, tmp_path):
     np.save(tmp_path / "w.npy", np.zeros((1, 8), np.float32))
     _prepare(photo, tmp_path / "out", latent=tmp_path / "w.npy")
