@@ -14,6 +14,13 @@ __all__ = ["glb_bytes"]
 
 _UNSIGNED, _FLOAT, _TRIANGLES = 5125, 5126, 4  # as OpenGL numbers them
 _ALIGNED = 4  # bytes, that each part of the file begins at
+# The mesh, by the numbers of the arrays in the file: first the triangles, then what belongs to vertices.
+_PRIMITIVE = {
+    "attributes": {"POSITION": 1, "TEXCOORD_0": 2, "NORMAL": 3},
+    "indices": 0,
+    "mode": _TRIANGLES,
+    "material": 0,
+}
 
 
 def glb_bytes(
@@ -45,26 +52,13 @@ def glb_bytes(
     arrays = [np.asarray(faces, np.uint32).reshape(-1)]
     arrays += [np.asarray(values, np.float32) for values in (vertices, downwards, normals)]
     parts = [*(array.tobytes() for array in arrays), texture]
-    surface: dict[str, Any] = {
-        "name": material,
-        "pbrMetallicRoughness": {"baseColorTexture": {"index": 0}, "metallicFactor": 0.0, "roughnessFactor": 1.0},
-        "doubleSided": True,
-    }
-    if not lit:
-        surface["extensions"] = {"KHR_materials_unlit": {}}
-    attributes = {"POSITION": 1, "TEXCOORD_0": 2, "NORMAL": 3}
     tree: dict[str, Any] = {
         "asset": {"version": "2.0", "generator": "gan2shape_jax"},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"name": name, "mesh": 0}],
-        "meshes": [
-            {
-                "name": name,
-                "primitives": [{"attributes": attributes, "indices": 0, "mode": _TRIANGLES, "material": 0}],
-            }
-        ],
-        "materials": [surface],
+        "meshes": [{"name": name, "primitives": [_PRIMITIVE]}],
+        "materials": [_surface(material, lit)],
         "textures": [{"source": 0}],
         "images": [{"bufferView": len(arrays), "mimeType": texture_type}],
         "accessors": [_accessor(array, view) for view, array in enumerate(arrays)],
@@ -75,6 +69,16 @@ def glb_bytes(
         tree["extensionsUsed"] = ["KHR_materials_unlit"]
     text = json.dumps(tree, separators=(",", ":")).encode()
     return _file(_padded(text, b" "), b"".join(map(_padded, parts)))
+
+
+def _surface(name: str, lit: bool) -> dict[str, Any]:
+    """Returns a fully rough, double-sided material of the file's only texture."""
+    surface: dict[str, Any] = {
+        "name": name,
+        "pbrMetallicRoughness": {"baseColorTexture": {"index": 0}, "metallicFactor": 0.0, "roughnessFactor": 1.0},
+        "doubleSided": True,
+    }
+    return surface if lit else surface | {"extensions": {"KHR_materials_unlit": {}}}
 
 
 def _accessor(array: np.ndarray, view: int) -> dict[str, Any]:

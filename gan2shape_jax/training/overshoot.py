@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Scalar
 from gan2shape_jax.method import models
 from gan2shape_jax.method.settings import Settings
 
-__all__ = ["carried_on", "mean_change"]
+__all__ = ["carried_on", "depths", "mean_change"]
 
 _BATCH = 8
 _LEARNING_RATE = 2e-4  # at first; it falls to nothing
