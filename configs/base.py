@@ -308,14 +308,14 @@ def _refinement(config: ConfigDict) -> None:
     config.refinement = ConfigDict()
     # Iterations of steps 1, 2 and 3, a triple a stage, in place of schedule.stages; the first step 1 has at least one.
     # The mirrored sheet has a part in all of them where any stage of schedule.flip3 has it.
-    config.refinement.lengths = ((50, 300, 220),)
+    config.refinement.lengths = ((30, 200, 150),)
     # True trains an encoder of the image's own in step 2, from the beginning, as gan.relative_enc, regularize_offset
     # and F1_d say; False goes on with the model's, which follows renderings so closely that it repeats their faults.
     config.refinement.new_encoder = True
     # Adam's step size, in place of optimizer.learning_rate.
     config.refinement.learning_rate = 1e-4
     # Batches of projected samples that are learned from, in place of sampling.collect_iters.
-    config.refinement.collect_iters = 48
+    config.refinement.collect_iters = 40
     # Pseudo-images in a batch, in place of sampling.batch_size.
     config.refinement.batch_size = 4
     # Weight, in step 3, of the mean squared distance of the depth from the model's, as shares of the range of depths.
