@@ -13,7 +13,7 @@ from PIL import Image
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.inputs.isolated_decoder import decode_isolated
 from gan2shape_jax.inputs.picture_files import LARGEST, Decoded, decode, opened, orientation_of
-from gan2shape_jax.inputs.picture_kinds import isolated_kind_of
+from gan2shape_jax.inputs.picture_kinds import READ_ALONE, isolated_kind_of
 from gan2shape_jax.inputs.picture_rows import converted, resized
 from gan2shape_jax.regular_files import open_regular
 
@@ -111,7 +111,7 @@ def _decoded(path: pathlib.Path) -> Decoded:
     except OSError:  # told by the next
         kind = None
     if kind is None:
-        return decode(path, reduce=True)
+        return decode(path, reduce=True, read=READ_ALONE)
     picture, reduction = decode_isolated(path, kind)
     return Decoded(picture, 1, reduction)
 

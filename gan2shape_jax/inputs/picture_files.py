@@ -31,13 +31,14 @@ _CODECS = ("raw", "zip", "jpeg", "gif", "libtiff")
 
 
 @contextlib.contextmanager
-def opened(path: pathlib.Path, *, reduce: bool = False) -> Iterator[ImageFile.ImageFile]:
+def opened(path: pathlib.Path, *, reduce: bool = False, read: str = READ) -> Iterator[ImageFile.ImageFile]:
     """Opens a picture file and yields it with its header read, its pixels not decoded yet.
 
     Args:
         path: the file.
         reduce: whether a large JPEG is decoded at a half, a quarter or an eighth of its sides, so that the longer one
             has less than `LARGEST` pixels.
+        read: the kinds that are read, for the message about another kind.
 
     Raises:
         UserError: the file is none of the regular kind, of another kind than those read, damaged, animated, or larger
@@ -46,7 +47,7 @@ def opened(path: pathlib.Path, *, reduce: bool = False) -> Iterator[ImageFile.Im
     try:
         with open_regular(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large sizes, which are looked at here, and of damaged metadata
-            kind, told = _kind(file, path)
+            kind, told = _kind(file, path, read)
             picture = Image.open(file, formats=[kind])
             whole = picture.size
             if reduce and kind == "JPEG" and max(whole) > _REDUCED:
@@ -80,9 +81,9 @@ class Decoded(NamedTuple):
     reduction: int
 
 
-def decode(path: pathlib.Path, *, reduce: bool = False) -> Decoded:
+def decode(path: pathlib.Path, *, reduce: bool = False, read: str = READ) -> Decoded:
     """Returns a decoded picture; arguments and errors are those of `opened`."""
-    with opened(path, reduce=reduce) as picture:
+    with opened(path, reduce=reduce, read=read) as picture:
         drafted = picture.decoderconfig if reduce and picture.format in ("JPEG", "MPO") else ()
         picture.load()
         orientation = orientation_of(picture, path)
@@ -123,7 +124,7 @@ def _exif(picture: Image.Image) -> bytes:
     return exif if isinstance(exif, bytes) else b""
 
 
-def _kind(file, path: pathlib.Path) -> tuple[str, Announced]:
+def _kind(file, path: pathlib.Path, read: str) -> tuple[str, Announced]:
     head = file.read(64)
     if not head:
         raise UserError(f"image {path} is empty (0 bytes)")
@@ -131,7 +132,7 @@ def _kind(file, path: pathlib.Path) -> tuple[str, Announced]:
         kind = kind_of(head)
     except ValueError as error:
         told = f"image {path} is {error}" if str(error) else f"{path} is not an image of a kind that is known"
-        raise UserError(f"{told}; {READ} are read") from None
+        raise UserError(f"{told}; {read} are read") from None
     try:
         return kind, announced(file, kind)
     except ValueError as error:

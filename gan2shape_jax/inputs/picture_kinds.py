@@ -7,9 +7,10 @@ stream inside, not in what Pillow looks at before. Single photos of these kinds 
 
 import re
 
-__all__ = ["READ", "isolated_kind_of", "kind_of"]
+__all__ = ["READ", "READ_ALONE", "isolated_kind_of", "kind_of"]
 
 READ = "PNG, JPEG, WebP, TIFF, GIF, BMP and PPM"
+READ_ALONE = "PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP and PPM"  # of single photos
 
 # Pillow's names by the first bytes.
 _KINDS = {

@@ -89,7 +89,7 @@ def test_refinement_goes_on_from_the_model(run, tmp_path, face_photo):
         (["a.png", "--model", "gone.safetensors"], "does not exist"),
         (["a.png", "--out", "a.png"], "a.png"),
         (["a.png", "--mask", "none.png"], "none.png"),
-        (["a.svg"], "SVG"),
+        (["a.svg"], "is SVG; PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP and PPM are read"),
         (["a.eps"], "EPS"),
     ],
 )
