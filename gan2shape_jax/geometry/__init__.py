@@ -1,1 +1,1 @@
-"""Camera, differentiable rasteriser, lighting, resampling: pure functions that know no GAN (GAN2Shape, section 3.1)."""
+"""Camera, differentiable rasteriser, lighting, resampling: pure functions without any GAN (GAN2Shape, section 3.1)."""

@@ -35,7 +35,7 @@ _PRECISION = jax.lax.Precision.HIGHEST
 
 @dataclasses.dataclass(frozen=True)
 class Camera:
-    """A fixed pinhole camera and the range of depths it looks at; hashable, so static under jit.
+    """A fixed pinhole camera and the range of depths it covers; hashable, so static under jit.
 
     Attributes:
       image_size: side S of the image in pixels.
@@ -43,8 +43,8 @@ class Camera:
       rot_center_depth: depth of the point (0, 0, z) that views rotate about, scene units.
       min_depth: nearest canonical depth, scene units.
       max_depth: farthest canonical depth, scene units.
-      near: triangles with a vertex at or before this depth are not drawn.
-      far: depth of the empty background; surfaces from there on are not drawn.
+      near: triangles of a grid with a vertex at or before this depth are not drawn; those of other meshes are cut there.
+      far: depth of the empty background; surfaces at or beyond it are not drawn.
     """
 
     image_size: int
@@ -72,7 +72,7 @@ class Camera:
 
     @property
     def background_depth(self) -> float:
-        """The depth that empty pixels of a warped depth map have, scene units."""
+        """The depth of empty pixels in a warped depth map, scene units."""
         return self.max_depth + self.margin
 
 
@@ -96,7 +96,7 @@ def rotation_matrix(angles: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3 
 
 @checked
 def back_project(depth: Float[Array, "*batch h w"], camera: Camera) -> Float[Array, "*batch h w 3"]:
-    """Returns the point that each pixel of a depth map shows, in the camera's frame."""
+    """Returns the point seen by each pixel of a depth map, in the camera's frame."""
     h, w = depth.shape[-2:]
     slope_x = (jnp.arange(w, dtype=depth.dtype) - camera.center) / camera.focal_length
     slope_y = (jnp.arange(h, dtype=depth.dtype) - camera.center) / camera.focal_length
@@ -141,7 +141,7 @@ def to_grid(pixels: Float[Array, "*batch 2"], camera: Camera) -> Float[Array, "*
 def warped_grid(
     depth: Float[Array, "*batch h w"], view: Float[Array, "*batch 6"], camera: Camera
 ) -> Float[Array, "*batch h w 2"]:
-    """Returns where each canonical pixel lands in the image that the view shows."""
+    """Returns where each canonical pixel lands in the image seen from the view."""
     return to_grid(project(transform(back_project(depth, camera), view, camera), camera), camera)
 
 

@@ -1,8 +1,8 @@
-"""A square crop's place in a photo: sampling it, and going from its pixels to the photo's and back.
+"""A square crop's place in a photo: sampling it, and mapping its pixels to the photo's and back.
 
 Coordinates are continuous, (x, y) with x right and y down, and the centre of the first pixel is (0.5, 0.5), in photos
-and crops alike; `camera` counts pixels by their centres, so its (j, i) is (j + 0.5, i + 0.5) here. Everything is on the
-host: photos are NumPy arrays, upright as their EXIF orientation says.
+and crops alike; `camera` puts pixel centres at integers, so its (j, i) is (j + 0.5, i + 0.5) here. Everything is on the
+host: photos are NumPy arrays, turned upright according to their EXIF orientation.
 """
 
 import dataclasses
@@ -15,21 +15,21 @@ from gan2shape_jax.errors import ArgumentError
 
 __all__ = ["CropBox", "centred_box", "crop_to_photo", "photo_to_crop", "sample_crop", "scaled_box"]
 
-_BAND = 1 << 24  # samples that are drawn together: bounds memory whatever the photo's size
-_MOST_SIDE = 16  # sides of the photo that a crop may take
-_LARGEST = 32766  # pixels a side: OpenCV's own limit
-_CHANNELS = 4  # of a photo, likewise
+_BAND = 1 << 24  # samples drawn at a time: bounds memory whatever the photo's size
+_MOST_SIDE = 16  # largest side of a crop, in multiples of the photo's longer side
+_LARGEST = 32766  # pixels per side: OpenCV's own limit
+_CHANNELS = 4  # channels of a photo, likewise
 
 
 @dataclasses.dataclass(frozen=True)
 class CropBox:
-    """A square in a photo, possibly turned and possibly reaching out of it.
+    """A square in a photo, possibly rotated and possibly extending beyond it.
 
     Attributes:
-      x: of its centre, photo pixels.
-      y: of its centre, photo pixels.
-      side: photo pixels, above 0.
-      roll_deg: how far its content is turned clockwise in the photo, degrees; a sampled crop has it turned back.
+      x: x of its centre, photo pixels.
+      y: y of its centre, photo pixels.
+      side: side length, photo pixels, above 0.
+      roll_deg: clockwise rotation of its content in the photo, degrees; sampling the crop undoes it.
 
     Raises:
       ArgumentError: a number is not finite, or `side` is not above 0.
@@ -55,22 +55,22 @@ class CropBox:
 
 
 def centred_box(width: int, height: int) -> CropBox:
-    """Returns the largest square in the middle of a photo of so many pixels."""
+    """Returns the largest centred square of a photo of the given size in pixels."""
     return CropBox(x=width / 2, y=height / 2, side=min(width, height))
 
 
 def scaled_box(box: CropBox, factor: float) -> CropBox:
-    """Returns where a crop lies once its photo has been made `factor` times as large."""
+    """Returns where a crop lies once its photo has been scaled by `factor`."""
     return CropBox(x=box.x * factor, y=box.y * factor, side=box.side * factor, roll_deg=box.roll_deg)
 
 
 def crop_to_photo(points: Float[np.ndarray, "*n 2"], box: CropBox, size: int) -> Float[np.ndarray, "*n 2"]:
-    """Returns where in the photo points of a crop lie.
+    """Maps points of a crop to the photo.
 
     Args:
       points: (x, y) in the crop.
       box: the crop's place.
-      size: side of the crop, pixels of its own.
+      size: side of the crop, in its own pixels.
 
     Returns:
       (x, y) in the photo, float64.
@@ -80,7 +80,7 @@ def crop_to_photo(points: Float[np.ndarray, "*n 2"], box: CropBox, size: int) ->
 
 
 def photo_to_crop(points: Float[np.ndarray, "*n 2"], box: CropBox, size: int) -> Float[np.ndarray, "*n 2"]:
-    """Returns where in a crop of `size` pixels a side points of the photo lie; undoes `crop_to_photo`."""
+    """Maps points of the photo to a crop of `size` x `size` pixels; undoes `crop_to_photo`."""
     offset = (np.asarray(points, np.float64) - (box.x, box.y)) @ _turn(box)
     return np.asarray((offset / box.side + 0.5) * size)
 
@@ -88,23 +88,23 @@ def photo_to_crop(points: Float[np.ndarray, "*n 2"], box: CropBox, size: int) ->
 def sample_crop(
     photo: Shaped[np.ndarray, "height width *channels"], box: CropBox, size: int
 ) -> Shaped[np.ndarray, "size size *channels"]:
-    """Draws a crop with antialiasing; beyond the photo its outermost pixels go on.
+    """Samples a crop with antialiasing; beyond the photo its outermost pixels are repeated.
 
-    A pixel of the crop is the mean of bilinear samples that are at most a pixel of the photo apart. A crop that lies on
-    the photo's pixels, one to one, has their very values.
+    A pixel of the crop is the mean of bilinear samples that are at most one photo pixel apart. A crop whose pixels
+    coincide with the photo's has exactly their values.
 
     Args:
       photo: uint8, or floating point of any range.
-      box: where.
-      size: side of what is returned, pixels.
+      box: the crop's place.
+      size: side of the crop returned, pixels.
 
     Returns:
       The crop, of the photo's type.
 
     Raises:
-      ArgumentError: the photo is no picture, `size` is below 1, or the crop is far larger than the photo or beside it.
+      ArgumentError: the photo is not an image, `size` is below 1, or the crop is far too large or outside the photo.
     """
-    import cv2  # here, because its import changes the environment
+    import cv2  # imported here, because importing it changes the environment
 
     _check(photo, box, size)
     picture = photo if photo.dtype == np.uint8 else photo.astype(np.float32)
@@ -129,7 +129,7 @@ def sample_crop(
 
 
 def _turn(box: CropBox) -> Float[np.ndarray, "2 2"]:
-    """Returns the matrix that turns directions in the crop into those in the photo, clockwise as y points down."""
+    """Returns the matrix that rotates directions in the crop to those in the photo, clockwise as y points down."""
     angle = math.radians(box.roll_deg)
     return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
 

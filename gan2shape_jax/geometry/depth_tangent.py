@@ -1,7 +1,7 @@
-"""How the visible depth of a grid mesh changes with its vertices, while each sample sees the triangle that it sees.
+"""How the visible depth of a grid mesh changes with its vertices, with the visible triangle of each sample held fixed.
 
 Screen vertices and triangle numbers are those of `visibility`. The tangent is a plain function, linear in the change
-of the vertices: JAX derives from it forward mode, second derivatives, and, as its transpose, the backward pass.
+of the vertices: from it JAX derives forward mode, second derivatives and, as its transpose, the backward pass.
 """
 
 import jax.numpy as jnp
@@ -22,8 +22,8 @@ def depth_tangent(
     """Returns how visible depth changes with x, y and 1/z of the vertices on screen; linear in `change`.
 
     With q = 1/z linear on screen, dq = sum of w_k (dq_k - slope_x dx_k - slope_y dy_k) over the
-    corners. The bracket is a triangle's, arithmetic on the regular grid; a sample gathers three
-    numbers. So the transpose, which is the backward pass, scatters three numbers a sample.
+    corners. The bracket is computed per triangle, as arithmetic on the regular grid; each sample gathers
+    three numbers. So the transpose, which is the backward pass, scatters three numbers per sample.
     """
     slope_x, slope_y = _slopes(screen)
     changes = [dq - dx * slope_x - dy * slope_y for dx, dy, dq in zip(*map(grid_corners, change))]
@@ -41,7 +41,7 @@ def screen_weights(screen: visibility.Screen, triangle: Int[Array, "b n n"]) -> 
     parts = [x[a] * y[b] - y[a] * x[b] for a, b in ((1, 2), (2, 0), (0, 1))]
     area = parts[0] + parts[1] + parts[2]
     parts = [jnp.where(area < 0, -part, part) for part in parts]
-    # No `maximum`, whose derivative is one half on the edges themselves.
+    # Not `maximum`, whose derivative is one half on the edges themselves.
     parts = [jnp.where(part >= 0, part, 0) for part in parts]
     total = parts[0] + parts[1] + parts[2]
     return [part / jnp.where(total > 0, total, 1) for part in parts]

@@ -12,10 +12,10 @@ __all__ = ["check_faces", "grid_faces"]
 
 @functools.cache
 def grid_faces(height: int, width: int) -> np.ndarray:
-    """Returns the faces of a grid of vertices, row by row numbered, in the order of `visibility`: `(2 (H-1)(W-1), 3)`.
+    """Returns the faces of a grid of vertices numbered row by row, in the order of `visibility`: `(2 (H-1)(W-1), 3)`.
 
-    Cell (i, j) has the triangles (i, j) (i+1, j) (i, j+1) and (i, j+1) (i+1, j) (i+1, j+1); all first ones come before
-    all second ones.
+    Cell (i, j) has the triangles (i, j) (i+1, j) (i, j+1) and (i, j+1) (i+1, j) (i+1, j+1); all the first ones come
+    before all the second ones.
     """
     number = np.arange(height * width, dtype=np.int32).reshape(height, width)
     upper_left, upper_right = number[:-1, :-1].ravel(), number[:-1, 1:].ravel()
@@ -29,15 +29,16 @@ def grid_faces(height: int, width: int) -> np.ndarray:
 def check_faces(
     faces: Integer[Array, "f 3"], vertices: int, argument: str = "vertices"
 ) -> tuple[Int[Array, "f 3"], Bool[Array, " f"]]:
-    """Returns faces as int32 that name existing vertices, and which ones did so before.
+    """Returns faces as int32, clipped to existing vertices, and which of them were valid before clipping.
 
     Args:
       faces: vertex numbers, of any integer type.
       vertices: how many vertices there are.
-      argument: what has so many rows, for messages.
+      argument: name of the array with that many rows, for messages.
 
     Raises:
-      ValueError: on a face with a number outside 0 to vertices - 1, where values are known (they are not under jit).
+      ValueError: on a face with a number outside 0 to vertices - 1, where values are known (they are not under jit), or
+        more vertices than int32 can number.
     """
     if vertices > np.iinfo(np.int32).max:
         raise ValueError(f"{argument} has {vertices:,} rows; int32 counts up to 2,147,483,647")

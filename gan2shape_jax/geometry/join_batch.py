@@ -1,4 +1,4 @@
-"""Batches under `jax.vmap`: the mapped axis joins the batch axis, where JAX would add one more."""
+"""Batches under `jax.vmap`: the mapped axis is merged into the batch axis, where JAX would add another."""
 
 from collections.abc import Callable
 
@@ -9,11 +9,11 @@ __all__ = ["join_batch"]
 
 
 def join_batch(function: Callable[..., tuple[jax.Array, ...]]) -> Callable[..., tuple[jax.Array, ...]]:
-    """Returns `function` such that `jax.vmap` calls it on one longer batch; for one flat scatter, not a batched one.
+    """Wraps `function` so that `jax.vmap` calls it on one longer batch: one flat scatter, not a batched one.
 
     Args:
-      function: takes arrays with a leading axis of images and returns a tuple of such arrays; every image by itself.
-        Not differentiated: callers stop gradients at its arguments.
+      function: takes arrays with a leading image axis and returns a tuple of such arrays, treating each image
+        independently. Not differentiated: callers stop gradients at its arguments.
     """
 
     @jax.custom_batching.custom_vmap

@@ -1,6 +1,6 @@
 """Surface normals and diffuse shading.
 
-Normals `(..., H, W, 3)` live in the camera's frame (x right, y down, z away); a plane that faces
+Normals `(..., H, W, 3)` are in the camera's frame (x right, y down, z away); a plane facing
 the camera has normal (0, 0, 1). A light `(..., 4)` is ambient strength, diffuse strength, and the x
 and y of its direction (x, y, 1), which is normalised before use. Shading multiplies albedo on
 [0, 1].
@@ -14,7 +14,7 @@ from gan2shape_jax.geometry.shapes import checked
 
 __all__ = ["apply_shading", "diffuse_shading", "light_direction", "normals", "shade"]
 
-# What the published implementation adds to the length of a normal before it divides by it.
+# What the published implementation adds to the length of a normal before dividing by it.
 _REFERENCE_EPSILON = 1e-7
 
 
@@ -27,18 +27,18 @@ def normals(
     Args:
       depth: scene units.
       camera: the camera that sees this depth.
-      unit: whether normals have length one. False repeats the published implementation, which
+      unit: whether normals have length one. False reproduces the published implementation, which
         divides by length + 1e-7 where the length is about 3e-5: its normals are slightly short.
 
     Returns:
-      Normals; the border of one pixel is (0, 0, 1). GAN2Shape, section 3.1.
+      Normals; the one-pixel border is (0, 0, 1). GAN2Shape, section 3.1.
     """
     points = camera_lib.back_project(depth, camera)
     along_x = points[..., 1:-1, 2:, :] - points[..., 1:-1, :-2, :]
     along_y = points[..., 2:, 1:-1, :] - points[..., :-2, 1:-1, :]
     if unit:
-        # Differences are of the size of a pixel: measured in pixels, squares stay far from
-        # underflow.
+        # Differences are about one pixel in size: measured in pixels, their squares stay far
+        # from underflow.
         inside = _unit(jnp.cross(along_x, along_y) * (camera.focal_length**2 / 4))
     else:
         inside = jnp.cross(along_x, along_y)
@@ -62,7 +62,7 @@ def diffuse_shading(
 ) -> Float[Array, "*#batch h w"]:
     """Returns max(0, normal . direction), for unit normals in [0, 1]."""
     turned = direction[..., None, None, :]
-    # Written out: XLA's CPU compiler of jaxlib 0.10 gives wrong sums of products with broadcast
+    # Written out: in jaxlib 0.10, XLA's CPU compiler gives wrong sums of products with broadcast
     # operands.
     cosine = normal[..., 0] * turned[..., 0] + normal[..., 1] * turned[..., 1] + normal[..., 2] * turned[..., 2]
     return jnp.maximum(cosine, 0)
@@ -86,7 +86,7 @@ def apply_shading(
 
 
 def _unit(vectors: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
-    """Normalises; vanishing vectors become (0, 0, 1) with zero gradient."""
+    """Normalises vectors; vanishing ones become (0, 0, 1) with zero gradient."""
     squared = jnp.sum(vectors**2, -1, keepdims=True)
     proper = squared > jnp.finfo(vectors.dtype).tiny
     frontal = jnp.array([0, 0, 1], vectors.dtype)

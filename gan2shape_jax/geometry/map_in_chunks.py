@@ -1,6 +1,6 @@
-"""A batch of images a few at a time, where the working memory of all would outgrow the processor's cache.
+"""Processes a batch a few images at a time, where the working memory of all would exceed the processor's cache.
 
-Only for functions that treat every image by itself and hold no convolution: the chunks go through a loop, in
+Only for functions that treat each image independently and contain no convolution: the chunks go through a loop, in
 which XLA on CPU runs convolutions slowly. GPU and TPU take whole batches.
 """
 
@@ -13,12 +13,12 @@ from gan2shape_jax.by_platform import by_platform
 
 __all__ = ["map_in_chunks", "chunk_of"]
 
-# Vertices that the rasteriser takes at once on a CPU, 20 images of 64 pixels, 5 of 128 (benchmarks/speed/rasterizer.py)
+# Vertices the rasteriser takes at once on a CPU: 20 images of 64 pixels, 5 of 128 (benchmarks/speed/rasterizer.py)
 _MOST = 20 * 64 * 64
 
 
 def chunk_of(batch: int, size: int, *, most: int = _MOST) -> int:
-    """How many of `batch` images of `size` vertices make a chunk: the largest divisor that keeps to `most`, or 1."""
+    """Returns how many of `batch` images of `size` vertices form a chunk: the largest divisor within `most`, or 1."""
     return max(n for n in range(1, batch + 1) if batch % n == 0 and (n == 1 or n * size <= most))
 
 
@@ -28,10 +28,10 @@ def map_in_chunks(
     """Calls `function` on chunks of images, one after another, and joins the results.
 
     Args:
-      function: from arrays to arrays, all with a leading axis of images.
+      function: from arrays to arrays, all with a leading image axis.
       images: its argument for the whole batch.
-      size: vertices of an image.
-      in_chunks: overrides the choice by kind of device; only tests and benchmarks do.
+      size: vertices per image.
+      in_chunks: overrides the choice by kind of device; for tests and benchmarks only.
     """
     batch = jax.tree.leaves(images)[0].shape[0]
     chunk = chunk_of(batch, size) if batch else batch

@@ -1,15 +1,15 @@
-"""Differentiable rasterising of triangle meshes: any vertices, any faces, attributes, gradients to both.
+"""Differentiable rasterisation of triangle meshes: any vertices, faces and attributes, with gradients to both.
 
 Vertices `(..., V, 3)` are in the camera's frame (x right, y down, z away, scene units), faces `(F, 3)` their numbers.
-`rasterize` says what each sample sees, `interpolate` what values at the vertices look like there:
+`rasterize` returns what each sample sees, `interpolate` the values there of attributes given at the vertices:
 
     fragments = rasterize(vertices, camera, faces=faces, supersample=2)
     colours = interpolate(fragments, vertex_colours, faces=faces, supersample=2)      # (..., S, S, C)
 
-Without faces the vertices are a grid `(..., H, W, 3)`, as of a depth map, two triangles a cell (`grid_faces`); square
-grids take the faster way of `rasterizer`. Depth, barycentrics and interpolated values are differentiable, any number of
-times, forward and backward, with the visible triangle of each sample held fixed: no gradient flows through visibility,
-so none tells a silhouette to move. GAN2Shape, section 3.1, takes this derivative of its depth renderer.
+Without faces the vertices are a grid `(..., H, W, 3)`, as from a depth map, with two triangles per cell (`grid_faces`);
+square grids take the faster path of `rasterizer`. Depth, barycentrics and interpolated values are differentiable, any
+number of times, forward and backward, with the visible triangle of each sample held fixed: no gradient flows through
+visibility, so none moves a silhouette. GAN2Shape, section 3.1, takes this derivative of its depth renderer.
 """
 
 import dataclasses
@@ -47,19 +47,19 @@ def rasterize(
 
     Args:
       vertices: `(..., V, 3)` with faces, `(..., H, W, 3)` without; floating point, in the camera's frame.
-      camera: the camera: its near and far plane bound what is drawn.
-      faces: three vertices of each triangle; both sides are drawn. Grids have theirs.
-      supersample: samples along a side of a pixel.
-      size: pixels along a side of the picture, camera.image_size if not given.
+      camera: the camera; its near and far planes bound what is drawn.
+      faces: the three vertices of each triangle; both sides are drawn. Not needed for grids.
+      supersample: samples along each side of a pixel.
+      size: pixels along each side of the picture; camera.image_size if not given.
       sampling: where samples lie, see `SampleGrid.over`.
 
     Returns:
       What each of the n x n samples sees, n = size x supersample; `.depth` and `.barycentric` are differentiable in
       the vertices. See `rasterize_mesh` for what is drawn; in square grids, triangles with a vertex at or before
-      camera.near are left out whole.
+      camera.near are dropped entirely.
 
     Raises:
-      ValueError: on arguments that are no such mesh.
+      ValueError: the arguments do not describe such a mesh.
     """
     samples = SampleGrid.over(camera, supersample=supersample, size=size, sampling=sampling)
     if faces is not None:
@@ -87,14 +87,14 @@ def rasterize_mesh(
     """Rasterises triangle meshes that share their faces.
 
     Triangles are drawn where their depth lies between camera.near and camera.far, so one that reaches behind the
-    camera is cut at the near plane. Triangles without area and those with a vertex that is not finite are not drawn.
-    Where depths are equal the lowest triangle is seen. Work and memory are bounded by the number of 4 x 4 tiles that
-    the triangles' boxes take on screen, whatever their sizes.
+    camera is clipped at the near plane. Triangles without area or with a vertex that is not finite are not drawn.
+    Where depths are equal, the triangle with the lowest number is visible. Work and memory are bounded by the number of
+    4 x 4 tiles that the triangles' boxes cover on screen, whatever their sizes.
 
     Args:
       vertices: in the camera's frame.
-      faces: vertex numbers. Under `jax.jit`, where values are not known, a triangle that names a vertex which does
-        not exist is not drawn.
+      faces: vertex numbers. Under `jax.jit`, where values are not known, a triangle that names a nonexistent vertex
+        is not drawn.
       camera: the camera.
       samples: where to sample; the pixel centres if not given.
 
@@ -102,7 +102,7 @@ def rasterize_mesh(
       The fragments, differentiable in depth and barycentrics.
 
     Raises:
-      ValueError: on wrong shapes or types, and on a known face that names a vertex which does not exist.
+      ValueError: a shape or type is wrong, or a face whose values are known names a nonexistent vertex.
     """
     samples = samples or SampleGrid.over(camera)
     *batch, count, _ = vertices.shape
@@ -126,22 +126,22 @@ def interpolate(
     faces: Integer[Array, "f 3"] | None = None,
     supersample: int = 1,
 ) -> Float[Array, "*batch n n c"]:
-    """Interpolates values at vertices to samples or, over cells of supersample x supersample of them, to pixels.
+    """Interpolates values at vertices to samples or, averaging supersample x supersample of them, to pixels.
 
     Args:
       fragments: what the samples see.
       attributes: values at the vertices, `(..., V, C)` with faces, `(..., H, W, C)` without; leading axes broadcast
         to those of the fragments.
-      faces: those that the fragments were rasterised with.
-      supersample: that which the fragments were rasterised with gives a value a pixel; 1 gives one a sample.
+      faces: the faces the fragments were rasterised with.
+      supersample: the value used for rasterising gives one value per pixel; 1 gives one per sample.
 
     Returns:
       The values, 0 where nothing is seen, differentiable in attributes and, through the barycentrics, in vertices. A
-      pixel's is the mean of its samples, those that see nothing too, so it is multiplied by the share that is covered:
-      attributes of 1 give that share.
+      pixel's value is the mean over all its samples, including those that see nothing, so it is multiplied by the
+      pixel's coverage: attributes of 1 give that coverage.
 
     Raises:
-      ValueError: on attributes that do not go with the fragments.
+      ValueError: the attributes do not fit the fragments.
     """
     if faces is None:
         if attributes.ndim < 3:
@@ -165,14 +165,14 @@ def interpolate(
 
 
 def _weighted_corners(fragments: Fragments, attributes: Array, faces: Array) -> Array:
-    """Returns the sum of the values at the corners of each visible triangle, weighted; 0 where nothing is seen."""
+    """Returns the weighted sum of the values at the corners of each visible triangle; 0 where nothing is seen."""
     triangle = fragments.triangle.reshape(-1, *fragments.triangle.shape[-2:])
     weights = fragments.barycentric.reshape(*triangle.shape, 3)
     flat = attributes.reshape(-1, attributes.shape[-1])
     values = jnp.zeros((), attributes.dtype)
     for k, index in enumerate(_corner_indices(triangle, faces, attributes.shape[-2])):
         values = values + weights[..., k, None] * flat.at[index].get(mode="promise_in_bounds")
-    # Where nothing is seen the weights are 0, but what they weigh need not be finite.
+    # Where nothing is seen the weights are 0, but the values they multiply need not be finite.
     values = jnp.where(triangle[..., None] >= 0, values, 0)
     return values.reshape(*fragments.triangle.shape, -1)
 
@@ -190,7 +190,7 @@ def _visible(vertices: Array, faces: Array, exists: Array, camera: Camera, sampl
 
 @functools.cache
 def _resolver(count: int, near: float, far: float) -> Callable[..., tuple[Array, ...]]:
-    """Returns what resolves visibility of a batch of meshes, a few at a time on a CPU."""
+    """Returns a function that resolves visibility for a batch of meshes, a few at a time on a CPU."""
 
     def resolve(*corners: Array) -> tuple[Array, ...]:
         def visible(chunk: tuple[Array, ...]) -> tuple[Array]:
@@ -209,8 +209,8 @@ def _surface(
 ) -> tuple[Array, Array]:
     """Returns barycentrics and depth of visible triangles at the samples, smooth functions of the vertices.
 
-    Scaling by the area, a constant to derivatives, changes neither the value nor any derivative, as numerators and
-    denominator scale alike; but it keeps the squares in them within range.
+    Scaling by the area, held constant in derivatives, changes neither the value nor any derivative, as numerators and
+    denominator scale alike, but it keeps the squares in them within range.
     """
     shape = triangle.shape
     triangle = triangle.reshape(-1, *shape[-2:])
@@ -218,7 +218,7 @@ def _surface(
     planes = [plane.reshape(-1) for plane in _to_samples(vertices.reshape(-1, *vertices.shape[-2:]), camera, samples)]
     lattice = jnp.arange(samples.count, dtype=vertices.dtype)
     x, y, z = [], [], []
-    # Samples that see nothing get a triangle that is none of the mesh's.
+    # Samples that see nothing get a stand-in triangle that is not part of the mesh.
     for index, stand_in in zip(_corner_indices(triangle, faces, vertices.shape[-2]), ((1, 0), (0, 1), (0, 0))):
         at_x, at_y, depth = (plane.at[index].get(mode="promise_in_bounds") for plane in planes)
         x.append(jnp.where(seen, at_x - lattice * depth, stand_in[0]))
@@ -236,7 +236,7 @@ def _surface(
 
 
 def _not_below_zero(weight: Array) -> Array:
-    """Returns max(weight, 0) with the derivative of weight: on an edge, roundings must not decide on a gradient."""
+    """Returns max(weight, 0) with the derivative of weight: on an edge, rounding must not decide the gradient."""
     return weight + jax.lax.stop_gradient(jnp.maximum(weight, 0) - weight)
 
 
@@ -249,7 +249,7 @@ def _to_samples(vertices: Array, camera: Camera, samples: SampleGrid) -> tuple[A
 
 
 def _corner_indices(triangle: Array, faces: Array, vertices: int) -> list[Array]:
-    """Returns where the corners of visible triangles lie in a flat (B V) array; of triangle 0 where there is none."""
+    """Returns flat (B V) indices of the visible triangles' corners; those of triangle 0 where there is none."""
     image = jnp.arange(triangle.shape[0], dtype=jnp.int32)[:, None, None]
     number = jnp.maximum(triangle, 0)
     return [image * vertices + faces[:, k].at[number].get(mode="promise_in_bounds") for k in range(3)]

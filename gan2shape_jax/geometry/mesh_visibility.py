@@ -1,13 +1,13 @@
 """Which triangle of a triangle mesh each sample sees: tiles of triangles, scattered into a z-buffer.
 
-Triangles are given by their corners, three times (x, y, z), each `(B, F)`, in homogeneous units of samples: x / z and
-y / z are where the corner lies on the lattice of samples, z is its depth. So a triangle that reaches behind the camera
-needs no cutting: its parts in front of the near plane are drawn (J. Olano and T. Greer, Triangle Scan Conversion using
-2D Homogeneous Coordinates, 1997). Both sides are drawn. The number of a triangle is its place among the F.
+Triangles are given by their three corners (x, y, z), each `(B, F)`, in homogeneous units of samples: x / z and y / z
+are the corner's position on the lattice of samples, z is its depth. So a triangle that reaches behind the camera needs
+no clipping: its parts in front of the near plane are drawn (J. Olano and T. Greer, Triangle Scan Conversion using 2D
+Homogeneous Coordinates, 1997). Both sides are drawn. The number of a triangle is its index among the F.
 
 Every triangle has as many tiles of 4 x 4 samples as its box on screen takes: most have one to four, one that covers the
-screen has all. A loop over chunks of tiles tests their samples and scatters the minimum of depth, then the lowest
-number that reaches it; so work grows with what is covered, triangles of any size keep exact, and shapes are static.
+screen has all. A loop over chunks of tiles tests their samples and scatters the minimum depth, then the lowest number
+that reaches it; so work grows with the area covered, triangles of any size stay exact, and shapes are static.
 """
 
 import functools
@@ -44,8 +44,8 @@ def visible_triangles(
       second: second corner.
       third: third corner.
       count: samples along a side.
-      near: what lies at or before this depth is not drawn.
-      far: nor is what lies at or behind this one.
+      near: surfaces at or before this depth are not drawn.
+      far: nor are surfaces at or beyond this one.
 
     Returns:
       depth (far where there is nothing) and the triangle's number (-1 where there is nothing).
@@ -61,8 +61,8 @@ def visible_triangles(
 def _boxes(triangles: Sequence[Corner], count: int, near: float) -> tuple[list[Array], list[Array]]:
     """Returns the first and the last sample (x, y) of each triangle's box in front of the near plane.
 
-    A box has the corners in front of the plane and the points where sides cross it; one that is not to be drawn, or
-    lies beside the image, ends before it begins.
+    A box encloses the corners in front of the plane and the points where edges cross it; a box that is not to be drawn,
+    or lies outside the image, ends before it begins.
     """
     finite = functools.reduce(jnp.logical_and, [jnp.isfinite(value) for corner in triangles for value in corner])
     low = [jnp.full(finite.shape, jnp.inf, triangles[0][0].dtype)] * 2
@@ -82,7 +82,7 @@ def _boxes(triangles: Sequence[Corner], count: int, near: float) -> tuple[list[A
     slack = 8 * float(jnp.finfo(low[0].dtype).eps)
     low = [jnp.ceil(value - slack * (jnp.abs(value) + 1)) for value in low]
     high = [jnp.floor(value + slack * (jnp.abs(value) + 1)) for value in high]
-    # Infinite where nothing is in front; not a number where numbers overflow, which is nowhere either.
+    # Infinite where nothing is in front; NaN where numbers overflow, which draws nothing either.
     low = [jnp.where(finite & (value < count), jnp.maximum(value, 0), count).astype(jnp.int32) for value in low]
     high = [jnp.where(finite & (value >= 0), jnp.minimum(value, count - 1), -1).astype(jnp.int32) for value in high]
     return low, high
@@ -104,12 +104,12 @@ def _draw(
     # Every chunk passes over the whole buffer once: larger batches take larger chunks.
     chunk = max(_LEAST_CHUNK, buffers[0].size // _TILE**2 // _LANES * _LANES)
     total = batch * faces
-    # As many triangles at a time as may all cover the screen without more tiles than an int32 counts.
+    # As many triangles at a time as could all cover the screen without needing more tiles than an int32 can count.
     block = min(total, max(1, (_MOST_TILES - chunk) // max(1, (-(-count // _TILE)) ** 2)))
 
     def draw_block(step: Array, buffers: Buffers) -> Buffers:
         begin = step * block
-        # The last block is moved up to the end; triangles that were drawn already have no tiles in it.
+        # The last block is shifted back to fit; triangles that were drawn already have no tiles in it.
         start = jnp.minimum(begin, total - block)
         tiles = jax.lax.dynamic_slice(across * down, (start,), (block,))
         ends = jnp.cumsum(jnp.where(start + jnp.arange(block, dtype=jnp.int32) < begin, 0, tiles))
@@ -126,7 +126,7 @@ def _draw(
             image, number = jnp.divmod(index, faces)
             corners = [[plane[index] for plane in planes_] for planes_ in planes]
             operands = jax.tree.map(lambda v: v.reshape(-1, 1, _LANES), (corners, corner, last, image, number))
-            # Always taken; it keeps what is a triangle's out of the loop over samples.
+            # Always taken; it keeps per-triangle work out of the loop over samples.
             buffers = jax.lax.cond(ends[-1] > 0, _draw_tiles(count, near, far), lambda b, _: b, buffers, operands)
             return first + chunk, buffers
 
@@ -139,7 +139,7 @@ def _draw(
 
 
 def _draw_tiles(count: int, near: float, far: float) -> Callable[[Buffers, Any], Buffers]:
-    """Returns what draws one chunk of tiles into the buffers."""
+    """Returns a function that draws one chunk of tiles into the buffers."""
 
     def draw(buffers: Buffers, operands: Any) -> Buffers:
         corners, corner, last, image, number = operands
@@ -158,8 +158,8 @@ def _depths(
     """Returns the depth of triangles at samples `at` = (x, y), infinite where they do not cover them.
 
     Seen from a sample, the cross product of two corners is the third one's unnormalised perspective-correct weight. An
-    edge has the same product, but for sign and rounding, in the two triangles that share it; the tolerance exceeds that
-    rounding, so that no sample falls between the two.
+    edge has the same product, up to sign and rounding, in the two triangles that share it; the tolerance exceeds that
+    rounding, so no sample falls between the two.
     """
     dtype = triangles[0][0].dtype
     slack = 2 * float(jnp.finfo(dtype).eps)
@@ -182,6 +182,6 @@ def _depths(
     moment = weights[0] * triangles[0][2] + weights[1] * triangles[1][2] + weights[2] * triangles[2][2]
     depth = moment / jnp.where(covered, weights[0] + weights[1] + weights[2], 1)
     depth = jnp.where(covered & (depth > near) & (depth < far), depth, jnp.inf)
-    # Depths are compared for equality, and must not be computed again in another way.
+    # Depths are compared for equality, so they must not be recomputed in another way.
     barred: Array = jax.lax.optimization_barrier(depth)
     return barred

@@ -1,8 +1,8 @@
-"""Differentiable rasterising of grid meshes: what each sample sees, where in it, at what depth.
+"""Differentiable rasterisation of grid meshes: which triangle each sample sees, where in it, and at what depth.
 
 A mesh is a grid of vertices `(..., S, S, 3)` in the camera's frame (x right, y down, z away, scene
-units), two triangles a cell, numbered as in `visibility`. Samples are a square lattice in pixel
-coordinates (`SampleGrid`); a record of what they see is `Fragments`. Depth is perspective-correct:
+units) with two triangles per cell, numbered as in `visibility`. Samples are a square lattice in pixel
+coordinates (`SampleGrid`); `Fragments` records what they see. Depth is perspective-correct:
 1 / z is linear on screen. Its gradient holds the visible triangle of each sample fixed and is then
 exact in all three coordinates of all three vertices; none flows through visibility itself.
 """
@@ -29,7 +29,7 @@ from gan2shape_jax.geometry.tpu import operations
 
 __all__ = ["Fragments", "SampleGrid", "interpolate", "rasterize", "to_screen"]
 
-# By how many pixels each sampling is off the centred one.
+# Offset of each sampling from the centred one, in pixels.
 _SHIFTS = {"centred": 0.0, "half": 0.5}
 
 
@@ -49,13 +49,13 @@ class SampleGrid:
 
         Args:
           camera: the camera.
-          supersample: samples along a side of a pixel.
-          size: pixels along a side; camera.image_size if not given.
-          sampling: "centred", as above; "half" takes them half a pixel further right and down, as the published
+          supersample: samples along each side of a pixel.
+          size: pixels along each side; camera.image_size if not given.
+          sampling: "centred", as above; "half" shifts them half a pixel to the right and down, as the published
             implementation does.
 
         Raises:
-          ValueError: on a size or a number of samples below 1, or an unknown sampling.
+          ValueError: the size or number of samples is below 1, or the sampling is unknown.
         """
         if sampling not in _SHIFTS:
             raise ValueError(f"sampling is {sampling!r}; it must be one of {', '.join(_SHIFTS)}")
@@ -67,7 +67,7 @@ class SampleGrid:
         return cls(size * supersample, (spacing - 1) / 2, spacing).shifted(_SHIFTS[sampling])
 
     def shifted(self, pixels: float) -> "SampleGrid":
-        """Returns the same lattice moved right and down."""
+        """Returns the lattice shifted right and down."""
         return dataclasses.replace(self, first=self.first + pixels)
 
 
@@ -78,8 +78,8 @@ class Fragments:
     Attributes:
       triangle: `(..., n, n)` int32, the number of the visible triangle; -1 where there is none.
       barycentric: `(..., n, n, 3)` perspective-correct weights of its corners, which sum to 1; 0
-        where there is none. Those of `rasterize` here carry no gradient; those of `mesh_rasterizer` are
-        differentiable.
+        where there is none. Those from this module's `rasterize` carry no gradient; those from
+        `mesh_rasterizer` are differentiable.
       depth: `(..., n, n)` z of the surface in scene units, differentiable; camera.far where there
         is none.
     """
@@ -100,14 +100,14 @@ def rasterize(
     """Rasterises grid meshes, whatever the size and orientation of their triangles.
 
     Args:
-      vertices: in the camera's frame. Triangles with a vertex at or before camera.near are not
+      vertices: in the camera's frame; triangles with a vertex at or before camera.near are not
         drawn.
       camera: the camera.
       samples: where to sample; the pixel centres if not given.
       mask: vertices to keep; triangles with any other vertex are not drawn.
 
     Returns:
-      The fragments, differentiable in their depth. GAN2Shape, section 3.1 (its depth renderer).
+      The fragments; their depth is differentiable. GAN2Shape, section 3.1 (its depth renderer).
     """
     samples = samples or SampleGrid.over(camera)
     batch = vertices.shape[:-3]
@@ -128,7 +128,7 @@ def interpolate(
 ) -> Float[Array, "*batch n n c"]:
     """Interpolates values at vertices to samples, 0 where nothing is visible; differentiable in the values.
 
-    `exchanged` swaps the values at the ends of every cell's diagonal, as the published code's mesh drawing does.
+    `exchanged` swaps the values at the ends of every cell's diagonal, as the published code's mesh renderer does.
     """
     *batch, side, _, channels = attributes.shape
     count = fragments.triangle.shape[-1]
@@ -163,7 +163,7 @@ def to_screen(
 
 @functools.cache
 def _resolver(count: int, far: float) -> Callable[..., tuple[Array, ...]]:
-    """Returns what resolves visibility of a batch of meshes, a few at a time on a CPU."""
+    """Returns a function that resolves visibility for a batch of meshes, a few at a time on a CPU."""
 
     def scattered(*screen: Array) -> tuple[Array, ...]:
         def visible(chunk: visibility.Screen) -> tuple[Array, Array]:
@@ -184,7 +184,7 @@ def _resolver(count: int, far: float) -> Callable[..., tuple[Array, ...]]:
 
 @jax.custom_jvp
 def _following(screen: visibility.Screen, depth: Array, triangle: Array) -> Array:
-    """Returns the depth as it is; its derivative is that of the visible triangles' depth in their vertices."""
+    """Returns the depth unchanged, with the derivative of the visible triangles' depth in their vertices."""
     del screen, triangle
     return depth
 
@@ -193,14 +193,14 @@ def _following(screen: visibility.Screen, depth: Array, triangle: Array) -> Arra
 def _following_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
     screen, _, triangle = primals
     depth = _following(*primals)
-    # Recomputed in the backward pass: what that needs of every sample is more to keep than to compute.
+    # Recomputed in the backward pass: keeping what it needs for every sample would cost more than computing it.
     tangent = jax.checkpoint(depth_tangent, prevent_cse=False)
     arguments = screen, depth, triangle, tangents[0]
     return depth, map_in_chunks(lambda chunk: tangent(*chunk), arguments, size=screen[0].shape[-1] ** 2)
 
 
 def _exchange_diagonal(corners: tuple[Array, Array, Array], triangle: Array, side: int) -> tuple[Array, Array, Array]:
-    """Returns the corners with (i, j+1) and (i+1, j) of each cell in each other's place."""
+    """Returns the corners with (i, j+1) and (i+1, j) of each cell swapped."""
     first, lower_left, third = corners
     second_kind = triangle >= (side - 1) ** 2
     upper_right = jnp.where(second_kind, first, third)

@@ -1,7 +1,7 @@
-"""Looking at a canonical depth map from a view: warped depth, reconstruction, mesh pictures.
+"""Renders a canonical depth map from a view: warped depth, reconstruction, pictures of the mesh.
 
 Depth maps `(..., S, S)` are in scene units, views `(..., 6)` in radians and scene units, images
-`(..., S, S, C)` in [-1, 1]. Frames and pixel coordinates are `camera`'s.
+`(..., S, S, C)` in [-1, 1]. Frames and pixel coordinates are those of `camera`.
 """
 
 import jax
@@ -25,15 +25,15 @@ def warp_depth(
     *,
     sampling: str = "centred",
 ) -> Float[Array, "*batch s s"]:
-    """Returns the depth map that a view shows. GAN2Shape, section 3.1.
+    """Returns the depth map seen from a view. GAN2Shape, section 3.1.
 
     Args:
       depth: canonical depth.
       view: the view.
       camera: the camera.
-      sampling: "centred" averages samples a quarter of a pixel to both sides of a pixel's centre;
-        "half" repeats the published implementation, which takes them at 1/4 and 3/4 of a pixel
-        behind the centre.
+      sampling: "centred" averages samples a quarter of a pixel to either side of a pixel's centre;
+        "half" reproduces the published implementation, which takes them 1/4 and 3/4 of a pixel
+        past the centre.
 
     Returns:
       The mean of 2 x 2 samples (empty ones are camera.far), clamped to [min - margin, max +
@@ -63,9 +63,9 @@ def reconstruct(
     view: Float[Array, "*batch 6"],
     camera: camera_lib.Camera,
 ) -> Float[Array, "*batch s s c"]:
-    """Returns the canonical texture as the view shows it, clamped to [-1, 1].
+    """Returns the canonical texture as seen from the view, clamped to [-1, 1].
 
-    Each pixel of the warped depth is taken back into the canonical frame, where the texture is
+    Each pixel of the warped depth is mapped back to the canonical frame, where the texture is
     sampled.
     """
     grid = camera_lib.inverse_warped_grid(warped_depth, view, camera)
@@ -86,7 +86,7 @@ def render_mesh(
     return_coverage: bool = False,
     exchanged: bool = False,
 ) -> Array | tuple[Array, Array]:
-    """Renders the mesh of a depth map with values at its vertices (colours, normals), for pictures.
+    """Renders a picture of the mesh of a depth map with values (colours, normals) at its vertices.
 
     Args:
       depth: canonical depth.
@@ -94,15 +94,15 @@ def render_mesh(
       view: the view; any rotation.
       camera: the camera.
       background: the value where there is no mesh.
-      supersample: samples a pixel along each side; they are averaged.
-      size: side of the picture in pixels, the image's if not given; the field of view stays.
-      mask: triangles with a vertex whose mask is below 0.5 are cut.
-      return_coverage: whether to return the covered share of every pixel too.
-      exchanged: the published code's fault: two vertices of every triangle have each other's values.
+      supersample: samples along each side of a pixel; they are averaged.
+      size: side of the picture in pixels; the image's if not given. The field of view does not change.
+      mask: triangles with a vertex whose mask is below 0.5 are not drawn.
+      return_coverage: whether to also return the covered fraction of every pixel.
+      exchanged: reproduces a bug of the published code that swaps the values of two vertices of every triangle.
 
     Returns:
-      The picture `(..., size, size, c)`, and the coverage `(..., size, size)` in [0, 1] if asked
-      for.
+      The picture `(..., size, size, c)` and, if requested, the coverage `(..., size, size)` in
+      [0, 1].
     """
     samples = rasterizer.SampleGrid.over(camera, supersample=supersample, size=size)
     vertices = camera_lib.transform(camera_lib.back_project(depth, camera), view, camera)
@@ -111,6 +111,6 @@ def render_mesh(
     values = resample.average_cells(rasterizer.interpolate(fragments, attributes, exchanged=exchanged), supersample)
     covered = (fragments.triangle >= 0).astype(attributes.dtype)[..., None]
     covered = resample.average_cells(covered, supersample)
-    # Uncovered samples are 0 in the mean, so that the values are already multiplied by coverage.
+    # Uncovered samples count as 0 in the mean, so the values are already multiplied by coverage.
     picture = values + (1 - covered) * background
     return (picture, covered[..., 0]) if return_coverage else picture

@@ -1,7 +1,7 @@
-"""Sampling images at points, resizing and cropping them.
+"""Samples images at points, resizes and crops them.
 
 Images are `(..., H, W, C)` with any channel count and range. Sampling grids are `(..., h, w, 2)` = (x, y)
-with corners aligned: -1 and 1 are the centres of the outer pixels. What lies outside the image is
+with corners aligned: -1 and 1 are the centres of the outer pixels. Everything outside the image is
 zero.
 """
 
@@ -30,9 +30,9 @@ def grid_sample(
 
     Args:
       image: any range.
-      grid: (x, y) in [-1, 1]; may leave it.
-      mode: "bilinear", differentiable in image and grid, or "nearest" (halves to even), in the
-        image only.
+      grid: (x, y) in [-1, 1]; points outside are allowed.
+      mode: "bilinear", differentiable in image and grid, or "nearest" (halves round to even),
+        differentiable in the image only.
 
     Returns:
       The samples. Neighbours outside the image count as zero.
@@ -41,7 +41,7 @@ def grid_sample(
         raise ValueError(f"mode is {mode!r}; it must be 'bilinear' or 'nearest'")
     height, width = image.shape[-3:-1]
     scale = jnp.array([width - 1, height - 1], grid.dtype) / 2
-    # Two pixels outside, every neighbour is outside too; the limit keeps integers from overflowing.
+    # Two pixels outside, every neighbour is outside too; clipping there keeps integers from overflowing.
     limit = jnp.array([width + 1, height + 1], grid.dtype)
     xy = jnp.clip((grid + 1) * scale, -2, limit)
     gathered, multiplied = functools.partial(_gathered, mode), functools.partial(_multiplied, mode)
@@ -50,10 +50,10 @@ def grid_sample(
 
 @checked
 def resize(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, "*batch size size C"]:
-    """Resizes to a square: shrinking averages cells, growing is bilinear, half-pixel centres.
+    """Resizes to a square: shrinking averages cells, growing is bilinear with half-pixel centres.
 
-    When shrinking, cell i averages pixels floor(i H / size) up to, without it, ceil((i + 1) H /
-    size).
+    When shrinking, cell i averages pixels floor(i H / size) up to, but not including,
+    ceil((i + 1) H / size).
     """
     for axis in (-3, -2):
         length = image.shape[axis]
@@ -68,7 +68,7 @@ def resize(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, "*bat
 
 @checked
 def average_cells(image: Float[Array, "*batch H W C"], cell: int) -> Float[Array, "*batch h w C"]:
-    """Averages cells of `cell` x `cell` pixels, of which height and width are multiples."""
+    """Averages cells of `cell` x `cell` pixels; height and width must be multiples of `cell`."""
     means = functools.partial(_means, cell=cell)
     return by_platform(image, cpu=means, other=means, tpu=functools.partial(_averaged, cell=cell))
 
@@ -80,7 +80,7 @@ def _means(image: Array, *, cell: int) -> Array:
 
 
 def _averaged(image: Array, *, cell: int) -> Array:
-    """Returns the same by products with matrices: on TPU, cells of a few pixels leave most of a register empty."""
+    """Returns the same means by matrix products: on TPU, cells of a few pixels leave most of a register empty."""
     height, width = image.shape[-3:-1]
     down, across = (jnp.asarray(_average_weights(n, n // cell), image.dtype) for n in (height, width))
     means = jnp.einsum("oi,...iwc->...owc", down, image, precision=jax.lax.Precision.HIGHEST)
@@ -89,7 +89,7 @@ def _averaged(image: Array, *, cell: int) -> Array:
 
 @checked
 def center_crop(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, "*batch size size C"]:
-    """Cuts a square of side `size` from the middle; odd remainders are left at the end."""
+    """Crops a centred square of side `size`; an odd remainder leaves the extra pixel at the end."""
     height, width = image.shape[-3:-1]
     if size > min(height, width):
         raise ValueError(f"cannot crop {size} pixels from an image of {height} x {width}")
@@ -98,7 +98,7 @@ def center_crop(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, 
 
 
 def _gathered(mode: str, image: Float[Array, "*batch H W C"], xy: Float[Array, "*batch h w 2"]) -> Array:
-    """Returns the weighted sums of the pixels around points, which are looked up."""
+    """Returns the weighted sums of the pixels around points, by looking them up."""
     height, width, channels = image.shape[-3:]
     batch = math.prod(image.shape[:-3])
     flat = jnp.asarray(image).reshape(batch * height * width, channels)
@@ -133,14 +133,14 @@ def _bilinear_corners(xy: Float[Array, "*shape 2"]) -> list[tuple[Array, Array, 
 
 
 def _multiplied(mode: str, image: Float[Array, "*batch H W C"], xy: Float[Array, "*batch h w 2"]) -> Array:
-    """Returns the same by products with matrices, whose gradients are such products too, not scatters; for TPU.
+    """Returns the same sums by matrix products, whose gradients are matrix products too, not scatters; for TPU.
 
-    Weights of columns are zero for all but two, and so are those of rows: each row of the image is added up along the
-    columns for every point, and of these sums the rows are added up.
+    For each point, all but two column weights are zero, and likewise for rows: each row of the image is summed over the
+    columns with their weights, then these sums are summed over the rows.
     """
     *batch, height, width, channels = image.shape
     points = xy.shape[-3:-1]
-    # Points come last: they fill the registers, where channels would leave most of each empty.
+    # Points come last: they fill the registers, whereas channels would leave most of each empty.
     columns = _weights(mode, xy[..., 0].reshape(*batch, 1, -1), width).astype(image.dtype)
     rows = _weights(mode, xy[..., 1].reshape(*batch, 1, -1), height).astype(image.dtype)
     pixels = jnp.moveaxis(image, -1, -3).reshape(*batch, channels * height, width)

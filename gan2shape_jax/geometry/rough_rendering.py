@@ -1,4 +1,4 @@
-"""Rough renderings: a texture sampled at the depth that a view shows, as images that a GAN is to make plausible.
+"""Rough renderings: a texture sampled at the depth seen from a view, giving images for a GAN to make plausible.
 
 Depth and masks are `(S, S)`, views `(n, 6)` in radians and scene units, images `(n, S, S, 3)` in [-1, 1].
 """

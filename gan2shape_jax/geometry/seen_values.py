@@ -1,7 +1,7 @@
 """Values of the triangles that samples see, and of their corners; differentiable in the values.
 
-On CPU and GPU these are gathers, whose transposes scatter; for a TPU, where both go one number after another, there
-are kernels (`tpu.values`).
+On CPU and GPU these are gathers, whose transposes scatter; for a TPU, where both process one number after another,
+there are kernels (`tpu.values`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def triangles_at_samples(
 
     Args:
       planes: values of triangles by kind, row and column of their cell.
-      triangle: what samples see; -1 where there is nothing.
+      triangle: the triangle each sample sees; -1 where there is nothing.
       screen: the vertices; constant.
     """
     stacked = jnp.stack(planes, 1)
@@ -36,11 +36,11 @@ def triangles_at_samples(
 def corners_at_samples(
     planes: Sequence[Float[Array, "b s s"]], triangle: Int[Array, "b n n"], screen: visibility.Screen
 ) -> list[list[Float[Array, "b n n"]]]:
-    """Returns, for every plane, its values at the three corners of each sample's triangle; of any where there is none.
+    """Returns each plane's values at the three corners of each sample's triangle; arbitrary where there is none.
 
     Args:
       planes: values at vertices.
-      triangle: what samples see; -1 where there is nothing.
+      triangle: the triangle each sample sees; -1 where there is nothing.
       screen: the vertices; constant.
     """
 
@@ -60,7 +60,7 @@ def corners_at_samples(
 def corner_indices(
     triangle: Int[Array, "b n n"], side: int
 ) -> tuple[Int[Array, "b n n"], Int[Array, "b n n"], Int[Array, "b n n"]]:
-    """Returns where the corners of visible triangles lie in a flat (B S S) array; of triangle 0 where there is none."""
+    """Returns flat (B S S) indices of the visible triangles' corners; those of triangle 0 where there is none."""
     image = jnp.arange(triangle.shape[0], dtype=jnp.int32)[:, None, None]
     return visibility.corner_indices(jnp.maximum(triangle, 0), image, side)
 
@@ -70,8 +70,8 @@ def grid_corners(
 ) -> tuple[Float[Array, "b 2 r c"], Float[Array, "b 2 r c"], Float[Array, "b 2 r c"]]:
     """Returns the values of a grid at the corners of its triangles, by kind, row and column of the cell.
 
-    The order of slices and stacks is that in which the transpose adds up at each vertex, in reverse: another order
-    rounds differently.
+    The transpose adds up at each vertex in the reverse of this order of slices and stacks: another order rounds
+    differently.
     """
     lower_right, lower_left = grid[:, 1:, 1:], grid[:, 1:, :-1]
     upper_right, upper_left = grid[:, :-1, 1:], grid[:, :-1, :-1]

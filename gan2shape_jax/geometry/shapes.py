@@ -1,4 +1,4 @@
-"""Checks of arguments against the array types in a function's signature, with messages for whoever calls it."""
+"""Checks arguments against the array types in a function's signature, with error messages meant for its caller."""
 
 import functools
 import inspect
@@ -15,14 +15,14 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def checked(function: _Function) -> _Function:
-    """Checks the array arguments of a function, each by itself and all together, before it is called.
+    """Wraps a function to check its array arguments, individually and against each other, before each call.
 
-    What an array must be is read from its jaxtyping annotation, as in `depth: Float[Array, "*batch s s"]`; axes of one
-    name have one length. Arguments of other types are let through. Checks look at shapes and types alone, so they cost
-    a traced function nothing once it is compiled.
+    What an array must be is read from its jaxtyping annotation, as in `depth: Float[Array, "*batch s s"]`; axes
+    with the same name must have the same length. Arguments of other types are not checked. Checks look only at shapes
+    and types, so they cost a traced function nothing once it is compiled.
 
     Raises:
-      ValueError: from the wrapped function, in terms of the argument: what it is, and what it must be.
+      ValueError: from the wrapped function; names the argument, what it is, and what it must be.
     """
     signature = inspect.signature(function)
     expected = {name: _array_type(parameter.annotation) for name, parameter in signature.parameters.items()}
@@ -49,7 +49,7 @@ def _array_type(annotation: Any) -> Any:
 
 
 def _check(name: str, value: Any, annotation: Any, earlier: dict[str, Any]) -> None:
-    """Raises `ValueError` where a value is no such array, or does not go with the `earlier` arguments' shapes."""
+    """Raises `ValueError` if a value is not such an array, or does not fit the shapes of the `earlier` arguments."""
     axes = annotation.dim_str.strip()
     if not isinstance(value, jax.Array | np.ndarray):
         raise ValueError(f"{name} is a {type(value).__name__}; it must be an array of axes ({axes})")

@@ -1,4 +1,4 @@
-"""Which triangle of a grid mesh each sample sees: a z-buffer made of scatters.
+"""Which triangle of a grid mesh each sample sees: a z-buffer built from scatters.
 
 Screen vertices are three arrays `(B, S, S)`: x and y in units of samples, which lie at integers,
 and 1 / z. A vertex whose 1 / z is not positive is not drawable, and neither are its triangles. Cell
@@ -6,11 +6,11 @@ and 1 / z. A vertex whose 1 / z is not positive is not drawable, and neither are
 j) (i+1, j+1); triangle k of cell (i, j) has the number (k (S-1) + i) (S-1) + j. Both sides are
 drawn.
 
-Every triangle tests a footprint of 3 x 3 samples from its screen box on, and scatters the minimum
-of depth; a second scatter keeps the lowest number among the triangles that reach the minimum.
-Triangles whose box is larger go through a queue of tiles, so that size is never a limit: the queue
-is a loop over chunks, which does not run where everything fits. Both scatters are minima, so that
-the order of execution changes nothing.
+Every triangle tests a footprint of 3 x 3 samples starting at the corner of its screen box, and
+scatters the minimum depth; a second scatter keeps the lowest number among the triangles that reach
+the minimum. Triangles with a larger box go through a queue of tiles, so that size is never a limit:
+the queue is a loop over chunks, which does not run if everything fits. Both scatters are minima, so
+the order of execution does not matter.
 """
 
 import functools
@@ -43,7 +43,7 @@ Corner = Sequence[Array]
 # Depth and number of the nearest triangle of each sample.
 Buffers = tuple[Array, Array]
 
-# A mesh of one vertex a pixel at two samples a pixel mostly fits 3 x 3 (benchmarks/speed/rasterizer.py).
+# A mesh with one vertex per pixel at two samples per pixel mostly fits 3 x 3 (benchmarks/speed/rasterizer.py).
 _FOOTPRINT = 3
 _TILE_BITS = 2
 _TILE = 1 << _TILE_BITS
@@ -72,7 +72,7 @@ def visible_triangles(screen: Screen, *, count: int, far: float) -> tuple[Float[
 
     def draw(screen: Screen) -> Buffers:
         # Axes: image, row of cells, triangle of the cell (x sample of the footprint), column of
-        # cells. The triangles are made inside the test, from slices of the grid: XLA fuses it all
+        # cells. The triangles are built inside the test, from slices of the grid: XLA fuses it all
         # into one vector loop.
         step = np.arange(_FOOTPRINT**2, dtype=np.int32)
         triangles = cell_triangles(screen, np.repeat(kind, step.size, 0))
@@ -83,12 +83,12 @@ def visible_triangles(screen: Screen, *, count: int, far: float) -> tuple[Float[
         positions, depths = cover(triangles, at, high, fits, image, count, far)
         return merge(empty, positions, depths, np.repeat(number, _FOOTPRINT**2, 1))
 
-    # The condition also keeps the projection outside of that loop, which would repeat it for every
+    # The condition also keeps the projection out of that loop, which would repeat it for every
     # sample.
     buffers = jax.lax.cond(jnp.any(screen[2] > 0), draw, lambda _: empty, screen)
     across, down, exceeds = _extent(*boxes(cell_triangles(screen, kind), count))
     tiles = jnp.where(exceeds, _tiles(across) * _tiles(down), 0)
-    # In the order of numbers, image by image.
+    # In order of number, image by image.
     tiles = jnp.moveaxis(tiles, 2, 1).reshape(-1)
     depth, ids = _drain(buffers, screen, tiles, count, far)
     ids = jnp.where(ids == NONE, -1, ids)
@@ -119,7 +119,7 @@ def cell_triangles(screen: Screen, kind: Array | np.ndarray) -> tuple[Corner, Co
 
 
 def boxes(triangles: Sequence[Corner], count: int) -> tuple[list[Array], list[Array]]:
-    """Returns first and last sample (x, y) of each triangle's box; one that is not drawable has none."""
+    """Returns the first and last sample (x, y) of each triangle's box; the box of an undrawable triangle is empty."""
     drawable = functools.reduce(jnp.minimum, [corner[2] for corner in triangles]) > 0
     low, high = [], []
     for axis in range(2):
@@ -132,14 +132,14 @@ def boxes(triangles: Sequence[Corner], count: int) -> tuple[list[Array], list[Ar
 
 
 def _extent(low: Sequence[Array], high: Sequence[Array]) -> tuple[Array, Array, Array]:
-    """Returns width and height of boxes in samples, and whether they exceed the footprint."""
+    """Returns the width and height of boxes in samples, and whether they exceed the footprint."""
     across, down = high[0] - low[0] + 1, high[1] - low[1] + 1
     exceeds = (jnp.maximum(across, down) > _FOOTPRINT) & (jnp.minimum(across, down) > 0)
     return across, down, exceeds
 
 
 def _tiles(samples: Array) -> Array:
-    """Returns how many tiles hold so many samples in a row."""
+    """Returns how many tiles hold that many samples in a row."""
     return (samples + (_TILE - 1)) >> _TILE_BITS
 
 
@@ -159,8 +159,8 @@ def cover(
     covered, inverse, weight = coverage(x, y, [corner[2] for corner in triangles])
     covered &= drawn & (at[0] <= last[0]) & (at[1] <= last[1])
     depths = depth_of(covered, inverse, weight)
-    # One array carries both answers, so that the test above is computed once. The barrier is for
-    # the same end: depths are compared for equality below, and must not be computed again in
+    # One array carries both answers, so that the test above is computed once. The barrier serves
+    # the same purpose: depths are compared for equality later, so they must not be recomputed in
     # another way.
     depths = jax.lax.optimization_barrier(depths)
     return jnp.where(depths < far, (image * count + at[1]) * count + at[0], NONE), depths
@@ -169,13 +169,12 @@ def cover(
 def coverage(x: Sequence[Array], y: Sequence[Array], inverse: Sequence[Array]) -> tuple[Array, Array, Array]:
     """Tests samples against triangles whose corners lie at (x, y) from them and have 1 / z `inverse`.
 
-    The areas of the three parts into which a sample divides its triangle (twice them) are its
-    unnormalised barycentric coordinates. An edge has the same area, but for sign and rounding, in
-    the two triangles that share it; the tolerance exceeds that rounding, so that no sample falls
-    between the two.
+    Twice the areas of the three parts into which a sample divides its triangle are its unnormalised
+    barycentric coordinates. An edge has the same area, up to sign and rounding, in the two triangles
+    that share it; the tolerance exceeds that rounding, so no sample falls between the two.
 
     Returns:
-      whether the triangle covers the sample; the sums over corners of weight times 1 / z and of the weight.
+      whether the triangle covers the sample; the sums over corners of weight times 1 / z and of weight.
     """
     slack = 2 * float(jnp.finfo(x[0].dtype).eps)
     parts, tolerances = [], []
@@ -196,15 +195,15 @@ def coverage(x: Sequence[Array], y: Sequence[Array], inverse: Sequence[Array]) -
 
 
 def depth_of(covered: Array, inverse: Array, weight: Array) -> Array:
-    """Returns the depth by the sums of `coverage`; infinity where the triangle does not cover the sample."""
+    """Returns the depth from the sums of `coverage`; infinity where the triangle does not cover the sample."""
     inverse = jnp.where(covered, inverse, 0)
     return jnp.where(inverse > 0, weight / jnp.where(inverse > 0, inverse, 1), jnp.inf)
 
 
 def empty_buffers(data: jax.Array, samples: int, far: float) -> tuple[Float[Array, " s"], Int[Array, " s"]]:
-    """Returns buffers of depth and number that nothing was drawn into.
+    """Returns empty buffers of depth and number.
 
-    Made `like` the data, they vary over devices as these do, which branches and loops inside `jax.shard_map` ask for.
+    Created `like` the data, they vary over devices as it does, which branches and loops in `jax.shard_map` require.
     """
     return (
         jnp.full_like(data, far, shape=(samples,)),
@@ -213,7 +212,7 @@ def empty_buffers(data: jax.Array, samples: int, far: float) -> tuple[Float[Arra
 
 
 def merge(buffers: Buffers, positions: Array, depths: Array, numbers: Array | np.ndarray) -> Buffers:
-    """Puts tested samples into the buffers."""
+    """Merges tested samples into the buffers."""
     depth, ids = buffers
     nearest = depth.at[positions].min(depths, mode="drop")
     wins = depths == nearest.at[positions].get(mode="clip")
@@ -224,7 +223,7 @@ def merge(buffers: Buffers, positions: Array, depths: Array, numbers: Array | np
 
 
 def _drain(buffers: Buffers, screen: Screen, tiles: Array, count: int, far: float) -> Buffers:
-    """Draws triangles tile by tile, a chunk of tiles at a time; `tiles` (triangles of the batch,) of each."""
+    """Draws triangles tile by tile, a chunk at a time; `tiles` holds the tile count of each triangle of the batch."""
     batch, side, _ = screen[0].shape
     planes = [plane.reshape(-1) for plane in screen]
     # Every chunk passes over the whole buffer once: larger batches take larger chunks.
@@ -250,7 +249,7 @@ def _drain(buffers: Buffers, screen: Screen, tiles: Array, count: int, far: floa
             columns = jnp.maximum(_tiles(high[0] - low[0] + 1), 1)
             corner = low[0] + tile % columns * _TILE, low[1] + tile // columns * _TILE
             operands = buffers, triangles, corner, high, alive, image, number
-            # Always taken; like the one above it keeps what is a triangle's out of the loop over
+            # Always taken; like the condition above, it keeps per-triangle work out of the loop over
             # samples.
             return first + chunk, jax.lax.cond(alive[0, 0, 0], tiles_of_chunk, lambda o: o[0], operands)
 

@@ -1,8 +1,8 @@
-"""The shape of a StyleGAN2: every size that the weights imply, and the shape of every tensor.
+"""The architecture of a StyleGAN2: every size that the weights imply, and the shape of every tensor.
 
 Parameters are nested dictionaries of arrays in JAX's layouts: convolutions (kh, kw, in, out),
-linear layers (in, out). They are stored as trained, without the "equalised" scale, which the
-functions apply.
+linear layers (in, out). They are stored as trained, without the "equalised" scale, which is
+applied at run time.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ __all__ = ["BINOMIAL", "Architecture", "Params", "discriminator_shapes", "genera
 Params = dict[str, Any]
 BINOMIAL = (1.0, 3.0, 3.0, 1.0)  # the low-pass filter of nearly every StyleGAN2
 _KINDS = ("skip", "resnet", "orig")
-# More than any StyleGAN2 has; the tables of shapes are as long as these say, before a tensor is looked at.
+# More than any StyleGAN2 has; they bound the tables of shapes, which are built before any tensor is read.
 _WIDEST = 2**14
 _MOST_LAYERS = 32
 _MOST_TAPS = 64
@@ -30,22 +30,22 @@ class Architecture:
     Attributes:
       size: side of the image in pixels, a power of two from 8 to 1024.
       style_dim: width of z and w.
-      mapping_layers: linear layers of the mapping network (its pixel norm not counted).
+      mapping_layers: linear layers of the mapping network (not counting its pixel norm).
       channels: the generator's width at 4, 8, ..., `size` pixels.
       discriminator_channels: the discriminator's width at 4, 8, ..., `discriminator_size` pixels.
       mapping_scale: learning-rate multiplier of the mapping network. No shape reveals it; it is 0.01 in all
         published weights.
-      stddev_group: images over which the discriminator measures the batch's deviation; 0 means
-        the whole batch.
+      stddev_group: images over which the discriminator measures the batch's standard deviation;
+        0 means the whole batch.
       stddev_channels: channels that hold the deviation; 0 means that it is not measured.
-      generator_kind: "skip" (colours of every side are added up), "resnet" (blocks have
-        shortcuts) or "orig" (neither); the latter two make colours at the end only.
+      generator_kind: "skip" (colours of every resolution are added up), "resnet" (blocks have
+        shortcuts) or "orig" (neither); the latter two produce colours at the end only.
       discriminator_kind: "resnet", "skip" (every block sees the image) or "orig".
       conv_clamp: the generator's activations and colours are clamped to +-conv_clamp; None means no clamp.
       discriminator_clamp: the same for the discriminator's convolutions.
-      taps: the generator's low-pass filter along one axis, up to a factor.
+      taps: the generator's low-pass filter along one axis, up to a constant factor.
       discriminator_taps: the discriminator's.
-      stored_mean: whether the mean latent is stored (`mean_w`) rather than estimated from samples.
+      stored_mean: whether the mean latent is stored (as `mean_w`) rather than estimated from samples.
     """
 
     size: int
@@ -114,30 +114,30 @@ class Architecture:
 
     @property
     def layers(self) -> int:
-        """Number of 3x3 convolutions of the generator, which is also that of its noise maps."""
+        """Number of 3x3 convolutions of the generator, and so of its noise maps."""
         return 2 * len(self.channels) - 1
 
     @property
     def latents(self) -> int:
-        """Number of styles that a W+ latent holds."""
+        """Number of styles in a W+ latent."""
         return 2 * len(self.channels)
 
     @property
     def discriminator_size(self) -> int:
-        """Side of the images for which the discriminator was trained."""
+        """Side of the images that the discriminator was trained on."""
         return 1 << (len(self.discriminator_channels) + 1)
 
     def colours_at(self, level: int) -> bool:
-        """Whether the generator makes colours at level 0, 1, ... (4, 8, ... pixels)."""
+        """Whether the generator produces colours at level 0, 1, ... (4, 8, ... pixels)."""
         return self.generator_kind == "skip" or level == len(self.channels) - 1
 
     @property
     def mapping_modules(self) -> int:
-        """Modules of the mapping network: the pixel norm and the linear layers."""
+        """Number of modules of the mapping network: the pixel norm and the linear layers."""
         return self.mapping_layers + 1
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as a dictionary that JSON can hold."""
+        """Returns the fields as a JSON-serialisable dictionary."""
         return dataclasses.asdict(self)
 
     @classmethod
@@ -146,7 +146,7 @@ class Architecture:
 
         Raises:
           TypeError: a field is unknown or missing.
-          ValueError: a value makes no architecture.
+          ValueError: the values do not describe a valid architecture.
         """
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
@@ -173,9 +173,9 @@ def _modulated(kernel: int, inputs: int, outputs: int, style_dim: int) -> Params
 def generator_shapes(arch: Architecture) -> Params:
     """Returns the generator's parameters with shapes in place of arrays.
 
-    They are `mapping/1..n`, `input`, `layers/0..`, `to_rgb/0..` (of the last side alone, where the generator is not
-    of the "skip" kind), `noise/0..` (the stored noise maps, (h, w)), for "resnet" `skips/1..` (the blocks'
-    shortcuts), and `mean_w` where it is stored.
+    They are `mapping/1..n`, `input`, `layers/0..`, `to_rgb/0..` (for the last resolution only, if the generator is not
+    of the "skip" kind), `noise/0..` (the stored noise maps, (h, w)), for "resnet" `skips/1..` (the blocks' shortcuts),
+    and `mean_w` if it is stored.
     """
     w, channels = arch.style_dim, arch.channels
     layers, rgb, noise = {}, {}, {}
@@ -199,10 +199,10 @@ def generator_shapes(arch: Architecture) -> Params:
 
 
 def discriminator_shapes(arch: Architecture) -> Params:
-    """Returns the discriminator's parameters with shapes in place of arrays; block 0 sees the largest side.
+    """Returns the discriminator's parameters with shapes in place of arrays; block 0 has the highest resolution.
 
-    Images enter through `from_rgb`. In the "skip" kind every further block has a `from_rgb` of its own, and
-    `final_rgb` is that of the end.
+    Images enter through `from_rgb`. In the "skip" kind every further block has its own `from_rgb`, and `final_rgb`
+    is the one after the last block.
     """
     widths = arch.discriminator_channels[::-1]
     blocks: Params = {}

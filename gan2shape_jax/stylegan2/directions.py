@@ -1,8 +1,8 @@
-"""Directions in W that a generator has of itself, found without labels or training.
+"""Directions in a generator's W, found without labels or training.
 
 GANSpace (Härkönen et al., NeurIPS 2020): the principal directions of mapped samples. SeFa (Shen and Zhou, CVPR 2021):
-the directions in which the style layers' weights stretch W most. A direction is a unit vector (W,); its sign says
-nothing.
+the directions in which the style layers' weights stretch W most. A direction is a unit vector (W,); its sign is
+arbitrary.
 """
 
 from collections.abc import Sequence
@@ -21,20 +21,20 @@ __all__ = ["deviations", "ganspace", "sample_w", "sefa", "shift"]
 def sample_w(
     key: PRNGKeyArray, gen_params: Params, *, arch: Architecture, samples: int = 10_000
 ) -> Float[np.ndarray, "n w"]:
-    """Returns latents in W of `samples` draws of z, on the host."""
+    """Returns the latents in W of `samples` draws of z, on the host."""
     z = jax.random.normal(key, (samples, arch.style_dim), gen_params["input"].dtype)
     return np.asarray(map_styles(gen_params, z, arch=arch))
 
 
 def ganspace(latents: Float[np.ndarray, "n w"], *, count: int) -> Float[np.ndarray, "k w"]:
-    """Returns the first `count` principal directions of latents in W, the one of greatest variance first.
+    """Returns the first `count` principal directions of latents in W, in order of decreasing variance.
 
     Args:
         latents: many samples, see `sample_w`.
         count: at most W.
 
     Raises:
-        ValueError: the count is no number from 1 to W.
+        ValueError: the count is not in the range 1 to W.
     """
     samples = np.asarray(latents, np.float64)
     _require_count(count, samples.shape[1])
@@ -46,13 +46,13 @@ def sefa(gen_params: Params, *, layers: Sequence[int], count: int, normalized: b
 
     Args:
         gen_params: the generator's parameters.
-        layers: numbers of the generator's 3x3 convolutions.
+        layers: indices of the generator's 3x3 convolutions.
         count: at most W.
         normalized: True scales each row of A (a channel's weights) to length one, as the published code does; False
-            takes the weights as they are, as in the paper.
+            uses the weights as they are, as in the paper.
 
     Raises:
-        ValueError: no layers, or a count that is no number from 1 to W.
+        ValueError: there are no layers, or the count is not in the range 1 to W.
     """
     weights = [np.asarray(gen_params["layers"][str(i)]["style_weight"], np.float64) for i in layers]
     if not weights:
@@ -79,7 +79,11 @@ def shift(
     last: int,
     arch: Architecture,
 ) -> Float[Array, "n l w"]:
-    """Returns W+ latents moved along a direction in styles `first` to `last - 1`, one for each step."""
+    """Returns W+ latents, one per step, moved along a direction in styles `first` to `last - 1`.
+
+    Raises:
+      ValueError: the architecture has no such styles.
+    """
     if not 0 <= first < last <= arch.latents:
         raise ValueError(f"styles {first} to {last} of {arch.latents}")
     start = latent if latent.ndim == 3 else latent[:, None]
@@ -90,7 +94,7 @@ def shift(
 
 
 def _leading(symmetric: np.ndarray, count: int) -> np.ndarray:
-    """Returns eigenvectors as rows, that of the greatest eigenvalue first; their largest entry is positive."""
+    """Returns eigenvectors as rows, largest eigenvalue first; the largest entry of each is positive."""
     _, vectors = np.linalg.eigh(symmetric)
     rows = vectors[:, ::-1].T[:count]
     largest = np.take_along_axis(rows, np.abs(rows).argmax(axis=1)[:, None], axis=1)

@@ -1,7 +1,7 @@
 """StyleGAN2's discriminator: images (B, H, W, 3) in [-1, 1] to logits, and its features for comparing images.
 
 Karras et al., 2020: the residual discriminator, and the "skip" and "orig" ones of its table 2. Each block halves the
-side. Widths belong to blocks, not to sides, so that features exist for any power of two from 8 pixels on.
+side. Widths belong to blocks, not to sides, so features exist for any power of two of at least 8 pixels.
 """
 
 import math
@@ -16,7 +16,7 @@ __all__ = ["discriminate", "discriminator_features"]
 
 
 def _convolved(layer: Params, x: Array, clamp: float | None) -> Array:
-    """Applies a convolution at the same side, bias and leaky ReLU."""
+    """Applies a size-preserving convolution, bias and leaky ReLU."""
     x = layers.convolve(x, layers.equalised(layer["weight"]))
     return layers.activate(x + layer["bias"], clamp)
 
@@ -39,7 +39,7 @@ def _blocks(
     arch: Architecture,
     count: int,
 ) -> tuple[tuple[Array, ...], Array]:
-    """Returns the outputs of the first `count` blocks, and the images halved as often."""
+    """Returns the outputs of the first `count` blocks, and the images, halved once per block in the "skip" kind."""
     x, features = _convolved(disc_params["from_rgb"], images, arch.discriminator_clamp), []
     for i in range(count):
         block = disc_params["blocks"][str(i)]
@@ -61,16 +61,16 @@ def discriminator_features(
 ) -> tuple[Float[Array, "b ..."], ...]:
     """Returns the outputs of the first `count` blocks, (B, H/2, W/2, C), (B, H/4, W/4, C'), ...
 
-    There are fewer where the discriminator has fewer blocks, or the images have no pixels left for more.
+    There are fewer if the discriminator has fewer blocks, or if the images are too small for more.
 
     Args:
       disc_params: the discriminator's parameters.
       images: in [-1, 1]; sides are powers of two, at least 8, whatever size the discriminator was trained for.
       arch: the sizes.
-      count: of blocks.
+      count: number of blocks.
 
     Raises:
-      ValueError: the images have other sides.
+      ValueError: the sides of the images are not such powers of two.
     """
     side = min(images.shape[1:3])
     if side < 8 or any(n & (n - 1) for n in images.shape[1:3]):
@@ -81,14 +81,14 @@ def discriminator_features(
 
 
 def _append_deviation(x: Array, arch: Architecture) -> Array:
-    """Appends the mean deviation over groups of images as channels (Karras et al., 2018)."""
+    """Appends the mean standard deviation over groups of images as channels (Karras et al., 2018)."""
     b, h, w, c = x.shape
     group, channels = min(arch.stddev_group or b, b), arch.stddev_channels
     if not channels:
         return x
     if b % group:
         raise ValueError(f"a batch of {b} images does not divide into groups of {group}")
-    # Images i, i + b/group, i + 2 b/group, ... form a group, as where the weights were trained.
+    # Images i, i + b/group, i + 2 b/group, ... form a group, as when the weights were trained.
     grouped = x.reshape(group, b // group, h, w, channels, c // channels)
     deviation = jnp.sqrt(jnp.var(grouped, axis=0) + 1e-8).mean(axis=(1, 2, 4))
     column = jnp.tile(deviation, (group, 1))[:, None, None, :]
@@ -110,7 +110,7 @@ def discriminate(
       arch: the sizes.
 
     Raises:
-      ValueError: side or batch are others.
+      ValueError: the side or the batch size is not as required.
     """
     side = arch.discriminator_size
     if images.shape[1:] != (side, side, 3):

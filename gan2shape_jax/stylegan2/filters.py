@@ -1,11 +1,11 @@
-"""StyleGAN2's low-pass filter: separable, with zeros beyond the border, fast where it is binomial.
+"""StyleGAN2's low-pass filter: separable, with zeros beyond the border, fast for the binomial taps.
 
 Images are NHWC. Nearly every StyleGAN2 has the taps (1, 3, 3, 1) / 8 along each axis. For those
 the filter is two passes of shifted sums, and its derivative is the same filter with other borders,
-given by hand: what JAX derives from sums of slices takes twice as long, a depthwise convolution
+written by hand: what JAX derives from sums of slices takes twice as long, a depthwise convolution
 forty times as long on a CPU (measured with frozen weights). On TPU each pass is a product with a
-banded matrix: slices that do not begin with a register cost more there than all that is multiplied
-by zero. Any other taps take the general form at the end; borders and phases are those of NVIDIA's
+banded matrix: slices not aligned to a register cost more there than all the multiplications by
+zero. Any other taps use the general form at the end; borders and phases are those of NVIDIA's
 `upfirdn2d`.
 """
 
@@ -26,7 +26,7 @@ _EDGE, _INNER = 0.125, 0.375  # the outer and the inner taps of (1, 3, 3, 1) / 8
 
 
 def _filter_axis(x: Array, axis: int, pad: int, stride: int) -> Array:
-    """Applies the low-pass filter along an axis after padding by `pad` zeros on both sides."""
+    """Applies the low-pass filter along an axis padded with `pad` zeros on both sides."""
     shifted = functools.partial(_shifted_sums, axis=axis, pad=pad, stride=stride)
     matrix = _filter_matrix(x.shape[axis], pad, stride)
     return by_platform(x, cpu=shifted, other=shifted, tpu=lambda x: _product(matrix, x, axis))
@@ -54,14 +54,14 @@ def _filter_matrix(length: int, pad: int, stride: int) -> np.ndarray:
 
 
 def _product(matrix: np.ndarray, x: Array, axis: int) -> Array:
-    """Returns the products of a matrix (outputs, inputs) with what lies along an axis."""
+    """Applies a matrix (outputs, inputs) along an axis."""
     equation = "oi,biwc->bowc" if axis == 1 else "oi,bhic->bhoc"
     return jnp.einsum(equation, jnp.asarray(matrix, x.dtype), x, precision=lax.Precision.HIGHEST)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def blur(x: Float[Array, "b h w c"], pad: int) -> Float[Array, "b p q c"]:
-    """Applies the low-pass filter to `x` padded by `pad` <= 3 zeros; sides grow by 2 pad - 3."""
+    """Applies the low-pass filter to `x` padded with `pad` <= 3 zeros; sides grow by 2 pad - 3."""
     return _filter_axis(_filter_axis(x, 1, pad, 1), 2, pad, 1)
 
 
@@ -72,7 +72,7 @@ blur.defvjp(lambda x, pad: (blur(x, pad), None), lambda pad, _, g: (blur(g, 3 - 
 def _zoom_axis(x: Array, axis: int) -> Array:
     """Doubles an axis with the filter: 3/4 of the nearer input and 1/4 of the farther."""
     pairs = functools.partial(_pairs, axis=axis)
-    # Its transpose halves, but for the gain.
+    # The transpose of halving, up to the gain.
     matrix = 2 * _filter_matrix(2 * x.shape[axis], 1, 2).T
     return by_platform(x, cpu=pairs, other=pairs, tpu=lambda x: _product(matrix, x, axis))
 
@@ -103,7 +103,7 @@ _blur_half.defvjp(lambda x: (_blur_half(x), None), lambda _, g: (_upsample(g) / 
 
 
 def _resample(x: Array, axis: int, taps: tuple[float, ...], pads: tuple[int, int], up: int = 1, down: int = 1) -> Array:
-    """Applies any filter along an axis: zeros between pixels, padding (or cropping), convolution, every `down`-th."""
+    """Applies any filter along an axis: inserts zeros, pads (or crops), convolves, keeps every `down`-th value."""
     before, after = pads
     x = lax.pad(
         x, jnp.zeros((), x.dtype), [(before, after + up - 1, up - 1) if i == axis else (0, 0, 0) for i in range(x.ndim)]
@@ -123,7 +123,7 @@ def smooth(
     taps: tuple[float, ...],
     pads: tuple[int, int],
 ) -> Float[Array, "b p q c"]:
-    """Applies a low-pass filter to `x` padded by `pads` zeros before and after (negative ones crop)."""
+    """Applies a low-pass filter to `x` padded with `pads` zeros before and after (negative values crop)."""
     if taps == BINOMIAL and pads[0] == pads[1]:
         return blur(x, pads[0])
     return _resample(_resample(x, 1, taps, pads), 2, taps, pads)

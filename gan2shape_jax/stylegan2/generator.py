@@ -1,9 +1,9 @@
 """StyleGAN2's generator: latents (B, W) or (B, L, W) to images (B, s, s, 3), about [-1, 1].
 
 Karras et al., "Analyzing and improving the image quality of StyleGAN", 2020: the "skip" generator,
-which adds up the colours of every side, and the "resnet" and "orig" ones of its table 2. A latent
-of W gives every layer the same style; one of W+ holds a style for each of the `L = arch.latents`
-inputs.
+which adds up the colours of every resolution, and the "resnet" and "orig" ones of its table 2. A
+latent in W gives every layer the same style; one in W+ holds a style for each of the
+`L = arch.latents` inputs.
 """
 
 import math
@@ -26,8 +26,8 @@ def map_styles(
 ) -> Float[Array, "*batch w"]:
     """Runs modules `first` to `last - 1` of the mapping network.
 
-    Module 0 normalises each vector to mean square one, modules 1 to n are linear layers with leaky ReLU. The whole
-    network, which is the default, maps z to w; running up to module m and then from m on gives the same.
+    Module 0 normalises each vector to mean square one; modules 1 to n are linear layers with leaky ReLU. The whole
+    network, the default, maps z to w; running up to module m and then from m on gives the same result.
     """
     last = arch.mapping_modules if last is None else last
     if not 0 <= first <= last <= arch.mapping_modules:
@@ -46,7 +46,7 @@ def _style(layer: Params, w: Array) -> Array:
 
 
 def _styled_layer(layer: Params, x: Array, w: Array, noise: Array, *, grow: bool, arch: Architecture) -> Array:
-    """Applies a modulated 3x3 convolution, noise, bias and leaky ReLU; doubles the side where `grow`."""
+    """Applies a modulated 3x3 convolution, noise, bias and leaky ReLU; doubles the side if `grow`."""
     kernel = layers.equalised(layer["weight"])
     style = _style(layer, w)
     strength = lax.rsqrt((style**2) @ jnp.sum(kernel**2, axis=(0, 1)) + 1e-8)
@@ -58,14 +58,14 @@ def _styled_layer(layer: Params, x: Array, w: Array, noise: Array, *, grow: bool
 
 
 def _shortcut(weight: Array, x: Array, arch: Architecture) -> Array:
-    """Returns what a block of the "resnet" kind adds: its input in the new width, at twice the side."""
+    """Returns the shortcut of a "resnet" block: its input with the new number of channels, at twice the side."""
     return layers.upsample(layers.convolve(x, layers.equalised(weight)), arch.taps)
 
 
 def _to_rgb(layer: Params, x: Array, w: Array, arch: Architecture) -> Array:
     """Applies a modulated 1x1 convolution to colour, without demodulation."""
     kernel = layers.equalised(layer["weight"])[0, 0] * _style(layer, w)[:, :, None]
-    # Colours of all sides add up: in float32 at least, whatever the features are in.
+    # Colours of all resolutions add up: in float32 at least, whatever the features' type.
     total = jnp.promote_types(x.dtype, jnp.float32)
     colour = jnp.einsum("bhwi,bio->bhwo", x, kernel, preferred_element_type=total) + layer["bias"]
     clamp = arch.conv_clamp
@@ -96,15 +96,15 @@ def synthesize(
     noise: _Noise | None = None,
     return_features: bool = False,
 ) -> _Images | tuple[_Images, _Features]:
-    """Draws the images of latents.
+    """Generates the images of latents.
 
     Args:
       gen_params: the generator's parameters.
-      w: latents of W (B, W), or of W+ (B, L, W) with L = arch.latents.
+      w: latents in W (B, W), or in W+ (B, L, W) with L = arch.latents.
       arch: the sizes.
       noise: a map (h, w) or (B, h, w) per layer; by default the stored ones, so that G is a
         function of w.
-      return_features: whether to return the features of every side from 8 pixels on as well.
+      return_features: whether to also return the features at every resolution from 8 pixels on.
 
     Returns:
       Images (B, size, size, 3), about [-1, 1], or (images, features) with features a tuple of (B, s, s, C) for
@@ -134,7 +134,7 @@ def _draw(
     noise: Sequence[Array],
     arch: Architecture,
 ) -> tuple[Array, tuple[Array, ...]]:
-    """Draws the image, and returns the features of every side with it."""
+    """Returns the images and the features at every resolution."""
     x = shortcut = gen_params["input"][None]
     image: Array | None = None
     features = []

@@ -1,9 +1,9 @@
-"""The file of a GAN's guide: where it lies, and how typical pictures are scored, as it has that (`typicality`).
+"""The guide file of a GAN: where it is stored, and what it holds for scoring how typical pictures are (`typicality`).
 
-    assets/KIND/guide.safetensors                  of a bundled GAN, beside it
-    CACHE/gan2shape_jax/guides/HASH.safetensors    of another one, see `gan2shape_jax.photo.guide`
+    assets/KIND/guide.safetensors                  for a bundled GAN, beside it
+    CACHE/gan2shape_jax/guides/HASH.safetensors    for any other, see `gan2shape_jax.photo.guide`
 
-Its header names the GAN by its SHA-256; what was learned from another GAN is never taken.
+Its header identifies the GAN by its SHA-256; a guide learned from another GAN is never used.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ NAMES = frozenset(_FOLDER + field.name for field in dataclasses.fields(Typicalit
 
 
 def cached_at(digest: str) -> pathlib.Path:
-    """Returns where the guide of a GAN is kept that did not come with one; `digest` is its file's SHA-256."""
+    """Returns where the guide of a GAN that came without one is cached; `digest` is the SHA-256 of the GAN's file."""
     return platformdirs.user_cache_path("gan2shape_jax", appauthor=False) / "guides" / f"{digest[:32]}.safetensors"
 
 
 def places(checkpoint: pathlib.Path, digest: str) -> list[pathlib.Path]:
-    """Returns the files that may be the guide of a GAN, those that exist: beside its file, and in the user's cache."""
+    """Returns the existing files that may be the guide of a GAN: beside its file, and in the user's cache."""
     return [path for path in (checkpoint.with_name(_BESIDE), cached_at(digest)) if path.is_file()]
 
 
 def tensors_of(typicality: Typicality) -> dict[str, np.ndarray]:
-    """Returns a typicality as a guide's file has it, by name."""
+    """Returns the tensors of a typicality by their names in a guide file."""
     return {
         _FOLDER + field.name: np.ascontiguousarray(getattr(typicality, field.name), np.float32)
         for field in dataclasses.fields(Typicality)
@@ -59,13 +59,13 @@ def tensors_of(typicality: Typicality) -> dict[str, np.ndarray]:
 
 
 def is_of(file: TensorFile, gan_sha256: str) -> bool:
-    """Returns whether an open file is the guide of a GAN, and of this version."""
+    """Returns whether an open file is the guide of a GAN, in this version of the format."""
     texts = file.metadata
     return (texts.get("format"), texts.get("version"), texts.get("gan_sha256")) == (FORMAT, VERSION, gan_sha256)
 
 
 def typicality_in(found: Mapping[str, np.ndarray]) -> Typicality | None:
-    """Returns the typicality among a guide's tensors; None where it is damaged."""
+    """Returns the typicality among a guide's tensors; None if it is damaged."""
     arrays = {field.name: np.asarray(found[_FOLDER + field.name]) for field in dataclasses.fields(Typicality)}
     counts, axes = arrays["middle"].shape, arrays["axes"].shape
     whole = (
@@ -79,12 +79,12 @@ def typicality_in(found: Mapping[str, np.ndarray]) -> Typicality | None:
     )
     if not whole:
         return None
-    arrays["rest"] = arrays["rest"].reshape(())  # a file has it as one of one
+    arrays["rest"] = arrays["rest"].reshape(())  # a file stores it with shape (1,)
     return Typicality(**{name: jnp.asarray(value, jnp.float32) for name, value in arrays.items()})
 
 
 def read_typicality(checkpoint: pathlib.Path) -> Typicality | None:
-    """Returns how typical pictures are scored for a GAN; None where it has no guide yet, or none that can be used.
+    """Reads the typicality from a GAN's guide; None if it has no guide yet, or none that can be used.
 
     Args:
       checkpoint: the GAN's file.

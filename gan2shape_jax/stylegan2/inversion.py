@@ -1,9 +1,9 @@
-"""Inverts the GAN: finds the latent of W whose image is nearest to a given one, by optimisation.
+"""Inverts the GAN: finds the latent in W whose image is nearest to a given one, by optimisation.
 
-Images are (B, s, s, 3) in [-1, 1] at the generator's side; latents (B, W). The noise is the
-generator's stored one, as in all of the method. Source: the projector of Karras et al. (2020),
-appendix D, with the frozen discriminator's features in place of LPIPS, so that it needs no further
-weights.
+Images are (B, s, s, 3) in [-1, 1] at the generator's resolution; latents (B, W). The noise is the
+generator's stored noise, as throughout the method. Source: the projector of Karras et al. (2020),
+appendix D, with the frozen discriminator's features in place of LPIPS, so that no further weights
+are needed.
 """
 
 import functools
@@ -25,12 +25,12 @@ __all__ = ["Inversion", "invert", "learning_rate_at"]
 
 
 class Inversion(NamedTuple):
-    """Latents that show given images.
+    """Latents that reproduce given images.
 
     Attributes:
       w: (B, W).
-      error: (B,) the mean of |G(w) - image|, G(w) clamped to [-1, 1].
-      history: (steps,) the loss, of all items together.
+      error: (B,) the mean of |G(w) - image|, with G(w) clamped to [-1, 1].
+      history: (steps,) the loss, summed over all items.
     """
 
     w: Float[Array, "b w"]
@@ -39,27 +39,27 @@ class Inversion(NamedTuple):
 
 
 def learning_rate_at(step: int, steps: int, *, peak: float, rampup: float = 0.05, rampdown: float = 0.25) -> float:
-    """Returns a rate that rises linearly over the first `rampup` of all steps and falls over the last `rampdown`."""
+    """Returns a rate that rises linearly over the first `rampup` of all steps and decays over the last `rampdown`."""
     t = step / steps
     fall = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1.0 - t) / rampdown))
     return peak * fall * min(1.0, (t + 1 / steps) / rampup)
 
 
-# Compiled once for an architecture, however many images follow.
+# Compiled once per architecture, however many images follow.
 _features = jax.jit(stylegan2.discriminator_features, static_argnames="arch")
 _draw = jax.jit(stylegan2.synthesize, static_argnames="arch")
 
 
 @functools.partial(jax.jit, static_argnames="arch")
 def _typical(key: PRNGKeyArray, generator: Params, *, arch: Architecture) -> tuple[Array, Array]:
-    """Returns the mean (W,) of latents and their standard deviation, one for all components."""
+    """Returns the mean (W,) of latents and a single standard deviation for all components."""
     z = jax.random.normal(key, (2048, arch.style_dim), generator["input"].dtype)
     samples = stylegan2.map_styles(generator, z, arch=arch)
     return samples.mean(axis=0), jnp.sqrt(jnp.mean(jnp.var(samples, axis=0)))
 
 
 def _distance(a: Sequence[Array], b: Sequence[Array]) -> Array:
-    """Returns the mean absolute difference of images or features for each item, summed over layers."""
+    """Returns the mean absolute difference of images or features per item, summed over layers."""
     parts = [jnp.abs(x - y).mean(axis=(1, 2, 3)) for x, y in zip(a, b)]
     return sum(parts[1:], start=parts[0])
 
@@ -80,7 +80,7 @@ def _step(
     arch: Architecture,
     weights: tuple[float, float, float],
 ) -> tuple[Array, Any, Array]:
-    """Takes one step of Adam on the latents; returns them, Adam's state and the loss before, of all items together."""
+    """Takes one Adam step on the latents; returns them, Adam's state and the loss before it, summed over all items."""
     mean, spread = typical
     jitter = strength * spread * jax.random.normal(key, w.shape, w.dtype)
 
@@ -117,20 +117,20 @@ def invert(
     Args:
       key: for the mean latent and the jitter.
       gan_params: the generator's parameters.
-      image: (B, s, s, 3) in [-1, 1], s = arch.size; items do not influence each other.
+      image: (B, s, s, 3) in [-1, 1], s = arch.size; items are independent of each other.
       arch: the sizes.
       disc_params: the discriminator's parameters.
-      steps: number of Adam's steps.
-      learning_rate: the greatest step size, in W.
+      steps: number of Adam steps.
+      learning_rate: the peak step size, in W.
       pixel_weight: weight of the mean absolute difference of pixels.
-      feature_weight: weight of that of the discriminator's features.
+      feature_weight: weight of the mean absolute difference of the discriminator's features.
       mean_weight: weight of the mean squared deviation from the mean latent, in standard deviations
         of W.
-      jitter: noise added to w in the first three quarters, in standard deviations of W, falling to
-        zero.
+      jitter: noise added to w in the first three quarters of the steps, in standard deviations of
+        W, decaying to zero.
 
     Raises:
-      UserError: the image has another size than the generator's, or the optimisation has diverged.
+      UserError: the image's size is not the generator's, or the optimisation has diverged.
     """
     if image.shape[1:] != (arch.size, arch.size, 3):
         raise UserError(

@@ -1,9 +1,9 @@
 """StyleGAN2's convolutions with gradients to the kernel that are fast on a CPU; training a GAN needs them.
 
-Forwards, and in the gradient to the input, XLA is fast. What it derives for a kernel is a convolution with a window as
-large as the image, which a CPU takes 2 to 4 times as long for as for the same sums as products of matrices, and 10 to
-20 times where strides are involved (measured on one core, batch 16, 8 to 64 pixels). Derivatives of derivatives, as
-the gradient penalty has them, are made of the same functions. On GPU and TPU kernels' gradients are XLA's own.
+XLA is fast in the forward pass and in the gradient to the input. What it derives for a kernel is a convolution with a
+window as large as the image, which on a CPU takes 2 to 4 times as long as the same sums computed as matrix products,
+and 10 to 20 times with strides (measured on one core, batch 16, 8 to 64 pixels). Second derivatives, as in the gradient
+penalty, are built from the same functions. On GPU and TPU, kernel gradients are XLA's own.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from gan2shape_jax.by_platform import by_platform
 __all__ = ["convolve", "grow", "shrink"]
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
-_NARROW = 32  # channels below which products of matrices are too thin to be fast
+_NARROW = 32  # channels below which matrix products are too thin to be fast
 
 
 @jax.custom_vjp
 def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"]) -> Float[Array, "b h w o"]:
-    """Convolves with zero padding, to the same size; k is odd."""
+    """Convolves with zero padding, keeping the size; k is odd."""
     return _same(x, kernel)
 
 
@@ -80,7 +80,7 @@ def _to_kernel(
 
 
 def _of_same(x: Array, kernel: Array, cotangent: Array) -> Array:
-    """Sums inputs times outputs at nine offsets, as one product of matrices over all pixels."""
+    """Sums inputs times cotangents at nine offsets, as one matrix product over all pixels."""
     (_, height, _, inputs), outputs = x.shape, cotangent.shape[-1]
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     rows = jnp.concatenate([padded[:, i : i + height] for i in range(3)], axis=-1)
@@ -98,7 +98,7 @@ def _of_shrunk(x: Array, kernel: Array, cotangent: Array) -> Array:
 
 
 def _meeting(small: Array, large: Array, row: int, column: int) -> Array:
-    """Returns the sums, for one place of a kernel, of small pixels times the large ones that they reach through it."""
+    """Returns, for one kernel position, the sums of `small` pixels times the `large` ones they reach through it."""
     reached = large[:, row : row + 2 * small.shape[1] : 2, column : column + 2 * small.shape[2] : 2]
     return jnp.einsum("bhwi,bhwo->io", small, reached)
 

@@ -2,8 +2,8 @@
 
 Images are NHWC; kernels (kh, kw, in, out). One choice matters for speed, measured with frozen
 weights (gradients to inputs only): a style scales a convolution's input and its demodulation the
-output, so that all images of a batch share one kernel. Modulating kernels would make grouped
-convolutions, several times slower on a CPU.
+output, so that all images of a batch share one kernel. Modulating kernels would require grouped
+convolutions, which are several times slower on a CPU.
 """
 
 import math
@@ -40,7 +40,7 @@ def leaky_relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def activate(x: Float[Array, "..."], clamp: float | None) -> Float[Array, "..."]:
-    """Applies the leaky ReLU with gain, then clamps to +-`clamp` unless that is None (Karras et al., ADA)."""
+    """Applies the leaky ReLU with gain, then clamps to +-`clamp` unless it is None (Karras et al., ADA)."""
     x = leaky_relu(x)
     return x if clamp is None else jnp.clip(x, -clamp, clamp)
 
@@ -53,7 +53,7 @@ def linear(
 
 
 def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"]) -> Float[Array, "b h w o"]:
-    """Convolves with zero padding, to the same size."""
+    """Convolves with zero padding, keeping the size."""
     return kernel_gradients.convolve(x, kernel)
 
 

@@ -1,4 +1,4 @@
-"""Random images of a GAN with their latents, in batches of one size: one compiled program serves any count."""
+"""Random images from a GAN with their latents, in batches of one size: one compiled program serves any count."""
 
 import functools
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ from gan2shape_jax.stylegan2.latents import truncate
 
 __all__ = ["batch_size", "random_images", "random_images_in_parts"]
 
-_PIXELS = 2048  # of a batch side by side: eight images of 256 pixels, two of 1024
+_PIXELS = 2048  # total width of a batch: eight images of 256 pixels, two of 1024
 
 
 def batch_size(arch: Architecture) -> int:
-    """Returns how many images of a GAN are drawn together."""
+    """Returns how many of a GAN's images are generated at once."""
     return max(1, min(8, _PIXELS // arch.size))
 
 
@@ -31,17 +31,17 @@ def random_images(
     truncation: float,
     mean: Float[Array, "1 w"],
 ) -> tuple[Float[np.ndarray, "n s s 3"], Float[np.ndarray, "n w"]]:
-    """Draws images (n, s, s, 3), about [-1, 1], and their latents (n, W).
+    """Generates images (n, s, s, 3), about [-1, 1], and their latents (n, W).
 
-    Image i is a function of the key and i, whatever the count.
+    Image i depends only on the key and i, whatever the count.
 
     Args:
-      key: of the random numbers.
+      key: random key.
       gen_params: the generator's parameters.
       arch: the sizes.
-      count: how many.
-      truncation: psi in (0, 1]; less is more typical and less varied.
-      mean: the latent that is truncated towards.
+      count: number of images.
+      truncation: psi in (0, 1]; lower is more typical and less varied.
+      mean: the latent to truncate towards.
     """
     parts = random_images_in_parts(key, gen_params, arch=arch, count=count, truncation=truncation, mean=mean)
     images, latents = zip(*parts)
@@ -57,7 +57,7 @@ def random_images_in_parts(
     truncation: float,
     mean: Float[Array, "1 w"],
 ) -> Iterator[tuple[Float[np.ndarray, "n s s 3"], Float[np.ndarray, "n w"]]]:
-    """Yields what `random_images` returns, a few at a time and in order, so that many take no more memory."""
+    """Yields what `random_images` returns, in order and a few at a time, so memory does not grow with the count."""
     batch = batch_size(arch)
     for start in range(0, count, batch):
         drawn, w = _draw(gen_params, key, jnp.arange(start, start + batch), mean, truncation, arch=arch)
@@ -74,7 +74,7 @@ def _draw(
     *,
     arch: Architecture,
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns images and latents of the numbers, each drawn by a key of its own."""
+    """Returns the images with the given indices and their latents, each drawn with its own key."""
     z = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i), (arch.style_dim,)))(numbers)
     w = truncate(map_styles(gen_params, z, arch=arch), mean, truncation)
     return synthesize(gen_params, w, arch=arch), w

@@ -1,15 +1,15 @@
-"""How typical a picture is of what a GAN draws, by its discriminator's features.
+"""How typical a picture is of a GAN's output, judged by the features of its discriminator.
 
-Two questions are put to the features of the discriminator's last three blocks, and the answers added:
+Two questions are put to the features of the discriminator's last three blocks, and a weighted sum of the answers is taken:
 
-- Which side of a hyperplane: one between the GAN's samples and pictures that are unlike them (`unlike`), by regularised
-  least squares on the features as they lie in the picture (4 x 4 places).
-- How far from the samples: a Mahalanobis distance of the features' means and deviations over the picture. Of the
-  leading directions of the samples each has its variance, the others have one for all (Tipping and Bishop, 1999,
-  "Probabilistic PCA"), and both kinds count the same.
+- Which side of a hyperplane: one between the GAN's samples and pictures that are unlike them (`unlike`), fitted by
+  regularised least squares to the features by place in the picture (4 x 4 places).
+- How far from the samples: a Mahalanobis distance of the features' means and standard deviations over the picture. Each
+  leading direction of the samples has its own variance, all others share one (Tipping and Bishop, 1999, "Probabilistic
+  PCA"), and the two groups count equally.
 
-The sum is told in standard deviations of samples that neither was measured on: 0 is as typical as these are in the
-mean, and what they do not go beyond is what can be expected of photographs. See docs/reports/trust.md.
+The sum is expressed in standard deviations of samples held out from both: 0 is as typical as they are on average, and
+the values they do not exceed are those to be expected of photographs. See docs/reports/trust.md.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from gan2shape_jax.stylegan2.discriminator import discriminator_features
 
 __all__ = ["DISTANCE", "LIMIT", "Typicality", "answers", "atypicality", "belonging", "features", "resized", "side_of"]
 
-# Where belonging is one half, and the width of its way from 1 to 0, in standard deviations.
+# The atypicality at which belonging is one half, and the width of its fall from 1 to 0, in standard deviations.
 LIMIT, _WIDTH = 3.5, 0.5
-_LARGEST = 128  # pixels: greater pictures are scored smaller
+_LARGEST = 128  # pixels: larger pictures are scaled down for scoring
 _PLACES = 4  # along each side
 _BLOCKS = 3
-DISTANCE = 0.5  # how much the distance counts beside the side
+DISTANCE = 0.5  # weight of the distance relative to the side
 
 
 @flax.struct.dataclass
 class Typicality:
-    """What is known of a GAN's samples; F and P count features by place and of the whole picture.
+    """Statistics of a GAN's samples; F and P are the numbers of features by place and of the whole picture.
 
     Attributes:
-      plane: (F,) what a feature by place adds to the first answer.
-      middle: (P,) mean of the whole picture's features.
-      scale: (P,) their deviations.
-      axes: (P, K) leading directions of what is scaled so.
-      spread: (K,) standard deviations along these.
-      rest: () standard deviation in all other directions.
-      standards: (6,) mean and deviation of the two answers and of the sum, over samples.
+      plane: (F,) weights of the features by place in the first answer.
+      middle: (P,) means of the whole picture's features.
+      scale: (P,) their standard deviations.
+      axes: (P, K) leading directions of the features standardised with these.
+      spread: (K,) standard deviations along these directions.
+      rest: () standard deviation in every other direction.
+      standards: (6,) mean and standard deviation of each of the two answers and of the sum, over samples.
     """
 
     plane: jax.Array
@@ -60,19 +60,19 @@ class Typicality:
 
 
 def side_of(arch: Architecture) -> int:
-    """Returns the side in pixels that pictures are scored at: the discriminator's own, at most 128."""
+    """Returns the side in pixels at which pictures are scored: the discriminator's own, at most 128."""
     return min(arch.discriminator_size, _LARGEST)
 
 
 def atypicality(
     typicality: Typicality, disc_params: Params, images: Float[Array, "b s s 3"], *, arch: Architecture
 ) -> Float[Array, " b"]:
-    """Returns how unlike a GAN's samples images are, in these samples' standard deviations: 0 is the mean of samples.
+    """Returns how unlike a GAN's samples the images are, in standard deviations of samples: 0 is the samples' mean.
 
     Args:
       typicality: see `typicality_measure.measure`.
       disc_params: the discriminator's parameters.
-      images: square, in [-1, 1]; those of side `side_of(arch)` are taken as they are, others are resized.
+      images: square, in [-1, 1]; those of side `side_of(arch)` are used as they are, others are resized.
       arch: the sizes.
     """
     scores: Array = _atypicality(typicality, disc_params, images, arch=arch)
@@ -89,13 +89,13 @@ def _atypicality(typicality: Typicality, disc_params: Params, images: jax.Array,
 
 
 def belonging(atypical: Float[Array, "*b"] | float) -> Float[np.ndarray, "*b"]:
-    """Returns from 1 (surely of the GAN's kind) to 0 (surely not) what an atypicality says; one half at `LIMIT`."""
+    """Maps an atypicality to a score from 1 (surely of the GAN's kind) to 0 (surely not); one half at `LIMIT`."""
     away = np.clip((np.asarray(atypical, np.float64) - LIMIT) / _WIDTH, -50, 50)
     return np.asarray(1 / (1 + np.exp(away)))
 
 
 def resized(images: Float[Array, "b s s 3"], side: int) -> Float[Array, "b t t 3"]:
-    """Returns pictures at another side, in [-1, 1]."""
+    """Returns pictures resized to `side` x `side` pixels, in [-1, 1]."""
     if images.shape[1:3] == (side, side):
         return images
     return jnp.clip(jax.image.resize(images, (len(images), side, side, 3), "cubic"), -1, 1)
@@ -104,7 +104,7 @@ def resized(images: Float[Array, "b s s 3"], side: int) -> Float[Array, "b t t 3
 def features(
     disc_params: Params, images: Float[Array, "b s s 3"], arch: Architecture
 ) -> tuple[Float[Array, "b f"], Float[Array, "b p"]]:
-    """Returns the features by place (b, F), and means and deviations over the picture (b, P)."""
+    """Returns the features by place (b, F), and means and standard deviations over the picture (b, P)."""
     count = max(1, int(math.log2(images.shape[1])) - 2)  # down to 4 x 4 places
     blocks = discriminator_features(disc_params, images, arch=arch, count=count)[-_BLOCKS:]
     by_place = [_by_place(block).reshape(len(images), -1) for block in blocks]
@@ -113,7 +113,7 @@ def features(
 
 
 def _by_place(block: jax.Array) -> jax.Array:
-    """Returns means over equal places, 4 x 4 or fewer where the block is smaller."""
+    """Returns means over equal places, 4 x 4 or fewer if the block is smaller."""
     b, h, w, c = block.shape
     places = min(_PLACES, h)
     return block.reshape(b, places, h // places, places, w // places, c).mean((2, 4))
@@ -122,7 +122,7 @@ def _by_place(block: jax.Array) -> jax.Array:
 def answers(
     typicality: Typicality, by_place: Float[Array, "b f"], whole: Float[Array, "b p"]
 ) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
-    """Returns the side of the plane, and the distance from the samples, not yet in standard deviations."""
+    """Returns the side of the plane and the distance from the samples, not yet in standard deviations."""
     side = by_place @ typicality.plane
     moved = (whole - typicality.middle) / typicality.scale
     along = moved @ typicality.axes

@@ -1,4 +1,4 @@
-"""What is measured of a GAN's samples, so that pictures can be scored by how typical they are: `typicality`."""
+"""Measures on a GAN's samples what is needed to score how typical pictures are: `typicality`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gan2shape_jax.stylegan2.typicality import DISTANCE, Typicality, answers, fe
 __all__ = ["measure"]
 
 _DIRECTIONS = 64
-_RIDGE = 1e-4  # of the features' variance
+_RIDGE = 1e-4  # relative to the features' variance
 _TOGETHER = 32  # images whose features are computed at once
 
 
@@ -25,10 +25,10 @@ def measure(disc_params: Params, images: Float[np.ndarray, "n s s 3"], *, arch: 
 
     Args:
       disc_params: the discriminator's parameters.
-      images: samples of the generator in [-1, 1], as pictures are framed that will be scored; some thousand. A fifth is
-        kept out for standards.
+      images: samples of the generator in [-1, 1], framed like the pictures to be scored; a few thousand. A fifth is
+        held out to measure `standards`.
       arch: the sizes.
-      seed: of disturbances and of the pictures that samples are held against.
+      seed: seed for the perturbations and for the pictures that samples are compared with.
     """
     rng = np.random.default_rng(seed)
     sized = np.asarray(resized(jnp.asarray(images), side_of(arch)))
@@ -66,9 +66,9 @@ def _features_of(disc_params: Params, images: np.ndarray, arch: Architecture) ->
 
 
 def _plane(like: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Returns what each feature adds, by regularised least squares from -1 for samples to 1 for others.
+    """Returns the weight of each feature, by regularised least squares with targets -1 for samples and 1 for others.
 
-    Solved among the rows, which are fewer than features are in great discriminators.
+    Solved in the space of rows, which are fewer than the features in large discriminators.
     """
     rows = np.concatenate([like, other])
     scale = like.std(0) + 1e-6
@@ -81,11 +81,11 @@ def _plane(like: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def _directions(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Returns leading directions (P, K) of centred rows, deviations along these (K,), and that of the rest."""
+    """Returns the leading directions (P, K) of centred rows, their standard deviations (K,), and that of the rest."""
     rows = rows.astype(np.float64)
     count = min(_DIRECTIONS, rows.shape[1] - 1, len(rows) - 1)
     _, values, vectors = np.linalg.svd(rows, full_matrices=False)
     variance = values**2 / len(rows)
-    # Signs are of no consequence: only squares are used.
+    # Signs do not matter: only squares are used.
     rest = (variance.sum() - variance[:count].sum()) / (rows.shape[1] - count)
     return vectors[:count].T, np.sqrt(variance[:count]), float(np.sqrt(rest))

@@ -1,8 +1,8 @@
-"""Pictures that a GAN did not draw: what its own samples are held against, made from these alone and from chance.
+"""Pictures that a GAN did not generate, to compare its samples with: made only from these samples and random numbers.
 
-Nothing here knows any other category of pictures. Dead leaves (Lee, Mumford and Huang, IJCV 2001) have edges, sizes and
-colours as photographs do, and show nothing; cuttings of a sample, its pieces in another order and its spectrum with
-other phases have its colours and not its layout. Images are (n, S, S, 3) in [-1, 1], float32.
+Nothing here knows of any other category of pictures. Dead leaves (Lee, Mumford and Huang, IJCV 2001) have edges, sizes
+and colours like photographs, but show nothing; crops of a sample, its pieces in another order and its spectrum with
+other phases have its colours but not its layout. Images are (n, S, S, 3) in [-1, 1], float32.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from jaxtyping import Float
 __all__ = ["disturbed", "unlike"]
 
 _Images = Float[np.ndarray, "n s s 3"]
-_LEAST_CUT, _GREATEST_CUT = 0.22, 0.62  # of a side, what a cutting shows
+_LEAST_CUT, _GREATEST_CUT = 0.22, 0.62  # side of a crop, as a fraction of the sample's
 
 
 def disturbed(rng: np.random.Generator, images: _Images) -> _Images:
-    """Returns the images a little shifted, turned, sharpened or blurred, lit and noisy: as photographs may differ."""
+    """Returns the images slightly shifted, rotated, scaled, blurred, relit and noisy, as photographs may differ."""
     return np.stack([_disturbed(rng, image) for image in images]).clip(-1, 1).astype(np.float32)
 
 
 def unlike(rng: np.random.Generator, images: _Images) -> _Images:
-    """Returns as many pictures that are unlike a GAN's samples as there are samples, in an even mixture of kinds."""
+    """Returns one picture unlike a GAN's samples for each sample; a third are dead leaves, the other kinds a sixth each."""
     makers = (_leaves, _leaves, _cutting, _shuffled, _other_phases, _patches)
     made = [makers[k % len(makers)](rng, image) for k, image in enumerate(images)]
     return np.stack(made).clip(-1, 1).astype(np.float32)
@@ -43,13 +43,13 @@ def _disturbed(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 def _leaves(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Draws ellipses and boxes over each other, few or many, of like or of all colours; some blurred, grey or noisy."""
+    """Draws overlapping ellipses and boxes, few or many, of similar or varied colours; some blurred, grey or noisy."""
     side = 2 * len(image)
     made = np.full((side, side, 3), rng.uniform(-1, 1, 3), np.float32)
     colour, spread = rng.uniform(-1, 1, 3), rng.uniform(0.1, 0.8)
     least, count = rng.uniform(0.016, 0.063) * side, int(rng.integers(20, 400))
     for _ in range(count):
-        radius = least / np.sqrt(rng.uniform(0.01, 1))  # areas as photographs have them
+        radius = least / np.sqrt(rng.uniform(0.01, 1))  # areas distributed as in photographs
         where, flat, turned = rng.integers(0, side, 2).tolist(), rng.uniform(0.2, 1), rng.uniform(0, 180)
         box = (where, (2 * radius, 2 * radius * flat), turned)
         painted = np.clip(rng.normal(colour, spread), -1, 1).tolist()
@@ -81,7 +81,7 @@ def _shuffled(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 def _other_phases(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Turns every wave of the picture by a random angle, that of noise, and keeps its mean colour: a texture."""
+    """Shifts the phase of every frequency by that of noise, keeping the mean colour: gives a texture."""
     angles = np.angle(np.fft.rfft2(rng.normal(size=image.shape[:2])))
     waves = np.fft.rfft2(image, axes=(0, 1))
     turned = waves * np.exp(1j * angles)[..., None]
@@ -90,7 +90,7 @@ def _other_phases(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 def _patches(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Draws noise of any coarseness and strength: single pixels, patches, gradients, nearly one colour."""
+    """Draws noise of any coarseness and strength: single pixels, patches, gradients, or nearly a single colour."""
     side, cells = len(image), 2 ** int(rng.integers(0, np.log2(len(image)) + 1))
     grid = rng.uniform(-1, 1, (cells, cells, 1 if rng.random() < 0.3 else 3)).astype(np.float32)
     grid = np.broadcast_to(grid, (cells, cells, 3)).copy()

@@ -1,7 +1,7 @@
-"""The weight file: safetensors that hold generator and discriminator, described in the header.
+"""The weight file: a safetensors file with the generator and discriminator, described in its header.
 
 Tensors are named by their path in the parameters (`generator/layers/0/weight`). The header holds the architecture as
-JSON, the licence note of the source and its SHA-256, so that a run can say what it used.
+JSON, the licence note of the source and its SHA-256, so that a run can record what it used.
 """
 
 import contextlib
@@ -40,12 +40,12 @@ def parameter_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
 def check_params(
     flat: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], *, source: str | os.PathLike[str]
 ) -> None:
-    """Checks that parameters are those of a StyleGAN2.
+    """Checks that tensors are the parameters of a StyleGAN2.
 
     Args:
       flat: tensors by name.
-      shapes: the shape of every tensor that belongs there, see `parameter_shapes`.
-      source: the file that the error names.
+      shapes: the shape of every expected tensor, see `parameter_shapes`.
+      source: the file to name in the error.
 
     Raises:
       UserError: tensors are missing, extra, misshapen, empty or not finite; the message lists them.
@@ -79,11 +79,11 @@ def save(
       arch: the architecture.
       params: {"generator": ..., "discriminator": ...}.
       license_note: the licence of the weights.
-      source_sha256: of the file that they were converted from.
-      notes: anything else worth knowing of their origin.
+      source_sha256: SHA-256 of the file they were converted from.
+      notes: anything else worth knowing about their origin.
 
     Raises:
-      UserError: the parameters do not fit the architecture, or the file system refuses.
+      UserError: the parameters do not fit the architecture, or the file cannot be written.
     """
     flat = {k: np.array(v, order="C") for k, v in flat_names.by_name(params).items()}
     check_params(flat, parameter_shapes(arch), source=path)
@@ -134,15 +134,15 @@ def load(path: str | os.PathLike[str]) -> tuple[Architecture, Params]:
     """Reads a converted StyleGAN2: (architecture, {"generator": params, "discriminator": params}).
 
     Raises:
-      UserError: the file is absent or no weight file (the message has the command that converts), or its tensors are
+      UserError: the file is missing or is not a weight file (the message gives the conversion command), or tensors are
         missing, extra, misshapen or not finite (the message lists them).
     """
     arch, params = _loaded(os.fspath(path), _version_of(path))
-    return arch, jax.tree.map(lambda leaf: leaf, params)  # the dictionaries are the caller's own
+    return arch, jax.tree.map(lambda leaf: leaf, params)  # the caller gets dictionaries of its own
 
 
 def _version_of(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
-    """Returns what a file that has been changed has otherwise; None where there is none."""
+    """Returns a fingerprint that differs once a file has been changed; None if the file does not exist."""
     try:
         found = os.stat(path)
     except OSError:
@@ -152,20 +152,20 @@ def _version_of(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
 
 @functools.lru_cache(maxsize=1)
 def _loaded(path: str, version: tuple[int, ...] | None) -> tuple[Architecture, Params]:
-    """Reads a file once as long as it is what it was: a command needs its GAN in several places."""
+    """Reads a file once for as long as it is unchanged: a command needs its GAN in several places."""
     del version
     with _open(path) as file:
         arch = _architecture(path, file.metadata)
         shapes = parameter_shapes(arch)
-        flat = file.read_wanted(shapes)  # what the header describes is compared before memory is taken for it
+        flat = file.read_wanted(shapes)  # shapes are checked before memory is allocated
     check_params(flat, shapes, source=path)
     return arch, jax.device_put(flat_names.nested(flat))  # jnp.asarray would compile a program for every shape
 
 
 def init_params(key: PRNGKeyArray, arch: Architecture) -> Params:
-    """Draws random parameters as at the start of training: noise strengths are zero, biases neutral."""
+    """Draws random parameters as at the start of training, with zero noise strengths and neutral biases."""
     shapes = parameter_shapes(arch)
-    # One draw for all: a draw for each shape takes a compilation each.
+    # One draw for all: drawing each shape separately would need a compilation each.
     ends = np.cumsum([math.prod(shape) for shape in shapes.values()])
     drawn = np.split(np.asarray(jax.random.normal(key, (int(ends[-1]),))), ends[:-1])
     params = {}

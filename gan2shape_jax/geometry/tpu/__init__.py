@@ -1,1 +1,1 @@
-"""The rasteriser's forms for TPU: Pallas kernels without scatters, where `visibility` and `depth_tangent` scatter."""
+"""TPU versions of the rasteriser: Pallas kernels without scatters, where `visibility` and `depth_tangent` scatter."""

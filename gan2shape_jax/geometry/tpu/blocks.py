@@ -1,9 +1,9 @@
-"""How the triangles of a grid mesh lie in a TPU's registers: blocks of eight neighbours, and which tiles they reach.
+"""How the triangles of a grid mesh are laid out in a TPU's registers: blocks of eight neighbours, and their tiles.
 
 A register has 8 sublanes and 128 lanes. A block is four cells side by side, two triangles each: triangle k of cell c
-is number 2 c + k of its block. Samples are tiles of 16 x 8, one a lane. Nearly every block reaches no more than two
-tiles across and two down, so that kernels take four tiles without asking and go through all of them only where a block
-reaches farther. Cells of a row are filled up to whole registers, rows of cells to whole chunks, by triangles that reach
+is number 2 c + k of its block. Samples form tiles of 16 x 8, one sample per lane. Nearly every block reaches at most
+two tiles across and two down, so kernels process four tiles unconditionally and visit the others only where a block
+reaches farther. Rows are padded to whole registers, and the rows of an image to whole chunks, with triangles that reach
 nothing.
 """
 
@@ -24,15 +24,15 @@ __all__ = ["BLOCK", "LANES", "NEAR", "SUBLANES", "TILE", "Blocks", "Reach", "res
 
 SUBLANES = 8
 LANES = 128
-BLOCK = SUBLANES  # triangles of a block
+BLOCK = SUBLANES  # triangles per block
 _CELLS = BLOCK // 2
-# Samples of a tile, across and down.
+# Samples per tile, across and down.
 TILE = (16, 8)
-# Tiles across and down that are taken without asking.
+# Tiles across and down that are processed unconditionally.
 NEAR = 2
-# Blocks of a chunk at most: a megabyte in fast memory, where eight share a register.
+# Maximum blocks per chunk: a megabyte in fast memory, where eight share a register.
 _CHUNK_BLOCKS = 2048
-# Bytes of fast memory that the compiler gives a kernel which does not ask for more: 16 MB, less what it needs itself.
+# Bytes of fast memory the compiler gives a kernel that does not request more: 16 MB, less what it needs itself.
 _GIVEN = 12 * 2**20
 
 
@@ -43,7 +43,7 @@ class Reach:
     Attributes:
       ends: first column, last column, first row and last row of each triangle's samples, (B, 2, R, C) each.
       tiles: of each block, (B, chunks, 5, blocks) int32: first tile across and down, last tile across and down (before
-        the first if there are none), and 1 where these are more than `NEAR` across or down.
+        the first if there are none), and 1 if there are more than `NEAR` across or down.
     """
 
     ends: list[Float[Array, "b 2 r c"]]
@@ -52,7 +52,7 @@ class Reach:
 
 @dataclasses.dataclass(frozen=True)
 class Blocks:
-    """The arrangement of a mesh of side x side vertices and of count x count samples.
+    """The layout of a mesh of side x side vertices and of count x count samples.
 
     Attributes:
       side: vertices along a side.
@@ -69,32 +69,32 @@ class Blocks:
 
     @property
     def columns(self) -> int:
-        """Cells of a row, filled up to whole registers of 128 triangles."""
+        """Cells per row, padded to whole registers of 128 triangles."""
         return -(-self.cells // (LANES // 2)) * (LANES // 2)
 
     @property
     def row_blocks(self) -> int:
-        """Blocks of a row of cells."""
+        """Blocks per row of cells."""
         return self.columns // _CELLS
 
     @property
     def chunk_rows(self) -> int:
-        """Rows of cells of a chunk."""
+        """Rows of cells per chunk."""
         return min(self.cells, max(1, _CHUNK_BLOCKS // self.row_blocks))
 
     @property
     def chunks(self) -> int:
-        """Chunks of an image."""
+        """Chunks per image."""
         return -(-self.cells // self.chunk_rows)
 
     @property
     def chunk_blocks(self) -> int:
-        """Blocks of a chunk."""
+        """Blocks per chunk."""
         return self.chunk_rows * self.row_blocks
 
     @property
     def across(self) -> int:
-        """Tiles across, with room for those that are taken without asking."""
+        """Tiles across, with room for those processed unconditionally."""
         return -(-self.count // TILE[0]) + NEAR - 1
 
     @property
@@ -104,29 +104,29 @@ class Blocks:
 
     @property
     def tiles(self) -> int:
-        """Tiles of an image."""
+        """Tiles per image."""
         return self.across * self.down
 
     def memory_limit(self, buffers: int) -> int | None:
-        """Returns bytes of fast memory to ask for, by registers a tile; None where what is given anyway will do."""
+        """Returns the bytes of fast memory to request, given registers per tile; None if the default suffices."""
         needed = (buffers * self.tiles + 4 * _CHUNK_BLOCKS // SUBLANES) * SUBLANES * LANES * 4
         return None if needed < _GIVEN else needed
 
     def place(self, block: Array, chunk: Array) -> tuple[Array, Array]:
-        """Returns row and column of the first cell of a chunk's block; for use in kernels."""
-        # `//` and `%` ask what device there is, to round negative numbers down.
+        """Returns the row and column of the first cell of a chunk's block; for use in kernels."""
+        # Not `//` and `%`: to round negative numbers down, they query the device.
         blocks = jnp.asarray(self.row_blocks, block.dtype)
         row, column = lax.div(block, blocks), lax.rem(block, blocks)
         return chunk * self.chunk_rows + row, column * _CELLS
 
     def laid_out(self, triangles: Float[Array, "b k 2 r c"]) -> Float[Array, "b k rows columns 2"]:
-        """Returns values of triangles as (B, K, rows, columns, 2), filled up by zeros."""
+        """Returns values of triangles as (B, K, rows, columns, 2), padded with zeros."""
         below, beside = self.chunks * self.chunk_rows - self.cells, self.columns - self.cells
         filled = jnp.pad(triangles, ((0, 0), (0, 0), (0, 0), (0, below), (0, beside)))
         return jnp.moveaxis(filled, 2, -1)
 
     def taken_back(self, laid: Float[Array, "b k rows columns 2"]) -> Float[Array, "b k 2 r c"]:
-        """Returns the values that `laid_out` filled up."""
+        """Returns the values without the padding; undoes `laid_out`."""
         return jnp.moveaxis(laid, -1, 2)[..., : self.cells, : self.cells]
 
     def tiled(self, samples: Array, *, fill: float) -> Array:
@@ -143,7 +143,7 @@ class Blocks:
         return samples[:, : self.count, : self.count]
 
     def reach(self, screen: visibility.Screen) -> Reach:
-        """Returns which samples may be covered."""
+        """Returns which samples triangles and blocks may cover."""
         kind = np.arange(2, dtype=np.int32)[:, None]
         low, high = visibility.boxes(visibility.cell_triangles(screen, kind), self.count)
         # From (B, R, 2, C) to (B, R, C, 2).
@@ -157,7 +157,7 @@ class Blocks:
             end = end.reshape(-1, self.chunks, self.chunk_blocks, BLOCK)
             return jnp.min(end, -1) if least else jnp.max(end, -1)
 
-        # The first tile is one that exists even where there is none to reach: it is taken without asking.
+        # The first tile must exist even if the block reaches none: it is processed unconditionally.
         first = [jnp.minimum(of_blocks(a, self.count - 1, least=True), self.count - 1) // n for a, n in zip(low, TILE)]
         last = [of_blocks(a, -1, least=False) // n for a, n in zip(high, TILE)]
         farther = (last[0] - first[0] >= NEAR) | (last[1] - first[1] >= NEAR)

@@ -1,7 +1,8 @@
-"""Functions that are traced when a program is lowered for a TPU, and not before.
+"""Functions that are traced only when a program is lowered for a TPU.
 
-Both forms of a `by_platform` are traced whatever the program is lowered for; kernels take seconds for it. So the
-programs hold one operation with known shapes, and what it stands for is traced where it is wanted.
+Both branches of a `by_platform` are traced whatever platform the program is lowered for, which takes seconds for
+kernels. So programs hold a single operation with known shapes, and the function it stands for is traced only where it
+is needed.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ def deferred(
     """Returns an operation that stands for a function.
 
     Args:
-      name: of the operation.
-      function: from arrays with a leading axis of images, every one by itself, and keyword arguments that are hashable,
-        to several such arrays. `jax.vmap` lets it have one longer batch.
-      shapes: from the same arguments to shapes and types of the results.
+      name: name of the operation.
+      function: from arrays with a leading image axis, each image treated independently, and hashable keyword arguments
+        to several such arrays. Under `jax.vmap` it gets one longer batch.
+      shapes: from the same arguments to the shapes and types of the results.
     """
     operation = Primitive(name)
     operation.multiple_results = True
@@ -53,7 +54,7 @@ def deferred(
 
 
 def _shaped(result: jax.ShapeDtypeStruct, avals: Sequence[Any]) -> jax.core.ShapedArray:
-    """Returns the type of a result, which varies over the devices of a `jax.shard_map` as the arguments do."""
+    """Returns the type of a result that varies over the devices of a `jax.shard_map` as the arguments do."""
     most = max(avals, key=lambda aval: len(aval.manual_axis_type.varying))
     return jax.core.ShapedArray(
         result.shape,
@@ -64,9 +65,9 @@ def _shaped(result: jax.ShapeDtypeStruct, avals: Sequence[Any]) -> jax.core.Shap
 
 
 def linear_pair(one: Primitive, other: Primitive) -> None:
-    """Declares two operations of one result to be linear in their first argument, and each the other's transpose.
+    """Declares two single-result operations linear in their first argument, and each the other's transpose.
 
-    With respect to their other arguments both count as constant.
+    Both are treated as constant in their other arguments.
     """
     for forth, back in ((one, other), (other, one)):
         ad.primitive_jvps[forth] = functools.partial(_jvp, forth)

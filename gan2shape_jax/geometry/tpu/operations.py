@@ -1,4 +1,4 @@
-"""The kernels for TPU as operations of a program: mapped, differentiated, traced only where a TPU is to run them."""
+"""The TPU kernels as operations: mappable, differentiable, and traced only where a TPU is to run them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def visible_triangles(screen: Screen, *, count: int, far: float) -> tuple[Float[
 def values_at_samples(
     values: Float[Array, "b k 2 r c"], triangle: Int[Array, "b n n"], screen: Screen
 ) -> Float[Array, "b k n n"]:
-    """Returns the values of each sample's triangle, 0 where there is none; linear in up to eight values a triangle.
+    """Returns the values of each sample's triangle, 0 where there is none; up to eight per triangle; linear in them.
 
     Args:
-      values: of the triangles by kind, row and column of their cell.
-      triangle: what `visible_triangles` says that samples see.
-      screen: the vertices that it was said of; constant.
+      values: values of the triangles by kind, row and column of their cell.
+      triangle: the triangle each sample sees, from `visible_triangles`.
+      screen: the vertices it was found with; constant.
     """
     result: list[Array] = _FETCH.bind(values, triangle, *screen, interpret=interpreted())
     return result[0]

@@ -1,7 +1,7 @@
-"""Values of the triangles that samples see, and sums over the samples that see a triangle, its transpose; on TPU.
+"""Values of the triangles that samples see and, as the transpose, sums over the samples seeing a triangle; for TPU.
 
-Gathers and scatters go one number after another on a TPU. Here a block's triangles are compared with what the samples
-of a tile see, for up to eight values at once, one a sublane.
+On a TPU, gathers and scatters process one number after another. Here a block's triangles are compared with what the
+samples of a tile see, for up to eight values at once, one per sublane.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gan2shape_jax.geometry.tpu.blocks import BLOCK, LANES, NEAR, SUBLANES, Bloc
 
 __all__ = ["sums_over_samples", "values_at_samples"]
 
-_TOGETHER = LANES // BLOCK  # blocks of a register
+_TOGETHER = LANES // BLOCK  # blocks per register
 _REGISTER = (SUBLANES, LANES)
 
 
@@ -33,14 +33,14 @@ def values_at_samples(
     interpret: bool = False,
     unroll: bool | None = None,
 ) -> Float[Array, "b k n n"]:
-    """Returns each sample's triangle's values, 0 where there is none; up to eight a triangle.
+    """Returns the values of each sample's triangle, 0 where there is none; up to eight per triangle.
 
     Args:
-      values: of the triangles by kind, row and column of their cell.
-      triangle: what the samples see, as `visibility.visible_triangles` has it.
-      screen: the vertices that it was found with.
-      interpret: whether to run the kernel anywhere, slowly.
-      unroll: whether the loop over a register's blocks is written out; where the kernel is not interpreted if None.
+      values: values of the triangles by kind, row and column of their cell.
+      triangle: the triangle each sample sees, from `visibility.visible_triangles`.
+      screen: the vertices it was found with.
+      interpret: whether to interpret the kernel, which is slow but runs anywhere.
+      unroll: whether to unroll the loop over a register's blocks; None unrolls it unless the kernel is interpreted.
     """
     batch, wanted, *_ = values.shape
     blocks = Blocks(screen[0].shape[-1], triangle.shape[-1])
@@ -65,9 +65,9 @@ def sums_over_samples(
     interpret: bool = False,
     unroll: bool | None = None,
 ) -> Float[Array, "b k 2 r c"]:
-    """Returns the sums of samples' values over those that see a triangle; up to eight values a sample.
+    """Sums, for each triangle, the values of the samples that see it; up to eight values per sample.
 
-    Arguments are those of `values_at_samples`, of which it is the transpose.
+    The transpose of `values_at_samples`, with the same arguments except that `values` belong to samples.
     """
     batch, wanted, *_ = values.shape
     blocks = Blocks(screen[0].shape[-1], triangle.shape[-1])
@@ -90,7 +90,7 @@ def _registers(blocks: Blocks) -> int:
 
 
 def _filled(values: Array, axis: int) -> Array:
-    """Returns the values with zeros up to eight along an axis."""
+    """Returns the values padded with zeros to eight along an axis."""
     room = [(0, 0)] * values.ndim
     room[axis] = (0, SUBLANES - values.shape[axis])
     return jnp.pad(values, room)
@@ -115,7 +115,7 @@ def _specs(blocks: Blocks, batch: int, values: pl.BlockSpec) -> dict[str, Any]:
 
 
 def _numbers(block: Array, chunk: Array, blocks: Blocks) -> list[Array]:
-    """Returns the numbers of a block's triangles; -2 for those that fill up a row."""
+    """Returns the numbers of a block's triangles; -2 for padding."""
     row, column = blocks.place(block, chunk)
     numbers = []
     for k in range(BLOCK):
@@ -126,7 +126,7 @@ def _numbers(block: Array, chunk: Array, blocks: Blocks) -> list[Array]:
 
 
 def _tiles(reached: Any, block: Array, blocks: Blocks, visit: Callable[[Array], None]) -> None:
-    """Calls `visit` with the other tiles that a block reaches."""
+    """Calls `visit` with the tiles that a block reaches beyond the four of `_near`."""
     first, last = ([reached[0, 0, at + axis, block] for axis in range(2)] for at in (0, 2))
 
     def line(down: Array, _: None) -> None:
@@ -143,7 +143,7 @@ def _tiles(reached: Any, block: Array, blocks: Blocks, visit: Callable[[Array], 
 
 
 def _all(step: Callable[[Array | int, Array], Array], state: Array, *, unroll: bool) -> Array:
-    """Goes through a register's blocks; in one piece, so that the processor begins with one before the last is done."""
+    """Processes a register's blocks; unrolled, the processor can begin one before the previous is done."""
     if unroll:
         for k in range(_TOGETHER):
             state = step(k, state)
@@ -153,20 +153,20 @@ def _all(step: Callable[[Array | int, Array], Array], state: Array, *, unroll: b
 
 
 def _farther(reached: Any, position: Array) -> Array:
-    """Returns whether any block of a register reaches more than four tiles."""
+    """Returns whether any block of a register reaches beyond its four tiles."""
     flags = [reached[0, 0, 4, position * _TOGETHER + k] for k in range(_TOGETHER)]
     farther: Array = functools.reduce(jnp.maximum, flags) > 0
     return farther
 
 
 def _near(reached: Any, block: Array, blocks: Blocks) -> list[Array]:
-    """Returns the four tiles of a block that are taken without asking."""
+    """Returns the four tiles of a block that are processed unconditionally."""
     first = reached[0, 0, 0, block], reached[0, 0, 1, block]
     return [(first[1] + k // NEAR) * blocks.across + first[0] + k % NEAR for k in range(NEAR**2)]
 
 
 def _fetch(reached: Any, seen: Any, values: Any, out: Any, *, blocks: Blocks, unroll: bool) -> None:
-    """Puts the values of a chunk's triangles where they are seen."""
+    """Writes the values of a chunk's triangles to the samples that see them."""
     chunk = pl.program_id(1)
 
     @pl.when(chunk == 0)
@@ -221,7 +221,7 @@ def _sum(reached: Any, seen: Any, values: Any, out: Any, *, blocks: Blocks, unro
         return [one + jnp.where(names == number, value, 0) for one, number in zip(sums, numbers, strict=True)]
 
     def placed(result: Array, sums: list[Array], k: Array | int) -> Array:
-        """Returns the result with the sums over lanes of a block's triangles in its lanes."""
+        """Returns the result with the sums of a block's triangles, over all lanes, in the block's lanes."""
         for t, one in enumerate(sums):
             result = jnp.where(lane == k * BLOCK + t, result + jnp.sum(one, 1, keepdims=True), result)
         return result

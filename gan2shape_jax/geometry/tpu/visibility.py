@@ -1,9 +1,9 @@
 """Which triangle each sample sees, on a TPU: a z-buffer in fast memory that blocks of triangles are drawn into.
 
-Scatters, which `geometry.visibility` is made of, go one update after another on a TPU. Here eight triangles, one a
-sublane, are tested at the 128 samples of a tile at once, and each sublane has a z-buffer of its own, so that nothing
-collides; at the end the eight are compared. Rules and arithmetic are those of `geometry.visibility`: the
-nearest triangle, of equally near ones that with the lowest number.
+On a TPU, the scatters that `geometry.visibility` is built from process one update after another. Here eight triangles,
+one per sublane, are tested at the 128 samples of a tile at once, and each sublane has its own z-buffer, so that nothing
+collides; at the end the eight are compared. Rules and arithmetic are those of `geometry.visibility`: the nearest
+triangle wins, and among equally near ones the one with the lowest number.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gan2shape_jax.geometry.tpu.blocks import BLOCK, LANES, NEAR, SUBLANES, TILE
 
 __all__ = ["visible_triangles"]
 
-# Numbers that a triangle has: x, y and 1 / z of three corners and the ends of its box; the rest are zeros.
+# Numbers stored per triangle: x, y and 1 / z of three corners and the ends of its box; the rest are zeros.
 _NUMBERS = 16
 _TOGETHER = LANES // _NUMBERS  # blocks whose numbers lie side by side in a register
 _REGISTER = (SUBLANES, LANES)
@@ -37,8 +37,8 @@ def visible_triangles(
       screen: the vertices.
       count: samples along a side.
       far: depth where there is nothing.
-      interpret: whether to run the kernel anywhere, slowly.
-      unroll: whether the loop over a register's blocks is written out; where the kernel is not interpreted if None.
+      interpret: whether to interpret the kernel, which is slow but runs anywhere.
+      unroll: whether to unroll the loop over a register's blocks; None unrolls it unless the kernel is interpreted.
     """
     batch, side, _ = screen[0].shape
     types = screen[0].dtype, jnp.int32
@@ -85,7 +85,7 @@ def _draw(
     far: float,
     unroll: bool,
 ) -> None:
-    """Draws a chunk of an image's triangles; after the last chunk writes the image."""
+    """Draws a chunk of an image's triangles; after the last chunk, writes the image."""
     chunk = pl.program_id(1)
     lane = lax.broadcasted_iota(jnp.int32, _REGISTER, 1)
     in_tile = [part.astype(numbers.dtype) for part in (lane & (TILE[0] - 1), lane >> (TILE[0].bit_length() - 1))]
@@ -101,7 +101,7 @@ def _draw(
         lax.fori_loop(0, blocks.tiles, clear, None)
 
     def draw(columns: list[Array], number: Array, across: Array, down: Array, *, in_order: bool) -> None:
-        """Draws a block into a tile; `in_order` where numbers come in their order, so that a later one is higher."""
+        """Draws a block into a tile; `in_order` means numbers arrive in increasing order."""
         x, y = (part + (tile * n).astype(part.dtype) for part, tile, n in zip(in_tile, (across, down), TILE))
         covered, weighted, weight = visibility.coverage(
             [corner - x for corner in columns[0:9:3]], [corner - y for corner in columns[1:9:3]], columns[2:9:3]
@@ -117,13 +117,13 @@ def _draw(
         ids[tile] = jnp.where(wins, number, name)
 
     def of_block(block: Array, values: Array, at: int = 0) -> tuple[list[Array], Array]:
-        """Returns what the triangles of a block have, from a lane on, each for all lanes; and their numbers."""
+        """Returns a block's stored numbers, from lane `at` on, broadcast to all lanes, and its triangles' numbers."""
         columns = [jnp.broadcast_to(values[:, k : k + 1], _REGISTER) for k in range(at, at + 13)]
         row, column = blocks.place(block, chunk)
         return columns, in_block + (row * blocks.cells + column)
 
     def nearby(position: Array, k: Array | int, values: Array) -> Array:
-        """Draws a block into four tiles; the next block's numbers come to the front, where they have to."""
+        """Draws a block into four tiles; in a rolled loop, also moves the next block's numbers to the front."""
         block = position * _TOGETHER + k
         columns, number = of_block(block, values, k * _NUMBERS if isinstance(k, int) else 0)
         for near in range(NEAR**2):
@@ -132,7 +132,7 @@ def _draw(
         return values if isinstance(k, int) else pltpu.roll(values, LANES - _NUMBERS, 1)
 
     def everywhere(position: Array, k: Array, values: Array) -> Array:
-        """Draws a block into all tiles that it reaches, if these are more than four."""
+        """Draws a block into all tiles it reaches, if it reaches farther than the four."""
         block = position * _TOGETHER + k
         first, last = ([reached[0, 0, at + axis, block] for axis in range(2)] for at in (0, 2))
 
@@ -154,7 +154,7 @@ def _draw(
         values = numbers[0, position]
         draw_nearby = functools.partial(nearby, position)
         if unroll:
-            # In one piece: the processor begins with a block before it has done with the one before.
+            # Unrolled: the processor can begin a block before it is done with the previous one.
             for k in range(_TOGETHER):
                 draw_nearby(k, values)
         else:
