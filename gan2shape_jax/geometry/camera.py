@@ -43,7 +43,7 @@ class Camera:
       rot_center_depth: depth of the point (0, 0, z) that views rotate about, scene units.
       min_depth: nearest canonical depth, scene units.
       max_depth: farthest canonical depth, scene units.
-      near: triangles of a grid with a vertex at or before this depth are not drawn; those of other meshes are cut there.
+      near: triangles of a grid with a vertex at or before this depth are not drawn; other meshes are cut there.
       far: depth of the empty background; surfaces at or beyond it are not drawn.
     """
 

@@ -1,1 +1,1 @@
-"""A run over a list of images: what is loaded, what is written, how it resumes, what the user is told."""
+"""A run over a list of images: what it loads and writes, how it resumes, and what it reports to the user."""

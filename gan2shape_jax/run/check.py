@@ -1,4 +1,4 @@
-"""`--check`: looks at everything a run will read, estimates what it costs, and stops.
+"""`--check`: examines everything a run will read, estimates its cost, and stops.
 
 Unlike a run, which gives up on an image at its first problem, this collects all problems of all
 files.
@@ -42,7 +42,7 @@ __all__ = ["examine", "run_check"]
 
 
 def run_check(config: ConfigDict) -> int:
-    """Prints problems and estimates; returns the exit code: 0 where a run can start, else 1."""
+    """Prints problems and estimates; returns the exit code: 0 if a run can start, else 1."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         problems = examine(config)
@@ -59,10 +59,10 @@ def run_check(config: ConfigDict) -> int:
 
 
 def examine(config: ConfigDict) -> list[str]:
-    """Returns all that is wrong: values, places to write to, absent files, weights, statistics, images, the machine."""
+    """Returns all problems: values, output folders, missing files, weights, statistics, images, the machine."""
     problems = value_problems(config)
     if type_problems(flatten(config)):
-        return problems  # every other question expects values of the right type
+        return problems  # all other checks expect values of the right type
     sensible = not problems
     problems += _tried(lambda: require_places(config))
     problems += _tried(lambda: require_files(config))
@@ -103,13 +103,13 @@ def _refining(config: ConfigDict) -> ConfigDict:
 
 
 def _weights(config: ConfigDict, *, sensible: bool) -> tuple[Architecture | None, list[str]]:
-    """Returns the GAN's sizes, or None, and the problems of weights and statistics that are there.
+    """Returns the GAN's architecture, or None, and the problems with existing weight and statistics files.
 
     Args:
-      config: of the run.
-      sensible: whether its values are, from which the sizes of networks follow.
+      config: the run's configuration.
+      sensible: whether its values, which determine the sizes of the networks, are valid.
     """
-    from gan2shape_jax.run import weight_checks  # slow to import, like all that reads weights
+    from gan2shape_jax.run import weight_checks  # slow to import, like everything that reads weights
 
     architecture, problems = weight_checks.examine_gan(config)
     problems += weight_checks.lpips_problems(config)
@@ -122,7 +122,7 @@ def _weights(config: ConfigDict, *, sensible: bool) -> tuple[Architecture | None
 
 
 def _parser(config: ConfigDict) -> list[str]:
-    """Returns the problems of the parser's weights, where there are some that this category's masks may come from."""
+    """Returns the problems with the parser's weights, if the file exists and this category's masks may need it."""
     source, path = config.data.mask_source, pathlib.Path(config.parsing.weights)
     if source not in ("auto", "parser") or config.category not in PARSERS or not os.path.isfile(path):
         return []
@@ -147,7 +147,7 @@ def _count_images(config: ConfigDict) -> int:
 
 
 def _report(config: ConfigDict, images: int) -> str:
-    from gan2shape_jax.run import machine  # starts jax, and all else here does without
+    from gan2shape_jax.run import machine  # starts jax, which nothing else here needs
 
     cost = machine.estimate_here(config, images, machine.this_machine())
     time = f"{cost.hours:.1f} hours" if cost.hours >= 1 else f"{cost.hours * 60:.0f} min"
@@ -162,5 +162,5 @@ def _report(config: ConfigDict, images: int) -> str:
 def _free(config: ConfigDict) -> str:
     try:
         return f" ({shutil.disk_usage(nearest_folder(config.workdir)).free / 2**30:.0f} GiB are free)"
-    except OSError:  # told among the problems
+    except OSError:  # already among the problems
         return ""

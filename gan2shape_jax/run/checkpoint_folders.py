@@ -1,4 +1,4 @@
-"""What the folders of checkpoints are called: no name of an image is another's, or one of the run's own."""
+"""Names of checkpoint folders: no image's name clashes with another's, or with one of the run's own."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["hidden_checkpoints", "own_checkpoints", "require_no_pattern"]
 
 
 def own_checkpoints(stem: str) -> str:
-    """Returns what the checkpoints of an image are called: as it is, unless Orbax would read a pattern in that.
+    """Returns the name of an image's checkpoint folder: the stem, unless Orbax would read it as a glob pattern.
 
-    It looks for its files by a glob of the whole path, and would find none, or those of other images.
+    Orbax finds its files by globbing the whole path, and would find none, or those of other images.
     """
     if not glob.has_magic(stem):
         return stem
@@ -23,7 +23,7 @@ def own_checkpoints(stem: str) -> str:
 
 
 def require_no_pattern(checkpoints: pathlib.PurePath) -> None:
-    """Raises `UserError` where the path of a run's checkpoints has characters that Orbax reads as a pattern."""
+    """Raises `UserError` if the path of a run's checkpoints has characters that Orbax reads as a glob pattern."""
     path = os.path.abspath(checkpoints) if isinstance(checkpoints, pathlib.Path) else str(checkpoints)
     if glob.has_magic(path):
         raise UserError(
@@ -33,5 +33,5 @@ def require_no_pattern(checkpoints: pathlib.PurePath) -> None:
 
 
 def hidden_checkpoints(name: str) -> str:
-    """Returns what the checkpoints of a group, or of all images, are called: no name of an image begins with a dot."""
+    """Returns the name of the checkpoint folder of a group, or of all images; no image's name begins with a dot."""
     return f".{name.removeprefix('_')}"

@@ -1,12 +1,12 @@
 """What the hosts of a run agree on before they start: the configuration, the folder, and what is left to do.
 
-Host 0 looks up which images are unfinished, and all take its list, so that they agree although each sees the shared
-folder at another moment. Nothing is handed over later: a lost host's images are taken up at the next start, from
-their checkpoints, by however many hosts there are then.
+Host 0 determines which images are unfinished, and all hosts use its list, so that they agree although each sees the
+shared folder at a different moment. Nothing is reassigned later: a lost host's images are resumed at the next start,
+from their checkpoints, by however many hosts there are then.
 
     WORKDIR/.hosts/start.json        what host 0 has found in the folder
-    WORKDIR/.hosts/N.json            written by host N at the start; the others look for it: is the folder shared?
-    WORKDIR/.hosts/failures-N.json   the images that failed on host N since that start
+    WORKDIR/.hosts/N.json            written by host N at the start; the others look for it to verify a shared folder
+    WORKDIR/.hosts/failures-N.json   the images that have failed on host N since that start
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from gan2shape_jax.run.distributed import ALONE, Host
 
 __all__ = ["SINGLE", "Team", "alone", "hear", "meet", "require_shared", "tell", "wait_for"]
 
-# Network file systems show new files of other hosts only after a while.
+# Network file systems show other hosts' new files only after a while.
 _PATIENCE_S = 30.0
-_LARGEST_START = 1 << 28  # bytes: a line an image
-# Fields that hosts may have otherwise: where things lie on the machine itself.
+_LARGEST_START = 1 << 28  # bytes; one line per image
+# Fields that may differ between hosts: paths on the machine itself.
 _OWN = ("workdir", "runtime.compilation_cache")
 
 
@@ -45,9 +45,9 @@ class Team:
     """The hosts of this start.
 
     Attributes:
-      host: this one.
-      start: names this start, the same on all hosts; "" where there is one host.
-      tokens: of the hosts, by index; host 0's is `start`.
+      host: this host.
+      start: identifies this start, the same on all hosts; "" if there is only one host.
+      tokens: the hosts' tokens, by index; host 0's is `start`.
     """
 
     host: Host
@@ -56,7 +56,7 @@ class Team:
 
     @property
     def leads(self) -> bool:
-        """Whether this host writes what one host has to write."""
+        """Whether this host writes the files that only one host must write."""
         return self.host.index == 0
 
 
@@ -64,20 +64,20 @@ SINGLE = Team(ALONE, "")
 
 
 def alone(config: ConfigDict) -> bool:
-    """Returns whether the run has this one host, as far as the environment tells."""
+    """Returns whether this is the run's only host, as far as the environment tells."""
     return config.runtime.hosts == "one" or (config.runtime.hosts == "auto" and not distributed.several(os.environ))
 
 
 def meet(config: ConfigDict, names: list[str], *, stay: bool) -> Team:
-    """Meets the other hosts, if any; has to come before the first computation.
+    """Connects to the other hosts, if any; must precede the first computation.
 
     Args:
-      config: of the run.
-      names: of the image list.
-      stay: whether the hosts go on to compute together; otherwise they part again at once.
+      config: the run's configuration.
+      names: the names in the image list.
+      stay: whether the hosts stay connected to compute together; otherwise they disconnect at once.
 
     Raises:
-      UserError: the hosts do not find each other, or have another configuration or list.
+      UserError: the hosts do not find each other, or have different configurations or lists.
     """
     if alone(config):
         return SINGLE
@@ -90,7 +90,7 @@ def meet(config: ConfigDict, names: list[str], *, stay: bool) -> Team:
         host, answers = distributed.ask_all_from_child(json.dumps(mine), timeout_s)
     messages = [json.loads(message) for message in answers]
     _require_alike(messages)
-    if not stay and host.count > 1 and jax.process_count() > 1:  # only a TPU slice holds its hosts together by itself
+    if not stay and host.count > 1 and jax.process_count() > 1:  # only a TPU slice connects its hosts by itself
         raise UserError(
             "this TPU runtime ties all hosts of the slice together, so that one lost host would stop the "
             "others: set TPU_PROCESS_BOUNDS=1,1,1 and TPU_CHIPS_PER_PROCESS_BOUNDS to the chips of a host "
@@ -101,18 +101,18 @@ def meet(config: ConfigDict, names: list[str], *, stay: bool) -> Team:
 
 
 def tell(config: ConfigDict, team: Team, facts: dict[str, Any]) -> None:
-    """Writes what host 0 has found in the folder, for the others to `hear`."""
+    """Writes what host 0 has found in the folder, for the other hosts to read with `hear`."""
     atomic_text(_start_file(config), json.dumps({"start": team.start, "facts": facts}) + "\n")
 
 
 def hear(config: ConfigDict, team: Team) -> dict[str, Any]:
-    """Returns what host 0 has found in the folder; raises `UserError` where its file is not to be seen from here."""
+    """Returns what host 0 has found in the folder; raises `UserError` if its file is not visible from here."""
     heard: dict[str, Any] = {}
 
     def is_there() -> bool:
         try:
             heard.update(read_object(_start_file(config), "the start of a run", limit=_LARGEST_START))
-        except (OSError, UserError):  # not there yet, or what an earlier start has left
+        except (OSError, UserError):  # not there yet, or left by an earlier start
             return False
         return heard.get("start") == team.start
 
@@ -126,7 +126,7 @@ def _start_file(config: ConfigDict) -> pathlib.Path:
 
 
 def require_shared(config: ConfigDict, team: Team) -> None:
-    """Raises `UserError` where the hosts see another folder each; writes this host's file there."""
+    """Raises `UserError` if the hosts do not share one folder; writes this host's file there."""
     if team.host.count > 1:
         folder = pathlib.Path(config.workdir) / ".hosts"
         atomic_text(folder / f"{team.host.index}.json", json.dumps(team.tokens[team.host.index]) + "\n")
@@ -139,7 +139,7 @@ def _comparable(config: ConfigDict) -> dict[str, Any]:
 
 
 def _require_alike(messages: list[dict[str, Any]]) -> None:
-    """Raises `UserError` naming what differs between host 0 and another; all hosts raise the same."""
+    """Raises `UserError` naming what differs between host 0 and another; all hosts raise the same error."""
     first = messages[0]
     for index, other in enumerate(messages[1:], start=1):
         fields = first["config"].keys() | other["config"].keys()
@@ -160,7 +160,7 @@ def _require_alike(messages: list[dict[str, Any]]) -> None:
 
 
 def wait_for(is_there: Callable[[], bool]) -> bool:
-    """Waits until another host's file is seen; returns False where it does not come within half a minute."""
+    """Waits until another host's file is visible; returns False if it does not appear within half a minute."""
     deadline = time.monotonic() + _PATIENCE_S
     while not is_there():
         if time.monotonic() > deadline:
@@ -170,7 +170,7 @@ def wait_for(is_there: Callable[[], bool]) -> bool:
 
 
 def _require_shared(folder: pathlib.Path, tokens: list[str]) -> None:
-    """Waits for every host's file in the folder; raises `UserError` where one does not appear."""
+    """Waits for every host's file in the folder; raises `UserError` if one does not appear."""
     for index, token in enumerate(tokens):
         if not wait_for(functools.partial(_holds, folder / f"{index}.json", token)):
             raise UserError(
@@ -182,5 +182,5 @@ def _require_shared(folder: pathlib.Path, tokens: list[str]) -> None:
 def _holds(path: pathlib.Path, token: str) -> bool:
     try:
         return read_json(path, "a host's token") == token
-    except (OSError, UserError):  # not there yet, or what an earlier start has left
+    except (OSError, UserError):  # not there yet, or left by an earlier start
         return False

@@ -2,9 +2,9 @@
 
     CACHE/gan2shape_jax/xla-MACHINE/   CACHE is the user's cache folder: $XDG_CACHE_HOME, or ~/.cache on Linux
 
-JAX looks a program up by its operations, the compiler's version and flags, and the devices; what it finds is the same
-machine code, so that results have the same bits with an empty cache and a full one. Programs for a CPU use the
-instructions of the machine that compiled them: MACHINE differs between kinds of CPU, which may share a home folder.
+JAX looks up a program by its operations, the compiler's version and flags, and the devices. A cached program is the
+same machine code, so results are bit-identical with an empty and a full cache. Programs for a CPU use the instruction
+set of the machine that compiled them, so MACHINE differs between kinds of CPU, which may share a home folder.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ __all__ = ["OFF", "default_folder", "use"]
 OFF = "off"
 _FOLDER = "jax_compilation_cache_dir"
 
-# JAX's options, each with the environment variable by which a user may decide otherwise. By default JAX leaves out
-# programs that compile in less than a second: hundreds of them, of which each start would compile all again.
+# JAX's options; a user can override each with the environment variable of the same name. By default JAX does not cache
+# programs that compile in less than a second: there are hundreds, and each start would compile all of them again.
 _OPTIONS = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_cache_min_entry_size_bytes": -1}
 
 
 def default_folder() -> pathlib.Path:
-    """Returns the folder of compiled programs of this user, for this kind of machine."""
+    """Returns this user's folder of compiled programs for this kind of machine."""
     return platformdirs.user_cache_path("gan2shape_jax", appauthor=False) / f"xla-{_machine()}"
 
 
 def use(setting: str) -> pathlib.Path | None:
-    """Lets JAX keep compiled programs; has to come before the first computation to serve all of it.
+    """Makes JAX cache compiled programs; must precede the first computation to cover everything.
 
-    Whatever cache the process has already, by JAX_COMPILATION_CACHE_DIR or otherwise, stays.
+    A cache that the process already uses, through JAX_COMPILATION_CACHE_DIR or otherwise, is kept.
 
     Args:
       setting: `config.runtime.compilation_cache`: a folder, '' for the user's cache folder, or 'off'.
 
     Returns:
-      The folder in use, or None where there is none. One that cannot be written gives a warning.
+      The folder in use, or None if there is none. A folder that cannot be written to causes a warning.
     """
     present = getattr(jax.config, _FOLDER)
     if present or setting == OFF:
@@ -64,7 +64,7 @@ def use(setting: str) -> pathlib.Path | None:
 
 
 def _unwritable(folder: pathlib.Path) -> str:
-    """Returns why the folder cannot be made or written, or ''."""
+    """Returns why the folder cannot be created or written to, or ''."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -73,7 +73,7 @@ def _unwritable(folder: pathlib.Path) -> str:
 
 
 def _machine() -> str:
-    """Returns the architecture with a checksum of what the processor can do."""
+    """Returns the machine's architecture with a checksum of the processor's features."""
     try:
         lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

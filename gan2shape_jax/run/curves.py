@@ -17,7 +17,7 @@ from gan2shape_jax.errors import refused
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 
-# tensorboardX imports PyTorch where that is installed, for seconds: only what writes curves imports it.
+# tensorboardX imports PyTorch if installed, which takes seconds: it is imported only when curves are written.
 if TYPE_CHECKING:
     from tensorboardX.event_file_writer import EventsWriter
 
@@ -26,17 +26,17 @@ __all__ = ["Curves", "how_to_look", "open_curves"]
 
 @dataclasses.dataclass(frozen=True)
 class Curves:
-    """Writes what happens to an image; nothing without a writer.
+    """Writes an image's curves and pictures; without a writer, nothing.
 
-    The library's own `SummaryWriter` writes in a thread, which a full disk ends with a traceback, and the run then
-    waits for it for ever.
+    The library's own `SummaryWriter` writes in a thread, which a full disk kills with a traceback, and the run then
+    waits for it forever.
     """
 
     schedule: tuple[Phase, ...]
     writer: EventsWriter | None
 
     def record(self, row: dict[str, Any]) -> None:
-        """Adds the losses and errors of a row of the history; raises `UserError` where they cannot be written."""
+        """Adds the losses and errors of a row of the history; raises `UserError` if they cannot be written."""
         if self.writer is None:
             return
         from tensorboardX import summary
@@ -47,7 +47,7 @@ class Curves:
                 self._write(summary.scalar(f"{row['step']}/{key}", value), at)
 
     def phase_end(self, phase: Phase, view: Reconstruction) -> None:
-        """Adds pictures of what is seen at the end of a phase; raises `UserError` where they cannot be written."""
+        """Adds pictures of the reconstruction at the end of a phase; raises `UserError` if they cannot be written."""
         if self.writer is None:
             return
         from tensorboardX import summary
@@ -70,7 +70,7 @@ class Curves:
 
 @contextlib.contextmanager
 def open_curves(schedule: tuple[Phase, ...], folder: pathlib.Path | None) -> Iterator[Curves]:
-    """Opens an image's folder of curves, or none; leaving the context closes its file.
+    """Opens an image's folder of curves, if any; leaving the context closes its file.
 
     Raises:
       UserError: the file cannot be written.
@@ -86,7 +86,7 @@ def open_curves(schedule: tuple[Phase, ...], folder: pathlib.Path | None) -> Ite
     try:
         yield Curves(schedule, writer)
     except BaseException:
-        with contextlib.suppress(OSError):  # what ended the image is what counts
+        with contextlib.suppress(OSError):  # the original error is the one that matters
             writer.close()
         raise
     with _in_words():
@@ -102,14 +102,14 @@ def _in_words() -> Iterator[None]:
 
 
 def how_to_look(folder: pathlib.Path) -> str:
-    """Returns the sentence that tells how to look at the curves below a folder."""
+    """Returns the sentence that says how to view the curves below a folder."""
     installed = importlib.util.find_spec("tensorboard") is not None
     first = "" if installed else " (after pip install tensorboard)"
     return f"curves: tensorboard --logdir {shlex.quote(str(folder))}{first}"
 
 
 def _pictures(view: Reconstruction) -> dict[str, np.ndarray]:
-    """Returns pictures (S, S, 3) in [0, 1]; in `nearness` white is near."""
+    """Returns pictures (S, S, 3) in [0, 1]; in `nearness`, white is near."""
     depth = np.asarray(view.depth)
     span = max(float(np.ptp(depth)), 1e-6)
     nearness = np.repeat(((depth.max() - depth) / span)[..., None], 3, axis=-1)

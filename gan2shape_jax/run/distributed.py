@@ -1,11 +1,11 @@
-"""The hosts (processes) of a run: whether there are several, which one this is, and words between them.
+"""The hosts (processes) of a run: whether there are several, which one this is, and messages between them.
 
 JAX finds the others by itself under Slurm, Open MPI, on Cloud TPU slices and on GKE; elsewhere three environment
-variables name them: JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+variables identify them: JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
 
 Run as a program (`python -m gan2shape_jax.run.distributed TIMEOUT_S`), this module passes one message to all
-hosts and prints theirs. A run of independent images does so in a child process, on the CPU: the run's own process
-stays a JAX of a single host, and no host is taken down with another that dies.
+hosts and prints theirs. A run of independent images does so in a child process, on the CPU: in the run's own process
+JAX remains single-host, and no host is taken down when another dies.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["ALONE", "Host", "ask_all", "ask_all_from_child", "join", "leave", "s
 T = TypeVar("T")
 
 _EXPLICIT = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-# What `srun` sets for the processes of a step, and what JAX reads of it.
+# Variables that `srun` sets for the processes of a step and that JAX reads.
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 _MARK = "hosts: "
 
@@ -44,7 +44,7 @@ class Host:
     count: int
 
     def share(self, items: Sequence[T]) -> list[T]:
-        """Returns every `count`-th item of a list that all hosts have alike: parts differ by one item at most."""
+        """Returns every `count`-th item of a list that is the same on all hosts: shares differ by at most one item."""
         return list(items[self.index :: self.count])
 
 
@@ -52,7 +52,7 @@ ALONE = Host(0, 1)
 
 
 def _explicit(environ: Mapping[str, str]) -> dict[str, int | str]:
-    """Returns arguments of `jax.distributed.initialize` from the three variables; {} where none is set."""
+    """Returns arguments for `jax.distributed.initialize` from the three variables; {} if none is set."""
     given = {name: environ[name] for name in _EXPLICIT if environ.get(name)}
     if not given:
         return {}
@@ -76,17 +76,17 @@ def _explicit(environ: Mapping[str, str]) -> dict[str, int | str]:
 
 
 def _on_tpu(environ: Mapping[str, str]) -> bool:
-    """Returns whether this is a TPU's machine; only JAX knows how many there are in its slice."""
-    alone = environ.get("TPU_PROCESS_BOUNDS") == "1,1,1"  # set by people who want each host by itself
+    """Returns whether this is a TPU host; only JAX knows how many there are in its slice."""
+    alone = environ.get("TPU_PROCESS_BOUNDS") == "1,1,1"  # set by users who want each host on its own
     chips = any(pathlib.Path(path).exists() for path in ("/dev/accel0", "/dev/vfio/0"))
     return not alone and chips and importlib.util.find_spec("libtpu") is not None
 
 
 def several(environ: Mapping[str, str]) -> bool:
-    """Returns whether the environment says that this process is one of several, or, on TPUs, may be.
+    """Returns whether the environment says that this process is one of several or, on TPUs, may be.
 
     Raises:
-      UserError: it says so incompletely.
+      UserError: the environment variables are incomplete or invalid.
     """
     explicit = _explicit(environ)
     if explicit:
@@ -101,21 +101,21 @@ def several(environ: Mapping[str, str]) -> bool:
 
 
 def join(timeout_s: int) -> Host:
-    """Meets the other hosts; has to come before the first computation.
+    """Connects to the other hosts; must precede the first computation.
 
     Raises:
-      UserError: they are not all there in time, or the environment does not say where they are.
+      UserError: they do not all connect in time, or the environment does not say where they are.
     """
     explicit = _explicit(os.environ)
     try:
         jax.distributed.initialize(**explicit, initialization_timeout=timeout_s)  # type: ignore[arg-type]
-    except (RuntimeError, ValueError) as error:  # JAX's own errors of a connection are RuntimeErrors
+    except (RuntimeError, ValueError) as error:  # JAX's own connection errors are RuntimeErrors
         raise UserError(_unreachable(timeout_s, str(error).splitlines()[0])) from error
     return Host(jax.process_index(), jax.process_count())
 
 
 def leave() -> None:
-    """Waits for all hosts and leaves them; nothing that follows may need them."""
+    """Waits for all hosts and disconnects; nothing afterwards may need them."""
     jax.distributed.shutdown()
 
 
@@ -129,7 +129,7 @@ def _unreachable(timeout_s: int, reason: str) -> str:
 
 
 def ask_all(message: str) -> list[str]:
-    """Returns every host's message, by index; all hosts have to call this."""
+    """Returns every host's message, by index; all hosts must call this."""
     if jax.process_count() == 1:
         return [message]
     data = np.frombuffer(message.encode(), np.uint8)
@@ -141,10 +141,10 @@ def ask_all(message: str) -> list[str]:
 
 
 def ask_all_from_child(message: str, timeout_s: int) -> tuple[Host, list[str]]:
-    """Does what `join`, `ask_all` and `leave` do in a process of its own, so that this one's JAX stays as it is.
+    """Does `join`, `ask_all` and `leave` in a child process, leaving JAX in this process unaffected.
 
     Raises:
-      UserError: the hosts are not all there in time.
+      UserError: the hosts do not all connect in time.
     """
     root = str(pathlib.Path(__file__).resolve().parents[2])
     paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))

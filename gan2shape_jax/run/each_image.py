@@ -1,4 +1,4 @@
-"""Goes through the images of a run: finished ones are skipped, failures stop nothing, summaries follow."""
+"""Goes through the images of a run: skips finished ones, continues after failures, updates the summaries."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from gan2shape_jax.run.summaries import Summaries
 
 __all__ = ["FAILURES", "GroupOutcome", "explain", "failure_of", "for_each_group", "for_each_image", "stem_of"]
 
-# What may be wrong with one image, its files or its numbers, and leaves the others alone.
+# Errors caused by one image, its files or its numbers, that do not affect the others.
 FAILURES = (UserError, OSError, FloatingPointError, jax.errors.JaxRuntimeError)
 
 
 def explain(error: Exception) -> str:
-    """Returns an error in a line for people."""
+    """Returns a one-line, human-readable description of an error."""
     if isinstance(error, jax.errors.JaxRuntimeError):
         return f"the device gave up: {str(error).splitlines()[0]}"
     return str(error) or type(error).__name__
@@ -33,7 +33,7 @@ def failure_of(name: str, error: Exception) -> dict[str, str]:
     """Returns what went wrong with an image, by its stem; to be called where one of `FAILURES` was caught.
 
     Raises:
-      RunEndingError: the error itself, which no other image would escape.
+      RunEndingError: the error would affect every other image too.
     """
     if isinstance(error, RunEndingError):
         raise error
@@ -44,12 +44,12 @@ def failure_of(name: str, error: Exception) -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True)
 class GroupOutcome:
-    """The end of a group's training.
+    """The outcome of a group's training.
 
     Attributes:
-      failures: what went wrong with which image, by its stem.
-      finish: writes the results of the others and returns what went wrong with that; called in another thread
-        while the next group trains. None where there is nothing to write.
+      failures: what went wrong, by the image's stem.
+      finish: writes the results of the other images and returns what went wrong with that; called in another thread
+        while the next group trains. None if there is nothing to write.
     """
 
     failures: dict[str, str]
@@ -66,25 +66,25 @@ def for_each_group(
     wait: bool = False,
     ahead: int = 1,
 ) -> int:
-    """Calls `reconstruct` for every group with an image without results, and keeps the run's summaries.
+    """Calls `reconstruct` for every group with an unfinished image, and keeps the run's summaries up to date.
 
     Args:
-      folder: of the run.
-      names: of the image list.
+      folder: the run's folder.
+      names: the names in the image list.
       say: prints a line.
-      groups: those that this host is to make, others being made by other hosts.
+      groups: this host's groups; other hosts process the others.
       reconstruct: trains a group's networks.
-      wait: whether a group's results have to be written before the next one starts.
-      ahead: groups whose results may be waiting to be written, at most, where `wait` is False.
+      wait: whether a group's results must be written before the next one starts.
+      ahead: the maximum number of groups whose results may be waiting to be written if `wait` is False.
 
     Returns:
-      0, or 1 when an image failed.
+      0, or 1 if an image failed.
 
     Raises:
-      RunEndingError: which no other image would escape.
+      RunEndingError: an error that would affect every other image too.
     """
     summaries = Summaries(folder, [stem_of(name) for name in names], say)
-    # One thread: results appear in the order of the list. Leaving waits for what it is doing.
+    # One thread: results appear in the order of the list. Leaving the block waits for it to finish.
     with concurrent.futures.ThreadPoolExecutor(1, "results") as background:
         writing: collections.deque[concurrent.futures.Future[dict[str, str]]] = collections.deque()
         for group in groups:
@@ -103,7 +103,7 @@ def for_each_group(
 
 
 def _has_unfinished(folder: RunFolder, group: list[str], say: Callable[[str], None]) -> bool:
-    """Says which images of a group are finished; returns whether there are others."""
+    """Reports which images of a group are finished; returns whether there are others."""
     finished = [stem for stem in map(stem_of, group) if folder.is_finished(stem)]
     for stem in finished:
         say(f"{stem}: finished before, skipped")
@@ -113,7 +113,7 @@ def _has_unfinished(folder: RunFolder, group: list[str], say: Callable[[str], No
 def _note_written(
     writing: collections.deque[concurrent.futures.Future[dict[str, str]]], summaries: Summaries, *, most: int
 ) -> None:
-    """Notes groups whose results are written; waits until no more than `most` are left."""
+    """Notes groups whose results have been written; waits until at most `most` are pending."""
     while writing and (len(writing) > most or writing[0].done()):
         summaries.note(writing.popleft().result())
 
@@ -127,16 +127,16 @@ def for_each_image(
     *,
     ahead: int = 1,
 ) -> int:
-    """Does what `for_each_group` does with one image at a time.
+    """Does the same as `for_each_group`, with one image at a time.
 
     Args:
-      folder: of the run.
-      names: of the image list.
+      folder: the run's folder.
+      names: the names in the image list.
       say: prints a line.
-      make: makes the results of a name of the list, or raises one of `FAILURES`; what it returns writes them, in
-        another thread while the next image is under way, and may raise the same. None: nothing is left to write.
-      mine: the names that this host is to make; None means all.
-      ahead: images whose results may be waiting to be written, at most.
+      make: computes the results of one image, by name, or raises one of `FAILURES`. The function that it returns writes
+        them, in another thread while the next image is under way, and may raise the same; None: nothing to write.
+      mine: the names of the images that this host processes; None means all.
+      ahead: the maximum number of images whose results may be waiting to be written.
     """
 
     def reconstruct(group: list[str]) -> GroupOutcome:
@@ -152,7 +152,7 @@ def for_each_image(
 
 
 def _written(name: str, write: Callable[[], None]) -> dict[str, str]:
-    """Writes an image's results; returns what went wrong with it, by its stem."""
+    """Writes an image's results; returns what went wrong, by its stem."""
     try:
         write()
     except FAILURES as error:

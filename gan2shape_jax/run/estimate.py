@@ -1,8 +1,8 @@
-"""Crude estimates of what a run costs: time, memory, disk.
+"""Crude estimates of a run's cost: time, memory, disk.
 
-The scale is one measurement (the bundled configuration on two CPU cores); the rest is counting
-pixels, channels and iterations with guessed exponents. Expect a factor of two either way for the
-bundled configuration on a CPU, and more for others; GPU and TPU are guesses.
+The scale comes from one measurement (the bundled configuration on two CPU cores); the rest is counting
+pixels, channels and iterations with guessed exponents. Expect errors of up to a factor of two either way
+for the bundled configuration on a CPU, and more for others; GPU and TPU figures are guesses.
 """
 
 import dataclasses
@@ -12,16 +12,16 @@ from ml_collections import ConfigDict
 
 __all__ = ["Estimate", "estimate"]
 
-# Seconds an iteration at 64 pixels, width 32, batch 8, a 64-pixel GAN, on two CPU cores: half as much
-# again as an idle machine took (0.020, 0.020, 0.061, 0.100 and 0.017 s, docs/reports/benchmarks.md).
+# Seconds per iteration at 64 pixels, width 32, batch 8, with a 64-pixel GAN, on two CPU cores: 1.5 times
+# what an idle machine took (0.020, 0.020, 0.061, 0.100 and 0.017 s, docs/reports/benchmarks.md).
 _PRIOR, _STEP1, _STEP2, _STEP3 = 0.03, 0.03, 0.09, 0.15
 _PROJECTION = 0.025
-_SEARCH = 0.08  # a step on the latents of a batch
+_SEARCH = 0.08  # one optimisation step on the latents of a batch
 # Seconds for compiling every step once.
 _COMPILING = 60.0
 # Guesses, not measurements.
 _GPU_FACTOR, _TPU_FACTOR = 40.0, 60.0
-# Of drawing the views of a strip, four at once: 0.8 GiB at 512 pixels a side.
+# For drawing the views of a strip, four at once: 0.8 GiB at 512 pixels a side.
 _BYTES_A_PIXEL = 3000
 # Share of the networks' bytes that a finished image keeps, by `config.outputs.networks`.
 _KEPT = {"none": 0.0, "small": 1 / 6, "full": 1.0}
@@ -32,7 +32,7 @@ _SHARED = ("joint", "lift")
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """Hours for the whole list, peak memory and disk space in GiB, and the kind of device that they are for."""
+    """Hours for the whole list, peak memory and disk space in GiB, and the kind of device that they apply to."""
 
     hours: float
     memory_gib: float
@@ -41,14 +41,15 @@ class Estimate:
 
 
 def estimate(config: ConfigDict, images: int, *, device: str = "cpu", cores: int = 2, devices: int = 1) -> Estimate:
-    """Returns the estimate for so many images.
+    """Returns the estimate for a number of images.
 
     Args:
-      config: of the run; its values are in their ranges.
-      images: how many there are to be reconstructed; lifting has samples of its own.
+      config: the run's configuration, with values in their ranges.
+      images: how many images are to be reconstructed; lifting uses its own samples instead.
       device: 'cpu', 'gpu' or 'tpu'.
-      cores: of the CPU.
-      devices: among which images at once, or batches of one iteration, are divided; the memory is that of one of them.
+      cores: number of CPU cores.
+      devices: number of devices that simultaneous images, or the batches of one iteration, are divided among; the
+        memory is that of one device.
     """
     if config.mode == "lift":
         images = config.lift.samples
@@ -57,7 +58,7 @@ def estimate(config: ConfigDict, images: int, *, device: str = "cpu", cores: int
         seconds = _relative_costs(config)[0] * _PRIOR * images / faster + _COMPILING / 6  # a forward pass
     else:
         seconds = _seconds_per_image(config) * (1 if config.mode in _SHARED else images) / faster + _COMPILING
-    most = min(images, cores) if device == "cpu" else images  # as `group_plan.choose_size` has it
+    most = min(images, cores) if device == "cpu" else images  # as in `group_plan.choose_size`
     together = min(config.runtime.images_at_once, most)
     if config.mode in _SHARED:
         together = config.schedule.batches_per_iteration
@@ -66,7 +67,7 @@ def estimate(config: ConfigDict, images: int, *, device: str = "cpu", cores: int
 
 
 def _relative_costs(config: ConfigDict) -> tuple[float, float, float]:
-    """Returns costs relative to what was measured: networks on one image, networks on a batch, GAN on a batch."""
+    """Returns costs relative to the measurement: networks on one image, networks on a batch, GAN on a batch."""
     width = config.networks.width or max(4096 // config.image_size, 16)
     pixels = (config.image_size / 64) ** 2
     batch = config.sampling.batch_size / 8
@@ -95,27 +96,27 @@ def _seconds_per_image(config: ConfigDict) -> float:
 
 
 def _searched(config: ConfigDict) -> int:
-    """Returns the steps that look for the latent of each projected sample."""
+    """Returns the number of steps that search for the latent of each projected sample."""
     return config.lift.latent_iterations if config.mode == "lift" else 0
 
 
 def _collected(config: ConfigDict) -> int:
-    """Returns the batches of projected samples that a stage keeps."""
+    """Returns the number of batches of projected samples that a stage keeps."""
     return config.lift.samples * config.lift.batches if config.mode == "lift" else config.sampling.collect_iters
 
 
 def _memory(config: ConfigDict, images: int, together: int) -> float:
-    """Returns GiB: of training, or of drawing the results where that takes more."""
+    """Returns GiB needed for training, or for drawing the results if that takes more."""
     return max(_training_memory(config, images, together), _drawing_memory(config))
 
 
 def _training_memory(config: ConfigDict, images: int, together: int) -> float:
-    """Returns GiB of the widest step's activations, the kept samples, and JAX and its compiler themselves."""
+    """Returns GiB needed for the widest step's activations, the kept samples, and JAX and its compiler."""
     one, many, gan = _relative_costs(config)
     if config.mode == "predict":
         return 1.0 + 0.3 * one
     samples = _collected(config) * config.sampling.batch_size
-    problems = 40 * (images if config.mode in _SHARED else 1)  # arrays of an image's size, factors and scene included
+    problems = 40 * (images if config.mode in _SHARED else 1)  # arrays the size of an image, factors and scene included
     kept = (4 * samples + problems) * config.image_size**2 * 4
     steps = 0.3 * one + 0.6 * max(many, gan)
     if config.mode in _SHARED:
@@ -124,21 +125,21 @@ def _training_memory(config: ConfigDict, images: int, together: int) -> float:
 
 
 def _drawing_memory(config: ConfigDict) -> float:
-    """Returns GiB of drawing a result's strips from the mesh."""
+    """Returns GiB needed for drawing a result's strips from the mesh."""
     side = config.outputs.picture_size or max(config.image_size, 192)
     return 0.5 + _BYTES_A_PIXEL * side**2 / 2**30
 
 
 def _disk(config: ConfigDict, images: int) -> float:
-    """Returns GiB of checkpoints (networks and optimiser state), networks, and the pictures of every image."""
+    """Returns GiB needed for checkpoints (networks and optimiser state), networks, and the pictures of every image."""
     width = config.networks.width or max(4096 // config.image_size, 16)
-    networks = 0.06 * (width * config.image_size / 2048) ** 2  # the widest layers hold nearly all
+    networks = 0.06 * (width * config.image_size / 2048) ** 2  # the widest layers hold nearly all of it
     if config.mode == "predict":
         return images * 0.02
     if config.mode == "lift":
         return (
             config.checkpoint.keep + 1
-        ) * 4 * networks + 2 * networks  # the moving average too; no results of images
+        ) * 4 * networks + 2 * networks  # includes the moving average; no image results
     share = _KEPT[config.outputs.networks] if config.schedule.reset_weight else 1
     kept = images * share if config.mode == "instance" else 1
     return (config.checkpoint.keep + 1) * 3 * networks + kept * networks + images * 0.02

@@ -1,4 +1,4 @@
-"""A run: every image of the list, each with its own networks, all with one set, or without any training."""
+"""A run over every image of the list: each with its own networks, all with one set, or without any training."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ __all__ = ["run", "unfinished"]
 
 
 def run(config: ConfigDict) -> int:
-    """Reconstructs every image of the list, in the way that `config.mode` names.
+    """Reconstructs every image of the list, in the mode set by `config.mode`.
 
-    An image that fails is reported in `failures.json` and does not stop the others; an image whose
-    results are there is skipped; a run that was interrupted goes on from its last checkpoint.
+    An image that fails is reported in `failures.json` and does not stop the others; an image that already
+    has results is skipped; a run that was interrupted resumes from its last checkpoint.
 
     Returns:
-      0, or 1 when an image failed.
+      0, or 1 if an image failed.
 
     Raises:
-      ConfigError: a value, or a pair of values, that no run can use.
-      UserError: a file, the GAN or the folder is unusable, so that no image could succeed; or the machine is by far
-        too small.
+      ConfigError: a value, or a pair of values, is unusable in any run.
+      UserError: a file, the GAN or the folder is unusable, so that no image could succeed; or the machine is far too
+        small.
     """
     validate(config)
     require_places(config)
     names = _names_with_files(config)
-    # After the checks, since these import all that builds on JAX, which takes seconds.
+    # After the checks, since these import JAX and everything built on it, which takes seconds.
     from gan2shape_jax.run import instance, joint, lift, machine, predict, refining, run_folder, runtime
 
     config = refining.as_refinement(config)
@@ -47,10 +47,10 @@ def run(config: ConfigDict) -> int:
 
 
 def _take_up(config: ConfigDict, names: list[str]) -> None:
-    """Looks whether the run can go on in its folder, which is brought to the present layout first.
+    """Checks that the run can continue in its folder, and migrates the folder to the current layout.
 
     Raises:
-      UserError: it is another run's, or the file system refuses.
+      UserError: the folder belongs to another run, or the file system refuses.
     """
     from gan2shape_jax.run import former_layout, result_folders, run_folder
 
@@ -68,7 +68,7 @@ def _take_up(config: ConfigDict, names: list[str]) -> None:
 
 
 def unfinished(config: ConfigDict, names: Sequence[str]) -> list[str]:
-    """Returns the list's images that have no results yet."""
+    """Returns the images in the list that have no results yet."""
     from gan2shape_jax.run.each_image import stem_of  # imports JAX, as does the next
     from gan2shape_jax.run.run_folder import RunFolder
 
@@ -77,8 +77,8 @@ def unfinished(config: ConfigDict, names: Sequence[str]) -> list[str]:
 
 
 def _names_with_files(config: ConfigDict) -> list[str]:
-    """Returns the image list's names; raises `UserError` where a file that the run reads is absent."""
-    if config.mode == "lift":  # images have no part in it
+    """Returns the image list's names; raises `UserError` if a file that the run reads is missing."""
+    if config.mode == "lift":  # it uses no images
         required_files.require_files(config, [])
         return []
     names = image_lists.names_of(config) if os.path.exists(config.data.image_list) else []

@@ -1,7 +1,7 @@
 """Trained networks that explain images feed-forward: D, A, V and L see each image once.
 
-No latent and no GAN is needed. Where a latent file of the image and the GAN are there, pictures can be drawn by the GAN
-too.
+Neither a latent nor a GAN is needed. If the image's latent file and the GAN are available, the GAN can also draw
+pictures.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NEEDED = ("depth", "albedo", "view", "light")
 
 
 def stand_in_sizes(config: ConfigDict) -> Architecture:
-    """Returns the outward sizes of the GAN that the configuration describes, where none is loaded."""
+    """Returns a stand-in architecture for the GAN that the configuration describes, for use when none is loaded."""
     levels = config.gan.size.bit_length() - 2
     return Architecture(
         size=config.gan.size,
@@ -43,21 +43,21 @@ def stand_in_sizes(config: ConfigDict) -> Architecture:
 
 
 def needed_networks(*, gan: bool) -> tuple[str, ...]:
-    """Returns the networks without which nothing can be explained, with or without pictures through the GAN."""
+    """Returns the networks that explaining an image requires, with or without pictures through the GAN."""
     return (*_NEEDED, "encoder") if gan else _NEEDED
 
 
 @dataclasses.dataclass(frozen=True)
 class FeedForward:
-    """Networks and what they were trained with; made by `load`.
+    """Networks and what they were trained with; created by `load`.
 
     Attributes:
-      architecture: of the GAN, or what stands for it.
-      frozen: the frozen networks; `frozen.generator` is None where there is no GAN.
+      architecture: the GAN's architecture, or its stand-in.
+      frozen: the frozen networks; `frozen.generator` is None if there is no GAN.
       settings: static settings.
       state: the networks.
       l1_p95: see `lifted_model.typical_l1`.
-      judge: which results are judged by.
+      judge: the judge of the results.
     """
 
     architecture: Architecture
@@ -68,7 +68,7 @@ class FeedForward:
     judge: trust.Judge
 
     def prepared(self, item: data.Item) -> PreparedImage:
-        """Returns an image that needs no latent, ready to be explained."""
+        """Returns an image, prepared without a latent, ready to be explained."""
         problem = Problem(
             image=jnp.asarray(item.image)[None],
             mask=jnp.asarray(item.mask),
@@ -81,23 +81,23 @@ class FeedForward:
         return PreparedImage(name=item.name, problem=problem, settings=self.settings, inversion_l1=None)
 
     def seen(self, prepared: PreparedImage, *, category: str, view: Reconstruction | None = None) -> Result:
-        """Returns what the networks make of an image, and whether they know such images (`refining.nearness`).
+        """Returns the networks' result for an image, and whether they know such images (`refining.nearness`).
 
         Args:
           prepared: the image.
-          category: of the object, for the record.
-          view: of `views_of`, where that has been asked.
+          category: the object's category, for the record.
+          view: the image's entry from `views_of`, if that has been called.
         """
         result = results.result_of(self.state, prepared, self.frozen, [], category=category, view=view)
         near = refining.nearness(self.l1_p95, result.metrics["reconstruction_l1"])
         return dataclasses.replace(result, metrics=result.metrics | near)
 
     def explained(self, prepared: PreparedImage, *, category: str, view: Reconstruction | None = None) -> Result:
-        """Returns `seen` and how far to trust it."""
+        """Returns the result of `seen`, with how far to trust it."""
         return trust.judged(self.judge, self.seen(prepared, category=category, view=view))
 
     def views_of(self, images: Sequence[PreparedImage | None]) -> list[Reconstruction | None]:
-        """Returns what the networks make of several images at once, see `reconstruction.see_together`."""
+        """Returns the networks' reconstructions of several images at once, see `reconstruction.see_together`."""
         problems = [None if one is None else one.problem for one in images]
         return see_together(self.state, problems, self.frozen, self.settings)
 
@@ -106,11 +106,11 @@ def load(config: ConfigDict, gan: tuple[Architecture, FrozenModels] | None) -> F
     """Reads the networks of `config.networks.pretrained`.
 
     Args:
-      config: validated.
-      gan: for pictures through it, which the encoder is needed for; or None.
+      config: the run's configuration; validated.
+      gan: the GAN, for pictures through it, which also need the encoder; or None.
 
     Raises:
-      UserError: the networks or the statistics are unusable, or are of something else.
+      UserError: the networks or the statistics are unusable, or do not fit the configuration.
     """
     architecture, frozen = gan or _without_gan(config)
     settings = lifted_model.settings_of(config, architecture, original_size=config.image_size)
@@ -125,7 +125,7 @@ def load(config: ConfigDict, gan: tuple[Architecture, FrozenModels] | None) -> F
 
 
 def _without_gan(config: ConfigDict) -> tuple[Architecture, FrozenModels]:
-    """Returns what stands for the GAN where none is loaded: its outward sizes, and the mean view and light."""
+    """Returns stand-ins for the GAN, for use when none is loaded: its architecture, and the mean view and light."""
     sizes = stand_in_sizes(config)
     nothing = jnp.zeros((1, sizes.style_dim))
     view, light = (

@@ -1,4 +1,4 @@
-"""Taking up the folder of a run of version 0.1, which had the results of its images beside its own files."""
+"""Migrating run folders of version 0.1, which kept image results alongside the run's own files."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _ASIDE = ".former-results"  # the results of an image called `results`, while th
 
 
 def move_former_results(run: pathlib.Path, checkpoints: pathlib.PurePath) -> int:
-    """Moves results of version 0.1, of whatever images, to where later versions look for them; likewise checkpoints.
+    """Moves all results of version 0.1 to where later versions look for them, and checkpoints likewise.
 
-    Each folder moves in one step, so that an interrupted move goes on with the next start; several hosts may do it at
-    once. Folders that are no results of this program stay.
+    Each folder moves in one step, so that the next start resumes an interrupted move; several hosts may do this at
+    once. Folders that are not results of this program stay.
 
     Args:
-        run: the folder of a run, or one that is yet to be made.
-        checkpoints: the folder of its checkpoints, local or an `epath.Path`.
+        run: the run's folder, which need not exist yet.
+        checkpoints: the run's checkpoint folder, local or an `epath.Path`.
 
     Returns:
         How many results folders this call has moved.
@@ -39,7 +39,7 @@ def move_former_results(run: pathlib.Path, checkpoints: pathlib.PurePath) -> int
     _move_checkpoints(run, epath.Path(checkpoints))
     moves = [(run / stem, results_root(run) / stem) for stem in _former(run)]
     inner = results_root(run) / results_root(run).name
-    if (results_root(run), inner) in moves:  # which cannot go into itself
+    if (results_root(run), inner) in moves:  # which cannot be moved into itself
         moves.remove((results_root(run), inner))
         _move(results_root(run), run / _ASIDE)
     if is_result(run / _ASIDE):
@@ -48,7 +48,7 @@ def move_former_results(run: pathlib.Path, checkpoints: pathlib.PurePath) -> int
 
 
 def _move_checkpoints(run: pathlib.Path, checkpoints: epath.Path) -> None:
-    """Hides the checkpoints that belong to no single image, whose names images may have."""
+    """Hides the checkpoints that belong to no single image, since their names may clash with those of images."""
     names = [path.stem for path in sorted((run / ".groups").glob("group-*.json"))]
     names += ["_all"] if (run / "images.txt").is_file() else []  # of a joint run
     for name in names:
@@ -63,7 +63,7 @@ def _move_checkpoints(run: pathlib.Path, checkpoints: epath.Path) -> None:
 
 
 def _former(run: pathlib.Path) -> list[str]:
-    """Returns the names of the images whose results lie where version 0.1 wrote them."""
+    """Returns the names of the images whose results are where version 0.1 wrote them."""
     return [stem for stem in _results_below(run) if (read_object(run / stem / "result.json") or {}).get("name") == stem]
 
 
@@ -86,6 +86,6 @@ def _move(source: pathlib.Path, target: pathlib.Path) -> bool:
         return False
     except OSError as error:
         raise refused(error, f"cannot move {source}, the results of an earlier version, to {target}") from error
-    with contextlib.suppress(OSError):  # folders that hold something else by now stay
+    with contextlib.suppress(OSError):  # folders that still contain something else stay
         source.parent.rmdir()
     return True

@@ -1,7 +1,8 @@
-"""What stands for a lock where no files are locked, as in object storage: a file that is renewed every few seconds.
+"""A substitute for a lock where files cannot be locked, as in object storage: a file renewed every few seconds.
 
-A process that was killed leaves it behind, so that the next start has to watch for a while whether it is renewed. What
-counts is that its content changes, not what any clock says. Two starts in the same second may both go on.
+A process that was killed leaves the file behind, so the next start has to watch for a while to see whether it is being
+renewed. What counts is whether its content changes, not what any clock says. Two starts in the same second may both
+succeed.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ __all__ = ["INTERVAL_S", "Heartbeat"]
 
 INTERVAL_S = 10.0
 _PATIENCE = 3.5  # intervals without a renewal after which a file counts as left behind
-_SETTLE_S = 1.0  # after which the last of several that wrote at once has won
+_SETTLE_S = 1.0  # after which the last of several simultaneous writers has won
 
 
 class Heartbeat:
-    """A file that this process renews, in a thread of its own; see `take`."""
+    """A file that this process renews in a separate thread; see `take`."""
 
     def __init__(self, path: epath.Path, content: Mapping[str, Any], interval_s: float):
-        """Begins to renew what `take` has written."""
+        """Prepares to renew what `take` writes."""
         self._path = path
         self._content = dict(content)
         self._interval_s = interval_s
@@ -36,12 +37,12 @@ class Heartbeat:
 
     @classmethod
     def take(cls, path: epath.Path, content: Mapping[str, Any], *, interval_s: float) -> Heartbeat | None:
-        """Returns the file, renewed from now on; None where another process renews it.
+        """Returns the file, renewed from now on; None if another process renews it.
 
         Args:
-          path: the file; its folder is there.
-          content: who this is; different for any two starts.
-          interval_s: seconds from renewal to renewal.
+          path: the file; its folder must exist.
+          content: identifies this process; different for any two starts.
+          interval_s: seconds between renewals.
 
         Raises:
           OSError: the file cannot be written.
@@ -57,19 +58,19 @@ class Heartbeat:
         return beat
 
     def in_place(self) -> bool:
-        """Returns whether the file is still there and this process's own."""
+        """Returns whether the file is still there and belongs to this process."""
         try:
             return {**json.loads(self._path.read_text()), "beats": 0} == {**self._content, "beats": 0}
         except (OSError, ValueError, TypeError, RecursionError):
             return False
 
     def write(self, content: Mapping[str, Any]) -> None:
-        """Replaces what the file says of this process; raises `OSError` where there is no room."""
+        """Replaces what the file says about this process; raises `OSError` if there is no space."""
         self._content = dict(content)
         self._write()
 
     def release(self) -> None:
-        """Ends the renewals and removes the file, if it is still this process's own."""
+        """Ends the renewals and removes the file, if it still belongs to this process."""
         self._ended.set()
         self._thread.join()
         if self.in_place():
@@ -80,18 +81,18 @@ class Heartbeat:
         self._beats += 1
         part = self._path.with_name(f"{self._path.name}.part")
         part.write_text(json.dumps(self._content | {"beats": self._beats}) + "\n")
-        part.replace(self._path)  # nobody reads half of it
+        part.replace(self._path)  # so that nobody reads half of it
 
     def _renew(self) -> None:
         while not self._ended.wait(self._interval_s):
             if not self.in_place():  # taken over, or gone: the run finds out by itself
                 continue
-            with contextlib.suppress(OSError):  # a disk that is full for a while ends no run by this
+            with contextlib.suppress(OSError):  # a temporarily full disk should not end the run here
                 self._write()
 
 
 def _is_renewed(path: epath.Path, patience_s: float, step_s: float) -> bool:
-    """Watches a file that somebody may be renewing; returns False as soon as it is not there."""
+    """Watches whether somebody is renewing a file; returns False as soon as it does not exist."""
     try:
         before = path.read_text()
         deadline = time.monotonic() + patience_s
@@ -101,6 +102,6 @@ def _is_renewed(path: epath.Path, patience_s: float, step_s: float) -> bool:
                 return True
     except FileNotFoundError:
         return False
-    except UnicodeDecodeError:  # nobody writes such a file
+    except UnicodeDecodeError:  # no process writes such a file
         return False
     return False

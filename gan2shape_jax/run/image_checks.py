@@ -1,4 +1,4 @@
-"""Problems of the images of a list and of what belongs to them, found by reading them as a run does."""
+"""Problems with the images of a list and their files, found by reading them as a run does."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from gan2shape_jax.training import joint, joint_parallel
 
 __all__ = ["examine"]
 
-# Fields that decide how large what is read becomes, or what its numbers mean.
+# Fields that determine the size of the data read, or the meaning of its values.
 _DECISIVE = ("image_size", "data.crop", "camera.min_depth", "camera.max_depth", "camera.fov_deg")
 
 
 def examine(config: ConfigDict, names: list[str], architecture: Architecture | None, *, batches: int) -> list[str]:
-    """Returns the problems of the images that are there, absent files left aside.
+    """Returns the problems with images that exist; missing files are ignored.
 
     Args:
-      config: of the run.
-      names: of the image list.
-      architecture: of the GAN, or None where it could not be read.
-      batches: that share an iteration of joint training.
+      config: the run's configuration.
+      names: the names in the image list.
+      architecture: the GAN's architecture, or None if it could not be read.
+      batches: number of batches that share an iteration of joint training.
     """
     values = flatten(config)
     if not all(in_range(path, values[path]) for path in _DECISIVE):
@@ -61,7 +61,7 @@ def examine(config: ConfigDict, names: list[str], architecture: Architecture | N
 
 
 class _Facts(NamedTuple):
-    """What has to agree between images that train one set of networks: side in pixels, and the latent's shape."""
+    """What must match between images that train one set of networks: side in pixels, and the latent's shape."""
 
     name: str
     side: int
@@ -69,13 +69,13 @@ class _Facts(NamedTuple):
 
 
 def _look_at(config: ConfigDict, name: str, architecture: Architecture | None) -> _Facts:
-    """Reads an image with what belongs to it as the run will, but for masks that a parser has to find.
+    """Reads an image and its files as the run will, except for masks that a parser has to find.
 
     Raises:
-      UserError: the run could not use it.
+      UserError: the run could not use the image.
     """
     item = load_item(config, name, run_parser=False)
-    inverted = (1, config.gan.style_dim)  # the shape of what inversion finds
+    inverted = (1, config.gan.style_dim)  # the shape of latents found by inversion
     facts = _Facts(item.name, item.original_size, inverted if item.latent is None else item.latent.shape)
     if config.mode == "predict":
         return facts
@@ -86,7 +86,7 @@ def _look_at(config: ConfigDict, name: str, architecture: Architecture | None) -
 
 
 def _together(config: ConfigDict, facts: list[_Facts], batches: int) -> list[str]:
-    """Returns what keeps images, each usable by itself, from training one set of networks."""
+    """Returns what prevents images, each usable on its own, from training one set of networks."""
     checks: list[Callable[[], None]] = []
     if config.data.crop:
         checks.append(functools.partial(joint.require_one_size, {one.name: one.side for one in facts}))

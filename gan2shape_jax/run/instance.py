@@ -1,4 +1,4 @@
-"""A run in which every image trains networks of its own: one after another, or several at once as a group."""
+"""A run in which every image trains its own networks: one after another, or several at once as a group."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["run"]
 
 
 def run(config: ConfigDict, names: list[str]) -> int:
-    """Reconstructs every image of the list, each with networks of its own.
+    """Reconstructs every image of the list, each with its own networks.
 
     Args:
-      config: of the run; validated.
-      names: of the image list.
+      config: the run's configuration; validated.
+      names: the names in the image list.
 
     Returns:
-      0, or 1 when an image failed.
+      0, or 1 if an image failed.
 
     Raises:
       UserError: the GAN or the folder is unusable, so that no image could succeed.
@@ -47,10 +47,10 @@ def run(config: ConfigDict, names: list[str]) -> int:
 
 
 def _groups(work: Reconstructor, units: list[list[str]]) -> list[list[str]]:
-    """Returns groups that were under way as they are, and single unfinished images put together; finished ones first.
+    """Returns the groups: finished images first, then groups already under way, then single unfinished images grouped.
 
     Args:
-      work: of the run.
+      work: the run's reconstructor.
       units: this host's share, see `start.begin`.
     """
     finished: list[list[str]] = []
@@ -63,7 +63,7 @@ def _groups(work: Reconstructor, units: list[list[str]]) -> list[list[str]]:
 
 
 def _images_at_once(work: Reconstructor, single: list[str], count: int) -> int:
-    """Returns how many of `count` images are reconstructed at once; `single` are not yet in a group."""
+    """Returns how many of `count` images to reconstruct at once; those in `single` are not yet in a group."""
     if not work.config.schedule.reset_weight:
         return 1  # each image starts from the one before it
     asked = work.config.runtime.images_at_once
@@ -78,7 +78,7 @@ def _images_at_once(work: Reconstructor, single: list[str], count: int) -> int:
 
 
 def _bytes_of_one(work: Reconstructor, names: list[str]) -> int:
-    """Returns the memory that the first usable image takes; what is wrong with others is told when their turn comes."""
+    """Returns the bytes that the first usable image takes; errors of other images are reported in their turn."""
     for name in names:
         try:
             prepared = work.prepare(name)
@@ -86,4 +86,4 @@ def _bytes_of_one(work: Reconstructor, names: list[str]) -> int:
             failure_of(name, error)  # raises where the disk is full
         else:
             return group_memory.bytes_of_one(prepared, work.frozen)
-    return 0  # no image can be loaded: whatever their number at once, none will be trained
+    return 0  # no image can be loaded, so none will be trained, however many at once

@@ -1,8 +1,9 @@
-"""Ctrl-C at a place where nothing is under way.
+"""Handling Ctrl-C at a safe point.
 
 Python raises KeyboardInterrupt wherever it happens to be; inside a callback of JAX or of a writer thread it is
-printed and lost, and the run goes on. So the first Ctrl-C only leaves a note, and the loop heeds it between
-two iterations; a second one ends the program at once (`ctrl_c`), or takes Python's way where the program is another.
+printed and lost, and the run continues. So the first Ctrl-C only sets a flag, which the loop checks between
+iterations; a second one ends the program at once (`ctrl_c`), or, when another program uses this package, raises
+KeyboardInterrupt as usual.
 """
 
 import contextlib
@@ -18,9 +19,9 @@ __all__ = ["noted"]
 
 @contextlib.contextmanager
 def noted() -> Iterator[Callable[[], None]]:
-    """Yields a function that raises KeyboardInterrupt if Ctrl-C was pressed since; to be called between iterations.
+    """Yields a function that raises KeyboardInterrupt if Ctrl-C has been pressed; to be called between iterations.
 
-    Outside the main thread, where Python allows no signal handlers, Ctrl-C stays as it is.
+    Outside the main thread, where Python allows no signal handlers, Ctrl-C keeps its usual behaviour.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None

@@ -2,10 +2,10 @@
 
 WORKDIR/networks.safetensors   D, A, V, L and E, shared by all images
 WORKDIR/history.csv            losses (means over the last n iterations) and mean errors over the images
-WORKDIR/history.json           the same with every image's errors
+WORKDIR/history.json           the same, with every image's errors
 WORKDIR/images.txt             the names of the images trained on
-WORKDIR/joint.json             the same, and the checksums of these files; `.joint/` holds all of them once more
-WORKDIR/results/NAME/          an image's results, its own errors over iterations in `history.csv`
+WORKDIR/joint.json             the same names, and the checksums of these files; `.joint/` holds second copies
+WORKDIR/results/NAME/          an image's results, with its own errors over iterations in `history.csv`
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ _BATCHES = "batches_per_iteration"  # in `joint.json`
 
 
 def require_startable(config: ConfigDict, names: list[str]) -> int:
-    """Returns how many batches share an iteration; reads only, and starts JAX.
+    """Returns how many batches share an iteration; writes nothing, but starts JAX.
 
     Raises:
-      UserError: too few images, or others than those of the run that the folder holds.
+      UserError: there are too few images, or not the same ones as in the run that the folder holds.
     """
     root = pathlib.Path(config.workdir)
     joint.require_enough(len(names), config.sampling.collect_iters)
@@ -54,9 +54,9 @@ def require_startable(config: ConfigDict, names: list[str]) -> int:
 
 
 def _require_same_images(config: ConfigDict, root: pathlib.Path, names: list[str]) -> None:
-    """Refuses another list, or configuration, than that of the run that the folder holds.
+    """Refuses a list or configuration that differs from that of the run in the folder.
 
-    `images.txt` is for people; where `joint.json` tells the images, it is what counts.
+    `images.txt` is for people; if `joint.json` lists the images, it takes precedence.
     """
     record = joint_files.record_of(root)
     known = record.get("images")
@@ -75,7 +75,7 @@ def _listed(names: list[str]) -> bytes:
 
 
 def _found(root: pathlib.Path) -> bytes | None:
-    """Returns what the folder's list of images holds; None where there is none."""
+    """Returns the content of the folder's list of images; None if there is none."""
     path = root / _IMAGES
     try:
         return read_bytes(path, limit=64 * MIB)
@@ -86,7 +86,7 @@ def _found(root: pathlib.Path) -> bytes | None:
 
 
 def _keep_images(config: ConfigDict, folder: RunFolder, names: list[str]) -> None:
-    """Keeps the list of a new run; refuses another than that of the run that the folder holds."""
+    """Saves the list of a new run; refuses a list that differs from that of the run in the folder."""
     _require_same_images(config, folder.root, names)
     if not folder.team.leads:
         return
@@ -102,7 +102,7 @@ def _keep_images(config: ConfigDict, folder: RunFolder, names: list[str]) -> Non
 def _prepare(
     config: ConfigDict, names: list[str], architecture, frozen: FrozenModels, folder: RunFolder
 ) -> list[PreparedImage]:
-    """Returns all images; raises `UserError` with all that is wrong with any, since they are trained together."""
+    """Returns all images; raises `UserError` listing the problems of all, since they are trained together."""
     images, failures = [], []
     for name in names:
         try:
@@ -119,7 +119,7 @@ def _prepare(
 
 
 def _made_with(task: joint.ManyImages) -> dict[str, Any]:
-    """Returns what the checkpoints have to agree with, besides the configuration."""
+    """Returns what the checkpoints must match, besides the configuration."""
     batches = task.replicas if isinstance(task, joint_parallel.ManyReplicas) else 1
     return {"images": list(task.names), "batches_per_iteration": batches}
 
@@ -150,9 +150,9 @@ def _write(
 
 
 def batches_per_iteration(config: ConfigDict, root: pathlib.Path, images: int) -> int:
-    """Returns how many batches share an iteration: what the run has started with, which `joint.json` keeps.
+    """Returns how many batches share an iteration: the number that the run started with, stored in `joint.json`.
 
-    A run that is resumed on another number of devices goes on as it began.
+    A run that is resumed on a different number of devices continues as it began.
     """
     count = _batches(config, root, images)
     if joint_files.record_of(root).get(_BATCHES) != count:
@@ -175,14 +175,14 @@ def _batches(config: ConfigDict, root: pathlib.Path, images: int) -> int:
 
 
 def run(config: ConfigDict, names: list[str]) -> int:
-    """Trains on all images, going on from a checkpoint where there is one, and writes what is not yet written.
+    """Trains on all images, resuming from a checkpoint if there is one, and writes the results not yet written.
 
     Args:
-      config: of the run; validated.
-      names: of the image list.
+      config: the run's configuration; validated.
+      names: the names in the image list.
 
     Returns:
-      0, or 1 when the results of an image could not be written.
+      0, or 1 if the results of an image could not be written.
 
     Raises:
       UserError: a file of the run or of any image is unusable.
@@ -193,7 +193,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
 
 
 def _run(config: ConfigDict, names: list[str], begun: start.Start) -> int:
-    """Does what `run` does, in a folder that is in order."""
+    """Does the work of `run`, in a folder that has been tidied."""
     architecture, frozen = loading.load_frozen(config)
     folder = begun.folder
     _keep_images(config, folder, names)
@@ -210,11 +210,11 @@ def _run(config: ConfigDict, names: list[str], begun: start.Start) -> int:
     with Monitor(schedule_of(config), tensorboard) as monitor, interrupt.noted() as check:
         if not begun.trained:
             train(config, task, folder, monitor, check, title="all-images", made_with=_made_with(task))
-        distributed.leave()  # from here on each host writes results by itself, from what host 0 has written
+        distributed.leave()  # from here on each host writes results on its own, from the files that host 0 has written
         if not begun.trained:
             wait_for(lambda: "files" in joint_files.record_of(folder.root))
         if begun.team.leads:
-            checkpoint.discard(folder.shared_checkpoints)  # the networks and the history are written
+            checkpoint.discard(folder.shared_checkpoints)  # the networks and the history have been written
         like = models.init_params(jax.random.key(config.seed), task.settings)
         state = initial_state(network_files.load_networks(folder.networks, like, task.settings), task.settings)
         by_name = {

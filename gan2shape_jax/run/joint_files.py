@@ -1,11 +1,11 @@
-"""The files of a joint run that all of its images share, and that they are what was written.
+"""The files that all images of a joint run share, and their integrity.
 
     WORKDIR/joint.json             the images, how many batches share an iteration; checksums once the training is done
-    WORKDIR/networks.safetensors   and the other `TRAINED`: what the training has come to
-    WORKDIR/.joint/                the same files once more: what is damaged is taken from there
+    WORKDIR/networks.safetensors   and the other files in `TRAINED`: the outcome of the training
+    WORKDIR/.joint/                second copies of these files, from which damaged ones are restored
 
-Without the second copies a flipped bit in the history would cost the training of all images. Runs of versions before
-0.2 have none, and no checksums.
+Without the second copies, a flipped bit in the history would cost the training of all images. Runs of versions before
+0.2 have neither second copies nor checksums.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _FORMAT = 2
 
 @dataclasses.dataclass(frozen=True)
 class JointFiles:
-    """What lies in the folder of a joint run.
+    """What the folder of a joint run contains.
 
     Attributes:
-      record: what `joint.json`, or its second copy, says; {} where neither says anything.
-      harm: what is wrong with which file, in words, by its path below the run's folder.
-      spare: files among the damaged ones whose second copy is whole.
-      trained: whether the training is done, and what it has come to is whole or can be made so.
+      record: the content of `joint.json` or its second copy; {} if neither is readable.
+      harm: what is wrong with damaged files, in words, by path below the run's folder.
+      spare: damaged files whose second copy is intact.
+      trained: whether the training is done and its files are intact or can be restored.
     """
 
     record: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -52,7 +52,7 @@ class JointFiles:
 
 
 def look(root: pathlib.Path) -> JointFiles:
-    """Looks at every byte of the files; nothing is changed."""
+    """Examines every byte of the files; changes nothing."""
     harm: dict[str, str] = {}
     record = _record(root, harm)
     files = record.get("files")
@@ -68,12 +68,12 @@ def look(root: pathlib.Path) -> JointFiles:
 
 
 def record_of(root: pathlib.Path) -> dict[str, Any]:
-    """Returns what `joint.json` says, or its second copy; `files` is in it once the training is done."""
+    """Returns the content of `joint.json` or its second copy; it contains `files` once the training is done."""
     return _record(root, {})
 
 
 def mend(root: pathlib.Path, found: JointFiles, aside: Aside) -> None:
-    """Sets aside what is damaged, and puts the second copies in its place, as far as there are any.
+    """Sets damaged files aside and restores them from their second copies, where there are any.
 
     Raises:
       UserError: the file system refuses.
@@ -96,7 +96,7 @@ def mend(root: pathlib.Path, found: JointFiles, aside: Aside) -> None:
 
 
 def note(root: pathlib.Path, **facts: Any) -> dict[str, Any]:
-    """Adds facts to the record, such as `images`, and returns it; with `done=True` also what was trained.
+    """Adds facts such as `images` to the record and returns it; with `done=True` also copies the trained files.
 
     Raises:
       UserError: the file system refuses.
@@ -113,16 +113,16 @@ def note(root: pathlib.Path, **facts: Any) -> dict[str, Any]:
 
 
 def read_history(root: pathlib.Path) -> list[dict[str, Any]]:
-    """Returns what a finished training has written; [] where an earlier version's file is not to be had."""
+    """Returns the history of a finished training; [] if an earlier version's file is missing or unreadable."""
     with contextlib.suppress(OSError, ValueError, RecursionError, UserError):
-        history = json.loads(read_text(root / "history.json", limit=_LARGEST_HISTORY))  # NaN stays what it is
+        history = json.loads(read_text(root / "history.json", limit=_LARGEST_HISTORY))  # NaN is kept
         if isinstance(history, list) and all(isinstance(row, dict) for row in history):
             return history
     return []
 
 
 def _record(root: pathlib.Path, harm: dict[str, str]) -> dict[str, Any]:
-    """Returns the first whole record of the two, and notes what is wrong with either."""
+    """Returns the first intact record of the two, and notes what is wrong with either."""
     found: list[dict[str, Any]] = []
     for place in (RECORD, f"{SPARES}/{RECORD}"):
         try:
@@ -131,7 +131,7 @@ def _record(root: pathlib.Path, harm: dict[str, str]) -> dict[str, Any]:
             pass
         except Damaged as error:
             harm[place] = str(error)
-    if found and "format" in found[0]:  # earlier versions wrote one
+    if found and "format" in found[0]:  # earlier versions wrote only one
         for place in (RECORD, f"{SPARES}/{RECORD}"):
             if not (root / place).exists():
                 harm[place] = f"{root / place} is missing"
@@ -149,7 +149,7 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _is_done_by_earlier_version(root: pathlib.Path, record: dict[str, Any], harm: dict[str, str]) -> bool:
-    """Returns whether a training without checksums is done; notes what of it cannot be read."""
+    """Returns whether a training without checksums is done; notes which of its files cannot be read."""
     path, history = root / TRAINED[0], root / "history.json"
     if "format" in record or (root / SPARES).exists() or not path.is_file():  # this version: not yet done
         return False

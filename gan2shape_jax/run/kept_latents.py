@@ -1,7 +1,7 @@
 """The latents that a run finds by inverting the GAN, kept for its next start.
 
 WORKDIR/latents/NAME.npy    (1, W)
-WORKDIR/latents/NAME.json   its size and checksum, and the hash of the configuration that it was found with
+WORKDIR/latents/NAME.json   the file's size and checksum, and the hash of the configuration that it was found with
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ __all__ = ["keep", "kept"]
 
 
 def kept(folder: pathlib.Path, stem: str, width: int, configuration: str) -> np.ndarray | None:
-    """Returns the latent of an image that an earlier start has kept; None where there is none that can be used.
+    """Returns an image's latent kept by an earlier start; None if there is none that can be used.
 
-    What is damaged is set aside. A latent of an earlier version of this program, which has no checksum, is taken as it
+    Unusable files are set aside. A latent from an earlier version of this program, which has no checksum, is used as it
     is and gets one.
 
     Args:
-      folder: of the latents.
-      stem: the image's name without ending.
+      folder: the folder of the latents.
+      stem: the image's name without extension.
       width: W.
-      configuration: the hash of the run's.
+      configuration: the hash of the run's configuration.
 
     Raises:
       UserError: the file system refuses.
@@ -53,18 +53,18 @@ def kept(folder: pathlib.Path, stem: str, width: int, configuration: str) -> np.
 
 
 def keep(folder: pathlib.Path, stem: str, latent: np.ndarray, configuration: str) -> None:
-    """Keeps a latent (1, W); raises `UserError` where the file system refuses."""
+    """Saves a latent (1, W); raises `UserError` if the file system refuses."""
     path, record = folder / f"{stem}.npy", folder / f"{stem}.json"
 
     def write(part: pathlib.Path) -> None:
         np.save(part, latent)
-        _write_record(part, record, configuration)  # before the latent is in its place: none is there without it
+        _write_record(part, record, configuration)  # before the latent itself, so that none lacks a record
 
     atomic_file(path, write, parents=True)
 
 
 def _recorded(path: pathlib.Path, record: pathlib.Path, configuration: str) -> bool:
-    """Returns whether there is a record of a latent; raises `UserError` where the latent is not what it says."""
+    """Returns whether there is a record of a latent; raises `UserError` if the latent does not match it."""
     try:
         content = records.unseal(records.read(record, "the record of a latent"), record)
     except FileNotFoundError:

@@ -1,8 +1,8 @@
-"""A lock on a file that the system itself gives back when its process ends, however it ends.
+"""A file lock that the system itself releases when its process ends, however it ends.
 
-On Linux and macOS `flock`, which over NFS is a lock of the server for all its clients (Linux 2.6.12 and newer); on
-Windows a lock of one byte beyond the file's content, so that the content can be read. Processes that this one starts
-do not hold it: Python closes its files for them.
+On Linux and macOS this is `flock`, which over NFS is a lock on the server for all its clients (Linux 2.6.12 and newer);
+on Windows, a lock on one byte beyond the file's content, so that the content can be read. Child processes do not
+inherit it: Python closes its file descriptors in them.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ except ImportError:  # Windows
 
 _BUSY = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
-_BEYOND = 1 << 30  # where Windows' lock lies
+_BEYOND = 1 << 30  # position of the locked byte on Windows
 
 
 class NotSupported(Exception):
-    """The file system locks no files."""
+    """The file system does not support file locks."""
 
 
 class KernelLock:
-    """A file that this process holds alone; see `take`."""
+    """A file that this process holds exclusively; see `take`."""
 
     def __init__(self, path: pathlib.Path, descriptor: int):
-        """Holds what `take` has locked."""
+        """Holds the file that `take` has locked."""
         self._path = path
         self._descriptor = descriptor
 
     @classmethod
     def take(cls, path: pathlib.Path) -> KernelLock | None:
-        """Returns the lock of a file, which is made where it is missing; None where another process has it.
+        """Returns the lock on a file, which is created if missing; None if another process holds it.
 
-        The file's content and dates stay as they are.
+        The file's content and timestamps are left unchanged.
 
         Raises:
-          NotSupported: the file system locks no files.
+          NotSupported: the file system does not support file locks.
           OSError: the file cannot be opened.
         """
         while True:
@@ -64,23 +64,23 @@ class KernelLock:
             held = cls(path, descriptor)
             if held.in_place():
                 return held
-            os.close(descriptor)  # somebody who was leaving has removed the file meanwhile
+            os.close(descriptor)  # the previous holder has meanwhile removed the file
 
     def in_place(self) -> bool:
-        """Returns whether the file that is held is still the one that its path shows."""
+        """Returns whether the file that is held is still the one at its path."""
         try:
             return os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
         except OSError:
             return False
 
     def write(self, content: bytes) -> None:
-        """Replaces the file's content; raises `OSError` where there is no room."""
+        """Replaces the file's content; raises `OSError` if there is no space."""
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         os.ftruncate(self._descriptor, 0)
         os.write(self._descriptor, content)
 
     def release(self, *, remove: bool = False) -> None:
-        """Gives the lock back; with `remove` the file goes too, and whoever has opened it looks again."""
+        """Releases the lock; with `remove` also deletes the file, and a process that has it open tries again."""
         if remove:
             with contextlib.suppress(OSError):
                 self._path.unlink()
@@ -88,7 +88,7 @@ class KernelLock:
 
 
 def _lock(descriptor: int) -> None:
-    """Locks an open file at once; raises `OSError` where that is not to be had."""
+    """Locks an open file without waiting; raises `OSError` if it cannot be locked."""
     if fcntl is not None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return

@@ -1,12 +1,12 @@
-"""A lift: one set of networks trained on a GAN's own samples, without any image of the user's.
+"""A lift: one set of networks trained on a GAN's own samples, without any user images.
 
-WORKDIR/model.safetensors      the model: networks, statistics of views and lights, what it goes with (`lifted_model`)
+WORKDIR/model.safetensors      the model: networks, view and light statistics, what it is made for (`lifted_model`)
 WORKDIR/networks.safetensors   D, A, V, L and E
-WORKDIR/history.csv            losses, and what is measured on samples kept out of training (`training.lift.signs_of`)
+WORKDIR/history.csv            losses, and metrics on held-out samples (`training.lift.signs_of`)
 WORKDIR/history.json           the same
-WORKDIR/samples/               what the networks make of samples kept out of training, at the end of every step
-WORKDIR/joint.json             checksums of these files; `.joint/` holds them once more
-WORKDIR/.projected/            projected samples that take long to make, while they are trained on
+WORKDIR/samples/               the networks' output for held-out samples, at the end of every step
+WORKDIR/joint.json             checksums of these files; `.joint/` holds a second copy of them
+WORKDIR/.projected/            projected samples that are slow to make, kept while they are being trained on
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ from gan2shape_jax.training.kept_samples import NOWHERE, PROJECTED, KeptSamples
 __all__ = ["FIRST", "run", "task_of"]
 
 _RETURNS = "returns_to_a_checkpoint"
-_TELLING_S = 30.0  # between two lines about what takes minutes
-FIRST = 1 << 20  # samples of training are numbered from here on; those below are looked at only
-# Samples that a change of shape is carried on with: numbers from the first one on, how many, and iterations.
+_TELLING_S = 30.0  # between two progress messages of an operation that takes minutes
+FIRST = 1 << 20  # training samples are numbered from here on, all others below
+# The samples that a change of shape is extrapolated with: number of the first one, how many, and iterations.
 _OVERSHOT, _OVERSHOT_ON, _OVERSHOT_ITERATIONS = 1 << 18, 512, 400
 
 
 def run(config: ConfigDict, names: list[str]) -> int:
-    """Lifts the GAN, going on from a checkpoint where there is one.
+    """Lifts the GAN, resuming from a checkpoint where there is one.
 
     Args:
-      config: of the run; validated.
-      names: none; images have no part in it.
+      config: the run's configuration; validated.
+      names: empty and ignored; a lift uses no images.
 
     Returns:
       0.
@@ -77,7 +77,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
                 _train_twice(config, architecture, frozen, folder, monitor, check)
             distributed.leave()
             if begun.team.leads:
-                checkpoint.discard(folder.shared_checkpoints)  # the networks and the history are written
+                checkpoint.discard(folder.shared_checkpoints)  # the networks and the history have been written
                 shutil.rmtree(folder.root / PROJECTED, ignore_errors=True)
                 _write_model(config, architecture, frozen, folder, monitor)
     return 0
@@ -86,7 +86,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
 def _write_model(
     config: ConfigDict, architecture: Architecture, frozen: FrozenModels, folder: RunFolder, monitor: Monitor
 ) -> None:
-    """Makes the trained networks into a model."""
+    """Turns the trained networks into a model file."""
     monitor.say(f"measuring views, lights and errors on {config.lift.measured} fresh samples")
     maker = maker_of(config, architecture, frozen)
     like = models.init_params(jax.random.key(config.seed), maker.settings)
@@ -101,7 +101,7 @@ def _write_model(
 
 
 def _overshot(config: ConfigDict, params: models.Params, maker: SampleMaker) -> models.Params:
-    """Returns networks whose depth has changed by more than training changed it, as `config.lift.overshoot` says."""
+    """Returns networks whose depth is moved beyond what training changed, by `config.lift.overshoot`."""
     began = loading.initial_params(config, maker.settings)
     images, _ = maker.images(range(_OVERSHOT, _OVERSHOT + _OVERSHOT_ON))
     mirrored = any(config.schedule.flip3)
@@ -112,7 +112,7 @@ def _overshot(config: ConfigDict, params: models.Params, maker: SampleMaker) -> 
 
 
 def _returns(folder: RunFolder) -> int:
-    """Returns how often the training went back to an earlier checkpoint, which the run's record keeps."""
+    """Returns how many times training has gone back to an earlier checkpoint, from the run's record."""
     noted = joint_files.record_of(folder.root).get(_RETURNS)
     return noted if isinstance(noted, int) else 0
 
@@ -125,7 +125,7 @@ def _train_twice(
     monitor: Monitor,
     check: Callable[[], None],
 ) -> None:
-    """Trains to the end; where training diverges it goes back to the newest checkpoint, once in a run's life."""
+    """Trains to the end; if training diverges, goes back to the newest checkpoint, at most once per run."""
     while True:
         try:
             _train(config, architecture, frozen, folder, monitor, check)
@@ -155,7 +155,7 @@ def _train(
     monitor: Monitor,
     check: Callable[[], None],
 ) -> None:
-    """Trains from the newest checkpoint, or from the beginning, to the end."""
+    """Trains to the end, from the newest checkpoint or from scratch."""
     collected = _telling(monitor, check)
     kept = KeptSamples(folder.root / PROJECTED if folder.team.leads else None)
     task = task_of(config, architecture, frozen, returns=_returns(folder), on_collected=collected, kept_samples=kept)
@@ -200,7 +200,7 @@ def _replicas(config: ConfigDict) -> int:
 
 
 def _telling(monitor: Monitor, check: Callable[[], None]) -> Callable[[int, int], None]:
-    """Returns a function that tells from time to time how many images have their samples, and heeds Ctrl-C."""
+    """Returns a function that periodically reports how many images have their samples, and responds to Ctrl-C."""
     told = time.monotonic()
 
     def tell(done: int, count: int) -> None:
@@ -225,16 +225,16 @@ def task_of(
     """Returns the task of lifting a GAN.
 
     Args:
-      config: of the run.
-      architecture: of the GAN.
-      frozen: the networks of the run.
-      returns: how often the training went back to an earlier checkpoint: it goes on more slowly each time, and sees
-        the samples in another order.
-      on_collected: called while a stage's samples are projected, with the number of images that have theirs and of all.
-      kept_samples: where samples by encoders of the images' own stay until their phase is over.
+      config: the run's configuration.
+      architecture: the GAN's architecture.
+      frozen: the run's frozen networks.
+      returns: how many times training has gone back to an earlier checkpoint; each time halves the learning rates and
+        changes the order of the samples.
+      on_collected: called while a stage's samples are projected, with the number of images done and the total number.
+      kept_samples: where samples projected by per-image encoders are kept until their phase is over.
 
     Raises:
-      UserError: a stage has fewer samples than share an iteration.
+      UserError: a stage has fewer samples than images that share an iteration.
     """
     replicas = _replicas(config)
     if replicas > config.lift.samples:

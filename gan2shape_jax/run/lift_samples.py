@@ -1,4 +1,4 @@
-"""What a lift trains on: samples of the GAN, each with its object mask and the depth that training starts from."""
+"""What a lift trains on: GAN samples, each with its object mask and the depth that training starts from."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ __all__ = ["maker_of"]
 
 Mask = Float[np.ndarray, "s s"]
 MaskOf = Callable[[Float[np.ndarray, "s s 3"]], Mask]
-_USUAL_FROM = 96  # samples that the usual mask is found from
+_USUAL_FROM = 96  # number of samples that the usual mask is found from
 
 
 def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels) -> SampleMaker:
-    """Returns what draws the samples, with their object masks and priors.
+    """Returns the maker that draws the samples, with their object masks and priors.
 
     Args:
-      config: of the run.
-      architecture: of the GAN.
-      frozen: the networks of the run.
+      config: the run's configuration.
+      architecture: the GAN's architecture.
+      frozen: the run's frozen networks.
     """
     mean = loading.mean_latent({"generator": frozen.generator}, architecture)
     settings = dataclasses.replace(
@@ -73,7 +73,7 @@ def _prior_of(config: ConfigDict) -> Callable[[Mask], Mask]:
 
 
 def _mask_of(config: ConfigDict, maker: SampleMaker) -> MaskOf:
-    """Returns the function that finds a sample's object mask, as `config.lift.masks` says."""
+    """Returns the function that finds a sample's object mask, as set by `config.lift.masks`."""
     side = config.image_size
     if config.lift.masks == "none":
         return lambda image: np.ones((side, side), np.float32)

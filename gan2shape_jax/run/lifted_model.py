@@ -1,4 +1,4 @@
-"""What a lift comes to, made into a model: view and light statistics, typical errors, and the file itself."""
+"""Turning a finished lift into a model: view and light statistics, typical errors, and the file itself."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ __all__ = [
 ]
 
 NAME = "model.safetensors"
-_LARGEST_CHANGE = 1e-3  # of outputs, where networks are kept in float16
+_LARGEST_CHANGE = 1e-3  # of outputs, as a share of their range, for networks stored in float16
 _MOST_DROPPED = 6  # of the ten bits of a mantissa
-_FIRST = 1 << 19  # samples that statistics are measured on are numbered from here on
+_FIRST = 1 << 19  # the samples that statistics are measured on are numbered from here on
 
 
 class Measured(NamedTuple):
-    """What networks see on samples that were never trained on.
+    """What was measured on samples that were never trained on.
 
     Attributes:
-      statistics: of `model_file.STATISTICS`, network units.
-      errors: mean and 95th percentile of the signs that speak of errors.
+      statistics: the entries of `model_file.STATISTICS`, in network units.
+      errors: mean and 95th percentile of the reconstruction error, as `l1_mean` and `l1_p95`.
     """
 
     statistics: dict[str, np.ndarray]
@@ -61,7 +61,7 @@ def measure(params: models.Params, maker: SampleMaker, count: int) -> Measured:
     """Returns view and light statistics and errors on `count` fresh samples.
 
     Args:
-      params: of the five networks.
+      params: parameters of the five networks.
       maker: draws the samples.
       count: at least 2.
     """
@@ -89,10 +89,10 @@ _signs = jax.jit(signs_of, static_argnames="settings")
 
 
 def shortened(params: models.Params, images: Float[Any, "n s s 3"], settings: Settings) -> dict[str, int]:
-    """Returns the networks that are kept in float16, and how many bits of each mantissa are zeros then.
+    """Returns the networks to be stored in float16, and how many low bits of each mantissa are zeroed.
 
-    As many as move no output on these images by more than 1e-3 of its range: the zeros take no room where the file is
-    packed, as in a wheel.
+    As many bits as possible without changing any output on these images by more than 1e-3 of its range: the zeros take
+    no space where the file is compressed, as in a wheel.
     """
     bits: dict[str, int] = {}
     for dropped in range(_MOST_DROPPED + 1):
@@ -104,7 +104,7 @@ def shortened(params: models.Params, images: Float[Any, "n s s 3"], settings: Se
 
 
 def _rounded(params: models.Params, dropped: int) -> models.Params:
-    """Returns the networks as a file has them that keeps so much of them."""
+    """Returns the networks as read back from a file that drops this many bits of each mantissa."""
     return jax.tree.map(lambda leaf: jnp.asarray(model_file.rounded(np.asarray(leaf), dropped), jnp.float32), params)
 
 
@@ -112,7 +112,7 @@ def _rounded(params: models.Params, dropped: int) -> models.Params:
 def _changes(
     params: models.Params, rounded: models.Params, images: jax.Array, *, settings: Settings
 ) -> dict[str, jax.Array]:
-    """Returns by how much each network's outputs differ at most, as a share of the range of outputs."""
+    """Returns the maximum difference of each network's outputs, as a share of their range."""
     none = jnp.zeros(6), jnp.zeros(4)
     span = settings.camera.max_depth - settings.camera.min_depth
     turn = np.deg2rad(settings.view_range.rotation_deg)
@@ -130,23 +130,23 @@ def _changes(
 
 
 def wanted_of(config: ConfigDict, settings: Settings, *, encoder: bool) -> dict[str, Any]:
-    """Returns what a model has to share with a run, in which E may have a part: `model_file.fits_of` it."""
+    """Returns what a model must have in common with a run (`model_file.fits_of`); `encoder`: whether it uses E."""
     view_mean, _ = data.load_mvn(config.sampling.view_mvn, 6)
     light_mean, _ = data.load_mvn(config.sampling.light_mvn, 4)
     return model_file.fits_of(settings, view_mean, light_mean, encoder=encoder)
 
 
 def trains_encoder(config: ConfigDict) -> bool:
-    """Whether a run that goes on from a model, image by image, trains an encoder of its own from the beginning."""
+    """Whether a run that refines a model on each image trains its own encoder from scratch."""
     return bool(config.mode == "instance" and config.refinement.new_encoder)
 
 
 def settings_of(config: ConfigDict, architecture: Architecture, *, original_size: int) -> Settings:
-    """Returns a run's settings; where it takes a model's encoder, its output means what it means to the model.
+    """Returns a run's settings; if it uses a model's encoder, the encoder's output is interpreted as in that model.
 
     Args:
-      config: of the run.
-      architecture: of the GAN.
+      config: the run's configuration.
+      architecture: the GAN's architecture.
       original_size: side in pixels of the image before cropping and resizing.
 
     Raises:
@@ -165,13 +165,13 @@ def settings_of(config: ConfigDict, architecture: Architecture, *, original_size
 
 
 def require_fits(config: ConfigDict, settings: Settings, *, gan: bool) -> None:
-    """Raises `UserError` where `config.networks.pretrained` is a model of something else; any networks pass.
+    """Raises `UserError` if `config.networks.pretrained` is a model that does not fit; plain networks always pass.
 
     Args:
-      config: of the run.
-      settings: of the run.
-      gan: whether the run uses the GAN, which has to be the model's then, and with it the encoder, unless it trains
-        its own.
+      config: the run's configuration.
+      settings: the run's settings.
+      gan: whether the run uses the GAN, which must then be the model's, and with it the model's encoder, unless it
+        trains its own.
     """
     path = pathlib.Path(config.networks.pretrained)
     found = model_file.read_facts(path) if config.networks.pretrained else None
@@ -183,7 +183,7 @@ def require_fits(config: ConfigDict, settings: Settings, *, gan: bool) -> None:
 
 
 def typical_l1(config: ConfigDict) -> float | None:
-    """Returns the L1 that 95% of samples stay below, by the model that a run uses; None where it uses none."""
+    """Returns the L1 that 95% of samples stay below, as recorded in the run's model; None where it uses no model."""
     path = pathlib.Path(config.networks.pretrained)
     found = model_file.read_facts(path) if config.networks.pretrained else None
     value = found[0].errors.get("l1_p95") if found else None
@@ -197,7 +197,7 @@ def write(
     kept_out: Sequence[PreparedImage],
     path: pathlib.Path,
 ) -> None:
-    """Measures and writes the model of trained networks; the same networks give the same bytes."""
+    """Measures the trained networks and writes them as a model; the same networks give the same bytes."""
     measured = measure(params, maker, config.lift.measured)
     images = np.concatenate([np.asarray(one.problem.image) for one in kept_out])
     _, header = weights.read_header(config.gan.checkpoint)
@@ -221,5 +221,5 @@ def write(
 
 
 def is_whole(root: pathlib.Path, record: dict[str, Any]) -> bool:
-    """Returns whether the model of a run's folder is there as its record has it."""
+    """Returns whether the model in a run's folder exists and matches its record."""
     return NAME in record.get("model", {}) and not records.harm_below(root, record["model"])

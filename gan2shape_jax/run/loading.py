@@ -1,4 +1,4 @@
-"""From a configuration's files to arrays: the frozen networks of a run and the problem of one image."""
+"""Loading a configuration's files as arrays: the frozen networks of a run and the problem of one image."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _MEAN_W_SAMPLES = 4096
 
 
 def load_gan(config: ConfigDict) -> tuple[Architecture, dict[str, Any]]:
-    """Loads generator and discriminator.
+    """Loads the generator and the discriminator.
 
     Raises:
       UserError: the file is missing or damaged, or the GAN is not the one that the configuration describes.
@@ -62,15 +62,15 @@ def load_gan(config: ConfigDict) -> tuple[Architecture, dict[str, Any]]:
 
 
 def mean_latent(weights: dict[str, Any], architecture: Architecture) -> jax.Array:
-    """Returns the mean (1, W) that latents are truncated towards: always the same for one GAN."""
+    """Returns the mean latent (1, W) that latents are truncated towards: always the same for a given GAN."""
     return stylegan2.mean_w(jax.random.key(0), weights["generator"], arch=architecture, samples=_MEAN_W_SAMPLES)
 
 
 def load_frozen(config: ConfigDict, *, perceptual_weights: bool = True) -> tuple[Architecture, FrozenModels]:
-    """Loads the GAN, the perceptual network (unless told not to) and the view and light statistics.
+    """Loads the GAN, the perceptual network (unless disabled) and the view and light statistics.
 
     Raises:
-      UserError: a file is missing or damaged, or the GAN is of another size than the configuration.
+      UserError: a file is missing or damaged, or the GAN is not the one that the configuration describes.
     """
     architecture, weights = load_gan(config)
     return architecture, freeze(config, architecture, weights, perceptual_weights=perceptual_weights)
@@ -79,7 +79,7 @@ def load_frozen(config: ConfigDict, *, perceptual_weights: bool = True) -> tuple
 def freeze(
     config: ConfigDict, architecture: Architecture, weights: dict[str, Any], *, perceptual_weights: bool = True
 ) -> FrozenModels:
-    """Collects what no step changes, for a GAN that is loaded already; see `load_frozen`."""
+    """Collects everything that no step changes, for a GAN that is already loaded; see `load_frozen`."""
     lpips = None
     if perceptual_weights and config.loss.perceptual == "lpips":
         lpips = perceptual.load_lpips(config.loss.lpips_weights)
@@ -95,9 +95,9 @@ def freeze(
 
 
 def initial_params(config: ConfigDict, settings: Settings) -> models.Params:
-    """Returns what an image starts from: the pretrained networks, or random ones by the seed.
+    """Returns what an image starts from: the pretrained networks, or random ones from the seed.
 
-    Where a model is refined with an encoder of its own, that one is random too (`config.refinement.new_encoder`).
+    If a model is refined with a new encoder (`config.refinement.new_encoder`), that encoder is random too.
     """
     fresh = models.init_params(jax.random.key(config.seed), settings)
     if not config.networks.pretrained:
@@ -111,7 +111,7 @@ def initial_params(config: ConfigDict, settings: Settings) -> models.Params:
 
 
 def image_key(seed: int, name: str) -> jax.Array:
-    """Returns the image's key: a function of seed and name, so that an image gives the same in any list."""
+    """Returns the image's random key, a function of seed and name, so that results do not depend on the list."""
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()) & 0x7FFFFFFF)
 
 
@@ -121,11 +121,11 @@ def find_latent(
     """Finds the latent (1, W) of an image by inverting the GAN.
 
     Args:
-      config: the configuration.
-      name: of the image, without ending; the random numbers are a function of it and the seed.
+      config: the run's configuration.
+      name: the image's name, without extension; the random numbers are a function of it and the seed.
       picture: the whole image, RGB and square, before it is cropped.
-      architecture: of the GAN.
-      frozen: of the run.
+      architecture: the GAN's architecture.
+      frozen: the run's frozen networks.
     """
     target = np.asarray(image_files.crop_and_resize(picture, None, architecture.size), np.float32) / 127.5 - 1
     inverted = inversion.invert(
@@ -148,7 +148,7 @@ def _invert(
     frozen: FrozenModels,
     folder: pathlib.Path,
 ) -> np.ndarray:
-    """Returns the latent (1, W) of an image that has none; a file keeps it for the next start."""
+    """Returns the latent (1, W) of an image that has none, by inversion; saves it for the next start."""
     configuration = config_hash(config)
     latent = kept_latents.kept(folder, stem, architecture.style_dim, configuration)
     if latent is None:
@@ -161,10 +161,10 @@ def _invert(
 def usable_latent(
     latent: np.ndarray, name: str, config: ConfigDict, architecture: Architecture, frozen: FrozenModels
 ) -> jax.Array:
-    """Returns the latent that the run works with: truncated where the configuration says so.
+    """Returns the latent that the run works with: truncated if the configuration says so.
 
     Raises:
-      UserError: a W+ latent has another number of layers than the generator.
+      UserError: a W+ latent has a different number of layers than the generator.
     """
     require_layers(latent, name, architecture)
     w = jnp.asarray(latent)
@@ -172,7 +172,7 @@ def usable_latent(
 
 
 def require_layers(latent: np.ndarray, name: str, architecture: Architecture) -> None:
-    """Raises `UserError` where a W+ latent has another number of layers than the generator takes."""
+    """Raises `UserError` if a W+ latent has a different number of layers than the generator takes."""
     if latent.ndim == 3 and latent.shape[1] != architecture.latents:
         raise UserError(
             f"the W+ latent of {name} has {latent.shape[1]} layers: this generator takes {architecture.latents}"
@@ -186,14 +186,14 @@ def load_problem(
     frozen: FrozenModels,
     latents: pathlib.Path,
 ) -> PreparedImage:
-    """Reads an image with what belongs to it, inverting the GAN where no latent is given.
+    """Reads an image and its files, inverting the GAN if no latent is given.
 
     Args:
-      config: the configuration.
-      name: of the image in the list.
-      architecture: of the GAN.
-      frozen: the networks of the run.
-      latents: folder for latents that the program finds itself.
+      config: the run's configuration.
+      name: the image's name in the list.
+      architecture: the GAN's architecture.
+      frozen: the run's frozen networks.
+      latents: the folder for latents found by inversion.
 
     Raises:
       UserError: a file is missing or unusable.
@@ -208,13 +208,13 @@ def load_problem(
 def prepare(
     config: ConfigDict, item: data.Item, latent: np.ndarray, architecture: Architecture, frozen: FrozenModels
 ) -> PreparedImage:
-    """Returns what is known about an image, as arrays ready for training.
+    """Returns an image and everything known about it, as arrays ready for training.
 
     Args:
-      config: the configuration.
-      item: the image and what belongs to it.
+      config: the run's configuration.
+      item: the image and its data.
       latent: (1, W) or (1, L, W).
-      architecture: of the GAN.
+      architecture: the GAN's architecture.
       frozen: the frozen networks.
 
     Raises:
@@ -238,12 +238,12 @@ def prepare(
 
 
 def pixel_width(config: ConfigDict) -> float:
-    """Returns the width of a pixel at depth 1, scene units."""
+    """Returns the width of a pixel at depth 1, in scene units."""
     return 2 * math.tan(math.radians(config.camera.fov_deg) / 2) / (config.image_size - 1)
 
 
 def prior_of(config: ConfigDict, item: data.Item) -> jax.Array:
-    """Returns the depth (S, S) that training starts from, in scene units; ones where networks are pretrained.
+    """Returns the depth (S, S) that training starts from, in scene units; all ones if networks are pretrained.
 
     Raises:
       UserError: the object mask shows no object that a prior could be fitted to.
@@ -258,7 +258,7 @@ def prior_of(config: ConfigDict, item: data.Item) -> jax.Array:
 
 
 def prior_of_mask(config: ConfigDict, mask: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
-    """Returns the depth that the configuration's prior gives an object mask in [0, 1], in scene units.
+    """Returns the depth that the configuration's prior assigns to an object mask in [0, 1], in scene units.
 
     Raises:
       UserError: the mask shows no object that a prior could be fitted to.

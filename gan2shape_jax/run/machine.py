@@ -1,7 +1,7 @@
-"""Whether this machine can hold a run, by a crude estimate: asked by `--check` and by the run alike.
+"""Whether this machine can handle a run, by a crude estimate; used by both `--check` and the run itself.
 
-Estimates are off by a factor of two and more (see `estimate`), so only what exceeds the machine by far is refused, and
-`config.runtime.allow_large` lets even that try. What exceeds it by less gives a warning.
+Estimates are off by a factor of two or more (see `estimate`), so a run is refused only if it exceeds the machine by
+far, and `config.runtime.allow_large` permits even that. Exceeding it by less causes a warning.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from gan2shape_jax.writable import nearest_folder
 
 __all__ = ["Machine", "estimate_here", "require_room", "this_machine"]
 
-# How many times the estimate has to exceed what is there for a refusal. The scale was measured on a CPU; for GPU and
-# TPU it is a guess.
+# By what factor the estimate must exceed what is available for a run to be refused. The scale was measured on a CPU;
+# for GPU and TPU it is a guess.
 _CLEARLY_CPU, _CLEARLY_ELSE, _CLEARLY_DISK = 4.0, 8.0, 2.0
-# Fields that decide how much memory a run takes, with the least that they can be.
+# Fields that determine how much memory a run takes, with their minimum values.
 _OF_MEMORY = {
     "runtime.images_at_once": 1,
     "schedule.batches_per_iteration": 1,
@@ -40,13 +40,13 @@ _OF_DISK = {"checkpoint.keep": 1}
 _LOWER_SEVERAL = "lower several fields of config.networks and config.sampling"
 _MAKE_ROOM = "make room, or name another folder"
 _ANYWAY = "or try nevertheless with config.runtime.allow_large=True"
-# Where Linux says how much memory a container or a job may take; version 2, then 1.
+# Where Linux says how much memory a container or a job may use; cgroup version 2, then 1.
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """What computes: the kind of device ('cpu', 'gpu', 'tpu'), how many, and GiB of one, None where it is not told."""
+    """The devices in use: their kind ('cpu', 'gpu', 'tpu'), their number, and GiB per device, None if unknown."""
 
     device: str
     devices: int
@@ -54,7 +54,7 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """Returns what JAX computes on here; starts JAX."""
+    """Returns the machine that JAX computes on here; starts JAX."""
     kind, devices = jax.default_backend(), jax.local_devices()
     if kind == "cpu":
         return Machine(kind, 1, _main_memory())
@@ -64,17 +64,17 @@ def this_machine() -> Machine:
 
 
 def estimate_here(config: ConfigDict, images: int, machine: Machine) -> Estimate:
-    """Returns the estimate for so many images on this machine."""
+    """Returns the estimate for a number of images on this machine."""
     return estimate(config, images, device=machine.device, cores=os.cpu_count() or 1, devices=machine.devices)
 
 
 def require_room(config: ConfigDict, unfinished: Sequence[str]) -> None:
-    """Refuses a run whose estimate exceeds memory or disk by far; warns where it does by little.
+    """Refuses a run whose estimate exceeds memory or disk by far; warns if it does so by less.
 
-    Where several hosts share the run nothing is asked of the memory: JAX must not start before they have met.
+    If several hosts share the run, memory is not checked: JAX must not start before they have connected.
 
     Args:
-      config: of the run; validated, its places too.
+      config: the run's configuration; validated, including its output folders.
       unfinished: names of the images that are still to be reconstructed.
 
     Raises:
@@ -90,7 +90,7 @@ def require_room(config: ConfigDict, unfinished: Sequence[str]) -> None:
 
 
 def _memory_fault(config: ConfigDict, images: int, machine: Machine) -> str:
-    """Returns why the machine's memory is by far too small, or ''."""
+    """Returns why the machine's memory is far too small, or ''."""
     there = machine.memory_gib
     needed = estimate_here(config, images, machine).memory_gib
     if there is None or needed <= there:
@@ -103,7 +103,7 @@ def _memory_fault(config: ConfigDict, images: int, machine: Machine) -> str:
 
 
 def _disk_fault(config: ConfigDict, images: int) -> str:
-    """Returns why the disk of the results is by far too small, or ''."""
+    """Returns why the disk for the results is far too small, or ''."""
     free = shutil.disk_usage(nearest_folder(config.workdir)).free / 2**30
     needed = estimate(config, images).disk_gib
     if needed <= free:
@@ -114,7 +114,7 @@ def _disk_fault(config: ConfigDict, images: int) -> str:
 
 
 def _refusal(config: ConfigDict, told: str, advice: str, times: float, clearly: float) -> str:
-    """Returns the refusal of what exceeds the machine clearly; of anything less it warns."""
+    """Returns a refusal if the machine is clearly exceeded; otherwise warns and returns ''."""
     if times > clearly and not config.runtime.allow_large:
         return f"{told}: {advice}, {_ANYWAY}"
     warnings.warn(f"{told}, and it may run out of that: {advice}", stacklevel=2)
@@ -126,7 +126,7 @@ def _place(machine: Machine) -> str:
 
 
 def _lower(config: ConfigDict, fields: Mapping[str, int], fits: Callable[[ConfigDict], bool]) -> str:
-    """Returns which of the fields would make the run fit if it were lowered, and to what; '' where none would alone."""
+    """Returns which fields would each make the run fit if lowered, and to what; '' if none would on its own."""
     values, told = flatten(config), []
     for field, least in fields.items():
         if values[field] > least and fits(_with(config, field, least)):
@@ -136,7 +136,7 @@ def _lower(config: ConfigDict, fields: Mapping[str, int], fits: Callable[[Config
 
 
 def _greatest(config: ConfigDict, field: str, low: int, high: int, fits: Callable[[ConfigDict], bool]) -> int:
-    """Returns the greatest value from `low`, which fits, to below `high`, which does not."""
+    """Returns the greatest value that fits, from `low`, which fits, up to but excluding `high`, which does not."""
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(_with(config, field, middle)) else (low, middle)
@@ -150,7 +150,7 @@ def _with(config: ConfigDict, field: str, value: int) -> ConfigDict:
 
 
 def _main_memory() -> float | None:
-    """Returns GiB of memory that this process may take at most, None where the system does not tell."""
+    """Returns the GiB of memory that this process may use at most; None if the system does not tell."""
     limits = []
     try:
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

@@ -1,4 +1,4 @@
-"""What a person sees of a run: progress on the console, curves and pictures in TensorBoard."""
+"""What a user sees of a run: progress on the console, curves and pictures in TensorBoard."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["Monitor"]
 
 
 class Monitor:
-    """Console and TensorBoard of a run; a context manager that restores the console at its end."""
+    """A run's console and TensorBoard output; a context manager that restores the console on exit."""
 
     def __init__(self, schedule: tuple[Phase, ...], tensorboard: pathlib.Path | None, console: Console | None = None):
         """Watches images that all go through `schedule`.
 
         Args:
           schedule: the phases.
-          tensorboard: folder of the images' curves, or None for none.
+          tensorboard: the folder for the images' curves, or None for no curves.
           console: where to write; standard error by default.
         """
         self.console = console or Console(stderr=True)
@@ -47,7 +47,7 @@ class Monitor:
         self._display.stop()
 
     def say(self, message: str | Text) -> None:
-        """Prints a line above the bar; nothing in it is read as markup. What has a style is given as `Text`."""
+        """Prints a line above the bar, without interpreting markup; styled lines are given as `Text`."""
         self.console.print(message if isinstance(message, Text) else Text(printable(message)), soft_wrap=True)
 
     @contextlib.contextmanager

@@ -1,9 +1,9 @@
-"""One folder, one run: a run holds its folders while it lasts, and a second start is told who does.
+"""One folder, one run: a run holds its folders while it lasts, and a second start is told which run holds them.
 
     FOLDER/.lock     locked by the run's first host; says who holds the folder
     FOLDER/.lock-N   locked by its N-th host, which may outlive the first
 
-Where the file system locks no files, a file that is renewed every few seconds stands for a lock.
+Where the file system does not support file locks, a file that is renewed every few seconds serves as a lock.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ __all__ = ["Held", "hold", "holder"]
 
 _FILE = ".lock"
 _LARGEST = 1 << 16
-# Network file systems show what other hosts have written only after a while.
+# Network file systems show other hosts' writes only after a while.
 _PATIENCE_S = 30.0
-# The first host looks through what earlier starts have left before the others come in.
+# Time for the first host to examine what earlier starts have left, before it lets the others in.
 _TIDYING_S = 3600.0
 
 
@@ -44,9 +44,9 @@ class Held:
     """A folder that this process holds.
 
     Attributes:
-      folder: local, or of object storage.
-      lock: of this host's file in it.
-      who: what the file says.
+      folder: local, or in object storage.
+      lock: the lock on this host's file in it.
+      who: the content of that file.
     """
 
     folder: pathlib.PurePath
@@ -54,7 +54,7 @@ class Held:
     who: dict[str, Any]
 
     def require(self) -> None:
-        """Raises `FolderGoneError` where the folder was removed, or another process has taken it over."""
+        """Raises `FolderGoneError` if the folder was removed, or another process has taken it over."""
         if self.lock.in_place():
             return
         raise FolderGoneError(
@@ -63,7 +63,7 @@ class Held:
         )
 
     def let_in(self, *, problem: str = "") -> None:
-        """Lets the other hosts of this start come into the folder, or tells them why the run cannot go on."""
+        """Lets the other hosts of this start into the folder, or tells them why the run cannot continue."""
         self.who |= {"ready": True, "problem": problem}
         _say_who(self.lock, self.who)
 
@@ -72,16 +72,16 @@ class Held:
 def hold(
     folder: pathlib.PurePath, *, host: Host = ALONE, start: str = "", say: Callable[[str], None] = to_stderr
 ) -> Iterator[Held]:
-    """Holds a folder until the block is left; makes it where it is missing.
+    """Holds a folder until the block is left; creates it if missing.
 
     Args:
-      folder: local, or of object storage as an `epath.Path`.
-      host: which one of the run's this is. Others than the first wait until it lets them in (`Held.let_in`).
-      start: names this start of several hosts.
+      folder: local, or in object storage as an `epath.Path`.
+      host: this host of the run. All but the first wait until it lets them in (`Held.let_in`).
+      start: identifies this start of several hosts.
       say: prints a line.
 
     Raises:
-      UserError: another run holds the folder; nothing in it was changed. Or the folder cannot be written.
+      UserError: another run holds the folder, and nothing in it was changed; or the folder cannot be written to.
     """
     made = not epath.Path(folder).exists()
     try:
@@ -94,7 +94,7 @@ def hold(
     try:
         if host.index == 0:
             _require_no_other_host(folder, held)
-        elif holder(folder).get("start") != start:  # the first one has died, and another run has come
+        elif holder(folder).get("start") != start:  # the first host has died, and another run has taken over
             raise UserError(_busy(folder))
         yield held
     finally:
@@ -102,7 +102,7 @@ def hold(
 
 
 def holder(folder: pathlib.PurePath) -> dict[str, Any]:
-    """Returns what the folder says of who holds it, or last did; {} where it says nothing."""
+    """Returns what the folder says about who holds it, or last did; {} if it says nothing."""
     return _read(folder, _FILE)
 
 
@@ -140,7 +140,7 @@ def _say_who(lock: KernelLock | Heartbeat, who: dict[str, Any]) -> None:
 
 
 def _let_go(held: Held, made: bool) -> None:
-    """Gives a folder back; one that was made for the run and holds nothing else goes too."""
+    """Releases a folder; removes it if it was created for the run and contains nothing else."""
     if isinstance(held.lock, Heartbeat):
         held.lock.release()
         return
@@ -154,7 +154,7 @@ def _let_go(held: Held, made: bool) -> None:
 
 
 def _require_no_other_host(folder: pathlib.PurePath, held: Held) -> None:
-    """Raises `UserError` where a host of an earlier start still holds its file, although its first host is gone."""
+    """Raises `UserError` if a host of an earlier start still holds its file, although its first host is gone."""
     if not isinstance(held.lock, KernelLock):
         return
     for path in pathlib.Path(folder).glob(f"{_FILE}-*"):
@@ -201,7 +201,7 @@ def _busy(folder: pathlib.PurePath, name: str = _FILE) -> str:
 
 
 def _read(folder: pathlib.PurePath, name: str) -> dict[str, Any]:
-    """Returns what a lock's file, or the one that stands for it, says; {} where that is nothing."""
+    """Returns the content of a lock file, or of its substitute; {} if neither is readable."""
     for file in (name, f"{name}.beat"):
         try:
             if isinstance(folder, pathlib.Path):

@@ -1,4 +1,4 @@
-"""`gan2shape-jax page`: saved results as one HTML file, which needs no other and no network."""
+"""`gan2shape-jax page`: saved results as one HTML file, which needs no other file and no network."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ENDINGS = (".html", ".htm")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit status, 1 after an error that has been printed."""
+    """Runs the command; returns the exit status: 1 if an error was printed."""
     return exit_code(lambda: _run(_parser().parse_args(argv)))
 
 
@@ -75,13 +75,13 @@ def _out(options: argparse.Namespace) -> pathlib.Path:
     out = options.out or options.results[0] / _NAME
     if out.suffix.lower() not in _ENDINGS:
         raise UserError(f"--out {out}: the name must end in {' or '.join(_ENDINGS)}")
-    if options.out is not None or options.results[0].is_dir():  # else that is what is told
+    if options.out is not None or options.results[0].is_dir():  # else the missing folder is reported instead
         require_file_place(out)
     return out
 
 
 def _results_in(given: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the folders of results that a folder is or holds."""
+    """Returns the results folders that a folder is or contains."""
     if is_result(given):
         return [given]
     for root in (results_root(given), given):
@@ -100,14 +100,14 @@ def _row(folder: pathlib.Path) -> Row:
 
 
 def _name(folder: pathlib.Path) -> str:
-    """Returns the image's name: its path below the run's results, where it lies there, else the folder's own name."""
+    """Returns the image's name: its path below the run's results if it is there, else the folder's own name."""
     parts = folder.absolute().parts
     below = parts[len(parts) - parts[::-1].index("results") :] if "results" in parts else ()
     return "/".join(below) or folder.absolute().name
 
 
 def _place(folder: pathlib.Path, out: pathlib.Path) -> str:
-    """Returns a folder as the page links it."""
+    """Returns a folder's path as the page links to it."""
     try:
         return pathlib.Path(os.path.relpath(folder.absolute(), out.absolute().parent)).as_posix()
     except ValueError:  # another drive

@@ -1,4 +1,4 @@
-"""Whether the folders that a run writes to can be written, asked without writing: by `--check` and by the run alike."""
+"""Whether a run's output folders are writable, checked without writing; used by `--check` and the run itself."""
 
 import importlib.util
 
@@ -12,7 +12,7 @@ __all__ = ["require_places"]
 
 
 def require_places(config: ConfigDict) -> None:
-    """Raises `UserError` where results or checkpoints cannot be written to where the configuration says."""
+    """Raises `UserError` if results or checkpoints cannot be written to the folders in the configuration."""
     faults = [_fault("workdir", config.workdir)]
     folder = config.checkpoint.folder
     if "://" in folder:
@@ -29,9 +29,9 @@ def _fault(field: str, path: str) -> str:
 
 
 def _storage_fault(folder: str) -> str:
-    """Returns a sentence on what object storage needs that is not installed, or ''."""
+    """Returns a sentence naming the library that object storage needs and that is not installed, or ''."""
     library = OBJECT_STORAGE.get(folder.partition("://")[0])
-    if library is None:  # told among the values
+    if library is None:  # already among the problems of the values
         return ""
     if importlib.util.find_spec(library) or importlib.util.find_spec("tensorflow"):
         return ""

@@ -1,8 +1,8 @@
 """Prediction: trained networks explain new images feed-forward, without any training.
 
-No latent, no GAN and no mask is needed. Where a mask is given the outputs are cut to it, where true depth is known they
-are measured against it, and where the GAN, an encoder and an image's latent file are there, `outputs.gan_images` makes
-the pictures through the GAN too.
+No latent, GAN or mask is needed. If a mask is given, the outputs are cut to it; if true depth is known, they are
+measured against it; and if the GAN, an encoder and an image's latent file are available, `outputs.gan_images` also
+makes the pictures through the GAN.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _wants_gan(config: ConfigDict) -> bool:
 
 
 def no_gan_because(config: ConfigDict) -> str:
-    """Returns why there are no pictures through the GAN, so that it is not loaded; '' where there can be."""
+    """Returns why there are no pictures through the GAN, so that it is not loaded; '' if there can be."""
     if not _wants_gan(config):
         return (
             f"config.outputs.gan_images is {config.outputs.gan_images}, config.outputs.preset {config.outputs.preset!r}"
@@ -45,7 +45,7 @@ def no_gan_because(config: ConfigDict) -> str:
 
 
 _AT_ONCE = 8  # images that go through the networks together
-_MANY = 32  # images from which on that is worth a program of its own
+_MANY = 32  # number of images from which a separate program for that pays off
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,14 +53,14 @@ class _Predictor:
     """What all images share.
 
     Attributes:
-      config: of the run.
-      networks: which explain the images.
-      folder: of the run.
-      names: of all images that this host explains.
-      check_interrupt: raises where the run is to end.
+      config: the run's configuration.
+      networks: the networks that explain the images.
+      folder: the run's folder.
+      names: the names of all images that this host explains.
+      check_interrupt: raises if the run is to end.
       say: prints a line.
-      seen: images that went through the networks with others and whose turn is still to come, or what is wrong with
-        them; changes.
+      seen: images that have gone through the networks along with others and are still waiting their turn, or their
+        errors; mutable.
     """
 
     config: ConfigDict
@@ -78,9 +78,9 @@ class _Predictor:
         return known.prepared(item)
 
     def _see_with_others(self, name: str) -> None:
-        """Sends an image and those beside it in the list through the networks.
+        """Sends an image and its neighbours in the list through the networks.
 
-        Which images go together, and in which places, is a function of the list alone, whatever is finished already.
+        Which images go together, and in which positions, depends on the list alone, not on what is already finished.
         """
         first = self.names.index(name) // _AT_ONCE * _AT_ONCE
         images: list[PreparedImage | None] = [None] * _AT_ONCE
@@ -96,7 +96,7 @@ class _Predictor:
                     self.seen[one] = image, view
 
     def _seen(self, name: str) -> tuple[PreparedImage, Reconstruction | None]:
-        """Returns an image, and what the networks make of it where many go through them together."""
+        """Returns an image, and the networks' reconstruction of it if images go through them together."""
         if len(self.names) < _MANY or self.networks.frozen.generator is not None:
             return self._prepare(name), None
         if name not in self.seen:
@@ -107,7 +107,7 @@ class _Predictor:
         return found
 
     def __call__(self, name: str) -> Callable[[], None]:
-        """Returns what writes the results of one image."""
+        """Returns the function that writes the results of one image."""
         self.check_interrupt()
         self.folder.require()
         (prepared, view), known = self._seen(name), self.networks
@@ -126,11 +126,11 @@ def run(config: ConfigDict, names: list[str]) -> int:
     """Explains every image of the list with the networks of `config.networks.pretrained`.
 
     Args:
-      config: of the run; validated.
-      names: of the image list.
+      config: the run's configuration; validated.
+      names: the names in the image list.
 
     Returns:
-      0, or 1 when an image failed.
+      0, or 1 if an image failed.
 
     Raises:
       UserError: the networks or the statistics are unusable.
@@ -145,5 +145,5 @@ def run(config: ConfigDict, names: list[str]) -> int:
                 monitor.say(f"no pictures through the GAN: {reason}")
             mine = [name for (name,) in begun.units]
             predictor = _Predictor(config, networks, folder, mine, check, monitor.say)
-            # While eight go through the networks, the eight before them are written.
+            # While eight images go through the networks, the previous eight are written.
             return for_each_image(folder, names, monitor.say, predictor, mine, ahead=_AT_ONCE)

@@ -1,4 +1,4 @@
-"""How far the images under way are: a bar on a terminal, lines of text where the output goes to a file."""
+"""Progress of the images under way: a bar on a terminal, lines of text if the output goes to a file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from gan2shape_jax.training.loop import COST
 
 __all__ = ["Bars", "Display", "Lines", "OnProgress", "make_display"]
 
-# Takes the phase, the iterations done in it, and the latest loss where it was logged.
+# Takes the phase, the number of iterations done in it, and the latest loss if it was logged.
 OnProgress = Callable[[Phase, int, float | None], None]
 
 _WIDEST_NAME = 40  # characters
@@ -39,11 +39,11 @@ class Display(Protocol):
     """Shows the progress of images that all go through one schedule."""
 
     def start(self) -> None:
-        """Begins to show; called once."""
+        """Starts the display; called once."""
         ...
 
     def stop(self) -> None:
-        """Leaves the console as it was."""
+        """Restores the console."""
         ...
 
     def shown(self, title: str) -> contextlib.AbstractContextManager[OnProgress]:
@@ -57,7 +57,7 @@ def make_display(schedule: tuple[Phase, ...], console: Console) -> Display:
 
 
 def _cost(schedule: tuple[Phase, ...], phase: Phase, done: int) -> float:
-    """Returns what has been done of the schedule, in iterations of the cheapest step."""
+    """Returns how much of the schedule has been done, in iterations of the cheapest step."""
     before = sum(COST[earlier.step] * earlier.iterations for earlier in schedule[: phase.number])
     return before + COST[phase.step] * done
 
@@ -67,21 +67,21 @@ def _whole_cost(schedule: tuple[Phase, ...]) -> float:
 
 
 class _NameColumn(ProgressColumn):
-    """The name of an image as it is, cut where it would leave no room for the bar."""
+    """The name of an image verbatim, truncated if it would leave no room for the bar."""
 
     def __init__(self) -> None:
         super().__init__(Column(no_wrap=True, overflow="ellipsis", max_width=_WIDEST_NAME))
 
     def render(self, task: Task) -> Text:
-        """Returns what is shown of a row."""
+        """Returns the text shown for a row."""
         return Text(one_line(task.fields["image"]))
 
 
 class Bars:
-    """A bar for the image under way; its row goes when the image is done."""
+    """A bar for the image under way; its row disappears when the image is done."""
 
     def __init__(self, schedule: tuple[Phase, ...], console: Console):
-        """Bars over the iterations of `schedule`, weighed by what they cost."""
+        """Bars over the iterations of `schedule`, weighted by their cost."""
         self._schedule = schedule
         self._progress = Progress(
             _NameColumn(),
@@ -96,11 +96,11 @@ class Bars:
         )
 
     def start(self) -> None:
-        """Begins to draw."""
+        """Starts drawing."""
         self._progress.start()
 
     def stop(self) -> None:
-        """Ends drawing."""
+        """Stops drawing."""
         self._progress.stop()
 
     @contextlib.contextmanager
@@ -119,7 +119,7 @@ class Bars:
 
 
 class Lines:
-    """A line wherever a loss is logged: time, image, step, loss, time left; written out at once."""
+    """A line whenever a loss is logged: time, image, step, loss, time left; written immediately."""
 
     def __init__(self, schedule: tuple[Phase, ...], console: Console, clock: Callable[[], float] = time.monotonic):
         """Lines about `schedule`; `clock` gives seconds."""
@@ -131,11 +131,11 @@ class Lines:
         """Does nothing: lines need no preparation."""
 
     def stop(self) -> None:
-        """Does nothing: every line is written out already."""
+        """Does nothing: every line has already been written."""
 
     @contextlib.contextmanager
     def shown(self, title: str) -> Iterator[OnProgress]:
-        """Prints about one image until the context is left."""
+        """Prints lines about one image until the context is left."""
         pace = _Pace(_whole_cost(self._schedule), self._clock)
 
         def progress(phase: Phase, done: int, loss: float | None) -> None:
@@ -150,15 +150,15 @@ class Lines:
 
 
 class _Pace:
-    """Tells the time left from the first sign on: what came before it was spent on compiling."""
+    """Estimates the time left, counting from the first report: the time before it was spent compiling."""
 
     def __init__(self, whole: float, clock: Callable[[], float]):
         self._whole = whole
         self._clock = clock
-        self._first: tuple[float, float] | None = None  # cost and time of the first sign
+        self._first: tuple[float, float] | None = None  # cost and time of the first report
 
     def left(self, cost: float) -> str:
-        """Returns the time left once so much of the whole cost is done."""
+        """Returns the time left once `cost` of the whole cost is done."""
         now = self._clock()
         if self._first is None:
             self._first = (cost, now)

@@ -1,4 +1,4 @@
-"""Reconstructs images with networks of their own: one image, or several at once as a group."""
+"""Reconstructs images, each with its own networks: one image, or several at once as a group."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class _Job:
     """Images that are trained at once.
 
     Attributes:
-      images: by their names in the list; alike where there are several.
+      images: the images, by name in the list; if there are several, they are alike.
       task: what the stage loop trains.
-      initial: parameters that it starts from.
-      checkpoints: folder of its checkpoints.
+      initial: the parameters that it starts from.
+      checkpoints: the folder of its checkpoints.
     """
 
     images: dict[str, PreparedImage]
@@ -51,7 +51,7 @@ class _Job:
 
 @dataclasses.dataclass(frozen=True)
 class _Trained:
-    """A job with what came of it: for several images, state and history of all of them."""
+    """A job with its outcome: the state and history, for several images those of all of them."""
 
     job: _Job
     state: TrainState
@@ -66,7 +66,7 @@ class _Trained:
 
 @dataclasses.dataclass(frozen=True)
 class Reconstructor:
-    """What all images of a run share, and how one or several of them are reconstructed."""
+    """What all images of a run share, and the methods that reconstruct one or several of them."""
 
     config: ConfigDict
     folder: RunFolder
@@ -79,12 +79,12 @@ class Reconstructor:
 
     @functools.cached_property
     def judge(self) -> trust.Judge:
-        """What results are judged by."""
+        """The judge of the results."""
         known = self.architecture, self.frozen.discriminator
         return trust.load(self.config, known, model=refining.refines(self.config))
 
     def reconstruct(self, names: list[str]) -> GroupOutcome:
-        """Trains the networks of images at once, as far as they are alike; writing their results is left to do."""
+        """Trains the networks of images, at once where the images are alike; the results are not written yet."""
         images, failures = self._prepare_all(names)
         trained: list[_Trained] = []
         for alike in _partition(images):
@@ -98,13 +98,13 @@ class Reconstructor:
             except FAILURES as error:
                 failures |= self._give_up(list(alike), error)
             else:
-                # The device is for the next group.
+                # Frees the device for the next group.
                 trained.append(_Trained(job, jax.device_get(state) if len(alike) > 1 else state, history))
                 failures |= self._not_finite(job, history)
         return GroupOutcome(failures, functools.partial(self._finish, trained) if trained else None)
 
     def prepare(self, name: str) -> PreparedImage:
-        """Loads what belongs to an image of the list; inverts the GAN where it has no latent."""
+        """Loads an image of the list and its files; inverts the GAN if it has no latent."""
         prepared = loading.load_problem(self.config, name, self.architecture, self.frozen, self.folder.latents)
         if not self.config.data.latent_root:
             self.monitor.say(f"{prepared.name}: latent by inversion, mean absolute error {prepared.inversion_l1:.3f}")
@@ -133,12 +133,12 @@ class Reconstructor:
         return _Job(images, task, initial, self.folder.group_checkpoints(group_plan.key_of(names)))
 
     def _keeping(self, names: list[str]) -> Keeping:
-        """Returns what checkpoints of these images have to agree with, and where damaged ones go."""
+        """Returns what checkpoints of these images must match, and where damaged ones go."""
         made_with = {"configuration": config_hash(self.config), "images": names}
         return Keeping(made_with, self.folder.checkpoints_aside)
 
     def _initial(self, prepared: PreparedImage, name: str) -> models.Params:
-        """Returns what an image starts from: the last image's networks, pretrained ones, or random ones (by seed)."""
+        """Returns what an image starts from: the previous image's networks, pretrained, or random ones (seeded)."""
         config = self.config
         previous = None if config.schedule.reset_weight else self._finished_before(name)
         if previous is None:
@@ -148,7 +148,7 @@ class Reconstructor:
         return network_files.load_networks(path, fresh, prepared.settings, needed=models.NAMES)
 
     def _finished_before(self, name: str) -> pathlib.Path | None:
-        """Returns the results of the nearest image before this one in the list that has some."""
+        """Returns the results folder of the nearest finished image before this one in the list."""
         before = map(stem_of, reversed(self.names[: self.names.index(name)]))
         return next((self.folder.result(stem) for stem in before if self.folder.is_finished(stem)), None)
 
@@ -160,20 +160,20 @@ class Reconstructor:
             yield interruptible(watcher, self.check_interrupt)
 
     def _not_finite(self, job: _Job, history: list[dict[str, Any]]) -> dict[str, str]:
-        """Returns the images of a group whose loss stopped being finite, by stem; one image by itself raised then."""
+        """Returns the images of a group whose loss became non-finite, by stem; a single image raises instead."""
         if len(job.images) == 1:
             return {}
         labels = {phase.number: phase.label for phase in self.schedule}
         return group.failures_of(history, [prepared.name for prepared in job.images.values()], labels)
 
     def _give_up(self, names: list[str], error: Exception) -> dict[str, str]:
-        """Returns what to say of every image that could not be trained, by stem."""
+        """Returns the error message for every image that could not be trained, by stem."""
         failures: dict[str, str] = {}
         for name in names:
             failures |= failure_of(name, error)
         if len(names) == 1 or "RESOURCE_EXHAUSTED" not in str(error):
             return failures
-        self._forget(names)  # so that the next start may put other groups together
+        self._forget(names)  # so that the next start may form other groups
         message = (
             f"{explain(error)}; {len(names)} images at once are too many for this device's memory: give a smaller "
             "config.runtime.images_at_once"
@@ -181,7 +181,7 @@ class Reconstructor:
         return dict.fromkeys(failures, message)
 
     def _finish(self, trained: list[_Trained]) -> dict[str, str]:
-        """Writes the results of trained images; returns what went wrong with that, by stem."""
+        """Writes the results of trained images; returns what went wrong, by stem."""
         failures: dict[str, str] = {}
         for one in trained:
             unwritten = self._write_all(one)
@@ -215,17 +215,17 @@ class Reconstructor:
         history: list[dict[str, Any]],
         **together: Any,
     ) -> None:
-        """Writes an image's results folder, which appears whole or not at all.
+        """Writes an image's results folder, which appears complete or not at all.
 
         Args:
           prepared: the image.
           start: the networks that training began with.
           state: its trained networks.
-          history: its own.
-          **together: which images were trained at once, and which of them came to nothing, by their names.
+          history: its training history.
+          **together: the names of the images trained at once, and of those among them that failed.
         """
         self.folder.require()
-        malloc_tuning.give_back()  # by training
+        malloc_tuning.give_back()  # the memory that training has used
         state, measured = refining.finished(self.config, start, state, prepared, self.frozen)
         category = self.config.category
         result = results.result_of(state, prepared, self.frozen, history, category=category, measured=measured)
@@ -233,7 +233,7 @@ class Reconstructor:
         sentence = trust.sentence_of(result.name, result.metrics)
         if sentence is not None:
             self.monitor.say(sentence)
-        # The next image may start from all of the networks.
+        # The next image may start from these networks, and needs all of them.
         kept = self.config.outputs.networks if self.config.schedule.reset_weight else "full"
         results.write_result(
             result,
@@ -245,7 +245,7 @@ class Reconstructor:
         )
 
     def _forget(self, names: list[str]) -> None:
-        """Removes the checkpoints of images that need them no longer."""
+        """Removes the checkpoints of images that no longer need them."""
         if len(names) == 1:
             checkpoint.discard(self.folder.checkpoints(stem_of(names[0])))
             return
@@ -254,7 +254,7 @@ class Reconstructor:
 
 
 def _partition(images: dict[str, PreparedImage]) -> Iterator[dict[str, PreparedImage]]:
-    """Yields the images in parts that can be trained at once."""
+    """Yields the images in subsets that can be trained at once."""
     while images:
         first = next(iter(images.values()))
         alike = {name: prepared for name, prepared in images.items() if group.alike(first, prepared)}

@@ -1,4 +1,4 @@
-"""Runs that refine a model on each image: their configuration, and what they keep of the training."""
+"""Runs that refine a model on each image: their configuration, and what they keep from training."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["Refined", "as_refinement", "finished", "held", "nearness", "refines"
 
 
 class Refined(NamedTuple):
-    """What a run keeps of an image's training, and what it says of it in `metrics`."""
+    """What a run keeps from an image's training, and what it reports about it in `metrics`."""
 
     state: TrainState
     metrics: dict[str, Any]
 
 
 def refines(config: ConfigDict) -> bool:
-    """Whether a run goes on, image by image, from the model of a lifted GAN.
+    """Whether a run refines the model of a lifted GAN on each image.
 
     Raises:
       UserError: the model is unusable.
@@ -38,10 +38,10 @@ def refines(config: ConfigDict) -> bool:
 
 
 def as_refinement(config: ConfigDict) -> ConfigDict:
-    """Returns a run's configuration with `config.refinement` in its place where it refines a model; else as it is.
+    """Returns a run's configuration with `config.refinement` applied if it refines a model; else unchanged.
 
     Raises:
-      UserError: the model is unusable, or the published code's faults are to be repeated, which has no models.
+      UserError: the model is unusable, or `config.reference` is set: the published code has no models.
     """
     if not refines(config):
         return config
@@ -61,7 +61,7 @@ def as_refinement(config: ConfigDict) -> ConfigDict:
 
 
 def held(prepared: PreparedImage, params: models.Params) -> PreparedImage:
-    """Returns an image whose prior is the depth that its training begins with, where that is to hold it."""
+    """Returns an image whose prior is the depth that its training begins with, if `hold_shape` ties it to that."""
     settings, problem = prepared.settings, prepared.problem
     if not settings.hold_shape:
         return prepared
@@ -75,12 +75,12 @@ _depth = jax.jit(models.depth, static_argnames="settings")
 def finished(
     config: ConfigDict, start: models.Params, state: TrainState, prepared: PreparedImage, frozen: FrozenModels
 ) -> Refined:
-    """Returns the networks that a refinement keeps; where nothing is refined, those that training ended with.
+    """Returns the networks that a refinement keeps; if nothing is refined, those that training ended with.
 
     Args:
-      config: of the run.
-      start: which training began with.
-      state: which it ended with.
+      config: the run's configuration.
+      start: the networks that training began with.
+      state: the networks that it ended with.
       prepared: the image.
       frozen: the frozen networks.
     """
@@ -100,11 +100,11 @@ def finished(
 
 
 def nearness(l1_p95: float | None, l1: float) -> dict[str, Any]:
-    """Returns the metrics that say how well a model as it is explains an image; {} where there is no model.
+    """Returns the metrics that say how well the unrefined model explains an image; {} where there is no model.
 
     Args:
       l1_p95: see `lifted_model.typical_l1`.
-      l1: of the model's reconstruction of the image, see `results.reconstruction_l1`.
+      l1: L1 of the model's reconstruction of the image, see `results.reconstruction_l1`.
     """
     if l1_p95 is None:
         return {}

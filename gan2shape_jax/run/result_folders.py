@@ -1,7 +1,7 @@
-"""Where the results of a run's images lie: `WORKDIR/results/NAME/`, apart from the run's own files.
+"""Where the results of a run's images are: `WORKDIR/results/NAME/`, separate from the run's own files.
 
-Runs of version 0.1 had them in `WORKDIR/NAME/`. Whoever only reads takes those as they are; a run that goes on in such
-a folder first moves them to where it looks for them. `versions.json` says which layout a folder has.
+Version 0.1 put them in `WORKDIR/NAME/`. Code that only reads accepts both locations; a run that continues in such a
+folder first moves them to the new one. `versions.json` says which layout a folder has.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
     "saved_result",
 ]
 
-LAYOUT = 2  # of a run's folder; version 0.1 had 1, and did not write it down
+LAYOUT = 2  # of a run's folder; version 0.1 had layout 1, and did not record it
 
 _RESULTS = "results"
 _LARGEST = 64 * MIB  # of a JSON file
@@ -40,18 +40,18 @@ def results_root(run: pathlib.Path) -> pathlib.Path:
 
 
 def saved_result(run: pathlib.Path, stem: str) -> pathlib.Path:
-    """Returns where the results of an image lie in a run, of whatever version, or will lie."""
+    """Returns where the results of an image are, or will be, in a run of any version."""
     there, former = results_root(run) / stem, run / stem
     return former if is_result(former) and not is_result(there) else there
 
 
 def is_result(folder: pathlib.Path) -> bool:
-    """Returns whether a folder holds the results of an image."""
+    """Returns whether a folder contains the results of an image."""
     return os.path.isfile(folder / "result.json")
 
 
 def require_apart(run: pathlib.Path, stems: Iterable[str]) -> None:
-    """Refuses images whose results would replace, or lie inside, those of images that an earlier list named.
+    """Refuses images whose results would replace, or be inside, those of images in an earlier list.
 
     Raises:
       UserError: names both folders.
@@ -74,19 +74,19 @@ def require_apart(run: pathlib.Path, stems: Iterable[str]) -> None:
 
 
 def run_of(result: pathlib.Path, stem: str) -> pathlib.Path:
-    """Returns the folder of the run that the results of an image lie in, as its name tells."""
+    """Returns the run's folder that an image's results are in, judging by the image's name."""
     above = result.resolve().joinpath(*[".."] * len(pathlib.PurePath(stem).parts)).resolve()
     return above.parent if above.name == _RESULTS and not (above / "config.json").is_file() else above
 
 
 def run_above(folder: pathlib.Path) -> pathlib.Path | None:
-    """Returns the run that a folder lies in directly or among its results; None where there is none."""
+    """Returns the run that contains a folder, directly or among its results; None if there is none."""
     runs = (above for above in folder.parents if (above / "config.json").is_file())
     return next((run for run in runs if run == folder.parent or folder.is_relative_to(results_root(run))), None)
 
 
 def layout_of(run: pathlib.Path) -> int | None:
-    """Returns how a run's folder is laid out, None where its `versions.json` is not there or not readable."""
+    """Returns the layout of a run's folder; None if its `versions.json` is missing or unreadable."""
     versions = read_object(run / "versions.json")
     if versions is None:
         return None
@@ -95,7 +95,7 @@ def layout_of(run: pathlib.Path) -> int | None:
 
 
 def read_object(path: pathlib.Path) -> dict[str, Any] | None:
-    """Returns the object in a JSON file, None where there is none."""
+    """Returns the object in a JSON file; None if there is none."""
     try:
         content = json.loads(read_text(path, limit=_LARGEST))
     except (OSError, ValueError, RecursionError, UserError):

@@ -1,4 +1,4 @@
-"""The record of one image from the networks that explain it, and its results folder."""
+"""The result of one image, computed from the networks that explain it, and its results folder."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _ERRORS = ("side", "mad", "mad_unit", "mae", "mse")
 def _canonical(
     view: reconstruction.Reconstruction, mask: jax.Array, *, settings: Settings
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the lit texture and the object mask in the canonical frame, without columns that have a border's depth.
+    """Returns the lit texture and the object mask in the canonical frame, excluding columns with border depth.
 
-    With them, an object that reaches the edge of its picture would have tabs that stand out of it.
+    If they were kept, an object that reaches the edge of its picture would have tabs sticking out of it.
     """
     normal = normals(view.depth, settings.camera, unit=settings.unit_normals)
     shading, _ = shade(normal, view.light)
@@ -54,7 +54,7 @@ def _project(params, images, problem, frozen, *, settings):
 
 
 def projector(state: TrainState, prepared: PreparedImage, frozen: FrozenModels):
-    """Returns the trained encoder and the GAN as a function of pictures (n, S, S, 3) in [-1, 1]."""
+    """Returns a function that projects pictures (n, S, S, 3) in [-1, 1] with the trained encoder and the GAN."""
 
     def project(images: np.ndarray) -> np.ndarray:
         return np.asarray(
@@ -74,16 +74,16 @@ def result_of(
     measured: Mapping[str, Any] | None = None,
     view: reconstruction.Reconstruction | None = None,
 ) -> Result:
-    """Returns what the networks make of an image, with its errors.
+    """Returns the networks' reconstruction of an image, with its errors.
 
     Args:
       state: the trained networks.
       prepared: the image.
       frozen: the GAN and the statistics.
-      history: the image's own, as `training.loop.run_schedule` returns it; [] where nothing was trained.
-      category: of the object, for the record.
+      history: the image's own, as returned by `training.loop.run_schedule`; [] if nothing was trained.
+      category: the object's category, for the record.
       measured: further metrics.
-      view: what the networks make of it, where that has been computed.
+      view: the networks' reconstruction, if it has already been computed.
     """
     problem, settings = prepared.problem, prepared.settings
     if view is None:
@@ -119,14 +119,14 @@ def result_of(
 
 
 def reconstruction_l1(view: reconstruction.Reconstruction, problem: Problem) -> float:
-    """Returns the mean absolute difference of an image and its reconstruction, where the sheet is seen."""
+    """Returns the mean absolute difference between an image and its reconstruction, where the sheet is visible."""
     valid = np.asarray(view.valid)
     difference = np.abs(np.asarray(view.reconstruction) - np.asarray(problem.image[0])).mean(axis=-1)
     return float((difference * valid).sum() / valid.sum())
 
 
 def _baseline(history: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Returns the errors of the fitted prior, or of the `start` where weights were given instead."""
+    """Returns the errors of the fitted prior, or of the `start` if weights were given instead."""
     steps = {row["step"] for row in history}
     for step, title in (("prior", "prior"), (START, "start")):
         if step in steps:
@@ -136,7 +136,7 @@ def _baseline(history: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def history_csv(history: list[dict[str, Any]]) -> str:
-    """Returns the history as a table, a column for every number that occurs in it."""
+    """Returns the history as a CSV table, with a column for every quantity that occurs in it."""
     columns = list(dict.fromkeys(key for row in history for key in row if key != "images"))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
@@ -146,7 +146,7 @@ def history_csv(history: list[dict[str, Any]]) -> str:
 
 
 def training_files(state: TrainState, history: list[dict[str, Any]], *, networks: str) -> dict[str, bytes]:
-    """Returns what stays of an image's training, contents by file name; `networks` is 'full', 'small' or 'none'."""
+    """Returns the files kept from an image's training, content by name; `networks` is 'full', 'small' or 'none'."""
     files = {"history.csv": history_csv(history).encode()}
     if networks != "none":
         content = network_files.networks_bytes if networks == "full" else network_files.small_networks_bytes
@@ -162,15 +162,15 @@ def write_result(
     extra: dict[str, bytes],
     **made_with: Any,
 ) -> None:
-    """Writes an image's results folder as `config.outputs` says.
+    """Writes an image's results folder, as set by `config.outputs`.
 
     Args:
       result: the reconstruction.
-      folder: appears whole or not at all.
-      project: see `projector`; None leaves out the pictures by the GAN.
-      config: of the run.
-      extra: contents of further files by name.
-      **made_with: facts for the folder's record, besides the hash of the configuration.
+      folder: where to write; it appears complete or not at all.
+      project: see `projector`; None leaves out the pictures drawn by the GAN.
+      config: the run's configuration.
+      extra: contents of further files, by name.
+      **made_with: facts for the folder's record, in addition to the hash of the configuration.
     """
     outputs = config.outputs
     options = OutputOptions(

@@ -1,4 +1,4 @@
-"""The folder of a run: resolved configuration, versions, what is finished and what failed.
+"""The folder of a run: resolved configuration, versions, what has finished and what has failed.
 
 config.json  versions.json  failures.json  results.csv  results.md
 results/NAME/  checkpoints/NAME/  latents/NAME.npy  tensorboard/  damaged/ (what was set aside)
@@ -45,15 +45,15 @@ class RunFolder:
 
     @classmethod
     def at(cls, config: ConfigDict, team: Team = SINGLE, held: tuple[Held, ...] = ()) -> RunFolder:
-        """Returns the folder that the configuration names, as it lies; nothing is written."""
+        """Returns the folder that the configuration names, as it is; nothing is written."""
         return cls(pathlib.Path(config.workdir), checkpoint_root(config), team, held)
 
     @classmethod
     def open(cls, config: ConfigDict, team: Team = SINGLE) -> RunFolder:
-        """Makes or reopens `config.workdir`, on every host of the team.
+        """Creates or reopens `config.workdir`, on every host of the team.
 
         Raises:
-          UserError: the folder belongs to a run of another configuration, or cannot be written.
+          UserError: the folder belongs to a run with another configuration, or cannot be written to.
         """
         folder = cls.at(config, team)
         require_same_config(config)
@@ -66,7 +66,7 @@ class RunFolder:
             same_config.write(config, self.root)
 
     def require(self) -> None:
-        """Raises `FolderGoneError` where one of the folders that the run holds was taken away from it."""
+        """Raises `FolderGoneError` if one of the folders that the run holds has been taken away from it."""
         for held in self._held:
             held.require()
 
@@ -84,40 +84,40 @@ class RunFolder:
 
     @property
     def shared_checkpoints(self) -> pathlib.PurePath:
-        """Folder of the checkpoints of the networks that all images of a joint run train."""
+        """Folder of the checkpoints of the networks shared by all images of a joint run."""
         return self.checkpoint_root / hidden_checkpoints("all")
 
     @property
     def networks(self) -> pathlib.Path:
-        """File of the networks that all images of a joint run have trained."""
+        """File of the trained networks shared by all images of a joint run."""
         return self.root / "networks.safetensors"
 
     @property
     def latents(self) -> pathlib.Path:
-        """Folder of the latents that the run finds itself."""
+        """Folder of the latents that the run itself finds."""
         return self.root / "latents"
 
     @property
     def tensorboard(self) -> pathlib.Path:
-        """Folder of the images' curves."""
+        """Folder of the images' TensorBoard curves."""
         return self.root / "tensorboard"
 
     @property
     def aside(self) -> Aside:
-        """Moves what is damaged to the folder's `damaged`."""
+        """Moves damaged files to the folder's `damaged`."""
         return Aside(self.root)
 
     @property
     def checkpoints_aside(self) -> Aside:
-        """Does the same with checkpoints, which stay in their own file system."""
+        """Does the same for checkpoints, which stay on their own file system."""
         return self.aside if self.checkpoint_root == self.root / "checkpoints" else Aside(self.checkpoint_root)
 
     def is_finished(self, name: str) -> bool:
-        """Returns whether the image's results are there; results folders appear whole or not at all."""
+        """Returns whether the image's results exist; results folders appear complete or not at all."""
         return is_result(self.result(name))
 
     def write_failures(self, failures: dict[str, str]) -> dict[str, str]:
-        """Writes `failures.json`, or removes it where there are none; returns those of all hosts since the start."""
+        """Writes `failures.json`, or removes it if there are none; returns all hosts' failures since the start."""
         every = self._with_others(failures) if self.team.host.count > 1 else failures
         path = self.root / "failures.json"
         if every:
@@ -136,7 +136,7 @@ class RunFolder:
         )
         every: dict[str, str] = {}
         for path in sorted(folder.glob("failures-*.json")):
-            with contextlib.suppress(OSError, UserError):  # another host's, which it writes again
+            with contextlib.suppress(OSError, UserError):  # another host's file, being rewritten
                 told = read_object(path, "a host's failures")
                 if told.get("start") == team.start and isinstance(told.get("failures"), dict):
                     every |= {str(name): str(why) for name, why in told["failures"].items()}
@@ -144,13 +144,13 @@ class RunFolder:
 
 
 def require_checkpoint_folder(config: ConfigDict) -> None:
-    """Raises `UserError` where a run that keeps checkpoints could not read them again from where they go."""
+    """Raises `UserError` if a run that keeps checkpoints could not read them back from their folder."""
     if config.mode != "predict":
         require_no_pattern(checkpoint_root(config) or pathlib.Path(config.workdir) / "checkpoints")
 
 
 def checkpoint_root(config: ConfigDict) -> pathlib.PurePath | None:
-    """Returns where `config.checkpoint.folder` says that checkpoints go; None for the run's own folder."""
+    """Returns the folder for checkpoints set by `config.checkpoint.folder`; None for the run's own folder."""
     folder = config.checkpoint.folder
     if not folder:
         return None

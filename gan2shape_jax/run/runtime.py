@@ -1,4 +1,4 @@
-"""What a configuration says about how a run proceeds: its schedule, its cadence, the settings of devices."""
+"""What a configuration says about how a run proceeds: its schedule, its cadence, its device settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["cadence_of", "interruptible", "schedule_of", "set_up_runtime"]
 
 
 def set_up_runtime(config: ConfigDict) -> None:
-    """Sets what has to come before the first computation: kept programs, a GPU's determinism, a CPU's devices."""
+    """Sets up what must precede the first computation: the compilation cache, GPU determinism, CPU devices."""
     avoid_wrong_sums()
     compile_cache.use(config.runtime.compilation_cache)
     if config.runtime.deterministic:
@@ -29,19 +29,19 @@ def set_up_runtime(config: ConfigDict) -> None:
 
 
 def _one_image_a_core(images: int) -> None:
-    """Divides the CPU, should it be the device, into as many devices as there are images at once, with a thread each.
+    """Splits the CPU, if it is the device in use, into one single-threaded device per image trained at once.
 
     Images side by side on a thread each take less time than one after another on all cores, and a program for
-    one image compiles much faster than one for all of them (docs/reports/speed.md). Where computing has begun
-    already, as in a notebook, the devices stay what they are.
+    one image compiles much faster than one for all of them (docs/reports/speed.md). If computation has already
+    begun, as in a notebook, the devices stay as they are.
     """
-    with contextlib.suppress(RuntimeError):  # computing has begun
+    with contextlib.suppress(RuntimeError):  # computation has begun
         jax.config.update("jax_num_cpu_devices", images)
         add_flag("--xla_cpu_multi_thread_eigen=false")
 
 
 def schedule_of(config: ConfigDict) -> tuple[Phase, ...]:
-    """Returns the configuration's schedule as data."""
+    """Returns the configuration's schedule as a tuple of phases."""
     stage_lengths = tuple(tuple(stage) for stage in config.schedule.stages)
     count = len(stage_lengths)
     return make_schedule(
@@ -55,8 +55,8 @@ def schedule_of(config: ConfigDict) -> tuple[Phase, ...]:
 
 
 def cadence_of(config: ConfigDict) -> Cadence:
-    """Returns how often a run saves and logs, and how many iterations it compiles into a program."""
-    # On CPU a scan over convolutions is tens of times slower than calls one by one.
+    """Returns how often a run saves and logs, and how many iterations it compiles into one program."""
+    # On a CPU, a scan over convolutions is tens of times slower than individual calls.
     automatic = 1 if jax.default_backend() == "cpu" else 10
     return Cadence(
         checkpoint=config.checkpoint.every_iterations,
@@ -67,7 +67,7 @@ def cadence_of(config: ConfigDict) -> Cadence:
 
 
 def interruptible(watcher: Watcher, check: Callable[[], None]) -> Watcher:
-    """Returns the watcher with Ctrl-C heeded whenever it hears of progress."""
+    """Returns the watcher, extended to check for Ctrl-C on every progress report."""
 
     def progress(phase: Phase, done: int, loss: float | None) -> None:
         watcher.on_progress(phase, done, loss)

@@ -1,11 +1,11 @@
 """Guards against mixing configurations in one folder.
 
     WORKDIR/config.json     the resolved configuration
-    WORKDIR/versions.json   what the run was made with; has the checksum of `config.json`
+    WORKDIR/versions.json   what the run was made with, and the checksum of `config.json`
 
-Results, checkpoints and kept latents carry the hash of their own configuration too. So a `config.json` that is damaged
-or lost takes nothing with it: it is set aside and written anew, and what another configuration has made is refused
-all the same.
+Results, checkpoints and kept latents also carry the hash of their configuration. So nothing else is lost if
+`config.json` is damaged or missing: it is set aside and rewritten, and files made with another configuration are still
+refused.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ from gan2shape_jax.run.result_folders import LAYOUT
 __all__ = ["CONFIG", "VERSIONS", "config_hash", "harm_of_config", "harm_of_versions", "require_same_config", "write"]
 
 CONFIG, VERSIONS = "config.json", "versions.json"
-# May differ between two starts of one run although results depend on it: the list may grow.
+# May differ between two starts of one run although results depend on it: the image list may grow.
 _MAY_GROW = ("data.image_list",)
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml_collections")
 
 
 def config_hash(config: ConfigDict) -> str:
-    """Returns 16 hex digits that tell configurations apart whose results may differ."""
+    """Returns 16 hex digits that differ between configurations whose results may differ."""
     fields = _fields(json.loads(to_json(config)))
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def require_same_config(config: ConfigDict) -> bool:
-    """Raises `UserError` naming the fields in which the folder's former run had another configuration.
+    """Raises `UserError` naming the fields in which the folder's existing run was configured differently.
 
     Returns:
-      Whether the folder tells its configuration; one whose file is lost or damaged tells none.
+      Whether the folder records its configuration; False if the file is missing or damaged.
     """
     root = pathlib.Path(config.workdir)
     try:
@@ -67,7 +67,7 @@ def require_same_config(config: ConfigDict) -> bool:
 
 
 def harm_of_config(config: ConfigDict) -> str:
-    """Returns what is wrong with the folder's `config.json`, in words; '' where it is whole, or not there."""
+    """Returns what is wrong with the folder's `config.json`, in words; '' if it is intact or missing."""
     root = pathlib.Path(config.workdir)
     try:
         content = _read(root)
@@ -79,12 +79,12 @@ def harm_of_config(config: ConfigDict) -> str:
     except FileNotFoundError:
         return ""
     except Damaged as error:
-        return str(error) if str(root / VERSIONS) not in str(error) else ""  # without it nothing is known
+        return str(error) if str(root / VERSIONS) not in str(error) else ""  # without versions.json nothing is known
     return ""
 
 
 def harm_of_versions(root: pathlib.Path) -> str:
-    """Returns what is wrong with the folder's `versions.json`, in words; '' where it is whole, or not there."""
+    """Returns what is wrong with the folder's `versions.json`, in words; '' if it is intact or missing."""
     try:
         versions = records.read(root / VERSIONS, "the versions of a run")
         if CONFIG in versions or "checksum" in versions:  # earlier versions wrote neither
@@ -97,7 +97,7 @@ def harm_of_versions(root: pathlib.Path) -> str:
 
 
 def write(config: ConfigDict, root: pathlib.Path) -> None:
-    """Writes the configuration and the versions of a run; raises `UserError` where the file system refuses."""
+    """Writes the configuration and the versions of a run; raises `UserError` if the file system refuses."""
     text = to_json(config) + "\n"
     versions = _versions(config) | {CONFIG: records.checksum(text.encode())}
     atomic_text(root / CONFIG, text)

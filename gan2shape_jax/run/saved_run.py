@@ -1,4 +1,4 @@
-"""A finished run read back from its folder: the configuration it was made with, and where its files are now."""
+"""A finished run read back from its folder: its configuration, and where its files are now."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _ASSETS = "/gan2shape_jax/assets/"
 
 @dataclasses.dataclass(frozen=True)
 class SavedRun:
-    """A run's folder as it lies now, which need not be where it was made, and its resolved configuration."""
+    """A run's folder at its current location, which may not be where it was made, and its resolved configuration."""
 
     root: pathlib.Path
     config: ConfigDict
 
     def locate(self, path: str) -> pathlib.Path:
-        """Returns where a file or folder that the configuration names is now; the path as given if it is nowhere.
+        """Returns where a file or folder named in the configuration is now; the path as given if it is not found.
 
-        Relative paths start at the folder that the run was started in, if the run's folder still tells it, or
-        else at the present one. Files that come with the package are looked up in this installation too.
+        Relative paths are resolved against the folder that the run was started in, if it can still be told from the
+        run's folder, or else the current one. Files that come with the package are also looked up in this installation.
         """
         given = pathlib.Path(path)
         candidates = [given] if given.is_absolute() else [self._started_in() / given, given]
@@ -46,16 +46,16 @@ class SavedRun:
 
 
 def find_run(result: pathlib.Path, name: str) -> SavedRun:
-    """Returns the run that a results folder lies in; `name` is the image's, whose folders a run repeats.
+    """Returns the run that a results folder belongs to; `name` is the image's, and may contain subfolders.
 
     Raises:
-      UserError: there is no run around the folder, or its configuration cannot be read.
+      UserError: the folder is not inside a run, or the run's configuration cannot be read.
     """
     return open_run(run_of(result, name))
 
 
 def open_run(root: pathlib.Path) -> SavedRun:
-    """Returns the run of a folder; raises `UserError` where it holds no readable configuration."""
+    """Returns the run in a folder; raises `UserError` if it holds no readable configuration."""
     if not (root / "config.json").is_file():
         raise UserError(
             f"{root} is not the folder of a run: {root / 'config.json'} is missing. The GAN's pictures need the "

@@ -1,4 +1,4 @@
-"""Training one set of networks for many images, and the files that it comes to."""
+"""Training one set of networks for many images, and the files that it produces."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ def train(
     examined: bool = False,
     drawn: Callable[[Phase, Reconstruction], Reconstruction] | None = None,
 ) -> None:
-    """Trains the networks, going on from a checkpoint, and writes them with their history.
+    """Trains the networks, resuming from a checkpoint if there is one, and writes them with their history.
 
     Args:
-      config: of the run.
+      config: the run's configuration.
       task: what is trained.
-      folder: of the run; `joint.json` in it marks the training as done.
-      monitor: is told of the progress.
-      check: raises where the user has interrupted.
-      title: of the training, on the console and for the curves.
-      made_with: what checkpoints have to agree with besides the configuration.
-      examined: whether there are checkpoints only where the history has a row, so that each has passed what the task
-        examines.
-      drawn: is given what is seen at a phase's end, and returns what goes to the curves' pictures; None shows it there.
+      folder: the run's folder; `joint.json` in it marks the training as done.
+      monitor: receives progress.
+      check: raises if the user has interrupted the run.
+      title: the training's title, on the console and for the curves.
+      made_with: what checkpoints must match besides the configuration.
+      examined: whether to save checkpoints only where the history has a row, so that each has passed the task's checks.
+      drawn: receives the reconstruction at the end of a phase and returns what is shown in TensorBoard; None shows it
+        unchanged.
     """
     initial = models.init_params(jax.random.key(config.seed), task.settings)
     if config.networks.pretrained:
@@ -59,7 +59,7 @@ def train(
         initial = network_files.load_networks(
             pathlib.Path(config.networks.pretrained), initial, task.settings, needed=("depth",)
         )
-    cadence = dataclasses.replace(cadence_of(config), per_call=1)  # every iteration has another image
+    cadence = dataclasses.replace(cadence_of(config), per_call=1)  # every iteration uses another image
     if examined:
         cadence = dataclasses.replace(cadence, checkpoint=-(-cadence.checkpoint // cadence.log) * cadence.log)
     keeping = Keeping({"configuration": config_hash(config), **made_with}, folder.checkpoints_aside)

@@ -1,4 +1,4 @@
-"""The start of a run: its hosts meet, hold its folder, and look through what earlier starts have left there."""
+"""The start of a run: its hosts meet, hold its folder, and examine what earlier starts have left there."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gan2shape_jax.set_aside import to_stderr
 
 __all__ = ["Start", "begin"]
 
-_LONG_S = 3.0  # a look that takes longer is told
+_LONG_S = 3.0  # a scan that takes longer is reported
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Start:
     """A run that holds its folder.
 
     Attributes:
-      folder: in order; what is there is whole.
-      units: this host's share, images by name: groups that are trained together, and single images. On one host also
-        the finished ones.
-      trained: whether a joint training is done.
+      folder: the run's folder, tidied; what remains in it is intact.
+      units: this host's share, as image names: groups that are trained together, and single images. With only one host
+        this includes the finished ones.
+      trained: whether joint training is done.
     """
 
     folder: RunFolder
@@ -49,15 +49,15 @@ class Start:
 
 @contextlib.contextmanager
 def begin(config: ConfigDict, names: Sequence[str], *, stay: bool = False) -> Iterator[Start]:
-    """Holds the run's folder until the block is left; has to come before the first computation.
+    """Holds the run's folder until the block is left; must precede the first computation.
 
     Args:
-      config: of the run.
-      names: of the image list.
-      stay: whether several hosts go on to compute together; otherwise they part again at once.
+      config: the run's configuration.
+      names: the names in the image list.
+      stay: whether several hosts stay connected to compute together; otherwise they disconnect at once.
 
     Raises:
-      UserError: another run holds the folder, it is of another configuration, or the hosts do not come together.
+      UserError: another run holds the folder, it belongs to another configuration, or the hosts do not find each other.
     """
     team = cluster.meet(config, list(names), stay=stay)
     with _holding(config, team) as held:
@@ -74,7 +74,7 @@ def begin(config: ConfigDict, names: Sequence[str], *, stay: bool = False) -> It
 
 @contextlib.contextmanager
 def _holding(config: ConfigDict, team: Team) -> Iterator[tuple[Held, ...]]:
-    """Holds the run's folder, and that of its checkpoints, which another run may name too."""
+    """Holds the run's folder and its checkpoint folder, which another run might also use."""
     folder = RunFolder.at(config)
     places = [folder.root] if config.mode == "predict" else [folder.root, folder.checkpoint_root]
     with contextlib.ExitStack() as stack:
@@ -88,7 +88,7 @@ def _holding(config: ConfigDict, team: Team) -> Iterator[tuple[Held, ...]]:
 
 @contextlib.contextmanager
 def _gone_in_words(folder: RunFolder) -> Iterator[None]:
-    """Whatever goes wrong where the folder was taken away is told as just that."""
+    """If the folder was taken away, reports that instead of the error it caused."""
     try:
         yield
     except Exception:
@@ -97,7 +97,7 @@ def _gone_in_words(folder: RunFolder) -> Iterator[None]:
 
 
 def _found(config: ConfigDict, names: Sequence[str], folder: RunFolder, held: tuple[Held, ...]) -> dict[str, Any]:
-    """Has host 0 put the folder in order and let the others in; returns what it has found there."""
+    """On host 0, tidies the folder and lets the other hosts in; returns what was found there."""
     try:
         tidy.clear(folder, map(stem_of, names))
         facts = _look(config, names, folder)
@@ -114,7 +114,7 @@ def _found(config: ConfigDict, names: Sequence[str], folder: RunFolder, held: tu
 
 
 def _look(config: ConfigDict, names: Sequence[str], folder: RunFolder) -> dict[str, Any]:
-    """Returns what lies in the folder, as JSON has it, since other hosts are told; changes nothing."""
+    """Returns what the folder contains, as JSON data for the other hosts; changes nothing."""
     began = time.monotonic()
     told = same_config.require_same_config(config)
     stems = [stem_of(name) for name in names]
@@ -140,7 +140,7 @@ def _put_in_order(config: ConfigDict, folder: RunFolder, facts: dict[str, Any]) 
 
 
 def _share(config: ConfigDict, team: Team, facts: dict[str, Any]) -> list[list[str]]:
-    """Returns this host's part of what is unfinished; raises `UserError` where several hosts cannot divide the work."""
+    """Returns this host's share of the unfinished units; raises `UserError` if the work cannot be divided."""
     finished = set(facts["finished"])
     unfinished = [unit for unit in facts["units"] if not {stem_of(name) for name in unit} <= finished]
     if config.mode == "instance" and not config.schedule.reset_weight:

@@ -16,22 +16,23 @@ from gan2shape_jax.run.verdict import remarks
 
 __all__ = ["Summaries"]
 
-# Writing takes longer the more images there are: it waits so many times as long as it last took, until the end.
+# Writing takes longer the more images there are: until the end, the pause between writes is this many times the
+# duration of the last one.
 _SPACING = 20
 
 
 class Summaries:
     """The summaries of a run's images.
 
-    What is known of a finished image is read once, from its `result.json` and `page.jsonl`, and not from its arrays.
+    A finished image is read only once, from its `result.json` and `page.jsonl` rather than its arrays.
     """
 
     def __init__(self, folder: RunFolder, stems: Sequence[str], say: Callable[[Any], None]):
-        """Summaries of the images with these stems, in their order.
+        """Summaries of the images with these stems, in the given order.
 
         Args:
-          folder: of the run.
-          stems: the list's names without their endings.
+          folder: the run's folder.
+          stems: the names in the list without their extensions.
           say: prints a line, given as str or, with a colour, as Text.
         """
         self.failures: dict[str, str] = {}
@@ -40,10 +41,10 @@ class Summaries:
         self._say = say
         self._finished: dict[str, Row] = {}
         self._fragments = Fragments()
-        self._due = 0.0  # when writing pays again
+        self._due = 0.0  # earliest time of the next write
 
     def note(self, failures: dict[str, str]) -> None:
-        """Tells of failures, by stem, and brings the files up to date unless that was done just now."""
+        """Reports failures, by stem, and updates the files unless they were updated recently."""
         for stem, message in failures.items():
             self._say(Text(printable(f"{one_line(stem)}: {message}"), "red"))
         self.failures |= failures
@@ -51,14 +52,14 @@ class Summaries:
             self._write()
 
     def end(self) -> None:
-        """Brings the files up to date and prints the table."""
+        """Updates the files and prints the table."""
         print_table(self._rows(self._write()))
 
     def _write(self) -> dict[str, str]:
-        """Writes what the folder holds now; returns the failures of all hosts.
+        """Writes summaries of the folder's current contents; returns the failures of all hosts.
 
-        Where another host has finished an image meanwhile, whose summary may just have been overwritten by this one,
-        it is done again: whoever writes last has seen everything.
+        If another host has meanwhile finished an image, this host may just have overwritten its summary, so the files
+        are written again: whoever writes last has seen everything.
         """
         began = time.monotonic()
         self._folder.require()
@@ -73,7 +74,7 @@ class Summaries:
                 return failures
 
     def _look(self) -> bool:
-        """Reads the results that are new; returns whether there are any."""
+        """Reads new results; returns whether there are any."""
         new = [stem for stem in self._stems if stem not in self._finished and self._folder.is_finished(stem)]
         self._finished |= {stem: self._row(stem) for stem in new}
         return bool(new)

@@ -1,4 +1,4 @@
-"""Looks through what earlier starts have left of the images' results, at every byte of them and once a start."""
+"""Examines the image results left by earlier starts: every byte of them, once per start."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gan2shape_jax.outputs import folder_record, load_result
 
 __all__ = ["Survey", "look_through"]
 
-_THREADS = min(8, 2 * (os.cpu_count() or 1))  # checksums are computed beside each other, and waiting for a disk is too
+_THREADS = min(8, 2 * (os.cpu_count() or 1))  # checksums and disk reads run in parallel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Survey:
     """What was found.
 
     Attributes:
-      finished: images, by stem, whose results are whole.
+      finished: stems of the images whose results are intact.
       damaged: what is wrong with the results of others, by stem.
-      unrecorded: finished ones whose folder, of an earlier version, has no record of its files.
-      together: images, by their names in the list, that were trained at once.
-      broken: images, by name, that came to nothing in such a group.
+      unrecorded: finished images whose folder, from an earlier version, has no record of its files.
+      together: groups of images that were trained at once, by their names in the list.
+      broken: names of the images that failed in such a group.
     """
 
     finished: frozenset[str] = frozenset()
@@ -38,7 +38,7 @@ class Survey:
 
 @dataclasses.dataclass(frozen=True)
 class _One:
-    """What was found of one image; `harm` is None where there is nothing at all."""
+    """What was found of one image; `harm` is None if there are no results at all."""
 
     harm: str | None
     made_with: Any = None
@@ -49,14 +49,14 @@ def look_through(stems: Sequence[str], folder_of: Callable[[str], pathlib.Path],
     """Reads all files of all results.
 
     Args:
-      stems: of the images.
-      folder_of: from a stem to the folder of its results.
+      stems: the images' stems.
+      folder_of: maps a stem to its results folder.
       made_by: the hash of this run's configuration.
-      told: whether the run's folder tells that it is of this configuration: then results that do not tell it
-        themselves are taken to be so too.
+      told: whether the run's folder records that it has this configuration; results that do not record one themselves
+        are then assumed to share it.
 
     Raises:
-      UserError: results of another configuration, or of a later version of this program.
+      UserError: results were made with another configuration, or by a later version of this program.
     """
     with concurrent.futures.ThreadPoolExecutor(_THREADS, "survey") as pool:
         found = dict(zip(stems, pool.map(lambda stem: _look_at(folder_of(stem), stems, stem), stems), strict=True))
@@ -84,7 +84,7 @@ def _look_at(folder: pathlib.Path, stems: Sequence[str], stem: str) -> _One:
         return _One(None)
     if not folder.is_dir():
         return _One("it is no folder")
-    if not any(path.is_file() for path in folder.iterdir()):  # images further down may have theirs in it
+    if not any(path.is_file() for path in folder.iterdir()):  # images in subfolders may have their results in it
         return _One(None) if any(other.startswith(f"{stem}/") for other in stems) else _One("it is empty")
     if not (folder / "result.json").is_file():
         return _One("result.json is missing", folder_record.examine(folder).made_with)

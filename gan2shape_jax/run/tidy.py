@@ -1,4 +1,4 @@
-"""Putting in order what earlier starts have left: by a run's first host, while it holds the folder."""
+"""Tidying up after earlier starts: done by a run's first host, while it holds the folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gan2shape_jax.training.kept_samples import PROJECTED
 
 __all__ = ["clear", "set_aside"]
 
-# What lies directly in a run's folder, files by their names and folders.
+# What lies directly in a run's folder: files and folders, by name.
 _FILES = (
     *(same_config.CONFIG, same_config.VERSIONS, "failures.json", "results.csv", "results.md", "index.html"),
     *("images.txt", "joint.json", "networks.safetensors", "history.csv", "history.json"),
@@ -28,7 +28,7 @@ _FOLDERS = ("results", "checkpoints", "latents", "tensorboard", *_HIDDEN)
 
 
 def clear(folder: RunFolder, stems: Iterable[str]) -> None:
-    """Clears what writes that were killed have left; raises `UserError` where the file system refuses."""
+    """Clears up after writes that were killed; raises `UserError` if the file system refuses."""
     names: dict[pathlib.Path, set[str]] = {folder.root: {pathlib.PurePath(name).stem for name in _FILES}}
     for stem in stems:
         for path in (folder.result(stem), folder.latents / stem):
@@ -40,13 +40,13 @@ def clear(folder: RunFolder, stems: Iterable[str]) -> None:
 
 
 def set_aside(folder: RunFolder, config: ConfigDict, results: Mapping[str, str], unrecorded: Sequence[str]) -> None:
-    """Moves what is damaged to the folder's `damaged`, and has results of earlier versions recorded.
+    """Moves damaged files to the folder's `damaged`, and adds records to results of earlier versions.
 
     Args:
-      folder: of the run.
-      config: of the run.
-      results: what is wrong with which image's results, by stem.
-      unrecorded: stems of whole results that have no record of their files.
+      folder: the run's folder.
+      config: the run's configuration.
+      results: what is wrong with damaged results, by stem.
+      unrecorded: stems of intact results that have no record of their files.
 
     Raises:
       UserError: the file system refuses.
@@ -73,7 +73,7 @@ def set_aside(folder: RunFolder, config: ConfigDict, results: Mapping[str, str],
 
 
 def _set_misplaced_aside(folder: RunFolder) -> None:
-    """Moves what cannot be what the run has written there: a folder in place of a file, and the other way round."""
+    """Moves what the run cannot have written there: a folder in place of a file, or vice versa."""
     for name in (*_FILES, *_FOLDERS):
         path = folder.root / name
         if os.path.lexists(path) and not (path.is_dir() if name in _FOLDERS else path.is_file()):

@@ -1,9 +1,9 @@
-"""How far to believe a result, in figures and in one sentence: `metrics["trust"]`, and the spread of its depth.
+"""How far to trust a result, in figures and in one sentence: `metrics["trust"]`, and the spread of its depth.
 
-Two questions. Is the picture of the kind that the GAN draws: by the discriminator's features (`stylegan2.typicality`),
-where the GAN has a guide, and by how well the model explains the picture. How good is the shape then: by what has been
-measured of the model where true depth is known (`training.trust_file`). What is not known is not told. How well both
-hold is in docs/reports/trust.md.
+There are two questions. First, is the picture of the kind that the GAN draws? This is judged by the discriminator's
+features (`stylegan2.typicality`), if the GAN has a guide, and by how well the model explains the picture. Second, how
+good is the shape then? This is judged by the model's errors, as measured against true depth (`training.trust_file`).
+What is unknown is not reported. docs/reports/trust.md shows how reliable both answers are.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ __all__ = [
 ]
 
 _WORDS = {"ictface": "face", "synface": "face", "celeba": "face", "catface": "cat"}
-# L1 by the model, in what 95% of samples stay below: one half of belonging lies here, see `verdict.is_far`.
+# L1 by the model, in units of what 95% of samples stay below: membership is one half here, see `verdict.is_far`.
 _FAR, _FAR_WIDTH = 1.5, 0.1
-_DOUBTED = 1.25  # of that L1: 8 of 64 cats and 5 of 48 faces are above, and so is a spoon that a search takes for a cat
-_LIKELY = 0.8  # share of belonging from which on nothing is doubted
-_LEAST = 1e-6  # of spread and L1, before logarithms
+_DOUBTED = 1.25  # same units: 8 of 64 cats and 5 of 48 faces are above, and so is a spoon that a search takes for a cat
+_LIKELY = 0.8  # membership below which a picture is doubted
+_LEAST = 1e-6  # lower limit of the typical L1, as a divisor
 
 
 class Scorer(NamedTuple):
-    """What scores how typical pictures are."""
+    """Scores how typical pictures are of a GAN."""
 
     known: typicality.Typicality
     discriminator: dict[str, Any]
@@ -56,12 +56,12 @@ class Scorer(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Judge:
-    """What a run's results are judged by; made by `load`.
+    """Judges a run's results; created by `load`.
 
     Attributes:
-      config: of the run.
-      scorer: None where the GAN has no guide.
-      record: what is known of the model's errors; None where nothing is.
+      config: the run's configuration.
+      scorer: scores typicality; None if the GAN has no guide.
+      record: what is known about the model's errors; None if nothing is.
       model: whether the run uses a lifted GAN's model.
     """
 
@@ -71,12 +71,12 @@ class Judge:
     model: bool
 
     def without_files(self) -> Judge:
-        """Returns a judge of pictures that are not files of the run's list: it cannot look beyond what is cut out."""
+        """Returns a judge for pictures that are not files in the run's list: it cannot see beyond their crop."""
         return dataclasses.replace(self, scorer=None) if self.config.data.crop else self
 
 
 def kind_of(category: str) -> str:
-    """Returns what pictures of a category show, in a word for messages: face, cat, car, ..."""
+    """Returns a word for what pictures of a category show, for messages: face, cat, car, ..."""
     return _WORDS.get(category, category or "object")
 
 
@@ -87,13 +87,13 @@ def load(
     model: bool,
     checkpoint: str | None = None,
 ) -> Judge:
-    """Returns what results of a run are judged by, as far as the files for it are there.
+    """Returns the judge of a run's results, as far as the files for it exist.
 
     Args:
-      config: of the run.
-      gan: its sizes and its discriminator's parameters, where it is loaded already.
+      config: the run's configuration.
+      gan: the GAN's architecture and its discriminator's parameters, if already loaded.
       model: whether the run uses a lifted GAN's model.
-      checkpoint: the GAN's file, where it is another than the configuration's.
+      checkpoint: the GAN's file, if it differs from the configuration's.
     """
     file = config.gan.checkpoint if checkpoint is None else checkpoint
     known = guide_file.read_typicality(pathlib.Path(file)) if file else None
@@ -108,17 +108,17 @@ def load(
 
 
 def judged(judge: Judge, result: Result) -> Result:
-    """Returns a result with what is to be told of it: `metrics["trust"]` and `depth_spread`.
+    """Returns a result with its verdict added: `metrics["trust"]` and `depth_spread`.
 
     Args:
-      judge: of the run.
-      result: of an image; where a model explains it, its metrics have `model_l1`.
+      judge: the run's judge.
+      result: an image's result; if a model explains it, its metrics have `model_l1`.
     """
     atypical = atypicality_of(judge, result)
     share = category_of(atypical, result.metrics)
     if share is None:
         return result
-    # Of what the model does not know nothing can be expected.
+    # Nothing can be predicted for pictures that the model does not know.
     record = judge.record if share >= 0.5 else None
     expected = expected_side(record, atypical)
     spread = None if record is None else spread_of(record, expected)
@@ -132,14 +132,14 @@ def judged(judge: Judge, result: Result) -> Result:
 
 
 def category_of(atypical: float | None, metrics: dict[str, Any]) -> float | None:
-    """Returns how surely a picture is of the GAN's kind, from 0 to 1: the lesser of what two measures say.
+    """Returns how likely a picture is of the GAN's kind, from 0 to 1: the lower of two measures.
 
     Args:
-      atypical: in standard deviations, see `typicality.atypicality`; None where it is not known.
-      metrics: `model_l1` and `model_l1_p95`, where a model explains the picture.
+      atypical: in standard deviations, see `typicality.atypicality`; None if unknown.
+      metrics: contains `model_l1` and `model_l1_p95` if a model explains the picture.
 
     Returns:
-      None where neither is known.
+      The lower measure; None if neither is known.
     """
     shares = [] if atypical is None else [float(typicality.belonging(atypical))]
     if MODEL_L1 in metrics and TYPICAL_L1 in metrics:
@@ -149,10 +149,10 @@ def category_of(atypical: float | None, metrics: dict[str, Any]) -> float | None
 
 
 def expected_side(record: TrustRecord | None, atypical: float | None) -> float | None:
-    """Returns the SIDE to expect; None where it is not known.
+    """Returns the expected SIDE; None if unknown.
 
     Args:
-      record: what is known of the model's errors.
+      record: what is known about the model's errors.
       atypical: see `typicality.atypicality`.
     """
     if record is None or atypical is None:
@@ -165,8 +165,8 @@ def spread_of(record: TrustRecord, expected: float | None) -> Float[np.ndarray, 
     """Returns how far depth may be off (S, S), canonical frame, scene units: 80% of pixels are within this.
 
     Args:
-      record: what is known of the model's errors.
-      expected: SIDE; more than is usual makes all of it greater.
+      record: what is known about the model's errors.
+      expected: the expected SIDE; the spread scales with its ratio to the usual one.
     """
     more = 1.0 if expected is None else expected / float(np.exp(record.side_line[0]))
     return np.asarray(more * record.level * record.usual_error, np.float32)
@@ -181,15 +181,15 @@ def word_on(
     kind: str,
     typical: bool = False,
 ) -> tuple[str, str]:
-    """Returns a grade ('trust', 'doubt' or 'no') and one plain sentence on how far to believe a shape.
+    """Returns a grade ('trust', 'doubt' or 'no') and one plain sentence on how far to trust a shape.
 
     Args:
       share: see `category_of`.
-      expected: SIDE.
-      record: what is known of the model's errors.
-      metrics: of the result.
+      expected: the expected SIDE.
+      record: what is known about the model's errors.
+      metrics: the result's metrics.
       kind: what the GAN draws, in a word.
-      typical: whether the discriminator takes the picture for one of the GAN's kind.
+      typical: whether the discriminator considers the picture to be of the GAN's kind.
     """
     alike = "looks like what this GAN draws"
     if (share < 0.5 or metrics.get(FAR)) and typical:
@@ -211,7 +211,7 @@ def word_on(
 
 
 def sentence_of(name: str, metrics: dict[str, Any]) -> str | None:
-    """Returns the line that tells a user how far to believe an image's result; None where nothing is known."""
+    """Returns the line that tells a user how far to trust an image's result; None if nothing is known."""
     told = metrics.get(TRUST)
     if not isinstance(told, dict) or not isinstance(told.get("verdict"), str):
         return None
@@ -219,7 +219,7 @@ def sentence_of(name: str, metrics: dict[str, Any]) -> str | None:
 
 
 def atypicality_of(judge: Judge, result: Result) -> float | None:
-    """Returns how unlike the GAN's samples an image is, in standard deviations; None where that cannot be told."""
+    """Returns how unlike the GAN's samples an image is, in standard deviations; None if that cannot be determined."""
     if judge.scorer is None:
         return None
     known, discriminator, architecture = judge.scorer
@@ -230,7 +230,7 @@ def atypicality_of(judge: Judge, result: Result) -> float | None:
 
 
 def _as_the_gan_draws(config: ConfigDict, result: Result, side: int) -> np.ndarray | None:
-    """Returns an image (SIDE, SIDE, 3) as its GAN frames it; None where only what was cut out of it is at hand."""
+    """Returns an image (SIDE, SIDE, 3) as its GAN frames it; None if only its crop is available."""
     if not config.data.crop:
         return result.image
     try:

@@ -1,4 +1,4 @@
-"""What a run divides its images into: groups that are trained together, and single images."""
+"""The units that a run divides its images into: groups that are trained together, and single images."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["of_run"]
 
 
 def of_run(config: ConfigDict, folder: RunFolder, names: Sequence[str], found: Survey) -> list[list[str]]:
-    """Returns the units of a run: groups first, then all other images of the list, finished ones too.
+    """Returns the units of a run: groups first, then all other images of the list, including finished ones.
 
-    An image of a group whose results were damaged is made again with the whole group, as it was made before: alone it
+    If the results of an image in a group were damaged, the whole group is trained again, as before: alone, the image
     would differ by rounding.
 
     Args:
-      config: of the run.
-      folder: of the run.
-      names: of the image list.
-      found: in the results.
+      config: the run's configuration.
+      folder: the run's folder.
+      names: the names in the image list.
+      found: what was found in the results.
     """
     groups = _groups(config, folder, names, found) if config.mode == "instance" else []
     spoken_for = {name for group in groups for name in group}
@@ -35,7 +35,7 @@ def of_run(config: ConfigDict, folder: RunFolder, names: Sequence[str], found: S
 
 
 def _groups(config: ConfigDict, folder: RunFolder, names: Sequence[str], found: Survey) -> list[list[str]]:
-    """Returns the groups of the list that are under way, or were and have lost results; none shares an image."""
+    """Returns the list's groups that are under way, or are done but have lost results; no two share an image."""
     lost = {name for name in names if stem_of(name) not in found.finished} - found.broken
     again = [list(group) for group in found.together if set(group) & lost]
     groups: list[list[str]] = []
@@ -48,7 +48,7 @@ def _groups(config: ConfigDict, folder: RunFolder, names: Sequence[str], found: 
 
 
 def _told_by_checkpoints(config: ConfigDict, folder: RunFolder) -> list[list[str]]:
-    """Returns the groups whose notes were lost, by what their checkpoints say."""
+    """Returns the groups recorded in checkpoints, in case their notes were lost."""
     root, this = epath.Path(folder.checkpoint_root), config_hash(config)
     told = [
         checkpoint_record.peek(path)

@@ -1,4 +1,4 @@
-"""Problems of the weights that a run would load, found by loading them in the same way."""
+"""Problems with the weights that a run would load, found by loading them in the same way."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["examine_gan", "lpips_problems", "network_problems"]
 
 
 def examine_gan(config: ConfigDict) -> tuple[Architecture | None, list[str]]:
-    """Returns the sizes of the GAN that the run works with, or None, and what is wrong with its file.
+    """Returns the architecture of the run's GAN, or None, and what is wrong with its file.
 
-    A file that is absent is no problem here: whether a run needs it is asked elsewhere.
+    A missing file is not a problem here: whether a run needs it is checked elsewhere.
     """
     if config.mode == "predict" and predict.no_gan_because(config):
         return feed_forward.stand_in_sizes(config), []
@@ -33,7 +33,7 @@ def examine_gan(config: ConfigDict) -> tuple[Architecture | None, list[str]]:
 
 
 def lpips_problems(config: ConfigDict) -> list[str]:
-    """Returns what is wrong with the weights of LPIPS, where the run uses them and they are there."""
+    """Returns what is wrong with the LPIPS weights, if the run uses them and the file exists."""
     path = config.loss.lpips_weights
     if config.mode == "predict" or config.loss.perceptual != "lpips" or not os.path.isfile(path):
         return []
@@ -45,7 +45,7 @@ def lpips_problems(config: ConfigDict) -> list[str]:
 
 
 def network_problems(config: ConfigDict, architecture: Architecture) -> list[str]:
-    """Returns what is wrong with the pretrained networks, where the configuration names some that are there."""
+    """Returns what is wrong with the pretrained networks, if the configuration names an existing file."""
     path = pathlib.Path(config.networks.pretrained)
     if not os.path.isfile(path):
         return []

@@ -1,6 +1,6 @@
 """How typical a picture is of a GAN's output, judged by the features of its discriminator.
 
-Two questions are put to the features of the discriminator's last three blocks, and a weighted sum of the answers is taken:
+Two questions are put to the features of the discriminator's last three blocks, and the answers are summed, weighted:
 
 - Which side of a hyperplane: one between the GAN's samples and pictures that are unlike them (`unlike`), fitted by
   regularised least squares to the features by place in the picture (4 x 4 places).

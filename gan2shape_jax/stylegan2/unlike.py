@@ -23,7 +23,7 @@ def disturbed(rng: np.random.Generator, images: _Images) -> _Images:
 
 
 def unlike(rng: np.random.Generator, images: _Images) -> _Images:
-    """Returns one picture unlike a GAN's samples for each sample; a third are dead leaves, the other kinds a sixth each."""
+    """Returns a picture unlike a GAN's samples for each sample: a third dead leaves, a sixth of each other kind."""
     makers = (_leaves, _leaves, _cutting, _shuffled, _other_phases, _patches)
     made = [makers[k % len(makers)](rng, image) for k, image in enumerate(images)]
     return np.stack(made).clip(-1, 1).astype(np.float32)
