@@ -1,10 +1,11 @@
-"""Step 3 with an anchor: view and light networks are held to what pseudo-images are known to have been drawn with.
+"""Step 3 with an anchor: the view and light networks are held to the views and lights of pseudo-images.
 
-One image alone finds its views by step 3's loss. Networks that begin with many images at once can settle where no view
-is right: depth in stripes, all heads looking up, or heads whose pitch and roll are never seen (docs/reports/lift.md).
-What pseudo-images were drawn with is known exactly, so the view and light networks see them too, in every iteration,
-and are held to it there as on the GAN's versions of them. These follow a view only roughly where the encoder alone says
-what they are; so their latents are searched for (`latent_search`).
+A single image finds its views through step 3's loss alone. Networks trained on many images at once from the start can
+settle where no view is right: depth in stripes, all heads looking up, or heads whose pitch and roll are never seen
+(docs/reports/lift.md). The views and lights that pseudo-images were drawn with are known exactly, so the view and light
+networks also see the pseudo-images in every iteration, and are held to these values both there and on the GAN's
+versions of them. Versions from the encoder alone follow a view only roughly, so their latents are improved by a search
+(`latent_search`).
 """
 
 from __future__ import annotations
@@ -26,21 +27,21 @@ from gan2shape_jax.method.step3 import STEP3, collect_batch, next_samples, step3
 
 __all__ = ["ANCHORED_STEP", "anchored_loss", "light_distance", "view_distance"]
 
-# Standard deviations, in network units, below which a quantity is taken to stand still.
+# Standard deviations, in network units, below which a quantity counts as constant.
 _STANDING = 1e-4
 
 
 def view_distance(
     views: Float[Array, "n 6"], known: KnownConditions, frozen: FrozenModels, settings: Settings
 ) -> Float[Scalar, ""]:
-    """Returns the mean square by which views miss what is known, in standard deviations of what is drawn.
+    """Returns the mean squared error of views against the known ones, in standard deviations of the drawn views.
 
-    In network units a roll, which varies by 3 degrees, would count for nothing beside a yaw, which varies by 20. What
-    is not drawn at random has no part in it.
+    In network units, a roll, which varies by 3 degrees, would count for nothing beside a yaw, which varies by 20.
+    Components that are not drawn at random are left out.
 
     Args:
-      views: radians and scene units.
-      known: of the same samples.
+      views: in radians and scene units.
+      known: known views and lights of the same samples.
       frozen: holds the statistics of views.
       settings: static settings.
     """
@@ -48,11 +49,11 @@ def view_distance(
     units = jnp.asarray([math.radians(span.rotation_deg)] * 3 + [span.xy] * 2 + [span.z], views.dtype)
     off = views / jnp.where(units > 0, units, 1.0) - known.views
     deviations = sampling.view_deviations(frozen.view_factor, settings.view_scale)
-    return _in_deviations(off, jnp.where(units > 0, deviations, 0.0))  # a view that cannot move misses nothing
+    return _in_deviations(off, jnp.where(units > 0, deviations, 0.0))  # components without a range are left out
 
 
 def light_distance(lights: Float[Array, "n 4"], known: KnownConditions, settings: Settings) -> Float[Scalar, ""]:
-    """Returns the mean square by which lights (ambient, diffuse, dx, dy) miss what is known, as `view_distance`."""
+    """Returns the mean squared error of lights (ambient, diffuse, dx, dy) against known ones, as `view_distance`."""
     return _in_deviations(lights - known.lights, jnp.asarray(sampling.light_deviations(settings.rand_light)))
 
 
@@ -75,17 +76,17 @@ def anchored_loss(
     *,
     flip: bool,
 ) -> LossAndMetrics:
-    """Returns step 3's loss and the weighted distances of views and lights from what is known.
+    """Returns step 3's loss plus the weighted distances of views and lights from the known ones.
 
-    On the pseudo-images and on the GAN's versions of them alike; the metrics have both.
+    Distances are taken both on the pseudo-images and on the GAN's versions of them; the metrics report both.
 
     Args:
-      params: of the networks.
-      images: projected samples.
-      masks: of these.
-      pseudo: the pseudo-images that they are the GAN's versions of.
-      known: views and lights that these were drawn with.
-      problem: of the input.
+      params: the networks' parameters.
+      images: projected samples, the GAN's versions of `pseudo`.
+      masks: masks of the samples.
+      pseudo: pseudo-images.
+      known: views and lights that `pseudo` was drawn with.
+      problem: what is given about the input.
       frozen: the frozen networks.
       settings: static settings.
       flip: whether the mirrored sheet has to explain the images too.
@@ -114,7 +115,7 @@ def _collect(
     frozen: FrozenModels,
     settings: Settings,
 ) -> ProjectedSamples:
-    """Returns one batch of projected samples with the pseudo-images that they are of, and what is known of these."""
+    """Returns one batch of projected samples with their pseudo-images and the views and lights of these."""
     batch = collect_batch(params, factors, code, problem, key, iteration, frozen, settings)
     pseudo, _ = draw_pseudo_images(key, iteration, factors, frozen, settings)
     return dataclasses.replace(batch, pseudo=pseudo, known=known_conditions(key, iteration, factors, frozen, settings))
@@ -128,7 +129,7 @@ def _next_batch(
     frozen: FrozenModels,
     settings: Settings,
 ) -> Seen:
-    """Returns a batch of kept samples as the loss takes it."""
+    """Returns the next batch of kept samples, in the form that the loss takes."""
     del factors, frozen
     batch = next_samples(key, iteration, samples, settings)
     return batch.images, batch.masks, batch.pseudo, batch.known

@@ -4,7 +4,7 @@ Axes: depth (..., S, S) in scene units (about 1 from the camera), view (..., 6) 
 radians and translations tx, ty, tz in scene units, light (..., 4) = ambient, diffuse, dx, dy where the
 light's direction is (dx, dy, 1) normalised; albedo (..., S, S, 3) in [-1, 1].
 
-"Network units" are the networks' tanh outputs in [-1, 1]; view and light statistics are kept in them.
+"Network units" are the networks' tanh outputs in [-1, 1]; view and light statistics are in these units.
 Source: GAN2Shape (arXiv 2011.00844), section 3.1 and appendix; the ranges follow Unsup3d (Wu et al., 2020).
 """
 
@@ -22,7 +22,7 @@ from gan2shape_jax.geometry.camera import Camera
 
 __all__ = ["Factors", "ViewRange", "blend_border", "depth_from_raw", "light_from_raw", "on_border", "view_from_raw"]
 
-# The border columns are pushed past the border depth by this factor; the published code's own number.
+# The border columns are pushed past the border depth by this factor, the published code's value.
 _BORDER_WEIGHT = 1.02
 _BORDER_COLUMNS = 2
 
@@ -48,7 +48,7 @@ class Factors:
 
 @dataclasses.dataclass(frozen=True)
 class ViewRange:
-    """The range of a view: degrees of rotation and scene units of translation in one network unit."""
+    """The range of a view: degrees of rotation and scene units of translation per network unit."""
 
     rotation_deg: float = 60.0
     xy: float = 0.1
@@ -73,7 +73,7 @@ def blend_border(depth: Float[Array, "*batch h w"], camera: Camera) -> Float[Arr
 
 
 def on_border(width: int) -> Bool[Array, " w"]:
-    """Returns which columns have the border depth in place of a depth of their own."""
+    """Returns which columns have the border depth instead of a depth of their own."""
     column = jnp.arange(width)
     return (column < _BORDER_COLUMNS) | (column >= width - _BORDER_COLUMNS)
 
@@ -86,6 +86,6 @@ def view_from_raw(raw: Float[Array, "*batch 6"], scale: ViewRange) -> Float[Arra
 
 
 def light_from_raw(raw: Float[Array, "*batch 4"]) -> Float[Array, "*batch 4"]:
-    """Maps the first two entries (ambient, diffuse) from [-1, 1] to [0, 1]; the direction stays."""
+    """Maps the first two entries (ambient, diffuse) from [-1, 1] to [0, 1]; the direction is unchanged."""
     strength = raw[..., :2] / 2 + 0.5
     return jnp.concatenate([strength, raw[..., 2:]], axis=-1)

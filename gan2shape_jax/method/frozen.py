@@ -24,8 +24,8 @@ class FrozenModels:
     """Arrays that no step changes.
 
     Attributes:
-      generator: parameters of StyleGAN2's.
-      discriminator: parameters of StyleGAN2's.
+      generator: parameters of StyleGAN2's generator.
+      discriminator: parameters of StyleGAN2's discriminator.
       lpips: parameters of the perceptual network, or None.
       view_mean: (6,); view_factor: (6, 6) with covariance view_factor view_factor^T.
       light_mean: (4,).
@@ -59,12 +59,12 @@ def build(
 
     Args:
       weights: `generator` and `discriminator` parameters.
-      architecture: of that GAN.
+      architecture: the GAN's architecture.
       view_mvn: mean (6,) and covariance (6, 6) of views.
       light_mvn: mean (4,) and covariance (4, 4) of lights.
-      F1_d: how many of the mapping network's last modules regularise an offset, less one.
-      lpips: parameters of LPIPS, where that is the perceptual distance.
-      mean_w: (1, W) mean latent, where truncation is used.
+      F1_d: number of the mapping network's last modules that regularise an offset, minus one.
+      lpips: parameters of LPIPS, if that is the perceptual distance.
+      mean_w: (1, W) mean latent, if truncation is used.
     """
     origin = jnp.zeros((1, architecture.style_dim))
     entry = architecture.mapping_layers - F1_d
@@ -72,7 +72,7 @@ def build(
     center_w = stylegan2.map_styles(generator, origin, arch=architecture)
     center_h = stylegan2.map_styles(generator, origin, arch=architecture, last=entry)
     mean, covariance = (np.asarray(a, np.float64) for a in view_mvn)
-    values, vectors = np.linalg.eigh(covariance)  # semi-definite is fine here; Cholesky is not
+    values, vectors = np.linalg.eigh(covariance)  # unlike Cholesky, takes semi-definite matrices
     factor = vectors * np.sqrt(np.clip(values, 0.0, None))
     return FrozenModels(
         generator=generator,

@@ -1,4 +1,4 @@
-"""What a reconstruction is compared with its target by: photometric and perceptual terms of every sheet.
+"""The terms that compare a reconstruction with its target: photometric and perceptual, for every sheet.
 
 A leading axis f (1 or 2) holds the sheet and, under the symmetry assumption, its left-right mirror image; n counts
 images. Images are (n, S, S, 3) in [-1, 1]. Source: GAN2Shape, section 3.2; the mirrored terms follow Unsup3d (Wu et
@@ -75,10 +75,10 @@ def image_terms(
       settings: static settings.
       split: when positive, the first `split` images and the rest are two groups, each with its own
         ratio and mean; features are still computed in one pass, which is faster than two.
-      features: `target_features` of these targets and this mask, where they are at hand.
+      features: `target_features` of these targets and this mask, if already computed.
 
     Returns:
-      One dictionary a group with `l1` and `perceptual`, each (f,).
+      One dictionary per group with `l1` and `perceptual`, each (f,).
     """
     flips, count = recon.shape[:2]
     masked = (recon * mask[..., None]).reshape(flips * count, *recon.shape[2:])
@@ -101,6 +101,6 @@ def image_terms(
 def weighted_sum(
     terms: dict[str, Float[Array, " f"]], smooth: Float[Scalar, ""] | float, settings: Settings
 ) -> Float[Scalar, ""]:
-    """Returns the reconstruction loss that the terms of all sheets and the smoothness make."""
+    """Returns the reconstruction loss: the weighted sum of the terms of all sheets and the smoothness."""
     matched = jnp.sum(terms["l1"]) + settings.lam_perc * jnp.sum(terms["perceptual"])
     return matched + settings.lam_smooth * smooth

@@ -1,8 +1,8 @@
-"""A step before the first stage of a lift: the encoder learns to invert the GAN on fresh samples of it.
+"""A step before the first stage of a lift: the encoder learns to invert the GAN on fresh samples from it.
 
-A sample's latent is known exactly, so the encoder can be shown without end what the difference between two images is
-in W. Step 2 then goes on from an encoder that sees viewpoints and lights, and has to learn only how renderings differ
-from photographs. Without it the GAN's versions of many images' renderings kept neither pitch nor roll
+A sample's latent is known exactly, so there is no end of examples of what the difference between two images is in W.
+Step 2 then starts from an encoder that sees viewpoints and lights, and has to learn only how renderings differ from
+photographs. Without this step, the GAN's versions of many images' renderings kept neither pitch nor roll
 (docs/reports/lift.md).
 """
 
@@ -26,11 +26,11 @@ __all__ = ["INVERSION_STEP", "fresh_samples", "inversion_loss"]
 def fresh_samples(
     key: PRNGKeyArray, count: int, frozen: FrozenModels, settings: Settings
 ) -> tuple[Float[Array, "n s s 3"], Float[Array, "n w"]]:
-    """Draws samples of the GAN, truncated as the settings say; returns their images and their latents in W.
+    """Draws samples from the GAN, truncated as the settings say; returns their images and their latents in W.
 
     Args:
-      key: the draws are a function of it.
-      count: n.
+      key: determines the draws.
+      count: number of samples n.
       frozen: holds the generator and the mean of W.
       settings: static settings.
     """
@@ -47,9 +47,9 @@ def inversion_loss(
     *,
     flip: bool = False,
 ) -> LossAndMetrics:
-    """Returns the mean square by which the encoder misses the way in W from the problem's image to each of `images`.
+    """Returns the encoder's mean squared error for the offsets in W from the problem's image to each of `images`.
 
-    There is no sheet and no mirrored one: `flip` is not used.
+    There is no sheet, mirrored or not: `flip` is not used.
     """
     del flip
     offset = projection.latent_offset(params, images, problem.gan_image, frozen, settings)

@@ -1,7 +1,7 @@
 """One iteration of any step, and what a phase computes before its first one.
 
-Every random choice of a phase is a function of the image's key, the phase's number and the iteration, so that a run
-can stop anywhere and go on.
+Every random choice in a phase is a function of the image's key, the phase's number and the iteration, so a run can stop
+anywhere and be resumed.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ def iterate(
     """Runs one iteration of a step; to be called inside `jax.jit`.
 
     Args:
-      state: before.
-      constants: of the phase, see `phase_constants`.
+      state: the state before the iteration.
+      constants: the phase's constants, see `phase_constants`.
       problem: what is given about the image.
-      key: of the phase.
+      key: the phase's key.
       iteration: counted from 0.
       frozen: the frozen networks.
-      step: which step.
+      step: the step to run.
       settings: static settings.
       flip: whether the mirrored sheet has to explain the images too.
 
@@ -89,7 +89,7 @@ def iterate_many(
     flip: bool,
     count: int,
 ) -> tuple[TrainState, Metrics]:
-    """Runs `count` iterations from `iteration` in a `lax.scan`; arguments and results as `iterate`."""
+    """Runs `count` iterations from `iteration` in a `lax.scan`; arguments and results as for `iterate`."""
 
     def body(carry: TrainState, number: jax.Array) -> tuple[TrainState, Metrics]:
         return iterate(carry, constants, problem, key, number, frozen, step=step, settings=settings, flip=flip)
@@ -127,12 +127,12 @@ collect = jax.jit(collected, static_argnames=("step", "settings"))
 
 
 def finds_mask(phase: Phase, settings: Settings) -> bool:
-    """Whether the image's canonical mask is computed as the phase begins."""
+    """Whether the image's canonical mask is computed when the phase begins."""
     return phase.step == STEP1.name and phase.stage == 1 and settings.use_mask
 
 
 def begin(state: TrainState, phase: Phase, problem: Problem, frozen: FrozenModels, settings: Settings) -> TrainState:
-    """Returns the state at a phase's first iteration: a fresh optimiser and, once an image, its canonical mask."""
+    """Returns the state at a phase's first iteration: a fresh optimiser and, once per image, its canonical mask."""
     step = STEPS[phase.step]
     if finds_mask(phase, settings):
         cache = _cached(state.params, problem, frozen, step=step, settings=settings, flip=phase.flip)
@@ -143,10 +143,10 @@ def begin(state: TrainState, phase: Phase, problem: Problem, frozen: FrozenModel
 def phase_constants(state: TrainState, phase: Phase, problem: Problem, frozen: FrozenModels, settings: Settings) -> Any:
     """Computes what all iterations of a phase use.
 
-    No iteration changes what it is computed from, so a resumed phase computes the same values again.
+    No iteration changes its inputs, so a resumed phase computes the same values again.
 
     Returns:
-      `Step1Cache` in step 1, all `ProjectedSamples` in step 3, otherwise None.
+      `Step1Cache` in step 1, all `ProjectedSamples` in step 3 and the anchored step, otherwise None.
     """
     step = STEPS[phase.step]
     if step.cache is None:
@@ -167,8 +167,8 @@ def phase_constants(state: TrainState, phase: Phase, problem: Problem, frozen: F
 def compiled_with(function: Callable[..., Any], static: tuple[str, ...], platform: str) -> Any:
     """Returns `function` compiled with its argument `state` donated, except on CPU.
 
-    There XLA copies donated parameters before it overwrites them, which costs more time than the donation saves memory
-    (docs/reports/speed.md).
+    On CPU, XLA copies donated parameters before it overwrites them, which costs more time than the memory saved is
+    worth (docs/reports/speed.md).
     """
     return jax.jit(function, static_argnames=static, donate_argnames=() if platform == "cpu" else "state")
 
@@ -184,10 +184,10 @@ def advance(
     *,
     count: int = 1,
 ) -> tuple[TrainState, Metrics]:
-    """Runs `count` iterations from `iteration` in one call; the state is donated (not on CPU).
+    """Runs `count` iterations from `iteration` in one call; the state is donated (except on CPU).
 
-    More than one is a `lax.scan`: right on GPU and TPU, where launching costs; on CPU a convolution in
-    a loop body falls off XLA's fast path, so callers pass 1 there.
+    More than one iteration is a `lax.scan`: right on GPU and TPU, where launches are costly. On CPU, a
+    convolution in a loop body falls off XLA's fast path, so callers pass 1 there.
 
     Returns:
       The new state, and the last iteration's scalars (still on the device).

@@ -1,8 +1,8 @@
-"""Better versions of pseudo-images: their latents are searched for, a few steps from what the encoder says.
+"""Better versions of pseudo-images: a search for their latents, a few steps from the encoder's estimate.
 
-Step 2's loss decides, on each latent by itself in place of the encoder's weights (GAN2Shape, equation 3). Versions by
-the encoder alone follow the drawn pitch with a correlation of 0.67 and the roll with 0.23; after twenty steps it is
-0.87 and 0.74 (docs/reports/lift.md).
+The search minimises step 2's loss over each latent itself instead of over the encoder's weights (GAN2Shape, equation
+3). Versions from the encoder alone follow the drawn pitch with a correlation of 0.67 and the roll with 0.23; after
+twenty steps, the correlations are 0.87 and 0.74 (docs/reports/lift.md).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gan2shape_jax.method.step2 import version_loss
 
 __all__ = ["improved"]
 
-_AT_ONCE = 8  # samples of a compiled call; more gain nothing on a CPU
+_AT_ONCE = 8  # samples per compiled call; more gain nothing on CPU
 
 
 def improved(
@@ -32,14 +32,14 @@ def improved(
 ) -> ProjectedSamples:
     """Returns samples that are closer to their pseudo-images; not to be called inside `jax.jit`.
 
-    The steps are calls one by one: as a loop in a program, convolutions fall off XLA's fast path on CPU.
+    The steps are separate calls: in a loop inside a program, convolutions fall off XLA's fast path on CPU.
 
     Args:
-      params: of the networks; the encoder says where to begin.
-      samples: with the pseudo-images that they are of.
-      problem: of the input.
+      params: the networks' parameters; the encoder provides the starting point.
+      samples: projected samples with their pseudo-images.
+      problem: what is given about the input.
       frozen: the frozen networks.
-      settings: static settings; without `latent_iterations` the samples stay what they are.
+      settings: static settings; without `latent_iterations` the samples are returned unchanged.
     """
     if not settings.latent_iterations or samples.pseudo is None:
         return samples

@@ -50,7 +50,7 @@ def smoothness(values: Float[Array, "*batch h w"]) -> Float[Array, ""]:
         jnp.diff(along_y, axis=-1),
         jnp.diff(along_y, axis=-2),
     )
-    # The two mixed ones are equal; both are kept because the method weighs the mixed term twice.
+    # The two mixed terms are equal; both are kept because the method counts the mixed term twice.
     return sum((jnp.mean(jnp.abs(term)) for term in second), jnp.zeros((), values.dtype))
 
 
@@ -59,10 +59,10 @@ def feature_distance(
     features_b: Sequence[Float[Array, "batch _ _ _"]],
     mask: Float[Array, "batch h w"],
 ) -> Float[Array, ""]:
-    """Returns the masked distance of discriminator features, summed over layers (GAN2Shape, section 3.2).
+    """Returns the masked distance between discriminator features, summed over layers (GAN2Shape, section 3.2).
 
     Args:
-        features_a: one array per layer, sides that divide the mask's.
+        features_a: one array per layer, with sides that divide the mask's.
         features_b: the same shapes; the target, through which no gradient passes.
         mask: weight of each image pixel, average-pooled to each layer's side.
     """
@@ -79,12 +79,12 @@ def latent_norm(offset: Float[Array, "*batch w"]) -> Float[Array, ""]:
 
 
 def mean_squared(a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, ""]:
-    """Returns the mean squared difference; fits the depth network to the prior."""
+    """Returns the mean squared difference, which fits the depth network to the prior."""
     return jnp.mean(jnp.square(a - b))
 
 
 def _masked_mean(values: Float[Array, "*batch h w c"], mask: Float[Array, "*batch h w"]) -> Float[Array, ""]:
-    """Returns the sum of values times mask over the mask's sum, the mask counted once a channel."""
+    """Returns the sum of values times mask over the mask's sum, the mask counted once per channel."""
     mask = jnp.broadcast_to(mask, values.shape[:-1])
     weight = jnp.sum(mask) * values.shape[-1]
     empty = weight <= 0
@@ -93,7 +93,7 @@ def _masked_mean(values: Float[Array, "*batch h w c"], mask: Float[Array, "*batc
 
 
 def _average_pool(mask: Float[Array, "*batch h w"], shape: tuple[int, ...]) -> Float[Array, "*batch hf wf"]:
-    """Returns means of whole cells; a remainder that fills no cell is left out, as strided pooling does."""
+    """Returns the means of whole cells; a remainder that does not fill a cell is left out, as in strided pooling."""
     rows, columns = shape
     step_y, step_x = mask.shape[-2] // rows, mask.shape[-1] // columns
     mask = mask[..., : rows * step_y, : columns * step_x]

@@ -1,4 +1,4 @@
-"""Errors of a depth map against the truth: scale-invariant error, normal angles, plain errors.
+"""Errors of a depth map against the ground truth: scale-invariant error, normal angles, plain errors.
 
 Depths are `(..., H, W)` in scene units, in the input view; normals `(..., H, W, 3)`; masks
 `(..., H, W)`, 0 or 1. Every metric is one number per item, of shape `(...)`; angles in degrees. An
@@ -29,7 +29,7 @@ def side(
     """Returns the scale-invariant depth error: the standard deviation of the log ratio over the mask.
 
     Source: Eigen et al., NeurIPS 2014, as GAN2Shape (section 4) reports it. A common
-    factor cancels.
+    factor cancels out.
     """
     difference = (jnp.log(depth) - jnp.log(true_depth)) * mask
     mean = _masked_mean(difference, mask)[..., None, None]
@@ -41,9 +41,9 @@ def mean_angle(
     true_normal: Float[Array, "*batch h w 3"],
     mask: Float[Array, "*batch h w"],
 ) -> Float[Array, "*batch"]:
-    """Returns the mean angle in degrees between normals over the mask, `acos` of their product cut to [-1, 1].
+    """Returns the mean angle in degrees between normals over the mask, `acos` of their dot product clipped to [-1, 1].
 
-    The normals are taken as they come: ones shorter than 1, which the original computes, read a few
+    The normals are used as given: ones shorter than 1, which the original computes, come out a few
     degrees apart even where they are equal.
     """
     # A sum, not a matrix product: acos is too steep at 1 for a matrix unit's reduced precision.
@@ -70,7 +70,7 @@ def evaluation_mask(
 ) -> Float[Array, "*batch h w"]:
     """Returns where depth is compared: the eroded object times the eroded valid pixels.
 
-    The object is where the true depth is below its maximum in that item, the background.
+    The object is where the true depth is below that item's maximum, which is the background.
     """
     background = jnp.max(true_depth, axis=(-2, -1), keepdims=True)
     return erode((true_depth < background).astype(true_depth.dtype)) * erode(valid)
@@ -86,13 +86,13 @@ def depth_metrics(
 
     Args:
         warped_depth: the reconstructed depth seen from the input view.
-        true_depth: the truth there; its maximum is the background.
+        true_depth: the ground truth in that view; its maximum is the background.
         valid: 1 where the warped depth shows the object's surface.
-        camera: gives the normals.
+        camera: used to compute the normals.
 
     Returns:
         `side`; `mad` with the original's short normals and `mad_unit` with unit ones, in degrees;
-        `mae` and `mse` in scene units and their square.
+        `mae` in scene units and `mse` in their square.
     """
     mask = evaluation_mask(true_depth, valid)
     error = warped_depth - true_depth
@@ -120,19 +120,19 @@ def depth_errors(
     *,
     valid: ArrayLike | None = None,
 ) -> dict[str, np.ndarray]:
-    """Checks depth maps and measures how far they are from the truth; on the host, see `depth_metrics` for `jax.jit`.
+    """Validates depth maps and measures their errors against the ground truth; for `jax.jit`, see `depth_metrics`.
 
     Args:
-      depth: `(..., S, S)` seen from the truth's view, scene units.
+      depth: `(..., S, S)` seen from the ground truth's view, scene units.
       true_depth: `(..., S, S)` scene units; its maximum is the background.
-      camera: gives the normals, and the depth of what is empty.
+      camera: used to compute the normals; also defines the background depth.
       valid: 1 where `depth` shows a surface; by default where it is nearer than `camera.background_depth`.
 
     Returns:
-      As `depth_metrics`, each error of shape `(...)`.
+      NumPy arrays with the errors of `depth_metrics`, each of shape `(...)`.
 
     Raises:
-      ArgumentError: other shapes, depths that are not positive and finite, or nothing in common to compare.
+      ArgumentError: the shapes are wrong, depths are not positive and finite, or there is nothing to compare.
     """
     shape = (camera.image_size, camera.image_size)
     maps = {"depth": np.asarray(depth, np.float32), "true_depth": np.asarray(true_depth, np.float32)}

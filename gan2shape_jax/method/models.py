@@ -26,7 +26,7 @@ _Images = Float[Array, "n s s 3"]
 
 @functools.cache
 def modules(settings: Settings) -> dict[str, Any]:
-    """Returns the linen modules by name, the same ones for equal settings."""
+    """Returns the linen modules by name, the same objects for equal settings."""
     size, sizes = settings.image_size, settings.networks
     image_network = functools.partial(
         EncoderDecoder, size=size, width=sizes.width, zdim=sizes.zdim, group_base=sizes.group_base
@@ -43,12 +43,12 @@ def modules(settings: Settings) -> dict[str, Any]:
 
 @functools.partial(jax.jit, static_argnames="settings")
 def init_params(key: PRNGKeyArray, settings: Settings) -> Params:
-    """Returns initial parameters of all five networks, a function of the key."""
+    """Returns initial parameters of all five networks, determined by the key."""
     return initial_params(key, modules(settings))
 
 
 def _apply(params: Params, name: str, images: _Images, settings: Settings) -> jax.Array:
-    """Returns a network's output in float32: its last layer always computes so, see `precision`."""
+    """Returns a network's output in float32: its last layer always computes in it, see `precision`."""
     chosen = to_compute_dtype(params[name], settings.precision, keep=("output",))
     return to_float32(modules(settings)[name].apply({"params": chosen}, to_compute_dtype(images, settings.precision)))
 
@@ -65,13 +65,13 @@ def albedo(params: Params, images: _Images, settings: Settings) -> Float[Array, 
 
 
 def views(params: Params, images: _Images, mean: Float[Array, "6"], settings: Settings) -> Float[Array, "n 6"]:
-    """Returns views in radians and scene units; `mean` (network units) is added where the settings say so."""
+    """Returns views in radians and scene units; `mean` (network units) is added if the settings say so."""
     raw = _apply(params, "view", images, settings)
     return view_from_raw(raw + mean if settings.add_mean_V else raw, settings.view_range)
 
 
 def lights(params: Params, images: _Images, mean: Float[Array, "4"], settings: Settings) -> Float[Array, "n 4"]:
-    """Returns lights as ambient, diffuse, dx, dy; `mean` (network units) is added where the settings say so."""
+    """Returns lights as ambient, diffuse, dx, dy; `mean` (network units) is added if the settings say so."""
     raw = _apply(params, "light", images, settings)
     return light_from_raw(raw + mean if settings.add_mean_L else raw)
 
@@ -79,7 +79,7 @@ def lights(params: Params, images: _Images, mean: Float[Array, "4"], settings: S
 def offsets(params: Params, images: _Images, settings: Settings) -> Float[Array, "n w"]:
     """Returns the encoder's output for images, before the mapping network regularises it.
 
-    Always in float32: what counts is the difference between the codes of two nearly equal images.
+    Always in float32: what matters is the difference between the codes of two nearly equal images.
     """
     codes: Float[Array, "n w"] = modules(settings)["encoder"].apply({"params": params["encoder"]}, images)
     return codes

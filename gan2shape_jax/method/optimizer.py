@@ -1,4 +1,4 @@
-"""The optimiser: Adam as the published code has it, its state at the start of a step, and one of its steps."""
+"""The optimiser: Adam as in the published code, its state at the start of a step, and one of its updates."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["fresh_optimizer", "optimizer", "optimizer_step"]
 
 
 def optimizer(settings: Settings) -> optax.GradientTransformation:
-    """Returns Adam with L2 weight decay coupled into the gradient (not AdamW), as the published code has it.
+    """Returns Adam with L2 weight decay coupled into the gradient (not AdamW), as in the published code.
 
-    With `warmup_iterations`, the step size rises to its value over so many iterations of every step of the method:
-    Adam's first steps, on moments of few gradients, are its wildest.
+    With `warmup_iterations`, the learning rate rises to its full value over that many iterations in every step of the
+    method: Adam's first updates, with moments of only a few gradients, are its most erratic.
     """
     size: float | optax.Schedule = settings.learning_rate
     if settings.warmup_iterations:
@@ -33,23 +33,23 @@ def optimizer(settings: Settings) -> optax.GradientTransformation:
 
 
 def fresh_optimizer(state: TrainState, networks: tuple[str, ...], settings: Settings) -> TrainState:
-    """Returns the state with a fresh optimiser of these networks, as at the start of every step of every stage."""
+    """Returns the state with a fresh optimiser for these networks, as at the start of every step of every stage."""
     trained = {name: state.params[name] for name in networks}
     return dataclasses.replace(state, opt_state=_fresh(trained, settings=settings))
 
 
 @functools.partial(jax.jit, static_argnames="settings")
 def _fresh(trained: Params, *, settings: Settings) -> optax.OptState:
-    """Returns the state before any step: one program, where each shape of parameter would have one of its own."""
+    """Returns the optimiser's initial state, compiled as one program instead of one for each parameter shape."""
     return optimizer(settings).init(trained)
 
 
 def optimizer_step(state: TrainState, gradient: Params, settings: Settings) -> TrainState:
-    """Moves the networks that the gradient is of by one step of Adam; the others stay as they are.
+    """Updates the networks that the gradient covers by one step of Adam; the others stay unchanged.
 
     Args:
-      state: its optimiser state is of the same networks.
-      gradient: of the loss, by name of the network.
+      state: its optimiser state covers the same networks.
+      gradient: gradient of the loss, by network name.
       settings: static settings.
     """
     trained = {name: state.params[name] for name in gradient}

@@ -1,9 +1,9 @@
-"""An encoder of one image's own: step 2 from the beginning, on that image's pseudo-images alone.
+"""A separate encoder for each image: step 2 from scratch, on that image's pseudo-images alone.
 
-An encoder that follows renderings of all images closely makes the GAN repeat the shape that was rendered, with its
-faults. One that is trained briefly on one image, with offsets that pass through the mapping network, stays nearer to
-what the GAN draws by itself: what it makes of renderings has more of the object's own shape, and less of the turn that
-was asked for (docs/reports/lift.md).
+An encoder that follows the renderings of all images closely makes the GAN repeat the rendered shape, with its faults.
+One that is trained briefly on one image, with offsets that pass through the mapping network, stays closer to what the
+GAN draws by itself: its versions of renderings have more of the object's own shape, and less of the rotation that was
+asked for (docs/reports/lift.md).
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from gan2shape_jax.method.step3 import STEP3
 
 __all__ = ["projected", "wanted"]
 
-# Phases are numbered from here on, beyond those of a schedule, so that nothing is drawn twice.
+# These phases are numbered from here on, beyond those of any schedule, so that no random draw is repeated.
 _PHASES = 1 << 18
 
 
 def wanted(phase: Phase, settings: Settings) -> bool:
-    """Whether samples of a phase are projected by an encoder of each image's own: in steps 3 without an anchor."""
+    """Whether a phase's samples are projected by a separate encoder for each image: in step 3 without an anchor."""
     return phase.step == STEP3.name and settings.own_encoder_iterations > 0
 
 
 def projected(
     state: TrainState, phase: Phase, problem: Problem, frozen: FrozenModels, settings: Settings
 ) -> ProjectedSamples:
-    """Returns projected samples of an image by an encoder of its own; not to be called inside `jax.jit`.
+    """Returns projected samples of an image from an encoder of its own; not to be called inside `jax.jit`.
 
     Args:
       state: networks, and the image's factors.
-      phase: that the samples are for.
-      problem: the image; the encoder begins with weights by its key.
+      phase: the phase that the samples are for.
+      problem: the image; its key determines the encoder's initial weights.
       frozen: the frozen networks.
-      settings: static settings: `own_encoder_iterations` of step 2, at `encoder_learning_rate`.
+      settings: static settings; step 2 runs for `own_encoder_iterations` at `encoder_learning_rate`.
     """
     own = dataclasses.replace(settings, regularize_offset=True, learning_rate=settings.encoder_learning_rate)
     lesson = Phase(_PHASES + phase.number, phase.stage, STEP2.name, settings.own_encoder_iterations, flip=False)

@@ -1,10 +1,10 @@
-"""Perceptual distances of images: LPIPS v0.1 with VGG16, or a frozen discriminator's features.
+"""Perceptual distances between images: LPIPS v0.1 with VGG16, or a frozen discriminator's features.
 
 Images are `(N, H, W, 3)` in [-1, 1], already multiplied by their mask. Source: Zhang et al., CVPR
 2018. Both distances work on features, so that features of an unchanging target need to be computed
 only once.
 
-The parameters of LPIPS are a flat dictionary, float32 arrays of these names:
+The parameters of LPIPS are a flat dictionary, float32 arrays with these names:
 
     shift, scale                      (3,) the input is (image - shift) / scale
     conv<i>_<j>/kernel                (3, 3, in, out), i = 1 ... 5 blocks, j = 1 ... 2 or 3 layers
@@ -37,7 +37,7 @@ __all__ = [
     "torch_shapes",
 ]
 
-# Channels and number of VGG16's layers in each block; a halving lies between blocks.
+# Channels and number of layers of each of VGG16's blocks; the side is halved between blocks.
 _BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 # Added to the length of a feature vector before dividing by it.
 _EPSILON = 1e-10
@@ -51,7 +51,7 @@ def lpips(params: Params, a: Float[Array, "n h w 3"], b: Float[Array, "n h w 3"]
     Args:
         params: from `load_lpips`.
         a: images in [-1, 1], at least 16 pixels wide.
-        b: images to compare with, in order.
+        b: images to compare them with, in the same order.
     """
     return lpips_distance(params, lpips_features(params, a), lpips_features(params, b))
 
@@ -79,7 +79,7 @@ def lpips_per_layer(
     a: Sequence[Float[Array, "#n _ _ _"]],
     b: Sequence[Float[Array, "#n _ _ _"]],
 ) -> tuple[Float[Array, " n"], ...]:
-    """Each block's part of the distance: weighted squared differences, averaged over the image."""
+    """Each block's contribution to the distance: weighted squared differences, averaged over the image."""
     weights = [params[f"linear{block}"] for block in range(1, len(_BLOCKS) + 1)]
     return tuple(
         jnp.mean(jnp.sum(jnp.square(first - second) * weight, axis=-1), axis=(-2, -1))
@@ -92,7 +92,7 @@ def lpips_distance(
     a: Sequence[Float[Array, "#n _ _ _"]],
     b: Sequence[Float[Array, "#n _ _ _"]],
 ) -> Float[Array, " n"]:
-    """LPIPS of images whose features are at hand; the leading axes must agree or broadcast."""
+    """LPIPS of images from features already computed; the leading axes must match or broadcast."""
     parts = lpips_per_layer(params, a, b)
     return sum(parts[1:], start=parts[0])
 
@@ -113,10 +113,10 @@ def discriminator_distance(
 
 
 def load_lpips(path: str | pathlib.Path) -> dict[str, jax.Array]:
-    """Reads the parameters from a safetensors file (names and shapes: see the module).
+    """Reads the parameters from a safetensors file (names and shapes: see the module docstring).
 
     Raises:
-        UserError: the file is missing, damaged, or has other tensors; the message lists them.
+        UserError: the file is missing, damaged, or does not hold the expected tensors; the message lists them.
     """
     try:
         with open_safetensors(path) as file:
@@ -135,7 +135,7 @@ def lpips_from_torch(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Renames and transposes the tensors of the published PyTorch module (`net-lin`, `vgg`).
 
     Args:
-        state: NumPy arrays by that module's names: `scaling_layer.*`, `net.slice<i>.<j>.*` and
+        state: NumPy arrays, keyed by that module's names: `scaling_layer.*`, `net.slice<i>.<j>.*` and
             `lin<i>.model.1.weight`.
 
     Raises:
@@ -156,7 +156,7 @@ def torch_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def _halve(x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
-    """Largest of each 2x2 cell; an odd last row or column is left out."""
+    """Maximum of each 2x2 cell; an odd last row or column is left out."""
     n, h, w, c = x.shape
     cells = x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c)
     return jnp.max(cells, axis=(2, 4))
@@ -184,7 +184,7 @@ def _shapes() -> dict[str, tuple[int, ...]]:
 
 
 def _torch_name(name: str) -> str:
-    """The published module's name of one of our parameters."""
+    """The published module's name for one of our parameters."""
     if name in ("shift", "scale"):
         return f"scaling_layer.{name}"
     if name.startswith("linear"):
@@ -204,7 +204,7 @@ def _torch_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _check(found: Mapping[str, tuple[int, ...]], shapes: Mapping[str, tuple[int, ...]], what: str) -> None:
-    """Raises a UserError that lists missing, unknown and misshapen tensors, by their shapes."""
+    """Compares tensors by name and shape; raises a UserError that lists missing, unknown and misshapen ones."""
     wrong = {
         "missing": sorted(shapes.keys() - found.keys()),
         "unknown": sorted(found.keys() - shapes.keys()),

@@ -1,14 +1,14 @@
-"""The weak shape prior: an ellipsoid-like cap where the object is (GAN2Shape, section 3.1), and its rivals.
+"""The weak shape prior: an ellipsoid-like cap where the object is (GAN2Shape, section 3.1), and its alternatives.
 
 Rows run down and columns right; the mask and the depth are `(S, S)`, depth in scene units along the
-camera's axis. All of this happens once an image, on the host, with NumPy.
+camera's axis. All of this happens once per image, on the host, with NumPy.
 
-The paper shows what other priors give; its authors say how they were made (issue 16 of their repository): the
-ellipsoid's centre is moved sideways, or `far` is brought to 0.96 for a weaker one. The box and the parser's
+The paper shows results with other priors; its authors say how they were made (issue 16 of their repository): the
+ellipsoid's centre is moved sideways, or `far` is set to 0.96 for a weaker one. The box and the parser's
 confidence come from a replication of the paper (Galatolo and Nilsson, ReScience C, 2022).
 
-`whole_ellipsoid` is ours. The published box ends where the frame does, so that a face that fills its picture falls away
-at brow and chin, where it does not; and it is as deep whatever its width (docs/reports/lift.md).
+`whole_ellipsoid` is ours. The published box ends where the frame does, so a face that fills its image falls away
+wrongly at brow and chin; and the published cap is equally deep whatever its width (docs/reports/lift.md).
 """
 
 import numpy as np
@@ -30,8 +30,8 @@ __all__ = [
 
 SHAPES = ("ellipsoid", "whole_ellipsoid", "shifted_ellipsoid", "flat", "smoothed_box", "confidence")
 
-# How each category's bounding box is adjusted; the names are those of the configs and of the original. A user's own are
-# free, and their boxes stay as they are.
+# How each category's bounding box is adjusted; the names are those of the configs and of the original. Users may choose
+# names of their own; their boxes are not adjusted.
 _FIT = {
     "synface": "forehead",
     "ictface": "forehead",
@@ -45,13 +45,14 @@ _FIT = {
 }
 CATEGORIES = tuple(_FIT)
 
-# Parsers mark a whole head 0.5 and the face 1: only the face is to be covered.
+# Parsers mark a whole head with 0.5 and the face with 1: only the face should be covered.
 _OBJECT_THRESHOLD = 0.7
 # Radius in scene units of the sphere whose cap is stretched over the box.
 _RADIUS = 0.4
-# How far an object is taken to go on beyond the frame that cuts it off, above or below, as a share of what is seen.
+# How far an object is assumed to extend beyond the frame that cuts it off, above or below, as a share of its visible
+# height.
 _BEYOND = 1 / 3
-# The box is smoothed by three passes of a mean over this share of the image's side: 11 of the replication's 128 pixels.
+# The box is smoothed by three mean filters over this share of the image's side: 11 of the replication's 128 pixels.
 _WINDOW, _PASSES = 11 / 128, 3
 
 
@@ -67,7 +68,7 @@ def prior_depth(
     least: float,
     pixel: float,
 ) -> Float[np.ndarray, "s s"]:
-    """Returns the depth that a configuration asks the depth network to start from.
+    """Returns the configured prior, the depth that the depth network starts from.
 
     Args:
         mask: object mask in [0, 1].
@@ -75,13 +76,13 @@ def prior_depth(
         category: see `ellipsoid`.
         near: depth of the object's nearest point, scene units.
         far: depth of everything outside it, scene units.
-        shift: of the shifted ellipsoid, see `ellipsoid`.
-        middle: of the range of depths, scene units; where the flat prior lies.
-        least: of the range of depths, scene units.
+        shift: shift of the shifted ellipsoid, see `ellipsoid`.
+        middle: middle of the depth range, scene units; the depth of the flat prior.
+        least: least depth of the range, scene units.
         pixel: width of a pixel at depth 1, scene units.
 
     Raises:
-        UserError: as `ellipsoid` and `smoothed_box`, or a shape that is unknown.
+        UserError: as for the functions of the shapes, or the shape is unknown.
     """
     if shape == "flat":
         return flat(mask, depth=middle)
@@ -100,8 +101,8 @@ def prior_depth(
 def flat(mask: Float[np.ndarray, "s s"], *, depth: float) -> Float[np.ndarray, "s s"]:
     """Returns a plane facing the camera.
 
-    A depth network whose output is centred can only show the plane in the middle of its range of depths; fitted to
-    another `depth` it would bend.
+    A depth network whose output is centred can only represent the plane in the middle of its depth range; fitted to
+    another `depth`, it would bend.
     """
     mask = np.asarray(mask)
     return np.full(mask.shape, depth, _floating(mask))
@@ -111,7 +112,7 @@ def smoothed_box(mask: Float[np.ndarray, "s s"], *, near: float = 0.91, far: flo
     """Returns the object's silhouette raised from `far` to `near`, its edges smoothed by three mean filters.
 
     Args:
-        mask: object mask in [0, 1]; it counts from 0.7 on, linearly, as in the replication.
+        mask: object mask in [0, 1]; it counts linearly from 0.7 upwards, as in the replication.
         near: depth of the nearest point, scene units.
         far: depth far from the object, scene units.
 
@@ -125,12 +126,12 @@ def smoothed_box(mask: Float[np.ndarray, "s s"], *, near: float = 0.91, far: flo
 
 
 def confidence(mask: Float[np.ndarray, "s s"], *, near: float = 0.91, far: float = 1.02) -> Float[np.ndarray, "s s"]:
-    """Returns depth from `far` to `near` by how sure the mask is of the object, smoothed by three mean filters.
+    """Returns depth from `far` to `near` by how confident the mask is of the object, smoothed by three mean filters.
 
     Args:
-        mask: object mask in [0, 1]. Where it holds a parser's probabilities these are the confidence, stretched to
-            reach from 0 to 1. A mask of (mostly) zeros and ones tells of none; the distance from its outline, and from
-            the image's border, stands in.
+        mask: object mask in [0, 1]. Where it holds a parser's probabilities, these are the confidence, stretched to
+            range from 0 to 1. A mask of (mostly) zeros and ones has none; the distance from its outline, and from the
+            image's border, is used instead.
         near: depth of the nearest point, scene units.
         far: depth far from the object, scene units.
 
@@ -150,7 +151,7 @@ def confidence(mask: Float[np.ndarray, "s s"], *, near: float = 0.91, far: float
 
 def _raised(height: np.ndarray, near: float, far: float) -> np.ndarray:
     """Returns depth from `far` (height 0) to `near` (the greatest), smoothed with zeros around the image."""
-    side = 2 * int(_WINDOW * height.shape[0] / 2) + 1  # odd, so that nothing moves
+    side = 2 * int(_WINDOW * height.shape[0] / 2) + 1  # odd, so that nothing shifts
     for _ in range(_PASSES):
         height = ndimage.uniform_filter(height, side, mode="constant")
     if not height.max() > 0:
@@ -171,7 +172,7 @@ def ellipsoid(
 
     Args:
         mask: object mask in [0, 1]; at least 0.7 counts as object.
-        category: decides how the box is adjusted; it stays as it is for one that is none of `CATEGORIES`.
+        category: decides how the box is adjusted; for one not in `CATEGORIES` the box stays as it is.
         near: depth of the cap's top, in scene units.
         far: depth of its rim and of everything outside, in scene units.
         shift: how far the cap is moved to the right, in widths of the box.
@@ -180,7 +181,8 @@ def ellipsoid(
         The depth, in the mask's floating type (float32 for other types).
 
     Raises:
-        UserError: near not in front of far, or a mask with no object worth a box.
+        UserError: `near` is not in front of `far`, or by 0.4 scene units or more; or the mask has no object large
+            enough for a box.
     """
     mask = np.asarray(mask)
     if not 0 < far - near < _RADIUS:
@@ -192,22 +194,22 @@ def ellipsoid(
 def whole_ellipsoid(
     mask: Float[np.ndarray, "s s"], *, far: float, least: float, pixel: float
 ) -> Float[np.ndarray, "s s"]:
-    """Returns the depth of a stretched spherical cap over the whole object, of which the frame may show a part.
+    """Returns the depth of a stretched spherical cap over the whole object, of which the frame may show only part.
 
-    The cap is as deep as half the object's width. Where the mask touches the upper or the lower edge of the frame, the
-    object goes on beyond it, by a third of the height that is seen.
+    The cap is as deep as half the object's width, but no point is nearer than `least`. Where the mask touches the upper
+    or lower edge of the frame, the object is assumed to extend beyond it by a third of its visible height.
 
     Args:
         mask: object mask in [0, 1]; at least 0.7 counts as object.
         far: depth of the cap's rim and of everything outside, scene units.
-        least: depth that no point is nearer than, scene units.
+        least: least depth that any point may have, scene units.
         pixel: width of a pixel at depth 1, scene units.
 
     Returns:
         The depth, in the mask's floating type (float32 for other types).
 
     Raises:
-        UserError: a mask with no object worth a box, or `least` not in front of `far`.
+        UserError: the mask has no object large enough for a box, or `least` is not in front of `far`.
     """
     mask = np.asarray(mask)
     left, right, top, bottom = _bounding_box(mask, "none")
@@ -222,7 +224,7 @@ def whole_ellipsoid(
 def _cap(
     mask: np.ndarray, box: tuple[float, float, float, float], near: float, far: float, *, shift: float, about: float
 ) -> Float[np.ndarray, "s s"]:
-    """Returns the depth of a spherical cap over a box (left, right, top, bottom), its rows stretched about a row."""
+    """Returns the depth of a spherical cap over a box (left, right, top, bottom), rows stretched about `about`."""
     left, right, top, bottom = box
     size_y, size_x = mask.shape
     radius = (right - left) / 2
@@ -237,7 +239,7 @@ def _cap(
 
 
 def _bounding_box(mask: np.ndarray, fit: str) -> tuple[float, float, float, float]:
-    """Returns left, right, top and bottom of the object in pixels, adjusted as the category asks."""
+    """Returns left, right, top and bottom of the object in pixels, adjusted as `fit` says."""
     _require_object(mask)
     rows, columns = np.nonzero(mask >= _OBJECT_THRESHOLD)
     left, right = float(columns.min()), float(columns.max())
@@ -273,5 +275,5 @@ def _faint() -> UserError:
 
 
 def _floating(mask: np.ndarray) -> np.dtype:
-    """Returns the mask's type where it is a floating one, else float32."""
+    """Returns the mask's dtype if it is a floating-point one, else float32."""
     return mask.dtype if np.issubdtype(mask.dtype, np.floating) else np.dtype(np.float32)

@@ -14,9 +14,9 @@ __all__ = ["PRIOR_STEP", "prior_loss"]
 def prior_loss(
     params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings, *, flip: bool = False
 ) -> LossAndMetrics:
-    """Returns the mean squared distance of the depth, before the border is blended, to the prior's.
+    """Returns the mean squared difference between the depth, before its border is blended, and the prior.
 
-    The GAN has no part in it and there is no mirrored sheet: `frozen` and `flip` are not used.
+    The GAN plays no part in it and there is no mirrored sheet: `frozen` and `flip` are not used.
     """
     del frozen, flip
     depth = models.depth(params, problem.image, settings)

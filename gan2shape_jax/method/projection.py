@@ -32,7 +32,7 @@ __all__ = [
 
 
 def to_input_frame(images: Float[Array, "n g g 3"], settings: Settings) -> Float[Array, "n s s 3"]:
-    """Brings the GAN's images to where the input image is: original size, crop, side S."""
+    """Brings the GAN's images into the input image's frame: original size, crop, side S."""
     return resample.resize(_cropped(images, settings), settings.image_size)
 
 
@@ -50,21 +50,21 @@ def _drawn(latent: Float[Array, "n *layers w"], frozen: FrozenModels, settings: 
 def synthesize(
     latent: Float[Array, "n *layers w"], frozen: FrozenModels, settings: Settings
 ) -> Float[Array, "n s s 3"]:
-    """Returns the GAN's images of latents, noise fixed, clamped to [-1, 1], in the input's frame."""
+    """Returns the GAN's images of latents, with fixed noise, clamped to [-1, 1], in the input's frame."""
     return to_input_frame(_drawn(latent, frozen, settings), settings)
 
 
 def synthesize_large(
     latent: Float[Array, "n *layers w"], frozen: FrozenModels, settings: Settings
 ) -> Float[Array, "n c c 3"]:
-    """Returns images as `synthesize`, but as large as the GAN draws them, or as the crop where there is one."""
+    """Returns images as `synthesize` does, but at the GAN's own size, or the crop's if there is one."""
     return _cropped(_drawn(latent, frozen, settings), settings)
 
 
 def sample(
     z: Float[Array, "n w"], frozen: FrozenModels, settings: Settings
 ) -> tuple[Float[Array, "n s s 3"], Float[Array, "n w"]]:
-    """Returns the GAN's images of normal draws, truncated as the settings say, and their latents in W."""
+    """Returns the GAN's images for normal draws z, truncated as the settings say, and their latents in W."""
     w = stylegan2.map_styles(frozen.generator, z, arch=settings.architecture)
     latents = stylegan2.truncate(w, frozen.mean_w, jnp.float32(settings.truncation))
     return synthesize(latents, frozen, settings), latents
@@ -78,7 +78,7 @@ def gan_image(latent: Float[Array, "1 *layers w"], frozen: FrozenModels, setting
 def reference_code(
     params: models.Params, reference: Float[Array, "1 s s 3"], settings: Settings
 ) -> Float[Array, "1 w"] | None:
-    """Returns the code that relative encoding subtracts; None where encoding is absolute."""
+    """Returns the code that relative encoding subtracts; None if encoding is absolute."""
     return models.offsets(params, reference, settings) if settings.relative_enc else None
 
 
@@ -91,10 +91,10 @@ def latent_offset(
     *,
     code: Float[Array, "1 w"] | None = None,
 ) -> Float[Array, "n w"]:
-    """Returns offsets in W of images; relative encoding subtracts the encoding of the GAN's own image.
+    """Returns the offsets in W of images; relative encoding subtracts the encoding of the GAN's own image.
 
-    Gradients flow through both encodings. Without `regularize_offset` the encoding is the offset.
-    `code` is `reference_code` of these parameters, where it is at hand: while the encoder trains it is not.
+    Gradients flow through both encodings. Without `regularize_offset`, the encoding is the offset.
+    `code` is `reference_code` for these parameters, if already computed; while the encoder trains, it is not.
     """
     if settings.relative_enc and code is not None:
         code = models.offsets(params, images, settings) - code
@@ -121,13 +121,13 @@ def projected_latents(
     *,
     code: Float[Array, "1 w"] | None = None,
 ) -> tuple[Float[Array, "n *layers w"], Float[Array, "n w"]]:
-    """Returns the latents of the GAN's versions of images, and their offsets; arguments as `project`."""
+    """Returns the latents of the GAN's versions of images, and their offsets; arguments as for `project`."""
     offset = latent_offset(params, images, reference, frozen, settings, code=code)
     return moved(latent, offset), offset
 
 
 def moved(latent: Float[Array, "1 *layers w"], offset: Float[Array, "n w"]) -> Float[Array, "n *layers w"]:
-    """Returns the input's latent moved by each offset, in W+ alike in all layers."""
+    """Returns the input's latent moved by each offset; in W+, all layers move alike."""
     return latent + (offset[:, None] if latent.ndim == 3 else offset)
 
 
@@ -144,13 +144,13 @@ def project(
     """Returns the GAN's version of each image, and the offset that gave it.
 
     Args:
-      params: of the networks; only the encoder's are used.
-      images: to project.
-      latent: of the input image.
+      params: the networks' parameters; only the encoder's are used.
+      images: images to project.
+      latent: latent of the input image.
       reference: the GAN's image of `latent`.
       frozen: the frozen networks.
       settings: static settings.
-      code: of the reference, see `latent_offset`.
+      code: code of the reference, see `latent_offset`.
     """
     latents, offset = projected_latents(params, images, latent, reference, frozen, settings, code=code)
     return synthesize(latents, frozen, settings), offset

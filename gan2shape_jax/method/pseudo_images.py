@@ -26,12 +26,12 @@ def render_factors(
     view: Float[Array, "n 6"],
     settings: Settings,
 ) -> tuple[Float[Array, "n s s 3"], Float[Array, "n s s"]]:
-    """Renders the factors roughly, each time under another shading and from another view.
+    """Renders the factors roughly, once for each shading and view.
 
     Args:
-      factors: of which depth, albedo and mask are used.
+      factors: depth, albedo and mask are used.
       shading: in the canonical frame.
-      view: radians and scene units.
+      view: in radians and scene units.
       settings: static settings.
 
     Returns:
@@ -52,10 +52,10 @@ def pseudo_images(
     """Renders the factors under drawn views and lights.
 
     Args:
-      factors: of the input image.
+      factors: factors of the input image.
       views: in network units.
-      direction_xy: of the drawn lights.
-      strength: of the drawn lights.
+      direction_xy: directions of the drawn lights.
+      strength: strengths of the drawn lights.
       settings: static settings.
 
     Returns:
@@ -76,14 +76,14 @@ def draw_pseudo_images(
     """Draws a batch of views and lights and renders the factors under them; no gradient flows out.
 
     Args:
-      key: of the phase.
-      iteration: the draws are a function of it and of the key.
-      factors: of the input image.
+      key: the phase's key.
+      iteration: determines the draws, together with the key.
+      factors: factors of the input image.
       frozen: holds the statistics of views.
       settings: static settings.
 
     Returns:
-      As `pseudo_images`, n being the batch size.
+      As `pseudo_images`, with n the batch size.
     """
     return jax.lax.stop_gradient(pseudo_images(factors, *_draw_conditions(key, iteration, frozen, settings), settings))
 
@@ -97,8 +97,8 @@ def known_conditions(
 ) -> KnownConditions:
     """Returns the views and lights that `draw_pseudo_images` draws with the same arguments.
 
-    The lights are those that the renderings show: the input's, with what was drawn in place of its direction and added
-    to its strengths (see `sampling.relit_shading`).
+    The lights are those that the renderings show: the input's, with the drawn direction in place of its own and the
+    drawn strength added to its strengths (see `sampling.relit_shading`).
     """
     views, direction, strength = _draw_conditions(key, iteration, frozen, settings)
     ambient = factors.light[0] + settings.rand_light[6] * strength

@@ -84,7 +84,7 @@ def scene(
 
 
 def appearance(geometry: Scene, albedo: Float[Array, "f s s 3"]) -> Float[Array, "f n s s 3"]:
-    """Returns the images that sheets with this albedo show in each view and light, clamped to [-1, 1]."""
+    """Returns the images that sheets with this albedo show under each view and light, clamped to [-1, 1]."""
     texture = lighting.apply_shading(albedo[:, None], geometry.shading)
     return jnp.clip(resample.grid_sample(texture, geometry.grid), -1.0, 1.0)
 
@@ -158,7 +158,7 @@ _reconstruct = jax.jit(reconstruct, static_argnames="settings")
 
 
 def drop_training_fields(problem: Problem) -> Problem:
-    """Drops fields that rendering does not read: one program serves images with and without latents or depth."""
+    """Drops fields that rendering does not read, so one program serves images with and without latents or depth."""
     return dataclasses.replace(problem, latent=None, gan_image=None, prior=None, true_depth=None)
 
 
@@ -172,7 +172,7 @@ def see(state: TrainState, problem: Problem, frozen: FrozenModels, settings: Set
 def _reconstruct_all(
     params: models.Params, problems: Problem, frozen: FrozenModels, *, settings: Settings
 ) -> Reconstruction:
-    """Does what `reconstruct` does for a leading axis of images."""
+    """Does what `reconstruct` does, over a leading axis of images."""
     explained: Reconstruction = jax.vmap(lambda one: reconstruct(params, one, frozen, settings=settings))(problems)
     return explained
 
@@ -180,18 +180,19 @@ def _reconstruct_all(
 def see_together(
     state: TrainState, problems: Sequence[Problem | None], frozen: FrozenModels, settings: Settings
 ) -> list[Reconstruction | None]:
-    """Does what `see` does for several images at once, which on a CPU takes half the time.
+    """Does what `see` does for several images at once, which takes half the time on CPU.
 
-    An image's place among them decides nothing, nor do the others. Up to rounding errors it is what `see` returns.
+    An image's result depends neither on its position nor on the other images. Up to rounding errors it is what `see`
+    returns.
 
     Args:
-      state: of the networks.
-      problems: of the images, at least one; None where there is none.
+      state: the networks' state.
+      problems: one for each image, at least one of them given; None where there is no image.
       frozen: the frozen networks.
       settings: static settings.
 
     Returns:
-      For each image NumPy arrays; None where there is no image.
+      NumPy arrays for each image; None where there is no image.
     """
     fields = [None if one is None else drop_training_fields(one) for one in problems]
     first = next(one for one in fields if one is not None)

@@ -33,11 +33,11 @@ TRAIN, COLLECT, CHOOSE = 0, 1, 2
 
 
 def phase_key(key: PRNGKeyArray, phase: Int[Scalar, ""] | int, use: int) -> PRNGKeyArray:
-    """Returns the key of one use of randomness in a phase.
+    """Returns the key for one use of randomness in a phase.
 
     Args:
-      key: of an image or of a run.
-      phase: its number in the schedule.
+      key: key of an image or of a run.
+      phase: the phase's number in the schedule.
       use: `TRAIN`, `COLLECT` or `CHOOSE`.
     """
     return jax.random.fold_in(jax.random.fold_in(key, phase), use)
@@ -63,7 +63,7 @@ def view_deviations(factor: Float[Array, "6 6"], yaw_scale: float) -> Float[Arra
 
 
 def light_deviations(rand_light: tuple[float, ...]) -> tuple[float, float, float, float]:
-    """Returns the standard deviations of ambient, diffuse, dx and dy of lights with what `draw_lights` draws."""
+    """Returns the standard deviations of ambient, diffuse, dx and dy under lights drawn by `draw_lights`."""
     x0, x1, y0, y1, r0, r1, alpha = rand_light
     strength, dx, dy = ((high - low) / math.sqrt(12) for low, high in ((r0, r1), (x0, x1), (y0, y1)))
     return abs(alpha) * strength, strength, dx, dy
@@ -95,7 +95,7 @@ def relit_shading(
 ) -> Float[Array, "count s s"]:
     """Returns the shading under drawn lights: ambient + alpha r + (diffuse + r) max(0, n . direction).
 
-    A stronger directed light takes away from the ambient one (alpha < 0), as if flashes replaced the sky.
+    A stronger directional light reduces the ambient one (alpha < 0), as if a flash replaced the sky.
     """
     drawn = jnp.concatenate([jnp.zeros_like(direction_xy), direction_xy], axis=-1)
     diffuse = diffuse_shading(normal, light_direction(drawn))
@@ -114,13 +114,13 @@ def batch_indices(
     """Returns which of the kept samples an iteration of step 3 sees, a function of key and iteration alone.
 
     The first pass goes through the samples in order, each later one through a fresh permutation; a pass
-    ends when fewer than a batch remain.
+    ends when less than a batch remains.
 
     Args:
-      key: of this step 3, the same in all of its iterations.
+      key: key of this step 3, the same in all of its iterations.
       iteration: counted from 0.
       count: number of kept samples, at least `batch_size`.
-      batch_size: samples an iteration.
+      batch_size: samples per iteration.
       skip_first: the published code's order, which starts at the second batch and ends each pass one
         batch early.
     """

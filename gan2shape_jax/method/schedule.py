@@ -9,14 +9,14 @@ __all__ = ["Phase", "make_schedule"]
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """One step of one stage, or of what comes before them.
+    """One step of one stage, or a step before the first stage.
 
     Attributes:
       number: position in the schedule, from 0.
-      stage: from 1; 0 is what comes before: the prior's fit, and in a lift the encoder's first lessons.
+      stage: from 1; 0 is what comes before: the prior's fit and, in a lift, the encoder's inversion step.
       step: a name in `steps.STEPS`.
-      iterations: how many.
-      flip: whether the mirrored sheet must explain the images too.
+      iterations: number of iterations.
+      flip: whether the mirrored sheet has to explain the images too.
     """
 
     number: int
@@ -27,7 +27,7 @@ class Phase:
 
     @property
     def label(self) -> str:
-        """The phase's name for people."""
+        """The phase's human-readable name."""
         return f"stage {self.stage} {self.step}" if self.stage else self.step
 
 
@@ -43,12 +43,12 @@ def make_schedule(
     """Returns the phases of a run: the prior's fit (unless it has no iterations), then the stages' steps.
 
     Args:
-      stages: lengths of steps 1, 2 and 3 for every stage.
+      stages: iterations of steps 1, 2 and 3 for every stage.
       flip1: per stage, whether step 1 uses the mirrored sheet.
       flip3: per stage, whether step 3 does.
-      prior_iterations: 0 where a pretrained depth network stands in for the prior.
-      inversion_iterations: of the encoder on fresh samples of the GAN, before the first stage; only a lift has any.
-      anchored: how many of the first stages have the anchored step in place of step 3.
+      prior_iterations: 0 where a pretrained depth network replaces the prior.
+      inversion_iterations: iterations of the inversion step before the first stage; only a lift has any.
+      anchored: number of stages, from the first, that use the anchored step instead of step 3.
     """
     before = (("prior", prior_iterations), ("inversion", inversion_iterations))
     rows = [(0, name, iterations, False) for name, iterations in before if iterations]

@@ -22,7 +22,7 @@ __all__ = ["NetworkSizes", "Settings", "from_config"]
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSizes:
-    """Widths of the five networks (channels), resolved; only `view_light_width` may be 0, for `width`."""
+    """Widths of the five networks (channels), resolved; only `view_light_width` may be 0, meaning `width`."""
 
     width: int
     group_base: int
@@ -33,7 +33,7 @@ class NetworkSizes:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Static settings of the method; see `configs/base.py` for meaning and units of each field."""
+    """Static settings of the method; see `configs/base.py` for the meaning and units of each field."""
 
     camera: Camera
     view_range: ViewRange
@@ -63,24 +63,24 @@ class Settings:
     sampling: Literal["centred", "half"]
     unit_normals: bool
     skip_first_batch: bool
-    # False in an ablation and in a lift: the encoder's output is the offset, past the mapping network.
+    # False in an ablation and in a lift: the encoder's output is the offset, bypassing the mapping network.
     regularize_offset: bool = True
     precision: Precision = "float32"
-    # Iterations over which the step size rises at the start of every step; 0 as published.
+    # Iterations over which the learning rate rises at the start of every step; 0 as published.
     warmup_iterations: int = 0
-    # Weight of the distance of step 3's depth from `Problem.prior`, which is the model's where one is refined.
+    # Weight of the distance of step 3's depth from `Problem.prior`, which is the model's depth in a refinement.
     hold_shape: float = 0.0
-    # Of a lift: fresh samples of the GAN that an iteration of the inversion step sees, and their truncation.
+    # For a lift: fresh GAN samples per iteration of the inversion step, and their truncation.
     fresh_samples: int = 0
     truncation: float = 1.0
-    # Of the anchored step: steps of the search for each projected sample's latent, and their size; weights of the
-    # distances from the views and lights that pseudo-images were drawn with.
+    # For the anchored step: iterations and learning rate of the search for each projected sample's latent; weights of
+    # the distances from the views and lights that pseudo-images were drawn with.
     latent_iterations: int = 0
     latent_learning_rate: float = 0.0
     anchor_view: float = 0.0
     anchor_light: float = 0.0
-    # Of a lift's step 3 without an anchor: iterations of each image's own encoder, and their step size; 0: the one that
-    # all images share.
+    # For a lift's step 3 without an anchor: iterations and learning rate of each image's own encoder; 0 iterations: use
+    # the encoder that all images share.
     own_encoder_iterations: int = 0
     encoder_learning_rate: float = 0.0
 
@@ -103,7 +103,7 @@ def from_config(config: ConfigDict, architecture: Architecture, *, original_size
       architecture: of the loaded GAN.
       original_size: side in pixels of the input image before cropping and resizing.
 
-    Without cropping the original size decides nothing, and images of all sizes share compiled programs.
+    Without cropping, the original size has no effect, and images of all sizes share compiled programs.
     """
     return Settings(
         camera=_camera(config),
@@ -144,8 +144,8 @@ def _view_range(config: ConfigDict) -> ViewRange:
 
 
 def _networks(config: ConfigDict) -> NetworkSizes:
-    """Returns the networks' widths, the zeros that mean "as published" resolved."""
-    from gan2shape_jax import networks  # here: networks import flax, which tools reading settings need not
+    """Returns the networks' widths, with the zeros that mean "as published" resolved."""
+    from gan2shape_jax import networks  # here: it imports flax, which not all users of settings need
 
     size, net = config.image_size, config.networks
     return NetworkSizes(

@@ -1,6 +1,6 @@
 """The state that a run carries from iteration to iteration, as explicit pytrees.
 
-`TrainState` is donated to every train step; `Problem` holds the given facts of one image.
+`TrainState` is donated to every train step, except on CPU; `Problem` holds what is given about one image.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ __all__ = [
 
 @flax.struct.dataclass
 class Problem:
-    """One input image with its given facts.
+    """One input image with what is given about it.
 
     Attributes:
       image: (1, S, S, 3).
       mask: (S, S).
-      latent: (1, W) or (1, L, W); None, as gan_image and prior, where nothing is trained and the GAN has no part.
+      latent: (1, W) or (1, L, W); None, like gan_image and prior, where nothing is trained and the GAN plays no part.
       gan_image: (1, S, S, 3), the GAN's image of the latent, or None.
       prior: (S, S), the depth that the depth network is first fitted to, or that a refinement is held to, or None.
       true_depth: (S, S), or None.
@@ -51,7 +51,7 @@ class Problem:
 
 @dataclasses.dataclass(frozen=True)
 class PreparedImage:
-    """One image, ready to be reconstructed; `inversion_l1` is None where the GAN has no part in it."""
+    """One image, ready to be reconstructed; `inversion_l1` is None where the GAN plays no part in it."""
 
     name: str
     problem: Problem
@@ -61,7 +61,7 @@ class PreparedImage:
 
 @flax.struct.dataclass
 class KnownConditions:
-    """What pseudo-images were drawn with: views (N, 6) in network units, lights (N, 4) as `factors` has them."""
+    """What pseudo-images were drawn with: views (N, 6) in network units, lights (N, 4) as in `factors`."""
 
     views: jax.Array
     lights: jax.Array
@@ -71,7 +71,7 @@ class KnownConditions:
 class ProjectedSamples:
     """Projected images (N, S, S, 3) and their masks (N, S, S), kept for step 3.
 
-    The anchored step also keeps what they were drawn with, and the pseudo-images (N, S, S, 3) that they are of.
+    The anchored step also keeps the pseudo-images (N, S, S, 3) that were projected, and what these were drawn with.
     """
 
     images: jax.Array
@@ -85,9 +85,9 @@ class TrainState:
     """Everything that changes while one image is reconstructed.
 
     Attributes:
-      params: of the five networks.
-      opt_state: of the networks that the current step optimises.
-      factors: of the last step-1 forward pass; step 2 renders its pseudo-images from them.
+      params: parameters of the five networks.
+      opt_state: optimiser state of the networks that the current step trains.
+      factors: factors of the last step-1 forward pass; step 2 renders its pseudo-images from them.
       mask: (S, S), the latest canonical object mask.
       average: moving average of `params`, in tasks that keep one; otherwise ().
     """
@@ -102,7 +102,7 @@ class TrainState:
 def initial_state(params: Params, settings: Settings) -> TrainState:
     """Returns the state before the first step, for the given initial parameters."""
     square = (settings.image_size, settings.image_size)
-    blank = Factors(  # every field a buffer of its own: a buffer cannot be donated twice
+    blank = Factors(  # a separate buffer for every field: no buffer can be donated twice
         depth=jnp.ones(square),
         albedo=jnp.zeros((*square, 3)),
         view=jnp.zeros(6),

@@ -1,4 +1,4 @@
-"""A step of the method as one record: which networks it trains, on what, by which loss."""
+"""A step of the method as one record: which networks it trains, on what, with which loss."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gan2shape_jax.method.state import Problem, TrainState
 __all__ = ["LossAndMetrics", "Metrics", "Seen", "Step"]
 
 Metrics = dict[str, jax.Array]
-# The loss; with it, the scalars that are logged, and whatever else of the forward pass `Step.update` keeps.
+# The loss, with the scalars to log and whatever else from the forward pass `Step.update` keeps.
 LossAndMetrics = tuple[jax.Array, tuple[Metrics, Any]]
 # What an iteration sees besides the problem; the loss takes its items as arguments.
 Seen = tuple[Any, ...]
@@ -34,24 +34,24 @@ def _keep_state(state: TrainState, extra: Any, seen: Seen, problem: Problem, set
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """All that tells one step from another (GAN2Shape, section 3.2); `iteration` is what they have in common.
+    """All that distinguishes one step from another (GAN2Shape, section 3.2); `iteration` is what they have in common.
 
-    The functions are pure, concern one image, and, but for `improve`, are called inside `jax.jit`. `flip` tells whether
+    The functions are pure, handle one image and, except for `improve`, are called inside `jax.jit`. `flip` says whether
     the mirrored sheet has to explain the images too.
 
     Attributes:
       name: as in schedules, histories and checkpoints.
-      networks: the networks that it trains. The loss depends on the parameters of these alone.
+      networks: the networks that it trains. The loss depends on their parameters alone.
       loss: `loss(params, *seen, problem, frozen, settings, flip=...)` returns `LossAndMetrics`.
       draw: `draw(key, iteration, factors, constants, frozen, settings)` returns what the iteration sees; its randomness
         is a function of the phase's key and the iteration's number.
-      cache: `cache(params, problem, frozen, settings=..., flip=...)` computes what stays constant during a phase; None
+      cache: `cache(params, problem, frozen, settings, flip=...)` computes what stays constant during a phase; None
         where there is nothing.
-      collect: `collect(params, factors, cached, problem, key, iteration, frozen, settings=...)` returns one batch of
-        the samples that a phase collects before its first iteration. Together the batches are its constants then, in
-        place of what `cache` returns.
-      improve: `improve(params, collected, problem, frozen, settings)` returns better samples in place of those that
-        `collect` has given together; it is not called inside `jax.jit`.
+      collect: `collect(params, factors, cached, problem, key, iteration, frozen, settings)` returns one batch of
+        the samples that a phase collects before its first iteration. The batches together are then its constants,
+        instead of what `cache` returns.
+      improve: `improve(params, collected, problem, frozen, settings)` returns better samples to replace all those
+        that `collect` has returned; it is not called inside `jax.jit`.
       update: `update(state, extra, seen, problem, settings)` returns the state with what changes besides the networks.
     """
 

@@ -1,6 +1,6 @@
 """Step 1: the albedo network learns to explain the input image (GAN2Shape, section 3.2).
 
-Depth, view and light stand still meanwhile, and with them the scene and the input's perceptual features.
+Depth, view and light stay fixed meanwhile, and so do the scene and the input's perceptual features.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Step1Cache:
     """Values constant during step 1.
 
     Attributes:
-      scene: of the input.
-      features: the perceptual features of the input where the scene covers it; None leaves them to every iteration.
+      scene: scene of the input.
+      features: the perceptual features of the input where the scene covers it; if None, every iteration computes them.
       mask: (S, S), the input's object mask in the scene's canonical frame; the loss does not read it.
     """
 

@@ -29,7 +29,7 @@ def step2_loss(
     *,
     flip: bool = False,
 ) -> LossAndMetrics:
-    """Returns how far the GAN's versions of the pseudo-images are from them, and from the input's latent.
+    """Returns the loss of the GAN's versions: how far they are from the pseudo-images and from the input's latent.
 
     There is no mirrored sheet: `flip` is not used.
     """
@@ -46,7 +46,7 @@ def version_loss(
     frozen: FrozenModels,
     settings: Settings,
 ) -> LossAndMetrics:
-    """Returns how far the GAN's images at these offsets are from pseudo-images, and the offsets from nothing."""
+    """Returns the loss: how far the GAN's images at these offsets are from pseudo-images, and the offsets from zero."""
     projected = projection.synthesize(projection.moved(problem.latent, offset), frozen, settings)
     l1 = losses.photometric(projected, pseudo, mask)
     distance = losses.feature_distance(

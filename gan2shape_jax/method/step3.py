@@ -1,6 +1,6 @@
 """Step 3: depth, albedo, view and light are learned from projected samples (GAN2Shape, section 3.2).
 
-The samples are collected once, as the phase begins, with the encoder that step 2 has trained.
+The samples are collected once, when the phase begins, with the encoder that step 2 has trained.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ def step3_loss(
     *,
     flip: bool,
 ) -> LossAndMetrics:
-    """Returns the reconstruction loss of the input (as in step 1) and of projected samples, by one sheet.
+    """Returns the loss of reconstructing the input (as in step 1) and projected samples with one sheet.
 
-    Depth and albedo come from the input, view and light from each image itself. Where `settings.hold_shape` says so,
-    the depth is held to `problem.prior`.
+    Depth and albedo come from the input, view and light from each image itself. If `settings.hold_shape` says so, the
+    depth is held to `problem.prior`.
     """
     free = models.depth(params, problem.image, settings)
     depth = blend_border(free, settings.camera)

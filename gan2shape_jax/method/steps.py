@@ -1,4 +1,4 @@
-"""The method's steps by name, in the order in which a run first comes to them; see `step` for what a step is."""
+"""The method's steps by name, in the order in which a run first reaches them; see `step` for what a step is."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
-"""Convolutions and their gradients, written for the machine that runs them.
+"""Convolutions and their gradients, formulated to suit the platform they run on.
 
 Features are `(N, H, W, C)`, kernels `(rows, columns, in, out)`. On GPU and TPU the compiler's own
-convolutions, dilated ones included, and their derivatives are best. XLA on CPU has slow paths for
-three of them: the gradient to a kernel (a convolution whose window is a whole image), the gradient
-to the input of a strided convolution, and transposed convolutions (both dilate their input with
-zeros). There the first is a matrix product over patches, and the other two are one 2x2 convolution
-with four times the outputs, one set for each parity of output row and column, interleaved
-afterwards. `by_platform` decides.
+convolutions, including dilated ones, and their derivatives are best. On CPU, XLA has slow paths for
+three of them: the gradient with respect to a kernel (a convolution whose window is a whole image),
+the gradient with respect to the input of a strided convolution, and transposed convolutions (both
+of the latter dilate their input with zeros). On CPU, the first is therefore a matrix product over
+patches, and the other two are one 2x2 convolution with four times as many outputs, one set for each
+parity of output row and column, which are interleaved afterwards. `by_platform` chooses.
 
-Where an image has few pixels and many channels (the networks' inner levels) the kernel is the largest
-array of all, and reordering it takes longer than the products: there gradients to inputs are one
-product with the kernel as it lies in memory, whose results are shifted and added (`_fold`).
+Where an image has few pixels and many channels (the networks' inner levels), the kernel is the largest
+array, and reordering it takes longer than the products. There, gradients with respect to inputs are one
+product with the kernel as it is laid out in memory, and its results are shifted and added (`_fold`).
 """
 
 import functools
@@ -25,18 +25,18 @@ from gan2shape_jax.by_platform import by_platform
 __all__ = ["convolve", "convolve_half", "convolve_twice", "upsample_convolve"]
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
-_Operands = tuple[jax.Array, jax.Array]  # of a convolution, or their cotangents
-# So many values of patches are made at once; more would fall out of the cache before they are used, and are made for
-# one row of the kernel after another.
+_Operands = tuple[jax.Array, jax.Array]  # a convolution's operands, or their cotangents
+# At most this many patch values are built at once; more would fall out of the cache before they are used, so they are
+# built for one row of the kernel at a time.
 _MOST_PATCHES = 1 << 20
 
 
 def convolve(
     x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], *, by_products: bool | None = None
 ) -> Float[Array, "n h w o"]:
-    """Convolves with stride 1 and an odd kernel, with zeros outside, so that the side stays.
+    """Convolves with stride 1 and an odd kernel, zero-padded so that the side stays the same.
 
-    `by_products` overrides the choice of formulation, here and below; only tests and benchmarks do.
+    `by_products` overrides the choice of formulation, here and below; only tests and benchmarks set it.
     """
     return _convolve_as(x, kernel, 1, kernel.shape[0] // 2, by_products)
 
@@ -47,7 +47,7 @@ def convolve_half(
     *,
     by_products: bool | None = None,
 ) -> Float[Array, "n h//2 w//2 o"]:
-    """Convolves with stride 2 and a 3x3 or 4x4 kernel, with one pixel of zeros around: half the side."""
+    """Convolves with stride 2 and a 3x3 or 4x4 kernel, with one pixel of zero padding: half the side."""
     return _convolve_as(x, kernel, 2, 1, by_products)
 
 
@@ -64,10 +64,10 @@ def convolve_twice(
 def upsample_convolve(
     x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"], *, by_products: bool | None = None
 ) -> Float[Array, "n 2*h 2*w o"]:
-    """Doubles every pixel along both axes, then convolves with a 3x3 kernel, with zeros outside.
+    """Doubles every pixel along both axes, then convolves with a zero-padded 3x3 kernel.
 
-    Both together are one transposed 4x4 convolution whose taps are sums of the kernel's neighbours;
-    its four phases take fewer than half the products.
+    Together, the two are one transposed 4x4 convolution whose taps are sums of neighbouring taps of the
+    kernel; its four phases take fewer than half the products.
     """
     taps = kernel[::-1, ::-1]
     for axis in (0, 1):
@@ -108,7 +108,7 @@ _convolve_as.defvjp(_convolve_forward, _convolve_backward)
 
 
 def _convolve_gradients(stride: int, padding: int, x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> _Operands:
-    """Returns a convolution's gradients to its operands without the convolutions that a CPU is slow at."""
+    """Returns a convolution's gradients to its operands, avoiding the convolutions that are slow on CPU."""
     size, _, channels_in, channels_out = kernel.shape
     kernel_gradient = _kernel_gradient(x, gradient, size, stride, padding)
     if gradient.size // channels_out <= channels_out:
@@ -157,7 +157,7 @@ def _twice_dilated(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _twice_products(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Computes `convolve_twice`: each output pixel sees a 2x2 window of x; its parities say through which taps."""
+    """Computes `convolve_twice`: each output pixel sees a 2x2 window of x; its parities select the taps."""
     n, h, w, _ = x.shape
     channels_in, channels_out = kernel.shape[2:]
     # (window, parity) of tap t = 2 (1 - window) + parity, along rows and along columns.
@@ -169,7 +169,7 @@ def _twice_products(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _twice_gradients(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> _Operands:
-    """Returns the gradients of `convolve_twice` to its operands, likewise."""
+    """Returns the gradients of `convolve_twice` to its operands, likewise avoiding slow convolutions."""
     kernel_gradient = _kernel_gradient(gradient, x, kernel.shape[0], 2, 1).swapaxes(2, 3)
     return _convolve(gradient, kernel.swapaxes(2, 3), 2, 1), kernel_gradient
 
@@ -226,11 +226,11 @@ def _kernel_gradient(
 def _product(patches: Float[Array, "p i"], coarse: Float[Array, "p o"]) -> Float[Array, "i o"]:
     """Returns `patches^T coarse`.
 
-    XLA copies the left factor to transpose it, which should therefore not be the longer one.
+    XLA copies the left factor to transpose it, so that should not be the larger one.
     """
     (pixels, taps), channels = patches.shape, coarse.shape[1]
     if pixels * taps <= pixels * channels + taps * channels:
         return patches.T @ coarse
-    # A reshape in between keeps the compiler from putting the factors back into the other order.
+    # A reshape in between keeps the compiler from swapping the factors back.
     turned = (coarse.T @ patches).reshape(channels, -1, 1)
     return turned.transpose(1, 2, 0).reshape(taps, channels)

@@ -1,4 +1,4 @@
-"""The view and the light network: image to a short vector (GAN2Shape, appendix)."""
+"""The view and light networks: image to a short vector (GAN2Shape, appendix)."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,12 +10,12 @@ __all__ = ["Encoder"]
 
 
 class Encoder(nn.Module):
-    """Halves the image down to 4x4 and returns a vector in (-1, 1).
+    """Repeatedly halves the image down to 4x4 and returns a vector in (-1, 1).
 
     Attributes:
         size: side S of the images, a power of two.
         channels_out: length of the vector: 6 for views, 4 for lights.
-        width: channels at S/2; they double with every level.
+        width: channels at S/2, doubling at every level.
     """
 
     size: int
@@ -24,7 +24,7 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n s s c"]) -> Float[Array, "n o"]:
-        """Returns the vectors of a batch of images."""
+        """Returns one vector for each image of a batch."""
         count = sizes.levels(self.size, x)
         for level in range(count):
             x = nn.relu(layers.ConvHalf(self.width << level, name=f"down_{level}")(x))

@@ -1,4 +1,4 @@
-"""The depth and the albedo network: image to image through one vector (GAN2Shape, appendix)."""
+"""The depth and albedo networks: image to image through one vector (GAN2Shape, appendix)."""
 
 import flax.linen as nn
 import jax
@@ -14,14 +14,14 @@ _LEAK = 0.2
 
 
 class EncoderDecoder(nn.Module):
-    """Halves the image down to 4x4, reduces it to a vector, and builds an image from that.
+    """Repeatedly halves the image down to 4x4, reduces it to a vector, and builds an image from that vector.
 
     Attributes:
         size: side S of the images, a power of two.
-        channels_out: channels of the result.
-        width: channels at S/2; they double with every level.
-        zdim: length of the vector in the middle.
-        group_base: groups of the normalisation at S/2, doubling likewise; None takes
+        channels_out: channels of the output.
+        width: channels at S/2, doubling at every level.
+        zdim: length of the bottleneck vector.
+        group_base: groups of the normalisation at S/2, doubling likewise; None means
             `default_group_base`.
         final: "tanh" for values in (-1, 1), None for no activation.
     """
@@ -35,7 +35,7 @@ class EncoderDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n s s c"]) -> Float[Array, "n s s o"]:
-        """Returns the images that the network makes of a batch of images."""
+        """Returns the output images for a batch of images."""
         groups = self.group_base or sizes.default_group_base(self.size)
         if self.width % groups:
             raise UserError(f"network width {self.width} is not a multiple of its {groups} groups")
@@ -59,7 +59,7 @@ class EncoderDecoder(nn.Module):
         return self._full_size(x, groups)
 
     def _full_size(self, x: jax.Array, groups: int) -> jax.Array:
-        """Takes features of side S/2 to the result."""
+        """Maps features of side S/2 to the output."""
         x = layers.UpsampleConv(self.width, name="full")(x)
         x = nn.relu(layers.GroupNorm(groups, name="full_norm")(x))
         x = layers.Conv(self.width, size=5, name="detail")(x)

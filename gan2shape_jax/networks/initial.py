@@ -1,8 +1,8 @@
 """Initial parameters of several networks from a single draw.
 
-A module's own `init` draws every kernel by itself, and XLA compiles the generator anew for each,
-which takes long on a CPU. One long draw, cut up and scaled, compiles in about a second. The
-distribution is the same: torch's default (see `layers`).
+A module's own `init` draws every kernel separately, and XLA compiles the random generator anew for
+each, which takes a long time on CPU. One long draw, split up and scaled, compiles in about a second.
+The distribution is the same: torch's default (see `layers`).
 """
 
 import math
@@ -31,12 +31,12 @@ def initial_params(
     *,
     dtype: DTypeLike = jnp.float32,
 ) -> dict[str, Any]:
-    """Draws the parameters of networks.
+    """Draws the initial parameters of several networks.
 
     Args:
-        key: decides all of them, together with the modules' names and sizes.
+        key: determines all of them, together with the modules' names and sizes.
         modules: networks by name.
-        dtype: of the parameters.
+        dtype: dtype of the parameters.
 
     Returns:
         The modules' `params` collections by name.
@@ -57,7 +57,7 @@ def initial_params(
 
 
 def param_shapes(module: Network, dtype: DTypeLike = jnp.float32) -> dict[_Path, jax.ShapeDtypeStruct]:
-    """Returns shape and dtype of every parameter of a network by its path, without computing any."""
+    """Returns the shape and dtype of every parameter of a network by its path, without computing any."""
     shape = (1, module.size, module.size, 3)
     variables = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros(shape, dtype)))
     return flat_names.by_path(variables["params"])
@@ -69,7 +69,7 @@ def _of_norm(path: _Path) -> bool:
 
 
 def _fan_in(path: _Path, shapes: Mapping[_Path, tuple[int, ...]]) -> int:
-    """Inputs of one output; torch counts a transposed convolution's outputs instead."""
+    """Number of inputs per output; for a transposed convolution, torch counts the outputs instead."""
     shape = shapes[(*path[:-1], "kernel")]
     if path[-2] == "expand" or path[-2].startswith("up_"):
         return 16 * shape[-1]

@@ -1,8 +1,8 @@
 """Layers with torch's initialisation: convolutions and group normalisation.
 
 Features are `(N, H, W, C)`. Kernels are `(rows, columns, in, out)`, except `Expand`'s. Parameters
-take the dtype of the input they are initialised with, and later a layer computes in the dtype of its
-parameters, whatever its input's: see `precision`.
+take the dtype of the input they are initialised with; afterwards, a layer computes in the dtype of
+its parameters, whatever its input's dtype: see `precision`.
 """
 
 import math
@@ -41,7 +41,7 @@ def _uniform(fan_in: int) -> _Initialiser:
 
 
 class Conv(nn.Module):
-    """Convolution of stride 1 that keeps the side; no bias."""
+    """Convolution of stride 1 that preserves the side; no bias."""
 
     channels: int
     size: int = 3
@@ -73,7 +73,7 @@ class ConvHalf(nn.Module):
 class ConvTwice(nn.Module):
     """Transposed 4x4 convolution of stride 2 that doubles the side; no bias.
 
-    Torch takes the fan-in of a transposed convolution from its outputs.
+    Torch computes the fan-in of a transposed convolution from its outputs.
     """
 
     channels: int
@@ -106,7 +106,7 @@ class Collapse(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n k k i"]) -> Float[Array, "n o"]:
-        """Returns one vector for each item of features."""
+        """Returns one vector for each item of the batch."""
         shape = (*x.shape[1:], self.channels)
         fan_in = math.prod(x.shape[1:])
         kernel = self.param("kernel", _uniform(fan_in), shape, x.dtype)
@@ -116,7 +116,7 @@ class Collapse(nn.Module):
 class Expand(nn.Module):
     """Transposed 4x4 convolution of a single pixel: a matrix product; no bias.
 
-    The kernel is `(in, 4, 4, out)`, so that the product needs no copy of it.
+    The kernel is `(in, 4, 4, out)`, so that the product does not need to copy it.
     """
 
     channels: int
@@ -149,9 +149,9 @@ class Pointwise(nn.Module):
 class GroupNorm(nn.Module):
     """Normalises groups of neighbouring channels over the image (Wu and He, ECCV 2018), eps 1e-5.
 
-    The variance of a group is the mean of its channels' variances and of their means' squared
-    distances: all long sums run over whole pixels, and no large squares are subtracted from each
-    other. Computed in float32 at least.
+    A group's variance is the mean of its channels' variances plus that of the squared distances of
+    their means from the group's: all long sums run over pixels only, and no large squares are
+    subtracted from each other. Computed in float32 at least.
     """
 
     groups: int

@@ -1,12 +1,12 @@
-"""Computing in bfloat16 where that holds quality, with all that is kept and compared in float32.
+"""Computing in bfloat16 where quality allows it, with everything that is kept or compared in float32.
 
 bfloat16 has float32's range and 8 bits of mantissa: enough for the features inside a network, whose errors are
-many and small, and too little for what is differenced (depth becomes normals by differences of 1/1000 of its
-range), summed over many steps (parameters, Adam's moments) or averaged over images (losses). So with
-`Settings.precision` "bfloat16" the hidden layers of depth, albedo, view and light network, the GAN and the perceptual
-network compute in it. Parameters, optimiser, losses, the networks' last layers, camera, rasteriser, lighting and
-sampling stay in float32, and so does the encoder: its offset is the difference between the codes of two nearly equal
-pictures, which bfloat16 gets 1.5 times wrong (docs/reports/speed.md).
+many and small, but too little for values that are differenced (normals come from differences in depth of 1/1000 of
+its range), summed over many steps (parameters, Adam's moments) or averaged over images (losses). So with
+`Settings.precision` "bfloat16", the hidden layers of the depth, albedo, view and light networks, the GAN and the
+perceptual network compute in bfloat16. Parameters, optimiser, losses, the networks' last layers, camera, rasteriser,
+lighting and sampling stay in float32, and so does the encoder: its offset is the difference between the codes of two
+nearly equal images, and in bfloat16 the error of this difference is 1.5 times its size (docs/reports/speed.md).
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ AUTO = "auto"
 
 
 def chosen(asked: str, platform: str) -> Precision:
-    """Returns what a run computes in: what is asked for, or for `AUTO` bfloat16 on TPU and float32 elsewhere.
+    """Returns the precision of a run: the one asked for or, with `AUTO`, bfloat16 on TPU and float32 elsewhere.
 
-    Seeds differ by more than the two do (docs/reports/speed.md), and a CPU is slower in bfloat16.
+    The two differ by less than seeds do (docs/reports/speed.md), and a CPU is slower in bfloat16.
 
     Args:
       asked: `AUTO` or one of `PRECISIONS`.
-      platform: of the devices that the run uses, such as "cpu".
+      platform: platform of the devices that the run uses, such as "cpu".
     """
     if asked == AUTO:
         return "bfloat16" if platform == "tpu" else "float32"
@@ -39,12 +39,12 @@ def chosen(asked: str, platform: str) -> Precision:
 
 
 def to_compute_dtype(tree: Any, precision: Precision, *, keep: tuple[str, ...] = ()) -> Any:
-    """Casts the floating arrays of a tree down where the precision asks for it.
+    """Casts the floating-point arrays of a tree to bfloat16 if `precision` asks for it.
 
     Args:
       tree: arrays, or parameters as nested dictionaries.
-      precision: "float32" leaves everything as it is.
-      keep: keys of the tree's top level that stay as they are.
+      precision: "float32" leaves everything unchanged.
+      keep: top-level keys whose values are left unchanged.
     """
     if precision == "float32":
         return tree
@@ -54,5 +54,5 @@ def to_compute_dtype(tree: Any, precision: Precision, *, keep: tuple[str, ...] =
 
 
 def to_float32(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Casts to float32 what was computed in less, for comparing and adding up."""
+    """Casts values of lower precision to float32, for comparing and summing."""
     return values.astype(jnp.promote_types(values.dtype, jnp.float32))

@@ -12,7 +12,7 @@ class ResidualBlock(nn.Module):
     """Halves the side; the shortcut sees the rectified input, since the original's ReLU works in place.
 
     Attributes:
-        channels: of the result; a bias belongs to the shortcut where they differ from the input's.
+        channels: output channels; where they differ from the input's, the shortcut has a 1x1 convolution with a bias.
     """
 
     channels: int
@@ -31,12 +31,12 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualEncoder(nn.Module):
-    """Halves the image down to 4x4 by residual blocks and returns an unbounded vector.
+    """Halves the image down to 4x4 with residual blocks and returns an unbounded vector.
 
     Attributes:
         size: side S of the images, a power of two.
         channels_out: length of the vector: the GAN's style width.
-        width: channels at S/2; they double with every block.
+        width: channels at S/2, doubling with every block.
     """
 
     size: int
@@ -45,7 +45,7 @@ class ResidualEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n s s c"]) -> Float[Array, "n o"]:
-        """Returns the vectors of a batch of images."""
+        """Returns one vector for each image of a batch."""
         count = sizes.levels(self.size, x)
         x = layers.ConvHalf(self.width, name="stem")(x)
         for level in range(1, count):

@@ -1,6 +1,6 @@
-"""Exchanges weights with the original's PyTorch networks, by its names of tensors.
+"""Exchanges weights with the original's PyTorch networks, using its tensor names.
 
-There the networks are sequences in which activations and upsampling count as well (`network.17.weight`). Kernels
+There, the networks are sequences in which activations and upsampling are counted too (`network.17.weight`). Kernels
 are (out, in, rows, columns), those of transposed convolutions (in, out, rows, columns).
 """
 
@@ -21,7 +21,7 @@ __all__ = ["params_from_torch", "params_to_torch"]
 
 _Path = tuple[str, ...]
 
-# Axes of torch's tensor in the order of ours.
+# Axes of torch's tensors in the order of ours.
 _CONVOLUTION = (2, 3, 1, 0)
 _TRANSPOSED = (2, 3, 0, 1)
 _EXPAND = (0, 2, 3, 1)
@@ -32,11 +32,11 @@ def params_from_torch(module: Network, state: Mapping[str, np.ndarray]) -> dict[
     """Returns the parameters of a network from the original's tensors, as float32.
 
     Args:
-        module: the network; its shapes decide what is accepted.
-        state: NumPy arrays by the original's names.
+        module: the network; only tensors that fit its shapes are accepted.
+        state: NumPy arrays, keyed by the original's names.
 
     Raises:
-        UserError: any tensor is missing, unknown or misshapen, or is none; the message lists them.
+        UserError: any tensor is missing, unknown or misshapen, or is not a tensor; the message lists them.
     """
     if strange := _strange(state):
         raise UserError(f"no tensors by their names: {strange}")
@@ -64,7 +64,7 @@ def params_from_torch(module: Network, state: Mapping[str, np.ndarray]) -> dict[
 
 
 def _strange(state: Any) -> str:
-    """Returns in words what of a file's state is no array by its name, or ''."""
+    """Describes what in a file's state is not an array keyed by name; '' if there is nothing."""
     if not isinstance(state, Mapping):
         return f"a {type(state).__name__}"
     return listed(
@@ -73,7 +73,7 @@ def _strange(state: Any) -> str:
 
 
 def params_to_torch(module: Network, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Returns the original's tensors by its names, as NumPy arrays: the inverse of `params_from_torch`."""
+    """Returns the original's tensors as NumPy arrays, keyed by its names: the inverse of `params_from_torch`."""
     flat = flat_names.by_path(params)
     names = _torch_names(module, param_shapes(module))
     return {name: _to_torch(path, np.asarray(flat[path])) for path, name in names.items()}
@@ -129,10 +129,10 @@ def _to_ours(path: _Path, value: np.ndarray) -> np.ndarray:
 
 def _to_torch(path: _Path, value: np.ndarray) -> np.ndarray:
     if path[-1] == "kernel" and value.ndim == 2:
-        value = value[None, None]  # ours keeps no spatial axes of a 1x1 convolution
+        value = value[None, None]  # our 1x1 convolutions have no spatial axes
     return value.transpose(np.argsort(_axes(path)))
 
 
 def _torch_shape(path: _Path, shape: tuple[int, ...]) -> tuple[int, ...]:
-    # A dummy without memory of its own: only its shape is transposed.
+    # A dummy that takes no memory of its own: only its shape is transposed.
     return _to_torch(path, np.broadcast_to(np.zeros(()), shape)).shape
