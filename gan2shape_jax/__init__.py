@@ -1,4 +1,4 @@
-"""3D shape from one photo with nothing but a 2D GAN: GAN2Shape (Pan et al., ICLR 2021) in JAX.
+"""3D shape from a single photo with only a 2D GAN: GAN2Shape (Pan et al., ICLR 2021) in JAX.
 
     import gan2shape_jax as g2s
 
@@ -6,7 +6,7 @@
     result = g2s.reconstruct(image, gan, mask=mask)
     result.render(yaw=30)
 
-Importing this changes nothing in the process and loads neither JAX nor the networks: names are found when first used.
+Importing this changes nothing in the process and loads neither JAX nor the networks: names are imported on first use.
 """
 
 import importlib
@@ -67,7 +67,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name's module when the name is first used."""
+    """Imports a public name's module on first use of the name."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

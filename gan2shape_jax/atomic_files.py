@@ -1,11 +1,11 @@
-"""Files and folders that appear whole or not at all, and stay after a power cut.
+"""Writes files and folders completely or not at all, so that they survive a power cut.
 
-Both are written beside their final place under a hidden name and renamed into it, so that an interrupted
-or failed write leaves either the former contents, the new contents or nothing, never a mixture. Before a rename counts,
-what it shows is on the disk. Several hosts may write the same file: the last one to finish wins.
+Both are written next to their final place under a hidden name and then renamed, so that an interrupted or failed
+write leaves the old contents, the new contents or nothing, never a mixture. Contents are flushed to disk before the
+rename. Several hosts may write the same file: the last one to finish wins.
 
     .NAME.XXXXXXXX.part[.EXTENSION]   a file or folder being written
-    .NAME.XXXXXXXX.former             a folder that has stepped aside for a new one
+    .NAME.XXXXXXXX.former             a folder moved aside for a new one
 """
 
 import contextlib
@@ -22,24 +22,24 @@ from gan2shape_jax.errors import refused
 
 __all__ = ["atomic_bytes", "atomic_file", "atomic_folder", "atomic_text", "clear_leftovers"]
 
-# What the two kinds of hidden names look like, in whole.
+# Full pattern of the two kinds of hidden names.
 _HIDDEN = re.compile(r"\.(?P<name>.+)\.[0-9a-z_]{8}\.(?P<kind>part(\.[^.]+)?|former)", re.DOTALL)
-# What file systems answer that cannot write a folder's entries through.
+# Errors from file systems that cannot sync a folder's entries.
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EISDIR, errno.EPERM)
 
 
 def atomic_file(
     path: str | os.PathLike[str], write: Callable[[pathlib.Path], object], *, parents: bool = False
 ) -> None:
-    """Has a file written under a temporary name and renames it to `path`, replacing a former file.
+    """Writes a file under a temporary name and renames it to `path`, replacing any existing file.
 
     Args:
       path: the file.
-      write: writes the whole file at the path it is given, which lies beside `path` and has its extension.
-      parents: makes missing folders above the file; otherwise they are an error.
+      write: writes the whole file to the path it is given, which is next to `path` and has its extension.
+      parents: creates missing parent folders; otherwise they are an error.
 
     Raises:
-      UserError: the file system refuses.
+      UserError: the file cannot be written.
     """
     path = pathlib.Path(path)
     part = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix.lower()}")
@@ -58,27 +58,27 @@ def atomic_file(
 
 
 def atomic_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes a UTF-8 text file and the folders above it; raises `UserError` where the file system refuses.
+    """Writes a UTF-8 text file, creating its parent folders; raises `UserError` if it cannot be written.
 
-    Lines end as they do in `text`, on every system: the file's checksum is that of the text.
+    Line endings are kept as in `text` on every system: the file's checksum is that of the text.
     """
     atomic_file(path, lambda part: part.write_text(text, encoding="utf-8", newline=""), parents=True)
 
 
 def atomic_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Writes a binary file into an existing folder; raises `UserError` where the file system refuses."""
+    """Writes a binary file into an existing folder; raises `UserError` if it cannot be written."""
     atomic_file(path, lambda part: part.write_bytes(content))
 
 
 @contextlib.contextmanager
 def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """Yields an empty folder to fill; on success it takes the place of `folder`.
+    """Yields an empty folder to fill; on success it replaces `folder`.
 
-    An error inside the block, a full disk included, removes what was written and leaves the former
+    An error inside the block, such as a full disk, removes what was written and leaves the old
     `folder` untouched.
 
     Raises:
-      UserError: the file system refuses.
+      UserError: the folder cannot be written.
     """
     folder = pathlib.Path(folder)
     try:
@@ -88,7 +88,7 @@ def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         raise refused(error, f"cannot write results to {folder}") from error
     try:
         yield fresh
-        fresh.chmod(0o755)  # mkdtemp makes it private
+        fresh.chmod(0o755)  # mkdtemp creates it private
         _write_folder_through(fresh)
         _swap(fresh, folder)
         _write_entries_through(folder.parent)
@@ -99,21 +99,21 @@ def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 
 
 def clear_leftovers(folder: pathlib.Path, names: Collection[str] | None) -> list[pathlib.Path]:
-    """Clears what writes that were killed have left in a folder; to be called where nobody is writing there.
+    """Cleans up what killed writes have left in a folder; only to be called while nobody is writing there.
 
-    What was being written is removed. A folder that had stepped aside for a new one goes back where the new one has not
-    come, and is removed where it has.
+    Partial files and folders are removed. A folder that was moved aside for a new one is put back if the new one is
+    missing, and removed otherwise.
 
     Args:
-      folder: where to look, not below it; it need not be there.
-      names: of the files and folders written there, files without their last extension; None for any. Other hidden
-        names stay.
+      folder: where to look, without subfolders; it need not exist.
+      names: names of the files and folders written there, files without their last extension; None for any. Other
+        hidden names stay.
 
     Returns:
       The folders that were put back.
 
     Raises:
-      UserError: the file system refuses.
+      UserError: something cannot be removed or put back.
     """
     back = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -135,7 +135,7 @@ def clear_leftovers(folder: pathlib.Path, names: Collection[str] | None) -> list
 
 
 def _swap(fresh: pathlib.Path, folder: pathlib.Path) -> None:
-    """Renames `fresh` to `folder`; a former `folder` steps aside first and is removed after."""
+    """Renames `fresh` to `folder`; an existing `folder` is moved aside first and removed afterwards."""
     if not folder.exists():
         fresh.rename(folder)
         return
@@ -150,7 +150,7 @@ def _swap(fresh: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 def _write_folder_through(folder: pathlib.Path) -> None:
-    """Returns when all files below a folder, and their names, are on the disk."""
+    """Returns once all files below a folder, and their names, are on disk."""
     for parent, _, files in os.walk(folder, topdown=False):
         for name in files:
             _write_through(pathlib.Path(parent, name))
@@ -158,8 +158,8 @@ def _write_folder_through(folder: pathlib.Path) -> None:
 
 
 def _write_through(path: pathlib.Path) -> None:
-    """Returns when a file's content is on the disk; a write that the disk has no room for may be told only here."""
-    descriptor = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))  # Windows syncs no file that is open to read
+    """Returns once a file's content is on disk; lack of disk space may be reported only here."""
+    descriptor = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))  # Windows cannot sync a file opened for reading
     try:
         os.fsync(descriptor)
     finally:
@@ -167,7 +167,7 @@ def _write_through(path: pathlib.Path) -> None:
 
 
 def _write_entries_through(folder: pathlib.Path) -> None:
-    """Returns when a folder's names are on the disk, where the system can be asked for that."""
+    """Returns once a folder's entries are on disk, where the system supports it."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
     except OSError as error:

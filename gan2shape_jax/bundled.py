@@ -1,4 +1,4 @@
-"""Files that come with the package, and where an installed wheel or a checkout has them."""
+"""Files that come with the package, and where to find them in an installed wheel or a checkout."""
 
 import importlib
 import importlib.util
@@ -19,13 +19,13 @@ def asset(name: str) -> str:
 
 
 def folder(name: str) -> pathlib.Path:
-    """Returns `configs/` or `tools/`, which lies inside an installed package and beside it in a checkout."""
+    """Returns `configs/` or `tools/`, which is inside an installed package and next to it in a checkout."""
     inside = _PACKAGE / name
     return inside if (inside / "__init__.py").is_file() else _PACKAGE.parent / name
 
 
 def import_tool(name: str) -> types.ModuleType:
-    """Imports a module of `tools/` such as `sample_gan.__main__`, from a wheel or a checkout, in any working folder.
+    """Imports a module of `tools/` such as `sample_gan.__main__`, from a wheel or a checkout, in any working directory.
 
     Raises:
         UserError: this installation has no tools.
@@ -34,7 +34,7 @@ def import_tool(name: str) -> types.ModuleType:
     if not (path / "__init__.py").is_file():
         raise UserError(f"{path} is missing: install the package again")
     if package not in sys.modules:
-        # In a checkout the folder lies outside the package, where the usual search does not find it.
+        # In a checkout the folder is outside the package, where the normal import does not find it.
         spec = importlib.util.spec_from_file_location(
             package, path / "__init__.py", submodule_search_locations=[str(path)]
         )

@@ -1,4 +1,4 @@
-"""The form of a computation for the kind of device that it is lowered for, whatever device lowers it."""
+"""Chooses the form of a computation by the platform it is lowered for, whatever device lowers it."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def by_platform(
     tpu: Callable[..., _Out] | None = None,
     choice: bool | None = None,
 ) -> _Out:
-    """Calls the form for the kind of device that the program is lowered for; all give the same up to rounding.
+    """Calls the form for the platform that the program is lowered for; all give the same up to rounding.
 
-    Only what the platform needs is compiled, so that a program can be compiled on a CPU for a TPU or a GPU.
+    Only what the platform needs is compiled, so a program can be compiled on a CPU for a TPU or a GPU.
 
     Args:
-      *operands: arrays.
-      cpu: of them, written for what XLA is fast at on a CPU.
-      other: of them, for GPU, and for TPU if it has no form of its own.
-      tpu: of them, for TPU.
-      choice: True for `cpu` and False for `other` in any case, as tests and benchmarks need it; None in use.
+      *operands: arrays, passed to the chosen form.
+      cpu: form for what XLA is fast at on a CPU.
+      other: form for GPU, and for TPU if that has no form of its own.
+      tpu: form for TPU.
+      choice: True forces `cpu` and False `other`, for tests and benchmarks; None in normal use.
     """
     if choice is not None:
         return (cpu if choice else other)(*operands)
@@ -45,7 +45,7 @@ def by_platform(
 
 @contextlib.contextmanager
 def emulated_tpu() -> Iterator[None]:
-    """For tests: programs traced meanwhile take the forms for TPU on any device, with kernels interpreted."""
+    """For tests: programs traced within use the TPU forms on any device, with kernels interpreted."""
     token = _EMULATED.set(True)
     try:
         yield
@@ -54,5 +54,5 @@ def emulated_tpu() -> Iterator[None]:
 
 
 def interpreted() -> bool:
-    """Returns whether kernels are to be interpreted, because a TPU is only emulated."""
+    """Returns whether kernels must be interpreted, because the TPU is only emulated."""
     return _EMULATED.get()

@@ -1,8 +1,8 @@
-"""Ctrl-C for a whole process whose files appear whole or not at all, so that it may end at any moment.
+"""Ctrl-C for a process whose files are written completely or not at all, so that it may end at any moment.
 
-Python raises KeyboardInterrupt between two of its instructions. A compiler at work has none for a minute, and inside a
-callback, or while a library is imported, the exception is printed and lost. So a thread of its own waits for the signal
-and ends the process, except where `deferred` says that the first Ctrl-C is heeded otherwise.
+Python raises KeyboardInterrupt between two of its instructions. During compilation there are none for up to a minute,
+and inside a callback, or while a library is imported, the exception is printed and lost. So a separate thread waits for
+the signal and ends the process, except where `deferred` says that the first Ctrl-C is handled otherwise.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ _deferred = threading.Event()
 
 
 def watch() -> None:
-    """Lets Ctrl-C end this process with status 130 from now on, at once and wherever Python is; for a program's start.
+    """Makes Ctrl-C end this process at once with status 130, wherever Python is; to be called at program start.
 
-    Nothing is unwound: what is being written stays behind under its temporary name.
+    Nothing is unwound: files being written are left under their temporary names.
     """
     heard, told = os.pipe()
     os.set_blocking(told, False)
@@ -35,9 +35,9 @@ def watch() -> None:
 
 
 def finished() -> None:
-    """Makes Ctrl-C change nothing any more: what was asked for is done, and Python takes a second to shut down.
+    """Makes Ctrl-C have no effect any more: the work is done, and Python takes a second to shut down.
 
-    Left alone, Python hands the signal back to the system as it shuts down, and a finished run would end as killed.
+    Otherwise Python restores the default signal handler as it shuts down, and a finished run would end as killed.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

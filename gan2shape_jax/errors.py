@@ -1,6 +1,6 @@
-"""Errors that are meant for the person at the keyboard.
+"""Errors meant for the user.
 
-Whatever is wrong with an input (a file, a config value, a machine) is raised as `UserError`; the entry
+Any problem with an input (a file, a config value, a machine) is raised as `UserError`; the entry
 points print its message without a traceback and exit with a non-zero status.
 """
 
@@ -24,7 +24,7 @@ __all__ = [
 
 
 class UserError(Exception):
-    """An error that the user can mend: the message names the file or value and says what to do."""
+    """An error that the user can fix: the message names the file or value and says what to do."""
 
 
 class ConfigError(UserError):
@@ -36,23 +36,23 @@ class ArgumentError(UserError, ValueError):
 
 
 class DivergedError(UserError):
-    """Training has left what it could come back from: a loss that is not finite, or networks that have collapsed."""
+    """Training has failed beyond recovery: a loss that is not finite, or networks that have collapsed."""
 
 
 class RunEndingError(UserError):
-    """An error that no other image would escape: it ends the whole run."""
+    """An error that would affect every other image too: it ends the whole run."""
 
 
 class DiskFullError(RunEndingError):
-    """No room to write."""
+    """No disk space left to write."""
 
 
 class FolderGoneError(RunEndingError):
-    """The run's folder was removed, or another has taken its place, while the run was going on."""
+    """The run's folder was removed or replaced during the run."""
 
 
 def refused(error: OSError, message: str) -> UserError:
-    """Returns what to raise where the file system refused: `message`, and why it did."""
+    """Returns the error to raise when the file system refused: `message`, and why it did."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(f"{message}: the disk is full; make room and run the same command again")
     return UserError(f"{message}: {error.strerror or error}")
@@ -63,7 +63,7 @@ def exit_code(action: Callable[[], int | None], *, interrupted: str = "interrupt
 
     Args:
       action: returns the exit status, or None for 0.
-      interrupted: what is said after Ctrl-C.
+      interrupted: message after Ctrl-C.
     """
     try:
         return action() or 0

@@ -1,6 +1,6 @@
-"""Reading JSON that somebody else may have written: regular files of a modest size, plain and finite content.
+"""Reads JSON that somebody else may have written: regular files of modest size, plain and finite content.
 
-What Python's reader lets through and nothing here could use is an error in words: names given twice, NaN and infinity,
+What Python's reader accepts but nothing here could use is an error with a message: names given twice, NaN and infinity,
 numbers beyond 64 bits, text nested a thousand levels deep.
 """
 
@@ -16,8 +16,8 @@ from gan2shape_jax.errors import UserError
 __all__ = ["DEEPEST", "LARGEST", "parse_json", "read_json", "read_object"]
 
 LARGEST = 4 * regular_files.MIB  # a configuration takes 10 KiB; `[[],[],...` takes 30 times its size in memory
-DEEPEST = 32  # levels of lists and objects inside each other
-_DIGITS = 20  # of a whole number of 64 bits, with its sign
+DEEPEST = 32  # levels of nested lists and objects
+_DIGITS = 20  # of a 64-bit integer, with its sign
 
 
 def read_json(path: str | os.PathLike[str], kind: str, *, limit: int = LARGEST, nan_is_none: bool = False) -> Any:
@@ -27,10 +27,10 @@ def read_json(path: str | os.PathLike[str], kind: str, *, limit: int = LARGEST, 
       path: the file.
       kind: what it is read as, for messages: "a run's configuration".
       limit: the largest size accepted, bytes; memory is at most some 30 times as much.
-      nan_is_none: whether NaN and infinity, which Python writes for what is not known, become None.
+      nan_is_none: whether NaN and infinity, which Python writes for unknown values, become None.
 
     Raises:
-      UserError: the file cannot be opened, is too large, or is no such JSON; the message names it.
+      UserError: the file cannot be opened, is too large, or is not such JSON; the message names it.
       FileNotFoundError: there is no such file.
     """
     try:
@@ -44,7 +44,7 @@ def read_json(path: str | os.PathLike[str], kind: str, *, limit: int = LARGEST, 
 def read_object(
     path: str | os.PathLike[str], kind: str, *, limit: int = LARGEST, nan_is_none: bool = False
 ) -> dict[str, Any]:
-    """Returns the content of a JSON file that holds an object; arguments and errors as of `read_json`."""
+    """Returns the content of a JSON file that holds an object; arguments and errors as for `read_json`."""
     content = read_json(path, kind, limit=limit, nan_is_none=nan_is_none)
     if not isinstance(content, dict):
         raise UserError(f"{path} is damaged and cannot be read as {kind}: it holds no JSON object")
@@ -56,12 +56,12 @@ def parse_json(text: str | bytes, source: object, kind: str, *, nan_is_none: boo
 
     Args:
       text: characters, or their UTF-8 bytes.
-      source: where it is from, for messages.
+      source: where it comes from, for messages.
       kind: what it is read as, for messages.
       nan_is_none: see `read_json`.
 
     Raises:
-      UserError: it is no such JSON, with `source` in the message.
+      UserError: it is not such JSON; the message has `source`.
     """
     try:
         return _parsed(text.decode("utf-8") if isinstance(text, bytes) else text, nan_is_none=nan_is_none)
@@ -70,7 +70,7 @@ def parse_json(text: str | bytes, source: object, kind: str, *, nan_is_none: boo
 
 
 def _parsed(text: str, *, nan_is_none: bool = False) -> Any:
-    """Raises `ValueError` for what is no JSON, or none that is read here."""
+    """Raises `ValueError` for what is not JSON, or not accepted here."""
     try:
         content = json.loads(
             text,

@@ -1,6 +1,6 @@
 """The command line: `gan2shape-jax --config=NAME`, also `python -m gan2shape_jax.main ...`.
 
-Exit codes: 0 all is done; 1 something is wrong with the data or the machine, or an image failed; 2
+Exit codes: 0 success; 1 something is wrong with the data or the machine, or an image failed; 2
 the command line or the configuration is wrong; 130 interrupted.
 """
 
@@ -23,10 +23,10 @@ from gan2shape_jax.plain_text import printable
 
 __all__ = ["console", "main"]
 
-# What a machine may refuse: a full disk, a folder that cannot be written, a closed pipe.
+# Errors due to the machine: a full disk, a folder that cannot be written, a closed pipe.
 _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPIPE)
 
-# Commands beside the reconstruction itself; the modules of the last two are in `tools/`.
+# Commands besides the reconstruction itself; those in `_TOOLS` are modules of `tools/`.
 _COMMANDS = {
     "render": "gan2shape_jax.outputs.render_command",
     "edit": "gan2shape_jax.editing.command",
@@ -41,7 +41,7 @@ _TOOLS = {"sample": "sample_gan.__main__", "convert": "convert", "train-gan": "t
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the program with its arguments (the program's name left out); returns its exit code."""
+    """Runs the program with its arguments (without the program's name); returns its exit code."""
     warnings.showwarning = _warning_printer()
     xla_flags.avoid_wrong_sums()
     try:
@@ -65,15 +65,15 @@ def main(argv: Sequence[str]) -> int:
 def console() -> None:
     """Runs the program as a console command."""
     malloc_tuning.restart_keeping_memory()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names may have letters that a console's or file's encoding lacks
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names may have letters missing from a console's or file's encoding
         sys.stdout.reconfigure(errors="backslashreplace")
     if not sys.argv[1:] or sys.argv[1] == "photo" or sys.argv[1] not in (*_COMMANDS, *_TOOLS):
-        ctrl_c.watch()  # a run may end anywhere; what other commands write to a user's folders they clear away
+        ctrl_c.watch()  # a run may end anywhere; other commands clean up what they write to a user's folders
     code = main(sys.argv[1:])
     if not code:
         ctrl_c.finished()
     else:
-        # Everything is closed by now, but callbacks of the checkpoint library's threads may still print tracebacks
+        # Everything is closed by now, but callbacks in the checkpoint library's threads may still print tracebacks
         # while Python shuts down; after an error or Ctrl-C they would hide the one line that matters.
         sys.stdout.flush()
         sys.stderr.flush()
@@ -81,7 +81,7 @@ def console() -> None:
 
 
 def _action(argv: list[str]) -> Callable[[], int]:
-    """Returns the call that the arguments ask for, without arguments of its own; it returns the exit code."""
+    """Returns the call that the arguments request; it takes no arguments and returns the exit code."""
     if argv and (argv[0] in _COMMANDS or argv[0] in _TOOLS):
         return functools.partial(_command(argv[0]).main, argv[1:])
     arguments = command_line.parse(argv)
@@ -93,7 +93,7 @@ def _action(argv: list[str]) -> Callable[[], int]:
         raise ConfigError(f"name a configuration: --config=NAME (bundled are: {', '.join(names())})")
     config = apply_overrides(load_config(arguments.spec), arguments.overrides)
     if arguments.check:
-        from gan2shape_jax.run import check  # --help need not wait for what this imports
+        from gan2shape_jax.run import check  # --help should not wait for what this imports
 
         return functools.partial(check.run_check, config)
     from gan2shape_jax.run import experiment
@@ -107,16 +107,16 @@ def _show(text: str) -> int:
 
 
 def _command(name: str) -> types.ModuleType:
-    """Imports a command's module, and with it jax, which --help need not wait for."""
+    """Imports a command's module, and with it jax, which --help should not wait for."""
     if name in _TOOLS:
         return bundled.import_tool(_TOOLS[name])
     return importlib.import_module(_COMMANDS[name])
 
 
 def _warning_printer() -> Callable[..., None]:
-    """Returns what prints warnings: about the user's data in one line and once, of libraries as Python does.
+    """Returns a function that prints warnings: about user data once and in one line, from libraries as Python does.
 
-    A run reads some images more than once, and would tell of them as often.
+    A run reads some images more than once, and would warn about them each time.
     """
     told: set[str] = set()
 

@@ -1,7 +1,7 @@
-"""Reading NumPy's files that somebody else may have written: the header first, and no more than what it may announce.
+"""Reads NumPy files that somebody else may have written: the header first, then no more than it may declare.
 
-A header is 100 bytes of text that can claim any shape, and an archive (`.npz`) of some megabytes unpacks to gigabytes.
-So the reader of a file says what it accepts before memory is taken, and headers are matched, never evaluated. Arrays
+A header is 100 bytes of text that can claim any shape, and an archive (`.npz`) of a few megabytes can unpack to
+gigabytes. So callers say what they accept before memory is allocated, and headers are matched, never evaluated. Arrays
 hold real numbers of at most 8 bytes: no objects (which could run code), no structures, no text.
 """
 
@@ -25,25 +25,25 @@ __all__ = ["Header", "read_npy", "read_npz"]
 _MAGIC = b"\x93NUMPY"
 _ARCHIVE = b"PK"
 _LONGEST = 4096  # bytes of a header: NumPy's own are padded to 128
-_DIGITS = 18  # of a side
-_LARGEST_ARCHIVE = regular_files.MIB  # its list of contents is read whole
+_DIGITS = 18  # of an axis length
+_LARGEST_ARCHIVE = regular_files.MIB  # its table of contents is read whole
 _ITEM = re.compile(
     r"""\s*['"](?P<key>descr|fortran_order|shape)['"]\s*:\s*"""
     r"""(?:['"](?P<descr>[^'"\\]*)['"]|(?P<flag>True|False)|\((?P<shape>[0-9L,\s]*)\))\s*(?:,\s*|$)"""
 )
 _NUMBER = re.compile(r"[<>|=]?(?:f[248]|[iu][1248])")
 
-# Reads so many bytes, or what is left.
+# Reads that many bytes, or what is left.
 _Read = Callable[[int], bytes]
 
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What a file says of its array.
+    """What a file declares about its array.
 
     Attributes:
       shape: not negative, but of any size.
-      dtype: floating-point or whole numbers, in any order of bytes.
+      dtype: floating-point or integer, in any byte order.
       fortran: whether the first axis changes fastest.
     """
 
@@ -53,19 +53,19 @@ class Header:
 
     @property
     def nbytes(self) -> int:
-        """What the array takes, bytes; may be more than any machine has."""
+        """The array's size, bytes; may be more than any machine has."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 def read_npy(path: str | os.PathLike[str], accept: Callable[[Header], None]) -> np.ndarray:
-    """Returns the array of a `.npy` file.
+    """Returns the array in a `.npy` file.
 
     Args:
       path: the file.
-      accept: raises `UserError` for a header that is not wanted; what it lets pass is read into memory.
+      accept: raises `UserError` for a header that is not acceptable; what it lets pass is read into memory.
 
     Raises:
-      UserError: the file cannot be opened, is none of this kind, is truncated, or is not wanted; the message names it.
+      UserError: the file cannot be opened, is not a `.npy` file, is truncated or not accepted; the message names it.
       FileNotFoundError: there is no such file.
     """
     try:
@@ -83,16 +83,16 @@ def read_npy(path: str | os.PathLike[str], accept: Callable[[Header], None]) -> 
 def read_npz(
     path: str | os.PathLike[str], names: Sequence[str], accept: Callable[[str, Header], None]
 ) -> dict[str, np.ndarray]:
-    """Returns arrays of an `.npz` file by name; those that it lacks are left out, others are not looked at.
+    """Returns arrays in an `.npz` file by name; those it lacks are left out, others are ignored.
 
     Args:
       path: the file.
-      names: of the arrays, without `.npy`.
-      accept: raises `UserError` for an array's name and header that are not wanted.
+      names: names of the arrays, without `.npy`.
+      accept: raises `UserError` for an array's name and header that are not acceptable.
 
     Raises:
-      UserError: as of `read_npy`, or the archive is larger than 1 MiB, damaged, encrypted or compressed in another way
-        than NumPy does.
+      UserError: as for `read_npy`, or the archive is larger than 1 MiB, damaged, encrypted or compressed in a way that
+        NumPy does not use.
       FileNotFoundError: there is no such file.
     """
     try:
@@ -105,7 +105,7 @@ def read_npz(
                 return {name: _member(archive, name, accept) for name in found}
     except FileNotFoundError:
         raise
-    # What zipfile raises: RuntimeError and NotImplementedError for encrypted and unusual archives, besides.
+    # Also what zipfile raises, with RuntimeError and NotImplementedError for encrypted and unusual archives.
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error) as error:
         raise UserError(f"{path} is no usable .npz file: {error}") from error
 
@@ -118,7 +118,7 @@ def _member(archive: zipfile.ZipFile, name: str, accept: Callable[[str, Header],
         header = _read_header(file.read)
         accept(name, header)
         values = _read_values(file.read, header)
-        if file.read(1):  # also has its checksum looked at
+        if file.read(1):  # also triggers the checksum check
             raise ValueError(f"{name} goes on after its array")
     return values
 
@@ -146,7 +146,7 @@ def _read_header(read: _Read) -> Header:
 
 
 def _header_of(text: str) -> Header:
-    """Returns what NumPy's text means: "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }"."""
+    """Returns the meaning of NumPy's header text: "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }"."""
     found: dict[str, str] = {}
     inside, position = text[1:-1], 0
     while match := _ITEM.match(inside, position):

@@ -1,6 +1,6 @@
-"""Numbers and paths on the command lines, each with its bounds: types for `argparse` that all commands share.
+"""Numbers and paths on command lines, each with its bounds: `argparse` types shared by all commands.
 
-A number out of its bounds is a `UserError` that names the option; what is no number at all, `argparse` itself refuses.
+A number out of bounds is a `UserError` that names the option; what is not a number at all, `argparse` itself rejects.
 """
 
 import argparse
@@ -27,19 +27,19 @@ __all__ = [
     "whole",
 ]
 
-MOST_SEED = 2**32 - 1  # of a greater one JAX keeps the last 32 bits: another seed would give the same numbers
-MOST_PIXELS = 4096  # a side of one drawn picture
-MOST_FRAMES = 1000  # of one animation
-MOST_GIF_PIXELS = 2**31  # of all frames of one GIF, which its encoder keeps until it has the last
+MOST_SEED = 2**32 - 1  # of larger ones JAX keeps the last 32 bits: another seed would give the same numbers
+MOST_PIXELS = 4096  # per side of one rendered picture
+MOST_FRAMES = 1000  # per animation
+MOST_GIF_PIXELS = 2**31  # in all frames of one GIF, which its encoder keeps until the last
 
-_MOST_DEGREES = 36000.0  # a hundred turns; float32 still tells hundredths of a degree apart there
+_MOST_DEGREES = 36000.0  # a hundred turns; float32 still resolves hundredths of a degree there
 _MOST_LIGHT = 1000.0
 _SHOWN = 60  # characters of a value in a message
-_LONGEST_NAME, _LONGEST_PATH = 255, 4000  # bytes, as common file systems have it
+_LONGEST_NAME, _LONGEST_PATH = 255, 4000  # bytes, as in common file systems
 
 
 def whole(option: str, low: int, high: int, unit: str = "") -> Callable[[str], int]:
-    """Returns the type of whole numbers from `low` to `high`, which messages call `option`."""
+    """Returns the type of integers from `low` to `high`, called `option` in messages."""
 
     def parse(text: str) -> int:
         try:
@@ -52,7 +52,7 @@ def whole(option: str, low: int, high: int, unit: str = "") -> Callable[[str], i
 
 
 def number(option: str, low: float, high: float, unit: str = "") -> Callable[[str], float]:
-    """Returns the type of numbers from `low` to `high`, which messages call `option`."""
+    """Returns the type of numbers from `low` to `high`, called `option` in messages."""
 
     def parse(text: str) -> float:
         try:
@@ -65,17 +65,17 @@ def number(option: str, low: float, high: float, unit: str = "") -> Callable[[st
 
 
 def size(option: str = "--size", *, least: int = 1) -> Callable[[str], int]:
-    """Returns the type of the side of a picture, pixels."""
+    """Returns the type of a picture's side, pixels."""
     return whole(option, least, MOST_PIXELS, "pixels")
 
 
 def frames(option: str = "--frames") -> Callable[[str], int]:
-    """Returns the type of a number of frames or views."""
+    """Returns the type of the number of frames or views."""
     return whole(option, 1, MOST_FRAMES)
 
 
 def fps(option: str = "--fps") -> Callable[[str], float]:
-    """Returns the type of frames a second."""
+    """Returns the type of frames per second."""
     return number(option, 0.1, 100)
 
 
@@ -85,17 +85,17 @@ def angle(option: str) -> Callable[[str], float]:
 
 
 def light(option: str) -> Callable[[str], float]:
-    """Returns the type of strengths of light, and of dx and dy in its direction (dx, dy, 1)."""
+    """Returns the type of light strengths, and of dx and dy in a light's direction (dx, dy, 1)."""
     return number(option, -_MOST_LIGHT, _MOST_LIGHT)
 
 
 def seed(option: str = "--seed") -> Callable[[str], int]:
-    """Returns the type of seeds of random numbers."""
+    """Returns the type of random seeds."""
     return whole(option, 0, MOST_SEED)
 
 
 def path(option: str) -> Callable[[str], pathlib.Path]:
-    """Returns the type of names of files and folders."""
+    """Returns the type of file and folder paths."""
 
     def parse(text: str) -> pathlib.Path:
         fault = name_fault(text) or ("" if text else "it is empty")
@@ -107,7 +107,7 @@ def path(option: str) -> Callable[[str], pathlib.Path]:
 
 
 def name_fault(text: str) -> str:
-    """Returns why no file or folder can have a name, or ''."""
+    """Returns why no file or folder can have this name, or ''."""
     odd = next((char for char in text if ord(char) < 32 or ord(char) == 127), "")
     if odd:
         return f"it holds the control character {odd!r}"

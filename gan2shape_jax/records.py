@@ -1,7 +1,7 @@
-"""Records whose damage is noticed: JSON objects with a checksum of their own, and the checksums of files.
+"""Records whose damage is detected: JSON objects with a checksum of their own, and the checksums of files.
 
-Checksums are CRC-32: they notice every flipped bit and practically all else that disks, networks and half-finished
-copies do to bytes. They are no protection against people.
+Checksums are CRC-32: they detect every flipped bit and practically all other damage by disks, networks and incomplete
+copies. They do not protect against tampering.
 """
 
 import json
@@ -31,12 +31,12 @@ __all__ = [
 
 _CHUNK = 4 * regular_files.MIB
 _SEAL = "checksum"
-# Sizes and checksums of files by their paths below a folder, with `/`.
+# Sizes and checksums of files by their paths relative to a folder, with `/`.
 Files = dict[str, list[Any]]
 
 
 class Damaged(UserError):
-    """A file that the program wrote itself is not what it wrote."""
+    """A file that the program wrote has changed since."""
 
 
 def checksum(content: bytes | bytearray | memoryview) -> str:
@@ -45,7 +45,7 @@ def checksum(content: bytes | bytearray | memoryview) -> str:
 
 
 def seal(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a record with its checksum; `content` is what JSON gives back as it is (texts as keys, no tuples)."""
+    """Returns a record with its checksum; `content` survives JSON unchanged (text keys, no tuples)."""
     return dict(content) | {_SEAL: _checksum_of(content)}
 
 
@@ -53,11 +53,11 @@ def unseal(record: Any, source: object) -> dict[str, Any]:
     """Returns the content of a sealed record.
 
     Args:
-      record: as JSON has it, of any type.
-      source: where it is from, for messages.
+      record: as read from JSON, of any type.
+      source: where it comes from, for messages.
 
     Raises:
-      Damaged: it is no record with the right checksum.
+      Damaged: it is not a record with the right checksum.
     """
     if not isinstance(record, Mapping) or not isinstance(record.get(_SEAL), str):
         raise Damaged(f"{source} is damaged: it holds no record with a checksum")
@@ -68,7 +68,7 @@ def unseal(record: Any, source: object) -> dict[str, Any]:
 
 
 def read(path: pathlib.Path, kind: str, *, limit: int = json_files.LARGEST) -> dict[str, Any]:
-    """Returns the JSON object of a file that the program wrote, sealed or not.
+    """Returns the JSON object in a file that the program wrote, sealed or not.
 
     Args:
       path: the file.
@@ -76,7 +76,7 @@ def read(path: pathlib.Path, kind: str, *, limit: int = json_files.LARGEST) -> d
       limit: the largest size accepted, bytes.
 
     Raises:
-      Damaged: it is no regular file with a JSON object.
+      Damaged: it is not a regular file with a JSON object.
       FileNotFoundError: there is no such file.
     """
     try:
@@ -86,12 +86,12 @@ def read(path: pathlib.Path, kind: str, *, limit: int = json_files.LARGEST) -> d
 
 
 def write(path: pathlib.Path, content: Mapping[str, Any]) -> None:
-    """Writes a record sealed, whole or not at all; raises `UserError` where the file system refuses."""
+    """Writes a sealed record, completely or not at all; raises `UserError` if it cannot be written."""
     atomic_text(path, json.dumps(seal(content), indent=2) + "\n")
 
 
 def finite(value: Any) -> Any:
-    """Returns what JSON can hold: numbers that are not finite become None."""
+    """Returns a value as JSON can hold it: numbers that are not finite become None."""
     if isinstance(value, Mapping):
         return {key: finite(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
@@ -100,13 +100,13 @@ def finite(value: Any) -> Any:
 
 
 def checksums_below(folder: pathlib.Path) -> Files:
-    """Returns size and checksum of every file below a folder, by its path there."""
+    """Returns the size and checksum of every file below a folder, by its relative path."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): measure(path) for path in paths}
 
 
 def measure(path: pathlib.Path) -> list[Any]:
-    """Returns size and checksum of a file, as `checksums_below` lists them."""
+    """Returns the size and checksum of a file, as listed by `checksums_below`."""
     size, sum_so_far = 0, 0
     with regular_files.open_regular(path) as file:
         while chunk := file.read(_CHUNK):
@@ -115,11 +115,11 @@ def measure(path: pathlib.Path) -> list[Any]:
 
 
 def harm_below(folder: pathlib.Path, files: Any) -> str:
-    """Returns what is wrong with the files of a folder, in words; '' where all have their size and checksum.
+    """Returns a description of what is wrong with a folder's files; '' if all match their size and checksum.
 
     Args:
-      folder: the folder; files in it that are not listed do not matter.
-      files: as `checksums_below` returned it. What has another form counts as harm.
+      folder: the folder; files in it that are not listed are ignored.
+      files: as returned by `checksums_below`. Any other form counts as damage.
     """
     if not isinstance(files, dict):
         return "its record lists no files"

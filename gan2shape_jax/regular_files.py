@@ -1,8 +1,8 @@
-"""Opening files that somebody else may have written: regular files only, and no more of them than is honest.
+"""Opens files that somebody else may have written: regular files only, and only up to a reasonable size.
 
-A FIFO waits for ever, a device may never end, and a file may be larger than anything that a reader could want. So
-every reader of the package opens its files here: the kind is looked at before the first byte is read, and the size
-before memory is taken for it.
+A FIFO blocks forever, a device may never end, and a file may be larger than any reader could need. So every reader in
+the package opens its files here: the file's type is checked before the first byte is read, and its size before memory
+is allocated for it.
 """
 
 import os
@@ -32,13 +32,13 @@ def open_regular(path: str | os.PathLike[str], *, limit: int | None = None) -> B
       limit: the largest size accepted, bytes; None accepts any.
 
     Raises:
-      UserError: the file is none of the regular kind, or larger than the limit.
-      OSError: the file is absent or cannot be opened.
+      UserError: the file is not a regular one, or is larger than the limit.
+      OSError: the file is missing or cannot be opened.
     """
-    # Without waiting: a named pipe would be opened only once somebody writes to it.
+    # Without blocking: a named pipe would be opened only once somebody writes to it.
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except ValueError:  # a zero byte, or a character that the file system cannot write
+    except ValueError:  # a null byte, or a character that the file system cannot encode
         raise UserError(f"{os.fspath(path)!r} can be no file's name") from None
     try:
         found = os.fstat(descriptor)
@@ -54,7 +54,7 @@ def open_regular(path: str | os.PathLike[str], *, limit: int | None = None) -> B
 
 
 def read_bytes(path: str | os.PathLike[str], *, limit: int) -> bytes:
-    """Returns the contents of a regular file of at most `limit` bytes; raises as `open_regular` does."""
+    """Returns the contents of a regular file of at most `limit` bytes; raises like `open_regular`."""
     with open_regular(path, limit=limit) as file:
         content = file.read(limit + 1)  # it may have grown since
     if len(content) > limit:
@@ -66,8 +66,8 @@ def read_text(path: str | os.PathLike[str], *, limit: int, encoding: str = "utf-
     """Returns the text of a regular file of at most `limit` bytes.
 
     Raises:
-      UserError: the file is none of the regular kind, or larger than the limit.
-      OSError: the file is absent or cannot be opened.
-      UnicodeDecodeError: its bytes are not text of that encoding.
+      UserError: the file is not a regular one, or is larger than the limit.
+      OSError: the file is missing or cannot be opened.
+      UnicodeDecodeError: its bytes are not text in that encoding.
     """
     return read_bytes(path, limit=limit).decode(encoding)

@@ -1,7 +1,7 @@
-"""Moving damaged files out of the way, to where a person can look at them: nothing is ever removed.
+"""Moves damaged files out of the way, to where they can be inspected: nothing is ever deleted.
 
-DAMAGED/log.txt     when what was found, and where it is now
-DAMAGED/PATH        what lay at BASE/PATH; a second find of that name is PATH.2, and so on
+DAMAGED/log.txt     what was found when, and where it is now
+DAMAGED/PATH        what was at BASE/PATH; a second one of that name is PATH.2, and so on
 """
 
 import datetime
@@ -17,21 +17,21 @@ __all__ = ["Aside", "to_stderr"]
 
 
 def to_stderr(line: str) -> None:
-    """Prints a line to standard error, and at once."""
+    """Prints a line to standard error and flushes it."""
     print(line, file=sys.stderr, flush=True)
 
 
 class Aside:
-    """Moves what is damaged to a folder of its own, keeping its path below a base, and tells of it."""
+    """Moves what is damaged to a separate folder, keeping its path relative to a base, and reports it."""
 
     def __init__(
         self, base: pathlib.PurePath, damaged: pathlib.PurePath | None = None, say: Callable[[str], None] = to_stderr
     ):
-        """Moves things that lie below `base`.
+        """Sets up moving what is below `base`.
 
         Args:
-          base: a local folder, or one of object storage as an `epath.Path`.
-          damaged: where they go, in the same file system; `base/damaged` by default.
+          base: a local folder, or one in object storage as an `epath.Path`.
+          damaged: where it goes, in the same file system; `base/damaged` by default.
           say: prints a line.
         """
         self._base = base
@@ -42,12 +42,12 @@ class Aside:
         """Moves a file or folder, if it is there.
 
         Args:
-          path: below the base.
-          why: what is wrong with it, a sentence that names it; told.
-          then: how the run goes on; told.
+          path: the file or folder, below the base.
+          why: what is wrong with it, a sentence that names it; reported.
+          then: how the run continues; reported.
 
         Raises:
-          UserError: the file system refuses.
+          UserError: it cannot be moved.
         """
         try:
             place = self._move(path)
@@ -57,7 +57,7 @@ class Aside:
         self._tell(f"{why}{moved}; {then}")
 
     def _move(self, path: pathlib.PurePath) -> epath.Path | None:
-        """Returns where it is now; None where there was nothing to move."""
+        """Returns where it is now; None if there was nothing to move."""
         here, below = epath.Path(path), path.relative_to(self._base)
         if not here.exists() and not (isinstance(path, pathlib.Path) and path.is_symlink()):
             return None
@@ -69,13 +69,13 @@ class Aside:
             place = wanted.with_name(f"{wanted.name}.{count}")
         try:
             here.rename(place)
-        except FileNotFoundError:  # another host has done it
+        except FileNotFoundError:  # another host has moved it
             return None
         return place
 
     def _tell(self, line: str) -> None:
         self._say(f"warning: {line}")
-        if isinstance(self._damaged, pathlib.Path):  # a file of object storage cannot be added to
+        if isinstance(self._damaged, pathlib.Path):  # object storage cannot append to a file
             try:
                 self._damaged.mkdir(parents=True, exist_ok=True)
                 with (self._damaged / "log.txt").open("a", encoding="utf-8") as log:

@@ -1,4 +1,4 @@
-"""Whether a file or folder can be made and written at a place, asked without writing, before hours of work."""
+"""Checks, without writing and before hours of work, whether a file or folder can be created and written."""
 
 import os
 import pathlib
@@ -10,15 +10,15 @@ from gan2shape_jax.option_types import name_fault
 
 __all__ = ["folder_fault", "nearest_folder", "require_file_place", "require_folder_place", "require_targets"]
 
-_PART = 22  # bytes that the name of a file or folder which is being written has more than its final name
-_LONGEST = 255  # bytes of a name, where the system does not tell
+_PART = 22  # bytes by which the name of a file or folder being written is longer than its final name
+_LONGEST = 255  # bytes of a name, if the system does not say
 
 
 def nearest_folder(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Returns the path, absolute, or the nearest above it that is there; of whatever kind it is.
+    """Returns the absolute path, or its nearest parent that exists, of whatever type.
 
     Raises:
-      OSError: a name that no file can have, or a folder that cannot be entered.
+      OSError: a name that no file can have, or a folder that cannot be accessed.
     """
     place = pathlib.Path(path).absolute()
     while True:
@@ -30,7 +30,7 @@ def nearest_folder(path: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def folder_fault(path: str | os.PathLike[str]) -> str:
-    """Returns why a folder can neither be made nor written, as the end of a sentence that its name begins, or ''."""
+    """Returns why a folder cannot be created or written, as the end of a sentence that starts with its name, or ''."""
     try:
         there = nearest_folder(path)
         kind = there.stat().st_mode
@@ -48,14 +48,14 @@ def folder_fault(path: str | os.PathLike[str]) -> str:
 
 
 def require_folder_place(path: pathlib.Path, option: str = "--out") -> None:
-    """Raises `UserError` where a folder, and those above it, can neither be made nor written."""
+    """Raises `UserError` if a folder, with its parents, cannot be created or written."""
     fault = folder_fault(path) or _name_fault(path)
     if fault:
         raise UserError(f"{option} {path} {fault}")
 
 
 def require_file_place(path: pathlib.Path, option: str = "--out") -> None:
-    """Raises `UserError` where no file can be written: its folder has to be there."""
+    """Raises `UserError` if the file cannot be written; its folder must exist."""
     if not path.name or os.path.isdir(path):
         raise UserError(f"{option} {path} is a folder: name a file")
     if not os.path.isdir(path.parent):
@@ -68,17 +68,17 @@ def require_file_place(path: pathlib.Path, option: str = "--out") -> None:
 def require_targets(
     target: str, picture: str | None, *, sources: Sequence[str | None], option: str, name: str = "OUT"
 ) -> None:
-    """Refuses to write a file, and a picture of it, where that cannot be done or would overwrite what is read.
+    """Rejects writing a file, and a picture of it, if that is impossible or would overwrite an input.
 
     Args:
       target: the file.
-      picture: the other one, or None.
+      picture: the picture's file, or None.
       sources: files that are read; None for those that are not given.
-      option: of the picture.
-      name: of the file on the command line.
+      option: the picture's option.
+      name: the file's name on the command line.
 
     Raises:
-      UserError: says which of the two, and why.
+      UserError: the message says which of the two, and why.
     """
     given = [path for path in sources if path is not None and os.path.exists(path)]
     for path, option_of_it in ((target, name), (picture, option)):

@@ -1,1 +1,1 @@
-"""What a user gives: lists, images, masks, latents and depth, read and checked."""
+"""Reads and checks user input: lists, images, masks, latents and depth."""

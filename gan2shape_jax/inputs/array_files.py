@@ -1,8 +1,8 @@
-"""Reading true depths, latents and statistics from `.npy`, `.npz`, `.png` and torch files.
+"""Reads ground-truth depths, latents and statistics from `.npy`, `.npz`, `.png` and torch files.
 
 Depths are `(S, S)` in scene units, latents `(1, W)` or `(1, L, W)`, statistics in network units.
-Nothing in a file is ever executed, and what a file announces is looked at before memory is taken for it. Whatever is
-wrong with a file is a `UserError` that names it.
+Nothing in a file is ever executed, and the size a file declares is checked before memory is allocated for it. Any
+problem with a file is a `UserError` that names it.
 """
 
 import math
@@ -20,23 +20,23 @@ from gan2shape_jax.regular_files import MIB, open_regular
 
 __all__ = ["load_depth", "load_latent", "load_mvn"]
 
-_MOST_LAYERS = 64  # of a W+ latent: a GAN of 1024 pixels takes 18
-_MOST_STATISTICS = 64  # values of an array: a covariance has 36 at most
-_LARGEST_TORCH = 64 * MIB  # bytes: published latents take 10 KiB, those with their pictures some MiB
-# Far beyond what a GAN's mapping gives or views and lights can be; networks overflow not far above.
+_MOST_LAYERS = 64  # of a W+ latent: a GAN of 1024 pixels has 18
+_MOST_STATISTICS = 64  # values per array: a covariance has at most 36
+_LARGEST_TORCH = 64 * MIB  # bytes: published latents take 10 KiB, with their pictures a few MiB
+# Far beyond what a GAN's mapping gives or views and lights can be; networks overflow not far above it.
 _GREATEST = 1e6
 
 
 def load_depth(
     path: pathlib.Path, size: int, crop: int | None, min_depth: float, max_depth: float
 ) -> Float[np.ndarray, "s s"]:
-    """Returns a true depth (size, size) in scene units, its background at `max_depth`.
+    """Returns a ground-truth depth (size, size) in scene units, with the background at `max_depth`.
 
     `.npy` holds scene units with 0 as background; `.png` holds nearness, white at `min_depth` and
     black at `max_depth`.
 
     Raises:
-        UserError: the file is unusable, or all of it is background, against which nothing can be measured.
+        UserError: the file is unusable, or is all background, so that nothing can be measured.
     """
     if path.suffix == ".png":
         nearness = np.asarray(crop_and_resize(open_gray(path, cut=crop is not None), crop, size), np.float32) / 255
@@ -51,11 +51,11 @@ def load_depth(
 
 
 def load_latent(path: str | pathlib.Path, style_dim: int) -> Float[np.ndarray, "..."]:
-    """Returns the latent of a file as (1, W) for W latents or (1, L, W) for W+ latents.
+    """Returns the latent in a file as (1, W) for W latents or (1, L, W) for W+ latents.
 
     Args:
         path: a torch file with a tensor, or a dictionary with the entry `latent`; or a `.npy` file.
-        style_dim: the width W that the generator wants.
+        style_dim: the width W that the generator expects.
 
     Raises:
         UserError: the file is unusable, would run code, or holds a latent of another width.
@@ -86,14 +86,14 @@ def _require_latent(shape: tuple[int, ...], path: pathlib.Path, style_dim: int) 
 
 
 def load_mvn(path: str | pathlib.Path, dims: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Returns mean (N,) and covariance (N, N) of a normal distribution, in network units.
+    """Returns the mean (N,) and covariance (N, N) of a normal distribution, in network units.
 
     Args:
         path: a torch file with a dictionary of `mean` and `cov`, or an `.npz` file with these two.
-        dims: the N that is wanted, 6 for views and 4 for lights; None accepts either.
+        dims: the expected N, 6 for views and 4 for lights; None accepts either.
 
     Raises:
-        UserError: the file is unusable, or the covariance is no symmetric positive semi-definite
+        UserError: the file is unusable, or the covariance is not a symmetric positive semi-definite
             matrix.
     """
     path = pathlib.Path(path)
@@ -134,14 +134,14 @@ def _npz_statistics(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _load_torch(path: pathlib.Path) -> Any:
-    from gan2shape_jax.weight_files.torch_reader import read_torch  # only where there are such files
+    from gan2shape_jax.weight_files.torch_reader import read_torch  # only if there are such files
 
     _present(path, open_regular, limit=_LARGEST_TORCH).close()
     return read_torch(path)
 
 
 def _present(path: pathlib.Path, read: Callable[..., Any], *wanted: Any, **options: Any) -> Any:
-    """Returns what `read` makes of the file; one that is absent or closed to us is a `UserError` too."""
+    """Returns what `read` makes of the file; a missing or unreadable file is a `UserError` too."""
     try:
         return read(path, *wanted, **options)
     except FileNotFoundError:
@@ -151,10 +151,10 @@ def _present(path: pathlib.Path, read: Callable[..., Any], *wanted: Any, **optio
 
 
 def _finite(content: Any, path: pathlib.Path, *, greatest: float | None = None) -> np.ndarray:
-    """Returns numbers as float32; raises `UserError` for anything else, and for sizes above `greatest`."""
+    """Returns numbers as float32; raises `UserError` for anything else, and for magnitudes above `greatest`."""
     try:
         array = np.asarray(content)
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:  # lists of unequal lengths, and stranger
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:  # lists of unequal lengths, and worse
         raise UserError(f"{path} holds no array of numbers: {error}") from error
     if array.dtype.kind not in "fiu":
         raise UserError(f"{path} holds {array.dtype} instead of numbers")

@@ -1,9 +1,9 @@
-"""What a run reads about each image: picture, object mask, true depth, latent.
+"""What a run reads for each image: picture, object mask, ground-truth depth, latent.
 
 Images are `(S, S, 3)` float32 in [-1, 1], masks `(S, S)` in [0, 1], depths `(S, S)` in scene units,
-latents `(1, W)` or `(1, L, W)`. A name of the image list such as `001.png` stands for
+latents `(1, W)` or `(1, L, W)`. A name in the image list such as `001.png` stands for
 `IMAGE_ROOT/001.png`, `MASK_ROOT/001.png` (see `masks`), `DEPTH_ROOT/001.npy` (or `.png`) and `LATENT_ROOT/001.pt`
-(or `.npy`). Whatever is wrong with a file is a `UserError` that names it.
+(or `.npy`). Any problem with a file is a `UserError` that names it.
 """
 
 import dataclasses
@@ -50,11 +50,11 @@ class Item:
     Attributes:
         name: the name in the image list without its ending (`image_names.stem_of`).
         image: (S, S, 3) in [-1, 1].
-        mask: (S, S) in [0, 1], ones where no mask was asked for.
-        depth: true depth (S, S) in scene units with the background at the greatest depth, or None.
-        latent: (1, W) or (1, L, W), or None where the GAN has to be inverted.
-        original_size: side of the image before cropping, pixels; the shorter one where they differ.
-        crop: side of the square that was cut out, pixels, or None.
+        mask: (S, S) in [0, 1], ones if no mask was requested.
+        depth: ground-truth depth (S, S) in scene units with the background at the greatest depth, or None.
+        latent: (1, W) or (1, L, W), or None if the GAN has to be inverted.
+        original_size: side of the image before cropping, pixels; the shorter one if they differ.
+        crop: side of the square that was cropped, pixels, or None.
     """
 
     name: str
@@ -72,34 +72,34 @@ def find_latent(root: str, name: str) -> pathlib.Path | None:
 
 
 def find_depth(root: str, name: str) -> pathlib.Path | None:
-    """Returns an image's true depth below `root`, or None; that of `01_image.png` may be `01_depth.png`.
+    """Returns an image's ground-truth depth file below `root`, or None; for `01_image.png` also `01_depth.png`.
 
-    The published rendered faces are named so: https://github.com/XingangPan/GAN2Shape/issues/26.
+    The published rendered faces are named like this: https://github.com/XingangPan/GAN2Shape/issues/26.
     """
     renamed = name.replace("image", "depth")
     return find(root, name, _DEPTH_KINDS) or find(root, renamed, _DEPTH_KINDS)
 
 
 def find(root: str, name: str, kinds: Iterable[str]) -> pathlib.Path | None:
-    """Returns the file of an image name below `root`, trying endings in order, or None."""
+    """Returns the file for an image name below `root`, trying endings in order, or None."""
     return find_by_stem(root, stem_of(name), kinds)
 
 
 def find_by_stem(root: str, stem: str, kinds: Iterable[str]) -> pathlib.Path | None:
-    """Returns the file of an image below `root`, by its name without ending, trying endings in order, or None."""
+    """Returns the file for an image name without its ending below `root`, trying endings in order, or None."""
     paths = (os.path.join(root, stem + kind) for kind in kinds)
     return next((pathlib.Path(path) for path in paths if os.path.isfile(path)), None)
 
 
 def open_picture(config: ConfigDict, name: str, *, expected: int | None = None) -> Image.Image:
-    """Returns an image of the list as an upright RGB square, not yet cropped.
+    """Returns an image from the list as an upright RGB square, not yet cropped.
 
-    Where `config.data.crop` is set, a picture that is not square is cut to its largest centred square.
+    If `config.data.crop` is set, a picture that is not square is cropped to its largest centred square.
 
     Args:
         config: the whole configuration.
-        name: a name of the image list, such as `001.png`.
-        expected: a smaller side than this gives a warning, pixels.
+        name: a name in the image list, such as `001.png`.
+        expected: side in pixels, below which a warning is given.
 
     Raises:
         UserError: the file is missing or unusable; the message names it.
@@ -109,13 +109,13 @@ def open_picture(config: ConfigDict, name: str, *, expected: int | None = None) 
 
 
 def load_item(config: ConfigDict, name: str, *, run_parser: bool = True) -> Item:
-    """Reads everything about one image of the list.
+    """Reads everything for one image in the list.
 
     Args:
         config: the whole configuration (its data, camera, networks, schedule and size fields are
             read).
-        name: a name of the image list, such as `001.png`.
-        run_parser: False only looks at the files: a mask that a parser has to find is all ones.
+        name: a name in the image list, such as `001.png`.
+        run_parser: False only checks the files: a mask that a parser would have to find is all ones.
 
     Raises:
         UserError: a file is missing or unusable; the message names it.

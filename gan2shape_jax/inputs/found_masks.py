@@ -1,7 +1,7 @@
-"""Object masks without a parser: GrabCut, started from where the object usually is.
+"""Object masks without a parser: GrabCut, initialized from where the object usually is.
 
-Images are `(s, s, 3)` in [-1, 1], masks `(s, s)` in [0, 1]. Source: Rother et al., "GrabCut", SIGGRAPH 2004, as
-OpenCV has it.
+Images are `(s, s, 3)` in [-1, 1], masks `(s, s)` in [0, 1]. Source: Rother et al., "GrabCut", SIGGRAPH 2004, in
+OpenCV's implementation.
 """
 
 import cv2
@@ -10,26 +10,26 @@ from jaxtyping import Float
 
 __all__ = ["found_mask", "middle", "usual_mask"]
 
-_SIDE = 128  # pixels that GrabCut works on: outlines of smaller pictures come out finer than their pixels
+_SIDE = 128  # pixels that GrabCut works on: outlines in smaller pictures come out finer than their pixels
 _ITERATIONS = 3
-# Where an object usually is, as a share of pictures that show it there: certainly, probably, probably not, else never.
+# Share of pictures with the object at a pixel, above which it is there certainly, probably or possibly; else never.
 _CERTAIN, _PROBABLE, _POSSIBLE = 0.97, 0.5, 0.02
-# A mask of nearly everything, or of nearly nothing, has missed the object.
+# A mask that covers nearly everything or nearly nothing has missed the object.
 _LEAST, _MOST = 0.05, 0.97
 _ROUNDS = 5
 
 
 def middle(side: int) -> Float[np.ndarray, "s s"]:
-    """Returns how likely an object is at each pixel of a picture of which nothing is known: it stands in the middle."""
+    """Returns the likelihood of an object at each pixel if nothing is known of a picture: highest in the middle."""
     across = np.linspace(-1, 1, side)
     x, y = np.meshgrid(across, across)
     return np.clip(1.5 - (x / 0.8) ** 2 - (y / 0.95) ** 2, 0, 0.96).astype(np.float32)
 
 
 def usual_mask(images: Float[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "s s"]:
-    """Returns how often an object is at each pixel of pictures of one kind, found from the pictures alone.
+    """Returns how often an object covers each pixel in pictures of one kind, found from the pictures alone.
 
-    Begins with the middle, finds each picture's object, and begins again with their mean.
+    Starts from the middle, finds each picture's object, and repeats from the mean of their masks.
     """
     usual = middle(images.shape[1])
     for _ in range(_ROUNDS):
@@ -38,15 +38,15 @@ def usual_mask(images: Float[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "s s"]
 
 
 def found_mask(image: Float[np.ndarray, "s s 3"], usual: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
-    """Returns the mask of an image's object, a function of the arguments alone.
+    """Returns the object mask of an image; a function of the arguments alone.
 
     Args:
         image: the picture.
-        usual: how often an object is there, in [0, 1].
+        usual: how often an object covers each pixel, in [0, 1].
 
     Returns:
-        The largest piece, fractional at its outline; where GrabCut takes nearly all or nothing for the object,
-        `usual` from one half on.
+        The largest piece, fractional at its outline; or, if GrabCut takes nearly all or nothing for the object,
+        `usual` thresholded at one half.
     """
     side = image.shape[0]
     seen = _enlarged(np.clip((np.asarray(image, np.float32) + 1) * 127.5, 0, 255)).round().astype(np.uint8)
@@ -63,7 +63,7 @@ def found_mask(image: Float[np.ndarray, "s s 3"], usual: Float[np.ndarray, "s s"
     background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
     cut, _, _ = cv2.grabCut(
         seen, labels, (0, 0, 1, 1), background, foreground, _ITERATIONS, cv2.GC_INIT_WITH_MASK
-    )  # the rectangle is not read
+    )  # the rectangle is ignored
     whole = _largest(np.isin(cut, (cv2.GC_FGD, cv2.GC_PR_FGD)))
     mask = cv2.resize(whole, (side, side), interpolation=cv2.INTER_AREA)
     return mask if _LEAST < mask.mean() < _MOST else fallback

@@ -1,6 +1,6 @@
-"""Reading picture files of any colour mode as upright 8-bit squares, and refusing the rest.
+"""Reads picture files of any colour mode as upright 8-bit squares, and rejects the rest.
 
-Pillow images here are `RGB` or `L`, values 0 to 255, already turned as their EXIF orientation says.
+Pillow images here are `RGB` or `L`, values 0 to 255, already rotated by their EXIF orientation.
 Sides are in pixels. See `picture_files` for what is opened at all.
 """
 
@@ -35,17 +35,17 @@ def open_rgb(
 ) -> Image.Image:
     """Returns a picture file as an upright RGB square.
 
-    Grey, palette, 16-bit and CMYK pictures are converted; transparent ones are laid over white (see
+    Grey, palette, 16-bit and CMYK pictures are converted; transparent ones are composited over white (see
     `warn_of_transparency`).
 
     Args:
         path: the file.
         least: smallest side accepted, pixels.
-        expected: a smaller side than this is accepted with a warning that it will be blown up, pixels.
-        cut: whether a picture that is not square is cut to its largest centred square, or refused.
+        expected: side in pixels, below which a picture is accepted with a warning that it will be enlarged.
+        cut: whether a picture that is not square is cropped to its largest centred square; else it is rejected.
 
     Raises:
-        UserError: the file is missing, truncated, animated, not square, too small, too large or no picture.
+        UserError: the file is missing, truncated, animated, not square, too small, too large or not a picture.
     """
     path = pathlib.Path(path)
     picture, orientation, _ = decode(path)
@@ -64,7 +64,7 @@ def open_rgb(
 
 
 def open_gray(path: str | pathlib.Path, *, cut: bool = False) -> Image.Image:
-    """Returns a picture file as an upright 8-bit grey square; arguments and errors as of `open_rgb`."""
+    """Returns a picture file as an upright 8-bit grey square; arguments and errors as for `open_rgb`."""
     path = pathlib.Path(path)
     picture, orientation, _ = decode(path)
     box = _square(picture, orientation, path, cut=cut)
@@ -74,21 +74,21 @@ def open_gray(path: str | pathlib.Path, *, cut: bool = False) -> Image.Image:
 
 
 def open_upright(path: str | pathlib.Path, *, least: int) -> tuple[Image.Image, Image.Image | None, int]:
-    """Returns a picture file of any shape as upright RGB, its alpha channel, and how far it was reduced.
+    """Returns a picture file of any shape as upright RGB, its alpha channel, and its reduction factor.
 
-    A JPEG of more than 4096 pixels a side comes out at a half, a quarter or an eighth of its sides. HEIC and AVIF
-    are read too, in a process of their own (`isolated_decoder`).
+    A JPEG of more than 4096 pixels per side is reduced to a half, a quarter or an eighth of its sides. HEIC and AVIF
+    are read too, in a separate process (`isolated_decoder`).
 
     Args:
         path: the file.
         least: shortest side accepted, pixels.
 
     Returns:
-        The picture, laid over white where it is transparent; its alpha channel as 8-bit grey, or None where that is
-        absent or tells no object from a background; and the file's pixels for each pixel returned along a side.
+        The picture, composited over white where transparent; its alpha channel as 8-bit grey, or None if it is absent
+        or does not separate an object from a background; and the file's pixels per returned pixel along a side.
 
     Raises:
-        UserError: the file is missing, truncated, animated, too small, too large or no picture.
+        UserError: the file is missing, truncated, animated, too small, too large or not a picture.
     """
     path = pathlib.Path(path)
     picture, orientation, reduction = _decoded(path)
@@ -104,11 +104,11 @@ def open_upright(path: str | pathlib.Path, *, least: int) -> tuple[Image.Image, 
 
 
 def _decoded(path: pathlib.Path) -> Decoded:
-    """Decodes a picture of any kind that people have; only single photos are worth a process for HEIC and AVIF."""
+    """Decodes a picture of any common format; only for single photos are HEIC and AVIF worth a process."""
     try:
         with open_regular(path) as file:
             kind = isolated_kind_of(file.read(64))
-    except OSError:  # told by the next
+    except OSError:  # reported by the next call
         kind = None
     if kind is None:
         return decode(path, reduce=True, read=READ_ALONE)
@@ -117,7 +117,7 @@ def _decoded(path: pathlib.Path) -> Decoded:
 
 
 def has_alpha(path: str | pathlib.Path) -> bool:
-    """Whether a picture file's header announces transparency; False where it cannot be read."""
+    """Whether a picture file's header declares transparency; False if it cannot be read."""
     try:
         with opened(pathlib.Path(path)) as picture:
             return _transparent(picture)
@@ -126,10 +126,10 @@ def has_alpha(path: str | pathlib.Path) -> bool:
 
 
 def open_alpha(path: str | pathlib.Path, *, cut: bool = False) -> Image.Image | None:
-    """Returns a picture file's alpha channel as an upright 8-bit grey square, or None where there is no usable one.
+    """Returns a picture file's alpha channel as an upright 8-bit grey square, or None if there is no usable one.
 
-    A usable channel tells an object from its background: some pixels are more than half opaque, and some less.
-    Arguments and errors are those of `open_rgb`.
+    A usable channel separates an object from its background: some pixels are more than half opaque, and some less.
+    Arguments and errors as for `open_rgb`.
     """
     path = pathlib.Path(path)
     picture, orientation, _ = decode(path)
@@ -141,7 +141,7 @@ def open_alpha(path: str | pathlib.Path, *, cut: bool = False) -> Image.Image | 
 
 
 def warn_of_transparency(path: str | pathlib.Path) -> None:
-    """Warns where a picture file is partly transparent, so that `open_rgb` has laid it over white."""
+    """Warns if a picture file is partly transparent, so that `open_rgb` has composited it over white."""
     path = pathlib.Path(path)
     if not has_alpha(path):
         return
@@ -151,10 +151,10 @@ def warn_of_transparency(path: str | pathlib.Path) -> None:
 
 
 def picture_size(path: str | pathlib.Path) -> tuple[int, int]:
-    """Returns width and height of an upright picture file, pixels, as its header tells.
+    """Returns the width and height of a picture once upright, pixels, from its file's header.
 
     Raises:
-        UserError: it is no picture, or one that `open_rgb` refuses by its header.
+        UserError: it is not a picture, or one that `open_rgb` rejects by its header.
     """
     with opened(pathlib.Path(path)) as picture:
         width, height = picture.size
@@ -164,16 +164,16 @@ def picture_size(path: str | pathlib.Path) -> tuple[int, int]:
 def crop_and_resize(
     picture: Image.Image, crop: int | None, size: int, *, by_area: bool = False, mode: str = ""
 ) -> Image.Image:
-    """Returns the centred square of side `crop`, resized with antialiasing or by area means.
+    """Returns the centred square of side `crop`, resized with antialiasing or by area averaging.
 
-    Margins are rounded as torchvision's CenterCrop does; a crop larger than the picture takes all of it.
+    Margins are rounded as in torchvision's CenterCrop; a crop larger than the picture takes all of it.
 
     Args:
         picture: square.
-        crop: side that is cut out, pixels, or None for all of it.
-        size: side that is returned, pixels.
-        by_area: whether pixels are averages of areas, as masks want it.
-        mode: of Pillow, which the square is converted to before it is resized; '' for the picture's own.
+        crop: side of the crop, pixels, or None for the whole picture.
+        size: side of the result, pixels.
+        by_area: whether pixels are area averages, as needed for masks.
+        mode: Pillow mode that the square is converted to before resizing; '' for the picture's own.
     """
     mode = mode or picture.mode
     side = picture.size[0] if crop is None else min(crop, picture.size[0])
@@ -185,7 +185,7 @@ def crop_and_resize(
 
 
 def _square(picture: Image.Image, orientation: int, path: pathlib.Path, *, cut: bool) -> tuple[int, int, int, int]:
-    """Returns the largest centred square of an upright picture; raises where it is not all and must not be cut."""
+    """Returns the largest centred square of an upright picture; raises if it is not square and must not be cut."""
     width, height = picture.size if orientation < 5 else picture.size[::-1]
     if width != height and not cut:
         raise UserError(

@@ -1,13 +1,13 @@
-r"""Lists of images: text files with a name a line.
+r"""Lists of images: text files with one name per line.
 
     001.png                     the name alone
-    002.png 0.25 left           a name and further columns, which are not read
-    my photo.png                a name with spaces, where there is such a file
+    002.png 0.25 left           a name and further columns, which are ignored
+    my photo.png                a name with spaces, if there is such a file
     "my photo.png" 0.25         the same in quotation marks, which any name may have; \" stands for one inside
     # a comment
 
-Blank lines count for nothing. Spaces and tabs part columns; whether a line with some is one name is told by which file
-is there: that of the whole line, or that of its first word. Where both are, the line is refused.
+Blank lines are ignored. Spaces and tabs separate columns; whether a line with some is a single name depends on which
+file exists: that of the whole line, or that of its first word. If both exist, the line is rejected.
 """
 
 import os
@@ -25,7 +25,7 @@ __all__ = ["names_of", "read_names"]
 
 _LIMIT = 64 * MIB
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"(?:[ \t].*)?')
-# What a run adds to `WORKDIR/` and a name: the longest paths are those of a checkpoint's parts.
+# What a run appends to `WORKDIR/` and a name, at most: the longest paths are those of a checkpoint's parts.
 _BELOW = 300
 _LONGEST_PATH = {"darwin": 1024}.get(sys.platform, 4096)
 
@@ -34,7 +34,7 @@ def names_of(config: ConfigDict) -> list[str]:
     """Returns the names of the images that a run reconstructs.
 
     Raises:
-        UserError: see `read_names`; or `config.workdir` is too long a path for one of them.
+        UserError: see `read_names`; or the path `config.workdir` is too long for one of them.
     """
     names = read_names(config.data.image_list, config.data.image_root)
     longest = max(names, key=len)
@@ -48,15 +48,15 @@ def names_of(config: ConfigDict) -> list[str]:
 
 
 def read_names(path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> list[str]:
-    """Returns the names of a list.
+    """Returns the names in a list.
 
     Args:
-        path: of the list, UTF-8.
-        root: the images' folder, which tells names with spaces from further columns; without it the first word counts.
+        path: the list, UTF-8.
+        root: the images' folder, used to tell names with spaces from further columns; without it the first word counts.
 
     Raises:
-        UserError: the list is missing, unreadable, larger than 64 MiB or empty; or, by its line, a name that a run
-            cannot take, or that cannot stand beside another.
+        UserError: the list is missing, unreadable, larger than 64 MiB or empty; or (with the line number) a name is not
+            usable in a run, or clashes with another.
     """
     path = pathlib.Path(path)
     lines = _read(path).replace("\r\n", "\n").replace("\r", "\n").split("\n")
@@ -89,7 +89,7 @@ def _read(path: pathlib.Path) -> str:
 
 
 def _name_in(entry: str, root: str | os.PathLike[str] | None) -> str:
-    """Returns the name in a line; raises `ValueError` with what is wrong with it."""
+    """Returns the name in a line; raises `ValueError` saying what is wrong with it."""
     if entry.startswith('"'):
         name = _unquoted(entry)
     elif " " in entry or "\t" in entry:
@@ -113,7 +113,7 @@ def _unquoted(entry: str) -> str:
 
 
 def _whole_or_first(entry: str, root: str | os.PathLike[str] | None) -> str:
-    """Returns what a line with spaces names: whichever of the whole line and the first word is an image's file."""
+    """Returns the name in a line with spaces: whichever of the whole line and its first word is an image file."""
     first = re.split("[ \t]", entry, maxsplit=1)[0]
     if root is None:
         return first
@@ -129,7 +129,7 @@ def _whole_or_first(entry: str, root: str | os.PathLike[str] | None) -> str:
 
 
 def _require_distinct(path: pathlib.Path, names: list[str], numbers: list[int]) -> None:
-    """Raises `UserError` where two names of the list cannot stand beside each other."""
+    """Raises `UserError` if two names in the list clash."""
     found = clash(names)
     if found is None:
         return

@@ -1,12 +1,12 @@
-"""Which names of images a run takes: those under which every file system can file what belongs to them.
+"""Which image names a run accepts: those under which any file system can store what belongs to them.
 
-A name is the path of an image below `config.data.image_root`, with `/` between folders. Without its ending, its *stem*,
-it names what a run keeps of the image:
+A name is the path of an image below `config.data.image_root`, with `/` between folders. Without its ending, as
+its *stem*, it names what a run stores for the image:
 
     results/STEM/   checkpoints/STEM/   latents/STEM.npy   tensorboard/STEM/
 
-So a name must be one that no system refuses or reads as something else, and no two names of a list may share a folder.
-Parts being written are hidden, `.NAME.xxxxxxxx.part`: names that begin with a dot are left to them.
+So a name must be one that no system rejects or takes for something else, and no two names in a list may share a folder.
+Files being written are hidden, `.NAME.xxxxxxxx.part`: names that begin with a dot are reserved for them.
 """
 
 import os
@@ -19,26 +19,26 @@ from gan2shape_jax.plain_text import one_line
 
 __all__ = ["LONGEST", "LONGEST_PART", "clash", "fault_of", "filing_key", "shortened", "stem_of"]
 
-# Bytes in UTF-8. A file system takes 255 in a part; the longest name that is made of one is `.NAME.xxxxxxxx.part.npy`,
-# and some systems spell letters with accents as two characters.
+# Bytes in UTF-8. File systems allow 255 per part; the longest name derived from one is `.NAME.xxxxxxxx.part.npy`, and
+# some systems store letters with accents as two characters.
 LONGEST_PART = 220
 LONGEST = 1000
 
-# Endings of files below `latents/`, where folders of names lie too.
+# Endings of files below `latents/`, where the folders of names are too.
 _OF_LATENTS = (".npy", ".json")
 
-# Most names look like this, and need no closer look: words of letters, digits and some signs, with single dots between.
+# Most names look like this and need no closer check: words of letters, digits and some signs, joined by single dots.
 _WORD = r"\w(?:[\w ,()+&'-]*[\w)-])?"
 _ORDINARY = re.compile(rf"{_WORD}(?:[./]{_WORD})*")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-# What Windows takes for a device, with any ending.
+# What Windows treats as a device, with any ending.
 _DEVICE = re.compile(r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³]) *(?:\..*)?", re.IGNORECASE)
 _DEVICES = re.compile(r"(?:^|/)(?:con|prn|aux|nul|(?:com|lpt)[0-9¹²³]) *(?:[./]|$)", re.IGNORECASE)
 
 
 def stem_of(name: str) -> str:
-    """Returns a name without its ending: what the image's results are filed under."""
-    if "//" in name or "./" in name:  # folders that are no steps
+    """Returns a name without its ending: what the image's results are stored under."""
+    if "//" in name or "./" in name:  # redundant parts of the path
         name = pathlib.PurePosixPath(name).as_posix()
     folder, slash, file = name.rpartition("/")
     base, _, ending = file.rpartition(".")
@@ -46,7 +46,7 @@ def stem_of(name: str) -> str:
 
 
 def fault_of(name: str) -> str:
-    """Returns why a run cannot take the name of an image, and what to do about it; '' where it can."""
+    """Returns why a run cannot accept an image name, and what to do about it; '' if it can."""
     if _ORDINARY.fullmatch(name) and not _DEVICES.search(name) and _bytes(name) <= LONGEST_PART:
         return ""
     return _fault_of_path(name) or _fault_of_parts([part for part in name.split("/") if part not in ("", ".")])
@@ -71,7 +71,7 @@ def _fault_of_path(name: str) -> str:
 
 
 def _fault_of_parts(parts: list[str]) -> str:
-    """Returns what is wrong with a folder of a name, or with the file at its end."""
+    """Returns what is wrong with a folder in a name, or with the file at its end."""
     for part in parts:
         if part.startswith("."):
             return f"has a part that begins with a dot ({shortened(part)}): rename it"
@@ -86,10 +86,10 @@ def _fault_of_parts(parts: list[str]) -> str:
 
 
 def clash(names: Sequence[str]) -> tuple[int, int, str] | None:
-    """Returns which two names of a list cannot both be taken, or None.
+    """Returns which two names in a list cannot both be used, or None.
 
     Args:
-        names: that a run can take one by one.
+        names: names that are each usable by themselves.
 
     Returns:
         The index of the later name, that of the earlier one, and why.
@@ -127,12 +127,12 @@ def _inside(inner: str, outer: str, holds: str) -> str:
 
 
 def _folders(path: str) -> list[str]:
-    """Returns the folders above a path, the outermost first."""
+    """Returns the folders above a path, outermost first."""
     return [path[: slash.start()] for slash in re.finditer("/", path)]
 
 
 def filing_key(stem: str) -> str:
-    """Returns what stems have in common that some file system takes for one."""
+    """Returns a key that is the same for stems that some file system takes for one."""
     if stem.isascii():
         return stem.lower()
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", stem).casefold())
@@ -145,6 +145,6 @@ def _bytes(name: str) -> int:
 
 
 def shortened(text: str) -> str:
-    """Returns a name as messages show it: in one line of at most 60 characters."""
+    """Returns a name as shown in messages: one line of at most 60 characters."""
     shown = one_line(text) or '""'
     return shown if len(shown) <= 60 else f"{shown[:57]}..."

@@ -1,11 +1,11 @@
-"""Decodes HEIC and AVIF pictures in a process of its own, with bounded memory and time.
+"""Decodes HEIC and AVIF pictures in a separate process, with bounded memory and time.
 
-What such a picture takes stands in the video stream inside the file, not in a header that could be looked at before; so
-a process decodes it that may take so much and no more, and hands the pixels over.
+What such a picture takes depends on the video stream inside the file, not on a header that could be checked beforehand;
+so it is decoded by a process with limited resources, which passes the pixels back.
 
     python -m gan2shape_jax.inputs.isolated_decoder KIND < FILE > PIXELS
 
-PIXELS is a line of JSON, `mode`, `width` and `height`, or `error`, and after it the rows.
+PIXELS is a line of JSON with `mode`, `width`, `height` and `reduction`, or `error`, followed by the rows.
 """
 
 import contextlib
@@ -26,9 +26,9 @@ __all__ = ["KINDS", "decode_isolated"]
 _FORMATS = {"AVIF": "AVIF", "HEIC": "HEIF"}  # Pillow's names
 KINDS = tuple(_FORMATS)
 _LARGEST_FILE = 64 * MIB
-_LARGEST = 8192  # pixels a side
-_REDUCED = 4096  # pixels of the longer side that are handed over at most
-_MOST_MEMORY = 2048 * MIB  # of the process, address space
+_LARGEST = 8192  # pixels per side
+_REDUCED = 4096  # pixels of the longer side that are passed back, at most
+_MOST_MEMORY = 2048 * MIB  # address space of the process
 _MOST_SECONDS = 60
 _LONGEST_LINE = 4096
 _ADVICE = "save it as JPEG or PNG"
@@ -36,17 +36,17 @@ _INSTALL = "install what reads it with: pip install 'gan2shape-jax[heic]', or sa
 
 
 def decode_isolated(path: pathlib.Path, kind: str) -> tuple[Image.Image, int]:
-    """Returns an upright picture, RGB or RGBA, of at most 4096 pixels a side, and how far it was reduced.
+    """Returns an upright picture, RGB or RGBA, of at most 4096 pixels per side, and its reduction factor.
 
     Args:
       path: the file.
       kind: one of `KINDS`.
 
     Returns:
-      The picture, and the file's pixels for each of its pixels along a side, rounded up.
+      The picture, and the file's pixels per returned pixel along a side, rounded up.
 
     Raises:
-      UserError: the file is damaged, animated or too large, or what reads its kind is not installed.
+      UserError: the file is damaged, animated or too large, or the reader for its format is not installed.
     """
     command = [sys.executable, "-m", "gan2shape_jax.inputs.isolated_decoder", kind]
     with open_regular(path) as file:
@@ -76,7 +76,7 @@ def _main(kind: str, file: BinaryIO, out: BinaryIO) -> None:
     _limit()
     try:
         picture, reduction = _decoded(kind, file)
-    except Exception as error:  # decoders raise anything; the reader gets one line
+    except Exception as error:  # decoders can raise anything; the parent gets one line
         out.write(json.dumps({"error": _fault(kind, error)}).encode() + b"\n")
         return
     told = {"mode": picture.mode, "width": picture.width, "height": picture.height, "reduction": reduction}

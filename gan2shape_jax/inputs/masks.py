@@ -1,4 +1,4 @@
-"""Where the object mask of an image comes from: a file, its alpha channel, its category's parser, or one for all.
+"""Where the object mask of an image comes from: a file, its alpha channel, its category's parser, or a common one.
 
 Masks are `(S, S)` float32 in [0, 1]. The prior's box and the losses' masks are made from them (GAN2Shape,
 section 3.2); the published implementation parses every image.
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 SOURCES = ("auto", "file", "alpha", "parser", "usual")
-# Below, the prior sees no object (`prior.ellipsoid`).
+# Below this, the prior sees no object (`prior.ellipsoid`).
 _OBJECT = 0.7
 _ADVICE = "give a mask file (--config.data.mask_root=FOLDER) or another image"
 
@@ -43,22 +43,22 @@ Mask = Float[np.ndarray, "s s"]
 
 
 def needs_masks(config: ConfigDict) -> bool:
-    """Whether a run needs object masks: for the ellipsoid prior, or to keep the losses to the object (`use_mask`)."""
+    """Whether a run needs object masks: for the ellipsoid prior, or to restrict losses to the object (`use_mask`)."""
     return config.mode != "predict" and (config.schedule.use_mask or not config.networks.pretrained)
 
 
 def usual_file(config: ConfigDict) -> str:
-    """Returns the picture that is the mask of every image that has no other; '' where the category has none."""
+    """Returns the file that is the mask of every image without its own; '' if the category has none."""
     wanted = "usual" in (config.lift.masks, config.data.mask_source)
     return str(config.lift.usual_mask) if wanted else ""
 
 
 def required_source(config: ConfigDict, names: Sequence[str] = ()) -> Literal["file", "parser", "usual", ""]:
-    """Returns what a run needs for its masks, as far as the files' headers tell: mask files, the parser, or neither.
+    """Returns what a run needs for its masks, judging by the files' headers: mask files, the parser, or neither.
 
     Args:
         config: the whole configuration.
-        names: of the images; where all have an alpha channel, 'auto' needs nothing else.
+        names: the images' names; if all have an alpha channel, 'auto' needs nothing else.
     """
     data = config.data
     if data.mask_source == "file" or (data.mask_source == "auto" and data.mask_root):
@@ -82,7 +82,7 @@ class ObjectMask:
 
     Attributes:
         values: (S, S) in [0, 1].
-        source: where they are from; "none" where no mask is needed and all are 1.
+        source: where they come from; "none" if no mask is needed and all are 1.
     """
 
     values: Mask
@@ -92,14 +92,14 @@ class ObjectMask:
 def find_mask(
     config: ConfigDict, name: str, image: Image, original_size: int, *, run_parser: bool = True
 ) -> ObjectMask:
-    """Returns the object mask of an image, from where `config.data.mask_source` says.
+    """Returns the object mask of an image, from the source given by `config.data.mask_source`.
 
     Args:
         config: the whole configuration.
-        name: of the image in the list.
-        image: as the networks see it, in [-1, 1].
+        name: the image's name in the list.
+        image: the image as the networks see it, in [-1, 1].
         original_size: side of the image before cropping, pixels.
-        run_parser: whether the parser runs; otherwise ones stand for what it would find.
+        run_parser: whether the parser runs; otherwise ones stand in for what it would find.
 
     Raises:
         UserError: the mask is missing, unusable or shows no object; the message names the image.
@@ -124,18 +124,18 @@ def find_mask(
 
 
 def load_mask(path: pathlib.Path, size: int, crop: int | None = None, image_size: int | None = None) -> Mask:
-    """Returns an object mask file as (size, size) in [0, 1], resized by averaging areas.
+    """Returns the object mask in a file as (size, size) in [0, 1], resized by area averaging.
 
-    A mask of the image's own side is cropped as the image was; any other is taken to show the cropped square.
+    A mask with the same side as the image is cropped like it; any other is taken to show the cropped square.
 
     Args:
         path: the file.
-        size: side of the mask that is returned, pixels.
-        crop: side that is cut out of the image, pixels, or None.
+        size: side of the returned mask, pixels.
+        crop: side of the image's crop, pixels, or None.
         image_size: side of the image before cropping, pixels; None for a mask of the whole image.
 
     Raises:
-        UserError: the file is no picture, not square (without a crop, or beside an image of another size), or black.
+        UserError: the file is not a picture, not square (without a crop, or for an image of another size), or black.
     """
     shorter, longer = sorted(picture_size(path))
     if shorter != longer and crop is not None and image_size not in (None, shorter):
@@ -152,7 +152,7 @@ def load_mask(path: pathlib.Path, size: int, crop: int | None = None, image_size
 
 
 def alpha_mask(path: pathlib.Path, size: int, crop: int | None = None) -> Mask | None:
-    """Returns the alpha channel of an image file as a mask (size, size), or None where there is no usable one."""
+    """Returns the alpha channel of an image file as a mask (size, size), or None if there is no usable one."""
     alpha = open_alpha(path, cut=crop is not None)
     if alpha is None:
         return None
@@ -163,20 +163,20 @@ def alpha_mask(path: pathlib.Path, size: int, crop: int | None = None) -> Mask |
 
 
 def parse_mask(image: Image, category: str, weights: str | pathlib.Path, *, normalize_all: bool = False) -> Mask:
-    """Returns the mask that the category's parser gives an image, all zero where it sees no object.
+    """Returns the mask that the category's parser finds for an image, all zero if it sees no object.
 
-    The parser is loaded for this picture and let go of afterwards.
+    The parser is loaded for this image and freed afterwards.
 
     Args:
         image: (S, S, 3) in [-1, 1].
         category: decides which labels are the object.
-        weights: a file of `gan2shape-jax convert`.
+        weights: a file written by `gan2shape-jax convert`.
         normalize_all: see `config.parsing.normalize_all`.
 
     Raises:
-        UserError: the category has no parser, or the weights are missing, damaged or another parser's.
+        UserError: the category has no parser, or the weights are missing, damaged or those of another parser.
     """
-    from gan2shape_jax.inputs import parsing  # imports jax, which looking at files need not wait for
+    from gan2shape_jax.inputs import parsing  # imports jax, which merely checking files should not wait for
 
     parser = parser_of(category)
     arch, params = load_parser_of(category, weights)
@@ -186,7 +186,7 @@ def parse_mask(image: Image, category: str, weights: str | pathlib.Path, *, norm
 
 
 def load_parser_of(category: str, weights: str | pathlib.Path) -> tuple[Any, Any]:
-    """Returns architecture and parameters of a category's parser; raises as `parse_mask`."""
+    """Returns the architecture and parameters of a category's parser; raises like `parse_mask`."""
     from gan2shape_jax.inputs import parsing
 
     parser = parser_of(category)
@@ -211,14 +211,14 @@ def _parsed(config: ConfigDict, name: str, image: Image) -> Mask:
 
 
 def _parser_present(config: ConfigDict) -> bool:
-    """Whether 'auto' uses the parser: where it can, or where masks are needed, so that absent weights are told."""
+    """Whether 'auto' uses the parser: if it can, or if masks are needed, so that missing weights are reported."""
     if config.category not in PARSERS or not config.parsing.weights:
         return False
     return needs_masks(config) or pathlib.Path(config.parsing.weights).is_file()
 
 
 def _absence(config: ConfigDict, name: str, file: pathlib.Path | None) -> str:
-    """Returns a sentence on the mask that is missing, by the source that was asked for."""
+    """Returns the message about a missing mask, by the requested source."""
     if config.data.mask_source == "alpha":
         return (
             f"{name} has no alpha channel that tells an object from its background (config.data.mask_source is 'alpha')"
@@ -239,6 +239,6 @@ def _mask_file(root: str, name: str) -> pathlib.Path | None:
 
 
 def _shrink(picture: PIL.Image.Image, crop: int | None, size: int) -> Mask:
-    # As floats: averages of 8-bit values would be rounded.
+    # In floats: averages of 8-bit values would be rounded.
     mask = np.asarray(crop_and_resize(picture, crop, size, by_area=True, mode="F"), np.float32) / 255
     return np.clip(mask, 0, 1)

@@ -1,4 +1,4 @@
-"""Which parser knows which category's objects, how it wants its pictures, and what its labels mean.
+"""Which parser is for which category's objects, what input it expects, and what its labels mean.
 
 The values are those of the published implementation. Labels of the face parser (CelebAMask-HQ): 0
 background, 1 skin, 2-3 brows, 4-5 eyes, 6 glasses, 7-8 ears, 9 earring, 10 nose, 11 mouth, 12-13 lips, 14
@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from gan2shape_jax.errors import UserError
 
-if TYPE_CHECKING:  # the networks import jax, which looking at a configuration need not wait for
+if TYPE_CHECKING:  # the networks import jax, which merely checking a configuration should not wait for
     from gan2shape_jax.inputs.parsing.architecture import Architecture
 
 __all__ = ["PARSERS", "Parser", "parser_of"]
@@ -24,19 +24,19 @@ __all__ = ["PARSERS", "Parser", "parser_of"]
 
 @dataclasses.dataclass(frozen=True)
 class Parser:
-    """The parser of one category, and the pictures that it takes.
+    """The parser for one category, and the input it expects.
 
     Attributes:
-        family: of the network.
-        data: the pictures it was trained on, which decide what its labels mean.
+        family: the network's family.
+        data: the dataset it was trained on, which determines what its labels mean.
         classes: number of labels.
-        side: of the pictures that it is given, pixels.
+        side: side of its input, pixels.
         normalize: True subtracts ImageNet's mean and divides by its deviation, as the network was trained;
-            False hands over pictures in [-1, 1], which the published implementation does for all but cars
+            False passes pictures in [-1, 1], which the published implementation does for all but cars
             and cats.
         values: the mask's value for each label that is part of the object; 0 for all others.
         file: its weights' name in the release of the published implementation.
-        home: where else people get them.
+        home: where else to get them.
     """
 
     family: Literal["bisenet", "pspnet"]
@@ -59,12 +59,12 @@ class Parser:
         return table
 
     def fits(self, arch: Architecture) -> bool:
-        """Whether such a network has these labels."""
+        """Whether a network of this architecture has these labels."""
         return (arch.family, arch.classes) == (self.family, self.classes)
 
 
 def _face() -> dict[int, float]:
-    """Returns the mask's values: 1 on the face, 0.5 on the rest of the head (neck, hair and hat, but no cloth)."""
+    """Returns the mask's values: 1 on the face, 0.5 on the rest of the head (neck, hair and hat, but not cloth)."""
     return {label: 1.0 if label <= 13 else 0.5 for label in range(1, 19) if label != 16}
 
 
@@ -90,7 +90,7 @@ PARSERS: dict[str, Parser] = {
 
 
 def parser_of(category: str) -> Parser:
-    """Returns the parser of a category; raises `UserError` where there is none."""
+    """Returns the parser for a category; raises `UserError` if there is none."""
     if category not in PARSERS:
         raise UserError(
             f"there is no parser that finds objects of the category {category!r}, only for "

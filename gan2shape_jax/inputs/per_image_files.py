@@ -1,6 +1,6 @@
-"""What belongs to the images of a list: their latents, true depths and masks; which of these are absent.
+"""What belongs to the images of a list: their latents, ground-truth depths and masks; which of these are missing.
 
-A list that names more images than a folder has files is told once, before anything starts.
+A list that names more images than a folder has files for is reported once, before anything starts.
 """
 
 import functools
@@ -28,10 +28,9 @@ _REMEDIES = {
 
 
 def absent_per_image_files(config: ConfigDict, names: Sequence[str]) -> dict[str, list[str]]:
-    """Returns the list's images without a latent, true depth or mask, by the folder's field in `config.data`.
+    """Returns the list's images without a latent, ground-truth depth or mask, by the folder's field in `config.data`.
 
-    Folders that are not given, or not there, are left out, as is that of masks where these may come from
-    elsewhere.
+    Folders that are not given or do not exist are left out, and so are masks that may come from elsewhere.
     """
     finders: dict[str, Callable[[str, str], object]] = {
         "latent_root": find_latent,
@@ -47,12 +46,12 @@ def absent_per_image_files(config: ConfigDict, names: Sequence[str]) -> dict[str
 
 
 def require_per_image_files(config: ConfigDict, names: Sequence[str]) -> None:
-    """Refuses images without their true depth or mask; warns of those without a latent.
+    """Rejects images without ground-truth depth or mask; warns of those without a latent.
 
-    The latents of some images may be found by inverting the GAN; where none is there the folder is wrong.
+    The latents of some images may be found by inverting the GAN; if there are none at all, the folder is wrong.
 
     Raises:
-        UserError: a line for each folder, that says how many of its files are absent, and which.
+        UserError: one line per folder, saying how many of its files are missing, and which.
     """
     problems = []
     for field, absent in absent_per_image_files(config, names).items():
@@ -71,13 +70,13 @@ def require_per_image_files(config: ConfigDict, names: Sequence[str]) -> None:
 
 
 def some_of(names: Sequence[str]) -> str:
-    """Returns the first of many names as text, and how many more there are."""
+    """Returns the first of the names as text, and how many more there are."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
 
 
 def _find_mask(config: ConfigDict, root: str, name: str) -> bool:
-    """Whether the image's mask has a file, or may come from elsewhere (see `masks.find_mask`)."""
+    """Whether the image has a mask file, or its mask may come from elsewhere (see `masks.find_mask`)."""
     source = config.data.mask_source
     if source in ("alpha", "parser", "usual") or find(root, name, (".png",)):
         return True

@@ -1,6 +1,6 @@
-"""Opening picture files by other hands: regular files of a closed list of kinds, within a budget of memory.
+"""Opens untrusted picture files: regular files of a closed list of formats, within a memory budget.
 
-What a picture takes is known from its header: it is refused there, in words, or decoded.
+What a picture takes is known from its header: it is either rejected there, with a message, or decoded.
 """
 
 import contextlib
@@ -20,33 +20,33 @@ from gan2shape_jax.regular_files import MIB, open_regular
 
 __all__ = ["LARGEST", "Decoded", "decode", "opened", "orientation_of"]
 
-LARGEST = 8192  # pixels a side: more is a scan or a mistake
+LARGEST = 8192  # pixels per side: more is a scan or a mistake
 _REDUCED = LARGEST // 2  # pixels of the longer side above which a JPEG may be decoded smaller
-_MOST_BYTES = 7 * LARGEST**2  # 448 MiB; Pillow keeps RGB in 4 bytes a pixel, and a conversion adds 3
-# What decoding takes at its peak, bytes a pixel; measured. Other kinds take no more than the picture.
+_MOST_BYTES = 7 * LARGEST**2  # 448 MiB; Pillow stores RGB in 4 bytes per pixel, and a conversion adds 3
+# Peak memory of decoding, bytes per pixel; measured. Other formats take no more than the picture.
 _WEBP = 20
 _COMPRESSED_TIFF = 12
-# Decoders in C, of one pass over the file; Pillow's others work byte by byte in Python.
+# Decoders in C that make one pass over the file; Pillow's others work byte by byte in Python.
 _CODECS = ("raw", "zip", "jpeg", "gif", "libtiff")
 
 
 @contextlib.contextmanager
 def opened(path: pathlib.Path, *, reduce: bool = False, read: str = READ) -> Iterator[ImageFile.ImageFile]:
-    """Opens a picture file and yields it with its header read, its pixels not decoded yet.
+    """Opens a picture file and yields it with its header read and its pixels not yet decoded.
 
     Args:
         path: the file.
         reduce: whether a large JPEG is decoded at a half, a quarter or an eighth of its sides, so that the longer one
             has less than `LARGEST` pixels.
-        read: the kinds that are read, for the message about another kind.
+        read: the formats that are read, for the message about any other.
 
     Raises:
-        UserError: the file is none of the regular kind, of another kind than those read, damaged, animated, or larger
-            than fits into the budget; also for what Pillow raises inside the `with` block.
+        UserError: the file is not a regular one, of a format that is not read, damaged, animated, or too large for the
+            budget; also for what Pillow raises inside the `with` block.
     """
     try:
         with open_regular(path) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large sizes, which are looked at here, and of damaged metadata
+            warnings.simplefilter("ignore")  # about large sizes, which are checked here, and about damaged metadata
             kind, told = _kind(file, path, read)
             picture = Image.open(file, formats=[kind])
             whole = picture.size
@@ -63,7 +63,7 @@ def opened(path: pathlib.Path, *, reduce: bool = False, read: str = READ) -> Ite
         raise UserError(f"image {path} may not be read by this user") from None
     except Image.DecompressionBombError:
         raise UserError(f"image {path} is too large: at most {LARGEST} pixels a side") from None
-    except Exception as error:  # decoders of damaged files raise OSError, SyntaxError, struct.error and more
+    except Exception as error:  # on damaged files, decoders raise OSError, SyntaxError, struct.error and more
         raise UserError(f"image {path} is damaged or truncated: {error}") from error
 
 
@@ -71,9 +71,9 @@ class Decoded(NamedTuple):
     """A decoded picture.
 
     Attributes:
-        picture: as it lies in the file.
-        orientation: by EXIF, 1 for upright, up to 8.
-        reduction: pixels of the file for each of the picture's, along a side.
+        picture: oriented as in the file.
+        orientation: EXIF orientation, 1 (upright) to 8.
+        reduction: the file's pixels per pixel of the picture, along a side.
     """
 
     picture: Image.Image
@@ -82,12 +82,12 @@ class Decoded(NamedTuple):
 
 
 def decode(path: pathlib.Path, *, reduce: bool = False, read: str = READ) -> Decoded:
-    """Returns a decoded picture; arguments and errors are those of `opened`."""
+    """Returns a decoded picture; arguments and errors as for `opened`."""
     with opened(path, reduce=reduce, read=read) as picture:
         drafted = picture.decoderconfig if reduce and picture.format in ("JPEG", "MPO") else ()
         picture.load()
         orientation = orientation_of(picture, path)
-        # WebP pictures hold on to their decoder.
+        # WebP pictures keep a reference to their decoder.
         return Decoded(
             picture.copy() if picture.format == "WEBP" else picture,
             orientation,
@@ -96,8 +96,8 @@ def decode(path: pathlib.Path, *, reduce: bool = False, read: str = READ) -> Dec
 
 
 def orientation_of(picture: Image.Image, path: pathlib.Path) -> int:
-    """Returns an opened picture's EXIF or XMP orientation, 1 to 8; 1 where there is none that can be read."""
-    if picture.format == "TIFF":  # is turned when it is decoded, its size as soon as it is opened
+    """Returns an opened picture's EXIF or XMP orientation, 1 to 8; 1 if there is none that can be read."""
+    if picture.format == "TIFF":  # rotated on decoding, its size as soon as it is opened
         return 1
     found = None
     exif = re.sub(b"^(Exif\0\0){1,2}", b"", _exif(picture))
@@ -118,7 +118,7 @@ def orientation_of(picture: Image.Image, path: pathlib.Path) -> int:
 def _exif(picture: Image.Image) -> bytes:
     exif = picture.info.get("exif")
     text = picture.info.get("Raw profile type exif")
-    if exif is None and isinstance(text, str):  # PNG by ImageMagick: three lines, then hexadecimal digits
+    if exif is None and isinstance(text, str):  # PNG from ImageMagick: three lines, then hexadecimal digits
         with contextlib.suppress(ValueError):
             return bytes.fromhex("".join(text.split("\n")[3:]))
     return exif if isinstance(exif, bytes) else b""
@@ -142,13 +142,13 @@ def _kind(file, path: pathlib.Path, read: str) -> tuple[str, Announced]:
 def _check_header(
     picture: ImageFile.ImageFile, path: pathlib.Path, kind: str, told: Announced, whole: tuple[int, int]
 ) -> None:
-    """Refuses what would take too much; `whole` is the picture's size in its file, which it may be decoded below."""
+    """Rejects what would take too much; `whole` is the size in the file, below which it may be decoded."""
     width, height = picture.size
     if max(width, height) > LARGEST:
         raise UserError(f"image {path} is {width} x {height} pixels: at most {LARGEST} a side, make it smaller first")
     if min(width, height) < 1:
         raise UserError(f"image {path} is {width} x {height} pixels: there is nothing in it")
-    # Beside its first picture, the photo, a multi-picture JPEG holds previews and the like.
+    # Besides its first picture, the photo, a multi-picture JPEG holds previews and the like.
     frames = 1 if picture.format == "MPO" or kind in ("GIF", "TIFF") else getattr(picture, "n_frames", 1)
     if told.pages or frames > 1:
         raise UserError(f"image {path} is animated or has several pages: save the one that is meant")
@@ -156,7 +156,7 @@ def _check_header(
     if codec not in _CODECS:
         raise UserError(f"image {path} is a {kind} file of a rare kind ({codec}): save it as PNG")
     needed = width * height * max(_bytes_a_pixel(picture, kind, codec), _core(picture) + 3)
-    if told.buffered:  # of all the file's pixels, whatever comes out; they are given back late
+    if told.buffered:  # for all the file's pixels, whatever the size decoded at; they are freed late
         in_full = width * height * (_core(picture) + 3) + whole[0] * whole[1] * 2 * told.buffered
         needed = max(needed, in_full)
     if needed > _MOST_BYTES:
@@ -177,5 +177,5 @@ def _bytes_a_pixel(picture: Image.Image, kind: str, codec: str) -> float:
 
 
 def _core(picture: Image.Image) -> int:
-    """Returns what Pillow takes for a pixel, bytes."""
+    """Returns what Pillow takes per pixel, bytes."""
     return 1 if picture.mode in ("1", "L", "P") else 2 if picture.mode.startswith("I;16") else 4

@@ -1,7 +1,7 @@
-"""What picture files announce, looked at before Pillow opens them: what takes long, or memory that no picture needs.
+"""Checks what picture files declare before Pillow opens them: what would take long, or excessive memory.
 
-A file is walked through from part to part without decoding any. Errors are `ValueError`s that go on where
-"image PATH is refused: " has begun. What is merely damaged is left to the decoder.
+A file is walked through part by part without decoding any. Errors are `ValueError`s whose text continues
+"image PATH is refused: ". What is merely damaged is left to the decoder.
 """
 
 import dataclasses
@@ -15,32 +15,32 @@ from gan2shape_jax.regular_files import MIB
 
 __all__ = ["Announced", "announced"]
 
-_LARGEST_FILE = 208 * MIB  # 8192 x 8192 pixels of 24 bits take 192 MiB without compression
-_LARGEST_READ_WHOLE = 32 * MIB  # by Pillow, of WebP
+_LARGEST_FILE = 208 * MIB  # 8192 x 8192 pixels of 24 bits take 192 MiB uncompressed
+_LARGEST_READ_WHOLE = 32 * MIB  # WebP files, which Pillow reads whole
 _LARGEST_BESIDE = 16 * MIB  # metadata
 _LARGEST_EXIF = MIB
 _LARGEST_COMMENT = MIB // 4  # of a GIF
-_MOST_PARTS = 100_000  # each takes Pillow some microseconds; 200 MiB in parts of 8 KiB are 25,000
+_MOST_PARTS = 100_000  # each takes Pillow a few microseconds; 200 MiB in parts of 8 KiB are 25,000
 _MOST_JUNK = 64 * 1024  # bytes between the parts of a JPEG, which Pillow skips one by one
-_MOST_SCANS = 64  # of a JPEG; honest ones have 10
+_MOST_SCANS = 64  # of a JPEG; normal ones have 10
 _MOST_WORK = 20 * 8192**2  # pixels times scans
 _MOST_STRIPS = 65_536  # of a TIFF
 _LARGEST_TILE = 4096**2  # pixels
 # Codes of a JPEG's parts.
 _WITHOUT_CONTENT = b"\x00\x01\xd0\xd1\xd2\xd3\xd4\xd5\xd6\xd7\xd8\xff"
 _FRAMES = b"\xc0\xc1\xc2\xc3\xc5\xc6\xc7\xc9\xca\xcb\xcd\xce\xcf"
-# Of TIFF: none, LZW, JPEG, deflate by its two names, PackBits.
 _SINGLE = (256, 257, 259, 277, 278, 322, 323)  # sides, compression, samples, rows of a strip, sides of a tile
+# Of TIFF: none, LZW, JPEG, deflate by its two names, PackBits.
 _COMPRESSIONS = (1, 5, 7, 8, 32946, 32773)
 
 
 @dataclasses.dataclass(frozen=True)
 class Announced:
-    """What matters of a file before it is decoded.
+    """What matters about a file before it is decoded.
 
     Attributes:
-      buffered: numbers a pixel that the decoder keeps beside the picture, 2 bytes each: of JPEG in several scans.
-      pages: whether there is more than one, as far as it was looked at.
+      buffered: numbers per pixel, 2 bytes each, that the decoder keeps besides the picture: for JPEG in several scans.
+      pages: whether there is more than one, as far as this was checked.
     """
 
     buffered: float = 0.0
@@ -48,7 +48,7 @@ class Announced:
 
 
 def announced(file: BinaryIO, kind: str) -> Announced:
-    """Returns what a file of one of Pillow's kinds announces, and leaves it at its beginning.
+    """Returns what a file of one of Pillow's formats declares, and rewinds the file.
 
     Raises:
       ValueError: it would take more than any picture needs.
@@ -79,7 +79,7 @@ def _png(file: BinaryIO) -> Announced:
 
 
 def _jpeg(file: BinaryIO) -> Announced:
-    """Returns how many coefficients a pixel are kept: all of them, where there is more than one scan."""
+    """Returns how many coefficients per pixel are kept: all of them, if there is more than one scan."""
     head = file.read(_LARGEST_BESIDE)
     exif, frames, position = b"", list[bytes](), 2
     for _ in range(_MOST_PARTS):
@@ -118,7 +118,7 @@ def _require_exif(content: bytes) -> None:
 
 
 def _scans(file: BinaryIO, frames: list[bytes], *, in_scan: int) -> Announced:
-    """Returns what `_jpeg` does, by the frame's header (its code, precision, sides, components) and the first scan."""
+    """Returns what `_jpeg` does, from the frame's header (code, precision, sides, components) and the first scan."""
     if len(frames) != 1 or frames[0][0] not in (0xC0, 0xC1, 0xC2):
         raise ValueError("it is a JPEG of a rare kind: save it anew as a baseline JPEG or PNG")
     frame = frames[0]
@@ -154,7 +154,7 @@ def _gif(file: BinaryIO) -> Announced:
             return Announced(pages=True)
         if block not in (b",", b"!"):
             return Announced()
-        # A picture's place, colours and code size, or an extension's kind; then both go on in parts.
+        # A picture's position, colours and code size, or an extension's kind; then both continue in parts.
         file.seek(_palette(file.read(9)[8:]) + 1 if block == b"," else 1, os.SEEK_CUR)
         pictures += block == b","
         while length := int.from_bytes(file.read(1), "big"):
@@ -189,7 +189,7 @@ def _tiff(file: BinaryIO) -> Announced:
 
 
 def _ppm(file: BinaryIO) -> Announced:
-    head = re.sub(rb"#[^\r\n]*[\r\n]", b"", file.read(4096))  # as Pillow leaves comments out
+    head = re.sub(rb"#[^\r\n]*[\r\n]", b"", file.read(4096))  # comments dropped, as by Pillow
     if not re.match(rb"P[56]\s+\d+\s+\d+\s+(255|65535)\s|P4\s+\d+\s+\d+\s", head):
         raise ValueError("its header is none of PPM, PGM or PBM with 8 or 16 bits: save it as PNG")
     return Announced()

@@ -1,8 +1,8 @@
-"""Which kinds of picture files are read, told by their first bytes; Pillow is asked for that one kind and no other.
+"""Which picture formats are read, recognized by their first bytes; Pillow is asked for that one format only.
 
-Pillow knows some forty kinds. It starts another program for one of them (Ghostscript for EPS), and decodes others byte
-by byte in Python; so the list here is closed. AVIF and HEIC are not on it: what decoding them takes stands in the video
-stream inside, not in what Pillow looks at before. Single photos of these kinds are read by `isolated_decoder`.
+Pillow knows some forty formats. It starts another program for one of them (Ghostscript for EPS), and decodes others
+byte by byte in Python; so the list here is closed. AVIF and HEIC are not on it: what decoding them takes depends on the
+video stream inside, not on what Pillow checks first. Single photos in these formats are read by `isolated_decoder`.
 """
 
 import re
@@ -10,7 +10,7 @@ import re
 __all__ = ["READ", "READ_ALONE", "isolated_kind_of", "kind_of"]
 
 READ = "PNG, JPEG, WebP, TIFF, GIF, BMP and PPM"
-READ_ALONE = "PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP and PPM"  # of single photos
+READ_ALONE = "PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP and PPM"  # for single photos
 
 # Pillow's names by the first bytes.
 _KINDS = {
@@ -22,7 +22,7 @@ _KINDS = {
     rb"BM": "BMP",
     rb"P[456]\s": "PPM",
 }
-# Common names of others, for messages.
+# Common names of other formats, for messages.
 _OTHERS = {
     rb"(%!PS|\xc5\xd0\xd3\xc6)": "EPS or PostScript",
     rb"%PDF": "PDF",
@@ -48,13 +48,13 @@ _OTHERS = {
 
 
 def kind_of(head: bytes) -> str:
-    """Returns Pillow's name of a picture file's kind.
+    """Returns Pillow's name for a picture file's format.
 
     Args:
       head: its first bytes, 64 or more.
 
     Raises:
-      ValueError: it is of none of the kinds that are read; the message says which, as far as that is known.
+      ValueError: it is not of a format that is read; the message names its format, if known.
     """
     for start, kind in _KINDS.items():
         if re.match(start, head, re.DOTALL):
@@ -66,7 +66,7 @@ def kind_of(head: bytes) -> str:
 
 
 def isolated_kind_of(head: bytes) -> str | None:
-    """Returns 'AVIF' or 'HEIC' where a file's first bytes say so, else None."""
+    """Returns 'AVIF' or 'HEIC' if a file's first bytes say so, else None."""
     for start, name in _OTHERS.items():
         if name in ("AVIF", "HEIC") and re.match(start, head, re.DOTALL | re.IGNORECASE):
             return name

@@ -1,7 +1,7 @@
-"""Converting, turning and shrinking pictures some rows at a time, so that no second whole picture is in memory.
+"""Converts, rotates and shrinks pictures a few rows at a time, so that no second whole picture is in memory.
 
-Every pixel comes out as if it were done at once: what is done to a pixel does not depend on others, and Pillow's
-resizing is one pass along rows, rounded, and another along columns.
+Every pixel comes out as if processed at once: conversion treats pixels independently, and Pillow's resizing is one
+pass along rows, rounded, and another along columns.
 """
 
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from PIL import Image
 
 __all__ = ["converted", "resized"]
 
-_PIXELS = 2**20  # that are worked on at once
+_PIXELS = 2**20  # processed at once
 
-# A view of an upright picture's pixels in which they lie as in its file, by EXIF orientation.
+# Views of an upright picture's pixels, arranged as in its file, by EXIF orientation.
 _AS_IN_FILE: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     1: lambda upright: upright,
     2: lambda upright: upright[:, ::-1],
@@ -35,15 +35,15 @@ def converted(
     box: tuple[int, int, int, int] | None = None,
     keep: bool = False,
 ) -> Image.Image:
-    """Returns a picture converted and upright; the one that was given is closed unless it is to be kept.
+    """Returns a picture converted and upright; the input is closed unless it is to be kept.
 
     Args:
-      picture: as it lies in its file.
-      convert: takes some rows to 8 bits a band.
+      picture: the picture, oriented as in its file.
+      convert: converts some rows to 8 bits per band.
       bands: 1 for a grey picture, 3 for RGB.
-      orientation: of the file, by EXIF.
-      box: left, top, right and bottom of the part of the upright picture that is wanted; None for all.
-      keep: whether the caller goes on with the picture that was given.
+      orientation: the file's EXIF orientation.
+      box: left, top, right and bottom of the part of the upright picture to return; None for all.
+      keep: whether the caller still uses the input picture.
     """
     width, height = picture.size
     sides = (height, width) if orientation < 5 else (width, height)
@@ -54,7 +54,7 @@ def converted(
         rows = picture.crop((0, top, width, min(top + step, height)))
         lying[top : top + step] = np.asarray(convert(rows))
     if not keep:
-        picture.close()  # its pixels are let go of before they are there a second time
+        picture.close()  # frees its pixels before they are copied
     if box not in (None, (0, 0, sides[1], sides[0])):
         del lying
         left, top, right, bottom = box
@@ -65,14 +65,14 @@ def converted(
 def resized(
     picture: Image.Image, box: tuple[int, int, int, int], size: int, filter: Image.Resampling, mode: str
 ) -> Image.Image:
-    """Returns a part of a picture in another mode, resized to `size` pixels a side.
+    """Returns a part of a picture in another mode, resized to `size` pixels per side.
 
     Args:
       picture: any.
       box: left, top, right and bottom of the part.
-      size: side that is returned, pixels.
-      filter: how pixels are put together.
-      mode: of Pillow, in which that is done.
+      size: side of the result, pixels.
+      filter: resampling filter.
+      mode: Pillow mode in which to resize.
     """
     left, top, right, bottom = box
     step = max(1, _PIXELS // (right - left))

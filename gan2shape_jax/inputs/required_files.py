@@ -1,7 +1,7 @@
-"""Files that a configuration needs, which of them are absent, and how people come by them.
+"""Files that a configuration needs, which of them are missing, and how to get them.
 
 The published weights, images, latents and statistics are attached to a release of the method's
-reference implementation; its StyleGAN2 weights have to be converted. Nothing is downloaded from
+reference implementation; its StyleGAN2 weights have to be converted. Nothing is downloaded
 here.
 """
 
@@ -27,9 +27,9 @@ _SCRIPT = "https://github.com/XingangPan/GAN2Shape/blob/master/scripts/download.
 _LPIPS = "https://github.com/richzhang/PerceptualSimilarity (lpips/weights/v0.1/vgg.pth)"
 _VGG16 = "https://download.pytorch.org/models/vgg16-397923af.pth"
 
-# Endings of StyleGAN2 checkpoints that are to be converted, the published code's first.
+# Endings of StyleGAN2 checkpoints to convert, the published code's first.
 _UNCONVERTED = (".pt", ".pth", ".pkl")
-_OUT = "OUT.safetensors"  # where no target is named
+_OUT = "OUT.safetensors"  # if no target is named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +43,8 @@ class RequiredFile:
 
     @property
     def present(self) -> bool:
-        """Whether the file or folder is there."""
-        # Unlike pathlib's, these are False also where the name cannot be looked up.
+        """Whether the file or folder exists."""
+        # Unlike pathlib's, these are also False if the name cannot be looked up.
         return bool(self.path) and (os.path.isdir(self.path) if self.folder else os.path.isfile(self.path))
 
 
@@ -53,11 +53,11 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
 
     Args:
         config: the configuration.
-        names: of the image list, where it has been read already.
+        names: the names in the image list, if already read.
     """
     names = _names_if_any(config) if names is None else names
     data = config.data
-    trains = config.mode != "predict"  # prediction takes the GAN and latents where there are some
+    trains = config.mode != "predict"  # prediction uses the GAN and latents if there are any
     files = [
         RequiredFile("sampling.view_mvn", config.sampling.view_mvn),
         RequiredFile("sampling.light_mvn", config.sampling.light_mvn),
@@ -89,7 +89,7 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
 
 
 def _of_lift(config: ConfigDict) -> list[RequiredFile]:
-    """Returns what lifting a GAN reads besides the statistics of views and lights."""
+    """Returns what lifting a GAN reads besides the view and light statistics."""
     advice = _gan_conversion(config.gan.checkpoint)
     files = [RequiredFile("gan.checkpoint", config.gan.checkpoint, advice=advice)]
     if config.lift.usual_mask:
@@ -103,7 +103,7 @@ def _of_lift(config: ConfigDict) -> list[RequiredFile]:
 
 
 def _masks(config: ConfigDict, names: Sequence[str]) -> list[RequiredFile]:
-    """Returns the folder of masks, or the weights of the parser, where the run cannot go without."""
+    """Returns the mask folder, usual mask or parser weights, if the run requires one."""
     source = required_source(config, names)
     if source == "file":
         advice = "object masks NAME.png, white on the object, in a folder of your choice"
@@ -136,7 +136,7 @@ def _names_if_any(config: ConfigDict) -> list[str]:
 
 
 def require_files(config: ConfigDict, names: Sequence[str] | None = None) -> None:
-    """Raises `UserError` listing all that is absent, where people get it, how to convert it."""
+    """Raises `UserError` listing all that is missing, where to get it and how to convert it."""
     absent = [file for file in required_files_of(config, names) if not file.present]
     if not absent:
         return
@@ -158,11 +158,11 @@ def require_files(config: ConfigDict, names: Sequence[str] | None = None) -> Non
 
 
 def require_images(config: ConfigDict, names: Sequence[str] | None = None) -> list[str]:
-    """Returns the list's image names; raises `UserError` listing every image not there.
+    """Returns the list's image names; raises `UserError` listing the missing images.
 
     Args:
         config: the configuration.
-        names: of the image list, where it has been read already.
+        names: the names in the image list, if already read.
     """
     names = names_of(config) if names is None else list(names)
     root = pathlib.Path(config.data.image_root)
@@ -176,13 +176,13 @@ def require_images(config: ConfigDict, names: Sequence[str] | None = None) -> li
 
 
 def _gan_conversion(path: str) -> str:
-    """Returns the command that converts a GAN, from the checkpoint that lies beside the converted one's path."""
-    named = pathlib.Path(path).name  # '' of a folder such as `.` too
+    """Returns the command that converts a GAN from the checkpoint next to the converted one's path."""
+    named = pathlib.Path(path).name  # '' for a folder such as `.` too
     beside = [pathlib.Path(path).with_suffix(kind) for kind in _UNCONVERTED] if named else [pathlib.Path("IN.pt")]
     source = next((file for file in beside if os.path.isfile(file)), beside[0])
     return families.command(source, target=path or _OUT)
 
 
 def _beside(path: str, suffix: str) -> str:
-    """Returns the published file's path beside the converted one's."""
+    """Returns the published file's path, next to the converted one's."""
     return pathlib.Path(path).with_suffix(suffix).as_posix() if pathlib.Path(path).name else f"IN{suffix}"

@@ -1,7 +1,7 @@
-"""The table of contents of TIFF, which TIFF files, EXIF data and multi-picture JPEG share; added up before it is read.
+"""The TIFF directory that TIFF files, EXIF data and multi-picture JPEG share; its sizes are summed before reading.
 
-Each of up to 65,535 entries may point at the same megabytes, of which a reader makes a copy each: a small file that
-takes any memory.
+Each of up to 65,535 entries may point at the same megabytes, which a reader copies for each: a small file can then take
+any amount of memory.
 """
 
 import dataclasses
@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 __all__ = ["LARGEST", "Directory", "of_bytes", "read_directory", "require_modest"]
 
-LARGEST = 16 * 2**20  # bytes of all entries together: colour profiles and previews take some MiB
+LARGEST = 16 * 2**20  # bytes of all entries together: colour profiles and previews take a few MiB
 _MOST_ENTRIES = 1024
 _INSIDE = (0x8769, 0x8825, 0xA005)  # entries that point at further tables: EXIF, GPS, interoperability
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _WHOLE = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # types of whole numbers
 
-# Returns so many bytes from an offset on, fewer at the end.
+# Maps an offset and a size to that many bytes from there, fewer at the end.
 Fetch = Callable[[int, int], bytes]
 
 
@@ -25,11 +25,11 @@ class Directory:
     """One table.
 
     Attributes:
-      numbers: the first value of entries of whole numbers that stand in the table itself, by tag.
+      numbers: the first value of integer entries stored in the table itself, by tag.
       counts: how many values each entry has, by tag.
-      nbytes: what the values of all entries take, those of the tables inside included.
-      next: whether another table, which is another page, follows.
-      twice: whether a tag is there more than once, which readers understand differently.
+      nbytes: total size of the values of all entries, including those of nested tables.
+      next: whether another table follows, which is another page.
+      twice: whether a tag occurs more than once, which readers interpret differently.
     """
 
     numbers: dict[int, int]
@@ -40,13 +40,13 @@ class Directory:
 
 
 def of_bytes(content: bytes | memoryview) -> Fetch:
-    """Returns how `read_directory` gets at bytes in memory."""
+    """Returns the function with which `read_directory` reads bytes in memory."""
     view = memoryview(content)
     return lambda offset, size: bytes(view[offset : offset + size])
 
 
 def require_modest(content: bytes | memoryview) -> Directory | None:
-    """Returns the first table of EXIF data without their prefix, None where they are damaged.
+    """Returns the first table of EXIF data (without its prefix), or None if it is damaged.
 
     Raises:
       ValueError: it has more entries, or larger ones, than a picture's may have.
@@ -58,7 +58,7 @@ def require_modest(content: bytes | memoryview) -> Directory | None:
 
 
 def read_directory(fetch: Fetch) -> Directory | None:
-    """Returns the first table; None where there is none that can be read.
+    """Returns the first table; None if there is none that can be read.
 
     Raises:
       ValueError: it has more entries than a picture's may have.

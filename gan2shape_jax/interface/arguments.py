@@ -1,4 +1,4 @@
-"""Turns what a caller hands over (NumPy, JAX, Pillow) into checked arrays; errors name the argument."""
+"""Converts what a caller passes (NumPy, JAX, Pillow) to checked arrays; errors name the argument."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from gan2shape_jax.inputs.picture_rows import converted
 
 __all__ = ["ImageLike", "alpha_of", "as_array", "latent_of", "mask_of", "picture_of", "true_depth_of"]
 
-# A picture or a mask as callers have it.
+# A picture or a mask as callers pass it.
 ImageLike = Image.Image | ArrayLike
 
-_LEAST = 16  # pixels a side, as for files
-_KINDS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "GIF", "BMP", "DIB", "PPM")  # of files, by Pillow's names
-_GREATEST_LATENT = 1e6  # far beyond what a GAN's mapping gives; networks overflow not far above
+_LEAST = 16  # pixels per side, as for files
+_KINDS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "GIF", "BMP", "DIB", "PPM")  # file formats, by Pillow's names
+_GREATEST_LATENT = 1e6  # far beyond what a GAN's mapping gives; networks overflow not far above it
 
 
 def as_array(value: ArrayLike | Sequence[Any], name: str, *, kinds: str = "fiub") -> np.ndarray:
-    """Returns a NumPy array of finite numbers or booleans; `kinds` are those of NumPy that are taken."""
+    """Returns a NumPy array of finite numbers or booleans; `kinds` are the NumPy dtype kinds accepted."""
     try:
         array = np.asarray(value)
     except Exception as error:  # whatever the object's own conversion raises
@@ -43,7 +43,7 @@ def picture_of(image: ImageLike, name: str = "image") -> Image.Image:
 
     Args:
       image: a Pillow image; or (H, W, 3), uint8 from 0 to 255 or floats in [0, 1], which are rounded to 8 bits.
-      name: of the argument, for errors.
+      name: the argument's name, for errors.
     """
     if isinstance(image, Image.Image):
         orientation = _decoded(image, name)
@@ -60,7 +60,7 @@ def picture_of(image: ImageLike, name: str = "image") -> Image.Image:
 
 
 def alpha_of(image: ImageLike) -> Image.Image | None:
-    """Returns a Pillow image's alpha channel where it tells an object from its background, else None."""
+    """Returns a Pillow image's alpha channel if it separates an object from its background, else None."""
     if not isinstance(image, Image.Image) or not image.has_transparency_data:
         return None
     orientation = _decoded(image, "image")
@@ -70,14 +70,14 @@ def alpha_of(image: ImageLike) -> Image.Image | None:
 
 
 def mask_of(mask: ImageLike, side: int, size: int, crop: int | None) -> Float[np.ndarray, "s s"]:
-    """Returns the object mask (size, size) in [0, 1], cut and resized as the image is.
+    """Returns the object mask (size, size) in [0, 1], cropped and resized like the image.
 
     Args:
-      mask: a Pillow image, white on the object; or (H, W): booleans, floats in [0, 1], or integers, which are 0 and 1
-        or reach up to 255.
-      side: of the image, pixels; the mask's has to be the same.
-      size: of the mask that is returned, pixels.
-      crop: side of the square that is cut out of the image, or None.
+      mask: a Pillow image, white on the object; or (H, W): booleans, floats in [0, 1], or integers, either 0 and 1 or
+        0 to 255.
+      side: side of the image, pixels; the mask's must be the same.
+      size: side of the returned mask, pixels.
+      crop: side of the square that is cropped from the image, or None.
     """
     if isinstance(mask, Image.Image):
         orientation = _decoded(mask, "mask")
@@ -93,7 +93,7 @@ def mask_of(mask: ImageLike, side: int, size: int, crop: int | None) -> Float[np
             f"mask has values from {values.min()} to {values.max()}: booleans, floats in [0, 1] or integers from 0 to "
             "255 are possible"
         )
-    # On a scale to 255, and by area, as mask files are read: the same mask gives the same bits.
+    # Scaled to 255 and resized by area, like mask files: the same mask gives the same bits.
     scaled = values.astype(np.float32)
     scaled *= np.float32(255 / top)
     shrunk = np.asarray(crop_and_resize(Image.fromarray(scaled), crop, size, by_area=True), np.float32) / 255
@@ -103,7 +103,7 @@ def mask_of(mask: ImageLike, side: int, size: int, crop: int | None) -> Float[np
 
 
 def latent_of(latent: ArrayLike, style_dim: int, layers: int) -> Float[np.ndarray, "..."]:
-    """Returns a latent as (1, W), or as (1, L, W) where it holds a style for each of the generator's layers."""
+    """Returns a latent as (1, W), or as (1, L, W) if it holds a style for each of the generator's layers."""
     values = _float32(as_array(latent, "latent", kinds="fiu"), "latent")
     if values.size and np.abs(values).max() > _GREATEST_LATENT:
         raise ArgumentError(f"latent holds {np.abs(values).max():.1e}: numbers up to {_GREATEST_LATENT:g} are sensible")
@@ -118,7 +118,7 @@ def latent_of(latent: ArrayLike, style_dim: int, layers: int) -> Float[np.ndarra
 
 
 def true_depth_of(depth: ArrayLike, size: int, max_depth: float) -> Float[np.ndarray, "s s"]:
-    """Returns a true depth (size, size), scene units, whose background lies at `max_depth`."""
+    """Returns a ground-truth depth (size, size), scene units, with the background at `max_depth`."""
     values = _float32(as_array(depth, "true_depth", kinds="fiu"), "true_depth")
     if values.shape != (size, size):
         raise ArgumentError(f"true_depth has the shape {values.shape}: ({size}, {size}) is needed (config.image_size)")
@@ -156,7 +156,7 @@ def _eight_bits(values: np.ndarray, name: str) -> np.ndarray:
 
 
 def _decoded(picture: Image.Image, name: str) -> int:
-    """Decodes a picture that was opened but not read yet; returns its EXIF orientation, 1 to 8."""
+    """Decodes a picture that was opened but not yet read; returns its EXIF orientation, 1 to 8."""
     if max(picture.size) > LARGEST or min(picture.size) < 1:
         raise ArgumentError(
             f"{name} is {picture.height} x {picture.width} pixels: at most {LARGEST} a side are possible"
@@ -169,13 +169,13 @@ def _decoded(picture: Image.Image, name: str) -> int:
     try:
         picture.load()
         orientation = picture.getexif().get(0x0112, 1)
-    except Exception as error:  # decoders of damaged files raise OSError, SyntaxError, struct.error and more
+    except Exception as error:  # on damaged files, decoders raise OSError, SyntaxError, struct.error and more
         raise ArgumentError(f"{name} is damaged or truncated: {error}") from error
     return orientation if orientation in range(1, 9) else 1
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
-    """Converts any 8-bit mode; what is transparent is laid over white."""
+    """Converts any 8-bit mode; transparent areas are composited over white."""
     if picture.mode == "RGB":
         return picture
     if picture.has_transparency_data:

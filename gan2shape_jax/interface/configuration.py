@@ -1,4 +1,4 @@
-"""The configuration of a single reconstruction: a bundled one, a caller's own, or one that suits the GAN."""
+"""The configuration of a single reconstruction: a bundled one, the caller's own, or one that suits the GAN."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from gan2shape_jax.stylegan2 import Architecture
 
 __all__ = ["complete", "default", "of_model"]
 
-# Files that a reconstruction reads even where image, mask, latent and GAN are handed over.
+# Files that a reconstruction reads even if image, mask, latent and GAN are passed in.
 _READ = ("sampling.view_mvn", "sampling.light_mvn", "networks.pretrained", "loss.lpips_weights")
-_LARGEST = 128  # pixels: the side that the published method works on
+_LARGEST = 128  # pixels: the image side of the published method
 
 
 def default(architecture: Architecture) -> ConfigDict:
-    """Returns the configuration for a GAN of which nothing more is known; it needs no file beside the package's own.
+    """Returns the configuration for a GAN about which nothing else is known; it needs only the package's own files.
 
-    Up to 64 pixels that is `ictface:scratch`, the bundled faces'. Beyond, it is the published schedule for faces
+    Up to 64 pixels, that is `ictface:scratch`, as for the bundled faces. Above, it is the published schedule for faces
     (`celeba`) at 128 pixels, started from the ellipsoid, with the GAN's discriminator as perceptual distance and the
     view and light statistics of the bundled faces.
     """
@@ -44,12 +44,12 @@ def default(architecture: Architecture) -> ConfigDict:
 
 
 def complete(config: str | ConfigDict | None, architecture: Architecture, seed: int | None) -> ConfigDict:
-    """Returns a valid configuration of one image, for this GAN.
+    """Returns a valid configuration for one image and this GAN.
 
     Args:
       config: what `--config` takes on the command line, a configuration, or None for `default`.
-      architecture: of the GAN; its sizes take the place of the configuration's.
-      seed: takes the place of `config.seed`, unless None.
+      architecture: the GAN's; its sizes override the configuration's.
+      seed: overrides `config.seed`, unless None.
 
     Raises:
       ConfigError: values that no reconstruction can use.
@@ -70,11 +70,11 @@ def complete(config: str | ConfigDict | None, architecture: Architecture, seed: 
 
 
 def of_model(config: str | ConfigDict, model: str | os.PathLike[str] | None) -> ConfigDict:
-    """Returns a valid configuration of predictions by a model.
+    """Returns a valid configuration for predictions by a model.
 
     Args:
       config: what `--config` takes on the command line, or a configuration.
-      model: the file, in place of the configuration's; or None.
+      model: the model file, overriding the configuration's; or None.
 
     Raises:
       ConfigError: values that no prediction can use.

@@ -27,10 +27,10 @@ _synthesize = jax.jit(stylegan2.synthesize, static_argnames="arch")
 
 
 def load_gan(path: str | os.PathLike[str]) -> Gan:
-    """Loads a StyleGAN2 that `gan2shape-jax convert` has written (.safetensors).
+    """Loads a StyleGAN2 written by `gan2shape-jax convert` (.safetensors).
 
     Raises:
-      UserError: the file is missing, damaged or of another kind; the message says how to convert it.
+      UserError: the file is missing, damaged or of another format; the message says how to convert it.
     """
     xla_flags.avoid_wrong_sums()
     architecture, weights = stylegan2.load(path)
@@ -44,7 +44,7 @@ class Gan:
     Attributes:
       architecture: its sizes, a static argument of the functions in `gan2shape_jax.stylegan2`.
       weights: `generator` and `discriminator`, the parameters that those functions take.
-      file: that it was read from; "" where it was not.
+      file: the file it was read from; "" if none.
     """
 
     architecture: Architecture
@@ -66,18 +66,19 @@ class Gan:
 
     @functools.cached_property
     def mean_latent(self) -> Float[np.ndarray, "w"]:
-        """The mean latent (W,), whose image is the most typical one; always the same for one GAN."""
+        """The mean latent (W,), whose image is the most typical one; always the same for a given GAN."""
         return np.asarray(loading.mean_latent(self.weights, self.architecture))[0]
 
     def sample(
         self, key: jax.Array | int, count: int = 1, *, truncation: float = 1.0
     ) -> tuple[UInt8[np.ndarray, "n s s 3"], Float[np.ndarray, "n w"]]:
-        """Draws random images and their latents.
+        """Samples random images and their latents.
 
         Args:
-          key: a key of `jax.random`, or a seed. Image i depends on the key and i alone, whatever the count.
+          key: a `jax.random` key, or a seed. Image i depends only on the key and i, whatever the count.
           count: how many.
-          truncation: more than 0, at most 1: how far latents stray from the mean; less is more typical and less varied.
+          truncation: in (0, 1]: how far latents stray from the mean; smaller values give more typical, less varied
+            images.
 
         Returns:
           Images (count, size, size, 3), uint8, and latents (count, W), float32.
@@ -100,7 +101,7 @@ class Gan:
         return to_uint8(images), latents
 
     def synthesize(self, latents: ArrayLike) -> UInt8[np.ndarray, "n s s 3"]:
-        """Draws the images of latents.
+        """Generates the images of latents.
 
         Args:
           latents: (n, W), or (n, L, W) with a style for each of the generator's L layers (W+).

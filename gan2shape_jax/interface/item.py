@@ -1,4 +1,4 @@
-"""An image with what belongs to it, as a run has it, from what a caller hands over."""
+"""Makes the item of a run (an image with what belongs to it) from what a caller passes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["item_of"]
 def item_of(
     config: ConfigDict, picture: Image.Image, mask: ImageLike | None, true_depth: ArrayLike | None, name: str
 ) -> Item:
-    """Returns what a run would read from files, from arguments.
+    """Returns what a run would read from files, made from arguments.
 
     Args:
-      config: of the reconstruction; complete.
+      config: the reconstruction's complete configuration.
       picture: see `arguments.picture_of`.
-      mask: see `arguments.mask_of`; None takes the whole square where nothing starts from a mask.
+      mask: see `arguments.mask_of`; None takes the whole square if nothing needs a mask.
       true_depth: see `arguments.true_depth_of`.
-      name: of the image.
+      name: the image's name.
 
     Raises:
       ArgumentError: an argument of the wrong shape or range, or no mask where one is needed.

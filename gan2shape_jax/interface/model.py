@@ -1,4 +1,4 @@
-"""A model, networks that a lift trained, as an object that explains images one after another, feed-forward."""
+"""A model (networks trained by a lift) as an object that explains images one by one, feed-forward."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def load_model(path: str | os.PathLike[str] | None = None, *, config: str | Conf
     """Loads networks that explain images feed-forward.
 
     Args:
-      path: of a model (`gan2shape-jax lift`), or of the networks of a joint training. By default what the configuration
-        names as `networks.pretrained`.
-      config: the name of the configuration that they were trained with ('ictface', 'car', a file), or one that
-        `load_config` gave.
+      path: file of a model (`gan2shape-jax lift`), or of the networks from joint training. Defaults to the
+        configuration's `networks.pretrained`.
+      config: the configuration that they were trained with: a name ('ictface', 'car'), a file, or what `load_config`
+        returned.
 
     Raises:
       ConfigError: values of the configuration that no prediction can use.
@@ -44,7 +44,7 @@ class Model:
     """Trained networks; made by `load_model`.
 
     Attributes:
-      config: that they were trained with.
+      config: the configuration that they were trained with.
       networks: what is applied to an image.
     """
 
@@ -62,22 +62,22 @@ class Model:
         true_depth: ArrayLike | None = None,
         name: str = "image",
     ) -> Reconstruction:
-        """Returns an image's depth, albedo, view and light, by one pass through the networks.
+        """Returns an image's depth, albedo, view and light from one pass through the networks.
 
-        The first image compiles the program, or loads it; every further one takes a fraction of a second.
+        The first image compiles the program, or loads it; each further image takes a fraction of a second.
 
         Args:
-          image: a square picture, framed as the model's GAN draws its own: Pillow's, or (H, W, 3), uint8 from 0 to 255
-            or floats in [0, 1] (rounded to 8 bits).
-          mask: the object, of the image's own size, see `reconstruct`; the mesh is cut to it. Without one the image's
-            alpha channel serves, or the whole square.
+          image: a square Pillow image or array (H, W, 3), uint8 from 0 to 255 or floats in [0, 1] (rounded to 8 bits),
+            framed like the images of the model's GAN.
+          mask: the object mask, of the same size as the image, see `reconstruct`; the mesh is cut to it. Defaults to
+            the image's alpha channel, or else the whole square.
           true_depth: (S, S), see `reconstruct`; adds errors to `metrics`.
-          name: of the image.
+          name: the image's name.
 
         Returns:
-          The reconstruction. Of a model's, `metrics` has `trust`: how far to believe the shape, in a sentence
-          (`verdict`) and in figures; and `far_from_category`: whether it explains this image so much worse than samples
-          of its GAN that the shape is not to be trusted.
+          The reconstruction. With a lifted model, `metrics` has `trust`: how far to trust the shape, as a sentence
+          (`verdict`) and in figures; and `far_from_category`: whether the model explains this image so much worse than
+          samples of its GAN that the shape should not be trusted.
 
         Raises:
           ArgumentError: an argument of the wrong type, shape or range (a `ValueError` too).

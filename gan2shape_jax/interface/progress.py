@@ -1,4 +1,4 @@
-"""What a callback is told while an image is reconstructed."""
+"""What a callback receives while an image is reconstructed."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["Progress", "watcher_of"]
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """Where a reconstruction is.
+    """How far a reconstruction has got.
 
     Attributes:
       stage: from 1; 0 while the depth network is fitted to the prior.
       step: 'prior', 'step1' (albedo), 'step2' (encoder) or 'step3' (depth, albedo, view, light).
-      iteration: how many of the step are done.
-      iterations: how many the step has.
-      fraction: done of the whole, by the time that steps take; 0 to 1.
-      loss: the latest, at every `config.logging.every_iterations`; None in between.
+      iteration: number of iterations of the step that are done.
+      iterations: number of iterations in the step.
+      fraction: share of the whole that is done, weighted by the time each step takes; 0 to 1.
+      loss: the latest loss, every `config.logging.every_iterations`; None in between.
     """
 
     stage: int
@@ -33,7 +33,7 @@ class Progress:
 
 
 def watcher_of(callback: Callable[[Progress], object] | None, schedule: tuple[Phase, ...]) -> Watcher:
-    """Returns a watcher that calls `callback` after every compiled call; without one nothing is told."""
+    """Returns a watcher that calls `callback` after every compiled call; with None it reports nothing."""
     if callback is None:
         return Watcher()
     costs = [COST[phase.step] * phase.iterations for phase in schedule]

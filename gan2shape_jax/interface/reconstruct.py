@@ -1,4 +1,4 @@
-"""Reconstructs one image that is in memory, as the command line does one of its list."""
+"""Reconstructs one image in memory, as the command line does for an image of its list."""
 
 from __future__ import annotations
 
@@ -56,31 +56,32 @@ def reconstruct(
     disk unless `checkpoint_folder` is given.
 
     Args:
-      image: a square picture: Pillow's, or (H, W, 3), uint8 from 0 to 255 or floats in [0, 1] (rounded to 8 bits).
+      image: a square Pillow image or array (H, W, 3), uint8 from 0 to 255 or floats in [0, 1] (rounded to 8 bits).
       gan: a StyleGAN2 of the image's category.
-      mask: the object, of the image's own size: Pillow's, white on the object, or (H, W), booleans, floats in [0, 1] or
-        integers up to 255. Without one the image's alpha channel serves; networks that start from the ellipsoid cannot
-        do without.
+      mask: the object mask, of the same size as the image: a Pillow image, white on the object, or (H, W), booleans,
+        floats in [0, 1] or integers up to 255. Defaults to the image's alpha channel; networks that start from the
+        ellipsoid require one or the other.
       latent: the image's latent in W (W,) or W+ (L, W); without one the GAN is inverted.
-      true_depth: (S, S) in the image's view, scene units, S being `config.image_size`, with the background at the
-        greatest depth; adds errors to `metrics`.
-      config: the name of a configuration ('ictface', 'car', 'ictface:quick', a file), or one that `load_config` gave.
-        By default `ictface:scratch` for GANs of up to 64 pixels, and beyond it the published schedule for faces at
-        128 pixels with the bundled faces' view and light statistics. For other objects name their configuration, whose
-        statistics (`sampling.view_mvn`, `sampling.light_mvn`) are files. Its fields on images, masks, latents and the
-        GAN's file and size are not read: those are arguments here.
-      seed: takes the place of `config.seed`.
-      name: of the image; random numbers are a function of seed and name, as in a run.
-      callback: is called with a `Progress` after every iteration.
-      checkpoint_folder: where to keep checkpoints; the same call with the same folder goes on from the last one.
+      true_depth: ground-truth depth (S, S) in the image's view, scene units, with S = `config.image_size` and the
+        background at the greatest depth; adds errors to `metrics`.
+      config: a configuration's name ('ictface', 'car', 'ictface:quick'), a file, or what `load_config` returned.
+        Defaults to `ictface:scratch` for GANs of up to 64 pixels, and above that to the published schedule for faces
+        at 128 pixels with the bundled faces' view and light statistics. For other objects, give their configuration,
+        whose statistics (`sampling.view_mvn`, `sampling.light_mvn`) are files. Its fields for images, masks, latents
+        and the GAN's file and size are ignored: those are arguments here.
+      seed: overrides `config.seed`.
+      name: the image's name; random numbers are a function of seed and name, as in a run.
+      callback: called with a `Progress` after every compiled call: an iteration on CPU, several elsewhere
+        (`config.runtime.iterations_per_call`).
+      checkpoint_folder: where to keep checkpoints; the same call with the same folder resumes from the last one.
 
     Returns:
       The reconstruction.
 
     Raises:
       ArgumentError: an argument of the wrong type, shape or range (a `ValueError` too).
-      UserError: a file of the configuration is missing, the checkpoints are of another reconstruction, or the loss is
-        not finite.
+      UserError: a file named in the configuration is missing, the checkpoints belong to another reconstruction, or the
+        loss is not finite.
     """
     xla_flags.avoid_wrong_sums()
     if not isinstance(gan, Gan):
@@ -117,18 +118,18 @@ def reconstruct(
 
 
 def _told(config: ConfigDict, prepared: PreparedImage) -> str:
-    """Returns a text that tells this very reconstruction from others."""
+    """Returns a text that identifies this very reconstruction."""
     arrays = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(_given(prepared)))
     return f"{zlib.crc32(arrays):08x}\n{to_json(config)}\n"
 
 
 def _own_folder(folder: str | os.PathLike[str], this: str) -> pathlib.Path:
-    """Returns the folder of the checkpoints, after a look whether they are of this very reconstruction."""
+    """Returns the checkpoint folder, after checking that its checkpoints are of this very reconstruction."""
     root = pathlib.Path(folder)
     require_no_pattern(root)
     record, checkpoints = root / "reconstruction.txt", root / "checkpoints"
     if _kept(record) not in (None, this):
-        # The checkpoints tell it too: the file may be damaged.
+        # The checkpoints record it too: the file may be damaged.
         if checkpoint_record.peek(checkpoints).get("reconstruction") != checksum(this.encode()):
             raise UserError(
                 f"{root} holds checkpoints of another image, configuration or seed ({record}): name another folder, or "
@@ -140,7 +141,7 @@ def _own_folder(folder: str | os.PathLike[str], this: str) -> pathlib.Path:
 
 
 def _kept(record: pathlib.Path) -> str | None:
-    """Returns the text of a file that an earlier call has left, None where there is none, "" for what is no text."""
+    """Returns the text of a file that an earlier call left; None if there is no file, "" if it is not text."""
     try:
         return read_text(record, limit=MIB)
     except FileNotFoundError:
@@ -152,7 +153,7 @@ def _kept(record: pathlib.Path) -> str | None:
 
 
 def _given(prepared: PreparedImage) -> list[Any]:
-    """The arrays that decide a reconstruction; the GAN shows in its image of the latent."""
+    """Returns the arrays that determine a reconstruction; the GAN is reflected in its image of the latent."""
     problem = prepared.problem
     return [problem.image, problem.mask, problem.latent, problem.gan_image, problem.true_depth]
 

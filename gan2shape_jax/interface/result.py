@@ -1,4 +1,4 @@
-"""A reconstructed object: its factors as arrays, new pictures of it, its mesh, and its folder on disk."""
+"""A reconstructed object: its factors as arrays, new renderings, its mesh, and its folder on disk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gan2shape_jax.outputs.views import Degrees
 
 __all__ = ["Reconstruction", "load"]
 
-_LARGEST = 4096  # pixels a side of a picture
+_LARGEST = 4096  # pixels per side of a picture
 
 
 def load(folder: str | os.PathLike[str]) -> Reconstruction:
@@ -39,18 +39,18 @@ def load(folder: str | os.PathLike[str]) -> Reconstruction:
 class Reconstruction:
     """One object's shape, colour, pose and light; made by `reconstruct` or `load`.
 
-    S is the side of the maps in pixels. Two frames: the canonical one looks at the object from straight ahead, the
-    input's is that of the given image. In both x points right, y down and z away from the camera, in scene units: the
-    object turns about a point `camera.rot_center_depth` (1) in front of the camera.
+    S is the side of the maps in pixels. There are two frames: the canonical one views the object head-on; the input's
+    is that of the given image. In both, x points right, y down and z away from the camera, in scene units; the object
+    rotates about a point `camera.rot_center_depth` (1) in front of the camera.
 
     Attributes:
-      record: all arrays in the form of a results folder, where pictures lie in [-1, 1].
-      history: losses and errors over the iterations, a row each; empty after `load`.
+      record: all arrays as in a results folder, with pictures in [-1, 1].
+      history: losses and errors over the iterations, one row each; empty after `load`.
     """
 
     record: Record
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    # Writes the whole folder, with what the record alone does not tell: networks, pictures by the GAN.
+    # Writes the whole folder, including what the record alone lacks: networks, pictures by the GAN.
     _write: Callable[[str | os.PathLike[str]], None] | None = None
 
     def __repr__(self) -> str:
@@ -59,7 +59,7 @@ class Reconstruction:
 
     @property
     def name(self) -> str:
-        """What the image is called."""
+        """The image's name."""
         return self.record.name
 
     @property
@@ -74,7 +74,7 @@ class Reconstruction:
 
     @property
     def input_depth(self) -> Float[np.ndarray, "s s"]:
-        """Depth (S, S) along z in the input's view, scene units; `camera.background_depth` where nothing is."""
+        """Depth (S, S) along z in the input's view, scene units; `camera.background_depth` off the object."""
         return self.record.warped_depth
 
     @property
@@ -84,17 +84,17 @@ class Reconstruction:
 
     @property
     def albedo(self) -> Float[np.ndarray, "s s 3"]:
-        """Canonical colour without light (S, S, 3), in [0, 1]."""
+        """Canonical colour without shading (S, S, 3), in [0, 1]."""
         return _unit_range(self.record.albedo)
 
     @property
     def mask(self) -> Float[np.ndarray, "s s"]:
-        """The object in the canonical frame (S, S), in [0, 1]."""
+        """Object mask in the canonical frame (S, S), in [0, 1]."""
         return self.record.mask
 
     @property
     def view(self) -> Float[np.ndarray, "6"]:
-        """From the canonical frame to the input's (6,): rx, ry, rz in radians, tx, ty, tz in scene units.
+        """Pose from the canonical frame to the input's (6,): rx, ry, rz in radians, tx, ty, tz in scene units.
 
         A point p goes to Rz Ry Rx (p - c) + c + t, with c = (0, 0, camera.rot_center_depth).
         """
@@ -102,9 +102,9 @@ class Reconstruction:
 
     @property
     def light(self) -> Float[np.ndarray, "4"]:
-        """Ambient and diffuse strength, dx, dy (4,): light from the direction (dx, dy, 1), canonical frame.
+        """Ambient strength, diffuse strength, dx, dy (4,): light from the direction (dx, dy, 1), canonical frame.
 
-        Positive dx comes from the picture's left, positive dy from above.
+        With positive dx, light comes from the picture's left; with positive dy, from above.
         """
         return self.record.light
 
@@ -115,7 +115,7 @@ class Reconstruction:
 
     @property
     def reconstructed_image(self) -> Float[np.ndarray, "s s 3"]:
-        """The input as the factors explain it (S, S, 3), in [0, 1]."""
+        """The input as reconstructed from the factors (S, S, 3), in [0, 1]."""
         return _unit_range(self.record.reconstruction)
 
     @property
@@ -133,7 +133,7 @@ class Reconstruction:
         show: str = "image",
         from_input: bool = False,
     ) -> UInt8[np.ndarray, "..."]:
-        """Draws the object, cut out on white, from another view, under its own light.
+        """Renders the object, cut out on white, from another view, under its own light.
 
         Args:
           yaw: degrees; positive turns the object's front to the picture's left.
@@ -141,10 +141,10 @@ class Reconstruction:
           roll: degrees; positive turns clockwise.
           size: side of the picture, pixels.
           show: 'image', 'albedo', 'normals', 'shape' (grey, light at the camera) or 'depth'.
-          from_input: whether the angles start from the input's view rather than from the canonical one.
+          from_input: whether the angles are relative to the input's view rather than to the canonical one.
 
         Returns:
-          (size, size, 3) uint8; with a list of n angles (n, size, size, 3).
+          (size, size, 3) uint8; with a list of n angles, (n, size, size, 3).
 
         Raises:
           ArgumentError: lists of different lengths, an unknown `show`, or a size out of range.
@@ -163,20 +163,21 @@ class Reconstruction:
         size: int = 512,
         from_input: bool = False,
     ) -> UInt8[np.ndarray, "..."]:
-        """Draws the object under another light.
+        """Renders the object under another light.
 
         Args:
           direction: (dx, dy) of the light's direction (dx, dy, 1), canonical frame; positive dx lights from the
             picture's left, positive dy from above. A list of n directions gives n pictures.
-          strength: added to the diffuse light; ambient light loses 0.6 of it, as in the method's own relighting.
+          strength: added to the diffuse light; 0.6 times it is subtracted from the ambient light, as in the method's
+            own relighting.
           size: side of the picture, pixels.
-          from_input: whether to look from the input's view rather than from the canonical one.
+          from_input: whether to render the input's view rather than the canonical one.
 
         Returns:
-          (size, size, 3) uint8; for n directions (n, size, size, 3).
+          (size, size, 3) uint8; for n directions, (n, size, size, 3).
 
         Raises:
-          ArgumentError: a direction that is no pair of numbers, or a size out of range.
+          ArgumentError: a direction that is not a pair of numbers, or a size out of range.
         """
         pairs = arguments.as_array(direction, "direction").astype(np.float32)
         if pairs.ndim not in (1, 2) or pairs.shape[-1] != 2 or not len(pairs):
@@ -187,10 +188,10 @@ class Reconstruction:
         return drawn if pairs.ndim == 2 else drawn[0]
 
     def mesh(self, *, full: bool = False) -> trimesh.Trimesh:
-        """Returns the textured mesh: a vertex for every pixel, cut at the object's outline unless `full`.
+        """Returns the textured mesh: one vertex per pixel, cut at the object's outline unless `full`.
 
-        Frame of glTF: x right, y up, z towards the viewer, the origin at the rotation centre; an object that fills the
-        image is one unit wide. The texture is the albedo: no light is baked in.
+        It is in glTF's frame: x right, y up, z towards the viewer, the origin at the rotation centre; an object that
+        fills the image is one unit wide. The texture is the albedo: no light is baked in.
         """
         return build_mesh(self.record, full=full)
 
@@ -202,17 +203,17 @@ class Reconstruction:
         thickness_mm: float = 3.0,
         back: str = "flat",
     ) -> trimesh.Trimesh:
-        """Returns a closed solid to print, in millimetres, lying on its back: z is up, the lowest corner the origin.
+        """Returns a closed solid for printing, in millimetres, lying on its back: z up, origin at the lowest corner.
 
-        What had to be changed for it, such as holes that were filled, is warned of. Write it with its `export`, as
-        STL, or with `gan2shape-jax export print` as 3MF.
+        Warns of what had to be changed for it, such as filled holes. Write it as STL with its `export`, or as 3MF with
+        `gan2shape-jax export print`.
 
         Args:
           width_mm: its extent along the picture's x.
-          height_mm: along the picture's y; where both are given it is as large as fits into both, where none is, its
-            larger extent is 80.
-          thickness_mm: material where it is thinnest, 0.8 or more.
-          back: 'flat', or 'mirrored', the front once more.
+          height_mm: its extent along the picture's y; if both are given, it is as large as fits into both; if neither,
+            its larger extent is 80.
+          thickness_mm: thickness of the material at its thinnest, 0.8 or more.
+          back: 'flat', or 'mirrored' (the front again, reflected).
 
         Raises:
           ArgumentError: a size out of range, or an unknown back.
@@ -226,12 +227,12 @@ class Reconstruction:
     def save(self, folder: str | os.PathLike[str], *, pictures: bool = True) -> None:
         """Writes a results folder as a run does: arrays, pictures, meshes, metrics.
 
-        The folder appears whole or not at all, and takes the place of a former one. `load` and
+        The folder is written completely or not at all, and replaces an existing one. `load` and
         `gan2shape-jax render FOLDER` read it.
 
         Args:
-          folder: where.
-          pictures: False writes the arrays alone, which is enough to read it again.
+          folder: where to write it.
+          pictures: False writes the arrays only, which is enough to read it again.
 
         Raises:
           UserError: the folder cannot be written.
@@ -249,7 +250,7 @@ class Reconstruction:
     def _draw(
         self, seen_from: Float[np.ndarray, "n 6"], light: Float[np.ndarray, "*m 4"], size: int, show: str
     ) -> UInt8[np.ndarray, "k s s 3"]:
-        """Draws n views under one light, or one view under m lights."""
+        """Renders n views under one light, or one view under m lights."""
         if not 1 <= size <= _LARGEST:
             raise ArgumentError(f"size is {size}: from 1 to {_LARGEST} pixels are possible")
         surfaces = views.draw(self.record, seen_from, size=size)
@@ -259,7 +260,7 @@ class Reconstruction:
 
 
 def _angles(pitch: Degrees, yaw: Degrees, roll: Degrees) -> Float[np.ndarray, "*n 3"]:
-    """Returns (3,) for three numbers, (n, 3) where any of them is a list of n."""
+    """Returns (3,) for three numbers, (n, 3) if any of them is a list of n."""
     arrays = {}
     for name, value in (("pitch", pitch), ("yaw", yaw), ("roll", roll)):
         arrays[name] = arguments.as_array(value, name).astype(np.float32)
@@ -272,5 +273,5 @@ def _angles(pitch: Degrees, yaw: Degrees, roll: Degrees) -> Float[np.ndarray, "*
 
 
 def _unit_range(picture: np.ndarray) -> Float[np.ndarray, "s s 3"]:
-    """Takes a picture from [-1, 1] to [0, 1]."""
+    """Maps a picture from [-1, 1] to [0, 1]."""
     return np.clip(picture / 2 + 0.5, 0, 1)

@@ -1,8 +1,8 @@
-"""How a square crop has to be moved, scaled and turned to show an object as a GAN's pictures show theirs.
+"""How a square crop must be moved, scaled and rotated to frame an object as a GAN's pictures do.
 
 A correction is (dx, dy, log scale, roll): the centre moves by (dx, dy) sides of the crop, along the crop's own axes;
-the side is multiplied by exp(log scale); the crop turns clockwise by roll radians. The network that tells it is of the
-view network's architecture, trained on the GAN's samples (`alignment_training`).
+the side is multiplied by exp(log scale); the crop is rotated clockwise by roll radians. The network that predicts it
+has the view network's architecture and is trained on the GAN's samples (`alignment_training`).
 """
 
 import math
@@ -20,10 +20,10 @@ __all__ = ["RANGE", "SIDE", "between", "corrected", "corrections", "module", "ra
 
 SIDE = 64  # pixels of the crops that the network sees
 _WIDTH = 32
-# What the network's outputs, in (-1, 1) before an inverse tanh, stand for: sides, sides, log scale, radians.
+# Scale of the network's outputs, in (-1, 1) before an inverse tanh: sides, sides, log scale, radians.
 RANGE = (0.5, 0.5, 0.6, 0.6)
 _INSIDE = 0.999  # of (-1, 1): keeps the inverse finite
-_BATCH = 32  # crops at once: one compiled program for any number
+_BATCH = 32  # crops per batch: one compiled program for any number
 
 
 def module() -> Encoder:
@@ -38,7 +38,7 @@ def raw_corrections(params: Params, crops: Float[Array, "n s s 3"]) -> Float[Arr
 
 
 def corrections(params: Params, crops: UInt8[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "n 4"]:
-    """Returns the corrections of crops of `SIDE` pixels, in batches."""
+    """Returns the corrections of crops of `SIDE` pixels, computed in batches."""
     filled = np.concatenate([crops, np.repeat(crops[-1:], -len(crops) % _BATCH, axis=0)])
     parts = [np.asarray(_corrections(params, filled[start : start + _BATCH])) for start in range(0, len(crops), _BATCH)]
     return np.concatenate(parts)[: len(crops)]
@@ -50,7 +50,7 @@ def _corrections(params: Params, crops: Array) -> Array:
 
 
 def corrected(box: CropBox, correction: Float[np.ndarray, "4"]) -> CropBox:
-    """Returns a box moved, scaled and turned by a correction."""
+    """Returns a box moved, scaled and rotated by a correction."""
     dx, dy, log_scale, roll = (float(value) for value in correction)
     cos, sin = math.cos(math.radians(box.roll_deg)), math.sin(math.radians(box.roll_deg))
     return CropBox(
@@ -62,7 +62,7 @@ def corrected(box: CropBox, correction: Float[np.ndarray, "4"]) -> CropBox:
 
 
 def between(box: CropBox, target: CropBox) -> Float[np.ndarray, "4"]:
-    """Returns the correction that leads from a box to another; undoes `corrected`."""
+    """Returns the correction that takes one box to another; the inverse of `corrected`."""
     cos, sin = math.cos(math.radians(box.roll_deg)), math.sin(math.radians(box.roll_deg))
     dx, dy = (target.x - box.x) / box.side, (target.y - box.y) / box.side
     turn = math.radians(target.roll_deg - box.roll_deg)

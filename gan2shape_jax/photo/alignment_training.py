@@ -1,6 +1,6 @@
-"""Training the alignment network on a GAN's own samples: no photo and no label is needed.
+"""Trains the alignment network on a GAN's own samples: no photos or labels are needed.
 
-A sample stands in the right place by definition; wrong crops of it, and the corrections that lead back, are made up.
+A sample is framed correctly by definition; wrong crops of it are drawn along with the corrections that lead back.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ _BATCH = 64
 _LEARNING_RATE = 1e-3
 _LAST_LEARNING_RATE = 1e-5
 _WARMUP = 50
-_AVERAGE = 0.99  # decay, a step, of the moving average of weights that is returned
+_AVERAGE = 0.99  # decay per step of the moving average of weights, which is returned
 _TOLD = 200  # steps between reports
 
 
@@ -45,11 +45,11 @@ def train(
     """Returns the alignment network's weights; a function of the arguments alone.
 
     Args:
-      samples: of the GAN, sides of `alignment.SIDE`, at least 2.
-      seed: of disturbances and first weights.
-      steps: of the optimiser, 64 crops each.
-      start: weights to begin with, such as a view network's; those whose name and shape fit are taken.
-      say: is told the mean error now and then.
+      samples: the GAN's, with sides of `alignment.SIDE`, at least 2.
+      seed: seed of the perturbations and the initial weights.
+      steps: optimiser steps, 64 crops each.
+      start: weights to start from, such as a view network's; those whose name and shape match are used.
+      say: called with the mean error at intervals.
     """
     rng = np.random.default_rng(seed)
     frame, pictures = canvases.frame_of(samples.shape[1]), _canvases(samples, rng)
@@ -78,7 +78,7 @@ def train(
 
 
 def _error(params: Params, crops: Float[Array, "n s s 3"], corrections: Float[Array, "n 4"]) -> Float[Array, ""]:
-    """Returns the mean error of corrections, each in shares of what its output stands for."""
+    """Returns the mean error of corrections, each as a share of its output's range."""
     told = alignment.raw_corrections(params, crops / 127.5 - 1)
     return jnp.mean(jnp.abs(told - corrections) / jnp.asarray(alignment.RANGE))
 
@@ -100,7 +100,7 @@ def _batches(
 
 
 def _fitting(fresh: Params, given: Params) -> Params:
-    """Returns fresh weights, with those given in their place that have their name and shape."""
+    """Returns fresh weights, replaced by given ones where name and shape match."""
     mine, theirs = flatten_dict(fresh), flatten_dict(given)
     chosen = {
         name: jnp.asarray(theirs[name], jnp.float32)

@@ -1,7 +1,7 @@
-"""A GAN's samples as they might stand in larger photos: continued beyond their frame, cropped wrongly, lit otherwise.
+"""A GAN's samples as they might appear in larger photos: extended beyond their frame, miscropped, lit differently.
 
-What a photo shows beyond the GAN's frame is not known, so samples are continued in several ways, none of which is the
-right one: by their outermost pixels, ever more blurred, by one colour, or fading into another sample.
+What a photo shows beyond the GAN's frame is not known, so samples are extended in several ways, none of them right: by
+repeating their outermost pixels, with increasing blur, by a single colour, or by fading into another sample.
 """
 
 from typing import NamedTuple
@@ -16,8 +16,8 @@ from gan2shape_jax.photo import alignment
 __all__ = ["KINDS", "MARGIN", "Disturbed", "canvas", "disturb", "frame_of", "recoloured"]
 
 KINDS = ("repeated", "blurred", "plain", "faded")
-MARGIN = 1.0  # sides of the sample that are added on each of its sides
-# Greatest disturbance: sides, log scale, radians. Smaller ones are drawn as often, since the last steps are small.
+MARGIN = 1.0  # width added on each side of the sample, in sides of it
+# Greatest perturbation: sides, log scale, radians. Smaller ones are drawn as often, since the last moves are small.
 _SHIFT, _LOG_SCALE, _ROLL = 0.42, 0.58, 0.65
 _SHARES = (1.0, 0.5, 0.25)
 
@@ -27,7 +27,7 @@ class Disturbed(NamedTuple):
 
     Attributes:
       crop: (SIDE, SIDE, 3), 0 to 255.
-      correction: that leads back to the sample's own frame.
+      correction: the correction that leads back to the sample's own frame.
     """
 
     crop: Float[np.ndarray, "s s 3"]
@@ -43,13 +43,13 @@ def frame_of(side: int) -> CropBox:
 def canvas(
     sample: UInt8[np.ndarray, "s s 3"], kind: str, other: UInt8[np.ndarray, "s s 3"], rng: np.random.Generator
 ) -> UInt8[np.ndarray, "l l 3"]:
-    """Returns a sample in the middle of a picture with three times its side.
+    """Returns a sample in the middle of a picture of three times its side.
 
     Args:
       sample: the GAN's picture.
       kind: one of `KINDS`.
       other: another picture, which 'faded' fades into.
-      rng: draws how.
+      rng: random number generator.
     """
     margin = round(MARGIN * sample.shape[0])
     around = ((margin, margin), (margin, margin), (0, 0))
@@ -76,7 +76,7 @@ def canvas(
 
 
 def disturb(picture: UInt8[np.ndarray, "l l 3"], frame: CropBox, rng: np.random.Generator) -> Disturbed:
-    """Returns a wrong crop of a canvas, mirrored or not, recoloured."""
+    """Returns a wrong crop of a canvas, randomly mirrored, recoloured."""
     share = rng.choice(_SHARES)
     shift, (log_scale, roll) = rng.uniform(-_SHIFT, _SHIFT, 2), rng.uniform(-1, 1, 2) * (_LOG_SCALE, _ROLL)
     box = alignment.corrected(frame, share * np.array([*shift, log_scale, roll]))
@@ -87,7 +87,7 @@ def disturb(picture: UInt8[np.ndarray, "l l 3"], frame: CropBox, rng: np.random.
 
 
 def recoloured(crop: UInt8[np.ndarray, "s s 3"], rng: np.random.Generator) -> Float[np.ndarray, "s s 3"]:
-    """Returns a picture with another contrast, brightness and tint, softer, noisy: photos differ from a GAN's."""
+    """Returns a picture with changed contrast, brightness, tint, blur and noise: photos differ from a GAN's images."""
     picture = crop.astype(np.float32)
     picture = (picture - picture.mean()) * rng.uniform(0.7, 1.3) + picture.mean() + rng.uniform(-30, 30)
     picture = picture * rng.uniform(0.88, 1.12, 3).astype(np.float32)

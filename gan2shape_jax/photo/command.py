@@ -1,4 +1,4 @@
-"""`gan2shape-jax photo`: a photo in, its shape and a page out; crop, mask and latent are found."""
+"""`gan2shape-jax photo`: from a photo to its shape and a page; crop, mask and latent are found automatically."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit status, 1 where a photo failed."""
+    """Runs the command; returns the exit status, 1 if a photo failed."""
     return exit_code(lambda: _run(_parser().parse_args(argv)))
 
 
@@ -123,7 +123,7 @@ def _run(options: argparse.Namespace) -> int:
         prepared.append(made)
     if not prepared:
         return 1
-    # Compiled programs are megabytes each, and those of the search have done their work; so have those of the run then.
+    # Compiled programs are megabytes each, and those of the search are no longer needed; nor are the run's, after it.
     jax.clear_caches()
     code = photo_run.reconstruct(config, out, prepared)
     jax.clear_caches()

@@ -1,4 +1,4 @@
-"""What was chosen in a photo, drawn into it: the crop, other objects that were found, the mask's outline."""
+"""Draws into a photo what was chosen: the crop, other objects that were found, the mask's outline."""
 
 import io
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ __all__ = ["draw_framing", "framing_picture"]
 
 _SIDE = 1024  # pixels of the drawing's longer side, at most
 _LEAST = 384  # small photos are enlarged, so that lines do not hide them
-# Told apart by people who see no red or green too (Okabe and Ito), and by their numbers.
+# Distinguishable with red-green colour blindness too (Okabe and Ito), and by their numbers.
 _CHOSEN, _OTHER, _OUTLINE = (230, 159, 0), (86, 180, 233), (0, 158, 115)
 _CORNERS = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
 
@@ -23,7 +23,7 @@ _CORNERS = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
 def draw_framing(
     photo: UInt8[np.ndarray, "h w 3"], boxes: Sequence[CropBox], chosen: int, mask: Float[np.ndarray, "s s"]
 ) -> bytes:
-    """Returns `framing_picture` as a JPEG; arguments as there."""
+    """Returns `framing_picture` as a JPEG; same arguments."""
     content = io.BytesIO()
     framing_picture(photo, boxes, chosen, mask).save(content, "JPEG", quality=90)
     return content.getvalue()
@@ -36,9 +36,9 @@ def framing_picture(
 
     Args:
       photo: upright.
-      boxes: of the objects.
-      chosen: which of them was taken, from 0.
-      mask: of that crop, in [0, 1].
+      boxes: the objects' boxes.
+      chosen: index of the one that was taken, from 0.
+      mask: the mask of that crop, in [0, 1].
     """
     height, width = photo.shape[:2]
     factor = min(_SIDE / max(height, width), max(1.0, _LEAST / max(height, width)))
@@ -64,6 +64,6 @@ def _points(places: Float[np.ndarray, "n 2"]) -> list[tuple[float, float]]:
 
 
 def _outlines(mask: Float[np.ndarray, "s s"]) -> list[Float[np.ndarray, "n 2"]]:
-    """Returns the outlines of a mask's pieces in the crop's coordinates."""
+    """Returns the outlines of a mask's pieces, in crop coordinates."""
     found, _ = cv2.findContours((mask > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return [piece[:, 0].astype(np.float64) + 0.5 for piece in found if len(piece) > 2]

@@ -1,8 +1,8 @@
-"""Where in a photo the object is, framed as the GAN frames its own: a search that knows no category but the GAN's.
+"""Finds the object in a photo, framed as in the GAN's images: a search that works for any GAN's category.
 
-Coarse to fine: crops of all sizes and places are scored by how typical they are of the GAN's pictures; the best are
-moved by the alignment network, which was trained on the GAN's samples, and scored again. What is left of several crops
-of one object is the most typical.
+Coarse to fine: crops of all sizes and positions are scored by how typical they are of the GAN's pictures; the best are
+moved by the alignment network, which was trained on the GAN's samples, and scored again. Of several crops of the same
+object, the most typical is kept.
 """
 
 import math
@@ -19,25 +19,25 @@ from gan2shape_jax.photo import alignment
 
 __all__ = ["Frame", "Score", "find_frames", "refined"]
 
-# From crops (n, SIDE, SIDE, 3), 0 to 255, to how unlike the GAN's pictures they are; the less the better.
+# Maps crops (n, SIDE, SIDE, 3), 0 to 255, to how unlike the GAN's pictures they are; lower is better.
 Score = Callable[[UInt8[np.ndarray, "n s s 3"]], Float[np.ndarray, " n"]]
 
-_WORK_SIDE = 448  # pixels of the photo's longer side that the search works on
-_LARGEST, _SMALLEST = 1.25, 0.2  # crop sides, shares of the photo's shorter side
-_LEAST = 20  # pixels of the photo: smaller objects are not looked for
-_FINER = 1.4  # between sizes
-_STRIDE = 0.35  # sides between places: the alignment network comes back from as far
-_FIRST, _SECOND = 24, 6  # crops that are moved at first, and to the end
+_WORK_SIDE = 448  # pixels of the photo's longer side in the search
+_LARGEST, _SMALLEST = 1.25, 0.2  # crop sides, as shares of the photo's shorter side
+_LEAST = 20  # pixels of the photo: smaller objects are not searched for
+_FINER = 1.4  # ratio of successive sizes
+_STRIDE = 0.35  # sides between positions: the alignment network recovers from that far off
+_FIRST, _SECOND = 24, 6  # crops that are moved in the first round, and in the last
 _MOVES = (3, 4)
-_GREATEST_TURN = 50  # degrees: what is turned farther is looked for in a turned photo
-_APART = 0.5  # sides between centres of two objects
+_GREATEST_TURN = 50  # degrees: objects rotated further are searched for in a rotated photo
+_APART = 0.5  # least distance between the centres of two objects, in sides
 
 
 class Frame(NamedTuple):
     """A square that shows an object.
 
     Attributes:
-      box: where, in the photo.
+      box: its place in the photo.
       atypicality: how unlike the GAN's pictures it is, in standard deviations of the GAN's samples.
     """
 
@@ -52,10 +52,10 @@ def find_frames(
 
     Args:
       photo: upright.
-      params: of the alignment network.
-      score: of crops.
-      limit: atypicality above which a crop shows no such object: then the photo is searched on its sides and upside
-        down too, and of what is found only the best is returned.
+      params: weights of the alignment network.
+      score: scores crops.
+      limit: atypicality above which a crop shows no such object: the photo is then also searched sideways and upside
+        down, and if nothing is within the limit, only the best is returned.
     """
     work, factor = _reduced(photo)
     found = _search(work, params, score, turned=0.0)
@@ -71,7 +71,7 @@ def find_frames(
 def refined(
     photo: UInt8[np.ndarray, "height width 3"], box: CropBox, params: Params, score: Score, *, moves: int = sum(_MOVES)
 ) -> Frame:
-    """Returns a box moved to where the object near it is, without a search."""
+    """Returns a box moved onto the object near it, without a search."""
     work, factor = _reduced(photo)
     (moved,) = _moved(work, [scaled_box(box, 1 / factor)], params, moves, upright=box.roll_deg)
     (value,) = _scores(work, [moved], score)
@@ -88,7 +88,7 @@ def _search(work: np.ndarray, params: Params, score: Score, *, turned: float) ->
 
 
 def _reduced(photo: np.ndarray) -> tuple[np.ndarray, float]:
-    """Returns the photo with at most `_WORK_SIDE` pixels a side, and how much larger it was."""
+    """Returns the photo reduced to at most `_WORK_SIDE` pixels per side, and the reduction factor."""
     height, width = photo.shape[:2]
     factor = max(height, width) / _WORK_SIDE
     if factor <= 1:
@@ -109,7 +109,7 @@ def _grid(work: np.ndarray, turned: float) -> Iterator[CropBox]:
 
 
 def _places(length: int, side: float) -> Sequence[float]:
-    """Returns centres along one axis; crops reach a little over the photo's rim, or stand in its middle."""
+    """Returns centres along one axis; crops extend a little past the photo's edge, or are centred in it."""
     first, last = min(0.4 * side, length / 2), max(length - 0.4 * side, length / 2)
     return np.linspace(first, last, 1 + int(np.ceil((last - first) / (_STRIDE * side)))).tolist()
 
@@ -136,7 +136,7 @@ def _moved(work: np.ndarray, boxes: Sequence[CropBox], params: Params, moves: in
 
 
 def _within(work: np.ndarray, box: CropBox, before: CropBox, upright: float) -> CropBox:
-    """Returns a moved box, or the one before where it has left the photo or turned too far."""
+    """Returns a moved box, or the previous one if it has left the photo or turned too far."""
     height, width = work.shape[:2]
     inside = 0 <= box.x <= width and 0 <= box.y <= height
     sized = min(_LEAST, min(height, width)) / 2 <= box.side <= 2 * max(height, width)
@@ -144,7 +144,7 @@ def _within(work: np.ndarray, box: CropBox, before: CropBox, upright: float) -> 
 
 
 def _unlike(frames: Sequence[Frame]) -> list[Frame]:
-    """Returns the frames, the best first, without those that hardly differ from a better one."""
+    """Returns the frames, best first, without those that hardly differ from a better one."""
     kept: list[Frame] = []
     for frame in frames:
         if all(not _alike(frame.box, other.box) for other in kept):
@@ -158,7 +158,7 @@ def _alike(one: CropBox, other: CropBox) -> bool:
 
 
 def _distinct(frames: Sequence[Frame]) -> list[Frame]:
-    """Returns the frames, the best first, without those that show what a better one shows, or a part of it."""
+    """Returns the frames, best first, without those that show the same object as a better one, or part of it."""
     kept: list[Frame] = []
     for frame in frames:
         if all(_distance(frame.box, other.box) > _APART * max(frame.box.side, other.box.side) for other in kept):

@@ -1,8 +1,8 @@
-"""What photos are framed and cut out by: learned once from a GAN's own samples, and kept in a file.
+"""What framing and masking photos relies on: learned once from a GAN's own samples, and kept in a file.
 
-One safetensors file (`stylegan2.guide_file` says where): `alignment/...` the alignment network, `typicality/...` what
-the discriminator sees in samples, `usual_mask` how often the object is at each pixel. A bundled GAN has its guide
-beside it; that of another one is made when it is first needed.
+One safetensors file (`stylegan2.guide_file` says where): `alignment/...` is the alignment network, `typicality/...`
+what the discriminator sees in samples, `usual_mask` how often the object covers each pixel. A bundled GAN has its guide
+next to it; for any other GAN it is made when first needed.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ __all__ = ["Guide", "guide_bytes", "guide_of", "drawn_samples", "make", "read"]
 _NETWORK, _MASK = "alignment/", "usual_mask"
 _SEED = 0
 _SAMPLES = 2048
-_MASKED = 96  # samples that the usual mask is found from
+_MASKED = 96  # samples used for the usual mask
 
 
 class Guide(NamedTuple):
-    """What photos are framed and cut out by.
+    """What framing and masking photos relies on.
 
     Attributes:
       alignment: weights of the alignment network.
-      typicality: how crops are scored, of `alignment.SIDE` pixels.
-      usual_mask: (SIDE, SIDE) how often the object is at each pixel of the GAN's pictures, in [0, 1].
+      typicality: what scores crops, of `alignment.SIDE` pixels.
+      usual_mask: (SIDE, SIDE) how often the object covers each pixel of the GAN's pictures, in [0, 1].
     """
 
     alignment: Params
@@ -62,12 +62,12 @@ def guide_of(
     *,
     say: Callable[[str], None],
 ) -> Guide:
-    """Returns the guide of a GAN: from beside its file, from the user's cache, or made now, which takes minutes.
+    """Returns a GAN's guide: from next to its file, from the user's cache, or newly made, which takes minutes.
 
     Args:
       checkpoint: the GAN's file.
       gan: loads it.
-      say: is told what takes time.
+      say: called with messages about what takes time.
 
     Raises:
       UserError: the GAN is unusable.
@@ -99,12 +99,12 @@ def make(
     """Returns the guide of a GAN; a function of the arguments alone.
 
     Args:
-      architecture: of the GAN.
+      architecture: the GAN's.
       weights: its generator and discriminator.
-      start: weights that the alignment network begins with, see `alignment_training.train`.
-      samples: of the GAN that are learned from.
-      steps: of the optimiser.
-      say: is told what takes time.
+      start: initial weights of the alignment network, see `alignment_training.train`.
+      samples: number of the GAN's samples to learn from.
+      steps: optimiser steps.
+      say: called with messages about what takes time.
     """
     say(f"{samples} samples are drawn")
     drawn = drawn_samples(architecture, weights, samples)
@@ -112,7 +112,7 @@ def make(
     mask = usual_mask(images[:_MASKED])
     typical = typicality_measure.measure(weights["discriminator"], images, arch=architecture, seed=_SEED)
     params = alignment_training.train(drawn, seed=_SEED, steps=steps, start=start, say=say)
-    # As the file has them, so that a guide just made and one that was read give the same bits.
+    # Rounded as in the file, so that a guide just made and one read from disk give the same bits.
     rounded = jax.tree.map(_rounded, params)
     return Guide(rounded, typical, _rounded(mask))
 
@@ -122,7 +122,7 @@ def _rounded(values: Any) -> np.ndarray:
 
 
 def drawn_samples(architecture: Architecture, weights: dict[str, Any], count: int) -> UInt8[np.ndarray, "n s s 3"]:
-    """Returns samples of the GAN, brought to `alignment.SIDE`; not truncated: photos vary as much."""
+    """Returns samples of the GAN, resized to `alignment.SIDE`; not truncated: photos vary as much."""
     images, _ = random_images(
         jax.random.key(_SEED),
         weights["generator"],
@@ -139,7 +139,7 @@ def drawn_samples(architecture: Architecture, weights: dict[str, Any], count: in
 
 
 def guide_bytes(guide: Guide, gan_sha256: str) -> bytes:
-    """Returns a guide's file content; the same guide gives the same bytes."""
+    """Returns the content of a guide's file; the same guide gives the same bytes."""
     flat = {_NETWORK + name: value for name, value in flatten_dict(guide.alignment, sep="/").items()}
     tensors = {name: np.ascontiguousarray(value, np.float16) for name, value in flat.items()}
     tensors[_MASK] = np.ascontiguousarray(guide.usual_mask, np.float16)
@@ -149,7 +149,7 @@ def guide_bytes(guide: Guide, gan_sha256: str) -> bytes:
 
 
 def read(path: pathlib.Path, gan_sha256: str) -> Guide | None:
-    """Returns a guide from its file; None where it is damaged, of another GAN or of another version."""
+    """Returns a guide from its file; None if it is damaged, of another GAN or of another version."""
     like = flatten_dict(_shapes(), sep="/")
     try:
         with open_safetensors(path) as file:

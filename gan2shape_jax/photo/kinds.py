@@ -1,4 +1,4 @@
-"""Which kind of thing a photo shows: the configuration with a lifted GAN's model that explains it."""
+"""The kind of object a photo shows: the configuration with the lifted GAN's model that explains it."""
 
 import pathlib
 
@@ -25,7 +25,7 @@ def _comes_along(config: ConfigDict) -> bool:
 
 
 def load_kind(model: str) -> ConfigDict:
-    """Returns the configuration that a model goes with, its file named in it; of images it names none.
+    """Returns the configuration that goes with a model, naming the model's file and no images.
 
     Args:
       model: a configuration's name or file, as `--config` takes it, or the file of a model (.safetensors), which goes

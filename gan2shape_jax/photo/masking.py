@@ -18,12 +18,12 @@ from gan2shape_jax.inputs.image_files import open_upright
 __all__ = ["CropMask", "mask_of_crop"]
 
 _LEAST = 16  # pixels of a mask file's shorter side
-_OBJECT = 0.5  # of a mask's values
-_LEAST_OBJECT = 0.01  # of a crop
+_OBJECT = 0.5  # threshold on a mask's values
+_LEAST_OBJECT = 0.01  # share of a crop
 
 
 class CropMask(NamedTuple):
-    """A crop's mask, and where it is from."""
+    """A crop's mask, and where it comes from."""
 
     values: Float[np.ndarray, "s s"]
     source: Literal["file", "alpha", "found", "usual"]
@@ -40,17 +40,17 @@ def mask_of_crop(
     usual: Float[np.ndarray, "m m"],
     found: bool = True,
 ) -> CropMask:
-    """Returns the mask of a crop, from the first of these that there is: file, alpha channel, GrabCut, the usual mask.
+    """Returns the mask of a crop, from the first available of: file, alpha channel, GrabCut, the usual mask.
 
     Args:
-      crop: of the photo.
-      path: of the photo, for messages.
-      box: the crop's place.
+      crop: the photo's crop.
+      path: the photo's path, for messages.
+      box: the crop's place in the photo.
       photo_size: the photo's width and height.
       alpha: its alpha channel, or None.
-      file: a picture, white on the object, of the photo's proportions, or square: of the crop; or None.
-      usual: how often an object is at each pixel of a crop, which GrabCut starts from.
-      found: whether GrabCut is asked; else the usual mask is taken as it is.
+      file: a picture, white on the object, with the photo's proportions, or square, showing the crop; or None.
+      usual: how often an object covers each pixel of a crop, which GrabCut starts from.
+      found: whether to use GrabCut; else the usual mask is taken as is.
 
     Raises:
       UserError: the file is unusable, or the mask shows no object.

@@ -1,4 +1,4 @@
-"""The run over photos that were made ready: its configuration, what frames them, and the run itself."""
+"""The run over prepared photos: its configuration, what frames them, and the run itself."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from gan2shape_jax.stylegan2 import Architecture, typicality
 __all__ = ["config_of", "reconstruct", "score_by", "sentence_on", "start", "write_textures"]
 
 _LIST = "list.txt"
-_BATCH = 32  # crops that are scored at once
+_BATCH = 32  # crops that are scored per batch
 
 
 def config_of(kind: ConfigDict, out: pathlib.Path, *, refine: bool) -> ConfigDict:
-    """Returns the configuration of a run over the photos that are made ready in a folder.
+    """Returns the configuration of a run over the prepared photos in a folder.
 
     Args:
-      kind: with a model, see `kinds.load_kind`.
+      kind: configuration with a model, see `kinds.load_kind`.
       out: the folder.
-      refine: whether the model is refined on each photo, or taken as it is.
+      refine: whether the model is refined on each photo, or used as is.
     """
     config = kind.copy_and_resolve_references().unlock()
     folder = out / FOLDER
@@ -51,7 +51,7 @@ def config_of(kind: ConfigDict, out: pathlib.Path, *, refine: bool) -> ConfigDic
     config.data.mask_root = str(folder / "mask")
     config.data.mask_source = "file"
     config.data.latent_root = str(folder / "latent") if refine else ""
-    config.outputs.preset = "overview"  # the page turns and relights it
+    config.outputs.preset = "overview"  # the page rotates and relights the object
     config.logging.tensorboard = False
     config.runtime.hosts = "one"
     validate(config)
@@ -63,7 +63,7 @@ def start(config: ConfigDict, *, say: Callable[[str], None]) -> Framer:
 
     Args:
       config: see `config_of`.
-      say: is told what takes time.
+      say: called with messages about what takes time.
 
     Raises:
       UserError: the GAN is unusable.
@@ -86,7 +86,7 @@ def start(config: ConfigDict, *, say: Callable[[str], None]) -> Framer:
 
 
 def score_by(found: guide.Guide, architecture: Architecture, weights: dict[str, Any]) -> Score:
-    """Returns how crops are scored, some at once: one compiled program for any number."""
+    """Returns a function that scores crops in batches: one compiled program for any number."""
 
     def score(crops: UInt8[np.ndarray, "n s s 3"]) -> Float[np.ndarray, " n"]:
         filled = np.concatenate([crops, np.repeat(crops[-1:], -len(crops) % _BATCH, axis=0)])
@@ -105,19 +105,19 @@ def reconstruct(config: ConfigDict, out: pathlib.Path, prepared: Sequence[Prepar
     Args:
       config: see `config_of`.
       out: the folder.
-      prepared: photos of this command; results of those that have changed are made anew.
+      prepared: photos of this command; results of those that have changed are recomputed.
     """
     for photo in prepared:
         if photo.changed:
             shutil.rmtree(out / "results" / photo.name, ignore_errors=True)
-    malloc_tuning.give_back()  # by the search
+    malloc_tuning.give_back()  # memory freed by the search
     names = sorted(records_in(out))
     atomic_text(out / FOLDER / _LIST, "".join(f"{_quoted(name)}\n" for name in names))
     return experiment.run(_with_latents(config))
 
 
 def _with_latents(config: ConfigDict) -> ConfigDict:
-    """Returns a configuration without a folder of latents where none was given: a run finds them by inversion."""
+    """Returns a configuration without a latent folder if no latents were given: the run finds them by inversion."""
     if not config.data.latent_root or pathlib.Path(config.data.latent_root).is_dir():
         return config
     chosen = ConfigDict(config).unlock()
@@ -126,17 +126,17 @@ def _with_latents(config: ConfigDict) -> ConfigDict:
 
 
 def write_textures(out: pathlib.Path, prepared: Sequence[Prepared]) -> None:
-    """Writes the meshes of finished photos with the photo's own texture, where they are not there yet.
+    """Writes the meshes of finished photos with the photo's own texture, if they do not exist yet.
 
     Args:
       out: the folder of results.
       prepared: photos.
 
     Raises:
-      UserError: the file system refuses.
+      UserError: the files cannot be written.
     """
     for photo in prepared:
-        malloc_tuning.give_back()  # by the reconstruction
+        malloc_tuning.give_back()  # memory freed by the reconstruction
         result, folder = out / "results" / photo.name, out / FOLDER / "textured" / photo.name
         if not (result / "result.json").is_file() or not (photo.changed or not (folder / "textured.glb").is_file()):
             continue
@@ -147,7 +147,7 @@ def write_textures(out: pathlib.Path, prepared: Sequence[Prepared]) -> None:
 
 
 def sentence_on(out: pathlib.Path, photo: Prepared) -> str | None:
-    """Returns the line that tells how far to believe a photo's result; None where there is none that tells."""
+    """Returns the line that tells how far to trust a photo's result; None if there is none."""
     try:
         return trust.sentence_of(photo.name, load_metrics(out / "results" / photo.name))
     except UserError:

@@ -1,10 +1,10 @@
-"""One photo made ready for a run: crop and mask as files, what was chosen drawn, and all of it on record.
+"""Prepares one photo for a run: crop and mask as files, a drawing of what was chosen, and a record of it all.
 
 OUT/photos/image/NAME.png     the crop, as the GAN frames such objects
 OUT/photos/mask/NAME.png      the object in it
-OUT/photos/latent/NAME.npy    its latent, where one was given
+OUT/photos/latent/NAME.npy    its latent, if one was given
 OUT/photos/framing/NAME.jpg   the photo with the crop and the mask's outline drawn into it
-OUT/photos/NAME.json          where all of it is from
+OUT/photos/NAME.json          where all of it comes from
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ __all__ = ["FOLDER", "LEAST", "Framer", "Prepared", "Wish", "prepare", "record_o
 FOLDER = "photos"
 _FORMAT = 1
 LEAST = 16  # pixels of a photo's shorter side
-_ENLARGED = 1.5  # beyond, the crop is said to be blown up
-_DARK = 64  # of 255: where 99% of a crop's pixels are darker, that is said; the darkest of 112 test pictures has 91
+_ENLARGED = 1.5  # beyond this factor, the user is told that the crop is enlarged
+_DARK = 64  # of 255: the user is told if 99% of a crop's pixels are darker; the darkest of 112 test pictures has 91
 _LARGEST_RECORD = MIB
 
 
 @dataclasses.dataclass(frozen=True)
 class Framer:
-    """What crops and masks are found by.
+    """What finding crops and masks relies on.
 
     Attributes:
-      side: of the crops that are written, pixels.
+      side: side of the written crops, pixels.
       style_dim: length of the GAN's latents.
       alignment: weights of the alignment network.
-      usual_mask: (s, s) how often the object is at each pixel of a crop, in [0, 1].
-      finds_masks: whether GrabCut finds a crop's mask from the usual one, or that is every crop's mask.
-      score: of crops, see `framing.Score`.
+      usual_mask: (s, s) how often the object covers each pixel of a crop, in [0, 1].
+      finds_masks: whether GrabCut finds a crop's mask from the usual one; else the usual one is every crop's mask.
+      score: scores crops, see `framing.Score`.
       limit: atypicality above which a crop shows no such object.
     """
 
@@ -69,12 +69,12 @@ class Framer:
 
 @dataclasses.dataclass(frozen=True)
 class Wish:
-    """What a user gives in place of what is searched for.
+    """What the user gives instead of what would be searched for.
 
     Attributes:
       box: the crop, in the photo's pixels.
       which: the number of the object, 1 for the most typical.
-      mask: file, white on the object, of the photo's proportions, or square: of the crop.
+      mask: file, white on the object, with the photo's proportions, or square, showing the crop.
       latent: file of the crop's latent.
     """
 
@@ -89,13 +89,13 @@ class Prepared:
     """What was made of a photo.
 
     Attributes:
-      name: its results are filed under.
-      path: of the photo.
-      frames: objects that were found, the most typical first; one where the crop was given.
-      chosen: number of the frame that was taken, from 0.
-      mask_source: where the mask is from.
+      name: the name its results are filed under.
+      path: the photo's path.
+      frames: the objects found, most typical first; one if the crop was given.
+      chosen: index of the frame that was taken, from 0.
+      mask_source: where the mask comes from.
       notes: sentences that the user should read.
-      changed: whether the files differ from what lay there before.
+      changed: whether the files differ from those there before.
     """
 
     name: str
@@ -108,17 +108,17 @@ class Prepared:
 
 
 def prepare(path: pathlib.Path, name: str, out: pathlib.Path, framer: Framer, wish: Wish) -> Prepared:
-    """Finds the object in a photo and writes what a run reads of it.
+    """Finds the object in a photo and writes what a run reads.
 
     Args:
-      path: of the photo.
-      name: that everything is filed under, see `sources.names_for`.
-      out: the folder of results.
-      framer: how crops and masks are found.
-      wish: what is given instead.
+      path: the photo's path.
+      name: the name everything is filed under, see `sources.names_for`.
+      out: the results folder.
+      framer: finds crops and masks.
+      wish: what the user gives instead.
 
     Raises:
-      UserError: the photo, mask or latent is unusable, or holds no object of such a number.
+      UserError: the photo, mask or latent is unusable, or the photo has no object with the chosen number.
     """
     whole, alpha, reduction = open_upright(path, least=LEAST)
     photo = np.asarray(whole)
@@ -171,7 +171,7 @@ def prepare(path: pathlib.Path, name: str, out: pathlib.Path, framer: Framer, wi
 
 
 def record_of(out: pathlib.Path, name: str) -> dict[str, Any] | None:
-    """Returns the record of a photo that was made ready in a folder, or None where there is none that can be read."""
+    """Returns the record of a prepared photo in a folder, or None if there is none that can be read."""
     try:
         record = json.loads(read_text(out / FOLDER / f"{name}.json", limit=_LARGEST_RECORD))
         return record if record["format"] == _FORMAT and isinstance(record["photo"]["path"], str) else None
@@ -180,14 +180,14 @@ def record_of(out: pathlib.Path, name: str) -> dict[str, Any] | None:
 
 
 def records_in(out: pathlib.Path) -> dict[str, str]:
-    """Returns the names that a folder's photos have, with the photos' real paths."""
+    """Returns the names of a folder's photos, with the photos' real paths."""
     names = sorted(file.stem for file in (out / FOLDER).glob("*.json"))
     records = {name: record_of(out, name) for name in names}
     return {name: record["photo"]["path"] for name, record in records.items() if record is not None}
 
 
 def _frames(photo: UInt8[np.ndarray, "h w 3"], reduction: int, framer: Framer, wish: Wish) -> list[Frame]:
-    """Returns the objects of a photo, boxes in the pixels of its file."""
+    """Returns the objects in a photo, with boxes in the pixels of its file."""
     if wish.box is None:
         found = find_frames(photo, framer.alignment, framer.score, limit=framer.limit)
         return [Frame(scaled_box(frame.box, reduction), frame.atypicality) for frame in found]
@@ -216,7 +216,7 @@ def _notes(
     frames: list[Frame],
     wish: Wish,
 ) -> tuple[str, ...]:
-    """Returns what is to be told of a crop."""
+    """Returns the notes on a crop for the user."""
     told = []
     if len(frames) > 1:
         told.append(
@@ -242,7 +242,7 @@ def _objects(count: int) -> str:
 
 
 def _write(folder: pathlib.Path, name: str, files: dict[str, bytes], record: dict[str, Any]) -> bool:
-    """Writes a photo's files, the record last; returns whether they are others than before."""
+    """Writes a photo's files, the record last; returns whether they differ from before."""
     text = json.dumps(record, indent=1, sort_keys=True) + "\n"
     place = folder / f"{name}.json"
     try:

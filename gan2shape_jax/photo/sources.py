@@ -14,18 +14,18 @@ from gan2shape_jax.plain_text import one_line
 
 __all__ = ["expand", "names_for"]
 
-# What a folder or a pattern is searched for; a file that is named itself is tried whatever it is called.
+# What folders and patterns are searched for; a file given by name is tried whatever its ending.
 _ENDINGS = frozenset(".png .jpg .jpeg .jpe .webp .tif .tiff .gif .bmp .ppm .pgm .heic .heif .avif".split())
-_MOST = 10_000  # photos of one command: more is a folder that was not meant
-_LONGEST = 60  # characters of a name that is made up
+_MOST = 10_000  # photos per command: more must be an unintended folder
+_LONGEST = 60  # characters of a made-up name
 _PATTERN = re.compile(r"[*?\[]")
 
 
 def expand(arguments: Sequence[str]) -> list[pathlib.Path]:
-    """Returns the files that the arguments name, each once: files as they stand, folders and patterns in order.
+    """Returns the files that the arguments name, each once: files as given, folders and patterns sorted.
 
-    A pattern that a shell has left alone (`*`, `?`, `[...]`; `**` for folders in folders) is looked up here, unless
-    there is a file of just that name.
+    A pattern that the shell has not expanded (`*`, `?`, `[...]`; `**` for nested folders) is expanded here, unless
+    there is a file of exactly that name.
 
     Raises:
       UserError: there is no such file, a folder or pattern holds no picture, or there are far too many.
@@ -49,7 +49,7 @@ def _named_by(argument: str) -> list[pathlib.Path]:
                 raise UserError(f"there is no photo {argument}: check the path")
             return [path]
         return _pictures(map(pathlib.Path, glob.iglob(argument, recursive=True)), f"the pattern {argument}")
-    except (OSError, ValueError) as error:  # a name with a zero byte, a folder that may not be read
+    except (OSError, ValueError) as error:  # a name with a null byte, a folder without read permission
         raise UserError(f"the photo {argument!r} cannot be looked up: {error}") from error
 
 
@@ -61,12 +61,12 @@ def _pictures(paths: Iterable[pathlib.Path], where: str) -> list[pathlib.Path]:
 
 
 def names_for(paths: Sequence[pathlib.Path], taken: Mapping[str, str]) -> list[str]:
-    """Returns a name for each photo: its file's without the ending, where that can be filed, else one made from it.
+    """Returns a name for each photo: its file name without the ending if usable, else one made from it.
 
     Args:
-      paths: of the photos.
-      taken: the photo's real path by name, of names that are in use. The photo itself keeps its name; others of
-        the same name are numbered.
+      paths: the photos' paths.
+      taken: names in use, each with its photo's real path. That photo keeps its name; others of the same name are
+        numbered.
     """
     names = {real: name for name, real in taken.items()}
     keys = {filing_key(name) for name in taken}

@@ -1,4 +1,4 @@
-"""Scene parsers that find the object in a picture: BiSeNet for faces, PSPNet for things and scenes."""
+"""Scene parsers that find the object in a picture: BiSeNet for faces, PSPNet for objects and scenes."""
 
 from gan2shape_jax.inputs.parsing.architecture import Architecture, parameter_shapes
 from gan2shape_jax.inputs.parsing.parse import find_labels, logits, mask_of_labels, prepare

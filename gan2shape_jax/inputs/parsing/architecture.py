@@ -1,11 +1,11 @@
-"""The shapes of the scene parsers, and which convolution of the original's each of ours is.
+"""The shapes of the scene parsers, and which of the original's convolutions each of ours corresponds to.
 
-Both parsers are made of convolutions, most of them followed by batch normalisation. In evaluation mode
+Both parsers consist of convolutions, most of them followed by batch normalisation. In evaluation mode
 that is an affine map of each channel, so it is folded into the convolution: a parser's parameters are
-`NAME/kernel` (rows, columns, in, out) and, where there is one, `NAME/bias` (out,), float32.
+`NAME/kernel` (rows, columns, in, out) and, if there is one, `NAME/bias` (out,), float32.
 
-BiSeNet: Yu et al., ECCV 2018, with ResNet-18 and without the spatial path, whose place the features of
-side 1/8 take. PSPNet: Zhao et al., CVPR 2017, with a dilated ResNet-50 that starts with three 3x3
+BiSeNet: Yu et al., ECCV 2018, with ResNet-18 and with the features of side 1/8 in place of the spatial
+path. PSPNet: Zhao et al., CVPR 2017, with a dilated ResNet-50 that starts with three 3x3
 convolutions.
 """
 
@@ -17,10 +17,10 @@ from gan2shape_jax.weight_files.messages import listed, short
 
 __all__ = ["BINS", "Architecture", "Convolution", "convolutions", "parameter_shapes"]
 
-# Sides of the grids that PSPNet averages its features over.
+# Sides of the grids over which PSPNet averages its features.
 BINS = (1, 2, 3, 6)
 _STAGES = 4
-# More than any parser has; the tables of shapes are as long as these say, before a tensor is looked at.
+# More than any parser has; these determine the size of the shape tables, before any tensor is checked.
 _MOST = 2**12
 _MOST_CLASSES = 256  # labels are bytes
 _MOST_BLOCKS = 40
@@ -32,7 +32,7 @@ class Architecture:
 
     Attributes:
         family: "bisenet" or "pspnet".
-        classes: number of labels, the background included.
+        classes: number of labels, including the background.
         width: channels of the first convolution, 64 in all published weights; the others follow.
         blocks: residual blocks in each of the four stages.
     """
@@ -57,13 +57,13 @@ class Architecture:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Architecture":
-        """Inverts `to_dict`, from JSON too; raises KeyError, TypeError or ValueError."""
+        """Inverts `to_dict`, also after JSON; raises KeyError, TypeError or ValueError."""
         return cls(**{**fields, "blocks": tuple(fields["blocks"])})
 
 
 @dataclasses.dataclass(frozen=True)
 class Convolution:
-    """One convolution: our name, the original's, its normalisation there, and its shape.
+    """One convolution: our name, the original's name, its normalisation there, and its shape.
 
     Attributes:
         name: our name.
@@ -71,7 +71,7 @@ class Convolution:
         norm: the original's name of the batch normalisation after it, or "".
         inputs, outputs: channels.
         size: rows and columns of the kernel.
-        bias: True where the convolution itself has a bias.
+        bias: True if the convolution itself has a bias.
     """
 
     name: str
@@ -89,7 +89,7 @@ def convolutions(arch: Architecture) -> tuple[Convolution, ...]:
 
 
 def parameter_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
-    """Returns names and shapes of all parameters."""
+    """Returns the names and shapes of all parameters."""
     shapes: dict[str, tuple[int, ...]] = {}
     for conv in convolutions(arch):
         shapes[f"{conv.name}/kernel"] = (conv.size, conv.size, conv.inputs, conv.outputs)

@@ -1,7 +1,7 @@
 """BiSeNet with ResNet-18 for faces (Yu et al., ECCV 2018), evaluation mode.
 
-Pictures are `(N, H, W, 3)`, square, a multiple of 32 pixels a side; 512 is what the published weights
-were trained at.
+Pictures are `(N, H, W, 3)`, square, a multiple of 32 pixels per side; the published weights were
+trained at 512.
 """
 
 import jax
@@ -20,8 +20,8 @@ def bisenet_logits(
     """Returns the score of each label at each pixel.
 
     Args:
-        params: of the network.
-        images: as it was trained with, a multiple of 32 pixels a side.
+        params: parameters of the network.
+        images: images like those it was trained on, a multiple of 32 pixels per side.
         arch: its sizes.
 
     Raises:
@@ -62,7 +62,7 @@ def _residual_block(params: Params, name: str, x: jax.Array, stride: int) -> jax
 
 
 def _attend(params: Params, level: int, x: jax.Array) -> jax.Array:
-    """Refines features, each channel weighted by a value computed from the whole picture."""
+    """Refines features, weighting each channel by a value computed from the whole picture."""
     x = jax.nn.relu(convolve(params, f"refine{level}", x))
     return x * jax.nn.sigmoid(convolve(params, f"attention{level}", global_mean(x)))
 

@@ -1,7 +1,7 @@
-"""What both parsers are made of: convolutions with stride and dilation, pooling, enlarging.
+"""Building blocks of both parsers: convolutions with stride and dilation, pooling, enlarging.
 
-Features are `(N, H, W, C)`, kernels `(rows, columns, in, out)`. Parsers run a few times a picture and are
-not trained: XLA's own convolutions will do on every machine.
+Features are `(N, H, W, C)`, kernels `(rows, columns, in, out)`. Parsers run a few times per picture and are
+not trained: XLA's own convolutions are fast enough on every machine.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ Params = Mapping[str, Array]
 def convolve(
     params: Params, name: str, x: Float[Array, "n h w i"], *, stride: int = 1, dilation: int = 1
 ) -> Float[Array, "n _ _ o"]:
-    """Applies the convolution of that name (odd kernel, zeros outside), and its bias where it has one."""
+    """Applies the named convolution (odd kernel, zero padding), and its bias if it has one."""
     kernel = params[f"{name}/kernel"]
     padding = dilation * (kernel.shape[0] // 2)
     x = lax.conv_general_dilated(
@@ -39,7 +39,7 @@ def convolve(
 
 
 def max_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n _ _ c"]:
-    """Returns the largest value of each 3x3 neighbourhood, at every second pixel."""
+    """Returns the maximum of each 3x3 neighbourhood, at every second pixel."""
     padding = ((0, 0), (1, 1), (1, 1), (0, 0))
     return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), padding)
 

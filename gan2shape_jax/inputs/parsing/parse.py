@@ -25,13 +25,13 @@ _DEVIATION = (0.229, 0.224, 0.225)
 
 
 def logits(params: Params, images: Float[Array, "n s s 3"], arch: Architecture) -> Float[Array, "n s s classes"]:
-    """Returns the score of each label at each pixel of pictures that `prepare` has made."""
+    """Returns the score of each label at each pixel of pictures made by `prepare`."""
     network = bisenet_logits if arch.family == "bisenet" else pspnet_logits
     return network(params, images, arch)
 
 
 def prepare(images: Float[Array, "n s s 3"], side: int, *, normalize: bool) -> Float[Array, "n side side 3"]:
-    """Returns pictures as a parser takes them: resized, and normalised by ImageNet's statistics where asked."""
+    """Returns pictures as a parser takes them: resized, and normalised by ImageNet's statistics if requested."""
     images = resample.resize(images, side)
     if normalize:
         images = (images / 2 + 0.5 - jnp.asarray(_MEAN)) / jnp.asarray(_DEVIATION)
@@ -52,12 +52,12 @@ def find_labels(
     side: int,
     normalize: bool,
 ) -> UInt8[np.ndarray, "side side"]:
-    """Returns the likeliest label of each pixel of a picture enlarged to `side` pixels.
+    """Returns the most likely label of each pixel in a picture enlarged to `side` pixels.
 
     Args:
         params: from `load_parser`.
-        image: in [-1, 1].
-        arch: of the parser.
+        image: the picture, in [-1, 1].
+        arch: the parser's architecture.
         side: pixels; a multiple of 32 for BiSeNet, one more than a multiple of 8 for PSPNet.
         normalize: see `Parser`.
     """
@@ -66,7 +66,7 @@ def find_labels(
 
 
 def mask_of_labels(labels: UInt8[np.ndarray, "h h"], parser: Parser, size: int) -> Float[np.ndarray, "size size"]:
-    """Returns the object mask of labels: each label's value, averaged over areas where the mask is smaller."""
+    """Returns the object mask from labels: each label's value, averaged over areas if the mask is smaller."""
     values = parser.table()[labels]
     mask = resample.resize(jnp.asarray(values)[..., None], size)[..., 0]
     return np.clip(np.asarray(mask), 0, 1)

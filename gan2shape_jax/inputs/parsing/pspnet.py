@@ -1,7 +1,7 @@
 """PSPNet with a dilated ResNet (Zhao et al., CVPR 2017), evaluation mode.
 
-Pictures are `(N, H, W, 3)`, square, one more than a multiple of 8 pixels a side; 473 is what the published
-weights were trained at.
+Pictures are `(N, H, W, 3)`, square, one more than a multiple of 8 pixels per side; the published weights
+were trained at 473.
 """
 
 import jax
@@ -21,8 +21,8 @@ def pspnet_logits(params: Params, images: Float[Array, "n s s 3"], arch: Archite
     """Returns the score of each label at each pixel.
 
     Args:
-        params: of the network.
-        images: as it was trained with, one more than a multiple of 8 pixels a side.
+        params: parameters of the network.
+        images: images like those it was trained on, one more than a multiple of 8 pixels per side.
         arch: its sizes.
 
     Raises:
@@ -53,7 +53,7 @@ def _bottleneck(params: Params, name: str, x: jax.Array, stride: int, dilation: 
 
 
 def _with_context(params: Params, x: jax.Array) -> jax.Array:
-    """Appends averages over coarser and coarser grids to the features."""
+    """Appends averages over grids from coarse to fine to the features."""
     features = [x]
     for side in BINS:
         pooled = jax.nn.relu(convolve(params, f"pool{side}", average_grid(x, side)))

@@ -1,4 +1,4 @@
-"""From the tensors of the original's parsers to ours: sizes from shapes, normalisation folded in.
+"""Converts the original parsers' tensors to ours: sizes from shapes, normalisation folded in.
 
 The original's kernels are (out, in, rows, columns). A convolution `a` followed by batch normalisation
 `b` is `a.weight`, `b.weight`, `b.bias`, `b.running_mean`, `b.running_var`.
@@ -16,10 +16,10 @@ from gan2shape_jax.weight_files.messages import listed
 __all__ = ["ignored_names", "infer_architecture", "params_from_torch", "torch_shapes"]
 
 State = Mapping[str, np.ndarray]
-# What batch normalisation adds to a variance before taking its root (torch's default).
+# What batch normalisation adds to a variance before taking its square root (torch's default).
 _EPSILON = 1e-5
 _NORM = ("weight", "bias", "running_mean", "running_var")
-# Tensors that the labels do not depend on: counters, and the heads that only training uses.
+# Tensors that the labels do not depend on: counters, and heads used only in training.
 _IGNORED = re.compile(r"\.num_batches_tracked$|^aux\.|^conv_out(16|32)\.|^criterion\.")
 
 
@@ -29,7 +29,7 @@ def ignored_names(names: Iterable[str]) -> list[str]:
 
 
 def infer_architecture(state: State) -> Architecture | None:
-    """Returns the parser that these tensors look like by their names and a few shapes; None for others."""
+    """Returns the parser that these tensors look like, by their names and a few shapes; None for others."""
     for family, stem, output, layer in (
         ("bisenet", "cp.resnet.conv1.weight", "conv_out.conv_out.weight", "cp.resnet.layer"),
         ("pspnet", "layer0.0.weight", "cls.4.weight", "layer"),
@@ -49,7 +49,7 @@ def infer_architecture(state: State) -> Architecture | None:
 
 
 def torch_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
-    """Returns names and shapes of the tensors that `params_from_torch` takes."""
+    """Returns the names and shapes of the tensors that `params_from_torch` takes."""
     shapes: dict[str, tuple[int, ...]] = {}
     for conv in convolutions(arch):
         shapes[f"{conv.torch}.weight"] = (conv.outputs, conv.inputs, conv.size, conv.size)
@@ -65,7 +65,7 @@ def params_from_torch(arch: Architecture, state: State) -> dict[str, np.ndarray]
 
     Args:
         arch: the parser.
-        state: NumPy arrays by the original's names; those of `ignored_names` may be there.
+        state: NumPy arrays by the original's names; those of `ignored_names` may be present.
 
     Raises:
         UserError: any tensor is missing, unknown, misshapen or not finite; the message lists all.
@@ -82,7 +82,7 @@ def params_from_torch(arch: Architecture, state: State) -> dict[str, np.ndarray]
 
 
 def _folded(conv: Convolution, state: State) -> tuple[np.ndarray, np.ndarray]:
-    """Returns kernel and bias of a convolution with the normalisation after it folded in, in float64."""
+    """Returns the kernel and bias of a convolution with its normalisation folded in, in float64."""
     kernel = np.asarray(state[f"{conv.torch}.weight"], np.float64)
     bias = np.zeros(conv.outputs)
     if conv.bias:

@@ -1,4 +1,4 @@
-"""The weight file of a parser: safetensors whose header says what it is.
+"""The weight file of a parser: safetensors whose header describes it.
 
 Tensors are named as in `architecture`. The header holds the architecture as JSON, the licence note of the
 source and its SHA-256.
@@ -33,7 +33,7 @@ def load_parser(path: str | os.PathLike) -> tuple[Architecture, dict[str, jax.Ar
     """Reads a converted parser: its architecture and its parameters.
 
     Raises:
-        UserError: the file is missing, damaged, no parser, or has other tensors than its header says.
+        UserError: the file is missing, damaged, not a parser, or its tensors do not match its header.
     """
     try:
         with open_safetensors(path) as file:
