@@ -1,1 +1,1 @@
-"""The loop that carries a train state through the schedule: one image, a group or many, over devices."""
+"""The training loop that runs the schedule: for one image, a group or many images, on one or more devices."""

@@ -1,8 +1,8 @@
-"""Checkpoints of a training: everything needed to go on exactly where it stopped.
+"""Training checkpoints: everything needed to resume exactly where training stopped.
 
-Orbax writes a checkpoint under a temporary name and renames it, so a kill at any moment leaves the last
-whole one. A checkpoint holds the train state and a small JSON record (position and history), which has a checksum of
-its own and one of every array: what is damaged is set aside, and the next older checkpoint takes its place.
+Orbax writes a checkpoint under a temporary name and renames it, so killing the process at any moment leaves the last
+complete one intact. A checkpoint holds the train state and a small JSON record (position and history), which contains
+a checksum of itself and of every array. Damaged checkpoints are set aside and the next older one is used instead.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from gan2shape_jax.training.checkpoint_record import Template
 
 __all__ = ["ANY", "Checkpoints", "Keeping", "discard", "open_checkpoints"]
 
-# Bytes for metadata and the record.
+# Bytes allowed for metadata and the record.
 _LITTLE_FILES = 1 << 20
 _NO_ROOM = ("No space left on device", "Disk quota exceeded")
 
 
 @dataclasses.dataclass(frozen=True)
 class Keeping:
-    """What a run asks of its checkpoints.
+    """What a run requires of its checkpoints.
 
     Attributes:
-      made_with: what a checkpoint has to agree with to be taken up, as JSON has it: the hash of the configuration, ...
-      set_aside: takes a damaged checkpoint's folder, what is wrong with it, and how it goes on; moves it out of the
-        way and tells. None moves it to a folder `damaged` beside the checkpoints.
+      made_with: what a checkpoint must match to be resumed from, as JSON values: the configuration's hash, ...
+      set_aside: called with a damaged checkpoint's folder, what is wrong with it, and how the run will continue;
+        moves the folder out of the way and reports it. None moves it to a folder `damaged` beside the checkpoints.
     """
 
     made_with: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -52,14 +52,14 @@ ANY = Keeping()
 
 
 class Checkpoints:
-    """The checkpoints of one image, numbered by the iterations done.
+    """The checkpoints of one image, numbered by completed iterations.
 
-    Use as a context manager: leaving it waits for writes under way.
+    Use as a context manager: exiting it waits for pending writes.
     """
 
     def __init__(self, folder: pathlib.PurePath, *, keep: int, keeping: Keeping = ANY):
-        """Opens (and makes) `folder`, a local path or an `epath.Path` of object storage; the newest `keep` stay."""
-        import orbax.checkpoint as ocp  # here, because its import is slow and predicting does without
+        """Opens (or creates) `folder`, a local path or an object-storage `epath.Path`; keeps the newest `keep`."""
+        import orbax.checkpoint as ocp  # here, because importing it is slow and prediction does not need it
 
         self._folder = folder
         self._keeping = keeping
@@ -83,18 +83,18 @@ class Checkpoints:
                 self._manager.wait_until_finished()
                 self._manager.close()
         except UserError:
-            if error is None:  # else the error that ends the block is the one that matters
+            if error is None:  # otherwise the error that ended the block is the one that matters
                 raise
         finally:
             logging.getLogger("absl").removeFilter(self._quiet)
 
     def save(self, done: int, state: PyTree, record: dict[str, Any]) -> None:
-        """Writes in the background; `done` counts iterations since the image's start.
+        """Writes a checkpoint in the background; `done` counts all iterations of this image so far.
 
         Raises:
-          DiskFullError: there is no room for the checkpoint; nothing is written then.
-          FolderGoneError: somebody has removed the folder.
-          UserError: the file system refuses.
+          DiskFullError: there is no room for the checkpoint; nothing is written.
+          FolderGoneError: the folder has been removed.
+          UserError: the file system refuses the write.
         """
         import orbax.checkpoint as ocp
 
@@ -110,16 +110,16 @@ class Checkpoints:
             self._manager.save(done, args=items)
 
     def restore(self, template: Template) -> tuple[PyTree, dict[str, Any]] | None:
-        """Returns the newest whole checkpoint's state and record, or None where there is none.
+        """Returns the state and record of the newest intact checkpoint, or None if there is none.
 
-        Damaged ones are set aside on the way, by the first of several hosts.
+        Damaged checkpoints found on the way are set aside (by the first host, if there are several).
 
         Args:
-          template: from the record to a state of the same structure (which optimiser state there is depends on the
-            step that was saved); raises `ValueError` for a record that cannot be continued.
+          template: maps the record to a state of the same structure (the optimiser state depends on the step that was
+            saved); raises `ValueError` for a record that cannot be continued.
 
         Raises:
-          UserError: the checkpoint is whole, but of another configuration, or of other networks than this one's.
+          UserError: the checkpoint is intact but belongs to another configuration or to other networks.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step, older in itertools.zip_longest(steps, steps[1:]):
@@ -134,7 +134,7 @@ class Checkpoints:
         return None
 
     def _try(self, step: int, template: Template) -> tuple[PyTree, dict[str, Any]] | str:
-        """Returns a checkpoint's state and record, or what is wrong with it."""
+        """Returns a checkpoint's state and record, or a description of what is wrong with it."""
         source = self._folder / str(step)
         try:
             return checkpoint_record.restored(self._manager, step, source, template, self._keeping.made_with)
@@ -147,7 +147,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _in_words(self) -> Iterator[None]:
-        """Turns what Orbax, TensorStore and the file system raise where they cannot write into `UserError`s."""
+        """Turns write errors of Orbax, TensorStore and the file system into `UserError`s."""
         try:
             yield
         except (UserError, MemoryError, jax.errors.JaxRuntimeError):
@@ -172,7 +172,7 @@ class Checkpoints:
 
 
 class _NoCheckpoints(Checkpoints):
-    """Takes the place of `Checkpoints` where none are wanted: nothing is written, and nothing restored."""
+    """Replaces `Checkpoints` when none are wanted: writes and restores nothing."""
 
     def __init__(self) -> None:
         """Opens nothing."""
@@ -188,12 +188,12 @@ class _NoCheckpoints(Checkpoints):
 
 
 def open_checkpoints(folder: pathlib.PurePath | None, *, keep: int, keeping: Keeping = ANY) -> Checkpoints:
-    """Opens a folder of checkpoints; without a folder none are kept."""
+    """Opens a folder of checkpoints; keeps none if `folder` is None."""
     return _NoCheckpoints() if folder is None else Checkpoints(folder, keep=keep, keeping=keeping)
 
 
 def discard(folder: pathlib.PurePath) -> None:
-    """Removes an image's checkpoints, wherever they lie; what cannot be removed stays."""
+    """Removes an image's checkpoints, local or remote; local files that cannot be removed stay."""
     if isinstance(folder, pathlib.Path):
         shutil.rmtree(folder, ignore_errors=True)
     elif (there := epath.Path(folder)).exists():

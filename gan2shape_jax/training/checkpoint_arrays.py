@@ -1,8 +1,8 @@
-"""Reads the arrays of a checkpoint that Orbax wrote, by TensorStore itself.
+"""Reads the arrays of an Orbax checkpoint directly with TensorStore.
 
-Orbax's own reader starts all reads at once and gives up at the first that fails, while TensorStore's threads go on with
-the others: what these handed over later has brought the interpreter down (a segmentation fault in one of some thousand
-damaged checkpoints). Here every read is waited for, whatever becomes of the others.
+Orbax's own reader starts all reads at once and gives up at the first failure while TensorStore's threads continue with
+the others; their late results have crashed the interpreter (a segmentation fault in one of about a thousand damaged
+checkpoints). Here every read is waited for, even if others fail.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from gan2shape_jax.records import Damaged
 
 __all__ = ["Kind", "read"]
 
-# Shape and name of the dtype.
+# Shape and dtype name.
 Kind = tuple[tuple[int, ...], str]
-# Reads under way at a time: object storage takes long to answer, and memory is for so many arrays only.
+# Concurrent reads: hides the latency of object storage while bounding the number of arrays in memory.
 _AT_ONCE = 16
 
 
 def read(folder: pathlib.PurePath, kinds: Mapping[str, Kind]) -> Iterator[np.ndarray]:
-    """Yields arrays of a checkpoint, in the order they are asked for.
+    """Yields arrays of a checkpoint in the requested order.
 
     Args:
-      folder: of the arrays as Orbax writes them (zarr arrays in an OCDBT store), local or in object storage.
-      kinds: what they are by their names, which Orbax makes of their place in the tree: "params.depth.kernel".
+      folder: the arrays' folder as Orbax writes it (zarr arrays in an OCDBT store), local or in object storage.
+      kinds: the expected shape and dtype by name; Orbax names arrays by tree path: "params.depth.kernel".
 
     Raises:
-      Damaged: there is no array of such a name, or it is of another kind.
-      ValueError: by TensorStore, for what it cannot read.
+      Damaged: an array does not have the expected shape and dtype.
+      ValueError: raised by TensorStore for what it cannot read.
     """
     stored = {"driver": "ocdbt", "base": _base(f"{folder}/")}
     context = tensorstore.Context()  # the store's index is read once
@@ -53,18 +53,18 @@ def read(folder: pathlib.PurePath, kinds: Mapping[str, Kind]) -> Iterator[np.nda
 
 
 def _base(place: str) -> str | dict[str, str]:
-    """Returns what TensorStore takes for a folder: a URL of object storage as it is."""
+    """Returns TensorStore's specification of a folder; an object-storage URL is returned unchanged."""
     return place if "://" in place else {"driver": "file", "path": f"{pathlib.Path(place).absolute()}/"}
 
 
 def _takes_more(store: tensorstore.TensorStore) -> bool:
-    """Whether reading takes more memory than the array: a chunk is decoded as a whole."""
+    """Whether reading needs more memory than the array itself: chunks are decoded whole."""
     chunk = store.chunk_layout.read_chunk.shape or ()
     return any((taken or 0) > max(side, 1) for taken, side in zip(chunk, store.shape, strict=False))
 
 
 def _results(reads: Iterable[tensorstore.Future]) -> list[Any]:
-    """Returns what TensorStore reads; raises the first error, when all have ended."""
+    """Returns the results of TensorStore reads; raises the first error once all have finished."""
     under_way = list(reads)
     for one in under_way:
         one.exception()  # waits

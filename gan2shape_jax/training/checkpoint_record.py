@@ -1,9 +1,9 @@
-"""The JSON record of a checkpoint, and reading a checkpoint with a look at every array.
+"""The JSON record of a checkpoint, and verified reading of checkpoints.
 
     {"format": 2, "made_with": {...}, "arrays": [[shape, dtype, CRC-32], ...], "record": {...}, "checksum": CRC-32}
 
-`arrays` are the leaves of the train state in their order. Checkpoints of versions before 0.2 hold the bare `record`,
-and nothing tells whether their arrays are as they were.
+`arrays` lists the leaves of the train state in order. Checkpoints from versions before 0.2 hold only the bare
+`record`, so their arrays cannot be verified.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["NoTracebacks", "Template", "make", "peek", "restored"]
 
 _FORMAT = 2
-# From a checkpoint's record to a state of the same structure.
+# Maps a checkpoint's record to a state of the same structure.
 Template = Callable[[dict[str, Any]], PyTree]
 
 
@@ -40,9 +40,9 @@ def make(state: PyTree, record: Mapping[str, Any], made_with: Mapping[str, Any])
     """Returns the sealed record of a checkpoint.
 
     Args:
-      state: its train state; arrays of several hosts have to be the same on all of them.
-      record: position and history, as JSON has it.
-      made_with: what a checkpoint has to agree with to be taken up.
+      state: the train state; with several hosts, arrays must be identical on all of them.
+      record: position and history, as JSON values.
+      made_with: what the checkpoint must match to be resumed from.
     """
     arrays = [[*_kind(leaf), records.checksum(np.asarray(leaf).tobytes())] for leaf in jax.tree.leaves(state)]
     return records.seal({"format": _FORMAT, "made_with": dict(made_with), "arrays": arrays, "record": dict(record)})
@@ -51,20 +51,20 @@ def make(state: PyTree, record: Mapping[str, Any], made_with: Mapping[str, Any])
 def restored(
     manager: ocp.CheckpointManager, step: int, source: pathlib.PurePath, template: Template, made_with: Mapping
 ) -> tuple[PyTree, dict[str, Any]]:
-    """Returns the train state of a checkpoint, and the record that it was saved with.
+    """Returns the train state of a checkpoint and the record saved with it.
 
     Args:
-      manager: of the checkpoints.
+      manager: the checkpoint manager.
       step: the checkpoint's number.
-      source: where it lies, for messages.
-      template: from the record to a state of the same structure; see `Checkpoints.restore`.
-      made_with: what it has to have been made with.
+      source: the checkpoint's folder.
+      template: maps the record to a state of the same structure; see `Checkpoints.restore`.
+      made_with: what the checkpoint must have been made with.
 
     Raises:
-      Damaged: the checkpoint is not what was written.
-      UserError: it is whole, but made with something else, or for other networks.
+      Damaged: the checkpoint differs from what was written.
+      UserError: it is intact, but made with something else or for other networks.
     """
-    import orbax.checkpoint as ocp  # here, because its import is slow and predicting does without
+    import orbax.checkpoint as ocp  # here, because importing it is slow and prediction does not need it
 
     with _in_words(source):
         whole = manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
@@ -93,7 +93,7 @@ def restored(
 
 
 def peek(folder: pathlib.PurePath) -> dict[str, Any]:
-    """Returns what the newest whole record of a folder of checkpoints says it was made with; {} where none says so."""
+    """Returns `made_with` from the newest intact record in a folder of checkpoints; {} if none has it."""
     here = epath.Path(folder)
     steps = [path for path in here.iterdir() if path.name.isdecimal()] if here.is_dir() else []
     for step in sorted(steps, key=lambda path: int(path.name), reverse=True):
@@ -107,7 +107,7 @@ def peek(folder: pathlib.PurePath) -> dict[str, Any]:
 
 
 class NoTracebacks(logging.Filter):
-    """Leaves out what Orbax logs with a traceback: the same error reaches whoever waits for the write."""
+    """Drops Orbax log records with a traceback: the same error reaches whoever waits for the write."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See `logging.Filter`."""
@@ -115,7 +115,7 @@ class NoTracebacks(logging.Filter):
 
 
 def _placed(array: np.ndarray, like: Any) -> jax.Array:
-    """Returns an array on the devices that another one lies on, all hosts having read it."""
+    """Returns an array, read by all hosts, on the same devices as `like`."""
     if not isinstance(like, jax.Array):
         return jnp.asarray(array)
     return jax.make_array_from_callback(array.shape, like.sharding, lambda index: array[index])
@@ -126,7 +126,7 @@ def _kind(leaf: Any) -> list[Any]:
 
 
 def _require_made_with(found: Mapping[str, Any], wanted: Mapping[str, Any], source: pathlib.PurePath) -> None:
-    """Raises `UserError` where both tell something and tell it differently."""
+    """Raises `UserError` if the two disagree on any key they share."""
     other = [key for key in sorted(found.keys() & wanted.keys()) if found[key] != wanted[key]]
     if other:
         raise UserError(
@@ -144,11 +144,11 @@ def _misfit(source: pathlib.PurePath, why: str) -> UserError:
 
 @contextlib.contextmanager
 def _in_words(source: pathlib.PurePath) -> Iterator[None]:
-    """Takes whatever Orbax and TensorStore raise at bytes that are no checkpoint as damage."""
+    """Treats whatever Orbax and TensorStore raise on bytes that are not a checkpoint as damage."""
     try:
         yield
     except (MemoryError, jax.errors.JaxRuntimeError, Damaged):
         raise
-    except Exception as error:  # ValueError, AssertionError, AttributeError, ...: theirs are of every kind
+    except Exception as error:  # ValueError, AssertionError, AttributeError, ...: they raise all kinds
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise Damaged(f"{source} is damaged ({reason})") from error

@@ -1,11 +1,11 @@
-"""One update from many replicas: each replica has an image or draws of its own, and their gradients are averaged.
+"""One update from many replicas: each replica has its own image or random draws, and their gradients are averaged.
 
 Replicas are spread evenly over the devices of a mesh. Every device differentiates the mean loss of its replicas, the
-gradients are averaged over the mesh (one all-reduce), and every device makes the same Adam step: networks and
-optimiser state are replicated, only what belongs to a replica is sharded. This is the published code's
-`share_weight`, in which every process sees an image and processes average their gradients.
+gradients are averaged over the mesh (one all-reduce), and every device takes the same Adam step: networks and
+optimiser state are replicated, and only per-replica data is sharded. This is the published code's `share_weight`, in
+which every process sees one image and the processes average their gradients.
 
-Nothing depends on how many devices there are, beyond the order of sums.
+Results do not depend on the number of devices, apart from the order of summation.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def devices_used(replicas: int, devices: Sequence[Any]) -> int:
     """Returns how many of the devices can share the replicas evenly.
 
     Raises:
-      UserError: the devices belong to several hosts and not all can be used: a host would be left out.
+      UserError: the devices belong to several hosts and not all can be used, which would leave a host out.
     """
     count = max(d for d in range(1, min(replicas, len(devices)) + 1) if replicas % d == 0)
     if count < len(devices) and len({device.process_index for device in devices}) > 1:
@@ -51,7 +51,7 @@ def devices_used(replicas: int, devices: Sequence[Any]) -> int:
 
 
 def mesh_of(replicas: int, devices: Sequence[jax.Device]) -> Mesh:
-    """Returns a mesh over as many of the devices as share the replicas evenly; see `devices_used`."""
+    """Returns a mesh over as many devices as can share the replicas evenly; see `devices_used`."""
     return Mesh(np.asarray(devices[: devices_used(replicas, devices)]), (AXIS,))
 
 
@@ -63,7 +63,7 @@ def local_replicas(replicas: int, mesh: Mesh) -> range:
 
 
 def spread(trees: Sequence[Any], replicas: int, mesh: Mesh) -> Any:
-    """Stacks the trees of this host's replicas, in their order, and puts each replica on its device."""
+    """Stacks the trees of this host's replicas in order and puts each replica on its device."""
     sharding = NamedSharding(mesh, _EACH)
 
     def put(*parts):
@@ -74,18 +74,19 @@ def spread(trees: Sequence[Any], replicas: int, mesh: Mesh) -> Any:
 
 
 def on_host(tree: Any) -> Any:
-    """Returns a replicated tree as arrays that belong to no mesh."""
+    """Returns a replicated tree as arrays that are not tied to a mesh."""
     return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), tree)
 
 
 def _mean_loss(one: Callable[..., LossAndMetrics]) -> Callable[..., LossAndMetrics]:
-    """Returns the mean of the losses and of the scalars of a device's replicas, as a function of parameters.
+    """Returns a function of the parameters that gives the mean loss and scalars over a device's replicas.
 
-    The mean is inside of what is differentiated, so that the replicas' convolutions have one set of weights and become
-    one convolution over a larger batch, forwards and backwards; gradients replica by replica would not.
+    The mean is taken inside the differentiated function, so that the replicas' convolutions share one set of weights
+    and become one convolution over a larger batch, forward and backward; per-replica gradients would not.
 
     Args:
-      one: from the parameters and what a replica sees to its loss; what the mean sees has a leading axis of replicas.
+      one: maps the parameters and a replica's inputs to its loss; the inputs of the returned function have a leading
+        axis of replicas.
     """
 
     def mean(params: Any, *seen: Any) -> LossAndMetrics:
@@ -102,21 +103,21 @@ def update(moving, kept, numbers, chosen, constants, problems, keys, frozen, *, 
     """The program that `advance` runs.
 
     Args:
-      moving: parameters and the optimiser's state, replicated; donated.
-      kept: factors, with a leading axis of images, and mask, replicated.
+      moving: parameters and optimiser state, replicated; donated.
+      kept: factors, with a leading axis of images, and mask; replicated.
       numbers: see `Replicas`; sharded over replicas.
-      chosen: likewise.
-      constants: see `Replicas`; with a leading axis of replicas, sharded over it.
-      problems: see `advance`, as what follows.
-      keys: of the phase.
-      frozen: the frozen networks.
-      step: which step.
+      chosen: see `Replicas`; sharded over replicas.
+      constants: see `Replicas`; sharded over their leading axis of replicas.
+      problems: see `advance`.
+      keys: see `advance`.
+      frozen: see `advance`.
+      step: the step to run.
       settings: static settings.
-      flip: whether the mirrored sheet has to explain the images too.
+      flip: whether the mirrored sheet must explain the images too.
       mesh: the devices.
 
     Returns:
-      What `moving` becomes, and the scalars' means over the replicas.
+      The updated `moving`, and the scalars averaged over the replicas.
     """
 
     def on_device(moving, kept, numbers, chosen, constants, problems, keys, frozen):
@@ -134,7 +135,7 @@ def update(moving, kept, numbers, chosen, constants, problems, keys, frozen, *, 
         state = optimizer_step(state, gradient, settings)
         return (state.params, state.opt_state), metrics
 
-    # Unchecked, a gradient is that of the device's own loss; checked, JAX itself would add those of all devices.
+    # With check_vma=False a gradient is that of the device's own loss; otherwise JAX would sum over all devices.
     return jax.shard_map(
         on_device,
         mesh=mesh,
@@ -149,9 +150,9 @@ class Replicas:
     """What the replicas of one iteration see.
 
     Attributes:
-      numbers: (replicas,), of which each replica's draws are a function.
-      chosen: (replicas,), the numbers of the images.
-      constants: one for each replica of this host: a `Step1Cache` in step 1, samples in step 3, else None.
+      numbers: (replicas,), the numbers that determine each replica's random draws.
+      chosen: (replicas,), the image indices.
+      constants: one for each replica on this host: a `Step1Cache` in step 1, samples in step 3, otherwise None.
     """
 
     numbers: np.ndarray
@@ -169,20 +170,20 @@ def advance(
     settings: Settings,
     mesh: Mesh,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """Runs one iteration: every replica's loss, one update; the state's networks and optimiser state are donated.
+    """Runs one iteration, a single update from all replicas' losses; donates the state's networks and optimiser state.
 
     Args:
-      state: replicated; its factors have a leading axis of images, and stay as they are.
-      phase: the current one.
+      state: replicated; its factors have a leading axis of images and do not change.
+      phase: the current phase.
       replicas: what the iteration's replicas see.
-      problems: of all images, with a leading axis, replicated.
-      keys: of the phase, for all images, with a leading axis, replicated.
+      problems: the problems of all images, with a leading axis; replicated.
+      keys: the phase's keys for all images, with a leading axis; replicated.
       frozen: the frozen networks, replicated.
       settings: static settings.
       mesh: the devices.
 
     Returns:
-      The new state, and the scalars' means over the replicas.
+      The new state, and the scalars averaged over the replicas.
     """
     count = len(replicas.chosen)
     numbers, chosen = spread(

@@ -1,4 +1,4 @@
-"""A GAN's own samples as images to learn from: each a function of a seed and its number, with its exact latent."""
+"""A GAN's own samples as training images: each is determined by a seed and its number, and has an exact latent code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TOGETHER = 8  # samples drawn by one call
 
 
 def name_of(number: int) -> str:
-    """Returns what a sample is called in histories and pictures."""
+    """Returns a sample's name in histories and pictures."""
     return f"sample-{number:06d}"
 
 
@@ -32,11 +32,11 @@ class SampleMaker:
     """Draws samples of a GAN.
 
     Attributes:
-      frozen: the frozen networks; `mean_w` is what latents are truncated towards.
-      settings: static settings; `truncation`, psi in (0, 1], is how varied the samples are.
-      mask_of: from a sample's image (S, S, 3) to its object mask (S, S).
-      prior_of: from an object mask to the depth (S, S) that training starts from.
-      key: of all samples.
+      frozen: the frozen networks; latents are truncated towards `mean_w`.
+      settings: static settings; `truncation`, psi in (0, 1], controls how varied the samples are.
+      mask_of: maps a sample's image (S, S, 3) to its object mask (S, S).
+      prior_of: maps an object mask to the depth (S, S) that training starts from.
+      key: the random key from which all samples are derived.
     """
 
     frozen: FrozenModels
@@ -46,11 +46,11 @@ class SampleMaker:
     key: jax.Array
 
     def images(self, numbers: Sequence[int]) -> tuple[Float[np.ndarray, "n s s 3"], Float[np.ndarray, "n w"]]:
-        """Returns the images of samples, and their latents in W."""
+        """Returns the samples' images and their latents in W."""
         parts = []
         for start in range(0, len(numbers), _TOGETHER):
             some = jnp.asarray(numbers[start : start + _TOGETHER])
-            whole = jnp.pad(some, (0, _TOGETHER - len(some)))  # one program
+            whole = jnp.pad(some, (0, _TOGETHER - len(some)))  # compiles one program only
             drawn = _draw(self.key, whole, self.frozen, settings=self.settings)
             parts.append([np.asarray(part)[: len(some)] for part in drawn])
         images, latents = map(np.concatenate, zip(*parts, strict=True))
@@ -70,7 +70,7 @@ class SampleMaker:
             image=picture,
             mask=jnp.asarray(mask, jnp.float32),
             latent=jnp.asarray(latent)[None],
-            gan_image=picture,  # exactly: the latent is known
+            gan_image=picture,  # exact: the latent is known
             prior=jnp.asarray(self.prior_of(mask), jnp.float32),
             true_depth=None,
             key=jax.random.fold_in(jax.random.fold_in(self.key, 1), number),
@@ -82,7 +82,7 @@ class SampleMaker:
 def _draw(
     key: jax.Array, numbers: jax.Array, frozen: FrozenModels, *, settings: Settings
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns images and latents of the numbers, each drawn by a key of its own."""
+    """Returns the images and latents of the numbered samples, each drawn with its own key."""
     own, width = jax.random.fold_in(key, 0), settings.architecture.style_dim
     z = jax.vmap(lambda number: jax.random.normal(jax.random.fold_in(own, number), (width,)))(numbers)
     return projection.sample(z, frozen, settings)

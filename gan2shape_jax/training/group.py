@@ -1,9 +1,9 @@
 """A group of images reconstructed at once: independent networks, one train step.
 
-Parameters, optimiser state and data have a leading axis of images (`image_axis`); the steps are those of one
-image. What is random is a function of each image's own key, so that an image's result does not depend on
-who else is in its group, rounding aside. An image whose numbers stop being finite is noted in the history and stays in
-the group without touching its neighbours.
+Parameters, optimiser state and data have a leading axis of images (`image_axis`); the steps are those of one image.
+All randomness derives from each image's own key, so an image's result does not depend on the rest of its group, apart
+from rounding. An image whose values become non-finite is noted in the history and stays in the group without affecting
+its neighbours.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _fresh_optimizer(state, *, networks, settings, layout):
 
 @functools.partial(jax.jit, static_argnames="use")
 def phase_keys(keys: jax.Array, number: int | jax.Array, *, use: int) -> jax.Array:
-    """Returns every image's key of one use of randomness in a phase; see `sampling.phase_key`."""
+    """Returns every image's key for one use of randomness in a phase; see `sampling.phase_key`."""
     return jax.vmap(lambda key: sampling.phase_key(key, number, use))(keys)
 
 
@@ -92,11 +92,11 @@ class Group:
     """The task of several images, each with its own networks; see `tasks.Task`.
 
     Attributes:
-      names: of the images, without those that only fill the group up.
-      problem: all images' problems, along a first axis of `image_axis.padded(...)`.
-      frozen: on every device.
-      settings: of all images.
-      layout: of the images on devices.
+      names: the images' names, without those that only pad the group.
+      problem: the problems of all images, along a first axis of size `image_axis.padded(...)`.
+      frozen: the frozen networks, on every device.
+      settings: the settings, shared by all images.
+      layout: how the images are laid out on devices.
     """
 
     names: tuple[str, ...]
@@ -179,13 +179,13 @@ class Group:
         )
 
     def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Returns means over the images that are still finite, and each image's own scalars under `images`."""
+        """Returns means over the images that are still finite, with each image's scalars under `images`."""
         return self._rows(jax.device_get(scalars[-1]) if scalars else {})
 
     def examine(
         self, state: TrainState, phase: Phase | None, done: int
     ) -> tuple[Reconstruction | None, dict[str, Any]]:
-        """Returns all images' reconstructions, along a first axis; mean errors, and each image's under `images`."""
+        """Returns all reconstructions, along a first axis, and mean errors with each image's under `images`."""
         del phase, done
         problem = reconstruction.drop_training_fields(self.problem)
         view = _reconstruct(state.params, problem, self.frozen, settings=self.settings, layout=self.layout)
@@ -195,30 +195,30 @@ class Group:
         return view, self._rows(jax.device_get(errors))
 
     def _rows(self, columns: dict[str, Any]) -> dict[str, Any]:
-        """Means of scalars `(images,)`, and each image's own under `images`."""
+        """Means of scalars of shape `(images,)`, with each image's own under `images`."""
         own = {name: {key: float(values[i]) for key, values in columns.items()} for i, name in enumerate(self.names)}
         return _means(own) | {"images": own}
 
 
 def _means(own: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Means over images whose numbers are all finite; over all of them where no image's are."""
+    """Means over the images whose values are all finite, or over all images if there is none."""
     whole = [row for row in own.values() if all(np.isfinite(value) for value in row.values())] or list(own.values())
     return {key: float(np.mean([row[key] for row in whole])) for key in whole[0]}
 
 
 def one_of(state: TrainState, index: int) -> TrainState:
-    """Returns an image's own state out of a group's, on the default device."""
+    """Returns one image's state from a group's, on the default device."""
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf[index])), state)
 
 
 def alike(first: PreparedImage, second: PreparedImage) -> bool:
-    """Whether two images can be in one group: the same settings, and arrays of the same shapes."""
+    """Whether two images can be in one group: same settings, and arrays of the same shapes and dtypes."""
     shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), one.problem) for one in (first, second)]
     return first.settings == second.settings and shapes[0] == shapes[1]
 
 
 def gather(images: Sequence[PreparedImage], frozen: FrozenModels, layout: Layout) -> Group:
-    """Returns the task of reconstructing these images, which are `alike`; copies of the last one fill the group up."""
+    """Returns the task of reconstructing these images, which must be `alike`; copies of the last one pad the group."""
     problems = [one.problem for one in images]
     problems += problems[-1:] * (image_axis.padded(len(images), layout.devices) - len(images))
     return Group(
@@ -231,12 +231,12 @@ def gather(images: Sequence[PreparedImage], frozen: FrozenModels, layout: Layout
 
 
 def own_history(history: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    """Returns position, losses and errors of one image, where they were measured."""
+    """Returns one image's positions, losses and errors from the rows that have them."""
     return [{key: row[key] for key in _POSITION} | row["images"][name] for row in history if "images" in row]
 
 
 def failures_of(history: list[dict[str, Any]], names: Sequence[str], labels: dict[int, str]) -> dict[str, str]:
-    """Returns what went wrong with images whose loss stopped being finite, by name; `labels` are those of phases."""
+    """Returns a message, by name, for each image whose loss became non-finite; `labels` maps phases to labels."""
     failures: dict[str, str] = {}
     for name in names:
         for row in own_history(history, name):

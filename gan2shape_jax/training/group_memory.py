@@ -1,4 +1,4 @@
-"""How much memory an image of a group takes, by what the compiler says of the widest step."""
+"""How much memory one image of a group takes, according to the compiler, in the most demanding step."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["bytes_of_one"]
 
 
 def bytes_of_one(prepared: PreparedImage, frozen: FrozenModels) -> int:
-    """Returns the memory that one image takes in step 3, the widest step, in bytes.
+    """Returns the memory, in bytes, that one image takes in step 3, the most demanding step.
 
-    That is its state twice, its samples and all intermediate values, as the compiler says of the program; what all
-    images share (the GAN) is not counted.
+    This covers its state twice, its samples and all intermediate values, as reported by the compiler; what all images
+    share (the GAN) is not counted.
     """
     settings, layout = prepared.settings, image_axis.layout_of(1)
     task = group.gather([prepared], frozen, layout)

@@ -1,10 +1,10 @@
-"""Which images are reconstructed together, and how a restart finds the groups that were under way.
+"""Which images are reconstructed together, and how a restarted run finds its unfinished groups.
 
     WORKDIR/.groups/group-XXXXXXXX.json      names of the images of a group that is being trained
 
-A group's checkpoints hold the state of all its images, so that a group goes on as it was begun, whatever number of
-images at once or of hosts the run is started with the next time. The file is removed with the checkpoints, which say
-themselves which images they are of, should it be lost before.
+A group's checkpoints hold the state of all its images, so a group is resumed with the same images even if the run is
+restarted with another group size or number of hosts. The file is removed together with the checkpoints, which
+themselves record their images in case the file is lost earlier.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from gan2shape_jax.json_files import read_json
 __all__ = ["begun", "choose_size", "damaged_notes", "finish", "key_of", "plan", "record"]
 
 _FOLDER = ".groups"
-# Of the memory that is free when the first group starts; the rest is for the compiler's guesses and for outputs.
+# Share of the memory that is free when the first group starts; the rest covers estimation errors and outputs.
 _SHARE = 0.8
-# More images at once make each step longer without making the whole shorter.
+# Beyond this, more images at once lengthen each step without shortening the whole run.
 _MOST_A_DEVICE = 64
 
 
 def key_of(names: Sequence[str]) -> str:
-    """Returns the group's name: of its checkpoints, and of the file that lists its images."""
+    """Returns the group's name, used for its checkpoints and for the file that lists its images."""
     return f"group-{zlib.crc32(chr(10).join(names).encode()):08x}"
 
 
 def record(root: pathlib.Path, names: Sequence[str]) -> None:
-    """Notes that these images of the list are being trained together."""
+    """Records that these images are being trained together."""
     atomic_text(root / _FOLDER / f"{key_of(names)}.json", json.dumps(list(names)) + "\n")
 
 
 def finish(root: pathlib.Path, names: Sequence[str]) -> None:
-    """Forgets a group whose results are written."""
+    """Removes the record of a group whose results have been written."""
     (root / _FOLDER / f"{key_of(names)}.json").unlink(missing_ok=True)
 
 
 def begun(root: pathlib.Path, names: Sequence[str]) -> list[list[str]]:
-    """Returns the groups under way all of whose images are in the list; a damaged note counts as none."""
+    """Returns the unfinished groups whose images are all in the list; damaged records are ignored."""
     groups = [_read(path) for path in _notes(root)]
     return [group for group in groups if group and set(group) <= set(names)]
 
 
 def damaged_notes(root: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the notes that do not list a group: a note's name is the checksum of what it lists."""
+    """Returns the damaged records: those whose file name is not the checksum of the images they list."""
     return [path for path in _notes(root) if not _read(path)]
 
 
@@ -59,7 +59,7 @@ def _notes(root: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _read(path: pathlib.Path) -> list[str]:
-    """Returns the images of a note; [] where it is damaged."""
+    """Returns the images that a record lists; [] if it is damaged."""
     try:
         group = read_json(path, "a group's images")
     except (OSError, UserError):
@@ -69,7 +69,7 @@ def _read(path: pathlib.Path) -> list[str]:
 
 
 def plan(units: Sequence[Sequence[str]], size: int) -> list[list[str]]:
-    """Returns the groups to be made: those of several images as they are, single images put together by `size`."""
+    """Returns the groups to train: units of several images unchanged, single images in groups of up to `size`."""
     single = [name for unit in units if len(unit) == 1 for name in unit]
     whole = [list(unit) for unit in units if len(unit) > 1]
     return whole + [single[i : i + size] for i in range(0, len(single), size)]
@@ -79,15 +79,15 @@ def choose_size(asked: int, images: int, devices: Sequence[Any], bytes_of_one: C
     """Chooses how many images are reconstructed at once.
 
     Args:
-      asked: what the configuration says; 0 leaves it to this function.
-      images: how many there are.
-      devices: of this host (`jax.local_devices()`).
-      bytes_of_one: how much memory one image needs; asked only where it decides something.
+      asked: the configured number; 0 leaves the choice to this function.
+      images: the number of images.
+      devices: this host's devices (`jax.local_devices()`).
+      bytes_of_one: returns the memory that one image needs; called only if the answer matters.
 
     Returns:
-      On CPU 1 unless asked otherwise: the cores are busy with one image; and never more than there are devices,
-      which are at most as many as cores: beyond that, images only take each other's cache (docs/reports/speed.md).
-      Elsewhere what the free memory of the devices holds.
+      On CPU, 1 unless asked otherwise, because one image keeps the cores busy; never more than the number of devices,
+      which is at most the number of cores: beyond that, images only compete for cache (docs/reports/speed.md).
+      Elsewhere, as many as fit in the devices' free memory.
     """
     on_cpu = devices[0].platform == "cpu"
     if asked:
@@ -103,7 +103,7 @@ def choose_size(asked: int, images: int, devices: Sequence[Any], bytes_of_one: C
 
 
 def _free_bytes(device: Any) -> int | None:
-    """Returns the bytes that may still be allocated; None where the device does not tell."""
+    """Returns the bytes that can still be allocated; None if the device does not report them."""
     stats = device.memory_stats()
     if not stats or "bytes_limit" not in stats:
         return None

@@ -1,7 +1,7 @@
-"""The axis of images: functions of one image carried over to a group of them, spread over devices.
+"""The axis of images: lifts functions of one image to a group of images spread over devices.
 
-All arrays of a group have the images as their first axis, which is sharded over the devices of a
-mesh. Nothing passes between images or devices: what is lifted here contains no collective.
+All arrays of a group have the images as their first axis, which is sharded over the devices of a mesh. Nothing is
+exchanged between images or devices: the lifted functions contain no collectives.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _FORM: dict[str, Form] = {"cpu": "written out"}  # by platform; "vmapped" elsewh
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How a group lies on devices; hashable, so that it can be static in a `jit`.
+    """How a group is laid out on devices; hashable, so that it can be a static argument of `jit`.
 
     Attributes:
-      mesh: one axis, `AXIS`.
-      form: how several images of one device share it. "vmapped": they share each operation. "scanned": one after
-        another, in a loop whose body is compiled once. "written out": one after another, each with operations of its
-        own. On CPU a convolution with a kernel of its own for every image is several times slower, and one in a loop
-        is off XLA's fast path.
+      mesh: a mesh with one axis, `AXIS`.
+      form: how several images share one device. "vmapped": they share each operation. "scanned": one after another,
+        in a loop whose body is compiled once. "written out": one after another, each with its own operations
+        (unrolled). On CPU, a convolution with a separate kernel for every image is several times slower, and one
+        inside a loop is off XLA's fast path.
     """
 
     mesh: Mesh
@@ -41,38 +41,38 @@ class Layout:
 
     @property
     def devices(self) -> int:
-        """How many devices the group lies on."""
+        """The number of devices that hold the group."""
         return self.mesh.size
 
     @property
     def platform(self) -> str:
-        """Their kind: "cpu", "gpu" or "tpu"."""
+        """The devices' platform: "cpu", "gpu" or "tpu"."""
         return self.mesh.devices.flat[0].platform
 
 
 def layout_of(images: int, devices: Sequence[jax.Device] | None = None) -> Layout:
-    """Returns the layout of so many images on no more devices than images, by default of this host's."""
+    """Returns the layout for `images` images, on at most that many of `devices` (by default this host's)."""
     used = list(jax.local_devices() if devices is None else devices)[:images]
     return Layout(mesh=Mesh(np.array(used), (AXIS,)), form=_FORM.get(used[0].platform, "vmapped"))
 
 
 def padded(images: int, devices: int) -> int:
-    """Returns the least number of images, at least so many, that divides among the devices."""
+    """Returns `images` rounded up to a multiple of `devices`."""
     return -(-images // devices) * devices
 
 
 def lift(function: Callable[..., Any], layout: Layout) -> Callable[[Any, Any], Any]:
-    """Turns `function(*own, *shared)` of one image into one of a group.
+    """Turns `function(*own, *shared)` of one image into a function of a group.
 
     Returns:
       A function of `own`, a tuple of pytrees whose leaves have the images as first axis, and `shared`, a tuple of
-      pytrees that are the same for all images; its result has the images as first axis everywhere. To be called
+      pytrees that are the same for all images; every leaf of its result has the images as first axis. To be called
       inside `jax.jit`.
     """
 
     def local(own, shared):
         count = jax.tree.leaves(own)[0].shape[0]
-        if count == 1:  # a change of shape alone: no copies
+        if count == 1:  # only a reshape: no copies
             alone = function(*jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1:]), own), *shared)
             return jax.tree.map(lambda leaf: leaf.reshape(1, *leaf.shape), alone)
         if layout.form == "vmapped":
@@ -86,22 +86,22 @@ def lift(function: Callable[..., Any], layout: Layout) -> Callable[[Any, Any], A
 
 
 def stack(trees: Sequence[Any]) -> Any:
-    """Puts the images' pytrees, all of one structure, side by side along a new first axis."""
+    """Stacks the images' pytrees, all of the same structure, along a new first axis."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def pick(tree: Any, index: int) -> Any:
-    """Returns one image's pytree out of a group's."""
+    """Returns one image's pytree from a group's."""
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 def place(tree: Any, mesh: Mesh) -> Any:
-    """Spreads a group's arrays over the devices; the number of images has to divide among them."""
+    """Spreads a group's arrays over the devices; the number of images must be a multiple of their number."""
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(AXIS)))
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """Copies what all images share to every device, of all hosts; at no cost where it is there."""
+    """Copies what all images share to every device of all hosts; free if it is already there."""
     sharding = NamedSharding(mesh, PartitionSpec())
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
@@ -109,7 +109,7 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
 
 
 def _to_all_hosts(leaf: Any, sharding: NamedSharding) -> jax.Array:
-    """Returns an array of all hosts from one that every host has; `device_put` refuses committed arrays and keys."""
+    """Returns a global array from one that every host has; `device_put` refuses committed arrays and keys."""
     if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
         return leaf
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):

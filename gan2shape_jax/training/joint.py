@@ -1,9 +1,9 @@
-"""Joint training: one set of networks for many images, another image every iteration.
+"""Joint training: one set of networks for many images, a different image in every iteration.
 
-The train steps are those of one image (`method.steps`), each iteration with the next image's `Problem`. What
-differs is what is kept between them: at the end of step 1 the factors of all images, with a leading axis n
-in `TrainState.factors`, and in step 3 the projected samples of each image, on the host. Both the factors and
-the encoder that the samples come from are in the checkpoint, so a resumed step 3 collects the same samples.
+The train steps are those of one image (`method.steps`), each iteration with the next image's `Problem`. The difference
+lies in what is kept between them: at the end of step 1 the factors of all images, with a leading axis n in
+`TrainState.factors`, and in step 3 the projected samples of each image, on the host. Both the factors and the encoder
+that the samples come from are in the checkpoint, so a resumed step 3 collects the same samples.
 
 Source: GAN2Shape, section 4.1 ("joint training"), and its published code.
 """
@@ -68,15 +68,16 @@ class ManyImages(OneSet):
     """The task of joint training; see `tasks.Task`.
 
     Attributes:
-      names, problems: of the images.
+      names, problems: the images' names and problems.
       frozen: the frozen networks.
-      settings: of all images; its `collect_iters` is 1, since a step sees one batch of samples at a time.
-      key: for the order of images.
-      batches: of projected samples kept for each image.
-      reference: True repeats the published code: in step 2 every image is lit with the last image's ambient and
+      settings: the settings, shared by all images; `collect_iters` is 1, since a step sees one batch of samples at a
+        time.
+      key: the random key for the order of images.
+      batches: the number of batches of projected samples kept for each image.
+      reference: True reproduces the published code: in step 2 every image is lit with the last image's ambient and
         diffuse strength, and the prior is fitted to the first image only.
-      on_collected: called while samples are projected, with the number of images that have theirs, and of all images.
-      kept_samples: where samples by encoders of the images' own stay until the phase is over.
+      on_collected: called as samples are projected, with the number of images done and the total number of images.
+      kept_samples: stores samples projected by per-image encoders until the phase is over.
     """
 
     names: tuple[str, ...]
@@ -116,7 +117,7 @@ class ManyImages(OneSet):
         return every
 
     def order(self, phase: Phase) -> np.ndarray:
-        """Returns the number of the image that each iteration sees."""
+        """Returns the index of the image that each iteration sees."""
         if phase.step == PRIOR_STEP.name and self.reference:
             return np.zeros(phase.iterations, np.int32)
         return image_order(
@@ -141,7 +142,7 @@ class ManyImages(OneSet):
 
     def _cache(self, state: TrainState, phase: Phase, index: int) -> Step1Cache:
         cache = iteration_lib.phase_constants(state, phase, self.problems[index], self.frozen, self.settings)
-        # The features would be megabytes to move in every iteration: more than to compute them again.
+        # Moving megabytes of features in every iteration would cost more than recomputing them.
         return jax.device_get(dataclasses.replace(cache, features=None))
 
     def _samples(self, state: TrainState, phase: Phase) -> tuple[ProjectedSamples, ...]:
@@ -164,7 +165,7 @@ class ManyImages(OneSet):
         self, state: TrainState, phase: Phase, iteration: int, constants: Plan, count: int
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """See `tasks.Task`."""
-        assert count == 1  # the next iteration has another image
+        assert count == 1  # the next iteration sees another image
         index = int(constants.order[iteration])
         single = dataclasses.replace(state, factors=_item(state.factors, index))
         moved, scalars = iteration_lib.advance(
@@ -181,10 +182,10 @@ class ManyImages(OneSet):
     def examine(
         self, state: TrainState, phase: Phase | None, done: int
     ) -> tuple[Reconstruction | None, dict[str, Any]]:
-        """Returns the first image's reconstruction; mean errors over all images, each image's under `images`."""
+        """Returns the first image's reconstruction, and mean errors with each image's own under `images`."""
         ended = phase is not None and done == phase.iterations
         if phase is not None and not ended and "depth" not in STEPS[phase.step].networks:
-            return None, {}  # errors are what they were
+            return None, {}  # errors have not changed
         first = reconstruction.see(state, self.problems[0], self.frozen, self.settings) if ended else None
         if self.problems[0].true_depth is None:
             return first, {}
@@ -197,7 +198,7 @@ class ManyImages(OneSet):
 
 
 def require_enough(images: int, collect_iters: int) -> None:
-    """Raises `UserError` where there are too few images, or too few batches of samples for them."""
+    """Raises `UserError` if there are too few images, or too few batches of samples for them."""
     if images < 2:
         raise UserError(
             f"joint training needs at least two images, the list has {images}: "
@@ -233,9 +234,9 @@ def gather(
     Args:
       group: the images, in the list's order.
       frozen: the frozen networks.
-      seed: of the run.
-      collect_iters: batches of samples for all images together; each image gets an equal whole number of them.
-      reference: whether to repeat the published code's faults.
+      seed: the run's seed.
+      collect_iters: total batches of samples for all images; each image gets the same whole number of them.
+      reference: whether to reproduce the published code's faults.
 
     Raises:
       UserError: fewer than two images, fewer batches than images, or images that cannot share a program.

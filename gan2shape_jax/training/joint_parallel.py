@@ -1,7 +1,8 @@
-"""Joint training with several images an iteration, one a device or more: gradients averaged, networks shared.
+"""Joint training with several images per iteration, one or more per device: gradients averaged, networks shared.
 
 An epoch is dealt out to the replicas in order: with R replicas, iteration i sees entries i R to (i + 1) R - 1 of the
-order of images. Entries, not iterations, number the random draws, so one replica gives what `joint.ManyImages` gives.
+order of images. Random draws are numbered by entry, not by iteration, so one replica gives the same result as
+`joint.ManyImages`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ __all__ = ["ManyReplicas", "require_one_shape", "spread_out", "stacked"]
 
 
 def require_one_shape(shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raises `UserError` where the latents, whose shapes are given by image, are of W for some and of W+ for others."""
+    """Raises `UserError` if some latents are in W and others in W+; `shapes` gives each image's latent shape."""
     (name, shape), *others = shapes.items()
     odd = [other for other, its_shape in others if its_shape != shape]
     if odd:
@@ -41,10 +42,10 @@ def require_one_shape(shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def stacked(names: Sequence[str], problems: Sequence[Problem]) -> Problem:
-    """Returns the problems with a leading axis of images; true depth, which trains nothing, is left out.
+    """Returns the problems stacked along a leading axis of images, without true depth, which training does not use.
 
     Raises:
-      UserError: the latents are of W for some images and of W+ for others.
+      UserError: some images' latents are in W and others' in W+.
     """
     require_one_shape({name: problem.latent.shape for name, problem in zip(names, problems, strict=True)})
     return jax.tree.map(lambda *x: jnp.stack(x), *[dataclasses.replace(p, true_depth=None) for p in problems])
@@ -55,8 +56,8 @@ class ManyReplicas(ManyImages):
     """The task of joint training on several replicas; see `data_parallel`.
 
     Attributes:
-      replicas: losses averaged into one update.
-      independent: whether each replica sees the next image, or all of them the same.
+      replicas: the number of losses averaged into one update.
+      independent: True if each replica sees the next image, False if all replicas see the same one.
       mesh: the devices.
     """
 
@@ -66,7 +67,7 @@ class ManyReplicas(ManyImages):
 
     @functools.cached_property
     def _given(self) -> tuple[Problem, FrozenModels]:
-        """Everything that no iteration changes, on every device."""
+        """Everything that iterations do not change, on every device."""
         return image_axis.replicate((stacked(self.names, self.problems), self.frozen), self.mesh)
 
     @property
@@ -86,7 +87,7 @@ class ManyReplicas(ManyImages):
         return self._everywhere(super().begin(data_parallel.on_host(state), phase))
 
     def order(self, phase: Phase) -> np.ndarray:
-        """Returns which image each replica of each iteration sees, one after another."""
+        """Returns the index of the image that each replica sees, iteration by iteration."""
         if not self.independent:
             return np.repeat(super().order(phase), self.replicas)
         return super().order(dataclasses.replace(phase, iterations=phase.iterations * self.replicas))
@@ -101,7 +102,7 @@ class ManyReplicas(ManyImages):
         self, state: TrainState, phase: Phase, iteration: int, constants: Plan, count: int
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """See `tasks.Task`."""
-        assert count == 1  # the next iteration has other images
+        assert count == 1  # the next iteration sees other images
         first = iteration * self.replicas
         numbers = np.arange(first, first + self.replicas, dtype=np.int32)
         mine = data_parallel.local_replicas(self.replicas, self.mesh)
@@ -123,13 +124,13 @@ class ManyReplicas(ManyImages):
 def spread_out(
     task: ManyImages, replicas: int, *, independent: bool, devices: Sequence[Any] | None = None
 ) -> ManyImages:
-    """Returns the task with so many replicas an iteration: itself for one replica on one host.
+    """Returns the task with that many replicas per iteration; for one replica on one host, the task itself.
 
     Args:
-      task: of one replica.
-      replicas: losses averaged into one update.
-      independent: whether each replica sees the next image, or all of them the same.
-      devices: to spread them over; None means all.
+      task: the task with a single replica.
+      replicas: the number of losses averaged into one update.
+      independent: True if each replica sees the next image, False if all replicas see the same one.
+      devices: the devices to spread the replicas over; None means all.
 
     Raises:
       UserError: the hosts' devices do not divide the replicas, or the images' latents differ in shape.

@@ -1,4 +1,4 @@
-"""The plan of a phase of joint training: which image, and which of its samples, every iteration sees."""
+"""The plan of a joint-training phase: which image, and which of its samples, every iteration sees."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _permutations(key, *, epochs: int, count: int):
 
 
 def image_order(key: jax.Array, iterations: int, count: int) -> Int[np.ndarray, " iterations"]:
-    """Returns which of `count` images each iteration of a phase sees: epochs, each shuffled anew."""
+    """Returns which of `count` images each iteration of a phase sees: successive epochs, each reshuffled."""
     epochs = -(-iterations // count)
     return np.asarray(_permutations(key, epochs=epochs, count=count)).reshape(-1)[:iterations]
 
@@ -34,13 +34,13 @@ def image_order(key: jax.Array, iterations: int, count: int) -> Int[np.ndarray, 
 def sample_choices(
     keys: jax.Array, iterations: jax.Array, *, count: int, batch_size: int
 ) -> Int[jax.Array, "iterations batch"]:
-    """Returns which of an image's kept samples each iteration sees: distinct ones, drawn afresh every time.
+    """Returns which of an image's kept samples each iteration sees: distinct ones, redrawn every iteration.
 
     Args:
-      keys: (iterations,), of the image that the iteration sees.
-      iterations: (iterations,), their numbers.
-      count: of the image's samples.
-      batch_size: samples an iteration sees.
+      keys: (iterations,), the key of the image that each iteration sees.
+      iterations: (iterations,), the iterations' numbers.
+      count: the number of the image's samples.
+      batch_size: the number of samples per iteration.
     """
 
     def choose(key, iteration):
@@ -51,14 +51,14 @@ def sample_choices(
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A phase's course: the image of every iteration, and what belongs to the images or iterations.
+    """The course of a phase: the image of every iteration, and per-image or per-iteration data.
 
     Attributes:
-      order: (iterations,), numbers of images.
-      caches: of step 1, by number of the image (only the albedo moves, so one is enough an image); on the host.
-      samples: of step 3, one entry an image, on the host.
+      order: (iterations,), image indices.
+      caches: for step 1, by image index (only the albedo changes, so one per image is enough); on the host.
+      samples: for step 3, one entry per image; on the host.
       choices: (iterations, batch), which of the image's samples step 3 sees.
-      keys: (images,), for what is drawn in training; where several images share an iteration (`joint_parallel`).
+      keys: (images,), for random draws in training when several images share an iteration (`joint_parallel`).
     """
 
     order: np.ndarray
@@ -68,7 +68,7 @@ class Plan:
     keys: Any = None
 
     def constants(self, iteration: int) -> Step1Cache | ProjectedSamples | None:
-        """Returns what an iteration sees besides the problem and the factors of its image."""
+        """Returns what an iteration sees besides its image's problem and factors."""
         index = int(self.order[iteration])
         if self.choices is None:
             return self.caches.get(index)

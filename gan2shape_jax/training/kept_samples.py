@@ -1,9 +1,9 @@
-"""Projected samples on disk, so that a phase that is resumed need not make them again.
+"""Projected samples on disk, so that a resumed phase need not compute them again.
 
     FOLDER/PHASE-FACTORS-IMAGE.samples    CRC-32, then a safetensors file: images (float16), masks (bytes)
 
-PHASE is the phase's number and FACTORS a checksum of all images' factors, which the samples are drawn from. Samples
-have the precision of the files whether they come from there or were just made: an interruption changes no bit.
+PHASE is the phase's number and FACTORS a checksum of all images' factors, from which the samples are drawn. Samples
+are rounded to the files' precision even when they were just computed, so an interruption does not change a single bit.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ from gan2shape_jax.method.state import ProjectedSamples, TrainState
 
 __all__ = ["NOWHERE", "PROJECTED", "KeptSamples"]
 
-PROJECTED = ".projected"  # the folder, in that of a run
+PROJECTED = ".projected"  # subfolder of a run's folder
 
 _ENDING = ".samples"
 _DIGITS = 8  # of the checksum
-_HEADER = 1 << 16  # bytes, at most, besides images and masks
+_HEADER = 1 << 16  # maximum bytes besides images and masks
 
 
 @dataclasses.dataclass(frozen=True)
 class KeptSamples:
-    """Keeps the projected samples of one phase in a folder; without a folder they are made every time."""
+    """Keeps the projected samples of one phase in a folder; without a folder they are computed every time."""
 
     folder: pathlib.Path | None = None
 
     def of(
         self, name: str, phase: int, state: TrainState, count: int, make: Callable[[], ProjectedSamples]
     ) -> ProjectedSamples:
-        """Returns the samples of an image, made where they are not there.
+        """Returns the samples of an image, computing and storing them if they are not on disk.
 
         Args:
-          name: of the image.
-          phase: number of the phase.
-          state: at any iteration of the phase; has the factors of all images.
-          count: of samples.
-          make: makes them; only images and masks are kept.
+          name: the image's name.
+          phase: the phase's number.
+          state: the state at any iteration of the phase; holds the factors of all images.
+          count: the number of samples.
+          make: computes the samples; only images and masks are kept.
 
         Raises:
-          UserError: the file system refuses.
+          UserError: the file system refuses the write.
         """
         if self.folder is None:
             return _rounded(make())
@@ -77,7 +77,7 @@ class KeptSamples:
         return f"{phase}-{records.checksum(b''.join(np.asarray(leaf).tobytes() for leaf in leaves))}"
 
     def forget_all_but(self, phase: int) -> None:
-        """Removes what is kept for other phases; what cannot be removed stays."""
+        """Removes the samples kept for other phases; files that cannot be removed stay."""
         for path in self.folder.glob(f"*{_ENDING}") if self.folder is not None else ():
             if not path.name.startswith(f"{phase}-"):
                 with contextlib.suppress(OSError):
@@ -88,7 +88,7 @@ NOWHERE = KeptSamples()
 
 
 def _rounded(samples: ProjectedSamples) -> ProjectedSamples:
-    """Returns samples, on the host, as a file has them."""
+    """Returns samples, on the host, rounded as in a file."""
     images, masks = np.float16(samples.images), np.uint8(np.asarray(samples.masks) > 0.5)
     return _samples(images, masks)
 
@@ -98,7 +98,7 @@ def _samples(images: Any, masks: Any) -> ProjectedSamples:
 
 
 def _read(path: pathlib.Path, shape: tuple[int, ...]) -> ProjectedSamples | None:
-    """Returns the samples of a file; None where there is none, or where it is not what was written."""
+    """Returns a file's samples; None if the file is absent or differs from what was written."""
     try:
         with regular_files.open_regular(path, limit=7 * math.prod(shape) + _HEADER) as file:
             checksum, content = file.read(_DIGITS), file.read()

@@ -1,8 +1,8 @@
-"""Lifting a GAN to 3D: joint training on its own samples, other ones in every stage.
+"""Lifting a GAN to 3D: joint training on its own samples, with new ones in every stage.
 
-A stage is joint training (`joint_parallel`) on `images` samples that no other stage sees; the networks go on from stage
-to stage, where a stage ends with the moving average of its iterations. Only one stage's samples are in memory, and what
-they are is a function of the key, so that a resumed run sees the same ones.
+A stage is joint training (`joint_parallel`) on `images` samples that no other stage sees; each stage ends with the
+moving average of the networks over its iterations, and the next continues from there. Only one stage's samples are in
+memory, and they are determined by the key, so a resumed run sees the same ones.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from gan2shape_jax.training.joint_parallel import spread_out
 from gan2shape_jax.training.kept_samples import NOWHERE, KeptSamples
 from gan2shape_jax.training.tasks import OneSet
 
-# Steps that the moving average of the networks is kept in.
+# Steps in which the moving average of the networks is kept.
 _AVERAGED = ("inversion", "step2", "anchored", "step3")
-# Steps whose end is judged: those that train depth.
+# Steps that are checked for a collapse: those that train depth.
 _JUDGED = ("anchored", "step3")
-# Networks that a step with encoders of the samples' own (`own_encoder`) trains, but does not keep: versions of such
-# encoders turn less than was asked for, and so would all views.
+# Networks that a step with per-sample encoders (`own_encoder`) trains but does not keep: samples projected by such
+# encoders turn less than requested, and so would all views.
 _NOT_KEPT = ("view",)
 
 __all__ = ["SHOWN", "Lift", "collapse", "signs_of", "stages_of"]
 
-# Samples kept out that are looked at, at most.
+# Maximum number of held-out samples that are shown.
 SHOWN = 8
 
-# Signs of a collapse: networks that explain faces have a roughness of 0.01 to 0.02 and turn heads by a third of the
-# range; the collapse that lifting began with had stripes and a saturation of 0.95 (docs/reports/lift.md).
+# Thresholds for detecting a collapse: networks that explain faces have a roughness of 0.01 to 0.02 and turn heads by a
+# third of the range; the collapse seen in early lifting had stripes and a saturation of 0.95 (docs/reports/lift.md).
 _ROUGHEST = 0.06
 _MOST_TURNED = 0.9
-# Iterations of a step that trains depth before it is judged.
+# Iterations that a step that trains depth runs before it is checked.
 _SETTLED = 100
 
 
@@ -66,17 +66,18 @@ def stages_of(
     on_collected: Callable[[int, int], None] = lambda done, count: None,
     kept_samples: KeptSamples = NOWHERE,
 ) -> Callable[..., ManyImages]:
-    """Returns a function from a stage's number, from 1, and a step's name to the task; the latest stage's is kept.
+    """Returns a function that maps a stage's number, from 1, and a step's name to a task; caches the latest stage's.
 
     Args:
       maker: draws the samples.
-      images: samples of a stage.
-      first: number of the first sample of the first stage.
-      batches: of projected samples for each image.
-      replicas: images that share an iteration.
-      seed: of the order of images.
-      first_learning_rate: of the first stage and what comes before it; later ones have that of the settings.
-      encoder_learning_rate: of steps that train the encoder alone.
+      images: the number of samples per stage.
+      first: the number of the first stage's first sample.
+      batches: the number of batches of projected samples for each image.
+      replicas: the number of images that share an iteration.
+      seed: the seed for the order of images.
+      first_learning_rate: the learning rate of the first stage and whatever precedes it; later stages use that of the
+        settings.
+      encoder_learning_rate: the learning rate of steps that train only the encoder.
       on_collected: see `ManyImages`.
       kept_samples: see `ManyImages`.
     """
@@ -110,13 +111,14 @@ class Lift(OneSet):
     """The task of lifting; see `tasks.Task`.
 
     Attributes:
-      stage: from a stage's number, and a step's name, to its task.
-      kept_out: samples that are never trained on; they are looked at while training goes on.
+      stage: maps a stage's number and a step's name to its task.
+      kept_out: held-out samples, never trained on, which are examined during training.
       frozen: the frozen networks.
-      settings: of all samples.
-      window: how many of the latest iterations are averaged where losses are logged.
-      decay: of the moving average of the networks, which steps 2 and 3 end with, in [0, 1); 0 keeps the latest. Where
-        samples have encoders of their own, view networks end step 3 as they began it.
+      settings: the settings, shared by all samples.
+      window: how many of the latest iterations are averaged for the logged losses.
+      decay: the decay, in [0, 1), of the moving average of the networks with which the inversion, step 2 and step 3,
+        anchored or not, end; 0 keeps the latest networks. With per-sample encoders, the view network ends step 3 as it
+        began.
     """
 
     stage: Callable[..., ManyImages]
@@ -147,11 +149,11 @@ class Lift(OneSet):
         return self._averaging(self.stage(1).fresh_optimizer(state, step), step)
 
     def _not_kept(self, step: str) -> tuple[str, ...]:
-        """Returns the networks that are after a step what they were before."""
+        """Returns the names of the networks that a step restores to their initial values at its end."""
         return _NOT_KEPT if step == STEP3.name and self.settings.own_encoder_iterations else ()
 
     def _averaging(self, state: TrainState, step: str) -> TrainState:
-        """Returns the state with the average as a step begins with it: the networks, in steps that average."""
+        """Returns the state with the initial average of a step: the current networks, in steps that average."""
         averages = (self.decay > 0 and step in _AVERAGED) or self._not_kept(step)
         return dataclasses.replace(state, average=jax.tree.map(jnp.array, state.params) if averages else ())
 
@@ -179,9 +181,9 @@ class Lift(OneSet):
     def examine(
         self, state: TrainState, phase: Phase | None, done: int
     ) -> tuple[Reconstruction | None, dict[str, Any]]:
-        """Returns the means of `signs_of` over the samples kept out, and at a phase's end reconstructions of `SHOWN`.
+        """Returns up to `SHOWN` reconstructions at a phase's end, else None; means of `signs_of` over held-out samples.
 
-        The reconstructions have a leading axis. Raises `DivergedError` where the networks have collapsed.
+        The reconstructions have a leading axis. Raises `DivergedError` if the networks have collapsed.
         """
         ended = phase is None or done == phase.iterations
         if phase is not None and not ended and "depth" not in STEPS[phase.step].networks:
@@ -200,23 +202,23 @@ class Lift(OneSet):
         return (jax.tree.map(lambda *x: jnp.stack(x), *seen[:SHOWN]) if ended else None), means
 
     def _require_whole(self, means: dict[str, float], phase: Phase, done: int) -> None:
-        """Raises `DivergedError` where what is seen on the samples kept out is no 3D of them."""
+        """Raises `DivergedError` if the results on the held-out samples show a collapse."""
         faults = collapse(means, self._flat_l1)
         if faults:
             raise DivergedError(f"the networks have collapsed in {phase.label}, iteration {done}: {'; '.join(faults)}")
 
     @functools.cached_property
     def _flat_l1(self) -> float:
-        """How far the samples kept out are from their mean: networks that do not see their input do no better."""
+        """The held-out samples' mean distance from their mean image: networks that ignore their input do no better."""
         images = np.stack([np.asarray(one.problem.image[0]) for one in self.kept_out])
         return float(np.abs(images - images.mean(0)).mean())
 
 
 def collapse(means: dict[str, float], flat_l1: float) -> list[str]:
-    """Returns in words what is wrong with networks by the means of `signs_of` over samples; [] where nothing is.
+    """Returns descriptions of what is wrong with networks, judging by the means of `signs_of`; [] if nothing is.
 
     Args:
-      means: of each sign.
+      means: the mean of each sign over samples.
       flat_l1: mean absolute distance of the samples from their mean image.
     """
     faults = []
@@ -235,17 +237,17 @@ def collapse(means: dict[str, float], flat_l1: float) -> list[str]:
 
 
 def signs_of(view: Reconstruction, problem: Problem, *, settings: Settings) -> dict[str, jax.Array]:
-    """Returns what tells, without any truth, whether networks explain an image or have collapsed.
+    """Returns measures that tell, without ground truth, whether networks explain an image or have collapsed.
 
     Args:
-      view: what the networks make of the image.
+      view: the networks' reconstruction of the image.
       problem: the image.
       settings: static settings.
 
     Returns:
-      `kept_out_l1`, the mean absolute difference of the reconstruction where the sheet is seen; `roughness`, the mean
-      absolute second difference of depth over the range of depths; `saturation`, the greatest rotation as a share of
-      the possible one; `relief`, the standard deviation of depth over the range of depths.
+      `kept_out_l1`, the mean absolute difference between reconstruction and image where the sheet is visible;
+      `roughness`, the mean absolute second difference of depth, divided by the depth range; `saturation`, the largest
+      rotation as a fraction of the maximum; `relief`, the standard deviation of depth, divided by the depth range.
     """
     span = settings.camera.max_depth - settings.camera.min_depth
     turn = jnp.max(jnp.abs(view.view[:3])) / jnp.deg2rad(settings.view_range.rotation_deg)
@@ -260,7 +262,7 @@ def signs_of(view: Reconstruction, problem: Problem, *, settings: Settings) -> d
 
 @functools.partial(jax.jit, donate_argnums=0)
 def _moved(average: models.Params, params: models.Params, iteration: jax.Array, decay: jax.Array) -> models.Params:
-    """Returns the average with one iteration's networks in it; the first iterations weigh more, so as to begin soon."""
+    """Returns the average updated with one iteration's networks; early iterations weigh more, for a quick warm-up."""
     kept = jnp.minimum(decay, (1 + iteration) / (10 + iteration))
     return jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, average, params)
 

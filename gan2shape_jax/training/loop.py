@@ -1,8 +1,8 @@
-"""The stage loop: phases in order, checkpoints, history, progress.
+"""The training loop: phases in order, checkpoints, history, progress.
 
-The loop holds no state of its own: what it needs to go on is in the checkpoint (train state, position
-in the schedule, history), so killing it at any moment and starting it again gives the same result. What is
-trained, one image or many, is a `Task`.
+The loop holds no state of its own: everything needed to resume is in the checkpoint (train state, position in the
+schedule, history), so killing it at any moment and restarting it gives the same result. What is trained, one image or
+many, is a `Task`.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from gan2shape_jax.training.tasks import OneImage, Task
 
 __all__ = ["COST", "START", "Cadence", "Trained", "Watcher", "run_schedule", "train"]
 
-# Seconds of an iteration relative to the cheapest step, for the time left; measured on the default config.
+# Time per iteration relative to the cheapest step, for estimating the time left; measured on the default config.
 COST = {"prior": 1.0, "inversion": 4.0, "step1": 1.0, "step2": 4.0, "step3": 9.0, "anchored": 9.0}
 
-# Stands for the step in the history's first row: the errors before any training.
+# Takes the place of the step's name in the history's first row, which has the errors before any training.
 START = "start"
 
 
@@ -39,10 +39,10 @@ class Cadence:
     """How often things happen.
 
     Attributes:
-      checkpoint: iterations from checkpoint to checkpoint.
-      log: iterations from row to row of the history.
-      per_call: iterations in one compiled call.
-      keep: checkpoints that stay.
+      checkpoint: iterations between checkpoints.
+      log: iterations between rows of the history.
+      per_call: maximum iterations per compiled call.
+      keep: number of checkpoints to keep.
     """
 
     checkpoint: int
@@ -56,8 +56,8 @@ class Watcher:
     """Optional callbacks.
 
     Attributes:
-      on_resume: called with the phase and the iterations done in it where training goes on from a checkpoint.
-      on_progress: called with the phase, the iterations done in it, and the loss or None where it is not logged.
+      on_resume: called with the phase and the iterations done in it when training resumes from a checkpoint.
+      on_progress: called with the phase, the iterations done in it, and the loss, or None if it is not logged.
       on_record: called with each new row of the history.
       on_phase_end: called with the phase and the reconstruction at its end.
     """
@@ -69,7 +69,7 @@ class Watcher:
 
 
 def _spans(start: int, phase: Phase, cadence: Cadence) -> Iterator[tuple[int, int]]:
-    """Yields (first iteration, count) of each compiled call; calls end where something is due."""
+    """Yields (first iteration, count) of each compiled call; calls end when a log row or checkpoint is due."""
     here = start
     while here < phase.iterations:
         due = min((here // every + 1) * every for every in (cadence.log, cadence.checkpoint))
@@ -83,7 +83,7 @@ def _is_due(done: int, phase: Phase, every: int) -> bool:
 
 
 class Trained(NamedTuple):
-    """What training comes to: the final state, and the history (errors before any training, then losses and errors)."""
+    """The result of training: the final state and the history (errors before training, then losses and errors)."""
 
     state: TrainState
     history: list[dict[str, Any]]
@@ -91,14 +91,14 @@ class Trained(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class _Progress:
-    """Where a run is; what a checkpoint holds.
+    """A run's progress, as stored in a checkpoint.
 
     Attributes:
-      state: after the iterations done.
-      phase: number of the phase.
-      iteration: iterations done in it.
-      history: rows so far.
-      recent: scalars of the phase's latest iterations, which are yet to be averaged.
+      state: the state after the iterations done.
+      phase: the phase's number.
+      iteration: iterations done in the phase.
+      history: the rows so far.
+      recent: scalars of the phase's latest iterations, still to be averaged.
     """
 
     state: TrainState
@@ -118,7 +118,7 @@ class _Loop:
     watcher: Watcher
 
     def resume(self, initial: models.Params, schedule: tuple[Phase, ...]) -> _Progress | None:
-        """Returns the newest whole checkpoint's progress, or None without a checkpoint."""
+        """Returns the progress of the newest intact checkpoint, or None if there is none."""
 
         def template(record: dict[str, Any]) -> TrainState:
             rows.require_position(record, schedule)
@@ -137,25 +137,25 @@ class _Loop:
         )
 
     def start(self, initial: models.Params) -> _Progress:
-        """Returns the progress before any training, the errors noted."""
+        """Returns the progress before any training, with the initial errors in the history."""
         state = self.task.initial(initial)
         _, errors = self.task.examine(state, None, 0)
         return self._noted(_Progress(state), {"phase": 0, "stage": 0, "step": START, "iteration": 0} | errors)
 
     def run(self, progress: _Progress, phase: Phase, before: int) -> _Progress:
-        """Carries a run to the end of a phase; `before` counts the iterations of earlier phases."""
+        """Runs a phase to its end; `before` counts the iterations of earlier phases."""
         if progress.iteration == 0:
             progress = dataclasses.replace(progress, state=self.task.begin(progress.state, phase))
         unfinished = progress.iteration < phase.iterations
-        malloc_tuning.give_back()  # by the phase before; before this one's programs are compiled
+        malloc_tuning.give_back()  # the previous phase's memory, before this one's programs are compiled
         constants = self.task.phase_constants(progress.state, phase) if unfinished else None
         start, on_host = progress.iteration, jax.default_backend() == "cpu"
         for first, count in _spans(start, phase, self.cadence):
             state, scalars = self.task.advance(progress.state, phase, first, constants, count)
             if first == start:
-                malloc_tuning.give_back()  # by the compiler
+                malloc_tuning.give_back()  # the compiler's memory
             if on_host:
-                jax.block_until_ready(scalars)  # calls that wait for one another would each hold a state
+                jax.block_until_ready(scalars)  # otherwise each queued call would hold a state
             done, recent = first + count, (*progress.recent, scalars)[-self.task.window :]
             progress, loss = dataclasses.replace(progress, state=state, iteration=done, recent=recent), None
             if _is_due(done, phase, self.cadence.log):
@@ -167,7 +167,7 @@ class _Loop:
         return dataclasses.replace(progress, phase=phase.number + 1, iteration=0, recent=())
 
     def _save(self, progress: _Progress, phase: Phase, before: int) -> None:
-        malloc_tuning.give_back()  # by iterations: a checkpoint takes copies of the state
+        malloc_tuning.give_back()  # the iterations' memory: a checkpoint copies the state
         recent = jax.device_get(list(progress.recent))
         record = {
             "phase": phase.number,
@@ -201,19 +201,19 @@ def run_schedule(
     watcher: Watcher,
     keeping: Keeping = ANY,
 ) -> Trained:
-    """Trains a task's networks through the schedule, going on from a checkpoint where there is one.
+    """Trains a task's networks through the schedule, resuming from a checkpoint if there is one.
 
     Args:
       task: what is trained.
       schedule: the phases.
-      initial: parameters that it starts from.
-      folder: of the task's checkpoints; None keeps none.
+      initial: the parameters to start from.
+      folder: the folder of the task's checkpoints; None keeps none.
       cadence: how often to save and to log.
-      watcher: is told of what happens.
-      keeping: what checkpoints have to agree with, and where damaged ones go.
+      watcher: callbacks for what happens.
+      keeping: what checkpoints must match, and where damaged ones go.
 
     Returns:
-      The final state, and the history.
+      The final state and the history.
 
     Raises:
       UserError: the loss is not finite, or the checkpoint does not fit the configuration.

@@ -1,8 +1,8 @@
-"""The model that a lifted GAN comes to, as one safetensors file: networks, and what they go with.
+"""The model obtained by lifting a GAN, as one safetensors file: the networks and what they belong to.
 
-Names of tensors are those of `network_files`, so that whatever takes networks takes a model; `view_mean`, `view_cov`,
-`light_mean` and `light_cov` below `statistics/` are what V and L see on the GAN's samples, in network units. The
-header's texts say for which GAN, camera and category the networks are; see `ModelFacts`.
+Tensor names are those of `network_files`, so a model can be used wherever networks can; `view_mean`, `view_cov`,
+`light_mean` and `light_cov` under `statistics/` describe what V and L see on the GAN's samples, in network units. The
+header's metadata say which GAN, camera and category the networks are for; see `ModelFacts`.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ FORMAT = "gan2shape_jax model"
 VERSION = 1
 STATISTICS = {"view_mean": (6,), "view_cov": (6, 6), "light_mean": (4,), "light_cov": (4, 4)}
 _FOLDER = "statistics/"
-_LONGEST = 1 << 16  # characters of a text that is read
+_LONGEST = 1 << 16  # maximum characters of a metadata text
 _WITHOUT = "train without a model (config.networks.pretrained='')"
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelFacts:
-    """What a model says of itself.
+    """What a model's file says about the model.
 
     Attributes:
-      category: of the images, as `config.category`.
-      gan_sha256: of the GAN's weight file.
-      gan_license: of the GAN's weights, as its file has it; '' where it has none.
+      category: the category of the images, as in `config.category`.
+      gan_sha256: the SHA-256 of the GAN's weight file.
+      gan_license: the license of the GAN's weights, as stated in its file; '' if it states none.
       fits: camera, ranges and sizes that the networks were trained with, by name; see `fits_of`.
-      errors: typical errors on samples that were never trained on, by name.
+      errors: typical errors on held-out samples, by name.
       training: what it was trained with.
     """
 
@@ -69,13 +69,13 @@ class ModelFacts:
 def fits_of(
     settings: Settings, view_mean: Float[np.ndarray, "6"], light_mean: Float[np.ndarray, "4"], *, encoder: bool
 ) -> dict[str, Any]:
-    """Returns what a model has to share with a run that uses it: what its networks' outputs mean.
+    """Returns what a model must have in common with a run that uses it: what determines its networks' outputs.
 
     Args:
-      settings: of the run.
-      view_mean: which V's output is added to, network units.
-      light_mean: which L's output is added to, network units.
-      encoder: whether E has a part in the run.
+      settings: the run's settings.
+      view_mean: the mean that V's output is added to, network units.
+      light_mean: the mean that L's output is added to, network units.
+      encoder: whether the run uses E.
     """
     fits = {
         "image_size": settings.image_size,
@@ -102,11 +102,10 @@ def model_bytes(
     """Returns a model's file content; the same arguments give the same bytes.
 
     Args:
-      params: of the five networks.
-      statistics: of `STATISTICS`.
-      facts: of the model.
-      shortened: networks that are kept in float16, and how many bits of each mantissa are dropped; others are kept in
-        float32.
+      params: the parameters of the five networks.
+      statistics: the arrays listed in `STATISTICS`.
+      facts: what the file says about the model.
+      shortened: networks to store in float16, with the number of mantissa bits to drop; others are stored in float32.
     """
     tensors = {}
     for name, value in flatten_dict(params, sep="/").items():
@@ -121,18 +120,18 @@ def model_bytes(
 
 
 def rounded(values: np.ndarray, dropped: int) -> np.ndarray:
-    """Returns the nearest float16 numbers whose mantissas end with so many zeros, of ten bits."""
-    with np.errstate(over="ignore"):  # what is too great becomes infinite
+    """Returns the nearest float16 numbers whose ten-bit mantissas end in `dropped` zeros."""
+    with np.errstate(over="ignore"):  # values out of range become infinite
         bits = np.ascontiguousarray(values, np.float16).view(np.uint16).astype(np.uint32)
     nearest = (bits + ((1 << dropped) >> 1)) >> dropped << dropped
     return nearest.astype(np.uint16).view(np.float16)
 
 
 def read_facts(path: pathlib.Path) -> tuple[ModelFacts, dict[str, np.ndarray]] | None:
-    """Returns what a model says of itself, and its statistics; None for a file of networks that is no model.
+    """Returns a model's facts and statistics; None for a file that is not a model.
 
     Raises:
-      UserError: the file is unusable, or of a later version.
+      UserError: the file is unusable or of another version.
     """
     if path.suffix != ".safetensors" or not path.is_file():
         return None
@@ -184,14 +183,14 @@ def _statistics(path: pathlib.Path, file: TensorFile) -> dict[str, np.ndarray]:
 def require_fits(
     path: pathlib.Path, facts: ModelFacts, wanted: Mapping[str, Any], *, category: str, gan_sha256: str | None
 ) -> None:
-    """Raises `UserError` where a model goes with something else than a run has.
+    """Raises `UserError` if a model does not fit a run.
 
     Args:
-      path: of the model, for messages.
-      facts: of the model.
+      path: the model's path, for messages.
+      facts: the model's facts.
       wanted: `fits_of` the run.
-      category: of the run.
-      gan_sha256: of the run's GAN; None where the run uses none.
+      category: the run's category.
+      gan_sha256: the SHA-256 of the run's GAN; None if it uses none.
     """
     if gan_sha256 is not None and gan_sha256 != facts.gan_sha256:
         raise UserError(
@@ -215,7 +214,7 @@ def require_fits(
 
 
 def _same(theirs: Any, ours: Any) -> bool:
-    """Returns whether two values of JSON are equal, numbers up to rounding."""
+    """Returns whether two JSON values are equal, up to rounding of numbers."""
     if isinstance(ours, Mapping):
         return (
             isinstance(theirs, Mapping)

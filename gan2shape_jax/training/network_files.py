@@ -1,8 +1,8 @@
-"""The trained networks as a file: safetensors of our own, or a checkpoint of the published implementation.
+"""The trained networks as a file: our own safetensors, or a checkpoint of the published implementation.
 
-In safetensors, names are paths such as `depth/down_0/kernel`; where the header lists `networks`, those alone are in
-the file. What lies below `statistics/` is no network's (`model_file`). A `.pth` has one state dictionary a network,
-`netD`, `netA`, `netV`, `netL` and `netEnc`.
+In safetensors, names are paths such as `depth/down_0/kernel`; if the header lists `networks`, the file holds only
+those. Tensors under `statistics/` do not belong to a network (`model_file`). A `.pth` has one state dictionary per
+network: `netD`, `netA`, `netV`, `netL` and `netEnc`.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ __all__ = ["FORMAT", "SMALL", "TORCH_NAMES", "in_order", "load_networks", "netwo
 
 FORMAT = "gan2shape_jax networks"
 TORCH_NAMES = {"depth": "netD", "albedo": "netA", "view": "netV", "light": "netL", "encoder": "netEnc"}
-# The networks that a finished image keeps where `config.outputs.networks` is 'small'.
+# The networks that a finished image keeps if `config.outputs.networks` is 'small'.
 SMALL = ("view", "encoder")
 _BESIDE = "statistics/"
 
 
 def networks_bytes(params: Params) -> bytes:
-    """Returns the parameters of the five networks as a file's content."""
+    """Returns a file's content with the parameters of the five networks."""
     flat = {name: np.ascontiguousarray(value) for name, value in flatten_dict(params, sep="/").items()}
     return safetensors.numpy.save(flat, metadata={"format": FORMAT})
 
 
 def small_networks_bytes(params: Params) -> bytes:
-    """Returns a sixth of `networks_bytes`: view network and encoder alone, in float16.
+    """Returns a file's content with only view network and encoder, in float16: a sixth of `networks_bytes`.
 
-    These two are what the GAN's pictures of a finished result take; depth, albedo and light are arrays by then.
+    Only these two are needed for the GAN's images of a finished result; depth, albedo and light are arrays by then.
     """
     kept = flatten_dict({name: params[name] for name in SMALL}, sep="/")
     flat = {name: np.ascontiguousarray(value, np.float16) for name, value in kept.items()}
@@ -51,7 +51,7 @@ def small_networks_bytes(params: Params) -> bytes:
 
 
 def in_order(content: bytes) -> bytes:
-    """Returns a safetensors file with its metadata sorted: the library leaves their order to chance."""
+    """Returns a safetensors file with its metadata sorted: the library writes them in arbitrary order."""
     start = 8  # the header's length comes first
     end = start + int.from_bytes(content[:start], "little")
     header = json.loads(content[start:end])
@@ -61,17 +61,17 @@ def in_order(content: bytes) -> bytes:
 
 
 def load_networks(path: pathlib.Path, like: Params, settings: Settings, *, needed: tuple[str, ...] = ()) -> Params:
-    """Reads networks of the same shapes as `like`; networks that a `.pth` lacks stay as in `like`.
+    """Reads networks of the same shapes as `like`; networks that the file lacks stay as in `like`.
 
     Args:
-      path: safetensors (networks that its header leaves out stay as in `like` too), or a torch file
-        (`.pth`, `.pt`) of the published implementation.
+      path: a safetensors file, which holds all networks unless its header lists some, or a torch file (`.pth`, `.pt`)
+        of the published implementation.
       like: parameters of all five networks.
-      settings: their sizes.
-      needed: networks that the file has to hold.
+      settings: the networks' settings.
+      needed: networks that the file must hold.
 
     Raises:
-      UserError: the file is missing or damaged, lacks what is needed, or has other tensors; the message lists them.
+      UserError: the file is missing or damaged, lacks a needed network, or has other tensors; the message lists them.
     """
     if not path.exists():
         raise UserError(f"network weights {path} do not exist (config.networks.pretrained)")
@@ -120,13 +120,13 @@ def _from_safetensors(path: pathlib.Path, like: Params) -> Params:
 
 
 def _template(header: Mapping[str, str], like: Params) -> dict[str, Any]:
-    """Returns the parameters of the networks that a file holds, by name."""
+    """Returns, by name, the parameters in `like` of the networks that a file holds."""
     listed = header["networks"].split() if "networks" in header else list(like)
     return flatten_dict({name: like[name] for name in listed if name in like}, sep="/")
 
 
 def _check_shapes(path: pathlib.Path, file: TensorFile, wanted: Mapping[str, tuple[int, ...]]) -> None:
-    """Raises `UserError` listing what a file has otherwise, before any of its tensors is read."""
+    """Raises `UserError` listing mismatches, before any of the file's tensors is read."""
     found = {name: shape for name, shape in file.shapes.items() if not name.startswith(_BESIDE)}
     wrong = {
         "missing": sorted(wanted.keys() - found.keys()),

@@ -1,9 +1,9 @@
-"""A stage's change of shape, carried on in the direction that training took it.
+"""Extrapolates a stage's change of shape further in the direction that training took.
 
-Training with encoders of the samples' own moves the depth of all images alike, and stops before the way is at its end:
-pseudo-images are renderings, and confirm in part what was rendered. What the stage has changed on average is therefore
-added once more, by a chosen share, as over-relaxation does to a slow iteration. Going on in the space of weights does
-not do that (docs/reports/lift.md); the depth network learns the new depth.
+Training with per-sample encoders moves the depth of all images in a similar way, and stops short of the goal:
+pseudo-images are renderings, and partly confirm what was rendered. The stage's average change is therefore added once
+more, scaled by a chosen factor, much as over-relaxation speeds up a slow iteration. Extrapolating the weights does not
+achieve this (docs/reports/lift.md); instead, the depth network is trained to give the new depth.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from gan2shape_jax.method.settings import Settings
 __all__ = ["carried_on", "depths", "mean_change"]
 
 _BATCH = 8
-_LEARNING_RATE = 2e-4  # at first; it falls to nothing
-_SCALE = 1e4  # of squared depths, so that Adam's smallest quotient stays far away
+_LEARNING_RATE = 2e-4  # initial; it decays to zero
+_SCALE = 1e4  # factor on squared depth errors, so that Adam's epsilon is negligible
 
 
 def mean_change(
@@ -34,14 +34,14 @@ def mean_change(
     *,
     mirrored: bool,
 ) -> Float[np.ndarray, "s s"]:
-    """Returns by how much the depth of images differs on average between two sets of networks, scene units.
+    """Returns the average difference in the depth of images between two sets of networks, scene units.
 
     Args:
-      start: before a stage.
-      end: after it.
-      images: in [-1, 1].
+      start: the networks before a stage.
+      end: the networks after it.
+      images: the images, in [-1, 1].
       settings: static settings.
-      mirrored: whether the change is made the same on both sides, as for objects that are taken to be symmetric.
+      mirrored: whether to symmetrise the change, as for objects that are assumed to be symmetric.
     """
     change = np.mean(depths(end, images, settings) - depths(start, images, settings), axis=0)
     both: np.ndarray = (change + change[:, ::-1]) / 2 if mirrored else change
@@ -56,14 +56,14 @@ def carried_on(
     *,
     iterations: int,
 ) -> models.Params:
-    """Returns networks whose depth is a change further; only the depth network differs.
+    """Returns networks whose depth is shifted by a change; only the depth network differs.
 
     Args:
-      params: of all networks.
-      change: of the canonical depth, scene units; no depth leaves the camera's range.
-      images: that the depth network learns on, in [-1, 1]; the same ones give the same bits.
+      params: the parameters of all networks.
+      change: the change of the canonical depth, scene units; depth is kept within the camera's range.
+      images: the images to train the depth network on, in [-1, 1]; the result is deterministic.
       settings: static settings.
-      iterations: of Adam, on eight images each.
+      iterations: the number of Adam iterations, on eight images each.
     """
     least, most = settings.camera.min_depth, settings.camera.max_depth
     wanted = np.clip(depths(params, images, settings) + change, least, most)
@@ -83,7 +83,7 @@ def depths(params: models.Params, images: Float[np.ndarray, "n s s 3"], settings
     parts = []
     for first in range(0, len(images), _BATCH):
         some = images[first : first + _BATCH]
-        whole = np.pad(some, ((0, _BATCH - len(some)), (0, 0), (0, 0), (0, 0)))  # one program
+        whole = np.pad(some, ((0, _BATCH - len(some)), (0, 0), (0, 0), (0, 0)))  # compiles one program only
         parts.append(np.asarray(_depths(params["depth"], jnp.asarray(whole), settings=settings))[: len(some)])
     return np.concatenate(parts)
 

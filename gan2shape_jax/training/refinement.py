@@ -1,10 +1,10 @@
-"""How much of a refinement is kept: networks between a model's and those trained on one image.
+"""How much of a refinement is kept: interpolates between a model's networks and those trained on one image.
 
-Refinement of a model's networks on one image explains that image ever better, and its shape first gains and then may
-lose. Samples that training has not seen tell where to stop on the straight line in weights from the model's networks to
-the refined ones: the first are kept that explain such samples nearly as well as any of them do. The line's beginning is
-among them, so that a refinement that helps nothing changes nothing. (Weights between two sets of networks, one trained
-from the other: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022.)
+As a model's networks are refined on one image, they explain that image ever better, while its shape first improves and
+then may get worse. Held-out samples tell where to stop on the straight line in weight space from the model's networks
+to the refined ones: the first point that explains these samples nearly as well as the best one is kept. The line
+includes its starting point, so a refinement that does not help changes nothing. (Interpolating weights between networks
+and their fine-tuned version: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022.)
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gan2shape_jax.method.step3 import STEP3, reference_code, step3_loss
 __all__ = ["SHARES", "Kept", "chosen", "keep_best", "mixed"]
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-# Batches of samples are numbered from here on, beyond all that training collects, as if of a phase of their own.
+# Phase number for drawing held-out samples, beyond the numbers of all training phases.
 _PHASE = 1 << 19
 
 
@@ -36,9 +36,9 @@ class Kept(NamedTuple):
     """What is kept of a refinement.
 
     Attributes:
-      state: with the networks that are kept.
-      share: how far they lie on the way from the model's networks (0) to the refined ones (1).
-      l1: of samples that were kept out of training, for each of `SHARES`.
+      state: the state with the networks that are kept.
+      share: their position on the line from the model's networks (0) to the refined ones (1).
+      l1: the L1 error on held-out samples, for each of `SHARES`.
     """
 
     state: TrainState
@@ -47,16 +47,16 @@ class Kept(NamedTuple):
 
 
 def mixed(start: models.Params, end: models.Params, share: Float[Scalar, ""] | float) -> models.Params:
-    """Returns the networks that lie so far on the straight line from `start` (0) to `end` (1)."""
+    """Returns the networks at `share` on the straight line from `start` (0) to `end` (1)."""
     return jax.tree.map(lambda first, last: (1 - share) * first + share * last, start, end)
 
 
 def chosen(l1: Sequence[float], *, gain: float) -> int:
-    """Returns the first place whose value lies below the first one by as much as is enough.
+    """Returns the first index at which the error is lower than at the start by a sufficient gain.
 
     Args:
-      l1: of samples that were kept out of training, for each of `SHARES`.
-      gain: what is enough, as a share of the greatest gain, in (0, 1]; 1 asks for the least value.
+      l1: the L1 error on held-out samples, for each of `SHARES`.
+      gain: the sufficient gain as a fraction of the largest one, in (0, 1]; 1 requires the lowest error.
     """
     gains = [l1[0] - value for value in l1]
     return next((place for place, value in enumerate(gains) if value >= gain * max(gains)), 0)
@@ -71,17 +71,17 @@ def keep_best(
     batches: int,
     gain: float,
 ) -> Kept:
-    """Returns the first networks on the way from a model's to the refined ones that explain unseen samples well enough.
+    """Returns the first networks, going from a model's to the refined ones, that explain held-out samples well enough.
 
     Args:
       start: the model's networks.
-      state: at the end of the refinement; the samples are drawn from its factors.
+      state: the state at the end of the refinement; the samples are drawn from its factors.
       prepared: the image.
       frozen: the frozen networks.
-      batches: of samples that are kept out, at least one.
+      batches: the number of batches of held-out samples, at least one.
       gain: see `chosen`.
     """
-    start = start | {"encoder": state.params["encoder"]}  # it explains nothing, and untrained it projects nothing
+    start = start | {"encoder": state.params["encoder"]}  # the score ignores it, but projecting needs it trained
     samples = _kept_out(start, state, prepared.problem, frozen, prepared.settings, batches)
     score = functools.partial(_explained, samples=samples, problem=prepared.problem, frozen=frozen)
     l1 = [float(score(start, state.params, jnp.float32(share), settings=prepared.settings)) for share in SHARES]
@@ -89,7 +89,7 @@ def keep_best(
     if share == 1:
         return Kept(state, share, tuple(l1))
     first, last = jax.device_get((start, state.params))
-    params = mixed(first, last, share)  # by NumPy: JAX would compile programs for every shape
+    params = mixed(first, last, share)  # in NumPy: JAX would compile a program for every shape
     return Kept(dataclasses.replace(state, params=params), share, tuple(l1))
 
 
@@ -101,10 +101,10 @@ def _kept_out(
     settings: Settings,
     batches: int,
 ) -> ProjectedSamples:
-    """Returns samples that training has not seen, by the encoder of these networks, of the image as step 1 left it."""
+    """Returns held-out samples, projected by these networks' encoder, of the image as step 1 left it."""
     code = _code(params, problem, frozen, settings=settings)
     key = phase_key(problem.key, _PHASE, COLLECT)
-    drawn = [  # by the program that training has collected with
+    drawn = [  # with the same program that training collected with
         iteration.collect(params, state.factors, code, problem, key, number, frozen, step=STEP3, settings=settings)
         for number in range(batches)
     ]
@@ -122,7 +122,7 @@ def _explained(
     frozen: FrozenModels,
     settings: Settings,
 ) -> Float[Array, ""]:
-    """Returns the mean absolute difference between samples and what the networks make of them."""
+    """Returns the mean absolute difference between samples and the networks' reconstructions of them."""
     params = mixed(start, end, share)
     _, (metrics, _) = step3_loss(params, samples.images, samples.masks, problem, frozen, settings, flip=False)
     return metrics["l1_samples"]

@@ -1,4 +1,4 @@
-"""Rows of the history, and the place in the schedule that a checkpoint's record names."""
+"""Rows of the history, and the position in the schedule that a checkpoint's record names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["make", "require_position"]
 
 
 def _together(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Returns both records as one; what they say of single images is put together too."""
+    """Returns both records merged, including their entries for individual images."""
     both = first | second
     if "images" in first and "images" in second:
         both["images"] = {name: first["images"][name] | second["images"][name] for name in first["images"]}
@@ -21,7 +21,7 @@ def _together(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 
 def make(phase: Phase, done: int, scalars: dict[str, Any], errors: dict[str, Any]) -> dict[str, Any]:
-    """Returns a row of the history; raises `DivergedError` where its loss is not finite."""
+    """Returns a row of the history; raises `DivergedError` if its loss is not finite."""
     row: dict[str, Any] = {"phase": phase.number, "stage": phase.stage, "step": phase.step, "iteration": done}
     row |= _together(scalars, errors)
     if not np.isfinite(row.get("loss", 0.0)):
@@ -33,7 +33,7 @@ def make(phase: Phase, done: int, scalars: dict[str, Any], errors: dict[str, Any
 
 
 def require_position(record: dict[str, Any], schedule: tuple[Phase, ...]) -> None:
-    """Raises `ValueError` where a record is of no place in the schedule."""
+    """Raises `ValueError` if a record does not name a position in the schedule or has no valid history."""
     number, done = record["phase"], record["iteration"]
     if type(number) is not int or not 0 <= number < len(schedule):
         raise ValueError(f"there is no phase {number!r}")

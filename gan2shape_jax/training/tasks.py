@@ -1,6 +1,6 @@
 """The interface of what the training loop trains, and the task of one image.
 
-The other tasks are `group.Group`, `joint.ManyImages` and `joint_parallel.ManyReplicas`.
+The other tasks are `group.Group`, `joint.ManyImages`, `joint_parallel.ManyReplicas` and `lift.Lift`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _depth_metrics = jax.jit(metrics.depth_metrics, static_argnames="camera")
 
 
 def scores(view: Reconstruction, problem: Problem, settings: Settings) -> dict[str, float]:
-    """Returns depth and normal errors in the input view, where true depth is known; {} where it is not."""
+    """Returns depth and normal errors in the input view; {} if true depth is unknown."""
     if problem.true_depth is None:
         return {}
     errors = _depth_metrics(view.warped_depth, problem.true_depth, view.valid, camera=settings.camera)
@@ -44,7 +44,7 @@ def means(scalars: Sequence[dict[str, Any]]) -> dict[str, float]:
 def on_device(state: TrainState) -> TrainState:
     """Returns a restored state on the default device.
 
-    By way of the host: Orbax ties arrays to their device, and programs would be compiled anew for such arrays.
+    Goes through the host: Orbax commits arrays to their device, and programs would be recompiled for such arrays.
     """
     return jax.device_put(jax.tree.map(np.asarray, state), may_alias=False)
 
@@ -55,20 +55,20 @@ class Task(Protocol):
 
     @property
     def settings(self) -> Settings:
-        """Static settings of all images."""
+        """The static settings, shared by all images."""
         ...
 
     @property
     def window(self) -> int:
-        """How many of the latest iterations are averaged where losses are logged."""
+        """How many of the latest iterations are averaged for the logged losses."""
         ...
 
     def initial(self, params: models.Params) -> TrainState:
-        """Returns the state before the first phase; copies the parameters, since the state is donated."""
+        """Returns the state before the first phase; copies the parameters because the state is donated."""
         ...
 
     def restored(self, state: TrainState) -> TrainState:
-        """Returns a state out of a checkpoint, on the devices where the task's programs run."""
+        """Returns a checkpoint's state on the devices where the task's programs run."""
         ...
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
@@ -76,11 +76,11 @@ class Task(Protocol):
         ...
 
     def fresh_optimizer(self, state: TrainState, step: str) -> TrainState:
-        """Returns the state with the optimiser as a step begins with it."""
+        """Returns the state with the initial optimiser state of a step."""
         ...
 
     def phase_constants(self, state: TrainState, phase: Phase) -> Any:
-        """Computes what all iterations of the phase use; the same again where the phase is resumed."""
+        """Computes what all iterations of the phase use; gives the same values when the phase is resumed."""
         ...
 
     def advance(
@@ -90,18 +90,18 @@ class Task(Protocol):
         ...
 
     def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Returns the latest iterations' mean scalars, for the history; tasks of several images add `images`."""
+        """Returns the mean scalars of the latest iterations, for the history; groups of images add `images`."""
         ...
 
     def examine(
         self, state: TrainState, phase: Phase | None, done: int
     ) -> tuple[Reconstruction | None, dict[str, Any]]:
-        """Returns the reconstruction and its errors; None and {} where computing them costs more than it tells."""
+        """Returns the reconstruction and its errors; None and {} if computing them is not worth the cost."""
         ...
 
 
 class OneSet:
-    """What tasks that train one set of networks have in common."""
+    """Common base of the tasks that train one set of networks."""
 
     def restored(self, state: TrainState) -> TrainState:
         """See `tasks.Task`."""
@@ -118,7 +118,7 @@ class OneSet:
 
 @dataclasses.dataclass(frozen=True)
 class OneImage(OneSet):
-    """The task of instance-specific training: one image's networks."""
+    """The task of instance-specific training: the networks of one image."""
 
     prepared: PreparedImage
     frozen: FrozenModels

@@ -1,7 +1,7 @@
-"""How far a model's shapes have been from the truth, as one file beside the model: `NAME.trust.safetensors`.
+"""A model's measured shape errors, as one file beside the model: `NAME.trust.safetensors`.
 
-Measured where true depth is known (`benchmarks/quality/trust_record.py`); a model without such a file says nothing of
-its errors. The header names the model by its SHA-256: what was measured of another one is never taken.
+They are measured where true depth is known (`benchmarks/quality/trust_record.py`); the errors of a model without such
+a file are unknown. The header names the model by its SHA-256, so measurements of another model are never used.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _FORMAT, _VERSION = "gan2shape_jax trust", "1"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrustRecord:
-    """What errors to expect of a model.
+    """The errors to expect of a model.
 
     Attributes:
-      usual_error: (S, S) root mean square of depth's error, canonical frame, scene units, up to a factor of depth.
-      level: times which the usual error is what 80% of pixels' errors stay within, where SIDE is as usual.
-      side_line: (2,) log(SIDE) to expect is the first, plus the second times the atypicality above 0.
-      side_range: (2,) SIDE that 5% and 95% of pictures stay below, framed as the GAN's are.
+      usual_error: (S, S) root mean square depth error, canonical frame, scene units, up to a factor of depth.
+      level: multiple of `usual_error` that 80% of pixels' errors stay within when SIDE is as usual.
+      side_line: (2,) the expected log(SIDE) is the first, plus the second times max(atypicality, 0).
+      side_range: (2,) the 5th and 95th percentiles of SIDE over pictures framed like the GAN's.
     """
 
     usual_error: Float[np.ndarray, "s s"]
@@ -42,7 +42,7 @@ class TrustRecord:
 
 
 def beside(model: pathlib.Path) -> pathlib.Path:
-    """Returns where what is known of a model's errors lies."""
+    """Returns the path of a model's trust record."""
     return model.with_name(f"{model.stem}.trust.safetensors")
 
 
@@ -59,11 +59,11 @@ def trust_bytes(record: TrustRecord, model_sha256: str) -> bytes:
 
 
 def read_trust(model: pathlib.Path, image_size: int) -> TrustRecord | None:
-    """Returns what is known of a model's errors; None where nothing is, or what is there is damaged or of another one.
+    """Returns a model's trust record; None if there is none, or it is damaged or belongs to another model.
 
     Args:
-      model: its file.
-      image_size: side in pixels of the model's images.
+      model: the model's file.
+      image_size: side of the model's images, in pixels.
     """
     path = beside(model)
     wanted = {"usual_error": (image_size, image_size), "level": (1,), "side_line": (2,), "side_range": (2,)}

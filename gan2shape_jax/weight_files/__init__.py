@@ -1,1 +1,1 @@
-"""Foreign checkpoints (torch, NVIDIA pickles) read as data: nothing that is in a file runs."""
+"""Reads foreign checkpoints (torch, NVIDIA pickles) as data: no code in a file is ever run."""

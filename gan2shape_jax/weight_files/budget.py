@@ -1,16 +1,16 @@
-"""What reading one weight file may take: a single account of memory and of work, opened with the file.
+"""What reading one weight file may cost: a single budget of memory and work, opened with the file.
 
-A check of every tensor by itself is no bound: kilobytes can hold thousands of tensors of a megabyte each, or name the
-same bytes again and again. So whatever reading takes is charged to one account, nested files included, and the file is
-refused once that is spent.
+Checking every tensor by itself sets no bound: a few kilobytes can describe thousands of tensors of a megabyte each, or
+refer to the same bytes again and again. Therefore all costs of reading, including nested files, are charged to one
+budget, and the file is refused once it is spent.
 
-The memory is a fixed allowance and a multiple of the file's size. Per byte of an honest file are charged: 1 as it is
-read, 1 more where it lies inside a pickle (NVIDIA's) or 2 where bfloat16 becomes float32, as much again where a tensor
-has to be put in order, and under each of its names a tensor as the float32 that it becomes. That makes 2 or 3 for
-float32 and 7 for what is rarest. The allowance is for small files: expanded tensors, text.
+The memory budget is a fixed allowance plus a multiple of the file's size. An honest file is charged, per byte: 1 for
+reading it, 1 more if it lies inside a pickle (NVIDIA's) or 2 if bfloat16 becomes float32, as much again if a tensor
+has to be made contiguous, and for each of a tensor's names its size as float32. That makes 2 or 3 for float32, and 7
+in the rarest case. The allowance is for small files: expanded tensors, text.
 
-The steps are instructions of a pickle, and members of containers that are copied. NVIDIA's pickle of 1024 pixels takes
-78,000; a thousand parameters with the state of their optimizer take 202,000, and 420,000 in the older format.
+Steps are pickle instructions and members of copied containers. NVIDIA's pickle for 1024 pixels takes 78,000; a thousand
+parameters with their optimizer state take 202,000, or 420,000 in the older format.
 """
 
 from gan2shape_jax.regular_files import MIB
@@ -18,7 +18,7 @@ from gan2shape_jax.weight_files.messages import printable
 
 __all__ = ["LIMIT", "STEPS", "Budget", "Refused"]
 
-LIMIT = 4096 * MIB  # bytes of a weight file; StyleGAN2 of 1024 pixels with its optimizers has 830 MB
+LIMIT = 4096 * MIB  # maximum bytes of a weight file; StyleGAN2 for 1024 pixels with its optimizers has 830 MB
 STEPS = 600_000  # about a second
 
 _ALLOWANCE = 64 * MIB
@@ -26,10 +26,10 @@ _MULTIPLE = 8
 
 
 class Refused(Exception):
-    """The file asks for what no honest file needs: a function outside the closed list, more than its budget, ...
+    """The file asks for something no honest file needs: a function outside the closed list, more than its budget, ...
 
     Attributes:
-      name: of the function or class that it asks for, or "".
+      name: the name of the function or class that it asks for, or "".
     """
 
     name: str = ""
@@ -43,24 +43,24 @@ class Refused(Exception):
 
 
 class Budget:
-    """The account of one opened file.
+    """The budget of one opened file.
 
     Attributes:
-      steps: that are left; below 0 the next `step` refuses the file.
+      steps: the steps left; if negative, the next `step` refuses the file.
     """
 
     def __init__(self, size: int) -> None:
-        """Opens the account.
+        """Sets up the budget.
 
         Args:
-          size: of the file, bytes.
+          size: the file's size in bytes.
         """
         self._size = size
         self._limit = self._memory = _ALLOWANCE + _MULTIPLE * size
         self.steps = STEPS
 
     def take(self, count: int) -> None:
-        """Charges bytes of memory; raises `Refused` where they are not left."""
+        """Charges bytes of memory; raises `Refused` if the budget is exceeded."""
         self._memory -= count
         if self._memory < 0:
             raise Refused(
@@ -69,7 +69,7 @@ class Budget:
             )
 
     def step(self, count: int = 1) -> None:
-        """Charges steps of work; raises `Refused` where they are not left."""
+        """Charges steps of work; raises `Refused` if the budget is exceeded."""
         self.steps -= count
         if self.steps < 0:
             raise Refused(f"more than {STEPS:,} instructions and values, which no checkpoint needs")

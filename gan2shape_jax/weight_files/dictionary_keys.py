@@ -1,4 +1,4 @@
-"""What the dictionaries and sets of a checkpoint may be keyed by: names and plain values of a modest size."""
+"""The keys allowed in a checkpoint's dictionaries and sets: names and plain values of modest size."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ from gan2shape_jax.weight_files.budget import Refused
 __all__ = ["check_key"]
 
 _PLAIN = (str, int, float, bool, bytes, type(None))
-_LONGEST = 1000  # characters or bytes; a tensor's name has a hundred at most
+_LONGEST = 1000  # characters or bytes; tensor names have at most a hundred
 
 
 def check_key(key: Any) -> None:
-    """Raises `Refused` for what no dictionary of a checkpoint is keyed by.
+    """Raises `Refused` for a key that no checkpoint's dictionary has.
 
-    Hashing what is nested deeply ends the process; many whole numbers beyond a machine word have one hash, and finding
-    one among them takes for ever; long names, or ones of control characters, spoil every message they are in.
+    Hashing a deeply nested value crashes the process; many integers larger than a machine word share one hash, which
+    makes lookups among them take forever; names that are long or contain control characters garble messages.
     """
     kind = type(key)
     if kind is str:

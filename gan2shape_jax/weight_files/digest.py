@@ -1,4 +1,4 @@
-"""The SHA-256 of a weight file, by which what was made of it names its source."""
+"""The SHA-256 of a weight file, which files derived from it use to identify their source."""
 
 import hashlib
 import io
@@ -11,6 +11,6 @@ __all__ = ["sha256"]
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """Returns a regular file's SHA-256 in hexadecimal; raises as `open_regular` does."""
+    """Returns a regular file's SHA-256 in hexadecimal; raises the same errors as `open_regular`."""
     with open_regular(path) as file:
         return hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()

@@ -1,8 +1,7 @@
-"""Which family a checkpoint belongs to, told by the names in it, and which tool converts it.
+"""Recognises a checkpoint's family by the names in it, and tells which tool converts it.
 
-`recognise` is a pure function of names: those of tensors (dictionaries joined by dots,
-`g_ema.style.1.weight`) and of the classes of records (`SynthesisBlock`). Nothing is said about
-sizes: that is the converters' business.
+`recognise` is a pure function of names: those of tensors (dictionary keys joined by dots, `g_ema.style.1.weight`) and
+of the classes of records (`SynthesisBlock`). Sizes are not checked: that is left to the converters.
 """
 
 import dataclasses
@@ -16,9 +15,9 @@ from typing import Any
 
 __all__ = ["FAMILIES", "Family", "command", "explain", "family", "names_of", "recognise", "recognise_global"]
 
-_DEPTH = 12  # levels of dictionaries and records that are looked into
-_NAMES = 20_000  # names that are looked at; StyleGAN2 with its optimizers has 2,000
-_LENGTH = 200  # characters of such a name
+_DEPTH = 12  # maximum levels of dictionaries and records searched
+_NAMES = 20_000  # maximum names considered; StyleGAN2 with its optimizers has 2,000
+_LENGTH = 200  # maximum characters of such a name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +25,12 @@ class Family:
     """A kind of checkpoint.
 
     Attributes:
-      name: short, for code and tables.
-      title: for people, as in "this is ...".
-      tool: the converter, as `gan2shape-jax convert` names it, or None where nothing here converts it.
-      advice: what to do instead where `tool` is None.
-      patterns: regular expressions; each has to match a name, from its start.
-      without: regular expressions of which none may match.
+      name: short name, for code and tables.
+      title: readable name, as in "this is ...".
+      tool: the converter, as `gan2shape-jax convert` names it, or None if nothing here converts it.
+      advice: what to do instead if `tool` is None.
+      patterns: regular expressions; each must match the start of some name.
+      without: regular expressions, none of which may match.
     """
 
     name: str
@@ -45,7 +44,7 @@ class Family:
 _STYLEGAN2, _NETWORKS = "stylegan2", "networks"
 _TENSORFLOW = r"(dnnlib\.)?(tflib\.network|tfutil)\.Network$"
 
-# The first that fits is taken: what is narrower stands first.
+# The first match is taken, so narrower families come first.
 FAMILIES: tuple[Family, ...] = (
     Family(
         "stylegan2-converted",
@@ -127,15 +126,15 @@ FAMILIES: tuple[Family, ...] = (
 
 
 def family(name: str) -> Family:
-    """Returns the family of a name; raises `KeyError` for any other."""
+    """Returns the family with a given name; raises `KeyError` if there is none."""
     return {known.name: known for known in FAMILIES}[name]
 
 
 def recognise(names: Iterable[str]) -> Family | None:
     """Returns the family that a checkpoint's names reveal, or None.
 
-    Wrappers such as `module.` (data parallelism) and `state_dict.` may stay in the names. Of more names than any
-    known checkpoint has, only the first are looked at.
+    Wrappers such as `module.` (data parallelism) and `state_dict.` may stay in the names. If there are more names than
+    in any known checkpoint, only the first ones are considered.
     """
     plain = {_unwrapped(name) for name in itertools.islice(names, _NAMES) if len(name) <= _LENGTH}
     for known in FAMILIES:
@@ -156,11 +155,11 @@ def recognise_global(name: str) -> Family | None:
 
 
 def names_of(content: Any) -> set[str]:
-    """Returns the names in what a reader gave: dotted paths of arrays, and classes of records.
+    """Returns the names in a reader's result: dotted paths of arrays, and classes of records.
 
-    A record is whatever has a dictionary `fields`; its class is `class_name`. For TensorFlow's
-    networks the function that builds them counts as well, as `tf:NAME`. Names that are longer than those of any
-    known checkpoint are left out, and so are those beyond the first 20,000.
+    A record is anything with a dictionary `fields`; its class is `class_name`. For TensorFlow networks, the function
+    that builds them is included as `tf:NAME`. Names longer than those of any known checkpoint are left out, as are
+    those beyond the first 20,000.
     """
     names: set[str] = set()
     _collect(content, "", names, set(), _DEPTH)
@@ -181,12 +180,12 @@ def _collect(value: Any, path: str, names: set[str], seen: set[int], depth: int)
         if hasattr(value, "shape"):
             names.add(path)
         return
-    if id(value) in seen or not depth:  # a pickle may hold a thing inside itself
+    if id(value) in seen or not depth:  # a pickle may contain an object within itself
         return
     seen.add(id(value))
     if isinstance(value, Mapping):
         for key, item in value.items():
-            # Modules of PyTorch that come as records keep their parts in these three.
+            # PyTorch modules read as records keep their parts in these three.
             hidden = fields is not None and key in ("_modules", "_parameters", "_buffers")
             below = path if hidden else f"{path}.{key}" if path else str(key)
             _collect(item, below, names, seen, depth - 1)
@@ -205,13 +204,13 @@ def _any(pattern: str, names: Iterable[str]) -> bool:
 
 
 def command(*sources: str | os.PathLike[str], target: str | os.PathLike[str] | None = None) -> str:
-    """Returns the command line that converts files; the target is by default the first of them as .safetensors."""
+    """Returns the command line that converts files; the default target is the first file as .safetensors."""
     paths = [*sources, target or pathlib.Path(sources[0]).with_suffix(".safetensors")]
     return shlex.join(["gan2shape-jax", "convert", *(pathlib.Path(path).as_posix() for path in paths)])
 
 
 def explain(known: Family, path: str | os.PathLike[str]) -> str:
-    """Returns a sentence for an error: what the file is, and what to do with it."""
+    """Returns a sentence for an error message: what the file is and what to do with it."""
     if known.tool is None:
         return f"{path} is {known.title}: {known.advice}"
     return f"{path} is {known.title}: convert it with {command(path)}"

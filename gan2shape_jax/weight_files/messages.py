@@ -1,7 +1,7 @@
-"""What a file holds, in an error's words: cut short, and never unfolded.
+"""Describes a file's contents in error messages: truncated and never expanded.
 
-A list of names can be as long as the file, and a value that holds another twice, many levels deep, would be printed
-for ages.
+A list of names can be as long as the file, and a value that contains another one twice, many levels deep, would take
+forever to print.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,14 +14,14 @@ _LENGTH = 80  # characters of a name or value
 
 
 def listed(names: Iterable[str], count: int = _NAMES) -> str:
-    """Returns names joined by commas: the first of them, and how many more there are."""
+    """Returns the first `count` names, joined by commas, and how many more there are."""
     every: Sequence[str] = list(names)
     more = f" and {len(every) - count} more" if len(every) > count else ""
     return ", ".join(_cut(name) for name in every[:count]) + more
 
 
 def short(value: Any) -> str:
-    """Returns a plain value as Python writes it, cut short, and of any other value its type alone."""
+    """Returns the truncated `repr` of a plain value; for any other value, only its type."""
     if isinstance(value, (str, bytes)):
         return _cut(repr(value[:_LENGTH]))
     if value is None or isinstance(value, (bool, int, float)):
@@ -30,7 +30,7 @@ def short(value: Any) -> str:
 
 
 def printable(text: str, length: int) -> str:
-    """Returns the beginning of a text that a file may have chosen, without line breaks and the terminal's commands."""
+    """Returns the beginning of untrusted text, with line breaks and terminal control characters replaced."""
     return "".join(letter if letter.isprintable() else "?" for letter in text[:length])
 
 

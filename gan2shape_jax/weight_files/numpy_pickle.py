@@ -1,6 +1,6 @@
-"""NumPy's numbers, types and arrays in a pickle, read as data.
+"""Reads NumPy numbers, types and arrays in a pickle as data.
 
-Of data types plain numbers alone are read: arrays of objects, which hold further pickles, are refused.
+Only plain numeric data types are read: arrays of objects, which contain further pickles, are refused.
 """
 
 import re
@@ -17,7 +17,7 @@ __all__ = ["CALLS", "DataType", "NumpyArray"]
 
 
 class DataType:
-    """In place of a NumPy data type; numbers only."""
+    """Stands in for a NumPy data type; numbers only."""
 
     def __init__(self, text: str, *_: Any) -> None:
         if not isinstance(text, str) or not re.fullmatch(r"[<|=]?(f[248]|[iu][1248]|b1)", text):
@@ -25,23 +25,23 @@ class DataType:
         self.dtype = np.dtype(text)
 
     def set_state(self, state: Any) -> None:
-        """Takes the state that a pickle gives it; raises `Refused` where that changes the type."""
+        """Takes the state from a pickle; raises `Refused` if it would change the type."""
         if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", "|", "="):
             raise Refused("numpy.dtype of another byte order or with fields")
 
 
 class NumpyArray(Record):
-    """In place of a NumPy array.
+    """Stands in for a NumPy array.
 
     Attributes:
       values: a view of the bytes in the file, which are charged as they are read; None for an array without its state,
-        and for one of Python 2, whose bytes are text.
+        and for one from Python 2, whose bytes are text.
     """
 
     values: np.ndarray | None = None
 
     def set_state(self, state: Any) -> None:
-        """Takes the state that a pickle gives it; raises `Refused` where type, shape and bytes do not fit."""
+        """Takes the state from a pickle; raises `Refused` if type, shape and bytes do not match."""
         if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], DataType):
             raise Refused("numpy.ndarray of other than plain numbers")
         if isinstance(state[4], (bytes, bytearray)):
@@ -51,7 +51,7 @@ class NumpyArray(Record):
 def _viewed(data: bytes | bytearray, kind: DataType, shape: Any, order: str) -> np.ndarray:
     size = counts(shape)
     count = 1
-    for side in size:  # Python's integers: nothing here overflows
+    for side in size:  # Python integers, which cannot overflow
         count *= side
     if count * kind.dtype.itemsize != len(data):
         raise Refused(f"numpy.ndarray of {count} values in {len(data)} bytes")
@@ -59,7 +59,7 @@ def _viewed(data: bytes | bytearray, kind: DataType, shape: Any, order: str) -> 
 
 
 def _number(kind: Any = None, data: Any = None) -> Any:
-    """Returns NumPy's pickled number as Python's."""
+    """Returns a pickled NumPy number as a Python number."""
     if not isinstance(kind, DataType) or not isinstance(data, bytes) or len(data) != kind.dtype.itemsize:
         raise Refused("numpy.core.multiarray.scalar of what is not a plain number")
     return np.frombuffer(data, kind.dtype)[0].item()
@@ -72,7 +72,7 @@ def _array(kind: Any = None, *_: Any) -> NumpyArray:
 
 
 def _array_of_bytes(data: Any = None, kind: Any = None, shape: Any = None, order: Any = None, *_: Any) -> NumpyArray:
-    """Returns an array as protocol 5 has it, whose bytes are an argument."""
+    """Returns an array pickled with protocol 5, whose bytes are an argument."""
     if not isinstance(kind, DataType):
         raise Refused("numpy.core.numeric._frombuffer of what is not a plain number")
     if not isinstance(data, (bytes, bytearray)) or order not in ("C", "F"):
@@ -83,11 +83,11 @@ def _array_of_bytes(data: Any = None, kind: Any = None, shape: Any = None, order
 
 
 def _both(name: str, value: Any) -> dict[str, Any]:
-    """Lists a name of NumPy's `core` under that of NumPy 2 too."""
+    """Lists a name from NumPy's `core` under its NumPy 2 name as well."""
     return {f"numpy.core.{name}": value, f"numpy._core.{name}": value}
 
 
-# What a pickle may name, by `module.name`.
+# What a pickle may refer to, by `module.name`.
 CALLS: dict[str, Any] = (
     {"numpy.dtype": DataType, "numpy.ndarray": NumpyArray}
     | _both("multiarray.scalar", _number)

@@ -1,11 +1,11 @@
-"""Reads NVIDIA's network pickles without PyTorch, and without running anything that they hold.
+"""Reads NVIDIA's network pickles without PyTorch, and without running any code in them.
 
-Such a pickle (stylegan2-ada-pytorch, stylegan3: `torch_utils/persistence.py`) is no file of
-`torch.save`: it holds records of modules (type, version, source code of their module, class name,
-state), whose tensors lie inside as bytes of PyTorch's older format. Those of the TensorFlow repositories
-(stylegan2, stylegan2-ada) hold networks (`tensorflow_pickle`) of NumPy's arrays. Here a record is data: its
-source code stays text. The closed list of names is that of `torch_unpickler` and what these records
-consist of besides: settings (`EasyDict`), sets of names, NumPy's numbers and arrays.
+Such a pickle (stylegan2-ada-pytorch, stylegan3: `torch_utils/persistence.py`) is not written by `torch.save`: it holds
+records of modules (type, version, source code of their module, class name, state), with their tensors embedded as bytes
+in PyTorch's older format. Pickles from the TensorFlow repositories (stylegan2, stylegan2-ada) hold networks
+(`tensorflow_pickle`) of NumPy arrays. Here a record is data: its source code stays text. The closed list of names is
+that of `torch_unpickler` plus what these records also contain: settings (`EasyDict`), sets of names, and NumPy numbers
+and arrays.
 """
 
 import io
@@ -35,7 +35,7 @@ class PersistentRecord(Record):
 
 
 class _Settings(dict[str, Any]):
-    """In place of `dnnlib.util.EasyDict`; starts empty, like a dictionary that a pickle fills."""
+    """Stands in for `dnnlib.util.EasyDict`; starts empty, like a dictionary that a pickle fills."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ def _plain_set(items: Any = ()) -> set[Any]:
 
 
 class PersistenceUnpickler(Unpickler):
-    """Reads records of NVIDIA's persistent classes besides what PyTorch's files hold."""
+    """Reads records of NVIDIA's persistent classes in addition to what PyTorch files hold."""
 
     dispatch: ClassVar[dict[int, Any]] = dict(Unpickler.dispatch)
     copying: ClassVar[dict[str, str]] = Unpickler.copying | {
@@ -91,7 +91,7 @@ class PersistenceUnpickler(Unpickler):
         self._nested: dict[int, tuple[bytes, Storage]] = {}
 
     def _storage_of_bytes(self, data: Any) -> Storage:
-        """Returns the storage that bytes of PyTorch's older format hold; the same bytes are read once."""
+        """Returns the storage in bytes of PyTorch's older format; the same bytes are read only once."""
         if not isinstance(data, bytes):
             raise Refused("torch.storage._load_from_bytes of what is no bytes")
         if id(data) not in self._nested:
@@ -102,11 +102,11 @@ class PersistenceUnpickler(Unpickler):
                 raise
             if not isinstance(storage, Storage):
                 raise Refused("torch.storage._load_from_bytes of what is no storage")
-            self._nested[id(data)] = data, storage  # the bytes too, so that no other gets their id
+            self._nested[id(data)] = data, storage  # keeps the bytes too, so that their id is not reused
         return self._nested[id(data)][1]
 
     def _bytes(self, text: Any, encoding: Any = None) -> bytes:
-        """Returns the bytes that protocol 2 writes as text; each call makes them anew."""
+        """Returns the bytes that protocol 2 writes as text; each call creates and charges a new copy."""
         if not isinstance(text, str) or encoding != "latin1":
             raise Refused("_codecs.encode other than to latin1")
         self.budget.take(len(text))
@@ -120,7 +120,7 @@ class PersistenceUnpickler(Unpickler):
         elif isinstance(target, TensorFlowNetwork):
             target.set_state(state, self.budget)
             self.stack.pop()
-        elif isinstance(target, PersistentRecord):  # it has its state already
+        elif isinstance(target, PersistentRecord):  # it already has its state
             raise Refused("the state of a PersistentRecord")
         else:
             super()._load_build()
@@ -141,12 +141,12 @@ PersistenceUnpickler.dispatch[pickle.ADDITEMS[0]] = PersistenceUnpickler._load_a
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Any:
-    """Reads a checkpoint of PyTorch (zip or older) or a pickle of NVIDIA's, whatever its name ends in.
+    """Reads a PyTorch checkpoint (zip or older format) or an NVIDIA pickle, whatever its file extension.
 
-    Tensors are NumPy arrays, modules `PersistentRecord`s, everything else as `read_torch` has it.
+    Tensors become NumPy arrays, modules `PersistentRecord`s, and everything else is as in `read_torch`.
 
     Raises:
-      UserError: the file is absent, truncated or of another kind, or it asks for something outside the closed list,
+      UserError: the file is missing, truncated or of another kind, or it asks for something outside the closed list,
         which the message names.
     """
     with opened(path) as (file, budget):

@@ -1,9 +1,9 @@
-"""Looks through an ONNX file before onnxruntime is given it.
+"""Checks an ONNX file before it is passed to onnxruntime.
 
-An ONNX file is a protocol buffer: a graph of known operations and its weights. Refused is what a network from pictures
-to vectors has no use for and what would let a small file take a large memory or read other files: weights in other
-files, sizes that the numbers in the file do not bear out, sparse weights, functions (which can call one another twice,
-many levels deep), loops, and operations from elsewhere. What the remaining operations compute is not looked at.
+An ONNX file is a protocol buffer: a graph of known operations and its weights. Anything is refused that a network from
+images to vectors does not need and that would let a small file use a lot of memory or read other files: weights in
+other files, sizes not backed by numbers in the file, sparse weights, functions (which can call one another twice, many
+levels deep), loops, and operations from other domains. What the remaining operations compute is not checked.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,17 +14,17 @@ from gan2shape_jax.weight_files.messages import short
 
 __all__ = ["check_onnx"]
 
-_DEPTH = 12  # levels of messages; a branch (`If`) within a branch has nine
+_DEPTH = 12  # maximum nesting of messages; a branch (`If`) within a branch has nine levels
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc")
 _LOOPS = ("Loop", "Scan", "SequenceMap")
 _AXES = 32
-_VARINT, _BYTES = 0, 2  # how a field is written: a number, or so many bytes
-_FIXED = {1: 8, 5: 4}  # ... or always as many
-# A field takes as long as so many instructions of a pickle, and an operation as many more in onnxruntime: the largest
-# networks of pictures have 5,000 operations, 18,000 take it a second.
+_VARINT, _BYTES = 0, 2  # how a field is encoded: a number, or a length and that many bytes
+_FIXED = {1: 8, 5: 4}  # ... or a fixed number of bytes
+# The time a field takes, in pickle instructions, and what an operation adds to it in onnxruntime: the largest image
+# networks have 5,000 operations; 18,000 take onnxruntime a second.
 _FIELD_STEPS, _NODE_STEPS = 4, 25
 
-# The fields that are messages to look into, by the kind of message and the field's number (onnx.proto).
+# The fields that are messages to be checked, by kind of message and field number (onnx.proto).
 _MESSAGES: Mapping[str, Mapping[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
@@ -44,14 +44,14 @@ class _Field(NamedTuple):
 
 
 def check_onnx(content: bytes) -> None:
-    """Looks through a file; raises `Refused` where it is no ONNX network, or has what no such network needs."""
+    """Checks a file; raises `Refused` if it is not an ONNX network or contains something no such network needs."""
     found = _check("model", memoryview(content), _DEPTH, Budget(len(content)))
     if _GRAPH not in found:
         raise Refused("no graph")
 
 
 def _check(kind: str, message: memoryview, depth: int, budget: Budget) -> set[int]:
-    """Looks through a message and those within it; returns the numbers of its fields."""
+    """Checks a message and the messages in it; returns the numbers of its fields."""
     if not depth:
         raise Refused("messages within messages, nested too deeply")
     if kind in ("function", "training", "sparse"):
@@ -89,12 +89,12 @@ def _check_tensor(fields: list[_Field], length: int) -> None:
         if field.number == _DIMS:
             for size in [field.value] if field.wire == _VARINT else _varints(field.content):
                 count, axes = count * size, axes + 1
-                if axes > _AXES or count > 2 * length:  # the smallest numbers have four bits
+                if axes > _AXES or count > 2 * length:  # the smallest number types have four bits
                     raise Refused("weights that are not there: a tensor's sizes go beyond its numbers")
 
 
 def _fields(message: memoryview, budget: Budget) -> Iterator[_Field]:
-    """Yields the fields of a message; raises `Refused` where they are not those of a protocol buffer."""
+    """Yields the fields of a message; raises `Refused` if they are not valid protocol buffer fields."""
     at, end = 0, len(message)
     while at < end:
         budget.step(_FIELD_STEPS)
@@ -123,8 +123,8 @@ def _varints(content: memoryview) -> Iterator[int]:
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """Returns a number of 7 bits a byte, the lowest first, and where it ends."""
-    if at < len(message) and (first := message[at]) < 128:  # as most are
+    """Returns a number encoded with 7 bits per byte, lowest first, and the offset of its end."""
+    if at < len(message) and (first := message[at]) < 128:  # the usual case
         return first, at + 1
     value = 0
     for index, byte in enumerate(message[at : at + 10]):

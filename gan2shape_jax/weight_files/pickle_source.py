@@ -1,4 +1,4 @@
-"""The bytes of a pickle: no more than are there, and long ones charged to the file's budget."""
+"""Reads the bytes of a pickle: never more than the file has, and charging long reads to its budget."""
 
 import io
 
@@ -8,12 +8,12 @@ __all__ = ["Binary", "PickleSource", "bytes_left"]
 
 Binary = io.BufferedReader | io.BytesIO
 
-_LINE = 512  # bytes; lines hold names of functions, and numbers
-_SHORT = 255  # bytes; what is no longer counts as the instruction that reads it
+_LINE = 512  # bytes; lines hold function names and numbers
+_SHORT = 255  # bytes; shorter reads are covered by the charge for the instruction
 
 
 def bytes_left(file: Binary) -> int:
-    """Returns how many bytes follow the file's position, which stays."""
+    """Returns the number of bytes after the file's position, which does not change."""
     here = file.tell()
     end = file.seek(0, io.SEEK_END)
     file.seek(here)
@@ -21,16 +21,16 @@ def bytes_left(file: Binary) -> int:
 
 
 class PickleSource:
-    """What an unpickler reads from; as many bytes are taken from the file as are asked for."""
+    """What an unpickler reads from; reads exactly the requested bytes from the file, without reading ahead."""
 
     def __init__(self, file: Binary, budget: Budget) -> None:
         self._file, self._budget = file, budget
 
     def read(self, count: int) -> bytes:
-        """Returns exactly so many bytes.
+        """Returns exactly `count` bytes.
 
         Raises:
-          EOFError: that many do not follow. Memory is not taken for them before.
+          EOFError: fewer bytes follow; no memory is allocated for them first.
           Refused: the budget is spent.
         """
         if count > _SHORT:
@@ -43,7 +43,7 @@ class PickleSource:
         return content
 
     def readline(self) -> bytes:
-        """Returns a line with its end; raises `EOFError` where it has none, and `Refused` where it is long."""
+        """Returns a line with its newline; raises `EOFError` if it has none and `Refused` if it is too long."""
         line = self._file.readline(_LINE)
         if not line.endswith(b"\n"):
             if len(line) == _LINE:

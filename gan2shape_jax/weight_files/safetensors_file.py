@@ -1,9 +1,9 @@
-"""Reads safetensors without taking anything for granted that the header says.
+"""Reads safetensors files without trusting their headers.
 
-A file is eight bytes with the header's length, the header (JSON: type, shape and place of each tensor, and texts), and
-the tensors. Here the header is short, nothing in it is said twice, and the tensors lie one behind the other from its
-end to the file's, so that together they are as large as the file. They are read one at a time, after the reader has
-compared names and shapes with those that it wants.
+A file consists of eight bytes with the header's length, the header (JSON: type, shape and position of each tensor, and
+metadata) and the tensors. Files are accepted only if the header is short and has no duplicate entries, and the tensors
+lie one after another from the header's end to the end of the file, so that they can be no larger than the file. They
+are read one at a time, once the reader has compared names and shapes with those it wants.
 """
 
 import contextlib
@@ -22,14 +22,14 @@ from gan2shape_jax.weight_files.pickle_source import Binary, bytes_left
 
 __all__ = ["TensorFile", "Unread", "open_safetensors"]
 
-_HEADER = MIB  # bytes; ours have 40 KiB at most
-_PREFIX = 8  # bytes of the header's length
+_HEADER = MIB  # maximum bytes of a header; ours have at most 40 KiB
+_PREFIX = 8  # bytes that give the header's length
 _AXES = 32
 _TYPES: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 
 
 class Unread(NamedTuple):
-    """In place of a tensor that was not wanted, and so was not read."""
+    """Stands in for a tensor that was not wanted and therefore not read."""
 
     shape: tuple[int, ...]
 
@@ -48,12 +48,12 @@ class TensorFile:
     """A safetensors file whose header has been read and found consistent.
 
     Attributes:
-      metadata: the header's texts.
-      shapes: of the tensors by name.
+      metadata: the header's metadata, all text.
+      shapes: the tensors' shapes, by name.
     """
 
     def __init__(self, file: Binary) -> None:
-        """Reads the header; raises `Refused` where it is not that of such a file."""
+        """Reads the header; raises `Refused` if it is not a valid safetensors header."""
         size = bytes_left(file)
         length = int.from_bytes(file.read(_PREFIX), "little")
         if size < _PREFIX or length > size - _PREFIX:
@@ -68,7 +68,7 @@ class TensorFile:
         self.shapes = {name: place.shape for name, place in self._places.items()}
 
     def read(self, name: str) -> np.ndarray:
-        """Returns a tensor; raises `Refused` where the file has been cut since."""
+        """Returns a tensor; raises `Refused` if the file has been truncated in the meantime."""
         place = self._places[name]
         values = np.empty(place.shape, place.dtype)
         self._file.seek(place.begin)
@@ -77,7 +77,7 @@ class TensorFile:
         return values
 
     def read_wanted(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray | Unread]:
-        """Returns all tensors of the file by name; those that are not of the wanted name and shape stay unread."""
+        """Returns all tensors of the file by name; those without a wanted name and shape are left unread."""
         return {
             name: self.read(name) if shapes.get(name) == shape else Unread(shape) for name, shape in self.shapes.items()
         }
@@ -88,9 +88,9 @@ def open_safetensors(path: str | os.PathLike[str]) -> Iterator[TensorFile]:
     """Opens a safetensors file.
 
     Raises:
-      UserError: it is no regular file, or larger than any weights.
-      OSError: it is absent or cannot be read.
-      Refused: it is no safetensors file, is damaged, or has other than 16, 32 or 64 bit floating-point numbers.
+      UserError: it is not a regular file, or is larger than any weight file.
+      OSError: it is missing or cannot be read.
+      Refused: it is not a safetensors file, is damaged, or has types other than 16, 32 or 64-bit floating point.
     """
     with open_regular(path, limit=LIMIT) as file:
         yield TensorFile(cast(Binary, file))
@@ -125,7 +125,7 @@ def _texts(metadata: Any) -> dict[str, str]:
 
 
 def _place(name: str, entry: Any, start: int) -> _Place:
-    """Returns where a tensor lies; raises `Refused` where its entry is none, or does not fit its shape."""
+    """Returns a tensor's position; raises `Refused` if its entry is invalid or its extent does not match its shape."""
     told = f"the tensor {short(name)}"
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise Refused(f"{told} without type, shape and place")

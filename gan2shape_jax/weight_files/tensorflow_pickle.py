@@ -1,7 +1,7 @@
-"""A network of NVIDIA's TensorFlow code (stylegan2, stylegan2-ada: `dnnlib.tflib.network`) in a pickle, read as data.
+"""Reads a pickled network of NVIDIA's TensorFlow code (stylegan2, stylegan2-ada: `dnnlib.tflib.network`) as data.
 
-Its state is a version, the settings that it was made with, the source code and the name of the function that builds
-it, its own variables, and the networks that it consists of. The source code, which their program runs, is dropped.
+Its state is a version, the settings it was created with, the source code and name of the function that builds it, its
+own variables, and its component networks. The source code, which NVIDIA's program would run, is dropped.
 """
 
 from typing import Any
@@ -16,34 +16,34 @@ from gan2shape_jax.weight_files.torch_unpickler import Record
 __all__ = ["TensorFlowNetwork"]
 
 _KEPT = ("version", "name", "static_kwargs", "components", "build_func_name")
-_FLOAT32 = 4  # bytes; what every variable becomes
-_VARIABLE_STEPS = 10  # a variable takes as long as so many instructions
+_FLOAT32 = 4  # bytes; every variable becomes float32
+_VARIABLE_STEPS = 10  # a variable takes as long as this many instructions
 
 
 class TensorFlowNetwork(Record):
     """A network as data: `version`, `name`, `static_kwargs`, `components` and `build_func_name` in `fields`.
 
     Attributes:
-      variables: its own, by name, in the file's order; None in place of what is no array of numbers.
+      variables: its own variables by name, in the file's order; None for anything that is not an array of numbers.
     """
 
     class_name = "dnnlib.tflib.network.Network"
     variables: dict[str, np.ndarray | None]
 
     def __new__(cls) -> Any:
-        """Makes a network without variables."""
+        """Creates a network without variables."""
         network = super().__new__(cls)
         network.variables = {}
         return network
 
     def set_state(self, state: Any, budget: Budget) -> None:
-        """Takes the state that a pickle gives it, once.
+        """Takes the state from a pickle, once.
 
-        A variable is charged under each name, for each may be converted; the list of them is copied, so that what the
-        pickle does to it afterwards changes nothing.
+        A variable is charged once per name, since each may be converted; the list of variables is copied, so that
+        later changes to it by the pickle have no effect.
 
         Raises:
-          Refused: it is no state of a network, or a second one; or the budget is spent.
+          Refused: it is not a network's state, the network already has one, or the budget is spent.
         """
         if not isinstance(state, dict) or self.fields:
             raise Refused("the state of a network that is none")
@@ -67,5 +67,5 @@ class TensorFlowNetwork(Record):
 def _array_of(value: Any) -> np.ndarray | None:
     if isinstance(value, NumpyArray):
         return value.values
-    # What has no axes comes as a number.
+    # Scalars without axes are stored as numbers.
     return np.asarray(value) if type(value) in (int, float, bool) and abs(value) < 2**53 else None

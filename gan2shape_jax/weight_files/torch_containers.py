@@ -1,8 +1,8 @@
-"""The two ways in which PyTorch lays a pickle and its storages into a file.
+"""The two ways in which PyTorch stores a pickle and its storages in a file.
 
-Since PyTorch 1.6 a zip archive (`zip_entries`), before (and still for what is inside another pickle) three
-identifying pickles, the object, the list of its storages and their bytes. Lengths are checked
-against the bytes that are there before anything is read, and what is read is charged to the file's budget.
+Since PyTorch 1.6 this is a zip archive (`zip_entries`); before (and still inside other pickles) it is three identifying
+pickles, the object, the list of its storages, and their bytes. Lengths are checked against the available bytes before
+anything is read, and reads are charged to the file's budget.
 """
 
 import struct
@@ -17,12 +17,12 @@ from gan2shape_jax.weight_files.zip_entries import ZipEntries
 
 __all__ = ["MAGIC", "read_legacy", "read_zip"]
 
-MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a file of the older format
+MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a file in the older format
 _PICKLE_LIMIT = 64 * 2**20  # bytes; checkpoints of thousands of tensors have under 1 MiB
 
 
 def read_zip(file: Binary, budget: Budget, unpickler: type[Unpickler] = Unpickler) -> Any:
-    """Reads what PyTorch wrote as a zip archive; raises `Refused` where it is anything else."""
+    """Reads what PyTorch wrote as a zip archive; raises `Refused` for anything else."""
     with ZipEntries(file, budget) as entries:
         names = [name for name in entries.sizes if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(names) != 1:
@@ -68,7 +68,7 @@ def read_legacy(file: Binary, budget: Budget, unpickler: type[Unpickler] = Unpic
             raise Refused(f"a storage {key!r:.40} of two kinds")
         return Storage(count, None, budget)
 
-    # The object comes before its storages: a first pass collects their types and sizes, a second builds.
+    # The object precedes its storages: a first pass collects their types and sizes, a second builds the object.
     content = unpickler(file, collect, budget).load()
     keys = _keys(Unpickler(file, none, budget).load())
     if len(keys) != len(kinds) or set(keys) != kinds.keys():
@@ -81,7 +81,7 @@ def read_legacy(file: Binary, budget: Budget, unpickler: type[Unpickler] = Unpic
 
 
 def _keys(content: Any) -> list[str]:
-    """Returns the list of storages' names, which are short; raises `Refused` where it is none."""
+    """Returns the list of storage names, which are short; raises `Refused` if it is not such a list."""
     if not isinstance(content, list) or not all(type(key) is str for key in content):
         raise Refused("storages that do not match its list of them")
     for key in content:

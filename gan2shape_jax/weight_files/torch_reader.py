@@ -1,11 +1,10 @@
-"""Reads PyTorch's .pt and .pth files without PyTorch, and without running anything that they hold.
+"""Reads PyTorch's .pt and .pth files without PyTorch, and without running any code in them.
 
-A torch file is a pickle, a small program that may name any function to call, plus raw storages: in
-a zip archive (PyTorch 1.6 and later) or one after the other (before). The reader here knows a
-closed list of names: tensors, their storages, containers, and `argparse.Namespace` as an inert
-record. Anything else is refused by its name. Sizes, strides and offsets are checked against the
-bytes that are there, and all that reading takes is charged to one budget, so a small file cannot claim
-a large memory or a long time.
+A torch file is a pickle, a small program that may name any function to call, plus raw storages: in a zip archive
+(PyTorch 1.6 and later) or one after another (earlier versions). The reader here knows a closed list of names: tensors,
+their storages, containers, and `argparse.Namespace` as an inert record. Anything else is refused by name. Sizes,
+strides and offsets are checked against the available bytes, and all costs of reading are charged to one budget, so a
+small file cannot take up a lot of memory or time.
 """
 
 import contextlib
@@ -31,11 +30,11 @@ __all__ = ["Record", "opened", "read_torch"]
 def read_torch(path: str | os.PathLike[str]) -> Any:
     """Reads what `torch.save` wrote, with NumPy arrays for tensors (bfloat16 as float32).
 
-    Dictionaries, lists, tuples and plain values stay what they are; an `argparse.Namespace` becomes a `Record`.
+    Dictionaries, lists, tuples and plain values are unchanged; an `argparse.Namespace` becomes a `Record`.
 
     Raises:
-      UserError: the file is absent, truncated or not PyTorch's, or it asks for something outside the closed list, which
-        the message names.
+      UserError: the file is missing, truncated or not from PyTorch, or it asks for something outside the closed list,
+        which the message names.
     """
     with opened(path) as (file, budget):
         if zipfile.is_zipfile(file):
@@ -46,7 +45,7 @@ def read_torch(path: str | os.PathLike[str]) -> Any:
 
 @contextlib.contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[tuple[Binary, Budget]]:
-    """Opens a file and its budget; whatever goes wrong while it is read becomes a `UserError` that names it."""
+    """Opens a file and its budget; any error while it is read becomes a `UserError` that names the file."""
     path = pathlib.Path(path)
     try:
         with cast(Binary, open_regular(path, limit=LIMIT)) as file:
@@ -93,7 +92,7 @@ def _safetensors(path: pathlib.Path) -> str:
 
 
 def _check_start(path: pathlib.Path, file: Binary) -> None:
-    """Raises `UserError` where the first bytes show that this is no checkpoint, or only part of one."""
+    """Raises `UserError` if the first bytes show that this is not a checkpoint, or only part of one."""
     head = file.read(16)
     file.seek(0)
     if not head:

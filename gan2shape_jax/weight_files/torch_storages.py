@@ -1,7 +1,7 @@
 """PyTorch's storages, and tensors as views of them.
 
-Sizes, strides and offsets are checked against the storage, and a tensor that is more than a view is charged to the
-file's budget, so that a file cannot claim a large memory.
+Sizes, strides and offsets are checked against the storage, and tensors that have to be copied are charged to the file's
+budget, so that a file cannot take up a lot of memory.
 """
 
 import dataclasses
@@ -14,9 +14,9 @@ from gan2shape_jax.weight_files.budget import Budget, Refused
 
 __all__ = ["STORAGES", "Storage", "StorageType", "counts", "rebuild_tensor"]
 
-_EXPANDED_LIMIT = 2**20  # elements that an expanded (stride 0) tensor may have beyond its storage
+_EXPANDED_LIMIT = 2**20  # elements that an expanded (stride 0) tensor may have if its storage has fewer
 _AXES = 32
-_TENSOR_STEPS = 10  # a view takes as long as so many instructions
+_TENSOR_STEPS = 10  # a view takes as long as this many instructions
 
 STORAGES: dict[str, np.dtype[Any]] = {
     "FloatStorage": np.dtype("<f4"),
@@ -40,11 +40,11 @@ class StorageType:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The NumPy type of the values as they are stored; bfloat16 is stored as integers."""
+        """The NumPy type of the stored values; bfloat16 is stored as integers."""
         return STORAGES[self.name]
 
     def values(self, data: bytes, budget: Budget) -> np.ndarray:
-        """Returns the values that bytes hold, bfloat16 as float32, charged beyond the bytes themselves."""
+        """Returns the values in `data`, with bfloat16 as float32, charging what this takes beyond `data` itself."""
         values = np.frombuffer(data, self.dtype)
         if self.name != "BFloat16Storage":
             return values
@@ -59,9 +59,9 @@ class Storage:
     """The values that tensors are views of.
 
     Attributes:
-      count: of the values.
-      values: None while sizes are being collected.
-      budget: that tensors are charged to.
+      count: the number of values.
+      values: the values; None while sizes are being collected.
+      budget: the budget that tensors are charged to.
     """
 
     count: int
@@ -69,14 +69,14 @@ class Storage:
     budget: Budget
 
     def part(self, offset: int, count: int) -> "Storage":
-        """Returns a part as a storage; raises `Refused` where it is none."""
+        """Returns a part of the storage as a storage; raises `Refused` if it extends beyond the storage."""
         if offset + count > self.count:
             raise Refused("a view that reaches beyond its storage")
         return Storage(count, None if self.values is None else self.values[offset : offset + count], self.budget)
 
 
 def counts(values: Any, most: int = _AXES) -> tuple[int, ...]:
-    """Returns a few whole numbers from 0 on as a tuple; raises `Refused` for anything else."""
+    """Returns up to `most` non-negative integers as a tuple; raises `Refused` for anything else."""
     if not isinstance(values, (tuple, list)) or len(values) > most:
         raise Refused("a tensor whose size or stride is no short list")
     if not all(type(v) is int and v >= 0 for v in values):
@@ -92,7 +92,7 @@ def rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -
     (offset,), size, stride = counts((offset,)), counts(size), counts(stride)
     if len(size) != len(stride):
         raise Refused(f"a tensor of {len(size)} axes with {len(stride)} strides")
-    count = math.prod(size)  # Python's integers: nothing here overflows
+    count = math.prod(size)  # Python integers, which cannot overflow
     end = offset + sum((n - 1) * s for n, s in zip(size, stride)) + 1 if count else offset
     if end > storage.count or max(count, *size, 0) > max(storage.count, _EXPANDED_LIMIT):
         raise Refused("a tensor that reaches beyond its storage")

@@ -1,9 +1,8 @@
 """An unpickler that calls nothing beyond a closed list: tensors, containers, an inert record.
 
-A pickle is a small program: it may name any function, have it called, and set the attributes of
-what comes out. Here names are looked up in a closed list, attributes are set on records alone,
-dictionary keys are plain values, and instructions that PyTorch's files do not need are refused.
-Every instruction, and whatever is copied, is charged to the file's budget.
+A pickle is a small program: it may name any function, have it called, and set the attributes of the result. Here names
+are looked up in a closed list, attributes are set only on records, dictionary keys are plain values, and instructions
+that PyTorch files do not need are refused. Every instruction and every copy is charged to the file's budget.
 """
 
 import collections
@@ -21,26 +20,26 @@ from gan2shape_jax.weight_files.torch_storages import STORAGES, Storage, Storage
 
 __all__ = ["ALLOWED", "Record", "Unpickler"]
 
-_NAME = 200  # characters of a function's name that are looked at
-_BITS = 80  # of a whole number; the number that begins PyTorch's files has 77
-_FLOAT32 = 4  # bytes; what every tensor becomes
-_WIDE = 3  # bytes that a character may take in memory beyond the one in the file
+_NAME = 200  # maximum characters considered of a function's name
+_BITS = 80  # maximum bits of an integer; the number that begins PyTorch files has 77
+_FLOAT32 = 4  # bytes; every tensor becomes float32
+_WIDE = 3  # bytes that a character may take in memory in addition to the one in the file
 
 
 class Record:
-    """An object whose class is not run, read as data: its attributes are in `fields`."""
+    """An object read as data, without running its class: its attributes are in `fields`."""
 
     fields: dict[str, Any]
 
-    def __new__(cls) -> Any:  # not __init__, which a pickle may leave out
-        """Makes a record without attributes."""
+    def __new__(cls) -> Any:  # not __init__, which a pickle may skip
+        """Creates a record without attributes."""
         record = super().__new__(cls)
         record.fields = {}
         return record
 
 
 def _device(*args: Any) -> str:
-    """Returns a device's name, of a type such as `cuda` and a number."""
+    """Returns a device's name, made of a type such as `cuda` and a number."""
     if len(args) > 2 or any(type(a) not in (str, int) or len(str(a)) > 40 for a in args):
         raise Refused("torch.device of what names no device")
     return ":".join(map(str, args))
@@ -58,12 +57,12 @@ ALLOWED: dict[str, Any] = {
 }
 
 
-class Unpickler(pickle._Unpickler):  # the Python one: its opcodes can be narrowed
-    """Calls nothing but the closed list, and sets attributes of nothing but records."""
+class Unpickler(pickle._Unpickler):  # the Python version, whose opcodes can be restricted
+    """Calls only functions of the closed list, and sets attributes only on records."""
 
     dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
     allowed: ClassVar[dict[str, Any]] = ALLOWED
-    # Those of the list that copy what they are given, and charge it: methods.
+    # Functions of the list that copy their arguments and charge for it, by method name.
     copying: ClassVar[dict[str, str]] = {"collections.OrderedDict": "_ordered_dict"}
     stack: list[Any]
     append: Callable[[Any], None]
@@ -72,12 +71,12 @@ class Unpickler(pickle._Unpickler):  # the Python one: its opcodes can be narrow
     readline: Callable[[], bytes]
 
     def __init__(self, file: Binary, storage: Callable[[StorageType, str, int], Storage], budget: Budget) -> None:
-        """Reads a pickle.
+        """Prepares to read a pickle.
 
         Args:
-          file: at the pickle's first byte; its position is after the last one in the end.
-          storage: gives a storage by type, key and number of values.
-          budget: of the file that the pickle is from.
+          file: positioned at the pickle's first byte; `load` leaves it after the last one.
+          storage: returns a storage, given its type, key and number of values.
+          budget: the budget of the file that contains the pickle.
         """
         source = PickleSource(file, budget)
         super().__init__(source, encoding="latin1")
@@ -85,7 +84,7 @@ class Unpickler(pickle._Unpickler):  # the Python one: its opcodes can be narrow
         self._opcode, self._storage, self.budget = file.read, storage, budget
 
     def load(self) -> Any:
-        """Returns what the pickle holds; each instruction is a step of the budget."""
+        """Returns what the pickle holds; each instruction takes one step of the budget."""
         self.metastack: list[list[Any]] = []
         self.stack, self.proto = [], 0
         self.append = self.stack.append
@@ -101,7 +100,7 @@ class Unpickler(pickle._Unpickler):  # the Python one: its opcodes can be narrow
         raise EOFError("the file ends within a pickle")
 
     def find_class(self, module: str, name: str) -> Any:
-        """Returns what stands for a function or class of the closed list; raises `Refused` for any other."""
+        """Returns the replacement for a function or class of the closed list; raises `Refused` for any other."""
         full = f"{module[:_NAME]}.{name[:_NAME]}"
         if full in self.copying:
             return getattr(self, self.copying[full])
@@ -110,7 +109,7 @@ class Unpickler(pickle._Unpickler):  # the Python one: its opcodes can be narrow
         return self.allowed[full]
 
     def persistent_load(self, pid: Any) -> Storage:
-        """Returns the storage that a tensor refers to; raises `Refused` where it is none or does not fit."""
+        """Returns the storage that a tensor refers to; raises `Refused` if the reference is invalid."""
         if (
             not isinstance(pid, tuple)
             or len(pid) not in (5, 6)
@@ -140,7 +139,7 @@ class Unpickler(pickle._Unpickler):  # the Python one: its opcodes can be narrow
         return ordered
 
     def _charge(self, values: Iterable[Any]) -> None:
-        """Charges containers that may be copied: each can be named again and again, at two bytes a time."""
+        """Charges containers that may be copied: each can be referred to repeatedly, at two bytes a time."""
         self.budget.step(sum(len(value) for value in values if isinstance(value, (list, tuple, dict, set))))
 
     def _before_call(self) -> None:
@@ -182,7 +181,7 @@ class Unpickler(pickle._Unpickler):  # the Python one: its opcodes can be narrow
         self._fill(target, zip(items[::2], items[1::2]))
 
     def _fill(self, target: dict[Any, Any], pairs: Iterable[Any]) -> None:
-        """Sets entries of a dictionary; a tensor is charged under each name, for each may be converted."""
+        """Sets entries of a dictionary; a tensor is charged once per name, since each may be converted."""
         for key, value in pairs:
             check_key(key)
             if isinstance(value, np.ndarray):
@@ -190,7 +189,7 @@ class Unpickler(pickle._Unpickler):  # the Python one: its opcodes can be narrow
             target[key] = value
 
     def _load_frame(self) -> None:
-        self.read(8)  # frames tell how much to buffer: what they hold is read like the rest
+        self.read(8)  # frames only say how much to buffer; their content is read like the rest
 
     def _load_bytearray(self) -> None:
         (count,) = struct.unpack("<Q", self.read(8))
@@ -201,7 +200,7 @@ _Load = Callable[[Any], None]
 
 
 def _watched(opcode: bytes, *, before: _Load | None = None, after: _Load | None = None) -> dict[int, _Load]:
-    """Returns an entry of the table of instructions: the instruction itself, with a check before or after it."""
+    """Returns an entry for the dispatch table: the original instruction with a check before or after it."""
     original = pickle._Unpickler.dispatch[opcode[0]]
 
     def load(unpickler: Any) -> None:
@@ -214,8 +213,8 @@ def _watched(opcode: bytes, *, before: _Load | None = None, after: _Load | None 
     return {opcode[0]: load}
 
 
-# Neither PyTorch's files nor records need these; the keys of "DICT" and of sets would go unchecked, and numbers of
-# millions of digits take for ever.
+# Neither PyTorch files nor records need these; the keys of "DICT" and of sets would go unchecked, and numbers with
+# millions of digits take forever.
 for _opcode in (
     pickle.DICT,
     pickle.EMPTY_SET,

@@ -1,7 +1,7 @@
-"""The entries of a zip archive as PyTorch writes them: each stored as it is, once, beside the others.
+"""The entries of a zip archive as PyTorch writes them: uncompressed, unique and not overlapping.
 
-An archive can name the same bytes under many names, claim sizes that it has not, or list millions of entries. Here the
-directory is small, no two entries overlap, and what is read is charged to the file's budget.
+An archive can list the same bytes under many names, claim false sizes, or list millions of entries. Here the directory
+must be small, no two entries may overlap, and reads are charged to the file's budget.
 """
 
 import io
@@ -14,13 +14,13 @@ from gan2shape_jax.weight_files.pickle_source import Binary, bytes_left
 
 __all__ = ["ZipEntries"]
 
-_DIRECTORY = 2 * 2**20  # bytes; a thousand storages take 0.1 MiB
+_DIRECTORY = 2 * 2**20  # maximum bytes of the directory; a thousand storages take 0.1 MiB
 _ENTRIES = 10_000
 _HEADER = 30  # bytes before the name of an entry
 
 
 class _Limited:
-    """A file that gives no more than `most` bytes at a time."""
+    """A file that refuses to read more than `most` bytes at a time."""
 
     def __init__(self, file: Binary, most: int) -> None:
         self._file, self.most = file, most
@@ -33,22 +33,22 @@ class _Limited:
 
 
 class ZipEntries:
-    """A zip archive whose entries are as PyTorch's are; a context manager.
+    """A zip archive with entries as PyTorch writes them; a context manager.
 
     Attributes:
-      sizes: of the entries, bytes by name.
+      sizes: the entries' sizes in bytes, by name.
     """
 
     def __init__(self, file: Binary, budget: Budget) -> None:
         """Reads the directory.
 
         Raises:
-          Refused: entries are compressed, overlap, are named twice, or are too many.
+          Refused: entries are compressed, overlap or share a name, or there are too many.
           zipfile.BadZipFile: the directory is damaged.
         """
         self._budget = budget
         limited, end = _Limited(file, _DIRECTORY), bytes_left(file) + file.tell()
-        self._archive = zipfile.ZipFile(limited)  # type: ignore[call-overload]  # it needs no more of a file
+        self._archive = zipfile.ZipFile(limited)  # type: ignore[call-overload]  # it only needs these methods
         limited.most = end
         entries = self._archive.infolist()
         if len(entries) > _ENTRIES:
@@ -67,17 +67,17 @@ class ZipEntries:
         self._archive.close()
 
     def read(self, name: str) -> bytes:
-        """Returns an entry's bytes, charged to the budget; raises `zipfile.BadZipFile` for a damaged one."""
+        """Returns an entry's bytes, charging the budget; raises `zipfile.BadZipFile` if it is damaged."""
         self._budget.take(self.sizes[name])
         return self._archive.read(name)
 
     def open(self, name: str) -> io.BytesIO:
-        """Returns an entry as a file."""
+        """Returns an entry as an in-memory file."""
         return io.BytesIO(self.read(name))
 
 
 def _check_places(entries: list[zipfile.ZipInfo], end: int) -> None:
-    """Raises `Refused` where an entry begins before the one in front of it has ended, or ends after the file."""
+    """Raises `Refused` if an entry begins before the previous one ends, or extends beyond the file."""
     entries = sorted(entries, key=lambda entry: entry.header_offset)
     ends = [entry.header_offset + _HEADER + len(entry.filename) + entry.file_size for entry in entries]
     begins = [entry.header_offset for entry in entries[1:]] + [end]
