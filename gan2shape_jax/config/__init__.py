@@ -1,8 +1,8 @@
 """Configurations: finding, overriding, documenting and validating them.
 
 A configuration is an `ml_collections.ConfigDict` made by the `get_config` function of a Python file; its fields are
-named by dotted paths. Files that belong to the package are absolute paths below its `assets` folder, so that a run
-may start anywhere. A config file of one's own starts from a bundled one:
+named by dotted paths. Files that belong to the package are given as absolute paths below its `assets` folder, so that
+a run may start anywhere. A user's own config file starts from a bundled one:
 
     from gan2shape_jax.config import load_config
 """

@@ -1,4 +1,4 @@
-"""Keeps the latents, masks and true depths of bundled images away from images of the user's own.
+"""Keeps the latents, masks and true depths of bundled images away from the user's own images.
 
 These files are found by the image's name alone. Without this rule a photo saved as `001.png` would be given the
 latent, the mask and the true depth of the bundled face 001.
@@ -15,7 +15,7 @@ from gan2shape_jax.bundled import asset
 
 __all__ = ["ROOTS", "drop_foreign_roots"]
 
-# What belongs to the images of `config.data.image_root`, and what a run does where the folder is not given.
+# What belongs to the images of `config.data.image_root`, and what a run does if the folder is not given.
 ROOTS = {
     "latent_root": "latents are found by inverting the GAN",
     "mask_root": "masks come from the images' alpha channel or the parser",
@@ -26,14 +26,14 @@ ROOTS = {
 def drop_foreign_roots(
     config: ConfigDict, *, given: Collection[str] = (), bundled: Collection[ConfigDict] = ()
 ) -> None:
-    """Empties the folders among `ROOTS` that belong to bundled images where `config.data.image_root` is another.
+    """Empties the fields of `ROOTS` that belong to bundled images if `config.data.image_root` is another folder.
 
-    One warning names what was dropped.
+    A single warning names what was dropped.
 
     Args:
         config: unlocked; changed in place.
-        given: fields that the user set himself, such as `data.mask_root`; they stay as they are.
-        bundled: configurations whose folders belong to their own images, beside the files of the package.
+        given: fields that the user set explicitly, such as `data.mask_root`; they stay as they are.
+        bundled: configurations whose folders belong to their own images, in addition to the package's files.
     """
     dropped = [
         root
@@ -64,7 +64,7 @@ def _is_foreign(config: ConfigDict, root: str, bundled: Collection[ConfigDict]) 
 
 
 def _bundled_set(path: str) -> str | None:
-    """Returns the bundled data that a path lies in, such as `ictface`; None for a path outside the package."""
+    """Returns the bundled data set that contains a path, such as `ictface`; None for a path outside the package."""
     resolved, assets = _resolved(path), _resolved(asset(""))
     if not path or not resolved.is_relative_to(assets) or resolved == assets:
         return None
@@ -72,4 +72,4 @@ def _bundled_set(path: str) -> str | None:
 
 
 def _resolved(path: str) -> pathlib.Path:
-    return pathlib.Path(os.path.realpath(path))  # which, unlike `Path.resolve`, bears links that go in a circle
+    return pathlib.Path(os.path.realpath(path))  # unlike `Path.resolve`, copes with circular links

@@ -1,7 +1,7 @@
 """The arguments of `gan2shape-jax --config=...`, and its help in three lengths.
 
 `--help` fits one screen and lists the groups of fields; `--help=TOPIC` explains a field or a group; `--help=all` lists
-every field. Values shown are those of the configuration that is named, or the defaults.
+every field. The values shown are those of the named configuration, or the defaults.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ __all__ = ["ALL", "COMMANDS", "Arguments", "help_text", "parse"]
 ALL = "all"
 _WIDTH = 100  # characters
 
-# What there is beside reconstructing, each with a --help of its own.
+# The commands besides reconstruction, each with its own --help.
 COMMANDS = {
     "photo": "PHOTO ...: any photo to 3D: crop, mask and shape are found",
     "serve": "the same in a browser, for oneself or for others",
@@ -65,9 +65,9 @@ class Arguments:
     Attributes:
         spec: the configuration's name or path, or ''.
         overrides: text by field.
-        check: whether files are only looked at.
-        version: whether the version is asked for.
-        help: the topic that is asked for, '' for the short help, or None.
+        check: whether files are only checked.
+        version: whether the version is requested.
+        help: the requested topic, '' for the short help, or None.
         lift: whether the GAN is to be lifted.
     """
 
@@ -80,7 +80,7 @@ class Arguments:
 
 
 def parse(argv: Sequence[str]) -> Arguments:
-    """Returns what the arguments say; values follow `=` or a space.
+    """Parses the arguments; values follow `=` or a space.
 
     Raises:
         ConfigError: an unknown argument, or one without its value.
@@ -115,7 +115,7 @@ def parse(argv: Sequence[str]) -> Arguments:
 
 
 def _instead(argument: str) -> str:
-    """Returns what to write in place of an argument that is unknown."""
+    """Returns what to write instead of an unknown argument."""
     name = argument.partition("=")[0]
     if name in _LAUNCH_OPTIONS:
         return f"here: {_LAUNCH_OPTIONS[name]}"
@@ -130,8 +130,8 @@ def help_text(topic: str = "", spec: str = "") -> str:
     """Returns the help on a topic.
 
     Args:
-        topic: '' for the short help, a field such as `schedule.stages` (`stages` alone will do where only one field
-            ends so), a group such as `schedule`, or `all`.
+        topic: '' for the short help, a field such as `schedule.stages` (just `stages` if no other field has that
+            ending), a group such as `schedule`, or `all`.
         spec: the configuration whose values are shown; '' shows the defaults.
 
     Raises:
@@ -165,7 +165,7 @@ def _short() -> str:
 
 
 def _wrapped_names() -> str:
-    """Returns the bundled configurations' names, the first line as long as its place in `_USAGE` allows."""
+    """Returns the bundled configurations' names, wrapped to fit their place in `_USAGE`."""
     indent = " " * 24
     rows = textwrap.wrap(", ".join(names()), _WIDTH - len(indent), initial_indent=" " * 22)
     return f"\n{indent}".join(rows).strip()

@@ -9,7 +9,7 @@ from gan2shape_jax.config.python_files import base_module
 
 __all__ = ["GENERAL", "describe_fields", "describe_groups", "group_of"]
 
-GENERAL = "general"  # the group of the fields that lie in none
+GENERAL = "general"  # the group of fields that belong to no other
 
 
 def describe_fields() -> dict[str, str]:
@@ -19,7 +19,7 @@ def describe_fields() -> dict[str, str]:
 
 
 def describe_groups() -> dict[str, str]:
-    """Returns what each group of fields is about, `GENERAL` first."""
+    """Returns a description of each group of fields, `GENERAL` first."""
     groups = {path: text for path, text in _comments().items() if path in _group_paths()}
     return {GENERAL: "The seed, the results' folder, and what kind of run it is."} | groups
 
@@ -48,7 +48,7 @@ def _group_paths() -> set[str]:
 
 
 def _comments() -> dict[str, str]:
-    """Returns the comment above each assignment, by what it assigns to."""
+    """Returns the comment above each assignment, by the path that it assigns to."""
     lines, nodes = _assignments()
     return {_path(node): _comment_above(lines, node.lineno - 1) for node in nodes}
 

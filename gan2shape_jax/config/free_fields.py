@@ -1,4 +1,4 @@
-"""Fields that change no result: two runs that differ in them alone have made the same."""
+"""Fields that do not affect results: two runs that differ only in these give the same results."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,9 +7,9 @@ from gan2shape_jax.config.tree import flatten
 
 __all__ = ["result_fields"]
 
-# Paths of fields and groups. What stays in `runtime` can change bits: the precision, a GPU's order of sums, and how
-# many iterations are compiled into one program. Images at once change no more than rounding, and are chosen by the free
-# memory unless they are given.
+# Paths of fields and groups. The other fields of `runtime` can change bits: the precision, a GPU's order of summation,
+# and how many iterations are compiled into one program. `images_at_once` changes only rounding, and is chosen from the
+# free memory unless it is given.
 _FREE = (
     "workdir",
     "logging",
@@ -22,7 +22,7 @@ _FREE = (
     "runtime.images_at_once",
 )
 
-# The same by another name: what `auto` is everywhere but on TPU, and what it was called before there was an `auto`.
+# The same under another name: what `auto` means everywhere except on TPU, and what it was called before `auto` existed.
 _SAME = {("runtime.precision", "auto"): "float32"}
 
 
@@ -30,7 +30,7 @@ def result_fields(config: Mapping[str, Any], *, but: tuple[str, ...] = ()) -> di
     """Returns the values of the fields that can change a result, by dotted path.
 
     Args:
-      config: a configuration's tree, as its JSON has it.
+      config: a configuration's tree, as in its JSON.
       but: further fields or groups to leave out.
     """
     free = (*_FREE, *but)

@@ -1,4 +1,4 @@
-"""Whether a GAN is the one that a configuration describes: asked by `--check` and by the run alike."""
+"""Whether a GAN is the one that a configuration describes: checked by both `--check` and the run."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
-if TYPE_CHECKING:  # it imports jax, which looking at a configuration need not wait for
+if TYPE_CHECKING:  # imports jax, which checking a configuration need not wait for
     from gan2shape_jax.stylegan2 import Architecture
 
 __all__ = ["gan_problems"]
 
 
 def gan_problems(config: ConfigDict, architecture: Architecture) -> list[str]:
-    """Returns a sentence for each way in which a loaded GAN differs from what `config.gan` says about it."""
+    """Returns a sentence for each way in which a loaded GAN differs from `config.gan`."""
     gan, path = config.gan, config.gan.checkpoint
     problems = [
         f"{path} has {field} {actual}, but config.gan.{field} is {gan[field]}: name the checkpoint of this category or "

@@ -1,4 +1,4 @@
-"""The variants `lift` and `relift` of any configuration: the GAN's own samples in place of images."""
+"""The variants `lift` and `relift` of any configuration: the GAN's own samples instead of images."""
 
 from collections.abc import Callable, Mapping
 
@@ -12,10 +12,10 @@ _IMAGES, _BATCH = 4, 2  # samples that share an iteration, and pseudo-images of 
 
 
 def _lifted(config: ConfigDict) -> ConfigDict:
-    """Returns a configuration's way of lifting its GAN; `config` is unlocked and changed.
+    """Returns a configuration for lifting its GAN; `config` is unlocked and modified.
 
-    Camera, GAN, networks, losses and sampling stay. One set of networks begins anew; only a category whose networks
-    learn from mirrored sheets is taken to be symmetric.
+    Camera, GAN, networks, losses and sampling stay the same. One set of networks is trained from scratch; a category is
+    taken to be symmetric only if its networks learn from mirrored sheets.
     """
     config.mode = "lift"
     config.workdir = f"{config.workdir}_lift"
@@ -33,14 +33,14 @@ def _lifted(config: ConfigDict) -> ConfigDict:
     config.schedule.flip3 = _STAGES * (mirrored,)
     config.schedule.batches_per_iteration = _IMAGES
     config.sampling.batch_size = _BATCH
-    # What an encoder that has seen exact latents says needs no mapping network to keep it among the GAN's images.
+    # The output of an encoder that has seen exact latents needs no mapping network to keep it among the GAN's images.
     config.gan.relative_enc = True
     config.gan.regularize_offset = False
     return config
 
 
 def _relifted(config: ConfigDict) -> ConfigDict:
-    """Returns how lifted networks (`networks.pretrained`) go on: few samples, each with an encoder of its own."""
+    """Returns how training continues from a lift (`networks.pretrained`): few samples, each with its own encoder."""
     config = _lifted(config)
     config.workdir = f"{config.workdir.removesuffix('_lift')}_relift"
     config.schedule.stages = ((1, 1, 300),)  # a second stage gains nothing (docs/reports/lift.md)

@@ -1,4 +1,4 @@
-"""Loading the configuration that a command line names, whatever kind of file it is in."""
+"""Loading the configuration named on a command line, whatever kind of file it is in."""
 
 from ml_collections import ConfigDict
 
@@ -10,7 +10,7 @@ __all__ = ["load_config"]
 
 
 def load_config(spec: str) -> ConfigDict:
-    """Returns the locked configuration that a command line names.
+    """Returns the locked configuration named on a command line.
 
     Args:
         spec: `NAME[:VARIANT]` of a bundled configuration, `PATH.py[:VARIANT]`, or `PATH.yml`, a settings file of

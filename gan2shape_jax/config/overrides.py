@@ -1,4 +1,4 @@
-"""Fields of a configuration set from the text of a command line."""
+"""Setting a configuration's fields from command-line text."""
 
 import ast
 import contextlib
@@ -20,9 +20,9 @@ _BOOLS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no"
 
 
 def apply_overrides(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigDict:
-    """Returns a locked copy with fields set from text, as `{"schedule.use_mask": "True"}`.
+    """Returns a locked copy with fields set from text, such as `{"schedule.use_mask": "True"}`.
 
-    Another `data.image_root` drops the bundled latents, masks and depths that the overrides do not set themselves.
+    Changing `data.image_root` drops the bundled latents, masks and depths that the overrides do not set themselves.
 
     Raises:
         ConfigError: a field that does not exist (the message names the nearest one) or text of the wrong type.
@@ -72,7 +72,7 @@ def _with_initials(field: str) -> str:
 
 
 def _parse(path: str, text: str, default: Any) -> Any:
-    """Returns text as a value of the default's type; None marks an optional whole number."""
+    """Returns text as a value of the default's type; a default of None marks an optional whole number."""
     if isinstance(default, str):
         if fault := text_fault(path, text):
             raise ConfigError(fault)

@@ -1,8 +1,8 @@
 """Configurations in Python files: bundled ones by name, the user's by path.
 
 A file has a function `get_config` that returns an `ml_collections.ConfigDict`, and may list variants, which
-`get_config` then takes by name. It is the user's own program and runs as such; whatever goes wrong in it is told in a
-line that names the file.
+`get_config` then takes by name. It is the user's own program and runs as such; whatever goes wrong in it is reported in
+one line that names the file.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from gan2shape_jax.regular_files import MIB, read_bytes
 
 __all__ = ["base_module", "load_file", "load_python", "names"]
 
-_LARGEST = MIB  # bytes of a config file; the longest bundled one has 16 thousand
+_LARGEST = MIB  # bytes of a config file; the longest bundled one has 16,000
 _LONGEST_MESSAGE = 500  # characters
 
 
@@ -41,8 +41,8 @@ def load_python(spec: str) -> ConfigDict:
     if name.endswith(".py"):
         path = pathlib.Path(name)
         if not os.path.exists(path) and path.parent.name == "configs" and not path.is_absolute():
-            path = folder("configs") / path.name  # `configs/NAME.py` is understood in every folder
-        if not os.path.exists(path):  # unlike pathlib's, False also where the name is one that no file can have
+            path = folder("configs") / path.name  # `configs/NAME.py` works from any folder
+        if not os.path.exists(path):  # unlike pathlib's, also False for a name that no file can have
             raise ConfigError(f"there is no config file {name}; {_suggestion(path.stem)}")
     else:
         path = folder("configs") / f"{name}.py"
@@ -54,7 +54,7 @@ def load_python(spec: str) -> ConfigDict:
 def load_file(path: pathlib.Path, variant: str = "") -> ConfigDict:
     """Runs a file's `get_config`, with the variant if one is named, and locks the result.
 
-    Bundled folders of latents, masks and depths are dropped where the images are not the bundled ones.
+    Bundled folders of latents, masks and depths are dropped if the images are not the bundled ones.
 
     Raises:
         ConfigError: the file does not run, returns no configuration, or has no such variant.
@@ -82,17 +82,17 @@ def load_file(path: pathlib.Path, variant: str = "") -> ConfigDict:
 
 @contextlib.contextmanager
 def _told(what: str) -> Iterator[None]:
-    """Turns whatever a config file raises into a `ConfigError`, all but Ctrl-C and what is told already."""
+    """Turns whatever a config file raises into a `ConfigError`, except Ctrl-C and errors already meant for the user."""
     try:
         yield
     except (UserError, KeyboardInterrupt):
         raise
-    except BaseException as error:  # also SystemExit: a file that is no configuration must not end the program unsaid
+    except BaseException as error:  # also SystemExit: a file that is no configuration must not end the program silently
         raise ConfigError(f"{what}: {': '.join(filter(None, (type(error).__name__, _said(error))))}") from error
 
 
 def _said(error: BaseException) -> str:
-    """Returns an error's message in one line; '' where its class, which may be the file's own, fails even at that."""
+    """Returns an error's message in one line; '' if its class, which may be the file's own, fails even at that."""
     try:
         return " ".join(str(error).split())[:_LONGEST_MESSAGE]
     except Exception:
@@ -109,7 +109,7 @@ def _require_variant(path: pathlib.Path, variant: str, variants: object) -> None
 def _require_fields(config: ConfigDict, path: pathlib.Path) -> None:
     if path == folder("configs") / "base.py":
         return
-    from gan2shape_jax.config.field_types import base_values, type_problems  # it reads `base.py` by this module
+    from gan2shape_jax.config.field_types import base_values, type_problems  # it reads `base.py` through this module
 
     values = flatten(config)
     lacking = base_values().keys() - values.keys()
@@ -129,10 +129,10 @@ def base_module() -> types.ModuleType:
 
 
 def _import(path: pathlib.Path) -> types.ModuleType:
-    """Runs a file as a module that nobody else can import, and leaves no compiled copy beside it.
+    """Runs a file as a module that cannot be imported elsewhere, and leaves no compiled copy beside it.
 
     Raises:
-        ConfigError: the path is no regular file, or too large for a configuration.
+        ConfigError: the path is not a regular file, or the file is too large for a configuration.
         Exception: whatever the file raises.
     """
     try:

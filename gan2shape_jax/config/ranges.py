@@ -1,6 +1,6 @@
-"""The range of every number of a configuration: from what a run can use to what anybody has wanted, with room to spare.
+"""The range of every number in a configuration: what a run can use, up to well beyond what anyone has wanted.
 
-What a machine can hold is another question, asked by `gan2shape_jax.run.machine`.
+What a machine can hold is checked separately, by `gan2shape_jax.run.machine`.
 """
 
 import math
@@ -22,12 +22,12 @@ __all__ = [
 ]
 
 _MOST_ITERATIONS = 10**7
-_LEAST = 1e-30  # well above float32's smallest normal number, below which a computer may take it for 0
+_LEAST = 1e-30  # well above float32's smallest normal number, below which hardware may flush it to 0
 _LENGTH = 1e6  # scene units
 
 
 class Range(NamedTuple):
-    """The least and the greatest value that a number may have."""
+    """The minimum and maximum value of a number."""
 
     low: float
     high: float
@@ -110,18 +110,18 @@ FLOATS = {
 }
 _STAGES = Range(1, 1000)
 _STAGE_LISTS = ("schedule.stages", "refinement.lengths")
-_LIGHT = 1000.0  # the greatest number of `sampling.rand_light`
+_LIGHT = 1000.0  # the largest number allowed in `sampling.rand_light`
 _POWERS_OF_TWO = ("image_size", "gan.size")
 
 
 def range_problems(values: Mapping[str, Any]) -> list[str]:
-    """Returns a sentence for each number outside its range; the values have the types of their fields."""
+    """Returns a sentence for each number outside its range; the values must have the types of their fields."""
     faults = [fault for path, allowed in (WHOLE | FLOATS).items() if (fault := _fault(path, values[path], allowed))]
     return faults + _light(values["sampling.rand_light"]) + _all_stages(values)
 
 
 def in_range(path: str, value: float | None) -> bool:
-    """Whether a field's number is one that a run can use; None stands for a field that is not set."""
+    """Whether a field's number is in its range; None stands for a field that is not set."""
     return not _fault(path, value, (WHOLE | FLOATS)[path])
 
 

@@ -13,15 +13,15 @@ from gan2shape_jax.json_files import read_object
 
 __all__ = ["LARGEST", "from_json", "read_config"]
 
-LARGEST = 2**18  # bytes of a `config.json`, which takes 6 KiB
-_SHOWN = 60  # characters of a value that a message repeats
+LARGEST = 2**18  # bytes of a `config.json`, which is about 6 KiB
+_SHOWN = 60  # characters of a value shown in a message
 
 
 def read_config(path: pathlib.Path) -> ConfigDict:
     """Returns the configuration in a run's `config.json`.
 
     Raises:
-        UserError: the file cannot be read, or holds no configuration that a run could have had.
+        UserError: the file cannot be read, or holds a configuration that no run could have had.
     """
     try:
         return from_json(read_object(path, "a run's configuration", limit=LARGEST), path)
@@ -30,14 +30,14 @@ def read_config(path: pathlib.Path) -> ConfigDict:
 
 
 def from_json(tree: Mapping[str, Any], source: pathlib.Path) -> ConfigDict:
-    """Returns the locked configuration of a JSON object; fields that were added since then have their defaults.
+    """Returns the locked configuration of a JSON object; fields added since it was written get their defaults.
 
     Args:
-        tree: the object, groups of fields as objects inside it.
+        tree: the object, with groups of fields as nested objects.
         source: the file that it was read from, for messages.
 
     Raises:
-        UserError: a value is not of its field's type, or none that a run could have had.
+        UserError: a value has the wrong type for its field, or is one that no run could have had.
     """
     from gan2shape_jax.config import validation  # imports jax, which naming a configuration need not wait for
 
@@ -55,7 +55,7 @@ def from_json(tree: Mapping[str, Any], source: pathlib.Path) -> ConfigDict:
 
 
 def _misplaced(tree: Mapping[str, Any], field: str) -> str:
-    """Returns the group above a field that the tree has something else for, or the field that it has a group for."""
+    """Returns the group above a field that is no group in the tree, or the field itself if it is a group there."""
     names = field.split(".")
     for count, name in enumerate(names, 1):
         if name not in tree:
@@ -67,7 +67,7 @@ def _misplaced(tree: Mapping[str, Any], field: str) -> str:
 
 
 def _typed(value: Any, default: Any, what: str) -> Any:
-    """Returns a JSON value as the field's type: lists become tuples, whole numbers may stand for others."""
+    """Returns a JSON value as the field's type: lists become tuples, and whole numbers are accepted for any number."""
     value = _as_tuples(value)
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

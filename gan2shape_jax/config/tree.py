@@ -1,4 +1,4 @@
-"""Configurations as trees: their fields by dotted paths, and their text as JSON."""
+"""Configurations as trees: their fields by dotted path, and their JSON text."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ __all__ = ["flatten", "set_field", "to_json"]
 
 
 def flatten(tree: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the leaves of a configuration, or of the dictionary read from its JSON, by dotted path in order."""
+    """Returns the leaves of a configuration, or of the dictionary read from its JSON, in order, by dotted path."""
     return dict(_leaves(tree, ""))
 
 
@@ -23,7 +23,7 @@ def _leaves(tree: ConfigDict | Mapping[str, Any], prefix: str) -> Iterator[tuple
 
 
 def set_field(config: ConfigDict, path: str, value: Any) -> None:
-    """Sets the field at a dotted path of an unlocked configuration, whatever type it had."""
+    """Sets the field at a dotted path of an unlocked configuration, regardless of its previous type."""
     *parents, last = path.split(".")
     owner = config
     for parent in parents:

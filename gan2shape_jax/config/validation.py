@@ -1,6 +1,6 @@
-"""What a configuration's values have to fulfil, checked before anything is loaded.
+"""The requirements on a configuration's values, checked before anything is loaded.
 
-Only the values are looked at here; the files that they name, and what the machine can hold, are the business of
+Only the values are checked here; the files that they name, and what the machine can hold, are left to
 `gan2shape_jax.run`.
 """
 
@@ -32,12 +32,12 @@ PERCEPTUAL = ("discriminator", "lpips")
 NETWORKS = ("none", "small", "full")
 PRESETS = ("mesh", "overview", "standard", "all")
 
-# Object storage that checkpoints may lie in, with the library that reads and writes it.
+# Object storage that may hold checkpoints, with the library that reads and writes it.
 OBJECT_STORAGE = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs"}
 
 
 def validate(config: ConfigDict) -> None:
-    """Raises `ConfigError` that lists everything `problems` finds; warns of a category that is nearly a known one."""
+    """Raises a `ConfigError` that lists everything `problems` finds; warns if a category is almost a known one."""
     faults = problems(config)
     if faults:
         raise ConfigError("\n".join(faults) if len(faults) > 1 else faults[0])
@@ -54,11 +54,11 @@ def problems(config: ConfigDict) -> list[str]:
     values = flatten(config)
     faults = type_problems(values)
     if faults:
-        return faults  # all other questions expect values of the right type
+        return faults  # all other checks expect values of the right type
     faults = range_problems(values)
     for check in (_choices, _folders, _parser):
         faults += check(values)
-    if not faults:  # values that are sensible each by itself may not go together
+    if not faults:  # values that are valid on their own may not go together
         for check in (order_problems, _channels, _flips, _images_at_once, _animations):
             faults += check(values)
     return faults
@@ -144,7 +144,7 @@ def _parser(values: dict[str, Any]) -> list[str]:
 
 
 def _channels(values: dict[str, Any]) -> list[str]:
-    """Asks whether the channels of depth and albedo networks divide into the groups that are normalised together."""
+    """Checks that the channels of the depth and albedo networks divide evenly into the normalisation groups."""
     size = values["image_size"]
     width = values["networks.width"] or default_width(size)
     base = values["networks.group_base"] or default_group_base(size)

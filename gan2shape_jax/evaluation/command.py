@@ -1,6 +1,6 @@
 """`gan2shape-jax evaluate`: errors of finished runs, recomputed from what they saved, side by side.
 
-The first of several runs is what the others are compared with.
+The other runs are compared with the first.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     if arguments[:1] == ["identity"]:
-        from gan2shape_jax.evaluation import identity_command  # imports the networks, which the rest does without
+        from gan2shape_jax.evaluation import identity_command  # imports the networks, which the rest does not need
 
         return identity_command.run(arguments[1:])
     if arguments[:1] == ["consistency"]:

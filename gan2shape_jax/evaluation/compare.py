@@ -28,11 +28,11 @@ class Comparison:
     """One run against another.
 
     Attributes:
-        base: label of the run that the differences start from.
+        base: label of the run that the other is compared with.
         other: label of the other.
-        differences: mean of `other - base` over the images that both know, by metric.
-        images: how many images both have scored.
-        notes: sentences on what does not pair.
+        differences: mean of `other - base` over the images for which both have the metric, by metric.
+        images: number of images that both have scored.
+        notes: sentences on what cannot be paired.
     """
 
     base: str
@@ -43,7 +43,7 @@ class Comparison:
 
 
 def summarize(scores: Sequence[Score]) -> dict[str, dict[str, Interval]]:
-    """Returns mean and median with their intervals by metric; metrics that no image has are absent."""
+    """Returns mean and median with their intervals, by metric; metrics that no image has are omitted."""
     summaries = {}
     for metric in METRICS:
         values = [score.figures[metric] for score in scores if metric in score.figures]
@@ -55,8 +55,8 @@ def summarize(scores: Sequence[Score]) -> dict[str, dict[str, Interval]]:
 def compare(base: ScoredRun, other: ScoredRun) -> Comparison:
     """Returns the paired differences of two runs.
 
-    Images that only one of them has scored, or that have another size or another true depth in the second, are left
-    out; the notes say which.
+    Images that only one of them has scored, or whose size differs, are left out; where the true depth differs, depth
+    errors are left out. The notes say which.
     """
     first = {score.name: score for score in base.scores if score.figures}
     second = {score.name: score for score in other.scores if score.figures}

@@ -1,11 +1,11 @@
 """How good shapes are where no true depth is known.
 
-Three measures, the less the better:
+Three measures, lower is better for each:
 
-* the error that remains when a photo on its shape is turned and relit until it looks like pictures of the same object
-  that no training saw (`evaluation.unseen`), beside that of a flat plane, of an ellipsoid and of another image's shape;
-* how far the shapes of several runs, such as several seeds', lie apart, as SIDE;
-* for networks that explain an image at once, how far its shape lies from its mirror image's, as SIDE.
+* the error that remains after a photo on its shape is turned and relit to match pictures of the same object that were
+  never trained on (`evaluation.unseen`), compared with a flat plane, an ellipsoid and another image's shape;
+* how far apart the shapes of several runs (such as several seeds) are, as SIDE;
+* for networks that explain an image in one pass, how far its shape is from that of its mirror image, as SIDE.
 
 Depths are (S, S) in the input's view, scene units.
 """
@@ -49,14 +49,14 @@ BASELINES = (FLAT, ELLIPSOID, ANOTHER)
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What was measured of one image.
+    """What was measured for one image.
 
     Attributes:
       name: of the image.
-      errors: of unseen pictures, by run and by baseline, in units of pictures in [-1, 1].
-      apart: mean SIDE between a run's shape and the other runs', by run; empty for one run.
-      mirrored: SIDE between a run's shape and that of the mirrored image; where networks explain images at once.
-      sides: SIDE against the true depth, by run and by baseline; empty where it is not known.
+      errors: on unseen pictures, by run and by baseline, in units of pictures in [-1, 1].
+      apart: mean SIDE between a run's shape and the other runs' shapes, by run; empty for a single run.
+      mirrored: SIDE between a run's shape and that of the mirrored image, if its networks explain images in one pass.
+      sides: SIDE against the true depth, by run and by baseline; empty if it is not known.
     """
 
     name: str
@@ -68,11 +68,11 @@ class Measured:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Subject:
-    """What runs of one list share.
+    """What runs on one list share.
 
     Attributes:
       config: of the first run.
-      plain: the same for the GAN alone, without trained networks.
+      plain: the same, but for the GAN alone, without trained networks.
       architecture: of the GAN.
       frozen: the GAN.
       latents: folder of the latents that the first run found.
@@ -86,10 +86,10 @@ class Subject:
 
 
 def subject_of(runs: Sequence[FoundRun]) -> Subject:
-    """Loads the GAN that runs share.
+    """Loads the GAN that the runs share.
 
     Raises:
-      UserError: a run without a configuration, runs of different GANs, sizes or cameras, or a file that is missing.
+      UserError: a run has no configuration, the runs differ in GAN, size or camera, or a file is missing.
     """
     named_alike = [run.label for run in runs if run.label in BASELINES]
     if named_alike:
@@ -124,14 +124,14 @@ def measure(
     Args:
       name: of the image, as results folders are named.
       results: of the image, by run.
-      another: of another image, for its shape; or None.
+      another: result of another image, for its shape; or None.
       subject: of the runs.
-      rounds: of 4 pictures of each shape.
-      iterations: that the encoder learns for.
-      search_iterations: that views and lights of unseen pictures are searched for.
+      rounds: number of rounds, each of 4 pictures of each shape.
+      iterations: for which the encoder is trained.
+      search_iterations: of the search for the views and lights of unseen pictures.
 
     Raises:
-      UserError: the image is no longer in the run's list, its mask shows no object, or no part of it is seen on all
+      UserError: the image is no longer in the run's list, its mask shows no object, or no part of it is visible on all
         shapes.
     """
     first = next(iter(results.values()))
@@ -152,7 +152,7 @@ def mirrored_apart(networks: feed_forward.FeedForward, subject: Subject, name: s
     """Returns the SIDE between the shape of an image and the mirrored shape of its mirror image.
 
     Args:
-      networks: that gave the result.
+      networks: that produced the result.
       subject: of the runs.
       name: of the image, as results folders are named.
       result: of the image.
@@ -172,7 +172,7 @@ def apart(
     mask: Float[np.ndarray, "s s"],
     camera: Camera,
 ) -> float:
-    """Returns the SIDE between two depths over the object, where both show a surface; NaN where they share none."""
+    """Returns the SIDE between two depths over the object, where both show a surface; NaN if they share none."""
     return float(_apart(*(jnp.asarray(each) for each in (first, second, mask)), camera=camera))
 
 
@@ -183,7 +183,7 @@ def _apart(first: jax.Array, second: jax.Array, mask: jax.Array, *, camera: Came
 
 
 def _prepared(name: str, subject: Subject) -> PreparedImage:
-    """Returns an image with its latent: a file's, the one that the run found, or one that is found now."""
+    """Returns an image with its latent: from a file, as found by the run, or found now."""
     entry = listed_entry(subject.config, name)
     return prepared_again(subject.plain, entry, subject.architecture, subject.frozen, subject.latents)
 

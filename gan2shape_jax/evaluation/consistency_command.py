@@ -1,4 +1,4 @@
-"""`gan2shape-jax evaluate consistency`: how good are shapes whose truth nobody knows?"""
+"""`gan2shape-jax evaluate consistency`: how good are shapes without ground truth?"""
 
 import argparse
 import json
@@ -32,10 +32,10 @@ _MOST_ROUNDS = 64
 
 
 def run(argv: Sequence[str]) -> int:
-    """Runs the command; returns 0, or 1 where an image could not be measured.
+    """Runs the command; returns 0, or 1 if an image could not be measured.
 
     Raises:
-        UserError: a folder without results, runs that cannot be compared, a file that is missing.
+        UserError: a folder without results, runs that cannot be compared, or a missing file.
     """
     arguments = _parser().parse_args(argv)
     if arguments.out is not None:
@@ -71,7 +71,7 @@ def _write(out: pathlib.Path, text: str, measured: Sequence[Measured], runs: Seq
 
 
 def _networks(run: FoundRun) -> feed_forward.FeedForward | None:
-    """Returns the networks of a run that explains images at once; None for another, or where they are gone."""
+    """Returns the networks of a run that explains images in one pass; None for other runs, or if they are missing."""
     config = read_config(run)
     if config.mode != "predict" or not pathlib.Path(config.networks.pretrained).is_file():
         return None

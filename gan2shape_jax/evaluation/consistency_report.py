@@ -1,4 +1,4 @@
-"""Tables of what shapes are worth where no true depth is known."""
+"""Tables of how good shapes are where no true depth is known."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -24,7 +24,7 @@ _NOTHING = "–"
 
 
 def markdown(measured: Sequence[Measured], problems: Mapping[str, str]) -> str:
-    """Returns tables of runs, baselines and images, of ranks where the truth is known, and what was left out."""
+    """Returns tables of runs, baselines and images, of ranks if the truth is known, and what was left out."""
     parts = [
         _PREFACE,
         *([_runs(measured), _images(measured), _ranks(measured)] if measured else ["nothing was measured\n"]),
@@ -34,7 +34,7 @@ def markdown(measured: Sequence[Measured], problems: Mapping[str, str]) -> str:
 
 
 def images_csv(measured: Sequence[Measured]) -> str:
-    """Returns a CSV with a row an image and shape: its errors, and SIDE where the truth is known."""
+    """Returns a CSV with a row per image and shape: its errors, and SIDE if the truth is known."""
     rows = [
         [one.name, shape, error, one.apart.get(shape), one.mirrored.get(shape), one.sides.get(shape)]
         for one in measured
@@ -44,7 +44,7 @@ def images_csv(measured: Sequence[Measured]) -> str:
 
 
 def _shapes(measured: Sequence[Measured]) -> list[str]:
-    """Returns runs, then baselines."""
+    """Returns the names of runs, then of baselines."""
     names = dict.fromkeys(shape for one in measured for shape in one.errors)
     return [name for name in names if name not in BASELINES] + [name for name in BASELINES if name in names]
 
@@ -80,7 +80,7 @@ def _images(measured: Sequence[Measured]) -> str:
 
 
 def _ranks(measured: Sequence[Measured]) -> str:
-    """Returns how the measures rank shapes beside SIDE; nothing where no true depth is known."""
+    """Returns how the measures rank shapes compared with SIDE; '' if no true depth is known."""
     known = [one for one in measured if one.sides]
     if not known:
         return ""

@@ -1,10 +1,10 @@
 """A photo draped over a shape, turned and relit until it looks like another picture of the same object.
 
-The better the shape, the better it explains what the object looks like from other sides. Nothing is learned but where
-each picture is seen from and how it is lit, so that any shape can be asked, also a plane or another object's.
+The better the shape, the better it explains how the object looks from other sides. Only the view and light of each
+picture are optimised, so any shape can be evaluated, including a plane or another object's.
 
 Everything is in the input's own view: depths (S, S) in scene units, pictures (n, S, S, 3) in [-1, 1], views (n, 6) from
-the input's to a picture's in radians and scene units, lights as `method.factors` has them.
+the input's to a picture's in radians and scene units, lights as in `method.factors`.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from gan2shape_jax.geometry.camera import Camera, inverse_warped_grid
 __all__ = ["ITERATIONS", "Draped", "common_errors", "drape"]
 
 ITERATIONS = 150
-_RATE = 0.03  # Adam's step size, in the units below, falling to nothing
-# How far views and lights are expected to lie from where the search begins: radians, scene units, strengths, slopes.
+_RATE = 0.03  # Adam's learning rate, in the units below, decaying to zero
+# How far views and lights are expected to be from the start of the search: radians, scene units, strengths, slopes.
 _VIEW_UNITS = (0.3, 0.3, 0.3, 0.03, 0.03, 0.0)
 _LIGHT_UNITS = (0.2, 0.2, 0.3, 0.3)
-_HOLD = 2e-3  # weight of the squared distance from there, so that no shape is turned out of sight
-_DARKEST = 0.1  # shading that a picture is divided by
+_HOLD = 2e-3  # weight of the squared distance from the start, so that no shape is turned out of sight
+_DARKEST = 0.1  # lower bound of the shading that a picture is divided by
 
 
 class Draped(NamedTuple):
-    """What a shape makes of pictures.
+    """How a shape reproduces pictures.
 
     Attributes:
-      pictures: (n, S, S, 3) the photo on the shape, as seen and lit in each.
-      coverage: (n, S, S) where the object is seen there, in [0, 1].
+      pictures: (n, S, S, 3) the photo on the shape, seen and lit as in each picture.
+      coverage: (n, S, S) where the object is visible there, in [0, 1].
       views: (n, 6).
     """
 
@@ -57,7 +57,7 @@ def drape(
     *,
     iterations: int = ITERATIONS,
 ) -> Draped:
-    """Returns a photo on a shape, seen and lit as each picture is, as nearly as the shape allows.
+    """Returns a photo on a shape, seen and lit as in each picture, as closely as the shape allows.
 
     Args:
       depth: of the shape.
@@ -65,8 +65,8 @@ def drape(
       mask: the object in it, in [0, 1].
       light: of the photo.
       pictures: of the same object.
-      views: where the search for each picture's view begins.
-      camera: of all.
+      views: where the search for each picture's view starts.
+      camera: of all pictures.
       iterations: of Adam.
     """
     given = [jnp.asarray(each, jnp.float32) for each in (depth, photo, mask, light, pictures, views)]
@@ -79,7 +79,10 @@ def drape(
 
 
 def common_errors(draped: list[Draped], pictures: Float[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "c n"]:
-    """Returns each shape's mean absolute error of each picture, where all shapes show the object; NaN where none do."""
+    """Returns each shape's mean absolute error on each picture, over pixels where all shapes show the object.
+
+    NaN where there are no such pixels.
+    """
     both = np.prod([one.coverage for one in draped], axis=0)
     total = both.sum((1, 2))
     errors = [(np.abs(one.pictures - pictures).mean(-1) * both).sum((1, 2)) for one in draped]
@@ -87,7 +90,7 @@ def common_errors(draped: list[Draped], pictures: Float[np.ndarray, "n s s 3"]) 
 
 
 class _Tried(NamedTuple):
-    """What is searched for, in units of what is expected: light of the photo (4,), views (n, 6), lights (n, 4)."""
+    """The search variables, in expected units: light of the photo (4,), views (n, 6), lights (n, 4)."""
 
     own_light: jax.Array
     views: jax.Array
@@ -111,7 +114,7 @@ def _seen(
     views: Float[Array, "n 6"],
     camera: Camera,
 ) -> tuple[Float[Array, "n s s 3"], Float[Array, "n s s"], Float[Array, "n 6"]]:
-    """Returns the draped photo in each view and light, where it is seen, and the views."""
+    """Returns the draped photo in each view and light, where it is visible, and the views."""
     normal = lighting.normals(depth, camera)
     own, _ = lighting.shade(normal, light + tried.own_light * jnp.asarray(_LIGHT_UNITS))
     lights = light + tried.lights * jnp.asarray(_LIGHT_UNITS)

@@ -1,8 +1,8 @@
-"""Embeddings of pictures by a network that the user brings as an ONNX file, and how alike they are.
+"""Embeddings of pictures by a network that the user provides as an ONNX file, and how similar they are.
 
-Nothing is bundled: networks that tell faces apart come with licences of their own. onnxruntime is optional (the extra
-`identity`) and runs on the CPU; an ONNX file is a graph of known operations and cannot run other code. What it may take
-of memory and time is bounded in `onnx_session`.
+Nothing is bundled: networks that tell faces apart have licences of their own. onnxruntime is optional (the extra
+`identity`) and runs on the CPU; an ONNX file is a graph of known operations and cannot run other code. Its memory and
+time are bounded in `onnx_session`.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from gan2shape_jax.weight_files.messages import listed, short
 __all__ = ["Embedding", "Preparation", "cosine", "load_embedding", "prepare"]
 
 _MOST = 1024  # pixels of a side, pictures of a batch
-_PIXELS = 2**17  # of the pictures that a network of any batch is given at a time: ten of 112 pixels
+_PIXELS = 2**17  # given at a time to a network that takes any batch size: ten pictures of 112 pixels
 _LONGEST = 2**16  # numbers in a vector
 
 # Pictures (n, s, s, 3) in [-1, 1] to vectors (n, d).
@@ -38,7 +38,7 @@ class Preparation:
         size: side in pixels; 0 takes it from the network's input.
         mean, std: a value v of 0 to 255 becomes (v - mean) / std.
         bgr: True swaps red and blue.
-        crop: share of the side that the centred square keeps.
+        crop: fraction of the side that the centred square keeps.
     """
 
     layout: Literal["auto", "nchw", "nhwc"] = "auto"
@@ -56,7 +56,7 @@ def cosine(first: Float[np.ndarray, "*batch d"], second: Float[np.ndarray, "*#ba
 
 
 def prepare(pictures: Float[np.ndarray, "n s s 3"], preparation: Preparation) -> Float[np.ndarray, "n t t 3"]:
-    """Crops, resizes with antialiasing, and scales pictures in [-1, 1]; `preparation.size` is positive here."""
+    """Crops, resizes with antialiasing, and normalises pictures in [-1, 1]; `preparation.size` must be positive."""
     prepared = []
     for picture in to_uint8(pictures):
         image = Image.fromarray(picture)
@@ -73,7 +73,7 @@ def load_embedding(path: pathlib.Path, preparation: Preparation = Preparation())
 
     Raises:
         UserError: onnxruntime is not installed; the file is missing, damaged, or takes something other than one
-            batch of square colour pictures in float32; the options do not fit it.
+            batch of square colour pictures in float32; or the options do not fit it.
     """
     session = open_session(path)
     entry = _only_input(session, path)
@@ -110,7 +110,7 @@ def _told(shape: list[Any]) -> str:
 
 
 def _layout(shape: list[Any], preparation: Preparation, path: pathlib.Path) -> tuple[int, Literal["nchw", "nhwc"], int]:
-    """Returns batch (0: any), layout and side, from the input's shape where the options leave them open."""
+    """Returns batch size (0: any), layout and side, from the input's shape where the options leave them open."""
     fits = {"nchw": shape[1] == 3, "nhwc": shape[3] == 3}
     if preparation.layout == "auto":
         if sum(fits.values()) != 1:
@@ -137,7 +137,7 @@ def _layout(shape: list[Any], preparation: Preparation, path: pathlib.Path) -> t
 
 
 def _batches(pictures: np.ndarray, count: int) -> list[np.ndarray]:
-    """Batches of exactly `count`; the last one is filled with its last picture."""
+    """Returns batches of exactly `count`; the last one is padded with its last picture."""
     short = -len(pictures) % count
     filled = np.concatenate([pictures, np.repeat(pictures[-1:], short, axis=0)]) if short else pictures
     return [np.ascontiguousarray(filled[i : i + count]) for i in range(0, len(filled), count)]

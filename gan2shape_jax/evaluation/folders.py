@@ -1,8 +1,8 @@
-"""Finding the results below the folders that a user names, and what is known of the runs that made them.
+"""Finding the results below the folders that a user names, and what is known about the runs that made them.
 
-A folder is a run's (`config.json` beside the folder of all results, or, of version 0.1, beside the images' folders),
-that of one image (`result.json`), or any folder above such ones. An image's name is its folder's path below that of its
-run's results, with `/`, after the run's own path where a folder above it was named.
+A folder is that of a run (`config.json` beside the folder of all results or, in version 0.1, beside the images'
+folders), that of one image (`result.json`), or any folder above these. An image's name is its folder's path below the
+folder of its run's results, with `/`, prefixed by the run's own path if a folder above the run was named.
 """
 
 import dataclasses
@@ -33,12 +33,12 @@ class FoundRun:
     """One run and its results.
 
     Attributes:
-        label: the shortest end of its path that tells it from the others.
+        label: the shortest end of its path that distinguishes it from the others.
         root: the folder that was named.
-        home: the folder of the whole run: `root`, or the one around it where `root` is one image's.
+        home: the folder of the whole run: `root`, or the run around it if `root` is the folder of one image.
         images: result folders by image name, sorted by name.
-        failures: reasons by name, of the images that the run gave up on.
-        config: the run's configuration as its `config.json` has it, or None where there is no such file.
+        failures: reasons by name, for the images that the run gave up on.
+        config: the run's configuration as in its `config.json`, or None if there is no such file.
     """
 
     label: str
@@ -53,7 +53,7 @@ def find_runs(paths: Sequence[pathlib.Path]) -> list[FoundRun]:
     """Returns the runs at `paths`, in their order.
 
     Raises:
-        UserError: a path that does not exist, holds no result or is named twice; a damaged `config.json`.
+        UserError: a path does not exist, holds no result or is named twice; or a `config.json` is damaged.
     """
     resolved = [_run_itself(path.resolve()) for path in paths]
     for path in resolved:
@@ -64,7 +64,7 @@ def find_runs(paths: Sequence[pathlib.Path]) -> list[FoundRun]:
 
 
 def _run_itself(folder: pathlib.Path) -> pathlib.Path:
-    """Returns the run where a folder is the one of all its results; else the folder."""
+    """Returns the run if a folder is that of all its results; otherwise the folder itself."""
     run = folder.parent
     of_run = folder == results_root(run) and not is_result(folder) and (run / "config.json").is_file()
     return run if of_run and layout_of(run) != 1 else folder
@@ -88,7 +88,7 @@ def _find(given: pathlib.Path, root: pathlib.Path, label: str) -> FoundRun:
 def _below(root: pathlib.Path) -> dict[str, pathlib.Path]:
     """Returns result folders by name.
 
-    Those being written have hidden names. In a run that keeps results in a folder of their own, others are none.
+    Folders being written have hidden names. In a run that keeps results in a separate folder, only those in it count.
 
     Raises:
         UserError: two folders hold the results of one image.
@@ -105,12 +105,12 @@ def _below(root: pathlib.Path) -> dict[str, pathlib.Path]:
 
 
 def _name_of(folder: pathlib.Path, root: pathlib.Path, layouts: dict[pathlib.Path, int | None]) -> str | None:
-    """Returns what a results folder below `root` is called; None where it does not count.
+    """Returns the name of a results folder below `root`; None if it does not count.
 
     Args:
-        folder: holds a `result.json`.
+        folder: one that holds a `result.json`.
         root: the folder that was named.
-        layouts: of the runs seen so far; added to.
+        layouts: of the runs seen so far; updated in place.
     """
     parts = folder.relative_to(root).parts
     if any(part.startswith(".") for part in parts):
@@ -127,7 +127,7 @@ def _name_of(folder: pathlib.Path, root: pathlib.Path, layouts: dict[pathlib.Pat
 
 
 def _labels(paths: list[pathlib.Path]) -> list[str]:
-    """Returns the last parts of each path, as many as make the paths differ."""
+    """Returns the last parts of each path, as many as needed to tell the paths apart."""
     for count in range(1, max((len(path.parts) for path in paths), default=1) + 1):
         labels = ["/".join(path.parts[-count:]) for path in paths]
         if len(set(labels)) == len(labels):
@@ -145,7 +145,7 @@ def _failures(path: pathlib.Path) -> dict[str, str]:
 def _config(path: pathlib.Path) -> dict[str, Any] | None:
     content = _read_json(path, "a run's configuration", limit=saved.LARGEST)
     if content is not None:
-        saved.from_json(content, path)  # raises for what no run could have had
+        saved.from_json(content, path)  # raises for a configuration that no run could have had
     return content
 
 
@@ -159,7 +159,7 @@ def _read_json(path: pathlib.Path, kind: str, *, limit: int) -> dict[str, Any] |
 
 
 def config_hash(config: dict[str, Any] | None) -> str | None:
-    """SHA-256 of the fields that can change a result's numbers, data paths and precision among them.
+    """Returns the SHA-256 of the fields that can change a result's numbers, including data paths and precision.
 
     Returns:
         16 hex digits; None for None.
@@ -171,10 +171,10 @@ def config_hash(config: dict[str, Any] | None) -> str | None:
 
 
 def read_config(run: FoundRun) -> ConfigDict:
-    """Returns the run's configuration as a run takes it; fields that its file lacks get their defaults.
+    """Returns the run's configuration; fields missing from its file get their defaults.
 
     Raises:
-        UserError: the run has no `config.json`, or one with values of the wrong type.
+        UserError: the run has no `config.json`, or it holds values of the wrong type.
     """
     if run.config is None:
         raise UserError(f"{run.home} has no config.json: without it nothing says how the run's networks were made")
@@ -189,7 +189,7 @@ def listed_entry(config: ConfigDict, name: str) -> str:
         name: of the image, as results folders are named.
 
     Raises:
-        UserError: the list does not name it any more.
+        UserError: the list no longer names it.
     """
     listed = {stem_of(entry): entry for entry in data.read_names(config.data.image_list, config.data.image_root)}
     if name not in listed:

@@ -1,7 +1,7 @@
-"""One object turned in yaw by four means: the mesh, the GAN guided by it, and two directions of the GAN's own.
+"""One object turned in yaw by four methods: the mesh, the GAN guided by it, and two directions of the GAN itself.
 
-"3D" and "GAN" keep the pitch, roll, shift and light of the input and replace its yaw: the one samples the lit canonical
-texture at the depth seen from each view, as training does, the other projects those pictures onto the GAN with the
+"3D" and "GAN" keep the pitch, roll, shift and light of the input and replace its yaw: "3D" samples the lit canonical
+texture at the depth seen from each view, as training does, and "GAN" projects those pictures onto the GAN with the
 image's encoder (GAN2Shape, section 3.3). GANSpace and SeFa move the input's latent along the direction that turns the
 picture most, as judged by the image's own view network. Pictures are (n, S, S, 3) in [-1, 1], yaws in degrees.
 """
@@ -35,9 +35,9 @@ __all__ = ["METHODS", "Gan", "Subject", "Turned", "load_gan", "load_subject", "t
 
 METHODS = ("3D", "GAN", "GANSpace", "SeFa")
 
-_COMPONENTS = 10  # directions of each rival that are tried
-_SAMPLES = 10_000  # latents that GANSpace's directions and all deviations are taken from
-_BATCH = 20  # pictures that go through a network together
+_COMPONENTS = 10  # directions tried for each rival method
+_SAMPLES = 10_000  # latents from which GANSpace's directions and all deviations are computed
+_BATCH = 20  # pictures per network call
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,13 +60,13 @@ class Subject:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Turned:
-    """The pictures that one method gives.
+    """The pictures made by one method.
 
     Attributes:
         method: one of `METHODS`.
         pictures: (n, S, S, 3).
-        yaws_deg: (n,) what the view network says of each.
-        how: the direction that was taken, in words; "" for the mesh and for the GAN guided by it.
+        yaws_deg: (n,) the view network's prediction for each.
+        how: the direction that was used, in words; "" for the mesh and for the GAN guided by it.
         reached: (n,) whether the calibration reached each yaw.
     """
 
@@ -78,7 +78,7 @@ class Turned:
 
 
 def load_gan(config: ConfigDict) -> Gan:
-    """Loads a run's frozen networks and samples its W; raises `UserError` where a file is missing."""
+    """Loads a run's frozen networks and samples its W; raises `UserError` if a file is missing."""
     architecture, frozen = loading.load_frozen(config)
     latents = directions.sample_w(jax.random.key(0), frozen.generator, arch=architecture, samples=_SAMPLES)
     return Gan(architecture, frozen, latents)
@@ -114,7 +114,7 @@ def load_subject(
 
 
 def turn(subject: Subject, gan: Gan, yaws_deg: Float[np.ndarray, "n"]) -> list[Turned]:
-    """Turns the object to each yaw by all of `METHODS`, in their order."""
+    """Turns the object to each yaw by each of `METHODS`, in their order."""
     result = subject.result
     views = np.repeat(result.view[None], len(yaws_deg), axis=0)
     views[:, 1] = np.deg2rad(yaws_deg)
@@ -143,7 +143,7 @@ def turn(subject: Subject, gan: Gan, yaws_deg: Float[np.ndarray, "n"]) -> list[T
 
 
 def _traversed(name: str, candidates: list[Candidate], subject: Subject, gan: Gan, yaws_deg: np.ndarray) -> Turned:
-    """Draws the pictures along the candidate that turns the subject most."""
+    """Makes pictures along the candidate that turns the subject most."""
 
     def yaw_of(some: Sequence[Candidate], steps: np.ndarray) -> np.ndarray:
         latents = np.concatenate([_moved(subject, gan, candidate, steps) for candidate in some])
@@ -204,7 +204,7 @@ def _seen_yaws(subject: Subject, gan: Gan, pictures: np.ndarray) -> np.ndarray:
 
 
 def _in_batches(function: Callable[[np.ndarray], jax.Array], values: np.ndarray) -> np.ndarray:
-    """Calls with a batch at a time, the last one filled up: one compiled program serves any number."""
+    """Calls a function with a batch at a time, padding the last: one compiled program serves any number."""
     filled = np.concatenate([values, np.repeat(values[-1:], -len(values) % _BATCH, axis=0)])
     parts = [np.asarray(function(filled[i : i + _BATCH])) for i in range(0, len(filled), _BATCH)]
     return np.concatenate(parts)[: len(values)]

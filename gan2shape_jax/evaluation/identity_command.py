@@ -1,8 +1,8 @@
-"""`gan2shape-jax evaluate identity`: does turning a face leave it the same person's?
+"""`gan2shape-jax evaluate identity`: does a turned face still show the same person?
 
 Each result is turned from -20 to 20 degrees of yaw in 20 views by its 3D sheet, by the GAN guided by it, and by
-GANSpace and SeFa, as GAN2Shape compares them; the cosine between the embeddings of each view and of the input is
-reported.
+GANSpace and SeFa, following the comparison in GAN2Shape; the cosine between the embeddings of each view and of the
+input is reported.
 """
 
 import argparse
@@ -42,10 +42,10 @@ scaled as they were trained (--crop, --size, --mean, --std, --bgr).
 
 
 def run(argv: Sequence[str]) -> int:
-    """Runs the command; returns 0, or 1 where an image could not be turned.
+    """Runs the command; returns 0, or 1 if an image could not be turned.
 
     Raises:
-        UserError: no embedding, or one that cannot be used; a folder without results.
+        UserError: no embedding is given, or it cannot be used; or a folder has no results.
     """
     arguments = _parser().parse_args(argv)
     if not arguments.stand_in and arguments.embedding is None:
@@ -142,7 +142,7 @@ def _preparation(arguments: argparse.Namespace) -> Preparation:
 def _turn_all(
     run: FoundRun, embedding: Embedding | None, yaws: np.ndarray, out: pathlib.Path | None
 ) -> tuple[list[Turn], dict[str, str]]:
-    """Turns every image of a run by every method; returns the reasons of those that failed as well."""
+    """Turns every image of a run by every method; also returns the reasons for those that failed."""
     config = read_config(run)
     gan = identity.load_gan(config)
     embed = embedding or _stand_in(gan)
@@ -178,7 +178,7 @@ def _compared(label: str, name: str, turned: Turned, similarity: np.ndarray, yaw
 
 
 def _stand_in(gan: Gan) -> Embedding:
-    """Returns means of the discriminator's last features: they tell how alike pictures look, not whose face it is."""
+    """Returns means of the discriminator's last features: how alike pictures look, not whose face they show."""
 
     @functools.partial(jax.jit, static_argnames="arch")
     def features(params: stylegan2.Params, pictures: jax.Array, *, arch: stylegan2.Architecture) -> jax.Array:

@@ -17,7 +17,7 @@ from gan2shape_jax.outputs.result import Result
 
 __all__ = ["Turn", "markdown", "picture_name", "title", "views_csv", "write_picture"]
 
-_SHOWN = 7  # views a row in the picture
+_SHOWN = 7  # views per row in the picture
 _LONGEST_NAME = 60  # characters, of up to four bytes
 _MEANING = """\
 The mean over the views of an image, then over images, with 95% intervals (Student's t); the least similar view; the
@@ -32,9 +32,9 @@ class Turn:
     Attributes:
         run, name: of the image.
         method: one of `METHODS`.
-        how: the direction that was taken, in words, or "".
-        yaws_deg: (n,) that were asked for.
-        seen_deg: (n,) that the view network sees in the pictures.
+        how: the direction that was used, in words, or "".
+        yaws_deg: (n,) requested yaws.
+        seen_deg: (n,) yaws that the view network sees in the pictures.
         reached: (n,) whether the calibration reached the yaw.
         similarity: (n,) cosine to the input's embedding.
     """
@@ -50,7 +50,7 @@ class Turn:
 
 
 def title(network: str | None) -> str:
-    """Returns what the figures mean, by the embedding's file name; None for the stand-in."""
+    """Returns what the figures mean, given the embedding's file name; None stands for the stand-in."""
     if network is None:
         return (
             "Stand-in, NOT identity: cosine between mean features of the GAN's discriminator. It tells how alike "
@@ -60,7 +60,7 @@ def title(network: str | None) -> str:
 
 
 def markdown(turns: Sequence[Turn], problems: Mapping[str, str], heading: str) -> str:
-    """Returns a table with a row a method: mean similarity over images with its interval, the yaws really seen."""
+    """Returns a table with a row per method: mean similarity over images with its interval, and the yaws seen."""
     by_method = {method: [turn for turn in turns if turn.method == method] for method in METHODS}
     rows = [[method, *_row(some)] for method, some in by_method.items() if some]
     titles = ["method", "images", "similarity", "least similar view", "yaw seen, degrees", "off by", "reached"]
@@ -88,7 +88,7 @@ def _row(turns: Sequence[Turn]) -> list[str]:
 
 
 def views_csv(turns: Sequence[Turn]) -> str:
-    """Returns a CSV with a row a view."""
+    """Returns a CSV with a row per view."""
     rows = [
         [turn.run, turn.name, turn.method, float(yaw), float(seen), bool(reached), float(alike)]
         for turn in turns
@@ -98,7 +98,7 @@ def views_csv(turns: Sequence[Turn]) -> str:
 
 
 def picture_name(run: str, name: str) -> str:
-    """Returns the name of the picture's file: `RUN_NAME.png`, with a checksum where others would be called the same."""
+    """Returns the name of the picture's file: `RUN_NAME.png`, with a checksum if other names could collide."""
     plain = f"{run}_{name}"
     kept = re.sub(r"[^\w.-]", "_", plain).lstrip(".")[:_LONGEST_NAME]
     if kept == plain and "_" not in name:
@@ -108,7 +108,7 @@ def picture_name(run: str, name: str) -> str:
 
 
 def write_picture(path: pathlib.Path, result: Result, turned: Sequence[Turned]) -> None:
-    """Writes a picture with a row a method: some of the views from left to right, the input above them."""
+    """Writes a picture with a row per method: some of the views from left to right, the input above them."""
     chosen = np.linspace(0, len(turned[0].pictures) - 1, _SHOWN).round().astype(int)
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [pictures.to_uint8(result.image[None]), *(pictures.to_uint8(each.pictures[chosen]) for each in turned)]

@@ -1,7 +1,7 @@
 """How far a figure over a few images can be trusted: 95% intervals of means and medians.
 
-Means get Student's t interval, exact for normal errors and about right for the handful of images that such tables have;
-medians get a percentile bootstrap, drawn from a fixed seed, so that the same values give the same interval.
+Means get Student's t interval, exact for normal errors and about right for the handful of images in such tables;
+medians get a percentile bootstrap with a fixed seed, so that the same values give the same interval.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the interval lies on one side of zero; False where there is none."""
+        """Whether the interval lies on one side of zero; False if there is none."""
         return self.low > 0 or self.high < 0
 
 

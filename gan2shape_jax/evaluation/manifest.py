@@ -1,4 +1,4 @@
-"""What an evaluation was made from: versions, configurations by hash, the files that were read."""
+"""What an evaluation was made from: versions, hashes of configurations, and the files that were read."""
 
 import hashlib
 import importlib.metadata
@@ -21,11 +21,11 @@ _PACKAGES = ("jax", "jaxlib", "numpy", "scipy")
 
 
 def manifest(runs: Sequence[FoundRun], truth: pathlib.Path | None = None, **more: Any) -> dict[str, Any]:
-    """Returns a record for JSON; the same results give the same one wherever they lie, but for `path` and `platform`.
+    """Returns a record for JSON; apart from `path` and `platform`, it does not depend on where the results are.
 
     Args:
         runs: what was evaluated.
-        truth: the folder of true depths that was asked for.
+        truth: the given folder of true depths.
         more: further entries.
     """
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
@@ -61,7 +61,7 @@ def _run(run: FoundRun) -> dict[str, Any]:
 
 
 def _made_with(home: pathlib.Path) -> dict[str, Any] | None:
-    """Returns the run's own record of versions; None where there is none that can be read."""
+    """Returns the run's own record of versions; None if there is no readable one."""
     try:
         return read_object(home / "versions.json", "a run's record of versions")
     except (OSError, UserError):
@@ -69,7 +69,7 @@ def _made_with(home: pathlib.Path) -> dict[str, Any] | None:
 
 
 def _record(path: pathlib.Path) -> bytes:
-    """Returns a result's record; nothing where it cannot be read, which its score says in words."""
+    """Returns a result's record; empty if it cannot be read, which its score reports."""
     try:
         return read_bytes(path, limit=LARGEST)
     except (OSError, UserError):

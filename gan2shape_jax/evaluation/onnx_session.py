@@ -1,9 +1,9 @@
-"""A network of an ONNX file in onnxruntime, with bounds on what it may take.
+"""A network from an ONNX file in onnxruntime, with bounds on its resources.
 
-onnxruntime computes what the file says, and a few operations can be made to compute a lot: sizes can be numbers that
-other operations give. So the file is looked through first (`weight_files.onnx_file`), nothing is computed before it is
-run, the memory for running is bounded by the file's size, and a run is ended after a while. Within these bounds, and
-between two operations, what it does with the processor is its own affair.
+onnxruntime computes what the file says, and a few operations can be made to compute a lot: sizes can be outputs of
+other operations. So the file is checked first (`weight_files.onnx_file`), nothing is computed before it is run, the
+memory for a run is bounded according to the file's size, and a run is ended after a time limit. Within these bounds,
+and within a single operation, its use of the processor is not limited.
 """
 
 import pathlib
@@ -23,17 +23,17 @@ __all__ = ["Session", "open_session", "run_session"]
 Session = Any  # onnxruntime comes without types
 
 _LARGEST = 1024 * MIB  # bytes of a file
-_ALLOWANCE, _MULTIPLE = 384 * MIB, 8  # memory of a run: for a few pictures, and by the file's size
+_ALLOWANCE, _MULTIPLE = 384 * MIB, 8  # memory of a run: for a few pictures, plus a multiple of the file's size
 _SECONDS = 300  # of a run
-_FATAL = 4  # the only messages of onnxruntime's own that are printed
+_FATAL = 4  # the only messages of onnxruntime itself that are printed
 
 
 def open_session(path: pathlib.Path) -> Session:
-    """Returns the network of an ONNX file as onnxruntime's session.
+    """Returns the network of an ONNX file as an onnxruntime session.
 
     Raises:
-        UserError: onnxruntime is not installed; the file is absent, damaged, or has what no network from pictures to
-            vectors needs.
+        UserError: onnxruntime is not installed; or the file is missing, damaged, or contains something that no network
+            from pictures to vectors needs.
     """
     try:
         content = read_bytes(path, limit=_LARGEST)
@@ -46,10 +46,10 @@ def open_session(path: pathlib.Path) -> Session:
         check_onnx(content)
     except Refused as error:
         raise UserError(f"{path} is no usable ONNX network: it holds {error}") from error
-    runtime.set_default_logger_severity(_FATAL)  # what is wrong is said below
+    runtime.set_default_logger_severity(_FATAL)  # errors are reported below
     options = runtime.SessionOptions()
     options.log_severity_level = _FATAL
-    options.add_session_config_entry("session.load_model_format", "ONNX")  # what has been looked at, and no other
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # the format that was checked, and no other
     options.add_session_config_entry("session.use_env_allocators", "1")
     try:
         _bound_memory(runtime, _ALLOWANCE + _MULTIPLE * len(content))
@@ -60,7 +60,7 @@ def open_session(path: pathlib.Path) -> Session:
             disabled_optimizers=["ConstantFolding"],  # it computes while the file is opened, without any bound
             enable_fallback=0,  # to the same processor, with a message of its own
         )
-    except Exception as error:  # onnxruntime has no common class of its errors
+    except Exception as error:  # onnxruntime's errors have no common class
         raise UserError(f"{path} is no usable ONNX network: {_first_line(error)}") from error
 
 
@@ -93,10 +93,10 @@ def _onnxruntime() -> Any:
 
 
 def _bound_memory(runtime: Any, most: int) -> None:
-    """Bounds the memory of the sessions that are opened from now on."""
+    """Limits the memory of all sessions opened from now on."""
     kind = runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
     place = runtime.OrtMemoryInfo("Cpu", kind, 0, runtime.OrtMemType.DEFAULT)
-    as_requested = 1  # an arena that grows by what is asked for, not to the next power of two
+    as_requested = 1  # the arena grows by what is requested, not to the next power of two
     settings = runtime.OrtArenaCfg({"max_mem": most, "arena_extend_strategy": as_requested})
     runtime.create_and_register_allocator(place, settings)
 

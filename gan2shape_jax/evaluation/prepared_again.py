@@ -17,14 +17,14 @@ __all__ = ["prepared_again"]
 def prepared_again(
     config: ConfigDict, entry: str, architecture: Architecture, frozen: FrozenModels, latents: pathlib.Path
 ) -> PreparedImage:
-    """Returns an image with its latent: a file's, the one that the run found, or one that is found now.
+    """Returns an image with its latent: from a file, as found by the run, or found now.
 
-    A run (`loading.load_problem`) sets a latent aside whose record does not fit; here it is taken, whatever its record
+    A run (`loading.load_problem`) sets aside a latent whose record does not match; here it is used, whatever its record
     says.
 
     Args:
       config: of the run.
-      entry: of the image in the run's list.
+      entry: the image's line in the run's list.
       architecture: of the GAN.
       frozen: the run's frozen networks.
       latents: folder of the latents that the run found.

@@ -29,7 +29,7 @@ MAD in degrees (the published code's short normals, and unit ones), MAE and MSE 
 
 
 def interval_text(interval: Interval, digits: int, *, signed: bool = False) -> str:
-    """Returns `1.23 (1.10 to 1.36)`, or the estimate alone where there is no interval."""
+    """Returns `1.23 (1.10 to 1.36)`, or the estimate alone if there is no interval."""
     sign = "+" if signed else ""
     estimate = f"{interval.estimate:{sign}.{digits}f}"
     if interval.count < 2:
@@ -44,7 +44,7 @@ def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def csv_text(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Returns comma-separated values; None is an empty cell, numbers keep all their digits, text is no formula."""
+    """Returns comma-separated values; None is an empty cell, numbers keep all digits, text is never a formula."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(titles)
@@ -53,7 +53,7 @@ def csv_text(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def images_csv(runs: Sequence[ScoredRun]) -> str:
-    """Returns a CSV with a row an image: run, name, size, what was wrong, and every metric."""
+    """Returns a CSV with a row per image: run, name, size, any problem, and every metric."""
     rows = [
         [run.label, score.name, score.size or None, score.problem, *(score.figures.get(m) for m in METRICS)]
         for run in runs
@@ -63,7 +63,7 @@ def images_csv(runs: Sequence[ScoredRun]) -> str:
 
 
 def summary_csv(runs: Sequence[ScoredRun], comparisons: Sequence[Comparison]) -> str:
-    """Returns a CSV with a row a run, metric and statistic: estimate, 95% interval, number of images."""
+    """Returns a CSV with a row per run, metric and statistic: estimate, 95% interval, number of images."""
     rows: list[list[object]] = []
     for run in runs:
         for metric, statistics in summarize(run.scores).items():
@@ -88,7 +88,7 @@ def _ends(interval: Interval) -> tuple[float | None, float | None]:
 
 
 def markdown(runs: Sequence[ScoredRun], comparisons: Sequence[Comparison]) -> str:
-    """Returns the whole report: summaries, comparisons, images side by side, what was wrong."""
+    """Returns the whole report: summaries, comparisons, images side by side, and problems."""
     parts = [_PREFACE, _summaries(runs)]
     parts += [_comparison(comparison) for comparison in comparisons]
     parts += [_images(runs), _problems(runs)]

@@ -1,8 +1,8 @@
-"""The errors of every image of a run, computed anew from the saved arrays.
+"""The errors of every image of a run, recomputed from the saved arrays.
 
 Errors are those of `metrics`: SIDE, MAD in degrees with the published code's short normals and with unit ones,
-MAE and MSE in scene units; beside them what needs no truth, the mean absolute differences of reconstruction and
-inversion.
+MAE and MSE in scene units; in addition, the mean absolute differences of reconstruction and inversion, which need no
+ground truth.
 """
 
 import dataclasses
@@ -37,10 +37,10 @@ class Score:
 
     Attributes:
         name: of the image.
-        figures: by names of `METRICS`; what is not known is absent.
+        figures: by names of `METRICS`; unknown ones are absent.
         problem: what was wrong, or "".
-        broken: whether the problem is a damaged or misfit file, rather than truth that nobody has.
-        size: side of the image, pixels; 0 where the result could not be read.
+        broken: whether the problem is a damaged or mismatched file, rather than a missing ground truth.
+        size: side of the image, pixels; 0 if the result could not be read.
         truth: checksum of the true depth that was used, or None.
     """
 
@@ -60,7 +60,7 @@ def score_run(
     Args:
         run: the run and its results.
         truth: folder of true depths `NAME.npy` (scene units) or `NAME.png`, used instead of those in the results.
-        on_done: is told the name of every image that is done.
+        on_done: called with the name of every image that is done.
     """
     crop = (run.config or {}).get("data", {}).get("crop")
     scores = []
@@ -103,7 +103,7 @@ def _score(name: str, folder: pathlib.Path, truth: pathlib.Path | None, crop: in
 
 
 def depth_errors(warped: np.ndarray, truth: np.ndarray, camera: Camera) -> dict[str, float]:
-    """Returns `DEPTH_METRICS` of a depth (S, S) in the input's view; NaN where nothing is common."""
+    """Returns `DEPTH_METRICS` of a depth (S, S) in the input's view; NaN if the depths have no pixel in common."""
     return {key: float(value) for key, value in _errors(warped, truth, camera=camera).items()}
 
 
@@ -113,7 +113,7 @@ def _errors(warped: jax.Array, truth: jax.Array, *, camera: Camera) -> dict[str,
 
 
 def _read_truth(folder: pathlib.Path, name: str, result: Result, crop: int | None) -> np.ndarray | None:
-    """Reads the true depth of an image, by its folder's name or its own; None where the folder has neither."""
+    """Reads the true depth of an image, by its folder's name or its own; None if `folder` has neither."""
     camera = result.camera
     for stem in (name, result.name):
         for kind in (".npy", ".png"):

@@ -1,7 +1,7 @@
-"""Turning a GAN's picture along a direction in W: which direction turns it most, and how far each step does.
+"""Turning a GAN's picture along a direction in W: which direction turns it most, and how far each step turns it.
 
-The yaw of a picture is what an image's own view network says of it, in degrees. Nothing here knows of networks:
-yaws come from a function that the caller gives.
+The yaw of a picture is the prediction of an image's own view network, in degrees. Nothing here knows about networks:
+yaws come from a function that the caller provides.
 """
 
 import dataclasses
@@ -19,9 +19,9 @@ class Candidate:
 
     Attributes:
         direction: (W,) unit vector.
-        scale: what a step of 1 means along it, the deviation of latents there.
+        scale: length of a step of 1 along it, the standard deviation of latents in that direction.
         first, last: styles `first` to `last - 1` are moved.
-        number: of the direction among its method's, from 0.
+        number: index of the direction among its method's, from 0.
     """
 
     direction: np.ndarray
@@ -33,11 +33,11 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Traversal:
-    """A calibrated way through latents.
+    """A calibrated path through latents.
 
     Attributes:
         candidate: the direction.
-        steps: (n,) steps, in deviations, for the yaws that were asked for.
+        steps: (n,) steps, in deviations, for the requested yaws.
         reached: (n,) whether the calibration reached each yaw, or stopped short of it.
     """
 
@@ -49,12 +49,12 @@ class Traversal:
 # The predicted yaw in degrees (k, m) of k candidates at m steps, in deviations.
 YawOf = Callable[[Sequence[Candidate], np.ndarray], np.ndarray]
 
-_PROBE = 3.0  # deviations to both sides at which candidates are compared
+_PROBE = 3.0  # deviations to either side at which candidates are compared
 _GRID = np.linspace(-10, 10, 41)  # deviations over which the best is calibrated
 
 
 def style_ranges(count: int) -> list[tuple[int, int]]:
-    """Ranges of styles worth trying: all, and the coarse ones, which hold pose (Karras et al., 2019, section 3)."""
+    """Returns ranges of styles to try: all, and the coarse ones, which hold pose (Karras et al., 2019, section 3)."""
     ranges = {(0, min(2, count)), (0, min(4, count)), (2, min(6, count)), (0, count)}
     return sorted(ranges, key=lambda ends: (ends[1] - ends[0], ends))
 
@@ -64,7 +64,7 @@ def find_yaw_direction(
 ) -> Traversal:
     """Returns the candidate whose traversal changes the predicted yaw most, calibrated to the target yaws.
 
-    Candidates are compared by the change of yaw between three deviations to either side.
+    Candidates are compared by the change in yaw between three deviations to one side and three to the other.
 
     Raises:
         ValueError: no candidates.
@@ -80,10 +80,10 @@ def find_yaw_direction(
 def calibrate(
     steps: Float[np.ndarray, "m"], yaws_deg: Float[np.ndarray, "m"], targets_deg: Float[np.ndarray, "n"]
 ) -> tuple[Float[np.ndarray, "n"], np.ndarray]:
-    """Returns the steps at which a yaw that was measured on a grid takes the target values.
+    """Returns the steps at which a yaw measured on a grid takes the target values.
 
     Only the stretch around the smallest step in which the yaw keeps rising (or falling) is used, so that a greater
-    target always lies further along. Targets beyond its ends get the step at that end.
+    target always lies further along. Targets beyond an end of it get the step at that end.
 
     Args:
         steps: increasing.

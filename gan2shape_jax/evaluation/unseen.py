@@ -1,9 +1,9 @@
-"""How well shapes explain pictures of the same object that no training has seen; true depth is not needed.
+"""How well shapes explain unseen pictures of the same object; no true depth is needed.
 
-The GAN makes plausible pictures of renderings, as in step 2 of the method. Here the renderings are of all shapes that
-are compared, the ellipsoid and another object's shape among them, so that none is favoured, and the encoder is one of
-the image's own. On each shape the photo is then turned and relit until it looks like such a picture
-(`evaluation.draping`): the error that remains is the shape's.
+The GAN turns renderings into plausible pictures, as in step 2 of the method. Here all compared shapes are rendered,
+including the ellipsoid and another object's shape, so that none is favoured, and the encoder is trained for this image
+alone. The photo on each shape is then turned and relit until it looks like such a picture (`evaluation.draping`): the
+error that remains is the shape's error.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ __all__ = ["ENCODER_ITERATIONS", "Pictures", "errors_by", "pictures_of", "seen_f
 ENCODER_ITERATIONS = 300
 _RATE = 1e-4
 _BATCH = 4
-_PHASE = (1 << 18) + (1 << 17)  # beyond those of a schedule, so that nothing is drawn twice
+_PHASE = (1 << 18) + (1 << 17)  # beyond a schedule's own numbers, so that no random draw is repeated
 _DARKEST = 0.1
 _OBJECT = 0.5
 
 
 class Pictures(NamedTuple):
-    """What the GAN makes of renderings.
+    """The GAN's versions of renderings.
 
     Attributes:
       images: (n, S, S, 3).
-      views: (n, 6) that the renderings were turned by from the input's view.
+      views: (n, 6) by which the renderings were turned from the input's view.
       shapes: (n,) the name of the shape that was rendered.
     """
 
@@ -61,7 +61,7 @@ class Pictures(NamedTuple):
 def seen_from_the_input(
     depth: Float[np.ndarray, "s s"], view: Float[np.ndarray, "6"], camera: Camera
 ) -> Float[np.ndarray, "s s"]:
-    """Returns a canonical depth as the input's view shows it."""
+    """Returns a canonical depth as seen in the input's view."""
     warped = _warped(jnp.asarray(depth)[None], jnp.asarray(view)[None], camera=camera)
     return np.asarray(warped)[0]
 
@@ -69,7 +69,7 @@ def seen_from_the_input(
 def without_holes(
     depth: Float[np.ndarray, "s s"], camera: Camera
 ) -> tuple[Float[np.ndarray, "s s"], Float[np.ndarray, "s s"]]:
-    """Returns a depth that goes on as it is nearby where it shows no surface, and 1 where it shows one."""
+    """Returns a depth with holes filled by the nearest surface, and a mask that is 1 where there was a surface."""
     empty = depth >= camera.background_depth
     if empty.all():
         return np.full(depth.shape, camera.max_depth, np.float32), np.zeros(depth.shape, np.float32)
@@ -89,15 +89,15 @@ def pictures_of(
     batches: int,
     iterations: int = ENCODER_ITERATIONS,
 ) -> Pictures:
-    """Returns what the GAN makes of renderings of the photo on each shape, by an encoder of the photo's own.
+    """Returns the GAN's versions of renderings of the photo on each shape, using an encoder trained for the photo.
 
     Args:
       shapes: depths in the input's view, by name; all are rendered under the same views and lights.
       light: of the photo.
       prepared: the photo and its latent.
       frozen: the GAN.
-      batches: of 4 pictures of each shape.
-      iterations: that the encoder learns for, from shape to shape in turn.
+      batches: number of batches, each of 4 pictures of each shape.
+      iterations: for which the encoder is trained, on each shape in turn.
     """
     settings = dataclasses.replace(
         prepared.settings, regularize_offset=True, use_mask=False, learning_rate=_RATE, batch_size=_BATCH
@@ -139,7 +139,7 @@ def errors_by(
 ) -> dict[str, float]:
     """Returns the mean absolute error that remains on each shape, in the units of pictures in [-1, 1].
 
-    NaN where no part of the object is seen on all shapes in any picture.
+    NaN if no part of the object is visible on all shapes in any picture.
 
     Args:
       shapes: depths in the input's view, by name.
@@ -147,24 +147,24 @@ def errors_by(
       photo: of the object.
       mask: the object in it.
       light: of the photo.
-      camera: of all.
-      iterations: that views and lights are searched for.
+      camera: of all pictures.
+      iterations: of the search for views and lights.
     """
     whole = {name: without_holes(depth, camera) for name, depth in shapes.items()}
     everywhere = mask * np.prod([shown for _, shown in whole.values()], axis=0)
-    inside = np.asarray(ndimage.binary_erosion(everywhere > _OBJECT), np.float32)  # outlines are nobody's surface
+    inside = np.asarray(ndimage.binary_erosion(everywhere > _OBJECT), np.float32)  # outlines belong to no surface
     draped = [
         drape(depth, photo, inside, light, pictures.images, pictures.views, camera, iterations=iterations)
         for depth, _ in whole.values()
     ]
     errors = common_errors(draped, pictures.images)
-    seen = np.isfinite(errors).any(0)  # pictures of sides that some shape does not show tell nothing
+    seen = np.isfinite(errors).any(0)  # pictures of sides that some shape does not show are uninformative
     means = errors[:, seen].mean(1) if seen.any() else np.full(len(shapes), np.nan)
     return dict(zip(shapes, map(float, means), strict=True))
 
 
 def _factors(depth: np.ndarray, light: np.ndarray, photo: np.ndarray, settings: Settings) -> Factors:
-    """Returns a photo on a shape as factors whose canonical view is the input's own."""
+    """Returns a photo on a shape as factors whose canonical view is the input's view."""
     lit = jnp.asarray(light, jnp.float32)
     shape = jnp.asarray(depth, jnp.float32)
     shading, _ = lighting.shade(lighting.normals(shape, settings.camera), lit)

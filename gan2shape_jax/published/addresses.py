@@ -1,6 +1,6 @@
-"""Which addresses are followed: https, and plain http on this machine alone, for tests and mirrors of one's own.
+"""Which addresses are followed: https, and plain http only on this machine, for tests and the user's own mirrors.
 
-A server may send a program on to any address: to a file of this machine, or to a service that answers it alone.
+A server may redirect a program to any address: to a file on this machine, or to a service reachable only from it.
 """
 
 import ipaddress
@@ -15,11 +15,11 @@ _SHOWN = 200  # characters
 
 
 def check_address(url: str, *, sent_by: str = "") -> None:
-    """Raises `UserError` for an address that is not followed.
+    """Raises `UserError` for an address that is not allowed.
 
     Args:
       url: the address.
-      sent_by: the address whose server has sent us there, or "".
+      sent_by: the address whose server redirected to it, or "".
     """
     said = f"{_short(sent_by)} sends on to {_short(url)}" if sent_by else _short(url)
     try:

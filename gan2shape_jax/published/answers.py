@@ -1,4 +1,4 @@
-"""What servers answer: whether it is the file, how long it is, which part of it comes."""
+"""Servers' responses: whether they hold the file, how long it is, and which part of it they send."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,29 +10,29 @@ from gan2shape_jax.published.addresses import check_address, host_of
 
 __all__ = ["Cut", "check_answer", "chunks", "is_whole", "length_of_body", "opened", "rest_of", "version", "web_page"]
 
-_CHUNK = 2**14  # bytes; of the one that is under way when a connection breaks, nothing is left
+_CHUNK = 2**14  # bytes; the chunk being received when a connection breaks is lost
 _REDIRECTS = 10
-_MARK = 500  # characters of a version's mark
+_MARK = 500  # characters of a version identifier
 _RANGE = re.compile(r"bytes (?:(?P<first>\d{1,19})-\d{1,19}|\*)/(?P<total>\d{1,19}|\*)")
 
 
 class Cut(Exception):
-    """The connection ended before the file did, or did not come about; another may do better."""
+    """The connection failed or ended before the file did; another attempt may succeed."""
 
 
 def opened(
     session: requests.Session, url: str, headers: Mapping[str, str], timeout: tuple[float, float]
 ) -> requests.Response:
-    """Returns the answer at the end of all redirections, each of which is looked at.
+    """Returns the response after all redirects, each of which is checked.
 
     Args:
-      session: that asks.
+      session: that sends the requests.
       url: the address.
       headers: of the request.
       timeout: seconds to wait for a connection, and for each byte.
 
     Raises:
-      UserError: an address on the way is none that is followed.
+      UserError: an address on the way is not allowed.
       Cut: a server cannot be reached.
     """
     address, sent_by = url, ""
@@ -58,7 +58,7 @@ def opened(
 
 
 def check_answer(response: requests.Response, url: str) -> None:
-    """Raises `UserError` for answers that bring no file, and `Cut` where trying again may help."""
+    """Raises `UserError` for responses without the file, and `Cut` if trying again may help."""
     status = response.status_code
     if status in (404, 410):
         raise UserError(f"{url}: the server says that it has no such file (status {status}); it may have moved")
@@ -73,7 +73,7 @@ def check_answer(response: requests.Response, url: str) -> None:
 
 
 def web_page(url: str) -> UserError:
-    """Returns the error for an address that has a web page in place of a file."""
+    """Returns the error for an address that gives a web page instead of a file."""
     return UserError(
         f"{url}: the server sends a web page (HTML) in place of the file: it wants a person to confirm or to log in, "
         "or the file has moved. Open the address in a browser, and give what you download with --from"
@@ -81,18 +81,18 @@ def web_page(url: str) -> UserError:
 
 
 def length_of_body(response: requests.Response) -> int | None:
-    """Returns the bytes that the server announces, or None."""
+    """Returns the number of bytes that the server announces, or None."""
     text = response.headers.get("Content-Length", "")
     return int(text) if re.fullmatch(r"\d{1,19}", text) else None
 
 
 def is_whole(response: requests.Response, here: int) -> bool:
-    """Whether the answer to a request for the rest of a file says that these bytes are all of it."""
+    """Whether the response to a request for the rest of a file says that these bytes are the whole file."""
     return response.status_code == 416 and _range_of(response).get("total") == str(here)
 
 
 def rest_of(response: requests.Response, here: int) -> int | None:
-    """Returns the size of the file whose rest is sent, or None; raises `UserError` where it is another rest."""
+    """Returns the size of the file whose rest is sent, or None; raises `UserError` if another part is sent."""
     found = _range_of(response)
     if found.get("first") != str(here):
         raise UserError(f"{response.url}: the server sends another part of the file than it was asked for")
@@ -101,12 +101,12 @@ def rest_of(response: requests.Response, here: int) -> int | None:
 
 
 def version(response: requests.Response) -> tuple[str, str]:
-    """Returns the marks by which the server tells versions of the file apart: `ETag`, `Last-Modified`."""
+    """Returns what identifies the version of the file on the server: `ETag`, `Last-Modified`."""
     return response.headers.get("ETag", "")[:_MARK], response.headers.get("Last-Modified", "")[:_MARK]
 
 
 def chunks(response: requests.Response) -> Iterator[bytes]:
-    """Yields what comes; raises `Cut` where the connection breaks or falls silent."""
+    """Yields the received data; raises `Cut` if the connection breaks or stalls."""
     try:
         yield from response.iter_content(_CHUNK)
     except requests.exceptions.RequestException as error:
@@ -119,7 +119,7 @@ def _range_of(response: requests.Response) -> dict[str, str | None]:
 
 
 def _reason(error: Exception) -> str:
-    """Returns the innermost cause of an error of requests, which wraps others' deeply, in a line."""
+    """Returns in one line the innermost cause of a `requests` error, which may wrap others deeply."""
     cause: BaseException = error
     while (inner := cause.__cause__ or cause.__context__) is not None:
         cause = inner

@@ -1,7 +1,7 @@
-"""Unpacks the wanted files of a gzipped tar archive that is cut into parts, and nothing else.
+"""Unpacks the wanted files of a gzipped tar archive that is split into parts, and nothing else.
 
-Files are named by us, never by the archive: a member is written only where its name is one that is wanted, and only
-where it is a plain file.
+Files are named by us, never by the archive: a member is written only if its name is a wanted one and it is a regular
+file.
 """
 
 import gzip
@@ -21,24 +21,24 @@ from gan2shape_jax.weight_files.messages import listed
 
 __all__ = ["unpack"]
 
-_LONGEST_NAME = MIB  # bytes of what precedes a member to give it a long name
-_MOST = 32 * 1024 * MIB  # bytes of all members up to the last one that is wanted
+_LONGEST_NAME = MIB  # bytes of a header that gives the next member a long name
+_MOST = 32 * 1024 * MIB  # bytes of all members together
 _MEMBERS = 100_000
 _SHORT = 200  # characters of a member's name
 
 
 def unpack(archive_parts: Sequence[pathlib.Path], wanted: Mapping[str, pathlib.Path], *, most: int) -> list[str]:
-    """Writes members of an archive as files of our own naming, each as a whole; returns those that it lacks.
+    """Writes members of an archive, each atomically, to files that we name; returns the missing members.
 
-    The archive is read to its end, where its checksum is: where that is another, what was written is removed.
+    The archive is read to its end, where its checksum is: if that does not match, everything written is removed.
 
     Args:
-      archive_parts: the archive, cut, in order.
-      wanted: where each member shall go, by its name in the archive; folders have to be there.
-      most: bytes that a member may have.
+      archive_parts: the parts of the archive, in order.
+      wanted: where each member is written, by its name in the archive; the folders must exist.
+      most: maximum size of a member, in bytes.
 
     Raises:
-      UserError: the parts are no such archive, it is damaged, has none of the members or would be endless; or the file
+      UserError: the parts are no such archive, or it is damaged, has none of the members or is too large; or the file
         system refuses.
     """
     told = ", ".join(path.name for path in archive_parts)
@@ -59,7 +59,7 @@ def unpack(archive_parts: Sequence[pathlib.Path], wanted: Mapping[str, pathlib.P
 
 
 def _unpacked(plain: gzip.GzipFile, wanted: Mapping[str, pathlib.Path], most: int) -> tuple[list[str], list[str]]:
-    """Returns the members that an archive lacks, and the names of those that it has."""
+    """Returns the wanted members that an archive lacks, and the names of those that it has."""
     missing, names, total = dict(wanted), list[str](), 0
     with tarfile.open(fileobj=plain, mode="r|", tarinfo=_Member) as archive:
         for member in archive:
@@ -91,9 +91,9 @@ def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, target: pathlib.Pa
 
 
 class _Member(tarfile.TarInfo):
-    """Takes no header that would be read into memory for ever.
+    """Refuses headers that could be read into memory without limit.
 
-    Those that give a long name are short; maps of a file's holes may be as long as they like.
+    Those that give a long name are short; maps of sparse files can be of any length.
     """
 
     @classmethod
@@ -105,12 +105,12 @@ class _Member(tarfile.TarInfo):
             raise UserError("the archive is refused: a header of unreasonable length, or a file with holes")
         return member
 
-    def _proc_gnusparse_10(self, *_: object) -> None:  # the other way to write a file with holes
+    def _proc_gnusparse_10(self, *_: object) -> None:  # the other format of sparse files
         raise UserError("the archive is refused: it has a file with holes")
 
 
 class _Joined(io.RawIOBase):
-    """Files one behind the other, as one file to be read from its beginning."""
+    """Several files in sequence, read as a single file from its beginning."""
 
     def __init__(self, paths: Sequence[pathlib.Path]) -> None:
         self._rest = list(paths)
@@ -121,7 +121,7 @@ class _Joined(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fills a buffer with what comes next; returns how many bytes that was, 0 at the end."""
+        """Fills a buffer with the next bytes; returns their number, 0 at the end."""
         while True:
             if self._file is None:
                 if not self._rest:

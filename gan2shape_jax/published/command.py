@@ -1,4 +1,4 @@
-"""`gan2shape-jax get`: published checkpoints by their names, agreed to, downloaded, checked, converted."""
+"""`gan2shape-jax get`: published checkpoints by name: licence agreement, download, check and conversion."""
 
 import argparse
 import contextlib
@@ -110,7 +110,7 @@ def _size(entry: Entry) -> str:
 
 
 def _show_plan(entry: Entry) -> None:
-    """Prints what is going to be fetched, and the licence."""
+    """Prints what will be downloaded, and the licence."""
     print(f"{entry.name}: {entry.title} ({_size(entry)})")
     for source in entry.downloads:
         known = "SHA-256 known" if source.sha256 else "no hash is known: what the file is, is told from its content"
@@ -119,7 +119,7 @@ def _show_plan(entry: Entry) -> None:
 
 
 def _require_agreement(entry: Entry, agreed: bool) -> None:
-    """Asks whether the licence is agreed to; raises `UserError` where it is not, or nobody can be asked."""
+    """Asks for agreement to the licence; raises `UserError` if it is refused, or there is no terminal to ask at."""
     if agreed:
         return
     if not (sys.stdin and sys.stdin.isatty()):
@@ -150,7 +150,7 @@ def _shown(source: Source) -> Iterator[Report]:
 
 
 def _show_use(entry: Entry, files: dict[str, pathlib.Path], folder: pathlib.Path) -> None:
-    """Prints the arguments that make a configuration use a checkpoint, and those of others that it needs."""
+    """Prints the arguments that make a configuration use a checkpoint, and those for others that it needs."""
     print(f"\n{entry.name} is in {printable(str(folder / entry.name))}:")
     arguments = _arguments(entry, files)
     missing = []
@@ -173,11 +173,11 @@ def _show_use(entry: Entry, files: dict[str, pathlib.Path], folder: pathlib.Path
 
 
 def _arguments(entry: Entry, files: dict[str, pathlib.Path]) -> list[str]:
-    """Returns the arguments for a checkpoint's files, and for what the GAN is otherwise than the configuration says."""
+    """Returns the arguments for a checkpoint's files, and for fields where its GAN differs from the configuration."""
     arguments = [shlex.quote(f"--config.{field}={path}") for field, path in files.items()]
     if "gan.checkpoint" not in files:
         return arguments
-    from gan2shape_jax.stylegan2 import read_header  # which imports jax: --list need not wait for it
+    from gan2shape_jax.stylegan2 import read_header  # imports jax, which --list need not wait for
 
     arch, gan = read_header(files["gan.checkpoint"])[0], load_config(entry.config or "base").gan
     if arch.size != gan.size:

@@ -1,7 +1,7 @@
-"""A published file in a folder of downloads: fetched where it is not there, its hash compared, put in place as a whole.
+"""A published file in a download folder: downloaded if missing, checked against its hash, and put in place atomically.
 
-That is what pooch does; what it lets a downloader of one's own do is going on with what is there, and bounding what a
-server may send (`transfer`).
+pooch does this; our own downloader (`transfer`) adds resuming a partial download, and bounds on what a server may
+send.
 """
 
 import contextlib
@@ -24,16 +24,16 @@ __all__ = ["check_file", "fetch", "require_fetchable"]
 
 
 def fetch(source: Source, folder: pathlib.Path, report: Report, *, patience: Patience | None = None) -> pathlib.Path:
-    """Returns the path of a published file, which is downloaded where it is not there, or is not the one published.
+    """Returns the path of a published file; downloads it if it is missing or differs from the one published.
 
     Args:
       source: the file.
-      folder: that it lies in; its caller holds it alone.
-      report: is told how far the download is.
+      folder: of the file; the caller has exclusive access to it.
+      report: called with the progress of the download.
       patience: with slow servers.
 
     Raises:
-      UserError: the file cannot be had, or is another than the one published: then nothing of it stays.
+      UserError: the file cannot be downloaded, or is not the one published: then nothing of it is kept.
     """
     require_fetchable([source])
     part = parts.part_of(folder / source.file)
@@ -43,18 +43,18 @@ def fetch(source: Source, folder: pathlib.Path, report: Report, *, patience: Pat
         download(wanted, report=report, patience=patience)
         _link(part, output_file)
 
-    pooch.get_logger().setLevel("WARNING")  # progress and hashes are told by us
+    pooch.get_logger().setLevel("WARNING")  # we report progress and hashes
     known = f"sha256:{source.sha256}" if source.sha256 else None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _clear(folder)
         path = pooch.retrieve(source.url, known, fname=source.file, path=folder, downloader=hand_over)
         parts.discard(part)
-    except requests.exceptions.RequestException as error:  # an OSError too
+    except requests.exceptions.RequestException as error:  # also an OSError
         raise UserError(f"{source.url}: {error}") from error
     except OSError as error:
         raise refused(error, f"cannot write below {folder}") from error
-    except ValueError as error:  # pooch's word for another hash
+    except ValueError as error:  # pooch's error for a wrong hash
         found = sha256(part) if part.exists() else "another"
         parts.discard(part)
         raise UserError(_another(source, source.url, found, "nothing of it is kept")) from error
@@ -62,7 +62,7 @@ def fetch(source: Source, folder: pathlib.Path, report: Report, *, patience: Pat
 
 
 def require_fetchable(sources: Sequence[Source]) -> None:
-    """Raises `UserError` where a file has to be downloaded by hand."""
+    """Raises `UserError` if a file has to be downloaded by hand."""
     for source in sources:
         if source.by_hand:
             raise UserError(
@@ -72,7 +72,7 @@ def require_fetchable(sources: Sequence[Source]) -> None:
 
 
 def check_file(source: Source, path: pathlib.Path) -> None:
-    """Raises `UserError` where a file that a person has downloaded is not the one published; it stays as it is."""
+    """Raises `UserError` if a file downloaded by hand is not the one published; the file is left as it is."""
     try:
         with open_regular(path, limit=MOST) as file:
             size = os.fstat(file.fileno()).st_size
@@ -97,7 +97,7 @@ def _another(source: Source, where: str, found: str, then: str) -> str:
 
 
 def _link(part: pathlib.Path, output_file: str) -> None:
-    """Gives pooch the whole file, which stays in its part too until its hash has been compared."""
+    """Gives pooch the whole file, which also stays in its part until its hash has been checked."""
     os.unlink(output_file)
     try:
         os.link(part, output_file)
@@ -106,7 +106,7 @@ def _link(part: pathlib.Path, output_file: str) -> None:
 
 
 def _clear(folder: pathlib.Path) -> None:
-    """Removes what pooch was comparing when it was killed; the part has the same bytes."""
+    """Removes what pooch was checking when it was killed; the part has the same bytes."""
     for path in folder.glob("tmp*"):
         with contextlib.suppress(OSError):
             path.unlink()

@@ -1,4 +1,4 @@
-"""What the makers of published checkpoints allow, in a sentence each, and where their own words are."""
+"""What the makers of published checkpoints allow, in a sentence each, and where the full terms are."""
 
 import dataclasses
 
@@ -11,8 +11,8 @@ class Licence:
 
     Attributes:
       title: as its makers call it.
-      says: what it comes to, for people.
-      url: where its text is.
+      says: a summary for users.
+      url: of the full text.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""The StyleGAN2 networks that NVIDIA publishes: of stylegan2 (TensorFlow), stylegan2-ada-pytorch and its catalogue.
+"""The StyleGAN2 networks that NVIDIA publishes: from stylegan2 (TensorFlow), stylegan2-ada-pytorch and its catalogue.
 
 Letters as in `found="A"` are explained in `table`.
 """
@@ -23,7 +23,7 @@ def generative(
     config: str = "",
     also: tuple[str, ...] = (),
 ) -> Entry:
-    """Returns the entry of a StyleGAN2 in a file of its own."""
+    """Returns the entry of a StyleGAN2 in a single file."""
     target = source.file.rpartition(".")[0] + ".safetensors"
     given = Given("gan.checkpoint", (source.file,), target, "stylegan2")
     return Entry(name, title, terms, (given,), (source,), config=config, also=also)

@@ -1,4 +1,4 @@
-"""A checkpoint, from its addresses or from downloads made by hand, to the files that a configuration names."""
+"""Turns a checkpoint, downloaded here or by hand, into the files that a configuration names."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ from gan2shape_jax.weight_files.messages import listed
 
 __all__ = ["obtain"]
 
-_UNPACKED = "unpacked.json"  # is there once an archive has been unpacked
+_UNPACKED = "unpacked.json"  # exists once an archive has been unpacked
 
 Shown = Callable[[Source], contextlib.AbstractContextManager[Report]]  # shows the download of a file
 
@@ -32,18 +32,18 @@ def obtain(
     keep: bool = False,
     patience: Patience | None = None,
 ) -> dict[str, pathlib.Path]:
-    """Returns the files of a checkpoint by the fields of the configuration that they are for.
+    """Returns the files of a checkpoint by the configuration fields that they are for.
 
     Args:
       entry: the checkpoint, whose licence has been agreed to.
       folder: of all checkpoints.
-      shown: shows how far downloads are.
-      given: files to take in place of downloads, in the order of the entry's; of an archive, also the whole of it.
-      keep: whether downloads stay after they have been converted.
+      shown: shows the progress of downloads.
+      given: files to use instead of downloads, in the entry's order; for an archive, it may be the joined one.
+      keep: whether to keep downloads after conversion.
       patience: with slow servers.
 
     Raises:
-      UserError: a file cannot be had, is not the one published, or cannot be converted; nothing half-made stays.
+      UserError: a file cannot be obtained, is not the one published, or cannot be converted; no partial file is kept.
     """
     with places.held(folder):
         sources = _given(entry, given) if given else {}
@@ -65,9 +65,9 @@ def obtain(
 
 
 def _given(entry: Entry, paths: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:
-    """Returns files that a person has downloaded by their names here; raises `UserError` where they are others."""
+    """Returns files downloaded by hand, by their names here; raises `UserError` if they are not the right ones."""
     names = [source.file for source in entry.downloads]
-    if entry.archive is not None and len(paths) == 1:  # joined already
+    if entry.archive is not None and len(paths) == 1:  # already joined
         return {entry.archive.name: paths[0]}
     if len(paths) != len(names):
         raise UserError(f"--from takes the {len(names)} files of {entry.name} in this order: {', '.join(names)}")
@@ -77,7 +77,7 @@ def _given(entry: Entry, paths: Sequence[pathlib.Path]) -> dict[str, pathlib.Pat
 
 
 def _forget_unchecked(entry: Entry, sources: Mapping[str, pathlib.Path]) -> bool:
-    """Removes downloads that nothing but their use could show to be damaged; returns whether there are any."""
+    """Removes downloads without a known hash, whose damage shows only in use; returns whether there are any."""
     unchecked = [sources[source.file] for source in entry.downloads if source.file in sources and not source.sha256]
     for path in unchecked:
         path.unlink(missing_ok=True)
@@ -89,7 +89,7 @@ def _is_unpacked(held: Archive, folder: pathlib.Path) -> bool:
 
 
 def _members(held: Archive, folder: pathlib.Path, parts: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:
-    """Returns the archive's files by their names in it, after unpacking all that any entry wants of the parts."""
+    """Returns the archive's files by their names in it; first unpacks `parts`, if any, for all entries."""
     place = folder / "unpacked" / held.name
     targets = {name: place / pathlib.PurePosixPath(name).name for name in held.members}
     if parts:
@@ -120,7 +120,7 @@ def _convert(entry: Entry, folder: pathlib.Path, files: Mapping[str, pathlib.Pat
 
 
 def _make(given: Given, sources: Sequence[pathlib.Path], target: pathlib.Path, licence: str) -> None:
-    """Writes one file as the program reads it."""
+    """Writes one file in the form that the program reads."""
     if not given.converter:
         atomic_file(target, lambda part: _copy(sources[0], part))
         return

@@ -1,4 +1,4 @@
-"""What the release of GAN2Shape holds: one archive in four parts, with all that a configuration of its names.
+"""The release of GAN2Shape: one archive in four parts, with everything that one of its configurations names.
 
 Letters as in `found="G"` are explained in `table`.
 """
@@ -11,7 +11,7 @@ _RELEASE = "https://github.com/XingangPan/GAN2Shape/releases/download/v1.0"
 
 
 def _gives(gan: str, parser: str, prefix: str = "", pretrained: str = "") -> tuple[Given, ...]:
-    """Returns what the archive gives to a configuration."""
+    """Returns what the archive provides for a configuration."""
     at = "checkpoints"
     gives = [
         Given("gan.checkpoint", (f"{at}/stylegan2/{gan}.pt",), f"{gan}.safetensors", "stylegan2"),

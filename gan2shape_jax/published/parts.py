@@ -1,7 +1,7 @@
-"""Files that are not here as a whole yet.
+"""Partially downloaded files.
 
-FILE.part        the bytes that are here
-FILE.part.json   which file of which address they are of
+FILE.part        the bytes received so far
+FILE.part.json   which file they belong to, and its address
 """
 
 import contextlib
@@ -19,13 +19,13 @@ __all__ = ["Known", "begin", "discard", "length_of", "part_of", "read_known"]
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """Which file the bytes in a part are of: its address and what the server has said of it.
+    """Which file the bytes in a part belong to: its address and what the server said about it.
 
     Attributes:
-      url: that was asked for.
-      etag: the server's mark of the file's version, or "".
-      modified: when the server says that it was changed, or "".
-      total: bytes of the whole, or None.
+      url: that was requested.
+      etag: the server's identifier of the file's version, or "".
+      modified: when the file was last modified, according to the server, or "".
+      total: size of the whole file in bytes, or None.
     """
 
     url: str
@@ -35,7 +35,7 @@ class Known:
 
     @property
     def condition(self) -> str:
-        """What `If-Range` takes: an exact mark of the file's version, or "" where there is none."""
+        """The value for `If-Range`: an exact identifier of the file's version, or "" if there is none."""
         return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
 
 
@@ -45,7 +45,7 @@ def part_of(file: pathlib.Path) -> pathlib.Path:
 
 
 def length_of(part: pathlib.Path) -> int:
-    """Returns how many bytes of a file are here."""
+    """Returns how many bytes of a file have been received."""
     try:
         return part.stat().st_size
     except FileNotFoundError:
@@ -53,20 +53,20 @@ def length_of(part: pathlib.Path) -> int:
 
 
 def begin(part: pathlib.Path, known: Known) -> None:
-    """Removes what is here of a file, and notes which file will be; raises `UserError` where the disk refuses."""
+    """Removes any part of a file, and records which file will follow; raises `UserError` if the disk refuses."""
     discard(part)
     atomic_text(_record_of(part), json.dumps(dataclasses.asdict(known)))
 
 
 def discard(part: pathlib.Path) -> None:
-    """Removes what is here of a file."""
+    """Removes any part of a file, and its record."""
     for path in (part, _record_of(part)):
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
 
 
 def read_known(part: pathlib.Path, url: str) -> Known | None:
-    """Returns which file the bytes in a part are of; None where there are none, or not of this address."""
+    """Returns which file the bytes in a part belong to; None if there are none, or not from this address."""
     if not length_of(part):
         return None
     try:

@@ -1,10 +1,10 @@
 """Where published checkpoints are kept: in the user's cache folder, beside the compiled programs.
 
 CACHE/gan2shape_jax/weights/
-  NAME/               the files that a checkpoint has become; record.json, which is written last, tells them
+  NAME/               the files made from a checkpoint; record.json, which is written last, lists them
   downloads/          what is being downloaded, or is kept
   unpacked/ARCHIVE/   files of an archive that serves several names
-  .lock               held by the process that changes any of it
+  .lock               held by the process that modifies any of this
 """
 
 import contextlib
@@ -32,7 +32,7 @@ def default_folder() -> pathlib.Path:
 
 
 def found(entry: Entry, folder: pathlib.Path) -> dict[str, pathlib.Path] | None:
-    """Returns the files of a checkpoint by the fields that they are for; None where they are not all there."""
+    """Returns the files of a checkpoint by the fields that they are for; None unless all of them exist."""
     place = folder / entry.name
     try:
         sizes = json_files.read_object(place / _RECORD, "the record of a checkpoint").get("sizes")
@@ -46,12 +46,12 @@ def found(entry: Entry, folder: pathlib.Path) -> dict[str, pathlib.Path] | None:
 
 
 def record(entry: Entry, folder: pathlib.Path, hashes: dict[str, str]) -> None:
-    """Notes that a checkpoint is whole.
+    """Records that a checkpoint is complete.
 
     Args:
-      entry: the checkpoint, whose files are there.
+      entry: the checkpoint, whose files exist.
       folder: of all checkpoints.
-      hashes: SHA-256 of what they were made of, by name.
+      hashes: SHA-256 of what the files were made from, by name.
 
     Raises:
       UserError: the file system refuses.
@@ -65,10 +65,10 @@ def record(entry: Entry, folder: pathlib.Path, hashes: dict[str, str]) -> None:
 
 @contextlib.contextmanager
 def held(folder: pathlib.Path) -> Iterator[None]:
-    """Makes a folder where it is missing, and keeps other processes from changing it.
+    """Creates a folder if it is missing, and keeps other processes from changing it.
 
     Raises:
-      UserError: another process holds it, or it cannot be written.
+      UserError: another process holds it, or it is not writable.
     """
     if fault := folder_fault(folder):
         raise UserError(f"{folder} {fault}, or name a folder with --folder")
@@ -82,7 +82,7 @@ def held(folder: pathlib.Path) -> Iterator[None]:
 
 
 def _lock_of(folder: pathlib.Path) -> contextlib.AbstractContextManager[object] | None:
-    """Returns the lock of a folder, taken; None where the file system locks no files: what appears, appears whole."""
+    """Returns a folder's lock, acquired; None if the file system has no locks (files are still written atomically)."""
     try:
         lock = KernelLock.take(folder / ".lock")
     except NotSupported:

@@ -7,18 +7,18 @@ from gan2shape_jax.regular_files import MIB
 
 __all__ = ["MOST", "Archive", "Entry", "Given", "Source"]
 
-MOST = 4096 * MIB  # bytes of any download: what readers of weight files take at most
+MOST = 4096 * MIB  # bytes of any download: the most that readers of weight files accept
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A file that others publish.
+    """A file published by others.
 
     Attributes:
       url: its address.
       file: its name here.
-      size: bytes, or None where no source tells them.
-      sha256: in hexadecimal, or "" where no source tells it.
+      size: in bytes, or None if no source gives it.
+      sha256: in hexadecimal, or "" if no source gives it.
       found: where address, size and hash were found.
       by_hand: why no program can fetch it, or "".
     """
@@ -32,18 +32,18 @@ class Source:
 
     @property
     def most(self) -> int:
-        """Bytes that a download may have at most."""
+        """Maximum size of the download, in bytes."""
         return MOST if self.size is None else self.size
 
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-    """A tar archive, gzipped and cut into parts, whose files serve several entries.
+    """A tar archive, gzipped and split into parts, whose files serve several entries.
 
     Attributes:
       name: of the folder that its files are unpacked into.
-      parts: in their order.
-      members: of the files that are wanted, as the archive names them.
+      parts: in order.
+      members: names of the wanted files in the archive.
     """
 
     name: str
@@ -53,13 +53,13 @@ class Archive:
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """A file that an entry gives to a field of the configuration.
+    """A file that an entry provides for a configuration field.
 
     Attributes:
       field: such as `gan.checkpoint`.
       made_of: names of sources, or members of the archive.
-      file: its name; where it ends otherwise than what it is made of, it is converted.
-      converter: `stylegan2` or `networks`; "" takes the one file as it is.
+      file: its name; if its extension differs from that of what it is made of, it is converted.
+      converter: `stylegan2` or `networks`; "" uses the single file as it is.
     """
 
     field: str
@@ -70,14 +70,14 @@ class Given:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A checkpoint that can be got by its name.
+    """A checkpoint that can be obtained by its name.
 
     Attributes:
       name: on the command line.
-      title: for people.
+      title: for users.
       terms: key of its licence.
-      gives: the files that it becomes.
-      sources: that are downloaded; () where `archive` has them.
+      gives: the files that are made from it.
+      sources: that are downloaded; () if `archive` holds them.
       archive: that holds its files, or None.
       config: the bundled configuration that it serves, or "" for none.
       also: names of other entries that this configuration needs.
@@ -104,6 +104,6 @@ class Entry:
 
     @property
     def size(self) -> int | None:
-        """Bytes of all downloads, or None where that of one is not known."""
+        """Total size of all downloads in bytes, or None if that of any is not known."""
         sizes = [source.size for source in self.downloads]
         return None if None in sizes else sum(size for size in sizes if size is not None)

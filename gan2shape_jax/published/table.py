@@ -1,23 +1,23 @@
-"""The published checkpoints by their names; addresses, sizes and hashes are those found in public repositories.
+"""The published checkpoints by name; addresses, sizes and hashes are those found in public repositories.
 
-None of the addresses has been tried by the authors of this program, and nothing here is published by them. Each source
-says where it was found:
+The authors of this program have tried none of the addresses, and publish nothing listed here. Each source says where it
+was found:
 
 - A: `pretrained_networks.py` of NVlabs/stylegan2 (commit bf0fe0b): addresses
 - B: the table in the README of clibdev/stylegan2-pytorch, and commit 422f404 of aaronb/StyleGAN2-pkl on Hugging Face:
-  SHA-256 of the same five files, which agree; the latter also tells their sizes
+  SHA-256 of the same five files, which agree; the latter also gives their sizes
 - C: the README and `train.py` of NVlabs/stylegan2-ada-pytorch (commit d72cc7d): addresses
 - D: programs that download the file from that address and compare its SHA-256 and size, found by the hash
 - E: the README of NVlabs/stylegan3: addresses
-- F: pages of Hugging Face that tell the SHA-256 of copies: DragGan/DragGan-Models, aaronb/StyleGAN2-pkl
+- F: pages of Hugging Face that give the SHA-256 of copies: DragGan/DragGan-Models, aaronb/StyleGAN2-pkl
 - G: `scripts/download.sh` and `configs/*.yml` of XingangPan/GAN2Shape (commit 97dddd9): addresses, names of members
 - H: the README of rosinality/stylegan2-pytorch: the address
-- I: torchvision's list of models, and the file's name, which has the first digits of its SHA-256
+- I: torchvision's list of models, and the file's name, which contains the first digits of its SHA-256
 - J: the repository richzhang/PerceptualSimilarity (commit 082bb24) itself: size and SHA-256 of the file in it
-- K: facexlib's list of models; the SHA-256 is that of the authors' 79999_iter.pth as well, by many who use either
+- K: facexlib's list of models; the SHA-256 is also that of the authors' 79999_iter.pth, say many users of either
 
-A hash by F is of somebody's copy: it is the publisher's own in the cases that can be compared (stylegan2-cat-config-f,
-ffhq of ADA), and is left out where only a copy under another name is known.
+A hash from F is that of a copy: it equals the publisher's own where the two can be compared (stylegan2-cat-config-f,
+ffhq of ADA), and is omitted if only a copy under another name is known.
 """
 
 from gan2shape_jax.published.nvidia import NVIDIA, generative

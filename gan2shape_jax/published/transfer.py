@@ -1,8 +1,8 @@
-"""Downloads a file, and goes on where an earlier download has ended.
+"""Downloads a file, resuming where an earlier download ended.
 
-Bytes are written as they come, so that whatever ends a download leaves what it has brought. The next one asks for the
-rest (`Range`), on condition that the file is still the same (`If-Range`); a server that knows neither sends all of it
-again.
+Bytes are written as they arrive, so that an interrupted download keeps what it has received. The next one requests the
+rest (`Range`), on condition that the file is unchanged (`If-Range`); a server that supports neither sends the whole
+file again.
 """
 
 import dataclasses
@@ -22,20 +22,20 @@ from gan2shape_jax.regular_files import MIB
 
 __all__ = ["Patience", "Report", "Wanted", "download"]
 
-Report = Callable[[int, int | None], object]  # takes the bytes that are here, and those of the whole where known
+Report = Callable[[int, int | None], object]  # takes the bytes received, and those of the whole file if known
 
-_CONNECTIONS = 200  # of one download, however much each brings
-_SPARE = 64 * MIB  # bytes of the disk that a download leaves free
+_CONNECTIONS = 200  # of one download, however much each transfers
+_SPARE = 64 * MIB  # bytes of disk space that a download leaves free
 
 
 @dataclasses.dataclass(frozen=True)
 class Patience:
-    """How long servers are waited for.
+    """How long to wait for servers.
 
     Attributes:
-      connect: seconds for a connection.
-      silence: seconds without a byte after which a connection counts as cut.
-      pauses: seconds before each further attempt, where the one before has brought nothing.
+      connect: seconds to wait for a connection.
+      silence: seconds without data after which a connection counts as broken.
+      pauses: seconds before each further attempt, if the previous one received nothing.
     """
 
     connect: float = 20.0
@@ -49,11 +49,11 @@ class Wanted:
 
     Attributes:
       url: its address.
-      part: where its bytes are collected, in an existing folder; a beginning of it may be there.
-      size: bytes that it has to have; None takes any.
-      most: bytes that it may have.
-      checked: whether somebody compares its hash afterwards: without that, a beginning is gone on with only where the
-        server says that its file has not changed.
+      part: where its bytes are collected, in an existing folder; it may hold a partial download.
+      size: required size in bytes; None accepts any.
+      most: maximum size in bytes.
+      checked: whether the caller checks its hash afterwards; if not, a partial download is resumed only if the server
+        says that its file has not changed.
     """
 
     url: str
@@ -64,15 +64,15 @@ class Wanted:
 
 
 def download(wanted: Wanted, *, report: Report = lambda done, total: None, patience: Patience | None = None) -> None:
-    """Returns when the whole file is in its part.
+    """Downloads a whole file to its part.
 
     Args:
       wanted: the file.
-      report: is told how far it is.
+      report: called with the progress.
       patience: with slow servers.
 
     Raises:
-      UserError: the file cannot be had; what there is of it stays, unless it cannot be part of the file.
+      UserError: the file cannot be downloaded; what was received is kept, unless it cannot belong to the file.
     """
     patience = patience or Patience()
     failures, most = 0, parts.length_of(wanted.part)
@@ -97,7 +97,7 @@ def _broken(wanted: Wanted, why: str) -> UserError:
 
 
 def _connect(session: requests.Session, wanted: Wanted, report: Report, patience: Patience) -> None:
-    """Fetches what is missing by one connection; raises `Cut` where it ends too soon."""
+    """Fetches what is missing over one connection; raises `Cut` if it ends too soon."""
     known = _begun(wanted)
     here = parts.length_of(wanted.part) if known is not None else 0
     if known is not None and here == (known.total if wanted.size is None else wanted.size):
@@ -128,7 +128,7 @@ def _connect(session: requests.Session, wanted: Wanted, report: Report, patience
 
 
 def _begun(wanted: Wanted) -> parts.Known | None:
-    """Returns what the part holds the beginning of, or None where it cannot be gone on with."""
+    """Returns which file the part is the beginning of, or None if it cannot be resumed."""
     known = parts.read_known(wanted.part, wanted.url)
     if known is None or not (wanted.checked or known.condition):
         return None
@@ -137,7 +137,7 @@ def _begun(wanted: Wanted) -> parts.Known | None:
 
 
 def _check_total(total: int | None, here: int, wanted: Wanted) -> None:
-    """Raises `UserError` where the server announces another size, or more than there is room for."""
+    """Raises `UserError` if the server announces a wrong size, or more than there is room for."""
     if total is None:
         return
     if wanted.size is not None and total != wanted.size:
@@ -157,11 +157,11 @@ def _check_total(total: int | None, here: int, wanted: Wanted) -> None:
 
 
 def _receive(response: requests.Response, wanted: Wanted, here: int, total: int | None, report: Report) -> None:
-    """Writes what comes behind the first `here` bytes; raises `Cut` where less comes than was announced."""
+    """Writes what follows the first `here` bytes; raises `Cut` if less arrives than was announced."""
     done, end = here, wanted.most if total is None else total
     report(done, total)
     try:
-        # Unbuffered: what has come is in the file, whatever ends this process.
+        # Unbuffered: what has been received is in the file, however this process ends.
         with open(wanted.part, "r+b" if here else "wb", buffering=0) as file:
             file.seek(here)
             for chunk in answers.chunks(response):
@@ -186,7 +186,7 @@ def _receive(response: requests.Response, wanted: Wanted, here: int, total: int 
 
 
 def _write(file: io.FileIO, chunk: bytes) -> None:
-    """Writes all of a chunk: a file without a buffer may take less at once, as where the disk is nearly full."""
+    """Writes a whole chunk: an unbuffered file may take less at once, for instance if the disk is nearly full."""
     rest = memoryview(chunk)
     while rest:
         rest = rest[file.write(rest) :]

@@ -32,12 +32,12 @@ examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command until it is ended; returns the exit status."""
+    """Runs the command until it is stopped; returns the exit status."""
     return exit_code(lambda: _run(parser().parse_args(argv)), interrupted="ended")
 
 
 def parser() -> argparse.ArgumentParser:
-    """Returns what reads the command line."""
+    """Returns the parser of the command line."""
     limits = Limits()
     parser = argparse.ArgumentParser(
         prog="gan2shape-jax serve",
@@ -80,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def limits_of(options: argparse.Namespace) -> Limits:
-    """Returns the limits that the options name."""
+    """Returns the limits set by the options."""
     file_bytes = options.max_mb * 10**6
     return Limits(
         file_bytes=file_bytes,

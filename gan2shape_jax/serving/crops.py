@@ -1,4 +1,4 @@
-"""What a visitor sees of a crop: the photo with the square drawn in, and what the square cuts out."""
+"""What a visitor sees of a crop: the photo with the square drawn on it, and what the square cuts out."""
 
 import pathlib
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ _NO_MASK = np.zeros((2, 2), np.float32)
 
 
 def drawn(preview: pathlib.Path, boxes: Sequence[CropBox], chosen: int, width: int) -> Image.Image:
-    """Returns a photo with its crops.
+    """Returns a photo with its crops drawn on it.
 
     Args:
-      preview: file of the photo, reduced.
+      preview: file of the reduced photo.
       boxes: in the photo's pixels.
-      chosen: which of them is taken.
+      chosen: index of the selected one.
       width: of the photo, pixels.
     """
     picture = _opened(preview)
@@ -31,13 +31,13 @@ def drawn(preview: pathlib.Path, boxes: Sequence[CropBox], chosen: int, width: i
 
 
 def crop_picture(preview: pathlib.Path, box: CropBox, width: int) -> Image.Image:
-    """Returns what a box, in the pixels of a photo of so many pixels' width, cuts out."""
+    """Returns what a box cuts out; `box` is in the pixels of the photo, which is `width` pixels wide."""
     picture = _opened(preview)
     return Image.fromarray(sample_crop(picture, scaled_box(box, picture.shape[1] / width), _CROP_SIDE))
 
 
 def place_of_click(place: Sequence[float], drawing_width: int, width: int) -> tuple[float, float]:
-    """Returns where in a photo, pixels, a pixel of its drawing lies."""
+    """Returns the position in a photo, in pixels, of a pixel of its drawing."""
     factor = width / drawing_width
     return (place[0] + 0.5) * factor, (place[1] + 0.5) * factor
 

@@ -1,6 +1,6 @@
-"""The worker as the server sees it: a process that is started when it is needed, and killed when it does not heed.
+"""The worker as seen by the server: a process that is started when needed, and killed if it does not respond.
 
-A crash of it is the failure of one job: the next one starts another.
+A crash of the worker fails only one job: the next job starts a new process.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from gan2shape_jax.serving import messages
 __all__ = ["Cancelled", "Device", "worker_command"]
 
 _POLL_S = 0.1
-_GRACE_S = 5.0  # for a job that is told to stop, before its process is killed
+_GRACE_S = 5.0  # for a job to stop when told to, before its process is killed
 _START_S = 900.0  # a GAN that does not come with the package is learned from first
-# Compiled programs take memory maps, of which a process may have 65,530; a fresh worker takes seconds.
+# Compiled programs use memory maps, of which a process may have 65,530; starting a new worker takes seconds.
 _MOST_JOBS = 200
 _ENDED = {"gone": True}
 
 
 class Cancelled(Exception):
-    """A job was told to stop, and has."""
+    """A job was told to stop, and has stopped."""
 
 
 def worker_command(model: str) -> list[str]:
-    """Returns the command line of the worker of a model."""
+    """Returns the command line of a model's worker."""
     return [sys.executable, "-m", "gan2shape_jax.serving.worker", model]
 
 
 class Device:
-    """Does jobs one at a time; only `close` may be called from another thread."""
+    """Runs jobs one at a time; only `close` may be called from another thread."""
 
     def __init__(self, command: Sequence[str], *, grace_s: float = _GRACE_S, most_jobs: int = _MOST_JOBS):
         """Starts nothing yet.
 
         Args:
           command: of the worker.
-          grace_s: seconds that a job has to stop by itself.
-          most_jobs: after which the process is replaced.
+          grace_s: seconds in which a job must stop by itself.
+          most_jobs: number of jobs after which the process is replaced.
         """
         self._command, self._grace_s, self._most_jobs = list(command), grace_s, most_jobs
         self._process: subprocess.Popen[bytes] | None = None
@@ -54,10 +54,10 @@ class Device:
         self._closed = False
 
     def start(self) -> None:
-        """Makes sure that the worker is there and has loaded the GAN.
+        """Makes sure that the worker is running and has loaded the GAN.
 
         Raises:
-          UserError: it cannot.
+          UserError: the worker cannot be started.
         """
         if self._process is not None and self._process.poll() is None and self._done < self._most_jobs:
             return
@@ -81,13 +81,13 @@ class Device:
         *,
         seconds: float,
     ) -> None:
-        """Does a job.
+        """Runs a job.
 
         Args:
-          task: of `tasks.Request`.
-          tell: is given the messages about its stages and its log.
-          cancelled: tells it to stop.
-          seconds: that it may take.
+          task: fields of a `tasks.Request`.
+          tell: called with the messages about its stages and its log.
+          cancelled: tells it to stop when set.
+          seconds: time limit.
 
         Raises:
           Cancelled: it was told to stop.
@@ -119,7 +119,7 @@ class Device:
         raise Cancelled
 
     def close(self) -> None:
-        """Ends the worker, whatever it does."""
+        """Ends the worker, whatever it is doing."""
         self._closed = True
         self._end()
 
@@ -142,7 +142,7 @@ class Device:
         )
 
     def _stop(self, process: subprocess.Popen[bytes]) -> None:
-        """Asks the job under way to stop, and kills the process where it does not."""
+        """Asks the current job to stop, and kills the process if it does not."""
         assert process.stdin is not None
         until = time.monotonic() + self._grace_s
         with contextlib.suppress(OSError):
@@ -171,7 +171,7 @@ class Device:
 
 
 def _pump(process: subprocess.Popen[bytes], answers: queue.Queue[dict[str, Any]]) -> None:
-    """Moves messages from the pipe to a queue, which can be waited for with a limit on every system."""
+    """Moves messages from the pipe to a queue, which supports waiting with a timeout on every system."""
     assert process.stdout is not None
     with contextlib.suppress(OSError, ValueError):
         while (message := messages.receive(process.stdout)) is not None:

@@ -1,7 +1,7 @@
-"""The folder of a running server: private, held by a lock, and removed at its end, or by the next start after a crash.
+"""The folder of a running server: private, held by a lock, and removed at its end or, after a crash, by the next start.
 
 CACHE/gan2shape_jax/serving/
-  NAME.lock        held by the server whose folder it is
+  NAME.lock        held by the server that owns the folder
   NAME/uploads/    photos as they come in
   NAME/visits/     a folder for each visitor
 """
@@ -22,19 +22,19 @@ __all__ = ["default_root", "held_folder", "stored_bytes"]
 
 
 def default_root() -> pathlib.Path:
-    """Returns where this user's servers have their folders."""
+    """Returns where this user's servers keep their folders."""
     return platformdirs.user_cache_path("gan2shape_jax", appauthor=False) / "serving"
 
 
 @contextlib.contextmanager
 def held_folder(root: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields a new folder, which goes with all that is in it when the block is left; removes what crashes have left.
+    """Yields a new folder, which is removed with its contents at the end of the block; cleans up after crashed servers.
 
     Args:
       root: of all servers' folders.
 
     Raises:
-      UserError: the file system refuses, or locks no files.
+      UserError: the file system refuses, or does not support locks.
     """
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def held_folder(root: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def stored_bytes(folder: pathlib.Path) -> int:
-    """Returns the sizes of all files below a folder, summed; what goes meanwhile counts nothing."""
+    """Returns the total size of all files below a folder; files that vanish meanwhile are not counted."""
     total = 0
     for place, _, files in os.walk(folder):
         for name in files:
@@ -71,12 +71,12 @@ def _named(root: pathlib.Path) -> tuple[str, KernelLock]:
     while True:
         name = secrets.token_hex(8)
         lock = KernelLock.take(root / f"{name}.lock")
-        if lock is not None:  # else a start that cleans up was faster
+        if lock is not None:  # otherwise another server's cleanup took it first
             return name, lock
 
 
 def _remove_left(root: pathlib.Path) -> None:
-    """Removes folders whose servers have ended; the system gave their locks back, however they ended."""
+    """Removes folders whose servers have ended; the system released their locks, however they ended."""
     for file in root.glob("*.lock"):
         lock = KernelLock.take(file)
         if lock is None:

@@ -1,8 +1,9 @@
-"""What stands before every request: what is too large, too much, or names files that nobody has sent is refused.
+"""Checks every request: those that are too large, too many, or name files that were never uploaded are refused.
 
-Pages tell Gradio by its path which file was sent. It compares that with its folder of uploads in applications that it
-starts itself, yet not in one that is mounted, as here: it would copy any file of this machine for whoever names it, or
-fetch an address. It also passes on what public addresses answer, to whoever names one behind `file=`.
+Pages tell Gradio which file was sent by giving its path. Gradio checks the path against its upload folder in
+applications that it starts itself, but not in a mounted one, as here: it would copy any file of this machine for anyone
+who names it, or fetch an address. It also forwards the contents of public addresses to anyone who names one after
+`file=`.
 """
 
 import json
@@ -19,11 +20,11 @@ from gan2shape_jax.serving.limits import Limits
 
 __all__ = ["Guard"]
 
-_AROUND = 1 << 16  # bytes of a request that are not the file's
-_MOST_OTHER = 1 << 20  # bytes of a request that brings no file
-# Where the page posts to: queued work, run/ what it does not queue. Gradio has more addresses.
+_AROUND = 1 << 16  # bytes of a request beyond the file itself
+_MOST_OTHER = 1 << 20  # bytes of a request without a file
+# Where the page posts to: queued work, and run/ for unqueued work. Gradio has further addresses.
 _POSTED = re.compile(r".*/(queue/join|run/\w+|cancel|reset)")
-# Scripts and pictures come from here alone; a browser asks nothing of other servers.
+# Scripts and pictures come only from here; a browser requests nothing from other servers.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
@@ -31,7 +32,7 @@ _POLICY = (
 )
 
 
-# A file or an address of another server behind an address here, which Gradio would pass on.
+# A file or another server's address embedded in an address here, which Gradio would serve or forward.
 _NAMED = re.compile(r"/(file=|file/|proxy=)(.*)", re.DOTALL)
 _NOT_SENT = PlainTextResponse("This is not what the page sends.", 403)
 _NOT_THERE = PlainTextResponse("There is no such file here.", 404)
@@ -42,7 +43,7 @@ class _TooLargeError(Exception):
 
 
 class Guard:
-    """Passes requests on to an application, or refuses them."""
+    """Passes requests to an application, or refuses them."""
 
     def __init__(self, app: ASGIApp, folder: pathlib.Path, limits: Limits):
         """Guards an application.
@@ -50,7 +51,7 @@ class Guard:
         Args:
           app: the application.
           folder: of the server, with `uploads` in it.
-          limits: on what comes in.
+          limits: on requests.
         """
         self._app, self._folder, self._limits = app, folder, limits
         self._uploads = 0
@@ -105,7 +106,7 @@ def _announced(scope: Scope) -> int:
 
 
 class _Taken:
-    """Reads a request whose length was not announced truly, and breaks off where it is too long."""
+    """Reads a request, whose announced length may be wrong, and aborts if it is too long."""
 
     def __init__(self, receive: Receive, most: int):
         self._receive, self._most = receive, most
@@ -118,7 +119,7 @@ class _Taken:
         return self._read.pop(0) if self._read else await self._next()
 
     async def whole(self) -> bytes:
-        """Returns all of the request, which can be read once more."""
+        """Returns the whole request, which can then be read again."""
         read: list[Message] = []
         while not read or read[-1].get("more_body"):
             read.append(await self._next())
@@ -126,7 +127,7 @@ class _Taken:
         return b"".join(message.get("body", b"") for message in read)
 
     def unless_too_large(self, send: Send) -> Send:
-        """Returns what sends an answer; of a request that was broken off, the application's own is held back."""
+        """Returns a `send` that suppresses the application's own answer to a request that was aborted."""
         begun = False
 
         async def pass_on(message: Message) -> None:
@@ -147,7 +148,7 @@ class _Taken:
 
 
 def _names_only(body: bytes, uploads: pathlib.Path) -> bool:
-    """Returns whether a request names no files but such as lie in the folder of uploads."""
+    """Returns whether every file that a request names is in the upload folder."""
     if not body:
         return True
     try:
@@ -166,7 +167,7 @@ def _names_only(body: bytes, uploads: pathlib.Path) -> bool:
 
 
 def _lies_in(path: Any, folder: pathlib.Path) -> bool:
-    """Returns whether a path is of a file in a folder; an address is of none, whatever a relative path would mean."""
+    """Returns whether a path is that of a file in a folder; only absolute paths count, never addresses."""
     try:
         return (
             isinstance(path, str)

@@ -1,4 +1,4 @@
-"""What answers to a visitor's actions. Nothing here computes for long: what does is a job, whose state is followed."""
+"""Responses to a visitor's actions. Nothing here computes for long: long work is a job, whose state is followed."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from gan2shape_jax.serving.visits import Photo, Visit, Visits
 
 __all__ = ["Handlers"]
 
-_LOOK_S = 0.2  # between looks at a job
+_LOOK_S = 0.2  # between checks of a job
 _TURN = 180.0  # degrees
 _LEAST_SIDE = 16.0  # pixels of a crop
-_LARGEST_SIDE = 1.5  # of the photo's longer side
+_LARGEST_SIDE = 1.5  # as a multiple of the photo's longer side
 
 
 class Handlers:
-    """The page's answers; each method returns or yields values for the components that `page` names."""
+    """The page's callbacks; each method returns or yields values for the components that `page` connects to it."""
 
     def __init__(self, visits: Visits, jobs: Jobs, limits: Limits, *, kind: str):
-        """Answers for a server.
+        """Responds for a server.
 
         Args:
           visits: of the server.
           jobs: the queue.
           limits: on photos.
-          kind: of object that the model knows, in a word.
+          kind: of object that the model knows, in one word.
         """
         self._visits, self._jobs, self._limits, self._kind = visits, jobs, limits, kind
 
     async def photo_sent(self, upload: str, request: gr.Request) -> AsyncIterator[list[Any]]:
-        """Has a photo framed: status, buttons, results, choice, pictures."""
+        """Frames a photo: status, buttons, results, choice, pictures."""
         session, hidden = _session(request), [*_no_results(), *_no_choice()]
         try:
             photo = self._visits.take_photo(session, pathlib.Path(upload))
@@ -60,12 +60,12 @@ class Handlers:
                 yield [wording.ended(seen, _hidden(photo)), *_idle(go=False), *hidden]
 
     def photo_removed(self, request: gr.Request) -> list[Any]:
-        """Removes all that a visitor has sent."""
+        """Removes everything that a visitor has sent."""
         self._visits.forget(_session(request))
         return ["", *_idle(go=False), *_no_results(), *_no_choice()]
 
     def object_chosen(self, which: str, request: gr.Request) -> list[Any]:
-        """Puts the crop where another object was found: x, y, side, roll, drawing, crop."""
+        """Moves the crop to another of the objects found: x, y, side, roll, drawing, crop."""
         session = _session(request)
         visit = self._visits.find(session)
         if visit is None or not visit.facts:
@@ -94,7 +94,7 @@ class Handlers:
     async def reconstruct(
         self, x: float, y: float, side: float, roll: float, refine: bool, request: gr.Request
     ) -> AsyncIterator[list[Any]]:
-        """Has a crop reconstructed: status, buttons, results."""
+        """Reconstructs a crop: status, buttons, results."""
         session = _session(request)
         visit = self._visits.find(session)
         try:
@@ -116,18 +116,18 @@ class Handlers:
                 yield [wording.ended(seen, hidden), *_idle(), *results]
 
     def cancel(self, request: gr.Request) -> None:
-        """Stops what a visitor waits for."""
+        """Stops what a visitor is waiting for."""
         self._visits.cancel(_session(request))
 
     def left(self, request: gr.Request) -> None:
-        """Stops what a visitor waited for who has closed the page; results stay as long as is told."""
+        """Stops what a visitor was waiting for on closing the page; results stay for the announced time."""
         self._visits.cancel(_session(request))
 
     def _jobs_of(self, session: str, box: tuple[float, float, float, float] | None, *, refine: bool) -> Job:
         return self._visits.submit(session, box, refine=refine, pixels=self._limits.pixels)
 
     async def _followed(self, job: Job) -> AsyncIterator[Seen]:
-        """Yields how a job stands whenever that has changed, and once a second, until it is over."""
+        """Yields a job's state whenever it changes, and once a second, until the job is over."""
         last: tuple[Any, ...] = ()
         count = 0
         while True:
@@ -142,7 +142,7 @@ class Handlers:
             count += 1
 
     def _results(self, seen: Seen, base: str, shown: set[str]) -> list[Any]:
-        """Returns stages, files and page; a page is sent once, since it would start anew."""
+        """Returns stages, files and page; the page is sent only once, since it would restart."""
         stages = wording.stages(seen, base)
         if tasks.SHAPE not in seen.stages:
             return [stages, "", ""]
@@ -164,7 +164,7 @@ class Handlers:
         )
 
     def _pictures(self, session: str, which: str, box: CropBox | None = None) -> list[Any]:
-        """Returns drawing and crop of an object, or of a box in its place."""
+        """Returns drawing and crop of an object, or of a box in place of it."""
         visit = self._visits.find(session)
         if visit is None or not visit.facts or visit.preview is None:
             return [gr.skip(), gr.skip()]
@@ -175,7 +175,7 @@ class Handlers:
         return [crops.drawn(preview, boxes, chosen, width), crops.crop_picture(preview, boxes[chosen], width)]
 
     def _meant(self, visit: Visit | None, box: CropBox) -> tuple[float, float, float, float]:
-        """Returns a box, or the one that was found of which it is the rounded values."""
+        """Returns a box, or the detected box whose rounded values it has."""
         found = [] if visit is None or not visit.facts else _boxes(visit)
         meant = next((one for one in found if _rounded(one) == _rounded(box)), box)
         return meant.x, meant.y, meant.side, meant.roll_deg
@@ -203,7 +203,7 @@ def _rounded(box: CropBox) -> list[Any]:
 
 
 def _hidden(photo: Photo) -> dict[str, str]:
-    """Returns what visitors do not read in messages: paths of the server."""
+    """Returns what is hidden from visitors in messages (server paths), with replacements."""
     return {str(photo.path): photo.shown, f"{photo.path.parents[1]}{os.sep}": ""}
 
 
@@ -230,7 +230,7 @@ def _no_choice() -> list[Any]:
 
 
 def _choice(facts: dict[str, Any]) -> list[Any]:
-    """Returns the chooser, the objects, and the sliders with their bounds."""
+    """Returns the chooser, the objects, and the sliders with their limits."""
     boxes = [CropBox(**box) for box in facts["boxes"]]
     x, y, side, roll = _rounded(boxes[0])
     width, height = facts["width"], facts["height"]

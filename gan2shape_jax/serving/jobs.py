@@ -1,4 +1,4 @@
-"""The queue before the device: jobs wait in their order, one runs, any may be cancelled."""
+"""The queue in front of the device: jobs wait in order, one runs, any may be cancelled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 
 class QueueFullError(UserError):
-    """As many jobs wait as may."""
+    """The queue has reached its maximum length."""
 
 
 class _Device(Protocol):
@@ -29,12 +29,12 @@ class Seen:
     """A job at one moment.
 
     Attributes:
-      state: of it.
-      ahead: jobs that have to end before it starts.
-      stages: facts of the stages that are done, by their names, in order.
+      state: of the job.
+      ahead: number of jobs that must end before it starts.
+      stages: facts about the completed stages, by name, in order.
       said: the latest line of its log.
       error: why it failed.
-      started: when it began to run, seconds of `time.monotonic`, or None.
+      started: when it started to run, in seconds of `time.monotonic`, or None.
     """
 
     state: State
@@ -46,22 +46,22 @@ class Seen:
 
     @property
     def over(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether the job will not change any more."""
         return self.state in ("done", "failed", "cancelled")
 
 
 class Job:
-    """What a visitor has asked for; changed by `Jobs` alone."""
+    """What a visitor has requested; changed only by `Jobs`."""
 
     def __init__(self, task: dict[str, Any]):
-        """Waits.
+        """Makes a waiting job.
 
         Args:
-          task: that the device gets.
+          task: passed to the device.
         """
         self.task = task
         self.cancelled = threading.Event()
-        self.finished = threading.Event()  # the device has let go of its files
+        self.finished = threading.Event()  # the device no longer uses its files
         self.state: State = "waiting"
         self.stages: dict[str, dict[str, Any]] = {}
         self.said = self.error = ""
@@ -69,15 +69,15 @@ class Job:
 
 
 class Jobs:
-    """Runs jobs on a device in a thread of its own."""
+    """Runs jobs on a device in a separate thread."""
 
     def __init__(self, device: _Device, *, waiting: int, seconds: float):
         """Starts the thread.
 
         Args:
-          device: does jobs.
-          waiting: jobs that may wait at once.
-          seconds: that a job may run.
+          device: runs the jobs.
+          waiting: maximum number of waiting jobs.
+          seconds: time limit of a job.
         """
         self._device, self._most, self._seconds = device, waiting, seconds
         self._waiting: collections.deque[Job] = collections.deque()
@@ -88,10 +88,10 @@ class Jobs:
         self._thread.start()
 
     def submit(self, task: dict[str, Any]) -> Job:
-        """Returns a job that waits for its turn.
+        """Queues a task and returns its job.
 
         Raises:
-          QueueFullError: too many wait already.
+          QueueFullError: too many jobs are already waiting.
         """
         with self._changed:
             if len(self._waiting) + (self._running is not None) > self._most:
@@ -104,7 +104,7 @@ class Jobs:
             return job
 
     def seen(self, job: Job) -> Seen:
-        """Returns how a job stands."""
+        """Returns the state of a job."""
         with self._changed:
             ahead = 0
             if job in self._waiting:
@@ -124,7 +124,7 @@ class Jobs:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Cancels everything and waits until the device is let go."""
+        """Cancels everything and waits until the device is released."""
         with self._changed:
             self._closed = True
             for job in [*self._waiting, *([self._running] if self._running else [])]:
@@ -144,7 +144,7 @@ class Jobs:
                 state = "cancelled"
             except UserError as failure:
                 state, error = "failed", str(failure)
-            except Exception as failure:  # a fault of this program must not end the queue
+            except Exception as failure:  # a bug in this program must not end the queue
                 state, error = "failed", f"the program has a fault here: {type(failure).__name__}"
             with self._changed:
                 self._running = None
@@ -153,7 +153,7 @@ class Jobs:
                 job.finished.set()
 
     def _next(self) -> Job | None:
-        """Returns the job whose turn it is, waiting for one; None at the end."""
+        """Waits for the next job and returns it; returns None once the queue is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             if self._closed:

@@ -1,4 +1,4 @@
-"""What visitors of a server may ask for."""
+"""What visitors of a server may request."""
 
 import dataclasses
 
@@ -7,16 +7,16 @@ __all__ = ["Limits"]
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Bounds on what is sent, waits and is kept.
+    """Limits on uploads, waiting jobs and stored files.
 
     Attributes:
-      file_bytes: of a photo's file.
-      pixels: of a photo.
-      waiting: jobs that wait at once, those that run not counted.
-      job_s: seconds that a job may run.
-      keep_s: seconds that a visitor's files are kept after their last action.
-      stored_bytes: that lie on the disk for all visitors together, above which no photo is taken.
-      uploads: that come in at once.
+      file_bytes: maximum size of a photo's file.
+      pixels: maximum number of pixels of a photo.
+      waiting: maximum number of waiting jobs, not counting those that run.
+      job_s: time limit of a job, in seconds.
+      keep_s: seconds for which a visitor's files are kept after their last action.
+      stored_bytes: on disk for all visitors together, above which no photo is accepted.
+      uploads: maximum number of simultaneous uploads.
     """
 
     file_bytes: int = 50_000_000

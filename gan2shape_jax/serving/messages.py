@@ -1,4 +1,4 @@
-"""What server and worker tell each other: a JSON object a line.
+"""Messages between server and worker: one JSON object per line.
 
 The server sends a task (`tasks.Request` as a dictionary), or {"cancel": NUMBER}. The worker answers with any number of
 
@@ -17,12 +17,12 @@ LONGEST = 1 << 20  # bytes of a message
 
 
 def send(pipe: IO[bytes], message: dict[str, Any]) -> None:
-    """Writes a message; raises `OSError` where nobody reads any more."""
+    """Writes a message; raises `OSError` if the reader is gone."""
     pipe.write(json.dumps(message).encode() + b"\n")
     pipe.flush()
 
 
 def receive(pipe: IO[bytes]) -> dict[str, Any] | None:
-    """Returns the next message, or None where there will be no more."""
+    """Returns the next message, or None if there will be no more."""
     line = pipe.readline(LONGEST)
     return json.loads(line) if line.endswith(b"\n") else None

@@ -1,4 +1,4 @@
-"""The page that visitors see, in Gradio: its parts, and which of them answers to what."""
+"""The page that visitors see, in Gradio: its components and their event handlers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CSS = """
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """The page's components, by what they are for."""
+    """The page's components, by purpose."""
 
     photo: gr.File
     status: gr.HTML
@@ -56,7 +56,7 @@ class Parts:
 
 
 def theme() -> gr.themes.Base:
-    """Returns the page's theme: fonts are the reader's own, so that none is asked for elsewhere."""
+    """Returns the page's theme; it uses the reader's own fonts, so that none is requested from elsewhere."""
     return gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 
 
@@ -64,9 +64,9 @@ def build(handlers: Handlers, *, about: str, keep_s: float) -> gr.Blocks:
     """Returns the page.
 
     Args:
-      handlers: what answers.
+      handlers: of the page's events.
       about: a sentence about the model, HTML.
-      keep_s: seconds that photos and results are kept.
+      keep_s: seconds for which photos and results are kept.
     """
     with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(60, max(int(keep_s), 60))) as blocks:
         kept = f"Photos and results are removed {_minutes(keep_s)} after you last used them."
@@ -137,7 +137,7 @@ def _connect(blocks: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
     parts.drawing.select(
         handlers.photo_clicked, [parts.which, *parts.box[2:]], [*parts.box[:2], *pictures], queue=False, **quiet
     )
-    gr.on(  # by the visitor only: values that this program sets come one by one, and with their pictures
+    gr.on(  # only changes by the visitor: values set by this program come one by one, and with their pictures
         [slider.input for slider in parts.box],
         handlers.crop_changed,
         [parts.which, *parts.box],

@@ -1,4 +1,4 @@
-"""The server: page, downloads and guard under one address, on a port that was taken beforehand."""
+"""The server: page, downloads and guard under one address, on a port that was opened beforehand."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from gan2shape_jax.serving.visits import Visits
 
 __all__ = ["application", "listening", "serve"]
 
-_FAREWELL_S = 2  # for connections that are open at the end
+_FAREWELL_S = 2  # for connections still open at shutdown
 _LOCAL_NAMES = ["localhost", "127.0.0.1", "[::1]"]
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """Returns a socket that listens; port 0 takes any that is free.
+    """Returns a listening socket; port 0 takes any free port.
 
     Raises:
-      UserError: the port is taken, or the address is none of this machine's.
+      UserError: the port is taken or not permitted, or the address does not belong to this machine.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -65,10 +65,10 @@ def application(
       folder: of the server, see `folders.held_folder`.
       visits: of the server.
       jobs: the queue.
-      limits: what visitors may ask for.
-      kind: of object that the model knows, in a word.
+      limits: what visitors may request.
+      kind: of object that the model knows, in one word.
       about: a sentence about the model, HTML.
-      local: whether only this machine's browsers are answered, whatever name a web page has made up for it.
+      local: whether only requests to this machine's local names are answered, not to names made up by a web page.
     """
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -107,16 +107,16 @@ def serve(
     about: str,
     ready: Callable[[str], None],
 ) -> None:
-    """Serves until the process is told to end; leaves nothing behind.
+    """Serves until the process is told to stop; leaves nothing behind.
 
     Args:
       command: of the worker, see `device.worker_command`.
       root: of all servers' folders.
       door: see `listening`.
-      limits: what visitors may ask for.
-      kind: of object that the model knows, in a word.
+      limits: what visitors may request.
+      kind: of object that the model knows, in one word.
       about: a sentence about the model, HTML.
-      ready: is told the address.
+      ready: called with the address.
 
     Raises:
       UserError: the worker cannot be started, or the file system refuses.
@@ -145,7 +145,7 @@ def serve(
 
 @contextlib.contextmanager
 def _ending_by_sigterm() -> Iterator[None]:
-    """Lets SIGTERM leave the block as an exception, so that what it holds is given back."""
+    """Turns SIGTERM into an exception inside the block, so that what it holds is released."""
 
     def end(signum: int, frame: object) -> None:
         raise SystemExit(0)

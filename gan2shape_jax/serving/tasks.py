@@ -1,4 +1,4 @@
-"""What the worker does for a job: find the objects of a photo, or reconstruct one of them, telling each stage."""
+"""What the worker does for a job: find the objects in a photo, or reconstruct one of them, reporting each stage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gan2shape_jax.regular_files import MIB, read_text
 
 __all__ = ["ARCHIVE", "FRAMING", "MASK", "PREVIEW", "SHAPE", "TEXTURES", "Request", "archive_files", "perform"]
 
-# Stages, in their order; the first is a job of its own.
+# Stages, in order; the first is a separate job.
 FRAMING, MASK, SHAPE, TEXTURES = "framing", "mask", "shape", "textures"
 PREVIEW = "preview.jpg"  # of a photo that was framed
 ARCHIVE = "all.zip"
@@ -33,14 +33,14 @@ Tell = Callable[[str, dict[str, Any]], None]
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """A job, as it goes to the worker.
+    """A job, as sent to the worker.
 
     Attributes:
       photo: path of the file.
       folder: of the job, empty.
-      name: that results are filed under.
-      pixels: that the photo may have.
-      box: x, y, side, roll_deg of the crop in the photo's pixels; None asks for the objects that there are.
+      name: under which results are filed.
+      pixels: maximum number of pixels of the photo.
+      box: x, y, side, roll_deg of the crop in the photo's pixels; None means to find the objects in the photo.
       refine: whether the model is refined on the photo.
     """
 
@@ -53,13 +53,13 @@ class Request:
 
 
 def perform(request: Request, kind: ConfigDict, framer: Framer, tell: Tell) -> None:
-    """Does a job.
+    """Runs a job.
 
     Args:
       request: the job.
       kind: configuration of the model, see `kinds.load_kind`.
       framer: how crops and masks are found.
-      tell: is called with the name of each stage that is done, and facts about it that JSON can carry.
+      tell: called with the name of each completed stage, and JSON-serialisable facts about it.
 
     Raises:
       UserError: the photo is unusable, or the reconstruction failed.
@@ -102,7 +102,7 @@ def _reconstruct(request: Request, box: CropBox, kind: ConfigDict, framer: Frame
 
 
 def archive_files(out: pathlib.Path, name: str) -> dict[str, pathlib.Path]:
-    """Returns the files of a result that visitors take home, by their names in the archive; none tells a path."""
+    """Returns the files of a result that visitors may download, by their names in the archive; none reveals a path."""
     files = {"index.html": out / "index.html"}
     for folder, prefix in ((out / "results" / name, ""), (out / FOLDER / "textured" / name, "textured/")):
         files |= {f"{prefix}{file.name}": file for file in sorted(folder.glob("*")) if file.is_file()}
@@ -116,7 +116,7 @@ def _archive(out: pathlib.Path, made: Prepared) -> None:
 
 
 def _verdict(out: pathlib.Path, name: str) -> str:
-    """Returns how far to believe the shape, in words; '' where the metrics say nothing."""
+    """Returns how far the shape can be trusted, in words; '' if the metrics do not say."""
     try:
         trust = json.loads(read_text(out / "results" / name / "metrics.json", limit=_LARGEST_METRICS)).get("trust", {})
         return str(trust.get("verdict") or "")
@@ -125,7 +125,7 @@ def _verdict(out: pathlib.Path, name: str) -> str:
 
 
 def _failure(out: pathlib.Path, name: str) -> str:
-    """Returns what the run says about why it failed."""
+    """Returns the reason that the run gives for its failure."""
     try:
         told = json.loads(read_text(out / "failures.json", limit=_LARGEST_METRICS))
         return str(told[name])

@@ -1,6 +1,6 @@
-"""Who has asked for what: each visitor's folder, photo and job, and when they go.
+"""Who has requested what: each visitor's folder, photo and job, and when they are removed.
 
-A visitor is a page in a browser. Its folder has a name that nobody can guess, which addresses of results carry.
+A visitor is a page in a browser. Its folder has an unguessable name, which is part of the addresses of its results.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gan2shape_jax.serving.jobs import Job, Jobs
 
 __all__ = ["Photo", "Visit", "Visits"]
 
-_BETWEEN_S = 2.0  # looks for what has to go
+_BETWEEN_S = 2.0  # between checks for what has to be removed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Photo:
     Attributes:
       path: of the file.
       shown: its name, for messages: one line, but possibly with markup in it.
-      name: that results are filed under.
+      name: under which results are filed.
     """
 
     path: pathlib.Path
@@ -41,15 +41,15 @@ class Photo:
 
 
 class Visit:
-    """One visitor; changed by `Visits` alone.
+    """One visitor; changed only by `Visits`.
 
     Attributes:
-      token: in the addresses of results.
+      token: used in the addresses of results.
       folder: of the visitor's files.
       photo: the latest, or None.
-      facts: of the photo's framing, or {}.
+      facts: from the photo's framing, or {}.
       preview: folder of the job that framed it, or None.
-      job: the latest.
+      job: the latest, or None.
       result: folder of the latest reconstruction, or None.
     """
 
@@ -75,8 +75,8 @@ class Visits:
         Args:
           root: folder of all visitors' folders.
           jobs: the queue.
-          keep_s: seconds that files are kept after a visitor's last action.
-          clock: gives seconds.
+          keep_s: seconds for which files are kept after a visitor's last action.
+          clock: returns the time in seconds.
         """
         self._root, self._jobs, self._keep_s, self._clock = root, jobs, keep_s, clock
         self._visits: dict[str, Visit] = {}
@@ -87,7 +87,7 @@ class Visits:
         self._thread.start()
 
     def find(self, session: str) -> Visit | None:
-        """Returns a browser page's visit, or None where there is none, or no longer."""
+        """Returns a browser page's visit, or None if there is none, or no longer."""
         with self._lock:
             visit = self._visits.get(session)
             if visit is not None:
@@ -95,7 +95,7 @@ class Visits:
             return visit
 
     def by_token(self, token: str) -> Visit | None:
-        """Returns the visit whose addresses have a token, or None."""
+        """Returns the visit with a token, or None."""
         with self._lock:
             found = [v for v in self._visits.values() if secrets.compare_digest(v.token.encode(), token.encode())]
             for visit in found:
@@ -103,7 +103,7 @@ class Visits:
             return found[0] if found else None
 
     def take_photo(self, session: str, upload: pathlib.Path) -> Photo:
-        """Takes a photo that a page has sent; the one before, and what came of it, goes.
+        """Takes a photo that a page has sent; the previous one and its results are removed.
 
         Args:
           session: of the page.
@@ -128,10 +128,10 @@ class Visits:
             return visit.photo
 
     def submit(self, session: str, box: tuple[float, float, float, float] | None, *, refine: bool, pixels: int) -> Job:
-        """Queues the framing of a visit's photo, or with `box` its reconstruction; what the visit had queued goes.
+        """Queues the framing of a visit's photo or, given `box`, its reconstruction; cancels what the visit had queued.
 
         Raises:
-          UserError: the queue is full, or the photo is not kept any more.
+          UserError: the queue is full, or the photo is no longer kept.
         """
         with self._lock:
             visit = self.find(session)
@@ -160,14 +160,14 @@ class Visits:
             return visit.job
 
     def framed(self, session: str, facts: dict[str, Any]) -> None:
-        """Notes what the framing has found."""
+        """Records what the framing found."""
         with self._lock:
             visit = self.find(session)
             if visit is not None:
                 visit.facts = facts
 
     def cancel(self, session: str) -> None:
-        """Stops what a page waits for."""
+        """Stops what a page is waiting for."""
         with self._lock:
             visit = self.find(session)
             if visit is not None:
@@ -182,7 +182,7 @@ class Visits:
                 self._doom(visit.job, visit.folder)
 
     def close(self) -> None:
-        """Ends the thread; files stay for whoever removes the root."""
+        """Ends the thread; files are left to whoever removes the root folder."""
         self._closed.set()
         self._thread.join()
 
@@ -191,7 +191,7 @@ class Visits:
             self._jobs.cancel(visit.job)
 
     def _drop(self, visit: Visit) -> None:
-        """Forgets a visit's photo and all that came of it."""
+        """Forgets a visit's photo and all its results."""
         self._cancel(visit)
         for folder in visit.folder.iterdir():
             self._doom(visit.job, folder)
@@ -211,7 +211,7 @@ class Visits:
             self.tidy()
 
     def tidy(self) -> None:
-        """Removes what is no longer kept, except where a job still has its hands on it."""
+        """Removes what is no longer kept, except what a job is still using."""
         with self._lock:
             for session, visit in list(self._visits.items()):
                 if visit.job is not None and not self._jobs.seen(visit.job).over:
@@ -225,7 +225,7 @@ class Visits:
 
 
 def _link(source: pathlib.Path, target: pathlib.Path) -> None:
-    """Gives a file a second name, or copies it where the file system knows no second names."""
+    """Links a file to a second name, or copies it if the file system does not support links."""
     try:
         os.link(source, target)
     except OSError:

@@ -1,4 +1,4 @@
-"""What visitors read, as HTML; every name and message that comes from elsewhere is escaped here."""
+"""What visitors read, as HTML; names and messages from elsewhere are escaped here."""
 
 import html
 import time
@@ -21,7 +21,7 @@ _MASKS = {
     "usual": "mask: the usual one",
     "file": "mask: given",
 }
-# Options of the command line that messages name, in the words of the page.
+# Command-line options that messages name, in the page's terms.
 _OPTIONS = {"give another --mask or --box": "choose another crop", "--which chooses another": "choose another above"}
 _DOWNLOADS = {
     tasks.ARCHIVE: "Everything (ZIP, with OBJ)",
@@ -44,7 +44,7 @@ def failure(text: str, replaced: dict[str, str] | None = None) -> str:
 
     Args:
       text: the message.
-      replaced: what must not be read in it, such as paths on the server, and what is read instead.
+      replaced: texts that must not be shown, such as server paths, with their replacements.
     """
     for hidden, shown in ({} if replaced is None else replaced).items():
         text = text.replace(hidden, shown)
@@ -54,12 +54,12 @@ def failure(text: str, replaced: dict[str, str] | None = None) -> str:
 
 
 def status(seen: Seen, doing: str, name: str) -> str:
-    """Returns what a page says while its job waits or runs.
+    """Returns what a page shows while its job waits or runs.
 
     Args:
       seen: the job.
       doing: what it does.
-      name: of the photo; of the log's lines those are shown that begin with it, since others name files of the server.
+      name: of the photo; only log lines that begin with it are shown, since others name files on the server.
     """
     if seen.state == "waiting":
         others = f"{seen.ahead} photo{'s are' if seen.ahead != 1 else ' is'} before yours"
@@ -70,14 +70,14 @@ def status(seen: Seen, doing: str, name: str) -> str:
 
 
 def ended(seen: Seen, replaced: dict[str, str]) -> str:
-    """Returns what a page says of a job that is over without success."""
+    """Returns what a page shows for a job that ended without success."""
     if seen.state == "cancelled":
         return note("Cancelled.")
     return failure(seen.error, replaced)
 
 
 def stages(seen: Seen, base: str) -> str:
-    """Returns the list of a reconstruction's stages, with the pictures that there are so far.
+    """Returns the list of a reconstruction's stages, with the pictures available so far.
 
     Args:
       seen: the job.
@@ -107,10 +107,10 @@ def result(base: str, verdict: str, kind: str, *, known: bool, complete: bool) -
 
     Args:
       base: address of its files.
-      verdict: how far to believe the shape; '' where that is not known.
-      kind: of object, in a word.
+      verdict: how far the shape can be trusted; '' if that is not known.
+      kind: of object, in one word.
       known: whether the crop looks like what the GAN draws.
-      complete: whether textures and archive are there.
+      complete: whether textures and archive are available.
     """
     frame = (
         f'<iframe src="{base}/index.html" sandbox="allow-scripts allow-downloads" class="g2s-page" '

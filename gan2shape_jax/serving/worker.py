@@ -1,9 +1,9 @@
-"""The process that computes: it loads the GAN once, keeps its compiled programs, and does one job after another.
+"""The process that computes: it loads the GAN once, keeps its compiled programs, and runs one job after another.
 
     python -m gan2shape_jax.serving.worker MODEL
 
-Tasks come in on standard input, answers go out on what was standard output (`messages`); whatever libraries print goes
-to standard error. It ends as soon as its input does: no worker outlives its server.
+Tasks arrive on standard input, answers go to what was standard output (`messages`); anything that libraries print goes
+to standard error. The process ends as soon as its input does: no worker outlives its server.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ __all__ = ["Worker", "main"]
 
 _FAULT = "the program has a fault here; the server's log has the details"
 
-# Does a task: takes it and what tells of a stage.
+# Performs a task: takes the task and a function that reports a stage.
 Perform = Callable[[dict[str, Any], Callable[[str, dict[str, Any]], None]], None]
 
 
 class Worker:
-    """Takes tasks from one pipe, one at a time, and tells of them on another."""
+    """Takes tasks from one pipe, one at a time, and reports on them to another."""
 
     def __init__(self, tasks: BinaryIO, answers: BinaryIO, perform: Perform):
         """Serves until `tasks` ends.
 
         Args:
-          tasks: messages of the server.
-          answers: messages to it.
-          perform: does a task.
+          tasks: messages from the server.
+          answers: messages to the server.
+          perform: performs a task.
         """
         self._tasks, self._answers, self._perform = tasks, answers, perform
         self._waiting: queue.Queue[dict[str, Any]] = queue.Queue()
@@ -48,13 +48,13 @@ class Worker:
         self._job: int | None = None
 
     def serve(self) -> None:
-        """Does tasks in this thread, which has to be the main one; never returns."""
-        # A server that a script has put in the background is started with Ctrl-C ignored, and jobs are cancelled by it.
+        """Performs tasks in this thread, which must be the main one; never returns."""
+        # A server run in the background by a script starts with SIGINT ignored, but jobs are cancelled by SIGINT.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         threading.Thread(target=self._listen, daemon=True).start()
         self._send({"ready": True})
         while True:
-            with contextlib.suppress(KeyboardInterrupt):  # of a job that was over before it came
+            with contextlib.suppress(KeyboardInterrupt):  # for a job that was over before it arrived
                 self._do(self._waiting.get())
 
     def _do(self, task: dict[str, Any]) -> None:
@@ -79,14 +79,14 @@ class Worker:
             self._send({"job": number} | end)
 
     def _listen(self) -> None:
-        """Takes messages in a thread of its own, so that a job can be cancelled."""
+        """Receives messages in a separate thread, so that a job can be cancelled."""
         while (message := messages.receive(self._tasks)) is not None:
             if "cancel" not in message:
                 self._waiting.put(message)
                 continue
             with self._lock:
                 if self._job == message["cancel"]:
-                    _thread.interrupt_main()  # as Ctrl-C: runs heed it between two iterations
+                    _thread.interrupt_main()  # like Ctrl-C: runs respond to it between iterations
         os._exit(0)
 
     def _send(self, message: dict[str, Any]) -> None:
@@ -98,13 +98,13 @@ class Worker:
 
 
 class _Told(io.TextIOBase):
-    """A text stream that goes on to another, and tells each of its lines."""
+    """A text stream that writes to another, and reports each line."""
 
     def __init__(self, stream: TextIO, tell: Callable[[str], None]):
         self._stream, self._tell, self._begun = stream, tell, ""
 
     def write(self, text: str) -> int:
-        """Writes text; tells the lines that it completes."""
+        """Writes text; reports the lines that it completes."""
         self._stream.write(text)
         *lines, self._begun = (self._begun + text).split("\n")
         for line in lines:
@@ -113,12 +113,12 @@ class _Told(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Passes on what was written."""
+        """Flushes the underlying stream."""
         self._stream.flush()
 
 
 def own_pipes() -> tuple[BinaryIO, BinaryIO]:
-    """Returns standard input and output for messages alone; prints go to standard error from now on."""
+    """Returns standard input and output, reserved for messages; prints go to standard error from now on."""
     tasks, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     with open(os.devnull, "rb") as nothing:
@@ -127,7 +127,7 @@ def own_pipes() -> tuple[BinaryIO, BinaryIO]:
 
 
 def main(model: str) -> None:
-    """Loads what a model needs and does tasks until the server ends."""
+    """Loads what a model needs and performs tasks until the server ends."""
     tasks, answers = own_pipes()
     import pathlib
 

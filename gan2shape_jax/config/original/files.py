@@ -1,9 +1,9 @@
 """The published implementation's settings files: each option of its YAML as fields of our configuration.
 
-What the original's code does with an option decides: an option left out takes the default of its
-`cfgs.get`, which often is not what its own files say (`lam_perc` 1, `use_mask` true). Fields that the
-original does not know come from our configuration of the same category. docs/how-to/migrating.md has the
-whole table. Source: https://github.com/XingangPan/GAN2Shape (run.py, gan2shape/*.py, configs/*.yml).
+The original code determines the meaning of an option: an omitted option takes the default of its
+`cfgs.get`, which often differs from its own files (`lam_perc` 1, `use_mask` true). Fields that the
+original does not have come from our configuration of the same category. docs/how-to/migrating.md has the
+full table. Source: https://github.com/XingangPan/GAN2Shape (run.py, gan2shape/*.py, configs/*.yml).
 """
 
 import difflib
@@ -24,20 +24,20 @@ from gan2shape_jax.errors import ConfigError
 
 __all__ = ["load_yaml"]
 
-_MOST_PROBLEMS = 20  # that one message lists
+_MOST_PROBLEMS = 20  # listed in one message
 _MOST_STAGES = 1000  # published settings have 4
 _KEEP_ALL = 1_000_000  # checkpoints: more than any run writes
 _WEIGHTS = (".pt", ".pth", ".pkl")
 
 
 def load_yaml(path: str | pathlib.Path) -> ConfigDict:
-    """Returns the locked configuration that a settings file of the published implementation stands for.
+    """Returns the locked configuration equivalent to a settings file of the published implementation.
 
-    Options without a meaning here are named in one warning. The GAN's checkpoint becomes the converted
+    Options without a meaning here are named in a single warning. The GAN's checkpoint is replaced by the converted
     file beside it.
 
     Raises:
-        ConfigError: the file cannot be read as YAML, or asks for what cannot be; the message has a line
+        ConfigError: the file cannot be read as YAML, or requests something impossible; the message has a line
             for each problem, which names file and line.
     """
     path = pathlib.Path(path)
@@ -57,7 +57,7 @@ def load_yaml(path: str | pathlib.Path) -> ConfigDict:
 
 
 def _refuse(path: pathlib.Path, entries: dict[str, Entry], problems: list[tuple[str, str]]) -> None:
-    """Raises for pairs of an option's name and what is wrong with it, if there are any."""
+    """Raises a `ConfigError` if there are any problems, given as pairs of an option's name and what is wrong."""
     lines = [
         f"{path}, line {entries[name].line}: {problem}" if name in entries else f"{path}: {problem}"
         for name, problem in problems
@@ -69,7 +69,7 @@ def _refuse(path: pathlib.Path, entries: dict[str, Entry], problems: list[tuple[
 
 
 def _unreadable(entries: dict[str, Entry]) -> list[tuple[str, str]]:
-    """Returns options that do not exist or hold a value of another kind, with what is wrong."""
+    """Returns options that do not exist or have a value of the wrong kind, with what is wrong."""
     problems: list[tuple[str, str]] = []
     for name, entry in entries.items():
         if name in IGNORED:
@@ -108,7 +108,7 @@ def _missing(entries: dict[str, Entry]) -> list[tuple[str, str]]:
 
 
 def _invalid(config: ConfigDict) -> list[tuple[str, str]]:
-    """Returns values of the right kind that no run can use, with the option that each comes from."""
+    """Returns the problems of values that have the right kind but are unusable, with the option of each."""
     options = {option.field: name for name, option in OPTIONS.items() if option.field}
     options |= {"schedule.stages": "stage_len_dict", "schedule.flip1": "flip1_cfg", "schedule.flip3": "flip3_cfg"}
     return [
@@ -118,7 +118,7 @@ def _invalid(config: ConfigDict) -> list[tuple[str, str]]:
 
 
 def _impossible(values: dict[str, Any]) -> list[tuple[str, str]]:
-    """Returns options that no run can fulfil, here or in the original, with the reason."""
+    """Returns options that no run can satisfy, here or in the original, with the reason."""
     return [*_of_category(values), *_of_stages(values), *_of_depths(values)]
 
 
@@ -159,7 +159,7 @@ def _configuration(values: dict[str, Any]) -> ConfigDict:
     fields = {option.field: values[name] for name, option in OPTIONS.items() if option.field}
     fields |= _schedule(values) | _derived(values)
     if values["img_root"] != known["data.image_root"] and "data.mask_root" in known:
-        fields["data.mask_root"] = ""  # the masks of our configuration are not of these images
+        fields["data.mask_root"] = ""  # the masks of our configuration do not belong to these images
     for path, value in fields.items():
         set_field(config, path, value)
     return config.lock()

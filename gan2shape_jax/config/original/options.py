@@ -1,6 +1,6 @@
-"""The options of the published implementation's settings files: kinds, defaults, our fields of one meaning.
+"""The options of the published implementation's settings files: kinds, defaults, and our equivalent fields.
 
-The defaults are those of its code (`cfgs.get`), which often are not what its own files say (`lam_perc` 1,
+The defaults are those of its code (`cfgs.get`), which often differ from its own files (`lam_perc` 1,
 `use_mask` true). Source: https://github.com/XingangPan/GAN2Shape (run.py, gan2shape/*.py, configs/*.yml).
 """
 
@@ -12,11 +12,11 @@ from gan2shape_jax.config.original.yaml_file import Entry
 
 __all__ = ["CATEGORIES", "IGNORED", "KINDS", "OPTIONS", "REQUIRED", "Option", "fits", "value_of"]
 
-# The original's categories, those that it has a parser for, and our configuration of each.
+# The original's categories (those for which it has a parser), and our configuration for each.
 CATEGORIES = {"face": "celeba", "synface": "synface", "cat": "cat", "car": "car", "church": "church", "horse": "horse"}
 
 # Options without a meaning here: results are always written, one process runs on one device, meshes are
-# drawn without texture cubes. Seed and the four after it the original itself overwrites from its command line.
+# drawn without texture cubes. The original itself overwrites the seed and the four after it from its command line.
 IGNORED = (
     "model_name",
     "save_results",
@@ -49,8 +49,8 @@ class Option:
 
     Attributes:
         kind: of its value, a key of `KINDS`.
-        default: its value where a file leaves it out, or `REQUIRED`.
-        field: the field of ours that takes the value as it is, or ''.
+        default: its value if a file omits it, or `REQUIRED`.
+        field: our field that takes the value as it is, or ''.
         empty: whether it may be given without a value.
     """
 
@@ -60,7 +60,7 @@ class Option:
     empty: bool = False
 
 
-# What a message says about a value that is not of the kind.
+# What a message says about a value of the wrong kind.
 KINDS = {
     "text": "text is wanted",
     "flag": "true or false is wanted",
@@ -133,7 +133,7 @@ OPTIONS = {
 
 
 def fits(option: Option, value: Any) -> bool:
-    """Whether a value that a file gives is of the option's kind; 0 and 1 count as flags, as they do in Python."""
+    """Whether a value in a file has the option's kind; 0 and 1 count as flags, as in Python."""
     if value is None:
         return option.empty
     match option.kind:
@@ -170,7 +170,7 @@ def _is_number(value: Any) -> bool:
 
 
 def value_of(option: Option, entry: Entry | None) -> Any:
-    """Returns the option's value: its default where the file leaves it out or empty."""
+    """Returns the option's value: its default if the file omits it or leaves it empty."""
     if entry is None or entry.value is None:
         return option.default
     match option.kind:

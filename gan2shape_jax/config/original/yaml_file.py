@@ -1,8 +1,8 @@
-"""Reading a flat YAML settings file, every option with the line it stands on.
+"""Reading a flat YAML settings file, with the line number of every option.
 
-Plain data only: text, numbers, true and false, nothing, lists of these, and mappings one level deep.
-Tags that would make objects are refused, as are options given twice, which YAML readers usually let
-the last one win. Whatever is wrong is a `ConfigError` of one line that names file and line.
+Plain data only: text, numbers, true and false, null, lists of these, and mappings one level deep.
+Tags that would construct objects are refused, as are options given twice, for which YAML readers usually
+let the last one win. Any error is a one-line `ConfigError` that names file and line.
 """
 
 import dataclasses
@@ -17,22 +17,22 @@ from gan2shape_jax.errors import ConfigError, UserError
 
 __all__ = ["Entry", "read_options"]
 
-_LARGEST = 2**15  # bytes: settings take some kilobytes, and a megabyte is half a minute's work for PyYAML
-_DEEPEST = 8  # levels inside each other that are looked at, to say what is wrong; two are read
+_LARGEST = 2**15  # bytes: settings take a few kilobytes, and a megabyte takes PyYAML half a minute
+_DEEPEST = 8  # nesting levels that are parsed, to report errors; only two are used
 _LONGEST = 64  # characters of an option's name
-_SHOWN = 40  # characters of a value that a message repeats
+_SHOWN = 40  # characters of a value shown in a message
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = ("str", "int", "float", "bool", "null")
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """An option's value and where it stands.
+    """An option's value and its place in the file.
 
     Attributes:
         value: text, number, bool, None, a list of these, or a dictionary of `Entry`.
         line: of the option, counted from 1.
-        text: the value as the file writes it, shortened.
+        text: the value as written in the file, shortened.
     """
 
     value: Any
@@ -41,11 +41,11 @@ class Entry:
 
 
 class _TooDeep(Exception):
-    """More levels inside each other than `_DEEPEST`."""
+    """More nesting levels than `_DEEPEST`."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Stops at nested text before it has taken the time to understand all of it."""
+    """Stops at deeply nested text before spending time on parsing all of it."""
 
     depth = 0
 
@@ -59,10 +59,10 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_options(path: pathlib.Path) -> dict[str, Entry]:
-    """Returns the options of a YAML file by their names.
+    """Returns the options of a YAML file by name.
 
     Raises:
-        ConfigError: the file is absent, no text, no YAML, empty, or holds anything but options.
+        ConfigError: the file is missing, not text, not YAML, empty, or contains anything but options.
     """
     text = _read(path)
     loader = _Loader(text)
@@ -121,7 +121,7 @@ def _mapping(
 
 
 def _name(key: Node, loader: yaml.SafeLoader, path: pathlib.Path, text: str) -> str:
-    """Returns an option's name as the file writes it, be it text, a number or nothing."""
+    """Returns an option's name as written in the file, whether text, a number or null."""
     if not isinstance(key, ScalarNode) or key.tag.removeprefix(_TAG) not in _PLAIN or len(key.value) > _LONGEST:
         raise ConfigError(f"{_at(path, key)}: {_shown(key, text)} is no option's name")
     _scalar(key, loader, path, text)
@@ -129,7 +129,7 @@ def _name(key: Node, loader: yaml.SafeLoader, path: pathlib.Path, text: str) -> 
 
 
 def _scalar(node: Node, loader: yaml.SafeLoader, path: pathlib.Path, text: str) -> Any:
-    """Returns a plain value; objects that a tag such as !!python/object names are refused, never made."""
+    """Returns a plain value; objects named by a tag such as !!python/object are refused, never constructed."""
     kind = node.tag.removeprefix(_TAG) if isinstance(node, ScalarNode) else ""
     if kind not in _PLAIN:
         raise _foreign(node, path, text)
