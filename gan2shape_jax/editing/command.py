@@ -1,7 +1,7 @@
-"""`gan2shape-jax edit`: rotation and relighting of a result, by its mesh ("3D") and by the GAN, side by side.
+"""`gan2shape-jax edit`: rotates and relights a result with its mesh ("3D") and with the GAN, side by side.
 
 Angles are in degrees on the command line. Several angles or lights make several views: columns of a still picture,
-frames of an animation, or files of a folder.
+frames of an animation, or files in a folder.
 """
 
 import argparse
@@ -29,8 +29,8 @@ from gan2shape_jax.plain_text import one_line
 
 __all__ = ["main"]
 
-_SMALLEST = 256  # pixels; smaller pictures are enlarged for the eye
-_LABELLED = 128  # pixels; below, captions run into each other
+_SMALLEST = 256  # pixels; smaller pictures are enlarged for viewing
+_LABELLED = 128  # pixels; below this, captions overlap
 _EPILOG = """\
 examples:
   gan2shape-jax edit results/ictface/results/006 --yaw -40 -20 0 20 40
@@ -160,7 +160,7 @@ def _require_request(options: argparse.Namespace) -> None:
 
 
 def _require_size(out: pathlib.Path, options: argparse.Namespace, size: int, count: int, *, note: bool) -> None:
-    """Raises `UserError` where the format of `out` cannot hold so many views of so many pixels."""
+    """Raises `UserError` if the format of `out` cannot hold that many views of that size."""
     versions = 2 if options.version == "both" else 1
     labels = _has_labels(options, versions, size)
     if out.suffix.lower() in frame_files.MOVING:
@@ -180,7 +180,7 @@ def _by_mesh(result: Result, views: np.ndarray, shots: Shots, *, size: int, cut:
 
 
 def _by_gan(editor: Editor, views: np.ndarray, shots: Shots, l1: list[float], *, size: int) -> Version:
-    """Returns the GAN's version; `l1` gets what `Edits.l1` says of each view when its frame is made."""
+    """Returns the GAN's version; each view's `Edits.l1` is appended to `l1` when its frame is made."""
 
     def frames() -> Iterator[np.ndarray]:
         for some in requests.edit_in_parts(editor, views, shots.lights):
@@ -215,7 +215,7 @@ def _write(out: pathlib.Path, shown: Comparison, table: Callable[[], str], optio
 
 
 def _csv(views: np.ndarray, shots: Shots, l1: Sequence[float]) -> str:
-    """Returns what each numbered picture shows, angles from the canonical view; `gan_l1` is `Edits.l1`, if any."""
+    """Returns what each numbered picture shows, as CSV; angles are from the canonical view, `gan_l1` is `Edits.l1`."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header = ["frame", "pitch_deg", "yaw_deg", "roll_deg", "ambient", "diffuse", "dx", "dy"]
@@ -227,7 +227,7 @@ def _csv(views: np.ndarray, shots: Shots, l1: Sequence[float]) -> str:
 
 
 def _tell(editor: Editor, l1: Sequence[float], views: np.ndarray, shots: Shots, *, size: int) -> None:
-    """Prints how large the GAN's pictures are, how well they follow the renderings, and which requests go too far."""
+    """Prints how large the GAN's pictures are, how well they follow the renderings, and which requests are unusual."""
     shown = "" if size == editor.size else f", shown at {size}"
     low, high = f"{min(l1):.3f}", f"{max(l1):.3f}"
     print(

@@ -1,7 +1,7 @@
 """What the GAN's version of a saved result needs, collected from its folder and its run's configuration.
 
 The result's folder holds the factors and the trained encoder; the run's folder around it holds the configuration,
-which names the GAN and the latent. Files may have moved since, so each of them can be named.
+which names the GAN and the latent. Files may have moved since then, so each path can be given explicitly.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from gan2shape_jax.training import network_files
 __all__ = ["Editor", "load_editor"]
 
 _LATENT_KINDS = (".pt", ".pth", ".npy")
-_SAME_PICTURE = 0.02  # mean absolute difference that another machine's rounding stays far below
+_SAME_PICTURE = 0.02  # mean absolute difference; rounding on another machine stays far below it
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,12 +42,12 @@ class Editor:
 
     Attributes:
       result: the reconstruction.
-      settings: of its run.
-      frozen: the GAN; its view statistics are the run's, or zero where their file is gone.
+      settings: the settings of its run.
+      frozen: the GAN; its view statistics are the run's, or zero if their file is gone.
       params: the trained encoder, under the key `encoder`.
-      latent: (1, W) or (1, L, W) of the input.
-      reference: (1, S, S, 3), the GAN's picture of that latent.
-      picture: (c, c, 3), the same picture as large as the GAN draws it, c = `size`.
+      latent: (1, W) or (1, L, W), the input's latent code.
+      reference: (1, S, S, 3), the GAN's picture of that latent code.
+      picture: (c, c, 3), the same picture at the size the GAN draws it, c = `size`.
     """
 
     result: Result
@@ -72,14 +72,14 @@ def load_editor(
     latent: str | pathlib.Path | None = None,
     image: str | pathlib.Path | None = None,
 ) -> Editor:
-    """Collects what a results folder and its run's configuration name.
+    """Loads what a results folder and its run's configuration refer to.
 
     Args:
-      folder: of one image's results.
-      run: the run's folder, where the result no longer lies in it.
-      gan: the GAN's file, where it is no longer where the configuration says.
-      latent: the latent's file, likewise.
-      image: the image's file, likewise; only needed where the configuration crops.
+      folder: the folder of one image's results.
+      run: the run's folder, if the result is no longer inside it.
+      gan: the GAN's file, if it is no longer where the configuration says.
+      latent: the latent code's file, likewise.
+      image: the image's file, likewise; only needed if the configuration crops.
 
     Raises:
       UserError: a file is missing or damaged, or does not belong to the result.
@@ -109,7 +109,7 @@ def load_editor(
 
 @functools.partial(jax.jit, static_argnames="settings")
 def _gan_images(w: jax.Array, frozen: FrozenModels, *, settings: Settings) -> tuple[jax.Array, jax.Array]:
-    """Draws the GAN's picture of the latent in its own size, and at side S as `projection.gan_image` does."""
+    """Draws the GAN's picture of the latent at its own size, and at side S as `projection.gan_image` does."""
     large = projection.synthesize_large(w, frozen, settings)
     return large, resample.resize(large, settings.image_size)
 
@@ -128,7 +128,7 @@ def _checkpoint(saved: SavedRun, given: str | pathlib.Path | None) -> pathlib.Pa
 def _frozen(
     config: ConfigDict, saved: SavedRun, architecture: Architecture, gan_weights: dict[str, Any]
 ) -> FrozenModels:
-    """Returns the GAN with what the projection needs; statistics only serve to say how usual a view is."""
+    """Returns the GAN with what the projection needs; the statistics only serve to judge how usual a view is."""
     mvn = {}
     for name, dims in (("view_mvn", 6), ("light_mvn", 4)):
         path = saved.locate(config.sampling[name])
@@ -171,7 +171,7 @@ def _latent(saved: SavedRun, name: str, given: str | pathlib.Path | None, style_
 
 
 def _original_size(saved: SavedRun, result: Result, given: str | pathlib.Path | None) -> int:
-    """Returns the side of the image's file, which decides what a crop cuts out; without a crop it does not matter."""
+    """Returns the side of the image file, which determines what a crop cuts out; without a crop it does not matter."""
     if not saved.config.data.crop:
         return result.camera.image_size
     base = saved.locate(saved.config.data.image_root) / result.name
@@ -185,14 +185,14 @@ def _original_size(saved: SavedRun, result: Result, given: str | pathlib.Path | 
 
 
 def _pictures_called(base: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the picture files with this path but for their endings."""
+    """Returns the picture files at this path, whatever their extension."""
     there = sorted(base.parent.glob(f"{glob.escape(base.name)}*"))
     kinds = ("", *Image.registered_extensions())
     return [path for path in there if stem_of(path.name) == base.name and path.suffix.lower() in kinds]
 
 
 def _require_same_gan(editor: Editor, checkpoint: str) -> None:
-    """Raises `UserError` where latent and GAN do not draw the picture that the run kept of the latent."""
+    """Raises `UserError` if the latent and the GAN do not reproduce the picture of it that the run saved."""
     kept = editor.result.gan_image
     if kept is None:
         return

@@ -1,9 +1,9 @@
 """The GAN's version of rotation and relighting: chosen views and lights rendered roughly, then projected.
 
-As step 2 of the training makes its pseudo-images: the result's factors are lit and seen by sampling the canonical
-texture at the warped depth; the trained encoder turns such a picture into an offset of the latent, and the frozen
-generator draws it. The "3D" version, the mesh as it is, follows the angles exactly; the "GAN" version is a plausible
-photo that follows them as far as encoder and GAN know how. Source: GAN2Shape, sections 3.2 and 4.3.
+Pictures are made as in step 2 of the training: the result's factors are lit and rendered by sampling the canonical
+texture at the warped depth; the trained encoder turns such a rendering into an offset of the latent code, and the
+frozen generator draws the picture. The "3D" version, the mesh as it is, follows the angles exactly; the "GAN" version
+is a plausible photo that follows them as far as the encoder and the GAN can. Source: GAN2Shape, sections 3.2 and 4.3.
 
 Views `(n, 6)` are in radians and scene units from the canonical frame, lights `(n, 4)` are ambient, diffuse, dx, dy;
 pictures are in [-1, 1].
@@ -32,7 +32,7 @@ from gan2shape_jax.method.settings import Settings
 
 __all__ = ["Edits", "beyond_training", "edit", "edit_in_parts", "require_range"]
 
-_USUAL = 2.0  # standard deviations of the drawn views; 5% of a normal distribution lie beyond
+_USUAL = 2.0  # standard deviations of the sampled views; 5% of a normal distribution lies beyond
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,9 +41,9 @@ class Edits:
 
     Attributes:
       pseudo: (n, S, S, 3) the rough renderings that the encoder was given.
-      masks: (n, S, S) the canonical mask seen from each view, as step 2's losses weigh it.
+      masks: (n, S, S) the canonical mask seen from each view, which weights the losses of step 2.
       pictures: (n, c, c, 3) by the GAN, c = `Editor.size`.
-      l1: (n,) mean absolute difference of picture and rendering over the mask, both at side S.
+      l1: (n,) mean absolute difference between picture and rendering over the mask, both at side S.
     """
 
     pseudo: Float[np.ndarray, "n s s 3"]
@@ -59,7 +59,7 @@ def edit(
     *,
     batch: int = 8,
 ) -> Edits:
-    """Renders each view under its light and projects it, always `batch` together: one program for any number."""
+    """Renders and projects each view under its light, always `batch` together: one program serves any number."""
     parts = [vars(part) for part in edit_in_parts(editor, views, lights, batch=batch)]
     return Edits(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
@@ -71,7 +71,7 @@ def edit_in_parts(
     *,
     batch: int = 8,
 ) -> Iterator[Edits]:
-    """Yields what `edit` returns, `batch` views at a time and in order, so that many of them take no more memory."""
+    """Yields what `edit` returns, `batch` views at a time and in order, so that memory stays bounded."""
     result = editor.result
     factors = Factors(*(jnp.asarray(getattr(result, name)) for name in ("depth", "albedo", "view", "light", "mask")))
     for start in range(0, len(views), batch):
@@ -111,7 +111,7 @@ def _edit(
 
 
 def require_range(editor: Editor, views: Float[np.ndarray, "n 6"]) -> None:
-    """Raises `UserError` where a view's angle is beyond what the run's networks can say about any image."""
+    """Raises `UserError` if a view's angle is beyond the range that the run's networks can represent."""
     limit = editor.settings.view_range.rotation_deg
     degrees = np.rad2deg(views[:, :3])
     worst = np.unravel_index(np.abs(degrees).argmax(), degrees.shape)
@@ -124,7 +124,7 @@ def require_range(editor: Editor, views: Float[np.ndarray, "n 6"]) -> None:
 
 
 def beyond_training(editor: Editor, views: Float[np.ndarray, "n 6"], lights: Float[np.ndarray, "n 4"]) -> list[str]:
-    """Returns the ranges of views and lights that the encoder has mostly seen, for each that the request leaves."""
+    """Returns, in words, the range mostly seen in training of each angle or light that the request takes beyond it."""
     settings, frozen = editor.settings, editor.frozen
     scale = settings.view_range.rotation_deg * np.array([1, settings.view_scale, 1])
     mean = np.asarray(frozen.view_mean)[:3] * scale

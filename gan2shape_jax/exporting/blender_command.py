@@ -15,7 +15,7 @@ __all__ = ["run"]
 def run(argv: Sequence[str]) -> None:
     """Writes the script and says how to start it; raises `UserError`."""
     options = _parser().parse_args(argv)
-    load_result(options.result)  # says what is wrong with the folder now, and not in Blender
+    load_result(options.result)  # reports what is wrong with the folder now, not in Blender
     path = write_blender_script(options.result)
     print(one_line(f"wrote {path}; start it with: blender --python {shlex.quote(str(path))}"))
 

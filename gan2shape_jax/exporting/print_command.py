@@ -21,7 +21,7 @@ examples:
 
 
 def run(argv: Sequence[str]) -> None:
-    """Writes the solid that the arguments ask for, and says what it is; raises `UserError`."""
+    """Writes the solid that the arguments ask for and prints a summary; raises `UserError`."""
     options = _parser().parse_args(argv)
     out = options.out or options.result / "print.3mf"
     print_files.require_format(out)

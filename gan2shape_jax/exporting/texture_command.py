@@ -19,7 +19,7 @@ from gan2shape_jax.writable import require_folder_place
 
 __all__ = ["run"]
 
-_ALIKE = 0.08  # mean difference on the object, 0 to 1, up to which a crop may be the result's input; others have 0.15
+_ALIKE = 0.08  # mean difference on the object, 0 to 1, up to which a crop may be the result's input; others are at 0.15
 
 _EPILOG = """\
 examples:
@@ -29,7 +29,7 @@ examples:
 
 
 def run(argv: Sequence[str]) -> None:
-    """Writes textures and meshes as the arguments ask, and says what was made up; raises `UserError`."""
+    """Writes the textures and meshes that the arguments ask for and prints a summary; raises `UserError`."""
     options = _parser().parse_args(argv)
     out = options.out or options.result
     require_folder_place(out)
@@ -38,7 +38,7 @@ def run(argv: Sequence[str]) -> None:
     photo = np.asarray(picture)
     height, width = photo.shape[:2]
     x, y, side = options.box or dataclasses.astuple(scaled_box(centred_box(width, height), reduction))[:3]
-    box = CropBox(x, y, side, options.roll)  # in the pixels of the file
+    box = CropBox(x, y, side, options.roll)  # in pixels of the file
     seen_box = scaled_box(box, 1 / reduction)
     apart = difference_from_photo(result, photo, seen_box)
     if apart > _ALIKE:

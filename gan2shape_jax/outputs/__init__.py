@@ -1,4 +1,4 @@
-"""What a reconstruction leaves behind: the `Result` record, its files, and pictures of it."""
+"""What a reconstruction produces: the `Result` record, its files, and pictures of it."""
 
 from gan2shape_jax.outputs.gan_views import GanViews, Projection, draw_gan_views
 from gan2shape_jax.outputs.mesh import build_mesh, write_mesh

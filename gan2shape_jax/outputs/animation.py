@@ -1,6 +1,6 @@
 """Animations: a GIF, which opens anywhere, and an MP4, which looks better.
 
-Frames are uint8 `(h, w, 3)`, all of one size, and may be made one after another: none is kept in memory for long.
+Frames are uint8 `(h, w, 3)`, all of the same size, and may be generated one by one: none is kept in memory for long.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ __all__ = ["BackAndForth", "write_animation", "write_animations", "write_gif", "
 
 
 class BackAndForth(Sequence[np.ndarray]):
-    """Frames forwards, then backwards: the loop has no jump and no frame stands still."""
+    """Frames played forwards, then backwards: the loop neither jumps nor shows a frame twice in a row."""
 
     def __init__(self, frames: Sequence[np.ndarray]):
-        """Takes the frames, which are read whenever one is asked for."""
+        """Takes the frames; each is read whenever it is asked for."""
         self._frames = frames
         self._order = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
 
@@ -42,16 +42,16 @@ class BackAndForth(Sequence[np.ndarray]):
 
 
 def write_animation(path: pathlib.Path, frames: Iterable[np.ndarray], *, fps: float, swing: bool = False) -> None:
-    """Writes by extension, `.gif` or `.mp4`.
+    """Writes an animation in the format of its extension, `.gif` or `.mp4`.
 
     Args:
       path: the file.
-      frames: made in turn, or at hand.
-      fps: frames a second.
-      swing: whether the animation goes back the same way.
+      frames: generated one by one, or a sequence.
+      fps: frames per second.
+      swing: whether the animation runs back the same way.
 
     Raises:
-      UserError: another extension.
+      UserError: the extension is a different one.
       OSError: the file system refuses.
     """
     writers = {".gif": write_gif, ".mp4": write_mp4}
@@ -68,28 +68,28 @@ def write_animation(path: pathlib.Path, frames: Iterable[np.ndarray], *, fps: fl
 
 
 def write_animations(stem: pathlib.Path, frames: Iterable[np.ndarray], *, fps: float, swing: bool = False) -> None:
-    """Writes `STEM.gif` and `STEM.mp4` of frames that are made once; arguments as of `write_animation`."""
+    """Writes `STEM.gif` and `STEM.mp4` from frames that are generated only once; arguments as for `write_animation`."""
     with _at_hand(frames, stem.parent) as kept:
         for extension in (".gif", ".mp4"):
             write_animation(stem.with_name(stem.name + extension), kept, fps=fps, swing=swing)
 
 
 def write_gif(path: pathlib.Path, frames: Iterable[np.ndarray], *, fps: float) -> None:
-    """Writes an endless GIF with one palette for all frames (a palette a frame flickers)."""
+    """Writes an endless GIF with one palette for all frames (one palette per frame would flicker)."""
     with _at_hand(frames, path.parent) as kept:
         sample = Image.fromarray(np.concatenate(kept[:: max(1, len(kept) // 6)], axis=0))
         palette = sample.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
         paletted = (
             Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for frame in kept
         )
-        # A GIF counts in hundredths of a second; most viewers slow down anything below two.
+        # GIF durations are in hundredths of a second; most viewers slow down anything below two.
         duration = max(20, 10 * round(100 / fps))
         next(paletted).save(path, save_all=True, append_images=paletted, duration=duration, loop=0)
 
 
 @contextlib.contextmanager
 def _at_hand(frames: Iterable[np.ndarray], folder: pathlib.Path) -> Iterator[Sequence[np.ndarray]]:
-    """Yields frames that may be read more than once, and in any order."""
+    """Yields the frames as a sequence that can be read more than once and in any order."""
     if isinstance(frames, Sequence):
         yield frames
     else:

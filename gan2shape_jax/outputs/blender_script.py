@@ -14,10 +14,10 @@ SCRIPT = "open_in_blender.py"
 def write_blender_script(folder: pathlib.Path) -> pathlib.Path:
     """Writes the script into a folder of results and returns its path.
 
-    It reads `camera.json`, a mesh and the photo from where it lies, and has nothing of the result in it.
+    The script reads `camera.json`, a mesh and the photo from its own folder, and contains nothing of the result itself.
 
     Raises:
-      UserError: this installation lacks it, or the file system refuses.
+      UserError: this installation lacks the script, or the file system refuses.
     """
     source = bundled.folder("tools") / SCRIPT
     try:

@@ -1,4 +1,4 @@
-"""Joining colours of several sources without seams: colour fields filled in, and one source matched to another.
+"""Seamless joining of colours from several sources: filling in colour fields, and matching one source to another.
 
 Colours are (h, w, 3) in [0, 1], weights (h, w) in [0, 1].
 """
@@ -9,19 +9,19 @@ from jaxtyping import Float
 
 __all__ = ["feathered", "filled", "matched", "ramp"]
 
-_FINE = 4  # parts of a cell along a side, in which colours are told apart by their weights
-_GAIN = 3.0  # by which a source may be made lighter or darker to match another
-_DARKEST = 0.004  # the least that 8 bits tell; so ratios of black are 1
+_FINE = 4  # subdivisions of a cell along a side, at which colours are weighted
+_GAIN = 3.0  # the most by which a source may be made lighter or darker to match another
+_DARKEST = 0.004  # the smallest step that 8 bits resolve; it makes ratios of black 1
 
 
 def ramp(values: np.ndarray, low: float, high: float) -> Float[np.ndarray, "..."]:
-    """Returns 0 up to `low`, 1 from `high` on, and a smooth way between."""
+    """Returns 0 up to `low`, 1 from `high` on, and a smooth transition in between."""
     share = np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
     return share * share * (3 - 2 * share)
 
 
 def feathered(weight: Float[np.ndarray, "h w"], width: float) -> Float[np.ndarray, "h w"]:
-    """Returns a weight that fades out towards where it is 0, over about `width` pixels, and stays 0 there."""
+    """Returns the weight, faded out over about `width` pixels towards where it is 0; it stays 0 there."""
     side = 2 * round(width / 2) + 1
     blurred = weight
     for _ in range(2):
@@ -30,10 +30,10 @@ def feathered(weight: Float[np.ndarray, "h w"], width: float) -> Float[np.ndarra
 
 
 def filled(values: Float[np.ndarray, "h w c"], weight: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w c"]:
-    """Returns values that stay where their weight is 1 and go on smoothly into where it is 0.
+    """Returns the values, kept where their weight is 1 and continued smoothly to where it is 0.
 
-    Means over ever larger cells fill what the finer ones leave (pull and push: S. Gortler et al., The Lumigraph, 1996).
-    Where nothing has weight the values are 0.
+    Means over ever larger cells fill what finer ones leave empty (pull-push: S. Gortler et al., The Lumigraph, 1996).
+    If nothing has any weight, the values are 0.
     """
     height, width = weight.shape
     if max(height, width) == 1:
@@ -42,7 +42,7 @@ def filled(values: Float[np.ndarray, "h w c"], weight: Float[np.ndarray, "h w"])
     mass = cv2.resize(weight, half, interpolation=cv2.INTER_AREA)
     sums = cv2.resize(values * weight[..., None], half, interpolation=cv2.INTER_AREA)
     means = sums / np.maximum(mass, 1e-8)[..., None]
-    coarser = filled(means, np.minimum(mass * 4, 1))  # one of four is enough to know a cell's mean
+    coarser = filled(means, np.minimum(mass * 4, 1))  # one pixel of four is enough to know a cell's mean
     around = cv2.resize(coarser, (width, height), interpolation=cv2.INTER_LINEAR)
     return around + weight[..., None] * (values - around)
 
@@ -55,16 +55,16 @@ def matched(
     *,
     cells: int = 128,
 ) -> Float[np.ndarray, "h w 3"]:
-    """Returns a source with the target's colours where both are known, its own detail kept.
+    """Returns the source with the target's colours where both are known, keeping its own detail.
 
-    What it is multiplied by is smooth, and goes on smoothly into where the target is not known.
+    The source is multiplied by a smooth field, which continues smoothly to where the target is unknown.
 
     Args:
-      source: what is changed.
-      trusted: where it can be compared.
-      target: what it is to look like.
-      known: where that is known.
-      cells: along a side, of each of which the mean colours are matched.
+      source: the colours to change.
+      trusted: where they can be compared.
+      target: the colours to match.
+      known: where those are known.
+      cells: cells along a side; mean colours are matched in each cell.
     """
     height, width = known.shape
     fine, coarse = ((min(width, side), min(height, side)) for side in (_FINE * cells, cells))

@@ -1,7 +1,7 @@
-"""The "3D" and the "GAN" version of chosen views side by side, beside the input.
+"""The "3D" and the "GAN" version of chosen views, side by side with the input.
 
-All pictures are uint8 `(size, size, 3)`. A still has one row a version, the input at the left (in the GAN's row the
-GAN's own image of it, which is what that row starts from); in an animation they stand beside each other.
+All pictures are uint8 `(size, size, 3)`. A still has one row per version, with the input at the left (in the GAN's row,
+the GAN's own image of it, from which that row starts); in an animation the versions stand side by side.
 """
 
 import dataclasses
@@ -27,8 +27,8 @@ class Version:
       name: "3d" or "gan".
       heading: what the version is, in words.
       start: the input, or the GAN's image of it.
-      caption: of `start`.
-      frames: one for each view, made one after another, and once.
+      caption: the caption of `start`.
+      frames: one for each view, generated one by one and only once.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Comparison:
 
 
 def still(shown: Comparison, *, labels: bool) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns all views in one picture; without labels a single version stands alone, without the input."""
+    """Returns all views in one picture; without labels, a single version is shown alone, without the input."""
     if labels:
         rows = [
             (
@@ -68,7 +68,7 @@ def still(shown: Comparison, *, labels: bool) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def still_size(versions: int, views: int, side: int, *, labels: bool, note: bool) -> tuple[int, int]:
-    """Returns width and height of `still`, pixels, from the numbers of versions and views and the side of a view."""
+    """Returns the width and height of `still` in pixels, given the numbers of versions and views and a view's side."""
     if labels:
         return layout.sheet_size(side, views + 1, [True] * versions, subtitle=note)
     if versions == 1:
@@ -92,14 +92,14 @@ def moving(shown: Comparison, *, labels: bool) -> Iterator[UInt8[np.ndarray, "h 
 
 
 def moving_size(versions: int, side: int, *, labels: bool) -> tuple[int, int]:
-    """Returns width and height of the frames of `moving`, pixels."""
+    """Returns the width and height of the frames of `moving` in pixels."""
     if labels:
         return layout.sheet_size(side, versions + 1, [True])
     return (side, side) if versions == 1 else ((versions + 1) * (side + _GAP) - _GAP, side)
 
 
 def single(shown: Comparison) -> Iterator[tuple[str, UInt8[np.ndarray, "size size 3"]]]:
-    """Yields every picture after the name of its file: `input`, and NUMBER_VERSION for each view."""
+    """Yields every picture, preceded by its file name: `input`, and NUMBER_VERSION for each view."""
     for version in shown.versions:
         yield "input" if version.name == "3d" else f"input_{version.name}", version.start
     for version in shown.versions:

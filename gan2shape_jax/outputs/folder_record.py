@@ -1,8 +1,8 @@
-"""What a results folder says of itself: which files it holds, with checksums, and what it was made by.
+"""What a results folder records about itself: which files it holds, with checksums, and what it was made with.
 
     files.json   {"format": 1, "files": {NAME: [bytes, CRC-32], ...}, "made_with": {...}, "checksum": CRC-32}
 
-It lists every other file of the folder. Folders of versions before 0.2 have none: of theirs only the arrays have
+It lists every other file in the folder. Folders written by versions before 0.2 have no record: only their arrays have
 checksums, in `result.json`.
 """
 
@@ -24,12 +24,12 @@ _FORMAT = 1
 
 @dataclasses.dataclass(frozen=True)
 class Examined:
-    """What a look at every byte of a results folder has shown.
+    """What reading every byte of a results folder has shown.
 
     Attributes:
-      harm: what is wrong, in words; "" where nothing is.
-      made_with: what the folder was made by, as far as it tells; {} where it does not.
-      recorded: whether it has a record of its files.
+      harm: what is wrong, in words; "" if nothing is.
+      made_with: what the folder was made with, as far as it says; {} if it does not.
+      recorded: whether the folder has a record of its files.
     """
 
     harm: str
@@ -42,23 +42,23 @@ def write_record(folder: pathlib.Path, made_with: Mapping[str, Any]) -> None:
 
     Args:
       folder: not yet in its place; nothing else looks at it.
-      made_with: what it was made by, as JSON has it.
+      made_with: what it was made with, as JSON values.
     """
     content = {"format": _FORMAT, "files": records.checksums_below(folder), "made_with": dict(made_with)}
     (folder / FILE).write_text(json.dumps(records.seal(content), indent=2) + "\n", encoding="utf-8")
 
 
 def adopt(folder: pathlib.Path, made_with: Mapping[str, Any]) -> None:
-    """Gives a folder without a record one, of its files as they are now; raises `UserError` where that is refused."""
+    """Gives a folder without a record one of its files as they are now; raises `UserError` if that is refused."""
     records.write(
         folder / FILE, {"format": _FORMAT, "files": records.checksums_below(folder), "made_with": dict(made_with)}
     )
 
 
 def examine(folder: pathlib.Path) -> Examined:
-    """Looks whether every file of a results folder is what was written; reads all of them.
+    """Checks whether every file of a results folder is as it was written; reads all of them.
 
-    A folder without a record is only said to have none.
+    For a folder without a record, it only reports that there is none.
     """
     try:
         record = _read(folder)
@@ -72,7 +72,7 @@ def examine(folder: pathlib.Path) -> Examined:
 
 
 def require_listed(path: pathlib.Path, content: bytes) -> None:
-    """Raises `Damaged` where a file of a results folder is another than its record says.
+    """Raises `Damaged` if a file of a results folder differs from what the folder's record says.
 
     Args:
       path: the file.

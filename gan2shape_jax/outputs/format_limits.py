@@ -1,4 +1,4 @@
-"""What each format of pictures and animations can hold, asked before the first frame is drawn."""
+"""What each picture and animation format can hold, checked before the first frame is drawn."""
 
 import pathlib
 
@@ -15,16 +15,16 @@ _INSTEAD = "give a smaller --size, fewer --frames, or --out with the name of a n
 
 
 def require_size(out: pathlib.Path, width: int, height: int, frames: int = 1) -> None:
-    """Refuses what the format of `out` cannot hold.
+    """Rejects what the format of `out` cannot hold.
 
     Args:
-      out: the file; its ending says the format.
+      out: the file; its extension gives the format.
       width: of the picture or of every frame, pixels.
       height: likewise.
-      frames: of the animation; 1 of a still picture.
+      frames: number of frames in the animation; 1 for a still picture.
 
     Raises:
-      UserError: says how large it may be.
+      UserError: it is too large; the message gives the limit.
     """
     ending = out.suffix.lower()
     what = f"--out {out}: {width} x {height} pixels are more than"

@@ -1,7 +1,7 @@
-"""Frames as a file of the kind that its name says: a still strip, an animation, or a folder of single pictures.
+"""Frames written in the form that the output's name implies: a still strip, an animation, or a folder of pictures.
 
-Frames are uint8 `(h, w, 3)`, all of one size, and may be made one after another. A file or folder appears whole or not
-at all.
+Frames are uint8 `(h, w, 3)`, all of the same size, and may be generated one by one. A file or folder appears whole or
+not at all.
 """
 
 import functools
@@ -31,7 +31,7 @@ __all__ = [
 STILLS = (".png", ".jpg", ".jpeg", ".webp")
 MOVING = (".gif", ".mp4")
 
-# Pictures that a run writes into a result's folder, by their names without ending; also those that begin so.
+# Pictures that a run writes into a result's folder: names without extension, then prefixes of such names.
 _OWN = (
     "albedo",
     "canonical",
@@ -53,14 +53,14 @@ def is_folder(out: pathlib.Path) -> bool:
 
 
 def check_out(out: pathlib.Path, *, inputs: Sequence[pathlib.Path | None] = ()) -> None:
-    """Refuses a name of an unknown kind, or a place where nothing can be written.
+    """Rejects a name of an unknown kind, or a place where nothing can be written.
 
     Args:
       out: the file or folder.
-      inputs: files that the command reads, None for those that are not given.
+      inputs: files that the command reads, None for those not given.
 
     Raises:
-      UserError: says what is wrong with the name or the place.
+      UserError: the name or the place cannot be used; the message says why.
     """
     if out.suffix and out.suffix.lower() not in STILLS + MOVING:
         raise UserError(
@@ -80,17 +80,17 @@ def check_out(out: pathlib.Path, *, inputs: Sequence[pathlib.Path | None] = ()) 
 
 
 def require_new_folder(out: pathlib.Path) -> None:
-    """Raises `UserError` unless `out` can be made, or is an empty folder: nothing is ever overwritten there."""
+    """Raises `UserError` unless `out` can be made or is an empty folder: nothing is ever overwritten there."""
     if os.path.lexists(out) and not out.is_dir():
         raise UserError(f"--out {out} is a file: name a new folder")
     require_folder_place(out)
-    require_folder_place(out.absolute().parent)  # where it is written under another name
+    require_folder_place(out.absolute().parent)  # where it is first written under another name
     if out.is_dir() and any(out.iterdir()):
         raise UserError(f"--out {out} exists and holds other files: name a new folder, or empty this one")
 
 
 def write_still(out: pathlib.Path, picture: np.ndarray) -> None:
-    """Writes one picture; raises `UserError` where the file system refuses."""
+    """Writes one picture; raises `UserError` if the file system refuses."""
 
     def write(part: pathlib.Path) -> None:
         if out.suffix.lower() == ".png":
@@ -102,7 +102,7 @@ def write_still(out: pathlib.Path, picture: np.ndarray) -> None:
 
 
 def write_animation(out: pathlib.Path, frames: Iterable[np.ndarray], *, fps: float, swing: bool = False) -> None:
-    """Writes a GIF or MP4, there and back where `swing`; raises `UserError` where the file system refuses."""
+    """Writes a GIF or MP4, played there and back if `swing`; raises `UserError` if the file system refuses."""
     atomic_file(out, functools.partial(animation.write_animation, frames=frames, fps=fps, swing=swing))
 
 
@@ -115,11 +115,11 @@ def write_frames(
 
     Args:
       out: the folder.
-      frames: names, without the ending `.png`, with their pictures.
-      texts: returns the contents of text files by name; called when all frames are made.
+      frames: names, without the extension `.png`, and their pictures.
+      texts: returns the contents of text files by name; called once all frames are made.
 
     Raises:
-      UserError: the folder is there already, or the file system refuses.
+      UserError: the folder exists and is not empty, or the file system refuses.
     """
     require_new_folder(out)
     with atomic_folder(out) as fresh:

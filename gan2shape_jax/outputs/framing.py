@@ -1,7 +1,7 @@
-"""How far a picture of a turned mesh has to reach so that none of it is cut off.
+"""How wide a picture of a turned mesh has to be so that none of it is cut off.
 
-The camera's own picture ends where the photograph did. A mesh that fills it reaches past its border once it turns:
-what comes nearer grows, and what lay behind comes to the side.
+The camera's own picture ends where the photograph did. A mesh that fills it extends past its border once it turns:
+what comes nearer grows, and what lay behind moves to the side.
 """
 
 import numpy as np
@@ -20,8 +20,8 @@ def fitting_window(result: Result, views: Float[np.ndarray, "n 6"], *, cut: bool
     """Returns the side of the smallest picture that holds the mesh in every view, relative to the camera's own.
 
     The picture stays centred on the principal point, and one window serves all views, so that the mesh neither
-    shifts nor breathes while it turns. It is never smaller than the camera's own. Results in reference mode keep
-    that one, as the published code does.
+    shifts nor changes size while it turns. It is never smaller than the camera's own picture. Results in reference
+    mode keep the latter, as the published code does.
 
     Args:
       result: the reconstruction.

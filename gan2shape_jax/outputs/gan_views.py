@@ -36,7 +36,7 @@ class GanViews:
 
 
 def draw_gan_views(result: Result, project: Projection, *, batch: int = 8) -> GanViews:
-    """Projects the reference's sweeps of view and light, always `batch` pictures at a time."""
+    """Projects the reference's sweeps of views and lights, always `batch` pictures at a time."""
     turns = sweeps.turn_views(result.category)
     lights = sweeps.relight_rows(result.light).reshape(-1, 4)
     own_view = np.broadcast_to(result.view, (len(lights), 6))

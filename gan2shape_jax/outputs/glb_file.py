@@ -1,6 +1,6 @@
-"""Binary glTF 2.0 with one textured mesh: the few parts of the format that a reconstruction takes.
+"""Binary glTF 2.0 with one textured mesh: the few parts of the format that a reconstruction needs.
 
-Written here rather than by trimesh, whose import every run would wait for: 0.4 s of a processor's time.
+Written here rather than by trimesh, whose import would cost every run 0.4 s of CPU time.
 """
 
 import json
@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 __all__ = ["glb_bytes"]
 
 _UNSIGNED, _FLOAT, _TRIANGLES = 5125, 5126, 4  # as OpenGL numbers them
-_ALIGNED = 4  # bytes, that each part of the file begins at
-# The mesh, by the numbers of the arrays in the file: first the triangles, then what belongs to vertices.
+_ALIGNED = 4  # bytes; each part of the file begins at a multiple of this
+# The mesh, by the numbers of the arrays in the file: first the triangles, then the vertices' attributes.
 _PRIMITIVE = {
     "attributes": {"POSITION": 1, "TEXCOORD_0": 2, "NORMAL": 3},
     "indices": 0,
@@ -42,11 +42,11 @@ def glb_bytes(
       faces: counterclockwise as seen from outside.
       normals: unit, outward.
       uv: of the vertices; the origin is the texture's lower left.
-      texture: a picture file.
+      texture: the contents of a picture file.
       texture_type: its media type, image/png or image/jpeg.
       material: its name.
-      name: of the mesh, which viewers show.
-      lit: whether viewers light it; else `KHR_materials_unlit` asks for the colours as they are.
+      name: the mesh's name, which viewers show.
+      lit: whether viewers light it; otherwise `KHR_materials_unlit` asks for the colours as they are.
     """
     downwards = np.stack([uv[:, 0], 1 - uv[:, 1]], axis=-1)  # in the file the origin is the upper left
     arrays = [np.asarray(faces, np.uint32).reshape(-1)]
@@ -72,7 +72,7 @@ def glb_bytes(
 
 
 def _surface(name: str, lit: bool) -> dict[str, Any]:
-    """Returns a fully rough, double-sided material of the file's only texture."""
+    """Returns a fully rough, double-sided material with the file's only texture."""
     surface: dict[str, Any] = {
         "name": name,
         "pbrMetallicRoughness": {"baseColorTexture": {"index": 0}, "metallicFactor": 0.0, "roughnessFactor": 1.0},
@@ -82,7 +82,7 @@ def _surface(name: str, lit: bool) -> dict[str, Any]:
 
 
 def _accessor(array: np.ndarray, view: int) -> dict[str, Any]:
-    """Returns how an array is to be read, with its least and greatest values, of which positions must tell."""
+    """Returns how an array is to be read, with its minimum and maximum values, which positions must state."""
     rows = array.reshape(len(array), -1)
     return {
         "bufferView": view,

@@ -1,7 +1,7 @@
 """The package's geometry for NumPy arrays: what pictures and files need on the host.
 
-Frames, ranges and units are those of `camera` and `lighting`. Each function is one program: operation by operation they
-took a third of the time of a feed-forward result.
+Frames, ranges and units are those of `camera` and `lighting`. Each function is one compiled program: run operation by
+operation, they took a third of the time of a feed-forward result.
 """
 
 import jax
@@ -22,12 +22,12 @@ _apply_shading = jax.jit(lighting.apply_shading)
 
 
 def points(depth: np.ndarray, camera: Camera) -> np.ndarray:
-    """Returns the points (..., H, W, 3) that a depth map shows, camera frame."""
+    """Returns the points (..., H, W, 3) that a depth map shows, in the camera frame."""
     return np.asarray(_back_project(jnp.asarray(depth), camera))
 
 
 def normals(depth: np.ndarray, camera: Camera) -> np.ndarray:
-    """Returns unit normals (..., H, W, 3) into the surface."""
+    """Returns unit normals (..., H, W, 3) pointing into the surface."""
     return np.asarray(_normals(jnp.asarray(depth), camera))
 
 

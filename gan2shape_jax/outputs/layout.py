@@ -16,7 +16,7 @@ __all__ = ["Tile", "font", "pasted", "sheet", "sheet_size", "strip"]
 
 _INK = (30, 30, 30)
 _QUIET = (110, 110, 110)
-_HEADING, _CAPTION, _LINE, _BELOW = 30, 20, 24, 12  # heights of text, and of the room below a row of tiles
+_HEADING, _CAPTION, _LINE, _BELOW = 30, 20, 24, 12  # heights of text, and of the space below a row of tiles
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def strip(rows: Sequence[Sequence[np.ndarray] | np.ndarray], *, gap: int = 2) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns rows of equally large pictures on white, short rows centred, without captions."""
+    """Returns rows of equally sized pictures on white, with short rows centred and without captions."""
     tall, wide = rows[0][0].shape[:2]
     columns = max(len(row) for row in rows)
     canvas = np.full((len(rows) * (tall + gap) - gap, columns * (wide + gap) - gap, 3), 255, np.uint8)
@@ -48,7 +48,7 @@ def strip(rows: Sequence[Sequence[np.ndarray] | np.ndarray], *, gap: int = 2) ->
 def pasted(
     rows: Sequence[Iterable[np.ndarray]], *, columns: int, side: int, gap: int = 2
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns what `strip` does of rows of `columns` squares of `side` pixels that are made one after another."""
+    """Returns what `strip` does for rows of `columns` squares of `side` pixels that are generated one by one."""
     step = side + gap
     canvas = np.full((len(rows) * step - gap, columns * step - gap, 3), 255, np.uint8)
     for i, row in enumerate(rows):
@@ -102,14 +102,14 @@ def sheet_size(
     gap: int = 8,
     margin: int = 24,
 ) -> tuple[int, int]:
-    """Returns width and height of a `sheet`.
+    """Returns the width and height of a `sheet`.
 
     Args:
       side: of the tiles.
       columns: tiles in the longest row.
       captioned: for each row, whether its tiles have captions.
       subtitle: whether there is one.
-      footer: lines of it.
+      footer: number of its lines.
       gap: between tiles.
       margin: around everything.
     """

@@ -1,10 +1,10 @@
 """The result as a mesh: OBJ with MTL and PNG, and one self-contained GLB.
 
-Mesh frame, that of glTF: x right, y up, z towards the viewer, origin at the rotation centre. One
-unit is the side of the picture at the rotation centre's distance, so an object that fills the
-picture is one unit wide. Every pixel of the depth map is a vertex, every cell two triangles, as in
-the renderer. The texture is the albedo, pixel for pixel: no light is baked in, and the materials
-ask for no shading and are double-sided.
+The mesh frame is that of glTF: x right, y up, z towards the viewer, origin at the rotation centre.
+One unit is the side of the picture at the rotation centre's distance, so an object that fills the
+picture is one unit wide. Every pixel of the depth map is a vertex and every cell is two triangles,
+as in the renderer. The texture is the albedo, pixel for pixel: no light is baked in, and the
+materials are unshaded and double-sided.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["TexturedSheet", "build_mesh", "mesh_scale", "sheet_of", "write_glb", "write_mesh", "write_obj"]
 
 _MATERIAL = "albedo"
-_DIGITS = 9  # significant digits that bring back every float32 exactly
+_DIGITS = 9  # significant digits that reproduce every float32 exactly
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ def mesh_scale(camera: Camera) -> float:
 def sheet_of(result: Result, *, full: bool = False) -> TexturedSheet:
     """Returns the mesh in the mesh frame, cut at the object mask; `full` keeps the whole sheet.
 
-    A triangle stays where all its corners are on the object. An empty mask leaves the sheet whole, since a mesh
+    A triangle is kept if all its corners are on the object. An empty mask leaves the sheet whole, since a mesh
     without triangles is of no use.
     """
     size = result.camera.image_size
@@ -80,7 +80,7 @@ def sheet_of(result: Result, *, full: bool = False) -> TexturedSheet:
 
 
 def build_mesh(result: Result, *, full: bool = False) -> trimesh.Trimesh:
-    """Builds `sheet_of` for trimesh, with the texture."""
+    """Builds the mesh of `sheet_of` for trimesh, with the texture."""
     import trimesh  # here, because its import is slow and no file of a result needs it
     from trimesh.visual import TextureVisuals
     from trimesh.visual.material import PBRMaterial
@@ -112,8 +112,8 @@ def write_mesh(result: Result, folder: pathlib.Path, *, full: bool = False) -> N
 def write_obj(sheet: TexturedSheet, path: pathlib.Path) -> None:
     """Writes an OBJ, with its MTL and texture beside it under the same stem.
 
-    Written here rather than by trimesh, whose exporter counts digits after the point, names the
-    texture after the material, and gives the material light that it should not have.
+    Written here rather than by trimesh, whose exporter counts digits after the decimal point, names
+    the texture after the material, and gives the material lighting that it should not have.
     """
     texture = path.with_name(f"{path.stem}_albedo.png")
     lines = [
@@ -139,7 +139,7 @@ def write_obj(sheet: TexturedSheet, path: pathlib.Path) -> None:
 
 
 def write_glb(sheet: TexturedSheet, path: pathlib.Path) -> None:
-    """Writes binary glTF 2.0 with an unlit material (`KHR_materials_unlit`, else fully rough)."""
+    """Writes binary glTF 2.0 with an unlit material (`KHR_materials_unlit`, otherwise fully rough)."""
     texture = io.BytesIO()
     Image.fromarray(sheet.texture).save(texture, "PNG")
     content = glb_bytes(
@@ -157,7 +157,7 @@ def write_glb(sheet: TexturedSheet, path: pathlib.Path) -> None:
 
 
 def _faces(inside: np.ndarray) -> Int[np.ndarray, "n 3"]:
-    """Triangles, counterclockwise seen from the front, whose three corners are `inside`."""
+    """Returns the triangles, counterclockwise as seen from the front, whose three corners are `inside`."""
     size = inside.shape[0]
     index = np.arange(size * size).reshape(size, size)
     top_left, top_right = index[:-1, :-1], index[:-1, 1:]
@@ -178,7 +178,7 @@ def _vertices(result: Result) -> Float[np.ndarray, "s s 3"]:
 
 
 def _vertex_normals(result: Result) -> Float[np.ndarray, "s s 3"]:
-    """Returns outward normals in the mesh frame: the package's point into the surface."""
+    """Returns outward normals in the mesh frame; the package's own point into the surface."""
     inward = host.normals(result.depth, result.camera).astype(np.float64)
     return inward * (-1.0, 1.0, 1.0)
 
@@ -188,11 +188,11 @@ def _rows(key: str, values: np.ndarray) -> str:
 
 
 def _triangles(faces: np.ndarray) -> str:
-    """Returns a line a triangle; a vertex is written out once and not in each of its six triangles."""
+    """Returns one line per triangle; each vertex is formatted once, not in each of its six triangles."""
     corners = [f"{number}/{number}/{number}" for number in range(1, int(faces.max()) + 2)]
     return "\n".join(["f %s %s %s"] * len(faces)) % tuple(corners[index] for index in faces.reshape(-1).tolist())
 
 
 def _filled(pattern: str, values: np.ndarray) -> str:
-    """Returns a line a row of values; all in one go, which is several times as fast as line by line."""
+    """Returns one line per row of values, formatted in one go: several times as fast as line by line."""
     return "\n".join([pattern] * len(values)) % tuple(np.asarray(values).reshape(-1).tolist())

@@ -23,7 +23,7 @@ _UNITS = {"mad": "°", "mad_unit": "°", "prior_mad": "°"}
 
 
 def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 192) -> Image.Image:
-    """Draws the overview with tiles of `size` pixels; the GAN's rows only where `gan` is given."""
+    """Draws the overview with tiles of `size` pixels; the GAN's rows only if `gan` is given."""
     yaws = _YAWS_DEG if sweeps.max_yaw_deg(result.category) > 60 else _NARROW_YAWS_DEG
     turned = _turned_mesh(result, yaws, size)
     captions = [f"yaw {yaw:+d}°" if yaw else "frontal" for yaw in yaws]
@@ -130,7 +130,7 @@ def _subtitle(result: Result) -> str:
 
 
 def _footer(result: Result) -> list[str]:
-    """Returns one line for the depth where it could be measured, one for the pictures."""
+    """Returns a line for the depth if it could be measured, one for the pictures, and one for trust if known."""
     metrics = complete_metrics(result)
     lines: dict[bool, list[str]] = {False: [], True: []}
     for title, path, digits in COLUMNS:

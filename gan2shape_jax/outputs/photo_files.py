@@ -1,14 +1,15 @@
-"""A result with the photo's own texture as files: two GLBs, the textures, and what belongs to them.
+"""Files of a result with the photo's own texture: two GLBs, the textures, and related files.
 
-    textured.glb            lit by whatever shows it: albedo, no light baked in
+    textured.glb            lit by the viewer: albedo, no light baked in
     textured_unlit.glb      as the photo shows it, the same in every viewer
     texture.png             the albedo; texture_unlit.png as the photo shows it, over the canonical picture
-    texture_sources.png     where colours are from: grey the photo, blue its mirror image, orange the model
-    photo_crop.jpg          the square of the photo that the result is of
+    texture_sources.png     where colours come from: grey the photo, blue its mirror image, orange the model
+    photo_crop.jpg          the square of the photo that the result shows
     photo.json              its place in the photo
 
-Two GLBs and not one with variants (KHR_materials_variants): of the common viewers only model-viewer lets one choose
-between variants without programming, others show the first; and whoever wants one of them downloads half.
+There are two GLBs, not one with variants (KHR_materials_variants), because of the common viewers only model-viewer
+lets users choose between variants without programming, while others show the first; and anyone who wants only one
+downloads half as much.
 """
 
 import io
@@ -31,10 +32,10 @@ from gan2shape_jax.outputs.surface import surface
 
 __all__ = ["difference_from_photo", "source_colours", "write_photo_textured"]
 
-_QUALITY = 92  # of JPEG, in whole colour resolution
+_QUALITY = 92  # of JPEG, at full colour resolution
 _SOURCE_COLOURS = np.array(
     [(0.85, 0.85, 0.85), (0.34, 0.71, 0.91), (0.9, 0.62, 0.0)], np.float32
-)  # told apart by the colour-blind
+)  # distinguishable for the colour-blind
 _SOURCES_SIDE = 512
 _PNG_LEVEL = 3  # of compression: the highest takes three times as long and saves a sixth
 
@@ -48,21 +49,21 @@ def write_photo_textured(
     largest: int = 2048,
     mirror: bool = True,
 ) -> PhotoTexture:
-    """Writes the files of this module's description into an existing folder, each whole or not at all.
+    """Writes the files listed at the top of this module into an existing folder, each whole or not at all.
 
     Args:
       result: the reconstruction.
       photo: RGB, upright, at its own resolution.
-      box: where in it the result's input lies.
-      folder: such as that of the result.
-      largest: texels a side, at most.
+      box: where the result's input lies in it.
+      folder: for example the result's own.
+      largest: texels per side, at most.
       mirror: whether hidden parts may come from the object's other half.
 
     Returns:
       The textures.
 
     Raises:
-      ArgumentError: as `photo_texture`.
+      ArgumentError: see `photo_texture`.
       UserError: the file system refuses.
     """
     texture = photo_texture(result, photo, box, largest=largest, mirror=mirror)
@@ -101,7 +102,7 @@ def _textured_mesh(result: Result, texture: UInt8[np.ndarray, "t t 3"], *, name:
 
 
 def difference_from_photo(result: Result, photo: UInt8[np.ndarray, "h w 3"], box: CropBox) -> float:
-    """Returns how far a crop of a photo is from the result's input: mean absolute difference on the object, 0 to 1."""
+    """Returns the mean absolute difference, 0 to 1, between a photo's crop and the result's input on the object."""
     crop = sample_crop(photo, box, result.camera.image_size).astype(np.float32) / 255
     apart = np.abs(crop - (result.image / 2 + 0.5)).mean(axis=-1)
     weight = result.input_mask if result.input_mask.any() else np.ones_like(result.input_mask)
@@ -116,7 +117,7 @@ def _normals(inward: Float[np.ndarray, "s s 3"], sheet: CutSheet) -> Float[np.nd
 
 
 def source_colours(sources: Float[np.ndarray, "t t 3"]) -> UInt8[np.ndarray, "k k 3"]:
-    """Returns a picture, at most 512 pixels a side, of where a texture's colours are from."""
+    """Returns a picture, at most 512 pixels per side, of where a texture's colours come from."""
     colours = Image.fromarray(np.rint(np.clip(sources @ _SOURCE_COLOURS, 0, 1) * 255).astype(np.uint8))
     side = min(_SOURCES_SIDE, len(sources))
     return np.asarray(colours.resize((side, side), Image.Resampling.BOX))

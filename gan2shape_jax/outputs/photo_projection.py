@@ -1,8 +1,8 @@
-"""Where each texel of a canonical texture lies in the photo, and how far the photo shows it.
+"""Where each texel of a canonical texture lies in the photo, and how well the photo shows it.
 
 A texture covers the canonical picture: texel (i, j) of T x T lies at column (j + 1/2) S / T - 1/2 of the depth map, and
-on the surface as its triangles are drawn, flat between the vertices. So mesh, texture and photo meet to a fraction of
-the photo's pixel, whatever T is.
+on the surface as its triangles are drawn, flat between the vertices. So mesh, texture and photo agree to a fraction of
+a photo pixel, whatever T is.
 """
 
 import dataclasses
@@ -25,22 +25,22 @@ from gan2shape_jax.outputs.surface import Surface
 
 __all__ = ["Projection", "inner_share", "on_texels", "project_texels"]
 
-_SHADOW_SAMPLES = 1024  # along a side of the depth that the photo's camera sees, at most
-_SHADOW_FINENESS = 8  # of them a pixel of the depth map
-_TOLERANCE = 0.25  # of a pixel's width: texels so far behind what the camera sees first still count as seen
-_GRAZING = (0.08, 0.3)  # cosines between which a surface fades out that the camera sees from the side
-_RIM = (1.0, 2.5)  # pixels inside the object's outline in the photo, where colours of the background fade out
+_SHADOW_SAMPLES = 1024  # along a side of the depth map seen by the photo's camera, at most
+_SHADOW_FINENESS = 8  # such samples per pixel of the depth map
+_TOLERANCE = 0.25  # of a pixel's width: texels this far behind what the camera sees first still count as seen
+_GRAZING = (0.08, 0.3)  # cosines between which a surface seen at a grazing angle fades out
+_RIM = (1.0, 2.5)  # pixels inside the object's outline in the photo, where the background's colours fade out
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Projection:
-    """A texture's way into the photo.
+    """How a texture maps to the photo.
 
     Attributes:
-      place: (T, T, 2) column and row in the S x S input that texels are seen at; pixel centres are integers.
+      place: (T, T, 2) column and row in the S x S input at which texels are seen; pixel centres are integers.
       faced: (T, T) in [0, 1], how well the camera sees them: 0 where something else is in front or the surface is
         turned away.
-      seen: (T, T) in [0, 1], how far the photo is to be believed there: also 0 where it shows what is not the object.
+      seen: (T, T) in [0, 1], how far the photo can be trusted there: also 0 where it shows something else.
     """
 
     place: np.ndarray
@@ -49,26 +49,26 @@ class Projection:
 
 
 def on_texels(values: Float[np.ndarray, "s s *c"], size: int, *, smooth: bool = False) -> Float[np.ndarray, "t t *c"]:
-    """Returns values at pixels of the canonical picture at the texels of a texture over it.
+    """Resamples values from the pixels of the canonical picture to the texels of a texture over it.
 
     Args:
-      values: at the pixel centres; at the texture's margin the outermost ones go on.
+      values: at the pixel centres; at the texture's margin the outermost ones are repeated.
       size: of the texture.
-      smooth: by cubic interpolation, which may overshoot, instead of linear.
+      smooth: whether to use cubic interpolation, which may overshoot, instead of linear.
     """
     method = cv2.INTER_CUBIC if smooth else cv2.INTER_LINEAR
     return cv2.resize(np.asarray(values, np.float32), (size, size), interpolation=method)
 
 
 def inner_share(inside: Bool[np.ndarray, "s s"], low: float, high: float) -> Float[np.ndarray, "s s"]:
-    """Returns 0 up to `low` pixels inside the object, 1 from `high` on; beyond the picture it is taken to go on."""
+    """Returns 0 up to `low` pixels inside, 1 from `high` on; the object is taken to extend past the picture."""
     if inside.all():
         return np.ones(inside.shape, np.float32)
     return ramp(ndimage.distance_transform_edt(np.pad(inside, 1, mode="edge"))[1:-1, 1:-1] - 0.5, low, high)
 
 
 def project_texels(result: Result, part: Surface, size: int) -> Projection:
-    """Follows every texel through the photo's camera.
+    """Projects every texel through the photo's camera.
 
     Args:
       result: the reconstruction.
@@ -88,10 +88,10 @@ def project_texels(result: Result, part: Surface, size: int) -> Projection:
 
 
 def _on_triangles(points: Float[np.ndarray, "s s 3"], size: int) -> Float[np.ndarray, "t t 3"]:
-    """Returns the points of the texels on the triangles between vertices, one or the other half of a cell.
+    """Returns the texels' points on the triangles between vertices, each of which is half a cell.
 
-    Where a cell's corners are not in one plane, the two triangles and the surface that is bilinear differ by the share
-    that the fourth corner has in either, times how far it is off the plane of the others.
+    Where a cell's corners are not coplanar, its triangles and the bilinear surface differ by the difference between the
+    fourth corner's weights in the two, times how far that corner is off the plane of the others.
     """
     side = len(points)
     at = np.clip((np.arange(size) + 0.5) * side / size - 0.5, 0, side - 1)
@@ -110,9 +110,9 @@ def _nearest_depth(
     place: Float[np.ndarray, "t t 2"],
     cosine: Float[np.ndarray, "t t"],
 ) -> Float[np.ndarray, "t t"]:
-    """Returns up to which depth texels count as what the camera sees first where they lie.
+    """Returns the depth up to which each texel counts as what the camera sees first at its place.
 
-    That is known at samples; from the nearest one to the texel, its own surface may fall away as its slope is.
+    That depth is known at samples; between the nearest one and the texel, the surface may recede by its slope.
     """
     count = min(_SHADOW_FINENESS * camera.image_size, _SHADOW_SAMPLES)
     samples = SampleGrid.over(camera, size=count)

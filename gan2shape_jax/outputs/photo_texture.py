@@ -1,9 +1,9 @@
-"""A texture at the photo's own resolution: the photo on the mesh, its light taken out, what it does not show made up.
+"""A texture at the photo's own resolution: the photo on the mesh, with its light removed and hidden parts filled in.
 
-Colours come from three sources. The photo, wherever its camera sees the surface; where it does not, the other half of
-the object, mirrored, as canonical frames have their objects' plane of symmetry in the middle; where neither does, the
-model's albedo. Each is matched in colour to the one before where both are known, and fades into it. Textures cover the
-canonical picture, as those of the plain mesh do.
+Colours come from three sources: the photo, wherever its camera sees the surface; elsewhere the other half of the
+object, mirrored, since the canonical frame has the object's plane of symmetry in the middle; and where neither is
+available, the model's albedo. Each is matched in colour to the one before where both are known, and fades into it.
+Textures cover the canonical picture, as those of the plain mesh do.
 """
 
 import dataclasses
@@ -25,24 +25,24 @@ from gan2shape_jax.outputs.surface import object_mask, surface
 
 __all__ = ["LARGEST_TEXTURE", "PhotoTexture", "photo_texture", "project_photo"]
 
-LARGEST_TEXTURE = 4096  # texels a side
-_LEAST_TIMES = 4  # texels a pixel of the depth map: less would show the blending's steps
-_AROUND = 1.25  # how much more than the crop is kept of a photo that is made smaller
-_SEAM = 1.5  # pixels of the depth map that a seam is wide
-# Shares of the brightest shading. Below the first pair a photo has too little of a surface to be brightened; up to the
-# second, its colour is more the lens's and the room's than its own.
+LARGEST_TEXTURE = 4096  # texels per side
+_LEAST_TIMES = 4  # texels per pixel of the depth map: fewer would show the blending's steps
+_AROUND = 1.25  # how much more than the crop is kept of a photo that is shrunk
+_SEAM = 1.5  # width of a seam, in pixels of the depth map
+# Shares of the brightest shading. Below the first pair, the photo shows too little of a surface to be brightened; up to
+# the second, its colour is due more to the lens and the room than to the surface.
 _BLACK = (0.08, 0.25)
 _DARK = (0.3, 0.6)
-_LIGHTEST = 0.9  # of what is lit well, where nothing is
-_SURE = (0.3, 0.8)  # known shares from which on a texel's colour is taken, and from which on it is all that is taken
-_HUES = 16  # along a side: cells whose hue is the model's where the photo's own is not to be believed
-_RIM = (0.5, 2.5)  # pixels inside the object's outline from which on the model's albedo is the object's own
-_BRIGHT = (0.94, 0.99)  # of what a photo can hold: beyond, a channel is clipped and tells too little
+_LIGHTEST = 0.9  # the lightest well-lit colour, assumed if nothing is well lit
+_SURE = (0.3, 0.8)  # known shares above which a texel's own colour is used, and above which only that is used
+_HUES = 16  # cells along a side that take the model's hue where the photo's own cannot be trusted
+_RIM = (0.5, 2.5)  # pixels inside the object's outline over which the model's albedo becomes the object's own
+_BRIGHT = (0.94, 0.99)  # of what a photo can hold: beyond this, a channel is clipped and tells too little
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PhotoTexture:
-    """Textures over the canonical picture, T texels a side.
+    """Textures over the canonical picture, T texels per side.
 
     Attributes:
       albedo: (T, T, 3) uint8, without light.
@@ -65,20 +65,20 @@ def photo_texture(
     largest: int = 2048,
     mirror: bool = True,
 ) -> PhotoTexture:
-    """Makes the textures of a result from the photo that its input was cut out of.
+    """Makes the textures of a result from the photo that its input was cropped from.
 
     Args:
       result: the reconstruction.
       photo: RGB, upright, at its own resolution.
-      box: where in it the result's input lies.
-      largest: texels a side, at most; the photo's own resolution where that is less.
+      box: where the result's input lies in it.
+      largest: texels per side, at most; the photo's own resolution if that is lower.
       mirror: whether the object is symmetric enough to take hidden parts from its other half.
 
     Returns:
       The textures.
 
     Raises:
-      ArgumentError: a photo of another kind, a box beside it, or `largest` out of range.
+      ArgumentError: the photo is of another kind, the box lies outside it, or `largest` is out of range.
     """
     if not result.camera.image_size <= largest <= LARGEST_TEXTURE:
         raise ArgumentError(f"largest is {largest}: from {result.camera.image_size} to {LARGEST_TEXTURE} are possible")
@@ -91,7 +91,7 @@ def photo_texture(
     seen = feathered(projection.seen * within, _SEAM * size / result.camera.image_size)
     shading = on_texels(host.shading(part.normal, result.light), size, smooth=True)
     inside = on_texels(part.field, size) >= OUTLINE
-    # At the object's border the model's albedo has the background in it, and so it may where the photo shows that.
+    # At the object's border the model's albedo contains background, as it may wherever the photo shows background.
     clean = on_texels(inner_share(object_mask(result), *_RIM), size) * (1 - (projection.faced - projection.seen))
     del projection
     own, lit_well, lit_at_all = _without_light(shown, shading, inside & (seen > 0.5), result.camera.image_size)
@@ -110,7 +110,7 @@ def photo_texture(
 def project_photo(
     photo: UInt8[np.ndarray, "h w 3"], box: CropBox, place: Float[np.ndarray, "t t 2"], size: int
 ) -> tuple[Float[np.ndarray, "t t 3"], Float[np.ndarray, "t t"]]:
-    """Returns the photo's colours where points of its crop lie, and whether they lie in it at all.
+    """Returns the photo's colours at points of its crop, and whether the points lie in the photo at all.
 
     Args:
       photo: RGB.
@@ -119,14 +119,14 @@ def project_photo(
       size: of the crop.
 
     Returns:
-      Colours in [0, 1]; 1 in the photo, 0 beside it.
+      Colours in [0, 1]; and 1 inside the photo, 0 outside.
     """
     texels = len(place)
     height, width = photo.shape[:2]
     at = cv2.transform(place, _affine(box, size))
     x, y = cv2.split(at)
     within = ((x > 0) & (x < width) & (y > 0) & (y < height)).astype(np.float32)
-    if box.side > texels:  # finer than the texture: made smaller first, so that nothing is aliased
+    if box.side > texels:  # finer than the texture: shrunk first to avoid aliasing
         wide = dataclasses.replace(box, side=box.side * _AROUND)
         photo = sample_crop(photo, wide, math.ceil(texels * _AROUND))
         inner = len(photo) / _AROUND
@@ -147,17 +147,17 @@ def _without_light(
 ) -> tuple[Float[np.ndarray, "t t 3"], Float[np.ndarray, "t t"], Float[np.ndarray, "t t"]]:
     """Divides the photo's colours by the estimated shading.
 
-    Shading is a guess. It is bounded from below, so that dark sides do not explode, and nowhere so dark that the photo
-    would be of something lighter than nearly all that is lit well; a channel that is clipped tells too little.
+    The shading is a guess. It is bounded from below, so that dark sides do not blow up, and so that nothing comes out
+    lighter than nearly all well-lit parts; clipped channels tell too little.
 
     Args:
       shown: the photo's colours.
       shading: estimated.
       where: the texels that count.
-      cells: along a side, in which shading is corrected.
+      cells: cells along a side, in which shading is corrected.
 
     Returns:
-      The colours without light; how far they are lit well, 0 to 1; and whether they are lit at all.
+      The colours without light; how well they are lit, 0 to 1; and whether they are lit at all.
     """
     brightest = max(float(np.percentile(shading[where], 95)) if where.any() else 1.0, 1e-3)
     largest = functools.reduce(np.maximum, cv2.split(shown))
@@ -183,10 +183,10 @@ def _joined(
 
     Args:
       own: the photo's.
-      told: where and how far they count.
-      lit_well: where they have a hue of their own; elsewhere that is the model's.
+      told: where and how much they count.
+      lit_well: where their own hue is used; elsewhere the model's is.
       model: the model's albedo.
-      clean: where that is the object's.
+      clean: where that is the object's own.
       mirror: whether the mirror image counts.
 
     Returns:
@@ -209,7 +209,7 @@ def _joined(
 
 
 def _mean_over_cells(values: Float[np.ndarray, "t t"], cells: int) -> Float[np.ndarray, "t t"]:
-    """Returns means over so many cells a side, smoothly between them."""
+    """Returns means over `cells` cells per side, interpolated smoothly."""
     return on_texels(cv2.resize(values, (cells, cells), interpolation=cv2.INTER_AREA), len(values))
 
 

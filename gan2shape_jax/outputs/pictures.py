@@ -1,7 +1,7 @@
-"""Arrays to pictures: value ranges, colours, sizes, and PNG files.
+"""From arrays to pictures: value ranges, colours, sizes, and PNG files.
 
-Pictures inside the program are `(..., H, W, 3)` in [-1, 1]; pictures for the eye are uint8 of the
-same layout. Depth is in scene units, normals point into the surface (a plane facing the camera is
+Pictures inside the program are `(..., H, W, 3)` in [-1, 1]; pictures for viewing are uint8 of the
+same layout. Depth is in scene units; normals point into the surface (a plane facing the camera has
 (0, 0, 1)).
 """
 
@@ -24,7 +24,7 @@ __all__ = [
 
 _COMPRESSION = 3  # of PNG
 _COLOURMAP = "magma"
-_FADE = 0.15  # how much of its colour the surroundings of the object keep in the depth picture
+_FADE = 0.15  # how much of their colour the object's surroundings keep in the depth picture
 
 
 def to_uint8(picture: Float[np.ndarray, "*batch h w 3"]) -> UInt8[np.ndarray, "*batch h w 3"]:
@@ -35,12 +35,12 @@ def to_uint8(picture: Float[np.ndarray, "*batch h w 3"]) -> UInt8[np.ndarray, "*
 def on_white(
     picture: Float[np.ndarray, "*batch h w 3"], coverage: Float[np.ndarray, "*batch h w"]
 ) -> Float[np.ndarray, "*batch h w 3"]:
-    """Lays pictures in [-1, 1] over a white ground, `coverage` in [0, 1] being their opacity."""
+    """Composites pictures in [-1, 1] over white, with `coverage` in [0, 1] as their opacity."""
     return 1 + (picture - 1) * coverage[..., None]
 
 
 def depth_range(depth: Float[np.ndarray, "*batch h w"], mask: Float[np.ndarray, "*batch h w"]) -> tuple[float, float]:
-    """Returns the nearest and farthest depth worth a colour: the 1st and 99th percentile on the object."""
+    """Returns the nearest and farthest depth worth a colour: the 1st and 99th percentiles on the object."""
     chosen = depth[mask > 0.5]
     if chosen.size == 0:
         chosen = depth.reshape(-1)
@@ -55,7 +55,7 @@ def colour_depth(
     *,
     mask: Float[np.ndarray, "*batch h w"] | None = None,
 ) -> UInt8[np.ndarray, "*batch h w 3"]:
-    """Colours depth: bright is near, dark is far; what lies outside `mask` is faded to white."""
+    """Colours depth: bright is near, dark is far; what lies outside `mask` is faded towards white."""
     import matplotlib  # here, because its import is slow and the render command may not need it
 
     share = np.clip((far - depth) / (far - near), 0, 1)
@@ -77,7 +77,7 @@ def colour_mask(mask: Float[np.ndarray, "*batch h w"]) -> UInt8[np.ndarray, "*ba
 
 
 def enlarge(picture: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """Brings a square picture to `size` pixels a side, smoothly; the same size is left alone."""
+    """Resizes a square picture smoothly to `size` pixels per side; one of that size is left alone."""
     if picture.shape[0] == size:
         return picture
     return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC))
@@ -86,7 +86,7 @@ def enlarge(picture: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray,
 def write_png(path: pathlib.Path, picture: UInt8[np.ndarray, "h w 3"], text: dict[str, str] | None = None) -> None:
     """Writes an RGB PNG; `text` becomes its text chunks, which image viewers show as properties.
 
-    They are compressed less than zlib does by default: in about half the time, to files that are up to 15% larger.
+    Compression is lower than zlib's default: it takes about half the time, for files that are up to 15% larger.
     """
     info = PngImagePlugin.PngInfo()
     for key, value in (text or {}).items():

@@ -1,6 +1,6 @@
-"""Solids as files that slicers read: binary STL, and 3MF, which says that its numbers are millimetres.
+"""Solids as files that slicers read: binary STL, and 3MF, which states that its numbers are millimetres.
 
-3MF is a ZIP of XML (3MF Core Specification 1.3): the model, what kind of file it is, and how the two belong together.
+3MF is a ZIP of XML (3MF Core Specification 1.3): the model, the content types, and the relationships.
 """
 
 import pathlib
@@ -17,8 +17,8 @@ __all__ = ["FORMATS", "require_format", "write_solid"]
 
 FORMATS = (".stl", ".3mf")
 
-_ROWS = 10_000  # of XML that are made at a time
-_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a ZIP knows: one solid, one file
+_ROWS = 10_000  # of XML that are formatted at a time
+_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a ZIP can hold; fixed, so that the same solid gives the same file
 _TYPES = """\
 <?xml version="1.0" encoding="UTF-8"?>
 <Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">
@@ -58,16 +58,16 @@ _TAIL = """\
 
 
 def require_format(path: pathlib.Path) -> None:
-    """Raises `UserError` where a file's ending is none of `FORMATS`."""
+    """Raises `UserError` if a file's extension is not one of `FORMATS`."""
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"{path}: its ending has to be one of {', '.join(FORMATS)}")
 
 
 def write_solid(mesh: trimesh.Trimesh, path: pathlib.Path) -> None:
-    """Writes a mesh in millimetres as the path's ending says; the folder has to be there.
+    """Writes a mesh in millimetres in the format of the path's extension; the folder must exist.
 
     Raises:
-      UserError: another ending than those of `FORMATS`, or the file system refuses.
+      UserError: the extension is not one of `FORMATS`, or the file system refuses.
     """
     require_format(path)
     write = _write_stl if path.suffix.lower() == ".stl" else _write_3mf

@@ -1,4 +1,4 @@
-"""What the entries of a result's record, `result.json`, may be; whoever wrote it need not have been this program."""
+"""Checks on the entries of a result's record, `result.json`, which need not have been written by this program."""
 
 import dataclasses
 from typing import Any, TypeVar
@@ -9,12 +9,12 @@ __all__ = ["camera_of", "metrics_of", "of_type"]
 
 _WITH_WORDS = "trust"
 _GROUPS = ("prior", "start", "samples_l1", "kept_out_l1", _WITH_WORDS)  # of metrics
-_LARGEST = 1024  # pixels a side: four times what a run takes
+_LARGEST = 1024  # pixels per side: four times what a run takes
 _T = TypeVar("_T")
 
 
 def camera_of(values: Any) -> Camera:
-    """Returns the camera that a record describes; raises `TypeError` or `ValueError` for what is none."""
+    """Returns the camera that a record describes; raises `TypeError` or `ValueError` if it describes none."""
     camera = Camera(**of_type(dict, values))
     for field in dataclasses.fields(camera):
         whole = field.name == "image_size"
@@ -27,7 +27,7 @@ def camera_of(values: Any) -> Camera:
 
 
 def metrics_of(values: Any) -> dict[str, Any]:
-    """Returns metrics that are numbers, unknown, or groups of such, or words on trust; raises `TypeError`."""
+    """Returns metrics if they are numbers, unknown, groups of these, or words on trust; else raises `TypeError`."""
     for name, entry in of_type(dict, values).items():
         numbers = of_type(dict, entry).values() if name in _GROUPS else [entry]
         kinds = (int, float, str) if name == _WITH_WORDS else (int, float)
@@ -37,7 +37,7 @@ def metrics_of(values: Any) -> dict[str, Any]:
 
 
 def of_type(kind: type[_T], value: Any) -> _T:
-    """Returns the value where it is of that type; raises `TypeError` for others."""
+    """Returns the value if it is of that type; raises `TypeError` otherwise."""
     if not isinstance(value, kind):
         raise TypeError(f"{str(value)[:40]!r} stands where {kind.__name__} is wanted")
     return value

@@ -1,7 +1,7 @@
 """`gan2shape-jax render`: new views of a saved result, without GAN or networks.
 
 Angles are in degrees on the command line. Several angles or lights make several frames: a strip
-when the output is a still picture, an animation when it is a GIF or MP4, files of their own when it is a folder.
+when the output is a still picture, an animation when it is a GIF or MP4, separate files when it is a folder.
 """
 
 import argparse

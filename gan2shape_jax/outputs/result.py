@@ -27,7 +27,7 @@ __all__ = ["FORMAT_VERSION", "Result", "load_metrics", "load_result", "save_arra
 
 FORMAT_VERSION = 1
 
-# Shapes of the arrays, S standing for the image side; those after the bar may be absent.
+# Arrays by shape, (S, S) or (S, S, 3), S standing for the image side; those in `_OPTIONAL` may be absent.
 _MAPS = ("depth", "mask", "input_mask", "warped_depth")
 _PICTURES = ("albedo", "image", "canonical", "reconstruction")
 _OPTIONAL = {"gan_image": "picture", "true_depth": "map", "depth_spread": "map"}
@@ -111,12 +111,12 @@ class Result:
 
 
 def save_result(result: Result, folder: str | os.PathLike, *, made_with: Mapping[str, Any] | None = None) -> None:
-    """Writes the arrays and descriptions of `result` as a new `folder`, replacing a former one.
+    """Writes the arrays and descriptions of `result` as a new `folder`, replacing an existing one.
 
     Args:
       result: the reconstruction.
       folder: appears whole or not at all.
-      made_with: what it was made by, for the folder's record.
+      made_with: what it was made with, for the folder's record.
     """
     with folders.atomic_folder(folder) as fresh:
         save_arrays(result, fresh)
@@ -178,7 +178,7 @@ def load_result(folder: str | os.PathLike) -> Result:
 def load_metrics(folder: str | os.PathLike) -> dict[str, Any]:
     """Reads only the metrics of a folder written by `save_result` or `write_outputs`, not its arrays.
 
-    Raises `UserError` where `result.json` is missing, damaged or of another format version.
+    Raises `UserError` if `result.json` is missing, damaged or of another format version.
     """
     folder = pathlib.Path(folder)
     try:

@@ -1,4 +1,4 @@
-"""The single files of a saved result: its description as JSON, and its arrays, each read with a look for damage."""
+"""The individual files of a saved result: its description as JSON and its arrays, checked for damage when read."""
 
 import json
 import pathlib
@@ -28,10 +28,10 @@ def checksum(value: np.ndarray) -> int:
 
 
 def read_record(folder: pathlib.Path, version: int) -> dict[str, Any]:
-    """Returns what `result.json` says.
+    """Returns the contents of `result.json`.
 
     Raises:
-      Damaged: it is unreadable, or not what the folder's record says.
+      Damaged: it is unreadable, or differs from what the folder's record says.
       UserError: it is missing, or of another version of the format.
     """
     path = folder / "result.json"

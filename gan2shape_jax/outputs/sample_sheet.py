@@ -1,4 +1,4 @@
-"""What networks make of several images, side by side in one picture: a column an image."""
+"""What networks make of several images, side by side in one picture: one column per image."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def draw_sample_sheet(
     *,
     size: int = 128,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns a column an image: the image, its reconstruction, its albedo, its depth (bright is near), its normals.
+    """Returns one column per image: the image, its reconstruction, albedo, depth (bright is near) and normals.
 
     Args:
       images: in [-1, 1].
       reconstructions: of them, in [-1, 1].
       albedos: in [-1, 1].
       depths: in scene units.
-      camera: of all.
-      size: pixels a side of each picture.
+      camera: shared by all.
+      size: pixels per side of each picture.
     """
     rows = [
         to_uint8(images),

@@ -1,9 +1,9 @@
 """A result as a solid to print: closed, in millimetres, as it lies on the bed.
 
-Seen from the camera the front is one surface: every ray meets it once. The solid is what lies behind it along the rays,
-up to a plane; so walls follow the rays, and front, walls and back cannot meet but at their borders, whatever the depth
-is. A mirrored back is the same once more, reflected in that plane. Print frame: x right, y up in the picture, z up from
-the bed, millimetres, the lowest corner at the origin.
+Seen from the camera, the front is one surface that every ray meets once. The solid is what lies behind it along the
+rays, up to a plane; so the walls follow the rays, and front, walls and back can meet only at their borders, whatever
+the depth. A mirrored back is the same again, reflected in that plane. Print frame: x right, y up in the picture, z up
+from the bed, millimetres, the lowest corner at the origin.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ LEAST_WALL_MM = 0.8  # two lines of a common nozzle: what printers can still mak
 LARGEST_MM = 10_000.0
 
 _DEFAULT_MM = 80.0
-_FINENESS_MM = 0.5  # vertices are no farther apart, if that takes no more than so many of them:
+_FINENESS_MM = 0.5  # vertices are no farther apart than this, unless that takes more of them than
 _MOST_VERTICES = 400  # along a side
 _FITTINGS = 50
-_THIN_SHARE = 0.002  # of the area: less is a sharp corner
+_THIN_SHARE = 0.002  # of the area: less than this is just a sharp corner
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,8 +44,8 @@ class Solid:
     """A closed body.
 
     Attributes:
-      mesh: vertices in millimetres, print frame; faces counterclockwise seen from outside.
-      notes: what was changed to make it one, and what may not print, a sentence each.
+      mesh: vertices in millimetres, print frame; faces counterclockwise as seen from outside.
+      notes: what was changed to make it a closed body, and what may not print, one sentence each.
     """
 
     mesh: trimesh.Trimesh
@@ -60,24 +60,24 @@ def build_solid(
     thickness_mm: float = 3.0,
     back: str = "flat",
 ) -> Solid:
-    """Makes a solid of a result's object.
+    """Makes a solid from a result's object.
 
     Args:
       result: the reconstruction.
       width_mm: the finished solid's extent along the picture's x.
-      height_mm: along the picture's y. Where both are given it is as large as fits into both; where none is, its larger
-        extent is 80 mm.
+      height_mm: likewise along the picture's y. If both are given, the solid is as large as fits into both; if neither
+        is, its larger extent is 80 mm.
       thickness_mm: material where it is thinnest, between the farthest point of the front and the flat back, or the
         mirrored front.
       back: 'flat', which lies on the bed, or 'mirrored', the front once more.
 
     Returns:
-      The solid and what there is to say of it.
+      The solid, with notes on it.
 
     Raises:
       ArgumentError: a size is not a number above 0 and at most 10,000, `thickness_mm` is below what prints (0.8 mm), or
         `back` is unknown.
-      UserError: the object mask is empty, or of a few pixels only.
+      UserError: the object mask is empty, or has only a few pixels.
     """
     import trimesh  # here, because its import is slow
 
@@ -106,7 +106,7 @@ def build_solid(
     placed = vertices * (scale, -scale, -scale)
     placed -= placed.min(axis=0)
     mesh = trimesh.Trimesh(placed, faces, process=False)
-    # Along the rays onto the plane, where front and back have one outline.
+    # Projected along the rays onto the plane, where front and back share one outline.
     pitch = plane * scale / (parts * result.camera.focal_length)
     thin = thin_share((plane - depth) * scale, share, pitch, LEAST_WALL_MM)
     return Solid(mesh, tuple(_notes(inside, kept, spikes, thin)))
@@ -139,8 +139,8 @@ def _limits(width_mm: float | None, height_mm: float | None) -> Float[np.ndarray
 def _fitted(points: Float[np.ndarray, "v 3"], limits: Float[np.ndarray, "2"], half: float) -> float:
     """Returns the millimetres per scene unit that bring the solid to its limits.
 
-    The back is `half` mm behind the farthest point, and a little wider than the front as rays diverge; so a size is not
-    quite proportional to the scale, and is approached.
+    The back is `half` mm behind the farthest point, and a little wider than the front since the rays diverge; so a size
+    is not quite proportional to the scale, which is found by iteration.
     """
     front, slopes = (np.stack([a.min(axis=0), a.max(axis=0)]) for a in (points[:, :2], points[:, :2] / points[:, 2:]))
     farthest = points[:, 2].max()
@@ -152,7 +152,7 @@ def _fitted(points: Float[np.ndarray, "v 3"], limits: Float[np.ndarray, "2"], ha
 
 
 def _parts(scale: float, result: Result) -> int:
-    """Returns how many vertices a pixel of the depth map gets along a side."""
+    """Returns how many vertices each pixel of the depth map gets along a side."""
     pixel = scale * result.camera.rot_center_depth / result.camera.focal_length
     most = (_MOST_VERTICES - 1) // (result.camera.image_size - 1)
     return max(1, min(math.ceil(pixel / _FINENESS_MM), most))
@@ -161,7 +161,7 @@ def _parts(scale: float, result: Result) -> int:
 def _closed(
     sheet: CutSheet, plane: float, *, mirrored: bool
 ) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
-    """Returns vertices and faces of what lies between a sheet and a plane of constant z, or its mirror image there."""
+    """Returns vertices and faces of what lies between a sheet and a plane of constant z, or its mirror image in it."""
     front, faces = sheet.points, sheet.faces
     on_plane = front * (plane / front[:, 2:])
     rim = border(faces)
@@ -177,7 +177,7 @@ def _closed(
 
 
 def _walls(near: Int[np.ndarray, "e 2"], far: Int[np.ndarray, "e 2"]) -> Int[np.ndarray, "f 3"]:
-    """Returns the triangles between the border of a front, edge by edge in its faces' direction, and what is behind."""
+    """Returns the triangles between a front's border, edge by edge in its faces' direction, and the vertices behind."""
     (a, b), (c, d) = near.T, far.T
     return np.concatenate([np.stack([b, a, c], axis=1), np.stack([b, c, d], axis=1)])
 

@@ -1,4 +1,4 @@
-"""Frames on disk between being made and being needed again: their memory is that of one, however many there are."""
+"""Frames kept on disk until they are needed again: they take the memory of one, however many there are."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _LEVEL = 1  # of compression: rendered pictures on white shrink to a tenth of th
 
 
 class Spool(Sequence[np.ndarray]):
-    """Frames, uint8 and all of one shape, that a file keeps; read like a list of them."""
+    """Frames, uint8 and all of the same shape, kept in a file and read like a list."""
 
     def __init__(self, file: BinaryIO):
-        """Takes the file that keeps the frames, empty and open for reading and writing."""
+        """Takes the file that will hold the frames, empty and open for reading and writing."""
         self._file = file
         self._ends = [0]
         self._shape: tuple[int, ...] = ()
 
     def add(self, frame: np.ndarray) -> None:
-        """Writes one more frame; raises `OSError` where the disk is full."""
+        """Appends a frame; raises `OSError` if the disk is full."""
         self._shape = frame.shape
         self._file.seek(self._ends[-1])
         packed = zlib.compress(frame.tobytes(), _LEVEL)
@@ -55,11 +55,11 @@ class Spool(Sequence[np.ndarray]):
 
 @contextlib.contextmanager
 def spooled(frames: Iterable[np.ndarray], folder: pathlib.Path) -> Iterator[Spool]:
-    """Yields frames, made in turn, as a sequence; the file that keeps them has no name and vanishes in any case.
+    """Yields frames, generated one by one, as a sequence; the file that holds them has no name and always vanishes.
 
     Args:
-      frames: uint8, all of one shape.
-      folder: whose disk keeps them.
+      frames: uint8, all of the same shape.
+      folder: a folder on the disk that holds them.
 
     Raises:
       OSError: the disk is full, or the folder cannot be written.

@@ -1,4 +1,4 @@
-"""The mesh coloured by how far its depth may be off, a colour a vertex: dark where it is sure, bright elsewhere."""
+"""The mesh coloured by how far its depth may be off, one colour per vertex: dark where it is sure, bright elsewhere."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ ENDINGS = (".glb", ".ply")
 
 
 def build_spread_mesh(result: Result, *, full: bool = False) -> trimesh.Trimesh:
-    """Returns the mesh of `build_mesh` with the spread of depth as colours; brightest is the greatest on the object.
+    """Returns the mesh of `build_mesh` with the spread of depth as colours; brightest is the greatest on the mesh.
 
     Args:
       result: with a spread.
-      full: keeps the whole sheet, see `build_mesh`.
+      full: whether to keep the whole sheet, see `build_mesh`.
 
     Raises:
       UserError: the result has no spread.
@@ -54,7 +54,7 @@ def write_spread_mesh(result: Result, path: pathlib.Path) -> None:
 
     Args:
       result: with a spread.
-      path: of a file that ends with one of `ENDINGS`.
+      path: the file, whose name ends in one of `ENDINGS`.
 
     Raises:
       UserError: see `build_spread_mesh`; or the file cannot be written.

@@ -1,8 +1,8 @@
 """Turntable and relighting: PNG strips and animations, from the mesh and through the GAN.
 
 A turntable strip has the nine yaws in its first row and the five pitches in its second; a
-relighting strip has one row a strength and height of the light. All tiles of a result have one
-size, in pixels.
+relighting strip has one row per strength and height of the light. All tiles of a result have the
+same size, in pixels.
 """
 
 import pathlib
@@ -66,7 +66,7 @@ def write_mesh_strips(result: Result, folder: pathlib.Path, *, size: int) -> Non
 
 def write_mesh_animations(result: Result, folder: pathlib.Path, *, size: int, frames: int) -> None:
     """Writes `turntable` and `relight`, `.gif` and `.mp4`; `frames` make a full swing or circle."""
-    # Half of the swing is drawn, the way back shows it again.
+    # Only half of the swing is drawn; the way back shows it again.
     turns, window = swing(result, max(2, frames // 2 + 1))
     lights = np.broadcast_to(result.light, (len(turns), 4))
     turned = pictures_in_turn(result, turns, lights, size=size, window=window)

@@ -2,7 +2,7 @@
 
 Turning: nine yaws, then five pitches, from the canonical view (GAN2Shape, appendix; the reference's
 `save_results`). Relighting: five directions from side to side, level and from above, at two
-strengths. Degrees where a name says so, light as ambient, diffuse, dx, dy.
+strengths. Angles are in degrees where a name says so; lights are ambient, diffuse, dx, dy.
 """
 
 import numpy as np
@@ -44,7 +44,7 @@ def turn_views(category: str) -> Float[np.ndarray, "14 6"]:
 
 
 def relight_rows(light: Float[np.ndarray, "4"]) -> Float[np.ndarray, "4 5 4"]:
-    """Returns lights around an object lit by `light`: one row a strength and height, five directions."""
+    """Returns lights around an object lit by `light`: one row per strength and height, five directions each."""
     rows = [[_stronger(light, strength, dx, dy) for dx in _DXS] for strength, dy in LIGHT_ROWS]
     return np.array(rows, np.float32)
 

@@ -2,7 +2,7 @@
 
 Metrics are dictionaries of numbers: `side`, `mad`, `mad_unit` (degrees), `mae`, `mse`, the same
 keys under `prior`, and `reconstruction_l1`, `inversion_l1` (mean absolute difference, pictures in
-[-1, 1]). What is not known, depth metrics without true depth for one, is absent.
+[-1, 1]). What is not known, such as depth metrics without true depth, is absent.
 """
 
 import csv
@@ -49,7 +49,7 @@ COLUMNS = (
     ("reconstruction_l1", ("reconstruction_l1",), 3),
     ("inversion_l1", ("inversion_l1",), 3),
 )
-# A console narrower than this cannot show every column, and goes without these; `results.csv` has them all.
+# A console narrower than this cannot show every column and omits these; `results.csv` has them all.
 _WIDE = 110
 _DETAILS = ("mad_unit", "mae", "mse")
 _SUMMARIES = (("mean", statistics.fmean), ("median", statistics.median))
@@ -84,16 +84,16 @@ def complete_metrics(result: Result) -> dict[str, Any]:
 
 
 def write_metrics(path: str | os.PathLike, metrics: dict[str, Any]) -> None:
-    """Writes metrics as JSON; what is not finite becomes null, for NaN is not JSON."""
+    """Writes metrics as JSON; what is not finite becomes null, since NaN is not valid JSON."""
     atomic_text(path, json.dumps(_clean(metrics), indent=2, allow_nan=False) + "\n")
 
 
 def write_table(folder: str | os.PathLike, rows: Sequence[Row]) -> None:
     """Writes `results.csv` and `results.md` into `folder`.
 
-    The CSV is for programs: a row an image, numbers in full, an empty cell where one is not known; `cells.csv_value`
-    gives back name and status. The Markdown is for people: rounded, with the mean and the median of what is known below
-    the images.
+    The CSV is for programs: one row per image, numbers in full, an empty cell for each unknown one; `cells.csv_value`
+    gives back name and status. The Markdown is for people: rounded, with the mean and the median of the known values
+    below the images.
     """
     folder = pathlib.Path(folder)
     titles = [title for title, _, _ in COLUMNS]
@@ -116,7 +116,7 @@ def write_table(folder: str | os.PathLike, rows: Sequence[Row]) -> None:
 
 
 def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
-    """Prints the table of `results.md`; on a narrow console without the columns that say the least."""
+    """Prints the table of `results.md`; on a narrow console, without the least important columns."""
     console = console or Console()
     kept = [k for k, (title, _, _) in enumerate(COLUMNS) if console.width >= _WIDE or title not in _DETAILS]
     table = Table(box=box.SIMPLE, padding=(0, 0), pad_edge=False)
@@ -137,7 +137,7 @@ def _image_lines(rows: Sequence[Row]) -> list[_Line]:
 
 
 def _all_lines(rows: Sequence[Row]) -> list[_Line]:
-    """Returns the images' lines, then the mean and the median of what is known; their status is empty."""
+    """Returns the images' lines, then the mean and the median of the known values; their status is empty."""
     lines = _image_lines(rows)
     columns = [[line[2][k] for line in lines] for k in range(len(COLUMNS))]
     return lines + [(name, "", [_summary(summarise, column) for column in columns]) for name, summarise in _SUMMARIES]
@@ -149,7 +149,7 @@ def _summary(summarise: Callable[[list[float]], float], column: list[float | Non
 
 
 def figure(metrics: Any, path: Sequence[str]) -> float | None:
-    """Returns the number at `path` in nested metrics, None where it is absent or not finite."""
+    """Returns the number at `path` in nested metrics, or None if it is absent or not finite."""
     for key in path:
         metrics = metrics.get(key) if isinstance(metrics, dict) else None
     return float(metrics) if metrics is not None and math.isfinite(metrics) else None

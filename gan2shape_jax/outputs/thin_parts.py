@@ -9,22 +9,22 @@ from scipy import ndimage
 __all__ = ["thin_share"]
 
 _CELLS = 8  # across the least wall
-_MOST_CELLS = 1500  # along a side; a larger solid is looked at more coarsely
-_TIMES = 2.0  # a ridge's crest may be so many walls high before it counts: every sharp edge is thin at its end
+_MOST_CELLS = 1500  # along a side; a larger solid is examined more coarsely
+_TIMES = 2.0  # a ridge's crest may be this many walls high before it counts, since every sharp edge is thin at its end
 
 
 def thin_share(
     height_mm: Float[np.ndarray, "n n"], share: Float[np.ndarray, "n n"], pitch_mm: float, least_mm: float
 ) -> float:
-    """Returns the share of a solid's area, seen from above, that stands on less than a disc of the least wall's size.
+    """Returns the share of a solid's area, seen from above, that is narrower than a disc of the least wall's size.
 
-    The height over the back is opened with a disc of that diameter (grey-scale morphology): what sticks out of the
+    The height above the back is opened with a disc of that diameter (grey-scale morphology): what rises above the
     opening by more than two walls is narrower than one.
 
     Args:
-      height_mm: of the front over the back.
-      share: above 1/2 on the object; beside it there is nothing.
-      pitch_mm: distance of neighbouring values.
+      height_mm: of the front above the back.
+      share: above 1/2 on the object; outside it there is nothing.
+      pitch_mm: distance between neighbouring values.
       least_mm: the least wall.
     """
     side = len(height_mm)

@@ -1,6 +1,6 @@
-"""MP4 files by ffmpeg, which is given the frames as they are made.
+"""MP4 files by ffmpeg, which receives the frames as they are made.
 
-`imageio_ffmpeg` brings the program. It is started here, since its exit status alone tells whether it could write the
+`imageio_ffmpeg` provides the program. It is started here, since only its exit status tells whether it could write the
 whole file.
 """
 
@@ -22,7 +22,7 @@ from gan2shape_jax.errors import UserError
 
 __all__ = ["write_mp4"]
 
-_CRF = 10  # libx264's measure of what may be lost: from 0, nothing, to 51
+_CRF = 10  # libx264's constant rate factor: from 0, lossless, to 51
 
 
 def write_mp4(path: pathlib.Path, frames: Iterable[np.ndarray], *, fps: float) -> None:
@@ -30,8 +30,8 @@ def write_mp4(path: pathlib.Path, frames: Iterable[np.ndarray], *, fps: float) -
 
     Args:
       path: the file.
-      frames: uint8 (h, w, 3), made in turn or at hand; one at least.
-      fps: frames a second.
+      frames: uint8 (h, w, 3), generated one by one or a sequence; at least one.
+      fps: frames per second.
 
     Raises:
       OSError: the disk is full, or ffmpeg cannot be started.
@@ -41,7 +41,7 @@ def write_mp4(path: pathlib.Path, frames: Iterable[np.ndarray], *, fps: float) -
     first = next(rest)
     tall, wide = (side + side % 2 for side in first.shape[:2])
     with tempfile.TemporaryFile() as said:
-        # In a session of its own, so that Ctrl-C reaches this program alone, which then stops the other one.
+        # In a session of its own, so that Ctrl-C reaches only this program, which then stops ffmpeg.
         process = subprocess.Popen(
             _command(path, wide, tall, fps),
             stdin=subprocess.PIPE,
@@ -76,7 +76,7 @@ def _command(path: pathlib.Path, wide: int, tall: int, fps: float) -> list[str]:
 
 
 def _even(frame: np.ndarray, tall: int, wide: int) -> bytes:
-    """Returns the frame's bytes, its last row and column repeated where a side is odd."""
+    """Returns the frame's bytes, with its last row or column repeated where a side is odd."""
     return np.pad(frame, ((0, tall - frame.shape[0]), (0, wide - frame.shape[1]), (0, 0)), mode="edge").tobytes()
 
 

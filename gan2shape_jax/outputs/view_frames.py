@@ -1,4 +1,4 @@
-"""Pictures of many views of a result, made one after another: their memory is that of a few, however many there are."""
+"""Pictures of many views of a result, generated one by one: they take the memory of a few, however many there are."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from gan2shape_jax.outputs.views import Surfaces
 
 __all__ = ["pictures_in_turn"]
 
-_FEW_PIXELS = 2**23  # of all views: drawn once, they are kept in 300 MB
+_FEW_PIXELS = 2**23  # of all views: up to this many are drawn once and kept, in 300 MB
 
 
 def pictures_in_turn(
@@ -27,7 +27,7 @@ def pictures_in_turn(
 ) -> Iterator[UInt8[np.ndarray, "s s 3"]]:
     """Yields what `views.picture` shows of each view under its light, with no more than a few views in memory.
 
-    The colours of `depth` stand for the range of all depths. Many views are drawn twice for that: once to know it.
+    The colours of `depth` span the range over all views. Many views are drawn twice for that: once just to find it.
     """
     draw = functools.partial(views.draw_in_parts, result, turned, size=size, cut=cut, window=window)
     near = far = None
@@ -43,7 +43,7 @@ def pictures_in_turn(
 
 
 def _depth_range(draw: Callable[[], Iterator[Surfaces]]) -> tuple[float, float]:
-    """Returns `pictures.depth_range` of all views together, of which no more is kept than the object's depths."""
+    """Returns `pictures.depth_range` of all views together, keeping no more of them than the object's depths."""
     depths = [part.depth[part.coverage > 0.5] for part in draw()]
     if not any(map(len, depths)):  # no view shows the object
         depths = [part.depth.reshape(-1) for part in draw()]

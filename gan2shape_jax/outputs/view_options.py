@@ -1,7 +1,7 @@
-"""Angles and lights on a command line: the options, what they may be, and the frames that they ask for.
+"""Angles and lights on a command line: the options, their allowed values, and the frames that they ask for.
 
 Angles are in degrees here, light directions are (dx, dy) of (dx, dy, 1); signs are those of a result's
-`camera.json`. The commands `render` and `edit` share this.
+`camera.json`. The commands `render` and `edit` share this module.
 """
 
 import argparse
@@ -101,7 +101,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
 
 
 def shots(options: argparse.Namespace, result: Result) -> Shots:
-    """Returns the frames that options ask for.
+    """Returns the frames that the options ask for.
 
     Raises:
       UserError: there are too many, or the numbers of values disagree.
@@ -143,7 +143,7 @@ def _spread(track: np.ndarray, count: int) -> np.ndarray:
 
 
 def shot_views(chosen: Shots, result: Result, *, from_input: bool) -> Float[np.ndarray, "n 6"]:
-    """Returns views in radians and scene units, from the canonical view or, `from_input`, from the input's."""
+    """Returns views in radians and scene units, from the canonical view or, with `from_input`, from the input's."""
     pitch, yaw, roll = chosen.angles_deg.T
     turned = views.sweep_views(pitch_deg=pitch, yaw_deg=yaw, roll_deg=roll)
     return turned + result.view if from_input else turned
@@ -163,7 +163,7 @@ def captions(chosen: Shots, options: argparse.Namespace) -> list[str]:
 
 
 def signs(options: argparse.Namespace) -> str:
-    """Returns what the signs in the captions mean, a line for the reader of a picture."""
+    """Returns what the signs in the captions mean, as a line for the reader of a picture."""
     meant = [_SIGNS[name] for name in _SIGNS if getattr(options, name)]
     return "positive " + "; positive ".join(meant) if meant else ""
 

@@ -1,4 +1,4 @@
-"""New views of a result, drawn from its mesh: what a surface shows first, its light afterwards.
+"""New views of a result, drawn from its mesh: first what the surface shows, then its light.
 
 A view is drawn once, into `Surfaces` (albedo, normal, depth and coverage of every pixel), and can
 then be lit in any number of ways without drawing again. Normals are those of the canonical frame,
@@ -50,7 +50,7 @@ class Surfaces:
 
     Attributes:
       albedo: (n, s, s, 3) in [0, 1].
-      normal: (n, s, s, 3) unit, canonical frame, into the surface; 0 where nothing is.
+      normal: (n, s, s, 3) unit, canonical frame, into the surface; 0 where there is nothing.
       depth: (n, s, s) along the view's own z, scene units.
       coverage: (n, s, s) in [0, 1], the share of the pixel that the object covers.
       views: (n, 6).
@@ -88,8 +88,8 @@ def draw(
       result: the reconstruction.
       views: radians, scene units.
       size: side of a picture, pixels.
-      cut: leaves out what lies outside the object mask.
-      supersample: samples a pixel along each side.
+      cut: whether to leave out what lies outside the object mask.
+      supersample: samples per pixel along each side.
       window: side of what the picture shows relative to the camera's own picture, see `framing`.
     """
     parts = draw_in_parts(result, views, size=size, cut=cut, supersample=supersample, window=window)
@@ -106,7 +106,7 @@ def draw_in_parts(
     supersample: int = 2,
     window: float = 1.0,
 ) -> Iterator[Surfaces]:
-    """Yields what `draw` returns, a few views at a time and in order, so that many of them take no more memory."""
+    """Yields what `draw` returns, a few views at a time and in order, so that memory stays bounded."""
     part = surface(result, cut=cut)
     attributes = np.concatenate([result.albedo / 2 + 0.5, part.normal, part.field[..., None]], axis=-1)
     for start in range(0, len(views), _CHUNK):
@@ -142,13 +142,13 @@ def _draw_chunk(
     """Draws premultiplied albedo (3), normal (3), depth (1) and coverage (1) of a few views.
 
     `attributes` (S, S, 7) are albedo, normal and the outline's field. The field decides sample by
-    sample, so samples are averaged here and not by the renderer.
+    sample, so samples are averaged here, not by the renderer.
     """
     count = len(views)
     points = cameras.back_project(depth, camera)
     repeated = jnp.broadcast_to(points, (count, *points.shape))
     seen = cameras.transform(repeated, views, camera)
-    # Smaller across at the same depth: the camera's picture then shows a window so much wider.
+    # Scaled down laterally at the same depth, so that the camera's picture shows a window that much wider.
     framed = seen / jnp.stack([window, window, jnp.ones_like(window)])
     lattice = rasterizer.SampleGrid.over(camera, supersample=supersample, size=size)
     kept = jnp.broadcast_to(mask >= 0.5, framed.shape[:-1])
@@ -158,7 +158,7 @@ def _draw_chunk(
     inside = (samples[..., 6:7] >= 0.5).astype(samples.dtype)
     shown = jnp.concatenate([samples[..., :6], samples[..., 7:], jnp.ones_like(inside)], axis=-1)
     shown = shown * inside
-    # Added up sample by sample: on CPU, XLA has got reductions of broadcast products wrong.
+    # Added up sample by sample: on CPU, XLA has been seen to get reductions of broadcast products wrong.
     cells = [shown[:, i::supersample, j::supersample] for i in range(supersample) for j in range(supersample)]
     return sum(cells[1:], start=cells[0]) / supersample**2
 
@@ -187,9 +187,9 @@ def picture(
 ) -> UInt8[np.ndarray, "n s s 3"]:
     """Returns pictures on white of what `show` names, one of `SHOWS`.
 
-    `image` is albedo under `light` (ambient, diffuse, dx, dy, of one view or of all); `shape` is
-    grey under a light that stays with the camera, so that it tells form in every view; `depth` is
-    coloured from `near` to `far`, by default the range of all these views together.
+    `image` is albedo under `light` (ambient, diffuse, dx, dy; one for all views or one for each);
+    `shape` is grey under a light that stays with the camera, so that form shows in every view;
+    `depth` is coloured from `near` to `far`, by default the range of all these views together.
     """
     if show == "depth":
         if near is None or far is None:
@@ -210,7 +210,7 @@ def picture(
 
 
 def repeated(surfaces: Surfaces, count: int) -> Surfaces:
-    """Returns one drawn view, `count` times over, to be lit differently."""
+    """Returns one drawn view repeated `count` times, to be lit differently."""
     return Surfaces(**{key: np.repeat(value, count, axis=0) for key, value in vars(surfaces).items()})
 
 

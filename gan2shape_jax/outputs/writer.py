@@ -1,4 +1,4 @@
-"""All files of one result, in one folder that appears whole."""
+"""All files of one result, in one folder that appears whole or not at all."""
 
 import dataclasses
 import os
@@ -16,8 +16,8 @@ from gan2shape_jax.outputs.table import complete_metrics, write_metrics
 
 __all__ = ["OutputOptions", "write_outputs"]
 
-_SMALLEST_PICTURE = 192  # below, captions of the overview do not fit
-_LARGEST_TILE = 256  # above, the overview does not fit on a screen
+_SMALLEST_PICTURE = 192  # below this, the overview's captions do not fit
+_LARGEST_TILE = 256  # above this, the overview does not fit on a screen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +29,8 @@ class OutputOptions:
       turntable_frames: frames of one swing of the turntable, and of one circle of the light.
       mesh_full: True keeps the whole sheet in the mesh, False cuts it at the object mask.
       animation: True also writes GIF and MP4.
-      views: False leaves mesh and maps, without views from other sides, relighting and overview.
-      strips: False leaves out the strips of views and lights, and not the overview.
+      views: False leaves out views from other sides, relighting and the overview, but not the mesh and maps.
+      strips: False leaves out the strips of views and lights, but not the overview.
       gan_batch: pictures that go through the GAN together.
     """
 
@@ -56,15 +56,15 @@ def write_outputs(
 
     Args:
       result: the reconstruction.
-      folder: written anew as a whole; former contents are replaced only once all is written.
+      folder: written anew as a whole; existing contents are replaced only once everything is written.
       gan_project: the GAN's rendition of pictures (n, S, S, 3) in [-1, 1]; without it the files whose
         names end in `_gan` are not made.
       options: what to write and how large.
       extra: contents of further files by name, such as the networks' weights.
-      made_with: what the result was made by, for the folder's record.
+      made_with: what the result was made with, for the folder's record.
 
     Raises:
-      UserError: where the file system refuses.
+      UserError: the file system refuses.
     """
     size = options.picture_size or max(result.camera.image_size, _SMALLEST_PICTURE)
     gan = None
@@ -97,7 +97,7 @@ def _write_views(result: Result, gan: GanViews | None, folder: pathlib.Path, opt
 
 
 def _write_pictures(result: Result, folder: pathlib.Path) -> None:
-    """Writes the maps of the result at their own size, a pixel a value."""
+    """Writes the maps of the result at their own size, one pixel per value."""
     near, far = pictures.depth_range(result.depth, result.mask)
     normal = host.normals(result.depth, result.camera)
     shown = {

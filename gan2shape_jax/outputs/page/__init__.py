@@ -1,4 +1,4 @@
-"""The run's page: one HTML file that needs no other, with an interactive model of every image it has room for."""
+"""The run's page: one self-contained HTML file with an interactive model of every image it has room for."""
 
 from gan2shape_jax.outputs.page.entries import Entry
 from gan2shape_jax.outputs.page.fragment import write_fragment

@@ -1,4 +1,4 @@
-"""The page's own parts, which come with the package: template, style sheet, viewer, three.js; what may run in it."""
+"""The page's own parts, shipped with the package: template, style sheet, viewer, three.js; and what may run in it."""
 
 import base64
 import functools
@@ -35,7 +35,7 @@ _PLACE = re.compile(r"\{\{(\w+)\}\}")
 
 @functools.cache
 def frame() -> Mapping[str, str]:
-    """Returns what every page has, by the names of the template's places: `style`, `three`, `viewer` and `policy`."""
+    """Returns what every page contains, by the template's placeholders: `style`, `three`, `viewer` and `policy`."""
     style, three, viewer = _text("page.css"), _text("three.min.js"), _one_module(MODULES)
     for text in (three, viewer):
         if re.search(r"</script|<!--", text, re.IGNORECASE):
@@ -49,12 +49,12 @@ def frame() -> Mapping[str, str]:
 
 
 def filled(places: Mapping[str, str]) -> str:
-    """Returns the template with every `{{place}}` filled; what is filled in is not looked at again."""
+    """Returns the template with every `{{place}}` filled; what is filled in is not expanded again."""
     return _PLACE.sub(lambda found: places[found[1]], _text("page.html"))
 
 
 def _one_module(names: Sequence[str]) -> str:
-    """Returns modules as one: a page is one file, in which no module could import another."""
+    """Returns the modules as one: a page is a single file, in which no module could import another."""
     return "\n".join(_EXPORT.sub("", _IMPORT.sub("", _text(name))) for name in names)
 
 

@@ -1,4 +1,4 @@
-"""What the page tells of each image: words and figures, ready for JSON and for HTML; the files that it offers."""
+"""What the page says about each image: words and figures, ready for JSON and HTML, and the files that it offers."""
 
 import dataclasses
 import pathlib
@@ -21,8 +21,8 @@ class Offer:
     Attributes:
       name: of the file that is saved.
       words: what it is.
-      files: what it is made of, in the result's folder: one, or what goes into a ZIP archive.
-      inside: whether it goes into the page where there is room.
+      files: the files in the result's folder that it is made from: one, or those that go into a ZIP archive.
+      inside: whether it goes into the page if there is room.
     """
 
     name: str
@@ -37,8 +37,8 @@ class Entry:
 
     Attributes:
       row: what became of it.
-      folder: its results, which need not be there.
-      place: the same folder as seen from the page's, with `/`.
+      folder: its results, which need not exist.
+      place: the same folder relative to the page's, with `/`.
     """
 
     row: Row
@@ -50,7 +50,7 @@ def _file(name: str, words: str, *, inside: bool = True) -> Offer:
     return Offer(name, words, (name,), inside)
 
 
-# In the order in which they go into the page while there is room, which is that of use.
+# In the order in which they go into the page while there is room: the most useful first.
 FILES = (
     _file("mesh.glb", "3D model (GLB)"),
     _file("camera.json", "Camera, view and light"),
@@ -65,7 +65,7 @@ FILES = (
     _file("turntable_gan.mp4", "Film: turned by the GAN", inside=False),
     _file("relight_gan.mp4", "Film: relit by the GAN", inside=False),
 )
-# What the columns of the table are, for people.
+# What the columns of the table are, in plain words.
 _COLUMN_WORDS = {
     "side": "Error of depth, whatever its scale (SIDE)",
     "mad": "Mean angle between normals and true normals, degrees",
@@ -98,7 +98,7 @@ def figures(row: Row) -> list[float | None]:
 
 
 def remarks(row: Row) -> str:
-    """Returns what has to be told of an image besides that it is done, "" where that is nothing."""
+    """Returns what has to be said of an image besides that it is done; "" if that is nothing."""
     status = message_line(row.status)
     if status == _DONE:
         return ""
@@ -106,7 +106,7 @@ def remarks(row: Row) -> str:
 
 
 def offers(listing: Listing) -> list[tuple[int, int]]:
-    """Returns number in `FILES` and size in bytes of each offer whose files are there."""
+    """Returns the number in `FILES` and the size in bytes of each offer whose files exist."""
     return [
         (number, sum(listing[name] for name in offer.files))
         for number, offer in enumerate(FILES)
@@ -125,7 +125,7 @@ def link(path: str) -> str:
 
 
 def facts(entry: Entry, files: Sequence[tuple[int, int, bool]]) -> dict[str, Any]:
-    """Returns what the page's program knows of an image, as JSON has it.
+    """Returns what the page's script knows about an image, as JSON values.
 
     Args:
       entry: the image.

@@ -1,16 +1,16 @@
-"""What the page needs of one result, ready made and small: `page.jsonl` in the result's folder.
+"""What the page needs from one result, small and prepared in advance: `page.jsonl` in the result's folder.
 
-Four lines of JSON, each of use without those below it:
+Four lines of JSON, each usable without those below it:
 
     card     {"format": 1, "thumb": JPEG}   photo and shape side by side, for the gallery
     model    geometry, colours, view and light: what the interactive view is built from
-    extras   pictures and maps beyond it, each of which may be absent; of small images `albedo` and `input` without loss
+    extras   further pictures and maps, any of which may be absent; for small images, lossless `albedo` and `input`
     texture  {} or {"texture": picture}: finer colours for the model than its albedo, over the same canonical picture
 
 Pictures are base64 in `{"kind": "jpeg" | "png", "data": ...}`. Maps are base64 of zlib streams: `depth` of 16-bit steps
-between `depth_low` and `depth_high` (scene units), row by row, each as its difference from what left and upper
-neighbours let expect, modulo 65536, zigzag coded, all high bytes before all low ones; `inside` of bits, the pixels
-whose triangles the mesh keeps; `input_mask` of bytes, 0 to 255; `spread` of bytes, 255 being `spread_high` scene units.
+between `depth_low` and `depth_high` (scene units), row by row, each as its difference from what the left and upper
+neighbours predict, modulo 65536, zigzag coded, all high bytes before all low ones; `inside` of bits, the pixels whose
+triangles the mesh keeps; `input_mask` of bytes, 0 to 255; `spread` of bytes, 255 being `spread_high` scene units.
 """
 
 import base64
@@ -34,12 +34,12 @@ __all__ = ["FILE", "FORMAT", "fragment_of", "thumbnail", "write_fragment"]
 FILE = "page.jsonl"
 FORMAT = 1
 
-_THUMB = 80  # pixels a side of each half
+_THUMB = 80  # pixels per side of each half
 _THUMB_QUALITY = 80
-_TEXTURE = 1024  # pixels a side of a texture, at most
+_TEXTURE = 1024  # pixels per side of a texture, at most
 _TEXTURE_QUALITY = 85
 _QUALITY = 92
-_LOSSLESS = 128  # pixels a side, up to which pictures are enlarged so far that JPEG shows
+_LOSSLESS = 128  # pixels per side, up to which pictures are enlarged so much that JPEG artefacts show
 _CLAY_LIGHT = np.array([0.2, 0.8, 0.3, 0.5], np.float32)  # ambient, diffuse, dx, dy
 _CLAY = 0.5  # albedo in [-1, 1]
 
@@ -63,7 +63,7 @@ def write_fragment(
 def fragment_of(
     result: Result, *, full: bool = False, texture: UInt8[np.ndarray, "t t 3"] | None = None
 ) -> list[dict[str, Any]]:
-    """Returns card, model, extras and texture of a result, as JSON has them; arguments as of `write_fragment`."""
+    """Returns card, model, extras and texture of a result as JSON values; arguments as for `write_fragment`."""
     inside = np.ones(result.mask.shape, bool) if full else object_mask(result)
     shape = host.normals(result.depth, result.camera)
     clay = host.lit(np.full_like(result.albedo, _CLAY), host.shading(shape, _CLAY_LIGHT))
@@ -73,7 +73,7 @@ def fragment_of(
 
 
 def thumbnail(shown: Iterable[np.ndarray]) -> str:
-    """Returns square pictures (S, S, 3) in [-1, 1], small and side by side, as base64 of a JPEG."""
+    """Returns square pictures (S, S, 3) in [-1, 1], shrunk and side by side, as a JPEG in base64."""
     tiles = []
     for picture in shown:
         tile = Image.fromarray(pictures.to_uint8(picture))

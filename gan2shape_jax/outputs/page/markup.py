@@ -14,7 +14,7 @@ __all__ = ["card", "data_block", "escaped", "json_text", "notes", "plain_section
 
 
 def escaped(words: str) -> str:
-    """Returns a name or message as text of the page, and of an attribute in quotation marks."""
+    """Returns a name or message escaped for the page's text and for quoted attributes."""
     return html.escape(one_line(words))
 
 
@@ -36,7 +36,7 @@ def card(entry: Entry, index: int, thumb: dict[str, str] | None) -> str:
 
 
 def table(entries: Sequence[Entry]) -> str:
-    """Returns the table of figures; columns of which nothing is known are left out."""
+    """Returns the table of figures; columns without any known value are left out."""
     values = [figures(entry.row) for entry in entries]
     kept = [k for k in range(len(COLUMNS)) if any(line[k] is not None for line in values)]
     head = "".join(
@@ -51,7 +51,7 @@ def table(entries: Sequence[Entry]) -> str:
 
 
 def table_row(entry: Entry, index: int, columns: Iterable[int]) -> str:
-    """Returns an image's line of the table with these columns."""
+    """Returns an image's row of the table with these columns."""
     values = figures(entry.row)
     cells = "".join(f"<td>{_shown(values[k], COLUMNS[k][2])}</td>" for k in columns)
     return (
@@ -61,7 +61,7 @@ def table_row(entry: Entry, index: int, columns: Iterable[int]) -> str:
 
 
 def plain_section(entry: Entry, files: Sequence[tuple[int, int]]) -> str:
-    """Returns an image for readers without JavaScript: what is told of it, and links to its files."""
+    """Returns an image for readers without JavaScript: what there is to say about it, and links to its files."""
     row = entry.row
     trust = trust_of(row.metrics)
     told = [words for words in (trust.verdict if trust else "", remarks(row)) if words]
@@ -76,13 +76,13 @@ def plain_section(entry: Entry, files: Sequence[tuple[int, int]]) -> str:
 
 
 def notes(sentences: Sequence[str]) -> str:
-    """Returns what is not in the page, in its section; "" where that is nothing."""
+    """Returns the section on what is not in the page; "" if that is nothing."""
     told = " ".join(escaped(sentence) for sentence in sentences)
     return f'<section class="notes"><p>{told}</p></section>' if told else ""
 
 
 def data_block(name: str, text: str, *, kind: str = "application/json") -> str:
-    """Returns text as data of the page, which nothing runs; `text` must be `script_safe`."""
+    """Returns text as a data block of the page, which is never run; `text` must be `script_safe`."""
     return f'<script type="{kind}" id="{name}">{text}</script>\n'
 
 

@@ -1,9 +1,9 @@
 """What goes into a page while there is room, and what is left out first.
 
-The most important things go in first, each kind for all images in their order before the next: small pictures for the
+The most important things go in first, each kind for all images in order before the next kind: small pictures for the
 gallery; interactive models; further pictures and maps; finer colours; links for readers without JavaScript; files to
-download, in the order of `entries.FILES`. After the first thing of a kind that finds no room no more of that kind goes
-in, so that it is easily said what is missing.
+download, in the order of `entries.FILES`. Once a thing of some kind does not fit, no more of that kind goes in, so that
+it is easy to say what is missing.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from gan2shape_jax.outputs.page.stored import Fragments
 __all__ = ["Packing", "packed"]
 
 _AROUND = 100  # bytes of HTML around what is packed, at most
-_FOR_THUMBS = 0.8  # the most of the room that small pictures may take: of thousands of images some can be turned, too
+_FOR_THUMBS = 0.8  # of the room, the most that small pictures may take: of thousands of images, some can be turned
 
 
 @dataclasses.dataclass
@@ -26,15 +26,15 @@ class Packing:
 
     Attributes:
       left: bytes that are still free.
-      files: of each image, number in `FILES` and size in bytes of what its folder offers.
+      files: for each image, the number in `FILES` and the size in bytes of what its folder offers.
       thumbs: small pictures, by image.
-      models: images whose models, or ready pictures, are in the page.
-      extras: images whose further pictures and maps are.
+      models: images whose models, or the pictures that stand in for them, are in the page.
+      extras: images whose further pictures and maps are in the page.
       inside: size in bytes of each file that is in the page, by image and number in `FILES`.
       plain: HTML for readers without JavaScript.
       blocks: the data blocks of all this.
-      missing: kinds that have not found room for every image: "thumbs", "models", "extras", "texture", "plain", or a
-        number in `FILES`.
+      missing: kinds that did not fit for every image: "thumbs", "models", "extras", "texture", "plain", or a number in
+        `FILES`.
     """
 
     left: int
@@ -48,7 +48,7 @@ class Packing:
     missing: set[str | int] = dataclasses.field(default_factory=set)
 
     def takes(self, kind: str | int, count: int) -> bool:
-        """Takes room for one more of a kind; False, and the kind is missing, where there is too little."""
+        """Reserves room for one more of a kind; returns False and marks the kind as missing if there is too little."""
         if kind in self.missing or count > self.left:
             self.missing.add(kind)
             return False
@@ -57,7 +57,7 @@ class Packing:
 
 
 def packed(entries: Sequence[Entry], fragments: Fragments, room: int) -> Packing:
-    """Returns what finds room of these images.
+    """Returns what fits of these images.
 
     Args:
       entries: the images.
@@ -91,7 +91,7 @@ def packed(entries: Sequence[Entry], fragments: Fragments, room: int) -> Packing
 
 
 def _pack_model(packing: Packing, k: int, entry: Entry, fragments: Fragments) -> None:
-    if "models" in packing.missing:  # whether there is one is not looked at
+    if "models" in packing.missing:  # it is then not even checked whether there is one
         return
     model = fragments.model(entry.folder) or fragments.stills(entry.folder)
     if model is None:
@@ -122,7 +122,7 @@ def _pack_file(packing: Packing, k: int, number: int, entry: Entry, fragments: F
     size = dict(packing.files[k]).get(number)
     if size is None or number in packing.missing:
         return
-    # Looked at before the file is read; a ZIP archive of them is never so much smaller.
+    # Checked before the file is read; a ZIP archive is never smaller than this.
     least = size * 4 // 3 if len(names) == 1 else size // 20
     if least > packing.left:
         packing.missing.add(number)

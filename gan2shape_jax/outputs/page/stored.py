@@ -1,6 +1,6 @@
-"""What lies in result folders, read for pages: each folder once for all pages that one program writes.
+"""What result folders hold, read for pages: each folder once for all pages that one program writes.
 
-Folders are by anybody: what is read is checked, and what cannot be used is left out.
+Folders may come from anyone: what is read is checked, and what cannot be used is left out.
 """
 
 import base64
@@ -21,7 +21,7 @@ from gan2shape_jax.regular_files import MIB, open_regular, read_bytes
 
 __all__ = ["STILLS", "Fragments", "Listing"]
 
-# Pictures that stand in for a fragment where there is none, as in results of version 0.1, and what they show.
+# Pictures, by what they show, that stand in for a missing fragment, as in results of version 0.1.
 STILLS = ("input", "input_mask", "depth", "normals", "albedo", "canonical", "reconstruction", "gan_image")
 Listing = dict[str, int]
 
@@ -37,11 +37,11 @@ class Fragments:
     """Keeps what the last page was made of, so that the next reads only what is new or did not fit before."""
 
     def __init__(self, *, build: bool = False) -> None:
-        """Has read nothing yet.
+        """Starts with nothing read.
 
         Args:
           build: whether results without a fragment, such as those of earlier versions, get one from their arrays; it is
-            not written. Otherwise ready pictures stand in for it.
+            not written. Otherwise existing pictures stand in for it.
         """
         self._build = build
         self._kept: dict[tuple[Any, ...], Any] = {}
@@ -52,31 +52,31 @@ class Fragments:
         self._former, self._kept = self._kept, {}
 
     def files(self, folder: pathlib.Path) -> Listing:
-        """Returns the files of a result's folder with their sizes in bytes; {} where there is no such folder."""
+        """Returns the files of a result's folder with their sizes in bytes; {} if there is no such folder."""
         return self._once(folder, "files", lambda: _listed(folder))
 
     def thumb(self, folder: pathlib.Path) -> dict[str, str] | None:
-        """Returns the gallery's picture of a result: `kind` and base64 `data`; None where there is none."""
+        """Returns the gallery's picture of a result: `kind` and base64 `data`; None if there is none."""
         return self._once(folder, "thumb", lambda: _thumb(folder, build=self._build))
 
     def model(self, folder: pathlib.Path) -> str | None:
-        """Returns the interactive model of a result as JSON; None where there is none."""
+        """Returns the interactive model of a result as JSON; None if there is none."""
         return self._lines(folder)[0]
 
     def extras(self, folder: pathlib.Path) -> str | None:
-        """Returns what the fragment holds beyond the model, as JSON; None where that is nothing."""
+        """Returns what the fragment holds beyond the model, as JSON; None if that is nothing."""
         return self._lines(folder)[1]
 
     def texture(self, folder: pathlib.Path) -> str | None:
-        """Returns finer colours for the model, as JSON; None where there are none."""
+        """Returns finer colours for the model, as JSON; None if there are none."""
         return self._lines(folder)[2]
 
     def stills(self, folder: pathlib.Path) -> str | None:
-        """Returns the small pictures of a folder without a fragment, as JSON; None where there are none."""
+        """Returns the small pictures of a folder without a fragment, as JSON; None if there are none."""
         return self._once(folder, "stills", lambda: _stills(folder))
 
     def content(self, folder: pathlib.Path, names: Sequence[str]) -> str | None:
-        """Returns a file, or several as one ZIP archive, in base64; None where one cannot be read."""
+        """Returns a file, or several as one ZIP archive, in base64; None if one cannot be read."""
         return self._once(folder, tuple(names), lambda: _content(folder, names))
 
     def _lines(self, folder: pathlib.Path) -> tuple[str | None, ...]:
@@ -90,7 +90,7 @@ class Fragments:
 
 
 def _stamp(folder: pathlib.Path) -> tuple[int, int] | None:
-    """Returns what changes when a folder is replaced, or a file in it."""
+    """Returns a stamp that changes when a folder, or a file in it, is replaced."""
     try:
         found = os.stat(folder)
     except (OSError, ValueError):
@@ -121,7 +121,7 @@ def _thumb(folder: pathlib.Path, *, build: bool) -> dict[str, str] | None:
 
 
 def _lines(folder: pathlib.Path, *, build: bool) -> tuple[str | None, ...]:
-    """Returns model, extras and texture of a fragment, as JSON that this program has written anew."""
+    """Returns model, extras and texture of a fragment, as JSON written anew by this program."""
     try:
         lines = read_bytes(folder / FILE, limit=_LARGEST_FRAGMENT).split(b"\n")[:4]
         card, *parts = (json_files.parse_json(line, folder / FILE, "a page's fragment") for line in lines)
@@ -134,7 +134,7 @@ def _lines(folder: pathlib.Path, *, build: bool) -> tuple[str | None, ...]:
 
 
 def _built(folder: pathlib.Path) -> list[dict[str, Any]]:
-    """Returns a fragment made from the arrays of a result; [] where they cannot be read."""
+    """Returns a fragment made from the arrays of a result; [] if they cannot be read."""
     try:
         return fragment_of(load_result(folder))
     except UserError:
@@ -169,6 +169,6 @@ def _zipped(contents: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in contents.items():
-            # The same bytes whenever it is made: no time of day.
+            # No timestamps, so that the bytes are the same whenever it is made.
             archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()

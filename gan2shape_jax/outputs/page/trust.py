@@ -1,4 +1,4 @@
-"""What a result's metrics say of how far to believe it, as far as they say anything: `metrics["trust"]`."""
+"""What a result's metrics say about how far to trust it, if they say anything: `metrics["trust"]`."""
 
 import dataclasses
 import math
@@ -9,20 +9,20 @@ from gan2shape_jax.plain_text import message_line
 
 __all__ = ["GRADES", "Trust", "trust_of"]
 
-# The grades, from good to bad, and what each is called where there is no room for the verdict.
+# The grades, from good to bad, and their short names for where there is no room for the verdict.
 GRADES = {"trust": "trust it", "doubt": "doubt it", "no": "do not trust it"}
 _LONGEST = 600  # characters of a verdict
 
 
 @dataclasses.dataclass(frozen=True)
 class Trust:
-    """How far to believe a shape.
+    """How far to trust a shape.
 
     Attributes:
-      grade: one of `GRADES`; "" where none is given.
+      grade: one of `GRADES`; "" if none is given.
       verdict: one plain sentence.
-      category: how much the picture looks like what the GAN draws, 0 to 1; None where that is not known.
-      expected_side: the SIDE to expect; None where that is not known.
+      category: how much the picture looks like what the GAN draws, 0 to 1; None if that is not known.
+      expected_side: the SIDE to expect; None if that is not known.
     """
 
     grade: str
@@ -32,7 +32,7 @@ class Trust:
 
 
 def trust_of(metrics: Mapping[str, Any]) -> Trust | None:
-    """Returns what metrics say under `trust`; None where they say nothing that could be told in words."""
+    """Returns what metrics say under `trust`; None if they say nothing that can be put in words."""
     told = metrics.get("trust")
     if not isinstance(told, Mapping):
         return None

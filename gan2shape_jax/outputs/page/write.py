@@ -1,4 +1,4 @@
-"""Writes the page within its limit, and says on it what found no room."""
+"""Writes the page within its size limit, and says on it what did not fit."""
 
 import dataclasses
 import os
@@ -15,8 +15,8 @@ from gan2shape_jax.outputs.table import COLUMNS, Row
 
 __all__ = ["LIMIT", "page_text", "write_page"]
 
-LIMIT = 9_900_000  # bytes: mail takes 10 MB, of which a little is its own
-_FOR_ROWS = 0.7  # the most that names and figures may take of what the fixed parts leave
+LIMIT = 9_900_000  # bytes: e-mail allows 10 MB, a little of which it needs itself
+_FOR_ROWS = 0.7  # of what the fixed parts leave, the most that names and figures may take
 _FOR_NOTES = 4_000  # bytes
 _MESSAGE = 2_000  # characters of a status that are shown
 
@@ -38,9 +38,9 @@ def write_page(
       folder: of the run.
       rows: the images.
       title: the page's heading.
-      results: the folder of the results in `folder`.
-      fragments: of former calls for the same folder; with it only results that are new are read.
-      limit: the most bytes that the page may have.
+      results: the name of the results' folder in `folder`.
+      fragments: from earlier calls for the same folder; with it, only new results are read.
+      limit: the largest size of the page in bytes.
 
     Raises:
       UserError: the file system refuses.
@@ -74,7 +74,7 @@ def _listed(entries: Sequence[Entry], fragments: Fragments, room: int) -> Sequen
 
 
 def _shortened(entry: Entry) -> Entry:
-    """Returns an image without the end of an endless message."""
+    """Returns an image with an overlong message cut short."""
     if len(entry.row.status) <= _MESSAGE:
         return entry
     return dataclasses.replace(entry, row=dataclasses.replace(entry.row, status=entry.row.status[:_MESSAGE] + " ..."))
@@ -109,7 +109,7 @@ def _page(title: str, entries: Sequence[Entry], packing: Packing, notes: str) ->
 
 
 def _left_out(entries: Sequence[Entry], packing: Packing, everything: int, limit: int) -> list[str]:
-    """Returns what found no room, in sentences; [] where all did."""
+    """Returns sentences on what did not fit; [] if everything did."""
     told = []
     count = len(entries)
     if everything > count:
