@@ -13,7 +13,7 @@ from jaxtyping import Float, Shaped
 
 from gan2shape_jax.errors import ArgumentError
 
-__all__ = ["CropBox", "centred_box", "crop_to_photo", "photo_to_crop", "sample_crop", "scaled_box"]
+__all__ = ["CropBox", "centred_box", "crop_to_photo", "photo_to_crop", "require_crop", "sample_crop", "scaled_box"]
 
 _BAND = 1 << 24  # samples drawn at a time: bounds memory whatever the photo's size
 _MOST_SIDE = 16  # largest side of a crop, in multiples of the photo's longer side
@@ -106,7 +106,7 @@ def sample_crop(
     """
     import cv2  # imported here, because importing it changes the environment
 
-    _check(photo, box, size)
+    require_crop(photo, box, size)
     picture = photo if photo.dtype == np.uint8 else photo.astype(np.float32)
     samples = max(1, math.ceil(box.side / size - 1e-9))
     width = size * samples
@@ -134,7 +134,8 @@ def _turn(box: CropBox) -> Float[np.ndarray, "2 2"]:
     return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
 
 
-def _check(photo: Shaped[np.ndarray, "..."], box: CropBox, size: int) -> None:
+def require_crop(photo: Shaped[np.ndarray, "..."], box: CropBox, size: int) -> None:
+    """Checks that a crop of `size` pixels a side can be sampled; arguments and errors are those of `sample_crop`."""
     if photo.ndim not in (2, 3) or 0 in photo.shape or (photo.ndim == 3 and photo.shape[2] > _CHANNELS):
         raise ArgumentError(f"photo has the shape {photo.shape}: (height, width) or (height, width, channels)")
     if photo.dtype != np.uint8 and photo.dtype.kind != "f":

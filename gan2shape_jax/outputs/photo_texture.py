@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from gan2shape_jax.errors import ArgumentError
-from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
+from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, require_crop, sample_crop
 from gan2shape_jax.outputs import host
 from gan2shape_jax.outputs.blending import feathered, filled, matched, ramp
 from gan2shape_jax.outputs.outline import OUTLINE
@@ -84,6 +84,7 @@ def photo_texture(
         raise ArgumentError(f"largest is {largest}: from {result.camera.image_size} to {LARGEST_TEXTURE} are possible")
     if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
         raise ArgumentError(f"photo has the shape {photo.shape} and type {photo.dtype}: (height, width, 3) of uint8")
+    require_crop(photo, box, largest)
     size = min(max(math.ceil(box.side), _LEAST_TIMES * result.camera.image_size), largest)
     part = surface(result)
     projection = project_texels(result, part, size)

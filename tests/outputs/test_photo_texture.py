@@ -192,6 +192,11 @@ def test_impossible_arguments_are_refused(known, photo, arguments, message):
         photo_texture(known.result, photo, CropBox(45, 45, 90), **arguments)
 
 
+def test_a_crop_beside_the_photo_is_refused(known):
+    with pytest.raises(ArgumentError, match="beside the photo"):
+        photo_texture(known.result, np.zeros((90, 90, 3), np.uint8), CropBox(900, 45, 90))
+
+
 def test_filling_keeps_what_is_known_and_goes_on_smoothly():
     rng = np.random.default_rng(0)
     values = rng.uniform(size=(37, 50, 3)).astype(np.float32)
