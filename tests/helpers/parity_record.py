@@ -83,11 +83,11 @@ def _summary(rows: dict[str, _Row]) -> Iterable[str]:
     over = sum(not row.seen <= row.asked for row in rows.values())
     component, closest = max(rows.items(), key=lambda item: item[1].seen / item[1].asked if item[1].asked else 0)
     return (
-        f"- {len(rows)} components are compared; {over or 'none'} above the bound that is asked.",
-        f"- {golden} are held against tensors that the published code computed, {len(rows) - golden} against PyTorch.",
+        f"- {len(rows)} components are compared; {over or 'none'} exceed their bound.",
+        f"- {golden} are compared with tensors that the published code computed, {len(rows) - golden} with PyTorch.",
         f"- {sum(row.seen == 0 for row in rows.values())} agree exactly.",
-        f"- The closest to its bound: {component}, {_number(closest.seen)} of {_number(closest.asked)}.",
-        "- What whole runs reach beside the published code is on the page of benchmarks, not here.",
+        f"- Closest to its bound: {component}, {_number(closest.seen)} of {_number(closest.asked)}.",
+        "- How whole runs compare with the published code is on the benchmarks page, not here.",
     )
 
 
@@ -108,7 +108,7 @@ def _heading(command: str, rows: dict[str, _Row]) -> Iterable[str]:
         f"JAX {_version('jax')}{f', PyTorch {torch}' if torch else ''}, {_device()}, Python "
         f"{platform.python_version()}.",
         "",
-        "| component | reference | difference | asked | largest seen |",
+        "| component | reference | difference | bound | largest seen |",
         "|---|---|---|---:|---:|",
     )
 
