@@ -1,6 +1,7 @@
-"""`gan2shape-jax convert IN OUT`: weights of other programs as the files that this one reads.
+"""`gan2shape-jax convert IN OUT`: converts other programs' weights to the files that this one reads.
 
-What IN is, its content tells; `convert stylegan2` and `convert networks` name the converter, whose options differ.
+The kind of IN is recognised by its content; `convert stylegan2` and `convert networks` name the converter explicitly,
+as their options differ.
 """
 
 import importlib
@@ -28,7 +29,7 @@ The options of both: gan2shape-jax convert stylegan2 --help, gan2shape-jax conve
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the converter for the file that the arguments start with, or the one that they name; returns its status."""
+    """Runs the converter for the file given first, or the converter named first; returns its exit status."""
     if argv and argv[0] in ("-h", "--help"):
         print(_USAGE)
         return 0
@@ -45,10 +46,10 @@ def _convert(kind: str, argv: Sequence[str]) -> int:
 
 
 def _kind_of(path: str) -> str:
-    """Returns which converter knows a file; one of them explains those that neither knows.
+    """Returns which converter handles a file; files that neither knows go to one that explains the problem.
 
     Raises:
-        UserError: the file is absent, or cannot be read.
+        UserError: the file is missing or cannot be read.
     """
     family = families.recognise(families.names_of(read_checkpoint(path)))
     if family is None:

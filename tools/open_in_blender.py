@@ -4,8 +4,8 @@
     blender --python open_in_blender.py -- FOLDER            of a result elsewhere
     blender --background --python open_in_blender.py -- FOLDER --render FILE.png
 
-It needs `camera.json` and takes `textured.glb`, or else `mesh.glb`, and as the photo `photo_crop.jpg`, or else
-`input.png`. Looked at through its camera the mesh lies on the photo as the reconstruction has it. Nothing but Blender
+It needs `camera.json` and uses `textured.glb`, or else `mesh.glb`, and as the photo `photo_crop.jpg`, or else
+`input.png`. Seen through its camera, the mesh lies on the photo as in the reconstruction. Nothing but Blender
 (4.2 or newer) is needed. Blender's axes: x right, y away from the viewer, z up.
 """
 
@@ -27,12 +27,12 @@ _LARGEST_RENDER = 2048
 
 # From the camera's axes (x right, y down, z away) to glTF's (x right, y up, z towards the viewer); its own inverse.
 _FLIP = np.diag([1.0, -1.0, -1.0])
-# From glTF's axes to Blender's, as its importer turns them.
+# From glTF's axes to Blender's, as its importer rotates them.
 _TO_BLENDER = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 
 
 def camera_matrix(description: dict[str, Any]) -> np.ndarray:
-    """Returns where the photo's camera stands beside the exported mesh, as Blender's 4 x 4 `matrix_world`.
+    """Returns the photo camera's pose relative to the exported mesh, as Blender's 4 x 4 `matrix_world`.
 
     Args:
       description: the content of `camera.json`.
@@ -50,7 +50,7 @@ def camera_matrix(description: dict[str, Any]) -> np.ndarray:
 
 
 def light_matrix(description: dict[str, Any]) -> np.ndarray:
-    """Returns the 4 x 4 matrix that turns Blender's sun, which shines along its own -z, to the estimated light."""
+    """Returns the 4 x 4 matrix that rotates Blender's sun, which shines along its own -z, to the estimated light."""
     light = description["light"]
     along = _TO_BLENDER @ _FLIP @ [light["dx"], light["dy"], 1.0]
     z = -along / np.linalg.norm(along)
@@ -62,12 +62,12 @@ def light_matrix(description: dict[str, Any]) -> np.ndarray:
 
 
 def focal_length_mm(description: dict[str, Any], sensor_mm: float = SENSOR_MM) -> float:
-    """Returns the lens in millimetres for a square sensor of so many; the optical axis meets its middle."""
+    """Returns the focal length in millimetres for a square sensor of `sensor_mm`, centred on the optical axis."""
     return float(description["intrinsics"][0][0]) / description["image_size"] * sensor_mm
 
 
 def build(folder: str | pathlib.Path) -> Any:
-    """Fills Blender's scene with mesh, camera, photo and light of a result; returns the camera object."""
+    """Fills Blender's scene with a result's mesh, camera, photo and light; returns the camera object."""
     import bpy
     from mathutils import Matrix
 
@@ -99,7 +99,7 @@ def build(folder: str | pathlib.Path) -> Any:
 
 
 def _add_light(scene: Any, description: dict[str, Any]) -> None:
-    """Adds a sun from where the light was estimated to come from, and the ambient light as the world's colour."""
+    """Adds a sun in the estimated direction of the light, and the ambient light as the world's colour."""
     import bpy
     from mathutils import Matrix
 
@@ -116,7 +116,7 @@ def _add_light(scene: Any, description: dict[str, Any]) -> None:
 
 
 def _look_through_camera() -> None:
-    """Shows the scene through the camera, with textures, where there is a window."""
+    """Shows the scene through the camera, with textures, if there is a window."""
     import bpy
 
     window_manager = getattr(bpy.context, "window_manager", None)
@@ -135,7 +135,7 @@ def _first(folder: pathlib.Path, names: tuple[str, ...]) -> pathlib.Path:
 
 
 def _mesh_scale(description: dict[str, Any]) -> float:
-    """Returns units of the exported mesh per scene unit."""
+    """Returns the exported mesh's units per scene unit."""
     focal = float(description["intrinsics"][0][0])
     return focal / (description["rot_center_depth"] * description["image_size"])
 
@@ -150,7 +150,7 @@ def _rotation(x: float, y: float, z: float) -> np.ndarray:
 
 
 def main(arguments: list[str]) -> None:
-    """Builds the scene; with --render also writes a picture of it through the camera."""
+    """Builds the scene; with --render also renders it through the camera to a file."""
     parser = argparse.ArgumentParser(prog="open_in_blender.py")
     parser.add_argument("folder", nargs="?", default=pathlib.Path(__file__).parent, help="of one image's results")
     parser.add_argument("--render", metavar="FILE.png", help="a picture through the camera, by Cycles on the CPU")

@@ -1,4 +1,4 @@
-"""Puts the tables that benchmarks/quality/ablations.py has written into docs/reports/ablations.md.
+"""Puts the tables written by benchmarks/quality/ablations.py into docs/reports/ablations.md.
 
     python benchmarks/pages/ablations_page.py results/ablation/ablations.md docs/reports/ablations.md
 
@@ -32,14 +32,14 @@ published code's short ones), in the input view.
 
 
 def figures(tables: str) -> str:
-    """Returns the section of figures, from its heading on: what was run and how, then the tables."""
+    """Returns the section of figures, starting with its heading: what was run and how, then the tables."""
     whole = load_config("ablation")
     stage = " / ".join(map(str, whole.schedule.stages[0]))
     return _INTRODUCTION.format(prior=whole.prior.iterations, stages=stage) + tables
 
 
 def write_page(path: pathlib.Path, tables: str) -> None:
-    """Writes the figures into a page, in place of those below its heading; the text above them stays."""
+    """Writes the figures into a page, replacing those below its heading; the text above them stays."""
     above = path.read_text().split(_HEADING)[0] if path.exists() else "# Ablations\n\n"
     path.write_text(above + figures(tables))
 

@@ -2,9 +2,9 @@
 
     python benchmarks/pages/bundle_three.py
 
-Takes three.js and esbuild in the versions below from the npm registry (Node.js with npm is needed for this and for
-nothing else), leaves out what `_USED` does not name, minifies the rest into a script that defines `THREE`, and puts
-three.js's licence beside it.
+Takes three.js and esbuild in the versions below from the npm registry (Node.js with npm is needed for nothing else),
+leaves out what `_USED` does not name, minifies the rest into a script that defines `THREE`, and puts three.js's licence
+beside it.
 """
 
 import argparse

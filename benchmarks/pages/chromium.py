@@ -1,6 +1,6 @@
-"""A headless Chromium, driven over its DevTools pipe: pages opened, clicked, photographed, and every request noted.
+"""A headless Chromium, driven over its DevTools pipe: opens and clicks pages, takes screenshots, records requests.
 
-Needs a Chromium or Chrome on this machine (`find`), and no Python package. Nothing is listened on: the browser reads
+Needs a Chromium or Chrome on this machine (`find`), and no Python package. No port is opened: the browser reads
 commands from one pipe and answers on another.
 """
 
@@ -24,7 +24,7 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable
 _MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 _OPTIONS = (
     "--headless=new",
-    "--no-sandbox",  # containers have none to give
+    "--no-sandbox",  # containers cannot provide one
     "--remote-debugging-pipe",
     "--use-gl=angle",
     "--use-angle=swiftshader",
@@ -44,23 +44,23 @@ _OPTIONS = (
     "--no-first-run",
     "--no-proxy-server",
 )
-# Puts the ends of the pipes where Chromium looks for them, 3 and 4, and becomes it.
+# Puts the ends of the pipes where Chromium looks for them, 3 and 4, and replaces itself by it.
 _BECOME = (
     "import fcntl, os, sys; high = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]; "
     "os.dup2(high[0], 3); os.dup2(high[1], 4); os.execv(sys.argv[3], sys.argv[3:])"
 )
 _PATIENCE = 60  # seconds
-_RESTED, _BETWEEN = 5, 0.1  # looks at a place, and seconds between them, after which it stays
+_RESTED, _BETWEEN = 5, 0.1  # unchanged readings of a position, and seconds between them, after which it is stable
 
 
 class PageError(Exception):
-    """A script of the page, or a command to the browser, has failed."""
+    """A script on the page, or a command to the browser, has failed."""
 
 
 def find() -> str | None:
-    """Returns the path of a Chromium or Chrome, from $CHROMIUM or the search path; None where there is none.
+    """Returns the path of a Chromium or Chrome, from $CHROMIUM or the search path; None if there is none.
 
-    None on Windows, too, where a process is not handed pipes by their numbers.
+    None on Windows, too, where pipes cannot be passed to a process by number.
     """
     if os.name == "nt":
         return None
@@ -76,9 +76,9 @@ class Chromium:
         """Starts the browser.
 
         Args:
-          path: of its program.
-          profile: an empty folder for what it keeps.
-          options: further options of its command line.
+          path: the browser's executable.
+          profile: an empty folder for its profile.
+          options: further command-line options.
         """
         to_browser, self._write = os.pipe()
         self._read, from_browser = os.pipe()
@@ -127,7 +127,7 @@ class Chromium:
             self.events.append(answer)
 
     def _message(self, until: float) -> dict[str, Any] | None:
-        """Returns the next message; None where none has come in time."""
+        """Returns the next message; None if none arrives in time."""
         while b"\0" not in self._buffer:
             ready, _, _ = select.select([self._read], [], [], max(until - time.monotonic(), 0))
             if not ready:
@@ -140,7 +140,7 @@ class Chromium:
         return json.loads(message)
 
     def close(self) -> None:
-        """Ends the browser."""
+        """Closes the browser."""
         with contextlib.suppress(PageError, OSError):
             self._session = None
             self.send("Browser.close")
@@ -157,7 +157,7 @@ class Chromium:
     def screen(
         self, width: int, height: int, *, scale: float = 1, touch: bool = False, dark: bool = False, still: bool = False
     ) -> None:
-        """Makes the window so large (CSS pixels); `still` asks pages for reduced motion."""
+        """Sets the size of the window (CSS pixels); `still` asks pages for reduced motion."""
         self.send(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=touch
         )
@@ -169,7 +169,7 @@ class Chromium:
         self.send("Emulation.setEmulatedMedia", features=[{"name": n, "value": v} for n, v in features.items()])
 
     def open(self, address: str | pathlib.Path) -> None:
-        """Opens a file or an address and waits until it has loaded."""
+        """Opens a file or a URL and waits until it has loaded."""
         if isinstance(address, pathlib.Path):
             address = address.resolve().as_uri()
         self.events.clear()
@@ -179,7 +179,7 @@ class Chromium:
         self.wait("document.readyState === 'complete'")
 
     def evaluate(self, script: str) -> Any:
-        """Returns the value of JavaScript, a promise's once it is kept; raises `PageError` where it throws."""
+        """Returns the value of JavaScript, a promise's once it resolves; raises `PageError` if it throws."""
         answer = self.send("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         if "exceptionDetails" in answer:
             told = answer["exceptionDetails"]
@@ -195,26 +195,26 @@ class Chromium:
             time.sleep(0.03)
 
     def frames(self, count: int = 3) -> None:
-        """Waits until the page has been drawn so many times."""
+        """Waits until the page has been drawn `count` times."""
         script = "new Promise(d => { let n = %d; const f = () => n-- ? requestAnimationFrame(f) : d(); f(); })"
         self.evaluate(script % count)
 
     def drag(self, start: tuple[float, float], end: tuple[float, float], *, steps: int = 8) -> None:
-        """Presses the mouse at one place of the window, moves it to another and lets go."""
+        """Presses the mouse button at one point of the window, moves to another and releases it."""
         self._mouse("mousePressed", start)
         for k in range(1, steps + 1):
             self._mouse("mouseMoved", tuple(a + (b - a) * k / steps for a, b in zip(start, end)))
         self._mouse("mouseReleased", end)
 
     def click(self, selector: str) -> None:
-        """Clicks into the middle of an element, which is scrolled to."""
+        """Scrolls to an element and clicks its centre."""
         box = self.box(selector)
         place = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         self._mouse("mousePressed", place)
         self._mouse("mouseReleased", place)
 
     def press(self, selector: str) -> None:
-        """Clicks what may only just appear, once the page has stopped to grow, which would move it away."""
+        """Clicks an element that may only just appear, once the page has stopped growing, which would move it."""
         self.wait(f"document.querySelector({json.dumps(selector)})")
         self.wait("[...document.images].every(image => image.complete)")
         until, rested, before = time.monotonic() + _PATIENCE, 0, None
@@ -228,13 +228,13 @@ class Chromium:
         self.click(selector)
 
     def choose(self, selector: str, path: str | pathlib.Path) -> None:
-        """Chooses a file in an input for files."""
+        """Chooses a file in a file input."""
         root = self.send("DOM.getDocument")["root"]["nodeId"]
         node = self.send("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.send("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
     def touch(self, start: tuple[float, float], end: tuple[float, float], *, steps: int = 8) -> None:
-        """Draws a finger over the window."""
+        """Drags a finger across the window."""
         self.send("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": start[0], "y": start[1]}])
         for k in range(1, steps + 1):
             x, y = (a + (b - a) * k / steps for a, b in zip(start, end))
@@ -266,7 +266,7 @@ class Chromium:
         return base64.b64decode(shot["data"])
 
     def requests(self) -> list[str]:
-        """Returns the addresses that the page has asked for since it was opened."""
+        """Returns the URLs that the page has requested since it was opened."""
         return [
             event["params"]["request"]["url"]
             for event in self.events
@@ -274,7 +274,7 @@ class Chromium:
         ]
 
     def complaints(self) -> list[str]:
-        """Returns what the browser and the page have complained of since it was opened."""
+        """Returns the errors that the browser and the page have reported since it was opened."""
         told = []
         for event in self.events:
             params = event.get("params", {})
@@ -301,7 +301,7 @@ class Chromium:
 
 @contextlib.contextmanager
 def opened(*options: str) -> Iterator[Chromium]:
-    """Yields a browser with an empty profile; raises `PageError` where this machine has none."""
+    """Yields a browser with an empty profile; raises `PageError` if this machine has none."""
     path = find()
     if path is None:
         raise PageError("there is no Chromium or Chrome on this machine: apt-get install chromium, or set CHROMIUM")

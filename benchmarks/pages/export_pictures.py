@@ -3,9 +3,9 @@
     gan2shape-jax --config=ictface:predict --config.workdir=results/predicted
     python benchmarks/pages/export_pictures.py results/predicted/results/006
 
-The bundled photos have 64 pixels: the photo that is projected here is one of them, enlarged. Writes
+The bundled photos have 64 pixels: the photo projected here is one of them, enlarged. Writes
 `docs/pictures/textured_NAME.jpg` (the plain mesh above, the photo's texture below it, then that lit from the side, and
-where its colours are from) and `docs/pictures/solid_NAME.jpg`.
+where its colours come from) and `docs/pictures/solid_NAME.jpg`.
 """
 
 import argparse

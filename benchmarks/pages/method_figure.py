@@ -2,8 +2,8 @@
 
     python benchmarks/pages/method_figure.py docs/pictures/method.png
 
-Every step is one panel: what is given on the left, networks in boxes (filled where the step trains them), what is
-computed in rounded boxes, the loss on the right.
+Every step is one panel: inputs on the left, networks in boxes (filled if the step trains them), computed quantities
+in rounded boxes, the loss on the right.
 """
 
 import argparse
@@ -27,7 +27,7 @@ _HEIGHT = 0.52
 
 
 class Node(NamedTuple):
-    """A box: its text, centre and width; `kind` is trained, still (a network that is not trained), data or loss."""
+    """A box: its text, centre and width; `kind` is trained, still (an untrained network), data or loss."""
 
     text: str
     x: float

@@ -1,12 +1,12 @@
 """MkDocs hook: fills in the parts of the reference that are generated from the program itself.
 
-A page asks for a part with a comment on a line of its own:
+A page requests a part with a comment on its own line:
 
     <!-- config fields -->      a table of every configuration field
     <!-- help: ARGUMENTS -->    what `gan2shape-jax ARGUMENTS --help` prints
     <!-- modules: FOLDER -->    the documentation of every module of gan2shape_jax/FOLDER
 
-Links in notebooks lead to files, as in a checkout; here they become those of the site's pages.
+Links in notebooks point to files, as in a checkout; here they are turned into links to the site's pages.
 """
 
 import logging
@@ -69,7 +69,7 @@ def _escaped(text: str) -> str:
 
 
 def help_text(arguments: list[str]) -> str:
-    """Returns a code block with a sub-command's help. Raises: CalledProcessError where the command fails."""
+    """Returns a code block with a sub-command's help. Raises CalledProcessError if the command fails."""
     command = [sys.executable, "-m", "gan2shape_jax.main", *arguments, "--help"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True, env=_wide_terminal()).stdout
     return f"```text\n{printed.rstrip()}\n```"

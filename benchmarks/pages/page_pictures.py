@@ -1,10 +1,10 @@
-"""Photographs a run's page for the docs, in a headless Chromium (apt-get install chromium).
+"""Takes screenshots of a run's page for the docs, in a headless Chromium (apt-get install chromium).
 
     python -m gan2shape_jax.main --config=configs/ictface.py:predict --config.workdir=RUN
     python benchmarks/pages/page_pictures.py RUN
 
-Writes `page_desktop.jpg` and `page_phone.jpg` into `docs/pictures`: the page on a desktop, the model turned and relit;
-and on a phone, as it opens, as clay in the dark scheme, and the factors.
+Writes `page_desktop.jpg` and `page_phone.jpg` into `docs/pictures`: the page on a desktop, with the model turned and
+relit; and on a phone, as it opens, as clay in dark mode, and the factors.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from benchmarks.pages import chromium
 PICTURES = pathlib.Path(__file__).resolve().parents[2] / "docs" / "pictures"
 _DESKTOP, _PHONE = (1360, 940), (390, 800)
 _GAP = 24
-_LARGEST = 300_000  # bytes of a picture
+_LARGEST = 300_000  # most bytes of a picture
 
 
 def _opened(browser: chromium.Chromium, page: pathlib.Path, image: str) -> None:
@@ -56,7 +56,7 @@ def _save(picture: Image.Image, name: str) -> None:
 def _desktop(browser: chromium.Chromium, page: pathlib.Path, image: str) -> Image.Image:
     browser.screen(*_DESKTOP, scale=1.25, still=True)
     _opened(browser, page, image)
-    # 25 degrees from the left, a little from above, under a light that comes from the left.
+    # 25 degrees from the left, a little from above, lit from the left.
     browser.evaluate("gan2shape.viewer().turn(0.44, 0.06); gan2shape.viewer().setLight([0.25, 0.85, 0.9, 0.35])")
     return _shot(browser)
 

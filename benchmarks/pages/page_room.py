@@ -1,10 +1,10 @@
-"""Counts what a run's page has room for, and times writing it, with the results of a run copied so many times.
+"""Measures how much fits into a run's page, and the time to write it, with a run's results copied many times.
 
     python -m gan2shape_jax.main --config=configs/ictface.py:predict --config.workdir=RUN
     python benchmarks/pages/page_room.py RUN --counts 6 15 500 2000
 
-Prints a line of a Markdown table for each number of images: bytes, what is inside, CPU seconds of writing the page
-first, and again when nothing is new.
+Prints one line of a Markdown table for each number of images: bytes, what is inside, CPU seconds to write the page
+for the first time, and again when nothing is new.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Executes the notebooks of docs/notebooks from their first cell to their last, each in a kernel of its own.
+"""Executes the notebooks of docs/notebooks from their first cell to their last, each in its own kernel.
 
     python benchmarks/pages/run_notebooks.py                executes all; the files stay as they are
     python benchmarks/pages/run_notebooks.py --write        keeps the new outputs in the files
     python benchmarks/pages/run_notebooks.py gan --write    one of them
 
-The exit code is 1 where a cell fails, and the failing cell with its error is printed. Needs the extra `notebooks`.
+The exit code is 1 if a cell fails, and the failing cell is printed with its error. Needs the extra `notebooks`.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def execute(path: pathlib.Path, *, write: bool, limit_s: int) -> None:
 
     Args:
       path: the notebook.
-      write: whether the file is replaced by the one with outputs, without the times of execution.
+      write: whether to replace the file by the one with outputs, without execution times.
       limit_s: seconds that one cell may take.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Photographs the served page with a result for the docs, in a headless Chromium (apt-get install chromium).
+"""Takes a screenshot of the served page with a result for the docs, in a headless Chromium (apt-get install chromium).
 
     pip install -e '.[web]'
     python benchmarks/pages/serving_picture.py
@@ -24,7 +24,7 @@ _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _OUT = _ROOT / "docs" / "pictures" / "serving.jpg"
 _WIDTH, _HEIGHT = 1200, 1640
 _SHOWN = 800  # pixels of the picture's width
-_PATIENCE = 300  # seconds, with compiling
+_PATIENCE = 300  # seconds, including compilation
 
 
 def main() -> None:

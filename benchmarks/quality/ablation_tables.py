@@ -1,6 +1,6 @@
-"""The tables of the ablations, from the metrics that `ablations.py` has collected.
+"""The tables of the ablations, from the metrics collected by `ablations.py`.
 
-Metrics come by variant, face and seed. A face's figure is the mean of its seeds; intervals are over faces.
+Metrics are given by variant, face and seed. A face's figure is the mean over its seeds; intervals are over faces.
 """
 
 from typing import Any
@@ -31,7 +31,7 @@ Metrics = dict[str, dict[str, dict[str, dict[str, Any]]]]
 
 
 def tables(variants: Metrics) -> str:
-    """What the variants are, the table of means, what can be told apart, the faces."""
+    """Describes the variants, then tables of means, of significant differences and of the faces."""
     if not variants:
         return "Nothing has been finished yet.\n"
     ordered = {
@@ -48,7 +48,7 @@ def tables(variants: Metrics) -> str:
 
 
 def csv_table(variants: Metrics) -> str:
-    """A row a variant, face and seed."""
+    """One row per variant, face and seed."""
     rows = []
     for variant, runs in variants.items():
         for face, seeds in runs.items():
@@ -60,7 +60,7 @@ def csv_table(variants: Metrics) -> str:
 
 
 def _by_face(runs: dict[str, dict[str, Any]], metric: str, point: str = "") -> dict[str, float]:
-    """The mean over seeds of one metric, by face; `point` "prior" takes it after the prior's fit."""
+    """The mean of one metric over seeds, by face; `point` "prior" takes it after fitting the prior."""
     return {
         face: float(np.mean([(m[point] if point else m)[metric] for m in seeds.values()]))
         for face, seeds in runs.items()
@@ -68,7 +68,7 @@ def _by_face(runs: dict[str, dict[str, Any]], metric: str, point: str = "") -> d
 
 
 def _difference(variants: Metrics, variant: str, metric: str):
-    """The paired difference of a variant to the whole method, or None where they share less than two faces."""
+    """The paired difference between a variant and the whole method, or None if they share fewer than two faces."""
     if variant == WHOLE or WHOLE not in variants:
         return None
     base, other = (_by_face(variants[name], metric) for name in (WHOLE, variant))

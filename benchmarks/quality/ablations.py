@@ -1,12 +1,12 @@
-"""Runs the variants of configs/ablation.py on the six bundled faces and makes the table of their errors.
+"""Runs the variants of configs/ablation.py on the six bundled faces and tabulates their errors.
 
     python benchmarks/quality/ablations.py --out results/ablation                       # every variant, one seed
     python benchmarks/quality/ablations.py --out results/ablation --seeds 0 1           # a second seed on top of it
-    python benchmarks/quality/ablations.py --out results/ablation --report              # only writes the tables anew
+    python benchmarks/quality/ablations.py --out results/ablation --report              # only rewrites the tables
 
-Stop it whenever you like: the same command goes on where it was. All variants run in one process, so that a
-step is compiled once for all that share it. Writes `ablations.json`, `.csv` and `.md`, after every variant;
-benchmarks/pages/ablations_page.py copies the last into docs/reports/ablations.md.
+Stop it whenever you like: the same command resumes where it left off. All variants run in one process, so that a
+step is compiled once for all that share it. Writes `ablations.json`, `.csv` and `.md` after every variant;
+benchmarks/pages/ablations_page.py copies the last of these into docs/reports/ablations.md.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def _config(variant: str, seed: int, out: pathlib.Path, overrides: dict[str, str
 
 
 def _collect(out: pathlib.Path, variants: list[str], seeds: list[int]) -> Metrics:
-    """Metrics by variant, face and seed, of all that is finished."""
+    """Metrics of all finished runs, by variant, face and seed."""
     collected: Metrics = {}
     for variant in variants:
         for seed in seeds:
@@ -66,7 +66,7 @@ def main() -> int:
     out.mkdir(parents=True, exist_ok=True)
     code = 0
     if not options.report:
-        from gan2shape_jax.run import experiment  # imports jax, which the tables do without
+        from gan2shape_jax.run import experiment  # imports jax, which the tables do not need
 
         for seed in options.seeds:
             for variant in options.variants:

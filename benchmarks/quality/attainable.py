@@ -1,14 +1,15 @@
-"""How near networks could come to the truth if one thing about them were right: a bound for each, by descent on SIDE.
+"""How close networks could come to the truth if one thing about them were right: a bound for each, by descent on SIDE.
 
     python benchmarks/quality/attainable.py --data FACES --faces 0 24 model.safetensors
 
-FACES as in `lifted.py`. SIDE itself, averaged over the faces, is minimised over one thing after the other, the rest
-staying what the networks say: yaws; all rotations; rotations and shifts; one change of canonical depth that all faces
-share; that and the views. What the last row leaves is what one shape for all faces cannot explain, and how far the
-others are from the first says whether views or the shape keep networks from it. The truth has a part in this: these
-are no results.
+FACES as in `lifted.py`. SIDE itself, averaged over the faces, is minimised over one thing at a time, with everything
+else as the networks predict it: yaws; all rotations; rotations and shifts; one change of canonical depth shared by all
+faces; that and the views. What remains in the last row is what one shape for all faces cannot explain, and how far the
+others are from the first shows whether views or the shape hold the networks back. The ground truth is used here: these
+are not results.
 
-With `--out FILE` the mean depth of the networks, and that of the two rows with a shape, are kept (.npz), for a look.
+With `--out FILE` the mean depth of the networks, and that of the two rows with a shape, are saved (.npz) for
+inspection.
 """
 
 import argparse
@@ -32,11 +33,11 @@ from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage
 
-_STEP = 0.01  # Adam's, in the units below
-# What one unit of a change is: radians and scene units of a view (nothing moves along the line of sight), and depth.
+_STEP = 0.01  # Adam's learning rate, in the units below
+# What one unit of a change means: radians and scene units of a view (nothing moves along the line of sight), and depth.
 _VIEW_UNITS = (1.0, 1.0, 1.0, 0.05, 0.05, 0.0)
 _DEPTH_UNIT = 0.02
-# Weight of the smoothness of a change of depth, so that no pixel goes where no face shows it.
+# Weight of the smoothness of a change of depth, so that no pixel moves where no face shows it.
 _SMOOTH = 1.0
 # Which components of a view each row moves, and whether it moves the shape.
 _ROWS = {
@@ -49,7 +50,7 @@ _ROWS = {
 
 
 class Faces(NamedTuple):
-    """What networks say of n faces, and the truth."""
+    """What networks predict for n faces, and the ground truth."""
 
     depth: Float[Array, "n s s"]
     view: Float[Array, "n 6"]
@@ -91,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def said(views: Sequence[Reconstruction], group: Sequence[PreparedImage]) -> Faces:
-    """Returns what networks say of faces whose true depth is known."""
+    """Returns what networks predict for faces whose true depth is known."""
     return Faces(
         jnp.stack([view.depth for view in views]),
         jnp.stack([view.view for view in views]),
@@ -120,7 +121,7 @@ def sides(change: Change, faces: Faces, settings: Settings) -> Float[Array, " n"
 
 @functools.partial(jax.jit, static_argnames="settings")
 def _sides_and_gradient(change: Change, faces: Faces, settings: Settings) -> tuple[Float[Scalar, ""], Change]:
-    """Returns the mean SIDE, and the gradient of it and of the smoothness of the change of depth."""
+    """Returns the mean SIDE, and the gradient of its sum with the smoothness of the change of depth."""
 
     def loss(change: Change) -> tuple[Float[Scalar, ""], Float[Scalar, ""]]:
         rough = losses.smoothness(_DEPTH_UNIT * change.shape[None])
@@ -132,7 +133,7 @@ def _sides_and_gradient(change: Change, faces: Faces, settings: Settings) -> tup
 
 
 def best(faces: Faces, settings: Settings, *, components: Sequence[int], shape: bool, steps: int) -> Change:
-    """Returns the change that SIDE has become least by, of the components of views and, where asked for, the shape."""
+    """Returns the change that minimised SIDE, over the components of views and, if asked for, the shape."""
     moving = Change(
         jnp.full(faces.depth.shape[1:], float(shape)),
         jnp.zeros(6).at[np.asarray(components, np.int32)].set(1.0) * jnp.ones_like(faces.view),

@@ -1,10 +1,10 @@
-"""Reconstructs development faces with the default config and writes the table of errors over stages.
+"""Reconstructs development faces with the default config and tabulates errors by stage.
 
     python benchmarks/quality/development_faces.py --out results/development           # all twelve faces, two at a time
     python benchmarks/quality/development_faces.py --out results/development --faces 001 005 --config.reference=True
 
 The seed is the face's number, as for the published code's figures in `data/ictface/original.csv`. Every
-face runs in a process of its own on one core, `--jobs` at a time; a face that is finished is not run again.
+face runs in its own process on one core, `--jobs` at a time; finished faces are not run again.
 Writes `development_faces.md`, `.json` and `.png` (SIDE against iterations) into the folder of `--out`.
 """
 
@@ -57,7 +57,7 @@ def _command(face: str, out: pathlib.Path, overrides: list[str]) -> list[str]:
 
 
 def _run(faces: list[str], out: pathlib.Path, jobs: int, overrides: list[str]) -> dict[str, float]:
-    """Runs the faces, `jobs` at a time, each on a core of its own; returns seconds by face."""
+    """Runs the faces, `jobs` at a time, each on its own core; returns seconds by face."""
     todo: queue.Queue[str] = queue.Queue()
     for face in faces:
         todo.put(face)
@@ -101,7 +101,7 @@ def _history(out: pathlib.Path, face: str) -> list[dict[str, str]]:
 
 
 def _at_ends(rows: list[dict[str, str]]) -> dict[str, dict[str, float]]:
-    """Errors after the prior's fit and after each stage."""
+    """Errors after fitting the prior and after each stage."""
     errors = {}
     for row in rows:
         if row["step"] in ("prior", "step3"):

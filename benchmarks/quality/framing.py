@@ -1,11 +1,11 @@
-"""How exactly crops of photos are found: wrong ones led back, and whole photos searched.
+"""How accurately crops of photos are found: wrong crops corrected, and whole photos searched.
 
     python benchmarks/quality/framing.py --images DATA/ictface/image
     python benchmarks/quality/framing.py --images DATA/cats/image --gan cats64.safetensors
 
-Each image is continued beyond its frame (`photo.canvases`), which makes a photo with three times its side. Crops that
-are up to 25% of a side shifted, 30% scaled and 20 degrees turned are led back; the result is compared with the image's
-own frame, and with where the image's own frame itself is led: objects do not stand in the same way in all images.
+Each image is extended beyond its frame (`photo.canvases`), which makes a photo with three times its side. Crops that
+are shifted by up to 25% of a side, scaled by 30% and rotated by 20 degrees are corrected; the result is compared with
+the image's own frame, and with what the image's own frame is corrected to: objects are not placed alike in all images.
 """
 
 import argparse
@@ -25,7 +25,7 @@ _SHIFT, _SCALE, _TURN = 0.05, 0.07, 4  # of a side, of the side, degrees: what c
 
 
 def _errors(boxes: list[CropBox], targets: list[CropBox]) -> np.ndarray:
-    """Returns shift along the worse axis, relative difference of sides, and degrees, a row a box."""
+    """Returns shift along the worse axis, relative difference of sides, and degrees, one row per box."""
     between = np.array([alignment.between(target, box) for box, target in zip(boxes, targets, strict=True)])
     return np.stack(
         [np.abs(between[:, :2]).max(1), np.abs(np.expm1(between[:, 2])), np.abs(np.degrees(between[:, 3]))], axis=1

@@ -1,10 +1,10 @@
-"""How far the samples of GANs are from the same photos, side by side.
+"""How far the samples of several GANs are from the same photos, side by side.
 
     python benchmarks/quality/gan_distance.py PHOTOS theirs.safetensors ours/gan.safetensors [--out distances.json]
 
-PHOTOS is what `gan2shape-jax train-gan` takes, and may be narrowed likewise; photos that no GAN was trained on make it
-a fair comparison. The distance is that of `train-gan`: KID with a network in ONNX, else the discriminator distance of
-the bundled GAN.
+PHOTOS is what `gan2shape-jax train-gan` takes, with the same options to select from it; photos that no GAN was trained
+on make the comparison fair. The distance is that of `train-gan`: KID with an ONNX network, else the discriminator
+distance of the bundled GAN.
 """
 
 import argparse
@@ -26,7 +26,7 @@ _SEEDS = 3  # sets of samples of each GAN
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints a row a GAN: the mean distance over sets of samples, and how far they differ."""
+    """Prints one row per GAN: the mean distance over sets of samples, and their spread."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=pathlib.Path)
     parser.add_argument("gans", type=pathlib.Path, nargs="+", metavar="GAN")

@@ -1,10 +1,10 @@
-"""Trains the same images alone and as one group, over several seeds, and tables where they end.
+"""Trains the same images alone and as one group, over several seeds, and tabulates where they end.
 
     python benchmarks/quality/group_ends.py --out results/group_ends
 
-A group's image starts as the image alone does, and rounding takes the two apart (docs/reports/speed.md). What matters
-is whether a group ends elsewhere than seeds do: the table has every image's errors at the end, alone and in
-the group, their difference seed by seed, and the range over the seeds alone. Runs that are finished are not run again.
+An image in a group starts as it does alone, and rounding makes the two diverge (docs/reports/speed.md). What matters
+is whether a group's result differs by more than seeds do: the table has every image's final errors, alone and in
+the group, their difference seed by seed, and the range over the seeds alone. Finished runs are not run again.
 Writes `group_ends.json`.
 """
 
@@ -28,7 +28,7 @@ Ends = dict[str, dict[str, dict[int, dict[str, float]]]]
 
 
 def _run(options: argparse.Namespace, at_once: int, seed: int) -> pathlib.Path:
-    """Trains all faces with one seed, `at_once` of them at a time; returns where their folders are."""
+    """Trains all faces with one seed, `at_once` at a time; returns where their folders are."""
     out = options.out.absolute()
     folder = out / "runs" / f"{at_once}_at_once" / f"seed{seed}"
     names = out / "list.txt"

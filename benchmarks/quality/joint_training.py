@@ -11,8 +11,8 @@
    `development_faces.py` (its folder `runs`) are taken instead.
 6. `report`: tables (`joint_training.md`), all numbers (`joint_training.csv`) and a plot into the folder of `--out`.
 
-FOLDER holds image/, mask/, depth/ and latents/. Everything that is finished is not run again, and what was
-stopped goes on. Further `--config.FIELD=VALUE` arguments go to every run (other schedules, for a first try).
+FOLDER holds image/, mask/, depth/ and latents/. Finished runs are not run again, and interrupted ones are
+resumed. Further `--config.FIELD=VALUE` arguments go to every run (other schedules, for a first try).
 The seed is 0 for the joint run and the face's number for the others.
 """
 
@@ -86,7 +86,7 @@ def _fields(options, faces: list[str], name: str) -> dict:
 
 
 def _run(part: str, options, overrides: list[str]) -> int:
-    """Runs what a part consists of; 0 where all of it succeeded."""
+    """Runs one part; returns 0 if all of it succeeded."""
     networks = options.out / "joint" / "networks.safetensors"
     if part == "train":
         fields = (
@@ -110,7 +110,7 @@ def _run(part: str, options, overrides: list[str]) -> int:
 
 
 def _history(path: pathlib.Path) -> list[dict[str, float]]:
-    """Rows of a history with `total`, the iterations of all phases so far, and `third`, those of step 3."""
+    """Rows of a history, with the added `total`, the iterations of all phases so far, and `third`, those of step 3."""
     with path.open() as file:
         rows = list(csv.DictReader(file))
     history, total, third, before = [], 0, 0, None
@@ -126,7 +126,7 @@ def _history(path: pathlib.Path) -> list[dict[str, float]]:
 
 
 def _reached(rows: list[dict[str, float]], side: float) -> str:
-    """Iterations until SIDE is no greater for the first time, of all steps and of step 3."""
+    """Iterations until SIDE first drops to `side` or below, of all steps and of step 3."""
     for row in rows:
         if row["side"] <= side:
             return f"{row['total']} ({row['third']})"
@@ -159,14 +159,14 @@ def _summaries(rows: list[dict[str, float]]) -> list[tuple[str, str]]:
 
 
 def _feed_forward(out: pathlib.Path, faces: list[str]) -> dict[str, dict[str, float]]:
-    """Errors of the shared networks on the other faces, without any training; {} where they are not all there."""
+    """Errors of the shared networks on the other faces, without any training; {} if any are missing."""
     paths = {face: saved_result(out / "predict", face) / "metrics.json" for face in faces}
     metrics = {face: json.loads(path.read_text()) for face, path in paths.items() if path.is_file()}
     return metrics if len(metrics) == len(faces) else {}
 
 
 def _error_table(ways: dict[str, dict[str, list]], feed_forward: dict[str, dict], faces: list[str]) -> str:
-    """Errors feed-forward and at the ends."""
+    """Errors feed-forward and at the end of each way."""
     columns = {"feed-forward": feed_forward} if feed_forward else {}
     columns |= {CALLED[way]: {face: runs[face][-1] for face in faces} for way, runs in ways.items()}
     lines = ["| face | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
@@ -177,7 +177,7 @@ def _error_table(ways: dict[str, dict[str, list]], feed_forward: dict[str, dict]
 
 
 def _iteration_table(ways: dict[str, dict[str, list]], faces: list[str]) -> str:
-    """Iterations that each way needs to the SIDE at which the default schedule ends."""
+    """Iterations that each way needs to reach the SIDE at which the default schedule ends."""
     head = "| face | SIDE to reach | " + " | ".join(CALLED[way] for way in ways) + " |"
     lines = [head, "|---|---|" + "---|" * len(ways)]
     for face in faces:

@@ -1,6 +1,6 @@
-"""Faces of known depth as a model explains them, undisturbed and disturbed: for the scripts on trust beside it.
+"""A model's reconstructions of faces of known depth, undisturbed and disturbed: for the trust scripts beside this one.
 
-A disturbed face is framed, lit, focused or exposed as photographs are that do not quite look like the GAN's pictures;
+A disturbed face is framed, lit, focused or exposed like photos that do not quite look like the GAN's pictures;
 its mask and true depth are moved with it.
 """
 
@@ -28,12 +28,12 @@ DISTURBANCES = ("none", "framing", "blur", "noise", "light", "grey")
 
 
 class Judged(NamedTuple):
-    """One face as a model explains it.
+    """One face as a model reconstructs it.
 
     Attributes:
-      result: of the face.
-      atypical: in standard deviations of the GAN's samples.
-      error: (S, S) of depth up to a factor, in the input's view, scene units.
+      result: the face's result.
+      atypical: atypicality, in standard deviations of the GAN's samples.
+      error: (S, S) error of depth up to a factor, in the input's view, scene units.
       error_canonical: (S, S) the same in the canonical frame.
       seen_canonical: (S, S) where that is known, in [0, 1].
       to_input: (S, S, 2) where each pixel of the input's view lies in the canonical frame.
@@ -56,7 +56,7 @@ def networks_of(folder: pathlib.Path, model: str) -> FeedForward:
 
 
 def faces_of(networks: FeedForward, numbers: Iterable[int], kinds: Iterable[str]) -> Iterator[tuple[str, Item]]:
-    """Yields faces, each with every kind of disturbance: a function of its number."""
+    """Yields faces, each with every kind of disturbance, which is a function of the face's number."""
     for number in numbers:
         item = data.load_item(networks.judge.config, f"{number:03d}.png")
         for index, kind in enumerate(DISTURBANCES):
@@ -65,7 +65,7 @@ def faces_of(networks: FeedForward, numbers: Iterable[int], kinds: Iterable[str]
 
 
 def disturbed(rng: np.random.Generator, item: Item, kind: str) -> Item:
-    """Returns a face with a disturbance of one of `DISTURBANCES`."""
+    """Returns a face with one of the `DISTURBANCES`."""
     image, side = item.image, len(item.image)
     if kind == "framing":
         turn = cv2.getRotationMatrix2D(((side - 1) / 2,) * 2, rng.uniform(-15, 15), np.exp(rng.uniform(-0.2, 0.2)))
@@ -90,7 +90,7 @@ def disturbed(rng: np.random.Generator, item: Item, kind: str) -> Item:
 
 
 def judged(networks: FeedForward, item: Item) -> Judged:
-    """Returns a face as a model explains it."""
+    """Returns a face as a model reconstructs it."""
     prepared, judge = networks.prepared(item), networks.judge
     result = networks.seen(prepared, category=judge.config.category)
     inside = item.mask > 0.5

@@ -1,4 +1,4 @@
-"""Faces whose true depth is known, and what networks say of them: for the scripts beside it.
+"""Faces whose true depth is known, and what networks predict for them: for the scripts beside this one.
 
 A folder of faces has the folders `image`, `mask`, `depth` and `latents`, as the bundled faces do.
 """
@@ -49,7 +49,7 @@ def prepared(
 
 
 def seen(networks: pathlib.Path, faces: list[PreparedImage], frozen: FrozenModels) -> list[Reconstruction]:
-    """Returns what the networks of a file say of faces, feed-forward."""
+    """Returns what the networks in a file predict for faces, feed-forward."""
     settings = faces[0].settings
     like = models.init_params(jax.random.key(0), settings)
     state = initial_state(network_files.load_networks(networks, like, settings), settings)

@@ -1,10 +1,10 @@
-"""A lift that trains on photographs in place of samples, all else being as it is: for `lift_study.py`.
+"""A lift that trains on photographs instead of samples, all else being equal: for `lift_study.py`.
 
     python benchmarks/quality/lift_photographs.py FACES FROM TO --config=ictface:lift --config.lift.samples=24 ...
 
-FACES as in `lifted.py`; its faces from the first number up to the second one, which is left out, are the samples of
-every stage, with the masks and latents that FACES has. The encoder still begins with the GAN's own samples, and those
-that are kept out to be looked at are samples too. What follows the numbers goes to the program.
+FACES as in `lifted.py`; its faces from the first number up to but excluding the second are the samples of every
+stage, with the masks and latents that FACES has. The encoder still starts with the GAN's own samples, and the held-out
+ones for inspection are samples too. Arguments after the numbers go to the program.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class _Photographs(SampleMaker):
-    """Gives the photographs, over and over, for samples that are trained on."""
+    """Supplies the photographs, over and over, in place of training samples."""
 
     group: tuple = ()
 

@@ -1,4 +1,4 @@
-"""Does a lift gain from more samples, and are samples as good as photographs? At equal iterations, feed-forward.
+"""Does a lift benefit from more samples, and are samples as good as photographs? At equal iterations, feed-forward.
 
     python benchmarks/quality/lift_study.py --data FACES --out results/lift_study
     python benchmarks/quality/lift_study.py --data FACES --out results/lift_study --sizes 24 96 --seeds 0
@@ -6,12 +6,12 @@
     python benchmarks/quality/lift_study.py --data FACES --out results/lift_study --only report
 
 For every seed, one lift of a single stage on each number of samples (`endless`: no sample is seen twice in step 3), and
-one that trains on photographs in their place (`lift_photographs.py`): the faces of `--photos`. FACES is as in
-`lifted.py`; all are judged on the faces of `--faces`, which none has seen. `--steps` are the iterations of the stage's
-three steps, and `--projected` the batches of pseudo-images of all samples together: the same for all numbers of
-samples but those that are greater, which have one batch each.
+one that trains on photographs instead (`lift_photographs.py`): the faces of `--photos`. FACES is as in
+`lifted.py`; all are evaluated on the faces of `--faces`, which none has seen. `--steps` are the iterations of the
+stage's three steps, and `--projected` the batches of pseudo-images of all samples together: the same for all numbers
+of samples except greater ones, which have one batch per sample.
 
-What is finished is not run again, and what was stopped goes on. The table has each seed's SIDE and MAD, and the means.
+Finished runs are not run again, and interrupted ones are resumed. The table has each seed's SIDE and MAD, and means.
 Further `--config.FIELD=VALUE` arguments go to every run.
 """
 
@@ -32,7 +32,7 @@ from rich.table import Table
 
 from gan2shape_jax.atomic_files import atomic_text
 
-_AT_ONCE = 4  # images that share an iteration
+_AT_ONCE = 4  # images per iteration
 _ENDLESS, _PHOTOS = "endless", "photographs"
 _ON_PHOTOS = pathlib.Path(__file__).with_name("lift_photographs.py")
 _SIZES = ("24", "96", "384", "1536", _ENDLESS)

@@ -1,15 +1,15 @@
-"""Errors of networks on faces that they have not seen, feed-forward, and where these come from.
+"""Feed-forward errors of networks on faces that they have not seen, and where these errors come from.
 
     python benchmarks/quality/lifted.py --data FACES --faces 000 024 lifted/networks.safetensors other.safetensors
 
-FACES has the folders `image`, `mask`, `depth` and `latents`, as the bundled faces do; from the first number up to the
-second one, which is left out. Columns: SIDE and MAD as everywhere; the worst SIDE; the factor that the relief would
-have to be multiplied by to be nearest to the truth, and SIDE after that; SIDE without the outermost pixels; how much
-depth differs from face to face, beside how much it varies within one. Where FACES has a `truth.npz` with true views, a
-second table says how the networks' views follow these: slope of a line, and correlation.
+FACES has the folders `image`, `mask`, `depth` and `latents`, as the bundled faces do; faces from the first number up to
+but excluding the second are used. Columns: SIDE and MAD as everywhere; the worst SIDE; the factor by which the relief
+would have to be multiplied to be closest to the truth, and SIDE after that; SIDE without the outermost pixels; how much
+depth differs from face to face, beside how much it varies within one. If FACES has a `truth.npz` with true views, a
+second table shows how well the networks' views follow these: slope of a line, and correlation.
 
-With `--fit 20`, view and light of every face are improved by that many steps on the reconstruction of its image, depth
-and albedo staying what they are, and a second row of each table says what becomes of the errors.
+With `--fit 20`, view and light of every face are refined by that many steps on the reconstruction of its image, with
+depth and albedo fixed, and a second row of each table shows the resulting errors.
 """
 
 import argparse
@@ -36,11 +36,11 @@ from gan2shape_jax.method.state import PreparedImage, Problem
 from gan2shape_jax.training.tasks import scores
 
 _BORDER = 4  # pixels left out
-_STEP = 0.015  # of a fit, radians and units of light
+_STEP = 0.015  # learning rate of a fit, in radians and units of light
 
 
 class Errors(NamedTuple):
-    """Of one face."""
+    """The errors of one face."""
 
     side: float
     mad: float
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _row(views: list[Reconstruction], group: list[PreparedImage]) -> list[str]:
-    """Returns the means of what is seen of all faces, as the table has them."""
+    """Returns the means over all faces, as a row of the table."""
     rows = [errors_of(view, one) for view, one in zip(views, group, strict=True)]
     mean = Errors(*np.mean(rows, axis=0))
     depth = np.stack([np.asarray(view.depth) for view in views])
@@ -93,7 +93,7 @@ def _row(views: list[Reconstruction], group: list[PreparedImage]) -> list[str]:
 
 
 def fitted(view: Reconstruction, one: PreparedImage, frozen: FrozenModels, steps: int) -> Reconstruction:
-    """Returns a reconstruction after steps on its view's rotation and its light by the method's loss on the image."""
+    """Returns a reconstruction after optimising its view's rotation and its light by the method's loss on the image."""
     optimizer = optax.adam(_STEP)
     found = view.view[:3], view.light
     state = optimizer.init(found)
@@ -134,7 +134,7 @@ def _seen(found, view: Reconstruction, *, settings: Settings) -> Reconstruction:
 
 
 def _true_views(path: pathlib.Path, faces: Sequence[int]) -> np.ndarray | None:
-    """Returns pitch, yaw and roll (n, 3) of the faces, radians; None without the file, which has the yaw first."""
+    """Returns pitch, yaw and roll (n, 3) of the faces, radians; None without the file, which stores yaw first."""
     if not path.is_file():
         return None
     with np.load(path, allow_pickle=False) as archive:

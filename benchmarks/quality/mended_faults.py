@@ -1,10 +1,10 @@
-"""What the published code's geometric faults cost, measured on the bundled faces' true depth.
+"""What the published code's geometric errors cost, measured on the bundled faces' true depth.
 
     python benchmarks/quality/mended_faults.py
 
-Half-pixel sampling: the true depth is seen from its own view (no rotation), so a renderer without fault gives
-it back. Short normals: the angle that is read between a map of normals and itself. Whole runs with and without
-the faults are compared by `development_faces.py` with and without `--config.reference=True`.
+Half-pixel sampling: the true depth is rendered from its own view (no rotation), so a correct renderer returns
+it unchanged. Short normals: the angle measured between a map of normals and itself. Whole runs with and without
+the errors are compared by `development_faces.py` with and without `--config.reference=True`.
 """
 
 import argparse

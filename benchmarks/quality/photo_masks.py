@@ -1,9 +1,9 @@
-"""How well the object is cut out of a photo where no mask is given: IoU of the found mask with the true one.
+"""How well the object is cut out of a photo without a given mask: IoU of the found mask with the true one.
 
     python benchmarks/quality/photo_masks.py --data FACES [--gan GAN.safetensors]
 
-FACES has the folders `image` and `mask`, of pictures framed as the GAN's are. GrabCut starts from where the GAN's
-objects usually are, as `gan2shape-jax photo` has it.
+FACES has the folders `image` and `mask`, of pictures framed like the GAN's. GrabCut starts from where the GAN's
+objects usually are, as in `gan2shape-jax photo`.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""SIDE of ellipsoids that training might start from, as they stand, on faces with true depth.
+"""SIDE of ellipsoids that training might start from, before any training, on faces with true depth.
 
     python benchmarks/quality/priors.py --data FACES --faces 0 24
 
 FACES has the folders `image`, `mask` and `depth`, as in `lifted.py`. `--found` adds the ellipsoid of masks that are
-found without any given ones, as a lift finds those of the GAN's samples, which takes a minute.
+found without any being given, as a lift does for the GAN's samples, which takes a minute.
 """
 
 import argparse

@@ -1,14 +1,14 @@
-"""Refines a model on faces with true depth: what it does to errors, and whether samples kept out of training tell.
+"""Refines a model on faces with true depth: how errors change, and whether held-out samples reveal it.
 
     python benchmarks/quality/refinement.py --data FACES --faces 0 24 --seeds 0 1 2 --out refinement.json MODEL
 
-FACES as in `lifted.py`. Each face is refined as `config.refinement` says, once a seed, and SIDE, MAD and the L1 of
-samples that were kept out of training are measured at every share of the way from the model's networks to the refined
-ones. The table has their means, how many ended worse than the model began, and what `refinement.chosen` comes to for
-several gains that are enough. Below it: rank correlations (Spearman) of that L1 and SIDE, each relative to the model's,
+FACES as in `lifted.py`. Each face is refined as `config.refinement` says, once per seed, and SIDE, MAD and the L1 of
+held-out samples are measured at several interpolations (shares) between the model's networks and the refined ones. The
+table has their means, how many ended worse than the model began, and what `refinement.chosen` selects for several
+values of the required gain. Below it: rank correlations (Spearman) of that L1 and SIDE, each relative to the model's,
 over all faces, seeds and shares, and within a face and seed.
 
-What has been measured is in the file of `--out` and is not measured again.
+Measurements already in the file of `--out` are not repeated.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def config_of(data: pathlib.Path, model: pathlib.Path, seed: int) -> ConfigDict:
-    """Returns the configuration of a refinement of faces with all that belongs to them."""
+    """Returns the configuration for refining faces that have masks, depths and latents."""
     config = known_faces.config_of(data, "ictface")
     config.networks.pretrained = str(model)
     config.seed = seed
@@ -102,7 +102,7 @@ def _errors(params: Any, one: PreparedImage, frozen: FrozenModels) -> dict[str, 
 
 
 def in_words(row: dict[str, Any]) -> str:
-    """Returns a face's errors before and after, in a line."""
+    """Returns a face's errors before and after, in one line."""
     place = refinement.SHARES.index(row["share"])
     before, after = (f"{row['side'][at]:.4f} / {row['mad'][at]:.1f}" for at in (0, place))
     return f"{before} to {after} at {refinement.SHARES[place]}, {row['seconds']} s"

@@ -1,10 +1,10 @@
-"""What NVIDIA's stylegan2-ada-pytorch makes of TensorFlow's network pickles: numbers that a test holds ours against.
+"""What NVIDIA's stylegan2-ada-pytorch computes from TensorFlow's network pickles: numbers that a test compares ours to.
 
     git clone https://github.com/NVlabs/stylegan2-ada-pytorch
     python benchmarks/quality/tensorflow_golden.py stylegan2-ada-pytorch tests/golden/stylegan2_tensorflow.npz
 
 Writes small pickles with random weights (tests/helpers/tensorflow_files.py), loads each with `load_network_pkl` of
-their `legacy.py`, and keeps what the networks compute: w, pictures with and without truncation, logits. Needs PyTorch
+their `legacy.py`, and saves what the networks compute: w, pictures with and without truncation, logits. Needs PyTorch
 (`pip install -e '.[parity]'`), click and requests. Their code is under the NVIDIA Source Code License; only numbers
 computed from random weights are kept.
 """

@@ -1,4 +1,4 @@
-"""How well the word on a result holds: whether a picture is of the GAN's kind, and how good its shape is.
+"""How reliable the trust estimates of a result are: whether a picture is of the GAN's kind, and how good its shape is.
 
     python benchmarks/quality/trust.py kind --data FACES --others CATS_IMAGES [--out kind.json]
     python benchmarks/quality/trust.py kind --gan cats.safetensors --like CATS_IMAGES --others FACES_IMAGES \
@@ -6,11 +6,11 @@
     python benchmarks/quality/trust.py shape --data FACES [--out shape.json]
 
 `kind` scores pictures of the GAN's kind that it was not trained on, and pictures of other things: another folder's,
-crops of scikit-image's everyday pictures, its textures, and noise. It prints the AUROC of every kind of other things,
-and at the limit how many of either side are mistaken. The bundled GAN has its guide; of another one what the score
-needs is measured first, on 2,048 of its samples.
+crops of scikit-image's everyday pictures, its textures, and noise. It prints the AUROC for every kind of other things,
+and how many on either side are misclassified at the limit. The bundled GAN comes with its guide; for another one, what
+the score needs is measured first, on 2,048 of its samples.
 
-`shape` explains faces 024 to 047, as they are and disturbed in several ways, and prints the rank correlation of the
+`shape` reconstructs faces 024 to 047, as they are and disturbed in several ways, and prints the rank correlation of the
 expected SIDE with the true one, and the share of pixels whose error is within the spread.
 """
 
@@ -94,7 +94,7 @@ def _folder(path: pathlib.Path) -> list[np.ndarray]:
 
 
 def _other_things(folder: pathlib.Path | None, left_out: Sequence[str]) -> dict[str, list[np.ndarray]]:
-    """Returns pictures of other things, by where they are from."""
+    """Returns pictures of other things, by their source."""
     from skimage import data  # only here: nothing else needs it
 
     rng = np.random.default_rng(0)
@@ -115,7 +115,7 @@ def _other_things(folder: pathlib.Path | None, left_out: Sequence[str]) -> dict[
 def _rgb(read: Callable[[], np.ndarray]) -> np.ndarray:
     try:
         picture = np.asarray(read())
-    except Exception as error:  # a picture that is not on this machine, and would have to be fetched
+    except Exception as error:  # a picture that is not on this machine and would have to be downloaded
         raise SystemExit(f"scikit-image lacks a picture ({error}): leave it out of the list above") from error
     return np.repeat(picture[..., None], 3, -1) if picture.ndim == 2 else picture[..., :3]
 

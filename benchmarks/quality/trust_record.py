@@ -2,9 +2,9 @@
 
     python benchmarks/quality/trust_record.py --data FACES --faces 0 24 [MODEL]
 
-FACES has the folders `image`, `mask` and `depth`. Faces from the first number up to the second one, which is left out,
-are explained as they are and wrongly framed (`judged_faces`). The usual error is that of faces as they are, in the
-canonical frame; the SIDE to expect is a line through log(SIDE) of all, over their atypicality.
+FACES has the folders `image`, `mask` and `depth`. Faces from the first number up to but excluding the second
+are reconstructed as they are and wrongly framed (`judged_faces`). The usual error is that of faces as they are, in the
+canonical frame; the expected SIDE is a line fitted to log(SIDE) of all over their atypicality.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from gan2shape_jax.geometry import resample
 from gan2shape_jax.training.trust_file import TrustRecord, beside, trust_bytes
 from gan2shape_jax.weight_files.digest import sha256
 
-_SOFT = 2 / 128  # sides: the usual error is blurred by as much
+_SOFT = 2 / 128  # of a side: the usual error is blurred by this much
 _SHARE = 0.8  # of pixels within the spread
 
 
@@ -44,13 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def record_of(plain: list[Judged], seen: list[Judged]) -> TrustRecord:
-    """Returns what is measured of faces as they are, and of these and disturbed ones."""
+    """Returns what is measured on faces as they are, and on these and disturbed ones together."""
     weight = np.stack([one.seen_canonical for one in plain])
     squares = np.stack([np.square(one.error_canonical) for one in plain])  # where unseen, both are 0
     soft = _SOFT * weight.shape[-1]
     total = cv2.GaussianBlur(weight.sum(0), (0, 0), soft)
     mean = squares.sum() / weight.sum()
-    # Where hardly any face was seen, as where most were.
+    # Where hardly any face was seen, the overall mean takes over.
     usual = np.sqrt((cv2.GaussianBlur(squares.sum(0), (0, 0), soft) + mean) / (total + 1))
     atypical = np.array([max(one.atypical, 0) for one in seen])
     sides = np.array([one.result.metrics["side"] for one in seen])
@@ -67,7 +67,7 @@ def record_of(plain: list[Judged], seen: list[Judged]) -> TrustRecord:
 
 
 def ratios_of(one: Judged, spread: np.ndarray) -> np.ndarray:
-    """Returns errors in what the spread was, pixel by pixel of the object in the input's view."""
+    """Returns errors in units of the spread, for each pixel of the object in the input's view."""
     there = np.asarray(resample.grid_sample(spread[..., None].astype(np.float32), one.to_input))[..., 0]
     inside = one.result.input_mask > 0.5
     return np.abs(one.error[inside]) / np.maximum(there[inside], 1e-9)

@@ -1,9 +1,9 @@
-"""What it costs that damage is noticed: writing through to the disk, and looking through finished results at a start.
+"""What detecting damage costs: flushing writes to the disk, and checking finished results at a start.
 
     python benchmarks/robustness/checking.py RESULT --copies 60
 
-RESULT is the results folder of one image. It is copied with and without writing through; then the copies are looked
-through as a start does it, once as the disk has them (the system is asked to forget their pages) and once from memory.
+RESULT is the results folder of one image. It is copied with and without flushing; then the copies are checked as at a
+start, once from the disk (the system is asked to drop their pages from the cache) and once from memory.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def copy(source: pathlib.Path, target: pathlib.Path) -> float:
 
 
 def forget(folder: pathlib.Path) -> None:
-    """Asks the system to read these files from the disk the next time."""
+    """Asks the system to read these files from the disk next time."""
     for path in folder.rglob("*"):
         if path.is_file():
             descriptor = os.open(path, os.O_RDONLY)

@@ -1,16 +1,16 @@
-"""Damages every file that runs write, one after another, and starts the same command again.
+"""Damages every file that runs write, one at a time, and starts the same command again.
 
     python benchmarks/robustness/damage.py --out damage.json
     python benchmarks/robustness/damage.py --modes instance --every 7          # every seventh case
     python benchmarks/robustness/damage.py --modes group --leave-out results   # all but the files of results
 
-For each mode (independent images, a group of two, joint, predict) an undisturbed run is made, and one that is killed on
-its way. Every file of either is cut short, emptied, deleted, garbled, and has one bit flipped (JSON also becomes
+For each mode (independent images, a group of two, joint, predict) an undisturbed run is made, and one that is killed
+midway. Every file of either is truncated, emptied, deleted, garbled, and has one bit flipped (JSON is also replaced by
 `null`, a list and 100,000 brackets); each time in a fresh copy of the folder, in which the command is then started
-again. It has to end with 0, print no traceback, and leave results with the bits of the undisturbed run.
+again. It has to exit with 0, print no traceback, and leave results bit-identical to the undisturbed run's.
 
 A mode's starts share one process, so that programs are compiled once. That this changes nothing is checked first: the
-killed run, made by another process, has to be resumed to the same bits.
+killed run, made by another process, has to resume to the same bits.
 """
 
 import argparse
@@ -55,7 +55,7 @@ OF_JSON: dict[str, Harm] = {
 
 
 def cases(run: pathlib.Path) -> Iterator[tuple[pathlib.PurePath, str, Harm]]:
-    """Yields every file of a run with every harm that it may come to."""
+    """Yields every file of a run with every kind of damage that applies to it."""
     for path in sorted(run.rglob("*")):
         if path.is_file():
             harms = HARMS | OF_JSON if path.suffix == ".json" or path.name == "metadata" else HARMS
@@ -63,7 +63,7 @@ def cases(run: pathlib.Path) -> Iterator[tuple[pathlib.PurePath, str, Harm]]:
 
 
 def apply(path: pathlib.Path, harm: Harm) -> None:
-    """Does harm to a file."""
+    """Damages a file."""
     content = harm(path.read_bytes())
     if content is None:
         path.unlink()
@@ -73,7 +73,7 @@ def apply(path: pathlib.Path, harm: Harm) -> None:
 
 @contextlib.contextmanager
 def printed() -> Iterator[Callable[[], str]]:
-    """Yields a function that returns all that was printed since, by whatever means."""
+    """Yields a function that returns everything printed since, by whatever means."""
     with tempfile.TemporaryFile() as file:
         kept = os.dup(1), os.dup(2)
         try:
@@ -110,7 +110,7 @@ def started(arguments: list[str]) -> tuple[object, str]:
 def judge(
     mode: str, folder: pathlib.Path, whole: dict[str, bytes], networks: pathlib.Path | None, **fields: object
 ) -> dict[str, object]:
-    """Starts the command in a folder, with further fields set, and says how that ended."""
+    """Starts the command in a folder, with further fields set, and returns how it ended."""
     begin = time.perf_counter()
     code, text = started(tiny_runs.command(mode, folder, networks, **fields))
     return {
@@ -124,7 +124,7 @@ def judge(
 
 
 def is_good(outcome: dict[str, object]) -> bool:
-    """Whether a damaged run came to the same end."""
+    """Whether a damaged run reached the same result."""
     return outcome["code"] == 0 and not outcome["other_bits"] and not outcome["traceback"]
 
 
@@ -137,7 +137,7 @@ def _half_made(mode: str, run: pathlib.Path) -> Callable[[], bool]:
 
 
 def half_made(mode: str, folder: pathlib.Path, networks: pathlib.Path | None, **fields: object) -> pathlib.Path:
-    """Returns a run that was killed on its way."""
+    """Returns a run that was killed midway."""
     for attempt in range(5):
         place = folder / f"half-{attempt}"
         with contextlib.suppress(tiny_runs.Killed):
@@ -148,7 +148,7 @@ def half_made(mode: str, folder: pathlib.Path, networks: pathlib.Path | None, **
 
 
 def _train(networks: pathlib.Path) -> None:
-    """Makes the networks that a prediction takes, by an undisturbed run of joint training."""
+    """Makes the networks that a prediction needs, by an undisturbed run of joint training."""
     place = networks.with_suffix("")
     code, text = started(tiny_runs.command("joint", place))
     if code != 0:
@@ -157,7 +157,7 @@ def _train(networks: pathlib.Path) -> None:
 
 
 def work(mode: str, folder: pathlib.Path, options: argparse.Namespace) -> list[dict[str, object]]:
-    """Does everything to the runs of one mode; returns the outcome of every case."""
+    """Runs all cases of one mode; returns the outcome of each."""
     networks = folder.parent / "networks.safetensors" if mode == "predict" else None
     if networks and not networks.exists():
         _train(networks)
@@ -195,7 +195,7 @@ def _in_words(outcome: dict[str, object]) -> str:
 
 
 def table(outcomes: list[dict[str, object]]) -> str:
-    """Returns a table: cases, how many came to the same end, how many were told, seconds a case."""
+    """Returns a table: cases, how many reached the same result, how many were reported, seconds per case."""
     groups: dict[tuple[object, object], list[dict[str, object]]] = collections.defaultdict(list)
     for one in outcomes:
         groups[one["mode"], one["state"]].append(one)

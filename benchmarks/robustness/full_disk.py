@@ -1,12 +1,12 @@
-"""Lets disks fill up under runs, at every size: a run ends in words, and goes on to the same bits when there is room.
+"""Lets disks of many sizes fill up during runs: a run ends with a message, and resumes bit for bit once there is room.
 
     sudo python benchmarks/robustness/full_disk.py --modes instance joint --sizes 12 --out full_disk.json
 
-The workdir lies on a file system in memory (tmpfs, which takes the rights to mount one). Its sizes are spread from a
-fiftieth of what the undisturbed run leaves to as much as it takes with its checkpoints, so that latents, checkpoints
-and results all meet the end of it. A run that meets it has to end with 1 (0 where all fitted), without a traceback and
-without half a result; then the file system is made large, and the same command has to end with 0 and the bits of the
-undisturbed run.
+The workdir lies on a file system in memory (tmpfs, which requires the right to mount one). Its sizes range from a
+fiftieth of what the undisturbed run leaves to as much as it takes with its checkpoints, so that writing latents,
+checkpoints and results all run out of space. Such a run has to exit with 1 (0 if everything fitted), without a
+traceback and without partial results; then the file system is enlarged, and the same command has to exit with 0 and
+the bits of the undisturbed run.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import tiny_runs
 from damage import started
 
 _PLENTY_MIB = 2048
-_CHECKPOINTS_KIB = 24 * 1024  # more than those of an image take beside each other
+_CHECKPOINTS_KIB = 24 * 1024  # more than all checkpoints of an image take at once
 
 
 def _size(folder: pathlib.Path) -> int:
@@ -44,7 +44,7 @@ def _disk(place: pathlib.Path, kib: int):
 
 
 def _half_results(run: pathlib.Path) -> list[str]:
-    """Returns the folders of results that are not whole."""
+    """Returns the results folders that are incomplete."""
     from gan2shape_jax.errors import UserError
     from gan2shape_jax.outputs import load_result
 
@@ -59,7 +59,7 @@ def _half_results(run: pathlib.Path) -> list[str]:
 
 
 def work(mode: str, folder: pathlib.Path, options: argparse.Namespace) -> list[dict[str, object]]:
-    """Fills the disk under the runs of one mode; returns what came of each."""
+    """Fills the disk during the runs of one mode; returns the outcome of each."""
     whole = folder / "whole"
     code, text = started(tiny_runs.command(mode, whole))
     if code != 0:
@@ -70,7 +70,7 @@ def work(mode: str, folder: pathlib.Path, options: argparse.Namespace) -> list[d
         kib = int(most * 0.02 + (most + _CHECKPOINTS_KIB) * number / max(options.sizes - 1, 1))
         place = folder / f"disk-{number}"
         with _disk(place, kib):
-            # A run that expects to need more than there is would not begin.
+            # A run that expects to need more space than there is would not start.
             code, text = started(tiny_runs.command(mode, place, None, **{"runtime.allow_large": True}))
             told = [line for line in text.splitlines() if line.startswith("error:")]
             half = _half_results(place / "run")

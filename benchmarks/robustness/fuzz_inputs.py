@@ -1,12 +1,12 @@
-"""Feeds files that nobody would write to every reader, and tells what came out besides an error in words.
+"""Feeds malformed files to every reader, and reports any outcome other than a clean error.
 
     python benchmarks/robustness/fuzz_inputs.py --minutes 10
 
-Changes the hostile files of the tests and the kept corpus, byte by byte and piece by piece, and reads them in a process
-of its own: pictures, masks, alpha channels, latents, depths, statistics, settings in YAML, configurations in JSON,
-image lists. What a reader may give is a value or a UserError, within 2 s of processor time and 512 MiB over the idle
-process. A file that gives anything else is written to --findings; the exit status is then 1. Files that reach new lines
-of the readers (or of Pillow, PyYAML, json, zipfile) are changed further; with --keep the smallest of them go into the
+Mutates the hostile files of the tests and the saved corpus, byte by byte and piece by piece, and reads them in a
+separate process: pictures, masks, alpha channels, latents, depths, statistics, settings in YAML, configurations in
+JSON, image lists. A reader may return a value or raise a UserError, within 2 s of CPU time and 512 MiB over the idle
+process. A file with any other outcome is written to --findings; the exit status is then 1. Files that reach new lines
+of the readers (or of Pillow, PyYAML, json, zipfile) are mutated further; with --keep the smallest of them go into the
 corpus in tests/inputs/corpus, which tests replay, up to 1 MiB in all.
 """
 
@@ -31,9 +31,9 @@ from fuzzing.mutations import mutated  # noqa: E402
 
 _CORPUS = ROOT / "tests" / "inputs" / "corpus"
 _LARGEST_CORPUS, _LARGEST_KEPT = 2**20, 8 * 2**10  # bytes, of all and of one
-_PATIENCE = 240  # seconds on the clock for one file, after which the process counts as stuck
+_PATIENCE = 240  # seconds of wall time for one file, after which the process counts as stuck
 _MOST_SECONDS, _MOST_MIB = 2.0, 512.0
-# The words that are put in, and the ending of the file, by reader.
+# The words that are inserted, and the file extension, by reader.
 _READERS = {
     "picture": ("picture", ".png"),
     "mask": ("picture", ".png"),
@@ -49,13 +49,13 @@ _READERS = {
 
 
 class Child:
-    """The reading process, started again whenever it is gone."""
+    """The reading process, restarted whenever it is gone."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
 
     def read(self, reader: str, path: pathlib.Path) -> dict:
-        """Returns the child's answer, or one whose outcome says that the child ended or did not answer."""
+        """Returns the child's answer, or one whose outcome says that the child exited or did not answer."""
         process = self._started()
         assert process.stdin is not None and process.stdout is not None
         try:
@@ -91,7 +91,7 @@ class Child:
 
 @dataclasses.dataclass
 class Fuzzer:
-    """Files by reader, those that led somewhere new, and what has been found."""
+    """Files by reader, those that reached something new, and the findings so far."""
 
     pools: dict[str, list[bytes]]
     findings: pathlib.Path
@@ -101,7 +101,7 @@ class Fuzzer:
     found: int = 0
 
     def go_on(self, seconds: float, child: Child, folder: pathlib.Path) -> None:
-        """Makes and reads files for so long."""
+        """Makes and reads files for the given time."""
         end, told = time.monotonic() + seconds, time.monotonic()
         while time.monotonic() < end:
             reader = self.draw.choice(list(self.pools))
@@ -117,7 +117,7 @@ class Fuzzer:
                 print(self.summary(), flush=True)
 
     def judge(self, reader: str, content: bytes, answer: dict) -> None:
-        """Counts an answer; keeps the file where it led somewhere new, or where it did harm."""
+        """Counts an answer; keeps the file if it reached something new or did harm."""
         self.outcomes[answer["outcome"]] += 1
         if answer["new"]:
             self.fruitful[reader].append(content)
@@ -142,7 +142,7 @@ def _name(reader: str, content: bytes) -> str:
 
 
 def _pools() -> dict[str, list[bytes]]:
-    """Returns the files to start from, by reader: the tests' hostile and honest ones of a modest size, the corpus."""
+    """Returns the files to start from, by reader: the tests' hostile and valid ones of modest size, and the corpus."""
     from helpers import hostile_arrays, hostile_jpegs, hostile_pictures, hostile_pngs, hostile_texts
 
     from gan2shape_jax.config import load_config, to_json
@@ -164,7 +164,7 @@ def _pools() -> dict[str, list[bytes]]:
 
 
 def _keep(fuzzer: Fuzzer) -> None:
-    """Adds what led somewhere new to the corpus, the smallest first, until it is full."""
+    """Adds files that reached something new to the corpus, the smallest first, until it is full."""
     _CORPUS.mkdir(parents=True, exist_ok=True)
     used = sum(path.stat().st_size for path in _CORPUS.iterdir())
     new = [(reader, content) for reader, contents in fuzzer.fruitful.items() for content in contents]

@@ -1,14 +1,14 @@
-"""Changes weight files and opens them: they are read, or refused in words, soon and with little memory.
+"""Mutates weight files and opens them: they are read, or rejected with a message, quickly and with little memory.
 
     python benchmarks/robustness/fuzz_weights.py --minutes 10
     python benchmarks/robustness/fuzz_weights.py --minutes 60 --kinds torch_zip nvidia --seed 7
 
-Files are changed byte by byte and by what they are made of (instructions of pickles, entries of archives, JSON of
-headers, fields of protocol buffers). Those that reach lines or messages which none has reached before are changed
-further, and kept where they are small: `tests/weight_files/test_hostile_files.py` opens them again.
+Files are mutated byte by byte and by their structure (instructions of pickles, entries of archives, JSON of
+headers, fields of protocol buffers). Those that reach lines or messages not reached before are mutated
+further, and kept if they are small: `tests/weight_files/test_hostile_files.py` opens them again.
 
-A finding is a file that ends in anything but a `UserError`, or takes more than 2 processor seconds or 512 MiB beyond
-the idle process; each is written to --findings. The status is 1 where there are some.
+A finding is a file that raises anything but a `UserError`, or takes more than 2 CPU seconds or 512 MiB beyond
+the idle process; each is written to --findings. The exit status is 1 if there are any.
 """
 
 import argparse
@@ -23,8 +23,8 @@ sys.path[:0] = [str(_ROOT), str(_ROOT / "tests"), str(pathlib.Path(__file__).res
 
 from helpers import hostile  # noqa: E402
 
-_SHARE = 300  # seconds after which a worker makes room for another, with another chance
-_SILENCE = 120  # seconds beyond its time after which a worker is taken for stuck
+_SHARE = 300  # seconds after which a worker is replaced by another, with another seed
+_SILENCE = 120  # seconds beyond its time after which a worker counts as stuck
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def _work(options: argparse.Namespace) -> None:
 
 
 def _one_worker(options: argparse.Namespace, seconds: float, seed: int) -> int:
-    """Runs a worker to its end; returns its findings, of which its own end is one where it comes too early."""
+    """Runs a worker to its end; returns its findings, including its own end if it comes too early."""
     command = [sys.executable, __file__, "--kinds", *options.kinds, "--corpus", str(options.corpus)]
     command += ["--findings", str(options.findings), "--seed", str(seed), "--worker", str(seconds)]
     try:

@@ -1,11 +1,11 @@
-"""Kills one of two hosts at random moments: the other ends in words or by itself, and a start of both does the rest.
+"""Kills one of two hosts at random moments: the other ends, with a message or by JAX, and restarting both recovers.
 
     python benchmarks/robustness/hosts.py --kills 4 --out hosts.json
 
-Two processes stand for two hosts with one folder, in each mode. One of them, by turns, is killed by SIGKILL. The other
-has to end: with 0 or 1, or by JAX's own end of a process whose partner is gone (joint training and a lift cannot go on
-without it). Then both are started again by the same command and have to end with 0 and the results of two undisturbed
-hosts.
+Two processes stand for two hosts with one folder, in each mode. They are killed by SIGKILL, in turns. The surviving one
+has to exit: with 0 or 1, or through JAX terminating a process whose partner is gone (joint training and a lift cannot
+continue without it). Then both are restarted with the same command and have to exit with 0 and the results of two
+undisturbed hosts.
 """
 
 import argparse
@@ -26,8 +26,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import tiny_runs
 
-_LONGEST_S = 400  # that a host whose partner is gone may take to its end
-# Modes in which all hosts train one set of networks, on so many images an iteration.
+_LONGEST_S = 400  # that a host whose partner is gone may take to exit
+# Modes in which all hosts train one set of networks, on this many images per iteration.
 _SHARED = {"joint": {}, "lift": {"schedule__batches_per_iteration": 2}}
 
 
@@ -54,7 +54,7 @@ def start(arguments: list[str], folder: pathlib.Path, name: str) -> list[subproc
 
 
 def work(mode: str, folder: pathlib.Path, options: argparse.Namespace, networks: pathlib.Path) -> list[dict]:
-    """Kills hosts of one mode; returns what came of each."""
+    """Kills hosts of one mode; returns the outcome of each."""
     taken = networks if mode == "predict" else None
     whole, begin = folder / "whole", time.perf_counter()
     arguments = tiny_runs.command(mode, whole, taken, **_SHARED.get(mode, {}))

@@ -1,13 +1,13 @@
-"""Kills runs at random moments and resumes them: what comes out has to have the bits of an undisturbed run.
+"""Kills runs at random moments and resumes them: the results must be bit-identical to those of an undisturbed run.
 
     python benchmarks/robustness/kills.py --kills 100 --out kills.json
     python benchmarks/robustness/kills.py --kills 20 --signal INT --modes instance
 
-With `--signal INT` each run is sent two SIGINTs, as by two Ctrl-C 0.3 s apart: it has to end with 130 within two
-seconds of the second one (with 0 where it had just finished), without a traceback. Moments are drawn evenly over the
-time that an undisturbed run takes in a process of its own, from half a second on: until then Ctrl-C is Python's own
-affair, which loads the program. A mode's resumptions share one process, so that programs are compiled once; the killed
-runs have one each.
+With `--signal INT` each run is sent two SIGINTs, as by two Ctrl-C 0.3 s apart: it has to exit with 130 within two
+seconds of the second one (with 0 if it had just finished), without a traceback. Moments are drawn uniformly over the
+time that an undisturbed run takes in its own process, from half a second on: until then Python is still loading the
+program and handles Ctrl-C itself. A mode's resumed runs share one process, so that programs are compiled once; the
+killed runs have one each.
 """
 
 import argparse
@@ -33,7 +33,7 @@ _LONGEST_S = 2.0  # from the second one to the end
 
 
 def kill(arguments: list[str], log: pathlib.Path, after_s: float, kind: int) -> dict[str, object]:
-    """Starts a run, sends it a signal after so many seconds, and says how it ended."""
+    """Starts a run, sends it a signal after `after_s` seconds, and returns how it ended."""
     process = tiny_runs.start(arguments, log)
     try:
         process.wait(after_s)
@@ -50,14 +50,14 @@ def kill(arguments: list[str], log: pathlib.Path, after_s: float, kind: int) -> 
 
 
 def is_good(killed: dict[str, object], kind: int) -> bool:
-    """Whether a run ended as it has to at that signal."""
+    """Whether a run ended as it must on that signal."""
     codes = (-signal.SIGKILL, 0) if kind == signal.SIGKILL else (130, 0)
     in_time = kind == signal.SIGKILL or float(str(killed["ending_s"])) <= _LONGEST_S
     return killed["code"] in codes and in_time and "Traceback" not in str(killed["text"])
 
 
 def work(mode: str, folder: pathlib.Path, options: argparse.Namespace) -> list[dict[str, object]]:
-    """Kills the runs of one mode; returns what came of each."""
+    """Kills the runs of one mode; returns the outcome of each."""
     kind = getattr(signal, f"SIG{options.signal}")
     whole = folder / "whole"
     code, text = started(tiny_runs.command(mode, whole))
@@ -90,7 +90,7 @@ def work(mode: str, folder: pathlib.Path, options: argparse.Namespace) -> list[d
 
 
 def table(outcomes: list[dict]) -> str:
-    """Returns a table: kills, how many came to the same end, and how long the slowest took to end."""
+    """Returns a table: kills, how many reached the same result, and how long the slowest took to exit."""
     lines = ["| mode | kills | same end | finished before | longest to end, s |", "|---|---:|---:|---:|---:|"]
     for mode in tiny_runs.MODES:
         if every := [one for one in outcomes if one["mode"] == mode]:

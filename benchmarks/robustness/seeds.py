@@ -1,8 +1,8 @@
-"""Writes the honest weight files that `fuzz_weights.py` begins with: one of each family and form, as small as can be.
+"""Writes the valid weight files that `fuzz_weights.py` starts from: one of each family and form, as small as possible.
 
     python benchmarks/robustness/seeds.py tests/weight_files/corpus
 
-Needs PyTorch (`pip install -e '.[parity]'`). They are in the repository already.
+Needs PyTorch (`pip install -e '.[parity]'`). The files are already in the repository.
 """
 
 import argparse

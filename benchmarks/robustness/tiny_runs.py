@@ -1,4 +1,4 @@
-"""Runs small enough to be made thousands of times: their commands, and what two of them have to have in common."""
+"""Runs small enough to be repeated thousands of times: their commands, and what two of them must have in common."""
 
 import os
 import pathlib
@@ -13,7 +13,7 @@ __all__ = ["MODES", "Killed", "command", "compare", "environment", "results", "s
 MODES = ("instance", "group", "joint", "lift", "predict")
 _NAMES = ("001", "006")
 _LIFTED = ("model.safetensors", "networks.safetensors", "history.csv")
-# Thin networks, a few iterations, a checkpoint every second one; latents by inversion, so that they are kept.
+# Thin networks, a few iterations, a checkpoint every second one; latents by inversion, so that they are saved.
 _TINY = {
     "networks.width": 8,
     "networks.group_base": 4,
@@ -57,13 +57,13 @@ _OF_MODE = {
 
 
 def command(mode: str, folder: pathlib.Path, networks: pathlib.Path | None = None, **more: object) -> list[str]:
-    """Returns the arguments of a run in `folder/run` of two images, whose list it makes, or of a GAN's samples.
+    """Returns the arguments of a run in `folder/run` on two images, whose list it writes, or on a GAN's samples.
 
     Args:
       mode: one of `MODES`.
-      folder: of the run and its list.
-      networks: of a joint run, for prediction.
-      **more: further fields, `__` standing for the dot.
+      folder: the folder for the run and its list.
+      networks: networks of a joint run, for prediction.
+      **more: further fields, with `__` in place of the dot.
     """
     folder.mkdir(parents=True, exist_ok=True)
     listed = folder / "names.txt"
@@ -76,7 +76,7 @@ def command(mode: str, folder: pathlib.Path, networks: pathlib.Path | None = Non
 
 
 def results(run: pathlib.Path) -> dict[str, bytes]:
-    """Returns every file of every results folder of a run, by its path below the run's folder; a lift's networks."""
+    """Returns every file of every results folder of a run, or a lift's networks, by path within the run's folder."""
     folders = [path.parent for path in run.rglob("result.json")]
     wanted = [folder for folder in folders if not {"damaged"} & set(folder.relative_to(run).parts)]
     if (run / "model.safetensors").exists():
@@ -90,15 +90,15 @@ def results(run: pathlib.Path) -> dict[str, bytes]:
 
 
 def compare(run: pathlib.Path, whole: dict[str, bytes]) -> list[str]:
-    """Returns the files of results that are missing or have other bits than those of an undisturbed run."""
+    """Returns the result files that are missing or differ in any bit from those of an undisturbed run."""
     found = results(run)
     return [name for name, content in whole.items() if found.get(name) != content]
 
 
 def environment() -> dict[str, str]:
-    """Returns the environment of a run in a process of its own."""
+    """Returns the environment of a run in its own process."""
     root = pathlib.Path(__file__).resolve().parents[2]
-    # Restarting for the sake of memory would change the process that is sent signals.
+    # Restarting to save memory would change the process that receives signals.
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH")))),
         "GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES", ""),
@@ -106,7 +106,7 @@ def environment() -> dict[str, str]:
 
 
 def start(arguments: list[str], log: pathlib.Path) -> subprocess.Popen:
-    """Starts a run in a process of its own, what it prints going to a file."""
+    """Starts a run in its own process, with its output going to a file."""
     with log.open("wb") as printed:
         return subprocess.Popen(
             [sys.executable, "-m", "gan2shape_jax.main", *arguments],
@@ -118,11 +118,11 @@ def start(arguments: list[str], log: pathlib.Path) -> subprocess.Popen:
 
 
 class Killed(Exception):
-    """A run could not be stopped where it was to be."""
+    """A run could not be stopped at the intended point."""
 
 
 def stop_at(arguments: list[str], log: pathlib.Path, is_there: Callable[[], bool], kind: int = signal.SIGKILL) -> None:
-    """Starts a run and kills it as soon as `is_there`; raises `Killed` where it ends before."""
+    """Starts a run and kills it as soon as `is_there`; raises `Killed` if it ends before."""
     process = start(arguments, log)
     while not is_there():
         if process.poll() is not None:
@@ -133,7 +133,7 @@ def stop_at(arguments: list[str], log: pathlib.Path, is_there: Callable[[], bool
 
 
 def steps(folder: pathlib.Path) -> Iterator[int]:
-    """Yields the numbers of the whole checkpoints in a folder."""
+    """Yields the numbers of the complete checkpoints in a folder."""
     for path in folder.glob("*"):
         if path.name.isdecimal():
             yield int(path.name)

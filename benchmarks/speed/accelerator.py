@@ -1,11 +1,11 @@
-"""Measures on a GPU or TPU what the docs call unmeasured, most wanted first, within a limit of time.
+"""Measures on a GPU or TPU what the docs call unmeasured, in order of priority, within a time limit.
 
     python benchmarks/speed/accelerator.py --out measured --minutes 9.5
     python benchmarks/speed/accelerator.py --out tried --tiny --minutes 30    on a CPU, to see that all of it runs
 
-Each measurement is a program beside this one, in a process of its own, which is ended when its share of the time is
-over: what was measured until then is kept, as OUT/NAME.txt and OUT/NAME.json; OUT/summary.json says how each ended.
-With PyTorch for CUDA installed it is timed beside (`--torch`); weights that have no file are drawn at random.
+Each measurement is a program beside this one, run in its own process, which is ended when its share of the time is
+up: what was measured until then is kept as OUT/NAME.txt and OUT/NAME.json; OUT/summary.json says how each ended.
+If PyTorch for CUDA is installed, it is timed alongside (`--torch`); weights that have no file are drawn at random.
 """
 
 import argparse
@@ -27,12 +27,12 @@ class Measurement:
     """One program and the time that it may take.
 
     Attributes:
-      name: of its files.
-      program: beside this one.
-      arguments: of it.
-      seconds: that it may take at most, more where others took less.
-      tiny: arguments instead, where it is only tried.
-      torch: whether PyTorch is timed beside it.
+      name: name of its files.
+      program: the program beside this one.
+      arguments: the program's arguments.
+      seconds: the most that it may take; more if others took less.
+      tiny: the arguments to use instead in a trial.
+      torch: whether PyTorch is timed alongside.
     """
 
     name: str
@@ -80,7 +80,7 @@ MEASUREMENTS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures; returns 1 where something came to nothing."""
+    """Runs the measurements; returns 1 if any failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--minutes", type=float, default=9.5)
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [one for one in MEASUREMENTS if options.only is None or one.name in options.only]
     summary: dict[str, str] = {}
     for index, one in enumerate(chosen):
-        # What is only tried may take all that is left: a CPU compiles slowly.
+        # A trial may take all the time that is left: a CPU compiles slowly.
         later = 0 if options.tiny else sum(other.seconds for other in chosen[index + 1 :])
         limit = max(one.seconds, until - time.monotonic() - later)
         summary[one.name] = _measured(one, options, min(limit, until - time.monotonic()))
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measured(one: Measurement, options: argparse.Namespace, limit: float) -> str:
-    """Runs a measurement; returns what became of it, in words."""
+    """Runs a measurement; returns its outcome, in words."""
     if limit < 5:
         return "left out: the time was over"
     chosen = one.tiny if options.tiny else one.arguments
@@ -111,7 +111,7 @@ def _measured(one: Measurement, options: argparse.Namespace, limit: float) -> st
     if one.torch and options.torch:
         command += ["--torch", "plain", "--device", "cuda"]
     began = time.monotonic()
-    # Memory as it is needed: another process may hold the device's.
+    # Memory is allocated as needed: another process may hold some of the device's.
     environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     with (options.out / f"{one.name}.txt").open("w") as log:
         try:

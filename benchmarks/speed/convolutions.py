@@ -1,9 +1,10 @@
-"""Times this package's convolutions, forward and both gradients, beside those of another version of the module.
+"""Times this package's convolutions, forward and both gradients, against those of another version of the module.
 
     git show bdda8fd:gan2shape_jax/networks/convolution.py > old.py
     python benchmarks/speed/convolutions.py --beside old.py --width 64 --batch 17
 
-The shapes are those of the networks at 64 pixels; the two take turns. Milliseconds, lower third of the repeats.
+The shapes are those of the networks at 64 pixels; the two take turns. Times are in milliseconds, lower third of the
+repeats.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Seconds from a photo to its mesh, feed-forward, in a process that is warm.
+"""Seconds from a photo to its mesh, feed-forward, in a warm process.
 
     python benchmarks/speed/feed_forward.py                           the bundled model
     python benchmarks/speed/feed_forward.py MODEL --config=ictface    another one
 
-Median and least of twenty, each from the decoded picture to the textured mesh in memory; the first one compiles.
+Median and minimum of twenty, each from the decoded picture to the textured mesh in memory; the first one compiles.
 """
 
 import argparse

@@ -4,9 +4,9 @@
     python benchmarks/speed/first_mesh.py --config=ictface:predict     the model feed-forward
     python benchmarks/speed/first_mesh.py --config=ictface:scratch     the published schedule
 
-Makes a virtual environment in a temporary folder, installs the project there (pip's download cache is used
-where there is one), runs the program with an empty compilation cache, and stops it when the first
-face's mesh is there. Prints the parts and the run's peak memory.
+Makes a virtual environment in a temporary folder, installs the project there (using pip's download cache
+if there is one), runs the program with an empty compilation cache, and stops it when the first
+face's mesh exists. Prints the time of each part and the run's peak memory.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""Photos a second of GAN training, beside PyTorch on the same weights, photos and schedule, in one run.
+"""Photos per second of GAN training, compared with PyTorch on the same weights, photos and schedule, in one run.
 
     pip install -e '.[parity]'
     python benchmarks/speed/gan_training.py [--gan FILE] [--batch 16] [--threads 2]
 
 Both train without augmentation and path lengths: a step of the discriminator, one of the generator, and the gradient
-penalty every 16 iterations. PyTorch's networks are those of `torch_reference`, with a kernel for each image (as the
-published code has it) and with one kernel for all; the updates are timed by turns.
+penalty every 16 iterations. PyTorch's networks are those of `torch_reference`, with a kernel for each image (as in the
+published code) and with one kernel for all; the updates take turns.
 """
 
 import argparse
@@ -31,7 +31,7 @@ _ROUNDS = 5
 
 
 class _Head(nn.Module):
-    """The end of the discriminator: deviation over groups, convolution, two linear layers."""
+    """The head of the discriminator: deviation over groups, convolution, two linear layers."""
 
     def __init__(self, params: Params):
         super().__init__()

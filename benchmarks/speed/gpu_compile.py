@@ -1,12 +1,12 @@
-"""Compiles programs of a run for a GPU that is only described, and tells what the compiler says; needs no GPU.
+"""Compiles a run's programs for a GPU given only by description, and reports what the compiler says; needs no GPU.
 
     pip install --no-deps jax-cuda12-plugin jax-cuda12-pjrt      (of the version of jax; or `.[gpu]`)
     python benchmarks/speed/gpu_compile.py --config ictface:scratch --steps prior step1 step2 step3
     python benchmarks/speed/gpu_compile.py --config celeba --random-weights --images 8 --steps step3 --out gpu.json
 
-`--steps` are those of tpu_compile.py. For each: seconds to compile; memory of arguments and temporaries beside the
-GPU's; launches in one iteration, by kind: fusions, calls of cuDNN and cuBLAS, the rest. Without a device XLA does not
-try out algorithms, so that the memory cuDNN works in is not in the figures, and it estimates no time.
+`--steps` are those of tpu_compile.py. For each: seconds to compile; memory of arguments and temporaries compared with
+the GPU's; launches in one iteration, by kind: fusions, calls of cuDNN and cuBLAS, the rest. Without a device XLA does
+not autotune, so the figures do not include cuDNN's workspace, and it estimates no time.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ from timing import gpu_program, programs, subjects
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-    """What the compiler says of a program.
+    """What the compiler says about a program.
 
     Attributes:
-      config, precision, gpu: as asked for.
-      name: of the program.
-      images: at once.
+      config, precision, gpu: as requested.
+      name: the program's name.
+      images: images processed at once.
       form: how these share the GPU, or "joint".
       compile_s: seconds to compile.
-      argument_bytes: of its arguments.
-      temporary_bytes: beside these.
-      launches: in one iteration, by kind.
+      argument_bytes: memory of its arguments.
+      temporary_bytes: memory in addition to these.
+      launches: launches in one iteration, by kind.
     """
 
     config: str
@@ -100,7 +100,7 @@ def _devices(gpu: str) -> Any:
     described = gpu_program.GPUS[gpu].target()
     try:
         return topologies.get_topology_desc(platform="cuda", topology="1x1x1", target_config=described).devices
-    except Exception as error:  # whatever the plug-in and its loader raise
+    except Exception as error:  # whatever the plugin and its loader raise
         raise UserError(
             f"programs cannot be compiled for an {gpu}: {str(error).splitlines()[0][:300]}; "
             "pip install --no-deps jax-cuda12-plugin jax-cuda12-pjrt, of the version of jax"

@@ -1,10 +1,10 @@
-"""Compares the task of one image with a group of one image: bits, compile time, seconds an iteration of each step.
+"""Compares the task of one image with a group of one image: bits, compile time, seconds per iteration of each step.
 
     python benchmarks/speed/group_of_one.py --config ictface:scratch --iterations 20
 
-Both tasks go through one stage side by side in one process: each compiles a step anew (no cache), then they take turns,
-iteration by iteration. Every cell tells the task of one image / the group of one: seconds by the clock, and of the
-processor (all cores), which other work on the machine disturbs less; iterations are medians. "Same bits" compares the
+Both tasks run one stage side by side in one process: each compiles a step from scratch (no cache), then they take
+turns, iteration by iteration. Every cell gives the task of one image / the group of one: wall time in seconds, and CPU
+time (all cores), which other load on the machine affects less; iterations are medians. "Same bits" compares the
 whole train state (networks, optimiser, factors, mask) after the step's iterations.
 """
 
@@ -23,7 +23,7 @@ from gan2shape_jax.malloc_tuning import restart_keeping_memory
 
 @dataclasses.dataclass(frozen=True)
 class Taken:
-    """Seconds in both tasks: of compiling and of an iteration, by the clock and of the processor."""
+    """Seconds in both tasks: to compile and per iteration, wall time and CPU time."""
 
     compiling: list[float]
     compiling_cpu: list[float]
@@ -58,7 +58,7 @@ def _same_bits(state: Any, group_state: Any) -> bool:
 
 
 def _iterate(task: Any, state: Any, phase: Any, number: int, constants: Any) -> tuple[Any, float, float]:
-    """Returns the state after an iteration, and its seconds by the clock and of the processor."""
+    """Returns the state after an iteration, and its wall and CPU time in seconds."""
     import jax
 
     clock, cpu = time.perf_counter(), time.process_time()
@@ -68,7 +68,7 @@ def _iterate(task: Any, state: Any, phase: Any, number: int, constants: Any) -> 
 
 
 def _measure(tasks: tuple[Any, Any], states: list[Any], phase: Any, iterations: int) -> Taken:
-    """Carries both states through iterations of a phase, in turns."""
+    """Runs iterations of a phase on both states, in turns."""
     states[:] = [task.begin(state, phase) for task, state in zip(tasks, states, strict=True)]
     constants = [task.phase_constants(state, phase) for task, state in zip(tasks, states, strict=True)]
     clocks: list[list[float]] = [[], []]
@@ -89,7 +89,7 @@ def _measure(tasks: tuple[Any, Any], states: list[Any], phase: Any, iterations: 
 
 
 def _row(phase: Any, taken: Taken, same_bits: bool) -> str:
-    """Returns a row of the table, in Markdown."""
+    """Returns a row of the table as Markdown."""
     cells = [
         phase.label + (" mirrored" if phase.flip else ""),
         *(f"{one:.1f} / {many:.1f}" for one, many in (taken.compiling, taken.compiling_cpu)),
@@ -110,7 +110,7 @@ def main() -> None:
     from gan2shape_jax.run import runtime
 
     config = apply_overrides(load_config(options.config), {"sampling.collect_iters": "4"})
-    config.runtime.compilation_cache = "off"  # compiling is measured too
+    config.runtime.compilation_cache = "off"  # compilation is measured too
     runtime.set_up_runtime(config)
     import jax
 

@@ -1,11 +1,11 @@
-"""Times groups of images against one image at a time: images an hour by group size, and the plot of it.
+"""Times groups of images against one image at a time: images per hour by group size, as a table and a plot.
 
     python benchmarks/speed/groups.py --config ictface:scratch --sizes 1 2 4 --json groups.json --plot groups.png
 
-Every size has a process of its own (a CPU is divided into devices before it computes), and the sizes take turns:
+Every size has its own process (a CPU is divided into devices before it computes), and the sizes take turns:
 `--rounds` of them, each timing `--iterations` iterations of every kind of step. Figures are medians; the last ratio
-is of the schedules that the least times make, which other work on the machine disturbs less. The time of the whole
-schedule is that of its iterations, samples included; compilation is told apart.
+compares schedules made of the minimum times, which other load on the machine affects less. The time of the whole
+schedule is that of its iterations, including samples; compilation is listed separately.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def _phases(config):
 
 
 def _task(config, size: int):
-    """The task of so many images (the list's, again and again), and what they start from."""
+    """The task of `size` images (the list's, repeated), and their initial state."""
     import jax
 
     from gan2shape_jax.inputs import data
@@ -69,7 +69,7 @@ def _task(config, size: int):
 
 
 def _seconds(task, phase, initial, iterations: int) -> tuple[float, list[float]]:
-    """Seconds of the first iteration, with compilation, and of the following ones."""
+    """Seconds of the first iteration, including compilation, and of the following ones."""
     import jax
 
     state = task.begin(task.initial(initial), phase)
@@ -84,7 +84,7 @@ def _seconds(task, phase, initial, iterations: int) -> tuple[float, list[float]]
 
 
 def _measure(name: str, size: int, iterations: int) -> dict[str, Any]:
-    """In this process: seconds of every kind of iteration, for the whole group."""
+    """Seconds of every kind of iteration for the whole group, measured in this process."""
     import resource
 
     from gan2shape_jax.config import apply_overrides, load_config
@@ -92,11 +92,11 @@ def _measure(name: str, size: int, iterations: int) -> dict[str, Any]:
 
     fields = {"runtime.images_at_once": str(size), "sampling.collect_iters": "4"}
     config = apply_overrides(load_config(name), fields)
-    config.runtime.compilation_cache = "off"  # compiling is measured too
+    config.runtime.compilation_cache = "off"  # compilation is measured too
     runtime.set_up_runtime(config)
     import jax
 
-    jax.config.update("jax_num_cpu_devices", size)  # a run has no more than cores: this is to see why
+    jax.config.update("jax_num_cpu_devices", size)  # a run has at most as many as cores: this shows why
 
     task, initial = _task(config, size)
     steps: dict[str, Any] = {}
@@ -119,7 +119,7 @@ def _in_own_process(name: str, size: int, iterations: int) -> dict[str, Any]:
 
 
 def _summary(name: str, rounds: list[dict[str, Any]], size: int) -> dict[str, Any]:
-    """Medians over rounds; the whole schedule's seconds for the group, images an hour."""
+    """Medians over rounds; the whole schedule's seconds for the group, images per hour."""
     from gan2shape_jax.config import load_config
 
     counts = _phases(load_config(name))[1]

@@ -2,18 +2,18 @@
 
     python benchmarks/speed/mesh_rasterizer.py [--size 256] [--rings 71] [--repeat 30] [--diffren PATH] [--json FILE]
 
-The mesh is a bumpy ball of 2 x rings x rings triangles (10,082 unless said otherwise) that fills much of the picture.
+The mesh is a bumpy ball of 2 x rings x rings triangles (10,082 by default) that fills much of the picture.
 "forward" is a picture of three attributes of its vertices, "both" adds the gradient of a weighted sum of it with
-respect to vertices and attributes. Milliseconds a picture, median and least.
+respect to vertices and attributes. Milliseconds per picture, median and minimum.
 
-    ours            mesh_rasterizer.rasterize and interpolate, one sample a pixel, as the others
-    ours, 2 x 2     four samples a pixel, averaged
+    ours            mesh_rasterizer.rasterize and interpolate, one sample per pixel, like the others
+    ours, 2 x 2     four samples per pixel, averaged
     diffren         google-research/diffren, its CPU kernel in C++ and its interpolation, without splatting
-    jaxrenderer     its depth shader, forward alone: every pixel tests every triangle, and a gradient keeps something of
-                    each such pair
+    jaxrenderer     its depth shader, forward only: every pixel tests every triangle, and a gradient stores something
+                    for each such pair
 
-How to get the others is told in `renderers.py`; what is not there is left out. "differs" is the share of pixels whose
-values are off ours by more than 1e-3 (jaxrenderer: whose depth is), "gradient" the relative error (L2) of the gradient.
+`renderers.py` says how to get the others; missing ones are left out. "differs" is the share of pixels whose values
+differ from ours by more than 1e-3 (jaxrenderer: whose depth does), "gradient" the relative error (L2) of the gradient.
 """
 
 import argparse
@@ -43,7 +43,7 @@ _TOLERANCE = 1e-3
 def ball(rings: int) -> tuple[jax.Array, np.ndarray]:
     """Returns vertices and faces of a bumpy ball around (0, 0, 1): a grid of latitudes and longitudes.
 
-    It is open at the poles, where triangles would have no area: diffren's gradient is not a number for those.
+    It is open at the poles, where triangles would have no area: diffren's gradient is NaN for those.
     """
     theta, phi = np.meshgrid(
         np.linspace(0.05, np.pi - 0.05, rings + 1), np.linspace(0, 2 * np.pi, rings + 1), indexing="ij"
@@ -65,7 +65,7 @@ def ours(camera: Camera, faces: np.ndarray, supersample: int) -> Callable:
 
 
 def functions(picture: Callable, weights: jax.Array) -> dict[str, Callable]:
-    """Returns what is timed of a renderer, compiled, by name."""
+    """Returns a renderer's functions to time, compiled, by name."""
 
     def both(vertices, attributes):
         shown, pull = jax.vjp(picture, vertices, attributes)
@@ -75,7 +75,7 @@ def functions(picture: Callable, weights: jax.Array) -> dict[str, Callable]:
 
 
 def compare(flags: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]:
-    """Returns a row for each renderer and lines on what is left out."""
+    """Returns a row for each renderer, and lines on what is left out."""
     camera = Camera(flags.size)
     vertices, faces = ball(flags.rings)
     rng = np.random.default_rng(0)
@@ -106,7 +106,7 @@ def compare(flags: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]
 
 
 def difference(result, reference) -> dict[str, float]:
-    """Returns by how much picture and gradients are off those of the reference; not a number is off."""
+    """Returns by how much picture and gradients differ from the reference's; NaN counts as different."""
     shown, expected = (np.asarray(each[0]) for each in (result, reference))
     gradient, rightly = (np.concatenate([np.ravel(g) for g in each[1]]) for each in (result, reference))
     differs = float(np.mean(~(np.abs(shown - expected) <= _TOLERANCE).all(-1)))
@@ -114,7 +114,7 @@ def difference(result, reference) -> dict[str, float]:
 
 
 def time_depth(depth: Callable, vertices: jax.Array, faces: np.ndarray, camera: Camera) -> dict[str, float]:
-    """Returns times and differences of a renderer of depth alone."""
+    """Returns times and differences of a renderer that renders only depth."""
     seen = np.asarray(depth(vertices))
     expected = np.asarray(mesh_rasterizer.rasterize(vertices, camera, faces=faces).depth)
     begin = time.perf_counter()  # once: it takes most of a minute

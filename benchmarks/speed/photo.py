@@ -1,10 +1,10 @@
-"""What `gan2shape-jax photo` takes for a photo of twelve megapixels: seconds to the page and to the end, and memory.
+"""What `gan2shape-jax photo` takes for a twelve-megapixel photo: seconds to the page and to the end, and memory.
 
     python benchmarks/speed/photo.py [--refine] [--runs 3]
 
-The photo is a bundled face, enlarged, somewhere before a background with grain. Every run is a process of its own; the
-first one, which compiles programs or finds them compiled, is told apart from the others. Processor time tells more than
-the clock where others use the machine.
+The photo is an enlarged bundled face placed on a background with grain. Every run has its own process; the first one,
+which compiles programs or finds them compiled, is listed separately. CPU time is more telling than wall time if others
+use the machine.
 """
 
 import argparse
@@ -29,7 +29,7 @@ _GRAIN = 4
 
 
 class Taken(NamedTuple):
-    """What a run took: seconds to the page and to the end, of processors' time in all, MiB at most."""
+    """What a run took: seconds to the page and to the end, total CPU seconds, and peak MiB."""
 
     page: float
     whole: float

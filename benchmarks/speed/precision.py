@@ -1,11 +1,11 @@
-"""Trains the same faces in float32 and in bfloat16 and tables SIDE, MAD and seconds.
+"""Trains the same faces in float32 and in bfloat16 and tabulates SIDE, MAD and seconds.
 
     python benchmarks/speed/precision.py --faces 001 002 --seeds 0 1 --stages 200 200 150 --prior 300 --collect 20
 
-A schedule of one stage, the same seeds, latents and weights for both; `--json` keeps the figures. Below the runs are
-the means, and that of bfloat16's difference, face by face and seed by seed, with its standard error. Also tables how
+Both use a schedule of one stage and the same seeds, latents and weights; `--json` saves the figures. Below the runs are
+the means, and the mean difference of bfloat16, paired by face and seed, with its standard error. Also tabulates how
 far bfloat16 takes each network's output from float32's on the first face, once its depth has been fitted to the
-prior: the encoder is shown although it always computes in float32, because this is why.
+prior: the encoder is shown although it always computes in float32, because this is the reason why it does.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def _config(options: argparse.Namespace, seed: int):
 
 
 def _train(config, prepared: PreparedImage, frozen, initial) -> tuple[dict[str, float], TrainState]:
-    """Errors at the end and seconds, all compilation but none of the loading included; the state after the prior."""
+    """Final errors and seconds, including all compilation but no loading; the state after fitting the prior."""
     problem, settings = prepared.problem, prepared.settings
     state = initial_state(jax.tree.map(jnp.array, initial), settings)
     fitted, iterating, begin = state, 0.0, time.perf_counter()
@@ -70,7 +70,7 @@ def _relative(low: jax.Array, full: jax.Array) -> float:
 
 
 def _outputs(params, prepared: PreparedImage, frozen) -> dict[str, float]:
-    """Errors of bfloat16: relative ones, and degrees of normals."""
+    """Errors of bfloat16: relative ones, and normals in degrees."""
     problem, full = prepared.problem, dataclasses.replace(prepared.settings, precision="float32")
     low = dataclasses.replace(full, precision="bfloat16")
     both = jnp.concatenate([problem.image, problem.gan_image])
@@ -94,7 +94,7 @@ def _outputs(params, prepared: PreparedImage, frozen) -> dict[str, float]:
 
 
 def _summary(rows: list[dict[str, Any]]) -> str:
-    """Means by precision, and bfloat16 less float32 over pairs of runs."""
+    """Means by precision, and bfloat16 minus float32 over pairs of runs."""
     lines = []
     for key, digits in (("side", 4), ("mad_unit", 1), ("seconds of iterations", 1)):
         ends = {name: [row[key] for row in rows if row["precision"] == name] for name in PRECISIONS}

@@ -2,7 +2,7 @@
 
     python benchmarks/speed/rasterizer.py [--sizes 64 128] [--batch 16] [--repeat 10] [--json FILE]
 
-Each takes the same meshes and returns depth and visible triangle at 2 x 2 samples a pixel.
+Each takes the same meshes and returns depth and visible triangle at 2 x 2 samples per pixel.
 "forward" is visibility alone; "both" adds the gradient of the depth, which is the same function for
 all of them. Those without a queue get the footprint that the largest triangle of the scene needs.
 
@@ -29,12 +29,12 @@ from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import rasterizer, visibility
 from gan2shape_jax.geometry.depth_tangent import depth_tangent
 
-# Above this side one image takes the dense one most of a minute.
+# Above this side the dense formulation takes most of a minute per image.
 _LARGEST_DENSE = 64
 
 
 def scene(size: int, batch: int, turned: bool):
-    """Returns smooth depth maps with a bump and a nose, and views: frontal or as in training."""
+    """Returns smooth depth maps with a bump and a nose, and views, frontal or as in training."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:size, :size] / (size - 1) * 2 - 1
     depth = 1.02 - 0.06 * np.exp(-(x**2 + y**2) / 0.4) - 0.02 * np.exp(-(x**2 + (y - 0.1) ** 2) / 0.02)
@@ -44,7 +44,7 @@ def scene(size: int, batch: int, turned: bool):
 
 
 def largest_box(screen, count):
-    """Returns how many samples, at most, a triangle's box is wide or high."""
+    """Returns the largest width or height of a triangle's box, in samples."""
     low, high = visibility.boxes(visibility.cell_triangles(screen, np.arange(2)[:, None]), count)
     return max(int(jnp.max(b - a)) + 1 for a, b in zip(low, high, strict=True))
 
@@ -64,7 +64,7 @@ def packed(screen, *, count, far, footprint):
 
 
 def by_sorting(screen, *, count, far, footprint):
-    """Sorts all candidates; the first of each sample is what it sees."""
+    """Sorts all candidates; the first one of each sample is visible there."""
     positions, depths, numbers, batch = _candidates(screen, count, far, footprint)
     numbers = jnp.broadcast_to(numbers, positions.shape)
     keys = [v.reshape(-1) for v in (positions, depths, numbers)]
@@ -93,7 +93,7 @@ def _candidates(screen, count, far, footprint):
 
 
 def depth_gradient(screen, depth, triangle, cotangent):
-    """Pulls a cotangent of visible depth back to the vertices on screen: the package's backward pass by itself."""
+    """Pulls a cotangent of visible depth back to the vertices on screen: the package's backward pass alone."""
     return jax.linear_transpose(lambda change: depth_tangent(screen, depth, triangle, change), screen)(cotangent)[0]
 
 
@@ -125,7 +125,7 @@ def dense(screen, *, count, far, chunk=32):
 
 
 def measure(function: Callable, *inputs, repeat: int) -> float:
-    """Returns the median time of a call in milliseconds, after a first one that compiles."""
+    """Returns the median time of a call in milliseconds, after a first call that compiles."""
     jax.block_until_ready(function(*inputs))
     times = []
     for _ in range(repeat):
@@ -136,7 +136,7 @@ def measure(function: Callable, *inputs, repeat: int) -> float:
 
 
 def compare(size: int, batch: int, repeat: int, turned: bool) -> list[dict]:
-    """Times all formulations at one size; raises where they disagree."""
+    """Times all formulations at one size; raises if they disagree."""
     camera = camera_lib.Camera(size)
     depth, views = scene(size, batch, turned)
     samples = rasterizer.SampleGrid.over(camera, supersample=2).shifted(1e-3)

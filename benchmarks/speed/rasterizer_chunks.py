@@ -2,7 +2,7 @@
 
     python benchmarks/speed/rasterizer_chunks.py
 
-The meshes are the turned ones of `rasterizer.py`, at 2 x 2 samples a pixel; the two take turns. Median milliseconds.
+The meshes are the rotated ones of `rasterizer.py`, at 2 x 2 samples per pixel; the two take turns. Median milliseconds.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from gan2shape_jax.geometry.map_in_chunks import chunk_of, map_in_chunks
 
 
 def _runs(size: int, batch: int):
-    """The screen, and compiled functions by what they do and whether they do it in chunks."""
+    """The screen, and compiled functions by what they do and whether in chunks."""
     depth, view = scene(size, batch, True)
     camera = camera_lib.Camera(size)
     samples = rasterizer.SampleGrid.over(camera, supersample=2)

@@ -1,26 +1,26 @@
-"""Times renderers in JAX side by side on the same depth maps, and checks that they see the same.
+"""Times JAX renderers side by side on the same depth maps, and checks that they agree.
 
     python benchmarks/speed/renderers.py [--size 128] [--batch 16] [--repeat 10] [--diffren PATH] [--json FILE]
 
-Each takes canonical depth maps and views (the turned ones of `rasterizer.py`), moves the grid of vertices into the
-view, and returns the depth that it sees there. "forward" is that, "both" adds the gradient of the sum of the seen depth
-with respect to the depth maps. Milliseconds a call, median and least, and images a second.
+Each takes canonical depth maps and views (the rotated ones of `rasterizer.py`), moves the grid of vertices into the
+view, and returns the visible depth. "forward" is that, "both" adds the gradient of the sum of the visible depth
+with respect to the depth maps. Milliseconds per call, median and minimum, and images per second.
 
-    ours, 2 x 2     render.warp_depth: four samples a pixel, as the package trains
-    ours            rasterizer.rasterize, one sample a pixel, where the other two have theirs
+    ours, 2 x 2     render.warp_depth: four samples per pixel, as in training
+    ours            rasterizer.rasterize, one sample per pixel, where the other two have theirs
     diffren         google-research/diffren, its CPU kernel in C++ and its interpolation with differentiable weights
     jaxrenderer     the JAX package of that name, its depth shader; every pixel tests every triangle
 
-What is not there is left out:
+Missing ones are left out:
 
     pip install --no-deps jaxrenderer==0.3.2                (it asks for jax < 0.5, but runs on newer ones)
     git clone https://github.com/google-research/diffren    (for --diffren; its kernel is compiled here, CXX or g++)
 
-jaxrenderer renders one image of the batch, since it takes so long. For its gradient it keeps something of every pixel
-and triangle, at side 64 0.6 GiB and at 128 10 GiB: above `--largest` only forward is timed. diffren has one thread.
+jaxrenderer renders one image of the batch, since it takes so long. For its gradient it stores something for every pixel
+and triangle, 0.6 GiB at side 64 and 10 GiB at 128: above `--largest` only forward is timed. diffren has one thread.
 
-"differs" is the share of pixels whose depth is off that of ours by more than 1e-3 of it, "gradient" the relative error
-(L2) of the gradient, both at one sample a pixel. A row that is further off than roundings at silhouettes explain is
+"differs" is the share of pixels whose depth differs from ours by more than 1e-3 of it, "gradient" the relative error
+(L2) of the gradient, both at one sample per pixel. A row that differs by more than rounding at silhouettes explains is
 marked.
 """
 
@@ -44,13 +44,13 @@ from timing.renderers import Renderer, available
 from gan2shape_jax.geometry import camera as camera_lib
 
 _DEPTH_TOLERANCE = 1e-3
-# What a few pixels on silhouettes may cost, where another rounding decides whether a triangle covers them.
+# What a few pixels on silhouettes may cost, where rounding decides whether a triangle covers them.
 _MAY_DIFFER = {"differs": 0.002, "gradient": 0.02}
 _SLOW_REPEATS = 3
 
 
 def functions(renderer: Renderer) -> Mapping[str, Callable]:
-    """Returns what is timed of a renderer, compiled, by name."""
+    """Returns a renderer's functions to time, compiled, by name."""
 
     def both(depth, views):
         seen, pull = jax.vjp(lambda d: renderer.render(d, views), depth)
@@ -61,7 +61,7 @@ def functions(renderer: Renderer) -> Mapping[str, Callable]:
 
 
 def errors(output: tuple[np.ndarray, ...], reference: tuple[np.ndarray, ...]) -> dict[str, float]:
-    """Returns by how much depth and gradient, if there is one, are off those of the reference; not a number is off."""
+    """Returns by how much depth and gradient, if any, differ from the reference's; NaN counts as different."""
     depth, expected = output[0], reference[0][: len(output[0])]
     told = {"differs": float(np.mean(~(np.abs(depth - expected) <= _DEPTH_TOLERANCE * expected)))}
     if len(output) > 1:
@@ -73,7 +73,7 @@ def errors(output: tuple[np.ndarray, ...], reference: tuple[np.ndarray, ...]) ->
 def check(
     renderers: Sequence[Renderer], calls: Sequence[Mapping[str, Callable]], inputs: Sequence[tuple[jax.Array, ...]]
 ) -> list[dict[str, Any]]:
-    """Returns a row for each renderer: what it is, and how far it is off the first."""
+    """Returns a row for each renderer: what it is, and how far it differs from the first."""
     rows: list[dict[str, Any]] = []
     reference: tuple[np.ndarray, ...] = ()
     for renderer, by_name, given in zip(renderers, calls, inputs, strict=True):
@@ -88,7 +88,7 @@ def check(
 
 
 def compare(renderers: Sequence[Renderer], depth: jax.Array, views: jax.Array, repeat: int) -> list[dict[str, Any]]:
-    """Checks the renderers against the first and times them; those that are slow after the others."""
+    """Checks the renderers against the first and times them, the slow ones after the others."""
     calls = [functions(renderer) for renderer in renderers]
     inputs = [(depth[: renderer.images], views[: renderer.images]) for renderer in renderers]
     rows = check(renderers, calls, inputs)
@@ -110,7 +110,7 @@ def compare(renderers: Sequence[Renderer], depth: jax.Array, views: jax.Array, r
 
 
 def tabulate(rows: list[dict[str, Any]]) -> Table:
-    """Returns the table of what was found."""
+    """Returns the table of results."""
 
     def number(row, key, digits):
         return f"{row[key]:.{digits}f}" if key in row else "-"

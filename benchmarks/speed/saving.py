@@ -1,9 +1,9 @@
-"""Times checkpoints: how long `save` holds up the training, how long the writing behind it takes, and what it costs.
+"""Times checkpoints: how long `save` blocks training, how long the background write takes, and what it costs.
 
     python benchmarks/speed/saving.py --config ictface:scratch --every 10 --saves 5
 
-Step 3 of the first image with its networks drawn, on samples that are the GAN's first; compilation is not timed.
-Rounds with and without saving take turns.
+Runs step 3 of the first image with random networks, on the GAN's first samples; compilation is not timed.
+Rounds with and without saving alternate.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def main() -> None:
         with Checkpoints(pathlib.Path(scratch) / "alone", keep=1) as alone:
             begin = time.perf_counter()
             alone.save(done, state, {})
-        whole = time.perf_counter() - begin  # leaving waits for the writing
+        whole = time.perf_counter() - begin  # exiting waits for the write
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) / 2**20
     plain, with_save = (statistics.median(rounds[saving]) for saving in (False, True))
     print(

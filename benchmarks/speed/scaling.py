@@ -1,10 +1,10 @@
-"""Plots time against the sizes that decide it: image side and GAN, each with everything else as in a configuration.
+"""Plots time against the sizes that determine it: image side and GAN, each with all else as in a configuration.
 
     python benchmarks/speed/scaling.py --out results/scaling --images 32 64 128 --gans 32 64 128 256
     python benchmarks/speed/scaling.py --out results/scaling --images 64 128 --gans --torch
 
 Weights are drawn at random, so that any size can be timed; iterations are those of `speed.py`. Writes `scaling.json`
-and a picture a plot.
+and one picture per plot.
 """
 
 import argparse
@@ -23,7 +23,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 _SPEED = pathlib.Path(__file__).parent / "speed.py"
-# A GAN and an image of no file, so that both are drawn: of the published family, whatever the configuration's is.
+# No files for GAN and image, so that both are drawn: of the published family, whatever the configuration's is.
 _DRAWN = {"gan.checkpoint": "drawn", "data.image_list": "drawn", "gan.channel_multiplier": "1", "gan.style_dim": "512"}
 
 
@@ -38,7 +38,7 @@ class Plot:
 
 
 def plots(options: argparse.Namespace) -> list[Plot]:
-    """The plots that were asked for; that over images in a group is `groups.py`'s."""
+    """The requested plots; `groups.py` makes the one over images in a group."""
     asked = [
         Plot("image_side", "image side S, pixels", "image_size", tuple(options.images)),
         Plot("gan_side", "side of the GAN's images, pixels", "gan.size", tuple(options.gans)),
@@ -47,7 +47,7 @@ def plots(options: argparse.Namespace) -> list[Plot]:
 
 
 def _time(config: str, fields: dict[str, str], options: argparse.Namespace) -> dict[str, Any]:
-    """The report of one size, from a process of its own."""
+    """The report for one size, from its own process."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "one.json"
         command = [
@@ -75,7 +75,7 @@ def measure(plot: Plot, options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def draw(plot: Plot, reports: Sequence[dict[str, Any]], path: pathlib.Path) -> None:
-    """Draws milliseconds an iteration over the varied value, both logarithmic; dashed is PyTorch."""
+    """Plots milliseconds per iteration over the varied value, both logarithmic; PyTorch is dashed."""
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for number, step in enumerate(reports[0]["steps"]):
         for who in reports[0]["steps"][step]:

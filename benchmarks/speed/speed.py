@@ -1,4 +1,4 @@
-"""Times train steps and their parts, and the same work in PyTorch beside them: one table and a JSON.
+"""Times train steps and their parts, and the same work in PyTorch: one table and a JSON file.
 
     python benchmarks/speed/speed.py --configs ictface:scratch --json speed.json
     python benchmarks/speed/speed.py --configs ictface:scratch ictface:full --random-weights --torch
@@ -6,12 +6,12 @@
 
 `ictface:full` is the bundled faces with the published code's network widths, batch of 16 and LPIPS. Fields of all
 configurations are set as in a run, `--config.sampling.batch_size=4`. Steps run on the first image of the list; step 3
-sees samples that are zeros, which cost the same. Compilation is a first call less a later one: measure it without a
-persistent cache. Iterations of ours and of PyTorch's take turns. A ratio above 1 says that PyTorch took longer.
+uses samples of zeros, which cost the same. Compilation time is the first call minus a later one: measure it without a
+persistent cache. Our iterations and PyTorch's take turns. A ratio above 1 means that PyTorch took longer.
 
-What `--torch` compares with (`torch_reference` beside this file): `plain` is PyTorch as it comes; `published` computes
+What `--torch` compares with (`torch_reference` beside this file): `plain` is PyTorch's defaults; `published` computes
 the gradients that the published code computes, `grouped` convolves with a kernel for each image as it does;
-`channels_last` and `fused` (Adam) are PyTorch's own options. Names can be joined: `published+grouped`.
+`channels_last` and `fused` (Adam) are PyTorch's own options. Names can be combined: `published+grouped`.
 """
 
 import argparse
@@ -88,7 +88,7 @@ def _theirs(subject: subjects.Subject, options: argparse.Namespace, kind: str) -
 
 
 def _measure(name: str, overrides: dict[str, str], options: argparse.Namespace) -> report.Report:
-    """Times one configuration; ours first alone, so that its memory is known."""
+    """Times one configuration, ours alone first, so that its memory is known."""
     subject = subjects.load(name, overrides, random_weights=options.random_weights)
     make = {"steps": ours.train_steps, "parts": ours.parts}
     kinds = [options.only] if options.only else list(make)
@@ -101,7 +101,7 @@ def _measure(name: str, overrides: dict[str, str], options: argparse.Namespace) 
 
 
 def _in_processes(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Each configuration in a process of its own, since peak memory is a process'."""
+    """Runs each configuration in its own process, since peak memory is per process."""
     reports = []
     for name in options.configs:
         given = sys.argv[1:]

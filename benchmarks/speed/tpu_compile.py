@@ -1,4 +1,4 @@
-"""Compiles programs of a run for TPU chips that are only described, and tells what the compiler says; needs no TPU.
+"""Compiles a run's programs for TPU chips given only by description, and reports what the compiler says; needs no TPU.
 
     pip install libtpu
     python benchmarks/speed/tpu_compile.py --config ictface:scratch --steps prior step1 step2 step3
@@ -6,11 +6,11 @@
     python benchmarks/speed/tpu_compile.py --config ictface:lift --random-weights --joint --images 4 --chips 4
 
 `--steps` are labels of the schedule, "collecting samples", "predict" (feed-forward) and "rendering" (the rasteriser and
-its gradient by themselves). For each: seconds to compile; memory of arguments and temporaries beside the chip's;
-operations and bytes moved, as XLA counts them, with the least time that the chip's arithmetic and its memory need for
-them; the cycles that the compiler estimates, by operation and by the module that asked for it, which it does for nearly
-every operation but scatters, gathers, sorts, loops of unknown length and calls, Pallas kernels among them; so these are
-counted beside them, and the collectives. A loop's body is counted once. Estimates are no measurements.
+its gradient alone). For each: seconds to compile; memory of arguments and temporaries compared with the chip's;
+operations and bytes moved, as XLA counts them, with the minimum time that the chip's arithmetic and memory need for
+them; the cycles that the compiler estimates, by operation and by the module that it comes from. It estimates nearly
+every operation except scatters, gathers, sorts, loops of unknown length and calls, including Pallas kernels; so these
+are counted separately, as are the collectives. A loop's body is counted once. Estimates are not measurements.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-# Read when JAX is imported: programs are lowered on the CPU, and libtpu must not look for a TPU, nor mind that another
-# process has loaded it, since no chip is touched.
+# Read when JAX is imported: programs are lowered on the CPU, and libtpu must neither look for a TPU nor object that
+# another process has loaded it, since no chip is used.
 os.environ |= {
     "JAX_PLATFORMS": "cpu",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
@@ -48,7 +48,8 @@ from gan2shape_jax.training.image_axis import AXIS, FORMS
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from timing import programs, subjects, tpu_program
 
-# Of a chip: floating-point operations and bytes a second, bytes of memory, cycles a second (cloud.google.com/tpu/docs).
+# Of a chip: floating-point operations and bytes per second, bytes of memory, cycles per second
+# (cloud.google.com/tpu/docs).
 _CHIPS = {"v5e": (197e12, 819e9, 16e9, 940e6), "v6e": (918e12, 1640e9, 32e9, 940e6)}
 _COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 _UNCOUNTED = ("scatter", "gather", "sort", "while", "custom-call")
@@ -57,26 +58,26 @@ _LARGEST = 10
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-    """What the compiler says of a program; times are for one chip.
+    """What the compiler says about a program; times are for one chip.
 
     Attributes:
-      config, precision, topology: as asked for.
-      name: of the program.
-      images: at once on a chip.
-      chips: that share the work.
-      form: how the images of a chip share it, or "joint".
+      config, precision, topology: as requested.
+      name: the program's name.
+      images: images at once on a chip.
+      chips: chips that share the work.
+      form: how the images on a chip share it, or "joint".
       compile_s: seconds to compile.
-      argument_bytes: of its arguments.
-      temporary_bytes: beside these.
+      argument_bytes: memory of its arguments.
+      temporary_bytes: memory in addition to these.
       flops: floating-point operations.
-      bytes_moved: to and from the chip's memory.
-      cycles: estimated, without what has no estimate.
-      floor_ms: least time by operations and by bytes.
+      bytes_moved: bytes moved to and from the chip's memory.
+      cycles: estimated cycles, without operations that have no estimate.
+      floor_ms: minimum time by operations and by bytes.
       uncounted: operations without an estimate, by kind.
       kernels: calls of Pallas kernels, which have no estimate either, by name.
-      collectives: by kind.
-      largest: cycles by operation, the ten that take most.
-      modules: cycles by the module of the package that asked for them.
+      collectives: collective operations, by kind.
+      largest: cycles by operation, for the ten that take the most.
+      modules: cycles by the module of the package that they come from.
     """
 
     config: str
@@ -142,7 +143,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _wanted(options: argparse.Namespace, known: Sequence[str]) -> list[str]:
-    """Returns the programs that are asked for."""
+    """Returns the requested programs."""
     if options.steps == ["all"]:
         return [name for name in known if name != programs.RENDERING]
     unknown = [name for name in options.steps if name not in known]

@@ -3,8 +3,8 @@
     gan2shape-jax convert networks IN.pth OUT.safetensors
     gan2shape-jax convert networks vgg16-397923af.pth vgg.pth OUT.safetensors
 
-What IN is, is recognised: GAN2Shape's or Unsup3d's networks, view or light statistics (to .npz), LPIPS (two
-files), BiSeNet, PSPNet. Needs no PyTorch and runs nothing that the files hold. In a checkout also
+The kind of IN is recognised: GAN2Shape's or Unsup3d's networks, view or light statistics (to .npz), LPIPS (two
+files), BiSeNet, PSPNet. Needs no PyTorch and runs no code from the files. In a checkout also
 `python -m tools.convert_networks`.
 """
 
@@ -105,7 +105,7 @@ def run(argv: Sequence[str] | None = None) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; prints errors of the input without a traceback. Returns the exit status."""
+    """Runs the command; prints input errors without a traceback. Returns the exit status."""
     return exit_code(lambda: run(argv), interrupted="error: interrupted; nothing half-written remains")
 
 

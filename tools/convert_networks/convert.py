@@ -1,4 +1,4 @@
-"""From checkpoint files to what is written: reads them, recognises their family, converts."""
+"""From checkpoint files to converted ones: reads them, recognises their family, converts."""
 
 import os
 from collections.abc import Sequence
@@ -21,15 +21,15 @@ _KNOWN = (
 
 
 def convert(paths: Sequence[str | os.PathLike], *, group_base: int = 0) -> Converted:
-    """Converts a checkpoint, or the two files that LPIPS is made of, in any order.
+    """Converts a checkpoint, or the two files that make up LPIPS, in either order.
 
     Args:
         paths: one file, or torchvision's VGG16 and LPIPS' linear weights.
         group_base: for GAN2Shape's networks, see `convert_shape_networks`.
 
     Raises:
-        UserError: a file is unreadable, of a family that another tool converts, or does not hold the tensors
-            that it should; the message names the file and what is wrong.
+        UserError: a file is unreadable, belongs to a family that another tool converts, or does not hold the
+            tensors that it should; the message names the file and the problem.
     """
     sources: dict[str, Source] = {}
     for path in paths:
@@ -63,7 +63,7 @@ def _family_name(source: Source) -> str:
 
 
 def _complete(sources: dict[str, Source]) -> dict[str, Source]:
-    """Returns the sources of LPIPS, which are one whole file or both of its parts; refuses others."""
+    """Returns the sources of LPIPS, which are one whole file or both of its parts; rejects anything else."""
     if "lpips" in sources and len(sources) > 1:
         raise UserError(f"{sources['lpips'].path} is LPIPS as a whole: give it alone")
     if sources.keys() == {"vgg16"}:

@@ -15,7 +15,7 @@ from .record import Converted, Source, tensors_of
 __all__ = ["convert_parser"]
 
 _TILE = 256
-_SIZE = 128  # of the picture that the parser is shown, as in a run
+_SIZE = 128  # of the picture shown to the parser, as in a run
 _LICENCE = {
     "bisenet": "MIT, Copyright (c) 2019 zll (github.com/zllrunning/face-parsing.PyTorch); trained on CelebAMask-HQ, "
     "which is for non-commercial research only",
@@ -64,7 +64,7 @@ def _title(arch: parsing.Architecture, parsers: dict[str, Parser]) -> str:
 def _sheet(
     picture: Image.Image, arch: parsing.Architecture, params: dict[str, np.ndarray], parsers: dict[str, Parser]
 ) -> Image.Image:
-    """Draws a picture, the labels of its pixels, and the mask that each category takes from them."""
+    """Draws a picture, its pixel labels, and the mask that each category derives from them."""
     shown = np.asarray(crop_and_resize(picture, None, _SIZE), np.float32) / 127.5 - 1
     tiles = [layout.Tile(pictures.enlarge(pictures.to_uint8(shown), _TILE), "the picture")]
     weights = jax.tree.map(jax.numpy.asarray, params)
@@ -81,7 +81,7 @@ def _sheet(
 
 
 def _ways(arch: parsing.Architecture, parsers: dict[str, Parser]) -> list[tuple[int, bool]]:
-    """Returns the sides and normalisations that the categories use."""
+    """Returns the input sides and normalisations that the categories use."""
     ways = {(parser.side, parser.normalize) for parser in parsers.values()}
     return sorted(ways) or [(512 if arch.family == "bisenet" else 473, True)]
 

@@ -62,12 +62,12 @@ def convert_lpips(sources: Mapping[str, Source]) -> Converted:
 
 
 def is_whole_lpips(source: Source) -> bool:
-    """Whether a file with LPIPS' linear weights has its VGG16 too."""
+    """Whether a file with LPIPS' linear weights also holds its VGG16."""
     return any(str(name).removeprefix("module.").startswith("net.slice") for name in source.content)
 
 
 def _joined(sources: Mapping[str, Source]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Returns the tensors of all files by the LPIPS module's names, and the names that it does not need."""
+    """Returns the tensors of all files by the LPIPS module's names, and the names of those it does not need."""
     state: dict[str, np.ndarray] = {}
     ignored: list[str] = []
     for family, source in sources.items():
@@ -86,7 +86,7 @@ def _joined(sources: Mapping[str, Source]) -> tuple[dict[str, np.ndarray], list[
 
 
 def _module_name(name: str, family: str) -> str | None:
-    """Returns the LPIPS module's name of a tensor, or None where it has none."""
+    """Returns a tensor's name in the LPIPS module, or None if it has none."""
     if family == "vgg16":
         match = re.fullmatch(r"features\.(\d{1,9})\.(weight|bias)", name)
         if not match:
@@ -98,7 +98,7 @@ def _module_name(name: str, family: str) -> str | None:
 
 
 def _plot(picture: Image.Image, params: Mapping[str, np.ndarray]) -> Image.Image:
-    """Plots distances of a picture from ever more blurred and ever noisier versions: both should rise."""
+    """Plots a picture's distances from increasingly blurred and increasingly noisy versions: both should rise."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
     from matplotlib.figure import Figure
 

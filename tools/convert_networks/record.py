@@ -19,7 +19,7 @@ from gan2shape_jax.weight_files.torch_reader import read_torch
 
 __all__ = ["Converted", "Source", "read_source", "tensors_of"]
 
-_WRAPPER = "module."  # what training in parallel leaves before every name
+_WRAPPER = "module."  # the prefix that data-parallel training puts before every name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Source:
     """A checkpoint that was read.
 
     Attributes:
-        path: of the file.
-        content: what it holds, NumPy arrays for tensors.
-        family: of the checkpoint, or None where its names are unknown.
-        sha256: of the file.
+        path: the file.
+        content: what it holds, with NumPy arrays for tensors.
+        family: the checkpoint's family, or None if its names are unknown.
+        sha256: the file's hash.
     """
 
     path: pathlib.Path
@@ -44,13 +44,13 @@ class Converted:
     """A converted checkpoint.
 
     Attributes:
-        summary: what it is, in a line.
-        tensors: by the names of the file to be written.
-        header: what its header says, the licence of the weights and the hash of the source included.
-        suffix: ending of the file to be written.
+        summary: what it is, in one line.
+        tensors: by their names in the file to be written.
+        header: the content of its header, including the weights' licence and the hash of the source.
+        suffix: extension of the file to be written.
         ignored: names in the source that nothing here needs.
-        notes: what the user has to know, a sentence each.
-        draw: a picture of what the converted weights do with a square picture, for a look at them.
+        notes: what the user has to know, one sentence each.
+        draw: draws what the converted weights do with a square picture, for visual inspection.
     """
 
     summary: str
@@ -62,7 +62,7 @@ class Converted:
     notes: tuple[str, ...] = ()
 
     def ignored_in_short(self) -> str:
-        """Returns the ignored names, with those that differ in numbers alone or lie in one place taken together."""
+        """Returns the ignored names, grouped by the module that they belong to, with counts."""
         groups: dict[str, int] = {}
         for name in self.ignored:
             place = re.sub(r"^.*\.num_batches_tracked$", "*.num_batches_tracked", name)
@@ -72,10 +72,10 @@ class Converted:
 
 
 def read_source(path: str | os.PathLike) -> Source:
-    """Reads a checkpoint without running anything in it.
+    """Reads a checkpoint without running any code in it.
 
     Raises:
-        UserError: it is absent, damaged, or holds what is no tensor; the message names what it asked for.
+        UserError: it is missing, damaged, or holds something other than tensors; the message names what it asked for.
     """
     path = pathlib.Path(path)
     if path.suffix == ".safetensors":
@@ -94,12 +94,12 @@ def read_source(path: str | os.PathLike) -> Source:
 
 
 def tensors_of(content: Mapping[str, Any], path: pathlib.Path) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Returns the tensors of one network, and the names of what lies beside them.
+    """Returns the tensors of one network, and the names of what is stored beside them.
 
-    The network is the dictionary itself or its entry `state_dict`; a prefix `module.` is taken off.
+    The network is the dictionary itself or its entry `state_dict`; a prefix `module.` is removed.
 
     Raises:
-        UserError: an entry of the network is no tensor.
+        UserError: an entry of the network is not a tensor.
     """
     state, beside = content, list[str]()
     if isinstance(content.get("state_dict"), Mapping):

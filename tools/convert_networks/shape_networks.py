@@ -1,7 +1,7 @@
 """Checkpoints of GAN2Shape and of Unsup3d: depth, albedo, view, light and, in the former, the encoder.
 
-Both are dictionaries of state dictionaries by the networks' names; sizes are read from the tensors.
-Unsup3d's networks are GAN2Shape's at 64 pixels, but for the width of view and light.
+Both are dictionaries of state dictionaries keyed by network name; sizes are read from the tensors.
+Unsup3d's networks are GAN2Shape's at 64 pixels, except for the width of the view and light networks.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from .record import Converted, Source, tensors_of
 
 __all__ = ["convert_shape_networks"]
 
-_MOST_LEVELS = 8  # of doubling from 4 pixels: 1024
+_MOST_LEVELS = 8  # doublings from 4 pixels: 1024
 _WIDEST = 2**12
 _MOST_FEATURES = 2**27  # numbers in the features of one image; the published networks have 2 ** 20
 _REQUIRED = ("depth", "albedo", "view", "light")
@@ -42,7 +42,7 @@ State = Mapping[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class _Sizes:
-    """What the tensors tell of the networks; 0 where there is no encoder."""
+    """What the tensors tell about the networks; 0 where there is no encoder."""
 
     image_size: int
     width: int
@@ -67,7 +67,7 @@ class _Sizes:
         }
 
     def fields(self) -> str:
-        """Returns the arguments of a configuration that takes such networks."""
+        """Returns the arguments of a configuration that accepts such networks."""
         fields = {
             "image_size": self.image_size,
             "networks.width": self.width,
@@ -84,11 +84,11 @@ def convert_shape_networks(source: Source, *, group_base: int = 0) -> Converted:
     """Converts GAN2Shape's or Unsup3d's networks.
 
     Args:
-        source: its family is `gan2shape` or `unsup3d`.
-        group_base: groups of the first group normalisation, which no tensor tells; 0 takes the published.
+        source: a checkpoint of the family `gan2shape` or `unsup3d`.
+        group_base: groups of the first group normalisation, which no tensor reveals; 0 means the published number.
 
     Raises:
-        UserError: a network or a tensor of one is missing, unknown, misshapen or not finite.
+        UserError: a network or one of its tensors is missing, unknown, misshapen or not finite.
     """
     states = _states(source)
     sizes = _infer(states, source, group_base)
@@ -119,7 +119,7 @@ def _is_unsup3d(states: Mapping[str, State], source: Source) -> bool:
 
 
 def _states(source: Source) -> dict[str, State]:
-    """Returns the tensors of each network that is there, by our name of it."""
+    """Returns the tensors of each network that is present, by our name for it."""
     states: dict[str, State] = {}
     missing = []
     for ours, theirs in network_files.TORCH_NAMES.items():
@@ -192,7 +192,7 @@ def _notes(states: Mapping[str, State], sizes: _Sizes, source: Source) -> tuple[
 
 
 def _sheet(picture: Image.Image, params: Mapping[str, Any], modules: Mapping[str, Any], sizes: _Sizes) -> Image.Image:
-    """Draws the factors that the networks read from a picture, seen from the front; view and light in numbers."""
+    """Draws the factors that the networks predict from a picture, seen from the front; view and light as numbers."""
     camera = Camera(image_size=sizes.image_size)
     shown = np.asarray(crop_and_resize(picture, None, sizes.image_size), np.float32) / 127.5 - 1
 

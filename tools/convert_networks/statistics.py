@@ -20,7 +20,7 @@ def convert_statistics(source: Source) -> Converted:
     """Converts the statistics of views (6 numbers) or lights (4).
 
     Raises:
-        UserError: mean and covariance are no such statistics.
+        UserError: mean and covariance are not such statistics.
     """
     mean, covariance = load_mvn(source.path)
     kind = "view" if mean.size == 6 else "light"
@@ -41,7 +41,7 @@ def convert_statistics(source: Source) -> Converted:
 
 
 def _plot(mean: np.ndarray, covariance: np.ndarray) -> Image.Image:
-    """Draws from the distribution, a pair of numbers against each other in each plot."""
+    """Plots samples of the distribution, one pair of numbers against each other per plot."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Converts StyleGAN2 checkpoints of rosinality's and NVIDIA's to safetensors, without PyTorch."""
+"""Converts rosinality's and NVIDIA's StyleGAN2 checkpoints to safetensors, without PyTorch."""
 
 from .checkpoint import Converted, convert, read_checkpoint
 

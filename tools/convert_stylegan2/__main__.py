@@ -1,9 +1,9 @@
-"""Converts a StyleGAN2 checkpoint of PyTorch or TensorFlow to this program's format.
+"""Converts a PyTorch or TensorFlow checkpoint of StyleGAN2 to this program's format.
 
     gan2shape-jax convert stylegan2 IN.pt OUT.safetensors --samples OUT.png
     gan2shape-jax convert stylegan2 cifar10.pkl OUT.safetensors --class 3
 
-Needs no PyTorch and runs nothing that the file holds. In a checkout also `python -m tools.convert_stylegan2`.
+Needs no PyTorch and runs no code from the file. In a checkout also `python -m tools.convert_stylegan2`.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _summary(converted: Converted) -> str:
-    """Returns what the checkpoint is, a line for each network, and the notes."""
+    """Returns what the checkpoint is, one line per network, and the notes."""
     arch = converted.arch
 
     def clamped(clamp: float | None) -> str:
@@ -118,7 +118,7 @@ def run(argv: Sequence[str] | None = None) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; prints errors of the input without a traceback. Returns the exit status."""
+    """Runs the command; prints input errors without a traceback. Returns the exit status."""
     return exit_code(lambda: run(argv), interrupted="error: interrupted; nothing half-written remains")
 
 

@@ -1,4 +1,4 @@
-"""Reading a checkpoint of any family, and converting it where it is a StyleGAN2."""
+"""Reads a checkpoint of any family and converts it if it is a StyleGAN2."""
 
 import dataclasses
 import os
@@ -23,10 +23,10 @@ class Converted:
 
     Attributes:
       arch, params: what `stylegan2.save` takes.
-      source_sha256: of the file.
-      notes: what the source lacked and how that was made, what was fixed, what is computed otherwise.
+      source_sha256: the file's hash.
+      notes: what the source lacked and how that was made up, what was fixed, what is computed differently.
       family: the name of its family (see `checkpoint_families`).
-      license_note: what is known of the weights' licence.
+      license_note: what is known about the weights' licence.
     """
 
     arch: Architecture
@@ -38,7 +38,7 @@ class Converted:
 
 
 def convert(path: str | os.PathLike) -> tuple[Architecture, Params]:
-    """Returns architecture and parameters of a checkpoint as `stylegan2.load` does; raises as `read_checkpoint`."""
+    """Returns a checkpoint's architecture and parameters like `stylegan2.load`; raises what `read_checkpoint` does."""
     converted = read_checkpoint(path)
     return converted.arch, converted.params
 
@@ -46,16 +46,16 @@ def convert(path: str | os.PathLike) -> tuple[Architecture, Params]:
 def read_checkpoint(
     path: str | os.PathLike, *, class_index: int | None = None, discriminator: str | os.PathLike | None = None
 ) -> Converted:
-    """Reads a checkpoint of rosinality's or NVIDIA's, whatever its name ends in.
+    """Reads a rosinality or NVIDIA checkpoint, whatever its file extension.
 
     Args:
       path: the file.
-      class_index: the class to draw, for conditional networks.
+      class_index: the class to generate, for conditional networks.
       discriminator: a file of the same family to take the discriminator from.
 
     Raises:
-      UserError: a file cannot be read, is of another family (naming the tool for it), or does not fit
-        (listing what).
+      UserError: a file cannot be read, belongs to another family (the message names the tool for it), or does
+        not fit (the message lists what).
     """
     content = read_content(path)
     family = _family(content, path)
@@ -106,7 +106,7 @@ def _family(content: Any, path: str | os.PathLike) -> str:
 
 
 def _discriminator(content: dict[str, Any], family: str, path: str | os.PathLike) -> dict[str, Any]:
-    """Returns the discriminator by its key; raises `UserError` where there is none, which no run can do without."""
+    """Returns the discriminator by its key; raises `UserError` if there is none, as every run needs one."""
     key = "d" if family == "stylegan2-rosinality" else "D"
     if content.get(key) is None:
         raise UserError(

@@ -1,6 +1,6 @@
-"""From a network pickle of NVIDIA's PyTorch repositories to the package's parameters.
+"""Converts a network pickle of NVIDIA's PyTorch repositories to the package's parameters.
 
-Such a file holds `G_ema` (the generator's running mean), `D` (the discriminator) and `G`, each a
+Such a file holds `G_ema` (the generator's moving average), `D` (the discriminator) and `G`, each a
 record of modules (stylegan2-ada-pytorch: training/networks.py, stylegan3: networks_stylegan2.py).
 """
 
@@ -30,7 +30,7 @@ LICENSE = (
 
 
 def networks_of(content: Any) -> dict[str, Any]:
-    """Returns the file's networks by key; a generator or discriminator that was saved alone has its key too."""
+    """Returns the file's networks by key; a generator or discriminator that was saved alone gets its key too."""
     if isinstance(content, PersistentRecord):
         return {"D" if content.class_name == "Discriminator" else "G_ema": content}
     return content if isinstance(content, dict) else {}
@@ -67,8 +67,8 @@ def _biased(weight: Callable, module: str, shapes: Params) -> Params:
 def _styled(module: str, shapes: Params) -> Params:
     """Returns the parameters of a modulated convolution.
 
-    NVIDIA's 3x3 ones, which are demodulated, are not divided by the root of their inputs' number, as ours are: it goes
-    into the weights (and matters for the epsilon alone).
+    NVIDIA's 3x3 ones, which are demodulated, are not divided by the square root of their number of inputs, as ours
+    are: the factor goes into the weights (and matters only because of the epsilon).
     """
     height, width, inputs, _ = shapes["weight"]
     gain = float(np.sqrt(height * width * inputs)) if "noise_strength" in shapes else 1.0
@@ -131,7 +131,7 @@ def _discriminator_table(arch: Architecture) -> Params:
 
 
 def _silence(generator: Network, arch: Architecture) -> None:
-    """Gives layers that were trained without noise a strength and a map of zero."""
+    """Gives layers that were trained without noise a zero noise strength and a zero noise map."""
     for i in range(arch.layers):
         if generator.setting(_layer(i), "use_noise") is False:
             side = 4 * 2 ** ((i + 1) // 2)
@@ -144,9 +144,9 @@ def convert(
     source: str | os.PathLike,
     class_index: int | None = None,
 ) -> tuple[Architecture, Params, list[str]]:
-    """Returns architecture, parameters and notes of what the reader gave.
+    """Returns architecture, parameters and notes for what the reader returned.
 
-    Raises UserError that lists what does not fit, or says that a class has to be chosen.
+    Raises a UserError that lists what does not fit, or says that a class has to be chosen.
     """
     networks = networks_of(content)
     generator = _network(networks, "G_ema", "Generator", source)

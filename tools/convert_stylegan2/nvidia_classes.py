@@ -1,9 +1,9 @@
 """Conditional networks: a class is chosen once, and what it contributes becomes part of the biases.
 
-With the class fixed its embedding is a constant. In the generator it enters the first mapping layer
+Once the class is fixed, its embedding is a constant. In the generator it enters the first mapping layer
 beside z, where it adds a constant to the bias; in the discriminator the logit is the inner product of
-the last layer with the class's mapped vector, which makes one output of it. The networks that remain
-are unconditional ones, and draw and judge exactly as the conditional ones do for that class.
+the last layer with the class's mapped vector, which reduces it to a single output. The resulting networks
+are unconditional and behave exactly as the conditional ones do for that class.
 """
 
 import math
@@ -18,17 +18,17 @@ __all__ = ["choose_class", "classes"]
 
 
 def classes(network: Network) -> int:
-    """Returns the number of classes of a network; 0 where it is unconditional."""
+    """Returns a network's number of classes; 0 if it is unconditional."""
     return network.count("", "c_dim")
 
 
 def choose_class(generator: Network, discriminator: Network, index: int | None) -> str:
-    """Fixes the class of both networks, in place; returns a note, '' for unconditional ones.
+    """Fixes the class of both networks in place; returns a note, '' for unconditional ones.
 
     Args:
       generator: with or without classes.
-      discriminator: of the same training.
-      index: the class, from 0 on, or None.
+      discriminator: from the same training.
+      index: the class, counted from 0, or None.
 
     Raises:
       UserError: a conditional network without a class, an unconditional one with a class, or no such class.
@@ -80,7 +80,7 @@ def _linear(network: Network, module: str, x: np.ndarray) -> np.ndarray:
 
 
 def _embedded(network: Network, index: int) -> np.ndarray:
-    """Returns a class's embedding, normalised to mean square one."""
+    """Returns a class's embedding, normalised to a mean square of one."""
     outputs, inputs = network.shape("mapping.embed.weight", 2)
     if not outputs or inputs != classes(network):  # the number of classes is a claim, the tensor is there
         raise UserError(f"{network.source}: {network.full('mapping.embed')} is none of {classes(network)} classes")
@@ -98,10 +98,10 @@ def _replace(network: Network, gone: str, **values: np.ndarray) -> None:
 
 
 def _fix_generator(network: Network, index: int) -> None:
-    """Makes the first mapping layer one of z alone.
+    """Makes the first mapping layer depend on z alone.
 
-    It is W (z, y) / sqrt(n) + b with y constant: the share of y goes to the bias, and the weight of z is scaled, for a
-    layer of z alone is divided by the root of fewer inputs.
+    It is W (z, y) / sqrt(n) + b with y constant: y's contribution goes into the bias, and the weight of z is rescaled,
+    since a layer of z alone is divided by the square root of fewer inputs.
     """
     y, width = _embedded(network, index), network.count("", "w_dim")
     weight = _take(network, "mapping.fc0.weight", (width, width + len(y)))
@@ -115,7 +115,7 @@ def _fix_generator(network: Network, index: int) -> None:
 
 
 def _fix_discriminator(network: Network, index: int) -> None:
-    """Makes the logit (W h + b) . c / sqrt(n) with the mapped class c constant one row c W and one bias."""
+    """Turns the logit (W h + b) . c / sqrt(n), whose mapped class c is constant, into one row c W and one bias."""
     mapped = _embedded(network, index)
     for i in range(network.count("mapping", "num_layers")):
         mapped = _linear(network, f"mapping.fc{i}", mapped)

@@ -1,4 +1,4 @@
-"""Low-pass filters of NVIDIA's modules, which are stored as matrices, as taps along one axis."""
+"""Low-pass filters of NVIDIA's modules, stored there as matrices, as taps along one axis."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ MOST_TAPS = 64
 
 
 def filter_taps(network: Network, module: str) -> tuple[float, ...]:
-    """Returns the taps along one axis of a module's low-pass filter, which has to be separable."""
+    """Returns the taps along one axis of a module's low-pass filter, which must be separable."""
     stored = network.tensors.get(f"{module}.resample_filter")
     if stored is None or stored.ndim not in (1, 2) or not stored.size:
         raise UserError(f"{network.source}: {network.full(module)} has no low-pass filter")
@@ -33,7 +33,7 @@ def filter_taps(network: Network, module: str) -> tuple[float, ...]:
 
 
 def known_taps(taps: Sequence[float]) -> tuple[float, ...]:
-    """Returns taps along one axis, the usual ones as they are written in the package; their sum is not zero."""
+    """Returns taps along one axis, the usual ones as the package writes them; their sum is not zero."""
     if len(taps) == 4 and np.allclose(np.array(taps) / sum(taps), np.array(BINOMIAL) / 8, atol=1e-5):
         return BINOMIAL
     return tuple(taps)

@@ -1,6 +1,6 @@
-"""A network of NVIDIA's as plain data: its tensors and its modules' settings, by their names.
+"""An NVIDIA network as plain data: its tensors and its modules' settings, by name.
 
-The records of a pickle hold modules inside modules (`_modules`), with tensors in `_parameters` and
+The records of a pickle hold nested modules (`_modules`), with tensors in `_parameters` and
 `_buffers`; every other entry of a record's state is a setting (`conv_clamp`, `architecture`, ...).
 """
 
@@ -17,14 +17,14 @@ from gan2shape_jax.weight_files.nvidia_pickle import PersistentRecord
 
 __all__ = ["Network", "flatten"]
 
-_DEPTH, _COUNT = 6, 1000  # levels of modules and their number; NVIDIA's have four, and about a hundred
+_DEPTH, _COUNT = 6, 1000  # most levels of modules, most modules; NVIDIA's have four, and about a hundred
 
 
 @dataclasses.dataclass
 class Network:
-    """Tensors by name (`synthesis.b4.const`), modules by name (`synthesis.b4`, '' is the whole).
+    """Tensors by name (`synthesis.b4.const`), modules by name (`synthesis.b4`, '' is the whole network).
 
-    `key` is its name in the file (`G_ema`), `source` the file's.
+    `key` is its name in the file (`G_ema`), `source` the file's name.
     """
 
     key: str
@@ -33,11 +33,11 @@ class Network:
     modules: dict[str, PersistentRecord]
 
     def full(self, name: str) -> str:
-        """Returns a module's or tensor's name with the network's in front."""
+        """Returns a module's or tensor's name prefixed with the network's."""
         return f"{self.key}.{name}" if name else self.key
 
     def setting(self, module: str, name: str) -> Any:
-        """Returns a module's setting; raises `UserError` where the module or the setting is absent."""
+        """Returns a module's setting; raises `UserError` if the module or the setting is missing."""
         fields = self.modules[module].fields if module in self.modules else {}
         if name not in fields:
             raise UserError(
@@ -47,28 +47,28 @@ class Network:
         return fields[name]
 
     def count(self, module: str, name: str) -> int:
-        """Returns a setting that is a whole number from 0 on; raises `UserError` for others."""
+        """Returns a setting that is a non-negative integer; raises `UserError` for anything else."""
         value = self.setting(module, name)
         if type(value) is not int or value < 0:
             raise UserError(f"{self.source}: {name} of {self.full(module)} is no whole number: {short(value)}")
         return value
 
     def shape(self, tensor: str, axes: int) -> tuple[int, ...]:
-        """Returns a tensor's shape; zeros where it is absent or has other axes, which is told later."""
+        """Returns a tensor's shape; zeros if it is missing or has other axes, which is reported later."""
         value = self.tensors.get(tensor)
         return value.shape if value is not None and value.ndim == axes else (0,) * axes
 
 
 def flatten(record: Any, key: str, source: str | os.PathLike) -> Network:
-    """Returns a network from its record; raises `UserError` where it is none, or is nested endlessly."""
+    """Returns a network from its record; raises `UserError` if it is not one, or is nested endlessly."""
     if not isinstance(record, PersistentRecord):
         raise UserError(f"{source}: {key!r} is no network but {_kind(record)}")
     network = Network(key, source, {}, {})
     for name, module in _modules(record, "", network):
-        if len(network.modules) >= _COUNT:  # few records that hold each other can be endlessly many modules
+        if len(network.modules) >= _COUNT:  # a few records that hold each other can unfold into endlessly many modules
             raise UserError(f"{source}: {key!r} has more than {_COUNT} modules, which no StyleGAN2 has")
         network.modules[name] = module
-    held: set[int] = set()  # dictionaries of tensors, of which every module has its own
+    held: set[int] = set()  # dictionaries of tensors; every module has its own
     for name, module in network.modules.items():
         for part in ("_parameters", "_buffers"):
             entries = module.fields.get(part)

@@ -1,9 +1,9 @@
-"""What a network of NVIDIA's computes, from its modules' settings: the architecture, verified.
+"""What an NVIDIA network computes, according to its modules' settings: the architecture, verified.
 
-Shapes tell the widths; what no shape tells (kinds of blocks, clamps, filters, multipliers) stands in
-the records. The architecture is read from a few of them; then every setting that changes what is
-computed is compared with what the package computes for that architecture, so that a variant that
-is not supported is refused rather than drawn wrongly.
+Shapes give the widths; what no shape reveals (kinds of blocks, clamps, filters, multipliers) is in
+the records. The architecture is read from a few of them; then every setting that changes the
+computation is compared with what the package computes for that architecture, so that an
+unsupported variant is rejected rather than computed incorrectly.
 """
 
 import math
@@ -24,7 +24,7 @@ Expected = dict[str, dict[str, Any]]
 
 
 def infer(generator: Network, discriminator: Network, source: str | os.PathLike) -> Architecture:
-    """Returns the architecture of both, whose classes have been fixed; raises `UserError` where they are no pair."""
+    """Returns the architecture of both, whose classes have been fixed; raises `UserError` if they do not match."""
     size, side = (net.count("", "img_resolution") for net in (generator, discriminator))
     sides = [4 * 2**i for i in range(9)]
     if size not in sides[1:] or side not in sides[1:]:
@@ -60,7 +60,7 @@ def infer(generator: Network, discriminator: Network, source: str | os.PathLike)
 
 
 def _deviation(discriminator: Network) -> tuple[int, int]:
-    """Returns images in a group (0: all) and channels (0: none) of the batch's deviation."""
+    """Returns the group size (0: all images) and channels (0: none) of the minibatch standard deviation."""
     if "b4.mbstd" not in discriminator.modules:
         return 0, 0
     whole = discriminator.setting("b4.mbstd", "group_size") is None
@@ -71,7 +71,7 @@ def _deviation(discriminator: Network) -> tuple[int, int]:
 
 
 def _check_widths(generator: Network) -> None:
-    """Refuses mapping networks of several widths: the method adds one encoder's output to any hidden vector."""
+    """Rejects mapping networks of several widths: the method adds one encoder's output to any hidden vector."""
     widths = [generator.count("", "z_dim")]
     widths += [
         generator.shape(f"mapping.fc{i}.weight", 2)[0]
@@ -91,7 +91,7 @@ def _clamp(value: Any) -> float | None:
 
 
 def check_settings(generator: Network, discriminator: Network, arch: Architecture) -> None:
-    """Raises UserError listing every setting that is other than the package computes."""
+    """Raises a UserError listing every setting that differs from what the package computes."""
     for network, expected, taps, filtered in (
         (
             generator,
@@ -157,11 +157,11 @@ def _convolution(
 
 
 def _generator(network: Network, arch: Architecture) -> Expected:
-    """Returns what the package computes as settings of NVIDIA's generator."""
+    """Returns what the package computes, as settings of NVIDIA's generator."""
     w, clamp = arch.style_dim, arch.conv_clamp
     expected: Expected = {"": {"img_channels": 3, "z_dim": w}, "mapping": {"z_dim": w, "w_dim": w}}
     for i in range(arch.mapping_layers):
-        inputs = network.shape(f"mapping.fc{i}.weight", 2)[1]  # a class's embedding may come on top
+        inputs = network.shape(f"mapping.fc{i}.weight", 2)[1]  # may include a class's embedding
         expected[f"mapping.fc{i}"] = _linear(inputs, "lrelu", arch.mapping_scale)
     for level, width in enumerate(arch.channels):
         block = f"synthesis.b{4 * 2**level}"
@@ -184,7 +184,7 @@ def _generator(network: Network, arch: Architecture) -> Expected:
 
 
 def _discriminator(network: Network, arch: Architecture) -> Expected:
-    """Returns what the package computes as settings of NVIDIA's discriminator."""
+    """Returns what the package computes, as settings of NVIDIA's discriminator."""
     kind, clamp = arch.discriminator_kind, arch.discriminator_clamp
     expected: Expected = {"": {"img_channels": 3}}
     for side, width in zip(_sides(arch.discriminator_size), arch.discriminator_channels[1:]):
@@ -217,7 +217,7 @@ def _same(value: Any, supported: Any) -> bool:
 
 
 def float16_note(networks: Mapping[str, Network]) -> str:
-    """Returns a note where some layers were trained in half precision; '' where none was."""
+    """Returns a note if some layers were trained in half precision; '' if none were."""
     parts = []
     for what, network in networks.items():
         sides = sorted(

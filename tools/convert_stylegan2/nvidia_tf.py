@@ -1,10 +1,10 @@
-"""From a network pickle of NVIDIA's TensorFlow repositories to the package's parameters.
+"""Converts a network pickle of NVIDIA's TensorFlow repositories to the package's parameters.
 
-Such a file holds the generator, the discriminator and the generator's running mean (stylegan2:
+Such a file holds the generator, the discriminator and the generator's moving average (stylegan2:
 training/networks_stylegan2.py, stylegan2-ada: training/networks.py). Variables are named by the scopes that they were
-made in (`synthesis/8x8/Conv0_up/weight`), and are laid out as ours are: convolutions (kh, kw, in, out), linear layers
-(in, out). Other than ours are: kernels of layers that double the side are turned by 180 degrees, biases of styles have
-no 1 added, and features are flattened (c, h, w).
+created in (`synthesis/8x8/Conv0_up/weight`) and laid out as ours are: convolutions (kh, kw, in, out), linear layers
+(in, out). They differ from ours in that kernels of layers that double the side are rotated by 180 degrees, style
+biases have no 1 added, and features are flattened (c, h, w).
 """
 
 import os
@@ -31,9 +31,9 @@ _COMPONENTS = ("synthesis", "mapping")
 
 
 def networks_of(content: Any) -> dict[str, Any]:
-    """Returns the file's networks by the keys that PyTorch's pickles have: `G_ema` and `D`.
+    """Returns the file's networks by the keys that PyTorch's pickles use: `G_ema` and `D`.
 
-    They are told by the functions that build them; of several generators the last one is the running mean.
+    They are told apart by the functions that build them; the last of several generators is the moving average.
     """
     networks: dict[str, Any] = {}
     for network in content if isinstance(content, (tuple, list)) else [content]:
@@ -51,7 +51,7 @@ def _network(networks: Mapping[str, Any], key: str, what: str, source: str | os.
 
 
 def _arrays(network: Settings) -> dict[str, np.ndarray]:
-    """Returns a network's variables and those of its components, by their names in the whole."""
+    """Returns the variables of a network and its components, by their full names."""
     parts = {"": network, **{f"{name}/": network.component(name) for name in _COMPONENTS if network.has(name)}}
     arrays: dict[str, np.ndarray] = {}
     odd = []
@@ -75,7 +75,7 @@ def _same(name: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def _turned(name: str, shape: tuple[int, ...]) -> Tensor:
-    """Returns the kernel of a layer that doubles the side, which their transposed convolution turns."""
+    """Returns the kernel of a layer that doubles the side, which their transposed convolution rotates."""
     return Tensor(name, shape, lambda value: value[::-1, ::-1])
 
 
@@ -157,10 +157,10 @@ def _discriminator_table(arch: Architecture, progressive: bool) -> Params:
 
 
 def _drop_growth(network: Settings, arrays: dict[str, np.ndarray], scopes: Iterable[str]) -> None:
-    """Drops what progressive growing has left behind; raises `UserError` where the network had not grown up.
+    """Drops what progressive growing left behind; raises `UserError` if the network was not fully grown.
 
-    `lod` counts the halvings of the full side that are still to be grown; at 0 the layers of the other sides are not
-    used any more.
+    `lod` counts the doublings still to come before the full side; at 0 the layers of the other sides are no longer
+    used.
     """
     for name in [name for name in arrays if name.rpartition("/")[2] == "lod"]:
         value = arrays.pop(name)
@@ -175,9 +175,9 @@ def _drop_growth(network: Settings, arrays: dict[str, np.ndarray], scopes: Itera
 
 
 def convert(networks: Mapping[str, Any], source: str | os.PathLike) -> tuple[Architecture, Params, list[str]]:
-    """Returns architecture, parameters and notes of the networks that `networks_of` gave.
+    """Returns architecture, parameters and notes for the networks that `networks_of` returned.
 
-    Raises UserError that lists what does not fit.
+    Raises a UserError that lists what does not fit.
     """
     generator = _network(networks, "G_ema", "generator", source)
     discriminator = _network(networks, "D", "discriminator", source)
@@ -203,7 +203,7 @@ def convert(networks: Mapping[str, Any], source: str | os.PathLike) -> tuple[Arc
 
 
 def _silence(arrays: dict[str, np.ndarray], arch: Architecture) -> None:
-    """Gives layers that were trained without noise a strength and a map of zero."""
+    """Gives layers that were trained without noise a zero noise strength and a zero noise map."""
     for i in range(arch.layers):
         side = 4 * 2 ** ((i + 1) // 2)
         arrays[f"synthesis/noise{i}"] = np.zeros((1, 1, side, side), np.float32)

@@ -1,8 +1,8 @@
-"""What networks of NVIDIA's TensorFlow code compute, by the settings they were made with: the architecture, verified.
+"""What networks of NVIDIA's TensorFlow code compute, given the settings they were made with: the verified architecture.
 
-A setting that is not there has the default of the function that builds the network, and the two repositories differ in
+A missing setting takes the default of the function that builds the network, and the two repositories differ in
 these: stylegan2 measures deviations over groups of four images (`D_stylegan2`), stylegan2-ada over the whole batch
-(`D_main`). `legacy.py` of stylegan2-ada-pytorch takes the latter for both, so that its discriminator of a stylegan2
+(`D_main`). `legacy.py` of stylegan2-ada-pytorch uses the latter for both, so that its discriminator of a stylegan2
 pickle differs from TensorFlow's for more than four images; here each is what it was trained as.
 """
 
@@ -35,9 +35,9 @@ class Found:
 
     Attributes:
       arch: the architecture of both.
-      grown_generator, grown_discriminator: whether they were grown step by step, and have layers for each side.
+      grown_generator, grown_discriminator: whether they were grown progressively, and have layers for each side.
       silent: whether the generator was trained without noise.
-      notes: what is computed otherwise than it was trained.
+      notes: what is computed differently from training.
     """
 
     arch: Architecture
@@ -48,10 +48,10 @@ class Found:
 
 
 def infer(generator: Settings, discriminator: Settings, arrays: Mapping[str, Mapping[str, np.ndarray]]) -> Found:
-    """Returns what two networks are, after checking their settings; widths are those of `arrays`, by network.
+    """Returns what two networks are, after checking their settings; widths come from `arrays`, by network.
 
     Raises:
-      UserError: they are other networks than StyleGAN2's, or have settings that are not supported.
+      UserError: they are not StyleGAN2 networks, or have unsupported settings.
     """
     grown_generator, grown_discriminator = _grown_generator(generator), _grown_discriminator(discriminator)
     generator.check()
@@ -64,7 +64,7 @@ def infer(generator: Settings, discriminator: Settings, arrays: Mapping[str, Map
     style, layers = generator.count("dlatent_size", 512), generator.count("mapping_layers", 8)
     _check_widths(generator, arrays["generator"], style, layers)
     ada = discriminator.builder == _ADA
-    # Groups of one image deviate from nothing: TensorFlow's code of stylegan2 leaves the layer out then.
+    # Groups of one image have no deviation: stylegan2's TensorFlow code leaves the layer out then.
     group = discriminator.count("mbstd_group_size", None if ada else 4, none=0 if ada else None)
     measured = ada or group > 1
     kind = "orig" if grown_discriminator else discriminator.get("architecture", "resnet")
@@ -108,7 +108,7 @@ def _notes(grown: list[str], networks: Iterable[Settings]) -> Iterable[str]:
 
 
 def _grown_generator(network: Settings) -> bool:
-    """Returns whether a generator was grown; raises `UserError` where other functions than StyleGAN2's build it."""
+    """Returns whether a generator was grown; raises `UserError` if functions other than StyleGAN2's build it."""
     _built_by(network, ("G_main",))
     _built_by(network.component("mapping"), ("G_mapping",))
     synthesis = network.component("synthesis")
@@ -117,7 +117,7 @@ def _grown_generator(network: Settings) -> bool:
 
 
 def _grown_discriminator(network: Settings) -> bool:
-    """Returns whether a discriminator was grown; raises `UserError` where it is none of StyleGAN2's."""
+    """Returns whether a discriminator was grown; raises `UserError` if it is not one of StyleGAN2's."""
     _built_by(network, tuple(_DISCRIMINATORS))
     return _DISCRIMINATORS[network.builder]
 
@@ -142,12 +142,12 @@ def _sides(network: Settings) -> list[int]:
 
 
 def _width(arrays: Mapping[str, np.ndarray], name: str, axis: int) -> int:
-    """Returns the length of an axis; 0 where there is none, which is told later."""
+    """Returns the length of an axis; 0 if it does not exist, which is reported later."""
     return arrays[name].shape[axis] if name in arrays and axis < arrays[name].ndim else 0
 
 
 def _check_widths(generator: Settings, arrays: Mapping[str, np.ndarray], style: int, layers: int) -> None:
-    """Refuses mapping networks of several widths: the method adds one encoder's output to any hidden vector."""
+    """Rejects mapping networks of several widths: the method adds one encoder's output to any hidden vector."""
     widths = [generator.count("latent_size", 512)]
     widths += [_width(arrays, f"mapping/Dense{i}/weight", 1) for i in range(min(layers, 100))]
     if any(width not in (0, style) for width in widths):
@@ -158,7 +158,7 @@ def _check_widths(generator: Settings, arrays: Mapping[str, np.ndarray], style: 
 
 
 def _taps(network: Settings) -> tuple[float, ...]:
-    """Returns the low-pass filter along one axis; raises `ValueError` where it is none, or has two."""
+    """Returns the low-pass filter along one axis; raises `ValueError` if it is not a filter, or has two axes."""
     taps = network.get("resample_kernel", list(BINOMIAL))
     if not isinstance(taps, (list, tuple)) or not 0 < len(taps) <= MOST_TAPS:
         raise ValueError(f"a resample_kernel that is {short(taps)}")

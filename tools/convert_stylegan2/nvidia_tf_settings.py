@@ -1,7 +1,7 @@
-"""The settings that a network of NVIDIA's TensorFlow code was made with; each has to be one that is known here.
+"""The settings that a network of NVIDIA's TensorFlow code was made with; each must be known here.
 
-Those that change what is computed are read or compared with what the package computes, those that only training looks
-at are passed over, and a file with any other is refused.
+Those that change the computation are read or compared with what the package computes, those that only matter in
+training are ignored, and a file with any other is rejected.
 """
 
 import os
@@ -13,9 +13,9 @@ from gan2shape_jax.weight_files.tensorflow_pickle import TensorFlowNetwork
 
 __all__ = ["Settings"]
 
-_VERSIONS = (4, 5)  # of the state: stylegan2, stylegan2-ada
+_VERSIONS = (4, 5)  # of the saved state: stylegan2, stylegan2-ada
 
-# Settings that leave what a finished network computes as it is; widths are told by the shapes.
+# Settings that do not affect what a trained network computes; widths are read from the shapes.
 _PASSED_OVER = {
     "generator": (
         *("truncation_psi", "truncation_cutoff", "truncation_psi_val", "truncation_cutoff_val"),
@@ -37,7 +37,7 @@ _READ = {
         *("resolution", "architecture", "conv_clamp", "resample_kernel", "mbstd_group_size", "mbstd_num_features"),
     ),
 }
-# Settings of which one value is supported.
+# Settings with a single supported value.
 _FIXED: dict[str, dict[str, Any]] = {
     "generator": {
         "num_channels": 3,
@@ -63,7 +63,7 @@ class Settings:
     """A network, what it is (`generator`), the file's name, and its settings."""
 
     def __init__(self, network: TensorFlowNetwork, what: str, source: str | os.PathLike) -> None:
-        """Looks at nothing yet; `check` does."""
+        """Checks nothing yet; `check` does."""
         self.network, self.what, self.source = network, what, source
         kwargs = network.fields.get("static_kwargs", {})
         if not isinstance(kwargs, dict) or not all(isinstance(name, str) for name in kwargs):
@@ -81,17 +81,17 @@ class Settings:
         return isinstance(components, dict) and isinstance(components.get(component), TensorFlowNetwork)
 
     def component(self, name: str) -> "Settings":
-        """Returns a component; raises `UserError` where it is none."""
+        """Returns a component; raises `UserError` if there is none."""
         if not self.has(name):
             raise UserError(f"{self.source}: the {self.what} has no component {name!r}")
         return Settings(self.network.fields["components"][name], f"{self.what}'s {name}", self.source)
 
     def get(self, name: str, default: Any) -> Any:
-        """Returns a setting, or the default where it is not there."""
+        """Returns a setting, or the default if it is missing."""
         return self._kwargs.get(name, default)
 
     def count(self, name: str, default: int | None, *, none: int | None = None) -> int:
-        """Returns a whole number from 0 on, `none` in place of None; raises `UserError` for others."""
+        """Returns a non-negative integer, or `none` for None; raises `UserError` for anything else."""
         value = self.get(name, default)
         value = none if value is None and none is not None else value
         if type(value) is not int or value < 0:
@@ -99,7 +99,7 @@ class Settings:
         return value
 
     def check(self) -> None:
-        """Raises `UserError` for another version, for classes, and listing every setting that is not supported."""
+        """Raises `UserError` for another version, for classes, or for unsupported settings, all of which it lists."""
         version = self.network.fields.get("version")
         if version not in _VERSIONS or type(version) is not int:
             raise UserError(

@@ -1,9 +1,9 @@
-"""From the tensors of a rosinality-style checkpoint to the package's parameters and architecture.
+"""Converts the tensors of a rosinality-style checkpoint to the package's parameters and architecture.
 
-Such a file holds `g_ema` (the generator's running mean) and `d` (the discriminator), each a
+Such a file holds `g_ema` (the generator's moving average) and `d` (the discriminator), each a
 dictionary of tensors in PyTorch's layouts: convolutions (out, in, kh, kw), linear layers (out, in),
-images NCHW. Sizes are read from the shapes; every tensor must then be there, with the shape that
-the sizes imply, and no other.
+images NCHW. Sizes are read from the shapes; every tensor must then be present with the shape that
+the sizes imply, and there must be no others.
 """
 
 import os
@@ -97,7 +97,7 @@ def _count(state: State, pattern: str) -> int:
 
 
 def _width(state: State, *candidates: tuple[str, int]) -> int:
-    """Returns the size of the first of the named axes that the file has; the rest is checked later."""
+    """Returns the size of the first of the named axes that the file has; the others are checked later."""
     for name, axis in candidates:
         if name in state and axis < state[name].ndim:
             return state[name].shape[axis]
@@ -105,7 +105,7 @@ def _width(state: State, *candidates: tuple[str, int]) -> int:
 
 
 def infer(generator: State, discriminator: State, source: str | os.PathLike) -> Architecture:
-    """Returns the architecture that names and shapes tell; raises `UserError` where they tell none."""
+    """Returns the architecture that names and shapes imply; raises `UserError` if they imply none."""
     levels = 1 + max(_count(generator, r"to_rgbs\.(\d{1,9})\."), (_count(generator, r"convs\.(\d{1,9})\.") + 1) // 2)
     blocks = _count(discriminator, r"convs\.(\d{1,9})\.") - 1
     if max(levels, blocks) > _MOST_LEVELS:
@@ -143,7 +143,7 @@ def infer(generator: State, discriminator: State, source: str | os.PathLike) -> 
 
 
 def _states(content: Any, source: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
-    """Returns the two dictionaries of tensors, without the prefix that data parallelism leaves."""
+    """Returns the two dictionaries of tensors, without the prefix that data parallelism adds."""
     states = {}
     for key, what in (("g_ema", "generator"), ("d", "discriminator")):
         state = content.get(key) if isinstance(content, dict) else None
@@ -160,7 +160,7 @@ def _states(content: Any, source: str | os.PathLike) -> dict[str, dict[str, np.n
 
 
 def _filters(arch: Architecture) -> dict[str, dict[str, np.ndarray]]:
-    """Returns the constant low-pass filters that PyTorch stores along, which are checked and then dropped."""
+    """Returns the constant low-pass filters that PyTorch also stores, which are checked and then dropped."""
     plain = np.outer(_TAPS, _TAPS) / 64
     levels = range(len(arch.channels) - 1)
     generator = {f"convs.{2 * i}.conv.blur.kernel": 4 * plain for i in levels}
@@ -180,7 +180,7 @@ def _drop_filters(state: dict[str, np.ndarray], filters: Mapping[str, np.ndarray
 
 
 def _add_noise(state: dict[str, np.ndarray], noise: Mapping[str, tensors.Tensor]) -> str:
-    """Draws the noise maps where the file has none at all (early checkpoints); says so."""
+    """Draws the noise maps if the file has none at all (early checkpoints), and says so."""
     if any(t.name in state for t in noise.values()):
         return ""
     generator = np.random.default_rng(_NOISE_SEED)
@@ -195,9 +195,9 @@ def tables(arch: Architecture) -> dict[str, Params]:
 
 
 def convert(content: Any, source: str | os.PathLike) -> tuple[Architecture, Params, list[str]]:
-    """Returns architecture, parameters and notes on what was made up, from what the reader gave.
+    """Returns architecture, parameters and notes on what was made up, from what the reader returned.
 
-    Raises UserError that lists what does not fit.
+    Raises a UserError that lists what does not fit.
     """
     states = _states(content, source)
     arch = infer(states["g_ema"], states["d"], source)

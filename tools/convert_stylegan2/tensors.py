@@ -1,4 +1,4 @@
-"""Tables that say which tensor of a PyTorch checkpoint becomes which of the package's parameters.
+"""Tables that map tensors of a PyTorch checkpoint to the package's parameters.
 
 A table is a nested dictionary like the parameters themselves, with a `Tensor` in place of each
 array. PyTorch's layouts: convolutions (out, in, kh, kw), linear layers (out, in), images NCHW.
@@ -36,7 +36,7 @@ def matrix(name: str, ours: tuple[int, ...]) -> Tensor:
 
 
 def kernel(name: str, ours: tuple[int, ...], lead: tuple[int, ...] = (), gain: float = 1.0) -> Tensor:
-    """Returns a convolution's weight, with further axes of length 1 in front, times `gain`."""
+    """Returns a convolution's weight, with `lead` axes of length 1 in front, times `gain`."""
     height, width, inputs, outputs = ours
     shape = (outputs, inputs, height, width)
     return Tensor(name, lead + shape, lambda value: (gain * value).reshape(shape).transpose(2, 3, 1, 0))

@@ -1,4 +1,4 @@
-"""Draws new images from a GAN, with their latents, as the data of a run."""
+"""Draws new images from a GAN, with their latents, as input data for a run."""
 
 from .samples import Samples, draw_samples, write_samples
 

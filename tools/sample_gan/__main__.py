@@ -28,7 +28,7 @@ from gan2shape_jax.writable import nearest_folder
 from .samples import draw_in_parts, write_samples
 
 _MOST = 10**6
-_FAR = 1000.0  # times the image's side, from its corner; what lies farther is no ellipse but a straight edge
+_FAR = 1000.0  # image sides from its corner; anything farther away is not an ellipse but a straight edge
 _EPILOG = """\
 examples:
   gan2shape-jax sample --config=ictface --count 8 --seed 0 --out samples
@@ -38,7 +38,7 @@ examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; prints errors of the input without a traceback. Returns the exit status."""
+    """Runs the command; prints input errors without a traceback. Returns the exit status."""
     return exit_code(lambda: _run(_parser().parse_args(argv)))
 
 
@@ -128,7 +128,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _require_room(out: pathlib.Path, count: int, side: int) -> None:
-    """Raises `UserError` where the disk is too small even for pictures of a third of their size in memory."""
+    """Raises `UserError` if the disk is too small even for pictures compressed to a third of their size in memory."""
     needed, free = count * side**2, shutil.disk_usage(nearest_folder(out)).free
     if needed > free:
         raise UserError(
@@ -152,7 +152,7 @@ def _config(options: argparse.Namespace) -> ConfigDict | None:
 def _load(
     config: ConfigDict | None, options: argparse.Namespace
 ) -> tuple[stylegan2.Architecture, stylegan2.Params, pathlib.Path]:
-    """Returns architecture, weights and file of the GAN, which has to be as a configuration describes it."""
+    """Returns architecture, weights and file of the GAN, which must match the configuration."""
     if config is None:
         return *stylegan2.load(options.gan), options.gan
     files = required_files.required_files_of(config)
@@ -184,7 +184,7 @@ def _mask(options: argparse.Namespace, size: int) -> Image.Image | None:
 
 
 def _next_step(config: ConfigDict, options: argparse.Namespace, *, has_masks: bool) -> str:
-    """Returns the command that reconstructs the samples, and what it still needs."""
+    """Returns the command that reconstructs the samples, and what else it needs."""
     out = options.out
     fields = {"image_list": out / "list.txt", "image_root": out / "image", "latent_root": out / "latents"}
     fields["mask_root"] = out / "mask" if has_masks else ""

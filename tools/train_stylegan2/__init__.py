@@ -1,4 +1,4 @@
-"""Trains a StyleGAN2 on a folder of photographs (Karras et al., 2020; with adaptive augmentation)."""
+"""Trains a StyleGAN2 on a folder of photos (Karras et al., 2020; with adaptive augmentation)."""
 
 from .settings import TrainingSettings, architecture_for
 from .state import TrainingState, fresh_state

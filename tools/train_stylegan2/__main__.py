@@ -1,4 +1,4 @@
-"""Trains a StyleGAN2 on photographs of one kind, for this program to learn shapes from.
+"""Trains a StyleGAN2 on photos of one kind of object, for this program to learn shapes from.
 
     gan2shape-jax train-gan PHOTOS --out GAN
 
@@ -30,7 +30,7 @@ __all__ = ["main"]
 
 _SIZES = tuple(2**n for n in range(3, 11))
 _DEFAULTS = TrainingSettings()
-_R1 = 0.0002  # times pixels over the batch: ADA's rule for gamma
+_R1 = 0.0002  # times pixels divided by the batch size: ADA's rule for gamma
 _MOST_PHOTOS = 10**9
 _EPILOG = """\
 examples:
@@ -44,7 +44,7 @@ Started again with the same arguments, a training goes on where it was stopped (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; prints errors of the input without a traceback. Returns the exit status."""
+    """Runs the command; prints input errors without a traceback. Returns the exit status."""
     return exit_code(
         lambda: _run(_parser().parse_args(argv)), interrupted="interrupted; run the same command again to go on"
     )

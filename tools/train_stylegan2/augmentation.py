@@ -1,8 +1,8 @@
-"""Random changes of photos and samples alike, so that a discriminator cannot learn few photos by heart (ADA).
+"""Random augmentation of photos and samples alike, so that a discriminator cannot memorise a small data set (ADA).
 
 Karras et al., "Training generative adversarial networks with limited data", 2020, appendix B: pixel blitting, geometry
-and colour ("bgc"), each with probability p. What the discriminator sees is changed, never what the generator makes: as
-long as p stays well below 1, unchanged images can still be told from the distribution of changed ones.
+and colour ("bgc"), each with probability p. Only what the discriminator sees is augmented, never what the generator
+makes: as long as p stays well below 1, the distribution of unchanged images can be inferred from the augmented ones.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from gan2shape_jax.stylegan2.filters import blur_half, upsample
 
 __all__ = ["augment", "moved_probability"]
 
-_SHIFT = 0.125  # of the side: greatest whole-pixel shift, and the standard deviation of any other
+_SHIFT = 0.125  # of the side: largest whole-pixel shift, and the standard deviation of any other
 _SCALE = 0.2  # standard deviation of log2 of scale and of aspect
 _BRIGHTNESS, _CONTRAST, _SATURATION = 0.2, 0.5, 1.0
-_MARGIN = 3  # pixels about an image that filters may reach into
+_MARGIN = 3  # pixels around an image that filters may reach into
 _TAPS = 12
 
 
 def _low_pass() -> tuple[float, ...]:
-    """Returns a filter that halves the band: a sinc with Kaiser's window, symmetric."""
+    """Returns a filter that halves the bandwidth: a sinc with a Kaiser window, symmetric."""
     at = np.arange(_TAPS) - (_TAPS - 1) / 2
     taps = np.sinc(at / 2) * np.kaiser(_TAPS, 4.0)
     return tuple(float(tap) for tap in taps / taps.sum())
@@ -39,10 +39,10 @@ _FILTER = _low_pass()
 def augment(
     key: PRNGKeyArray, images: Float[Array, "b s s 3"], probability: Float[Array, ""]
 ) -> Float[Array, "b s s 3"]:
-    """Returns images changed at random; an image that nothing falls on stays exactly what it is.
+    """Returns randomly augmented images; an image for which no change is drawn stays exactly as it is.
 
     Args:
-      key: of the random numbers.
+      key: the random key.
       images: in [-1, 1]; colours may leave that range.
       probability: of each kind of change, for each image, in [0, 1].
     """
@@ -54,14 +54,14 @@ def augment(
 def moved_probability(
     probability: Float[Array, ""], taken_for_real: Float[Array, ""], photos: int, *, target: float, images: float
 ) -> Float[Array, ""]:
-    """Returns the probability of changes for the next iterations: up where the discriminator knows the photos too well.
+    """Returns the augmentation probability for the next iterations: higher if the discriminator overfits.
 
     Args:
-      probability: so far.
-      taken_for_real: mean sign of the photos' logits; near 1 where the discriminator knows them by heart.
-      photos: that the mean is of.
-      target: of that mean.
-      images: photos in which the probability may go from 0 to 1.
+      probability: the current probability.
+      taken_for_real: mean sign of the photos' logits; near 1 when the discriminator has memorised them.
+      photos: the number of photos that the mean is over.
+      target: the target of that mean.
+      images: the number of photos over which the probability may go from 0 to 1.
     """
     return jnp.clip(probability + jnp.sign(taken_for_real - target) * (photos / images), 0.0, 1.0)
 
@@ -71,7 +71,7 @@ def _chosen(key: PRNGKeyArray, count: int, probability: Array) -> Float[Array, "
 
 
 def _matrix(rows: list[list[Array | float]]) -> Float[Array, "b 3 3"]:
-    """Stacks entries, numbers or (b,), to matrices."""
+    """Stacks entries, numbers or (b,), into matrices."""
     entries = jnp.broadcast_arrays(*(jnp.asarray(entry, jnp.float32) for row in rows for entry in row))
     return jnp.stack(entries, axis=-1).reshape(-1, 3, 3)
 
@@ -106,11 +106,11 @@ def _geometry(key: PRNGKeyArray, images: Array, probability: Array) -> Array:
     shift_x, shift_y = (jnp.round(uniform() * _SHIFT * side) * whole for _ in range(2))
     scale = 2 ** (_SCALE * normal() * chosen(next(keys), probability=probability))
     aspect = 2 ** (_SCALE * normal() * chosen(next(keys), probability=probability))
-    # Two turns, before and after the change of aspect: together with the probability of the others.
+    # Two rotations, before and after the change of aspect, with the same joint probability as the other changes.
     turn = 1 - jnp.sqrt(1 - probability)
     before, after = (math.pi * uniform() * chosen(next(keys), probability=turn) for _ in range(2))
     drift = normal(2) * _SHIFT * side * chosen(next(keys), probability=probability)
-    # From places of the result to places of the image, so each change is the inverse of what is seen.
+    # From positions in the result to positions in the image, so each change is the inverse of what is seen.
     steps = (
         _scaling(1 - 2 * mirror, 1.0 + 0 * mirror),
         _turning(quarters * (math.pi / 2)),
@@ -127,9 +127,9 @@ def _geometry(key: PRNGKeyArray, images: Array, probability: Array) -> Array:
 
 
 def _resampled(images: Array, places: Float[Array, "b 3 3"]) -> Array:
-    """Returns images sampled where affine maps of their pixels lead, mirrored beyond their edges.
+    """Returns images sampled where affine maps send their pixels, mirrored beyond their edges.
 
-    Drawn at twice the side between two low-pass filters, so that turning and shrinking neither blurs nor aliases.
+    Sampled at twice the side between two low-pass filters, so that rotating and shrinking neither blurs nor aliases.
     """
     side = images.shape[1]
     edges = ((0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN), (0, 0))
@@ -144,9 +144,9 @@ def _resampled(images: Array, places: Float[Array, "b 3 3"]) -> Array:
 
 
 def _bilinear(images: Float[Array, "b s s 3"], at: Float[Array, "b h w 2"]) -> Float[Array, "b h w 3"]:
-    """Samples images at places in pixels, (column, row); beyond an edge the image goes on mirrored."""
+    """Samples images at positions in pixels, (column, row); beyond an edge the image continues mirrored."""
     count, side = images.shape[:2]
-    # The image and its mirror image repeat with twice the side.
+    # The image and its mirror image repeat with a period of twice the side.
     at = jnp.mod(at + 0.5, 2 * side)
     at = jnp.where(at > side, 2 * side - at, at) - 0.5
     low = jnp.floor(at)
@@ -181,7 +181,7 @@ def _colours(key: PRNGKeyArray, images: Array, probability: Array) -> Array:
     grey = jnp.full((3, 3), 1 / 3)  # the projection onto the grey axis
     coloured = jnp.eye(3) - grey
     crossed = jnp.asarray([[0, -1, 1], [1, 0, -1], [-1, 1, 0]], jnp.float32) / math.sqrt(3)
-    # Turned about the grey axis (Rodrigues), stretched away from it, and mirrored along it.
+    # Rotated about the grey axis (Rodrigues), stretched away from it, and mirrored along it.
     turned = (
         (1 - 2 * inverted)[:, None, None] * grey
         + (saturation * jnp.cos(hue))[:, None, None] * coloured

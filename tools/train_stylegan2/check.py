@@ -1,4 +1,4 @@
-"""What a training would take: memory and time on these devices, measured on noise with the real programs."""
+"""What training would take: memory and time on these devices, measured on noise with the real programs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REPEATS = 2
 
 
 def check(plan: Plan, *, say: Callable[[str], None]) -> None:
-    """Compiles and runs every update, and says what an iteration and the whole training take.
+    """Compiles and runs every update, and says how much an iteration and the whole training take.
 
     Raises:
       UserError: it does not fit into memory.
@@ -67,7 +67,7 @@ def check(plan: Plan, *, say: Callable[[str], None]) -> None:
 
 
 def _shares(plan: Plan) -> dict[str, float]:
-    """Returns how often each update comes, an iteration."""
+    """Returns how often each update runs per iteration."""
     shares = dict.fromkeys(Updates._fields, 1.0)
     shares["gradient_penalty"] = 1 / plan.settings.r1_every
     shares["path_lengths"] = 1 / plan.settings.path_every if plan.settings.path_weight else 0.0

@@ -1,4 +1,4 @@
-"""The configuration that a trained GAN comes with: what the other commands are told it by."""
+"""The configuration that comes with a trained GAN and describes it to the other commands."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from gan2shape_jax.stylegan2 import Architecture
 __all__ = ["NAME", "text_of", "write_once"]
 
 NAME = "config.py"
-_LARGEST = 128  # pixels; a greater GAN's pictures are made smaller for the shape
+_LARGEST = 128  # pixels; a larger GAN's images are downscaled for the shape
 _SMALL = 64  # pixels that `configs/own.py` has networks for
-_LONGEST = 40  # characters of a category
+_LONGEST = 40  # most characters of a category
 
 _TEXT = '''\
 """The GAN beside this file. `gan2shape-jax train-gan` wrote it and leaves it alone from now on: change what you like.
@@ -63,7 +63,7 @@ _WIDE_NETWORKS = """\
 
 
 def text_of(folder: pathlib.Path, arch: Architecture) -> str:
-    """Returns a Python configuration of a GAN of these sizes that lies in a folder."""
+    """Returns a Python configuration for a GAN of this architecture that lies in a folder."""
     size = min(arch.size, _LARGEST)
     return _TEXT.format(
         file=_in_text(folder / NAME),
@@ -76,7 +76,7 @@ def text_of(folder: pathlib.Path, arch: Architecture) -> str:
 
 
 def write_once(folder: pathlib.Path, arch: Architecture) -> pathlib.Path | None:
-    """Writes the configuration into the folder, unless something of that name is there; returns where, or None."""
+    """Writes the configuration into the folder, unless something of that name exists; returns its path, or None."""
     path = folder / NAME
     if path.exists():
         return None
@@ -85,11 +85,11 @@ def write_once(folder: pathlib.Path, arch: Architecture) -> pathlib.Path | None:
 
 
 def _category(name: str) -> str:
-    """Returns a folder's name as a category: small letters, digits, - and _, beginning with a letter."""
+    """Returns a folder's name as a category: lower-case letters, digits, - and _, beginning with a letter."""
     plain = re.sub(r"[^a-z0-9_-]+", "_", name.lower()).strip("_-").removesuffix("_gan")
     return plain[:_LONGEST] if re.match(r"[a-z]", plain) else "own"
 
 
 def _in_text(path: pathlib.Path) -> str:
-    """Returns a path as a shell takes it and a docstring can have it."""
+    """Returns a path in a form that a shell accepts and a docstring can contain."""
     return shlex.quote(re.sub(r'["\\]', "_", one_line(str(path))))

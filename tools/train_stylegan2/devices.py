@@ -1,4 +1,4 @@
-"""The devices that share a batch, of one host or of several."""
+"""The devices that share a batch, on one host or several."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["everywhere", "mesh_for", "on_devices"]
 
 
 def mesh_for(batch: int) -> Mesh:
-    """Returns a mesh of as many devices as share a batch evenly.
+    """Returns a mesh of as many devices as can share a batch evenly.
 
     Raises:
       UserError: there are several hosts, and not all of their devices can be used.
@@ -30,7 +30,7 @@ def mesh_for(batch: int) -> Mesh:
 
 
 def on_devices(pixels: UInt8[np.ndarray, "n s s 3"], rows: np.ndarray, mesh: Mesh) -> Array:
-    """Returns a batch, each device's part read by its own host."""
+    """Returns a batch in which each device's part is read by its own host."""
     sharding = NamedSharding(mesh, PartitionSpec(AXIS))
     shape = (len(rows), *pixels.shape[1:])
     return jax.make_array_from_callback(
@@ -39,7 +39,7 @@ def on_devices(pixels: UInt8[np.ndarray, "n s s 3"], rows: np.ndarray, mesh: Mes
 
 
 def everywhere(tree: Any, mesh: Mesh) -> Any:
-    """Returns arrays of which every device of the mesh has a whole copy."""
+    """Returns arrays replicated on every device of the mesh."""
     sharding = NamedSharding(mesh, PartitionSpec())
 
     def put(leaf: Any) -> Array:

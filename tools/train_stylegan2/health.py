@@ -1,4 +1,4 @@
-"""Signs that a training goes nowhere, and what to change."""
+"""Signs that training is going nowhere, and what to change."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from .settings import TrainingSettings
 
 __all__ = ["require_sound", "warning_of"]
 
-_WON = 0.97  # mean sign of photos' logits from which the discriminator knows them all
+_WON = 0.97  # mean sign of photos' logits above which the discriminator has memorised them all
 _HOPELESS = 6.0  # generator's loss: a sample is taken for a photo one time in 400
 _LOSSES = ("generator_loss", "discriminator_loss")
-_GONE = 1000.0  # losses of a training that goes well are of the order of one
+_GONE = 1000.0  # losses are of the order of one when training goes well
 _WINDOWS = 4  # in a row
 
 
 def require_sound(row: Row, *, kept: str) -> None:
-    """Raises `DivergedError` where a scalar is not finite, or a loss is of a size that nothing comes back from.
+    """Raises `DivergedError` if a scalar is not finite, or a loss is too large to recover from.
 
     Args:
       row: means over a window of iterations.
-      kept: what of the training is kept, for the message.
+      kept: which results of the training are kept, for the message.
     """
     bad = [name for name, value in row.items() if not math.isfinite(value)]
     told = f"{', '.join(bad)} not finite"
@@ -39,7 +39,7 @@ def require_sound(row: Row, *, kept: str) -> None:
 
 
 def warning_of(rows: Sequence[Row], settings: TrainingSettings) -> str:
-    """Returns a sentence where the discriminator has won, with what to change; '' where it has not."""
+    """Returns a sentence on what to change if the discriminator has won; '' if it has not."""
     last = rows[-_WINDOWS:]
     if len(last) < _WINDOWS or not all(
         row["taken_for_real"] > _WON and row["generator_loss"] > _HOPELESS for row in last
@@ -48,7 +48,7 @@ def warning_of(rows: Sequence[Row], settings: TrainingSettings) -> str:
     if settings.augment == "none":
         advice = "train with --augment ada, which is for few photos"
     elif last[-1]["augmentation"] < 0.9:
-        return ""  # augmentation has not done what it can
+        return ""  # augmentation has not yet reached its limit
     else:
         advice = "train with a larger --r1, a smaller --rate or more photos"
     return (

@@ -1,4 +1,4 @@
-"""The course of a training: scalars averaged over windows of iterations, as rows, a table and curves."""
+"""The training history: scalars averaged over windows of iterations, as rows, a table and curves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gan2shape_jax.atomic_files import atomic_file, atomic_text
 
 __all__ = ["WINDOW", "Row", "mean_row", "write_curves", "write_table"]
 
-WINDOW = 50  # iterations that a row is the mean of
+WINDOW = 50  # iterations averaged in a row
 
 Row = dict[str, Any]
 _PANELS = (
@@ -27,7 +27,7 @@ _PANELS = (
 
 
 def mean_row(images: int, window: Sequence[Mapping[str, float]]) -> Row:
-    """Returns the means of what iterations told, each over those that told it, after so many photos."""
+    """Returns the means of the iterations' scalars, each over the iterations that have it, after `images` photos."""
     names = sorted({name for told in window for name in told})
     means = {name: float(np.mean([told[name] for told in window if name in told])) for name in names}
     return {"images": images, **means}
@@ -44,13 +44,13 @@ def write_table(path: pathlib.Path, rows: Sequence[Row]) -> None:
 
 
 def write_curves(path: pathlib.Path, rows: Sequence[Row], distances: Sequence[Row], name: str) -> None:
-    """Draws the rows, and the distances of samples from photos, as PNG.
+    """Plots the rows, and the distances of samples from photos, as PNG.
 
     Args:
-      path: of the picture.
+      path: the file to write.
       rows: see `mean_row`.
       distances: {"images": ..., "distance": ...}.
-      name: of the distance.
+      name: the distance's name.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second to import
     from matplotlib.figure import Figure

@@ -1,13 +1,13 @@
-"""The training itself: iterations, snapshots, checkpoints; stopped at any moment, it goes on with the same bits.
+"""The training itself: iterations, snapshots, checkpoints; stopped at any moment, it resumes bit for bit.
 
-A folder of a training holds
+A training folder holds
 
-    config.py          what the other commands are told the GAN by; written once
+    config.py          describes the GAN to the other commands; written once
     gan.safetensors    the averaged generator and the discriminator, as the main program loads them
     samples/           the same 36 latents through the averaged generator, after so many photos
-    history.csv        scalars, means over 50 iterations; curves.png draws them
+    history.csv        scalars, means over 50 iterations; curves.png plots them
     distances.csv      how far samples are from photos
-    checkpoints/       what an interrupted training goes on from
+    checkpoints/       what an interrupted training resumes from
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = ["GAN", "Plan", "train"]
 GAN = "gan.safetensors"
 _CHECKPOINTS = "checkpoints"
 _KEPT = 2  # checkpoints
-_GRID = 6  # samples a side
+_GRID = 6  # samples per side
 _COMPARED = 1000  # photos, and as many samples, whose distance is measured
 _SHOWN_SEED, _COMPARED_SEED = 1, 2
 _TOLD_EVERY_S = 30.0
@@ -55,14 +55,14 @@ class Plan:
 
     Attributes:
       out: the folder.
-      arch: the sizes of both networks.
-      settings: of the training.
-      images: photos to be shown, from the beginning.
+      arch: the architecture of both networks.
+      settings: the training settings.
+      images: photos to show in total, counted from the beginning.
       every: photos from one snapshot (GAN, samples, distance) to the next.
-      start: weights to begin with, or None for random ones.
+      start: initial weights, or None for random ones.
       started_from: the hash of their file, or "".
       features: what samples and photos are compared by, or None.
-      license_note: of the GAN's file.
+      license_note: the licence note of the GAN's file.
     """
 
     out: pathlib.Path
@@ -77,7 +77,7 @@ class Plan:
 
     @property
     def iterations(self) -> int:
-        """Of the whole training."""
+        """Iterations of the whole training."""
         return -(-self.images // self.settings.batch)
 
     def is_due(self, done: int) -> bool:
@@ -88,7 +88,7 @@ class Plan:
 
 @dataclasses.dataclass
 class _Course:
-    """What has been told so far; a checkpoint holds it."""
+    """What has been recorded so far; a checkpoint holds it."""
 
     done: int = 0
     rows: list[Row] = dataclasses.field(default_factory=list)
@@ -96,22 +96,22 @@ class _Course:
     pending: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def settle(self) -> None:
-        """Fetches the scalars of iterations that no row has yet."""
+        """Fetches the scalars of iterations that are not in a row yet."""
         self.pending = [{name: float(x) for name, x in told.items()} for told in jax.device_get(self.pending)]
 
 
 def train(plan: Plan, photos: Photos, *, say: Callable[[str], None], warn: Callable[[str], None]) -> None:
-    """Trains until `plan.images` photos were shown, from the last checkpoint in the folder where there is one.
+    """Trains until `plan.images` photos have been shown, resuming from the folder's last checkpoint if there is one.
 
     Args:
       plan: what is trained.
       photos: see `photos.load`.
-      say: is told how it goes.
-      warn: is told what goes wrong.
+      say: called with progress messages.
+      warn: called with warnings.
 
     Raises:
-      UserError: a checkpoint is of another training, training has diverged, or the file system refuses.
-      KeyboardInterrupt: Ctrl-C was pressed; a checkpoint is written before.
+      UserError: a checkpoint belongs to another training, training has diverged, or the file system fails.
+      KeyboardInterrupt: Ctrl-C was pressed; a checkpoint is written first.
     """
     mesh = devices.mesh_for(plan.settings.batch)
     state: TrainingState = devices.everywhere(fresh_state(plan.arch, plan.settings, plan.start), mesh)
@@ -188,7 +188,7 @@ def _kept(plan: Plan) -> str:
 
 
 class _Clock:
-    """Tells now and then how far it is."""
+    """Reports progress now and then."""
 
     def __init__(self, plan: Plan, say: Callable[[str], None]):
         self._plan, self._say = plan, say
@@ -221,7 +221,7 @@ class _Snapshots:
         self._of_photos: np.ndarray | None = None
 
     def take(self, state: TrainingState, course: _Course, say: Callable[[str], None]) -> None:
-        """Writes what the state comes to; the first of several hosts does."""
+        """Writes a snapshot of the state; of several hosts, only the first does."""
         plan, shown = self._plan, course.done * self._plan.settings.batch
         average = jax.tree.map(np.asarray, state.average)
         distance = ""

@@ -32,7 +32,7 @@ def gradient_penalty(
     """Returns R1: the mean over photos of the squared norm of the gradient of their logits.
 
     Args:
-      logits_of: from images to logits, augmentation included.
+      logits_of: from images to logits, including augmentation.
       photos: where the gradient is taken.
     """
     gradient = jax.grad(lambda images: jnp.sum(logits_of(images)))(photos)
@@ -44,12 +44,12 @@ def path_lengths(
     styles: Float[Array, "b l w"],
     directions: Float[Array, "b s s 3"],
 ) -> Float[Array, " b"]:
-    """Returns how far images move in random directions as their styles do: |J^T y|, root mean square over the layers.
+    """Returns how far images move in random directions as their styles change: |J^T y|, root mean square over layers.
 
     Args:
       images_of: the generator, from the styles of all layers.
       styles: where the lengths are taken.
-      directions: y, unit normal.
+      directions: y, standard normal.
     """
     images, pull = jax.vjp(images_of, styles)
     side = images.shape[1]
@@ -60,12 +60,12 @@ def path_lengths(
 def path_length_penalty(
     lengths: Float[Array, " b"], mean: Float[Array, ""], *, decay: float
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Returns the mean squared distance of path lengths from their moving average, and that average moved on.
+    """Returns the mean squared distance of path lengths from their moving average, and the updated average.
 
-    The average of this batch takes part in the derivative, as in the published code.
+    Gradients flow through this batch's share of the average, as in the published code.
 
     Args:
-      lengths: of this batch.
+      lengths: the path lengths of this batch.
       mean: the moving average so far.
       decay: the share by which it moves towards this batch's mean.
     """

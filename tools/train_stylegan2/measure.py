@@ -1,8 +1,8 @@
 """How far samples are from photos: the kernel distance of features (KID, Binkowski et al., 2018), unbiased.
 
-Features are those of a network that the user brings as ONNX, such as Inception without its classifier, or else those of
-another GAN's discriminator, averaged over each picture. The second kind ranks states of one training as KID does or
-not, and its numbers are not KID's: it is called "discriminator distance".
+Features are those of a network that the user provides as ONNX, such as Inception without its classifier, or else those
+of another GAN's discriminator, averaged over each picture. The second kind may or may not rank states of one training
+as KID does, and its numbers are not KID's: it is called "discriminator distance".
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Features(NamedTuple):
     """What pictures are compared by.
 
     Attributes:
-      name: of the distance, as it is told and drawn.
+      name: the distance's name, as printed and plotted.
       of: from pictures (n, s, s, 3) uint8 to vectors (n, d).
     """
 
@@ -48,8 +48,8 @@ def kernel_distance(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) ->
     """Returns the unbiased squared distance of two sets of vectors under the kernel (x.y / d + 1)^3; about 0 if alike.
 
     Args:
-      a: of photos, two at least.
-      b: of samples, two at least.
+      a: vectors of photos, at least two.
+      b: vectors of samples, at least two.
     """
     a, b = a.astype(np.float64), b.astype(np.float64)
 
@@ -64,7 +64,7 @@ def kernel_distance(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) ->
 
 
 def drawn_samples(arch: Architecture, generator: Params, *, seed: int, count: int) -> UInt8[np.ndarray, "n s s 3"]:
-    """Returns samples of a generator, not truncated; the same for the same seed."""
+    """Returns untruncated samples of a generator; the same for the same seed."""
     nothing = jnp.zeros((1, arch.style_dim))
     parts = random_images_in_parts(
         jax.random.key(seed), generator, arch=arch, count=count, truncation=1.0, mean=nothing
@@ -73,14 +73,14 @@ def drawn_samples(arch: Architecture, generator: Params, *, seed: int, count: in
 
 
 def load_features(path: pathlib.Path, *, side: int = 0) -> Features:
-    """Returns the features of a file: a network (.onnx), or a GAN whose discriminator is taken (.safetensors).
+    """Returns the features defined by a file: a network (.onnx), or a GAN whose discriminator is used (.safetensors).
 
     Args:
-      path: of the file. An ONNX network takes RGB pictures in [-1, 1] and gives a vector for each.
-      side: of the pictures that an ONNX network takes, in pixels; 0 where its input says so.
+      path: the file. An ONNX network takes RGB pictures in [-1, 1] and returns a vector for each.
+      side: side in pixels of the pictures that an ONNX network takes; 0 if its input says so.
 
     Raises:
-      UserError: the file is none of the two, or cannot be used.
+      UserError: the file is neither of the two, or cannot be used.
     """
     if path.suffix.lower() == ".onnx":
         return Features("KID", _of_onnx(path, side))
@@ -114,7 +114,7 @@ def _of_onnx(path: pathlib.Path, side: int) -> Callable[[np.ndarray], np.ndarray
 
 
 def _in_parts(of: Callable[[np.ndarray], np.ndarray], pictures: np.ndarray) -> np.ndarray:
-    """Applies a function to parts of one size, the last one filled up, so that one program serves all."""
+    """Applies a function to equal-sized parts, the last one padded, so that it is compiled once."""
     parts = []
     for start in range(0, len(pictures), _TOGETHER):
         part = np.asarray(pictures[start : start + _TOGETHER])

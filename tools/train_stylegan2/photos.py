@@ -1,9 +1,9 @@
-"""The photos of a training, read once and kept as one file of pixels that every iteration takes its batch from.
+"""The training photos, read once and kept as one file of pixels from which every iteration takes its batch.
 
     OUT/photos.bin    all photos that are trained on, uint8 (n, s, s, 3), as they are in memory
     OUT/photos.json   how many, of which size, from which source, and what was left out or looks odd
 
-The file is mapped, not loaded: a training takes no more memory for many photos than for few.
+The file is memory-mapped, not loaded: training needs no more memory for many photos than for few.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from .survey import Survey, Surveyor
 
 __all__ = ["FEW", "Photos", "Selection", "load", "rows_of"]
 
-FEW = 500  # photos below which a GAN learns them by heart, or nothing
+FEW = 500  # photos; with fewer a GAN memorises them, or learns nothing
 _PIXELS, _FACTS = "photos.bin", "photos.json"
 _LARGEST_FACTS = 1 << 28
 _TOLD_EVERY = 2000  # photos
-_SHOWN = 5  # names of a kind on the console; the file has all
+_SHOWN = 5  # names per kind on the console; the file has all
 
 
 class Selection(NamedTuple):
-    """Which of the photos that can be read are trained on.
+    """Which of the readable photos are trained on.
 
     Attributes:
-      typical: the share that is most like the others, in (0, 1].
-      grey: whether photos without colours are taken.
+      typical: the share to keep, those most like the others, in (0, 1].
+      grey: whether photos without colours are kept.
     """
 
     typical: float = 1.0
@@ -60,12 +60,12 @@ class Photos(NamedTuple):
 
     @property
     def fingerprint(self) -> str:
-        """Of the pixels."""
+        """The fingerprint of the pixels."""
         return str(self.facts["fingerprint"])
 
 
 def rows_of(count: int, batch: int, number: int, seed: int) -> np.ndarray:
-    """Returns the photos of iteration `number`: every photo once before any comes again, in an order of each round."""
+    """Returns the photos of iteration `number`: every photo once before any is repeated, reshuffled in each epoch."""
     places = np.arange(number * batch, (number + 1) * batch)
     orders = {i: np.random.default_rng([seed, i]).permutation(count) for i in np.unique(places // count)}
     return np.asarray([orders[place // count][place % count] for place in places])
@@ -74,17 +74,17 @@ def rows_of(count: int, batch: int, number: int, seed: int) -> np.ndarray:
 def load(
     source: pathlib.Path, out: pathlib.Path, size: int, selection: Selection, *, say: Callable[[str], None]
 ) -> Photos:
-    """Returns the photos of a source, from the file of an earlier start where nothing has changed since.
+    """Returns the photos of a source, from the file of an earlier start if nothing has changed since.
 
     Args:
       source: folder, zip file or list.
       out: existing folder that the file is kept in.
-      size: side of the photos as they are trained on, pixels.
-      selection: which of them are.
-      say: is told what was left out and what looks odd.
+      size: side of the photos as trained on, in pixels.
+      selection: which of them are trained on.
+      say: called with what was left out and what looks odd.
 
     Raises:
-      UserError: there are no photos, or nearly none that can be read; the file system refuses.
+      UserError: there are no photos, hardly any can be read, or the file system fails.
     """
     listed = sources.find(source)
     told = hashlib.sha256(json.dumps([[p.name, p.mark] for p in listed]).encode()).hexdigest()
@@ -175,7 +175,7 @@ def _pack(
 
 
 def _chosen(survey: Survey, count: int, selection: Selection) -> list[int]:
-    """Returns the positions of photos that are trained on, in order."""
+    """Returns the positions of the photos to train on, in order."""
     left = [i for i in range(count) if i not in survey.copies and (selection.grey or not survey.grey[i])]
     if not left:
         raise UserError("every photo is grey: train without --no-grey")

@@ -1,4 +1,4 @@
-"""How a StyleGAN2 is trained: every choice that changes its weights, in one record."""
+"""How a StyleGAN2 is trained: every choice that affects its weights, in one record."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ AUGMENTATIONS = ("ada", "none")
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSettings:
-    """The schedule of Karras et al., 2020 (StyleGAN2, and ADA), with the names of its terms.
+    """The schedule of Karras et al., 2020 (StyleGAN2, and ADA), in its terms.
 
     Attributes:
-      batch: photos, and as many samples, in one iteration.
-      learning_rate: Adam's step size, of both networks.
+      batch: photos, and as many samples, per iteration.
+      learning_rate: Adam's learning rate, for both networks.
       r1_weight: gamma of the gradient penalty on photos.
       r1_every: iterations from one gradient penalty to the next ("lazy regularisation").
-      path_weight: of the path-length penalty; 0 leaves it out, which loses little at small sizes.
+      path_weight: weight of the path-length penalty; 0 leaves it out, which costs little at small sizes.
       path_every: iterations from one path-length penalty to the next.
       path_shrink: the path-length penalty's batch is smaller by this factor.
       path_decay: share by which the mean path length moves towards a batch's.
       mixing: probability that a sample's styles come from two latents.
       average_images: half-life of the moving average of the generator's weights, in photos shown.
-      average_ramp: the half-life is at most this share of the photos shown so far; 0 for a generator that begins
-        trained, whose half-life is the whole one from the first iteration on.
+      average_ramp: the half-life is at most this share of the photos shown so far; 0 for a generator that starts
+        out trained, which has the full half-life from the first iteration on.
       mirror: whether photos are mirrored with probability 1/2.
       augment: "ada" for adaptive augmentation, "none" for none.
-      augment_target: the share by which more photos than not are to be taken for real.
-      augment_images: photos in which the probability of augmentation may go from 0 to 1.
+      augment_target: target of the mean sign of the photos' logits.
+      augment_images: photos over which the probability of augmentation may go from 0 to 1.
       bfloat16: whether features are bfloat16; weights, sums and the optimiser stay float32.
-      seed: of all random numbers.
+      seed: seed of all random numbers.
     """
 
     batch: int = 16
@@ -65,24 +65,24 @@ class TrainingSettings:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as JSON has them."""
+        """Returns the fields as JSON represents them."""
         return dataclasses.asdict(self)
 
 
 def architecture_for(size: int, *, most: int, base: int, style_dim: int, mapping_layers: int = 8) -> Architecture:
-    """Returns a StyleGAN2 whose layers at s pixels have `base / s` channels, `most` at most.
+    """Returns a StyleGAN2 whose layers at s pixels have `base / s` channels, but at most `most`.
 
     NVIDIA's configurations are `most` 512 with `base` 16,384 (up to 256 pixels) or 32,768.
 
     Args:
       size: side of the images in pixels, a power of two from 8 to 1024.
       most: channels of the widest layers.
-      base: channels times pixels a side of the others.
+      base: channels times side in pixels of the other layers.
       style_dim: width of z and w.
-      mapping_layers: of the mapping network.
+      mapping_layers: layers of the mapping network.
 
     Raises:
-      UserError: the sizes make no StyleGAN2.
+      UserError: the sizes do not form a valid StyleGAN2.
     """
     sides, channels = 4, []
     while sides <= size:

@@ -1,4 +1,4 @@
-"""Where photos come from: a folder with all below it, a zip file, or a list of names; read one at a time as squares."""
+"""Where photos come from: a folder (searched recursively), a zip file, or a list; read one at a time as squares."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _LARGEST_LIST = 1 << 28  # bytes
 _LARGEST_MEMBER = 1 << 27  # bytes of one picture in a zip file
 _MOST = 2_000_000
-_LEAST_SIDE = 8  # pixels; whether a photo is too small for its GAN is asked later
+_LEAST_SIDE = 8  # pixels; whether a photo is too small for its GAN is checked later
 
 
 class Listed(NamedTuple):
@@ -35,9 +35,9 @@ class Listed(NamedTuple):
 
     Attributes:
       name: what messages call it.
-      mark: changes with the file: its size and time of change, or a zip member's checksum.
-      path: of the file; of the zip file for its members.
-      member: number of the zip file's entry, or None.
+      mark: changes with the file: its size and modification time, or a zip member's checksum.
+      path: the file; for members of a zip file, the zip file.
+      member: index of the zip file's entry, or None.
     """
 
     name: str
@@ -47,10 +47,10 @@ class Listed(NamedTuple):
 
 
 def find(source: pathlib.Path) -> list[Listed]:
-    """Returns the photos of a folder, a zip file or a list (.txt, a name a line), in the order of their names.
+    """Returns the photos of a folder, a zip file or a list (.txt, one name per line), by name or in list order.
 
     Raises:
-      UserError: there is nothing there, or no photo in it.
+      UserError: the source does not exist, is of no known kind, or holds no photo.
     """
     if source.is_dir():
         found = _in_folder(source)
@@ -72,12 +72,12 @@ def find(source: pathlib.Path) -> list[Listed]:
 def read(
     photos: list[Listed], size: int, *, refused: Callable[[Listed, str], None]
 ) -> Iterator[tuple[int, UInt8[np.ndarray, "s s 3"], int]]:
-    """Yields the photos that can be read: number, the upright square of `size` pixels, and the side that it came with.
+    """Yields the readable photos: index, the upright square of `size` pixels, and the square's original side.
 
     Args:
-      photos: of one source.
-      size: pixels; the middle square of each photo is brought to it.
-      refused: is told what cannot be read and why.
+      photos: the photos of one source.
+      size: pixels; the central square of each photo is resized to it.
+      refused: called with what cannot be read and why.
     """
     with contextlib.ExitStack() as stack:
         archive = stack.enter_context(_opened(photos[0].path)) if photos[0].member is not None else None
@@ -89,7 +89,7 @@ def read(
                 if archive is not None and photo.member is not None:
                     path = _unpacked(archive, members[photo.member], scratch, photo)
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", UserWarning)  # of transparency, for each one
+                    warnings.simplefilter("ignore", UserWarning)  # about transparency, once for each
                     picture = open_rgb(path, least=_LEAST_SIDE, cut=True)
             except UserError as error:
                 refused(photo, str(error).replace(str(path), photo.name))
@@ -126,7 +126,7 @@ def _file(path: pathlib.Path, name: str) -> Listed:
         facts = path.stat()
         mark = f"{facts.st_size} {facts.st_mtime_ns}"
     except (OSError, ValueError):
-        mark = "absent"  # which reading tells
+        mark = "absent"  # which is reported on reading
     return Listed(printable(name, 300), mark, path)
 
 
@@ -149,11 +149,11 @@ def _opened(path: pathlib.Path) -> zipfile.ZipFile:
 
 
 def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, scratch: pathlib.Path, photo: Listed) -> pathlib.Path:
-    """Returns a file with a zip member's content; its name in the archive names no file here."""
+    """Returns a file with a zip member's content; its name in the archive is never used as a file name."""
     path = scratch / f"photo{pathlib.PurePosixPath(entry.filename).suffix.lower()}"
     try:
         with archive.open(entry) as member:
-            content = member.read(_LARGEST_MEMBER + 1)  # never more, whatever the archive announces
+            content = member.read(_LARGEST_MEMBER + 1)  # never more, whatever the archive claims
     except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, zlib.error) as error:
         raise UserError(f"{photo.name} cannot be unpacked: {error}") from error
     if len(content) > _LARGEST_MEMBER:

@@ -1,4 +1,4 @@
-"""What training moves: both networks, the average of the generator, the optimisers' moments, and a few scalars."""
+"""What training updates: both networks, the average of the generator, the optimisers' moments, and a few scalars."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class TrainingState(NamedTuple):
       generator: its parameters.
       discriminator: its parameters.
       average: moving average of the generator's parameters, which is what is used in the end.
-      generator_moments: of Adam.
-      discriminator_moments: of Adam.
+      generator_moments: Adam's moments for the generator.
+      discriminator_moments: Adam's moments for the discriminator.
       path_mean: moving average of path lengths.
-      probability: of each change of an image by augmentation.
-      signs: sum of signs of photos' logits since the probability was last moved.
+      probability: probability of each augmentation.
+      signs: sum of signs of photos' logits since the probability was last adjusted.
     """
 
     generator: Params
@@ -44,8 +44,8 @@ class TrainingState(NamedTuple):
 def optimizers(settings: TrainingSettings) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
     """Returns the generator's Adam and the discriminator's.
 
-    Where a penalty is a step of its own every n iterations, step size and decays are those of n steps in n + 1 (Karras
-    et al., 2020, section 3.1).
+    Where a penalty is a separate step every n iterations, the learning rate and decays are adjusted to n steps in n + 1
+    (Karras et al., 2020, section 3.1).
     """
 
     def adam(every: int) -> optax.GradientTransformation:
@@ -56,14 +56,14 @@ def optimizers(settings: TrainingSettings) -> tuple[optax.GradientTransformation
 
 
 def fresh_state(arch: Architecture, settings: TrainingSettings, start: Params | None = None) -> TrainingState:
-    """Returns the state that training begins with.
+    """Returns the initial training state.
 
     Args:
-      arch: the sizes.
-      settings: of the training.
-      start: {"generator": ..., "discriminator": ...} to go on from; random weights otherwise.
+      arch: the architecture.
+      settings: the training settings.
+      start: {"generator": ..., "discriminator": ...} to start from; random weights otherwise.
     """
-    # Arrays of its own for each: an iteration's buffers are handed over to the next.
+    # Separate arrays for each: an iteration's buffers are donated to the next.
     params = stylegan2.init_params(jax.random.key(settings.seed), arch) if start is None else start
     generator, discriminator = params["generator"], params["discriminator"]
     of_generator, of_discriminator = optimizers(settings)

@@ -1,4 +1,4 @@
-"""Random latents as training has them: two for many a sample, the second one from some layer on."""
+"""Random latents as used in training: many samples have two, the second one from some layer on."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ __all__ = ["mixed_styles"]
 def mixed_styles(
     key: PRNGKeyArray, generator: Params, *, arch: Architecture, count: int, mixing: float
 ) -> Float[Array, "b l w"]:
-    """Returns the styles of all layers for new samples, a part of them mixed of two latents.
+    """Returns the styles of all layers for new samples, some of them mixed from two latents.
 
     Style mixing keeps neighbouring layers from relying on each other (Karras et al., 2019, section 3.1).
 
     Args:
-      key: of the random numbers.
-      generator: its mapping network is used.
-      arch: its sizes.
-      count: of samples.
+      key: the random key.
+      generator: the generator's parameters, of which the mapping network is used.
+      arch: its architecture.
+      count: the number of samples.
       mixing: probability that a sample is mixed.
     """
     latents, whether, where = jax.random.split(key, 3)
     z = jax.random.normal(latents, (2, count, arch.style_dim))
     first, second = stylegan2.map_styles(generator, z, arch=arch)
-    # The second latent takes over from layer 1 on at the earliest; from beyond the last means never.
+    # The second latent takes over at layer 1 at the earliest; beyond the last layer means never.
     crossing = jax.random.randint(where, (count,), 1, arch.latents)
     crossing = jnp.where(jax.random.uniform(whether, (count,)) < mixing, crossing, arch.latents)
     late = jnp.arange(arch.latents) >= crossing[:, None]

@@ -1,7 +1,7 @@
-"""What a look at all photos says before training: which are there twice, which are grey, which look like no other.
+"""Surveys all photos before training: which are duplicates, which are grey, and which look unlike the others.
 
 Photos are 8-bit RGB squares. Likeness is measured on small grey pictures without their coarse shading, by their
-distance from the others' mean and first principal components: photos framed otherwise than the rest stand out.
+distance from the others' mean and first principal components: photos framed differently from the rest stand out.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from PIL import Image
 __all__ = ["Surveyor", "Survey"]
 
 _SIDE = 16  # pixels of the pictures that are compared: where eyes, nose and outline are, and nothing finer
-_COMPONENTS, _EACH = 6, 200  # at most so many, and one for so many photos: fewer would take in the odd ones themselves
-_FITTED = 5000  # photos, at most, that the components are found from
+_COMPONENTS, _EACH = 6, 200  # at most 6, and one per 200 photos: with fewer photos each, they would fit the odd ones
+_FITTED = 5000  # photos, at most, that the components are fitted to
 _GREY = 3.0  # levels: mean difference of a photo's channels up to which it counts as grey
 _FAR = 4.0  # robust standard deviations from which a photo counts as unlike the others
-_FEWEST = 50  # photos that likeness can be told from
+_FEWEST = 50  # photos needed to judge likeness
 
 
 class Survey(NamedTuple):
     """What was found, by the photos' positions.
 
     Attributes:
-      copies: positions of photos whose pixels an earlier one has, and that one's.
+      copies: positions of photos with the same pixels as an earlier one, and that one's position.
       grey: whether each photo has no colours.
-      unlikeness: each photo's distance from the others, in robust standard deviations about the median; 0 for all where
+      unlikeness: each photo's distance from the others, in robust standard deviations about the median; 0 for all if
         there are too few.
     """
 
@@ -66,14 +66,14 @@ class Surveyor:
         self._small.append(_without_shading(np.asarray(small, np.float32)))
 
     def survey(self) -> Survey:
-        """Returns what all photos seen so far come to."""
+        """Returns the survey of all photos seen so far."""
         return Survey(self._copies, np.asarray(self._grey), _unlikeness(np.asarray(self._small, np.float32)))
 
 
 def _without_shading(grey: Float[np.ndarray, "s s"]) -> Float[np.ndarray, " d"]:
     coarse = Image.fromarray(grey).resize((_SIDE // 4, _SIDE // 4), Image.Resampling.BOX)
     detail = grey - np.asarray(coarse.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC))
-    return (detail / (detail.std() + 0.1)).ravel()  # as much contrast for all
+    return (detail / (detail.std() + 0.1)).ravel()  # the same contrast for all
 
 
 def _unlikeness(pictures: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:

@@ -1,7 +1,7 @@
 """The four updates of an iteration, each a jitted pure function from state to state.
 
-A batch is one array over all devices of a mesh, networks are on every one of them: what a device lacks (the deviation
-over a group of images, the sum of gradients) XLA fetches. So results depend on the number of devices by rounding alone.
+A batch is one array over all devices of a mesh; the networks are replicated on each. What a device lacks (the deviation
+over a group of images, the sum of gradients) XLA fetches, so results depend on the number of devices only by rounding.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .styles import mixed_styles
 __all__ = ["AXIS", "Updates", "iterate", "make_updates", "to_pixels"]
 
 AXIS = "images"
-_SIGNS_EVERY = 4  # iterations from one change of the probability of augmentation to the next
+_SIGNS_EVERY = 4  # iterations between changes of the augmentation probability
 
 Metrics = dict[str, Array]
 _Update = Callable[[TrainingState, Array, PRNGKeyArray, Array], tuple[TrainingState, Metrics]]
@@ -44,17 +44,17 @@ class Updates(NamedTuple):
 
 
 def to_pixels(photos: UInt8[Array, "b s s 3"]) -> Float[Array, "b s s 3"]:
-    """Returns photos of 8 bits as images in [-1, 1]."""
+    """Returns 8-bit photos as images in [-1, 1]."""
     return photos.astype(jnp.float32) / 127.5 - 1
 
 
 def make_updates(arch: Architecture, settings: TrainingSettings, mesh: Mesh) -> Updates:
-    """Returns the updates, compiled at their first calls.
+    """Returns the updates, each compiled at its first call.
 
     Args:
-      arch: the sizes of both networks.
-      settings: of the training.
-      mesh: its devices share each batch.
+      arch: the architecture of both networks.
+      settings: the training settings.
+      mesh: the devices that share each batch.
     """
     whole, parts = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
     update = functools.partial(
@@ -72,14 +72,14 @@ def make_updates(arch: Architecture, settings: TrainingSettings, mesh: Mesh) -> 
 def iterate(
     updates: Updates, settings: TrainingSettings, state: TrainingState, photos: Array, number: int
 ) -> tuple[TrainingState, Metrics]:
-    """Runs one iteration: the discriminator, the generator, and the penalties whose turn it is.
+    """Runs one iteration: the discriminator, the generator, and the penalties that are due.
 
     Args:
       updates: see `make_updates`.
-      settings: of the training.
-      state: donated.
+      settings: the training settings.
+      state: the state before the iteration; donated.
       photos: (B, s, s, 3) uint8.
-      number: of the iteration, from 0; all random numbers are a function of the seed and it.
+      number: number of the iteration, from 0; all random numbers are a function of it and the seed.
 
     Returns:
       The new state, and the iteration's scalars.
@@ -106,7 +106,7 @@ class _Model(NamedTuple):
     def discriminator_update(
         self, state: TrainingState, photos: Array, key: PRNGKeyArray, number: Array
     ) -> tuple[TrainingState, Metrics]:
-        """Moves the discriminator towards telling photos from samples, and the probability of augmentation."""
+        """Trains the discriminator to tell photos from samples, and adjusts the augmentation probability."""
         drawn, mirrored, changed = jax.random.split(key, 3)
         fakes = self._samples(state.generator, drawn, self.settings.batch)
         reals = self._photos(photos, mirrored)
@@ -132,7 +132,7 @@ class _Model(NamedTuple):
     def gradient_penalty_update(
         self, state: TrainingState, photos: Array, key: PRNGKeyArray, number: Array
     ) -> tuple[TrainingState, Metrics]:
-        """Moves the discriminator towards being flat about photos (R1)."""
+        """Trains the discriminator towards small gradients at photos (R1)."""
         mirrored, changed = jax.random.split(key)
         reals = self._photos(photos, mirrored)
 
@@ -146,7 +146,7 @@ class _Model(NamedTuple):
     def generator_update(
         self, state: TrainingState, photos: Array, key: PRNGKeyArray, number: Array
     ) -> tuple[TrainingState, Metrics]:
-        """Moves the generator towards samples that are taken for photos, and its average after it."""
+        """Trains the generator to make samples that pass for photos, and updates its moving average."""
         drawn, changed = jax.random.split(key)
 
         def loss(params: Params) -> Array:
@@ -162,7 +162,7 @@ class _Model(NamedTuple):
     def path_update(
         self, state: TrainingState, photos: Array, key: PRNGKeyArray, number: Array
     ) -> tuple[TrainingState, Metrics]:
-        """Moves the generator towards steps in styles that move images equally far everywhere."""
+        """Trains the generator so that equal steps in style move images equally far everywhere."""
         count = self.settings.batch // self.settings.path_shrink
         drawn, noises, towards = jax.random.split(key, 3)
         directions = jax.random.normal(towards, (count, self.arch.size, self.arch.size, 3))
@@ -178,7 +178,7 @@ class _Model(NamedTuple):
         return state._replace(path_mean=mean), {"path_penalty": penalty, "path_length": mean}
 
     def _half_life(self, number: Array) -> Array | float:
-        """Returns that of the generator's average, in photos."""
+        """Returns the half-life of the generator's average, in photos."""
         if not self.settings.average_ramp:
             return self.settings.average_images
         shown = (number + 1).astype(jnp.float32) * self.settings.batch
@@ -217,7 +217,7 @@ class _Model(NamedTuple):
         return jnp.bfloat16 if self.settings.bfloat16 else jnp.float32
 
     def _spread(self, images: Array) -> Array:
-        """Asks for a batch to be shared by the devices, where they can share it."""
+        """Asks for a batch to be shared by the devices, if they can share it."""
         if len(images) % self.parts.mesh.size:
             return images
         return jax.lax.with_sharding_constraint(images, self.parts)

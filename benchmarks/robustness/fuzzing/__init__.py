@@ -1,1 +1,1 @@
-"""What `fuzz_weights.py` is made of: changes of files, lines that were run, the process that opens them."""
+"""The parts of the fuzzers: mutations of files, line coverage, and the processes that open the files."""

@@ -1,6 +1,6 @@
-"""The process that reads what the fuzzer has made; it may be killed at any time.
+"""The process that reads what the fuzzer makes; it may be killed at any time.
 
-A line of JSON comes in with a reader's name and a path, one goes out: what came of it, and how many lines of the
+A line of JSON with a reader's name and a path comes in, and one goes out: the outcome, and how many lines of the
 readers' code were run for the first time.
 """
 
@@ -16,7 +16,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from helpers import reading_program  # noqa: E402
 
 _TRACED = ("/gan2shape_jax/", "/PIL/", "/yaml/", "/json/", "/zipfile")
-_QUICK = 0.05  # seconds: what takes longer is not traced, which would take ten times as long
+_QUICK = 0.05  # seconds: what takes longer is not traced, as tracing would take ten times as long
 
 _seen: set[tuple[types.CodeType, int]] = set()
 

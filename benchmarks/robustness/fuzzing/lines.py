@@ -1,4 +1,4 @@
-"""Which lines of the readers a file makes run: a file that reaches new ones is worth changing further."""
+"""Which lines of the readers a file executes: a file that reaches new ones is worth mutating further."""
 
 import sys
 from collections.abc import Callable
@@ -11,7 +11,7 @@ _FOLDERS = ("/gan2shape_jax/", "/tools/convert")
 
 
 class Lines:
-    """The lines that have been reached so far, of the package and of the converters."""
+    """The lines of the package and of the converters that have been reached so far."""
 
     def __init__(self) -> None:
         self._seen: set[tuple[str, int]] = set()

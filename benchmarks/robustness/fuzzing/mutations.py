@@ -1,4 +1,4 @@
-"""Changes to files that are likely to lead somewhere: bytes, pieces, and the words of each format."""
+"""Mutations of files that are likely to reach new code: bytes, pieces, and the words of each format."""
 
 import random
 import struct
@@ -76,13 +76,13 @@ _WORDS = {
 
 
 def mutated(content: bytes, kind: str, others: Sequence[bytes], draw: random.Random) -> bytes:
-    """Returns a file with one to some changes.
+    """Returns a file with one or more changes.
 
     Args:
         content: the file to start from.
-        kind: whose words are put in: picture, npy, npz or text.
-        others: files of which pieces are put in.
-        draw: where chance comes from.
+        kind: the format whose words are inserted: picture, npy, npz or text.
+        others: files from which pieces are inserted.
+        draw: the random number generator.
     """
     raw = bytearray(content)
     for _ in range(draw.choice((1, 1, 1, 2, 3, 5, 10))):
@@ -95,7 +95,7 @@ def mutated(content: bytes, kind: str, others: Sequence[bytes], draw: random.Ran
 
 def _change(raw: bytearray, kind: str, others: Sequence[bytes], draw: random.Random) -> None:
     at = draw.randrange(len(raw) + 1)
-    if draw.random() < 0.5:  # headers decide most
+    if draw.random() < 0.5:  # headers matter most
         at = min(at, draw.randrange(1, 200))
     length = min(len(raw) - at, draw.choice((1, 2, 4, 8, 30, 300)))
     match draw.randrange(9):
@@ -125,7 +125,7 @@ def _change(raw: bytearray, kind: str, others: Sequence[bytes], draw: random.Ran
 
 
 def _with_checksums(raw: bytes) -> bytes:
-    """Returns a PNG file whose parts have true checksums, so that the decoder looks into them."""
+    """Returns a PNG file whose chunks have valid checksums, so that the decoder reads them."""
     whole, at = bytearray(raw), 8
     while at + 12 <= len(whole):
         end = at + 8 + int.from_bytes(whole[at : at + 4], "big")

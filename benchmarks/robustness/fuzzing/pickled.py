@@ -1,4 +1,4 @@
-"""Changes of pickles by their instructions, and of the archives that hold them."""
+"""Mutations of pickles, by their instructions, and of the archives that hold them."""
 
 import io
 import pickletools
@@ -63,7 +63,7 @@ def _fragment(chance: random.Random) -> bytes:
 
 
 def _boundaries(content: bytes, start: int = 0) -> list[int]:
-    """Where instructions begin, as far as they can be told."""
+    """Where instructions begin, as far as that can be determined."""
     places = []
     stream = io.BytesIO(content)
     stream.seek(start)
@@ -76,7 +76,7 @@ def _boundaries(content: bytes, start: int = 0) -> list[int]:
 
 
 def change_pickles(content: bytes, chance: random.Random) -> bytes:
-    """Changes the instructions of a file that begins with pickles, one behind the other."""
+    """Changes the instructions of a file that begins with consecutive pickles."""
     places = _boundaries(content)
     for _ in range(chance.choice((0, 3, 4, 5))):  # the older format has five of them
         end = places[-1] + 1 if places else 0
@@ -103,7 +103,7 @@ def change_pickles(content: bytes, chance: random.Random) -> bytes:
 
 
 def change_archive(content: bytes, chance: random.Random) -> bytes:
-    """Changes an entry of a zip archive, or its list of entries; what is no archive stays."""
+    """Changes an entry of a zip archive, or its list of entries; anything but an archive stays as it is."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = [(info.filename, archive.read(info)) for info in archive.infolist()]
@@ -127,7 +127,7 @@ def change_archive(content: bytes, chance: random.Random) -> bytes:
             entries[at] = (name, changes[chance.random() < 0.3]())
     buffer = io.BytesIO()
     with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", chance.choice((0, 0, 0, 0, 8))) as archive:
-        warnings.simplefilter("ignore")  # of entries of one name
+        warnings.simplefilter("ignore")  # about entries with the same name
         for entry in entries:
             archive.writestr(*entry)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Changes of the headers of safetensors and of the messages of ONNX files, whose lengths are set right again."""
+"""Mutations of safetensors headers and of the messages in ONNX files, whose lengths are corrected afterwards."""
 
 import json
 import random
@@ -52,7 +52,7 @@ def _changed(value: Any, chance: random.Random, depth: int = 8) -> Any:
 
 
 def change_messages(content: bytes, chance: random.Random) -> bytes:
-    """Changes a field of a protocol buffer, of the message itself or of one within it."""
+    """Changes a field of a protocol buffer, in the message itself or in a nested one."""
     fields = _fields(content)
     if not fields:
         return content
@@ -89,7 +89,7 @@ def _varint(value: int) -> bytes:
 
 
 def _fields(content: bytes) -> list[tuple[int, int, bytes]]:
-    """The fields of a message: number, how it is written, and its bytes; none where it is no message."""
+    """The fields of a message: number, wire type, and bytes; none if it is not a message."""
     fields, at = [], 0
     while at < len(content):
         key, at = _read(content, at)

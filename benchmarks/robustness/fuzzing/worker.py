@@ -1,4 +1,4 @@
-"""The process that changes files and opens them. What it holds at the moment is on the disk, should it be killed."""
+"""The process that mutates files and opens them. The current file is on the disk, in case the process is killed."""
 
 import dataclasses
 import faulthandler
@@ -24,16 +24,16 @@ from fuzzing.lines import Lines
 __all__ = ["CURRENT", "SECONDS", "Options", "work"]
 
 CURRENT = "current"  # the file being opened, beside the findings
-SECONDS, MEBIBYTES = 2, 512  # that no file may take beyond the idle process
+SECONDS, MEBIBYTES = 2, 512  # the most that a file may take beyond the idle process
 
 _QUICK = 0.2  # seconds; what takes longer is not opened line by line
-_LONGEST = 100_000  # bytes of a file that is changed further
+_LONGEST = 100_000  # bytes of a file that is mutated further
 _KEPT, _CORPUS = 8 * 1024, MIB  # bytes of a file that is kept, and of all of them
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a worker is to do: kinds of files, their corpus, where findings go, how long, and by which chance."""
+    """What a worker is to do: kinds of files, their corpus, where findings go, for how long, and with which seed."""
 
     kinds: tuple[str, ...]
     corpus: pathlib.Path
@@ -54,7 +54,7 @@ _CHANGES: dict[str, Change] = {
 
 
 class _Reached:
-    """What files have brought about so far: lines of the readers, and messages."""
+    """What files have reached so far: lines of the readers, and messages."""
 
     def __init__(self) -> None:
         self.lines, self._told = Lines(), set[str]()
@@ -62,7 +62,7 @@ class _Reached:
     def is_new(
         self, reader: str, open_file: Callable[[pathlib.Path], None], path: pathlib.Path, found: Measured
     ) -> bool:
-        """Whether a file is the first to be told of so, or to reach a line; opens it once more to find out."""
+        """Whether a file is the first to yield its message, or to reach a line; opens it once more to find out."""
         words = f"{reader} {found.outcome} {_words(found.message)}"
         untold = words not in self._told
         self._told.add(words)
@@ -72,7 +72,7 @@ class _Reached:
 def work(options: Options) -> None:
     """Opens changed files until the time is up, and prints a line of JSON for each finding and at the end."""
     begin = time.monotonic()
-    faulthandler.dump_traceback_later(options.seconds + 60)  # where it is, should it be stuck
+    faulthandler.dump_traceback_later(options.seconds + 60)  # shows where it is if it gets stuck
     readers = {kind: targets(kind) for kind in options.kinds}
     pools = {kind: list(_seeds(options.corpus, kind)) for kind in options.kinds}
     gc.freeze()
@@ -83,7 +83,7 @@ def work(options: Options) -> None:
     for kind in itertools.cycle(options.kinds):
         if time.monotonic() - begin > options.seconds:
             break
-        first = next(known, None)  # what is known already comes first, so that what is new is told by it
+        first = next(known, None)  # known files come first, so that new ones are recognised as new
         kind, content = first or (kind, _changed(kind, pools[kind], chance))
         path.write_bytes(content)
         is_new = False
@@ -112,7 +112,7 @@ def _seeds(corpus: pathlib.Path, kind: str) -> Iterator[bytes]:
 def _changed(kind: str, pool: list[bytes], chance: random.Random) -> bytes:
     content = chance.choice(pool)
     for _ in range(chance.choice((1, 1, 1, 2, 4))):
-        content = content[: 4 * _LONGEST]  # changes that make it forty times as long may come one after the other
+        content = content[: 4 * _LONGEST]  # changes that make it forty times as long may follow one another
         if chance.random() < 0.75:
             content = _CHANGES[kind](content, chance)
             continue
@@ -136,7 +136,7 @@ def _fault(found: Measured) -> str:
 
 
 def _words(message: str) -> str:
-    """A message without what differs from file to file."""
+    """A message without the parts that differ from file to file."""
     return re.sub(r"[^a-z ]+", "#", message.lower())[:80]
 
 
@@ -148,7 +148,7 @@ def _report(options: Options, kind: str, reader: str, fault: str, found: Measure
 
 
 def _keep(corpus: pathlib.Path, kind: str, content: bytes) -> None:
-    """Keeps a small file for the tests to open again, while there is room."""
+    """Keeps a small file for the tests to open again, if there is room."""
     taken = sum(path.stat().st_size for path in corpus.glob("*/*"))
     if len(content) > _KEPT or taken + len(content) > _CORPUS:
         return

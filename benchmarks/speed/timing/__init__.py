@@ -1,5 +1,5 @@
-"""What `speed.py` and `scaling.py` are made of.
+"""The parts of `speed.py` and `scaling.py`.
 
 A subject (`subjects`) is a configuration with everything loaded or drawn. `ours` and `theirs` (PyTorch) turn it into
-calls by name: train steps, and parts of them. `clock` times calls of the same name side by side, `report` makes tables.
+calls by name: train steps and their parts. `clock` times calls of the same name side by side, `report` makes tables.
 """

@@ -1,4 +1,4 @@
-"""Timing calls side by side: a few of one, a few of the other, over and over."""
+"""Times calls side by side: a few of one, a few of the other, over and over."""
 
 import dataclasses
 import resource
@@ -10,7 +10,7 @@ import jax
 
 __all__ = ["Call", "Timing", "device_peak_gib", "host_peak_gib", "side_by_side"]
 
-# So many calls of one before the other's turn: enough to be warm again, short beside what a machine's load drifts in.
+# Calls of one before the other's turn: enough to be warm again, short compared with drifts of the machine's load.
 _TURN = 3
 
 
@@ -21,7 +21,7 @@ class Call:
     Attributes:
       run: does it once and returns when it is done.
       iterations: how many iterations of a step one call makes.
-      first_s: seconds of the first call, compilation included; 0 where nothing is compiled.
+      first_s: seconds of the first call, including compilation; 0 if nothing is compiled.
     """
 
     run: Callable[[], None]
@@ -31,7 +31,7 @@ class Call:
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """Seconds an iteration (median and least), and of compilation before the first."""
+    """Seconds per iteration (median and minimum), and of compilation before the first."""
 
     median_s: float
     least_s: float
@@ -39,7 +39,7 @@ class Timing:
 
 
 def side_by_side(calls: Sequence[Call], rounds: int) -> list[Timing]:
-    """Times calls in turns, at least `rounds` of each, after one of each that is not counted."""
+    """Times calls in turns, at least `rounds` of each, after one uncounted call of each."""
     seconds: list[list[float]] = [[] for _ in calls]
     for call in calls:
         call.run()
@@ -58,11 +58,11 @@ def _timing(call: Call, seconds: list[float]) -> Timing:
 
 
 def host_peak_gib() -> float:
-    """The most memory that this process has had so far, GiB."""
+    """Peak memory of this process so far, GiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def device_peak_gib() -> float | None:
-    """The most memory that JAX has had on its first device, GiB; None where the device does not say."""
+    """Peak memory of JAX on its first device, GiB; None if the device does not report it."""
     peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
     return None if peak is None else peak / 2**30

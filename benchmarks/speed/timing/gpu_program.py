@@ -1,4 +1,4 @@
-"""GPUs as XLA's compiler wants them described, and what the text of a program that was compiled for one says."""
+"""Descriptions of GPUs for XLA's compiler, and what the text of a program compiled for one says."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _LIBRARIES = {"__cudnn": "cuDNN calls", "__cublas": "cuBLAS calls"}
 
 @dataclasses.dataclass(frozen=True)
 class Gpu:
-    """What the compiler asks of a GPU (NVIDIA's data sheets; openxla/xla, xla/backends/gpu/target_config/specs).
+    """What the compiler needs to know of a GPU (NVIDIA's data sheets; xla/backends/gpu/target_config/specs of XLA).
 
     Attributes:
-      name: as the driver has it.
-      capability: major and minor version of what it can compute.
+      name: as the driver reports it.
+      capability: major and minor version of its compute capability.
       cores: streaming multiprocessors.
-      units: of float32 arithmetic in each.
-      clock_ghz: boosted.
-      memory_bytes: of the device.
-      bandwidth: bytes a second of that memory.
-      l2_bytes: cache.
-      shared_bytes: memory that the threads of a multiprocessor share.
+      units: float32 units in each.
+      clock_ghz: boost clock.
+      memory_bytes: the device's memory.
+      bandwidth: bytes per second of that memory.
+      l2_bytes: L2 cache.
+      shared_bytes: memory shared by the threads of a multiprocessor.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Gpu:
     shared_bytes: int
 
     def target(self) -> str:
-        """Returns the description as text of the message `GpuTargetConfigProto`."""
+        """Returns the description as a `GpuTargetConfigProto` message in text format."""
         major, minor = self.capability
         device = {
             "threads_per_block_limit": 1024,
@@ -96,7 +96,7 @@ GPUS = {
 def launches(text: str) -> dict[str, int]:
     """Returns how many operations a compiled program starts on the GPU in one call, by kind.
 
-    Operations inside of a fusion are part of it; a loop's body is counted once.
+    Operations inside a fusion are part of it; a loop's body is counted once.
     """
     found: collections.Counter[str] = collections.Counter()
     for computation in re.split(r"\n(?=%|ENTRY)", text):

@@ -29,7 +29,7 @@ __all__ = ["parts", "train_steps"]
 
 
 def train_steps(subject: Subject, only: Collection[str] | None = None) -> dict[str, Call]:
-    """Every kind of iteration in the schedule by its label, or those asked for, compiled."""
+    """Every kind of iteration in the schedule by its label, or the requested ones, compiled."""
     makers = {name: functools.partial(_train_step, subject, phase) for name, phase in subject.phases.items()}
     makers[COLLECT] = functools.partial(_collecting, subject)
     return _made(makers, only)
@@ -46,7 +46,7 @@ def _timed(run: Callable[[], None], iterations: int = 1) -> Call:
 
 
 def _initial(subject: Subject) -> TrainState:
-    """The first state, with the prior's depth and the input as albedo for what step 2 renders."""
+    """The initial state, with the prior's depth and the input as albedo for step 2's renderings."""
     state = initial_state(jax.tree.map(jnp.array, subject.params), subject.settings)
     factors = dataclasses.replace(
         state.factors,
@@ -62,7 +62,7 @@ def _rest(subject: Subject) -> tuple[Any, Any, Any]:
 
 
 def _train_step(subject: Subject, phase: Phase) -> Call:
-    """Iterations of a phase from the initial parameters; step 3 sees samples that are zeros, which cost the same."""
+    """Iterations of a phase from the initial parameters; step 3 uses samples of zeros, which cost the same."""
     rest, settings = _rest(subject), subject.settings
     begin = time.perf_counter()
     state = iteration.begin(_initial(subject), phase, *rest)
@@ -99,7 +99,7 @@ def _collecting(subject: Subject) -> Call:
 
 
 def parts(subject: Subject, only: Collection[str] | None = None) -> dict[str, Call]:
-    """Parts of the steps by name, each with its gradient, on a batch as steps 2 and 3 have it, compiled."""
+    """Parts of the steps by name, each with its gradient, on a batch as in steps 2 and 3, compiled."""
     image = subject.problem.image
     images = jnp.repeat(image, subject.settings.batch_size, axis=0)
     return _made(
@@ -119,7 +119,7 @@ def parts(subject: Subject, only: Collection[str] | None = None) -> dict[str, Ca
 
 
 def _gradient_call(function: Callable[..., jax.Array], differentiated: Any, *others: Any) -> Call:
-    """A call of value and gradient to the first argument."""
+    """A call for the value and the gradient with respect to the first argument."""
     compiled = jax.jit(jax.value_and_grad(function))
     return _timed(lambda: jax.block_until_ready(compiled(differentiated, *others)) and None)
 

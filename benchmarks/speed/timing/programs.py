@@ -1,4 +1,4 @@
-"""The programs of a run, lowered for chips that are only described: the very functions that runs compile."""
+"""The programs of a run, lowered for chips given only by description: the very functions that runs compile."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _EVERYWHERE, _EACH = PartitionSpec(), PartitionSpec(image_axis.AXIS)
 
 
 def names_of(subject: Subject) -> tuple[str, ...]:
-    """Returns what can be lowered: steps by their labels; collecting; feed-forward; the rasteriser by itself."""
+    """Returns what can be lowered: steps by their labels; collecting; feed-forward; the rasteriser alone."""
     return (*subject.phases, COLLECT, PREDICT, RENDERING)
 
 
@@ -42,10 +42,10 @@ def lowered(
     Args:
       subject: the configuration.
       name: one of `names_of`.
-      images: on each chip.
+      images: the number of images on each chip.
       mesh: the chips, along `image_axis.AXIS`.
-      form: how several images of a chip share it; joint training and what is not trained have one form only.
-      joint: one set of networks for all images, in place of networks of each image's own.
+      form: how several images on a chip share it; joint training and what is not trained have only one form.
+      joint: whether all images share one set of networks instead of having their own.
 
     Raises:
       UserError: nothing has that name, or it has no joint form.
@@ -109,7 +109,7 @@ def _key(subject: Subject, phase: Phase) -> Any:
 
 
 def _separately(subject: Subject, phase: Phase, images: int, layout: image_axis.Layout) -> jax.stages.Lowered:
-    """Lowers an iteration of images with networks of their own, `training.group`."""
+    """Lowers an iteration of images that have their own networks, `training.group`."""
     count = images * layout.mesh.size
     state, constants = _begun(subject, phase)
     own = _of((state, constants, subject.problem, _key(subject, phase)), layout.mesh, _EACH, count)
@@ -138,7 +138,7 @@ def _together(subject: Subject, phase: Phase, images: int, layout: image_axis.La
 
 
 def _collecting(subject: Subject, images: int, layout: image_axis.Layout) -> jax.stages.Lowered:
-    """Lowers the projection of one batch of pseudo-images, which a step 3 begins with."""
+    """Lowers the projection of one batch of pseudo-images, with which step 3 begins."""
     phase = next(phase for phase in subject.phases.values() if STEPS[phase.step].collect)
     step, settings = STEPS[phase.step], subject.settings
     cached = functools.partial(iteration_lib.cached, step=step, settings=settings, flip=phase.flip)
@@ -152,7 +152,7 @@ def _collecting(subject: Subject, images: int, layout: image_axis.Layout) -> jax
 
 
 def _prediction(subject: Subject, images: int, layout: image_axis.Layout) -> jax.stages.Lowered:
-    """Lowers what networks make of images feed-forward; the networks are the same for all."""
+    """Lowers the feed-forward reconstruction of images; the networks are the same for all."""
     problem = reconstruction.drop_training_fields(subject.problem)
 
     def predicted(problem: Any, params: Any, frozen: Any) -> Any:
@@ -164,7 +164,7 @@ def _prediction(subject: Subject, images: int, layout: image_axis.Layout) -> jax
 
 
 def _rendering(subject: Subject, images: int, mesh: Mesh) -> jax.stages.Lowered:
-    """Lowers what a step does with the rasteriser: a batch warped, its texture looked up, and the gradient."""
+    """Lowers a step's use of the rasteriser: a batch warped, its texture sampled, and the gradient."""
     camera, batch = subject.settings.camera, images * subject.settings.batch_size
 
     def loss(scene: dict[str, jax.Array]) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Our rasteriser, diffren and jaxrenderer as functions from depth maps and views to what is seen."""
+"""Our rasteriser, diffren and jaxrenderer as functions from depth maps and views to visible depth."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gan2shape_jax.geometry import rasterizer, render
 
 __all__ = ["Renderer", "available", "diffren_attributes", "jaxrenderer_depth"]
 
-# Depth maps (b, s, s) and views (b, 6) to what is seen, (b, s, s).
+# Depth maps (b, s, s) and views (b, 6) to visible depth, (b, s, s).
 Render = Callable[[jax.Array, jax.Array], jax.Array]
 
 
@@ -34,12 +34,12 @@ class Renderer:
     """A renderer and how it is timed.
 
     Attributes:
-      name: in the table.
+      name: its name in the table.
       render: the renderer.
-      images: how many of the batch it renders.
-      like_for_like: whether it samples where ours at one sample does, so that the two must agree.
-      gradient: whether its gradient is asked for.
-      slow: whether it takes seconds; such a one is timed apart and a few times.
+      images: how many images of the batch it renders.
+      like_for_like: whether it samples where ours does with one sample, so that the two must agree.
+      gradient: whether its gradient is computed.
+      slow: whether it takes seconds; slow ones are timed separately and only a few times.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Renderer:
 
 
 def mesh(depth: jax.Array, views: jax.Array, camera: camera_lib.Camera) -> jax.Array:
-    """Returns the vertices in the view, (b, s, s, 3)."""
+    """Returns the vertices in the view's frame, (b, s, s, 3)."""
     return camera_lib.transform(camera_lib.back_project(depth, camera), views, camera)
 
 
@@ -81,7 +81,7 @@ def load_jaxrenderer() -> tuple[types.ModuleType, types.ModuleType] | None:
     update = jax.config.update
 
     def tolerant(name: str, value: Any) -> None:
-        # It sets an option on import that JAX no longer has, since it is always on.
+        # On import it sets an option that JAX no longer has, since it is now always on.
         if name != "jax_array":
             update(name, value)
 
@@ -94,12 +94,12 @@ def load_jaxrenderer() -> tuple[types.ModuleType, types.ModuleType] | None:
 
 
 def jaxrenderer_depth(camera: camera_lib.Camera, triangles: np.ndarray) -> Callable[[jax.Array], jax.Array] | None:
-    """Returns what jaxrenderer's depth shader sees of vertices (v, 3), or None where it is not installed."""
+    """Returns a function from vertices (v, 3) to jaxrenderer's visible depth, or None if it is not installed."""
     if (modules := load_jaxrenderer()) is None:
         return None
     package, shaders = modules
     size = camera.image_size
-    half, first = size / 2, (size - 1) / 2  # pixel centres at integers, as ours
+    half, first = size / 2, (size - 1) / 2  # pixel centres at integers, like ours
     viewport = jnp.array([[half, 0, 0, first], [0, half, 0, first], [0, 0, 1, 0], [0, 0, 0, 1]], jnp.float32)
     view = jnp.eye(4, dtype=jnp.float32)
 
@@ -116,7 +116,7 @@ def jaxrenderer_depth(camera: camera_lib.Camera, triangles: np.ndarray) -> Calla
 
 
 def jaxrenderer(camera: camera_lib.Camera) -> Render | None:
-    """Returns jaxrenderer's depth shader, image by image, or None where it is not installed."""
+    """Returns jaxrenderer's depth shader, image by image, or None if it is not installed."""
     one = jaxrenderer_depth(camera, faces(camera.image_size))
     if one is None:
         return None
@@ -130,7 +130,7 @@ def build_diffren(checkout: pathlib.Path, folder: pathlib.Path) -> ctypes.CDLL:
         pathlib.Path(__file__).with_name("diffren.cc"),
         checkout / "diffren/common/kernels/rasterize_triangles_impl.cc",
     )
-    headers = f"-I{checkout}", "-isystem", jax.ffi.include_dir()  # without warnings of what is not ours
+    headers = f"-I{checkout}", "-isystem", jax.ffi.include_dir()  # without warnings about code that is not ours
     flags = "-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", *headers
     subprocess.run([os.environ.get("CXX", "g++"), *flags, *map(str, sources), "-o", str(library)], check=True)
     return ctypes.CDLL(str(library))
@@ -140,7 +140,7 @@ def load_diffren(checkout: pathlib.Path) -> tuple[types.ModuleType, types.Module
     """Compiles diffren's CPU kernel and returns its modules `render` and `constants`."""
     with tempfile.TemporaryDirectory() as folder:
         handler = jax.ffi.pycapsule(build_diffren(checkout, pathlib.Path(folder)).RasterizeTriangles)
-    # Its extension modules are what bazel would build; they only name their handlers.
+    # Its extension modules are normally built by bazel; they only name their handlers.
     for device, handlers in {"cpu": {"rasterize_triangles": handler}, "gpu": {}}.items():
         name = f"diffren.jax.internal.kernels.rasterize_triangles_{device}"
         module = types.ModuleType(name)
@@ -178,7 +178,7 @@ def diffren_attributes(
 
 
 def diffren(camera: camera_lib.Camera, checkout: pathlib.Path) -> Render:
-    """Returns diffren's depth without splatting, with weights that are differentiable in the vertices."""
+    """Returns diffren's depth without splatting, with weights differentiable in the vertices."""
     attributes = diffren_attributes(camera, faces(camera.image_size), checkout)
 
     def one(vertices):

@@ -1,4 +1,4 @@
-"""Tables and JSON of what was timed."""
+"""Tables and JSON of the timings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .clock import Timing
 
 __all__ = ["Report", "tables", "to_json", "whole_schedule_s"]
 
-# Rows by name; in each the timings of ours and of every PyTorch variant by its name.
+# Rows by name, each with the timings of ours and of every PyTorch variant by name.
 Rows = dict[str, dict[str, Timing]]
 OURS = "jax"
 
@@ -22,10 +22,10 @@ class Report:
     """All figures of one configuration.
 
     Attributes:
-      name: of the configuration; drawn: what was drawn at random.
+      name: the configuration's name; drawn: what was drawn at random.
       steps, parts: timings by row and by who ran it: "jax", or a PyTorch variant.
-      iterations: of the whole schedule, by row of `steps`.
-      peak_gib: memory by what it is of.
+      iterations: iterations in the whole schedule, by row of `steps`.
+      peak_gib: peak memory, by what it was measured on.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Report:
 
 
 def whole_schedule_s(rows: Rows, iterations: Mapping[str, int], who: str) -> float:
-    """Seconds of an image's whole schedule, from the medians; compilation, inversion and outputs are not in it."""
+    """Seconds of an image's whole schedule, from the medians, without compilation, inversion and outputs."""
     return sum(rows[name][who].median_s * count for name, count in iterations.items())
 
 
@@ -81,7 +81,7 @@ def _table(title: str, rows: Rows, before: tuple[str, ...]) -> Table:
 
 
 def _cells(row: Mapping[str, Timing]) -> list[str]:
-    """Medians and least of all, in milliseconds, and how many times ours the others take."""
+    """Median and minimum of each, in milliseconds, and the others' times relative to ours."""
     cells = []
     for who, timing in row.items():
         cells += [f"{timing.median_s * 1e3:.1f}", f"{timing.least_s * 1e3:.1f}"]
@@ -105,7 +105,7 @@ def _per_hour(totals: Mapping[str, float]) -> list[str]:
 
 
 def to_json(report: Report) -> dict[str, Any]:
-    """Everything in the report, with what follows from it."""
+    """Everything in the report, with derived figures."""
     totals = _totals(report)
     return dataclasses.asdict(report) | {
         "whole_schedule_s": totals,

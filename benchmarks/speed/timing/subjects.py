@@ -28,7 +28,7 @@ from gan2shape_jax.stylegan2 import Architecture
 
 __all__ = ["COLLECT", "LIGHT", "Subject", "label", "load"]
 
-# The bundled faces with what the published code has at 64 pixels: its widths, its batch, LPIPS.
+# The bundled faces with the published code's settings at 64 pixels: its widths, its batch, LPIPS.
 _PRESETS = {
     "ictface:full": (
         "ictface:scratch",
@@ -36,7 +36,7 @@ _PRESETS = {
     )
 }
 COLLECT = "collecting samples"
-# Ambient, diffuse, dx, dy of what step 2 renders.
+# Ambient, diffuse, dx, dy of step 2's renderings.
 LIGHT = (0.5, 0.5, 0.0, 0.0)
 _FLATTENED = 0.01
 
@@ -46,8 +46,8 @@ class Subject:
     """A configuration ready to be timed.
 
     Attributes:
-      name: as asked for.
-      drawn: what was drawn at random because its file is absent.
+      name: as requested.
+      drawn: what was drawn at random because its file is missing.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Subject:
 
     @property
     def phases(self) -> dict[str, Phase]:
-        """The first phase of each kind in the schedule, by its label."""
+        """The first phase of each kind in the schedule, by label."""
         by_label: dict[str, Phase] = {}
         for phase in schedule_of(self.config):
             by_label.setdefault(label(phase), phase)
@@ -76,20 +76,20 @@ class Subject:
 
 
 def label(phase: Phase) -> str:
-    """What a table calls iterations like this phase's."""
+    """The name in tables of iterations like this phase's."""
     return phase.step + (" mirrored" if phase.flip else "")
 
 
 def load(name: str, overrides: dict[str, str], *, random_weights: bool) -> Subject:
-    """Loads a configuration; what has no file is drawn at random where that is allowed.
+    """Loads a configuration; what has no file is drawn at random if that is allowed.
 
     Args:
       name: as on a command line, or `ictface:full`.
-      overrides: values by field, after the configuration's own.
-      random_weights: whether to draw what is absent.
+      overrides: values by field, which take precedence over the configuration's.
+      random_weights: whether to draw what is missing.
 
     Raises:
-      UserError: something is absent and must not be drawn, or the configuration is wrong.
+      UserError: something is missing and must not be drawn, or the configuration is invalid.
     """
     base, fields = _PRESETS.get(name, (name, {}))
     config = apply_overrides(load_config(base), fields | overrides)
@@ -113,8 +113,8 @@ def load(name: str, overrides: dict[str, str], *, random_weights: bool) -> Subje
 def _smooth(params: models.Params) -> models.Params:
     """The parameters with a depth network that gives a nearly flat surface.
 
-    As they are drawn its depth is noise, with triangles far larger than in any run after the prior's fit, and a
-    rasteriser's time depends on their size.
+    With parameters as drawn, its depth is noise, with triangles far larger than in any run after fitting the prior,
+    and a rasteriser's time depends on their size.
     """
     output = params["depth"]["output"]
     return params | {"depth": params["depth"] | {"output": {"kernel": output["kernel"] * _FLATTENED}}}
@@ -133,7 +133,7 @@ def _absent(config: ConfigDict) -> tuple[str, ...]:
 
 
 def _random_gan(config: ConfigDict) -> tuple[Architecture, dict[str, Any]]:
-    """A GAN of the size and widths that the configuration says (Karras et al., 2020, configs e and f)."""
+    """A GAN of the size and widths given by the configuration (Karras et al., 2020, configs e and f)."""
     size, multiplier = config.gan.size, config.gan.channel_multiplier or 1
     sides = [2**k for k in range(2, size.bit_length())]
     channels = tuple(min(512, 16384 * multiplier // side) for side in sides)

@@ -25,7 +25,7 @@ __all__ = ["model", "parts", "train_steps", "ways"]
 
 
 def ways(name: str) -> Ways:
-    """Reads `plain`, or names of `Ways`' fields joined by `+`, as `channels_last+fused`.
+    """Parses `plain`, or names of `Ways`' fields joined by `+`, such as `channels_last+fused`.
 
     Raises:
       ValueError: there is no such way.
@@ -38,7 +38,7 @@ def ways(name: str) -> Ways:
 
 
 def model(subject: Subject, how: Ways, device: str) -> Model:
-    """Everything of the subject in PyTorch, on all cores of a CPU, as JAX has it."""
+    """Everything of the subject in PyTorch, using all cores of a CPU as JAX does."""
     torch.set_num_threads(os.cpu_count() or 1)
     torch.manual_seed(0)
     return load.model_of(subject.params, subject.problem, subject.frozen, subject.settings, ways=how, device=device)
@@ -54,7 +54,7 @@ def _call(run: Callable[[], Any]) -> Call:
 
 
 def train_steps(subject: Subject, given: Model) -> dict[str, Call]:
-    """Every kind of iteration in the schedule, as `ours.train_steps`."""
+    """Every kind of iteration in the schedule, like `ours.train_steps`."""
     calls = {}
     for name, phase in subject.phases.items():
         calls[name] = _call(_training(given, phase.step, flip=phase.flip).update)

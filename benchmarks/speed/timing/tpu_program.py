@@ -1,4 +1,4 @@
-"""What the text of a program that was compiled for a TPU says of its operations."""
+"""What the text of a program compiled for a TPU says about its operations."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _PACKAGE = "gan2shape_jax/"
 
 
 def cycles(text: str) -> tuple[collections.Counter[str], collections.Counter[str]]:
-    """Returns the cycles that the compiler estimates, by operation and by the module that asked for it.
+    """Returns the cycles that the compiler estimates, by operation and by the module that it comes from.
 
     A module is a file of the package, the innermost one on the stack when the operation was traced; operations without
-    a record of their stack count as "other".
+    a recorded stack count as "other".
     """
     modules = _modules(text)
     by_operation: collections.Counter[str] = collections.Counter()
@@ -31,7 +31,7 @@ def cycles(text: str) -> tuple[collections.Counter[str], collections.Counter[str
 
 
 def counts(text: str, kinds: Sequence[str]) -> dict[str, int]:
-    """Returns how many operations of some kinds a program has; none of those that it has not."""
+    """Returns how many operations of the given kinds a program has, omitting kinds that it lacks."""
     numbers = {kind: len(re.findall(rf"[)\]}}] {kind}(?:-start)?\(", text)) for kind in kinds}
     return {kind: number for kind, number in numbers.items() if number}
 
@@ -43,14 +43,14 @@ def kernels(text: str) -> dict[str, int]:
 
 
 def too_large(message: str, images: int) -> str | None:
-    """Returns what to say where a program needs more memory than a chip has, or None where the compiler says otherwise.
+    """Returns the message for a program that needs more memory than a chip has, or None for any other error.
 
     Args:
-      message: of the compiler's error.
-      images: at once on the chip.
+      message: the compiler's error message.
+      images: the number of images at once on the chip.
 
     Returns:
-      By how much it is too large, where that is told, and which setting to lower to what.
+      By how much it is too large, if that is known, and which setting to lower to what.
     """
     if "RESOURCE_EXHAUSTED" not in message:
         return None
@@ -75,6 +75,6 @@ def _modules(text: str) -> dict[int, str]:
         location, parent = (int(number) for number in re.findall(r"=(\d+)", row)[:2])
         file_number = re.search(r"file_name_id=(\d+)", tables["FileLocations"][location])
         path = tables["FileNames"][int(file_number[1])].strip('"') if file_number else ""
-        # The number of a parent is kept plus one, 1 where there is none.
+        # A parent's number is stored plus one, 1 if there is none.
         modules[frame] = path.rpartition(_PACKAGE)[2] if _PACKAGE in path else modules.get(parent - 1, "other")
     return modules

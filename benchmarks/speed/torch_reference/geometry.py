@@ -31,7 +31,7 @@ def depth_from_raw(raw: torch.Tensor, camera: Camera) -> torch.Tensor:
 
 
 def blend_border(depth: torch.Tensor, camera: Camera) -> torch.Tensor:
-    """Puts the two outermost columns on each side at the border depth, weight 1.02 as published."""
+    """Moves the two outermost columns on each side to the border depth, with weight 1.02 as published."""
     weight = depth.new_zeros(depth.shape[-1])
     weight[:2] = weight[-2:] = 1.02
     return depth * (1 - weight) + weight * (0.7 * camera.max_depth + 0.3 * camera.min_depth)
@@ -90,7 +90,7 @@ def _grid(points: torch.Tensor, camera: Camera) -> torch.Tensor:
 
 
 def warped_grid(depth: torch.Tensor, view: torch.Tensor, camera: Camera) -> torch.Tensor:
-    """Where each canonical pixel lands in the image that the view shows, (N, S, S, 2)."""
+    """Where each canonical pixel lands in the view's image, (N, S, S, 2)."""
     return _grid(transform(back_project(depth, camera), view, camera), camera)
 
 
@@ -106,7 +106,7 @@ def normals(depth: torch.Tensor, camera: Camera, *, unit: bool) -> torch.Tensor:
     points = back_project(depth, camera)
     along_x = points[:, 1:-1, 2:] - points[:, 1:-1, :-2]
     along_y = points[:, 2:, 1:-1] - points[:, :-2, 1:-1]
-    scale = camera.focal_length if unit else 1.0  # in pixels, squares stay far from underflow
+    scale = camera.focal_length if unit else 1.0  # in units of pixels, squares stay far from underflow
     inside = torch.linalg.cross(along_x * scale, along_y * scale)
     inside = inside / (torch.linalg.vector_norm(inside, dim=-1, keepdim=True) + (0.0 if unit else _PUBLISHED_EPSILON))
     framed = torch.zeros_like(points)

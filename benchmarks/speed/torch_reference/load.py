@@ -59,7 +59,7 @@ def model_of(
     """Copies everything that the steps work on.
 
     Raises:
-      ValueError: the GAN is of a kind that the reference does not have.
+      ValueError: the GAN is of a kind that the reference does not support.
     """
     generator = stylegan2.Generator(frozen.generator, settings.architecture, grouped=ways.grouped)
     discriminator = stylegan2.Discriminator(frozen.discriminator, settings.architecture)

@@ -9,13 +9,13 @@ __all__ = ["discriminator_distance", "feature_distance", "photometric", "smoothn
 
 
 def photometric(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """`sum(|a - b| m) / sum(m)`, one ratio over the batch, the mask counted once a channel."""
+    """`sum(|a - b| m) / sum(m)`, one ratio over the batch, the mask counted once per channel."""
     weight = mask[:, None].expand_as(a)
     return ((a - b).abs() * weight).sum() / weight.sum()
 
 
 def feature_distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor], mask: torch.Tensor) -> torch.Tensor:
-    """Masked distance of discriminator features, summed over layers; the mask is average-pooled to each."""
+    """Masked distance of discriminator features, summed over layers, to whose sizes the mask is average-pooled."""
     total = mask.new_zeros(())
     for first, second in zip(a, b, strict=True):
         total = total + photometric(first, second, functional.avg_pool2d(mask, mask.shape[-1] // first.shape[-1]))

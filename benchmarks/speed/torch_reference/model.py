@@ -19,12 +19,12 @@ __all__ = ["Model", "Ways"]
 
 @dataclasses.dataclass(frozen=True)
 class Ways:
-    """Where the same function can be had in several ways; the defaults are the fastest on the CPU that was measured.
+    """Alternative ways to compute the same function; the defaults are the fastest on the CPU measured.
 
     Attributes:
-      published: gradients as the published code computes them: of all networks in every step, of generator and
-        discriminator too, used or not. Otherwise of the networks that a step optimises.
-      grouped: modulated convolutions with as many groups as images, as published; otherwise styles on features.
+      published: gradients as the published code computes them: of all networks in every step, including generator and
+        discriminator, used or not. Otherwise only of the networks that a step optimises.
+      grouped: modulated convolutions with as many groups as images, as published; otherwise styles applied to features.
       channels_last: the memory format of features and kernels.
       fused: Adam as one kernel; otherwise PyTorch's default.
     """
@@ -45,8 +45,8 @@ class Model:
     """Networks and arrays; `load.model_of` makes one.
 
     Attributes:
-      networks: the five, by `models.NAMES`.
-      generator, discriminator, lpips: frozen; lpips is None where the discriminator is the perceptual distance.
+      networks: the five networks, by `models.NAMES`.
+      generator, discriminator, lpips: frozen; lpips is None if the discriminator provides the perceptual distance.
       image: (1, 3, S, S); mask, prior: (S, S); latent: (1, W) or (1, L, W); gan_image: (1, 3, S, S).
       view_mean, view_factor, light_mean, center_h, center_w: as in `method.frozen.FrozenModels`.
     """
@@ -73,7 +73,7 @@ class Model:
         return self.image.device
 
     def focus(self, step: str) -> list[nn.Parameter]:
-        """Turns gradients on where the step wants them, and returns the parameters that it optimises."""
+        """Turns gradients on where the step needs them, and returns the parameters that it optimises."""
         for module in (*self.networks.values(), self.generator, self.discriminator):
             module.requires_grad_(self.ways.published)
         active = [self.networks[name] for name in STEPS[step].networks]
@@ -82,7 +82,7 @@ class Model:
         return [parameter for module in active for parameter in module.parameters()]
 
     def depth(self) -> torch.Tensor:
-        """The input's canonical depth (1, S, S), its border not blended."""
+        """The input's canonical depth (1, S, S), without blending of the border."""
         return geometry.depth_from_raw(self.networks["depth"](self.image)[:, 0], self.settings.camera)
 
     def views(self, images: torch.Tensor) -> torch.Tensor:

@@ -30,7 +30,7 @@ class Lpips(nn.Module):
         self.linear = nn.ParameterList(frozen(f"linear{block}") for block in range(1, len(_LAYERS) + 1))
 
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """Unit feature vectors of every pixel after each of VGG16's five blocks."""
+        """Unit feature vectors at every pixel after each of VGG16's five blocks."""
         x = (images - self.shift[:, None, None]) / self.scale[:, None, None]
         normalised, place = [], 0
         for block, count in enumerate(_LAYERS):

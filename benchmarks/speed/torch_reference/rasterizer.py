@@ -1,7 +1,7 @@
-"""Warped depth in PyTorch: a z-buffer made of one scatter, with the exact gradient of the visible surface.
+"""Warped depth in PyTorch: a z-buffer made by one scatter, with the exact gradient of the visible surface.
 
 Every triangle of the grid mesh is tested at the samples of its own screen box, whatever its size, in vectorised
-operations; the nearest is found by a scattered minimum of depth and triangle number packed into 64 bits. The gradient
+operations; the nearest is found by a scatter-minimum of depth and triangle number packed into 64 bits. The gradient
 holds each sample's triangle fixed, as the published CUDA rasteriser and ours do.
 """
 
@@ -17,14 +17,14 @@ from . import geometry
 
 __all__ = ["warp_depth"]
 
-# Samples this far outside of an edge, in shares of the triangle's area, still belong to it: more than rounding.
+# Samples this far outside an edge, as a share of the triangle's area, still belong to it: more than rounding.
 _SLACK = 1e-5
 _NOTHING = torch.iinfo(torch.int64).max
 _SHIFT = {"centred": 0.0, "half": 0.5}
 
 
 def warp_depth(depth: torch.Tensor, view: torch.Tensor, camera: Camera, *, sampling: str) -> torch.Tensor:
-    """Depth maps (N, S, S) as views (N, 6) show them: 2 x 2 samples a pixel, averaged and clamped."""
+    """Depth maps (N, S, S) as seen in views (N, 6): 2 x 2 samples per pixel, averaged and clamped."""
     points = geometry.transform(geometry.back_project(depth, camera), view, camera)
     inverse = 1 / points[..., 2]
     origin = camera.center + 0.25 - _SHIFT[sampling]
@@ -92,7 +92,7 @@ class _Visible(torch.autograd.Function):
 def _planes(x: torch.Tensor, y: torch.Tensor, inverse: torch.Tensor, count: int) -> list[torch.Tensor]:
     """What a triangle's samples need, from its corners (3, T); each (T,).
 
-    First sample's column and row, width and height of the box in samples (0 for what is not drawn), then three planes
+    First sample's column and row, width and height of the box in samples (0 if not drawn), then three planes
     over the box: the weights of the first two corners and 1 / z, each as the value at the first sample and the steps
     along x and y.
     """
@@ -120,7 +120,7 @@ def _at(
 
 
 def _nearest(planes: Sequence[torch.Tensor], images: int, count: int, far: float) -> torch.Tensor:
-    """For every sample of all images the least of depth (bits) and triangle number in one integer, or `_NOTHING`."""
+    """The minimum of depth (bits) and triangle number in one integer for each sample of all images, or `_NOTHING`."""
     left, top, wide, high, *fields = planes
     number = wide * high
     triangle = torch.repeat_interleave(number)  # every triangle once for each sample of its box

@@ -1,8 +1,8 @@
 """The losses of the train steps and their updates in PyTorch (GAN2Shape, section 3.2).
 
-The structure is the published code's: step 1 asks all networks and warps the depth anew in every iteration; step 3
-explains the input and the samples in two passes; a sheet and its mirror image are rendered together and compared one
-after the other.
+The structure is the published code's: step 1 runs all networks and warps the depth again in every iteration; step 3
+reconstructs the input and the samples in two passes; a sheet and its mirror image are rendered together and compared
+one after the other.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Factors", "input_loss", "prior_loss", "project", "pseudo_images", "s
 
 @dataclasses.dataclass
 class Factors:
-    """The input's sheets (f: itself and, where wanted, its mirror image), light and canonical mask.
+    """The input's sheets (f: itself and, if wanted, its mirror image), light and canonical mask.
 
     depth (f, S, S), normal (f, S, S, 3), albedo (f, 3, S, S), light (f, 4), mask (S, S); index 0 is not mirrored.
     """
@@ -34,7 +34,7 @@ class Factors:
     mask: torch.Tensor
 
     def detached(self) -> Factors:
-        """The same without the graph that they came from."""
+        """The same factors, detached from the graph."""
         return Factors(*(getattr(self, field.name).detach() for field in dataclasses.fields(self)))
 
 
@@ -48,13 +48,13 @@ def prior_loss(model: Model) -> torch.Tensor:
 
 
 def _shade(normal: torch.Tensor, light: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Shading and its diffuse part (N, S, S) of normals and a light each."""
+    """Shading and its diffuse part (N, S, S) for normals, each with its light."""
     diffuse = geometry.diffuse_shading(normal, light[:, 2:])
     return light[:, 0, None, None] + light[:, 1, None, None] * diffuse, diffuse
 
 
 def _seen(model: Model, depth: torch.Tensor, view: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sampling grid and valid pixels of sheets (N, S, S), a view each."""
+    """Sampling grid and valid pixels of sheets (N, S, S), each in its view."""
     camera = model.settings.camera
     warped = warp_depth(depth, view, camera, sampling=model.settings.sampling)
     valid = (warped.detach() < camera.background_depth).to(warped.dtype)
@@ -107,7 +107,7 @@ def pseudo_images(model: Model, factors: Factors, views, direction, strength):
     """Renders the factors under drawn views (n, 6, network units), light directions (n, 2) and strengths (n,).
 
     Returns:
-      Images (n, 3, S, S) and the masks (n, S, S) that they show.
+      Images (n, 3, S, S) and their masks (n, S, S).
     """
     settings, count = model.settings, len(views)
     ambient = factors.light[0, 0] + settings.rand_light[6] * strength
@@ -129,7 +129,7 @@ def _resized(images: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def project(model: Model, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The GAN's version of images, and the offset in W that gave it."""
+    """The GAN's version of images, and the offset in W that produced it."""
     settings, encode = model.settings, model.networks["encoder"]
     code = encode(images).flatten(1)
     code = code - encode(model.gan_image).flatten(1) if settings.relative_enc else code
@@ -147,7 +147,7 @@ def project(model: Model, images: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
 
 
 def step2_loss(model: Model, images: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Step 2: how far the GAN's versions of pseudo-images are from them; and those versions."""
+    """Step 2: the distance of the GAN's versions of pseudo-images from them, and those versions."""
     projected, offset = project(model, images)
     with torch.no_grad():
         image_features = model.discriminator(images)
@@ -157,7 +157,7 @@ def step2_loss(model: Model, images: torch.Tensor, masks: torch.Tensor) -> tuple
 
 
 def step3_loss(model: Model, images: torch.Tensor, masks: torch.Tensor, *, flip: bool) -> torch.Tensor:
-    """Step 3: reconstruction of the input, and of projected samples by the input's sheet."""
+    """Step 3: reconstruction of the input, and of projected samples from the input's sheet."""
     frames, count = 2 if flip else 1, len(images)
     on_input, sheet = input_loss(model, flip=flip, moving=True)
     view, light = model.views(images).repeat(frames, 1), model.lights(images).repeat(frames, 1)

@@ -1,7 +1,7 @@
 """StyleGAN2's generator and discriminator features as PyTorch modules (Karras et al., 2020).
 
-The "skip" generator and the residual discriminator with the low-pass filter (1, 3, 3, 1), as all published weights of
-the method are. Parameters are our arrays (kernels `(rows, columns, in, out)`) in PyTorch's order, frozen.
+The "skip" generator and the residual discriminator with the low-pass filter (1, 3, 3, 1), as in all published weights
+of the method. Parameters are our arrays (kernels `(rows, columns, in, out)`) in PyTorch's order, frozen.
 """
 
 import math
@@ -45,9 +45,9 @@ class _Linear(nn.Module):
 
 
 class _Filter(nn.Module):
-    """The low-pass filter as a convolution of each channel by itself.
+    """The low-pass filter as a depthwise convolution.
 
-    On a CPU this takes a fraction of what folding channels into the batch takes, as PyTorch forms of it often do.
+    On a CPU this takes a fraction of the time of folding channels into the batch, as PyTorch versions often do.
     """
 
     def __init__(self):
@@ -65,9 +65,9 @@ class _Filter(nn.Module):
 
 
 class _Modulated(nn.Module):
-    """Modulated convolution: a kernel for each image, or styles on features and one kernel for all.
+    """Modulated convolution: a kernel for each image, or styles applied to features and one kernel for all.
 
-    The published code has the first form, a convolution of as many groups as images; the second is the same function.
+    The published code uses the first form, a convolution with as many groups as images; the second is equivalent.
     """
 
     def __init__(self, params: dict[str, Any], *, grow: bool, demodulate: bool, grouped: bool):
@@ -141,7 +141,7 @@ class Generator(nn.Module):
         self.filter = _Filter()
 
     def map(self, x: torch.Tensor, first: int = 0) -> torch.Tensor:
-        """Modules of the mapping network from `first` on; module 0 normalises."""
+        """Applies the mapping network's modules from `first` on; module 0 normalises."""
         if first == 0:
             x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-8)
         for layer in self.mapping[max(first - 1, 0) :]:
@@ -181,7 +181,7 @@ def _equalised(x: torch.Tensor, weight: torch.Tensor, **options: Any) -> torch.T
 
 
 class Discriminator(nn.Module):
-    """The outputs of a discriminator's first blocks, which a distance of images is measured in."""
+    """The outputs of a discriminator's first blocks, in which distances between images are measured."""
 
     def __init__(self, params: dict[str, Any], arch: Architecture, count: int = 4):
         super().__init__()

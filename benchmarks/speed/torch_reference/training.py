@@ -11,14 +11,14 @@ __all__ = ["Training", "blank_samples"]
 
 
 def blank_samples(model: Model) -> tuple[torch.Tensor, torch.Tensor]:
-    """Samples and masks for step 3 that cost what others do: grey images, masks of ones."""
+    """Samples and masks for step 3 that cost the same as others: grey images, masks of ones."""
     settings, side = model.settings, model.settings.image_size
     images = torch.zeros(settings.sample_count, 3, side, side, device=model.device)
     return images, torch.ones(settings.sample_count, side, side, device=model.device)
 
 
 class Training:
-    """One step of one stage: fresh Adam with weight decay in the gradient, then an update a call."""
+    """One step of one stage: fresh Adam with weight decay in the gradient, then one update per call."""
 
     def __init__(
         self, model: Model, step: str, *, flip: bool, samples: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -38,7 +38,7 @@ class Training:
             self.factors = steps.input_loss(model, flip=False, moving=False)[1].detached()
 
     def update(self) -> torch.Tensor:
-        """One iteration; returns the loss."""
+        """Runs one iteration; returns the loss."""
         self.model.focus(self.step)
         loss = self.loss()
         self.optimizer.zero_grad()
