@@ -10,8 +10,11 @@ distance of the bundled GAN.
 import argparse
 import json
 import pathlib
+import sys
 import tempfile
 from collections.abc import Sequence
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # for tools, which lies beside the package
 
 import numpy as np
 

@@ -10,8 +10,11 @@ published code) and with one kernel for all; the updates take turns.
 
 import argparse
 import pathlib
+import sys
 import time
 from collections.abc import Callable, Sequence
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # for tools, which lies beside the package
 
 import jax
 import jax.numpy as jnp
