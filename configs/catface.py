@@ -33,7 +33,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.lift.truncation = 0.8
     # The GAN hardly turns a head, and shapes that are let free follow the patches of a coat (docs/reports/cats.md).
     config.refinement.hold_shape = 1000.0
-    # As docs/reports/cats.md has measured it: a step 3 half as long again as that of faces.
+    # The schedule that docs/reports/cats.md was measured with, longer than the default.
     config.refinement.lengths = ((50, 300, 220),)
     config.refinement.collect_iters = 48
     config.refinement.gain = 1.0

@@ -43,7 +43,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.sampling.view_scale = 1.2
     config.sampling.rand_light = (-0.9, 0.9, -0.3, 0.8, -0.1, 0.7, -0.4)
     config.loss.perceptual = "discriminator"
-    # Latents found in 500 steps have an error that is 1% lower, by two seconds more (docs/reports/speed.md).
+    # 500 steps find latents with an error that is 1% lower, but take 4 seconds more a photo (docs/reports/speed.md).
     config.inversion.steps = 300
     config.schedule.stages = ((600, 600, 400), (200, 500, 300))
     config.schedule.flip1 = (False, False)

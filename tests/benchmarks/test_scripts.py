@@ -14,7 +14,11 @@ _SCRIPTS = sorted(path for path in _FOLDER.glob("*/*.py") if "__main__" in path.
 def test_script_answers_help(script, monkeypatch, capsys):
     assert "ArgumentParser" in script.read_text(), "it would do its work here instead of answering"
     monkeypatch.setattr(sys, "argv", [str(script), "--help"])
-    monkeypatch.syspath_prepend(str(script.parent))
+    # As Python starts it: beside the script, without the checkout, whose `tools` the suite imports.
+    checkout = {str(_FOLDER.parent), ""}
+    monkeypatch.setattr(sys, "path", [str(script.parent), *(path for path in sys.path if path not in checkout)])
+    for name in [name for name in sys.modules if name.split(".")[0] in ("tools", "benchmarks")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setenv("GLIBC_TUNABLES", "")  # so that no script starts the test's process again
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(script), run_name="__main__")
