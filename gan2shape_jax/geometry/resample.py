@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from gan2shape_jax.by_platform import by_platform
 from gan2shape_jax.geometry.shapes import checked
+from gan2shape_jax.geometry.tpu import operations
 
 __all__ = ["average_cells", "center_crop", "grid_sample", "resize"]
 
@@ -44,8 +45,8 @@ def grid_sample(
     # Two pixels outside, every neighbour is outside too; clipping there keeps integers from overflowing.
     limit = jnp.array([width + 1, height + 1], grid.dtype)
     xy = jnp.clip((grid + 1) * scale, -2, limit)
-    gathered, multiplied = functools.partial(_gathered, mode), functools.partial(_multiplied, mode)
-    return by_platform(image, xy, cpu=gathered, other=gathered, tpu=multiplied)
+    gathered, picked = functools.partial(_gathered, mode), functools.partial(_picked, mode)
+    return by_platform(image, xy, cpu=gathered, other=gathered, tpu=picked)
 
 
 @checked
@@ -132,32 +133,23 @@ def _bilinear_corners(xy: Float[Array, "*shape 2"]) -> list[tuple[Array, Array, 
     ]
 
 
-def _multiplied(mode: str, image: Float[Array, "*batch H W C"], xy: Float[Array, "*batch h w 2"]) -> Array:
-    """Returns the same sums by matrix products, whose gradients are matrix products too, not scatters; for TPU.
-
-    For each point, all but two column weights are zero, and likewise for rows: each row of the image is summed over the
-    columns with their weights, then these sums are summed over the rows.
-    """
+def _picked(mode: str, image: Float[Array, "*batch H W C"], xy: Float[Array, "*batch h w 2"]) -> Array:
+    """Returns the same sums, with the pixels looked up by a kernel for TPU, where gathers and scatters are slow."""
     *batch, height, width, channels = image.shape
     points = xy.shape[-3:-1]
     # Points come last: they fill the registers, whereas channels would leave most of each empty.
-    columns = _weights(mode, xy[..., 0].reshape(*batch, 1, -1), width).astype(image.dtype)
-    rows = _weights(mode, xy[..., 1].reshape(*batch, 1, -1), height).astype(image.dtype)
-    pixels = jnp.moveaxis(image, -1, -3).reshape(*batch, channels * height, width)
-    sums = jnp.matmul(pixels, columns, precision=jax.lax.Precision.HIGHEST)
-    values = jnp.sum(sums.reshape(*batch, channels, height, -1) * rows[..., None, :, :], -2)
-    return jnp.moveaxis(values, -2, -1).reshape(*batch, *points, channels)
-
-
-def _weights(mode: str, position: Float[Array, "*batch 1 p"], length: int) -> Float[Array, "*batch l p"]:
-    """Returns the weights of all pixels along an axis for each point."""
-    lattice = jnp.arange(length, dtype=position.dtype)[:, None]
+    planes = jnp.moveaxis(image, -1, -3).reshape(-1, channels, height, width)
+    position = jnp.moveaxis(xy, -1, -3).reshape(-1, 2, math.prod(points)).astype(image.dtype)
     held = jax.lax.stop_gradient(position)
+    low = jnp.round(held) if mode == "nearest" else jnp.floor(held)
+    first, right, below, both = jnp.split(operations.corners(planes, low), 4, axis=1)
     if mode == "nearest":
-        return (jnp.round(held) == lattice).astype(position.dtype)
-    low = jnp.floor(held)
-    beyond = position - low
-    return jnp.where(low == lattice, 1 - beyond, 0) + jnp.where(low + 1 == lattice, beyond, 0)
+        samples = first
+    else:
+        fx, fy = jnp.split(position - low, 2, axis=1)
+        upper, lower = first + fx * (right - first), below + fx * (both - below)
+        samples = upper + fy * (lower - upper)
+    return jnp.moveaxis(samples.reshape(*batch, channels, *points), -3, -1)
 
 
 @functools.cache

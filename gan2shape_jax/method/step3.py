@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
 
+from gan2shape_jax.by_platform import by_platform
 from gan2shape_jax.method import models, projection, sampling
 from gan2shape_jax.method.factors import Factors, blend_border
 from gan2shape_jax.method.frozen import FrozenModels
@@ -103,8 +104,22 @@ def next_samples(
         batch_size=settings.batch_size,
         skip_first=settings.skip_first_batch,
     )
-    chosen: ProjectedSamples = jax.tree.map(lambda kept: kept[index], samples)
+
+    def at(kept: jax.Array) -> jax.Array:
+        return by_platform(kept, index, cpu=_indexed, other=_indexed, tpu=_multiplied)
+
+    chosen: ProjectedSamples = jax.tree.map(at, samples)
     return chosen
+
+
+def _indexed(kept: Float[Array, "n *s"], index: Int[Array, " k"]) -> Float[Array, "k *s"]:
+    return kept[index]
+
+
+def _multiplied(kept: Float[Array, "n *s"], index: Int[Array, " k"]) -> Float[Array, "k *s"]:
+    """Does what `_indexed` does by a matrix product: a TPU keeps the samples' axis last, and would turn all of them."""
+    ones = jax.nn.one_hot(index, kept.shape[0], dtype=kept.dtype)
+    return jnp.tensordot(ones, kept, 1, precision=jax.lax.Precision.HIGHEST)
 
 
 def _next_batch(

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.networks import layers, sizes
+from gan2shape_jax.networks import layers, outer_layers, sizes
 
 __all__ = ["EncoderDecoder"]
 
@@ -42,27 +42,52 @@ class EncoderDecoder(nn.Module):
         if self.final not in ("tanh", None):
             raise UserError(f"unknown final activation {self.final!r}: give 'tanh' or None")
         deepest = sizes.levels(self.size, x) - 1
-        for level in range(deepest):
-            x = layers.ConvHalf(self.width << level, name=f"down_{level}")(x)
-            x = layers.GroupNorm(groups << level, name=f"down_norm_{level}")(x)
-            x = nn.leaky_relu(x, _LEAK)
-        x = layers.ConvHalf(self.width << deepest, name=f"down_{deepest}")(x)
+        x = self._enter(x, groups)
+        for level in range(1, deepest):
+            x = nn.leaky_relu(layers.GroupNorm(groups << level, name=f"down_norm_{level}")(x), _LEAK)
+            x = layers.ConvHalf(self.width << (level + 1), name=f"down_{level + 1}")(x)
         code = nn.relu(layers.Collapse(self.zdim, name="bottleneck")(nn.leaky_relu(x, _LEAK)))
         x = nn.relu(layers.Expand(self.width << deepest, name="expand")(code))
         x = nn.relu(layers.Conv(self.width << deepest, name="widest")(x))
-        for level in reversed(range(deepest)):
+        for level in reversed(range(1, deepest)):
             channels, count = self.width << level, groups << level
             x = layers.ConvTwice(channels, name=f"up_{level}")(x)
             x = nn.relu(layers.GroupNorm(count, name=f"up_norm_{level}")(x))
             x = layers.Conv(channels, name=f"refine_{level}")(x)
             x = nn.relu(layers.GroupNorm(count, name=f"refine_norm_{level}")(x))
-        return self._full_size(x, groups)
-
-    def _full_size(self, x: jax.Array, groups: int) -> jax.Array:
-        """Maps features of side S/2 to the output."""
-        x = layers.UpsampleConv(self.width, name="full")(x)
-        x = nn.relu(layers.GroupNorm(groups, name="full_norm")(x))
-        x = layers.Conv(self.width, size=5, name="detail")(x)
-        x = nn.relu(layers.GroupNorm(groups, name="detail_norm")(x))
-        x = layers.Conv(self.channels_out, size=5, name="output")(x)
+        x = self._leave(x, groups)
         return jnp.tanh(x) if self.final == "tanh" else x
+
+    def _enter(self, x: jax.Array, groups: int) -> jax.Array:
+        """Maps images to features of side S/4, not normalised yet."""
+        width, dtype = self.width, x.dtype
+        return outer_layers.first_layers(
+            x,
+            layers.Kernel((4, 4, x.shape[-1], width), fan_in=16 * x.shape[-1], name="down_0")(dtype),
+            layers.ScaleAndBias(width, name="down_norm_0")(dtype),
+            layers.Kernel((4, 4, width, 2 * width), fan_in=16 * width, name="down_1")(dtype),
+            activation=lambda x: nn.leaky_relu(x, _LEAK),
+            groups=groups,
+        )
+
+    def _leave(self, x: jax.Array, groups: int) -> jax.Array:
+        """Maps features of side S/4 to the output before its activation."""
+        width, dtype = self.width, x.dtype
+        kernels = {
+            "up": ((4, 4, 2 * width, width), 16 * width),  # torch's fan-in of a transposed convolution is its outputs'
+            "refine": ((3, 3, width, width), 9 * width),
+            "full": ((3, 3, width, width), 9 * width),
+            "detail": ((5, 5, width, width), 25 * width),
+            "output": ((5, 5, width, self.channels_out), 25 * width),
+        }
+        names = {"up": "up_0", "refine": "refine_0"}
+        norms = {"up": "up_norm_0", "refine": "refine_norm_0", "full": "full_norm", "detail": "detail_norm"}
+        return outer_layers.last_layers(
+            x,
+            {
+                key: layers.Kernel(shape, fan_in=fan_in, name=names.get(key, key))(dtype)
+                for key, (shape, fan_in) in kernels.items()
+            },
+            {key: layers.ScaleAndBias(width, name=name)(dtype) for key, name in norms.items()},
+            groups=groups,
+        )

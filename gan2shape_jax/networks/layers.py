@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
-from gan2shape_jax.networks import convolution
+from gan2shape_jax.networks import convolution, normalization
 
 __all__ = [
     "Collapse",
@@ -22,8 +22,9 @@ __all__ = [
     "ConvTwice",
     "Expand",
     "GroupNorm",
+    "Kernel",
     "Pointwise",
-    "UpsampleConv",
+    "ScaleAndBias",
 ]
 
 
@@ -86,19 +87,6 @@ class ConvTwice(nn.Module):
         return convolution.convolve_twice(x.astype(kernel.dtype), kernel)
 
 
-class UpsampleConv(nn.Module):
-    """Nearest upsampling by two, then a 3x3 convolution; no bias."""
-
-    channels: int
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n 2*h 2*w o"]:
-        """Upsamples and convolves a batch of features."""
-        shape = (3, 3, x.shape[-1], self.channels)
-        kernel = self.param("kernel", _uniform(9 * x.shape[-1]), shape, x.dtype)
-        return convolution.upsample_convolve(x.astype(kernel.dtype), kernel)
-
-
 class Collapse(nn.Module):
     """Convolution with a kernel as large as the input: a matrix product; no bias."""
 
@@ -147,31 +135,39 @@ class Pointwise(nn.Module):
 
 
 class GroupNorm(nn.Module):
-    """Normalises groups of neighbouring channels over the image (Wu and He, ECCV 2018), eps 1e-5.
-
-    A group's variance is the mean of its channels' variances plus that of the squared distances of
-    their means from the group's: all long sums run over pixels only, and no large squares are
-    subtracted from each other. Computed in float32 at least.
-    """
+    """Group normalisation: see `normalization.group_norm`."""
 
     groups: int
-    eps: float = 1e-5
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         """Normalises, scales and shifts a batch of features."""
-        n, _, _, channels = x.shape
+        channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,), x.dtype)
         bias = self.param("bias", nn.initializers.zeros, (channels,), x.dtype)
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        mean = jnp.mean(x, axis=(1, 2), keepdims=True)
-        variance = jnp.mean(jnp.square(x - mean), axis=(1, 2))
-        grouped = mean.reshape(n, self.groups, -1)
-        center = jnp.mean(grouped, axis=-1, keepdims=True)
-        spread = variance.reshape(n, self.groups, -1) + jnp.square(grouped - center)
-        inverse = jax.lax.rsqrt(jnp.mean(spread, axis=-1, keepdims=True) + self.eps)
+        return normalization.group_norm(x, scale, bias, self.groups)
 
-        def per_channel(of_group: Float[Array, "n g 1"]) -> Float[Array, "n 1 1 c"]:
-            return jnp.repeat(of_group[..., 0], channels // self.groups, axis=-1)[:, None, None]
 
-        return ((x - per_channel(center)) * (per_channel(inverse) * scale) + bias).astype(scale.dtype)
+class Kernel(nn.Module):
+    """A convolution's kernel alone, for functions that apply it: `outer_layers`."""
+
+    shape: tuple[int, int, int, int]
+    fan_in: int
+
+    @nn.compact
+    def __call__(self, dtype: DTypeLike) -> Float[Array, "k k i o"]:
+        """Returns the kernel."""
+        kernel: jax.Array = self.param("kernel", _uniform(self.fan_in), self.shape, dtype)
+        return kernel
+
+
+class ScaleAndBias(nn.Module):
+    """The parameters of a group normalisation alone."""
+
+    channels: int
+
+    @nn.compact
+    def __call__(self, dtype: DTypeLike) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+        """Returns scale and bias."""
+        scale = self.param("scale", nn.initializers.ones, (self.channels,), dtype)
+        return scale, self.param("bias", nn.initializers.zeros, (self.channels,), dtype)

@@ -99,7 +99,7 @@ def test_derivatives_are_those_of_the_other_form(name):
         np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-10 * np.abs(other).max())
 
 
-@pytest.mark.parametrize(("platform", "scatters", "kernels"), [("cpu", True, 0), ("cuda", True, 0), ("tpu", False, 3)])
+@pytest.mark.parametrize(("platform", "scatters", "kernels"), [("cpu", True, 0), ("cuda", True, 0), ("tpu", False, 5)])
 def test_a_program_for_a_tpu_has_kernels_and_no_scatter(platform, scatters, kernels):
     camera = camera_lib.Camera(8)
 
@@ -151,3 +151,26 @@ def test_a_whole_rasterisation_is_the_same():
     np.testing.assert_array_equal(found.triangle, expected.triangle)
     np.testing.assert_allclose(found.depth, expected.depth, rtol=1e-6)
     np.testing.assert_allclose(found.barycentric, expected.barycentric, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize(("shape", "points"), [((2, 3, 16, 20), 700), ((1, 1, 5, 33), 9)])
+def test_corners_are_the_pixels_around_points_to_the_last_bit(dtype, shape, points):
+    """Float32 too, which passes as three numbers of bfloat16; points outside have zeros."""
+    with jax.enable_x64(dtype == jnp.float64):
+        rng = np.random.default_rng(0)
+        image = jnp.asarray(rng.normal(size=shape) * 10.0 ** rng.integers(-3, 4, shape), dtype)
+        low = jnp.asarray(rng.integers(-3, max(shape) + 2, (shape[0], 2, points)), dtype)
+
+        def looked_up(image):
+            padded = jnp.pad(image, ((0, 0), (0, 0), (4, 40), (4, 40)))
+            x, y = low.astype(int)[:, 0] + 4, low.astype(int)[:, 1] + 4
+            at = jax.vmap(lambda one, x, y: jnp.concatenate([one[:, y + j, x + i] for j in (0, 1) for i in (0, 1)]))
+            return at(padded, x, y)
+
+        with emulated_tpu():
+            found, pull = jax.vjp(lambda one: operations.corners(one, low), image)
+            expected, pull_expected = jax.vjp(looked_up, image)
+            np.testing.assert_array_equal(found, expected)
+            cotangent = jnp.asarray(rng.normal(size=found.shape), dtype)
+            np.testing.assert_allclose(pull(cotangent)[0], pull_expected(cotangent)[0], rtol=1e-5, atol=1e-5)

@@ -70,8 +70,8 @@ def test_upsample_convolve_doubles_pixels_first():
 @pytest.mark.parametrize(("platform", "dilates"), [("cpu", False), ("cuda", True), ("tpu", True)])
 def test_convolutions_dilate_their_input_anywhere_but_on_a_cpu(platform, dilates):
     """What makes XLA slow on a CPU appears neither forward nor backward in what a CPU gets, and only there."""
-    for module in (EncoderDecoder(16, 3, 8, zdim=8, group_base=4), ResidualEncoder(16, 8, 4)):
-        x = jnp.zeros((1, 16, 16, 3))
+    for module in (EncoderDecoder(32, 3, 8, zdim=8, group_base=4), ResidualEncoder(32, 8, 4)):
+        x = jnp.zeros((1, 32, 32, 3))
         params = jax.eval_shape(module.init, jax.random.key(0), x)
         gradient = jax.jit(jax.grad(lambda p, x, m=module: m.apply(p, x).sum()))
         text = str(jax.export.export(gradient, platforms=[platform])(params, x).mlir_module())

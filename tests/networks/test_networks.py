@@ -201,7 +201,7 @@ def _assert_initial(path, value: np.ndarray, params) -> None:
         (layers.Conv(24, size=5), lambda nn: nn.Conv2d(16, 24, 5, bias=False)),
         (layers.ConvHalf(24), lambda nn: nn.Conv2d(16, 24, 4, bias=False)),
         (layers.ConvTwice(24), lambda nn: nn.ConvTranspose2d(16, 24, 4, bias=False)),
-        (layers.UpsampleConv(24), lambda nn: nn.Conv2d(16, 24, 3, bias=False)),
+        (layers.Conv(24), lambda nn: nn.Conv2d(16, 24, 3, bias=False)),
         (layers.Pointwise(2048, use_bias=True), lambda nn: nn.Conv2d(16, 2048, 1)),
     ],
     ids=["conv", "half", "twice", "upsample", "pointwise"],

@@ -10,12 +10,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from gan2shape_jax.by_platform import interpreted
+from gan2shape_jax.geometry.tpu import corners as corners_lib
 from gan2shape_jax.geometry.tpu import values as values_lib
 from gan2shape_jax.geometry.tpu import visibility as visibility_lib
 from gan2shape_jax.geometry.tpu.deferred import deferred, linear_pair
 from gan2shape_jax.geometry.visibility import Screen
 
-__all__ = ["values_at_samples", "visible_triangles"]
+__all__ = ["corners", "values_at_samples", "visible_triangles"]
 
 
 def visible_triangles(screen: Screen, *, count: int, far: float) -> tuple[Float[Array, "b n n"], Int[Array, "b n n"]]:
@@ -35,6 +36,12 @@ def values_at_samples(
       screen: the vertices it was found with; constant.
     """
     result: list[Array] = _FETCH.bind(values, triangle, *screen, interpret=interpreted())
+    return result[0]
+
+
+def corners(image: Float[Array, "b c h w"], low: Float[Array, "b 2 p"]) -> Float[Array, "b 4*c p"]:
+    """Returns what `geometry.tpu.corners.corners` does; linear in the image, constant in `low`."""
+    result: list[Array] = _CORNERS.bind(image, low, shape=image.shape[-2:], interpret=interpreted())
     return result[0]
 
 
@@ -70,7 +77,31 @@ def _sum_shapes(values: Any, triangle: Any, x: Any, *_: Any, **options: Any) -> 
     return [jax.ShapeDtypeStruct((*values.shape[:2], 2, cells, cells), values.dtype)]
 
 
+def _corners(image: Array, low: Array, *, shape: Any, interpret: bool) -> Sequence[Array]:
+    del shape
+    return [corners_lib.corners(image, low, interpret=interpret)]
+
+
+def _corners_shapes(image: Any, low: Any, **options: Any) -> Sequence[jax.ShapeDtypeStruct]:
+    del options
+    batch, channels = image.shape[:2]
+    return [jax.ShapeDtypeStruct((batch, corners_lib.CORNERS * channels, low.shape[-1]), image.dtype)]
+
+
+def _added(values: Array, low: Array, *, shape: tuple[int, int], interpret: bool) -> Sequence[Array]:
+    return [corners_lib.sums_over_corners(values, low, shape=shape, interpret=interpret)]
+
+
+def _added_shapes(values: Any, low: Any, *, shape: Any, **options: Any) -> Sequence[jax.ShapeDtypeStruct]:
+    del low, options
+    batch, planes = values.shape[:2]
+    return [jax.ShapeDtypeStruct((batch, planes // corners_lib.CORNERS, *shape), values.dtype)]
+
+
 _VISIBLE = deferred("visible_triangles", _visible, _visible_shapes)
 _FETCH = deferred("values_at_samples", _fetch, _fetch_shapes)
 _SUM = deferred("sums_over_samples", _sum, _sum_shapes)
 linear_pair(_FETCH, _SUM)
+_CORNERS = deferred("corners", _corners, _corners_shapes)
+_ADDED = deferred("sums_over_corners", _added, _added_shapes)
+linear_pair(_CORNERS, _ADDED)
