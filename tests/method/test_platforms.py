@@ -29,7 +29,10 @@ def _constants(step, problem, settings):
 
 @pytest.mark.parametrize("step", ["prior", "step2", "step3"])
 def test_a_step_is_lowered_for_any_platform(case, step):
-    """A gradient through a strided convolution dilates on GPU and TPU, and is a product over patches on a CPU."""
+    """A gradient through a strided convolution dilates on GPU, and is a product over patches on a CPU.
+
+    On TPU fewer of the networks' gradients dilate: layers with few channels are convolutions of blocks, without a stride.
+    """
     problem, frozen, settings, params = case
     phase = Phase(number=1, stage=1, step=step, iterations=2, flip=False)
     state = iteration_lib.begin(initial_state(params, settings), phase, problem, frozen, settings)
@@ -43,5 +46,5 @@ def test_a_step_is_lowered_for_any_platform(case, step):
         for platform in ("cpu", "cuda", "tpu")
     }
     # Transposed convolutions of StyleGAN2's generator dilate everywhere, on a CPU too.
-    assert count["cuda"] == count["tpu"] > count["cpu"]
-    assert count["cpu"] == 0 or step != "prior"
+    assert min(count["cuda"], count["tpu"]) > count["cpu"]
+    assert step != "prior" or count["cuda"] > count["tpu"] > count["cpu"] == 0
