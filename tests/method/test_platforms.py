@@ -31,7 +31,7 @@ def _constants(step, problem, settings):
 def test_a_step_is_lowered_for_any_platform(case, step):
     """A gradient through a strided convolution dilates on GPU, and is a product over patches on a CPU.
 
-    On TPU fewer of the networks' gradients dilate: layers with few channels are convolutions of blocks, without a stride.
+    On TPU fewer of the networks' gradients dilate: layers with few channels are convolutions of blocks, without stride.
     """
     problem, frozen, settings, params = case
     phase = Phase(number=1, stage=1, step=step, iterations=2, flip=False)
