@@ -29,9 +29,11 @@ def _convolved(layer: Params, x: Array, clamp: float | None) -> Array:
 
 
 def _block(block: Params, x: Array, arch: Architecture) -> Array:
+    if not _folds(block, arch):
+        return _block_of_pixels(block, x, arch)
     pixels = functools.partial(_block_of_pixels, arch=arch)
     folded = functools.partial(_folded_block, arch=arch, side=1)
-    return by_platform(block, x, cpu=pixels, other=pixels, tpu=folded if _folds(block, arch) else pixels)
+    return by_platform(block, x, cpu=pixels, other=pixels, tpu=folded)
 
 
 def _block_of_pixels(block: Params, x: Array, arch: Architecture) -> Array:
@@ -57,11 +59,10 @@ def _first_block(disc_params: Params, images: Array, arch: Architecture) -> Arra
         x = layers.activate(x + _tiled(from_rgb["bias"]), arch.discriminator_clamp)
         return _folded_block(block, x, arch, 2)
 
-    block = disc_params["blocks"]["0"]
-    few = _folds(block, arch) and block["conv1"]["weight"].shape[-1] <= _FEW
-    return by_platform(
-        disc_params["from_rgb"], block, images, cpu=pixels, other=pixels, tpu=in_blocks if few else pixels
-    )
+    from_rgb, block = disc_params["from_rgb"], disc_params["blocks"]["0"]
+    if not _folds(block, arch) or block["conv1"]["weight"].shape[-1] > _FEW:
+        return _block(block, _convolved(from_rgb, images, arch.discriminator_clamp), arch)
+    return by_platform(from_rgb, block, images, cpu=pixels, other=pixels, tpu=in_blocks)
 
 
 def _folds(block: Params, arch: Architecture) -> bool:
