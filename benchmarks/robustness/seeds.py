@@ -63,11 +63,11 @@ def write_torch(corpus: pathlib.Path) -> None:
 
 
 def write_nvidia(path: pathlib.Path) -> None:
-    from helpers import nvidia_files, nvidia_form
+    from helpers import nvidia_files, nvidia_generator
 
     nvidia_files.WIDTH = 2
     generator, discriminator = nvidia_files.networks(channels=(2, 2))
-    assert isinstance(generator, nvidia_form.Generator)
+    assert isinstance(generator, nvidia_generator.Generator)
     nvidia_files.save(path, generator, discriminator)
 
 

@@ -5,8 +5,9 @@ import contextlib
 import numpy as np
 import torch
 
-from helpers import nvidia_form as form
 from helpers import nvidia_records as records
+from helpers.nvidia_discriminator import Discriminator
+from helpers.nvidia_generator import Generator
 
 __all__ = ["SMALL", "WIDTH", "networks", "one_hot", "one_thread", "relative", "save"]
 
@@ -26,8 +27,8 @@ def one_thread():
 def networks(generator=None, discriminator=None, *, channels=SMALL, seed=0):
     torch.manual_seed(seed)
     return (
-        form.Generator(WIDTH, channels, **(generator or {})).eval(),
-        form.Discriminator(channels, **(discriminator or {})).eval(),
+        Generator(WIDTH, channels, **(generator or {})).eval(),
+        Discriminator(channels, **(discriminator or {})).eval(),
     )
 
 

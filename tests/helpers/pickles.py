@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 
-__all__ = ["Call", "Global", "Storage", "dumps", "legacy_storage", "network_record", "tensor"]
+__all__ = ["Call", "Global", "Storage", "double", "dumps", "legacy_storage", "network_record", "tensor", "write"]
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 
@@ -57,6 +57,12 @@ def dumps(value, protocol: int = 4) -> bytes:
     return buffer.getvalue()
 
 
+def write(path, value, protocol=4):
+    """Writes a value as a file; returns the path."""
+    path.write_bytes(dumps(value, protocol))
+    return path
+
+
 def legacy_storage(values: np.ndarray) -> bytes:
     """What torch.save of a storage gives in the older format, which lies inside NVIDIA's pickles."""
     values = np.asarray(values, "<f4")
@@ -73,6 +79,15 @@ def legacy_storage(values: np.ndarray) -> bytes:
         )
         + struct.pack("<q", values.size)
         + values.tobytes()
+    )
+
+
+def double(value: float) -> Call:
+    """A number of NumPy's as it lies in NVIDIA's pickles."""
+    return Call(
+        "numpy.core.multiarray.scalar",
+        Call("numpy.dtype", "f8", False, True, state=(3, "<", None, None, None, -1, -1, 0)),
+        struct.pack("<d", value),
     )
 
 

@@ -6,7 +6,6 @@ import pathlib
 import shutil
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.tiny import asset, tiny_config
@@ -69,15 +68,6 @@ def _assert_same(first, second):
 # --- order ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("iterations", "count"), [(12, 3), (10, 4), (2, 5), (7, 7)])
-def test_every_epoch_shows_every_image_once(iterations, count):
-    order = joint_plan.image_order(jax.random.key(3), iterations, count)
-    assert order.shape == (iterations,)
-    for start in range(0, iterations, count):
-        epoch = order[start : start + count]
-        assert len(set(epoch.tolist())) == len(epoch) and set(epoch.tolist()) <= set(range(count))
-
-
 def test_epochs_and_phases_are_shuffled_anew(task, parts, initial):
     order = joint_plan.image_order(jax.random.key(0), 240, 24)
     assert len({tuple(epoch) for epoch in order.reshape(10, 24)}) == 10
@@ -86,16 +76,6 @@ def test_epochs_and_phases_are_shuffled_anew(task, parts, initial):
     first, second = (dataclasses.replace(parts[2][i], iterations=60) for i in (1, 2))
     state = task.initial(initial)
     assert not np.array_equal(task.phase_constants(state, first).order, task.phase_constants(state, second).order)
-
-
-def test_chosen_samples_are_distinct_and_all_come_up():
-    keys = jnp.stack([jax.random.key(1)] * 60)
-    chosen = np.asarray(joint_plan.sample_choices(keys, jnp.arange(60), count=10, batch_size=4))
-    assert chosen.shape == (60, 4)
-    assert all(len(set(row)) == 4 for row in chosen.tolist())
-    assert set(chosen.ravel().tolist()) == set(range(10))
-    again = np.asarray(joint_plan.sample_choices(keys[:5], jnp.arange(5), count=10, batch_size=4))
-    np.testing.assert_array_equal(again, chosen[:5])
 
 
 # --- what each image keeps ------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """A small run's page in a browser, for the tests marked `browser`."""
 
+import pathlib
+
 import pytest
 from helpers.lit_bump import lit_bump
 from helpers.shown_page import IS_SHOWN
@@ -41,6 +43,17 @@ def folder(result, tmp_path_factory):
     ]
     write_page(root, rows)
     return root
+
+
+def _written(folder: pathlib.Path, **fields) -> pathlib.Path:
+    write_outputs(lit_bump(**fields), folder, options=OutputOptions(views=False))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """The folder of one result, with a map of how sure its depth is."""
+    return _written(tmp_path_factory.mktemp("source") / "bump")
 
 
 @pytest.fixture
