@@ -4,6 +4,7 @@ import json
 import pathlib
 
 import numpy as np
+import pytest
 from PIL import Image
 from safetensors import safe_open
 
@@ -55,3 +56,17 @@ def test_the_licence_of_the_photographs_is_told_with_the_weights():
     assert "AnnikaV9" in pathlib.Path(asset("catface/LICENSE-cat-dataset")).read_text()
     with safe_open(asset("catface/model.safetensors"), "np") as file:
         assert json.loads(file.metadata()["fits"])["image_size"] == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "lengths", "batches", "gain", "inversion_steps"),
+    [
+        ("catface", ((50, 300, 220),), 48, 1.0, 500),  # what docs/reports/cats.md was measured with
+        ("ictface", ((30, 200, 150),), 40, 0.8, 300),  # what docs/reports/lift.md was measured with
+    ],
+)
+def test_bundled_categories_refine_as_their_reports_say(name, lengths, batches, gain, inversion_steps):
+    config = load_config(name)
+    refinement = config.refinement
+    assert (refinement.lengths, refinement.collect_iters, refinement.gain) == (lengths, batches, gain)
+    assert config.inversion.steps == inversion_steps
