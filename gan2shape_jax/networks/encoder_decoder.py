@@ -1,7 +1,6 @@
 """The depth and albedo networks: image to image through one vector (GAN2Shape, appendix)."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -58,7 +57,7 @@ class EncoderDecoder(nn.Module):
         x = self._leave(x, groups)
         return jnp.tanh(x) if self.final == "tanh" else x
 
-    def _enter(self, x: jax.Array, groups: int) -> jax.Array:
+    def _enter(self, x: Float[Array, "n s s c"], groups: int) -> Float[Array, "n _ _ _"]:
         """Maps images to features of side S/4, not normalised yet."""
         width, dtype = self.width, x.dtype
         return outer_layers.first_layers(
@@ -70,7 +69,7 @@ class EncoderDecoder(nn.Module):
             groups=groups,
         )
 
-    def _leave(self, x: jax.Array, groups: int) -> jax.Array:
+    def _leave(self, x: Float[Array, "n _ _ _"], groups: int) -> Float[Array, "n _ _ _"]:
         """Maps features of side S/4 to the output before its activation."""
         width, dtype = self.width, x.dtype
         kernels = {
