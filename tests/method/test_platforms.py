@@ -2,14 +2,17 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from helpers.tiny import tiny_image
 
+from gan2shape_jax.by_platform import emulated_tpu
 from gan2shape_jax.method import iteration as iteration_lib
 from gan2shape_jax.method import models
 from gan2shape_jax.method.sampling import TRAIN, phase_key
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import ProjectedSamples, initial_state
+from gan2shape_jax.method.step3 import next_samples
 from gan2shape_jax.method.steps import STEPS
 
 
@@ -48,3 +51,17 @@ def test_a_step_is_lowered_for_any_platform(case, step):
     # Transposed convolutions of StyleGAN2's generator dilate everywhere, on a CPU too.
     assert min(count["cuda"], count["tpu"]) > count["cpu"]
     assert step != "prior" or count["cuda"] > count["tpu"] > count["cpu"] == 0
+
+
+def test_the_next_samples_are_the_same_to_the_last_bit_in_a_tpus_form(case):
+    _, _, settings, _ = case
+    rng = np.random.default_rng(0)
+    shape = (settings.sample_count, settings.image_size, settings.image_size)
+    kept = ProjectedSamples(
+        images=jnp.asarray(rng.normal(size=(*shape, 3)), jnp.float32), masks=jnp.asarray(rng.random(shape) > 0.5, float)
+    )
+    expected = next_samples(jax.random.key(0), jnp.int32(3), kept, settings)
+    with emulated_tpu():
+        found = next_samples(jax.random.key(0), jnp.int32(3), kept, settings)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    assert expected.images.shape[0] == settings.batch_size
