@@ -11,8 +11,8 @@ python -m gan2shape_jax.main --config=configs/ictface.py:lift      one set of ne
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax.bundled import asset
 from gan2shape_jax.config import load_config
+from gan2shape_jax.io.bundled import asset
 
 __all__ = ["VARIANTS", "get_config"]
 

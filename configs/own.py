@@ -16,8 +16,8 @@ sizes, the category, a folder for results. By hand:
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax.bundled import asset
 from gan2shape_jax.config import load_config
+from gan2shape_jax.io.bundled import asset
 
 __all__ = ["get_config"]
 

@@ -2,7 +2,7 @@
 
 import os
 
-from gan2shape_jax.serving import command
+from gan2shape_jax.apps.serve import command
 
 # Where to listen is told by Gradio's own variables; a Space sets the first, and expects an answer on port 7860.
 ADDRESS = [

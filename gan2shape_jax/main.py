@@ -16,10 +16,11 @@ from collections.abc import Callable, Sequence
 from typing import TextIO
 
 import gan2shape_jax
-from gan2shape_jax import bundled, ctrl_c, malloc_tuning, xla_flags
 from gan2shape_jax.config import apply_overrides, command_line, load_config, names
 from gan2shape_jax.errors import ConfigError, UserError
+from gan2shape_jax.io import bundled
 from gan2shape_jax.plain_text import printable
+from gan2shape_jax.run import ctrl_c, malloc_tuning, xla_flags
 
 __all__ = ["console", "main"]
 
@@ -28,13 +29,13 @@ _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPIPE)
 
 # Commands besides the reconstruction itself; those in `_TOOLS` are modules of `tools/`.
 _COMMANDS = {
-    "render": "gan2shape_jax.outputs.render_command",
-    "edit": "gan2shape_jax.editing.command",
-    "export": "gan2shape_jax.exporting.command",
-    "evaluate": "gan2shape_jax.evaluation.command",
-    "photo": "gan2shape_jax.photo.command",
-    "serve": "gan2shape_jax.serving.command",
-    "get": "gan2shape_jax.published.command",
+    "render": "gan2shape_jax.results.render_command",
+    "edit": "gan2shape_jax.apps.edit.command",
+    "export": "gan2shape_jax.apps.export.command",
+    "evaluate": "gan2shape_jax.apps.evaluate.command",
+    "photo": "gan2shape_jax.apps.photo.command",
+    "serve": "gan2shape_jax.apps.serve.command",
+    "get": "gan2shape_jax.apps.get.command",
     "page": "gan2shape_jax.run.page_command",
 }
 _TOOLS = {"sample": "sample_gan.__main__", "convert": "convert", "train-gan": "train_stylegan2.__main__"}

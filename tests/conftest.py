@@ -15,8 +15,8 @@ from helpers import (
 )
 from helpers.parity_record import Record
 
-from gan2shape_jax import xla_flags
-from gan2shape_jax.by_platform import emulated_tpu
+from gan2shape_jax.platforms import emulated_tpu
+from gan2shape_jax.run import xla_flags
 
 xla_flags.avoid_wrong_sums()  # before a test computes
 

@@ -4,8 +4,8 @@ import errno
 
 import pytest
 
-from gan2shape_jax.atomic_files import atomic_bytes, atomic_file, atomic_folder, atomic_text
 from gan2shape_jax.errors import DiskFullError, UserError
+from gan2shape_jax.io.atomic_files import atomic_bytes, atomic_file, atomic_folder, atomic_text
 
 
 def test_a_file_is_written_beside_its_place_under_its_extension(tmp_path):

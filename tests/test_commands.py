@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from gan2shape_jax import main as program
-from gan2shape_jax.bundled import asset
 from gan2shape_jax.config.command_line import COMMANDS
+from gan2shape_jax.io.bundled import asset
 
 _ROOT = pathlib.Path(__file__).parent.parent
 _WORDS = (

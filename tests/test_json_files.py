@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.json_files import parse_json, read_json, read_object
+from gan2shape_jax.io.json_files import parse_json, read_json, read_object
 
 pytestmark = pytest.mark.hostile
 

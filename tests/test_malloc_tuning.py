@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from gan2shape_jax.malloc_tuning import TUNABLES
+from gan2shape_jax.run.malloc_tuning import TUNABLES
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is tuned")
 

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from gan2shape_jax import option_types
+from gan2shape_jax.config import option_types
 from gan2shape_jax.errors import UserError
 
 pytestmark = pytest.mark.hostile

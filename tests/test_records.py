@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from gan2shape_jax import records
-from gan2shape_jax.records import Damaged
+from gan2shape_jax.io import records
+from gan2shape_jax.io.records import Damaged
 
 pytestmark = pytest.mark.hostile
 

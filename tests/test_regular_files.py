@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.regular_files import open_regular, read_bytes, read_text
+from gan2shape_jax.io.regular_files import open_regular, read_bytes, read_text
 
 
 def test_contents_are_read(tmp_path):

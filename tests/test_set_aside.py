@@ -3,7 +3,7 @@
 import pytest
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.set_aside import Aside
+from gan2shape_jax.io.set_aside import Aside
 
 
 def test_files_and_folders_keep_their_path_and_their_bytes(tmp_path):

@@ -5,8 +5,8 @@ import pathlib
 
 import pytest
 
-from gan2shape_jax import writable
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io import writable
 
 pytestmark = pytest.mark.hostile
 

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 
 from gan2shape_jax.errors import exit_code
-from gan2shape_jax.weight_files import families
-from gan2shape_jax.weight_files.nvidia_pickle import read_checkpoint
+from gan2shape_jax.io.weights import families
+from gan2shape_jax.io.weights.nvidia_pickle import read_checkpoint
 
 __all__ = ["main"]
 

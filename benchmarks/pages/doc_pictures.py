@@ -14,11 +14,11 @@ import tempfile
 import jax
 from PIL import Image
 
+from gan2shape_jax.apps.edit import command
 from gan2shape_jax.config import load_config
-from gan2shape_jax.editing import command
 from gan2shape_jax.method import models
 from gan2shape_jax.method.state import initial_state
-from gan2shape_jax.outputs import draw_gan_views, draw_overview, load_result
+from gan2shape_jax.results import draw_gan_views, draw_overview, load_result
 from gan2shape_jax.run import loading, results
 from gan2shape_jax.run.result_folders import saved_result
 from gan2shape_jax.training import network_files

@@ -20,11 +20,11 @@ from PIL import Image
 from gan2shape_jax.geometry import mesh_rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import centred_box
-from gan2shape_jax.outputs import Result, build_solid, host, load_result, pictures, views
-from gan2shape_jax.outputs.outline import cut_sheet
-from gan2shape_jax.outputs.photo_files import source_colours
-from gan2shape_jax.outputs.photo_texture import photo_texture
-from gan2shape_jax.outputs.surface import surface
+from gan2shape_jax.results import Result, build_solid, host, load_result, pictures, views
+from gan2shape_jax.results.outline import cut_sheet
+from gan2shape_jax.results.photo_files import source_colours
+from gan2shape_jax.results.photo_texture import photo_texture
+from gan2shape_jax.results.surface import surface
 
 PICTURES = pathlib.Path(__file__).resolve().parents[2] / "docs" / "pictures"
 _YAWS = (-60, -30, 0, 30, 60)

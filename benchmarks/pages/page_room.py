@@ -13,9 +13,9 @@ import shutil
 import tempfile
 import time
 
-from gan2shape_jax.outputs import Fragments, Row, load_metrics, write_page
-from gan2shape_jax.outputs.page.entries import FILES
-from gan2shape_jax.outputs.page.fragment import FILE
+from gan2shape_jax.results import Fragments, Row, load_metrics, write_page
+from gan2shape_jax.results.page.entries import FILES
+from gan2shape_jax.results.page.fragment import FILE
 
 _KINDS = ("model", "extras", "file")
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 from benchmarks.pages import chromium
-from gan2shape_jax.bundled import asset
+from gan2shape_jax.io.bundled import asset
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _OUT = _ROOT / "docs" / "pictures" / "serving.jpg"

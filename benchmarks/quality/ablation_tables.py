@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gan2shape_jax.evaluation import mean_interval, paired_interval
-from gan2shape_jax.evaluation.report import csv_text, interval_text, markdown_table
+from gan2shape_jax.apps.evaluate import mean_interval, paired_interval
+from gan2shape_jax.apps.evaluate.report import csv_text, interval_text, markdown_table
 
 __all__ = ["MEANING", "METRICS", "WHOLE", "Metrics", "csv_table", "tables"]
 

@@ -18,7 +18,7 @@ import time
 from ablation_tables import MEANING, WHOLE, Metrics, csv_table, tables
 
 from gan2shape_jax.config import apply_overrides, load_config
-from gan2shape_jax.inputs.data import read_names
+from gan2shape_jax.io.data import read_names
 from gan2shape_jax.run.result_folders import saved_result
 
 

@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax import stylegan2
+from gan2shape_jax.apps.photo import alignment, canvases, framing, guide, photo_run
 from gan2shape_jax.config import load_config
 from gan2shape_jax.geometry.crop_box import CropBox
-from gan2shape_jax.photo import alignment, canvases, framing, guide, photo_run
 from gan2shape_jax.stylegan2.typicality import LIMIT
 
 _SHIFT, _SCALE, _TURN = 0.05, 0.07, 4  # of a side, of the side, degrees: what counts as found

@@ -16,9 +16,9 @@ import numpy as np
 
 from gan2shape_jax.geometry import camera as cam
 from gan2shape_jax.geometry import resample
-from gan2shape_jax.inputs import data
-from gan2shape_jax.inputs.data import Item
-from gan2shape_jax.outputs import Result
+from gan2shape_jax.io import data
+from gan2shape_jax.io.data import Item
+from gan2shape_jax.results import Result
 from gan2shape_jax.run import feed_forward, trust
 from gan2shape_jax.run.feed_forward import FeedForward
 

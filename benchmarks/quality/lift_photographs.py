@@ -18,8 +18,8 @@ from unittest import mock
 import known_faces
 
 from gan2shape_jax import main as program
+from gan2shape_jax.lift.gan_samples import SampleMaker
 from gan2shape_jax.run import lift, lift_samples
-from gan2shape_jax.training.gan_samples import SampleMaker
 
 
 def main(arguments: Sequence[str]) -> int:

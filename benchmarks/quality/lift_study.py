@@ -30,7 +30,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from gan2shape_jax.atomic_files import atomic_text
+from gan2shape_jax.io.atomic_files import atomic_text
 
 _AT_ONCE = 4  # images per iteration
 _ENDLESS, _PHOTOS = "endless", "photographs"

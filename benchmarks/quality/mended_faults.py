@@ -17,7 +17,7 @@ from rich.table import Table
 from gan2shape_jax.config import load_config
 from gan2shape_jax.geometry import lighting, render
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.inputs import data
+from gan2shape_jax.io import data
 from gan2shape_jax.method import metrics
 
 

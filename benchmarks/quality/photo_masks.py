@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.bundled import asset
+from gan2shape_jax.apps.photo import guide
+from gan2shape_jax.apps.photo.masking import mask_of_crop
 from gan2shape_jax.geometry.crop_box import centred_box
-from gan2shape_jax.photo import guide
-from gan2shape_jax.photo.masking import mask_of_crop
+from gan2shape_jax.io.bundled import asset
 
 _AIM = 0.85
 

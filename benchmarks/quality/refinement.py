@@ -26,14 +26,15 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from gan2shape_jax.atomic_files import atomic_text
+from gan2shape_jax.io.atomic_files import atomic_text
+from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.method import reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage, initial_state
 from gan2shape_jax.run import loading, refining
 from gan2shape_jax.run.runtime import cadence_of, schedule_of, set_up_runtime
 from gan2shape_jax.stylegan2 import Architecture
-from gan2shape_jax.training import loop, model_file, refinement
+from gan2shape_jax.training import loop
 from gan2shape_jax.training.loop import Watcher
 from gan2shape_jax.training.tasks import scores
 

@@ -14,8 +14,8 @@ import statistics
 import tempfile
 import time
 
-from gan2shape_jax import atomic_files
-from gan2shape_jax.outputs import folder_record
+from gan2shape_jax.io import atomic_files
+from gan2shape_jax.results import folder_record
 from gan2shape_jax.run.survey import look_through
 
 

@@ -46,7 +46,7 @@ def _disk(place: pathlib.Path, kib: int):
 def _half_results(run: pathlib.Path) -> list[str]:
     """Returns the results folders that are incomplete."""
     from gan2shape_jax.errors import UserError
-    from gan2shape_jax.outputs import load_result
+    from gan2shape_jax.results import load_result
 
     harm = []
     for folder in (run / "results").glob("*"):

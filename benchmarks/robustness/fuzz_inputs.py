@@ -7,7 +7,7 @@ separate process: pictures, masks, alpha channels, latents, depths, statistics, 
 JSON, image lists. A reader may return a value or raise a UserError, within 2 s of CPU time and 512 MiB over the idle
 process. A file with any other outcome is written to --findings; the exit status is then 1. Files that reach new lines
 of the readers (or of Pillow, PyYAML, json, zipfile) are mutated further; with --keep the smallest of them go into the
-corpus in tests/inputs/corpus, which tests replay, up to 1 MiB in all.
+corpus in tests/io/corpus, which tests replay, up to 1 MiB in all.
 """
 
 import argparse

@@ -5,7 +5,7 @@
 
 Files are mutated byte by byte and by their structure (instructions of pickles, entries of archives, JSON of
 headers, fields of protocol buffers). Those that reach lines or messages not reached before are mutated
-further, and kept if they are small: `tests/weight_files/test_hostile_files.py` opens them again.
+further, and kept if they are small: `tests/io/weights/test_hostile_files.py` opens them again.
 
 A finding is a file that raises anything but a `UserError`, or takes more than 2 CPU seconds or 512 MiB beyond
 the idle process; each is written to --findings. The exit status is 1 if there are any.
@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--kinds", nargs="+", choices=hostile.KINDS, default=list(hostile.KINDS))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--corpus", type=pathlib.Path, default=_ROOT / "tests" / "weight_files" / "corpus")
+    parser.add_argument("--corpus", type=pathlib.Path, default=_ROOT / "tests" / "io" / "weights" / "corpus")
     parser.add_argument("--findings", type=pathlib.Path, default=pathlib.Path("results") / "fuzz_weights")
     parser.add_argument("--worker", type=float, default=0, help=argparse.SUPPRESS)
     return parser

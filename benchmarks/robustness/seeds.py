@@ -1,6 +1,6 @@
 """Writes the valid weight files that `fuzz_weights.py` starts from: one of each family and form, as small as possible.
 
-    python benchmarks/robustness/seeds.py tests/weight_files/corpus
+    python benchmarks/robustness/seeds.py tests/io/weights/corpus
 
 Needs PyTorch (`pip install -e '.[parity]'`). The files are already in the repository.
 """
@@ -16,7 +16,7 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 from gan2shape_jax import stylegan2  # noqa: E402
-from gan2shape_jax.inputs import parsing  # noqa: E402
+from gan2shape_jax.io import parsing  # noqa: E402
 from gan2shape_jax.method import models  # noqa: E402
 from gan2shape_jax.stylegan2 import Architecture  # noqa: E402
 from gan2shape_jax.training import network_files  # noqa: E402

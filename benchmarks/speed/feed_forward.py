@@ -13,7 +13,7 @@ import time
 from PIL import Image
 
 import gan2shape_jax as g2s
-from gan2shape_jax.bundled import asset
+from gan2shape_jax.io.bundled import asset
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from torch_reference import stylegan2 as reference
 from torch_reference.load import nchw
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.bundled import asset
+from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.stylegan2 import Architecture, Params
 from tools.train_stylegan2 import TrainingSettings, devices, fresh_state, make_updates
 

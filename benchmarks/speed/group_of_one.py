@@ -18,7 +18,7 @@ import tempfile
 import time
 from typing import Any
 
-from gan2shape_jax.malloc_tuning import restart_keeping_memory
+from gan2shape_jax.run.malloc_tuning import restart_keeping_memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ def _tasks(config: Any) -> tuple[Any, Any, Any]:
     """Returns the two tasks of the list's first image, and initial parameters."""
     import jax
 
-    from gan2shape_jax.inputs import data
+    from gan2shape_jax.io import data
     from gan2shape_jax.method import models
     from gan2shape_jax.run import loading
     from gan2shape_jax.training import group, image_axis, tasks

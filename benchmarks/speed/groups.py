@@ -26,7 +26,7 @@ import matplotlib.pyplot as plt
 from rich.console import Console
 from rich.table import Table
 
-from gan2shape_jax.malloc_tuning import restart_keeping_memory
+from gan2shape_jax.run.malloc_tuning import restart_keeping_memory
 
 _COLLECT = "collecting samples"
 
@@ -50,7 +50,7 @@ def _task(config, size: int):
     """The task of `size` images (the list's, repeated), and their initial state."""
     import jax
 
-    from gan2shape_jax.inputs import data
+    from gan2shape_jax.io import data
     from gan2shape_jax.method import models
     from gan2shape_jax.run import loading
     from gan2shape_jax.training import group, image_axis, tasks

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from gan2shape_jax.bundled import asset
+from gan2shape_jax.io.bundled import asset
 
 _WIDTH, _HEIGHT, _FACE = 4032, 3024, 1500  # pixels
 _PLACE = (1300, 700)

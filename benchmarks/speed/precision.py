@@ -25,12 +25,12 @@ from rich.table import Table
 
 from gan2shape_jax.config import load_config
 from gan2shape_jax.geometry import lighting
-from gan2shape_jax.inputs import data
-from gan2shape_jax.malloc_tuning import restart_keeping_memory
+from gan2shape_jax.io import data
 from gan2shape_jax.method import iteration, metrics, models, projection, reconstruction
 from gan2shape_jax.method.state import PreparedImage, TrainState, initial_state
 from gan2shape_jax.networks.precision import PRECISIONS, to_compute_dtype
 from gan2shape_jax.run import loading
+from gan2shape_jax.run.malloc_tuning import restart_keeping_memory
 from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.training import tasks
 

@@ -15,7 +15,7 @@ import time
 import jax
 
 from gan2shape_jax.config import load_config
-from gan2shape_jax.inputs import data
+from gan2shape_jax.io import data
 from gan2shape_jax.method import models
 from gan2shape_jax.run import loading
 from gan2shape_jax.run.runtime import schedule_of

@@ -31,7 +31,7 @@ from timing import clock, ours, report, subjects
 from timing.clock import Call
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.malloc_tuning import restart_keeping_memory
+from gan2shape_jax.run.malloc_tuning import restart_keeping_memory
 
 
 def _parse(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, dict[str, str]]:

@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax.bundled import asset
+from gan2shape_jax.io.bundled import asset
 
 __all__ = ["ROOTS", "drop_foreign_roots"]
 

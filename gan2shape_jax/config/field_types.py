@@ -8,9 +8,9 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+from gan2shape_jax.config.option_types import name_fault
 from gan2shape_jax.config.python_files import base_module
 from gan2shape_jax.config.tree import flatten
-from gan2shape_jax.option_types import name_fault
 
 __all__ = ["OPTIONAL", "base_values", "shown", "text_fault", "type_problems"]
 

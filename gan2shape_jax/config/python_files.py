@@ -14,11 +14,11 @@ from collections.abc import Iterator
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from gan2shape_jax.bundled import folder
 from gan2shape_jax.config import bundled_data, lifting
 from gan2shape_jax.config.tree import flatten
 from gan2shape_jax.errors import ConfigError, UserError
-from gan2shape_jax.regular_files import MIB, read_bytes
+from gan2shape_jax.io.bundled import folder
+from gan2shape_jax.io.regular_files import MIB, read_bytes
 
 __all__ = ["base_module", "load_file", "load_python", "names"]
 

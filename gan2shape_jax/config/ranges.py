@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gan2shape_jax.config.field_types import shown
-from gan2shape_jax.option_types import MOST_FRAMES, MOST_PIXELS, MOST_SEED
+from gan2shape_jax.config.option_types import MOST_FRAMES, MOST_PIXELS, MOST_SEED
 
 __all__ = [
     "FLOATS",

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from gan2shape_jax.config.python_files import load_python
 from gan2shape_jax.config.tree import flatten, set_field
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.json_files import read_object
+from gan2shape_jax.io.json_files import read_object
 
 __all__ = ["LARGEST", "from_json", "read_config"]
 

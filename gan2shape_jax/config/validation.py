@@ -12,15 +12,15 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config.field_types import shown, type_problems
+from gan2shape_jax.config.option_types import MOST_GIF_PIXELS
 from gan2shape_jax.config.ranges import order_problems, range_problems
 from gan2shape_jax.config.tree import flatten
 from gan2shape_jax.errors import ConfigError
-from gan2shape_jax.inputs.masks import SOURCES
-from gan2shape_jax.inputs.parsers import PARSERS
+from gan2shape_jax.io.masks import SOURCES
+from gan2shape_jax.io.parsers import PARSERS
 from gan2shape_jax.method.prior import CATEGORIES, SHAPES
 from gan2shape_jax.networks.precision import AUTO, PRECISIONS
 from gan2shape_jax.networks.sizes import default_group_base, default_width
-from gan2shape_jax.option_types import MOST_GIF_PIXELS
 
 __all__ = ["MODES", "OBJECT_STORAGE", "PERCEPTUAL", "problems", "validate"]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 from jaxtyping import PyTree
 
-from gan2shape_jax.by_platform import by_platform
+from gan2shape_jax.platforms import by_platform
 
 __all__ = ["map_in_chunks", "chunk_of"]
 

@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from gan2shape_jax.by_platform import by_platform
 from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import visibility
 from gan2shape_jax.geometry.depth_tangent import depth_tangent, screen_weights
@@ -26,6 +25,7 @@ from gan2shape_jax.geometry.map_in_chunks import map_in_chunks
 from gan2shape_jax.geometry.seen_values import corner_indices
 from gan2shape_jax.geometry.shapes import checked
 from gan2shape_jax.geometry.tpu import operations
+from gan2shape_jax.platforms import by_platform
 
 __all__ = ["Fragments", "SampleGrid", "interpolate", "rasterize", "to_screen"]
 

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from gan2shape_jax.by_platform import by_platform
 from gan2shape_jax.geometry.shapes import checked
 from gan2shape_jax.geometry.tpu import operations
+from gan2shape_jax.platforms import by_platform
 
 __all__ = ["average_cells", "center_crop", "grid_sample", "resize"]
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from gan2shape_jax.by_platform import by_platform
 from gan2shape_jax.geometry import visibility
 from gan2shape_jax.geometry.tpu import operations
+from gan2shape_jax.platforms import by_platform
 
 __all__ = ["corner_indices", "corners_at_samples", "grid_corners", "triangles_at_samples"]
 

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from PIL import Image
 
 from gan2shape_jax.errors import ArgumentError
-from gan2shape_jax.inputs.image_files import LARGEST, crop_and_resize
-from gan2shape_jax.inputs.picture_kinds import READ
-from gan2shape_jax.inputs.picture_rows import converted
+from gan2shape_jax.io.image_files import LARGEST, crop_and_resize
+from gan2shape_jax.io.picture_kinds import READ
+from gan2shape_jax.io.picture_rows import converted
 
 __all__ = ["ImageLike", "alpha_of", "as_array", "latent_of", "mask_of", "picture_of", "true_depth_of"]
 

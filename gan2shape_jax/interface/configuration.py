@@ -12,7 +12,7 @@ from gan2shape_jax.config import load_config
 from gan2shape_jax.config.gan_checks import gan_problems
 from gan2shape_jax.config.validation import validate
 from gan2shape_jax.errors import ArgumentError, ConfigError, UserError
-from gan2shape_jax.inputs.required_files import required_files_of
+from gan2shape_jax.io.required_files import required_files_of
 from gan2shape_jax.run import refining
 from gan2shape_jax.stylegan2 import Architecture
 

@@ -13,11 +13,11 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float, UInt8
 
-from gan2shape_jax import stylegan2, xla_flags
+from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.interface import arguments
-from gan2shape_jax.outputs.pictures import to_uint8
-from gan2shape_jax.run import loading
+from gan2shape_jax.results.pictures import to_uint8
+from gan2shape_jax.run import loading, xla_flags
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.stylegan2.random_images import batch_size, random_images
 

@@ -8,11 +8,11 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from gan2shape_jax.errors import ArgumentError
-from gan2shape_jax.inputs.data import Item
-from gan2shape_jax.inputs.image_files import crop_and_resize
-from gan2shape_jax.inputs.masks import needs_masks
 from gan2shape_jax.interface import arguments
 from gan2shape_jax.interface.arguments import ImageLike
+from gan2shape_jax.io.data import Item
+from gan2shape_jax.io.image_files import crop_and_resize
+from gan2shape_jax.io.masks import needs_masks
 
 __all__ = ["item_of"]
 

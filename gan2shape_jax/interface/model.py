@@ -9,12 +9,11 @@ import pathlib
 from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
-from gan2shape_jax import xla_flags
 from gan2shape_jax.interface import arguments, configuration
 from gan2shape_jax.interface.arguments import ImageLike
 from gan2shape_jax.interface.item import item_of
 from gan2shape_jax.interface.result import Reconstruction
-from gan2shape_jax.run import feed_forward, results
+from gan2shape_jax.run import feed_forward, results, xla_flags
 from gan2shape_jax.run.feed_forward import FeedForward
 
 __all__ = ["Model", "load_model"]

@@ -13,8 +13,6 @@ import numpy as np
 from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
-from gan2shape_jax import xla_flags
-from gan2shape_jax.atomic_files import atomic_text
 from gan2shape_jax.config import to_json
 from gan2shape_jax.errors import ArgumentError, UserError
 from gan2shape_jax.interface import arguments, configuration
@@ -23,14 +21,15 @@ from gan2shape_jax.interface.gan import Gan
 from gan2shape_jax.interface.item import item_of
 from gan2shape_jax.interface.progress import Progress, watcher_of
 from gan2shape_jax.interface.result import Reconstruction
+from gan2shape_jax.io.atomic_files import atomic_text
+from gan2shape_jax.io.records import checksum
+from gan2shape_jax.io.regular_files import MIB, read_text
+from gan2shape_jax.io.set_aside import Aside
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage, TrainState
-from gan2shape_jax.records import checksum
-from gan2shape_jax.regular_files import MIB, read_text
-from gan2shape_jax.run import loading, refining, results, trust
+from gan2shape_jax.run import loading, refining, results, trust, xla_flags
 from gan2shape_jax.run.checkpoint_folders import require_no_pattern
 from gan2shape_jax.run.runtime import cadence_of, schedule_of
-from gan2shape_jax.set_aside import Aside
 from gan2shape_jax.training import checkpoint_record, loop
 from gan2shape_jax.training.checkpoint import Keeping
 

@@ -16,10 +16,10 @@ from jaxtyping import Float, UInt8
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.interface import arguments
-from gan2shape_jax.outputs import Result as Record
-from gan2shape_jax.outputs import build_mesh, build_solid, host, load_result, save_result, views, write_outputs
-from gan2shape_jax.outputs.sweeps import AMBIENT_SHARE
-from gan2shape_jax.outputs.views import Degrees
+from gan2shape_jax.results import Result as Record
+from gan2shape_jax.results import build_mesh, build_solid, host, load_result, save_result, views, write_outputs
+from gan2shape_jax.results.sweeps import AMBIENT_SHARE
+from gan2shape_jax.results.views import Degrees
 
 __all__ = ["Reconstruction", "load"]
 

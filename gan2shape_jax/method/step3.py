@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
 
-from gan2shape_jax.by_platform import by_platform
 from gan2shape_jax.method import models, projection, sampling
 from gan2shape_jax.method.factors import Factors, blend_border
 from gan2shape_jax.method.frozen import FrozenModels
@@ -22,6 +21,7 @@ from gan2shape_jax.method.reconstruction import Scene, appearance, canonical_mas
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Problem, ProjectedSamples, TrainState
 from gan2shape_jax.method.step import LossAndMetrics, Seen, Step
+from gan2shape_jax.platforms import by_platform
 
 __all__ = ["STEP3", "collect_batch", "next_samples", "reference_code", "step3_loss"]
 

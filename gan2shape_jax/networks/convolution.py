@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from gan2shape_jax.by_platform import by_platform
+from gan2shape_jax.platforms import by_platform
 
 __all__ = ["convolve", "convolve_half", "convolve_twice", "upsample_convolve"]
 

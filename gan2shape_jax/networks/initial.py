@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import DTypeLike, PRNGKeyArray
 
+from gan2shape_jax.io.weights import flat_names
 from gan2shape_jax.networks.encoder import Encoder
 from gan2shape_jax.networks.encoder_decoder import EncoderDecoder
 from gan2shape_jax.networks.residual_encoder import ResidualEncoder
-from gan2shape_jax.weight_files import flat_names
 
 __all__ = ["Network", "initial_params", "param_shapes"]
 

@@ -12,9 +12,9 @@ import jax
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from gan2shape_jax.by_platform import by_platform
 from gan2shape_jax.networks import blocks, convolution
 from gan2shape_jax.networks.normalization import group_norm
+from gan2shape_jax.platforms import by_platform
 
 __all__ = ["first_layers", "last_layers"]
 

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.weights import flat_names
+from gan2shape_jax.io.weights.messages import listed, short
 from gan2shape_jax.networks.encoder import Encoder
 from gan2shape_jax.networks.initial import Network, param_shapes
 from gan2shape_jax.networks.residual_encoder import ResidualEncoder
-from gan2shape_jax.weight_files import flat_names
-from gan2shape_jax.weight_files.messages import listed, short
 
 __all__ = ["params_from_torch", "params_to_torch"]
 

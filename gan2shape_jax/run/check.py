@@ -21,19 +21,19 @@ from gan2shape_jax.config import flatten
 from gan2shape_jax.config.field_types import type_problems
 from gan2shape_jax.config.validation import problems as value_problems
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.inputs.data import load_mvn
-from gan2shape_jax.inputs.image_lists import names_of
-from gan2shape_jax.inputs.image_names import stem_of
-from gan2shape_jax.inputs.masks import load_parser_of
-from gan2shape_jax.inputs.parsers import PARSERS
-from gan2shape_jax.inputs.per_image_files import require_per_image_files
-from gan2shape_jax.inputs.required_files import require_files, require_images
+from gan2shape_jax.io.data import load_mvn
+from gan2shape_jax.io.image_lists import names_of
+from gan2shape_jax.io.image_names import stem_of
+from gan2shape_jax.io.masks import load_parser_of
+from gan2shape_jax.io.parsers import PARSERS
+from gan2shape_jax.io.per_image_files import require_per_image_files
+from gan2shape_jax.io.required_files import require_files, require_images
+from gan2shape_jax.io.writable import nearest_folder
 from gan2shape_jax.plain_text import printable
 from gan2shape_jax.run.experiment import unfinished
 from gan2shape_jax.run.places import require_places
 from gan2shape_jax.run.result_folders import require_apart
 from gan2shape_jax.run.run_folder import require_checkpoint_folder, require_same_config
-from gan2shape_jax.writable import nearest_folder
 
 if TYPE_CHECKING:
     from gan2shape_jax.stylegan2 import Architecture

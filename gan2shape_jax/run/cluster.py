@@ -24,10 +24,10 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from gan2shape_jax.atomic_files import atomic_text
 from gan2shape_jax.config import flatten, to_json
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.json_files import read_json, read_object
+from gan2shape_jax.io.atomic_files import atomic_text
+from gan2shape_jax.io.json_files import read_json, read_object
 from gan2shape_jax.run import distributed
 from gan2shape_jax.run.distributed import ALONE, Host
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import jax
 
 from gan2shape_jax.errors import RunEndingError, UserError, refused
-from gan2shape_jax.inputs.image_names import stem_of
+from gan2shape_jax.io.image_names import stem_of
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.summaries import Summaries
 

@@ -14,13 +14,13 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from gan2shape_jax.inputs import data
+from gan2shape_jax.io import data
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction, see_together
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem, TrainState, initial_state
-from gan2shape_jax.outputs import Result
+from gan2shape_jax.results import Result
 from gan2shape_jax.run import lifted_model, refining, results, trust
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files

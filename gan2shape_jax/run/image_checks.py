@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 from gan2shape_jax.config import flatten
 from gan2shape_jax.config.ranges import in_range
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.inputs.data import load_item, open_picture
-from gan2shape_jax.inputs.per_image_files import absent_per_image_files
+from gan2shape_jax.io.data import load_item, open_picture
+from gan2shape_jax.io.per_image_files import absent_per_image_files
 from gan2shape_jax.run import loading
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import joint, joint_parallel

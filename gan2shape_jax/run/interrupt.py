@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
-from gan2shape_jax import ctrl_c
+from gan2shape_jax.run import ctrl_c
 
 __all__ = ["noted"]
 

@@ -18,12 +18,12 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from gan2shape_jax.atomic_files import atomic_bytes
 from gan2shape_jax.errors import RunEndingError, UserError
+from gan2shape_jax.io.atomic_files import atomic_bytes
+from gan2shape_jax.io.regular_files import MIB, read_bytes
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage, TrainState, initial_state
-from gan2shape_jax.regular_files import MIB, read_bytes
 from gan2shape_jax.run import distributed, interrupt, joint_files, loading, results, start, trust
 from gan2shape_jax.run.cluster import wait_for
 from gan2shape_jax.run.each_image import FAILURES, explain, for_each_image

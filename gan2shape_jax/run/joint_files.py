@@ -19,12 +19,12 @@ from typing import Any
 
 import safetensors
 
-from gan2shape_jax import records
-from gan2shape_jax.atomic_files import atomic_bytes
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.records import Damaged
-from gan2shape_jax.regular_files import open_regular, read_text
-from gan2shape_jax.set_aside import Aside
+from gan2shape_jax.io import records
+from gan2shape_jax.io.atomic_files import atomic_bytes
+from gan2shape_jax.io.records import Damaged
+from gan2shape_jax.io.regular_files import open_regular, read_text
+from gan2shape_jax.io.set_aside import Aside
 
 __all__ = ["RECORD", "TRAINED", "JointFiles", "look", "mend", "note", "read_history", "record_of"]
 

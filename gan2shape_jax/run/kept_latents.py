@@ -11,11 +11,11 @@ import pathlib
 
 import numpy as np
 
-from gan2shape_jax import records
-from gan2shape_jax.atomic_files import atomic_file
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.inputs.data import load_latent
-from gan2shape_jax.set_aside import Aside
+from gan2shape_jax.io import records
+from gan2shape_jax.io.atomic_files import atomic_file
+from gan2shape_jax.io.data import load_latent
+from gan2shape_jax.io.set_aside import Aside
 
 __all__ = ["keep", "kept"]
 

@@ -21,14 +21,18 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax import records
 from gan2shape_jax.errors import DivergedError, UserError, refused
+from gan2shape_jax.io import records
+from gan2shape_jax.lift import overshoot
+from gan2shape_jax.lift import task as lift
+from gan2shape_jax.lift.gan_samples import SampleMaker
+from gan2shape_jax.lift.kept_samples import NOWHERE, PROJECTED, KeptSamples
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
-from gan2shape_jax.outputs.pictures import write_png
-from gan2shape_jax.outputs.sample_sheet import draw_sample_sheet
+from gan2shape_jax.results.pictures import write_png
+from gan2shape_jax.results.sample_sheet import draw_sample_sheet
 from gan2shape_jax.run import distributed, interrupt, joint_files, lifted_model, loading, start
 from gan2shape_jax.run.cluster import wait_for
 from gan2shape_jax.run.lift_samples import maker_of
@@ -37,9 +41,7 @@ from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.run.shared_training import train
 from gan2shape_jax.stylegan2 import Architecture
-from gan2shape_jax.training import checkpoint, lift, network_files, overshoot
-from gan2shape_jax.training.gan_samples import SampleMaker
-from gan2shape_jax.training.kept_samples import NOWHERE, PROJECTED, KeptSamples
+from gan2shape_jax.training import checkpoint, network_files
 
 __all__ = ["FIRST", "run", "task_of"]
 

@@ -12,14 +12,14 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.inputs import found_masks
-from gan2shape_jax.inputs.data import Item
-from gan2shape_jax.inputs.masks import load_mask, parse_mask
+from gan2shape_jax.io import found_masks
+from gan2shape_jax.io.data import Item
+from gan2shape_jax.io.masks import load_mask, parse_mask
+from gan2shape_jax.lift.gan_samples import SampleMaker
 from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.run import loading
 from gan2shape_jax.stylegan2 import Architecture
-from gan2shape_jax.training.gan_samples import SampleMaker
 
 __all__ = ["maker_of"]
 

@@ -14,18 +14,17 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from gan2shape_jax import records
-from gan2shape_jax.atomic_files import atomic_bytes
-from gan2shape_jax.inputs import data
+from gan2shape_jax.io import data, records
+from gan2shape_jax.io.atomic_files import atomic_bytes
+from gan2shape_jax.io.weights.digest import sha256
+from gan2shape_jax.lift import model_file
+from gan2shape_jax.lift.gan_samples import SampleMaker
+from gan2shape_jax.lift.task import signs_of
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.settings import Settings, from_config
 from gan2shape_jax.method.state import PreparedImage, initial_state
 from gan2shape_jax.run.same_config import config_hash
 from gan2shape_jax.stylegan2 import Architecture, weights
-from gan2shape_jax.training import model_file
-from gan2shape_jax.training.gan_samples import SampleMaker
-from gan2shape_jax.training.lift import signs_of
-from gan2shape_jax.weight_files.digest import sha256
 
 __all__ = [
     "NAME",

@@ -14,19 +14,20 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 from PIL import Image
 
-from gan2shape_jax import stylegan2, xla_flags
+from gan2shape_jax import stylegan2
 from gan2shape_jax.config.gan_checks import gan_problems
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.inputs import data, image_files
+from gan2shape_jax.io import data, image_files
+from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models, perceptual, prior, projection
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.frozen import build as build_frozen
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem
-from gan2shape_jax.run import kept_latents, lifted_model
+from gan2shape_jax.run import kept_latents, lifted_model, xla_flags
 from gan2shape_jax.run.same_config import config_hash
 from gan2shape_jax.stylegan2 import Architecture, inversion
-from gan2shape_jax.training import model_file, network_files
+from gan2shape_jax.training import network_files
 
 __all__ = [
     "find_latent",

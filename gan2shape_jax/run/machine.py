@@ -19,9 +19,9 @@ from ml_collections import ConfigDict
 from gan2shape_jax.config import flatten
 from gan2shape_jax.config.tree import set_field
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.writable import nearest_folder
 from gan2shape_jax.run.cluster import alone
 from gan2shape_jax.run.estimate import Estimate, estimate
-from gan2shape_jax.writable import nearest_folder
 
 __all__ = ["Machine", "estimate_here", "require_room", "this_machine"]
 

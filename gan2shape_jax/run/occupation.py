@@ -23,11 +23,11 @@ from typing import Any
 from etils import epath
 
 from gan2shape_jax.errors import FolderGoneError, UserError, refused
-from gan2shape_jax.regular_files import read_text
+from gan2shape_jax.io.regular_files import read_text
+from gan2shape_jax.io.set_aside import to_stderr
 from gan2shape_jax.run.distributed import ALONE, Host
 from gan2shape_jax.run.heartbeat import INTERVAL_S, Heartbeat
 from gan2shape_jax.run.kernel_lock import KernelLock, NotSupported
-from gan2shape_jax.set_aside import to_stderr
 
 __all__ = ["Held", "hold", "holder"]
 

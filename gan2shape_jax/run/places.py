@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.config.validation import OBJECT_STORAGE
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.writable import folder_fault
+from gan2shape_jax.io.writable import folder_fault
 
 __all__ = ["require_places"]
 

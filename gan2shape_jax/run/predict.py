@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax.inputs import data
-from gan2shape_jax.inputs.image_names import stem_of
+from gan2shape_jax.io import data
+from gan2shape_jax.io.image_names import stem_of
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.run import feed_forward, interrupt, loading, results, start, trust

@@ -12,12 +12,11 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from gan2shape_jax import malloc_tuning
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
-from gan2shape_jax.run import loading, refining, results, trust
+from gan2shape_jax.run import loading, malloc_tuning, refining, results, trust
 from gan2shape_jax.run.each_image import FAILURES, GroupOutcome, explain, failure_of, stem_of
 from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.run_folder import RunFolder

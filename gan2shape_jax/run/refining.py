@@ -10,12 +10,12 @@ import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage, TrainState, initial_state
 from gan2shape_jax.run import lifted_model, results
 from gan2shape_jax.run.verdict import FAR, MODEL_L1, TYPICAL_L1, is_far
-from gan2shape_jax.training import model_file, refinement
 
 __all__ = ["Refined", "as_refinement", "finished", "held", "nearness", "refines"]
 

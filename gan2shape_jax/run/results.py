@@ -21,7 +21,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import canonical_mask
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem, TrainState
-from gan2shape_jax.outputs import OutputOptions, Projection, Result, write_outputs
+from gan2shape_jax.results import OutputOptions, Projection, Result, write_outputs
 from gan2shape_jax.run.same_config import config_hash
 from gan2shape_jax.run.verdict import compare_with_prior
 from gan2shape_jax.training import network_files

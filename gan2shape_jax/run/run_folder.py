@@ -14,16 +14,16 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
-from gan2shape_jax.atomic_files import atomic_text
 from gan2shape_jax.errors import UserError, refused
-from gan2shape_jax.json_files import read_object
+from gan2shape_jax.io.atomic_files import atomic_text
+from gan2shape_jax.io.json_files import read_object
+from gan2shape_jax.io.set_aside import Aside
 from gan2shape_jax.run import same_config
 from gan2shape_jax.run.checkpoint_folders import hidden_checkpoints, own_checkpoints, require_no_pattern
 from gan2shape_jax.run.cluster import SINGLE, Team
 from gan2shape_jax.run.occupation import Held
 from gan2shape_jax.run.result_folders import is_result, results_root
 from gan2shape_jax.run.same_config import require_same_config
-from gan2shape_jax.set_aside import Aside
 
 __all__ = ["RunFolder", "checkpoint_root", "require_checkpoint_folder", "require_same_config"]
 

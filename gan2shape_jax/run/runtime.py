@@ -12,8 +12,8 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.method.schedule import Phase, make_schedule
 from gan2shape_jax.run import compile_cache
+from gan2shape_jax.run.xla_flags import add_flag, avoid_wrong_sums
 from gan2shape_jax.training.loop import Cadence, Watcher
-from gan2shape_jax.xla_flags import add_flag, avoid_wrong_sums
 
 __all__ = ["cadence_of", "interruptible", "schedule_of", "set_up_runtime"]
 

@@ -21,13 +21,13 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import gan2shape_jax
-from gan2shape_jax import json_files, records
-from gan2shape_jax.atomic_files import atomic_text
 from gan2shape_jax.config import to_json
 from gan2shape_jax.config.free_fields import result_fields
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.records import Damaged
-from gan2shape_jax.regular_files import read_bytes
+from gan2shape_jax.io import json_files, records
+from gan2shape_jax.io.atomic_files import atomic_text
+from gan2shape_jax.io.records import Damaged
+from gan2shape_jax.io.regular_files import read_bytes
 from gan2shape_jax.run.result_folders import LAYOUT
 
 __all__ = ["CONFIG", "VERSIONS", "config_hash", "harm_of_config", "harm_of_versions", "require_same_config", "write"]

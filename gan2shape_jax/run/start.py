@@ -13,13 +13,13 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.set_aside import to_stderr
 from gan2shape_jax.run import cluster, joint_files, same_config, survey, tidy, units
 from gan2shape_jax.run.cluster import Team
 from gan2shape_jax.run.each_image import stem_of
 from gan2shape_jax.run.joint_files import JointFiles
 from gan2shape_jax.run.occupation import Held, hold
 from gan2shape_jax.run.run_folder import RunFolder
-from gan2shape_jax.set_aside import to_stderr
 
 __all__ = ["Start", "begin"]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.outputs import folder_record, load_result
+from gan2shape_jax.results import folder_record, load_result
 
 __all__ = ["Survey", "look_through"]
 

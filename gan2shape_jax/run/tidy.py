@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax.atomic_files import clear_leftovers
-from gan2shape_jax.outputs import folder_record
+from gan2shape_jax.io.atomic_files import clear_leftovers
+from gan2shape_jax.io.set_aside import to_stderr
+from gan2shape_jax.lift.kept_samples import PROJECTED
+from gan2shape_jax.results import folder_record
 from gan2shape_jax.run import same_config
 from gan2shape_jax.run.run_folder import RunFolder
-from gan2shape_jax.set_aside import to_stderr
 from gan2shape_jax.training import group_plan
-from gan2shape_jax.training.kept_samples import PROJECTED
 
 __all__ = ["clear", "set_aside"]
 

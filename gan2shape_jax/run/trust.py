@@ -19,8 +19,8 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.inputs import data, image_files
-from gan2shape_jax.outputs import Result
+from gan2shape_jax.io import data, image_files
+from gan2shape_jax.results import Result
 from gan2shape_jax.run.verdict import FAR, MODEL_L1, TRUST, TYPICAL_L1, WORSE
 from gan2shape_jax.stylegan2 import Architecture, guide_file, typicality
 from gan2shape_jax.training.trust_file import TrustRecord, read_trust

@@ -10,8 +10,8 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gan2shape_jax.by_platform import by_platform
 from gan2shape_jax.networks import blocks
+from gan2shape_jax.platforms import by_platform
 from gan2shape_jax.stylegan2 import layers
 from gan2shape_jax.stylegan2.architecture import BINOMIAL, Architecture, Params
 

@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from gan2shape_jax.by_platform import by_platform
+from gan2shape_jax.platforms import by_platform
 from gan2shape_jax.stylegan2.architecture import BINOMIAL
 
 __all__ = ["blur", "blur_half", "smooth", "upsample"]

@@ -1,7 +1,7 @@
 """The guide file of a GAN: where it is stored, and what it holds for scoring how typical pictures are (`typicality`).
 
     assets/KIND/guide.safetensors                  for a bundled GAN, beside it
-    CACHE/gan2shape_jax/guides/HASH.safetensors    for any other, see `gan2shape_jax.photo.guide`
+    CACHE/gan2shape_jax/guides/HASH.safetensors    for any other, see `gan2shape_jax.apps.photo.guide`
 
 Its header identifies the GAN by its SHA-256; a guide learned from another GAN is never used.
 """
@@ -17,10 +17,10 @@ import numpy as np
 import platformdirs
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.weights.budget import Refused
+from gan2shape_jax.io.weights.digest import sha256
+from gan2shape_jax.io.weights.safetensors_file import TensorFile, open_safetensors
 from gan2shape_jax.stylegan2.typicality import Typicality
-from gan2shape_jax.weight_files.budget import Refused
-from gan2shape_jax.weight_files.digest import sha256
-from gan2shape_jax.weight_files.safetensors_file import TensorFile, open_safetensors
 
 __all__ = [
     "FORMAT",

@@ -22,8 +22,8 @@ from etils import epath
 from jaxtyping import PyTree
 
 from gan2shape_jax.errors import DiskFullError, FolderGoneError, UserError
-from gan2shape_jax.records import Damaged
-from gan2shape_jax.set_aside import Aside
+from gan2shape_jax.io.records import Damaged
+from gan2shape_jax.io.set_aside import Aside
 from gan2shape_jax.training import checkpoint_record, hosts
 from gan2shape_jax.training.checkpoint_record import Template
 

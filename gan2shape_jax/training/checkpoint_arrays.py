@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorstore
 
-from gan2shape_jax.records import Damaged
+from gan2shape_jax.io.records import Damaged
 
 __all__ = ["Kind", "read"]
 

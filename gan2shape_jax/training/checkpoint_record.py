@@ -21,9 +21,9 @@ import numpy as np
 from etils import epath
 from jaxtyping import PyTree
 
-from gan2shape_jax import records
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.records import Damaged
+from gan2shape_jax.io import records
+from gan2shape_jax.io.records import Damaged
 from gan2shape_jax.training import checkpoint_arrays
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gan2shape_jax.atomic_files import atomic_text
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.json_files import read_json
+from gan2shape_jax.io.atomic_files import atomic_text
+from gan2shape_jax.io.json_files import read_json
 
 __all__ = ["begun", "choose_size", "damaged_notes", "finish", "key_of", "plan", "record"]
 

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.lift.kept_samples import NOWHERE, KeptSamples
 from gan2shape_jax.method import iteration as iteration_lib
 from gan2shape_jax.method import models, own_encoder, reconstruction, sampling
 from gan2shape_jax.method import state as state_lib
@@ -34,7 +35,6 @@ from gan2shape_jax.method.step1 import Step1Cache
 from gan2shape_jax.method.step2 import STEP2
 from gan2shape_jax.method.steps import STEPS
 from gan2shape_jax.training.joint_plan import Plan, image_order, sample_choices
-from gan2shape_jax.training.kept_samples import NOWHERE, KeptSamples
 from gan2shape_jax.training.tasks import OneSet, scores
 
 __all__ = ["ManyImages", "gather", "require_enough", "require_one_size"]

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from gan2shape_jax import malloc_tuning
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
+from gan2shape_jax.run import malloc_tuning
 from gan2shape_jax.training import rows
 from gan2shape_jax.training.checkpoint import ANY, Checkpoints, Keeping, open_checkpoints
 from gan2shape_jax.training.tasks import OneImage, Task

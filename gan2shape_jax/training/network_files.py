@@ -17,13 +17,13 @@ import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.weights import families, messages
+from gan2shape_jax.io.weights.budget import Refused
+from gan2shape_jax.io.weights.safetensors_file import TensorFile, open_safetensors
+from gan2shape_jax.io.weights.torch_reader import read_torch
 from gan2shape_jax.method.models import Params, modules
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.networks import params_from_torch
-from gan2shape_jax.weight_files import families, messages
-from gan2shape_jax.weight_files.budget import Refused
-from gan2shape_jax.weight_files.safetensors_file import TensorFile, open_safetensors
-from gan2shape_jax.weight_files.torch_reader import read_torch
 
 __all__ = ["FORMAT", "SMALL", "TORCH_NAMES", "in_order", "load_networks", "networks_bytes", "small_networks_bytes"]
 

@@ -14,10 +14,10 @@ import safetensors.numpy
 from jaxtyping import Float
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.weights.budget import Refused
+from gan2shape_jax.io.weights.digest import sha256
+from gan2shape_jax.io.weights.safetensors_file import open_safetensors
 from gan2shape_jax.training.network_files import in_order
-from gan2shape_jax.weight_files.budget import Refused
-from gan2shape_jax.weight_files.digest import sha256
-from gan2shape_jax.weight_files.safetensors_file import open_safetensors
 
 __all__ = ["TrustRecord", "beside", "read_trust", "trust_bytes"]
 

@@ -8,9 +8,9 @@ import zipfile
 
 import pytest
 
-from gan2shape_jax.weight_files.budget import Refused
-from gan2shape_jax.weight_files.onnx_file import check_onnx
-from gan2shape_jax.weight_files.safetensors_file import TensorFile
+from gan2shape_jax.io.weights.budget import Refused
+from gan2shape_jax.io.weights.onnx_file import check_onnx
+from gan2shape_jax.io.weights.safetensors_file import TensorFile
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _CORPUS = _ROOT / "tests" / "weight_files" / "corpus"

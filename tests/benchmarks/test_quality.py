@@ -11,9 +11,9 @@ import pytest
 import safetensors.numpy
 from helpers.tiny import asset, tiny_image
 
+from gan2shape_jax.lift import refinement as refinement_lib
 from gan2shape_jax.method import losses, models, reconstruction
 from gan2shape_jax.method.state import initial_state
-from gan2shape_jax.training import refinement as refinement_lib
 
 _FOLDER = pathlib.Path(__file__).parents[2] / "benchmarks" / "quality"
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from gan2shape_jax import main as program
-from gan2shape_jax.bundled import asset
 from gan2shape_jax.config import apply_overrides, load_config
+from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.run import check
 
 _ROOTS = ("latent_root", "mask_root", "depth_root")

@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from gan2shape_jax.bundled import asset
 from gan2shape_jax.config import load_config
-from gan2shape_jax.inputs import data, masks
-from gan2shape_jax.inputs.image_names import stem_of
+from gan2shape_jax.io import data, masks
+from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.io.image_names import stem_of
+from gan2shape_jax.io.weights.digest import sha256
 from gan2shape_jax.run import check, lifted_model, loading
-from gan2shape_jax.weight_files.digest import sha256
 
 
 def test_every_variant_has_all_that_it_needs(tmp_path):

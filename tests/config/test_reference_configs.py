@@ -5,7 +5,7 @@ from helpers.reference_facts import REFERENCE, stages
 
 from gan2shape_jax.config import flatten, load_config
 from gan2shape_jax.method.prior import ellipsoid
-from gan2shape_jax.outputs.sweeps import max_yaw_deg
+from gan2shape_jax.results.sweeps import max_yaw_deg
 
 # The field of ours that each of the original's options means.
 _FIELDS = {

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from helpers.rendered import CASES
 
-from gan2shape_jax.by_platform import emulated_tpu
 from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import rasterizer, render, seen_values, visibility
 from gan2shape_jax.geometry.tpu import blocks as blocks_lib
 from gan2shape_jax.geometry.tpu import operations
 from gan2shape_jax.geometry.tpu import values as tpu_values
 from gan2shape_jax.geometry.tpu import visibility as tpu_visibility
+from gan2shape_jax.platforms import emulated_tpu
 
 _FAR = 100.0
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from gan2shape_jax.geometry import lighting
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.outputs import OutputOptions, Result, write_outputs
+from gan2shape_jax.results import OutputOptions, Result, write_outputs
 
 __all__ = ["SIZE", "result", "write"]
 

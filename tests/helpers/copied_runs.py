@@ -3,7 +3,7 @@
 import pathlib
 import shutil
 
-from gan2shape_jax.outputs import Row
+from gan2shape_jax.results import Row
 from helpers.shown_page import IS_SHOWN
 
 __all__ = ["open_page", "run_of"]

@@ -3,8 +3,8 @@
 import os
 import time
 
+from gan2shape_jax.apps.serve import worker
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.serving import worker
 
 
 def perform(task, tell):

@@ -9,7 +9,7 @@ import pathlib
 
 import numpy as np
 
-from gan2shape_jax.weight_files import flat_names
+from gan2shape_jax.io.weights import flat_names
 from tests.helpers.stylegan2_form import TorchForm
 from tests.helpers.tiny_stylegan2 import TINY, random_parameters
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.outputs import Result, host
+from gan2shape_jax.results import Result, host
 
 __all__ = ["lit_bump"]
 

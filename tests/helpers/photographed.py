@@ -11,7 +11,7 @@ from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry import lighting, rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import CropBox, photo_to_crop
-from gan2shape_jax.outputs import Result
+from gan2shape_jax.results import Result
 from helpers.plain_result import plain_result
 
 __all__ = ["Photographed", "photographed"]

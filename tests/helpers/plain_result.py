@@ -3,7 +3,7 @@
 import numpy as np
 
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.outputs.result import Result
+from gan2shape_jax.results.result import Result
 
 __all__ = ["plain_result"]
 

@@ -8,7 +8,7 @@ import tempfile
 import jax
 import pytest
 
-from gan2shape_jax import xla_flags
+from gan2shape_jax.run import xla_flags
 
 __all__ = ["compile_quickly", "discard", "keep", "too_many"]
 

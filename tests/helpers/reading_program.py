@@ -24,8 +24,7 @@ WIDTH, SIDE = 512, 64  # of latents, of depths and masks
 
 def readers():
     """Returns functions of a path by name."""
-    from gan2shape_jax import json_files
-    from gan2shape_jax.inputs import array_files, data, image_files, masks
+    from gan2shape_jax.io import array_files, data, image_files, json_files, masks
 
     def config(path):
         from gan2shape_jax.config import saved

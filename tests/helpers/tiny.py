@@ -4,9 +4,9 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax.bundled import asset
 from gan2shape_jax.config import load_config
-from gan2shape_jax.inputs import data
+from gan2shape_jax.io import data
+from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.run import loading

@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 
+from gan2shape_jax.io.weights import flat_names
 from gan2shape_jax.stylegan2 import Architecture, weights
-from gan2shape_jax.weight_files import flat_names
 
 __all__ = ["TINY", "nhwc", "random_parameters", "relative"]
 

@@ -8,8 +8,8 @@ from helpers.tiny import asset
 from PIL import Image
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.inputs.masks import load_mask
 from gan2shape_jax.interface import arguments
+from gan2shape_jax.io.masks import load_mask
 
 _RNG = np.random.default_rng(0)
 _PIXELS = _RNG.integers(0, 256, (24, 24, 3), np.uint8)

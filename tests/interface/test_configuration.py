@@ -5,8 +5,8 @@ import pytest
 
 import gan2shape_jax as g2s
 from gan2shape_jax.config import load_config
-from gan2shape_jax.inputs.array_files import load_mvn
 from gan2shape_jax.interface import configuration
+from gan2shape_jax.io.array_files import load_mvn
 from gan2shape_jax.stylegan2 import Architecture
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 import gan2shape_jax as g2s
 from gan2shape_jax.errors import ArgumentError, ConfigError
 from gan2shape_jax.method import models
-from gan2shape_jax.outputs import load_result
+from gan2shape_jax.results import load_result
 from gan2shape_jax.run import experiment
 from gan2shape_jax.training import network_files
 

@@ -12,7 +12,7 @@ from PIL import Image
 import gan2shape_jax as g2s
 from gan2shape_jax.config import flatten
 from gan2shape_jax.main import main
-from gan2shape_jax.outputs import load_result
+from gan2shape_jax.results import load_result
 from gan2shape_jax.run import experiment
 
 _FACE, _MASK = asset("ictface/image/001.png"), asset("ictface/mask/001.png")

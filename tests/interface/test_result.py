@@ -9,7 +9,7 @@ from helpers import bump
 
 import gan2shape_jax as g2s
 from gan2shape_jax.main import main
-from gan2shape_jax.outputs import render_command, views
+from gan2shape_jax.results import render_command, views
 
 
 @pytest.fixture(scope="module")

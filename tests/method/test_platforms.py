@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from helpers.tiny import tiny_image
 
-from gan2shape_jax.by_platform import emulated_tpu
 from gan2shape_jax.method import iteration as iteration_lib
 from gan2shape_jax.method import models
 from gan2shape_jax.method.sampling import TRAIN, phase_key
@@ -14,6 +13,7 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import ProjectedSamples, initial_state
 from gan2shape_jax.method.step3 import next_samples
 from gan2shape_jax.method.steps import STEPS
+from gan2shape_jax.platforms import emulated_tpu
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan2shape_jax.by_platform import emulated_tpu
 from gan2shape_jax.networks import Encoder, EncoderDecoder, blocks, convolution, initial_params
 from gan2shape_jax.networks.normalization import group_norm
+from gan2shape_jax.platforms import emulated_tpu
 
 
 def _normal(seed: int, *shape: int) -> jax.Array:

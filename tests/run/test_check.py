@@ -5,7 +5,7 @@ import pytest
 
 from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.inputs.required_files import require_files, require_images, required_files_of
+from gan2shape_jax.io.required_files import require_files, require_images, required_files_of
 from gan2shape_jax.run import check
 from gan2shape_jax.run.estimate import estimate
 

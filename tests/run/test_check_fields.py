@@ -14,7 +14,7 @@ from gan2shape_jax.config import flatten, load_config
 from gan2shape_jax.config.field_types import OPTIONAL
 from gan2shape_jax.config.tree import set_field
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.inputs import data
+from gan2shape_jax.io import data
 from gan2shape_jax.method import models
 from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.run import check, experiment, instance, joint, loading, predict, runtime

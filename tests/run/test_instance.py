@@ -14,8 +14,8 @@ from helpers.tiny import tiny_config, tiny_image
 
 import gan2shape_jax
 from gan2shape_jax import main as program
+from gan2shape_jax.apps.edit.editor import load_editor
 from gan2shape_jax.config import validation
-from gan2shape_jax.editing.editor import load_editor
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models
 from gan2shape_jax.method.state import initial_state

@@ -8,9 +8,9 @@ import pytest
 import safetensors.numpy
 from helpers.harm import HARMS, JSON_OF_ANOTHER_FORM, do
 
+from gan2shape_jax.io.set_aside import Aside
 from gan2shape_jax.run import joint_files
 from gan2shape_jax.run.joint_files import RECORD, TRAINED
-from gan2shape_jax.set_aside import Aside
 
 pytestmark = pytest.mark.hostile
 

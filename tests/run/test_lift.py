@@ -11,12 +11,14 @@ from helpers.tiny import tiny_config
 from PIL import Image
 
 from gan2shape_jax.errors import DivergedError, UserError
+from gan2shape_jax.io.weights.digest import sha256
+from gan2shape_jax.lift import model_file, overshoot
+from gan2shape_jax.lift import task as lift
 from gan2shape_jax.method import models
 from gan2shape_jax.run import check, experiment, joint_files, lifted_model, loading
 from gan2shape_jax.run import lift as lift_run
 from gan2shape_jax.run.lift_samples import maker_of
-from gan2shape_jax.training import lift, model_file, network_files, overshoot
-from gan2shape_jax.weight_files.digest import sha256
+from gan2shape_jax.training import network_files
 
 pytestmark = pytest.mark.heavy  # whole lifts
 

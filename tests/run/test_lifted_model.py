@@ -7,9 +7,9 @@ from helpers.tiny import tiny_image
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models
 from gan2shape_jax.run import lifted_model
-from gan2shape_jax.training import model_file
 
 
 @given(st.floats(-60000, 60000, width=16), st.integers(0, 10))

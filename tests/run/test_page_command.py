@@ -8,7 +8,7 @@ from helpers import bump
 from helpers.plain_result import plain_result
 
 from gan2shape_jax.main import main
-from gan2shape_jax.outputs import save_result
+from gan2shape_jax.results import save_result
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from PIL import Image
 
 from gan2shape_jax.config import validation
 from gan2shape_jax.errors import ConfigError, UserError
-from gan2shape_jax.inputs import required_files
+from gan2shape_jax.io import required_files
 from gan2shape_jax.main import main
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.state import initial_state
-from gan2shape_jax.outputs import load_result
+from gan2shape_jax.results import load_result
 from gan2shape_jax.run import experiment, loading, predict
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.training import network_files

@@ -10,12 +10,13 @@ from helpers.tiny import tiny_config
 
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.weights.digest import sha256
+from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.method import iteration, models
 from gan2shape_jax.run import check, experiment, lifted_model, loading, refining
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import schedule_of
-from gan2shape_jax.training import model_file, network_files, refinement
-from gan2shape_jax.weight_files.digest import sha256
+from gan2shape_jax.training import network_files
 
 _SHORT = {
     "refinement__lengths": ((3, 2, 4),),

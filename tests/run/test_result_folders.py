@@ -19,7 +19,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.main import main
 from gan2shape_jax.method import models
 from gan2shape_jax.method.state import TrainState
-from gan2shape_jax.outputs import save_result
+from gan2shape_jax.results import save_result
 from gan2shape_jax.run import check, experiment, former_layout, loading, result_folders
 from gan2shape_jax.run.checkpoint_folders import require_no_pattern
 from gan2shape_jax.run.former_layout import move_former_results

@@ -9,7 +9,7 @@ from helpers.opened_files import counted
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.outputs import Result, load_metrics, save_result
+from gan2shape_jax.results import Result, load_metrics, save_result
 from gan2shape_jax.run import summaries
 from gan2shape_jax.run.each_image import GroupOutcome, for_each_group, for_each_image
 from gan2shape_jax.run.run_folder import RunFolder

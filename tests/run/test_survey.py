@@ -6,7 +6,7 @@ from helpers.harm import HARMS, JSON_OF_ANOTHER_FORM, as_of_an_earlier_version, 
 from helpers.opened_files import counted
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.outputs import load_metrics, load_result, save_result
+from gan2shape_jax.results import load_metrics, load_result, save_result
 from gan2shape_jax.run.survey import look_through
 
 pytestmark = pytest.mark.hostile

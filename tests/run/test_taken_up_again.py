@@ -12,7 +12,7 @@ from helpers.harm import as_of_an_earlier_version, do
 from helpers.tiny import tiny_config
 
 from gan2shape_jax.main import main
-from gan2shape_jax.outputs import mesh
+from gan2shape_jax.results import mesh
 from gan2shape_jax.run import interrupt
 
 pytestmark = pytest.mark.hostile

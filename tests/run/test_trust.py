@@ -7,7 +7,7 @@ import pytest
 from helpers.plain_result import plain_result
 
 from gan2shape_jax.config import load_config
-from gan2shape_jax.outputs import load_metrics, load_result, save_result
+from gan2shape_jax.results import load_metrics, load_result, save_result
 from gan2shape_jax.run import trust
 from gan2shape_jax.run.verdict import remarks
 from gan2shape_jax.stylegan2.typicality import LIMIT

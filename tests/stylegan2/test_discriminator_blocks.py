@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import pytest
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.by_platform import emulated_tpu
 from gan2shape_jax.networks import blocks
+from gan2shape_jax.platforms import emulated_tpu
 from gan2shape_jax.stylegan2 import Architecture, filters, layers
 
 _ARCH = Architecture(

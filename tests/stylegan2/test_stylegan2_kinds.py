@@ -10,7 +10,7 @@ import pytest
 import safetensors
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.bundled import asset
+from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.stylegan2 import Architecture, filters, layers, weights
 
 _KINDS = Architecture(

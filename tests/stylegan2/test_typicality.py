@@ -8,7 +8,7 @@ from helpers.tiny_stylegan2 import TINY, random_parameters
 from PIL import Image
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.bundled import asset
+from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.stylegan2 import typicality, typicality_measure, unlike
 from gan2shape_jax.stylegan2.random_images import random_images
 

@@ -11,7 +11,7 @@ from helpers.parity_record import PER_VALUE, per_value, share_off
 from PIL import Image
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.inputs import parsing
+from gan2shape_jax.io import parsing
 from gan2shape_jax.method import perceptual
 from tools.convert_networks import convert
 from tools.convert_networks.__main__ import main

@@ -13,7 +13,7 @@ from PIL import Image
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.weight_files.torch_reader import read_torch
+from gan2shape_jax.io.weights.torch_reader import read_torch
 from tools.convert_stylegan2 import convert, read_checkpoint
 from tools.convert_stylegan2.__main__ import main
 

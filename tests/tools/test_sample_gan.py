@@ -14,7 +14,7 @@ from PIL import Image
 from gan2shape_jax import stylegan2
 from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.inputs import data, required_files
+from gan2shape_jax.io import data, required_files
 from gan2shape_jax.run import loading
 from tools.sample_gan import __main__ as program
 from tools.sample_gan import draw_samples, write_samples

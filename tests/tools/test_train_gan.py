@@ -16,8 +16,8 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.config import load_config
 from gan2shape_jax.config.validation import problems
 from gan2shape_jax.errors import DivergedError, UserError
+from gan2shape_jax.io.weights import flat_names
 from gan2shape_jax.run import interrupt
-from gan2shape_jax.weight_files import flat_names
 from tools.train_stylegan2 import __main__ as program
 from tools.train_stylegan2 import configuration, health
 from tools.train_stylegan2.settings import TrainingSettings, architecture_for

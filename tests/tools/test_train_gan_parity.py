@@ -13,7 +13,7 @@ import pytest
 from helpers.tiny_stylegan2 import TINY, random_parameters
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.weight_files import flat_names
+from gan2shape_jax.io.weights import flat_names
 from tools.train_stylegan2 import TrainingSettings, losses
 from tools.train_stylegan2.state import optimizers
 

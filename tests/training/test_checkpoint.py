@@ -14,8 +14,8 @@ import pytest
 import tensorstore
 
 from gan2shape_jax.errors import DiskFullError, FolderGoneError, UserError
+from gan2shape_jax.io.records import Damaged
 from gan2shape_jax.method.state import TrainState
-from gan2shape_jax.records import Damaged
 from gan2shape_jax.training import checkpoint_arrays, checkpoint_record
 from gan2shape_jax.training.checkpoint import Checkpoints, Keeping
 

@@ -12,7 +12,7 @@ from helpers.tiny import asset, tiny_config
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models, reconstruction
-from gan2shape_jax.outputs import load_result
+from gan2shape_jax.results import load_result
 from gan2shape_jax.run import experiment, loading, runtime
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.training import joint, joint_plan, loop

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.lift.kept_samples import NOWHERE, KeptSamples
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.state import ProjectedSamples, TrainState
-from gan2shape_jax.training.kept_samples import NOWHERE, KeptSamples
 
 _SIDE, _COUNT = 8, 3
 

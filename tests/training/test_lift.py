@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from helpers.tiny import tiny_config
 
+from gan2shape_jax.lift import kept_samples
+from gan2shape_jax.lift.task import collapse, signs_of
 from gan2shape_jax.method import models, own_encoder, projection
 from gan2shape_jax.run import lift as lift_run
 from gan2shape_jax.run import lift_samples, loading, runtime
-from gan2shape_jax.training import kept_samples, loop
-from gan2shape_jax.training.lift import collapse, signs_of
+from gan2shape_jax.training import loop
 from gan2shape_jax.training.loop import Cadence, Watcher
 
 CADENCE = Cadence(checkpoint=2, log=2, per_call=1, keep=2)

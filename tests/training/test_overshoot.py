@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from helpers.tiny import tiny_image
 
+from gan2shape_jax.lift import overshoot
 from gan2shape_jax.method import models
-from gan2shape_jax.training import overshoot
 
 
 @pytest.fixture(scope="module")

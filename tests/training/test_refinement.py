@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from helpers.tiny import tiny_image
 
+from gan2shape_jax.lift import refinement
 from gan2shape_jax.method import models
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import initial_state
-from gan2shape_jax.training import loop, refinement
+from gan2shape_jax.training import loop
 from gan2shape_jax.training.loop import Cadence, Watcher
 
 _CADENCE = Cadence(checkpoint=1000, log=1000, per_call=1, keep=1)

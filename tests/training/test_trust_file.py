@@ -5,9 +5,9 @@ import pathlib
 import numpy as np
 import pytest
 
-from gan2shape_jax.bundled import asset
+from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.io.weights.digest import sha256
 from gan2shape_jax.training.trust_file import TrustRecord, beside, read_trust, trust_bytes
-from gan2shape_jax.weight_files.digest import sha256
 
 
 @pytest.fixture

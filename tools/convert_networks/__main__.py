@@ -16,12 +16,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import safetensors.numpy
 
-from gan2shape_jax import option_types
-from gan2shape_jax.atomic_files import atomic_bytes, atomic_file
-from gan2shape_jax.bundled import asset
+from gan2shape_jax.config import option_types
 from gan2shape_jax.errors import UserError, exit_code
-from gan2shape_jax.inputs.image_files import open_rgb
-from gan2shape_jax.writable import require_targets
+from gan2shape_jax.io.atomic_files import atomic_bytes, atomic_file
+from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.io.image_files import open_rgb
+from gan2shape_jax.io.writable import require_targets
 
 from .convert import convert
 from .record import Converted

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.weight_files.families import explain, names_of
+from gan2shape_jax.io.weights.families import explain, names_of
 
 from .parsers import convert_parser
 from .perceptual import convert_lpips, is_whole_lpips

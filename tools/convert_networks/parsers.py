@@ -5,10 +5,10 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.inputs import parsing
-from gan2shape_jax.inputs.image_files import crop_and_resize
-from gan2shape_jax.inputs.parsers import PARSERS, Parser
-from gan2shape_jax.outputs import layout, pictures
+from gan2shape_jax.io import parsing
+from gan2shape_jax.io.image_files import crop_and_resize
+from gan2shape_jax.io.parsers import PARSERS, Parser
+from gan2shape_jax.results import layout, pictures
 
 from .record import Converted, Source, tensors_of
 

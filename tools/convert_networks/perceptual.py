@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.inputs.image_files import crop_and_resize
+from gan2shape_jax.io.image_files import crop_and_resize
 from gan2shape_jax.method import perceptual
 
 from .record import Converted, Source, tensors_of

@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.weight_files import families
-from gan2shape_jax.weight_files.digest import sha256
-from gan2shape_jax.weight_files.families import Family
-from gan2shape_jax.weight_files.messages import listed, short
-from gan2shape_jax.weight_files.torch_reader import read_torch
+from gan2shape_jax.io.weights import families
+from gan2shape_jax.io.weights.digest import sha256
+from gan2shape_jax.io.weights.families import Family
+from gan2shape_jax.io.weights.messages import listed, short
+from gan2shape_jax.io.weights.torch_reader import read_torch
 
 __all__ = ["Converted", "Source", "read_source", "tensors_of"]
 

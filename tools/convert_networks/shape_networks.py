@@ -18,11 +18,11 @@ from PIL import Image
 from gan2shape_jax import networks
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.inputs.image_files import crop_and_resize
+from gan2shape_jax.io.image_files import crop_and_resize
+from gan2shape_jax.io.weights.messages import listed
 from gan2shape_jax.method.factors import ViewRange, blend_border, depth_from_raw, light_from_raw, view_from_raw
-from gan2shape_jax.outputs import host, layout, pictures
+from gan2shape_jax.results import host, layout, pictures
 from gan2shape_jax.training import network_files
-from gan2shape_jax.weight_files.messages import listed
 
 from .record import Converted, Source, tensors_of
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.weights.nvidia_pickle import PersistentRecord
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.architecture import discriminator_shapes, generator_shapes
 from gan2shape_jax.stylegan2.weights import check_params
-from gan2shape_jax.weight_files.nvidia_pickle import PersistentRecord
 
 from . import tensors
 from .nvidia_classes import choose_class

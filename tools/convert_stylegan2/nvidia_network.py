@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.weight_files.messages import short
-from gan2shape_jax.weight_files.nvidia_pickle import PersistentRecord
+from gan2shape_jax.io.weights.messages import short
+from gan2shape_jax.io.weights.nvidia_pickle import PersistentRecord
 
 __all__ = ["Network", "flatten"]
 

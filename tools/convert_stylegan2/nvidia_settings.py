@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.weights.messages import printable, short
 from gan2shape_jax.stylegan2 import Architecture
-from gan2shape_jax.weight_files.messages import printable, short
 
 from .nvidia_filters import filter_taps
 from .nvidia_network import Network

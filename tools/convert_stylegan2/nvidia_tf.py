@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.weights.messages import listed
+from gan2shape_jax.io.weights.tensorflow_pickle import TensorFlowNetwork
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.architecture import discriminator_shapes, generator_shapes
 from gan2shape_jax.stylegan2.weights import check_params
-from gan2shape_jax.weight_files.messages import listed
-from gan2shape_jax.weight_files.tensorflow_pickle import TensorFlowNetwork
 
 from . import tensors
 from .nvidia_tf_architecture import infer

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.weights.messages import listed, printable, short
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.stylegan2.architecture import BINOMIAL
-from gan2shape_jax.weight_files.messages import listed, printable, short
 
 from .nvidia_filters import MOST_TAPS, known_taps
 from .nvidia_tf_settings import Settings

@@ -8,8 +8,8 @@ import os
 from typing import Any
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.weight_files.messages import listed, short
-from gan2shape_jax.weight_files.tensorflow_pickle import TensorFlowNetwork
+from gan2shape_jax.io.weights.messages import listed, short
+from gan2shape_jax.io.weights.tensorflow_pickle import TensorFlowNetwork
 
 __all__ = ["Settings"]
 

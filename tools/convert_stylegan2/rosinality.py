@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.weights.messages import listed
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.architecture import discriminator_shapes, generator_shapes
 from gan2shape_jax.stylegan2.weights import check_params
-from gan2shape_jax.weight_files.messages import listed
 
 from . import tensors
 from .tensors import State

@@ -16,14 +16,14 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 from PIL import Image, ImageDraw
 
-from gan2shape_jax import option_types, stylegan2
-from gan2shape_jax.config import load_config
+from gan2shape_jax import stylegan2
+from gan2shape_jax.config import load_config, option_types
 from gan2shape_jax.config.validation import validate
 from gan2shape_jax.errors import UserError, exit_code
-from gan2shape_jax.inputs import data, required_files
-from gan2shape_jax.outputs.frame_files import require_new_folder
+from gan2shape_jax.io import data, required_files
+from gan2shape_jax.io.writable import nearest_folder
+from gan2shape_jax.results.frame_files import require_new_folder
 from gan2shape_jax.run import loading
-from gan2shape_jax.writable import nearest_folder
 
 from .samples import draw_in_parts, write_samples
 

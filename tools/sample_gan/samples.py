@@ -20,10 +20,10 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from gan2shape_jax.atomic_files import atomic_folder
-from gan2shape_jax.outputs import layout, pictures
-from gan2shape_jax.outputs.frame_files import require_new_folder
-from gan2shape_jax.outputs.layout import Tile
+from gan2shape_jax.io.atomic_files import atomic_folder
+from gan2shape_jax.results import layout, pictures
+from gan2shape_jax.results.frame_files import require_new_folder
+from gan2shape_jax.results.layout import Tile
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.random_images import random_images_in_parts
 

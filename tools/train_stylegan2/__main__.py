@@ -13,12 +13,13 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from gan2shape_jax import option_types, stylegan2
-from gan2shape_jax.bundled import asset
+from gan2shape_jax import stylegan2
+from gan2shape_jax.config import option_types
 from gan2shape_jax.errors import UserError, exit_code
+from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.io.writable import require_folder_place
 from gan2shape_jax.plain_text import one_line, printable
 from gan2shape_jax.run.occupation import hold
-from gan2shape_jax.writable import require_folder_place
 
 from . import loop, photos
 from .check import check

@@ -6,7 +6,7 @@ import pathlib
 import re
 import shlex
 
-from gan2shape_jax.atomic_files import atomic_text
+from gan2shape_jax.io.atomic_files import atomic_text
 from gan2shape_jax.plain_text import one_line
 from gan2shape_jax.stylegan2 import Architecture
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gan2shape_jax.atomic_files import atomic_file, atomic_text
+from gan2shape_jax.io.atomic_files import atomic_file, atomic_text
 
 __all__ = ["WINDOW", "Row", "mean_row", "write_curves", "write_table"]
 

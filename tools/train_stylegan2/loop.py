@@ -25,7 +25,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.outputs import pictures
+from gan2shape_jax.results import pictures
 from gan2shape_jax.run import interrupt
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.training.checkpoint import Checkpoints, Keeping, open_checkpoints

@@ -18,9 +18,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from gan2shape_jax import stylegan2
+from gan2shape_jax.apps.evaluate.embedding import Preparation, load_embedding
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.evaluation.embedding import Preparation, load_embedding
-from gan2shape_jax.outputs.pictures import to_uint8
+from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.random_images import random_images_in_parts
 

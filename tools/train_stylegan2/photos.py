@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from gan2shape_jax.atomic_files import atomic_file, atomic_text
 from gan2shape_jax.errors import DiskFullError, UserError, refused
-from gan2shape_jax.regular_files import read_text
+from gan2shape_jax.io.atomic_files import atomic_file, atomic_text
+from gan2shape_jax.io.regular_files import read_text
 
 from . import sources
 from .sources import Listed

@@ -17,9 +17,9 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.inputs.image_files import open_rgb
-from gan2shape_jax.regular_files import read_text
-from gan2shape_jax.weight_files.messages import printable
+from gan2shape_jax.io.image_files import open_rgb
+from gan2shape_jax.io.regular_files import read_text
+from gan2shape_jax.io.weights.messages import printable
 
 __all__ = ["Listed", "find", "read"]
 

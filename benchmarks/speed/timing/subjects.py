@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from gan2shape_jax import stylegan2
 from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.inputs import data
+from gan2shape_jax.io import data
 from gan2shape_jax.method import frozen, models, perceptual, projection
 from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method.frozen import FrozenModels

@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from gan2shape_jax import regular_files
 from gan2shape_jax.errors import ConfigError, UserError
+from gan2shape_jax.io import regular_files
 
 __all__ = ["Entry", "read_options"]
 

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from gan2shape_jax.by_platform import interpreted
 from gan2shape_jax.geometry.tpu import corners as corners_lib
 from gan2shape_jax.geometry.tpu import values as values_lib
 from gan2shape_jax.geometry.tpu import visibility as visibility_lib
 from gan2shape_jax.geometry.tpu.deferred import deferred, linear_pair
 from gan2shape_jax.geometry.visibility import Screen
+from gan2shape_jax.platforms import interpreted
 
 __all__ = ["corners", "values_at_samples", "visible_triangles"]
 

@@ -20,7 +20,7 @@ from helpers.hostile.measure import MIB, bounded_address_space, measured  # noqa
 from helpers.hostile.mutated import mutated  # noqa: E402
 from helpers.hostile.targets import targets  # noqa: E402
 
-_CORPUS = pathlib.Path(__file__).parents[2] / "weight_files" / "corpus"
+_CORPUS = pathlib.Path(__file__).parents[2] / "io" / "weights" / "corpus"
 _MUTATED = 100  # of each kind
 _ONCE_MORE = 1.0  # seconds from which a file is timed twice: the lesser is what it takes, the rest is other work's
 

@@ -34,7 +34,7 @@ def _of_safetensors() -> dict[str, Target]:
     import jax
 
     from gan2shape_jax import stylegan2
-    from gan2shape_jax.inputs import parsing
+    from gan2shape_jax.io import parsing
     from gan2shape_jax.method import models, perceptual
     from gan2shape_jax.training import network_files
     from helpers.hostile.small_settings import small_settings
@@ -59,7 +59,7 @@ def _onnx() -> Target:
     import numpy as np
     import onnxruntime  # noqa: F401  (imported before anything is measured)
 
-    from gan2shape_jax.evaluation.embedding import load_embedding
+    from gan2shape_jax.apps.evaluate.embedding import load_embedding
 
     pictures = np.zeros((2, 8, 8, 3), np.float32)
     return lambda path: void(load_embedding(path)(pictures))

@@ -1,0 +1,159 @@
+"""Embeddings of pictures by a network that the user provides as an ONNX file, and how similar they are.
+
+Nothing is bundled: networks that tell faces apart have licences of their own. onnxruntime is optional (the extra
+`identity`) and runs on the CPU; an ONNX file is a graph of known operations and cannot run other code. Its memory and
+time are bounded in `onnx_session`.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from gan2shape_jax.apps.evaluate.onnx_session import Session, open_session, run_session
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.weights.messages import listed, short
+from gan2shape_jax.results.pictures import to_uint8
+
+__all__ = ["Embedding", "Preparation", "cosine", "load_embedding", "prepare"]
+
+_MOST = 1024  # pixels of a side, pictures of a batch
+_PIXELS = 2**17  # given at a time to a network that takes any batch size: ten pictures of 112 pixels
+_LONGEST = 2**16  # numbers in a vector
+
+# Pictures (n, s, s, 3) in [-1, 1] to vectors (n, d).
+Embedding = Callable[[Float[np.ndarray, "n s s 3"]], Float[np.ndarray, "n d"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Preparation:
+    """How a network expects its pictures.
+
+    Attributes:
+        layout: order of the axes; "auto" takes it from the network's input.
+        size: side in pixels; 0 takes it from the network's input.
+        mean, std: a value v of 0 to 255 becomes (v - mean) / std.
+        bgr: True swaps red and blue.
+        crop: fraction of the side that the centred square keeps.
+    """
+
+    layout: Literal["auto", "nchw", "nhwc"] = "auto"
+    size: int = 0
+    mean: float = 127.5
+    std: float = 127.5
+    bgr: bool = False
+    crop: float = 1.0
+
+
+def cosine(first: Float[np.ndarray, "*batch d"], second: Float[np.ndarray, "*#batch d"]) -> Float[np.ndarray, "*batch"]:
+    """Returns the cosine of the angle between vectors."""
+    product = np.sum(np.asarray(first, np.float64) * second, axis=-1)
+    return product / (np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1))
+
+
+def prepare(pictures: Float[np.ndarray, "n s s 3"], preparation: Preparation) -> Float[np.ndarray, "n t t 3"]:
+    """Crops, resizes with antialiasing, and normalises pictures in [-1, 1]; `preparation.size` must be positive."""
+    prepared = []
+    for picture in to_uint8(pictures):
+        image = Image.fromarray(picture)
+        margin = (1 - preparation.crop) / 2 * image.width
+        box = (margin, margin, image.width - margin, image.height - margin)
+        resized = image.resize((preparation.size, preparation.size), Image.Resampling.BILINEAR, box=box)
+        prepared.append((np.asarray(resized, np.float32) - preparation.mean) / preparation.std)
+    stacked = np.stack(prepared)
+    return stacked[..., ::-1] if preparation.bgr else stacked
+
+
+def load_embedding(path: pathlib.Path, preparation: Preparation = Preparation()) -> Embedding:
+    """Returns the network of an ONNX file as a function of pictures.
+
+    Raises:
+        UserError: onnxruntime is not installed; the file is missing, damaged, or takes something other than one
+            batch of square colour pictures in float32; or the options do not fit it.
+    """
+    session = open_session(path)
+    entry = _only_input(session, path)
+    batch, layout, size = _layout(entry.shape, preparation, path)
+    settled = dataclasses.replace(preparation, layout=layout, size=size)
+
+    def embed(pictures: np.ndarray) -> np.ndarray:
+        ready = prepare(pictures, settled)
+        if layout == "nchw":
+            ready = np.moveaxis(ready, -1, 1)
+        count = batch or max(1, min(len(ready), _PIXELS // size**2))
+        vectors = [_call(session, entry.name, part, path) for part in _batches(ready, count)]
+        return np.concatenate(vectors)[: len(ready)]
+
+    return embed
+
+
+def _only_input(session: Session, path: pathlib.Path) -> Any:
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)":
+        told = listed(f"{short(i.name)} {i.type} {_told(i.shape)}" for i in inputs)
+        raise UserError(
+            f"{path} takes {told or 'nothing'}: it has to take one batch of pictures, float32 with four axes"
+        )
+    if any(isinstance(axis, int) and axis > _MOST for axis in inputs[0].shape):
+        raise UserError(
+            f"{path} takes pictures of shape {_told(inputs[0].shape)}: at most {_MOST} along each axis are given"
+        )
+    return inputs[0]
+
+
+def _told(shape: list[Any]) -> str:
+    return f"[{listed(map(short, shape))}]"
+
+
+def _layout(shape: list[Any], preparation: Preparation, path: pathlib.Path) -> tuple[int, Literal["nchw", "nhwc"], int]:
+    """Returns batch size (0: any), layout and side, from the input's shape where the options leave them open."""
+    fits = {"nchw": shape[1] == 3, "nhwc": shape[3] == 3}
+    if preparation.layout == "auto":
+        if sum(fits.values()) != 1:
+            raise UserError(
+                f"{path} takes pictures of shape {_told(shape)}, which does not tell where the colours are: "
+                "say so with --layout nchw or --layout nhwc"
+            )
+        layout: Any = next(name for name, fit in fits.items() if fit)
+    else:
+        layout = preparation.layout
+        axis = 1 if layout == "nchw" else 3
+        if isinstance(shape[axis], int) and shape[axis] != 3:
+            raise UserError(f"--layout {layout} does not fit {path}: it takes pictures of shape {_told(shape)}")
+    sides = shape[2:] if layout == "nchw" else shape[1:3]
+    known = [side for side in sides if isinstance(side, int) and side > 0]
+    if len(set(known)) > 1:
+        raise UserError(f"{path} takes pictures of {sides[1]} x {sides[0]} pixels: square ones are needed")
+    if known and preparation.size not in (0, known[0]):
+        raise UserError(f"--size {preparation.size} does not fit {path}: it takes pictures of {known[0]} pixels")
+    if not known and not preparation.size:
+        raise UserError(f"{path} takes pictures of any size: say with --size which one it was trained for")
+    batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else 0
+    return batch, layout, known[0] if known else preparation.size
+
+
+def _batches(pictures: np.ndarray, count: int) -> list[np.ndarray]:
+    """Returns batches of exactly `count`; the last one is padded with its last picture."""
+    short = -len(pictures) % count
+    filled = np.concatenate([pictures, np.repeat(pictures[-1:], short, axis=0)]) if short else pictures
+    return [np.ascontiguousarray(filled[i : i + count]) for i in range(0, len(filled), count)]
+
+
+def _call(session: Session, name: str, pictures: np.ndarray, path: pathlib.Path) -> np.ndarray:
+    first = run_session(session, {name: pictures}, path)
+    if (
+        not isinstance(first, np.ndarray)
+        or first.dtype.kind not in "fiu"
+        or first.shape[:1] != (len(pictures),)
+        or not 1 < first.size // len(pictures) <= _LONGEST
+    ):
+        shape = getattr(first, "shape", type(first))
+        raise UserError(f"{path} gives {shape} for {len(pictures)} pictures: a vector each is needed")
+    vectors = first.reshape(len(pictures), -1).astype(np.float64)
+    if not np.isfinite(vectors).all() or not np.linalg.norm(vectors, axis=1).all():
+        raise UserError(f"{path} gives vectors that are zero or not finite: do --mean and --std fit it?")
+    return vectors

@@ -1,0 +1,166 @@
+"""`gan2shape-jax photo`: from a photo to its shape and a page; crop, mask and latent are found automatically."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+import webbrowser
+from collections.abc import Sequence
+
+import jax
+
+from gan2shape_jax.apps.photo import kinds, photo_run, sources
+from gan2shape_jax.apps.photo.preparation import Prepared, Wish, prepare, records_in
+from gan2shape_jax.config import option_types
+from gan2shape_jax.errors import ConfigError, RunEndingError, UserError, exit_code
+from gan2shape_jax.geometry.crop_box import CropBox
+from gan2shape_jax.io.writable import require_folder_place
+from gan2shape_jax.plain_text import message_line, one_line, printable
+
+__all__ = ["main"]
+
+_OUT, _OUT_REFINED = "results/photos", "results/photos_refined"
+_MOST_PIXELS = 1e6
+_MOST_OBJECTS = 100
+_EPILOG = """\
+examples:
+  gan2shape-jax photo me.jpg --open
+  gan2shape-jax photo holiday/*.jpg --out results/holiday
+  gan2shape-jax photo cat.jpg --model my_cats.py --refine
+  gan2shape-jax photo group.jpg --which 2
+  gan2shape-jax photo me.jpg --box 812 440 600 --mask me_mask.png
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status, 1 if a photo failed."""
+    return exit_code(lambda: _run(_parser().parse_args(argv)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gan2shape-jax photo",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Finds the object in photos of any size and shape, cuts it out, and reconstructs it in 3D with a "
+        "lifted GAN's model: meshes, maps, pictures, and a page that says how far to believe the shape.",
+    )
+    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="files, folders or patterns such as 'in/*.jpg'")
+    parser.add_argument(
+        "--model",
+        default=kinds.DEFAULT,
+        help="what the photos show: a configuration that names a model (by name or file), or a model.safetensors "
+        f"(default: {kinds.DEFAULT})",
+    )
+    parser.add_argument(
+        "--out",
+        type=option_types.path("--out"),
+        metavar="FOLDER",
+        help=f"folder of the results (default: {_OUT}, with --refine {_OUT_REFINED}); more photos may be added later",
+    )
+    parser.add_argument(
+        "--refine", action="store_true", help="refine the model on each photo: better shapes, about a minute each"
+    )
+    parser.add_argument(
+        "--texture",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="also write meshes with the photo's own texture (default: yes)",
+    )
+    parser.add_argument("--open", action="store_true", help="open the page in a browser at the end")
+    one = parser.add_argument_group("for a single photo")
+    one.add_argument(
+        "--box",
+        nargs="+",
+        metavar="N",
+        type=option_types.number("--box", -_MOST_PIXELS, _MOST_PIXELS),
+        help="X Y SIDE [ROLL]: the square itself, by its centre and side in pixels of the upright photo, turned "
+        "clockwise by ROLL degrees; nothing is searched",
+    )
+    one.add_argument(
+        "--which",
+        type=option_types.whole("--which", 1, _MOST_OBJECTS),
+        default=1,
+        metavar="N",
+        help="which of several objects, 1 for the most typical (default: 1)",
+    )
+    one.add_argument(
+        "--mask",
+        type=option_types.path("--mask"),
+        metavar="FILE",
+        help="picture, white on the object: of the photo's proportions, or square and of the crop",
+    )
+    one.add_argument(
+        "--latent",
+        type=option_types.path("--latent"),
+        metavar="FILE",
+        help="latent of the crop (.npy or .pt), for --refine",
+    )
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    wish = _wish(options)
+    paths = sources.expand(options.photos)
+    if len(paths) > 1 and wish != Wish():
+        raise ConfigError(f"--box, --which, --mask and --latent are for a single photo: {len(paths)} are named")
+    out = options.out or pathlib.Path(_OUT_REFINED if options.refine else _OUT)
+    require_folder_place(out)
+    config = photo_run.config_of(kinds.load_kind(options.model), out, refine=options.refine)
+    framer = photo_run.start(config, say=_say)
+    prepared, failed = [], 0
+    for path, name in zip(paths, sources.names_for(paths, records_in(out)), strict=True):
+        try:
+            made = prepare(path, name, out, framer, wish)
+        except RunEndingError:
+            raise
+        except UserError as error:
+            print(f"error: {printable(message_line(str(error)))}", file=sys.stderr)
+            failed += 1
+            continue
+        _tell(path, made)
+        prepared.append(made)
+    if not prepared:
+        return 1
+    # Compiled programs are megabytes each, and those of the search are no longer needed; nor are the run's, after it.
+    jax.clear_caches()
+    code = photo_run.reconstruct(config, out, prepared)
+    jax.clear_caches()
+    if options.texture:
+        photo_run.write_textures(out, prepared)
+    for photo in prepared:
+        sentence = None if photo.changed else photo_run.sentence_on(out, photo)
+        if sentence is not None:
+            _say(sentence)
+    page = out / "index.html"
+    print(one_line(f"page: {page}"))
+    if options.open and page.is_file():
+        webbrowser.open(page.resolve().as_uri())
+    return code or int(failed > 0)
+
+
+def _wish(options: argparse.Namespace) -> Wish:
+    box = None
+    if options.box is not None:
+        if len(options.box) not in (3, 4):
+            raise ConfigError(f"--box has {len(options.box)} numbers: X Y SIDE or X Y SIDE ROLL is possible")
+        if options.which != 1:
+            raise ConfigError("--which chooses among objects that are searched for; --box names the square itself")
+        box = CropBox(*options.box)
+    return Wish(box=box, which=options.which, mask=options.mask, latent=options.latent)
+
+
+def _tell(path: pathlib.Path, made: Prepared) -> None:
+    box = made.frames[made.chosen].box
+    turned = f", turned by {box.roll_deg:.0f} degrees" if abs(box.roll_deg) >= 1 else ""
+    mask = {"file": "given", "alpha": "the photo's alpha channel", "found": "found", "usual": "the usual one"}[
+        made.mask_source
+    ]
+    _say(f"{path.name}: {box.side:.0f} pixels around ({box.x:.0f}, {box.y:.0f}){turned}; mask: {mask}")
+    for note in made.notes:
+        _say(note)
+
+
+def _say(line: str) -> None:
+    print(one_line(line), file=sys.stderr)

@@ -1,0 +1,176 @@
+"""What framing and masking photos relies on: learned once from a GAN's own samples, and kept in a file.
+
+One safetensors file (`stylegan2.guide_file` says where): `alignment/...` is the alignment network, `typicality/...`
+what the discriminator sees in samples, `usual_mask` how often the object covers each pixel. A bundled GAN has its guide
+next to it; for any other GAN it is made when first needed.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Float, UInt8
+
+from gan2shape_jax.apps.photo import alignment, alignment_training
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.atomic_files import atomic_bytes
+from gan2shape_jax.io.found_masks import usual_mask
+from gan2shape_jax.io.weights.budget import Refused
+from gan2shape_jax.io.weights.digest import sha256
+from gan2shape_jax.io.weights.safetensors_file import open_safetensors
+from gan2shape_jax.method.models import Params
+from gan2shape_jax.results.pictures import to_uint8
+from gan2shape_jax.stylegan2 import Architecture, guide_file, typicality_measure
+from gan2shape_jax.stylegan2.guide_file import cached_at
+from gan2shape_jax.stylegan2.random_images import random_images
+from gan2shape_jax.stylegan2.typicality import Typicality
+from gan2shape_jax.training.network_files import in_order
+
+__all__ = ["Guide", "guide_bytes", "guide_of", "drawn_samples", "make", "read"]
+
+_NETWORK, _MASK = "alignment/", "usual_mask"
+_SEED = 0
+_SAMPLES = 2048
+_MASKED = 96  # samples used for the usual mask
+
+
+class Guide(NamedTuple):
+    """What framing and masking photos relies on.
+
+    Attributes:
+      alignment: weights of the alignment network.
+      typicality: what scores crops, of `alignment.SIDE` pixels.
+      usual_mask: (SIDE, SIDE) how often the object covers each pixel of the GAN's pictures, in [0, 1].
+    """
+
+    alignment: Params
+    typicality: Typicality
+    usual_mask: Float[np.ndarray, "s s"]
+
+
+def guide_of(
+    checkpoint: pathlib.Path,
+    gan: Callable[[], tuple[Architecture, dict[str, Any]]],
+    *,
+    say: Callable[[str], None],
+) -> Guide:
+    """Returns a GAN's guide: from next to its file, from the user's cache, or newly made, which takes minutes.
+
+    Args:
+      checkpoint: the GAN's file.
+      gan: loads it.
+      say: called with messages about what takes time.
+
+    Raises:
+      UserError: the GAN is unusable.
+    """
+    digest = sha256(checkpoint)
+    for path in guide_file.places(checkpoint, digest):
+        guide = read(path, digest)
+        if guide is not None:
+            return guide
+    say("this GAN is used for photos for the first time: what it draws is looked at, which takes some minutes, once")
+    guide = make(*gan(), say=say)
+    try:
+        cached_at(digest).parent.mkdir(parents=True, exist_ok=True)
+        atomic_bytes(cached_at(digest), guide_bytes(guide, digest))
+    except (OSError, UserError) as error:
+        say(f"what was found cannot be kept, the next start looks again: {error}")
+    return guide
+
+
+def make(
+    architecture: Architecture,
+    weights: dict[str, Any],
+    *,
+    start: Params | None = None,
+    samples: int = _SAMPLES,
+    steps: int = alignment_training.STEPS,
+    say: Callable[[str], None] = lambda line: None,
+) -> Guide:
+    """Returns the guide of a GAN; a function of the arguments alone.
+
+    Args:
+      architecture: the GAN's.
+      weights: its generator and discriminator.
+      start: initial weights of the alignment network, see `alignment_training.train`.
+      samples: number of the GAN's samples to learn from.
+      steps: optimiser steps.
+      say: called with messages about what takes time.
+    """
+    say(f"{samples} samples are drawn")
+    drawn = drawn_samples(architecture, weights, samples)
+    images = drawn.astype(np.float32) / 127.5 - 1
+    mask = usual_mask(images[:_MASKED])
+    typical = typicality_measure.measure(weights["discriminator"], images, arch=architecture, seed=_SEED)
+    params = alignment_training.train(drawn, seed=_SEED, steps=steps, start=start, say=say)
+    # Rounded as in the file, so that a guide just made and one read from disk give the same bits.
+    rounded = jax.tree.map(_rounded, params)
+    return Guide(rounded, typical, _rounded(mask))
+
+
+def _rounded(values: Any) -> np.ndarray:
+    return np.asarray(values, np.float16).astype(np.float32)
+
+
+def drawn_samples(architecture: Architecture, weights: dict[str, Any], count: int) -> UInt8[np.ndarray, "n s s 3"]:
+    """Returns samples of the GAN, resized to `alignment.SIDE`; not truncated: photos vary as much."""
+    images, _ = random_images(
+        jax.random.key(_SEED),
+        weights["generator"],
+        arch=architecture,
+        count=count,
+        truncation=1.0,
+        mean=jnp.zeros((1, architecture.style_dim)),
+    )
+    pictures = to_uint8(images)
+    if architecture.size == alignment.SIDE:
+        return pictures
+    side, how = alignment.SIDE, cv2.INTER_AREA if architecture.size > alignment.SIDE else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(picture, (side, side), interpolation=how) for picture in pictures])
+
+
+def guide_bytes(guide: Guide, gan_sha256: str) -> bytes:
+    """Returns the content of a guide's file; the same guide gives the same bytes."""
+    flat = {_NETWORK + name: value for name, value in flatten_dict(guide.alignment, sep="/").items()}
+    tensors = {name: np.ascontiguousarray(value, np.float16) for name, value in flat.items()}
+    tensors[_MASK] = np.ascontiguousarray(guide.usual_mask, np.float16)
+    tensors |= guide_file.tensors_of(guide.typicality)
+    texts = {"format": guide_file.FORMAT, "version": guide_file.VERSION, "gan_sha256": gan_sha256}
+    return in_order(safetensors.numpy.save(tensors, metadata=texts))
+
+
+def read(path: pathlib.Path, gan_sha256: str) -> Guide | None:
+    """Returns a guide from its file; None if it is damaged, of another GAN or of another version."""
+    like = flatten_dict(_shapes(), sep="/")
+    try:
+        with open_safetensors(path) as file:
+            if not guide_file.is_of(file, gan_sha256):
+                return None
+            wanted = {_NETWORK + name: value.shape for name, value in like.items()}
+            wanted[_MASK] = (alignment.SIDE, alignment.SIDE)
+            if file.shapes.keys() != wanted.keys() | guide_file.NAMES or any(
+                file.shapes[n] != s for n, s in wanted.items()
+            ):
+                return None
+            found = {name: np.asarray(file.read(name), np.float32) for name in file.shapes}
+    except (OSError, Refused, UserError):
+        return None
+    typical = guide_file.typicality_in(found)
+    if typical is None or not all(np.isfinite(value).all() for value in found.values()):
+        return None
+    params = unflatten_dict({name: found[_NETWORK + name] for name in like}, sep="/")
+    return Guide(params, typical, np.clip(found[_MASK], 0, 1))
+
+
+def _shapes() -> Params:
+    picture = jax.ShapeDtypeStruct((1, alignment.SIDE, alignment.SIDE, 3), jnp.float32)
+    return jax.eval_shape(alignment.module().init, jax.random.key(0), picture)["params"]

@@ -1,0 +1,106 @@
+"""Which photos are meant: files, folders and patterns, and the names under which their results are filed."""
+
+import glob
+import hashlib
+import os
+import pathlib
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence, Set
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.image_names import fault_of, filing_key
+from gan2shape_jax.plain_text import one_line
+
+__all__ = ["expand", "names_for"]
+
+# What folders and patterns are searched for; a file given by name is tried whatever its ending.
+_ENDINGS = frozenset(".png .jpg .jpeg .jpe .webp .tif .tiff .gif .bmp .ppm .pgm .heic .heif .avif".split())
+_MOST = 10_000  # photos per command: more must be an unintended folder
+_LONGEST = 60  # characters of a made-up name
+_PATTERN = re.compile(r"[*?\[]")
+
+
+def expand(arguments: Sequence[str]) -> list[pathlib.Path]:
+    """Returns the files that the arguments name, each once: files as given, folders and patterns sorted.
+
+    A pattern that the shell has not expanded (`*`, `?`, `[...]`; `**` for nested folders) is expanded here, unless
+    there is a file of exactly that name.
+
+    Raises:
+      UserError: there is no such file, a folder or pattern holds no picture, or there are far too many.
+    """
+    files: dict[str, pathlib.Path] = {}
+    for argument in arguments:
+        for path in _named_by(argument):
+            files.setdefault(os.path.realpath(path), path)
+    if len(files) > _MOST:
+        raise UserError(f"{len(files)} photos are named: at most {_MOST} are taken by one command, name fewer")
+    return list(files.values())
+
+
+def _named_by(argument: str) -> list[pathlib.Path]:
+    path = pathlib.Path(argument)
+    try:
+        if path.is_dir():
+            return _pictures(path.iterdir(), f"the folder {argument}")
+        if path.exists() or not _PATTERN.search(argument):
+            if not path.exists():
+                raise UserError(f"there is no photo {argument}: check the path")
+            return [path]
+        return _pictures(map(pathlib.Path, glob.iglob(argument, recursive=True)), f"the pattern {argument}")
+    except (OSError, ValueError) as error:  # a name with a null byte, a folder without read permission
+        raise UserError(f"the photo {argument!r} cannot be looked up: {error}") from error
+
+
+def _pictures(paths: Iterable[pathlib.Path], where: str) -> list[pathlib.Path]:
+    found = sorted(p for p in paths if p.suffix.lower() in _ENDINGS and not p.name.startswith(".") and p.is_file())
+    if not found:
+        raise UserError(f"{where} holds no picture file ({', '.join(sorted(_ENDINGS))})")
+    return found
+
+
+def names_for(paths: Sequence[pathlib.Path], taken: Mapping[str, str]) -> list[str]:
+    """Returns a name for each photo: its file name without the ending if usable, else one made from it.
+
+    Args:
+      paths: the photos' paths.
+      taken: names in use, each with its photo's real path. That photo keeps its name; others of the same name are
+        numbered.
+    """
+    names = {real: name for name, real in taken.items()}
+    keys = {filing_key(name) for name in taken}
+    chosen = []
+    for path in paths:
+        real = os.path.realpath(path)
+        if real not in names:
+            names[real] = _free(_name_of(path), keys)
+            keys.add(filing_key(names[real]))
+        chosen.append(names[real])
+    return chosen
+
+
+def _name_of(path: pathlib.Path) -> str:
+    stem = unicodedata.normalize("NFC", path.stem)
+    if stem == one_line(stem) and not fault_of(f"{stem}.png") and "/" not in stem and _encodes(stem):
+        return stem
+    plain = re.sub(r"[^\w-]+", "-", stem.encode("utf-8", "replace").decode(), flags=re.ASCII).strip("-_")[:_LONGEST]
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:6]
+    name = f"{plain or 'photo'}-{digest}"
+    return name if not fault_of(f"{name}.png") else f"photo-{digest}"
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _free(name: str, keys: Set[str]) -> str:
+    number, candidate = 1, name
+    while filing_key(candidate) in keys:
+        number += 1
+        candidate = f"{name}-{number}"
+    return candidate

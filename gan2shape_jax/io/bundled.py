@@ -1,0 +1,45 @@
+"""Files that come with the package, and where to find them in an installed wheel or a checkout."""
+
+import importlib
+import importlib.util
+import pathlib
+import sys
+import types
+
+from gan2shape_jax.errors import UserError
+
+__all__ = ["asset", "folder", "import_tool"]
+
+_PACKAGE = pathlib.Path(__file__).resolve().parent.parent
+
+
+def asset(name: str) -> str:
+    """Returns the absolute path of a file or folder that comes with the package; `name` is relative to `assets/`."""
+    return str(_PACKAGE / "assets" / name)
+
+
+def folder(name: str) -> pathlib.Path:
+    """Returns `configs/` or `tools/`, which is inside an installed package and next to it in a checkout."""
+    inside = _PACKAGE / name
+    return inside if (inside / "__init__.py").is_file() else _PACKAGE.parent / name
+
+
+def import_tool(name: str) -> types.ModuleType:
+    """Imports a module of `tools/` such as `sample_gan.__main__`, from a wheel or a checkout, in any working directory.
+
+    Raises:
+        UserError: this installation has no tools.
+    """
+    package, path = "gan2shape_jax.tools", folder("tools")
+    if not (path / "__init__.py").is_file():
+        raise UserError(f"{path} is missing: install the package again")
+    if package not in sys.modules:
+        # In a checkout the folder is outside the package, where the normal import does not find it.
+        spec = importlib.util.spec_from_file_location(
+            package, path / "__init__.py", submodule_search_locations=[str(path)]
+        )
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[package] = module
+        spec.loader.exec_module(module)
+    return importlib.import_module(f"{package}.{name}")

@@ -1,0 +1,153 @@
+"""What a run reads for each image: picture, object mask, ground-truth depth, latent.
+
+Images are `(S, S, 3)` float32 in [-1, 1], masks `(S, S)` in [0, 1], depths `(S, S)` in scene units,
+latents `(1, W)` or `(1, L, W)`. A name in the image list such as `001.png` stands for
+`IMAGE_ROOT/001.png`, `MASK_ROOT/001.png` (see `masks`), `DEPTH_ROOT/001.npy` (or `.png`) and `LATENT_ROOT/001.pt`
+(or `.npy`). Any problem with a file is a `UserError` that names it.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterable
+
+import numpy as np
+from jaxtyping import Float
+from ml_collections import ConfigDict
+from PIL import Image
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.array_files import load_depth, load_latent, load_mvn
+from gan2shape_jax.io.image_files import crop_and_resize, open_rgb, warn_of_transparency
+from gan2shape_jax.io.image_lists import read_names
+from gan2shape_jax.io.image_names import stem_of
+from gan2shape_jax.io.masks import find_mask, load_mask, needs_masks
+
+__all__ = [
+    "Item",
+    "find",
+    "find_by_stem",
+    "find_depth",
+    "find_latent",
+    "load_depth",
+    "load_item",
+    "load_latent",
+    "load_mask",
+    "load_mvn",
+    "needs_masks",
+    "open_picture",
+    "read_names",
+]
+
+_LATENT_KINDS = (".pt", ".pth", ".npy")
+_DEPTH_KINDS = (".npy", ".png")
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One image with what is known about it.
+
+    Attributes:
+        name: the name in the image list without its ending (`image_names.stem_of`).
+        image: (S, S, 3) in [-1, 1].
+        mask: (S, S) in [0, 1], ones if no mask was requested.
+        depth: ground-truth depth (S, S) in scene units with the background at the greatest depth, or None.
+        latent: (1, W) or (1, L, W), or None if the GAN has to be inverted.
+        original_size: side of the image before cropping, pixels; the shorter one if they differ.
+        crop: side of the square that was cropped, pixels, or None.
+    """
+
+    name: str
+    image: Float[np.ndarray, "s s 3"]
+    mask: Float[np.ndarray, "s s"]
+    depth: Float[np.ndarray, "s s"] | None
+    latent: Float[np.ndarray, "..."] | None
+    original_size: int
+    crop: int | None
+
+
+def find_latent(root: str, name: str) -> pathlib.Path | None:
+    """Returns an image's latent file below `root`, or None."""
+    return find(root, name, _LATENT_KINDS)
+
+
+def find_depth(root: str, name: str) -> pathlib.Path | None:
+    """Returns an image's ground-truth depth file below `root`, or None; for `01_image.png` also `01_depth.png`.
+
+    The published rendered faces are named like this: https://github.com/XingangPan/GAN2Shape/issues/26.
+    """
+    renamed = name.replace("image", "depth")
+    return find(root, name, _DEPTH_KINDS) or find(root, renamed, _DEPTH_KINDS)
+
+
+def find(root: str, name: str, kinds: Iterable[str]) -> pathlib.Path | None:
+    """Returns the file for an image name below `root`, trying endings in order, or None."""
+    return find_by_stem(root, stem_of(name), kinds)
+
+
+def find_by_stem(root: str, stem: str, kinds: Iterable[str]) -> pathlib.Path | None:
+    """Returns the file for an image name without its ending below `root`, trying endings in order, or None."""
+    paths = (os.path.join(root, stem + kind) for kind in kinds)
+    return next((pathlib.Path(path) for path in paths if os.path.isfile(path)), None)
+
+
+def open_picture(config: ConfigDict, name: str, *, expected: int | None = None) -> Image.Image:
+    """Returns an image from the list as an upright RGB square, not yet cropped.
+
+    If `config.data.crop` is set, a picture that is not square is cropped to its largest centred square.
+
+    Args:
+        config: the whole configuration.
+        name: a name in the image list, such as `001.png`.
+        expected: side in pixels, below which a warning is given.
+
+    Raises:
+        UserError: the file is missing or unusable; the message names it.
+    """
+    cut = config.data.crop is not None
+    return open_rgb(pathlib.Path(config.data.image_root) / name, expected=expected, cut=cut)
+
+
+def load_item(config: ConfigDict, name: str, *, run_parser: bool = True) -> Item:
+    """Reads everything for one image in the list.
+
+    Args:
+        config: the whole configuration (its data, camera, networks, schedule and size fields are
+            read).
+        name: a name in the image list, such as `001.png`.
+        run_parser: False only checks the files: a mask that a parser would have to find is all ones.
+
+    Raises:
+        UserError: a file is missing or unusable; the message names it.
+    """
+    data, size = config.data, config.image_size
+    picture = open_picture(config, name, expected=data.crop or size)
+    image = np.asarray(crop_and_resize(picture, data.crop, size), np.float32) / 255 * 2 - 1
+    latent = None
+    if data.latent_root:
+        path = find_latent(data.latent_root, name)
+        latent = None if path is None else load_latent(path, config.gan.style_dim)
+    depth = None
+    if data.depth_root:
+        path = find_depth(data.depth_root, name) or _require(data.depth_root, name, _DEPTH_KINDS, "true depth")
+        depth = load_depth(path, size, data.crop, config.camera.min_depth, config.camera.max_depth)
+    mask = find_mask(config, name, image, picture.size[0], run_parser=run_parser)
+    if mask.source != "alpha":
+        warn_of_transparency(pathlib.Path(data.image_root) / name)
+    return Item(
+        name=stem_of(name),
+        image=image,
+        mask=mask.values,
+        depth=depth,
+        latent=latent,
+        original_size=picture.size[0],
+        crop=data.crop,
+    )
+
+
+def _require(root: str, name: str, kinds: Iterable[str], what: str) -> pathlib.Path:
+    kinds = tuple(kinds)
+    path = find(root, name, kinds)
+    if path is None:
+        raise UserError(f"the {what} of {name} is missing: {pathlib.Path(root) / stem_of(name)}{' or '.join(kinds)}")
+    return path

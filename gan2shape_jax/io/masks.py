@@ -1,0 +1,244 @@
+"""Where the object mask of an image comes from: a file, its alpha channel, its category's parser, or a common one.
+
+Masks are `(S, S)` float32 in [0, 1]. The prior's box and the losses' masks are made from them (GAN2Shape,
+section 3.2); the published implementation parses every image.
+"""
+
+import dataclasses
+import pathlib
+import warnings
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import PIL.Image
+from jaxtyping import Float
+from ml_collections import ConfigDict
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.image_files import crop_and_resize, has_alpha, open_alpha, open_gray, picture_size
+from gan2shape_jax.io.image_names import stem_of
+from gan2shape_jax.io.parsers import PARSERS, parser_of
+
+__all__ = [
+    "SOURCES",
+    "ObjectMask",
+    "alpha_mask",
+    "find_mask",
+    "load_mask",
+    "load_parser_of",
+    "needs_masks",
+    "parse_mask",
+    "required_source",
+    "usual_file",
+]
+
+SOURCES = ("auto", "file", "alpha", "parser", "usual")
+# Below this, the prior sees no object (`prior.ellipsoid`).
+_OBJECT = 0.7
+_ADVICE = "give a mask file (--config.data.mask_root=FOLDER) or another image"
+
+Image = Float[np.ndarray, "s s 3"]
+Mask = Float[np.ndarray, "s s"]
+
+
+def needs_masks(config: ConfigDict) -> bool:
+    """Whether a run needs object masks: for the ellipsoid prior, or to restrict losses to the object (`use_mask`)."""
+    return config.mode != "predict" and (config.schedule.use_mask or not config.networks.pretrained)
+
+
+def usual_file(config: ConfigDict) -> str:
+    """Returns the file that is the mask of every image without its own; '' if the category has none."""
+    wanted = "usual" in (config.lift.masks, config.data.mask_source)
+    return str(config.lift.usual_mask) if wanted else ""
+
+
+def required_source(config: ConfigDict, names: Sequence[str] = ()) -> Literal["file", "parser", "usual", ""]:
+    """Returns what a run needs for its masks, judging by the files' headers: mask files, the parser, or neither.
+
+    Args:
+        config: the whole configuration.
+        names: the images' names; if all have an alpha channel, 'auto' needs nothing else.
+    """
+    data = config.data
+    if data.mask_source == "file" or (data.mask_source == "auto" and data.mask_root):
+        return "file"
+    if data.mask_source == "parser":
+        return "parser"
+    if data.mask_source == "usual":
+        return "usual"
+    if data.mask_source == "alpha" or not needs_masks(config):
+        return ""
+    if names and all(has_alpha(pathlib.Path(data.image_root) / name) for name in names):
+        return ""
+    if config.parsing.weights and config.category in PARSERS:
+        return "parser"
+    return "usual" if usual_file(config) else "file"
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectMask:
+    """The object mask of an image.
+
+    Attributes:
+        values: (S, S) in [0, 1].
+        source: where they come from; "none" if no mask is needed and all are 1.
+    """
+
+    values: Mask
+    source: Literal["file", "alpha", "parser", "usual", "none"]
+
+
+def find_mask(
+    config: ConfigDict, name: str, image: Image, original_size: int, *, run_parser: bool = True
+) -> ObjectMask:
+    """Returns the object mask of an image, from the source given by `config.data.mask_source`.
+
+    Args:
+        config: the whole configuration.
+        name: the image's name in the list.
+        image: the image as the networks see it, in [-1, 1].
+        original_size: side of the image before cropping, pixels.
+        run_parser: whether the parser runs; otherwise ones stand in for what it would find.
+
+    Raises:
+        UserError: the mask is missing, unusable or shows no object; the message names the image.
+    """
+    data, size = config.data, config.image_size
+    file = _mask_file(data.mask_root, name)
+    if data.mask_source in ("auto", "file") and file is not None and file.is_file():
+        return ObjectMask(load_mask(file, size, data.crop, original_size), "file")
+    if data.mask_source in ("auto", "alpha"):
+        alpha = alpha_mask(pathlib.Path(data.image_root) / name, size, data.crop)
+        if alpha is not None:
+            return ObjectMask(alpha, "alpha")
+    whole = np.ones((size, size), np.float32)
+    if data.mask_source == "parser" or (data.mask_source == "auto" and _parser_present(config)):
+        return ObjectMask(_parsed(config, name, image) if run_parser else whole, "parser")
+    usual = usual_file(config)
+    if usual and (data.mask_source == "usual" or (data.mask_source == "auto" and not data.mask_root)):
+        return ObjectMask(load_mask(pathlib.Path(usual), size), "usual")
+    if data.mask_source != "auto" or data.mask_root or needs_masks(config):
+        raise UserError(_absence(config, name, file))
+    return ObjectMask(whole, "none")
+
+
+def load_mask(path: pathlib.Path, size: int, crop: int | None = None, image_size: int | None = None) -> Mask:
+    """Returns the object mask in a file as (size, size) in [0, 1], resized by area averaging.
+
+    A mask with the same side as the image is cropped like it; any other is taken to show the cropped square.
+
+    Args:
+        path: the file.
+        size: side of the returned mask, pixels.
+        crop: side of the image's crop, pixels, or None.
+        image_size: side of the image before cropping, pixels; None for a mask of the whole image.
+
+    Raises:
+        UserError: the file is not a picture, not square (without a crop, or for an image of another size), or black.
+    """
+    shorter, longer = sorted(picture_size(path))
+    if shorter != longer and crop is not None and image_size not in (None, shorter):
+        raise UserError(
+            f"object mask {path} is neither square nor as large as its image: its shorter side is {shorter} pixels, "
+            f"the image's {image_size}"
+        )
+    picture = open_gray(path, cut=crop is not None)
+    whole = crop if image_size is None or picture.size[0] == image_size else None
+    mask = _shrink(picture, whole, size)
+    if not mask.any():
+        raise UserError(f"object mask {path} is empty: no pixel of it is brighter than black")
+    return mask
+
+
+def alpha_mask(path: pathlib.Path, size: int, crop: int | None = None) -> Mask | None:
+    """Returns the alpha channel of an image file as a mask (size, size), or None if there is no usable one."""
+    alpha = open_alpha(path, cut=crop is not None)
+    if alpha is None:
+        return None
+    mask = _shrink(alpha, crop, size)
+    if mask.max() < _OBJECT:
+        raise UserError(f"the alpha channel of {path} shows no object inside the cropped square: {_ADVICE}")
+    return mask
+
+
+def parse_mask(image: Image, category: str, weights: str | pathlib.Path, *, normalize_all: bool = False) -> Mask:
+    """Returns the mask that the category's parser finds for an image, all zero if it sees no object.
+
+    The parser is loaded for this image and freed afterwards.
+
+    Args:
+        image: (S, S, 3) in [-1, 1].
+        category: decides which labels are the object.
+        weights: a file written by `gan2shape-jax convert`.
+        normalize_all: see `config.parsing.normalize_all`.
+
+    Raises:
+        UserError: the category has no parser, or the weights are missing, damaged or those of another parser.
+    """
+    from gan2shape_jax.io import parsing  # imports jax, which merely checking files should not wait for
+
+    parser = parser_of(category)
+    arch, params = load_parser_of(category, weights)
+    normalize = parser.normalize or normalize_all
+    labels = parsing.find_labels(params, image, arch, side=parser.side, normalize=normalize)
+    return parsing.mask_of_labels(labels, parser, image.shape[0])
+
+
+def load_parser_of(category: str, weights: str | pathlib.Path) -> tuple[Any, Any]:
+    """Returns the architecture and parameters of a category's parser; raises like `parse_mask`."""
+    from gan2shape_jax.io import parsing
+
+    parser = parser_of(category)
+    arch, params = parsing.load_parser(weights)
+    if not parser.fits(arch):
+        raise UserError(
+            f"parser weights {weights} are {arch.family} with {arch.classes} labels, but the category "
+            f"{category!r} wants {parser}: name its file with --config.parsing.weights"
+        )
+    return arch, params
+
+
+def _parsed(config: ConfigDict, name: str, image: Image) -> Mask:
+    mask = parse_mask(image, config.category, config.parsing.weights, normalize_all=config.parsing.normalize_all)
+    if mask.max() >= _OBJECT:
+        return mask
+    nothing = f"{parser_of(config.category)} finds no {config.category} in {name}, or only a tiny one"
+    if config.data.mask_source == "parser" or needs_masks(config):
+        raise UserError(f"{nothing}: {_ADVICE}")
+    warnings.warn(f"{nothing}: the whole square is taken, its mesh is not cut out", stacklevel=2)
+    return np.ones_like(mask)
+
+
+def _parser_present(config: ConfigDict) -> bool:
+    """Whether 'auto' uses the parser: if it can, or if masks are needed, so that missing weights are reported."""
+    if config.category not in PARSERS or not config.parsing.weights:
+        return False
+    return needs_masks(config) or pathlib.Path(config.parsing.weights).is_file()
+
+
+def _absence(config: ConfigDict, name: str, file: pathlib.Path | None) -> str:
+    """Returns the message about a missing mask, by the requested source."""
+    if config.data.mask_source == "alpha":
+        return (
+            f"{name} has no alpha channel that tells an object from its background (config.data.mask_source is 'alpha')"
+        )
+    if file is not None:
+        return f"the object mask of {name} is missing: {file}"
+    return (
+        f"{name} has no object mask: put PNG files, white on the object, into a folder and name it with "
+        "--config.data.mask_root=FOLDER, or save the image with an alpha channel"
+        + (", or name the parser's weights with --config.parsing.weights" if config.category in PARSERS else "")
+    )
+
+
+def _mask_file(root: str, name: str) -> pathlib.Path | None:
+    if not root:
+        return None
+    return pathlib.Path(root) / f"{stem_of(name)}.png"
+
+
+def _shrink(picture: PIL.Image.Image, crop: int | None, size: int) -> Mask:
+    # In floats: averages of 8-bit values would be rounded.
+    mask = np.asarray(crop_and_resize(picture, crop, size, by_area=True, mode="F"), np.float32) / 255
+    return np.clip(mask, 0, 1)

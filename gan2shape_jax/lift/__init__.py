@@ -1,0 +1,1 @@
+"""One set of networks for everything that a GAN draws."""

@@ -1,0 +1,244 @@
+"""What shapes are worth without true depth: the measures, the tables, the command and what it refuses."""
+
+import csv
+import dataclasses
+import functools
+import io
+import json
+import types
+
+import numpy as np
+import pytest
+from helpers.tiny import tiny_config
+
+from gan2shape_jax.apps.evaluate import consistency, consistency_report, unseen
+from gan2shape_jax.apps.evaluate.command import main
+from gan2shape_jax.apps.evaluate.consistency import Measured
+from gan2shape_jax.apps.evaluate.folders import find_runs
+from gan2shape_jax.config import to_json
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.io import data
+from gan2shape_jax.main import main as program
+from gan2shape_jax.results import Result, load_result, save_result
+from gan2shape_jax.run.feed_forward import FeedForward
+
+SIDE = 64
+
+
+def _bump(height, centre=0.0):
+    y, x = np.mgrid[:SIDE, :SIDE] / (SIDE - 1) * 2 - 1
+    return 1.02 - height * np.clip(1 - (x - centre) ** 2 - y**2, 0, None)
+
+
+def _save(root, config, shapes, truth=None):
+    """Writes a run of the bundled faces with these shapes."""
+    for name, depth in shapes.items():
+        item = data.load_item(config, f"{name}.png")
+        result = Result(
+            name=name,
+            camera=Camera(SIDE),
+            depth=depth,
+            albedo=item.image,
+            view=np.zeros(6),
+            light=np.array([0.5, 0.5, 0, 0]),
+            mask=item.mask,
+            image=item.image,
+            input_mask=item.mask,
+            canonical=item.image,
+            reconstruction=item.image,
+            warped_depth=depth,
+            true_depth=truth,
+            category="ictface",
+        )
+        save_result(result, root / "results" / name)
+    (root / "config.json").write_text(to_json(config))
+    return root
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two runs on two faces, with different bumps; the second's true depth is known."""
+    folder = tmp_path_factory.mktemp("consistency")
+    config = tiny_config(folder).unlock()
+    config.data.image_list = str(folder / "list.txt")
+    (folder / "list.txt").write_text("001.png\n005.png\n")
+    config.lock()
+    truth = np.where(_bump(1) < 1.02, _bump(0.09), 1.1)
+    first = _save(folder / "a", config, {"001": _bump(0.08), "005": _bump(0.05)}, truth)
+    second = _save(folder / "b", config, {"001": _bump(0.03), "005": _bump(0.05)}, truth)
+    return first, second
+
+
+def test_the_distance_of_shapes_is_blind_to_scale_and_counts_where_both_show_a_surface():
+    camera, everywhere = Camera(SIDE), np.ones((SIDE, SIDE), np.float32)
+    depth = _bump(0.08).astype(np.float32)
+    assert consistency.apart(depth, depth * np.float32(0.98), everywhere, camera) < 1e-6
+    near = consistency.apart(depth, _bump(0.07).astype(np.float32), everywhere, camera)
+    far = consistency.apart(depth, _bump(0.02).astype(np.float32), everywhere, camera)
+    assert 0.001 < near < 0.5 * far
+    assert np.isnan(consistency.apart(depth, depth, 0 * everywhere, camera))
+
+
+def test_holes_take_the_depth_beside_them_and_are_told():
+    camera = Camera(SIDE)
+    depth = _bump(0.08).astype(np.float32)
+    depth[20:30, 10:20] = camera.background_depth
+    whole, shown = unseen.without_holes(depth, camera)
+    assert whole.max() < camera.background_depth and shown.sum() == SIDE**2 - 100
+    np.testing.assert_array_equal(whole[shown > 0], depth[shown > 0])
+    whole, shown = unseen.without_holes(np.full_like(depth, camera.background_depth), camera)
+    assert np.isfinite(whole).all() and shown.sum() == 0
+
+
+@pytest.mark.heavy
+def test_shapes_of_runs_and_baselines_are_measured_on_pictures_of_all(runs):
+    found = find_runs(runs)
+    subject = consistency.subject_of(found)
+    results = {run.label: load_result(run.images["001"]) for run in found}
+    another = load_result(found[0].images["005"])
+    one = consistency.measure("001", results, another, subject, iterations=2, search_iterations=3)
+    assert set(one.errors) == {"a", "b", *consistency.BASELINES}
+    assert all(0 < error < 2 for error in one.errors.values())
+    assert one.apart["a"] == pytest.approx(one.apart["b"]) and one.apart["a"] > 0.005
+    assert one.sides["a"] < one.sides["b"]
+    again = consistency.measure("001", results, another, subject, iterations=2, search_iterations=3)
+    assert again == one  # nothing is drawn twice
+
+
+@pytest.mark.heavy
+def test_the_command_writes_tables_and_goes_on_after_an_image_that_is_gone(runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(unseen, "pictures_of", _drawn_by_nobody)
+    monkeypatch.setattr(unseen, "errors_by", functools.partial(unseen.errors_by, iterations=2))
+    list_file = runs[0].parent / "list.txt"
+    before = list_file.read_text()
+    list_file.write_text("001.png\n")
+    try:
+        assert main(["consistency", *map(str, runs), "--out", str(tmp_path / "out")]) == 1
+    finally:
+        list_file.write_text(before)
+    text = capsys.readouterr().out
+    assert "Left out" in text and "does not name 005 any more" in text
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "consistency.csv").read_text())))
+    assert {row["shape"] for row in rows} == {"a", "b", *consistency.BASELINES}
+    assert (tmp_path / "out" / "consistency.md").read_text().strip() == text.strip()
+    assert len(json.loads((tmp_path / "out" / "manifest.json").read_text())["runs"]) == 2
+
+
+def _drawn_by_nobody(shapes, light, prepared, frozen, *, batches, iterations=0):
+    image = np.asarray(prepared.problem.image)
+    return unseen.Pictures(np.repeat(image, 2, axis=0), np.zeros((2, 6), np.float32), ("a", "b"))
+
+
+def _measured(name, errors, sides=None):
+    return Measured(name, errors | {"(ellipsoid)": 0.1, "(flat)": 0.12}, {}, {}, sides or {})
+
+
+def test_the_report_says_what_is_below_the_ellipsoid_and_how_errors_rank_where_truth_is_known():
+    sides = {"mine": 0.01, "(ellipsoid)": 0.02, "(flat)": 0.03}
+    some = [_measured("a", {"mine": 0.08}, sides), _measured("b", {"mine": 0.11})]
+    text = consistency_report.markdown(some, {"c": "gone | away"})
+    assert "| mine | 2 |" in text and "| 5% | 1 of 2 |" in text  # 20% below and 10% above
+    assert "the shapes of one image, mean over images | 1 | 1.00 |" in text
+    assert "gone \\| away" in text
+    assert sum(line.startswith("| --- |") for line in text.splitlines()) == 3  # else no table is one
+    reverse = [_measured("a", {"mine": 0.08}, {"mine": 0.03, "(ellipsoid)": 0.02, "(flat)": 0.01})]
+    assert "mean over images | 1 | -1.00 |" in consistency_report.markdown(reverse, {})
+    assert "Spearman" not in consistency_report.markdown([some[1]], {})
+    assert "nothing was measured" in consistency_report.markdown([], {"c": "gone"})
+
+
+def test_images_are_ranked_by_each_measure():
+    some = [
+        dataclasses.replace(
+            _measured(str(i), {"mine": 0.05 + i / 100}, {"mine": 0.01 * i}), apart={"mine": 0.1 - i / 100}
+        )
+        for i in range(1, 5)
+    ]
+    text = consistency_report.markdown(some, {})
+    assert "| unseen error | images, by mine | 4 | 1.00 |" in text
+    assert "| apart | images, by mine | 4 | -1.00 |" in text
+
+
+def test_runs_that_cannot_be_compared_are_refused(runs, tmp_path, capsys):
+    config = tiny_config(tmp_path).unlock()
+    config.camera.fov_deg = 20.0
+    other = _save(tmp_path / "other", config.lock(), {"001": _bump(0.05)})
+    assert main(["consistency", str(runs[0]), str(other)]) == 1
+    assert "differs from a in config.camera" in capsys.readouterr().err
+    apart = _save(tmp_path / "apart", tiny_config(tmp_path), {"006": _bump(0.05)})
+    assert program(["evaluate", "consistency", str(runs[0]), str(apart)]) == 1
+    assert "no image in common" in capsys.readouterr().err
+    (apart / "config.json").unlink()
+    assert main(["consistency", str(apart)]) == 1
+    assert "has no config.json" in capsys.readouterr().err
+    assert main(["consistency", str(tmp_path / "nowhere")]) == 1
+    capsys.readouterr()
+    assert main(["consistency", str(runs[0]), "--rounds", "0"]) == 1
+    assert "--rounds 0: must be between 1 and 64" in capsys.readouterr().err
+
+
+def test_a_run_that_is_called_as_a_baseline_is_refused(runs, tmp_path, capsys):
+    named = _save(tmp_path / "(flat)", tiny_config(tmp_path), {"001": _bump(0.05)})
+    assert main(["consistency", str(runs[0]), str(named)]) == 1
+    assert "a run is called (flat)" in capsys.readouterr().err
+
+
+@pytest.mark.heavy
+def test_an_object_that_no_shape_shows_is_told_and_latents_of_the_run_are_left_alone(runs, monkeypatch, tmp_path):
+    monkeypatch.setattr(unseen, "pictures_of", _drawn_by_nobody)
+    monkeypatch.setattr(unseen, "errors_by", functools.partial(unseen.errors_by, iterations=1))
+    (run,) = find_runs(runs[:1])
+    subject = consistency.subject_of([run])
+    plain = subject.plain.copy_and_resolve_references().unlock()
+    plain.data.latent_root = ""
+    kept = tmp_path / "latents"
+    kept.mkdir()
+    np.save(kept / "001.npy", np.zeros((1, subject.architecture.style_dim), np.float32))
+    (kept / "001.json").write_text('{"configuration": "another"}')
+    subject = dataclasses.replace(subject, plain=plain.lock(), latents=kept)
+    before = {path.name: path.read_bytes() for path in kept.iterdir()}
+    result = load_result(run.images["001"])
+    hidden = dataclasses.replace(result, warped_depth=np.full((SIDE, SIDE), 1.2))
+    with pytest.raises(UserError, match="001: no part of the object is seen on all shapes"):
+        consistency.measure("001", {"a": hidden}, None, subject)
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
+
+
+def test_no_more_images_are_measured_than_are_asked_for(runs, capsys, monkeypatch):
+    asked = []
+
+    def measure(name, *given, **named):
+        asked.append(name)
+        return _measured(name, {"a": 0.05})
+
+    monkeypatch.setattr(consistency, "measure", measure)
+    assert main(["consistency", str(runs[0]), "--images", "1"]) == 0
+    assert asked == ["001"] and "| 001 |" in capsys.readouterr().out
+
+
+class _Relief(FeedForward):
+    """Stands for networks: depth follows the picture, and a part of it the place in the picture."""
+
+    def __init__(self, lean):
+        object.__setattr__(self, "lean", lean)
+
+    def prepared(self, item):
+        return item
+
+    def explained(self, item, *, category):
+        depth = 1 + 0.02 * item.image.mean(-1) + self.lean * np.linspace(-1, 1, SIDE)
+        return types.SimpleNamespace(warped_depth=depth.astype(np.float32))
+
+
+def test_shapes_that_mirror_with_their_images_are_not_apart(runs):
+    (run,) = find_runs(runs[:1])
+    subject = consistency.subject_of([run])
+    item = data.load_item(subject.plain, "001.png")
+    apart = {}
+    for lean in (0.0, 0.02):
+        networks = _Relief(lean)
+        depth = networks.explained(item, category="").warped_depth
+        result = dataclasses.replace(load_result(run.images["001"]), warped_depth=depth)
+        apart[lean] = consistency.mirrored_apart(networks, subject, "001", result)
+    assert apart[0.0] < 1e-6 and apart[0.02] > 0.005

@@ -1,0 +1,132 @@
+"""`gan2shape-jax photo` as a user runs it, with the bundled model."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+from gan2shape_jax.main import main
+
+pytestmark = pytest.mark.heavy
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: main(["photo", *map(str, arguments)])
+
+
+def test_photos_become_shapes_and_what_is_there_stays(run, tmp_path, face_photo, capsys):
+    name = '<b>"my" face'
+    Image.fromarray(face_photo()).save(tmp_path / f"{name}.png")
+    Image.fromarray(face_photo("009")).save(tmp_path / "b.jpg", quality=95)
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff but no picture")
+    assert run(".", "--out", "out") == 1  # for the broken one
+    told = capsys.readouterr()
+    assert "broken.jpg" in told.err and "page: out/index.html" in told.out
+    assert told.err.count("looks like what this GAN draws") == 2
+    names = sorted(path.stem for path in (tmp_path / "out" / "photos").glob("*.json"))
+    assert len(names) == 2 and "b" in names
+    for one in names:
+        folder = tmp_path / "out" / "results" / one
+        assert len(trimesh.load(folder / "mesh.glb", force="mesh").faces) > 1000
+        assert trimesh.load(tmp_path / "out/photos/textured" / one / "textured.glb", force="mesh").visual.uv is not None
+        assert json.loads((folder / "metrics.json").read_text())["reconstruction_l1"] < 0.3
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert '<b>"my"' not in page
+
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "results").rglob("depth.npy")}
+    assert run("b.jpg", "--out", "out") == 0
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}
+    assert run("b.jpg", "--out", "out", "--box", "190", "100", "110") == 0
+    changed = [path.parent.name for path in kept if path.stat().st_mtime_ns != kept[path]]
+    assert changed == ["b"]
+
+
+def test_what_looks_like_nothing_that_the_gan_draws_is_told(run, tmp_path, capsys):
+    waves = np.sin(np.arange(200) / 5)[:, None] * np.cos(np.arange(260) / 9)[None]
+    Image.fromarray(np.uint8(127 + 120 * waves)).save(tmp_path / "waves.png")
+    assert run("waves.png", "--no-texture") == 0
+    assert "does not look like a face to this GAN: the shape is a guess" in capsys.readouterr().err
+    metrics = json.loads((tmp_path / "results/photos/results/waves/metrics.json").read_text())
+    assert metrics["far_from_category"]
+
+
+def test_refinement_goes_on_from_the_model(run, tmp_path, face_photo):
+    Image.fromarray(face_photo()).save(tmp_path / "a.png")
+    np.save(tmp_path / "w.npy", np.zeros((1, 128), np.float32))
+    short = tmp_path / "short.py"
+    short.write_text(
+        "from gan2shape_jax.config import load_config\n\n\n"
+        "def get_config():\n"
+        "    config = load_config('ictface').unlock()\n"
+        "    config.refinement.lengths = ((1, 2, 2),)\n"
+        "    config.refinement.collect_iters = 2\n"
+        "    config.refinement.kept_out = 1\n"
+        "    return config\n"
+    )
+    assert run("a.png", "--model", short, "--refine", "--latent", "w.npy", "--no-texture") == 0
+    metrics = json.loads((tmp_path / "results/photos_refined/results/a/metrics.json").read_text())
+    assert "refinement_share" in metrics
+    assert not (tmp_path / "results/photos_refined/photos/textured").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["none.jpg"], "there is no photo none.jpg"),
+        (["a.png", "b.png", "--which", "2"], "for a single photo"),
+        (["a.png", "--box", "1", "2"], "--box has 2 numbers"),
+        (["a.png", "--box", "1", "2", "-3"], "side of a crop"),
+        (["a.png", "--box", "90", "90", "50", "--which", "2"], "--box names the square itself"),
+        (["a.png", "--box", "9000", "90", "50"], "lies beside the photo"),
+        (["a.png", "--model", "nothing"], "nothing"),
+        (["a.png", "--model", "celeba"], "names a model that is not there"),
+        (["a.png", "--model", "gone.safetensors"], "does not exist"),
+        (["a.png", "--out", "a.png"], "a.png"),
+        (["a.png", "--mask", "none.png"], "none.png"),
+        (["a.svg"], "is SVG; PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP and PPM are read"),
+        (["a.eps"], "EPS"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_a_line(run, tmp_path, face_photo, capsys, arguments, told):
+    for name in ("a.png", "b.png"):
+        Image.fromarray(face_photo()).save(tmp_path / name)
+    (tmp_path / "a.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    (tmp_path / "a.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n")
+    assert run(*arguments) in (1, 2)
+    error = capsys.readouterr().err
+    assert told in error and "Traceback" not in error
+    assert not (tmp_path / "results").exists() or not list((tmp_path / "results").rglob("*.png"))
+
+
+@pytest.mark.heavy
+def test_refinement_finds_the_latent_that_is_not_given(run, tmp_path, face_photo):
+    Image.fromarray(face_photo()).save(tmp_path / "a.png")
+    (tmp_path / "short.py").write_text(
+        "from gan2shape_jax.config import load_config\n\n\n"
+        "def get_config():\n"
+        "    config = load_config('ictface').unlock()\n"
+        "    config.refinement.lengths = ((1, 2, 2),)\n"
+        "    config.refinement.collect_iters = 2\n"
+        "    config.refinement.kept_out = 1\n"
+        "    config.inversion.steps = 2\n"
+        "    return config\n"
+    )
+    assert run("a.png", "--model", tmp_path / "short.py", "--refine", "--no-texture") == 0
+    assert (tmp_path / "results/photos_refined/results/a/depth.npy").is_file()
+
+
+def test_what_no_page_needs_is_not_imported_before_it():
+    """Each of these takes tenths of a second."""
+    code = (
+        "import sys, gan2shape_jax.apps.photo.command, gan2shape_jax.run.experiment, gan2shape_jax.run.predict\n"
+        "print([name for name in ('trimesh', 'orbax', 'scipy.optimize', 'matplotlib', 'tensorboardX') "
+        "if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, timeout=300, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,176 @@
+"""The served page in a real browser, with the bundled model: a photo to its result, cancelling, leaving, waiting."""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.pages import chromium
+from gan2shape_jax.io.bundled import asset
+
+pytestmark = pytest.mark.browser
+pytest.importorskip("gradio", reason="the extra `web` is not installed")
+
+_READY = "document.querySelector('#go:not([disabled])')"
+_STATUS = "document.querySelector('#status').innerText"
+_REFINES = f"{_STATUS}.includes('latent by inversion')"
+_PATIENCE = 150
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def address(cache):
+    """The address of a server, which has to leave nothing behind."""
+    if chromium.find() is None:
+        pytest.skip("no Chromium: apt-get install chromium, or set CHROMIUM")
+    command = [sys.executable, "-m", "gan2shape_jax.main", "serve", "--port", "0", "--max-mb", "2"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"XDG_CACHE_HOME": str(cache)}
+    )
+    yield process.stdout.readline().split()[0]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert list((cache / "gan2shape_jax" / "serving").iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    """Two faces in a picture, under a name that is markup."""
+    picture = Image.new("RGB", (480, 360), (90, 120, 140))
+    for name, side, place in (("006", 165, (195, 90)), ("002", 135, (20, 150))):
+        face = Image.open(asset(f"ictface/image/{name}.png")).convert("RGB")
+        picture.paste(face.resize((side, side)), place)
+    path = tmp_path_factory.mktemp("photos") / "<img src=x onerror=hacked=1>.jpg"
+    picture.save(path, quality=92)
+    return path
+
+
+@contextlib.contextmanager
+def _opened(address):
+    with chromium.opened() as page:
+        page.screen(1200, 900, still=True)
+        page.open(address)
+        page.wait("document.querySelector('#photo input[type=file]')")
+        yield page
+
+
+def _send(page, path):
+    page.choose("#photo input[type=file]", path)
+
+
+def _fetched(address):
+    with urllib.request.urlopen(address) as answer:
+        return answer.read()
+
+
+def test_a_photo_becomes_a_page_and_files(address, photo, cache):
+    with _opened(address) as page:
+        _send(page, photo)
+        page.wait(_READY, seconds=_PATIENCE)
+        assert "2 objects found" in page.evaluate(_STATUS)
+        page.wait("document.querySelector('#crop img')")
+        before = page.evaluate("document.querySelector('#crop img').src")
+        page.press("#which label:nth-of-type(2)")
+        page.wait(f"document.querySelector('#crop img').src !== {json.dumps(before)}")
+        page.press("#go")
+        page.wait("document.querySelector('#stages img')", seconds=_PATIENCE)
+        page.wait(f"{_STATUS} === 'Done.'", seconds=_PATIENCE)
+        links = page.evaluate("[...document.querySelectorAll('#files a')].map(a => a.href)")
+        page.screen(390, 800, touch=True, still=True)
+        page.frames()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "too wide for a phone"
+        frame = page.evaluate("document.querySelector('#result iframe').src")
+        assert not page.evaluate("'hacked' in window") and page.complaints() == []
+        asked = [url for url in page.requests() if not url.startswith((address, "data:", "blob:"))]
+        assert asked == []
+        page.open(frame)
+        page.wait("document.body.dataset.shown === '0'")
+    files = {link.split("?")[0].rsplit("/", 1)[1]: _fetched(link) for link in links}
+    assert files["mesh.glb"][:4] == b"glTF" and "metrics.json" in files
+    assert np.load(io.BytesIO(files["depth.npy"])).shape == (64, 64)
+    with zipfile.ZipFile(io.BytesIO(files["all.zip"])) as archive:
+        assert any(name.endswith("mesh.obj") for name in archive.namelist())
+        assert not [name for name in archive.namelist() if str(cache).encode() in archive.read(name)]
+
+
+def test_bad_files_are_refused_in_words(address, tmp_path):
+    faults = {
+        "drawing.svg": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "is SVG"),
+        "cut.png": (open(asset("ictface/image/006.png"), "rb").read()[:900], "damaged or truncated"),
+    }
+    with _opened(address) as page:
+        for name, (content, words) in faults.items():
+            (tmp_path / name).write_bytes(content)
+            _send(page, tmp_path / name)
+            page.wait("document.querySelector('#status .g2s-error')", seconds=_PATIENCE)
+            told = page.evaluate(_STATUS)
+            assert name in told and words in told and "/" not in told.replace("/ ", ""), told
+            page.open(address)
+            page.wait("document.querySelector('#photo input[type=file]')")
+
+
+def test_a_file_that_is_too_large_is_refused(address):
+    body = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n' + bytes(3_000_000) + b"\r\n"
+    request = urllib.request.Request(f"{address}/gradio_api/upload", body + b"--b--\r\n")
+    request.add_header("Content-Type", "multipart/form-data; boundary=b")
+    with pytest.raises((urllib.error.HTTPError, urllib.error.URLError)) as raised:
+        urllib.request.urlopen(request)
+    assert getattr(raised.value, "code", 413) == 413
+
+
+def test_other_names_of_this_machine_are_refused(address):
+    request = urllib.request.Request(address, headers={"Host": "evil.example"})
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(request)
+
+
+def test_cancelling_leaving_and_waiting(address, photo):
+    with _opened(address) as second:
+        with _opened(address) as first:
+            _send(first, photo)
+            first.wait(_READY, seconds=_PATIENCE)
+            first.press("#refine input")
+            first.press("#go")
+            first.wait(_REFINES, seconds=_PATIENCE)
+            first.press("#stop")
+            first.wait(f"{_STATUS} === 'Cancelled.'", seconds=5)
+            first.press("#go")
+            first.wait(_REFINES, seconds=_PATIENCE)
+            _send(second, photo)
+            second.wait(f"{_STATUS}.includes('1 photo is before yours')")
+        # The first has closed its browser in the middle of minutes of refinement.
+        second.wait(_READY, seconds=60)
+        assert "2 objects found" in second.evaluate(_STATUS)
+
+
+def test_two_visitors_at_once_get_results_of_their_own(address, photo, tmp_path):
+    other = tmp_path / "other.png"
+    Image.open(asset("ictface/image/001.png")).convert("RGB").resize((300, 300)).save(other)
+    with _opened(address) as first, _opened(address) as second:
+        _send(first, photo)
+        _send(second, other)
+        for page in (first, second):
+            page.wait(_READY, seconds=_PATIENCE)
+        first.press("#go")
+        second.press("#go")
+        depths = []
+        for page in (first, second):
+            page.wait(f"{_STATUS} === 'Done.'", seconds=_PATIENCE)
+            links = page.evaluate("[...document.querySelectorAll('#files a')].map(a => a.href)")
+            (depth,) = (link for link in links if link.split("?")[0].endswith("/depth.npy"))
+            depths.append(np.load(io.BytesIO(_fetched(depth))))
+    assert np.abs(depths[0] - depths[1]).max() > 1e-3

@@ -1,0 +1,146 @@
+"""The files of a Hugging Face Space: header, requirements, and the app as a Space runs it, a copy behind a proxy."""
+
+import configparser
+import contextlib
+import importlib.util
+import io
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.parse
+import urllib.request
+
+import numpy as np
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from benchmarks.pages import chromium
+from gan2shape_jax import __version__
+from gan2shape_jax.apps.serve import command
+from gan2shape_jax.io.bundled import asset
+
+_ROOT = pathlib.Path(__file__).parents[3]
+_SPACE = _ROOT / "deploy"
+_HOST = "user-name.hf.space"
+# What a Space sets; the port is this test's own, and as in a Space the proxy has no address that uvicorn trusts.
+_VARIABLES = {
+    "FORWARDED_ALLOW_IPS": "10.0.0.1",
+    "SYSTEM": "spaces",
+    "SPACE_ID": "user/name",
+    "SPACE_HOST": _HOST,
+    "GRADIO_SERVER_NAME": "0.0.0.0",
+    "GRADIO_SERVER_PORT": "0",
+    "GRADIO_ANALYTICS_ENABLED": "True",
+}
+_COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
+
+
+def _header():
+    return yaml.safe_load((_SPACE / "README.md").read_text(encoding="utf-8").split("---\n")[1])
+
+
+def _extras():
+    setup = configparser.ConfigParser()
+    setup.read(_ROOT / "setup.cfg")
+    return setup["options.extras_require"]
+
+
+def test_the_header_has_what_a_space_needs():
+    header = _header()
+    assert header["sdk"] == "gradio" and (_SPACE / header["app_file"]).is_file()
+    assert {header["colorFrom"], header["colorTo"]} <= _COLOURS and header["title"] and len(header["emoji"]) == 1
+    assert len(header["short_description"]) <= 60 and header["license"] == "apache-2.0"
+    (lowest,) = re.findall(r"gradio>=([\d.]+)", _extras()["web"])
+    assert header["sdk_version"].startswith(lowest)
+    assert header["python_version"] == "3.11"  # a string: 3.1 would be another Python than 3.10
+
+
+def test_the_requirement_is_the_wheel_of_this_version_with_extras_that_there_are():
+    lines = (_SPACE / "requirements.txt").read_text().splitlines()
+    (line,) = (line for line in lines if not line.startswith("#"))
+    requirement = Requirement(line)
+    assert requirement.name == "gan2shape-jax" and requirement.extras and requirement.extras <= set(_extras())
+    # Not by its name alone: who took that name in a registry would run in the Space. Nor by a path: a Space installs
+    # before its other files are there.
+    address = urllib.parse.urlsplit(requirement.url)
+    assert (address.scheme, address.netloc) == ("https", "huggingface.co")
+    assert address.path == f"/spaces/USER/SPACE/resolve/main/gan2shape_jax-{__version__}-py3-none-any.whl"
+
+
+@pytest.mark.parametrize("port, variables", [(7860, {}), (8123, {"GRADIO_SERVER_PORT": "8123"})])
+def test_the_app_is_the_command_with_options_that_it_takes(monkeypatch, port, variables):
+    pytest.importorskip("gradio")
+    from gan2shape_jax.apps.serve import server
+
+    for name in _VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    spec = importlib.util.spec_from_file_location("space_app", _SPACE / "app.py")
+    app = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(app)
+    served = []
+    monkeypatch.setattr(server, "listening", lambda host, port: served.append((host, port)))
+    monkeypatch.setattr(server, "serve", lambda worker, root, door, limits, **told: served.append(limits))
+    assert app.command is command and app.command.main(app.OPTIONS) == 0
+    address, limits = served
+    assert address == ("0.0.0.0", port) and (limits.file_bytes, limits.keep_s) == (20_000_000, 600.0)
+
+
+@contextlib.contextmanager
+def _started(folder):
+    """Yields the port of the app, started in a copy of its folder as a Space does; nothing may be left behind."""
+    pytest.importorskip("gradio")
+    shutil.copytree(_SPACE, folder / "app")
+    environ = os.environ | _VARIABLES | {"XDG_CACHE_HOME": str(folder / "cache"), "PYTHONPATH": str(_ROOT)}
+    command = [sys.executable, _header()["app_file"]]
+    with subprocess.Popen(command, cwd=folder / "app", env=environ, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            told = process.stdout.readline()
+            address, port = re.match(r"http://([\d.]+):(\d+) ", told).groups()
+            assert address == "0.0.0.0"
+            yield int(port)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+    assert list((folder / "cache" / "gan2shape_jax" / "serving").iterdir()) == []
+
+
+@pytest.mark.heavy
+def test_a_space_is_answered_through_its_proxy_and_has_its_own_addresses(tmp_path):
+    headers = {"Host": _HOST, "Origin": f"https://{_HOST}", "X-Forwarded-Proto": "https,http"}
+    headers |= {"X-Forwarded-For": "203.0.113.9, 10.0.0.1"}
+    with _started(tmp_path) as port:
+        for forwarded in ({}, {"X-Forwarded-Host": _HOST}):
+            request = urllib.request.Request(f"http://127.0.0.1:{port}/config", headers=headers | forwarded)
+            with urllib.request.urlopen(request) as answer:
+                assert json.loads(answer.read())["root"] == f"https://{_HOST}"
+
+
+@pytest.mark.browser
+def test_a_photo_becomes_files_in_a_space(tmp_path):
+    if chromium.find() is None:
+        pytest.skip("no Chromium: apt-get install chromium, or set CHROMIUM")
+    address = f"http://{_HOST}"
+    with _started(tmp_path) as port:
+        with chromium.opened(f"--host-resolver-rules=MAP {_HOST}:80 127.0.0.1:{port}") as page:
+            page.screen(1200, 900, still=True)
+            page.open(address)
+            page.wait("document.querySelector('#photo input[type=file]')")
+            page.choose("#photo input[type=file]", asset("ictface/image/006.png"))
+            page.wait("document.querySelector('#go:not([disabled])')", seconds=150)
+            page.wait("document.querySelector('#crop img')")
+            page.press("#go")
+            page.wait("document.querySelector('#status').innerText === 'Done.'", seconds=150)
+            links = page.evaluate("[...document.querySelectorAll('#files a')].map(a => a.href)")
+        (depth,) = (link for link in links if link.split("?")[0].endswith("/depth.npy"))
+        assert depth.startswith(f"{address}/results/")
+        request = urllib.request.Request(depth.replace(_HOST, f"127.0.0.1:{port}"), headers={"Host": _HOST})
+        with urllib.request.urlopen(request) as answer:
+            assert np.load(io.BytesIO(answer.read())).shape == (64, 64)

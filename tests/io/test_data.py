@@ -1,0 +1,209 @@
+"""What a run reads about each image: items, masks, lists."""
+
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+from helpers.picture_files import PIXELS as _PIXELS
+from helpers.picture_files import save as _save
+from PIL import Image
+
+from gan2shape_jax.config import apply_overrides, load_config
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.io import data
+from gan2shape_jax.io.image_files import open_gray
+from gan2shape_jax.run import check
+
+_RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def bundled():
+    return load_config("ictface:scratch")
+
+
+# The bundled faces
+
+
+def test_bundled_item_has_the_stated_shapes_and_ranges(bundled):
+    pytest.importorskip("gan2shape_jax.io.weights.torch_reader")
+    for name in data.read_names(bundled.data.image_list):
+        item = data.load_item(bundled, name)
+        assert item.name == name.removesuffix(".png")
+        assert item.image.shape == (64, 64, 3) and item.image.dtype == np.float32
+        assert -1 <= item.image.min() < 0 < item.image.max() <= 1
+        assert item.mask.shape == (64, 64) and set(np.unique(item.mask)) == {0, 1}
+        assert item.depth.shape == (64, 64) and item.depth.max() == np.float32(1.1)
+        assert item.depth.min() > 0.85
+        assert item.latent.shape == (1, 128)
+        assert (item.original_size, item.crop) == (64, None)
+
+
+def test_background_and_what_lies_beyond_becomes_the_greatest_depth(tmp_path):
+    depth = np.full((8, 8), 1.0, np.float32)
+    depth[0], depth[1] = 0, 1.3
+    np.save(tmp_path / "d.npy", depth)
+    loaded = data.load_depth(tmp_path / "d.npy", 8, None, 0.9, 1.1)
+    np.testing.assert_array_equal(loaded[:2], np.float32(1.1))
+    np.testing.assert_array_equal(loaded[2:], 1)
+
+
+def test_png_depth_is_nearness(tmp_path):
+    levels = np.tile(np.linspace(0, 255, 8).astype(np.uint8), (8, 1))
+    _save(tmp_path / "d.png", levels, "L")
+    loaded = data.load_depth(tmp_path / "d.png", 8, None, 0.9, 1.1)
+    np.testing.assert_allclose(loaded[0, [0, -1]], [1.1, 0.9], atol=1e-6)
+    assert (np.diff(loaded[0]) < 0).all()
+
+
+def test_images_without_a_latent_are_left_to_the_inversion(bundled, tmp_path):
+    config = apply_overrides(bundled, {"data.latent_root": str(tmp_path)})
+    assert data.load_item(config, "001.png").latent is None
+    assert data.load_item(apply_overrides(bundled, {"data.latent_root": ""}), "001.png").latent is None
+
+
+def test_masks_are_needed_only_where_the_method_uses_them(bundled):
+    none = apply_overrides(bundled, {"data.mask_root": ""})
+    with pytest.raises(UserError, match=r"001.png has no object mask.*mask_root=FOLDER"):
+        data.load_item(none, "001.png")
+    item = data.load_item(apply_overrides(none, {"networks.pretrained": "w.pth", "data.latent_root": ""}), "001.png")
+    assert (item.mask == 1).all()
+
+
+@pytest.mark.parametrize("root", ["mask_root", "depth_root"])
+def test_missing_companion_file_is_named(root, bundled, tmp_path):
+    config = apply_overrides(bundled, {f"data.{root}": str(tmp_path), "data.latent_root": ""})
+    with pytest.raises(UserError, match=f"{tmp_path}/001"):
+        data.load_item(config, "001.png")
+
+
+# Masks
+
+
+def test_mask_of_any_side_is_averaged_over_cells(tmp_path):
+    mask = _RNG.integers(0, 256, (128, 128), np.uint8)
+    loaded = data.load_mask(_save(tmp_path / "m.png", mask, "L"), 32)
+    expected = mask.reshape(32, 4, 32, 4).mean((1, 3)) / 255
+    np.testing.assert_allclose(loaded, expected, atol=1e-5)
+
+
+def test_mask_is_cropped_only_where_it_shows_the_whole_image(tmp_path):
+    mask = np.zeros((100, 100), np.uint8)
+    mask[25:75, 25:75] = 255
+    path = _save(tmp_path / "m.png", mask, "L")
+    assert data.load_mask(path, 50, crop=50, image_size=100).min() == 1
+    np.testing.assert_allclose(data.load_mask(path, 50, crop=60, image_size=120).mean(), 0.25, atol=0.02)
+
+
+def test_bilevel_mask_is_read(tmp_path):
+    path = _save(tmp_path / "m.png", Image.fromarray(_PIXELS[..., 0]).convert("1"), "1")
+    assert set(np.unique(open_gray(path))) == {0, 255}
+
+
+def test_empty_mask_is_refused(tmp_path):
+    path = _save(tmp_path / "m.png", np.zeros((64, 64), np.uint8), "L")
+    with pytest.raises(UserError, match=r"m.png is empty"):
+        data.load_mask(path, 64)
+
+
+# Cropping
+
+
+def _photo(folder, size=(300, 200)):
+    """A photo that is not square, its mask as a file and as its alpha channel, with a bright object in the middle."""
+    pixels = _RNG.integers(0, 100, (size[1], size[0], 3), np.uint8)
+    mask = np.zeros(size[::-1], np.uint8)
+    top, left = size[1] // 2 - 25, size[0] // 2 - 25
+    mask[top : top + 50, left : left + 50] = 255
+    pixels[mask > 0] = 255
+    (folder / "mask").mkdir()
+    _save(folder / "a.png", pixels)
+    _save(folder / "b.png", np.dstack([pixels, mask]), "RGBA")
+    _save(folder / "mask" / "a.png", mask, "L")
+    (folder / "list.txt").write_text("a.png\nb.png\n")
+    own = {"image_list": folder / "list.txt", "image_root": folder, "mask_root": folder / "mask"}
+    return {f"data.{field}": str(path) for field, path in own.items()} | {"data.latent_root": "", "data.depth_root": ""}
+
+
+@pytest.mark.parametrize("crop, side", [(100, 100), (200, 200), (250, 200)])
+def test_crop_cuts_photos_that_are_not_square(crop, side, bundled, tmp_path):
+    fields = _photo(tmp_path)
+    config = apply_overrides(bundled, fields | {"data.crop": str(crop)})
+    for name in ("a.png", "b.png"):  # one with a mask file, one with an alpha channel
+        item = data.load_item(config, name)
+        assert item.image.shape == (64, 64, 3) and item.original_size == 200
+        shown = (50 / side) ** 2  # of the square is the object
+        assert item.mask.mean() == pytest.approx(shown, abs=1e-3)
+        outside = item.image[item.mask == 0].mean()  # dark in the one, transparent over white in the other
+        assert item.image[item.mask == 1].mean() > 0.9 and (outside < -0.5 if name == "a.png" else outside == 1)
+    assert check.examine(apply_overrides(config, {"workdir": str(tmp_path / "run")})) == []
+    with pytest.raises(UserError, match="a.png is 300 x 200 pixels .* set config.data.crop"):
+        data.load_item(apply_overrides(config, {"data.crop": "None"}), "a.png")
+
+
+def test_crop_cuts_true_depths_that_are_pictures_alike(bundled, tmp_path):
+    (tmp_path / "depth").mkdir()
+    fields = _photo(tmp_path) | {"data.depth_root": str(tmp_path / "depth"), "data.crop": "100"}
+    Image.open(tmp_path / "mask" / "a.png").save(tmp_path / "depth" / "a.png")
+    item = data.load_item(apply_overrides(bundled, fields), "a.png")
+    np.testing.assert_allclose(item.depth[32], np.where(item.mask[32] > 0.5, 0.9, 1.1), atol=0.11)
+    np.testing.assert_allclose(item.depth[[0, 32], [0, 32]], [1.1, 0.9], atol=1e-6)
+
+
+def test_mask_that_is_neither_square_nor_its_images_is_refused(bundled, tmp_path):
+    config = apply_overrides(bundled, _photo(tmp_path) | {"data.crop": "100"})
+    _save(tmp_path / "mask" / "a.png", np.full((90, 120), 255, np.uint8), "L")
+    with pytest.raises(UserError, match="mask/a.png is neither square nor as large as its image: .* 90 pixels"):
+        data.load_item(config, "a.png")
+
+
+# Transparency
+
+
+def _warnings_of(config, name) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        data.load_item(config, name)
+        data.open_picture(config, name)  # as the inversion does
+    return [str(warning.message) for warning in caught]
+
+
+def test_transparency_is_told_once_and_not_where_it_is_the_mask(bundled, tmp_path):
+    fields = _photo(tmp_path) | {"data.crop": "100"}
+    config = apply_overrides(bundled, fields)
+    assert _warnings_of(config, "b.png") == []
+    shutil.copy(tmp_path / "mask" / "a.png", tmp_path / "mask" / "b.png")  # now the mask is a file
+    (told,) = _warnings_of(config, "b.png")
+    assert told == f"{tmp_path / 'b.png'} is partly transparent and was laid over white"
+
+
+# Lists
+
+
+def test_list_skips_blank_lines_comments_and_carriage_returns(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"\xef\xbb\xbfa.png\r\n\r\n  \n# note\nsub/b.png 3\n")
+    assert data.read_names(path) == ["a.png", "sub/b.png"]
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "names no image"),
+        (b"\n \n", "names no image"),
+        (b"a.png\nb.png\na.png\n", "line 3: a.png cannot stand beside a.png of line 1: it is the same image"),
+        (b"a.png\na.jpg\n", "line 2: a.jpg cannot stand beside a.png of line 1: both would have the results folder a"),
+        (b"\xff\xfe\x00", "cannot be read as text"),
+        (b"/etc/a.png", "relative"),
+        (b"../a.png", "relative"),
+        (None, "does not exist"),
+    ],
+)
+def test_unusable_list_is_refused_by_name(content, message, tmp_path):
+    path = tmp_path / "list.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as caught:
+        data.read_names(path)
+    assert str(path) in str(caught.value)

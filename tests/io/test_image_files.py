@@ -1,0 +1,241 @@
+"""Reading pictures of any colour mode, cropping and resizing; unusable ones are refused by name."""
+
+import errno
+import os
+import pathlib
+import warnings
+
+import numpy as np
+import PIL
+import pytest
+from helpers.picture_files import PIXELS as _PIXELS
+from helpers.picture_files import save as _save
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.image_files import (
+    crop_and_resize,
+    open_alpha,
+    open_gray,
+    open_rgb,
+    open_upright,
+    picture_size,
+    warn_of_transparency,
+)
+
+_RNG = np.random.default_rng(0)
+
+
+def _triangle_weights(source: int, target: int) -> np.ndarray:
+    """Antialiased bilinear resampling as a matrix: triangles as wide as two target pixels."""
+    scale = max(source / target, 1)
+    centres = (np.arange(target) + 0.5) * source / target
+    weights = 1 - np.abs(np.arange(source) + 0.5 - centres[:, None]) / scale
+    weights = np.maximum(weights, 0)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("crop, size", [(170, 64), (171, 128), (None, 64), (50, 64)])
+def test_resize_is_the_antialiased_triangle_filter(crop, size):
+    pixels = _RNG.integers(0, 256, (200, 200, 3), np.uint8)
+    found = np.asarray(crop_and_resize(Image.fromarray(pixels), crop, size), float)
+    side = crop or 200
+    left = round((200 - side) / 2)
+    inner = pixels[left : left + side, left : left + side]
+    weights = _triangle_weights(side, size)
+    expected = np.einsum("ai,bj,ijc->abc", weights, weights, inner)
+    np.testing.assert_allclose(found, expected, atol=1.1)  # both passes round to 8 bits
+
+
+def test_crop_takes_the_centre_and_resize_keeps_what_fits():
+    picture = Image.fromarray(_PIXELS)
+    np.testing.assert_array_equal(crop_and_resize(picture, 32, 32), _PIXELS[16:48, 16:48])
+    np.testing.assert_array_equal(crop_and_resize(picture, None, 64), _PIXELS)
+    np.testing.assert_array_equal(crop_and_resize(picture, 100, 64), _PIXELS)
+
+
+# Pillow before 13 cannot read the TIFF files of this kind that it writes.
+_YCBCR = pytest.param("YCbCr", marks=pytest.mark.skipif(int(PIL.__version__.split(".")[0]) < 13, reason="old Pillow"))
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "LA", "RGBA", "I;16", _YCBCR])
+def test_any_colour_mode_becomes_rgb(mode, tmp_path):
+    gray = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (64, 1))
+    kind = ".tif" if mode in ("CMYK", "YCbCr") else ".png"
+    if mode == "I;16":
+        path = _save(tmp_path / f"a{kind}", gray.astype(np.uint16) * 257, mode)
+    else:
+        path = _save(tmp_path / f"a{kind}", gray, "RGB" if mode == "1" else "L")
+        Image.open(path).convert("RGB" if mode == "CMYK" else "L").convert(mode).save(path)
+    picture = open_rgb(path)
+    assert picture.mode == "RGB"
+    tolerance = 255 if mode == "1" else 4
+    error = np.abs(np.asarray(picture, int) - gray[..., None])
+    assert error.max() <= tolerance
+    assert np.asarray(picture)[:, 0].mean() < 10 and np.asarray(picture)[:, -1].mean() > 245
+
+
+def test_transparency_is_laid_over_white_with_a_warning(tmp_path):
+    pixels = np.zeros((64, 64, 4), np.uint8)
+    pixels[:32, :, 3] = 255
+    path = _save(tmp_path / "a.png", pixels, "RGBA")
+    with pytest.warns(UserWarning, match=r"a.png is partly transparent"):
+        warn_of_transparency(path)
+    picture = np.asarray(open_rgb(path))
+    assert (picture[:32] == 0).all() and (picture[32:] == 255).all()
+
+
+def test_opaque_alpha_warns_of_nothing(tmp_path):
+    path = _save(tmp_path / "a.png", Image.fromarray(_PIXELS).convert("RGBA"), "RGBA")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(open_rgb(path), _PIXELS)
+        warn_of_transparency(path)
+
+
+@pytest.mark.parametrize("size", [(64, 40), (41, 64), (65, 64)])
+def test_a_picture_that_is_not_square_is_cut_where_that_is_asked_for(size, tmp_path):
+    side = min(size)
+    pixels = _RNG.integers(0, 256, (size[1], size[0], 4), np.uint8)
+    path = _save(tmp_path / "a.png", pixels[..., :3])
+    left, top = (round((length - side) / 2) for length in size)
+    inner = pixels[top : top + side, left : left + side]
+    np.testing.assert_array_equal(open_rgb(path, cut=True), inner[..., :3])
+    assert open_gray(path, cut=True).size == (side, side) and picture_size(path) == size
+    cut_out = _save(tmp_path / "b.png", pixels, "RGBA")
+    np.testing.assert_array_equal(open_alpha(cut_out, cut=True), inner[..., 3])
+    for read, file in ((open_rgb, path), (open_gray, path), (open_alpha, cut_out)):
+        with pytest.raises(UserError, match="has to be square: cut it .* or set config.data.crop"):
+            read(file)
+
+
+def test_exif_orientation_is_respected(tmp_path):
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[:32] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: what is on top has to go to the right
+    path = _save(tmp_path / "a.png", pixels, exif=exif)
+    turned = np.asarray(open_rgb(path))
+    assert (turned[:, 32:] == 255).all() and (turned[:, :32] == 0).all()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA"])
+@pytest.mark.parametrize("orientation, turns", [(1, 0), (3, 2), (6, -1), (8, 1)])
+def test_a_whole_photo_is_read_upright_at_its_own_size(mode, orientation, turns, tmp_path):
+    lying = Image.fromarray(_RNG.integers(0, 256, (30, 47, 3), np.uint8)).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    lying.save(tmp_path / "x.png", exif=exif)
+    expected = np.rot90(np.asarray(lying.convert("RGB")), turns)
+    photo, alpha, reduction = open_upright(tmp_path / "x.png", least=20)
+    np.testing.assert_array_equal(photo, expected)
+    assert alpha is None and reduction == 1
+
+
+def test_small_picture_is_enlarged_with_a_warning(tmp_path):
+    path = _save(tmp_path / "a.png", _PIXELS[:32, :32])
+    with pytest.warns(UserWarning, match="32 pixels wide and is enlarged to 64"):
+        open_rgb(path, expected=64)
+
+
+def _truncated(path):
+    whole = _save(path).read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+def _animated(path):
+    frames = [Image.fromarray(np.roll(_PIXELS, i, 0)) for i in range(3)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+
+
+def _huge_header(path):
+    """A PNG that claims to have 60000 pixels a side."""
+    import struct
+    import zlib
+
+    raw = bytearray(_save(path).read_bytes())
+    raw[16:24] = struct.pack(">II", 60000, 60000)
+    raw[29:33] = struct.pack(">I", zlib.crc32(raw[12:29]))
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda path: None, "does not exist"),
+        (lambda path: path.mkdir(), "a folder, not a file"),
+        (lambda path: path.write_bytes(b""), "empty"),
+        (lambda path: path.write_text("no picture"), "not an image"),
+        (_truncated, "damaged or truncated"),
+        (_animated, "is animated or has several pages"),
+        (lambda path: _save(path, _PIXELS[:40]), "64 x 40 pixels.*square"),
+        (lambda path: _save(path, _PIXELS[:8, :8]), "only 8 pixels wide"),
+        (
+            lambda path: _save(path, np.zeros((1, 9000), np.uint8), "L"),
+            "9000 x 1 pixels: at most 8192",
+        ),
+        (_huge_header, "at most 8192"),
+        (lambda path: _save(path, _PIXELS[..., 0].astype(np.int32) - 100, "I"), "8 or 16 bits"),
+    ],
+)
+def test_unusable_picture_is_refused_by_name(make, message, tmp_path):
+    path = tmp_path / ("a.gif" if make is _animated else "a.tif" if "bits" in message else "a.png")
+    make(path)
+    with pytest.raises(UserError, match=message) as caught:
+        open_rgb(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    def refuse(path, flags, **options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    path = _save(tmp_path / "a.png")
+    monkeypatch.setattr(os, "open", refuse)  # root, as whom tests may run, is refused nothing
+    with pytest.raises(UserError, match=r"a\.png may not be read by this user"):
+        open_rgb(path)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 3000), st.binary(min_size=1, max_size=8))
+def test_damaged_pictures_never_escape_as_other_errors(position, noise):
+    import io
+    import tempfile
+
+    buffer = io.BytesIO()
+    Image.fromarray(_PIXELS).save(buffer, "PNG")
+    raw = bytearray(buffer.getvalue())
+    raw[position : position + len(noise)] = noise
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = pathlib.Path(folder) / "a.png"
+        path.write_bytes(raw)
+        try:
+            assert open_rgb(path).mode == "RGB"
+        except UserError as error:
+            assert str(path) in str(error)
+
+
+def test_a_large_jpeg_is_opened_at_a_half_of_its_sides(tmp_path):
+    rough = np.random.default_rng(0).integers(0, 255, (50, 75, 3), np.uint8)
+    whole = Image.fromarray(rough).resize((9000, 6000), Image.Resampling.BICUBIC)
+    whole.save(tmp_path / "a.jpg", quality=90)
+    upright, alpha, reduction = open_upright(tmp_path / "a.jpg", least=16)
+    assert upright.size == (4500, 3000) and alpha is None and reduction == 2
+    small = [np.asarray(picture.resize((75, 50), Image.Resampling.BOX), np.float32) for picture in (upright, whole)]
+    assert np.abs(small[0] - small[1]).mean() < 1
+    with pytest.raises(UserError, match="at most 8192"):
+        open_rgb(tmp_path / "a.jpg", cut=True)
+
+
+def test_upright_pictures_keep_their_shape_and_alpha(tmp_path):
+    picture = Image.new("RGBA", (40, 24), (200, 10, 10, 255))
+    picture.paste((0, 0, 0, 0), (0, 0, 10, 24))
+    picture.save(tmp_path / "a.png")
+    upright, alpha, reduction = open_upright(tmp_path / "a.png", least=16)
+    assert upright.size == alpha.size == (40, 24) and reduction == 1
+    assert upright.getpixel((0, 0)) == (255, 255, 255) and alpha.getpixel((39, 0)) == 255
+    with pytest.raises(UserError, match="only 40 x 24 pixels"):
+        open_upright(tmp_path / "a.png", least=32)

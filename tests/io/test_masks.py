@@ -1,0 +1,297 @@
+"""Where object masks come from: files, alpha channels, parsers, and their order."""
+
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from PIL import Image
+
+from gan2shape_jax.config import apply_overrides, load_config
+from gan2shape_jax.config.validation import validate
+from gan2shape_jax.errors import ConfigError, UserError
+from gan2shape_jax.io import data, masks, parsing
+from gan2shape_jax.io.image_files import open_alpha
+from gan2shape_jax.io.parsers import parser_of
+from gan2shape_jax.io.required_files import require_files, required_files_of
+from gan2shape_jax.run import check
+
+_RNG = np.random.default_rng(0)
+_DISC = np.hypot(*(np.mgrid[:64, :64] - 32)) < 20
+
+
+def _weights(path: pathlib.Path, category: str, label: int, *, brightness: bool = False) -> pathlib.Path:
+    """A parser of one channel that sees one label everywhere, or wherever the picture is bright.
+
+    Brightness goes through zeros elsewhere: the stem averages the colours, every later layer passes its first
+    channel on, and the label wins where that exceeds a third.
+    """
+    parser = parser_of(category)
+    blocks = (2, 2, 2, 2) if parser.family == "bisenet" else (1, 1, 1, 1)
+    arch = parsing.Architecture(parser.family, parser.classes, 1, blocks)
+    params = {k: np.zeros(shape, np.float32) for k, shape in parsing.parameter_shapes(arch).items()}
+    if brightness:
+        assert parser.family == "pspnet"
+        params["stem0/kernel"][1, 1, :, 0] = 1 / 3
+        for name in ("stem1", "stem2", *(f"stage{i}_0/shortcut" for i in range(1, 5)), "classify"):
+            kernel = params[f"{name}/kernel"]
+            kernel[kernel.shape[0] // 2, kernel.shape[1] // 2, 0, 0] = 1
+        params["output/kernel"][0, 0, 0, label] = 3
+        params["output/bias"][0] = 1
+    elif "output/bias" in params:
+        params["output/bias"][label] = 1
+    elif label:  # BiSeNet's last layer has no bias: the one before it lights a channel
+        params["classify/bias"][0] = 1
+        params["output/kernel"][0, 0, 0, label] = 1
+    safetensors.numpy.save_file(params, path, parsing.header_of(arch))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Four images: opaque, with a disc in the alpha channel, half transparent everywhere, bright on the right."""
+    pixels = _RNG.integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "plain.png")
+    alpha = np.where(_DISC, 255, 0).astype(np.uint8)
+    Image.fromarray(np.dstack([pixels, alpha])).save(tmp_path / "cut.png")
+    Image.fromarray(np.dstack([pixels, np.full((64, 64), 200, np.uint8)])).save(tmp_path / "veil.png")
+    bright = np.zeros((64, 64, 3), np.uint8)
+    bright[:, 32:] = 255
+    Image.fromarray(bright).save(tmp_path / "bright.png")
+    (tmp_path / "list.txt").write_text("plain.png\ncut.png\nveil.png\nbright.png\n")
+    return tmp_path
+
+
+def _config(folder, **fields):
+    given = {
+        "data.image_list": str(folder / "list.txt"),
+        "data.image_root": str(folder),
+        "data.latent_root": "",
+        "data.depth_root": "",
+        "data.mask_root": "",
+        **{name.replace("__", "."): str(value) for name, value in fields.items()},
+    }
+    return apply_overrides(load_config("ictface:scratch"), given)
+
+
+@pytest.mark.parametrize("source", ["auto", "alpha"])
+def test_alpha_channel_is_the_mask(folder, source):
+    item = data.load_item(_config(folder, data__mask_source=source), "cut.png")
+    np.testing.assert_array_equal(item.mask, _DISC)
+    cropped = data.load_item(_config(folder, data__mask_source=source, data__crop=32), "cut.png")
+    inner = np.asarray(Image.fromarray(_DISC[16:48, 16:48]).convert("F").resize((64, 64), Image.Resampling.BOX))
+    np.testing.assert_allclose(cropped.mask, inner / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["plain.png", "veil.png", "bright.png"])
+def test_images_without_a_real_alpha_channel_are_refused_by_name(folder, name):
+    with pytest.raises(UserError, match=f"{name} has no alpha channel"):
+        masks.find_mask(_config(folder, data__mask_source="alpha"), name, np.zeros((64, 64, 3)), 64)
+    with pytest.raises(UserError, match=f"{name} has no object mask.*mask_root=FOLDER"):
+        masks.find_mask(_config(folder), name, np.zeros((64, 64, 3)), 64)
+
+
+def test_alpha_of_other_modes_and_of_damaged_files(folder):
+    gray = Image.fromarray(np.where(_DISC, 255, 0).astype(np.uint8))
+    Image.merge("LA", (gray, gray)).save(folder / "la.png")
+    gray.convert("P").save(folder / "palette.png", transparency=0)
+    for name in ("la.png", "palette.png"):
+        np.testing.assert_array_equal(np.asarray(open_alpha(folder / name)) > 127, _DISC)
+    assert open_alpha(folder / "plain.png") is None
+    whole = (folder / "cut.png").read_bytes()
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="cut.png is damaged"):
+        open_alpha(folder / "cut.png")
+
+
+def test_a_crop_that_cuts_the_object_away_is_refused(folder):
+    ring = np.where(_DISC, 0, 255).astype(np.uint8)
+    Image.fromarray(np.dstack([np.zeros((64, 64, 3), np.uint8), ring])).save(folder / "ring.png")
+    with pytest.raises(UserError, match="ring.png shows no object inside"):
+        masks.alpha_mask(folder / "ring.png", 32, crop=16)
+
+
+@pytest.mark.filterwarnings("ignore:.*partly transparent")
+def test_auto_takes_the_file_then_alpha_then_the_parser(folder):
+    """A list may mix images: each takes the first source that it has."""
+    (folder / "masks").mkdir()
+    square = np.zeros((64, 64), np.uint8)
+    square[10:20, 10:20] = 255
+    Image.fromarray(square).save(folder / "masks" / "plain.png")
+    weights = _weights(folder / "car.safetensors", "car", 7)
+    config = _config(folder, category="car", data__mask_root=folder / "masks", parsing__weights=weights)
+    np.testing.assert_array_equal(data.load_item(config, "plain.png").mask, square > 0)
+    np.testing.assert_array_equal(data.load_item(config, "cut.png").mask, _DISC)
+    assert (data.load_item(config, "veil.png").mask == 1).all()
+    strict = apply_overrides(config, {"data.mask_source": "file"})
+    with pytest.raises(UserError, match="the object mask of cut.png is missing: .*masks/cut.png"):
+        data.load_item(strict, "cut.png")
+    parsed = apply_overrides(config, {"data.mask_source": "parser"})
+    assert (data.load_item(parsed, "plain.png").mask == 1).all()
+
+
+def test_parser_finds_what_is_bright(folder):
+    weights = _weights(folder / "car.safetensors", "car", 7, brightness=True)
+    config = _config(folder, category="car", data__mask_source="parser", parsing__weights=weights)
+    mask = data.load_item(config, "bright.png").mask
+    assert (mask[:, :26] == 0).all() and (mask[:, 38:] == 1).all()
+    assert 0 <= mask.min() and mask.max() <= 1 and mask.dtype == np.float32
+
+
+def test_normalisation_is_the_published_one_unless_asked(folder):
+    """0.1 stays below the stub's threshold of a third as it is, and becomes (0.55 - 0.45) / 0.23 when normalised."""
+    grey = np.full((32, 32, 3), 0.1, np.float32)
+    found = {}
+    for category, everywhere in (("car", False), ("horse", False), ("horse", True)):
+        label = {"car": 7, "horse": 13}[category]
+        path = _weights(folder / f"{category}.safetensors", category, label, brightness=True)
+        mask = masks.parse_mask(grey, category, path, normalize_all=everywhere)
+        found[category, everywhere] = mask[8:24, 8:24].mean()
+    assert found == {("car", False): 1, ("horse", False): 0, ("horse", True): 1}
+
+
+@pytest.mark.parametrize("category, label, value", [("face", 17, 0.5), ("face", 3, 1), ("synface", 14, 1)])
+def test_face_parser_in_a_run(folder, category, label, value):
+    weights = _weights(folder / "faces.safetensors", category, label)
+    mask = masks.parse_mask(np.zeros((64, 64, 3), np.float32), category, weights)
+    np.testing.assert_array_equal(mask, np.full((64, 64), value))
+
+
+def test_parser_that_finds_no_object_names_the_image(folder):
+    weights = _weights(folder / "car.safetensors", "car", 8)  # sees cats only
+    config = _config(folder, category="car", data__mask_source="parser", parsing__weights=weights)
+    with pytest.raises(UserError, match="PSPNet of VOC .* finds no car in plain.png.*mask_root"):
+        data.load_item(config, "plain.png")
+    # Where no mask is needed, a picture without an object is no reason to stop.
+    free = apply_overrides(config, {"data.mask_source": "auto", "networks.pretrained": "w.pth"})
+    with pytest.warns(UserWarning, match="finds no car in plain.png"):
+        assert (data.load_item(free, "plain.png").mask == 1).all()
+
+
+def test_weights_of_another_parser_are_refused(folder):
+    weights = _weights(folder / "church.safetensors", "church", 1)
+    with pytest.raises(UserError, match="pspnet with 150 labels, but the category 'car' wants PSPNet of VOC"):
+        masks.parse_mask(np.zeros((64, 64, 3), np.float32), "car", weights)
+
+
+def test_looking_at_the_files_does_not_run_the_parser(folder, monkeypatch):
+    weights = _weights(folder / "car.safetensors", "car", 7)
+    config = _config(folder, category="car", parsing__weights=weights)
+
+    def fail(*args, **kwargs):
+        raise AssertionError("the parser ran")
+
+    monkeypatch.setattr(parsing, "find_labels", fail)
+    assert (data.load_item(config, "plain.png", run_parser=False).mask == 1).all()
+    with pytest.raises(AssertionError, match="ran"):
+        data.load_item(config, "plain.png")
+
+
+def test_the_usual_mask_is_the_last_that_auto_takes(folder):
+    Image.fromarray(np.where(_DISC, 255, 0).astype(np.uint8)).save(folder / "usual.png")
+    config = _config(folder, lift__masks="usual", lift__usual_mask=folder / "usual.png")
+    sources = [masks.find_mask(config, name, np.zeros((64, 64, 3)), 64).source for name in ("plain.png", "cut.png")]
+    assert sources == ["usual", "alpha"]
+    np.testing.assert_array_equal(data.load_item(config, "plain.png").mask, _DISC)
+    required = {wanted.field: wanted.present for wanted in required_files_of(config)}
+    assert required["lift.usual_mask"] and "data.mask_root" not in required
+    (folder / "usual.png").unlink()
+    with pytest.raises(UserError, match=r"config\.lift\.usual_mask: .*usual\.png"):
+        require_files(config)
+
+
+def test_without_need_or_means_there_is_no_mask(folder):
+    config = _config(folder, category="car", networks__pretrained="w.pth", parsing__weights=folder / "absent")
+    assert (data.load_item(config, "plain.png").mask == 1).all()
+
+
+# What the program asks for
+
+
+def test_absent_parser_weights_are_asked_for_with_source_and_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, file, home in (
+        ("car", "pspnet_voc", "hszhao/semseg"),
+        ("church", "pspnet_ade20k", "hszhao/semseg"),
+        ("cat_pretrain", "pspnet_voc", "hszhao/semseg"),
+        ("celeba_pretrain", "bisenet", "face-parsing.PyTorch"),
+        ("synface_pretrain", "bisenet", "face-parsing.PyTorch"),
+    ):
+        with pytest.raises(UserError) as caught:
+            require_files(load_config(name))
+        path = f"checkpoints/parsing/{file}"
+        command = f"gan2shape-jax convert {path}.pth {path}.safetensors"
+        for part in (f"config.parsing.weights: {path}.safetensors", command, home, "--config.data.mask_root=FOLDER"):
+            assert part in str(caught.value), name
+
+
+def _fields(config):
+    return [
+        wanted.field for wanted in required_files_of(config) if wanted.field in ("data.mask_root", "parsing.weights")
+    ]
+
+
+def test_what_is_asked_for_depends_on_the_source(folder):
+    car = {"category": "car", "parsing__weights": "w.safetensors"}
+    assert _fields(_config(folder, **car)) == ["parsing.weights"]
+    assert _fields(_config(folder, **car, data__mask_root="masks")) == ["data.mask_root"]
+    assert _fields(_config(folder, **car, data__mask_root="masks", data__mask_source="parser")) == ["parsing.weights"]
+    assert _fields(_config(folder, **car, data__mask_source="file")) == ["data.mask_root"]
+    assert _fields(_config(folder, **car, data__mask_source="alpha")) == []
+    assert _fields(_config(folder, **car, networks__pretrained="w.pth")) == []
+    assert _fields(_config(folder)) == ["data.mask_root"]  # ictface has no parser
+    (folder / "list.txt").write_text("cut.png\nveil.png\n")  # all have an alpha channel
+    assert _fields(_config(folder, **car)) == []
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"data.mask_source": "magic"}, "auto, file, alpha, parser"),
+        ({"data.mask_source": "usual"}, "config.lift.usual_mask is empty"),
+        ({"data.mask_source": "parser"}, "no parser finds objects of the category 'ictface'"),
+        ({"data.mask_source": "parser", "category": "car"}, "config.parsing.weights is empty"),
+    ],
+)
+def test_values_no_run_can_use(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        validate(apply_overrides(load_config("ictface:scratch"), fields))
+
+
+@pytest.mark.filterwarnings("ignore:.*partly transparent")
+def test_check_looks_at_the_parsers_weights(folder):
+    weights = folder / "car.safetensors"
+    weights.write_bytes(b"no weights")
+    config = _config(folder, category="car", parsing__weights=weights, workdir=folder / "run")
+    found = check.examine(config)
+    assert len(found) == 1 and "car.safetensors cannot be read" in found[0]
+    _weights(weights, "church", 1)
+    assert ["150 labels" in problem for problem in check.examine(config)] == [True]
+    _weights(weights, "car", 7)
+    assert check.examine(config) == []
+    weights.unlink()
+    assert ["gan2shape-jax convert" in problem for problem in check.examine(config)] == [True]
+
+
+def test_masks_from_a_parser_reach_the_prior_and_the_results(folder, tmp_path):
+    """The whole set-up of an image: the prior's box follows the parsed mask."""
+    from gan2shape_jax.method import prior
+    from gan2shape_jax.run import loading
+
+    bundled = load_config("ictface:scratch")
+    shutil.copy(folder / "bright.png", folder / "001.png")
+    weights = _weights(folder / "car.safetensors", "car", 7, brightness=True)
+    config = _config(
+        folder,
+        category="car",
+        data__mask_source="parser",
+        parsing__weights=weights,
+        data__latent_root=bundled.data.latent_root,
+    )
+    architecture, frozen = loading.load_frozen(config)
+    prepared = loading.load_problem(config, "001.png", architecture, frozen, tmp_path)
+    mask = np.asarray(prepared.problem.mask)
+    assert 0.4 < mask.mean() < 0.6
+    wanted = prior.ellipsoid(mask, category="car", near=config.prior.near, far=config.prior.far)
+    np.testing.assert_allclose(prepared.problem.prior, wanted, atol=1e-6)

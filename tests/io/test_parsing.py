@@ -1,0 +1,203 @@
+"""Scene parsers: parity with the original's, folding, masks of labels, weight files."""
+
+import dataclasses
+import json
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+from helpers.parity_record import LARGEST, largest, share_off
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.io import parsing
+from gan2shape_jax.io.parsers import PARSERS, parser_of
+
+_TINY = {
+    "bisenet": parsing.Architecture("bisenet", 5, 2),
+    "pspnet": parsing.Architecture("pspnet", 5, 2, (2, 1, 2, 1)),
+}
+
+
+def _recipe(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """The weights that the reference ran with, drawn by the tensor's name."""
+    noise = np.random.default_rng(zlib.crc32(name.encode()) + seed).standard_normal(shape).astype(np.float32)
+    if name.endswith("running_var"):
+        return 1 + 0.1 * np.abs(noise)
+    if name.endswith(("running_mean", "bias")):
+        return 0.1 * noise
+    if len(shape) == 1:
+        return 1 + 0.1 * noise
+    return noise * np.sqrt(2 / np.prod(shape[1:])).astype(np.float32)
+
+
+def _state(arch, seed=0):
+    return {name: _recipe(name, shape, seed) for name, shape in parsing.torch_shapes(arch).items()}
+
+
+def _params(arch, seed=0):
+    return jax.tree.map(jnp.asarray, parsing.params_from_torch(arch, _state(arch, seed)))
+
+
+# The masks in the file, by category.
+_MASKS = {"face": "mask_face", "synface": "mask_synface", "car": "mask_7", "cat": "mask_8", "church": "mask_1"}
+
+
+_NAMES = {"bisenet": "BiSeNet", "pspnet_voc": "PSPNet (VOC)", "pspnet_ade20k": "PSPNet (ADE20K)"}
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    "prefix, category, step", [("bisenet", "face", 8), ("pspnet_voc", "car", 16), ("pspnet_ade20k", "church", 16)]
+)
+def test_golden_parser(golden, parity, prefix, category, step):
+    archive = golden("parsing.npz")
+    parser = parser_of(category)
+    names = [str(name) for name in archive[f"{prefix}/names"]]
+    scores = archive[f"{prefix}/logits_every{step}"][0].transpose(1, 2, 0)
+    arch = parsing.Architecture(
+        parser.family, scores.shape[-1], blocks=(2, 2, 2, 2) if parser.family == "bisenet" else (3, 4, 6, 3)
+    )
+    assert parser.fits(arch)
+    # Names and shapes are the original's: nothing is missing, and what is left over is of no use.
+    wanted = parsing.torch_shapes(arch)
+    assert set(names) - set(wanted) == set(parsing.ignored_names(dict.fromkeys(names))) - set(wanted)
+    assert set(wanted) <= set(names)
+    params = _params(arch, int(archive["seed"]))
+    image = archive["image"].transpose(0, 2, 3, 1)
+
+    @jax.jit
+    def run(params, image):
+        pictures = parsing.prepare(image, parser.side, normalize=parser.normalize)
+        return parsing.logits(params, pictures, arch)[0]
+
+    found = np.asarray(run(params, image))
+    name, file, seen = _NAMES[prefix], "parsing.npz", found[::step, ::step]
+    parity(f"{name}, logits", np.linalg.norm(seen - scores) / np.linalg.norm(scores), 1e-3, file)
+    parity(
+        f"{name}, largest logit error", largest(seen, scores) / np.abs(scores).max(), 1e-3, file, "of the largest logit"
+    )
+    labels = found.argmax(-1).astype(np.uint8)
+    parity(f"{name}, labels", share_off(labels == archive[f"{prefix}/labels"][0, 0]), 1e-3, file, "share of pixels")
+    for kind, key in _MASKS.items():
+        if f"{prefix}/{key}" in archive:
+            mask = parsing.mask_of_labels(labels, parser_of(kind), image.shape[1])
+            off = largest(mask, archive[f"{prefix}/{key}"][0, 0])
+            parity(f"mask of a {kind} from {name}'s labels", off, 2e-3, file, LARGEST)
+
+
+@pytest.mark.parametrize("family, side", [("bisenet", 64), ("pspnet", 65)])
+def test_logits_and_input_gradients_are_those_of_pytorch(family, side, parity):
+    torch = pytest.importorskip("torch")
+    from helpers import torch_networks
+
+    arch = dataclasses.replace(_TINY[family], width=4)
+    theirs = (
+        torch_networks.BiSeNet(arch.classes, arch.width)
+        if family == "bisenet"
+        else torch_networks.PSPNet(arch.classes, arch.width, arch.blocks)
+    )
+    torch_networks.randomise(theirs)
+    state = {name: value.numpy() for name, value in theirs.state_dict().items()}
+    params = jax.tree.map(jnp.asarray, parsing.params_from_torch(arch, state))
+    assert parsing.infer_architecture(state) == arch
+    rng = np.random.default_rng(0)
+    image = rng.uniform(-1, 1, (2, side, side, 3)).astype(np.float32)
+    cotangent = rng.standard_normal((2, side, side, arch.classes)).astype(np.float32)
+    x = torch.tensor(image.transpose(0, 3, 1, 2), requires_grad=True)
+    wanted = theirs(x)
+    wanted.backward(torch.tensor(cotangent.transpose(0, 3, 1, 2)))
+
+    @jax.jit
+    def run(params, image):
+        found, pull = jax.vjp(lambda image: parsing.logits(params, image, arch), image)
+        return found, pull(cotangent)[0]
+
+    name = type(theirs).__name__
+    for what, ours, other in zip(
+        ("logits", "input gradient"), run(params, image), (wanted.detach(), x.grad), strict=True
+    ):
+        other = other.numpy().transpose(0, 2, 3, 1)
+        off = np.linalg.norm(np.asarray(ours) - other) / np.linalg.norm(other)
+        parity(f"{name}, {what}, narrow", off, 1e-3)
+
+
+def test_face_masks_count_the_head_half_and_cloth_not_at_all():
+    labels = np.arange(19, dtype=np.uint8).repeat(19).reshape(19, 19)
+    mask = parsing.mask_of_labels(labels, parser_of("face"), 19)[:, 0]
+    wanted = np.where(np.arange(19) <= 13, 1.0, 0.5)
+    wanted[[0, 16]] = 0  # background, cloth
+    np.testing.assert_array_equal(mask, wanted)
+    plain = parsing.mask_of_labels(labels, parser_of("synface"), 19)[:, 0]
+    np.testing.assert_array_equal(plain, (np.arange(19) >= 1) & (np.arange(19) <= 14))
+
+
+@pytest.mark.parametrize("category, label", [("car", 7), ("cat", 8), ("horse", 13), ("church", 1)])
+def test_masks_of_things_are_averaged_over_areas(category, label):
+    labels = np.zeros((473, 473), np.uint8)
+    labels[:, 237:] = label
+    labels[:100] = label - 1 or label + 1
+    mask = parsing.mask_of_labels(labels, parser_of(category), 43)
+    assert (mask[10:, 22:] == 1).all() and (mask[:, :21] == 0).all() and (mask[:9] == 0).all()
+    assert mask.mean() == pytest.approx((labels == label).mean(), abs=0.01)
+
+
+def test_categories_without_a_parser_say_so():
+    assert set(PARSERS) == {"face", "synface", "car", "cat", "horse", "church"}
+    with pytest.raises(UserError, match="no parser .* 'ictface'.*mask_root"):
+        parser_of("ictface")
+
+
+@pytest.mark.parametrize("family", _TINY)
+def test_missing_unknown_misshapen_and_broken_tensors_are_all_listed(family):
+    state = _state(_TINY[family])
+    names = list(state)
+    del state[names[5]]
+    state["stranger"] = np.zeros(3)
+    state[names[0]] = np.zeros((1, 2, 3, 4))
+    state[names[2]] = np.full_like(state[names[2]], np.nan)
+    variance = next(name for name in names[6:] if name.endswith("running_var"))
+    state[variance] = -np.ones_like(state[variance])
+    with pytest.raises(UserError) as caught:
+        parsing.params_from_torch(_TINY[family], state)
+    message = str(caught.value)
+    for part in (
+        f"missing: {names[5]}",
+        "unknown: stranger",
+        f"misshapen: {names[0]} is (1, 2, 3, 4) instead of",
+        f"with NaN or infinity: {names[2]}",
+        f"with a negative variance: {variance}",
+    ):
+        assert part in message
+
+
+def _saved(path, arch, params, **changes):
+    header = parsing.header_of(arch) | changes
+    safetensors.numpy.save_file({k: np.asarray(v) for k, v in params.items()}, path, header)
+    return path
+
+
+def test_weight_files_are_read_back_and_others_refused(tmp_path):
+    arch, path = _TINY["pspnet"], tmp_path / "parser.safetensors"
+    params = _params(arch)
+    found, read = parsing.load_parser(_saved(path, arch, params))
+    assert found == arch
+    jax.tree.map(np.testing.assert_array_equal, dict(params), read)
+    with pytest.raises(UserError, match="does not exist|do not exist.*gan2shape-jax convert"):
+        parsing.load_parser(tmp_path / "absent.safetensors")
+    for changes, message in (
+        ({"format": "other"}, "holds no parser"),
+        ({"architecture": "{}"}, "describes no parser"),
+        ({"architecture": "3"}, "describes no parser"),
+        ({"architecture": json.dumps(arch.to_dict() | {"classes": 6})}, "misshapen: output/bias"),
+    ):
+        with pytest.raises(UserError, match=message) as caught:
+            parsing.load_parser(_saved(path, arch, params, **changes))
+        assert str(path) in str(caught.value)
+    with pytest.raises(UserError, match="missing: stem0/kernel; unknown: stem9/kernel"):
+        parsing.load_parser(_saved(path, arch, {k.replace("stem0/k", "stem9/k"): v for k, v in params.items()}))
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UserError, match="cannot be read"):
+        parsing.load_parser(path)

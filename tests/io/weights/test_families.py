@@ -1,0 +1,184 @@
+"""Checkpoints of every family are told apart by their names, and the right tool is named."""
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from helpers.pickles import Call, dumps, network_record, tensor
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.weights import families as families
+from gan2shape_jax.io.weights.torch_reader import read_torch
+from tools.convert_stylegan2 import convert
+
+_X = np.zeros(2, np.float32)
+_RESNET = {f"layer{i}.0.conv1.weight" for i in range(1, 5)}
+
+# Names as the published files have them: a few of each are enough.
+_NAMES = {
+    "stylegan2-rosinality": {"g_ema.input.input", "g_ema.conv1.conv.weight", "d.convs.0.0.weight", "g.style.1.weight"},
+    "stylegan2-nvidia": {"Generator", "SynthesisBlock", "DiscriminatorBlock", "G_ema.synthesis.b4.const"},
+    "stylegan3": {"Generator", "SynthesisInput", "DiscriminatorBlock", "G_ema.synthesis.input.freqs"},
+    "stylegan2-tensorflow": {"dnnlib.tflib.network.Network", "tf:G_main"},
+    "tensorflow": {"dnnlib.tflib.network.Network", "tf:G_paper", "tf:D_paper"},
+    "stylegan1": {"dnnlib.tflib.network.Network", "tf:G_style", "tf:D_basic"},
+    "gan2shape": {
+        "netD.network.0.weight",
+        "netA.network.0.weight",
+        "netV.network.0.weight",
+        "netL.network.0.weight",
+        "netEnc.network.0.weight",
+        "optimizerD.state.0.exp_avg",
+    },
+    "unsup3d": {
+        "netD.network.0.weight",
+        "netA.network.0.weight",
+        "netV.network.0.weight",
+        "netL.network.0.weight",
+        "netC.network.0.weight",
+        "optimizerA.state.0.exp_avg",
+    },
+    "lpips": {"lin0.model.1.weight", "lin4.model.1.weight"},
+    "vgg16": {"features.0.weight", "features.28.weight", "classifier.6.bias"},
+    "bisenet": {"cp.resnet.conv1.weight", "cp.arm16.conv.conv.weight", "ffm.convblk.conv.weight"},
+    "pspnet": {"layer0.0.weight", "ppm.features.0.1.weight", "cls.0.weight"} | _RESNET,
+    "mvn": {"mean", "cov"},
+    "stylegan2-converted": {"generator/layers/0/weight", "discriminator/output/bias"},
+}
+
+
+@pytest.mark.parametrize("name", _NAMES)
+@pytest.mark.parametrize("wrapper", ["", "module.", "state_dict.", "state_dict.module."])
+def test_families_are_told_by_their_names(name, wrapper):
+    family = families.recognise({n if n[0].isupper() or ":" in n else wrapper + n for n in _NAMES[name]})
+    assert family is not None and family.name == name
+
+
+def test_every_family_has_a_tool_or_advice_and_a_test():
+    assert {known.name for known in families.FAMILIES} == set(_NAMES)
+    for known in families.FAMILIES:
+        assert bool(known.tool) != bool(known.advice)
+        assert families.family(known.name) is known
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        set(),
+        {""},
+        {"weight", "bias"},
+        {"layer1.0.conv1.weight", "fc.weight"},  # a ResNet
+        {"features.0.weight", "features.28.weight", "features.34.weight"},  # VGG19
+        {"features.0.weight", "features.28.weight", "features.1.running_mean"},  # VGG16 with batch norm
+        {"mean"},
+        {"netD.x", "netG.x"},
+    ],
+)
+def test_other_names_are_no_family(names):
+    assert families.recognise(names) is None
+
+
+def test_bare_weights_of_rosinality_and_lpips_of_both_layouts_are_known():
+    assert families.recognise({"conv1.conv.modulation.weight"}).name == "stylegan2-rosinality"
+    assert families.recognise({"lins.0.model.1.weight", "net.slice1.0.weight"}).name == "lpips"
+
+
+def test_names_are_found_inside_of_whatever_holds_them():
+    class Record:
+        class_name = "SynthesisBlock"
+
+        def __init__(self, **fields):
+            self.fields = fields
+
+    block = Record(_parameters={"const": _X}, _modules={}, up=2)
+    content = {"a": [{"b": _X}, 3], "G_ema": Record(_modules={"synthesis": Record(_modules={"b4": block})}), 5: _X}
+    assert families.names_of(content) == {"a.b", "G_ema.synthesis.b4.const", "SynthesisBlock", "5"}
+    endless: dict = {"x": _X}
+    endless["self"] = endless
+    assert families.names_of(endless) == {"x"}
+    deep = _X
+    for _ in range(5000):
+        deep = [deep]
+    assert families.names_of(deep) == set()
+
+
+def _refusal(path, content, protocol=4):
+    path.write_bytes(dumps(content, protocol) if not isinstance(content, bytes) else content)
+    with pytest.raises(UserError, match=path.name) as error:
+        convert(path)
+    return str(error.value)
+
+
+def _states(*names):
+    return {name: tensor(_X) for name in names}
+
+
+@pytest.mark.parametrize(
+    "names, title",
+    [
+        (["lin0.model.1.weight"], "LPIPS"),
+        (["features.0.weight", "features.28.weight"], "VGG16"),
+        (["cp.resnet.conv1.weight"], "BiSeNet"),
+        (["layer0.0.weight", "cls.0.weight"], "PSPNet"),
+        (["mean", "cov"], "mean and covariance"),
+    ],
+)
+def test_the_converter_names_the_tool_for_other_families(tmp_path, names, title):
+    message = _refusal(tmp_path / "other.pth", _states(*names))
+    assert title in message and f"convert {tmp_path / 'other.pth'} {tmp_path / 'other.safetensors'}" in message
+
+
+def test_the_converter_names_the_tool_for_the_methods_own_networks(tmp_path):
+    nets = {f"net{k}": _states("network.0.weight") for k in "DAVL"}
+    message = _refusal(tmp_path / "pre.pth", nets | {"iteration": 3})
+    assert "Unsup3d" in message and "gan2shape-jax convert" in message
+    message = _refusal(tmp_path / "pre.pth", nets | {"netEnc": _states("network.0.weight")})
+    assert "netEnc" in message and "gan2shape-jax convert" in message
+
+
+def test_other_tensorflow_pickles_and_the_first_generation_are_refused_in_words(tmp_path):
+    def network(builder, version):
+        return Call(
+            "dnnlib.tflib.network.Network",
+            state={
+                "version": version,
+                "static_kwargs": Call("dnnlib.util.EasyDict"),
+                "components": {},
+                "build_module_src": "raise SystemExit",
+                "build_func_name": builder,
+                "variables": [],
+            },
+        )
+
+    message = _refusal(tmp_path / "old.pkl", (network("G_paper", 2), network("D_paper", 2), network("G_paper", 2)))
+    assert "TensorFlow" in message and "not of a StyleGAN2" in message and "not supported" in message
+    message = _refusal(tmp_path / "older.pkl", (network("G_style", 2), network("D_basic", 2), network("G_style", 2)))
+    assert "first generation" in message and "not supported" in message and "config e or f" in message
+    # What is not even in the closed list is still told.
+    message = _refusal(tmp_path / "odd.pkl", Call("dnnlib.tflib.tfutil.run", 1))
+    assert "refused" in message and "dnnlib.tflib.tfutil.run" in message and "TensorFlow" in message
+
+
+def test_alias_free_networks_and_other_architectures_are_refused_in_words(tmp_path):
+    inner = network_record("SynthesisNetwork", modules={"input": network_record("SynthesisInput")})
+    message = _refusal(tmp_path / "t.pkl", {"G_ema": network_record("Generator", modules={"synthesis": inner})})
+    assert "alias-free" in message and "not supported" in message
+    message = _refusal(tmp_path / "fast.pkl", {"G_ema": network_record("FastganSynthesis"), "D": 1})
+    assert "no StyleGAN2 that is known here" in message and "G_ema, D" in message
+
+
+def test_safetensors_are_told_and_converted_ones_said_to_be_ready(tmp_path):
+    target = tmp_path / "gan.safetensors"
+    safetensors.numpy.save_file({"generator/layers/0/weight": _X, "discriminator/output/bias": _X}, target)
+    with pytest.raises(UserError, match="converted already.*config.gan.checkpoint"):
+        convert(target)
+    safetensors.numpy.save_file({"x": _X}, target)
+    for read in (convert, read_torch):
+        with pytest.raises(UserError, match="gan.safetensors is a safetensors file"):
+            read(target)
+
+
+def test_commands_are_complete_lines():
+    told = families.command("a/b.pth")
+    assert told == "gan2shape-jax convert a/b.pth a/b.safetensors"
+    told = families.command("my nets/vgg16.pth", "vgg.pth", target="lpips.safetensors")
+    assert told == "gan2shape-jax convert 'my nets/vgg16.pth' vgg.pth lpips.safetensors"

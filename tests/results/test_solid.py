@@ -1,0 +1,278 @@
+"""Solids to print: closed, of the size that was asked for, with no part going through another, as others read them."""
+
+import dataclasses
+import zipfile
+
+import numpy as np
+import pytest
+import trimesh
+from helpers.piercing import pierced_faces
+from helpers.plain_result import plain_result
+
+from gan2shape_jax.errors import ArgumentError, UserError
+from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.results import Result
+from gan2shape_jax.results.outline import border, cut_sheet
+from gan2shape_jax.results.print_files import write_solid
+from gan2shape_jax.results.solid import BACKS, Solid, build_solid
+from gan2shape_jax.results.surface import surface
+
+
+@pytest.fixture(autouse=True)
+def _coarse(monkeypatch):
+    """No more vertices than pixels, but where a test asks for them: that takes a tenth of the time."""
+    monkeypatch.setattr("gan2shape_jax.results.solid._FINENESS_MM", 100.0)
+
+
+def _head(side: int, *, rough: float = 0.0, seed: int = 0) -> Result:
+    """An egg whose depth is disturbed, up to what a depth map can hold at all."""
+    y, x = np.mgrid[:side, :side] / (side - 1) * 2 - 1
+    height = np.clip(1 - x**2 / 0.5 - y**2 / 0.8, 0, None)
+    rng = np.random.default_rng(seed)
+    depth = 1.05 - 0.1 * np.sqrt(height) + rough * rng.uniform(-0.1, 0.1, (side, side))
+    mask = ((height > 0.05) & (rng.uniform(size=height.shape) > 0.1 * (rough > 0))).astype(float)
+    return plain_result("head", side, depth=depth, mask=mask)
+
+
+def _require_closed(mesh: trimesh.Trimesh) -> None:
+    assert mesh.is_watertight and mesh.is_winding_consistent and mesh.is_volume
+    assert mesh.volume > 0 and mesh.euler_number == 2 and mesh.body_count == 1
+    assert mesh.area_faces.min() > 0
+
+
+@pytest.mark.parametrize("back", BACKS)
+@pytest.mark.parametrize("side", [32, 64, 256])
+def test_it_is_one_closed_body(monkeypatch, side, back):
+    monkeypatch.setattr("gan2shape_jax.results.solid._FINENESS_MM", 0.5)
+    _require_closed(build_solid(_head(side), back=back).mesh)
+
+
+@pytest.mark.parametrize("back", BACKS)
+@pytest.mark.parametrize("rough", [0.1, 1.0])
+def test_no_part_goes_through_another(rough, back):
+    for seed in range(2):
+        result = _head(18, rough=rough, seed=seed)
+        mesh = build_solid(result, width_mm=30, back=back).mesh
+        _require_closed(mesh)
+        assert pierced_faces(mesh.vertices, mesh.faces) == 0
+
+
+def test_piercing_is_noticed():
+    one = trimesh.creation.icosphere(subdivisions=2)
+    both = trimesh.util.concatenate([one, one.copy().apply_translation([0.5, 0.1, 0.2])])
+    assert pierced_faces(one.vertices, one.faces) == 0 < pierced_faces(both.vertices, both.faces)
+
+
+def test_its_volume_is_what_the_rays_enclose():
+    """Between slopes du dv of the rays, a solid angle holds (Z^3 - z^3) / 3 from depth z to the plane Z."""
+    result = _head(96)
+    solid = build_solid(result, height_mm=100, thickness_mm=4)
+    inside = surface(result).field >= 0.5
+    focal = result.camera.focal_length
+    slope = (np.indices(inside.shape)[0] - result.camera.center) / focal
+    farthest = result.depth[inside].max()
+    reach = float(np.ptp(slope[inside])) + 1 / focal  # whole pixels
+    scale = (100 / reach - 4) / farthest
+    plane = farthest + 4 / scale
+    volume = ((plane**3 - result.depth[inside].astype(float) ** 3) / 3).sum() / focal**2 * scale**3
+    assert solid.mesh.volume == pytest.approx(volume, rel=0.02)
+
+
+@pytest.mark.parametrize("back", BACKS)
+@pytest.mark.parametrize(
+    "sizes, axis, expected",
+    [
+        ({}, 1, 80),
+        ({"width_mm": 33}, 0, 33),
+        ({"height_mm": 100.5}, 1, 100.5),
+        ({"width_mm": 20, "height_mm": 500}, 0, 20),
+        ({"width_mm": 500, "height_mm": 20, "thickness_mm": 6}, 1, 20),
+    ],
+)
+def test_it_has_the_size_that_was_asked_for(sizes, axis, expected, back):
+    low, high = build_solid(_head(32), back=back, **sizes).mesh.bounds
+    np.testing.assert_allclose(low, 0, atol=1e-9)
+    assert high[axis] == pytest.approx(expected, abs=1e-6)
+    assert all(high[i] <= sizes.get(name, 1e9) + 1e-6 for i, name in enumerate(("width_mm", "height_mm")))
+
+
+def test_it_lies_on_its_flat_back_and_is_as_thick_as_asked():
+    mesh = build_solid(_head(48), thickness_mm=2.5).mesh
+    heights = mesh.vertices[:, 2]
+    bottom = heights < 1e-9
+    assert bottom.sum() == len(heights) / 2  # the back, a vertex for each of the front
+    assert heights[~bottom].min() == pytest.approx(2.5, abs=1e-6)
+    down = mesh.face_normals[:, 2] < -0.999
+    assert mesh.area_faces[down].sum() == pytest.approx(mesh.area_faces[bottom[mesh.faces].all(1)].sum())
+    middle = np.abs(mesh.vertices[:, :2] - mesh.extents[:2] / 2).sum(1).argmin()
+    assert heights.max() > heights[middle] or heights[middle] == heights.max()
+
+
+def test_it_looks_as_the_picture_does_from_above():
+    result = _head(48)
+    depth = result.depth.copy()
+    depth[6:14, 26:34] -= 0.05  # a bump above and to the right
+    mesh = build_solid(dataclasses.replace(result, depth=depth)).mesh
+    plain = build_solid(result).mesh
+    moved = mesh.vertices[mesh.vertices[:, 2] > plain.vertices[:, 2].max() * 1.1]
+    place = moved.mean(0) / mesh.extents
+    assert len(moved) and place[0] > 0.5 and place[1] > 0.6
+
+
+def test_vertices_are_close_enough_for_the_size(monkeypatch):
+    monkeypatch.setattr("gan2shape_jax.results.solid._FINENESS_MM", 0.5)
+    fine = build_solid(_head(32), width_mm=20).mesh  # 0.85 mm a pixel
+    edges = fine.vertices[fine.edges_unique][:, :, :2]
+    assert np.median(np.linalg.norm(edges[:, 0] - edges[:, 1], axis=1)) < 0.5
+    monkeypatch.setattr("gan2shape_jax.results.solid._FINENESS_MM", 100.0)
+    coarse = build_solid(_head(32), width_mm=20).mesh
+    assert fine.volume == pytest.approx(coarse.volume, rel=0.01) and len(fine.faces) > 3 * len(coarse.faces)
+
+
+def test_a_mirrored_back_is_the_front_reflected():
+    mesh = build_solid(_head(32), back="mirrored", thickness_mm=4).mesh
+    half = mesh.extents[2] / 2
+    low = mesh.vertices[mesh.vertices[:, 2] < half - 1e-6]
+    high = mesh.vertices[mesh.vertices[:, 2] > half + 1e-6]
+    reflected = low * (1, 1, -1) + (0, 0, 2 * half)
+    np.testing.assert_allclose(reflected[np.lexsort(reflected.T)], high[np.lexsort(high.T)], atol=1e-6)
+    assert high[:, 2].min() - low[:, 2].max() == pytest.approx(4, abs=1e-6)
+
+
+def test_the_front_is_the_depth_map():
+    """Vertices on pixels of the picture are the very points of the depth map, up to one scale and shift."""
+    result = _head(64)
+    sheet = cut_sheet(result.depth, surface(result).field, result.camera)
+    whole = np.all(sheet.pixels == np.rint(sheet.pixels), axis=1)
+    columns, rows = sheet.pixels[whole].astype(int).T
+    z = result.depth[rows, columns].astype(float)
+    expected = np.stack([z * (columns - 31.5), z * (rows - 31.5), z * result.camera.focal_length], -1)
+    np.testing.assert_allclose(sheet.points[whole] * result.camera.focal_length, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_an_outline_is_smooth_and_where_the_mask_ends():
+    side = 64
+    y, x = np.mgrid[:side, :side] - 31.5
+    mask = (np.hypot(x, y) < 20).astype(float)
+    sheet = cut_sheet(np.ones((side, side)), surface(plain_result(side=side, mask=mask)).field, Camera(side))
+    rim = sheet.pixels[np.unique(border(sheet.faces))] - 31.5
+    radius = np.hypot(*rim.T)
+    assert radius.mean() == pytest.approx(20, abs=0.2) and radius.std() < 0.3  # in whole pixels: 0.5
+
+
+def test_the_largest_piece_is_kept_and_holes_are_filled_and_both_said():
+    result = _head(48)
+    mask = result.mask.copy()
+    area = build_solid(result).mesh.volume
+    mask[20:24, 20:24] = 0
+    mask[1:3, 1:4] = 1
+    solid = build_solid(dataclasses.replace(result, mask=mask))
+    _require_closed(solid.mesh)
+    assert solid.mesh.volume == pytest.approx(area, rel=1e-6)
+    said = " ".join(solid.notes)
+    assert "2 pieces" in said and "6 pixels of others" in said and "16 pixels were filled" in said
+
+
+def test_a_ring_is_filled():
+    side = 40
+    y, x = np.mgrid[:side, :side] - 19.5
+    ring = ((np.hypot(x, y) < 15) & (np.hypot(x, y) > 9)).astype(float)
+    _require_closed(build_solid(plain_result(side=side, mask=ring)).mesh)
+
+
+def test_an_empty_mask_is_refused():
+    with pytest.raises(UserError, match="the object mask of a is empty"):
+        build_solid(plain_result(mask=np.zeros((16, 16))))
+
+
+def test_a_mask_of_a_pixel_is_refused():
+    mask = np.zeros((16, 16))
+    mask[8, 8] = 1
+    with pytest.raises(UserError, match="1 pixels: too small"):
+        build_solid(plain_result(mask=mask))
+
+
+def test_spikes_are_flattened_and_said():
+    result = _head(64)
+    depth = result.depth.copy()
+    depth[30, 30] -= 0.08
+    depth[40, 25:27] += 0.06
+    plain, spiky = build_solid(result), build_solid(dataclasses.replace(result, depth=depth))
+    assert not plain.notes and "3 pixels stood out" in spiky.notes[0]
+    assert spiky.mesh.extents[2] == pytest.approx(plain.mesh.extents[2], rel=0.01)
+    assert spiky.mesh.volume == pytest.approx(plain.mesh.volume, rel=0.005)
+
+
+@pytest.mark.parametrize("width, thin", [(2, True), (12, False)])
+def test_what_is_too_thin_to_print_is_said(width, thin):
+    side = 128
+    depth = np.full((side, side), 1.05)
+    depth[20:108, 64 - width // 2 : 64 + width // 2] -= 0.05  # a wall on a plate
+    solid = build_solid(plain_result(side=side, depth=depth), width_mm=30)  # 0.24 mm a pixel
+    assert any("thinner than 0.8 mm" in note for note in solid.notes) == thin
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"thickness_mm": 0.5}, "thickness_mm is 0.5: walls below 0.8 mm do not print"),
+        ({"thickness_mm": float("nan")}, "thickness_mm"),
+        ({"width_mm": 0}, "width_mm"),
+        ({"height_mm": -3}, "height_mm"),
+        ({"height_mm": 1e6}, "at most 10000"),
+        ({"back": "round"}, "back is 'round'"),
+    ],
+)
+def test_impossible_sizes_are_refused(arguments, message):
+    with pytest.raises(ArgumentError, match=message):
+        build_solid(_head(16), **arguments)
+
+
+@pytest.fixture(scope="module")
+def solid() -> Solid:
+    return build_solid(_head(40, rough=0.2), width_mm=60)
+
+
+@pytest.mark.parametrize("ending", ["stl", "3mf", "STL"])
+def test_files_are_read_by_others_as_the_same_body(solid, tmp_path, ending):
+    path = tmp_path / f"a b.{ending}"
+    write_solid(solid.mesh, path)
+    read = trimesh.load(path, force="mesh")
+    _require_closed(read)
+    np.testing.assert_allclose(read.extents, solid.mesh.extents, rtol=1e-6)
+    assert read.volume == pytest.approx(solid.mesh.volume, rel=1e-5)
+    assert len(read.faces) == len(solid.mesh.faces)
+    if ending == "3mf":
+        assert read.units == "millimeter"
+
+
+def test_an_stl_is_binary(solid, tmp_path):
+    write_solid(solid.mesh, tmp_path / "a.stl")
+    assert (tmp_path / "a.stl").stat().st_size == 84 + 50 * len(solid.mesh.faces)
+    assert not (tmp_path / "a.stl").read_bytes().startswith(b"solid")
+
+
+def test_the_3mf_consortiums_own_reader_finds_nothing_wrong(solid, tmp_path):
+    lib3mf = pytest.importorskip("lib3mf", reason="the extra `formats` is not installed")
+    write_solid(solid.mesh, tmp_path / "a.3mf")
+    model = lib3mf.get_wrapper().CreateModel()
+    reader = model.QueryReader("3mf")
+    reader.SetStrictModeActive(True)
+    reader.ReadFromFile(str(tmp_path / "a.3mf"))
+    assert reader.GetWarningCount() == 0
+    assert model.GetUnit() == lib3mf.ModelUnit.MilliMeter
+    objects = model.GetMeshObjects()
+    assert objects.MoveNext()
+    body = objects.GetCurrentMeshObject()
+    assert body.IsValid() and body.IsManifoldAndOriented()
+    assert (body.GetVertexCount(), body.GetTriangleCount()) == (len(solid.mesh.vertices), len(solid.mesh.faces))
+    assert not objects.MoveNext()
+    assert model.GetBuildItems().Count() == 1
+
+
+def test_the_same_solid_is_the_same_file(solid, tmp_path):
+    for name in ("a.3mf", "b.3mf"):
+        write_solid(solid.mesh, tmp_path / name)
+    assert (tmp_path / "a.3mf").read_bytes() == (tmp_path / "b.3mf").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.3mf") as archive:
+        assert archive.testzip() is None
