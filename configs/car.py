@@ -6,8 +6,11 @@ python -m gan2shape_jax.main --config=configs/car.py
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config import load_config
+from gan2shape_jax.io.categories import Category, scene_parser
 
-__all__ = ["get_config"]
+__all__ = ["CATEGORY", "get_config"]
+
+CATEGORY = Category("car", "ground", scene_parser("VOC", 21, 7, normalize=True), max_yaw_deg=45.0)
 
 
 def get_config() -> ConfigDict:

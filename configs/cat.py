@@ -6,8 +6,11 @@ python -m gan2shape_jax.main --config=configs/cat.py
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config import load_config
+from gan2shape_jax.io.categories import Category, scene_parser
 
-__all__ = ["get_config"]
+__all__ = ["CATEGORY", "get_config"]
+
+CATEGORY = Category("cat", parser=scene_parser("VOC", 21, 8, normalize=True))
 
 
 def get_config() -> ConfigDict:

@@ -6,8 +6,13 @@ python -m gan2shape_jax.main --config=configs/celeba.py
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config import load_config
+from gan2shape_jax.io.categories import Category, face_parser
 
-__all__ = ["get_config"]
+__all__ = ["CATEGORY", "get_config"]
+
+# 1 on the face, 0.5 on the rest of the head: neck, hair and hat, but not cloth.
+_HEAD = {label: 1.0 if label <= 13 else 0.5 for label in range(1, 19) if label != 16}
+CATEGORY = Category("face", "neck", face_parser(_HEAD))
 
 
 def get_config() -> ConfigDict:

@@ -13,10 +13,12 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.config import load_config
 from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.io.categories import Category
 
-__all__ = ["VARIANTS", "get_config"]
+__all__ = ["CATEGORY", "VARIANTS", "get_config"]
 
 VARIANTS = ("scratch", "quick", "joint", "predict")
+CATEGORY = Category("ictface", "forehead", word="face")
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -6,8 +6,11 @@ python -m gan2shape_jax.main --config=configs/synface.py
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config import load_config
+from gan2shape_jax.io.categories import Category, face_parser
 
-__all__ = ["get_config"]
+__all__ = ["CATEGORY", "get_config"]
+
+CATEGORY = Category("synface", "forehead", face_parser(dict.fromkeys(range(1, 15), 1.0)), word="face")
 
 
 def get_config() -> ConfigDict:

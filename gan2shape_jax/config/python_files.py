@@ -17,6 +17,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from gan2shape_jax.config import bundled_data, lifting
 from gan2shape_jax.config.tree import flatten
 from gan2shape_jax.errors import ConfigError, UserError
+from gan2shape_jax.io import categories
 from gan2shape_jax.io.bundled import folder
 from gan2shape_jax.io.regular_files import MIB, read_bytes
 
@@ -62,6 +63,8 @@ def load_file(path: pathlib.Path, variant: str = "") -> ConfigDict:
     with _told(f"{path} does not run"):
         module = _import(path)
         get_config, variants = getattr(module, "get_config", None), getattr(module, "VARIANTS", ())
+        if isinstance(record := getattr(module, "CATEGORY", None), categories.Category):
+            categories.register(record)
     if not callable(get_config):
         raise ConfigError(f"{path} has no function get_config")
     if variant in lifting.VARIANTS:

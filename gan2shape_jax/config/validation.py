@@ -16,9 +16,9 @@ from gan2shape_jax.config.option_types import MOST_GIF_PIXELS
 from gan2shape_jax.config.ranges import order_problems, range_problems
 from gan2shape_jax.config.tree import flatten
 from gan2shape_jax.errors import ConfigError
+from gan2shape_jax.io.categories import categories, parsers
 from gan2shape_jax.io.masks import SOURCES
-from gan2shape_jax.io.parsers import PARSERS
-from gan2shape_jax.method.prior import CATEGORIES, SHAPES
+from gan2shape_jax.method.prior import SHAPES
 from gan2shape_jax.networks.precision import AUTO, PRECISIONS
 from gan2shape_jax.networks.sizes import default_group_base, default_width
 
@@ -41,8 +41,8 @@ def validate(config: ConfigDict) -> None:
     faults = problems(config)
     if faults:
         raise ConfigError("\n".join(faults) if len(faults) > 1 else faults[0])
-    nearly = difflib.get_close_matches(config.category, CATEGORIES, 1, 0.85)
-    if nearly and config.category not in CATEGORIES:
+    nearly = difflib.get_close_matches(config.category, categories(), 1, 0.85)
+    if nearly and config.category not in categories():
         warnings.warn(
             f"config.category is {config.category!r}, taken as a kind of your own: was {nearly[0]!r} meant?",
             stacklevel=2,
@@ -82,8 +82,8 @@ def _choices(values: dict[str, Any]) -> list[str]:
             faults.append(f"config.{path} is {shown(values[path])}: it is one of {', '.join(known)}")
     if not _CATEGORY.fullmatch(values["category"]):
         faults.append(
-            f"config.category is {shown(values['category'])}: it is one of {', '.join(CATEGORIES)}, or a word of your "
-            "own of lower-case letters, digits, - and _"
+            f"config.category is {shown(values['category'])}: it is one of {', '.join(categories())}, or a word of "
+            "your own of lower-case letters, digits, - and _"
         )
     if values["mode"] == "predict" and not values["networks.pretrained"]:
         faults.append(
@@ -131,7 +131,7 @@ def _parser(values: dict[str, Any]) -> list[str]:
         return ["config.data.mask_source is 'usual' but config.lift.usual_mask is empty: name a picture of that mask"]
     if values["data.mask_source"] != "parser":
         return []
-    if values["category"] in PARSERS:
+    if values["category"] in parsers():
         return (
             []
             if values["parsing.weights"]
@@ -139,7 +139,7 @@ def _parser(values: dict[str, Any]) -> list[str]:
         )
     return [
         f"config.data.mask_source is 'parser', but no parser finds objects of the category {values['category']!r} "
-        f"(there are parsers for {', '.join(PARSERS)}): give masks as files or in the images' alpha channel"
+        f"(there are parsers for {', '.join(parsers())}): give masks as files or in the images' alpha channel"
     ]
 
 

@@ -16,9 +16,9 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.categories import category_of, parser_of
 from gan2shape_jax.io.image_files import crop_and_resize, has_alpha, open_alpha, open_gray, picture_size
 from gan2shape_jax.io.image_names import stem_of
-from gan2shape_jax.io.parsers import PARSERS, parser_of
 
 __all__ = [
     "SOURCES",
@@ -71,7 +71,7 @@ def required_source(config: ConfigDict, names: Sequence[str] = ()) -> Literal["f
         return ""
     if names and all(has_alpha(pathlib.Path(data.image_root) / name) for name in names):
         return ""
-    if config.parsing.weights and config.category in PARSERS:
+    if config.parsing.weights and category_of(config.category).parser:
         return "parser"
     return "usual" if usual_file(config) else "file"
 
@@ -212,7 +212,7 @@ def _parsed(config: ConfigDict, name: str, image: Image) -> Mask:
 
 def _parser_present(config: ConfigDict) -> bool:
     """Whether 'auto' uses the parser: if it can, or if masks are needed, so that missing weights are reported."""
-    if config.category not in PARSERS or not config.parsing.weights:
+    if not category_of(config.category).parser or not config.parsing.weights:
         return False
     return needs_masks(config) or pathlib.Path(config.parsing.weights).is_file()
 
@@ -228,7 +228,11 @@ def _absence(config: ConfigDict, name: str, file: pathlib.Path | None) -> str:
     return (
         f"{name} has no object mask: put PNG files, white on the object, into a folder and name it with "
         "--config.data.mask_root=FOLDER, or save the image with an alpha channel"
-        + (", or name the parser's weights with --config.parsing.weights" if config.category in PARSERS else "")
+        + (
+            ", or name the parser's weights with --config.parsing.weights"
+            if category_of(config.category).parser
+            else ""
+        )
     )
 
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import find, find_depth, find_latent
 from gan2shape_jax.io.image_files import has_alpha
-from gan2shape_jax.io.parsers import PARSERS
 
 __all__ = ["absent_per_image_files", "require_per_image_files", "some_of"]
 
@@ -80,7 +80,7 @@ def _find_mask(config: ConfigDict, root: str, name: str) -> bool:
     source = config.data.mask_source
     if source in ("alpha", "parser", "usual") or find(root, name, (".png",)):
         return True
-    elsewhere = (config.category in PARSERS and os.path.isfile(config.parsing.weights)) or has_alpha(
+    elsewhere = (category_of(config.category).parser and os.path.isfile(config.parsing.weights)) or has_alpha(
         pathlib.Path(config.data.image_root) / name
     )
     return source == "auto" and elsewhere

@@ -14,9 +14,9 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.image_lists import names_of
 from gan2shape_jax.io.masks import required_source
-from gan2shape_jax.io.parsers import PARSERS
 from gan2shape_jax.io.per_image_files import some_of
 from gan2shape_jax.io.weights import families
 
@@ -111,8 +111,9 @@ def _masks(config: ConfigDict, names: Sequence[str]) -> list[RequiredFile]:
     if source == "usual":
         advice = "a picture that is white where the object usually is; --config.lift.masks=usual says that there is one"
         return [RequiredFile("lift.usual_mask", config.lift.usual_mask, advice=advice)]
-    if source == "parser" and config.category in PARSERS:
-        path, parser = config.parsing.weights, PARSERS[config.category]
+    parser = category_of(config.category).parser
+    if source == "parser" and parser is not None:
+        path = config.parsing.weights
         command = families.command(_beside(path, ".pth"), target=path or _OUT)
         advice = (
             f"{parser}: {parser.file} of the published weights, or {parser.home}; {command}; "

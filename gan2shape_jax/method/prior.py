@@ -16,9 +16,9 @@ from jaxtyping import Float
 from scipy import ndimage
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.categories import category_of
 
 __all__ = [
-    "CATEGORIES",
     "SHAPES",
     "confidence",
     "ellipsoid",
@@ -29,21 +29,6 @@ __all__ = [
 ]
 
 SHAPES = ("ellipsoid", "whole_ellipsoid", "shifted_ellipsoid", "flat", "smoothed_box", "confidence")
-
-# How each category's bounding box is adjusted; the names are those of the configs and of the original. Users may choose
-# names of their own; their boxes are not adjusted.
-_FIT = {
-    "synface": "forehead",
-    "ictface": "forehead",
-    "face": "neck",
-    "celeba": "neck",
-    "car": "ground",
-    "horse": "ground",
-    "church": "ground",
-    "cat": "none",
-    "catface": "none",
-}
-CATEGORIES = tuple(_FIT)
 
 # Parsers mark a whole head with 0.5 and the face with 1: only the face should be covered.
 _OBJECT_THRESHOLD = 0.7
@@ -172,7 +157,7 @@ def ellipsoid(
 
     Args:
         mask: object mask in [0, 1]; at least 0.7 counts as object.
-        category: decides how the box is adjusted; for one not in `CATEGORIES` the box stays as it is.
+        category: decides how the box is adjusted: see `Category.box`.
         near: depth of the cap's top, in scene units.
         far: depth of its rim and of everything outside, in scene units.
         shift: how far the cap is moved to the right, in widths of the box.
@@ -188,7 +173,7 @@ def ellipsoid(
     if not 0 < far - near < _RADIUS:
         raise UserError(f"the prior's far depth {far} must lie behind its near depth {near}, by less than {_RADIUS}")
     # The rows are stretched about the image's centre, not the box's: the original's choice.
-    return _cap(mask, _bounding_box(mask, _FIT.get(category, "none")), near, far, shift=shift, about=mask.shape[0] / 2)
+    return _cap(mask, _bounding_box(mask, category_of(category).box), near, far, shift=shift, about=mask.shape[0] / 2)
 
 
 def whole_ellipsoid(

@@ -8,6 +8,7 @@ strengths. Angles are in degrees where a name says so; lights are ambient, diffu
 import numpy as np
 from jaxtyping import Float
 
+from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.results import views
 
 __all__ = [
@@ -22,7 +23,6 @@ __all__ = [
 ]
 
 PITCHES_DEG = np.linspace(-20, 20, 5)
-_NARROW = ("car", "church", "horse")
 _DXS = (-1.5, -0.7, 0.0, 0.7, 1.5)
 LIGHT_ROWS = tuple((strength, dy) for strength in (0.3, 0.6) for dy in (0.0, 0.6))
 AMBIENT_SHARE = 0.6  # ambient loses this much of what diffuse gains
@@ -30,7 +30,7 @@ AMBIENT_SHARE = 0.6  # ambient loses this much of what diffuse gains
 
 def max_yaw_deg(category: str) -> float:
     """Returns how far the pictures turn to either side: objects with deep sides less far."""
-    return 45.0 if category in _NARROW else 70.0
+    return category_of(category).max_yaw_deg
 
 
 def yaws_deg(category: str, count: int = 9) -> Float[np.ndarray, "n"]:

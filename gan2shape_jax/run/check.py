@@ -21,11 +21,11 @@ from gan2shape_jax.config import flatten
 from gan2shape_jax.config.field_types import type_problems
 from gan2shape_jax.config.validation import problems as value_problems
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import load_mvn
 from gan2shape_jax.io.image_lists import names_of
 from gan2shape_jax.io.image_names import stem_of
 from gan2shape_jax.io.masks import load_parser_of
-from gan2shape_jax.io.parsers import PARSERS
 from gan2shape_jax.io.per_image_files import require_per_image_files
 from gan2shape_jax.io.required_files import require_files, require_images
 from gan2shape_jax.io.writable import nearest_folder
@@ -124,7 +124,7 @@ def _weights(config: ConfigDict, *, sensible: bool) -> tuple[Architecture | None
 def _parser(config: ConfigDict) -> list[str]:
     """Returns the problems with the parser's weights, if the file exists and this category's masks may need it."""
     source, path = config.data.mask_source, pathlib.Path(config.parsing.weights)
-    if source not in ("auto", "parser") or config.category not in PARSERS or not os.path.isfile(path):
+    if source not in ("auto", "parser") or not category_of(config.category).parser or not os.path.isfile(path):
         return []
     return _tried(lambda: load_parser_of(config.category, path))
 

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io import data, image_files
+from gan2shape_jax.io import categories, data, image_files
 from gan2shape_jax.results import Result
 from gan2shape_jax.run.verdict import FAR, MODEL_L1, TRUST, TYPICAL_L1, WORSE
 from gan2shape_jax.stylegan2 import Architecture, guide_file, typicality
@@ -31,14 +31,12 @@ __all__ = [
     "category_of",
     "expected_side",
     "judged",
-    "kind_of",
     "load",
     "sentence_of",
     "spread_of",
     "word_on",
 ]
 
-_WORDS = {"ictface": "face", "synface": "face", "celeba": "face", "catface": "cat"}
 # L1 by the model, in units of what 95% of samples stay below: membership is one half here, see `verdict.is_far`.
 _FAR, _FAR_WIDTH = 1.5, 0.1
 _DOUBTED = 1.25  # same units: 8 of 64 cats and 5 of 48 faces are above, and so is a spoon that a search takes for a cat
@@ -73,11 +71,6 @@ class Judge:
     def without_files(self) -> Judge:
         """Returns a judge for pictures that are not files in the run's list: it cannot see beyond their crop."""
         return dataclasses.replace(self, scorer=None) if self.config.data.crop else self
-
-
-def kind_of(category: str) -> str:
-    """Returns a word for what pictures of a category show, for messages: face, cat, car, ..."""
-    return _WORDS.get(category, category or "object")
 
 
 def load(
@@ -123,7 +116,7 @@ def judged(judge: Judge, result: Result) -> Result:
     expected = expected_side(record, atypical)
     spread = None if record is None else spread_of(record, expected)
     typical = atypical is not None and atypical <= typicality.LIMIT
-    kind = kind_of(judge.config.category)
+    kind = str(categories.category_of(judge.config.category))
     grade, sentence = word_on(share, expected, record, result.metrics, kind=kind, typical=typical)
     told = {"category": round(share, 4), "expected_side": expected, "grade": grade, "verdict": sentence}
     if atypical is not None:

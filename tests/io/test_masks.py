@@ -12,8 +12,8 @@ from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.config.validation import validate
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.io import data, masks, parsing
+from gan2shape_jax.io.categories import parser_of
 from gan2shape_jax.io.image_files import open_alpha
-from gan2shape_jax.io.parsers import parser_of
 from gan2shape_jax.io.required_files import require_files, required_files_of
 from gan2shape_jax.run import check
 

@@ -5,7 +5,8 @@ import pytest
 from helpers.parity_record import LARGEST, largest
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.method.prior import CATEGORIES, ellipsoid
+from gan2shape_jax.io.categories import categories
+from gan2shape_jax.method.prior import ellipsoid
 
 ALIASES = {"ictface": "synface", "celeba": "face", "horse": "car"}
 
@@ -33,7 +34,7 @@ def test_categories_of_one_kind_share_a_shape(category):
     np.testing.assert_array_equal(ellipsoid(_mask(), category=category), ellipsoid(_mask(), category=ALIASES[category]))
 
 
-@pytest.mark.parametrize("category", CATEGORIES)
+@pytest.mark.parametrize("category", categories())
 def test_depth_spans_near_to_far_and_lies_on_the_object(category):
     mask = _mask()
     depth = ellipsoid(mask, category=category, near=0.91, far=1.02)

@@ -6,8 +6,8 @@ from PIL import Image
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import parsing
+from gan2shape_jax.io.categories import Parser, parsers
 from gan2shape_jax.io.image_files import crop_and_resize
-from gan2shape_jax.io.parsers import PARSERS, Parser
 from gan2shape_jax.results import layout, pictures
 
 from .record import Converted, Source, tensors_of
@@ -40,49 +40,49 @@ def convert_parser(source: Source) -> Converted:
         params = parsing.params_from_torch(arch, state)
     except UserError as error:
         raise UserError(f"{source.path}: {error}") from error
-    parsers = {category: parser for category, parser in PARSERS.items() if parser.fits(arch)}
+    fitting = {category: parser for category, parser in parsers().items() if parser.fits(arch)}
     notes = (
-        [f"For the categories {', '.join(parsers)}: --config.parsing.weights=OUT"]
-        if parsers
+        [f"For the categories {', '.join(fitting)}: --config.parsing.weights=OUT"]
+        if fitting
         else [f"No category has a parser of {arch.classes} labels: it can be converted, and is of no use here."]
     )
     header = {**parsing.header_of(arch), "license": _LICENCE[arch.family], "source_sha256": source.sha256}
     return Converted(
-        summary=f"{_title(arch, parsers)}, width {arch.width}, blocks {' '.join(map(str, arch.blocks))}",
+        summary=f"{_title(arch, fitting)}, width {arch.width}, blocks {' '.join(map(str, arch.blocks))}",
         tensors=params,
         header=header,
-        draw=lambda picture: _sheet(picture, arch, params, parsers),
+        draw=lambda picture: _sheet(picture, arch, params, fitting),
         ignored=(*parsing.ignored_names(state), *beside),
         notes=tuple(notes),
     )
 
 
-def _title(arch: parsing.Architecture, parsers: dict[str, Parser]) -> str:
-    return str(next(iter(parsers.values()))) if parsers else f"{arch.family} of {arch.classes} labels"
+def _title(arch: parsing.Architecture, fitting: dict[str, Parser]) -> str:
+    return str(next(iter(fitting.values()))) if fitting else f"{arch.family} of {arch.classes} labels"
 
 
 def _sheet(
-    picture: Image.Image, arch: parsing.Architecture, params: dict[str, np.ndarray], parsers: dict[str, Parser]
+    picture: Image.Image, arch: parsing.Architecture, params: dict[str, np.ndarray], fitting: dict[str, Parser]
 ) -> Image.Image:
     """Draws a picture, its pixel labels, and the mask that each category derives from them."""
     shown = np.asarray(crop_and_resize(picture, None, _SIZE), np.float32) / 127.5 - 1
     tiles = [layout.Tile(pictures.enlarge(pictures.to_uint8(shown), _TILE), "the picture")]
     weights = jax.tree.map(jax.numpy.asarray, params)
-    for side, normalize in _ways(arch, parsers):
+    for side, normalize in _ways(arch, fitting):
         labels = parsing.find_labels(weights, shown, arch, side=side, normalize=normalize)
         present = ", ".join(map(str, np.unique(labels)[:8]))
         tiles.append(layout.Tile(_coloured(labels), f"labels {present}{' (normalised)' if normalize else ''}"))
-        for category, parser in parsers.items():
+        for category, parser in fitting.items():
             if parser.normalize == normalize:
                 mask = parsing.mask_of_labels(labels, parser, _SIZE)
                 text = f"{category}: {100 * mask.mean():.0f}% of the picture"
                 tiles.append(layout.Tile(pictures.enlarge(pictures.colour_mask(mask), _TILE), text))
-    return layout.sheet([("What the parser finds in a picture", tiles)], title=_title(arch, parsers))
+    return layout.sheet([("What the parser finds in a picture", tiles)], title=_title(arch, fitting))
 
 
-def _ways(arch: parsing.Architecture, parsers: dict[str, Parser]) -> list[tuple[int, bool]]:
+def _ways(arch: parsing.Architecture, fitting: dict[str, Parser]) -> list[tuple[int, bool]]:
     """Returns the input sides and normalisations that the categories use."""
-    ways = {(parser.side, parser.normalize) for parser in parsers.values()}
+    ways = {(parser.side, parser.normalize) for parser in fitting.values()}
     return sorted(ways) or [(512 if arch.family == "bisenet" else 473, True)]
 
 

@@ -16,7 +16,7 @@ from gan2shape_jax.apps.serve.folders import default_root
 from gan2shape_jax.apps.serve.limits import Limits
 from gan2shape_jax.config import option_types
 from gan2shape_jax.errors import UserError, exit_code
-from gan2shape_jax.run.trust import kind_of
+from gan2shape_jax.io.categories import category_of
 
 __all__ = ["limits_of", "main", "parser"]
 
@@ -96,7 +96,7 @@ def _run(options: argparse.Namespace) -> int:
     if any(importlib.util.find_spec(name) is None for name in _NEEDED):
         raise UserError(_INSTALL)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio is imported
-    kind = kind_of(kinds.load_kind(options.model).category)
+    kind = str(category_of(kinds.load_kind(options.model).category))
     from gan2shape_jax.apps.serve import server
 
     door = server.listening(options.host, options.port)

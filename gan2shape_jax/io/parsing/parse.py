@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from gan2shape_jax.geometry import resample
-from gan2shape_jax.io.parsers import Parser
+from gan2shape_jax.io.categories import Parser
 from gan2shape_jax.io.parsing.architecture import Architecture
 from gan2shape_jax.io.parsing.bisenet import bisenet_logits
 from gan2shape_jax.io.parsing.operations import Params

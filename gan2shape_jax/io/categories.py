@@ -1,0 +1,154 @@
+"""Kinds of objects: what of the method depends on them, as the record `CATEGORY` of a configuration file.
+
+    CATEGORY = Category("car", box="ground", parser=scene_parser("VOC", 21, 7), max_yaw_deg=45)
+
+A kind without a record has the values that `Category` starts from. Labels of the face parser (CelebAMask-HQ): 0
+background, 1 skin, 2-3 brows, 4-5 eyes, 6 glasses, 7-8 ears, 9 earring, 10 nose, 11 mouth, 12-13 lips, 14
+neck, 15 necklace, 16 cloth, 17 hair, 18 hat. VOC: 7 car, 8 cat, 13 horse. ADE20K: 1 building.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import runpy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.bundled import folder
+
+if TYPE_CHECKING:  # the networks import jax, which merely checking a configuration should not wait for
+    from gan2shape_jax.io.parsing.architecture import Architecture
+
+__all__ = [
+    "Category",
+    "Parser",
+    "categories",
+    "category_of",
+    "face_parser",
+    "parser_of",
+    "parsers",
+    "register",
+    "scene_parser",
+]
+
+_OWN: dict[str, Category] = {}  # those of the user's configuration files that this program has loaded
+
+
+@dataclasses.dataclass(frozen=True)
+class Parser:
+    """The network that finds a category's object masks, and the input it expects; values as in the published code.
+
+    Attributes:
+        family: the network's family.
+        data: the dataset it was trained on, which determines what its labels mean.
+        classes: number of labels.
+        side: side of its input, pixels.
+        normalize: True subtracts ImageNet's mean and divides by its deviation, as the network was trained;
+            False passes pictures in [-1, 1], which the published implementation does for all but cars
+            and cats.
+        values: the mask's value for each label that is part of the object; 0 for all others.
+        file: its weights' name in the release of the published implementation.
+        home: where else to get them.
+    """
+
+    family: Literal["bisenet", "pspnet"]
+    data: str
+    classes: int
+    side: int
+    normalize: bool
+    values: Mapping[int, float]
+    file: str
+    home: str
+
+    def __str__(self) -> str:
+        name = "BiSeNet" if self.family == "bisenet" else "PSPNet"
+        return f"{name} of {self.data} ({self.classes} labels)"
+
+    def table(self) -> Float[np.ndarray, " classes"]:
+        """Returns the mask's value for every label."""
+        table = np.zeros(self.classes, np.float32)
+        table[list(self.values)] = list(self.values.values())
+        return table
+
+    def fits(self, arch: Architecture) -> bool:
+        """Whether a network of this architecture has these labels."""
+        return (arch.family, arch.classes) == (self.family, self.classes)
+
+
+def face_parser(values: Mapping[int, float]) -> Parser:
+    """Returns BiSeNet of CelebAMask-HQ, with the mask's value for each label of the object."""
+    home = "https://github.com/zllrunning/face-parsing.PyTorch (79999_iter.pth)"
+    return Parser("bisenet", "CelebAMask-HQ", 19, 512, False, values, "parsing/bisenet.pth", home)
+
+
+def scene_parser(data: str, classes: int, label: int, *, normalize: bool) -> Parser:
+    """Returns PSPNet of a dataset, VOC or ADE20K, one of whose labels is the object."""
+    home = f"https://github.com/hszhao/semseg (pspnet50 of {data})"
+    file = f"parsing/pspnet_{data.lower()}.pth"
+    return Parser("pspnet", data, classes, 473, normalize, {label: 1.0}, file, home)
+
+
+@dataclasses.dataclass(frozen=True)
+class Category:
+    """A kind of object.
+
+    Attributes:
+        name: its name, as in `config.category`.
+        box: how the ellipsoid prior's box differs from the mask's: 'forehead' is a sixth higher, 'ground' a sixth
+            lower, 'neck' reaches the lower edge of the picture and is a sixth narrower, 'none' is the mask's.
+        parser: the network that finds object masks; None if there is none.
+        max_yaw_deg: how far pictures of a result turn to either side: objects with deep sides less far.
+        word: what pictures show, for sentences such as the verdict; '' means the name.
+    """
+
+    name: str
+    box: Literal["forehead", "neck", "ground", "none"] = "none"
+    parser: Parser | None = None
+    max_yaw_deg: float = 70.0
+    word: str = ""
+
+    def __str__(self) -> str:
+        return self.word or self.name or "object"
+
+
+@functools.cache
+def _bundled() -> dict[str, Category]:
+    records = ((path.stem, runpy.run_path(str(path)).get("CATEGORY")) for path in folder("configs").glob("[a-z]*.py"))
+    return {name: record for stem, record in sorted(records) if record for name in (stem, record.name)}
+
+
+def categories() -> dict[str, Category]:
+    """Returns all records by name: those of the bundled configurations, and of the user's that have been loaded."""
+    return {**_bundled(), **_OWN}
+
+
+def category_of(name: str) -> Category:
+    """Returns the record of a category; for a word of the user's own without a record, the values it starts from."""
+    return categories().get(name) or Category(name)
+
+
+def register(record: Category) -> None:
+    """Makes a record of a user's configuration file known to this program."""
+    _OWN[record.name] = record
+
+
+def parsers() -> dict[str, Parser]:
+    """Returns the parsers by category."""
+    return {name: record.parser for name, record in categories().items() if record.parser is not None}
+
+
+def parser_of(category: str) -> Parser:
+    """Returns the parser for a category; raises `UserError` if there is none."""
+    parser = category_of(category).parser
+    if parser is None:
+        raise UserError(
+            f"there is no parser that finds objects of the category {category!r}, only for "
+            f"{', '.join(parsers())}: give object masks as files (--config.data.mask_root=FOLDER) or in the "
+            "images' alpha channel"
+        )
+    return parser
