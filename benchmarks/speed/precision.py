@@ -26,7 +26,7 @@ from rich.table import Table
 from gan2shape_jax.config import load_config
 from gan2shape_jax.geometry import lighting
 from gan2shape_jax.io import data
-from gan2shape_jax.method import iteration, metrics, models, projection, reconstruction
+from gan2shape_jax.method import image_terms, iteration, metrics, models, projection, reconstruction
 from gan2shape_jax.method.state import PreparedImage, TrainState, initial_state
 from gan2shape_jax.networks.precision import PRECISIONS, to_compute_dtype
 from gan2shape_jax.run import loading
@@ -82,7 +82,7 @@ def _outputs(params, prepared: PreparedImage, frozen) -> dict[str, float]:
         return codes[:1] - codes[1:]
 
     normal = [lighting.normals(models.depth(params, problem.image, s), full.camera) for s in (low, full)]
-    features = [reconstruction.perceptual_features(problem.image, frozen, s) for s in (low, full)]
+    features = [image_terms.perceptual_features(problem.image, frozen, s) for s in (low, full)]
     pictures = [projection.synthesize(problem.latent, frozen, s) for s in (low, full)]
     return {
         "normals of the depth network, degrees": float(metrics.mean_angle(*normal, jnp.ones(normal[0].shape[:-1]))[0]),
