@@ -1,14 +1,15 @@
-"""Files that come with the package, and where to find them in an installed wheel or a checkout."""
+"""Where files are: those that come with the package, in an installed wheel or a checkout, and the user's cache."""
 
 import importlib
 import importlib.util
+import os
 import pathlib
 import sys
 import types
 
 from gan2shape_jax.errors import UserError
 
-__all__ = ["asset", "folder", "import_tool"]
+__all__ = ["asset", "cache", "folder", "import_tool"]
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
@@ -22,6 +23,17 @@ def folder(name: str) -> pathlib.Path:
     """Returns `configs/` or `tools/`, which is inside an installed package and next to it in a checkout."""
     inside = _PACKAGE / name
     return inside if (inside / "__init__.py").is_file() else _PACKAGE.parent / name
+
+
+def cache(name: str) -> pathlib.Path:
+    """Returns the place of a folder in the user's cache folder, such as ~/.cache/gan2shape_jax/NAME."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or pathlib.Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        base = pathlib.Path.home() / "Library" / "Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(base) / "gan2shape_jax" / name
 
 
 def import_tool(name: str) -> types.ModuleType:

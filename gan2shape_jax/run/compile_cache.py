@@ -16,7 +16,8 @@ import warnings
 import zlib
 
 import jax
-import platformdirs
+
+from gan2shape_jax.io.bundled import cache
 
 __all__ = ["OFF", "default_folder", "use"]
 
@@ -30,7 +31,7 @@ _OPTIONS = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_c
 
 def default_folder() -> pathlib.Path:
     """Returns this user's folder of compiled programs for this kind of machine."""
-    return platformdirs.user_cache_path("gan2shape_jax", appauthor=False) / f"xla-{_machine()}"
+    return cache(f"xla-{_machine()}")
 
 
 def use(setting: str) -> pathlib.Path | None:

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 
 import jax.numpy as jnp
 import numpy as np
-import platformdirs
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.io.weights.budget import Refused
 from gan2shape_jax.io.weights.digest import sha256
 from gan2shape_jax.io.weights.safetensors_file import TensorFile, open_safetensors
@@ -42,7 +42,7 @@ NAMES = frozenset(_FOLDER + field.name for field in dataclasses.fields(Typicalit
 
 def cached_at(digest: str) -> pathlib.Path:
     """Returns where the guide of a GAN that came without one is cached; `digest` is the SHA-256 of the GAN's file."""
-    return platformdirs.user_cache_path("gan2shape_jax", appauthor=False) / "guides" / f"{digest[:32]}.safetensors"
+    return cache("guides") / f"{digest[:32]}.safetensors"
 
 
 def places(checkpoint: pathlib.Path, digest: str) -> list[pathlib.Path]:

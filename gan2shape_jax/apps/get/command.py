@@ -1,22 +1,17 @@
 """`gan2shape-jax get`: published checkpoints by name: licence agreement, download, check and conversion."""
 
 import argparse
-import contextlib
 import pathlib
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-from gan2shape_jax.apps.get import fetch, places
-from gan2shape_jax.apps.get.obtain import obtain
-from gan2shape_jax.apps.get.records import Entry, Source
-from gan2shape_jax.apps.get.table import ENTRIES
-from gan2shape_jax.apps.get.transfer import Report
+from gan2shape_jax.apps.get.fetch import require_fetchable
+from gan2shape_jax.apps.get.obtain import found, obtain
+from gan2shape_jax.apps.get.table import ENTRIES, Entry
 from gan2shape_jax.config import load_config, option_types
 from gan2shape_jax.errors import UserError, exit_code
+from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.io.regular_files import MIB
 from gan2shape_jax.io.weights.messages import short
 from gan2shape_jax.plain_text import printable
@@ -33,7 +28,7 @@ examples:
 The addresses are those that the checkpoints' makers have published; the authors of this program have nothing to do
 with them, and cannot promise that they answer. Nothing that is downloaded is ever executed.
 """
-_INTERRUPTED = "\ninterrupted; what has been downloaded is kept, and the same command goes on with it"
+_INTERRUPTED = "\ninterrupted; files that were downloaded whole are kept"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> None:
-    folder = (args.folder or places.default_folder()).absolute()
+    folder = (args.folder or cache("weights")).absolute()
     if args.list:
         _show_list(folder)
         return
@@ -81,20 +76,20 @@ def _run(args: argparse.Namespace) -> None:
     entry = ENTRIES.get(args.name)
     if entry is None:
         raise UserError(f"there is no checkpoint {short(args.name)}; there are {', '.join(ENTRIES)}")
-    files = places.found(entry, folder)
+    files = found(entry, folder)
     if files is None:
         _show_plan(entry)
         if not args.given:
-            fetch.require_fetchable(entry.downloads)
+            require_fetchable(entry.downloads)
         _require_agreement(entry, args.agree)
-        files = obtain(entry, folder, _shown, given=args.given, keep=args.keep)
+        files = obtain(entry, folder, given=args.given, keep=args.keep)
     _show_use(entry, files, folder)
 
 
 def _show_list(folder: pathlib.Path) -> None:
     """Prints a block for each checkpoint."""
     for entry in ENTRIES.values():
-        here = ", here" if places.found(entry, folder) is not None else ""
+        here = ", here" if found(entry, folder) is not None else ""
         by_hand = ", by hand" if any(source.by_hand for source in entry.downloads) else ""
         print(f"{entry.name:<20}{entry.title}")
         print(f"{'':<20}{_size(entry)}{by_hand}{here}; {entry.licence.title}")
@@ -133,28 +128,13 @@ def _require_agreement(entry: Entry, agreed: bool) -> None:
         raise UserError("the licence was not agreed to: nothing was fetched")
 
 
-@contextlib.contextmanager
-def _shown(source: Source) -> Iterator[Report]:
-    """Shows a download as a bar on a terminal, and as two lines elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        print(f"{source.file}: downloading", file=sys.stderr)
-        yield lambda done, total: None
-        print(f"{source.file}: here", file=sys.stderr)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True))
-    with Progress(*columns, TransferSpeedColumn(), TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task(source.file, total=source.size)
-        yield lambda done, total: progress.update(task, completed=done, total=total or source.size)
-
-
 def _show_use(entry: Entry, files: dict[str, pathlib.Path], folder: pathlib.Path) -> None:
     """Prints the arguments that make a configuration use a checkpoint, and those for others that it needs."""
     print(f"\n{entry.name} is in {printable(str(folder / entry.name))}:")
     arguments = _arguments(entry, files)
     missing = []
     for name in entry.also:
-        others = places.found(ENTRIES[name], folder)
+        others = found(ENTRIES[name], folder)
         if others is None:
             missing.append(name)
         else:

@@ -13,9 +13,8 @@ import secrets
 import shutil
 from collections.abc import Iterator
 
-import platformdirs
-
 from gan2shape_jax.errors import UserError, refused
+from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.run.kernel_lock import KernelLock, NotSupported
 
 __all__ = ["default_root", "held_folder", "stored_bytes"]
@@ -23,7 +22,7 @@ __all__ = ["default_root", "held_folder", "stored_bytes"]
 
 def default_root() -> pathlib.Path:
     """Returns where this user's servers keep their folders."""
-    return platformdirs.user_cache_path("gan2shape_jax", appauthor=False) / "serving"
+    return cache("serving")
 
 
 @contextlib.contextmanager

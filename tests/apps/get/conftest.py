@@ -1,13 +1,37 @@
-"""A server on the loopback address, which nothing leads away from."""
+"""Servers that are not there: what addresses answer is a table, and no connection is made."""
+
+import io
 
 import pytest
-from helpers.file_server import serving
+import requests
+from requests.structures import CaseInsensitiveDict
+
+
+class Servers:
+    """What is at each address, and which were asked for."""
+
+    def __init__(self):
+        self.files, self.asked = {}, []
+
+    def add(self, url, content=b"", status=200, **headers):
+        """Puts a response at an address, which is returned; `headers` with _ for -."""
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.files[url] = (content, status, {"Content-Length": str(len(content))} | headers)
+        return url
+
+    def send(self, _, request, **options):
+        self.asked.append(request.url)
+        content, status, headers = self.files.get(request.url, (b"", 404, {}))
+        answer = requests.Response()
+        answer.status_code, answer.url, answer.request = status, request.url, request
+        answer.headers, answer.raw = CaseInsensitiveDict(headers), io.BytesIO(content)
+        return answer
 
 
 @pytest.fixture
-def server(monkeypatch):
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with serving() as running:
-        yield running
+def servers(monkeypatch):
+    fake = Servers()
+    monkeypatch.setattr(
+        requests.adapters.HTTPAdapter, "send", lambda adapter, *args, **kw: fake.send(adapter, *args, **kw)
+    )
+    return fake

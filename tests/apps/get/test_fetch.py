@@ -1,129 +1,162 @@
-"""A file that is not the one published is never left in place; one that is, is fetched once."""
+"""A file that is not the one published is never left in place; of archives only the files needed are written."""
 
+import gzip
 import hashlib
-import pathlib
+import io
+import os
+import tarfile
 
 import pytest
 
 from gan2shape_jax.apps.get import fetch as module
-from gan2shape_jax.apps.get import parts
-from gan2shape_jax.apps.get.fetch import check_file, fetch, require_fetchable
-from gan2shape_jax.apps.get.records import Source
-from gan2shape_jax.apps.get.transfer import Patience
+from gan2shape_jax.apps.get.fetch import check_file, fetch, require_fetchable, unpack
+from gan2shape_jax.apps.get.table import Source
 from gan2shape_jax.errors import UserError
 
+_URL = "https://example.org/a.pkl"
 _CONTENT = bytes(range(1, 256)) * 500
 _HASH = hashlib.sha256(_CONTENT).hexdigest()
-_HASTE = Patience(2, 1, (0.01,))
 
 
-def _fetch(source, folder):
-    return fetch(source, folder, lambda done, total: None, patience=_HASTE)
-
-
-def _names(folder: pathlib.Path) -> list[str]:
+def _names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.parametrize("sha256", [_HASH, ""])
-@pytest.mark.parametrize("size", [len(_CONTENT), None])
-def test_a_file_is_fetched_once(server, tmp_path, sha256, size):
-    source = Source(server.add("/a.pkl", _CONTENT), "a.pkl", size, sha256)
-    path = _fetch(source, tmp_path / "new" / "folder")
+def test_a_file_is_fetched_once_through_redirects(servers, tmp_path, sha256, capsys):
+    servers.add(_URL, status=302, Location="https://mirror.example/b")
+    servers.add("https://mirror.example/b", _CONTENT)
+    source = Source(_URL, "a.pkl", "A", sha256)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "tmpabcdefgh").write_bytes(b"left by a killed process")
+    path = fetch(source, tmp_path / "new")
     assert path.read_bytes() == _CONTENT and _names(path.parent) == ["a.pkl"]
-    assert _fetch(source, path.parent) == path and len(server.asked) == 1
+    assert fetch(source, path.parent) == path and len(servers.asked) == 2
+    assert "downloading a.pkl" in capsys.readouterr().err
 
 
-def test_another_file_than_published_is_removed_and_told(server, tmp_path):
-    source = Source(server.add("/a.pkl", _CONTENT[::-1]), "a.pkl", len(_CONTENT), _HASH)
-    with pytest.raises(UserError) as error:
-        _fetch(source, tmp_path)
-    told = str(error.value)
-    assert hashlib.sha256(_CONTENT[::-1]).hexdigest() in told and _HASH in told and source.url in told
+def test_another_file_than_published_is_not_kept_and_the_right_one_is_then_fetched(servers, tmp_path):
+    source = Source(servers.add(_URL, _CONTENT[::-1]), "a.pkl", "A", _HASH)
+    with pytest.raises(UserError, match=f"another file than the one published.*{_HASH}.*nothing of it is kept"):
+        fetch(source, tmp_path)
     assert _names(tmp_path) == []
-    server.add("/a.pkl", _CONTENT)
-    assert _fetch(source, tmp_path).read_bytes() == _CONTENT
+    servers.add(_URL, _CONTENT)
+    fetch(source, tmp_path).write_bytes(b"changed")
+    assert fetch(source, tmp_path).read_bytes() == _CONTENT
 
 
-def test_a_file_that_has_changed_in_its_place_is_fetched_again(server, tmp_path):
-    source = Source(server.add("/a.pkl", _CONTENT), "a.pkl", None, _HASH)
-    _fetch(source, tmp_path).write_bytes(b"changed")
-    assert _fetch(source, tmp_path).read_bytes() == _CONTENT and len(server.asked) == 2
+def test_what_servers_must_not_do_is_refused_in_words(servers, tmp_path, monkeypatch):
+    cases = {
+        "only https is followed": {"status": 301, "Location": "http://10.0.0.1/a"},
+        "file:///etc/passwd: only https": {"status": 302, "Location": "file:///etc/passwd"},
+        "sends a web page": {"content": b"<html>", "Content_Type": "text/html; charset=utf-8"},
+        "404": {"status": 404, "Content_Type": "text/html"},
+        "500": {"status": 500},
+    }
+    for words, answer in cases.items():
+        with pytest.raises(UserError, match=words):
+            fetch(Source(servers.add(_URL, **answer), "a.pkl", "A"), tmp_path)
+    with pytest.raises(UserError, match="only https"):
+        fetch(Source(servers.add("http://example.org/a", _CONTENT), "a.pkl", "A"), tmp_path)
+    monkeypatch.setattr(module, "MOST", 1000)
+    for headers in ({}, {"Content_Length": "0"}):  # announced, and not
+        with pytest.raises(UserError, match="more than"):
+            fetch(Source(servers.add(_URL, bytes(2 * 2**20), **headers), "a.pkl", "A"), tmp_path)
+    assert _names(tmp_path) == []
 
 
-def test_a_cut_download_is_kept_and_gone_on_with(server, tmp_path):
-    source = Source(server.add("/a.pkl", _CONTENT, cuts=[65536, 0, 0]), "a.pkl", len(_CONTENT), _HASH)
-    with pytest.raises(UserError, match="of it are kept"):
-        _fetch(source, tmp_path)
-    assert _names(tmp_path) == ["a.pkl.part", "a.pkl.part.json"]
-    assert _fetch(source, tmp_path).read_bytes() == _CONTENT and _names(tmp_path) == ["a.pkl"]
-    assert server.ranges()[-1] == "bytes=65536-"
-
-
-def test_ctrl_c_while_the_hash_is_compared_loses_nothing(server, tmp_path, monkeypatch):
-    source = Source(server.add("/a.pkl", _CONTENT), "a.pkl", None, _HASH)
-
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(module.pooch.core, "hash_matches", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            _fetch(source, tmp_path)
-    assert "a.pkl" not in _names(tmp_path)
-    assert _fetch(source, tmp_path).read_bytes() == _CONTENT and len(server.asked) == 1
-
-
-def test_a_file_system_without_links_will_do(server, tmp_path, monkeypatch):
-    def refuse(*_):
-        raise OSError(1, "Operation not permitted")
-
-    monkeypatch.setattr(module.os, "link", refuse)
-    source = Source(server.add("/a.pkl", _CONTENT), "a.pkl", None, _HASH)
-    assert _fetch(source, tmp_path).read_bytes() == _CONTENT and _names(tmp_path) == ["a.pkl"]
-    server.add("/b.pkl", _CONTENT[::-1])
-    with pytest.raises(UserError, match="another file than the one published"):
-        _fetch(Source(f"{server.url}/b.pkl", "b.pkl", None, _HASH), tmp_path)
-    assert _names(tmp_path) == ["a.pkl"]
-
-
-def test_what_a_killed_process_left_of_the_comparison_is_cleared(server, tmp_path):
-    (tmp_path / "tmpabcdefgh").write_bytes(_CONTENT)
-    (tmp_path / "other.pkl").write_bytes(b"stays")
-    _fetch(Source(server.add("/a.pkl", _CONTENT), "a.pkl"), tmp_path)
-    assert _names(tmp_path) == ["a.pkl", "other.pkl"]
-
-
-def test_what_a_person_has_to_download_is_told_with_the_address():
-    source = Source("https://drive.google.com/file/d/x/view", "a.pt", by_hand="it asks first")
-    with pytest.raises(UserError, match="a.pt has to be downloaded by hand .it asks first.*drive.google.com.*--from"):
-        require_fetchable([source])
-    require_fetchable([Source("https://example.org/a", "a")])
-
-
-def test_files_from_a_person_are_compared_and_stay(tmp_path):
+def test_what_a_person_has_to_download_is_said_with_the_address_and_compared(tmp_path):
+    with pytest.raises(UserError, match="a.pt has to be downloaded by hand .it asks first.*example.org.*--from"):
+        require_fetchable([Source(_URL, "a.pt", "A", by_hand="it asks first")])
     path = tmp_path / "my file.pkl"
     path.write_bytes(_CONTENT)
-    check_file(Source("https://example.org/a", "a.pkl", len(_CONTENT), _HASH), path)
-    check_file(Source("https://example.org/a", "a.pkl"), path)
-    with pytest.raises(UserError, match="has 127,500 bytes, and a.pkl as published 999,999"):
-        check_file(Source("https://example.org/a", "a.pkl", 999_999), path)
-    with pytest.raises(UserError, match="as published 99: it is another file"):
-        check_file(Source("https://example.org/a", "a.pkl", 99), path)
+    check_file(Source(_URL, "a.pkl", "A", _HASH), path)
+    check_file(Source(_URL, "a.pkl", "A"), path)
     with pytest.raises(UserError, match="my file.pkl is another file than the one published.*it is not used"):
-        check_file(Source("https://example.org/a", "a.pkl", None, "0" * 64), path)
+        check_file(Source(_URL, "a.pkl", "A", "0" * 64), path)
     assert path.read_bytes() == _CONTENT
-    with pytest.raises(UserError, match="no such file"):
-        check_file(Source("https://example.org/a", "a.pkl"), tmp_path / "absent")
-    with pytest.raises(UserError, match="a folder, not a file"):
-        check_file(Source("https://example.org/a", "a.pkl"), tmp_path)
+    for wrong, words in ((tmp_path / "absent", "no such file"), (tmp_path, "a folder, not a file")):
+        with pytest.raises(UserError, match=words):
+            check_file(Source(_URL, "a.pkl", "A"), wrong)
 
 
-def test_a_folder_that_cannot_be_written_is_told(server, tmp_path):
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(UserError, match="cannot write below .*file"):
-        _fetch(Source(server.add("/a.pkl", _CONTENT), "a.pkl"), tmp_path / "file" / "below")
+_A, _B = os.urandom(200_000), b"b" * 5000
 
 
-def test_parts_lie_beside_their_files(tmp_path):
-    assert parts.part_of(tmp_path / "a.pkl") == tmp_path / "a.pkl.part"
+def _member(name, content=b"", **fields):
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info, content
+
+
+def _parts(folder, *members, count=4, content=None):
+    """Returns the paths of an archive's parts; `content` replaces the archive of `members`."""
+    if content is None:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            for info, data in members:
+                archive.addfile(info, io.BytesIO(data))
+        content = gzip.compress(buffer.getvalue())
+    step = -(-len(content) // count)
+    paths = [folder / f"x{n:02}" for n in range(count)]
+    for n, path in enumerate(paths):
+        path.write_bytes(content[n * step : (n + 1) * step])
+    return paths
+
+
+@pytest.fixture
+def out(tmp_path):
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize(("count", "prefix"), [(1, ""), (4, "./"), (9, "")])
+def test_only_the_named_files_of_an_archive_are_written_under_our_names(tmp_path, out, count, prefix):
+    long = "checkpoints/" + "very/" * 40 + "long.pt"  # has a header of its own
+    members = (
+        _member(f"{prefix}checkpoints", type=tarfile.DIRTYPE),
+        _member(f"{prefix}checkpoints/a.pt", _A),
+        _member(f"{prefix}checkpoints/other.pt", _B),
+        _member(prefix + long, _B),
+        _member("../climbed", _B),
+        _member(str(tmp_path / "absolute"), _B),
+    )
+    targets = {"checkpoints/a.pt": out / "mine.pt", long: out / "long.pt", "absent": out / "absent"}
+    assert unpack(_parts(tmp_path, *members, count=count), targets) == ["absent"]
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {"mine.pt": _A, "long.pt": _B}
+    assert not (tmp_path / "climbed").exists() and not (tmp_path / "absolute").exists()
+    with pytest.raises(UserError, match="has none of b.pt; it has "):
+        unpack(_parts(tmp_path, *members[:3]), {"b.pt": out / "b.pt"})
+
+
+def test_links_devices_folders_and_files_that_are_too_large_are_refused(tmp_path, out):
+    for fields in (
+        {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"},
+        {"type": tarfile.LNKTYPE, "linkname": "/etc/passwd"},
+        {"type": tarfile.FIFOTYPE},
+        {"type": tarfile.CHRTYPE, "devmajor": 1, "devminor": 5},
+        {"type": tarfile.DIRTYPE},
+        {"content": bytes(3 * 2**20)},
+    ):
+        with pytest.raises(UserError, match="a.pt: in the archive it is no plain file of at most 2 MiB"):
+            unpack(_parts(tmp_path, _member("a.pt", **fields)), {"a.pt": out / "a.pt"}, most=2 * 2**20)
+    huge = tarfile.TarInfo("huge")
+    huge.size = 2**50
+    content = gzip.compress(huge.tobuf(tarfile.GNU_FORMAT) + bytes(2**20))
+    with pytest.raises(UserError, match="unpacks to more than any archive of weights has"):
+        unpack(_parts(tmp_path, content=content), {"a.pt": out / "a.pt"})
+    assert _names(out) == []
+
+
+def test_a_damaged_archive_is_an_error_and_leaves_nothing(tmp_path, out):
+    whole = b"".join(path.read_bytes() for path in _parts(tmp_path, _member("a.pt", _A)))
+    damaged = bytearray(whole)
+    damaged[-6] ^= 0xFF  # of the checksum
+    for content in (whole[: len(whole) // 2], bytes(damaged), b"no archive", b"", _A, gzip.compress(_A)):
+        with pytest.raises(UserError, match="x00.*(damaged, truncated|has none of)"):
+            unpack(_parts(tmp_path, content=content), {"a.pt": out / "a.pt"})
+        assert _names(out) == []
+    with pytest.raises(UserError, match="cannot read absent"):
+        unpack([tmp_path / "absent"], {"a.pt": out / "a.pt"})

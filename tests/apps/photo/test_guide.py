@@ -50,7 +50,7 @@ def test_the_guide_beside_the_gan_is_taken_without_loading_it():
 def test_a_guide_is_made_once_and_kept(tmp_path, monkeypatch):
     checkpoint = tmp_path / "gan.safetensors"
     checkpoint.write_bytes(_CHECKPOINT.read_bytes())
-    monkeypatch.setattr(guide_file.platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "cache")
+    monkeypatch.setattr(guide_file, "cache", lambda name: tmp_path / "cache" / name)
     whole = guide.make
     monkeypatch.setattr(guide, "make", lambda *gan, say: whole(*gan, samples=40, steps=2, say=say))
     told = []

@@ -1,0 +1,235 @@
+"""`gan2shape-jax get`: from addresses, or downloads made by hand, to files that a configuration takes."""
+
+import dataclasses
+import gzip
+import hashlib
+import io
+import json
+import pathlib
+import shlex
+import sys
+import tarfile
+
+import pytest
+from helpers.tensorflow_files import Case, networks, save
+
+from gan2shape_jax import main as program
+from gan2shape_jax import stylegan2
+from gan2shape_jax.apps.get import command, obtain
+from gan2shape_jax.apps.get.table import ENTRIES, Entry, Given, Source
+from gan2shape_jax.config import apply_overrides, command_line, load_config
+from gan2shape_jax.config.gan_checks import gan_problems
+from gan2shape_jax.errors import UserError
+
+_CORPUS = pathlib.Path(__file__).parents[2] / "io" / "weights" / "corpus" / "torch_zip"
+_URL = "https://example.org/gan.pkl"
+
+
+@pytest.fixture(scope="module")
+def pickled(tmp_path_factory):
+    """A StyleGAN2 as NVIDIA publishes it."""
+    return save(
+        tmp_path_factory.mktemp("published") / "a.pkl", networks(Case(64, 64, 8, style=8, layers=1))
+    ).read_bytes()
+
+
+def _entry(content, *, known=True):
+    source = Source(_URL, "gan.pkl", "A", hashlib.sha256(content).hexdigest() if known else "", len(content))
+    given = Given("gan.checkpoint", ("gan.pkl",), "gan.safetensors", "stylegan2")
+    return Entry("horse", "a horse", "nvidia-stylegan2", (given,), (source,), config="horse", also=("lpips",))
+
+
+@pytest.fixture
+def horse(servers, pickled, monkeypatch):
+    servers.add(_URL, pickled)
+    monkeypatch.setitem(ENTRIES, "horse", _entry(pickled))
+    return servers
+
+
+class _Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def _get(*words, folder):
+    return program.main(["get", *words, "--folder", str(folder)])
+
+
+def _below(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.name != ".lock")
+
+
+def test_the_licence_is_shown_and_has_to_be_agreed_to(tmp_path, capsys, horse, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    assert _get("horse", folder=tmp_path / "cache") == 1
+    printed = capsys.readouterr()
+    assert "research or evaluation only" in printed.out and ENTRIES["horse"].licence.url in printed.out
+    assert _URL in printed.out and "SHA-256 known" in printed.out
+    assert "no terminal to ask at" in printed.err and "--agree" in printed.err
+    for answer in ("n\n", "\n", "", "yesterday\n"):
+        monkeypatch.setattr(sys, "stdin", _Terminal(answer))
+        assert _get("horse", folder=tmp_path / "cache") == 1
+        assert "was not agreed to: nothing was fetched" in capsys.readouterr().err
+    assert horse.asked == [] and not (tmp_path / "cache").exists()
+    monkeypatch.setattr(sys, "stdin", _Terminal("Yes\n"))
+    assert _get("horse", folder=tmp_path / "cache") == 0
+    monkeypatch.setattr(sys, "stdin", None)  # it is here: nobody is asked again
+    assert _get("horse", folder=tmp_path / "cache") == 0
+    assert len(horse.asked) == 1
+    _get("--list", folder=tmp_path / "cache")
+    printed = capsys.readouterr().out
+    assert all(f"\n{name} " in f"\n{printed}" for name in ENTRIES) and printed.count(", here") == 1
+    assert "by hand" in printed and "Nvidia Source Code License-NC" in printed
+
+
+@pytest.mark.parametrize("folder", ["cache", "a folder's <name>, $HOME"])
+def test_a_configuration_takes_what_is_printed(tmp_path, capsys, horse, monkeypatch, folder):
+    def printed_configuration():
+        printed = capsys.readouterr().out
+        (line,) = [line for line in printed.splitlines() if line.startswith("  gan2shape-jax --config=")]
+        arguments = command_line.parse(shlex.split(line)[1:])
+        return printed, arguments.spec, apply_overrides(load_config(arguments.spec), arguments.overrides)
+
+    assert _get("horse", "--agree", folder=tmp_path / folder) == 0
+    printed, spec, config = printed_configuration()
+    assert spec == "horse" and gan_problems(config, stylegan2.read_header(config.gan.checkpoint)[0]) == []
+    assert "gan2shape-jax get lpips" in printed and "--check" in printed
+    given = Given("loss.lpips_weights", ("vgg.pth",), "lpips_vgg16.pth")
+    source = Source(horse.add("https://example.org/vgg.pth", b"weights"), "vgg.pth", "A")
+    monkeypatch.setitem(ENTRIES, "lpips", dataclasses.replace(ENTRIES["lpips"], gives=(given,), sources=(source,)))
+    assert _get("lpips", "--agree", folder=tmp_path / folder) == 0
+    assert "--config.loss.lpips_weights=" in capsys.readouterr().out  # which serves no single configuration
+    assert _get("horse", folder=tmp_path / folder) == 0
+    printed, _, config = printed_configuration()
+    assert config.loss.lpips_weights.endswith("lpips_vgg16.pth") and "get lpips" not in printed
+
+
+def test_what_cannot_be_done_is_one_sentence(tmp_path, capsys, horse, pickled):
+    (tmp_path / "file").write_bytes(b"")
+    for words, folder, told in [
+        ((), "cache", "name a checkpoint; gan2shape-jax get --list"),
+        (("hores",), "cache", "there is no checkpoint 'hores'; there are celeba, cat,"),
+        (("x" * 5000,), "cache", "there is no checkpoint 'xxx"),
+        (("horse", "--agree", "--from", "absent.pkl"), "cache", "absent.pkl: no such file"),
+        (("horse", "--agree", "--from", "a", "b"), "cache", "--from takes the 1 files of horse in this order: gan.pkl"),
+        (("horse", "--agree", "--from", "bad\nname"), "cache", "control character"),
+        (("rosinality-ffhq-256", "--agree"), "cache", "downloaded by hand"),
+        (("horse", "--agree"), "file", "is a file"),
+    ]:
+        assert _get(*words, folder=tmp_path / folder) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and told in error and len(error) < 2000
+    horse.add(_URL, pickled[::-1])
+    assert _get("horse", "--agree", folder=tmp_path / "cache") == 1
+    assert "another file than the one published" in capsys.readouterr().err
+    assert not (tmp_path / "cache" / "horse").exists() and not list((tmp_path / "cache" / "downloads").iterdir())
+
+
+def test_ctrl_c_and_a_missing_extra_are_said(tmp_path, capsys, horse, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    assert _get("horse", "--agree", folder=tmp_path) == 1
+    assert "pip install 'gan2shape-jax[get]'" in capsys.readouterr().err
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "obtain", interrupt)
+    assert _get("horse", "--agree", folder=tmp_path) == 130
+    assert "files that were downloaded whole are kept" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_network_is_converted_and_recorded_and_made_again_if_it_is_not_whole(horse, tmp_path, pickled, known):
+    entry = _entry(pickled, known=known)
+    assert obtain.found(entry, tmp_path) is None
+    files = obtain.obtain(entry, tmp_path)
+    assert files == {"gan.checkpoint": tmp_path / "horse" / "gan.safetensors"} == obtain.found(entry, tmp_path)
+    arch, header = stylegan2.read_header(files["gan.checkpoint"])
+    assert arch.size == 64 and header["source_sha256"] == hashlib.sha256(pickled).hexdigest()
+    assert header["license"].startswith("Nvidia Source Code License-NC") and "https://" in header["license"]
+    record = json.loads((tmp_path / "horse" / "record.json").read_text())
+    assert record["made_of"] == {"gan.pkl": hashlib.sha256(pickled).hexdigest()} and "License" in str(record["licence"])
+    assert _below(tmp_path) == ["downloads", "horse", "horse/gan.safetensors", "horse/record.json"]
+    files["gan.checkpoint"].write_bytes(b"cut")
+    assert obtain.found(entry, tmp_path) is None
+    assert obtain.obtain(entry, tmp_path, keep=True) == obtain.found(entry, tmp_path)
+    assert (tmp_path / "downloads" / "gan.pkl").read_bytes() == pickled
+
+
+def test_a_file_that_cannot_be_converted_is_taken_again_only_if_its_hash_is_not_known(servers, tmp_path):
+    content = b"\x80\x04cos\nsystem\n(X\x04\0\0\0truetR."
+    servers.add(_URL, content)
+    with pytest.raises(UserError, match="(?s)os.system.*no hash is known, was removed"):
+        obtain.obtain(_entry(content, known=False), tmp_path)
+    assert _below(tmp_path / "downloads") == []
+    for _ in range(2):
+        with pytest.raises(UserError, match="os.system"):
+            obtain.obtain(_entry(content), tmp_path)
+    assert len(servers.asked) == 2 and _below(tmp_path / "downloads") == ["gan.pkl"]
+
+
+def test_two_at_once_do_not_meet(horse, tmp_path, pickled):
+    with obtain.locked(tmp_path):
+        with pytest.raises(UserError, match="another process is getting a checkpoint in .*--folder"):
+            obtain.obtain(_entry(pickled), tmp_path)
+    assert horse.asked == [] and obtain.obtain(_entry(pickled), tmp_path)
+
+
+def _release(leave_out=""):
+    """The archive of GAN2Shape's release in small, as its parts."""
+    honest = {"stylegan2": "honest-stylegan2", "parsing": "honest-bisenet", "view_light": "honest-statistics"}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name in ENTRIES["celeba"].archive.members:
+            if name != leave_out:
+                content = (_CORPUS / honest.get(name.split("/")[1], "honest-half")).read_bytes()
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    whole = gzip.compress(buffer.getvalue())
+    step = -(-len(whole) // 4)
+    return [whole[n * step : (n + 1) * step] for n in range(4)]
+
+
+def _serve(servers, parts):
+    for source, part in zip(ENTRIES["celeba"].archive.parts, parts):
+        servers.add(source.url, part)
+
+
+def test_an_archive_is_fetched_once_for_all_that_it_serves(servers, tmp_path):
+    _serve(servers, _release(leave_out="checkpoints/gan2shape/synface_pretrain.pth"))
+    files = obtain.obtain(ENTRIES["celeba"], tmp_path)
+    fields = {"gan.checkpoint", "parsing.weights", "networks.pretrained", "sampling.view_mvn", "sampling.light_mvn"}
+    assert files.keys() == fields and all(path.parent == tmp_path / "celeba" for path in files.values())
+    assert stylegan2.load(files["gan.checkpoint"])[0].size == 8
+    assert files["sampling.view_mvn"].read_bytes() == (_CORPUS / "honest-statistics").read_bytes()
+    assert _below(tmp_path / "downloads") == []
+    assert obtain.obtain(ENTRIES["car"], tmp_path).keys() == fields - {"networks.pretrained"}
+    with pytest.raises(UserError, match="synface: the archive.*lacks checkpoints/gan2shape/synface_pretrain.pth"):
+        obtain.obtain(ENTRIES["synface"], tmp_path)
+    assert len(servers.asked) == 4
+
+
+def test_an_archive_from_a_person_may_be_joined_and_a_damaged_one_is_fetched_again(servers, tmp_path):
+    parts = _release()
+    for n, part in enumerate(parts):
+        (tmp_path / f"x{n}").write_bytes(part)
+    (tmp_path / "joined.tar.gz").write_bytes(b"".join(parts))
+    for n, given in enumerate(([tmp_path / f"x{n}" for n in range(4)], [tmp_path / "joined.tar.gz"])):
+        assert obtain.obtain(ENTRIES["church"], tmp_path / f"c{n}", given=given)["gan.checkpoint"].is_file()
+    _serve(servers, [*parts[:2], parts[2][::-1], parts[3]])
+    with pytest.raises(UserError, match="(?s)gan2shape-x00.*damaged.*was removed"):
+        obtain.obtain(ENTRIES["car"], tmp_path / "cache")
+    assert not [name for name in _below(tmp_path / "cache") if name.endswith((".pt", ".pth", "json"))]
+    _serve(servers, parts)
+    obtain.obtain(ENTRIES["car"], tmp_path / "cache")
+
+
+def test_two_files_make_one(servers, tmp_path):
+    """LPIPS: the tool's own refusal shows that both came to it, in their order."""
+    sources = tuple(dataclasses.replace(source, sha256="") for source in ENTRIES["lpips"].sources)
+    for source in sources:
+        servers.add(source.url, b"\x80\x02}.")
+    with pytest.raises(UserError, match="(?s)vgg.*was removed"):
+        obtain.obtain(dataclasses.replace(ENTRIES["lpips"], sources=sources), tmp_path)
+    assert servers.asked == [source.url for source in sources]
