@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gan2shape_jax.apps.evaluate import mean_interval, paired_interval
-from gan2shape_jax.apps.evaluate.report import csv_text, interval_text, markdown_table
+from gan2shape_jax.apps.evaluate.tables import csv_text, interval_text, markdown_table, mean_interval, paired_interval
 
 __all__ = ["MEANING", "METRICS", "WHOLE", "Metrics", "csv_table", "tables"]
 

@@ -1,5 +1,1 @@
-"""Errors of finished runs with intervals, comparisons of runs, identity under rotation."""
-
-from gan2shape_jax.apps.evaluate.intervals import Interval, mean_interval, median_interval, paired_interval
-
-__all__ = ["Interval", "mean_interval", "median_interval", "paired_interval"]
+"""Errors of finished runs, comparisons of runs, measures without true depth, identity under rotation."""

@@ -6,10 +6,15 @@ image's encoder (GAN2Shape, section 3.3). GANSpace and SeFa move the input's lat
 picture most, as judged by the image's own view network. Pictures are (n, S, S, 3) in [-1, 1], yaws in degrees.
 """
 
+import argparse
 import dataclasses
 import functools
+import json
 import pathlib
-from collections.abc import Callable, Sequence
+import re
+import sys
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -17,21 +22,49 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from gan2shape_jax.apps.evaluate.folders import listed_entry
-from gan2shape_jax.apps.evaluate.prepared_again import prepared_again
-from gan2shape_jax.apps.evaluate.traversal import Candidate, find_yaw_direction, style_ranges
+from gan2shape_jax import stylegan2
+from gan2shape_jax.apps.evaluate.embedding import Embedding, Preparation, cosine, load_embedding
+from gan2shape_jax.apps.evaluate.runs import FoundRun, find_runs, listed_entry, manifest, prepared_again, read_config
+from gan2shape_jax.apps.evaluate.tables import csv_text, interval_text, markdown_table, mean_interval
+from gan2shape_jax.config import option_types
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.atomic_files import atomic_text
+from gan2shape_jax.io.writable import require_folder_place
 from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem
+from gan2shape_jax.plain_text import one_line
+from gan2shape_jax.results import layout, pictures
+from gan2shape_jax.results.cells import markdown_cell
 from gan2shape_jax.results.gan_views import rough_views
-from gan2shape_jax.results.result import Result
+from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.run import loading
 from gan2shape_jax.stylegan2 import Architecture, directions
 from gan2shape_jax.training import network_files
 
-__all__ = ["METHODS", "Gan", "Subject", "Turned", "load_gan", "load_subject", "turn"]
+__all__ = [
+    "Candidate",
+    "Gan",
+    "METHODS",
+    "Subject",
+    "Traversal",
+    "Turn",
+    "Turned",
+    "calibrate",
+    "find_yaw_direction",
+    "load_gan",
+    "load_subject",
+    "picture_name",
+    "report",
+    "run",
+    "style_ranges",
+    "title",
+    "turn",
+    "views_csv",
+    "write_picture",
+]
+
 
 METHODS = ("3D", "GAN", "GANSpace", "SeFa")
 
@@ -225,3 +258,360 @@ def _synthesized(latents: jax.Array, frozen: FrozenModels, *, settings: Settings
 @functools.partial(jax.jit, static_argnames="settings")
 def _views(params: models.Params, view_mean: jax.Array, pictures: jax.Array, *, settings: Settings) -> jax.Array:
     return models.views(params, pictures, view_mean, settings)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Candidate:
+    """A direction in W, applied to a range of styles.
+
+    Attributes:
+        direction: (W,) unit vector.
+        scale: length of a step of 1 along it, the standard deviation of latents in that direction.
+        first, last: styles `first` to `last - 1` are moved.
+        number: index of the direction among its method's, from 0.
+    """
+
+    direction: np.ndarray
+    scale: float
+    first: int
+    last: int
+    number: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Traversal:
+    """A calibrated path through latents.
+
+    Attributes:
+        candidate: the direction.
+        steps: (n,) steps, in deviations, for the requested yaws.
+        reached: (n,) whether the calibration reached each yaw, or stopped short of it.
+    """
+
+    candidate: Candidate
+    steps: np.ndarray
+    reached: np.ndarray
+
+
+# The predicted yaw in degrees (k, m) of k candidates at m steps, in deviations.
+YawOf = Callable[[Sequence[Candidate], np.ndarray], np.ndarray]
+
+_PROBE = 3.0  # deviations to either side at which candidates are compared
+_GRID = np.linspace(-10, 10, 41)  # deviations over which the best is calibrated
+
+
+def style_ranges(count: int) -> list[tuple[int, int]]:
+    """Returns ranges of styles to try: all, and the coarse ones, which hold pose (Karras et al., 2019, section 3)."""
+    ranges = {(0, min(2, count)), (0, min(4, count)), (2, min(6, count)), (0, count)}
+    return sorted(ranges, key=lambda ends: (ends[1] - ends[0], ends))
+
+
+def find_yaw_direction(
+    candidates: Sequence[Candidate], yaw_of: YawOf, targets_deg: Float[np.ndarray, "n"]
+) -> Traversal:
+    """Returns the candidate whose traversal changes the predicted yaw most, calibrated to the target yaws.
+
+    Candidates are compared by the change in yaw between three deviations to one side and three to the other.
+
+    Raises:
+        ValueError: no candidates.
+    """
+    if not candidates:
+        raise ValueError("no directions to choose from")
+    changes = np.ptp(yaw_of(candidates, np.array([-_PROBE, _PROBE])), axis=1)
+    best = candidates[int(np.argmax(changes))]
+    steps, reached = calibrate(_GRID, yaw_of([best], _GRID)[0], targets_deg)
+    return Traversal(best, steps, reached)
+
+
+def calibrate(
+    steps: Float[np.ndarray, "m"], yaws_deg: Float[np.ndarray, "m"], targets_deg: Float[np.ndarray, "n"]
+) -> tuple[Float[np.ndarray, "n"], np.ndarray]:
+    """Returns the steps at which a yaw measured on a grid takes the target values.
+
+    Only the stretch around the smallest step in which the yaw keeps rising (or falling) is used, so that a greater
+    target always lies further along. Targets beyond an end of it get the step at that end.
+
+    Args:
+        steps: increasing.
+        yaws_deg: the yaw at each.
+        targets_deg: the yaws to reach.
+
+    Returns:
+        Steps (n,), and whether each target lies within the stretch.
+    """
+    steps, yaws = np.asarray(steps, np.float64), np.asarray(yaws_deg, np.float64)
+    start = int(np.abs(steps).argmin())
+    first, last = max(
+        (_stretch(sign * yaws, start) for sign in (1, -1)), key=lambda ends: abs(yaws[ends[1]] - yaws[ends[0]])
+    )
+    part = slice(first, last + 1)
+    order = slice(None) if yaws[last] >= yaws[first] else slice(None, None, -1)
+    steps_at_targets = np.interp(targets_deg, yaws[part][order], steps[part][order])
+    low, high = sorted((yaws[first], yaws[last]))
+    targets = np.asarray(targets_deg)
+    return steps_at_targets, (targets >= low) & (targets <= high)
+
+
+def _stretch(values: np.ndarray, start: int) -> tuple[int, int]:
+    """Returns the first and the last index of the rising stretch around `start`."""
+    first = last = start
+    while first > 0 and values[first - 1] < values[first]:
+        first -= 1
+    while last < len(values) - 1 and values[last + 1] > values[last]:
+        last += 1
+    return first, last
+
+
+_SHOWN = 7  # views per row in the picture
+_LONGEST_NAME = 60  # characters, of up to four bytes
+_MEANING = """\
+The mean over the views of an image, then over images, with 95% intervals (Student's t); the least similar view; the
+yaws that the image's own view network sees, how far they are from those asked for, and how many the direction reached.
+"""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Turn:
+    """One image turned by one method.
+
+    Attributes:
+        run, name: of the image.
+        method: one of `METHODS`.
+        how: the direction that was used, in words, or "".
+        yaws_deg: (n,) requested yaws.
+        seen_deg: (n,) yaws that the view network sees in the pictures.
+        reached: (n,) whether the calibration reached the yaw.
+        similarity: (n,) cosine to the input's embedding.
+    """
+
+    run: str
+    name: str
+    method: str
+    how: str
+    yaws_deg: np.ndarray
+    seen_deg: np.ndarray
+    reached: np.ndarray
+    similarity: np.ndarray
+
+
+def title(network: str | None) -> str:
+    """Returns what the figures mean, given the embedding's file name; None stands for the stand-in."""
+    if network is None:
+        return (
+            "Stand-in, NOT identity: cosine between mean features of the GAN's discriminator. It tells how alike "
+            "two\npictures look to the GAN, not whose face they show."
+        )
+    return f"Cosine between the embeddings ({markdown_cell(network)}) of the input and of its turned views."
+
+
+def report(turns: Sequence[Turn], problems: Mapping[str, str], heading: str) -> str:
+    """Returns a table with a row per method: mean similarity over images with its interval, and the yaws seen."""
+    by_method = {method: [turn for turn in turns if turn.method == method] for method in METHODS}
+    rows = [[method, *_row(some)] for method, some in by_method.items() if some]
+    titles = ["method", "images", "similarity", "least similar view", "yaw seen, degrees", "off by", "reached"]
+    lines = [heading, _MEANING, markdown_table(titles, rows) if rows else "nothing was turned\n"]
+    ways = [f"{turn.run}: {turn.name}: {turn.method} along {turn.how}" for turn in turns if turn.how]
+    ways = [f"- {markdown_cell(way)}" for way in ways]
+    wrong = [f"- {markdown_cell(f'{name}: {reason}')}" for name, reason in problems.items()]
+    return "\n".join([*lines, *ways, *(["", "Left out:", "", *wrong] if wrong else []), ""])
+
+
+def _row(turns: Sequence[Turn]) -> list[str]:
+    means = mean_interval([float(turn.similarity.mean()) for turn in turns])
+    worst = mean_interval([float(turn.similarity.min()) for turn in turns])
+    low, high = (np.mean([end(turn.seen_deg) for turn in turns]) for end in (np.min, np.max))
+    error = np.mean([np.abs(turn.seen_deg - turn.yaws_deg).mean() for turn in turns])
+    reached = np.mean([turn.reached.mean() for turn in turns])
+    return [
+        str(len(turns)),
+        interval_text(means, 3),
+        interval_text(worst, 3),
+        f"{low:.1f} to {high:.1f}",
+        f"{error:.1f}",
+        f"{100 * reached:.0f}%",
+    ]
+
+
+def views_csv(turns: Sequence[Turn]) -> str:
+    """Returns a CSV with a row per view."""
+    rows = [
+        [turn.run, turn.name, turn.method, float(yaw), float(seen), bool(reached), float(alike)]
+        for turn in turns
+        for yaw, seen, reached, alike in zip(turn.yaws_deg, turn.seen_deg, turn.reached, turn.similarity, strict=True)
+    ]
+    return csv_text(["run", "name", "method", "yaw_deg", "seen_yaw_deg", "reached", "similarity"], rows)
+
+
+def picture_name(run: str, name: str) -> str:
+    """Returns the name of the picture's file: `RUN_NAME.png`, with a checksum if other names could collide."""
+    plain = f"{run}_{name}"
+    kept = re.sub(r"[^\w.-]", "_", plain).lstrip(".")[:_LONGEST_NAME]
+    if kept == plain and "_" not in name:
+        return f"{kept}.png"
+    both = f"{run}\0{name}".encode(errors="surrogatepass")
+    return f"{kept}-{zlib.crc32(both):08x}.png"
+
+
+def write_picture(path: pathlib.Path, result: Result, turned: Sequence[Turned]) -> None:
+    """Writes a picture with a row per method: some of the views from left to right, the input above them."""
+    chosen = np.linspace(0, len(turned[0].pictures) - 1, _SHOWN).round().astype(int)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [pictures.to_uint8(result.image[None]), *(pictures.to_uint8(each.pictures[chosen]) for each in turned)]
+    pictures.write_png(path, layout.strip(rows))
+
+
+_EPILOG = """\
+examples:
+  gan2shape-jax evaluate identity results/mine --embedding arcface.onnx --out results/identity
+  gan2shape-jax evaluate identity results/mine --embedding facenet.onnx --layout nhwc --size 160 --mean 127.5 --std 128
+
+No network comes with the package: those that tell faces apart have licences of their own, and want faces cut out and
+scaled as they were trained (--crop, --size, --mean, --std, --bgr).
+"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs the command; returns 0, or 1 if an image could not be turned.
+
+    Raises:
+        UserError: no embedding is given, or it cannot be used; or a folder has no results.
+    """
+    arguments = _parser().parse_args(argv)
+    if not arguments.stand_in and arguments.embedding is None:
+        raise UserError(
+            "name a network that tells faces apart: --embedding FACE.onnx (none comes with the package, "
+            "see docs/how-to/evaluation.md), or try the command out with --stand-in"
+        )
+    if arguments.out is not None:
+        require_folder_place(arguments.out)
+    embedding = None if arguments.stand_in else load_embedding(arguments.embedding, _preparation(arguments))
+    yaws = np.linspace(-arguments.max_yaw, arguments.max_yaw, arguments.views)
+    runs = find_runs(arguments.results)
+    turns: list[Turn] = []
+    problems: dict[str, str] = {}
+    for each in runs:
+        some, failed = _turn_all(each, embedding, yaws, arguments.out)
+        turns += some
+        problems |= failed
+    heading = title(None if arguments.stand_in else arguments.embedding.name)
+    text = report(turns, problems, heading)
+    print(text)
+    if arguments.out is not None:
+        record = manifest(runs, embedding=str(arguments.embedding or "stand-in: GAN discriminator, not identity"))
+        atomic_text(arguments.out / "identity.md", text)
+        atomic_text(arguments.out / "identity.csv", views_csv(turns))
+        atomic_text(arguments.out / "manifest.json", json.dumps(record, indent=2, allow_nan=False) + "\n")
+    return 1 if problems else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gan2shape-jax evaluate identity",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="How well turning an object keeps its identity, by a face-embedding network of yours.",
+    )
+    add = parser.add_argument
+    add(
+        "results",
+        type=option_types.path("RESULTS"),
+        nargs="+",
+        metavar="RESULTS",
+        help="folders of runs, or of single images",
+    )
+    add(
+        "--embedding",
+        type=option_types.path("--embedding"),
+        metavar="FACE.onnx",
+        help="the network, from pictures to vectors",
+    )
+    add(
+        "--stand-in",
+        action="store_true",
+        help="no identity: compares the GAN discriminator's features instead, to try the command out",
+    )
+    views = option_types.whole("--views", 2, option_types.MOST_FRAMES)
+    max_yaw = option_types.number("--max-yaw", 0.001, 90, "degrees")
+    add("--views", type=views, default=20, help="how many yaws (default: 20)")
+    add("--max-yaw", type=max_yaw, default=20.0, metavar="DEG", help="the greatest to either side (default: 20)")
+    add("--layout", choices=("auto", "nchw", "nhwc"), default="auto", help="axes of its input (default: told by it)")
+    add(
+        "--size",
+        type=option_types.size(least=0),
+        default=0,
+        metavar="PIXELS",
+        help="its pictures' side (default: told)",
+    )
+    mean, std = option_types.number("--mean", -1e6, 1e6), option_types.number("--std", 1e-6, 1e6)
+    add("--mean", type=mean, default=127.5, help="subtracted from values of 0 to 255 (default: 127.5)")
+    add("--std", type=std, default=127.5, help="they are then divided by it (default: 127.5)")
+    add("--bgr", action="store_true", help="swaps red and blue")
+    crop = option_types.number("--crop", 0.01, 1)
+    add("--crop", type=crop, default=1.0, metavar="SHARE", help="centred share of the side to keep (default: 1)")
+    add(
+        "--out",
+        type=option_types.path("--out"),
+        metavar="FOLDER",
+        help="writes identity.md, identity.csv, manifest.json and a picture an image there",
+    )
+    return parser
+
+
+def _preparation(arguments: argparse.Namespace) -> Preparation:
+    return Preparation(
+        layout=arguments.layout,
+        size=arguments.size,
+        mean=arguments.mean,
+        std=arguments.std,
+        bgr=arguments.bgr,
+        crop=arguments.crop,
+    )
+
+
+def _turn_all(
+    run: FoundRun, embedding: Embedding | None, yaws: np.ndarray, out: pathlib.Path | None
+) -> tuple[list[Turn], dict[str, str]]:
+    """Turns every image of a run by every method; also returns the reasons for those that failed."""
+    config = read_config(run)
+    gan = load_gan(config)
+    embed = embedding or _stand_in(gan)
+    turns: list[Turn] = []
+    problems: dict[str, str] = {}
+    for name, folder in run.images.items():
+        try:
+            result = load_result(folder)
+            subject = load_subject(config, gan, result.name, result, folder, run.home / "latents")
+        except UserError as error:
+            problems[f"{run.label}: {name}"] = str(error)
+            continue
+        turned = turn(subject, gan, yaws)
+        reference = embed(result.image[None])
+        turns += [_compared(run.label, name, each, cosine(embed(each.pictures), reference), yaws) for each in turned]
+        if out is not None:
+            write_picture(out / picture_name(run.label, name), result, turned)
+        print(one_line(f"{run.label}: {name}"), file=sys.stderr)
+    return turns, problems
+
+
+def _compared(label: str, name: str, turned: Turned, similarity: np.ndarray, yaws: np.ndarray) -> Turn:
+    return Turn(
+        run=label,
+        name=name,
+        method=turned.method,
+        how=turned.how,
+        yaws_deg=yaws,
+        seen_deg=turned.yaws_deg,
+        reached=turned.reached,
+        similarity=similarity,
+    )
+
+
+def _stand_in(gan: Gan) -> Embedding:
+    """Returns means of the discriminator's last features: how alike pictures look, not whose face they show."""
+
+    @functools.partial(jax.jit, static_argnames="arch")
+    def features(params: stylegan2.Params, pictures: jax.Array, *, arch: stylegan2.Architecture) -> jax.Array:
+        return jnp.mean(stylegan2.discriminator_features(params, pictures, arch=arch)[-1], axis=(1, 2))
+
+    return lambda pictures: np.asarray(features(gan.frozen.discriminator, jnp.asarray(pictures), arch=gan.architecture))

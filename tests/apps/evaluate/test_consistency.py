@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from helpers.tiny import tiny_config
 
-from gan2shape_jax.apps.evaluate import consistency, consistency_report, unseen
+from gan2shape_jax.apps.evaluate import consistency, unseen
 from gan2shape_jax.apps.evaluate.command import main
 from gan2shape_jax.apps.evaluate.consistency import Measured
-from gan2shape_jax.apps.evaluate.folders import find_runs
+from gan2shape_jax.apps.evaluate.runs import find_runs
 from gan2shape_jax.config import to_json
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera
@@ -137,15 +137,15 @@ def _measured(name, errors, sides=None):
 def test_the_report_says_what_is_below_the_ellipsoid_and_how_errors_rank_where_truth_is_known():
     sides = {"mine": 0.01, "(ellipsoid)": 0.02, "(flat)": 0.03}
     some = [_measured("a", {"mine": 0.08}, sides), _measured("b", {"mine": 0.11})]
-    text = consistency_report.markdown(some, {"c": "gone | away"})
+    text = consistency.report(some, {"c": "gone | away"})
     assert "| mine | 2 |" in text and "| 5% | 1 of 2 |" in text  # 20% below and 10% above
     assert "the shapes of one image, mean over images | 1 | 1.00 |" in text
     assert "gone \\| away" in text
     assert sum(line.startswith("| --- |") for line in text.splitlines()) == 3  # else no table is one
     reverse = [_measured("a", {"mine": 0.08}, {"mine": 0.03, "(ellipsoid)": 0.02, "(flat)": 0.01})]
-    assert "mean over images | 1 | -1.00 |" in consistency_report.markdown(reverse, {})
-    assert "Spearman" not in consistency_report.markdown([some[1]], {})
-    assert "nothing was measured" in consistency_report.markdown([], {"c": "gone"})
+    assert "mean over images | 1 | -1.00 |" in consistency.report(reverse, {})
+    assert "Spearman" not in consistency.report([some[1]], {})
+    assert "nothing was measured" in consistency.report([], {"c": "gone"})
 
 
 def test_images_are_ranked_by_each_measure():
@@ -155,7 +155,7 @@ def test_images_are_ranked_by_each_measure():
         )
         for i in range(1, 5)
     ]
-    text = consistency_report.markdown(some, {})
+    text = consistency.report(some, {})
     assert "| unseen error | images, by mine | 4 | 1.00 |" in text
     assert "| apart | images, by mine | 4 | -1.00 |" in text
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gan2shape_jax.apps.evaluate.draping import common_errors, drape
+from gan2shape_jax.apps.evaluate.unseen import common_errors, drape
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.results.gan_views import rough_views
 

@@ -9,10 +9,8 @@ import shutil
 import numpy as np
 import pytest
 
-from gan2shape_jax.apps.evaluate.command import main
-from gan2shape_jax.apps.evaluate.compare import ScoredRun, compare
-from gan2shape_jax.apps.evaluate.folders import config_hash, find_runs, read_config
-from gan2shape_jax.apps.evaluate.scores import METRICS, Score, score_run
+from gan2shape_jax.apps.evaluate.command import METRICS, Score, ScoredRun, compare, main, score_run
+from gan2shape_jax.apps.evaluate.runs import config_hash, find_runs, read_config
 from gan2shape_jax.config import load_config, to_json
 from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera

@@ -10,9 +10,9 @@ import pytest
 from helpers.onnx_network import write_network
 from helpers.tiny import tiny_config
 
-from gan2shape_jax.apps.evaluate import identity, identity_command
+from gan2shape_jax.apps.evaluate import identity
 from gan2shape_jax.apps.evaluate.command import main
-from gan2shape_jax.apps.evaluate.folders import find_runs, read_config
+from gan2shape_jax.apps.evaluate.runs import find_runs, read_config
 from gan2shape_jax.config import to_json
 from gan2shape_jax.method import models
 from gan2shape_jax.results import Result, load_result, save_result
@@ -127,7 +127,7 @@ def test_stand_in_is_labelled_as_no_identity(run, monkeypatch, capsys):
         pictures = np.repeat(subject.result.image[None], len(yaws_deg), axis=0)
         return [identity.Turned("3D", pictures, np.zeros(len(yaws_deg)), "", np.ones(len(yaws_deg), bool))]
 
-    monkeypatch.setattr(identity_command.identity, "turn", still)
+    monkeypatch.setattr(identity, "turn", still)
     assert main(["identity", str(run), "--stand-in", "--views", "2"]) == 0
     shown = capsys.readouterr().out
     assert "NOT identity" in shown and "| 3D | 1 | 1.000 | 1.000 |" in shown

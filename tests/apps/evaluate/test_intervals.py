@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gan2shape_jax.apps.evaluate import mean_interval, median_interval, paired_interval
+from gan2shape_jax.apps.evaluate.tables import mean_interval, median_interval, paired_interval
 
 
 def test_mean_interval_is_scipys():

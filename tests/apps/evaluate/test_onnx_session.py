@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from gan2shape_jax.apps.evaluate import onnx_session
-from gan2shape_jax.apps.evaluate.onnx_session import open_session, run_session
+from gan2shape_jax.apps.evaluate import embedding
+from gan2shape_jax.apps.evaluate.embedding import open_session, run_session
 from gan2shape_jax.errors import UserError
 
 _onnx = pytest.importorskip("onnx")
@@ -47,7 +47,7 @@ def test_memory_beyond_the_bound_is_refused(tmp_path):
 
 def test_each_network_has_its_own_bound(tmp_path, monkeypatch):
     path = _spreading(tmp_path / "x.onnx", 2**22, 1)  # 16 MiB
-    monkeypatch.setattr(onnx_session, "_ALLOWANCE", 2**20)
+    monkeypatch.setattr(embedding, "_ALLOWANCE", 2**20)
     with pytest.raises(UserError, match="does not run"):
         _run(path)
     monkeypatch.undo()
@@ -64,7 +64,7 @@ def test_nothing_is_computed_while_a_network_is_opened(tmp_path):
 
 def test_a_run_is_ended_after_a_while(tmp_path, monkeypatch):
     path = _spreading(tmp_path / "x.onnx", 2**22, 500)  # seconds
-    monkeypatch.setattr(onnx_session, "_SECONDS", 0.3)
+    monkeypatch.setattr(embedding, "_SECONDS", 0.3)
     session = open_session(path)
     with pytest.raises(UserError, match="longer than 0.3 s"):
         run_session(session, {"x": np.ones((1, 3, 8, 8), np.float32)}, path)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gan2shape_jax.apps.evaluate.prepared_again import prepared_again
+from gan2shape_jax.apps.evaluate.runs import prepared_again
 from gan2shape_jax.run import loading
 from tests.helpers.tiny import tiny_config
 

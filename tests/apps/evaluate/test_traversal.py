@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gan2shape_jax.apps.evaluate.traversal import Candidate, calibrate, find_yaw_direction, style_ranges
+from gan2shape_jax.apps.evaluate.identity import Candidate, calibrate, find_yaw_direction, style_ranges
 
 TARGETS = np.linspace(-20, 20, 20)
 

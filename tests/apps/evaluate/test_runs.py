@@ -10,8 +10,8 @@ import sys
 import pytest
 from helpers import bump
 
-from gan2shape_jax.apps.evaluate import identity_report
-from gan2shape_jax.apps.evaluate.folders import find_runs
+from gan2shape_jax.apps.evaluate import identity
+from gan2shape_jax.apps.evaluate.runs import find_runs
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.main import main
 from gan2shape_jax.results import save_result
@@ -105,9 +105,9 @@ def test_names_in_reports_are_text(tmp_path, capsys):
 
 @pytest.mark.hostile
 def test_pictures_of_images_have_names_of_their_own_in_one_folder():
-    assert identity_report.picture_name("run", "001") == "run_001.png"
+    assert identity.picture_name("run", "001") == "run_001.png"
     pairs = [("x", "a_b"), ("x_a", "b"), ("x", "a/b"), ("x", "a b"), ("x", "a\x1bb"), ("x", "../a"), ("..", "b")]
     pairs += [("x", "ü" * 300), ("x", "ü" * 299), ("x", "\ud800"), ("x/y", "a"), ("x", "y/a")]
-    names = [identity_report.picture_name(*pair) for pair in pairs]
+    names = [identity.picture_name(*pair) for pair in pairs]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[\w-][\w.-]*\.png", name) and len(name.encode()) < 255 for name in names)

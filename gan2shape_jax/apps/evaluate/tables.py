@@ -4,14 +4,29 @@ Means get Student's t interval, exact for normal errors and about right for the 
 medians get a percentile bootstrap with a fixed seed, so that the same values give the same interval.
 """
 
+import csv
 import dataclasses
+import io
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-__all__ = ["DRAWS", "LEVEL", "SEED", "Interval", "mean_interval", "median_interval", "paired_interval"]
+from gan2shape_jax.results.cells import csv_cell, markdown_cell
+
+__all__ = [
+    "DRAWS",
+    "LEVEL",
+    "SEED",
+    "Interval",
+    "mean_interval",
+    "median_interval",
+    "paired_interval",
+    "interval_text",
+    "markdown_table",
+    "csv_text",
+]
 
 LEVEL = 0.95
 DRAWS, SEED = 10_000, 0
@@ -80,3 +95,27 @@ def _some(values: Sequence[float] | np.ndarray) -> np.ndarray:
     if sample.ndim != 1 or not sample.size:
         raise ValueError(f"intervals are of a list of values, not of an array of shape {sample.shape}")
     return sample
+
+
+def interval_text(interval: Interval, digits: int, *, signed: bool = False) -> str:
+    """Returns `1.23 (1.10 to 1.36)`, or the estimate alone if there is no interval."""
+    sign = "+" if signed else ""
+    estimate = f"{interval.estimate:{sign}.{digits}f}"
+    if interval.count < 2:
+        return estimate
+    return f"{estimate} ({interval.low:{sign}.{digits}f} to {interval.high:{sign}.{digits}f})"
+
+
+def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Returns a Markdown table whose cells are text, not markup; line breaks become spaces."""
+    first, *others = (f"| {' | '.join(map(markdown_cell, line))} |" for line in (titles, *rows))
+    return "\n".join([first, f"|{' --- |' * len(titles)}", *others]) + "\n"
+
+
+def csv_text(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Returns comma-separated values; None is an empty cell, numbers keep all digits, text is never a formula."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(titles)
+    writer.writerows([[csv_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows])
+    return text.getvalue()

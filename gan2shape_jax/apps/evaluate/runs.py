@@ -7,23 +7,34 @@ folder of its run's results, with `/`, prefixed by the run's own path if a folde
 
 import dataclasses
 import hashlib
+import importlib.metadata
 import json
+import os
 import pathlib
+import platform
 from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
+import gan2shape_jax
+from gan2shape_jax.apps.evaluate import tables
 from gan2shape_jax.config import saved
 from gan2shape_jax.config.free_fields import result_fields
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import data
+from gan2shape_jax.io.array_files import load_latent
 from gan2shape_jax.io.image_names import stem_of
-from gan2shape_jax.io.json_files import read_object
-from gan2shape_jax.io.regular_files import MIB
+from gan2shape_jax.io.json_files import LARGEST, read_object
+from gan2shape_jax.io.regular_files import MIB, read_bytes
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.state import PreparedImage
+from gan2shape_jax.run import loading
 from gan2shape_jax.run.result_folders import LAYOUT, is_result, layout_of, results_root, run_above
+from gan2shape_jax.stylegan2 import Architecture
 
-__all__ = ["FoundRun", "config_hash", "find_runs", "listed_entry", "read_config"]
+__all__ = ["FoundRun", "config_hash", "find_runs", "listed_entry", "manifest", "prepared_again", "read_config"]
+
 
 _MOST_FAILURES = 16 * MIB  # bytes: a line for each of 100,000 images
 
@@ -195,3 +206,90 @@ def listed_entry(config: ConfigDict, name: str) -> str:
     if name not in listed:
         raise UserError(f"{config.data.image_list}, the image list of the run, does not name {name} any more")
     return listed[name]
+
+
+_PACKAGES = ("jax", "jaxlib", "numpy", "scipy")
+
+
+def manifest(runs: Sequence[FoundRun], truth: pathlib.Path | None = None, **more: Any) -> dict[str, Any]:
+    """Returns a record for JSON; apart from `path` and `platform`, it does not depend on where the results are.
+
+    Args:
+        runs: what was evaluated.
+        truth: the given folder of true depths.
+        more: further entries.
+    """
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {
+        "gan2shape_jax": gan2shape_jax.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **versions,
+        "truth": None if truth is None else str(truth),
+        "intervals": {
+            "level": tables.LEVEL,
+            "mean": "Student's t over images",
+            "median": f"percentile bootstrap, {tables.DRAWS} draws, seed {tables.SEED}",
+        },
+        "runs": [_run(run) for run in runs],
+        **more,
+    }
+
+
+def _run(run: FoundRun) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for name, folder in run.images.items():
+        digest.update(os.fsencode(name) + b"\0" + _record(folder / "result.json") + b"\0")
+    return {
+        "label": run.label,
+        "path": str(run.root),
+        "images": len(run.images),
+        "failed": len(run.failures),
+        "config_sha256": config_hash(run.config),
+        "results_sha256": digest.hexdigest()[:16],
+        "made_with": _made_with(run.home),
+    }
+
+
+def _made_with(home: pathlib.Path) -> dict[str, Any] | None:
+    """Returns the run's own record of versions; None if there is no readable one."""
+    try:
+        return read_object(home / "versions.json", "a run's record of versions")
+    except (OSError, UserError):
+        return None
+
+
+def _record(path: pathlib.Path) -> bytes:
+    """Returns a result's record; empty if it cannot be read, which its score reports."""
+    try:
+        return read_bytes(path, limit=LARGEST)
+    except (OSError, UserError):
+        return b""
+
+
+def prepared_again(
+    config: ConfigDict, entry: str, architecture: Architecture, frozen: FrozenModels, latents: pathlib.Path
+) -> PreparedImage:
+    """Returns an image with its latent: from a file, as found by the run, or found now.
+
+    A run (`loading.load_problem`) sets aside a latent whose record does not match; here it is used, whatever its record
+    says.
+
+    Args:
+      config: of the run.
+      entry: the image's line in the run's list.
+      architecture: of the GAN.
+      frozen: the run's frozen networks.
+      latents: folder of the latents that the run found.
+
+    Raises:
+      UserError: a file is missing or unusable.
+    """
+    item = data.load_item(config, entry)
+    latent, kept = item.latent, latents / f"{item.name}.npy"
+    if latent is None and kept.is_file():
+        latent = load_latent(kept, architecture.style_dim)
+    if latent is None:
+        picture = data.open_picture(config, entry, expected=architecture.size)
+        latent = loading.find_latent(config, item.name, picture, architecture, frozen)
+    return loading.prepare(config, item, latent, architecture, frozen)
