@@ -3,6 +3,8 @@
 The other runs are compared with the first.
 """
 
+from __future__ import annotations
+
 import argparse
 import dataclasses
 import functools
@@ -99,14 +101,14 @@ def _run(arguments: argparse.Namespace) -> int:
     run_folders = find_runs(arguments.results)
     runs = [ScoredRun(run, score_run(run, truth)) for run in run_folders]
     comparisons = [compare(runs[0], other) for other in runs[1:]]
-    text = report.markdown(runs, comparisons)
+    text = markdown(runs, comparisons)
     print(text)
     if arguments.out is not None:
         record = json.dumps(manifest(run_folders, truth), indent=2, allow_nan=False)
         for name, content in (
             ("evaluation.md", text),
-            ("images.csv", report.images_csv(runs)),
-            ("summary.csv", report.summary_csv(runs, comparisons)),
+            ("images.csv", images_csv(runs)),
+            ("summary.csv", summary_csv(runs, comparisons)),
             ("manifest.json", record + "\n"),
         ):
             atomic_text(arguments.out / name, content)

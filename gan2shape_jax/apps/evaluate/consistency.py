@@ -3,12 +3,14 @@
 Three measures, lower is better for each:
 
 * the error that remains after a photo on its shape is turned and relit to match pictures of the same object that were
-  never trained on (`evaluation.unseen`), compared with a flat plane, an ellipsoid and another image's shape;
+  never trained on (`unseen`), compared with a flat plane, an ellipsoid and another image's shape;
 * how far apart the shapes of several runs (such as several seeds) are, as SIDE;
 * for networks that explain an image in one pass, how far its shape is from that of its mirror image, as SIDE.
 
 Depths are (S, S) in the input's view, scene units.
 """
+
+from __future__ import annotations
 
 import argparse
 import dataclasses
@@ -28,7 +30,13 @@ from scipy import stats
 from gan2shape_jax.apps.evaluate.command import depth_errors
 from gan2shape_jax.apps.evaluate.runs import FoundRun, find_runs, listed_entry, manifest, prepared_again, read_config
 from gan2shape_jax.apps.evaluate.tables import csv_text, interval_text, markdown_table, mean_interval
-from gan2shape_jax.apps.evaluate.unseen import ITERATIONS
+from gan2shape_jax.apps.evaluate.unseen import (
+    ENCODER_ITERATIONS,
+    ITERATIONS,
+    errors_by,
+    pictures_of,
+    seen_from_the_input,
+)
 from gan2shape_jax.config import option_types
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import render

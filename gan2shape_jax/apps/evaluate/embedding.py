@@ -5,6 +5,8 @@ Nothing is bundled: networks that tell faces apart have licences of their own. o
 time are bounded in `onnx_session`.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import pathlib
 import threading
@@ -25,6 +27,7 @@ from gan2shape_jax.results.pictures import to_uint8
 __all__ = ["Embedding", "Preparation", "Session", "cosine", "load_embedding", "open_session", "prepare", "run_session"]
 
 
+Session = Any  # onnxruntime comes without types
 _MOST = 1024  # pixels of a side, pictures of a batch
 _PIXELS = 2**17  # given at a time to a network that takes any batch size: ten pictures of 112 pixels
 _LONGEST = 2**16  # numbers in a vector
@@ -162,8 +165,6 @@ def _call(session: Session, name: str, pictures: np.ndarray, path: pathlib.Path)
         raise UserError(f"{path} gives vectors that are zero or not finite: do --mean and --std fit it?")
     return vectors
 
-
-Session = Any  # onnxruntime comes without types
 
 _LARGEST = 1024 * MIB  # bytes of a file
 _ALLOWANCE, _MULTIPLE = 384 * MIB, 8  # memory of a run: for a few pictures, plus a multiple of the file's size

@@ -6,6 +6,8 @@ image's encoder (GAN2Shape, section 3.3). GANSpace and SeFa move the input's lat
 picture most, as judged by the image's own view network. Pictures are (n, S, S, 3) in [-1, 1], yaws in degrees.
 """
 
+from __future__ import annotations
+
 import argparse
 import dataclasses
 import functools

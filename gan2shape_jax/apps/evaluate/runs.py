@@ -5,6 +5,8 @@ folders), that of one image (`result.json`), or any folder above these. An image
 folder of its run's results, with `/`, prefixed by the run's own path if a folder above the run was named.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
 import importlib.metadata

@@ -2,7 +2,7 @@
 
 The GAN turns renderings into plausible pictures, as in step 2 of the method. Here all compared shapes are rendered,
 including the ellipsoid and another object's shape, so that none is favoured, and the encoder is trained for this image
-alone. The photo on each shape is then turned and relit until it looks like such a picture (`evaluation.draping`): the
+alone. The photo on each shape is then turned and relit until it looks like such a picture (`drape`): the
 error that remains is the shape's error.
 """
 
@@ -48,6 +48,13 @@ __all__ = [
 ]
 
 
+ITERATIONS = 150
+_DRAPE_RATE = 0.03  # Adam's learning rate, in the units below, decaying to zero
+# How far views and lights are expected to be from the start of the search: radians, scene units, strengths, slopes.
+_VIEW_UNITS = (0.3, 0.3, 0.3, 0.03, 0.03, 0.0)
+_LIGHT_UNITS = (0.2, 0.2, 0.3, 0.3)
+_HOLD = 2e-3  # weight of the squared distance from the start, so that no shape is turned out of sight
+_DARKEST = 0.1  # lower bound of the shading that a picture is divided by
 ENCODER_ITERATIONS = 300
 _RATE = 1e-4
 _BATCH = 4
@@ -186,15 +193,6 @@ def _factors(depth: np.ndarray, light: np.ndarray, photo: np.ndarray, settings: 
 _code = jax.jit(reference_code, static_argnames="settings")
 _collected = jax.jit(collect_batch, static_argnames="settings")
 _conditions = jax.jit(known_conditions, static_argnames="settings")
-
-
-ITERATIONS = 150
-_DRAPE_RATE = 0.03  # Adam's learning rate, in the units below, decaying to zero
-# How far views and lights are expected to be from the start of the search: radians, scene units, strengths, slopes.
-_VIEW_UNITS = (0.3, 0.3, 0.3, 0.03, 0.03, 0.0)
-_LIGHT_UNITS = (0.2, 0.2, 0.3, 0.3)
-_HOLD = 2e-3  # weight of the squared distance from the start, so that no shape is turned out of sight
-_DARKEST = 0.1  # lower bound of the shading that a picture is divided by
 
 
 class Draped(NamedTuple):

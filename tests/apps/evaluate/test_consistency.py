@@ -108,8 +108,8 @@ def test_shapes_of_runs_and_baselines_are_measured_on_pictures_of_all(runs):
 
 @pytest.mark.heavy
 def test_the_command_writes_tables_and_goes_on_after_an_image_that_is_gone(runs, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(unseen, "pictures_of", _drawn_by_nobody)
-    monkeypatch.setattr(unseen, "errors_by", functools.partial(unseen.errors_by, iterations=2))
+    monkeypatch.setattr(consistency, "pictures_of", _drawn_by_nobody)
+    monkeypatch.setattr(consistency, "errors_by", functools.partial(unseen.errors_by, iterations=2))
     list_file = runs[0].parent / "list.txt"
     before = list_file.read_text()
     list_file.write_text("001.png\n")
@@ -186,8 +186,8 @@ def test_a_run_that_is_called_as_a_baseline_is_refused(runs, tmp_path, capsys):
 
 @pytest.mark.heavy
 def test_an_object_that_no_shape_shows_is_told_and_latents_of_the_run_are_left_alone(runs, monkeypatch, tmp_path):
-    monkeypatch.setattr(unseen, "pictures_of", _drawn_by_nobody)
-    monkeypatch.setattr(unseen, "errors_by", functools.partial(unseen.errors_by, iterations=1))
+    monkeypatch.setattr(consistency, "pictures_of", _drawn_by_nobody)
+    monkeypatch.setattr(consistency, "errors_by", functools.partial(unseen.errors_by, iterations=1))
     (run,) = find_runs(runs[:1])
     subject = consistency.subject_of([run])
     plain = subject.plain.copy_and_resolve_references().unlock()
