@@ -20,7 +20,15 @@ import jax
 import numpy as np
 
 from gan2shape_jax.apps.evaluate.runs import FoundRun, find_runs, manifest
-from gan2shape_jax.apps.evaluate.tables import Interval, mean_interval, median_interval, paired_interval
+from gan2shape_jax.apps.evaluate.tables import (
+    Interval,
+    csv_text,
+    interval_text,
+    markdown_table,
+    mean_interval,
+    median_interval,
+    paired_interval,
+)
 from gan2shape_jax.config import option_types
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.geometry import render
