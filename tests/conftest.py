@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import shlex
+import shutil
 
 import jax
 import jaxtyping
@@ -102,6 +103,12 @@ def golden(golden_path):
             return dict(archive)
 
     return load
+
+
+@pytest.fixture
+def saved_results(tmp_path):
+    """A copy of `data/saved`, the finished results `001` and `005` of a tiny run at 32 pixels; returns its folder."""
+    return pathlib.Path(shutil.copytree(pathlib.Path(__file__).parent / "data" / "saved", tmp_path / "results"))
 
 
 @pytest.fixture(scope="module", autouse=True)
