@@ -1,6 +1,6 @@
 """Makes `tests/data/saved`, two finished results of a tiny run at 32 pixels, which tests read and copy.
 
-    PYTHONPATH=.:tests python tests/data/make_results.py
+PYTHONPATH=.:tests python tests/data/make_results.py
 """
 
 import pathlib
