@@ -25,7 +25,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import tiny_runs
-from damage import judge, started
+from tiny_runs import judge, started
 
 _LOADED_S = 0.5  # until Python has loaded the program
 _BETWEEN_S = 0.3  # between two Ctrl-C

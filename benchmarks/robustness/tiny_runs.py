@@ -1,14 +1,16 @@
 """Runs small enough to be repeated thousands of times: their commands, and what two of them must have in common."""
 
+import contextlib
 import os
 import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 
-__all__ = ["MODES", "Killed", "command", "compare", "environment", "results", "start", "stop_at"]
+__all__ = ["MODES", "Killed", "command", "compare", "environment", "judge", "results", "start", "started", "stop_at"]
 
 MODES = ("instance", "group", "joint", "lift", "predict")
 _NAMES = ("001", "006")
@@ -137,3 +139,55 @@ def steps(folder: pathlib.Path) -> Iterator[int]:
     for path in folder.glob("*"):
         if path.name.isdecimal():
             yield int(path.name)
+
+
+@contextlib.contextmanager
+def printed() -> Iterator[Callable[[], str]]:
+    """Yields a function that returns everything printed since, by whatever means."""
+    with tempfile.TemporaryFile() as file:
+        kept = os.dup(1), os.dup(2)
+        try:
+            for descriptor in (1, 2):
+                os.dup2(file.fileno(), descriptor)
+
+            def text() -> str:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                file.seek(0)
+                return file.read().decode(errors="replace")
+
+            yield text
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for descriptor, former in zip((1, 2), kept, strict=True):
+                os.dup2(former, descriptor)
+                os.close(former)
+
+
+def started(arguments: list[str]) -> tuple[object, str]:
+    """Runs the command in this process; returns its exit code, or what it raised, and what it printed."""
+    from gan2shape_jax.main import main
+
+    with printed() as text:
+        try:
+            code: object = main(arguments)
+        except BaseException as error:  # a traceback, in a process of its own
+            code = f"{type(error).__name__}: {error}"
+        return code, text()
+
+
+def judge(
+    mode: str, folder: pathlib.Path, whole: dict[str, bytes], networks: pathlib.Path | None, **fields: object
+) -> dict[str, object]:
+    """Starts the command in a folder, with further fields set, and returns how it ended."""
+    begin = time.perf_counter()
+    code, text = started(command(mode, folder, networks, **fields))
+    return {
+        "code": code,
+        "other_bits": compare(folder / "run", whole),
+        "traceback": "Traceback" in text,
+        "told": [line for line in text.splitlines() if line.startswith("warning: ")],
+        "seconds": round(time.perf_counter() - begin, 2),
+        "printed": text if code != 0 or "Traceback" in text else "",
+    }

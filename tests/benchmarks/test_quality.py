@@ -1,6 +1,5 @@
 """What the scripts of `benchmarks/quality` make of faces and of refinements."""
 
-import argparse
 import importlib.util
 import pathlib
 
@@ -103,13 +102,6 @@ def test_a_refinement_is_described_by_what_was_kept():
     assert _script("refinement").in_words(row) == "0.0200 / 20.0 to 0.0100 / 10.0 at 0.25, 9.0 s"
 
 
-def test_the_whole_ellipsoid_is_nearer_to_the_bundled_faces_than_the_published_one(capsys):
-    _script("priors").main(["--data", str(pathlib.Path(asset("ictface"))), "--faces", "1", "3"])
-    rows = [line.split("│") for line in capsys.readouterr().out.splitlines() if "│" in line]
-    side = {row[1].strip(): float(row[2]) for row in rows if row[2].strip() != "SIDE"}
-    assert 0.005 < side["whole_ellipsoid"] < 0.7 * side["published, 0.11 deep"]
-
-
 @pytest.mark.parametrize("name", ["known_faces", "refinement"])
 def test_scripts_take_the_faces_folder_for_all_that_belongs_to_them(name):
     script = _script(name)
@@ -125,15 +117,3 @@ def test_networks_that_are_no_model_are_not_refined_by_another_schedule(tmp_path
     with pytest.raises(SystemExit):
         _script("refinement").main(["--data", "faces", "--out", str(tmp_path / "out.json"), str(networks)])
     assert "is no model of a lifted GAN" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("size", "samples", "batches"), [("24", 24, 2), ("96", 96, 1), ("endless", 40, 2)])
-def test_the_study_draws_as_many_samples_as_its_steps_see(size, samples, batches, tmp_path, monkeypatch):
-    script, commands = _script("lift_study"), []
-    monkeypatch.setattr(script.subprocess, "run", lambda command, **_: commands.append(command))
-    options = argparse.Namespace(steps=[3, 2, 10], projected=48, photos=(24, 48), data=tmp_path)
-    script._train(size, 0, tmp_path / "runs" / size, options, [])
-    (command,) = commands
-    assert f"--config.lift.samples={samples}" in command
-    assert f"--config.lift.batches={batches}" in command
-    assert "--config.schedule.stages=((3, 2, 10),)" in command
