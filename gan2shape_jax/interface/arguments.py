@@ -11,9 +11,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from gan2shape_jax.errors import ArgumentError
-from gan2shape_jax.io.image_files import LARGEST, crop_and_resize
-from gan2shape_jax.io.picture_kinds import READ
-from gan2shape_jax.io.picture_rows import converted
+from gan2shape_jax.io.image_files import LARGEST, READ, alpha_channel, crop_and_resize, on_white, upright
 
 __all__ = ["ImageLike", "alpha_of", "as_array", "latent_of", "mask_of", "picture_of", "true_depth_of"]
 
@@ -46,9 +44,7 @@ def picture_of(image: ImageLike, name: str = "image") -> Image.Image:
       name: the argument's name, for errors.
     """
     if isinstance(image, Image.Image):
-        orientation = _decoded(image, name)
-        upright = image.mode == "RGB" and orientation == 1
-        picture = image if upright else converted(image, _rgb, bands=3, orientation=orientation, keep=True)
+        picture = on_white(upright(image, _decoded(image, name)))
     else:
         picture = Image.fromarray(_eight_bits(as_array(image, name), name))
     width, height = picture.size
@@ -63,10 +59,7 @@ def alpha_of(image: ImageLike) -> Image.Image | None:
     """Returns a Pillow image's alpha channel if it separates an object from its background, else None."""
     if not isinstance(image, Image.Image) or not image.has_transparency_data:
         return None
-    orientation = _decoded(image, "image")
-    alpha = converted(image, _alpha, bands=1, orientation=orientation, keep=True)
-    values = np.asarray(alpha)
-    return alpha if values.min() < 128 <= values.max() else None
+    return alpha_channel(upright(image, _decoded(image, "image")))
 
 
 def mask_of(mask: ImageLike, side: int, size: int, crop: int | None) -> Float[np.ndarray, "s s"]:
@@ -80,8 +73,7 @@ def mask_of(mask: ImageLike, side: int, size: int, crop: int | None) -> Float[np
       crop: side of the square that is cropped from the image, or None.
     """
     if isinstance(mask, Image.Image):
-        orientation = _decoded(mask, "mask")
-        mask = np.asarray(converted(mask, _gray, bands=1, orientation=orientation, keep=True))
+        mask = np.asarray(upright(mask, _decoded(mask, "mask")).convert("L"))
     values = as_array(mask, "mask")
     if values.shape == (side, side, 1):
         values = values[..., 0]
@@ -172,21 +164,3 @@ def _decoded(picture: Image.Image, name: str) -> int:
     except Exception as error:  # on damaged files, decoders raise OSError, SyntaxError, struct.error and more
         raise ArgumentError(f"{name} is damaged or truncated: {error}") from error
     return orientation if orientation in range(1, 9) else 1
-
-
-def _rgb(picture: Image.Image) -> Image.Image:
-    """Converts any 8-bit mode; transparent areas are composited over white."""
-    if picture.mode == "RGB":
-        return picture
-    if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return picture.convert("RGB")
-
-
-def _gray(picture: Image.Image) -> Image.Image:
-    return picture.convert("L")
-
-
-def _alpha(picture: Image.Image) -> Image.Image:
-    return picture.convert("RGBA").getchannel("A")

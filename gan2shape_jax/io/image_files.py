@@ -1,33 +1,107 @@
-"""Reads picture files of any colour mode as upright 8-bit squares, and rejects the rest.
+"""Reads picture files of any colour mode as upright 8-bit pictures, and rejects the rest.
 
-Pillow images here are `RGB` or `L`, values 0 to 255, already rotated by their EXIF orientation.
-Sides are in pixels. See `picture_files` for what is opened at all.
+Pillow knows some forty formats. It starts another program for one of them (Ghostscript for EPS), and decodes others
+byte by byte in Python; so the list here is closed, and Pillow is asked for the one format that a file begins as. What
+decoding HEIC and AVIF takes depends on a video stream inside, so they are read only where single photos are, in a child
+process (`child`); there, too, go pictures from strangers.
+
+Pillow images here are `RGB` or `L`, values 0 to 255, already rotated by their EXIF orientation. Sides are in pixels.
 """
 
+import contextlib
 import pathlib
+import re
 import warnings
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.isolated_decoder import decode_isolated
-from gan2shape_jax.io.picture_files import LARGEST, Decoded, decode, opened, orientation_of
-from gan2shape_jax.io.picture_kinds import READ_ALONE, isolated_kind_of
-from gan2shape_jax.io.picture_rows import converted, resized
+from gan2shape_jax.io.child import MIB, run_limited
 from gan2shape_jax.io.regular_files import open_regular
 
 __all__ = [
     "LARGEST",
+    "READ",
+    "alpha_channel",
     "crop_and_resize",
     "has_alpha",
+    "on_white",
     "open_alpha",
     "open_gray",
     "open_rgb",
     "open_upright",
     "picture_size",
+    "upright",
     "warn_of_transparency",
 ]
+
+LARGEST = 8192  # pixels per side: more is a scan or a mistake
+READ = "PNG, JPEG, WebP, TIFF, GIF, BMP and PPM"
+_READ_ALONE = "PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP and PPM"  # for single photos
+_LARGEST_FILE = 256 * MIB  # 8192 x 8192 pixels of 24 bits take 192 MiB uncompressed
+_REDUCED = LARGEST // 2  # pixels of the longer side above which single photos are decoded smaller
+_MEMORY, _SECONDS = 2048 * MIB, 60  # for decoding one picture in a child process
+_ORIENTATION = 0x0112
+_INSTALL = "install what reads it with: pip install 'gan2shape-jax[heic]', or save it as JPEG or PNG"
+
+# Pillow's names by the first bytes.
+_KINDS = {
+    rb"\x89PNG\r\n\x1a\n": "PNG",
+    rb"\xff\xd8\xff": "JPEG",
+    rb"RIFF....WEBP": "WEBP",
+    rb"(II[*+]\x00|MM\x00[*+])": "TIFF",
+    rb"GIF8[79]a": "GIF",
+    rb"BM": "BMP",
+    rb"P[456]\s": "PPM",
+}
+_ALONE = {rb"....ftyp(avi|mif1.{0,40}avif)": "AVIF", rb"....ftyp(hei|hev|mif1|msf1)": "HEIF"}
+# Common names of other formats, for messages.
+_OTHERS = {
+    rb"(%!PS|\xc5\xd0\xd3\xc6)": "EPS or PostScript",
+    rb"%PDF": "PDF",
+    rb"\s*(<\?xml.*)?<svg": "SVG",
+    rb"\s*(<\?xml|<!doctype|<html)": "a web page or XML: has a download failed?",
+    rb"(\xd7\xcd\xc6\x9a|\x01\x00\x00\x00.{36} EMF)": "WMF or EMF",
+    rb"(\x00\x00\x00\x0cJXL |\xff\x0a)": "JPEG XL",
+    rb"(\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51)": "JPEG 2000",
+    rb"8BPS": "Photoshop",
+    rb"(\x00\x00[\x01\x02]\x00|icns)": "an icon",
+    rb"P[123]\s": "PPM written as text",
+    rb"P[Ff7]\s": "PFM or PAM",
+    rb"DDS ": "DDS",
+    rb"v/1\x01": "OpenEXR",
+    rb"#\?(RADIANCE|RGBE)": "Radiance HDR",
+    rb"\x93NUMPY": "a NumPy array",
+    rb"PK\x03\x04": "a zip archive",
+    rb"\x1f\x8b": "compressed by gzip",
+}
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class Upright(NamedTuple):
+    """A picture of any shape.
+
+    Attributes:
+        picture: RGB, composited over white where transparent.
+        alpha: its alpha channel as 8-bit grey, or None if it is absent or does not separate an object from a
+            background.
+        reduction: the file's pixels per returned pixel along a side.
+    """
+
+    picture: Image.Image
+    alpha: Image.Image | None
+    reduction: int
 
 
 def open_rgb(
@@ -47,80 +121,69 @@ def open_rgb(
     Raises:
         UserError: the file is missing, truncated, animated, not square, too small, too large or not a picture.
     """
-    path = pathlib.Path(path)
-    picture, orientation, _ = decode(path)
-    box = _square(picture, orientation, path, cut=cut)
-    width = min(picture.size)
-    if width < least:
-        raise UserError(f"{path} is only {width} pixels wide: at least {least} are needed")
-    if expected is not None and width < expected:
+    picture = _square(path, cut=cut)
+    if picture.width < least:
+        raise UserError(f"{path} is only {picture.width} pixels wide: at least {least} are needed")
+    if expected is not None and picture.width < expected:
         warnings.warn(
-            f"{path} is {width} pixels wide and is enlarged to {expected}: expect a soft result",
+            f"{path} is {picture.width} pixels wide and is enlarged to {expected}: expect a soft result",
             stacklevel=2,
         )
-    if picture.mode == "RGB" and orientation == 1 and box == (0, 0, *picture.size):
-        return picture
-    return converted(picture, lambda rows: _to_rgb(rows, path), bands=3, orientation=orientation, box=box)
+    return _to_rgb(picture, path)
 
 
 def open_gray(path: str | pathlib.Path, *, cut: bool = False) -> Image.Image:
     """Returns a picture file as an upright 8-bit grey square; arguments and errors as for `open_rgb`."""
-    path = pathlib.Path(path)
-    picture, orientation, _ = decode(path)
-    box = _square(picture, orientation, path, cut=cut)
-    if picture.mode == "L" and orientation == 1 and box == (0, 0, *picture.size):
-        return picture
-    return converted(picture, lambda rows: _to_gray(rows, path), bands=1, orientation=orientation, box=box)
+    picture = _square(path, cut=cut)
+    if picture.mode in ("1", "L"):
+        return picture.convert("L")
+    return _from_deep(picture, path) if _deep(picture) else _to_rgb(picture, path).convert("L")
 
 
-def open_upright(path: str | pathlib.Path, *, least: int) -> tuple[Image.Image, Image.Image | None, int]:
-    """Returns a picture file of any shape as upright RGB, its alpha channel, and its reduction factor.
+def open_upright(path: str | pathlib.Path, *, least: int, foreign: bool = False) -> Upright:
+    """Returns a picture file of any shape, HEIC and AVIF too.
 
-    A JPEG of more than 4096 pixels per side is reduced to a half, a quarter or an eighth of its sides. HEIC and AVIF
-    are read too, in a separate process (`isolated_decoder`).
+    A JPEG of more than 4096 pixels per side is reduced to a half, a quarter or an eighth of its sides.
 
     Args:
         path: the file.
         least: shortest side accepted, pixels.
-
-    Returns:
-        The picture, composited over white where transparent; its alpha channel as 8-bit grey, or None if it is absent
-        or does not separate an object from a background; and the file's pixels per returned pixel along a side.
+        foreign: whether the file comes from a stranger: any format is then decoded in a child process with a limit on
+            memory and time, as HEIC and AVIF always are.
 
     Raises:
-        UserError: the file is missing, truncated, animated, too small, too large or not a picture.
+        UserError: the file is missing, truncated, animated, too small, too large or not a picture; or it is HEIC, and
+            the reader for it is not installed.
     """
     path = pathlib.Path(path)
-    picture, orientation, reduction = _decoded(path)
+    if not foreign:
+        with contextlib.suppress(OSError), open_regular(path) as file:  # errors are reported below
+            foreign = _begins(file.read(64), _ALONE) is not None
+    if not foreign:
+        return _upright(path, least)
+    pixels, alpha, reduction = run_limited(
+        _upright_pixels, str(path), least, memory=_MEMORY, seconds=_SECONDS, source=f"image {path}"
+    )
+    return Upright(Image.fromarray(pixels), None if alpha is None else Image.fromarray(alpha), reduction)
+
+
+def _upright_pixels(path: str, least: int) -> tuple[np.ndarray, np.ndarray | None, int]:
+    picture, alpha, reduction = _upright(pathlib.Path(path), least)
+    return np.asarray(picture), None if alpha is None else np.asarray(alpha), reduction
+
+
+def _upright(path: pathlib.Path, least: int) -> Upright:
+    picture, reduction = _decoded(path, alone=True)
     if min(picture.size) < least:
-        sides = picture.size if orientation < 5 else picture.size[::-1]
-        raise UserError(f"{path} is only {sides[0]} x {sides[1]} pixels: at least {least} a side are needed")
-    alpha = None
-    if _transparent(picture) and not _deep(picture):
-        alpha = converted(picture, _alpha, bands=1, orientation=orientation, keep=True)
-        alpha = alpha if _tells_an_object(alpha) else None
-    whole = converted(picture, lambda rows: _to_rgb(rows, path), bands=3, orientation=orientation)
-    return whole, alpha, reduction
-
-
-def _decoded(path: pathlib.Path) -> Decoded:
-    """Decodes a picture of any common format; only for single photos are HEIC and AVIF worth a process."""
-    try:
-        with open_regular(path) as file:
-            kind = isolated_kind_of(file.read(64))
-    except OSError:  # reported by the next call
-        kind = None
-    if kind is None:
-        return decode(path, reduce=True, read=READ_ALONE)
-    picture, reduction = decode_isolated(path, kind)
-    return Decoded(picture, 1, reduction)
+        raise UserError(f"{path} is only {picture.width} x {picture.height} pixels: at least {least} a side are needed")
+    return Upright(_to_rgb(picture, path), alpha_channel(picture), reduction)
 
 
 def has_alpha(path: str | pathlib.Path) -> bool:
     """Whether a picture file's header declares transparency; False if it cannot be read."""
     try:
-        with opened(pathlib.Path(path)) as picture:
-            return _transparent(picture)
+        with _opened(pathlib.Path(path)) as picture:
+            return picture.has_transparency_data
     except UserError:
         return False
 
@@ -131,22 +194,18 @@ def open_alpha(path: str | pathlib.Path, *, cut: bool = False) -> Image.Image | 
     A usable channel separates an object from its background: some pixels are more than half opaque, and some less.
     Arguments and errors as for `open_rgb`.
     """
-    path = pathlib.Path(path)
-    picture, orientation, _ = decode(path)
-    if not _transparent(picture) or _deep(picture):
+    if not has_alpha(path):
+        _decoded(pathlib.Path(path))  # a file that cannot be read is an error
         return None
-    box = _square(picture, orientation, path, cut=cut)
-    alpha = converted(picture, _alpha, bands=1, orientation=orientation, box=box)
-    return alpha if _tells_an_object(alpha) else None
+    return alpha_channel(_square(path, cut=cut))
 
 
 def warn_of_transparency(path: str | pathlib.Path) -> None:
     """Warns if a picture file is partly transparent, so that `open_rgb` has composited it over white."""
-    path = pathlib.Path(path)
     if not has_alpha(path):
         return
-    picture, _, _ = decode(path)
-    if not _deep(picture) and np.asarray(converted(picture, _alpha, bands=1)).min() < 255:
+    picture, _ = _decoded(pathlib.Path(path))
+    if not _deep(picture) and np.asarray(picture.convert("RGBA").getchannel("A")).min() < 255:
         warnings.warn(f"{path} is partly transparent and was laid over white", stacklevel=2)
 
 
@@ -156,9 +215,9 @@ def picture_size(path: str | pathlib.Path) -> tuple[int, int]:
     Raises:
         UserError: it is not a picture, or one that `open_rgb` rejects by its header.
     """
-    with opened(pathlib.Path(path)) as picture:
+    with _opened(pathlib.Path(path)) as picture:
         width, height = picture.size
-        return (width, height) if orientation_of(picture, pathlib.Path(path)) < 5 else (height, width)
+        return (width, height) if _orientation(picture) < 5 else (height, width)
 
 
 def crop_and_resize(
@@ -175,64 +234,162 @@ def crop_and_resize(
         by_area: whether pixels are area averages, as needed for masks.
         mode: Pillow mode that the square is converted to before resizing; '' for the picture's own.
     """
-    mode = mode or picture.mode
     side = picture.size[0] if crop is None else min(crop, picture.size[0])
     left = round((picture.size[0] - side) / 2)
-    box = (left, left, left + side, left + side)
+    if side < picture.size[0]:
+        picture = picture.crop((left, left, left + side, left + side))
+    picture = picture.convert(mode or picture.mode)
     if side == size:
-        return (picture if side == picture.size[0] else picture.crop(box)).convert(mode)
-    return resized(picture, box, size, Image.Resampling.BOX if by_area else Image.Resampling.BILINEAR, mode)
+        return picture
+    return picture.resize((size, size), Image.Resampling.BOX if by_area else Image.Resampling.BILINEAR)
 
 
-def _square(picture: Image.Image, orientation: int, path: pathlib.Path, *, cut: bool) -> tuple[int, int, int, int]:
-    """Returns the largest centred square of an upright picture; raises if it is not square and must not be cut."""
-    width, height = picture.size if orientation < 5 else picture.size[::-1]
-    if width != height and not cut:
+def on_white(picture: Image.Image) -> Image.Image:
+    """Returns an 8-bit picture as RGB, composited over white where it is transparent."""
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return picture.convert("RGB")
+
+
+def upright(picture: Image.Image, orientation: int) -> Image.Image:
+    """Returns a decoded picture turned as its EXIF orientation, 1 to 8, says."""
+    return picture.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else picture
+
+
+def alpha_channel(picture: Image.Image) -> Image.Image | None:
+    """Returns an 8-bit picture's alpha channel as grey; None if there is none, or one that separates no object."""
+    if not picture.has_transparency_data or _deep(picture):
+        return None
+    alpha = picture.convert("RGBA").getchannel("A")
+    low, high = np.asarray(alpha).min(), np.asarray(alpha).max()
+    return alpha if low < 128 <= high else None
+
+
+@contextlib.contextmanager
+def _opened(path: pathlib.Path, *, alone: bool = False) -> Iterator[ImageFile.ImageFile]:
+    """Opens a picture file and yields it with its header read and its pixels not yet decoded.
+
+    Args:
+        path: the file.
+        alone: whether AVIF and HEIC are read, and large JPEGs decoded at a half, a quarter or an eighth of their sides.
+
+    Raises:
+        UserError: also for what Pillow raises inside the `with` block.
+    """
+    try:
+        with open_regular(path, limit=_LARGEST_FILE) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about large sizes, which are checked here, and about damaged metadata
+            picture = Image.open(file, formats=[_kind(file.read(64), path, alone=alone)])
+            if alone and picture.format in ("JPEG", "MPO") and max(picture.size) > _REDUCED:
+                least = [max(1, side * _REDUCED // max(picture.size)) for side in picture.size]
+                picture.draft(None, (least[0], least[1]))
+            _check_header(picture, path)
+            yield picture
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"image {path} does not exist") from None
+    except PermissionError:
+        raise UserError(f"image {path} may not be read by this user") from None
+    except Image.DecompressionBombError:
+        raise UserError(f"image {path} is too large: at most {LARGEST} pixels a side") from None
+    except Exception as error:  # on damaged files, decoders raise OSError, SyntaxError, struct.error and more
+        raise UserError(f"image {path} is damaged or truncated: {error}") from error
+
+
+def _decoded(path: pathlib.Path, *, alone: bool = False) -> tuple[Image.Image, int]:
+    """Returns a decoded, upright picture of any mode, and the file's pixels per pixel of it along a side."""
+    with _opened(path, alone=alone) as picture:
+        drafted = picture.decoderconfig if picture.format in ("JPEG", "MPO") else ()
+        picture.load()
+        decoded = upright(picture, _orientation(picture))
+        if picture.format not in ("AVIF", "HEIF"):
+            return decoded, int(drafted[0]) if drafted else 1
+        reduction = -(-max(decoded.size) // _REDUCED)
+        return decoded.convert("RGBA" if decoded.has_transparency_data else "RGB").reduce(reduction), reduction
+
+
+def _orientation(picture: ImageFile.ImageFile) -> int:
+    """Returns an opened picture's EXIF or XMP orientation, 1 to 8; 1 if there is none that can be read."""
+    if picture.format == "TIFF":  # rotated on decoding, its size as soon as it is opened
+        return 1
+    try:
+        # The class's own method: that of PNG decodes the picture first.
+        found = Image.Image.getexif(picture).get(_ORIENTATION)
+    except Exception:  # damaged metadata raise anything
+        return 1
+    return found if found in range(1, 9) else 1
+
+
+def _begins(head: bytes, kinds: dict[bytes, str]) -> str | None:
+    return next((kind for start, kind in kinds.items() if re.match(start, head, re.DOTALL | re.IGNORECASE)), None)
+
+
+def _kind(head: bytes, path: pathlib.Path, *, alone: bool) -> str:
+    """Returns Pillow's name for a picture file's format, judging by its first bytes."""
+    if not head:
+        raise UserError(f"image {path} is empty (0 bytes)")
+    kind, video = _begins(head, _KINDS), _begins(head, _ALONE)
+    if video == "HEIF" and alone:
+        try:
+            import pillow_heif
+        except ImportError:
+            raise UserError(f"image {path}: it is HEIC; {_INSTALL}") from None
+        pillow_heif.register_heif_opener()
+    if kind is None and alone:
+        kind = video
+    if kind is not None:
+        return kind
+    other = {"AVIF": "AVIF", "HEIF": "HEIC", None: _begins(head, _OTHERS)}[video]
+    what = f"image {path} is {other}" if other else f"{path} is not an image of a kind that is known"
+    raise UserError(f"{what}; {_READ_ALONE if alone else READ} are read")
+
+
+def _check_header(picture: ImageFile.ImageFile, path: pathlib.Path) -> None:
+    width, height = picture.size
+    if max(width, height) > LARGEST:
+        raise UserError(f"image {path} is {width} x {height} pixels: at most {LARGEST} a side, make it smaller first")
+    if min(width, height) < 1:
+        raise UserError(f"image {path} is {width} x {height} pixels: there is nothing in it")
+    # Besides its first picture, the photo, a multi-picture JPEG or HEIC holds previews and the like.
+    if picture.format not in ("MPO", "HEIF") and _has_another(picture):
+        raise UserError(f"image {path} is animated or has several pages: save the one that is meant")
+
+
+def _has_another(picture: ImageFile.ImageFile) -> bool:
+    try:
+        picture.seek(1)
+    except EOFError:
+        return False
+    return True
+
+
+def _square(path: str | pathlib.Path, *, cut: bool) -> Image.Image:
+    """Returns the largest centred square of a decoded picture; raises if it is not square and must not be cut."""
+    picture, _ = _decoded(pathlib.Path(path))
+    width, height = picture.size
+    if width == height:
+        return picture
+    if not cut:
         raise UserError(
             f"{path} is {width} x {height} pixels and has to be square: cut it to a square around the object first, or "
             "set config.data.crop to the side of the centred square that shall be cut out"
         )
     side = min(width, height)
     left, top = round((width - side) / 2), round((height - side) / 2)
-    return left, top, left + side, top + side
+    return picture.crop((left, top, left + side, top + side))
 
 
-def _tells_an_object(alpha: Image.Image) -> bool:
-    low, high = np.asarray(alpha).min(), np.asarray(alpha).max()
-    return bool(low < 128 <= high)
-
-
-def _to_rgb(picture: Image.Image, path: pathlib.Path) -> Image.Image:
-    if picture.mode == "RGB":
-        return picture
-    if _deep(picture):
-        return _from_deep(picture, path).convert("RGB")
-    if _transparent(picture):
-        layer = picture if picture.mode == "RGBA" else picture.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert("RGB")
-    return picture.convert("RGB")
-
-
-def _to_gray(picture: Image.Image, path: pathlib.Path) -> Image.Image:
-    if picture.mode in ("1", "L"):
-        return picture.convert("L")
-    return _from_deep(picture, path) if _deep(picture) else _to_rgb(picture, path).convert("L")
-
-
-def _alpha(picture: Image.Image) -> Image.Image:
-    return picture.convert("RGBA").getchannel("A")
-
-
-def _transparent(picture: Image.Image) -> bool:
-    return picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
+def _to_rgb(picture: Image.Image, path: str | pathlib.Path) -> Image.Image:
+    return _from_deep(picture, path).convert("RGB") if _deep(picture) else on_white(picture)
 
 
 def _deep(picture: Image.Image) -> bool:
     return picture.mode.startswith(("I", "F"))
 
 
-def _from_deep(picture: Image.Image, path: pathlib.Path) -> Image.Image:
+def _from_deep(picture: Image.Image, path: str | pathlib.Path) -> Image.Image:
     """Scales a 16-bit picture to 8 bits; Pillow's own conversion would clip it to white."""
     values = np.asarray(picture)
     if not np.isfinite(values).all() or values.min() < 0 or values.max() > 65535:

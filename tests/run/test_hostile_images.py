@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from helpers import hostile_arrays, hostile_pictures, hostile_pngs
+from helpers import hostile_arrays, hostile_pictures
 from helpers.tiny import asset, tiny_config
 from PIL import Image
 
@@ -29,7 +29,7 @@ def _picture(path, pixels) -> None:
 
 _IMAGES = {
     "eps": lambda path: path.write_bytes(hostile_pictures.EPS),
-    "bomb": lambda path: path.write_bytes(hostile_pngs.black(60_000, 4)),
+    "bomb": lambda path: path.write_bytes(hostile_pictures.black(60_000, 4)),
     "text": lambda path: path.write_text("x"),
 }
 _MASKS = {

@@ -1,0 +1,206 @@
+"""The wall around files from strangers: they are parsed in a child process with a limit on memory and time.
+
+Weights to convert, archives of photos, uploads and pictures in formats of video (HEIC, AVIF) may be made to do harm. A
+parser that is fooled, crashes, or takes all memory does so in the child, and the parent gets a sentence:
+
+    content = run_limited(read_content, path, memory=2048 * MIB, seconds=60, source=path)
+
+What crosses the wall, in both directions, is data: plain values, lists, tuples, dictionaries, sets, bytes, `Record`s
+and arrays of numbers, as a line of JSON and raw numbers. Nothing is pickled.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.io import bundled
+
+__all__ = ["MIB", "Record", "run_limited"]
+
+MIB = 2**20
+_ROOT = pathlib.Path(os.path.realpath(__file__)).parents[2]  # where the package is imported from
+_INTERPRETER = 1024 * MIB  # address space of Python and its libraries before anything is read
+_SPARE_SECONDS = 10  # of waiting beyond the limit on the processor's time
+_LONGEST_LINE = 512 * MIB  # of JSON
+_START = "import sys; sys.path[:] = sys.argv[4:]; from gan2shape_jax.io import child; child.main(*sys.argv[1:4])"
+# Libraries reserve address space for each thread.
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_NUMBERS = re.compile(r"[<|][biuf][1248]")
+
+
+class Record(NamedTuple):
+    """An object that a file holds, as data: the name of its class, which is never run, and its attributes by name."""
+
+    class_name: str
+    fields: dict[str, Any]
+
+
+def run_limited(
+    function: Callable[..., Any], *args: Any, memory: int = 2048 * MIB, seconds: int = 60, source: object
+) -> Any:
+    """Calls a function in a child process and returns its result.
+
+    The child has the environment and the import path of the parent, but for the current folder: a `json.py` that lies
+    there is not imported. Starting it takes about a quarter of a second. Where the system has no `setrlimit`, memory is
+    not limited.
+
+    Args:
+      function: of a module; it is imported by name in the child.
+      args: see the module's docstring for what can be handed over; paths as text.
+      memory: the most that the child may allocate, bytes; also the most that it may write.
+      seconds: the most that it may take.
+      source: what is read, at the beginning of the messages about limits: a path.
+
+    Raises:
+      UserError: the function raised one, or any other error; or the child took more than it may, or crashed.
+    """
+    path = [entry for entry in sys.path if entry and (_place(entry) != _place(".") or _place(entry) == _ROOT)]
+    path += [] if _ROOT in map(_place, path) else [str(_ROOT)]
+    name = f"{function.__module__}:{function.__qualname__}"
+    command = [sys.executable, "-P", "-c", _START, name, str(memory), str(seconds), *path]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | _ONE_THREAD
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as answer:
+        _write(given, list(args))
+        given.seek(0)
+        try:
+            subprocess.run(
+                command,
+                stdin=given,
+                stdout=answer,
+                stderr=subprocess.DEVNULL,
+                timeout=seconds + _SPARE_SECONDS,
+                env=environment,
+            )
+        except subprocess.TimeoutExpired:
+            raise UserError(f"{source} takes more than {seconds} s to read, or is damaged") from None
+        answer.seek(0)
+        try:
+            kind, value = _read(answer)
+        except (ValueError, TypeError, LookupError, RecursionError):
+            raise UserError(
+                f"{source} cannot be read within {memory / MIB:.0f} MiB and {seconds} s, or is damaged"
+            ) from None
+    if kind == "fault":
+        raise UserError(str(value))
+    if kind == "memory":
+        raise UserError(f"{source} takes more than {memory / MIB:.0f} MiB of memory to read, or is damaged")
+    if kind == "crash":
+        raise UserError(f"{source} cannot be read: {value}")
+    return value
+
+
+def main(name: str, memory: str, seconds: str) -> None:
+    """Runs in the child: calls the function with the arguments on standard input, writes the answer to the output."""
+    out = os.fdopen(os.dup(1), "w+b")
+    os.dup2(2, 1)  # what libraries print goes nowhere
+    _limit(int(memory), int(seconds))
+    try:
+        answer = ("value", _function(name)(*_read(sys.stdin.buffer)))
+        _write(out, answer)
+    except UserError as error:
+        answer = ("fault", str(error))
+    except MemoryError:
+        answer = ("memory", None)
+    except Exception as error:
+        answer = ("crash", f"{type(error).__name__}: {error}"[:300])
+    if answer[0] != "value":
+        out.seek(0)
+        out.truncate()
+        _write(out, answer)
+    out.flush()
+    os._exit(0)  # libraries need not clean up
+
+
+def _place(folder: str) -> pathlib.Path:
+    return pathlib.Path(os.path.realpath(folder))
+
+
+def _limit(memory: int, seconds: int) -> None:
+    with contextlib.suppress(ImportError, ValueError, OSError):  # Windows has no such limits
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (memory, memory))
+        resource.setrlimit(resource.RLIMIT_AS, (memory + _INTERPRETER, memory + _INTERPRETER))
+
+
+def _function(name: str) -> Callable[..., Any]:
+    module, _, function = name.partition(":")
+    tool = module.removeprefix("gan2shape_jax.tools.")
+    found = bundled.import_tool(tool) if tool != module else importlib.import_module(module)
+    return getattr(found, function)
+
+
+def _write(file: BinaryIO, value: Any) -> None:
+    """Writes a value: a line of JSON with the types and shapes of the arrays in it, then their numbers."""
+    arrays: list[np.ndarray] = []
+    tree = _encoded(value, arrays)
+    kinds = [[array.dtype.str, array.shape] for array in arrays]
+    file.write(json.dumps([tree, kinds]).encode() + b"\n")
+    for array in arrays:
+        file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    file.flush()
+
+
+def _read(file: BinaryIO) -> Any:
+    """Returns what `_write` has written; raises `ValueError` and the like for anything else."""
+    tree, kinds = json.loads(file.readline(_LONGEST_LINE))
+    arrays = []
+    for kind, shape in kinds:
+        if not _NUMBERS.fullmatch(kind):
+            raise ValueError(kind)
+        dtype, count = np.dtype(kind), 1
+        for side in shape:
+            count *= int(side)
+        if not 0 <= count * dtype.itemsize <= os.fstat(file.fileno()).st_size - file.tell():
+            raise ValueError("numbers that are not there")
+        arrays.append(np.fromfile(file, dtype, count).reshape(shape))
+    return _decoded(tree, arrays)
+
+
+_SEQUENCES = {"list": list, "tuple": tuple, "set": set}
+
+
+def _encoded(value: Any, arrays: list[np.ndarray]) -> Any:
+    """Returns a value as JSON has it: containers as lists that begin with their kind, arrays collected in `arrays`."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.ndarray):
+        arrays.append(value)
+        return ["array", len(arrays) - 1]
+    if isinstance(value, Record):
+        return ["record", value.class_name, _encoded(value.fields, arrays)]
+    if isinstance(value, bytes):
+        return ["bytes", value.hex()]
+    if isinstance(value, dict):
+        return ["dict", *([_encoded(key, arrays), _encoded(item, arrays)] for key, item in value.items())]
+    for kind, of in _SEQUENCES.items():
+        if isinstance(value, of):
+            return [kind, *(_encoded(item, arrays) for item in value)]
+    raise TypeError(f"a {type(value).__name__} is no data")
+
+
+def _decoded(tree: Any, arrays: list[np.ndarray]) -> Any:
+    if not isinstance(tree, list):
+        return tree
+    kind, *items = tree
+    if kind == "array":
+        return arrays[items[0]]
+    if kind == "record":
+        return Record(items[0], _decoded(items[1], arrays))
+    if kind == "bytes":
+        return bytes.fromhex(items[0])
+    if kind == "dict":
+        return {_decoded(key, arrays): _decoded(item, arrays) for key, item in items}
+    return _SEQUENCES[kind](_decoded(item, arrays) for item in items)

@@ -1,0 +1,173 @@
+"""Pictures made to do harm: a sentence, and nothing ran; behind the wall within its memory and time."""
+
+import os
+import pathlib
+import re
+import sys
+import time
+import warnings
+
+import numpy as np
+import pytest
+from helpers import hostile_pictures
+from PIL import Image
+
+import gan2shape_jax
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.image_files import has_alpha, open_alpha, open_gray, open_rgb, open_upright, picture_size
+from gan2shape_jax.io.masks import load_mask
+
+_READERS = (
+    open_rgb,
+    open_gray,
+    open_alpha,
+    picture_size,
+    lambda path: load_mask(path, 64),
+    lambda path: open_upright(path, least=20),
+)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Paths by the description of what lies there, each under the name of a picture."""
+    folder = tmp_path_factory.mktemp("pictures")
+    paths = {}
+    for number, (name, content) in enumerate(hostile_pictures.pictures().items()):
+        paths[name] = folder / f"{number:03}.png"
+        paths[name].write_bytes(content)
+    return paths
+
+
+def _refusal(read, path) -> str:
+    with warnings.catch_warnings(), pytest.raises(UserError) as caught:
+        warnings.simplefilter("ignore")
+        read(path)
+    return str(caught.value)
+
+
+def test_each_is_refused_by_its_name_and_in_a_sentence(files):
+    told = {name: _refusal(open_rgb, path) for name, path in files.items()}
+    assert [name for name in told if str(files[name]) not in told[name] or len(told[name]) > 500] == []
+    for name, words in {
+        "EPS": "is EPS or PostScript; PNG, JPEG, WebP, TIFF, GIF, BMP and PPM are read",
+        "PDF": "is PDF",
+        "SVG": "is SVG",
+        "HEIC of zeros": "is HEIC",
+        "AVIF of zeros": "is AVIF",
+        "a web page": "has a download failed",
+        "an array": "is a NumPy array",
+        "a pickle": "is not an image of a kind that is known",
+        "nothing": "is empty",
+        "PNG animated": "is animated or has several pages",
+        "GIF animated": "is animated or has several pages",
+        "WebP animated": "is animated or has several pages",
+        "TIFF of 3 pages": "is animated or has several pages",
+        "PNG of 60000 x 60000": "at most 8192",
+    }.items():
+        assert words in told[name], name
+
+
+def test_behind_the_wall_too_and_soon(files):
+    for name in (
+        "HEIC of zeros",
+        "AVIF of zeros",
+        "PNG with long text",
+        "JPEG with an EXIF bomb, cut",
+        "TIFF cut in the middle",
+    ):
+        start = time.monotonic()
+        assert str(files[name]) in _refusal(lambda path: open_upright(path, least=20, foreign=True), files[name])
+        assert time.monotonic() - start < 20
+
+
+def test_behind_the_wall_a_picture_is_the_same(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 47, 4), np.uint8)
+    pixels[:9, :, 3] = 0
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    for found, expected in zip(
+        open_upright(tmp_path / "a.png", least=20, foreign=True), open_upright(tmp_path / "a.png", least=20)
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+def _rough(path: pathlib.Path, size: tuple[int, int], **options) -> Image.Image:
+    rough = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8))
+    picture = rough.resize(size, Image.Resampling.BICUBIC)
+    picture.save(path, **options)
+    return picture
+
+
+def test_avif_is_read_and_a_module_beside_it_is_not_run(tmp_path, monkeypatch):
+    pytest.importorskip("PIL._avif")
+    picture = _rough(tmp_path / "a.png", (120, 90), format="AVIF", quality=95)
+    for module in ("json", "struct", "tempfile", "numpy"):
+        (tmp_path / f"{module}.py").write_text("open('RAN', 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", str(tmp_path), *sys.path])
+    found, alpha, reduction = open_upright("a.png", least=20)
+    assert found.size == (120, 90) and alpha is None and reduction == 1
+    assert np.abs(np.asarray(found, float) - np.asarray(picture, float)).mean() < 3
+    assert not (tmp_path / "RAN").exists()
+    assert "is AVIF; PNG" in _refusal(open_rgb, pathlib.Path("a.png"))  # only single photos are worth a process
+
+
+def test_large_avif_is_reduced(tmp_path):
+    pytest.importorskip("PIL._avif")
+    _rough(tmp_path / "a.avif", (4200, 40), quality=50, speed=10)
+    found, _, reduction = open_upright(tmp_path / "a.avif", least=16)
+    assert found.size == (2100, 20) and reduction == 2
+
+
+def test_heic_is_read_or_what_reads_it_is_named(tmp_path):
+    try:
+        import pillow_heif
+    except ImportError:
+        (tmp_path / "a.heic").write_bytes(b"\x00\x00\x00\x18ftypheic" + bytes(90))
+        assert "pip install 'gan2shape-jax[heic]'" in _refusal(
+            lambda path: open_upright(path, least=9), tmp_path / "a.heic"
+        )
+        return
+    pillow_heif.register_heif_opener()
+    picture = _rough(tmp_path / "a.heic", (128, 96), quality=90)
+    found, _, _ = open_upright(tmp_path / "a.heic", least=20)
+    assert np.abs(np.asarray(found, float) - np.asarray(picture, float)).mean() < 5
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize("kind", ["a named pipe", "a device", "a folder"])
+def test_special_files_are_not_opened(kind, tmp_path):
+    path = tmp_path / "001.png"
+    if kind == "a named pipe":
+        os.mkfifo(path)
+    elif kind == "a device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    assert not has_alpha(path)
+    for read in _READERS:
+        assert f"001.png is {kind}, not a file" in _refusal(read, path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the other program is a shell script")
+def test_no_other_program_is_started(files, tmp_path, monkeypatch):
+    for name in ("gs", "gswin64c", "inkscape", "rsvg-convert", "wmf2eps"):
+        (tmp_path / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/RAN\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    for name in ("EPS", "EPS with a preview", "SVG", "PDF", "WMF"):
+        for read in _READERS:
+            _refusal(read, files[name])
+    assert not (tmp_path / "RAN").exists()
+
+
+def test_only_this_module_opens_pictures_and_only_of_named_kinds():
+    """A reader beside it would open anything that Pillow knows."""
+    package = pathlib.Path(gan2shape_jax.__path__[0])
+    calls = {
+        path: re.findall(r"Image\.open\((.*)\)", path.read_text(encoding="utf-8")) for path in package.rglob("*.py")
+    }
+    assert {path.name: found for path, found in calls.items() if found} == {
+        "image_files.py": ["file, formats=[_kind(file.read(64), path, alone=alone)]"]
+    }
