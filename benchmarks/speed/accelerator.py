@@ -71,10 +71,10 @@ MEASUREMENTS = (
     Measurement("car", "speed.py", ("--configs", "car", *_STEPS), 100, _TRIED),
     Measurement(
         "rasterizer",
-        "rasterizer.py",
-        ("--sizes", "64", "128", "--batch", "16", "--repeat", "10"),
+        "mesh_rasterizer.py",
+        ("--size", "256", "--repeat", "10"),
         40,
-        ("--sizes", "16", "--batch", "2", "--repeat", "1"),
+        ("--size", "16", "--rings", "5", "--repeat", "1"),
     ),
 )
 

@@ -13,7 +13,7 @@ from gan2shape_jax.platforms import by_platform
 
 __all__ = ["map_in_chunks", "chunk_of"]
 
-# Vertices the rasteriser takes at once on a CPU: 20 images of 64 pixels, 5 of 128 (benchmarks/speed/rasterizer.py)
+# Vertices the rasteriser takes at once on a CPU: 20 images of 64 pixels, 5 of 128
 _MOST = 20 * 64 * 64
 
 

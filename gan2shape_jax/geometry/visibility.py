@@ -43,7 +43,7 @@ Corner = Sequence[Array]
 # Depth and number of the nearest triangle of each sample.
 Buffers = tuple[Array, Array]
 
-# A mesh with one vertex per pixel at two samples per pixel mostly fits 3 x 3 (benchmarks/speed/rasterizer.py).
+# A mesh with one vertex per pixel at two samples per pixel mostly fits 3 x 3.
 _FOOTPRINT = 3
 _TILE_BITS = 2
 _TILE = 1 << _TILE_BITS

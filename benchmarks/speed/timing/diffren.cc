@@ -1,4 +1,4 @@
-// Offers diffren's CPU rasteriser to XLA, so that benchmarks/speed/renderers.py can build it without bazel.
+// Offers diffren's CPU rasteriser to XLA, so that benchmarks/speed/mesh_rasterizer.py can build it without bazel.
 //
 // Compiled together with diffren/common/kernels/rasterize_triangles_impl.cc of a checkout of diffren.
 

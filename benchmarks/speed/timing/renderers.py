@@ -1,9 +1,8 @@
-"""Our rasteriser, diffren and jaxrenderer as functions from depth maps and views to visible depth."""
+"""diffren and jaxrenderer as functions from vertices to visible attributes or depth."""
 
 from __future__ import annotations
 
 import ctypes
-import dataclasses
 import importlib
 import os
 import pathlib
@@ -21,48 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan2shape_jax.geometry import camera as camera_lib
-from gan2shape_jax.geometry import rasterizer, render
 
-__all__ = ["Renderer", "available", "diffren_attributes", "jaxrenderer_depth"]
-
-# Depth maps (b, s, s) and views (b, 6) to visible depth, (b, s, s).
-Render = Callable[[jax.Array, jax.Array], jax.Array]
-
-
-@dataclasses.dataclass(frozen=True)
-class Renderer:
-    """A renderer and how it is timed.
-
-    Attributes:
-      name: its name in the table.
-      render: the renderer.
-      images: how many images of the batch it renders.
-      like_for_like: whether it samples where ours does with one sample, so that the two must agree.
-      gradient: whether its gradient is computed.
-      slow: whether it takes seconds; slow ones are timed separately and only a few times.
-    """
-
-    name: str
-    render: Render
-    images: int
-    like_for_like: bool = True
-    gradient: bool = True
-    slow: bool = False
-
-
-def mesh(depth: jax.Array, views: jax.Array, camera: camera_lib.Camera) -> jax.Array:
-    """Returns the vertices in the view's frame, (b, s, s, 3)."""
-    return camera_lib.transform(camera_lib.back_project(depth, camera), views, camera)
-
-
-def faces(side: int) -> np.ndarray:
-    """Returns the package's triangles as vertex numbers (2 (s-1)^2, 3), wound so that jaxrenderer draws them."""
-    numbers = np.arange(side * side, dtype=np.int32).reshape(side, side)
-    upper_left, upper_right, lower_left, lower_right = (
-        numbers[i : i - 1 or None, j : j - 1 or None].ravel() for i in (0, 1) for j in (0, 1)
-    )
-    first = np.stack([upper_left, upper_right, lower_left], -1)
-    return np.concatenate([first, np.stack([upper_right, lower_right, lower_left], -1)])
+__all__ = ["diffren_attributes", "jaxrenderer_depth"]
 
 
 def projection(camera: camera_lib.Camera) -> np.ndarray:
@@ -70,10 +29,6 @@ def projection(camera: camera_lib.Camera) -> np.ndarray:
     scale = 2 * camera.focal_length / camera.image_size
     rows = [[scale, 0, 0, 0], [0, scale, 0, 0], [0, 0, 1, -2 * camera.near], [0, 0, 1, 0]]
     return np.array(rows, np.float32)
-
-
-def one_sample(camera: camera_lib.Camera) -> Render:
-    return lambda depth, views: rasterizer.rasterize(mesh(depth, views, camera), camera).depth
 
 
 def load_jaxrenderer() -> tuple[types.ModuleType, types.ModuleType] | None:
@@ -113,14 +68,6 @@ def jaxrenderer_depth(camera: camera_lib.Camera, triangles: np.ndarray) -> Calla
         return 2 * camera.near / (1 - seen.T)  # its buffers are (x, y)
 
     return one
-
-
-def jaxrenderer(camera: camera_lib.Camera) -> Render | None:
-    """Returns jaxrenderer's depth shader, image by image, or None if it is not installed."""
-    one = jaxrenderer_depth(camera, faces(camera.image_size))
-    if one is None:
-        return None
-    return lambda depth, views: jax.lax.map(lambda v: one(v.reshape(-1, 3)), mesh(depth, views, camera))
 
 
 def build_diffren(checkout: pathlib.Path, folder: pathlib.Path) -> ctypes.CDLL:
@@ -175,40 +122,3 @@ def diffren_attributes(
         )[0]
 
     return one
-
-
-def diffren(camera: camera_lib.Camera, checkout: pathlib.Path) -> Render:
-    """Returns diffren's depth without splatting, with weights differentiable in the vertices."""
-    attributes = diffren_attributes(camera, faces(camera.image_size), checkout)
-
-    def one(vertices):
-        vertices = vertices.reshape(-1, 3)
-        seen = attributes(vertices, vertices[:, 2:])[..., 0]
-        return jnp.where(seen > 0, seen, camera.far)
-
-    return lambda depth, views: jax.vmap(one)(mesh(depth, views, camera))
-
-
-def available(
-    camera: camera_lib.Camera, batch: int, checkout: pathlib.Path | None, largest: int
-) -> tuple[list[Renderer], list[str]]:
-    """Returns the renderers that can be timed, ours at one sample first, and lines on what is left out."""
-    renderers = [
-        Renderer("ours", one_sample(camera), batch),
-        Renderer("ours, 2 x 2", lambda d, v: render.warp_depth(d, v, camera), batch, like_for_like=False),
-    ]
-    left_out = []
-    if checkout is None:
-        left_out.append("diffren: left out, no --diffren")
-    elif jax.default_backend() != "cpu":
-        left_out.append("diffren: left out, only its CPU kernel is built here")
-    else:
-        renderers.append(Renderer("diffren", diffren(camera, checkout), batch))
-    if (theirs := jaxrenderer(camera)) is None:
-        left_out.append("jaxrenderer: left out, it is not installed")
-    else:
-        gradient = camera.image_size <= largest
-        renderers.append(Renderer("jaxrenderer", theirs, 1, gradient=gradient, slow=True))
-        if not gradient:
-            left_out.append(f"jaxrenderer: no gradient above --largest {largest}")
-    return renderers, left_out
