@@ -12,7 +12,8 @@ respect to vertices and attributes. Milliseconds per picture, median and minimum
     jaxrenderer     its depth shader, forward only: every pixel tests every triangle, and a gradient stores something
                     for each such pair
 
-The others (`pip install --no-deps jaxrenderer`, a clone of google-research/diffren) are left out if missing. "differs" is the share of pixels whose values
+The others (`pip install --no-deps jaxrenderer`, a clone of google-research/diffren) are left out if missing. "differs"
+is the share of pixels whose values
 differ from ours by more than 1e-3 (jaxrenderer: whose depth does), "gradient" the relative error (L2) of the gradient.
 """
 
