@@ -1,4 +1,4 @@
-"""Every field a run can set, with its default, meaning and unit.
+"""Every field a run can set: default, meaning with unit, range, choices, and whether results depend on it.
 
 The category files start from this one and change what differs. Fields and groups are documented by the comment directly
 above them: `gan2shape-jax --help=FIELD` prints these comments. Relative paths are relative to the folder in which the
@@ -8,32 +8,38 @@ program is started; an empty path means "not given".
 """
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
 
-__all__ = ["get_config"]
+from gan2shape_jax.config.schema import Field, defaults
+
+__all__ = ["get_config", "schema"]
 
 
 def get_config() -> ConfigDict:
     """Returns the defaults: the published method's settings at 128 pixels, without any data."""
+    return defaults(schema())
+
+
+def schema() -> ConfigDict:
+    """Returns the description of every field; numbers have a lowest and a highest value."""
     config = ConfigDict()
     # Random seed: every random choice of a run is a function of this number.
-    config.seed = 0
+    config.seed = Field(0, 0, 2**32 - 1)
     # Folder that receives checkpoints, logs and results; created if it does not exist.
-    config.workdir = "results/run"
+    config.workdir = Field("results/run", affects_results=False)
     # 'instance': images one after another, each with its own networks; 'joint': all images train one set of networks
     # (schedule.joint must agree); 'predict': trained networks (networks.pretrained) explain the images without any
     # training, and need no GAN, latents or masks; 'lift': the GAN's own samples train one set of networks, without any
     # images (see config.lift).
-    config.mode = "instance"
+    config.mode = Field("instance", choices=("instance", "joint", "predict", "lift"))
     # True reproduces the published implementation's known faults: half-pixel sampling, short normals, the first batch
     # of samples skipped; in joint training, mixed-up lights and the prior of the first image; swapped vertices in
     # renderings of the mesh.
-    config.reference = False
+    config.reference = Field(False)
     # Kind of object: face, synface, ictface, celeba, cat, catface, car, church, horse, or a word of your own;
     # determines the prior's box, which parser finds masks, and how far pictures turn.
-    config.category = "face"
+    config.category = Field("face")
     # Side S of the square images that the method works on, in pixels; a power of two from 32 to 256.
-    config.image_size = 128
+    config.image_size = Field(128, 32, 256, power_of_two=True)
     _data(config)
     _camera(config)
     _networks(config)
@@ -52,28 +58,28 @@ def _data(config: ConfigDict) -> None:
     # The images, with their latents, masks and ground-truth depths.
     config.data = ConfigDict()
     # Text file with one image name per line; further columns are ignored, and names with spaces must be quoted.
-    config.data.image_list = ""
+    config.data.image_list = Field("")
     # Folder of the images named in the list.
-    config.data.image_root = ""
+    config.data.image_root = Field("")
     # Folder of W latents, NAME.pt or NAME.npy; where there is none, the GAN is inverted.
-    config.data.latent_root = ""
+    config.data.latent_root = Field("")
     # Folder of ground-truth depths for the evaluation, NAME.npy (scene units) or NAME.png; '' means no evaluation.
-    config.data.depth_root = ""
+    config.data.depth_root = Field("")
     # Where object masks come from (the ellipsoid prior and use_mask need them): 'file' (mask_root), 'alpha' (the
     # image's alpha channel), 'parser' (the category's), 'usual' (lift.usual_mask for all), or 'auto': the first of
     # these four that an image has, the usual one only if lift.masks is 'usual' and mask_root is ''.
-    config.data.mask_source = "auto"
+    config.data.mask_source = Field("auto", choices=("auto", "file", "alpha", "parser", "usual"))
     # Folder of object masks, NAME.png, white on the object.
-    config.data.mask_root = ""
+    config.data.mask_root = Field("")
     # Side of the centred square cut from each image before it is resized to S, in pixels; None means no crop.
-    config.data.crop = placeholder(int)
+    config.data.crop = Field(None, 1, 65536)
 
     # The network that finds object masks.
     config.parsing = ConfigDict()
     # Weights of the category's scene parser, as written by `gan2shape-jax convert` (.safetensors); '' means no parser.
-    config.parsing.weights = ""
+    config.parsing.weights = Field("")
     # True gives every parser images normalised as in its training; the published code does so for cars and cats only.
-    config.parsing.normalize_all = False
+    config.parsing.normalize_all = Field(False)
 
 
 def _camera(config: ConfigDict) -> None:
@@ -81,19 +87,19 @@ def _camera(config: ConfigDict) -> None:
     # The pinhole camera, and how far views may rotate and shift.
     config.camera = ConfigDict()
     # Field of view, degrees.
-    config.camera.fov_deg = 10.0
+    config.camera.fov_deg = Field(10.0, 0.001, 119.999)
     # Minimum depth of a surface, scene units.
-    config.camera.min_depth = 0.9
+    config.camera.min_depth = Field(0.9, 1e-06, 1e6)
     # Maximum depth of a surface, scene units.
-    config.camera.max_depth = 1.1
+    config.camera.max_depth = Field(1.1, 1e-06, 1e6)
     # Depth of the point that views rotate about, scene units.
-    config.camera.rot_center_depth = 1.0
+    config.camera.rot_center_depth = Field(1.0, 1e-06, 1e6)
     # Maximum rotation about each axis, degrees.
-    config.camera.xyz_rotation_range_deg = 60.0
+    config.camera.xyz_rotation_range_deg = Field(60.0, 1e-06, 360)
     # Maximum translation across the line of sight, scene units.
-    config.camera.xy_translation_range = 0.1
+    config.camera.xy_translation_range = Field(0.1, 0, 1e6)
     # Maximum translation along the line of sight, scene units.
-    config.camera.z_translation_range = 0.0
+    config.camera.z_translation_range = Field(0.0, 0, 1e6)
 
 
 def _networks(config: ConfigDict) -> None:
@@ -101,18 +107,18 @@ def _networks(config: ConfigDict) -> None:
     # The five trained networks.
     config.networks = ConfigDict()
     # Channels of the first level of the depth, albedo, view and light networks; 0 means max(4096 / S, 16).
-    config.networks.width = 0
+    config.networks.width = Field(0, 0, 1024)
     # Channels of the first level of the view and light networks, if different; 0 means networks.width (Unsup3d has 32).
-    config.networks.view_light_width = 0
+    config.networks.view_light_width = Field(0, 0, 1024)
     # Number of groups in the first group normalisation; 0 means 8 for S of 128 or more, else 16.
-    config.networks.group_base = 0
+    config.networks.group_base = Field(0, 0, 1024)
     # Channels of the bottleneck of the depth and albedo networks.
-    config.networks.zdim = 256
+    config.networks.zdim = Field(256, 1, 16384)
     # Channels of the encoder's first level.
-    config.networks.encoder_width = 32
+    config.networks.encoder_width = Field(32, 1, 1024)
     # Weights to start from instead of random ones: networks.safetensors of a run, or a .pth of the published
     # implementation; '' starts from scratch and fits the prior.
-    config.networks.pretrained = ""
+    config.networks.pretrained = Field("")
 
 
 def _gan(config: ConfigDict) -> None:
@@ -120,23 +126,23 @@ def _gan(config: ConfigDict) -> None:
     # The frozen StyleGAN2.
     config.gan = ConfigDict()
     # Generator and discriminator, as written by `gan2shape-jax convert` (.safetensors).
-    config.gan.checkpoint = ""
+    config.gan.checkpoint = Field("")
     # Side of the generator's images, in pixels; must match the checkpoint.
-    config.gan.size = 256
+    config.gan.size = Field(256, 8, 1024, power_of_two=True)
     # Width multiplier of the published architectures; must match the checkpoint, 0 accepts any number of channels.
-    config.gan.channel_multiplier = 2
+    config.gan.channel_multiplier = Field(2, 0, 64)
     # Length of a latent in W; must match the checkpoint.
-    config.gan.style_dim = 512
+    config.gan.style_dim = Field(512, 1, 16384)
     # Truncation of latents towards the mean; 1 leaves them unchanged.
-    config.gan.truncation = 1.0
+    config.gan.truncation = Field(1.0, 0, 1)
     # Number of mapping-network layers, counted from the end, that the projected offset passes through (as
     # regularisation); 8 means all.
-    config.gan.F1_d = 2
+    config.gan.F1_d = Field(2, 1, 8)
     # False uses the encoder's output directly as the offset in W, bypassing the mapping network (F1_d then has no
     # effect): an ablation for single images, but what a lift does, whose encoder has seen exact latents.
-    config.gan.regularize_offset = True
+    config.gan.regularize_offset = Field(True)
     # True encodes an image relative to the GAN's own image of the input's latent.
-    config.gan.relative_enc = False
+    config.gan.relative_enc = Field(False)
 
 
 def _sampling(config: ConfigDict) -> None:
@@ -144,23 +150,23 @@ def _sampling(config: ConfigDict) -> None:
     # How views and lights of pseudo-images are sampled.
     config.sampling = ConfigDict()
     # Mean (6,) and covariance (6,6) of views, network units (.pth or .npz).
-    config.sampling.view_mvn = ""
+    config.sampling.view_mvn = Field("")
     # Mean (4,) and covariance (4,4) of lights, network units (.pth or .npz).
-    config.sampling.light_mvn = ""
+    config.sampling.light_mvn = Field("")
     # Factor applied to the sampled yaws.
-    config.sampling.view_scale = 1.0
+    config.sampling.view_scale = Field(1.0, 1e-06, 1000)
     # Range of x and range of y of the light direction (x, y, 1), range of its strength, and ambient share of the
     # strength.
-    config.sampling.rand_light = (-1.0, 1.0, -0.2, 0.8, -0.1, 0.6, -0.6)
+    config.sampling.rand_light = Field((-1.0, 1.0, -0.2, 0.8, -0.1, 0.6, -0.6))
     # True adds the mean view to the view network's output.
-    config.sampling.add_mean_V = True
+    config.sampling.add_mean_V = Field(True)
     # True adds the mean light to the light network's output.
-    config.sampling.add_mean_L = True
+    config.sampling.add_mean_L = Field(True)
     # Batches of projected samples kept at the end of step 2; in joint training, the total for all images, with the same
     # whole number of batches for each.
-    config.sampling.collect_iters = 100
+    config.sampling.collect_iters = Field(100, 1, 10**6)
     # Pseudo-images per batch in steps 2 and 3.
-    config.sampling.batch_size = 8
+    config.sampling.batch_size = Field(8, 1, 4096)
 
 
 def _training(config: ConfigDict) -> None:
@@ -172,48 +178,50 @@ def _training(config: ConfigDict) -> None:
     # (moved sideways), 'flat' (a plane in the middle of the depth range), 'smoothed_box' (the mask raised, with
     # smoothed edges) or 'confidence' (the mask's probabilities raised, or, for a mask without any, the distance from
     # its outline); near and far apply to all but 'flat', and near does not apply to 'whole_ellipsoid'.
-    config.prior.shape = "ellipsoid"
+    config.prior.shape = Field(
+        "ellipsoid", choices=("ellipsoid", "whole_ellipsoid", "shifted_ellipsoid", "flat", "smoothed_box", "confidence")
+    )
     # How far 'shifted_ellipsoid' is moved to the right, in widths of the object's box.
-    config.prior.shift = 0.25
+    config.prior.shift = Field(0.25, -1, 1)
     # Depth of the ellipsoid's nearest point, scene units.
-    config.prior.near = 0.91
+    config.prior.near = Field(0.91, 1e-06, 1e6)
     # Depth of the ellipsoid's rim and of everything outside it, scene units.
-    config.prior.far = 1.02
+    config.prior.far = Field(1.02, 1e-06, 1e6)
     # Optimiser iterations for fitting the depth network to that shape.
-    config.prior.iterations = 1000
+    config.prior.iterations = Field(1000, 0, 10**7)
 
     # The perceptual distance, and the weights of the losses.
     config.loss = ConfigDict()
     # Perceptual distance: 'lpips' (VGG16, needs lpips_weights) or 'discriminator' (the GAN's own, needs nothing else).
-    config.loss.perceptual = "lpips"
+    config.loss.perceptual = Field("lpips", choices=("discriminator", "lpips"))
     # LPIPS weights (.safetensors).
-    config.loss.lpips_weights = ""
+    config.loss.lpips_weights = Field("")
     # Weight of the perceptual distance.
-    config.loss.lam_perc = 0.5
+    config.loss.lam_perc = Field(0.5, 0, 1e6)
     # Weight of the smoothness loss on depth and shading.
-    config.loss.lam_smooth = 0.01
+    config.loss.lam_smooth = Field(0.01, 0, 1e6)
     # Weight of the squared latent offset in step 2.
-    config.loss.lam_regular = 0.01
+    config.loss.lam_regular = Field(0.01, 0, 1e6)
 
     # The Adam optimiser.
     config.optimizer = ConfigDict()
     # Adam's learning rate.
-    config.optimizer.learning_rate = 1e-4
+    config.optimizer.learning_rate = Field(1e-4, 1e-30, 1000)
     # L2 penalty added to the gradient (coupled, not AdamW).
-    config.optimizer.weight_decay = 5e-4
+    config.optimizer.weight_decay = Field(5e-4, 0, 1e6)
     # Decay rate of Adam's first moment.
-    config.optimizer.beta1 = 0.9
+    config.optimizer.beta1 = Field(0.9, 0, 0.9999999)
     # Decay rate of Adam's second moment.
-    config.optimizer.beta2 = 0.999
+    config.optimizer.beta2 = Field(0.999, 0, 0.9999999)
     # Term that keeps Adam's quotient finite (epsilon).
-    config.optimizer.eps = 1e-8
+    config.optimizer.eps = Field(1e-8, 1e-30, 1000)
 
     # Finding latents for images that come without one.
     config.inversion = ConfigDict()
     # Optimiser iterations for finding an image's latent if no file provides it.
-    config.inversion.steps = 500
+    config.inversion.steps = Field(500, 1, 10**7)
     # Peak learning rate of that optimisation, in W.
-    config.inversion.learning_rate = 0.1
+    config.inversion.learning_rate = Field(0.1, 1e-30, 1000)
 
 
 def _schedule(config: ConfigDict) -> None:
@@ -221,25 +229,25 @@ def _schedule(config: ConfigDict) -> None:
     # Stages and steps, mirroring, and which images train which networks.
     config.schedule = ConfigDict()
     # Iterations of steps 1, 2 and 3, one triple a stage.
-    config.schedule.stages = ((600, 600, 400), (200, 500, 300), (200, 500, 300), (200, 500, 300))
+    config.schedule.stages = Field(((600, 600, 400), (200, 500, 300), (200, 500, 300), (200, 500, 300)))
     # Per stage: whether the mirrored depth and albedo must explain the input in step 1 too (needs flip3).
-    config.schedule.flip1 = (False, False, False, False)
+    config.schedule.flip1 = Field((False, False, False, False))
     # Per stage: whether the mirrored depth and albedo must explain the input and the samples in step 3 too.
-    config.schedule.flip3 = (False, False, False, False)
+    config.schedule.flip3 = Field((False, False, False, False))
     # True restores the initial weights before every new image; no effect in joint training.
-    config.schedule.reset_weight = True
+    config.schedule.reset_weight = Field(True)
     # True trains one set of networks on all images, moving to the next image at every iteration; config.mode must agree
     # ('joint').
-    config.schedule.joint = False
+    config.schedule.joint = Field(False)
     # If several batches share an iteration: True gives each its own image, False gives all of them the same one.
-    config.schedule.independent = True
+    config.schedule.independent = Field(True)
     # True averages the gradients of several batches per iteration; False uses one batch per iteration.
-    config.schedule.share_weight = True
+    config.schedule.share_weight = Field(True)
     # Batches per iteration of joint training, spread over the devices, whose gradients are averaged; 0 means one per
     # device.
-    config.schedule.batches_per_iteration = 0
+    config.schedule.batches_per_iteration = Field(0, 0, 65536)
     # True restricts the losses of steps 2 and 3 to the object's mask.
-    config.schedule.use_mask = False
+    config.schedule.use_mask = Field(False)
 
 
 def _lift(config: ConfigDict) -> None:
@@ -247,59 +255,59 @@ def _lift(config: ConfigDict) -> None:
     # Lifting a GAN: joint training on its own samples (mode 'lift').
     config.lift = ConfigDict()
     # Samples that a stage trains on; every stage uses different ones.
-    config.lift.samples = 192
+    config.lift.samples = Field(192, 2, 10**6)
     # Truncation of the samples' latents towards the mean, in (0, 1]; lower values give more typical, less varied
     # samples.
-    config.lift.truncation = 0.9
+    config.lift.truncation = Field(0.9, 0.01, 1)
     # Batches of projected samples kept for each sample in a stage.
-    config.lift.batches = 4
+    config.lift.batches = Field(4, 1, 10**5)
     # Where the samples' object masks come from: 'found' (by GrabCut, starting from lift.usual_mask), 'parser' (the
     # category's), 'usual' (lift.usual_mask for all), or 'none' (the whole square).
-    config.lift.masks = "found"
+    config.lift.masks = Field("found", choices=("found", "parser", "usual", "none"))
     # Picture of how often the object covers each pixel, white for always; '' estimates it from samples of the GAN.
-    config.lift.usual_mask = ""
+    config.lift.usual_mask = Field("")
     # Side, in pixels, to which the GAN's samples are resized before data.crop (if set) is cut from them, as from
     # images.
-    config.lift.cropped_from = 256
+    config.lift.cropped_from = Field(256, 16, 4096)
     # Held-out samples, never trained on, with which training is evaluated.
-    config.lift.kept_out = 16
+    config.lift.kept_out = Field(16, 1, 10**5)
     # Fresh samples on which the model's view and light statistics and typical errors are measured.
-    config.lift.measured = 256
+    config.lift.measured = Field(256, 2, 10**5)
     # Iterations in which the encoder learns to invert the GAN on fresh samples, before the first stage; 0 means none.
-    config.lift.inversion_iterations = 2000
+    config.lift.inversion_iterations = Field(2000, 0, 10**7)
     # Fresh samples that each image is compared with in such an iteration.
-    config.lift.inversion_samples = 8
+    config.lift.inversion_samples = Field(8, 1, 10**4)
     # Learning rate of the first stage, in which the albedo starts from nothing; later stages use
     # optimizer.learning_rate.
-    config.lift.first_learning_rate = 2e-4
+    config.lift.first_learning_rate = Field(2e-4, 1e-09, 1)
     # Learning rate of encoders, in the inversion and in step 2.
-    config.lift.encoder_learning_rate = 5e-4
+    config.lift.encoder_learning_rate = Field(5e-4, 1e-09, 1)
     # Steps of the search for each projected sample's own latent, starting from the encoder's output; 0 uses that output
     # as it is.
-    config.lift.latent_iterations = 20
+    config.lift.latent_iterations = Field(20, 0, 10**4)
     # Adam's learning rate in that search, in W.
-    config.lift.latent_learning_rate = 0.03
+    config.lift.latent_learning_rate = Field(0.03, 1e-30, 1000)
     # Number of stages, from the first, whose step 3 ties the view and light networks to the known views and lights of
     # the pseudo-images.
-    config.lift.anchored_stages = 1000
+    config.lift.anchored_stages = Field(1000, 0, 1000)
     # Iterations of step 2 in which each sample gets its own encoder, with offsets that pass through the mapping
     # network, for step 3 of stages that are not anchored; the view network is then left unchanged. 0 means one encoder
     # for all.
-    config.lift.own_encoder_iterations = 0
+    config.lift.own_encoder_iterations = Field(0, 0, 10**6)
     # Weight of the distance from the known views: mean square, in standard deviations of the sampled views.
-    config.lift.anchor_view = 0.2
+    config.lift.anchor_view = Field(0.2, 0, 1e6)
     # Weight of the distance from the known lights, likewise; the known lights are those on the current shape, which is
     # too smooth at first.
-    config.lift.anchor_light = 0.0
+    config.lift.anchor_light = Field(0.0, 0, 1e6)
     # Iterations over which the learning rate ramps up at the start of every step.
-    config.lift.warmup_iterations = 50
+    config.lift.warmup_iterations = Field(50, 0, 10**6)
     # Decay, per iteration, of the moving average of the networks with which the inversion and a stage's steps 2 and 3
     # end; 0 uses the latest.
-    config.lift.average = 0.99
+    config.lift.average = Field(0.99, 0, 0.99999)
     # How far the model's depth is moved beyond the mean change that training made from networks.pretrained, as a
     # fraction of that change; 0 leaves it as trained. Training with a separate encoder for each sample stops short of
     # the full change.
-    config.lift.overshoot = 0.0
+    config.lift.overshoot = Field(0.0, 0, 4)
 
 
 def _refinement(config: ConfigDict) -> None:
@@ -308,26 +316,26 @@ def _refinement(config: ConfigDict) -> None:
     config.refinement = ConfigDict()
     # Iterations of steps 1, 2 and 3, one triple per stage, in place of schedule.stages; the first step 1 needs at least
     # one. The mirrored sheet is used in all of them if any stage of schedule.flip3 uses it.
-    config.refinement.lengths = ((30, 200, 150),)
+    config.refinement.lengths = Field(((30, 200, 150),))
     # True trains a new encoder for the image in step 2, from scratch, as set by gan.relative_enc, regularize_offset and
     # F1_d; False continues with the model's encoder, which follows renderings so closely that it repeats their faults.
-    config.refinement.new_encoder = True
+    config.refinement.new_encoder = Field(True)
     # Adam's learning rate, in place of optimizer.learning_rate.
-    config.refinement.learning_rate = 1e-4
+    config.refinement.learning_rate = Field(1e-4, 1e-30, 1000)
     # Batches of projected samples to train on, in place of sampling.collect_iters.
-    config.refinement.collect_iters = 40
+    config.refinement.collect_iters = Field(40, 1, 10**6)
     # Pseudo-images per batch, in place of sampling.batch_size.
-    config.refinement.batch_size = 4
+    config.refinement.batch_size = Field(4, 1, 4096)
     # Weight, in step 3, of the mean squared distance of the depth from the model's, in fractions of the depth range. If
     # a GAN hardly turns its object, its images leave the shape undetermined: dark patches then become hollows.
-    config.refinement.hold_shape = 0.0
+    config.refinement.hold_shape = Field(0.0, 0, 1e6)
     # Held-out batches of projected samples, which decide how far the kept networks are from the model's; 0 keeps the
     # final ones.
-    config.refinement.kept_out = 8
+    config.refinement.kept_out = Field(8, 0, 1000)
     # Share of the greatest drop in the held-out samples' L1 that is enough: the first networks on the line from the
     # model's to the refined ones that reach it are kept. 1 keeps those with the lowest L1, whose gains often do not
     # carry over to the shape (docs/reports/lift.md).
-    config.refinement.gain = 0.8
+    config.refinement.gain = Field(0.8, 0.01, 1)
 
 
 def _outputs(config: ConfigDict) -> None:
@@ -335,61 +343,61 @@ def _outputs(config: ConfigDict) -> None:
     # What an interrupted run resumes from.
     config.checkpoint = ConfigDict()
     # Iterations between checkpoints; another one is written at the end of each step.
-    config.checkpoint.every_iterations = 500
+    config.checkpoint.every_iterations = Field(500, 1, 10**9, affects_results=False)
     # Checkpoints kept while an image is in progress; a finished image keeps none (see outputs.networks).
-    config.checkpoint.keep = 2
+    config.checkpoint.keep = Field(2, 1, 10**6, affects_results=False)
     # Folder for checkpoints, which may be on object storage (gs://BUCKET/...); '' means WORKDIR/checkpoints.
-    config.checkpoint.folder = ""
+    config.checkpoint.folder = Field("", affects_results=False)
 
     # Pictures, meshes and animations.
     config.outputs = ConfigDict()
     # How much of a result is drawn: 'mesh' the mesh and the maps in the canonical frame; 'overview' also the overview;
     # 'standard' also strips of views from other sides and under other lights; 'all' also animations and images from the
     # GAN, if the fields below enable them.
-    config.outputs.preset = "all"
+    config.outputs.preset = Field("all", choices=("mesh", "overview", "standard", "all"))
     # True also makes rotation and relighting images with the GAN.
-    config.outputs.gan_images = True
+    config.outputs.gan_images = Field(True)
     # Trained networks kept for a finished image: 'small' keeps the view network and the encoder in float16 (10 MB at
     # the published widths, enough for `edit` and `evaluate identity`); 'full' keeps all five in float32 (62 MB), for
     # networks.pretrained; 'none' keeps only mesh, maps and pictures. What is not kept is lost with the image's
     # checkpoints. If schedule.reset_weight is False, it is always 'full'; joint training keeps its one set.
-    config.outputs.networks = "small"
+    config.outputs.networks = Field("small", choices=("none", "small", "full"), affects_results=False)
     # Frames in one swing of the turntable, and in one circle of the light.
-    config.outputs.turntable_frames = 24
+    config.outputs.turntable_frames = Field(24, 1, 1000)
     # True writes the mesh of the whole square, False cuts it at the object mask.
-    config.outputs.mesh_full = False
+    config.outputs.mesh_full = Field(False)
     # True also writes turntable and relighting as animations (MP4 and GIF).
-    config.outputs.animation = True
+    config.outputs.animation = Field(True)
     # Side of images rendered from the mesh, in pixels; 0 means max(S, 192).
-    config.outputs.picture_size = 0
+    config.outputs.picture_size = Field(0, 0, 4096)
 
     # Progress reports and TensorBoard.
     config.logging = ConfigDict()
     # Iterations between log entries.
-    config.logging.every_iterations = 100
+    config.logging.every_iterations = Field(100, 1, 10**9, affects_results=False)
     # True writes scalars and images for TensorBoard.
-    config.logging.tensorboard = True
+    config.logging.tensorboard = Field(True, affects_results=False)
 
     # Precision, compilation, devices and hosts.
     config.runtime = ConfigDict()
     # Folder of compiled programs for later starts to reuse; '' means the user's cache folder (~/.cache/gan2shape_jax,
     # or below $XDG_CACHE_HOME), 'off' keeps none. If JAX_COMPILATION_CACHE_DIR is set, JAX's own cache is used.
-    config.runtime.compilation_cache = ""
+    config.runtime.compilation_cache = Field("", affects_results=False)
     # True makes a GPU use operations that are bitwise reproducible (slower); a CPU always does.
-    config.runtime.deterministic = False
+    config.runtime.deterministic = Field(False)
     # Images reconstructed at once, in one train step; 0 means as many as fit in the free memory of a GPU or TPU, and 1
     # on a CPU, which never takes more than it has cores.
-    config.runtime.images_at_once = 0
+    config.runtime.images_at_once = Field(0, 0, 65536, affects_results=False)
     # Precision in which the networks (except the encoder), the GAN and the perceptual network compute: 'float32',
     # 'bfloat16', or 'auto': bfloat16 on TPU, float32 elsewhere. Parameters, losses, optimiser and all geometry are
     # always float32.
-    config.runtime.precision = "auto"
+    config.runtime.precision = Field("auto", choices=("auto", "float32", "bfloat16"))
     # Training iterations compiled into one program; 0 chooses by the type of device.
-    config.runtime.iterations_per_call = 0
+    config.runtime.iterations_per_call = Field(0, 0, 10**6)
     # Hosts (processes) that share the work: 'auto' looks for others if Slurm, Open MPI, a TPU slice or
     # JAX_COORDINATOR_ADDRESS says so, 'one' never does.
-    config.runtime.hosts = "auto"
+    config.runtime.hosts = Field("auto", choices=("auto", "one"), affects_results=False)
     # Seconds to wait for the other hosts at startup.
-    config.runtime.hosts_timeout_s = 300
+    config.runtime.hosts_timeout_s = Field(300, 1, 10**6, affects_results=False)
     # True lets a run start even if its rough estimate (printed by --check) far exceeds this machine's memory or disk.
-    config.runtime.allow_large = False
+    config.runtime.allow_large = Field(False, affects_results=False)

@@ -1,14 +1,16 @@
-"""Errors meant for the user.
+r"""Errors meant for the user, and text by other hands shown as plain text only.
 
 Any problem with an input (a file, a config value, a machine) is raised as `UserError`; the entry
 points print its message without a traceback and exit with a non-zero status.
+
+A terminal obeys control characters in file names and messages: they move the cursor, overwrite lines, change the
+window's title. Here they are shown as Python writes them (`\x1b`), as are characters that reverse the direction of the
+following text.
 """
 
 import errno
 import sys
 from collections.abc import Callable
-
-from gan2shape_jax.plain_text import printable
 
 __all__ = [
     "ArgumentError",
@@ -19,8 +21,20 @@ __all__ = [
     "RunEndingError",
     "UserError",
     "exit_code",
+    "message_line",
+    "one_line",
+    "printable",
     "refused",
 ]
+
+_CONTROLS = [*range(0x20), *range(0x7F, 0xA0)]
+_BREAKS = [0x2028, 0x2029]  # Unicode's line and paragraph separators
+_DIRECTIONS = [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+_SURROGATES = range(0xD800, 0xE000)  # JSON may hold them unpaired; no encoding can
+_LINE = {
+    code: chr(code).encode("unicode_escape").decode() for code in [*_CONTROLS, *_BREAKS, *_DIRECTIONS, *_SURROGATES]
+}
+_TEXT = {code: shown for code, shown in _LINE.items() if chr(code) not in "\n\t"}
 
 
 class UserError(Exception):
@@ -73,3 +87,18 @@ def exit_code(action: Callable[[], int | None], *, interrupted: str = "interrupt
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return 130
+
+
+def printable(text: str) -> str:
+    """Returns a message with control characters escaped, except line breaks and tabs."""
+    return text.translate(_TEXT)
+
+
+def one_line(text: str) -> str:
+    """Returns a name with control characters escaped, including line breaks and tabs."""
+    return text.translate(_LINE)
+
+
+def message_line(text: str) -> str:
+    """Returns a message in one line, with whitespace collapsed and control characters escaped."""
+    return one_line(" ".join(text.split()))

@@ -17,9 +17,8 @@ from typing import TextIO
 
 import gan2shape_jax
 from gan2shape_jax.config import apply_overrides, command_line, load_config, names
-from gan2shape_jax.errors import ConfigError, UserError
+from gan2shape_jax.errors import ConfigError, UserError, printable
 from gan2shape_jax.io import bundled
-from gan2shape_jax.plain_text import printable
 from gan2shape_jax.run import ctrl_c, malloc_tuning, xla_flags
 
 __all__ = ["console", "main"]
@@ -27,18 +26,30 @@ __all__ = ["console", "main"]
 # Errors due to the machine: a full disk, a folder that cannot be written, a closed pipe.
 _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPIPE)
 
-# Commands besides the reconstruction itself; those in `_TOOLS` are modules of `tools/`.
+# The commands besides reconstruction: each one's module, where `tools.` is the folder of that name, and its line in the
+# help.
 _COMMANDS = {
-    "render": "gan2shape_jax.results.render_command",
-    "edit": "gan2shape_jax.apps.edit.command",
-    "export": "gan2shape_jax.apps.export.command",
-    "evaluate": "gan2shape_jax.apps.evaluate.command",
-    "photo": "gan2shape_jax.apps.photo.command",
-    "serve": "gan2shape_jax.apps.serve.command",
-    "get": "gan2shape_jax.apps.get.command",
-    "page": "gan2shape_jax.run.page_command",
+    "photo": ("gan2shape_jax.apps.photo.command", "PHOTO ...: any photo to 3D: crop, mask and shape are found"),
+    "serve": ("gan2shape_jax.apps.serve.command", "the same in a browser, for oneself or for others"),
+    "render": ("gan2shape_jax.results.render_command", "RESULT ...: new views of a saved result"),
+    "edit": ("gan2shape_jax.apps.edit.command", "RESULT ...: rotation and relighting, by the mesh and by the GAN"),
+    "export": (
+        "gan2shape_jax.apps.export.command",
+        "print|texture|blender|spread RESULT ...: a saved result for other programs",
+    ),
+    "evaluate": ("gan2shape_jax.apps.evaluate.command", "RESULTS ...: errors of finished runs, side by side"),
+    "get": ("gan2shape_jax.apps.get.command", "NAME: published weights, downloaded, checked and converted"),
+    "page": ("gan2shape_jax.run.page_command", "RESULT ...: saved results as one HTML file, to look at and to pass on"),
+    "sample": (
+        "tools.sample_gan.__main__",
+        "--config=NAME --out FOLDER: new images of a GAN, with their latents",
+    ),
+    "convert": ("tools.convert", "IN OUT: weights of PyTorch for use here"),
+    "train-gan": (
+        "tools.train_stylegan2.__main__",
+        "PHOTOS --out GAN: a GAN of one's own, from a folder of photographs",
+    ),
 }
-_TOOLS = {"sample": "sample_gan.__main__", "convert": "convert", "train-gan": "train_stylegan2.__main__"}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -68,7 +79,7 @@ def console() -> None:
     malloc_tuning.restart_keeping_memory()
     if isinstance(sys.stdout, io.TextIOWrapper):  # names may have letters missing from a console's or file's encoding
         sys.stdout.reconfigure(errors="backslashreplace")
-    if not sys.argv[1:] or sys.argv[1] == "photo" or sys.argv[1] not in (*_COMMANDS, *_TOOLS):
+    if not sys.argv[1:] or sys.argv[1] == "photo" or sys.argv[1] not in _COMMANDS:
         ctrl_c.watch()  # a run may end anywhere; other commands clean up what they write to a user's folders
     code = main(sys.argv[1:])
     if not code:
@@ -83,13 +94,15 @@ def console() -> None:
 
 def _action(argv: list[str]) -> Callable[[], int]:
     """Returns the call that the arguments request; it takes no arguments and returns the exit code."""
-    if argv and (argv[0] in _COMMANDS or argv[0] in _TOOLS):
+    if argv and argv[0] in _COMMANDS:
         return functools.partial(_command(argv[0]).main, argv[1:])
     arguments = command_line.parse(argv)
     if arguments.version:
         return functools.partial(_show, f"gan2shape-jax {gan2shape_jax.__version__}")
     if arguments.help is not None:
-        return functools.partial(_show, command_line.help_text(arguments.help, arguments.spec))
+        about = {name: line for name, (_, line) in _COMMANDS.items()}
+        text = command_line.help_text(arguments.help, arguments.spec, commands=about)
+        return functools.partial(_show, text)
     if not arguments.spec:
         raise ConfigError(f"name a configuration: --config=NAME (bundled are: {', '.join(names())})")
     config = apply_overrides(load_config(arguments.spec), arguments.overrides)
@@ -109,9 +122,10 @@ def _show(text: str) -> int:
 
 def _command(name: str) -> types.ModuleType:
     """Imports a command's module, and with it jax, which --help should not wait for."""
-    if name in _TOOLS:
-        return bundled.import_tool(_TOOLS[name])
-    return importlib.import_module(_COMMANDS[name])
+    module, _ = _COMMANDS[name]
+    if module.startswith("tools."):
+        return bundled.import_tool(module.removeprefix("tools."))
+    return importlib.import_module(module)
 
 
 def _warning_printer() -> Callable[..., None]:

@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from gan2shape_jax.config import option_types
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io import option_types
 
 pytestmark = pytest.mark.hostile
 

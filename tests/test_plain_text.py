@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gan2shape_jax.plain_text import message_line, one_line, printable
+from gan2shape_jax.errors import message_line, one_line, printable
 
 pytestmark = pytest.mark.hostile
 

@@ -18,8 +18,7 @@ import subprocess
 import sys
 from typing import Any
 
-from gan2shape_jax.config import flatten, load_config
-from gan2shape_jax.config.documentation import describe_fields, describe_groups, group_of
+from gan2shape_jax.config.schema import fields, group_of, groups
 
 _log = logging.getLogger("mkdocs.hooks")
 _PACKAGE = pathlib.Path(__file__).parent.parent.parent / "gan2shape_jax"
@@ -51,14 +50,14 @@ def on_page_content(html: str, page: Any, files: Any, **_: Any) -> str:
 
 
 def config_fields() -> str:
-    """Returns a section for each group of fields, with default and meaning."""
-    defaults, groups = flatten(load_config("base")), describe_groups()
+    """Returns a section for each group of fields, with default, meaning and range or choices."""
     sections: dict[str, list[str]] = {}
-    for field, meaning in describe_fields().items():
-        default = f"`{defaults[field]!r}`".replace("|", "\\|")
-        sections.setdefault(group_of(field), []).append(f"| `{field}` | {default} | {_escaped(meaning)} |")
+    for path, field in fields().items():
+        default = f"`{field.default!r}`".replace("|", "\\|")
+        row = f"| `{path}` | {default} | {_escaped(field.meaning)} | {_escaped(field.limits)} |"
+        sections.setdefault(group_of(path), []).append(row)
     tables = (
-        f"## {group}\n\n{groups[group]}\n\n| field | default | |\n|---|---|---|\n" + "\n".join(rows)
+        f"## {group}\n\n{groups()[group]}\n\n| field | default | | values |\n|---|---|---|---|\n" + "\n".join(rows)
         for group, rows in sections.items()
     )
     return "\n\n".join(tables)

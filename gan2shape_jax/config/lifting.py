@@ -8,7 +8,6 @@ __all__ = ["LIFT", "VARIANTS"]
 
 LIFT = "lift"
 _STAGES = 6
-_IMAGES, _BATCH = 4, 2  # samples that share an iteration, and pseudo-images of each
 
 
 def _lifted(config: ConfigDict) -> ConfigDict:
@@ -17,44 +16,33 @@ def _lifted(config: ConfigDict) -> ConfigDict:
     Camera, GAN, networks, losses and sampling stay the same. One set of networks is trained from scratch; a category is
     taken to be symmetric only if its networks learn from mirrored sheets.
     """
+    mirrored = any(config.schedule.flip3)
     config.mode = "lift"
     config.workdir = f"{config.workdir}_lift"
     config.networks.pretrained = ""
-    config.prior.shape = "whole_ellipsoid"
-    config.prior.iterations = 300
-    mirrored = any(config.schedule.flip3)
-    config.schedule.joint = False
-    config.schedule.reset_weight = False
-    config.schedule.share_weight = True
-    config.schedule.independent = True
+    config.prior.update(shape="whole_ellipsoid", iterations=300)
+    config.schedule.update(joint=False, reset_weight=False, share_weight=True, independent=True)
     config.schedule.stages = ((500, 150, 700), *(_STAGES - 1) * ((150, 100, 700),))
-    config.optimizer.learning_rate = 5e-4
     config.schedule.flip1 = (False, *(_STAGES - 1) * (mirrored,))
     config.schedule.flip3 = _STAGES * (mirrored,)
-    config.schedule.batches_per_iteration = _IMAGES
-    config.sampling.batch_size = _BATCH
+    config.schedule.batches_per_iteration = 4  # samples that share an iteration
+    config.sampling.batch_size = 2  # pseudo-images of each
+    config.optimizer.learning_rate = 5e-4
     # The output of an encoder that has seen exact latents needs no mapping network to keep it among the GAN's images.
-    config.gan.relative_enc = True
-    config.gan.regularize_offset = False
+    config.gan.update(relative_enc=True, regularize_offset=False)
     return config
 
 
 def _relifted(config: ConfigDict) -> ConfigDict:
     """Returns how training continues from a lift (`networks.pretrained`): few samples, each with its own encoder."""
     config = _lifted(config)
+    mirrored = config.schedule.flip3[:1]
     config.workdir = f"{config.workdir.removesuffix('_lift')}_relift"
-    config.schedule.stages = ((1, 1, 300),)  # a second stage gains nothing (docs/reports/lift.md)
-    mirrored = config.schedule.flip3[0]
-    config.schedule.flip1 = config.schedule.flip3 = (mirrored,)
-    config.lift.first_learning_rate = 3e-4
+    # A second stage gains nothing (docs/reports/lift.md).
+    config.schedule.update(stages=((1, 1, 300),), flip1=mirrored, flip3=mirrored)
     config.sampling.batch_size = 4
-    config.lift.samples = 48
-    config.lift.batches = 24
-    config.lift.inversion_iterations = 0
-    config.lift.anchored_stages = 0
-    config.lift.own_encoder_iterations = 300
-    config.lift.encoder_learning_rate = 1e-4
-    config.lift.warmup_iterations = 20
+    config.lift.update(samples=48, batches=24, inversion_iterations=0, anchored_stages=0, own_encoder_iterations=300)
+    config.lift.update(first_learning_rate=3e-4, encoder_learning_rate=1e-4, warmup_iterations=20)
     return config
 
 

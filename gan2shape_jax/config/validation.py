@@ -1,46 +1,43 @@
 """The requirements on a configuration's values, checked before anything is loaded.
 
 Only the values are checked here; the files that they name, and what the machine can hold, are left to
-`gan2shape_jax.run`.
+`gan2shape_jax.run`. What a single field may be stands in `configs/base.py`.
 """
 
+from __future__ import annotations
+
 import difflib
+import itertools
 import re
 import warnings
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax.config.field_types import shown, type_problems
-from gan2shape_jax.config.option_types import MOST_GIF_PIXELS
-from gan2shape_jax.config.ranges import order_problems, range_problems
-from gan2shape_jax.config.tree import flatten
+from gan2shape_jax.config.schema import faults, flatten, shown
 from gan2shape_jax.errors import ConfigError
-from gan2shape_jax.io.categories import categories, parsers
-from gan2shape_jax.io.masks import SOURCES
-from gan2shape_jax.method.prior import SHAPES
-from gan2shape_jax.networks.precision import AUTO, PRECISIONS
+from gan2shape_jax.io.categories import categories, category_of, parsers
+from gan2shape_jax.io.option_types import MOST_GIF_PIXELS
 from gan2shape_jax.networks.sizes import default_group_base, default_width
 
-__all__ = ["MODES", "OBJECT_STORAGE", "PERCEPTUAL", "problems", "validate"]
+if TYPE_CHECKING:
+    from gan2shape_jax.stylegan2 import Architecture
 
-MODES = ("instance", "joint", "predict", "lift")
-LIFT_MASKS = ("found", "parser", "usual", "none")
-HOSTS = ("auto", "one")
-_CATEGORY = re.compile(r"[a-z][a-z0-9_-]{0,39}")
-PERCEPTUAL = ("discriminator", "lpips")
-NETWORKS = ("none", "small", "full")
-PRESETS = ("mesh", "overview", "standard", "all")
+__all__ = ["OBJECT_STORAGE", "gan_problems", "problems", "validate"]
 
 # Object storage that may hold checkpoints, with the library that reads and writes it.
 OBJECT_STORAGE = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs"}
+_CATEGORY = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+_MOST_STAGES, _MOST_ITERATIONS = 1000, 10**7
+_LIGHT = 1000.0  # the largest number allowed in `sampling.rand_light`
 
 
 def validate(config: ConfigDict) -> None:
     """Raises a `ConfigError` that lists everything `problems` finds; warns if a category is almost a known one."""
-    faults = problems(config)
-    if faults:
-        raise ConfigError("\n".join(faults) if len(faults) > 1 else faults[0])
+    if found := problems(config):
+        raise ConfigError("\n".join(found))
     nearly = difflib.get_close_matches(config.category, categories(), 1, 0.85)
     if nearly and config.category not in categories():
         warnings.warn(
@@ -50,147 +47,163 @@ def validate(config: ConfigDict) -> None:
 
 
 def problems(config: ConfigDict) -> list[str]:
-    """Returns a sentence for each value, or pair of values, that no run can use."""
+    """Returns a sentence for each value, or combination of values, that no run can use."""
     values = flatten(config)
-    faults = type_problems(values)
-    if faults:
-        return faults  # all other checks expect values of the right type
-    faults = range_problems(values)
-    for check in (_choices, _folders, _parser):
-        faults += check(values)
-    if not faults:  # values that are valid on their own may not go together
-        for check in (order_problems, _channels, _flips, _images_at_once, _animations):
-            faults += check(values)
-    return faults
+    found = faults(values)
+    if not found:  # everything else expects values of the right type and range
+        found = [*_lists(values), *_words(values), *_combinations(values)]
+    return found or list(_stages(values))
 
 
-def _choices(values: dict[str, Any]) -> list[str]:
-    faults = []
-    choices = {
-        "mode": MODES,
-        "loss.perceptual": PERCEPTUAL,
-        "data.mask_source": SOURCES,
-        "prior.shape": SHAPES,
-        "outputs.networks": NETWORKS,
-        "outputs.preset": PRESETS,
-        "lift.masks": LIFT_MASKS,
-        "runtime.hosts": HOSTS,
-        "runtime.precision": (AUTO, *PRECISIONS),
-    }
-    for path, known in choices.items():
-        if values[path] not in known:
-            faults.append(f"config.{path} is {shown(values[path])}: it is one of {', '.join(known)}")
-    if not _CATEGORY.fullmatch(values["category"]):
-        faults.append(
-            f"config.category is {shown(values['category'])}: it is one of {', '.join(categories())}, or a word of "
-            "your own of lower-case letters, digits, - and _"
-        )
-    if values["mode"] == "predict" and not values["networks.pretrained"]:
-        faults.append(
-            "config.mode is 'predict' but config.networks.pretrained is empty: name the trained "
-            "networks, such as the networks.safetensors of a joint run"
-        )
-    own_encoders = values["lift.own_encoder_iterations"] > 0 and values["lift.anchored_stages"] == 0
-    if values["mode"] == "lift" and own_encoders and not values["networks.pretrained"]:
-        faults.append(
-            "config.networks.pretrained is empty, but the stages have encoders of the samples' own "
-            "(config.lift.own_encoder_iterations) from the first: name the networks.safetensors of a lift to go on from"
-        )
-    if values["mode"] == "lift" and values["lift.overshoot"] and not values["networks.pretrained"]:
-        faults.append(
-            f"config.lift.overshoot is {values['lift.overshoot']}, but config.networks.pretrained is empty: what is "
-            "carried on is the change from these networks to the trained ones; name them, or set it to 0"
-        )
-    if values["mode"] != "predict" and (values["mode"] == "joint") != values["schedule.joint"]:
-        faults.append(
-            f"config.mode is {values['mode']!r} but config.schedule.joint is {values['schedule.joint']}: set both alike"
-        )
-    shared = (values["schedule.joint"] or values["mode"] == "lift") and values["schedule.share_weight"]
-    if values["schedule.batches_per_iteration"] > 1 and not shared:
-        faults.append(
-            f"config.schedule.batches_per_iteration is {values['schedule.batches_per_iteration']}: it goes with "
-            "config.mode='joint' or 'lift' and config.schedule.share_weight=True; set it to 0 or 1"
-        )
-    return faults
+def _lists(values: dict[str, Any]) -> Iterator[str]:
+    """Checks the fields that hold several numbers."""
+    light = values["sampling.rand_light"]
+    if len(light) != 7 or not all(type(item) in (int, float) and abs(item) <= _LIGHT for item in light):
+        yield (f"config.sampling.rand_light is {shown(light)}: it takes seven numbers from {-_LIGHT:g} to {_LIGHT:g}")
+    else:
+        for i, name in ((0, "x"), (2, "y"), (4, "strength")):
+            if light[i] > light[i + 1]:
+                yield f"config.sampling.rand_light gives the empty range {light[i : i + 2]} of {name}"
+    for path in ("schedule.stages", "refinement.lengths"):
+        stages = values[path]
+        if (
+            not stages
+            or not all(isinstance(stage, tuple) and len(stage) == 3 for stage in stages)
+            or not all(type(count) is int and 0 <= count <= _MOST_ITERATIONS for count in itertools.chain(*stages))
+        ):
+            yield (
+                f"config.{path} is {shown(stages)}: it takes triples of iteration counts such as "
+                f"((600, 600, 400),), up to {_MOST_ITERATIONS} each"
+            )
+        elif len(stages) > _MOST_STAGES:
+            yield f"config.{path} has {len(stages)} stages: it takes at most {_MOST_STAGES}"
 
 
-def _folders(values: dict[str, Any]) -> list[str]:
-    faults = [] if values["workdir"] else ["config.workdir is empty: name a folder for the results"]
+def _words(values: dict[str, Any]) -> Iterator[str]:
+    """Checks names and folders."""
+    if not values["workdir"]:
+        yield "config.workdir is empty: name a folder for the results"
     scheme, separator, place = values["checkpoint.folder"].partition("://")
     if separator and (scheme not in OBJECT_STORAGE or not place.strip("/")):
         kinds = ", ".join(f"{known}://BUCKET/..." for known in OBJECT_STORAGE)
-        faults.append(
+        yield (
             f"config.checkpoint.folder is {shown(values['checkpoint.folder'])}: it is a folder of this machine, or one "
             f"of object storage ({kinds})"
         )
-    return faults
-
-
-def _parser(values: dict[str, Any]) -> list[str]:
-    if values["data.mask_source"] == "usual" and not values["lift.usual_mask"]:
-        return ["config.data.mask_source is 'usual' but config.lift.usual_mask is empty: name a picture of that mask"]
-    if values["data.mask_source"] != "parser":
-        return []
-    if values["category"] in parsers():
-        return (
-            []
-            if values["parsing.weights"]
-            else ["config.data.mask_source is 'parser' but config.parsing.weights is empty: name the parser's weights"]
+    category, source = values["category"], values["data.mask_source"]
+    if not _CATEGORY.fullmatch(category):
+        yield (
+            f"config.category is {shown(category)}: it is one of {', '.join(categories())}, or a word of your own of "
+            "lower-case letters, digits, - and _"
         )
-    return [
-        f"config.data.mask_source is 'parser', but no parser finds objects of the category {values['category']!r} "
-        f"(there are parsers for {', '.join(parsers())}): give masks as files or in the images' alpha channel"
-    ]
+    if source == "usual" and not values["lift.usual_mask"]:
+        yield "config.data.mask_source is 'usual' but config.lift.usual_mask is empty: name a picture of that mask"
+    if source == "parser" and category_of(category).parser is None:
+        yield (
+            f"config.data.mask_source is 'parser', but no parser finds objects of the category {category!r} (there are "
+            f"parsers for {', '.join(parsers())}): give masks as files or in the images' alpha channel"
+        )
+    elif source == "parser" and not values["parsing.weights"]:
+        yield "config.data.mask_source is 'parser' but config.parsing.weights is empty: name the parser's weights"
 
 
-def _channels(values: dict[str, Any]) -> list[str]:
-    """Checks that the channels of the depth and albedo networks divide evenly into the normalisation groups."""
+def _combinations(values: dict[str, Any]) -> Iterator[str]:
+    """Checks values that are valid on their own and may not go together."""
+    mode, joint, pretrained = values["mode"], values["schedule.joint"], values["networks.pretrained"]
+    if mode == "predict" and not pretrained:
+        yield (
+            "config.mode is 'predict' but config.networks.pretrained is empty: name the trained networks, such as the "
+            "networks.safetensors of a joint run"
+        )
+    if mode == "lift" and not pretrained:
+        if values["lift.own_encoder_iterations"] > 0 and values["lift.anchored_stages"] == 0:
+            yield (
+                "config.networks.pretrained is empty, but the stages have encoders of the samples' own "
+                "(config.lift.own_encoder_iterations) from the first: name the networks.safetensors of a lift to go on "
+                "from"
+            )
+        if values["lift.overshoot"]:
+            yield (
+                f"config.lift.overshoot is {values['lift.overshoot']}, but config.networks.pretrained is empty: what "
+                "is carried on is the change from these networks to the trained ones; name them, or set it to 0"
+            )
+    if mode != "predict" and (mode == "joint") != joint:
+        yield f"config.mode is {mode!r} but config.schedule.joint is {joint}: set both alike"
+    batches = values["schedule.batches_per_iteration"]
+    if batches > 1 and not ((joint or mode == "lift") and values["schedule.share_weight"]):
+        yield (
+            f"config.schedule.batches_per_iteration is {batches}: it goes with config.mode='joint' or 'lift' and "
+            "config.schedule.share_weight=True; set it to 0 or 1"
+        )
+    at_once = values["runtime.images_at_once"]
+    if mode == "instance" and at_once > 1 and not values["schedule.reset_weight"]:
+        yield (
+            f"config.runtime.images_at_once is {at_once}, but with config.schedule.reset_weight False each image "
+            "starts from the one before it: set one of them otherwise"
+        )
+    for less, more in (("camera.min_depth", "camera.max_depth"), ("prior.near", "prior.far")):
+        if not np.float32(values[less]) < np.float32(values[more]):  # which may be the same though the doubles differ
+            yield f"config.{less} has to be less than config.{more}"
     size = values["image_size"]
     width = values["networks.width"] or default_width(size)
     base = values["networks.group_base"] or default_group_base(size)
-    if width % base == 0:
-        return []
-    return [
-        f"config.networks.width {width} does not divide into config.networks.group_base {base} groups (0 stands for "
-        f"{default_width(size)} channels and {default_group_base(size)} groups at {size} pixels)"
+    if width % base:
+        yield (
+            f"config.networks.width {width} does not divide into config.networks.group_base {base} groups (0 stands "
+            f"for {default_width(size)} channels and {default_group_base(size)} groups at {size} pixels)"
+        )
+    side, frames = values["outputs.picture_size"] or max(size, 192), values["outputs.turntable_frames"]
+    if values["outputs.animation"] and frames * side**2 > MOST_GIF_PIXELS:
+        yield (
+            f"config.outputs.turntable_frames is {frames} at {side} pixels (config.outputs.picture_size): a GIF of so "
+            f"many does not fit in memory; at most {MOST_GIF_PIXELS // side**2} frames, or "
+            "config.outputs.animation=False"
+        )
+
+
+def _stages(values: dict[str, Any]) -> Iterator[str]:
+    """Checks stages that are lists of triples."""
+    first = values["refinement.lengths"][0]
+    if not first[0]:
+        yield (
+            f"config.refinement.lengths is {shown(values['refinement.lengths'])}: its first step 1 needs at least one "
+            "iteration, since it gives what the samples of step 3 are drawn from"
+        )
+    elif values["refinement.new_encoder"] and not first[1]:
+        yield (
+            f"config.refinement.lengths is {shown(values['refinement.lengths'])}: a new encoder "
+            "(config.refinement.new_encoder) has to be trained, so its first step 2 needs at least one iteration"
+        )
+    count, usable = len(values["schedule.stages"]), True
+    for path in ("schedule.flip1", "schedule.flip3"):
+        flips = values[path]
+        if len(flips) < count or not all(isinstance(flip, bool) for flip in flips):
+            usable = False
+            yield f"config.{path} is {shown(flips)}: it takes True or False for each of the {count} stages"
+    flips = zip(values["schedule.flip1"], values["schedule.flip3"], range(1, count + 1), strict=False)
+    for flip1, flip3, stage in flips if usable else ():
+        if flip1 and not flip3:
+            yield f"config.schedule.flip1 is on in stage {stage} without flip3: switch both on, or flip1 off"
+
+
+def gan_problems(config: ConfigDict, architecture: Architecture) -> list[str]:
+    """Returns a sentence for each way in which a loaded GAN differs from `config.gan`."""
+    gan, path = config.gan, config.gan.checkpoint
+    found = [
+        f"{path} has {field} {actual}, but config.gan.{field} is {gan[field]}: name the checkpoint of this category or "
+        "set the field"
+        for field, actual in (("size", architecture.size), ("style_dim", architecture.style_dim))
+        if gan[field] != actual
     ]
-
-
-def _flips(values: dict[str, Any]) -> list[str]:
-    stages = values["schedule.stages"]
-    faults = []
-    for name in ("flip1", "flip3"):
-        flips = values[f"schedule.{name}"]
-        if len(flips) < len(stages) or not all(isinstance(flip, bool) for flip in flips):
-            faults.append(
-                f"config.schedule.{name} is {shown(flips)}: it takes True or False for each of the {len(stages)} stages"
-            )
-    if not faults:
-        pairs = zip(values["schedule.flip1"], values["schedule.flip3"], range(1, len(stages) + 1), strict=False)
-        faults = [
-            f"config.schedule.flip1 is on in stage {stage} without flip3: switch both on, or flip1 off"
-            for flip1, flip3, stage in pairs
-            if flip1 and not flip3
-        ]
-    return faults
-
-
-def _animations(values: dict[str, Any]) -> list[str]:
-    side = values["outputs.picture_size"] or max(values["image_size"], 192)
-    frames = values["outputs.turntable_frames"]
-    if not values["outputs.animation"] or frames * side**2 <= MOST_GIF_PIXELS:
-        return []
-    return [
-        f"config.outputs.turntable_frames is {frames} at {side} pixels (config.outputs.picture_size): a GIF of so many "
-        f"does not fit in memory; at most {MOST_GIF_PIXELS // side**2} frames, or config.outputs.animation=False"
-    ]
-
-
-def _images_at_once(values: dict[str, Any]) -> list[str]:
-    size = values["runtime.images_at_once"]
-    if values["mode"] != "instance" or size <= 1 or values["schedule.reset_weight"]:
-        return []
-    return [
-        f"config.runtime.images_at_once is {size}, but with config.schedule.reset_weight False each image starts "
-        "from the one before it: set one of them otherwise"
-    ]
+    multiplier = gan.channel_multiplier
+    if multiplier and architecture.size >= 64 and architecture.channels[4] != 256 * multiplier:
+        found.append(
+            f"{path} has {architecture.channels[4]} channels at 64 pixels, but config.gan.channel_multiplier "
+            f"{multiplier} means {256 * multiplier} (0 accepts any)"
+        )
+    if not 1 <= gan.F1_d <= architecture.mapping_layers:
+        found.append(
+            f"config.gan.F1_d is {gan.F1_d}, but the mapping network of {path} has only "
+            f"{architecture.mapping_layers} layers"
+        )
+    return found

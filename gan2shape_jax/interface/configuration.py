@@ -9,8 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config import load_config
-from gan2shape_jax.config.gan_checks import gan_problems
-from gan2shape_jax.config.validation import validate
+from gan2shape_jax.config.validation import gan_problems, validate
 from gan2shape_jax.errors import ArgumentError, ConfigError, UserError
 from gan2shape_jax.io.required_files import required_files_of
 from gan2shape_jax.run import refining

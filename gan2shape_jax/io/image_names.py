@@ -15,7 +15,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from gan2shape_jax.plain_text import one_line
+from gan2shape_jax.errors import one_line
 
 __all__ = ["LONGEST", "LONGEST_PART", "clash", "fault_of", "filing_key", "shortened", "stem_of"]
 

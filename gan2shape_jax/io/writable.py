@@ -5,8 +5,8 @@ import pathlib
 import stat
 from collections.abc import Sequence
 
-from gan2shape_jax.config.option_types import name_fault
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.option_types import name_fault
 
 __all__ = ["folder_fault", "nearest_folder", "require_file_place", "require_folder_place", "require_targets"]
 

@@ -7,7 +7,7 @@ apostrophe itself, so that `csv_value` gives back what was written.
 
 import re
 
-from gan2shape_jax.plain_text import message_line, one_line
+from gan2shape_jax.errors import message_line, one_line
 
 __all__ = ["csv_cell", "csv_value", "markdown_cell"]
 

@@ -3,7 +3,7 @@
 import pathlib
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.config.option_types import MOST_GIF_PIXELS
+from gan2shape_jax.io.option_types import MOST_GIF_PIXELS
 
 __all__ = ["require_size"]
 

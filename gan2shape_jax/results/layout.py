@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from gan2shape_jax.plain_text import one_line
+from gan2shape_jax.errors import one_line
 
 __all__ = ["Tile", "font", "pasted", "sheet", "sheet_size", "strip"]
 

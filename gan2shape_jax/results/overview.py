@@ -12,7 +12,7 @@ from gan2shape_jax.results.layout import Tile
 from gan2shape_jax.results.result import Result
 from gan2shape_jax.results.table import COLUMNS, complete_metrics, figure
 from gan2shape_jax.results.views import Surfaces
-from gan2shape_jax.plain_text import message_line
+from gan2shape_jax.errors import message_line
 
 __all__ = ["draw_overview"]
 

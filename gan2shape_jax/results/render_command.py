@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from gan2shape_jax.config import option_types
+from gan2shape_jax.io import option_types
 from gan2shape_jax.errors import exit_code
 from gan2shape_jax.results import format_limits, frame_files, layout, view_options, views
 from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.results.view_frames import pictures_in_turn
-from gan2shape_jax.plain_text import one_line
+from gan2shape_jax.errors import one_line
 
 __all__ = ["main", "render"]
 

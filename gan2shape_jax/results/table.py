@@ -25,7 +25,7 @@ from rich.text import Text
 from gan2shape_jax.io.atomic_files import atomic_text
 from gan2shape_jax.results.cells import csv_cell, markdown_cell
 from gan2shape_jax.results.result import Result
-from gan2shape_jax.plain_text import message_line, one_line
+from gan2shape_jax.errors import message_line, one_line
 
 __all__ = [
     "COLUMNS",

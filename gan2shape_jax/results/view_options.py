@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float
 
-from gan2shape_jax.config import option_types
+from gan2shape_jax.io import option_types
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.results import views
 from gan2shape_jax.results.result import Result

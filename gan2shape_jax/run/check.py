@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config import flatten
-from gan2shape_jax.config.field_types import type_problems
+from gan2shape_jax.config.schema import faults
 from gan2shape_jax.config.validation import problems as value_problems
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import UserError, printable
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import load_mvn
 from gan2shape_jax.io.image_lists import names_of
@@ -29,7 +29,6 @@ from gan2shape_jax.io.masks import load_parser_of
 from gan2shape_jax.io.per_image_files import require_per_image_files
 from gan2shape_jax.io.required_files import require_files, require_images
 from gan2shape_jax.io.writable import nearest_folder
-from gan2shape_jax.plain_text import printable
 from gan2shape_jax.run.experiment import unfinished
 from gan2shape_jax.run.places import require_places
 from gan2shape_jax.run.result_folders import require_apart
@@ -61,7 +60,7 @@ def run_check(config: ConfigDict) -> int:
 def examine(config: ConfigDict) -> list[str]:
     """Returns all problems: values, output folders, missing files, weights, statistics, images, the machine."""
     problems = value_problems(config)
-    if type_problems(flatten(config)):
+    if faults(flatten(config), only_types=True):
         return problems  # all other checks expect values of the right type
     sensible = not problems
     problems += _tried(lambda: require_places(config))

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config.validation import validate
+from gan2shape_jax.errors import printable
 from gan2shape_jax.io import image_lists, image_names, per_image_files, required_files
-from gan2shape_jax.plain_text import printable
 from gan2shape_jax.run.places import require_places
 
 __all__ = ["run", "unfinished"]

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax.config import flatten
-from gan2shape_jax.config.ranges import in_range
+from gan2shape_jax.config.schema import fields, flatten
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.data import load_item, open_picture
 from gan2shape_jax.io.per_image_files import absent_per_image_files
@@ -35,7 +34,7 @@ def examine(config: ConfigDict, names: list[str], architecture: Architecture | N
       batches: number of batches that share an iteration of joint training.
     """
     values = flatten(config)
-    if not all(in_range(path, values[path]) for path in _DECISIVE):
+    if any(fields()[path].fault(values[path]) for path in _DECISIVE):
         return []
     lacking = {
         name

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.config.gan_checks import gan_problems
+from gan2shape_jax.config.validation import gan_problems
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import data, image_files
 from gan2shape_jax.lift import model_file

@@ -16,8 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 from ml_collections import ConfigDict
 
-from gan2shape_jax.config import flatten
-from gan2shape_jax.config.tree import set_field
+from gan2shape_jax.config import flatten, set_field
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.writable import nearest_folder
 from gan2shape_jax.run.cluster import alone

@@ -11,9 +11,9 @@ import jax
 from rich.console import Console
 from rich.text import Text
 
+from gan2shape_jax.errors import printable
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
-from gan2shape_jax.plain_text import printable
 from gan2shape_jax.run.curves import how_to_look, open_curves
 from gan2shape_jax.run.progress import make_display
 from gan2shape_jax.training.loop import Watcher

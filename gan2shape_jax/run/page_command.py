@@ -7,11 +7,10 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from gan2shape_jax.config import option_types
-from gan2shape_jax.errors import UserError, exit_code
+from gan2shape_jax.errors import UserError, exit_code, one_line
+from gan2shape_jax.io import option_types
 from gan2shape_jax.io.atomic_files import atomic_text
 from gan2shape_jax.io.writable import require_file_place
-from gan2shape_jax.plain_text import one_line
 from gan2shape_jax.results import Fragments, Row, load_metrics
 from gan2shape_jax.results.page import Entry, page_text
 from gan2shape_jax.run.result_folders import is_result, results_root

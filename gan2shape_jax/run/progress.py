@@ -22,8 +22,8 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from gan2shape_jax.errors import one_line
 from gan2shape_jax.method.schedule import Phase
-from gan2shape_jax.plain_text import one_line
 from gan2shape_jax.training.loop import COST
 
 __all__ = ["Bars", "Display", "Lines", "OnProgress", "make_display"]

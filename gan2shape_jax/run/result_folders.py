@@ -12,9 +12,8 @@ import pathlib
 from collections.abc import Iterable
 from typing import Any
 
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.regular_files import MIB, read_text
-from gan2shape_jax.plain_text import one_line
 
 __all__ = [
     "LAYOUT",

@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 
 import gan2shape_jax
 from gan2shape_jax.config import to_json
-from gan2shape_jax.config.free_fields import result_fields
+from gan2shape_jax.config.schema import result_fields
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import json_files, records
 from gan2shape_jax.io.atomic_files import atomic_text

@@ -7,7 +7,7 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax.config.saved import read_config
+from gan2shape_jax.config.load import read_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.run.result_folders import run_of

@@ -8,8 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
-from gan2shape_jax.errors import UserError
-from gan2shape_jax.plain_text import one_line, printable
+from gan2shape_jax.errors import UserError, one_line, printable
 from gan2shape_jax.results import Fragments, Row, load_metrics, print_table, write_page, write_table
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.verdict import remarks

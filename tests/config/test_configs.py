@@ -1,47 +1,100 @@
-"""The bundled configurations: how they are named, documented, locked; broken files are refused."""
+"""Every bundled configuration: it loads, is valid, comes back from JSON, can be lifted, and is what its reports say."""
 
 import itertools
+import json
 import pathlib
+import zlib
 
 import pytest
 
-from gan2shape_jax.config import documentation, flatten, load_config, names, to_json
+from gan2shape_jax.config import flatten, load_config, names, schema, to_json
+from gan2shape_jax.config.load import from_json, read_config
 from gan2shape_jax.config.validation import problems
-from gan2shape_jax.errors import ConfigError
+from gan2shape_jax.errors import ConfigError, UserError
+from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.io.categories import categories, category_of
 from gan2shape_jax.main import main
 
-_ROOT = pathlib.Path(__file__).parents[2]
+_VARIANTS = ("ictface:scratch", "ictface:quick", "ictface:joint", "ictface:predict", "catface:scratch")
+_VARIANTS += ("catface:predict", "ablation:flat", "ablation:no_regularization")
 
 
-def test_every_field_is_documented_and_nothing_else():
-    described = documentation.describe_fields()
-    assert described.keys() == flatten(load_config("base")).keys()
-    assert [field for field, text in described.items() if len(text) < 10] == []
+@pytest.mark.parametrize("spec", [*names(), *_VARIANTS])
+def test_a_configuration_is_whole_valid_locked_and_comes_back(spec, tmp_path):
+    config = load_config(spec)
+    values = flatten(config)
+    assert values.keys() == schema.fields().keys() and problems(config) == []
+    with pytest.raises(AttributeError):
+        config.no_such_field = 1
+    (tmp_path / "config.json").write_text(to_json(config))
+    assert flatten(read_config(tmp_path / "config.json")) == values
+    assert {path: type(value) for path, value in values.items() if path != "data.crop"} == {
+        path: type(field.default) for path, field in schema.fields().items() if path != "data.crop"
+    }
 
 
-def test_category_configs_add_no_field():
-    fields = flatten(load_config("base")).keys()
-    for name in names():
-        assert flatten(load_config(name)).keys() == fields, name
+@pytest.mark.parametrize("name", names())
+def test_every_configuration_can_be_lifted_and_every_lift_go_on_from_its_networks(name):
+    lift, again = load_config(f"{name}:lift"), load_config(f"{name}:relift").unlock()
+    assert problems(lift) == [] and (lift.mode, again.mode) == ("lift", "lift")
+    assert lift.gan.checkpoint == load_config(name).gan.checkpoint
+    assert lift.gan.relative_enc and not lift.gan.regularize_offset
+    assert again.workdir == lift.workdir.removesuffix("_lift") + "_relift"
+    (fault,) = problems(again)
+    assert "name the networks.safetensors of a lift" in fault
+    again.networks.pretrained = "networks.safetensors"
+    again.lift.overshoot = 1.0
+    assert problems(again) == [] and again.lift.anchored_stages == 0 < again.lift.own_encoder_iterations
+    assert again.schedule.flip3[0] == lift.schedule.flip3[0]
+    lift.unlock().lift.overshoot = 1.0
+    assert "config.lift.overshoot is 1.0, but config.networks.pretrained is empty" in problems(lift)[0]
 
 
-@pytest.mark.parametrize("spec", ["configs/ictface.py:quick", "ictface:quick", str(_ROOT / "configs/ictface.py:quick")])
-def test_ways_to_name_a_config_agree_in_any_folder(spec, tmp_path, monkeypatch):
-    expected = flatten(load_config("ictface:quick"))
+def test_every_field_is_described_once_with_a_range_or_choices_where_it_has_one():
+    groups = schema.groups()
+    for path, field in schema.fields().items():
+        assert len(field.meaning) >= 10 and schema.group_of(path) in groups, path
+        assert bool(field.limits) or type(field.default) not in (int, float, type(None)), path
+        assert field.fault(field.default) == "" and (not field.choices or field.default in field.choices), path
+    assert all(groups.values()) and len(groups) == 18
+
+
+def test_what_results_do_not_depend_on():
+    values = flatten(load_config("ictface"))
+    free = values.keys() - schema.result_fields(values).keys()
+    assert free == {path for path in values if path.startswith(("logging.", "checkpoint."))} | {
+        "workdir",
+        "outputs.networks",
+        "runtime.allow_large",
+        "runtime.compilation_cache",
+        "runtime.hosts",
+        "runtime.hosts_timeout_s",
+        "runtime.images_at_once",
+    }
+    assert "seed" not in schema.result_fields(json.loads(to_json(load_config("ictface"))), but=("seed",))
+
+
+def test_a_category_is_the_record_of_its_configuration_file(tmp_path):
+    known = categories()
+    assert {load_config(name).category for name in names()} - {"own"} <= known.keys()
+    turning = {name for name, record in known.items() if record.max_yaw_deg == 45}
+    assert turning == {"car", "church", "horse"} == {name for name, record in known.items() if record.box == "ground"}
+    assert str(category_of("catface")) == "cat" and str(category_of("celeba")) == "face" == str(category_of("ictface"))
+    assert (str(category_of("boat")), category_of("boat").box, category_of("boat").parser) == ("boat", "none", None)
+    text = (
+        "from gan2shape_jax.config import load_config\nfrom gan2shape_jax.io.categories import Category\n"
+        "CATEGORY = Category('test-boat', 'ground', max_yaw_deg=30.0, word='boat')\n"
+        "def get_config(): return load_config('own')\n"
+    )
+    (tmp_path / "boat.py").write_text(text)
+    load_config(str(tmp_path / "boat.py"))
+    assert (str(category_of("test-boat")), category_of("test-boat").max_yaw_deg) == ("boat", 30.0)
+
+
+def test_ways_to_name_a_config_agree_in_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert flatten(load_config(spec)) == expected
-    assert expected["schedule.stages"] == ((60, 60, 40),)
-
-
-def test_bundled_assets_exist_wherever_the_program_starts(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    config = load_config("ictface")
-    names = pathlib.Path(config.data.image_list).read_text().split()
-    assert len(names) == 6 and names[:3] == ["001.png", "005.png", "006.png"]
-    for name, (root, ending) in itertools.product(
-        names, [("image", ".png"), ("mask", ".png"), ("depth", ".npy"), ("latent", ".pt")]
-    ):
-        assert (pathlib.Path(config.data[f"{root}_root"]) / name).with_suffix(ending).is_file()
+    for place in ("", f"{pathlib.Path(__file__).parents[2]}/"):
+        assert to_json(load_config(f"{place}configs/ictface.py:quick")) == to_json(load_config("ictface:quick"))
 
 
 @pytest.mark.parametrize(
@@ -59,65 +112,69 @@ def test_unknown_config_is_an_error_with_a_hint(spec, message):
         load_config(spec)
 
 
-@pytest.mark.parametrize("name", names())
-def test_every_configuration_can_be_lifted(name):
-    config = load_config(f"{name}:lift")
-    assert config.mode == "lift" and problems(config) == []
-    assert config.workdir.endswith("_lift") and config.gan.checkpoint == load_config(name).gan.checkpoint
-    assert config.gan.relative_enc and not config.gan.regularize_offset
-
-
-@pytest.mark.parametrize("name", names())
-def test_every_lift_can_go_on_from_its_networks(name):
-    config, lift = load_config(f"{name}:relift"), load_config(f"{name}:lift")
-    (fault,) = problems(config)
-    assert "name the networks.safetensors of a lift" in fault
-    config = config.unlock()
-    config.networks.pretrained = "networks.safetensors"
-    assert problems(config) == []
-    assert config.workdir == lift.workdir.removesuffix("_lift") + "_relift"
-    assert config.lift.anchored_stages == 0 < config.lift.own_encoder_iterations
-    assert config.schedule.flip3[0] == lift.schedule.flip3[0] and config.mode == "lift"
-
-
-def test_a_change_is_carried_on_only_from_networks_that_there_were():
-    config = load_config("ictface:lift").unlock()
-    config.lift.overshoot = 1.0
-    (fault,) = problems(config)
-    assert "config.lift.overshoot is 1.0, but config.networks.pretrained is empty" in fault
-    config.networks.pretrained = "networks.safetensors"
-    assert problems(config) == []
-
-
 def test_lift_is_a_command_and_a_variant(capsys, tmp_path):
-    told = []
-    for words in (["lift", "--config=ictface"], ["lift", "--config=ictface:lift"], ["--config=ictface:lift"]):
+    printed = []
+    for words in (["lift", "--config=ictface"], ["--config=ictface:lift"]):
         assert main([*words, f"--config.workdir={tmp_path}", "--check"]) == 0
-        told.append(capsys.readouterr().out)
-    assert "192 samples a stage" in told[0] and len(set(told)) == 1
+        printed.append(capsys.readouterr().out)
+    assert "192 samples a stage" in printed[0] and len(set(printed)) == 1
     assert main(["lift", "--config=ictface:quick"]) == 2
     assert "lift --config=ictface" in capsys.readouterr().err
     assert main(["lift"]) == 2
 
 
+def test_the_bundled_faces_begin_with_the_bundled_model_unless_from_scratch():
+    default, scratch = flatten(load_config("ictface")), flatten(load_config("ictface:scratch"))
+    assert {path for path in default if default[path] != scratch[path]} == {"networks.pretrained", "workdir"}
+    model = default["networks.pretrained"]
+    assert load_config("ictface:predict").networks.pretrained == model
+    assert not any(load_config(f"ictface:{name}").networks.pretrained for name in ("scratch", "quick", "joint", "lift"))
+    assert len(zlib.compress(pathlib.Path(model).read_bytes(), level=1)) < 25e6  # of a wheel
+    listed = pathlib.Path(default["data.image_list"]).read_text().split()
+    roots = [("image", ".png"), ("mask", ".png"), ("depth", ".npy"), ("latent", ".pt")]
+    for name, (root, ending) in itertools.product(listed, roots):
+        assert (pathlib.Path(default[f"data.{root}_root"]) / name).with_suffix(ending).is_file()
+
+
 @pytest.mark.parametrize(
-    "text, message",
+    ("name", "lengths", "batches", "gain", "inversion_steps"),
     [
-        ("1 / 0", "does not run: ZeroDivisionError"),
-        ("get_config = (", "does not run: SyntaxError"),
-        ("a = 1", "no function get_config"),
-        ("def get_config():\n    return {}", "no ml_collections.ConfigDict"),
+        ("catface", ((50, 300, 220),), 48, 1.0, 500),  # what docs/reports/cats.md was measured with
+        ("ictface", ((30, 200, 150),), 40, 0.8, 300),  # what docs/reports/lift.md was measured with
     ],
 )
-def test_broken_config_file_is_a_config_error(text, message, tmp_path):
-    path = tmp_path / "mine.py"
-    path.write_text(text)
-    with pytest.raises(ConfigError, match=message):
-        load_config(str(path))
+def test_bundled_categories_refine_as_their_reports_say(name, lengths, batches, gain, inversion_steps):
+    config = load_config(name)
+    refinement = config.refinement
+    assert (refinement.lengths, refinement.collect_iters, refinement.gain) == (lengths, batches, gain)
+    assert config.inversion.steps == inversion_steps
 
 
-def test_configs_are_locked_and_json_is_stable():
-    config = load_config("ictface")
-    with pytest.raises(AttributeError):
-        config.no_such_field = 1
-    assert to_json(config) == to_json(load_config("configs/ictface.py"))
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("image_size", 2**20, "image_size is 1048576: it has to be a power of two"),
+        ("data", 3, "no field config.data"),
+        ("sead", 3, "no field config.sead; did you mean config.seed"),
+        ("gan", {"size": {"a": 1}}, "no field config.gan.size.a"),
+        ("data", {"image_list": "a\0b"}, "data.image_list is .*control character"),
+        ("data", {"image_list": "x" * 256}, "data.image_list is .*no file has so long a name"),
+        ("schedule", {"stages": [[1, 2]]}, "triples"),
+        ("optimizer", {"learning_rate": "fast"}, "learning_rate is a number, not 'fast'"),
+    ],
+)
+def test_a_saved_configuration_that_no_run_could_have_had_is_refused(path, value, message):
+    tree = json.loads(to_json(load_config("ictface")))
+    tree[path] = tree[path] | value if isinstance(value, dict) and path in tree else value
+    with pytest.raises(UserError, match=f"^run/config.json: .*{message}"):
+        from_json(tree, pathlib.Path("run/config.json"))
+
+
+def test_the_bundled_cats_have_all_they_need(tmp_path):
+    from gan2shape_jax.run import check
+
+    for variant in ("", ":predict", ":scratch", ":lift"):
+        config = load_config(f"catface{variant}").unlock()
+        config.workdir = str(tmp_path / f"run{variant.replace(':', '_')}")
+        assert check.examine(config.lock()) == [], variant
+    assert "AnnikaV9" in pathlib.Path(asset("catface/LICENSE-cat-dataset")).read_text()

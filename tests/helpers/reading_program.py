@@ -27,9 +27,9 @@ def readers():
     from gan2shape_jax.io import array_files, data, image_files, json_files, masks
 
     def config(path):
-        from gan2shape_jax.config import saved
+        from gan2shape_jax.config.load import read_config
 
-        return saved.read_config(path)
+        return read_config(path)
 
     def settings(path):
         from gan2shape_jax.config.load import load_config
@@ -113,7 +113,7 @@ def warm_up(known: dict, folder: pathlib.Path) -> None:
 
 def warm_up_settings() -> None:
     """Has loaded what settings and configurations want, JAX among it."""
-    import gan2shape_jax.config.original.files  # noqa: F401
+    import gan2shape_jax.config.published_yaml  # noqa: F401
     from gan2shape_jax.config.load import load_config
 
     load_config("ictface")

@@ -13,8 +13,7 @@ from PIL import Image
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.config import apply_overrides, load_config
-from gan2shape_jax.config.gan_checks import gan_problems
-from gan2shape_jax.config.validation import validate
+from gan2shape_jax.config.validation import gan_problems, validate
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.run import check, joint, loading
 from gan2shape_jax.stylegan2 import Architecture

@@ -10,9 +10,7 @@ from helpers.tiny import tiny_config
 from ml_collections import ConfigDict
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.config import flatten, load_config
-from gan2shape_jax.config.field_types import OPTIONAL
-from gan2shape_jax.config.tree import set_field
+from gan2shape_jax.config import flatten, load_config, set_field
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import data
 from gan2shape_jax.method import models
@@ -113,10 +111,3 @@ def test_check_and_run_say_the_same_of_a_hostile_value(field, place):
         assert bool(found) == bool(refused), (value, found, refused)
         assert [line for line in refused if line not in found] == [], (value, found)
     assert {path.name for path in place.iterdir()} == {"FILE", "PIPE", "FOLDER", "DANGLING", "CIRCLE", "names.txt"}
-
-
-def test_every_number_has_a_range():
-    from gan2shape_jax.config.ranges import FLOATS, WHOLE
-
-    numbers = {field for field, value in _DEFAULTS.items() if type(value) in (int, float)} | {OPTIONAL}
-    assert numbers == WHOLE.keys() | FLOATS.keys()

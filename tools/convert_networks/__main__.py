@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import safetensors.numpy
 
-from gan2shape_jax.config import option_types
 from gan2shape_jax.errors import UserError, exit_code
+from gan2shape_jax.io import option_types
 from gan2shape_jax.io.atomic_files import atomic_bytes, atomic_file
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.image_files import open_rgb

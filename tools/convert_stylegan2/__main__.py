@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.config import option_types
 from gan2shape_jax.errors import UserError, exit_code
+from gan2shape_jax.io import option_types
 from gan2shape_jax.io.atomic_files import atomic_file
 from gan2shape_jax.io.writable import require_targets
 

@@ -14,11 +14,10 @@ import sys
 from collections.abc import Sequence
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.config import option_types
-from gan2shape_jax.errors import UserError, exit_code
+from gan2shape_jax.errors import UserError, exit_code, one_line, printable
+from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.writable import require_folder_place
-from gan2shape_jax.plain_text import one_line, printable
 from gan2shape_jax.run.occupation import hold
 
 from . import loop, photos

@@ -6,8 +6,8 @@ import pathlib
 import re
 import shlex
 
+from gan2shape_jax.errors import one_line
 from gan2shape_jax.io.atomic_files import atomic_text
-from gan2shape_jax.plain_text import one_line
 from gan2shape_jax.stylegan2 import Architecture
 
 __all__ = ["NAME", "text_of", "write_once"]

@@ -17,10 +17,9 @@ from jaxtyping import Float
 
 from gan2shape_jax.apps.edit import requests
 from gan2shape_jax.apps.edit.editor import Editor, load_editor
-from gan2shape_jax.config import option_types
-from gan2shape_jax.errors import UserError, exit_code
+from gan2shape_jax.errors import UserError, exit_code, one_line
 from gan2shape_jax.geometry import resample
-from gan2shape_jax.plain_text import one_line
+from gan2shape_jax.io import option_types
 from gan2shape_jax.results import comparison, format_limits, frame_files, pictures, strips, view_options
 from gan2shape_jax.results.comparison import Comparison, Version
 from gan2shape_jax.results.result import Result, load_result

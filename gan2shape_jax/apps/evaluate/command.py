@@ -29,10 +29,10 @@ from gan2shape_jax.apps.evaluate.tables import (
     median_interval,
     paired_interval,
 )
-from gan2shape_jax.config import option_types
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.io import option_types
 from gan2shape_jax.io.array_files import load_depth
 from gan2shape_jax.io.atomic_files import atomic_text
 from gan2shape_jax.io.writable import require_folder_place

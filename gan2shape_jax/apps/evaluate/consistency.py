@@ -37,17 +37,15 @@ from gan2shape_jax.apps.evaluate.unseen import (
     pictures_of,
     seen_from_the_input,
 )
-from gan2shape_jax.config import option_types
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.io import data
+from gan2shape_jax.io import data, option_types
 from gan2shape_jax.io.atomic_files import atomic_text
 from gan2shape_jax.io.writable import require_folder_place
 from gan2shape_jax.method import metrics, prior
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
-from gan2shape_jax.plain_text import one_line
 from gan2shape_jax.results.cells import markdown_cell
 from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.run import feed_forward, loading

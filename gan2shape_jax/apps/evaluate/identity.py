@@ -28,15 +28,14 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.evaluate.embedding import Embedding, Preparation, cosine, load_embedding
 from gan2shape_jax.apps.evaluate.runs import FoundRun, find_runs, listed_entry, manifest, prepared_again, read_config
 from gan2shape_jax.apps.evaluate.tables import csv_text, interval_text, markdown_table, mean_interval
-from gan2shape_jax.config import option_types
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import UserError, one_line
+from gan2shape_jax.io import option_types
 from gan2shape_jax.io.atomic_files import atomic_text
 from gan2shape_jax.io.writable import require_folder_place
 from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem
-from gan2shape_jax.plain_text import one_line
 from gan2shape_jax.results import layout, pictures
 from gan2shape_jax.results.cells import markdown_cell
 from gan2shape_jax.results.gan_views import rough_views

@@ -21,8 +21,8 @@ from ml_collections import ConfigDict
 
 import gan2shape_jax
 from gan2shape_jax.apps.evaluate import tables
-from gan2shape_jax.config import saved
-from gan2shape_jax.config.free_fields import result_fields
+from gan2shape_jax.config import load
+from gan2shape_jax.config.schema import result_fields
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import data
 from gan2shape_jax.io.array_files import load_latent
@@ -156,9 +156,9 @@ def _failures(path: pathlib.Path) -> dict[str, str]:
 
 
 def _config(path: pathlib.Path) -> dict[str, Any] | None:
-    content = _read_json(path, "a run's configuration", limit=saved.LARGEST)
+    content = _read_json(path, "a run's configuration", limit=load.LARGEST_JSON)
     if content is not None:
-        saved.from_json(content, path)  # raises for a configuration that no run could have had
+        load.from_json(content, path)  # raises for a configuration that no run could have had
     return content
 
 
@@ -191,7 +191,7 @@ def read_config(run: FoundRun) -> ConfigDict:
     """
     if run.config is None:
         raise UserError(f"{run.home} has no config.json: without it nothing says how the run's networks were made")
-    return saved.from_json(run.config, run.home / "config.json")
+    return load.from_json(run.config, run.home / "config.json")
 
 
 def listed_entry(config: ConfigDict, name: str) -> str:

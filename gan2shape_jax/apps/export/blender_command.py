@@ -4,8 +4,8 @@ import argparse
 import shlex
 from collections.abc import Sequence
 
-from gan2shape_jax.config import option_types
-from gan2shape_jax.plain_text import one_line
+from gan2shape_jax.errors import one_line
+from gan2shape_jax.io import option_types
 from gan2shape_jax.results.blender_script import write_blender_script
 from gan2shape_jax.results.result import load_result
 

@@ -3,9 +3,9 @@
 import argparse
 from collections.abc import Sequence
 
-from gan2shape_jax.config import option_types
+from gan2shape_jax.errors import one_line
+from gan2shape_jax.io import option_types
 from gan2shape_jax.io.writable import require_file_place
-from gan2shape_jax.plain_text import one_line
 from gan2shape_jax.results import print_files
 from gan2shape_jax.results.result import load_result
 from gan2shape_jax.results.solid import BACKS, LARGEST_MM, LEAST_WALL_MM, build_solid

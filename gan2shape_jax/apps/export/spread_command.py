@@ -3,9 +3,8 @@
 import argparse
 from collections.abc import Sequence
 
-from gan2shape_jax.config import option_types
-from gan2shape_jax.errors import ConfigError
-from gan2shape_jax.plain_text import one_line
+from gan2shape_jax.errors import ConfigError, one_line
+from gan2shape_jax.io import option_types
 from gan2shape_jax.results.result import load_result
 from gan2shape_jax.results.spread_mesh import ENDINGS, write_spread_mesh
 

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gan2shape_jax.config import option_types
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.geometry.crop_box import CropBox, centred_box, scaled_box
+from gan2shape_jax.io import option_types
 from gan2shape_jax.io.image_files import LARGEST, open_upright
 from gan2shape_jax.io.writable import require_folder_place
-from gan2shape_jax.plain_text import one_line
 from gan2shape_jax.results.photo_files import difference_from_photo, write_photo_textured
 from gan2shape_jax.results.photo_texture import LARGEST_TEXTURE
 from gan2shape_jax.results.result import load_result

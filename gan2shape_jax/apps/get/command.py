@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from gan2shape_jax.apps.get.fetch import require_fetchable
 from gan2shape_jax.apps.get.obtain import found, obtain
 from gan2shape_jax.apps.get.table import ENTRIES, Entry
-from gan2shape_jax.config import load_config, option_types
-from gan2shape_jax.errors import UserError, exit_code
+from gan2shape_jax.config import load_config
+from gan2shape_jax.errors import UserError, exit_code, printable
+from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.io.regular_files import MIB
 from gan2shape_jax.io.weights.messages import short
-from gan2shape_jax.plain_text import printable
 
 __all__ = ["main"]
 

@@ -15,12 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from gan2shape_jax.apps.get.table import Source
-from gan2shape_jax.errors import UserError, refused
+from gan2shape_jax.errors import UserError, one_line, refused
 from gan2shape_jax.io.atomic_files import atomic_file
 from gan2shape_jax.io.regular_files import MIB, open_regular
 from gan2shape_jax.io.weights.digest import sha256
 from gan2shape_jax.io.weights.messages import listed
-from gan2shape_jax.plain_text import one_line
 
 __all__ = ["MOST", "check_file", "fetch", "require_fetchable", "unpack"]
 

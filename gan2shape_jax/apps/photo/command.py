@@ -12,11 +12,10 @@ import jax
 
 from gan2shape_jax.apps.photo import kinds, photo_run, sources
 from gan2shape_jax.apps.photo.preparation import Prepared, Wish, prepare, records_in
-from gan2shape_jax.config import option_types
-from gan2shape_jax.errors import ConfigError, RunEndingError, UserError, exit_code
+from gan2shape_jax.errors import ConfigError, RunEndingError, UserError, exit_code, message_line, one_line, printable
 from gan2shape_jax.geometry.crop_box import CropBox
+from gan2shape_jax.io import option_types
 from gan2shape_jax.io.writable import require_folder_place
-from gan2shape_jax.plain_text import message_line, one_line, printable
 
 __all__ = ["main"]
 

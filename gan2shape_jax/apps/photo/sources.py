@@ -8,9 +8,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence, Set
 
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.image_names import fault_of, filing_key
-from gan2shape_jax.plain_text import one_line
 
 __all__ = ["expand", "names_for"]
 

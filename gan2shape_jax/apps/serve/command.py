@@ -14,8 +14,8 @@ from gan2shape_jax.apps.photo import kinds
 from gan2shape_jax.apps.serve.device import worker_command
 from gan2shape_jax.apps.serve.folders import default_root
 from gan2shape_jax.apps.serve.limits import Limits
-from gan2shape_jax.config import option_types
 from gan2shape_jax.errors import UserError, exit_code
+from gan2shape_jax.io import option_types
 from gan2shape_jax.io.categories import category_of
 
 __all__ = ["limits_of", "main", "parser"]

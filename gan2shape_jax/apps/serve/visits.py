@@ -17,8 +17,7 @@ from typing import Any
 
 from gan2shape_jax.apps.photo.sources import names_for
 from gan2shape_jax.apps.serve.jobs import Job, Jobs
-from gan2shape_jax.errors import UserError, refused
-from gan2shape_jax.plain_text import one_line
+from gan2shape_jax.errors import UserError, one_line, refused
 
 __all__ = ["Photo", "Visit", "Visits"]
 

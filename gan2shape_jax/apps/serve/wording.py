@@ -6,7 +6,7 @@ import time
 from gan2shape_jax.apps.serve import tasks
 from gan2shape_jax.apps.serve.downloads import FRAMING_PICTURE
 from gan2shape_jax.apps.serve.jobs import Seen
-from gan2shape_jax.plain_text import message_line
+from gan2shape_jax.errors import message_line
 
 __all__ = ["ended", "failure", "note", "result", "stages", "status"]
 

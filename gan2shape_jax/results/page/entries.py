@@ -9,7 +9,7 @@ from typing import Any
 from gan2shape_jax.results.page.stored import Listing
 from gan2shape_jax.results.page.trust import Trust, trust_of
 from gan2shape_jax.results.table import COLUMNS, Row, figure
-from gan2shape_jax.plain_text import message_line, one_line
+from gan2shape_jax.errors import message_line, one_line
 
 __all__ = ["FILES", "Entry", "Offer", "anchor", "column_words", "facts", "figures", "link", "offers", "remarks"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from gan2shape_jax.results.page.entries import FILES, Entry, anchor, column_words, figures, link, remarks
 from gan2shape_jax.results.page.trust import GRADES, trust_of
 from gan2shape_jax.results.table import COLUMNS
-from gan2shape_jax.plain_text import message_line, one_line
+from gan2shape_jax.errors import message_line, one_line
 
 __all__ = ["card", "data_block", "escaped", "json_text", "notes", "plain_section", "script_safe", "table", "table_row"]
 

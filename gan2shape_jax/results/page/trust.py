@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from gan2shape_jax.plain_text import message_line
+from gan2shape_jax.errors import message_line
 
 __all__ = ["GRADES", "Trust", "trust_of"]
 

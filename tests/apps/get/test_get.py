@@ -18,7 +18,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.get import command, obtain
 from gan2shape_jax.apps.get.table import ENTRIES, Entry, Given, Source
 from gan2shape_jax.config import apply_overrides, command_line, load_config
-from gan2shape_jax.config.gan_checks import gan_problems
+from gan2shape_jax.config.validation import gan_problems
 from gan2shape_jax.errors import UserError
 
 _CORPUS = pathlib.Path(__file__).parents[2] / "io" / "weights" / "corpus" / "torch_zip"

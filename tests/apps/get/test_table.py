@@ -6,8 +6,7 @@ import re
 from gan2shape_jax.apps.get import table
 from gan2shape_jax.apps.get.fetch import MOST
 from gan2shape_jax.apps.get.table import ENTRIES, LICENCES
-from gan2shape_jax.config import load_config, names
-from gan2shape_jax.config.tree import flatten
+from gan2shape_jax.config import flatten, load_config, names
 
 _FOUND = set(re.findall(r"^- ([A-Z]):", table.__doc__, re.MULTILINE))
 

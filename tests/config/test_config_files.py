@@ -1,4 +1,4 @@
-"""Config files that do anything but return a configuration: told in a line that names the file."""
+"""Config files that do anything but return a configuration: reported in a line that names the file."""
 
 import os
 
@@ -8,8 +8,6 @@ from gan2shape_jax.config import flatten, load_config
 from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.main import main
 
-pytestmark = pytest.mark.hostile
-
 _START = "from gan2shape_jax.config import load_config\n"
 _CHANGED = _START + "def get_config():\n    config = load_config('ictface').unlock()\n    {}\n    return config\n"
 _TYPES = _CHANGED.format("with config.ignore_type():\n        {}")
@@ -18,16 +16,17 @@ _TYPES = _CHANGED.format("with config.ignore_type():\n        {}")
 @pytest.mark.parametrize(
     "text, message",
     [
+        ("1 / 0", "does not run: ZeroDivisionError"),
         (
             "def get_config(): raise ValueError('two\\nlines')",
-            "get_config of mine.py does not run: ValueError: two lines",
+            "of mine.py does not run: ValueError: two lines",
         ),
         ("import sys\ndef get_config(): sys.exit(0)", "does not run: SystemExit: 0"),
-        ("raise SystemExit", "mine.py does not run: SystemExit"),
         ("def get_config(): raise GeneratorExit", "does not run: GeneratorExit"),
         ("def get_config(): return get_config()", "RecursionError"),
         ("class Odd(Exception):\n    def __str__(self): raise self\ndef get_config(): raise Odd", "does not run: Odd"),
         ("def get_config(name): return name", "missing 1 required positional argument"),
+        ("def get_config(): return {}", "no ml_collections.ConfigDict"),
         ("get_config = 5", "no function get_config"),
         ("import no_module_of_that_name", "does not run: ModuleNotFoundError"),
         ("a = 1\0", "does not run: SyntaxError"),
@@ -49,36 +48,39 @@ _TYPES = _CHANGED.format("with config.ignore_type():\n        {}")
         ),
     ],
 )
-def test_a_config_file_that_gives_no_configuration_is_told_in_a_line(text, message, tmp_path, monkeypatch, capsys):
+def test_a_config_file_that_gives_no_configuration_is_reported_in_a_line(text, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(text)
     assert main(["--config=mine.py", "--check"]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: ") and message in told and "Traceback" not in told and told.count("\n") == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and message in printed and "Traceback" not in printed
+    assert printed.count("\n") == 1 and [path.name for path in tmp_path.iterdir()] == ["mine.py"]
 
 
-@pytest.mark.parametrize("variants", ["5", "(1, 2)", "'quick'"])
-def test_variants_that_are_no_names_are_none(variants, tmp_path):
-    path = tmp_path / "mine.py"
-    path.write_text(f"VARIANTS = {variants}\ndef get_config(name=''): pass")
-    with pytest.raises(ConfigError, match="no variant 'quick' .it has none"):
-        load_config(f"{path}:quick")
+def test_variants_that_are_no_names_are_none(tmp_path):
+    for variants in ("5", "(1, 2)", "'quick'"):
+        (tmp_path / "mine.py").write_text(f"VARIANTS = {variants}\ndef get_config(name=''): pass")
+        with pytest.raises(ConfigError, match="no variant 'quick' .it has none"):
+            load_config(f"{tmp_path / 'mine.py'}:quick")
 
 
-def test_a_path_that_is_no_file_is_told_and_not_waited_for(tmp_path, capsys):
-    (tmp_path / "folder.py").mkdir()
-    os.mkfifo(tmp_path / "pipe.py")
-    (tmp_path / "circle.py").symlink_to("circle.py")
+def test_a_path_that_is_no_file_is_reported_and_not_waited_for(tmp_path, capsys):
+    for ending in ("py", "yml"):
+        (tmp_path / f"folder.{ending}").mkdir()
+        os.mkfifo(tmp_path / f"pipe.{ending}")
+        (tmp_path / f"circle.{ending}").symlink_to(f"circle.{ending}")
     (tmp_path / "random.py").write_bytes(bytes(range(256)) * 20)
     for name, message in (
-        ("folder", "is a folder"),
-        ("pipe", "is a named pipe"),
-        ("circle", "there is no config file"),
-        ("random", "does not run"),
-        ("n" * 300, "there is no config file"),
+        ("folder.py", "is a folder"),
+        ("folder.yml", "is a folder"),
+        ("pipe.py", "is a named pipe"),
+        ("pipe.yml", "is a named pipe"),
+        ("circle.py", "there is no config file"),
+        ("circle.yml", "circle.yml"),
+        ("random.py", "does not run"),
+        ("n" * 300 + ".py", "there is no config file"),
     ):
-        assert main([f"--config={tmp_path / name}.py", "--check"]) == 2
+        assert main([f"--config={tmp_path / name}", "--check"]) == 2
         assert message in capsys.readouterr().err
 
 
@@ -91,35 +93,5 @@ def test_what_a_config_file_prints_is_shown_and_a_frozen_configuration_will_do(t
     config = load_config(str(path))
     assert capsys.readouterr().out == "hello\n"
     assert flatten(config) == flatten(load_config("ictface")) and config.is_locked
-
-
-def test_ctrl_c_in_a_config_file_is_ctrl_c(tmp_path):
-    path = tmp_path / "mine.py"
     path.write_text("raise KeyboardInterrupt")
     assert main([f"--config={path}"]) == 130
-
-
-@pytest.mark.parametrize(
-    "field, text",
-    [
-        ("optimizer.learning_rate", "1" * 400),
-        ("optimizer.learning_rate", "9" * 5000),
-        ("seed", "9" * 5000),
-        ("seed", "(" * 1000),
-        ("schedule.stages", "((1, 2, 3)," * 500),
-        ("data.image_root", "a\0b"),
-        ("workdir", "line\nbreak"),
-        ("workdir", "n" * 300),
-        ("schedule.joint", "y" * 5000),
-    ],
-)
-def test_an_override_of_any_length_or_content_is_told_in_a_short_line(field, text, capsys):
-    assert main(["--config=ictface", f"--config.{field}={text}", "--check"]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith(f"error: config.{field} is") and len(told) < 250
-
-
-def test_a_folder_of_images_that_is_a_circle_of_links_is_absent(tmp_path, capsys):
-    (tmp_path / "circle").symlink_to("circle")
-    assert main(["--config=ictface", f"--config.data.image_root={tmp_path / 'circle'}", "--check"]) == 1
-    assert "config.data.image_root" in capsys.readouterr().err

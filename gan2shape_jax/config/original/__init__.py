@@ -1,1 +1,0 @@
-"""The published implementation's YAML settings files, translated to this project's fields."""

@@ -1,0 +1,299 @@
+"""The published implementation's settings files: each option of its YAML as fields of our configuration.
+
+The original code determines the meaning of an option: an omitted option takes the default of its
+`cfgs.get`, which often differs from its own files (`lam_perc` 1, `use_mask` true). Fields that the
+original does not have come from our configuration of the same category. docs/how-to/migrating.md has the
+full table. Source: https://github.com/XingangPan/GAN2Shape (run.py, gan2shape/*.py, configs/*.yml).
+
+A file is plain data; any error is a `ConfigError` with a line for each problem, which names file and line.
+"""
+
+import contextlib
+import difflib
+import math
+import pathlib
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import yaml
+from ml_collections import ConfigDict
+
+from gan2shape_jax.config.load import load_config, names, set_field
+from gan2shape_jax.config.schema import Field, as_tuples, shown
+from gan2shape_jax.config.validation import problems
+from gan2shape_jax.errors import ConfigError, UserError
+from gan2shape_jax.io import regular_files
+
+__all__ = ["IGNORED", "OPTIONS", "load_yaml"]
+
+_LARGEST = 2**15  # bytes: settings take a few kilobytes, and a megabyte takes PyYAML half a minute
+_SHOWN = 40  # characters of a value shown in a message
+_MOST_PROBLEMS = 20  # listed in one message
+_MOST_STAGES = 1000  # published settings have 4
+_KEEP_ALL = 1_000_000  # checkpoints: more than any run writes
+_STATISTICS = "checkpoints/view_light"
+# The original's categories (those for which it has a parser), and our configuration for each.
+_CATEGORIES = {"face": "celeba", "synface": "synface", "cat": "cat", "car": "car", "church": "church", "horse": "horse"}
+# Options without a meaning here: results are always written, one process runs on one device, meshes are
+# drawn without texture cubes. The original itself overwrites the seed and those after it from its command line.
+IGNORED = (
+    "model_name save_results num_scale tex_cube_size renderer_min_depth renderer_max_depth seed num_workers launcher "
+    "local_rank config device distributed rank world_size gpu gpus gpu_id gpu_ids"
+).split()
+
+# Our field that takes an option's value as it is, or '', and the value where a file leaves the option out, which has
+# the option's type. A depth of 0 and an empty tuple stand for what is not given.
+OPTIONS: dict[str, tuple[str, Any]] = {
+    # trainer
+    "checkpoint_dir": ("workdir", "results"),
+    "save_checkpoint_freq": ("checkpoint.every_iterations", 1),
+    "keep_num_checkpoint": ("", 2),
+    "use_logger": ("logging.tensorboard", True),
+    "log_freq": ("logging.every_iterations", 1000),
+    "joint_train": ("schedule.joint", False),
+    "independent": ("schedule.independent", True),
+    "reset_weight": ("schedule.reset_weight", False),
+    "num_stage": ("", 1),
+    "flip1_cfg": ("", ()),
+    "flip3_cfg": ("", ()),
+    "stage_len_dict": ("", ()),
+    "stage_len_dict2": ("", ()),
+    # data
+    "image_size": ("image_size", 128),
+    "crop": ("data.crop", None),
+    "load_gt_depth": ("", False),
+    "img_list_path": ("data.image_list", ""),
+    "img_root": ("data.image_root", ""),
+    "latent_root": ("data.latent_root", ""),
+    # model
+    "category": ("category", "face"),
+    "share_weight": ("schedule.share_weight", True),
+    "relative_enc": ("gan.relative_enc", False),
+    "use_mask": ("schedule.use_mask", True),
+    "add_mean_L": ("sampling.add_mean_L", False),
+    "add_mean_V": ("sampling.add_mean_V", False),
+    "min_depth": ("camera.min_depth", 0.9),
+    "max_depth": ("camera.max_depth", 1.1),
+    "border_depth": ("", 0.0),
+    "prior_near": ("prior.near", 0.91),
+    "prior_far": ("prior.far", 1.02),
+    "xyz_rotation_range": ("camera.xyz_rotation_range_deg", 60.0),
+    "xy_translation_range": ("camera.xy_translation_range", 0.1),
+    "z_translation_range": ("camera.z_translation_range", 0.1),
+    "view_scale": ("sampling.view_scale", 1.0),
+    "collect_iters": ("sampling.collect_iters", 100),
+    "batchsize": ("sampling.batch_size", 8),
+    "lr": ("optimizer.learning_rate", 1e-4),
+    "lam_perc": ("loss.lam_perc", 1.0),
+    "lam_smooth": ("loss.lam_smooth", 0.01),
+    "lam_regular": ("loss.lam_regular", 0.01),
+    "pretrain": ("networks.pretrained", ""),
+    "view_mvn_path": ("sampling.view_mvn", f"{_STATISTICS}/view_mvn.pth"),
+    "light_mvn_path": ("sampling.light_mvn", f"{_STATISTICS}/light_mvn.pth"),
+    "rand_light": ("sampling.rand_light", (-1.0, 1.0, -0.2, 0.8, -0.1, 0.6, -0.6)),
+    # GAN
+    "channel_multiplier": ("gan.channel_multiplier", 2),
+    "gan_size": ("gan.size", 256),
+    "gan_ckpt": ("", ""),
+    "z_dim": ("gan.style_dim", 512),
+    "truncation": ("gan.truncation", 1.0),
+    "F1_d": ("gan.F1_d", 2),
+    # renderer
+    "rot_center_depth": ("", 0.0),
+    "fov": ("camera.fov_deg", 10.0),
+}
+_REQUIRED = ("num_stage", "stage_len_dict", "img_list_path", "img_root", "latent_root", "gan_ckpt")
+_STEPS = ("step1", "step2", "step3")
+
+
+class _Entry(NamedTuple):
+    """An option in a file: its value, and its line, counted from 1."""
+
+    value: Any
+    line: int
+
+
+def load_yaml(path: str | pathlib.Path) -> ConfigDict:
+    """Returns the locked configuration equivalent to a settings file of the published implementation.
+
+    Options without a meaning here are named in a single warning. The GAN's checkpoint is replaced by the converted
+    file beside it.
+
+    Raises:
+        ConfigError: the file cannot be read as YAML, or requests something impossible.
+    """
+    entries = _entries(pathlib.Path(path))
+    _refuse(path, entries, [*_unreadable(entries)])
+    values = {name: default for name, (_, default) in OPTIONS.items()}
+    values |= {name: _read(name, entry.value) for name, entry in entries.items() if name in OPTIONS}
+    _refuse(path, entries, [*_impossible(values)])
+    config = _configuration(values)
+    options = {field: name for name, (field, _) in OPTIONS.items() if field}
+    options |= {"schedule.stages": "stage_len_dict", "schedule.flip1": "flip1_cfg", "schedule.flip3": "flip3_cfg"}
+    named = [
+        (next((name for field, name in options.items() if f"config.{field} " in problem), ""), problem)
+        for problem in problems(config)
+    ]
+    _refuse(path, entries, named)
+    if ignored := [name for name in entries if name in IGNORED]:
+        warnings.warn(
+            f"{path}: ignored: {', '.join(ignored)} (without a meaning here, see docs/how-to/migrating.md)",
+            stacklevel=2,
+        )
+    return config
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads plain data, and refuses options given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[Any, int] = {}
+        for key, _ in node.value:
+            name, line = self.construct_object(key), key.start_mark.line + 1
+            if name in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{name} is given twice, first in line {seen[name]}", problem_mark=key.start_mark
+                )
+            seen[name] = line
+        return super().construct_mapping(node, deep)
+
+
+def _entries(path: pathlib.Path) -> dict[str, _Entry]:
+    """Returns the options of a file by name."""
+    text = ""
+    try:
+        text = regular_files.read_text(path, limit=_LARGEST, encoding="utf-8-sig")
+        loader = _Loader(text)
+        root = loader.get_single_node()
+        if not isinstance(root, yaml.MappingNode):
+            raise ConfigError(
+                f"{path} {'is empty' if root is None else 'is no settings file'}: `option: value` lines are needed"
+            )
+        lines = {str(key.value): key.start_mark.line + 1 for key, _ in root.value}
+        values = loader.construct_document(root)
+        return {str(name): _Entry(value, lines[str(name)]) for name, value in values.items()}
+    except FileNotFoundError:
+        raise ConfigError(f"there is no config file {path}") from None
+    except UserError as error:
+        raise ConfigError(str(error)) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        row, lines_ = mark.line if mark else 0, text.splitlines()
+        tab = row < len(lines_) and "\t" in lines_[row]
+        why = "a tab: YAML takes spaces" if tab else f"no plain YAML: {error.problem or error.context}"
+        raise ConfigError(f"{path}, line {row + 1}: {why}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as text: {error}") from error
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, AttributeError):
+        # names that are none, values that their tags do not fit, endless nesting
+        raise ConfigError(f"{path} is no settings file: plain `option: value` lines are needed") from None
+
+
+def _refuse(path: str | pathlib.Path, entries: dict[str, _Entry], found: list[tuple[str, str]]) -> None:
+    """Raises a `ConfigError` if there are any problems, given as pairs of an option's name and what is wrong."""
+    lines = [
+        f"{path}, line {entries[name].line}: {problem}" if name in entries else f"{path}: {problem}"
+        for name, problem in found
+    ]
+    if len(lines) > _MOST_PROBLEMS:
+        lines[_MOST_PROBLEMS:] = [f"{path}: and more, {len(lines)} in all"]
+    if lines:
+        raise ConfigError("\n".join(lines))
+
+
+def _read(name: str, value: Any) -> Any:
+    """Returns an option's value as our fields have it: 0 and 1 as flags, lists as tuples."""
+    default = OPTIONS[name][1]
+    if value is None:
+        return default
+    if name.startswith("stage_len") and isinstance(value, dict) and value.keys() == set(_STEPS):
+        return tuple(value[step] for step in _STEPS)
+    if isinstance(default, bool) and value in (0, 1):
+        return bool(value)
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if name.startswith("flip") and isinstance(value, list) and all(flip in (0, 1) for flip in value):
+        return tuple(map(bool, value))
+    return as_tuples(value)
+
+
+def _unreadable(entries: dict[str, _Entry]) -> Iterator[tuple[str, str]]:
+    """Yields options that do not exist, have a value of the wrong type, or are missing, with what is wrong."""
+    for name, entry in entries.items():
+        if name in OPTIONS:
+            if fault := _fault(name, entry.value):
+                yield name, f"{name} {fault}"
+        elif name not in IGNORED:
+            (close,) = difflib.get_close_matches(name, [*OPTIONS, *IGNORED], n=1, cutoff=0.0)
+            yield name, f"there is no option {name[:_SHOWN]}; the nearest is {close}"
+    yield from ((name, f"the option {name} is missing") for name in _REQUIRED if name not in entries)
+
+
+def _fault(name: str, value: Any) -> str:
+    default = OPTIONS[name][1]
+    if value is None:
+        return "" if default in (None, "") and name not in _REQUIRED else "has no value"
+    if value == "" and name in _REQUIRED:
+        return "is empty"
+    if isinstance(default, tuple) and not isinstance(_read(name, value), tuple):
+        needed = "step1, step2 and step3 with their iterations" if name.startswith("stage") else "a list"
+        return f"is {shown(value)}: it takes {needed}"
+    fault = Field(default).fault(_read(name, value))
+    if fault and isinstance(default, float) and isinstance(value, str):
+        with contextlib.suppress(ValueError):  # numbers such as 1e-4, which later versions of YAML read as a number
+            return f"{fault} (YAML reads {value} as text: write {float(value):.1e})"
+    return fault
+
+
+def _impossible(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yields options that no run can satisfy, here or in the original, with the reason."""
+    if values["category"] not in _CATEGORIES:
+        known = ", ".join(_CATEGORIES)
+        yield "category", f"there is no parser for the category {values['category']}: it is one of {known}"
+    stages = values["num_stage"]
+    if not 1 <= stages <= _MOST_STAGES:
+        yield "num_stage", f"num_stage is {shown(stages)}: it lies from 1 to {_MOST_STAGES}"
+    elif stages > 1 and not values["stage_len_dict2"]:
+        yield (
+            "num_stage",
+            f"num_stage is {stages} but stage_len_dict2, the iterations of the later stages, is not given",
+        )
+    for name in ("flip1_cfg", "flip3_cfg"):
+        if 0 < len(values[name]) < stages:
+            yield name, f"{name} has {len(values[name])} entries for {stages} stages"
+    given, border = values["border_depth"], 0.7 * values["max_depth"] + 0.3 * values["min_depth"]
+    if given and not math.isclose(given, border, rel_tol=1e-6):
+        rule = f"0.7 max_depth + 0.3 min_depth, {border:.4g}"
+        yield "border_depth", f"border_depth is {given}: here it always is {rule}; leave it out"
+    if values["load_gt_depth"] and "image" not in values["img_root"]:
+        rule = "load_gt_depth finds depths by writing depth for image in img_root"
+        yield "load_gt_depth", f"{rule}, but {values['img_root']} has no image in it"
+
+
+def _configuration(values: dict[str, Any]) -> ConfigDict:
+    base, joint, stages = _CATEGORIES[values["category"]], values["joint_train"], values["num_stage"]
+    if joint and f"{base}_pretrain" in names():
+        base = f"{base}_pretrain"
+    config = load_config(base).unlock()
+    if values["img_root"] != config.data.image_root:
+        config.data.mask_root = ""  # the masks of our configuration do not belong to these images
+    checkpoint = pathlib.PurePath(values["gan_ckpt"])
+    endings = ("", ".pt", ".pth", ".pkl", ".safetensors")  # the converted file lies beside the original
+    fields = {field: values[name] for name, (field, _) in OPTIONS.items() if field} | {
+        "mode": "joint" if joint else "instance",
+        "schedule.stages": (values["stage_len_dict"], *[values["stage_len_dict2"]] * (stages - 1)),
+        "schedule.flip1": values["flip1_cfg"][:stages] or (False,) * stages,
+        "schedule.flip3": values["flip3_cfg"][:stages] or (False,) * stages,
+        "camera.rot_center_depth": values["rot_center_depth"] or (values["min_depth"] + values["max_depth"]) / 2,
+        "checkpoint.keep": _KEEP_ALL if values["keep_num_checkpoint"] <= 0 else values["keep_num_checkpoint"],
+        "data.depth_root": values["img_root"].replace("image", "depth") if values["load_gt_depth"] else "",
+        "gan.checkpoint": checkpoint.with_suffix(".safetensors").as_posix()
+        if checkpoint.suffix in endings
+        else f"{checkpoint}.safetensors",
+    }
+    for path, value in fields.items():
+        set_field(config, path, value)
+    return config.lock()

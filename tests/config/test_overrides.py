@@ -1,0 +1,148 @@
+"""Changing fields from text: types, misspelt names, values of the wrong kind; and what belongs to bundled images."""
+
+import warnings
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gan2shape_jax.config import apply_overrides, flatten, load_config
+from gan2shape_jax.errors import ConfigError
+from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.main import main
+
+_ROOTS = ("latent_root", "mask_root", "depth_root")
+
+
+@pytest.mark.parametrize(
+    "field, text, value",
+    [
+        ("schedule.use_mask", "true", True),
+        ("schedule.use_mask", "False", False),
+        ("gan.size", "128", 128),
+        ("loss.lam_perc", "1", 1.0),
+        ("loss.lam_perc", "1e-3", 1e-3),
+        ("data.crop", "170", 170),
+        ("data.crop", "None", None),
+        ("workdir", "12", "12"),
+        ("data.latent_root", "", ""),
+        ("schedule.stages", "[[1,2,3]]", ((1, 2, 3),)),
+        ("schedule.flip3", "(True,False)", (True, False)),
+    ],
+)
+def test_override_takes_the_type_of_its_field_and_changes_nothing_else(field, text, value):
+    original = load_config("synface")
+    before = flatten(original)
+    changed = flatten(apply_overrides(original, {field: text}))
+    assert changed == before | {field: value} and type(changed[field]) is type(value) and flatten(original) == before
+
+
+@pytest.mark.parametrize(
+    "field, nearest",
+    [
+        ("schedule.use_msk", "schedule.use_mask"),
+        ("use_mask", "schedule.use_mask"),
+        ("data.images_root", "data.image_root"),
+        ("optimizer.lr", "optimizer.learning_rate"),
+        ("sampling.batchsize", "sampling.batch_size"),
+    ],
+)
+def test_misspelt_field_names_the_nearest(field, nearest):
+    with pytest.raises(ConfigError, match=f"nearest field is config.{nearest} "):
+        apply_overrides(load_config("ictface"), {field: "1"})
+    with pytest.raises(ConfigError, match="group of fields"):
+        apply_overrides(load_config("ictface"), {"gan": "1"})
+
+
+@pytest.mark.parametrize(
+    "field, text",
+    [
+        ("gan.size", "big"),
+        ("gan.size", "1.5"),
+        ("gan.size", "True"),
+        ("gan.size", "None"),
+        ("loss.lam_perc", "many"),
+        ("schedule.use_mask", "2"),
+        ("schedule.stages", "((1, 2, 3)," * 500),
+        ("data.crop", "half"),
+        ("seed", "9" * 5000),
+        ("seed", "(" * 1000),
+        ("data.image_root", "a\0b"),
+        ("workdir", "line\nbreak"),
+        ("sampling.view_mvn", "x" * 300),
+        ("schedule.joint", "y" * 5000),
+    ],
+)
+def test_mistyped_value_is_refused_in_a_short_line(field, text, capsys):
+    with pytest.raises(ConfigError, match=f"config.{field} is "):
+        apply_overrides(load_config("ictface"), {field: text})
+    assert main(["--config=ictface", f"--config.{field}={text}", "--check"]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: config.{field} is") and len(printed) < 250
+
+
+@settings(deadline=None)  # a loaded machine is no failure
+@given(st.text(max_size=20), st.sampled_from(sorted(flatten(load_config("base")))))
+def test_any_text_is_a_value_or_a_config_error(text, field):
+    base = load_config("base")
+    try:
+        value = flatten(apply_overrides(base, {field: text}))[field]
+    except ConfigError:
+        return
+    assert type(value) is type(flatten(base)[field]) or field == "data.crop"
+
+
+def _roots(config) -> dict[str, str]:
+    return {root: config.data[root] for root in _ROOTS}
+
+
+def _config_file(folder, body: str) -> str:
+    (folder / "mine.py").write_text(
+        "from gan2shape_jax.config import load_config\n\n\ndef get_config():\n"
+        f"    config = load_config('ictface:scratch').unlock()\n    {body}\n    return config\n"
+    )
+    return str(folder / "mine.py")
+
+
+def test_own_images_get_nothing_of_the_bundled_faces(tmp_path):
+    """However they are named: a photo saved as 001.png has neither the latent nor the mask of the face 001."""
+    photos = {"data.image_root": str(tmp_path)}
+    with pytest.warns(UserWarning, match="dropped config.data.latent_root .*") as caught:
+        config = apply_overrides(load_config("ictface:scratch"), photos)
+    assert _roots(config) == dict.fromkeys(_ROOTS, "")
+    (message,) = [str(warning.message) for warning in caught]
+    assert "\n" not in message and all(f"config.data.{root} {asset('ictface')}" in message for root in _ROOTS)
+    for root, folder in zip(_ROOTS, ("mine", asset("ictface/latents"), "mine"), strict=True):
+        with pytest.warns(UserWarning, match="dropped") as caught:  # but not what the user names, even a bundled one
+            config = apply_overrides(load_config("ictface:scratch"), photos | {f"data.{root}": folder})
+        assert _roots(config) == dict.fromkeys(_ROOTS, "") | {root: folder}
+        assert f"config.data.{root} " not in str(caught[0].message)
+    with pytest.warns(UserWarning, match="dropped config.data.latent_root data/celeba/latents"):
+        assert apply_overrides(load_config("celeba"), {"data.image_root": "photos"}).data.latent_root == ""
+
+
+def test_the_same_holds_for_config_files_that_start_from_ictface(tmp_path):
+    spec = _config_file(tmp_path, "config.data.image_root, config.data.mask_root = 'photos', 'masks'")
+    with pytest.warns(UserWarning, match="dropped"):
+        config = load_config(spec)
+    assert _roots(config) == {"latent_root": "", "mask_root": "masks", "depth_root": ""} and config.is_locked
+    assert _roots(apply_overrides(config, {"data.image_root": "more"}))["mask_root"] == "masks"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"data.latent_root": ""},
+        {"data.mask_root": "masks"},
+        {"data.image_root": asset("ictface/image") + "/"},
+        {"data.image_list": "other.txt"},
+    ],
+)
+def test_the_bundled_faces_keep_what_is_theirs(fields):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        config = apply_overrides(load_config("ictface:scratch"), fields)
+    before = _roots(load_config("ictface:scratch"))
+    own = {path.removeprefix("data."): value for path, value in fields.items()}
+    assert _roots(config) == before | {root: value for root, value in own.items() if root in before}

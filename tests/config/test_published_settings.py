@@ -1,0 +1,238 @@
+"""Settings files of the published implementation: they load unchanged, and what is wrong with one is said."""
+
+import pathlib
+import warnings
+
+import pytest
+from helpers import hostile_texts
+from helpers.reference_facts import DEFAULTS, REFERENCE, yaml_text
+
+from gan2shape_jax import main as program
+from gan2shape_jax.config import apply_overrides, flatten, load_config, validation
+from gan2shape_jax.config.published_yaml import IGNORED, OPTIONS
+from gan2shape_jax.errors import ConfigError
+
+_ROOT = pathlib.Path(__file__).parents[2]
+# The least that the original's code runs with.
+_LEAST = {
+    "num_stage": 1,
+    "stage_len_dict": {"step1": 5, "step2": 6, "step3": 7},
+    "img_list_path": "l.txt",
+    "img_root": "pictures",
+    "latent_root": "w",
+    "gan_ckpt": "g.pt",
+}
+
+
+def _write(folder, facts, name="mine.yml") -> str:
+    path = folder / name
+    path.write_text(facts if isinstance(facts, str) else yaml_text(facts))
+    return str(path)
+
+
+def _load(folder, facts) -> dict:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return flatten(load_config(_write(folder, facts)))
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_published_file_is_our_config_of_the_same_name(name, tmp_path):
+    found, ours = _load(tmp_path, REFERENCE[name]), flatten(load_config(name))
+    assert found == ours
+    assert {field: type(value) for field, value in found.items()} == {f: type(v) for f, v in ours.items()}
+    assert validation.problems(load_config(name)) == []
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_what_the_published_code_fixes_is_ours(name):
+    """Widths, Adam and the latents' length: constants in gan2shape/model.py."""
+    values = flatten(load_config(name))
+    facts = {
+        "gan.style_dim": 512,
+        "gan.truncation": 1.0,
+        "networks.width": 0,
+        "networks.group_base": 0,
+        "networks.zdim": 256,
+        "networks.encoder_width": 32,
+        "prior.iterations": 1000,
+        "optimizer.beta1": 0.9,
+        "optimizer.beta2": 0.999,
+        "optimizer.weight_decay": 5e-4,
+        "optimizer.eps": 1e-8,
+        "loss.perceptual": "lpips",
+    }
+    assert {field: values[field] for field in facts} == facts
+
+
+def test_horses_are_cars_with_another_gan_and_other_data():
+    car, horse = flatten(load_config("car")), flatten(load_config("horse"))
+    changed = {field for field in car if car[field] != horse[field]} - {"data.mask_root"}
+    files = {"data.image_list", "data.image_root", "data.latent_root", "gan.checkpoint", "workdir"}
+    assert changed == files | {"category", "gan.size"}
+    assert horse["gan.size"] == 256  # stylegan2-horse-config-f, https://github.com/NVlabs/stylegan2
+
+
+def test_options_left_out_take_the_defaults_of_the_published_code(tmp_path):
+    found = _load(tmp_path, _LEAST)
+    assert found == _load(tmp_path, DEFAULTS | _LEAST)
+    facts = {"lam_perc": 1.0, "use_mask": True, "z_translation_range": 0.1, "add_mean_V": False}
+    assert {name: found[OPTIONS[name][0]] for name in facts} == facts
+    assert found["schedule.stages"] == ((5, 6, 7),) and found["schedule.flip3"] == (False,)
+
+
+def test_each_option_changes_its_own_field_alone(tmp_path):
+    facts = REFERENCE["cat"]
+    before = _load(tmp_path, facts)
+    others = {"category": "synface", "F1_d": 5, "truncation": 0.5, "prior_near": 0.92, "max_depth": 1.2}
+    others |= {"prior_far": 1.05, "crop": 64, "rand_light": [-0.5, 0.5, 0, 0.5, 0, 0.5, -0.5]}
+    for name, (field, default) in OPTIONS.items():
+        if not field:
+            continue
+        other = {str: "other", int: 64, float: 0.875}.get(type(default))
+        other = others.get(name, not facts.get(name, default) if other is None else other)
+        after = _load(tmp_path, facts | {name: other})
+        changed = {path for path in before if before[path] != after[path]}
+        # What the original has no option for is our category's; joint training starts without networks, from masks.
+        also = {"category": {"parsing.weights"}, "joint_train": {"mode", "data.mask_root"}}.get(name, set())
+        assert field in changed and changed <= {field} | also, name
+        assert (list(after[field]) if isinstance(after[field], tuple) else after[field]) == other, name
+
+
+def test_ignored_options_are_named_in_one_line_and_only_they(tmp_path):
+    path = _write(tmp_path, REFERENCE["car"] | dict.fromkeys(IGNORED, 1))
+    with pytest.warns(UserWarning) as caught:
+        load_config(path)
+    (message,) = [str(warning.message) for warning in caught]
+    assert message.startswith(f"{path}: ignored: ") and "\n" not in message
+    assert set(message.partition("ignored: ")[2].partition(" (")[0].split(", ")) == set(IGNORED)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_config(_write(tmp_path, _LEAST))
+
+
+def test_values_that_follow_from_several_options_or_another_form_of_one(tmp_path):
+    for checkpoint, converted in (
+        ("a/g.pt", "a/g.safetensors"),
+        ("g.pth", "g.safetensors"),
+        ("g.pkl", "g.safetensors"),
+        ("g.safetensors", "g.safetensors"),
+        ("net-0.5", "net-0.5.safetensors"),
+    ):
+        assert _load(tmp_path, _LEAST | {"gan_ckpt": checkpoint})["gan.checkpoint"] == converted
+    assert _load(tmp_path, REFERENCE["car"] | {"img_root": "photos"})["data.mask_root"] == ""
+    found = _load(tmp_path, _LEAST | {"keep_num_checkpoint": -1, "min_depth": 0.8})
+    assert found["checkpoint.keep"] > 10**5
+    assert found["camera.rot_center_depth"] == pytest.approx((0.8 + 1.1) / 2)
+    found = _load(tmp_path, yaml_text(_LEAST | {"use_mask": 0, "relative_enc": 1}) + "crop:\npretrain: null\n")
+    assert (found["schedule.use_mask"], found["gan.relative_enc"]) == (False, True)
+    assert found["data.crop"] is None and found["networks.pretrained"] == ""
+
+
+def test_checkpoint_not_converted_yet_stops_with_the_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my nets").mkdir()
+    (tmp_path / "my nets/g.pth").write_bytes(b"weights")
+    path = _write(tmp_path, REFERENCE["car"] | {"gan_ckpt": "my nets/g.pth"})
+    assert program.main([f"--config={path}"]) == 1
+    printed = capsys.readouterr().err
+    assert "gan2shape-jax convert 'my nets/g.pth' 'my nets/g.safetensors'" in printed and "Traceback" not in printed
+
+
+def test_overrides_and_variants_come_on_top(tmp_path):
+    path = _write(tmp_path, _LEAST)
+    assert apply_overrides(load_config(path), {"sampling.batch_size": "32"}).sampling.batch_size == 32
+    assert load_config(f"{path}:lift").mode == "lift"
+    with pytest.raises(ConfigError, match="no variant 'quick'"):
+        load_config(f"{path}:quick")
+    with pytest.raises(ConfigError, match="no config file .*gone.yaml"):
+        load_config(str(tmp_path / "gone.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("facts", "start", "message"),
+    [
+        ({"lr": "1e-4"}, "lr", r"lr is a number, not '1e-4' .YAML reads 1e-4 as text: write 1.0e-04"),
+        ({"use_mask": 2}, "use_mask", "use_mask is True or False, not 2"),
+        ({"batchsize": 1.5}, "batchsize", "batchsize is a whole number, not 1.5"),
+        ({"flip1_cfg": True}, "flip1_cfg", "flip1_cfg is True: it takes a list"),
+        ({"stage_len_dict": {"step1": 1}}, "stage_len_dict", "step1, step2 and step3"),
+        ({"lerning_rate": 1}, "lerning_rate", "no option lerning_rate; the nearest is "),
+        ({"category": "dog"}, "category", "no parser for the category dog"),
+        ({"num_stage": 0}, "num_stage", "lies from 1 to"),
+        ({"num_stage": 2}, "num_stage", "stage_len_dict2, .*is not given"),
+        (
+            REFERENCE["car"] | {"flip3_cfg": [True]},
+            "flip3_cfg",
+            "1 entries for 4",
+        ),
+        ({"border_depth": 1.2}, "border_depth", "here it always is"),
+        ({"load_gt_depth": True}, "load_gt_depth", "has no image in it"),
+        ({"batchsize": 0}, "batchsize", "config.sampling.batch_size is 0: it has to be more than 0"),
+        ({"image_size": 96}, "image_size", "power of two"),
+        ({"flip1_cfg": [True]}, "flip1_cfg", "without flip3"),
+        ({"img_root": ""}, "img_root", "img_root has no value"),
+    ],
+)
+def test_what_is_wrong_is_said_with_file_and_line(facts, start, message, tmp_path):
+    path = _write(tmp_path, _LEAST | facts)
+    line = next(n for n, text in enumerate(pathlib.Path(path).read_text().splitlines(), 1) if text.startswith(start))
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(path)
+    assert f"{path}, line {line}: " in str(caught.value)
+
+
+def test_missing_options_are_all_named_at_once(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        load_config(_write(tmp_path, "lam_perc: 1\n"))
+    assert all(f"the option {name} is missing" in str(caught.value) for name in _LEAST)
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "message"),
+    [
+        (b"a: 1\nb:\t2\n", 2, "a tab: YAML takes spaces"),
+        (b"a: 1\nb: [1, 2\nc: 3\n", 3, "no plain YAML"),
+        (b"lr: 1\nfov: 2\nlr: 3\n", 3, "lr is given twice, first in line 1"),
+        (b"stage_len_dict:\n  step1: 1\n  step1: 2\n", 3, "step1 is given twice"),
+        (b"a: 1\nb: !!python/object/apply:os.system ['touch x']\n", 2, "no plain YAML"),
+        (b"!!python/object:os.x\na: 1\n", 1, "no plain YAML"),
+        (b"a: *gone\n", 1, "undefined alias"),
+        (b"- a\n- b\n", 0, "`option: value` lines are needed"),
+        (b"a: !!int x\n", 0, "lines are needed"),
+        (b"", 0, "is empty"),
+        (b"\xff\xfe\x00", 0, "cannot be read as text"),
+        (b"a: \x07\n", 0, "special characters are not allowed"),
+        (b"a: " + b"[" * 5000, 0, "lines are needed"),
+        (b"a: " + b"x" * 2**20, 0, "at most"),
+    ],
+)
+def test_anything_but_plain_options_is_refused_and_runs_nothing(content, line, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("a.yml").write_bytes(content)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config("a.yml")
+    assert str(caught.value).startswith(f"a.yml, line {line}: " if line else "a.yml")
+    assert "\n" not in str(caught.value) and [path.name for path in tmp_path.iterdir()] == ["a.yml"]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_no_mutated_file_ends_in_anything_but_a_configuration_or_a_sentence(tmp_path):
+    for name, content in hostile_texts.yaml_files().items():
+        (tmp_path / "a.yml").write_bytes(content)
+        try:
+            load_config(str(tmp_path / "a.yml"))
+        except ConfigError as error:
+            assert "a.yml" in str(error) and len(str(error)) < 4000, name
+
+
+def test_launch_options_of_the_published_code_are_answered(capsys):
+    for argument, instead in (("--seed=3", "here: --config.seed=N"), ("--launcher=pytorch", "leave it out")):
+        assert program.main(["--config=ictface", argument]) == 2
+        assert instead in capsys.readouterr().err
+
+
+def test_every_option_is_documented():
+    text = (_ROOT / "docs/how-to/migrating.md").read_text()
+    assert [name for name in (*OPTIONS, *IGNORED) if f"`{name}`" not in text] == []
+    assert [field for field, _ in OPTIONS.values() if field and f"`{field}`" not in text] == []
