@@ -44,7 +44,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if not config.getoption("--optimised"):
         programs.compile_quickly()
-    programs.keep(config)
+    programs.keep()
     config.stash[_RECORD] = Record()
     config.addinivalue_line("markers", "parity: compares with a reference and tells the difference (set by itself)")
 
@@ -56,10 +56,6 @@ def pytest_xdist_make_scheduler(config, log):
     from helpers.file_scheduler import FileScheduling
 
     return FileScheduling(config, log)
-
-
-def pytest_unconfigure(config):
-    programs.discard(config)
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects

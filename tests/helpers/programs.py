@@ -1,20 +1,16 @@
-"""Compiled programs, most of the suite's time: each is compiled once a run, and quickly rather than well."""
+"""Compiled programs, most of the suite's time: each is compiled once, and quickly rather than well."""
 
 import os
 import pathlib
-import shutil
-import tempfile
 
 import jax
-import pytest
 
 from gan2shape_jax.run import xla_flags
 
-__all__ = ["compile_quickly", "discard", "keep", "too_many"]
+__all__ = ["compile_quickly", "keep", "too_many"]
 
 _FOLDER = "JAX_COMPILATION_CACHE_DIR"
 _SECONDS = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
-_OWN = pytest.StashKey[str]()
 _QUICKLY = "--xla_backend_optimization_level=0"
 
 
@@ -26,24 +22,17 @@ def compile_quickly() -> None:
     xla_flags.add_flag(_QUICKLY)
 
 
-def keep(config: pytest.Config) -> None:
-    """Keeps compiled programs in one folder for this process, pytest-xdist's workers and the processes of tests.
+def keep() -> None:
+    """Keeps compiled programs in one folder for this process, pytest-xdist's workers, tests' processes and later runs.
 
-    The folder lasts as long as the run, unless the user names one by JAX_COMPILATION_CACHE_DIR. Two processes may write
+    The folder is `.cache/programs` of the checkout unless JAX_COMPILATION_CACHE_DIR names one. Two processes may write
     the same program: JAX takes one that it cannot read for absent.
     """
-    if _FOLDER not in os.environ:  # workers inherit it
-        config.stash[_OWN] = os.environ[_FOLDER] = tempfile.mkdtemp(prefix="gan2shape-programs-")
+    os.environ.setdefault(_FOLDER, str(pathlib.Path(__file__).parents[2] / ".cache" / "programs"))  # workers inherit it
     os.environ.setdefault(_SECONDS, "0.2")
     # JAX was imported before: it has read its variables.
     jax.config.update(_FOLDER.lower(), os.environ[_FOLDER])
     jax.config.update(_SECONDS.lower(), float(os.environ[_SECONDS]))
-
-
-def discard(config: pytest.Config) -> None:
-    """Removes the folder of a run that made one."""
-    if folder := config.stash.get(_OWN, None):
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def too_many() -> bool:
