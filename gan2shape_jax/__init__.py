@@ -19,12 +19,9 @@ if TYPE_CHECKING:
     from gan2shape_jax.geometry.mesh_rasterizer import interpolate, rasterize
     from gan2shape_jax.geometry.render import warp_depth
     from gan2shape_jax.geometry.resample import grid_sample
-    from gan2shape_jax.interface.gan import Gan, load_gan
-    from gan2shape_jax.interface.model import Model, load_model
-    from gan2shape_jax.interface.progress import Progress
-    from gan2shape_jax.interface.reconstruct import reconstruct
-    from gan2shape_jax.interface.result import Reconstruction, load
+    from gan2shape_jax.interface import Gan, Model, Progress, load_gan, load_model, reconstruct
     from gan2shape_jax.method.metrics import depth_errors
+    from gan2shape_jax.results.reconstruction import Reconstruction, load
 
 __all__ = [
     "Camera",
@@ -48,20 +45,20 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "Camera": "geometry.camera",
-    "Gan": "interface.gan",
-    "Model": "interface.model",
-    "Progress": "interface.progress",
-    "Reconstruction": "interface.result",
+    "Gan": "interface",
+    "Model": "interface",
+    "Progress": "interface",
+    "Reconstruction": "results.reconstruction",
     "UserError": "errors",
     "depth_errors": "method.metrics",
     "grid_sample": "geometry.resample",
     "interpolate": "geometry.mesh_rasterizer",
-    "load": "interface.result",
+    "load": "results.reconstruction",
     "load_config": "config",
-    "load_gan": "interface.gan",
-    "load_model": "interface.model",
+    "load_gan": "interface",
+    "load_model": "interface",
     "rasterize": "geometry.mesh_rasterizer",
-    "reconstruct": "interface.reconstruct",
+    "reconstruct": "interface",
     "warp_depth": "geometry.render",
 }
 

@@ -17,9 +17,8 @@ from PIL import Image
 from gan2shape_jax.apps.edit import command
 from gan2shape_jax.config import load_config
 from gan2shape_jax.method import models
-from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.results import draw_gan_views, draw_overview, load_result
-from gan2shape_jax.run import loading, results
+from gan2shape_jax.run import explain, prepare
 from gan2shape_jax.run.result_folders import saved_result
 from gan2shape_jax.training import network_files
 
@@ -43,14 +42,14 @@ def _overviews(out: pathlib.Path, faces: list[str]) -> None:
     for field in ("image", "mask", "depth"):
         config.data[f"{field}_root"] = str(ROOT / "benchmarks" / "quality" / "data" / "ictface" / field)
     config.data.latent_root = str(ROOT / "benchmarks" / "quality" / "data" / "ictface" / "latents")
-    architecture, frozen = loading.load_frozen(config)
+    architecture, frozen = prepare.load_frozen(config)
     for face in faces:
         folder = saved_result(out / "runs" / face, face)
         with tempfile.TemporaryDirectory() as latents:
-            prepared = loading.load_problem(config, f"{face}.png", architecture, frozen, pathlib.Path(latents))
+            prepared = prepare.load_image(config, f"{face}.png", architecture, frozen, pathlib.Path(latents))
         fresh = models.init_params(jax.random.key(0), prepared.settings)
         params = network_files.load_networks(folder / "networks.safetensors", fresh, prepared.settings)
-        project = results.projector(initial_state(params, prepared.settings), prepared, frozen)
+        project = explain.projector(params, prepared, frozen)
         result = load_result(folder)
         _save(draw_overview(result, gan=draw_gan_views(result, project)), f"overview_{face}")
 

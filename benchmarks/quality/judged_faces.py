@@ -19,8 +19,8 @@ from gan2shape_jax.geometry import resample
 from gan2shape_jax.io import data
 from gan2shape_jax.io.data import Item
 from gan2shape_jax.results import Result
-from gan2shape_jax.run import feed_forward, trust
-from gan2shape_jax.run.feed_forward import FeedForward
+from gan2shape_jax.run import predict, trust
+from gan2shape_jax.run.predict import Predictor
 
 __all__ = ["DISTURBANCES", "Judged", "disturbed", "faces_of", "judged", "networks_of"]
 
@@ -47,15 +47,15 @@ class Judged(NamedTuple):
     to_input: np.ndarray
 
 
-def networks_of(folder: pathlib.Path, model: str) -> FeedForward:
+def networks_of(folder: pathlib.Path, model: str) -> Predictor:
     """Returns a model's networks, for a folder of faces."""
     config = known_faces.config_of(folder, "ictface:predict")
     config.data.latent_root = ""
     config.networks.pretrained = model or config.networks.pretrained
-    return feed_forward.load(config.lock(), None)
+    return predict.load(config.lock(), None)
 
 
-def faces_of(networks: FeedForward, numbers: Iterable[int], kinds: Iterable[str]) -> Iterator[tuple[str, Item]]:
+def faces_of(networks: Predictor, numbers: Iterable[int], kinds: Iterable[str]) -> Iterator[tuple[str, Item]]:
     """Yields faces, each with every kind of disturbance, which is a function of the face's number."""
     for number in numbers:
         item = data.load_item(networks.judge.config, f"{number:03d}.png")
@@ -89,10 +89,10 @@ def disturbed(rng: np.random.Generator, item: Item, kind: str) -> Item:
     return dataclasses.replace(item, image=np.clip(image, -1, 1).astype(np.float32))
 
 
-def judged(networks: FeedForward, item: Item) -> Judged:
+def judged(networks: Predictor, item: Item) -> Judged:
     """Returns a face as a model reconstructs it."""
     prepared, judge = networks.prepared(item), networks.judge
-    result = networks.seen(prepared, category=judge.config.category)
+    result = networks.explain(prepared)
     inside = item.mask > 0.5
     off = np.log(result.warped_depth) - np.log(item.depth)
     error = np.where(inside, (off - off[inside].mean()) * result.warped_depth, 0)

@@ -15,7 +15,7 @@ from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.state import PreparedImage, initial_state
-from gan2shape_jax.run import loading
+from gan2shape_jax.run import prepare
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files
 
@@ -33,7 +33,7 @@ def config_of(data: pathlib.Path, name: str = "ictface:scratch") -> ConfigDict:
 def faces_of(data: pathlib.Path, numbers: Iterable[int]) -> tuple[list[PreparedImage], FrozenModels]:
     """Returns the faces of a folder by their numbers, and the frozen networks."""
     config = config_of(data).lock()
-    architecture, frozen = loading.load_frozen(config)
+    architecture, frozen = prepare.load_frozen(config)
     return prepared(config, numbers, architecture, frozen), frozen
 
 
@@ -43,7 +43,7 @@ def prepared(
     """Returns the faces of a configuration by their numbers."""
     with tempfile.TemporaryDirectory() as kept:
         return [
-            loading.load_problem(config, f"{number:03d}.png", architecture, frozen, pathlib.Path(kept))
+            prepare.load_image(config, f"{number:03d}.png", architecture, frozen, pathlib.Path(kept))
             for number in numbers
         ]
 

@@ -31,7 +31,7 @@ from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.method import reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage, initial_state
-from gan2shape_jax.run import loading, refining
+from gan2shape_jax.run import prepare, refining
 from gan2shape_jax.run.runtime import cadence_of, schedule_of, set_up_runtime
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import loop
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows: list[dict[str, Any]] = json.loads(options.out.read_text()) if options.out.exists() else []
     done = {(row["face"], row["seed"]) for row in rows}
     set_up_runtime(config_of(options.data, options.model, 0))
-    architecture, frozen = loading.load_frozen(config_of(options.data, options.model, 0))
+    architecture, frozen = prepare.load_frozen(config_of(options.data, options.model, 0))
     for seed in options.seeds:
         config = config_of(options.data, options.model, seed)
         for face in range(*options.faces):
@@ -79,7 +79,7 @@ def config_of(data: pathlib.Path, model: pathlib.Path, seed: int) -> ConfigDict:
 def refined(config: ConfigDict, face: int, architecture: Architecture, frozen: FrozenModels) -> dict[str, Any]:
     """Refines one face; returns SIDE, MAD and L1 at every share."""
     (one,) = known_faces.prepared(config, [face], architecture, frozen)
-    start = loading.initial_params(config, one.settings)
+    start = prepare.initial_params(config, one.settings)
     begin = time.perf_counter()
     state, _ = loop.train(one, frozen, schedule_of(config), start, None, cadence_of(config), Watcher())
     wanted = config.refinement

@@ -19,7 +19,7 @@ from judged_faces import Judged
 from gan2shape_jax.geometry import resample
 from gan2shape_jax.io.atomic_files import atomic_bytes
 from gan2shape_jax.io.weights.digest import sha256
-from gan2shape_jax.training.trust_file import TrustRecord, beside, trust_bytes
+from gan2shape_jax.run.trust import TrustRecord, beside, trust_bytes
 
 _SOFT = 2 / 128  # of a side: the usual error is blurred by this much
 _SHARE = 0.8  # of pixels within the spread

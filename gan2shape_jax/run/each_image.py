@@ -16,13 +16,13 @@ from gan2shape_jax.io.image_names import stem_of
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.summaries import Summaries
 
-__all__ = ["FAILURES", "GroupOutcome", "explain", "failure_of", "for_each_group", "for_each_image", "stem_of"]
+__all__ = ["FAILURES", "GroupOutcome", "failure_of", "for_each_group", "for_each_image", "in_words", "stem_of"]
 
 # Errors caused by one image, its files or its numbers, that do not affect the others.
 FAILURES = (UserError, OSError, FloatingPointError, jax.errors.JaxRuntimeError)
 
 
-def explain(error: Exception) -> str:
+def in_words(error: Exception) -> str:
     """Returns a one-line, human-readable description of an error."""
     if isinstance(error, jax.errors.JaxRuntimeError):
         return f"the device gave up: {str(error).splitlines()[0]}"
@@ -39,7 +39,7 @@ def failure_of(name: str, error: Exception) -> dict[str, str]:
         raise error
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         raise refused(error, f"{stem_of(name)}: {error.filename or 'its files'} cannot be written") from error
-    return {stem_of(name): explain(error)}
+    return {stem_of(name): in_words(error)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from gan2shape_jax.config.schema import fields, flatten
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.data import load_item, open_picture
 from gan2shape_jax.io.per_image_files import absent_per_image_files
-from gan2shape_jax.run import loading
+from gan2shape_jax.run import prepare
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import joint, joint_parallel
 
@@ -79,8 +79,8 @@ def _look_at(config: ConfigDict, name: str, architecture: Architecture | None) -
     if config.mode == "predict":
         return facts
     if item.latent is not None and architecture is not None:
-        loading.require_layers(item.latent, name, architecture)
-    loading.prior_of(config, item)
+        prepare.require_layers(item.latent, name, architecture)
+    prepare.prior_of(config, item)
     return facts
 
 

@@ -7,7 +7,7 @@ import warnings
 import jax
 from ml_collections import ConfigDict
 
-from gan2shape_jax.run import interrupt, loading, refining, start
+from gan2shape_jax.run import interrupt, prepare, refining, start
 from gan2shape_jax.run.each_image import FAILURES, failure_of, for_each_group, stem_of
 from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.reconstructor import Reconstructor
@@ -31,7 +31,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
       UserError: the GAN or the folder is unusable, so that no image could succeed.
     """
     with start.begin(config, names) as begun:
-        architecture, frozen = loading.load_frozen(config)
+        architecture, frozen = prepare.load_frozen(config)
         folder, schedule = begun.folder, schedule_of(config)
         folder.describe(config)
         tensorboard = folder.tensorboard if config.logging.tensorboard else None

@@ -23,10 +23,10 @@ from gan2shape_jax.io.atomic_files import atomic_bytes
 from gan2shape_jax.io.regular_files import MIB, read_bytes
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.state import PreparedImage, TrainState, initial_state
-from gan2shape_jax.run import distributed, interrupt, joint_files, loading, results, start, trust
+from gan2shape_jax.method.state import PreparedImage
+from gan2shape_jax.run import distributed, explain, interrupt, joint_files, prepare, start, trust
 from gan2shape_jax.run.cluster import wait_for
-from gan2shape_jax.run.each_image import FAILURES, explain, for_each_image
+from gan2shape_jax.run.each_image import FAILURES, for_each_image, in_words
 from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import schedule_of
@@ -106,11 +106,11 @@ def _prepare(
     images, failures = [], []
     for name in names:
         try:
-            images.append(loading.load_problem(config, name, architecture, frozen, folder.latents))
+            images.append(prepare.load_image(config, name, architecture, frozen, folder.latents))
         except RunEndingError:
             raise
         except FAILURES as error:
-            failures.append(f"{name}: {explain(error)}")
+            failures.append(f"{name}: {in_words(error)}")
     if failures:
         raise UserError(
             "\n".join(["joint training needs all images of the list; mend these or leave them out:", *failures])
@@ -126,7 +126,7 @@ def _made_with(task: joint.ManyImages) -> dict[str, Any]:
 
 def _write(
     config: ConfigDict,
-    state: TrainState,
+    params: models.Params,
     history: list,
     by_name: dict[str, PreparedImage],
     frozen: FrozenModels,
@@ -138,14 +138,12 @@ def _write(
     folder.require()
     prepared = by_name[name]
     own = own_history(history, prepared.name)
-    result = results.result_of(state, prepared, frozen, own, category=config.category)
-    result = trust.judged(judge, result)
-    results.write_result(
-        result,
+    explain.write(
+        explain.explain(params, prepared, frozen, judge, history=own),
         folder.result(prepared.name),
-        results.projector(state, prepared, frozen),
         config,
-        {"history.csv": results.history_csv(own).encode()},
+        project=explain.projector(params, prepared, frozen),
+        extra={"history.csv": explain.history_csv(own).encode()},
     )
 
 
@@ -194,7 +192,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
 
 def _run(config: ConfigDict, names: list[str], begun: start.Start) -> int:
     """Does the work of `run`, in a folder that has been tidied."""
-    architecture, frozen = loading.load_frozen(config)
+    architecture, frozen = prepare.load_frozen(config)
     folder = begun.folder
     _keep_images(config, folder, names)
     folder.describe(config)
@@ -216,12 +214,12 @@ def _run(config: ConfigDict, names: list[str], begun: start.Start) -> int:
         if begun.team.leads:
             checkpoint.discard(folder.shared_checkpoints)  # the networks and the history have been written
         like = models.init_params(jax.random.key(config.seed), task.settings)
-        state = initial_state(network_files.load_networks(folder.networks, like, task.settings), task.settings)
+        params = network_files.load_networks(folder.networks, like, task.settings)
         by_name = {
             name: dataclasses.replace(one, settings=task.settings)  # so that programs are shared
             for name, one in zip(names, group, strict=True)
         }
-        judge = trust.load(config, (architecture, frozen.discriminator), model=False)
+        judge = trust.load(config, (architecture, frozen.discriminator))
         history = joint_files.read_history(folder.root)
-        write = functools.partial(_write, config, state, history, by_name, frozen, judge, folder)
+        write = functools.partial(_write, config, params, history, by_name, frozen, judge, folder)
         return for_each_image(folder, names, monitor.say, write, [name for (name,) in begun.units])

@@ -33,7 +33,7 @@ from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.results.pictures import write_png
 from gan2shape_jax.results.sample_sheet import draw_sample_sheet
-from gan2shape_jax.run import distributed, interrupt, joint_files, lifted_model, loading, start
+from gan2shape_jax.run import distributed, interrupt, joint_files, lifted_model, prepare, start
 from gan2shape_jax.run.cluster import wait_for
 from gan2shape_jax.run.lift_samples import maker_of
 from gan2shape_jax.run.monitor import Monitor
@@ -71,7 +71,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
         folder = begun.folder
         if begun.trained and lifted_model.is_whole(folder.root, joint_files.record_of(folder.root)):
             return 0
-        architecture, frozen = loading.load_frozen(config)
+        architecture, frozen = prepare.load_frozen(config)
         folder.describe(config)
         tensorboard = folder.tensorboard if config.logging.tensorboard and begun.team.leads else None
         with Monitor(schedule_of(config), tensorboard) as monitor, interrupt.noted() as check:
@@ -104,7 +104,7 @@ def _write_model(
 
 def _overshot(config: ConfigDict, params: models.Params, maker: SampleMaker) -> models.Params:
     """Returns networks whose depth is moved beyond what training changed, by `config.lift.overshoot`."""
-    began = loading.initial_params(config, maker.settings)
+    began = prepare.initial_params(config, maker.settings)
     images, _ = maker.images(range(_OVERSHOT, _OVERSHOT + _OVERSHOT_ON))
     mirrored = any(config.schedule.flip3)
     change = overshoot.mean_change(began, params, images, maker.settings, mirrored=mirrored)

@@ -18,7 +18,7 @@ from gan2shape_jax.io.masks import load_mask, parse_mask
 from gan2shape_jax.lift.gan_samples import SampleMaker
 from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.run import loading
+from gan2shape_jax.run import prepare
 from gan2shape_jax.stylegan2 import Architecture
 
 __all__ = ["maker_of"]
@@ -36,7 +36,7 @@ def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModel
       architecture: the GAN's architecture.
       frozen: the run's frozen networks.
     """
-    mean = loading.mean_latent({"generator": frozen.generator}, architecture)
+    mean = prepare.mean_latent({"generator": frozen.generator}, architecture)
     settings = dataclasses.replace(
         settings_lib.from_config(config, architecture, original_size=config.lift.cropped_from),
         collect_iters=1,  # a step sees one batch of samples at a time
@@ -67,7 +67,7 @@ def _prior_of(config: ConfigDict) -> Callable[[Mask], Mask]:
         item = Item(
             "a sample of the GAN", np.zeros((*mask.shape, 3), np.float32), mask, None, None, mask.shape[0], None
         )
-        return np.asarray(loading.prior_of(config, item))
+        return np.asarray(prepare.prior_of(config, item))
 
     return prior
 

@@ -14,7 +14,7 @@ from gan2shape_jax.io.writable import require_file_place
 from gan2shape_jax.results import Fragments, Row, load_metrics
 from gan2shape_jax.results.page import Entry, page_text
 from gan2shape_jax.run.result_folders import is_result, results_root
-from gan2shape_jax.run.verdict import remarks
+from gan2shape_jax.run.trust import remarks
 
 __all__ = ["main"]
 

@@ -16,8 +16,8 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
-from gan2shape_jax.run import loading, malloc_tuning, refining, results, trust
-from gan2shape_jax.run.each_image import FAILURES, GroupOutcome, explain, failure_of, stem_of
+from gan2shape_jax.run import explain, malloc_tuning, prepare, refining, trust
+from gan2shape_jax.run.each_image import FAILURES, GroupOutcome, failure_of, in_words, stem_of
 from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import cadence_of, interruptible
@@ -80,7 +80,7 @@ class Reconstructor:
     def judge(self) -> trust.Judge:
         """The judge of the results."""
         known = self.architecture, self.frozen.discriminator
-        return trust.load(self.config, known, model=refining.refines(self.config))
+        return trust.load(self.config, known)
 
     def reconstruct(self, names: list[str]) -> GroupOutcome:
         """Trains the networks of images, at once where the images are alike; the results are not written yet."""
@@ -104,7 +104,7 @@ class Reconstructor:
 
     def prepare(self, name: str) -> PreparedImage:
         """Loads an image of the list and its files; inverts the GAN if it has no latent."""
-        prepared = loading.load_problem(self.config, name, self.architecture, self.frozen, self.folder.latents)
+        prepared = prepare.load_image(self.config, name, self.architecture, self.frozen, self.folder.latents)
         if not self.config.data.latent_root:
             self.monitor.say(f"{prepared.name}: latent by inversion, mean absolute error {prepared.inversion_l1:.3f}")
         return prepared
@@ -141,7 +141,7 @@ class Reconstructor:
         config = self.config
         previous = None if config.schedule.reset_weight else self._finished_before(name)
         if previous is None:
-            return loading.initial_params(config, prepared.settings)
+            return prepare.initial_params(config, prepared.settings)
         fresh = models.init_params(jax.random.key(config.seed), prepared.settings)
         path = previous / "networks.safetensors"
         return network_files.load_networks(path, fresh, prepared.settings, needed=models.NAMES)
@@ -174,7 +174,7 @@ class Reconstructor:
             return failures
         self._forget(names)  # so that the next start may form other groups
         message = (
-            f"{explain(error)}; {len(names)} images at once are too many for this device's memory: give a smaller "
+            f"{in_words(error)}; {len(names)} images at once are too many for this device's memory: give a smaller "
             "config.runtime.images_at_once"
         )
         return dict.fromkeys(failures, message)
@@ -225,21 +225,20 @@ class Reconstructor:
         """
         self.folder.require()
         malloc_tuning.give_back()  # the memory that training has used
-        state, measured = refining.finished(self.config, start, state, prepared, self.frozen)
-        category = self.config.category
-        result = results.result_of(state, prepared, self.frozen, history, category=category, measured=measured)
-        result = trust.judged(self.judge, result)
-        sentence = trust.sentence_of(result.name, result.metrics)
-        if sentence is not None:
+        params, measured = refining.finished(self.config, start, state, prepared, self.frozen)
+        result = explain.explain(
+            params, prepared, self.frozen, self.judge, history=history, start=start, measured=measured
+        )
+        if sentence := trust.sentence_of(result.name, result.metrics):
             self.monitor.say(sentence)
         # The next image may start from these networks, and needs all of them.
         kept = self.config.outputs.networks if self.config.schedule.reset_weight else "full"
-        results.write_result(
+        explain.write(
             result,
             self.folder.result(prepared.name),
-            results.projector(state, prepared, self.frozen),
             self.config,
-            results.training_files(state, history, networks=kept),
+            project=explain.projector(params, prepared, self.frozen),
+            extra=explain.training_files(params, history, networks=kept),
             **together,
         )
 

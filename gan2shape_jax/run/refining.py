@@ -11,19 +11,17 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.lift import model_file, refinement
-from gan2shape_jax.method import models, reconstruction
+from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.state import PreparedImage, TrainState, initial_state
-from gan2shape_jax.run import lifted_model, results
-from gan2shape_jax.run.verdict import FAR, MODEL_L1, TYPICAL_L1, is_far
+from gan2shape_jax.method.state import PreparedImage, TrainState
 
-__all__ = ["Refined", "as_refinement", "finished", "held", "nearness", "refines"]
+__all__ = ["Refined", "as_refinement", "finished", "held", "refines"]
 
 
 class Refined(NamedTuple):
-    """What a run keeps from an image's training, and what it reports about it in `metrics`."""
+    """The networks that a run keeps from an image's training, and what it reports about that in `metrics`."""
 
-    state: TrainState
+    params: models.Params
     metrics: dict[str, Any]
 
 
@@ -84,28 +82,9 @@ def finished(
       prepared: the image.
       frozen: the frozen networks.
     """
-    if not refines(config):
-        return Refined(state, {})
-    told: dict[str, Any] = {}
-    if config.refinement.kept_out:
-        wanted = config.refinement
-        kept = refinement.keep_best(start, state, prepared, frozen, batches=wanted.kept_out, gain=wanted.gain)
-        state = kept.state
-        told["refinement_share"] = kept.share
-        told["kept_out_l1"] = dict(zip(map(str, refinement.SHARES), kept.l1, strict=True))
-    before = initial_state(start, prepared.settings)
-    view = reconstruction.see(before, prepared.problem, frozen, prepared.settings)
-    l1 = results.reconstruction_l1(view, prepared.problem)
-    return Refined(state, told | nearness(lifted_model.typical_l1(config), l1))
-
-
-def nearness(l1_p95: float | None, l1: float) -> dict[str, Any]:
-    """Returns the metrics that say how well the unrefined model explains an image; {} where there is no model.
-
-    Args:
-      l1_p95: see `lifted_model.typical_l1`.
-      l1: L1 of the model's reconstruction of the image, see `results.reconstruction_l1`.
-    """
-    if l1_p95 is None:
-        return {}
-    return {MODEL_L1: l1, TYPICAL_L1: l1_p95, FAR: is_far(l1, l1_p95)}
+    if not config.refinement.kept_out or not refines(config):
+        return Refined(state.params, {})
+    batches, gain = config.refinement.kept_out, config.refinement.gain
+    kept = refinement.keep_best(start, state, prepared, frozen, batches=batches, gain=gain)
+    errors = dict(zip(map(str, refinement.SHARES), kept.l1, strict=True))
+    return Refined(kept.state.params, {"refinement_share": kept.share, "kept_out_l1": errors})

@@ -15,7 +15,7 @@ from gan2shape_jax.io.atomic_files import atomic_bytes, atomic_text
 from gan2shape_jax.method import models
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
-from gan2shape_jax.run import joint_files, lifted_model, results
+from gan2shape_jax.run import explain, joint_files, lifted_model
 from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import cadence_of, interruptible, schedule_of
@@ -75,6 +75,6 @@ def train(
         return
     folder.require()
     atomic_text(folder.root / "history.json", json.dumps(history) + "\n")
-    atomic_text(folder.root / "history.csv", results.history_csv(history))
+    atomic_text(folder.root / "history.csv", explain.history_csv(history))
     atomic_bytes(folder.networks, network_files.networks_bytes(state.params))
     joint_files.note(folder.root, done=True)

@@ -11,7 +11,7 @@ from rich.text import Text
 from gan2shape_jax.errors import UserError, one_line, printable
 from gan2shape_jax.results import Fragments, Row, load_metrics, print_table, write_page, write_table
 from gan2shape_jax.run.run_folder import RunFolder
-from gan2shape_jax.run.verdict import remarks
+from gan2shape_jax.run.trust import remarks
 
 __all__ = ["Summaries"]
 

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models, perceptual
-from gan2shape_jax.run import feed_forward, lifted_model, loading, predict
+from gan2shape_jax.run import lifted_model, predict, prepare
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files
 
@@ -23,11 +23,11 @@ def examine_gan(config: ConfigDict) -> tuple[Architecture | None, list[str]]:
     A missing file is not a problem here: whether a run needs it is checked elsewhere.
     """
     if config.mode == "predict" and predict.no_gan_because(config):
-        return feed_forward.stand_in_sizes(config), []
+        return predict.stand_in_sizes(config), []
     if not os.path.isfile(config.gan.checkpoint):
         return None, []
     try:
-        return loading.load_gan(config)[0], []
+        return prepare.load_gan(config)[0], []
     except UserError as error:
         return None, str(error).split("\n")
 
@@ -51,7 +51,7 @@ def network_problems(config: ConfigDict, architecture: Architecture) -> list[str
         return []
     needed: tuple[str, ...] = ("depth",)
     if config.mode == "predict":
-        needed = feed_forward.needed_networks(gan=not predict.no_gan_because(config))
+        needed = predict.needed_networks(gan=not predict.no_gan_because(config))
     try:
         sizes = lifted_model.settings_of(config, architecture, original_size=config.image_size)
         like = jax.eval_shape(lambda key: models.init_params(key, sizes), jax.random.key(0))

@@ -17,7 +17,7 @@ from gan2shape_jax.method.prior_step import prior_loss
 from gan2shape_jax.method.pseudo_images import pseudo_images
 from gan2shape_jax.method.reconstruction import input_scene
 from gan2shape_jax.method.steps import STEPS
-from gan2shape_jax.run import loading
+from gan2shape_jax.run import prepare
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.heavy
@@ -53,8 +53,8 @@ class _Case:
 def _case(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
     config = tiny_config(folder, image_size=32, data__depth_root="", schedule__use_mask=True)
-    architecture, frozen = loading.load_frozen(config)
-    prepared = loading.load_problem(config, "001.png", architecture, frozen, folder)
+    architecture, frozen = prepare.load_frozen(config)
+    prepared = prepare.load_image(config, "001.png", architecture, frozen, folder)
     params = models.init_params(jax.random.key(3), prepared.settings)
     rng = np.random.default_rng(0)
     images = rng.uniform(-1, 1, (2, 8, 8, 3)).repeat(4, 1).repeat(4, 2)

@@ -8,7 +8,7 @@ import numpy as np
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.method import models
 from gan2shape_jax.results import Result, save_result
-from gan2shape_jax.run import loading
+from gan2shape_jax.run import prepare
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.training import network_files as network_files
 from helpers.tiny import tiny_config
@@ -28,8 +28,8 @@ def write_run(folder: pathlib.Path, **fields) -> pathlib.Path:
     """A run's folder with one result: untrained networks, a made-up shape; returns the result's folder."""
     config = tiny_config(folder, image_size=SIZE, data__depth_root="", schedule__use_mask=True, **fields)
     run = RunFolder.open(config)
-    architecture, frozen = loading.load_frozen(config)
-    prepared = loading.load_problem(config, "001.png", architecture, frozen, run.latents)
+    architecture, frozen = prepare.load_frozen(config)
+    prepared = prepare.load_image(config, "001.png", architecture, frozen, run.latents)
     problem, camera = prepared.problem, prepared.settings.camera
     image, depth = np.asarray(problem.image[0]), _bump(camera)
     result = Result(

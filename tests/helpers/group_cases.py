@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gan2shape_jax.method import models, reconstruction
-from gan2shape_jax.run import experiment, loading, runtime
+from gan2shape_jax.run import experiment, prepare, runtime
 from gan2shape_jax.run.reconstructor import Reconstructor
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.training import group, group_memory, group_plan, image_axis, loop
@@ -37,9 +37,9 @@ def run(tmp_path_factory):
     config = tiny_config(
         tmp_path_factory.mktemp("group"), names=NAMES, schedule__use_mask=True, schedule__stages=((2, 2, 2),)
     )
-    architecture, frozen = loading.load_frozen(config)
+    architecture, frozen = prepare.load_frozen(config)
     latents = RunFolder.open(config).latents
-    images = [loading.load_problem(config, name, architecture, frozen, latents) for name in NAMES]
+    images = [prepare.load_image(config, name, architecture, frozen, latents) for name in NAMES]
     initial = models.init_params(jax.random.key(0), images[0].settings)
     last = initial["depth"]["output"]
     initial["depth"] = initial["depth"] | {"output": {"kernel": 0.01 * last["kernel"]}}
@@ -162,7 +162,7 @@ def _config(tmp_path, **fields):
 
 
 def test_a_run_isolates_the_image_that_breaks_and_finishes_the_others(tmp_path, monkeypatch):
-    whole = loading.load_problem
+    whole = prepare.load_image
 
     def breaking(config, name, *rest):
         prepared = whole(config, name, *rest)
@@ -174,7 +174,7 @@ def test_a_run_isolates_the_image_that_breaks_and_finishes_the_others(tmp_path, 
             )
         )
 
-    monkeypatch.setattr(loading, "load_problem", breaking)
+    monkeypatch.setattr(prepare, "load_image", breaking)
     config = _config(tmp_path, names=NAMES, runtime__images_at_once=3)  # of two, on two devices
     assert experiment.run(config) == 1
     root = pathlib.Path(config.workdir)

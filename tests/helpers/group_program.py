@@ -20,7 +20,7 @@ import numpy as np  # noqa: E402
 from gan2shape_jax.method import iteration as iteration_lib  # noqa: E402
 from gan2shape_jax.method import models, sampling  # noqa: E402
 from gan2shape_jax.method.steps import STEPS  # noqa: E402
-from gan2shape_jax.run import loading, runtime  # noqa: E402
+from gan2shape_jax.run import prepare, runtime  # noqa: E402
 from gan2shape_jax.run.run_folder import RunFolder  # noqa: E402
 from gan2shape_jax.training import group, image_axis  # noqa: E402
 from helpers.tiny import asset, tiny_config  # noqa: E402
@@ -38,8 +38,8 @@ def _images(folder: pathlib.Path):
         prior__iterations=2,
         schedule__flip3=(True,),
     )
-    architecture, frozen = loading.load_frozen(config)
-    ready = [loading.load_problem(config, name, architecture, frozen, RunFolder(folder).latents) for name in names]
+    architecture, frozen = prepare.load_frozen(config)
+    ready = [prepare.load_image(config, name, architecture, frozen, RunFolder(folder).latents) for name in names]
     for index in range(2):  # two more images: the same pictures with draws of their own
         problem = dataclasses.replace(ready[index].problem, key=jax.random.key(100 + index))
         ready.append(dataclasses.replace(ready[index], name=f"again{index}", problem=problem))

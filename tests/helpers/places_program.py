@@ -21,7 +21,7 @@ from gan2shape_jax.method import models  # noqa: E402
 from gan2shape_jax.method.optimizer import optimizer  # noqa: E402
 from gan2shape_jax.method.state import TrainState  # noqa: E402
 from gan2shape_jax.method.steps import STEPS  # noqa: E402
-from gan2shape_jax.run import loading, runtime  # noqa: E402
+from gan2shape_jax.run import prepare, runtime  # noqa: E402
 from gan2shape_jax.run.run_folder import RunFolder  # noqa: E402
 from gan2shape_jax.training import data_parallel, image_axis, joint, joint_parallel  # noqa: E402
 from helpers.tiny import asset, tiny_config  # noqa: E402
@@ -43,8 +43,8 @@ def _parts(folder: pathlib.Path):
         sampling__collect_iters=6,
         optimizer__eps=1e-3,
     )  # with a small one Adam makes a whole step of the rounding of a gradient that is zero
-    architecture, frozen = loading.load_frozen(config)
-    group = [loading.load_problem(config, name, architecture, frozen, RunFolder(folder).latents) for name in names]
+    architecture, frozen = prepare.load_frozen(config)
+    group = [prepare.load_image(config, name, architecture, frozen, RunFolder(folder).latents) for name in names]
     task = joint.gather(group, frozen, seed=0, collect_iters=6, reference=False)
     return task, runtime.schedule_of(config)
 

@@ -9,7 +9,7 @@ from gan2shape_jax.io import data
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
-from gan2shape_jax.run import loading
+from gan2shape_jax.run import prepare
 
 
 def tiny_config(tmp_path, *, names=("001.png",), **fields) -> ConfigDict:
@@ -49,9 +49,9 @@ def tiny_config(tmp_path, *, names=("001.png",), **fields) -> ConfigDict:
 def tiny_image(tmp_path) -> tuple[PreparedImage, FrozenModels]:
     """The first image of `tiny_config` and the frozen networks."""
     config = tiny_config(tmp_path)
-    architecture, frozen = loading.load_frozen(config)
+    architecture, frozen = prepare.load_frozen(config)
     name = data.read_names(config.data.image_list)[0]
-    return loading.load_problem(config, name, architecture, frozen, pathlib.Path(config.workdir)), frozen
+    return prepare.load_image(config, name, architecture, frozen, pathlib.Path(config.workdir)), frozen
 
 
 __all__ = ["asset", "tiny_config", "tiny_image"]

@@ -277,7 +277,7 @@ def test_check_looks_at_the_parsers_weights(folder):
 def test_masks_from_a_parser_reach_the_prior_and_the_results(folder, tmp_path):
     """The whole set-up of an image: the prior's box follows the parsed mask."""
     from gan2shape_jax.method import prior
-    from gan2shape_jax.run import loading
+    from gan2shape_jax.run import prepare
 
     bundled = load_config("ictface:scratch")
     shutil.copy(folder / "bright.png", folder / "001.png")
@@ -289,8 +289,8 @@ def test_masks_from_a_parser_reach_the_prior_and_the_results(folder, tmp_path):
         parsing__weights=weights,
         data__latent_root=bundled.data.latent_root,
     )
-    architecture, frozen = loading.load_frozen(config)
-    prepared = loading.load_problem(config, "001.png", architecture, frozen, tmp_path)
+    architecture, frozen = prepare.load_frozen(config)
+    prepared = prepare.load_image(config, "001.png", architecture, frozen, tmp_path)
     mask = np.asarray(prepared.problem.mask)
     assert 0.4 < mask.mean() < 0.6
     wanted = prior.ellipsoid(mask, category="car", near=config.prior.near, far=config.prior.far)

@@ -12,7 +12,7 @@ from gan2shape_jax.config import apply_overrides, flatten, load_config, validati
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.prior import SHAPES, confidence, ellipsoid, flat, prior_depth, smoothed_box, whole_ellipsoid
-from gan2shape_jax.run import loading
+from gan2shape_jax.run import prepare
 
 NEAR, FAR = 0.91, 1.02
 
@@ -163,8 +163,8 @@ def test_ablation_variants_change_what_they_are_named_after():
 
 def test_without_regularization_the_encoding_is_the_offset(tmp_path):
     config = tiny_config(tmp_path, gan__relative_enc=False, prior__shape="flat")
-    architecture, frozen = loading.load_frozen(config)
-    prepared = loading.load_problem(config, "001.png", architecture, frozen, tmp_path)
+    architecture, frozen = prepare.load_frozen(config)
+    prepared = prepare.load_image(config, "001.png", architecture, frozen, tmp_path)
     np.testing.assert_array_equal(prepared.problem.prior, np.ones((64, 64), np.float32))
     settings = prepared.settings
     assert settings.regularize_offset

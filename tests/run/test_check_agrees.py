@@ -15,7 +15,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.config.validation import gan_problems, validate
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.run import check, joint, loading
+from gan2shape_jax.run import check, joint, prepare
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import joint as joint_task
 from gan2shape_jax.training import joint_parallel
@@ -51,7 +51,7 @@ def _run_takes_the_gan(config) -> bool:
     """Whether a run gets past its configuration and its GAN, as `main` and `experiment` ask for them."""
     try:
         validate(config)
-        loading.load_gan(config)
+        prepare.load_gan(config)
     except UserError:
         return False
     return True
@@ -106,9 +106,9 @@ def test_a_mask_that_no_prior_fits_is_told(tmp_path):
     Image.fromarray(mask).save(tmp_path / "001.png")
     config = tiny_config(tmp_path, data__mask_root=str(tmp_path))
     (problem,) = check.examine(config)
-    item = loading.data.load_item(config, "001.png")
+    item = prepare.data.load_item(config, "001.png")
     with pytest.raises(UserError) as refusal:
-        loading.prior_of(config, item)
+        prepare.prior_of(config, item)
     assert str(refusal.value) in problem and pathlib.Path(config.workdir).exists() is False
 
 
@@ -124,7 +124,7 @@ def _refusal(action) -> str:
 @pytest.mark.parametrize("batches", [1, 2])
 def test_latents_of_both_kinds_in_one_joint_run_are_told_as_the_run_tells_them(batches, tmp_path):
     own = pathlib.Path(load_config("ictface").data.latent_root)
-    latents = {name: loading.data.load_latent(own / f"{name}.pt", 128) for name in ("001", "005", "006")}
+    latents = {name: prepare.data.load_latent(own / f"{name}.pt", 128) for name in ("001", "005", "006")}
     latents["005"] = np.repeat(latents["005"][:, None], 10, axis=1)  # W+
     for name, latent in latents.items():
         np.save(tmp_path / f"{name}.npy", latent)

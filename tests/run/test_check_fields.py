@@ -15,7 +15,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import data
 from gan2shape_jax.method import models
 from gan2shape_jax.method import settings as settings_lib
-from gan2shape_jax.run import check, experiment, instance, joint, loading, predict, runtime
+from gan2shape_jax.run import check, experiment, instance, joint, predict, prepare, runtime
 from gan2shape_jax.training import network_files
 
 pytestmark = pytest.mark.hostile
@@ -61,7 +61,7 @@ def _cheap(monkeypatch):
 
 def _load_as_a_run_does(config: ConfigDict, names: list[str]) -> int:
     """Reads what a run reads before its first iteration; here as there the values have passed all checks."""
-    architecture, _ = loading.load_frozen(config)
+    architecture, _ = prepare.load_frozen(config)
     if config.networks.pretrained:
         sizes = settings_lib.from_config(config, architecture, original_size=config.image_size)
         like = jax.eval_shape(lambda key: models.init_params(key, sizes), jax.random.key(0))
@@ -69,8 +69,8 @@ def _load_as_a_run_does(config: ConfigDict, names: list[str]) -> int:
     for name in names:
         item = data.load_item(config, name)
         if item.latent is not None:
-            loading.require_layers(item.latent, name, architecture)
-        loading.prior_of(config, item)
+            prepare.require_layers(item.latent, name, architecture)
+        prepare.prior_of(config, item)
     return 0
 
 

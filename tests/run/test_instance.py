@@ -19,7 +19,7 @@ from gan2shape_jax.config import validation
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models
 from gan2shape_jax.method.state import initial_state
-from gan2shape_jax.run import experiment, instance, loading, results, trust
+from gan2shape_jax.run import experiment, explain, instance, prepare, trust
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.training import group_memory, group_plan, loop, network_files
 
@@ -64,7 +64,7 @@ def test_a_broken_first_image_does_not_end_the_run_where_sizes_are_asked(tmp_pat
     config = tiny_config(tmp_path, names=names)
     asked = []
 
-    def load(config, name, *rest, original=loading.load_problem):
+    def load(config, name, *rest, original=prepare.load_image):
         if name == "001.png":
             raise UserError("001.png is damaged")
         return original(config, name, *rest)
@@ -73,7 +73,7 @@ def test_a_broken_first_image_does_not_end_the_run_where_sizes_are_asked(tmp_pat
         asked.append(bytes_of_one())
         return 1
 
-    monkeypatch.setattr(loading, "load_problem", load)
+    monkeypatch.setattr(prepare, "load_image", load)
     monkeypatch.setattr(group_memory, "bytes_of_one", lambda prepared, _: int(prepared.name))
     monkeypatch.setattr(group_plan, "choose_size", choose_size)
     assert program.main(["--config=ictface", *overrides(config)]) == 1
@@ -86,7 +86,7 @@ def test_no_usable_image_at_all_is_told_of_each(tmp_path, monkeypatch):
     def load(config, name, *rest):
         raise UserError(f"{name} is damaged")
 
-    monkeypatch.setattr(loading, "load_problem", load)
+    monkeypatch.setattr(prepare, "load_image", load)
     work = instance.Reconstructor(tiny_config(tmp_path), None, ("001.png",), (), None, None, None, lambda: None)
     monkeypatch.setattr(instance.Reconstructor, "prepare", lambda self, name: load(None, name))
     assert instance._bytes_of_one(work, ["001.png", "005.png"]) == 0
@@ -114,13 +114,12 @@ def networks(image):
 def kept(loaded_image, networks, tmp_path, monkeypatch):
     """Returns the content of the networks' file that stays with an image, None for none; nothing else is written."""
     image, frozen = loaded_image
-    monkeypatch.setattr(results, "result_of", lambda *_, **__: plain_result("001"))
-    monkeypatch.setattr(results, "projector", lambda *_: None)
+    monkeypatch.setattr(explain, "explain", lambda *_, **__: plain_result("001"))
 
     def content(**fields) -> bytes | None:
         files = {}
-        monkeypatch.setattr(results, "write_result", lambda *arguments: files.update(arguments[-1]))
-        monkeypatch.setattr(trust, "load", lambda config, *_, model: trust.Judge(config, None, None, model))
+        monkeypatch.setattr(explain, "write", lambda *_, extra, **__: files.update(extra))
+        monkeypatch.setattr(trust, "load", lambda config, *_: trust.Judge(config))
         config = tiny_config(tmp_path, **fields)
         work = instance.Reconstructor(config, RunFolder(tmp_path), (), (), None, frozen, None, lambda: None)
         work.write(image, networks[0], initial_state(*networks), [])

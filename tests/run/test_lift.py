@@ -15,7 +15,7 @@ from gan2shape_jax.io.weights.digest import sha256
 from gan2shape_jax.lift import model_file, overshoot
 from gan2shape_jax.lift import task as lift
 from gan2shape_jax.method import models
-from gan2shape_jax.run import check, experiment, joint_files, lifted_model, loading
+from gan2shape_jax.run import check, experiment, joint_files, lifted_model, prepare
 from gan2shape_jax.run import lift as lift_run
 from gan2shape_jax.run.lift_samples import maker_of
 from gan2shape_jax.training import network_files
@@ -106,7 +106,7 @@ def test_networks_of_a_lift_go_on_with_encoders_of_the_samples_own(finished, tmp
 
 def test_the_model_is_carried_on_from_the_networks_that_the_lift_began_with(tmp_path, monkeypatch):
     config = _config(tmp_path, lift__overshoot=0.5, schedule__flip3=(True,))
-    architecture, frozen = loading.load_frozen(config)
+    architecture, frozen = prepare.load_frozen(config)
     maker = maker_of(config, architecture, frozen)
     start, end = (models.init_params(jax.random.key(seed), maker.settings) for seed in (3, 4))
     networks = tmp_path / "start.safetensors"
@@ -182,9 +182,9 @@ def test_a_run_takes_the_encoders_offsets_as_the_model_does(finished, tmp_path, 
     fields = {"networks__pretrained": str(finished[1] / "model.safetensors"), "gan__regularize_offset": False}
     fields["refinement__new_encoder"] = False
     config = tiny_config(tmp_path, **fields)
-    architecture, frozen = loading.load_frozen(config)
+    architecture, frozen = prepare.load_frozen(config)
     assert lifted_model.settings_of(config, architecture, original_size=64).regularize_offset  # the lift's own
-    assert loading.load_problem(config, "001.png", architecture, frozen, tmp_path).settings.regularize_offset
+    assert prepare.load_image(config, "001.png", architecture, frozen, tmp_path).settings.regularize_offset
     assert check.run_check(config) == 0
     assert check.run_check(tiny_config(tmp_path, **fields, gan__F1_d=2)) == 1
     assert "config.gan.F1_d is 8 in the model and 2 in this run" in capsys.readouterr().err

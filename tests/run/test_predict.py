@@ -19,7 +19,7 @@ from gan2shape_jax.main import main
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.results import load_result
-from gan2shape_jax.run import experiment, loading, predict
+from gan2shape_jax.run import experiment, predict, prepare
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.training import network_files
 
@@ -37,8 +37,8 @@ def trained(tmp_path_factory):
     """Random networks as a file, and their parameters."""
     folder = tmp_path_factory.mktemp("trained")
     config = tiny_config(folder)
-    architecture, frozen = loading.load_frozen(config)
-    prepared = loading.load_problem(config, "001.png", architecture, frozen, RunFolder.open(config).latents)
+    architecture, frozen = prepare.load_frozen(config)
+    prepared = prepare.load_image(config, "001.png", architecture, frozen, RunFolder.open(config).latents)
     params = models.init_params(jax.random.key(5), prepared.settings)
     path = folder / "networks.safetensors"
     path.write_bytes(network_files.networks_bytes(params))

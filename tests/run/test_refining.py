@@ -13,7 +13,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights.digest import sha256
 from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.method import iteration, models
-from gan2shape_jax.run import check, experiment, lifted_model, loading, refining
+from gan2shape_jax.run import check, experiment, lifted_model, prepare, refining
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.training import network_files
@@ -32,8 +32,8 @@ def made(tmp_path_factory):
     """Random networks as a model and as mere networks, by name."""
     folder = tmp_path_factory.mktemp("model")
     config = tiny_config(folder)
-    architecture, frozen = loading.load_frozen(config)
-    prepared = loading.load_problem(config, "001.png", architecture, frozen, RunFolder.open(config).latents)
+    architecture, frozen = prepare.load_frozen(config)
+    prepared = prepare.load_image(config, "001.png", architecture, frozen, RunFolder.open(config).latents)
     settings = dataclasses.replace(prepared.settings, relative_enc=True, regularize_offset=False)
     params = models.init_params(jax.random.key(5), settings)
     statistics = {name: np.zeros(shape, np.float32) for name, shape in model_file.STATISTICS.items()}
@@ -126,10 +126,10 @@ def test_a_refinement_goes_on_after_an_interruption_to_the_same_bits(made, tmp_p
 
 def test_an_encoder_of_its_own_begins_afresh_and_means_what_the_configuration_says(made, tmp_path):
     own, models_own = _config(tmp_path, made["model"]), _config(tmp_path, made["model"], refinement__new_encoder=False)
-    architecture, _ = loading.load_gan(own)
+    architecture, _ = prepare.load_gan(own)
     settings = [lifted_model.settings_of(config, architecture, original_size=32) for config in (own, models_own)]
     assert [one.regularize_offset for one in settings] == [True, False]
-    first, second = (loading.initial_params(*pair) for pair in zip((own, models_own), settings, strict=True))
+    first, second = (prepare.initial_params(*pair) for pair in zip((own, models_own), settings, strict=True))
     for name in models.NAMES:
         same = all(map(np.array_equal, jax.tree.leaves(first[name]), jax.tree.leaves(second[name])))
         assert same == (name != "encoder")
@@ -166,7 +166,7 @@ def test_the_bundled_model_fits_the_bundled_configuration():
     config = load_config("ictface")
     chosen = refining.as_refinement(config)
     assert chosen.schedule.stages == config.refinement.lengths
-    architecture, _ = loading.load_gan(config)
+    architecture, _ = prepare.load_gan(config)
     lifted_model.require_fits(config, lifted_model.settings_of(config, architecture, original_size=64), gan=True)
     assert lifted_model.typical_l1(config) < 0.3
 
@@ -179,11 +179,11 @@ def test_the_shape_is_held_to_the_models_as_much_as_is_asked_for(made, tmp_path,
         more = {"refinement__lengths": ((1, 1, 12),), "refinement__kept_out": 0, "runtime__images_at_once": at_once}
         config = _config(tmp_path / str(hold), made["model"], names=names, refinement__hold_shape=hold, **more)
         assert check.examine(config) == [] and experiment.run(config) == 0
-        architecture, frozen = loading.load_frozen(config)
+        architecture, frozen = prepare.load_frozen(config)
         away[hold] = []
         for name in names:
-            prepared = loading.load_problem(config, name, architecture, frozen, RunFolder.open(config).latents)
-            params = loading.initial_params(config, prepared.settings)
+            prepared = prepare.load_image(config, name, architecture, frozen, RunFolder.open(config).latents)
+            params = prepare.initial_params(config, prepared.settings)
             explain = jax.jit(models.depth, static_argnames="settings")
             model = np.asarray(explain(params, prepared.problem.image, settings=prepared.settings))[0, :, 2:-2]
             found = np.load(tmp_path / str(hold) / f"run/results/{name.removesuffix('.png')}/depth.npy")

@@ -20,7 +20,7 @@ from gan2shape_jax.main import main
 from gan2shape_jax.method import models
 from gan2shape_jax.method.state import TrainState
 from gan2shape_jax.results import save_result
-from gan2shape_jax.run import check, experiment, former_layout, loading, result_folders
+from gan2shape_jax.run import check, experiment, former_layout, prepare, result_folders
 from gan2shape_jax.run.checkpoint_folders import require_no_pattern
 from gan2shape_jax.run.former_layout import move_former_results
 from gan2shape_jax.run.result_folders import layout_of, run_of, saved_result
@@ -179,8 +179,8 @@ def hostile(tmp_path_factory):
     """Networks used feed-forward on images with such names, by the command; its exit code, folder and what it told."""
     folder = tmp_path_factory.mktemp("hostile")
     start = tiny_config(folder)
-    architecture, frozen = loading.load_frozen(start)
-    prepared = loading.load_problem(start, "001.png", architecture, frozen, RunFolder(folder).latents)
+    architecture, frozen = prepare.load_frozen(start)
+    prepared = prepare.load_image(start, "001.png", architecture, frozen, RunFolder(folder).latents)
     networks = folder / "networks.safetensors"
     networks.write_bytes(network_files.networks_bytes(models.init_params(jax.random.key(5), prepared.settings)))
     for stem in (*_OWN, _BROKEN):

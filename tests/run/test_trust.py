@@ -1,17 +1,19 @@
-"""The word on a result: of the GAN's kind or not, how good its shape is, and one sentence of it."""
+"""How far to trust a result: of the GAN's kind or not, how good its shape is, and the sentence that says so."""
 
 import dataclasses
+import pathlib
 
 import numpy as np
 import pytest
 from helpers.plain_result import plain_result
 
 from gan2shape_jax.config import load_config
+from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.io.weights.digest import sha256
 from gan2shape_jax.results import load_metrics, load_result, save_result
 from gan2shape_jax.run import trust
-from gan2shape_jax.run.verdict import remarks
+from gan2shape_jax.run.trust import TrustRecord, beside, compare_with_prior, read_trust, remarks, trust_bytes
 from gan2shape_jax.stylegan2.typicality import LIMIT
-from gan2shape_jax.training.trust_file import TrustRecord
 
 _RECORD = TrustRecord(
     usual_error=np.full((8, 8), 0.01, np.float32),
@@ -22,7 +24,7 @@ _RECORD = TrustRecord(
 _KNOWN = {"model_l1": 0.1, "model_l1_p95": 0.2}
 
 
-def test_the_kind_is_the_lesser_of_what_two_measures_say():
+def test_the_category_is_the_lower_of_two_measures():
     assert trust.category_of(None, {}) is None
     assert trust.category_of(LIMIT, {}) == pytest.approx(0.5)
     assert trust.category_of(-1.0, _KNOWN) > 0.99
@@ -30,9 +32,10 @@ def test_the_kind_is_the_lesser_of_what_two_measures_say():
     assert trust.category_of(None, _KNOWN | {"model_l1": 0.3}) == pytest.approx(0.5)
     assert trust.category_of(-1.0, _KNOWN | {"model_l1": 9.0}) < 1e-6
     assert trust.category_of(1e9, _KNOWN) < 1e-6
+    assert [trust.nearness(0.2, l1)["far_from_category"] for l1 in (0.29, 0.31)] == [False, True]
 
 
-def test_the_side_to_expect_grows_with_what_is_unusual():
+def test_the_expected_side_grows_with_atypicality():
     assert trust.expected_side(None, 0.0) is None and trust.expected_side(_RECORD, None) is None
     assert trust.expected_side(_RECORD, -3.0) == pytest.approx(0.01)
     assert trust.expected_side(_RECORD, 2.0) == pytest.approx(0.0121)
@@ -40,9 +43,8 @@ def test_the_side_to_expect_grows_with_what_is_unusual():
     np.testing.assert_allclose(trust.spread_of(_RECORD, 0.02), 0.03, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("share", "expected", "metrics", "grade", "words"),
-    [
+def test_one_sentence_says_it():
+    cases = [
         (0.3, None, {}, "no", "does not look like a face to this GAN: the shape is a guess"),
         (0.9, 0.01, {"far_from_category": True}, "no", "the shape is a guess"),
         (0.9, 0.01, {"worse_than_prior": True}, "doubt", "training has not made the shape better"),
@@ -52,62 +54,115 @@ def test_the_side_to_expect_grows_with_what_is_unusual():
         (0.9, 0.02, {}, "doubt", "SIDE about 0.020"),
         (0.9, 0.011, {}, "trust", "as good as usual (SIDE about 0.011); what is turned away is invented"),
         (0.9, None, {}, "trust", "how exact the shape is has not been measured"),
-    ],
-)
-def test_one_sentence_says_it(share, expected, metrics, grade, words):
-    found, sentence = trust.word_on(share, expected, _RECORD, metrics, kind="face")
-    assert found == grade and words in sentence and "\n" not in sentence
-
-
-def test_what_only_the_discriminator_knows_is_told_so():
+    ]
+    for share, expected, metrics, grade, words in cases:
+        found, sentence = trust.word_on(share, expected, _RECORD, metrics, kind="face")
+        assert found == grade and words in sentence and "\n" not in sentence
     grade, sentence = trust.word_on(0.1, None, None, {}, kind="face", typical=True)
     assert grade == "no" and "its model cannot explain this picture" in sentence
 
 
-def test_a_grade_is_a_remark_in_tables():
-    assert remarks({"trust": {"grade": "no"}}) == ["far from what the GAN draws"]
-    assert remarks({"trust": {"grade": "doubt"}}) == ["doubtful"]
-    assert remarks({"trust": {"grade": "trust"}}) == remarks({"trust": "x"}) == []
-
-
 def test_the_line_for_the_console():
-    told = {"trust": {"grade": "no", "verdict": "this is a guess"}}
-    assert trust.sentence_of("a", told) == "warning: a: this is a guess"
+    verdict = {"trust": {"grade": "no", "verdict": "this is a guess"}}
+    assert trust.sentence_of("a", verdict) == "warning: a: this is a guess"
     assert trust.sentence_of("a", {"trust": {"grade": "trust", "verdict": "fine"}}) == "a: fine"
     assert trust.sentence_of("a", {}) is None and trust.sentence_of("a", {"trust": 3}) is None
 
 
-def test_where_nothing_is_known_nothing_is_told():
-    judge = trust.Judge(load_config("ictface"), scorer=None, record=_RECORD, model=False)
+def test_remarks_in_tables():
+    assert remarks({"reconstruction_l1": 0.1, "far_from_category": False}) == []
+    assert remarks({"trust": {"grade": "no"}}) == ["far from what the GAN draws"]
+    assert remarks({"trust": {"grade": "doubt"}}) == ["doubtful"]
+    assert remarks({"trust": {"grade": "trust"}}) == remarks({"trust": "x"}) == []
+    worse = {"worse_than_prior": True}
+    samples = "explains its samples ever worse"
+    assert remarks(worse | {"far_from_category": True}) == [samples, "far from what the GAN draws"]
+    assert remarks(worse | {"side": 0.05, "prior": {"side": 0.04}}) == ["worse than its prior"]
+    assert remarks(worse | {"side": 0.05, "start": {"side": 0.04}}) == ["worse than its start"]
+    assert remarks(worse | {"prior": {}}) == [samples]
+
+
+def _history(*errors):
+    return [{"step": "step2", "l1": 0.5}, *({"step": "step3", "l1": 0.1, "l1_samples": error} for error in errors)]
+
+
+def test_the_best_evidence_decides_whether_a_shape_is_worse_than_its_start():
+    for baseline in ("prior", "start"):  # SIDE, where true depth is known
+        for after, worse in ((0.05, True), (0.03, False), (0.04, False)):
+            measured = compare_with_prior({"side": after, baseline: {"side": 0.04}}, _history(0.2, 0.1))
+            assert measured == {"samples_l1": {"start": 0.2, "end": 0.1}, "worse_than_prior": worse}
+    for errors, worse in (((0.1, 0.3, 0.2), True), ((0.2, 0.3, 0.1), False)):  # otherwise the samples
+        assert compare_with_prior({}, _history(*errors))["worse_than_prior"] is worse
+    for kept, worse in (({"0.0": 0.3, "0.5": 0.2, "1.0": 0.4}, False), ({"0.0": 0.3, "0.5": 0.4}, True)):  # held out
+        metrics = {"refinement_share": 0.5, "kept_out_l1": kept}
+        assert compare_with_prior(metrics, _history(0.1, 0.2))["worse_than_prior"] is worse
+        known = metrics | {"side": 0.05, "start": {"side": 0.04}}
+        assert compare_with_prior(known, _history(0.1, 0.2))["worse_than_prior"] is True
+    for history in ([], _history(), _history(0.1)):
+        assert "worse_than_prior" not in compare_with_prior({}, history)
+
+
+def test_no_verdict_without_evidence():
     result = plain_result("a")
-    assert trust.judged(judge, result) is result
+    assert trust.judged(trust.Judge(load_config("ictface"), record=_RECORD), result) is result
 
 
-def test_of_another_kind_no_shape_is_promised():
-    judge = trust.Judge(load_config("ictface"), scorer=None, record=_RECORD, model=True)
-    near, far = (plain_result("a", 8, metrics=_KNOWN | {"model_l1": l1}) for l1 in (0.1, 0.9))
-    told = trust.judged(judge, near)
-    assert told.metrics["trust"]["category"] > 0.9 and told.depth_spread is not None
-    other = trust.judged(judge, far)
-    assert other.metrics["trust"]["grade"] == "no" and other.metrics["trust"]["expected_side"] is None
-    assert other.depth_spread is None
+def test_no_shape_is_promised_for_another_category():
+    judge = trust.Judge(load_config("ictface"), record=_RECORD, typical_l1=0.2)
+    near, far = (trust.judged(judge, plain_result("a", 8, metrics=_KNOWN | {"model_l1": l1})) for l1 in (0.1, 0.9))
+    assert near.metrics["trust"]["category"] > 0.9 and near.depth_spread is not None
+    assert far.metrics["trust"]["grade"] == "no" and far.metrics["trust"]["expected_side"] is None
+    assert far.depth_spread is None
 
 
-def test_what_was_cut_out_of_a_picture_is_not_scored_where_the_picture_is_not_at_hand(tmp_path):
+def test_a_crop_is_not_scored_without_its_picture(tmp_path):
     config = load_config("ictface").unlock()
     config.data.crop, config.data.image_root = 100, str(tmp_path)
-    judge = trust.load(config.lock(), model=True)
-    assert judge.scorer is not None and judge.record is not None
+    judge = trust.load(config.lock())
+    assert judge.scorer is not None and judge.record is not None and judge.typical_l1 > 0
     assert trust.atypicality_of(judge, plain_result("a")) is None
     assert judge.without_files().scorer is None
     plain = dataclasses.replace(judge, config=load_config("ictface"))
     assert plain.without_files() is plain
 
 
-def test_what_is_told_is_kept_with_the_result(tmp_path):
-    judge = trust.Judge(load_config("ictface"), scorer=None, record=_RECORD, model=True)
+def test_the_verdict_is_saved_with_the_result(tmp_path):
+    judge = trust.Judge(load_config("ictface"), record=_RECORD, typical_l1=0.2)
     result = trust.judged(judge, plain_result("a", 8, metrics=_KNOWN))
     save_result(result, tmp_path / "a")
     found = load_result(tmp_path / "a")
     assert found.metrics == result.metrics and load_metrics(tmp_path / "a") == result.metrics
     np.testing.assert_array_equal(found.depth_spread, result.depth_spread)
+
+
+def test_only_an_intact_record_of_this_very_model_is_read(tmp_path):
+    model = tmp_path / "model.safetensors"
+    model.write_bytes(b"a model")
+    assert read_trust(model, 8) is None  # no file
+    good = trust_bytes(_RECORD, sha256(model))
+    assert good == trust_bytes(_RECORD, sha256(model))
+    beside(model).write_bytes(good)
+    for field, value in dataclasses.asdict(read_trust(model, 8)).items():
+        np.testing.assert_allclose(value, getattr(_RECORD, field), atol=2e-5)
+    assert read_trust(model, 16) is None
+
+    def with_(**fields):
+        return trust_bytes(dataclasses.replace(_RECORD, **fields), sha256(model))
+
+    bad = {
+        "of another model": trust_bytes(_RECORD, "0" * 64),
+        "short": good[:-3],
+        "empty": b"",
+        "not finite": with_(level=np.nan),
+        "negative": with_(usual_error=-np.ones((8, 8))),
+        "of other shapes": with_(side_line=np.zeros(3)),
+    }
+    for name, content in bad.items():
+        beside(model).write_bytes(content)
+        assert read_trust(model, 8) is None, name
+
+
+def test_the_bundled_model_has_its_record():
+    record = read_trust(pathlib.Path(asset("ictface/model.safetensors")), 64)
+    assert 0.5 < record.level < 2 and 0.001 < record.usual_error.mean() < 0.1
+    assert record.side_line[1] > 0 and 0.005 < record.side_range[0] < record.side_range[1] < 0.03

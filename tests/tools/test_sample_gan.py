@@ -15,7 +15,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import data, required_files
-from gan2shape_jax.run import loading
+from gan2shape_jax.run import prepare
 from tools.sample_gan import __main__ as program
 from tools.sample_gan import draw_samples, write_samples
 from tools.sample_gan.samples import Samples
@@ -38,7 +38,7 @@ def written(tmp_path_factory):
 @pytest.fixture(scope="module")
 def gan():
     architecture, weights = stylegan2.load(asset("ictface/gan.safetensors"))
-    return architecture, weights, loading.mean_latent(weights, architecture)
+    return architecture, weights, prepare.mean_latent(weights, architecture)
 
 
 def _overrides(printed: str) -> tuple[str, dict[str, str]]:
@@ -55,9 +55,9 @@ def test_the_printed_command_reads_them_and_their_latents_give_their_images(tmp_
     config = apply_overrides(load_config(spec), fields)
     required_files.require_files(config)
     assert required_files.require_images(config) == ["0000.png", "0001.png", "0002.png"]
-    architecture, frozen = loading.load_frozen(config)
+    architecture, frozen = prepare.load_frozen(config)
     for name in data.read_names(config.data.image_list):
-        prepared = loading.load_problem(config, name, architecture, frozen, tmp_path / "found")
+        prepared = prepare.load_image(config, name, architecture, frozen, tmp_path / "found")
         difference = np.abs(np.asarray(prepared.problem.gan_image - prepared.problem.image))
         assert difference.max() <= _HALF_A_LEVEL + 1e-4
         assert 0.3 < prepared.problem.mask.mean() < 0.9
@@ -73,8 +73,8 @@ def test_latents_suit_a_run_that_truncates_them(tmp_path, capsys):
     assert _sample(tmp_path / "samples", f"--config={source}", "--ellipse", 0.5, 0.5, 0.4, 0.6) == 0
     spec, fields = _overrides(capsys.readouterr().out)
     config = apply_overrides(load_config(spec), fields)
-    architecture, frozen = loading.load_frozen(config)
-    prepared = loading.load_problem(config, "0001.png", architecture, frozen, tmp_path)
+    architecture, frozen = prepare.load_frozen(config)
+    prepared = prepare.load_image(config, "0001.png", architecture, frozen, tmp_path)
     assert prepared.inversion_l1 < _HALF_A_LEVEL
     raw = data.load_latent(tmp_path / "samples" / "latents" / "0001.npy", 128)
     assert np.abs(raw - np.asarray(prepared.problem.latent)).mean() > 0.01

@@ -13,7 +13,7 @@ from helpers.tiny import asset, tiny_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.results import load_result
-from gan2shape_jax.run import experiment, loading, runtime
+from gan2shape_jax.run import experiment, prepare, runtime
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.training import joint, joint_plan, loop
 from gan2shape_jax.training.loop import Cadence, Watcher
@@ -40,9 +40,9 @@ def _config(folder, **fields):
 def parts(tmp_path_factory):
     """The prepared images, the frozen networks and the schedule."""
     config = _config(tmp_path_factory.mktemp("joint"))
-    architecture, frozen = loading.load_frozen(config)
+    architecture, frozen = prepare.load_frozen(config)
     latents = RunFolder.open(config).latents
-    group = [loading.load_problem(config, name, architecture, frozen, latents) for name in NAMES]
+    group = [prepare.load_image(config, name, architecture, frozen, latents) for name in NAMES]
     return group, frozen, runtime.schedule_of(config)
 
 

@@ -13,7 +13,7 @@ from gan2shape_jax.lift import kept_samples
 from gan2shape_jax.lift.task import collapse, signs_of
 from gan2shape_jax.method import models, own_encoder, projection
 from gan2shape_jax.run import lift as lift_run
-from gan2shape_jax.run import lift_samples, loading, runtime
+from gan2shape_jax.run import lift_samples, prepare, runtime
 from gan2shape_jax.training import loop
 from gan2shape_jax.training.loop import Cadence, Watcher
 
@@ -44,7 +44,7 @@ def config(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def task(config):
-    architecture, frozen = loading.load_frozen(config)
+    architecture, frozen = prepare.load_frozen(config)
     return lift_run.task_of(config, architecture, frozen)
 
 
@@ -54,7 +54,7 @@ def initial(task):
 
 
 def test_a_sample_is_a_function_of_its_number_and_its_latent_gives_it(config, task):
-    architecture, frozen = loading.load_frozen(config)
+    architecture, frozen = prepare.load_frozen(config)
     maker = lift_samples.maker_of(config, architecture, frozen)
     images, latents = maker.images(range(11))
     again, latent = maker.images([9])
@@ -176,7 +176,7 @@ def test_the_first_stage_learns_at_a_rate_of_its_own_and_the_encoder_too(config)
     chosen = config.copy_and_resolve_references().unlock()
     chosen.lift.first_learning_rate, chosen.lift.encoder_learning_rate = 3e-4, 7e-4
     chosen.optimizer.learning_rate = 5e-4
-    architecture, frozen = loading.load_frozen(chosen)
+    architecture, frozen = prepare.load_frozen(chosen)
     for returns, factor in ((0, 1.0), (1, 0.5)):
         stage = lift_run.task_of(chosen, architecture, frozen, returns=returns).stage
         assert stage(1, "step1").settings.learning_rate == factor * 3e-4
@@ -193,7 +193,7 @@ def test_with_encoders_of_their_own_views_stay_and_an_interruption_changes_nothi
     changed.update_from_flattened_dict({f"lift.{name}": value for name, value in fields.items()})
     changed.schedule.stages = ((1, 1, 4),)
     changed = changed.lock()
-    architecture, frozen = loading.load_frozen(changed)
+    architecture, frozen = prepare.load_frozen(changed)
     phases = [phase for phase in runtime.schedule_of(changed) if phase.step != "prior"]
     schedule = tuple(dataclasses.replace(phase, number=number) for number, phase in enumerate(phases))
     initial = models.init_params(jax.random.key(3), lift_samples.maker_of(changed, architecture, frozen).settings)

@@ -14,7 +14,7 @@ from gan2shape_jax.method.optimizer import fresh_optimizer
 from gan2shape_jax.method.schedule import Phase, make_schedule
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.method.steps import STEPS
-from gan2shape_jax.run import loading, runtime
+from gan2shape_jax.run import prepare, runtime
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.training import loop
 from gan2shape_jax.training.loop import Cadence, Watcher
@@ -31,8 +31,8 @@ class Killed(Exception):
 def run(tmp_path_factory):
     """Everything that the stage loop is given."""
     config = tiny_config(tmp_path_factory.mktemp("tiny"))
-    architecture, frozen = loading.load_frozen(config)
-    prepared = loading.load_problem(config, "001.png", architecture, frozen, RunFolder.open(config).latents)
+    architecture, frozen = prepare.load_frozen(config)
+    prepared = prepare.load_image(config, "001.png", architecture, frozen, RunFolder.open(config).latents)
     initial = models.init_params(jax.random.key(0), prepared.settings)
     return prepared, frozen, runtime.schedule_of(config), initial
 

@@ -23,7 +23,7 @@ from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.io import data, option_types, required_files
 from gan2shape_jax.io.writable import nearest_folder
 from gan2shape_jax.results.frame_files import require_new_folder
-from gan2shape_jax.run import loading
+from gan2shape_jax.run import prepare
 
 from .samples import draw_in_parts, write_samples
 
@@ -107,7 +107,7 @@ def _run(options: argparse.Namespace) -> None:
         count=options.count,
         seed=options.seed,
         truncation=options.truncation,
-        mean_w=loading.mean_latent(weights, architecture),
+        mean_w=prepare.mean_latent(weights, architecture),
         run_truncation=1.0 if config is None else config.gan.truncation,
     )
     record = {
@@ -162,7 +162,7 @@ def _load(
             f"the GAN of {options.config} is not here: {absent[0].path or '(its config names none)'}; name "
             f"it with --gan FILE, or: {absent[0].advice}"
         )
-    return *loading.load_gan(config), pathlib.Path(config.gan.checkpoint)
+    return *prepare.load_gan(config), pathlib.Path(config.gan.checkpoint)
 
 
 def _mask(options: argparse.Namespace, size: int) -> Image.Image | None:

@@ -22,7 +22,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Problem
-from gan2shape_jax.run import loading
+from gan2shape_jax.run import prepare
 from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.stylegan2 import Architecture
 
@@ -97,14 +97,14 @@ def load(name: str, overrides: dict[str, str], *, random_weights: bool) -> Subje
     if drawn and not random_weights:
         raise UserError(f"{name} lacks {', '.join(drawn)}: fetch what `--check` names, or draw it by --random-weights")
     weights = "the GAN" in drawn
-    architecture, gan = _random_gan(config) if weights else loading.load_gan(config)
+    architecture, gan = _random_gan(config) if weights else prepare.load_gan(config)
     frozen = _frozen(config, architecture, gan, drawn)
     if weights or "images" in drawn:
         settings, problem = _random_problem(config, architecture, frozen)
     else:
         first = data.read_names(config.data.image_list)[0]
         with tempfile.TemporaryDirectory() as folder:
-            prepared = loading.load_problem(config, first, architecture, frozen, pathlib.Path(folder))
+            prepared = prepare.load_image(config, first, architecture, frozen, pathlib.Path(folder))
         settings, problem = prepared.settings, prepared.problem
     params = _smooth(models.init_params(jax.random.key(config.seed), settings))
     return Subject(name, config, settings, frozen, problem, params, drawn)
@@ -184,7 +184,7 @@ def _random_problem(config: ConfigDict, architecture: Architecture, frozen: Froz
     image = jax.jit(projection.gan_image, static_argnames="settings")(latent, frozen, settings=settings)
     rows, columns = np.mgrid[: config.image_size, : config.image_size] / (config.image_size - 1) * 2 - 1
     mask = (columns**2 / 0.4 + rows**2 / 0.6 < 1).astype(np.float32)
-    depth = loading.prior_of_mask(config, mask)
+    depth = prepare.prior_of_mask(config, mask)
     return settings, Problem(
         image=image,
         mask=jnp.asarray(mask),

@@ -25,7 +25,7 @@ from gan2shape_jax.method import frozen, models, projection
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.results.result import Result, load_result
-from gan2shape_jax.run import lifted_model, loading, saved_run
+from gan2shape_jax.run import lifted_model, prepare, saved_run
 from gan2shape_jax.run.saved_run import SavedRun
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files
@@ -89,7 +89,7 @@ def load_editor(
     saved = saved_run.find_run(folder, result.name) if run is None else saved_run.open_run(pathlib.Path(run))
     config = saved.config.copy_and_resolve_references().unlock()
     config.gan.checkpoint = str(_checkpoint(saved, gan))
-    architecture, gan_weights = loading.load_gan(config)
+    architecture, gan_weights = prepare.load_gan(config)
     settings = lifted_model.settings_of(config, architecture, original_size=_original_size(saved, result, image))
     if settings.camera != result.camera:
         raise UserError(
@@ -98,7 +98,7 @@ def load_editor(
         )
     frozen = _frozen(config, saved, architecture, gan_weights)
     params = _encoder(folder, saved, settings)
-    w = loading.usable_latent(
+    w = prepare.usable_latent(
         _latent(saved, result.name, latent, architecture.style_dim), result.name, config, architecture, frozen
     )
     picture, reference = _gan_images(w, frozen, settings=settings)
@@ -134,7 +134,7 @@ def _frozen(
         path = saved.locate(config.sampling[name])
         mvn[name] = data.load_mvn(path, dims) if path.is_file() else (np.zeros(dims), np.zeros((dims, dims)))
     truncated = config.gan.truncation < 1
-    mean_w = loading.mean_latent(gan_weights, architecture) if truncated else None
+    mean_w = prepare.mean_latent(gan_weights, architecture) if truncated else None
     return frozen.build(gan_weights, architecture, **mvn, F1_d=config.gan.F1_d, mean_w=mean_w)
 
 

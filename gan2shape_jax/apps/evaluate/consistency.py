@@ -28,7 +28,7 @@ from ml_collections import ConfigDict
 from scipy import stats
 
 from gan2shape_jax.apps.evaluate.command import depth_errors
-from gan2shape_jax.apps.evaluate.runs import FoundRun, find_runs, listed_entry, manifest, prepared_again, read_config
+from gan2shape_jax.apps.evaluate.runs import FoundRun, find_runs, listed_entry, manifest, read_config
 from gan2shape_jax.apps.evaluate.tables import csv_text, interval_text, markdown_table, mean_interval
 from gan2shape_jax.apps.evaluate.unseen import (
     ENCODER_ITERATIONS,
@@ -48,7 +48,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.results.cells import markdown_cell
 from gan2shape_jax.results.result import Result, load_result
-from gan2shape_jax.run import feed_forward, loading
+from gan2shape_jax.run import predict, prepare
 from gan2shape_jax.stylegan2 import Architecture
 
 __all__ = [
@@ -132,7 +132,7 @@ def subject_of(runs: Sequence[FoundRun]) -> Subject:
                 )
     plain = configs[0].copy_and_resolve_references().unlock()
     plain.mode, plain.networks.pretrained = "predict", ""  # needs no masks, which results have, and no model
-    architecture, frozen = loading.load_frozen(plain)
+    architecture, frozen = prepare.load_frozen(plain)
     return Subject(configs[0], plain.lock(), architecture, frozen, runs[0].home / "latents")
 
 
@@ -175,7 +175,7 @@ def measure(
     return Measured(name, errors, _all_apart(shapes, first), {}, _sides(compared, first))
 
 
-def mirrored_apart(networks: feed_forward.FeedForward, subject: Subject, name: str, result: Result) -> float:
+def mirrored_apart(networks: predict.Predictor, subject: Subject, name: str, result: Result) -> float:
     """Returns the SIDE between the shape of an image and the mirrored shape of its mirror image.
 
     Args:
@@ -189,7 +189,7 @@ def mirrored_apart(networks: feed_forward.FeedForward, subject: Subject, name: s
     """
     item = data.load_item(subject.plain, listed_entry(subject.config, name))
     mirror = dataclasses.replace(item, image=item.image[:, ::-1].copy(), mask=item.mask[:, ::-1].copy(), depth=None)
-    other = networks.explained(networks.prepared(mirror), category=subject.config.category)
+    other = networks.explain(networks.prepared(mirror))
     return apart(result.warped_depth, other.warped_depth[:, ::-1].copy(), result.input_mask, result.camera)
 
 
@@ -212,7 +212,7 @@ def _apart(first: jax.Array, second: jax.Array, mask: jax.Array, *, camera: Came
 def _prepared(name: str, subject: Subject) -> PreparedImage:
     """Returns an image with its latent: from a file, as found by the run, or found now."""
     entry = listed_entry(subject.config, name)
-    return prepared_again(subject.plain, entry, subject.architecture, subject.frozen, subject.latents)
+    return prepare.load_image(subject.plain, entry, subject.architecture, subject.frozen, subject.latents, keep=False)
 
 
 def _all_apart(shapes: Mapping[str, np.ndarray], first: Result) -> dict[str, float]:
@@ -412,18 +412,18 @@ def _write(out: pathlib.Path, text: str, measured: Sequence[Measured], runs: Seq
     atomic_text(out / "manifest.json", json.dumps(manifest(runs), indent=2, allow_nan=False) + "\n")
 
 
-def _networks(run: FoundRun) -> feed_forward.FeedForward | None:
+def _networks(run: FoundRun) -> predict.Predictor | None:
     """Returns the networks of a run that explains images in one pass; None for other runs, or if they are missing."""
     config = read_config(run)
     if config.mode != "predict" or not pathlib.Path(config.networks.pretrained).is_file():
         return None
-    return feed_forward.load(config, None)
+    return predict.load(config, None)
 
 
 def _mirrored(
     one: Measured,
     results: dict[str, Result],
-    networks: dict[str, feed_forward.FeedForward],
+    networks: dict[str, predict.Predictor],
     subject: Subject,
 ) -> Measured:
     for label, found in networks.items():

@@ -26,7 +26,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.evaluate.embedding import Embedding, Preparation, cosine, load_embedding
-from gan2shape_jax.apps.evaluate.runs import FoundRun, find_runs, listed_entry, manifest, prepared_again, read_config
+from gan2shape_jax.apps.evaluate.runs import FoundRun, find_runs, listed_entry, manifest, read_config
 from gan2shape_jax.apps.evaluate.tables import csv_text, interval_text, markdown_table, mean_interval
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io import option_types
@@ -40,7 +40,7 @@ from gan2shape_jax.results import layout, pictures
 from gan2shape_jax.results.cells import markdown_cell
 from gan2shape_jax.results.gan_views import rough_views
 from gan2shape_jax.results.result import Result, load_result
-from gan2shape_jax.run import loading
+from gan2shape_jax.run import prepare
 from gan2shape_jax.stylegan2 import Architecture, directions
 from gan2shape_jax.training import network_files
 
@@ -113,7 +113,7 @@ class Turned:
 
 def load_gan(config: ConfigDict) -> Gan:
     """Loads a run's frozen networks and samples its W; raises `UserError` if a file is missing."""
-    architecture, frozen = loading.load_frozen(config)
+    architecture, frozen = prepare.load_frozen(config)
     latents = directions.sample_w(jax.random.key(0), frozen.generator, arch=architecture, samples=_SAMPLES)
     return Gan(architecture, frozen, latents)
 
@@ -135,7 +135,7 @@ def load_subject(
         UserError: the image is no longer in the run's list, or a file is missing or does not fit.
     """
     entry = listed_entry(config, name)
-    prepared = prepared_again(config, entry, gan.architecture, gan.frozen, latents)
+    prepared = prepare.load_image(config, entry, gan.architecture, gan.frozen, latents, keep=False)
     like = jax.eval_shape(lambda key: models.init_params(key, prepared.settings), jax.random.key(0))
     path = folder / "networks.safetensors"
     if not path.is_file():

@@ -25,17 +25,12 @@ from gan2shape_jax.config import load
 from gan2shape_jax.config.schema import result_fields
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import data
-from gan2shape_jax.io.array_files import load_latent
 from gan2shape_jax.io.image_names import stem_of
 from gan2shape_jax.io.json_files import LARGEST, read_object
 from gan2shape_jax.io.regular_files import MIB, read_bytes
-from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.state import PreparedImage
-from gan2shape_jax.run import loading
 from gan2shape_jax.run.result_folders import LAYOUT, is_result, layout_of, results_root, run_above
-from gan2shape_jax.stylegan2 import Architecture
 
-__all__ = ["FoundRun", "config_hash", "find_runs", "listed_entry", "manifest", "prepared_again", "read_config"]
+__all__ = ["FoundRun", "config_hash", "find_runs", "listed_entry", "manifest", "read_config"]
 
 
 _MOST_FAILURES = 16 * MIB  # bytes: a line for each of 100,000 images
@@ -267,31 +262,3 @@ def _record(path: pathlib.Path) -> bytes:
         return read_bytes(path, limit=LARGEST)
     except (OSError, UserError):
         return b""
-
-
-def prepared_again(
-    config: ConfigDict, entry: str, architecture: Architecture, frozen: FrozenModels, latents: pathlib.Path
-) -> PreparedImage:
-    """Returns an image with its latent: from a file, as found by the run, or found now.
-
-    A run (`loading.load_problem`) sets aside a latent whose record does not match; here it is used, whatever its record
-    says.
-
-    Args:
-      config: of the run.
-      entry: the image's line in the run's list.
-      architecture: of the GAN.
-      frozen: the run's frozen networks.
-      latents: folder of the latents that the run found.
-
-    Raises:
-      UserError: a file is missing or unusable.
-    """
-    item = data.load_item(config, entry)
-    latent, kept = item.latent, latents / f"{item.name}.npy"
-    if latent is None and kept.is_file():
-        latent = load_latent(kept, architecture.style_dim)
-    if latent is None:
-        picture = data.open_picture(config, entry, expected=architecture.size)
-        latent = loading.find_latent(config, item.name, picture, architecture, frozen)
-    return loading.prepare(config, item, latent, architecture, frozen)

@@ -24,7 +24,7 @@ from gan2shape_jax.io.image_files import open_upright
 from gan2shape_jax.io.masks import load_mask, usual_file
 from gan2shape_jax.results.photo_files import write_photo_textured
 from gan2shape_jax.results.result import load_metrics, load_result
-from gan2shape_jax.run import experiment, loading, malloc_tuning, runtime, trust
+from gan2shape_jax.run import experiment, malloc_tuning, prepare, runtime, trust
 from gan2shape_jax.stylegan2 import Architecture, typicality
 
 __all__ = ["config_of", "reconstruct", "score_by", "sentence_on", "start", "write_textures"]
@@ -68,7 +68,7 @@ def start(config: ConfigDict, *, say: Callable[[str], None]) -> Framer:
       UserError: the GAN is unusable.
     """
     runtime.set_up_runtime(config)
-    architecture, weights = loading.load_gan(config)
+    architecture, weights = prepare.load_gan(config)
     checkpoint = pathlib.Path(config.gan.checkpoint)
     found = guide.guide_of(checkpoint, lambda: (architecture, weights), say=say)
     side = config.lift.cropped_from if config.data.crop else config.gan.size

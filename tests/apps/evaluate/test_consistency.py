@@ -21,7 +21,7 @@ from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io import data
 from gan2shape_jax.main import main as program
 from gan2shape_jax.results import Result, load_result, save_result
-from gan2shape_jax.run.feed_forward import FeedForward
+from gan2shape_jax.run.predict import Predictor
 
 SIDE = 64
 
@@ -217,7 +217,7 @@ def test_no_more_images_are_measured_than_are_asked_for(runs, capsys, monkeypatc
     assert asked == ["001"] and "| 001 |" in capsys.readouterr().out
 
 
-class _Relief(FeedForward):
+class _Relief(Predictor):
     """Stands for networks: depth follows the picture, and a part of it the place in the picture."""
 
     def __init__(self, lean):
@@ -226,7 +226,7 @@ class _Relief(FeedForward):
     def prepared(self, item):
         return item
 
-    def explained(self, item, *, category):
+    def explain(self, item):
         depth = 1 + 0.02 * item.image.mean(-1) + self.lean * np.linspace(-1, 1, SIDE)
         return types.SimpleNamespace(warped_depth=depth.astype(np.float32))
 
@@ -238,7 +238,7 @@ def test_shapes_that_mirror_with_their_images_are_not_apart(runs):
     apart = {}
     for lean in (0.0, 0.02):
         networks = _Relief(lean)
-        depth = networks.explained(item, category="").warped_depth
+        depth = networks.explain(item).warped_depth
         result = dataclasses.replace(load_result(run.images["001"]), warped_depth=depth)
         apart[lean] = consistency.mirrored_apart(networks, subject, "001", result)
     assert apart[0.0] < 1e-6 and apart[0.02] > 0.005

@@ -16,7 +16,7 @@ from gan2shape_jax.apps.evaluate.runs import find_runs, read_config
 from gan2shape_jax.config import to_json
 from gan2shape_jax.method import models
 from gan2shape_jax.results import Result, load_result, save_result
-from gan2shape_jax.run import loading
+from gan2shape_jax.run import prepare
 from gan2shape_jax.training import network_files
 
 YAWS = np.linspace(-20, 20, 4)
@@ -27,8 +27,8 @@ def run(tmp_path_factory):
     """A run's folder as one leaves it: random networks, a bump for a face, the bundled GAN and latent."""
     folder = tmp_path_factory.mktemp("identity")
     config = tiny_config(folder)
-    architecture, frozen = loading.load_frozen(config)
-    prepared = loading.load_problem(config, "001.png", architecture, frozen, folder / "latents")
+    architecture, frozen = prepare.load_frozen(config)
+    prepared = prepare.load_image(config, "001.png", architecture, frozen, folder / "latents")
     params = models.init_params(jax.random.key(1), prepared.settings)
     y, x = np.mgrid[:64, :64] / 63 * 2 - 1
     image = np.asarray(prepared.problem.image[0])

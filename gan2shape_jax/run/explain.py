@@ -1,4 +1,7 @@
-"""The result of one image, computed from the networks that explain it, and its results folder."""
+"""From networks to a result: the one way that every run, command and the Python interface take.
+
+A new measure of a result, or a new map in it, is computed here; `results` says how it is written.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import csv
 import functools
 import io
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,89 +18,65 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gan2shape_jax.geometry.lighting import apply_shading, normals, shade
-from gan2shape_jax.method import projection, reconstruction
+from gan2shape_jax.method import models, projection, reconstruction
 from gan2shape_jax.method.factors import on_border
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.reconstruction import canonical_mask
+from gan2shape_jax.method.reconstruction import Reconstruction, canonical_mask
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import PreparedImage, Problem, TrainState
+from gan2shape_jax.method.state import PreparedImage, Problem, initial_state
 from gan2shape_jax.results import OutputOptions, Projection, Result, write_outputs
+from gan2shape_jax.run import trust
 from gan2shape_jax.run.same_config import config_hash
-from gan2shape_jax.run.verdict import compare_with_prior
 from gan2shape_jax.training import network_files
 from gan2shape_jax.training.loop import START
 from gan2shape_jax.training.tasks import scores
 
-__all__ = ["history_csv", "projector", "reconstruction_l1", "result_of", "training_files", "write_result"]
+__all__ = ["explain", "history_csv", "projector", "training_files", "write"]
 
 _ERRORS = ("side", "mad", "mad_unit", "mae", "mse")
 
 
-@functools.partial(jax.jit, static_argnames="settings")
-def _canonical(
-    view: reconstruction.Reconstruction, mask: jax.Array, *, settings: Settings
-) -> tuple[jax.Array, jax.Array]:
-    """Returns the lit texture and the object mask in the canonical frame, excluding columns with border depth.
-
-    If they were kept, an object that reaches the edge of its picture would have tabs sticking out of it.
-    """
-    normal = normals(view.depth, settings.camera, unit=settings.unit_normals)
-    shading, _ = shade(normal, view.light)
-    lit = jnp.clip(apply_shading(view.albedo, shading), -1, 1)
-    inside = ~on_border(mask.shape[-1])
-    return lit, canonical_mask(mask, view.depth, view.view, settings) * inside
-
-
-@functools.partial(jax.jit, static_argnames="settings")
-def _project(params, images, problem, frozen, *, settings):
-    return projection.project(params, images, problem.latent, problem.gan_image, frozen, settings)[0]
-
-
-def projector(state: TrainState, prepared: PreparedImage, frozen: FrozenModels):
-    """Returns a function that projects pictures (n, S, S, 3) in [-1, 1] with the trained encoder and the GAN."""
-
-    def project(images: np.ndarray) -> np.ndarray:
-        return np.asarray(
-            _project(state.params, jnp.asarray(images), prepared.problem, frozen, settings=prepared.settings)
-        )
-
-    return project
-
-
-def result_of(
-    state: TrainState,
+def explain(
+    params: models.Params,
     prepared: PreparedImage,
     frozen: FrozenModels,
-    history: list[dict[str, Any]],
+    judge: trust.Judge,
     *,
-    category: str,
+    history: Sequence[Mapping[str, Any]] = (),
+    start: models.Params | None = None,
     measured: Mapping[str, Any] | None = None,
-    view: reconstruction.Reconstruction | None = None,
+    view: Reconstruction | None = None,
 ) -> Result:
-    """Returns the networks' reconstruction of an image, with its errors.
+    """Returns the networks' reconstruction of an image, with its errors and how far to trust it.
 
     Args:
-      state: the trained networks.
+      params: the trained networks.
       prepared: the image.
-      frozen: the GAN and the statistics.
-      history: the image's own, as returned by `training.loop.run_schedule`; [] if nothing was trained.
-      category: the object's category, for the record.
+      frozen: the frozen networks.
+      judge: the judge of the results, see `trust.load`.
+      history: the image's training history; [] if nothing was trained.
+      start: the networks that training began with; None if nothing was trained.
       measured: further metrics.
-      view: the networks' reconstruction, if it has already been computed.
+      view: the networks' reconstruction of the image, if it has been computed.
     """
     problem, settings = prepared.problem, prepared.settings
-    if view is None:
-        view = reconstruction.see(state, problem, frozen, settings)
+
+    def see(networks: models.Params) -> Reconstruction:
+        return reconstruction.see(initial_state(networks, settings), problem, frozen, settings)
+
+    view = see(params) if view is None else view
     canonical, mask = _canonical(view, problem.mask, settings=settings)
-    metrics: dict[str, Any] = {
+    l1 = _l1(view, problem)
+    metrics = {
         **scores(view, problem, settings),
-        "reconstruction_l1": reconstruction_l1(view, problem),
+        "reconstruction_l1": l1,
         "inversion_l1": prepared.inversion_l1,
+        **_baseline(history),
+        **(measured or {}),
     }
-    metrics |= _baseline(history)
-    metrics |= measured or {}
-    metrics |= compare_with_prior(metrics, history)
-    return Result(
+    if judge.typical_l1 is not None:
+        metrics |= trust.nearness(judge.typical_l1, l1 if start is None else _l1(see(start), problem))
+    result = Result(
         name=prepared.name,
         camera=settings.camera,
         depth=np.asarray(view.depth),
@@ -112,30 +91,56 @@ def result_of(
         warped_depth=np.asarray(view.warped_depth),
         gan_image=None if problem.gan_image is None else np.asarray(problem.gan_image[0]),
         true_depth=None if problem.true_depth is None else np.asarray(problem.true_depth),
-        metrics=metrics,
-        category=category,
+        metrics=metrics | trust.compare_with_prior(metrics, history),
+        category=judge.config.category,
         reference=settings.sampling == "half",
     )
+    return trust.judged(judge, result)
 
 
-def reconstruction_l1(view: reconstruction.Reconstruction, problem: Problem) -> float:
+@functools.partial(jax.jit, static_argnames="settings")
+def _canonical(view: Reconstruction, mask: jax.Array, *, settings: Settings) -> tuple[jax.Array, jax.Array]:
+    """Returns the lit texture and the object mask in the canonical frame, excluding columns with border depth.
+
+    If they were kept, an object that reaches the edge of its picture would have tabs sticking out of it.
+    """
+    normal = normals(view.depth, settings.camera, unit=settings.unit_normals)
+    shading, _ = shade(normal, view.light)
+    lit = jnp.clip(apply_shading(view.albedo, shading), -1, 1)
+    inside = ~on_border(mask.shape[-1])
+    return lit, canonical_mask(mask, view.depth, view.view, settings) * inside
+
+
+def _l1(view: Reconstruction, problem: Problem) -> float:
     """Returns the mean absolute difference between an image and its reconstruction, where the sheet is visible."""
     valid = np.asarray(view.valid)
     difference = np.abs(np.asarray(view.reconstruction) - np.asarray(problem.image[0])).mean(axis=-1)
     return float((difference * valid).sum() / valid.sum())
 
 
-def _baseline(history: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def _baseline(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """Returns the errors of the fitted prior, or of the `start` if weights were given instead."""
-    steps = {row["step"] for row in history}
     for step, title in (("prior", "prior"), (START, "start")):
-        if step in steps:
-            last = [row for row in history if row["step"] == step][-1]
-            return {title: {key: last[key] for key in _ERRORS}} if "side" in last else {}
+        if rows := [row for row in history if row["step"] == step]:
+            return {title: {key: rows[-1][key] for key in _ERRORS}} if "side" in rows[-1] else {}
     return {}
 
 
-def history_csv(history: list[dict[str, Any]]) -> str:
+def projector(params: models.Params, prepared: PreparedImage, frozen: FrozenModels) -> Projection:
+    """Returns a function that projects pictures (n, S, S, 3) in [-1, 1] with the trained encoder and the GAN."""
+
+    def project(images: np.ndarray) -> np.ndarray:
+        return np.asarray(_project(params, jnp.asarray(images), prepared.problem, frozen, settings=prepared.settings))
+
+    return project
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def _project(params, images, problem, frozen, *, settings):
+    return projection.project(params, images, problem.latent, problem.gan_image, frozen, settings)[0]
+
+
+def history_csv(history: Sequence[Mapping[str, Any]]) -> str:
     """Returns the history as a CSV table, with a column for every quantity that occurs in it."""
     columns = list(dict.fromkeys(key for row in history for key in row if key != "images"))
     text = io.StringIO()
@@ -145,30 +150,31 @@ def history_csv(history: list[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def training_files(state: TrainState, history: list[dict[str, Any]], *, networks: str) -> dict[str, bytes]:
+def training_files(params: models.Params, history: Sequence[Mapping[str, Any]], *, networks: str) -> dict[str, bytes]:
     """Returns the files kept from an image's training, content by name; `networks` is 'full', 'small' or 'none'."""
     files = {"history.csv": history_csv(history).encode()}
     if networks != "none":
         content = network_files.networks_bytes if networks == "full" else network_files.small_networks_bytes
-        files["networks.safetensors"] = content(state.params)
+        files["networks.safetensors"] = content(params)
     return files
 
 
-def write_result(
+def write(
     result: Result,
     folder: pathlib.Path,
-    project: Projection | None,
     config: ConfigDict,
-    extra: dict[str, bytes],
+    *,
+    project: Projection | None = None,
+    extra: Mapping[str, bytes] | None = None,
     **made_with: Any,
 ) -> None:
-    """Writes an image's results folder, as set by `config.outputs`.
+    """Writes an image's results folder, as set by `config.outputs`; it appears complete or not at all.
 
     Args:
       result: the reconstruction.
-      folder: where to write; it appears complete or not at all.
-      project: see `projector`; None leaves out the pictures drawn by the GAN.
+      folder: where to write.
       config: the run's configuration.
+      project: see `projector`; None leaves out the pictures drawn by the GAN.
       extra: contents of further files, by name.
       **made_with: facts for the folder's record, in addition to the hash of the configuration.
     """

@@ -1,4 +1,4 @@
-"""A reconstructed object: its factors as arrays, new renderings, its mesh, and its folder on disk."""
+"""A reconstructed object in memory: its factors as arrays, new renderings, its mesh, and its folder on disk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.interface import arguments
+from gan2shape_jax.io import arguments
 from gan2shape_jax.results import Result as Record
 from gan2shape_jax.results import build_mesh, build_solid, host, load_result, save_result, views, write_outputs
 from gan2shape_jax.results.sweeps import AMBIENT_SHARE
@@ -23,7 +23,7 @@ from gan2shape_jax.results.views import Degrees
 
 __all__ = ["Reconstruction", "load"]
 
-_LARGEST = 4096  # pixels per side of a picture
+_LARGEST_DRAWN = 4096  # pixels per side of a picture
 
 
 def load(folder: str | os.PathLike[str]) -> Reconstruction:
@@ -251,8 +251,8 @@ class Reconstruction:
         self, seen_from: Float[np.ndarray, "n 6"], light: Float[np.ndarray, "*m 4"], size: int, show: str
     ) -> UInt8[np.ndarray, "k s s 3"]:
         """Renders n views under one light, or one view under m lights."""
-        if not 1 <= size <= _LARGEST:
-            raise ArgumentError(f"size is {size}: from 1 to {_LARGEST} pixels are possible")
+        if not 1 <= size <= _LARGEST_DRAWN:
+            raise ArgumentError(f"size is {size}: from 1 to {_LARGEST_DRAWN} pixels are possible")
         surfaces = views.draw(self.record, seen_from, size=size)
         if light.ndim == 2:
             surfaces = views.repeated(surfaces, len(light))

@@ -1,7 +1,8 @@
-"""Loading a configuration's files as arrays: the frozen networks of a run and the problem of one image."""
+"""Reading a configuration's files as arrays: the frozen networks of a run, and an image with its mask and latent."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import pathlib
 import zlib
@@ -18,14 +19,14 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.config.validation import gan_problems
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import data, image_files
+from gan2shape_jax.io.atomic_files import atomic_file
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models, perceptual, prior, projection
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.frozen import build as build_frozen
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem
-from gan2shape_jax.run import kept_latents, lifted_model, xla_flags
-from gan2shape_jax.run.same_config import config_hash
+from gan2shape_jax.run import lifted_model, xla_flags
 from gan2shape_jax.stylegan2 import Architecture, inversion
 from gan2shape_jax.training import network_files
 
@@ -35,10 +36,10 @@ __all__ = [
     "initial_params",
     "load_frozen",
     "load_gan",
-    "load_problem",
+    "load_image",
     "mean_latent",
     "pixel_width",
-    "prepare",
+    "prepare_image",
     "prior_of",
     "prior_of_mask",
     "require_layers",
@@ -141,22 +142,71 @@ def find_latent(
     return np.asarray(inverted.w)
 
 
-def _invert(
+def load_image(
     config: ConfigDict,
     name: str,
-    stem: str,
     architecture: Architecture,
     frozen: FrozenModels,
-    folder: pathlib.Path,
-) -> np.ndarray:
-    """Returns the latent (1, W) of an image that has none, by inversion; saves it for the next start."""
-    configuration = config_hash(config)
-    latent = kept_latents.kept(folder, stem, architecture.style_dim, configuration)
+    latents: pathlib.Path,
+    *,
+    keep: bool = True,
+) -> PreparedImage:
+    """Reads an image and its files, inverting the GAN if no latent is given or was found before.
+
+    Args:
+      config: the run's configuration.
+      name: the image's name in the list.
+      architecture: the GAN's architecture.
+      frozen: the run's frozen networks.
+      latents: the folder for latents found by inversion, NAME.npy (1, W); one that cannot be read is found again.
+      keep: whether a latent found now is saved there for the next start.
+
+    Raises:
+      UserError: a file is missing or unusable.
+    """
+    item = data.load_item(config, name)
+    latent, path = item.latent, latents / f"{item.name}.npy"
+    if latent is None and path.is_file():
+        with contextlib.suppress(UserError):
+            latent = data.load_latent(path, architecture.style_dim)
     if latent is None:
         picture = data.open_picture(config, name, expected=architecture.size)
-        latent = find_latent(config, stem, picture, architecture, frozen)
-        kept_latents.keep(folder, stem, latent, configuration)
-    return latent
+        found = find_latent(config, item.name, picture, architecture, frozen)
+        if keep:
+            atomic_file(path, lambda part: np.save(part, found), parents=True)
+        latent = found
+    return prepare_image(config, item, latent, architecture, frozen)
+
+
+def prepare_image(
+    config: ConfigDict, item: data.Item, latent: np.ndarray, architecture: Architecture, frozen: FrozenModels
+) -> PreparedImage:
+    """Returns an image and everything known about it, as arrays ready for training.
+
+    Args:
+      config: the run's configuration.
+      item: the image and its data.
+      latent: (1, W) or (1, L, W).
+      architecture: the GAN's architecture.
+      frozen: the frozen networks.
+
+    Raises:
+      UserError: the latent does not fit the generator, or the mask shows no object.
+    """
+    w = usable_latent(latent, item.name, config, architecture, frozen)
+    settings = lifted_model.settings_of(config, architecture, original_size=item.original_size)
+    gan_image = jax.jit(projection.gan_image, static_argnames="settings")(w, frozen, settings=settings)
+    problem = Problem(
+        image=jnp.asarray(item.image)[None],
+        mask=jnp.asarray(item.mask),
+        latent=w,
+        gan_image=gan_image,
+        prior=prior_of(config, item),
+        true_depth=None if item.depth is None else jnp.asarray(item.depth),
+        key=jax.random.fold_in(image_key(config.seed, item.name), 0),
+    )
+    error = float(jnp.mean(jnp.abs(gan_image - problem.image)))
+    return PreparedImage(name=item.name, problem=problem, settings=settings, inversion_l1=error)
 
 
 def usable_latent(
@@ -178,64 +228,6 @@ def require_layers(latent: np.ndarray, name: str, architecture: Architecture) ->
         raise UserError(
             f"the W+ latent of {name} has {latent.shape[1]} layers: this generator takes {architecture.latents}"
         )
-
-
-def load_problem(
-    config: ConfigDict,
-    name: str,
-    architecture: Architecture,
-    frozen: FrozenModels,
-    latents: pathlib.Path,
-) -> PreparedImage:
-    """Reads an image and its files, inverting the GAN if no latent is given.
-
-    Args:
-      config: the run's configuration.
-      name: the image's name in the list.
-      architecture: the GAN's architecture.
-      frozen: the run's frozen networks.
-      latents: the folder for latents found by inversion.
-
-    Raises:
-      UserError: a file is missing or unusable.
-    """
-    item = data.load_item(config, name)
-    latent = item.latent
-    if latent is None:
-        latent = _invert(config, name, item.name, architecture, frozen, latents)
-    return prepare(config, item, latent, architecture, frozen)
-
-
-def prepare(
-    config: ConfigDict, item: data.Item, latent: np.ndarray, architecture: Architecture, frozen: FrozenModels
-) -> PreparedImage:
-    """Returns an image and everything known about it, as arrays ready for training.
-
-    Args:
-      config: the run's configuration.
-      item: the image and its data.
-      latent: (1, W) or (1, L, W).
-      architecture: the GAN's architecture.
-      frozen: the frozen networks.
-
-    Raises:
-      UserError: the latent does not fit the generator, or the mask shows no object.
-    """
-    settings = lifted_model.settings_of(config, architecture, original_size=item.original_size)
-    key = image_key(config.seed, item.name)
-    w = usable_latent(latent, item.name, config, architecture, frozen)
-    gan_image = jax.jit(projection.gan_image, static_argnames="settings")(w, frozen, settings=settings)
-    problem = Problem(
-        image=jnp.asarray(item.image)[None],
-        mask=jnp.asarray(item.mask),
-        latent=w,
-        gan_image=gan_image,
-        prior=prior_of(config, item),
-        true_depth=None if item.depth is None else jnp.asarray(item.depth),
-        key=jax.random.fold_in(key, 0),
-    )
-    error = float(jnp.mean(jnp.abs(gan_image - problem.image)))
-    return PreparedImage(name=item.name, problem=problem, settings=settings, inversion_l1=error)
 
 
 def pixel_width(config: ConfigDict) -> float:

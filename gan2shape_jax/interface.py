@@ -1,0 +1,454 @@
+"""The public Python API, as exposed by `import gan2shape_jax`.
+
+Input and output pictures are RGB: uint8 from 0 to 255, or floats in [0, 1]. Geometry is NumPy float32 in scene units;
+frames and signs are described in `Reconstruction`. Errors in arguments name the argument.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import operator
+import os
+import pathlib
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float, UInt8
+from ml_collections import ConfigDict
+from PIL import Image
+
+from gan2shape_jax import stylegan2
+from gan2shape_jax.config import load_config, to_json
+from gan2shape_jax.config.validation import gan_problems, validate
+from gan2shape_jax.errors import ArgumentError, ConfigError, UserError
+from gan2shape_jax.io import arguments
+from gan2shape_jax.io.arguments import ImageLike
+from gan2shape_jax.io.atomic_files import atomic_text
+from gan2shape_jax.io.data import Item
+from gan2shape_jax.io.image_files import crop_and_resize
+from gan2shape_jax.io.masks import needs_masks
+from gan2shape_jax.io.required_files import required_files_of
+from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.results.pictures import to_uint8
+from gan2shape_jax.results.reconstruction import Reconstruction, load
+from gan2shape_jax.run import explain, predict, prepare, refining, trust, xla_flags
+from gan2shape_jax.run.checkpoint_folders import require_no_pattern
+from gan2shape_jax.run.runtime import cadence_of, schedule_of
+from gan2shape_jax.stylegan2 import Architecture
+from gan2shape_jax.stylegan2.random_images import batch_size, random_images
+from gan2shape_jax.training import loop
+from gan2shape_jax.training.checkpoint import Keeping
+
+__all__ = [
+    "Gan",
+    "Model",
+    "Progress",
+    "Reconstruction",
+    "load",
+    "load_gan",
+    "load_model",
+    "reconstruct",
+]
+
+_LARGEST_DEFAULT = 128  # pixels: the image side of the published method
+# Files that a reconstruction reads even if image, mask, latent and GAN are passed in.
+_READ = ("sampling.view_mvn", "sampling.light_mvn", "networks.pretrained", "loss.lpips_weights")
+
+_synthesize = jax.jit(stylegan2.synthesize, static_argnames="arch")
+
+
+def load_gan(path: str | os.PathLike[str]) -> Gan:
+    """Loads a StyleGAN2 written by `gan2shape-jax convert` (.safetensors).
+
+    Raises:
+      UserError: the file is missing, damaged or of another format; the message says how to convert it.
+    """
+    xla_flags.avoid_wrong_sums()
+    architecture, weights = stylegan2.load(path)
+    return Gan(architecture, weights, os.fspath(path))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Gan:
+    """A generator with its discriminator; made by `load_gan`.
+
+    Attributes:
+      architecture: its sizes, a static argument of the functions in `gan2shape_jax.stylegan2`.
+      weights: `generator` and `discriminator`, the parameters that those functions take.
+      file: the file it was read from; "" if none.
+    """
+
+    architecture: Architecture
+    weights: dict[str, Any]
+    file: str = ""
+
+    def __repr__(self) -> str:
+        return f"Gan({self.size} x {self.size} pixels, latents of {self.style_dim})"
+
+    @property
+    def size(self) -> int:
+        """Side of its images, pixels."""
+        return self.architecture.size
+
+    @property
+    def style_dim(self) -> int:
+        """Length W of a latent."""
+        return self.architecture.style_dim
+
+    @functools.cached_property
+    def mean_latent(self) -> Float[np.ndarray, "w"]:
+        """The mean latent (W,), whose image is the most typical one; always the same for a given GAN."""
+        return np.asarray(prepare.mean_latent(self.weights, self.architecture))[0]
+
+    def sample(
+        self, key: jax.Array | int, count: int = 1, *, truncation: float = 1.0
+    ) -> tuple[UInt8[np.ndarray, "n s s 3"], Float[np.ndarray, "n w"]]:
+        """Samples random images and their latents.
+
+        Args:
+          key: a `jax.random` key, or a seed. Image i depends only on the key and i, whatever the count.
+          count: how many.
+          truncation: in (0, 1]: how far latents stray from the mean; smaller values give more typical, less varied
+            images.
+
+        Returns:
+          Images (count, size, size, 3), uint8, and latents (count, W), float32.
+
+        Raises:
+          ArgumentError: a count below 1, or a truncation out of range.
+        """
+        if count < 1:
+            raise ArgumentError(f"count is {count}: 1 or more are possible")
+        if not 0 < truncation <= 1:
+            raise ArgumentError(f"truncation is {truncation}: it has to be more than 0 and at most 1")
+        images, latents = random_images(
+            jax.random.key(key) if isinstance(key, int) else key,
+            self.weights["generator"],
+            arch=self.architecture,
+            count=count,
+            truncation=truncation,
+            mean=jnp.asarray(self.mean_latent)[None],
+        )
+        return to_uint8(images), latents
+
+    def synthesize(self, latents: ArrayLike) -> UInt8[np.ndarray, "n s s 3"]:
+        """Generates the images of latents.
+
+        Args:
+          latents: (n, W), or (n, L, W) with a style for each of the generator's L layers (W+).
+
+        Returns:
+          Images (n, size, size, 3), uint8.
+
+        Raises:
+          ArgumentError: latents of another shape.
+        """
+        w, layers = arguments.as_array(latents, "latents").astype(np.float32), self.architecture.latents
+        if w.ndim not in (2, 3) or not len(w) or w.shape[1:] not in ((self.style_dim,), (layers, self.style_dim)):
+            raise ArgumentError(
+                f"latents have the shape {w.shape}: (n, {self.style_dim}) or (n, {layers}, {self.style_dim}) is needed"
+            )
+        batch = batch_size(self.architecture)
+        filled = np.concatenate([w, np.repeat(w[-1:], -len(w) % batch, axis=0)])  # whole batches: one program for all
+        images = [
+            np.asarray(_synthesize(self.weights["generator"], filled[start : start + batch], arch=self.architecture))
+            for start in range(0, len(w), batch)
+        ]
+        return to_uint8(np.concatenate(images)[: len(w)])
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a reconstruction has got.
+
+    Attributes:
+      stage: from 1; 0 while the depth network is fitted to the prior.
+      step: 'prior', 'step1' (albedo), 'step2' (encoder) or 'step3' (depth, albedo, view, light).
+      iteration: number of iterations of the step that are done.
+      iterations: number of iterations in the step.
+      fraction: share of the whole that is done, weighted by the time each step takes; 0 to 1.
+      loss: the latest loss, every `config.logging.every_iterations`; None in between.
+    """
+
+    stage: int
+    step: str
+    iteration: int
+    iterations: int
+    fraction: float
+    loss: float | None
+
+
+def reconstruct(
+    image: ImageLike,
+    gan: Gan,
+    *,
+    mask: ImageLike | None = None,
+    latent: ArrayLike | None = None,
+    true_depth: ArrayLike | None = None,
+    config: str | ConfigDict | None = None,
+    seed: int | None = None,
+    name: str = "image",
+    callback: Callable[[Progress], object] | None = None,
+    checkpoint_folder: str | os.PathLike[str] | None = None,
+) -> Reconstruction:
+    """Finds an image's depth, albedo, view and light by training networks on it (GAN2Shape, section 3).
+
+    The same image, latent, configuration, seed and name give the same bits as the command line. Nothing is written to
+    disk unless `checkpoint_folder` is given.
+
+    Args:
+      image: a square Pillow image or array (H, W, 3), uint8 from 0 to 255 or floats in [0, 1] (rounded to 8 bits).
+      gan: a StyleGAN2 of the image's category.
+      mask: the object mask, of the same size as the image: a Pillow image, white on the object, or (H, W), booleans,
+        floats in [0, 1] or integers up to 255. Defaults to the image's alpha channel; networks that start from the
+        ellipsoid require one or the other.
+      latent: the image's latent in W (W,) or W+ (L, W); without one the GAN is inverted.
+      true_depth: ground-truth depth (S, S) in the image's view, scene units, with S = `config.image_size` and the
+        background at the greatest depth; adds errors to `metrics`.
+      config: a configuration's name ('ictface', 'car', 'ictface:quick'), a file, or what `load_config` returned.
+        Defaults to `ictface:scratch` for GANs of up to 64 pixels, and above that to the published schedule for faces
+        at 128 pixels with the bundled faces' view and light statistics. For other objects, give their configuration,
+        whose statistics (`sampling.view_mvn`, `sampling.light_mvn`) are files. Its fields for images, masks, latents
+        and the GAN's file and size are ignored: those are arguments here.
+      seed: overrides `config.seed`.
+      name: the image's name; random numbers are a function of seed and name, as in a run.
+      callback: called with a `Progress` after every compiled call: an iteration on CPU, several elsewhere
+        (`config.runtime.iterations_per_call`).
+      checkpoint_folder: where to keep checkpoints; the same call with the same folder resumes from the last one.
+
+    Returns:
+      The reconstruction.
+
+    Raises:
+      ArgumentError: an argument of the wrong type, shape or range (a `ValueError` too).
+      UserError: a file named in the configuration is missing, the checkpoints belong to another reconstruction, or the
+        loss is not finite.
+    """
+    xla_flags.avoid_wrong_sums()
+    if not isinstance(gan, Gan):
+        raise ArgumentError(f"gan is a {type(gan).__name__}: load_gan gives what is needed")
+    chosen = _config_of(config, gan.architecture, seed)
+    if chosen.runtime.deterministic:
+        xla_flags.add_flag("--xla_gpu_deterministic_ops=true")
+    item, picture = _item(chosen, image, mask, true_depth, name)
+    w = None if latent is None else arguments.latent_of(latent, gan.style_dim, gan.architecture.latents)
+    frozen = prepare.freeze(chosen, gan.architecture, gan.weights)
+    if w is None:
+        w = prepare.find_latent(chosen, name, picture, gan.architecture, frozen)
+    prepared = prepare.prepare_image(chosen, item, w, gan.architecture, frozen)
+    initial = prepare.initial_params(chosen, prepared.settings)
+    prepared = refining.held(prepared, initial)
+    folder, keeping = _checkpoints(checkpoint_folder, chosen, prepared)
+    schedule = schedule_of(chosen)
+    watcher = _watcher(callback, schedule)
+    state, history = loop.train(prepared, frozen, schedule, initial, folder, cadence_of(chosen), watcher, keeping)
+    params, measured = refining.finished(chosen, initial, state, prepared, frozen)
+    judge = trust.load(chosen, (gan.architecture, frozen.discriminator), checkpoint=gan.file).without_files()
+    record = explain.explain(params, prepared, frozen, judge, history=history, start=initial, measured=measured)
+
+    def write(folder: str | os.PathLike[str]) -> None:
+        files = explain.training_files(params, history, networks=chosen.outputs.networks)
+        project = explain.projector(params, prepared, frozen)
+        explain.write(record, pathlib.Path(folder), chosen, project=project, extra=files)
+
+    return Reconstruction(record, history, write)
+
+
+def _watcher(callback: Callable[[Progress], object] | None, schedule: tuple[Phase, ...]) -> loop.Watcher:
+    """Returns a watcher that calls `callback` after every compiled call; with None it reports nothing."""
+    if callback is None:
+        return loop.Watcher()
+    costs = [loop.COST[phase.step] * phase.iterations for phase in schedule]
+
+    def report(phase: Phase, done: int, loss: float | None) -> None:
+        spent = sum(costs[: phase.number]) + loop.COST[phase.step] * done
+        callback(Progress(phase.stage, phase.step, done, phase.iterations, spent / sum(costs), loss))
+
+    return loop.Watcher(on_progress=report)
+
+
+def _checkpoints(
+    folder: str | os.PathLike[str] | None, config: ConfigDict, prepared: Any
+) -> tuple[pathlib.Path | None, Keeping]:
+    """Returns the folder of the checkpoints and what they must match, after checking that they are this call's."""
+    problem = prepared.problem  # the GAN is reflected in its image of the latent
+    given = [problem.image, problem.mask, problem.latent, problem.gan_image, problem.true_depth]
+    arrays = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(given))
+    this = f"{zlib.crc32(arrays):08x}\n{to_json(config)}\n"
+    keeping = Keeping({"reconstruction": f"{zlib.crc32(this.encode()):08x}"})
+    if folder is None:
+        return None, keeping
+    root = pathlib.Path(folder)
+    require_no_pattern(root)
+    record = root / "reconstruction.txt"
+    try:
+        known = record.read_text(encoding="utf-8", errors="replace") if record.exists() else this
+    except OSError as error:
+        raise UserError(f"{record} cannot be read ({error}): name another folder") from error
+    if known != this:
+        raise UserError(
+            f"{root} holds checkpoints of another image, configuration or seed ({record}): name another folder, or "
+            "remove this one to start afresh"
+        )
+    atomic_text(record, this)
+    return root / "checkpoints", keeping
+
+
+def load_model(path: str | os.PathLike[str] | None = None, *, config: str | ConfigDict = "ictface:predict") -> Model:
+    """Loads networks that explain images feed-forward.
+
+    Args:
+      path: file of a model (`gan2shape-jax lift`), or of the networks from joint training. Defaults to the
+        configuration's `networks.pretrained`.
+      config: the configuration that they were trained with: a name ('ictface', 'car'), a file, or what `load_config`
+        returned.
+
+    Raises:
+      ConfigError: values of the configuration that no prediction can use.
+      UserError: a file is missing, damaged, or of another category, camera or size than the configuration's.
+    """
+    xla_flags.avoid_wrong_sums()
+    chosen = _named(config)
+    chosen.mode = "predict"
+    if path is not None:
+        chosen.networks.pretrained = os.fspath(path)
+    validate(chosen)
+    _require_files(chosen)
+    networks = predict.load(chosen.lock(), None)
+    return Model(chosen, dataclasses.replace(networks, judge=networks.judge.without_files()))
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Model:
+    """Trained networks; made by `load_model`.
+
+    Attributes:
+      config: the configuration that they were trained with.
+      networks: what is applied to an image.
+    """
+
+    config: ConfigDict
+    networks: predict.Predictor
+
+    def __repr__(self) -> str:
+        return f"Model({self.config.category}, {self.config.image_size} x {self.config.image_size} pixels)"
+
+    def explain(
+        self,
+        image: ImageLike,
+        *,
+        mask: ImageLike | None = None,
+        true_depth: ArrayLike | None = None,
+        name: str = "image",
+    ) -> Reconstruction:
+        """Returns an image's depth, albedo, view and light from one pass through the networks.
+
+        The first image compiles the program, or loads it; each further image takes a fraction of a second.
+
+        Args:
+          image: a square Pillow image or array (H, W, 3), uint8 from 0 to 255 or floats in [0, 1] (rounded to 8 bits),
+            framed like the images of the model's GAN.
+          mask: the object mask, of the same size as the image, see `reconstruct`; the mesh is cut to it. Defaults to
+            the image's alpha channel, or else the whole square.
+          true_depth: (S, S), see `reconstruct`; adds errors to `metrics`.
+          name: the image's name.
+
+        Returns:
+          The reconstruction. With a lifted model, `metrics` has `trust`: how far to trust the shape, as a sentence
+          (`verdict`) and in figures; and `far_from_category`: whether the model explains this image so much worse than
+          samples of its GAN that the shape should not be trusted.
+
+        Raises:
+          ArgumentError: an argument of the wrong type, shape or range (a `ValueError` too).
+        """
+        item, _ = _item(self.config, image, mask, true_depth, name)
+        record = self.networks.explain(self.networks.prepared(item))
+        return Reconstruction(record, [], lambda folder: explain.write(record, pathlib.Path(folder), self.config))
+
+
+def _config_of(config: Any, architecture: Architecture, seed: Any) -> ConfigDict:
+    """Returns a valid configuration for one image and this GAN, whose sizes override the configuration's.
+
+    Raises:
+      ConfigError: values that no reconstruction can use.
+      UserError: a file that the configuration names is missing.
+    """
+    chosen = _default(architecture) if config is None else _named(config)
+    chosen.gan.size, chosen.gan.style_dim, chosen.gan.channel_multiplier = architecture.size, architecture.style_dim, 0
+    chosen.gan.checkpoint = "this GAN"  # for messages: the file has been loaded
+    if seed is not None:
+        try:
+            chosen.seed = operator.index(seed)
+        except TypeError:
+            raise ArgumentError(f"seed is {str(seed)[:40]!r}: a whole number is needed") from None
+    if chosen.mode != "instance":
+        raise ConfigError(f"config.mode is {chosen.mode!r}: an image is reconstructed by itself in mode 'instance'")
+    validate(chosen)
+    if problems := gan_problems(chosen, architecture):
+        raise ConfigError("\n".join(problems))
+    _require_files(chosen)
+    return refining.as_refinement(chosen.lock())
+
+
+def _default(architecture: Architecture) -> ConfigDict:
+    """Returns the configuration for a GAN about which nothing else is known; it needs only the package's own files.
+
+    Up to 64 pixels, that is `ictface:scratch`, as for the bundled faces. Above, it is the published schedule for faces
+    (`celeba`) at 128 pixels, started from the ellipsoid, with the GAN's discriminator as perceptual distance and the
+    view and light statistics of the bundled faces.
+    """
+    bundled = _named("ictface:scratch")
+    if architecture.size <= bundled.image_size:
+        return bundled
+    config = _named("celeba")
+    config.image_size = min(architecture.size, _LARGEST_DEFAULT)
+    config.networks.pretrained = config.parsing.weights = ""
+    config.loss.perceptual = "discriminator"
+    config.sampling.view_mvn, config.sampling.light_mvn = bundled.sampling.view_mvn, bundled.sampling.light_mvn
+    return config
+
+
+def _named(config: Any) -> ConfigDict:
+    """Returns a configuration that can be changed: one with this name, or a copy of this one."""
+    if isinstance(config, str):
+        return load_config(config).unlock()
+    if not isinstance(config, ConfigDict):
+        raise ArgumentError(f"config is a {type(config).__name__}: a name, a ConfigDict or None is possible")
+    return config.copy_and_resolve_references().unlock()
+
+
+def _require_files(config: ConfigDict) -> None:
+    absent = [file for file in required_files_of(config) if file.field in _READ and not file.present]
+    if absent:
+        lines = [f"config.{file.field}: {file.path or '(empty)'} is not there; {file.advice}" for file in absent]
+        raise UserError("\n".join(line.rstrip("; ") for line in lines))
+
+
+def _item(
+    config: ConfigDict, image: ImageLike, mask: ImageLike | None, true_depth: ArrayLike | None, name: str
+) -> tuple[Item, Image.Image]:
+    """Returns what a run would read from files, made from arguments, and the whole picture.
+
+    Without a mask or an alpha channel, the object is the whole square, if nothing needs a mask.
+    """
+    size, crop = config.image_size, config.data.crop
+    picture = arguments.picture_of(image)
+    mask = arguments.alpha_of(image) if mask is None else mask
+    if mask is None and needs_masks(config):
+        raise ArgumentError("mask is not given, and image has no alpha channel that shows an object: give a mask")
+    item = Item(
+        name=name,
+        image=np.asarray(crop_and_resize(picture, crop, size), np.float32) / 255 * 2 - 1,
+        mask=np.ones((size, size), np.float32) if mask is None else arguments.mask_of(mask, picture.width, size, crop),
+        depth=None if true_depth is None else arguments.true_depth_of(true_depth, size, config.camera.max_depth),
+        latent=None,
+        original_size=picture.width,
+        crop=crop,
+    )
+    return item, picture

@@ -1,0 +1,157 @@
+"""Arguments of the Python interface: what is taken, to which bits, and what is said of the rest."""
+
+import contextlib
+import io
+import pathlib
+import warnings
+
+import numpy as np
+import pytest
+from helpers import hostile_pictures
+from helpers.tiny import asset
+from PIL import Image, ImageOps
+
+from gan2shape_jax.errors import ArgumentError, UserError
+from gan2shape_jax.io import arguments
+from gan2shape_jax.io.masks import load_mask
+
+_PIXELS = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
+_DEPTH = np.pad(np.full((2, 2), 0.95), 1, constant_values=1.3)
+
+
+def test_the_same_picture_in_any_form():
+    whole = Image.fromarray(_PIXELS)
+    for image in (_PIXELS, _PIXELS / 255, (_PIXELS / 255).astype(np.float32), whole, whole.convert("RGBA")):
+        np.testing.assert_array_equal(np.asarray(arguments.picture_of(image)), _PIXELS)
+
+
+def test_pictures_are_turned_by_their_orientation_laid_on_white_and_left_alone():
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 4), np.uint8)
+    for mode in ("RGB", "RGBA", "L", "P"):
+        picture = Image.fromarray(pixels).convert(mode)
+        picture.getexif()[0x0112] = 6
+        before = picture.tobytes()
+        turned = ImageOps.exif_transpose(picture)
+        if turned.has_transparency_data:
+            turned = turned.convert("RGBA")
+            np.testing.assert_array_equal(np.asarray(arguments.alpha_of(picture)), np.asarray(turned.getchannel("A")))
+            turned = Image.alpha_composite(Image.new("RGBA", turned.size, "white"), turned)
+        np.testing.assert_array_equal(np.asarray(arguments.picture_of(picture)), np.asarray(turned.convert("RGB")))
+        assert picture.tobytes() == before and picture.getexif()[0x0112] == 6
+
+
+def test_a_mask_has_the_bits_of_its_file():
+    path = pathlib.Path(asset("ictface/mask/001.png"))
+    values = np.asarray(Image.open(path).convert("L"))
+    for crop in (None, 40):
+        from_file = load_mask(path, 32, crop, len(values))
+        for mask in (Image.open(path), values):
+            np.testing.assert_array_equal(arguments.mask_of(mask, len(values), 32, crop), from_file)
+        np.testing.assert_allclose(arguments.mask_of(values / 255, len(values), 32, crop), from_file, atol=1e-6)
+
+
+def test_zeros_and_ones_are_a_mask_in_any_type():
+    mask = np.zeros((24, 24), bool)
+    mask[6:18, 6:18] = True
+    for kind in (bool, np.uint8, np.int64, np.float32):
+        np.testing.assert_array_equal(arguments.mask_of(mask.astype(kind), 24, 24, None), mask.astype(np.float32))
+    np.testing.assert_array_equal(arguments.mask_of(mask[..., None], 24, 24, None), mask.astype(np.float32))
+
+
+def test_an_alpha_channel_is_a_mask_if_it_shows_an_object():
+    alpha = np.zeros((24, 24, 1), np.uint8)
+    alpha[6:18, 6:18] = 255
+    mask = arguments.alpha_of(Image.fromarray(np.concatenate([_PIXELS, alpha], axis=-1)))
+    np.testing.assert_array_equal(np.asarray(mask), alpha[..., 0])
+    assert arguments.alpha_of(Image.fromarray(_PIXELS).convert("RGBA")) is None
+    assert arguments.alpha_of(_PIXELS) is None
+
+
+def test_latents_and_depths():
+    for shape in ((8,), (1, 8)):
+        assert arguments.latent_of(np.zeros(shape), 8, 6).shape == (1, 8)
+    for shape in ((6, 8), (1, 6, 8)):
+        assert arguments.latent_of(np.zeros(shape), 8, 6).shape == (1, 6, 8)
+    given = arguments.true_depth_of(_DEPTH, 4, 1.1)
+    assert given.max() == np.float32(1.1) and given.min() == np.float32(0.95)
+
+
+def _mask(value):
+    return arguments.mask_of(value, 24, 24, None)
+
+
+def _latent(value):
+    return arguments.latent_of(value, 8, 6)
+
+
+def _depth(value):
+    return arguments.true_depth_of(value, 4, 1.1)
+
+
+@pytest.mark.parametrize(
+    ("take", "value", "message"),
+    [
+        (arguments.picture_of, _PIXELS[:20], "image is 20 x 24 pixels: cut it to a square"),
+        (arguments.picture_of, _PIXELS[:8, :8], "image is 8 pixels wide"),
+        (arguments.picture_of, _PIXELS[..., 0], r"image has the shape \(24, 24\): \(height, width, 3\) is needed"),
+        (arguments.picture_of, _PIXELS.astype(int), "image has the type int64: uint8 from 0 to 255, or floats"),
+        (arguments.picture_of, _PIXELS / 127.5 - 1, r"image has values from -.* to .*: floats have to lie in \[0, 1\]"),
+        (arguments.picture_of, np.full((24, 24, 3), np.nan), "image holds numbers that are not finite"),
+        (arguments.picture_of, np.array(["face"]), "image has the type <U4: an array of numbers is needed"),
+        (arguments.picture_of, Image.new("I", (24, 24)), "image is of Pillow's mode I"),
+        (arguments.picture_of, Image.open(io.BytesIO(hostile_pictures.EPS)), "image comes from a EPS file: PNG, JPEG"),
+        (_mask, np.ones((20, 24)), r"mask has the shape \(20, 24\): that of the image is needed, \(24, 24\)"),
+        (_mask, np.zeros((24, 24)), "mask is empty"),
+        (_mask, np.full((24, 24), 1.5), "mask has values from 1.5 to 1.5"),
+        (_mask, np.full((24, 24), -1), "mask has values from -1 to -1"),
+        (_mask, np.full((24, 24), 300), "mask has values from 300 to 300"),
+        (_latent, np.zeros((5, 8)), r"latent has the shape \(5, 8\): this GAN takes \(8,\) or \(6, 8\)"),
+        (_latent, np.full(8, 1e30), "latent holds 1.0e.30: numbers up to 1e.06 are sensible"),
+        (_latent, np.full(8, 1e300), "latent holds numbers that are too large for 32 bits"),
+        (_latent, np.ones(8, bool), "latent has the type bool"),
+        (_depth, np.ones((4, 5)), r"true_depth has the shape \(4, 5\): \(4, 4\) is needed"),
+        (_depth, np.eye(4), "true_depth has values down to 0: .* give the background the greatest depth, 1.1"),
+        (_depth, np.full((4, 4), 2.0), "true_depth shows no object: none of it is nearer than 1.1"),
+        (_depth, np.full((4, 4), np.inf), "true_depth holds numbers that are not finite"),
+    ],
+)
+def test_other_values_are_refused_in_a_sentence(take, value, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        take(value)
+    assert isinstance(caught.value, UserError)
+
+
+class _Strange:
+    def __array__(self, *args, **kwargs):
+        raise MemoryError("no array of this")
+
+
+def test_what_is_no_array_or_picture_is_refused_by_the_argument_s_name():
+    none = [None, "text", b"text", {}, {"a": 1}, set(), object(), _Strange(), [], [[]], [[1, 2], [3]], ["a", "b"]]
+    none += [[None] * 8, [10**400] * 8, [1j] * 8, np.array({}), np.zeros((), object), np.zeros(8, complex)]
+    none += [np.zeros(shape) for shape in ((0,), (0, 0), (0, 0, 3), (16, 0, 3), (), (1,) * 30)]
+    none += [np.zeros(8, "M8[s]"), np.zeros(8, [("a", "f4")]), np.full(8, np.inf), np.full((16, 16), 1e39)]
+    none += [np.ma.masked_all((16, 16)), Image.new("F", (16, 16)), Image.new("RGB", (0, 16))]
+    none += [Image.new("RGB", (9000, 1))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        for value in none:
+            for name, take in (("image", arguments.picture_of), ("mask", _mask), ("latent", _latent)):
+                with pytest.raises(ArgumentError, match=f"^{name}") as caught:
+                    take(value)
+                assert len(str(caught.value)) < 400
+            with pytest.raises(ArgumentError, match="^true_depth"):
+                _depth(value)
+
+
+def test_a_picture_that_was_opened_but_cannot_be_decoded():
+    for kind in ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"):
+        stream = io.BytesIO()
+        pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(stream, kind)
+        half = stream.getvalue()[: len(stream.getvalue()) // 2]
+        with contextlib.suppress(OSError):  # WebP is refused by Pillow itself
+            opened = Image.open(io.BytesIO(half))
+            for take in (arguments.picture_of, lambda value: arguments.mask_of(value, 64, 16, None)):
+                with pytest.raises(ArgumentError, match="is damaged or truncated"):
+                    take(opened)
