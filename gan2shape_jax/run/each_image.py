@@ -13,8 +13,8 @@ import jax
 
 from gan2shape_jax.errors import RunEndingError, UserError, refused
 from gan2shape_jax.io.image_names import stem_of
+from gan2shape_jax.run.report import Summaries
 from gan2shape_jax.run.run_folder import RunFolder
-from gan2shape_jax.run.summaries import Summaries
 
 __all__ = ["FAILURES", "GroupOutcome", "failure_of", "for_each_group", "for_each_image", "in_words", "stem_of"]
 

@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.run import interrupt, prepare, refining, start
 from gan2shape_jax.run.each_image import FAILURES, failure_of, for_each_group, stem_of
-from gan2shape_jax.run.monitor import Monitor
 from gan2shape_jax.run.reconstructor import Reconstructor
+from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.training import group_memory, group_plan
 

@@ -27,7 +27,7 @@ from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.run import distributed, explain, interrupt, joint_files, prepare, start, trust
 from gan2shape_jax.run.cluster import wait_for
 from gan2shape_jax.run.each_image import FAILURES, for_each_image, in_words
-from gan2shape_jax.run.monitor import Monitor
+from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.run.same_config import config_hash

@@ -36,7 +36,7 @@ from gan2shape_jax.results.sample_sheet import draw_sample_sheet
 from gan2shape_jax.run import distributed, interrupt, joint_files, lifted_model, prepare, start
 from gan2shape_jax.run.cluster import wait_for
 from gan2shape_jax.run.lift_samples import maker_of
-from gan2shape_jax.run.monitor import Monitor
+from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.run.shared_training import train

@@ -18,7 +18,7 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
 from gan2shape_jax.run import explain, malloc_tuning, prepare, refining, trust
 from gan2shape_jax.run.each_image import FAILURES, GroupOutcome, failure_of, in_words, stem_of
-from gan2shape_jax.run.monitor import Monitor
+from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import cadence_of, interruptible
 from gan2shape_jax.run.same_config import config_hash
@@ -154,8 +154,7 @@ class Reconstructor:
     @contextlib.contextmanager
     def _watched(self, job: _Job) -> Iterator[Watcher]:
         names = [prepared.name for prepared in job.images.values()]
-        watching = self.monitor.watch(names[0]) if len(names) == 1 else self.monitor.watch_group(names)
-        with watching as watcher:
+        with self.monitor.watch(names, one=len(names) == 1) as watcher:
             yield interruptible(watcher, self.check_interrupt)
 
     def _not_finite(self, job: _Job, history: list[dict[str, Any]]) -> dict[str, str]:

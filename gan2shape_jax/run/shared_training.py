@@ -16,7 +16,7 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.run import explain, joint_files, lifted_model
-from gan2shape_jax.run.monitor import Monitor
+from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import cadence_of, interruptible, schedule_of
 from gan2shape_jax.run.same_config import config_hash
@@ -63,7 +63,7 @@ def train(
     if examined:
         cadence = dataclasses.replace(cadence, checkpoint=-(-cadence.checkpoint // cadence.log) * cadence.log)
     keeping = Keeping({"configuration": config_hash(config), **made_with}, folder.checkpoints_aside)
-    with monitor.watch(title) as watcher:
+    with monitor.watch([title]) as watcher:
         if drawn:
             told = watcher.on_phase_end
             watcher = dataclasses.replace(watcher, on_phase_end=lambda phase, view: told(phase, drawn(phase, view)))

@@ -1,0 +1,318 @@
+"""What a user sees of a run: progress and a table on the console, curves in TensorBoard, summaries of all images."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import importlib.util
+import pathlib
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
+from rich.text import Text
+
+from gan2shape_jax.errors import UserError, one_line, printable, refused
+from gan2shape_jax.method.reconstruction import Reconstruction
+from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.results import Fragments, Row, load_metrics, print_table, write_page, write_table
+from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run.trust import remarks
+from gan2shape_jax.training.loop import COST, Watcher
+
+# tensorboardX imports PyTorch if installed, which takes seconds: it is imported only when curves are written.
+if TYPE_CHECKING:
+    from tensorboardX.event_file_writer import EventsWriter
+
+__all__ = ["Monitor", "Summaries"]
+
+# Takes the phase, the number of iterations done in it, and the latest loss if it was logged.
+_OnProgress = Callable[[Phase, int, float | None], None]
+_PLACE = ("phase", "step", "iteration")  # what says where a row of the history belongs
+_WIDEST_NAME = 40  # characters
+# Writing summaries takes longer the more images there are: until the end, the pause between writes is this many times
+# the duration of the last one.
+_SPACING = 20
+
+
+class Monitor:
+    """A run's console and TensorBoard output; a context manager that restores the console on exit.
+
+    On a terminal, a bar shows the images under way; elsewhere each logged loss is a line, written immediately.
+    """
+
+    def __init__(
+        self,
+        schedule: tuple[Phase, ...],
+        tensorboard: pathlib.Path | None,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        """Watches images that all go through `schedule`.
+
+        Args:
+          schedule: the phases.
+          tensorboard: the folder for the images' curves, or None for no curves.
+          console: where to write; standard error by default.
+          clock: gives seconds.
+        """
+        self.console = console or Console(stderr=True)
+        self._schedule = schedule
+        self._tensorboard = tensorboard
+        self._clock = clock
+        self._bars = _bars(self.console) if self.console.is_terminal else None
+        self._cost = sum(COST[phase.step] * phase.iterations for phase in schedule)
+
+    def __enter__(self) -> Monitor:
+        if self._tensorboard:
+            first = "" if importlib.util.find_spec("tensorboard") else " (after pip install tensorboard)"
+            self.say(f"curves: tensorboard --logdir {shlex.quote(str(self._tensorboard))}{first}")
+        if self._bars:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    def say(self, message: str | Text) -> None:
+        """Prints a line above the bar, without interpreting markup; styled lines are given as `Text`."""
+        self.console.print(message if isinstance(message, Text) else Text(printable(message)), soft_wrap=True)
+
+    @contextlib.contextmanager
+    def watch(self, names: Sequence[str], *, one: bool = True) -> Iterator[Watcher]:
+        """Watches images until the context is left: one progress, and curves and pictures of each image.
+
+        Args:
+          names: the images' names.
+          one: whether rows and pictures are those of the one image named; otherwise rows have the images' under
+            `images`, and pictures have a leading axis.
+        """
+        title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+        with contextlib.ExitStack() as stack:
+            progress = stack.enter_context(self._bar(self._bars, title) if self._bars else self._lines(title))
+            folders = [self._tensorboard / name for name in names] if self._tensorboard else []
+            curves = [_Curves(self._schedule, stack.enter_context(_open_events(folder))) for folder in folders]
+
+            def record(row: dict[str, Any]) -> None:
+                for name, own in zip(names, curves, strict=False):
+                    own.record(row if one else {key: row[key] for key in _PLACE} | row["images"][name])
+
+            def phase_end(phase: Phase, view: Reconstruction) -> None:
+                for index, own in enumerate(curves):
+                    own.phase_end(phase, view if one else jax.tree.map(lambda leaf, index=index: leaf[index], view))
+
+            def resume(phase: Phase, done: int) -> None:
+                self.say(f"{title}: goes on from {phase.label}, iteration {done} of {phase.iterations}")
+
+            yield Watcher(on_resume=resume, on_progress=progress, on_record=record, on_phase_end=phase_end)
+
+    def _done(self, phase: Phase, done: int) -> float:
+        """Returns how much of the schedule has been done, in iterations of the cheapest step."""
+        return sum(COST[one.step] * one.iterations for one in self._schedule[: phase.number]) + COST[phase.step] * done
+
+    @contextlib.contextmanager
+    def _bar(self, bars: Progress, title: str) -> Iterator[_OnProgress]:
+        """Shows a row until the context is left."""
+        row = bars.add_task("", total=self._cost, image=title, phase="", loss="-")
+
+        def progress(phase: Phase, done: int, loss: float | None) -> None:
+            fields: dict[str, Any] = {"phase": phase.label} | ({} if loss is None else {"loss": f"{loss:.4f}"})
+            bars.update(row, completed=self._done(phase, done), **fields)
+
+        try:
+            yield progress
+        finally:
+            bars.remove_task(row)
+
+    @contextlib.contextmanager
+    def _lines(self, title: str) -> Iterator[_OnProgress]:
+        """Prints a line whenever a loss is logged.
+
+        The time left is estimated from the first report on: the time before it was spent compiling.
+        """
+        first: list[tuple[float, float]] = []  # cost and time of the first report
+
+        def progress(phase: Phase, done: int, loss: float | None) -> None:
+            cost, now = self._done(phase, done), self._clock()
+            first.append((cost, now))
+            since, began = first[0]
+            if loss is None:
+                return
+            seconds = (now - began) * (self._cost - cost) / (cost - since) if cost > since else None
+            left = "unknown time" if seconds is None else str(datetime.timedelta(seconds=round(seconds)))
+            clock = datetime.datetime.now().strftime("%H:%M:%S")
+            state = f"{phase.label}, {done} of {phase.iterations}, loss {loss:.4f}, {left} left"
+            self.console.print(Text(f"{clock} {one_line(title)}: {state}"), soft_wrap=True)
+
+        yield progress
+
+
+class _Name(ProgressColumn):
+    """The name of an image verbatim, truncated if it would leave no room for the bar."""
+
+    def render(self, task: Task) -> Text:
+        """Returns the text shown for a row."""
+        return Text(one_line(task.fields["image"]))
+
+
+def _bars(console: Console) -> Progress:
+    return Progress(
+        _Name(Column(no_wrap=True, overflow="ellipsis", max_width=_WIDEST_NAME)),
+        TextColumn("{task.fields[phase]:<14}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("loss {task.fields[loss]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+class _Curves:
+    """An image's curves and pictures over the iterations of all phases.
+
+    The library's own `SummaryWriter` writes in a thread, which a full disk kills with a traceback, and the run then
+    waits for it forever.
+    """
+
+    def __init__(self, schedule: tuple[Phase, ...], events: EventsWriter):
+        self._schedule = schedule
+        self._events = events
+
+    def record(self, row: dict[str, Any]) -> None:
+        """Adds the losses and errors of a row of the history; raises `UserError` if they cannot be written."""
+        from tensorboardX import summary
+
+        for key, value in row.items():
+            if isinstance(value, float):
+                self._write(summary.scalar(f"{row['step']}/{key}", value), row["phase"], row["iteration"])
+
+    def phase_end(self, phase: Phase, view: Reconstruction) -> None:
+        """Adds pictures of the reconstruction at the end of a phase; raises `UserError` if they cannot be written."""
+        from tensorboardX import summary
+
+        depth = np.asarray(view.depth)
+        nearness = (depth.max() - depth) / max(float(np.ptp(depth)), 1e-6)  # white is near
+        for key, picture in {
+            "albedo": np.asarray(view.albedo) / 2 + 0.5,
+            "reconstruction": np.asarray(view.reconstruction) / 2 + 0.5,
+            "nearness": np.repeat(nearness[..., None], 3, axis=-1),
+        }.items():
+            self._write(summary.image(key, picture, dataformats="HWC"), phase.number, phase.iterations)
+        with _in_words():
+            self._events.flush()
+
+    def _write(self, content: Any, phase: int, iteration: int) -> None:
+        from tensorboardX.proto import event_pb2
+
+        step = sum(one.iterations for one in self._schedule[:phase]) + iteration
+        with _in_words():
+            self._events.write_event(event_pb2.Event(summary=content, wall_time=time.time(), step=step))
+
+
+@contextlib.contextmanager
+def _open_events(folder: pathlib.Path) -> Iterator[EventsWriter]:
+    """Opens a file of curves in a folder, and closes it; raises `UserError` if it cannot be written."""
+    from tensorboardX.event_file_writer import EventsWriter
+
+    with _in_words():
+        folder.mkdir(parents=True, exist_ok=True)
+        events = EventsWriter(str(folder / "events"))
+    try:
+        yield events
+    except BaseException:
+        with contextlib.suppress(OSError):  # the original error is the one that matters
+            events.close()
+        raise
+    with _in_words():
+        events.close()
+
+
+@contextlib.contextmanager
+def _in_words() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise refused(error, "cannot write the curves (config.logging.tensorboard)") from error
+
+
+class Summaries:
+    """The summaries of a run's images: `results.csv`, `results.md`, `index.html`, `failures.json`, the console's table.
+
+    A finished image is read only once, from its `result.json` and `page.jsonl` rather than its arrays.
+    """
+
+    def __init__(self, folder: RunFolder, stems: Sequence[str], say: Callable[[Any], None]):
+        """Summaries of the images with these stems, in the given order.
+
+        Args:
+          folder: the run's folder.
+          stems: the names in the list without their extensions.
+          say: prints a line, given as str or, with a colour, as Text.
+        """
+        self.failures: dict[str, str] = {}
+        self._folder = folder
+        self._stems = stems
+        self._say = say
+        self._finished: dict[str, Row] = {}
+        self._fragments = Fragments()
+        self._due = 0.0  # earliest time of the next write
+
+    def note(self, failures: dict[str, str]) -> None:
+        """Reports failures, by stem, and updates the files unless they were updated recently."""
+        for stem, message in failures.items():
+            self._say(Text(printable(f"{one_line(stem)}: {message}"), "red"))
+        self.failures |= failures
+        if time.monotonic() >= self._due:
+            self._write()
+
+    def end(self) -> None:
+        """Updates the files and prints the table."""
+        print_table(self._write())
+
+    def _write(self) -> list[Row]:
+        """Writes summaries of the folder's current contents; returns their rows.
+
+        If another host has meanwhile finished an image, this host may just have overwritten its summary, so the files
+        are written again: whoever writes last has seen everything.
+        """
+        began = time.monotonic()
+        self._folder.require()
+        self._look()
+        while True:
+            failures = self._folder.write_failures(self.failures)
+            known = self._finished | {stem: Row(stem, f"failed: {message}") for stem, message in failures.items()}
+            rows = [known[stem] for stem in self._stems if stem in known]
+            write_table(self._folder.root, rows)
+            write_page(self._folder.root, rows, fragments=self._fragments)
+            if not self._look():
+                self._due = time.monotonic() + _SPACING * (time.monotonic() - began)
+                return rows
+
+    def _look(self) -> bool:
+        """Reads new results; returns whether there are any."""
+        new = [stem for stem in self._stems if stem not in self._finished and self._folder.is_finished(stem)]
+        for stem in new:
+            try:
+                metrics = load_metrics(self._folder.result(stem))
+                self._finished[stem] = Row(stem, ", ".join(["done", *remarks(metrics)]), metrics)
+            except UserError as error:
+                self._finished[stem] = Row(stem, f"unreadable: {error}")
+        return bool(new)

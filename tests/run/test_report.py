@@ -1,0 +1,195 @@
+"""What a run shows and sums up: bars, lines, curves, tables; names and messages are shown and not obeyed."""
+
+import gc
+import io
+import os
+import re
+import shlex
+import threading
+import time
+
+import pytest
+from helpers.opened_files import counted
+from helpers.plain_result import plain_result
+from rich.console import Console
+
+from gan2shape_jax.method.schedule import make_schedule
+from gan2shape_jax.results import save_result
+from gan2shape_jax.run import report
+from gan2shape_jax.run.report import Monitor, Summaries
+from gan2shape_jax.run.run_folder import RunFolder
+
+SCHEDULE = make_schedule(((10, 10, 10),), flip1=(False,), flip3=(False,), prior_iterations=10)
+_ROW = {"phase": 0, "step": "prior", "iteration": 1, "loss": 0.5}
+
+
+class Stream(io.StringIO):
+    """Text, and how much of it had been written out at each flush."""
+
+    flushed = 0
+
+    def flush(self):
+        self.flushed = len(self.getvalue())
+
+
+def _console(stream, *, terminal, width=100):
+    return Console(file=stream, force_terminal=terminal, width=width, color_system=None)
+
+
+def _in_use() -> tuple[int, int]:
+    """Descriptors (where the system lists them) and threads of this process."""
+    descriptors = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
+    return len(descriptors), threading.active_count()
+
+
+def _comes_back_to(before: tuple[int, int]) -> bool:
+    """Whether no more is in use than before; the writer's queue ends its thread a moment after it is closed."""
+    deadline = time.monotonic() + 20
+    while any(now > then for now, then in zip(_in_use(), before, strict=True)):
+        gc.collect()
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_an_image_that_is_done_or_fails_leaves_no_file_open_and_no_thread(tmp_path, together):
+    before = _in_use()
+    with Monitor(SCHEDULE, tmp_path, _console(Stream(), terminal=True)) as monitor:
+        for number in range(4):
+            names = [f"{number}a", f"{number}b"] if together else [str(number)]
+            with pytest.raises(FloatingPointError), monitor.watch(names, one=not together) as watcher:
+                watcher.on_record(_ROW | {"images": {name: {"loss": 0.5} for name in names}})
+                raise FloatingPointError
+        assert not monitor._bars.tasks
+    assert _comes_back_to(before)
+    assert len(list(tmp_path.rglob("events*"))) == (8 if together else 4)
+
+
+def test_a_terminal_shows_the_image_under_way_alone():
+    with Monitor(SCHEDULE, None, _console(Stream(), terminal=True)) as monitor:
+        for name in ("001", "005"):
+            with monitor.watch([name]) as watcher:
+                watcher.on_progress(SCHEDULE[0], 5, 0.25)
+                (task,) = monitor._bars.tasks
+                assert task.fields["image"] == name and task.fields["loss"] == "0.2500"
+        assert not monitor._bars.tasks
+
+
+def test_without_a_terminal_each_logged_loss_is_a_line_written_at_once_with_the_time_left():
+    stream, now = Stream(), iter([0.0, 100.0, 110.0, 150.0])
+    monitor = Monitor(SCHEDULE, None, _console(stream, terminal=False), clock=lambda: next(now))
+    with monitor, monitor.watch(["001"]) as watcher:
+        watcher.on_progress(SCHEDULE[0], 1, None)
+        assert stream.getvalue() == ""
+        watcher.on_progress(SCHEDULE[0], 10, 0.25)  # 10 of 150 are done: prior and step 1 cost 1, step 2 4, step 3 9
+        assert stream.flushed == len(stream.getvalue()) > 0
+        watcher.on_progress(SCHEDULE[2], 5, 0.5)
+        watcher.on_progress(SCHEDULE[3], 10, 0.125)
+    first, second, third = stream.getvalue().splitlines()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d 001: prior, 10 of 10, loss 0\.2500, 0:25:56 left", first)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d 001: stage 1 step2, 5 of 10, loss 0\.5000, 0:05:10 left", second)
+    assert third.endswith("loss 0.1250, 0:00:00 left")
+
+
+def test_where_training_goes_on_and_how_to_look_at_curves(tmp_path):
+    for terminal in (False, True):
+        stream = Stream()
+        with Monitor(SCHEDULE, None, _console(stream, terminal=terminal)) as monitor, monitor.watch(["001"]) as watcher:
+            watcher.on_resume(SCHEDULE[3], 5)
+        assert "001: goes on from stage 1 step3, iteration 5 of 10" in stream.getvalue()
+    folder = tmp_path / "a b; $(touch c)"
+    stream, names = Stream(), ["x[/red]", "my photo", "=1", "a%20b", "é/ü"]
+    with Monitor(SCHEDULE, folder, _console(stream, terminal=False)) as monitor:
+        for name in names:
+            with monitor.watch([name]) as watcher:
+                watcher.on_record(_ROW)
+    assert sorted(str(path.parent.relative_to(folder)) for path in folder.rglob("events*")) == sorted(names)
+    (command,) = re.findall(r"curves: (tensorboard .*?)(?: \(after|$)", stream.getvalue().replace("\n", ""))
+    assert shlex.split(command) == ["tensorboard", "--logdir", str(folder)]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_names_and_messages_say_is_shown_and_not_obeyed(terminal, tmp_path):
+    name, shown = "x[/red]:car:[link=a]\x1b]0;owned\x07\ny", r"x[/red]:car:[link=a]\x1b]0;owned\x07\ny"
+    stream = Stream()
+    with Monitor(SCHEDULE, None, _console(stream, terminal=terminal, width=200)) as monitor:
+        for names in ([name], [name, "b"]):
+            with monitor.watch(names, one=len(names) == 1) as watcher:
+                watcher.on_progress(SCHEDULE[0], 10, 0.25)
+                if terminal:
+                    monitor._bars.refresh()
+        monitor.say("[bold]no[/bold] [/] " + name.replace("\n", " "))
+        Summaries(RunFolder(tmp_path), [], monitor.say).note({name: "no [/] \x1b[2J"})
+    said = stream.getvalue()
+    assert "\x1b]" not in said and "\x1b[2J" not in said and "\x07" not in said
+    assert shown + r": no [/] \x1b[2J" in said
+    assert "[bold]no[/bold] [/] " + shown.replace(r"\n", " ") in said
+    assert (shown[:30] if terminal else shown) in said
+
+
+def test_a_long_name_leaves_room_for_the_bar():
+    stream = Stream()
+    with Monitor(SCHEDULE, None, _console(stream, terminal=True)) as monitor, monitor.watch(["x" * 200]) as watcher:
+        watcher.on_progress(SCHEDULE[0], 10, 0.25)
+        monitor._bars.refresh()
+    assert re.search(r"x{20,39}… +prior .*loss 0\.2500", stream.getvalue())
+
+
+# --- summaries ---------------------------------------------------------------------------------------------
+
+
+def _save(folder: RunFolder, name: str, **metrics) -> None:
+    save_result(plain_result(name, metrics={"side": 0.03, "prior": {"side": 0.04}} | metrics), folder.result(name))
+
+
+def test_each_result_is_read_once_and_no_array(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "_SPACING", 0)  # writes after every image
+    folder, stems = RunFolder(tmp_path), [f"{i:03d}" for i in range(12)]
+    summaries = Summaries(folder, stems, print)
+    with counted() as opened:
+        for stem in stems:
+            _save(folder, stem)
+            before = dict(opened)
+            summaries.note({})
+            read = {path for path, count in opened.items() if count > before.get(path, 0) and "/results/" in path}
+            assert all(f"/{stem}/" in path for path in read)
+            assert {os.path.basename(path) for path in read if path.endswith(".npy")} <= {"depth.npy"}  # a download
+    assert len((tmp_path / "results.csv").read_text().splitlines()) >= 13
+
+
+def test_writing_waits_longer_the_longer_it_takes_and_results_of_other_hosts_are_found(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path)
+    summaries, write = Summaries(folder, ["a", "b", "c"], print), report.write_table
+
+    def slow(root, rows):
+        write(root, rows)
+        if len(rows) == 1:
+            _save(folder, "b")  # what another host does at that moment
+
+    monkeypatch.setattr(report, "write_table", slow)
+    _save(folder, "a")
+    summaries.note({})
+    assert "\nb," in (tmp_path / "results.csv").read_text()
+    _save(folder, "c")
+    summaries.note({})  # too soon
+    assert "\nc," not in (tmp_path / "results.csv").read_text()
+    summaries.end()
+    assert "\nc," in (tmp_path / "results.csv").read_text()
+
+
+def test_worse_shapes_and_damaged_results_are_named(tmp_path, capsys):
+    folder = RunFolder(tmp_path)
+    _save(folder, "good", worse_than_prior=False)
+    _save(folder, "bad", side=0.05, worse_than_prior=True)
+    _save(folder, "damaged")
+    (tmp_path / "results" / "damaged" / "result.json").write_text("{")
+    Summaries(folder, ["good", "bad", "damaged"], print).end()
+    for file in ("results.csv", "results.md", "index.html"):
+        text = (tmp_path / file).read_text()
+        assert "done, worse than its prior" in text, file
+        assert "unreadable" in text, file
+    assert "worse than" in " ".join(capsys.readouterr().out.split())
+    rows = (tmp_path / "results.csv").read_text().splitlines()
+    assert [row.split(",")[1] for row in rows if row.startswith("good,")] == ["done"]
