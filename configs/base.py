@@ -375,7 +375,7 @@ def _outputs(config: ConfigDict) -> None:
     config.logging = ConfigDict()
     # Iterations between log entries.
     config.logging.every_iterations = Field(100, 1, 10**9, affects_results=False)
-    # True writes scalars and images for TensorBoard.
+    # True writes scalars and images for TensorBoard, if the extra `logging` is installed (tensorboardX).
     config.logging.tensorboard = Field(True, affects_results=False)
 
     # Precision, compilation, devices and hosts.

@@ -13,73 +13,67 @@ import zlib
 import pytest
 
 _ROOT = pathlib.Path(__file__).parent.parent
+# Modules that a named package always brings, and Blender's own.
+_BROUGHT = {"absl": "ml-collections", "yaml": "ml-collections", "jaxlib": "jax", "scipy": "jax", "rich": "flax"}
+_BROUGHT |= {"etils": "orbax-checkpoint", "tensorstore": "orbax-checkpoint", "requests": "pooch"}
+_BROUGHT |= {"fastapi": "gradio", "starlette": "gradio", "uvicorn": "gradio"}
+_BLENDERS = {"bpy", "mathutils"}
+
+
+def _setup() -> configparser.ConfigParser:
+    setup = configparser.ConfigParser()
+    setup.read(_ROOT / "setup.cfg")
+    return setup
+
+
+def _named(lines: str) -> dict[str, str]:
+    """Returns the lower bounds of requirements, by normalised name."""
+    found = (re.match(r"([\w-]+)(?:\[\w+\])?[>=]=([\d.]+)", line) for line in lines.splitlines())
+    return {match[1].lower().replace("_", "-"): match[2] for match in found if match}
+
+
+def _imported(folder: str) -> set[str]:
+    imported = set()
+    for path in (_ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module else []
+            imported |= {name.split(".")[0] for name in names}
+    return imported
 
 
 def test_packaging_lists_every_package():
-    setup = configparser.ConfigParser()
-    setup.read(_ROOT / "setup.cfg")
-    listed = set(setup["options"]["packages"].split())
     there = set()
-    for top, prefix in (
-        ("gan2shape_jax", ""),
-        ("configs", "gan2shape_jax."),
-        ("tools", "gan2shape_jax."),
-    ):
+    for top, prefix in (("gan2shape_jax", ""), ("configs", "gan2shape_jax."), ("tools", "gan2shape_jax.")):
         folders = {path.parent.relative_to(_ROOT) for path in (_ROOT / top).rglob("*.py")}
         there |= {prefix + ".".join(folder.parts) for folder in folders}
-    assert listed == there
+    assert set(_setup()["options"]["packages"].split()) == there
+    assert not _imported("tools") & {"tools", "configs"}
 
 
-def test_tools_import_only_what_an_installed_wheel_has():
-    for path in (_ROOT / "tools").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom) and node.level == 0:
-                names = [node.module or ""]
-            assert not [name for name in names if name.split(".")[0] in ("tools", "configs")], path
-
-
-def test_every_requirement_is_imported():
-    setup = configparser.ConfigParser()
-    setup.read(_ROOT / "setup.cfg")
-    lines = [line for line in setup["options"]["install_requires"].splitlines() if line and line[0] != "#"]
-    required = {re.match(r"[\w-]+", line)[0].lower().replace("_", "-") for line in lines}
-    modules = importlib.metadata.packages_distributions()
-    imported = set()
-    for path in (*(_ROOT / "gan2shape_jax").rglob("*.py"), *(_ROOT / "tools").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-            imported |= {name.split(".")[0] for name in names}
-    brought = {name.lower().replace("_", "-") for module in imported for name in modules.get(module, [])}
-    assert required - brought == set()
-
-
-def _lower_bounds() -> dict[str, str]:
-    """Returns the lower bound of every requirement of an installation with the `test` extra, by normalised name."""
-    setup = configparser.ConfigParser()
-    setup.read(_ROOT / "setup.cfg")
-    lines = f"{setup['options']['install_requires']}\n{setup['options.extras_require']['test']}".splitlines()
-    bounds = (re.fullmatch(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)", line) for line in lines if line and line[0] != "#")
-    return {match[1].lower().replace("_", "-"): match[2] for match in bounds}
-
-
-def _release(version: str) -> list[int]:
-    """Returns a version as numbers, trailing zeros left out: 2.0.0 is 2.0 is 2."""
-    return [int(part) for part in re.sub(r"(\.0)+$", "", version).split(".")]
+def test_requirements_are_few_imported_and_the_only_ones():
+    setup, modules = _setup(), importlib.metadata.packages_distributions()
+    required = _named(setup["options"]["install_requires"]).keys()
+    named = required | _named("\n".join(setup["options.extras_require"].values())).keys()
+    assert len(required) <= 15
+    imported = set().union(*map(_imported, ("gan2shape_jax", "tools", "configs"))) - set(sys.stdlib_module_names)
+    of = {name: {d.lower().replace("_", "-") for d in modules.get(name, [])} for name in imported}
+    assert required - set().union(*of.values()) == set()
+    ours = {"gan2shape_jax", *_BLENDERS}
+    assert {
+        name for name in imported - ours if of[name] and not of[name] & named and _BROUGHT.get(name) not in named
+    } == set()
 
 
 def test_lowest_versions_are_the_lower_bounds_of_setup_cfg():
     lines = [line for line in (_ROOT / ".ci/lowest.txt").read_text().splitlines() if not line.startswith("#")]
-    first: dict[str, str] = {}  # the first line of a name is that of the oldest Python
-    for name, version in (line.partition(";")[0].split("==") for line in lines):
-        first.setdefault(name, version)
-    bounds = _lower_bounds()
-    assert first.keys() == bounds.keys()
-    too_far = {
-        name for name in bounds if _release(first[name])[: len(_release(bounds[name]))] != _release(bounds[name])
-    }
-    assert too_far == set()
+    lowest = dict(line.partition(";")[0].split("==") for line in reversed(lines))  # the first is the oldest Python's
+    setup = _setup()
+    bounds = _named(f"{setup['options']['install_requires']}\n{setup['options.extras_require']['test']}")
+    assert lowest.keys() == bounds.keys()
+    for name, bound in bounds.items():
+        plain = re.sub(r"(\.0)+$", "", bound)
+        assert f"{lowest[name]}.".startswith(f"{plain}."), name
 
 
 def test_source_distribution_has_the_pictures_of_the_readme_and_not_the_golden_tensors(tmp_path):

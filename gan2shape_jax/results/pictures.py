@@ -5,6 +5,7 @@ same layout. Depth is in scene units; normals point into the surface (a plane fa
 (0, 0, 1)).
 """
 
+import functools
 import pathlib
 
 import numpy as np
@@ -23,7 +24,6 @@ __all__ = [
 ]
 
 _COMPRESSION = 3  # of PNG
-_COLOURMAP = "magma"
 _FADE = 0.15  # how much of their colour the object's surroundings keep in the depth picture
 
 
@@ -56,14 +56,20 @@ def colour_depth(
     mask: Float[np.ndarray, "*batch h w"] | None = None,
 ) -> UInt8[np.ndarray, "*batch h w 3"]:
     """Colours depth: bright is near, dark is far; what lies outside `mask` is faded towards white."""
-    import matplotlib  # here, because its import is slow and the render command may not need it
-
     share = np.clip((far - depth) / (far - near), 0, 1)
-    colours = matplotlib.colormaps[_COLOURMAP](share)[..., :3]
+    colours = _magma()[np.minimum(share * 256, 255).astype(int)]
     if mask is not None:
         opacity = _FADE + (1 - _FADE) * np.clip(mask, 0, 1)[..., None]
         colours = 1 + (colours - 1) * opacity
     return np.rint(colours * 255).astype(np.uint8)
+
+
+@functools.cache
+def _magma() -> Float[np.ndarray, "256 3"]:
+    """Returns the colours of the map "magma", from dark to bright, in [0, 1]."""
+    import cv2  # here, because importing it changes the environment
+
+    return cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_MAGMA)[:, 0, ::-1] / 255
 
 
 def colour_normals(normals: Float[np.ndarray, "*batch h w 3"]) -> UInt8[np.ndarray, "*batch h w 3"]:

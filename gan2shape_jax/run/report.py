@@ -79,6 +79,9 @@ class Monitor:
         self._cost = sum(COST[phase.step] * phase.iterations for phase in schedule)
 
     def __enter__(self) -> Monitor:
+        if self._tensorboard and not importlib.util.find_spec("tensorboardX"):
+            self._tensorboard = None
+            self.say("no curves: pip install 'gan2shape-jax[logging]', or set config.logging.tensorboard=False")
         if self._tensorboard:
             first = "" if importlib.util.find_spec("tensorboard") else " (after pip install tensorboard)"
             self.say(f"curves: tensorboard --logdir {shlex.quote(str(self._tensorboard))}{first}")

@@ -9,6 +9,7 @@ files), BiSeNet, PSPNet. Needs no PyTorch and runs no code from the files. In a 
 """
 
 import argparse
+import importlib.util
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -84,7 +85,10 @@ def run(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"{args.target}: the target's name has to end in .safetensors (.npz for statistics)")
     sheet = None if args.no_sheet else args.sheet or _beside(args.target)
     require_targets(args.target, sheet, sources=[*args.sources, args.picture], option="--sheet")
-    picture = None if args.no_sheet else open_rgb(args.picture)
+    plots = importlib.util.find_spec("matplotlib") is not None
+    if not args.no_sheet and not plots:
+        print("no sheet is drawn: it needs matplotlib, pip install 'gan2shape-jax[plots]'")
+    picture = open_rgb(args.picture) if plots and not args.no_sheet else None
     converted = convert(args.sources, group_base=args.group_base)
     if not args.target.endswith(converted.suffix):
         raise UserError(f"{args.target}: the target's name has to end in {converted.suffix} for {converted.summary}")
