@@ -399,5 +399,3 @@ def _outputs(config: ConfigDict) -> None:
     config.runtime.hosts = Field("auto", choices=("auto", "one"), affects_results=False)
     # Seconds to wait for the other hosts at startup.
     config.runtime.hosts_timeout_s = Field(300, 1, 10**6, affects_results=False)
-    # True lets a run start even if its rough estimate (printed by --check) far exceeds this machine's memory or disk.
-    config.runtime.allow_large = Field(False, affects_results=False)

@@ -19,7 +19,7 @@ import gan2shape_jax
 from gan2shape_jax.config import apply_overrides, command_line, load_config, names
 from gan2shape_jax.errors import ConfigError, UserError, printable
 from gan2shape_jax.io import bundled
-from gan2shape_jax.run import ctrl_c, malloc_tuning, xla_flags
+from gan2shape_jax.run import interrupt, xla_flags
 
 __all__ = ["console", "main"]
 
@@ -70,20 +70,19 @@ def main(argv: Sequence[str]) -> int:
         _complain(error)
         return 1
     except KeyboardInterrupt:
-        print(f"\n{ctrl_c.MESSAGE}", file=sys.stderr)
+        print(f"\n{interrupt.MESSAGE}", file=sys.stderr)
         return 130
 
 
 def console() -> None:
     """Runs the program as a console command."""
-    malloc_tuning.restart_keeping_memory()
     if isinstance(sys.stdout, io.TextIOWrapper):  # names may have letters missing from a console's or file's encoding
         sys.stdout.reconfigure(errors="backslashreplace")
     if not sys.argv[1:] or sys.argv[1] == "photo" or sys.argv[1] not in _COMMANDS:
-        ctrl_c.watch()  # a run may end anywhere; other commands clean up what they write to a user's folders
+        interrupt.watch()  # a run may end anywhere; other commands clean up what they write to a user's folders
     code = main(sys.argv[1:])
     if not code:
-        ctrl_c.finished()
+        interrupt.finished()
     else:
         # Everything is closed by now, but callbacks in the checkpoint library's threads may still print tracebacks
         # while Python shuts down; after an error or Ctrl-C they would hide the one line that matters.

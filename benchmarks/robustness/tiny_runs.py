@@ -103,7 +103,6 @@ def environment() -> dict[str, str]:
     # Restarting to save memory would change the process that receives signals.
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH")))),
-        "GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES", ""),
     }
 
 

@@ -31,7 +31,6 @@ from timing import clock, ours, report, subjects
 from timing.clock import Call
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.run.malloc_tuning import restart_keeping_memory
 
 
 def _parse(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, dict[str, str]]:
@@ -117,7 +116,6 @@ def _in_processes(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    restart_keeping_memory()  # as the program does
     options, overrides = _parse()
     if len(options.configs) > 1:
         reports = _in_processes(options)

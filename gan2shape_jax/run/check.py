@@ -1,4 +1,4 @@
-"""`--check`: examines everything a run will read, estimates its cost, and stops.
+"""`--check`: examines everything a run will read, and stops.
 
 Unlike a run, which gives up on an image at its first problem, this collects all problems of all
 files.
@@ -29,10 +29,10 @@ from gan2shape_jax.io.masks import load_parser_of
 from gan2shape_jax.io.per_image_files import require_per_image_files
 from gan2shape_jax.io.required_files import require_files, require_images
 from gan2shape_jax.io.writable import nearest_folder
-from gan2shape_jax.run.experiment import unfinished
-from gan2shape_jax.run.places import require_places
+from gan2shape_jax.run.experiment import require_places
 from gan2shape_jax.run.result_folders import require_apart
-from gan2shape_jax.run.run_folder import require_checkpoint_folder, require_same_config
+from gan2shape_jax.run.run_folder import require_checkpoint_folder
+from gan2shape_jax.run.same_config import require_same_config
 
 if TYPE_CHECKING:
     from gan2shape_jax.stylegan2 import Architecture
@@ -41,7 +41,7 @@ __all__ = ["examine", "run_check"]
 
 
 def run_check(config: ConfigDict) -> int:
-    """Prints problems and estimates; returns the exit code: 0 if a run can start, else 1."""
+    """Prints problems and what the run would work on; returns the exit code: 0 if a run can start, else 1."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         problems = examine(config)
@@ -58,7 +58,7 @@ def run_check(config: ConfigDict) -> int:
 
 
 def examine(config: ConfigDict) -> list[str]:
-    """Returns all problems: values, output folders, missing files, weights, statistics, images, the machine."""
+    """Returns all problems: values, output folders, missing files, weights, statistics, images."""
     problems = value_problems(config)
     if faults(flatten(config), only_types=True):
         return problems  # all other checks expect values of the right type
@@ -88,10 +88,6 @@ def examine(config: ConfigDict) -> list[str]:
     if sensible:
         problems += _tried(lambda: require_checkpoint_folder(config))
     problems += _tried(lambda: require_apart(pathlib.Path(config.workdir), map(stem_of, names)))
-    if not problems and (names or config.mode == "lift"):
-        from gan2shape_jax.run import machine  # starts jax
-
-        problems += _tried(lambda: machine.require_room(config, unfinished(config, names)))
     return list(dict.fromkeys(problems))
 
 
@@ -146,20 +142,11 @@ def _count_images(config: ConfigDict) -> int:
 
 
 def _report(config: ConfigDict, images: int) -> str:
-    from gan2shape_jax.run import machine  # starts jax, which nothing else here needs
+    import jax  # starts it, which nothing else here needs
 
-    cost = machine.estimate_here(config, images, machine.this_machine())
-    time = f"{cost.hours:.1f} hours" if cost.hours >= 1 else f"{cost.hours * 60:.0f} min"
     what = "samples a stage" if config.mode == "lift" else f"image{'' if images == 1 else 's'}"
-    return (
-        f"{images} {what} of {config.image_size} pixels, on "
-        f"{cost.device}. Rough estimates: {time}, "
-        f"{cost.memory_gib:.1f} GiB of memory, {cost.disk_gib:.1f} GiB of disk{_free(config)}."
-    )
-
-
-def _free(config: ConfigDict) -> str:
     try:
-        return f" ({shutil.disk_usage(nearest_folder(config.workdir)).free / 2**30:.0f} GiB are free)"
+        free = f"; {shutil.disk_usage(nearest_folder(config.workdir)).free / 2**30:.0f} GiB of disk are free"
     except OSError:  # already among the problems
-        return ""
+        free = ""
+    return f"{images} {what} of {config.image_size} pixels, on {jax.default_backend()}{free}"

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pathlib
-import sys
-from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax.config.validation import validate
-from gan2shape_jax.errors import printable
+from gan2shape_jax.config.validation import OBJECT_STORAGE, validate
+from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import image_lists, image_names, per_image_files, required_files
-from gan2shape_jax.run.places import require_places
+from gan2shape_jax.io.writable import folder_fault
 
-__all__ = ["run", "unfinished"]
+__all__ = ["require_places", "run"]
 
 
 def run(config: ConfigDict) -> int:
@@ -28,52 +27,49 @@ def run(config: ConfigDict) -> int:
 
     Raises:
       ConfigError: a value, or a pair of values, is unusable in any run.
-      UserError: a file, the GAN or the folder is unusable, so that no image could succeed; or the machine is far too
-        small.
+      UserError: a file, the GAN or the folder is unusable, so that no image could succeed.
     """
     validate(config)
     require_places(config)
     names = _names_with_files(config)
     # After the checks, since these import JAX and everything built on it, which takes seconds.
-    from gan2shape_jax.run import instance, joint, lift, machine, predict, refining, run_folder, runtime
+    from gan2shape_jax.run import (
+        instance,
+        joint,
+        lift,
+        predict,
+        refining,
+        result_folders,
+        run_folder,
+        runtime,
+        same_config,
+    )
 
     config = refining.as_refinement(config)
-    run_folder.require_same_config(config)  # before devices start
+    same_config.require_same_config(config)  # before devices start
+    run_folder.require_checkpoint_folder(config)
+    result_folders.require_apart(pathlib.Path(config.workdir), map(image_names.stem_of, names))
     runtime.set_up_runtime(config)
-    _take_up(config, names)
-    machine.require_room(config, unfinished(config, names))
     runs = {"instance": instance.run, "joint": joint.run, "predict": predict.run, "lift": lift.run}
     return runs[config.mode](config, names)
 
 
-def _take_up(config: ConfigDict, names: list[str]) -> None:
-    """Checks that the run can continue in its folder, and migrates the folder to the current layout.
-
-    Raises:
-      UserError: the folder belongs to another run, or the file system refuses.
-    """
-    from gan2shape_jax.run import former_layout, result_folders, run_folder
-
-    run_folder.require_same_config(config)
-    run_folder.require_checkpoint_folder(config)
-    root = pathlib.Path(config.workdir)
-    checkpoints = run_folder.checkpoint_root(config) or root / "checkpoints"
-    moved = former_layout.move_former_results(root, checkpoints)
-    if moved:
-        place = printable(str(result_folders.results_root(root)))
-        print(
-            f"results of {moved} images, which an earlier version wrote beside it, are now in {place}", file=sys.stderr
-        )
-    result_folders.require_apart(root, map(image_names.stem_of, names))
+def require_places(config: ConfigDict) -> None:
+    """Raises `UserError` if results or checkpoints cannot be written to the folders in the configuration."""
+    places = {"workdir": config.workdir, "checkpoint.folder": config.checkpoint.folder}
+    faults = [
+        f"config.{field} {path} {fault}" for field, path in places.items() if (fault := _place_fault(field, path))
+    ]
+    if faults:
+        raise UserError("\n".join(faults))
 
 
-def unfinished(config: ConfigDict, names: Sequence[str]) -> list[str]:
-    """Returns the images in the list that have no results yet."""
-    from gan2shape_jax.run.each_image import stem_of  # imports JAX, as does the next
-    from gan2shape_jax.run.run_folder import RunFolder
-
-    folder = RunFolder(pathlib.Path(config.workdir))
-    return [name for name in names if not folder.is_finished(stem_of(name))]
+def _place_fault(field: str, path: str) -> str:
+    if "://" not in path:
+        return folder_fault(path) if path or field == "workdir" else ""
+    library = OBJECT_STORAGE.get(path.partition("://")[0])
+    known = library is None or any(map(importlib.util.find_spec, (library, "tensorflow")))
+    return "" if known else f"needs the library {library}: pip install {library}"  # of others `validate` complains
 
 
 def _names_with_files(config: ConfigDict) -> list[str]:

@@ -4,7 +4,7 @@ WORKDIR/networks.safetensors   D, A, V, L and E, shared by all images
 WORKDIR/history.csv            losses (means over the last n iterations) and mean errors over the images
 WORKDIR/history.json           the same, with every image's errors
 WORKDIR/images.txt             the names of the images trained on
-WORKDIR/joint.json             the same names, and the checksums of these files; `.joint/` holds second copies
+WORKDIR/joint.json             the same names, and the sizes of these files
 WORKDIR/results/NAME/          an image's results, with its own errors over iterations in `history.csv`
 """
 
@@ -24,8 +24,7 @@ from gan2shape_jax.io.regular_files import MIB, read_bytes
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
-from gan2shape_jax.run import distributed, explain, interrupt, joint_files, prepare, start, trust
-from gan2shape_jax.run.cluster import wait_for
+from gan2shape_jax.run import explain, hosts, interrupt, joint_files, prepare, start, trust
 from gan2shape_jax.run.each_image import FAILURES, for_each_image, in_words
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
@@ -91,8 +90,6 @@ def _keep_images(config: ConfigDict, folder: RunFolder, names: list[str]) -> Non
     if not folder.team.leads:
         return
     path, found = folder.root / _IMAGES, _found(folder.root)
-    if found not in (None, _listed(names)):
-        folder.aside(path, f"{path} is damaged: {joint_files.RECORD} lists other images", "it is written again")
     if found != _listed(names):
         atomic_bytes(path, _listed(names))
     if joint_files.record_of(folder.root).get("images") is None:
@@ -208,9 +205,9 @@ def _run(config: ConfigDict, names: list[str], begun: start.Start) -> int:
     with Monitor(schedule_of(config), tensorboard) as monitor, interrupt.noted() as check:
         if not begun.trained:
             train(config, task, folder, monitor, check, title="all-images", made_with=_made_with(task))
-        distributed.leave()  # from here on each host writes results on its own, from the files that host 0 has written
+        jax.distributed.shutdown()  # from here on each host writes results on its own, from the files of host 0
         if not begun.trained:
-            wait_for(lambda: "files" in joint_files.record_of(folder.root))
+            hosts.wait_for(lambda: joint_files.is_trained(folder.root))
         if begun.team.leads:
             checkpoint.discard(folder.shared_checkpoints)  # the networks and the history have been written
         like = models.init_params(jax.random.key(config.seed), task.settings)

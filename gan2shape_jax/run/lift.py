@@ -5,7 +5,7 @@ WORKDIR/networks.safetensors   D, A, V, L and E
 WORKDIR/history.csv            losses, and metrics on held-out samples (`training.lift.signs_of`)
 WORKDIR/history.json           the same
 WORKDIR/samples/               the networks' output for held-out samples, at the end of every step
-WORKDIR/joint.json             checksums of these files; `.joint/` holds a second copy of them
+WORKDIR/joint.json             the sizes of these files
 WORKDIR/.projected/            projected samples that are slow to make, kept while they are being trained on
 """
 
@@ -33,8 +33,7 @@ from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.results.pictures import write_png
 from gan2shape_jax.results.sample_sheet import draw_sample_sheet
-from gan2shape_jax.run import distributed, interrupt, joint_files, lifted_model, prepare, start
-from gan2shape_jax.run.cluster import wait_for
+from gan2shape_jax.run import hosts, interrupt, joint_files, lifted_model, prepare, start
 from gan2shape_jax.run.lift_samples import maker_of
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
@@ -77,7 +76,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
         with Monitor(schedule_of(config), tensorboard) as monitor, interrupt.noted() as check:
             if not begun.trained:
                 _train_twice(config, architecture, frozen, folder, monitor, check)
-            distributed.leave()
+            jax.distributed.shutdown()
             if begun.team.leads:
                 checkpoint.discard(folder.shared_checkpoints)  # the networks and the history have been written
                 shutil.rmtree(folder.root / PROJECTED, ignore_errors=True)
@@ -144,7 +143,7 @@ def _train_twice(
             )
             if folder.team.leads:
                 joint_files.note(folder.root, **{_RETURNS: 1})
-            wait_for(lambda: bool(_returns(folder)))
+            hosts.wait_for(lambda: bool(_returns(folder)))
         else:
             return
 

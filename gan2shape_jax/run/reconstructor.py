@@ -16,7 +16,7 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
-from gan2shape_jax.run import explain, malloc_tuning, prepare, refining, trust
+from gan2shape_jax.run import explain, prepare, refining, trust
 from gan2shape_jax.run.each_image import FAILURES, GroupOutcome, failure_of, in_words, stem_of
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
@@ -223,7 +223,6 @@ class Reconstructor:
           **together: the names of the images trained at once, and of those among them that failed.
         """
         self.folder.require()
-        malloc_tuning.give_back()  # the memory that training has used
         params, measured = refining.finished(self.config, start, state, prepared, self.frozen)
         result = explain.explain(
             params, prepared, self.frozen, self.judge, history=history, start=start, measured=measured

@@ -1,25 +1,15 @@
-"""Where the results of a run's images are: `WORKDIR/results/NAME/`, separate from the run's own files.
-
-Version 0.1 put them in `WORKDIR/NAME/`. Code that only reads accepts both locations; a run that continues in such a
-folder first moves them to the new one. `versions.json` says which layout a folder has.
-"""
+"""Where the results of a run's images are: `WORKDIR/results/NAME/`, separate from the run's own files."""
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 from collections.abc import Iterable
-from typing import Any
 
 from gan2shape_jax.errors import UserError, one_line
-from gan2shape_jax.io.regular_files import MIB, read_text
 
 __all__ = [
-    "LAYOUT",
     "is_result",
-    "layout_of",
-    "read_object",
     "require_apart",
     "results_root",
     "run_above",
@@ -27,10 +17,7 @@ __all__ = [
     "saved_result",
 ]
 
-LAYOUT = 2  # of a run's folder; version 0.1 had layout 1, and did not record it
-
 _RESULTS = "results"
-_LARGEST = 64 * MIB  # of a JSON file
 
 
 def results_root(run: pathlib.Path) -> pathlib.Path:
@@ -39,9 +26,8 @@ def results_root(run: pathlib.Path) -> pathlib.Path:
 
 
 def saved_result(run: pathlib.Path, stem: str) -> pathlib.Path:
-    """Returns where the results of an image are, or will be, in a run of any version."""
-    there, former = results_root(run) / stem, run / stem
-    return former if is_result(former) and not is_result(there) else there
+    """Returns where the results of an image are, or will be."""
+    return results_root(run) / stem
 
 
 def is_result(folder: pathlib.Path) -> bool:
@@ -82,21 +68,3 @@ def run_above(folder: pathlib.Path) -> pathlib.Path | None:
     """Returns the run that contains a folder, directly or among its results; None if there is none."""
     runs = (above for above in folder.parents if (above / "config.json").is_file())
     return next((run for run in runs if run == folder.parent or folder.is_relative_to(results_root(run))), None)
-
-
-def layout_of(run: pathlib.Path) -> int | None:
-    """Returns the layout of a run's folder; None if its `versions.json` is missing or unreadable."""
-    versions = read_object(run / "versions.json")
-    if versions is None:
-        return None
-    layout = versions.get("layout", 1)
-    return layout if isinstance(layout, int) else None
-
-
-def read_object(path: pathlib.Path) -> dict[str, Any] | None:
-    """Returns the object in a JSON file; None if there is none."""
-    try:
-        content = json.loads(read_text(path, limit=_LARGEST))
-    except (OSError, ValueError, RecursionError, UserError):
-        return None
-    return content if isinstance(content, dict) else None

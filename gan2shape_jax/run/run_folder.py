@@ -1,14 +1,18 @@
 """The folder of a run: resolved configuration, versions, what has finished and what has failed.
 
 config.json  versions.json  failures.json  results.csv  results.md
-results/NAME/  checkpoints/NAME/  latents/NAME.npy  tensorboard/  damaged/ (what was set aside)
+results/NAME/  checkpoints/NAME/  latents/NAME.npy  tensorboard/
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
+import hashlib
 import json
+import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 from etils import epath
@@ -19,13 +23,11 @@ from gan2shape_jax.io.atomic_files import atomic_text
 from gan2shape_jax.io.json_files import read_object
 from gan2shape_jax.io.set_aside import Aside
 from gan2shape_jax.run import same_config
-from gan2shape_jax.run.checkpoint_folders import hidden_checkpoints, own_checkpoints, require_no_pattern
-from gan2shape_jax.run.cluster import SINGLE, Team
-from gan2shape_jax.run.occupation import Held
+from gan2shape_jax.run.hosts import SINGLE, Team
 from gan2shape_jax.run.result_folders import is_result, results_root
 from gan2shape_jax.run.same_config import require_same_config
 
-__all__ = ["RunFolder", "checkpoint_root", "require_checkpoint_folder", "require_same_config"]
+__all__ = ["RunFolder", "checkpoint_root", "require_checkpoint_folder", "require_no_pattern"]
 
 
 class RunFolder:
@@ -36,17 +38,17 @@ class RunFolder:
         root: pathlib.Path,
         checkpoint_root: pathlib.PurePath | None = None,
         team: Team = SINGLE,
-        held: tuple[Held, ...] = (),
+        requires: tuple[Callable[[], None], ...] = (),
     ):
         self.root = root
         self.team = team
         self.checkpoint_root: Any = checkpoint_root or root / "checkpoints"
-        self._held = held
+        self._requires = requires
 
     @classmethod
-    def at(cls, config: ConfigDict, team: Team = SINGLE, held: tuple[Held, ...] = ()) -> RunFolder:
+    def at(cls, config: ConfigDict, team: Team = SINGLE, requires: tuple[Callable[[], None], ...] = ()) -> RunFolder:
         """Returns the folder that the configuration names, as it is; nothing is written."""
-        return cls(pathlib.Path(config.workdir), checkpoint_root(config), team, held)
+        return cls(pathlib.Path(config.workdir), checkpoint_root(config), team, requires)
 
     @classmethod
     def open(cls, config: ConfigDict, team: Team = SINGLE) -> RunFolder:
@@ -67,8 +69,8 @@ class RunFolder:
 
     def require(self) -> None:
         """Raises `FolderGoneError` if one of the folders that the run holds has been taken away from it."""
-        for held in self._held:
-            held.require()
+        for require in self._requires:
+            require()
 
     def result(self, name: str) -> pathlib.Path:
         """Returns the folder of an image's results."""
@@ -76,16 +78,16 @@ class RunFolder:
 
     def checkpoints(self, name: str) -> pathlib.PurePath:
         """Returns the folder of an image's checkpoints."""
-        return self.checkpoint_root / own_checkpoints(name)
+        return self.checkpoint_root / _checkpoint_name(name)
 
     def group_checkpoints(self, key: str) -> pathlib.PurePath:
         """Returns the folder of the checkpoints of a group of images."""
-        return self.checkpoint_root / hidden_checkpoints(key)
+        return self.checkpoint_root / f".{key}"
 
     @property
     def shared_checkpoints(self) -> pathlib.PurePath:
         """Folder of the checkpoints of the networks shared by all images of a joint run."""
-        return self.checkpoint_root / hidden_checkpoints("all")
+        return self.checkpoint_root / ".all"
 
     @property
     def networks(self) -> pathlib.Path:
@@ -118,7 +120,7 @@ class RunFolder:
 
     def write_failures(self, failures: dict[str, str]) -> dict[str, str]:
         """Writes `failures.json`, or removes it if there are none; returns all hosts' failures since the start."""
-        every = self._with_others(failures) if self.team.host.count > 1 else failures
+        every = self._with_others(failures) if self.team.count > 1 else failures
         path = self.root / "failures.json"
         if every:
             atomic_text(path, json.dumps(every, indent=2) + "\n")
@@ -132,7 +134,7 @@ class RunFolder:
     def _with_others(self, failures: dict[str, str]) -> dict[str, str]:
         folder, team = self.root / ".hosts", self.team
         atomic_text(
-            folder / f"failures-{team.host.index}.json", json.dumps({"start": team.start, "failures": failures}) + "\n"
+            folder / f"failures-{team.index}.json", json.dumps({"start": team.start, "failures": failures}) + "\n"
         )
         every: dict[str, str] = {}
         for path in sorted(folder.glob("failures-*.json")):
@@ -155,3 +157,22 @@ def checkpoint_root(config: ConfigDict) -> pathlib.PurePath | None:
     if not folder:
         return None
     return epath.Path(folder) if "://" in folder else pathlib.Path(folder)
+
+
+def require_no_pattern(checkpoints: pathlib.PurePath) -> None:
+    """Raises `UserError` if the path of a run's checkpoints has characters that Orbax reads as a glob pattern."""
+    path = os.path.abspath(checkpoints) if isinstance(checkpoints, pathlib.Path) else str(checkpoints)
+    if glob.has_magic(path):
+        raise UserError(
+            f"checkpoints cannot be kept in {path}: the library that writes them reads *, ? and [ as a pattern; name a "
+            "folder without these (config.checkpoint.folder, or config.workdir)"
+        )
+
+
+def _checkpoint_name(stem: str) -> str:
+    """Returns the name of an image's checkpoint folder: the stem, unless Orbax would read it as a glob pattern.
+
+    Orbax finds its files by globbing the whole path, and would find none, or those of other images. No image's name
+    begins with a dot.
+    """
+    return f".image-{hashlib.sha256(stem.encode()).hexdigest()[:16]}" if glob.has_magic(stem) else stem

@@ -1,43 +1,85 @@
-"""What a configuration says about how a run proceeds: its schedule, its cadence, its device settings."""
+"""What a configuration says about how a run proceeds: its schedule, its cadence, its devices, its compiled programs.
+
+Compiled programs are kept on disk, so that a second start of the same command compiles nothing:
+
+    CACHE/gan2shape_jax/xla-MACHINE/   CACHE is the user's cache folder: $XDG_CACHE_HOME, or ~/.cache on Linux
+
+A cached program is the same machine code, so results are bit-identical with an empty and a full cache. It uses the
+instruction set of the machine that compiled it, so MACHINE differs between kinds of CPU, which may share a home folder.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import os
+import pathlib
+import platform
+import warnings
+import zlib
 from collections.abc import Callable
 
 import jax
 from ml_collections import ConfigDict
 
+from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.method.schedule import Phase, make_schedule
-from gan2shape_jax.run import compile_cache
 from gan2shape_jax.run.xla_flags import add_flag, avoid_wrong_sums
 from gan2shape_jax.training.loop import Cadence, Watcher
 
-__all__ = ["cadence_of", "interruptible", "schedule_of", "set_up_runtime"]
+__all__ = ["cadence_of", "interruptible", "keep_programs", "schedule_of", "set_up_runtime"]
+
+# JAX's options; a user can override each with the environment variable of the same name. By default JAX does not cache
+# programs that compile in less than a second: there are hundreds, and each start would compile all of them again.
+_CACHING = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_cache_min_entry_size_bytes": -1}
 
 
 def set_up_runtime(config: ConfigDict) -> None:
-    """Sets up what must precede the first computation: the compilation cache, GPU determinism, CPU devices."""
+    """Sets up what must precede the first computation: kept programs, GPU determinism, CPU devices."""
     avoid_wrong_sums()
-    compile_cache.use(config.runtime.compilation_cache)
+    keep_programs(config.runtime.compilation_cache)
     if config.runtime.deterministic:
         add_flag("--xla_gpu_deterministic_ops=true")
     if config.mode == "instance" and config.runtime.images_at_once > 1:
-        _one_image_a_core(min(config.runtime.images_at_once, os.cpu_count() or 1))
+        # On a CPU, images side by side on a thread each take less time than one after another on all cores, and a
+        # program for one image compiles much faster than one for all of them (docs/reports/speed.md). Where
+        # computation has already begun, as in a notebook, the devices stay as they are.
+        with contextlib.suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", min(config.runtime.images_at_once, os.cpu_count() or 1))
+            add_flag("--xla_cpu_multi_thread_eigen=false")
 
 
-def _one_image_a_core(images: int) -> None:
-    """Splits the CPU, if it is the device in use, into one single-threaded device per image trained at once.
+def keep_programs(setting: str) -> pathlib.Path | None:
+    """Makes JAX keep compiled programs on disk, unless the process already does, as by JAX_COMPILATION_CACHE_DIR.
 
-    Images side by side on a thread each take less time than one after another on all cores, and a program for
-    one image compiles much faster than one for all of them (docs/reports/speed.md). If computation has already
-    begun, as in a notebook, the devices stay as they are.
+    Args:
+      setting: `config.runtime.compilation_cache`: a folder, '' for the user's cache folder, or 'off'.
+
+    Returns:
+      The folder in use, or None if there is none. A folder that cannot be written to causes a warning.
     """
-    with contextlib.suppress(RuntimeError):  # computation has begun
-        jax.config.update("jax_num_cpu_devices", images)
-        add_flag("--xla_cpu_multi_thread_eigen=false")
+    present = jax.config.jax_compilation_cache_dir
+    if present or setting == "off":
+        return pathlib.Path(present) if present else None
+    default = cache(f"xla-{_machine()}")
+    folder = pathlib.Path(os.path.expanduser(setting)).absolute() if setting else default
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        fault = "" if os.access(folder, os.W_OK) else "it is read-only"
+    except OSError as error:
+        fault = error.strerror or str(error)
+    if fault:
+        warnings.warn(
+            f"compiled programs are not kept, the next start compiles again: {folder} cannot be written ({fault}); "
+            "name another folder with config.runtime.compilation_cache, or 'off'",
+            stacklevel=2,
+        )
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    for option, value in _CACHING.items():
+        if option.upper() not in os.environ:
+            jax.config.update(option, value)
+    return folder
 
 
 def schedule_of(config: ConfigDict) -> tuple[Phase, ...]:
@@ -74,3 +116,13 @@ def interruptible(watcher: Watcher, check: Callable[[], None]) -> Watcher:
         check()
 
     return dataclasses.replace(watcher, on_progress=progress)
+
+
+def _machine() -> str:
+    """Returns the machine's architecture with a checksum of the processor's features."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    features = next((line for line in lines if line.lower().startswith(("flags", "features"))), platform.processor())
+    return f"{platform.machine() or 'any'}-{zlib.crc32(features.encode()):08x}"

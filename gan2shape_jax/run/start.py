@@ -1,29 +1,41 @@
-"""The start of a run: its hosts meet, hold its folder, and examine what earlier starts have left there."""
+"""The start of a run: its hosts meet, hold its folder, and see what earlier starts have left to do.
+
+Host 0 determines which images are unfinished, and all hosts use its list, so that they agree although each sees the
+shared folder at a different moment. Nothing is reassigned later: a lost host's images are resumed at the next start,
+from their checkpoints, by however many hosts there are then.
+
+    WORKDIR/.hosts/start.json        names this start; the other hosts look for it to see whether they share the folder
+    WORKDIR/.hosts/failures-N.json   the images that have failed on host N since that start
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import pathlib
-import time
-from collections.abc import Iterator, Sequence
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.set_aside import to_stderr
-from gan2shape_jax.run import cluster, joint_files, same_config, survey, tidy, units
-from gan2shape_jax.run.cluster import Team
+from gan2shape_jax.io.atomic_files import atomic_text, clear_leftovers
+from gan2shape_jax.io.json_files import read_object
+from gan2shape_jax.lift.kept_samples import PROJECTED
+from gan2shape_jax.results import folder_record
+from gan2shape_jax.run import hosts, joint_files
 from gan2shape_jax.run.each_image import stem_of
-from gan2shape_jax.run.joint_files import JointFiles
-from gan2shape_jax.run.occupation import Held, hold
+from gan2shape_jax.run.folder_lock import hold
+from gan2shape_jax.run.hosts import Team
 from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run.same_config import config_hash, require_same_config
+from gan2shape_jax.training import group_plan
 
 __all__ = ["Start", "begin"]
-
-_LONG_S = 3.0  # a scan that takes longer is reported
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +43,7 @@ class Start:
     """A run that holds its folder.
 
     Attributes:
-      folder: the run's folder, tidied; what remains in it is intact.
+      folder: the run's folder, without the temporary files of earlier starts.
       units: this host's share, as image names: groups that are trained together, and single images. With only one host
         this includes the finished ones.
       trained: whether joint training is done.
@@ -59,93 +71,118 @@ def begin(config: ConfigDict, names: Sequence[str], *, stay: bool = False) -> It
     Raises:
       UserError: another run holds the folder, it belongs to another configuration, or the hosts do not find each other.
     """
-    team = cluster.meet(config, list(names), stay=stay)
-    with _holding(config, team) as held:
-        folder = RunFolder.at(config, team, held)
-        if team.leads:
-            facts = _found(config, names, folder, held)
-        else:
-            facts = cluster.hear(config, team)
-        cluster.require_shared(config, team)
-        units = facts["units"] if team.host.count == 1 else _share(config, team, facts)
-        with _gone_in_words(folder):
-            yield Start(folder, units, facts["trained"])
+    with contextlib.ExitStack() as stack:
+        with hosts.connected(config, stay=stay) as (team, ask):
+            message: dict[str, Any] = {"config": hosts.comparable(config), "names": list(names)}
+            if team.leads:
+                try:
+                    requires = _hold(stack, config, team)
+                    message["found"] = _look(config, names)
+                    message["start"] = _name_start(config) if team.count > 1 else ""
+                except UserError as error:
+                    if team.count == 1:
+                        raise
+                    message["problem"] = str(error)
+            answers = ask(message)
+        hosts.require_alike(answers)
+        if problem := answers[0].get("problem"):
+            raise UserError(problem)
+        found = answers[0]["found"]
+        team = dataclasses.replace(team, start=answers[0]["start"])
+        if not team.leads:
+            _require_shared(config, team)
+            requires = _hold(stack, config, team)
+        folder = RunFolder.at(config, team, requires)
+        units = found["units"] if team.count == 1 else _share(config, team, found)
+        try:
+            yield Start(folder, units, found["trained"])
+        except Exception:
+            folder.require()  # if the folder was taken away, that is the reason
+            raise
 
 
-@contextlib.contextmanager
-def _holding(config: ConfigDict, team: Team) -> Iterator[tuple[Held, ...]]:
+def _hold(stack: contextlib.ExitStack, config: ConfigDict, team: Team) -> tuple[Callable[[], None], ...]:
     """Holds the run's folder and its checkpoint folder, which another run might also use."""
     folder = RunFolder.at(config)
     places = [folder.root] if config.mode == "predict" else [folder.root, folder.checkpoint_root]
-    with contextlib.ExitStack() as stack:
-        held: dict[str, Held] = {}
-        for place in places:
-            real = os.path.realpath(place) if isinstance(place, pathlib.Path) else str(place)
-            if real not in held:
-                held[real] = stack.enter_context(hold(place, host=team.host, start=team.start))
-        yield tuple(held.values())
+    real = {os.path.realpath(one) if isinstance(one, pathlib.Path) else str(one): one for one in places}
+    return tuple(stack.enter_context(hold(one, index=team.index)) for one in real.values())
 
 
-@contextlib.contextmanager
-def _gone_in_words(folder: RunFolder) -> Iterator[None]:
-    """If the folder was taken away, reports that instead of the error it caused."""
-    try:
-        yield
-    except Exception:
-        folder.require()
-        raise
-
-
-def _found(config: ConfigDict, names: Sequence[str], folder: RunFolder, held: tuple[Held, ...]) -> dict[str, Any]:
-    """On host 0, tidies the folder and lets the other hosts in; returns what was found there."""
-    try:
-        tidy.clear(folder, map(stem_of, names))
-        facts = _look(config, names, folder)
-        _put_in_order(config, folder, facts)
-        if folder.team.host.count > 1:
-            cluster.tell(config, folder.team, facts)
-    except UserError as error:
-        for one in held:
-            one.let_in(problem=str(error))  # which ends the run on all hosts
-        raise
-    for one in held:
-        one.let_in()
-    return facts
-
-
-def _look(config: ConfigDict, names: Sequence[str], folder: RunFolder) -> dict[str, Any]:
-    """Returns what the folder contains, as JSON data for the other hosts; changes nothing."""
-    began = time.monotonic()
-    told = same_config.require_same_config(config)
+def _look(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
+    """Returns what earlier starts have left to do, as JSON data; removes what they have left behind."""
+    require_same_config(config)
+    folder = RunFolder.at(config)
     stems = [stem_of(name) for name in names]
-    found = survey.look_through(stems, folder.result, made_by=same_config.config_hash(config), told=told)
-    seconds = time.monotonic() - began
-    if seconds > _LONG_S:
-        to_stderr(f"looked through the files of {len(found.finished)} finished images in {seconds:.0f} s")
-    shared = joint_files.look(folder.root) if config.mode in ("joint", "lift") else JointFiles()
+    inside = [path.parent for stem in stems for path in (folder.result(stem), folder.latents / stem)]
+    for place in dict.fromkeys([folder.root, folder.root / ".hosts", folder.root / PROJECTED, *inside]):
+        clear_leftovers(place, None)
+    finished = [stem for stem in stems if _is_finished(config, folder, stem)]
+    groups = group_plan.begun(folder.root, names) if config.mode == "instance" else []
+    grouped = {name for group in groups for name in group}
+    trained = config.mode in ("joint", "lift") and joint_files.is_trained(folder.root)
     return {
-        "units": units.of_run(config, folder, names, found),
-        "finished": sorted(found.finished),
-        "damaged": found.damaged,
-        "unrecorded": list(found.unrecorded),
-        "shared": dataclasses.asdict(shared),
-        "trained": shared.trained,
+        "units": groups + [[name] for name in names if name not in grouped],
+        "finished": finished,
+        "trained": trained,
     }
 
 
-def _put_in_order(config: ConfigDict, folder: RunFolder, facts: dict[str, Any]) -> None:
-    tidy.set_aside(folder, config, facts["damaged"], facts["unrecorded"])
-    if config.mode in ("joint", "lift"):
-        joint_files.mend(folder.root, JointFiles(**facts["shared"]), folder.aside)
+def _is_finished(config: ConfigDict, folder: RunFolder, stem: str) -> bool:
+    """Returns whether an image's results are complete; incomplete ones no longer count as finished.
+
+    Raises:
+      UserError: they were made with another configuration.
+    """
+    if not folder.is_finished(stem):
+        return False
+    result = folder.result(stem)
+    examined = folder_record.examine(result)
+    if examined.harm:
+        print(f"warning: {result} is incomplete ({examined.harm}): the image is made again", file=sys.stderr)
+        (result / "result.json").unlink()
+        return False
+    if examined.made_with.get("configuration") not in (None, config_hash(config)):
+        raise UserError(
+            f"{result} was made with another configuration than this one; choose another --config.workdir or move that "
+            "folder away"
+        )
+    return True
 
 
-def _share(config: ConfigDict, team: Team, facts: dict[str, Any]) -> list[list[str]]:
+def _name_start(config: ConfigDict) -> str:
+    """Returns a text that identifies this start of several hosts, and writes it where they look for it."""
+    start = uuid.uuid4().hex
+    atomic_text(_start_file(config), json.dumps({"start": start}) + "\n")
+    return start
+
+
+def _require_shared(config: ConfigDict, team: Team) -> None:
+    """Raises `UserError` if this host does not see what host 0 has written to the run's folder."""
+
+    def is_there() -> bool:
+        try:
+            return read_object(_start_file(config), "the start of a run").get("start") == team.start
+        except (OSError, UserError):  # not there yet, or left by an earlier start
+            return False
+
+    if not hosts.wait_for(is_there):
+        raise UserError(
+            f"host {team.index} does not see what host 0 has written to {config.workdir}: config.workdir has to be one "
+            "folder that all hosts share (NFS, Lustre, Filestore, ...)"
+        )
+
+
+def _start_file(config: ConfigDict) -> pathlib.Path:
+    return pathlib.Path(config.workdir) / ".hosts" / "start.json"
+
+
+def _share(config: ConfigDict, team: Team, found: dict[str, Any]) -> list[list[str]]:
     """Returns this host's share of the unfinished units; raises `UserError` if the work cannot be divided."""
-    finished = set(facts["finished"])
-    unfinished = [unit for unit in facts["units"] if not {stem_of(name) for name in unit} <= finished]
     if config.mode == "instance" and not config.schedule.reset_weight:
         raise UserError(
             "config.schedule.reset_weight is False: each image starts from the networks of the one before "
             "it, which several hosts cannot do; set it True, or config.runtime.hosts='one'"
         )
-    return team.host.share(unfinished)
+    finished = set(found["finished"])
+    return team.share([unit for unit in found["units"] if not {stem_of(name) for name in unit} <= finished])

@@ -20,7 +20,6 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
-from gan2shape_jax.run import malloc_tuning
 from gan2shape_jax.training import rows
 from gan2shape_jax.training.checkpoint import ANY, Checkpoints, Keeping, open_checkpoints
 from gan2shape_jax.training.tasks import OneImage, Task
@@ -147,13 +146,10 @@ class _Loop:
         if progress.iteration == 0:
             progress = dataclasses.replace(progress, state=self.task.begin(progress.state, phase))
         unfinished = progress.iteration < phase.iterations
-        malloc_tuning.give_back()  # the previous phase's memory, before this one's programs are compiled
         constants = self.task.phase_constants(progress.state, phase) if unfinished else None
         start, on_host = progress.iteration, jax.default_backend() == "cpu"
         for first, count in _spans(start, phase, self.cadence):
             state, scalars = self.task.advance(progress.state, phase, first, constants, count)
-            if first == start:
-                malloc_tuning.give_back()  # the compiler's memory
             if on_host:
                 jax.block_until_ready(scalars)  # otherwise each queued call would hold a state
             done, recent = first + count, (*progress.recent, scalars)[-self.task.window :]
@@ -167,7 +163,6 @@ class _Loop:
         return dataclasses.replace(progress, phase=phase.number + 1, iteration=0, recent=())
 
     def _save(self, progress: _Progress, phase: Phase, before: int) -> None:
-        malloc_tuning.give_back()  # the iterations' memory: a checkpoint copies the state
         recent = jax.device_get(list(progress.recent))
         record = {
             "phase": phase.number,

@@ -65,7 +65,6 @@ def test_what_results_do_not_depend_on():
     assert free == {path for path in values if path.startswith(("logging.", "checkpoint."))} | {
         "workdir",
         "outputs.networks",
-        "runtime.allow_large",
         "runtime.compilation_cache",
         "runtime.hosts",
         "runtime.hosts_timeout_s",

@@ -1,6 +1,5 @@
 """What happens to files: every kind of damage that a start of the program has to take."""
 
-import json
 import pathlib
 import random
 from collections.abc import Callable
@@ -33,9 +32,3 @@ def do(path: pathlib.Path, kind: str) -> None:
         path.unlink()
     else:
         path.write_bytes(content)
-
-
-def as_of_an_earlier_version(folder: pathlib.Path) -> None:
-    """Takes away from a results folder what versions before 0.2 did not write."""
-    (folder / "files.json").unlink()
-    assert json.loads((folder / "result.json").read_text())["format"] == 1

@@ -1,13 +1,18 @@
-"""`--check`: finds every problem at once, estimates, and never writes."""
+"""`--check`: finds every problem at once, in the words of the run, and never writes."""
+
+import importlib.util
+import pathlib
 
 import numpy as np
 import pytest
+from helpers.command_line import overrides
+from helpers.tiny import tiny_config
 
 from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.required_files import require_files, require_images, required_files_of
-from gan2shape_jax.run import check
-from gan2shape_jax.run.estimate import estimate
+from gan2shape_jax.main import main
+from gan2shape_jax.run import check, experiment
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +25,7 @@ def test_bundled_config_is_in_place_and_check_writes_nothing(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     assert check.run_check(load_config("ictface")) == 0
     printed = capsys.readouterr().out
-    assert "6 images of 64 pixels" in printed and "GiB of memory" in printed
+    assert "6 images of 64 pixels, on cpu; " in printed
     assert "everything is in place" in printed
     assert list(tmp_path.iterdir()) == []
 
@@ -87,31 +92,6 @@ def test_images_that_are_not_there_are_listed_at_once(tmp_path):
         require_images(config)
 
 
-def test_workdir_that_is_a_file_is_found(tmp_path):
-    (tmp_path / "file").write_text("")
-    config = apply_overrides(load_config("ictface"), {"workdir": str(tmp_path / "file")})
-    assert any("is a file" in problem for problem in check.examine(config))
-
-
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        {"image_size": "128"},
-        {"schedule.stages": "((600, 600, 400), (600, 600, 400))"},
-        {"sampling.batch_size": "32"},
-        {"gan.size": "512"},
-        {"loss.perceptual": "lpips"},
-        {"data.latent_root": ""},
-    ],
-)
-def test_more_work_is_estimated_to_take_longer(overrides):
-    config = load_config("ictface")
-    more = apply_overrides(config, overrides)
-    assert estimate(more, 1).hours > estimate(config, 1).hours
-    assert estimate(config, 3).hours > estimate(config, 2).hours > estimate(config, 1).hours
-    assert estimate(more, 1).memory_gib >= estimate(config, 1).memory_gib
-
-
 def test_check_reads_pretrained_weights(tmp_path):
     path = tmp_path / "networks.safetensors"
     path.write_bytes(b"no weights")
@@ -120,12 +100,34 @@ def test_check_reads_pretrained_weights(tmp_path):
     assert len(problems) == 1 and str(path) in problems[0]
 
 
-def test_networks_that_stay_count_on_the_disk():
-    room = {
-        kept: estimate(apply_overrides(load_config("ictface"), {"outputs.networks": kept}), 1000).disk_gib
-        for kept in ("none", "small", "full")
-    }
-    assert room["none"] < room["small"] < room["full"]
-    assert room["full"] - room["none"] == pytest.approx(1000 * 0.06, rel=0.05)
-    other = apply_overrides(load_config("ictface"), {"outputs.networks": "none", "schedule.reset_weight": "False"})
-    assert estimate(other, 1000).disk_gib == room["full"]  # the next image starts from them
+@pytest.mark.hostile
+@pytest.mark.parametrize(
+    "field, path, message",
+    [
+        ("workdir", "file", "config.workdir file is a file: name a folder"),
+        ("workdir", "/dev/null", "config.workdir /dev/null is a file"),
+        ("workdir", "dangling", "a link that leads nowhere"),
+        ("workdir", "", "config.workdir is empty"),
+        ("workdir", "line\nbreak", "control character"),
+        ("checkpoint.folder", "file/below", "config.checkpoint.folder file/below lies below"),
+        ("checkpoint.folder", "foo://bar", "it is a folder of this machine, or one of object storage (gs://BUCKET/..."),
+        ("checkpoint.folder", "s3://bucket/run", "needs the library s3fs: pip install s3fs"),
+    ],
+)
+def test_check_and_run_refuse_a_folder_in_the_same_words(field, path, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(experiment.required_files, "require_files", lambda config, names: None)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name in ("s3fs", "tensorflow") else find(name)
+    )
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    pathlib.Path("dangling").symlink_to("gone")
+    words = ["--config=ictface", *overrides(tiny_config(tmp_path)), f"--config.{field}={path}"]
+    before = sorted(tmp_path.iterdir())
+    told = []
+    for command in ([*words, "--check"], words):
+        assert main(command) in (1, 2)
+        told.append(next(line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")))
+    assert told[0] == told[1] and message in told[0]
+    assert sorted(tmp_path.iterdir()) == before

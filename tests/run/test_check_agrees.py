@@ -164,4 +164,4 @@ def test_a_joint_run_that_its_list_or_folder_does_not_allow_is_told_as_the_run_t
     assert ["holds a joint run on the images" in problem for problem in check.examine(config)] == [True]
     (tmp_path / "run" / "images.txt").unlink()
     (tmp_path / "run" / "joint.json").write_text("{")
-    assert check.examine(config) == []  # the run sets it aside and goes on
+    assert check.examine(config) == []  # the run writes it again

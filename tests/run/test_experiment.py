@@ -141,7 +141,7 @@ def test_a_gan_of_another_size_is_refused(tmp_path):
 
 
 def test_a_full_disk_ends_the_run_in_words(tmp_path, monkeypatch, capsys):
-    config = tiny_config(tmp_path, names=("001.png", "006.png"), runtime__allow_large=True)
+    config = tiny_config(tmp_path, names=("001.png", "006.png"))
     monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000))
     assert main(["--config=ictface", *overrides(config)]) == 1
     told = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Where results lie: apart from what the run keeps, whatever images are called; runs of the former layout go on."""
+"""Where results lie: apart from what the run keeps, whatever images are called."""
 
 import json
 import os
@@ -13,18 +13,14 @@ from helpers import bump
 from helpers.command_line import overrides
 from helpers.tiny import asset, tiny_config
 
-import gan2shape_jax as g2s
-from gan2shape_jax.config import apply_overrides, to_json
+from gan2shape_jax.config import apply_overrides
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.main import main
 from gan2shape_jax.method import models
 from gan2shape_jax.method.state import TrainState
 from gan2shape_jax.results import save_result
-from gan2shape_jax.run import check, experiment, former_layout, prepare, result_folders
-from gan2shape_jax.run.checkpoint_folders import require_no_pattern
-from gan2shape_jax.run.former_layout import move_former_results
-from gan2shape_jax.run.result_folders import layout_of, run_of, saved_result
-from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run import check, experiment, prepare, result_folders
+from gan2shape_jax.run.run_folder import RunFolder, require_no_pattern
 from gan2shape_jax.training import network_files
 from gan2shape_jax.training.checkpoint import Checkpoints
 
@@ -35,137 +31,8 @@ def _named(name: str):
     return result
 
 
-def _former_run(folder: pathlib.Path, *stems: str, **fields) -> pathlib.Path:
-    """The folder of a run as version 0.1 left it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config = tiny_config(folder, names=[f"{stem}.png" for stem in stems], **fields)
-    root = pathlib.Path(config.workdir)
-    for stem in stems:
-        save_result(_named(stem), root / stem)
-    (root / "config.json").write_text(to_json(config))
-    (root / "versions.json").write_text('{"gan2shape_jax": "0.1.0"}')
-    return config, root
-
-
 def _results(root: pathlib.Path) -> set[str]:
     return {path.parent.relative_to(root).as_posix() for path in root.rglob("result.json") if path.is_file()}
-
-
-# --- runs of the former layout ----------------------------------------------------------------------------
-
-
-def test_a_start_takes_up_finished_results_of_the_former_layout(tmp_path, capsys):
-    config, root = _former_run(tmp_path, "001", "006")
-    before = (root / "006" / "depth.npy").stat().st_mtime_ns
-    assert main(["--config=ictface", *overrides(config)]) == 0
-    told = capsys.readouterr().err
-    assert f"results of 2 images, which an earlier version wrote beside it, are now in {root / 'results'}" in told
-    assert "001: finished before, skipped" in told and "006: finished before, skipped" in told
-    assert _results(root) == {"results/001", "results/006"}
-    assert (root / "results" / "006" / "depth.npy").stat().st_mtime_ns == before
-    assert "results/006/" in (root / "index.html").read_text() and layout_of(root) == 2
-
-
-def test_another_configuration_is_refused_before_anything_moves(tmp_path):
-    config, root = _former_run(tmp_path, "001")
-    other = config.copy_and_resolve_references()
-    other.seed = 7
-    with pytest.raises(UserError, match="another configuration"):
-        experiment.run(other)
-    assert _results(root) == {"001"}
-
-
-def test_only_results_of_this_program_move_wherever_they_lie(tmp_path):
-    _, root = _former_run(tmp_path, "001", "people/a b", "results/002", "latents", "x[1]")
-    (root / "notes").mkdir()
-    (root / "notes" / "result.json").write_text('{"name": "elsewhere"}')
-    (root / "odd").mkdir()
-    (root / "odd" / "result.json").write_text("[" * 100_000)
-    shutil.copytree(root / "001", root / ".001.abcdefgh.part")
-    shutil.copytree(root / "001", root / "copy of 001")
-    (root / "people" / "list.txt").write_text("kept")
-    assert move_former_results(root, root / "checkpoints") == 5
-    moved = {"results/001", "results/people/a b", "results/results/002", "results/latents", "results/x[1]"}
-    assert _results(root) == moved | {"notes", "odd", ".001.abcdefgh.part", "copy of 001"}
-    assert (root / "people" / "list.txt").read_text() == "kept"
-    assert move_former_results(root, root / "checkpoints") == 0
-
-
-def test_results_of_an_image_called_results_move_too(tmp_path, monkeypatch):
-    _, root = _former_run(tmp_path, "results", "001")
-    move = former_layout._move
-
-    def dying(source, target):
-        if source.name.startswith("."):
-            raise KeyboardInterrupt
-        return move(source, target)
-
-    monkeypatch.setattr(former_layout, "_move", dying)
-    with pytest.raises(KeyboardInterrupt):
-        move_former_results(root, root / "checkpoints")
-    monkeypatch.undo()
-    assert move_former_results(root, root / "checkpoints") == 1
-    assert _results(root) == {"results/results", "results/001"}
-
-
-def test_results_that_are_there_already_are_not_replaced(tmp_path):
-    _, root = _former_run(tmp_path, "001", "002")
-    save_result(_named("001"), root / "results" / "001")
-    before = (root / "results" / "001" / "depth.npy").stat().st_mtime_ns
-    assert move_former_results(root, root / "checkpoints") == 1
-    assert (root / "results" / "001" / "depth.npy").stat().st_mtime_ns == before
-
-
-def test_a_folder_that_no_run_has_is_left_alone(tmp_path):
-    save_result(_named("001"), tmp_path / "001")
-    assert move_former_results(tmp_path, tmp_path / "checkpoints") == 0 and _results(tmp_path) == {"001"}
-    assert move_former_results(tmp_path / "absent", tmp_path / "checkpoints") == 0
-    assert not (tmp_path / "absent").exists()
-
-
-def test_a_folder_that_cannot_be_moved_is_named(tmp_path, monkeypatch):
-    _, root = _former_run(tmp_path, "001")
-
-    def refuse(this, target):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(pathlib.Path, "rename", refuse)
-    with pytest.raises(UserError, match=r"cannot move .*run/001, the results of an earlier version"):
-        move_former_results(root, root / "checkpoints")
-
-
-def test_checkpoints_of_groups_and_joint_runs_are_taken_up(tmp_path):
-    _, root = _former_run(tmp_path, "001")
-    names = ("group-0badcafe", "group-12345678", "_all", "001")
-    for name in names:
-        (root / "checkpoints" / name / "7").mkdir(parents=True)
-    (root / ".groups").mkdir()
-    (root / ".groups" / "group-0badcafe.json").write_text('["001.png"]')  # the other is an image's
-    move_former_results(root, root / "checkpoints")
-    found = {path.name for path in (root / "checkpoints").iterdir()}
-    assert found == {".group-0badcafe", "group-12345678", "_all", "001"}
-    (root / "images.txt").write_text("001.png\n")  # now it is a joint run's folder
-    move_former_results(root, root / "checkpoints")
-    assert (root / "checkpoints" / ".all" / "7").is_dir() and not (root / "checkpoints" / "_all").exists()
-
-
-@pytest.mark.parametrize("layout", ["former", "present"])
-def test_commands_that_read_take_both_layouts(layout, tmp_path, capsys):
-    _, root = _former_run(tmp_path, "001", "people/002")
-    if layout == "present":
-        move_former_results(root, root / "checkpoints")
-        (root / "versions.json").write_text('{"layout": 2}')
-    folder = saved_result(root, "people/002")
-    assert folder == root / ("results/people/002" if layout == "present" else "people/002")
-    assert run_of(folder, "people/002") == root
-    assert g2s.load(folder).name == "people/002"
-    assert main(["render", str(folder), "--size", "16", "--out", str(tmp_path / "view.png")]) == 0
-    assert main(["evaluate", str(root), "--out", str(tmp_path / "tables")]) == 0
-    capsys.readouterr()
-    rows = (tmp_path / "tables" / "images.csv").read_text().splitlines()[1:]
-    assert [row.split(",")[:2] for row in rows] == [["run", "001"], ["run", "people/002"]]
-    record = json.loads((tmp_path / "tables" / "manifest.json").read_text())["runs"][0]
-    assert record["config_sha256"] and record["path"] == str(root)
 
 
 # --- a run over images with the names of its own files -----------------------------------------------------

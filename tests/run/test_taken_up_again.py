@@ -2,13 +2,12 @@
 
 import contextlib
 import errno
-import json
 import pathlib
 import shutil
 
 import pytest
 from helpers.command_line import overrides
-from helpers.harm import as_of_an_earlier_version, do
+from helpers.harm import do
 from helpers.tiny import tiny_config
 
 from gan2shape_jax.main import main
@@ -89,46 +88,21 @@ def test_a_finished_run_is_left_as_it_is(copied, whole, capfd):
     told = _again(command, capfd)
     assert "warning" not in told and "001: finished before, skipped" in told
     assert before == {path: path.stat().st_mtime_ns for path in (run / "results" / "001").iterdir()}
-    assert not (run / "damaged").exists() and not (run / "checkpoints").exists()
+    assert not (run / "checkpoints").exists()
 
 
-def test_everything_damaged_at_once_is_made_again(copied, whole, capfd):
+def test_what_is_lost_or_cut_short_is_made_again_with_the_same_bits(copied, whole, capfd):
     command, run = copied
     do(run / "config.json", "garble")
     (run / "versions.json").write_text("null")
-    (run / "failures.json").mkdir()
     do(run / "results.csv", "empty")
     do(run / "results" / "001" / "overview.png", "empty")
-    do(run / "latents" / "001.npy", "flip")
-    (run / "results" / ".001.abcdefgh.part").mkdir()
-    (run / ".config.01234567.part.json").write_text("{")
-    (run / ".mine.part").write_text("somebody else's")
+    do(run / "latents" / "001.npy", "delete")
     told = _again(command, capfd)
     assert _bits(run) == _bits(whole)
     assert (run / "latents" / "001.npy").read_bytes() == (whole / "latents" / "001.npy").read_bytes()
-    for name in ("config.json", "versions.json", "failures.json", "results/001", "latents/001.npy"):
-        assert (run / "damaged" / name).exists() and f"{run / name} is " in told, name
     assert "overview.png has 0 bytes instead of" in told
-    assert len((run / "damaged" / "log.txt").read_text().splitlines()) == told.count("warning: ")
-    assert [path.name for path in run.glob(".*")] == [".mine.part", ".lock"] or {
-        path.name for path in run.glob(".*")
-    } == {".mine.part", ".lock"}
     assert "warning" not in _again(command, capfd)
-
-
-@pytest.mark.parametrize(("file", "kind"), [("result.json", "delete"), ("networks.safetensors", "flip")])
-def test_a_damaged_result_is_made_again(copied, whole, capfd, file, kind):
-    command, run = copied
-    do(run / "results" / "001" / file, kind)
-    assert f"{file} " in _again(command, capfd)
-    assert _bits(run) == _bits(whole)
-
-
-def test_a_former_result_whose_successor_never_came_is_put_back(copied, whole, capfd):
-    command, run = copied
-    (run / "results" / "001").rename(run / "results" / ".001.abcdefgh.former")
-    told = _again(command, capfd)
-    assert "put back as it was" in told and "001: finished before, skipped" in told and _bits(run) == _bits(whole)
 
 
 def test_a_damaged_checkpoint_costs_the_iterations_since_the_last(whole, tmp_path, monkeypatch, capfd):
@@ -140,28 +114,7 @@ def test_a_damaged_checkpoint_costs_the_iterations_since_the_last(whole, tmp_pat
     do(max(files, key=lambda path: path.stat().st_size), "flip")
     told = _again(command, capfd)
     assert "training goes on from checkpoint" in told and "001: goes on from" in told
-    assert (run / "damaged" / "checkpoints" / "001" / newest.name).is_dir()
     assert _bits(run) == _bits(whole)
-
-
-def test_a_folder_of_an_earlier_version_counts_and_is_recorded(copied, capfd):
-    command, run = copied
-    as_of_an_earlier_version(run / "results" / "001")
-    versions = json.loads((run / "versions.json").read_text())
-    (run / "versions.json").write_text(json.dumps({"gan2shape_jax": "0.1.0", "seed": versions["seed"]}))
-    (run / "latents" / "001.json").unlink()
-    told = _again(command, capfd)
-    assert "have no files.json" in told and "001: finished before, skipped" in told
-    assert "files.json" not in _again(command, capfd)
-
-
-def test_results_of_another_configuration_are_refused_without_a_configuration_too(copied, capfd):
-    command, run = copied
-    (run / "config.json").unlink()
-    before = _bits(run)
-    assert main([*command, "--config.seed=7"]) == 1
-    assert "was made with another configuration" in capfd.readouterr().err
-    assert _bits(run) == before and main(command) == 0
 
 
 def test_a_removed_folder_ends_the_run_in_a_sentence(tmp_path, monkeypatch, capfd):

@@ -18,7 +18,7 @@ from gan2shape_jax.errors import UserError, exit_code, one_line, printable
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.writable import require_folder_place
-from gan2shape_jax.run.occupation import hold
+from gan2shape_jax.run.folder_lock import hold
 
 from . import loop, photos
 from .check import check

@@ -1,8 +1,8 @@
 """Finding the results below the folders that a user names, and what is known about the runs that made them.
 
-A folder is that of a run (`config.json` beside the folder of all results or, in version 0.1, beside the images'
-folders), that of one image (`result.json`), or any folder above these. An image's name is its folder's path below the
-folder of its run's results, with `/`, prefixed by the run's own path if a folder above the run was named.
+A folder is that of a run (`config.json` beside the folder of all results), that of one image (`result.json`), or any
+folder above these. An image's name is its folder's path below the folder of its run's results, with `/`, prefixed by
+the run's own path if a folder above the run was named.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gan2shape_jax.io import data
 from gan2shape_jax.io.image_names import stem_of
 from gan2shape_jax.io.json_files import LARGEST, read_object
 from gan2shape_jax.io.regular_files import MIB, read_bytes
-from gan2shape_jax.run.result_folders import LAYOUT, is_result, layout_of, results_root, run_above
+from gan2shape_jax.run.result_folders import is_result, results_root, run_above
 
 __all__ = ["FoundRun", "config_hash", "find_runs", "listed_entry", "manifest", "read_config"]
 
@@ -75,7 +75,7 @@ def _run_itself(folder: pathlib.Path) -> pathlib.Path:
     """Returns the run if a folder is that of all its results; otherwise the folder itself."""
     run = folder.parent
     of_run = folder == results_root(run) and not is_result(folder) and (run / "config.json").is_file()
-    return run if of_run and layout_of(run) != 1 else folder
+    return run if of_run else folder
 
 
 def _find(given: pathlib.Path, root: pathlib.Path, label: str) -> FoundRun:
@@ -96,15 +96,14 @@ def _find(given: pathlib.Path, root: pathlib.Path, label: str) -> FoundRun:
 def _below(root: pathlib.Path) -> dict[str, pathlib.Path]:
     """Returns result folders by name.
 
-    Folders being written have hidden names. In a run that keeps results in a separate folder, only those in it count.
+    Folders being written have hidden names. In a run, only those in the folder of its results count.
 
     Raises:
         UserError: two folders hold the results of one image.
     """
     found: dict[str, pathlib.Path] = {}
-    layouts: dict[pathlib.Path, int | None] = {}
     for folder in sorted(path.parent for path in root.rglob("result.json") if path.is_file()):
-        name = _name_of(folder, root, layouts)
+        name = _name_of(folder, root)
         if name in found:
             raise UserError(f"{found[name]} and {folder} are both results of {name}: move one of them elsewhere")
         if name is not None:
@@ -112,25 +111,21 @@ def _below(root: pathlib.Path) -> dict[str, pathlib.Path]:
     return dict(sorted(found.items()))
 
 
-def _name_of(folder: pathlib.Path, root: pathlib.Path, layouts: dict[pathlib.Path, int | None]) -> str | None:
+def _name_of(folder: pathlib.Path, root: pathlib.Path) -> str | None:
     """Returns the name of a results folder below `root`; None if it does not count.
 
     Args:
         folder: one that holds a `result.json`.
         root: the folder that was named.
-        layouts: of the runs seen so far; updated in place.
     """
     parts = folder.relative_to(root).parts
     if any(part.startswith(".") for part in parts):
         return None
     for depth in range(len(parts)):
         run = root.joinpath(*parts[:depth])
-        if run not in layouts:
-            layouts[run] = layout_of(run) if (run / "config.json").is_file() else 1
-        if layouts[run] != 1 and run / parts[depth] == results_root(run) and depth + 1 < len(parts):
-            return "/".join((*parts[:depth], *parts[depth + 1 :]))
-        if (layouts[run] or 1) >= LAYOUT:
-            return None
+        if (run / "config.json").is_file():
+            inside = run / parts[depth] == results_root(run) and depth + 1 < len(parts)
+            return "/".join((*parts[:depth], *parts[depth + 1 :])) if inside else None
     return "/".join(parts)
 
 

@@ -24,7 +24,7 @@ from gan2shape_jax.io.image_files import open_upright
 from gan2shape_jax.io.masks import load_mask, usual_file
 from gan2shape_jax.results.photo_files import write_photo_textured
 from gan2shape_jax.results.result import load_metrics, load_result
-from gan2shape_jax.run import experiment, malloc_tuning, prepare, runtime, trust
+from gan2shape_jax.run import experiment, prepare, runtime, trust
 from gan2shape_jax.stylegan2 import Architecture, typicality
 
 __all__ = ["config_of", "reconstruct", "score_by", "sentence_on", "start", "write_textures"]
@@ -109,7 +109,6 @@ def reconstruct(config: ConfigDict, out: pathlib.Path, prepared: Sequence[Prepar
     for photo in prepared:
         if photo.changed:
             shutil.rmtree(out / "results" / photo.name, ignore_errors=True)
-    malloc_tuning.give_back()  # memory freed by the search
     names = sorted(records_in(out))
     atomic_text(out / FOLDER / _LIST, "".join(f"{_quoted(name)}\n" for name in names))
     return experiment.run(_with_latents(config))
@@ -135,7 +134,6 @@ def write_textures(out: pathlib.Path, prepared: Sequence[Prepared]) -> None:
       UserError: the files cannot be written.
     """
     for photo in prepared:
-        malloc_tuning.give_back()  # memory freed by the reconstruction
         result, folder = out / "results" / photo.name, out / FOLDER / "textured" / photo.name
         if not (result / "result.json").is_file() or not (photo.changed or not (folder / "textured.glb").is_file()):
             continue

@@ -13,9 +13,11 @@ import secrets
 import shutil
 from collections.abc import Iterator
 
+from filelock import BaseFileLock
+
 from gan2shape_jax.errors import UserError, refused
 from gan2shape_jax.io.bundled import cache
-from gan2shape_jax.run.kernel_lock import KernelLock, NotSupported
+from gan2shape_jax.run.folder_lock import locked
 
 __all__ = ["default_root", "held_folder", "stored_bytes"]
 
@@ -39,7 +41,7 @@ def held_folder(root: pathlib.Path) -> Iterator[pathlib.Path]:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         _remove_left(root)
         name, lock = _named(root)
-    except NotSupported:
+    except NotImplementedError:
         raise UserError(
             f"the file system of {root} locks no files: name another folder for caches (XDG_CACHE_HOME)"
         ) from None
@@ -53,7 +55,8 @@ def held_folder(root: pathlib.Path) -> Iterator[pathlib.Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        lock.release(remove=True)
+        lock.release()
+        (root / f"{name}.lock").unlink(missing_ok=True)
 
 
 def stored_bytes(folder: pathlib.Path) -> int:
@@ -66,10 +69,10 @@ def stored_bytes(folder: pathlib.Path) -> int:
     return total
 
 
-def _named(root: pathlib.Path) -> tuple[str, KernelLock]:
+def _named(root: pathlib.Path) -> tuple[str, BaseFileLock]:
     while True:
         name = secrets.token_hex(8)
-        lock = KernelLock.take(root / f"{name}.lock")
+        lock = locked(root / f"{name}.lock")
         if lock is not None:  # otherwise another server's cleanup took it first
             return name, lock
 
@@ -77,8 +80,9 @@ def _named(root: pathlib.Path) -> tuple[str, KernelLock]:
 def _remove_left(root: pathlib.Path) -> None:
     """Removes folders whose servers have ended; the system released their locks, however they ended."""
     for file in root.glob("*.lock"):
-        lock = KernelLock.take(file)
+        lock = locked(file)
         if lock is None:
             continue
         shutil.rmtree(file.with_suffix(""), ignore_errors=True)
-        lock.release(remove=True)
+        file.unlink(missing_ok=True)
+        lock.release()

@@ -10,7 +10,7 @@ from gan2shape_jax.errors import UserError
 
 _CRASH = """
 import os, pathlib, sys
-from gan2shape_jax.serving.folders import held_folder
+from gan2shape_jax.apps.serve.folders import held_folder
 with held_folder(pathlib.Path(sys.argv[1])) as folder:
     (folder / "uploads" / "photo").write_bytes(b"12345")
     os._exit(9)

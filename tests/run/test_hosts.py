@@ -21,9 +21,8 @@ from helpers.tiny import tiny_config
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method.state import TrainState
-from gan2shape_jax.run import cluster, distributed
-from gan2shape_jax.run.cluster import Team
-from gan2shape_jax.run.distributed import Host
+from gan2shape_jax.run import hosts, start
+from gan2shape_jax.run.hosts import Team
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.training.checkpoint import Checkpoints, discard
 
@@ -40,12 +39,8 @@ SLURM = {
 }
 
 
-# --- who is there -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("environ", "expected"),
-    [
+def test_the_environment_says_whether_there_are_several():
+    for environ, expected in (
         ({}, False),
         (EXPLICIT, True),
         (EXPLICIT | {"JAX_NUM_PROCESSES": "1", "JAX_PROCESS_ID": "0"}, False),
@@ -55,29 +50,24 @@ SLURM = {
         ({"OMPI_MCA_orte_hnp_uri": "1.0;tcp://h:1", "OMPI_COMM_WORLD_SIZE": "4"}, True),
         ({"TPU_WORKER_HOSTNAMES": "a,b"}, True),
         ({"TPU_WORKER_HOSTNAMES": "a"}, False),
-    ],
-)
-def test_the_environment_says_whether_there_are_several(environ, expected):
-    assert distributed.several(environ) is expected
-
-
-def test_half_an_environment_is_refused_in_words():
+    ):
+        assert hosts.several(environ) is expected, environ
     with pytest.raises(UserError, match="JAX_NUM_PROCESSES is set but not JAX_COORDINATOR_ADDRESS, JAX_PROCESS_ID"):
-        distributed.several({"JAX_NUM_PROCESSES": "2"})
+        hosts.several({"JAX_NUM_PROCESSES": "2"})
     with pytest.raises(UserError, match="JAX_PROCESS_ID is '2' of JAX_NUM_PROCESSES '2'"):
-        distributed.several(EXPLICIT | {"JAX_PROCESS_ID": "2"})
+        hosts.several(EXPLICIT | {"JAX_PROCESS_ID": "2"})
 
 
 @pytest.mark.parametrize(("items", "count"), [(10, 3), (2, 4), (0, 2), (8, 8)])
 def test_shares_are_disjoint_complete_and_even(items, count):
-    shares = [Host(index, count).share(list(range(items))) for index in range(count)]
+    shares = [Team(index, count).share(list(range(items))) for index in range(count)]
     assert sorted(sum(shares, [])) == list(range(items))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_failures_of_all_hosts_of_this_start_are_told(tmp_path):
-    first, second = (RunFolder(tmp_path, None, Team(Host(i, 2), "now")) for i in range(2))
-    RunFolder(tmp_path, None, Team(Host(2, 3), "before")).write_failures({"009": "long ago"})
+    first, second = (RunFolder(tmp_path, None, Team(i, 2, "now")) for i in range(2))
+    RunFolder(tmp_path, None, Team(2, 3, "before")).write_failures({"009": "long ago"})
     first.write_failures({"001": "damaged"})
     assert second.write_failures({"005": "absent"}) == {"001": "damaged", "005": "absent"}
     assert json.loads((tmp_path / "failures.json").read_text()) == {"001": "damaged", "005": "absent"}
@@ -85,18 +75,21 @@ def test_failures_of_all_hosts_of_this_start_are_told(tmp_path):
     assert first.write_failures({}) == {} and not (tmp_path / "failures.json").exists()
 
 
-# --- checkpoints elsewhere --------------------------------------------------------------------------------
+def test_one_host_meets_nobody(tmp_path):
+    with hosts.connected(tiny_config(tmp_path), stay=True) as (team, ask):
+        assert team == Team(0, 1) and ask({"names": []}) == [{"names": []}]
 
 
-def test_checkpoints_may_lie_elsewhere(tmp_path):
-    config = tiny_config(tmp_path, checkpoint__folder="gs://bucket/faces")
-    assert str(RunFolder.open(config).checkpoints("001")) == "gs://bucket/faces/001"
-    other = tiny_config(tmp_path, checkpoint__folder=str(tmp_path / "other"))  # the folder may change between starts
-    assert RunFolder.open(other).shared_checkpoints == tmp_path / "other" / ".all"
+def test_hosts_that_do_not_share_a_folder_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(hosts, "_PATIENCE_S", 0.1)
+    with pytest.raises(UserError, match=r"host 1 does not see what host 0 .*one folder that all hosts share"):
+        start._require_shared(tiny_config(tmp_path), Team(1, 2, "now"))
 
 
 def test_paths_of_object_storage_are_saved_to_and_restored_from(tmp_path):
     """An `epath.Path` takes the way of object storage, here with a local folder behind it."""
+    config = tiny_config(tmp_path, checkpoint__folder="gs://bucket/faces")
+    assert str(RunFolder.at(config).checkpoints("001")) == "gs://bucket/faces/001"
     folder = epath.Path(tmp_path / "stored")
     assert not isinstance(folder, pathlib.Path)
     kept = TrainState(params={"x": jnp.arange(4.0)}, opt_state=(), factors=jnp.ones(2), mask=jnp.zeros(3))
@@ -111,6 +104,20 @@ def test_paths_of_object_storage_are_saved_to_and_restored_from(tmp_path):
 
 # --- two processes ----------------------------------------------------------------------------------------
 
+_RUN = """
+import json, pathlib, sys
+from helpers.tiny import tiny_config
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.run import experiment, hosts, start
+config = tiny_config(pathlib.Path(sys.argv[1]), schedule__stages=((3, 3, 4),), **json.loads(sys.argv[2]))
+try:
+    {action}
+except UserError as error:
+    sys.exit(f"error: {{error}}")
+"""
+_EXPERIMENT = "sys.exit(experiment.run(config))"
+_START = "\n    with start.begin(config, ['a.png', 'b.png']) as begun: print('units', begun.team.start, begun.units)"
+
 
 def _port() -> int:
     with socket.socket() as port:
@@ -118,48 +125,25 @@ def _port() -> int:
         return port.getsockname()[1]
 
 
-def _environment(index: int, count: int, port: int) -> dict[str, str]:
-    root = pathlib.Path(__file__).resolve().parents[2]
-    several = (
-        {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": str(count), "JAX_PROCESS_ID": str(index)}
-        if count > 1
-        else {}
-    )
+def _start(folder, count=1, *, fields=None, action=_EXPERIMENT):
+    """That many processes in a folder; `fields` are each process's own settings."""
+    root, port = pathlib.Path(__file__).resolve().parents[2], _port()
     paths = os.pathsep.join((str(root), str(root / "tests"), os.environ.get("PYTHONPATH", "")))
-    return os.environ | several | {"PYTHONPATH": paths}
-
-
-def _start(folders, *, fields=None, code="run"):
-    """A process for each folder, which may be one and the same; `fields` are each process's own settings."""
-    port = _port()
-    program = (
-        "import pathlib, sys, json; from helpers.tiny import tiny_config\n"
-        "from gan2shape_jax.run import cluster, experiment\n"
-        "from gan2shape_jax.errors import UserError\n"
-        "config = tiny_config(pathlib.Path(sys.argv[1]), schedule__stages=((3, 3, 4),),\n"
-        "                     **json.loads(sys.argv[2]))\n"
-        "try:\n"
-        f"    {_DO[code]}\n"
-        "except UserError as error:\n"
-        "    sys.exit(f'error: {error}')\n"
-    )
-    own = fields or [{}] * len(folders)
-    return [
-        subprocess.Popen(
-            [sys.executable, "-c", program, str(folder), json.dumps(LITTLE | own[index])],
-            env=_environment(index, len(folders), port),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+    processes = []
+    for index in range(count):
+        of_all = (f"localhost:{port}", str(count), str(index))
+        several = dict(zip(EXPLICIT, of_all, strict=True)) if count > 1 else {}
+        own = json.dumps(LITTLE | (fields[index] if fields else {}))
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-c", _RUN.format(action=action), str(folder), own],
+                env=os.environ | several | {"PYTHONPATH": paths},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         )
-        for index, folder in enumerate(folders)
-    ]
-
-
-_DO = {
-    "run": "sys.exit(experiment.run(config))",
-    "meet": "print('start', cluster.meet(config, ['a', 'b'], stay=False).start)",
-}
+    return processes
 
 
 def _ends(processes):
@@ -173,19 +157,13 @@ def _bits(root: pathlib.Path) -> dict[str, bytes]:
     }
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """What one process makes."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    codes, told = _ends(_start([folder]))
-    assert codes == [0], told
-    return _bits(folder / "run")
-
-
 @pytest.mark.heavy
-def test_a_killed_hosts_images_are_taken_up_again(undisturbed, tmp_path):
+def test_a_killed_hosts_images_are_taken_up_again(tmp_path):
     """Host 0, which coordinates, dies in mid-image; host 1 finishes its images; a start on one host does the rest."""
-    processes = _start([tmp_path, tmp_path])
+    (tmp_path / "undisturbed").mkdir()
+    codes, told = _ends(_start(tmp_path / "undisturbed"))
+    assert codes == [0], told
+    processes = _start(tmp_path, 2)
     root = tmp_path / "run"
     begun = root / "checkpoints" / "001"
     deadline = time.monotonic() + 500
@@ -193,23 +171,21 @@ def test_a_killed_hosts_images_are_taken_up_again(undisturbed, tmp_path):
         assert processes[0].poll() is None, processes[0].communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    codes, told = _ends(_start([tmp_path]))  # another run, while these are at work
+    codes, told = _ends(_start(tmp_path))  # another run, while these are at work
     assert codes == [1] and f"another run is at work in {root}: process {processes[0].pid} on" in told[0]
     processes[0].send_signal(signal.SIGKILL)
     codes, told = _ends(processes)
     assert codes == [-signal.SIGKILL, 0], told[1]
     assert not RunFolder(root).is_finished("001") and begun.is_dir()
     assert RunFolder(root).is_finished("005")
-    codes, told = _ends(_start([tmp_path]))
+    codes, told = _ends(_start(tmp_path))
     assert codes == [0], told
     assert "005: finished before, skipped" in told[0]
-    assert _bits(root) == undisturbed
+    assert _bits(root) == _bits(tmp_path / "undisturbed" / "run")
     with (root / "results.csv").open(newline="") as lines:
         rows = list(csv.DictReader(lines))
     assert [row["name"] for row in rows] == [pathlib.PurePath(name).stem for name in NAMES]
-    assert all(
-        row["status"].split(",")[0] == "done" for row in rows
-    )  # behind it: how the shape compares with its prior
+    assert {row["status"].split(",")[0] for row in rows} == {"done"}  # behind it: how the shape compares with its prior
 
 
 # How near losses are, relatively. What is seen of a surface as rough as an untrained one hangs on the last bit:
@@ -232,7 +208,7 @@ def test_two_hosts_train_one_set_of_networks(tmp_path):
     for name, count in (("two", 2), ("one", 1)):
         folder = tmp_path / name
         folder.mkdir()
-        codes, told = _ends(_start([folder] * count, fields=[fields] * count))
+        codes, told = _ends(_start(folder, count, fields=[fields] * count))
         assert codes == [0] * count, told
         assert all(RunFolder(folder / "run").is_finished(name[:3]) for name in NAMES)
         with (folder / "run" / "history.csv").open(newline="") as lines:
@@ -244,21 +220,13 @@ def test_two_hosts_train_one_set_of_networks(tmp_path):
 
 
 @pytest.mark.heavy
-def test_hosts_that_differ_all_say_so(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    codes, told = _ends(_start([tmp_path / "a"] * 2, code="meet", fields=[{}, {"seed": 3}]))
+def test_hosts_divide_the_list_or_all_say_how_they_differ(tmp_path):
+    codes, told = _ends(_start(tmp_path, 2, action=_START, fields=[{}, {"seed": 3}]))
     assert codes == [1, 1] and all("different configurations: seed (host 0: 0, host 1: 3)" in text for text in told)
-    codes, told = _ends(_start([tmp_path / "a"] * 2, code="meet"))
-    starts = [line for text in told for line in text.splitlines() if line.startswith("start ")]
-    assert codes == [0, 0] and len(starts) == 2 and len(set(starts)) == 1, told
-
-
-def test_folders_that_are_not_shared_are_found_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "_PATIENCE_S", 0.2)
-    with pytest.raises(UserError, match=r"host 1 does not write to .*has to be one folder that all hosts share"):
-        (tmp_path / "0.json").write_text('"here"\n')
-        cluster._require_shared(tmp_path, ["here", "elsewhere"])
+    codes, told = _ends(_start(tmp_path, 2, action=_START))
+    lines = [line.split(maxsplit=2) for text in told for line in text.splitlines() if line.startswith("units ")]
+    assert codes == [0, 0] and [line[2] for line in lines] == ["[['a.png']]", "[['b.png']]"], told
+    assert lines[0][1] == lines[1][1]
 
 
 @pytest.mark.heavy
@@ -266,10 +234,8 @@ def test_a_coordinator_out_of_reach_is_told(tmp_path, monkeypatch):
     config = tiny_config(tmp_path, runtime__hosts_timeout_s=2)
     for name, value in {**EXPLICIT, "JAX_COORDINATOR_ADDRESS": f"localhost:{_port()}"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(UserError, match=r"did not find each other within 2 s \(coordinator: localhost:"):
-        cluster.meet(config, ["a"], stay=False)
-
-
-def test_one_host_meets_nobody(tmp_path):
-    team = cluster.meet(tiny_config(tmp_path), ["a"], stay=True)
-    assert team == Team(Host(0, 1), "") and not (tmp_path / "run").exists()
+    with (
+        pytest.raises(UserError, match=r"^the hosts of this run did not find each other within 2 s \(coord"),
+        hosts.connected(config, stay=False),
+    ):
+        raise AssertionError("connected")

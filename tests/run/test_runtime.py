@@ -1,0 +1,129 @@
+"""What surrounds a run's computation: compiled programs on disk, sums that come out right, Ctrl-C."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.command_line import overrides
+from helpers.tiny import tiny_config
+
+from gan2shape_jax.io.bundled import cache
+from gan2shape_jax.run import runtime
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def test_sums_of_products_with_a_broadcast_operand_are_right():
+    """As in shading. jaxlib 0.10.2 computes them wrongly on a CPU; all other versions tried are right."""
+    last = jax.jit(lambda n, d: jnp.maximum(jnp.sum(n * d[:, None, None], -1), 0))
+    first = jax.jit(lambda n, d: jnp.maximum(jnp.sum(jnp.moveaxis(n, -1, 0) * d.T[:, :, None, None], 0), 0))
+    rng = np.random.default_rng(0)
+    normals = rng.normal(size=(1, 64, 64, 3)).astype(np.float32)
+    for count in (1, 4, 12, 32):
+        directions = rng.normal(size=(count, 3)).astype(np.float32)
+        exact = np.maximum((normals.astype(np.float64) * directions[:, None, None]).sum(-1), 0)
+        for sums in (last, first):
+            np.testing.assert_allclose(sums(normals, directions), exact, atol=1e-5)
+
+
+# --- compiled programs ------------------------------------------------------------------------------------
+
+_COUNTED = """
+import collections, json, sys
+import jax
+from gan2shape_jax.main import main
+counts = collections.Counter()
+jax.monitoring.register_event_listener(lambda event, **_: counts.update([event.rpartition("/")[2]]))
+assert main(sys.argv[1:]) == 0
+print("record" + json.dumps(counts))
+"""
+
+
+def _start(workdir: pathlib.Path, cache: pathlib.Path) -> dict[str, int]:
+    """What JAX counts while a tiny run goes through every step, in a process of its own with that user cache folder."""
+    workdir.mkdir()
+    config = tiny_config(
+        workdir, prior__iterations=1, schedule__stages=((1, 1, 1),), outputs__picture_size=32, sampling__collect_iters=1
+    )
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XDG_"))}
+    own = {"PYTHONPATH": str(_ROOT), "XDG_CACHE_HOME": str(cache), "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    done = subprocess.run(
+        [sys.executable, "-c", _COUNTED, "--config=ictface", *overrides(config)],
+        env=kept | own,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("record"))
+    return json.loads(line.removeprefix("record"))
+
+
+@pytest.mark.slow  # it must not use the programs of other tests
+def test_a_second_start_compiles_nothing_and_gives_the_same_bits(tmp_path):
+    cache = tmp_path / "cache"
+    cold = _start(tmp_path / "cold", cache)
+    assert cold["cache_misses"] > 100 and len(list(cache.glob("gan2shape_jax/xla-*/*-cache"))) > 100
+    warm = _start(tmp_path / "warm", cache)
+    assert warm.get("cache_misses", 0) == 0 and warm["cache_hits"] > 100
+    for file in ("depth.npy", "albedo.npy", "view.npy", "light.npy", "networks.safetensors"):
+        first, second = (tmp_path / name / "run" / "results" / "001" / file for name in ("cold", "warm"))
+        assert first.read_bytes() == second.read_bytes(), file
+
+
+def test_programs_are_kept_where_the_configuration_or_the_environment_says(tmp_path, monkeypatch):
+    names = ("jax_compilation_cache_dir", *runtime._CACHING)
+    before = {name: getattr(jax.config, name) for name in names}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for option in runtime._CACHING:
+        monkeypatch.delenv(option.upper(), raising=False)
+    (tmp_path / "file").write_text("")
+    try:
+        for setting, folder in (("off", None), ("", cache(f"xla-{runtime._machine()}")), (str(tmp_path / "mine"),) * 2):
+            jax.config.update("jax_compilation_cache_dir", None)
+            assert runtime.keep_programs(setting) == (folder and pathlib.Path(folder))
+            assert jax.config.jax_compilation_cache_dir == (folder and str(folder))
+        assert runtime.keep_programs("elsewhere") == tmp_path / "mine"  # as JAX_COMPILATION_CACHE_DIR says, for one
+        assert jax.config.jax_persistent_cache_min_compile_time_secs == 0
+        jax.config.update("jax_compilation_cache_dir", None)
+        with pytest.warns(UserWarning, match=r"compiled programs are not kept.*file/inside cannot be written"):
+            assert runtime.keep_programs(str(tmp_path / "file" / "inside")) is None
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+
+
+# --- Ctrl-C -----------------------------------------------------------------------------------------------
+
+# Another process presses Ctrl-C every few milliseconds until this one has gone.
+_PRESSED = """
+import os, time
+from gan2shape_jax.run import interrupt
+interrupt.watch()
+{finished}
+pressed = os.getpid()
+if os.fork() == 0:
+    os.closerange(0, 3)  # whoever started this process waits for the end of what it prints
+    for _ in range(1000):
+        time.sleep(0.005)
+        try:
+            os.kill(pressed, {signal})
+        except ProcessLookupError:
+            os._exit(0)
+time.sleep(0.2)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize(("finished", "codes"), [("interrupt.finished()", {0}), ("", {-signal.SIGINT, 130})])
+def test_a_finished_process_ends_with_0_whatever_is_pressed(finished, codes):
+    program = _PRESSED.format(finished=finished, signal=int(signal.SIGINT))
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode in codes, ended.stderr
