@@ -13,7 +13,6 @@ inspection.
 """
 
 import argparse
-import functools
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -110,7 +109,7 @@ def _changed(change: Change, faces: Faces) -> Faces:
     return faces._replace(depth=faces.depth + _DEPTH_UNIT * change.shape, view=views)
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+@jax.jit
 def sides(change: Change, faces: Faces, settings: Settings) -> Float[Array, " n"]:
     """Returns the SIDE of each face after a change."""
     depth, view, truth = _changed(change, faces)
@@ -119,7 +118,7 @@ def sides(change: Change, faces: Faces, settings: Settings) -> Float[Array, " n"
     return metrics.side(warped, truth, metrics.evaluation_mask(truth, seen))
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+@jax.jit
 def _sides_and_gradient(change: Change, faces: Faces, settings: Settings) -> tuple[Float[Scalar, ""], Change]:
     """Returns the mean SIDE, and the gradient of its sum with the smoothness of the change of depth."""
 

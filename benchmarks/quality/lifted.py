@@ -14,7 +14,6 @@ depth and albedo fixed, and a second row of each table shows the resulting error
 
 import argparse
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -109,7 +108,7 @@ def _scene(found: tuple[jax.Array, jax.Array], view: Reconstruction, settings: S
     return reconstruction.scene(view.depth[None], turned[None], found[1][None], settings)
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+@jax.jit
 def _gradient(found, view: Reconstruction, problem: Problem, frozen: FrozenModels, *, settings: Settings):
     def loss(found: tuple[jax.Array, jax.Array]) -> jax.Array:
         geometry = _scene(found, view, settings)
@@ -119,7 +118,7 @@ def _gradient(found, view: Reconstruction, problem: Problem, frozen: FrozenModel
     return jax.grad(loss)(found)
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+@jax.jit
 def _seen(found, view: Reconstruction, *, settings: Settings) -> Reconstruction:
     geometry = _scene(found, view, settings)
     shown = reconstruction.appearance(geometry, view.albedo[None])

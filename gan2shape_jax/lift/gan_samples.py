@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -33,7 +32,7 @@ class SampleMaker:
 
     Attributes:
       frozen: the frozen networks; latents are truncated towards `mean_w`.
-      settings: static settings; `truncation`, psi in (0, 1], controls how varied the samples are.
+      settings: of the method; `truncation`, psi in (0, 1], controls how varied the samples are.
       mask_of: maps a sample's image (S, S, 3) to its object mask (S, S).
       prior_of: maps an object mask to the depth (S, S) that training starts from.
       key: the random key from which all samples are derived.
@@ -78,7 +77,7 @@ class SampleMaker:
         return PreparedImage(name=name_of(number), problem=problem, settings=self.settings, inversion_l1=0.0)
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+@jax.jit
 def _draw(
     key: jax.Array, numbers: jax.Array, frozen: FrozenModels, *, settings: Settings
 ) -> tuple[jax.Array, jax.Array]:

@@ -80,7 +80,7 @@ def fits_of(
     fits = {
         "image_size": settings.image_size,
         "camera": dataclasses.asdict(settings.camera),
-        "view_range": dataclasses.asdict(settings.view_range),
+        "view_range": {name: round(float(value), 6) for name, value in vars(settings.view_range).items()},
         "view_mean": _rounded(view_mean) if settings.add_mean_V else [],
         "light_mean": _rounded(light_mean) if settings.add_mean_L else [],
     }

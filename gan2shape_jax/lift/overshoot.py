@@ -8,8 +8,6 @@ achieve this (docs/reports/lift.md); instead, the depth network is trained to gi
 
 from __future__ import annotations
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,7 +38,7 @@ def mean_change(
       start: the networks before a stage.
       end: the networks after it.
       images: the images, in [-1, 1].
-      settings: static settings.
+      settings: of the method.
       mirrored: whether to symmetrise the change, as for objects that are assumed to be symmetric.
     """
     change = np.mean(depths(end, images, settings) - depths(start, images, settings), axis=0)
@@ -62,7 +60,7 @@ def carried_on(
       params: the parameters of all networks.
       change: the change of the canonical depth, scene units; depth is kept within the camera's range.
       images: the images to train the depth network on, in [-1, 1]; the result is deterministic.
-      settings: static settings.
+      settings: of the method.
       iterations: the number of Adam iterations, on eight images each.
     """
     least, most = settings.camera.min_depth, settings.camera.max_depth
@@ -88,12 +86,12 @@ def depths(params: models.Params, images: Float[np.ndarray, "n s s 3"], settings
     return np.concatenate(parts)
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+@jax.jit
 def _depths(depth: models.Params, images: Array, *, settings: Settings) -> Array:
     return models.depth({"depth": depth}, images, settings)
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+@jax.jit
 def _gradient(depth: models.Params, images: Array, wanted: Array, *, settings: Settings) -> models.Params:
     def loss(depth: models.Params) -> Float[Scalar, ""]:
         off = models.depth({"depth": depth}, images, settings) - wanted

@@ -111,7 +111,7 @@ def _kept_out(
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *drawn)
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+@jax.jit
 def _explained(
     start: models.Params,
     end: models.Params,
@@ -128,4 +128,4 @@ def _explained(
     return metrics["l1_samples"]
 
 
-_code = jax.jit(reference_code, static_argnames="settings")
+_code = jax.jit(reference_code)

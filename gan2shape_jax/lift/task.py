@@ -23,7 +23,7 @@ from gan2shape_jax.method import losses, models, reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
-from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.settings import Settings, changed
 from gan2shape_jax.method.state import PreparedImage, Problem, TrainState
 from gan2shape_jax.method.step3 import STEP3
 from gan2shape_jax.method.steps import STEPS
@@ -88,7 +88,7 @@ def stages_of(
         group = maker.problems(range(begin, begin + images))
         task = gather(group, maker.frozen, seed=seed, collect_iters=batches * images, reference=False)
         if number == 1:
-            slower = dataclasses.replace(task.settings, learning_rate=first_learning_rate)
+            slower = changed(task.settings, learning_rate=first_learning_rate)
             task = dataclasses.replace(task, settings=slower)
         task = dataclasses.replace(task, on_collected=on_collected, kept_samples=kept_samples)
         return spread_out(task, replicas, independent=True)
@@ -96,7 +96,7 @@ def stages_of(
     @functools.lru_cache(maxsize=1)
     def encoded(number: int) -> ManyImages:
         task = trained(number)
-        quicker = dataclasses.replace(task.settings, learning_rate=encoder_learning_rate)
+        quicker = changed(task.settings, learning_rate=encoder_learning_rate)
         return dataclasses.replace(task, settings=quicker)
 
     def stage(number: int, step: str = "") -> ManyImages:
@@ -242,7 +242,7 @@ def signs_of(view: Reconstruction, problem: Problem, *, settings: Settings) -> d
     Args:
       view: the networks' reconstruction of the image.
       problem: the image.
-      settings: static settings.
+      settings: of the method.
 
     Returns:
       `kept_out_l1`, the mean absolute difference between reconstruction and image where the sheet is visible;
@@ -267,4 +267,4 @@ def _moved(average: models.Params, params: models.Params, iteration: jax.Array, 
     return jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, average, params)
 
 
-_signs = jax.jit(signs_of, static_argnames="settings")
+_signs = jax.jit(signs_of)

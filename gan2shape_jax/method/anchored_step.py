@@ -11,7 +11,6 @@ versions of them. Versions from the encoder alone follow a view only roughly, so
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
@@ -43,10 +42,9 @@ def view_distance(
       views: in radians and scene units.
       known: known views and lights of the same samples.
       frozen: holds the statistics of views.
-      settings: static settings.
+      settings: of the method.
     """
-    span = settings.view_range
-    units = jnp.asarray([math.radians(span.rotation_deg)] * 3 + [span.xy] * 2 + [span.z], views.dtype)
+    units = settings.view_range.units(views.dtype)
     off = views / jnp.where(units > 0, units, 1.0) - known.views
     deviations = sampling.view_deviations(frozen.view_factor, settings.view_scale)
     return _in_deviations(off, jnp.where(units > 0, deviations, 0.0))  # components without a range are left out
@@ -54,7 +52,7 @@ def view_distance(
 
 def light_distance(lights: Float[Array, "n 4"], known: KnownConditions, settings: Settings) -> Float[Scalar, ""]:
     """Returns the mean squared error of lights (ambient, diffuse, dx, dy) against known ones, as `view_distance`."""
-    return _in_deviations(lights - known.lights, jnp.asarray(sampling.light_deviations(settings.rand_light)))
+    return _in_deviations(lights - known.lights, sampling.light_deviations(settings.rand_light))
 
 
 def _in_deviations(off: Float[Array, "n k"], deviations: Float[Array, " k"]) -> Float[Scalar, ""]:
@@ -88,16 +86,16 @@ def anchored_loss(
       known: views and lights that `pseudo` was drawn with.
       problem: what is given about the input.
       frozen: the frozen networks.
-      settings: static settings.
+      settings: of the method.
       flip: whether the mirrored sheet has to explain the images too.
     """
     loss, (metrics, (geometry, recon)) = step3_loss(params, images, masks, problem, frozen, settings, flip=flip)
-    if settings.anchor_view > 0:
+    if "anchor_view" in settings.optional_terms:
         seen = view_distance(geometry.view[1:], known, frozen, settings)
         drawn = view_distance(models.views(params, pseudo, frozen.view_mean, settings), known, frozen, settings)
         loss = loss + settings.anchor_view * (drawn + seen)
         metrics |= {"view_distance": seen, "drawn_view_distance": drawn}
-    if settings.anchor_light > 0:
+    if "anchor_light" in settings.optional_terms:
         seen = light_distance(geometry.light[1:], known, settings)
         drawn = light_distance(models.lights(params, pseudo, frozen.light_mean, settings), known, settings)
         loss = loss + settings.anchor_light * (drawn + seen)

@@ -10,12 +10,13 @@ Source: GAN2Shape (arXiv 2011.00844), section 3.1 and appendix; the ranges follo
 
 from __future__ import annotations
 
-import dataclasses
 import math
+from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from gan2shape_jax.geometry.camera import Camera
@@ -46,13 +47,19 @@ class Factors:
     mask: jax.Array
 
 
-@dataclasses.dataclass(frozen=True)
+@flax.struct.dataclass
 class ViewRange:
     """The range of a view: degrees of rotation and scene units of translation per network unit."""
 
-    rotation_deg: float = 60.0
-    xy: float = 0.1
-    z: float = 0.0
+    rotation_deg: Any = 60.0
+    xy: Any = 0.1
+    z: Any = 0.0
+
+    def units(self, dtype: DTypeLike = jnp.float32) -> Float[Array, "6"]:
+        """Returns radians (three times) and scene units (three times) per network unit."""
+        angle = jnp.asarray(self.rotation_deg, dtype) * (math.pi / 180)
+        xy, z = (jnp.asarray(value, dtype) for value in (self.xy, self.z))
+        return jnp.stack([angle, angle, angle, xy, xy, z])
 
 
 def depth_from_raw(raw: Float[Array, "*batch h w"], camera: Camera) -> Float[Array, "*batch h w"]:
@@ -80,9 +87,7 @@ def on_border(width: int) -> Bool[Array, " w"]:
 
 def view_from_raw(raw: Float[Array, "*batch 6"], scale: ViewRange) -> Float[Array, "*batch 6"]:
     """Scales a view in network units to radians and scene units."""
-    angle = math.pi / 180 * scale.rotation_deg
-    factor = jnp.asarray([angle] * 3 + [scale.xy] * 2 + [scale.z], raw.dtype)
-    return raw * factor
+    return raw * scale.units(raw.dtype)
 
 
 def light_from_raw(raw: Float[Array, "*batch 4"]) -> Float[Array, "*batch 4"]:

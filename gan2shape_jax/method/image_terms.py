@@ -72,7 +72,7 @@ def image_terms(
       target: images to match; no gradient flows into them.
       mask: pixels that count.
       frozen: the frozen networks.
-      settings: static settings.
+      settings: of the method.
       split: when positive, the first `split` images and the rest are two groups, each with its own
         ratio and mean; features are still computed in one pass, which is faster than two.
       features: `target_features` of these targets and this mask, if already computed.
@@ -103,4 +103,5 @@ def weighted_sum(
 ) -> Float[Scalar, ""]:
     """Returns the reconstruction loss: the weighted sum of the terms of all sheets and the smoothness."""
     matched = jnp.sum(terms["l1"]) + settings.lam_perc * jnp.sum(terms["perceptual"])
-    return matched + settings.lam_smooth * smooth
+    total: Float[Scalar, ""] = matched + settings.lam_smooth * smooth
+    return total

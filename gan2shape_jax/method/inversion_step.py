@@ -32,7 +32,7 @@ def fresh_samples(
       key: determines the draws.
       count: number of samples n.
       frozen: holds the generator and the mean of W.
-      settings: static settings.
+      settings: of the method.
     """
     return projection.sample(jax.random.normal(key, (count, settings.architecture.style_dim)), frozen, settings)
 

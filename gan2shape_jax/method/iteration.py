@@ -47,9 +47,9 @@ def iterate(
     key: PRNGKeyArray,
     iteration: Int[Scalar, ""],
     frozen: FrozenModels,
+    settings: Settings,
     *,
     step: Step,
-    settings: Settings,
     flip: bool,
 ) -> tuple[TrainState, Metrics]:
     """Runs one iteration of a step; to be called inside `jax.jit`.
@@ -62,7 +62,7 @@ def iterate(
       iteration: counted from 0.
       frozen: the frozen networks.
       step: the step to run.
-      settings: static settings.
+      settings: of the method.
       flip: whether the mirrored sheet has to explain the images too.
 
     Returns:
@@ -83,23 +83,23 @@ def iterate_many(
     key: PRNGKeyArray,
     iteration: Int[Scalar, ""],
     frozen: FrozenModels,
+    settings: Settings,
     *,
     step: Step,
-    settings: Settings,
     flip: bool,
     count: int,
 ) -> tuple[TrainState, Metrics]:
     """Runs `count` iterations from `iteration` in a `lax.scan`; arguments and results as for `iterate`."""
 
     def body(carry: TrainState, number: jax.Array) -> tuple[TrainState, Metrics]:
-        return iterate(carry, constants, problem, key, number, frozen, step=step, settings=settings, flip=flip)
+        return iterate(carry, constants, problem, key, number, frozen, settings, step=step, flip=flip)
 
     state, metrics = jax.lax.scan(body, state, iteration + jnp.arange(count))
     return state, jax.tree.map(lambda scalar: scalar[-1], metrics)
 
 
 def cached(
-    params: models.Params, problem: Problem, frozen: FrozenModels, *, step: Step, settings: Settings, flip: bool
+    params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings, *, step: Step, flip: bool
 ) -> Any:
     """Returns what `Step.cache` computes; to be called inside `jax.jit`."""
     return step.cache(params, problem, frozen, settings, flip=flip) if step.cache else None
@@ -113,17 +113,17 @@ def collected(
     key: PRNGKeyArray,
     iteration: Int[Scalar, ""] | int,
     frozen: FrozenModels,
+    settings: Settings,
     *,
     step: Step,
-    settings: Settings,
 ) -> Any:
     """Returns one batch of what `Step.collect` collects; to be called inside `jax.jit`."""
     assert step.collect is not None
     return step.collect(params, factors, cache, problem, key, iteration, frozen, settings)
 
 
-_cached = jax.jit(cached, static_argnames=("step", "settings", "flip"))
-collect = jax.jit(collected, static_argnames=("step", "settings"))
+_cached = jax.jit(cached, static_argnames=("step", "flip"))
+collect = jax.jit(collected, static_argnames="step")
 
 
 def finds_mask(phase: Phase, settings: Settings) -> bool:
@@ -135,7 +135,7 @@ def begin(state: TrainState, phase: Phase, problem: Problem, frozen: FrozenModel
     """Returns the state at a phase's first iteration: a fresh optimiser and, once per image, its canonical mask."""
     step = STEPS[phase.step]
     if finds_mask(phase, settings):
-        cache = _cached(state.params, problem, frozen, step=step, settings=settings, flip=phase.flip)
+        cache = _cached(state.params, problem, frozen, settings, step=step, flip=phase.flip)
         state = dataclasses.replace(state, mask=cache.mask)
     return fresh_optimizer(state, step.networks, settings)
 
@@ -151,12 +151,12 @@ def phase_constants(state: TrainState, phase: Phase, problem: Problem, frozen: F
     step = STEPS[phase.step]
     if step.cache is None:
         return None
-    cache = _cached(state.params, problem, frozen, step=step, settings=settings, flip=phase.flip)
+    cache = _cached(state.params, problem, frozen, settings, step=step, flip=phase.flip)
     if step.collect is None:
         return cache
     key = phase_key(problem.key, phase.number, COLLECT)
     batches = [
-        collect(state.params, state.factors, cache, problem, key, i, frozen, step=step, settings=settings)
+        collect(state.params, state.factors, cache, problem, key, i, frozen, settings, step=step)
         for i in range(settings.collect_iters)
     ]
     samples = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *batches)
@@ -193,12 +193,12 @@ def advance(
       The new state, and the last iteration's scalars (still on the device).
     """
     key = phase_key(problem.key, phase.number, TRAIN)
-    static: dict[str, Any] = {"step": STEPS[phase.step], "settings": settings, "flip": phase.flip}
+    static: dict[str, Any] = {"step": STEPS[phase.step], "flip": phase.flip}
     function: Callable[..., Any] = iterate
     if count > 1:
         function, static = iterate_many, static | {"count": count}
     run = compiled_with(function, tuple(static), jax.default_backend())
     result: tuple[TrainState, Metrics] = run(
-        state, constants, problem, key, jnp.asarray(iteration, jnp.int32), frozen, **static
+        state, constants, problem, key, jnp.asarray(iteration, jnp.int32), frozen, settings, **static
     )
     return result

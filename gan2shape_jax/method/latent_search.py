@@ -8,7 +8,6 @@ twenty steps, the correlations are 0.87 and 0.74 (docs/reports/lift.md).
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -39,7 +38,7 @@ def improved(
       samples: projected samples with their pseudo-images.
       problem: what is given about the input.
       frozen: the frozen networks.
-      settings: static settings; without `latent_iterations` the samples are returned unchanged.
+      settings: of the method; without `latent_iterations` the samples are returned unchanged.
     """
     if not settings.latent_iterations or samples.pseudo is None:
         return samples
@@ -58,7 +57,7 @@ def _adam(settings: Settings) -> optax.GradientTransformation:
     return optax.adam(settings.latent_learning_rate)
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+@jax.jit
 def _begin(
     params: models.Params, pseudo: Float[Array, "n s s 3"], problem: Problem, frozen: FrozenModels, settings: Settings
 ) -> tuple[Float[Array, "n w"], Any]:
@@ -66,7 +65,7 @@ def _begin(
     return offset, _adam(settings).init(offset)
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+@jax.jit
 def _step(
     offset: Float[Array, "n w"],
     moments: Any,
@@ -81,7 +80,7 @@ def _step(
     return optax.apply_updates(offset, updates), moments
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+@jax.jit
 def _version(
     offset: Float[Array, "n w"], problem: Problem, frozen: FrozenModels, settings: Settings
 ) -> Float[Array, "n s s 3"]:

@@ -13,7 +13,7 @@ import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gan2shape_jax.method.factors import depth_from_raw, light_from_raw, view_from_raw
-from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.settings import NetworkSizes, Settings
 from gan2shape_jax.networks import Encoder, EncoderDecoder, ResidualEncoder, initial_params
 from gan2shape_jax.networks.precision import to_compute_dtype, to_float32
 
@@ -24,10 +24,13 @@ Params = dict[str, Any]
 _Images = Float[Array, "n s s 3"]
 
 
-@functools.cache
 def modules(settings: Settings) -> dict[str, Any]:
-    """Returns the linen modules by name, the same objects for equal settings."""
-    size, sizes = settings.image_size, settings.networks
+    """Returns the linen modules by name, the same objects for equal sizes."""
+    return _modules(settings.image_size, settings.networks, settings.architecture.style_dim)
+
+
+@functools.cache
+def _modules(size: int, sizes: NetworkSizes, style_dim: int) -> dict[str, Any]:
     image_network = functools.partial(
         EncoderDecoder, size=size, width=sizes.width, zdim=sizes.zdim, group_base=sizes.group_base
     )
@@ -37,11 +40,11 @@ def modules(settings: Settings) -> dict[str, Any]:
         "albedo": image_network(channels_out=3, final="tanh"),
         "view": vector_network(channels_out=6),
         "light": vector_network(channels_out=4),
-        "encoder": ResidualEncoder(size=size, channels_out=settings.architecture.style_dim, width=sizes.encoder_width),
+        "encoder": ResidualEncoder(size=size, channels_out=style_dim, width=sizes.encoder_width),
     }
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+@jax.jit
 def init_params(key: PRNGKeyArray, settings: Settings) -> Params:
     """Returns initial parameters of all five networks, determined by the key."""
     return initial_params(key, modules(settings))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from gan2shape_jax.method.models import Params
@@ -21,14 +21,14 @@ def optimizer(settings: Settings) -> optax.GradientTransformation:
     With `warmup_iterations`, the learning rate rises to its full value over that many iterations in every step of the
     method: Adam's first updates, with moments of only a few gradients, are its most erratic.
     """
-    size: float | optax.Schedule = settings.learning_rate
-    if settings.warmup_iterations:
-        size = optax.linear_schedule(
-            settings.learning_rate / settings.warmup_iterations, settings.learning_rate, settings.warmup_iterations - 1
-        )
+
+    def rate(count: jax.Array) -> jax.Array:
+        risen: jax.Array = jnp.minimum((count + 1) / jnp.maximum(settings.warmup_iterations, 1), 1)
+        return jnp.asarray(settings.learning_rate) * risen
+
     return optax.chain(
         optax.add_decayed_weights(settings.weight_decay),
-        optax.adam(size, settings.beta1, settings.beta2, settings.eps),
+        optax.adam(rate, settings.beta1, settings.beta2, settings.eps),
     )
 
 
@@ -38,7 +38,7 @@ def fresh_optimizer(state: TrainState, networks: tuple[str, ...], settings: Sett
     return dataclasses.replace(state, opt_state=_fresh(trained, settings=settings))
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+@jax.jit
 def _fresh(trained: Params, *, settings: Settings) -> optax.OptState:
     """Returns the optimiser's initial state, compiled as one program instead of one for each parameter shape."""
     return optimizer(settings).init(trained)
@@ -50,7 +50,7 @@ def optimizer_step(state: TrainState, gradient: Params, settings: Settings) -> T
     Args:
       state: its optimiser state covers the same networks.
       gradient: gradient of the loss, by network name.
-      settings: static settings.
+      settings: of the method.
     """
     trained = {name: state.params[name] for name in gradient}
     updates, opt_state = optimizer(settings).update(gradient, state.opt_state, trained)

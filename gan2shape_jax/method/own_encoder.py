@@ -16,7 +16,7 @@ from gan2shape_jax.method import iteration, models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.optimizer import fresh_optimizer
 from gan2shape_jax.method.schedule import Phase
-from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.settings import Settings, changed
 from gan2shape_jax.method.state import Problem, ProjectedSamples, TrainState
 from gan2shape_jax.method.step2 import STEP2
 from gan2shape_jax.method.step3 import STEP3
@@ -42,9 +42,9 @@ def projected(
       phase: the phase that the samples are for.
       problem: the image; its key determines the encoder's initial weights.
       frozen: the frozen networks.
-      settings: static settings; step 2 runs for `own_encoder_iterations` at `encoder_learning_rate`.
+      settings: of the method; step 2 runs for `own_encoder_iterations` at `encoder_learning_rate`.
     """
-    own = dataclasses.replace(settings, regularize_offset=True, learning_rate=settings.encoder_learning_rate)
+    own = changed(settings, regularize_offset=True, learning_rate=settings.encoder_learning_rate)
     lesson = Phase(_PHASES + phase.number, phase.stage, STEP2.name, settings.own_encoder_iterations, flip=False)
     fresh = models.init_params(jax.random.fold_in(problem.key, lesson.number), own)["encoder"]
     alone = dataclasses.replace(state, params=state.params | {"encoder": fresh})

@@ -66,7 +66,7 @@ def sample(
 ) -> tuple[Float[Array, "n s s 3"], Float[Array, "n w"]]:
     """Returns the GAN's images for normal draws z, truncated as the settings say, and their latents in W."""
     w = stylegan2.map_styles(frozen.generator, z, arch=settings.architecture)
-    latents = stylegan2.truncate(w, frozen.mean_w, jnp.float32(settings.truncation))
+    latents = stylegan2.truncate(w, frozen.mean_w, jnp.asarray(settings.truncation, jnp.float32))
     return synthesize(latents, frozen, settings), latents
 
 
@@ -149,7 +149,7 @@ def project(
       latent: latent of the input image.
       reference: the GAN's image of `latent`.
       frozen: the frozen networks.
-      settings: static settings.
+      settings: of the method.
       code: code of the reference, see `latent_offset`.
     """
     latents, offset = projected_latents(params, images, latent, reference, frozen, settings, code=code)

@@ -32,7 +32,7 @@ def render_factors(
       factors: depth, albedo and mask are used.
       shading: in the canonical frame.
       view: in radians and scene units.
-      settings: static settings.
+      settings: of the method.
 
     Returns:
       Images clamped to [-1, 1], and the canonical mask seen from each view (nearest, zero outside).
@@ -56,7 +56,7 @@ def pseudo_images(
       views: in network units.
       direction_xy: directions of the drawn lights.
       strength: strengths of the drawn lights.
-      settings: static settings.
+      settings: of the method.
 
     Returns:
       Images clamped to [-1, 1], and the canonical mask seen from each view (nearest, zero outside).
@@ -80,7 +80,7 @@ def draw_pseudo_images(
       iteration: determines the draws, together with the key.
       factors: factors of the input image.
       frozen: holds the statistics of views.
-      settings: static settings.
+      settings: of the method.
 
     Returns:
       As `pseudo_images`, with n the batch size.

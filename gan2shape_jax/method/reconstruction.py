@@ -9,7 +9,6 @@ Source: GAN2Shape, equations 1 and 4; the mirrored terms follow Unsup3d (Wu et a
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 
 import flax.struct
@@ -138,7 +137,7 @@ class Reconstruction:
     reconstruction: jax.Array
 
 
-def reconstruct(params: models.Params, problem: Problem, frozen: FrozenModels, *, settings: Settings) -> Reconstruction:
+def reconstruct(params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings) -> Reconstruction:
     """Runs D, A, V and L on the input and renders the result; to be called inside `jax.jit`."""
     geometry = input_scene(params, problem, frozen, settings, flip=False)
     albedo = mirror(models.albedo(params, problem.image, settings), flip=False)
@@ -154,7 +153,7 @@ def reconstruct(params: models.Params, problem: Problem, frozen: FrozenModels, *
     )
 
 
-_reconstruct = jax.jit(reconstruct, static_argnames="settings")
+_reconstruct = jax.jit(reconstruct)
 
 
 def drop_training_fields(problem: Problem) -> Problem:
@@ -164,16 +163,16 @@ def drop_training_fields(problem: Problem) -> Problem:
 
 def see(state: TrainState, problem: Problem, frozen: FrozenModels, settings: Settings) -> Reconstruction:
     """Runs D, A, V and L on the input and renders the result."""
-    result: Reconstruction = _reconstruct(state.params, drop_training_fields(problem), frozen, settings=settings)
+    result: Reconstruction = _reconstruct(state.params, drop_training_fields(problem), frozen, settings)
     return result
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+@jax.jit
 def _reconstruct_all(
-    params: models.Params, problems: Problem, frozen: FrozenModels, *, settings: Settings
+    params: models.Params, problems: Problem, frozen: FrozenModels, settings: Settings
 ) -> Reconstruction:
     """Does what `reconstruct` does, over a leading axis of images."""
-    explained: Reconstruction = jax.vmap(lambda one: reconstruct(params, one, frozen, settings=settings))(problems)
+    explained: Reconstruction = jax.vmap(lambda one: reconstruct(params, one, frozen, settings))(problems)
     return explained
 
 
@@ -189,7 +188,7 @@ def see_together(
       state: the networks' state.
       problems: one for each image, at least one of them given; None where there is no image.
       frozen: the frozen networks.
-      settings: static settings.
+      settings: of the method.
 
     Returns:
       NumPy arrays for each image; None where there is no image.
@@ -197,7 +196,7 @@ def see_together(
     fields = [None if one is None else drop_training_fields(one) for one in problems]
     first = next(one for one in fields if one is not None)
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[first if one is None else one for one in fields])
-    seen = jax.tree.map(np.asarray, _reconstruct_all(state.params, stacked, frozen, settings=settings))
+    seen = jax.tree.map(np.asarray, _reconstruct_all(state.params, stacked, frozen, settings))
     return [
         None if one is None else jax.tree.map(lambda leaf, place=place: leaf[place], seen)
         for place, one in enumerate(fields)

@@ -49,7 +49,7 @@ def draw_views(
     factor: Float[Array, "6 6"],
     count: int,
     *,
-    yaw_scale: float = 1.0,
+    yaw_scale: Float[Scalar, ""] | float = 1.0,
 ) -> Float[Array, "count 6"]:
     """Draws views in network units from N(mean, factor factor^T), the yaw multiplied by `yaw_scale`."""
     normal = jax.random.normal(key, (count, 6), mean.dtype)
@@ -57,23 +57,23 @@ def draw_views(
     return drawn.at[:, 1].multiply(yaw_scale)
 
 
-def view_deviations(factor: Float[Array, "6 6"], yaw_scale: float) -> Float[Array, "6"]:
+def view_deviations(factor: Float[Array, "6 6"], yaw_scale: Float[Scalar, ""] | float) -> Float[Array, "6"]:
     """Returns the standard deviations of the views that `draw_views` draws, in network units."""
     return jnp.sqrt(jnp.sum(jnp.square(factor), axis=1)).at[1].multiply(yaw_scale)
 
 
-def light_deviations(rand_light: tuple[float, ...]) -> tuple[float, float, float, float]:
+def light_deviations(rand_light: Float[Array, "7"] | tuple[float, ...]) -> Float[Array, "4"]:
     """Returns the standard deviations of ambient, diffuse, dx and dy under lights drawn by `draw_lights`."""
     x0, x1, y0, y1, r0, r1, alpha = rand_light
     strength, dx, dy = ((high - low) / math.sqrt(12) for low, high in ((r0, r1), (x0, x1), (y0, y1)))
-    return abs(alpha) * strength, strength, dx, dy
+    return jnp.stack([abs(alpha) * strength, strength, dx, dy])
 
 
 def draw_lights(
     key: PRNGKeyArray,
     count: int,
     *,
-    rand_light: tuple[float, ...],
+    rand_light: Float[Array, "7"] | tuple[float, ...],
     dtype: DTypeLike = jnp.float32,
 ) -> tuple[Float[Array, "count 2"], Float[Array, " count"]]:
     """Draws light directions (dx, dy) and strengths, uniform in `rand_light` = (x0, x1, y0, y1, r0, r1, alpha)."""
@@ -91,7 +91,7 @@ def relit_shading(
     direction_xy: Float[Array, "count 2"],
     strength: Float[Array, " count"],
     *,
-    alpha: float,
+    alpha: Float[Scalar, ""] | float,
 ) -> Float[Array, "count s s"]:
     """Returns the shading under drawn lights: ambient + alpha r + (diffuse + r) max(0, n . direction).
 

@@ -1,7 +1,6 @@
-"""The static settings of the training steps: one frozen, hashable record.
+"""What a configuration says to the method, as one record.
 
-Only this module and the set-up read the configuration; every step receives a `Settings` as a static
-argument of its `jit`, so two runs with equal settings share compiled programs.
+Only this module and the set-up read the configuration; every step receives `Settings`.
 """
 
 from __future__ import annotations
@@ -9,7 +8,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
+import flax.struct
 import jax
+import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from gan2shape_jax.geometry.camera import Camera
@@ -17,7 +19,7 @@ from gan2shape_jax.method.factors import ViewRange
 from gan2shape_jax.networks.precision import Precision, chosen
 from gan2shape_jax.stylegan2 import Architecture
 
-__all__ = ["NetworkSizes", "Settings", "from_config"]
+__all__ = ["NetworkSizes", "Settings", "changed", "from_config", "same"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,58 +33,70 @@ class NetworkSizes:
     view_light_width: int = 0
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Static settings of the method; see `configs/base.py` for the meaning and units of each field."""
+def _shaping(default: Any = dataclasses.MISSING) -> Any:
+    """Returns a field that is part of the tree's structure: it shapes programs."""
+    given = {} if default is dataclasses.MISSING else {"default": default}
+    return flax.struct.field(pytree_node=False, **given)  # type: ignore[no-untyped-call]
 
-    camera: Camera
+
+@flax.struct.dataclass
+class Settings:
+    """The settings of the method as one pytree; see `configs/base.py` for the meaning and units of each field.
+
+    What shapes a program (sizes, the camera, the architecture, flags) is its structure. Weights of the losses, rates of
+    the optimiser and ranges of what is drawn are its leaves, float32 arrays: other ones compile nothing.
+    """
+
     view_range: ViewRange
-    networks: NetworkSizes
-    architecture: Architecture
-    batch_size: int
-    F1_d: int
-    relative_enc: bool
-    use_mask: bool
-    add_mean_V: bool
-    add_mean_L: bool
-    view_scale: float
-    rand_light: tuple[float, ...]
-    perceptual: Literal["discriminator", "lpips"]
-    lam_perc: float
-    lam_smooth: float
-    lam_regular: float
-    learning_rate: float
-    weight_decay: float
-    beta1: float
-    beta2: float
-    eps: float
-    collect_iters: int
-    crop: int | None
-    original_size: int
+    view_scale: Any
+    rand_light: Any  # (7,)
+    lam_perc: Any
+    lam_smooth: Any
+    lam_regular: Any
+    learning_rate: Any
+    weight_decay: Any
+    beta1: Any
+    beta2: Any
+    eps: Any
+    camera: Camera = _shaping()
+    networks: NetworkSizes = _shaping()
+    architecture: Architecture = _shaping()
+    batch_size: int = _shaping()
+    F1_d: int = _shaping()
+    relative_enc: bool = _shaping()
+    use_mask: bool = _shaping()
+    add_mean_V: bool = _shaping()
+    add_mean_L: bool = _shaping()
+    perceptual: Literal["discriminator", "lpips"] = _shaping()
+    collect_iters: int = _shaping()
+    crop: int | None = _shaping()
+    original_size: int = _shaping()
     # The published code's faults, reproduced together by `config.reference`.
-    sampling: Literal["centred", "half"]
-    unit_normals: bool
-    skip_first_batch: bool
+    sampling: Literal["centred", "half"] = _shaping()
+    unit_normals: bool = _shaping()
+    skip_first_batch: bool = _shaping()
     # False in an ablation and in a lift: the encoder's output is the offset, bypassing the mapping network.
-    regularize_offset: bool = True
-    precision: Precision = "float32"
-    # Iterations over which the learning rate rises at the start of every step; 0 as published.
-    warmup_iterations: int = 0
+    regularize_offset: bool = _shaping(True)
+    precision: Precision = _shaping("float32")
+    # The terms of step 3 and of the anchored step that are computed: names of those below whose weights are positive.
+    optional_terms: tuple[str, ...] = _shaping(())
     # Weight of the distance of step 3's depth from `Problem.prior`, which is the model's depth in a refinement.
-    hold_shape: float = 0.0
+    hold_shape: Any = 0.0
+    # For the anchored step: weights of the distances from the views and lights that pseudo-images were drawn with.
+    anchor_view: Any = 0.0
+    anchor_light: Any = 0.0
+    # Iterations over which the learning rate rises at the start of every step; 0 as published.
+    warmup_iterations: Any = 0.0
     # For a lift: fresh GAN samples per iteration of the inversion step, and their truncation.
-    fresh_samples: int = 0
-    truncation: float = 1.0
-    # For the anchored step: iterations and learning rate of the search for each projected sample's latent; weights of
-    # the distances from the views and lights that pseudo-images were drawn with.
-    latent_iterations: int = 0
-    latent_learning_rate: float = 0.0
-    anchor_view: float = 0.0
-    anchor_light: float = 0.0
+    fresh_samples: int = _shaping(0)
+    truncation: Any = 1.0
+    # For the anchored step: iterations and learning rate of the search for each projected sample's latent.
+    latent_iterations: int = _shaping(0)
+    latent_learning_rate: Any = 0.0
     # For a lift's step 3 without an anchor: iterations and learning rate of each image's own encoder; 0 iterations: use
     # the encoder that all images share.
-    own_encoder_iterations: int = 0
-    encoder_learning_rate: float = 0.0
+    own_encoder_iterations: int = _shaping(0)
+    encoder_learning_rate: Any = 0.0
 
     @property
     def image_size(self) -> int:
@@ -95,6 +109,29 @@ class Settings:
         return self.collect_iters * self.batch_size
 
 
+_OPTIONAL = ("hold_shape", "anchor_view", "anchor_light")
+
+
+def changed(settings: Settings, **fields: Any) -> Settings:
+    """Returns the settings with other values of these fields; numbers of leaves become float32 arrays."""
+    given = dataclasses.replace(settings, **fields)
+    terms = tuple(
+        name for name in _OPTIONAL if fields.get(name, 0) or (name in given.optional_terms and name not in fields)
+    )
+    leaves, structure = jax.tree.flatten(
+        dataclasses.replace(given, optional_terms=terms), is_leaf=lambda leaf: isinstance(leaf, (tuple, list))
+    )
+    result: Settings = jax.tree.unflatten(structure, [jnp.asarray(leaf, jnp.float32) for leaf in leaves])
+    return result
+
+
+def same(first: Settings, second: Settings) -> bool:
+    """Whether two settings are equal in everything."""
+    leaves = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
+    alike: bool = jax.tree.structure(first) == jax.tree.structure(second)  # type: ignore[operator]
+    return alike and all(np.array_equal(one, other) for one, other in leaves)
+
+
 def from_config(config: ConfigDict, architecture: Architecture, *, original_size: int) -> Settings:
     """Returns the settings of a (validated) configuration.
 
@@ -105,7 +142,7 @@ def from_config(config: ConfigDict, architecture: Architecture, *, original_size
 
     Without cropping, the original size has no effect, and images of all sizes share compiled programs.
     """
-    return Settings(
+    settings = Settings(
         camera=_camera(config),
         view_range=_view_range(config),
         networks=_networks(config),
@@ -117,12 +154,13 @@ def from_config(config: ConfigDict, architecture: Architecture, *, original_size
         relative_enc=config.gan.relative_enc,
         regularize_offset=config.gan.regularize_offset,
         precision=chosen(config.runtime.precision, jax.devices()[0].platform),
-        hold_shape=config.refinement.hold_shape if config.mode == "instance" and config.networks.pretrained else 0.0,
         **_sampling(config),
         **_losses(config),
         **_optimizer(config),
         **_faults(config),
     )
+    held = config.refinement.hold_shape if config.mode == "instance" and config.networks.pretrained else 0.0
+    return changed(settings, hold_shape=held)
 
 
 def _camera(config: ConfigDict) -> Camera:

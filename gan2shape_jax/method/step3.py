@@ -62,8 +62,8 @@ def step3_loss(
 ) -> LossAndMetrics:
     """Returns the loss of reconstructing the input (as in step 1) and projected samples with one sheet.
 
-    Depth and albedo come from the input, view and light from each image itself. If `settings.hold_shape` says so, the
-    depth is held to `problem.prior`.
+    Depth and albedo come from the input, view and light from each image itself. With the optional term
+    `hold_shape`, the depth is held to `problem.prior`.
     """
     free = models.depth(params, problem.image, settings)
     depth = blend_border(free, settings.camera)
@@ -80,7 +80,7 @@ def step3_loss(
     on_input, on_samples = image_terms(recon, everything, mask, frozen, settings, split=1)
     smooth = smoothness(geometry)
     loss = weighted_sum(on_input, smooth, settings) + weighted_sum(on_samples, 0.0, settings)
-    if settings.hold_shape:
+    if "hold_shape" in settings.optional_terms:
         span = settings.camera.max_depth - settings.camera.min_depth
         loss += settings.hold_shape * jnp.mean(jnp.square((free - problem.prior) / span))
     metrics = {

@@ -6,7 +6,6 @@ A new measure of a result, or a new map in it, is computed here; `results` says 
 from __future__ import annotations
 
 import csv
-import functools
 import io
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -98,7 +97,7 @@ def explain(
     return trust.judged(judge, result)
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+@jax.jit
 def _canonical(view: Reconstruction, mask: jax.Array, *, settings: Settings) -> tuple[jax.Array, jax.Array]:
     """Returns the lit texture and the object mask in the canonical frame, excluding columns with border depth.
 
@@ -135,7 +134,7 @@ def projector(params: models.Params, prepared: PreparedImage, frozen: FrozenMode
     return project
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+@jax.jit
 def _project(params, images, problem, frozen, *, settings):
     return projection.project(params, images, problem.latent, problem.gan_image, frozen, settings)[0]
 

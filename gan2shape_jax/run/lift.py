@@ -31,6 +31,7 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.settings import changed
 from gan2shape_jax.results.pictures import write_png
 from gan2shape_jax.results.sample_sheet import draw_sample_sheet
 from gan2shape_jax.run import hosts, interrupt, joint_files, lifted_model, prepare, start
@@ -245,7 +246,7 @@ def task_of(
         )
     maker = maker_of(config, architecture, frozen)
     slower = 0.5**returns
-    settings = dataclasses.replace(maker.settings, learning_rate=maker.settings.learning_rate * slower)
+    settings = changed(maker.settings, learning_rate=maker.settings.learning_rate * slower)
     maker = dataclasses.replace(maker, settings=settings)
     stage = lift.stages_of(
         maker,

@@ -37,7 +37,7 @@ def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModel
       frozen: the run's frozen networks.
     """
     mean = prepare.mean_latent({"generator": frozen.generator}, architecture)
-    settings = dataclasses.replace(
+    settings = settings_lib.changed(
         settings_lib.from_config(config, architecture, original_size=config.lift.cropped_from),
         collect_iters=1,  # a step sees one batch of samples at a time
         fresh_samples=config.lift.inversion_samples,

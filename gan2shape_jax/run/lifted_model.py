@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -72,8 +71,7 @@ def measure(params: models.Params, maker: SampleMaker, count: int) -> Measured:
         views.append(np.asarray(seen.view))
         lights.append(np.asarray(seen.light))
         errors.append(float(signs["kept_out_l1"]))
-    span = settings.view_range
-    scale = np.array([np.deg2rad(span.rotation_deg)] * 3 + [span.xy] * 2 + [span.z])
+    scale = np.asarray(settings.view_range.units())
     raw_views = np.stack(views).astype(np.float64) / np.where(scale > 0, scale, 1)
     raw_lights = np.stack(lights).astype(np.float64)
     raw_lights[:, :2] = raw_lights[:, :2] * 2 - 1  # as `factors.light_from_raw` maps them
@@ -84,7 +82,7 @@ def measure(params: models.Params, maker: SampleMaker, count: int) -> Measured:
     return Measured({name: value.astype(np.float32) for name, value in statistics.items()}, summary)
 
 
-_signs = jax.jit(signs_of, static_argnames="settings")
+_signs = jax.jit(signs_of)
 
 
 def shortened(params: models.Params, images: Float[Any, "n s s 3"], settings: Settings) -> dict[str, int]:
@@ -107,14 +105,14 @@ def _rounded(params: models.Params, dropped: int) -> models.Params:
     return jax.tree.map(lambda leaf: jnp.asarray(model_file.rounded(np.asarray(leaf), dropped), jnp.float32), params)
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+@jax.jit
 def _changes(
     params: models.Params, rounded: models.Params, images: jax.Array, *, settings: Settings
 ) -> dict[str, jax.Array]:
     """Returns the maximum difference of each network's outputs, as a share of their range."""
     none = jnp.zeros(6), jnp.zeros(4)
     span = settings.camera.max_depth - settings.camera.min_depth
-    turn = np.deg2rad(settings.view_range.rotation_deg)
+    turn = settings.view_range.units()[0]
     changes = {}
     for name, outputs, scale in (
         ("depth", lambda p: models.depth(p, images, settings), span),

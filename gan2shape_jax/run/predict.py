@@ -44,7 +44,7 @@ class Predictor:
     Attributes:
       architecture: the GAN's architecture, or its stand-in.
       frozen: the frozen networks; `frozen.generator` is None if there is no GAN.
-      settings: static settings.
+      settings: of the method.
       params: the networks.
       judge: the judge of the results.
     """

@@ -195,7 +195,7 @@ def prepare_image(
     """
     w = usable_latent(latent, item.name, config, architecture, frozen)
     settings = lifted_model.settings_of(config, architecture, original_size=item.original_size)
-    gan_image = jax.jit(projection.gan_image, static_argnames="settings")(w, frozen, settings=settings)
+    gan_image = jax.jit(projection.gan_image)(w, frozen, settings=settings)
     problem = Problem(
         image=jnp.asarray(item.image)[None],
         mask=jnp.asarray(item.mask),

@@ -61,13 +61,13 @@ def as_refinement(config: ConfigDict) -> ConfigDict:
 def held(prepared: PreparedImage, params: models.Params) -> PreparedImage:
     """Returns an image whose prior is the depth that its training begins with, if `hold_shape` ties it to that."""
     settings, problem = prepared.settings, prepared.problem
-    if not settings.hold_shape:
+    if "hold_shape" not in settings.optional_terms:
         return prepared
     depth = _depth(params, problem.image, settings=settings)
     return dataclasses.replace(prepared, problem=dataclasses.replace(problem, prior=depth[0]))
 
 
-_depth = jax.jit(models.depth, static_argnames="settings")
+_depth = jax.jit(models.depth)
 
 
 def finished(

@@ -98,8 +98,8 @@ def _mean_loss(one: Callable[..., LossAndMetrics]) -> Callable[..., LossAndMetri
     return mean
 
 
-@functools.partial(jax.jit, static_argnames=("step", "settings", "flip", "mesh"), donate_argnames="moving")
-def update(moving, kept, numbers, chosen, constants, problems, keys, frozen, *, step, settings, flip, mesh):
+@functools.partial(jax.jit, static_argnames=("step", "flip", "mesh"), donate_argnames="moving")
+def update(moving, kept, numbers, chosen, constants, problems, keys, frozen, settings, *, step, flip, mesh):
     """The program that `advance` runs.
 
     Args:
@@ -111,8 +111,8 @@ def update(moving, kept, numbers, chosen, constants, problems, keys, frozen, *, 
       problems: see `advance`.
       keys: see `advance`.
       frozen: see `advance`.
+      settings: replicated.
       step: the step to run.
-      settings: static settings.
       flip: whether the mirrored sheet must explain the images too.
       mesh: the devices.
 
@@ -120,7 +120,7 @@ def update(moving, kept, numbers, chosen, constants, problems, keys, frozen, *, 
       The updated `moving`, and the scalars averaged over the replicas.
     """
 
-    def on_device(moving, kept, numbers, chosen, constants, problems, keys, frozen):
+    def on_device(moving, kept, numbers, chosen, constants, problems, keys, frozen, settings):
         state = TrainState(*moving, *kept)
 
         def one(params, number, constants, factors, problem, key):
@@ -141,8 +141,8 @@ def update(moving, kept, numbers, chosen, constants, problems, keys, frozen, *, 
         mesh=mesh,
         check_vma=False,
         out_specs=(_EVERYWHERE, _EVERYWHERE),
-        in_specs=(_EVERYWHERE, _EVERYWHERE, _EACH, _EACH, _EACH, _EVERYWHERE, _EVERYWHERE, _EVERYWHERE),
-    )(moving, kept, numbers, chosen, constants, problems, keys, frozen)
+        in_specs=(_EVERYWHERE, _EVERYWHERE, _EACH, _EACH, _EACH, *[_EVERYWHERE] * 4),
+    )(moving, kept, numbers, chosen, constants, problems, keys, frozen, settings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +179,7 @@ def advance(
       problems: the problems of all images, with a leading axis; replicated.
       keys: the phase's keys for all images, with a leading axis; replicated.
       frozen: the frozen networks, replicated.
-      settings: static settings.
+      settings: of the method.
       mesh: the devices.
 
     Returns:
@@ -198,8 +198,8 @@ def advance(
         problems,
         keys,
         frozen,
+        settings,
         step=STEPS[phase.step],
-        settings=settings,
         flip=phase.flip,
         mesh=mesh,
     )

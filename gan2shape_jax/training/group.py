@@ -19,6 +19,7 @@ import numpy as np
 
 from gan2shape_jax.method import iteration as iteration_lib
 from gan2shape_jax.method import metrics, models, optimizer, reconstruction, sampling
+from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method import state as state_lib
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
@@ -31,7 +32,7 @@ from gan2shape_jax.training.image_axis import Layout, lift
 
 __all__ = ["STATIC", "Group", "alike", "failures_of", "gather", "iterate", "one_of", "own_history", "phase_keys"]
 
-STATIC = ("step", "settings", "flip", "count", "layout")
+STATIC = ("step", "flip", "count", "layout")
 _POSITION = ("phase", "stage", "step", "iteration")
 
 
@@ -42,6 +43,7 @@ def iterate(
     keys: jax.Array,
     iteration: jax.Array,
     frozen: FrozenModels,
+    settings: Settings,
     *,
     count: int,
     layout: Layout,
@@ -51,24 +53,23 @@ def iterate(
     one = functools.partial(iteration_lib.iterate, **static)
     if count > 1:
         one = functools.partial(iteration_lib.iterate_many, count=count, **static)
-    return lift(one, layout)((state, constants, problem, keys), (iteration, frozen))
+    return lift(one, layout)((state, constants, problem, keys), (iteration, frozen, settings))
 
 
-@functools.partial(jax.jit, static_argnames=("step", "settings", "flip", "layout"))
-def _cached(params, problem, frozen, *, layout, **static):
-    return lift(functools.partial(iteration_lib.cached, **static), layout)((params, problem), (frozen,))
+@functools.partial(jax.jit, static_argnames=("step", "flip", "layout"))
+def _cached(params, problem, frozen, settings, *, layout, **static):
+    return lift(functools.partial(iteration_lib.cached, **static), layout)((params, problem), (frozen, settings))
 
 
-@functools.partial(jax.jit, static_argnames=("step", "settings", "layout"))
-def _collected(params, factors, cache, problem, keys, iteration, frozen, *, layout, **static):
+@functools.partial(jax.jit, static_argnames=("step", "layout"))
+def _collected(params, factors, cache, problem, keys, iteration, frozen, settings, *, layout, **static):
     one = functools.partial(iteration_lib.collected, **static)
-    return lift(one, layout)((params, factors, cache, problem, keys), (iteration, frozen))
+    return lift(one, layout)((params, factors, cache, problem, keys), (iteration, frozen, settings))
 
 
-@functools.partial(jax.jit, static_argnames=("settings", "layout"))
-def _reconstruct(params, problem, frozen, *, settings, layout):
-    one = functools.partial(reconstruction.reconstruct, settings=settings)
-    return lift(one, layout)((params, problem), (frozen,))
+@functools.partial(jax.jit, static_argnames=("layout",))
+def _reconstruct(params, problem, frozen, settings, *, layout):
+    return lift(reconstruction.reconstruct, layout)((params, problem), (frozen, settings))
 
 
 @functools.partial(jax.jit, static_argnames="camera")
@@ -76,9 +77,12 @@ def _errors(warped_depth, true_depth, valid, *, camera):
     return metrics.depth_metrics(warped_depth, true_depth, valid, camera)
 
 
-@functools.partial(jax.jit, static_argnames=("networks", "settings", "layout"))
-def _fresh_optimizer(state, *, networks, settings, layout):
-    return lift(lambda one: optimizer.fresh_optimizer(one, networks, settings).opt_state, layout)((state,), ())
+@functools.partial(jax.jit, static_argnames=("networks", "layout"))
+def _fresh_optimizer(state, settings, *, networks, layout):
+    def fresh(one, settings):
+        return optimizer.fresh_optimizer(one, networks, settings).opt_state
+
+    return lift(fresh, layout)((state,), (settings,))
 
 
 @functools.partial(jax.jit, static_argnames="use")
@@ -129,7 +133,7 @@ class Group:
 
     def fresh_optimizer(self, state: TrainState, step: str) -> TrainState:
         """See `tasks.Task`."""
-        fresh = _fresh_optimizer(state, networks=STEPS[step].networks, settings=self.settings, layout=self.layout)
+        fresh = _fresh_optimizer(state, self.settings, networks=STEPS[step].networks, layout=self.layout)
         return dataclasses.replace(state, opt_state=fresh)
 
     def _cached(self, state: TrainState, phase: Phase) -> Any:
@@ -137,8 +141,8 @@ class Group:
             state.params,
             self.problem,
             self.frozen,
+            self.settings,
             step=STEPS[phase.step],
-            settings=self.settings,
             flip=phase.flip,
             layout=self.layout,
         )
@@ -154,7 +158,7 @@ class Group:
         keys = phase_keys(self.problem.key, phase.number, use=sampling.COLLECT)
         own = (state.params, state.factors, cache, self.problem, keys)
         batches = [
-            _collected(*own, i, self.frozen, step=step, settings=self.settings, layout=self.layout)
+            _collected(*own, i, self.frozen, self.settings, step=step, layout=self.layout)
             for i in range(self.settings.collect_iters)
         ]
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *batches)
@@ -171,8 +175,8 @@ class Group:
             phase_keys(self.problem.key, phase.number, use=sampling.TRAIN),
             jnp.asarray(iteration, jnp.int32),
             self.frozen,
+            self.settings,
             step=STEPS[phase.step],
-            settings=self.settings,
             flip=phase.flip,
             count=count,
             layout=self.layout,
@@ -188,7 +192,7 @@ class Group:
         """Returns all reconstructions, along a first axis, and mean errors with each image's under `images`."""
         del phase, done
         problem = reconstruction.drop_training_fields(self.problem)
-        view = _reconstruct(state.params, problem, self.frozen, settings=self.settings, layout=self.layout)
+        view = _reconstruct(state.params, problem, self.frozen, self.settings, layout=self.layout)
         if self.problem.true_depth is None:
             return view, {"images": {name: {} for name in self.names}}
         errors = _errors(view.warped_depth, self.problem.true_depth, view.valid, camera=self.settings.camera)
@@ -214,7 +218,7 @@ def one_of(state: TrainState, index: int) -> TrainState:
 def alike(first: PreparedImage, second: PreparedImage) -> bool:
     """Whether two images can be in one group: same settings, and arrays of the same shapes and dtypes."""
     shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), one.problem) for one in (first, second)]
-    return first.settings == second.settings and shapes[0] == shapes[1]
+    return settings_lib.same(first.settings, second.settings) and shapes[0] == shapes[1]
 
 
 def gather(images: Sequence[PreparedImage], frozen: FrozenModels, layout: Layout) -> Group:
@@ -225,7 +229,7 @@ def gather(images: Sequence[PreparedImage], frozen: FrozenModels, layout: Layout
         names=tuple(one.name for one in images),
         problem=image_axis.place(image_axis.stack(problems), layout.mesh),
         frozen=image_axis.replicate(frozen, layout.mesh),
-        settings=images[0].settings,
+        settings=image_axis.replicate(images[0].settings, layout.mesh),
         layout=layout,
     )
 

@@ -40,7 +40,7 @@ from gan2shape_jax.training.tasks import OneSet, scores
 __all__ = ["ManyImages", "gather", "require_enough", "require_one_size"]
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+@jax.jit
 def _input_factors(params, problem: Problem, frozen: FrozenModels, *, settings: Settings) -> Factors:
     geometry = reconstruction.input_scene(params, problem, frozen, settings, flip=False)
     depth, view = geometry.depth[0], geometry.view[0]

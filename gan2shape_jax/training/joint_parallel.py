@@ -21,6 +21,7 @@ from gan2shape_jax.method import models, sampling
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Problem, TrainState
 from gan2shape_jax.training import data_parallel, image_axis
 from gan2shape_jax.training.joint import ManyImages
@@ -66,9 +67,9 @@ class ManyReplicas(ManyImages):
     mesh: jax.sharding.Mesh
 
     @functools.cached_property
-    def _given(self) -> tuple[Problem, FrozenModels]:
+    def _given(self) -> tuple[Problem, FrozenModels, Settings]:
         """Everything that iterations do not change, on every device."""
-        return image_axis.replicate((stacked(self.names, self.problems), self.frozen), self.mesh)
+        return image_axis.replicate((stacked(self.names, self.problems), self.frozen, self.settings), self.mesh)
 
     @property
     def window(self) -> int:
@@ -109,9 +110,9 @@ class ManyReplicas(ManyImages):
         replicas = data_parallel.Replicas(
             numbers, constants.order[numbers], [constants.constants(first + replica) for replica in mine]
         )
-        problems, frozen = self._given
+        problems, frozen, settings = self._given
         return data_parallel.advance(
-            self._everywhere(state), phase, replicas, problems, constants.keys, frozen, self.settings, self.mesh
+            self._everywhere(state), phase, replicas, problems, constants.keys, frozen, settings, self.mesh
         )
 
     def examine(

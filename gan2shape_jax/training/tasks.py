@@ -55,7 +55,7 @@ class Task(Protocol):
 
     @property
     def settings(self) -> Settings:
-        """The static settings, shared by all images."""
+        """The settings, shared by all images."""
         ...
 
     @property

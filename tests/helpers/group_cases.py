@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from gan2shape_jax.method import models, reconstruction
+from gan2shape_jax.method.settings import changed
 from gan2shape_jax.run import experiment, prepare, runtime
 from gan2shape_jax.run.reconstructor import Reconstructor
 from gan2shape_jax.run.run_folder import RunFolder
@@ -220,6 +221,4 @@ def test_images_that_differ_in_kind_are_not_put_into_one_group(run):
     assert not group.alike(
         first, dataclasses.replace(second, problem=dataclasses.replace(second.problem, true_depth=None))
     )
-    assert not group.alike(
-        first, dataclasses.replace(second, settings=dataclasses.replace(second.settings, batch_size=3))
-    )
+    assert not group.alike(first, dataclasses.replace(second, settings=changed(second.settings, batch_size=3)))

@@ -11,13 +11,14 @@ from helpers.tiny import tiny_image
 
 from gan2shape_jax.method import anchored_step, models, pseudo_images, sampling, step3
 from gan2shape_jax.method.factors import Factors, view_from_raw
+from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import KnownConditions
 
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory):
     prepared, frozen = tiny_image(tmp_path_factory.mktemp("anchored"))
-    settings = dataclasses.replace(prepared.settings, anchor_view=2.0, anchor_light=0.5)
+    settings = changed(prepared.settings, anchor_view=2.0, anchor_light=0.5)
     side = settings.image_size
     factors = Factors(
         depth=jnp.asarray(np.random.default_rng(0).uniform(0.99, 1.01, (side, side)), jnp.float32),
@@ -32,14 +33,12 @@ def case(tmp_path_factory):
 def test_known_conditions_are_those_that_pseudo_images_are_drawn_with(case):
     _, frozen, settings, factors = case
     key = jax.random.key(3)
-    drawn, _ = jax.jit(pseudo_images.draw_pseudo_images, static_argnames="settings")(
-        key, 5, factors, frozen, settings=settings
-    )
+    drawn, _ = jax.jit(pseudo_images.draw_pseudo_images)(key, 5, factors, frozen, settings=settings)
     known = pseudo_images.known_conditions(key, 5, factors, frozen, settings)
     # Their lights are the input's with strengths added: undo that, and render by what is known.
     strength = known.lights[:, 1] - factors.light[1]
     np.testing.assert_allclose(known.lights[:, 0], factors.light[0] + settings.rand_light[6] * strength, rtol=1e-6)
-    again, _ = jax.jit(pseudo_images.pseudo_images, static_argnames="settings")(
+    again, _ = jax.jit(pseudo_images.pseudo_images)(
         factors, known.views, known.lights[:, 2:], strength, settings=settings
     )
     np.testing.assert_allclose(again, drawn, atol=1e-5)
@@ -68,14 +67,14 @@ def test_what_is_not_drawn_at_random_misses_nothing(case):
     _, frozen, settings, _ = case
     known = KnownConditions(views=jnp.zeros((2, 6)), lights=jnp.zeros((2, 4)))
     still = dataclasses.replace(frozen, view_factor=jnp.zeros((6, 6)))
-    fixed = dataclasses.replace(settings, rand_light=(0.2, 0.2, -0.1, -0.1, 0.3, 0.3, -0.4))
+    fixed = changed(settings, rand_light=(0.2, 0.2, -0.1, -0.1, 0.3, 0.3, -0.4))
     assert anchored_step.view_distance(jnp.ones((2, 6)), known, still, fixed) == 0
     assert anchored_step.light_distance(jnp.ones((2, 4)), known, fixed) == 0
 
 
 def test_deviations_are_those_of_what_is_drawn(case):
     _, frozen, settings, factors = case
-    many = dataclasses.replace(settings, batch_size=20_000)
+    many = changed(settings, batch_size=20_000)
     known = pseudo_images.known_conditions(jax.random.key(0), 0, factors, frozen, many)
     expected = sampling.view_deviations(frozen.view_factor, settings.view_scale)
     np.testing.assert_allclose(known.views.std(0), expected, rtol=0.02, atol=1e-6)
@@ -116,7 +115,7 @@ def test_the_loss_is_step_3s_and_the_weighted_distances(case):
 @pytest.mark.parametrize("absent", ["view", "light"])
 def test_what_weighs_nothing_is_not_computed(case, absent):
     problem, frozen, settings, factors = case
-    without = dataclasses.replace(settings, **{f"anchor_{absent}": 0.0})
+    without = changed(settings, **{f"anchor_{absent}": 0.0})
     count, side = settings.batch_size, settings.image_size
     blank = jnp.zeros((count, side, side, 3))
     known = KnownConditions(views=jnp.zeros((count, 6)), lights=jnp.zeros((count, 4)))

@@ -10,6 +10,7 @@ from helpers.tiny import tiny_image
 
 from gan2shape_jax.method import inversion_step, models, projection
 from gan2shape_jax.method.optimizer import fresh_optimizer, optimizer_step
+from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import initial_state
 
 
@@ -40,8 +41,8 @@ def test_samples_are_a_function_of_key_and_iteration_and_their_latents_give_them
 
 def test_truncation_draws_latents_towards_the_mean(case):
     problem, frozen, settings = case
-    _, whole = _draw(0, 0, (problem, frozen, dataclasses.replace(settings, truncation=1.0)))
-    _, half = _draw(0, 0, (problem, frozen, dataclasses.replace(settings, truncation=0.5)))
+    _, whole = _draw(0, 0, (problem, frozen, changed(settings, truncation=1.0)))
+    _, half = _draw(0, 0, (problem, frozen, changed(settings, truncation=0.5)))
     np.testing.assert_allclose(half - frozen.mean_w, 0.5 * (whole - frozen.mean_w), atol=1e-5)
 
 
@@ -60,7 +61,7 @@ def test_the_loss_is_how_far_the_way_in_w_is_missed(case):
 
 def test_the_encoder_learns(case):
     problem, frozen, settings = case
-    settings = dataclasses.replace(settings, learning_rate=1e-3, fresh_samples=8)
+    settings = changed(settings, learning_rate=1e-3, fresh_samples=8)
     state = fresh_optimizer(
         initial_state(models.init_params(jax.random.key(0), settings), settings), ("encoder",), settings
     )

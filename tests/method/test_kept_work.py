@@ -1,6 +1,5 @@
 """What does not change between iterations is computed once, and gives what computing it every time gives."""
 
-import dataclasses
 import functools
 
 import jax
@@ -11,6 +10,7 @@ from helpers.tiny import tiny_image
 
 from gan2shape_jax.method import iteration, models, step3
 from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.method.step1 import Step1Cache, step1_cache, step1_loss
 
@@ -66,5 +66,5 @@ def test_samples_with_the_kept_code_are_the_samples(case):
 
 def test_no_code_is_kept_where_encoding_is_absolute(case):
     problem, frozen, params, settings = case
-    absolute = dataclasses.replace(settings, relative_enc=False)
+    absolute = changed(settings, relative_enc=False)
     assert step3.reference_code(params, problem, frozen, absolute) is None

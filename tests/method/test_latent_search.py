@@ -12,6 +12,7 @@ from gan2shape_jax.method import latent_search, losses, models, projection, pseu
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.iteration import phase_constants
 from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import ProjectedSamples, initial_state
 
 
@@ -34,7 +35,7 @@ def _samples(case):
         light=jnp.asarray([0.5, 0.5, 0.0, 0.0]),
         mask=jnp.ones(square),
     )
-    wide = dataclasses.replace(settings, batch_size=9)
+    wide = changed(settings, batch_size=9)
     pseudo, masks = pseudo_images.draw_pseudo_images(jax.random.key(1), 0, factors, frozen, wide)
     images, _ = projection.project(params, pseudo, problem.latent, problem.gan_image, frozen, settings)
     return ProjectedSamples(images=images, masks=masks, pseudo=pseudo)
@@ -45,7 +46,7 @@ def test_versions_come_closer_to_their_pseudo_images_the_more_steps_there_are(ca
     samples = _samples(case)
     distances = []
     for steps in (0, 4, 12):
-        some = dataclasses.replace(settings, latent_iterations=steps)
+        some = changed(settings, latent_iterations=steps)
         found = latent_search.improved(params, samples, problem, frozen, some)
         assert found.images.shape == samples.images.shape  # nine: more than are searched for at once
         distances.append(float(losses.photometric(found.images, samples.pseudo, samples.masks)))
@@ -55,9 +56,9 @@ def test_versions_come_closer_to_their_pseudo_images_the_more_steps_there_are(ca
 def test_without_steps_the_encoder_decides(case):
     problem, frozen, settings, params = case
     samples = _samples(case)
-    none = dataclasses.replace(settings, latent_iterations=0)
+    none = changed(settings, latent_iterations=0)
     assert latent_search.improved(params, samples, problem, frozen, none) is samples
-    standing = dataclasses.replace(settings, latent_iterations=1, latent_learning_rate=1e-12)
+    standing = changed(settings, latent_iterations=1, latent_learning_rate=1e-12)
     same = latent_search.improved(params, samples, problem, frozen, standing)
     # The generator is another program in each of the two; on an AMD EPYC their sums differ by up to 2e-4.
     np.testing.assert_allclose(same.images, samples.images, atol=1e-3)
@@ -91,7 +92,7 @@ def test_the_anchored_step_searches_and_step_3_does_not(case):
     images = {}
     for name in ("anchored", "step3"):
         for steps in (0, 4):
-            some = dataclasses.replace(settings, latent_iterations=steps)
+            some = changed(settings, latent_iterations=steps)
             samples = phase_constants(state, Phase(3, 1, name, 4, False), problem, frozen, some)
             images[name, steps] = np.asarray(samples.images)
     np.testing.assert_array_equal(images["step3", 0], images["step3", 4])

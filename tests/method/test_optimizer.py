@@ -1,7 +1,5 @@
 """Adam as the published code has it, and the step size that a lift lets rise."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,13 +9,14 @@ from helpers.tiny import tiny_image
 
 from gan2shape_jax.method import models
 from gan2shape_jax.method.optimizer import fresh_optimizer, optimizer
+from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import initial_state
 
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
     prepared, _ = tiny_image(tmp_path_factory.mktemp("optimizer"))
-    return dataclasses.replace(prepared.settings, learning_rate=1e-2, weight_decay=0.0)
+    return changed(prepared.settings, learning_rate=1e-2, weight_decay=0.0)
 
 
 def _sizes(settings, count):
@@ -36,9 +35,9 @@ def test_every_step_has_the_same_size_as_published(settings):
 
 
 def test_the_step_size_rises_to_its_value_and_stays(settings):
-    warm = dataclasses.replace(settings, warmup_iterations=4)
+    warm = changed(settings, warmup_iterations=4)
     np.testing.assert_allclose(_sizes(warm, 7), np.array([1, 2, 3, 4, 4, 4, 4]) * 2.5e-3, rtol=1e-4)
-    one = dataclasses.replace(settings, warmup_iterations=1)
+    one = changed(settings, warmup_iterations=1)
     np.testing.assert_allclose(_sizes(one, 3), 1e-2, rtol=1e-4)
 
 

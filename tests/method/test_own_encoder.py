@@ -9,6 +9,7 @@ from helpers.tiny import tiny_image
 
 from gan2shape_jax.method import iteration, models, own_encoder
 from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import initial_state
 
 _STEP3 = Phase(4, 1, "step3", 10, flip=False)
@@ -31,7 +32,7 @@ def case(tmp_path_factory):
 
 def _images(case, phase=_STEP3, **fields):
     state, problem, frozen, settings = case
-    chosen = dataclasses.replace(settings, **fields)
+    chosen = changed(settings, **fields)
     return np.asarray(own_encoder.projected(state, phase, problem, frozen, chosen).images)
 
 
@@ -59,4 +60,4 @@ def test_it_is_wanted_in_step_3_without_an_anchor_alone(case):
     settings = case[-1]
     assert own_encoder.wanted(_STEP3, settings)
     assert not own_encoder.wanted(dataclasses.replace(_STEP3, step="anchored"), settings)
-    assert not own_encoder.wanted(_STEP3, dataclasses.replace(settings, own_encoder_iterations=0))
+    assert not own_encoder.wanted(_STEP3, changed(settings, own_encoder_iterations=0))

@@ -39,10 +39,10 @@ def test_a_step_is_lowered_for_any_platform(case, step):
     problem, frozen, settings, params = case
     phase = Phase(number=1, stage=1, step=step, iterations=2, flip=False)
     state = iteration_lib.begin(initial_state(params, settings), phase, problem, frozen, settings)
-    static = {"step": STEPS[step], "settings": settings, "flip": False}
+    static = {"step": STEPS[step], "flip": False}
     run = jax.jit(iteration_lib.iterate, static_argnames=tuple(static))
     key = phase_key(problem.key, phase.number, TRAIN)
-    arguments = (state, _constants(step, problem, settings), problem, key, jnp.int32(0), frozen)
+    arguments = (state, _constants(step, problem, settings), problem, key, jnp.int32(0), frozen, settings)
     traced = run.trace(*arguments, **static)
     count = {
         platform: traced.lower(lowering_platforms=(platform,)).as_text().count("lhs_dilate = [2, 2]")

@@ -1,7 +1,5 @@
 """Properties of the rival priors, and the ablation that goes past the mapping network."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +10,7 @@ from gan2shape_jax.config import apply_overrides, flatten, load_config, validati
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.prior import SHAPES, confidence, ellipsoid, flat, prior_depth, smoothed_box, whole_ellipsoid
+from gan2shape_jax.method.settings import changed
 from gan2shape_jax.run import prepare
 
 NEAR, FAR = 0.91, 1.02
@@ -174,6 +173,6 @@ def test_without_regularization_the_encoding_is_the_offset(tmp_path):
     def offset(which):
         return projection.latent_offset(params, images, prepared.problem.gan_image, frozen, which)
 
-    bare = offset(dataclasses.replace(settings, regularize_offset=False))
+    bare = offset(changed(settings, regularize_offset=False))
     np.testing.assert_array_equal(bare, models.offsets(params, images, settings))
     assert np.abs(np.asarray(bare - offset(settings))).max() > 1e-3

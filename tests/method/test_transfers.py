@@ -36,10 +36,10 @@ def test_a_step_transfers_nothing(case, step):
     with jax.transfer_guard_host_to_device("disallow_explicit"), pytest.raises(Exception, match="[Dd]isallowed"):
         jax.device_put(1.0).block_until_ready()  # the guard is one that sees something
     iteration = jnp.int32(1)
-    static = {"step": STEPS[step], "settings": settings, "flip": False}
+    static = {"step": STEPS[step], "flip": False}
     run = iteration_lib.compiled_with(iteration_lib.iterate, tuple(static), jax.default_backend())
     key = phase_key(problem.key, phase.number, TRAIN)
     with jax.transfer_guard("disallow_explicit"):
-        state, metrics = run(state, constants, problem, key, iteration, frozen, **static)
+        state, metrics = run(state, constants, problem, key, iteration, frozen, settings, **static)
         jax.block_until_ready(state)
     assert all(jnp.isfinite(value) for value in jax.tree.leaves(metrics))

@@ -1,6 +1,5 @@
 """bfloat16 as an option: what it computes in which dtype, and that losses stay close to float32's."""
 
-import dataclasses
 import functools
 
 import jax
@@ -13,6 +12,7 @@ from gan2shape_jax.config.validation import validate
 from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.method import image_terms, iteration, models, projection, reconstruction, step1, step2, step3
 from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.networks import precision
 
@@ -24,7 +24,7 @@ _GEOMETRY = {"gather", "scatter", "scatter-add", "scatter_min", "scatter-min", "
 def case(tmp_path_factory):
     """Problem, frozen networks, parameters, and settings by precision."""
     prepared, frozen = tiny_image(tmp_path_factory.mktemp("precision"))
-    settings = {kind: dataclasses.replace(prepared.settings, precision=kind) for kind in precision.PRECISIONS}
+    settings = {kind: changed(prepared.settings, precision=kind) for kind in precision.PRECISIONS}
     return prepared.problem, frozen, models.init_params(jax.random.key(0), prepared.settings), settings
 
 
@@ -135,8 +135,7 @@ def test_depth_is_smooth_enough_for_normals(case):
     """Between neighbouring pixels the error of depth varies by a tenth of what depth itself does, at most."""
     problem, _, params, settings = case
     depth = {
-        kind: jax.jit(models.depth, static_argnames="settings")(params, problem.image, settings=chosen)[0]
-        for kind, chosen in settings.items()
+        kind: jax.jit(models.depth)(params, problem.image, settings=chosen)[0] for kind, chosen in settings.items()
     }
     error = depth["bfloat16"] - depth["float32"]
     for axis in (0, 1):

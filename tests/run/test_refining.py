@@ -13,6 +13,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights.digest import sha256
 from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.method import iteration, models
+from gan2shape_jax.method.settings import changed
 from gan2shape_jax.run import check, experiment, lifted_model, prepare, refining
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import schedule_of
@@ -34,7 +35,7 @@ def made(tmp_path_factory):
     config = tiny_config(folder)
     architecture, frozen = prepare.load_frozen(config)
     prepared = prepare.load_image(config, "001.png", architecture, frozen, RunFolder.open(config).latents)
-    settings = dataclasses.replace(prepared.settings, relative_enc=True, regularize_offset=False)
+    settings = changed(prepared.settings, relative_enc=True, regularize_offset=False)
     params = models.init_params(jax.random.key(5), settings)
     statistics = {name: np.zeros(shape, np.float32) for name, shape in model_file.STATISTICS.items()}
     facts = model_file.ModelFacts(
@@ -184,7 +185,7 @@ def test_the_shape_is_held_to_the_models_as_much_as_is_asked_for(made, tmp_path,
         for name in names:
             prepared = prepare.load_image(config, name, architecture, frozen, RunFolder.open(config).latents)
             params = prepare.initial_params(config, prepared.settings)
-            explain = jax.jit(models.depth, static_argnames="settings")
+            explain = jax.jit(models.depth)
             model = np.asarray(explain(params, prepared.problem.image, settings=prepared.settings))[0, :, 2:-2]
             found = np.load(tmp_path / str(hold) / f"run/results/{name.removesuffix('.png')}/depth.npy")
             away[hold].append(np.abs(found[:, 2:-2] - model).mean())

@@ -60,9 +60,7 @@ def test_a_sample_is_a_function_of_its_number_and_its_latent_gives_it(config, ta
     again, latent = maker.images([9])
     np.testing.assert_array_equal(again[0], images[9])
     np.testing.assert_array_equal(latent[0], latents[9])
-    drawn = jax.jit(projection.synthesize, static_argnames="settings")(
-        jnp.asarray(latents[:2]), maker.frozen, settings=maker.settings
-    )
+    drawn = jax.jit(projection.synthesize)(jnp.asarray(latents[:2]), maker.frozen, settings=maker.settings)
     np.testing.assert_allclose(drawn, images[:2], atol=1e-4)
     assert np.abs(images[0] - images[1]).mean() > 0.05
 

@@ -12,6 +12,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import iteration, models
 from gan2shape_jax.method.optimizer import fresh_optimizer
 from gan2shape_jax.method.schedule import Phase, make_schedule
+from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.method.steps import STEPS
 from gan2shape_jax.run import prepare, runtime
@@ -142,7 +143,7 @@ def test_a_checkpoint_of_other_networks_is_refused(run, tmp_path):
     with pytest.raises(Killed):
         _train(run, tmp_path, _die_at(0, 3))
     prepared, frozen, schedule, _ = run
-    wider = dataclasses.replace(prepared.settings, networks=dataclasses.replace(prepared.settings.networks, zdim=24))
+    wider = changed(prepared.settings, networks=dataclasses.replace(prepared.settings.networks, zdim=24))
     other = dataclasses.replace(prepared, settings=wider)
     with pytest.raises(UserError, match="cannot be used"):
         loop.train(other, frozen, schedule, models.init_params(jax.random.key(0), wider), tmp_path, CADENCE, Watcher())

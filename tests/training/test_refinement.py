@@ -12,6 +12,7 @@ from gan2shape_jax.lift import refinement
 from gan2shape_jax.method import models
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.training import loop
 from gan2shape_jax.training.loop import Cadence, Watcher
@@ -23,7 +24,7 @@ _SCHEDULE = (Phase(0, 1, "step1", 20, True), Phase(1, 1, "step3", 12, True))
 @pytest.fixture(scope="module")
 def case(tmp_path_factory):
     prepared, frozen = tiny_image(tmp_path_factory.mktemp("refinement"))
-    settings = dataclasses.replace(prepared.settings, learning_rate=1e-3, collect_iters=3)
+    settings = changed(prepared.settings, learning_rate=1e-3, collect_iters=3)
     prepared = dataclasses.replace(prepared, settings=settings)
     start = models.init_params(jax.random.key(0), settings)
     state, _ = loop.train(prepared, frozen, _SCHEDULE, start, None, _CADENCE, Watcher())

@@ -113,10 +113,10 @@ def _separately(subject: Subject, phase: Phase, images: int, layout: image_axis.
     count = images * layout.mesh.size
     state, constants = _begun(subject, phase)
     own = _of((state, constants, subject.problem, _key(subject, phase)), layout.mesh, _EACH, count)
-    number, frozen = _of((jnp.int32(0), subject.frozen), layout.mesh, _EVERYWHERE)
+    number, frozen, settings = _of((jnp.int32(0), subject.frozen, subject.settings), layout.mesh, _EVERYWHERE)
     run = iteration_lib.compiled_with(group.iterate, group.STATIC, layout.platform)
-    static = {"step": STEPS[phase.step], "settings": subject.settings, "flip": phase.flip}
-    return run.lower(*own, number, frozen, count=1, layout=layout, **static)
+    static = {"step": STEPS[phase.step], "flip": phase.flip}
+    return run.lower(*own, number, frozen, settings, count=1, layout=layout, **static)
 
 
 def _together(subject: Subject, phase: Phase, images: int, layout: image_axis.Layout) -> jax.stages.Lowered:
@@ -132,22 +132,22 @@ def _together(subject: Subject, phase: Phase, images: int, layout: image_axis.La
     seen = _of(constants, mesh, _EACH, count)
     problem = dataclasses.replace(subject.problem, true_depth=None)
     problems, keys = _of((problem, _key(subject, phase)), mesh, _EVERYWHERE, count)
-    frozen = _of(subject.frozen, mesh, _EVERYWHERE)
-    static = {"step": STEPS[phase.step], "settings": settings, "flip": phase.flip, "mesh": mesh}
-    return data_parallel.update.lower(moving, kept, numbers, numbers, seen, problems, keys, frozen, **static)
+    frozen, settings = _of((subject.frozen, settings), mesh, _EVERYWHERE)
+    static = {"step": STEPS[phase.step], "flip": phase.flip, "mesh": mesh}
+    return data_parallel.update.lower(moving, kept, numbers, numbers, seen, problems, keys, frozen, settings, **static)
 
 
 def _collecting(subject: Subject, images: int, layout: image_axis.Layout) -> jax.stages.Lowered:
     """Lowers the projection of one batch of pseudo-images, with which step 3 begins."""
     phase = next(phase for phase in subject.phases.values() if STEPS[phase.step].collect)
     step, settings = STEPS[phase.step], subject.settings
-    cached = functools.partial(iteration_lib.cached, step=step, settings=settings, flip=phase.flip)
-    cache = jax.eval_shape(cached, subject.params, subject.problem, subject.frozen)
+    cached = functools.partial(iteration_lib.cached, step=step, flip=phase.flip)
+    cache = jax.eval_shape(cached, subject.params, subject.problem, subject.frozen, settings)
     state, _ = _begun(subject, phase)
     one = (subject.params, state.factors, cache, subject.problem, _key(subject, phase))
     own = _of(one, layout.mesh, _EACH, images * layout.mesh.size)
-    shared = _of((jnp.int32(0), subject.frozen), layout.mesh, _EVERYWHERE)
-    collect = functools.partial(iteration_lib.collected, step=step, settings=settings)
+    shared = _of((jnp.int32(0), subject.frozen, settings), layout.mesh, _EVERYWHERE)
+    collect = functools.partial(iteration_lib.collected, step=step)
     return jax.jit(image_axis.lift(collect, layout)).lower(own, shared)
 
 

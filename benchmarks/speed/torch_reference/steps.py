@@ -76,7 +76,7 @@ def _image_loss(model: Model, recon, target, mask) -> torch.Tensor:
         part = recon[first : first + count]
         total = total + losses.photometric(part, target, mask)
         masked = part * mask[:, None], target * mask[:, None]
-        total = total + model.settings.lam_perc * model.perceptual(*masked)
+        total = total + float(model.settings.lam_perc) * model.perceptual(*masked)
     return total
 
 
@@ -95,7 +95,7 @@ def input_loss(model: Model, *, flip: bool, moving: bool) -> tuple[torch.Tensor,
     albedo = _with_mirror(model.networks["albedo"](model.image), flip)
     recon = _sampled(_lit(albedo, shading), grid).clamp(-1, 1)
     loss = _image_loss(model, recon, model.image, valid.prod(0, keepdim=True))
-    loss = loss + settings.lam_smooth * (losses.smoothness(depth) + losses.smoothness(diffuse))
+    loss = loss + float(settings.lam_smooth) * (losses.smoothness(depth) + losses.smoothness(diffuse))
     mask = torch.ones_like(model.mask)
     if settings.use_mask:
         forward = geometry.warped_grid(depth[:1].detach(), view[:1].detach(), settings.camera)
@@ -110,7 +110,7 @@ def pseudo_images(model: Model, factors: Factors, views, direction, strength):
       Images (n, 3, S, S) and their masks (n, S, S).
     """
     settings, count = model.settings, len(views)
-    ambient = factors.light[0, 0] + settings.rand_light[6] * strength
+    ambient = factors.light[0, 0] + float(settings.rand_light[6]) * strength
     drawn = torch.cat([torch.stack([ambient, factors.light[0, 1] + strength], 1), direction], 1)
     shading, _ = _shade(factors.normal[:1], drawn)
     view = geometry.view_from_raw(views, settings.view_range)
@@ -153,7 +153,7 @@ def step2_loss(model: Model, images: torch.Tensor, masks: torch.Tensor) -> tuple
         image_features = model.discriminator(images)
     loss = losses.photometric(projected, images, masks)
     loss = loss + losses.feature_distance(model.discriminator(projected), image_features, masks)
-    return loss + model.settings.lam_regular * offset.square().mean(), projected
+    return loss + float(model.settings.lam_regular) * offset.square().mean(), projected
 
 
 def step3_loss(model: Model, images: torch.Tensor, masks: torch.Tensor, *, flip: bool) -> torch.Tensor:

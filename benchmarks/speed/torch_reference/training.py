@@ -28,10 +28,10 @@ class Training:
         self.samples, self.place = samples or blank_samples(model), 0
         self.optimizer = torch.optim.Adam(
             model.focus(step),
-            lr=settings.learning_rate,
-            betas=(settings.beta1, settings.beta2),
-            eps=settings.eps,
-            weight_decay=settings.weight_decay,
+            lr=float(settings.learning_rate),
+            betas=(float(settings.beta1), float(settings.beta2)),
+            eps=float(settings.eps),
+            weight_decay=float(settings.weight_decay),
             fused=model.ways.fused or None,
         )
         with torch.no_grad():
@@ -64,8 +64,8 @@ class Training:
         model, settings = self.model, self.model.settings
         count, device = settings.batch_size, model.device
         views = model.view_mean + torch.randn(count, 6, device=device) @ model.view_factor.T
-        views[:, 1] *= settings.view_scale
-        x0, x1, y0, y1, r0, r1, _ = settings.rand_light
+        views[:, 1] *= float(settings.view_scale)
+        x0, x1, y0, y1, r0, r1, _ = map(float, settings.rand_light)
         x, y, strength = (torch.empty(count, device=device).uniform_(*ends) for ends in ((x0, x1), (y0, y1), (r0, r1)))
         return steps.pseudo_images(model, self.factors, views, torch.stack([x, y], 1), strength)
 

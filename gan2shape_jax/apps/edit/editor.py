@@ -107,7 +107,7 @@ def load_editor(
     return editor
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+@jax.jit
 def _gan_images(w: jax.Array, frozen: FrozenModels, *, settings: Settings) -> tuple[jax.Array, jax.Array]:
     """Draws the GAN's picture of the latent at its own size, and at side S as `projection.gan_image` does."""
     large = projection.synthesize_large(w, frozen, settings)

@@ -12,7 +12,6 @@ pictures are in [-1, 1].
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Iterator
 
 import jax
@@ -89,7 +88,7 @@ def edit_in_parts(
         yield Edits(*(np.asarray(value)[: len(views) - start] for value in some))
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+@jax.jit
 def _edit(
     params: models.Params,
     factors: Factors,
@@ -112,7 +111,7 @@ def _edit(
 
 def require_range(editor: Editor, views: Float[np.ndarray, "n 6"]) -> None:
     """Raises `UserError` if a view's angle is beyond the range that the run's networks can represent."""
-    limit = editor.settings.view_range.rotation_deg
+    limit = float(editor.settings.view_range.rotation_deg)
     degrees = np.rad2deg(views[:, :3])
     worst = np.unravel_index(np.abs(degrees).argmax(), degrees.shape)
     if np.abs(degrees[worst]) > limit + 0.1:
@@ -126,7 +125,7 @@ def require_range(editor: Editor, views: Float[np.ndarray, "n 6"]) -> None:
 def beyond_training(editor: Editor, views: Float[np.ndarray, "n 6"], lights: Float[np.ndarray, "n 4"]) -> list[str]:
     """Returns, in words, the range mostly seen in training of each angle or light that the request takes beyond it."""
     settings, frozen = editor.settings, editor.frozen
-    scale = settings.view_range.rotation_deg * np.array([1, settings.view_scale, 1])
+    scale = float(settings.view_range.rotation_deg) * np.array([1, float(settings.view_scale), 1])
     mean = np.asarray(frozen.view_mean)[:3] * scale
     spread = np.linalg.norm(np.asarray(frozen.view_factor), axis=-1)[:3] * scale
     degrees = np.rad2deg(views[:, :3])
@@ -135,7 +134,7 @@ def beyond_training(editor: Editor, views: Float[np.ndarray, "n 6"], lights: Flo
         low, high = middle - _USUAL * deviation, middle + _USUAL * deviation
         if deviation > 0 and ((values < low - 0.5) | (values > high + 0.5)).any():
             sentences.append(f"{name} of {low:+.0f}° to {high:+.0f}°")
-    x0, x1, y0, y1, *_ = settings.rand_light
+    x0, x1, y0, y1, *_ = map(float, settings.rand_light)
     (dx, dy), own = lights[:, 2:].T, editor.result.light[2:]
     outside = (dx < x0) | (dx > x1) | (dy < y0) | (dy > y1)
     if (outside & (lights[:, 2:] != own).any(axis=-1)).any():

@@ -244,19 +244,19 @@ def _in_batches(function: Callable[[np.ndarray], jax.Array], values: np.ndarray)
     return np.concatenate(parts)[: len(values)]
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+@jax.jit
 def _projected(
     params: models.Params, pictures: jax.Array, problem: Problem, frozen: FrozenModels, *, settings: Settings
 ) -> jax.Array:
     return projection.project(params, pictures, problem.latent, problem.gan_image, frozen, settings)[0]
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+@jax.jit
 def _synthesized(latents: jax.Array, frozen: FrozenModels, *, settings: Settings) -> jax.Array:
     return projection.synthesize(latents, frozen, settings)
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+@jax.jit
 def _views(params: models.Params, view_mean: jax.Array, pictures: jax.Array, *, settings: Settings) -> jax.Array:
     return models.views(params, pictures, view_mean, settings)
 

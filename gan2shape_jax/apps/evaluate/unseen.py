@@ -29,7 +29,7 @@ from gan2shape_jax.method.optimizer import fresh_optimizer
 from gan2shape_jax.method.pseudo_images import known_conditions
 from gan2shape_jax.method.sampling import COLLECT, phase_key
 from gan2shape_jax.method.schedule import Phase
-from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.settings import Settings, changed
 from gan2shape_jax.method.state import PreparedImage, initial_state
 from gan2shape_jax.method.step2 import STEP2
 from gan2shape_jax.method.step3 import collect_batch, reference_code
@@ -117,7 +117,7 @@ def pictures_of(
       batches: number of batches, each of 4 pictures of each shape.
       iterations: for which the encoder is trained, on each shape in turn.
     """
-    settings = dataclasses.replace(
+    settings = changed(
         prepared.settings, regularize_offset=True, use_mask=False, learning_rate=_RATE, batch_size=_BATCH
     )
     problem = prepared.problem
@@ -190,9 +190,9 @@ def _factors(depth: np.ndarray, light: np.ndarray, photo: np.ndarray, settings: 
     return Factors(depth=shape, albedo=albedo, view=jnp.zeros(6), light=lit, mask=jnp.ones(shape.shape))
 
 
-_code = jax.jit(reference_code, static_argnames="settings")
-_collected = jax.jit(collect_batch, static_argnames="settings")
-_conditions = jax.jit(known_conditions, static_argnames="settings")
+_code = jax.jit(reference_code)
+_collected = jax.jit(collect_batch)
+_conditions = jax.jit(known_conditions)
 
 
 class Draped(NamedTuple):

@@ -1,7 +1,6 @@
 """Editing a saved result: the GAN's version is step 2's, and what the options mean."""
 
 import dataclasses
-import functools
 import json
 import shlex
 
@@ -20,6 +19,7 @@ from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.main import main
 from gan2shape_jax.method import projection, pseudo_images
 from gan2shape_jax.method.factors import Factors
+from gan2shape_jax.method.settings import changed
 from gan2shape_jax.results import render_command, view_options, views
 from gan2shape_jax.results.view_options import Shots
 
@@ -45,7 +45,7 @@ def _shots(editor) -> tuple[np.ndarray, np.ndarray]:
     return turned, np.concatenate([strengths, DIRECTIONS], axis=-1).astype(np.float32)
 
 
-@functools.partial(jax.jit, static_argnames="settings")
+@jax.jit
 def _step_2(params, factors, drawn, directions, latent, reference, frozen, *, settings):
     pseudo, masks = pseudo_images.pseudo_images(factors, drawn, directions, jnp.zeros(3), settings)
     pictures, _ = projection.project(params, pseudo, latent, reference, frozen, settings)
@@ -71,7 +71,7 @@ def _by_step_2(editor, turned):
 
 @pytest.mark.parametrize("faults", [False, pytest.param(True, marks=pytest.mark.heavy)])
 def test_the_gans_version_is_step_2s_of_the_same_views_and_lights(editor, faults):
-    settings = dataclasses.replace(editor.settings, sampling="half" if faults else "centred", unit_normals=not faults)
+    settings = changed(editor.settings, sampling="half" if faults else "centred", unit_normals=not faults)
     chosen = dataclasses.replace(editor, settings=settings)
     turned, lights = _shots(chosen)
     edits = requests.edit(chosen, turned, lights)
