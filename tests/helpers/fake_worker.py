@@ -1,13 +1,24 @@
-"""A worker that computes nothing: what it does with a photo is what the photo's name says. For `serving.device`."""
+"""A worker that computes nothing: what it does with a photo is what the photo's name says. For `serve.device`."""
 
 import os
 import time
 
-from gan2shape_jax.apps.serve import worker
 from gan2shape_jax.errors import UserError
 
 
-def perform(task, tell):
+def load():
+    return perform
+
+
+def broken():
+    raise UserError("no such model")
+
+
+def ending():
+    os._exit(0)
+
+
+def perform(task, report):
     name = task["name"]
     if name == "refused":
         raise UserError("the photo is refused")
@@ -18,7 +29,7 @@ def perform(task, tell):
     if name == "print":
         print("this must not be taken for a message")
     if name in ("slow", "stubborn"):
-        tell("begun", {})
+        report("started", {})
         until = time.monotonic() + 60
         while time.monotonic() < until:
             try:
@@ -26,8 +37,4 @@ def perform(task, tell):
             except KeyboardInterrupt:
                 if name == "slow":
                     raise
-    tell("framing", {"process": os.getpid()})
-
-
-if __name__ == "__main__":
-    worker.Worker(*worker.own_pipes(), perform).serve()
+    report("framing", {"process": os.getpid()})

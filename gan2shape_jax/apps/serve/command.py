@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import html
 import importlib.util
 import os
@@ -11,11 +12,10 @@ import webbrowser
 from collections.abc import Sequence
 
 from gan2shape_jax.apps.photo import kinds
-from gan2shape_jax.apps.serve.device import worker_command
-from gan2shape_jax.apps.serve.folders import default_root
-from gan2shape_jax.apps.serve.limits import Limits
+from gan2shape_jax.apps.serve.visits import Limits
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.io import option_types
+from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.io.categories import category_of
 
 __all__ = ["limits_of", "main", "parser"]
@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     for option, low, high, default, about in (
         ("--max-mb", 1, 200, limits.file_bytes // 10**6, "megabytes of a photo's file"),
         ("--max-megapixels", 1, 67, limits.pixels // 10**6, "million pixels of a photo"),
-        ("--max-waiting", 0, 1000, limits.waiting, "photos that wait while one is computed"),
+        ("--max-waiting", 1, 1000, limits.waiting, "photos that wait while one is computed"),
         ("--job-minutes", 1, 1440, int(limits.job_s // 60), "minutes that one photo may take"),
         ("--keep-minutes", 1, 1440, int(limits.keep_s // 60), "minutes that files are kept after a visitor's last use"),
     ):
@@ -81,14 +81,12 @@ def parser() -> argparse.ArgumentParser:
 
 def limits_of(options: argparse.Namespace) -> Limits:
     """Returns the limits set by the options."""
-    file_bytes = options.max_mb * 10**6
     return Limits(
-        file_bytes=file_bytes,
+        file_bytes=options.max_mb * 10**6,
         pixels=options.max_megapixels * 10**6,
         waiting=options.max_waiting,
         job_s=60.0 * options.job_minutes,
         keep_s=60.0 * options.keep_minutes,
-        stored_bytes=40 * file_bytes,
     )
 
 
@@ -97,7 +95,7 @@ def _run(options: argparse.Namespace) -> int:
         raise UserError(_INSTALL)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio is imported
     kind = str(category_of(kinds.load_kind(options.model).category))
-    from gan2shape_jax.apps.serve import server
+    from gan2shape_jax.apps.serve import server, tasks
 
     door = server.listening(options.host, options.port)
     print("loading the model ...", file=sys.stderr)
@@ -108,7 +106,6 @@ def _run(options: argparse.Namespace) -> int:
             webbrowser.open(address)
 
     about = f"The model knows {html.escape(kind)}s as its GAN draws them; of other things the shape is a guess."
-    server.serve(
-        worker_command(options.model), default_root(), door, limits_of(options), kind=kind, about=about, ready=ready
-    )
+    load = functools.partial(tasks.performer, options.model)
+    server.serve(load, cache("serving"), door, limits_of(options), kind=kind, about=about, ready=ready)
     return 0

@@ -1,183 +1,224 @@
-"""The worker as seen by the server: a process that is started when needed, and killed if it does not respond.
+"""The worker, a process that computes, and the server's side of it.
 
-A crash of the worker fails only one job: the next job starts a new process.
+It loads the GAN once, keeps its compiled programs, and runs one job after another. A crash fails only one job: the next
+job starts a new process. The worker sends JSON: {"ready": true} or {"broken": TEXT} once; then, of each job,
+{"stage": NAME, ...facts} when a stage is done, {"say": TEXT} for each line of its log, and {"end": ERROR}, "" after
+success.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import queue
-import subprocess
+import io
+import json
+import multiprocessing
+import os
+import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import AsyncIterator, Callable
+from multiprocessing.connection import Connection
 from typing import Any
 
-from gan2shape_jax.apps.serve import messages
 from gan2shape_jax.errors import UserError
 
-__all__ = ["Cancelled", "Device", "worker_command"]
+__all__ = ["Device", "Perform"]
 
-_POLL_S = 0.1
-_GRACE_S = 5.0  # for a job to stop when told to, before its process is killed
+# Performs a task: takes its fields, and a function that reports a stage with facts about it.
+Perform = Callable[[dict[str, Any], Callable[[str, dict[str, Any]], None]], None]
+
+_POLL_S = 0.05
 _START_S = 900.0  # a GAN that does not come with the package is learned from first
 # Compiled programs use memory maps, of which a process may have 65,530; starting a new worker takes seconds.
 _MOST_JOBS = 200
-_ENDED = {"gone": True}
-
-
-class Cancelled(Exception):
-    """A job was told to stop, and has stopped."""
-
-
-def worker_command(model: str) -> list[str]:
-    """Returns the command line of a model's worker."""
-    return [sys.executable, "-m", "gan2shape_jax.apps.serve.worker", model]
+_LONGEST = 1 << 20  # bytes of a message
+_FAULT = "the program has a fault here; the server's log has the details"
 
 
 class Device:
-    """Runs jobs one at a time; only `close` may be called from another thread."""
+    """Runs jobs one at a time; used by one event loop."""
 
-    def __init__(self, command: Sequence[str], *, grace_s: float = _GRACE_S, most_jobs: int = _MOST_JOBS):
+    def __init__(
+        self, load: Callable[[], Perform], *, seconds: float, grace_s: float = 5.0, most_jobs: int = _MOST_JOBS
+    ) -> None:
         """Starts nothing yet.
 
         Args:
-          command: of the worker.
-          grace_s: seconds in which a job must stop by itself.
+          load: called by the worker, to which it is sent by name, to load what jobs need.
+          seconds: time limit of a job.
+          grace_s: seconds in which a cancelled job must stop by itself, before its process is killed.
           most_jobs: number of jobs after which the process is replaced.
         """
-        self._command, self._grace_s, self._most_jobs = list(command), grace_s, most_jobs
-        self._process: subprocess.Popen[bytes] | None = None
-        self._answers: queue.Queue[dict[str, Any]] = queue.Queue()
-        self._number = self._done = 0
+        self._load, self._seconds, self._grace_s, self._most_jobs = load, seconds, grace_s, most_jobs
+        self._process: Any = None
+        self._pipe: Connection | None = None
+        self._jobs = 0
         self._closed = False
+        self._stopping: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Makes sure that the worker is running and has loaded the GAN.
 
         Raises:
           UserError: the worker cannot be started.
         """
-        if self._process is not None and self._process.poll() is None and self._done < self._most_jobs:
+        if self._process is not None and self._process.is_alive() and self._jobs < self._most_jobs:
             return
         self._end()
         if self._closed:
             raise UserError("the server is shutting down")
-        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._answers, self._done = queue.Queue(), 0
-        threading.Thread(target=_pump, args=(self._process, self._answers), daemon=True).start()
-        message = self._next(time.monotonic() + _START_S)
-        if message is None or "ready" not in message:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(self._load, theirs), name="worker", daemon=True)
+        await asyncio.to_thread(self._process.start)
+        theirs.close()
+        self._jobs = 0
+        message = await self._next(_START_S) or {}
+        if "ready" not in message:
             self._end()
-            told = (message or {}).get("broken", "it has ended, or takes too long; the server's log says more")
-            raise UserError(f"what computes cannot be started: {told}")
+            why = message.get("broken", "it has ended, or takes too long; the server's log says more")
+            raise UserError(f"what computes cannot be started: {why}")
 
-    def run(
-        self,
-        task: dict[str, Any],
-        tell: Callable[[dict[str, Any]], None],
-        cancelled: threading.Event,
-        *,
-        seconds: float,
-    ) -> None:
-        """Runs a job.
+    async def run(self, task: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """Runs a job; yields the messages about its stages and its log, and {} at least once a second.
+
+        Closing the iterator, or cancelling the task that waits for it, stops the job.
 
         Args:
           task: fields of a `tasks.Request`.
-          tell: called with the messages about its stages and its log.
-          cancelled: tells it to stop when set.
-          seconds: time limit.
 
         Raises:
-          Cancelled: it was told to stop.
           UserError: it failed, took too long, or the worker ended.
         """
-        self.start()
-        process = self._process
-        assert process is not None and process.stdin is not None
-        self._number += 1
-        self._done += 1
-        until = time.monotonic() + seconds
+        over, until = False, 0.0
+        await self._turn.acquire()
         try:
-            messages.send(process.stdin, {"job": self._number} | task)
-            while not cancelled.is_set():
-                message = self._next(min(until, time.monotonic() + _POLL_S))
-                if message is None:
-                    if time.monotonic() < until:
-                        continue
+            await self.start()
+            assert self._pipe is not None
+            self._jobs += 1
+            until = time.monotonic() + self._seconds
+            self._pipe.send(task)
+            while not over:
+                message = await self._next(min(1.0, until - time.monotonic()))
+                if message is not None and "end" in message:
+                    over = True
+                    if message["end"]:
+                        raise UserError(str(message["end"]))
+                elif message is None and time.monotonic() >= until:
                     self._end()
-                    raise UserError(f"this took more than {seconds / 60:.0f} minutes, and was stopped")
-                if message.get("job") != self._number and "gone" not in message:
-                    continue
-                if self._is_end(message):
-                    return
-                tell(message)
-            self._stop(process)
-        except OSError:
-            self._gone()
-        raise Cancelled
+                    raise UserError(f"this took more than {self._seconds / 60:.0f} minutes, and was stopped")
+                else:
+                    yield message or {}
+        finally:
+            # Not waited for: Gradio forgets what a page asks for while it waits for a cancelled event to end.
+            self._stopping = asyncio.create_task(self._stop(over))
 
     def close(self) -> None:
         """Ends the worker, whatever it is doing."""
         self._closed = True
         self._end()
 
-    def _is_end(self, message: dict[str, Any]) -> bool:
-        if "gone" in message:
-            self._gone()
-        end = message.get("end")
-        if end == "failed":
-            raise UserError(str(message.get("error")))
-        if end == "cancelled":
-            raise Cancelled
-        return end == "done"
-
-    def _gone(self) -> None:
-        code = self._process.wait() if self._process is not None else 0
-        self._end()
+    async def _next(self, seconds: float) -> dict[str, Any] | None:
+        """Returns the next message, or None if there is none in time; raises `UserError` if the worker has ended."""
+        until = time.monotonic() + seconds
+        try:
+            while self._pipe is not None and not self._pipe.poll():
+                if time.monotonic() >= until:
+                    return None
+                await asyncio.sleep(_POLL_S)
+            if self._pipe is None:
+                raise UserError("the server is shutting down")
+            return dict(json.loads(self._pipe.recv_bytes(_LONGEST)))
+        except (EOFError, OSError):
+            self._process.join(self._grace_s)
+            code = self._process.exitcode or 0
+            self._end()
+        cause = f"signal {-code}; 9 is most often a lack of memory" if code < 0 else f"exit code {code}"
         raise UserError(
-            f"what computes has ended unexpectedly ({_cause(code)}); it is started anew for the next photo: try again, "
-            "with a smaller photo perhaps"
+            f"what computes has ended unexpectedly ({cause}); it is started anew for the next photo: try again, with "
+            "a smaller photo perhaps"
         )
 
-    def _stop(self, process: subprocess.Popen[bytes]) -> None:
-        """Asks the current job to stop, and kills the process if it does not."""
-        assert process.stdin is not None
-        until = time.monotonic() + self._grace_s
-        with contextlib.suppress(OSError):
-            messages.send(process.stdin, {"cancel": self._number})
-            while (message := self._next(until)) is not None:
-                if message.get("job") == self._number and "end" in message:
-                    return
-        self._end()
-
-    def _next(self, until: float) -> dict[str, Any] | None:
+    async def _stop(self, over: bool) -> None:
+        """Asks the current job to stop unless it is over, kills the process if it does not, and ends the turn."""
         try:
-            return self._answers.get(timeout=max(until - time.monotonic(), 0))
-        except queue.Empty:
-            return None
+            if self._process is not None and not over:
+                if sys.platform == "win32" or not await self._interrupted():
+                    self._end()
+        finally:
+            self._turn.release()
+
+    async def _interrupted(self) -> bool:
+        with contextlib.suppress(UserError, OSError):
+            os.kill(self._process.pid, signal.SIGINT)  # like Ctrl-C: runs respond to it between iterations
+            until = time.monotonic() + self._grace_s
+            while (message := await self._next(until - time.monotonic())) is not None:
+                if "end" in message:
+                    return True
+        return False
 
     def _end(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
+        process, pipe, self._process, self._pipe = self._process, self._pipe, None, None
+        if process is not None:
+            process.kill()
+            process.join()
+        if pipe is not None:
+            pipe.close()
+
+
+def _work(load: Callable[[], Perform], pipe: Connection) -> None:
+    """Runs jobs until the server ends; in the worker."""
+
+    def send(message: dict[str, Any]) -> None:
+        pipe.send_bytes(json.dumps(message).encode())
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(EOFError, OSError), contextlib.redirect_stdout(sys.stderr):
+        try:
+            perform = load()
+        except UserError as error:
+            send({"broken": str(error)})
             return
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        send({"ready": True})
+        while True:
+            send({"end": _outcome(perform, pipe.recv(), send)})
 
 
-def _pump(process: subprocess.Popen[bytes], answers: queue.Queue[dict[str, Any]]) -> None:
-    """Moves messages from the pipe to a queue, which supports waiting with a timeout on every system."""
-    assert process.stdout is not None
-    with contextlib.suppress(OSError, ValueError):
-        while (message := messages.receive(process.stdout)) is not None:
-            answers.put(message)
-    answers.put(_ENDED)
+def _outcome(perform: Perform, task: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> str:
+    """Performs a task, which SIGINT ends; returns the error, or ""."""
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with contextlib.redirect_stderr(_Reported(lambda line: send({"say": line}))):
+            perform(task, lambda stage, facts: send({"stage": stage} | facts))
+        return ""
+    except KeyboardInterrupt:
+        return "cancelled"
+    except UserError as error:
+        return str(error)
+    except Exception:
+        traceback.print_exc()
+        return _FAULT
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _cause(code: int) -> str:
-    return f"signal {-code}; 9 is most often a lack of memory" if code < 0 else f"exit code {code}"
+class _Reported(io.TextIOBase):
+    """Standard error, of which each line is reported."""
+
+    def __init__(self, report: Callable[[str], None]):
+        self._stream, self._report, self._rest = sys.stderr, report, ""
+
+    def write(self, text: str) -> int:
+        """Writes text; reports the lines that it completes."""
+        self._stream.write(text)
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in filter(str.strip, lines):
+            self._report(line[-500:])
+        return len(text)
+
+    def flush(self) -> None:
+        """Flushes the underlying stream."""
+        self._stream.flush()

@@ -15,8 +15,7 @@ from typing import Any
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gan2shape_jax.apps.serve.folders import stored_bytes
-from gan2shape_jax.apps.serve.limits import Limits
+from gan2shape_jax.apps.serve.visits import Limits, stored_bytes
 
 __all__ = ["Guard"]
 
@@ -30,8 +29,6 @@ _POLICY = (
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
     "worker-src 'self' blob:; frame-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'"
 )
-
-
 # A file or another server's address embedded in an address here, which Gradio would serve or forward.
 _NAMED = re.compile(r"/(file=|file/|proxy=)(.*)", re.DOTALL)
 _NOT_SENT = PlainTextResponse("This is not what the page sends.", 403)

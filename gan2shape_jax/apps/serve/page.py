@@ -1,13 +1,13 @@
-"""The page that visitors see, in Gradio: its components and their event handlers."""
+"""The page that visitors see, in Gradio: its components, their events, and the queue in front of the worker."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import gradio as gr
 
 from gan2shape_jax.apps.serve.handlers import Handlers
+from gan2shape_jax.apps.serve.visits import Limits
 
 __all__ = ["CSS", "build", "theme"]
 
@@ -15,8 +15,7 @@ _TITLE = "From a photo to 3D"
 _INTRODUCTION = """\
 <h1>From a photo to 3D</h1>
 <p>Drop a photo. The object in it is found; move the square where it is wrong, and press <b>Reconstruct</b>.
-{about} {kept}</p>"""
-
+{about} Photos and results are removed {minutes} after you last used them.</p>"""
 CSS = """
 .g2s-note, .g2s-error, .g2s-verdict { margin: 0; padding: .6em .8em; border-radius: 6px; font-size: 1rem; }
 .g2s-note { background: var(--background-fill-secondary); }
@@ -36,122 +35,81 @@ CSS = """
 """
 
 
-@dataclasses.dataclass(frozen=True)
-class Parts:
-    """The page's components, by purpose."""
-
-    photo: gr.File
-    status: gr.HTML
-    chooser: gr.Row
-    drawing: gr.Image
-    which: gr.Radio
-    box: tuple[gr.Slider, gr.Slider, gr.Slider, gr.Slider]
-    crop: gr.Image
-    refine: gr.Checkbox
-    go: gr.Button
-    stop: gr.Button
-    stages: gr.HTML
-    frame: gr.HTML
-    files: gr.HTML
-
-
 def theme() -> gr.themes.Base:
     """Returns the page's theme; it uses the reader's own fonts, so that none is requested from elsewhere."""
     return gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 
 
-def build(handlers: Handlers, *, about: str, keep_s: float) -> gr.Blocks:
+def build(handlers: Handlers, limits: Limits, *, about: str) -> gr.Blocks:
     """Returns the page.
 
     Args:
       handlers: of the page's events.
+      limits: for how long photos and results are kept, and how many may wait.
       about: a sentence about the model, HTML.
-      keep_s: seconds for which photos and results are kept.
     """
-    with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(60, max(int(keep_s), 60))) as blocks:
-        kept = f"Photos and results are removed {_minutes(keep_s)} after you last used them."
-        gr.HTML(_INTRODUCTION.format(about=about, kept=kept))
-        parts = _parts()
-        _connect(blocks, parts, handlers)
-    blocks.queue(api_open=False, default_concurrency_limit=None)
+    minutes = max(round(limits.keep_s / 60), 1)
+    with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(60, max(int(limits.keep_s), 60))) as blocks:
+        gr.HTML(_INTRODUCTION.format(about=about, minutes=f"{minutes} minute{'s' if minutes > 1 else ''}"))
+        _fill(handlers)
+    blocks.queue(api_open=False, max_size=limits.waiting, default_concurrency_limit=None)
     return blocks
 
 
-def _minutes(seconds: float) -> str:
-    minutes = max(round(seconds / 60), 1)
-    return f"{minutes} minute{'s' if minutes > 1 else ''}"
-
-
-def _parts() -> Parts:
+def _fill(handlers: Handlers) -> None:
     photo = gr.File(label="Photo", type="filepath", height=120, elem_id="photo")
     with gr.Row(visible=False) as chooser:
         with gr.Column(scale=5):
-            drawing = gr.Image(
-                label="Photo with the crop; click to move it",
-                interactive=False,
-                height=430,
-                buttons=[],
-                elem_id="drawing",
-            )
+            label = "Photo with the crop; click to move it"
+            drawing = gr.Image(label=label, interactive=False, height=430, buttons=[], elem_id="drawing")
         with gr.Column(scale=4):
             which = gr.Radio([], label="Object", visible=False, elem_id="which")
             with gr.Row():
-                x = gr.Slider(0, 1, label="x", step=1, elem_id="x", min_width=140, buttons=[])
-                y = gr.Slider(0, 1, label="y", step=1, elem_id="y", min_width=140, buttons=[])
+                x, y = _slider("x", 0, 1), _slider("y", 0, 1)
             with gr.Row():
-                side = gr.Slider(16, 17, label="Side", step=1, elem_id="side", min_width=140, buttons=[])
-                roll = gr.Slider(-180, 180, 0, label="Roll (°)", step=1, elem_id="roll", min_width=140, buttons=[])
+                side, roll = _slider("side", 16, 17, "Side"), _slider("roll", -180, 180, "Roll (°)")
             crop = gr.Image(label="What is cut out", interactive=False, height=220, buttons=[], elem_id="crop")
-    refine = gr.Checkbox(
-        label="Refine: a better shape, but minutes of computing instead of seconds", visible=False, elem_id="refine"
-    )
+    label = "Refine: a better shape, but minutes of computing instead of seconds"
+    refine = gr.Checkbox(label=label, visible=False, elem_id="refine")
     with gr.Row():
         go = gr.Button("Reconstruct", variant="primary", interactive=False, elem_id="go")
         stop = gr.Button("Cancel", interactive=False, elem_id="stop")
-    status = gr.HTML(elem_id="status")
-    stages = gr.HTML(elem_id="stages")
-    files = gr.HTML(elem_id="files")
-    frame = gr.HTML(elem_id="result")
-    return Parts(
-        photo, status, chooser, drawing, which, (x, y, side, roll), crop, refine, go, stop, stages, frame, files
-    )
+    status, stages, files, frame = (gr.HTML(elem_id=name) for name in ("status", "stages", "files", "result"))
 
-
-def _connect(blocks: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
+    box, pictures, state = [x, y, side, roll], [drawing, crop], [status, go, stop]
+    results, choice = [stages, files, frame], [chooser, refine, which, *box]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    results = [parts.stages, parts.files, parts.frame]
-    buttons = [parts.go, parts.stop]
-    choice = [parts.chooser, parts.refine, parts.which, *parts.box]
-    pictures = [parts.drawing, parts.crop]
-    parts.photo.upload(
-        handlers.photo_sent,
-        parts.photo,
-        [parts.status, *buttons, *results, *choice, *pictures],
-        concurrency_limit=None,
-        **quiet,
+    at_once = quiet | {"queue": False}
+    # One job at a time; until its turn, Gradio shows its place in the queue on the status line.
+    queued = {
+        "show_progress": "minimal",
+        "show_progress_on": status,
+        "api_visibility": "private",
+        "concurrency_limit": 1,
+        "concurrency_id": "worker",
+    }
+    everything = [*state, *results, *choice, *pictures]
+    framing = photo.upload(handlers.waits, None, state, **at_once).then(
+        handlers.photo_framed, photo, everything, **queued
     )
-    parts.photo.clear(
-        handlers.photo_removed, None, [parts.status, *buttons, *results, *choice, *pictures], queue=False, **quiet
+    running = go.click(handlers.waits, None, state, **at_once).then(
+        handlers.reconstructed, [*box, refine], [*state, *results], **queued
     )
-    parts.which.input(handlers.object_chosen, parts.which, [*parts.box, *pictures], queue=False, **quiet)
-    parts.drawing.select(
-        handlers.photo_clicked, [parts.which, *parts.box[2:]], [*parts.box[:2], *pictures], queue=False, **quiet
-    )
+    jobs = [framing, running]
+    stop.click(handlers.cancelled, None, state, cancels=jobs, **at_once)
+    photo.clear(handlers.photo_removed, None, everything, cancels=jobs, **at_once)
+    which.input(handlers.object_chosen, which, [*box, *pictures], **at_once)
+    drawing.select(handlers.photo_clicked, [which, side, roll], [x, y, *pictures], **at_once)
     gr.on(  # only changes by the visitor: values set by this program come one by one, and with their pictures
-        [slider.input for slider in parts.box],
+        [slider.input for slider in box],
         handlers.crop_changed,
-        [parts.which, *parts.box],
-        [*pictures, parts.status],
-        queue=False,
+        [which, *box],
+        [*pictures, status],
         trigger_mode="always_last",
-        **quiet,
+        **at_once,
     )
-    parts.go.click(
-        handlers.reconstruct,
-        [*parts.box, parts.refine],
-        [parts.status, *buttons, *results],
-        concurrency_limit=None,
-        **quiet,
-    )
-    parts.stop.click(handlers.cancel, None, None, queue=False, **quiet)
-    blocks.unload(handlers.left)
+
+
+def _slider(name: str, low: float, high: float, label: str = "") -> gr.Slider:
+    value = 0 if low < 0 else None
+    return gr.Slider(low, high, value, label=label or name, step=1, elem_id=name, min_width=140, buttons=[])

@@ -5,30 +5,31 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import sys
 import zipfile
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax.apps.photo import photo_run
+from gan2shape_jax.apps.photo import kinds, photo_run
 from gan2shape_jax.apps.photo.framing import find_frames
-from gan2shape_jax.apps.photo.preparation import FOLDER, LEAST, Framer, Prepared, Wish, prepare
+from gan2shape_jax.apps.photo.preparation import FOLDER, LEAST, Framer, Wish, prepare
+from gan2shape_jax.apps.serve.device import Perform
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox, scaled_box
 from gan2shape_jax.io.image_files import open_upright
-from gan2shape_jax.io.regular_files import MIB, read_text
 
-__all__ = ["ARCHIVE", "FRAMING", "MASK", "PREVIEW", "SHAPE", "TEXTURES", "Request", "archive_files", "perform"]
+__all__ = ["ARCHIVE", "FRAMING", "MASK", "PREVIEW", "SHAPE", "TEXTURES", "Request", "performer", "result_files"]
 
 # Stages, in order; the first is a separate job.
 FRAMING, MASK, SHAPE, TEXTURES = "framing", "mask", "shape", "textures"
 PREVIEW = "preview.jpg"  # of a photo that was framed
 ARCHIVE = "all.zip"
 _PREVIEW_SIDE = 1024  # pixels, at most
-_LARGEST_METRICS = MIB
 
-Tell = Callable[[str, dict[str, Any]], None]
+Report = Callable[[str, dict[str, Any]], None]  # takes the name of a completed stage, and JSON facts about it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,22 +53,35 @@ class Request:
     refine: bool = False
 
 
-def perform(request: Request, kind: ConfigDict, framer: Framer, tell: Tell) -> None:
-    """Runs a job.
+def performer(model: str) -> Perform:
+    """Loads what a model's jobs need; returns what performs them, in the worker.
 
     Args:
-      request: the job.
-      kind: configuration of the model, see `kinds.load_kind`.
-      framer: how crops and masks are found.
-      tell: called with the name of each completed stage, and JSON-serialisable facts about it.
+      model: as for `kinds.load_kind`.
 
     Raises:
-      UserError: the photo is unusable, or the reconstruction failed.
+      UserError: there is no such model, or its files are unusable.
     """
-    if request.box is None:
-        tell(FRAMING, _frame(request, framer))
-    else:
-        _reconstruct(request, CropBox(*request.box), kind, framer, tell)
+    kind = kinds.load_kind(model)
+    config = photo_run.config_of(kind, pathlib.Path("unused"), refine=False)
+    framer = photo_run.start(config, say=lambda line: print(line, file=sys.stderr))
+
+    def perform(task: dict[str, Any], report: Report) -> None:
+        request = Request(**task)
+        if request.box is None:
+            report(FRAMING, _frame(request, framer))
+        else:
+            _reconstruct(request, CropBox(*request.box), kind, framer, report)
+
+    return perform
+
+
+def result_files(out: pathlib.Path, name: str) -> dict[str, pathlib.Path]:
+    """Returns the files of a result that visitors may download, by their names in the archive; none reveals a path."""
+    files = {"index.html": out / "index.html"}
+    for folder, prefix in ((out / "results" / name, ""), (out / FOLDER / "textured" / name, "textured/")):
+        files |= {f"{prefix}{file.name}": file for file in sorted(folder.glob("[!.]*"))}
+    return {place: file for place, file in files.items() if file.is_file()}
 
 
 def _frame(request: Request, framer: Framer) -> dict[str, Any]:
@@ -78,8 +92,6 @@ def _frame(request: Request, framer: Framer) -> dict[str, Any]:
             f"{request.photo} has {width} x {height} pixels, {width * height / 1e6:.0f} million: at most "
             f"{request.pixels / 1e6:g} million are taken here, make it smaller first"
         )
-    import numpy as np
-
     frames = find_frames(np.asarray(whole), framer.alignment, framer.score, limit=framer.limit)
     preview = whole.copy()
     preview.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
@@ -88,46 +100,18 @@ def _frame(request: Request, framer: Framer) -> dict[str, Any]:
     return {"width": width, "height": height, "boxes": boxes, "known": frames[0].atypicality <= framer.limit}
 
 
-def _reconstruct(request: Request, box: CropBox, kind: ConfigDict, framer: Framer, tell: Tell) -> None:
+def _reconstruct(request: Request, box: CropBox, kind: ConfigDict, framer: Framer, report: Report) -> None:
     out = pathlib.Path(request.folder)
     config = photo_run.config_of(kind, out, refine=request.refine)
     made = prepare(pathlib.Path(request.photo), request.name, out, framer, Wish(box=box))
-    tell(MASK, {"mask": made.mask_source, "known": made.frames[0].atypicality <= framer.limit})
+    report(MASK, {"mask": made.mask_source, "known": made.frames[0].atypicality <= framer.limit})
     if photo_run.reconstruct(config, out, [made]):
-        raise UserError(_failure(out, request.name))
-    tell(SHAPE, {"verdict": _verdict(out, request.name)})
+        failures = json.loads((out / "failures.json").read_text()) if (out / "failures.json").is_file() else {}
+        raise UserError(failures.get(request.name, "the reconstruction failed; the server's log says why"))
+    metrics = json.loads((out / "results" / request.name / "metrics.json").read_text())
+    report(SHAPE, {"verdict": metrics.get("trust", {}).get("verdict", "")})
     photo_run.write_textures(out, [made])
-    _archive(out, made)
-    tell(TEXTURES, {})
-
-
-def archive_files(out: pathlib.Path, name: str) -> dict[str, pathlib.Path]:
-    """Returns the files of a result that visitors may download, by their names in the archive; none reveals a path."""
-    files = {"index.html": out / "index.html"}
-    for folder, prefix in ((out / "results" / name, ""), (out / FOLDER / "textured" / name, "textured/")):
-        files |= {f"{prefix}{file.name}": file for file in sorted(folder.glob("*")) if file.is_file()}
-    return {place: file for place, file in files.items() if file.is_file() and not file.name.startswith(".")}
-
-
-def _archive(out: pathlib.Path, made: Prepared) -> None:
     with zipfile.ZipFile(out / ARCHIVE, "w", zipfile.ZIP_DEFLATED) as archive:
-        for place, file in archive_files(out, made.name).items():
+        for place, file in result_files(out, made.name).items():
             archive.write(file, f"{made.name}/{place}")
-
-
-def _verdict(out: pathlib.Path, name: str) -> str:
-    """Returns how far the shape can be trusted, in words; '' if the metrics do not say."""
-    try:
-        trust = json.loads(read_text(out / "results" / name / "metrics.json", limit=_LARGEST_METRICS)).get("trust", {})
-        return str(trust.get("verdict") or "")
-    except (OSError, UserError, ValueError, AttributeError):
-        return ""
-
-
-def _failure(out: pathlib.Path, name: str) -> str:
-    """Returns the reason that the run gives for its failure."""
-    try:
-        told = json.loads(read_text(out / "failures.json", limit=_LARGEST_METRICS))
-        return str(told[name])
-    except (OSError, UserError, ValueError, KeyError, TypeError):
-        return "the reconstruction failed; the server's log says why"
+    report(TEXTURES, {})

@@ -1,15 +1,14 @@
 """What visitors read, as HTML; names and messages from elsewhere are escaped here."""
 
 import html
-import time
+from typing import Any
 
 from gan2shape_jax.apps.serve import tasks
-from gan2shape_jax.apps.serve.downloads import FRAMING_PICTURE
-from gan2shape_jax.apps.serve.jobs import Seen
 from gan2shape_jax.errors import message_line
 
-__all__ = ["ended", "failure", "note", "result", "stages", "status"]
+__all__ = ["FRAMING_PICTURE", "failure", "note", "result", "stages", "status"]
 
+FRAMING_PICTURE = "framing.jpg"
 _STAGES = {
     tasks.MASK: "Crop and mask",
     tasks.SHAPE: "Shape and page",
@@ -46,58 +45,43 @@ def failure(text: str, replaced: dict[str, str] | None = None) -> str:
       text: the message.
       replaced: texts that must not be shown, such as server paths, with their replacements.
     """
-    for hidden, shown in ({} if replaced is None else replaced).items():
+    for hidden, shown in ((replaced or {}) | _OPTIONS).items():
         text = text.replace(hidden, shown)
-    for option, words in _OPTIONS.items():
-        text = text.replace(option, words)
     return f'<p class="g2s-error" role="alert">{html.escape(message_line(text))}</p>'
 
 
-def status(seen: Seen, doing: str, name: str) -> str:
-    """Returns what a page shows while its job waits or runs.
+def status(doing: str, seconds: float, line: str, name: str) -> str:
+    """Returns what a page shows while its job runs.
 
     Args:
-      seen: the job.
       doing: what it does.
-      name: of the photo; only log lines that begin with it are shown, since others name files on the server.
+      seconds: since it started.
+      line: the latest of its log; shown only if it begins with the photo's name, since others name the server's files.
+      name: of the photo.
     """
-    if seen.state == "waiting":
-        others = f"{seen.ahead} photo{'s are' if seen.ahead != 1 else ' is'} before yours"
-        return note(f"Waiting: {others}." if seen.ahead else "Waiting for its turn.")
-    seconds = int(time.monotonic() - seen.started) if seen.started is not None else 0
-    said = seen.said.partition(f"{name}: ")[2].strip()
-    return note(f"{doing} ({seconds} s){f': {said}' if said else '.'}")
+    about = line.partition(f"{name}: ")[2].strip()
+    return note(f"{doing} ({seconds:.0f} s){f': {about}' if about else '.'}")
 
 
-def ended(seen: Seen, replaced: dict[str, str]) -> str:
-    """Returns what a page shows for a job that ended without success."""
-    if seen.state == "cancelled":
-        return note("Cancelled.")
-    return failure(seen.error, replaced)
-
-
-def stages(seen: Seen, base: str) -> str:
+def stages(done: dict[str, Any], base: str, *, running: bool) -> str:
     """Returns the list of a reconstruction's stages, with the pictures available so far.
 
     Args:
-      seen: the job.
+      done: facts about the completed stages, by name.
       base: address of its files.
+      running: whether it still runs.
     """
-    rows, reached = [], True
+    rows, reached = [], running
     for stage, title in _STAGES.items():
-        if stage in seen.stages:
-            mark, state = "✓", "done"
-        else:
-            state = "now" if reached and seen.state == "running" else "later"
-            mark, reached = {"now": "…", "later": "·"}[state], False
-        facts = seen.stages.get(stage, {})
-        about = _MASKS.get(facts.get("mask", ""), "")
+        state = "done" if stage in done else "now" if reached else "later"
+        reached = reached and stage in done
+        about = html.escape(_MASKS.get(done.get(stage, {}).get("mask", ""), ""))
+        mark = {"done": "✓", "now": "…", "later": "·"}[state]
         rows.append(
-            f'<li class="g2s-{state}"><span>{mark}</span> {title}'
-            f"{f' <small>{html.escape(about)}</small>' if about else ''}</li>"
+            f'<li class="g2s-{state}"><span>{mark}</span> {title}{f" <small>{about}</small>" if about else ""}</li>'
         )
     picture = ""
-    if tasks.MASK in seen.stages:
+    if tasks.MASK in done:
         picture = f'<img src="{base}/{FRAMING_PICTURE}" alt="The photo with crop and outline of the object">'
     return f'<div class="g2s-run"><ol class="g2s-stages">{"".join(rows)}</ol>{picture}</div>'
 
@@ -116,11 +100,11 @@ def result(base: str, verdict: str, kind: str, *, known: bool, complete: bool) -
         f'<iframe src="{base}/index.html" sandbox="allow-scripts allow-downloads" class="g2s-page" '
         'title="The shape, to turn and relight"></iframe>'
     )
-    told = verdict or ("" if known else f"This does not look like a {kind} to this GAN: the shape is a guess.")
+    sentence = verdict or ("" if known else f"This does not look like a {kind} to this GAN: the shape is a guess.")
     links = "".join(
         f'<a href="{base}/{name}?download" download>{title}</a>'
         for name, title in _DOWNLOADS.items()
         if complete or name not in (tasks.ARCHIVE, "textured/textured.glb")
     )
-    about = f'<p class="g2s-verdict">{html.escape(message_line(told))}</p>' if told else ""
+    about = f'<p class="g2s-verdict">{html.escape(message_line(sentence))}</p>' if sentence else ""
     return frame, f'{about}<nav class="g2s-files" aria-label="Files">{links}</nav>'

@@ -151,7 +151,7 @@ def test_cancelling_leaving_and_waiting(address, photo):
             first.press("#go")
             first.wait(_REFINES, seconds=_PATIENCE)
             _send(second, photo)
-            second.wait(f"{_STATUS}.includes('1 photo is before yours')")
+            second.wait(f"{_STATUS}.includes('queue: 1')")
         # The first has closed its browser in the middle of minutes of refinement.
         second.wait(_READY, seconds=60)
         assert "2 objects found" in second.evaluate(_STATUS)

@@ -1,97 +1,102 @@
-"""The worker's process: stages, errors, cancelling, crashes, replacement. The worker is real, what it does is not."""
+"""The worker's process: stages, errors, cancelling, crashes, replacement. The process is real, what it does is not."""
 
-import pathlib
-import sys
-import threading
+import asyncio
+import contextlib
 import time
 
 import pytest
+from helpers import fake_worker
 
-from gan2shape_jax.apps.serve.device import Cancelled, Device
+from gan2shape_jax.apps.serve.device import Device
 from gan2shape_jax.errors import UserError
 
-_COMMAND = [sys.executable, str(pathlib.Path(__file__).parents[2] / "helpers" / "fake_worker.py")]
+
+async def _run(device, name, *, cancel=False):
+    """Returns the messages of a job; `cancel` closes it at the first."""
+    messages = []
+    async with contextlib.aclosing(device.run({"name": name})) as job:
+        async for message in job:
+            if message:
+                messages.append(message)
+                if cancel:
+                    break
+    return messages
 
 
-@pytest.fixture
-def device(request):
-    one = Device(_COMMAND, grace_s=getattr(request, "param", 1.0), most_jobs=3)
-    yield one
-    one.close()
+def _with_device(check, load=fake_worker.load, **options):
+    async def main():
+        device = Device(load, **({"seconds": 60.0} | options))
+        try:
+            await check(device)
+        finally:
+            device.close()
+
+    asyncio.run(main())
 
 
-def _run(device, name, *, seconds=30.0, cancelled=None, on_message=lambda message: None):
-    told = []
-
-    def tell(message):
-        told.append(message)
-        on_message(message)
-
-    device.run({"name": name}, tell, cancelled or threading.Event(), seconds=seconds)
-    return told
+async def _process(device):
+    (message,) = await _run(device, "fine")
+    return message["process"]
 
 
-def test_stages_are_told_and_what_is_printed_is_not_taken_for_them(device):
-    (message,) = _run(device, "print")
-    assert message["stage"] == "framing"
+def test_stages_and_errors_come_through_and_a_crash_fails_one_job():
+    async def check(device):
+        before = await _process(device)
+        (message,) = await _run(device, "print")
+        assert message["stage"] == "framing"
+        with pytest.raises(UserError, match="^the photo is refused$"):
+            await _run(device, "refused")
+        with pytest.raises(UserError, match="fault") as raised:
+            await _run(device, "faulty")
+        assert "ZeroDivision" not in str(raised.value)
+        assert await _process(device) == before
+        with pytest.raises(UserError, match="unexpectedly.*exit code 3"):
+            await _run(device, "crash")
+        assert await _process(device) != before
+
+    _with_device(check)
 
 
-def test_errors_for_users_are_passed_on_and_faults_are_not_shown(device):
-    with pytest.raises(UserError, match="^the photo is refused$"):
-        _run(device, "refused")
-    with pytest.raises(UserError, match="fault") as raised:
-        _run(device, "faulty")
-    assert "ZeroDivision" not in str(raised.value)
-    assert _run(device, "fine")
+def test_cancelling_stops_soon_and_kills_only_what_does_not_stop():
+    async def check(device):
+        before = await _process(device)
+        started = time.monotonic()
+        await _run(device, "slow", cancel=True)
+        assert await _process(device) == before
+        await _run(device, "stubborn", cancel=True)
+        assert time.monotonic() - started < 40
+        assert await _process(device) != before
+        job = asyncio.create_task(_run(device, "slow"))  # a task that is cancelled, as Gradio does
+        await asyncio.sleep(1)
+        job.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await job
+        assert await _process(device)
+
+    _with_device(check, grace_s=8.0)
 
 
-def test_a_crash_fails_one_job_and_the_next_has_another_process(device):
-    (before,) = _run(device, "fine")
-    with pytest.raises(UserError, match="unexpectedly.*exit code 3"):
-        _run(device, "crash")
-    (after,) = _run(device, "fine")
-    assert before["process"] != after["process"]
+def test_jobs_wait_for_their_turn_and_the_process_is_replaced_after_many():
+    async def check(device):
+        jobs = await asyncio.gather(*(_process(device) for _ in range(4)))
+        assert len(set(jobs[:3])) == 1 and jobs[3] != jobs[0]
+
+    _with_device(check, most_jobs=3)
 
 
-def test_a_job_is_cancelled_where_the_server_was_started_with_ctrl_c_ignored():
-    ignoring = "import os, signal as s, sys; s.signal(s.SIGINT, s.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
-    device = Device([sys.executable, "-c", ignoring, *_COMMAND], grace_s=30.0, most_jobs=3)
-    try:
-        (before,) = _run(device, "fine")
-        cancelled = threading.Event()
-        with pytest.raises(Cancelled):
-            _run(device, "slow", cancelled=cancelled, on_message=lambda message: cancelled.set())
-        (after,) = _run(device, "fine")
-        assert before["process"] == after["process"]
-    finally:
-        device.close()
+def test_a_job_that_takes_too_long_is_stopped():
+    async def check(device):
+        with pytest.raises(UserError, match="more than"):
+            await _run(device, "stubborn")
+        assert await _process(device)
+
+    _with_device(check, seconds=1.0)
 
 
-# A busy machine may need more than a second to let a process heed; the jobs last a minute.
-@pytest.mark.parametrize(
-    ("device", "name", "stays"), [(15.0, "slow", True), (1.0, "stubborn", False)], indirect=["device"]
-)
-def test_cancelling_stops_soon_and_kills_only_what_does_not_heed(device, name, stays):
-    (before,) = _run(device, "fine")
-    cancelled, began = threading.Event(), time.monotonic()
-    with pytest.raises(Cancelled):
-        _run(device, name, cancelled=cancelled, on_message=lambda message: cancelled.set())
-    assert time.monotonic() - began < 15
-    (after,) = _run(device, "fine")
-    assert (before["process"] == after["process"]) is stays
+@pytest.mark.parametrize(("load", "words"), [(fake_worker.ending, "exit code 0"), (fake_worker.broken, "no such model")])
+def test_a_worker_that_cannot_start_is_an_error(load, words):
+    async def check(device):
+        with pytest.raises(UserError, match=words):
+            await device.start()
 
-
-def test_a_job_that_takes_too_long_is_stopped(device):
-    with pytest.raises(UserError, match="more than"):
-        _run(device, "stubborn", seconds=0.5)
-    assert _run(device, "fine")
-
-
-def test_the_process_is_replaced_after_many_jobs(device):
-    processes = [_run(device, "fine")[0]["process"] for _ in range(4)]
-    assert len(set(processes[:3])) == 1 and processes[3] != processes[0]
-
-
-def test_a_worker_that_cannot_start_is_an_error(tmp_path):
-    with pytest.raises(UserError, match="cannot be started"):
-        Device([sys.executable, "-c", "pass"]).start()
+    _with_device(check, load)
