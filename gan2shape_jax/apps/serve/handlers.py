@@ -46,9 +46,11 @@ class Handlers:
           kind: of object that the model knows, in one word.
         """
         self._visits, self._device, self._limits, self._kind = visits, device, limits, kind
+        self._cancelled: set[str] = set()  # pages whose latest job was cancelled
 
-    async def waits(self) -> list[Any]:
-        """A job was put into the queue: status, buttons."""
+    async def waits(self, request: gr.Request) -> list[Any]:
+        """A job is put into the queue: status, buttons."""
+        self._cancelled.discard(str(request.session_hash))
         return [wording.note("Waiting for its turn."), *_busy()]
 
     async def photo_framed(self, upload: str, request: gr.Request) -> AsyncIterator[list[Any]]:
@@ -134,8 +136,16 @@ class Handlers:
         yield [wording.note("Done."), *_idle(), *results(False)]
 
     async def cancelled(self, request: gr.Request) -> list[Any]:
-        """What Gradio has cancelled is said: status, buttons."""
+        """Gradio cancels a job: status, buttons."""
+        self._cancelled.add(str(request.session_hash))
         return [wording.note("Cancelled."), *_idle(go=self._framed(request) is not None)]
+
+    async def refused(self, request: gr.Request) -> list[Any]:
+        """Gradio has given up a job, since the queue was full or it was cancelled: status, buttons."""
+        if str(request.session_hash) in self._cancelled:
+            return await self.cancelled(request)
+        text = "This was not computed: perhaps too many photos wait already. Try again in some minutes."
+        return [wording.failure(text), *_idle(go=self._framed(request) is not None)]
 
     async def _followed(
         self, visit: Visit, doing: str, done: dict[str, Any], folder: pathlib.Path, **options: Any

@@ -96,6 +96,8 @@ def _fill(handlers: Handlers) -> None:
         handlers.reconstructed, [*box, refine], [*state, *results], **queued
     )
     jobs = [framing, running]
+    for job in jobs:
+        job.failure(handlers.refused, None, state, **at_once)
     stop.click(handlers.cancelled, None, state, cancels=jobs, **at_once)
     photo.clear(handlers.photo_removed, None, everything, cancels=jobs, **at_once)
     which.input(handlers.object_chosen, which, [*box, *pictures], **at_once)

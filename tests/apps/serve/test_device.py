@@ -73,7 +73,7 @@ def test_cancelling_stops_soon_and_kills_only_what_does_not_stop():
             await job
         assert await _process(device)
 
-    _with_device(check, grace_s=8.0)
+    _with_device(check, grace_s=4.0)
 
 
 def test_jobs_wait_for_their_turn_and_the_process_is_replaced_after_many():
@@ -93,7 +93,9 @@ def test_a_job_that_takes_too_long_is_stopped():
     _with_device(check, seconds=1.0)
 
 
-@pytest.mark.parametrize(("load", "words"), [(fake_worker.ending, "exit code 0"), (fake_worker.broken, "no such model")])
+@pytest.mark.parametrize(
+    ("load", "words"), [(fake_worker.ending, "exit code 0"), (fake_worker.broken, "no such model")]
+)
 def test_a_worker_that_cannot_start_is_an_error(load, words):
     async def check(device):
         with pytest.raises(UserError, match=words):

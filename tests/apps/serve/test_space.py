@@ -87,7 +87,7 @@ def test_the_app_is_the_command_with_options_that_it_takes(monkeypatch, port, va
     spec.loader.exec_module(app)
     served = []
     monkeypatch.setattr(server, "listening", lambda host, port: served.append((host, port)))
-    monkeypatch.setattr(server, "serve", lambda worker, root, door, limits, **told: served.append(limits))
+    monkeypatch.setattr(server, "serve", lambda load, root, door, limits, **others: served.append(limits))
     assert app.command is command and app.command.main(app.OPTIONS) == 0
     address, limits = served
     assert address == ("0.0.0.0", port) and (limits.file_bytes, limits.keep_s) == (20_000_000, 600.0)
@@ -112,23 +112,16 @@ def _started(folder):
     assert list((folder / "cache" / "gan2shape_jax" / "serving").iterdir()) == []
 
 
-@pytest.mark.heavy
-def test_a_space_is_answered_through_its_proxy_and_has_its_own_addresses(tmp_path):
-    headers = {"Host": _HOST, "Origin": f"https://{_HOST}", "X-Forwarded-Proto": "https,http"}
-    headers |= {"X-Forwarded-For": "203.0.113.9, 10.0.0.1"}
-    with _started(tmp_path) as port:
-        for forwarded in ({}, {"X-Forwarded-Host": _HOST}):
-            request = urllib.request.Request(f"http://127.0.0.1:{port}/config", headers=headers | forwarded)
-            with urllib.request.urlopen(request) as answer:
-                assert json.loads(answer.read())["root"] == f"https://{_HOST}"
-
-
 @pytest.mark.browser
-def test_a_photo_becomes_files_in_a_space(tmp_path):
+def test_a_photo_becomes_files_in_a_space_behind_its_proxy(tmp_path):
     if chromium.find() is None:
         pytest.skip("no Chromium: apt-get install chromium, or set CHROMIUM")
     address = f"http://{_HOST}"
+    headers = {"Host": _HOST, "Origin": f"https://{_HOST}", "X-Forwarded-Proto": "https,http"}
     with _started(tmp_path) as port:
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/config", headers=headers)
+        with urllib.request.urlopen(request) as answer:
+            assert json.loads(answer.read())["root"] == f"https://{_HOST}"
         with chromium.opened(f"--host-resolver-rules=MAP {_HOST}:80 127.0.0.1:{port}") as page:
             page.screen(1200, 900, still=True)
             page.open(address)

@@ -1,124 +1,105 @@
-"""Visitors: names of photos, folders that nobody guesses, files that go when they are told to."""
+"""Visitors' files: names, folders that nobody guesses, and that they go when they should."""
 
+import os
 import pathlib
+import subprocess
+import sys
+import time
 
 import pytest
 
-pytest.importorskip("starlette", reason="the extra `web` is not installed")
+pytest.importorskip("gradio", reason="the extra `web` is not installed")
 
-from starlette.requests import Request
-
-from gan2shape_jax.apps.serve import downloads
-from gan2shape_jax.apps.serve.jobs import Jobs
-from gan2shape_jax.apps.serve.visits import Visits
+from gan2shape_jax.apps.serve import server
+from gan2shape_jax.apps.serve.visits import Visits, server_folder, stored_bytes
 from gan2shape_jax.errors import UserError
 
-_NAMES = ["<script>alert(1)</script>.jpg", "a\nb.png", "..", "-rf.jpg", "CON.jpg", "ü" * 90 + ".jpg", ".hidden"]
+_NAMES = ["<script>alert(1)<b>.jpg", "a\nb.png", "...", "-rf.jpg", "CON.jpg", "ü" * 90 + ".jpg", ".hidden"]
+_CRASH = """
+import os, pathlib, sys
+from gan2shape_jax.apps.serve.visits import server_folder
+with server_folder(pathlib.Path(sys.argv[1])) as folder:
+    (folder / "uploads" / "photo").write_bytes(b"12345")
+    os._exit(9)
+"""
 
 
-class _Instant:
-    def run(self, task, tell, cancelled, *, seconds):
+@pytest.fixture
+def visits(tmp_path):
+    (tmp_path / "visits").mkdir()
+    return Visits(tmp_path / "visits", keep_s=60)
+
+
+def _new(visits, tmp_path, session="s"):
+    (tmp_path / "me.jpg").write_bytes(b"photo")
+    return visits.new(session, tmp_path / "me.jpg")
+
+
+def test_names_of_uploads_never_name_a_file(visits, tmp_path):
+    for name in _NAMES:
+        (tmp_path / name).write_bytes(b"photo")
+        visit = visits.new("s", tmp_path / name)
+        assert visit.photo == visit.folder / "photo" and visit.photo.read_bytes() == b"photo"
+        assert visit.name == pathlib.PurePath(visit.name).name not in ("", "..") and visit.name.isprintable()
+        assert "\n" not in visit.shown
+
+
+def test_files_go_after_their_time_with_another_photo_and_where_a_late_job_has_left_them(visits, tmp_path):
+    first = _new(visits, tmp_path)
+    second = _new(visits, tmp_path)
+    visits.tidy()
+    assert not first.folder.exists() and second.photo.is_file() and visits.find("s") is second
+    frame, result = second.new_folder("frame"), second.new_folder("result")
+    another = second.new_folder("result")
+    assert frame.is_dir() and another.is_dir() and not result.exists() and second.result == another
+    second.used = time.monotonic() - 61
+    visits.tidy()
+    assert visits.find("s") is None and not second.folder.exists()
+    second.folder.mkdir()  # by a job that was still running
+    visits.tidy()
+    assert not second.folder.exists()
+
+
+def test_results_are_reached_by_their_visitor_alone_and_run_without_an_origin(visits, tmp_path):
+    mine, other = _new(visits, tmp_path, "a"), _new(visits, tmp_path, "b")
+    for visit in (mine, other):
+        (visit.new_folder("result") / "index.html").write_text("page")
+    token, folder = mine.folder.name, mine.result.name
+    assert token != other.folder.name and len(token) >= 32
+    answer = server.result_response(visits, token, folder, "index.html", download=False)
+    policy = answer.headers["content-security-policy"]
+    assert answer.status_code == 200 and policy.startswith("sandbox") and "allow-same-origin" not in policy
+    assert answer.headers["cache-control"] == "no-store"
+    assert (
+        "attachment"
+        in server.result_response(visits, token, folder, "index.html", download=True).headers["content-disposition"]
+    )
+    for token_, folder_, name in [
+        (other.folder.name, folder, "index.html"),
+        (token, other.result.name, "index.html"),
+        (token, folder, "../photo"),
+        (token, folder, "/etc/passwd"),
+        (token, "..", "index.html"),
+        ("", folder, "index.html"),
+        ("é", folder, "index.html"),
+    ]:
+        assert server.result_response(visits, token_, folder_, name, download=False).status_code == 404
+
+
+def test_a_servers_folder_is_private_and_goes_with_it_or_with_the_next_start_after_a_crash(tmp_path):
+    root = tmp_path / "root"
+    with server_folder(root) as running:
+        assert running.stat().st_mode & 0o077 == 0
+        (running / "uploads" / "photo").write_bytes(b"12345")
+        assert stored_bytes(running) == 5
+        subprocess.run([sys.executable, "-c", _CRASH, str(root)], check=False, env=os.environ | {"PYTHONPATH": _ROOT})
+        assert len([path for path in root.iterdir() if path.is_dir()]) == 2
+        with server_folder(root) as other:
+            assert {path for path in root.iterdir() if path.is_dir()} == {running, other}
+    assert list(root.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot hold"), server_folder(tmp_path / "file"):
         pass
 
 
-class _Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return _Clock()
-
-
-@pytest.fixture
-def visits(tmp_path, clock):
-    jobs = Jobs(_Instant(), waiting=2, seconds=10)
-    (tmp_path / "visits").mkdir()
-    one = Visits(tmp_path / "visits", jobs, keep_s=60, clock=clock)
-    yield one
-    one.close()
-    jobs.close()
-
-
-def _photo(tmp_path, name="me.jpg"):
-    path = tmp_path / name
-    path.write_bytes(b"photo")
-    return path
-
-
-def _ask(visits, token, folder, name):
-    scope = {"type": "http", "headers": [], "query_string": b"", "method": "GET"}
-    return downloads.answer(visits, Request(scope | {"path_params": {"token": token, "folder": folder, "name": name}}))
-
-
-@pytest.mark.parametrize("name", _NAMES)
-def test_names_of_uploads_never_name_a_file(visits, tmp_path, name):
-    upload = _photo(tmp_path)
-
-    class Named(type(upload)):
-        @property
-        def name(self):
-            return name
-
-    photo = visits.take_photo("s", Named(upload))
-    assert photo.path.parent.parent == visits.find("s").folder and photo.path.name == "photo"
-    assert photo.name == pathlib.PurePath(photo.name).name not in ("", "..") and photo.name.isprintable()
-    assert "\n" not in photo.shown
-
-
-def test_a_visit_and_its_files_go_after_the_time_that_is_told(visits, tmp_path, clock):
-    visits.take_photo("s", _photo(tmp_path))
-    folder = visits.find("s").folder
-    clock.now = 59
-    visits.tidy()
-    assert folder.is_dir() and visits.find("s") is not None
-    clock.now = 125
-    visits.tidy()
-    assert visits.find("s") is None and not folder.exists()
-    with pytest.raises(UserError, match="no longer kept"):
-        visits.submit("s", None, refine=False, pixels=1)
-
-
-def test_another_photo_replaces_the_first_and_removing_it_removes_all(visits, tmp_path):
-    first = visits.take_photo("s", _photo(tmp_path, "a.jpg"))
-    visits.take_photo("s", _photo(tmp_path, "b.jpg"))
-    visits.tidy()
-    assert not first.path.exists()
-    folder = visits.find("s").folder
-    visits.forget("s")
-    visits.tidy()
-    assert not folder.exists()
-
-
-def test_results_are_reached_by_their_visitor_alone_and_nothing_else_is(visits, tmp_path):
-    for session in ("a", "b"):
-        visits.take_photo(session, _photo(tmp_path))
-        visits.submit(session, (1, 1, 1, 0), refine=False, pixels=1).finished.wait(5)
-    mine, other = visits.find("a"), visits.find("b")
-    (mine.result / "index.html").write_text("page")
-    assert mine.token != other.token and len(mine.token) >= 32
-    assert _ask(visits, mine.token, mine.result.name, "index.html").status_code == 200
-    for token, folder, name in [
-        (other.token, mine.result.name, "index.html"),
-        (mine.token, other.result.name, "index.html"),
-        (mine.token, mine.result.name, "../photo/photo"),
-        (mine.token, mine.result.name, "/etc/passwd"),
-        (mine.token, "..", "index.html"),
-        ("", mine.result.name, "index.html"),
-        ("é", mine.result.name, "index.html"),
-    ]:
-        assert _ask(visits, token, folder, name).status_code == 404
-
-
-def test_a_page_runs_without_an_origin(visits, tmp_path):
-    visits.take_photo("a", _photo(tmp_path))
-    visits.submit("a", (1, 1, 1, 0), refine=False, pixels=1).finished.wait(5)
-    visit = visits.find("a")
-    (visit.result / "index.html").write_text("page")
-    headers = _ask(visits, visit.token, visit.result.name, "index.html").headers
-    assert "allow-same-origin" not in headers["content-security-policy"]
-    assert headers["content-security-policy"].startswith("sandbox") and headers["cache-control"] == "no-store"
-    assert pathlib.Path(visit.result).is_dir()
+_ROOT = str(pathlib.Path(server.__file__).parents[3])

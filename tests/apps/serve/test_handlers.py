@@ -1,0 +1,125 @@
+"""What visitors are shown: a job's stages as they come, and only text, without the server's paths."""
+
+import asyncio
+
+import pytest
+from PIL import Image
+
+pytest.importorskip("gradio", reason="the extra `web` is not installed")
+
+import gradio as gr
+
+from gan2shape_jax.apps.photo import masking
+from gan2shape_jax.apps.serve import tasks, wording
+from gan2shape_jax.apps.serve.handlers import Handlers
+from gan2shape_jax.apps.serve.visits import Limits, Visits
+from gan2shape_jax.errors import UserError
+
+_NAME = "<img src=x onerror=alert(1)>\n.jpg"
+_BOXES = [{"x": 50.4, "y": 40, "side": 30, "roll_deg": 0}, {"x": 20, "y": 20, "side": 20, "roll_deg": 350}]
+_REQUEST = gr.Request(session_hash="me")
+
+
+class _Device:
+    """Sends prepared messages for each job; a sentence in place of them is an error."""
+
+    def __init__(self):
+        self.messages, self.tasks, self.closed = [], [], 0
+
+    async def run(self, task):
+        self.tasks.append(task)
+        if task.get("box") is None:
+            Image.new("RGB", (200, 150)).save(f"{task['folder']}/{tasks.PREVIEW}")
+        try:
+            for message in self.messages:
+                if isinstance(message, str):
+                    raise UserError(message.format(**task))
+                yield dict(message)
+        finally:
+            self.closed += 1
+
+
+@pytest.fixture
+def device():
+    return _Device()
+
+
+@pytest.fixture
+def handlers(tmp_path, device):
+    (tmp_path / "visits").mkdir()
+    (tmp_path / "me.jpg").write_bytes(b"photo")
+    return Handlers(Visits(tmp_path / "visits", keep_s=60), device, Limits(), kind="face")
+
+
+def _all(iterator):
+    async def collect():
+        return [item async for item in iterator]
+
+    return asyncio.run(collect())
+
+
+def _framed(handlers, device, tmp_path, known=True):
+    device.messages = [{}, {"stage": tasks.FRAMING, "width": 400, "height": 300, "boxes": _BOXES, "known": known}]
+    return _all(handlers.photo_framed(str(tmp_path / "me.jpg"), _REQUEST))
+
+
+def test_a_photo_is_framed_and_its_crop_moved(handlers, device, tmp_path):
+    shown = _framed(handlers, device, tmp_path)
+    assert "Looking for the object (0 s)." in shown[0][0] and "2 objects found" in shown[-1][0]
+    assert len({len(one) for one in shown}) == 1  # as many values as the page connects
+    other = asyncio.run(handlers.object_chosen("2", _REQUEST))
+    assert other[:4] == [20, 20, 20, -10]
+    event = gr.SelectData(None, {"index": [side / 2 for side in shown[-1][-2].size], "value": None})
+    clicked = asyncio.run(handlers.photo_clicked("1", 30, 0, event, _REQUEST))
+    assert clicked[:2] == pytest.approx([200, 150], abs=2)
+    assert "g2s-error" in asyncio.run(handlers.crop_changed("1", 5, 5, -3, 0, _REQUEST))[2]
+    assert "looks like a face" in _framed(handlers, device, tmp_path, known=False)[-1][0]
+
+
+def test_a_reconstruction_is_shown_stage_by_stage_and_its_page_once(handlers, device, tmp_path):
+    _framed(handlers, device, tmp_path)
+    device.messages = [
+        {"say": "12:00:00 me: step1, 5 of 50"},
+        {"stage": tasks.MASK, "mask": "found", "known": True},
+        {"stage": tasks.SHAPE, "verdict": "Trust it"},
+        {"say": "writes /srv/secret"},
+        {"stage": tasks.TEXTURES},
+    ]
+    shown = _all(handlers.reconstructed(50, 40, 30, 0, True, _REQUEST))
+    assert device.tasks[-1]["box"] == (50.4, 40, 30, 0) and device.tasks[-1]["refine"]  # not rounded
+    assert "step1, 5 of 50" in shown[0][0] and not any("/srv" in one[0] for one in shown)
+    assert "mask: found" in shown[1][3] and "iframe" in shown[2][5] and "Trust it" in shown[2][4]
+    assert sum("iframe" in str(one[5]) for one in shown) == 1
+    assert "all.zip" not in shown[2][4] and "all.zip" in shown[-1][4] and "Done." in shown[-1][0]
+    assert len({len(one) for one in shown}) == 1
+
+
+def test_errors_name_no_paths_and_what_gradio_closes_stops(handlers, device, tmp_path):
+    device.messages = ["{photo} is damaged; {folder} too"]
+    (failed,) = _all(handlers.photo_framed(str(tmp_path / "me.jpg"), _REQUEST))
+    assert "me.jpg is damaged" in failed[0] and str(tmp_path) not in failed[0]
+    assert "no longer kept" in _all(handlers.reconstructed(1, 1, 30, 0, False, _REQUEST))[0][0]
+
+    async def closed():
+        device.messages = [{}, {}, {}]
+        job = handlers.photo_framed(str(tmp_path / "me.jpg"), _REQUEST)
+        await anext(job)
+        before = device.closed
+        await job.aclose()
+        return before, device.closed
+
+    before, after = asyncio.run(closed())
+    assert after == before + 1
+
+
+def test_names_and_messages_are_only_text():
+    for text in (
+        wording.failure(f"{_NAME} is damaged"),
+        wording.note(_NAME),
+        wording.status("Reconstructing", 1, f"12:00 me: {_NAME}", "me"),
+        wording.result("results/a/b", _NAME, "face", known=True, complete=True)[1],
+    ):
+        assert "<img" not in text and "&lt;img" in text and "\n" not in text
+    assert "is a guess" in wording.result("b", "", "face", known=False, complete=False)[1]
+    assert "give another --mask or --box" in open(masking.__file__).read()  # what is replaced is what is said
+    assert "choose another crop" in wording.failure("it shows no object: give another --mask or --box")
