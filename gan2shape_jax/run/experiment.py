@@ -34,13 +34,13 @@ def run(config: ConfigDict) -> int:
     names = _names_with_files(config)
     # After the checks, since these import JAX and everything built on it, which takes seconds.
     from gan2shape_jax.run import (
-        instance,
         joint,
         lift,
         predict,
         refining,
         result_folders,
         run_folder,
+        runner,
         runtime,
         same_config,
     )
@@ -50,7 +50,7 @@ def run(config: ConfigDict) -> int:
     run_folder.require_checkpoint_folder(config)
     result_folders.require_apart(pathlib.Path(config.workdir), map(image_names.stem_of, names))
     runtime.set_up_runtime(config)
-    runs = {"instance": instance.run, "joint": joint.run, "predict": predict.run, "lift": lift.run}
+    runs = {"instance": runner.run, "joint": joint.run, "predict": predict.run, "lift": lift.run}
     return runs[config.mode](config, names)
 
 

@@ -25,9 +25,9 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.run import explain, hosts, interrupt, joint_files, prepare, start, trust
-from gan2shape_jax.run.each_image import FAILURES, for_each_image, in_words
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run.runner import FAILURES, Units, in_words
 from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.run.same_config import config_hash
 from gan2shape_jax.run.shared_training import train
@@ -219,4 +219,5 @@ def _run(config: ConfigDict, names: list[str], begun: start.Start) -> int:
         judge = trust.load(config, (architecture, frozen.discriminator))
         history = joint_files.read_history(folder.root)
         write = functools.partial(_write, config, params, history, by_name, frozen, judge, folder)
-        return for_each_image(folder, names, monitor.say, write, [name for (name,) in begun.units])
+        with Units(folder, names, monitor.say) as units:
+            return units.each([name for (name,) in begun.units], lambda name: functools.partial(write, name))

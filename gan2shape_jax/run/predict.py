@@ -25,9 +25,9 @@ from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem, initial_state
 from gan2shape_jax.results import Result
 from gan2shape_jax.run import explain, interrupt, lifted_model, prepare, start, trust
-from gan2shape_jax.run.each_image import FAILURES, for_each_image
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run.runner import FAILURES, Units
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files
 
@@ -243,4 +243,5 @@ def run(config: ConfigDict, names: list[str]) -> int:
                 return functools.partial(explain.write, result, folder.result(result.name), config, project=project)
 
             # While eight images go through the networks, the previous eight are written.
-            return for_each_image(folder, names, monitor.say, make, mine, ahead=_AT_ONCE)
+            with Units(folder, names, monitor.say, ahead=_AT_ONCE) as units:
+                return units.each(mine, make)

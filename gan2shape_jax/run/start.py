@@ -24,11 +24,11 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.atomic_files import atomic_text, clear_leftovers
+from gan2shape_jax.io.image_names import stem_of
 from gan2shape_jax.io.json_files import read_object
 from gan2shape_jax.lift.kept_samples import PROJECTED
 from gan2shape_jax.results import folder_record
 from gan2shape_jax.run import hosts, joint_files
-from gan2shape_jax.run.each_image import stem_of
 from gan2shape_jax.run.folder_lock import hold
 from gan2shape_jax.run.hosts import Team
 from gan2shape_jax.run.run_folder import RunFolder

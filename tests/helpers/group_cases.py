@@ -14,8 +14,8 @@ import pytest
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.run import experiment, prepare, runtime
-from gan2shape_jax.run.reconstructor import Reconstructor
 from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run.runner import Trainer
 from gan2shape_jax.training import group, group_memory, group_plan, image_axis, loop
 from gan2shape_jax.training.loop import Cadence, Watcher
 from helpers.tiny import tiny_config
@@ -190,14 +190,14 @@ def test_a_restart_goes_on_with_the_groups_that_were_under_way(tmp_path, monkeyp
     every = [*NAMES, "008.png"]
     config = _config(tmp_path, names=every, runtime__images_at_once=2)
     root = pathlib.Path(config.workdir)
-    write = Reconstructor.write
+    write = Trainer.write
 
     def dying(this, prepared, *rest, **more):
         if prepared.name == "006":
             raise Killed
         write(this, prepared, *rest, **more)
 
-    monkeypatch.setattr(Reconstructor, "write", dying)
+    monkeypatch.setattr(Trainer, "write", dying)
     with pytest.raises(Killed):
         experiment.run(config)
     monkeypatch.undo()

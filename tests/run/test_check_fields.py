@@ -15,7 +15,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import data
 from gan2shape_jax.method import models
 from gan2shape_jax.method import settings as settings_lib
-from gan2shape_jax.run import check, experiment, instance, joint, predict, prepare, runtime
+from gan2shape_jax.run import check, experiment, joint, predict, prepare, runner, runtime
 from gan2shape_jax.training import network_files
 
 pytestmark = pytest.mark.hostile
@@ -55,7 +55,7 @@ def _cheap(monkeypatch):
     """A run ends where it would start to compute; what it loads until then is read once."""
     monkeypatch.setattr(stylegan2, "load", functools.cache(stylegan2.load))
     monkeypatch.setattr(runtime, "set_up_runtime", lambda config: None)  # the process has started JAX already
-    for module in (instance, joint, predict):
+    for module in (runner, joint, predict):
         monkeypatch.setattr(module, "run", _load_as_a_run_does)
 
 

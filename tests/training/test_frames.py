@@ -60,5 +60,5 @@ def test_six_calls_lead_from_the_loop_to_the_loss_of_step_3(calls):
     ]
 
 
-def test_at_most_twelve_calls_lead_from_main_to_the_loss_of_step_3(calls):
-    assert len(calls) <= 12, calls
+def test_at_most_ten_calls_lead_from_main_to_the_loss_of_step_3(calls):
+    assert len(calls) <= 10, calls

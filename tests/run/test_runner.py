@@ -1,6 +1,7 @@
-"""A run of independent images: its short way, a broken first image, the networks that stay."""
+"""Going through a run's images: its short way, failures, writing in the background, the networks that are kept."""
 
 import pathlib
+import threading
 import traceback
 
 import jax
@@ -19,7 +20,8 @@ from gan2shape_jax.config import validation
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models
 from gan2shape_jax.method.state import initial_state
-from gan2shape_jax.run import experiment, explain, instance, prepare, trust
+from gan2shape_jax.results import save_result
+from gan2shape_jax.run import experiment, explain, prepare, runner, trust
 from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.training import group_memory, group_plan, loop, network_files
 
@@ -44,24 +46,21 @@ def schedules(monkeypatch):
     return ways
 
 
-def test_six_calls_lead_from_main_to_the_stage_loop(tmp_path, schedules, monkeypatch):
+def test_four_calls_lead_from_main_to_the_loop(tmp_path, schedules, monkeypatch):
     config = tiny_config(tmp_path)
-    judged = []
+    checked = []
     problems = validation.problems
-    monkeypatch.setattr(validation, "problems", lambda config: judged.append(config) or problems(config))
+    monkeypatch.setattr(validation, "problems", lambda config: checked.append(config) or problems(config))
     with counted() as opened:
         assert program.main(["--config=ictface", *overrides(config)]) == 1
-    assert schedules == [
-        ["main.main", "experiment.run", "instance.run", "each_image.for_each_group", "reconstructor.reconstruct"]
-    ]  # and run_schedule itself: six
-    assert len(judged) == 1
+    assert schedules == [["main.main", "experiment.run", "runner.run", "runner.train"]]
+    assert len(checked) == 1
     assert opened[config.data.image_list] == 1
 
 
-def test_a_broken_first_image_does_not_end_the_run_where_sizes_are_asked(tmp_path, schedules, monkeypatch, capsys):
-    """As on GPU and TPU, where the number of images at once hangs on the memory that one of them takes."""
-    names = ("001.png", "005.png", "006.png")
-    config = tiny_config(tmp_path, names=names)
+def test_a_broken_first_image_does_not_end_a_run_that_measures_its_memory(tmp_path, schedules, monkeypatch, capsys):
+    """As on GPU and TPU, where the number of images at once depends on the memory that one of them takes."""
+    config = tiny_config(tmp_path, names=("001.png", "005.png", "006.png"))
     asked = []
 
     def load(config, name, *rest, original=prepare.load_image):
@@ -78,51 +77,62 @@ def test_a_broken_first_image_does_not_end_the_run_where_sizes_are_asked(tmp_pat
     monkeypatch.setattr(group_plan, "choose_size", choose_size)
     assert program.main(["--config=ictface", *overrides(config)]) == 1
     assert asked == [5] and len(schedules) == 2
-    told = capsys.readouterr().err
-    assert told.count("001: 001.png is damaged") == 1 and "005: not trained" in told and "Traceback" not in told
+    said = capsys.readouterr().err
+    assert said.count("001: 001.png is damaged") == 1 and "005: not trained" in said and "Traceback" not in said
 
 
-def test_no_usable_image_at_all_is_told_of_each(tmp_path, monkeypatch):
-    def load(config, name, *rest):
-        raise UserError(f"{name} is damaged")
+def test_an_image_is_computed_while_the_one_before_is_written(tmp_path):
+    folder, said = RunFolder(tmp_path), []
+    second_is_under_way = threading.Event()
 
-    monkeypatch.setattr(prepare, "load_image", load)
-    work = instance.Reconstructor(tiny_config(tmp_path), None, ("001.png",), (), None, None, None, lambda: None)
-    monkeypatch.setattr(instance.Reconstructor, "prepare", lambda self, name: load(None, name))
-    assert instance._bytes_of_one(work, ["001.png", "005.png"]) == 0
+    def make(name):
+        if name == "b.png":
+            second_is_under_way.set()
+        if name == "c.png":
+            raise UserError("c is unusable")
+
+        def write():
+            assert second_is_under_way.wait(30)
+            if name == "b.png":
+                raise OSError("b cannot be written")
+            stem = name.removesuffix(".png")
+            save_result(plain_result(stem), folder.result(stem))
+
+        return write
+
+    names = ["a.png", "b.png", "c.png", "d.png"]
+    with runner.Units(folder, names, lambda line: said.append(str(line))) as units:
+        assert units.each(names, make) == 1
+    assert [folder.is_finished(stem) for stem in "abcd"] == [True, False, False, True]
+    assert sorted(said) == ["b: b cannot be written", "c: c is unusable"]
 
 
-# --- networks that stay ------------------------------------------------------------------------------------
+# --- networks that are kept --------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def loaded_image(tmp_path_factory):
+def image(tmp_path_factory):
     return tiny_image(tmp_path_factory.mktemp("networks"))
 
 
 @pytest.fixture(scope="module")
-def image(loaded_image):
-    return loaded_image[0]
-
-
-@pytest.fixture(scope="module")
 def networks(image):
-    return models.init_params(jax.random.key(3), image.settings), image.settings
+    settings = image[0].settings
+    return models.init_params(jax.random.key(3), settings), settings
 
 
 @pytest.fixture
-def kept(loaded_image, networks, tmp_path, monkeypatch):
-    """Returns the content of the networks' file that stays with an image, None for none; nothing else is written."""
-    image, frozen = loaded_image
+def kept(image, networks, tmp_path, monkeypatch):
+    """Returns the content of the networks' file that is kept with an image, None for none; nothing else is written."""
     monkeypatch.setattr(explain, "explain", lambda *_, **__: plain_result("001"))
 
     def content(**fields) -> bytes | None:
         files = {}
         monkeypatch.setattr(explain, "write", lambda *_, extra, **__: files.update(extra))
-        monkeypatch.setattr(trust, "load", lambda config, *_: trust.Judge(config))
         config = tiny_config(tmp_path, **fields)
-        work = instance.Reconstructor(config, RunFolder(tmp_path), (), (), None, frozen, None, lambda: None)
-        work.write(image, networks[0], initial_state(*networks), [])
+        judge = trust.Judge(config)
+        work = runner.Trainer(config, RunFolder(tmp_path), (), (), None, image[1], judge, None, lambda: None)
+        work.write(image[0], networks[0], initial_state(*networks), [])
         return files.get("networks.safetensors")
 
     return content
@@ -139,34 +149,27 @@ def test_a_finished_image_keeps_what_the_configuration_says(kept, networks, tmp_
     assert kept(outputs__networks="none") is None
     assert (tmp_path / "small.safetensors").stat().st_size < (tmp_path / "full.safetensors").stat().st_size / 3
     for name in models.NAMES:
-        for before, small, full in zip(
-            *map(jax.tree.leaves, (params[name], loaded["small"][name], loaded["full"][name])), strict=True
-        ):
+        trees = params[name], loaded["small"][name], loaded["full"][name]
+        for before, small, full in zip(*map(jax.tree.leaves, trees), strict=True):
             np.testing.assert_array_equal(full, before)
             if name in network_files.SMALL:
                 assert small.dtype == np.float32
                 np.testing.assert_allclose(small, before, rtol=1e-3, atol=1e-6)
+    # Where each image starts from the one before it, all networks are kept.
+    assert kept(outputs__networks="none", schedule__reset_weight=False) == network_files.networks_bytes(params)
 
 
-def test_where_each_image_starts_from_the_last_one_all_networks_stay(kept, networks):
-    content = kept(outputs__networks="none", schedule__reset_weight=False)
-    assert content == network_files.networks_bytes(networks[0])
-
-
-def test_small_networks_have_the_same_bytes_each_time(networks):
+def test_small_networks_have_the_same_bytes_each_time_and_are_refused_as_pretrained_ones(networks, tmp_path):
     """The library writes metadata in any order: of eight files two would differ in all but one of 128 cases."""
-    assert len({network_files.small_networks_bytes(networks[0]) for _ in range(8)}) == 1
-
-
-def test_small_networks_are_refused_as_pretrained_ones_in_words(networks, tmp_path):
     params, settings = networks
     path = tmp_path / "networks.safetensors"
-    path.write_bytes(network_files.small_networks_bytes(params))
+    (content,) = {network_files.small_networks_bytes(params) for _ in range(8)}
+    path.write_bytes(content)
     with pytest.raises(UserError, match=r"lacks netD, .*config\.outputs\.networks='full'"):
         network_files.load_networks(path, params, settings, needed=("depth",))
 
 
-def test_small_networks_are_enough_to_edit(tmp_path):
+def test_small_networks_are_enough_to_edit_and_missing_ones_are_explained(tmp_path):
     folder = write_run(tmp_path)
     whole = load_editor(folder)
     params = models.init_params(jax.random.key(3), whole.settings)
@@ -174,15 +177,8 @@ def test_small_networks_are_enough_to_edit(tmp_path):
     small = load_editor(folder)
     for a, b in zip(*map(jax.tree.leaves, (small.params, whole.params)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
-
-
-def test_a_run_without_networks_says_so_when_edited(tmp_path):
-    folder = write_run(tmp_path)
     (folder / "networks.safetensors").unlink()
     with pytest.raises(UserError, match=r"unless config\.outputs\.networks is 'none'"):
         load_editor(folder)
-
-
-def test_an_unknown_form_is_refused(tmp_path):
     with pytest.raises(UserError, match="config.outputs.networks is 'half': it is one of none, small, full"):
         experiment.run(tiny_config(tmp_path, outputs__networks="half"))

@@ -1,0 +1,388 @@
+"""Goes through the images of a run, one after another or several at once, each with its own networks.
+
+Finished images are skipped, images that fail do not stop the others, and results are written in another thread while
+the next images are trained. `Units` is what runs of every mode share.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+import errno
+import functools
+import pathlib
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from gan2shape_jax.errors import RunEndingError, UserError, refused
+from gan2shape_jax.io.image_names import stem_of
+from gan2shape_jax.method import models
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.state import PreparedImage, TrainState
+from gan2shape_jax.run import explain, interrupt, prepare, refining, start, trust
+from gan2shape_jax.run.report import Monitor, Summaries
+from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run.runtime import cadence_of, interruptible, schedule_of
+from gan2shape_jax.run.same_config import config_hash
+from gan2shape_jax.stylegan2 import Architecture
+from gan2shape_jax.training import (
+    checkpoint,
+    group,
+    group_memory,
+    group_plan,
+    image_axis,
+    loop,
+    network_files,
+)
+from gan2shape_jax.training.checkpoint import Keeping
+from gan2shape_jax.training.tasks import OneImage, Task
+
+__all__ = ["FAILURES", "Units", "failure_of", "in_words", "run"]
+
+# Errors caused by one image, its files or its numbers, that do not affect the others.
+FAILURES = (UserError, OSError, FloatingPointError, jax.errors.JaxRuntimeError)
+
+
+def in_words(error: Exception) -> str:
+    """Returns a one-line, human-readable description of an error."""
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        return f"the device gave up: {str(error).splitlines()[0]}"
+    return str(error) or type(error).__name__
+
+
+def failure_of(name: str, error: Exception) -> dict[str, str]:
+    """Returns what went wrong with an image, by its stem; to be called where one of `FAILURES` was caught.
+
+    Raises:
+      RunEndingError: the error would affect every other image too.
+    """
+    if isinstance(error, RunEndingError):
+        raise error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise refused(error, f"{stem_of(name)}: {error.filename or 'its files'} cannot be written") from error
+    return {stem_of(name): in_words(error)}
+
+
+class Units:
+    """A run's units, that is, images by name in groups that are trained together; most have one image.
+
+    A context manager; leaving it waits until results that are being written are complete.
+    """
+
+    def __init__(self, folder: RunFolder, names: Sequence[str], say: Callable[[Any], None], *, ahead: int = 1):
+        """Goes through the images of a list.
+
+        Args:
+          folder: the run's folder.
+          names: the names in the image list.
+          say: prints a line.
+          ahead: the maximum number of units whose results may be waiting to be written; 0 waits for each.
+        """
+        self.folder = folder
+        self._say = say
+        self._ahead = ahead
+        self._summaries = Summaries(folder, [stem_of(name) for name in names], say)
+        # One thread: results appear in the order of the list.
+        self._background = concurrent.futures.ThreadPoolExecutor(1, "results")
+        self._writing: collections.deque[concurrent.futures.Future[dict[str, str]]] = collections.deque()
+
+    def __enter__(self) -> Units:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._background.shutdown()
+
+    @property
+    def status(self) -> int:
+        """0, or 1 if an image has failed."""
+        return 1 if self._summaries.failures else 0
+
+    def unfinished(self, units: Sequence[Sequence[str]]) -> Iterator[list[str]]:
+        """Yields the units with an unfinished image, and reports finished ones; at the end, prints the run's table."""
+        for unit in units:
+            self.folder.require()
+            finished = [stem for stem in map(stem_of, unit) if self.folder.is_finished(stem)]
+            for stem in finished:
+                self._say(f"{stem}: finished before, skipped")
+            if len(finished) < len(unit):
+                yield list(unit)
+        self._note_written(0)
+        self._summaries.end()
+
+    def fail(self, failures: dict[str, str]) -> None:
+        """Notes what went wrong, by the images' stems."""
+        if failures:
+            self._summaries.note(failures)
+
+    def write(self, jobs: Mapping[str, Callable[[], None]], after: Callable[[], None] = lambda: None) -> None:
+        """Has images' results written in another thread.
+
+        Args:
+          jobs: writes an image's results, by its name; may raise one of `FAILURES`.
+          after: called when all of them have been written.
+        """
+        self._writing.append(self._background.submit(_write_all, jobs, after))
+        self._note_written(self._ahead)
+
+    def each(self, names: Sequence[str], make: Callable[[str], Callable[[], None]]) -> int:
+        """Goes through images one by one; returns `status`.
+
+        Args:
+          names: the names of the images that this host processes.
+          make: computes the results of one image, by name, or raises one of `FAILURES`; the function that it returns
+            writes them, while the next image is under way.
+        """
+        for (name,) in self.unfinished([[name] for name in names]):
+            try:
+                job = make(name)
+            except FAILURES as error:
+                self.fail(failure_of(name, error))
+            else:
+                self.write({name: job})
+        return self.status
+
+    def _note_written(self, most: int) -> None:
+        """Notes units whose results have been written; waits until at most `most` are pending."""
+        while self._writing and (len(self._writing) > most or self._writing[0].done()):
+            self._summaries.note(self._writing.popleft().result())
+
+
+def _write_all(jobs: Mapping[str, Callable[[], None]], after: Callable[[], None]) -> dict[str, str]:
+    failures: dict[str, str] = {}
+    for name, job in jobs.items():
+        try:
+            job()
+        except FAILURES as error:
+            failures |= failure_of(name, error)
+    if not failures:
+        after()
+    return failures
+
+
+def run(config: ConfigDict, names: list[str]) -> int:
+    """Reconstructs every image of the list, each with its own networks.
+
+    Args:
+      config: the run's configuration; validated.
+      names: the names in the image list.
+
+    Returns:
+      0, or 1 if an image failed.
+
+    Raises:
+      UserError: the GAN or the folder is unusable, so that no image could succeed.
+    """
+    with start.begin(config, names) as begun:
+        architecture, frozen = prepare.load_frozen(config)
+        folder, schedule = begun.folder, schedule_of(config)
+        folder.describe(config)
+        tensorboard = folder.tensorboard if config.logging.tensorboard else None
+        with Monitor(schedule, tensorboard) as monitor, interrupt.noted() as check:
+            if refining.refines(config):
+                monitor.say(
+                    f"refines the model {config.networks.pretrained} on each image, by config.refinement in place of "
+                    "config.schedule"
+                )
+            judge = trust.load(config, (architecture, frozen.discriminator))
+            trainer = Trainer(config, folder, names, schedule, architecture, frozen, judge, monitor, check)
+            # Without `reset_weight`, an image starts from the results of the one before it.
+            with Units(folder, names, monitor.say, ahead=int(config.schedule.reset_weight)) as units:
+                for unit in units.unfinished(trainer.groups(begun.units)):
+                    trainer.train(unit, units)
+                return units.status
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+    """What all images of a run share, and the methods that train one or several of them."""
+
+    config: ConfigDict
+    folder: RunFolder
+    names: Sequence[str]
+    schedule: tuple[Phase, ...]
+    architecture: Architecture
+    frozen: FrozenModels
+    judge: trust.Judge
+    monitor: Monitor
+    check_interrupt: Callable[[], None]
+
+    def groups(self, units: Sequence[list[str]]) -> list[list[str]]:
+        """Returns finished images, then groups that are under way, then the other images in groups of a good size."""
+        finished = [unit for unit in units if len(unit) == 1 and self.folder.is_finished(stem_of(unit[0]))]
+        unfinished = [unit for unit in units if unit not in finished]
+        single = [unit[0] for unit in unfinished if len(unit) == 1]
+        return finished + group_plan.plan(unfinished, self._images_at_once(single, sum(map(len, unfinished))))
+
+    def _images_at_once(self, single: list[str], count: int) -> int:
+        """Returns how many of `count` images to train at once; those in `single` are not yet in a group."""
+        if not self.config.schedule.reset_weight:
+            return 1
+        asked = self.config.runtime.images_at_once
+        size = group_plan.choose_size(asked, count, jax.local_devices(), lambda: self._bytes_of_one(single))
+        if size < min(asked, count):
+            warnings.warn(
+                f"config.runtime.images_at_once is {asked}; {size} at once on this CPU: more images than cores "
+                "take longer together than in turn",
+                stacklevel=2,
+            )
+        return size
+
+    def _bytes_of_one(self, names: list[str]) -> int:
+        """Returns the bytes that the first usable image takes; 0 if there is none. Errors are reported later."""
+        for name in names:
+            try:
+                return group_memory.bytes_of_one(self.prepare(name), self.frozen)
+            except FAILURES as error:
+                failure_of(name, error)  # raises where the disk is full
+        return 0
+
+    def prepare(self, name: str) -> PreparedImage:
+        """Loads an image of the list and its files; inverts the GAN if it has no latent."""
+        prepared = prepare.load_image(self.config, name, self.architecture, self.frozen, self.folder.latents)
+        if not self.config.data.latent_root:
+            self.monitor.say(f"{prepared.name}: latent by inversion, mean absolute error {prepared.inversion_l1:.3f}")
+        return prepared
+
+    def train(self, names: list[str], units: Units) -> None:
+        """Trains the networks of images, at once where the images are alike, and has `units` write the results."""
+        images: dict[str, PreparedImage] = {}
+        for name in names:
+            try:
+                images[name] = self.prepare(name)
+            except FAILURES as error:
+                units.fail(failure_of(name, error))
+        for alike in _partition(images):
+            try:
+                initial = self._initial(*next(iter(alike.items())))
+                alike = {name: refining.held(one, initial) for name, one in alike.items()}
+                task, checkpoints = self._task(alike)
+                keeping = Keeping(
+                    {"configuration": config_hash(self.config), "images": list(alike)}, self.folder.checkpoints_aside
+                )
+                stems = [one.name for one in alike.values()]
+                with self.monitor.watch(stems, one=len(stems) == 1) as watcher:
+                    watcher = interruptible(watcher, self.check_interrupt)
+                    state, history = loop.run_schedule(
+                        task, self.schedule, initial, checkpoints, cadence_of(self.config), watcher, keeping
+                    )
+            except FAILURES as error:
+                units.fail(self._give_up(list(alike), error))
+            else:
+                self._hand_over(alike, initial, state, history, units)
+
+    def _task(self, images: dict[str, PreparedImage]) -> tuple[Task, pathlib.PurePath]:
+        """Returns the task of training alike images, and the folder of its checkpoints."""
+        names, prepared = list(images), list(images.values())
+        if len(names) == 1:
+            return OneImage(prepared[0], self.frozen), self.folder.checkpoints(prepared[0].name)
+        group_plan.record(self.folder.root, names)
+        task = group.gather(prepared, self.frozen, image_axis.layout_of(len(names)))
+        return task, self.folder.group_checkpoints(group_plan.key_of(names))
+
+    def _initial(self, name: str, prepared: PreparedImage) -> models.Params:
+        """Returns what an image starts from: the previous image's networks, pretrained, or random ones (seeded)."""
+        before = [] if self.config.schedule.reset_weight else reversed(self.names[: self.names.index(name)])
+        previous = next((stem for stem in map(stem_of, before) if self.folder.is_finished(stem)), None)
+        if previous is None:
+            return prepare.initial_params(self.config, prepared.settings)
+        fresh = models.init_params(jax.random.key(self.config.seed), prepared.settings)
+        path = self.folder.result(previous) / "networks.safetensors"
+        return network_files.load_networks(path, fresh, prepared.settings, needed=models.NAMES)
+
+    def _give_up(self, names: list[str], error: Exception) -> dict[str, str]:
+        """Returns the error message for every image that could not be trained, by stem."""
+        failures: dict[str, str] = {}
+        for name in names:
+            failures |= failure_of(name, error)
+        if len(names) == 1 or "RESOURCE_EXHAUSTED" not in str(error):
+            return failures
+        self._forget(names)  # so that the next start may form other groups
+        message = (
+            f"{in_words(error)}; {len(names)} images at once are too many for this device's memory: give a smaller "
+            "config.runtime.images_at_once"
+        )
+        return dict.fromkeys(failures, message)
+
+    def _hand_over(
+        self,
+        images: dict[str, PreparedImage],
+        initial: models.Params,
+        state: TrainState,
+        history: list[dict[str, Any]],
+        units: Units,
+    ) -> None:
+        """Has `units` write the results of trained images, but for those whose loss became non-finite."""
+        names, broken, together = list(images), dict[str, str](), dict[str, Any]()
+        if len(names) > 1:
+            state = jax.device_get(state)  # frees the device for the next group
+            labels = {phase.number: phase.label for phase in self.schedule}
+            broken = group.failures_of(history, [one.name for one in images.values()], labels)
+            together = {"together": names, "broken": [name for name in names if stem_of(name) in broken]}
+        units.fail(broken)
+        jobs: dict[str, Callable[[], None]] = {}
+        for index, (name, prepared) in enumerate(images.items()):
+            if prepared.name in broken or self.folder.is_finished(prepared.name):
+                continue
+            own = (state, history)
+            if len(names) > 1:
+                own = group.one_of(state, index), group.own_history(history, prepared.name)
+            jobs[name] = functools.partial(self.write, prepared, initial, *own, **together)
+        units.write(jobs, after=functools.partial(self._forget, names))
+
+    def write(
+        self,
+        prepared: PreparedImage,
+        initial: models.Params,
+        state: TrainState,
+        history: list[dict[str, Any]],
+        **together: Any,
+    ) -> None:
+        """Writes an image's results folder, which appears complete or not at all.
+
+        Args:
+          prepared: the image.
+          initial: the networks that training began with.
+          state: its trained networks.
+          history: its training history.
+          **together: the names of the images trained at once, and of those among them that failed.
+        """
+        self.folder.require()
+        params, measured = refining.finished(self.config, initial, state, prepared, self.frozen)
+        result = explain.explain(
+            params, prepared, self.frozen, self.judge, history=history, start=initial, measured=measured
+        )
+        if sentence := trust.sentence_of(result.name, result.metrics):
+            self.monitor.say(sentence)
+        # The next image may start from these networks, and needs all of them.
+        kept = self.config.outputs.networks if self.config.schedule.reset_weight else "full"
+        explain.write(
+            result,
+            self.folder.result(prepared.name),
+            self.config,
+            project=explain.projector(params, prepared, self.frozen),
+            extra=explain.training_files(params, history, networks=kept),
+            **together,
+        )
+
+    def _forget(self, names: list[str]) -> None:
+        """Removes the checkpoints of images that no longer need them."""
+        if len(names) == 1:
+            checkpoint.discard(self.folder.checkpoints(stem_of(names[0])))
+            return
+        group_plan.finish(self.folder.root, names)
+        checkpoint.discard(self.folder.group_checkpoints(group_plan.key_of(names)))
+
+
+def _partition(images: dict[str, PreparedImage]) -> Iterator[dict[str, PreparedImage]]:
+    """Yields the images in subsets that can be trained at once."""
+    while images:
+        first = next(iter(images.values()))
+        alike = {name: prepared for name, prepared in images.items() if group.alike(first, prepared)}
+        images = {name: prepared for name, prepared in images.items() if name not in alike}
+        yield alike
