@@ -43,7 +43,6 @@ from gan2shape_jax.run.runtime import cadence_of, schedule_of
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.stylegan2.random_images import batch_size, random_images
 from gan2shape_jax.training import loop
-from gan2shape_jax.training.checkpoint import Keeping
 
 __all__ = [
     "Gan",
@@ -244,10 +243,10 @@ def reconstruct(
     prepared = prepare.prepare_image(chosen, item, w, gan.architecture, frozen)
     initial = prepare.initial_params(chosen, prepared.settings)
     prepared = refining.held(prepared, initial)
-    folder, keeping = _checkpoints(checkpoint_folder, chosen, prepared)
+    folder, made_with = _checkpoints(checkpoint_folder, chosen, prepared)
     schedule = schedule_of(chosen)
     watcher = _watcher(callback, schedule)
-    state, history = loop.train(prepared, frozen, schedule, initial, folder, cadence_of(chosen), watcher, keeping)
+    state, history = loop.train(prepared, frozen, schedule, initial, folder, cadence_of(chosen), watcher, made_with)
     params, measured = refining.finished(chosen, initial, state, prepared, frozen)
     judge = trust.load(chosen, (gan.architecture, frozen.discriminator), checkpoint=gan.file).without_files()
     record = explain.explain(params, prepared, frozen, judge, history=history, start=initial, measured=measured)
@@ -275,15 +274,15 @@ def _watcher(callback: Callable[[Progress], object] | None, schedule: tuple[Phas
 
 def _checkpoints(
     folder: str | os.PathLike[str] | None, config: ConfigDict, prepared: Any
-) -> tuple[pathlib.Path | None, Keeping]:
+) -> tuple[pathlib.Path | None, dict[str, Any]]:
     """Returns the folder of the checkpoints and what they must match, after checking that they are this call's."""
     problem = prepared.problem  # the GAN is reflected in its image of the latent
     given = [problem.image, problem.mask, problem.latent, problem.gan_image, problem.true_depth]
     arrays = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(given))
     this = f"{zlib.crc32(arrays):08x}\n{to_json(config)}\n"
-    keeping = Keeping({"reconstruction": f"{zlib.crc32(this.encode()):08x}"})
+    made_with = {"reconstruction": f"{zlib.crc32(this.encode()):08x}"}
     if folder is None:
-        return None, keeping
+        return None, made_with
     root = pathlib.Path(folder)
     require_no_pattern(root)
     record = root / "reconstruction.txt"
@@ -297,7 +296,7 @@ def _checkpoints(
             "remove this one to start afresh"
         )
     atomic_text(record, this)
-    return root / "checkpoints", keeping
+    return root / "checkpoints", made_with
 
 
 def load_model(path: str | os.PathLike[str] | None = None, *, config: str | ConfigDict = "ictface:predict") -> Model:

@@ -109,11 +109,6 @@ class RunFolder:
         """Moves damaged files to the folder's `damaged`."""
         return Aside(self.root)
 
-    @property
-    def checkpoints_aside(self) -> Aside:
-        """Does the same for checkpoints, which stay on their own file system."""
-        return self.aside if self.checkpoint_root == self.root / "checkpoints" else Aside(self.checkpoint_root)
-
     def is_finished(self, name: str) -> bool:
         """Returns whether the image's results exist; results folders appear complete or not at all."""
         return is_result(self.result(name))

@@ -40,7 +40,6 @@ from gan2shape_jax.training import (
     loop,
     network_files,
 )
-from gan2shape_jax.training.checkpoint import Keeping
 from gan2shape_jax.training.tasks import OneImage, Task
 
 __all__ = ["FAILURES", "Units", "failure_of", "in_words", "run"]
@@ -262,14 +261,12 @@ class Trainer:
                 initial = self._initial(*next(iter(alike.items())))
                 alike = {name: refining.held(one, initial) for name, one in alike.items()}
                 task, checkpoints = self._task(alike)
-                keeping = Keeping(
-                    {"configuration": config_hash(self.config), "images": list(alike)}, self.folder.checkpoints_aside
-                )
+                made_with = {"configuration": config_hash(self.config), "images": list(alike)}
                 stems = [one.name for one in alike.values()]
                 with self.monitor.watch(stems, one=len(stems) == 1) as watcher:
                     watcher = interruptible(watcher, self.check_interrupt)
                     state, history = loop.run_schedule(
-                        task, self.schedule, initial, checkpoints, cadence_of(self.config), watcher, keeping
+                        task, self.schedule, initial, checkpoints, cadence_of(self.config), watcher, made_with
                     )
             except FAILURES as error:
                 units.fail(self._give_up(list(alike), error))

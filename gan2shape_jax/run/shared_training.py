@@ -21,7 +21,6 @@ from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import cadence_of, interruptible, schedule_of
 from gan2shape_jax.run.same_config import config_hash
 from gan2shape_jax.training import loop, network_files
-from gan2shape_jax.training.checkpoint import Keeping
 from gan2shape_jax.training.tasks import Task
 
 __all__ = ["train"]
@@ -62,14 +61,13 @@ def train(
     cadence = dataclasses.replace(cadence_of(config), per_call=1)  # every iteration uses another image
     if examined:
         cadence = dataclasses.replace(cadence, checkpoint=-(-cadence.checkpoint // cadence.log) * cadence.log)
-    keeping = Keeping({"configuration": config_hash(config), **made_with}, folder.checkpoints_aside)
     with monitor.watch([title]) as watcher:
         if drawn:
             told = watcher.on_phase_end
             watcher = dataclasses.replace(watcher, on_phase_end=lambda phase, view: told(phase, drawn(phase, view)))
         state, history = loop.run_schedule(
             *(task, schedule_of(config), initial, folder.shared_checkpoints, cadence, interruptible(watcher, check)),
-            keeping,
+            {"configuration": config_hash(config), **made_with},
         )
     if not folder.team.leads:
         return

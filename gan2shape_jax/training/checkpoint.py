@@ -1,83 +1,77 @@
 """Training checkpoints: everything needed to resume exactly where training stopped.
 
 Orbax writes a checkpoint under a temporary name and renames it, so killing the process at any moment leaves the last
-complete one intact. A checkpoint holds the train state and a small JSON record (position and history), which contains
-a checksum of itself and of every array. Damaged checkpoints are set aside and the next older one is used instead.
+complete one intact. A checkpoint holds the train state and a small JSON record (position and history). One that cannot
+be read is removed, and the next older one is used instead.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import itertools
 import logging
 import pathlib
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from etils import epath
 from jaxtyping import PyTree
 
 from gan2shape_jax.errors import DiskFullError, FolderGoneError, UserError
-from gan2shape_jax.io.records import Damaged
-from gan2shape_jax.io.set_aside import Aside
-from gan2shape_jax.training import checkpoint_record, hosts
-from gan2shape_jax.training.checkpoint_record import Template
+from gan2shape_jax.training import hosts
 
-__all__ = ["ANY", "Checkpoints", "Keeping", "discard", "open_checkpoints"]
+__all__ = ["Checkpoints", "discard"]
+
+# Maps a checkpoint's record to a state of the same structure.
+Template = Callable[[dict[str, Any]], PyTree]
 
 # Bytes allowed for metadata and the record.
 _LITTLE_FILES = 1 << 20
 _NO_ROOM = ("No space left on device", "Disk quota exceeded")
 
 
-@dataclasses.dataclass(frozen=True)
-class Keeping:
-    """What a run requires of its checkpoints.
-
-    Attributes:
-      made_with: what a checkpoint must match to be resumed from, as JSON values: the configuration's hash, ...
-      set_aside: called with a damaged checkpoint's folder, what is wrong with it, and how the run will continue;
-        moves the folder out of the way and reports it. None moves it to a folder `damaged` beside the checkpoints.
-    """
-
-    made_with: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    set_aside: Callable[[pathlib.PurePath, str, str], None] | None = None
-
-
-ANY = Keeping()
-
-
 class Checkpoints:
-    """The checkpoints of one image, numbered by completed iterations.
+    """The checkpoints of one image, or of all networks that are trained together, numbered by completed iterations.
 
     Use as a context manager: exiting it waits for pending writes.
     """
 
-    def __init__(self, folder: pathlib.PurePath, *, keep: int, keeping: Keeping = ANY):
-        """Opens (or creates) `folder`, a local path or an object-storage `epath.Path`; keeps the newest `keep`."""
+    def __init__(self, folder: pathlib.PurePath | None, *, keep: int, made_with: Mapping[str, Any] | None = None):
+        """Opens, or creates, a folder.
+
+        Args:
+          folder: a local path or an object-storage `epath.Path`; None writes and restores nothing.
+          keep: number of the newest checkpoints that are kept.
+          made_with: what a checkpoint must match to be resumed from, as JSON values: the configuration's hash, ...
+        """
+        self._folder = folder
+        self._made_with = dict(made_with or {})
+        self._local = folder if isinstance(folder, pathlib.Path) else None
+        self._manager: Any = None
+        if folder is None:
+            return
         import orbax.checkpoint as ocp  # here, because importing it is slow and prediction does not need it
 
-        self._folder = folder
-        self._keeping = keeping
-        self._local = folder if isinstance(folder, pathlib.Path) else None
-        self._quiet = checkpoint_record.NoTracebacks()
-        logging.getLogger("absl").addFilter(self._quiet)
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
         with self._in_words():
             self._manager = ocp.CheckpointManager(
                 self._local.absolute() if self._local else epath.Path(folder),
-                options=options,
+                options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
                 item_names=("state", "record"),
             )
+        logging.getLogger("absl").addFilter(_no_tracebacks)
 
     def __enter__(self) -> Checkpoints:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._manager is None:
+            return
         try:
             with self._in_words():
                 self._manager.wait_until_finished()
@@ -86,16 +80,18 @@ class Checkpoints:
             if error is None:  # otherwise the error that ended the block is the one that matters
                 raise
         finally:
-            logging.getLogger("absl").removeFilter(self._quiet)
+            logging.getLogger("absl").removeFilter(_no_tracebacks)
 
     def save(self, done: int, state: PyTree, record: dict[str, Any]) -> None:
-        """Writes a checkpoint in the background; `done` counts all iterations of this image so far.
+        """Writes a checkpoint in the background; `done` counts all iterations so far.
 
         Raises:
           DiskFullError: there is no room for the checkpoint; nothing is written.
           FolderGoneError: the folder has been removed.
           UserError: the file system refuses the write.
         """
+        if self._manager is None:
+            return
         import orbax.checkpoint as ocp
 
         needed = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _LITTLE_FILES
@@ -105,45 +101,61 @@ class Checkpoints:
                     f"cannot write a checkpoint of {needed >> 20} MiB to {self._folder}: the disk is full; "
                     "make room and run the same command again"
                 )
-            sealed = checkpoint_record.make(state, record, self._keeping.made_with)
-            items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(sealed))  # type: ignore[call-arg]
+            whole = {"made_with": self._made_with, "arrays": _kinds(state), "record": record}
+            items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(whole))  # type: ignore[call-arg]
             self._manager.save(done, args=items)
 
     def restore(self, template: Template) -> tuple[PyTree, dict[str, Any]] | None:
-        """Returns the state and record of the newest intact checkpoint, or None if there is none.
+        """Returns the state and record of the newest checkpoint that can be read, or None if there is none.
 
-        Damaged checkpoints found on the way are set aside (by the first host, if there are several).
+        Those that cannot be read are removed (by the first host, if there are several), with a sentence.
 
         Args:
           template: maps the record to a state of the same structure (the optimiser state depends on the step that was
             saved); raises `ValueError` for a record that cannot be continued.
 
         Raises:
-          UserError: the checkpoint is intact but belongs to another configuration or to other networks.
+          UserError: the checkpoint belongs to another configuration or to other networks.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
+        steps = sorted(self._manager.all_steps(), reverse=True) if self._manager is not None else []
         for step, older in itertools.zip_longest(steps, steps[1:]):
-            found = self._try(step, template)
+            found = self._read(step, template)
             if hosts.all_say(not isinstance(found, str)) and not isinstance(found, str):
                 return found
             if jax.process_index() == 0:
                 then = "training starts afresh" if older is None else f"training goes on from checkpoint {older}"
-                self._set_aside(step, found if isinstance(found, str) else "another host cannot read it", then)
-            hosts.wait_for_all("a damaged checkpoint is set aside")
+                why = found if isinstance(found, str) else "another host cannot read it"
+                print(f"warning: checkpoint {self._folder}/{step} cannot be read ({why}): {then}", file=sys.stderr)
+                discard(self._folder / str(step))  # type: ignore[operator]
+            hosts.wait_for_all("a damaged checkpoint is removed")
             self._manager.reload()
         return None
 
-    def _try(self, step: int, template: Template) -> tuple[PyTree, dict[str, Any]] | str:
-        """Returns a checkpoint's state and record, or a description of what is wrong with it."""
-        source = self._folder / str(step)
-        try:
-            return checkpoint_record.restored(self._manager, step, source, template, self._keeping.made_with)
-        except Damaged as error:
-            return str(error)
+    def _read(self, step: int, template: Template) -> tuple[PyTree, dict[str, Any]] | str:
+        """Returns a checkpoint's state and record, or why it cannot be read."""
+        import orbax.checkpoint as ocp
 
-    def _set_aside(self, step: int, why: str, then: str) -> None:
-        aside = self._keeping.set_aside or Aside(self._folder.parent)
-        aside(self._folder / str(step), why, then)
+        source = f"{self._folder}/{step}"
+        try:
+            whole = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
+            made_with, arrays, record = whole["made_with"], whole["arrays"], whole["record"]
+        except Exception as error:  # Orbax and TensorStore raise all kinds on bytes that are not a checkpoint
+            return _reason(error)
+        _require_made_with(made_with, self._made_with, source)
+        try:
+            like = template(record)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _misfit(source, f"{error}") from error
+        if arrays != _kinds(like):
+            raise _misfit(source, "its arrays have other shapes")
+        try:
+            blank = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
+            state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(blank)))  # type: ignore[call-arg]
+        except (MemoryError, jax.errors.JaxRuntimeError):
+            raise
+        except Exception as error:
+            return _reason(error)
+        return jax.tree.map(_placed, state["state"], like), record
 
     @contextlib.contextmanager
     def _in_words(self) -> Iterator[None]:
@@ -156,7 +168,6 @@ class Checkpoints:
             raise self._refused(error) from error
 
     def _refused(self, error: Exception) -> UserError:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         no_room = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
         if no_room or any(words in str(error) for words in _NO_ROOM):
             return DiskFullError(
@@ -168,33 +179,49 @@ class Checkpoints:
                 f"{self._folder} was removed while the run was going on: its checkpoints cannot be written; start the "
                 "same command again"
             )
-        return UserError(f"cannot write a checkpoint to {self._folder}: {reason}")
-
-
-class _NoCheckpoints(Checkpoints):
-    """Replaces `Checkpoints` when none are wanted: writes and restores nothing."""
-
-    def __init__(self) -> None:
-        """Opens nothing."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        pass
-
-    def save(self, done: int, state: PyTree, record: dict[str, Any]) -> None:
-        """Does nothing."""
-
-    def restore(self, template: Template) -> None:
-        """Returns None: there is no checkpoint."""
-
-
-def open_checkpoints(folder: pathlib.PurePath | None, *, keep: int, keeping: Keeping = ANY) -> Checkpoints:
-    """Opens a folder of checkpoints; keeps none if `folder` is None."""
-    return _NoCheckpoints() if folder is None else Checkpoints(folder, keep=keep, keeping=keeping)
+        return UserError(f"cannot write a checkpoint to {self._folder}: {_reason(error)}")
 
 
 def discard(folder: pathlib.PurePath) -> None:
-    """Removes an image's checkpoints, local or remote; local files that cannot be removed stay."""
+    """Removes a folder of checkpoints, local or remote; local files that cannot be removed stay."""
     if isinstance(folder, pathlib.Path):
         shutil.rmtree(folder, ignore_errors=True)
     elif (there := epath.Path(folder)).exists():
         there.rmtree()
+
+
+def _no_tracebacks(record: logging.LogRecord) -> bool:
+    """Drops Orbax's log records with a traceback: the same error reaches whoever waits for the write."""
+    return not record.exc_info
+
+
+def _placed(array: np.ndarray, like: Any) -> jax.Array:
+    """Returns an array, read by all hosts, on the same devices as `like`."""
+    if not isinstance(like, jax.Array):
+        return jnp.asarray(array)
+    return jax.make_array_from_callback(array.shape, like.sharding, lambda index: array[index])
+
+
+def _kinds(state: PyTree) -> list[list[Any]]:
+    return [[list(leaf.shape), str(np.dtype(leaf.dtype))] for leaf in jax.tree.leaves(state)]
+
+
+def _require_made_with(found: Mapping[str, Any], expected: Mapping[str, Any], source: str) -> None:
+    """Raises `UserError` if the two disagree on any key they share."""
+    other = [key for key in sorted(found.keys() & expected.keys()) if found[key] != expected[key]]
+    if other:
+        raise UserError(
+            f"checkpoint {source} cannot be used: it was made with another {', '.join(other)}; name another folder "
+            "(config.workdir, config.checkpoint.folder), or remove it to start afresh"
+        )
+
+
+def _misfit(source: str, why: str) -> UserError:
+    return UserError(
+        f"checkpoint {source} cannot be used ({why}): it is of other networks or another schedule; delete "
+        f"{source.rpartition('/')[0]} to start afresh"
+    )
+
+
+def _reason(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]

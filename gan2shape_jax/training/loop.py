@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from gan2shape_jax.errors import DivergedError
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
-from gan2shape_jax.training import rows
-from gan2shape_jax.training.checkpoint import ANY, Checkpoints, Keeping, open_checkpoints
+from gan2shape_jax.training.checkpoint import Checkpoints
 from gan2shape_jax.training.tasks import OneImage, Task
 
 __all__ = ["COST", "START", "Cadence", "Trained", "Watcher", "run_schedule", "train"]
@@ -117,10 +117,10 @@ class _Loop:
     watcher: Watcher
 
     def resume(self, initial: models.Params, schedule: tuple[Phase, ...]) -> _Progress | None:
-        """Returns the progress of the newest intact checkpoint, or None if there is none."""
+        """Returns the progress of the newest readable checkpoint, or None if there is none."""
 
         def template(record: dict[str, Any]) -> TrainState:
-            rows.require_position(record, schedule)
+            _require_position(record, schedule)
             return self.task.fresh_optimizer(self.task.initial(initial), record["step"])
 
         restored = self.checkpoints.restore(template)
@@ -176,7 +176,7 @@ class _Loop:
     def _log(self, progress: _Progress, phase: Phase) -> _Progress:
         done = progress.iteration
         view, errors = self.task.examine(progress.state, phase, done)
-        row = rows.make(phase, done, self.task.averages(progress.recent), errors)
+        row = _row(phase, done, self.task.averages(progress.recent), errors)
         progress = self._noted(progress, row)
         if done == phase.iterations and view is not None:
             self.watcher.on_phase_end(phase, view)
@@ -194,7 +194,7 @@ def run_schedule(
     folder: pathlib.PurePath | None,
     cadence: Cadence,
     watcher: Watcher,
-    keeping: Keeping = ANY,
+    made_with: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Trains a task's networks through the schedule, resuming from a checkpoint if there is one.
 
@@ -205,7 +205,7 @@ def run_schedule(
       folder: the folder of the task's checkpoints; None keeps none.
       cadence: how often to save and to log.
       watcher: callbacks for what happens.
-      keeping: what checkpoints must match, and where damaged ones go.
+      made_with: what checkpoints must match, see `Checkpoints`.
 
     Returns:
       The final state and the history.
@@ -213,7 +213,7 @@ def run_schedule(
     Raises:
       UserError: the loss is not finite, or the checkpoint does not fit the configuration.
     """
-    with open_checkpoints(folder, keep=cadence.keep, keeping=keeping) as checkpoints:
+    with Checkpoints(folder, keep=cadence.keep, made_with=made_with) as checkpoints:
         loop = _Loop(task, checkpoints, cadence, watcher)
         resumed = loop.resume(initial, schedule)
         if resumed:
@@ -234,7 +234,40 @@ def train(
     folder: pathlib.PurePath | None,
     cadence: Cadence,
     watcher: Watcher,
-    keeping: Keeping = ANY,
+    made_with: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Trains one image's networks; see `run_schedule`."""
-    return run_schedule(OneImage(prepared, frozen), schedule, initial, folder, cadence, watcher, keeping)
+    return run_schedule(OneImage(prepared, frozen), schedule, initial, folder, cadence, watcher, made_with)
+
+
+def _together(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Returns both records merged, including their entries for individual images."""
+    both = first | second
+    if "images" in first and "images" in second:
+        both["images"] = {name: first["images"][name] | second["images"][name] for name in first["images"]}
+    return both
+
+
+def _row(phase: Phase, done: int, scalars: dict[str, Any], errors: dict[str, Any]) -> dict[str, Any]:
+    """Returns a row of the history; raises `DivergedError` if its loss is not finite."""
+    row: dict[str, Any] = {"phase": phase.number, "stage": phase.stage, "step": phase.step, "iteration": done}
+    row |= _together(scalars, errors)
+    if not np.isfinite(row.get("loss", 0.0)):
+        raise DivergedError(
+            f"the loss became {row['loss']} in {phase.label}, iteration {done}; check the "
+            "image, its latent and the GAN's weights, or lower config.optimizer.learning_rate"
+        )
+    return row
+
+
+def _require_position(record: dict[str, Any], schedule: tuple[Phase, ...]) -> None:
+    """Raises `ValueError` if a record does not name a position in the schedule or has no valid history."""
+    number, done = record["phase"], record["iteration"]
+    if type(number) is not int or not 0 <= number < len(schedule):
+        raise ValueError(f"there is no phase {number!r}")
+    phase = schedule[number]
+    if record["step"] != phase.step or type(done) is not int or not 0 <= done <= phase.iterations:
+        raise ValueError(f"{phase.label} has no iteration {done!r} of {record['step']!r}")
+    for rows in (record["history"], record.get("recent", [])):
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ValueError("its history has no rows")

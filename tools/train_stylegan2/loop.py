@@ -28,7 +28,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.results import pictures
 from gan2shape_jax.run import interrupt
 from gan2shape_jax.stylegan2 import Architecture, Params
-from gan2shape_jax.training.checkpoint import Checkpoints, Keeping, open_checkpoints
+from gan2shape_jax.training.checkpoint import Checkpoints
 
 from . import configuration, devices, health, history
 from .history import Row
@@ -121,8 +121,8 @@ def train(plan: Plan, photos: Photos, *, say: Callable[[str], None], warn: Calla
         "photos": photos.fingerprint,
         "start": plan.started_from,
     }
-    keeping = Keeping(json.loads(json.dumps(made_with)))  # lists for tuples, as they come back
-    with open_checkpoints(plan.out / _CHECKPOINTS, keep=_KEPT, keeping=keeping) as checkpoints:
+    alike = json.loads(json.dumps(made_with))  # lists for tuples, as they come back
+    with Checkpoints(plan.out / _CHECKPOINTS, keep=_KEPT, made_with=alike) as checkpoints:
         found = checkpoints.restore(lambda record: state)
         course = _Course()
         if found is not None:
