@@ -31,7 +31,7 @@ _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPIPE)
 _COMMANDS = {
     "photo": ("gan2shape_jax.apps.photo.command", "PHOTO ...: any photo to 3D: crop, mask and shape are found"),
     "serve": ("gan2shape_jax.apps.serve.command", "the same in a browser, for oneself or for others"),
-    "render": ("gan2shape_jax.results.render_command", "RESULT ...: new views of a saved result"),
+    "render": ("gan2shape_jax.apps.render.command", "RESULT ...: new views of a saved result"),
     "edit": ("gan2shape_jax.apps.edit.command", "RESULT ...: rotation and relighting, by the mesh and by the GAN"),
     "export": (
         "gan2shape_jax.apps.export.command",
@@ -39,7 +39,7 @@ _COMMANDS = {
     ),
     "evaluate": ("gan2shape_jax.apps.evaluate.command", "RESULTS ...: errors of finished runs, side by side"),
     "get": ("gan2shape_jax.apps.get.command", "NAME: published weights, downloaded, checked and converted"),
-    "page": ("gan2shape_jax.run.page_command", "RESULT ...: saved results as one HTML file, to look at and to pass on"),
+    "page": ("gan2shape_jax.apps.page", "RESULT ...: saved results as one HTML file, to look at and to pass on"),
     "sample": (
         "tools.sample_gan.__main__",
         "--config=NAME --out FOLDER: new images of a GAN, with their latents",

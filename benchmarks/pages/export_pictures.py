@@ -17,14 +17,13 @@ import numpy as np
 import trimesh
 from PIL import Image
 
+from gan2shape_jax.apps.export.photo_texture import photo_texture
+from gan2shape_jax.apps.export.texture import source_colours
 from gan2shape_jax.geometry import mesh_rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import centred_box
-from gan2shape_jax.results import Result, build_solid, host, load_result, pictures, views
-from gan2shape_jax.results.outline import cut_sheet
-from gan2shape_jax.results.photo_files import source_colours
-from gan2shape_jax.results.photo_texture import photo_texture
-from gan2shape_jax.results.surface import surface
+from gan2shape_jax.results import Result, build_solid, load_result, pictures, surface, views
+from gan2shape_jax.results.solid import cut_sheet
 
 PICTURES = pathlib.Path(__file__).resolve().parents[2] / "docs" / "pictures"
 _YAWS = (-60, -30, 0, 30, 60)
@@ -36,10 +35,10 @@ _SOLID_VIEWS = {"flat": ((0, 0), (35, 15), (90, 0)), "mirrored": ((35, 15), (90,
 
 def _textured(result: Result, texture: np.ndarray, yaw: float, light: tuple[float, ...] | None = None) -> np.ndarray:
     """Draws the mesh with a texture over the canonical picture, float (s, s, 3)."""
-    part = surface(result)
+    part = surface.surface(result)
     sheet = cut_sheet(part.depth, part.field, result.camera)
     center = np.array([0, 0, result.camera.rot_center_depth])
-    rotation = host.rotations(np.array([0, np.deg2rad(yaw), 0], np.float32))
+    rotation = surface.rotations(np.array([0, np.deg2rad(yaw), 0], np.float32))
     side = result.camera.image_size
     camera = Camera(_SIDE * _SAMPLES, fov_deg=result.camera.fov_deg * 1.2)
     faces = sheet.faces.astype(np.int32)
@@ -51,7 +50,7 @@ def _textured(result: Result, texture: np.ndarray, yaw: float, light: tuple[floa
     colours = cv2.remap(texture, (column + 0.5) * scale - 0.5, (row + 0.5) * scale - 0.5, cv2.INTER_LINEAR) / 255
     if light is not None:
         normal = cv2.remap(part.normal, column, row, cv2.INTER_LINEAR)
-        colours = colours * host.shading(normal, np.array(light, np.float32))[..., None]
+        colours = colours * surface.shading(normal, np.array(light, np.float32))[..., None]
     drawn = np.where((np.asarray(seen.triangle) >= 0)[..., None], np.clip(colours, 0, 1), 1.0)
     return drawn.reshape(_SIDE, _SAMPLES, _SIDE, _SAMPLES, 3).mean((1, 3))
 
@@ -59,7 +58,7 @@ def _textured(result: Result, texture: np.ndarray, yaw: float, light: tuple[floa
 def _solid(mesh: trimesh.Trimesh, yaw: float, pitch: float) -> np.ndarray:
     """Draws a solid in grey, seen from above its bed, float (s, s, 3)."""
     camera = Camera(_SIDE * _SAMPLES, fov_deg=15.0)
-    rotation = host.rotations(np.deg2rad([pitch, -yaw, 0]).astype(np.float32))
+    rotation = surface.rotations(np.deg2rad([pitch, -yaw, 0]).astype(np.float32))
     centred = (mesh.vertices - mesh.bounds.mean(axis=0)) / np.linalg.norm(mesh.extents) * 0.33
     turned = centred * (1, -1, -1) @ rotation.T + (0, 0, 1)
     seen = mesh_rasterizer.rasterize(jnp.asarray(turned, jnp.float32), camera, faces=np.asarray(mesh.faces, np.int32))

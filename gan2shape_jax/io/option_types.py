@@ -15,6 +15,7 @@ __all__ = [
     "MOST_GIF_PIXELS",
     "MOST_PIXELS",
     "MOST_SEED",
+    "add_result",
     "angle",
     "fps",
     "frames",
@@ -92,6 +93,16 @@ def light(option: str) -> Callable[[str], float]:
 def seed(option: str = "--seed") -> Callable[[str], int]:
     """Returns the type of random seeds."""
     return whole(option, 0, MOST_SEED)
+
+
+def add_result(parser: argparse.ArgumentParser) -> None:
+    """Adds the argument RESULT, the folder of one image's results."""
+    parser.add_argument(
+        "result",
+        type=path("RESULT"),
+        metavar="RESULT",
+        help="the folder of one image's results (it contains result.json)",
+    )
 
 
 def path(option: str) -> Callable[[str], pathlib.Path]:

@@ -3,95 +3,137 @@
 Frames are uint8 `(h, w, 3)`, all of the same size, and may be generated one by one: none is kept in memory for long.
 """
 
+from __future__ import annotations
+
 import contextlib
+import errno
+import fractions
+import itertools
+import os
 import pathlib
+import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from typing import overload
 
 import numpy as np
 from PIL import Image
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.results.spool import spooled
-from gan2shape_jax.results.video import write_mp4
 
-__all__ = ["BackAndForth", "write_animation", "write_animations", "write_gif", "write_mp4"]
+__all__ = ["MOVING", "write_animation", "write_films"]
 
+MOVING = (".gif", ".mp4")
 
-class BackAndForth(Sequence[np.ndarray]):
-    """Frames played forwards, then backwards: the loop neither jumps nor shows a frame twice in a row."""
-
-    def __init__(self, frames: Sequence[np.ndarray]):
-        """Takes the frames; each is read whenever it is asked for."""
-        self._frames = frames
-        self._order = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    @overload
-    def __getitem__(self, index: int) -> np.ndarray: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
-
-    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
-        if isinstance(index, slice):
-            return [self._frames[number] for number in self._order[index]]
-        return self._frames[self._order[index]]
+_CRF = 10  # libx264's constant rate factor: from 0, lossless, to 51
 
 
 def write_animation(path: pathlib.Path, frames: Iterable[np.ndarray], *, fps: float, swing: bool = False) -> None:
-    """Writes an animation in the format of its extension, `.gif` or `.mp4`.
+    """Writes an animation in the format of its extension, one of `MOVING`.
 
     Args:
       path: the file.
-      frames: generated one by one, or a sequence.
+      frames: generated one by one, or a sequence; at least one.
       fps: frames per second.
-      swing: whether the animation runs back the same way.
+      swing: whether the animation runs back the same way; it then neither jumps nor shows a frame twice in a row.
 
     Raises:
-      UserError: the extension is a different one.
+      UserError: the extension is a different one, or ffmpeg gave up.
       OSError: the file system refuses.
     """
-    writers = {".gif": write_gif, ".mp4": write_mp4}
-    if path.suffix.lower() not in writers:
+    kind = path.suffix.lower()
+    if kind not in MOVING:
         raise UserError(
-            f"{path}: animations are written as {' or '.join(writers)}, not {path.suffix or 'a file without extension'}"
+            f"{path}: animations are written as {' or '.join(MOVING)}, not {path.suffix or 'a file without extension'}"
         )
-    write = writers[path.suffix.lower()]
-    if not swing:
-        write(path, frames, fps=fps)
+    if kind == ".mp4" and not swing:
+        _write_mp4(path, iter(frames), fps)
         return
     with _at_hand(frames, path.parent) as kept:
-        write(path, BackAndForth(kept), fps=fps)
+        order = [*range(len(kept)), *(range(len(kept) - 2, 0, -1) if swing else ())]
+        if kind == ".gif":
+            _write_gif(path, kept, order, fps)
+        else:
+            _write_mp4(path, (kept[k] for k in order), fps)
 
 
-def write_animations(stem: pathlib.Path, frames: Iterable[np.ndarray], *, fps: float, swing: bool = False) -> None:
+def write_films(stem: pathlib.Path, frames: Iterable[np.ndarray], *, fps: float, swing: bool = False) -> None:
     """Writes `STEM.gif` and `STEM.mp4` from frames that are generated only once; arguments as for `write_animation`."""
     with _at_hand(frames, stem.parent) as kept:
-        for extension in (".gif", ".mp4"):
+        for extension in MOVING:
             write_animation(stem.with_name(stem.name + extension), kept, fps=fps, swing=swing)
-
-
-def write_gif(path: pathlib.Path, frames: Iterable[np.ndarray], *, fps: float) -> None:
-    """Writes an endless GIF with one palette for all frames (one palette per frame would flicker)."""
-    with _at_hand(frames, path.parent) as kept:
-        sample = Image.fromarray(np.concatenate(kept[:: max(1, len(kept) // 6)], axis=0))
-        palette = sample.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        paletted = (
-            Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for frame in kept
-        )
-        # GIF durations are in hundredths of a second; most viewers slow down anything below two.
-        duration = max(20, 10 * round(100 / fps))
-        next(paletted).save(path, save_all=True, append_images=paletted, duration=duration, loop=0)
 
 
 @contextlib.contextmanager
 def _at_hand(frames: Iterable[np.ndarray], folder: pathlib.Path) -> Iterator[Sequence[np.ndarray]]:
-    """Yields the frames as a sequence that can be read more than once and in any order."""
+    """Yields the frames as a sequence; those generated one by one lie in a file without a name until the end."""
     if isinstance(frames, Sequence):
         yield frames
-    else:
-        with spooled(frames, folder) as kept:
-            yield kept
+        return
+    with tempfile.TemporaryFile(dir=folder, prefix=".frames.") as file:
+        count, shape = 0, (0,)
+        for frame in frames:
+            file.write(frame.tobytes())
+            count, shape = count + 1, frame.shape
+        file.flush()
+        yield list(np.memmap(file, np.uint8, "r", shape=(count, *shape)))  # mapped: views, which hold no memory
+
+
+def _write_gif(path: pathlib.Path, frames: Sequence[np.ndarray], order: Sequence[int], fps: float) -> None:
+    """Writes an endless GIF with one palette for all frames (one palette per frame would flicker)."""
+    sample = Image.fromarray(np.concatenate([frames[k] for k in order[:: max(1, len(order) // 6)]]))
+    palette = sample.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    paletted = (Image.fromarray(frames[k]).quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for k in order)
+    # GIF durations are in hundredths of a second; most viewers slow down anything below two.
+    duration = max(20, 10 * round(100 / fps))
+    next(paletted).save(path, save_all=True, append_images=paletted, duration=duration, loop=0)
+
+
+def _write_mp4(path: pathlib.Path, frames: Iterator[np.ndarray], fps: float) -> None:
+    """Writes an H.264 video that players and browsers accept: even sides, 4:2:0 colours.
+
+    ffmpeg is started here, not by `imageio_ffmpeg`, since only its exit status says whether it wrote the whole file.
+    """
+    import imageio_ffmpeg  # here, because only videos need it
+
+    first = next(frames)
+    tall, wide = (side + side % 2 for side in first.shape[:2])
+    rate = str(fractions.Fraction(fps).limit_denominator())
+    source = ["-f", "rawvideo", "-vcodec", "rawvideo", "-s", f"{wide}x{tall}", "-pix_fmt", "rgb24", "-r", rate]
+    target = ["-an", "-vcodec", "libx264", "-pix_fmt", "yuv420p", "-crf", str(_CRF), "-movflags", "+faststart"]
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-y",
+        *source,
+        "-i",
+        "-",
+        *target,
+        "-v",
+        "warning",
+        str(path.absolute()),
+    ]
+    with tempfile.TemporaryFile() as messages:
+        # In a session of its own, so that Ctrl-C reaches only this program, which then stops ffmpeg.
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=messages, start_new_session=True
+        )
+        assert process.stdin is not None
+        try:
+            with contextlib.suppress(BrokenPipeError):  # its exit status says why
+                edges = ((0, tall - first.shape[0]), (0, wide - first.shape[1]), (0, 0))  # 1 where a side is odd
+                for frame in itertools.chain([first], frames):
+                    process.stdin.write(np.pad(frame, edges, mode="edge").tobytes())
+                process.stdin.close()
+            status = process.wait()
+        finally:
+            if process.poll() is None:  # an error or Ctrl-C on this side
+                process.kill()
+                process.wait()
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+        if status:
+            messages.seek(0)
+            said = messages.read().decode(errors="replace")
+            if os.strerror(errno.ENOSPC) in said:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            reason = next((line for line in reversed(said.splitlines()) if line.strip()), f"exit status {status}")
+            raise UserError(f"{path} could not be written: ffmpeg gave up ({reason.strip()})")

@@ -1,20 +1,24 @@
-"""One picture of a whole result: the input, the factors, how it looks in 3D."""
+"""Everything at a glance: the picture of a whole result, and of what networks make of several images."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float, UInt8
 from PIL import Image
 
-from gan2shape_jax.results import host, layout, pictures, strips, sweeps, views
-from gan2shape_jax.results.framing import fitting_window
-from gan2shape_jax.results.gan_views import GanViews
-from gan2shape_jax.results.layout import Tile
-from gan2shape_jax.results.result import Result
-from gan2shape_jax.results.table import COLUMNS, complete_metrics, figure
-from gan2shape_jax.results.views import Surfaces
 from gan2shape_jax.errors import message_line
+from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.results import pictures, views
+from gan2shape_jax.results.pictures import Tile
+from gan2shape_jax.results.result import Result
+from gan2shape_jax.results.surface import normals, shading
+from gan2shape_jax.results.table import COLUMNS, complete_metrics, figure
+from gan2shape_jax.results.turntable import GanViews, gan_tiles, max_yaw_deg, relight_rows, yaws_deg
+from gan2shape_jax.results.views import Surfaces
 
-__all__ = ["draw_overview"]
+__all__ = ["draw_overview", "draw_sample_sheet"]
 
 _YAWS_DEG = (-60, -40, -20, 0, 20, 40, 60)
 _NARROW_YAWS_DEG = (-45, -30, -15, 0, 15, 30, 45)
@@ -24,7 +28,7 @@ _UNITS = {"mad": "°", "mad_unit": "°", "prior_mad": "°"}
 
 def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 192) -> Image.Image:
     """Draws the overview with tiles of `size` pixels; the GAN's rows only if `gan` is given."""
-    yaws = _YAWS_DEG if sweeps.max_yaw_deg(result.category) > 60 else _NARROW_YAWS_DEG
+    yaws = _YAWS_DEG if max_yaw_deg(result.category) > 60 else _NARROW_YAWS_DEG
     turned = _turned_mesh(result, yaws, size)
     captions = [f"yaw {yaw:+d}°" if yaw else "frontal" for yaw in yaws]
     rows = [
@@ -35,8 +39,8 @@ def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 19
         drawn = views.picture(turned, show, light=result.light)
         rows.append((heading, [Tile(p, c) for p, c in zip(drawn, captions, strict=True)]))
     if gan is not None:
-        degrees = sweeps.yaws_deg(result.category)[1:-1]
-        tiles = strips.gan_tiles(gan.yaws[1:-1], size)
+        degrees = yaws_deg(result.category)[1:-1]
+        tiles = gan_tiles(gan.yaws[1:-1], size)
         rows.append(
             (
                 "Turned by the GAN",
@@ -44,13 +48,13 @@ def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 19
             )
         )
     rows.append(("Relit mesh" if gan is None else "Relit: mesh, then GAN", _relit(result, gan, size)))
-    return layout.sheet(rows, title=result.name, subtitle=_subtitle(result), footer=_footer(result))
+    return pictures.sheet(rows, title=result.name, subtitle=_subtitle(result), footer=_footer(result))
 
 
-def _turned_mesh(result: Result, yaws_deg: Sequence[float], size: int) -> Surfaces:
+def _turned_mesh(result: Result, yaws: Sequence[float], size: int) -> Surfaces:
     """Draws the mesh at each yaw, framed so that nothing is cut off."""
-    turns = views.sweep_views(yaw_deg=yaws_deg)
-    return views.draw(result, turns, size=size, window=fitting_window(result, turns))
+    turns = views.sweep_views(yaw_deg=yaws)
+    return views.draw(result, turns, size=size, window=views.fitting_window(result, turns))
 
 
 def _inputs(result: Result, size: int) -> list[Tile]:
@@ -87,12 +91,11 @@ def _difference(result: Result, size: int) -> np.ndarray:
 
 def _factors(result: Result, size: int) -> list[Tile]:
     near, far = pictures.depth_range(result.depth, result.mask)
-    normal = host.normals(result.depth, result.camera)
-    shading = host.shading(normal, result.light)
+    normal = normals(result.depth, result.camera)
     shown = [
         (pictures.to_uint8(result.canonical), "lit texture"),
         (pictures.to_uint8(result.albedo), "albedo"),
-        (pictures.colour_mask(np.clip(shading, 0, 1)), "shading"),
+        (pictures.colour_mask(np.clip(shading(normal, result.light), 0, 1)), "shading"),
         (
             pictures.colour_depth(result.depth, near, far, mask=result.mask),
             f"depth, {near:.3f} to {far:.3f}",
@@ -101,20 +104,20 @@ def _factors(result: Result, size: int) -> list[Tile]:
         (pictures.colour_mask(result.mask), "canonical mask"),
     ]
     if result.true_depth is not None:
-        true_normal = host.normals(result.true_depth, result.camera)
+        true_normal = normals(result.true_depth, result.camera)
         shown.append((pictures.colour_normals(true_normal), "true normals, input view"))
     return [Tile(pictures.enlarge(picture, size), caption) for picture, caption in shown]
 
 
 def _relit(result: Result, gan: GanViews | None, size: int) -> list[Tile]:
-    lights = sweeps.relight_rows(result.light)[-1]
+    lights = relight_rows(result.light)[-1]
     chosen = range(len(lights)) if gan is None else (0, 2, 4)
     still = views.repeated(views.draw(result, result.view[None], size=size), len(lights))
     drawn = views.picture(still, "image", light=lights)
     sides = ("from the right", "half right", "from above", "half left", "from the left")
     tiles = [Tile(drawn[k], f"light {sides[k]}") for k in chosen]
     if gan is not None:
-        by_gan = strips.gan_tiles(gan.lights[-1], size)
+        by_gan = gan_tiles(gan.lights[-1], size)
         tiles += [Tile(by_gan[k], f"GAN, {sides[k]}") for k in chosen]
     return tiles
 
@@ -137,10 +140,39 @@ def _footer(result: Result) -> list[str]:
         value = figure(metrics, path)
         if value is not None:
             lines[title.endswith("_l1")].append(f"{title} {value:.{digits}f}{_UNITS.get(title, '')}")
-    told = ["     ".join(entries) for entries in lines.values() if entries]
+    shown = ["     ".join(entries) for entries in lines.values() if entries]
     trust = result.metrics.get("trust")
     if isinstance(trust, dict) and isinstance(trust.get("verdict"), str):
-        told.append(message_line(trust["verdict"])[:_LONGEST])
+        shown.append(message_line(trust["verdict"])[:_LONGEST])
     elif result.metrics.get("far_from_category"):
-        told.append("far from what the GAN draws: not to be trusted")
-    return told
+        shown.append("far from what the GAN draws: not to be trusted")
+    return shown
+
+
+def draw_sample_sheet(
+    images: Float[np.ndarray, "n s s 3"],
+    reconstructions: Float[np.ndarray, "n s s 3"],
+    albedos: Float[np.ndarray, "n s s 3"],
+    depths: Float[np.ndarray, "n s s"],
+    camera: Camera,
+    *,
+    size: int = 128,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Returns one column per image: the image, its reconstruction, albedo, depth (bright is near) and normals.
+
+    Args:
+      images: in [-1, 1].
+      reconstructions: of them, in [-1, 1].
+      albedos: in [-1, 1].
+      depths: in scene units.
+      camera: shared by all.
+      size: pixels per side of each picture.
+    """
+    rows = [
+        pictures.to_uint8(images),
+        pictures.to_uint8(reconstructions),
+        pictures.to_uint8(albedos),
+        np.stack([pictures.colour_depth(one, camera.min_depth, camera.max_depth) for one in depths]),
+        pictures.colour_normals(np.stack([normals(one, camera) for one in depths])),
+    ]
+    return pictures.strip([[pictures.enlarge(picture, size) for picture in row] for row in rows])

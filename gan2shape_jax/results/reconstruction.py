@@ -17,8 +17,9 @@ from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io import arguments
 from gan2shape_jax.results import Result as Record
-from gan2shape_jax.results import build_mesh, build_solid, host, load_result, save_result, views, write_outputs
-from gan2shape_jax.results.sweeps import AMBIENT_SHARE
+from gan2shape_jax.results import build_mesh, build_solid, load_result, save_result, views, write_outputs
+from gan2shape_jax.results.surface import normals
+from gan2shape_jax.results.turntable import AMBIENT_SHARE
 from gan2shape_jax.results.views import Degrees
 
 __all__ = ["Reconstruction", "load"]
@@ -80,7 +81,7 @@ class Reconstruction:
     @property
     def normals(self) -> Float[np.ndarray, "s s 3"]:
         """Canonical unit normals (S, S, 3) pointing into the surface: a plane that faces the camera has (0, 0, 1)."""
-        return host.normals(self.depth, self.camera)
+        return normals(self.depth, self.camera)
 
     @property
     def albedo(self) -> Float[np.ndarray, "s s 3"]:

@@ -4,11 +4,13 @@ Frames and ranges, as everywhere in the package: x right, y down, z away from th
 `(S, S, 3)` in [-1, 1]; depth `(S, S)` in scene units along z; masks `(S, S)` in [0, 1]. The
 *canonical* frame looks at the object from straight ahead; the *input* frame is that of the given
 photograph, reached from it by `view`. A saved result is a folder of float32 `.npy` files with
-`camera.json` (what the numbers mean), `result.json` (which arrays there are, with checksums, so
-that damage is noticed) and `files.json` (all files, see `folder_record`).
+`camera.json` (what the numbers mean), `result.json` (which arrays there are) and `files.json`:
+
+    {"files": {NAME: bytes, ...}, "made_with": {"configuration": HASH, ...}}
 """
 
 import dataclasses
+import json
 import os
 import pathlib
 from collections.abc import Mapping
@@ -16,21 +18,36 @@ from typing import Any
 
 import numpy as np
 
-from gan2shape_jax.io import atomic_files as folders
-from gan2shape_jax.io import records
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera, intrinsics
-from gan2shape_jax.results import folder_record, record_checks, result_files
-from gan2shape_jax.io.records import Damaged
+from gan2shape_jax.io import json_files
+from gan2shape_jax.io.atomic_files import atomic_folder
+from gan2shape_jax.results import pictures
 
-__all__ = ["FORMAT_VERSION", "Result", "load_metrics", "load_result", "save_arrays", "save_result"]
+__all__ = [
+    "ARRAYS",
+    "FILES",
+    "FORMAT_VERSION",
+    "Examined",
+    "Result",
+    "array_files",
+    "examine",
+    "finite",
+    "load_metrics",
+    "load_result",
+    "save_result",
+    "write_files",
+    "write_record",
+]
 
+FILES = "files.json"
 FORMAT_VERSION = 1
 
 # Arrays by shape, (S, S) or (S, S, 3), S standing for the image side; those in `_OPTIONAL` may be absent.
-_MAPS = ("depth", "mask", "input_mask", "warped_depth")
-_PICTURES = ("albedo", "image", "canonical", "reconstruction")
-_OPTIONAL = {"gan_image": "picture", "true_depth": "map", "depth_spread": "map"}
+_MAPS = ("depth", "mask", "input_mask", "warped_depth", "true_depth", "depth_spread")
+_PICTURES = ("albedo", "image", "canonical", "reconstruction", "gan_image")
+_OPTIONAL = ("gan_image", "true_depth", "depth_spread")
+ARRAYS = (*_MAPS, *_PICTURES, "view", "light")
 
 _CONVENTIONS = {
     "axes": "camera frame: x to the right, y down, z away from the camera; right-handed",
@@ -98,8 +115,8 @@ class Result:
     reference: bool = False
 
     def __post_init__(self) -> None:
-        for key, shape in _shapes(self.camera.image_size).items():
-            value = getattr(self, key)
+        for key in ARRAYS:
+            value, shape = getattr(self, key), _shape(key, self.camera.image_size)
             if value is None and key in _OPTIONAL:
                 continue
             value = np.array(value, np.float32)
@@ -110,6 +127,19 @@ class Result:
             object.__setattr__(self, key, value)
 
 
+@dataclasses.dataclass(frozen=True)
+class Examined:
+    """What a results folder's record says of it.
+
+    Attributes:
+      harm: which file is missing or has another size than recorded, in words; "" if none.
+      made_with: what the folder was made with: the hash of its `configuration`, and further facts.
+    """
+
+    harm: str
+    made_with: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
 def save_result(result: Result, folder: str | os.PathLike, *, made_with: Mapping[str, Any] | None = None) -> None:
     """Writes the arrays and descriptions of `result` as a new `folder`, replacing an existing one.
 
@@ -118,81 +148,150 @@ def save_result(result: Result, folder: str | os.PathLike, *, made_with: Mapping
       folder: appears whole or not at all.
       made_with: what it was made with, for the folder's record.
     """
-    with folders.atomic_folder(folder) as fresh:
-        save_arrays(result, fresh)
-        folder_record.write_record(fresh, made_with or {})
+    with atomic_folder(folder) as fresh:
+        write_files(fresh, array_files(result))
+        write_record(fresh, made_with or {})
 
 
-def save_arrays(result: Result, folder: pathlib.Path) -> None:
-    """Writes the files that `load_result` reads into an existing folder."""
-    checksums = {}
-    for key in _shapes(result.camera.image_size):
-        value = getattr(result, key)
-        if value is not None:
-            np.save(folder / f"{key}.npy", value)
-            checksums[key] = result_files.checksum(value)
+def array_files(result: Result) -> dict[str, Any]:
+    """Returns the files that `load_result` reads, as `write_files` takes them, and `camera.json`."""
+    arrays = {key: value for key in ARRAYS if (value := getattr(result, key)) is not None}
     record = {
         "format": FORMAT_VERSION,
         "name": result.name,
         "category": result.category,
         "reference": result.reference,
         "camera": dataclasses.asdict(result.camera),
-        "arrays": checksums,
-        "metrics": records.finite(result.metrics),
+        "arrays": list(arrays),
+        "metrics": result.metrics,
     }
-    result_files.write_json(folder / "camera.json", _camera_description(result))
-    result_files.write_json(folder / "result.json", record)
+    files: dict[str, Any] = {f"{key}.npy": value for key, value in arrays.items()}
+    return files | {"camera.json": _camera_description(result), "result.json": record}
+
+
+def write_files(folder: pathlib.Path, files: Mapping[str, Any]) -> None:
+    """Writes files into a folder that appears later as a whole.
+
+    Args:
+      folder: an existing one.
+      files: contents by name: bytes or text; an array for `.npy`; a uint8 picture (h, w, 3) for `.png`; for `.json`
+        any value that JSON can hold, where numbers that are not finite become null; or a function that is called with
+        the path and writes the file itself.
+    """
+    for name, content in files.items():
+        path = folder / name
+        if callable(content):
+            content(path)
+        elif isinstance(content, bytes):
+            path.write_bytes(content)
+        elif isinstance(content, str):
+            path.write_text(content, encoding="utf-8", newline="")
+        elif path.suffix == ".npy":
+            np.save(path, content)
+        elif path.suffix == ".png":
+            pictures.write_png(path, content)
+        else:
+            path.write_text(json.dumps(finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def finite(value: Any) -> Any:
+    """Returns a value as JSON can hold it: NumPy's numbers as Python's, those that are not finite as None."""
+    if isinstance(value, Mapping):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def write_record(folder: pathlib.Path, made_with: Mapping[str, Any]) -> None:
+    """Writes `files.json` of a folder that is otherwise complete; `made_with` holds JSON values."""
+    files = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
+    write_files(folder, {FILES: {"files": files, "made_with": dict(made_with)}})
+
+
+def examine(folder: pathlib.Path) -> Examined:
+    """Checks whether every file of a results folder is there with the size that `files.json` records."""
+    try:
+        record = json_files.read_object(folder / FILES, "the record of a results folder")
+        files, made_with = dict(record["files"]), dict(record["made_with"])
+    except FileNotFoundError:
+        return Examined(f"{FILES} is missing")
+    except UserError as error:
+        return Examined(str(error))
+    except (KeyError, TypeError, ValueError):
+        return Examined(f"{FILES} lists no files")
+    for name, size in files.items():
+        try:
+            found = os.stat(folder / name).st_size
+        except (OSError, ValueError):
+            return Examined(f"{name} is missing", made_with)
+        if found != size:
+            return Examined(f"{name} has {found} bytes instead of {size}", made_with)
+    return Examined("", made_with)
 
 
 def load_result(folder: str | os.PathLike) -> Result:
     """Reads a folder written by `save_result` or `write_outputs`, bit for bit.
 
-    Raises `UserError` naming the file that is missing, damaged or of another format version.
+    Raises `UserError` naming the file that is missing, unreadable or of another format version.
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder} is not a results folder: there is no such folder")
-    record = result_files.read_record(folder, FORMAT_VERSION)
+    record = _record_of(folder)
     try:
-        camera = record_checks.camera_of(record["camera"])
-        checksums = record_checks.of_type(dict, record["arrays"])
-        named: dict[str, Any] = {
-            "name": record_checks.of_type(str, record["name"]),
-            "category": record_checks.of_type(str, record["category"]),
-            "reference": bool(record.get("reference", False)),
-            "metrics": record_checks.metrics_of(record["metrics"]),
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise Damaged(f"{folder / 'result.json'} is damaged ({error}); reconstruct again") from error
-    arrays: dict[str, Any] = {}
-    for key, shape in _shapes(camera.image_size).items():
-        if key in _OPTIONAL and key not in checksums:
-            continue
-        arrays[key] = result_files.read_array(folder / f"{key}.npy", shape, checksums.get(key))
-    try:
+        camera = Camera(**record["camera"])
+        listed = [key for key in ARRAYS if key in record["arrays"] or key not in _OPTIONAL]
+        named = {"name": str(record["name"]), "category": str(record["category"])}
+        named |= {"reference": bool(record["reference"]), "metrics": dict(record["metrics"])}
+        arrays = {key: _read_array(folder / f"{key}.npy", _shape(key, camera.image_size)) for key in listed}
         return Result(camera=camera, **named, **arrays)
-    except ValueError as error:
-        raise Damaged(f"{folder} is not a usable result: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder} is not a usable result ({error}): reconstruct again") from error
 
 
 def load_metrics(folder: str | os.PathLike) -> dict[str, Any]:
     """Reads only the metrics of a folder written by `save_result` or `write_outputs`, not its arrays.
 
-    Raises `UserError` if `result.json` is missing, damaged or of another format version.
+    Raises `UserError` if `result.json` is missing, unreadable or of another format version.
     """
-    folder = pathlib.Path(folder)
+    metrics = _record_of(pathlib.Path(folder)).get("metrics")
+    if not isinstance(metrics, dict):
+        raise UserError(f"{pathlib.Path(folder) / 'result.json'} has no metrics: reconstruct again")
+    return metrics
+
+
+def _record_of(folder: pathlib.Path) -> dict[str, Any]:
+    path = folder / "result.json"
     try:
-        return record_checks.metrics_of(result_files.read_record(folder, FORMAT_VERSION).get("metrics"))
-    except TypeError as error:
-        raise Damaged(f"{folder / 'result.json'} is damaged (it has no metrics: {error}); reconstruct again") from error
+        record = json_files.read_object(path, "a result")
+    except FileNotFoundError as error:
+        raise UserError(f"{folder} is not a results folder: {path} is missing") from error
+    except UserError as error:
+        raise UserError(f"{error}: reconstruct again") from error
+    if record.get("format") != FORMAT_VERSION:
+        raise UserError(f"{path} has another format than this program's, {FORMAT_VERSION}: reconstruct again")
+    return record
 
 
-def _shapes(size: int) -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(_MAPS, (size, size))
-    shapes |= dict.fromkeys(_PICTURES, (size, size, 3))
-    shapes |= {"view": (6,), "light": (4,)}
-    shapes |= {key: (size, size, 3) if kind == "picture" else (size, size) for key, kind in _OPTIONAL.items()}
-    return shapes
+def _read_array(path: pathlib.Path, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        value = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a wrong header allocates nothing
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing from the result: reconstruct again") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} is damaged ({error}): reconstruct again") from error
+    if value.dtype != np.float32 or value.shape != shape:
+        raise UserError(f"{path} is no float32 array of shape {shape}: reconstruct again")
+    return np.array(value)
+
+
+def _shape(key: str, size: int) -> tuple[int, ...]:
+    if key in _MAPS:
+        return size, size
+    return {"view": (6,), "light": (4,)}.get(key, (size, size, 3))
 
 
 def _camera_description(result: Result) -> dict[str, Any]:

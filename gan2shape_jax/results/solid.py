@@ -1,4 +1,9 @@
-"""A result as a solid to print: closed, in millimetres, as it lies on the bed.
+"""The object as a sheet cut along its outline, and as a solid to print: closed, in millimetres, as it lies on the bed.
+
+The sheet's vertices are a grid over the canonical depth map, as dense as requested; triangles are the renderer's, and
+those that the outline crosses are cut there, so that the border is smooth instead of following whole pixels. What is
+kept is one piece without holes: a disc with a single border. Points are in the camera's frame (x right, y down, z
+away), in scene units.
 
 Seen from the camera, the front is one surface that every ray meets once. The solid is what lies behind it along the
 rays, up to a plane; so the walls follow the rays, and front, walls and back can meet only at their borders, whatever
@@ -17,16 +22,25 @@ from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 
 from gan2shape_jax.errors import ArgumentError, UserError
-from gan2shape_jax.results.outline import CutSheet, border, cut_sheet, finer
+from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.geometry.faces import grid_faces
 from gan2shape_jax.results.result import Result
-from gan2shape_jax.results.smooth_depth import without_spikes
-from gan2shape_jax.results.surface import MASK_THRESHOLD, object_mask, surface
-from gan2shape_jax.results.thin_parts import thin_share
+from gan2shape_jax.results.surface import MASK_THRESHOLD, object_mask, points, surface
 
 if TYPE_CHECKING:
     import trimesh
 
-__all__ = ["BACKS", "LARGEST_MM", "LEAST_WALL_MM", "Solid", "build_solid"]
+__all__ = [
+    "BACKS",
+    "LARGEST_MM",
+    "LEAST_WALL_MM",
+    "OUTLINE",
+    "CutSheet",
+    "Solid",
+    "border",
+    "build_solid",
+    "cut_sheet",
+]
 
 BACKS = ("flat", "mirrored")
 LEAST_WALL_MM = 0.8  # two lines of a common nozzle: what printers can still make
@@ -37,6 +51,18 @@ _FINENESS_MM = 0.5  # vertices are no farther apart than this, unless that takes
 _MOST_VERTICES = 400  # along a side
 _FITTINGS = 50
 _THIN_SHARE = 0.002  # of the area: less than this is just a sharp corner
+OUTLINE = 0.5  # the object's share at which a sheet is cut
+_CLEAR = 0.03  # least distance of values from that, which keeps cuts away from vertices and so avoids sliver triangles
+# Which vertices of the grid are joined by an edge: the diagonals all run the same way.
+_JOINED = np.array([[0, 1, 1], [1, 1, 1], [1, 1, 0]])
+# The 16 pixels around a pixel and its eight neighbours: a spike is narrower than what they enclose.
+_RING = np.pad(np.zeros((3, 3), bool), 1, constant_values=True)
+_PITCHES = 3.0  # a spike's least height, in distances between neighbouring pixels
+_THIN_CELLS = 8  # across the least wall
+_MOST_THIN_CELLS = 1500  # along a side; a larger solid is examined more coarsely
+_WALLS_HIGH = (
+    2.0  # a ridge's crest may be this many walls high before it counts, since every sharp edge is thin at its end
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,7 +114,7 @@ def build_solid(
             f"the object mask of {result.name} is empty, so there is no object to print: reconstruct with a mask"
         )
     kept = object_mask(result)
-    depth, spikes = without_spikes(result.depth, kept, 1 / result.camera.focal_length)
+    depth, spikes = _without_spikes(result.depth, kept, 1 / result.camera.focal_length)
     share = surface(result).field
     limits = _limits(width_mm, height_mm)
 
@@ -98,7 +124,7 @@ def build_solid(
     half = thickness_mm / (2 if back == "mirrored" else 1)
     parts = _parts(_fitted(sheet.points, limits, half), result)
     if parts > 1:
-        depth, share = finer(depth, parts), finer(share, parts)
+        depth, share = _finer(depth, parts), _finer(share, parts)
         sheet = cut_sheet(depth, share, result.camera, parts=parts)
     scale = _fitted(sheet.points, limits, half)
     plane = sheet.points[:, 2].max() + half / scale
@@ -108,7 +134,7 @@ def build_solid(
     mesh = trimesh.Trimesh(placed, faces, process=False)
     # Projected along the rays onto the plane, where front and back share one outline.
     pitch = plane * scale / (parts * result.camera.focal_length)
-    thin = thin_share((plane - depth) * scale, share, pitch, LEAST_WALL_MM)
+    thin = _thin_share((plane - depth) * scale, share, pitch, LEAST_WALL_MM)
     return Solid(mesh, tuple(_notes(inside, kept, spikes, thin)))
 
 
@@ -196,3 +222,173 @@ def _notes(inside: Bool[np.ndarray, "s s"], kept: Bool[np.ndarray, "s s"], spike
     if thin > _THIN_SHARE:
         notes.append(f"{thin:.1%} of the area is thinner than {LEAST_WALL_MM:g} mm and may not print: make it larger")
     return notes
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CutSheet:
+    """The object's part of a sheet.
+
+    Attributes:
+      points: (V, 3) float64, camera frame, scene units.
+      pixels: (V, 2) float64 column and row in the canonical picture; pixel centres are integers.
+      faces: (F, 3) counterclockwise as seen from the front; none is empty.
+    """
+
+    points: np.ndarray
+    pixels: np.ndarray
+    faces: np.ndarray
+
+
+def _finer(values: Float[np.ndarray, "s s"], parts: int) -> Float[np.ndarray, "n n"]:
+    """Returns a map with (s - 1) parts + 1 values per side: cubic splines, clipped to the range of the given values.
+
+    Args:
+      values: at the pixel centres; they are kept.
+      parts: number of parts into which each distance between two of them is divided.
+    """
+    if parts == 1:
+        return values
+    smooth = ndimage.zoom(values.astype(np.float64), ((len(values) - 1) * parts + 1) / len(values), mode="nearest")
+    return np.clip(smooth, values.min(), values.max()).astype(values.dtype)
+
+
+def cut_sheet(
+    depth: Float[np.ndarray, "n n"], share: Float[np.ndarray, "n n"], camera: Camera, *, parts: int = 1
+) -> CutSheet:
+    """Cuts the sheet of a depth map where the object's share is 1/2 and keeps the largest piece, with holes filled.
+
+    Args:
+      depth: on n = (S - 1) parts + 1 vertices per side, scene units.
+      share: likewise, above 1/2 on the object.
+      camera: of the S x S map.
+      parts: vertices per pixel of that map, along a side.
+
+    Returns:
+      The piece; it has no faces if the object's share is nowhere above 1/2.
+    """
+    side = len(depth)
+    # The same field of view on more pixels: pixel k here is pixel k / parts of the camera's own.
+    placed = points(depth, dataclasses.replace(camera, image_size=side)).astype(np.float64)
+    rows, columns = np.mgrid[:side, :side] / parts
+    value = _one_disc(share.astype(np.float64) - OUTLINE).reshape(-1)
+    faces, ends, share_of_second = _cut(grid_faces(side, side).astype(np.int64), value)
+
+    def on_all(values: np.ndarray) -> np.ndarray:
+        first, second = values[ends[:, 0]], values[ends[:, 1]]
+        return np.concatenate([values, first + share_of_second[:, None] * (second - first)])
+
+    used, faces = np.unique(faces, return_inverse=True)
+    return CutSheet(
+        points=on_all(placed.reshape(-1, 3))[used],
+        pixels=on_all(np.stack([columns, rows], axis=-1).reshape(-1, 2))[used],
+        faces=faces.reshape(-1, 3),
+    )
+
+
+def border(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "e 2"]:
+    """Returns the edges (start, end) that belong to only one face, in that face's direction."""
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    _, index, count = np.unique(np.sort(edges, axis=1), axis=0, return_index=True, return_counts=True)
+    return edges[np.sort(index[count == 1])]
+
+
+def _one_disc(value: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+    """Returns the values, positive on the object, with its smaller pieces removed, holes filled, and none near 0."""
+    clear = np.where(value > 0, np.maximum(value, _CLEAR), np.minimum(value, -_CLEAR))
+    pieces, count = ndimage.label(clear > 0, _JOINED)
+    if count > 1:
+        largest = np.argmax(np.bincount(pieces.ravel())[1:]) + 1
+        clear = np.where((pieces > 0) & (pieces != largest), -_CLEAR, clear)
+    outside, count = ndimage.label(clear <= 0, _JOINED)
+    rim = np.concatenate([outside[0], outside[-1], outside[:, 0], outside[:, -1]])
+    holes = ~np.isin(outside, np.append(rim, 0)) & (outside > 0)
+    return np.where(holes, _CLEAR, clear)
+
+
+def _cut(
+    faces: Int[np.ndarray, "f 3"], value: Float[np.ndarray, " v"]
+) -> tuple[Int[np.ndarray, "k 3"], Int[np.ndarray, "e 2"], Float[np.ndarray, " e"]]:
+    """Cuts triangles where a value that is linear on each is 0, and keeps the part above.
+
+    Returns:
+      Triangles of the same orientation; the ends of the edges that are cut, whose cut points are numbered from v on;
+      and the share of the second end in each cut point.
+    """
+    above = value > 0
+    count = above[faces].sum(axis=1)
+    # Rotated so that the corner that differs from the other two comes first.
+    one, two = faces[count == 1], faces[count == 2]
+    one = _turned(one, np.argmax(above[one], axis=1))
+    two = _turned(two, np.argmin(above[two], axis=1))
+    crossed = np.sort(np.concatenate([one[:, :2], one[:, ::2], two[:, :2], two[:, ::2]]), axis=1)
+    ends, number = np.unique(crossed, axis=0, return_inverse=True)
+    number = len(value) + number.reshape(-1)
+    one_b, one_c, two_b, two_c = np.split(number, np.cumsum([len(one), len(one), len(two)]))
+    kept = [
+        faces[count == 3],
+        np.stack([one[:, 0], one_b, one_c], axis=1),
+        np.stack([two_b, two[:, 1], two[:, 2]], axis=1),
+        np.stack([two_b, two[:, 2], two_c], axis=1),
+    ]
+    first, second = value[ends[:, 0]], value[ends[:, 1]]
+    return np.concatenate(kept), ends, first / (first - second)
+
+
+def _turned(faces: Int[np.ndarray, "f 3"], start: Int[np.ndarray, " f"]) -> Int[np.ndarray, "f 3"]:
+    """Returns faces with their corners in the same cyclic order, but beginning with the given one."""
+    return np.take_along_axis(faces, (start[:, None] + np.arange(3)) % 3, axis=1)
+
+
+def _without_spikes(
+    depth: Float[np.ndarray, "s s"], inside: Bool[np.ndarray, "s s"], pitch: float
+) -> tuple[Float[np.ndarray, "s s"], int]:
+    """Flattens what stands out from everything around it; slopes, edges and ridges stay as they are.
+
+    Args:
+      depth: scene units.
+      inside: the object; only its depth is used.
+      pitch: distance between neighbouring pixels' points, scene units.
+
+    Returns:
+      The depth, extended outside the object, and how many pixels were flattened.
+    """
+    whole = _carried_on(depth, inside)
+    low = ndimage.minimum_filter(whole, footprint=_RING, mode="nearest")
+    high = ndimage.maximum_filter(whole, footprint=_RING, mode="nearest")
+    within = np.clip(whole, low, high)
+    spikes = inside & (np.abs(whole - within) > _PITCHES * pitch)
+    return _carried_on(np.where(spikes, within, whole), inside), int(spikes.sum())
+
+
+def _carried_on(depth: Float[np.ndarray, "s s"], inside: Bool[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
+    """Returns depth that, outside the object, is that of the object's nearest pixel; `inside` must not be empty."""
+    nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
+    return depth[tuple(nearest)]
+
+
+def _thin_share(
+    height_mm: Float[np.ndarray, "n n"], share: Float[np.ndarray, "n n"], pitch_mm: float, least_mm: float
+) -> float:
+    """Returns the share of a solid's area, seen from above, that is narrower than a disc of the least wall's size.
+
+    The height above the back is opened with a disc of that diameter (grey-scale morphology): what rises above the
+    opening by more than two walls is narrower than one.
+
+    Args:
+      height_mm: of the front above the back.
+      share: above 1/2 on the object; outside it there is nothing.
+      pitch_mm: distance between neighbouring values.
+      least_mm: the least wall.
+    """
+    side = len(height_mm)
+    parts = max(1, min(math.ceil(pitch_mm * _THIN_CELLS / least_mm), _MOST_THIN_CELLS // side))
+    size = (side - 1) * parts + 1
+    height, inside = (ndimage.zoom(values, size / side, order=1, mode="nearest") for values in (height_mm, share))
+    solid = np.pad(np.where(inside > 0.5, height, 0), 1)
+    radius = least_mm / 2 / (pitch_mm / parts)
+    reach = math.floor(radius)
+    if reach < 1:  # the disc is no wider than a cell
+        return 0.0
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    opened = ndimage.grey_opening(solid, footprint=x**2 + y**2 <= radius**2, mode="constant")
+    return float((solid - opened > _WALLS_HIGH * least_mm).sum() / max((solid > 0).sum(), 1))

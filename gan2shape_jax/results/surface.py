@@ -1,25 +1,73 @@
-"""The part of a result's canonical depth map that pictures and meshes show.
+"""The surface of a result: its points, normals and light on the host, and the part of it that pictures and meshes show.
 
 The object mask is made of whole pixels, and beyond its border the depth falls away to whatever the
 network left there. A surface cut there has steps along its outline and spikes when seen from the
 side. So the object's depth is extended past its border, and the outline is the 1/2 contour of the
 smoothed mask. All maps are `(S, S)`, canonical frame; depth in scene units.
+
+The functions for NumPy arrays are those of `camera` and `lighting`, each one compiled program: run operation by
+operation, they took a third of the time of a feed-forward result.
 """
 
 import dataclasses
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from gan2shape_jax.results import host
+from gan2shape_jax.geometry import camera as cameras
+from gan2shape_jax.geometry import lighting
+from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.results.result import Result
 
-__all__ = ["MASK_THRESHOLD", "Surface", "object_mask", "surface"]
+__all__ = [
+    "MASK_THRESHOLD",
+    "Surface",
+    "lit",
+    "normals",
+    "object_mask",
+    "points",
+    "rotations",
+    "shading",
+    "surface",
+]
 
 # The canonical mask is fractional; the reference cuts its pictures here as well (save_results).
 MASK_THRESHOLD = 0.3
 _RINGS = 2  # one for the cells across the outline, one more for the normals there
+
+_back_project = jax.jit(cameras.back_project, static_argnums=1)
+_normals = jax.jit(lighting.normals, static_argnums=1)
+_rotation_matrix = jax.jit(cameras.rotation_matrix)
+_shade = jax.jit(lighting.shade)
+_apply_shading = jax.jit(lighting.apply_shading)
+
+
+def points(depth: np.ndarray, camera: Camera) -> np.ndarray:
+    """Returns the points (..., H, W, 3) that a depth map shows, in the camera frame."""
+    return np.asarray(_back_project(jnp.asarray(depth), camera))
+
+
+def normals(depth: np.ndarray, camera: Camera) -> np.ndarray:
+    """Returns unit normals (..., H, W, 3) pointing into the surface."""
+    return np.asarray(_normals(jnp.asarray(depth), camera))
+
+
+def rotations(angles: np.ndarray) -> np.ndarray:
+    """Returns rotation matrices (..., 3, 3) of angles (..., 3) in radians."""
+    return np.asarray(_rotation_matrix(jnp.asarray(angles)))
+
+
+def shading(normal: np.ndarray, light: np.ndarray) -> np.ndarray:
+    """Returns ambient and diffuse light (H, W) on normals (H, W, 3)."""
+    return np.asarray(_shade(jnp.asarray(normal), jnp.asarray(light))[0])
+
+
+def lit(albedo: np.ndarray, shade: np.ndarray) -> np.ndarray:
+    """Returns albedo (H, W, 3) in [-1, 1] under shading (H, W); it may exceed 1."""
+    return np.asarray(_apply_shading(jnp.asarray(albedo), jnp.asarray(shade)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,7 +109,7 @@ def surface(result: Result, *, cut: bool = True) -> Surface:
     depth, known = result.depth, inside
     for _ in range(_RINGS):
         depth, known = _carried_on(depth, known)
-    normal = host.normals(depth, result.camera)
+    normal = normals(depth, result.camera)
     # Border normals are frontal by definition; their neighbours' normals look better.
     normal = np.pad(normal[1:-1, 1:-1], ((1, 1), (1, 1), (0, 0)), mode="edge")
     drawn = _neighbourhood(field >= 0.5) > 0

@@ -3,15 +3,20 @@
 Metrics are dictionaries of numbers: `side`, `mad`, `mad_unit` (degrees), `mae`, `mse`, the same
 keys under `prior`, and `reconstruction_l1`, `inversion_l1` (mean absolute difference, pictures in
 [-1, 1]). What is not known, such as depth metrics without true depth, is absent.
+
+Names and messages become cells in which nothing acts as Markdown, HTML, a formula or a terminal command. A spreadsheet
+evaluates a CSV cell that begins with `=`, `+`, `-` or `@`, or with a tab or line break before one. As OWASP advises,
+such text gets an apostrophe in front, which marks it as text. So does text that begins with an apostrophe itself, so
+that `csv_value` gives back what was written.
 """
 
 import csv
 import dataclasses
 import io
-import json
 import math
 import os
 import pathlib
+import re
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,18 +27,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gan2shape_jax.io.atomic_files import atomic_text
-from gan2shape_jax.results.cells import csv_cell, markdown_cell
-from gan2shape_jax.results.result import Result
 from gan2shape_jax.errors import message_line, one_line
+from gan2shape_jax.io.atomic_files import atomic_text
+from gan2shape_jax.results.result import Result
 
 __all__ = [
     "COLUMNS",
     "Row",
     "complete_metrics",
+    "csv_cell",
+    "csv_value",
     "figure",
+    "markdown_cell",
     "print_table",
-    "write_metrics",
     "write_table",
 ]
 
@@ -54,6 +60,14 @@ _WIDE = 110
 _DETAILS = ("mad_unit", "mae", "mse")
 _SUMMARIES = (("mean", statistics.fmean), ("median", statistics.median))
 _Line = tuple[str, str, list[float | None]]
+
+# The full-width forms of = + - @ too: some spreadsheets evaluate them.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_MARKED = (*_FORMULA, "'")
+
+# What Markdown interprets. Underscores inside words and stars between spaces, which it leaves alone, stay as they are.
+_MARKDOWN = re.compile(r"(?P<plain>(?<=[^\W_])_+(?=[^\W_])|(?<=\s)\*(?=\s|$))|[\\`*_~|\[\]]|^[#+=-]+(?=\s|$)")
+_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,15 +97,10 @@ def complete_metrics(result: Result) -> dict[str, Any]:
     return metrics
 
 
-def write_metrics(path: str | os.PathLike, metrics: dict[str, Any]) -> None:
-    """Writes metrics as JSON; what is not finite becomes null, since NaN is not valid JSON."""
-    atomic_text(path, json.dumps(_clean(metrics), indent=2, allow_nan=False) + "\n")
-
-
 def write_table(folder: str | os.PathLike, rows: Sequence[Row]) -> None:
     """Writes `results.csv` and `results.md` into `folder`.
 
-    The CSV is for programs: one row per image, numbers in full, an empty cell for each unknown one; `cells.csv_value`
+    The CSV is for programs: one row per image, numbers in full, an empty cell for each unknown one; `csv_value`
     gives back name and status. The Markdown is for people: rounded, with the mean and the median of the known values
     below the images.
     """
@@ -152,7 +161,8 @@ def figure(metrics: Any, path: Sequence[str]) -> float | None:
     """Returns the number at `path` in nested metrics, or None if it is absent or not finite."""
     for key in path:
         metrics = metrics.get(key) if isinstance(metrics, dict) else None
-    return float(metrics) if metrics is not None and math.isfinite(metrics) else None
+    known = isinstance(metrics, (int, float)) and not isinstance(metrics, bool) and math.isfinite(metrics)
+    return float(metrics) if known else None
 
 
 def _texts(values: Sequence[float | None]) -> list[str]:
@@ -161,11 +171,16 @@ def _texts(values: Sequence[float | None]) -> list[str]:
     ]
 
 
-def _clean(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _clean(entry) for key, entry in value.items()}
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, np.integer):
-        return int(value)
-    return value
+def markdown_cell(text: str) -> str:
+    """Returns text for a Markdown cell or line: on one line, white space collapsed, markup escaped."""
+    return _MARKDOWN.sub(lambda found: found["plain"] or f"\\{found[0]}", message_line(text)).translate(_HTML)
+
+
+def csv_cell(text: str) -> str:
+    """Returns text for a CSV cell: control characters escaped, an apostrophe before what might be evaluated."""
+    return one_line(f"'{text}" if text.startswith(_MARKED) else text)
+
+
+def csv_value(cell: str) -> str:
+    """Returns the text that `csv_cell` was given, provided it had no control characters."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_MARKED) else cell

@@ -8,7 +8,7 @@ Views are `(n, 6)`: rx, ry, rz in radians, tx, ty, tz in scene units, from the c
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -19,9 +19,9 @@ from jaxtyping import Float, UInt8
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry import rasterizer
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.results import host, pictures
+from gan2shape_jax.results import pictures
 from gan2shape_jax.results.result import Result
-from gan2shape_jax.results.surface import surface
+from gan2shape_jax.results.surface import points, rotations, surface
 
 __all__ = [
     "SHOWS",
@@ -29,7 +29,9 @@ __all__ = [
     "Surfaces",
     "draw",
     "draw_in_parts",
+    "fitting_window",
     "picture",
+    "pictures_in_turn",
     "repeated",
     "sweep_views",
 ]
@@ -39,6 +41,8 @@ SHOWS = ("image", "albedo", "normals", "shape", "depth")
 # One angle, or one for each view. (NumPy's `ArrayLike` leaves tuples out where types are checked at run time.)
 Degrees = float | np.number | Sequence[Any] | np.ndarray
 
+_FEW_PIXELS = 2**23  # of all views: up to this many are drawn once and kept, in 300 MB
+_MARGIN = 0.04  # share of the picture's side that stays free at each border
 _CHUNK = 4  # views drawn together: one compiled program serves any number of them
 _SHAPE_GREY = 0.74  # albedo of the grey shape
 _HEADLIGHT = np.array([0.2, 0.9, 0.0, 0.25], np.float32)  # ambient, diffuse, dx, dy
@@ -90,7 +94,7 @@ def draw(
       size: side of a picture, pixels.
       cut: whether to leave out what lies outside the object mask.
       supersample: samples per pixel along each side.
-      window: side of what the picture shows relative to the camera's own picture, see `framing`.
+      window: side of what the picture shows relative to the camera's own picture, see `fitting_window`.
     """
     parts = draw_in_parts(result, views, size=size, cut=cut, supersample=supersample, window=window)
     fields = [vars(part) for part in parts]
@@ -225,5 +229,67 @@ def _shading(normal: np.ndarray, light: np.ndarray) -> np.ndarray:
 
 def _turned_normals(surfaces: Surfaces) -> np.ndarray:
     """Returns normals in the frame of each view's camera."""
-    rotation = host.rotations(surfaces.views[:, :3])
+    rotation = rotations(surfaces.views[:, :3])
     return np.einsum("nij,nhwj->nhwi", rotation, surfaces.normal)
+
+
+def pictures_in_turn(
+    result: Result,
+    turned: Float[np.ndarray, "n 6"],
+    lights: Float[np.ndarray, "n 4"],
+    *,
+    show: str = "image",
+    size: int,
+    cut: bool = True,
+    window: float = 1.0,
+) -> Iterator[UInt8[np.ndarray, "s s 3"]]:
+    """Yields what `views.picture` shows of each view under its light, with no more than a few views in memory.
+
+    The colours of `depth` span the range over all views. Many views are drawn twice for that: once just to find it.
+    """
+    drawn = functools.partial(draw_in_parts, result, turned, size=size, cut=cut, window=window)
+    near = far = None
+    if show == "depth":
+        if len(turned) * size**2 <= _FEW_PIXELS:
+            drawn = functools.partial(iter, list(drawn()))
+        near, far = _depth_range(drawn)
+    start = 0
+    for part in drawn():
+        end = start + len(part.views)
+        yield from picture(part, show, light=lights[start:end], near=near, far=far)
+        start = end
+
+
+def _depth_range(drawn: Callable[[], Iterator[Surfaces]]) -> tuple[float, float]:
+    """Returns `pictures.depth_range` of all views together, keeping no more of them than the object's depths."""
+    depths = [part.depth[part.coverage > 0.5] for part in drawn()]
+    if not any(map(len, depths)):  # no view shows the object
+        depths = [part.depth.reshape(-1) for part in drawn()]
+    seen = np.concatenate(depths)[None]
+    return pictures.depth_range(seen, np.ones_like(seen))
+
+
+def fitting_window(result: Result, views: Float[np.ndarray, "n 6"], *, cut: bool = True) -> float:
+    """Returns the side of the smallest picture that holds the mesh in every view, relative to the camera's own.
+
+    The picture stays centred on the principal point, and one window serves all views, so that the mesh neither
+    shifts nor changes size while it turns. It is never smaller than the camera's own picture. Results in reference
+    mode keep the latter, as the published code does.
+
+    Args:
+      result: the reconstruction.
+      views: radians, scene units.
+      cut: whether the mesh is cut at the object mask or is the whole sheet.
+
+    Returns:
+      A factor, 1 or more.
+    """
+    if result.reference:
+        return 1.0
+    part = surface(result, cut=cut)
+    corners = points(part.depth, result.camera)[part.mask >= 0.5]
+    center = np.array([0, 0, result.camera.rot_center_depth])
+    rotated = np.einsum("nij,kj->nki", rotations(views[:, :3]), corners - center)
+    turned = rotated + center + views[:, None, 3:]
+    reach = np.abs(turned[..., :2] / turned[..., 2:]).max() * result.camera.focal_length
+    return max(1.0, float(reach / (result.camera.image_size / 2) / (1 - 2 * _MARGIN)))

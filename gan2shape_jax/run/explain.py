@@ -182,15 +182,14 @@ def write(
         picture_size=outputs.picture_size,
         turntable_frames=outputs.turntable_frames,
         mesh_full=outputs.mesh_full,
-        animation=outputs.animation and outputs.preset == "all",
-        views=outputs.preset != "mesh",
-        strips=outputs.preset in ("standard", "all"),
+        animation=outputs.animation,
+        preset=outputs.preset,
         gan_batch=config.sampling.batch_size,
     )
     write_outputs(
         result,
         folder,
-        gan_project=project if outputs.gan_images and outputs.preset == "all" else None,
+        gan_project=project if outputs.gan_images else None,
         options=options,
         extra=extra,
         made_with={"configuration": config_hash(config)} | made_with,

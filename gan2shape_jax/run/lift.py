@@ -32,8 +32,8 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import changed
+from gan2shape_jax.results.overview import draw_sample_sheet
 from gan2shape_jax.results.pictures import write_png
-from gan2shape_jax.results.sample_sheet import draw_sample_sheet
 from gan2shape_jax.run import hosts, interrupt, joint_files, lifted_model, prepare, start
 from gan2shape_jax.run.lift_samples import maker_of
 from gan2shape_jax.run.report import Monitor

@@ -27,7 +27,7 @@ from gan2shape_jax.io.atomic_files import atomic_text, clear_leftovers
 from gan2shape_jax.io.image_names import stem_of
 from gan2shape_jax.io.json_files import read_object
 from gan2shape_jax.lift.kept_samples import PROJECTED
-from gan2shape_jax.results import folder_record
+from gan2shape_jax.results import examine
 from gan2shape_jax.run import hosts, joint_files
 from gan2shape_jax.run.folder_lock import hold
 from gan2shape_jax.run.hosts import Team
@@ -137,7 +137,7 @@ def _is_finished(config: ConfigDict, folder: RunFolder, stem: str) -> bool:
     if not folder.is_finished(stem):
         return False
     result = folder.result(stem)
-    examined = folder_record.examine(result)
+    examined = examine(result)
     if examined.harm:
         print(f"warning: {result} is incomplete ({examined.harm}): the image is made again", file=sys.stderr)
         (result / "result.json").unlink()

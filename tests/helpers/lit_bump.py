@@ -4,7 +4,8 @@ import numpy as np
 
 from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.results import Result, host
+from gan2shape_jax.results import Result
+from gan2shape_jax.results.surface import lit, normals, shading
 
 __all__ = ["lit_bump"]
 
@@ -20,7 +21,7 @@ def lit_bump(size: int = 48, **fields) -> Result:
     mask = (height > 0.15).astype(np.float32)
     light = np.array([0.35, 0.6, 0.5, 0.2], np.float32)
     view = np.array([0.06, -0.2, 0.05, 0.004, -0.003, 0.002], np.float32)
-    canonical = host.lit(albedo, host.shading(host.normals(depth, camera), light))
+    canonical = lit(albedo, shading(normals(depth, camera), light))
     warped = np.asarray(render.warp_depth(depth, view, camera))
     reconstruction = np.asarray(render.reconstruct(canonical, warped, view, camera))
     known = {

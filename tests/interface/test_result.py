@@ -9,7 +9,8 @@ from helpers import bump
 
 import gan2shape_jax as g2s
 from gan2shape_jax.main import main
-from gan2shape_jax.results import render_command, views
+from gan2shape_jax.results import views
+from gan2shape_jax.results.views import pictures_in_turn
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +33,9 @@ def test_units_and_shapes(result):
 
 def test_pictures_are_those_of_the_command(result):
     turned = views.sweep_views(yaw_deg=30, pitch_deg=-10)
-    (expected,) = render_command.render(result.record, turned, result.light[None], size=32)
+    (expected,) = pictures_in_turn(result.record, turned, result.light[None], size=32)
     np.testing.assert_array_equal(result.render(yaw=30, pitch=-10, size=32), expected)
-    (expected,) = render_command.render(result.record, turned + result.view, result.light[None], size=32, show="shape")
+    (expected,) = pictures_in_turn(result.record, turned + result.view, result.light[None], size=32, show="shape")
     np.testing.assert_array_equal(result.render(yaw=30, pitch=-10, size=32, show="shape", from_input=True), expected)
 
 
@@ -50,7 +51,7 @@ def test_lists_of_angles_and_lights_give_many_pictures(result):
 def test_relighting_by_its_own_light_changes_nothing(result):
     np.testing.assert_array_equal(result.relight(result.light[2:], size=24), result.render(size=24))
     stronger = np.array([0.4 - 0.6 * 0.3, 0.6 + 0.3, 1.0, 0.5], np.float32)
-    (expected,) = render_command.render(result.record, views.sweep_views(), stronger[None], size=24)
+    (expected,) = pictures_in_turn(result.record, views.sweep_views(), stronger[None], size=24)
     assert np.abs(result.relight((1.0, 0.5), strength=0.3, size=24).astype(int) - expected).max() <= 1
 
 

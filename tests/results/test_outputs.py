@@ -7,11 +7,22 @@ import numpy as np
 import pytest
 from helpers import bump
 from helpers.bump import SIZE
+from helpers.plain_result import plain_result
 from PIL import Image
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import lighting
-from gan2shape_jax.results import Result, load_result, save_result
+from gan2shape_jax.results import (
+    OUTPUTS,
+    OutputOptions,
+    Result,
+    examine,
+    load_metrics,
+    load_result,
+    save_result,
+    write_outputs,
+)
+from gan2shape_jax.results.outputs import PRESETS
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +36,7 @@ def written(result, tmp_path_factory):
 
 
 def test_a_saved_result_comes_back_bit_for_bit(result, tmp_path):
-    save_result(result, tmp_path / "r")
+    save_result(result, tmp_path / "r", made_with={"configuration": "abc"})
     again = load_result(tmp_path / "r")
     for field in dataclasses.fields(Result):
         before, after = getattr(result, field.name), getattr(again, field.name)
@@ -33,35 +44,59 @@ def test_a_saved_result_comes_back_bit_for_bit(result, tmp_path):
             assert after.dtype == np.float32 and np.array_equal(before, after), field.name
         else:
             assert before == after, field.name
+    assert load_metrics(tmp_path / "r") == result.metrics
+    assert examine(tmp_path / "r").harm == "" and examine(tmp_path / "r").made_with == {"configuration": "abc"}
 
 
-def test_the_written_folder_is_loadable_and_has_the_depth_as_float32(result, written):
-    assert np.array_equal(load_result(written).depth, result.depth)
-    assert np.load(written / "depth.npy").dtype == np.float32
+def test_committed_results_are_read(saved_results):
+    for name in ("001", "005"):
+        result = load_result(saved_results / name)
+        assert result.name == name and result.category == "ictface" and load_metrics(saved_results / name)["side"] < 0.1
+        assert examine(saved_results / name).harm == ""
 
 
 @pytest.mark.parametrize("name", ["result.json", "depth.npy", "true_depth.npy"])
-@pytest.mark.parametrize("harm", ["remove", "truncate", "empty", "flip"])
-def test_a_damaged_result_is_refused_by_the_name_of_its_file(result, tmp_path, name, harm):
+@pytest.mark.parametrize(
+    "content", [None, b"", b"\x93NUMPY\x01\x00nothing", b'{"format": 1}', b"[" * 10_000, b"9" * 999]
+)
+def test_a_file_that_cannot_be_read_is_refused_by_its_name(result, tmp_path, name, content):
     save_result(result, tmp_path / "r")
     path = tmp_path / "r" / name
-    contents = path.read_bytes()
-    if harm == "remove":
-        path.unlink()
-    elif harm == "flip":
-        middle = len(contents) // 2
-        path.write_bytes(contents[:middle] + bytes([contents[middle] ^ 0xFF]) + contents[middle + 1 :])
-    else:
-        path.write_bytes(contents[: len(contents) // 2] if harm == "truncate" else b"")
+    whole = path.read_bytes()
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"\br\b"):
+        load_result(tmp_path / "r")
+    assert examine(tmp_path / "r").harm.startswith(name)
+    path.write_bytes(whole[:-3])
     with pytest.raises(UserError, match=name):
         load_result(tmp_path / "r")
+    path.write_bytes(whole)
+    assert examine(tmp_path / "r").harm == ""
+
+
+def test_no_array_runs_code(result, tmp_path):
+    save_result(result, tmp_path / "r")
+    np.save(tmp_path / "r" / "depth.npy", np.array([print], object), allow_pickle=True)
+    with pytest.raises(UserError, match=r"depth\.npy"):
+        load_result(tmp_path / "r")
+
+
+@pytest.mark.parametrize(
+    "record", ["", "[]", '{"files": 3, "made_with": {}}', '{"files": {"a\\u0000b": 1}, "made_with": {}}']
+)
+def test_a_folder_without_a_usable_record_is_not_finished(tmp_path, record):
+    assert examine(tmp_path).harm == "files.json is missing"
+    (tmp_path / "files.json").write_text(record)
+    assert examine(tmp_path).harm
 
 
 def test_another_format_version_is_refused(result, tmp_path):
     save_result(result, tmp_path / "r")
     path = tmp_path / "r" / "result.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
-    with pytest.raises(UserError, match="version 99"):
+    with pytest.raises(UserError, match="another format"):
         load_result(tmp_path / "r")
 
 
@@ -72,29 +107,26 @@ def test_arrays_of_another_shape_or_not_finite_are_refused(result):
         dataclasses.replace(result, depth=np.full_like(result.depth, np.nan))
 
 
-def test_every_promised_file_is_there(written):
-    stills = [
-        "depth",
-        "normals",
-        "albedo",
-        "canonical",
-        "reconstruction",
-        "mask",
-        "input",
-        "overview",
-    ]
-    stills += ["turntable", "relight", "turntable_gan", "relight_gan"]
-    stills += [f"turntable_{show}" for show in ("albedo", "normals", "shape", "full", "shape_full")]
-    names = [f"{name}.png" for name in stills] + [
-        "camera.json",
-        "metrics.json",
-        "depth.npy",
-        "history.csv",
-    ]
-    names += [
-        f"{name}{end}" for name in ("turntable", "relight", "turntable_gan", "relight_gan") for end in (".gif", ".mp4")
-    ]
-    assert not [name for name in names if not (written / name).stat().st_size]
+def test_the_list_of_outputs_says_which_files_there_are(result, tmp_path):
+    """Every preset writes the files of its entries and no others; the record has them all with their sizes."""
+    spread = np.full_like(result.depth, 0.01)
+    known = dataclasses.replace(result, depth_spread=spread, gan_image=result.image)
+    for preset in PRESETS:
+        folder = tmp_path / preset
+        options = OutputOptions(preset, picture_size=16, turntable_frames=2)
+        write_outputs(known, folder, gan_project=lambda pictures: pictures, options=options)
+        presets = PRESETS[: PRESETS.index(preset) + 1]
+        files = {name for output in OUTPUTS if output.write and output.preset in presets for name in output.files}
+        assert {path.name for path in folder.iterdir()} == files | {"files.json"}
+        record = json.loads((folder / "files.json").read_text())
+        assert record == {"files": {name: (folder / name).stat().st_size for name in sorted(files)}, "made_with": {}}
+    names = [name for output in OUTPUTS for name in output.files]
+    assert len(names) == len(set(names))
+
+
+def test_what_is_not_known_has_no_file(written):
+    assert not (written / "spread.png").exists() and not (written / "depth_spread.npy").exists()
+    assert (written / "history.csv").read_bytes() == b"a,b\n"
     with Image.open(written / "turntable.gif") as gif:
         assert gif.n_frames == 4 and gif.info["loop"] == 0
 
@@ -106,15 +138,11 @@ def test_pictures_show_the_arrays(result, written):
     assert np.abs(shown("albedo.png") - result.albedo).max() <= 0.5 / 127.5 + 1e-6
     normal = np.asarray(lighting.normals(result.depth, result.camera))
     assert np.abs(shown("normals.png") - normal).max() <= 0.5 / 127.5 + 1e-6
-
-
-def test_depth_picture_is_brighter_where_nearer_and_names_its_range(result, written):
     with Image.open(written / "depth.png") as picture:
         assert "scene units" in picture.info["Description"]
         brightness = np.asarray(picture.convert("L"), np.float32)
     inside = result.mask > 0
-    correlation = np.corrcoef(brightness[inside], result.depth[inside])[0, 1]
-    assert correlation < -0.95
+    assert np.corrcoef(brightness[inside], result.depth[inside])[0, 1] < -0.95
 
 
 def test_camera_file_projects_as_the_camera_does(result, written):
@@ -125,3 +153,23 @@ def test_camera_file_projects_as_the_camera_does(result, written):
     np.testing.assert_allclose([u / w, v / w], expected, rtol=1e-6)
     assert description["view"]["ry"] == pytest.approx(-0.3)
     assert {"axes", "units", "view", "light", "normals"} <= set(description["conventions"])
+
+
+def test_metrics_file_has_the_promised_keys_and_no_nan(written, tmp_path):
+    metrics = json.loads((written / "metrics.json").read_text())
+    assert metrics["side"] == 0.01 and metrics["prior"]["mad"] == 30.0
+    assert metrics["reconstruction_l1"] == 0 and metrics["inversion_l1"] is None
+    odd = plain_result(metrics={"side": np.float32(0.5), "mad": float("nan")})
+    write_outputs(odd, tmp_path / "r", options=OutputOptions("mesh"))
+    metrics = json.loads((tmp_path / "r" / "metrics.json").read_text())
+    assert metrics["side"] == 0.5 and metrics["mad"] is None
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize("name", ["two\nf 1 2 3", "\x1b]0;t\x07", "\ud800", "", "x" * 5000])
+def test_no_name_gets_into_files_that_other_programs_read(name, tmp_path):
+    for folder, called in (("plain", "001"), ("a b", name)):
+        write_outputs(plain_result(called), tmp_path / folder, options=OutputOptions("mesh"))
+    for file in ("mesh.obj", "mesh.mtl", "mesh.glb", "mesh_albedo.png", "depth.png", "camera.json", "metrics.json"):
+        assert (tmp_path / "a b" / file).read_bytes() == (tmp_path / "plain" / file).read_bytes(), file
+    assert load_result(tmp_path / "a b").name == name

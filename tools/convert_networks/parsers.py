@@ -8,7 +8,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import parsing
 from gan2shape_jax.io.categories import Parser, parsers
 from gan2shape_jax.io.image_files import crop_and_resize
-from gan2shape_jax.results import layout, pictures
+from gan2shape_jax.results import pictures
 
 from .record import Converted, Source, tensors_of
 
@@ -66,18 +66,18 @@ def _sheet(
 ) -> Image.Image:
     """Draws a picture, its pixel labels, and the mask that each category derives from them."""
     shown = np.asarray(crop_and_resize(picture, None, _SIZE), np.float32) / 127.5 - 1
-    tiles = [layout.Tile(pictures.enlarge(pictures.to_uint8(shown), _TILE), "the picture")]
+    tiles = [pictures.Tile(pictures.enlarge(pictures.to_uint8(shown), _TILE), "the picture")]
     weights = jax.tree.map(jax.numpy.asarray, params)
     for side, normalize in _ways(arch, fitting):
         labels = parsing.find_labels(weights, shown, arch, side=side, normalize=normalize)
         present = ", ".join(map(str, np.unique(labels)[:8]))
-        tiles.append(layout.Tile(_coloured(labels), f"labels {present}{' (normalised)' if normalize else ''}"))
+        tiles.append(pictures.Tile(_coloured(labels), f"labels {present}{' (normalised)' if normalize else ''}"))
         for category, parser in fitting.items():
             if parser.normalize == normalize:
                 mask = parsing.mask_of_labels(labels, parser, _SIZE)
                 text = f"{category}: {100 * mask.mean():.0f}% of the picture"
-                tiles.append(layout.Tile(pictures.enlarge(pictures.colour_mask(mask), _TILE), text))
-    return layout.sheet([("What the parser finds in a picture", tiles)], title=_title(arch, fitting))
+                tiles.append(pictures.Tile(pictures.enlarge(pictures.colour_mask(mask), _TILE), text))
+    return pictures.sheet([("What the parser finds in a picture", tiles)], title=_title(arch, fitting))
 
 
 def _ways(arch: parsing.Architecture, fitting: dict[str, Parser]) -> list[tuple[int, bool]]:

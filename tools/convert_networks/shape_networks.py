@@ -21,7 +21,7 @@ from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io.image_files import crop_and_resize
 from gan2shape_jax.io.weights.messages import listed
 from gan2shape_jax.method.factors import ViewRange, blend_border, depth_from_raw, light_from_raw, view_from_raw
-from gan2shape_jax.results import host, layout, pictures
+from gan2shape_jax.results import pictures, surface
 from gan2shape_jax.training import network_files
 
 from .record import Converted, Source, tensors_of
@@ -202,8 +202,8 @@ def _sheet(picture: Image.Image, params: Mapping[str, Any], modules: Mapping[str
     depth = np.asarray(blend_border(depth_from_raw(ask("depth")[..., 0], camera), camera))
     albedo = np.asarray(ask("albedo"))
     view, light = np.asarray(view_from_raw(ask("view"), ViewRange())), np.asarray(light_from_raw(ask("light")))
-    normals = host.normals(depth, camera)
-    lit = host.lit(albedo, host.shading(normals, light))
+    normals = surface.normals(depth, camera)
+    lit = surface.lit(albedo, surface.shading(normals, light))
     near, far = pictures.depth_range(depth, np.ones_like(depth))
     tiles = [
         ("the picture", pictures.to_uint8(shown)),
@@ -213,8 +213,8 @@ def _sheet(picture: Image.Image, params: Mapping[str, Any], modules: Mapping[str
         ("albedo under its light", pictures.to_uint8(lit)),
     ]
     turned = ", ".join(f"{angle:+.1f}" for angle in np.degrees(view[:3]))
-    return layout.sheet(
-        [("Seen from the front", [layout.Tile(pictures.enlarge(p, _TILE), text) for text, p in tiles])],
+    return pictures.sheet(
+        [("Seen from the front", [pictures.Tile(pictures.enlarge(p, _TILE), text) for text, p in tiles])],
         title="What the networks make of a picture",
         footer=[
             f"view (without a mean): rotated by {turned} degrees, moved by {view[3]:+.3f}, {view[4]:+.3f}",

@@ -17,12 +17,12 @@ from ml_collections import ConfigDict
 from PIL import Image, ImageDraw
 
 from gan2shape_jax import stylegan2
+from gan2shape_jax.apps.render.out import require_new_folder
 from gan2shape_jax.config import load_config
 from gan2shape_jax.config.validation import validate
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.io import data, option_types, required_files
 from gan2shape_jax.io.writable import nearest_folder
-from gan2shape_jax.results.frame_files import require_new_folder
 from gan2shape_jax.run import prepare
 
 from .samples import draw_in_parts, write_samples

@@ -20,10 +20,10 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from gan2shape_jax.apps.render.out import require_new_folder
 from gan2shape_jax.io.atomic_files import atomic_folder
-from gan2shape_jax.results import layout, pictures
-from gan2shape_jax.results.frame_files import require_new_folder
-from gan2shape_jax.results.layout import Tile
+from gan2shape_jax.results import pictures
+from gan2shape_jax.results.pictures import Tile
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.random_images import random_images_in_parts
 
@@ -155,4 +155,4 @@ def write_samples(
 def _sheet(tiles: list[Tile], count: int, about: str) -> Image.Image:
     """Draws the first samples with their names."""
     rows = [("", tiles[start : start + _COLUMNS]) for start in range(0, len(tiles), _COLUMNS)]
-    return layout.sheet(rows, title=f"{count} samples", subtitle=about)
+    return pictures.sheet(rows, title=f"{count} samples", subtitle=about)

@@ -6,6 +6,7 @@ frames of an animation, or files in a folder.
 
 import argparse
 import csv
+import functools
 import io
 import pathlib
 import sys
@@ -15,16 +16,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from gan2shape_jax.apps.edit import requests
+from gan2shape_jax.apps.edit import comparison, requests
+from gan2shape_jax.apps.edit.comparison import Comparison, Version
 from gan2shape_jax.apps.edit.editor import Editor, load_editor
+from gan2shape_jax.apps.render import out as outs
+from gan2shape_jax.apps.render import shots as asked
+from gan2shape_jax.apps.render.shots import Shots
 from gan2shape_jax.errors import UserError, exit_code, one_line
 from gan2shape_jax.geometry import resample
 from gan2shape_jax.io import option_types
-from gan2shape_jax.results import comparison, format_limits, frame_files, pictures, strips, view_options
-from gan2shape_jax.results.comparison import Comparison, Version
+from gan2shape_jax.results import pictures
+from gan2shape_jax.results.animation import MOVING
 from gan2shape_jax.results.result import Result, load_result
-from gan2shape_jax.results.view_frames import pictures_in_turn
-from gan2shape_jax.results.view_options import Shots
+from gan2shape_jax.results.turntable import gan_tiles
+from gan2shape_jax.results.views import pictures_in_turn
 
 __all__ = ["main"]
 
@@ -68,9 +73,9 @@ def _parser() -> argparse.ArgumentParser:
         default="both",
         help="by the mesh, by the GAN, or both to compare (default: both)",
     )
-    view_options.add_angles(parser)
-    view_options.add_lights(parser)
-    view_options.add_sampling(parser)
+    asked.add_angles(parser)
+    asked.add_lights(parser)
+    asked.add_sampling(parser)
     _add_pictures(parser)
     _add_files(parser)
     return parser
@@ -105,7 +110,7 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=option_types.path("--out"),
         metavar="PATH",
-        help=f"{', '.join(frame_files.STILLS)}: all views in one picture; {', '.join(frame_files.MOVING)}: an "
+        help=f"{', '.join(outs.STILLS)}: all views in one picture; {', '.join(MOVING)}: an "
         "animation; without extension: a new folder of single pictures and frames.csv (default: RESULT/edit.png)",
     )
 
@@ -125,12 +130,12 @@ def _run(options: argparse.Namespace) -> None:
     out = options.out or options.result / "edit.png"
     _require_request(options)
     result = load_result(options.result)
-    frame_files.check_out(out, inputs=[options.image])
-    shots = view_options.shots(options, result)
+    outs.check_out(out, inputs=[options.image])
+    shots = asked.shots(options, result)
     turned = any((options.yaw, options.pitch, options.roll))
     from_input = options.base == "input" if options.base else not turned
-    views = view_options.shot_views(shots, result, from_input=from_input)
-    note = view_options.signs(options) + ("; angles from the input's view" if from_input and turned else "")
+    views = asked.shot_views(shots, result, from_input=from_input)
+    note = asked.signs(options) + ("; angles from the input's view" if from_input and turned else "")
     _require_size(out, options, options.size or _SMALLEST, len(views), note=bool(note))
     editor = None
     if options.version != "3d":
@@ -145,7 +150,7 @@ def _run(options: argparse.Namespace) -> None:
         versions.append(_by_mesh(result, views, shots, size=size, cut=options.mask))
     if editor is not None:
         versions.append(_by_gan(editor, views, shots, l1, size=size))
-    shown = Comparison(result.name, note, view_options.captions(shots, options), versions)
+    shown = Comparison(result.name, note, asked.captions(shots, options), versions)
     _write(out, shown, lambda: _csv(views, shots, l1), options)
     print(one_line(f"wrote {out}: {len(views)} view{'s' if len(views) > 1 else ''} of {result.name}"))
     if editor is not None:
@@ -162,10 +167,10 @@ def _require_size(out: pathlib.Path, options: argparse.Namespace, size: int, cou
     """Raises `UserError` if the format of `out` cannot hold that many views of that size."""
     versions = 2 if options.version == "both" else 1
     labels = _has_labels(options, versions, size)
-    if out.suffix.lower() in frame_files.MOVING:
-        format_limits.require_size(out, *comparison.moving_size(versions, size, labels=labels), count)
-    elif not frame_files.is_folder(out):
-        format_limits.require_size(out, *comparison.still_size(versions, count, size, labels=labels, note=note))
+    if outs.is_moving(out):
+        outs.require_size(out, *comparison.moving_size(versions, size, labels=labels), count)
+    elif not outs.is_folder(out):
+        outs.require_size(out, *comparison.still_size(versions, count, size, labels=labels, note=note))
 
 
 def _has_labels(options: argparse.Namespace, versions: int, size: int) -> bool:
@@ -199,18 +204,18 @@ def _tiles(drawn: Float[np.ndarray, "n c c 3"], size: int) -> list[np.ndarray]:
     """Shrinks as the method does, so that side S shows what it works with; enlarges smoothly."""
     if size < drawn.shape[1]:
         drawn = np.asarray(resample.resize(jnp.asarray(drawn), size))
-    return strips.gan_tiles(drawn, size)
+    return gan_tiles(drawn, size)
 
 
 def _write(out: pathlib.Path, shown: Comparison, table: Callable[[], str], options: argparse.Namespace) -> None:
     labels = _has_labels(options, len(shown.versions), shown.versions[0].start.shape[0])
-    if frame_files.is_folder(out):
-        frame_files.write_frames(out, comparison.single(shown), lambda: {"frames.csv": table()})
-    elif out.suffix.lower() in frame_files.MOVING:
-        frames = comparison.moving(shown, labels=labels)
-        frame_files.write_animation(out, frames, fps=options.fps, swing=options.swing)
+    if outs.is_folder(out):
+        outs.write_frames(out, comparison.single(shown), lambda: {"frames.csv": table()})
     else:
-        frame_files.write_still(out, comparison.still(shown, labels=labels))
+        still, moving = (
+            functools.partial(draw, shown, labels=labels) for draw in (comparison.still, comparison.moving)
+        )
+        outs.write(out, still, moving, fps=options.fps, swing=options.swing)
 
 
 def _csv(views: np.ndarray, shots: Shots, l1: Sequence[float]) -> str:

@@ -37,9 +37,8 @@ from gan2shape_jax.io.array_files import load_depth
 from gan2shape_jax.io.atomic_files import atomic_text
 from gan2shape_jax.io.writable import require_folder_place
 from gan2shape_jax.method import metrics
-from gan2shape_jax.results.cells import markdown_cell
 from gan2shape_jax.results.result import Result, load_result
-from gan2shape_jax.results.table import complete_metrics
+from gan2shape_jax.results.table import complete_metrics, markdown_cell
 
 __all__ = ["DEPTH_METRICS", "METRICS", "Score", "ScoredRun", "compare", "depth_errors", "main", "score_run"]
 

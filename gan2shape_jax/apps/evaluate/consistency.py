@@ -46,8 +46,8 @@ from gan2shape_jax.io.writable import require_folder_place
 from gan2shape_jax.method import metrics, prior
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
-from gan2shape_jax.results.cells import markdown_cell
 from gan2shape_jax.results.result import Result, load_result
+from gan2shape_jax.results.table import markdown_cell
 from gan2shape_jax.run import predict, prepare
 from gan2shape_jax.stylegan2 import Architecture
 

@@ -36,10 +36,10 @@ from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem
-from gan2shape_jax.results import layout, pictures
-from gan2shape_jax.results.cells import markdown_cell
-from gan2shape_jax.results.gan_views import rough_views
+from gan2shape_jax.results import pictures
 from gan2shape_jax.results.result import Result, load_result
+from gan2shape_jax.results.table import markdown_cell
+from gan2shape_jax.results.turntable import rough_views
 from gan2shape_jax.run import prepare
 from gan2shape_jax.stylegan2 import Architecture, directions
 from gan2shape_jax.training import network_files
@@ -459,7 +459,7 @@ def write_picture(path: pathlib.Path, result: Result, turned: Sequence[Turned]) 
     chosen = np.linspace(0, len(turned[0].pictures) - 1, _SHOWN).round().astype(int)
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [pictures.to_uint8(result.image[None]), *(pictures.to_uint8(each.pictures[chosen]) for each in turned)]
-    pictures.write_png(path, layout.strip(rows))
+    pictures.write_png(path, pictures.strip(rows))
 
 
 _EPILOG = """\

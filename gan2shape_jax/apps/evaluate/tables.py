@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from gan2shape_jax.results.cells import csv_cell, markdown_cell
+from gan2shape_jax.results.table import csv_cell, markdown_cell
 
 __all__ = [
     "DRAWS",

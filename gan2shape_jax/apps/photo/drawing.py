@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, scaled_box
-from gan2shape_jax.results.layout import font
+from gan2shape_jax.results.pictures import font
 
 __all__ = ["draw_framing", "framing_picture"]
 

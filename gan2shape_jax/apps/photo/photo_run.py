@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 
+from gan2shape_jax.apps.export.texture import write_photo_textured
 from gan2shape_jax.apps.photo import guide
 from gan2shape_jax.apps.photo.framing import Score
 from gan2shape_jax.apps.photo.preparation import FOLDER, LEAST, Framer, Prepared, records_in
@@ -22,7 +23,6 @@ from gan2shape_jax.geometry.crop_box import scaled_box
 from gan2shape_jax.io.atomic_files import atomic_text
 from gan2shape_jax.io.image_files import open_upright
 from gan2shape_jax.io.masks import load_mask, usual_file
-from gan2shape_jax.results.photo_files import write_photo_textured
 from gan2shape_jax.results.result import load_metrics, load_result
 from gan2shape_jax.run import experiment, prepare, runtime, trust
 from gan2shape_jax.stylegan2 import Architecture, typicality

@@ -1,4 +1,4 @@
-// From the page's data blocks to arrays. The format is described in gan2shape_jax/outputs/page/fragment.py.
+// From the page's data blocks to arrays. The format is described in gan2shape_jax/results/fragment.py.
 
 /** Returns the content of a data block as text; null where the page has none. */
 export function blockText(id) {
@@ -87,7 +87,7 @@ async function pictureOf(picture, size) {
 /** Returns everything about one image, decoded; null where the page has no model of it. */
 export async function loadModel(index) {
   const packed = blockJson(`model-${index}`);
-  if (packed === null || packed.stills) return null;
+  if (packed === null) return null;
   const size = packed.size;
   const count = size * size;
   if (!(Number.isInteger(size) && size > 1 && size <= 4096)) throw new Error("a model without a size");

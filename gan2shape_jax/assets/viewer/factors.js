@@ -1,7 +1,6 @@
 // The factors side by side: pictures drawn from the model's numbers, each with words and a legend.
 
 import { CIVIDIS, MAGMA, depthColour, drawBall, drawBar, mapped, normalColour } from "./colours.js";
-import { pictureAddress } from "./decode.js";
 import { backProjected, normalsOf, shadingOf } from "./geometry.js";
 import { element, lightWords } from "./words.js";
 
@@ -164,22 +163,4 @@ export function factorFigures(model) {
     );
   }
   return figures;
-}
-
-const _STILLS = {
-  input: ["The photo", "input"],
-  input_mask: ["Object", "mask"],
-  depth: ["Depth", "bright is near"],
-  normals: ["Facing", "normals"],
-  albedo: ["Unlit colours", "albedo"],
-  canonical: ["From the front", "canonical view"],
-  reconstruction: ["The photo, explained", "reconstruction"],
-  gan_image: ["The GAN's picture of it", "inversion"],
-};
-
-/** Returns figures of ready pictures, where a page has no model of an image. */
-export function stillFigures(stills) {
-  return Object.entries(_STILLS)
-    .filter(([key]) => stills[key])
-    .map(([key, [title, term]]) => figure(still(pictureAddress(stills[key])), title, term, "As it lies in the image's folder."));
 }

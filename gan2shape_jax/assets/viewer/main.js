@@ -2,7 +2,7 @@
 
 import { blockJson, loadModel } from "./decode.js";
 import { downloadList } from "./downloads.js";
-import { factorFigures, stillFigures } from "./factors.js";
+import { factorFigures } from "./factors.js";
 import { createGallery } from "./gallery.js";
 import { createLight } from "./light.js";
 import { tellFacts, tellMode, tellVerdict } from "./telling.js";
@@ -37,8 +37,7 @@ async function show(index) {
   let [next, figures, problem] = [null, [], null];
   try {
     if (typeof DecompressionStream === "function") next = await loadModel(index);
-    const stills = next ? null : blockJson(`model-${index}`)?.stills;
-    figures = next ? factorFigures(next) : stills ? stillFigures(stills) : [];
+    figures = next ? factorFigures(next) : [];
   } catch (error) {
     console.warn(error);
     [next, figures, problem] = [null, [], "The data of this image's model cannot be read."];

@@ -13,6 +13,9 @@ from helpers.edited_run import write_run as _write_run
 
 from gan2shape_jax.apps.edit import command, requests
 from gan2shape_jax.apps.edit.editor import load_editor
+from gan2shape_jax.apps.render import command as render_command
+from gan2shape_jax.apps.render import shots as asked
+from gan2shape_jax.apps.render.shots import Shots
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import resample
 from gan2shape_jax.io.bundled import asset
@@ -20,8 +23,7 @@ from gan2shape_jax.main import main
 from gan2shape_jax.method import projection, pseudo_images
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.settings import changed
-from gan2shape_jax.results import render_command, view_options, views
-from gan2shape_jax.results.view_options import Shots
+from gan2shape_jax.results import views
 
 ANGLES = [[5.0, -30, 0], [0, 0, 0], [-4, 25, 3]]  # pitch, yaw, roll in degrees
 # Programs compiled apart round the renderings by up to 2e-5 differently, which encoder and GAN pass on tenfold.
@@ -127,22 +129,22 @@ def _options(*words):
 
 def test_strength_is_that_of_the_methods_relighting(editor):
     own = editor.result.light
-    shots = view_options.shots(_options("--light", "-1", "0.5", "--strength", "0.3"), editor.result)
+    shots = asked.shots(_options("--light", "-1", "0.5", "--strength", "0.3"), editor.result)
     np.testing.assert_allclose(shots.lights, [[own[0] - 0.18, own[1] + 0.3, -1, 0.5]], atol=1e-6)
-    shots = view_options.shots(_options("--ambient", "0.2", "--diffuse", "0.7"), editor.result)
+    shots = asked.shots(_options("--ambient", "0.2", "--diffuse", "0.7"), editor.result)
     np.testing.assert_allclose(shots.lights, [[0.2, 0.7, own[2], own[3]]], atol=1e-6)
 
 
 def test_frames_are_spread_evenly_and_captions_name_what_varies(editor):
     options = _options("--yaw", "-40", "40", "--pitch", "5", "--frames", "5")
-    shots = view_options.shots(options, editor.result)
+    shots = asked.shots(options, editor.result)
     np.testing.assert_allclose(shots.angles_deg, [[5, yaw, 0] for yaw in (-40, -20, 0, 20, 40)], atol=1e-5)
-    assert view_options.captions(shots, options) == ["yaw -40°", "yaw -20°", "yaw 0°", "yaw +20°", "yaw +40°"]
+    assert asked.captions(shots, options) == ["yaw -40°", "yaw -20°", "yaw 0°", "yaw +20°", "yaw +40°"]
     single = _options("--pitch", "5", "--light", "-0.5", "0")
-    shots = view_options.shots(single, editor.result)
-    assert view_options.captions(shots, single) == ["pitch +5°  light -0.5, 0"]
+    shots = asked.shots(single, editor.result)
+    assert asked.captions(shots, single) == ["pitch +5°  light -0.5, 0"]
     same = Shots(np.zeros((2, 3), np.float32), np.zeros((2, 4), np.float32))
-    assert view_options.captions(same, _options("--ambient", "0")) == ["", ""]
+    assert asked.captions(same, _options("--ambient", "0")) == ["", ""]
 
 
 def test_help_lists_every_option_and_its_examples_work(capsys):

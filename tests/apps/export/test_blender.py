@@ -23,13 +23,13 @@ from PIL import Image
 from trimesh.creation import icosphere
 
 from gan2shape_jax.apps.export import command
+from gan2shape_jax.apps.export.texture import write_photo_textured
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry import mesh_rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io import bundled
-from gan2shape_jax.results import save_result, write_mesh
-from gan2shape_jax.results.outline import cut_sheet
-from gan2shape_jax.results.photo_files import write_photo_textured
+from gan2shape_jax.results import OutputOptions, save_result, write_outputs
+from gan2shape_jax.results.solid import cut_sheet
 from gan2shape_jax.results.surface import surface
 
 _SCRIPT = bundled.folder("tools") / "open_in_blender.py"
@@ -58,8 +58,7 @@ def exported(request, tmp_path_factory):
     view = np.array(given.pop("view"), np.float32)
     result = dataclasses.replace(result, view=view, camera=dataclasses.replace(result.camera, **given))
     folder = tmp_path_factory.mktemp("blender")
-    save_result(result, folder / "r")
-    write_mesh(result, folder / "r")
+    write_outputs(result, folder / "r", options=OutputOptions("mesh"))
     points = cameras.transform(cameras.back_project(result.depth, result.camera), view, result.camera)
     return folder / "r", result, np.asarray(cameras.project(points, result.camera), np.float64)
 

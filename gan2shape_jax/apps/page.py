@@ -1,0 +1,111 @@
+"""`gan2shape-jax page`: saved results as one HTML file, which needs no other file and no network."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+from collections.abc import Sequence
+
+from gan2shape_jax.errors import UserError, exit_code, one_line
+from gan2shape_jax.io import option_types
+from gan2shape_jax.io.atomic_files import atomic_text
+from gan2shape_jax.io.writable import require_file_place
+from gan2shape_jax.results import Entry, Row, load_metrics, page_text
+from gan2shape_jax.run.trust import remarks
+
+__all__ = ["main"]
+
+_EPILOG = """\
+examples:
+  gan2shape-jax page results/mine/results/006              writes results/mine/results/006/page.html
+  gan2shape-jax page results/mine --out faces.html         every image of a run
+  gan2shape-jax page results/a/results/* results/b --out both.html
+"""
+_NAME = "page.html"
+_ENDINGS = (".html", ".htm")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status: 1 if an error was printed."""
+    return exit_code(lambda: _run(_parser().parse_args(argv)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gan2shape-jax page",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Makes one HTML file of saved results: models to turn and relight, "
+        "figures, and files to download. It needs no other file and no network.",
+    )
+    parser.add_argument(
+        "results",
+        nargs="+",
+        type=option_types.path("RESULT"),
+        metavar="RESULT",
+        help="the folder of one image's results (it contains result.json), or of a run",
+    )
+    parser.add_argument(
+        "--out",
+        type=option_types.path("--out"),
+        metavar="FILE.html",
+        help=f"the page (default: {_NAME} in the folder, where one is given)",
+    )
+    parser.add_argument("--title", help="the page's heading (default: Reconstructions)", default="Reconstructions")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    out = _out(options)
+    folders = [folder for given in options.results for folder in _results_in(given)]
+    entries = [Entry(_row(folder), folder, _place(folder, out)) for folder in folders]
+    text = page_text(entries, title=options.title)
+    atomic_text(out, text)
+    count = f"{len(entries)} images" if len(entries) > 1 else entries[0].row.name
+    print(one_line(f"wrote {out}: {count}, {len(text.encode()) / 1e6:.1f} MB"))
+
+
+def _out(options: argparse.Namespace) -> pathlib.Path:
+    if options.out is None and len(options.results) > 1:
+        raise UserError("name the page of several results: --out FILE.html")
+    out = options.out or options.results[0] / _NAME
+    if out.suffix.lower() not in _ENDINGS:
+        raise UserError(f"--out {out}: the name must end in {' or '.join(_ENDINGS)}")
+    if options.out is not None or options.results[0].is_dir():  # else the missing folder is reported instead
+        require_file_place(out)
+    return out
+
+
+def _results_in(given: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the results folders that a folder is or contains."""
+    if (given / "result.json").is_file():
+        return [given]
+    for root in (given / "results", given):
+        if found := sorted(path.parent for path in root.rglob("result.json")):
+            return found
+    raise UserError(f"{given} holds no results: there is no result.json in it or below it")
+
+
+def _row(folder: pathlib.Path) -> Row:
+    name = _name(folder)
+    try:
+        metrics = load_metrics(folder)
+    except UserError as error:
+        return Row(name, f"unreadable: {error}")
+    return Row(name, ", ".join(["done", *remarks(metrics)]), metrics)
+
+
+def _name(folder: pathlib.Path) -> str:
+    """Returns the image's name: its path below the run's results if it is there, else the folder's own name."""
+    parts = folder.absolute().parts
+    below = parts[len(parts) - parts[::-1].index("results") :] if "results" in parts else ()
+    return "/".join(below) or folder.absolute().name
+
+
+def _place(folder: pathlib.Path, out: pathlib.Path) -> str:
+    """Returns a folder's path as the page links to it."""
+    try:
+        return pathlib.Path(os.path.relpath(folder.absolute(), out.absolute().parent)).as_posix()
+    except ValueError:  # another drive
+        return folder.absolute().as_posix()

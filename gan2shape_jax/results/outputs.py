@@ -1,0 +1,316 @@
+"""The files of one result: a list of outputs, each a function from the result to files, and the folder of them all.
+
+A new output is one entry of `OUTPUTS`. The folder, its `files.json`, what the page offers to download and the table in
+the reference follow from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from gan2shape_jax.io.atomic_files import atomic_folder
+from gan2shape_jax.results import animation, fragment, mesh, pictures, turntable
+from gan2shape_jax.results.overview import draw_overview
+from gan2shape_jax.results.result import FILES, Result, array_files, write_files, write_record
+from gan2shape_jax.results.surface import normals
+from gan2shape_jax.results.table import complete_metrics
+from gan2shape_jax.results.turntable import GanViews, Projection, draw_gan_views
+
+if TYPE_CHECKING:
+    import trimesh
+
+__all__ = ["OUTPUTS", "PRESETS", "Drawing", "Output", "OutputOptions", "write_outputs"]
+
+PRESETS = ("mesh", "overview", "standard", "all")  # each with everything of those before it
+
+_SMALLEST_PICTURE = 192  # below this, the overview's captions do not fit
+_LARGEST_TILE = 256  # above this, the overview does not fit on a screen
+_FPS = 16
+_GAN_FPS = 5  # the GAN's pictures are few
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputOptions:
+    """What to write besides the arrays.
+
+    Attributes:
+      preset: how much, one of `PRESETS`.
+      picture_size: side of the pictures drawn from the mesh, pixels; 0 means max(S, 192).
+      turntable_frames: frames of one swing of the turntable, and of one circle of the light.
+      mesh_full: True keeps the whole sheet in the mesh, False cuts it at the object mask.
+      animation: False leaves out GIF and MP4.
+      gan_batch: pictures that go through the GAN together.
+    """
+
+    preset: str = "all"
+    picture_size: int = 0
+    turntable_frames: int = 24
+    mesh_full: bool = False
+    animation: bool = True
+    gan_batch: int = 8
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Drawing:
+    """What outputs are made from: the result, the options, and what several of them need, made once.
+
+    Attributes:
+      result: the reconstruction, its metrics completed.
+      options: what to write and how large.
+      project: the GAN's rendition of pictures, or None.
+    """
+
+    result: Result
+    options: OutputOptions
+    project: Projection | None = None
+
+    @property
+    def size(self) -> int:
+        """The side of pictures drawn from the mesh, pixels."""
+        return self.options.picture_size or max(self.result.camera.image_size, _SMALLEST_PICTURE)
+
+    @functools.cached_property
+    def normal(self) -> Float[np.ndarray, "s s 3"]:
+        """Unit normals of the canonical depth, into the surface."""
+        return normals(self.result.depth, self.result.camera)
+
+    @functools.cached_property
+    def mesh(self) -> trimesh.Trimesh:
+        """The textured mesh."""
+        return mesh.build_mesh(self.result, full=self.options.mesh_full)
+
+    @functools.cached_property
+    def gan(self) -> GanViews | None:
+        """Pictures by the GAN; None without it, or below the preset that has them."""
+        if self.project is None or self.options.preset != "all":
+            return None
+        return draw_gan_views(self.result, self.project, batch=self.options.gan_batch)
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """Files of a result that are made together.
+
+    Attributes:
+      files: their names; some may be absent, where what they show is not known.
+      words: what they are, for the reference.
+      write: returns their contents by name, as `write_files` takes them; None for what a run or `export` adds.
+      preset: the least of `PRESETS` that has them.
+      offer: what the page calls the first of them, or the archive of all, where it offers it for download; else "".
+      archive: the name of that archive.
+      inside: whether the page holds it while there is room; otherwise it only links to it.
+    """
+
+    files: tuple[str, ...]
+    words: str
+    write: Callable[[Drawing], Mapping[str, Any]] | None = None
+    preset: str = "mesh"
+    offer: str = ""
+    archive: str = ""
+    inside: bool = True
+
+
+def _input_pictures(drawing: Drawing) -> dict[str, Any]:
+    result = drawing.result
+    shown = {"input": result.image, "reconstruction": result.reconstruction, "gan_image": result.gan_image}
+    files = {f"{name}.png": pictures.to_uint8(value) for name, value in shown.items() if value is not None}
+    return files | {"input_mask.png": pictures.colour_mask(result.input_mask)}
+
+
+def _factors(drawing: Drawing) -> dict[str, Any]:
+    result = drawing.result
+    return {
+        "normals.png": pictures.colour_normals(drawing.normal),
+        "albedo.png": pictures.to_uint8(result.albedo),
+        "canonical.png": pictures.to_uint8(result.canonical),
+        "mask.png": pictures.colour_mask(result.mask),
+    }
+
+
+def _depth(drawing: Drawing) -> dict[str, Any]:
+    result = drawing.result
+    near, far = pictures.depth_range(result.depth, result.mask)
+    picture = pictures.colour_depth(result.depth, near, far, mask=result.mask)
+    legend = (
+        f"depth in scene units: brightest {near:.6f} or nearer, darkest {far:.6f} or farther; pale outside the object"
+    )
+    return {"depth.png": lambda path: pictures.write_png(path, picture, {"Description": f"{legend} mask"})}
+
+
+def _spread(drawing: Drawing) -> dict[str, Any]:
+    spread = drawing.result.depth_spread
+    if spread is None:
+        return {}
+    greatest = max(float(spread.max()), 1e-9)
+    picture = pictures.colour_depth(-spread, -greatest, 0.0, mask=drawing.result.mask)
+    legend = f"how far depth may be off, scene units: black 0, brightest {greatest:.6f}"
+    return {"spread.png": lambda path: pictures.write_png(path, picture, {"Description": legend})}
+
+
+def _overview(drawing: Drawing) -> dict[str, Any]:
+    tile = min(max(drawing.size, _SMALLEST_PICTURE), _LARGEST_TILE)
+    return {"overview.png": np.asarray(draw_overview(drawing.result, gan=drawing.gan, size=tile))}
+
+
+def _film(drawing: Drawing, stem: str, frames: Iterable[np.ndarray], fps: float, *, swing: bool) -> dict[str, Any]:
+    """Returns the film, in both formats, as one function, since its frames are drawn only once."""
+    if not drawing.options.animation:
+        return {}
+    return {stem: lambda path: animation.write_films(path, frames, fps=fps, swing=swing)}
+
+
+def _turned(drawing: Drawing) -> dict[str, Any]:
+    frames = turntable.turned_frames(drawing.result, size=drawing.size, frames=drawing.options.turntable_frames)
+    return _film(drawing, "turntable", frames, _FPS, swing=True)
+
+
+def _relit(drawing: Drawing) -> dict[str, Any]:
+    frames = turntable.relit_frames(drawing.result, size=drawing.size, frames=drawing.options.turntable_frames)
+    return _film(drawing, "relight", frames, _FPS, swing=False)
+
+
+def _gan_strips(drawing: Drawing) -> dict[str, Any]:
+    return {} if drawing.gan is None else turntable.gan_strips(drawing.gan, size=drawing.size)
+
+
+def _turned_by_gan(drawing: Drawing) -> dict[str, Any]:
+    if drawing.gan is None:
+        return {}
+    tiles = turntable.gan_tiles(drawing.gan.yaws, drawing.size)
+    return _film(drawing, "turntable_gan", tiles, _GAN_FPS, swing=True)
+
+
+def _relit_by_gan(drawing: Drawing) -> dict[str, Any]:
+    if drawing.gan is None:
+        return {}
+    # From side to side with level light, back with light from above.
+    level, above = (turntable.gan_tiles(row, drawing.size) for row in drawing.gan.lights[-2:])
+    return _film(drawing, "relight_gan", [*level, *above[::-1]], _GAN_FPS, swing=False)
+
+
+def _strip_names() -> tuple[str, ...]:
+    shows = ("", "_albedo", "_normals", "_shape")
+    return (*(f"turntable{show}{sheet}.png" for sheet in ("", "_full") for show in shows), "relight.png")
+
+
+def _offered_film(stem: str, offer: str, write: Callable[[Drawing], Mapping[str, Any]]) -> Output:
+    return Output((f"{stem}.mp4", f"{stem}.gif"), "the same as films", write, "all", offer, inside=False)
+
+
+# In the order in which they go into the page while there is room: the most useful first.
+OUTPUTS = (
+    Output(
+        ("mesh.glb",),
+        "textured mesh, unlit albedo, cut to the object's mask; y up, z towards the viewer",
+        lambda drawing: {"mesh.glb": mesh.glb_bytes(drawing.mesh, name="mesh")},
+        offer="3D model (GLB)",
+    ),
+    Output(
+        ("camera.json",),
+        "intrinsics, view, light, and every convention in words",
+        lambda drawing: {"camera.json": array_files(drawing.result)["camera.json"]},
+        offer="Camera, view and light",
+    ),
+    Output(
+        ("metrics.json",),
+        "errors where true depth is known; how well the input and its inversion are matched",
+        lambda drawing: {"metrics.json": drawing.result.metrics},
+        offer="All figures",
+    ),
+    Output(
+        ("depth.npy", "albedo.npy", "view.npy", "light.npy", "mask.npy", "image.npy", "input_mask.npy", "canonical.npy")
+        + ("reconstruction.npy", "warped_depth.npy", "gan_image.npy", "true_depth.npy", "depth_spread.npy")
+        + ("result.json",),
+        "the factors and what they explain, float32, and what `load` needs to read them",
+        lambda drawing: array_files(drawing.result),
+        offer="Depth (NumPy)",
+    ),
+    Output(
+        ("mesh.obj", "mesh.mtl", "mesh_albedo.png"),
+        "the same mesh as OBJ",
+        lambda drawing: mesh.obj_files(drawing.mesh, "mesh"),
+        offer="3D model (OBJ)",
+        archive="mesh_obj.zip",
+    ),
+    Output(("print.3mf",), "a closed solid in millimetres", offer="To print in 3D (3MF)"),
+    Output(("print.stl",), "the same as STL", offer="To print in 3D (STL)"),
+    Output(("depth.png",), "canonical depth, bright is near", _depth),
+    Output(("spread.png",), "how far depth may be off, where the model's errors have been measured", _spread),
+    Output(
+        ("normals.png", "albedo.png", "canonical.png", "mask.png"),
+        "the factors in the canonical (frontal) frame",
+        _factors,
+    ),
+    Output(
+        ("reconstruction.png", "gan_image.png", "input.png", "input_mask.png"),
+        "the input as reconstructed, the GAN's version of it, the input, its mask",
+        _input_pictures,
+    ),
+    Output(
+        (fragment.FILE,),
+        "what the run's page needs from this result, small and ready to use: one line of JSON each for the gallery's "
+        "picture, the model, further pictures and maps, and a finer texture",
+        lambda drawing: {fragment.FILE: fragment.fragment_text(drawing.result, full=drawing.options.mesh_full)},
+    ),
+    Output(("overview.png",), "everything at a glance", _overview, "overview", offer="Overview picture", inside=False),
+    Output(
+        _strip_names(),
+        "turned and relit views, drawn from the mesh",
+        lambda drawing: turntable.mesh_strips(drawing.result, size=drawing.size),
+        "standard",
+    ),
+    _offered_film("turntable", "Film: turned", _turned),
+    _offered_film("relight", "Film: relit", _relit),
+    Output(("turntable_gan.png", "relight_gan.png"), "turned and relit views by the GAN", _gan_strips, "all"),
+    _offered_film("turntable_gan", "Film: turned by the GAN", _turned_by_gan),
+    _offered_film("relight_gan", "Film: relit by the GAN", _relit_by_gan),
+    Output(("history.csv",), "losses and errors over iterations"),
+    Output(
+        ("networks.safetensors",),
+        "trained networks: view network and encoder in float16, or as set by `config.outputs.networks`",
+    ),
+    Output(
+        (FILES,),
+        "all files in the folder with their sizes, the configuration's hash, and the images trained in the same group",
+    ),
+)
+
+
+def write_outputs(
+    result: Result,
+    folder: str | os.PathLike,
+    *,
+    gan_project: Projection | None = None,
+    options: OutputOptions = OutputOptions(),
+    extra: Mapping[str, bytes] | None = None,
+    made_with: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes arrays, pictures, strips, animations, meshes, metrics and the overview of a result: all of `OUTPUTS`.
+
+    Args:
+      result: the reconstruction.
+      folder: written anew as a whole; existing contents are replaced only once everything is written.
+      gan_project: the GAN's rendition of pictures (n, S, S, 3) in [-1, 1]; without it the files whose
+        names end in `_gan` are not made.
+      options: what to write and how large.
+      extra: contents of further files by name, such as the networks' weights.
+      made_with: what the result was made with, for the folder's record.
+
+    Raises:
+      UserError: the file system refuses.
+    """
+    drawing = Drawing(dataclasses.replace(result, metrics=complete_metrics(result)), options, gan_project)
+    presets = PRESETS[: PRESETS.index(options.preset) + 1]
+    with atomic_folder(folder) as fresh:
+        write_files(fresh, extra or {})
+        for output in OUTPUTS:
+            if output.write is not None and output.preset in presets:
+                write_files(fresh, output.write(drawing))
+        write_record(fresh, made_with or {})

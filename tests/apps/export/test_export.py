@@ -1,0 +1,135 @@
+"""`gan2shape-jax export print` and `spread`: what others read in the files, and what is said of them."""
+
+import dataclasses
+import zipfile
+
+import numpy as np
+import pytest
+import trimesh
+from helpers import bump
+from helpers.lit_bump import lit_bump
+
+from gan2shape_jax.apps.export import command
+from gan2shape_jax.apps.export.command import build_spread_mesh
+from gan2shape_jax.apps.export.solid_file import write_solid
+from gan2shape_jax.main import main
+from gan2shape_jax.results import Solid, build_solid, load_result, save_result
+
+
+@pytest.fixture(scope="module")
+def solid() -> Solid:
+    return build_solid(bump.result(), width_mm=60)
+
+
+@pytest.mark.parametrize("ending", ["3mf", "STL"])
+def test_files_are_read_by_others_as_the_same_body(solid, tmp_path, ending):
+    path = tmp_path / f"a b.{ending}"
+    write_solid(solid.mesh, path)
+    read = trimesh.load(path, force="mesh")
+    assert read.is_volume
+    np.testing.assert_allclose(read.extents, solid.mesh.extents, rtol=1e-6)
+    assert read.volume == pytest.approx(solid.mesh.volume, rel=1e-5)
+    assert len(read.faces) == len(solid.mesh.faces)
+    if ending == "3mf":
+        assert read.units == "millimeter"
+    else:
+        assert path.stat().st_size == 84 + 50 * len(solid.mesh.faces)  # binary
+
+
+def test_the_3mf_consortiums_own_reader_finds_nothing_wrong(solid, tmp_path):
+    lib3mf = pytest.importorskip("lib3mf", reason="the extra `formats` is not installed")
+    write_solid(solid.mesh, tmp_path / "a.3mf")
+    model = lib3mf.get_wrapper().CreateModel()
+    reader = model.QueryReader("3mf")
+    reader.SetStrictModeActive(True)
+    reader.ReadFromFile(str(tmp_path / "a.3mf"))
+    assert reader.GetWarningCount() == 0
+    assert model.GetUnit() == lib3mf.ModelUnit.MilliMeter
+    objects = model.GetMeshObjects()
+    assert objects.MoveNext()
+    body = objects.GetCurrentMeshObject()
+    assert body.IsValid() and body.IsManifoldAndOriented()
+    assert (body.GetVertexCount(), body.GetTriangleCount()) == (len(solid.mesh.vertices), len(solid.mesh.faces))
+    assert not objects.MoveNext()
+    assert model.GetBuildItems().Count() == 1
+
+
+def test_the_same_solid_is_the_same_file(solid, tmp_path):
+    for name in ("a.3mf", "b.3mf"):
+        write_solid(solid.mesh, tmp_path / name)
+    assert (tmp_path / "a.3mf").read_bytes() == (tmp_path / "b.3mf").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.3mf") as archive:
+        assert archive.testzip() is None
+
+
+def test_print_writes_a_solid_and_says_what_it_is(saved_results, tmp_path, capsys):
+    out = tmp_path / "it's.stl"
+    assert (
+        command.main(["print", str(saved_results / "001"), "--width", "50", "--back", "mirrored", "--out", str(out)])
+        == 0
+    )
+    said = capsys.readouterr().out
+    assert "50.0 x" in said and "closed" in said and str(out) in said
+    read = trimesh.load(out)
+    assert read.is_volume
+    assert read.extents[0] == pytest.approx(50, abs=1e-4)
+    assert command.main(["print", str(saved_results / "001")]) == 0
+    assert trimesh.load(saved_results / "001" / "print.3mf", force="mesh").is_volume
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--out", "x.obj"], ".stl, .3mf"),
+        (["--out", "nowhere/x.stl"], "nowhere"),
+        (["--thickness", "0.1"], "--thickness 0.1: must be between 0.8"),
+        (["--width", "nan"], "finite"),
+    ],
+)
+def test_print_explains_what_is_wrong(saved_results, capsys, arguments, message):
+    assert command.main(["print", str(saved_results / "001"), *arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize("arguments", [[], ["stone"]])
+def test_the_command_wants_to_know_what_to_export(arguments, capsys):
+    assert command.main(arguments) == 2
+    assert "print" in capsys.readouterr().err
+
+
+@pytest.fixture
+def unsure(tmp_path):
+    result = lit_bump()
+    size = result.camera.image_size
+    spread = np.tile(np.linspace(0.001, 0.02, size, dtype=np.float32), (size, 1))
+    save_result(dataclasses.replace(result, depth_spread=spread), tmp_path / "result")
+    return tmp_path / "result"
+
+
+@pytest.mark.parametrize("ending", ["glb", "ply"])
+def test_the_mesh_is_brighter_where_depth_may_be_off(unsure, tmp_path, capsys, ending):
+    path = tmp_path / f"of it.{ending}"
+    assert main(["export", "spread", str(unsure), "--out", str(path)]) == 0
+    told = capsys.readouterr().out
+    assert "of it" in told and "scene units" in told
+    mesh = trimesh.load(path, force="mesh")
+    brightness = np.asarray(mesh.visual.vertex_colors)[:, :3].astype(float).sum(-1)
+    assert np.corrcoef(mesh.vertices[:, 0], brightness)[0, 1] > 0.9
+
+
+def test_colours_are_of_the_vertices_own_pixels(unsure):
+    result = load_result(unsure)
+    mesh, plain = build_spread_mesh(result, full=True), result.camera.image_size
+    assert len(mesh.vertices) == plain**2
+    rows = np.asarray(mesh.visual.vertex_colors)[:, :3].reshape(plain, plain, 3)
+    assert (rows == rows[:1]).all() and len(np.unique(rows[0], axis=0)) > plain // 2
+
+
+def test_what_has_no_spread_is_told(tmp_path, capsys):
+    save_result(lit_bump(), tmp_path / "result")
+    assert main(["export", "spread", str(tmp_path / "result")]) == 1
+    assert "has no spread of depth" in capsys.readouterr().err
+    assert main(["export", "spread", str(tmp_path / "result"), "--out", "x.obj"]) in (1, 2)
+    assert ".glb or .ply" in capsys.readouterr().err
+    assert not (tmp_path / "result" / "spread.glb").exists()

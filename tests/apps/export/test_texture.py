@@ -1,0 +1,345 @@
+"""`gan2shape-jax export texture`: compared with the photo that it was drawn from; its files as others read them."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import trimesh
+from helpers.photographed import photographed
+from helpers.plain_result import plain_result
+from PIL import Image
+from scipy import ndimage
+
+from gan2shape_jax.apps.export import command
+from gan2shape_jax.apps.export.photo_texture import filled, matched, photo_texture, project_texels
+from gan2shape_jax.errors import ArgumentError
+from gan2shape_jax.geometry import camera as cameras
+from gan2shape_jax.geometry.crop_box import CropBox
+from gan2shape_jax.geometry.faces import grid_faces
+from gan2shape_jax.results import save_result
+from gan2shape_jax.results.surface import surface
+
+BOX = CropBox(410, 330, 512, 7.5)
+_PLACE = ["--box", "410", "330", "512", "--roll", "7.5"]
+
+
+@pytest.fixture(scope="module")
+def known():
+    return photographed()
+
+
+@pytest.fixture(scope="module")
+def texture(known):
+    return photo_texture(known.result, known.photo, known.box)
+
+
+def _errors(made: np.ndarray, true: np.ndarray, where: np.ndarray) -> np.ndarray:
+    return np.abs(made / 255 - true)[where].max(-1)
+
+
+def test_the_photo_is_taken_back_onto_the_surface(known, texture):
+    """Checks are 13 texels wide: colours come out right only where the projection does, to a tenth of a texel."""
+    assert texture.albedo.shape == known.texture.shape
+    seen = texture.sources[..., 0] > 0.99
+    assert seen.sum() > 30_000
+    lit = _errors(texture.lit, known.texture * known.shading[..., None], seen)
+    albedo = _errors(texture.albedo, known.texture, seen)
+    assert lit.mean() < 0.008 and np.percentile(lit, 99) < 0.04
+    assert albedo.mean() < 0.015 and np.percentile(albedo, 99) < 0.06
+    off = np.roll(known.texture * known.shading[..., None], 1, axis=1)
+    assert _errors(texture.lit, off, seen).mean() > 3 * lit.mean()  # a texel beside would be noticed
+
+
+@pytest.mark.parametrize("box", [CropBox(395.5, 342.25, 431, -23)])
+def test_it_is_found_wherever_it_lies_in_the_photo(box):
+    known = photographed(box=box)
+    made = photo_texture(known.result, known.photo, box, largest=512)
+    true = known.texture * known.shading[..., None]
+    if len(made.lit) != len(true):
+        rows = ((np.arange(len(made.lit)) + 0.5) * len(true) / len(made.lit)).astype(int)
+        true = true[rows][:, rows]
+    errors = _errors(made.lit, true, made.sources[..., 0] > 0.99)
+    assert errors.mean() < 0.025 and np.percentile(errors, 95) < 0.07
+
+
+def test_a_photo_finer_than_the_texture_is_made_smaller_without_aliasing(known):
+    made = photo_texture(known.result, known.photo, known.box, largest=128)
+    assert made.albedo.shape == (128, 128, 3)
+    true = (known.texture * known.shading[..., None]).reshape(128, 4, 128, 4, 3).mean((1, 3))
+    errors = _errors(made.lit, true, made.sources[..., 0] > 0.99)
+    assert errors.mean() < 0.02
+
+
+def test_hidden_parts_come_from_the_other_half():
+    known = photographed(yaw_deg=-38, symmetric=True)
+    texture = photo_texture(known.result, known.photo, known.box)
+    mirrored = texture.sources[..., 1] > 0.99
+    inside = np.kron(surface(known.result).field > 0.5, np.ones((16, 16), bool))
+    assert (mirrored & inside).mean() > 0.03
+    errors = _errors(texture.albedo, known.texture, mirrored & inside)
+    assert np.median(errors) < 0.05
+    without = photo_texture(known.result, known.photo, known.box, mirror=False)
+    assert not without.sources[..., 1].any()
+    assert np.median(_errors(without.albedo, known.texture, mirrored & inside)) > 2 * np.median(errors)
+
+
+def test_what_neither_half_shows_has_the_models_colours_matched_to_the_photos(known):
+    result = dataclasses.replace(known.result, albedo=np.full_like(known.result.albedo, -0.6))  # a dark model
+    texture = photo_texture(result, known.photo, known.box)
+    inside = np.kron(surface(result).field > 0.5, np.ones((16, 16), bool))
+    made_up = (texture.sources[..., 2] > 0.9) & inside
+    assert made_up.any()
+    np.testing.assert_allclose(texture.sources.sum(-1), 1, atol=1e-5)
+    assert abs(texture.albedo[made_up].mean() / 255 - known.texture.mean()) < 0.1  # the model's own is 0.2
+
+
+def test_dark_sides_do_not_explode():
+    known = photographed(light=(0.02, 0.9, 2.0, 0.0))
+    texture = photo_texture(known.result, known.photo, known.box)
+    inside = np.kron(surface(known.result).field > 0.5, np.ones((16, 16), bool))
+    dark = inside & (known.shading < 0.15)
+    assert dark.sum() > 10_000
+    assert (texture.albedo[dark] > 250).mean() < 0.01
+    means = texture.albedo[inside].mean(0) / 255, texture.albedo[dark].mean(0) / 255
+    assert np.abs(means[0] - means[1]).max() < 0.15
+
+
+def test_clipped_highlights_keep_their_hue(known):
+    bright = np.clip(known.photo.astype(float) * (2.2, 1.5, 1.0), 0, 255).astype(np.uint8)  # red is lost
+    clipped = bright[..., 0] == 255
+    assert 0.1 < clipped.mean() < 0.9
+    texture = photo_texture(known.result, bright, known.box)
+    seen = texture.sources[..., 0] > 0.99
+    reddish = texture.albedo[seen].astype(float).mean(0)
+    assert reddish[0] > 0.95 * reddish[1]
+
+
+def test_texels_are_seen_where_no_triangle_is_in_front():
+    side, size = 16, 48
+    hills = ndimage.gaussian_filter(np.random.default_rng(3).normal(size=(side, side)), 1.5)
+    depth = 1 + 0.05 * hills / np.abs(hills).max()  # that hide each other
+    view = np.array([0.2, 0.7, 0, 0, 0, 0])
+    result = plain_result(side=side, depth=depth, view=view)
+    projection = project_texels(result, surface(result, cut=False), size)
+    points = np.asarray(
+        cameras.transform(cameras.back_project(result.depth, result.camera), result.view, result.camera)
+    )
+    corners = points.reshape(-1, 3)[grid_faces(side, side)].astype(float)
+    slopes = (projection.place.reshape(-1, 2) - result.camera.center) / result.camera.focal_length
+    rays = np.concatenate([slopes, np.ones((len(slopes), 1))], -1)
+    first = _first_hit(corners, rays)
+    own = _own_depth(points, side, size).reshape(-1)
+    pitch = 1 / result.camera.focal_length
+    hidden, shown = own > first + pitch, own < first + 0.05 * pitch
+    seen = projection.seen.reshape(-1)
+    assert hidden.sum() > 100 and shown.sum() > 500
+    assert (seen[hidden] > 0).mean() < 0.05  # next to an edge that hides them, where samples are an eighth of a pixel
+    assert (seen[shown] > 0).mean() > 0.9  # others are turned away
+
+
+def _first_hit(corners: np.ndarray, rays: np.ndarray) -> np.ndarray:
+    """Depth of the nearest triangle on each ray from the origin, every pair of them tried (T. Moeller, B. Trumbore)."""
+    a, b, c = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    p = np.cross(rays[:, None], c[None])
+    determinant = np.einsum("rfi,fi->rf", p, b)
+    u = np.einsum("rfi,fi->rf", p, -a) / determinant
+    q = np.cross(-a, b)
+    v = rays @ q.T / determinant
+    distance = np.einsum("fi,fi->f", q, c)[None] / determinant
+    hit = (u >= -1e-9) & (v >= -1e-9) & (u + v <= 1 + 1e-9) & (distance > 0)
+    return np.where(hit, distance, np.inf).min(1)
+
+
+def _own_depth(points: np.ndarray, side: int, size: int) -> np.ndarray:
+    """Depth of each texel, from its cell's triangle."""
+    at = np.clip((np.arange(size) + 0.5) * side / size - 0.5, 0, side - 1)
+    out = np.zeros((size, size))
+    for i, row in enumerate(at):
+        for j, column in enumerate(at):
+            r, c = min(int(row), side - 2), min(int(column), side - 2)
+            s, t = row - r, column - c
+            z = points[r : r + 2, c : c + 2, 2]
+            if s + t <= 1:
+                out[i, j] = z[0, 0] + t * (z[0, 1] - z[0, 0]) + s * (z[1, 0] - z[0, 0])
+            else:
+                out[i, j] = z[1, 1] + (1 - t) * (z[1, 0] - z[1, 1]) + (1 - s) * (z[0, 1] - z[1, 1])
+    return out
+
+
+def test_colours_beside_the_object_do_not_get_onto_it(known):
+    """The background is blue; nothing on the mesh is."""
+    texture = photo_texture(known.result, known.photo, known.box)
+    inside = np.kron(surface(known.result).field > 0.5, np.ones((16, 16), bool))
+    bluer = texture.lit[inside].astype(int)
+    true = (known.texture * known.shading[..., None])[inside] * 255
+    assert ((bluer[:, 2] - bluer[:, 0]) > (true[:, 2] - true[:, 0]).max() + 25).mean() < 0.002
+
+
+@pytest.mark.parametrize(
+    "photo, arguments, message",
+    [
+        (np.zeros((90, 90), np.uint8), {}, "photo"),
+        (np.zeros((90, 90, 4), np.uint8), {}, "photo"),
+        (np.zeros((90, 90, 3), np.uint8), {"largest": 5}, "largest is 5"),
+        (np.zeros((90, 90, 3), np.uint8), {"largest": 100_000}, "largest"),
+    ],
+)
+def test_impossible_arguments_are_refused(known, photo, arguments, message):
+    with pytest.raises((ArgumentError, TypeError), match=message):
+        photo_texture(known.result, photo, CropBox(45, 45, 90), **arguments)
+
+
+def test_filling_keeps_what_is_known_and_goes_on_smoothly():
+    rng = np.random.default_rng(0)
+    values = rng.uniform(size=(37, 50, 3)).astype(np.float32)
+    weight = (rng.uniform(size=(37, 50)) > 0.5).astype(np.float32)
+    out = filled(values, weight)
+    np.testing.assert_allclose(out[weight == 1], values[weight == 1], atol=1e-6)
+    assert out.min() >= values.min() - 1e-5 and out.max() <= values.max() + 1e-5
+    flat = filled(np.full((40, 40, 3), 0.3, np.float32), np.eye(40, dtype=np.float32))
+    np.testing.assert_allclose(flat, 0.3, atol=1e-5)
+    assert not filled(values, np.zeros((37, 50), np.float32)).any()
+
+
+def test_matching_takes_over_the_targets_colours_and_keeps_detail():
+    rng = np.random.default_rng(1)
+    target = (0.4 + 0.02 * rng.normal(size=(256, 256, 3))).astype(np.float32)
+    known = np.zeros((256, 256), np.float32)
+    known[:, :100] = 1
+    out = matched(target * np.float32([0.5, 1.4, 1]), np.ones_like(known), target, known)
+    assert np.abs(out[:, :90] - target[:, :90]).mean() < 0.006
+    assert np.abs(out[:, 110:] - target[:, 110:]).mean() < 0.02  # and goes on
+
+
+# --- the command and its files ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("a b")
+    known = photographed(box=BOX)
+    image = photographed().photo.reshape(32, 16, 32, 16, 3).mean((1, 3)) / 127.5 - 1
+    save_result(dataclasses.replace(known.result, image=image), folder / "result")
+    Image.fromarray(known.photo).save(folder / "it's.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies in the file turned by a quarter
+    Image.fromarray(np.rot90(known.photo).copy()).save(folder / "turned.jpg", exif=exif, quality=95)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def written(places):
+    """The folder of the textured files, and the textures that they are made of."""
+    out = places / "new folder"
+    assert command.main(["texture", str(places / "result"), str(places / "it's.png"), *_PLACE, "--out", str(out)]) == 0
+    known = photographed(box=BOX)
+    return out, photo_texture(known.result, known.photo, BOX)
+
+
+def test_all_files_are_there_and_one_model_is_lit_by_its_viewer(written):
+    folder, texture = written
+    names = {f"texture{kind}.png" for kind in ("", "_unlit", "_sources")} | {"textured.glb", "textured_unlit.glb"}
+    assert {path.name for path in folder.iterdir()} == names | {"photo_crop.jpg", "photo.json"}
+    for name, made, extensions in (
+        ("textured", texture.albedo, None),
+        ("textured_unlit", texture.lit, {"KHR_materials_unlit": {}}),
+    ):
+        content = (folder / f"{name}.glb").read_bytes()
+        tree = json.loads(content[20 : 20 + int.from_bytes(content[12:16], "little")])
+        (material,) = tree["materials"]
+        assert material.get("extensions") == extensions and material["doubleSided"]
+        factors = material["pbrMetallicRoughness"]
+        assert factors["metallicFactor"] == 0 and factors["roughnessFactor"] == 1
+        assert [image["mimeType"] for image in tree["images"]] == ["image/jpeg"]
+        stored = trimesh.load(folder / f"{name}.glb", force="mesh").visual.material.baseColorTexture
+        assert stored.size == (512, 512) and np.abs(np.asarray(stored.convert("RGB"), int) - made).mean() < 2.5
+        assert set(map(tuple, (layer[1:3] for layer in stored.layer))) == {(1, 1)}  # colour at full resolution
+        png = np.asarray(Image.open(folder / f"{name.replace('textured', 'texture')}.png"))
+        np.testing.assert_array_equal(png, made)
+
+
+def test_the_mesh_faces_the_viewer_and_ends_at_the_object(written):
+    mesh = trimesh.load(written[0] / "textured.glb", force="mesh", process=False)
+    assert mesh.face_normals[:, 2].min() > 0 and mesh.vertex_normals[:, 2].min() > 0
+    np.testing.assert_allclose(np.linalg.norm(mesh.vertex_normals, axis=1), 1, atol=1e-5)
+    side = 32
+    column, row = mesh.visual.uv[:, 0] * side - 0.5, (1 - mesh.visual.uv[:, 1]) * side - 0.5
+    radius = np.hypot(*((np.stack([column, row]) / (side - 1) * 2 - 1) / [[0.75], [0.85]]))
+    assert 0.9 < radius.max() < 1.05
+
+
+def test_texture_coordinates_lead_to_the_colours_of_the_photo(written):
+    """The colour at a vertex is that of the photo where the vertex is seen."""
+    folder, texture = written
+    mesh = trimesh.load(folder / "textured_unlit.glb", force="mesh", process=False)
+    stored = np.asarray(mesh.visual.material.baseColorTexture.convert("RGB"), float) / 255
+    at = np.clip(np.stack([(1 - mesh.visual.uv[:, 1]), mesh.visual.uv[:, 0]]) * 512, 0, 511).astype(int)
+    known = photographed(box=BOX)
+    true = (known.texture * known.shading[..., None])[tuple(at)]
+    seen = texture.sources[tuple(at)][:, 0] > 0.99
+    assert seen.sum() > 100
+    assert np.abs(stored[tuple(at)] - true)[seen].mean() < 0.03
+
+
+def test_the_crop_and_its_place_are_kept(written):
+    folder, _ = written
+    record = json.loads((folder / "photo.json").read_text())
+    assert CropBox(**record["box"]) == BOX
+    assert record["photo"] == {"width": 800, "height": 700} and record["texture_size"] == 512
+    crop = np.asarray(Image.open(folder / "photo_crop.jpg"), float) / 255
+    plain = photographed()
+    assert crop.shape == plain.photo.shape
+    assert np.abs(crop - plain.photo / 255).mean() < 0.02  # turned back
+
+
+def test_where_colours_are_from_is_drawn(written):
+    folder, texture = written
+    drawn = np.asarray(Image.open(folder / "texture_sources.png"))
+    assert (drawn[texture.sources[..., 0] > 0.999] == 217).all()
+    model = drawn[texture.sources[..., 2] > 0.999]
+    assert (model[:, 0] > model[:, 2]).all()
+    assert texture.shares.sum() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["turned.jpg"])
+def test_it_writes_the_textured_mesh_and_says_what_is_made_up(places, tmp_path, capsys, name):
+    out = tmp_path / "new folder"
+    arguments = [
+        "texture",
+        str(places / "result"),
+        str(places / name),
+        *_PLACE,
+        "--size",
+        "256",
+        "--no-mirror",
+        "--out",
+        str(out),
+    ]
+    assert command.main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "texture of 256 x 256" in said and "% from the photo" in said and "0% mirrored" in said
+    assert trimesh.load(out / "textured.glb", force="mesh").visual.material.baseColorTexture.size == (256, 256)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "does not show what known was made of"),  # the centred square, not turned
+        (["--box", "9000", "330", "512"], "beside the photo"),
+        (["--box", "410", "330", "0"], "side of a crop is 0 pixels"),
+        (["--box", "410", "nan", "5"], "finite"),
+        ([*_PLACE, "--size", "9000"], "--size 9000"),
+    ],
+)
+def test_it_explains_what_is_wrong(places, capsys, arguments, message):
+    assert command.main(["texture", str(places / "result"), str(places / "it's.png"), *arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and "Traceback" not in error
+
+
+def test_it_refuses_what_is_no_photo(places, capsys):
+    for text, message in (("<svg/>", "is SVG"), ("hello", "not an image"), ("", "is empty")):
+        (places / "note.jpg").write_text(text)
+        assert command.main(["texture", str(places / "result"), str(places / "note.jpg")]) == 1
+        assert message in capsys.readouterr().err

@@ -1,0 +1,493 @@
+"""The run's page in a real browser: the model agrees with the method's own renderer, and names do no harm.
+
+The browser is Chromium (`apt-get install chromium`, or set CHROMIUM); without it these tests skip.
+"""
+
+import base64
+import json
+import shutil
+import time
+import zlib
+
+import numpy as np
+import pytest
+from helpers.copied_runs import open_page, run_of
+from helpers.lit_bump import lit_bump
+from helpers.shown_page import IS_SHOWN, difference, middle, snapshot, state
+
+from benchmarks.pages import chromium
+from gan2shape_jax.results import OutputOptions, Row, build_mesh, write_outputs, write_page
+from gan2shape_jax.results.mesh import mesh_scale
+from gan2shape_jax.results.surface import lit, normals, shading
+
+pytestmark = pytest.mark.browser
+
+_PLAIN = OutputOptions(preset="mesh")
+
+
+_TRUST = {
+    "category": 0.83,
+    "expected_side": 0.0111,
+    "verdict": "Looks like what this GAN draws; the side turned away is invented.",
+    "grade": "trust",
+}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if chromium.find() is None:
+        pytest.skip("no Chromium: apt-get install chromium, or set CHROMIUM")
+    with chromium.opened() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def result():
+    return lit_bump()
+
+
+@pytest.fixture(scope="module")
+def folder(result, tmp_path_factory):
+    """A run of three images: two with results, one that failed."""
+    root = tmp_path_factory.mktemp("run")
+    for name in ("bump", "other"):
+        write_outputs(result, root / "results" / name, options=_PLAIN)
+    rows = [
+        Row("bump", "done", dict(result.metrics) | {"trust": _TRUST}),
+        Row("other", "done, worse than its prior", {"side": 0.05}),
+        Row("third", "failed: no mask"),
+    ]
+    write_page(root, rows)
+    return root
+
+
+@pytest.fixture(scope="module")
+def source(folder):
+    """The folder of one result."""
+    return folder / "results" / "bump"
+
+
+@pytest.fixture
+def page(browser, folder):
+    """The page, opened anew, in a window of a desktop and without movement that would have to be waited for."""
+    browser.screen(1300, 1000, still=True)
+    browser.open(folder / "index.html")
+    browser.wait(IS_SHOWN.format(0))
+    browser.frames()
+    return browser
+
+
+def test_the_model_appears_and_the_browser_complains_of_nothing(page):
+    shot = snapshot(page)
+    assert 0.3 < (shot[..., 3] > 0).mean() < 0.95  # the object, and something around it
+    assert shot[shot[..., 3] > 0][:, :3].std() > 10
+    assert page.complaints() == []
+
+
+def test_the_mesh_is_that_of_build_mesh(page, result):
+    script = (
+        "(() => { const g = gan2shape.viewer().geometry(); const of = n => Array.from(g.getAttribute(n).array);"
+        "return {position: of('position'), normal: of('normal'), place: of('place'), "
+        "faces: Array.from(g.getIndex().array)}; })()"
+    )
+    shown = {key: np.array(values) for key, values in page.evaluate(script).items()}
+    expected = build_mesh(result)
+    faces = shown["faces"].reshape(-1, 3)
+    assert faces.shape == expected.faces.shape
+    flipped = (shown["position"].reshape(-1, 3) - [0, 0, result.camera.rot_center_depth]) * [1, -1, -1]
+    pixel = 1 / result.camera.image_size  # in the mesh's units
+    corners = flipped[faces] * mesh_scale(result.camera)
+    assert np.abs(corners - expected.vertices[expected.faces]).max() < 0.001 * pixel
+    normals = (shown["normal"].reshape(-1, 3) * [-1, 1, 1])[faces]
+    cosine = (normals * expected.vertex_normals[expected.faces]).sum(axis=-1)
+    assert np.degrees(np.arccos(np.clip(cosine, -1, 1))).max() < 0.2
+    places = shown["place"].reshape(-1, 2)[faces]
+    assert np.abs(places * [1, -1] + [0, 1] - expected.visual.uv[expected.faces]).max() < 1e-5
+
+
+def test_the_photos_camera_shows_what_the_methods_own_renderer_does(page, result):
+    """Mean difference from `reconstruction` below 1 of 255; half a pixel off it would be above 2."""
+    size = result.camera.image_size
+    shot = snapshot(page, size, samples=4)
+    expected = (result.reconstruction / 2 + 0.5) * 255
+    covered = shot[..., 3] > 254.5
+    assert covered.mean() > 0.3
+    off = np.abs(shot[..., :3] - expected).mean(axis=-1)
+    print("mean difference", off[covered].mean(), "95th percentile", np.percentile(off[covered], 95))
+    assert off[covered].mean() < 1.0 and np.percentile(off[covered], 95) < 3.0
+    half_off = (expected + np.roll(expected, 1, axis=1)) / 2
+    assert np.abs(half_off - expected).mean(axis=-1)[covered].mean() > 2 * off[covered].mean()
+
+
+def test_each_mode_shows_something_else(page):
+    shots = {}
+    for mode in ("texture", "albedo", "normals", "clay", "wire"):
+        page.evaluate(f"document.getElementById('mode-{mode}').click()")
+        shots[mode] = snapshot(page)
+        assert state(page)["mode"] == mode
+    names = list(shots)
+    for k, one in enumerate(names):
+        for other in names[k + 1 :]:
+            assert difference(shots[one], shots[other]) > 3, (one, other)
+
+
+def test_unlit_colours_and_normals_are_those_of_the_arrays(page, result):
+    size = result.camera.image_size
+    page.evaluate("gan2shape.viewer().home(1)")  # the canonical frame: pixel for pixel the arrays
+    for mode, expected in (("albedo", result.albedo), ("normals", normals(result.depth, result.camera))):
+        page.evaluate(f"document.getElementById('mode-{mode}').click()")
+        shot = snapshot(page, size, samples=3)
+        inside = shot[..., 3] > 254.5
+        off = np.abs(shot[..., :3] - (expected / 2 + 0.5) * 255).mean(axis=-1)
+        assert inside.mean() > 0.3 and off[inside].mean() < 1.5, mode
+
+
+def test_dragging_turns_the_model_and_a_button_brings_it_back(page):
+    before, (x, y) = snapshot(page), middle(page)
+    assert state(page)["atPhoto"]
+    page.drag((x, y), (x + 140, y))
+    turned = state(page)
+    assert turned["fromRight"] < -10 and not turned["atPhoto"]  # to the right: one sees its left side
+    assert difference(before, snapshot(page)) > 5
+    page.click("#to-photo")
+    assert state(page)["atPhoto"]
+    assert difference(before, snapshot(page)) < 0.01
+
+
+def test_a_finger_turns_the_model(browser, folder):
+    browser.screen(390, 844, scale=2, touch=True, still=True)
+    browser.open(folder / "index.html")
+    browser.wait(IS_SHOWN.format(0))
+    before, (x, y) = snapshot(browser), middle(browser)
+    scrolled = browser.evaluate("scrollY")
+    browser.touch((x, y), (x - 80, y + 30))
+    assert state(browser)["fromRight"] > 8 and browser.evaluate("scrollY") == scrolled
+    assert difference(before, snapshot(browser)) > 5
+
+
+def test_the_front_is_the_canonical_view(page, result):
+    page.click("#to-front")
+    turned = state(page)
+    assert turned["atFront"] and not turned["atPhoto"] and turned["pose"] == 1
+    size = result.camera.image_size
+    shot = snapshot(page, size, samples=3)
+    inside = shot[..., 3] > 254.5
+    expected = (result.canonical / 2 + 0.5) * 255
+    assert np.abs(shot[..., :3] - expected).mean(axis=-1)[inside].mean() < 1.5
+
+
+def _sides(shot: np.ndarray) -> tuple[float, float]:
+    """Mean brightness of the object's left and right thirds."""
+    columns = np.flatnonzero((shot[..., 3] > 0).any(axis=0))
+    third = len(columns) // 3
+    grey = shot[..., :3].mean(axis=-1)
+    means = []
+    for chosen in (columns[:third], columns[-third:]):
+        covered = shot[:, chosen, 3] > 254.5
+        means.append(float(grey[:, chosen][covered].mean()))
+    return means[0], means[1]
+
+
+def test_dragging_the_light_ball_lights_the_side_it_is_dragged_to(page):
+    box, (x, y) = page.box("#ball"), middle(page, "#ball")
+    page.drag((x, y), (x - box["width"] * 0.42, y))
+    left = _sides(snapshot(page))
+    assert state(page)["light"][2] > 1  # positive dx lights from the picture's left
+    page.drag((x, y), (x + box["width"] * 0.42, y))
+    right = _sides(snapshot(page))
+    assert state(page)["light"][2] < -1
+    assert left[0] > right[0] + 15 and right[1] > left[1] + 15
+    page.drag((x, y), (x, y - box["height"] * 0.42))
+    assert state(page)["light"][3] > 1  # positive dy lights from above
+    above = snapshot(page)
+    rows = np.flatnonzero((above[..., 3] > 0).any(axis=1))
+    grey, covered = above[..., :3].mean(axis=-1), above[..., 3] > 254.5
+    top, low = rows[: len(rows) // 3], rows[-len(rows) // 3 :]
+    assert grey[top][covered[top]].mean() > grey[low][covered[low]].mean() + 15
+
+
+def test_the_light_is_the_methods_own(page, result):
+    """Any light, not only the result's: albedo * (ambient + diffuse * max(0, n . direction)), in the canonical view."""
+    light = np.array([0.2, 0.7, -0.8, 0.6], np.float32)
+    page.evaluate(f"gan2shape.viewer().home(1); gan2shape.viewer().setLight({light.tolist()})")
+    shot = snapshot(page, result.camera.image_size, samples=3)
+    expected = lit(result.albedo, shading(normals(result.depth, result.camera), light))
+    inside = shot[..., 3] > 254.5
+    off = np.abs(shot[..., :3] - np.clip(expected / 2 + 0.5, 0, 1) * 255).mean(axis=-1)
+    assert off[inside].mean() < 1.5
+
+
+def test_the_keyboard_does_all_of_it(page):
+    page.evaluate("document.getElementById('canvas').focus()")
+    page.key("ArrowRight")
+    page.key("ArrowDown")
+    turned = state(page)
+    assert turned["fromRight"] < -3 and turned["fromAbove"] > 3
+    page.key("+")
+    assert state(page)["distance"] < turned["distance"]
+    light = state(page)["light"]
+    page.key("ArrowLeft", shift=True)
+    assert state(page)["light"][2] > light[2]
+    page.key("4")
+    assert state(page)["mode"] == "clay" and page.evaluate("document.getElementById('mode-clay').checked")
+    page.key("6")  # there is no spread
+    assert state(page)["mode"] == "clay"
+    page.key("f")
+    assert state(page)["atFront"]
+    page.key("p")
+    assert state(page)["atPhoto"]
+    page.key("r")
+    assert state(page)["mode"] == "texture"
+
+
+def test_everything_has_a_name_for_screen_readers(page):
+    nodes = page.send("Accessibility.getFullAXTree")["nodes"]
+    spoken = ("button", "slider", "radio", "image", "img", "combobox", "searchbox", "link", "application", "meter")
+    nameless = [
+        node
+        for node in nodes
+        if node.get("role", {}).get("value") in spoken
+        and not node.get("name", {}).get("value")
+        and not node.get("ignored")
+    ]
+    roles = [node["role"]["value"] for node in nodes if "role" in node]
+    assert roles.count("image") + roles.count("img") >= 8 and "application" in roles
+    assert nameless == []
+
+
+def test_the_verdict_is_told_in_words_and_by_a_sign(page):
+    text = page.evaluate("document.getElementById('verdict').innerText")
+    assert "the side turned away is invented" in text and "0.83" in text
+    assert page.evaluate("document.querySelectorAll('#verdict svg').length") == 1
+    page.evaluate("document.querySelector('#cards li[data-index=\"1\"] a').click()")
+    page.wait(IS_SHOWN.format(1))
+    text = page.evaluate("document.getElementById('verdict').innerText")
+    assert "Worse than its prior" in text and "0." not in text  # nothing is invented
+    page.evaluate("document.querySelector('#cards li[data-index=\"2\"] a').click()")
+    page.wait(IS_SHOWN.format(2))
+    assert "no mask" in page.evaluate("document.getElementById('verdict').innerText")
+    assert "no result" in page.evaluate("document.getElementById('without').innerText")
+    assert page.evaluate("document.getElementById('work').hidden")
+
+
+def test_the_factors_stand_side_by_side_with_legends(page):
+    titles = page.evaluate("Array.from(document.querySelectorAll('#factors strong'), e => e.textContent)")
+    assert len(titles) == 9 and {"The photo", "Depth", "Facing", "Light and shade"} <= set(titles)
+    legend = page.evaluate("document.querySelector('#factors .ends').textContent")
+    assert "near" in legend and "far" in legend
+
+
+def test_five_hundred_images_make_a_page_below_ten_megabytes_that_can_be_searched(browser, source, tmp_path):
+    names = [f"image {k:03}" for k in range(500)]
+    rows = run_of(tmp_path, source, names)
+    grades = ["trust", "doubt", "no"]
+    rows = [
+        Row(row.name, "done", row.metrics | {"trust": {"grade": grades[k % 3], "verdict": "v", "category": k / 500}})
+        for k, row in enumerate(rows)
+    ]
+    write_page(tmp_path, rows)
+    assert (tmp_path / "index.html").stat().st_size < 10e6
+    open_page(browser, tmp_path / "index.html")
+    shown = "Array.from(document.querySelectorAll('#cards li:not([hidden])'), e => Number(e.dataset.index))"
+    assert browser.evaluate(shown) == list(range(500))
+    choose = (
+        "(() => {{ const e = document.getElementById('{}'); e.value = '{}'; e.dispatchEvent(new Event('{}')); }})()"
+    )
+    browser.evaluate(choose.format("sort", "most", "change"))
+    assert browser.evaluate(shown)[:3] == [498, 495, 492]
+    assert browser.evaluate("Number(document.querySelector('#rows tr').dataset.index)") == 498
+    browser.evaluate(choose.format("sort", "least", "change"))
+    assert browser.evaluate(shown)[:3] == [2, 5, 8]
+    browser.evaluate(choose.format("sort", "worst-side", "change"))
+    assert browser.evaluate(shown)[:2] == [499, 498]
+    browser.evaluate(choose.format("filter", "e 04", "input"))
+    assert browser.evaluate(shown) == [49, 48, 47, 46, 45, 44, 43, 42, 41, 40]
+    assert browser.evaluate("document.getElementById('count').textContent") == "10 of 500 images"
+    browser.evaluate("document.querySelector('#cards li:not([hidden]) a').click()")
+    browser.wait(IS_SHOWN.format(49))
+    browser.click("#after")
+    browser.wait(IS_SHOWN.format(48))
+    assert browser.complaints() == []
+
+
+def test_downloads_are_the_files_themselves(browser, source, tmp_path):
+    write_page(tmp_path, run_of(tmp_path, source, ["a: <b>"]))
+    open_page(browser, tmp_path / "index.html")
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    browser.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(saved), eventsEnabled=True)
+    count = browser.evaluate("document.querySelectorAll('.downloads button').length")
+    assert count == 5 and browser.evaluate("document.querySelectorAll('.downloads a').length") == 0
+    for k in range(count):
+        browser.evaluate(f"document.querySelectorAll('.downloads button')[{k}].click()")
+        browser.wait("true")
+    as_is = ("mesh.glb", "depth.npy", "camera.json", "metrics.json")
+    wanted = {f"a_b_{name}" for name in (*as_is, "mesh_obj.zip")}
+    until = time.monotonic() + 60  # a file has its own name only once all of it is there
+    while {path.name for path in saved.iterdir()} != wanted and time.monotonic() < until:
+        time.sleep(0.1)
+    assert {path.name for path in saved.iterdir()} == wanted
+    for name in as_is:
+        assert (saved / f"a_b_{name}").read_bytes() == (source / name).read_bytes()
+    shutil.unpack_archive(saved / "a_b_mesh_obj.zip", tmp_path / "unpacked")
+    for name in ("mesh.obj", "mesh.mtl", "mesh_albedo.png"):
+        assert (tmp_path / "unpacked" / name).read_bytes() == (source / name).read_bytes()
+
+
+@pytest.mark.parametrize(("width", "touch"), [(320, True), (1000, False)])
+def test_no_window_is_too_narrow(browser, source, tmp_path, width, touch):
+    write_page(tmp_path, run_of(tmp_path, source, ["a" * 120, "b"]) + [Row("c " * 60, "failed: " + "x" * 300)])
+    open_page(browser, tmp_path / "index.html", width=width, height=800, touch=touch)
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    assert browser.evaluate("document.getElementById('canvas').clientWidth") > min(width, 500) * 0.8
+    if touch:  # fingers need room
+        chosen = "document.querySelectorAll('button, .segments span, select')"
+        small = f"Array.from({chosen}, e => e.getBoundingClientRect().height)"
+        assert min(height for height in browser.evaluate(small) if height) >= 39
+
+
+def test_the_spread_of_depth_is_a_mode_and_a_map_where_it_is_known(browser, source, tmp_path):
+    shutil.copytree(source, tmp_path / "results" / "sure")
+    path = tmp_path / "results" / "sure" / "page.jsonl"
+    spread = np.tile(np.linspace(0, 255, 48).astype(np.uint8), (48, 1))
+    card, model, extras, texture = path.read_text().splitlines()
+    more = {"spread": base64.b64encode(zlib.compress(spread.tobytes())).decode(), "spread_high": 0.02}
+    path.write_text("\n".join([card, model, json.dumps(json.loads(extras) | more), texture]) + "\n")
+    write_page(tmp_path, [Row("sure", "done", {})])
+    open_page(browser, tmp_path / "index.html")
+    browser.evaluate("document.getElementById('mode-spread').click()")
+    shot = np.array(browser.evaluate("Array.from(gan2shape.viewer().snapshot(48))")).reshape(48, 48, 4)
+    columns = np.flatnonzero((shot[..., 3] > 254.5).sum(axis=0) > 12)
+    warm = [(shot[:, c, 0] - shot[:, c, 2])[shot[:, c, 3] > 254.5].mean() for c in (columns[2], columns[-3])]
+    assert warm[1] > warm[0] + 40  # cividis: from blue to yellow
+    assert "unsure 0.020" in browser.evaluate("document.getElementById('legend').textContent")
+    titles = browser.evaluate("Array.from(document.querySelectorAll('#factors strong'), e => e.textContent)")
+    assert "How sure" in titles
+
+
+def test_without_webgl_the_page_says_so_and_shows_the_still_pictures(source, tmp_path):
+    if chromium.find() is None:
+        pytest.skip("no Chromium: apt-get install chromium, or set CHROMIUM")
+    write_page(tmp_path, run_of(tmp_path, source, ["a"]))
+    with chromium.opened("--disable-3d-apis") as browser:
+        open_page(browser, tmp_path / "index.html")
+        assert "WebGL" in browser.evaluate("document.getElementById('without').innerText")
+        assert browser.evaluate("document.getElementById('work').hidden")
+        assert browser.evaluate("document.querySelectorAll('#factors figure').length") == 9
+        assert browser.evaluate("document.querySelectorAll('.downloads button').length") == 5
+
+
+def test_without_javascript_figures_and_links_remain(browser, source, tmp_path):
+    write_page(tmp_path, run_of(tmp_path, source, ["a", "b"]))
+    browser.screen(1000, 800)
+    browser.send("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.events.clear()
+        browser.send("Page.navigate", url=(tmp_path / "index.html").as_uri())
+        for _ in range(100):
+            tree = browser.send("Accessibility.getFullAXTree")["nodes"]
+            spoken = [node["name"]["value"] for node in tree if node.get("name", {}).get("value")]
+            if "mesh.glb" in spoken:
+                break
+        assert "mesh.glb" in spoken and any("needs JavaScript" in words for words in spoken)
+    finally:
+        browser.send("Emulation.setScriptExecutionDisabled", value=False)
+
+
+_NASTY = (
+    "<script>window.harm=1</script>",
+    "</script><script>window.harm=2</script>",
+    '"><img src=x onerror="window.harm=3">',
+    "' onfocus='window.harm=4' autofocus='",
+    "</noscript><svg onload=window.harm=5>",
+    "<!-- <script>",
+    "]]></style><style>*{display:none}</style>",
+    "two\nlines\u2028and\u2029more \u202egnp",
+    "{{three}} ${window.harm=6} \\u003cscript>",
+    "javascript:window.harm=7",
+    "50% & more #1?x=2",
+    "名前 ünïcode",
+    "\ud800",
+)
+
+
+def test_hostile_names_and_messages_are_nothing_but_text(browser, source, tmp_path):
+    rows = run_of(tmp_path, source, ["<script>window.harm=0<", "x y'\"&"])
+    trust = {"category": 0.5, "verdict": _NASTY[0] + _NASTY[1] + _NASTY[2], "grade": "doubt"}
+    rows += [Row(name, f"failed: {name}", {"trust": trust}) for name in _NASTY]
+    write_page(tmp_path, rows, title=_NASTY[1])
+    open_page(browser, tmp_path / "index.html")
+    for k in range(len(rows)):
+        browser.evaluate(f"document.querySelector('#cards li[data-index=\"{k}\"] a').click()")
+        browser.wait(IS_SHOWN.format(k))
+    names = browser.evaluate("Array.from(document.querySelectorAll('#cards .name'), e => e.textContent)")
+    assert len(names) == len(rows) and names[2:8] == list(_NASTY[:6])
+    assert names[9] == "two\\nlines\\u2028and\\u2029more \\u202egnp"
+    assert browser.evaluate("document.querySelectorAll('#rows tr').length") == len(rows)
+    assert browser.evaluate("document.scripts.length") == 2 + _data_blocks(browser)
+    assert browser.evaluate("typeof window.harm") == "undefined"
+    assert browser.evaluate("document.title").endswith(_NASTY[1])
+    assert trust["verdict"] in browser.evaluate("document.getElementById('verdict').textContent")
+    assert browser.complaints() == []
+
+
+def _data_blocks(browser) -> int:
+    return browser.evaluate(
+        'document.querySelectorAll(\'script[type="application/json"], script[type="text/plain"]\').length'
+    )
+
+
+def test_nothing_leaves_the_page_and_nothing_could(browser, source, tmp_path):
+    write_page(tmp_path, run_of(tmp_path, source, ["a", "b"]))
+    open_page(browser, tmp_path / "index.html")
+    browser.evaluate("document.querySelector('#cards li[data-index=\"1\"] a').click()")
+    browser.wait(IS_SHOWN.format(1))
+    asked = [address for address in browser.requests() if not address.startswith("data:")]
+    assert asked == [(tmp_path / "index.html").as_uri()]
+    assert browser.complaints() == []
+    # And if somebody had smuggled in a script: the policy stops it and whatever it would ask for.
+    refused = """(async () => {
+      const told = [];
+      document.addEventListener('securitypolicyviolation', e => told.push(e.effectiveDirective));
+      const s = document.createElement('script'); s.textContent = 'window.harm = 1'; document.body.append(s);
+      const i = new Image(); i.src = 'http://localhost:9/x.png'; document.body.append(i);
+      const l = document.createElement('link'); l.rel = 'stylesheet'; l.href = 'http://localhost:9/x.css';
+      document.head.append(l);
+      const near = new Image(); near.src = 'results/a/input.png'; document.body.append(near);
+      const f = await fetch('http://localhost:9/').then(() => 'sent', () => 'refused');
+      try { new WebSocket('ws://localhost:9/'); } catch (e) { told.push('websocket ' + e.name); }
+      await new Promise(d => setTimeout(d, 300));
+      return [f, typeof window.harm, told.sort()];
+    })()"""
+    fetched, harm, told = browser.evaluate(refused)
+    assert fetched == "refused" and harm == "undefined"
+    assert {"connect-src", "img-src", "script-src-elem", "style-src-elem"} <= set(told) and told.count("img-src") == 2
+    reached = [e for e in browser.events if e.get("method") == "Network.responseReceived"]
+    assert not [e for e in reached if e["params"]["response"]["url"].startswith(("http", "ws"))]
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        {"size": 10**6},
+        {"depth": base64.b64encode(b"no stream").decode()},
+        {"albedo": {"kind": "svg+xml", "data": base64.b64encode(b"<svg onload='window.harm=1'/>").decode()}},
+        {"albedo": {"kind": "png", "data": "http://localhost:9/x.png"}},
+        {"view": "text", "light": []},
+    ],
+    ids=lambda harm: "-".join(harm),
+)
+def test_a_fragment_made_to_do_harm_spoils_only_its_own_image(browser, source, tmp_path, harm):
+    rows = run_of(tmp_path, source, ["bad", "good"])
+    path = tmp_path / "results" / "bad" / "page.jsonl"
+    card, model, *_ = path.read_text().splitlines()
+    path.write_text("\n".join([card, json.dumps(json.loads(model) | harm), "{}", "{}"]) + "\n")
+    write_page(tmp_path, rows)
+    open_page(browser, tmp_path / "index.html")
+    assert browser.evaluate("typeof window.harm") == "undefined"
+    assert "cannot be read" in browser.evaluate("document.getElementById('without').textContent")
+    browser.evaluate("document.querySelector('#cards li[data-index=\"1\"] a').click()")
+    browser.wait(IS_SHOWN.format(1))
+    assert not browser.evaluate("document.getElementById('work').hidden")
+    asked = [address for address in browser.requests() if not address.startswith(("data:", "file:"))]
+    assert asked == []

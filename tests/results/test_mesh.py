@@ -1,0 +1,120 @@
+"""Mesh files as other programs read them: opened with trimesh, compared with the result."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+import trimesh
+from helpers.plain_result import plain_result
+
+from gan2shape_jax.geometry import camera as cameras
+from gan2shape_jax.results import OutputOptions, Result, build_mesh, write_outputs
+from gan2shape_jax.results.surface import object_mask
+
+SIZE = 12
+
+
+def _result(mask) -> Result:
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:SIZE, :SIZE] / (SIZE - 1) * 2 - 1
+    depth = 0.97 + 0.05 * (x**2 + y**2) + 0.001 * rng.uniform(size=(SIZE, SIZE))
+    return plain_result("bowl", SIZE, depth=depth, albedo=rng.uniform(-1, 1, (SIZE, SIZE, 3)), mask=mask)
+
+
+@pytest.fixture(scope="module")
+def result() -> Result:
+    mask = np.zeros((SIZE, SIZE))
+    mask[2:10, 3:9] = 1
+    return _result(mask)
+
+
+@pytest.fixture(scope="module")
+def folder(result, tmp_path_factory):
+    path = tmp_path_factory.mktemp("mesh") / "r"
+    write_outputs(result, path, options=OutputOptions("mesh"))
+    return path
+
+
+@pytest.fixture(scope="module", params=["mesh.obj", "mesh.glb"])
+def mesh(request, folder) -> trimesh.Trimesh:
+    return trimesh.load(folder / request.param, force="mesh", process=False)
+
+
+def _texture(mesh: trimesh.Trimesh) -> np.ndarray:
+    material = mesh.visual.material
+    image = getattr(material, "baseColorTexture", None) or material.image
+    return np.asarray(image.convert("RGB"), np.float32) / 127.5 - 1
+
+
+def test_it_is_cut_at_the_mask(mesh):
+    assert len(mesh.vertices) == 8 * 6
+    assert len(mesh.faces) == 2 * 7 * 5
+
+
+def test_vertices_are_the_depth_map_to_full_precision(mesh, result):
+    points = np.asarray(cameras.back_project(result.depth, result.camera), np.float64)[2:10, 3:9]
+    scale = result.camera.focal_length / SIZE
+    expected = (points - [0, 0, 1]) * [scale, -scale, -scale]
+    got = mesh.vertices[np.lexsort((mesh.vertices[:, 0], -_row(mesh)))]
+    assert np.abs(got - expected.reshape(-1, 3)).max() < 1e-6
+
+
+def _row(mesh) -> np.ndarray:
+    return np.rint(mesh.visual.uv[:, 1] * SIZE - 0.5)
+
+
+def test_texture_coordinates_hit_the_pixel_of_their_vertex(mesh, result):
+    uv = mesh.visual.uv
+    assert uv.min() > 0 and uv.max() < 1
+    columns, rows = uv[:, 0] * SIZE - 0.5, (1 - uv[:, 1]) * SIZE - 0.5
+    np.testing.assert_allclose([columns, rows], np.rint([columns, rows]), atol=1e-4)
+    i, j = np.rint(rows).astype(int), np.rint(columns).astype(int)
+    assert np.abs(_texture(mesh)[i, j] - result.albedo[i, j]).max() <= 0.5 / 127.5 + 1e-6
+    # Upright: higher rows of the picture are higher in space.
+    assert np.corrcoef(mesh.vertices[:, 1], i)[0, 1] < -0.99
+
+
+def test_normals_are_unit_face_the_viewer_and_agree_with_the_faces(mesh):
+    normals = mesh.vertex_normals
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-5)
+    assert normals[:, 2].min() > 0
+    assert mesh.face_normals[:, 2].min() > 0
+    corner = normals[mesh.faces].mean(axis=1)
+    assert np.sum(corner * mesh.face_normals, axis=1).mean() > 0.95
+
+
+def test_stored_normals_are_those_of_the_depth(folder):
+    lines = (folder / "mesh.obj").read_text().splitlines()
+    stored = np.array([line.split()[1:] for line in lines if line.startswith("vn ")], float)
+    assert len(stored) == 48
+    rightmost, leftmost = stored.reshape(8, 6, 3)[3, -1], stored.reshape(8, 6, 3)[3, 0]
+    assert rightmost[0] > 0 > leftmost[0]  # a bump's sides face outwards
+    assert stored.reshape(8, 6, 3)[0, 3, 1] > 0 > stored.reshape(8, 6, 3)[-1, 3, 1]
+
+
+def test_materials_are_unlit_and_double_sided(folder):
+    contents = (folder / "mesh.glb").read_bytes()
+    length = struct.unpack("<I", contents[12:16])[0]
+    tree = json.loads(contents[20 : 20 + length])
+    (material,) = tree["materials"]
+    assert material["doubleSided"] and "KHR_materials_unlit" in material["extensions"]
+    assert "KHR_materials_unlit" in tree["extensionsUsed"]
+    assert {"POSITION", "NORMAL", "TEXCOORD_0"} <= set(tree["meshes"][0]["primitives"][0]["attributes"])
+    text = (folder / "mesh.mtl").read_text()
+    assert "illum 0" in text and "map_Kd mesh_albedo.png" in text
+
+
+def test_the_whole_sheet_is_an_option_and_what_an_empty_mask_gives(result):
+    assert len(build_mesh(result, full=True).vertices) == SIZE**2
+    assert len(build_mesh(_result(np.zeros((SIZE, SIZE)))).vertices) == SIZE**2
+
+
+def test_specks_and_holes_of_the_mask_are_no_part_of_the_outline():
+    mask = np.zeros((SIZE, SIZE))
+    mask[1:9, 1:9] = 1
+    solid = object_mask(_result(mask.copy()))
+    mask[4:6, 4:6] = 0  # a hole
+    mask[10:12, 10:12] = 1  # a speck
+    assert solid.sum() == 64
+    np.testing.assert_array_equal(object_mask(_result(mask)), solid)

@@ -1,0 +1,437 @@
+"""The page's file: what it holds and leaves out first, that names are text in it, and the fragments it is made of."""
+
+import base64
+import hashlib
+import io
+import json
+import pathlib
+import re
+import shutil
+import time
+import urllib.parse
+import zlib
+from html.parser import HTMLParser
+
+import matplotlib
+import numpy as np
+import pytest
+from helpers import bump
+from helpers.opened_files import counted
+from helpers.plain_result import plain_result
+from PIL import Image
+
+from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.results import (
+    Entry,
+    Fragments,
+    OutputOptions,
+    Row,
+    page_text,
+    save_result,
+    write_outputs,
+    write_page,
+)
+from gan2shape_jax.results import page as pages
+from gan2shape_jax.results.fragment import FILE, fragment_of, fragment_text
+from gan2shape_jax.results.page import OFFERS, trust_of
+from gan2shape_jax.results.surface import object_mask
+
+_PLAIN = OutputOptions(preset="mesh")
+_NASTY = (
+    "<img src=x onerror=alert(1)>",
+    "'><script>alert(1)</script>",
+    "=cmd|' /C calc'!A1",
+    "my  photo",
+    "50% off & more",
+    "{{ style }}{% for %}",
+)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("source") / "bump"
+    write_outputs(bump.result(), folder, options=_PLAIN)
+    return folder
+
+
+def _rows(root: pathlib.Path, source: pathlib.Path, count: int) -> list[Row]:
+    names = [f"image {k:04}" for k in range(count)]
+    for name in names:
+        shutil.copytree(source, root / "results" / name)
+    return [Row(name, "done", {"side": 0.01}) for name in names]
+
+
+def _page(root: pathlib.Path, rows, **options) -> str:
+    write_page(root, rows, **options)
+    return (root / "index.html").read_text()
+
+
+def _blocks(text: str, kind: str) -> list[int]:
+    return [int(number) for number in re.findall(rf'<script type="[a-z/]+" id="{kind}-(\d+)', text)]
+
+
+def _facts(text: str) -> dict:
+    return json.loads(re.search(r'id="page-data">(.*?)</script>', text)[1])
+
+
+def _notes(text: str) -> str:
+    found = re.search(r'<section class="notes">(.*?)</section>', text, re.DOTALL)
+    return found[1] if found else ""
+
+
+def test_everything_of_a_few_images_is_inside_and_nothing_is_said_to_be_missing(tmp_path, source):
+    text = _page(tmp_path, _rows(tmp_path, source, 3))
+    for kind in ("model", "extras"):
+        assert _blocks(text, kind) == [0, 1, 2]
+    assert len(_blocks(text, "file")) == 3 * 5 and _notes(text) == ""
+    assert text.count("<img src=") == 3  # the gallery's pictures; no file beside the page is shown
+    inside = [
+        [(OFFERS[number].archive or OFFERS[number].files[0]) for number, _, here in image["files"] if here]
+        for image in _facts(text)["images"]
+    ]
+    assert inside == [["mesh.glb", "camera.json", "metrics.json", "depth.npy", "mesh_obj.zip"]] * 3
+
+
+def test_sizes_are_told_as_they_are(tmp_path, source):
+    text = _page(tmp_path, _rows(tmp_path, source, 2))
+    for number, size, _ in _facts(text)["images"][1]["files"]:
+        offer = OFFERS[number]
+        if not offer.archive:
+            assert size == (source / offer.files[0]).stat().st_size
+        else:
+            assert size < sum((source / name).stat().st_size for name in offer.files)
+
+
+def test_what_finds_no_room_goes_in_the_order_that_is_promised(tmp_path, source):
+    """The smaller the page, the less is inside: files go first, then further pictures, models, small pictures."""
+    rows = _rows(tmp_path, source, 12)
+    least = len(_page(tmp_path, rows, limit=1)) + 12 * 2500  # with names and figures
+    seen = []
+    for limit in np.geomspace(least, least + 1_500_000, 8).astype(int).tolist():
+        text = _page(tmp_path, rows, limit=limit)
+        assert len(text.encode()) <= limit and len(_facts(text)["images"]) == 12
+        counts = [text.count("<img src="), *(len(_blocks(text, kind)) for kind in ("model", "extras", "file"))]
+        seen.append(counts)
+        for more, less in zip(counts, counts[1:3]):
+            assert more >= less or more == 12
+        if counts[2] < 12:
+            assert f"{counts[2]} have their reconstruction" in _notes(text)
+        assert (_notes(text) != "") == (counts != [12, 12, 12, 60])
+    assert seen[-1] == [12, 12, 12, 60] and seen[0][1] < 12
+    assert all(one[:3] <= other[:3] for one, other in zip(seen, seen[1:]))  # in this order of importance
+
+
+def test_what_is_left_out_is_said_with_its_number(tmp_path, source):
+    rows = _rows(tmp_path, source, 30)
+    fixed = len(_page(tmp_path, rows, limit=1))
+    text = _page(tmp_path, rows, limit=fixed + 30 * 2800 + 40_000)
+    models = len(_blocks(text, "model"))
+    assert 0 < models < 30 and f"{models} of 30 images can be turned here" in _notes(text)
+    assert "gan2shape-jax page" in _notes(text) and "mesh.glb" in _notes(text)
+
+
+def test_more_rows_than_there_is_room_for_are_cut_and_said_to_be(tmp_path):
+    rows = [Row(f"a rather long name of an image {k}", "failed: " + "why " * 2000) for k in range(1_000)]
+    text = _page(tmp_path, rows, limit=2_000_000)
+    assert len(text.encode()) <= 2_000_000
+    listed = len(_facts(text)["images"])
+    assert 100 < listed < 1_000 and f"the first {listed:,} of 1,000 images" in _notes(text)
+    short = _page(tmp_path, [Row(f"{k}") for k in range(1_000)], limit=2_000_000)
+    assert len(_facts(short)["images"]) == 1_000 and len(short.encode()) <= 2_000_000 and _notes(short) == ""
+
+
+def test_writing_again_reads_only_what_is_new(tmp_path, source):
+    rows, fragments = _rows(tmp_path, source, 8), Fragments()
+    _page(tmp_path, rows[:6], fragments=fragments)
+    with counted() as opened:
+        _page(tmp_path, rows, fragments=fragments)
+    read = {pathlib.Path(path).parent.name for path in opened if str(tmp_path / "results") in str(path)}
+    assert read == {"image 0006", "image 0007"}
+    with counted() as opened:
+        again = _page(tmp_path, rows, fragments=fragments)
+    assert not [path for path in opened if str(tmp_path / "results") in str(path)]
+    assert again == _page(tmp_path, rows)  # and it is what a fresh start writes
+
+
+def test_a_result_that_was_made_again_is_read_again(tmp_path, source):
+    rows, fragments = _rows(tmp_path, source, 2), Fragments()
+    before = _page(tmp_path, rows, fragments=fragments)
+    changed = bump.result()
+    object.__setattr__(changed, "depth", changed.depth + 0.01)
+    time.sleep(0.02)  # file systems keep time in small steps
+    write_outputs(changed, tmp_path / "results" / rows[0].name, options=_PLAIN)
+    after = _page(tmp_path, rows, fragments=fragments)
+    assert after != before and after == _page(tmp_path, rows)
+
+
+def test_the_page_of_a_run_that_goes_on_may_be_written_at_any_time(tmp_path, source):
+    assert "<tbody" in _page(tmp_path, [])
+    rows = [Row("missing", "done"), Row("failed", "failed: x"), Row("strange", "unreadable: y", {"side": "text"})]
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "failed").write_text("a file")
+    text = _page(tmp_path, rows)
+    assert _blocks(text, "model") == [] and [image["files"] for image in _facts(text)["images"]] == [[], [], []]
+    assert [image["done"] for image in _facts(text)["images"]] == [True, False, False]
+
+
+def test_a_page_of_one_image_has_no_gallery(tmp_path, source):
+    assert '<body class="single">' in _page(tmp_path, _rows(tmp_path, source, 1))
+    assert '<body class="many">' in _page(tmp_path, [Row("a"), Row("b")])
+
+
+def test_the_verdict_is_in_the_gallery_in_words(tmp_path):
+    trust = {"category": 0.1, "verdict": "No face.", "grade": "no"}
+    text = _page(tmp_path, [Row("a", "done", {"trust": trust}), Row("b", "done, worse than its prior"), Row("c")])
+    badges = re.findall(r'<span class="badge (\w+)">([^<]+)</span>', text)
+    assert badges == [("no", "do not trust it"), ("told", "worse than its prior")]
+    assert _facts(text)["images"][0]["trust"] == {"grade": "no", "verdict": "No face.", "category": 0.1}
+    assert "trust" not in _facts(text)["images"][2]
+
+
+def test_entries_may_lie_anywhere(tmp_path, source):
+    entry = Entry(Row("x"), source, "../else where/x")
+    text = page_text([entry], title="T")
+    assert _facts(text)["images"][0]["place"] == "../else%20where/x" and _blocks(text, "model") == [0]
+
+
+def test_a_result_without_a_readable_fragment_is_built_from_its_arrays_or_left_out(tmp_path):
+    for name, line in (("bare", None), ("broken", "{"), ("odd", "[]\n" * 4), ("worse", "[" * 9999)):
+        save_result(bump.result(), tmp_path / "results" / name)
+        if line is not None:
+            (tmp_path / "results" / name / FILE).write_text(line)
+    rows = [Row(name) for name in ("bare", "broken", "odd", "worse")]
+    text = _page(tmp_path, rows)
+    assert _blocks(text, "model") == [0, 1, 2, 3] and _notes(text) == "" and text.count("<img src=") == 0
+    (tmp_path / "results" / "odd" / "depth.npy").write_bytes(b"damaged")
+    text = _page(tmp_path, rows)
+    assert _blocks(text, "model") == [0, 1, 3] and "1 of the results could not be read" in _notes(text)
+
+
+class _Page(HTMLParser):
+    """The tags of a page, where its links lead, and the text of its scripts and data."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.links, self.ids, self.scripts = set(), [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.links += [value for key, value in attrs if key in ("href", "src")]
+        self.ids += [value for key, value in attrs if key == "id"]
+        assert not [key for key, _ in attrs if key.startswith("on") or key == "style"]
+        if tag == "script":
+            assert not [key for key, _ in attrs if key not in ("type", "id")]
+            self.scripts.append([dict(attrs).get("type", ""), dict(attrs).get("id", ""), ""])
+
+    def handle_data(self, data):
+        if self.lasttag == "script" and self.scripts:
+            self.scripts[-1][2] += data
+
+    def handle_endtag(self, tag):
+        self.lasttag = "/" + tag
+
+
+def _parsed(text: str) -> _Page:
+    page = _Page()
+    page.feed(text)
+    return page
+
+
+def test_only_the_pages_own_scripts_run(written):
+    """What may run is told by its hash, so nothing that a name or message brings along would."""
+    text = (written / "index.html").read_text()
+    page = _parsed(text)
+    run = [content for kind, _, content in page.scripts if kind in ("", "module")]
+    data = [(kind, name) for kind, name, _ in page.scripts if kind not in ("", "module")]
+    assert len(run) == 2 and {kind for kind, _ in data} == {"application/json", "text/plain"}
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', text)[1]
+    hashes = [base64.b64encode(hashlib.sha256(content.encode()).digest()).decode() for content in run]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'" and rules["img-src"] == "data:"
+    assert rules["script-src"].split() == [f"'sha256-{one}'" for one in hashes]
+    assert set(rules) == {"default-src", "script-src", "style-src", "img-src", "base-uri", "form-action"}
+
+
+@pytest.fixture(scope="module")
+def written(source, tmp_path_factory):
+    """The page of images with such names, of which the second has results."""
+    folder = tmp_path_factory.mktemp("run")
+    shutil.copytree(source, folder / "results" / _NASTY[1])
+    write_page(
+        folder, [Row(name, "failed: <b>it</b>\x1b]0;t\x07", {"side": -0.25}) for name in _NASTY], title=_NASTY[0]
+    )
+    return folder
+
+
+def test_the_page_has_no_tags_but_its_own_and_links_that_lead_to_the_files(written, tmp_path):
+    text = (written / "index.html").read_text()
+    page = _parsed(text)
+    write_page(tmp_path, [Row("a", "failed: x"), Row("b", "failed: x")])
+    own = _parsed((tmp_path / "index.html").read_text()).tags
+    assert page.tags - own == {"abbr", "img"}  # the columns' explanations, the gallery's picture
+    assert "\x1b" not in text
+    assert [name[3:] for name in page.ids if name.startswith("at-")] == list(_NASTY)
+    assert len(page.ids) == len(set(page.ids))
+    anchors = [link for link in page.links if link.startswith("#at-")]
+    assert [urllib.parse.unquote(link[4:]) for link in anchors] == 2 * list(_NASTY)  # gallery and table
+    files = [link for link in page.links if not link.startswith(("#", "data:"))]
+    assert len(files) == 5 and all((written / urllib.parse.unquote(link)).is_file() for link in files)
+    assert all(re.fullmatch(r"[\w./%~-]+", link) for link in files)
+    (facts,) = (json.loads(content) for _, name, content in page.scripts if name == "page-data")
+    assert [image["name"] for image in facts["images"]] == list(_NASTY)
+
+
+def test_trust_is_what_the_metrics_say_in_words_and_nothing_else():
+    said = {"category": 7, "expected_side": 0.02, "verdict": "A  guess.\n", "grade": "doubt"}
+    assert trust_of({"trust": said}) == said | {"category": 1.0, "verdict": "A guess."}
+    for nothing in (
+        None,
+        True,
+        3,
+        "text",
+        [],
+        {},
+        {"category": 0.9},
+        {"grade": "certain"},
+        {"grade": ["no"], "verdict": 7},
+    ):
+        assert trust_of({"trust": nothing}) is None
+    odd = trust_of({"trust": {"verdict": "a\x1b[31m\u202e\n" * 1000, "category": "0.5", "expected_side": float("nan")}})
+    assert set(odd) == {"verdict"} and len(odd["verdict"]) <= 600 and "\x1b" not in odd["verdict"]
+
+
+# --- the page's own parts ---------------------------------------------------------------------------------------------
+
+
+def _source(name: str) -> str:
+    with open(asset(f"viewer/{name}"), encoding="utf-8") as file:
+        return file.read()
+
+
+def test_modules_import_only_what_others_export_and_define_each_name_once():
+    defined = {}
+    for name in pages._MODULES:
+        text = _source(name)
+        assert set(re.findall(r'from "\./([\w.]+)"', text)) <= set(defined.values()), name  # each after what it imports
+        exported = set(re.findall(r"^export (?:async )?(?:function|const|let) (\w+)", text, re.MULTILINE))
+        for one in re.findall(r"^(?:export )?(?:async )?(?:function|const|let) (\w+)", text, re.MULTILINE):
+            assert one not in defined, (one, name, defined[one])
+            defined[one] = name
+        for names, module in re.findall(r'^import \{([^}]*)\} from "\./([\w.]+)"', text, re.MULTILINE):
+            wanted = {one.strip() for one in names.split(",") if one.strip()}
+            there = set(re.findall(r"^export (?:async )?(?:function|const|let) (\w+)", _source(module), re.MULTILINE))
+            assert wanted <= there, (name, module)
+        assert exported or name == "main.js"
+    viewer = pages._frame()["viewer"]
+    assert not re.search(r"^(?:import|export)\b", viewer, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["magma", "cividis"])
+def test_colour_maps_are_those_that_the_package_draws_with(name):
+    stops = re.search(rf'{name}: "([0-9a-f]+)"', _source("colours.js"))[1]
+    colours = np.array([int(stops[k : k + 2], 16) for k in range(0, len(stops), 2)]).reshape(-1, 3)
+    share = np.linspace(0, 1, 256)
+    shown = [np.interp(share * (len(colours) - 1), np.arange(len(colours)), colours[:, k]) for k in range(3)]
+    assert np.abs(np.stack(shown, axis=-1) - matplotlib.colormaps[name](share)[:, :3] * 255).max() < 4
+
+
+def test_the_licence_of_three_js_lies_beside_it_and_in_the_notice():
+    assert "three.js authors" in _source("LICENSE-three") and "MIT" in _source("LICENSE-three")
+    assert "LICENSE-three" in _source("three.min.js")[:200]
+    with open(asset("../../NOTICE"), encoding="utf-8") as file:
+        assert "three.js" in file.read()
+
+
+def test_nothing_of_the_page_names_another_place(tmp_path):
+    own = _page(tmp_path, []).replace(_source("three.min.js"), "")
+    assert re.findall(r"https?://[\w./-]+", own) == ["http://www.w3.org/2000/svg"]  # a name, which nobody asks for
+    assert not re.search(r"url\(|@import|srcset|<link(?! rel=\"icon\" href=\"data:,\")|<iframe", own)
+
+
+# --- fragments --------------------------------------------------------------------------------------------------------
+
+
+def _inflated(text: str) -> np.ndarray:
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)
+
+
+def _depth(model: dict) -> np.ndarray:
+    """Decodes depth value by value, as its description says and unlike the code that wrote it."""
+    coded, size = _inflated(model["depth"]).astype(int), model["size"]
+    steps = np.zeros((size, size), int)
+    for k in range(size * size):
+        row, column = divmod(k, size)
+        zigzag = coded[k] * 256 + coded[size * size + k]
+        change = zigzag // 2 if zigzag % 2 == 0 else -(zigzag // 2) - 1
+        left = steps[row, column - 1] if column else 0
+        above = steps[row - 1, column] if row else 0
+        corner = steps[row - 1, column - 1] if row and column else 0
+        steps[row, column] = (change + left + above - corner) % 65536
+    return model["depth_low"] + steps / 65535 * (model["depth_high"] - model["depth_low"])
+
+
+def _picture(entry: dict) -> np.ndarray:
+    with Image.open(io.BytesIO(base64.b64decode(entry["data"]))) as image:
+        assert image.format == entry["kind"].upper()
+        return np.asarray(image.convert("RGB"), np.float32) / 127.5 - 1
+
+
+def test_the_model_says_what_the_result_says():
+    result = bump.result()
+    _, model, _, _ = fragment_of(result)
+    step = (model["depth_high"] - model["depth_low"]) / 65535
+    assert np.abs(_depth(model) - result.depth).max() < 0.51 * step and step < 2e-6
+    inside = np.unpackbits(_inflated(model["inside"]))[: bump.SIZE**2].reshape(bump.SIZE, -1)
+    assert np.array_equal(inside.astype(bool), object_mask(result))
+    assert np.array_equal(_inflated(model["input_mask"]).reshape(result.mask.shape), result.input_mask * 255)
+    assert np.array_equal(np.float32(model["view"]), result.view)
+    assert np.array_equal(np.float32(model["light"]), result.light)
+    assert model["focal"] == pytest.approx(result.camera.focal_length, rel=1e-8)
+
+
+def test_a_flat_depth_is_no_division_by_zero():
+    _, model, _, _ = fragment_of(plain_result())
+    assert np.array_equal(_depth(model), np.ones((16, 16)))
+
+
+def test_pictures_of_small_images_are_there_without_loss():
+    result = bump.result()
+    _, model, extras, texture = fragment_of(result)
+    for key, picture in (("albedo", result.albedo), ("input", result.image)):
+        assert model[key]["kind"] == "jpeg" and extras[key]["kind"] == "png"
+        assert np.abs(_picture(extras[key]) - picture).max() < 0.51 / 127.5
+    assert "gan_image" not in extras and "spread" not in extras and texture == {}
+    assert "albedo" not in fragment_of(plain_result(side=160))[2]  # large: JPEG does not show
+
+
+def test_the_card_shows_photo_and_shape():
+    card = fragment_of(bump.result())[0]
+    with Image.open(io.BytesIO(base64.b64decode(card["thumb"]))) as thumb:
+        assert thumb.size == (160, 80)
+        photo, shape = np.split(np.asarray(thumb.convert("RGB"), np.float32), 2, axis=1)
+    assert photo.std() > 10 and shape.std() > 10 and np.ptp(shape, axis=-1).max() < 25  # the shape is grey
+    assert len(json.dumps(card)) < 8000
+
+
+def test_the_spread_of_depth_is_told_where_a_result_has_one():
+    spread = np.linspace(0, 0.03, bump.SIZE**2, dtype=np.float32).reshape(bump.SIZE, -1)
+    known = bump.result()
+    object.__setattr__(known, "depth_spread", spread)  # whether or not the record has such a field
+    extras = fragment_of(known)[2]
+    told = _inflated(extras["spread"]).reshape(spread.shape) / 255 * extras["spread_high"]
+    assert np.abs(told - spread).max() < 0.51 * 0.03 / 255
+
+
+def test_a_texture_becomes_a_line_of_its_own():
+    texture = np.zeros((2000, 2000, 3), np.uint8)
+    texture[:, 1000:] = 200
+    line = fragment_of(bump.result(), texture=texture)[3]
+    shown = _picture(line["texture"])
+    assert shown.shape == (1024, 1024, 3)
+    assert shown[:, 100].mean() < -0.98 and shown[:, 900].mean() == pytest.approx(200 / 127.5 - 1, abs=0.01)
+
+
+def test_the_file_has_a_line_for_each_part_and_the_same_text_each_time():
+    text = fragment_text(bump.result(), full=True)
+    assert [json.loads(line) for line in text.splitlines()] == fragment_of(bump.result(), full=True)
+    assert np.unpackbits(_inflated(json.loads(text.splitlines()[1])["inside"])).all()

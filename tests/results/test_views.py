@@ -1,0 +1,168 @@
+"""New views and lights of a result: true to the data, as the method sweeps them, a few at a time in memory."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from helpers import bump
+from helpers.bump import SIZE
+
+from gan2shape_jax.geometry import lighting
+from gan2shape_jax.results import Result, draw_gan_views, load_result, overview, save_result, turntable, views
+from gan2shape_jax.results.views import fitting_window, pictures_in_turn
+
+_COUNT = 6  # more than are drawn together, and no multiple of that
+
+
+@pytest.fixture(scope="module")
+def result() -> Result:
+    return bump.result()
+
+
+def test_frontal_view_shows_the_canonical_picture(result):
+    """The lit mesh from the front is the canonical picture, softened by averaging samples."""
+    ramp = np.linspace(-0.8, 0.6, SIZE, dtype=np.float32)
+    albedo = np.stack(np.broadcast_arrays(ramp, ramp[:, None], -ramp), axis=-1)
+    normal = np.asarray(lighting.normals(result.depth, result.camera))
+    shading = np.asarray(lighting.shade(normal, result.light)[0])
+    expected = np.clip(np.asarray(lighting.apply_shading(albedo, shading)), -1, 1)
+    surfaces = views.draw(dataclasses.replace(result, albedo=albedo), views.sweep_views(), size=SIZE, cut=False)
+    drawn = views.picture(surfaces, "image", light=result.light)[0].astype(np.float32) / 127.5 - 1
+    assert np.abs(drawn - expected)[3:-3, 3:-3].max() < 0.06
+
+
+def test_cutting_removes_what_lies_outside_the_mask(result):
+    whole = views.draw(result, views.sweep_views(), size=SIZE, cut=False).coverage[0]
+    part = views.draw(result, views.sweep_views(), size=SIZE).coverage[0]
+    assert whole[2:-2, 2:-2].min() == 1
+    assert np.abs(part - result.mask)[result.mask == 1].mean() < 0.1
+    assert part[0].max() == 0 and part[:, 0].max() == 0
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_no_pixel_of_a_turned_mesh_touches_the_border(result, wide):
+    if wide:  # an object that fills the photograph, as faces do
+        result = dataclasses.replace(result, mask=np.ones_like(result.mask))
+    turns, window = turntable.swing(result, 4)
+    around = turntable.turn_views(result.category)
+    windows = [fitting_window(result, around, cut=cut) for cut in (True, False)]
+    drawn = [views.draw(result, around, size=32, cut=cut, window=one) for cut, one in zip((True, False), windows)]
+    drawn += [views.draw(result, turns, size=32, window=window), overview._turned_mesh(result, (-60, 0, 60), 32)]
+    for surfaces in drawn:
+        covered = surfaces.coverage.any(axis=0)
+        rings = [covered[[k, -1 - k]].any() or covered[:, [k, -1 - k]].any() for k in range(4)]
+        assert not rings[0]
+        assert any(rings) or not wide  # and it is no smaller than need be
+
+
+def test_a_mesh_that_fits_and_one_of_the_reference_are_framed_as_the_camera_sees_them(result):
+    mask = np.zeros_like(result.mask)
+    mask[SIZE // 2 - 2 : SIZE // 2 + 2, SIZE // 2 - 2 : SIZE // 2 + 2] = 1
+    turns = views.sweep_views(yaw_deg=[-60, 60])
+    assert fitting_window(dataclasses.replace(result, mask=mask), turns) == 1
+    assert fitting_window(result, turns, cut=False) > 1
+    assert fitting_window(dataclasses.replace(result, reference=True), turns, cut=False) == 1
+
+
+def test_positive_yaw_turns_the_front_left_and_positive_dx_lights_from_the_left(result):
+    spot = np.full_like(result.albedo, -1)
+    spot[np.unravel_index(result.depth.argmin(), result.depth.shape)] = 1
+    surfaces = views.draw(dataclasses.replace(result, albedo=spot), views.sweep_views(yaw_deg=[0, 40]), size=32)
+    front, turned = (view.sum(axis=(0, 2)).argmax() for view in surfaces.albedo)
+    assert turned < front - 2
+    lit = views.picture(
+        dataclasses.replace(surfaces, albedo=np.ones_like(surfaces.albedo)),
+        "image",
+        light=np.array([0.0, 1.0, 1.0, 0.0], np.float32),
+    )[0].mean(axis=-1)
+    seen = surfaces.coverage[0] > 0.9
+    assert lit[:, :16][seen[:, :16]].mean() > lit[:, 16:][seen[:, 16:]].mean() + 20
+
+
+@pytest.mark.parametrize("category, yaw", [("car", 45), ("cat", 70)])
+def test_the_turntable_sweeps_as_far_as_the_method_says(category, yaw):
+    turns = np.rad2deg(turntable.turn_views(category))
+    np.testing.assert_allclose(turns[:9, 1], np.linspace(-yaw, yaw, 9), atol=1e-4)
+    np.testing.assert_allclose(turns[9:, 0], np.linspace(-20, 20, 5), atol=1e-4)
+
+
+def test_relighting_keeps_the_sum_of_strengths_as_the_method_says(result):
+    lights = turntable.relight_rows(result.light)
+    assert lights.shape == (4, 5, 4)
+    np.testing.assert_allclose(lights[0, 0], [0.4 - 0.18, 0.9, -1.5, 0], atol=1e-6)
+    np.testing.assert_allclose(lights[3, 4], [0.4 - 0.36, 1.2, 1.5, 0.6], atol=1e-6)
+
+
+def test_gan_views_project_every_view_and_light_once_in_equal_batches(result):
+    sizes, seen = [], []
+
+    def project(pictures):
+        sizes.append(len(pictures))
+        seen.append(pictures)
+        return pictures
+
+    drawn = draw_gan_views(result, project, batch=8)
+    assert sizes == [8] * 5
+    assert drawn.yaws.shape == (9, SIZE, SIZE, 3) and drawn.pitches.shape == (5, SIZE, SIZE, 3)
+    np.testing.assert_array_equal(drawn.yaws, np.concatenate(seen)[:9])
+    assert drawn.lights.shape == (4, 5, SIZE, SIZE, 3)
+    # The two frontal pictures of the sweeps are one, and the canonical picture but for sampling.
+    np.testing.assert_allclose(drawn.yaws[4], drawn.pitches[2], atol=1e-6)
+    assert np.abs(drawn.yaws[4] - result.canonical)[2:-2, 2:-2].mean() < 0.05
+
+
+def test_gan_views_are_lit_from_the_side_that_was_asked_for(result):
+    white = dataclasses.replace(result, albedo=np.full_like(result.albedo, -0.2), view=np.zeros(6))
+    lights = draw_gan_views(white, lambda pictures: pictures).lights[-1].mean(axis=-1)
+    halves = [picture[4:-4, 8:-4].mean() - picture[4:-4, 4:8].mean() for picture in lights]
+    assert np.all(np.diff(halves) < 0)  # from the right to the left
+
+
+def test_a_result_of_the_reference_is_drawn_with_its_faults(result, tmp_path):
+    faulty = dataclasses.replace(result, reference=True)
+    save_result(faulty, tmp_path / "faulty")
+    assert load_result(tmp_path / "faulty").reference
+    front = np.zeros((1, 6), np.float32)
+    mended, drawn = (views.draw(some, front, size=64).albedo for some in (result, faulty))
+    assert np.abs(mended - drawn).max() > 0.1  # the colours differ from pixel to pixel
+    seen = [draw_gan_views(some, lambda images: images).yaws for some in (result, faulty)]
+    assert np.abs(seen[0] - seen[1]).max() > 0.1  # sampled half a pixel off
+
+
+@pytest.fixture(scope="module")
+def turned():
+    return views.sweep_views(yaw_deg=np.linspace(-50, 40, _COUNT), pitch_deg=np.linspace(0, 20, _COUNT))
+
+
+@pytest.mark.parametrize("few", [0, 2**30])
+@pytest.mark.parametrize("show", views.SHOWS)
+def test_every_bit_is_that_of_all_views_drawn_together(show, few, result, turned, monkeypatch):
+    monkeypatch.setattr(views, "_FEW_PIXELS", few)
+    lights = turntable.light_circle(result.light, _COUNT)
+    surfaces = views.draw(result, turned, size=24)
+    frames = list(pictures_in_turn(result, turned, lights, show=show, size=24))
+    np.testing.assert_array_equal(np.stack(frames), views.picture(surfaces, show, light=lights))
+
+
+def test_depths_of_views_that_show_no_object_have_a_range_all_the_same(result, turned, monkeypatch):
+    monkeypatch.setattr(views, "_FEW_PIXELS", 0)
+    away = turned + np.array([0, 0, 0, 9, 0, 0], np.float32)
+    lights = np.broadcast_to(result.light, (_COUNT, 4))
+    frames = list(pictures_in_turn(result, away, lights, show="depth", size=16))
+    together = views.picture(views.draw(result, away, size=16), "depth", light=result.light)
+    np.testing.assert_array_equal(np.stack(frames), together)
+
+
+def test_a_frame_is_made_when_it_is_asked_for(result, turned, monkeypatch):
+    drawn = []
+    original = views._draw_chunk
+
+    def counted(*arguments, **options):
+        drawn.append(1)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(views, "_draw_chunk", counted)
+    frames = pictures_in_turn(result, turned, np.broadcast_to(result.light, (_COUNT, 4)), size=24)
+    assert drawn == []
+    for made, _ in enumerate(frames):
+        assert len(drawn) == made // views._CHUNK + 1
