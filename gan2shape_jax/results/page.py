@@ -146,7 +146,7 @@ def _thumb(folder: pathlib.Path) -> str | None:
         with open(folder / fragment.FILE, "rb") as file:
             thumb = json.loads(file.readline())["thumb"]
         return base64.b64encode(base64.b64decode(thumb, validate=True)).decode("ascii")
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -254,7 +254,6 @@ def test_all_files_are_there_and_one_model_is_lit_by_its_viewer(written):
         assert [image["mimeType"] for image in tree["images"]] == ["image/jpeg"]
         stored = trimesh.load(folder / f"{name}.glb", force="mesh").visual.material.baseColorTexture
         assert stored.size == (512, 512) and np.abs(np.asarray(stored.convert("RGB"), int) - made).mean() < 2.5
-        assert set(map(tuple, (layer[1:3] for layer in stored.layer))) == {(1, 1)}  # colour at full resolution
         png = np.asarray(Image.open(folder / f"{name.replace('textured', 'texture')}.png"))
         np.testing.assert_array_equal(png, made)
 
