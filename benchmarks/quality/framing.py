@@ -3,7 +3,7 @@
     python benchmarks/quality/framing.py --images DATA/ictface/image
     python benchmarks/quality/framing.py --images DATA/cats/image --gan cats64.safetensors
 
-Each image is extended beyond its frame (`photo.canvases`), which makes a photo with three times its side. Crops that
+Each image is extended beyond its frame (`photo.alignment`), which makes a photo with three times its side. Crops that
 are shifted by up to 25% of a side, scaled by 30% and rotated by 20 degrees are corrected; the result is compared with
 the image's own frame, and with what the image's own frame is corrected to: objects are not placed alike in all images.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.apps.photo import alignment, canvases, framing, guide, photo_run
+from gan2shape_jax.apps.photo import alignment, framing, guide, photo_run
 from gan2shape_jax.config import load_config
 from gan2shape_jax.geometry.crop_box import CropBox
 from gan2shape_jax.stylegan2.typicality import LIMIT
@@ -56,14 +56,14 @@ def main() -> None:
     for path in sorted(options.images.iterdir()):
         with Image.open(path) as picture:
             images.append(np.asarray(picture.convert("RGB").resize((alignment.SIDE,) * 2, Image.Resampling.BILINEAR)))
-    right = canvases.frame_of(alignment.SIDE)
+    right = alignment.frame_of(alignment.SIDE)
     print("| photo, crop | shift < 5% | scale < 7% | turn < 4° | all | shift, median / 90% | scale | turn |")
     print("|---|---|---|---|---|---|---|---|")
-    for kind in canvases.KINDS:
+    for kind in alignment.KINDS:
         rng = np.random.default_rng(7)
         wrong, led, home, searched, began = [], [], [], [], 0.0
         for number, image in enumerate(images):
-            photo = canvases.canvas(image, kind, images[rng.integers(len(images))], rng)
+            photo = alignment.canvas(image, kind, images[rng.integers(len(images))], rng)
             disturbance = rng.uniform(-1, 1, 4) * (0.25, 0.25, np.log(1.3), np.radians(20))
             wrong.append(alignment.corrected(right, disturbance))
             led.append(framing.refined(photo, wrong[-1], known.alignment, score).box)

@@ -107,7 +107,7 @@ def _show_plan(entry: Entry) -> None:
     """Prints what will be downloaded, and the licence."""
     print(f"{entry.name}: {entry.title} ({_size(entry)})")
     for source in entry.downloads:
-        known = "SHA-256 known" if source.sha256 else "no hash is known: what the file is, is told from its content"
+        known = "SHA-256 known" if source.sha256 else "no hash is known: what the file is, is seen from its content"
         print(f"  {source.url} ({known})")
     print(f"Licence: {entry.licence.title}\n  {entry.licence.says}\n  {entry.licence.url}")
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import jax
 
-from gan2shape_jax.apps.photo import kinds, photo_run, sources
+from gan2shape_jax.apps.photo import photo_run, sources
 from gan2shape_jax.apps.photo.preparation import Prepared, Wish, prepare, records_in
 from gan2shape_jax.errors import ConfigError, RunEndingError, UserError, exit_code, message_line, one_line, printable
 from gan2shape_jax.geometry.crop_box import CropBox
@@ -48,9 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="files, folders or patterns such as 'in/*.jpg'")
     parser.add_argument(
         "--model",
-        default=kinds.DEFAULT,
+        default=sources.DEFAULT,
         help="what the photos show: a configuration that names a model (by name or file), or a model.safetensors "
-        f"(default: {kinds.DEFAULT})",
+        f"(default: {sources.DEFAULT})",
     )
     parser.add_argument(
         "--out",
@@ -106,7 +106,7 @@ def _run(options: argparse.Namespace) -> int:
         raise ConfigError(f"--box, --which, --mask and --latent are for a single photo: {len(paths)} are named")
     out = options.out or pathlib.Path(_OUT_REFINED if options.refine else _OUT)
     require_folder_place(out)
-    config = photo_run.config_of(kinds.load_kind(options.model), out, refine=options.refine)
+    config = photo_run.config_of(sources.load_kind(options.model), out, refine=options.refine)
     framer = photo_run.start(config, say=_say)
     prepared, failed = [], 0
     for path, name in zip(paths, sources.names_for(paths, records_in(out)), strict=True):
@@ -127,7 +127,7 @@ def _run(options: argparse.Namespace) -> int:
     code = photo_run.reconstruct(config, out, prepared)
     jax.clear_caches()
     if options.texture:
-        photo_run.write_textures(out, prepared)
+        photo_run.write_textures(out, prepared, framer)
     for photo in prepared:
         sentence = None if photo.changed else photo_run.sentence_on(out, photo)
         if sentence is not None:

@@ -1,10 +1,11 @@
-"""Finds the object in a photo, framed as in the GAN's images: a search that works for any GAN's category.
+"""Finds the object in a photo, framed as in the GAN's images, for any GAN's category; and draws what was found.
 
 Coarse to fine: crops of all sizes and positions are scored by how typical they are of the GAN's pictures; the best are
 moved by the alignment network, which was trained on the GAN's samples, and scored again. Of several crops of the same
 object, the most typical is kept.
 """
 
+import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -12,12 +13,14 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw
 
 from gan2shape_jax.apps.photo import alignment
-from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
+from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop, scaled_box
 from gan2shape_jax.method.models import Params
+from gan2shape_jax.results.pictures import font
 
-__all__ = ["Frame", "Score", "find_frames", "refined"]
+__all__ = ["Frame", "Score", "draw_framing", "find_frames", "framing_picture", "refined"]
 
 # Maps crops (n, SIDE, SIDE, 3), 0 to 255, to how unlike the GAN's pictures they are; lower is better.
 Score = Callable[[UInt8[np.ndarray, "n s s 3"]], Float[np.ndarray, " n"]]
@@ -31,6 +34,12 @@ _FIRST, _SECOND = 24, 6  # crops that are moved in the first round, and in the l
 _MOVES = (3, 4)
 _GREATEST_TURN = 50  # degrees: objects rotated further are searched for in a rotated photo
 _APART = 0.5  # least distance between the centres of two objects, in sides
+
+_DRAWN_SIDE = 1024  # pixels of the drawing's longer side, at most
+_LEAST_DRAWN = 384  # small photos are enlarged, so that lines do not hide them
+# Distinguishable with red-green colour blindness too (Okabe and Ito), and by their numbers.
+_CHOSEN, _OTHER, _OUTLINE = (230, 159, 0), (86, 180, 233), (0, 158, 115)
+_CORNERS = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
 
 
 class Frame(NamedTuple):
@@ -129,8 +138,8 @@ def _framed(boxes: Sequence[CropBox], scores: Sequence[float]) -> list[Frame]:
 def _moved(work: np.ndarray, boxes: Sequence[CropBox], params: Params, moves: int, *, upright: float) -> list[CropBox]:
     boxes = list(boxes)
     for _ in range(moves):
-        told = alignment.corrections(params, _crops(work, boxes))
-        moved = [alignment.corrected(box, one) for box, one in zip(boxes, told, strict=True)]
+        steps = alignment.corrections(params, _crops(work, boxes))
+        moved = [alignment.corrected(box, one) for box, one in zip(boxes, steps, strict=True)]
         boxes = [_within(work, after, before, upright) for after, before in zip(moved, boxes, strict=True)]
     return boxes
 
@@ -168,3 +177,52 @@ def _distinct(frames: Sequence[Frame]) -> list[Frame]:
 
 def _distance(one: CropBox, other: CropBox) -> float:
     return math.hypot(one.x - other.x, one.y - other.y)
+
+
+def draw_framing(
+    photo: UInt8[np.ndarray, "h w 3"], boxes: Sequence[CropBox], chosen: int, mask: Float[np.ndarray, "s s"]
+) -> bytes:
+    """Returns `framing_picture` as a JPEG; same arguments."""
+    content = io.BytesIO()
+    framing_picture(photo, boxes, chosen, mask).save(content, "JPEG", quality=90)
+    return content.getvalue()
+
+
+def framing_picture(
+    photo: UInt8[np.ndarray, "h w 3"], boxes: Sequence[CropBox], chosen: int, mask: Float[np.ndarray, "s s"]
+) -> Image.Image:
+    """Returns a photo with its crops, numbered from 1, and the outline of the object in the chosen one.
+
+    Args:
+      photo: upright.
+      boxes: the objects' boxes.
+      chosen: index of the one that was taken, from 0.
+      mask: the mask of that crop, in [0, 1].
+    """
+    height, width = photo.shape[:2]
+    factor = min(_DRAWN_SIDE / max(height, width), max(1.0, _LEAST_DRAWN / max(height, width)))
+    sides = max(1, round(width * factor)), max(1, round(height * factor))
+    shown = cv2.resize(photo, sides, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+    picture = Image.fromarray(shown)
+    pen, line = ImageDraw.Draw(picture), max(2, max(sides) // 256)
+    for number, box in enumerate(boxes):
+        colour = _CHOSEN if number == chosen else _OTHER
+        corners = _pixels(crop_to_photo(_CORNERS, scaled_box(box, factor), 1))
+        pen.line([*corners, corners[0]], fill=colour, width=line, joint="curve")
+        if len(boxes) > 1:
+            place = (corners[0][0] + 2 * line, corners[0][1] + line)
+            pen.text(place, str(number + 1), fill=colour, font=font(8 * line))
+    for outline in _outlines(mask):
+        points = _pixels(crop_to_photo(outline, scaled_box(boxes[chosen], factor), len(mask)))
+        pen.line([*points, points[0]], fill=_OUTLINE, width=max(1, line // 2))
+    return picture
+
+
+def _pixels(places: Float[np.ndarray, "n 2"]) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in places]
+
+
+def _outlines(mask: Float[np.ndarray, "s s"]) -> list[Float[np.ndarray, "n 2"]]:
+    """Returns the outlines of a mask's pieces, in crop coordinates."""
+    found, _ = cv2.findContours((mask > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return [piece[:, 0].astype(np.float64) + 0.5 for piece in found if len(piece) > 2]

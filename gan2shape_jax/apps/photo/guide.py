@@ -19,7 +19,7 @@ import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float, UInt8
 
-from gan2shape_jax.apps.photo import alignment, alignment_training
+from gan2shape_jax.apps.photo import alignment
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.atomic_files import atomic_bytes
 from gan2shape_jax.io.found_masks import usual_mask
@@ -91,9 +91,8 @@ def make(
     architecture: Architecture,
     weights: dict[str, Any],
     *,
-    start: Params | None = None,
     samples: int = _SAMPLES,
-    steps: int = alignment_training.STEPS,
+    steps: int = alignment.STEPS,
     say: Callable[[str], None] = lambda line: None,
 ) -> Guide:
     """Returns the guide of a GAN; a function of the arguments alone.
@@ -101,7 +100,6 @@ def make(
     Args:
       architecture: the GAN's.
       weights: its generator and discriminator.
-      start: initial weights of the alignment network, see `alignment_training.train`.
       samples: number of the GAN's samples to learn from.
       steps: optimiser steps.
       say: called with messages about what takes time.
@@ -111,7 +109,7 @@ def make(
     images = drawn.astype(np.float32) / 127.5 - 1
     mask = usual_mask(images[:_MASKED])
     typical = typicality_measure.measure(weights["discriminator"], images, arch=architecture, seed=_SEED)
-    params = alignment_training.train(drawn, seed=_SEED, steps=steps, start=start, say=say)
+    params = alignment.train(drawn, seed=_SEED, steps=steps, say=say)
     # Rounded as in the file, so that a guide just made and one read from disk give the same bits.
     rounded = jax.tree.map(_rounded, params)
     return Guide(rounded, typical, _rounded(mask))
@@ -150,27 +148,13 @@ def guide_bytes(guide: Guide, gan_sha256: str) -> bytes:
 
 def read(path: pathlib.Path, gan_sha256: str) -> Guide | None:
     """Returns a guide from its file; None if it is damaged, of another GAN or of another version."""
-    like = flatten_dict(_shapes(), sep="/")
     try:
         with open_safetensors(path) as file:
             if not guide_file.is_of(file, gan_sha256):
-                return None
-            wanted = {_NETWORK + name: value.shape for name, value in like.items()}
-            wanted[_MASK] = (alignment.SIDE, alignment.SIDE)
-            if file.shapes.keys() != wanted.keys() | guide_file.NAMES or any(
-                file.shapes[n] != s for n, s in wanted.items()
-            ):
                 return None
             found = {name: np.asarray(file.read(name), np.float32) for name in file.shapes}
     except (OSError, Refused, UserError):
         return None
     typical = guide_file.typicality_in(found)
-    if typical is None or not all(np.isfinite(value).all() for value in found.values()):
-        return None
-    params = unflatten_dict({name: found[_NETWORK + name] for name in like}, sep="/")
-    return Guide(params, typical, np.clip(found[_MASK], 0, 1))
-
-
-def _shapes() -> Params:
-    picture = jax.ShapeDtypeStruct((1, alignment.SIDE, alignment.SIDE, 3), jnp.float32)
-    return jax.eval_shape(alignment.module().init, jax.random.key(0), picture)["params"]
+    network = {name.removeprefix(_NETWORK): value for name, value in found.items() if name.startswith(_NETWORK)}
+    return None if typical is None else Guide(unflatten_dict(network, sep="/"), typical, found[_MASK])

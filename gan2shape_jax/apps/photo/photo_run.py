@@ -16,12 +16,11 @@ from ml_collections import ConfigDict
 from gan2shape_jax.apps.export.texture import write_photo_textured
 from gan2shape_jax.apps.photo import guide
 from gan2shape_jax.apps.photo.framing import Score
-from gan2shape_jax.apps.photo.preparation import FOLDER, LEAST, Framer, Prepared, records_in
+from gan2shape_jax.apps.photo.preparation import FOLDER, Framer, Prepared, opened, records_in
 from gan2shape_jax.config.validation import validate
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import scaled_box
 from gan2shape_jax.io.atomic_files import atomic_text
-from gan2shape_jax.io.image_files import open_upright
 from gan2shape_jax.io.masks import load_mask, usual_file
 from gan2shape_jax.results.result import load_metrics, load_result
 from gan2shape_jax.run import experiment, prepare, runtime, trust
@@ -37,7 +36,7 @@ def config_of(kind: ConfigDict, out: pathlib.Path, *, refine: bool) -> ConfigDic
     """Returns the configuration of a run over the prepared photos in a folder.
 
     Args:
-      kind: configuration with a model, see `kinds.load_kind`.
+      kind: configuration with a model, see `sources.load_kind`.
       out: the folder.
       refine: whether the model is refined on each photo, or used as is.
     """
@@ -57,12 +56,13 @@ def config_of(kind: ConfigDict, out: pathlib.Path, *, refine: bool) -> ConfigDic
     return config.lock()
 
 
-def start(config: ConfigDict, *, say: Callable[[str], None]) -> Framer:
+def start(config: ConfigDict, *, say: Callable[[str], None], foreign: bool = False) -> Framer:
     """Starts the runtime, loads the GAN and returns what frames photos.
 
     Args:
       config: see `config_of`.
       say: called with messages about what takes time.
+      foreign: whether photos come from strangers.
 
     Raises:
       UserError: the GAN is unusable.
@@ -81,6 +81,7 @@ def start(config: ConfigDict, *, say: Callable[[str], None]) -> Framer:
         finds_masks=not usual,
         score=score_by(found, architecture, weights),
         limit=typicality.LIMIT,
+        foreign=foreign,
     )
 
 
@@ -109,26 +110,22 @@ def reconstruct(config: ConfigDict, out: pathlib.Path, prepared: Sequence[Prepar
     for photo in prepared:
         if photo.changed:
             shutil.rmtree(out / "results" / photo.name, ignore_errors=True)
-    names = sorted(records_in(out))
-    atomic_text(out / FOLDER / _LIST, "".join(f"{_quoted(name)}\n" for name in names))
-    return experiment.run(_with_latents(config))
+    quoted = (f"{name}.png".replace("\\", "\\\\").replace('"', '\\"') for name in sorted(records_in(out)))
+    atomic_text(out / FOLDER / _LIST, "".join(f'"{name}"\n' for name in quoted))
+    if config.data.latent_root and not pathlib.Path(config.data.latent_root).is_dir():
+        config = ConfigDict(config).unlock()
+        config.data.latent_root = ""  # none was given: the run finds them by inversion
+        config.lock()
+    return experiment.run(config)
 
 
-def _with_latents(config: ConfigDict) -> ConfigDict:
-    """Returns a configuration without a latent folder if no latents were given: the run finds them by inversion."""
-    if not config.data.latent_root or pathlib.Path(config.data.latent_root).is_dir():
-        return config
-    chosen = ConfigDict(config).unlock()
-    chosen.data.latent_root = ""
-    return chosen.lock()
-
-
-def write_textures(out: pathlib.Path, prepared: Sequence[Prepared]) -> None:
+def write_textures(out: pathlib.Path, prepared: Sequence[Prepared], framer: Framer) -> None:
     """Writes the meshes of finished photos with the photo's own texture, if they do not exist yet.
 
     Args:
       out: the folder of results.
       prepared: photos.
+      framer: that they were prepared with.
 
     Raises:
       UserError: the files cannot be written.
@@ -137,7 +134,7 @@ def write_textures(out: pathlib.Path, prepared: Sequence[Prepared]) -> None:
         result, folder = out / "results" / photo.name, out / FOLDER / "textured" / photo.name
         if not (result / "result.json").is_file() or not (photo.changed or not (folder / "textured.glb").is_file()):
             continue
-        whole, _, reduction = open_upright(photo.path, least=LEAST)
+        whole, _, reduction = opened(photo.path, framer)
         folder.mkdir(parents=True, exist_ok=True)
         box = scaled_box(photo.frames[photo.chosen].box, 1 / reduction)
         write_photo_textured(load_result(result), np.asarray(whole), box, folder)
@@ -149,8 +146,3 @@ def sentence_on(out: pathlib.Path, photo: Prepared) -> str | None:
         return trust.sentence_of(photo.name, load_metrics(out / "results" / photo.name))
     except UserError:
         return None
-
-
-def _quoted(name: str) -> str:
-    escaped = f"{name}.png".replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

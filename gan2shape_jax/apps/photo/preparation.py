@@ -5,6 +5,8 @@ OUT/photos/mask/NAME.png      the object in it
 OUT/photos/latent/NAME.npy    its latent, if one was given
 OUT/photos/framing/NAME.jpg   the photo with the crop and the mask's outline drawn into it
 OUT/photos/NAME.json          where all of it comes from
+
+Masks are (s, s) float32 in [0, 1], in the frame of the crop.
 """
 
 from __future__ import annotations
@@ -15,33 +17,31 @@ import io
 import json
 import os
 import pathlib
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
 from gan2shape_jax.apps.photo import alignment
-from gan2shape_jax.apps.photo.drawing import draw_framing
-from gan2shape_jax.apps.photo.framing import Frame, Score, find_frames
-from gan2shape_jax.apps.photo.masking import mask_of_crop
+from gan2shape_jax.apps.photo.framing import Frame, Score, draw_framing, find_frames
 from gan2shape_jax.errors import UserError, refused
-from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
+from gan2shape_jax.geometry.crop_box import CropBox, centred_box, sample_crop, scaled_box
 from gan2shape_jax.io.array_files import load_latent
 from gan2shape_jax.io.atomic_files import atomic_bytes, atomic_text
-from gan2shape_jax.io.image_files import open_upright
-from gan2shape_jax.io.regular_files import MIB, read_text
+from gan2shape_jax.io.found_masks import found_mask
+from gan2shape_jax.io.image_files import Upright, open_upright
 from gan2shape_jax.io.weights.digest import sha256
 from gan2shape_jax.method.models import Params
 
-__all__ = ["FOLDER", "LEAST", "Framer", "Prepared", "Wish", "prepare", "record_of", "records_in"]
+__all__ = ["FOLDER", "CropMask", "Framer", "Prepared", "Wish", "mask_of_crop", "opened", "prepare", "records_in"]
 
 FOLDER = "photos"
 _FORMAT = 1
-LEAST = 16  # pixels of a photo's shorter side
-_ENLARGED = 1.5  # beyond this factor, the user is told that the crop is enlarged
-_DARK = 64  # of 255: the user is told if 99% of a crop's pixels are darker; the darkest of 112 test pictures has 91
-_LARGEST_RECORD = MIB
+_LEAST = 16  # pixels of the shorter side of a photo, or a mask's file
+_LEAST_OBJECT = 0.01  # share of a crop
+_ENLARGED = 1.5  # factor of enlargement of a crop above which the user is warned
+_DARK = 64  # of 255: the user is warned if 99% of a crop's pixels are darker; the darkest of 112 test pictures has 91
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Framer:
       finds_masks: whether GrabCut finds a crop's mask from the usual one; else the usual one is every crop's mask.
       score: scores crops, see `framing.Score`.
       limit: atypicality above which a crop shows no such object.
+      foreign: whether photos come from strangers, see `open_upright`.
     """
 
     side: int
@@ -65,6 +66,7 @@ class Framer:
     finds_masks: bool
     score: Score
     limit: float
+    foreign: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +109,18 @@ class Prepared:
     changed: bool
 
 
+class CropMask(NamedTuple):
+    """A crop's mask, and where it comes from."""
+
+    values: Float[np.ndarray, "s s"]
+    source: Literal["file", "alpha", "found", "usual"]
+
+
+def opened(path: pathlib.Path, framer: Framer) -> Upright:
+    """Returns a photo; raises `UserError` if it is unusable."""
+    return open_upright(path, least=_LEAST, foreign=framer.foreign)
+
+
 def prepare(path: pathlib.Path, name: str, out: pathlib.Path, framer: Framer, wish: Wish) -> Prepared:
     """Finds the object in a photo and writes what a run reads.
 
@@ -120,9 +134,9 @@ def prepare(path: pathlib.Path, name: str, out: pathlib.Path, framer: Framer, wi
     Raises:
       UserError: the photo, mask or latent is unusable, or the photo has no object with the chosen number.
     """
-    whole, alpha, reduction = open_upright(path, least=LEAST)
+    whole, alpha, reduction = opened(path, framer)
     photo = np.asarray(whole)
-    frames = _frames(photo, reduction, framer, wish)
+    frames = _frames(photo, reduction, framer, wish.box)
     if not 1 <= wish.which <= len(frames):
         raise UserError(
             f"{path}: {_objects(len(frames))} found, so --which={wish.which} names none; look at the numbers in the "
@@ -141,15 +155,16 @@ def prepare(path: pathlib.Path, name: str, out: pathlib.Path, framer: Framer, wi
         usual=framer.usual_mask,
         found=framer.finds_masks,
     )
+    boxes = [scaled_box(other.box, 1 / reduction) for other in frames]
     files = {
         f"image/{name}.png": _png(crop),
         f"mask/{name}.png": _png(np.round(mask.values * 255).astype(np.uint8)),
-        f"framing/{name}.jpg": draw_framing(
-            photo, [scaled_box(other.box, 1 / reduction) for other in frames], wish.which - 1, mask.values
-        ),
+        f"framing/{name}.jpg": draw_framing(photo, boxes, wish.which - 1, mask.values),
     }
     if wish.latent is not None:
-        files[f"latent/{name}.npy"] = _latent(wish.latent, framer.style_dim)
+        content = io.BytesIO()
+        np.save(content, load_latent(wish.latent, framer.style_dim))
+        files[f"latent/{name}.npy"] = content.getvalue()
     record = {
         "format": _FORMAT,
         "photo": {
@@ -165,41 +180,91 @@ def prepare(path: pathlib.Path, name: str, out: pathlib.Path, framer: Framer, wi
         "mask": mask.source,
         "files": {place: hashlib.sha256(content).hexdigest() for place, content in files.items()},
     }
-    changed = _write(out / FOLDER, name, files, record)
-    notes = _notes(path, box, crop, framer, frames, wish)
+    changed = _write(out / FOLDER, name, files, json.dumps(record, indent=1, sort_keys=True) + "\n")
+    notes = _notes(path.name, box.side, crop, framer.side, len(frames), wish.which)
     return Prepared(name, path, tuple(frames), wish.which - 1, mask.source, notes, changed)
 
 
-def record_of(out: pathlib.Path, name: str) -> dict[str, Any] | None:
-    """Returns the record of a prepared photo in a folder, or None if there is none that can be read."""
-    try:
-        record = json.loads(read_text(out / FOLDER / f"{name}.json", limit=_LARGEST_RECORD))
-        return record if record["format"] == _FORMAT and isinstance(record["photo"]["path"], str) else None
-    except (OSError, UserError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
 def records_in(out: pathlib.Path) -> dict[str, str]:
-    """Returns the names of a folder's photos, with the photos' real paths."""
-    names = sorted(file.stem for file in (out / FOLDER).glob("*.json"))
-    records = {name: record_of(out, name) for name in names}
-    return {name: record["photo"]["path"] for name, record in records.items() if record is not None}
+    """Returns the names of a folder's photos, with the photos' real paths; records that cannot be read are left out."""
+    found = {}
+    for file in sorted((out / FOLDER).glob("*.json")):
+        try:
+            record: dict[str, Any] = json.loads(file.read_text("utf-8"))
+            if record["format"] == _FORMAT:
+                found[file.stem] = str(record["photo"]["path"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue
+    return found
 
 
-def _frames(photo: UInt8[np.ndarray, "h w 3"], reduction: int, framer: Framer, wish: Wish) -> list[Frame]:
+def mask_of_crop(
+    crop: UInt8[np.ndarray, "s s 3"],
+    *,
+    path: pathlib.Path,
+    box: CropBox,
+    photo_size: tuple[int, int],
+    alpha: UInt8[np.ndarray, "h w"] | None,
+    file: pathlib.Path | None,
+    usual: Float[np.ndarray, "m m"],
+    found: bool = True,
+) -> CropMask:
+    """Returns the mask of a crop, from the first available of: file, alpha channel, GrabCut, the usual mask.
+
+    Args:
+      crop: the photo's crop.
+      path: the photo's path, for messages.
+      box: the crop's place in the photo.
+      photo_size: the photo's width and height.
+      alpha: its alpha channel, or None.
+      file: a picture, white on the object, with the photo's proportions, or square, showing the crop; or None.
+      usual: how often an object covers each pixel of a crop, which GrabCut starts from.
+      found: whether to use GrabCut; else the usual mask is taken as is.
+
+    Raises:
+      UserError: the file is unusable, or the mask shows no object.
+    """
+    side = len(crop)
+    if file is not None:
+        mask = CropMask(_from_file(file, photo_size, box, side), "file")
+    elif alpha is not None:
+        mask = CropMask(sample_crop(alpha, box, side).astype(np.float32) / 255, "alpha")
+    else:
+        if len(usual) != side:
+            usual = np.asarray(Image.fromarray(usual).resize((side, side), Image.Resampling.BILINEAR))
+        mask = (
+            CropMask(found_mask(crop.astype(np.float32) / 127.5 - 1, usual), "found")
+            if found
+            else CropMask(usual, "usual")
+        )
+    if (mask.values > 0.5).mean() < _LEAST_OBJECT:
+        where = {"file": f"the mask {file}", "alpha": f"the alpha channel of {path}"}.get(mask.source, str(path))
+        raise UserError(f"{where} shows no object inside the crop: give another --mask or --box")
+    return mask
+
+
+def _from_file(path: pathlib.Path, photo_size: tuple[int, int], box: CropBox, side: int) -> Float[np.ndarray, "s s"]:
+    picture = open_upright(path, least=_LEAST).picture
+    grey, factor = np.asarray(picture.convert("L")), picture.width / photo_size[0]
+    if abs(picture.height - factor * photo_size[1]) <= 1:
+        place = scaled_box(box, factor)
+    elif picture.width == picture.height:
+        place = centred_box(*picture.size)
+    else:
+        raise UserError(
+            f"the mask {path} has {picture.width} x {picture.height} pixels: it must have the photo's proportions, "
+            f"{photo_size[0]} x {photo_size[1]}, or be square and show the crop"
+        )
+    return sample_crop(grey, place, side).astype(np.float32) / 255
+
+
+def _frames(photo: UInt8[np.ndarray, "h w 3"], reduction: int, framer: Framer, box: CropBox | None) -> list[Frame]:
     """Returns the objects in a photo, with boxes in the pixels of its file."""
-    if wish.box is None:
+    if box is None:
         found = find_frames(photo, framer.alignment, framer.score, limit=framer.limit)
         return [Frame(scaled_box(frame.box, reduction), frame.atypicality) for frame in found]
-
-    crop = sample_crop(photo, scaled_box(wish.box, 1 / reduction), alignment.SIDE)
-    return [Frame(wish.box, float(framer.score(crop[None])[0]))]
-
-
-def _latent(path: pathlib.Path, style_dim: int) -> bytes:
-    content = io.BytesIO()
-    np.save(content, load_latent(path, style_dim))
-    return content.getvalue()
+    crop = sample_crop(photo, scaled_box(box, 1 / reduction), alignment.SIDE)
+    return [Frame(box, float(framer.score(crop[None])[0]))]
 
 
 def _png(picture: UInt8[np.ndarray, "..."]) -> bytes:
@@ -209,45 +274,34 @@ def _png(picture: UInt8[np.ndarray, "..."]) -> bytes:
 
 
 def _notes(
-    path: pathlib.Path,
-    box: CropBox,
-    crop: UInt8[np.ndarray, "s s 3"],
-    framer: Framer,
-    frames: list[Frame],
-    wish: Wish,
+    photo: str, box_side: float, crop: UInt8[np.ndarray, "s s 3"], side: int, count: int, which: int
 ) -> tuple[str, ...]:
     """Returns the notes on a crop for the user."""
-    told = []
-    if len(frames) > 1:
-        told.append(
-            f"{path.name}: {_objects(len(frames))} found, number {wish.which} is taken"
-            + (" (the most typical)" if wish.which == 1 else "")
-            + "; --which chooses another"
-        )
-    if box.side * _ENLARGED < framer.side:
-        told.append(
-            f"{path.name}: the object has {box.side:.0f} pixels and is enlarged to {framer.side}: expect a soft result"
-        )
+    notes = []
+    if count > 1:
+        typical = " (the most typical)" if which == 1 else ""
+        notes.append(f"{_objects(count)} found, number {which} is taken{typical}; --which chooses another")
+    if box_side * _ENLARGED < side:
+        notes.append(f"the object has {box_side:.0f} pixels and is enlarged to {side}: expect a soft result")
     light = int(np.percentile(np.asarray(Image.fromarray(crop).convert("L")), 99))
     if light < _DARK:
-        told.append(
-            f"{path.name}: what was cut out is very dark (99% of it is below {light + 1} of 255): lighten it, or "
-            "expect a shape that is mostly guessed"
+        notes.append(
+            f"what was cut out is very dark (99% of it is below {light + 1} of 255): lighten it, or expect a shape "
+            "that is mostly guessed"
         )
-    return tuple(told)
+    return tuple(f"{photo}: {note}" for note in notes)
 
 
 def _objects(count: int) -> str:
     return f"{count} object{'s were' if count > 1 else ' was'}"
 
 
-def _write(folder: pathlib.Path, name: str, files: dict[str, bytes], record: dict[str, Any]) -> bool:
+def _write(folder: pathlib.Path, name: str, files: dict[str, bytes], record: str) -> bool:
     """Writes a photo's files, the record last; returns whether they differ from before."""
-    text = json.dumps(record, indent=1, sort_keys=True) + "\n"
     place = folder / f"{name}.json"
     try:
-        same = read_text(place, limit=_LARGEST_RECORD) == text and all((folder / file).is_file() for file in files)
-    except (OSError, UserError, ValueError):
+        same = place.read_text("utf-8") == record and all((folder / file).is_file() for file in files)
+    except (OSError, ValueError):
         same = False
     if same:
         return False
@@ -255,7 +309,7 @@ def _write(folder: pathlib.Path, name: str, files: dict[str, bytes], record: dic
         for file, content in files.items():
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             atomic_bytes(folder / file, content)
-        atomic_text(place, text)
+        atomic_text(place, record)
     except OSError as error:
         raise refused(error, f"{folder} cannot hold what is made of {name}") from error
     return True

@@ -1,4 +1,4 @@
-"""Which photos are meant: files, folders and patterns, and the names under which their results are filed."""
+"""Which photos are meant and under which names their results are filed, and which model explains them."""
 
 import glob
 import hashlib
@@ -8,10 +8,18 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence, Set
 
-from gan2shape_jax.errors import UserError, one_line
-from gan2shape_jax.io.image_names import fault_of, filing_key
+from ml_collections import ConfigDict
 
-__all__ = ["expand", "names_for"]
+from gan2shape_jax.config import load_config
+from gan2shape_jax.config import names as config_names
+from gan2shape_jax.errors import ConfigError, UserError, one_line
+from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.io.image_names import fault_of, filing_key
+from gan2shape_jax.lift import model_file
+
+__all__ = ["DEFAULT", "bundled_kinds", "expand", "load_kind", "names_for"]
+
+DEFAULT = "ictface"
 
 # What folders and patterns are searched for; a file given by name is tried whatever its ending.
 _ENDINGS = frozenset(".png .jpg .jpeg .jpe .webp .tif .tiff .gif .bmp .ppm .pgm .heic .heif .avif".split())
@@ -103,3 +111,53 @@ def _free(name: str, keys: Set[str]) -> str:
         number += 1
         candidate = f"{name}-{number}"
     return candidate
+
+
+def bundled_kinds() -> list[str]:
+    """Returns the names of the bundled configurations whose GAN and model come with the package, sorted."""
+    return [name for name in config_names() if _comes_along(load_config(name))]
+
+
+def _comes_along(config: ConfigDict) -> bool:
+    files = (config.networks.pretrained, config.gan.checkpoint)
+    return all(file.startswith(asset("")) and pathlib.Path(file).is_file() for file in files)
+
+
+def load_kind(model: str) -> ConfigDict:
+    """Returns the configuration that goes with a model, naming the model's file and no images.
+
+    Args:
+      model: a configuration's name or file, as `--config` takes it, or the file of a model (.safetensors), which goes
+        with the bundled configuration of its category.
+
+    Raises:
+      ConfigError: there is no such configuration, or it names no model.
+      UserError: the model is damaged.
+    """
+    path = pathlib.Path(model)
+    if path.suffix == ".safetensors":
+        found = model_file.read_facts(path)
+        if found is None:
+            fault = "is no model of a lifted GAN" if path.is_file() else "does not exist"
+            raise ConfigError(f"--model: {model} {fault}: gan2shape-jax lift makes one")
+        category = found[0].category
+        if category not in config_names():
+            raise ConfigError(
+                f"--model: {model} is of category {category[:80]!r}, for which there is no bundled configuration: name "
+                "the configuration file that it was lifted with, whose networks.pretrained names the model"
+            )
+        config = load_config(category).unlock()
+        config.networks.pretrained = str(path)
+    else:
+        config = load_config(model).unlock()
+    given = config.networks.pretrained
+    if not given or not pathlib.Path(given).is_file():
+        lacks = f"names a model that is not there ({given})" if given else "names no model (networks.pretrained)"
+        raise ConfigError(
+            f"--model: the configuration {model} {lacks}, and photos are explained by one: lift its GAN (gan2shape-jax "
+            f"lift --config={model}) and name the model.safetensors that comes out; models of "
+            f"{', '.join(bundled_kinds())} come with the package"
+        )
+    for field in ("image_list", "image_root", "latent_root", "depth_root", "mask_root"):
+        config.data[field] = ""
+    return config.lock()

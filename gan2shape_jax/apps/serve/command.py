@@ -11,7 +11,7 @@ import sys
 import webbrowser
 from collections.abc import Sequence
 
-from gan2shape_jax.apps.photo import kinds
+from gan2shape_jax.apps.photo import sources
 from gan2shape_jax.apps.serve.visits import Limits
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.io import option_types
@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
         "photo is computed at a time, others wait. Ctrl-C ends it and removes all that was sent.",
     )
     parser.add_argument(
-        "--model", default=kinds.DEFAULT, help=f"what the photos show, as for photo (default: {kinds.DEFAULT})"
+        "--model", default=sources.DEFAULT, help=f"what the photos show, as for photo (default: {sources.DEFAULT})"
     )
     parser.add_argument(
         "--host",
@@ -94,7 +94,7 @@ def _run(options: argparse.Namespace) -> int:
     if any(importlib.util.find_spec(name) is None for name in _NEEDED):
         raise UserError(_INSTALL)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio is imported
-    kind = str(category_of(kinds.load_kind(options.model).category))
+    kind = str(category_of(sources.load_kind(options.model).category))
     from gan2shape_jax.apps.serve import server, tasks
 
     door = server.listening(options.host, options.port)

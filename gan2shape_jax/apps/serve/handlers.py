@@ -13,7 +13,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from gan2shape_jax.apps.photo.drawing import framing_picture
+from gan2shape_jax.apps.photo.framing import framing_picture
 from gan2shape_jax.apps.serve import tasks, wording
 from gan2shape_jax.apps.serve.device import Device
 from gan2shape_jax.apps.serve.visits import Limits, Visit, Visits

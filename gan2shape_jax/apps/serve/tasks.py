@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax.apps.photo import kinds, photo_run
+from gan2shape_jax.apps.photo import photo_run, sources
 from gan2shape_jax.apps.photo.framing import find_frames
-from gan2shape_jax.apps.photo.preparation import FOLDER, LEAST, Framer, Wish, prepare
+from gan2shape_jax.apps.photo.preparation import FOLDER, Framer, Wish, opened, prepare
 from gan2shape_jax.apps.serve.device import Perform
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox, scaled_box
-from gan2shape_jax.io.image_files import open_upright
 
 __all__ = ["ARCHIVE", "FRAMING", "MASK", "PREVIEW", "SHAPE", "TEXTURES", "Request", "performer", "result_files"]
 
@@ -57,14 +56,14 @@ def performer(model: str) -> Perform:
     """Loads what a model's jobs need; returns what performs them, in the worker.
 
     Args:
-      model: as for `kinds.load_kind`.
+      model: as for `sources.load_kind`.
 
     Raises:
       UserError: there is no such model, or its files are unusable.
     """
-    kind = kinds.load_kind(model)
+    kind = sources.load_kind(model)
     config = photo_run.config_of(kind, pathlib.Path("unused"), refine=False)
-    framer = photo_run.start(config, say=lambda line: print(line, file=sys.stderr))
+    framer = photo_run.start(config, say=lambda line: print(line, file=sys.stderr), foreign=True)
 
     def perform(task: dict[str, Any], report: Report) -> None:
         request = Request(**task)
@@ -85,7 +84,7 @@ def result_files(out: pathlib.Path, name: str) -> dict[str, pathlib.Path]:
 
 
 def _frame(request: Request, framer: Framer) -> dict[str, Any]:
-    whole, _, reduction = open_upright(request.photo, least=LEAST)
+    whole, _, reduction = opened(pathlib.Path(request.photo), framer)
     width, height = whole.width * reduction, whole.height * reduction
     if width * height > request.pixels:
         raise UserError(
@@ -110,7 +109,7 @@ def _reconstruct(request: Request, box: CropBox, kind: ConfigDict, framer: Frame
         raise UserError(failures.get(request.name, "the reconstruction failed; the server's log says why"))
     metrics = json.loads((out / "results" / request.name / "metrics.json").read_text())
     report(SHAPE, {"verdict": metrics.get("trust", {}).get("verdict", "")})
-    photo_run.write_textures(out, [made])
+    photo_run.write_textures(out, [made], framer)
     with zipfile.ZipFile(out / ARCHIVE, "w", zipfile.ZIP_DEFLATED) as archive:
         for place, file in result_files(out, made.name).items():
             archive.write(file, f"{made.name}/{place}")

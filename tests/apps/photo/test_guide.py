@@ -25,20 +25,11 @@ def test_writing_what_was_read_gives_the_same_bytes(bundled):
     assert guide.guide_bytes(bundled[0], sha256(_CHECKPOINT)) == _BUNDLED.read_bytes()
 
 
-@pytest.mark.parametrize("fault", ["cut", "other", "text", "nan"])
-def test_guides_that_are_damaged_or_of_another_gan_are_not_taken(tmp_path, bundled, fault):
+def test_guides_that_are_damaged_or_of_another_gan_are_not_taken(tmp_path):
     content, digest = _BUNDLED.read_bytes(), sha256(_CHECKPOINT)
-    if fault == "cut":
-        content = content[:-1000]
-    elif fault == "text":
-        content = b"no guide"
-    elif fault == "nan":
-        spoilt = np.full_like(bundled[0].usual_mask, np.nan)
-        content = guide.guide_bytes(bundled[0]._replace(usual_mask=spoilt), digest)
-    elif fault == "other":
-        digest = "0" * 64
-    (tmp_path / "guide.safetensors").write_bytes(content)
-    assert guide.read(tmp_path / "guide.safetensors", digest) is None
+    for spoilt, gan in ((content[:-1000], digest), (b"no guide", digest), (content, "0" * 64)):
+        (tmp_path / "guide.safetensors").write_bytes(spoilt)
+        assert guide.read(tmp_path / "guide.safetensors", gan) is None
 
 
 def test_the_guide_beside_the_gan_is_taken_without_loading_it():

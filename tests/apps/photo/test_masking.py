@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan2shape_jax.apps.photo import masking
+from gan2shape_jax.apps.photo import preparation
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
 from gan2shape_jax.io import found_masks
@@ -31,7 +31,7 @@ def _mask(**given):
     photo, _ = _photo()
     usual = found_masks.middle(64)
     arguments = {"path": pathlib.Path("a.jpg"), "box": _BOX, "photo_size": (120, 80), "alpha": None, "file": None}
-    return masking.mask_of_crop(sample_crop(photo, _BOX, 96), usual=usual, **(arguments | given))
+    return preparation.mask_of_crop(sample_crop(photo, _BOX, 96), usual=usual, **(arguments | given))
 
 
 def _overlap(mask):
@@ -49,15 +49,12 @@ def test_the_alpha_channel_is_cropped_as_the_photo_is():
     assert found.source == "alpha" and _overlap(found.values) > 0.95
 
 
-@pytest.mark.parametrize("scale", [1, 2])
-def test_a_mask_of_the_photo_is_cropped_whatever_its_resolution(tmp_path, scale):
-    whole = Image.fromarray(_photo()[1].astype(np.uint8) * 255).resize((120 * scale, 80 * scale))
-    whole.save(tmp_path / "m.png")
-    found = _mask(file=tmp_path / "m.png")
-    assert found.source == "file" and _overlap(found.values) > 0.95
-
-
-def test_a_square_mask_shows_the_crop(tmp_path):
+def test_a_mask_is_of_the_photo_whatever_its_resolution_or_square_and_of_the_crop(tmp_path):
+    for scale in (1, 2):
+        whole = Image.fromarray(_photo()[1].astype(np.uint8) * 255).resize((120 * scale, 80 * scale))
+        whole.save(tmp_path / "m.png")
+        found = _mask(file=tmp_path / "m.png")
+        assert found.source == "file" and _overlap(found.values) > 0.95
     Image.fromarray(_disc(48, 48, 24, 24, 16).astype(np.uint8) * 255).save(tmp_path / "m.png")
     assert _overlap(_mask(file=tmp_path / "m.png").values) > 0.95
 

@@ -13,7 +13,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
 from gan2shape_jax.io.found_masks import middle
 
-_BOX = CropBox(x=190, y=100, side=96)
+_BOX, _SMALL = CropBox(x=190, y=100, side=96), CropBox(x=190, y=100, side=30)
 
 
 def _framer(score=1.0):
@@ -76,13 +76,9 @@ def test_the_box_of_a_reduced_photo_is_in_the_files_pixels(tmp_path, face_photo)
     assert np.abs(crop - expected).mean() < 3
 
 
-def test_small_objects_are_told(photo, tmp_path):
-    made = _prepare(photo, tmp_path / "out", box=CropBox(x=190, y=100, side=30))
-    assert any("30 pixels and is enlarged" in note for note in made.notes)
-
-
-def test_dark_photos_are_told(photo, tmp_path):
-    assert not any("dark" in note for note in _prepare(photo, tmp_path / "out").notes)
+def test_small_objects_and_dark_photos_are_noted(photo, tmp_path):
+    assert _prepare(photo, tmp_path / "out").notes == ()
+    assert any("30 pixels and is enlarged" in note for note in _prepare(photo, tmp_path / "out", box=_SMALL).notes)
     with Image.open(photo) as lit:
         lit.convert("RGB").point(lambda value: value // 6).save(tmp_path / "night.png")
     (note,) = _prepare(tmp_path / "night.png", tmp_path / "out").notes

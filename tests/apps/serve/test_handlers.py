@@ -9,7 +9,7 @@ pytest.importorskip("gradio", reason="the extra `web` is not installed")
 
 import gradio as gr
 
-from gan2shape_jax.apps.photo import masking
+from gan2shape_jax.apps.photo import preparation
 from gan2shape_jax.apps.serve import tasks, wording
 from gan2shape_jax.apps.serve.handlers import Handlers
 from gan2shape_jax.apps.serve.visits import Limits, Visits
@@ -121,5 +121,5 @@ def test_names_and_messages_are_only_text():
     ):
         assert "<img" not in text and "&lt;img" in text and "\n" not in text
     assert "is a guess" in wording.result("b", "", "face", known=False, complete=False)[1]
-    assert "give another --mask or --box" in open(masking.__file__).read()  # what is replaced is what is said
+    assert "give another --mask or --box" in open(preparation.__file__).read()  # what is replaced is what is said
     assert "choose another crop" in wording.failure("it shows no object: give another --mask or --box")
