@@ -38,7 +38,7 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.results.reconstruction import Reconstruction, load
 from gan2shape_jax.run import explain, predict, prepare, refining, trust, xla_flags
-from gan2shape_jax.run.run_folder import require_no_pattern
+from gan2shape_jax.run.folder import require_no_pattern
 from gan2shape_jax.run.runtime import cadence_of, schedule_of
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.stylegan2.random_images import batch_size, random_images

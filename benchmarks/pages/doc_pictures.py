@@ -19,7 +19,7 @@ from gan2shape_jax.config import load_config
 from gan2shape_jax.method import models
 from gan2shape_jax.results import draw_gan_views, draw_overview, load_result
 from gan2shape_jax.run import explain, prepare
-from gan2shape_jax.run.result_folders import saved_result
+from gan2shape_jax.run.folder import results_root
 from gan2shape_jax.training import network_files
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -44,7 +44,7 @@ def _overviews(out: pathlib.Path, faces: list[str]) -> None:
     config.data.latent_root = str(ROOT / "benchmarks" / "quality" / "data" / "ictface" / "latents")
     architecture, frozen = prepare.load_frozen(config)
     for face in faces:
-        folder = saved_result(out / "runs" / face, face)
+        folder = results_root(out / "runs" / face) / face
         with tempfile.TemporaryDirectory() as latents:
             prepared = prepare.load_image(config, f"{face}.png", architecture, frozen, pathlib.Path(latents))
         fresh = models.init_params(jax.random.key(0), prepared.settings)
@@ -60,7 +60,7 @@ def _edits(out: pathlib.Path, faces: list[str]) -> None:
             with tempfile.TemporaryDirectory() as scratch:
                 picture = pathlib.Path(scratch) / "edit.png"
                 code = command.main(
-                    [str(saved_result(out / "runs" / face, face)), *options.split(), "--out", str(picture)]
+                    [str(results_root(out / "runs" / face) / face), *options.split(), "--out", str(picture)]
                 )
                 if code:
                     raise SystemExit(code)

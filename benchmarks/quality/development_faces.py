@@ -25,7 +25,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from gan2shape_jax.run.result_folders import saved_result
+from gan2shape_jax.run.folder import results_root
 
 DATA = pathlib.Path(__file__).resolve().parent / "data" / "ictface"
 POINTS = ("prior", "stage 1", "stage 2")
@@ -95,7 +95,7 @@ def _run(faces: list[str], out: pathlib.Path, jobs: int, overrides: list[str]) -
 
 
 def _history(out: pathlib.Path, face: str) -> list[dict[str, str]]:
-    path = saved_result(out / "runs" / face, face) / "history.csv"
+    path = results_root(out / "runs" / face) / face / "history.csv"
     with path.open() as file:
         return list(csv.DictReader(file))
 
@@ -164,11 +164,11 @@ def main() -> int:
     out = options.out.absolute()
     out.mkdir(parents=True, exist_ok=True)
     seconds = _run(options.faces, out, options.jobs, overrides)
-    done = [f for f in options.faces if (saved_result(out / "runs" / f, f) / "history.csv").is_file()]
+    done = [f for f in options.faces if (results_root(out / "runs" / f) / f / "history.csv").is_file()]
     with (DATA / "original.csv").open() as file:
         original = {row["face"]: row for row in csv.DictReader(file)}
     histories = {face: _history(out, face) for face in done}
-    metrics = {f: json.loads((saved_result(out / "runs" / f, f) / "metrics.json").read_text()) for f in done}
+    metrics = {f: json.loads((results_root(out / "runs" / f) / f / "metrics.json").read_text()) for f in done}
     ends = {face: _at_ends(rows) for face, rows in histories.items()}
     table = _table(ends, original, {f: metrics[f]["inversion_l1"] for f in done})
     (out / "development_faces.md").write_text(f"SIDE / MAD (short normals) / MAD (unit normals), degrees.\n\n{table}\n")

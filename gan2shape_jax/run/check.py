@@ -30,9 +30,7 @@ from gan2shape_jax.io.per_image_files import require_per_image_files
 from gan2shape_jax.io.required_files import require_files, require_images
 from gan2shape_jax.io.writable import nearest_folder
 from gan2shape_jax.run.experiment import require_places
-from gan2shape_jax.run.result_folders import require_apart
-from gan2shape_jax.run.run_folder import require_checkpoint_folder
-from gan2shape_jax.run.same_config import require_same_config
+from gan2shape_jax.run.folder import require_apart, require_checkpoint_folder, require_same_config
 
 if TYPE_CHECKING:
     from gan2shape_jax.stylegan2 import Architecture

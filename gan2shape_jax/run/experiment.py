@@ -33,22 +33,12 @@ def run(config: ConfigDict) -> int:
     require_places(config)
     names = _names_with_files(config)
     # After the checks, since these import JAX and everything built on it, which takes seconds.
-    from gan2shape_jax.run import (
-        joint,
-        lift,
-        predict,
-        refining,
-        result_folders,
-        run_folder,
-        runner,
-        runtime,
-        same_config,
-    )
+    from gan2shape_jax.run import folder, joint, lift, predict, refining, runner, runtime
 
     config = refining.as_refinement(config)
-    same_config.require_same_config(config)  # before devices start
-    run_folder.require_checkpoint_folder(config)
-    result_folders.require_apart(pathlib.Path(config.workdir), map(image_names.stem_of, names))
+    folder.require_same_config(config)  # before devices start
+    folder.require_checkpoint_folder(config)
+    folder.require_apart(pathlib.Path(config.workdir), map(image_names.stem_of, names))
     runtime.set_up_runtime(config)
     runs = {"instance": runner.run, "joint": joint.run, "predict": predict.run, "lift": lift.run}
     return runs[config.mode](config, names)

@@ -25,7 +25,7 @@ from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem, initial_state
 from gan2shape_jax.results import OutputOptions, Projection, Result, write_outputs
 from gan2shape_jax.run import trust
-from gan2shape_jax.run.same_config import config_hash
+from gan2shape_jax.run.folder import config_hash
 from gan2shape_jax.training import network_files
 from gan2shape_jax.training.loop import START
 from gan2shape_jax.training.tasks import scores

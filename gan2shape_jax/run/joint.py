@@ -25,11 +25,10 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.run import explain, hosts, interrupt, joint_files, prepare, start, trust
+from gan2shape_jax.run.folder import RunFolder, config_hash
 from gan2shape_jax.run.report import Monitor
-from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runner import FAILURES, Units, in_words
 from gan2shape_jax.run.runtime import schedule_of
-from gan2shape_jax.run.same_config import config_hash
 from gan2shape_jax.run.shared_training import train
 from gan2shape_jax.training import checkpoint, joint, joint_parallel, network_files
 from gan2shape_jax.training.group import own_history

@@ -35,9 +35,9 @@ from gan2shape_jax.method.settings import changed
 from gan2shape_jax.results.overview import draw_sample_sheet
 from gan2shape_jax.results.pictures import write_png
 from gan2shape_jax.run import hosts, interrupt, joint_files, lifted_model, prepare, start
+from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.lift_samples import maker_of
 from gan2shape_jax.run.report import Monitor
-from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.run.shared_training import train
 from gan2shape_jax.stylegan2 import Architecture

@@ -22,7 +22,7 @@ from gan2shape_jax.lift.task import signs_of
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.settings import Settings, from_config
 from gan2shape_jax.method.state import PreparedImage, initial_state
-from gan2shape_jax.run.same_config import config_hash
+from gan2shape_jax.run.folder import config_hash
 from gan2shape_jax.stylegan2 import Architecture, weights
 
 __all__ = [

@@ -25,8 +25,8 @@ from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem, initial_state
 from gan2shape_jax.results import Result
 from gan2shape_jax.run import explain, interrupt, lifted_model, prepare, start, trust
+from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.report import Monitor
-from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runner import FAILURES, Units
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files

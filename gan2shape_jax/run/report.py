@@ -31,7 +31,7 @@ from gan2shape_jax.errors import UserError, one_line, printable, refused
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.results import Fragments, Row, load_metrics, print_table, write_page, write_table
-from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.trust import remarks
 from gan2shape_jax.training.loop import COST, Watcher
 

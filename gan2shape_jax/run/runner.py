@@ -26,10 +26,9 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
 from gan2shape_jax.run import explain, interrupt, prepare, refining, start, trust
+from gan2shape_jax.run.folder import RunFolder, config_hash
 from gan2shape_jax.run.report import Monitor, Summaries
-from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import cadence_of, interruptible, schedule_of
-from gan2shape_jax.run.same_config import config_hash
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import (
     checkpoint,

@@ -16,10 +16,9 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.run import explain, joint_files, lifted_model
+from gan2shape_jax.run.folder import RunFolder, config_hash
 from gan2shape_jax.run.report import Monitor
-from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.run.runtime import cadence_of, interruptible, schedule_of
-from gan2shape_jax.run.same_config import config_hash
 from gan2shape_jax.training import loop, network_files
 from gan2shape_jax.training.tasks import Task
 

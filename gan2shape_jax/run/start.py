@@ -29,10 +29,9 @@ from gan2shape_jax.io.json_files import read_object
 from gan2shape_jax.lift.kept_samples import PROJECTED
 from gan2shape_jax.results import examine
 from gan2shape_jax.run import hosts, joint_files
+from gan2shape_jax.run.folder import RunFolder, config_hash, require_same_config
 from gan2shape_jax.run.folder_lock import hold
 from gan2shape_jax.run.hosts import Team
-from gan2shape_jax.run.run_folder import RunFolder
-from gan2shape_jax.run.same_config import config_hash, require_same_config
 from gan2shape_jax.training import group_plan
 
 __all__ = ["Start", "begin"]

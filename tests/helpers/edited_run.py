@@ -9,7 +9,7 @@ from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.method import models
 from gan2shape_jax.results import Result, save_result
 from gan2shape_jax.run import prepare
-from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.training import network_files as network_files
 from helpers.tiny import tiny_config
 

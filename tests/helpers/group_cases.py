@@ -14,7 +14,7 @@ import pytest
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.run import experiment, prepare, runtime
-from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.runner import Trainer
 from gan2shape_jax.training import group, group_memory, group_plan, image_axis, loop
 from gan2shape_jax.training.loop import Cadence, Watcher

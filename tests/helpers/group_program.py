@@ -21,7 +21,7 @@ from gan2shape_jax.method import iteration as iteration_lib  # noqa: E402
 from gan2shape_jax.method import models, sampling  # noqa: E402
 from gan2shape_jax.method.steps import STEPS  # noqa: E402
 from gan2shape_jax.run import prepare, runtime  # noqa: E402
-from gan2shape_jax.run.run_folder import RunFolder  # noqa: E402
+from gan2shape_jax.run.folder import RunFolder  # noqa: E402
 from gan2shape_jax.training import group, image_axis  # noqa: E402
 from helpers.tiny import asset, tiny_config  # noqa: E402
 

@@ -22,7 +22,7 @@ from gan2shape_jax.method.optimizer import optimizer  # noqa: E402
 from gan2shape_jax.method.state import TrainState  # noqa: E402
 from gan2shape_jax.method.steps import STEPS  # noqa: E402
 from gan2shape_jax.run import prepare, runtime  # noqa: E402
-from gan2shape_jax.run.run_folder import RunFolder  # noqa: E402
+from gan2shape_jax.run.folder import RunFolder  # noqa: E402
 from gan2shape_jax.training import data_parallel, image_axis, joint, joint_parallel  # noqa: E402
 from helpers.tiny import asset, tiny_config  # noqa: E402
 

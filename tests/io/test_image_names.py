@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gan2shape_jax.io import image_names
 from gan2shape_jax.io.image_names import clash, fault_of, stem_of
-from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.training import group_plan
 
 pytestmark = pytest.mark.hostile

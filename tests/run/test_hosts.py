@@ -22,8 +22,8 @@ from helpers.tiny import tiny_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method.state import TrainState
 from gan2shape_jax.run import hosts, start
+from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.hosts import Team
-from gan2shape_jax.run.run_folder import RunFolder
 from gan2shape_jax.training.checkpoint import Checkpoints, discard
 
 NAMES = ("001.png", "005.png", "006.png")

@@ -20,7 +20,7 @@ from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.results import load_result
 from gan2shape_jax.run import experiment, predict, prepare
-from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.training import network_files
 
 _NOTHING_ELSE = {

@@ -15,7 +15,7 @@ from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.method import iteration, models
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.run import check, experiment, lifted_model, prepare, refining
-from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.runtime import schedule_of
 from gan2shape_jax.training import network_files
 

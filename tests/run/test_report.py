@@ -16,8 +16,8 @@ from rich.console import Console
 from gan2shape_jax.method.schedule import make_schedule
 from gan2shape_jax.results import save_result
 from gan2shape_jax.run import report
+from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.report import Monitor, Summaries
-from gan2shape_jax.run.run_folder import RunFolder
 
 SCHEDULE = make_schedule(((10, 10, 10),), flip1=(False,), flip3=(False,), prior_iterations=10)
 _ROW = {"phase": 0, "step": "prior", "iteration": 1, "loss": 0.5}

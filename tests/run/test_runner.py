@@ -22,7 +22,7 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.results import save_result
 from gan2shape_jax.run import experiment, explain, prepare, runner, trust
-from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.training import group_memory, group_plan, loop, network_files
 
 PACKAGE = str(pathlib.Path(gan2shape_jax.__file__).parent)

@@ -7,8 +7,7 @@ from helpers.tiny import tiny_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.results import save_result
 from gan2shape_jax.run import joint_files, start
-from gan2shape_jax.run.run_folder import RunFolder
-from gan2shape_jax.run.same_config import config_hash, require_same_config, write
+from gan2shape_jax.run.folder import RunFolder, config_hash, require_same_config, write_config
 from gan2shape_jax.training import group_plan
 
 NAMES = ("a.png", "b.png", "c.png")
@@ -20,7 +19,7 @@ def folder(tmp_path):
     config = tiny_config(tmp_path, names=NAMES)
     folder = RunFolder.at(config)
     folder.root.mkdir()
-    write(config, folder.root)
+    write_config(config, folder.root)
     for stem in ("a", "b"):
         save_result(bump.result(), folder.result(stem), made_with={"configuration": config_hash(config)})
     return folder

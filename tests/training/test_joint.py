@@ -14,7 +14,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.results import load_result
 from gan2shape_jax.run import experiment, prepare, runtime
-from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.training import joint, joint_plan, loop
 from gan2shape_jax.training.loop import Cadence, Watcher
 from gan2shape_jax.training.tasks import OneImage

@@ -16,7 +16,7 @@ from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.method.steps import STEPS
 from gan2shape_jax.run import prepare, runtime
-from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.training import loop
 from gan2shape_jax.training.loop import Cadence, Watcher
 

@@ -25,8 +25,8 @@ from gan2shape_jax.method import frozen, models, projection
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.results.result import Result, load_result
-from gan2shape_jax.run import lifted_model, prepare, saved_run
-from gan2shape_jax.run.saved_run import SavedRun
+from gan2shape_jax.run import lifted_model, prepare
+from gan2shape_jax.run.folder import SavedRun, find_run, open_run
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files
 
@@ -86,7 +86,7 @@ def load_editor(
     """
     folder = pathlib.Path(folder)
     result = load_result(folder)
-    saved = saved_run.find_run(folder, result.name) if run is None else saved_run.open_run(pathlib.Path(run))
+    saved = find_run(folder, result.name) if run is None else open_run(pathlib.Path(run))
     config = saved.config.copy_and_resolve_references().unlock()
     config.gan.checkpoint = str(_checkpoint(saved, gan))
     architecture, gan_weights = prepare.load_gan(config)

@@ -28,7 +28,7 @@ from gan2shape_jax.io import data
 from gan2shape_jax.io.image_names import stem_of
 from gan2shape_jax.io.json_files import LARGEST, read_object
 from gan2shape_jax.io.regular_files import MIB, read_bytes
-from gan2shape_jax.run.result_folders import is_result, results_root, run_above
+from gan2shape_jax.run.folder import is_result, results_root, run_above
 
 __all__ = ["FoundRun", "config_hash", "find_runs", "listed_entry", "manifest", "read_config"]
 

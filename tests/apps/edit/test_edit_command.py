@@ -19,12 +19,12 @@ from gan2shape_jax.apps.edit import editor as editor_module
 from gan2shape_jax.apps.edit import requests
 from gan2shape_jax.apps.edit.editor import load_editor
 from gan2shape_jax.config import flatten, load_config
+from gan2shape_jax.config.load import read_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.main import main
 from gan2shape_jax.results import load_result, save_result, views
-from gan2shape_jax.run import saved_run
-from gan2shape_jax.run.run_folder import RunFolder
+from gan2shape_jax.run.folder import RunFolder, SavedRun, find_run
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +215,7 @@ def test_networks_that_many_images_share_are_found(copy, editor, mode):
 def test_a_saved_configuration_comes_back(tmp_path):
     config = tiny_config(tmp_path, data__crop=48)
     RunFolder.open(config)
-    assert flatten(saved_run.read_config(tmp_path / "run" / "config.json")) == flatten(config)
+    assert flatten(read_config(tmp_path / "run" / "config.json")) == flatten(config)
 
 
 def test_an_older_or_newer_configuration_is_read_too(saved):
@@ -225,7 +225,7 @@ def test_an_older_or_newer_configuration_is_read_too(saved):
     content["gan"]["later"] = 1
     other = saved.parents[1] / "older.json"
     other.write_text(json.dumps(content))
-    before, after = flatten(load_config("base")), flatten(saved_run.read_config(other))
+    before, after = flatten(load_config("base")), flatten(read_config(other))
     assert after["prior.near"] == before["prior.near"] and after["gan.truncation"] == before["gan.truncation"]
     assert after["gan.size"] == 64 and before.keys() == after.keys()
 
@@ -235,7 +235,7 @@ def test_files_are_found_where_the_run_was_started_and_in_this_installation(tmp_
     (tmp_path / "gan.safetensors").write_text("")
     config = load_config("base").unlock()
     config.workdir = "results/mine"
-    run = saved_run.SavedRun(tmp_path / "results" / "mine", config)
+    run = SavedRun(tmp_path / "results" / "mine", config)
     monkeypatch.chdir(tmp_path / "results")
     assert run.locate("gan.safetensors") == tmp_path / "gan.safetensors"
     (tmp_path / "results" / "here.npy").write_text("")
@@ -271,7 +271,7 @@ def test_the_latent_and_the_image_are_those_of_the_whole_name(copy, tmp_path):
     _harm_config(copy, lambda config: config["data"].update(given))
     result = dataclasses.replace(load_result(copy), name=name)
     save_result(result, run / "results" / name)
-    run_again = saved_run.find_run(run / "results" / name, name)
+    run_again = find_run(run / "results" / name, name)
     assert run_again.root == run
     np.testing.assert_array_equal(editor_module._latent(run_again, name, None, 128), latent)
     assert editor_module._original_size(run_again, result, None) == 64

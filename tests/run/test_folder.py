@@ -19,8 +19,8 @@ from gan2shape_jax.main import main
 from gan2shape_jax.method import models
 from gan2shape_jax.method.state import TrainState
 from gan2shape_jax.results import save_result
-from gan2shape_jax.run import check, experiment, prepare, result_folders
-from gan2shape_jax.run.run_folder import RunFolder, require_no_pattern
+from gan2shape_jax.run import check, experiment, prepare
+from gan2shape_jax.run.folder import RunFolder, require_apart, require_no_pattern
 from gan2shape_jax.training import network_files
 from gan2shape_jax.training.checkpoint import Checkpoints
 
@@ -117,13 +117,13 @@ def test_results_of_an_earlier_list_are_not_replaced(before, now, tmp_path, caps
     with pytest.raises(
         UserError, match=f"an earlier list has its results in {root}/results/{before}: rename"
     ) as refusal:
-        result_folders.require_apart(root, [now])
+        require_apart(root, [now])
     assert str(refusal.value) in check.examine(config)
     fields = {"networks.pretrained": "", "data.mask_root": "", "data.depth_root": "", "data.latent_root": ""}
     fields["data.mask_source"] = "alpha"
     assert main(["--config=ictface", *overrides(apply_overrides(config, fields))]) == 1
     assert str(refusal.value) in capsys.readouterr().err and _results(root) == {f"results/{before}"}
-    result_folders.require_apart(root, ["002", "001x", "images 2/001", before])
+    require_apart(root, ["002", "001x", "images 2/001", before])
 
 
 # --- checkpoints under names that are patterns -----------------------------------------------------------
