@@ -152,7 +152,7 @@ def _require_fields(config: ConfigDict, path: pathlib.Path) -> None:
             f"get_config of {path} leaves out config.{min(lacking)}: start from a whole configuration, such as "
             "load_config('base').unlock()"
         )
-    if faults := schema.faults(values):
+    if faults := schema.faults(values, only_types=True):
         raise ConfigError("\n".join(f"{path}: {fault}" for fault in faults))
 
 

@@ -85,23 +85,29 @@ class Field:
         if fault := self.type_fault(value):
             return fault
         rule = ""
-        if isinstance(value, str):
-            rule = name_fault(value)  # most texts name files and folders
-            if self.choices and value not in self.choices:
-                rule = f"it is {self.limits}"
+        if self.choices and value not in self.choices:
+            rule = f"it is {self.limits}"
         elif self.low is not None and self.high is not None and value is not None:
             rule = self._broken_rule(value, self.low, self.high)
         return f"is {shown(value)}: {rule}" if rule else ""
 
     def type_fault(self, value: Any) -> str:
-        """Returns what is wrong with a value's type, likewise; a whole number is accepted for any number."""
+        """Returns what is wrong with a value's type, likewise; a whole number is accepted for any number.
+
+        Texts that can name no file and numbers that Python refuses to write are of no type either.
+        """
         kind = int if self.default is None else type(self.default)
         if kind in (int, float):
             fits = type(value) is int or (isinstance(value, kind) and not isinstance(value, bool))
             fits = fits or (value is None and self.default is None)
         else:
             fits = isinstance(value, kind)
-        return "" if fits else f"is {self.kind}, not {shown(value)}"
+        if not fits:
+            return f"is {self.kind}, not {shown(value)}"
+        rule = name_fault(value) if isinstance(value, str) else ""
+        if type(value) is int and abs(value) > _LARGEST:
+            rule = "no field takes so large a number"
+        return f"is {shown(value)}: {rule}" if rule else ""
 
     def _broken_rule(self, value: float, low: float, high: float) -> str:
         if low <= value <= high and not (self.power_of_two and int(value) & (int(value) - 1)):

@@ -6,7 +6,7 @@ import pytest
 from helpers.tiny import asset
 
 import gan2shape_jax as g2s
-from tools.sample_gan import draw_samples
+from tools.sample_gan.samples import drawn
 
 
 @pytest.fixture(scope="module")
@@ -16,11 +16,12 @@ def gan():
 
 def test_samples_are_those_of_the_command(gan):
     images, latents = gan.sample(jax.random.key(3), 3, truncation=0.7)
-    samples = draw_samples(
+    samples = drawn(
         gan.weights["generator"], gan.architecture, count=3, seed=3, truncation=0.7, mean_w=gan.mean_latent[None]
     )
-    np.testing.assert_array_equal(images, samples.images)
-    np.testing.assert_allclose(latents, samples.latents, atol=1e-6)  # those went through the run's truncation
+    pictures, theirs = (np.stack(each) for each in zip(*samples, strict=True))
+    np.testing.assert_array_equal(images, pictures)
+    np.testing.assert_allclose(latents, theirs, atol=1e-6)  # those went through the run's truncation
     assert images.dtype == np.uint8 and images.shape == (3, gan.size, gan.size, 3)
     assert latents.dtype == np.float32 and latents.shape == (3, gan.style_dim)
 

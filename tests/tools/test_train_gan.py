@@ -10,6 +10,8 @@ import sys
 import jax
 import numpy as np
 import pytest
+from helpers.onnx_network import write_network
+from helpers.tiny import asset
 from PIL import Image
 
 from gan2shape_jax import stylegan2
@@ -19,8 +21,8 @@ from gan2shape_jax.errors import DivergedError, UserError
 from gan2shape_jax.io.weights import flat_names
 from gan2shape_jax.run import interrupt
 from tools.train_stylegan2 import __main__ as program
-from tools.train_stylegan2 import configuration, health
-from tools.train_stylegan2.settings import TrainingSettings, architecture_for
+from tools.train_stylegan2 import measure, record
+from tools.train_stylegan2.training import TrainingSettings, architecture_for
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _TINY = ("--size", 16, "--channels", 8, "--base", 64, "--style-width", 8, "--batch", 8, "--path", 2, "--every", 80)
@@ -57,8 +59,20 @@ def _weights(out):
     return architecture, {name: np.asarray(value) for name, value in flat_names.by_name(params).items()}
 
 
+@contextlib.contextmanager
+def _stopping_after(count):
+    """In place of Ctrl-C between two iterations."""
+    left = iter(range(count))
+
+    def check():
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    yield check
+
+
 @pytest.mark.heavy
-def test_what_is_written_is_a_gan_with_its_samples_and_history(straight):
+def test_what_is_written_is_a_gan_with_samples_history_and_a_configuration(straight, monkeypatch, tmp_path):
     architecture, weights = _weights(straight)
     assert architecture.channels == (8, 8, 4)
     fresh = flat_names.by_name(stylegan2.init_params(jax.random.key(0), architecture))
@@ -70,18 +84,12 @@ def test_what_is_written_is_a_gan_with_its_samples_and_history(straight):
     rows = (straight / "history.csv").read_text().splitlines()
     assert rows[0].startswith("images,") and rows[-1].startswith("160,")
     assert (straight / "curves.png").stat().st_size > 1000
-
-
-@contextlib.contextmanager
-def _stopping_after(count):
-    """In place of Ctrl-C between two iterations."""
-    left = iter(range(count))
-
-    def check():
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-
-    yield check
+    monkeypatch.chdir(tmp_path)
+    config = load_config(str(straight / "config.py"))
+    assert (config.category, config.image_size, config.gan.size) == ("straight", 16, 16)
+    assert pathlib.Path(config.gan.checkpoint).samefile(straight / "gan.safetensors")
+    lifted = load_config(f"{straight / 'config.py'}:lift")
+    assert config.networks.pretrained == str(pathlib.Path(lifted.workdir) / "model.safetensors")
 
 
 @pytest.mark.heavy
@@ -100,73 +108,55 @@ def test_a_training_that_was_stopped_anywhere_ends_with_the_same_bits(photos, st
 
 
 @pytest.mark.heavy
-def test_a_finished_training_has_nothing_to_do_and_more_may_be_asked_for(photos, straight, capsys):
+def test_what_a_folder_goes_on_with_and_from(photos, straight, tmp_path, capsys):
     before = (straight / "gan.safetensors").read_bytes()
-    assert _train(photos, straight, 160) == 0
+    assert _train(photos, straight, 160) == 0  # nothing is left to do
     assert (straight / "gan.safetensors").read_bytes() == before
-
-
-@pytest.mark.heavy
-def test_a_checkpoint_of_another_training_is_refused(photos, straight, capsys):
     assert _train(photos, straight, 160, "--rate", 0.001) == 1
     assert "made with another settings" in capsys.readouterr().err
-    assert _train(photos, straight, 160, "--channels", 6) == 1
-    assert "made with another architecture" in capsys.readouterr().err
-
-
-@pytest.mark.heavy
-def test_going_on_from_a_gan_takes_its_architecture(photos, straight, tmp_path, capsys):
     start = straight / "gan.safetensors"
     assert _train(photos, tmp_path / "more", 8, "--start", start) == 0
     assert _weights(tmp_path / "more")[0] == _weights(straight)[0]
-    words = [str(photos), "--out", str(tmp_path / "other"), "--size", "32", "--start", str(start)]
-    assert program.main(words) == 1
+    assert program.main([str(photos), "--out", str(tmp_path / "other"), "--size", "32", "--start", str(start)]) == 1
     assert "makes images of 16 pixels" in capsys.readouterr().err
 
 
 @pytest.mark.heavy
-def test_check_tells_memory_and_time_and_trains_nothing(photos, tmp_path, capsys):
-    out = tmp_path / "gan"
-    assert _train(photos, out, 8000, "--check") == 0
-    told = capsys.readouterr().out
-    assert "generator" in told and "MiB a device" in told and "8000 photos: 0:" in told
-    assert not (out / "gan.safetensors").exists()
+def test_check_says_memory_and_time_and_what_has_diverged_is_not_written(photos, tmp_path, capsys):
+    assert _train(photos, tmp_path / "gan", 8000, "--check") == 0
+    printed = capsys.readouterr().out
+    assert "generator" in printed and "MiB a device" in printed and "8000 photos: 0:" in printed
+    assert _train(photos, tmp_path / "gan", 480, "--rate", 1, "--r1", 1e6) == 1
+    assert "training has diverged" in capsys.readouterr().err
+    assert not (tmp_path / "gan" / "gan.safetensors").exists()
 
 
 _ON_DEVICES = """
-import json, sys
-import jax, numpy as np
-from tools.train_stylegan2 import TrainingSettings, architecture_for, devices, fresh_state, iterate, make_updates
-arch = architecture_for(16, most=8, base=64, style_dim=8)
-settings = TrainingSettings(batch=16, path_weight=2.0, augment="none")
-mesh = devices.mesh_for(16)
-updates, state = make_updates(arch, settings, mesh), devices.everywhere(fresh_state(arch, settings), mesh)
+import json
+import numpy as np
+from tools.train_stylegan2 import training as t
+arch = t.architecture_for(16, most=8, base=64, style_dim=8)
+settings = t.TrainingSettings(batch=16, path_weight=2.0, augment="none")
+mesh = t.mesh_for(16)
+updates, state = t.make_updates(arch, settings, mesh), t.everywhere(t.fresh_state(arch, settings), mesh)
 photos = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), dtype=np.uint8)
-told = []
+scalars = []
 for number in range(10):
-    batch = devices.on_devices(photos, np.arange(16) + 4 * number, mesh)
-    state, metrics = iterate(updates, settings, state, batch, number)
-    told.append({name: float(value) for name, value in metrics.items()})
-print(json.dumps([mesh.size, told]))
+    batch = t.on_devices(photos, np.arange(16) + 4 * number, mesh)
+    state, metrics = t.iterate(updates, settings, state, batch, number)
+    scalars.append({name: float(value) for name, value in metrics.items()})
+print(json.dumps([mesh.size, scalars]))
 """
 
 
 @pytest.mark.heavy
 def test_eight_devices_give_the_losses_of_one():
     def run(count):
-        environ = os.environ | {
-            # Compiled without optimisation, which is most of the time otherwise.
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={count} --xla_backend_optimization_level=0",
-            "PYTHONPATH": str(_ROOT),
-        }
-        done = subprocess.run(
-            [sys.executable, "-c", _ON_DEVICES],
-            env=environ,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return json.loads(done.stdout)
+        # Compiled without optimisation, which is most of the time otherwise.
+        flags = f"--xla_force_host_platform_device_count={count} --xla_backend_optimization_level=0"
+        environ = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(_ROOT)}
+        command = [sys.executable, "-c", _ON_DEVICES]
+        return json.loads(subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout)
 
     (one, alone), (eight, together) = run(1), run(8)
     assert (one, eight) == (1, 8)
@@ -176,67 +166,76 @@ def test_eight_devices_give_the_losses_of_one():
             assert abs(value - theirs[name]) <= 1e-5 * max(1.0, abs(value)), name
 
 
-def test_a_loss_that_is_lost_ends_the_training_with_advice():
-    row = {"images": 800, "generator_loss": float("nan"), "discriminator_loss": 0.1}
-    with pytest.raises(DivergedError, match=r"generator_loss not finite after 800 photos.*--rate"):
-        health.require_sound(row, kept="nothing was kept")
-    with pytest.raises(DivergedError, match="generator_loss 5000 after 800 photos"):
-        health.require_sound({"images": 800, "generator_loss": 5000.0, "real_logit": 1.0}, kept="nothing was kept")
-    health.require_sound({"images": 800, "generator_loss": 1.0, "gradient_penalty": 5000.0}, kept="")
-
-
-def test_a_discriminator_that_has_won_is_told_with_what_to_change():
+def test_a_loss_that_is_lost_ends_the_training_and_a_discriminator_that_has_won_is_reported():
+    row = {"images": 800, "generator_loss": 1.0, "gradient_penalty": 5000.0}
+    record.require_sound(row, kept="")
+    for value, message in (
+        (float("nan"), "generator_loss not finite after 800 photos.*--rate"),
+        (5000.0, "5000 after"),
+    ):
+        with pytest.raises(DivergedError, match=message):
+            record.require_sound(row | {"generator_loss": value}, kept="nothing was kept")
     won = {"images": 800, "generator_loss": 9.0, "taken_for_real": 1.0, "augmentation": 0.0}
     without, with_it = TrainingSettings(augment="none"), TrainingSettings(augment="ada")
-    assert "--augment ada" in health.warning_of([won] * 4, without)
-    assert health.warning_of([won] * 3, without) == ""
-    assert health.warning_of([won] * 4, with_it) == ""  # augmentation is still on its way
-    assert "--r1" in health.warning_of([{**won, "augmentation": 1.0}] * 4, with_it)
-    assert health.warning_of([{**won, "generator_loss": 2.0}] * 4, without) == ""
+    assert "--augment ada" in record.warning_of([won] * 4, without)
+    assert record.warning_of([won] * 3, without) == ""
+    assert record.warning_of([won] * 4, with_it) == ""  # augmentation is still on its way
+    assert "--r1" in record.warning_of([{**won, "augmentation": 1.0}] * 4, with_it)
+    assert record.warning_of([{**won, "generator_loss": 2.0}] * 4, without) == ""
 
 
-@pytest.mark.heavy
-def test_diverged_weights_are_not_written(photos, tmp_path, capsys):
-    assert _train(photos, tmp_path / "gan", 480, "--rate", 1, "--r1", 1e6) == 1
-    assert "training has diverged" in capsys.readouterr().err
-    assert not (tmp_path / "gan" / "gan.safetensors").exists()
-
-
-def test_a_batch_that_does_not_fit_the_groups_is_refused(photos, tmp_path):
+def test_a_batch_that_does_not_fit_the_groups_is_refused(tmp_path):
+    options = program._parser().parse_args(["photos", "--out", str(tmp_path / "gan"), "--batch", "6"])
     with pytest.raises(UserError, match="no multiple of 4"):
-        options = program._parser().parse_args([str(photos), "--out", str(tmp_path / "gan"), "--batch", "6"])
         program._plan(options)
 
 
-@pytest.mark.heavy
-def test_a_trained_gan_comes_with_a_configuration_for_the_other_commands(straight, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    config = load_config(str(straight / "config.py"))
-    assert (config.category, config.image_size, config.gan.size) == ("straight", 16, 16)
-    assert pathlib.Path(config.gan.checkpoint).samefile(straight / "gan.safetensors")
-    lifted = load_config(f"{straight / 'config.py'}:lift")
-    assert config.networks.pretrained == str(pathlib.Path(lifted.workdir) / "model.safetensors")
+def test_the_configuration_of_a_gan_is_one_of_its_sizes_and_left_alone_where_there_is_one(tmp_path):
+    for size, side, width in ((32, 32, 32), (64, 64, 32), (256, 128, 0)):
+        folder = tmp_path / f'My "Dögs"{size}_gan'
+        folder.mkdir()
+        path = record.write_config(folder, architecture_for(size, most=8, base=64, style_dim=24))
+        for variant in ("", ":predict", ":scratch", ":lift"):
+            config = load_config(f"{path}{variant}")
+            assert problems(config) == [] and config.category.isascii()
+            shape = (config.image_size, config.networks.width, config.gan.size, config.gan.style_dim)
+            assert shape == (side, width, size, 24)
+        path.write_text("mine")
+        assert record.write_config(folder, architecture_for(16, most=8, base=64, style_dim=8)) is None
+        assert path.read_text() == "mine"
 
 
-@pytest.mark.parametrize(("size", "side", "width"), [(32, 32, 32), (64, 64, 32), (256, 128, 0)])
-def test_the_configuration_of_a_gan_is_one_of_its_sizes(tmp_path, size, side, width):
-    folder = tmp_path / 'My "Dögs"_gan'
-    folder.mkdir()
-    arch = architecture_for(size, most=8, base=64, style_dim=24)
-    path = configuration.write_once(folder, arch)
-    for variant in ("", ":predict", ":scratch", ":lift"):
-        config = load_config(f"{path}{variant}")
-        assert problems(config) == []
-        assert (config.image_size, config.networks.width, config.gan.size, config.gan.style_dim) == (
-            side,
-            width,
-            size,
-            24,
-        )
-    assert config.category.isascii()
+def test_the_distance_of_samples_from_photos_is_that_of_its_definition_and_unbiased():
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(5, 4)), rng.normal(0.5, size=(6, 4))
+
+    def mean(x, y, *, same):
+        values = [(p @ q / 4 + 1) ** 3 for i, p in enumerate(x) for j, q in enumerate(y) if not (same and i == j)]
+        return np.mean(values)
+
+    expected = mean(a, a, same=True) + mean(b, b, same=True) - 2 * mean(a, b, same=False)
+    assert measure.kernel_distance(a, b) == pytest.approx(expected, rel=1e-9)
+    alike = [measure.kernel_distance(*rng.normal(size=(2, 60, 8))) for _ in range(40)]
+    assert abs(np.mean(alike)) < 3 * np.std(alike) / np.sqrt(40)
 
 
-def test_a_configuration_that_is_there_is_left_alone(tmp_path):
-    (tmp_path / "config.py").write_text("mine")
-    assert configuration.write_once(tmp_path, architecture_for(16, most=8, base=64, style_dim=8)) is None
-    assert (tmp_path / "config.py").read_text() == "mine"
+def _pictures(count, side, seed, contrast=1.0):
+    coarse = np.random.default_rng(seed).integers(0, 256, (count, 4, 4, 3))
+    coarse = coarse.repeat(side // 4, axis=1).repeat(side // 4, axis=2)
+    return (127.5 + contrast * (coarse - 127.5)).astype(np.uint8)
+
+
+def test_what_samples_are_compared_by(tmp_path):
+    features = measure.load_features(pathlib.Path(asset("ictface/gan.safetensors")))
+    assert features.name == "discriminator distance"
+    photos, same, other = (features.of(_pictures(40, 32, seed, by)) for seed, by in ((0, 1.0), (1, 1.0), (2, 0.3)))
+    assert measure.kernel_distance(photos, other) > 3 * abs(measure.kernel_distance(photos, same))
+    network = measure.load_features(write_network(tmp_path / "f.onnx", ("n", 3, 16, 16)))
+    pictures = _pictures(5, 16, 0)
+    assert network.name == "KID"
+    np.testing.assert_allclose(network.of(pictures), pictures.mean(axis=(1, 2)) / 127.5 - 1, atol=0.01)
+    with pytest.raises(UserError, match="--features-side"):
+        measure.load_features(write_network(tmp_path / "any.onnx", ("n", 3, "h", "w")))
+    (tmp_path / "f.safetensors").write_bytes(b"no weights")
+    with pytest.raises(UserError, match="f.safetensors"):
+        measure.load_features(tmp_path / "f.safetensors")

@@ -14,8 +14,8 @@ from helpers.tiny_stylegan2 import TINY, random_parameters
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.io.weights import flat_names
-from tools.train_stylegan2 import TrainingSettings, losses
-from tools.train_stylegan2.state import optimizers
+from tools.train_stylegan2 import training as losses
+from tools.train_stylegan2.training import TrainingSettings, optimizers
 
 _GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "gan_training.npz"
 _SETTINGS = TrainingSettings(learning_rate=0.01, r1_every=16, path_weight=1.0, path_every=4)

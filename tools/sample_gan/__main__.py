@@ -25,7 +25,7 @@ from gan2shape_jax.io import data, option_types, required_files
 from gan2shape_jax.io.writable import nearest_folder
 from gan2shape_jax.run import prepare
 
-from .samples import draw_in_parts, write_samples
+from .samples import drawn, write_samples
 
 _MOST = 10**6
 _FAR = 1000.0  # image sides from its corner; anything farther away is not an ellipse but a straight edge
@@ -54,43 +54,25 @@ def _parser() -> argparse.ArgumentParser:
         "--config", metavar="NAME", help="a bundled configuration or the path of a Python file, whose GAN is sampled"
     )
     source.add_argument("--gan", type=option_types.path("--gan"), metavar="FILE", help="a GAN (.safetensors)")
-    count = option_types.whole("--count", 1, _MOST)
+    count, number, path = option_types.whole("--count", 1, _MOST), option_types.number, option_types.path
     parser.add_argument("--count", type=count, default=8, metavar="N", help="how many (default: 8)")
-    parser.add_argument(
-        "--seed",
-        type=option_types.seed(),
-        default=0,
-        metavar="K",
-        help="of the random numbers; more samples of a seed start with the same ones (default: 0)",
-    )
-    parser.add_argument(
-        "--truncation",
-        type=option_types.number("--truncation", 1e-6, 1),
-        default=0.7,
-        metavar="PSI",
-        help="more than 0, at most 1: less is more typical and less varied (default: 0.7)",
-    )
-    parser.add_argument("--out", type=option_types.path("--out"), required=True, metavar="FOLDER", help="a new folder")
-    _add_masks(parser)
-    return parser
-
-
-def _add_masks(parser: argparse.ArgumentParser) -> None:
+    seed = "of the random numbers; more samples of a seed start with the same ones (default: 0)"
+    parser.add_argument("--seed", type=option_types.seed(), default=0, metavar="K", help=seed)
+    psi = "more than 0, at most 1: less is more typical and less varied (default: 0.7)"
+    parser.add_argument("--truncation", type=number("--truncation", 1e-6, 1), default=0.7, metavar="PSI", help=psi)
+    parser.add_argument("--out", type=path("--out"), required=True, metavar="FOLDER", help="a new folder")
     group = parser.add_argument_group("object masks (a run that starts from the ellipsoid needs them)")
     one = group.add_mutually_exclusive_group()
-    one.add_argument(
-        "--mask",
-        type=option_types.path("--mask"),
-        metavar="FILE",
-        help="one mask for all samples: a square PNG, white on the object",
-    )
+    mask = "one mask for all samples: a square PNG, white on the object"
+    one.add_argument("--mask", type=path("--mask"), metavar="FILE", help=mask)
     one.add_argument(
         "--ellipse",
-        type=option_types.number("--ellipse", -_FAR, _FAR),
+        type=number("--ellipse", -_FAR, _FAR),
         nargs=4,
         metavar=("CX", "CY", "RX", "RY"),
         help="one ellipse for all samples: centre from the left and from the top, half axes, as shares of the side",
     )
+    return parser
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -100,8 +82,14 @@ def _run(options: argparse.Namespace) -> None:
     require_new_folder(options.out)
     architecture, weights, checkpoint = _load(config, options)
     mask = _mask(options, architecture.size)
-    _require_room(options.out, options.count, architecture.size)
-    samples = draw_in_parts(
+    # Even pictures compressed to a third of their size in memory have to fit.
+    needed, free = options.count * architecture.size**2, shutil.disk_usage(nearest_folder(options.out)).free
+    if needed > free:
+        raise UserError(
+            f"--count {options.count}: so many pictures of {architecture.size} pixels take {needed / 2**30:,.0f} GiB "
+            f"and more, {options.out} has {free / 2**30:,.0f} free"
+        )
+    samples = drawn(
         weights["generator"],
         architecture,
         count=options.count,
@@ -125,16 +113,6 @@ def _run(options: argparse.Namespace) -> None:
     )
     if config is not None:
         print(_next_step(config, options, has_masks=mask is not None))
-
-
-def _require_room(out: pathlib.Path, count: int, side: int) -> None:
-    """Raises `UserError` if the disk is too small even for pictures compressed to a third of their size in memory."""
-    needed, free = count * side**2, shutil.disk_usage(nearest_folder(out)).free
-    if needed > free:
-        raise UserError(
-            f"--count {count}: so many pictures of {side} pixels take {needed / 2**30:,.0f} GiB and more, {out} has "
-            f"{free / 2**30:,.0f} free"
-        )
 
 
 def _config(options: argparse.Namespace) -> ConfigDict | None:

@@ -8,8 +8,6 @@ Images are 8-bit RGB at the GAN's own size; latents are float32 (1, W), such tha
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import json
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 
 from gan2shape_jax.apps.render.out import require_new_folder
@@ -27,33 +25,21 @@ from gan2shape_jax.results.pictures import Tile
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.random_images import random_images_in_parts
 
-__all__ = ["Samples", "draw_in_parts", "draw_samples", "name_of", "write_samples"]
+__all__ = ["drawn", "name_of", "write_samples"]
 
 _COLUMNS = 8
 _TILE = (96, 256)  # pixels: smaller images are enlarged on the sheet, larger ones shrunk
 _MOST_TILES = 64
 
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Samples:
-    """n samples: images (n, g, g, 3) uint8 at the GAN's size, latents (n, W)."""
-
-    images: np.ndarray
-    latents: Float[np.ndarray, "n w"]
-
-    @property
-    def names(self) -> list[str]:
-        """Names of their files, without extension."""
-        return [name_of(number, len(self.images)) for number in range(len(self.images))]
+Sample = tuple[UInt8[np.ndarray, "g g 3"], Float[np.ndarray, " w"]]
 
 
 def name_of(number: int, count: int) -> str:
     """Returns the file name of one of `count` samples, without extension: a number of at least four digits."""
-    digits = max(4, len(str(count - 1)))
-    return f"{number:0{digits}}"
+    return f"{number:0{max(4, len(str(count - 1)))}}"
 
 
-def draw_samples(
+def drawn(
     generator: Params,
     arch: Architecture,
     *,
@@ -62,8 +48,8 @@ def draw_samples(
     truncation: float,
     mean_w: Float[jax.Array, "1 w"],
     run_truncation: float = 1.0,
-) -> Samples:
-    """Draws `count` samples; sample i is a function of the seed and i, whatever the count.
+) -> Iterator[Sample]:
+    """Yields images and latents, drawn a few at a time; sample i is a function of the seed and i, whatever the count.
 
     Args:
       generator: the generator's parameters.
@@ -75,84 +61,48 @@ def draw_samples(
       run_truncation: the truncation that the run reading the latents applies (config.gan.truncation, more than 0);
         they are stored so that it yields the same image.
     """
-    parts = list(
-        draw_in_parts(
-            generator,
-            arch,
-            count=count,
-            seed=seed,
-            truncation=truncation,
-            mean_w=mean_w,
-            run_truncation=run_truncation,
-        )
-    )
-    return Samples(np.concatenate([part.images for part in parts]), np.concatenate([part.latents for part in parts]))
-
-
-def draw_in_parts(
-    generator: Params,
-    arch: Architecture,
-    *,
-    count: int,
-    seed: int,
-    truncation: float,
-    mean_w: Float[jax.Array, "1 w"],
-    run_truncation: float = 1.0,
-) -> Iterator[Samples]:
-    """Yields what `draw_samples` returns, in order and a few at a time, so that many need no more memory."""
     parts = random_images_in_parts(
         jax.random.key(seed), generator, arch=arch, count=count, truncation=truncation, mean=mean_w
     )
     mean = np.asarray(mean_w)
     for images, w in parts:
-        yield Samples(pictures.to_uint8(images), (mean + (w - mean) / run_truncation).astype(np.float32))
+        yield from zip(pictures.to_uint8(images), (mean + (w - mean) / run_truncation).astype(np.float32), strict=True)
 
 
 def write_samples(
     folder: pathlib.Path,
-    samples: Samples | Iterable[Samples],
+    samples: Iterable[Sample],
     *,
+    count: int,
     record: Mapping[str, Any],
     mask: Image.Image | None = None,
-    count: int | None = None,
 ) -> None:
     """Writes a new folder, completely or not at all.
 
     Args:
       folder: a folder that does not exist or is empty.
-      samples: what to write, all at once or in parts that are generated one after another.
+      samples: what to write; they may be generated one after another.
+      count: the number of samples.
       record: what they were drawn with, for `samples.json`.
       mask: one object mask for all of them.
-      count: the number of samples in all parts.
 
     Raises:
       UserError: the folder already holds files, or the file system fails (a full disk).
     """
-    parts = [samples] if isinstance(samples, Samples) else samples
-    count = len(samples.images) if isinstance(samples, Samples) else count
-    assert count is not None, "parts do not tell how many samples there will be"
     require_new_folder(folder)
+    tiles, names = list[Tile](), [name_of(number, count) for number in range(count)]
     with atomic_folder(folder) as fresh:
         for part in ("image", "latents", *(["mask"] if mask is not None else [])):
             (fresh / part).mkdir()
-        tiles: list[Tile] = []
-        names: list[str] = []
-        for image, latent in itertools.chain.from_iterable(zip(part.images, part.latents) for part in parts):
-            names.append(name_of(len(names), count))
-            pictures.write_png(fresh / "image" / f"{names[-1]}.png", image)
-            np.save(fresh / "latents" / f"{names[-1]}.npy", latent[None])
+        for name, (image, latent) in zip(names, samples, strict=True):
+            pictures.write_png(fresh / "image" / f"{name}.png", image)
+            np.save(fresh / "latents" / f"{name}.npy", latent[None])
             if mask is not None:
-                mask.save(fresh / "mask" / f"{names[-1]}.png")
+                mask.save(fresh / "mask" / f"{name}.png")
             if len(tiles) < _MOST_TILES:
-                side = min(max(len(image), _TILE[0]), _TILE[1])
-                tiles.append(Tile(pictures.enlarge(image, side), names[-1]))
+                tiles.append(Tile(pictures.enlarge(image, min(max(len(image), _TILE[0]), _TILE[1])), name))
         (fresh / "list.txt").write_text("".join(f"{name}.png\n" for name in names), encoding="utf-8")
         (fresh / "samples.json").write_text(json.dumps(dict(record), indent=2) + "\n", encoding="utf-8")
         about = ", ".join(f"{name} {record[name]}" for name in ("gan", "seed", "truncation") if name in record)
-        _sheet(tiles, count, about).save(fresh / "samples.png")
-
-
-def _sheet(tiles: list[Tile], count: int, about: str) -> Image.Image:
-    """Draws the first samples with their names."""
-    rows = [("", tiles[start : start + _COLUMNS]) for start in range(0, len(tiles), _COLUMNS)]
-    return pictures.sheet(rows, title=f"{count} samples", subtitle=about)
+        rows = [("", tiles[start : start + _COLUMNS]) for start in range(0, len(tiles), _COLUMNS)]
+        pictures.sheet(rows, title=f"{count} samples", subtitle=about).save(fresh / "samples.png")

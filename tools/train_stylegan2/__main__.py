@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError, exit_code, one_line, printable
@@ -24,7 +26,7 @@ from . import loop, photos
 from .check import check
 from .measure import Features, load_features
 from .photos import Selection
-from .settings import AUGMENTATIONS, TrainingSettings, architecture_for
+from .training import AUGMENTATIONS, TrainingSettings, architecture_for
 
 __all__ = ["main"]
 
@@ -77,13 +79,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_photos(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the photos")
-    group.add_argument(
-        "--typical",
-        type=option_types.number("--typical", 0.01, 1),
-        default=1.0,
-        metavar="SHARE",
-        help="train on this share of them, those most like the others (default: 1, all)",
-    )
+    told = "train on this share of them, those most like the others (default: 1, all)"
+    _add(group, option_types.number, "--typical", 0.01, 1, 1.0, "SHARE", told)
     group.add_argument("--no-grey", action="store_true", help="leave out photos without colours")
     group.add_argument(
         "--mirror",
@@ -94,84 +91,32 @@ def _add_photos(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_network(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("the networks")
+    group, whole = parser.add_argument_group("the networks"), option_types.whole
     group.add_argument("--size", type=int, choices=_SIZES, help="side of the images, pixels (default: 64)")
-    group.add_argument(
-        "--start", type=option_types.path("--start"), metavar="FILE", help="go on from this GAN (.safetensors)"
-    )
-    group.add_argument(
-        "--channels",
-        type=option_types.whole("--channels", 1, 4096),
-        default=512,
-        metavar="N",
-        help="of the widest layers (default: 512)",
-    )
-    group.add_argument(
-        "--base",
-        type=option_types.whole("--base", 8, 2**20),
-        default=4096,
-        metavar="N",
-        help="channels times pixels a side of the others (default: 4096; NVIDIA's are 16384 and 32768)",
-    )
-    group.add_argument(
-        "--style-width",
-        type=option_types.whole("--style-width", 1, 4096),
-        default=256,
-        metavar="N",
-        help="numbers of a latent (default: 256)",
-    )
+    start = option_types.path("--start")
+    group.add_argument("--start", type=start, metavar="FILE", help="go on from this GAN (.safetensors)")
+    _add(group, whole, "--channels", 1, 4096, 512, "N", "of the widest layers (default: 512)")
+    base = "channels times pixels a side of the others (default: 4096; NVIDIA's are 16384 and 32768)"
+    _add(group, whole, "--base", 8, 2**20, 4096, "N", base)
+    _add(group, whole, "--style-width", 1, 4096, 256, "N", "numbers of a latent (default: 256)")
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("the training")
-    whole, number = option_types.whole, option_types.number
-    group.add_argument(
-        "--images",
-        type=whole("--images", 1, _MOST_PHOTOS),
-        default=2_000_000,
-        metavar="N",
-        help="photos to be shown (default: 2000000); more may be asked for later",
-    )
-    group.add_argument(
-        "--batch", type=whole("--batch", 1, 65536), default=_DEFAULTS.batch, metavar="N", help="(default: %(default)s)"
-    )
-    group.add_argument(
-        "--rate",
-        type=number("--rate", 1e-8, 1),
-        default=_DEFAULTS.learning_rate,
-        metavar="R",
-        help="learning rate (default: %(default)s)",
-    )
-    group.add_argument(
-        "--r1",
-        type=number("--r1", 0, 1e6),
-        metavar="GAMMA",
-        help="weight of the gradient penalty (default: 0.0002 pixels / batch, ADA's rule, 0.2 at least)",
-    )
-    group.add_argument(
-        "--path",
-        type=number("--path", 0, 1e6),
-        default=_DEFAULTS.path_weight,
-        metavar="WEIGHT",
-        help="of the path-length penalty (default: %(default)s, none; StyleGAN2's is 2)",
-    )
-    group.add_argument(
-        "--mixing",
-        type=number("--mixing", 0, 1),
-        default=_DEFAULTS.mixing,
-        metavar="P",
-        help="probability of mixed styles (default: %(default)s)",
-    )
+    group, whole, number = parser.add_argument_group("the training"), option_types.whole, option_types.number
+    images = "photos to be shown (default: 2000000); more may be asked for later"
+    _add(group, whole, "--images", 1, _MOST_PHOTOS, 2_000_000, "N", images)
+    _add(group, whole, "--batch", 1, 65536, _DEFAULTS.batch, "N", "(default: %(default)s)")
+    _add(group, number, "--rate", 1e-8, 1, _DEFAULTS.learning_rate, "R", "learning rate (default: %(default)s)")
+    r1 = "weight of the gradient penalty (default: 0.0002 pixels / batch, ADA's rule, 0.2 at least)"
+    _add(group, number, "--r1", 0, 1e6, None, "GAMMA", r1)
+    path = "of the path-length penalty (default: %(default)s, none; StyleGAN2's is 2)"
+    _add(group, number, "--path", 0, 1e6, _DEFAULTS.path_weight, "WEIGHT", path)
+    _add(group, number, "--mixing", 0, 1, _DEFAULTS.mixing, "P", "probability of mixed styles (default: %(default)s)")
     group.add_argument("--augment", choices=AUGMENTATIONS, default=_DEFAULTS.augment, help="(default: %(default)s)")
     group.add_argument("--bfloat16", action="store_true", help="features in bfloat16, for GPU and TPU")
     group.add_argument("--seed", type=option_types.seed(), default=0, metavar="K", help="(default: 0)")
-    group.add_argument(
-        "--every",
-        type=whole("--every", 1, _MOST_PHOTOS),
-        default=20_000,
-        metavar="N",
-        help="photos from one snapshot and checkpoint to the next (default: 20000)",
-    )
+    every = "photos from one snapshot and checkpoint to the next (default: 20000)"
+    _add(group, whole, "--every", 1, _MOST_PHOTOS, 20_000, "N", every)
     group.add_argument(
         "--features",
         type=option_types.path("--features"),
@@ -179,14 +124,13 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         help="what samples and photos are compared by: a network (.onnx), which gives KID, or another GAN "
         "(.safetensors; default: the bundled one's discriminator); 'none' for nothing",
     )
-    group.add_argument(
-        "--features-side",
-        type=whole("--features-side", 8, 1024),
-        default=0,
-        metavar="PIXELS",
-        help="of the pictures that the network takes, where its file does not say",
-    )
+    side = "of the pictures that the network takes, where its file does not say"
+    _add(group, whole, "--features-side", 8, 1024, 0, "PIXELS", side)
     group.add_argument("--license", default="", metavar="TEXT", help="licence note for the GAN's file")
+
+
+def _add(group: Any, kind: Any, name: str, low: float, high: float, default: Any, metavar: str, meaning: str) -> None:
+    group.add_argument(name, type=kind(name, low, high), default=default, metavar=metavar, help=meaning)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -198,6 +142,8 @@ def _run(options: argparse.Namespace) -> None:
             check(plan, say=_say)
         found = photos.load(options.photos, options.out, plan.arch.size, selection, say=_say)
         if not options.check:
+            if importlib.util.find_spec("matplotlib") is None:
+                _warn("no curves.png is drawn: it needs matplotlib, pip install 'gan2shape-jax[plots]'")
             loop.train(plan, found, say=_say, warn=_warn)
 
 

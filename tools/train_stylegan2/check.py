@@ -13,10 +13,8 @@ import numpy as np
 
 from gan2shape_jax.errors import UserError
 
-from . import devices
 from .loop import Plan
-from .state import fresh_state
-from .updates import Updates, make_updates
+from .training import Updates, everywhere, fresh_state, make_updates, mesh_for, on_devices
 
 __all__ = ["check"]
 
@@ -30,11 +28,11 @@ def check(plan: Plan, *, say: Callable[[str], None]) -> None:
       UserError: it does not fit into memory.
     """
     settings, arch = plan.settings, plan.arch
-    mesh = devices.mesh_for(settings.batch)
+    mesh = mesh_for(settings.batch)
     updates = make_updates(arch, settings, mesh)
-    state = devices.everywhere(fresh_state(arch, settings, plan.start), mesh)
+    state = everywhere(fresh_state(arch, settings, plan.start), mesh)
     noise = np.random.default_rng(0).integers(0, 256, (settings.batch, arch.size, arch.size, 3), dtype=np.uint8)
-    batch = devices.on_devices(noise, np.arange(settings.batch), mesh)
+    batch = on_devices(noise, np.arange(settings.batch), mesh)
     key, number = jax.random.key(0), jnp.int32(1)
     say(
         f"{arch.size} pixels, batch {settings.batch} on {mesh.size} x {jax.devices()[0].device_kind}; generator "

@@ -30,13 +30,20 @@ from gan2shape_jax.run import interrupt
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.training.checkpoint import Checkpoints
 
-from . import configuration, devices, health, history
-from .history import Row
+from . import record
 from .measure import Features, drawn_samples, kernel_distance
 from .photos import Photos, rows_of
-from .settings import TrainingSettings
-from .state import TrainingState, fresh_state
-from .updates import iterate, make_updates
+from .record import Row
+from .training import (
+    TrainingSettings,
+    TrainingState,
+    everywhere,
+    fresh_state,
+    iterate,
+    make_updates,
+    mesh_for,
+    on_devices,
+)
 
 __all__ = ["GAN", "Plan", "train"]
 
@@ -113,8 +120,8 @@ def train(plan: Plan, photos: Photos, *, say: Callable[[str], None], warn: Calla
       UserError: a checkpoint belongs to another training, training has diverged, or the file system fails.
       KeyboardInterrupt: Ctrl-C was pressed; a checkpoint is written first.
     """
-    mesh = devices.mesh_for(plan.settings.batch)
-    state: TrainingState = devices.everywhere(fresh_state(plan.arch, plan.settings, plan.start), mesh)
+    mesh = mesh_for(plan.settings.batch)
+    state: TrainingState = everywhere(fresh_state(plan.arch, plan.settings, plan.start), mesh)
     made_with = {
         "settings": plan.settings.to_dict(),
         "architecture": plan.arch.to_dict(),
@@ -123,7 +130,7 @@ def train(plan: Plan, photos: Photos, *, say: Callable[[str], None], warn: Calla
     }
     alike = json.loads(json.dumps(made_with))  # lists for tuples, as they come back
     with Checkpoints(plan.out / _CHECKPOINTS, keep=_KEPT, made_with=alike) as checkpoints:
-        found = checkpoints.restore(lambda record: state)
+        found = checkpoints.restore(lambda _: state)
         course = _Course()
         if found is not None:
             state, course = found[0], _Course(**found[1])
@@ -147,16 +154,16 @@ def _run(
     with interrupt.noted() as check:
         while course.done < plan.iterations:
             rows = rows_of(len(photos.pixels), plan.settings.batch, course.done, plan.settings.seed)
-            batch = devices.on_devices(photos.pixels, rows, mesh)
+            batch = on_devices(photos.pixels, rows, mesh)
             state, told = iterate(updates, plan.settings, state, batch, course.done)
             course.pending.append(told)
             course.done += 1
-            if course.done % history.WINDOW == 0 or course.done == plan.iterations:
+            if course.done % record.WINDOW == 0 or course.done == plan.iterations:
                 course.settle()
-                course.rows.append(history.mean_row(course.done * plan.settings.batch, course.pending))
+                course.rows.append(record.mean_row(course.done * plan.settings.batch, course.pending))
                 course.pending = []
-                health.require_sound(course.rows[-1], kept=_kept(plan))
-                said = "" if warned else health.warning_of(course.rows, plan.settings)
+                record.require_sound(course.rows[-1], kept=_kept(plan))
+                said = "" if warned else record.warning_of(course.rows, plan.settings)
                 if said:
                     warn(said)
                     warned = True
@@ -166,7 +173,7 @@ def _run(
                 course.settle()
                 if course.pending:
                     shown = course.done * plan.settings.batch
-                    health.require_sound(history.mean_row(shown, course.pending), kept=_kept(plan))
+                    record.require_sound(record.mean_row(shown, course.pending), kept=_kept(plan))
                 snapshots.take(state, course, say)
             try:
                 check()
@@ -238,7 +245,7 @@ class _Snapshots:
             license_note=plan.license_note,
             notes=f"trained on {len(self._photos.pixels)} photos, {shown} shown",
         )
-        written = configuration.write_once(plan.out, plan.arch)
+        written = record.write_config(plan.out, plan.arch)
         if written is not None:
             say(f"wrote {written}: gan2shape-jax lift --config={written} is what comes next")
         samples = plan.out / "samples"
@@ -246,11 +253,11 @@ class _Snapshots:
         grid = samples / f"{shown:08d}.png"
         pictures.write_png(grid, _grid(self._drawn(average, _SHOWN_SEED, _GRID * _GRID)))
         if course.rows:
-            history.write_table(plan.out / "history.csv", course.rows)
+            record.write_table(plan.out / "history.csv", course.rows)
             name = plan.features.name if plan.features else ""
-            history.write_curves(plan.out / "curves.png", course.rows, course.distances, name)
+            record.write_curves(plan.out / "curves.png", course.rows, course.distances, name)
         if course.distances:
-            history.write_table(plan.out / "distances.csv", course.distances)
+            record.write_table(plan.out / "distances.csv", course.distances)
         say(f"wrote {plan.out / GAN} and {grid}{distance}")
 
     def _distance(self, average: Params) -> float:

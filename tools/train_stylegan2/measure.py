@@ -24,7 +24,7 @@ from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.random_images import random_images_in_parts
 
-from .updates import to_pixels
+from .training import to_pixels
 
 __all__ = ["Features", "drawn_samples", "kernel_distance", "load_features"]
 

@@ -3,36 +3,59 @@
     OUT/photos.bin    all photos that are trained on, uint8 (n, s, s, 3), as they are in memory
     OUT/photos.json   how many, of which size, from which source, and what was left out or looks odd
 
-The file is memory-mapped, not loaded: training needs no more memory for many photos than for few.
+They come from a folder and all below it, a zip file (read in a child process with limits: `io.child`), or a list. The
+file of pixels is memory-mapped, not loaded: training needs no more memory for many photos than for few.
+
+All photos are surveyed before training: which are duplicates, which are grey, and which look unlike the others.
+Likeness is measured on small grey pictures without their coarse shading, by their distance from the others' mean and
+first principal components: photos framed differently from the rest stand out.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pathlib
 import shutil
-from collections.abc import Callable
+import tempfile
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
+from PIL import Image
 
-from gan2shape_jax.errors import DiskFullError, UserError, refused
+from gan2shape_jax.errors import DiskFullError, UserError, one_line, refused
 from gan2shape_jax.io.atomic_files import atomic_file, atomic_text
+from gan2shape_jax.io.child import MIB, run_limited
+from gan2shape_jax.io.image_files import open_rgb
 from gan2shape_jax.io.regular_files import read_text
-
-from . import sources
-from .sources import Listed
-from .survey import Survey, Surveyor
 
 __all__ = ["FEW", "Photos", "Selection", "load", "rows_of"]
 
 FEW = 500  # photos; with fewer a GAN memorises them, or learns nothing
 _PIXELS, _FACTS = "photos.bin", "photos.json"
-_LARGEST_FACTS = 1 << 28
-_TOLD_EVERY = 2000  # photos
+_LARGEST_TEXT = 1 << 28  # bytes of a list of photos, and of photos.json
+_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+_LARGEST_MEMBER = 128 * MIB  # of one picture in a zip file
+_BROKEN = (OSError, zipfile.BadZipFile, NotImplementedError, ValueError)  # what a damaged zip file raises
+_TOGETHER = 256  # pictures of a zip file that one child process reads
+_CHILD = {"memory": 2048 * MIB, "seconds": 900}
+_MOST = 2_000_000
+_LEAST_SIDE = 8  # pixels; whether a photo is too small for its GAN is checked later
+_REPORTED_EVERY = 2000  # photos
 _SHOWN = 5  # names per kind on the console; the file has all
+
+_SIDE = 16  # pixels of the pictures that are compared: where eyes, nose and outline are, and nothing finer
+_COMPONENTS, _EACH = 6, 200  # at most 6, and one per 200 photos: with fewer photos each, they would fit the odd ones
+_FITTED = 5000  # photos, at most, that the components are fitted to
+_GREY = 3.0  # levels: mean difference of a photo's channels up to which it counts as grey
+_FAR = 4.0  # robust standard deviations from which a photo counts as unlike the others
+_FEWEST = 50  # photos needed to judge likeness
 
 
 class Selection(NamedTuple):
@@ -64,6 +87,22 @@ class Photos(NamedTuple):
         return str(self.facts["fingerprint"])
 
 
+class _Listed(NamedTuple):
+    """A photo that has been found but not read.
+
+    Attributes:
+      name: what messages call it.
+      mark: changes with the file: its size and modification time, or a zip member's checksum.
+      path: the file; for members of a zip file, the zip file.
+      member: index of the zip file's entry, or None.
+    """
+
+    name: str
+    mark: str
+    path: pathlib.Path
+    member: int | None = None
+
+
 def rows_of(count: int, batch: int, number: int, seed: int) -> np.ndarray:
     """Returns the photos of iteration `number`: every photo once before any is repeated, reshuffled in each epoch."""
     places = np.arange(number * batch, (number + 1) * batch)
@@ -86,20 +125,147 @@ def load(
     Raises:
       UserError: there are no photos, hardly any can be read, or the file system fails.
     """
-    listed = sources.find(source)
-    told = hashlib.sha256(json.dumps([[p.name, p.mark] for p in listed]).encode()).hexdigest()
-    asked = {"source": told, "size": size, "typical": selection.typical, "grey": selection.grey}
+    listed = _find(source)
+    marks = hashlib.sha256(json.dumps([[p.name, p.mark] for p in listed]).encode()).hexdigest()
+    asked = {"source": marks, "size": size, "typical": selection.typical, "grey": selection.grey}
     kept = _kept(out, asked)
     if kept is None:
-        _require_room(out, len(listed) * size * size * 3)
-        kept = _pack(listed, out, size, selection, asked, say)
-    _tell(kept.facts, out / _FACTS, say)
+        needed, free = 2 * len(listed) * size * size * 3, shutil.disk_usage(out).free
+        if needed > free:
+            raise DiskFullError(
+                f"the photos take {needed / 2**30:.1f} GiB while they are read, {out} has {free / 2**30:.1f} GiB "
+                "free: make room, or name another folder with --out"
+            )
+        kept = _pack(listed, out, selection, asked, say)
+    _report(kept.facts, out / _FACTS, say)
     return kept
+
+
+def _find(source: pathlib.Path) -> list[_Listed]:
+    """Returns the photos of a folder, a zip file or a list (.txt, one name per line), by name or in list order."""
+    ending = source.suffix.lower()
+    if source.is_dir():
+        found = _in_folder(source)
+    elif not source.exists():
+        raise UserError(f"{source} does not exist: name a folder of photos, a zip file of photos, or a list (.txt)")
+    elif ending == ".txt":
+        try:
+            text = read_text(source, limit=_LARGEST_TEXT)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{source} cannot be read as a list of photos: {error}") from error
+        names = [line.strip() for line in text.splitlines()]
+        found = [_file(source.parent / name, name) for name in names if name and not name.startswith("#")]
+    elif ending == ".zip":
+        members = run_limited(members_of, str(source), **_CHILD, source=source)
+        found = sorted(_Listed(one_line(name)[:300], mark, source, number) for name, mark, number in members)
+    else:
+        raise UserError(f"{source} is neither a folder nor a zip file nor a list (.txt) of photos")
+    if not found:
+        raise UserError(f"{source} holds no photos: files ending in {', '.join(_ENDINGS)} are looked for")
+    if len(found) > _MOST:
+        raise UserError(f"{source} names {len(found)} photos: at most {_MOST} are possible")
+    return found
+
+
+def _in_folder(folder: pathlib.Path) -> list[_Listed]:
+    found = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            path = pathlib.Path(parent, name)
+            if path.suffix.lower() in _ENDINGS and not name.startswith("."):
+                found.append(_file(path, str(path.relative_to(folder))))
+    return sorted(found)
+
+
+def _file(path: pathlib.Path, name: str) -> _Listed:
+    try:
+        facts = path.stat()
+        mark = f"{facts.st_size} {facts.st_mtime_ns}"
+    except (OSError, ValueError):
+        mark = "absent"  # which is reported on reading
+    return _Listed(one_line(name)[:300], mark, path)
+
+
+def members_of(path: str) -> list[tuple[str, str, int]]:
+    """Returns name, mark and index of every picture in a zip file; called in a child process."""
+    with _opened(path) as archive:
+        return [
+            (entry.filename, f"{entry.file_size} {entry.CRC}", number)
+            for number, entry in enumerate(archive.infolist())
+            if entry.filename.lower().endswith(_ENDINGS)
+            and not pathlib.PurePosixPath(entry.filename).name.startswith(".")
+        ]
+
+
+def members_read(path: str, photos: list[tuple[str, int]], size: int) -> list[tuple[Any, int, str]]:
+    """Returns pictures of a zip file, given by name and index, as `_read` does; called in a child process.
+
+    The name in the archive is never used as a file name.
+    """
+    read = []
+    with _opened(path) as archive, tempfile.TemporaryDirectory() as folder:
+        members = archive.infolist()
+        for name, number in photos:
+            ending = pathlib.PurePosixPath(members[number].filename).suffix.lower()
+            place = pathlib.Path(folder, f"photo{ending}")
+            try:
+                with archive.open(members[number]) as member:
+                    content = member.read(_LARGEST_MEMBER + 1)  # never more, whatever the archive claims
+            except (
+                OSError,
+                zipfile.BadZipFile,
+                NotImplementedError,
+                RuntimeError,
+                ValueError,
+                EOFError,
+                zlib.error,
+            ) as error:
+                read.append((None, 0, f"{name} cannot be unpacked: {error}"))
+                continue
+            if len(content) > _LARGEST_MEMBER:
+                read.append((None, 0, f"{name} holds more than {_LARGEST_MEMBER // MIB} MiB"))
+                continue
+            place.write_bytes(content)
+            read.append(_read(place, name, size))
+    return read
+
+
+def _opened(path: str) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except _BROKEN as error:
+        raise UserError(f"{path} is no readable zip file: {error}") from error
+
+
+def _read(path: pathlib.Path, name: str, size: int) -> tuple[Any, int, str]:
+    """Returns the upright central square of a photo at `size` pixels and its original side, or why there is none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about transparency, once for each
+            picture = open_rgb(path, least=_LEAST_SIDE, cut=True)
+    except UserError as error:
+        return None, 0, str(error).replace(str(path), name)
+    if picture.width < size / 2:
+        return None, 0, f"{name} is only {picture.width} pixels wide: {size} are trained on"
+    square = picture if picture.width == size else picture.resize((size, size), Image.Resampling.LANCZOS)
+    return np.asarray(square), picture.width, ""
+
+
+def _all_read(listed: list[_Listed], size: int) -> Iterator[tuple[Any, int, str]]:
+    """Yields what `_read` returns for every photo, in order."""
+    if listed[0].member is None:
+        yield from (_read(photo.path, photo.name, size) for photo in listed)
+        return
+    archive = listed[0].path
+    for start in range(0, len(listed), _TOGETHER):
+        part = [(photo.name, photo.member) for photo in listed[start : start + _TOGETHER]]
+        yield from run_limited(members_read, str(archive), part, size, **_CHILD, source=archive)
 
 
 def _kept(out: pathlib.Path, asked: dict[str, Any]) -> Photos | None:
     try:
-        facts = json.loads(read_text(out / _FACTS, limit=_LARGEST_FACTS))
+        facts = json.loads(read_text(out / _FACTS, limit=_LARGEST_TEXT))
         if facts["asked"] != asked:
             return None
         pixels = _mapped(out, facts["photos"], asked["size"])
@@ -123,39 +289,40 @@ def _fingerprint(pixels: np.ndarray) -> str:
 
 
 def _pack(
-    listed: list[Listed],
-    out: pathlib.Path,
-    size: int,
-    selection: Selection,
-    asked: dict[str, Any],
-    say: Callable[[str], None],
+    listed: list[_Listed], out: pathlib.Path, selection: Selection, asked: dict[str, Any], say: Callable[[str], None]
 ) -> Photos:
-    surveyor, names, small = Surveyor(), [], []
-    unreadable: list[str] = []
+    size = asked["size"]
+    surveyor, names, small, unreadable = _Surveyor(), list[str](), list[str](), list[str]()
     spare = out / f".{_PIXELS}.all"
     try:
         with spare.open("wb") as file:
-            reading = sources.read(listed, size, refused=lambda photo, why: unreadable.append(why))
-            for number, photo, side in reading:
-                if side < size / 2:
-                    unreadable.append(f"{listed[number].name} is only {side} pixels wide: {size} are trained on")
+            for photo, (pixels, side, why) in zip(listed, _all_read(listed, size), strict=True):
+                if why:
+                    unreadable.append(why)
                     continue
-                small += [listed[number].name] * (side < size)
-                surveyor.see(photo)
-                file.write(photo.tobytes())
-                names.append(listed[number].name)
-                if len(names) % _TOLD_EVERY == 0:
+                small += [photo.name] * (side < size)
+                surveyor.see(pixels)
+                file.write(pixels.tobytes())
+                names.append(photo.name)
+                if len(names) % _REPORTED_EVERY == 0:
                     say(f"photos: {len(names)} of {len(listed)} read")
         if not names:
             raise UserError(f"none of {len(listed)} photos can be used; the first: {unreadable[0]}")
-        survey = surveyor.survey()
-        chosen = _chosen(survey, len(names), selection)
+        unlikeness = surveyor.unlikeness()
+        fitting = [
+            i for i in range(len(names)) if i not in surveyor.copies and (selection.grey or not surveyor.grey[i])
+        ]
+        if not fitting:
+            raise UserError("every photo is grey: train without --no-grey")
+        most = max(1, round(len(fitting) * selection.typical))
+        chosen = sorted(sorted(fitting, key=lambda i: (unlikeness[i], i))[:most])
         atomic_file(out / _PIXELS, lambda part: _write(part, spare, chosen, size))
     except OSError as error:
         raise refused(error, f"cannot write {out / _PIXELS}") from error
     finally:
         spare.unlink(missing_ok=True)
-    pixels = _mapped(out, len(chosen), size)
+    pixels, taken = _mapped(out, len(chosen), size), set(chosen)
+    odd = [int(i) for i in np.argsort(-unlikeness, kind="stable") if unlikeness[i] > _FAR]
     facts = {
         "asked": asked,
         "photos": len(chosen),
@@ -163,29 +330,15 @@ def _pack(
         "fingerprint": _fingerprint(pixels),
         "left out": {
             "unreadable or too small": unreadable,
-            "copies": {names[i]: names[first] for i, first in survey.copies.items()},
-            "grey": [names[i] for i in np.nonzero(survey.grey)[0]] if not selection.grey else [],
-            "unlike the others": _dropped(survey, names, chosen, selection),
+            "copies": {names[i]: names[first] for i, first in surveyor.copies.items()},
+            "grey": [name for name, grey in zip(names, surveyor.grey) if grey and not selection.grey],
+            "unlike the others": [names[i] for i in fitting if i not in taken],
         },
         "enlarged": small,
-        "odd": [names[i] for i in survey.odd if i in set(chosen)],
+        "odd": [names[i] for i in odd if i in taken],
     }
     atomic_text(out / _FACTS, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
     return Photos(pixels, facts)
-
-
-def _chosen(survey: Survey, count: int, selection: Selection) -> list[int]:
-    """Returns the positions of the photos to train on, in order."""
-    left = [i for i in range(count) if i not in survey.copies and (selection.grey or not survey.grey[i])]
-    if not left:
-        raise UserError("every photo is grey: train without --no-grey")
-    most = max(1, round(len(left) * selection.typical))
-    return sorted(sorted(left, key=lambda i: (survey.unlikeness[i], i))[:most])
-
-
-def _dropped(survey: Survey, names: list[str], chosen: list[int], selection: Selection) -> list[str]:
-    taken = set(chosen) | set(survey.copies)
-    return [name for i, name in enumerate(names) if i not in taken and (selection.grey or not survey.grey[i])]
 
 
 def _write(path: pathlib.Path, spare: pathlib.Path, chosen: list[int], size: int) -> None:
@@ -195,30 +348,26 @@ def _write(path: pathlib.Path, spare: pathlib.Path, chosen: list[int], size: int
             file.write(photos[i].tobytes())
 
 
-def _require_room(out: pathlib.Path, needed: int) -> None:
-    free = shutil.disk_usage(out).free
-    if 2 * needed > free:
-        raise DiskFullError(
-            f"the photos take {2 * needed / 2**30:.1f} GiB while they are read, {out} has {free / 2**30:.1f} GiB free: "
-            "make room, or name another folder with --out"
-        )
-
-
-def _tell(facts: dict[str, Any], where: pathlib.Path, say: Callable[[str], None]) -> None:
+def _report(facts: dict[str, Any], where: pathlib.Path, say: Callable[[str], None]) -> None:
     left = facts["left out"]
-    told = {
-        "cannot be read, or are too small": left["unreadable or too small"],
-        "are there before": [f"{name} is {first} again" for name, first in left["copies"].items()],
-        "are grey": left["grey"],
-        "are the least like the others": left["unlike the others"],
+    found = {
+        f"{{}} of {facts['found']} photos cannot be read, or are too small and are left out:": left[
+            "unreadable or too small"
+        ],
+        f"{{}} of {facts['found']} photos are there before and are left out:": [
+            f"{name} is {first} again" for name, first in left["copies"].items()
+        ],
+        f"{{}} of {facts['found']} photos are grey and are left out:": left["grey"],
+        f"{{}} of {facts['found']} photos are the least like the others and are left out:": left["unlike the others"],
+        "{} photos look unlike the others; --typical would leave such photos out:": facts["odd"],
     }
-    for what, lines in told.items():
+    for sentence, lines in found.items():
         if lines:
-            say(f"{len(lines)} of {facts['found']} photos {what} and are left out:")
-            _list(lines, where, say)
-    if facts["odd"]:
-        say(f"{len(facts['odd'])} photos look unlike the others; --typical would leave such photos out:")
-        _list(facts["odd"], where, say)
+            say(sentence.format(len(lines)))
+            for line in lines[:_SHOWN]:
+                say(f"  {line}")
+            if len(lines) > _SHOWN:
+                say(f"  ... and {len(lines) - _SHOWN} more, all in {where}")
     if facts["enlarged"]:
         say(f"{len(facts['enlarged'])} photos are smaller than the GAN's images and were enlarged")
     say(f"{facts['photos']} photos are trained on")
@@ -229,8 +378,51 @@ def _tell(facts: dict[str, Any], where: pathlib.Path, say: Callable[[str], None]
         )
 
 
-def _list(lines: list[str], where: pathlib.Path, say: Callable[[str], None]) -> None:
-    for line in lines[:_SHOWN]:
-        say(f"  {line}")
-    if len(lines) > _SHOWN:
-        say(f"  ... and {len(lines) - _SHOWN} more, all in {where}")
+class _Surveyor:
+    """Takes photos one by one, keeping little of each.
+
+    Attributes:
+      copies: positions of photos with the same pixels as an earlier one, and that one's position.
+      grey: whether each photo has no colours.
+    """
+
+    def __init__(self) -> None:
+        self.copies: dict[int, int] = {}
+        self.grey: list[bool] = []
+        self._hashes: dict[bytes, int] = {}
+        self._small: list[np.ndarray] = []
+
+    def see(self, photo: UInt8[np.ndarray, "s s 3"]) -> None:
+        """Takes the next photo."""
+        position = len(self.grey)
+        first = self._hashes.setdefault(hashlib.blake2b(photo.tobytes(), digest_size=16).digest(), position)
+        if first != position:
+            self.copies[position] = first
+        levels = photo.astype(np.int16)
+        self.grey.append(float((levels.max(axis=2) - levels.min(axis=2)).mean()) < _GREY)
+        small = Image.fromarray(photo).convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX)
+        self._small.append(_without_shading(np.asarray(small, np.float32)))
+
+    def unlikeness(self) -> Float[np.ndarray, " n"]:
+        """Returns each photo's distance from the others, in robust standard deviations about the median.
+
+        It is 0 for all if there are too few to judge.
+        """
+        pictures = np.asarray(self._small, np.float32)
+        if len(pictures) < _FEWEST:
+            return np.zeros(len(pictures), np.float32)
+        fitted = pictures[:: max(1, len(pictures) // _FITTED)]
+        mean = fitted.mean(axis=0)
+        _, _, components = np.linalg.svd(fitted - mean, full_matrices=False)
+        components = components[: min(_COMPONENTS, len(pictures) // _EACH)]
+        rest = pictures - mean
+        rest = rest - (rest @ components.T) @ components
+        distance = np.linalg.norm(rest, axis=1)
+        spread = 1.4826 * np.median(np.abs(distance - np.median(distance))) + 1e-6
+        return ((distance - np.median(distance)) / spread).astype(np.float32)
+
+
+def _without_shading(grey: Float[np.ndarray, "s s"]) -> Float[np.ndarray, " d"]:
+    coarse = Image.fromarray(grey).resize((_SIDE // 4, _SIDE // 4), Image.Resampling.BOX)
+    detail = grey - np.asarray(coarse.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC))
+    return (detail / (detail.std() + 0.1)).ravel()  # the same contrast for all
