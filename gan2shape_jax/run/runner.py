@@ -39,7 +39,7 @@ from gan2shape_jax.training import (
     loop,
     network_files,
 )
-from gan2shape_jax.training.tasks import OneImage, Task
+from gan2shape_jax.training.tasks import Task
 
 __all__ = ["FAILURES", "Units", "failure_of", "in_words", "run"]
 
@@ -262,7 +262,7 @@ class Trainer:
                 task, checkpoints = self._task(alike)
                 made_with = {"configuration": config_hash(self.config), "images": list(alike)}
                 stems = [one.name for one in alike.values()]
-                with self.monitor.watch(stems, one=len(stems) == 1) as watcher:
+                with self.monitor.watch(stems, one=False) as watcher:
                     watcher = interruptible(watcher, self.check_interrupt)
                     state, history = loop.run_schedule(
                         task, self.schedule, initial, checkpoints, cadence_of(self.config), watcher, made_with
@@ -275,10 +275,10 @@ class Trainer:
     def _task(self, images: dict[str, PreparedImage]) -> tuple[Task, pathlib.PurePath]:
         """Returns the task of training alike images, and the folder of its checkpoints."""
         names, prepared = list(images), list(images.values())
-        if len(names) == 1:
-            return OneImage(prepared[0], self.frozen), self.folder.checkpoints(prepared[0].name)
-        group_plan.record(self.folder.root, names)
         task = group.gather(prepared, self.frozen, image_axis.layout_of(len(names)))
+        if len(names) == 1:
+            return task, self.folder.checkpoints(prepared[0].name)
+        group_plan.record(self.folder.root, names)
         return task, self.folder.group_checkpoints(group_plan.key_of(names))
 
     def _initial(self, name: str, prepared: PreparedImage) -> models.Params:
@@ -315,8 +315,8 @@ class Trainer:
     ) -> None:
         """Has `units` write the results of trained images, but for those whose loss became non-finite."""
         names, broken, together = list(images), dict[str, str](), dict[str, Any]()
+        state = jax.device_get(state)  # frees the device for the next group
         if len(names) > 1:
-            state = jax.device_get(state)  # frees the device for the next group
             labels = {phase.number: phase.label for phase in self.schedule}
             broken = group.failures_of(history, [one.name for one in images.values()], labels)
             together = {"together": names, "broken": [name for name in names if stem_of(name) in broken]}
@@ -325,9 +325,7 @@ class Trainer:
         for index, (name, prepared) in enumerate(images.items()):
             if prepared.name in broken or self.folder.is_finished(prepared.name):
                 continue
-            own = (state, history)
-            if len(names) > 1:
-                own = group.one_of(state, index), group.own_history(history, prepared.name)
+            own = group.one_of(state, index), group.own_history(history, prepared.name)
             jobs[name] = functools.partial(self.write, prepared, initial, *own, **together)
         units.write(jobs, after=functools.partial(self._forget, names))
 

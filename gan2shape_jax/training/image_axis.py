@@ -81,6 +81,8 @@ def lift(function: Callable[..., Any], layout: Layout) -> Callable[[Any, Any], A
             return jax.lax.map(lambda mine: function(*mine, *shared), own)
         return stack([function(*pick(own, i), *shared) for i in range(count)])
 
+    if layout.devices == 1:
+        return local
     images, everywhere = PartitionSpec(AXIS), PartitionSpec()
     return jax.shard_map(local, mesh=layout.mesh, in_specs=(images, everywhere), out_specs=images, check_vma=False)
 
@@ -96,12 +98,19 @@ def pick(tree: Any, index: int) -> Any:
 
 
 def place(tree: Any, mesh: Mesh) -> Any:
-    """Spreads a group's arrays over the devices; the number of images must be a multiple of their number."""
+    """Spreads a group's arrays over the devices; the number of images must be a multiple of their number.
+
+    On the default device alone they are not bound to it: programs would be compiled again for arrays that are.
+    """
+    if list(mesh.devices.flat) == jax.local_devices()[:1]:
+        return jax.device_put(tree, may_alias=False)
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(AXIS)))
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """Copies what all images share to every device of all hosts; free if it is already there."""
+    if mesh.size == 1 and list(mesh.devices.flat) == jax.local_devices()[:1]:
+        return jax.device_put(tree)
     sharding = NamedSharding(mesh, PartitionSpec())
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)

@@ -21,8 +21,9 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
+from gan2shape_jax.training import group, image_axis
 from gan2shape_jax.training.checkpoint import Checkpoints
-from gan2shape_jax.training.tasks import OneImage, Task
+from gan2shape_jax.training.tasks import Task
 
 __all__ = ["COST", "START", "Cadence", "Trained", "Watcher", "run_schedule", "train"]
 
@@ -237,7 +238,9 @@ def train(
     made_with: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Trains one image's networks; see `run_schedule`."""
-    return run_schedule(OneImage(prepared, frozen), schedule, initial, folder, cadence, watcher, made_with)
+    task = group.gather([prepared], frozen, image_axis.layout_of(1))
+    state, history = run_schedule(task, schedule, initial, folder, cadence, watcher, made_with)
+    return Trained(group.one_of(state, 0), group.own_history(history, prepared.name))
 
 
 def _together(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:

@@ -1,28 +1,25 @@
-"""The interface of what the training loop trains, and the task of one image.
+"""The interface of what the training loop trains.
 
-The other tasks are `group.Group`, `joint.ManyImages`, `joint_parallel.ManyReplicas` and `lift.Lift`.
+The tasks are `group.Group`, whose images have networks of their own, and `joint.ManyImages`, whose images share them;
+`lift.task.Lift` is made of the latter.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
 
-from gan2shape_jax.method import iteration as iteration_lib
-from gan2shape_jax.method import metrics, models, optimizer, reconstruction
-from gan2shape_jax.method import state as state_lib
-from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method import metrics, models, optimizer
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import PreparedImage, Problem, TrainState
+from gan2shape_jax.method.state import Problem, TrainState
 from gan2shape_jax.method.steps import STEPS
 
-__all__ = ["OneImage", "OneSet", "Task", "means", "on_device", "scores"]
+__all__ = ["OneSet", "Task", "means", "on_device", "scores"]
 
 _depth_metrics = jax.jit(metrics.depth_metrics, static_argnames="camera")
 
@@ -114,50 +111,3 @@ class OneSet:
     def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """See `tasks.Task`."""
         return means(scalars)
-
-
-@dataclasses.dataclass(frozen=True)
-class OneImage(OneSet):
-    """The task of instance-specific training: the networks of one image."""
-
-    prepared: PreparedImage
-    frozen: FrozenModels
-
-    @property
-    def settings(self) -> Settings:
-        """See `tasks.Task`."""
-        return self.prepared.settings
-
-    @property
-    def window(self) -> int:
-        """See `tasks.Task`."""
-        return 1
-
-    @property
-    def _rest(self) -> tuple[Problem, FrozenModels, Settings]:
-        return self.prepared.problem, self.frozen, self.prepared.settings
-
-    def initial(self, params: models.Params) -> TrainState:
-        """See `tasks.Task`."""
-        return state_lib.initial_state(jax.device_put(params, may_alias=False), self.settings)
-
-    def begin(self, state: TrainState, phase: Phase) -> TrainState:
-        """See `tasks.Task`."""
-        return iteration_lib.begin(state, phase, *self._rest)
-
-    def phase_constants(self, state: TrainState, phase: Phase) -> Any:
-        """See `tasks.Task`."""
-        return iteration_lib.phase_constants(state, phase, *self._rest)
-
-    def advance(
-        self, state: TrainState, phase: Phase, iteration: int, constants: Any, count: int
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
-        """See `tasks.Task`."""
-        return iteration_lib.advance(state, phase, iteration, constants, *self._rest, count=count)
-
-    def examine(
-        self, state: TrainState, phase: Phase | None, done: int
-    ) -> tuple[Reconstruction | None, dict[str, Any]]:
-        """See `tasks.Task`."""
-        view = reconstruction.see(state, *self._rest)
-        return view, scores(view, self.prepared.problem, self.settings)

@@ -53,8 +53,9 @@ def test_six_calls_lead_from_the_loop_to_the_loss_of_step_3(calls):
     assert way == [
         "loop.run_schedule",
         "loop.run",
-        "tasks.advance",
-        "iteration.advance",
+        "group.advance",
+        "group.iterate",
+        "image_axis.local",
         "iteration.iterate",
         "step3.step3_loss",
     ]

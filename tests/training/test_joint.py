@@ -6,18 +6,19 @@ import pathlib
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.tiny import asset, tiny_config
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.method import models, reconstruction
+from gan2shape_jax.method import iteration, models, reconstruction
+from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.results import load_result
 from gan2shape_jax.run import experiment, prepare, runtime
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.training import joint, joint_plan, loop
 from gan2shape_jax.training.loop import Cadence, Watcher
-from gan2shape_jax.training.tasks import OneImage
 
 NAMES = ("001.png", "005.png", "006.png")
 CADENCE = Cadence(checkpoint=2, log=2, per_call=1, keep=2)
@@ -191,15 +192,15 @@ def test_two_copies_of_one_image_are_trained_as_that_image_alone(parts, initial)
     one = parts[0][0]
     double = _gather(parts, [one, one], collect_iters=2)
     # The same program: the joint task's settings differ in the number of samples only.
-    alone = OneImage(dataclasses.replace(one, settings=double.settings), parts[1])
-    first, second = alone.initial(initial), double.initial(initial)
+    rest = one.problem, parts[1], double.settings
+    first, second = initial_state(jax.tree.map(jnp.array, initial), double.settings), double.initial(initial)
     for phase in parts[2][:3]:
-        first, second = alone.begin(first, phase), double.begin(second, phase)
+        first, second = iteration.begin(first, phase, *rest), double.begin(second, phase)
         if phase.step == "step2":
             first = dataclasses.replace(first, factors=jax.tree.map(lambda x: x[0], second.factors))
-        mine, theirs = alone.phase_constants(first, phase), double.phase_constants(second, phase)
+        mine, theirs = iteration.phase_constants(first, phase, *rest), double.phase_constants(second, phase)
         for i in range(phase.iterations):
-            first, scalars = alone.advance(first, phase, i, mine, 1)
+            first, scalars = iteration.advance(first, phase, i, mine, *rest)
             second, others = double.advance(second, phase, i, theirs, 1)
             _assert_same(scalars, others)
     _assert_same(first.params, second.params)
