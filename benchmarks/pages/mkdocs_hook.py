@@ -3,6 +3,7 @@
 A page requests a part with a comment on its own line:
 
     <!-- config fields -->      a table of every configuration field
+    <!-- output files -->       a table of the files of a result
     <!-- help: ARGUMENTS -->    what `gan2shape-jax ARGUMENTS --help` prints
     <!-- modules: FOLDER -->    the documentation of every module of gan2shape_jax/FOLDER
 
@@ -19,6 +20,7 @@ import sys
 from typing import Any
 
 from gan2shape_jax.config.schema import fields, group_of, groups
+from gan2shape_jax.results import OUTPUTS
 
 _log = logging.getLogger("mkdocs.hooks")
 _PACKAGE = pathlib.Path(__file__).parent.parent.parent / "gan2shape_jax"
@@ -27,6 +29,7 @@ _PACKAGE = pathlib.Path(__file__).parent.parent.parent / "gan2shape_jax"
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Returns a page's Markdown with its generated parts filled in."""
     markdown = re.sub(r"^<!-- config fields -->$", lambda _: config_fields(), markdown, flags=re.MULTILINE)
+    markdown = re.sub(r"^<!-- output files -->$", lambda _: output_files(), markdown, flags=re.MULTILINE)
     markdown = re.sub(r"^<!-- help:(.*)-->$", lambda match: help_text(match[1].split()), markdown, flags=re.MULTILINE)
     return re.sub(r"^<!-- modules:(.*)-->$", lambda match: modules(match[1].strip()), markdown, flags=re.MULTILINE)
 
@@ -61,6 +64,16 @@ def config_fields() -> str:
         for group, rows in sections.items()
     )
     return "\n\n".join(tables)
+
+
+def output_files() -> str:
+    """Returns a table of the files of a result, with the least preset that makes them."""
+    rows = []
+    for output in OUTPUTS:
+        if output.write or not output.offer:  # not those that are made on request
+            names = ", ".join(f"`{name}`" for name in output.files)
+            rows.append(f"| {names} | {_escaped(output.words)} | {output.preset} |")
+    return "\n".join(["| file | content | from preset |", "|---|---|---|", *rows])
 
 
 def _escaped(text: str) -> str:

@@ -133,5 +133,6 @@ def obj_files(mesh: trimesh.Trimesh, stem: str) -> dict[str, Any]:
 
 def _faces(inside: Bool[np.ndarray, "s s"]) -> Int[np.ndarray, "n 3"]:
     """Returns the triangles, counterclockwise as seen from the front, whose three corners are `inside`."""
-    faces = np.asarray(grid_faces(*inside.shape), np.int64)
+    # Cell by cell, as the page has them: `grid_faces` puts all the cells' first triangles before the second ones.
+    faces = grid_faces(*inside.shape).reshape(2, -1, 3).swapaxes(0, 1).reshape(-1, 3).astype(np.int64)
     return faces[inside.reshape(-1)[faces].all(axis=1)]

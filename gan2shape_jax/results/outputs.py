@@ -200,8 +200,8 @@ def _strip_names() -> tuple[str, ...]:
     return (*(f"turntable{show}{sheet}.png" for sheet in ("", "_full") for show in shows), "relight.png")
 
 
-def _offered_film(stem: str, offer: str, write: Callable[[Drawing], Mapping[str, Any]]) -> Output:
-    return Output((f"{stem}.mp4", f"{stem}.gif"), "the same as films", write, "all", offer, inside=False)
+def _offered_film(stem: str, what: str, write: Callable[[Drawing], Mapping[str, Any]]) -> Output:
+    return Output((f"{stem}.mp4", f"{stem}.gif"), f"film: {what}", write, "all", f"Film: {what}", inside=False)
 
 
 # In the order in which they go into the page while there is room: the most useful first.
@@ -228,7 +228,7 @@ OUTPUTS = (
         ("depth.npy", "albedo.npy", "view.npy", "light.npy", "mask.npy", "image.npy", "input_mask.npy", "canonical.npy")
         + ("reconstruction.npy", "warped_depth.npy", "gan_image.npy", "true_depth.npy", "depth_spread.npy")
         + ("result.json",),
-        "the factors and what they explain, float32, and what `load` needs to read them",
+        "the factors and what they explain as float32 arrays, and the record that `load` reads first",
         lambda drawing: array_files(drawing.result),
         offer="Depth (NumPy)",
     ),
@@ -266,11 +266,11 @@ OUTPUTS = (
         lambda drawing: turntable.mesh_strips(drawing.result, size=drawing.size),
         "standard",
     ),
-    _offered_film("turntable", "Film: turned", _turned),
-    _offered_film("relight", "Film: relit", _relit),
+    _offered_film("turntable", "turned", _turned),
+    _offered_film("relight", "relit", _relit),
     Output(("turntable_gan.png", "relight_gan.png"), "turned and relit views by the GAN", _gan_strips, "all"),
-    _offered_film("turntable_gan", "Film: turned by the GAN", _turned_by_gan),
-    _offered_film("relight_gan", "Film: relit by the GAN", _relit_by_gan),
+    _offered_film("turntable_gan", "turned by the GAN", _turned_by_gan),
+    _offered_film("relight_gan", "relit by the GAN", _relit_by_gan),
     Output(("history.csv",), "losses and errors over iterations"),
     Output(
         ("networks.safetensors",),

@@ -17,7 +17,6 @@ import functools
 import hashlib
 import io
 import json
-import math
 import os
 import pathlib
 import re
@@ -34,7 +33,7 @@ from gan2shape_jax.io.atomic_files import atomic_text
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.results import fragment
 from gan2shape_jax.results.outputs import OUTPUTS
-from gan2shape_jax.results.result import load_result
+from gan2shape_jax.results.result import finite, load_result
 from gan2shape_jax.results.table import COLUMNS, Row, figure
 
 __all__ = ["GRADES", "LIMIT", "OFFERS", "Entry", "Fragments", "page_text", "trust_of", "write_page"]
@@ -99,11 +98,6 @@ class Fragments:
     def __init__(self) -> None:
         """Starts with nothing read."""
         self._kept: dict[tuple[Any, ...], Any] = {}
-        self._former: dict[tuple[Any, ...], Any] = {}
-
-    def begin(self) -> None:
-        """Begins a page: what it does not ask for is forgotten when the next one begins."""
-        self._former, self._kept = self._kept, {}
 
     def files(self, folder: pathlib.Path) -> Mapping[str, int]:
         """Returns the files of a result's folder with their sizes in bytes; {} if there is no such folder."""
@@ -129,7 +123,7 @@ class Fragments:
             stamp = None
         key = (str(folder), what, stamp)
         if key not in self._kept:
-            self._kept[key] = self._former[key] if key in self._former else make(folder)
+            self._kept[key] = make(folder)
         return self._kept[key]
 
 
@@ -210,7 +204,6 @@ def write_page(
 def page_text(entries: Sequence[Entry], *, title: str, fragments: Fragments | None = None, limit: int = LIMIT) -> str:
     """Returns the page of these images: at most `limit` bytes in UTF-8, but never less than its fixed 0.7 MB."""
     fragments = fragments or Fragments()
-    fragments.begin()
     entries = [dataclasses.replace(entry, row=_shortened(entry.row)) for entry in entries]
     pages = [_Page(title, entry, fragments) for entry in ([], entries)]
     bare = pages[0].bytes()
@@ -446,17 +439,8 @@ def _link(path: str) -> str:
 
 def _json_text(value: Any) -> str:
     """Returns JSON without characters that HTML reads inside a script element."""
-    text = json.dumps(_plain(value), separators=(",", ":"), allow_nan=False)
+    text = json.dumps(finite(value), separators=(",", ":"), allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _plain(value: Any) -> Any:
-    """Returns a value from JSON with null for numbers that JSON cannot hold."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @functools.cache

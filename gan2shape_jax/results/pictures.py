@@ -127,27 +127,22 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def strip(rows: Sequence[Sequence[np.ndarray] | np.ndarray], *, gap: int = 2) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns rows of equally sized pictures on white, with short rows centred and without captions."""
-    tall, wide = rows[0][0].shape[:2]
-    columns = max(len(row) for row in rows)
-    canvas = np.full((len(rows) * (tall + gap) - gap, columns * (wide + gap) - gap, 3), 255, np.uint8)
-    for i, row in enumerate(rows):
-        start = (columns - len(row)) * (wide + gap) // 2
-        for j, picture in enumerate(row):
-            left = start + j * (wide + gap)
-            canvas[i * (tall + gap) : i * (tall + gap) + tall, left : left + wide] = picture
-    return canvas
+    """Returns rows of equally sized squares on white, with short rows centred and without captions."""
+    side = rows[0][0].shape[0]
+    return pasted(rows, columns=max(map(len, rows)), side=side, gap=gap)
 
 
 def pasted(
     rows: Sequence[Iterable[np.ndarray]], *, columns: int, side: int, gap: int = 2
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns what `strip` does for rows of `columns` squares of `side` pixels that are generated one by one."""
+    """Returns what `strip` does, for rows of up to `columns` squares of `side` pixels, generated one by one or not."""
     step = side + gap
     canvas = np.full((len(rows) * step - gap, columns * step - gap, 3), 255, np.uint8)
     for i, row in enumerate(rows):
+        start = (columns - len(row)) * step // 2 if isinstance(row, (Sequence, np.ndarray)) else 0
         for j, picture in enumerate(row):
-            canvas[i * step : i * step + side, j * step : j * step + side] = picture
+            left = start + j * step
+            canvas[i * step : i * step + side, left : left + side] = picture
     return canvas
 
 

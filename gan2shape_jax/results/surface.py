@@ -112,7 +112,7 @@ def surface(result: Result, *, cut: bool = True) -> Surface:
     normal = normals(depth, result.camera)
     # Border normals are frontal by definition; their neighbours' normals look better.
     normal = np.pad(normal[1:-1, 1:-1], ((1, 1), (1, 1), (0, 0)), mode="edge")
-    drawn = _neighbourhood(field >= 0.5) > 0
+    drawn = _neighbourhood(field >= 0.5) > 0.5
     return Surface(depth=depth, normal=normal, field=field, mask=drawn.astype(np.float32))
 
 
@@ -120,24 +120,16 @@ def _carried_on(depth: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.nd
     """Gives unknown pixels next to known ones the mean of those neighbours."""
     count = _neighbourhood(known)
     mean = _neighbourhood(np.where(known, depth, 0)) / np.maximum(count, 1)
-    fresh = ~known & (count > 0)
+    fresh = ~known & (count > 0.5)
     return np.where(fresh, mean, depth).astype(np.float32), known | fresh
 
 
 def _neighbourhood(values: np.ndarray) -> Float[np.ndarray, "s s"]:
     """Sums over 3 x 3 pixels, with nothing beyond the border."""
-    size = len(values)
-    padded = np.pad(values.astype(np.float32), 1)
-    return sum(
-        (padded[i : i + size, j : j + size] for i in range(3) for j in range(3)),
-        start=np.zeros(values.shape, np.float32),
-    )
+    return ndimage.convolve(values.astype(np.float32), np.ones((3, 3)), mode="constant")
 
 
 def _blur(values: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
     """Smooths with binomial weights of standard deviation one pixel; border values are repeated outwards."""
-    size = len(values)
-    weights = np.array([1, 4, 6, 4, 1], np.float32) / 16
-    padded = np.pad(values, 2, mode="edge")
-    rows = sum(w * padded[k : k + size] for k, w in enumerate(weights))
-    return np.asarray(sum(w * rows[:, k : k + size] for k, w in enumerate(weights)), np.float32)
+    weights = np.array([1, 4, 6, 4, 1]) / 16
+    return ndimage.convolve1d(ndimage.convolve1d(values, weights, 0, mode="nearest"), weights, 1, mode="nearest")

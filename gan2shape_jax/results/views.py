@@ -41,7 +41,6 @@ SHOWS = ("image", "albedo", "normals", "shape", "depth")
 # One angle, or one for each view. (NumPy's `ArrayLike` leaves tuples out where types are checked at run time.)
 Degrees = float | np.number | Sequence[Any] | np.ndarray
 
-_FEW_PIXELS = 2**23  # of all views: up to this many are drawn once and kept, in 300 MB
 _MARGIN = 0.04  # share of the picture's side that stays free at each border
 _CHUNK = 4  # views drawn together: one compiled program serves any number of them
 _SHAPE_GREY = 0.74  # albedo of the grey shape
@@ -245,14 +244,10 @@ def pictures_in_turn(
 ) -> Iterator[UInt8[np.ndarray, "s s 3"]]:
     """Yields what `views.picture` shows of each view under its light, with no more than a few views in memory.
 
-    The colours of `depth` span the range over all views. Many views are drawn twice for that: once just to find it.
+    The colours of `depth` span the range over all views. For that, all views are drawn twice.
     """
     drawn = functools.partial(draw_in_parts, result, turned, size=size, cut=cut, window=window)
-    near = far = None
-    if show == "depth":
-        if len(turned) * size**2 <= _FEW_PIXELS:
-            drawn = functools.partial(iter, list(drawn()))
-        near, far = _depth_range(drawn)
+    near, far = _depth_range(drawn) if show == "depth" else (None, None)
     start = 0
     for part in drawn():
         end = start + len(part.views)

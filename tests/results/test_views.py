@@ -134,18 +134,15 @@ def turned():
     return views.sweep_views(yaw_deg=np.linspace(-50, 40, _COUNT), pitch_deg=np.linspace(0, 20, _COUNT))
 
 
-@pytest.mark.parametrize("few", [0, 2**30])
 @pytest.mark.parametrize("show", views.SHOWS)
-def test_every_bit_is_that_of_all_views_drawn_together(show, few, result, turned, monkeypatch):
-    monkeypatch.setattr(views, "_FEW_PIXELS", few)
+def test_every_bit_is_that_of_all_views_drawn_together(show, result, turned):
     lights = turntable.light_circle(result.light, _COUNT)
     surfaces = views.draw(result, turned, size=24)
     frames = list(pictures_in_turn(result, turned, lights, show=show, size=24))
     np.testing.assert_array_equal(np.stack(frames), views.picture(surfaces, show, light=lights))
 
 
-def test_depths_of_views_that_show_no_object_have_a_range_all_the_same(result, turned, monkeypatch):
-    monkeypatch.setattr(views, "_FEW_PIXELS", 0)
+def test_depths_of_views_that_show_no_object_have_a_range_all_the_same(result, turned):
     away = turned + np.array([0, 0, 0, 9, 0, 0], np.float32)
     lights = np.broadcast_to(result.light, (_COUNT, 4))
     frames = list(pictures_in_turn(result, away, lights, show="depth", size=16))
