@@ -244,10 +244,10 @@ def load_result(folder: str | os.PathLike) -> Result:
     try:
         camera = Camera(**record["camera"])
         listed = [key for key in ARRAYS if key in record["arrays"] or key not in _OPTIONAL]
-        named = {"name": str(record["name"]), "category": str(record["category"])}
-        named |= {"reference": bool(record["reference"]), "metrics": dict(record["metrics"])}
-        arrays = {key: _read_array(folder / f"{key}.npy", _shape(key, camera.image_size)) for key in listed}
-        return Result(camera=camera, **named, **arrays)
+        known: dict[str, Any] = {"name": str(record["name"]), "category": str(record["category"])}
+        known |= {"reference": bool(record["reference"]), "metrics": dict(record["metrics"])}
+        known |= {key: _read_array(folder / f"{key}.npy", _shape(key, camera.image_size)) for key in listed}
+        return Result(camera=camera, **known)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder} is not a usable result ({error}): reconstruct again") from error
 
