@@ -93,10 +93,11 @@ def check_file(source: Source, path: pathlib.Path) -> None:
         raise refused(error, f"cannot read {path}") from error
 
 
-def unpack(parts: Sequence[pathlib.Path], targets: Mapping[str, pathlib.Path], *, most: int = MOST) -> list[str]:
+def unpack(parts: Sequence[str], targets: Mapping[str, str], most: int = MOST) -> list[str]:
     """Writes files of a gzipped tar archive in parts, each atomically and to a path that we name; returns missing ones.
 
-    The archive is read to its end, where its checksum is; after an error, nothing that was written stays.
+    The archive is read to its end, where its checksum is; after an error, nothing that was written stays. For archives
+    from others, this is called by `run_limited`.
 
     Args:
       parts: of the archive, in order.
@@ -107,8 +108,8 @@ def unpack(parts: Sequence[pathlib.Path], targets: Mapping[str, pathlib.Path], *
       UserError: the parts are no such archive, or it is damaged, has none of the files or is too large; or the file
         system refuses.
     """
-    about = ", ".join(path.name for path in parts)
-    missing, names, total = dict(targets), list[str](), 0
+    about = ", ".join(pathlib.Path(path).name for path in parts)
+    missing, names, total = {name: pathlib.Path(path) for name, path in targets.items()}, list[str](), 0
     try:
         with contextlib.ExitStack() as stack:
             joined = _Joined([stack.enter_context(open_regular(path)) for path in parts])
@@ -125,8 +126,8 @@ def unpack(parts: Sequence[pathlib.Path], targets: Mapping[str, pathlib.Path], *
             while plain.read(_CHUNK):  # to the checksum
                 pass
     except BaseException as error:
-        for path in targets.values():
-            path.unlink(missing_ok=True)
+        for target in targets.values():
+            pathlib.Path(target).unlink(missing_ok=True)
         if isinstance(error, (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError)):
             raise UserError(f"{about}: damaged, truncated or no gzipped tar archive ({error})") from error
         if isinstance(error, OSError):

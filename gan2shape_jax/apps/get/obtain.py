@@ -21,6 +21,7 @@ from gan2shape_jax.errors import RunEndingError, UserError, refused
 from gan2shape_jax.io import json_files
 from gan2shape_jax.io.atomic_files import atomic_file, atomic_text
 from gan2shape_jax.io.bundled import import_tool
+from gan2shape_jax.io.child import run_limited
 from gan2shape_jax.io.regular_files import open_regular
 from gan2shape_jax.io.weights.digest import sha256
 from gan2shape_jax.io.weights.messages import listed
@@ -29,6 +30,7 @@ from gan2shape_jax.io.writable import folder_fault
 __all__ = ["found", "locked", "obtain"]
 
 _RECORD, _UNPACKED = "record.json", "unpacked.json"
+_SECONDS = 1800  # of unpacking
 
 
 def found(entry: Entry, folder: pathlib.Path) -> dict[str, pathlib.Path] | None:
@@ -124,7 +126,13 @@ def _members(archive: Archive, folder: pathlib.Path, parts: Sequence[pathlib.Pat
     if parts:
         place.mkdir(parents=True, exist_ok=True)
         (place / _UNPACKED).unlink(missing_ok=True)
-        atomic_text(place / _UNPACKED, json.dumps({"lacks": unpack(parts, targets)}, indent=1) + "\n")
+        names, places = [str(path) for path in parts], {name: str(path) for name, path in targets.items()}
+        try:
+            lacks = run_limited(unpack, names, places, memory=MOST, seconds=_SECONDS, source=parts[0])
+        except UserError:
+            shutil.rmtree(place)
+            raise
+        atomic_text(place / _UNPACKED, json.dumps({"lacks": lacks}, indent=1) + "\n")
     return targets
 
 

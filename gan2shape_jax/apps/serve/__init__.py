@@ -4,6 +4,6 @@ Two processes: the server, which computes nothing, and a worker, which keeps the
 
 1. `tasks`: what the worker does for a job; `device`: its process.
 2. `visits`: each visitor's files, and when they are removed.
-3. `page`: what visitors see, and Gradio's queue; `handlers`: what happens on their actions; `wording`: what they read.
+3. `page`: what visitors see, and what happens on their actions; `wording`: what they read.
 4. `guard`: which requests are refused; `server`, `command`: all of these on a port.
 """

@@ -88,7 +88,7 @@ class Device:
         Closing the iterator, or cancelling the task that waits for it, stops the job.
 
         Args:
-          task: fields of a `tasks.Request`.
+          task: see `tasks.performer`.
 
         Raises:
           UserError: it failed, took too long, or the worker ended.

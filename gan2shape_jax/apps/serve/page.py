@@ -1,21 +1,42 @@
-"""The page that visitors see, in Gradio: its components, their events, and the queue in front of the worker."""
+"""The page that visitors see, in Gradio, and what happens on their actions.
+
+Nothing here computes for long: that is a job of the worker, in Gradio's queue. All of it runs in the server's event
+loop.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pathlib
+import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import gradio as gr
+import numpy as np
+from PIL import Image
 
-from gan2shape_jax.apps.serve.handlers import Handlers
-from gan2shape_jax.apps.serve.visits import Limits
+from gan2shape_jax.apps.photo.framing import framing_picture
+from gan2shape_jax.apps.serve import tasks, wording
+from gan2shape_jax.apps.serve.device import Device
+from gan2shape_jax.apps.serve.visits import Limits, Visit, Visits
+from gan2shape_jax.errors import ArgumentError, UserError
+from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
 
-__all__ = ["CSS", "build", "theme"]
+__all__ = ["CSS", "Page", "theme"]
 
 _TITLE = "From a photo to 3D"
 _INTRODUCTION = """\
 <h1>From a photo to 3D</h1>
 <p>Drop a photo. The object in it is found; move the square where it is wrong, and press <b>Reconstruct</b>.
 {about} Photos and results are removed {minutes} after you last used them.</p>"""
+_TURN = 180.0  # degrees
+_LEAST_SIDE = 16.0  # pixels of a crop
+_LARGEST_SIDE = 1.5  # as a multiple of the photo's longer side
+_CROP_SIDE = 256  # pixels of the preview
+_NO_MASK = np.zeros((2, 2), np.float32)
+
 CSS = """
 .g2s-note, .g2s-error, .g2s-verdict { margin: 0; padding: .6em .8em; border-radius: 6px; font-size: 1rem; }
 .g2s-note { background: var(--background-fill-secondary); }
@@ -34,84 +55,295 @@ CSS = """
 .g2s-files a { padding: .35em .7em; border: 1px solid var(--border-color-primary); border-radius: 6px; }
 """
 
+Updates = dict[Any, Any]  # new values of components
+
 
 def theme() -> gr.themes.Base:
     """Returns the page's theme; it uses the reader's own fonts, so that none is requested from elsewhere."""
     return gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 
 
-def build(handlers: Handlers, limits: Limits, *, about: str) -> gr.Blocks:
-    """Returns the page.
+class Page:
+    """The page: its components, and the handlers of their events, each of which returns or yields `Updates`."""
 
-    Args:
-      handlers: of the page's events.
-      limits: for how long photos and results are kept, and how many may wait.
-      about: a sentence about the model, HTML.
-    """
-    minutes = max(round(limits.keep_s / 60), 1)
-    with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(60, max(int(limits.keep_s), 60))) as blocks:
-        gr.HTML(_INTRODUCTION.format(about=about, minutes=f"{minutes} minute{'s' if minutes > 1 else ''}"))
-        _fill(handlers)
-    blocks.queue(api_open=False, max_size=limits.waiting, default_concurrency_limit=None)
-    return blocks
+    def __init__(self, visits: Visits, device: Device, limits: Limits, *, kind: str, about: str):
+        """Builds the page, `blocks`.
 
+        Args:
+          visits: of the server.
+          device: computes.
+          limits: on photos, for how long they are kept, and how many may wait.
+          kind: of object that the model knows, in one word.
+          about: a sentence about the model, HTML.
+        """
+        self._visits, self._device, self._limits, self._kind = visits, device, limits, kind
+        self._cancelled: set[str] = set()  # pages whose latest job was cancelled
+        minutes = max(round(limits.keep_s / 60), 1)
+        keep_s = max(int(limits.keep_s), 60)
+        with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(60, keep_s)) as self.blocks:
+            gr.HTML(_INTRODUCTION.format(about=about, minutes=f"{minutes} minute{'s' if minutes > 1 else ''}"))
+            self._add_components()
+            self._connect()
+        self.blocks.queue(api_open=False, max_size=limits.waiting, default_concurrency_limit=None)
 
-def _fill(handlers: Handlers) -> None:
-    photo = gr.File(label="Photo", type="filepath", height=120, elem_id="photo")
-    with gr.Row(visible=False) as chooser:
-        with gr.Column(scale=5):
-            label = "Photo with the crop; click to move it"
-            drawing = gr.Image(label=label, interactive=False, height=430, buttons=[], elem_id="drawing")
-        with gr.Column(scale=4):
-            which = gr.Radio([], label="Object", visible=False, elem_id="which")
-            with gr.Row():
-                x, y = _slider("x", 0, 1), _slider("y", 0, 1)
-            with gr.Row():
-                side, roll = _slider("side", 16, 17, "Side"), _slider("roll", -180, 180, "Roll (°)")
-            crop = gr.Image(label="What is cut out", interactive=False, height=220, buttons=[], elem_id="crop")
-    label = "Refine: a better shape, but minutes of computing instead of seconds"
-    refine = gr.Checkbox(label=label, visible=False, elem_id="refine")
-    with gr.Row():
-        go = gr.Button("Reconstruct", variant="primary", interactive=False, elem_id="go")
-        stop = gr.Button("Cancel", interactive=False, elem_id="stop")
-    status, stages, files, frame = (gr.HTML(elem_id=name) for name in ("status", "stages", "files", "result"))
+    def _add_components(self) -> None:
+        self.photo = gr.File(label="Photo", type="filepath", height=120, elem_id="photo")
+        with gr.Row(visible=False) as self.chooser:
+            with gr.Column(scale=5):
+                label = "Photo with the crop; click to move it"
+                self.drawing = gr.Image(label=label, interactive=False, height=430, buttons=[], elem_id="drawing")
+            with gr.Column(scale=4):
+                self.which = gr.Radio([], label="Object", visible=False, elem_id="which")
+                with gr.Row():
+                    x, y = _slider("x", 0, 1), _slider("y", 0, 1)
+                with gr.Row():
+                    side, roll = _slider("side", 16, 17, "Side"), _slider("roll", -180, 180, "Roll (°)")
+                label = "What is cut out"
+                self.crop = gr.Image(label=label, interactive=False, height=220, buttons=[], elem_id="crop")
+        self.box = [x, y, side, roll]
+        label = "Refine: a better shape, but minutes of computing instead of seconds"
+        self.refine = gr.Checkbox(label=label, visible=False, elem_id="refine")
+        with gr.Row():
+            self.go = gr.Button("Reconstruct", variant="primary", interactive=False, elem_id="go")
+            self.stop = gr.Button("Cancel", interactive=False, elem_id="stop")
+        names = ("status", "stages", "files", "result")
+        self.status, self.stages, self.files, self.frame = (gr.HTML(elem_id=name) for name in names)
 
-    box, pictures, state = [x, y, side, roll], [drawing, crop], [status, go, stop]
-    results, choice = [stages, files, frame], [chooser, refine, which, *box]
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    at_once = quiet | {"queue": False}
-    # One job at a time; until its turn, Gradio shows its place in the queue on the status line.
-    queued = {
-        "show_progress": "minimal",
-        "show_progress_on": status,
-        "api_visibility": "private",
-        "concurrency_limit": 1,
-        "concurrency_id": "worker",
-    }
-    everything = [*state, *results, *choice, *pictures]
-    framing = photo.upload(handlers.waits, None, state, **at_once).then(
-        handlers.photo_framed, photo, everything, **queued
-    )
-    running = go.click(handlers.waits, None, state, **at_once).then(
-        handlers.reconstructed, [*box, refine], [*state, *results], **queued
-    )
-    jobs = [framing, running]
-    for job in jobs:
-        job.failure(handlers.refused, None, state, **at_once)
-    stop.click(handlers.cancelled, None, state, cancels=jobs, **at_once)
-    photo.clear(handlers.photo_removed, None, everything, cancels=jobs, **at_once)
-    which.input(handlers.object_chosen, which, [*box, *pictures], **at_once)
-    drawing.select(handlers.photo_clicked, [which, side, roll], [x, y, *pictures], **at_once)
-    gr.on(  # only changes by the visitor: values set by this program come one by one, and with their pictures
-        [slider.input for slider in box],
-        handlers.crop_changed,
-        [which, *box],
-        [*pictures, status],
-        trigger_mode="always_last",
-        **at_once,
-    )
+    def _connect(self) -> None:
+        state, results = [self.status, self.go, self.stop], [self.stages, self.files, self.frame]
+        pictures = [self.drawing, self.crop]
+        everything = [*state, *results, self.chooser, self.refine, self.which, *self.box, *pictures]
+        at_once: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+        # One job at a time; until its turn, Gradio shows its place in the queue on the status line.
+        queued: dict[str, Any] = {
+            "show_progress": "minimal",
+            "show_progress_on": self.status,
+            "api_visibility": "private",
+            "concurrency_limit": 1,
+            "concurrency_id": "worker",
+        }
+        framing = self.photo.upload(self.waits, None, state, **at_once).then(
+            self.photo_framed, self.photo, everything, **queued
+        )
+        running = self.go.click(self.waits, None, state, **at_once).then(
+            self.reconstructed, [*self.box, self.refine], [*state, *results], **queued
+        )
+        jobs = [framing, running]
+        for job in jobs:
+            job.failure(self.refused, None, state, **at_once)
+        self.stop.click(self.cancelled, None, state, cancels=jobs, **at_once)
+        self.photo.clear(self.photo_removed, None, everything, cancels=jobs, **at_once)
+        self.which.input(self.object_chosen, self.which, [*self.box, *pictures], **at_once)
+        self.drawing.select(self.photo_clicked, [self.which, *self.box[2:]], [*self.box[:2], *pictures], **at_once)
+        gr.on(  # only changes by the visitor: values set by this program come one by one, and with their pictures
+            [slider.input for slider in self.box],
+            self.crop_changed,
+            [self.which, *self.box],
+            [*pictures, self.status],
+            trigger_mode="always_last",
+            **at_once,
+        )
+
+    async def waits(self, request: gr.Request) -> Updates:
+        """A job is put into the queue."""
+        self._cancelled.discard(str(request.session_hash))
+        return self._busy(wording.note("Waiting for its turn."))
+
+    async def photo_framed(self, upload: str, request: gr.Request) -> AsyncIterator[Updates]:
+        """Frames a photo; where Gradio closes this, the job stops."""
+        visit = None
+        try:
+            visit = self._visits.new(str(request.session_hash), pathlib.Path(upload))
+            done: dict[str, Any] = {}
+            job = self._followed(visit, "Looking for the object", done, visit.new_folder("frame"))
+            async with contextlib.aclosing(job):
+                async for status in job:
+                    yield self._busy(status) | self._nothing()
+        except UserError as error:
+            yield self._idle(wording.failure(str(error), _hidden(visit)), go=False) | self._nothing()
+            return
+        visit.facts = done[tasks.FRAMING]
+        yield self._idle(self._found(visit.facts)) | self._choice(visit.facts) | self._pictures(visit, "1")
+
+    async def photo_removed(self, request: gr.Request) -> Updates:
+        """Removes everything that a visitor has sent."""
+        self._visits.forget(str(request.session_hash))
+        return self._idle("", go=False) | self._nothing()
+
+    async def object_chosen(self, which: str, request: gr.Request) -> Updates:
+        """Moves the crop to another of the objects found."""
+        visit = self._framed(request)
+        if visit is None:
+            return {self.drawing: gr.skip()}
+        box = _rounded(_boxes(visit)[_index(visit, which)])
+        return dict(zip(self.box, box, strict=True)) | self._pictures(visit, which)
+
+    async def photo_clicked(
+        self, which: str, side: float, roll: float, event: gr.SelectData, request: gr.Request
+    ) -> Updates:
+        """Moves the crop's centre to where the photo was clicked."""
+        visit = self._framed(request)
+        if visit is None:
+            return {self.drawing: gr.skip()}
+        factor = visit.facts["width"] / self._pictures(visit, "1")[self.drawing].width
+        x, y = (round((place + 0.5) * factor) for place in event.index)
+        return {self.box[0]: x, self.box[1]: y} | self._pictures(visit, which, _box(x, y, side, roll))
+
+    async def crop_changed(
+        self, which: str, x: float, y: float, side: float, roll: float, request: gr.Request
+    ) -> Updates:
+        """Draws a crop that was changed."""
+        visit = self._framed(request)
+        try:
+            return self._pictures(visit, which, _box(x, y, side, roll)) if visit else {self.drawing: gr.skip()}
+        except ArgumentError as error:
+            return {self.status: wording.failure(str(error))}
+
+    async def reconstructed(
+        self, x: float, y: float, side: float, roll: float, refine: bool, request: gr.Request
+    ) -> AsyncIterator[Updates]:
+        """Reconstructs a crop; where Gradio closes this, the job stops."""
+        visit = self._framed(request)
+        done: dict[str, Any] = {}
+        if visit is None:
+            yield self._idle(wording.failure("the photo is no longer kept here: drop it again"), go=False)
+            return
+        box, folder = _meant(visit, _box(x, y, side, roll)), visit.new_folder("result")
+        base = f"results/{visit.folder.name}/{folder.name}"
+        shown = 0  # stages whose results the page has; it would restart if it were sent again
+        try:
+            yield {self.files: "", self.frame: ""}
+            job = self._followed(visit, "Reconstructing", done, folder, box=box, refine=bool(refine))
+            async with contextlib.aclosing(job):
+                async for status in job:
+                    new = self._results(base, done) if len(done) > shown else {}
+                    shown = len(done)
+                    yield self._busy(status) | {self.stages: wording.stages(done, base, running=True)} | new
+        except UserError as error:
+            stages = {self.stages: wording.stages(done, base, running=False)}
+            yield self._idle(wording.failure(str(error), _hidden(visit))) | stages
+            return
+        yield self._idle(wording.note("Done.")) | {self.stages: wording.stages(done, base, running=False)}
+
+    async def cancelled(self, request: gr.Request) -> Updates:
+        """Gradio cancels a job."""
+        self._cancelled.add(str(request.session_hash))
+        return self._idle(wording.note("Cancelled."), go=self._framed(request) is not None)
+
+    async def refused(self, request: gr.Request) -> Updates:
+        """Gradio has given up a job, since the queue was full or it was cancelled."""
+        if str(request.session_hash) in self._cancelled:
+            return await self.cancelled(request)
+        text = "This was not computed: perhaps too many photos wait already. Try again in some minutes."
+        return self._idle(wording.failure(text), go=self._framed(request) is not None)
+
+    async def _followed(
+        self, visit: Visit, doing: str, done: dict[str, Any], folder: pathlib.Path, **options: Any
+    ) -> AsyncIterator[str]:
+        """Runs a job; yields its status at least once a second, and collects the completed stages in `done`."""
+        task = {"photo": str(visit.photo), "folder": str(folder), "name": visit.name, "pixels": self._limits.pixels}
+        started, line = time.monotonic(), ""
+        async with contextlib.aclosing(self._device.run(task | options)) as messages:
+            async for message in messages:
+                if "stage" in message:
+                    done[message.pop("stage")], line = message, ""
+                line = message.get("say", line)
+                visit.used = time.monotonic()
+                yield wording.status(doing, time.monotonic() - started, line, visit.name)
+
+    def _framed(self, request: gr.Request) -> Visit | None:
+        """Returns the visit of a page whose photo was framed, or None."""
+        visit = self._visits.find(str(request.session_hash))
+        return visit if visit is not None and visit.facts else None
+
+    def _found(self, facts: dict[str, Any]) -> str:
+        if not facts["known"]:
+            return wording.note(
+                f"Nothing here looks like a {self._kind} to this GAN; this is the best there is. Move the square."
+            )
+        count = len(facts["boxes"])
+        return wording.note(
+            f"{count} objects found: choose one." if count > 1 else "Found. Move the square if need be."
+        )
+
+    def _busy(self, status: str) -> Updates:
+        return {self.status: status, self.go: gr.update(interactive=False), self.stop: gr.update(interactive=True)}
+
+    def _idle(self, status: str, *, go: bool = True) -> Updates:
+        return {self.status: status, self.go: gr.update(interactive=go), self.stop: gr.update(interactive=False)}
+
+    def _nothing(self) -> Updates:
+        """No photo, no results."""
+        hidden = {part: gr.update(visible=False) for part in (self.chooser, self.refine)}
+        no_objects = {self.which: gr.update(choices=[], value=None, visible=False)}
+        return (
+            hidden | no_objects | {self.stages: "", self.files: "", self.frame: "", self.drawing: None, self.crop: None}
+        )
+
+    def _choice(self, facts: dict[str, Any]) -> Updates:
+        """The objects, and the sliders with their limits."""
+        x, y, side, roll = _rounded(CropBox(**facts["boxes"][0]))
+        width, height = facts["width"], facts["height"]
+        numbers = [str(number + 1) for number in range(len(facts["boxes"]))]
+        largest = max(round(_LARGEST_SIDE * max(width, height)), side)
+        sliders = [
+            gr.update(maximum=width, value=x),
+            gr.update(maximum=height, value=y),
+            gr.update(minimum=min(_LEAST_SIDE, side), maximum=largest, value=side),
+            gr.update(value=roll),
+        ]
+        shown = {part: gr.update(visible=True) for part in (self.chooser, self.refine)}
+        objects = {self.which: gr.update(choices=numbers, value="1", visible=len(numbers) > 1)}
+        return shown | objects | dict(zip(self.box, sliders, strict=True))
+
+    def _pictures(self, visit: Visit, which: str, box: CropBox | None = None) -> Updates:
+        """Drawing and crop of an object, or of a box in place of it."""
+        assert visit.frame is not None
+        with Image.open(visit.frame / tasks.PREVIEW) as picture:  # which the worker has written
+            preview = np.asarray(picture.convert("RGB"))
+        boxes, chosen, factor = _boxes(visit), _index(visit, which), preview.shape[1] / visit.facts["width"]
+        boxes[chosen] = box or boxes[chosen]
+        scaled = [scaled_box(one, factor) for one in boxes]
+        crop = Image.fromarray(sample_crop(preview, scaled[chosen], _CROP_SIDE))
+        return {self.drawing: framing_picture(preview, scaled, chosen, _NO_MASK), self.crop: crop}
+
+    def _results(self, base: str, done: dict[str, Any]) -> Updates:
+        """The page and the links to files, as far as they are available."""
+        if tasks.SHAPE not in done:
+            return {}
+        known, verdict = bool(done[tasks.MASK]["known"]), str(done[tasks.SHAPE]["verdict"])
+        frame, files = wording.result(base, verdict, self._kind, known=known, complete=tasks.TEXTURES in done)
+        return {self.files: files} if tasks.TEXTURES in done else {self.files: files, self.frame: frame}
 
 
 def _slider(name: str, low: float, high: float, label: str = "") -> gr.Slider:
     value = 0 if low < 0 else None
     return gr.Slider(low, high, value, label=label or name, step=1, elem_id=name, min_width=140, buttons=[])
+
+
+def _meant(visit: Visit, box: CropBox) -> tuple[float, float, float, float]:
+    """Returns a box, or the detected box whose rounded values it has."""
+    meant = next((one for one in _boxes(visit) if _rounded(one) == _rounded(box)), box)
+    return meant.x, meant.y, meant.side, meant.roll_deg
+
+
+def _boxes(visit: Visit) -> list[CropBox]:
+    return [CropBox(**box) for box in visit.facts["boxes"]]
+
+
+def _index(visit: Visit, which: str) -> int:
+    number = int(which) if str(which).isdecimal() else 1
+    return min(max(number, 1), len(visit.facts["boxes"])) - 1
+
+
+def _box(x: float, y: float, side: float, roll: float) -> CropBox:
+    return CropBox(x=x, y=y, side=side, roll_deg=roll)
+
+
+def _rounded(box: CropBox) -> list[Any]:
+    return [round(box.x), round(box.y), round(box.side), round((box.roll_deg + _TURN) % (2 * _TURN) - _TURN)]
+
+
+def _hidden(visit: Visit | None) -> dict[str, str]:
+    """Returns what is hidden from visitors in messages (server paths), with replacements."""
+    return {str(visit.photo): visit.shown, f"{visit.folder}{os.sep}": ""} if visit else {}

@@ -23,8 +23,7 @@ from starlette.types import ASGIApp
 from gan2shape_jax.apps.photo.preparation import FOLDER
 from gan2shape_jax.apps.serve.device import Device, Perform
 from gan2shape_jax.apps.serve.guard import Guard
-from gan2shape_jax.apps.serve.handlers import Handlers
-from gan2shape_jax.apps.serve.page import CSS, build, theme
+from gan2shape_jax.apps.serve.page import CSS, Page, theme
 from gan2shape_jax.apps.serve.tasks import ARCHIVE, result_files
 from gan2shape_jax.apps.serve.visits import Limits, Visits, server_folder
 from gan2shape_jax.apps.serve.wording import FRAMING_PICTURE
@@ -103,7 +102,7 @@ def application(
 
     mounted: ASGIApp = gr.mount_gradio_app(
         app,
-        build(Handlers(visits, device, limits, kind=kind), limits, about=about),
+        Page(visits, device, limits, kind=kind, about=about).blocks,
         path="/",
         footer_links=[],
         run_history=False,

@@ -106,6 +106,10 @@ def _parts(folder, *members, count=4, content=None):
     return paths
 
 
+def _unpack(parts, targets, **options):
+    return unpack(list(map(str, parts)), {name: str(path) for name, path in targets.items()}, **options)
+
+
 @pytest.fixture
 def out(tmp_path):
     (tmp_path / "out").mkdir()
@@ -124,11 +128,11 @@ def test_only_the_named_files_of_an_archive_are_written_under_our_names(tmp_path
         _member(str(tmp_path / "absolute"), _B),
     )
     targets = {"checkpoints/a.pt": out / "mine.pt", long: out / "long.pt", "absent": out / "absent"}
-    assert unpack(_parts(tmp_path, *members, count=count), targets) == ["absent"]
+    assert _unpack(_parts(tmp_path, *members, count=count), targets) == ["absent"]
     assert {path.name: path.read_bytes() for path in out.iterdir()} == {"mine.pt": _A, "long.pt": _B}
     assert not (tmp_path / "climbed").exists() and not (tmp_path / "absolute").exists()
     with pytest.raises(UserError, match="has none of b.pt; it has "):
-        unpack(_parts(tmp_path, *members[:3]), {"b.pt": out / "b.pt"})
+        _unpack(_parts(tmp_path, *members[:3]), {"b.pt": out / "b.pt"})
 
 
 def test_links_devices_folders_and_files_that_are_too_large_are_refused(tmp_path, out):
@@ -141,12 +145,12 @@ def test_links_devices_folders_and_files_that_are_too_large_are_refused(tmp_path
         {"content": bytes(3 * 2**20)},
     ):
         with pytest.raises(UserError, match="a.pt: in the archive it is no plain file of at most 2 MiB"):
-            unpack(_parts(tmp_path, _member("a.pt", **fields)), {"a.pt": out / "a.pt"}, most=2 * 2**20)
+            _unpack(_parts(tmp_path, _member("a.pt", **fields)), {"a.pt": out / "a.pt"}, most=2 * 2**20)
     huge = tarfile.TarInfo("huge")
     huge.size = 2**50
     content = gzip.compress(huge.tobuf(tarfile.GNU_FORMAT) + bytes(2**20))
     with pytest.raises(UserError, match="unpacks to more than any archive of weights has"):
-        unpack(_parts(tmp_path, content=content), {"a.pt": out / "a.pt"})
+        _unpack(_parts(tmp_path, content=content), {"a.pt": out / "a.pt"})
     assert _names(out) == []
 
 
@@ -156,7 +160,7 @@ def test_a_damaged_archive_is_an_error_and_leaves_nothing(tmp_path, out):
     damaged[-6] ^= 0xFF  # of the checksum
     for content in (whole[: len(whole) // 2], bytes(damaged), b"no archive", b"", _A, gzip.compress(_A)):
         with pytest.raises(UserError, match="x00.*(damaged, truncated|has none of)"):
-            unpack(_parts(tmp_path, content=content), {"a.pt": out / "a.pt"})
+            _unpack(_parts(tmp_path, content=content), {"a.pt": out / "a.pt"})
         assert _names(out) == []
     with pytest.raises(UserError, match="cannot read absent"):
-        unpack([tmp_path / "absent"], {"a.pt": out / "a.pt"})
+        _unpack([tmp_path / "absent"], {"a.pt": out / "a.pt"})

@@ -11,7 +11,7 @@ import gradio as gr
 
 from gan2shape_jax.apps.photo import preparation
 from gan2shape_jax.apps.serve import tasks, wording
-from gan2shape_jax.apps.serve.handlers import Handlers
+from gan2shape_jax.apps.serve.page import Page
 from gan2shape_jax.apps.serve.visits import Limits, Visits
 from gan2shape_jax.errors import UserError
 
@@ -45,10 +45,10 @@ def device():
 
 
 @pytest.fixture
-def handlers(tmp_path, device):
+def page(tmp_path, device):
     (tmp_path / "visits").mkdir()
     (tmp_path / "me.jpg").write_bytes(b"photo")
-    return Handlers(Visits(tmp_path / "visits", keep_s=60), device, Limits(), kind="face")
+    return Page(Visits(tmp_path / "visits", keep_s=60), device, Limits(), kind="face", about="")
 
 
 def _all(iterator):
@@ -58,26 +58,26 @@ def _all(iterator):
     return asyncio.run(collect())
 
 
-def _framed(handlers, device, tmp_path, known=True):
+def _framed(page, device, tmp_path, known=True):
     device.messages = [{}, {"stage": tasks.FRAMING, "width": 400, "height": 300, "boxes": _BOXES, "known": known}]
-    return _all(handlers.photo_framed(str(tmp_path / "me.jpg"), _REQUEST))
+    return _all(page.photo_framed(str(tmp_path / "me.jpg"), _REQUEST))
 
 
-def test_a_photo_is_framed_and_its_crop_moved(handlers, device, tmp_path):
-    shown = _framed(handlers, device, tmp_path)
-    assert "Looking for the object (0 s)." in shown[0][0] and "2 objects found" in shown[-1][0]
-    assert len({len(one) for one in shown}) == 1  # as many values as the page connects
-    other = asyncio.run(handlers.object_chosen("2", _REQUEST))
-    assert other[:4] == [20, 20, 20, -10]
-    event = gr.SelectData(None, {"index": [side / 2 for side in shown[-1][-2].size], "value": None})
-    clicked = asyncio.run(handlers.photo_clicked("1", 30, 0, event, _REQUEST))
-    assert clicked[:2] == pytest.approx([200, 150], abs=2)
-    assert "g2s-error" in asyncio.run(handlers.crop_changed("1", 5, 5, -3, 0, _REQUEST))[2]
-    assert "looks like a face" in _framed(handlers, device, tmp_path, known=False)[-1][0]
+def test_a_photo_is_framed_and_its_crop_moved(page, device, tmp_path):
+    first, *_, last = _framed(page, device, tmp_path)
+    assert "Looking for the object (0 s)." in first[page.status] and "2 objects found" in last[page.status]
+    assert last[page.which]["choices"] == ["1", "2"] and last[page.go]["interactive"]
+    other = asyncio.run(page.object_chosen("2", _REQUEST))
+    assert [other[slider] for slider in page.box] == [20, 20, 20, -10]
+    middle = gr.SelectData(None, {"index": [side / 2 for side in last[page.drawing].size], "value": None})
+    clicked = asyncio.run(page.photo_clicked("1", 30, 0, middle, _REQUEST))
+    assert [clicked[slider] for slider in page.box[:2]] == pytest.approx([200, 150], abs=2)
+    assert "g2s-error" in asyncio.run(page.crop_changed("1", 5, 5, -3, 0, _REQUEST))[page.status]
+    assert "looks like a face" in _framed(page, device, tmp_path, known=False)[-1][page.status]
 
 
-def test_a_reconstruction_is_shown_stage_by_stage_and_its_page_once(handlers, device, tmp_path):
-    _framed(handlers, device, tmp_path)
+def test_a_reconstruction_is_shown_stage_by_stage_and_its_page_once(page, device, tmp_path):
+    _framed(page, device, tmp_path)
     device.messages = [
         {"say": "12:00:00 me: step1, 5 of 50"},
         {"stage": tasks.MASK, "mask": "found", "known": True},
@@ -85,24 +85,29 @@ def test_a_reconstruction_is_shown_stage_by_stage_and_its_page_once(handlers, de
         {"say": "writes /srv/secret"},
         {"stage": tasks.TEXTURES},
     ]
-    shown = _all(handlers.reconstructed(50, 40, 30, 0, True, _REQUEST))
+    cleared, *shown = _all(page.reconstructed(50, 40, 30, 0, True, _REQUEST))
+    assert cleared == {page.files: "", page.frame: ""}
     assert device.tasks[-1]["box"] == (50.4, 40, 30, 0) and device.tasks[-1]["refine"]  # not rounded
-    assert "step1, 5 of 50" in shown[0][0] and not any("/srv" in one[0] for one in shown)
-    assert "mask: found" in shown[1][3] and "iframe" in shown[2][5] and "Trust it" in shown[2][4]
-    assert sum("iframe" in str(one[5]) for one in shown) == 1
-    assert "all.zip" not in shown[2][4] and "all.zip" in shown[-1][4] and "Done." in shown[-1][0]
-    assert len({len(one) for one in shown}) == 1
+    assert "step1, 5 of 50" in shown[0][page.status] and not any("/srv" in one[page.status] for one in shown)
+    assert "mask: found" in shown[1][page.stages] and "iframe" in shown[2][page.frame]
+    assert "Trust it" in shown[2][page.files] and "all.zip" not in shown[2][page.files]
+    assert sum(page.frame in one for one in shown) == 1 and "all.zip" in shown[4][page.files]
+    assert "Done." in shown[-1][page.status]
 
 
-def test_errors_name_no_paths_and_what_gradio_closes_stops(handlers, device, tmp_path):
+def test_errors_name_no_paths_and_what_gradio_closes_stops(page, device, tmp_path):
     device.messages = ["{photo} is damaged; {folder} too"]
-    (failed,) = _all(handlers.photo_framed(str(tmp_path / "me.jpg"), _REQUEST))
-    assert "me.jpg is damaged" in failed[0] and str(tmp_path) not in failed[0]
-    assert "no longer kept" in _all(handlers.reconstructed(1, 1, 30, 0, False, _REQUEST))[0][0]
+    (failed,) = _all(page.photo_framed(str(tmp_path / "me.jpg"), _REQUEST))
+    assert "me.jpg is damaged" in failed[page.status] and str(tmp_path) not in failed[page.status]
+    (gone,) = _all(page.reconstructed(1, 1, 30, 0, False, _REQUEST))
+    assert "no longer kept" in gone[page.status]
+    assert "too many photos" in asyncio.run(page.refused(_REQUEST))[page.status]
+    asyncio.run(page.cancelled(_REQUEST))
+    assert "Cancelled" in asyncio.run(page.refused(_REQUEST))[page.status]
 
     async def closed():
         device.messages = [{}, {}, {}]
-        job = handlers.photo_framed(str(tmp_path / "me.jpg"), _REQUEST)
+        job = page.photo_framed(str(tmp_path / "me.jpg"), _REQUEST)
         await anext(job)
         before = device.closed
         await job.aclose()
