@@ -12,8 +12,6 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.config import load_config
 
-__all__ = ["VARIANTS", "get_config"]
-
 # What each variant sets. The published text takes the encoder's offset through the mapping network and penalises its
 # length; `no_regularization` does neither. `weak_prior` is half as deep, as its authors made theirs.
 _FIELDS: dict[str, dict[str, Any]] = {
@@ -34,15 +32,10 @@ def get_config(variant: str = "") -> ConfigDict:
     config = load_config("ictface:scratch").unlock()
     config.workdir = f"results/ablation/{variant or 'whole'}"
     config.prior.iterations = 400
-    config.schedule.stages = ((100, 100, 120),)
-    config.schedule.flip1 = (False,)
-    config.schedule.flip3 = (True,)
+    config.schedule.update(stages=((100, 100, 120),), flip1=(False,), flip3=(True,))
     config.sampling.collect_iters = 25
-    config.outputs.gan_images = False
-    config.outputs.animation = False
-    config.outputs.picture_size = 64
-    config.logging.every_iterations = 50
-    config.logging.tensorboard = False
+    config.outputs.update(gan_images=False, animation=False, picture_size=64)
+    config.logging.update(every_iterations=50, tensorboard=False)
     for field, value in _FIELDS.get(variant, {}).items():
         group, name = field.split(".")
         config[group][name] = value

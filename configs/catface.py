@@ -14,8 +14,6 @@ from gan2shape_jax.config import load_config
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.categories import Category
 
-__all__ = ["CATEGORY", "VARIANTS", "get_config"]
-
 VARIANTS = ("scratch", "predict")
 CATEGORY = Category("catface", word="cat")
 
@@ -23,27 +21,18 @@ CATEGORY = Category("catface", word="cat")
 def get_config(variant: str = "") -> ConfigDict:
     """Returns the configuration of cats' faces, or a variant: from scratch, or feed-forward."""
     config = load_config("own").unlock()
-    config.workdir = "results/catface"
-    config.category = "catface"
-    config.data.image_list = asset("catface/list.txt")
-    config.data.image_root = asset("catface/image")
-    config.data.latent_root = asset("catface/latents")
+    config.update(workdir=f"results/catface{variant and '_'}{variant}", category="catface")
+    for name, place in (("image_list", "list.txt"), ("image_root", "image"), ("latent_root", "latents")):
+        config.data[name] = asset(f"catface/{place}")
     config.gan.checkpoint = asset("catface/gan.safetensors")
     # A face fills its picture: an ellipse is every one's mask, where GrabCut finds eyes and noses.
-    config.lift.masks = "usual"
-    config.lift.usual_mask = asset("catface/usual_mask.png")
-    config.lift.truncation = 0.8
+    config.lift.update(masks="usual", usual_mask=asset("catface/usual_mask.png"), truncation=0.8)
     # The GAN hardly turns a head, and shapes that are let free follow the patches of a coat (docs/reports/cats.md).
     config.refinement.hold_shape = 1000.0
     # The schedule that docs/reports/cats.md was measured with, longer than the default.
-    config.refinement.lengths = ((50, 300, 220),)
-    config.refinement.collect_iters = 48
-    config.refinement.gain = 1.0
-    if variant in ("", "predict"):
+    config.refinement.update(lengths=((50, 300, 220),), collect_iters=48, gain=1.0)
+    if variant != "scratch":
         config.networks.pretrained = asset("catface/model.safetensors")
-    if variant == "scratch":
-        config.workdir = "results/catface_scratch"
-    elif variant == "predict":
-        config.workdir = "results/catface_predict"
+    if variant == "predict":
         config.mode = "predict"
     return config

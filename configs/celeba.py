@@ -8,8 +8,6 @@ from ml_collections import ConfigDict
 from gan2shape_jax.config import load_config
 from gan2shape_jax.io.categories import Category, face_parser
 
-__all__ = ["CATEGORY", "get_config"]
-
 # 1 on the face, 0.5 on the rest of the head: neck, hair and hat, but not cloth.
 _HEAD = {label: 1.0 if label <= 13 else 0.5 for label in range(1, 19) if label != 16}
 CATEGORY = Category("face", "neck", face_parser(_HEAD))
@@ -18,23 +16,18 @@ CATEGORY = Category("face", "neck", face_parser(_HEAD))
 def get_config() -> ConfigDict:
     """Returns the configuration for human faces; it starts from what `celeba_pretrain` trains."""
     config = load_config("base").unlock()
-    config.workdir = "results/celeba"
-    config.category = "face"
-    config.data.image_list = "data/celeba/list_200-399.txt"
-    config.data.image_root = "data/celeba"
-    config.data.latent_root = "data/celeba/latents"
+    config.update(workdir="results/celeba", category="face")
+    config.data.update(
+        image_list="data/celeba/list_200-399.txt", image_root="data/celeba", latent_root="data/celeba/latents"
+    )
     config.parsing.weights = "checkpoints/parsing/bisenet.safetensors"
     config.networks.pretrained = "checkpoints/gan2shape/celeba_pretrain.pth"
     config.gan.checkpoint = "checkpoints/stylegan2/stylegan2-celeba-config-e.safetensors"
-    config.gan.size = 128
-    config.gan.channel_multiplier = 1
-    config.gan.relative_enc = True
+    config.gan.update(size=128, channel_multiplier=1, relative_enc=True)
     config.sampling.view_mvn = "checkpoints/view_light/celeba_view_mvn.pth"
     config.sampling.light_mvn = "checkpoints/view_light/celeba_light_mvn.pth"
-    config.sampling.view_scale = 1.2
-    config.sampling.batch_size = 16
+    config.sampling.update(view_scale=1.2, batch_size=16)
     config.loss.lpips_weights = "checkpoints/lpips/lpips_vgg16.safetensors"
-    config.schedule.flip3 = (True, False, False, False)
-    config.schedule.share_weight = False
+    config.schedule.update(flip3=(True, False, False, False), share_weight=False)
     config.checkpoint.keep = 1
     return config

@@ -6,24 +6,14 @@ python -m gan2shape_jax.main --config=configs/celeba_pretrain.py
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config import load_config
-
-__all__ = ["get_config"]
+from gan2shape_jax.config.variants import joined
 
 
 def get_config() -> ConfigDict:
     """Returns the configuration for joint training on human faces."""
-    config = load_config("celeba").unlock()
+    config = joined(load_config("celeba").unlock(), ((1500, 1500, 1500), *3 * ((700, 1000, 1000),)))
     config.workdir = "results/celeba_pretrain"
-    config.mode = "joint"
     config.data.image_list = "data/celeba/list_0-199.txt"
-    config.networks.pretrained = ""
-    config.sampling.collect_iters = 800
-    config.sampling.batch_size = 8
-    config.schedule.joint = True
-    config.schedule.reset_weight = False
-    config.schedule.share_weight = True
-    config.schedule.stages = ((1500, 1500, 1500), *3 * ((700, 1000, 1000),))
-    config.schedule.flip1 = (False, True, True, True)
-    config.schedule.flip3 = (True, True, True, True)
+    config.sampling.update(collect_iters=800, batch_size=8)
     config.checkpoint.keep = 2
     return config

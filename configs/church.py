@@ -8,21 +8,15 @@ from ml_collections import ConfigDict
 from gan2shape_jax.config import load_config
 from gan2shape_jax.io.categories import Category, scene_parser
 
-__all__ = ["CATEGORY", "get_config"]
-
 CATEGORY = Category("church", "ground", scene_parser("ADE20K", 150, 1, normalize=False), max_yaw_deg=45.0)
 
 
 def get_config() -> ConfigDict:
     """Returns the configuration for churches."""
     config = load_config("car").unlock()
-    config.workdir = "results/church"
-    config.category = "church"
-    config.data.image_list = "data/church/list.txt"
-    config.data.image_root = "data/church"
-    config.data.latent_root = "data/church/latents"
+    config.update(workdir="results/church", category="church")
+    config.data.update(image_list="data/church/list.txt", image_root="data/church", latent_root="data/church/latents")
     config.parsing.weights = "checkpoints/parsing/pspnet_ade20k.safetensors"
-    config.gan.checkpoint = "checkpoints/stylegan2/stylegan2-church-config-f.safetensors"
-    config.gan.size = 256
+    config.gan.update(checkpoint="checkpoints/stylegan2/stylegan2-church-config-f.safetensors", size=256)
     config.prior.far = 1.0
     return config

@@ -8,20 +8,13 @@ from ml_collections import ConfigDict
 from gan2shape_jax.config import load_config
 from gan2shape_jax.io.categories import Category, scene_parser
 
-__all__ = ["CATEGORY", "get_config"]
-
 CATEGORY = Category("horse", "ground", scene_parser("VOC", 21, 13, normalize=False), max_yaw_deg=45.0)
 
 
 def get_config() -> ConfigDict:
     """Returns the configuration for horses; the GAN is NVIDIA's for LSUN Horse (StyleGAN2, config-f)."""
     config = load_config("car").unlock()
-    config.workdir = "results/horse"
-    config.category = "horse"
-    config.data.image_list = "data/horse/list.txt"
-    config.data.image_root = "data/horse"
-    config.data.latent_root = "data/horse/latents"
-    config.data.mask_root = ""
-    config.gan.checkpoint = "checkpoints/stylegan2/stylegan2-horse-config-f.safetensors"
-    config.gan.size = 256
+    config.update(workdir="results/horse", category="horse")
+    config.data.update(image_list="data/horse/list.txt", image_root="data/horse", latent_root="data/horse/latents")
+    config.gan.update(checkpoint="checkpoints/stylegan2/stylegan2-horse-config-f.safetensors", size=256)
     return config

@@ -19,29 +19,17 @@ from ml_collections import ConfigDict
 from gan2shape_jax.config import load_config
 from gan2shape_jax.io.bundled import asset
 
-__all__ = ["get_config"]
-
 
 def get_config() -> ConfigDict:
     """Returns the configuration of small pictures that nothing else is known of."""
     config = load_config("base").unlock()
-    config.workdir = "results/own"
-    config.category = "own"
-    config.image_size = 64
-    config.networks.width = 32
-    config.networks.group_base = 8
-    config.gan.size = 64
-    config.gan.channel_multiplier = 0
-    config.gan.style_dim = 128
-    config.gan.F1_d = 8
-    config.gan.relative_enc = True
-    # Of rendered faces. Views are told from the mean view, and lights hardly differ from kind to kind.
-    config.sampling.view_mvn = asset("ictface/view_mvn.pth")
-    config.sampling.light_mvn = asset("ictface/light_mvn.pth")
-    config.sampling.view_scale = 1.2
-    config.sampling.rand_light = (-0.9, 0.9, -0.3, 0.8, -0.1, 0.7, -0.4)
+    config.update(workdir="results/own", category="own", image_size=64)
+    config.networks.update(width=32, group_base=8)
+    config.gan.update(size=64, channel_multiplier=0, style_dim=128, F1_d=8, relative_enc=True)
+    # Of rendered faces. Views are relative to the mean view, and lights hardly differ from kind to kind.
+    config.sampling.update(view_mvn=asset("ictface/view_mvn.pth"), light_mvn=asset("ictface/light_mvn.pth"))
+    config.sampling.update(view_scale=1.2, rand_light=(-0.9, 0.9, -0.3, 0.8, -0.1, 0.7, -0.4))
     config.loss.perceptual = "discriminator"
     config.schedule.stages = ((600, 600, 400), (200, 500, 300))
-    config.schedule.flip1 = (False, False)
-    config.schedule.flip3 = (True, False)
+    config.schedule.update(flip1=(False, False), flip3=(True, False))
     return config

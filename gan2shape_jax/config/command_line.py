@@ -10,9 +10,9 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gan2shape_jax.config.lifting import LIFT
 from gan2shape_jax.config.load import load_config, names
 from gan2shape_jax.config.schema import GENERAL, fields, flatten, group_of, groups, nearest
+from gan2shape_jax.config.variants import LIFT
 from gan2shape_jax.errors import ConfigError
 
 __all__ = ["ALL", "Arguments", "help_text", "parse"]

@@ -20,8 +20,8 @@ from absl import flags
 from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 
 from gan2shape_jax.config import schema
-from gan2shape_jax.config.lifting import VARIANTS
 from gan2shape_jax.config.schema import flatten, shown
+from gan2shape_jax.config.variants import VARIANTS
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.io import categories
 from gan2shape_jax.io.bundled import folder
@@ -61,7 +61,7 @@ def load_config(spec: str) -> ConfigDict:
 
     Args:
         spec: `NAME[:VARIANT]` of a bundled configuration, `PATH.py[:VARIANT]`, or `PATH.yml`, a settings file of
-            the published implementation; every configuration has the variants of `lifting`.
+            the published implementation; every configuration has the variants of `variants.VARIANTS`.
 
     Raises:
         ConfigError: there is no such configuration or variant, or its file does not run.

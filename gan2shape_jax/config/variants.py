@@ -1,13 +1,28 @@
-"""The variants `lift` and `relift` of any configuration: the GAN's own samples instead of images."""
+"""Changes that configurations share: joint training, and the variants `lift` and `relift` that each of them has."""
 
 from collections.abc import Callable, Mapping
 
 from ml_collections import ConfigDict
 
-__all__ = ["LIFT", "VARIANTS"]
+__all__ = ["LIFT", "VARIANTS", "joined"]
 
 LIFT = "lift"
 _STAGES = 6
+
+
+def joined(config: ConfigDict, stages: tuple[tuple[int, int, int], ...]) -> ConfigDict:
+    """Returns joint training as published: one set of networks for all images, from scratch, mirrored in all stages.
+
+    Args:
+        config: unlocked; modified.
+        stages: iterations of steps 1, 2 and 3, one triple a stage.
+    """
+    config.mode = "joint"
+    config.networks.pretrained = ""
+    config.schedule.update(joint=True, reset_weight=False, share_weight=True, stages=stages)
+    config.schedule.flip1 = (False, *(len(stages) - 1) * (True,))
+    config.schedule.flip3 = len(stages) * (True,)
+    return config
 
 
 def _lifted(config: ConfigDict) -> ConfigDict:
