@@ -33,6 +33,7 @@ _MOST_PROBLEMS = 20  # listed in one message
 _MOST_STAGES = 1000  # published settings have 4
 _KEEP_ALL = 1_000_000  # checkpoints: more than any run writes
 _STATISTICS = "checkpoints/view_light"
+_NEEDED = "plain `option: value` lines are needed"
 # The original's categories (those for which it has a parser), and our configuration for each.
 _CATEGORIES = {"face": "celeba", "synface": "synface", "cat": "cat", "car": "car", "church": "church", "horse": "horse"}
 # Options without a meaning here: results are always written, one process runs on one device, meshes are
@@ -161,15 +162,12 @@ class _Loader(yaml.SafeLoader):
 
 def _entries(path: pathlib.Path) -> dict[str, _Entry]:
     """Returns the options of a file by name."""
-    text = ""
     try:
         text = regular_files.read_text(path, limit=_LARGEST, encoding="utf-8-sig")
         loader = _Loader(text)
         root = loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):
-            raise ConfigError(
-                f"{path} {'is empty' if root is None else 'is no settings file'}: `option: value` lines are needed"
-            )
+            raise ConfigError(f"{path} {'is empty' if root is None else 'is no settings file'}: {_NEEDED}")
         lines = {str(key.value): key.start_mark.line + 1 for key, _ in root.value}
         values = loader.construct_document(root)
         return {str(name): _Entry(value, lines[str(name)]) for name, value in values.items()}
@@ -179,17 +177,15 @@ def _entries(path: pathlib.Path) -> dict[str, _Entry]:
         raise ConfigError(str(error)) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        row, lines_ = mark.line if mark else 0, text.splitlines()
-        tab = row < len(lines_) and "\t" in lines_[row]
-        why = "a tab: YAML takes spaces" if tab else f"no plain YAML: {error.problem or error.context}"
-        raise ConfigError(f"{path}, line {row + 1}: {why}") from None
+        where = f"{path}, line {mark.line + 1}" if mark else path
+        raise ConfigError(f"{where}: no plain YAML: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read as text: {error}") from error
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, AttributeError):
         # names that are none, values that their tags do not fit, endless nesting
-        raise ConfigError(f"{path} is no settings file: plain `option: value` lines are needed") from None
+        raise ConfigError(f"{path} is no settings file: {_NEEDED}") from None
 
 
 def _refuse(path: str | pathlib.Path, entries: dict[str, _Entry], found: list[tuple[str, str]]) -> None:

@@ -191,7 +191,7 @@ def test_missing_options_are_all_named_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("content", "line", "message"),
     [
-        (b"a: 1\nb:\t2\n", 2, "a tab: YAML takes spaces"),
+        (b"a: 1\nb:\t2\n", 2, "no plain YAML: found character .*that cannot start"),
         (b"a: 1\nb: [1, 2\nc: 3\n", 3, "no plain YAML"),
         (b"lr: 1\nfov: 2\nlr: 3\n", 3, "lr is given twice, first in line 1"),
         (b"stage_len_dict:\n  step1: 1\n  step1: 2\n", 3, "step1 is given twice"),
