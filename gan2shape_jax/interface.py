@@ -41,7 +41,7 @@ from gan2shape_jax.run import explain, predict, prepare, refining, trust, xla_fl
 from gan2shape_jax.run.folder import require_no_pattern
 from gan2shape_jax.run.runtime import cadence_of, schedule_of
 from gan2shape_jax.stylegan2 import Architecture
-from gan2shape_jax.stylegan2.random_images import batch_size, random_images
+from gan2shape_jax.stylegan2.latents import batch_size, random_images
 from gan2shape_jax.training import loop
 
 __all__ = [

@@ -1,58 +1,48 @@
-"""Chooses the form of a computation by the platform it is lowered for, whatever device lowers it."""
+"""The platform that programs are traced for: some computations have another form on CPU, GPU and TPU.
+
+The form is chosen while a function is traced, so it is part of what `jax.jit` caches. It follows JAX's default device;
+`tracing_for` sets another one, to compile for machines that are not there and to test kernels without them.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
+from typing import Literal
 
-from jax import lax
-from jaxtyping import PyTree
+import jax
 
-__all__ = ["by_platform", "emulated_tpu", "interpreted"]
+__all__ = ["Platform", "current", "interpreted", "tracing_for"]
 
-_Out = TypeVar("_Out")
-_EMULATED = contextvars.ContextVar("emulated_tpu", default=False)
-
-
-def by_platform(
-    *operands: PyTree,
-    cpu: Callable[..., _Out],
-    other: Callable[..., _Out],
-    tpu: Callable[..., _Out] | None = None,
-    choice: bool | None = None,
-) -> _Out:
-    """Calls the form for the platform that the program is lowered for; all give the same up to rounding.
-
-    Only what the platform needs is compiled, so a program can be compiled on a CPU for a TPU or a GPU.
-
-    Args:
-      *operands: arrays, passed to the chosen form.
-      cpu: form for what XLA is fast at on a CPU.
-      other: form for GPU, and for TPU if that has no form of its own.
-      tpu: form for TPU.
-      choice: True forces `cpu` and False `other`, for tests and benchmarks; None in normal use.
-    """
-    if choice is not None:
-        return (cpu if choice else other)(*operands)
-    if _EMULATED.get():
-        return (tpu or other)(*operands)
-    forms = {"cpu": cpu} if tpu is None else {"cpu": cpu, "tpu": tpu}
-    chosen: _Out = lax.platform_dependent(*operands, **forms, default=other)
-    return chosen
+Platform = Literal["cpu", "gpu", "tpu", "interpreted"]
+_CHOSEN: contextvars.ContextVar[Platform | None] = contextvars.ContextVar("platform", default=None)
 
 
-@contextlib.contextmanager
-def emulated_tpu() -> Iterator[None]:
-    """For tests: programs traced within use the TPU forms on any device, with kernels interpreted."""
-    token = _EMULATED.set(True)
-    try:
-        yield
-    finally:
-        _EMULATED.reset(token)
+def current() -> str:
+    """Returns the platform to trace for: "cpu", "gpu" or "tpu"."""
+    chosen = _CHOSEN.get()
+    if chosen is None:
+        device = jax.config.jax_default_device
+        chosen = getattr(device, "platform", device) or jax.default_backend()
+    return "tpu" if chosen == "interpreted" else "gpu" if chosen in ("cuda", "rocm") else chosen
 
 
 def interpreted() -> bool:
-    """Returns whether kernels must be interpreted, because the TPU is only emulated."""
-    return _EMULATED.get()
+    """Returns whether a TPU's kernels are to be interpreted, which is slow but runs anywhere."""
+    return _CHOSEN.get() == "interpreted"
+
+
+@contextlib.contextmanager
+def tracing_for(platform: Platform) -> Iterator[None]:
+    """Traces for a platform within the context; "interpreted" takes a TPU's forms, with kernels that run anywhere.
+
+    What `jax.jit` has traced for another platform is forgotten on the way in and out.
+    """
+    jax.clear_caches()
+    token = _CHOSEN.set(platform)
+    try:
+        yield
+    finally:
+        _CHOSEN.reset(token)
+        jax.clear_caches()

@@ -1,6 +1,5 @@
 """Shared fixtures: where the reference's tensors lie and how to read them."""
 
-import contextlib
 import os
 import pathlib
 import shlex
@@ -16,7 +15,6 @@ from helpers import (
 )
 from helpers.parity_record import Record
 
-from gan2shape_jax.platforms import emulated_tpu
 from gan2shape_jax.run import xla_flags
 
 xla_flags.avoid_wrong_sums()  # before a test computes
@@ -113,10 +111,3 @@ def _forget_programs():
     yield
     if programs.too_many():
         jax.clear_caches()
-
-
-@pytest.fixture(params=["", pytest.param(", as on TPU", marks=pytest.mark.slow)])
-def form(request):
-    """Runs a test with the forms for CPU, and with those for TPU, whose kernels are interpreted; has its name."""
-    with emulated_tpu() if request.param else contextlib.nullcontext():
-        yield request.param

@@ -80,7 +80,7 @@ def test_more_samples_than_the_disk_holds_are_refused_before_the_first(place, mo
     def draws(*arguments, **options):
         raise AssertionError("drawn before the refusal")
 
-    monkeypatch.setattr(stylegan2.random_images, "_draw", draws)
+    monkeypatch.setattr(stylegan2.latents, "_draw", draws)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: _Usage(2**40, 2**40, 2**30))
     assert main([*_SAMPLE.split(), "--count", "1000000"]) == 1
     assert "so many pictures of 64 pixels take 4 GiB and more, new has 1 free" in capsys.readouterr().err

@@ -33,7 +33,7 @@ from gan2shape_jax.geometry import resample
 from gan2shape_jax.io.atomic_files import atomic_text
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.run import trust
-from gan2shape_jax.stylegan2 import guide_file, typicality, typicality_measure
+from gan2shape_jax.stylegan2 import typicality, typicality_measure
 
 _JUDGED = range(24, 48)
 _CROPS = 64  # of everyday pictures, and of textures
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _kind(options: argparse.Namespace) -> dict[str, Any]:
     arch, weights = stylegan2.load(options.gan)
-    known = guide_file.read_typicality(pathlib.Path(options.gan))
+    known = typicality.read_typicality(pathlib.Path(options.gan))
     if known is None:
         drawn = guide.drawn_samples(arch, weights, _SAMPLES).astype(np.float32) / 127.5 - 1
         known = typicality_measure.measure(weights["discriminator"], drawn, arch=arch, seed=0)

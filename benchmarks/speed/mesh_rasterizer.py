@@ -36,7 +36,7 @@ from timing.renderers import diffren_attributes, jaxrenderer_depth
 
 from gan2shape_jax.geometry import mesh_rasterizer
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.geometry.faces import grid_faces
+from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
 
 _TOLERANCE = 1e-3
 

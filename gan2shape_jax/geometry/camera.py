@@ -10,12 +10,11 @@ of the outer pixels. A view `(..., 6)` is rx, ry, rz in radians and tx, ty, tz i
 import dataclasses
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
-
-from gan2shape_jax.geometry.shapes import checked
 
 __all__ = [
     "Camera",
@@ -82,7 +81,6 @@ def intrinsics(camera: Camera, dtype: DTypeLike = jnp.float32) -> Float[Array, "
     return jnp.array([[f, 0, c], [0, f, c], [0, 0, 1]], dtype)
 
 
-@checked
 def rotation_matrix(angles: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3 3"]:
     """Returns Rz Ry Rx for angles about the x, y and z axes, in radians."""
     (sx, sy, sz), (cx, cy, cz) = ((f(angles[..., 0]), f(angles[..., 1]), f(angles[..., 2])) for f in (jnp.sin, jnp.cos))
@@ -94,7 +92,6 @@ def rotation_matrix(angles: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3 
     return jnp.stack([jnp.stack(row, -1) for row in rows], -2)
 
 
-@checked
 def back_project(depth: Float[Array, "*batch h w"], camera: Camera) -> Float[Array, "*batch h w 3"]:
     """Returns the point seen by each pixel of a depth map, in the camera's frame."""
     h, w = depth.shape[-2:]
@@ -103,41 +100,38 @@ def back_project(depth: Float[Array, "*batch h w"], camera: Camera) -> Float[Arr
     return jnp.stack([depth * slope_x, depth * slope_y[:, None], depth], -1)
 
 
-@checked
 def project(points: Float[Array, "*batch 3"], camera: Camera) -> Float[Array, "*batch 2"]:
     """Returns the pixel coordinates of points; they are meaningful only in front of the camera."""
     return points[..., :2] / points[..., 2:] * camera.focal_length + camera.center
 
 
-@checked
 def transform(
     points: Float[Array, "*batch h w 3"], view: Float[Array, "*batch 6"], camera: Camera
 ) -> Float[Array, "*batch h w 3"]:
     """Moves canonical points into a view: rotates about the rotation centre, then translates."""
+    chex.assert_shape(view, (*points.shape[:-3], 6))
     center = _rotation_center(camera, points.dtype)
     rotation = rotation_matrix(view[..., :3])
     rotated = jnp.einsum("...ij,...hwj->...hwi", rotation, points - center, precision=_PRECISION)
     return rotated + center + view[..., None, None, 3:]
 
 
-@checked
 def inverse_transform(
     points: Float[Array, "*batch h w 3"], view: Float[Array, "*batch 6"], camera: Camera
 ) -> Float[Array, "*batch h w 3"]:
     """Moves points seen in a view back into the canonical frame; undoes `transform`."""
+    chex.assert_shape(view, (*points.shape[:-3], 6))
     center = _rotation_center(camera, points.dtype)
     rotation = rotation_matrix(view[..., :3])
     moved = points - view[..., None, None, 3:] - center
     return jnp.einsum("...ji,...hwj->...hwi", rotation, moved, precision=_PRECISION) + center
 
 
-@checked
 def to_grid(pixels: Float[Array, "*batch 2"], camera: Camera) -> Float[Array, "*batch 2"]:
     """Scales pixel coordinates to a sampling grid: -1 and 1 are the centres of the outer pixels."""
     return pixels * (2 / (camera.image_size - 1)) - 1
 
 
-@checked
 def warped_grid(
     depth: Float[Array, "*batch h w"], view: Float[Array, "*batch 6"], camera: Camera
 ) -> Float[Array, "*batch h w 2"]:
@@ -145,7 +139,6 @@ def warped_grid(
     return to_grid(project(transform(back_project(depth, camera), view, camera), camera), camera)
 
 
-@checked
 def inverse_warped_grid(
     warped_depth: Float[Array, "*batch h w"], view: Float[Array, "*batch 6"], camera: Camera
 ) -> Float[Array, "*batch h w 2"]:

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gan2shape_jax.geometry import camera as camera_lib
-from gan2shape_jax.geometry.shapes import checked
 
 __all__ = ["apply_shading", "diffuse_shading", "light_direction", "normals", "shade"]
 
@@ -18,7 +17,6 @@ __all__ = ["apply_shading", "diffuse_shading", "light_direction", "normals", "sh
 _REFERENCE_EPSILON = 1e-7
 
 
-@checked
 def normals(
     depth: Float[Array, "*batch h w"], camera: camera_lib.Camera, *, unit: bool = True
 ) -> Float[Array, "*batch h w 3"]:
@@ -49,14 +47,12 @@ def normals(
     return frontal.at[..., 1:-1, 1:-1, :].set(inside)
 
 
-@checked
 def light_direction(light: Float[Array, "*batch 4"]) -> Float[Array, "*batch 3"]:
     """Returns the unit vector (x, y, 1) / length of a light."""
     direction = jnp.concatenate([light[..., 2:], jnp.ones_like(light[..., :1])], -1)
     return direction / jnp.sqrt(jnp.sum(direction**2, -1, keepdims=True))
 
 
-@checked
 def diffuse_shading(
     normal: Float[Array, "*#batch h w 3"], direction: Float[Array, "*#batch 3"]
 ) -> Float[Array, "*#batch h w"]:
@@ -68,7 +64,6 @@ def diffuse_shading(
     return jnp.maximum(cosine, 0)
 
 
-@checked
 def shade(
     normal: Float[Array, "*#batch h w 3"], light: Float[Array, "*#batch 4"]
 ) -> tuple[Float[Array, "*#batch h w"], Float[Array, "*#batch h w"]]:
@@ -77,7 +72,6 @@ def shade(
     return light[..., None, None, 0] + light[..., None, None, 1] * diffuse, diffuse
 
 
-@checked
 def apply_shading(
     albedo: Float[Array, "*#batch h w 3"], shading: Float[Array, "*#batch h w"]
 ) -> Float[Array, "*#batch h w 3"]:

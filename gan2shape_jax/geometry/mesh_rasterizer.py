@@ -16,24 +16,22 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Bool, Float, Int, Integer
 
 from gan2shape_jax.geometry import mesh_visibility, rasterizer, resample
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.geometry.faces import check_faces, grid_faces
-from gan2shape_jax.geometry.join_batch import join_batch
-from gan2shape_jax.geometry.map_in_chunks import map_in_chunks
 from gan2shape_jax.geometry.rasterizer import Fragments, SampleGrid
-from gan2shape_jax.geometry.shapes import checked
+from gan2shape_jax.geometry.visibility import join_batch, map_in_chunks
 
-__all__ = ["interpolate", "rasterize", "rasterize_mesh"]
+__all__ = ["grid_faces", "interpolate", "rasterize", "rasterize_mesh"]
 
 
-@checked
 def rasterize(
     vertices: Float[Array, "*shape 3"],
     camera: Camera,
@@ -62,9 +60,10 @@ def rasterize(
       ValueError: the arguments do not describe such a mesh.
     """
     samples = SampleGrid.over(camera, supersample=supersample, size=size, sampling=sampling)
+    _check_array("vertices", vertices, jnp.floating, (..., 3))
     if faces is not None:
         return rasterize_mesh(vertices, faces, camera, samples=samples)
-    if vertices.ndim < 3 or vertices.shape[-1] != 3:
+    if vertices.ndim < 3:
         raise ValueError(f"vertices has shape {vertices.shape}; without faces it must be (..., H, W, 3)")
     *batch, height, width, _ = vertices.shape
     points = vertices.reshape(*batch, height * width, 3)
@@ -76,7 +75,6 @@ def rasterize(
     return dataclasses.replace(fragments, barycentric=barycentric)
 
 
-@checked
 def rasterize_mesh(
     vertices: Float[Array, "*batch v 3"],
     faces: Integer[Array, "f 3"],
@@ -105,8 +103,9 @@ def rasterize_mesh(
       ValueError: a shape or type is wrong, or a face whose values are known names a nonexistent vertex.
     """
     samples = samples or SampleGrid.over(camera)
+    _check_array("vertices", vertices, jnp.floating, (..., None, 3))
     *batch, count, _ = vertices.shape
-    faces, exists = check_faces(faces, count)
+    faces, exists = _checked_faces(faces, count)
     shape = (*batch, samples.count, samples.count)
     if math.prod(shape) > np.iinfo(np.int32).max:
         raise ValueError(f"{math.prod(shape):,} samples are more than 2,147,483,647: rasterise fewer images at once")
@@ -118,7 +117,6 @@ def rasterize_mesh(
     return Fragments(triangle, barycentric, depth)
 
 
-@checked
 def interpolate(
     fragments: Fragments,
     attributes: Float[Array, "*shape c"],
@@ -143,13 +141,14 @@ def interpolate(
     Raises:
       ValueError: the attributes do not fit the fragments.
     """
+    _check_array("attributes", attributes, jnp.floating, (..., None, None))
     if faces is None:
         if attributes.ndim < 3:
             raise ValueError(f"attributes has shape {attributes.shape}; without faces it must be (..., H, W, C)")
         *leading, height, width, channels = attributes.shape
         faces = jnp.asarray(grid_faces(height, width))
         attributes = attributes.reshape(*leading, height * width, channels)
-    faces, _ = check_faces(faces, attributes.shape[-2], "attributes")
+    faces, _ = _checked_faces(faces, attributes.shape[-2], "attributes")
     *batch, count, _ = fragments.triangle.shape
     if count % max(supersample, 1) or supersample < 1:
         raise ValueError(f"supersample is {supersample}; it must divide the {count} samples along a side")
@@ -162,6 +161,60 @@ def interpolate(
     else:
         values = _weighted_corners(fragments, attributes, faces)
     return resample.average_cells(values, supersample) if supersample > 1 else values
+
+
+@functools.cache
+def grid_faces(height: int, width: int) -> np.ndarray:
+    """Returns the faces of a grid of vertices numbered row by row, in the order of `visibility`: `(2 (H-1)(W-1), 3)`.
+
+    Cell (i, j) has the triangles (i, j) (i+1, j) (i, j+1) and (i, j+1) (i+1, j) (i+1, j+1); all the first ones come
+    before all the second ones.
+    """
+    number = np.arange(height * width, dtype=np.int32).reshape(height, width)
+    upper_left, upper_right = number[:-1, :-1].ravel(), number[:-1, 1:].ravel()
+    lower_left, lower_right = number[1:, :-1].ravel(), number[1:, 1:].ravel()
+    first = np.stack([upper_left, lower_left, upper_right], -1)
+    faces = np.concatenate([first, np.stack([upper_right, lower_left, lower_right], -1)])
+    faces.setflags(write=False)
+    return faces
+
+
+def _check_array(name: str, value: Array, kind: type, shape: tuple[Any, ...]) -> None:
+    """Raises `ValueError` unless a value is an array of a kind and shape."""
+    if not isinstance(value, jax.Array | np.ndarray):
+        raise ValueError(f"{name} is a {type(value).__name__}; it must be an array")
+    if not jnp.issubdtype(value.dtype, kind):
+        raise ValueError(f"{name} is of {value.dtype.name}; it must be {kind.__name__}")
+    try:
+        chex.assert_shape(value, shape)
+    except AssertionError:
+        form = str(shape).replace("Ellipsis", "...").replace("None", "n")
+        raise ValueError(f"{name} has shape {value.shape}; it must have {form}") from None
+
+
+def _checked_faces(
+    faces: Integer[Array, "f 3"], vertices: int, argument: str = "vertices"
+) -> tuple[Int[Array, "f 3"], Bool[Array, " f"]]:
+    """Returns faces as int32, clipped to existing vertices, and which of them were valid before clipping.
+
+    Values are known outside of jit only; there, a number outside 0 to vertices - 1 raises `ValueError`. `argument`
+    names the array with as many rows as there are vertices.
+    """
+    _check_array("faces", faces, jnp.integer, (None, 3))
+    if vertices > np.iinfo(np.int32).max:
+        raise ValueError(f"{argument} has {vertices:,} rows; int32 counts up to 2,147,483,647")
+    if not isinstance(faces, jax.core.Tracer):
+        known = np.asarray(faces)
+        outside = np.flatnonzero(((known < 0) | (known >= vertices)).any(-1))
+        if outside.size:
+            row = outside[0]
+            raise ValueError(
+                f"faces[{row}] is {known[row].tolist()}, but {argument} has {vertices} rows: "
+                f"each must be 0 to {vertices - 1}"
+            )
+        return jnp.asarray(known, jnp.int32), jnp.ones(known.shape[0], bool)
+    exists = ((faces >= 0) & (faces < vertices)).all(-1)
+    return jnp.clip(faces, 0, max(vertices - 1, 0)).astype(jnp.int32), exists
 
 
 def _weighted_corners(fragments: Fragments, attributes: Array, faces: Array) -> Array:

@@ -9,25 +9,29 @@ exact in all three coordinates of all three vertices; none flows through visibil
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import chex
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
+from gan2shape_jax import platforms
 from gan2shape_jax.geometry import camera as camera_lib
-from gan2shape_jax.geometry import visibility
-from gan2shape_jax.geometry.depth_tangent import depth_tangent, screen_weights
-from gan2shape_jax.geometry.join_batch import join_batch
-from gan2shape_jax.geometry.map_in_chunks import map_in_chunks
-from gan2shape_jax.geometry.seen_values import corner_indices
-from gan2shape_jax.geometry.shapes import checked
-from gan2shape_jax.geometry.tpu import operations
-from gan2shape_jax.platforms import by_platform
+from gan2shape_jax.geometry import tpu, visibility
+from gan2shape_jax.geometry.visibility import join_batch, map_in_chunks
 
-__all__ = ["Fragments", "SampleGrid", "interpolate", "rasterize", "to_screen"]
+__all__ = [
+    "Fragments",
+    "SampleGrid",
+    "depth_tangent",
+    "interpolate",
+    "rasterize",
+    "to_screen",
+    "triangles_at_samples",
+]
 
 # Offset of each sampling from the centred one, in pixels.
 _SHIFTS = {"centred": 0.0, "half": 0.5}
@@ -89,7 +93,6 @@ class Fragments:
     depth: jax.Array
 
 
-@checked
 def rasterize(
     vertices: Float[Array, "*batch s s 3"],
     camera: camera_lib.Camera,
@@ -112,17 +115,18 @@ def rasterize(
     samples = samples or SampleGrid.over(camera)
     batch = vertices.shape[:-3]
     grid = vertices.shape[-3:-1]
+    chex.assert_shape(vertices, (*batch, grid[0], grid[0], 3))
     mask = None if mask is None else jnp.broadcast_to(mask, vertices.shape[:-1]).reshape(-1, *grid)
     screen = to_screen(vertices.reshape(-1, *grid, 3), camera, samples, mask)
     fixed = jax.lax.stop_gradient(screen)
-    depth, triangle = _resolver(samples.count, camera.far)(*fixed)
-    depth = _following(screen, depth, triangle)
+    depth, triangle = _resolve(fixed, samples.count, camera.far)
+    follow = _following_backward if platforms.current() == "tpu" else _following
+    depth = follow(screen, depth, triangle)
     barycentric = _barycentric(fixed, triangle)
     shape = (*batch, samples.count, samples.count)
     return Fragments(triangle.reshape(shape), barycentric.reshape(*shape, 3), depth.reshape(shape))
 
 
-@checked
 def interpolate(
     fragments: Fragments, attributes: Float[Array, "*batch s s c"], *, exchanged: bool = False
 ) -> Float[Array, "*batch n n c"]:
@@ -136,7 +140,7 @@ def interpolate(
     flat = jnp.asarray(attributes).reshape(-1, channels)
     weights = fragments.barycentric.reshape(*triangle.shape, 3)
     values = jnp.zeros((), attributes.dtype)
-    corners = corner_indices(triangle, side)
+    corners = _corner_indices(triangle, side)
     if exchanged:
         corners = _exchange_diagonal(corners, triangle, side)
     for k, index in enumerate(corners):
@@ -165,7 +169,7 @@ def to_screen(
 def _resolver(count: int, far: float) -> Callable[..., tuple[Array, ...]]:
     """Returns a function that resolves visibility for a batch of meshes, a few at a time on a CPU."""
 
-    def scattered(*screen: Array) -> tuple[Array, ...]:
+    def resolve(*screen: Array) -> tuple[Array, ...]:
         def visible(chunk: visibility.Screen) -> tuple[Array, Array]:
             depth, triangle = visibility.visible_triangles(chunk, count=count, far=far)
             return depth, triangle
@@ -173,13 +177,14 @@ def _resolver(count: int, far: float) -> Callable[..., tuple[Array, ...]]:
         depth_and_triangle: tuple[Array, ...] = map_in_chunks(visible, screen, size=screen[0].shape[-1] ** 2)
         return depth_and_triangle
 
-    def drawn(x: Array, y: Array, inverse: Array) -> tuple[Array, ...]:
-        return operations.visible_triangles((x, y, inverse), count=count, far=far)
-
-    def resolve(*screen: Array) -> tuple[Array, ...]:
-        return by_platform(*screen, cpu=scattered, other=scattered, tpu=drawn)
-
     return join_batch(resolve)
+
+
+def _resolve(screen: visibility.Screen, count: int, far: float) -> tuple[Array, Array]:
+    if platforms.current() == "tpu":
+        return tpu.visible_triangles(screen, count=count, far=far)
+    depth, triangle = _resolver(count, far)(*screen)
+    return depth, triangle
 
 
 @jax.custom_jvp
@@ -199,6 +204,23 @@ def _following_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple
     return depth, map_in_chunks(lambda chunk: tangent(*chunk), arguments, size=screen[0].shape[-1] ** 2)
 
 
+@jax.custom_vjp
+def _following_backward(screen: visibility.Screen, depth: Array, triangle: Array) -> Array:
+    """Does what `_following` does, in backward mode only: TPU kernels are not linear functions to JAX."""
+    del screen, triangle
+    return depth
+
+
+def _following_backward_pull(saved: tuple[Any, ...], cotangent: Array) -> tuple[visibility.Screen, None, None]:
+    screen, depth, triangle = saved
+    _, pull = jax.vjp(functools.partial(depth_tangent, screen, depth, triangle), jax.tree.map(jnp.zeros_like, screen))
+    change: visibility.Screen = pull(cotangent)[0]
+    return change, None, None
+
+
+_following_backward.defvjp(lambda *saved: (_following_backward(*saved), saved), _following_backward_pull)
+
+
 def _exchange_diagonal(corners: tuple[Array, Array, Array], triangle: Array, side: int) -> tuple[Array, Array, Array]:
     """Returns the corners with (i, j+1) and (i+1, j) of each cell swapped."""
     first, lower_left, third = corners
@@ -213,10 +235,121 @@ def _barycentric(screen: visibility.Screen, triangle: Array) -> Array:
     parts = [
         weight * inverse.at[index].get(mode="promise_in_bounds")
         for weight, index in zip(
-            screen_weights(screen, triangle), corner_indices(triangle, screen[0].shape[-1]), strict=True
+            _screen_weights(screen, triangle), _corner_indices(triangle, screen[0].shape[-1]), strict=True
         )
     ]
     total = parts[0] + parts[1] + parts[2]
     drawn = (triangle >= 0) & (total > 0)
     scale = jnp.where(drawn, 1 / jnp.where(drawn, total, 1), 0)
     return jnp.stack([part * scale for part in parts], -1)
+
+
+def depth_tangent(
+    screen: visibility.Screen,
+    depth: Float[Array, "b n n"],
+    triangle: Int[Array, "b n n"],
+    change: visibility.Screen,
+) -> Float[Array, "b n n"]:
+    """Returns how visible depth changes with x, y and 1/z of the vertices on screen, with visible triangles held fixed.
+
+    Linear in `change`: from it JAX derives forward mode, second derivatives and, as its transpose, the backward pass.
+
+    With q = 1/z linear on screen, dq = sum of w_k (dq_k - slope_x dx_k - slope_y dy_k) over the
+    corners. The bracket is computed per triangle, as arithmetic on the regular grid; each sample gathers
+    three numbers. So the transpose, which is the backward pass, scatters three numbers per sample.
+    """
+    slope_x, slope_y = _slopes(screen)
+    changes = [dq - dx * slope_x - dy * slope_y for dx, dy, dq in zip(*map(_grid_corners, change))]
+    total = jnp.zeros((), depth.dtype)
+    for weight, along in zip(_screen_weights(screen, triangle), triangles_at_samples(changes, triangle, screen)):
+        total = total + weight * along
+    return jnp.where(triangle >= 0, -(total * depth * depth), 0)
+
+
+def _screen_weights(screen: visibility.Screen, triangle: Int[Array, "b n n"]) -> list[Float[Array, "b n n"]]:
+    """Returns the weights, linear on screen, of the corners of each sample's triangle, (B, n, n) each."""
+    lattice = jnp.arange(triangle.shape[-1], dtype=screen[0].dtype)
+    x, y = _corners_at_samples(screen[:2], triangle, screen)
+    x, y = [corner - lattice for corner in x], [corner - lattice[:, None] for corner in y]
+    parts = [x[a] * y[b] - y[a] * x[b] for a, b in ((1, 2), (2, 0), (0, 1))]
+    area = parts[0] + parts[1] + parts[2]
+    parts = [jnp.where(area < 0, -part, part) for part in parts]
+    # Not `maximum`, whose derivative is one half on the edges themselves.
+    parts = [jnp.where(part >= 0, part, 0) for part in parts]
+    total = parts[0] + parts[1] + parts[2]
+    return [part / jnp.where(total > 0, total, 1) for part in parts]
+
+
+def _slopes(screen: visibility.Screen) -> tuple[Array, Array]:
+    """Returns the derivatives of 1/z along x and y in each triangle; 0 where it has no area."""
+    (x1, x2), (y1, y2), (q1, q2) = (
+        (second - first, third - first) for first, second, third in map(_grid_corners, screen)
+    )
+    area = x1 * y2 - y1 * x2
+    proper = jnp.abs(area) > jnp.finfo(area.dtype).tiny
+    safe = jnp.where(proper, area, 1)
+    return (
+        jnp.where(proper, (q1 * y2 - y1 * q2) / safe, 0),
+        jnp.where(proper, (x1 * q2 - q1 * x2) / safe, 0),
+    )
+
+
+def triangles_at_samples(
+    planes: Sequence[Float[Array, "b 2 r c"]], triangle: Int[Array, "b n n"], screen: visibility.Screen
+) -> list[Float[Array, "b n n"]]:
+    """Returns values of each sample's triangle, 0 where there is none.
+
+    Args:
+      planes: values of triangles by kind, row and column of their cell.
+      triangle: the triangle each sample sees; -1 where there is nothing.
+      screen: the vertices; constant.
+    """
+    if platforms.current() == "tpu":
+        seen = tpu.values_at_samples(jnp.stack(planes, 1), triangle, screen)
+        return [seen[:, k] for k in range(len(planes))]
+    batch, _, rows, columns = planes[0].shape
+    start = jnp.arange(batch, dtype=jnp.int32)[:, None, None] * (2 * rows * columns)
+    source = jnp.where(triangle >= 0, start + triangle, jnp.iinfo(jnp.int32).max)
+    return [plane.reshape(-1).at[source].get(mode="fill", fill_value=0) for plane in planes]
+
+
+def _corners_at_samples(
+    planes: Sequence[Float[Array, "b s s"]], triangle: Int[Array, "b n n"], screen: visibility.Screen
+) -> list[list[Float[Array, "b n n"]]]:
+    """Returns each plane's values at the three corners of each sample's triangle; arbitrary where there is none.
+
+    Args:
+      planes: values at vertices.
+      triangle: the triangle each sample sees; -1 where there is nothing.
+      screen: the vertices; constant.
+    """
+    if platforms.current() == "tpu":
+        corners = jnp.stack([corner for plane in planes for corner in _grid_corners(plane)], 1)
+        seen = tpu.values_at_samples(corners, triangle, screen)
+        return [[seen[:, 3 * k + corner] for corner in range(3)] for k in range(len(planes))]
+    indices = _corner_indices(triangle, planes[0].shape[-1])
+    return [[plane.reshape(-1).at[index].get(mode="promise_in_bounds") for index in indices] for plane in planes]
+
+
+def _corner_indices(
+    triangle: Int[Array, "b n n"], side: int
+) -> tuple[Int[Array, "b n n"], Int[Array, "b n n"], Int[Array, "b n n"]]:
+    """Returns flat (B S S) indices of the visible triangles' corners; those of triangle 0 where there is none."""
+    image = jnp.arange(triangle.shape[0], dtype=jnp.int32)[:, None, None]
+    return visibility.corner_indices(jnp.maximum(triangle, 0), image, side)
+
+
+def _grid_corners(
+    grid: Float[Array, "b s s"],
+) -> tuple[Float[Array, "b 2 r c"], Float[Array, "b 2 r c"], Float[Array, "b 2 r c"]]:
+    """Returns the values of a grid at the corners of its triangles, by kind, row and column of the cell.
+
+    The transpose adds up at each vertex in the reverse of this order of slices and stacks: another order rounds
+    differently.
+    """
+    lower_right, lower_left = grid[:, 1:, 1:], grid[:, 1:, :-1]
+    upper_right, upper_left = grid[:, :-1, 1:], grid[:, :-1, :-1]
+    third = jnp.stack([upper_right, lower_right], 1)
+    second = jnp.stack([lower_left, lower_left], 1)
+    first = jnp.stack([upper_left, upper_right], 1)
+    return first, second, third

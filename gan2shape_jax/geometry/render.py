@@ -10,14 +10,12 @@ from jaxtyping import Array, Float
 
 from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import rasterizer, resample
-from gan2shape_jax.geometry.shapes import checked
 
-__all__ = ["reconstruct", "render_mesh", "valid_pixels", "warp_depth"]
+__all__ = ["reconstruct", "render_mesh", "rough_rendering", "valid_pixels", "warp_depth"]
 
 _SUPERSAMPLE = 2
 
 
-@checked
 def warp_depth(
     depth: Float[Array, "*batch s s"],
     view: Float[Array, "*batch 6"],
@@ -49,14 +47,12 @@ def warp_depth(
     )
 
 
-@checked
 def valid_pixels(warped_depth: Float[Array, "*batch s s"], camera: camera_lib.Camera) -> Float[Array, "*batch s s"]:
     """Returns 1 where a warped depth map shows the object and 0 where it is empty; has no gradient."""
     limit = jnp.asarray(camera.background_depth, warped_depth.dtype)
     return (jax.lax.stop_gradient(warped_depth) < limit).astype(warped_depth.dtype)
 
 
-@checked
 def reconstruct(
     texture: Float[Array, "*batch s s c"],
     warped_depth: Float[Array, "*batch s s"],
@@ -72,7 +68,38 @@ def reconstruct(
     return jnp.clip(resample.grid_sample(texture, grid), -1, 1)
 
 
-@checked
+def rough_rendering(
+    texture: Float[Array, "n s s 3"],
+    depth: Float[Array, "s s"],
+    mask: Float[Array, "s s"],
+    view: Float[Array, "n 6"],
+    camera: camera_lib.Camera,
+    *,
+    sampling: str = "centred",
+) -> tuple[Float[Array, "n s s 3"], Float[Array, "n s s"]]:
+    """Renders lit textures on one canonical depth map, each from its own view, for a GAN to make plausible.
+
+    GAN2Shape, sections 3.2 and 3.3.
+
+    Args:
+      texture: in the canonical frame; may exceed 1.
+      depth: canonical depth, scene units.
+      mask: object mask in the canonical frame.
+      view: radians and scene units.
+      camera: the camera.
+      sampling: as in `warp_depth`.
+
+    Returns:
+      Images clamped to [-1, 1], and the mask seen from each view (nearest, zero outside).
+    """
+    depths = jnp.broadcast_to(depth, (view.shape[0], *depth.shape))
+    warped = warp_depth(depths, view, camera, sampling=sampling)
+    images = reconstruct(texture, warped, view, camera)
+    masks = jnp.broadcast_to(mask[..., None], (*depths.shape, 1))
+    seen = resample.grid_sample(masks, camera_lib.inverse_warped_grid(warped, view, camera), mode="nearest")
+    return images, seen[..., 0]
+
+
 def render_mesh(
     depth: Float[Array, "*batch s s"],
     attributes: Float[Array, "*batch s s c"],

@@ -8,19 +8,18 @@ zero.
 import functools
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from gan2shape_jax.geometry.shapes import checked
-from gan2shape_jax.geometry.tpu import operations
-from gan2shape_jax.platforms import by_platform
+from gan2shape_jax import platforms
+from gan2shape_jax.geometry import tpu
 
 __all__ = ["average_cells", "center_crop", "grid_sample", "resize"]
 
 
-@checked
 def grid_sample(
     image: Float[Array, "*batch H W C"],
     grid: Float[Array, "*batch h w 2"],
@@ -40,16 +39,15 @@ def grid_sample(
     """
     if mode not in ("bilinear", "nearest"):
         raise ValueError(f"mode is {mode!r}; it must be 'bilinear' or 'nearest'")
+    chex.assert_shape(grid, (*image.shape[:-3], None, None, 2))
     height, width = image.shape[-3:-1]
     scale = jnp.array([width - 1, height - 1], grid.dtype) / 2
     # Two pixels outside, every neighbour is outside too; clipping there keeps integers from overflowing.
     limit = jnp.array([width + 1, height + 1], grid.dtype)
     xy = jnp.clip((grid + 1) * scale, -2, limit)
-    gathered, picked = functools.partial(_gathered, mode), functools.partial(_picked, mode)
-    return by_platform(image, xy, cpu=gathered, other=gathered, tpu=picked)
+    return (_picked if platforms.current() == "tpu" else _gathered)(mode, image, xy)
 
 
-@checked
 def resize(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, "*batch size size C"]:
     """Resizes to a square: shrinking averages cells, growing is bilinear with half-pixel centres.
 
@@ -67,28 +65,13 @@ def resize(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, "*bat
     return image
 
 
-@checked
 def average_cells(image: Float[Array, "*batch H W C"], cell: int) -> Float[Array, "*batch h w C"]:
     """Averages cells of `cell` x `cell` pixels; height and width must be multiples of `cell`."""
-    means = functools.partial(_means, cell=cell)
-    return by_platform(image, cpu=means, other=means, tpu=functools.partial(_averaged, cell=cell))
-
-
-def _means(image: Array, *, cell: int) -> Array:
     *batch, height, width, channels = image.shape
     cells = image.reshape(*batch, height // cell, cell, width // cell, cell, channels)
     return jnp.mean(cells, (-4, -2))
 
 
-def _averaged(image: Array, *, cell: int) -> Array:
-    """Returns the same means by matrix products: on TPU, cells of a few pixels leave most of a register empty."""
-    height, width = image.shape[-3:-1]
-    down, across = (jnp.asarray(_average_weights(n, n // cell), image.dtype) for n in (height, width))
-    means = jnp.einsum("oi,...iwc->...owc", down, image, precision=jax.lax.Precision.HIGHEST)
-    return jnp.einsum("oi,...hic->...hoc", across, means, precision=jax.lax.Precision.HIGHEST)
-
-
-@checked
 def center_crop(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, "*batch size size C"]:
     """Crops a centred square of side `size`; an odd remainder leaves the extra pixel at the end."""
     height, width = image.shape[-3:-1]
@@ -142,7 +125,7 @@ def _picked(mode: str, image: Float[Array, "*batch H W C"], xy: Float[Array, "*b
     position = jnp.moveaxis(xy, -1, -3).reshape(-1, 2, math.prod(points)).astype(image.dtype)
     held = jax.lax.stop_gradient(position)
     low = jnp.round(held) if mode == "nearest" else jnp.floor(held)
-    first, right, below, both = jnp.split(operations.corners(planes, low), 4, axis=1)
+    first, right, below, both = jnp.split(tpu.corners(planes, low), 4, axis=1)
     if mode == "nearest":
         samples = first
     else:

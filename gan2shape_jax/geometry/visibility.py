@@ -14,13 +14,15 @@ the order of execution does not matter.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
+
+from gan2shape_jax import platforms
 
 __all__ = [
     "NONE",
@@ -28,11 +30,14 @@ __all__ = [
     "Screen",
     "boxes",
     "cell_triangles",
+    "chunk_of",
     "corner_indices",
     "cover",
     "coverage",
     "depth_of",
     "empty_buffers",
+    "join_batch",
+    "map_in_chunks",
     "merge",
     "visible_triangles",
 ]
@@ -50,6 +55,9 @@ _TILE = 1 << _TILE_BITS
 _LEAST_CHUNK = 4096
 # How many work items of a chunk lie along the last axis, for the vector units.
 _LANES = 64
+
+# Vertices that a CPU rasterises at once: 20 images of 64 pixels, 5 of 128
+_MOST = 20 * 64 * 64
 
 NONE = jnp.iinfo(jnp.int32).max
 
@@ -266,3 +274,53 @@ def _drain(buffers: Buffers, screen: Screen, tiles: Array, count: int, far: floa
 
     finished: Buffers = jax.lax.cond(jnp.sum(tiles) > 0, draw, lambda buffers: buffers, buffers)
     return finished
+
+
+def join_batch(function: Callable[..., tuple[jax.Array, ...]]) -> Callable[..., tuple[jax.Array, ...]]:
+    """Wraps `function` so that `jax.vmap` calls it on one longer batch: one flat scatter, not a batched one.
+
+    Args:
+      function: takes arrays with a leading image axis and returns a tuple of such arrays, treating each image
+        independently. Not differentiated: callers stop gradients at its arguments.
+    """
+
+    @jax.custom_batching.custom_vmap
+    def call(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+        return function(*arrays)
+
+    @call.def_vmap
+    def _(axis_size: int, in_batched: list[bool], *arrays: jax.Array) -> tuple[tuple[jax.Array, ...], tuple[bool, ...]]:
+        merged = []
+        for array, batched in zip(arrays, in_batched, strict=True):
+            array = array if batched else jnp.broadcast_to(array, (axis_size, *array.shape))
+            merged.append(array.reshape(-1, *array.shape[2:]))
+        results = call(*merged)
+        split = tuple(result.reshape(axis_size, -1, *result.shape[1:]) for result in results)
+        return split, tuple(True for _ in split)
+
+    return call
+
+
+def chunk_of(batch: int, size: int, *, most: int = _MOST) -> int:
+    """Returns how many of `batch` images of `size` vertices form a chunk: the largest divisor within `most`, or 1."""
+    return max(n for n in range(1, batch + 1) if batch % n == 0 and (n == 1 or n * size <= most))
+
+
+def map_in_chunks(function: Callable[[PyTree], PyTree], images: PyTree, *, size: int) -> PyTree:
+    """Calls `function` on chunks of images, one after another, and joins the results: all would exceed a CPU's cache.
+
+    Only for functions that treat each image independently and contain no convolution: the chunks go through a loop, in
+    which XLA on CPU runs convolutions slowly. GPU and TPU take whole batches.
+
+    Args:
+      function: from arrays to arrays, all with a leading image axis.
+      images: its argument for the whole batch.
+      size: vertices per image.
+    """
+    batch = jax.tree.leaves(images)[0].shape[0]
+    chunk = chunk_of(batch, size) if batch else batch
+    if chunk == batch or platforms.current() != "cpu":
+        return function(images)
+    split = jax.tree.map(lambda x: x.reshape(batch // chunk, chunk, *x.shape[1:]), images)
+    results = jax.lax.map(function, split)
+    return jax.tree.map(lambda x: x.reshape(batch, *x.shape[2:]), results)

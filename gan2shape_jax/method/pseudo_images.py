@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
 
 from gan2shape_jax.geometry.lighting import apply_shading, normals
-from gan2shape_jax.geometry.rough_rendering import rough_rendering
+from gan2shape_jax.geometry.render import rough_rendering
 from gan2shape_jax.method import sampling
 from gan2shape_jax.method.factors import Factors, view_from_raw
 from gan2shape_jax.method.frozen import FrozenModels

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
 
+from gan2shape_jax import platforms
 from gan2shape_jax.method import models, projection, sampling
 from gan2shape_jax.method.factors import Factors, blend_border
 from gan2shape_jax.method.frozen import FrozenModels
@@ -21,7 +22,6 @@ from gan2shape_jax.method.reconstruction import Scene, appearance, canonical_mas
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Problem, ProjectedSamples, TrainState
 from gan2shape_jax.method.step import LossAndMetrics, Seen, Step
-from gan2shape_jax.platforms import by_platform
 
 __all__ = ["STEP3", "collect_batch", "next_samples", "reference_code", "step3_loss"]
 
@@ -106,18 +106,14 @@ def next_samples(
     )
 
     def at(kept: jax.Array) -> jax.Array:
-        return by_platform(kept, index, cpu=_indexed, other=_indexed, tpu=_multiplied)
+        return _multiplied(kept, index) if platforms.current() == "tpu" else kept[index]
 
     chosen: ProjectedSamples = jax.tree.map(at, samples)
     return chosen
 
 
-def _indexed(kept: Float[Array, "n *s"], index: Int[Array, " k"]) -> Float[Array, "k *s"]:
-    return kept[index]
-
-
 def _multiplied(kept: Float[Array, "n *s"], index: Int[Array, " k"]) -> Float[Array, "k *s"]:
-    """Does what `_indexed` does by a matrix product: a TPU keeps the samples' axis last, and would turn all of them."""
+    """Returns `kept[index]`, by a matrix product: a TPU keeps the samples' axis last, and would turn all of them."""
     ones = jax.nn.one_hot(index, kept.shape[0], dtype=kept.dtype)
     return jnp.tensordot(ones, kept, 1, precision=jax.lax.Precision.HIGHEST)
 

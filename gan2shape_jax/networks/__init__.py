@@ -4,11 +4,14 @@ Depth and albedo (`EncoderDecoder`), view and light (`Encoder`), latent (`Residu
 Images are `(N, S, S, 3)` in [-1, 1]. Source: GAN2Shape, section 3 and appendix.
 """
 
-from gan2shape_jax.networks.encoder import Encoder
-from gan2shape_jax.networks.encoder_decoder import EncoderDecoder
-from gan2shape_jax.networks.initial import initial_params
-from gan2shape_jax.networks.residual_encoder import ResidualEncoder
-from gan2shape_jax.networks.sizes import default_group_base, default_width
+from gan2shape_jax.networks.modules import (
+    Encoder,
+    EncoderDecoder,
+    ResidualEncoder,
+    default_group_base,
+    default_width,
+    initial_params,
+)
 from gan2shape_jax.networks.torch_weights import params_from_torch, params_to_torch
 
 __all__ = [

@@ -1,16 +1,15 @@
-"""Convolutions and their gradients, formulated to suit the platform they run on.
+"""Convolutions with gradients that are fast on a CPU.
 
-Features are `(N, H, W, C)`, kernels `(rows, columns, in, out)`. On GPU and TPU the compiler's own
-convolutions, including dilated ones, and their derivatives are best. On CPU, XLA has slow paths for
-three of them: the gradient with respect to a kernel (a convolution whose window is a whole image),
-the gradient with respect to the input of a strided convolution, and transposed convolutions (both
-of the latter dilate their input with zeros). On CPU, the first is therefore a matrix product over
-patches, and the other two are one 2x2 convolution with four times as many outputs, one set for each
-parity of output row and column, which are interleaved afterwards. `by_platform` chooses.
+Features are `(N, H, W, C)`, kernels `(rows, columns, in, out)`. On GPU and TPU the compiler's own convolutions,
+including dilated ones, and their derivatives are best. On CPU, XLA has slow paths for three of them: the gradient with
+respect to a kernel (a convolution whose window is a whole image), the gradient with respect to the input of a strided
+convolution, and transposed convolutions (both of the latter dilate their input with zeros). There, the first is
+therefore a matrix product over patches, and the other two are one 2x2 convolution with four times as many outputs, one
+set for each parity of output row and column, which are interleaved afterwards.
 
-Where an image has few pixels and many channels (the networks' inner levels), the kernel is the largest
-array, and reordering it takes longer than the products. There, gradients with respect to inputs are one
-product with the kernel as it is laid out in memory, and its results are shifted and added (`_fold`).
+Where an image has few pixels and many channels (the networks' inner levels), the kernel is the largest array, and
+reordering it takes longer than the products. There, gradients with respect to inputs are one product with the kernel as
+it is laid out in memory, and its results are shifted and added (`_fold`).
 """
 
 import functools
@@ -20,7 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from gan2shape_jax.platforms import by_platform
+from gan2shape_jax import platforms
 
 __all__ = ["convolve", "convolve_half", "convolve_twice", "upsample_convolve"]
 
@@ -31,39 +30,30 @@ _Operands = tuple[jax.Array, jax.Array]  # a convolution's operands, or their co
 _MOST_PATCHES = 1 << 20
 
 
-def convolve(
-    x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], *, by_products: bool | None = None
-) -> Float[Array, "n h w o"]:
-    """Convolves with stride 1 and an odd kernel, zero-padded so that the side stays the same.
-
-    `by_products` overrides the choice of formulation, here and below; only tests and benchmarks set it.
-    """
-    return _convolve_as(x, kernel, 1, kernel.shape[0] // 2, by_products)
+def convolve(x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"]) -> Float[Array, "n h w o"]:
+    """Convolves with stride 1 and an odd kernel, zero-padded so that the side stays the same."""
+    return _by_platform(x, kernel, 1, kernel.shape[0] // 2)
 
 
-def convolve_half(
-    x: Float[Array, "n h w i"],
-    kernel: Float[Array, "k k i o"],
-    *,
-    by_products: bool | None = None,
-) -> Float[Array, "n h//2 w//2 o"]:
+def convolve_half(x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"]) -> Float[Array, "n h//2 w//2 o"]:
     """Convolves with stride 2 and a 3x3 or 4x4 kernel, with one pixel of zero padding: half the side."""
-    return _convolve_as(x, kernel, 2, 1, by_products)
+    return _by_platform(x, kernel, 2, 1)
 
 
-def convolve_twice(
-    x: Float[Array, "n h w i"], kernel: Float[Array, "4 4 i o"], *, by_products: bool | None = None
-) -> Float[Array, "n 2*h 2*w o"]:
+def convolve_twice(x: Float[Array, "n h w i"], kernel: Float[Array, "4 4 i o"]) -> Float[Array, "n 2*h 2*w o"]:
     """Applies a transposed 4x4 convolution of stride 2, cropped by one pixel: twice the side.
 
     Input pixel i adds `kernel[t] x[i]` to output pixel 2 i + t - 1.
     """
-    return _twice_as(x, kernel, by_products)
+    if platforms.current() == "cpu":
+        return _twice_on_cpu(x, kernel)
+    flipped = kernel[::-1, ::-1]
+    return lax.conv_general_dilated(
+        x, flipped, (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2), dimension_numbers=_LAYOUT
+    )
 
 
-def upsample_convolve(
-    x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"], *, by_products: bool | None = None
-) -> Float[Array, "n 2*h 2*w o"]:
+def upsample_convolve(x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[Array, "n 2*h 2*w o"]:
     """Doubles every pixel along both axes, then convolves with a zero-padded 3x3 kernel.
 
     Together, the two are one transposed 4x4 convolution whose taps are sums of neighbouring taps of the
@@ -74,41 +64,26 @@ def upsample_convolve(
         first, last = [(0, 0)] * 4, [(0, 0)] * 4
         first[axis], last[axis] = (0, 1), (1, 0)
         taps = jnp.pad(taps, first) + jnp.pad(taps, last)
-    return convolve_twice(x, taps, by_products=by_products)
+    return convolve_twice(x, taps)
+
+
+def _by_platform(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+    form = _on_cpu if platforms.current() == "cpu" else _convolve
+    return form(x, kernel, stride, padding)
 
 
 def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
     return lax.conv_general_dilated(x, kernel, (stride, stride), ((padding, padding),) * 2, dimension_numbers=_LAYOUT)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _convolve_as(x: jax.Array, kernel: jax.Array, stride: int, padding: int, by_products: bool | None) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _on_cpu(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
     return _convolve(x, kernel, stride, padding)
 
 
-def _convolve_forward(
-    x: jax.Array, kernel: jax.Array, stride: int, padding: int, by_products: bool | None
-) -> tuple[jax.Array, _Operands]:
-    return _convolve(x, kernel, stride, padding), (x, kernel)
-
-
-def _convolve_backward(
-    stride: int, padding: int, by_products: bool | None, saved: _Operands, gradient: jax.Array
-) -> _Operands:
-    def compilers(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> _Operands:
-        _, pull = jax.vjp(lambda x, kernel: _convolve(x, kernel, stride, padding), x, kernel)
-        pulled: _Operands = pull(gradient)
-        return pulled
-
-    products = functools.partial(_convolve_gradients, stride, padding)
-    return by_platform(*saved, gradient, cpu=products, other=compilers, choice=by_products)
-
-
-_convolve_as.defvjp(_convolve_forward, _convolve_backward)
-
-
-def _convolve_gradients(stride: int, padding: int, x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> _Operands:
+def _gradients(stride: int, padding: int, operands: _Operands, gradient: jax.Array) -> _Operands:
     """Returns a convolution's gradients to its operands, avoiding the convolutions that are slow on CPU."""
+    x, kernel = operands
     size, _, channels_in, channels_out = kernel.shape
     kernel_gradient = _kernel_gradient(x, gradient, size, stride, padding)
     if gradient.size // channels_out <= channels_out:
@@ -128,32 +103,12 @@ def _convolve_gradients(stride: int, padding: int, x: jax.Array, kernel: jax.Arr
     return x_gradient, reverse[::-1, ::-1].swapaxes(2, 3)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _twice_as(x: jax.Array, kernel: jax.Array, by_products: bool | None) -> jax.Array:
-    return by_platform(x, kernel, cpu=_twice_products, other=_twice_dilated, choice=by_products)
+_on_cpu.defvjp(lambda x, kernel, stride, padding: (_convolve(x, kernel, stride, padding), (x, kernel)), _gradients)
 
 
-def _twice_forward(x: jax.Array, kernel: jax.Array, by_products: bool | None) -> tuple[jax.Array, _Operands]:
-    return _twice_as(x, kernel, by_products), (x, kernel)
-
-
-def _twice_backward(by_products: bool | None, saved: _Operands, gradient: jax.Array) -> _Operands:
-    def compilers(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> _Operands:
-        _, pull = jax.vjp(_twice_dilated, x, kernel)
-        pulled: _Operands = pull(gradient)
-        return pulled
-
-    return by_platform(*saved, gradient, cpu=_twice_gradients, other=compilers, choice=by_products)
-
-
-_twice_as.defvjp(_twice_forward, _twice_backward)
-
-
-def _twice_dilated(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Computes `convolve_twice` as one convolution of x dilated with zeros."""
-    pads = ((2, 2), (2, 2))
-    flipped = kernel[::-1, ::-1]
-    return lax.conv_general_dilated(x, flipped, (1, 1), pads, lhs_dilation=(2, 2), dimension_numbers=_LAYOUT)
+@jax.custom_vjp
+def _twice_on_cpu(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return _twice_products(x, kernel)
 
 
 def _twice_products(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -168,10 +123,14 @@ def _twice_products(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return out[:, 1:-1, 1:-1]
 
 
-def _twice_gradients(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> _Operands:
+def _twice_gradients(operands: _Operands, gradient: jax.Array) -> _Operands:
     """Returns the gradients of `convolve_twice` to its operands, likewise avoiding slow convolutions."""
+    x, kernel = operands
     kernel_gradient = _kernel_gradient(gradient, x, kernel.shape[0], 2, 1).swapaxes(2, 3)
     return _convolve(gradient, kernel.swapaxes(2, 3), 2, 1), kernel_gradient
+
+
+_twice_on_cpu.defvjp(lambda x, kernel: (_twice_products(x, kernel), (x, kernel)), _twice_gradients)
 
 
 def _fold(

@@ -5,86 +5,84 @@ take the dtype of the input they are initialised with; afterwards, a layer compu
 its parameters, whatever its input's dtype: see `precision`.
 """
 
+from __future__ import annotations
+
+import contextlib
+import contextvars
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
-from gan2shape_jax.networks import convolution, normalization
+from gan2shape_jax.networks import convolution
 
-__all__ = [
-    "Collapse",
-    "Conv",
-    "ConvHalf",
-    "ConvTwice",
-    "Expand",
-    "GroupNorm",
-    "Kernel",
-    "Pointwise",
-    "ScaleAndBias",
-]
+__all__ = ["Collapse", "Conv", "Expand", "GroupNorm", "Pointwise", "drawing_from", "group_norm"]
 
-
+_EPSILON = 1e-5  # added to the variance
+_CONVOLUTIONS = {
+    "same": convolution.convolve,
+    "half": convolution.convolve_half,
+    "twice": convolution.convolve_twice,
+    "upsample": convolution.upsample_convolve,
+}
 _Initialiser = Callable[[PRNGKeyArray, tuple[int, ...], DTypeLike], jax.Array]
+_UNIFORM: contextvars.ContextVar[list[jax.Array] | None] = contextvars.ContextVar("uniform", default=None)
+
+
+@contextlib.contextmanager
+def drawing_from(values: Float[Array, " n"]) -> Iterator[None]:
+    """Layers initialised within the context take their random numbers from `values`, uniform in [-1, 1), in order.
+
+    Each layer would draw with its own key otherwise; XLA compiles the random generator anew for each, which takes a
+    minute for the five networks on a CPU.
+    """
+    token = _UNIFORM.set([values])
+    try:
+        yield
+    finally:
+        _UNIFORM.reset(token)
 
 
 def _uniform(fan_in: int) -> _Initialiser:
     """Returns torch's default initialiser: Kaiming uniform with a = sqrt 5 has the bounds +-1 / sqrt(fan in)."""
-    bound = 1 / math.sqrt(fan_in)
 
     def init(key: PRNGKeyArray, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
+        drawn = _UNIFORM.get()
+        if drawn is None:
+            unit = jax.random.uniform(key, shape, dtype, -1, 1)
+        else:
+            size = math.prod(shape)
+            unit, drawn[0] = drawn[0][:size].reshape(shape), drawn[0][size:]
+        return unit / math.sqrt(fan_in)
 
     return init
 
 
 class Conv(nn.Module):
-    """Convolution of stride 1 that preserves the side; no bias."""
+    """Convolution without bias.
 
-    channels: int
-    size: int = 3
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h w o"]:
-        """Convolves a batch of features."""
-        fan_in = self.size**2 * x.shape[-1]
-        shape = (self.size, self.size, x.shape[-1], self.channels)
-        kernel = self.param("kernel", _uniform(fan_in), shape, x.dtype)
-        return convolution.convolve(x.astype(kernel.dtype), kernel)
-
-
-class ConvHalf(nn.Module):
-    """Convolution of stride 2 that halves the side; no bias."""
-
-    channels: int
-    size: int = 4
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h//2 w//2 o"]:
-        """Convolves a batch of features to half the side."""
-        fan_in = self.size**2 * x.shape[-1]
-        shape = (self.size, self.size, x.shape[-1], self.channels)
-        kernel = self.param("kernel", _uniform(fan_in), shape, x.dtype)
-        return convolution.convolve_half(x.astype(kernel.dtype), kernel)
-
-
-class ConvTwice(nn.Module):
-    """Transposed 4x4 convolution of stride 2 that doubles the side; no bias.
-
-    Torch computes the fan-in of a transposed convolution from its outputs.
+    Attributes:
+        channels: of the output.
+        size: side of the kernel.
+        resample: "same" preserves the image's side; "half" has stride 2; "twice" is a transposed convolution of stride
+            2, whose kernel has side 4; "upsample" doubles every pixel before it.
     """
 
     channels: int
+    size: int = 3
+    resample: str = "same"
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n 2*h 2*w o"]:
-        """Convolves a batch of features to twice the side."""
-        shape = (4, 4, x.shape[-1], self.channels)
-        kernel = self.param("kernel", _uniform(16 * self.channels), shape, x.dtype)
-        return convolution.convolve_twice(x.astype(kernel.dtype), kernel)
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n H W o"]:
+        """Convolves a batch of features."""
+        shape = (self.size, self.size, x.shape[-1], self.channels)
+        # Torch computes the fan-in of a transposed convolution from its outputs.
+        fan_in = self.size**2 * (self.channels if self.resample == "twice" else x.shape[-1])
+        kernel = self.param("kernel", _uniform(fan_in), shape, x.dtype)
+        return _CONVOLUTIONS[self.resample](x.astype(kernel.dtype), kernel)
 
 
 class Collapse(nn.Module):
@@ -95,9 +93,8 @@ class Collapse(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "n k k i"]) -> Float[Array, "n o"]:
         """Returns one vector for each item of the batch."""
-        shape = (*x.shape[1:], self.channels)
         fan_in = math.prod(x.shape[1:])
-        kernel = self.param("kernel", _uniform(fan_in), shape, x.dtype)
+        kernel = self.param("kernel", _uniform(fan_in), (*x.shape[1:], self.channels), x.dtype)
         return x.astype(kernel.dtype).reshape(x.shape[0], fan_in) @ kernel.reshape(fan_in, self.channels)
 
 
@@ -135,7 +132,7 @@ class Pointwise(nn.Module):
 
 
 class GroupNorm(nn.Module):
-    """Group normalisation: see `normalization.group_norm`."""
+    """Group normalisation: see `group_norm`."""
 
     groups: int
 
@@ -145,29 +142,28 @@ class GroupNorm(nn.Module):
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,), x.dtype)
         bias = self.param("bias", nn.initializers.zeros, (channels,), x.dtype)
-        return normalization.group_norm(x, scale, bias, self.groups)
+        return group_norm(x, scale, bias, self.groups)
 
 
-class Kernel(nn.Module):
-    """A convolution's kernel alone, for functions that apply it: `outer_layers`."""
+def group_norm(
+    x: Float[Array, "n h w c"], scale: Float[Array, " c"], bias: Float[Array, " c"], groups: int
+) -> Float[Array, "n h w c"]:
+    """Normalises groups of neighbouring channels over the image (Wu and He, ECCV 2018), then scales and shifts them.
 
-    shape: tuple[int, int, int, int]
-    fan_in: int
+    A group's variance is the mean of its channels' variances plus that of the squared distances of
+    their means from the group's: all long sums run over pixels only, and no large squares are
+    subtracted from each other. Computed in float32 at least; the result has the dtype of `scale`.
+    """
+    n, _, _, channels = x.shape
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    mean = jnp.mean(x, axis=(1, 2), keepdims=True)
+    variance = jnp.mean(jnp.square(x - mean), axis=(1, 2))
+    grouped = mean.reshape(n, groups, -1)
+    center = jnp.mean(grouped, axis=-1, keepdims=True)
+    spread = variance.reshape(n, groups, -1) + jnp.square(grouped - center)
+    inverse = jax.lax.rsqrt(jnp.mean(spread, axis=-1, keepdims=True) + _EPSILON)
 
-    @nn.compact
-    def __call__(self, dtype: DTypeLike) -> Float[Array, "k k i o"]:
-        """Returns the kernel."""
-        kernel: jax.Array = self.param("kernel", _uniform(self.fan_in), self.shape, dtype)
-        return kernel
+    def per_channel(of_group: Float[Array, "n g 1"]) -> Float[Array, "n 1 1 c"]:
+        return jnp.repeat(of_group[..., 0], channels // groups, axis=-1)[:, None, None]
 
-
-class ScaleAndBias(nn.Module):
-    """The parameters of a group normalisation alone."""
-
-    channels: int
-
-    @nn.compact
-    def __call__(self, dtype: DTypeLike) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
-        """Returns scale and bias."""
-        scale = self.param("scale", nn.initializers.ones, (self.channels,), dtype)
-        return scale, self.param("bias", nn.initializers.zeros, (self.channels,), dtype)
+    return ((x - per_channel(center)) * (per_channel(inverse) * scale) + bias).astype(scale.dtype)

@@ -13,9 +13,7 @@ import numpy as np
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights import flat_names
 from gan2shape_jax.io.weights.messages import listed, short
-from gan2shape_jax.networks.encoder import Encoder
-from gan2shape_jax.networks.initial import Network, param_shapes
-from gan2shape_jax.networks.residual_encoder import ResidualEncoder
+from gan2shape_jax.networks.modules import Encoder, Network, ResidualEncoder, param_shapes
 
 __all__ = ["params_from_torch", "params_to_torch"]
 
@@ -38,9 +36,11 @@ def params_from_torch(module: Network, state: Mapping[str, np.ndarray]) -> dict[
     Raises:
         UserError: any tensor is missing, unknown or misshapen, or is not a tensor; the message lists them.
     """
-    if strange := _strange(state):
-        raise UserError(f"no tensors by their names: {strange}")
-    shapes = param_shapes(module)
+    if not isinstance(state, Mapping):
+        raise UserError(f"no tensors by their names, but a {type(state).__name__}")
+    if strange := [n for n, value in state.items() if not (isinstance(value, np.ndarray) and isinstance(n, str))]:
+        raise UserError(f"no tensors by their names: {listed(map(short, strange))}")
+    shapes = flat_names.by_path(param_shapes(module))
     names = _torch_names(module, shapes)
     misshapen = [
         f"{name} is {tuple(state[name].shape)} instead of {_torch_shape(path, shapes[path].shape)}"
@@ -53,29 +53,20 @@ def params_from_torch(module: Network, state: Mapping[str, np.ndarray]) -> dict[
         "misshapen": sorted(misshapen),
     }
     if any(faults.values()):
-        told = "; ".join(f"{what}: {listed(tensors) or 'none'}" for what, tensors in faults.items())
-        raise UserError(f"the tensors do not fit a {type(module).__name__} of side {module.size}: {told}")
+        listing = "; ".join(f"{what}: {listed(tensors) or 'none'}" for what, tensors in faults.items())
+        raise UserError(f"the tensors do not fit a {type(module).__name__} of side {module.size}: {listing}")
     return flat_names.nested(
         {
-            path: jnp.asarray(_to_ours(path, np.asarray(state[name], np.float32)).reshape(shapes[path].shape))
+            path: jnp.asarray(np.asarray(state[name], np.float32).transpose(_axes(path)).reshape(shapes[path].shape))
             for path, name in names.items()
         }
-    )
-
-
-def _strange(state: Any) -> str:
-    """Describes what in a file's state is not an array keyed by name; '' if there is nothing."""
-    if not isinstance(state, Mapping):
-        return f"a {type(state).__name__}"
-    return listed(
-        short(name) for name, value in state.items() if not (isinstance(value, np.ndarray) and isinstance(name, str))
     )
 
 
 def params_to_torch(module: Network, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Returns the original's tensors as NumPy arrays, keyed by its names: the inverse of `params_from_torch`."""
     flat = flat_names.by_path(params)
-    names = _torch_names(module, param_shapes(module))
+    names = _torch_names(module, flat)
     return {name: _to_torch(path, np.asarray(flat[path])) for path, name in names.items()}
 
 
@@ -104,14 +95,7 @@ def _sequence(module: Network) -> list[str]:
         names += [f"down_{level}", f"down_norm_{level}", ""]
     names += [f"down_{deepest}", "", "bottleneck", "", "expand", "", "widest", ""]
     for level in reversed(range(deepest)):
-        names += [
-            f"up_{level}",
-            f"up_norm_{level}",
-            "",
-            f"refine_{level}",
-            f"refine_norm_{level}",
-            "",
-        ]
+        names += [f"up_{level}", f"up_norm_{level}", "", f"refine_{level}", f"refine_norm_{level}", ""]
     return [*names, "", "full", "full_norm", "", "detail", "detail_norm", "", "output"]
 
 
@@ -121,10 +105,6 @@ def _axes(path: _Path) -> tuple[int, ...]:
     if path[0] == "expand":
         return _EXPAND
     return _TRANSPOSED if path[0].startswith("up_") else _CONVOLUTION
-
-
-def _to_ours(path: _Path, value: np.ndarray) -> np.ndarray:
-    return value.transpose(_axes(path))
 
 
 def _to_torch(path: _Path, value: np.ndarray) -> np.ndarray:

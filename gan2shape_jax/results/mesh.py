@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image
 
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.geometry.faces import grid_faces
+from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.result import Result
 from gan2shape_jax.results.surface import normals, object_mask, points

@@ -23,7 +23,7 @@ from scipy import ndimage
 
 from gan2shape_jax.errors import ArgumentError, UserError
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.geometry.faces import grid_faces
+from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
 from gan2shape_jax.results.result import Result
 from gan2shape_jax.results.surface import MASK_THRESHOLD, object_mask, points, surface
 

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.geometry.rough_rendering import rough_rendering
+from gan2shape_jax.geometry.render import rough_rendering
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.results import pictures, views
 from gan2shape_jax.results.result import Result

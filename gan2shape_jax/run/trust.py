@@ -29,7 +29,7 @@ from gan2shape_jax.io.weights.digest import sha256
 from gan2shape_jax.io.weights.safetensors_file import open_safetensors
 from gan2shape_jax.results import Result
 from gan2shape_jax.run import lifted_model
-from gan2shape_jax.stylegan2 import Architecture, guide_file, typicality
+from gan2shape_jax.stylegan2 import Architecture, typicality
 from gan2shape_jax.training.network_files import in_order
 
 __all__ = [
@@ -158,7 +158,7 @@ def load(
       checkpoint: the GAN's file, if it differs from the configuration's.
     """
     file = config.gan.checkpoint if checkpoint is None else checkpoint
-    known = guide_file.read_typicality(pathlib.Path(file)) if file else None
+    known = typicality.read_typicality(pathlib.Path(file)) if file else None
     if known is not None and gan is None:
         architecture, weights = stylegan2.load(file)
         gan = architecture, weights["discriminator"]

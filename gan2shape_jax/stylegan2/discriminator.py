@@ -4,22 +4,16 @@ Karras et al., 2020: the residual discriminator, and the "skip" and "orig" ones 
 side. Widths belong to blocks, not to sides, so features exist for any power of two of at least 8 pixels.
 """
 
-import functools
 import math
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gan2shape_jax.networks import blocks
-from gan2shape_jax.platforms import by_platform
 from gan2shape_jax.stylegan2 import layers
-from gan2shape_jax.stylegan2.architecture import BINOMIAL, Architecture, Params
+from gan2shape_jax.stylegan2.architecture import Architecture, Params
+from gan2shape_jax.stylegan2.filters import blur_half
 
 __all__ = ["discriminate", "discriminator_features"]
-
-_FEW = 32  # channels, of the 128 that a TPU's register holds
-# Folding a filter into a kernel takes four times as many products, and saves two passes over the features.
-_FEW_TO_FOLD = 64
 
 
 def _convolved(layer: Params, x: Array, clamp: float | None) -> Array:
@@ -29,101 +23,25 @@ def _convolved(layer: Params, x: Array, clamp: float | None) -> Array:
 
 
 def _block(block: Params, x: Array, arch: Architecture) -> Array:
-    if not _folds(block, arch):
-        return _block_of_pixels(block, x, arch)
-    pixels = functools.partial(_block_of_pixels, arch=arch)
-    folded = functools.partial(_folded_block, arch=arch, side=1)
-    return by_platform(block, x, cpu=pixels, other=pixels, tpu=folded)
-
-
-def _block_of_pixels(block: Params, x: Array, arch: Architecture) -> Array:
     clamp, taps = arch.discriminator_clamp, arch.discriminator_taps
     shortcut = None
     if arch.discriminator_kind == "resnet":
-        weight = layers.equalised(block["skip"]["weight"])
-        shortcut = layers.convolve(layers.blur_half(x, taps), weight)
+        shortcut = layers.convolve(blur_half(x, taps), layers.equalised(block["skip"]["weight"]))
     x = _convolved(block["conv1"], x, clamp)
     x = layers.convolve_half(x, layers.equalised(block["conv2"]["weight"]), taps)
     x = layers.activate(x + block["conv2"]["bias"], clamp)
     return x if shortcut is None else (x + shortcut) / math.sqrt(2)
 
 
-def _first_block(disc_params: Params, images: Array, arch: Architecture) -> Array:
-    """Applies the layer that sees the images, and the first block."""
-
-    def pixels(from_rgb: Params, block: Params, images: Array) -> Array:
-        return _block_of_pixels(block, _convolved(from_rgb, images, arch.discriminator_clamp), arch)
-
-    def in_blocks(from_rgb: Params, block: Params, images: Array) -> Array:
-        x = blocks.mix(blocks.to_blocks(images), layers.equalised(from_rgb["weight"]))
-        x = layers.activate(x + _tiled(from_rgb["bias"]), arch.discriminator_clamp)
-        return _folded_block(block, x, arch, 2)
-
-    from_rgb, block = disc_params["from_rgb"], disc_params["blocks"]["0"]
-    if not _folds(block, arch) or block["conv1"]["weight"].shape[-1] > _FEW:
-        return _block(block, _convolved(from_rgb, images, arch.discriminator_clamp), arch)
-    return by_platform(from_rgb, block, images, cpu=pixels, other=pixels, tpu=in_blocks)
-
-
-def _folds(block: Params, arch: Architecture) -> bool:
-    """Returns whether a TPU folds a block's filters into its kernels: it has few channels, and the usual filter."""
-    return block["conv1"]["weight"].shape[-1] <= _FEW_TO_FOLD and arch.discriminator_taps == BINOMIAL
-
-
-def _folded_block(block: Params, x: Array, arch: Architecture, side: int) -> Array:
-    """Does what `_block_of_pixels` does, with each low-pass filter and the convolution after it in one.
-
-    Args:
-      block: parameters.
-      x: features, kept as blocks of `side` x `side` pixels, 1 or 2.
-      arch: the sizes.
-      side: of the blocks.
-    """
-    clamp, taps = arch.discriminator_clamp, arch.discriminator_taps
-    shortcut = None
-    if arch.discriminator_kind == "resnet":
-        shortcut = blocks.filter_half(x, layers.equalised(block["skip"]["weight"]), taps, side)
-    if side == 1:
-        x = _convolved(block["conv1"], x, clamp)
-    else:
-        x = blocks.convolve(x, layers.equalised(block["conv1"]["weight"]))
-        x = layers.activate(x + _tiled(block["conv1"]["bias"]), clamp)
-    x = blocks.filter_half(x, layers.equalised(block["conv2"]["weight"]), taps, side)
-    x = layers.activate(x + block["conv2"]["bias"], clamp)
-    return x if shortcut is None else (x + shortcut) / math.sqrt(2)
-
-
-def _tiled(bias: Array) -> Array:
-    """Returns the bias of each pixel of a block."""
-    return jnp.tile(bias, 4)
-
-
-def _blocks(
-    disc_params: Params,
-    images: Array,
-    arch: Architecture,
-    count: int,
-) -> tuple[tuple[Array, ...], Array]:
+def _blocks(disc_params: Params, images: Array, arch: Architecture, count: int) -> tuple[tuple[Array, ...], Array]:
     """Returns the outputs of the first `count` blocks, and the images, halved once per block in the "skip" kind."""
-    if arch.discriminator_kind == "skip":
-        return _skip_blocks(disc_params, images, arch, count)
-    features: list[Array] = []
-    for i in range(count):
-        if i:
-            features.append(_block(disc_params["blocks"][str(i)], features[-1], arch))
-        else:
-            features.append(_first_block(disc_params, images, arch))
-    return tuple(features), images
-
-
-def _skip_blocks(disc_params: Params, images: Array, arch: Architecture, count: int) -> tuple[tuple[Array, ...], Array]:
-    """Does what `_blocks` does for the "skip" kind, whose blocks see the images too."""
     x, features = _convolved(disc_params["from_rgb"], images, arch.discriminator_clamp), []
     for i in range(count):
         block = disc_params["blocks"][str(i)]
-        if i:
-            x = x + _convolved(block["from_rgb"], images, arch.discriminator_clamp)
-        images = layers.blur_half(images, arch.discriminator_taps)
+        if arch.discriminator_kind == "skip":
+            if i:
+                x = x + _convolved(block["from_rgb"], images, arch.discriminator_clamp)
+            images = blur_half(images, arch.discriminator_taps)
         x = _block(block, x, arch)
         features.append(x)
     return tuple(features), images

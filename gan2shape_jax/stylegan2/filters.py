@@ -3,21 +3,17 @@
 Images are NHWC. Nearly every StyleGAN2 has the taps (1, 3, 3, 1) / 8 along each axis. For those
 the filter is two passes of shifted sums, and its derivative is the same filter with other borders,
 written by hand: what JAX derives from sums of slices takes twice as long, a depthwise convolution
-forty times as long on a CPU (measured with frozen weights). On TPU each pass is a product with a
-banded matrix: slices not aligned to a register cost more there than all the multiplications by
-zero. Any other taps use the general form at the end; borders and phases are those of NVIDIA's
-`upfirdn2d`.
+forty times as long on a CPU (measured with frozen weights). Any other taps use the general form at
+the end; borders and phases are those of NVIDIA's `upfirdn2d`.
 """
 
 import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from gan2shape_jax.platforms import by_platform
 from gan2shape_jax.stylegan2.architecture import BINOMIAL
 
 __all__ = ["blur", "blur_half", "smooth", "upsample"]
@@ -27,12 +23,6 @@ _EDGE, _INNER = 0.125, 0.375  # the outer and the inner taps of (1, 3, 3, 1) / 8
 
 def _filter_axis(x: Array, axis: int, pad: int, stride: int) -> Array:
     """Applies the low-pass filter along an axis padded with `pad` zeros on both sides."""
-    shifted = functools.partial(_shifted_sums, axis=axis, pad=pad, stride=stride)
-    matrix = _filter_matrix(x.shape[axis], pad, stride)
-    return by_platform(x, cpu=shifted, other=shifted, tpu=lambda x: _product(matrix, x, axis))
-
-
-def _shifted_sums(x: Array, *, axis: int, pad: int, stride: int) -> Array:
     width = [(0, 0)] * x.ndim
     width[axis] = (pad, pad)
     x = jnp.pad(x, width)
@@ -42,21 +32,6 @@ def _shifted_sums(x: Array, *, axis: int, pad: int, stride: int) -> Array:
         return lax.slice_in_dim(x, j, j + (count - 1) * stride + 1, stride, axis)
 
     return _EDGE * (tap(0) + tap(3)) + _INNER * (tap(1) + tap(2))
-
-
-@functools.cache
-def _filter_matrix(length: int, pad: int, stride: int) -> np.ndarray:
-    """Returns the filter as a matrix (outputs, length)."""
-    padded = np.pad(np.eye(length, dtype=np.float32), ((pad, pad), (0, 0)))
-    count = (length + 2 * pad - 4) // stride + 1
-    taps = [padded[j : j + (count - 1) * stride + 1 : stride] for j in range(4)]
-    return _EDGE * (taps[0] + taps[3]) + _INNER * (taps[1] + taps[2])
-
-
-def _product(matrix: np.ndarray, x: Array, axis: int) -> Array:
-    """Applies a matrix (outputs, inputs) along an axis."""
-    equation = "oi,biwc->bowc" if axis == 1 else "oi,bhic->bhoc"
-    return jnp.einsum(equation, jnp.asarray(matrix, x.dtype), x, precision=lax.Precision.HIGHEST)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -71,13 +46,6 @@ blur.defvjp(lambda x, pad: (blur(x, pad), None), lambda pad, _, g: (blur(g, 3 - 
 
 def _zoom_axis(x: Array, axis: int) -> Array:
     """Doubles an axis with the filter: 3/4 of the nearer input and 1/4 of the farther."""
-    pairs = functools.partial(_pairs, axis=axis)
-    # The transpose of halving, up to the gain.
-    matrix = 2 * _filter_matrix(2 * x.shape[axis], 1, 2).T
-    return by_platform(x, cpu=pairs, other=pairs, tpu=lambda x: _product(matrix, x, axis))
-
-
-def _pairs(x: Array, *, axis: int) -> Array:
     width = [(0, 0)] * x.ndim
     width[axis] = (1, 1)
     count, padded = x.shape[axis], jnp.pad(x, width)

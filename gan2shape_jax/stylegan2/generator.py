@@ -17,6 +17,7 @@ from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
 from gan2shape_jax.stylegan2 import layers
 from gan2shape_jax.stylegan2.architecture import Architecture, Params
+from gan2shape_jax.stylegan2.filters import upsample
 
 __all__ = ["map_styles", "random_noise", "synthesize"]
 
@@ -59,7 +60,7 @@ def _styled_layer(layer: Params, x: Array, w: Array, noise: Array, *, grow: bool
 
 def _shortcut(weight: Array, x: Array, arch: Architecture) -> Array:
     """Returns the shortcut of a "resnet" block: its input with the new number of channels, at twice the side."""
-    return layers.upsample(layers.convolve(x, layers.equalised(weight)), arch.taps)
+    return upsample(layers.convolve(x, layers.equalised(weight)), arch.taps)
 
 
 def _to_rgb(layer: Params, x: Array, w: Array, arch: Architecture) -> Array:
@@ -124,17 +125,6 @@ def synthesize(
         noise = [gen_params["noise"][str(i)] for i in range(arch.layers)]
     if len(noise) != arch.layers:
         raise ValueError(f"{len(noise)} noise maps for {arch.layers} layers")
-    image, features = _draw(gen_params, w, noise, arch)
-    return (image, features[1:]) if return_features else image
-
-
-def _draw(
-    gen_params: Params,
-    w: Array,
-    noise: Sequence[Array],
-    arch: Architecture,
-) -> tuple[Array, tuple[Array, ...]]:
-    """Returns the images and the features at every resolution."""
     x = shortcut = gen_params["input"][None]
     image: Array | None = None
     features = []
@@ -149,10 +139,10 @@ def _draw(
             x = (x + shortcut) / math.sqrt(2)
         if arch.colours_at(level):
             colour = _to_rgb(gen_params["to_rgb"][str(level)], x, w[:, i + 1], arch)
-            image = colour if image is None else colour + layers.upsample(image, arch.taps)
+            image = colour if image is None else colour + upsample(image, arch.taps)
         features.append(x)
     assert image is not None  # the last level has colours in every kind
-    return image, tuple(features)
+    return (image, tuple(features[1:])) if return_features else image
 
 
 def random_noise(

@@ -10,12 +10,21 @@ Two questions are put to the features of the discriminator's last three blocks, 
 
 The sum is expressed in standard deviations of samples held out from both: 0 is as typical as they are on average, and
 the values they do not exceed are those to be expected of photographs. See docs/reports/trust.md.
+
+The statistics are stored in the guide file of a GAN, whose header identifies the GAN by its SHA-256; a guide learned
+from another GAN is never used:
+
+    assets/KIND/guide.safetensors                  for a bundled GAN, beside it
+    CACHE/gan2shape_jax/guides/HASH.safetensors    for any other, see `gan2shape_jax.apps.photo.guide`
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
+import pathlib
+from collections.abc import Mapping
 
 import flax.struct
 import jax
@@ -23,10 +32,34 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.bundled import cache
+from gan2shape_jax.io.weights.budget import Refused
+from gan2shape_jax.io.weights.digest import sha256
+from gan2shape_jax.io.weights.safetensors_file import TensorFile, open_safetensors
 from gan2shape_jax.stylegan2.architecture import Architecture, Params
 from gan2shape_jax.stylegan2.discriminator import discriminator_features
 
-__all__ = ["DISTANCE", "LIMIT", "Typicality", "answers", "atypicality", "belonging", "features", "resized", "side_of"]
+__all__ = [
+    "DISTANCE",
+    "FORMAT",
+    "LIMIT",
+    "NAMES",
+    "VERSION",
+    "Typicality",
+    "answers",
+    "atypicality",
+    "belonging",
+    "cached_at",
+    "features",
+    "is_of",
+    "places",
+    "read_typicality",
+    "resized",
+    "side_of",
+    "tensors_of",
+    "typicality_in",
+]
 
 # The atypicality at which belonging is one half, and the width of its fall from 1 to 0, in standard deviations.
 LIMIT, _WIDTH = 3.5, 0.5
@@ -34,6 +67,8 @@ _LARGEST = 128  # pixels: larger pictures are scaled down for scoring
 _PLACES = 4  # along each side
 _BLOCKS = 3
 DISTANCE = 0.5  # weight of the distance relative to the side
+FORMAT, VERSION = "gan2shape_jax guide", "1"
+_BESIDE, _FOLDER = "guide.safetensors", "typicality/"
 
 
 @flax.struct.dataclass
@@ -130,3 +165,70 @@ def answers(
     count, leading = moved.shape[-1], along.shape[-1]
     within = jnp.sum((along / typicality.spread) ** 2, -1) / leading
     return side, jnp.sqrt(within + others / max(1, count - leading))
+
+
+NAMES = frozenset(_FOLDER + field.name for field in dataclasses.fields(Typicality))
+
+
+def cached_at(digest: str) -> pathlib.Path:
+    """Returns where the guide of a GAN that came without one is cached; `digest` is the SHA-256 of the GAN's file."""
+    return cache("guides") / f"{digest[:32]}.safetensors"
+
+
+def places(checkpoint: pathlib.Path, digest: str) -> list[pathlib.Path]:
+    """Returns the existing files that may be the guide of a GAN: beside its file, and in the user's cache."""
+    return [path for path in (checkpoint.with_name(_BESIDE), cached_at(digest)) if path.is_file()]
+
+
+def tensors_of(typicality: Typicality) -> dict[str, np.ndarray]:
+    """Returns the tensors of a typicality by their names in a guide file."""
+    return {
+        _FOLDER + field.name: np.ascontiguousarray(getattr(typicality, field.name), np.float32)
+        for field in dataclasses.fields(Typicality)
+    }
+
+
+def is_of(file: TensorFile, gan_sha256: str) -> bool:
+    """Returns whether an open file is the guide of a GAN, in this version of the format."""
+    texts = file.metadata
+    return (texts.get("format"), texts.get("version"), texts.get("gan_sha256")) == (FORMAT, VERSION, gan_sha256)
+
+
+def typicality_in(found: Mapping[str, np.ndarray]) -> Typicality | None:
+    """Returns the typicality among a guide's tensors; None if it is damaged."""
+    arrays = {field.name: np.asarray(found[_FOLDER + field.name]) for field in dataclasses.fields(Typicality)}
+    counts, axes = arrays["middle"].shape, arrays["axes"].shape
+    whole = (
+        len(counts) == 1
+        and arrays["scale"].shape == counts
+        and axes == (*counts, *arrays["spread"].shape)
+        and arrays["plane"].ndim == 1
+        and arrays["rest"].size == 1
+        and arrays["standards"].shape == (6,)
+        and all(np.isfinite(value).all() for value in arrays.values())
+    )
+    if not whole:
+        return None
+    arrays["rest"] = arrays["rest"].reshape(())  # a file stores it with shape (1,)
+    return Typicality(**{name: jnp.asarray(value, jnp.float32) for name, value in arrays.items()})
+
+
+def read_typicality(checkpoint: pathlib.Path) -> Typicality | None:
+    """Reads the typicality from a GAN's guide; None if it has no guide yet, or none that can be used.
+
+    Args:
+      checkpoint: the GAN's file.
+    """
+    if not checkpoint.is_file():
+        return None
+    digest = sha256(checkpoint)
+    for path in places(checkpoint, digest):
+        try:
+            with open_safetensors(path) as file:
+                if is_of(file, digest) and file.shapes.keys() >= NAMES:
+                    found = typicality_in({name: file.read(name) for name in NAMES})
+                    if found is not None:
+                        return found
+        except (OSError, Refused, UserError):
+            continue
+    return None

@@ -8,7 +8,7 @@ from helpers import compiled
 from helpers.meshes import CAMERA, KINDS, VERTICES, random_mesh, rasterize
 
 from gan2shape_jax.geometry import camera as camera_lib
-from gan2shape_jax.geometry.faces import grid_faces
+from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
 
 
 def test_gradients_of_grids_and_meshes_agree():

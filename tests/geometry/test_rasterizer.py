@@ -1,7 +1,5 @@
 """The rasteriser against a brute-force one in numpy, and the gradient of its depth."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,18 +7,11 @@ import pytest
 from helpers import compiled
 
 from gan2shape_jax.geometry import camera as camera_lib
-from gan2shape_jax.geometry import rasterizer
+from gan2shape_jax.geometry import rasterizer, visibility
+from gan2shape_jax.platforms import tracing_for
 
 _SIDE = 7
 _CAMERA = camera_lib.Camera(_SIDE)
-
-
-@pytest.fixture(autouse=True)
-def _both_forms(form, monkeypatch):
-    if form:
-        # Compiled anew: what was compiled for CPU keeps to its form.
-        function = functools.wraps(rasterizer.rasterize)(lambda *mesh, **more: rasterizer.rasterize(*mesh, **more))
-        monkeypatch.setattr(compiled, "rasterize_grid", jax.jit(function, static_argnames=("camera", "samples")))
 
 
 def _triangles(side):
@@ -161,6 +152,27 @@ def test_batches_jit_and_vmap_equal_a_loop():
         np.testing.assert_allclose(loop[0].barycentric, other[0].barycentric, atol=1e-3)
         norms = [np.linalg.norm(np.reshape(g, (6, -1)), axis=1) for g in (loop[1] - other[1], loop[1])]
         assert (norms[0] < 1e-3 * norms[1]).all()
+
+
+def test_chunks_are_the_largest_divisors_that_fit_a_cpus_cache_and_change_nothing(monkeypatch):
+    for batch, size, most, chunk in [(16, 4, 64, 16), (16, 4, 63, 8), (17, 4, 64, 1), (34, 4, 68, 17), (6, 100, 64, 1)]:
+        assert visibility.chunk_of(batch, size, most=most) == chunk
+    images = jax.random.normal(jax.random.key(0), (6, 5)), jnp.arange(6)
+
+    def function(chunk):
+        values, number = chunk
+        return jnp.cumsum(values, axis=1) * number[:, None], number + 1
+
+    def in_chunks(images):
+        return visibility.map_in_chunks(function, images, size=128 * 128)  # three at a time
+
+    found = jax.jit(in_chunks).lower(images)
+    jax.tree.map(np.testing.assert_array_equal, found.compile()(images), function(images))
+    two = jax.tree.map(lambda x: jnp.stack([x, 2 * x]), images)
+    jax.tree.map(np.testing.assert_array_equal, jax.vmap(in_chunks)(two), jax.vmap(function)(two))
+    with tracing_for("gpu"):
+        whole = jax.jit(in_chunks).lower(images)
+    assert "stablehlo.while" in found.as_text() and "stablehlo.while" not in whole.as_text()
 
 
 def test_depth_gradient_equals_finite_differences():

@@ -21,7 +21,7 @@ def _channels_last(image):
 
 
 @pytest.mark.parametrize("mode, key", [("bilinear", "resampled"), ("nearest", "resampled_nearest")])
-def test_samples_equal_golden(golden, parity, form, mode, key):
+def test_samples_equal_golden(golden, parity, mode, key):
     archive = golden("renderer.npz")
     groups = sorted({name.split("/")[0] for name in archive})
     assert groups
@@ -30,7 +30,7 @@ def test_samples_equal_golden(golden, parity, form, mode, key):
         grid = jnp.asarray(archive[f"{group}/inv_grid2d"])
         found = resample.grid_sample(texture, grid, mode=mode)
         expected = _channels_last(archive[f"{group}/{key}"])
-        parity(f"sampling, {mode}, S={texture.shape[-2]}{form}", _relative(found, expected), 1e-5, "renderer.npz")
+        parity(f"sampling, {mode}, S={texture.shape[-2]}", _relative(found, expected), 1e-5, "renderer.npz")
 
 
 def test_samples_of_a_recomputed_grid_equal_golden(golden, parity):
@@ -62,7 +62,7 @@ def test_sizes_equal_golden(golden, parity):
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "nearest"])
-def test_samples_and_gradients_equal_torch(mode, parity, form):
+def test_samples_and_gradients_equal_torch(mode, parity):
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
     image, grid = rng.normal(size=(2, 5, 7, 3)), rng.uniform(-1.4, 1.4, (2, 4, 6, 2))
@@ -78,13 +78,12 @@ def test_samples_and_gradients_equal_torch(mode, parity, form):
             jnp.asarray(image),
             jnp.asarray(grid),
         )
-        name = f"sampling, {mode}, float64{form}"
+        name = f"sampling, {mode}, float64"
         parity(name, largest(found, expected.detach().numpy()), 1e-12, measure=LARGEST)
         for to, ours, theirs in zip(("image", "grid"), pull(jnp.asarray(cotangent)), inputs, strict=True):
             parity(f"{name}, gradient to the {to}", largest(ours, theirs.grad.numpy()), 1e-11, measure=LARGEST)
 
 
-@pytest.mark.usefixtures("form")
 def test_identity_grid_returns_the_image():
     image = jnp.asarray(np.random.default_rng(1).normal(size=(3, 2, 6, 6, 4)), jnp.float32)
     axis = jnp.linspace(-1, 1, 6)
@@ -95,7 +94,6 @@ def test_identity_grid_returns_the_image():
     np.testing.assert_allclose(batched, image, atol=1e-5)
 
 
-@pytest.mark.usefixtures("form")
 def test_far_outside_is_zero_with_finite_gradients():
     image = jnp.ones((4, 4, 1))
     grid = jnp.array([[[1e30, 0.0], [0.0, -1e30], [3.0, 3.0], [-1.0, 1.0]]])
@@ -105,7 +103,6 @@ def test_far_outside_is_zero_with_finite_gradients():
     assert all(np.isfinite(g).all() for g in gradients)
 
 
-@pytest.mark.usefixtures("form")
 def test_sample_gradients():
     rng = np.random.default_rng(2)
     with jax.enable_x64(True):

@@ -1,6 +1,4 @@
-"""The kernels for TPU: what the scatters give, in any arrangement; what a program lowered for each platform holds."""
-
-import functools
+"""The kernels for TPU give what the forms for other platforms do, in any arrangement; each is interpreted here."""
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +7,9 @@ import pytest
 from helpers.rendered import CASES
 
 from gan2shape_jax.geometry import camera as camera_lib
-from gan2shape_jax.geometry import rasterizer, render, seen_values, visibility
+from gan2shape_jax.geometry import rasterizer, render, tpu, visibility
 from gan2shape_jax.geometry.tpu import blocks as blocks_lib
-from gan2shape_jax.geometry.tpu import operations
-from gan2shape_jax.geometry.tpu import values as tpu_values
-from gan2shape_jax.geometry.tpu import visibility as tpu_visibility
-from gan2shape_jax.platforms import emulated_tpu
+from gan2shape_jax.platforms import tracing_for
 
 _FAR = 100.0
 
@@ -48,84 +43,60 @@ def test_kernels_see_and_sum_what_scatters_do(monkeypatch, side, count, roughnes
     values = jnp.asarray(np.random.default_rng(1).normal(size=(2, 5, 2, side - 1, side - 1)), jnp.float32)
     cotangent = jnp.asarray(np.random.default_rng(2).normal(size=(2, 5, count, count)), jnp.float32)
 
-    def at_samples(values):
+    def at_samples(values, cotangent):
         planes = [values[:, k] for k in range(5)]
-        return jnp.stack(seen_values.triangles_at_samples(planes, triangle, screen), 1)
+        seen, pull = jax.vjp(lambda *p: jnp.stack(rasterizer.triangles_at_samples(p, triangle, screen), 1), *planes)
+        return seen, jnp.stack(pull(cotangent), 1)
 
-    expected, pull = jax.vjp(at_samples, values)
-    with emulated_tpu():
-        found = jax.jit(lambda: operations.visible_triangles(screen, count=count, far=_FAR))()
-        seen, pull_kernel = jax.vjp(lambda values: at_samples(values), values)
-        sums = jax.jit(lambda c: pull_kernel(c))(cotangent)[0]
+    expected, expected_sums = at_samples(values, cotangent)
+    with tracing_for("interpreted"):
+        found = jax.jit(lambda: tpu.visible_triangles(screen, count=count, far=_FAR))()
+        seen, sums = jax.jit(at_samples)(values, cotangent)
     np.testing.assert_array_equal(found[1], triangle)
     np.testing.assert_allclose(found[0], depth, rtol=1e-6)
     np.testing.assert_array_equal(seen, expected)
-    np.testing.assert_allclose(sums, pull(cotangent)[0], rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.heavy
-def test_loops_that_are_written_out_give_the_same():
-    """What is compiled for a TPU has them written out, what tests interpret has not."""
-    screen = _screen(10, 40, roughness=2.0)
-    values = jnp.asarray(np.random.default_rng(1).normal(size=(2, 3, 2, 9, 9)), jnp.float32)
-
-    @functools.partial(jax.jit, static_argnames="unroll")
-    def everything(unroll):
-        options = {"interpret": True, "unroll": unroll}
-        depth, triangle = tpu_visibility.visible_triangles(screen, count=40, far=_FAR, **options)
-        seen = tpu_values.values_at_samples(values, triangle, screen, **options)
-        return depth, triangle, seen, tpu_values.sums_over_samples(jnp.sin(seen), triangle, screen, **options)
-
-    jax.tree.map(np.testing.assert_array_equal, everything(True), everything(False))
+    np.testing.assert_allclose(sums, expected_sums, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", [pytest.param("warped depth", marks=pytest.mark.heavy), "sampled image"])
 def test_derivatives_are_those_of_the_other_form(name):
-    """Forward and backward mode, second derivatives, and batches under vmap."""
+    """Values, gradients under vmap, and the gradient of a gradient's norm."""
     with jax.enable_x64(True):
         loss, arguments = CASES[name](batch=2)
-        change = jax.tree.map(lambda x: jnp.asarray(np.random.default_rng(0).normal(size=x.shape)), arguments)
 
-        def everything(arguments, change):
-            mapped = jax.vmap(jax.grad(loss))(arguments)
-            twice = jax.jvp(jax.grad(loss), (arguments,), (change,))
-            return mapped, twice, jax.jvp(loss, (arguments,), (change,))
+        def everything(arguments):
+            def norm(arguments):
+                gradient = jax.grad(loss)(arguments)
+                return sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradient))
 
-        expected = jax.jit(everything)(arguments, change)
-        with emulated_tpu():
-            found = jax.jit(lambda a, c: everything(a, c))(arguments, change)
+            return loss(arguments), jax.vmap(jax.grad(loss))(arguments), jax.grad(norm)(arguments)
+
+        expected = jax.jit(everything)(arguments)
+        with tracing_for("interpreted"):
+            found = jax.jit(everything)(arguments)
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert np.abs(other).max() > 0
         np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-10 * np.abs(other).max())
 
 
-@pytest.mark.parametrize(("platform", "scatters", "kernels"), [("cpu", True, 0), ("cuda", True, 0), ("tpu", False, 5)])
+@pytest.mark.parametrize(("platform", "scatters", "kernels"), [("cpu", True, 0), ("gpu", True, 0), ("tpu", False, 5)])
 def test_a_program_for_a_tpu_has_kernels_and_no_scatter(platform, scatters, kernels):
+    """Also where `jax.shard_map` refuses branches and kernels that do not say that they vary over devices."""
     camera = camera_lib.Camera(8)
+    split = jax.sharding.PartitionSpec("images")
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("images",))
 
     def loss(depth, view, texture):
         return jnp.sum(render.reconstruct(texture, render.warp_depth(depth, view, camera), view, camera))
 
+    gradient = jax.grad(loss, argnums=(0, 1, 2))
     arguments = jnp.ones((2, 8, 8)), jnp.zeros((2, 6)), jnp.ones((2, 8, 8, 3))
-    gradient = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
-    text = jax.export.export(gradient, platforms=[platform])(*arguments).mlir_module()
-    assert ("stablehlo.scatter" in text) == scatters
-    assert text.count("stablehlo.custom_call @tpu_custom_call") == kernels
-
-
-@pytest.mark.parametrize(("platform", "kernels"), [("cpu", 0), ("tpu", 3)])
-def test_results_vary_over_devices_as_arguments_do(platform, kernels):
-    """`jax.shard_map` refuses branches and kernels that do not say so."""
-    camera = camera_lib.Camera(6)
-    split = jax.sharding.PartitionSpec("images")
-    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("images",))
-
-    def gradient(depth, view):
-        return jax.grad(lambda d: jnp.sum(render.warp_depth(d, view, camera) ** 2))(depth)
-
-    sharded = jax.jit(jax.shard_map(gradient, mesh=mesh, in_specs=split, out_specs=split))
-    exported = jax.export.export(sharded, platforms=[platform])(jnp.ones((2, 6, 6)), jnp.zeros((2, 6)))
-    assert exported.mlir_module().count("stablehlo.custom_call @tpu_custom_call") == kernels
+    target = "cuda" if platform == "gpu" else platform
+    for function in (gradient, jax.shard_map(gradient, mesh=mesh, in_specs=split, out_specs=split)):
+        with tracing_for(platform):
+            text = jax.export.export(jax.jit(function), platforms=[target])(*arguments).mlir_module()
+        assert ("stablehlo.scatter" in text) == scatters
+        assert text.count("stablehlo.custom_call @tpu_custom_call") == kernels
 
 
 def test_only_samples_of_the_grid_come_back():
@@ -146,8 +117,8 @@ def test_a_whole_rasterisation_is_the_same():
         return rasterizer.rasterize(vertices, camera, samples=rasterizer.SampleGrid.over(camera, supersample=2))
 
     expected = jax.jit(run)(depth, view)
-    with emulated_tpu():
-        found = jax.jit(lambda d, v: run(d, v))(depth, view)
+    with tracing_for("interpreted"):
+        found = jax.jit(run)(depth, view)
     np.testing.assert_array_equal(found.triangle, expected.triangle)
     np.testing.assert_allclose(found.depth, expected.depth, rtol=1e-6)
     np.testing.assert_allclose(found.barycentric, expected.barycentric, atol=1e-5)
@@ -168,8 +139,8 @@ def test_corners_are_the_pixels_around_points_to_the_last_bit(dtype, shape, poin
             at = jax.vmap(lambda one, x, y: jnp.concatenate([one[:, y + j, x + i] for j in (0, 1) for i in (0, 1)]))
             return at(padded, x, y)
 
-        with emulated_tpu():
-            found, pull = jax.vjp(lambda one: operations.corners(one, low), image)
+        with tracing_for("interpreted"):
+            found, pull = jax.vjp(lambda one: tpu.corners(one, low), image)
             expected, pull_expected = jax.vjp(looked_up, image)
             np.testing.assert_array_equal(found, expected)
             cotangent = jnp.asarray(rng.normal(size=found.shape), dtype)

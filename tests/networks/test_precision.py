@@ -6,10 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.tiny import tiny_config, tiny_image
+from helpers.tiny import tiny_image
 
-from gan2shape_jax.config.validation import validate
-from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.method import image_terms, iteration, models, projection, reconstruction, step1, step2, step3
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import changed
@@ -142,22 +140,11 @@ def test_depth_is_smooth_enough_for_normals(case):
         assert jnp.diff(error, axis=axis).std() < 0.1 * jnp.diff(depth["float32"], axis=axis).std()
 
 
-def test_other_precisions_are_refused(tmp_path):
-    with pytest.raises(
-        ConfigError, match="config.runtime.precision is 'float16': it is one of auto, float32, bfloat16"
-    ):
-        validate(tiny_config(tmp_path, runtime__precision="float16"))
-
-
-@pytest.mark.parametrize(
-    ("asked", "platform", "expected"),
-    [
-        ("auto", "cpu", "float32"),
-        ("auto", "gpu", "float32"),
-        ("auto", "tpu", "bfloat16"),
-        ("float32", "tpu", "float32"),
-        ("bfloat16", "cpu", "bfloat16"),
-    ],
-)
-def test_only_a_tpu_computes_in_bfloat16_unasked(asked, platform, expected):
-    assert precision.chosen(asked, platform) == expected
+def test_only_a_tpu_computes_in_bfloat16_unasked():
+    assert [precision.chosen("auto", platform) for platform in ("cpu", "gpu", "tpu")] == [
+        "float32",
+        "float32",
+        "bfloat16",
+    ]
+    for kind, platform in (("float32", "tpu"), ("bfloat16", "cpu")):
+        assert precision.chosen(kind, platform) == kind

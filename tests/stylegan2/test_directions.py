@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.stylegan2 import Architecture, directions
+from gan2shape_jax.stylegan2 import Architecture
+from gan2shape_jax.stylegan2 import latents as directions
 
 ARCH = Architecture(size=16, style_dim=12, mapping_layers=2, channels=(6, 5, 4), discriminator_channels=(4, 4))
 

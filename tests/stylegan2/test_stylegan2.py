@@ -13,8 +13,8 @@ from helpers.tiny_stylegan2 import random_parameters
 from helpers.tiny_stylegan2 import relative as _relative
 from jax import lax
 
-from gan2shape_jax import stylegan2
-from gan2shape_jax.stylegan2 import Architecture, layers
+from gan2shape_jax import platforms, stylegan2
+from gan2shape_jax.stylegan2 import Architecture, filters, layers
 from tools.convert_stylegan2 import convert
 
 
@@ -114,18 +114,18 @@ def _filter_reference(x, *, up=1, down=1, pad=(0, 0), gain=1.0):
 
 def _operations():
     return {
-        "upsample": (layers.upsample, {"up": 2, "pad": (2, 1), "gain": 4}),
-        "blur_half": (layers.blur_half, {"down": 2, "pad": (1, 1)}),
-        "blur_1": (lambda x: layers.blur(x, 1), {"pad": (1, 1)}),
-        "blur_2": (lambda x: layers.blur(x, 2), {"pad": (2, 2)}),
+        "upsample": (filters.upsample, {"up": 2, "pad": (2, 1), "gain": 4}),
+        "blur_half": (filters.blur_half, {"down": 2, "pad": (1, 1)}),
+        "blur_1": (lambda x: filters.blur(x, 1), {"pad": (1, 1)}),
+        "blur_2": (lambda x: filters.blur(x, 2), {"pad": (2, 2)}),
     }
 
 
 @pytest.mark.parametrize("name", _operations())
 @pytest.mark.parametrize("shape", [(2, 4, 4, 3), (1, 8, 16, 2)])
-def test_filters_match_their_definition_and_gradient(name, shape, form):
+def test_filters_match_their_definition_and_gradient(name, shape):
     filtered, settings = _operations()[name]
-    operation = jax.jit(lambda x: filtered(x))  # compiled anew for each form
+    operation = jax.jit(filtered)
     with jax.enable_x64():
         x = jax.random.normal(jax.random.key(3), shape, jnp.float64)
         out = operation(x)
@@ -150,6 +150,31 @@ def test_upsampling_and_downsampling_convolutions_match_their_definition():
         for j in range(3)
     )
     np.testing.assert_allclose(layers.convolve_half(x, kernel), by_hand, atol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [3, 40])
+@pytest.mark.parametrize("name", ["convolve", "_shrink", "_grow"])
+def test_hand_made_gradients_of_convolutions_are_those_that_jax_derives(name, channels):
+    """First derivatives, and those of a gradient's norm, as in the gradient penalty."""
+    side = {"convolve": 6, "_shrink": 7, "_grow": 3}[name]
+    keys = jax.random.split(jax.random.key(side), 2)
+    x = jax.random.normal(keys[0], (2, side, side, channels))
+    kernel = jax.random.normal(keys[1], (3, 3, channels, channels + 1))
+
+    def derivatives(x, kernel):
+        def loss(x, kernel):
+            return jnp.sum(jnp.sin(getattr(layers, name)(x, kernel)))
+
+        def norm(x, kernel):
+            return jnp.sum(jax.grad(loss)(x, kernel) ** 2)
+
+        return jax.value_and_grad(loss, (0, 1))(x, kernel), jax.grad(norm, (0, 1))(x, kernel)
+
+    ours = jax.jit(derivatives)(x, kernel)
+    with platforms.tracing_for("gpu"):
+        derived = jax.jit(derivatives)(x, kernel)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(derived), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * float(jnp.max(jnp.abs(b))))
 
 
 def test_gradients_are_those_of_finite_differences(tiny):

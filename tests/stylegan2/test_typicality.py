@@ -9,8 +9,8 @@ from PIL import Image
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.io.bundled import asset
-from gan2shape_jax.stylegan2 import typicality, typicality_measure, unlike
-from gan2shape_jax.stylegan2.random_images import random_images
+from gan2shape_jax.stylegan2 import typicality, typicality_measure
+from gan2shape_jax.stylegan2.latents import random_images
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_any_discriminator_serves_and_any_side_of_pictures():
 
 def test_pictures_that_the_gan_did_not_draw_are_pictures():
     images = np.random.default_rng(0).uniform(-1, 1, (12, 16, 16, 3)).astype(np.float32)
-    for make in (unlike.unlike, unlike.disturbed):
+    for make in (typicality_measure.unlike, typicality_measure.disturbed):
         made, again = (make(np.random.default_rng(1), images) for _ in range(2))
         assert made.shape == images.shape and made.dtype == np.float32
         assert np.array_equal(made, again) and np.abs(made).max() <= 1

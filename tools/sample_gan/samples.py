@@ -23,7 +23,7 @@ from gan2shape_jax.io.atomic_files import atomic_folder
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.pictures import Tile
 from gan2shape_jax.stylegan2 import Architecture, Params
-from gan2shape_jax.stylegan2.random_images import random_images_in_parts
+from gan2shape_jax.stylegan2.latents import random_images_in_parts
 
 __all__ = ["drawn", "name_of", "write_samples"]
 

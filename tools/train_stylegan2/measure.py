@@ -22,7 +22,7 @@ from gan2shape_jax.apps.evaluate.embedding import Preparation, load_embedding
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.stylegan2 import Architecture, Params
-from gan2shape_jax.stylegan2.random_images import random_images_in_parts
+from gan2shape_jax.stylegan2.latents import random_images_in_parts
 
 from .training import to_pixels
 

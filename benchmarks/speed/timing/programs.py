@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from gan2shape_jax import platforms
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import render
 from gan2shape_jax.method import iteration as iteration_lib
@@ -54,9 +55,13 @@ def lowered(
         raise UserError(f"--steps {name}: there are {', '.join(names_of(subject))}")
     if joint and name not in subject.phases:
         raise UserError(f"--joint: {name} is not trained; there are {', '.join(subject.phases)}")
-    layout = image_axis.Layout(mesh=mesh, form=form)
+    with platforms.tracing_for(mesh.devices.flat[0].platform):
+        return _lowered(subject, name, images, image_axis.Layout(mesh=mesh, form=form), joint)
+
+
+def _lowered(subject: Subject, name: str, images: int, layout: image_axis.Layout, joint: bool) -> jax.stages.Lowered:
     if name == RENDERING:
-        return _rendering(subject, images, mesh)
+        return _rendering(subject, images, layout.mesh)
     if name == PREDICT:
         return _prediction(subject, images, layout)
     if name == COLLECT:

@@ -41,7 +41,8 @@ from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.results.table import markdown_cell
 from gan2shape_jax.results.turntable import rough_views
 from gan2shape_jax.run import prepare
-from gan2shape_jax.stylegan2 import Architecture, directions
+from gan2shape_jax.stylegan2 import Architecture
+from gan2shape_jax.stylegan2.latents import deviations, ganspace, sample_w, sefa, shift
 from gan2shape_jax.training import network_files
 
 __all__ = [
@@ -114,7 +115,7 @@ class Turned:
 def load_gan(config: ConfigDict) -> Gan:
     """Loads a run's frozen networks and samples its W; raises `UserError` if a file is missing."""
     architecture, frozen = prepare.load_frozen(config)
-    latents = directions.sample_w(jax.random.key(0), frozen.generator, arch=architecture, samples=_SAMPLES)
+    latents = sample_w(jax.random.key(0), frozen.generator, arch=architecture, samples=_SAMPLES)
     return Gan(architecture, frozen, latents)
 
 
@@ -193,7 +194,7 @@ def _traversed(name: str, candidates: list[Candidate], subject: Subject, gan: Ga
 def _moved(subject: Subject, gan: Gan, candidate: Candidate, steps: np.ndarray) -> np.ndarray:
     """Returns the subject's latent moved by steps in deviations, (n, L, W)."""
     return np.asarray(
-        directions.shift(
+        shift(
             subject.prepared.problem.latent,
             jnp.asarray(candidate.direction),
             jnp.asarray(steps * candidate.scale, jnp.float32),
@@ -205,8 +206,8 @@ def _moved(subject: Subject, gan: Gan, candidate: Candidate, steps: np.ndarray) 
 
 
 def _ganspace(gan: Gan) -> list[Candidate]:
-    components = directions.ganspace(gan.latents, count=_COMPONENTS)
-    scales = directions.deviations(gan.latents, components)
+    components = ganspace(gan.latents, count=_COMPONENTS)
+    scales = deviations(gan.latents, components)
     return [
         Candidate(components[i], float(scales[i]), first, last, i)
         for first, last in style_ranges(gan.architecture.latents)
@@ -219,8 +220,8 @@ def _sefa(gan: Gan) -> list[Candidate]:
     candidates = []
     for first, last in style_ranges(gan.architecture.latents):
         layers = range(first, min(last, gan.architecture.layers))
-        components = directions.sefa(gan.frozen.generator, layers=layers, count=_COMPONENTS)
-        scales = directions.deviations(gan.latents, components)
+        components = sefa(gan.frozen.generator, layers=layers, count=_COMPONENTS)
+        scales = deviations(gan.latents, components)
         candidates += [Candidate(components[i], float(scales[i]), first, last, i) for i in range(len(components))]
     return candidates
 

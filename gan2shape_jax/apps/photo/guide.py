@@ -1,6 +1,6 @@
 """What framing and masking photos relies on: learned once from a GAN's own samples, and kept in a file.
 
-One safetensors file (`stylegan2.guide_file` says where): `alignment/...` is the alignment network, `typicality/...`
+One safetensors file (`stylegan2.typicality` says where): `alignment/...` is the alignment network, `typicality/...`
 what the discriminator sees in samples, `usual_mask` how often the object covers each pixel. A bundled GAN has its guide
 next to it; for any other GAN it is made when first needed.
 """
@@ -28,10 +28,9 @@ from gan2shape_jax.io.weights.digest import sha256
 from gan2shape_jax.io.weights.safetensors_file import open_safetensors
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.results.pictures import to_uint8
-from gan2shape_jax.stylegan2 import Architecture, guide_file, typicality_measure
-from gan2shape_jax.stylegan2.guide_file import cached_at
-from gan2shape_jax.stylegan2.random_images import random_images
-from gan2shape_jax.stylegan2.typicality import Typicality
+from gan2shape_jax.stylegan2 import Architecture, typicality, typicality_measure
+from gan2shape_jax.stylegan2.latents import random_images
+from gan2shape_jax.stylegan2.typicality import Typicality, cached_at
 from gan2shape_jax.training.network_files import in_order
 
 __all__ = ["Guide", "guide_bytes", "guide_of", "drawn_samples", "make", "read"]
@@ -73,7 +72,7 @@ def guide_of(
       UserError: the GAN is unusable.
     """
     digest = sha256(checkpoint)
-    for path in guide_file.places(checkpoint, digest):
+    for path in typicality.places(checkpoint, digest):
         guide = read(path, digest)
         if guide is not None:
             return guide
@@ -141,8 +140,8 @@ def guide_bytes(guide: Guide, gan_sha256: str) -> bytes:
     flat = {_NETWORK + name: value for name, value in flatten_dict(guide.alignment, sep="/").items()}
     tensors = {name: np.ascontiguousarray(value, np.float16) for name, value in flat.items()}
     tensors[_MASK] = np.ascontiguousarray(guide.usual_mask, np.float16)
-    tensors |= guide_file.tensors_of(guide.typicality)
-    texts = {"format": guide_file.FORMAT, "version": guide_file.VERSION, "gan_sha256": gan_sha256}
+    tensors |= typicality.tensors_of(guide.typicality)
+    texts = {"format": typicality.FORMAT, "version": typicality.VERSION, "gan_sha256": gan_sha256}
     return in_order(safetensors.numpy.save(tensors, metadata=texts))
 
 
@@ -150,11 +149,11 @@ def read(path: pathlib.Path, gan_sha256: str) -> Guide | None:
     """Returns a guide from its file; None if it is damaged, of another GAN or of another version."""
     try:
         with open_safetensors(path) as file:
-            if not guide_file.is_of(file, gan_sha256):
+            if not typicality.is_of(file, gan_sha256):
                 return None
             found = {name: np.asarray(file.read(name), np.float32) for name in file.shapes}
     except (OSError, Refused, UserError):
         return None
-    typical = guide_file.typicality_in(found)
+    typical = typicality.typicality_in(found)
     network = {name.removeprefix(_NETWORK): value for name, value in found.items() if name.startswith(_NETWORK)}
     return None if typical is None else Guide(unflatten_dict(network, sep="/"), typical, found[_MASK])

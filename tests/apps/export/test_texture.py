@@ -16,7 +16,7 @@ from gan2shape_jax.apps.export.photo_texture import filled, matched, photo_textu
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry.crop_box import CropBox
-from gan2shape_jax.geometry.faces import grid_faces
+from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
 from gan2shape_jax.results import save_result
 from gan2shape_jax.results.surface import surface
 

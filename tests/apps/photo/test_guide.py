@@ -10,7 +10,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.photo import guide
 from gan2shape_jax.config import load_config
 from gan2shape_jax.io.weights.digest import sha256
-from gan2shape_jax.stylegan2 import guide_file
+from gan2shape_jax.stylegan2 import typicality
 
 _CHECKPOINT = pathlib.Path(load_config("ictface").gan.checkpoint)
 _BUNDLED = _CHECKPOINT.with_name("guide.safetensors")
@@ -41,12 +41,12 @@ def test_the_guide_beside_the_gan_is_taken_without_loading_it():
 def test_a_guide_is_made_once_and_kept(tmp_path, monkeypatch):
     checkpoint = tmp_path / "gan.safetensors"
     checkpoint.write_bytes(_CHECKPOINT.read_bytes())
-    monkeypatch.setattr(guide_file, "cache", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setattr(typicality, "cache", lambda name: tmp_path / "cache" / name)
     whole = guide.make
     monkeypatch.setattr(guide, "make", lambda *gan, say: whole(*gan, samples=40, steps=2, say=say))
     told = []
     made = guide.guide_of(checkpoint, lambda: stylegan2.load(checkpoint), say=told.append)
-    assert told and guide_file.cached_at(sha256(checkpoint)).is_file()
+    assert told and typicality.cached_at(sha256(checkpoint)).is_file()
     kept = guide.guide_of(checkpoint, lambda: pytest.fail("loaded"), say=lambda line: pytest.fail(line))
     for one, other in zip(jax.tree.leaves(made), jax.tree.leaves(kept), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -18,9 +18,9 @@ from jaxtyping import Array, Float
 
 from gan2shape_jax.geometry.tpu.blocks import LANES, SUBLANES, result_like
 
-__all__ = ["CORNERS", "corners", "sums_over_corners"]
+__all__ = ["corners", "sums_over_corners"]
 
-CORNERS = 4  # of a point's cell: (x, y), (x + 1, y), (x, y + 1), (x + 1, y + 1)
+_CORNERS = 4  # of a point's cell: (x, y), (x + 1, y), (x, y + 1), (x + 1, y + 1)
 _TILE = 4 * LANES  # points together
 _OUTSIDE = -9.0  # a corner of no pixel
 _UPPER_HALF = -(1 << 16)
@@ -29,17 +29,11 @@ _MEMORY = 64 * 2**20  # bytes of fast memory a kernel may take, of 128 MB
 
 
 def corners(
-    image: Float[Array, "b c h w"], low: Float[Array, "b 2 p"], *, interpret: bool = False
-) -> Float[Array, "b 4*c p"]:
-    """Looks up the four pixels around points.
+    image: Float[Array, "b c h w"], low: Float[Array, "b 2 p"], *, interpret: bool
+) -> tuple[Float[Array, "b 4*c p"]]:
+    """Looks up the four pixels around points. See `geometry.tpu.corners`.
 
-    Args:
-      image: any range; pixels outside count as zero.
-      low: the corner (x, y) that comes first, whole numbers.
-      interpret: whether to interpret the kernel, which is slow but runs anywhere.
-
-    Returns:
-      The first corners' channels, the second ones', and so on.
+    `interpret`: whether to interpret the kernel, here and below: slow, but runs anywhere.
     """
     batch, channels = image.shape[:2]
     points, tile = _tiled(low)
@@ -48,40 +42,33 @@ def corners(
     out: Array = pl.pallas_call(
         functools.partial(_look_up, channels=channels, dtype=image.dtype),
         in_specs=[_of_image(channels * rows, columns), _of_points(2, tile)],
-        out_specs=_of_points(CORNERS * channels, tile),
-        out_shape=result_like(image, (batch, CORNERS * channels, points.shape[-1]), image.dtype),
+        out_specs=_of_points(_CORNERS * channels, tile),
+        out_shape=result_like(image, (batch, _CORNERS * channels, points.shape[-1]), image.dtype),
         interpret=interpret,
         name="corners",
         **_options(batch, points, tile),
     )(pieces.reshape(batch, channels * rows, columns), points)
-    return out[..., : low.shape[-1]]
+    return (out[..., : low.shape[-1]],)
 
 
 def sums_over_corners(
-    values: Float[Array, "b _ p"], low: Float[Array, "b 2 p"], *, shape: tuple[int, int], interpret: bool = False
-) -> Float[Array, "b c h w"]:
-    """Sums, for each pixel, the values of the corners that lie on it: the transpose of `corners`.
-
-    Args:
-      values: the corners' values, in the order of `corners`.
-      low: as in `corners`.
-      shape: the image's height and width.
-      interpret: likewise.
-    """
-    batch, channels = values.shape[0], values.shape[1] // CORNERS
+    values: Float[Array, "b _ p"], low: Float[Array, "b 2 p"], *, shape: tuple[int, int], interpret: bool
+) -> tuple[Float[Array, "b c h w"]]:
+    """Sums, for each pixel, the values of the corners that lie on it: the transpose of `corners`."""
+    batch, channels = values.shape[0], values.shape[1] // _CORNERS
     points, tile = _tiled(low)
     values = jnp.pad(values, ((0, 0), (0, 0), (0, points.shape[-1] - values.shape[-1])))
     rows, columns = (-(-side // _ROWS) * _ROWS for side in shape)
     out: Array = pl.pallas_call(
         functools.partial(_add_up, channels=channels),
-        in_specs=[_of_points(CORNERS * channels, tile), _of_points(2, tile)],
+        in_specs=[_of_points(_CORNERS * channels, tile), _of_points(2, tile)],
         out_specs=_of_image(channels * rows, columns),
         out_shape=result_like(values, (batch, channels * rows, columns), values.dtype),
         interpret=interpret,
         name="sums_over_corners",
         **_options(batch, points, tile),
     )(values, points)
-    return out.reshape(batch, channels, rows, columns)[:, :, : shape[0], : shape[1]]
+    return (out.reshape(batch, channels, rows, columns)[:, :, : shape[0], : shape[1]],)
 
 
 def _options(batch: int, points: Array, tile: int) -> dict[str, Any]:
