@@ -36,8 +36,8 @@ def folder_fault(path: str | os.PathLike[str]) -> str:
         kind = there.stat().st_mode
     except FileNotFoundError:
         return "is, or lies below, a link that leads nowhere: name another folder"
-    except OSError as error:
-        return f"cannot be a folder: {error.strerror or error}"
+    except (OSError, ValueError) as error:  # ValueError for a null character
+        return f"cannot be a folder: {getattr(error, 'strerror', None) or error}"
     if not stat.S_ISDIR(kind):
         if there == pathlib.Path(path).absolute():
             return "is a file: name a folder"
