@@ -190,8 +190,8 @@ def gan_problems(config: ConfigDict, architecture: Architecture) -> list[str]:
     """Returns a sentence for each way in which a loaded GAN differs from `config.gan`."""
     gan, path = config.gan, config.gan.checkpoint
     found = [
-        f"{path} has {field} {actual}, but config.gan.{field} is {gan[field]}: name the checkpoint of this category or "
-        "set the field"
+        f"{path} has {field} {actual}, but config.gan.{field} is {shown(gan[field])}: name the checkpoint of this "
+        "category or set the field"
         for field, actual in (("size", architecture.size), ("style_dim", architecture.style_dim))
         if gan[field] != actual
     ]
@@ -199,11 +199,11 @@ def gan_problems(config: ConfigDict, architecture: Architecture) -> list[str]:
     if multiplier and architecture.size >= 64 and architecture.channels[4] != 256 * multiplier:
         found.append(
             f"{path} has {architecture.channels[4]} channels at 64 pixels, but config.gan.channel_multiplier "
-            f"{multiplier} means {256 * multiplier} (0 accepts any)"
+            f"{shown(multiplier)} means {shown(256 * multiplier)} (0 accepts any)"
         )
     if not 1 <= gan.F1_d <= architecture.mapping_layers:
         found.append(
-            f"config.gan.F1_d is {gan.F1_d}, but the mapping network of {path} has only "
+            f"config.gan.F1_d is {shown(gan.F1_d)}, but the mapping network of {path} has only "
             f"{architecture.mapping_layers} layers"
         )
     return found
