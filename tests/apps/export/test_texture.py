@@ -63,14 +63,6 @@ def test_it_is_found_wherever_it_lies_in_the_photo(box):
     assert errors.mean() < 0.025 and np.percentile(errors, 95) < 0.07
 
 
-def test_a_photo_finer_than_the_texture_is_made_smaller_without_aliasing(known):
-    made = photo_texture(known.result, known.photo, known.box, largest=128)
-    assert made.albedo.shape == (128, 128, 3)
-    true = (known.texture * known.shading[..., None]).reshape(128, 4, 128, 4, 3).mean((1, 3))
-    errors = _errors(made.lit, true, made.sources[..., 0] > 0.99)
-    assert errors.mean() < 0.02
-
-
 def test_hidden_parts_come_from_the_other_half():
     known = photographed(yaw_deg=-38, symmetric=True)
     texture = photo_texture(known.result, known.photo, known.box)
@@ -290,15 +282,6 @@ def test_the_crop_and_its_place_are_kept(written):
     plain = photographed()
     assert crop.shape == plain.photo.shape
     assert np.abs(crop - plain.photo / 255).mean() < 0.02  # turned back
-
-
-def test_where_colours_are_from_is_drawn(written):
-    folder, texture = written
-    drawn = np.asarray(Image.open(folder / "texture_sources.png"))
-    assert (drawn[texture.sources[..., 0] > 0.999] == 217).all()
-    model = drawn[texture.sources[..., 2] > 0.999]
-    assert (model[:, 0] > model[:, 2]).all()
-    assert texture.shares.sum() == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["turned.jpg"])
