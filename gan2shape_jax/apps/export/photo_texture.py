@@ -198,7 +198,7 @@ def _without_light(
 
 def _joined(
     own: Float[np.ndarray, "t t 3"],
-    told: Float[np.ndarray, "t t"],
+    shown: Float[np.ndarray, "t t"],
     lit_well: Float[np.ndarray, "t t"],
     model: Float[np.ndarray, "t t 3"],
     clean: Float[np.ndarray, "t t"],
@@ -209,7 +209,7 @@ def _joined(
 
     Args:
       own: the photo's.
-      told: where and how much they count.
+      shown: where and how much they count.
       lit_well: where their own hue is used; elsewhere the model's is.
       model: the model's albedo.
       clean: where that is the object's own.
@@ -218,20 +218,20 @@ def _joined(
     Returns:
       The albedo, and the shares of the three in it.
     """
-    target = matched(model, lit_well, own, told)
+    target = matched(model, lit_well, own, shown)
     target = own + (target - own) * (1 - lit_well)[..., None]
-    own = matched(own, told, target, np.ones_like(told), cells=_HUES)
+    own = matched(own, shown, target, np.ones_like(shown), cells=_HUES)
     del target
-    other = told[:, ::-1] * (1 - told) if mirror else np.zeros_like(told)
-    colours = own * told[..., None]
+    other = shown[:, ::-1] * (1 - shown) if mirror else np.zeros_like(shown)
+    colours = own * shown[..., None]
     if mirror:
-        colours += matched(own[:, ::-1], told[:, ::-1], own, told) * other[..., None]
-    known = told + other
+        colours += matched(own[:, ::-1], shown[:, ::-1], own, shown) * other[..., None]
+    known = shown + other
     rest = matched(model, clean, colours / np.maximum(known, 1e-6)[..., None], known)
     colours += rest * (clean * (1 - known))[..., None]
     whole = known + clean * (1 - known)
     albedo = filled(colours / np.maximum(whole, 1e-6)[..., None], ramp(whole, *_SURE))
-    return albedo, np.stack([told, other, 1 - known], axis=-1)
+    return albedo, np.stack([shown, other, 1 - known], axis=-1)
 
 
 def _mean_over_cells(values: Float[np.ndarray, "t t"], cells: int) -> Float[np.ndarray, "t t"]:
