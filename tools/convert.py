@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from gan2shape_jax.errors import exit_code
 from gan2shape_jax.io.weights import families
-from gan2shape_jax.io.weights.nvidia_pickle import read_checkpoint
+from gan2shape_jax.io.weights.checkpoints import read_checkpoint
 
 __all__ = ["main"]
 

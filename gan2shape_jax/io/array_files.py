@@ -17,6 +17,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.image_files import crop_and_resize, open_gray
 from gan2shape_jax.io.npy_files import Header, read_npy, read_npz
 from gan2shape_jax.io.regular_files import MIB, open_regular
+from gan2shape_jax.io.weights.checkpoints import read_checkpoint
 
 __all__ = ["load_depth", "load_latent", "load_mvn"]
 
@@ -134,10 +135,9 @@ def _npz_statistics(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _load_torch(path: pathlib.Path) -> Any:
-    from gan2shape_jax.io.weights.torch_reader import read_torch  # only if there are such files
 
     _present(path, open_regular, limit=_LARGEST_TORCH).close()
-    return read_torch(path)
+    return read_checkpoint(path)
 
 
 def _present(path: pathlib.Path, read: Callable[..., Any], *wanted: Any, **options: Any) -> Any:

@@ -19,7 +19,7 @@ from flax.traverse_util import flatten_dict
 from jaxtyping import Float
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.weights.budget import Refused
+from gan2shape_jax.io.weights.messages import Refused
 from gan2shape_jax.io.weights.safetensors_file import TensorFile, open_safetensors
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.method.settings import Settings

@@ -21,8 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.weights.budget import Refused
-from gan2shape_jax.io.weights.messages import listed
+from gan2shape_jax.io.weights.messages import Refused, listed
 from gan2shape_jax.io.weights.safetensors_file import open_safetensors
 from gan2shape_jax.networks import convolution
 

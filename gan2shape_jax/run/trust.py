@@ -24,8 +24,8 @@ from ml_collections import ConfigDict
 from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import categories, data, image_files
-from gan2shape_jax.io.weights.budget import Refused
 from gan2shape_jax.io.weights.digest import sha256
+from gan2shape_jax.io.weights.messages import Refused
 from gan2shape_jax.io.weights.safetensors_file import open_safetensors
 from gan2shape_jax.results import Result
 from gan2shape_jax.run import lifted_model

@@ -18,9 +18,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights import families, messages
-from gan2shape_jax.io.weights.budget import Refused
+from gan2shape_jax.io.weights.checkpoints import read_checkpoint
+from gan2shape_jax.io.weights.messages import Refused
 from gan2shape_jax.io.weights.safetensors_file import TensorFile, open_safetensors
-from gan2shape_jax.io.weights.torch_reader import read_torch
 from gan2shape_jax.method.models import Params, modules
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.networks import params_from_torch
@@ -89,7 +89,7 @@ def load_networks(path: pathlib.Path, like: Params, settings: Settings, *, neede
 
 
 def _from_torch(path: pathlib.Path, settings: Settings) -> Params:
-    content = read_torch(path)
+    content = read_checkpoint(path)
     nets = modules(settings)
     names = {theirs: ours for ours, theirs in TORCH_NAMES.items() if isinstance(content, dict) and theirs in content}
     if not names:

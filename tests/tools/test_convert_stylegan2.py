@@ -13,7 +13,7 @@ from PIL import Image
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.weights.torch_reader import read_torch
+from gan2shape_jax.io.weights.checkpoints import read_checkpoint as read_content
 from tools.convert_stylegan2 import convert, read_checkpoint
 from tools.convert_stylegan2.__main__ import main
 
@@ -58,7 +58,7 @@ def _write(path, states) -> None:
 
 @pytest.fixture
 def states(golden_path):
-    return {k: dict(v) for k, v in read_torch(golden_path("stylegan2.pt")).items()}
+    return {k: dict(v) for k, v in read_content(golden_path("stylegan2.pt")).items()}
 
 
 def _convert(path, states):

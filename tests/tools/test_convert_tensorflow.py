@@ -211,11 +211,10 @@ _REFUSED = {
     "text": (_variable(1, "Output/bias", "0"), "discriminator has variables that are no numbers: Output/bias"),
     "objects": (_variable(1, "Output/bias", np.array([None])), "refused.*numpy.dtype of 'O8'"),
     "growing": (_variable(2, "lod", np.float32(2.5)), "generator is of a training under way"),
-    "two of a name": (_twice, "two variables of one name"),
-    "list of variables": (_state(1, variables={"a": 1}), "variables are no list"),
-    "no pairs": (_state(1, variables=[("a",)]), "no pairs of a name and an array"),
-    "no names": (_state(1, variables=[(3, 4)]), "no pairs of a name and an array"),
-    "names that cannot be printed": (_state(1, variables=[("\x1b[2J", 4.0)]), "a dictionary key that is no name"),
+    "two of a name": (_twice, "are no list of"),
+    "list of variables": (_state(1, variables={"a": 1}), "are no list of"),
+    "no pairs": (_state(1, variables=[("a",)]), "are no list of"),
+    "no names": (_state(1, variables=[(3, 4)]), "are no list of"),
 }
 
 
@@ -265,14 +264,3 @@ def test_truncated_files_are_told(tmp_path, share):
     (tmp_path / "cut.pkl").write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(UserError, match="cut.pkl: damaged, truncated or not a PyTorch file"):
         read_checkpoint(tmp_path / "cut.pkl")
-
-
-def test_a_variable_is_charged_under_each_name(tmp_path):
-    """The same 8 MB in the place of every weight: read as often as they are named, they would be a gigabyte."""
-    g, d, mean = networks(_SMALL)
-    large = np.zeros((2, 10**6), np.float32)
-    d.state["variables"] = [(f"{i}x{i}/Conv0/weight", large) for i in range(120)]
-    path = save(tmp_path / "x.pkl", (g, d, mean))
-    assert path.stat().st_size < 9e6
-    with pytest.raises(UserError, match="more than 1.. MiB of tensors and values"):
-        read_checkpoint(path)

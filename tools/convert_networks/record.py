@@ -12,10 +12,10 @@ from PIL import Image
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights import families
+from gan2shape_jax.io.weights.checkpoints import read_checkpoint
 from gan2shape_jax.io.weights.digest import sha256
 from gan2shape_jax.io.weights.families import Family
 from gan2shape_jax.io.weights.messages import listed, short
-from gan2shape_jax.io.weights.torch_reader import read_torch
 
 __all__ = ["Converted", "Source", "read_source", "tensors_of"]
 
@@ -81,7 +81,7 @@ def read_source(path: str | os.PathLike) -> Source:
     if path.suffix == ".safetensors":
         raise UserError(f"{path}: is a safetensors file already; checkpoints of PyTorch are converted here")
     try:
-        content = read_torch(path)
+        content = read_checkpoint(path)
     except UserError as error:
         if path.suffix == ".pkl" or "torch_utils.persistence" in str(error) or "dnnlib" in str(error):
             nvidia = families.family("stylegan2-nvidia")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.weights.nvidia_pickle import PersistentRecord
+from gan2shape_jax.io.child import Record
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.architecture import discriminator_shapes, generator_shapes
 from gan2shape_jax.stylegan2.weights import check_params
@@ -31,7 +31,7 @@ LICENSE = (
 
 def networks_of(content: Any) -> dict[str, Any]:
     """Returns the file's networks by key; a generator or discriminator that was saved alone gets its key too."""
-    if isinstance(content, PersistentRecord):
+    if isinstance(content, Record):
         return {"D" if content.class_name == "Discriminator" else "G_ema": content}
     return content if isinstance(content, dict) else {}
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.child import Record
 from gan2shape_jax.io.weights.messages import short
-from gan2shape_jax.io.weights.nvidia_pickle import PersistentRecord
 
 __all__ = ["Network", "flatten"]
 
@@ -30,7 +30,7 @@ class Network:
     key: str
     source: str | os.PathLike
     tensors: dict[str, np.ndarray]
-    modules: dict[str, PersistentRecord]
+    modules: dict[str, Record]
 
     def full(self, name: str) -> str:
         """Returns a module's or tensor's name prefixed with the network's."""
@@ -61,7 +61,7 @@ class Network:
 
 def flatten(record: Any, key: str, source: str | os.PathLike) -> Network:
     """Returns a network from its record; raises `UserError` if it is not one, or is nested endlessly."""
-    if not isinstance(record, PersistentRecord):
+    if not isinstance(record, Record):
         raise UserError(f"{source}: {key!r} is no network but {_kind(record)}")
     network = Network(key, source, {}, {})
     for name, module in _modules(record, "", network):
@@ -88,23 +88,23 @@ def _add_tensors(entries: dict[str, Any], prefix: str, network: Network) -> None
 
 
 def _modules(
-    record: PersistentRecord,
+    record: Record,
     name: str,
     network: Network,
     depth: int = _DEPTH,
-) -> Iterator[tuple[str, PersistentRecord]]:
+) -> Iterator[tuple[str, Record]]:
     if not depth:
         raise UserError(f"{network.source}: modules inside {network.full(name)} are nested too deeply")
     yield name, record
     for leaf, value in _entries(record, "_modules", network).items():
         below = f"{name}.{leaf}" if name else leaf
-        if isinstance(value, PersistentRecord):
+        if isinstance(value, Record):
             yield from _modules(value, below, network, depth - 1)
         elif value is not None:
             raise UserError(f"{network.source}: {network.full(below)} is no module but {_kind(value)}")
 
 
-def _entries(record: PersistentRecord, part: str, network: Network) -> dict[str, Any]:
+def _entries(record: Record, part: str, network: Network) -> dict[str, Any]:
     entries = record.fields.get(part)
     if not isinstance(entries, dict):
         return {}
@@ -114,4 +114,4 @@ def _entries(record: PersistentRecord, part: str, network: Network) -> dict[str,
 
 
 def _kind(value: Any) -> str:
-    return value.class_name if isinstance(value, PersistentRecord) else f"of type {type(value).__name__}"
+    return value.class_name if isinstance(value, Record) else f"of type {type(value).__name__}"

@@ -15,14 +15,13 @@ import numpy as np
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights.messages import listed
-from gan2shape_jax.io.weights.tensorflow_pickle import TensorFlowNetwork
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.architecture import discriminator_shapes, generator_shapes
 from gan2shape_jax.stylegan2.weights import check_params
 
 from . import tensors
 from .nvidia_tf_architecture import infer
-from .nvidia_tf_settings import Settings
+from .nvidia_tf_settings import Settings, is_network
 from .tensors import Tensor
 
 __all__ = ["convert", "networks_of"]
@@ -36,8 +35,8 @@ def networks_of(content: Any) -> dict[str, Any]:
     They are told apart by the functions that build them; the last of several generators is the moving average.
     """
     networks: dict[str, Any] = {}
-    for network in content if isinstance(content, (tuple, list)) else [content]:
-        if isinstance(network, TensorFlowNetwork):
+    for network in [content] if is_network(content) or not isinstance(content, (tuple, list)) else content:
+        if is_network(network):
             builder = network.fields.get("build_func_name")
             networks["D" if isinstance(builder, str) and builder.startswith("D") else "G_ema"] = network
     return networks
@@ -45,7 +44,7 @@ def networks_of(content: Any) -> dict[str, Any]:
 
 def _network(networks: Mapping[str, Any], key: str, what: str, source: str | os.PathLike) -> Settings:
     network = networks.get(key)
-    if not isinstance(network, TensorFlowNetwork):
+    if network is None or not is_network(network):
         raise UserError(f"{source}: no {what} in it; a network pickle of NVIDIA's with both is wanted")
     return Settings(network, what, source)
 
@@ -56,7 +55,7 @@ def _arrays(network: Settings) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     odd = []
     for prefix, part in parts.items():
-        for name, value in part.network.variables.items():
+        for name, value in part.variables.items():
             if value is None:
                 odd.append(prefix + name)
             else:

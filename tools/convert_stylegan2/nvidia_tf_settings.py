@@ -7,9 +7,12 @@ training are ignored, and a file with any other is rejected.
 import os
 from typing import Any
 
+import numpy as np
+
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.child import Record
 from gan2shape_jax.io.weights.messages import listed, short
-from gan2shape_jax.io.weights.tensorflow_pickle import TensorFlowNetwork
+from gan2shape_jax.io.weights.pickles import TENSORFLOW
 
 __all__ = ["Settings"]
 
@@ -59,10 +62,22 @@ _FIXED: dict[str, dict[str, Any]] = {
 }
 
 
+def is_network(value: Any) -> bool:
+    """Whether a value of a pickle is a network of NVIDIA's TensorFlow code."""
+    return isinstance(value, Record) and value.class_name == TENSORFLOW
+
+
+def _array_of(value: Any) -> np.ndarray | None:
+    if isinstance(value, np.ndarray):
+        return value
+    # Scalars without axes are stored as numbers.
+    return np.asarray(value) if type(value) in (int, float, bool) and abs(value) < 2**53 else None
+
+
 class Settings:
     """A network, what it is (`generator`), the file's name, and its settings."""
 
-    def __init__(self, network: TensorFlowNetwork, what: str, source: str | os.PathLike) -> None:
+    def __init__(self, network: Record, what: str, source: str | os.PathLike) -> None:
         """Checks nothing yet; `check` does."""
         self.network, self.what, self.source = network, what, source
         kwargs = network.fields.get("static_kwargs", {})
@@ -78,13 +93,29 @@ class Settings:
     def has(self, component: str) -> bool:
         """Whether there is such a component."""
         components = self.network.fields.get("components")
-        return isinstance(components, dict) and isinstance(components.get(component), TensorFlowNetwork)
+        return isinstance(components, dict) and is_network(components.get(component))
 
     def component(self, name: str) -> "Settings":
         """Returns a component; raises `UserError` if there is none."""
         if not self.has(name):
             raise UserError(f"{self.source}: the {self.what} has no component {name!r}")
         return Settings(self.network.fields["components"][name], f"{self.what}'s {name}", self.source)
+
+    @property
+    def variables(self) -> dict[str, np.ndarray | None]:
+        """Its own variables by name; None for what is no array of numbers, nor a number.
+
+        Raises:
+          UserError: they are no list of pairs of a name and a value, or two have one name.
+        """
+        entries = self.network.fields.get("variables", [])
+        pairs = [tuple(entry) for entry in entries if isinstance(entry, (list, tuple)) and len(entry) == 2]
+        names = [name for name, _ in pairs if isinstance(name, str)]
+        if not isinstance(entries, (list, tuple)) or len(names) < len(entries) or len(set(names)) < len(names):
+            raise UserError(
+                f"{self.source}: the variables of the {self.what} are no list of different names and arrays"
+            )
+        return {name: _array_of(value) for name, value in pairs}
 
     def get(self, name: str, default: Any) -> Any:
         """Returns a setting, or the default if it is missing."""

@@ -1,15 +1,15 @@
 """Embeddings of pictures by a network that the user provides as an ONNX file, and how similar they are.
 
 Nothing is bundled: networks that tell faces apart have licences of their own. onnxruntime is optional (the extra
-`identity`) and runs on the CPU; an ONNX file is a graph of known operations and cannot run other code. Its memory and
-time are bounded in `onnx_session`.
+`identity`) and runs on the CPU; an ONNX file is a graph of known operations and cannot run other code. It is opened and
+run in a child process with a limit on memory and time.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import pathlib
-import threading
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -18,16 +18,13 @@ from jaxtyping import Float
 from PIL import Image
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.regular_files import MIB, read_bytes
-from gan2shape_jax.io.weights.budget import Refused
+from gan2shape_jax.io.child import MIB, run_limited
+from gan2shape_jax.io.regular_files import read_bytes
 from gan2shape_jax.io.weights.messages import listed, printable, short
-from gan2shape_jax.io.weights.onnx_file import check_onnx
 from gan2shape_jax.results.pictures import to_uint8
 
-__all__ = ["Embedding", "Preparation", "Session", "cosine", "load_embedding", "open_session", "prepare", "run_session"]
+__all__ = ["Embedding", "Preparation", "cosine", "load_embedding", "prepare"]
 
-
-Session = Any  # onnxruntime comes without types
 _MOST = 1024  # pixels of a side, pictures of a batch
 _PIXELS = 2**17  # given at a time to a network that takes any batch size: ten pictures of 112 pixels
 _LONGEST = 2**16  # numbers in a vector
@@ -82,9 +79,8 @@ def load_embedding(path: pathlib.Path, preparation: Preparation = Preparation())
         UserError: onnxruntime is not installed; the file is missing, damaged, or takes something other than one
             batch of square colour pictures in float32; or the options do not fit it.
     """
-    session = open_session(path)
-    entry = _only_input(session, path)
-    batch, layout, size = _layout(entry.shape, preparation, path)
+    name, shape = _only_input(_limited(_inputs, path), path)
+    batch, layout, size = _layout(shape, preparation, path)
     settled = dataclasses.replace(preparation, layout=layout, size=size)
 
     def embed(pictures: np.ndarray) -> np.ndarray:
@@ -92,24 +88,23 @@ def load_embedding(path: pathlib.Path, preparation: Preparation = Preparation())
         if layout == "nchw":
             ready = np.moveaxis(ready, -1, 1)
         count = batch or max(1, min(len(ready), _PIXELS // size**2))
-        vectors = [_call(session, entry.name, part, path) for part in _batches(ready, count)]
-        return np.concatenate(vectors)[: len(ready)]
+        outputs = _limited(_outputs, path, name, _batches(ready, count))
+        return np.concatenate([_vectors(output, count, path) for output in outputs])[: len(ready)]
 
     return embed
 
 
-def _only_input(session: Session, path: pathlib.Path) -> Any:
-    inputs = session.get_inputs()
-    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)":
-        told = listed(f"{short(i.name)} {i.type} {_told(i.shape)}" for i in inputs)
+def _only_input(inputs: list[tuple[str, str, list[Any]]], path: pathlib.Path) -> tuple[str, list[Any]]:
+    """Returns the name and the shape of the network's only input."""
+    if len(inputs) != 1 or len(inputs[0][2]) != 4 or inputs[0][1] != "tensor(float)":
+        told = listed(f"{short(name)} {kind} {_told(shape)}" for name, kind, shape in inputs)
         raise UserError(
             f"{path} takes {told or 'nothing'}: it has to take one batch of pictures, float32 with four axes"
         )
-    if any(isinstance(axis, int) and axis > _MOST for axis in inputs[0].shape):
-        raise UserError(
-            f"{path} takes pictures of shape {_told(inputs[0].shape)}: at most {_MOST} along each axis are given"
-        )
-    return inputs[0]
+    name, _, shape = inputs[0]
+    if any(isinstance(axis, int) and axis > _MOST for axis in shape):
+        raise UserError(f"{path} takes pictures of shape {_told(shape)}: at most {_MOST} along each axis are given")
+    return name, shape
 
 
 def _told(shape: list[Any]) -> str:
@@ -150,99 +145,69 @@ def _batches(pictures: np.ndarray, count: int) -> list[np.ndarray]:
     return [np.ascontiguousarray(filled[i : i + count]) for i in range(0, len(filled), count)]
 
 
-def _call(session: Session, name: str, pictures: np.ndarray, path: pathlib.Path) -> np.ndarray:
-    first = run_session(session, {name: pictures}, path)
-    if (
-        not isinstance(first, np.ndarray)
-        or first.dtype.kind not in "fiu"
-        or first.shape[:1] != (len(pictures),)
-        or not 1 < first.size // len(pictures) <= _LONGEST
-    ):
-        shape = getattr(first, "shape", type(first))
-        raise UserError(f"{path} gives {shape} for {len(pictures)} pictures: a vector each is needed")
-    vectors = first.reshape(len(pictures), -1).astype(np.float64)
+def _vectors(output: np.ndarray, count: int, path: pathlib.Path) -> np.ndarray:
+    """Returns the vectors in the output for `count` pictures."""
+    if output.shape[:1] != (count,) or not 1 < output.size // count <= _LONGEST:
+        raise UserError(f"{path} gives {output.shape} for {count} pictures: a vector each is needed")
+    vectors = output.reshape(count, -1).astype(np.float64)
     if not np.isfinite(vectors).all() or not np.linalg.norm(vectors, axis=1).all():
         raise UserError(f"{path} gives vectors that are zero or not finite: do --mean and --std fit it?")
     return vectors
 
 
 _LARGEST = 1024 * MIB  # bytes of a file
-_ALLOWANCE, _MULTIPLE = 384 * MIB, 8  # memory of a run: for a few pictures, plus a multiple of the file's size
+_ALLOWANCE, _MULTIPLE = 1024 * MIB, 8  # memory of a run: for a few pictures, plus a multiple of the file's size
 _SECONDS = 300  # of a run
 _FATAL = 4  # the only messages of onnxruntime itself that are printed
 
 
-def open_session(path: pathlib.Path) -> Session:
-    """Returns the network of an ONNX file as an onnxruntime session.
+def _limited(function: Callable[..., Any], path: pathlib.Path, *args: Any) -> Any:
+    """Calls a function of the network's path in a child process with a limit on memory and time.
 
     Raises:
-        UserError: onnxruntime is not installed; or the file is missing, damaged, or contains something that no network
-            from pictures to vectors needs.
+        UserError: onnxruntime is not installed; the file is missing, damaged, or does not run within the limits.
     """
     try:
-        content = read_bytes(path, limit=_LARGEST)
+        size = len(read_bytes(path, limit=_LARGEST))
     except FileNotFoundError as error:
         raise UserError(f"the embedding network {path} does not exist: name an ONNX file with --embedding") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    runtime = _onnxruntime()
-    try:
-        check_onnx(content)
-    except Refused as error:
-        raise UserError(f"{path} is no usable ONNX network: it holds {error}") from error
-    runtime.set_default_logger_severity(_FATAL)  # errors are reported below
-    options = runtime.SessionOptions()
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise UserError("ONNX networks need onnxruntime: pip install 'gan2shape-jax[identity]'")
+    memory = _ALLOWANCE + _MULTIPLE * size
+    return run_limited(function, str(path), *args, memory=memory, seconds=_SECONDS, source=f"the network {path}")
+
+
+def _inputs(path: str) -> list[tuple[str, str, list[int | str | None]]]:
+    """Returns the name, the type and the shape of each input; runs in the child process."""
+    return [(entry.name, entry.type, list(entry.shape)) for entry in _session(path).get_inputs()]
+
+
+def _outputs(path: str, name: str, batches: list[np.ndarray]) -> list[np.ndarray]:
+    """Returns the first output for each batch of pictures; runs in the child process."""
+    session, outputs = _session(path), []
+    for batch in batches:
+        try:
+            outputs.append(np.asarray(session.run([session.get_outputs()[0].name], {name: batch})[0]))
+        except Exception as error:  # onnxruntime's errors have no common class
+            raise UserError(f"{path} does not run on pictures of shape {batch.shape}: {_first_line(error)}") from error
+        if outputs[-1].dtype.kind not in "fiu":
+            raise UserError(f"{path} gives {outputs[-1].dtype} for pictures: a vector each is needed")
+    return outputs
+
+
+def _session(path: str) -> Any:
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(_FATAL)  # errors are reported below
+    options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL
-    options.add_session_config_entry("session.load_model_format", "ONNX")  # the format that was checked, and no other
-    options.add_session_config_entry("session.use_env_allocators", "1")
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
-        _bound_memory(runtime, _ALLOWANCE + _MULTIPLE * len(content))
-        return runtime.InferenceSession(
-            content,
-            options,
-            providers=["CPUExecutionProvider"],
-            disabled_optimizers=["ConstantFolding"],  # it computes while the file is opened, without any bound
-            enable_fallback=0,  # to the same processor, with a message of its own
-        )
-    except Exception as error:  # onnxruntime's errors have no common class
-        raise UserError(f"{path} is no usable ONNX network: {_first_line(error)}") from error
-
-
-def run_session(session: Session, inputs: dict[str, np.ndarray], path: pathlib.Path) -> Any:
-    """Returns the first output of a network.
-
-    Raises:
-        UserError: it does not run on these inputs, or takes too long.
-    """
-    options = _onnxruntime().RunOptions()
-    watch = threading.Timer(_SECONDS, setattr, (options, "terminate", True))
-    watch.daemon = True
-    watch.start()
-    try:
-        return session.run([session.get_outputs()[0].name], inputs, options)[0]
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:
-        shapes = ", ".join(str(value.shape) for value in inputs.values())
-        reason = f"longer than {_SECONDS} s" if options.terminate else _first_line(error)
-        raise UserError(f"{path} does not run on pictures of shape {shapes}: {reason}") from error
-    finally:
-        watch.cancel()
-
-
-def _onnxruntime() -> Any:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise UserError("ONNX networks need onnxruntime: pip install 'gan2shape-jax[identity]'") from None
-    return onnxruntime
-
-
-def _bound_memory(runtime: Any, most: int) -> None:
-    """Limits the memory of all sessions opened from now on."""
-    kind = runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
-    place = runtime.OrtMemoryInfo("Cpu", kind, 0, runtime.OrtMemType.DEFAULT)
-    as_requested = 1  # the arena grows by what is requested, not to the next power of two
-    settings = runtime.OrtArenaCfg({"max_mem": most, "arena_extend_strategy": as_requested})
-    runtime.create_and_register_allocator(place, settings)
+        raise UserError(f"{path} is no usable ONNX network: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -14,8 +14,7 @@ import numpy as np
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.parsing.architecture import Architecture, parameter_shapes
-from gan2shape_jax.io.weights.budget import Refused
-from gan2shape_jax.io.weights.messages import listed, printable, short
+from gan2shape_jax.io.weights.messages import Refused, listed, printable, short
 from gan2shape_jax.io.weights.safetensors_file import Unread, open_safetensors
 
 __all__ = ["FORMAT", "header_of", "load_parser"]

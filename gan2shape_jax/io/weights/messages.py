@@ -1,16 +1,33 @@
-"""Describes a file's contents in error messages: truncated and never expanded.
-
-A list of names can be as long as the file, and a value that contains another one twice, many levels deep, would take
-forever to print.
-"""
+"""Describes the contents of weight files in error messages: truncated and never expanded."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["listed", "printable", "short"]
+from gan2shape_jax.io.child import MIB
+
+__all__ = ["LIMIT", "Refused", "listed", "printable", "short"]
+
+LIMIT = 4096 * MIB  # maximum bytes of a weight file; StyleGAN2 for 1024 pixels with its optimizers has 830 MB
 
 _NAMES = 40
 _LENGTH = 80  # characters of a name or value
+
+
+class Refused(Exception):
+    """A weight file is damaged, or asks for something that no honest file needs; the message says for what.
+
+    Attributes:
+      name: the name of the function or class that it asks for, or "".
+    """
+
+    name: str = ""
+
+    @classmethod
+    def call(cls, name: str) -> "Refused":
+        """Returns the error for a file that names a function or class outside the closed list."""
+        error = cls(printable(name, 200))
+        error.name = name
+        return error
 
 
 def listed(names: Iterable[str], count: int = _NAMES) -> str:

@@ -6,8 +6,8 @@ import safetensors.numpy
 from helpers.pickles import Call, dumps, network_record, tensor
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.weights import families as families
-from gan2shape_jax.io.weights.torch_reader import read_torch
+from gan2shape_jax.io.weights import families
+from gan2shape_jax.io.weights.checkpoints import read_checkpoint
 from tools.convert_stylegan2 import convert
 
 _X = np.zeros(2, np.float32)
@@ -172,7 +172,7 @@ def test_safetensors_are_told_and_converted_ones_said_to_be_ready(tmp_path):
     with pytest.raises(UserError, match="converted already.*config.gan.checkpoint"):
         convert(target)
     safetensors.numpy.save_file({"x": _X}, target)
-    for read in (convert, read_torch):
+    for read in (convert, read_checkpoint):
         with pytest.raises(UserError, match="gan.safetensors is a safetensors file"):
             read(target)
 

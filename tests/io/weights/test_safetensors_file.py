@@ -9,7 +9,7 @@ import safetensors.numpy
 from helpers.opened_files import counted
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.weights.budget import Refused
+from gan2shape_jax.io.weights.messages import Refused
 from gan2shape_jax.io.weights.safetensors_file import Unread, open_safetensors
 from gan2shape_jax.method.perceptual import load_lpips
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.weights.torch_reader import read_torch
+from gan2shape_jax.io.weights.checkpoints import read_checkpoint
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -43,7 +43,7 @@ def test_what_torch_writes_comes_back(tmp_path, legacy):
     }
     path = tmp_path / "x.pt"
     torch.save(content | {"half": torch.tensor([1.5, -2]).bfloat16()}, path, _use_new_zipfile_serialization=not legacy)
-    read = read_torch(path)
+    read = read_checkpoint(path)
     np.testing.assert_array_equal(read.pop("half"), np.array([1.5, -2], np.float32))
     assert read.pop("args").fields == {"size": 64} and read.pop("size") == (2, 12)
 
@@ -80,4 +80,4 @@ def test_a_legacy_file_that_overstates_its_storage_is_refused(tmp_path):
     ):
         (tmp_path / "bad.pt").write_bytes(bad)
         with pytest.raises(UserError, match="bad.pt"):
-            read_torch(tmp_path / "bad.pt")
+            read_checkpoint(tmp_path / "bad.pt")

@@ -1,0 +1,173 @@
+"""The restricted reader: nothing that a file names is run, and what is malformed or damaged ends in a sentence."""
+
+import argparse
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+from helpers.pickles import Call, Storage, double, dumps, network_record, tensor
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.child import Record
+from gan2shape_jax.io.weights.checkpoints import parse_checkpoint, read_checkpoint
+from gan2shape_jax.io.weights.pickles import TENSORFLOW
+
+_VALUES = np.arange(4, dtype=np.float32)
+
+# Calls that would run code, and names beside the closed list.
+_FORBIDDEN = [
+    "os.system",
+    "posix.system",
+    "builtins.eval",
+    "builtins.exec",
+    "__builtin__.getattr",
+    "subprocess.Popen",
+    "importlib.import_module",
+    "pickle.loads",
+    "operator.attrgetter",
+    "functools.partial",
+    "torch.load",
+    "torch.hub.load",
+    "torch.jit.load",
+    "numpy.load",
+    "numpy.core.multiarray.fromfile",
+    "torch._utils._rebuild_tensor_v3",
+    "collections.OrderedDict.__init__",
+    "argparse.Namespace.__class__",
+]
+
+
+def _archive(path, content, storages=(), compress=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compress) as archive:
+        archive.writestr("archive/data.pkl", content)
+        for key, data in storages:
+            archive.writestr(f"archive/data/{key}", data)
+    return path
+
+
+def _legacy(path, content):
+    head = b"".join(dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}))
+    path.write_bytes(head + content + dumps([], 2))
+    return path
+
+
+def _plain(path, content):
+    path.write_bytes(content)
+    return path
+
+
+_CONTAINERS = {"zip": _archive, "legacy": _legacy, "pickle": _plain}
+
+
+@pytest.mark.parametrize("container", _CONTAINERS)
+def test_what_would_run_code_is_refused_by_name_wherever_it_lies(tmp_path, container):
+    mark = tmp_path / "ran"
+    for name in _FORBIDDEN:
+        call = Call(name, f"touch {mark}")
+        inside = Call("torch.storage._load_from_bytes", dumps(call, 2))
+        for value in (call, {"g_ema": [1, {"x": call}]}, inside, network_record("Generator", x=call)):
+            path = _CONTAINERS[container](tmp_path / "bad.pt", dumps(value, 2))
+            with pytest.raises(UserError, match="refused") as error:
+                parse_checkpoint(str(path))
+            assert name.rpartition(".")[2] in str(error.value) or value is inside
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("container", _CONTAINERS)
+def test_calls_of_names_in_the_list_with_anything_else_are_refused(tmp_path, container):
+    calls = [
+        Call("torch._utils._rebuild_tensor_v2", 1, 0, (1,), (1,)),
+        Call("torch.FloatStorage", 10**12),
+        Call("torch.Size", [-1]),
+        Call("torch.Size", "ab"),
+        Call("numpy.dtype", "O8"),
+        Call("numpy.dtype", "V1000000000"),
+        Call("numpy.core.multiarray._reconstruct", list, (0,), b"b"),
+        Call("numpy.core.multiarray.scalar", Call("numpy.dtype", "f8"), b"short"),
+        Call("_codecs.encode", "x", "rot13"),
+        Call("torch.storage._load_from_bytes", b"no storage"),
+        Call("torch_utils.persistence._reconstruct_persistent_obj", {"type": "function"}),
+        Call("argparse.Namespace", state=[1]),
+        Call(TENSORFLOW, state=3),
+        Call("builtins.set", 5),
+    ]
+    for call in calls:
+        with pytest.raises(UserError, match="bad.pt"):
+            parse_checkpoint(str(_CONTAINERS[container](tmp_path / "bad.pt", dumps(call, 2))))
+
+
+@pytest.mark.parametrize(
+    ("offset", "size", "stride"),
+    [(1, (4,), (1,)), (0, (5,), (1,)), (0, (2, 2), (3, 1)), (-1, (1,), (1,)), (0, (2**40,), (0,)), (0, (4,), (-1,))],
+)
+def test_tensors_outside_their_storage_are_refused(tmp_path, offset, size, stride):
+    content = dumps(Call("torch._utils._rebuild_tensor_v2", Storage("0", 4), offset, size, stride, False, {}), 2)
+    with pytest.raises(UserError, match=r"bad\.pt"):
+        parse_checkpoint(str(_archive(tmp_path / "bad.pt", content, [("0", _VALUES.tobytes())])))
+
+
+def test_a_well_formed_tensor_is_read_and_a_storage_of_another_length_refused(tmp_path):
+    content = dumps(Call("torch._utils._rebuild_tensor_v2", Storage("0", 4), 1, (3,), (1,), False, {}), 2)
+    path = _archive(tmp_path / "x.pt", content, [("0", _VALUES.tobytes())])
+    np.testing.assert_array_equal(parse_checkpoint(str(path)), [1, 2, 3])
+    for storages in ([], [("0", b"\x00" * 8)]):
+        with pytest.raises(UserError, match=r"x\.pt"):
+            parse_checkpoint(str(_archive(path, content, storages)))
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_records_arrays_and_settings_of_nvidia_are_data(tmp_path, protocol):
+    mark = tmp_path / "ran"
+    layer = network_record("Layer", parameters={"weight": tensor(_VALUES)})
+    source = f"open({str(mark)!r}, 'w')"
+    network = network_record("Generator", source=source, modules={"b4": layer}, gain=double(0.5))
+    path = tmp_path / "net.pkl"
+    path.write_bytes(dumps({"G_ema": network, "kwargs": Call("dnnlib.EasyDict")}, protocol))
+    read = read_checkpoint(path)
+    record = read["G_ema"]
+    assert type(record) is Record and record.class_name == "Generator" and record.fields["gain"] == 0.5
+    np.testing.assert_array_equal(record.fields["_modules"]["b4"].fields["_parameters"]["weight"], _VALUES)
+    assert read["kwargs"] == {} and not mark.exists()
+
+
+def test_a_namespace_is_a_record_and_sharing_is_not_unfolded_without_end(tmp_path):
+    content = {"args": argparse.Namespace(size=64, latent=512), "n": 3}
+    read = read_checkpoint(_archive(tmp_path / "a.pt", pickle.dumps(content, 2)))
+    assert read["args"] == Record("argparse.Namespace", {"size": 64, "latent": 512}) and read["n"] == 3
+    nested = [1]
+    for _ in range(50):
+        nested = [nested, nested]
+    with pytest.raises(UserError, match="values"):
+        parse_checkpoint(str(_archive(tmp_path / "x.pt", pickle.dumps(nested, 2))))
+
+
+def test_what_takes_more_memory_than_such_a_file_needs_is_ended(tmp_path):
+    content = Call("torch._utils._rebuild_tensor_v2", Storage("0", 10**11), 0, (1,), (1,), False, {})
+    path = _archive(tmp_path / "bomb.pt", dumps(content, 2), [("0", bytes(10**8))], zipfile.ZIP_DEFLATED)
+    with pytest.raises(UserError, match=r"bomb\.pt"):
+        read_checkpoint(path)
+
+
+def test_foreign_truncated_and_damaged_files_are_named(tmp_path, golden_path):
+    whole = golden_path("stylegan2.pt").read_bytes()
+    contents = [b"", b"<html>", b"\x00" * 100, pickle.dumps(print), whole[:100], whole[: len(whole) // 2], whole[:-1]]
+    for content in contents:
+        (tmp_path / "some.pt").write_bytes(content)
+        with pytest.raises(UserError, match=r"some\.pt"):
+            parse_checkpoint(str(tmp_path / "some.pt"))
+    for path in (tmp_path / "absent.pt", tmp_path):
+        with pytest.raises(UserError, match=str(path)):
+            read_checkpoint(path)
+    generator, outcomes = np.random.default_rng(0), set()
+    good = _archive(tmp_path / "good.pt", dumps({"x": [1, "a", 2.5], "y": Call("torch.Size", (1, 2))}, 2)).read_bytes()
+    for _ in range(300):
+        damaged = bytearray(good)
+        damaged[generator.integers(len(damaged))] = generator.integers(256)
+        (tmp_path / "damaged.pt").write_bytes(damaged)
+        try:
+            parse_checkpoint(str(tmp_path / "damaged.pt"))
+            outcomes.add("read")
+        except UserError:
+            outcomes.add("refused")
+    assert outcomes == {"read", "refused"}
