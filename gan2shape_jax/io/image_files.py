@@ -319,7 +319,7 @@ def _orientation(picture: ImageFile.ImageFile) -> int:
         found = Image.Image.getexif(picture).get(_ORIENTATION)
     except Exception:  # damaged metadata raise anything
         return 1
-    return found if found in range(1, 9) else 1
+    return int(found) if isinstance(found, int) and found in range(1, 9) else 1
 
 
 def _begins(head: bytes, kinds: dict[bytes, str]) -> str | None:
