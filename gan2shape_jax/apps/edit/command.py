@@ -212,9 +212,8 @@ def _write(out: pathlib.Path, shown: Comparison, table: Callable[[], str], optio
     if outs.is_folder(out):
         outs.write_frames(out, comparison.single(shown), lambda: {"frames.csv": table()})
     else:
-        still, moving = (
-            functools.partial(draw, shown, labels=labels) for draw in (comparison.still, comparison.moving)
-        )
+        still = functools.partial(comparison.still, shown, labels=labels)
+        moving = functools.partial(comparison.moving, shown, labels=labels)
         outs.write(out, still, moving, fps=options.fps, swing=options.swing)
 
 
