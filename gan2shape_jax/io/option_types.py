@@ -7,6 +7,7 @@ import argparse
 import math
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 from gan2shape_jax.errors import UserError
 
@@ -41,28 +42,12 @@ _LONGEST_NAME, _LONGEST_PATH = 255, 4000  # bytes, as in common file systems
 
 def whole(option: str, low: int, high: int, unit: str = "") -> Callable[[str], int]:
     """Returns the type of integers from `low` to `high`, called `option` in messages."""
-
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{_short(text)!r} is no whole number") from None
-        return int(_bounded(option, text, value, low, high, unit))
-
-    return parse
+    return _between(int, "whole number", option, low, high, unit)
 
 
 def number(option: str, low: float, high: float, unit: str = "") -> Callable[[str], float]:
     """Returns the type of numbers from `low` to `high`, called `option` in messages."""
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{_short(text)!r} is no number") from None
-        return _bounded(option, text, value, low, high, unit)
-
-    return parse
+    return _between(float, "number", option, low, high, unit)
 
 
 def size(option: str = "--size", *, least: int = 1) -> Callable[[str], int]:
@@ -129,12 +114,19 @@ def name_fault(text: str) -> str:
     return ""
 
 
-def _bounded(option: str, text: str, value: float, low: float, high: float, unit: str) -> float:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{option} {_short(text)}: must be a finite number")
-    if not low <= value <= high:
-        raise UserError(f"{option} {_short(text)}: must be between {low:.10g} and {high:.10g} {unit}".rstrip())
-    return value
+def _between(kind: Any, what: str, option: str, low: float, high: float, unit: str) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{_short(text)!r} is no {what}") from None
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{option} {_short(text)}: must be a finite number")
+        if not low <= value <= high:
+            raise UserError(f"{option} {_short(text)}: must be between {low:.10g} and {high:.10g} {unit}".rstrip())
+        return value
+
+    return parse
 
 
 def _short(text: str) -> str:
