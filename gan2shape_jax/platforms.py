@@ -21,10 +21,10 @@ _CHOSEN: contextvars.ContextVar[Platform | None] = contextvars.ContextVar("platf
 
 def current() -> str:
     """Returns the platform to trace for: "cpu", "gpu" or "tpu"."""
-    chosen = _CHOSEN.get()
+    chosen: str | None = _CHOSEN.get()
     if chosen is None:
-        device = jax.config.jax_default_device
-        chosen = getattr(device, "platform", device) or jax.default_backend()
+        device = jax.config.jax_default_device  # type: ignore[attr-defined]
+        chosen = str(getattr(device, "platform", device) or jax.default_backend())
     return "tpu" if chosen == "interpreted" else "gpu" if chosen in ("cuda", "rocm") else chosen
 
 

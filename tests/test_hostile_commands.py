@@ -9,8 +9,6 @@ import pytest
 from gan2shape_jax import stylegan2
 from gan2shape_jax.main import main
 
-pytestmark = pytest.mark.hostile
-
 _Usage = collections.namedtuple("_Usage", "total used free")
 _SAMPLE = "sample --config=ictface --out new"
 _IDENTITY = "evaluate identity RUN --stand-in"

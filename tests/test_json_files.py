@@ -7,8 +7,6 @@ import pytest
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.json_files import parse_json, read_json, read_object
 
-pytestmark = pytest.mark.hostile
-
 
 def test_honest_content_is_read_as_the_standard_library_reads_it(tmp_path):
     content = {"a": [1, -2.5e-3, True, None, {"é": "ü\ud800"}], "crc": 2**32 - 1, "seed": -(2**63), "b": {}, "c": []}

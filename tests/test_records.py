@@ -7,8 +7,6 @@ import pytest
 from gan2shape_jax.io import records
 from gan2shape_jax.io.records import Damaged
 
-pytestmark = pytest.mark.hostile
-
 CONTENT = {"names": ["a", "ü"], "loss": 0.1, "nested": {"x": None, "y": [1, 2.5, True]}}
 
 

@@ -8,8 +8,6 @@ import pytest
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import writable
 
-pytestmark = pytest.mark.hostile
-
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):

@@ -58,7 +58,7 @@ def keep_programs(setting: str) -> pathlib.Path | None:
     Returns:
       The folder in use, or None if there is none. A folder that cannot be written to causes a warning.
     """
-    present = jax.config.jax_compilation_cache_dir
+    present = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     if present or setting == "off":
         return pathlib.Path(present) if present else None
     default = cache(f"xla-{_machine()}")

@@ -66,7 +66,6 @@ def place(result, tmp_path, monkeypatch):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.hostile
 @pytest.mark.parametrize("command", [("render",), ("edit", "--version", "3d")])
 @pytest.mark.parametrize(
     "words, message",

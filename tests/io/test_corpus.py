@@ -3,12 +3,9 @@
 import pathlib
 import warnings
 
-import pytest
 from helpers.reading_program import readers
 
 from gan2shape_jax.errors import UserError
-
-pytestmark = pytest.mark.hostile
 
 _CORPUS = pathlib.Path(__file__).parent / "corpus"
 

@@ -12,8 +12,6 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import data
 from gan2shape_jax.io.npy_files import Header, read_npy, read_npz
 
-pytestmark = pytest.mark.hostile
-
 _NPY, _NPZ = hostile_arrays.npy_files(), hostile_arrays.npz_files()
 # What is as good as any other, however oddly it is written.
 _USABLE = ("latent shape 25 (512L,)", "statistics bombs beside", "statistics larger than it is", "statistics twice")

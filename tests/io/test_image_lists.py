@@ -16,8 +16,6 @@ from gan2shape_jax.io.image_names import clash, fault_of
 from gan2shape_jax.main import main
 from gan2shape_jax.run import check, experiment
 
-pytestmark = pytest.mark.hostile
-
 
 @pytest.fixture
 def write(tmp_path):

@@ -13,8 +13,6 @@ from gan2shape_jax.io.image_names import clash, fault_of, stem_of
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.training import group_plan
 
-pytestmark = pytest.mark.hostile
-
 _TAKEN = (
     "001.png",
     "my photo.png",

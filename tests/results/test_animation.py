@@ -92,7 +92,6 @@ def test_a_disk_that_is_really_full_is_told(ending, tmp_path):
     assert refusal.value.errno == errno.ENOSPC
 
 
-@pytest.mark.hostile
 @pytest.mark.parametrize(
     "program, error, message",
     [
@@ -111,7 +110,6 @@ def test_an_encoder_that_gives_up_leaves_nothing(program, error, message, tmp_pa
     assert {path.name for path in tmp_path.iterdir()} == {"ffmpeg", "half"}
 
 
-@pytest.mark.hostile
 def test_a_still_that_cannot_be_written_leaves_the_former(tmp_path, monkeypatch):
     out = tmp_path / "a.png"
     out.write_bytes(b"former")

@@ -165,7 +165,6 @@ def test_metrics_file_has_the_promised_keys_and_no_nan(written, tmp_path):
     assert metrics["side"] == 0.5 and metrics["mad"] is None
 
 
-@pytest.mark.hostile
 @pytest.mark.parametrize("name", ["two\nf 1 2 3", "\x1b]0;t\x07", "\ud800", "", "x" * 5000])
 def test_no_name_gets_into_files_that_other_programs_read(name, tmp_path):
     for folder, called in (("plain", "001"), ("a b", name)):

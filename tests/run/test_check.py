@@ -100,7 +100,6 @@ def test_check_reads_pretrained_weights(tmp_path):
     assert len(problems) == 1 and str(path) in problems[0]
 
 
-@pytest.mark.hostile
 @pytest.mark.parametrize(
     "field, path, message",
     [

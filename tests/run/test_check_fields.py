@@ -18,8 +18,6 @@ from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.run import check, experiment, joint, predict, prepare, runner, runtime
 from gan2shape_jax.training import network_files
 
-pytestmark = pytest.mark.hostile
-
 _DEFAULTS = flatten(load_config("base"))
 _ENDLESS = 10**5000  # Python refuses to write it out
 

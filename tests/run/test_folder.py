@@ -73,7 +73,6 @@ def hostile(tmp_path_factory):
     return code, pathlib.Path(config.workdir), config
 
 
-@pytest.mark.hostile
 def test_images_with_names_of_the_runs_own_files_have_results_and_the_run_keeps_its_files(hostile):
     code, root, _ = hostile
     assert code == 1  # one image is broken
@@ -87,7 +86,6 @@ def test_images_with_names_of_the_runs_own_files_have_results_and_the_run_keeps_
     assert _BROKEN in (root / "results.csv").read_text()
 
 
-@pytest.mark.hostile
 def test_such_a_run_goes_on_and_is_read_again(hostile, tmp_path, capsys):
     _, root, config = hostile
     assert main(["--config=ictface", *overrides(config)]) == 1
@@ -104,7 +102,6 @@ def test_such_a_run_goes_on_and_is_read_again(hostile, tmp_path, capsys):
     )
 
 
-@pytest.mark.hostile
 @pytest.mark.parametrize(("before", "now"), [("001/b", "001"), ("001/b/c", "001"), ("images", "images/001")])
 def test_results_of_an_earlier_list_are_not_replaced(before, now, tmp_path, capsys):
     """As when a list is replaced by another between two starts, each of which is fine by itself."""
@@ -129,7 +126,6 @@ def test_results_of_an_earlier_list_are_not_replaced(before, now, tmp_path, caps
 # --- checkpoints under names that are patterns -----------------------------------------------------------
 
 
-@pytest.mark.hostile
 def test_checkpoints_of_images_whose_names_are_patterns_come_back(tmp_path):
     """The library that writes them looks for its files with a glob, which would take `*` for every image."""
     folder, stems = RunFolder(tmp_path), ("ab", "*", "a?", "[a]b", "x[1]/y", "50%", "a b")
@@ -146,7 +142,6 @@ def test_checkpoints_of_images_whose_names_are_patterns_come_back(tmp_path):
         assert record == {"name": stem} and again.params["x"].tolist() == state.params["x"].tolist()
 
 
-@pytest.mark.hostile
 def test_a_folder_where_checkpoints_would_be_lost_is_refused_at_once(tmp_path):
     config = tiny_config(tmp_path, workdir=str(tmp_path / "run [1]"))
     with pytest.raises(UserError, match=r"checkpoints cannot be kept in .*run \[1\]/checkpoints") as refusal:

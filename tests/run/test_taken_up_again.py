@@ -14,8 +14,6 @@ from gan2shape_jax.main import main
 from gan2shape_jax.results import mesh
 from gan2shape_jax.run import interrupt
 
-pytestmark = pytest.mark.hostile
-
 
 def _command(folder):
     folder.mkdir(exist_ok=True)

@@ -7,8 +7,6 @@ from helpers.tiny_stylegan2 import TINY
 
 from gan2shape_jax.stylegan2 import Architecture
 
-pytestmark = pytest.mark.hostile
-
 
 def _published(size: int, channels: int = 32768) -> Architecture:
     widths = tuple(min(512, channels // (4 << level)) for level in range(size.bit_length() - 2))

@@ -18,7 +18,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -82,7 +82,7 @@ class Device:
             why = message.get("broken", "it has ended, or takes too long; the server's log says more")
             raise UserError(f"what computes cannot be started: {why}")
 
-    async def run(self, task: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    async def run(self, task: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
         """Runs a job; yields the messages about its stages and its log, and {} at least once a second.
 
         Closing the iterator, or cancelling the task that waits for it, stops the job.

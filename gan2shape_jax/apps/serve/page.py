@@ -10,7 +10,7 @@ import contextlib
 import os
 import pathlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import gradio as gr
@@ -149,7 +149,7 @@ class Page:
         self._cancelled.discard(str(request.session_hash))
         return self._busy(wording.note("Waiting for its turn."))
 
-    async def photo_framed(self, upload: str, request: gr.Request) -> AsyncIterator[Updates]:
+    async def photo_framed(self, upload: str, request: gr.Request) -> AsyncGenerator[Updates]:
         """Frames a photo; where Gradio closes this, the job stops."""
         visit = None
         try:
@@ -201,7 +201,7 @@ class Page:
 
     async def reconstructed(
         self, x: float, y: float, side: float, roll: float, refine: bool, request: gr.Request
-    ) -> AsyncIterator[Updates]:
+    ) -> AsyncGenerator[Updates]:
         """Reconstructs a crop; where Gradio closes this, the job stops."""
         visit = self._framed(request)
         done: dict[str, Any] = {}
@@ -239,7 +239,7 @@ class Page:
 
     async def _followed(
         self, visit: Visit, doing: str, done: dict[str, Any], folder: pathlib.Path, **options: Any
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str]:
         """Runs a job; yields its status at least once a second, and collects the completed stages in `done`."""
         task = {"photo": str(visit.photo), "folder": str(folder), "name": visit.name, "pixels": self._limits.pixels}
         started, line = time.monotonic(), ""

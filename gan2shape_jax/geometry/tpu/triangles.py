@@ -201,7 +201,7 @@ def _visit(
         flags = [reached[0, 0, 4, register * together + k] for k in range(together)]
 
         @pl.when(functools.reduce(jnp.maximum, flags) > 0)
-        def _() -> None:
+        def rest() -> None:
             lax.fori_loop(0, together, lambda k, _: beyond(register, k), None)
 
     lax.fori_loop(0, registers, one, None)

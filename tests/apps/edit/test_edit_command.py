@@ -258,7 +258,6 @@ def test_the_input_at_the_left_is_the_input(saved, tmp_path):
 # --- names with dots and brackets ------------------------------------------------------------------------
 
 
-@pytest.mark.hostile
 def test_the_latent_and_the_image_are_those_of_the_whole_name(copy, tmp_path):
     """`face[x].v2` is no `face[x]` and no pattern: other images' files lie where a careless look would find them."""
     run, name, latent = copy.parents[1], "face[x].v2", np.full((1, 128), 0.5, np.float32)

@@ -12,8 +12,6 @@ from gan2shape_jax.apps.evaluate.command import main
 from gan2shape_jax.config import load_config, to_json
 from gan2shape_jax.results import save_result
 
-pytestmark = pytest.mark.hostile
-
 _CONFIG = json.loads(to_json(load_config("ictface")))
 _DEEP = "[" * 100_000
 

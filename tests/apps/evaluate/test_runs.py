@@ -73,13 +73,11 @@ def test_two_results_of_one_image_are_told(tmp_path):
         find_runs([run])
 
 
-@pytest.mark.hostile
 def test_a_folder_called_result_json_is_no_result(tmp_path):
     run = _run(tmp_path / "run", "result.json", "a")
     assert _images(run) == [["a", "result.json"]]
 
 
-@pytest.mark.hostile
 def test_names_in_reports_are_text(tmp_path, capsys):
     """Folders may be called anything: control characters among it, for nobody has checked their names."""
     names = ("=1+1", "a|b`c`", "<img src=x>", "x[y](z)", "t\x1b]0;owned\x07", "two\nlines", "- x")
@@ -103,7 +101,6 @@ def test_names_in_reports_are_text(tmp_path, capsys):
     assert {"=1+1", "a|b`c`", "<img src=x>", "@SUM(A1)"} <= {csv_value(row["name"]) for row in rows}
 
 
-@pytest.mark.hostile
 def test_pictures_of_images_have_names_of_their_own_in_one_folder():
     assert identity.picture_name("run", "001") == "run_001.png"
     pairs = [("x", "a_b"), ("x_a", "b"), ("x", "a/b"), ("x", "a b"), ("x", "a\x1bb"), ("x", "../a"), ("..", "b")]
