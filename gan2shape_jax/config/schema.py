@@ -145,7 +145,8 @@ def _described() -> tuple[dict[str, Field], dict[str, str]]:
             comments[found[1]] = " ".join(above)
         above = []
     items = flatten(runpy.run_path(str(path))["schema"]())
-    return {path: dataclasses.replace(item, meaning=comments[path]) for path, item in items.items()}, comments
+    known = {path: dataclasses.replace(items[path], meaning=text) for path, text in comments.items() if path in items}
+    return known, comments
 
 
 def fields() -> Mapping[str, Field]:
