@@ -15,6 +15,7 @@ import pytest
 _ROOT = pathlib.Path(__file__).parent.parent
 # Modules that a named package always brings, and Blender's own.
 _BROUGHT = {"absl": "ml-collections", "yaml": "ml-collections", "jaxlib": "jax", "scipy": "jax", "rich": "flax"}
+_BROUGHT |= {"ml_dtypes": "jax", "markupsafe": "jinja2"}
 _BROUGHT |= {"etils": "orbax-checkpoint", "tensorstore": "orbax-checkpoint", "requests": "pooch"}
 _BROUGHT |= {"fastapi": "gradio", "starlette": "gradio", "uvicorn": "gradio"}
 _BLENDERS = {"bpy", "mathutils"}
