@@ -13,10 +13,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import prior
 from gan2shape_jax.run.check import examine
 
-pytestmark = [
-    pytest.mark.hostile,
-    pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here"),
-]
+pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 
 _SIDE, _WIDTH = 64, 128  # of the images, of the latents of the bundled GAN
 _FACE = asset("ictface/image/001.png")
