@@ -1,12 +1,13 @@
 """Reads ground-truth depths, latents and statistics from `.npy`, `.npz`, `.png` and torch files.
 
 Depths are `(S, S)` in scene units, latents `(1, W)` or `(1, L, W)`, statistics in network units.
-Nothing in a file is ever executed, and the size a file declares is checked before memory is allocated for it. Any
-problem with a file is a `UserError` that names it.
+Nothing in a file is ever executed. Any problem with a file is a `UserError` that names it.
 """
 
-import math
+import io
 import pathlib
+import zipfile
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,14 +16,13 @@ from jaxtyping import Float
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.image_files import crop_and_resize, open_gray
-from gan2shape_jax.io.npy_files import Header, read_npy, read_npz
 from gan2shape_jax.io.regular_files import MIB, open_regular
 from gan2shape_jax.io.weights.checkpoints import read_checkpoint
 
 __all__ = ["load_depth", "load_latent", "load_mvn"]
 
 _MOST_LAYERS = 64  # of a W+ latent: a GAN of 1024 pixels has 18
-_MOST_STATISTICS = 64  # values per array: a covariance has at most 36
+_LARGEST_ARCHIVE, _LARGEST_MEMBER = MIB, MIB // 16  # bytes of an .npz file and an array in it: a covariance takes 500
 _LARGEST_TORCH = 64 * MIB  # bytes: published latents take 10 KiB, with their pictures a few MiB
 # Far beyond what a GAN's mapping gives or views and lights can be; networks overflow not far above it.
 _GREATEST = 1e6
@@ -43,11 +43,10 @@ def load_depth(
         nearness = np.asarray(crop_and_resize(open_gray(path, cut=crop is not None), crop, size), np.float32) / 255
         return _with_object(max_depth - nearness * (max_depth - min_depth), path, max_depth)
 
-    def accept(header: Header) -> None:
-        if header.shape != (size, size):
-            raise UserError(f"true depth {path} has shape {header.shape}: ({size}, {size}) is wanted")
-
-    depth = _finite(_present(path, read_npy, accept), path)
+    values = _present(path, _read_npy)
+    if values.shape != (size, size):
+        raise UserError(f"true depth {path} has shape {values.shape}: ({size}, {size}) is needed")
+    depth = _finite(values, path)
     return _with_object(np.where((depth <= 0) | (depth > max_depth), np.float32(max_depth), depth), path, max_depth)
 
 
@@ -62,18 +61,16 @@ def load_latent(path: str | pathlib.Path, style_dim: int) -> Float[np.ndarray, "
         UserError: the file is unusable, would run code, or holds a latent of another width.
     """
     path = pathlib.Path(path)
-    content = _npy_latent(path, style_dim) if path.suffix == ".npy" else _load_torch(path)
+    content = _present(path, _read_npy) if path.suffix == ".npy" else _load_torch(path)
     if isinstance(content, dict):
         if "latent" not in content:
             raise UserError(f"latent file {path} is a dictionary without the entry 'latent' (it has {_keys(content)})")
         content = content["latent"]
+    if isinstance(content, np.ndarray):  # before a mapped file is read
+        _require_latent(content.shape, path, style_dim)
     latent = _finite(content, path, greatest=_GREATEST)
     _require_latent(latent.shape, path, style_dim)
     return latent[None] if latent.ndim == 1 else latent
-
-
-def _npy_latent(path: pathlib.Path, style_dim: int) -> np.ndarray:
-    return _present(path, read_npy, lambda header: _require_latent(header.shape, path, style_dim))
 
 
 def _require_latent(shape: tuple[int, ...], path: pathlib.Path, style_dim: int) -> None:
@@ -82,7 +79,7 @@ def _require_latent(shape: tuple[int, ...], path: pathlib.Path, style_dim: int) 
     if not one or width != style_dim:
         raise UserError(
             f"latent file {path} has shape {shape}: the generator's width is {style_dim}, so ({style_dim},), "
-            f"(1, {style_dim}) or (1, layers, {style_dim}) is wanted"
+            f"(1, {style_dim}) or (1, layers, {style_dim}) is needed"
         )
 
 
@@ -98,7 +95,7 @@ def load_mvn(path: str | pathlib.Path, dims: int | None = None) -> tuple[np.ndar
             matrix.
     """
     path = pathlib.Path(path)
-    content = _npz_statistics(path) if path.suffix == ".npz" else _load_torch(path)
+    content = _present(path, _read_npz) if path.suffix == ".npz" else _load_torch(path)
     if not isinstance(content, dict) or not {"mean", "cov"} <= content.keys():
         raise UserError(f"statistics file {path} has to hold 'mean' and 'cov'")
     mean, cov = (_finite(content[name], path, greatest=_GREATEST) for name in ("mean", "cov"))
@@ -107,7 +104,7 @@ def load_mvn(path: str | pathlib.Path, dims: int | None = None) -> tuple[np.ndar
         raise UserError(
             f"statistics file {path} has a mean of shape {mean.shape} and a covariance of "
             f"{cov.shape}: a mean of "
-            f"length {' or '.join(map(str, lengths))} and its square covariance are wanted"
+            f"length {' or '.join(map(str, lengths))} and its square covariance are needed"
         )
     if not np.allclose(cov, cov.T, atol=1e-6) or np.linalg.eigvalsh((cov + cov.T) / 2).min() < -1e-6:
         raise UserError(f"statistics file {path}: its covariance is not symmetric and positive semi-definite")
@@ -123,15 +120,32 @@ def _with_object(depth: np.ndarray, path: pathlib.Path, max_depth: float) -> np.
     return depth
 
 
-def _npz_statistics(path: pathlib.Path) -> dict[str, np.ndarray]:
-    def accept(name: str, header: Header) -> None:
-        if math.prod(header.shape) > _MOST_STATISTICS:
-            raise UserError(
-                f"statistics file {path} has a {name} of shape {header.shape}: the mean of 6 or 4 numbers and its "
-                "square covariance are wanted"
-            )
+def _read_npy(path: pathlib.Path) -> np.ndarray:
+    """Returns the array in a file, mapped: what a header announces has to be there, and nothing is allocated for it."""
+    open_regular(path).close()
+    try:
+        with np.errstate(over="ignore"):
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OverflowError, MemoryError) as error:
+        raise UserError(f"{path} is no usable .npy file: {error}"[:500]) from error
+    if not isinstance(array, np.ndarray):
+        raise UserError(f"{path} is no usable .npy file: it is an archive (.npz) under another name")
+    return array
 
-    return _present(path, read_npz, ("mean", "cov"), accept)
+
+def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Returns the statistics in an archive; those it lacks are left out."""
+    found = {}
+    try:
+        with open_regular(path, limit=_LARGEST_ARCHIVE) as file, zipfile.ZipFile(file) as archive:
+            for name in {"mean.npy", "cov.npy"} & set(archive.namelist()):
+                if archive.getinfo(name).file_size > _LARGEST_MEMBER:
+                    raise ValueError(f"{name} is larger than any mean and covariance")
+                found[name[:-4]] = np.lib.format.read_array(io.BytesIO(archive.read(name)), allow_pickle=False)
+    # Also what zipfile raises, with RuntimeError and NotImplementedError for encrypted and unusual archives.
+    except (ValueError, EOFError, RuntimeError, OverflowError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} is no usable .npz file: {error}"[:500]) from error
+    return found
 
 
 def _load_torch(path: pathlib.Path) -> Any:

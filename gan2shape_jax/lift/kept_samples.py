@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import math
 import pathlib
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ import safetensors
 import safetensors.numpy
 
 from gan2shape_jax.errors import UserError, refused
-from gan2shape_jax.io import records, regular_files
+from gan2shape_jax.io import regular_files
 from gan2shape_jax.io.atomic_files import atomic_bytes
 from gan2shape_jax.method.state import ProjectedSamples, TrainState
 
@@ -67,14 +68,14 @@ class KeptSamples:
             content = safetensors.numpy.save(arrays)
             try:
                 self.folder.mkdir(exist_ok=True)
-                atomic_bytes(path, records.checksum(content).encode() + content)
+                atomic_bytes(path, _checksum(content) + content)
             except OSError as error:
                 raise refused(error, f"cannot write {path}") from error
         return found
 
     def _prefix(self, phase: int, state: TrainState) -> str:
         leaves = jax.tree.leaves(jax.device_get(state.factors))
-        return f"{phase}-{records.checksum(b''.join(np.asarray(leaf).tobytes() for leaf in leaves))}"
+        return f"{phase}-{_checksum(b''.join(np.asarray(leaf).tobytes() for leaf in leaves)).decode()}"
 
     def forget_all_but(self, phase: int) -> None:
         """Removes the samples kept for other phases; files that cannot be removed stay."""
@@ -85,6 +86,10 @@ class KeptSamples:
 
 
 NOWHERE = KeptSamples()
+
+
+def _checksum(content: bytes) -> bytes:
+    return f"{zlib.crc32(content):08x}".encode()
 
 
 def _rounded(samples: ProjectedSamples) -> ProjectedSamples:
@@ -102,7 +107,7 @@ def _read(path: pathlib.Path, shape: tuple[int, ...]) -> ProjectedSamples | None
     try:
         with regular_files.open_regular(path, limit=7 * math.prod(shape) + _HEADER) as file:
             checksum, content = file.read(_DIGITS), file.read()
-        if checksum != records.checksum(content).encode():
+        if checksum != _checksum(content):
             return None
         kept = safetensors.numpy.load(content)
         images, masks = kept["images"], kept["masks"]

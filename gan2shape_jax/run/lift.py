@@ -22,7 +22,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import DivergedError, UserError, refused
-from gan2shape_jax.io import records
 from gan2shape_jax.lift import overshoot
 from gan2shape_jax.lift import task as lift
 from gan2shape_jax.lift.gan_samples import SampleMaker
@@ -98,7 +97,7 @@ def _write_model(
         params = _overshot(config, params, maker)
     path = folder.root / lifted_model.NAME
     lifted_model.write(config, params, maker, maker.problems(range(config.lift.kept_out)), path)
-    joint_files.note(folder.root, model={lifted_model.NAME: records.measure(path)})
+    joint_files.note(folder.root, model={lifted_model.NAME: path.stat().st_size})
     monitor.say(f"the model is {path}; use it with --config.networks.pretrained={path}")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from gan2shape_jax.io import data, records
+from gan2shape_jax.io import data
 from gan2shape_jax.io.atomic_files import atomic_bytes
 from gan2shape_jax.io.weights.digest import sha256
 from gan2shape_jax.lift import model_file
@@ -218,5 +218,6 @@ def write(
 
 
 def is_whole(root: pathlib.Path, record: dict[str, Any]) -> bool:
-    """Returns whether the model in a run's folder exists and matches its record."""
-    return NAME in record.get("model", {}) and not records.harm_below(root, record["model"])
+    """Returns whether the model in a run's folder exists, with the size that its record says."""
+    path, size = root / NAME, record.get("model", {}).get(NAME)
+    return path.is_file() and path.stat().st_size == size

@@ -1,11 +1,10 @@
 """Reading depths, latents and statistics; unusable files are refused by name and never run."""
 
-import pathlib
+import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis.extra import numpy as hnp
+from helpers import hostile_arrays
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import data
@@ -55,6 +54,8 @@ def test_latent_shapes(shape, tmp_path):
         (np.zeros(()), "width is 128"),
         (np.full(128, np.inf), "not finite"),
         (np.zeros(128, complex), "instead of numbers"),
+        (np.full(128, 1e300), "not finite"),
+        (np.full(128, 1e30), "sensible"),
     ],
 )
 def test_unusable_latent_is_refused_by_name(latent, message, tmp_path):
@@ -64,24 +65,8 @@ def test_unusable_latent_is_refused_by_name(latent, message, tmp_path):
     assert "w.npy" in str(caught.value)
 
 
-@settings(max_examples=25, deadline=None)
-@given(hnp.arrays(np.float32, hnp.array_shapes(min_dims=0, max_dims=4, max_side=5)))
-def test_any_array_is_a_latent_or_a_user_error(array):
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "w.npy"
-        np.save(path, array)
-        try:
-            found = data.load_latent(path, 4)
-        except UserError:
-            return
-    assert found.shape[0] == 1 and found.shape[-1] == 4 and np.isfinite(found).all()
-
-
 def test_torch_latents_and_statistics(tmp_path):
     torch = pytest.importorskip("torch")
-    pytest.importorskip("gan2shape_jax.io.weights.torch_reader")
     w = torch.randn(1, 16)
     for content in (w, w[0], {"latent": w}):
         torch.save(content, tmp_path / "w.pt")
@@ -94,21 +79,6 @@ def test_torch_latents_and_statistics(tmp_path):
     found = data.load_mvn(tmp_path / "v.pth", 6)
     np.testing.assert_array_equal(found[0], mean.numpy())
     np.testing.assert_array_equal(found[1], cov.numpy())
-
-
-def test_latent_that_would_run_code_is_refused_and_does_not(tmp_path):
-    torch = pytest.importorskip("torch")
-    pytest.importorskip("gan2shape_jax.io.weights.torch_reader")
-    trace = tmp_path / "trace"
-
-    class Hostile:
-        def __reduce__(self):
-            return (pathlib.Path.touch, (trace,))
-
-    torch.save({"latent": Hostile()}, tmp_path / "w.pt")
-    with pytest.raises(UserError, match=r"w.pt"):
-        data.load_latent(tmp_path / "w.pt", 16)
-    assert not trace.exists()
 
 
 @pytest.mark.parametrize(
@@ -127,3 +97,37 @@ def test_unusable_statistics_are_refused_by_name(mean, cov, message, tmp_path):
     with pytest.raises(UserError, match=message) as caught:
         data.load_mvn(tmp_path / "v.npz", 6)
     assert "v.npz" in str(caught.value)
+
+
+def test_files_made_to_do_harm_are_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    readers = {
+        "w.npy": (hostile_arrays.npy_files(), lambda path: data.load_latent(path, 512)),
+        "d.npy": (hostile_arrays.npy_files(), lambda path: data.load_depth(path, 64, None, 0.9, 1.1)),
+        "v.npz": (hostile_arrays.npz_files(), lambda path: data.load_mvn(path, 6)),
+    }
+    for name, (files, read) in readers.items():
+        for what, content in files.items():
+            (tmp_path / name).write_bytes(content)
+            with warnings.catch_warnings(), pytest.raises(UserError, match=name) as caught:
+                warnings.simplefilter("error")
+                read(tmp_path / name)
+            assert len(str(caught.value)) < 700, what
+    assert not (tmp_path / "RAN").exists()
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f8", "<f2", ">i8", "|u1"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_every_order_of_bytes_and_axes_is_read_as_numpy_reads_it(dtype, order, tmp_path):
+    array = np.asarray(np.arange(64).reshape(8, 8) + 1, dtype, order=order)
+    np.save(tmp_path / "d.npy", array)
+    np.testing.assert_array_equal(data.load_depth(tmp_path / "d.npy", 8, None, 0.9, 100), array)
+
+
+def test_a_torch_latent_that_is_no_array_is_refused_by_name(tmp_path):
+    torch = pytest.importorskip("torch")
+    for content in ([[1.0, 2.0], [3.0]], "text", None, {}, [10**400] * 4, [1j] * 4, [True] * 4, ["1", "2", "3", "4"]):
+        torch.save({"latent": content, "mean": content, "cov": content}, tmp_path / "w.pt")
+        for read in (lambda path: data.load_latent(path, 4), data.load_mvn):
+            with pytest.raises(UserError, match=r"w\.pt"):
+                read(tmp_path / "w.pt")
