@@ -56,28 +56,36 @@ def test_what_looks_like_nothing_that_the_gan_draws_is_told(run, tmp_path, capsy
     assert metrics["far_from_category"]
 
 
-def test_refinement_goes_on_from_the_model(run, tmp_path, face_photo):
+_SHORT = """
+from gan2shape_jax.config import load_config
+
+
+def get_config():
+    config = load_config("ictface").unlock()
+    config.refinement.lengths = ((1, 2, 2),)
+    config.refinement.collect_iters = 2
+    config.refinement.kept_out = 1
+    config.inversion.steps = 2
+    return config
+"""
+
+
+@pytest.mark.parametrize("latent", [["--latent", "w.npy"], []])
+def test_refinement_goes_on_from_the_model_with_a_latent_that_is_given_or_found(run, tmp_path, face_photo, latent):
     Image.fromarray(face_photo()).save(tmp_path / "a.png")
     np.save(tmp_path / "w.npy", np.zeros((1, 128), np.float32))
-    short = tmp_path / "short.py"
-    short.write_text(
-        "from gan2shape_jax.config import load_config\n\n\n"
-        "def get_config():\n"
-        "    config = load_config('ictface').unlock()\n"
-        "    config.refinement.lengths = ((1, 2, 2),)\n"
-        "    config.refinement.collect_iters = 2\n"
-        "    config.refinement.kept_out = 1\n"
-        "    return config\n"
-    )
-    assert run("a.png", "--model", short, "--refine", "--latent", "w.npy", "--no-texture") == 0
+    (tmp_path / "short.py").write_text(_SHORT)
+    assert run("a.png", "--model", tmp_path / "short.py", "--refine", "--no-texture", *latent) == 0
     metrics = json.loads((tmp_path / "results/photos_refined/results/a/metrics.json").read_text())
     assert "refinement_share" in metrics
     assert not (tmp_path / "results/photos_refined/photos/textured").exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
+def test_what_cannot_be_done_is_one_sentence(run, tmp_path, face_photo, capsys):
+    for name in ("a.png", "b.png"):
+        Image.fromarray(face_photo()).save(tmp_path / name)
+    (tmp_path / "a.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    for arguments, words in (
         (["none.jpg"], "there is no photo none.jpg"),
         (["a.png", "b.png", "--which", "2"], "for a single photo"),
         (["a.png", "--box", "1", "2"], "--box has 2 numbers"),
@@ -89,36 +97,12 @@ def test_refinement_goes_on_from_the_model(run, tmp_path, face_photo):
         (["a.png", "--model", "gone.safetensors"], "does not exist"),
         (["a.png", "--out", "a.png"], "a.png"),
         (["a.png", "--mask", "none.png"], "none.png"),
-        (["a.svg"], "is SVG; PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP and PPM are read"),
-        (["a.eps"], "EPS"),
-    ],
-)
-def test_what_cannot_be_done_is_told_in_a_line(run, tmp_path, face_photo, capsys, arguments, told):
-    for name in ("a.png", "b.png"):
-        Image.fromarray(face_photo()).save(tmp_path / name)
-    (tmp_path / "a.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
-    (tmp_path / "a.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n")
-    assert run(*arguments) in (1, 2)
-    error = capsys.readouterr().err
-    assert told in error and "Traceback" not in error
+        (["a.svg"], "is SVG"),
+    ):
+        assert run(*arguments) in (1, 2)
+        error = capsys.readouterr().err
+        assert words in error and "Traceback" not in error, arguments
     assert not (tmp_path / "results").exists() or not list((tmp_path / "results").rglob("*.png"))
-
-
-@pytest.mark.heavy
-def test_refinement_finds_the_latent_that_is_not_given(run, tmp_path, face_photo):
-    Image.fromarray(face_photo()).save(tmp_path / "a.png")
-    (tmp_path / "short.py").write_text(
-        "from gan2shape_jax.config import load_config\n\n\n"
-        "def get_config():\n"
-        "    config = load_config('ictface').unlock()\n"
-        "    config.refinement.lengths = ((1, 2, 2),)\n"
-        "    config.refinement.collect_iters = 2\n"
-        "    config.refinement.kept_out = 1\n"
-        "    config.inversion.steps = 2\n"
-        "    return config\n"
-    )
-    assert run("a.png", "--model", tmp_path / "short.py", "--refine", "--no-texture") == 0
-    assert (tmp_path / "results/photos_refined/results/a/depth.npy").is_file()
 
 
 def test_what_no_page_needs_is_not_imported_before_it():

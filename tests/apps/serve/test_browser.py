@@ -139,22 +139,3 @@ def test_cancelling_leaving_and_waiting(address, photo):
         # The first has closed its browser in the middle of minutes of refinement.
         second.wait(_READY, seconds=60)
         assert "2 objects found" in second.evaluate(_STATUS)
-
-
-def test_two_visitors_at_once_get_results_of_their_own(address, photo, tmp_path):
-    other = tmp_path / "other.png"
-    Image.open(asset("ictface/image/001.png")).convert("RGB").resize((300, 300)).save(other)
-    with _opened(address) as first, _opened(address) as second:
-        _send(first, photo)
-        _send(second, other)
-        for page in (first, second):
-            page.wait(_READY, seconds=_PATIENCE)
-        first.press("#go")
-        second.press("#go")
-        depths = []
-        for page in (first, second):
-            page.wait(f"{_STATUS} === 'Done.'", seconds=_PATIENCE)
-            links = page.evaluate("[...document.querySelectorAll('#files a')].map(a => a.href)")
-            (depth,) = (link for link in links if link.split("?")[0].endswith("/depth.npy"))
-            depths.append(np.load(io.BytesIO(_fetched(depth))))
-    assert np.abs(depths[0] - depths[1]).max() > 1e-3
