@@ -6,21 +6,31 @@ here.
 """
 
 import dataclasses
+import functools
 import os
 import pathlib
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.categories import category_of
+from gan2shape_jax.io.data import find, find_depth, find_latent
+from gan2shape_jax.io.image_files import has_alpha
 from gan2shape_jax.io.image_lists import names_of
 from gan2shape_jax.io.masks import required_source
-from gan2shape_jax.io.per_image_files import some_of
 from gan2shape_jax.io.weights import families
 
-__all__ = ["RequiredFile", "require_files", "require_images", "required_files_of"]
+__all__ = [
+    "RequiredFile",
+    "absent_per_image_files",
+    "require_files",
+    "require_images",
+    "require_per_image_files",
+    "required_files_of",
+]
 
 _RELEASE = "https://github.com/XingangPan/GAN2Shape/releases/tag/v1.0"
 _SCRIPT = "https://github.com/XingangPan/GAN2Shape/blob/master/scripts/download.sh"
@@ -171,7 +181,7 @@ def require_images(config: ConfigDict, names: Sequence[str] | None = None) -> li
     if absent:
         raise UserError(
             f"{len(absent)} of the {len(names)} images of {config.data.image_list} do not exist: "
-            f"{some_of(absent)} (config.data.image_list, config.data.image_root)"
+            f"{_some_of(absent)} (config.data.image_list, config.data.image_root)"
         )
     return names
 
@@ -187,3 +197,71 @@ def _gan_conversion(path: str) -> str:
 def _beside(path: str, suffix: str) -> str:
     """Returns the published file's path, next to the converted one's."""
     return pathlib.Path(path).with_suffix(suffix).as_posix() if pathlib.Path(path).name else f"IN{suffix}"
+
+
+_NAMED = 20  # files that one message lists
+_KINDS = {"latent_root": "latent", "depth_root": "true depth", "mask_root": "object mask"}
+_REMEDIES = {
+    "latent_root": "--config.data.latent_root= finds them all by inverting the GAN",
+    "depth_root": "add them, take the images off the list, or --config.data.depth_root= to go without evaluation",
+    "mask_root": "add them, or take the images off the list",
+}
+
+
+def absent_per_image_files(config: ConfigDict, names: Sequence[str]) -> dict[str, list[str]]:
+    """Returns the list's images without a latent, ground-truth depth or mask, by the folder's field in `config.data`.
+
+    Folders that are not given or do not exist are left out, and so are masks that may come from elsewhere.
+    """
+    finders: dict[str, Callable[[str, str], object]] = {
+        "latent_root": find_latent,
+        "depth_root": find_depth,
+        "mask_root": functools.partial(_has_mask, config),
+    }
+    roots = {field: config.data[field] for field in finders}
+    return {
+        field: [name for name in names if not finders[field](root, name)]
+        for field, root in roots.items()
+        if root and os.path.isdir(root)
+    }
+
+
+def require_per_image_files(config: ConfigDict, names: Sequence[str]) -> None:
+    """Rejects images without ground-truth depth or mask; warns of those without a latent.
+
+    The latents of some images may be found by inverting the GAN; if there are none at all, the folder is wrong.
+
+    Raises:
+        UserError: one line per folder, saying how many of its files are missing, and which.
+    """
+    problems = []
+    for field, absent in absent_per_image_files(config, names).items():
+        if not absent:
+            continue
+        told = (
+            f"{len(absent)} of the {len(names)} images of {config.data.image_list} have no {_KINDS[field]} in "
+            f"config.data.{field} {config.data[field]}: {_some_of(absent)}"
+        )
+        if field == "latent_root" and len(absent) < len(names):
+            warnings.warn(f"{told}; these are found by inverting the GAN", stacklevel=2)
+        else:
+            problems.append(f"{told} ({_REMEDIES[field]})")
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+def _some_of(names: Sequence[str]) -> str:
+    """Returns the first of the names as text, and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _has_mask(config: ConfigDict, root: str, name: str) -> bool:
+    """Whether the image has a mask file, or its mask may come from elsewhere (see `masks.find_mask`)."""
+    source = config.data.mask_source
+    if source in ("alpha", "parser", "usual") or find(root, name, (".png",)):
+        return True
+    elsewhere = (category_of(config.category).parser and os.path.isfile(config.parsing.weights)) or has_alpha(
+        pathlib.Path(config.data.image_root) / name
+    )
+    return source == "auto" and elsewhere

@@ -26,8 +26,12 @@ from gan2shape_jax.io.data import load_item, load_mvn, open_picture
 from gan2shape_jax.io.image_lists import names_of
 from gan2shape_jax.io.image_names import stem_of
 from gan2shape_jax.io.masks import load_parser_of
-from gan2shape_jax.io.per_image_files import absent_per_image_files, require_per_image_files
-from gan2shape_jax.io.required_files import require_files, require_images
+from gan2shape_jax.io.required_files import (
+    absent_per_image_files,
+    require_files,
+    require_images,
+    require_per_image_files,
+)
 from gan2shape_jax.io.writable import nearest_folder
 from gan2shape_jax.method import models, perceptual
 from gan2shape_jax.run import joint, lifted_model, predict, prepare, refining

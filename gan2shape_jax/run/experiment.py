@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.config.validation import OBJECT_STORAGE, validate
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io import image_lists, image_names, per_image_files, required_files
+from gan2shape_jax.io import image_lists, image_names, required_files
 from gan2shape_jax.io.writable import folder_fault
 
 __all__ = ["require_places", "run"]
@@ -70,5 +70,5 @@ def _names_with_files(config: ConfigDict) -> list[str]:
     names = image_lists.names_of(config) if os.path.exists(config.data.image_list) else []
     required_files.require_files(config, names)
     required_files.require_images(config, names)
-    per_image_files.require_per_image_files(config, names)
+    required_files.require_per_image_files(config, names)
     return names

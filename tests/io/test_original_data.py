@@ -14,7 +14,7 @@ from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import data
 from gan2shape_jax.io.bundled import asset
-from gan2shape_jax.io.per_image_files import absent_per_image_files, require_per_image_files
+from gan2shape_jax.io.required_files import absent_per_image_files, require_per_image_files
 
 _STEMS = ("001", "005", "006")
 

@@ -1,8 +1,12 @@
-"""The shapes of the scene parsers, and which of the original's convolutions each of ours corresponds to.
+"""The shapes of the scene parsers, their weight files, and how the original's tensors become ours.
 
 Both parsers consist of convolutions, most of them followed by batch normalisation. In evaluation mode
 that is an affine map of each channel, so it is folded into the convolution: a parser's parameters are
-`NAME/kernel` (rows, columns, in, out) and, if there is one, `NAME/bias` (out,), float32.
+`NAME/kernel` (rows, columns, in, out) and, if there is one, `NAME/bias` (out,), float32. In the original, kernels are
+(out, in, rows, columns); a convolution `a` followed by batch normalisation `b` is `a.weight`, `b.weight`, `b.bias`,
+`b.running_mean`, `b.running_var`.
+
+A weight file is safetensors; its header holds the architecture as JSON, the licence note of the source and its SHA-256.
 
 BiSeNet: Yu et al., ECCV 2018, with ResNet-18 and with the features of side 1/8 in place of the spatial
 path. PSPNet: Zhao et al., CVPR 2017, with a dilated ResNet-50 that starts with three 3x3
@@ -10,12 +14,34 @@ convolutions.
 """
 
 import dataclasses
-from collections.abc import Iterator
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
-from gan2shape_jax.io.weights.messages import listed, short
+import jax
+import jax.numpy as jnp
+import numpy as np
 
-__all__ = ["BINS", "Architecture", "Convolution", "convolutions", "parameter_shapes"]
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.weights.messages import Refused, listed, printable, short
+from gan2shape_jax.io.weights.safetensors_file import Unread, open_safetensors
+
+__all__ = [
+    "BINS",
+    "FORMAT",
+    "Architecture",
+    "Convolution",
+    "convolutions",
+    "header_of",
+    "ignored_names",
+    "infer_architecture",
+    "load_parser",
+    "parameter_shapes",
+    "params_from_torch",
+    "torch_shapes",
+]
 
 # Sides of the grids over which PSPNet averages its features.
 BINS = (1, 2, 3, 6)
@@ -149,3 +175,166 @@ def _pspnet(arch: Architecture) -> Iterator[Convolution]:
         yield Convolution(f"pool{side}", f"{there}.1", f"{there}.2", before, before // len(BINS), 1)
     yield Convolution("classify", "cls.0", "cls.1", 2 * before, 8 * w, 3)
     yield Convolution("output", "cls.4", "", 8 * w, arch.classes, 1, bias=True)
+
+
+State = Mapping[str, np.ndarray]
+# What batch normalisation adds to a variance before taking its square root (torch's default).
+_EPSILON = 1e-5
+_NORM = ("weight", "bias", "running_mean", "running_var")
+# Tensors that the labels do not depend on: counters, and heads used only in training.
+_IGNORED = re.compile(r"\.num_batches_tracked$|^aux\.|^conv_out(16|32)\.|^criterion\.")
+
+
+def ignored_names(names: Iterable[str]) -> list[str]:
+    """Returns the names of tensors that the labels do not depend on, sorted."""
+    return sorted(name for name in names if _IGNORED.search(name))
+
+
+def infer_architecture(state: State) -> Architecture | None:
+    """Returns the parser that these tensors look like, by their names and a few shapes; None for others."""
+    for family, stem, output, layer in (
+        ("bisenet", "cp.resnet.conv1.weight", "conv_out.conv_out.weight", "cp.resnet.layer"),
+        ("pspnet", "layer0.0.weight", "cls.4.weight", "layer"),
+    ):
+        if stem in state and output in state:
+            blocks = tuple(_count(state, f"{layer}{stage}.") for stage in range(1, 5))
+            try:
+                return Architecture(
+                    family=family,  # type: ignore[arg-type]
+                    classes=state[output].shape[0],
+                    width=state[stem].shape[0],
+                    blocks=blocks,
+                )
+            except (IndexError, ValueError):
+                return None
+    return None
+
+
+def torch_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
+    """Returns the names and shapes of the tensors that `params_from_torch` takes."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for conv in convolutions(arch):
+        shapes[f"{conv.torch}.weight"] = (conv.outputs, conv.inputs, conv.size, conv.size)
+        if conv.bias:
+            shapes[f"{conv.torch}.bias"] = (conv.outputs,)
+        if conv.norm:
+            shapes |= {f"{conv.norm}.{part}": (conv.outputs,) for part in _NORM}
+    return shapes
+
+
+def params_from_torch(arch: Architecture, state: State) -> dict[str, np.ndarray]:
+    """Returns the parameters of a parser from the original's tensors.
+
+    Args:
+        arch: the parser.
+        state: NumPy arrays by the original's names; those of `ignored_names` may be present.
+
+    Raises:
+        UserError: any tensor is missing, unknown, misshapen or not finite; the message lists all.
+    """
+    state = {name: value for name, value in state.items() if not _IGNORED.search(name)}
+    _check_state(arch, state)
+    params: dict[str, np.ndarray] = {}
+    for conv in convolutions(arch):
+        kernel, bias = _folded(conv, state)
+        params[f"{conv.name}/kernel"] = np.ascontiguousarray(kernel.transpose(2, 3, 1, 0), np.float32)
+        if conv.norm or conv.bias:
+            params[f"{conv.name}/bias"] = np.asarray(bias, np.float32)
+    return params
+
+
+def _folded(conv: Convolution, state: State) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the kernel and bias of a convolution with its normalisation folded in, in float64."""
+    kernel = np.asarray(state[f"{conv.torch}.weight"], np.float64)
+    bias = np.zeros(conv.outputs)
+    if conv.bias:
+        bias = np.asarray(state[f"{conv.torch}.bias"], np.float64)
+    if conv.norm:
+        weight, shift, mean, variance = (np.asarray(state[f"{conv.norm}.{part}"], np.float64) for part in _NORM)
+        factor = weight / np.sqrt(variance + _EPSILON)
+        kernel = kernel * factor[:, None, None, None]
+        bias = (bias - mean) * factor + shift
+    return kernel, bias
+
+
+def _count(state: State, prefix: str) -> int:
+    """Returns one more than the largest number that follows `prefix`."""
+    matches = (re.match(re.escape(prefix) + r"(\d{1,9})\.", name) for name in state)
+    return max((int(match.group(1)) + 1 for match in matches if match), default=0)
+
+
+def _check_state(arch: Architecture, state: State) -> None:
+    shapes = torch_shapes(arch)
+    both = [name for name in shapes if name in state]
+    fitting = [name for name in both if tuple(state[name].shape) == shapes[name]]
+    wrong = {
+        "missing": [name for name in shapes if name not in state],
+        "unknown": [name for name in state if name not in shapes],
+        "misshapen": [
+            f"{name} is {tuple(state[name].shape)} instead of {shapes[name]}"
+            for name in both
+            if tuple(state[name].shape) != shapes[name]
+        ],
+        "with NaN or infinity": [name for name in fitting if not np.isfinite(state[name]).all()],
+        "with a negative variance": [
+            name for name in fitting if name.endswith("running_var") and (state[name] < 0).any()
+        ],
+    }
+    if any(wrong.values()):
+        told = "; ".join(f"{what}: {listed(names)}" for what, names in wrong.items() if names)
+        raise UserError(f"the tensors do not make a {arch.family} of {arch.classes} classes: {told}")
+
+
+FORMAT = "gan2shape-jax/parser/1"
+_ADVICE = "convert the published weights with `gan2shape-jax convert networks` (docs/how-to/converting-weights.md)"
+
+
+def header_of(arch: Architecture) -> dict[str, str]:
+    """Returns the header of a weight file."""
+    return {"format": FORMAT, "architecture": json.dumps(arch.to_dict())}
+
+
+def load_parser(path: str | os.PathLike) -> tuple[Architecture, dict[str, jax.Array]]:
+    """Reads a converted parser: its architecture and its parameters.
+
+    Raises:
+        UserError: the file is missing, damaged, not a parser, or its tensors do not match its header.
+    """
+    try:
+        with open_safetensors(path) as file:
+            arch = _described(path, file.metadata)
+            tensors = file.read_wanted(parameter_shapes(arch))
+    except FileNotFoundError as error:
+        raise UserError(f"parser weights {path} do not exist (config.parsing.weights); {_ADVICE}") from error
+    except (OSError, Refused) as error:
+        raise UserError(f"parser weights {path} cannot be read ({error}); {_ADVICE}") from error
+    _check_tensors(tensors, parameter_shapes(arch), path)
+    return arch, {name: jnp.asarray(value, jnp.float32) for name, value in tensors.items()}
+
+
+def _described(path: str | os.PathLike, header: Mapping[str, str]) -> Architecture:
+    if header.get("format") != FORMAT:
+        raise UserError(
+            f"{path} holds no parser (its format is {short(header.get('format', 'not stated'))}); {_ADVICE}"
+        )
+    try:
+        return Architecture.from_dict(json.loads(header["architecture"]))
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        told = f"{type(error).__name__}: {printable(str(error), 300)}"
+        raise UserError(f"{path}: its header describes no parser ({told}); {_ADVICE}") from error
+
+
+def _check_tensors(
+    tensors: Mapping[str, np.ndarray | Unread], shapes: Mapping[str, tuple[int, ...]], path: str | os.PathLike
+) -> None:
+    both = shapes.keys() & tensors.keys()
+    fitting = {k for k in both if tensors[k].shape == shapes[k]}
+    wrong = {
+        "missing": sorted(shapes.keys() - tensors.keys()),
+        "unknown": sorted(tensors.keys() - shapes.keys()),
+        "misshapen": sorted(f"{k} is {tensors[k].shape} instead of {shapes[k]}" for k in both - fitting),
+        "with NaN or infinity": sorted(k for k in fitting if not np.isfinite(tensors[k]).all()),
+    }
+    if any(wrong.values()):
+        told = "; ".join(f"{what}: {listed(names, 8)}" for what, names in wrong.items() if names)
+        raise UserError(f"parser weights {path} are not what their header says: {told}; {_ADVICE}")

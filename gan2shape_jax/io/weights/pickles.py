@@ -27,6 +27,7 @@ TENSORFLOW = "dnnlib.tflib.network.Network"  # the class of records of TensorFlo
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a file in PyTorch's older format
 _VERSION = 1001
 _DEPTH, _VALUES = 60, 1_000_000  # levels and values of a file; StyleGAN2 with its optimizers has 10 and 20,000
+_EXPANDED = 2**20  # values that a tensor may have beyond those of its storage, which it repeats
 
 # bfloat16 becomes float32 in `as_data`.
 _STORAGES: dict[str, Any] = {
@@ -157,7 +158,7 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.nd
         raise Refused("a tensor without a storage")
     (offset,), size, stride = _whole((offset,)), _whole(size), _whole(stride)
     width = storage.dtype.itemsize
-    if math.prod(size) * width > len(storage.buffer):
+    if math.prod(size) > max(len(storage.buffer) // width, _EXPANDED):
         raise Refused("a tensor of more values than its storage")
     try:
         # NumPy checks that all of it lies within the bytes.
