@@ -69,7 +69,7 @@ def test_car_runs_every_step_at_its_real_size(tmp_path):
     config.outputs.turntable_frames = 4
     assert (config.image_size, config.gan.size, config.gan.channel_multiplier) == (128, 512, 2)
     assert experiment.run(config.lock()) == 0
-    result = tmp_path / "run" / "a"
+    result = tmp_path / "run" / "results" / "a"
     assert np.load(result / "depth.npy").shape == (128, 128)
     assert np.isfinite(np.load(result / "depth.npy")).all()
     assert (result / "mesh.glb").stat().st_size > 0 and (result / "turntable_gan.png").stat().st_size > 0

@@ -39,7 +39,7 @@ def trained(tmp_path_factory):
     config = tiny_config(folder)
     architecture, frozen = prepare.load_frozen(config)
     prepared = prepare.load_image(config, "001.png", architecture, frozen, RunFolder.open(config).latents)
-    params = models.init_params(jax.random.key(5), prepared.settings)
+    params = models.init_params(jax.random.key(8), prepared.settings)
     path = folder / "networks.safetensors"
     path.write_bytes(network_files.networks_bytes(params))
     return path, params, prepared, frozen
@@ -165,41 +165,20 @@ def test_fine_tuning_starts_where_prediction_ends(trained, tmp_path):
     assert {key: feed_forward[key] for key in metrics["start"]} == pytest.approx(metrics["start"], rel=1e-5)
 
 
-def test_prediction_without_networks_is_refused(tmp_path):
-    config = tiny_config(tmp_path, mode="predict")
+def test_networks_that_are_absent_incomplete_or_of_other_widths_are_refused(trained, tmp_path, monkeypatch, capsys):
     with pytest.raises(ConfigError, match=r"networks.pretrained is empty: name the trained networks"):
-        validation.validate(config)
-
-
-def test_absent_networks_are_asked_for_and_nothing_else_is(trained, tmp_path, capsys):
+        validation.validate(tiny_config(tmp_path, mode="predict"))
     config = _predicting(tmp_path, trained, **_NOTHING_ELSE)
-    required_files.require_files(config)
-    listed = config.data.image_list
-    assert (
-        main(
-            [
-                "--config=ictface:predict",
-                f"--config.data.image_list={listed}",
-                f"--config.networks.pretrained={tmp_path / 'none.safetensors'}",
-            ]
-        )
-        == 1
-    )
-    told = capsys.readouterr().err
-    assert "none.safetensors" in told and "networks.safetensors of a joint run" in told and "Traceback" not in told
-
-
-def test_a_published_checkpoint_without_a_needed_network_is_refused(trained, tmp_path, monkeypatch):
+    required_files.require_files(config)  # nothing but the networks is asked for
+    absent = f"--config.networks.pretrained={tmp_path / 'none.safetensors'}"
+    assert main(["--config=ictface:predict", f"--config.data.image_list={config.data.image_list}", absent]) == 1
+    said = capsys.readouterr().err
+    assert "none.safetensors" in said and "networks.safetensors of a joint run" in said and "Traceback" not in said
+    with pytest.raises(UserError, match="does not fit this configuration's networks"):
+        experiment.run(_predicting(tmp_path, trained, networks__zdim=24, **_NOTHING_ELSE))
     path = tmp_path / "published.pth"
     path.write_bytes(b"")
     monkeypatch.setattr(network_files, "read_torch", lambda _: {"netD": {}, "netA": {}, "netL": {}})
     monkeypatch.setattr(network_files, "params_from_torch", lambda module, state: {})
-    config = tiny_config(tmp_path, mode="predict", networks__pretrained=str(path), **_NOTHING_ELSE)
     with pytest.raises(UserError, match=r"published.pth lacks netV"):
-        experiment.run(config)
-
-
-def test_networks_of_other_widths_are_refused(trained, tmp_path):
-    config = _predicting(tmp_path, trained, networks__zdim=24, **_NOTHING_ELSE)
-    with pytest.raises(UserError, match="does not fit this configuration's networks"):
-        experiment.run(config)
+        experiment.run(tiny_config(tmp_path, mode="predict", networks__pretrained=str(path), **_NOTHING_ELSE))
