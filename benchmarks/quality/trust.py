@@ -20,8 +20,8 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import judged_faces
 import numpy as np
+import trust_record
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -132,12 +132,12 @@ def _sized(picture: np.ndarray, side: int) -> np.ndarray:
 
 
 def _shape(folder: pathlib.Path) -> dict[str, Any]:
-    networks = judged_faces.networks_of(folder, "")
+    networks = trust_record.networks_of(folder, "")
     record = networks.judge.record
     assert record is not None, "the model has no record: benchmarks/quality/trust_record.py writes one"
-    rows: dict[str, list[tuple[float, float, float]]] = {kind: [] for kind in judged_faces.DISTURBANCES}
-    for kind, item in judged_faces.faces_of(networks, _JUDGED, judged_faces.DISTURBANCES):
-        one = judged_faces.judged(networks, item)
+    rows: dict[str, list[tuple[float, float, float]]] = {kind: [] for kind in trust_record.DISTURBANCES}
+    for kind, item in trust_record.faces_of(networks, _JUDGED, trust_record.DISTURBANCES):
+        one = trust_record.judged(networks, item)
         expected = trust.expected_side(record, one.atypical)
         assert expected is not None
         spread = trust.spread_of(record, expected)

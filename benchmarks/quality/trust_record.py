@@ -3,26 +3,114 @@
     python benchmarks/quality/trust_record.py --data FACES --faces 0 24 [MODEL]
 
 FACES has the folders `image`, `mask` and `depth`. Faces from the first number up to but excluding the second
-are reconstructed as they are and wrongly framed (`judged_faces`). The usual error is that of faces as they are, in the
+are reconstructed as they are and wrongly framed (`disturbed`). The usual error is that of faces as they are, in the
 canonical frame; the expected SIDE is a line fitted to log(SIDE) of all over their atypicality.
 """
 
 import argparse
+import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import cv2
-import judged_faces
+import jax.numpy as jnp
+import known_faces
 import numpy as np
-from judged_faces import Judged
 
+from gan2shape_jax.geometry import camera as cam
 from gan2shape_jax.geometry import resample
+from gan2shape_jax.io import data
 from gan2shape_jax.io.atomic_files import atomic_bytes
+from gan2shape_jax.io.data import Item
 from gan2shape_jax.io.weights.digest import sha256
+from gan2shape_jax.results import Result
+from gan2shape_jax.run import predict, trust
+from gan2shape_jax.run.predict import Predictor
 from gan2shape_jax.run.trust import TrustRecord, beside, trust_bytes
 
 _SOFT = 2 / 128  # of a side: the usual error is blurred by this much
 _SHARE = 0.8  # of pixels within the spread
+DISTURBANCES = ("none", "framing", "blur", "noise", "light", "grey")
+
+
+class Judged(NamedTuple):
+    """One face as a model reconstructs it.
+
+    Attributes:
+      result: the face's result.
+      atypical: atypicality, in standard deviations of the GAN's samples.
+      error: (S, S) error of depth up to a factor, in the input's view, scene units.
+      error_canonical: (S, S) the same in the canonical frame.
+      seen_canonical: (S, S) where that is known, in [0, 1].
+      to_input: (S, S, 2) where each pixel of the input's view lies in the canonical frame.
+    """
+
+    result: Result
+    atypical: float
+    error: np.ndarray
+    error_canonical: np.ndarray
+    seen_canonical: np.ndarray
+    to_input: np.ndarray
+
+
+def networks_of(folder: pathlib.Path, model: str) -> Predictor:
+    """Returns a model's networks, for a folder of faces."""
+    config = known_faces.config_of(folder, "ictface:predict")
+    config.data.latent_root = ""
+    config.networks.pretrained = model or config.networks.pretrained
+    return predict.load(config.lock(), None)
+
+
+def faces_of(networks: Predictor, numbers: Iterable[int], kinds: Iterable[str]) -> Iterator[tuple[str, Item]]:
+    """Yields faces, each with every kind of disturbance, which is a function of the face's number."""
+    for number in numbers:
+        item = data.load_item(networks.judge.config, f"{number:03d}.png")
+        for index, kind in enumerate(DISTURBANCES):
+            if kind in kinds:
+                yield kind, disturbed(np.random.default_rng([number, index]), item, kind)
+
+
+def disturbed(rng: np.random.Generator, item: Item, kind: str) -> Item:
+    """Returns a face with one of the `DISTURBANCES`."""
+    image, side = item.image, len(item.image)
+    if kind == "framing":
+        turn = cv2.getRotationMatrix2D(((side - 1) / 2,) * 2, rng.uniform(-15, 15), np.exp(rng.uniform(-0.2, 0.2)))
+        turn[:, 2] += rng.uniform(-0.12, 0.12, 2) * side
+
+        def moved(values: np.ndarray, how: int) -> np.ndarray:
+            return cv2.warpAffine(values, turn, (side, side), flags=how, borderMode=cv2.BORDER_REFLECT_101)
+
+        mask = moved(item.mask, cv2.INTER_LINEAR)
+        depth = moved(item.depth, cv2.INTER_NEAREST)
+        inside = moved(np.ones_like(item.mask), cv2.INTER_LINEAR)
+        return dataclasses.replace(item, image=moved(image, cv2.INTER_LINEAR), mask=mask * inside, depth=depth)
+    if kind == "blur":
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 3) * side / 64)
+    elif kind == "noise":
+        image = image + rng.normal(0, rng.uniform(0.03, 0.25), image.shape)
+    elif kind == "light":
+        image = (image + 1) * np.exp(rng.uniform(-1.5, 0.5)) - 1 + rng.uniform(-0.2, 0.2, 3)
+    elif kind == "grey":
+        image = np.repeat(image.mean(-1, keepdims=True), 3, -1) * rng.uniform(0.3, 1.5)
+    return dataclasses.replace(item, image=np.clip(image, -1, 1).astype(np.float32))
+
+
+def judged(networks: Predictor, item: Item) -> Judged:
+    """Returns a face as a model reconstructs it."""
+    prepared, judge = networks.prepared(item), networks.judge
+    result = networks.explain(prepared)
+    inside = item.mask > 0.5
+    off = np.log(result.warped_depth) - np.log(item.depth)
+    error = np.where(inside, (off - off[inside].mean()) * result.warped_depth, 0)
+    view, camera = jnp.asarray(result.view), networks.settings.camera
+    to_canonical = cam.warped_grid(jnp.asarray(result.depth), view, camera)
+    both = jnp.stack([jnp.asarray(error * inside), jnp.asarray(inside, jnp.float32)], -1)
+    seen = np.asarray(resample.grid_sample(both, to_canonical))
+    to_input = np.asarray(cam.inverse_warped_grid(jnp.asarray(result.warped_depth), view, camera))
+    atypical = trust.atypicality_of(judge, result)
+    assert atypical is not None, "the GAN has no guide"
+    return Judged(result, atypical, error, seen[..., 0], seen[..., 1], to_input)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,9 +120,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--faces", nargs=2, type=int, default=(0, 24), metavar=("FROM", "TO"))
     options = parser.parse_args(arguments)
-    networks = judged_faces.networks_of(options.data, options.model)
-    faces = list(judged_faces.faces_of(networks, range(*options.faces), ("none", "framing")))
-    seen = [judged_faces.judged(networks, item) for _, item in faces]
+    networks = networks_of(options.data, options.model)
+    faces = list(faces_of(networks, range(*options.faces), ("none", "framing")))
+    seen = [judged(networks, item) for _, item in faces]
     plain = [one for (kind, _), one in zip(faces, seen, strict=True) if kind == "none"]
     model = pathlib.Path(networks.judge.config.networks.pretrained)
     record = record_of(plain, seen)

@@ -12,7 +12,9 @@ killed runs have one each.
 
 import argparse
 import contextlib
+import io
 import json
+import os
 import pathlib
 import random
 import shutil
@@ -22,19 +24,82 @@ import sys
 import tempfile
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-
-import tiny_runs
-from tiny_runs import judge, started
+from gan2shape_jax.main import main as run_command
 
 _LOADED_S = 0.5  # until Python has loaded the program
 _BETWEEN_S = 0.3  # between two Ctrl-C
 _LONGEST_S = 2.0  # from the second one to the end
+_NAMES = ("001", "006")
+_LIFTED = ("model.safetensors", "networks.safetensors", "history.csv")
+# Thin networks, a few iterations, a checkpoint every second one; latents by inversion, so that they are saved.
+_TINY = {
+    "networks.width": 8,
+    "networks.group_base": 4,
+    "networks.zdim": 16,
+    "networks.encoder_width": 4,
+    "prior.iterations": 6,
+    "schedule.stages": ((5, 5, 6),),
+    "schedule.flip1": (False,),
+    "schedule.flip3": (False,),
+    "sampling.batch_size": 2,
+    "sampling.collect_iters": 2,
+    "checkpoint.every_iterations": 2,
+    "logging.every_iterations": 3,
+    "logging.tensorboard": False,
+    "outputs.animation": False,
+    "outputs.gan_images": False,
+    "outputs.picture_size": 32,
+    "outputs.turntable_frames": 2,
+    "inversion.steps": 3,
+    "data.latent_root": "",
+}
+_OF_MODE = {
+    "instance": {"runtime.images_at_once": 1},
+    "group": {"runtime.images_at_once": 2},
+    "joint": {"mode": "joint", "schedule.joint": True},
+    "lift": {
+        "mode": "lift",
+        "schedule.batches_per_iteration": 1,
+        "lift.samples": 3,
+        "lift.batches": 2,
+        "lift.kept_out": 2,
+        "lift.measured": 2,
+        "lift.inversion_iterations": 3,
+        "lift.latent_iterations": 2,
+        "lift.inversion_samples": 2,
+        "lift.masks": "none",
+    },
+}
+
+
+def command(mode: str, folder: pathlib.Path) -> list[str]:
+    """Returns the arguments of a tiny run in `folder/run`: of two images, whose list it writes, or a lift."""
+    folder.mkdir(parents=True, exist_ok=True)
+    listed = folder / "names.txt"
+    listed.write_text("".join(f"{name}.png\n" for name in _NAMES))
+    fields = _TINY | _OF_MODE[mode] | {"workdir": folder / "run", "data.image_list": listed}
+    return ["--config=ictface:scratch", *(f"--config.{field}={value}" for field, value in fields.items())]
+
+
+def results(run: pathlib.Path) -> dict[str, bytes]:
+    """Returns every file of every results folder of a run, or a lift's networks, by path within the run's folder."""
+    if (run / "model.safetensors").exists():
+        return {name: (run / name).read_bytes() for name in _LIFTED}
+    folders = [path.parent for path in run.rglob("result.json")]
+    files = [path for folder in folders for path in folder.iterdir() if not path.name.startswith(".")]
+    return {path.relative_to(run).as_posix(): path.read_bytes() for path in sorted(files)}
+
+
+def start(arguments: list[str], log: pathlib.Path) -> subprocess.Popen:
+    """Starts a run in its own process, with its output going to a file."""
+    with log.open("wb") as printed:
+        program = [sys.executable, "-m", "gan2shape_jax.main", *arguments]
+        return subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=printed, stderr=printed)
 
 
 def kill(arguments: list[str], log: pathlib.Path, after_s: float, kind: int) -> dict[str, object]:
     """Starts a run, sends it a signal after `after_s` seconds, and returns how it ended."""
-    process = tiny_runs.start(arguments, log)
+    process = start(arguments, log)
     try:
         process.wait(after_s)
     except subprocess.TimeoutExpired:
@@ -45,54 +110,55 @@ def kill(arguments: list[str], log: pathlib.Path, after_s: float, kind: int) -> 
             process.send_signal(kind)
     begin = time.perf_counter()
     code = process.wait()
-    text = log.read_text(errors="replace")
-    return {"after_s": round(after_s, 3), "code": code, "ending_s": round(time.perf_counter() - begin, 3), "text": text}
+    seconds = time.perf_counter() - begin
+    codes, text = (-signal.SIGKILL if kind == signal.SIGKILL else 130, 0), log.read_text(errors="replace")
+    good = code in codes and "Traceback" not in text and (kind == signal.SIGKILL or seconds <= _LONGEST_S)
+    return {"after_s": round(after_s, 3), "code": code, "ending_s": round(seconds, 3), "good": good, "text": text}
 
 
-def is_good(killed: dict[str, object], kind: int) -> bool:
-    """Whether a run ended as it must on that signal."""
-    codes = (-signal.SIGKILL, 0) if kind == signal.SIGKILL else (130, 0)
-    in_time = kind == signal.SIGKILL or float(str(killed["ending_s"])) <= _LONGEST_S
-    return killed["code"] in codes and in_time and "Traceback" not in str(killed["text"])
+def resume(arguments: list[str], run: pathlib.Path, bits: dict[str, bytes]) -> dict[str, object]:
+    """Runs the command to its end in this process and compares its results with those of an undisturbed run."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        code = run_command(arguments)
+    other = [name for name, content in results(run).items() if bits.get(name) != content] + [
+        *bits.keys() - results(run)
+    ]
+    good = code == 0 and not other and "Traceback" not in printed.getvalue()
+    return {"code": code, "other_bits": other, "good": good, "text": printed.getvalue()}
 
 
 def work(mode: str, folder: pathlib.Path, options: argparse.Namespace) -> list[dict[str, object]]:
     """Kills the runs of one mode; returns the outcome of each."""
     kind = getattr(signal, f"SIG{options.signal}")
-    whole = folder / "whole"
-    code, text = started(tiny_runs.command(mode, whole))
-    if code != 0:
-        raise SystemExit(f"{mode}: the undisturbed run ended with {code}\n{text}")
-    bits = tiny_runs.results(whole / "run")
+    if run_command(command(mode, folder / "whole")) != 0:
+        raise SystemExit(f"{mode}: the undisturbed run has failed")
+    bits = results(folder / "whole" / "run")
     begin = time.perf_counter()
-    process = tiny_runs.start(tiny_runs.command(mode, folder / "timed"), folder / "timed.log")
-    if process.wait() != 0 or tiny_runs.compare(folder / "timed" / "run", bits):
+    process = start(command(mode, folder / "timed"), folder / "timed.log")
+    if process.wait() != 0 or results(folder / "timed" / "run") != bits:
         raise SystemExit(f"{mode}: a process of its own comes to another end; see {folder}/timed.log")
     seconds = time.perf_counter() - begin
     moments, outcomes = random.Random(f"{options.seed} {mode}"), []
     for number in range(options.kills):
-        place = folder / "case"
-        shutil.rmtree(place, ignore_errors=True)
-        arguments = tiny_runs.command(mode, place)
+        shutil.rmtree(folder / "case", ignore_errors=True)
+        arguments = command(mode, folder / "case")
         killed = kill(arguments, folder / "killed.log", moments.uniform(_LOADED_S, seconds), kind)
-        resumed = judge(mode, place, bits, None)
-        good = is_good(killed, kind) and resumed["code"] == 0 and not resumed["other_bits"] and not resumed["traceback"]
-        text = "" if good else killed.pop("text")
-        killed.pop("text", None)
+        resumed = resume(arguments, folder / "case" / "run", bits)
+        good = bool(killed["good"] and resumed["good"])
         print(
             f"{mode} {number}: {options.signal} after {killed['after_s']:.1f} s, code {killed['code']} "
-            f"{killed['ending_s']} s later; resumed {'to the same bits' if good else 'NOT AS IT HAS TO BE'} in "
-            f"{resumed['seconds']} s",
+            f"{killed['ending_s']} s later; resumed {'to the same bits' if good else 'NOT AS IT HAS TO BE'}",
             flush=True,
         )
-        outcomes.append({"mode": mode, "good": good, "killed": killed, "resumed": resumed, "text": text})
+        outcomes.append({"mode": mode, "good": good, "killed": killed, "resumed": resumed})
     return outcomes
 
 
 def table(outcomes: list[dict]) -> str:
     """Returns a table: kills, how many reached the same result, and how long the slowest took to exit."""
     lines = ["| mode | kills | same end | finished before | longest to end, s |", "|---|---:|---:|---:|---:|"]
-    for mode in tiny_runs.MODES:
+    for mode in _OF_MODE:
         if every := [one for one in outcomes if one["mode"] == mode]:
             good, done = sum(one["good"] for one in every), sum(one["killed"]["code"] == 0 for one in every)
             longest = max(one["killed"]["ending_s"] for one in every)
@@ -102,30 +168,39 @@ def table(outcomes: list[dict]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    modes = tiny_runs.MODES[:4]
-    parser.add_argument("--modes", nargs="+", choices=modes, default=list(modes))
+    parser.add_argument("--modes", nargs="+", choices=_OF_MODE, default=list(_OF_MODE))
     parser.add_argument("--kills", type=int, default=10, help="in each mode")
     parser.add_argument("--signal", choices=("KILL", "INT"), default="KILL")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--folder", type=pathlib.Path, help="where to work; what was made there stays")
     parser.add_argument("--out", type=pathlib.Path, help="write every outcome as JSON")
-    parser.add_argument("--worker", choices=modes, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    root = str(pathlib.Path(__file__).resolve().parents[2])
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     with contextlib.ExitStack() as stack:
         folder = options.folder or pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        if options.worker:
-            outcomes = work(options.worker, folder / options.worker, options)
-            (folder / f"{options.worker}.json").write_text(json.dumps(outcomes, indent=1))
-            return 0
-        outcomes = []
-        for mode in options.modes:
+        if len(options.modes) == 1:
+            (mode,) = options.modes
             shutil.rmtree(folder / mode, ignore_errors=True)
-            (folder / mode).mkdir(parents=True)
-            given = ["--kills", str(options.kills), "--signal", options.signal, "--seed", str(options.seed)]
-            process = [sys.executable, __file__, "--worker", mode, *given, "--folder", str(folder)]
-            if subprocess.run(process, env=tiny_runs.environment(), check=False).returncode:
-                return 1
-            outcomes += json.loads((folder / f"{mode}.json").read_text())
+            outcomes = work(mode, folder / mode, options)
+        else:  # a process each: a group needs devices of its own
+            outcomes = []
+            for mode in options.modes:
+                out = folder / f"{mode}.json"
+                given = ["--kills", str(options.kills), "--signal", options.signal, "--seed", str(options.seed)]
+                process = [
+                    sys.executable,
+                    __file__,
+                    "--modes",
+                    mode,
+                    *given,
+                    "--folder",
+                    str(folder),
+                    "--out",
+                    str(out),
+                ]
+                subprocess.run(process, check=False)
+                outcomes += json.loads(out.read_text())
     print(table(outcomes))
     if options.out:
         options.out.write_text(json.dumps(outcomes, indent=1) + "\n")

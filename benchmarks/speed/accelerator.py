@@ -48,13 +48,6 @@ _TRIED = ("--configs", "ictface:scratch", "--iterations", "1", "--rows", "prior"
 MEASUREMENTS = (
     Measurement("celeba", "speed.py", ("--configs", "celeba", *_STEPS), 150, _TRIED, torch=True),
     Measurement(
-        "groups",
-        "groups.py",
-        ("--config", "ictface:scratch", "--sizes", "1", "8", "32", "--iterations", "4", "--rounds", "1"),
-        130,
-        ("--config", "ictface:scratch", "--sizes", "1", "2", "--iterations", "1", "--rounds", "1"),
-    ),
-    Measurement(
         "celeba_bfloat16",
         "speed.py",
         ("--configs", "celeba", *_STEPS, "--config.runtime.precision=bfloat16"),

@@ -16,7 +16,6 @@ def _timing(monkeypatch):
     import timing.clock
     import timing.report
     import timing.subjects
-    import timing.tpu_program
 
     return timing
 
@@ -91,66 +90,3 @@ def test_ways_are_read_by_name(timing):
     assert theirs.ways("published+grouped") == theirs.Ways.as_published()
     with pytest.raises(ValueError, match="quick"):
         theirs.ways("quick")
-
-
-_PROGRAM = """HloModule jit_step
-
-FileNames
-1 "/x/benchmarks/speed/tpu_compile.py"
-2 "/x/gan2shape_jax/geometry/render.py"
-3 "/x/site-packages/optax/adam.py"
-
-FunctionNames
-1 "step"
-
-FileLocations
-1 {file_name_id=1 function_name_id=1 line=5}
-2 {file_name_id=2 function_name_id=1 line=6}
-3 {file_name_id=3 function_name_id=1 line=7}
-
-StackFrames
-1 {file_location_id=1 parent_frame_id=1}
-2 {file_location_id=2 parent_frame_id=2}
-3 {file_location_id=3 parent_frame_id=3}
-
-ENTRY %main {
-  %a.1 = f32[2] add(%p), metadata={op_name="jit(step)/add" stack_frame_id=3}, backend_config={"estimated_cycles":"30"}
-  %b = f32[2]{0} add(%p), metadata={op_name="jit(step)/add" stack_frame_id=1}, backend_config={"estimated_cycles":"7"}
-  %c = f32[2]{0} scatter(%p), metadata={op_name="jit(step)/scatter" stack_frame_id=2}
-  %visible.1 = (f32[2]{0}, s32[2]{0}) custom-call(%p), custom_call_target="tpu_custom_call"
-}
-"""
-
-
-def test_what_a_program_says_of_its_operations(timing):
-    import timing.tpu_program
-
-    by_operation, by_module = timing.tpu_program.cycles(_PROGRAM)
-    assert by_operation == {"jit(step)/add": 37}
-    assert by_module == {"geometry/render.py": 30, "other": 7}  # what optax asks for is for the module that called it
-    assert timing.tpu_program.counts(_PROGRAM, ("scatter", "while")) == {"scatter": 1}
-    assert timing.tpu_program.kernels(_PROGRAM) == {"visible": 1}
-
-
-_TOO_LARGE = (
-    "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total memory required for HLO "
-    "temporaries (33.27G) exceeds available HBM (15.75G). HLO module: jit_local."
-)
-
-
-@pytest.mark.parametrize(
-    ("message", "images", "told"),
-    [
-        (
-            _TOO_LARGE,
-            8000,
-            "does not fit: 33.27 GiB of 15.75; take --images 3787 (config.runtime.images_at_",
-        ),
-        (_TOO_LARGE, 1, "does not fit: 33.27 GiB of 15.75; take a config.sampling.batch_size 47% as large, or"),
-        ("RESOURCE_EXHAUSTED: something else", 8, "does not fit; take --images 4 "),
-        ("INTERNAL: something else", 8, ""),
-    ],
-)
-def test_a_program_too_large_for_a_chip_says_what_to_lower(timing, message, images, told):
-    said = timing.tpu_program.too_large(message, images)
-    assert said.startswith(told) if told else said is None

@@ -34,23 +34,19 @@ def compiled(tmp_path_factory):
     return _compile(tmp_path_factory.mktemp("tpu"), "--config", "ictface:scratch", "--chips", "2", "--steps", *steps)
 
 
-@pytest.mark.parametrize("name", ["rendering", "prior", "predict"])
-def test_a_step_fits_and_is_one_chips_own(compiled, name):
-    one = compiled[name]
-    assert one["argument_bytes"] + one["temporary_bytes"] < 1e9  # of 16
-    assert one["collectives"] == {}
-    assert one["compile_s"] < 300
-    assert sum(cycles for _, cycles in one["modules"]) == one["cycles"] > 0
+def test_a_step_fits_and_is_one_chips_own(compiled):
+    for one in compiled.values():
+        assert one["argument_gb"] + one["temporary_gb"] < 1 and one["cycles"] > 0  # of 16
+        assert not {kind for kind in one["operations"] if kind.startswith(("all-", "reduce-", "collective-"))}
 
 
 def test_the_rasteriser_has_kernels_and_no_scatter(compiled):
     one = compiled["rendering"]
     names = ("visible_triangles", "values_at_samples", "sums_over_samples", "corners", "sums_over_corners")
     assert one["kernels"] == dict.fromkeys(names, 1)
-    assert not {"scatter", "gather", "while", "sort"} & set(one["uncounted"])
-    assert any(module.startswith("geometry/") for module, _ in one["modules"])
+    assert not {"scatter", "gather", "while", "sort"} & set(one["operations"])
 
 
 def test_joint_training_reduces_gradients_once(tmp_path):
     options = ("--config", "ictface:joint", "--joint", "--chips", "4", "--steps", "prior")
-    assert _compile(tmp_path, *options)["prior"]["collectives"] == {"all-reduce": 1}
+    assert _compile(tmp_path, *options)["prior"]["operations"]["all-reduce"] == 1
