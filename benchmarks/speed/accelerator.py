@@ -54,13 +54,6 @@ MEASUREMENTS = (
         90,
         (*_TRIED, "--config.runtime.precision=bfloat16"),
     ),
-    Measurement(
-        "celeba_parts",
-        "speed.py",
-        ("--configs", "celeba", "--random-weights", "--iterations", "6", "--only", "parts"),
-        70,
-        ("--configs", "ictface:scratch", "--iterations", "1", "--only", "parts", *_NARROW),
-    ),
     Measurement("car", "speed.py", ("--configs", "car", *_STEPS), 100, _TRIED),
     Measurement(
         "rasterizer",

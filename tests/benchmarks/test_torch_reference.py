@@ -23,7 +23,7 @@ torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.heavy
 
 from benchmarks.speed.torch_reference import load, rasterizer  # noqa: E402
-from benchmarks.speed.torch_reference import perceptual as torch_perceptual  # noqa: E402
+from benchmarks.speed.torch_reference import losses as torch_losses  # noqa: E402
 from benchmarks.speed.torch_reference import steps as torch_steps  # noqa: E402
 from benchmarks.speed.torch_reference.model import Ways  # noqa: E402
 from benchmarks.speed.torch_reference.training import Training  # noqa: E402
@@ -199,7 +199,7 @@ def test_lpips_is_ours():
     params = perceptual.lpips_from_torch(state)
     a, b = (rng.uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32) for _ in range(2))
     ours = jax.jit(perceptual.lpips)(params, a, b)
-    theirs = torch_perceptual.Lpips(params)(load.nchw(a), load.nchw(b))
+    theirs = torch_losses.Lpips(params)(load.nchw(a), load.nchw(b))
     np.testing.assert_allclose(theirs.detach().numpy(), np.asarray(ours), rtol=1e-4)
 
 

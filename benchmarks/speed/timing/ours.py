@@ -10,16 +10,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.geometry import camera as cam
 from gan2shape_jax.geometry import render, resample
-from gan2shape_jax.method import image_terms, iteration, models, perceptual
-from gan2shape_jax.method import optimizer as optimizer_lib
+from gan2shape_jax.method import iteration
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import ProjectedSamples, TrainState, initial_state
-from gan2shape_jax.method.step3 import STEP3, collect_batch
+from gan2shape_jax.method.step3 import collect_batch
 from gan2shape_jax.run.runtime import cadence_of
 
 from .clock import Call
@@ -107,12 +105,6 @@ def parts(subject: Subject, only: Collection[str] | None = None) -> dict[str, Ca
             "rasteriser": lambda: _rasteriser(subject),
             "grid sampling": lambda: _grid_sampling(subject, images),
             "GAN generator": lambda: _generator(subject),
-            "GAN discriminator features": lambda: _features(subject, images),
-            "encoder": lambda: _networks(subject, ("encoder",), images),
-            "depth and albedo networks": lambda: _networks(subject, ("depth", "albedo"), image),
-            "view and light networks": lambda: _networks(subject, ("view", "light"), images),
-            "perceptual loss": lambda: _perceptual(subject, images),
-            "optimiser update": lambda: _optimiser(subject),
         },
         only,
     )
@@ -158,52 +150,3 @@ def _generator(subject: Subject) -> Call:
         latents,
         subject.frozen.generator,
     )
-
-
-def _features(subject: Subject, images: jax.Array) -> Call:
-    arch = subject.settings.architecture
-
-    def total(images, discriminator):
-        features = stylegan2.discriminator_features(discriminator, images, arch=arch, count=4)
-        return sum(jnp.mean(jnp.square(f)) for f in features)
-
-    return _gradient_call(total, images, subject.frozen.discriminator)
-
-
-def _networks(subject: Subject, members: tuple[str, ...], images: jax.Array) -> Call:
-    modules = models.modules(subject.settings)
-
-    def total(params, images):
-        return sum(jnp.mean(jnp.square(modules[name].apply({"params": params[name]}, images))) for name in members)
-
-    return _gradient_call(total, {name: subject.params[name] for name in members}, images)
-
-
-def _perceptual(subject: Subject, images: jax.Array) -> Call:
-    settings = subject.settings
-
-    def total(images, target, frozen):
-        seen, target_features = (image_terms.perceptual_features(x, frozen, settings) for x in (images, target))
-        if settings.perceptual == "lpips":
-            return jnp.mean(perceptual.lpips_distance(frozen.lpips, seen, target_features))
-        return perceptual.discriminator_distance(seen, target_features)
-
-    return _gradient_call(total, images * 0.9, images, subject.frozen)
-
-
-def _optimiser(subject: Subject) -> Call:
-    transform = optimizer_lib.optimizer(subject.settings)
-    active = {name: subject.params[name] for name in STEP3.networks}
-
-    @functools.partial(jax.jit, donate_argnums=(0, 1))
-    def update(params, opt_state, gradient):
-        updates, opt_state = transform.update(gradient, opt_state, params)
-        return optax.apply_updates(params, updates), opt_state
-
-    gradient = jax.tree.map(lambda p: p * 0.01, active)
-    carried = {"now": (jax.tree.map(jnp.array, active), transform.init(active))}
-
-    def run() -> None:
-        carried["now"] = jax.block_until_ready(update(*carried["now"], gradient))
-
-    return _timed(run)

@@ -16,8 +16,6 @@ from torch_reference.rasterizer import warp_depth
 from torch_reference.steps import Factors
 from torch_reference.training import Training
 
-from gan2shape_jax.method.step3 import STEP3
-
 from .clock import Call
 from .subjects import COLLECT, LIGHT, Subject
 
@@ -90,42 +88,13 @@ def parts(subject: Subject, given: Model) -> dict[str, Call]:
     latents = given.latent.repeat_interleave(count, 0)
     warp = functools.partial(warp_depth, camera=camera, sampling=subject.settings.sampling)
 
-    def network(names: tuple[str, ...], pictures: torch.Tensor) -> Call:
-        modules = [given.networks[name] for name in names]
-        weights = [p for module in modules for p in module.parameters()]
-
-        def run() -> None:
-            for module in modules:
-                module.requires_grad_(True)
-            torch.autograd.grad(_total([module(pictures) for module in modules]), weights)
-
-        return _call(run)
-
     return {
         "rasteriser": _gradient_call(warp, sheets, views),
         "grid sampling": _gradient_call(functools.partial(functional.grid_sample, align_corners=True), images, grid),
         "GAN generator": _gradient_call(given.generator, latents),
-        "GAN discriminator features": _gradient_call(given.discriminator, images),
-        "encoder": network(("encoder",), images),
-        "depth and albedo networks": network(("depth", "albedo"), given.image),
-        "view and light networks": network(("view", "light"), images),
-        "perceptual loss": _gradient_call(lambda x: given.perceptual(x, images), images * 0.9),
-        "optimiser update": _optimiser(given),
     }
-
-
-def _total(outputs: Any) -> torch.Tensor:
-    return sum(x.square().mean() for x in (outputs if isinstance(outputs, list) else [outputs]))
 
 
 def _gradient_call(function: Callable[..., Any], *inputs: torch.Tensor) -> Call:
     differentiated = [x.detach().clone(memory_format=torch.preserve_format).requires_grad_(True) for x in inputs]
-    return _call(lambda: torch.autograd.grad(_total(function(*differentiated)), differentiated))
-
-
-def _optimiser(given: Model) -> Call:
-    training = Training(given, "step3", flip=False)
-    for name in STEP3.networks:
-        for parameter in given.networks[name].parameters():
-            parameter.grad = parameter.detach() * 0.01
-    return _call(training.optimizer.step)
+    return _call(lambda: torch.autograd.grad(function(*differentiated).square().mean(), differentiated))

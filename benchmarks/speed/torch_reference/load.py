@@ -12,7 +12,7 @@ from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Problem
 from gan2shape_jax.networks import params_to_torch
 
-from . import networks, perceptual, stylegan2
+from . import losses, networks, stylegan2
 from .model import Model, Ways
 
 __all__ = ["model_of", "nchw", "networks_of"]
@@ -63,7 +63,7 @@ def model_of(
     """
     generator = stylegan2.Generator(frozen.generator, settings.architecture, grouped=ways.grouped)
     discriminator = stylegan2.Discriminator(frozen.discriminator, settings.architecture)
-    lpips = perceptual.Lpips(frozen.lpips) if settings.perceptual == "lpips" else None
+    lpips = losses.Lpips(frozen.lpips) if settings.perceptual == "lpips" else None
     form = torch.channels_last if ways.channels_last else torch.contiguous_format
 
     def placed(module: Any) -> Any:

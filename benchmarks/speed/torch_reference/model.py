@@ -11,7 +11,7 @@ from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.steps import STEPS
 
 from . import geometry, losses
-from .perceptual import Lpips
+from .losses import Lpips
 from .stylegan2 import Discriminator, Generator
 
 __all__ = ["Model", "Ways"]
