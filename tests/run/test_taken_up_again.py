@@ -103,13 +103,13 @@ def test_what_is_lost_or_cut_short_is_made_again_with_the_same_bits(copied, whol
     assert "warning" not in _again(command, capfd)
 
 
-def test_a_damaged_checkpoint_costs_the_iterations_since_the_last(whole, tmp_path, monkeypatch, capfd):
+def test_a_checkpoint_that_cannot_be_read_costs_the_iterations_since_the_last(whole, tmp_path, monkeypatch, capfd):
     command, run = _command(tmp_path / "broken")
     with _meanwhile(monkeypatch, 9, _interrupt):
         assert main(command) == 130
     newest = max((run / "checkpoints" / "001").glob("[0-9]*"), key=lambda path: int(path.name))
     files = [path for path in newest.rglob("*") if path.is_file()]
-    do(max(files, key=lambda path: path.stat().st_size), "flip")
+    do(max(files, key=lambda path: path.stat().st_size), "truncate")
     told = _again(command, capfd)
     assert "001: goes on from" in told
     assert _bits(run) == _bits(whole)
