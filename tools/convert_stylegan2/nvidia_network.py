@@ -17,7 +17,7 @@ from gan2shape_jax.io.weights.messages import short
 
 __all__ = ["Network", "flatten"]
 
-_DEPTH, _COUNT = 6, 1000  # most levels of modules, most modules; NVIDIA's have four, and about a hundred
+_COUNT = 1000  # most modules; NVIDIA's have about a hundred
 
 
 @dataclasses.dataclass
@@ -60,22 +60,17 @@ class Network:
 
 
 def flatten(record: Any, key: str, source: str | os.PathLike) -> Network:
-    """Returns a network from its record; raises `UserError` if it is not one, or is nested endlessly."""
+    """Returns a network from its record; raises `UserError` if it is not one, or has too many modules."""
     if not isinstance(record, Record):
         raise UserError(f"{source}: {key!r} is no network but {_kind(record)}")
     network = Network(key, source, {}, {})
     for name, module in _modules(record, "", network):
-        if len(network.modules) >= _COUNT:  # a few records that hold each other can unfold into endlessly many modules
+        if len(network.modules) >= _COUNT:
             raise UserError(f"{source}: {key!r} has more than {_COUNT} modules, which no StyleGAN2 has")
         network.modules[name] = module
-    held: set[int] = set()  # dictionaries of tensors; every module has its own
     for name, module in network.modules.items():
         for part in ("_parameters", "_buffers"):
-            entries = module.fields.get(part)
-            if entries and id(entries) in held:
-                raise UserError(f"{source}: {network.full(name)} has the tensors of another module")
-            held.add(id(entries))
-            _add_tensors(_entries(module, part, network), f"{name}." if name else "", network)
+            _add_tensors(_entries(module, part), f"{name}." if name else "", network)
     return network
 
 
@@ -87,30 +82,19 @@ def _add_tensors(entries: dict[str, Any], prefix: str, network: Network) -> None
             raise UserError(f"{network.source}: {network.full(prefix + leaf)} is no tensor but {_kind(value)}")
 
 
-def _modules(
-    record: Record,
-    name: str,
-    network: Network,
-    depth: int = _DEPTH,
-) -> Iterator[tuple[str, Record]]:
-    if not depth:
-        raise UserError(f"{network.source}: modules inside {network.full(name)} are nested too deeply")
+def _modules(record: Record, name: str, network: Network) -> Iterator[tuple[str, Record]]:
     yield name, record
-    for leaf, value in _entries(record, "_modules", network).items():
+    for leaf, value in _entries(record, "_modules").items():
         below = f"{name}.{leaf}" if name else leaf
         if isinstance(value, Record):
-            yield from _modules(value, below, network, depth - 1)
+            yield from _modules(value, below, network)
         elif value is not None:
             raise UserError(f"{network.source}: {network.full(below)} is no module but {_kind(value)}")
 
 
-def _entries(record: Record, part: str, network: Network) -> dict[str, Any]:
+def _entries(record: Record, part: str) -> dict[str, Any]:
     entries = record.fields.get(part)
-    if not isinstance(entries, dict):
-        return {}
-    if len(entries) > _COUNT:
-        raise UserError(f"{network.source}: a module of {network.key!r} has more than {_COUNT} parts")
-    return {str(k): v for k, v in entries.items()}
+    return {str(key): value for key, value in entries.items()} if isinstance(entries, dict) else {}
 
 
 def _kind(value: Any) -> str:

@@ -10,12 +10,11 @@ import os
 import pathlib
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 __all__ = ["FAMILIES", "Family", "command", "explain", "family", "names_of", "recognise", "recognise_global"]
 
-_DEPTH = 12  # maximum levels of dictionaries and records searched
 _NAMES = 20_000  # maximum names considered; StyleGAN2 with its optimizers has 2,000
 _LENGTH = 200  # maximum characters of such a name
 
@@ -155,43 +154,32 @@ def recognise_global(name: str) -> Family | None:
 
 
 def names_of(content: Any) -> set[str]:
-    """Returns the names in a reader's result: dotted paths of arrays, and classes of records.
+    """Returns the names in what `checkpoints` reads: dotted paths of arrays, and classes of records.
 
-    A record is anything with a dictionary `fields`; its class is `class_name`. For TensorFlow networks, the function
-    that builds them is included as `tf:NAME`. Names longer than those of any known checkpoint are left out, as are
-    those beyond the first 20,000.
+    For TensorFlow networks, the function that builds them is included as `tf:NAME`.
     """
     names: set[str] = set()
-    _collect(content, "", names, set(), _DEPTH)
+    _collect(content, "", names)
     return names
 
 
-def _collect(value: Any, path: str, names: set[str], seen: set[int], depth: int) -> None:
-    if len(path) > _LENGTH or len(names) >= _NAMES:
-        return
+def _collect(value: Any, path: str, names: set[str]) -> None:
     fields = getattr(value, "fields", None)
     if isinstance(fields, dict):
-        if isinstance(kind := getattr(value, "class_name", None), str):
-            names.add(kind)
-        if isinstance(builder := fields.get("build_func_name"), str) and len(builder) <= _LENGTH:
+        names.add(value.class_name)
+        if isinstance(builder := fields.get("build_func_name"), str):
             names.add(f"tf:{builder}")
         value = fields
-    if not isinstance(value, (Mapping, list, tuple)):
-        if hasattr(value, "shape"):
-            names.add(path)
-        return
-    if id(value) in seen or not depth:  # a pickle may contain an object within itself
-        return
-    seen.add(id(value))
     if isinstance(value, Mapping):
         for key, item in value.items():
             # PyTorch modules read as records keep their parts in these three.
             hidden = fields is not None and key in ("_modules", "_parameters", "_buffers")
-            below = path if hidden else f"{path}.{key}" if path else str(key)
-            _collect(item, below, names, seen, depth - 1)
-    elif isinstance(value, Sequence):
+            _collect(item, path if hidden else f"{path}.{key}" if path else str(key), names)
+    elif isinstance(value, (list, tuple)):
         for item in value:
-            _collect(item, path, names, seen, depth - 1)
+            _collect(item, path, names)
+    elif hasattr(value, "shape"):
+        names.add(path)
 
 
 def _unwrapped(name: str) -> str:
