@@ -5,32 +5,24 @@ are the corner's position on the lattice of samples, z is its depth. So a triang
 no clipping: its parts in front of the near plane are drawn (J. Olano and T. Greer, Triangle Scan Conversion using 2D
 Homogeneous Coordinates, 1997). Both sides are drawn. The number of a triangle is its index among the F.
 
-Every triangle has as many tiles of 4 x 4 samples as its box on screen takes: most have one to four, one that covers the
-screen has all. A loop over chunks of tiles tests their samples and scatters the minimum depth, then the lowest number
-that reaches it; so work grows with the area covered, triangles of any size stay exact, and shapes are static.
+Every triangle has as many tiles of 4 x 4 samples as its box on screen takes (`visibility.draw_tiles`): most have one to
+four, one that covers the screen has all; so work grows with the area covered, and triangles of any size stay exact.
 """
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
-from gan2shape_jax.geometry.visibility import NONE, Buffers, empty_buffers, merge
+from gan2shape_jax.geometry.visibility import NONE, draw_tiles, empty_buffers
 
 __all__ = ["Corner", "visible_triangles"]
 
 Corner = tuple[Float[Array, "b f"], Float[Array, "b f"], Float[Array, "b f"]]
 
-_TILE_BITS = 2
-_TILE = 1 << _TILE_BITS
 _LEAST_CHUNK = 1024
-# How many tiles of a chunk lie along the last axis, for the vector units.
-_LANES = 64
-_MOST_TILES = np.iinfo(np.int32).max
 
 
 @functools.partial(jax.jit, static_argnames=("count", "near", "far"))
@@ -52,8 +44,23 @@ def visible_triangles(
     """
     triangles = first, second, third
     batch = first[0].shape[0]
-    buffers = empty_buffers(first[0], batch * count * count, far)
-    depth, number = _draw(buffers, triangles, _boxes(triangles, count, near), count, near, far)
+    faces = first[0].shape[1]
+    planes = [[value.reshape(-1) for value in corner] for corner in triangles]
+    low, high = ([axis.reshape(-1) for axis in ends] for ends in _boxes(triangles, count, near))
+
+    def triangles_of(index: Array) -> tuple[list[list[Array]], Array, Array]:
+        return [[plane[index] for plane in corner] for corner in planes], *jnp.divmod(index, faces)
+
+    depth, number = draw_tiles(
+        empty_buffers(first[0], batch * count * count, far),
+        low,
+        high,
+        triangles_of,
+        functools.partial(_depths, near=near, far=far),
+        count=count,
+        far=far,
+        least_chunk=_LEAST_CHUNK,
+    )
     shape = batch, count, count
     return depth.reshape(shape), jnp.where(number == NONE, -1, number).reshape(shape)
 
@@ -88,72 +95,8 @@ def _boxes(triangles: Sequence[Corner], count: int, near: float) -> tuple[list[A
     return low, high
 
 
-def _draw(
-    buffers: Buffers,
-    triangles: Sequence[Corner],
-    boxes: tuple[list[Array], list[Array]],
-    count: int,
-    near: float,
-    far: float,
-) -> Buffers:
-    """Draws all triangles, tile by tile."""
-    batch, faces = triangles[0][0].shape
-    low, high = ([axis.reshape(-1) for axis in corner] for corner in boxes)
-    across, down = (jnp.maximum(b - a + _TILE, 0) >> _TILE_BITS for a, b in zip(low, high, strict=True))
-    planes = [[value.reshape(-1) for value in corner] for corner in triangles]
-    # Every chunk passes over the whole buffer once: larger batches take larger chunks.
-    chunk = max(_LEAST_CHUNK, buffers[0].size // _TILE**2 // _LANES * _LANES)
-    total = batch * faces
-    # As many triangles at a time as could all cover the screen without needing more tiles than an int32 can count.
-    block = min(total, max(1, (_MOST_TILES - chunk) // max(1, (-(-count // _TILE)) ** 2)))
-
-    def draw_block(step: Array, buffers: Buffers) -> Buffers:
-        begin = step * block
-        # The last block is shifted back to fit; triangles that were drawn already have no tiles in it.
-        start = jnp.minimum(begin, total - block)
-        tiles = jax.lax.dynamic_slice(across * down, (start,), (block,))
-        ends = jnp.cumsum(jnp.where(start + jnp.arange(block, dtype=jnp.int32) < begin, 0, tiles))
-
-        def draw_chunk(state: tuple[Array, Buffers]) -> tuple[Array, Buffers]:
-            first, buffers = state
-            item = first + jnp.arange(chunk, dtype=jnp.int32)
-            place = jnp.minimum(jnp.searchsorted(ends, item, side="right").astype(jnp.int32), block - 1)
-            index = start + place
-            tile = item - (ends[place] - tiles[place])
-            columns = jnp.maximum(across[index], 1)
-            corner = low[0][index] + tile % columns * _TILE, low[1][index] + tile // columns * _TILE
-            last = high[0][index], jnp.where(item < ends[-1], high[1][index], -1)
-            image, number = jnp.divmod(index, faces)
-            corners = [[plane[index] for plane in planes_] for planes_ in planes]
-            operands = jax.tree.map(lambda v: v.reshape(-1, 1, _LANES), (corners, corner, last, image, number))
-            # Always taken; it keeps per-triangle work out of the loop over samples.
-            buffers = jax.lax.cond(ends[-1] > 0, _draw_tiles(count, near, far), lambda b, _: b, buffers, operands)
-            return first + chunk, buffers
-
-        state = jnp.zeros_like(ends[-1]), buffers
-        drawn: Buffers = jax.lax.while_loop(lambda state: state[0] < ends[-1], draw_chunk, state)[1]
-        return drawn
-
-    finished: Buffers = jax.lax.fori_loop(0, -(-total // block), draw_block, buffers)
-    return finished
-
-
-def _draw_tiles(count: int, near: float, far: float) -> Callable[[Buffers, Any], Buffers]:
-    """Returns a function that draws one chunk of tiles into the buffers."""
-
-    def draw(buffers: Buffers, operands: Any) -> Buffers:
-        corners, corner, last, image, number = operands
-        step = np.arange(_TILE**2, dtype=np.int32)[:, None]
-        at = corner[0] + step % _TILE, corner[1] + step // _TILE
-        depths = _depths(corners, at, last, near, far)
-        positions = jnp.where(depths < far, (image * count + at[1]) * count + at[0], NONE)
-        return merge(buffers, positions, depths, number)
-
-    return draw
-
-
 def _depths(
-    triangles: Sequence[Sequence[Array]], at: Sequence[Array], last: Sequence[Array], near: float, far: float
+    triangles: Sequence[Sequence[Array]], at: Sequence[Array], last: Sequence[Array], *, near: float, far: float
 ) -> Array:
     """Returns the depth of triangles at samples `at` = (x, y), infinite where they do not cover them.
 
@@ -181,7 +124,4 @@ def _depths(
         weights.append(jnp.maximum(part, 0))
     moment = weights[0] * triangles[0][2] + weights[1] * triangles[1][2] + weights[2] * triangles[2][2]
     depth = moment / jnp.where(covered, weights[0] + weights[1] + weights[2], 1)
-    depth = jnp.where(covered & (depth > near) & (depth < far), depth, jnp.inf)
-    # Depths are compared for equality, so they must not be recomputed in another way.
-    barred: Array = jax.lax.optimization_barrier(depth)
-    return barred
+    return jnp.where(covered & (depth > near) & (depth < far), depth, jnp.inf)

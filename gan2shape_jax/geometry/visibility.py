@@ -32,13 +32,12 @@ __all__ = [
     "cell_triangles",
     "chunk_of",
     "corner_indices",
-    "cover",
     "coverage",
     "depth_of",
+    "draw_tiles",
     "empty_buffers",
     "join_batch",
     "map_in_chunks",
-    "merge",
     "visible_triangles",
 ]
 
@@ -53,8 +52,9 @@ _FOOTPRINT = 3
 _TILE_BITS = 2
 _TILE = 1 << _TILE_BITS
 _LEAST_CHUNK = 4096
-# How many work items of a chunk lie along the last axis, for the vector units.
+# How many tiles of a chunk lie along the last axis, for the vector units.
 _LANES = 64
+_MOST_TILES = np.iinfo(np.int32).max
 
 # Vertices that a CPU rasterises at once: 20 images of 64 pixels, 5 of 128
 _MOST = 20 * 64 * 64
@@ -87,18 +87,27 @@ def visible_triangles(screen: Screen, *, count: int, far: float) -> tuple[Float[
         low, high = boxes(triangles, count)
         step = np.tile(step, 2)[:, None]
         at = low[0] + step % _FOOTPRINT, low[1] + step // _FOOTPRINT
-        fits = ~_extent(low, high)[2]
-        positions, depths = cover(triangles, at, high, fits, image, count, far)
-        return merge(empty, positions, depths, np.repeat(number, _FOOTPRINT**2, 1))
+        fits = ~_exceeds(low, high)
+        depths = _depths(triangles, at, high, fits)
+        return merge(empty, depths, at, image, np.repeat(number, _FOOTPRINT**2, 1), count, far)
 
     # The condition also keeps the projection out of that loop, which would repeat it for every
     # sample.
     buffers = jax.lax.cond(jnp.any(screen[2] > 0), draw, lambda _: empty, screen)
-    across, down, exceeds = _extent(*boxes(cell_triangles(screen, kind), count))
-    tiles = jnp.where(exceeds, _tiles(across) * _tiles(down), 0)
-    # In order of number, image by image.
-    tiles = jnp.moveaxis(tiles, 2, 1).reshape(-1)
-    depth, ids = _drain(buffers, screen, tiles, count, far)
+    low, high = boxes(cell_triangles(screen, kind), count)
+    exceeds = _exceeds(low, high)
+    high = [jnp.where(exceeds, high[0], -1), jnp.where(exceeds, high[1], -1)]
+    low, high = ([jnp.moveaxis(axis, 2, 1).reshape(-1) for axis in ends] for ends in (low, high))  # in order of number
+    planes = [plane.reshape(-1) for plane in screen]
+
+    def triangles_of(index: Array) -> tuple[list[list[Array]], Array, Array]:
+        image, number = jnp.divmod(index, 2 * cells**2)
+        return [[plane[at] for plane in planes] for at in corner_indices(number, image, side)], image, number
+
+    def queue(buffers: Buffers) -> Buffers:
+        return draw_tiles(buffers, low, high, triangles_of, _depths, count=count, far=far, least_chunk=_LEAST_CHUNK)
+
+    depth, ids = jax.lax.cond(jnp.any(exceeds), queue, lambda buffers: buffers, buffers)
     ids = jnp.where(ids == NONE, -1, ids)
     return depth.reshape(batch, count, count), ids.reshape(batch, count, count)
 
@@ -139,39 +148,22 @@ def boxes(triangles: Sequence[Corner], count: int) -> tuple[list[Array], list[Ar
     return low, high
 
 
-def _extent(low: Sequence[Array], high: Sequence[Array]) -> tuple[Array, Array, Array]:
-    """Returns the width and height of boxes in samples, and whether they exceed the footprint."""
+def _exceeds(low: Sequence[Array], high: Sequence[Array]) -> Array:
+    """Returns whether boxes exceed the footprint."""
     across, down = high[0] - low[0] + 1, high[1] - low[1] + 1
-    exceeds = (jnp.maximum(across, down) > _FOOTPRINT) & (jnp.minimum(across, down) > 0)
-    return across, down, exceeds
+    return (jnp.maximum(across, down) > _FOOTPRINT) & (jnp.minimum(across, down) > 0)
 
 
-def _tiles(samples: Array) -> Array:
-    """Returns how many tiles hold that many samples in a row."""
-    return (samples + (_TILE - 1)) >> _TILE_BITS
-
-
-def cover(
-    triangles: Sequence[Corner],
-    at: Sequence[Array],
-    last: Sequence[Array],
-    drawn: Array,
-    image: Array | np.ndarray,
-    count: int,
-    far: float,
-) -> tuple[Array, Array]:
-    """Returns buffer positions and depths for triangles tested at samples `at` = (x, y)."""
+def _depths(
+    triangles: Sequence[Corner], at: Sequence[Array], last: Sequence[Array], drawn: Array | bool = True
+) -> Array:
+    """Returns the depth of triangles at samples `at` = (x, y), infinite where they do not cover them."""
     dtype = triangles[0][0].dtype
     x = [corner[0] - at[0].astype(dtype) for corner in triangles]
     y = [corner[1] - at[1].astype(dtype) for corner in triangles]
     covered, inverse, weight = coverage(x, y, [corner[2] for corner in triangles])
     covered &= drawn & (at[0] <= last[0]) & (at[1] <= last[1])
-    depths = depth_of(covered, inverse, weight)
-    # One array carries both answers, so that the test above is computed once. The barrier serves
-    # the same purpose: depths are compared for equality later, so they must not be recomputed in
-    # another way.
-    depths = jax.lax.optimization_barrier(depths)
-    return jnp.where(depths < far, (image * count + at[1]) * count + at[0], NONE), depths
+    return depth_of(covered, inverse, weight)
 
 
 def coverage(x: Sequence[Array], y: Sequence[Array], inverse: Sequence[Array]) -> tuple[Array, Array, Array]:
@@ -219,8 +211,20 @@ def empty_buffers(data: jax.Array, samples: int, far: float) -> tuple[Float[Arra
     )
 
 
-def merge(buffers: Buffers, positions: Array, depths: Array, numbers: Array | np.ndarray) -> Buffers:
-    """Merges tested samples into the buffers."""
+def merge(
+    buffers: Buffers,
+    depths: Array,
+    at: Sequence[Array],
+    image: Array | np.ndarray,
+    numbers: Array | np.ndarray,
+    count: int,
+    far: float,
+) -> Buffers:
+    """Merges the depths of tested samples `at` = (x, y) into the buffers; those beyond `far` are left out."""
+    # One array carries both answers, so that the test is computed once. The barrier serves the same purpose: depths are
+    # compared for equality below, so they must not be recomputed in another way.
+    depths = jax.lax.optimization_barrier(depths)
+    positions = jnp.where(depths < far, (image * count + at[1]) * count + at[0], NONE)
     depth, ids = buffers
     nearest = depth.at[positions].min(depths, mode="drop")
     wins = depths == nearest.at[positions].get(mode="clip")
@@ -230,49 +234,66 @@ def merge(buffers: Buffers, positions: Array, depths: Array, numbers: Array | np
     return nearest, ids
 
 
-def _drain(buffers: Buffers, screen: Screen, tiles: Array, count: int, far: float) -> Buffers:
-    """Draws triangles tile by tile, a chunk at a time; `tiles` holds the tile count of each triangle of the batch."""
-    batch, side, _ = screen[0].shape
-    planes = [plane.reshape(-1) for plane in screen]
-    # Every chunk passes over the whole buffer once: larger batches take larger chunks.
-    chunk = max(_LEAST_CHUNK, tiles.size // 16 // _LANES * _LANES)
+def draw_tiles(
+    buffers: Buffers,
+    low: Sequence[Array],
+    high: Sequence[Array],
+    triangles_of: Callable[[Array], tuple[Any, Array, Array]],
+    depths_at: Callable[[Any, Sequence[Array], Sequence[Array]], Array],
+    *,
+    count: int,
+    far: float,
+    least_chunk: int,
+) -> Buffers:
+    """Draws triangles tile by tile, a chunk at a time, so that size is never a limit; a tile has 4 x 4 samples.
 
-    def draw(buffers: Buffers) -> Buffers:
-        ends = jnp.cumsum(tiles)
+    Args:
+      buffers: what is drawn into.
+      low: first sample (x, y) of every triangle's box, flat.
+      high: last sample, before the first one where there is nothing to draw.
+      triangles_of: from indices of triangles to their corners, image and number.
+      depths_at: from corners, samples (x, y) and last samples of their boxes to depths, infinite where not covered.
+      count: samples along a side.
+      far: depth beyond which nothing is drawn.
+      least_chunk: tiles at a time; more for large buffers, as every chunk passes over the whole buffer once.
+    """
+    across, down = (jnp.maximum(b - a + _TILE, 0) >> _TILE_BITS for a, b in zip(low, high, strict=True))
+    total = across.size
+    chunk = max(least_chunk, buffers[0].size // _TILE**2 // _LANES * _LANES)
+    # As many triangles at a time as could all cover the screen without needing more tiles than an int32 can count.
+    block = min(total, max(1, (_MOST_TILES - chunk) // max(1, (-(-count // _TILE)) ** 2)))
+    step = np.arange(_TILE**2, dtype=np.int32)[:, None]
 
-        def body(state: tuple[Array, Buffers]) -> tuple[Array, Buffers]:
+    def draw_block(block_number: Array, buffers: Buffers) -> Buffers:
+        begin = block_number * block
+        # The last block is shifted back to fit; triangles that were drawn already have no tiles in it.
+        start = jnp.minimum(begin, total - block)
+        tiles = jax.lax.dynamic_slice(across * down, (start,), (block,))
+        ends = jnp.cumsum(jnp.where(start + jnp.arange(block, dtype=jnp.int32) < begin, 0, tiles))
+
+        def draw_chunk(state: tuple[Array, Buffers]) -> tuple[Array, Buffers]:
             first, buffers = state
             item = first + jnp.arange(chunk, dtype=jnp.int32)
-            triangle = jnp.searchsorted(ends, item, side="right").astype(jnp.int32)
-            triangle = jnp.minimum(triangle, tiles.size - 1)
-            tile = item - (ends[triangle] - tiles[triangle])
+            place = jnp.minimum(jnp.searchsorted(ends, item, side="right").astype(jnp.int32), block - 1)
+            index = start + place
+            tile = item - (ends[place] - tiles[place])
+            columns = jnp.maximum(across[index], 1)
+            corner = low[0][index] + tile % columns * _TILE, low[1][index] + tile // columns * _TILE
+            last = high[0][index], jnp.where(item < ends[-1], high[1][index], -1)
+            operands = jax.tree.map(lambda v: v.reshape(-1, 1, _LANES), (triangles_of(index), corner, last))
+            # Always taken; it keeps per-triangle work out of the loop over samples.
+            return first + chunk, jax.lax.cond(ends[-1] > 0, draw_samples, lambda b, _: b, buffers, operands)
 
-            def group(v: Array) -> Array:
-                return v.reshape(-1, 1, _LANES)
-
-            triangle, tile, alive = group(triangle), group(tile), group(item < ends[-1])
-            image, number = jnp.divmod(triangle, 2 * (side - 1) ** 2)
-            triangles = [[plane[index] for plane in planes] for index in corner_indices(number, image, side)]
-            low, high = boxes(triangles, count)
-            columns = jnp.maximum(_tiles(high[0] - low[0] + 1), 1)
-            corner = low[0] + tile % columns * _TILE, low[1] + tile // columns * _TILE
-            operands = buffers, triangles, corner, high, alive, image, number
-            # Always taken; like the condition above, it keeps per-triangle work out of the loop over
-            # samples.
-            return first + chunk, jax.lax.cond(alive[0, 0, 0], tiles_of_chunk, lambda o: o[0], operands)
-
-        def tiles_of_chunk(operands: tuple[Any, ...]) -> Buffers:
-            buffers, triangles, corner, high, alive, image, number = operands
-            step = np.arange(_TILE**2, dtype=np.int32)[:, None]
+        def draw_samples(buffers: Buffers, operands: Any) -> Buffers:
+            (triangles, image, number), corner, last = operands
             at = corner[0] + step % _TILE, corner[1] + step // _TILE
-            positions, depths = cover(triangles, at, high, alive, image, count, far)
-            return merge(buffers, positions, depths, number)
+            return merge(buffers, depths_at(triangles, at, last), at, image, number, count, far)
 
-        first = jnp.zeros_like(ends[-1])
-        drawn: Buffers = jax.lax.while_loop(lambda state: state[0] < ends[-1], body, (first, buffers))[1]
+        state = jnp.zeros_like(ends[-1]), buffers
+        drawn: Buffers = jax.lax.while_loop(lambda state: state[0] < ends[-1], draw_chunk, state)[1]
         return drawn
 
-    finished: Buffers = jax.lax.cond(jnp.sum(tiles) > 0, draw, lambda buffers: buffers, buffers)
+    finished: Buffers = jax.lax.fori_loop(0, -(-total // block), draw_block, buffers)
     return finished
 
 

@@ -65,35 +65,23 @@ class Architecture:
     stored_mean: bool = False
 
     def __post_init__(self) -> None:
-        counts = (
-            self.size,
-            self.style_dim,
-            self.mapping_layers,
-            self.stddev_group,
-            self.stddev_channels,
-            *self.channels,
-            *self.discriminator_channels,
-        )
+        counts = [self.size, self.style_dim, self.mapping_layers, self.stddev_group, self.stddev_channels]
+        counts += [*self.channels, *self.discriminator_channels]
         if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in counts):
             raise ValueError(f"sizes that are not whole numbers: {listed(map(short, counts))}")
         if self.size not in _SIZES:
             raise ValueError(f"a StyleGAN2 of {short(self.size)} pixels; possible are {_SIZES}")
         if max(counts) > _WIDEST or self.mapping_layers > _MOST_LAYERS:
-            raise ValueError(
-                f"sizes of {listed(map(short, counts))}: at most {_WIDEST} channels and {_MOST_LAYERS} mapping layers"
-            )
+            sizes = listed(map(short, counts))
+            raise ValueError(f"sizes of {sizes}: at most {_WIDEST} channels and {_MOST_LAYERS} mapping layers")
         if len(self.channels) != _levels(self.size):
             raise ValueError(f"{self.size} pixels need {_levels(self.size)} widths, not {len(self.channels)}")
         if not 2 <= len(self.discriminator_channels) <= _levels(1024):
             raise ValueError(f"{len(self.discriminator_channels)} discriminator widths: two to nine are possible")
         for widths in (self.channels, self.discriminator_channels):
             if any(width * (4 << level) ** 2 > _MOST_FEATURES for level, width in enumerate(widths)):
-                raise ValueError(
-                    f"widths {listed(map(str, widths))}: the features of an image are too many for any memory"
-                )
-        self._check_kinds()
-
-    def _check_kinds(self) -> None:
+                found = listed(map(str, widths))
+                raise ValueError(f"widths {found}: the features of an image are too many for any memory")
         for kind in (self.generator_kind, self.discriminator_kind):
             if kind not in _KINDS:
                 raise ValueError(f"an architecture {short(kind)}; possible are {_KINDS}")
@@ -104,13 +92,11 @@ class Architecture:
             if not 0 < len(taps) <= _MOST_TAPS or not all(map(_is_number, taps)) or not sum(taps):
                 raise ValueError(f"{listed(map(short, taps))} is no low-pass filter")
         if not _is_number(self.mapping_scale) or not isinstance(self.stored_mean, bool):
-            raise ValueError(
-                f"a mapping scale of {short(self.mapping_scale)}, a stored mean of {short(self.stored_mean)}"
-            )
+            found = f"{short(self.mapping_scale)}, a stored mean of {short(self.stored_mean)}"
+            raise ValueError(f"a mapping scale of {found}")
         if self.stddev_channels and self.discriminator_channels[0] % self.stddev_channels:
-            raise ValueError(
-                f"{self.discriminator_channels[0]} channels do not divide into {self.stddev_channels} of deviations"
-            )
+            width, deviations = self.discriminator_channels[0], self.stddev_channels
+            raise ValueError(f"{width} channels do not divide into {deviations} of deviations")
 
     @property
     def layers(self) -> int:
@@ -148,10 +134,7 @@ class Architecture:
           TypeError: a field is unknown or missing.
           ValueError: the values do not describe a valid architecture.
         """
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
-        }
-        return cls(**values)
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
 
 
 _SIZES = tuple(2**k for k in range(3, 11))

@@ -42,16 +42,14 @@ from gan2shape_jax.stylegan2.discriminator import discriminator_features
 
 __all__ = [
     "DISTANCE",
-    "FORMAT",
     "LIMIT",
-    "NAMES",
-    "VERSION",
     "Typicality",
     "answers",
     "atypicality",
     "belonging",
     "cached_at",
     "features",
+    "header",
     "is_of",
     "places",
     "read_typicality",
@@ -67,7 +65,6 @@ _LARGEST = 128  # pixels: larger pictures are scaled down for scoring
 _PLACES = 4  # along each side
 _BLOCKS = 3
 DISTANCE = 0.5  # weight of the distance relative to the side
-FORMAT, VERSION = "gan2shape_jax guide", "1"
 _BESIDE, _FOLDER = "guide.safetensors", "typicality/"
 
 
@@ -167,9 +164,6 @@ def answers(
     return side, jnp.sqrt(within + others / max(1, count - leading))
 
 
-NAMES = frozenset(_FOLDER + field.name for field in dataclasses.fields(Typicality))
-
-
 def cached_at(digest: str) -> pathlib.Path:
     """Returns where the guide of a GAN that came without one is cached; `digest` is the SHA-256 of the GAN's file."""
     return cache("guides") / f"{digest[:32]}.safetensors"
@@ -188,27 +182,19 @@ def tensors_of(typicality: Typicality) -> dict[str, np.ndarray]:
     }
 
 
+def header(gan_sha256: str) -> dict[str, str]:
+    """Returns the header of a GAN's guide file, in this version of the format."""
+    return {"format": "gan2shape_jax guide", "version": "1", "gan_sha256": gan_sha256}
+
+
 def is_of(file: TensorFile, gan_sha256: str) -> bool:
     """Returns whether an open file is the guide of a GAN, in this version of the format."""
-    texts = file.metadata
-    return (texts.get("format"), texts.get("version"), texts.get("gan_sha256")) == (FORMAT, VERSION, gan_sha256)
+    return dict(file.metadata) == header(gan_sha256)
 
 
-def typicality_in(found: Mapping[str, np.ndarray]) -> Typicality | None:
-    """Returns the typicality among a guide's tensors; None if it is damaged."""
+def typicality_in(found: Mapping[str, np.ndarray]) -> Typicality:
+    """Returns the typicality among a guide's tensors; raises `KeyError` where there is none."""
     arrays = {field.name: np.asarray(found[_FOLDER + field.name]) for field in dataclasses.fields(Typicality)}
-    counts, axes = arrays["middle"].shape, arrays["axes"].shape
-    whole = (
-        len(counts) == 1
-        and arrays["scale"].shape == counts
-        and axes == (*counts, *arrays["spread"].shape)
-        and arrays["plane"].ndim == 1
-        and arrays["rest"].size == 1
-        and arrays["standards"].shape == (6,)
-        and all(np.isfinite(value).all() for value in arrays.values())
-    )
-    if not whole:
-        return None
     arrays["rest"] = arrays["rest"].reshape(())  # a file stores it with shape (1,)
     return Typicality(**{name: jnp.asarray(value, jnp.float32) for name, value in arrays.items()})
 
@@ -225,10 +211,8 @@ def read_typicality(checkpoint: pathlib.Path) -> Typicality | None:
     for path in places(checkpoint, digest):
         try:
             with open_safetensors(path) as file:
-                if is_of(file, digest) and file.shapes.keys() >= NAMES:
-                    found = typicality_in({name: file.read(name) for name in NAMES})
-                    if found is not None:
-                        return found
-        except (OSError, Refused, UserError):
+                if is_of(file, digest):
+                    return typicality_in({name: file.read(name) for name in file.shapes if name.startswith(_FOLDER)})
+        except (KeyError, OSError, Refused, UserError):
             continue
     return None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial import Delaunay
 
 from gan2shape_jax.geometry import camera as camera_lib
-from gan2shape_jax.geometry import mesh_rasterizer, mesh_visibility
+from gan2shape_jax.geometry import mesh_rasterizer, mesh_visibility, visibility
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
 from gan2shape_jax.geometry.rasterizer import SampleGrid
 
@@ -94,22 +94,6 @@ def test_a_grid_need_not_be_square():
     assert (part.triangle[:, ~left][:, 2:] == -1).all()
 
 
-def test_interpolated_points_project_to_their_samples():
-    vertices, faces = random_mesh("large", 0)
-    with jax.enable_x64(True):
-        vertices = jnp.asarray(vertices)
-        fragments = rasterize(vertices, faces)
-        points = compiled.interpolate(fragments, vertices, faces=faces)
-        seen = np.asarray(fragments.triangle) >= 0
-        lattice = SAMPLES.first + SAMPLES.spacing * np.arange(SAMPLES.count)
-        x, y = np.meshgrid(lattice, lattice)
-        assert seen.any()
-        pixels = camera_lib.project(points[seen], CAMERA)
-        np.testing.assert_allclose(pixels, np.stack([x[seen], y[seen]], -1), atol=1e-8)
-        np.testing.assert_allclose(points[..., 2], np.where(seen, fragments.depth, 0), rtol=1e-10)
-        assert (points[~seen] == 0).all()
-
-
 def test_a_pixel_is_the_mean_of_its_samples():
     vertices, faces = random_mesh("small", 3)
     fragments = rasterize(jnp.asarray(vertices, jnp.float32), faces)
@@ -150,15 +134,6 @@ def test_triangles_are_cut_at_the_near_plane():
     assert 0.3 < seen.mean() < 0.5
     np.testing.assert_array_equal(fragments.triangle >= 0, seen)
     np.testing.assert_allclose(fragments.depth, np.where(seen, depth, camera.far), rtol=1e-4)
-
-
-def test_what_lies_beside_or_behind_is_not_seen():
-    triangle = jnp.asarray([[-0.1, -0.1, 1], [0.1, -0.1, 1], [0, 0.1, 1]])
-    away = jnp.stack([triangle + jnp.asarray(move) for move in ([5.0, 0, 0], [0, -5.0, 0], [0, 0, -2], [0, 0, 200])])
-    faces = np.array([[0, 1, 2]])
-    fragments = compiled.rasterize_mesh(away, faces, CAMERA)
-    assert (fragments.triangle == -1).all() and (fragments.depth == CAMERA.far).all()
-    assert (compiled.rasterize_mesh(triangle, faces, CAMERA).triangle == 0).any()
 
 
 def test_no_faces_no_images_no_vertices():
@@ -222,7 +197,7 @@ def test_many_triangles_that_each_cover_the_screen(monkeypatch):
     every = 1 / np.einsum("kbf,kp->bfp", 1 / z, weights)
     np.testing.assert_array_equal(number.reshape(2, -1), every.argmin(1))
     np.testing.assert_allclose(depth.reshape(2, -1), every.min(1), rtol=1e-5)
-    monkeypatch.setattr(mesh_visibility, "_MOST_TILES", 1024 + 7 * 36)  # seven triangles at a time
+    monkeypatch.setattr(visibility, "_MOST_TILES", 1024 + 7 * 36)  # seven triangles at a time
     again = mesh_visibility.visible_triangles.__wrapped__(*corners, **options)
     np.testing.assert_array_equal(again[1], number)
     np.testing.assert_array_equal(again[0], depth)

@@ -38,6 +38,12 @@ def test_published_sizes_are_possible(size):
         ("mapping_scale", "0.01", "a mapping scale of"),
         ("stored_mean", {}, "a stored mean of a dict"),
         ("generator_kind", {"skip": 1}, "an architecture a dict"),
+        ("discriminator_kind", "fancy", "architecture 'fancy'"),
+        ("conv_clamp", -1.0, "clamped to -1"),
+        ("discriminator_clamp", "256", "clamped to '256'"),
+        ("taps", (1.0, -1.0), "no low-pass filter"),
+        ("stddev_channels", 3, "4 channels do not divide into 3"),
+        ("stddev_group", -1, "whole numbers"),
     ],
 )
 def test_other_sizes_are_refused_in_few_words(field, value, words):

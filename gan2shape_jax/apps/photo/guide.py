@@ -141,8 +141,7 @@ def guide_bytes(guide: Guide, gan_sha256: str) -> bytes:
     tensors = {name: np.ascontiguousarray(value, np.float16) for name, value in flat.items()}
     tensors[_MASK] = np.ascontiguousarray(guide.usual_mask, np.float16)
     tensors |= typicality.tensors_of(guide.typicality)
-    texts = {"format": typicality.FORMAT, "version": typicality.VERSION, "gan_sha256": gan_sha256}
-    return in_order(safetensors.numpy.save(tensors, metadata=texts))
+    return in_order(safetensors.numpy.save(tensors, metadata=typicality.header(gan_sha256)))
 
 
 def read(path: pathlib.Path, gan_sha256: str) -> Guide | None:
@@ -152,8 +151,7 @@ def read(path: pathlib.Path, gan_sha256: str) -> Guide | None:
             if not typicality.is_of(file, gan_sha256):
                 return None
             found = {name: np.asarray(file.read(name), np.float32) for name in file.shapes}
-    except (OSError, Refused, UserError):
+            network = {name.removeprefix(_NETWORK): value for name, value in found.items() if name.startswith(_NETWORK)}
+            return Guide(unflatten_dict(network, sep="/"), typicality.typicality_in(found), found[_MASK])
+    except (KeyError, OSError, Refused, UserError):
         return None
-    typical = typicality.typicality_in(found)
-    network = {name.removeprefix(_NETWORK): value for name, value in found.items() if name.startswith(_NETWORK)}
-    return None if typical is None else Guide(unflatten_dict(network, sep="/"), typical, found[_MASK])

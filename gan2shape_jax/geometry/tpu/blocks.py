@@ -57,55 +57,45 @@ class Blocks:
     Attributes:
       side: vertices along a side.
       count: samples along a side.
+      cells: cells along a side of the mesh.
+      columns: cells per row, padded to whole registers of 128 triangles.
+      row_blocks: blocks per row of cells.
+      chunk_rows: rows of cells per chunk.
+      chunks: chunks per image.
+      chunk_blocks: blocks per chunk.
+      across: tiles across, with room for those processed unconditionally.
+      down: tiles down, likewise.
+      tiles: tiles per image.
     """
 
     side: int
     count: int
 
-    @property
-    def cells(self) -> int:
-        """Cells along a side of the mesh."""
-        return self.side - 1
+    cells: int = dataclasses.field(init=False)
+    columns: int = dataclasses.field(init=False)
+    row_blocks: int = dataclasses.field(init=False)
+    chunk_rows: int = dataclasses.field(init=False)
+    chunks: int = dataclasses.field(init=False)
+    chunk_blocks: int = dataclasses.field(init=False)
+    across: int = dataclasses.field(init=False)
+    down: int = dataclasses.field(init=False)
+    tiles: int = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        cells = self.side - 1
+        columns = -(-cells // (LANES // 2)) * (LANES // 2)
+        row_blocks = columns // _CELLS
+        chunk_rows = min(cells, max(1, _CHUNK_BLOCKS // row_blocks))
+        across, down = (-(-self.count // size) + NEAR - 1 for size in TILE)
+        known = {"cells": cells, "columns": columns, "row_blocks": row_blocks, "chunk_rows": chunk_rows}
+        known |= {"chunks": -(-cells // chunk_rows), "chunk_blocks": chunk_rows * row_blocks}
+        for name, value in (known | {"across": across, "down": down, "tiles": across * down}).items():
+            object.__setattr__(self, name, value)
 
     @property
-    def columns(self) -> int:
-        """Cells per row, padded to whole registers of 128 triangles."""
-        return -(-self.cells // (LANES // 2)) * (LANES // 2)
-
-    @property
-    def row_blocks(self) -> int:
-        """Blocks per row of cells."""
-        return self.columns // _CELLS
-
-    @property
-    def chunk_rows(self) -> int:
-        """Rows of cells per chunk."""
-        return min(self.cells, max(1, _CHUNK_BLOCKS // self.row_blocks))
-
-    @property
-    def chunks(self) -> int:
-        """Chunks per image."""
-        return -(-self.cells // self.chunk_rows)
-
-    @property
-    def chunk_blocks(self) -> int:
-        """Blocks per chunk."""
-        return self.chunk_rows * self.row_blocks
-
-    @property
-    def across(self) -> int:
-        """Tiles across, with room for those processed unconditionally."""
-        return -(-self.count // TILE[0]) + NEAR - 1
-
-    @property
-    def down(self) -> int:
-        """Tiles down, likewise."""
-        return -(-self.count // TILE[1]) + NEAR - 1
-
-    @property
-    def tiles(self) -> int:
-        """Tiles per image."""
-        return self.across * self.down
+    def _room(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Padding of rows and columns of cells."""
+        return (0, self.chunks * self.chunk_rows - self.cells), (0, self.columns - self.cells)
 
     def memory_limit(self, buffers: int) -> int | None:
         """Returns the bytes of fast memory to request, given registers per tile; None if the default suffices."""
@@ -121,8 +111,7 @@ class Blocks:
 
     def laid_out(self, triangles: Float[Array, "b k 2 r c"]) -> Float[Array, "b k rows columns 2"]:
         """Returns values of triangles as (B, K, rows, columns, 2), padded with zeros."""
-        below, beside = self.chunks * self.chunk_rows - self.cells, self.columns - self.cells
-        filled = jnp.pad(triangles, ((0, 0), (0, 0), (0, 0), (0, below), (0, beside)))
+        filled = jnp.pad(triangles, ((0, 0), (0, 0), (0, 0), *self._room))
         return jnp.moveaxis(filled, 2, -1)
 
     def taken_back(self, laid: Float[Array, "b k rows columns 2"]) -> Float[Array, "b k 2 r c"]:
@@ -149,11 +138,10 @@ class Blocks:
         # From (B, R, 2, C) to (B, R, C, 2).
         low, high = ([jnp.swapaxes(end, 2, 3) for end in ends] for ends in (low, high))
         nothing = (low[0] > high[0]) | (low[1] > high[1])
-        below, beside = self.chunks * self.chunk_rows - self.cells, self.columns - self.cells
 
         def of_blocks(end: Array, without: int, *, least: bool) -> Array:
             end = jnp.where(nothing, without, end)
-            end = jnp.pad(end, ((0, 0), (0, below), (0, beside), (0, 0)), constant_values=without)
+            end = jnp.pad(end, ((0, 0), *self._room, (0, 0)), constant_values=without)
             end = end.reshape(-1, self.chunks, self.chunk_blocks, BLOCK)
             return jnp.min(end, -1) if least else jnp.max(end, -1)
 
