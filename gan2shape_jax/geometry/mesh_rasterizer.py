@@ -14,13 +14,14 @@ visibility, so none moves a silhouette. GAN2Shape, section 3.1, takes this deriv
 
 import dataclasses
 import functools
+import inspect
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast, get_args
 
-import chex
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer
 
@@ -32,6 +33,40 @@ from gan2shape_jax.geometry.visibility import join_batch, map_in_chunks
 __all__ = ["grid_faces", "interpolate", "rasterize", "rasterize_mesh"]
 
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _checked(function: _Function) -> _Function:
+    """Wraps a function to check its array arguments against the shapes and types in its signature.
+
+    Axes with the same name must have the same length. A `ValueError` names the argument and what it must be.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with jaxtyping.jaxtyped("context"):
+            for name, value in signature.bind(*args, **kwargs).arguments.items():
+                annotation = signature.parameters[name].annotation
+                kinds = [kind for kind in (annotation, *get_args(annotation)) if hasattr(kind, "dim_str")]
+                if kinds and value is not None:
+                    _check(name, value, kinds[0])
+        return function(*args, **kwargs)
+
+    return cast(_Function, call)
+
+
+def _check(name: str, value: Any, kind: Any) -> None:
+    if not isinstance(value, jax.Array | np.ndarray):
+        raise ValueError(f"{name} is a {type(value).__name__}; it must be an array")
+    if value.dtype.name not in kind.dtypes:
+        types = "floating point" if "float32" in kind.dtypes else " or ".join(kind.dtypes)
+        raise ValueError(f"{name} is of {value.dtype.name}; it must be {types}")
+    if not isinstance(value, cast(type, jaxtyping.Shaped[Any, kind.dim_str])):
+        raise ValueError(f"{name} has shape {value.shape}; it must have the axes ({kind.dim_str.strip()})")
+
+
+@_checked
 def rasterize(
     vertices: Float[Array, "*shape 3"],
     camera: Camera,
@@ -60,7 +95,6 @@ def rasterize(
       ValueError: the arguments do not describe such a mesh.
     """
     samples = SampleGrid.over(camera, supersample=supersample, size=size, sampling=sampling)
-    _check_array("vertices", vertices, jnp.floating, (..., 3))
     if faces is not None:
         return rasterize_mesh(vertices, faces, camera, samples=samples)
     if vertices.ndim < 3:
@@ -75,6 +109,7 @@ def rasterize(
     return dataclasses.replace(fragments, barycentric=barycentric)
 
 
+@_checked
 def rasterize_mesh(
     vertices: Float[Array, "*batch v 3"],
     faces: Integer[Array, "f 3"],
@@ -103,7 +138,6 @@ def rasterize_mesh(
       ValueError: a shape or type is wrong, or a face whose values are known names a nonexistent vertex.
     """
     samples = samples or SampleGrid.over(camera)
-    _check_array("vertices", vertices, jnp.floating, (..., None, 3))
     *batch, count, _ = vertices.shape
     faces, exists = _checked_faces(faces, count)
     shape = (*batch, samples.count, samples.count)
@@ -117,6 +151,7 @@ def rasterize_mesh(
     return Fragments(triangle, barycentric, depth)
 
 
+@_checked
 def interpolate(
     fragments: Fragments,
     attributes: Float[Array, "*shape c"],
@@ -141,7 +176,6 @@ def interpolate(
     Raises:
       ValueError: the attributes do not fit the fragments.
     """
-    _check_array("attributes", attributes, jnp.floating, (..., None, None))
     if faces is None:
         if attributes.ndim < 3:
             raise ValueError(f"attributes has shape {attributes.shape}; without faces it must be (..., H, W, C)")
@@ -179,19 +213,6 @@ def grid_faces(height: int, width: int) -> np.ndarray:
     return faces
 
 
-def _check_array(name: str, value: Array, kind: type, shape: tuple[Any, ...]) -> None:
-    """Raises `ValueError` unless a value is an array of a kind and shape."""
-    if not isinstance(value, jax.Array | np.ndarray):
-        raise ValueError(f"{name} is a {type(value).__name__}; it must be an array")
-    if not jnp.issubdtype(value.dtype, kind):
-        raise ValueError(f"{name} is of {value.dtype.name}; it must be {kind.__name__}")
-    try:
-        chex.assert_shape(value, shape)
-    except AssertionError:
-        form = str(shape).replace("Ellipsis", "...").replace("None", "n")
-        raise ValueError(f"{name} has shape {value.shape}; it must have {form}") from None
-
-
 def _checked_faces(
     faces: Integer[Array, "f 3"], vertices: int, argument: str = "vertices"
 ) -> tuple[Int[Array, "f 3"], Bool[Array, " f"]]:
@@ -200,7 +221,6 @@ def _checked_faces(
     Values are known outside of jit only; there, a number outside 0 to vertices - 1 raises `ValueError`. `argument`
     names the array with as many rows as there are vertices.
     """
-    _check_array("faces", faces, jnp.integer, (None, 3))
     if vertices > np.iinfo(np.int32).max:
         raise ValueError(f"{argument} has {vertices:,} rows; int32 counts up to 2,147,483,647")
     if not isinstance(faces, jax.core.Tracer):
