@@ -105,8 +105,11 @@ def test_many_images_go_through_the_networks_together(trained, predicted, tmp_pa
     assert reconstruction._reconstruct._cache_size() == alone
     results = pathlib.Path(config.workdir) / "results"
     one, together = (load_result(folder / "001") for folder in (predicted[1] / "results", results))
-    for name in ("depth", "albedo", "view", "light", "warped_depth", "reconstruction"):
-        np.testing.assert_allclose(getattr(together, name), getattr(one, name), atol=2e-5, err_msg=name)
+    for name in ("depth", "albedo", "view", "light", "warped_depth"):
+        np.testing.assert_allclose(getattr(together, name), getattr(one, name), atol=1e-5, err_msg=name)
+    # Which texels are looked up changes with the last bits of depth, so single pixels may differ by more.
+    apart = np.abs(together.reconstruction - one.reconstruction)
+    assert apart.mean() < 2e-6 and apart.max() < 1e-4
     # Begun again with one of two finished, and with one that cannot be read.
     before = {name: np.load(results / name / "depth.npy") for name in ("001", "006")}
     shutil.rmtree(results / "001")
