@@ -134,7 +134,10 @@ class Architecture:
           TypeError: a field is unknown or missing.
           ValueError: the values do not describe a valid architecture.
         """
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+        }
+        return cls(**values)
 
 
 _SIZES = tuple(2**k for k in range(3, 11))
