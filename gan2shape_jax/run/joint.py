@@ -150,7 +150,7 @@ def batches_per_iteration(config: ConfigDict, root: pathlib.Path, images: int) -
     """
     count = _batches(config, root, images)
     if joint_files.record_of(root).get(_BATCHES) != count:
-        joint_files.note(root, **{_BATCHES: count})
+        joint_files.note(root, **dict[str, Any]({_BATCHES: count}))
     return count
 
 

@@ -16,6 +16,7 @@ import pathlib
 import shutil
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -142,7 +143,7 @@ def _train_twice(
                 "the samples"
             )
             if folder.team.leads:
-                joint_files.note(folder.root, **{_RETURNS: 1})
+                joint_files.note(folder.root, **dict[str, Any]({_RETURNS: 1}))
             hosts.wait_for(lambda: bool(_returns(folder)))
         else:
             return
