@@ -4,6 +4,7 @@ import json
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -37,12 +38,12 @@ _ORDER = {"depth": "netD", "albedo": "netA", "view": "netV", "light": "netL", "e
 
 def _compare(parity, params, settings, nets, names):
     rng = np.random.default_rng(0)
-    image = rng.uniform(-1, 1, (2, _S, _S, 3)).astype(np.float32)
+    image = jnp.asarray(rng.uniform(-1, 1, (2, _S, _S, 3)), jnp.float32)
     modules = models.modules(settings)
     found = jax.jit(lambda params: {n: modules[n].apply({"params": params[n]}, image) for n in names})(params)
     with torch.no_grad():
         for name in names:
-            theirs = nets[_ORDER[name]](torch.tensor(image.transpose(0, 3, 1, 2))).numpy()
+            theirs = nets[_ORDER[name]](torch.tensor(np.asarray(image).transpose(0, 3, 1, 2))).numpy()
             ours = np.asarray(found[name])
             ours = ours.transpose(0, 3, 1, 2) if ours.ndim == 4 else ours[..., None, None]
             parity(f"{name} network of the original's checkpoints, output", _relative(ours, theirs), 1e-3)

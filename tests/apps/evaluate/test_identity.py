@@ -49,8 +49,8 @@ def run(tmp_path_factory):
         category="ictface",
     )
     root = folder / "run"
-    save_result(result, root / "001")
-    (root / "001" / "networks.safetensors").write_bytes(network_files.networks_bytes(params))
+    save_result(result, root / "results" / "001")
+    (root / "results" / "001" / "networks.safetensors").write_bytes(network_files.networks_bytes(params))
     (root / "config.json").write_text(to_json(config))
     return root
 
@@ -75,8 +75,8 @@ def turned(run):
         (run_folder,) = find_runs([run])
         config = read_config(run_folder)
         gan = identity.load_gan(config)
-        result = load_result(run / "001")
-        subject = identity.load_subject(config, gan, "001", result, run / "001", run / "latents")
+        result = load_result(run / "results" / "001")
+        subject = identity.load_subject(config, gan, "001", result, run / "results" / "001", run / "latents")
         return {each.method: each for each in identity.turn(subject, gan, YAWS)}
 
 
@@ -113,7 +113,7 @@ def test_command_reports_similarity_of_every_view(run, tmp_path, capsys):
     assert "embeddings (face.onnx)" in shown and "NOT identity" not in shown
     rows = list(csv.DictReader(io.StringIO((out / "identity.csv").read_text())))
     assert [row["method"] for row in rows] == [m for m in identity.METHODS for _ in range(4)]
-    image = load_result(run / "001").image
+    image = load_result(run / "results" / "001").image
     turned = [float(row["similarity"]) for row in rows]
     assert all(-1 <= value <= 1 + 1e-9 for value in turned)
     # The network's embedding is the mean colour: unlike pictures of one colour cast are alike to it.
@@ -149,7 +149,7 @@ def test_unusable_options_are_refused_in_words(options, message, run, capsys):
 
 def test_an_image_without_networks_is_left_out_and_said(run, tmp_path, capsys):
     root = tmp_path / "bare"
-    save_result(load_result(run / "001"), root / "001")
+    save_result(load_result(run / "results" / "001"), root / "results" / "001")
     assert main(["identity", str(root), "--stand-in"]) == 1
     assert "has no config.json" in capsys.readouterr().err
     (root / "config.json").write_text((run / "config.json").read_text())

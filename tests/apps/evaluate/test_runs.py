@@ -1,4 +1,4 @@
-"""Finding results: in runs of both layouts, below several runs, and under names made to do harm."""
+"""Finding results: in runs, below several runs, and under names made to do harm."""
 
 import csv
 import json
@@ -18,12 +18,12 @@ from gan2shape_jax.results import save_result
 from gan2shape_jax.results.table import csv_value
 
 
-def _run(root, *names, layout=2):
+def _run(root, *names):
     """A run's folder with results of these images."""
     for name in names:
-        save_result(bump.result(), (root / "results" if layout == 2 else root) / name)
+        save_result(bump.result(), root / "results" / name)
     (root / "config.json").write_text(json.dumps({"seed": 3}))
-    (root / "versions.json").write_text(json.dumps({"layout": 2} if layout == 2 else {}))
+    (root / "versions.json").write_text("{}")
     return root
 
 
@@ -40,37 +40,23 @@ def test_names_are_paths_below_the_folder_of_results(tmp_path):
     assert _images(run / "results" / "people") == [["b"]]
 
 
-def test_runs_of_both_layouts_pair_by_name_also_below_a_folder_of_runs(tmp_path):
+def test_runs_pair_by_name_also_below_a_folder_of_runs(tmp_path):
     first = _run(tmp_path / "all" / "first", "a", "people/b")
-    second = _run(tmp_path / "all" / "second", "a", "people/b", layout=1)
+    second = _run(tmp_path / "all" / "second", "a", "people/b")
     assert _images(first, second) == [["a", "people/b"]] * 2
     assert _images(tmp_path / "all") == [["first/a", "first/people/b", "second/a", "second/people/b"]]
 
 
-def test_an_image_called_results_is_an_image_in_the_former_layout(tmp_path):
-    run = _run(tmp_path / "run", "results", "a", layout=1)
-    assert _images(run) == [["a", "results"]]
-
-
 def test_one_image_knows_its_run(tmp_path):
-    for layout in (1, 2):
-        run = _run(tmp_path / f"run{layout}", "a", layout=layout)
-        (found,) = find_runs([run / ("results/a" if layout == 2 else "a")])
-        assert found.home == run and found.config == {"seed": 3} and list(found.images) == ["a"]
+    run = _run(tmp_path / "run", "a")
+    (found,) = find_runs([run / "results/a"])
+    assert found.home == run and found.config == {"seed": 3} and list(found.images) == ["a"]
 
 
 def test_a_run_and_its_folder_of_results_are_one(tmp_path):
     run = _run(tmp_path / "run", "a")
     with pytest.raises(UserError, match="is named twice"):
         find_runs([run, run / "results"])
-
-
-def test_two_results_of_one_image_are_told(tmp_path):
-    run = _run(tmp_path / "run", "a")
-    (run / "versions.json").unlink()
-    save_result(bump.result(), run / "a")
-    with pytest.raises(UserError, match="both results of a: move one"):
-        find_runs([run])
 
 
 def test_a_folder_called_result_json_is_no_result(tmp_path):
