@@ -123,7 +123,7 @@ def test_a_mask_without_object_is_refused(shape):
     [
         ("prior.shape", "cube", "prior.shape is 'cube': it is one of ellipsoid"),
         ("prior.shift", "1.5", "prior.shift is 1.5"),
-        ("prior.shift", "nan", "is a number"),
+        ("prior.shift", "nan", "has to be finite"),
     ],
 )
 def test_values_no_prior_has_are_refused(field, value, message):

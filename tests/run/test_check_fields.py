@@ -93,6 +93,7 @@ def _refusal(config: ConfigDict) -> list[str]:
     return []
 
 
+@pytest.mark.heavy  # starts a run for each field that is checked late
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("field", _DEFAULTS)
 def test_check_and_run_say_the_same_of_a_hostile_value(field, place):

@@ -181,7 +181,7 @@ def test_networks_that_are_absent_incomplete_or_of_other_widths_are_refused(trai
         experiment.run(_predicting(tmp_path, trained, networks__zdim=24, **_NOTHING_ELSE))
     path = tmp_path / "published.pth"
     path.write_bytes(b"")
-    monkeypatch.setattr(network_files, "read_torch", lambda _: {"netD": {}, "netA": {}, "netL": {}})
+    monkeypatch.setattr(network_files, "read_checkpoint", lambda _: {"netD": {}, "netA": {}, "netL": {}})
     monkeypatch.setattr(network_files, "params_from_torch", lambda module, state: {})
     with pytest.raises(UserError, match=r"published.pth lacks netV"):
         experiment.run(tiny_config(tmp_path, mode="predict", networks__pretrained=str(path), **_NOTHING_ELSE))

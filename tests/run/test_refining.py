@@ -17,7 +17,7 @@ from gan2shape_jax.method.settings import changed
 from gan2shape_jax.run import check, experiment, lifted_model, prepare, refining
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.runtime import schedule_of
-from gan2shape_jax.training import network_files
+from gan2shape_jax.training import group, network_files
 
 _SHORT = {
     "refinement__lengths": ((3, 2, 4),),
@@ -106,15 +106,15 @@ def test_a_refinement_goes_on_after_an_interruption_to_the_same_bits(made, tmp_p
     whole = _config(tmp_path / "whole", made["model"])
     assert experiment.run(whole) == 0
     cut = _config(tmp_path / "cut", made["model"])
-    advance, calls = iteration.advance, []
+    advance, calls = group.Group.advance, []
 
     def interrupted(*given, **named):
-        calls.append(given[1].step)
+        calls.append(given[2].step)
         if calls.count("step3") == 3:
             raise KeyboardInterrupt
         return advance(*given, **named)
 
-    monkeypatch.setattr(iteration, "advance", interrupted)
+    monkeypatch.setattr(group.Group, "advance", interrupted)
     with pytest.raises(KeyboardInterrupt):
         experiment.run(cut)
     monkeypatch.setattr(iteration, "advance", advance)
