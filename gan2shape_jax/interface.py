@@ -34,10 +34,11 @@ from gan2shape_jax.io.data import Item
 from gan2shape_jax.io.image_files import crop_and_resize
 from gan2shape_jax.io.masks import needs_masks
 from gan2shape_jax.io.required_files import required_files_of
+from gan2shape_jax.lift import refinement
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.results.reconstruction import Reconstruction, load
-from gan2shape_jax.run import explain, predict, prepare, refining, trust, xla_flags
+from gan2shape_jax.run import explain, predict, prepare, trust, xla_flags
 from gan2shape_jax.run.folder import require_no_pattern
 from gan2shape_jax.run.runtime import cadence_of, schedule_of
 from gan2shape_jax.stylegan2 import Architecture
@@ -242,12 +243,12 @@ def reconstruct(
         w = prepare.find_latent(chosen, name, picture, gan.architecture, frozen)
     prepared = prepare.prepare_image(chosen, item, w, gan.architecture, frozen)
     initial = prepare.initial_params(chosen, prepared.settings)
-    prepared = refining.held(prepared, initial)
+    prepared = refinement.held(prepared, initial)
     folder, made_with = _checkpoints(checkpoint_folder, chosen, prepared)
     schedule = schedule_of(chosen)
     watcher = _watcher(callback, schedule)
     state, history = loop.train(prepared, frozen, schedule, initial, folder, cadence_of(chosen), watcher, made_with)
-    params, measured = refining.finished(chosen, initial, state, prepared, frozen)
+    params, measured = refinement.finished(chosen, initial, state, prepared, frozen)
     judge = trust.load(chosen, (gan.architecture, frozen.discriminator), checkpoint=gan.file).without_files()
     record = explain.explain(params, prepared, frozen, judge, history=history, start=initial, measured=measured)
 
@@ -263,10 +264,10 @@ def _watcher(callback: Callable[[Progress], object] | None, schedule: tuple[Phas
     """Returns a watcher that calls `callback` after every compiled call; with None it reports nothing."""
     if callback is None:
         return loop.Watcher()
-    costs = [loop.COST[phase.step] * phase.iterations for phase in schedule]
+    costs = [phase.cost for phase in schedule]
 
     def report(phase: Phase, done: int, loss: float | None) -> None:
-        spent = sum(costs[: phase.number]) + loop.COST[phase.step] * done
+        spent = sum(costs[: phase.number]) + phase.kind.cost * done
         callback(Progress(phase.stage, phase.step, done, phase.iterations, spent / sum(costs), loss))
 
     return loop.Watcher(on_progress=report)
@@ -392,7 +393,7 @@ def _config_of(config: Any, architecture: Architecture, seed: Any) -> ConfigDict
     if problems := gan_problems(chosen, architecture):
         raise ConfigError("\n".join(problems))
     _require_files(chosen)
-    return refining.as_refinement(chosen.lock())
+    return refinement.as_refinement(chosen.lock())
 
 
 def _default(architecture: Architecture) -> ConfigDict:

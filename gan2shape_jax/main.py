@@ -111,7 +111,7 @@ def _action(argv: list[str]) -> Callable[[], int]:
         return functools.partial(check.run_check, config)
     from gan2shape_jax.run import experiment
 
-    return functools.partial(experiment.run, config)
+    return experiment.prepared(config)
 
 
 def _show(text: str) -> int:

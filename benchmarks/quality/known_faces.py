@@ -14,7 +14,7 @@ from gan2shape_jax.config import load_config
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
-from gan2shape_jax.method.state import PreparedImage, initial_state
+from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.run import prepare
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files
@@ -52,5 +52,5 @@ def seen(networks: pathlib.Path, faces: list[PreparedImage], frozen: FrozenModel
     """Returns what the networks in a file predict for faces, feed-forward."""
     settings = faces[0].settings
     like = models.init_params(jax.random.key(0), settings)
-    state = initial_state(network_files.load_networks(networks, like, settings), settings)
-    return [reconstruction.see(state, face.problem, frozen, settings) for face in faces]
+    params = network_files.load_networks(networks, like, settings)
+    return [reconstruction.see(params, face.problem, frozen, settings) for face in faces]

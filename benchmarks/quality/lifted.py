@@ -32,7 +32,7 @@ from gan2shape_jax.method.image_terms import image_terms, weighted_sum
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem
-from gan2shape_jax.training.tasks import scores
+from gan2shape_jax.training.task import scores
 
 _BORDER = 4  # pixels left out
 _STEP = 0.015  # learning rate of a fit, in radians and units of light

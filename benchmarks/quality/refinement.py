@@ -30,13 +30,13 @@ from gan2shape_jax.io.atomic_files import atomic_text
 from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.method import reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.state import PreparedImage, initial_state
-from gan2shape_jax.run import prepare, refining
+from gan2shape_jax.method.state import PreparedImage
+from gan2shape_jax.run import prepare
 from gan2shape_jax.run.runtime import cadence_of, schedule_of, set_up_runtime
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import loop
 from gan2shape_jax.training.loop import Watcher
-from gan2shape_jax.training.tasks import scores
+from gan2shape_jax.training.task import scores
 
 _GAINS = (1.0, 0.9, 0.8, 0.7)
 
@@ -73,7 +73,7 @@ def config_of(data: pathlib.Path, model: pathlib.Path, seed: int) -> ConfigDict:
     config.seed = seed
     config.logging.every_iterations = 10**6
     config.checkpoint.every_iterations = 10**6
-    return refining.as_refinement(config.lock())
+    return refinement.as_refinement(config.lock())
 
 
 def refined(config: ConfigDict, face: int, architecture: Architecture, frozen: FrozenModels) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def refined(config: ConfigDict, face: int, architecture: Architecture, frozen: F
 
 
 def _errors(params: Any, one: PreparedImage, frozen: FrozenModels) -> dict[str, float]:
-    view = reconstruction.see(initial_state(params, one.settings), one.problem, frozen, one.settings)
+    view = reconstruction.see(params, one.problem, frozen, one.settings)
     return scores(view, one.problem, one.settings)
 
 

@@ -41,7 +41,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gan2shape_jax.errors import UserError, exit_code
-from gan2shape_jax.training.image_axis import AXIS, FORMS
+from gan2shape_jax.training.devices import AXIS, FORMS
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from timing import programs, subjects

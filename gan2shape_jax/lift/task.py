@@ -1,50 +1,46 @@
 """Lifting a GAN to 3D: joint training on its own samples, with new ones in every stage.
 
-A stage is joint training (`joint_parallel`) on `images` samples that no other stage sees; each stage ends with the
-moving average of the networks over its iterations, and the next continues from there. Only one stage's samples are in
-memory, and they are determined by the key, so a resumed run sees the same ones.
+A stage is joint training (`training.task.Shared`) on `images` samples that no other stage sees; each stage ends with
+the moving average of the networks over its iterations, and the next continues from there. Only one stage's samples are
+in memory, and they are determined by the key, so a resumed run sees the same ones.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from gan2shape_jax.errors import DivergedError
-from gan2shape_jax.lift.gan_samples import SampleMaker
-from gan2shape_jax.lift.kept_samples import NOWHERE, KeptSamples
+from gan2shape_jax.lift import steps
+from gan2shape_jax.lift.samples import NOWHERE, KeptSamples, SampleMaker
+from gan2shape_jax.method import iteration as iteration_lib
 from gan2shape_jax.method import losses, models, reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings, changed
-from gan2shape_jax.method.state import PreparedImage, Problem, TrainState
-from gan2shape_jax.method.step3 import STEP3
-from gan2shape_jax.method.steps import STEPS
-from gan2shape_jax.training import data_parallel
-from gan2shape_jax.training.joint import ManyImages, gather
-from gan2shape_jax.training.joint_parallel import spread_out
-from gan2shape_jax.training.tasks import OneSet
+from gan2shape_jax.method.state import PreparedImage, Problem, ProjectedSamples, TrainState
+from gan2shape_jax.training import devices
+from gan2shape_jax.training.shared import Shared, shared
+from gan2shape_jax.training.task import means
 
-# Steps in which the moving average of the networks is kept.
-_AVERAGED = ("inversion", "step2", "anchored", "step3")
-# Steps that are checked for a collapse: those that train depth.
-_JUDGED = ("anchored", "step3")
-# Networks that a step with per-sample encoders (`own_encoder`) trains but does not keep: samples projected by such
-# encoders turn less than requested, and so would all views.
+__all__ = ["FIRST", "SHOWN", "Lift", "collapse", "signs_of", "stages_of"]
+
+FIRST = 1 << 20  # training samples are numbered from here on, all others below
+SHOWN = 8  # maximum number of held-out samples that are shown
+
+# Steps in which the moving average of the networks is kept, and those that train depth: checked for a collapse.
+_AVERAGED, _JUDGED = ("inversion", "step2", "anchored", "step3"), ("anchored", "step3")
+# Networks that a step with per-sample encoders trains but does not keep: samples projected by such encoders turn less
+# than requested, and so would all views.
 _NOT_KEPT = ("view",)
-
-__all__ = ["SHOWN", "Lift", "collapse", "signs_of", "stages_of"]
-
-# Maximum number of held-out samples that are shown.
-SHOWN = 8
-
 # Thresholds for detecting a collapse: networks that explain faces have a roughness of 0.01 to 0.02 and turn heads by a
 # third of the range; the collapse seen in early lifting had stripes and a saturation of 0.95 (docs/reports/lift.md).
 _ROUGHEST = 0.06
@@ -57,7 +53,6 @@ def stages_of(
     maker: SampleMaker,
     *,
     images: int,
-    first: int,
     batches: int,
     replicas: int,
     seed: int,
@@ -65,113 +60,140 @@ def stages_of(
     encoder_learning_rate: float,
     on_collected: Callable[[int, int], None] = lambda done, count: None,
     kept_samples: KeptSamples = NOWHERE,
-) -> Callable[..., ManyImages]:
-    """Returns a function that maps a stage's number, from 1, and a step's name to a task; caches the latest stage's.
+) -> Callable[..., Shared]:
+    """Returns a function that maps a stage's number, from 1, and a phase to a task; caches the latest stage's.
 
     Args:
       maker: draws the samples.
       images: the number of samples per stage.
-      first: the number of the first stage's first sample.
       batches: the number of batches of projected samples for each image.
       replicas: the number of images that share an iteration.
       seed: the seed for the order of images.
       first_learning_rate: the learning rate of the first stage and whatever precedes it; later stages use that of the
         settings.
       encoder_learning_rate: the learning rate of steps that train only the encoder.
-      on_collected: see `ManyImages`.
-      kept_samples: see `ManyImages`.
+      on_collected: see `Shared`.
+      kept_samples: where samples projected by per-image encoders are kept until their phase is over.
     """
 
     @functools.lru_cache(maxsize=1)
-    def trained(number: int) -> ManyImages:
-        begin = first + (number - 1) * images
-        group = maker.problems(range(begin, begin + images))
-        task = gather(group, maker.frozen, seed=seed, collect_iters=batches * images, reference=False)
-        if number == 1:
-            slower = changed(task.settings, learning_rate=first_learning_rate)
-            task = dataclasses.replace(task, settings=slower)
-        task = dataclasses.replace(task, on_collected=on_collected, kept_samples=kept_samples)
-        return spread_out(task, replicas, independent=True)
+    def trained(number: int) -> Shared:
+        begin = FIRST + (number - 1) * images
+        task = shared(
+            maker.problems(range(begin, begin + images)),
+            maker.frozen,
+            seed=seed,
+            collect_iters=batches * images,
+            replicas=replicas,
+            on_collected=on_collected,
+            project=functools.partial(_project, kept_samples),
+        )
+        return _at_rate(task, first_learning_rate) if number == 1 else task
 
     @functools.lru_cache(maxsize=1)
-    def encoded(number: int) -> ManyImages:
-        task = trained(number)
-        quicker = changed(task.settings, learning_rate=encoder_learning_rate)
-        return dataclasses.replace(task, settings=quicker)
+    def encoded(number: int) -> Shared:
+        return _at_rate(trained(number), encoder_learning_rate)
 
-    def stage(number: int, step: str = "") -> ManyImages:
-        alone = step in STEPS and STEPS[step].networks == ("encoder",)
-        return encoded(number) if alone else trained(number)
+    def stage(number: int, phase: Phase | None = None) -> Shared:
+        return encoded(number) if phase and phase.kind.networks == ("encoder",) else trained(number)
 
     return stage
 
 
+def _at_rate(task: Shared, learning_rate: float) -> Shared:
+    return dataclasses.replace(task, settings=changed(task.settings, learning_rate=learning_rate))
+
+
+def _project(
+    kept_samples: KeptSamples,
+    name: str,
+    state: TrainState,
+    phase: Phase,
+    problem: Problem,
+    frozen: FrozenModels,
+    settings: Settings,
+) -> ProjectedSamples:
+    """Returns an image's projected samples, see `Shared.project`: by an encoder of its own, or improved by a search."""
+    given = (state, phase, problem, frozen, settings)
+    if steps.has_own_encoder(phase, settings):
+        kept_samples.forget_all_but(phase.number)
+        make = functools.partial(steps.projected_by_own_encoder, *given)
+        return kept_samples.of(name, phase.number, state.factors, settings.sample_count, make)
+    return steps.improved(state.params, iteration_lib.phase_constants(*given), problem, frozen, settings)
+
+
 @dataclasses.dataclass(frozen=True)
-class Lift(OneSet):
-    """The task of lifting; see `tasks.Task`.
+class Lift:
+    """The task of lifting; see `training.task.Task`.
 
     Attributes:
-      stage: maps a stage's number and a step's name to its task.
+      stage: maps a stage's number and a phase to its task.
       kept_out: held-out samples, never trained on, which are examined during training.
       frozen: the frozen networks.
       settings: the settings, shared by all samples.
       window: how many of the latest iterations are averaged for the logged losses.
+      mesh: the devices.
       decay: the decay, in [0, 1), of the moving average of the networks with which the inversion, step 2 and step 3,
         anchored or not, end; 0 keeps the latest networks. With per-sample encoders, the view network ends step 3 as it
         began.
     """
 
-    stage: Callable[..., ManyImages]
+    stage: Callable[..., Shared]
     kept_out: tuple[PreparedImage, ...]
     frozen: FrozenModels
     settings: Settings
     window: int
+    mesh: Mesh
     decay: float = 0.0
 
-    def _of(self, phase: Phase) -> ManyImages:
-        return self.stage(max(phase.stage, 1), phase.step)  # the prior is fitted to the first stage's samples
+    def _of(self, phase: Phase) -> Shared:
+        return self.stage(max(phase.stage, 1), phase)  # the prior is fitted to the first stage's samples
 
     def initial(self, params: models.Params) -> TrainState:
-        """See `tasks.Task`."""
+        """See `task.Task`."""
         return self.stage(1).initial(params)
 
     def restored(self, state: TrainState) -> TrainState:
-        """See `tasks.Task`."""
+        """See `task.Task`."""
         return self.stage(1).restored(state)
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
-        """See `tasks.Task`."""
+        """See `task.Task`."""
         alone = dataclasses.replace(state, average=())
-        return self._averaging(self._of(phase).begin(alone, phase), phase.step)
+        return self._averaging(self._of(phase).begin(alone, phase), phase)
 
-    def fresh_optimizer(self, state: TrainState, step: str) -> TrainState:
-        """See `tasks.Task`."""
-        return self._averaging(self.stage(1).fresh_optimizer(state, step), step)
+    def fresh_optimizer(self, state: TrainState, phase: Phase) -> TrainState:
+        """See `task.Task`."""
+        return self._averaging(self.stage(1).fresh_optimizer(state, phase), phase)
 
-    def _not_kept(self, step: str) -> tuple[str, ...]:
-        """Returns the names of the networks that a step restores to their initial values at its end."""
-        return _NOT_KEPT if step == STEP3.name and self.settings.own_encoder_iterations else ()
+    def _not_kept(self, phase: Phase) -> tuple[str, ...]:
+        """Returns the names of the networks that a phase restores to their initial values at its end."""
+        return _NOT_KEPT if steps.has_own_encoder(phase, self.settings) else ()
 
-    def _averaging(self, state: TrainState, step: str) -> TrainState:
-        """Returns the state with the initial average of a step: the current networks, in steps that average."""
-        averages = (self.decay > 0 and step in _AVERAGED) or self._not_kept(step)
+    def _averaging(self, state: TrainState, phase: Phase) -> TrainState:
+        """Returns the state with a phase's initial average: the current networks, in steps that average."""
+        averages = (self.decay > 0 and phase.step in _AVERAGED) or self._not_kept(phase)
         return dataclasses.replace(state, average=jax.tree.map(jnp.array, state.params) if averages else ())
 
     def phase_constants(self, state: TrainState, phase: Phase) -> Any:
-        """See `tasks.Task`."""
+        """See `task.Task`."""
         return self._of(phase).phase_constants(state, phase)
+
+    def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """See `task.Task`."""
+        return means(scalars)
 
     def advance(
         self, state: TrainState, phase: Phase, iteration: int, constants: Any, count: int
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        """See `tasks.Task`."""
+        """See `task.Task`."""
         average = state.average
         state, scalars = self._of(phase).advance(
             dataclasses.replace(state, average=()), phase, iteration, constants, count
         )
         if average == ():
             return state, scalars
-        held = {name: average[name] for name in self._not_kept(phase.step)}
+        held = {name: average[name] for name in self._not_kept(phase)}
         held = jax.tree.map(jnp.array, held)  # the average is donated
         average = _moved(average, state.params, jnp.float32(iteration), jnp.float32(self.decay)) | held
         ended = iteration + count == phase.iterations
@@ -186,20 +208,16 @@ class Lift(OneSet):
         The reconstructions have a leading axis. Raises `DivergedError` if the networks have collapsed.
         """
         ended = phase is None or done == phase.iterations
-        if phase is not None and not ended and "depth" not in STEPS[phase.step].networks:
+        if phase is not None and not ended and "depth" not in phase.kind.networks:
             return None, {}
-        alone = data_parallel.on_host(state)
-        if alone.average != ():
-            alone = dataclasses.replace(alone, params=alone.average, average=())
-        seen = [reconstruction.see(alone, one.problem, self.frozen, self.settings) for one in self.kept_out]
-        signs = [
-            _signs(view, one.problem, settings=self.settings) for view, one in zip(seen, self.kept_out, strict=True)
-        ]
-        rows = jax.device_get(signs)
-        means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        params = devices.on_host(state.params if state.average == () else state.average, self.mesh)
+        seen = [reconstruction.see(params, one.problem, self.frozen, self.settings) for one in self.kept_out]
+        pairs = zip(seen, self.kept_out, strict=True)
+        rows = jax.device_get([_signs(view, one.problem, settings=self.settings) for view, one in pairs])
+        signs_mean = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         if phase is not None and phase.step in _JUDGED and done >= _SETTLED:
-            self._require_whole(means, phase, done)
-        return (jax.tree.map(lambda *x: jnp.stack(x), *seen[:SHOWN]) if ended else None), means
+            self._require_whole(signs_mean, phase, done)
+        return (jax.tree.map(lambda *x: jnp.stack(x), *seen[:SHOWN]) if ended else None), signs_mean
 
     def _require_whole(self, means: dict[str, float], phase: Phase, done: int) -> None:
         """Raises `DivergedError` if the results on the held-out samples show a collapse."""

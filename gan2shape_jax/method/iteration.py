@@ -24,7 +24,6 @@ from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Problem, TrainState
 from gan2shape_jax.method.step import Metrics, Step
 from gan2shape_jax.method.step1 import STEP1
-from gan2shape_jax.method.steps import STEPS
 
 __all__ = [
     "advance",
@@ -128,12 +127,12 @@ collect = jax.jit(collected, static_argnames="step")
 
 def finds_mask(phase: Phase, settings: Settings) -> bool:
     """Whether the image's canonical mask is computed when the phase begins."""
-    return phase.step == STEP1.name and phase.stage == 1 and settings.use_mask
+    return phase.kind is STEP1 and phase.stage == 1 and settings.use_mask
 
 
 def begin(state: TrainState, phase: Phase, problem: Problem, frozen: FrozenModels, settings: Settings) -> TrainState:
     """Returns the state at a phase's first iteration: a fresh optimiser and, once per image, its canonical mask."""
-    step = STEPS[phase.step]
+    step = phase.kind
     if finds_mask(phase, settings):
         cache = _cached(state.params, problem, frozen, settings, step=step, flip=phase.flip)
         state = dataclasses.replace(state, mask=cache.mask)
@@ -146,9 +145,9 @@ def phase_constants(state: TrainState, phase: Phase, problem: Problem, frozen: F
     No iteration changes its inputs, so a resumed phase computes the same values again.
 
     Returns:
-      `Step1Cache` in step 1, all `ProjectedSamples` in step 3 and the anchored step, otherwise None.
+      `Step1Cache` in step 1, all `ProjectedSamples` in step 3, otherwise None.
     """
-    step = STEPS[phase.step]
+    step = phase.kind
     if step.cache is None:
         return None
     cache = _cached(state.params, problem, frozen, settings, step=step, flip=phase.flip)
@@ -159,18 +158,17 @@ def phase_constants(state: TrainState, phase: Phase, problem: Problem, frozen: F
         collect(state.params, state.factors, cache, problem, key, i, frozen, settings, step=step)
         for i in range(settings.collect_iters)
     ]
-    samples = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *batches)
-    return step.improve(state.params, samples, problem, frozen, settings) if step.improve else samples
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *batches)
 
 
 @functools.cache
 def compiled_with(function: Callable[..., Any], static: tuple[str, ...], platform: str) -> Any:
-    """Returns `function` compiled with its argument `state` donated, except on CPU.
+    """Returns `function` compiled with its first argument, the state, donated, except on CPU.
 
     On CPU, XLA copies donated parameters before it overwrites them, which costs more time than the memory saved is
     worth (docs/reports/speed.md).
     """
-    return jax.jit(function, static_argnames=static, donate_argnames=() if platform == "cpu" else "state")
+    return jax.jit(function, static_argnames=static, donate_argnums=() if platform == "cpu" else 0)
 
 
 def advance(
@@ -193,7 +191,7 @@ def advance(
       The new state, and the last iteration's scalars (still on the device).
     """
     key = phase_key(problem.key, phase.number, TRAIN)
-    static: dict[str, Any] = {"step": STEPS[phase.step], "flip": phase.flip}
+    static: dict[str, Any] = {"step": phase.kind, "flip": phase.flip}
     function: Callable[..., Any] = iterate
     if count > 1:
         function, static = iterate_many, static | {"count": count}

@@ -23,7 +23,7 @@ from gan2shape_jax.method import losses, models
 from gan2shape_jax.method.factors import blend_border
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import Problem, TrainState
+from gan2shape_jax.method.state import Problem
 
 __all__ = [
     "Reconstruction",
@@ -161,9 +161,9 @@ def drop_training_fields(problem: Problem) -> Problem:
     return dataclasses.replace(problem, latent=None, gan_image=None, prior=None, true_depth=None)
 
 
-def see(state: TrainState, problem: Problem, frozen: FrozenModels, settings: Settings) -> Reconstruction:
+def see(params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings) -> Reconstruction:
     """Runs D, A, V and L on the input and renders the result."""
-    result: Reconstruction = _reconstruct(state.params, drop_training_fields(problem), frozen, settings)
+    result: Reconstruction = _reconstruct(params, drop_training_fields(problem), frozen, settings)
     return result
 
 
@@ -177,7 +177,7 @@ def _reconstruct_all(
 
 
 def see_together(
-    state: TrainState, problems: Sequence[Problem | None], frozen: FrozenModels, settings: Settings
+    params: models.Params, problems: Sequence[Problem | None], frozen: FrozenModels, settings: Settings
 ) -> list[Reconstruction | None]:
     """Does what `see` does for several images at once, which takes half the time on CPU.
 
@@ -185,7 +185,7 @@ def see_together(
     returns.
 
     Args:
-      state: the networks' state.
+      params: the networks' parameters.
       problems: one for each image, at least one of them given; None where there is no image.
       frozen: the frozen networks.
       settings: of the method.
@@ -196,7 +196,7 @@ def see_together(
     fields = [None if one is None else drop_training_fields(one) for one in problems]
     first = next(one for one in fields if one is not None)
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[first if one is None else one for one in fields])
-    seen = jax.tree.map(np.asarray, _reconstruct_all(state.params, stacked, frozen, settings))
+    seen = jax.tree.map(np.asarray, _reconstruct_all(params, stacked, frozen, settings))
     return [
         None if one is None else jax.tree.map(lambda leaf, place=place: leaf[place], seen)
         for place, one in enumerate(fields)

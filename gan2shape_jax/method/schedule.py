@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
-__all__ = ["Phase", "make_schedule"]
+from gan2shape_jax.method.prior_step import PRIOR_STEP
+from gan2shape_jax.method.step import Step
+from gan2shape_jax.method.step1 import STEP1
+from gan2shape_jax.method.step2 import STEP2
+from gan2shape_jax.method.step3 import STEP3
+
+__all__ = ["STEPS", "Phase", "make_schedule"]
+
+# The method's steps by name, in the order in which a run first reaches them.
+STEPS: dict[str, Step] = {step.name: step for step in (PRIOR_STEP, STEP1, STEP2, STEP3)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,31 +24,41 @@ class Phase:
     Attributes:
       number: position in the schedule, from 0.
       stage: from 1; 0 is what comes before: the prior's fit and, in a lift, the encoder's inversion step.
-      step: a name in `steps.STEPS`.
+      kind: the step.
       iterations: number of iterations.
       flip: whether the mirrored sheet has to explain the images too.
     """
 
     number: int
     stage: int
-    step: str
+    kind: Step
     iterations: int
     flip: bool
+
+    @property
+    def step(self) -> str:
+        """The step's name."""
+        return self.kind.name
 
     @property
     def label(self) -> str:
         """The phase's human-readable name."""
         return f"stage {self.stage} {self.step}" if self.stage else self.step
 
+    @property
+    def cost(self) -> float:
+        """How long the phase takes, see `Step.cost`."""
+        return self.kind.cost * self.iterations
+
 
 def make_schedule(
-    stages: tuple[tuple[int, int, int], ...],
+    stages: Sequence[tuple[int, int, int]],
     *,
-    flip1: tuple[bool, ...],
-    flip3: tuple[bool, ...],
+    flip1: Sequence[bool],
+    flip3: Sequence[bool],
     prior_iterations: int,
-    inversion_iterations: int = 0,
-    anchored: int = 0,
+    first: Sequence[tuple[Step, int]] = (),
+    thirds: Sequence[Step] = (),
 ) -> tuple[Phase, ...]:
     """Returns the phases of a run: the prior's fit (unless it has no iterations), then the stages' steps.
 
@@ -47,13 +67,13 @@ def make_schedule(
       flip1: per stage, whether step 1 uses the mirrored sheet.
       flip3: per stage, whether step 3 does.
       prior_iterations: 0 where a pretrained depth network replaces the prior.
-      inversion_iterations: iterations of the inversion step before the first stage; only a lift has any.
-      anchored: number of stages, from the first, that use the anchored step instead of step 3.
+      first: further steps before the first stage, each with its iterations.
+      thirds: what the first stages have in place of step 3, one for each of them.
     """
-    before = (("prior", prior_iterations), ("inversion", inversion_iterations))
-    rows = [(0, name, iterations, False) for name, iterations in before if iterations]
-    for stage, (lengths, first, third) in enumerate(zip(stages, flip1, flip3, strict=True), start=1):
-        flips = (first, False, third)
-        names = ("step1", "step2", "anchored" if stage <= anchored else "step3")
-        rows += [(stage, names[i], lengths[i], flips[i]) for i in range(3)]
+    before = ((STEPS["prior"], prior_iterations), *first)
+    rows = [(0, step, iterations, False) for step, iterations in before if iterations]
+    for stage, (lengths, *flips) in enumerate(zip(stages, flip1, flip3, strict=True), start=1):
+        third = thirds[stage - 1] if stage <= len(thirds) else STEPS["step3"]
+        steps = ((STEPS["step1"], flips[0]), (STEPS["step2"], False), (third, flips[1]))
+        rows += [(stage, step, count, flip) for (step, flip), count in zip(steps, lengths, strict=True)]
     return tuple(Phase(number, *row) for number, row in enumerate(rows))

@@ -36,8 +36,8 @@ def _keep_state(state: TrainState, extra: Any, seen: Seen, problem: Problem, set
 class Step:
     """All that distinguishes one step from another (GAN2Shape, section 3.2); `iteration` is what they have in common.
 
-    The functions are pure, handle one image and, except for `improve`, are called inside `jax.jit`. `flip` says whether
-    the mirrored sheet has to explain the images too.
+    The functions are pure, handle one image and are called inside `jax.jit`. `flip` says whether the mirrored sheet has
+    to explain the images too.
 
     Attributes:
       name: as in schedules, histories and checkpoints.
@@ -50,9 +50,8 @@ class Step:
       collect: `collect(params, factors, cached, problem, key, iteration, frozen, settings)` returns one batch of
         the samples that a phase collects before its first iteration. The batches together are then its constants,
         instead of what `cache` returns.
-      improve: `improve(params, collected, problem, frozen, settings)` returns better samples to replace all those
-        that `collect` has returned; it is not called inside `jax.jit`.
       update: `update(state, extra, seen, problem, settings)` returns the state with what changes besides the networks.
+      cost: time per iteration relative to the cheapest step's, to estimate the time left; of the default configuration.
     """
 
     name: str
@@ -61,5 +60,5 @@ class Step:
     draw: Callable[..., Seen] = _see_constants
     cache: Callable[..., Any] | None = None
     collect: Callable[..., Any] | None = None
-    improve: Callable[..., Any] | None = None
     update: Callable[..., TrainState] = _keep_state
+    cost: float = 1.0

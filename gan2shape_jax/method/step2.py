@@ -72,4 +72,4 @@ def _draw(
     return draw_pseudo_images(key, iteration, factors, frozen, settings)
 
 
-STEP2 = Step("step2", networks=("encoder",), loss=step2_loss, draw=_draw)
+STEP2 = Step("step2", networks=("encoder",), loss=step2_loss, draw=_draw, cost=4.0)

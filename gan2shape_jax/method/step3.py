@@ -152,4 +152,5 @@ STEP3 = Step(
     cache=reference_code,
     collect=collect_batch,
     update=_keep_mask,
+    cost=9.0,
 )

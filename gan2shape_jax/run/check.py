@@ -12,7 +12,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import jax
 from ml_collections import ConfigDict
@@ -33,13 +33,13 @@ from gan2shape_jax.io.required_files import (
     require_per_image_files,
 )
 from gan2shape_jax.io.writable import nearest_folder
+from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.method import models, perceptual
-from gan2shape_jax.run import joint, lifted_model, predict, prepare, refining
+from gan2shape_jax.run import joint, predict, prepare
 from gan2shape_jax.run.experiment import require_places
 from gan2shape_jax.run.folder import require_apart, require_checkpoint_folder, require_same_config
 from gan2shape_jax.stylegan2 import Architecture
-from gan2shape_jax.training import joint as joint_training
-from gan2shape_jax.training import joint_parallel, network_files
+from gan2shape_jax.training import network_files, shared
 
 __all__ = ["examine", "run_check"]
 
@@ -70,7 +70,7 @@ def examine(config: ConfigDict) -> list[str]:
     values = flatten(config)
     if faults(values, only_types=True):
         return problems  # all other checks expect values of the right type
-    sensible, names, batches = not problems, list[str](), 1
+    sensible, names = not problems, list[str]()
 
     def tried(action: Callable[[], _T], *, lines: bool = False) -> _T | None:
         """Returns what an action returns; None if it raised, which is a problem, or several if `lines`."""
@@ -82,7 +82,7 @@ def examine(config: ConfigDict) -> list[str]:
 
     tried(lambda: require_places(config))
     tried(lambda: require_files(config))
-    config = tried(lambda: refining.as_refinement(config)) or config
+    config = tried(lambda: refinement.as_refinement(config)) or config
     architecture = tried(lambda: _architecture(config), lines=True)
     if config.mode != "predict" and config.loss.perceptual == "lpips" and os.path.isfile(config.loss.lpips_weights):
         tried(lambda: perceptual.load_lpips(config.loss.lpips_weights))
@@ -99,12 +99,15 @@ def examine(config: ConfigDict) -> list[str]:
         names = tried(lambda: names_of(config)) or []
         tried(lambda: require_images(config, names))
     if names and config.mode == "joint":
-        batches = tried(lambda: joint.require_startable(config, names)) or 1
+        tried(lambda: joint.require_startable(config, names))
     tried(lambda: require_per_image_files(config, names))
     if not any(fields()[path].fault(values[path]) for path in _DECISIVE):
-        seen = [tried(lambda name=name: _read_image(config, name, architecture)) for name in _there(config, names)]  # type: ignore[misc]
-        for check in _together(config, [image for image in seen if image], batches):
-            tried(check)
+        sides: dict[str, int] = {}
+        for name in names:
+            if os.path.isfile(pathlib.Path(config.data.image_root) / name):
+                sides |= tried(lambda name=name: _read_image(config, name, architecture)) or {}  # type: ignore[misc]
+        if config.mode == "joint" and config.data.crop and sides:
+            tried(lambda: shared.require_one_size(sides))
     tried(lambda: require_same_config(config))
     if sensible:
         tried(lambda: require_checkpoint_folder(config))
@@ -123,27 +126,14 @@ def _load_networks(config: ConfigDict, architecture: Architecture) -> None:
     """Loads the pretrained networks as the run will; raises `UserError` if they do not fit."""
     gan = config.mode != "predict" or not predict.no_gan_because(config)
     needed = predict.needed_networks(gan=gan) if config.mode == "predict" else ("depth",)
-    sizes = lifted_model.settings_of(config, architecture, original_size=config.image_size)
+    sizes = model_file.settings_of(config, architecture, original_size=config.image_size)
     like = jax.eval_shape(lambda key: models.init_params(key, sizes), jax.random.key(0))
-    lifted_model.require_fits(config, sizes, gan=gan)
+    model_file.require_fits(config, sizes, gan=gan)
     network_files.load_networks(pathlib.Path(config.networks.pretrained), like, sizes, needed=needed)
 
 
-def _there(config: ConfigDict, names: list[str]) -> list[str]:
-    """Returns the images whose file exists."""
-    return [name for name in names if os.path.isfile(pathlib.Path(config.data.image_root) / name)]
-
-
-class _Image(NamedTuple):
-    """What must match between images that train one set of networks: side in pixels, and the latent's shape."""
-
-    name: str
-    side: int
-    latent: tuple[int, ...]
-
-
-def _read_image(config: ConfigDict, name: str, architecture: Architecture | None) -> _Image | None:
-    """Reads an image and its files as the run will, except for masks that a parser has to find.
+def _read_image(config: ConfigDict, name: str, architecture: Architecture | None) -> dict[str, int]:
+    """Reads an image and its files as the run will, except for masks that a parser has to find; returns its side.
 
     Raises:
       UserError: the run could not use the image.
@@ -151,24 +141,13 @@ def _read_image(config: ConfigDict, name: str, architecture: Architecture | None
     absent = absent_per_image_files(config, [name])
     if any(field != "latent_root" and found for field, found in absent.items()):
         open_picture(config, name)
-        return None
+        return {}
     item = load_item(config, name, run_parser=False)
-    inverted = (1, config.gan.style_dim)  # the shape of latents found by inversion
     if config.mode != "predict":
         if item.latent is not None and architecture is not None:
             prepare.require_layers(item.latent, name, architecture)
         prepare.prior_of(config, item)
-    return _Image(item.name, item.original_size, inverted if item.latent is None else item.latent.shape)
-
-
-def _together(config: ConfigDict, images: list[_Image], batches: int) -> list[Callable[[], None]]:
-    """Returns checks whether images, each usable on its own, can train one set of networks."""
-    checks: list[Callable[[], None]] = []
-    if config.mode == "joint" and images and config.data.crop:
-        checks.append(lambda: joint_training.require_one_size({one.name: one.side for one in images}))
-    if config.mode == "joint" and images and batches > 1:
-        checks.append(lambda: joint_parallel.require_one_shape({one.name: one.latent for one in images}))
-    return checks
+    return {item.name: item.original_size}
 
 
 def _count_images(config: ConfigDict) -> int:

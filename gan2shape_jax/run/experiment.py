@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import pathlib
+from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
@@ -13,7 +15,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import image_lists, image_names, required_files
 from gan2shape_jax.io.writable import folder_fault
 
-__all__ = ["require_places", "run"]
+__all__ = ["prepared", "require_places", "run"]
 
 
 def run(config: ConfigDict) -> int:
@@ -29,19 +31,25 @@ def run(config: ConfigDict) -> int:
       ConfigError: a value, or a pair of values, is unusable in any run.
       UserError: a file, the GAN or the folder is unusable, so that no image could succeed.
     """
+    return prepared(config)()
+
+
+def prepared(config: ConfigDict) -> Callable[[], int]:
+    """Checks what can be checked before anything is computed; returns the call that does the work of `run`."""
     validate(config)
     require_places(config)
     names = _names_with_files(config)
     # After the checks, since these import JAX and everything built on it, which takes seconds.
-    from gan2shape_jax.run import folder, joint, lift, predict, refining, runner, runtime
+    from gan2shape_jax.lift import refinement
+    from gan2shape_jax.run import folder, joint, lift, predict, runner, runtime
 
-    config = refining.as_refinement(config)
+    config = refinement.as_refinement(config)
     folder.require_same_config(config)  # before devices start
     folder.require_checkpoint_folder(config)
     folder.require_apart(pathlib.Path(config.workdir), map(image_names.stem_of, names))
     runtime.set_up_runtime(config)
     runs = {"instance": runner.run, "joint": joint.run, "predict": predict.run, "lift": lift.run}
-    return runs[config.mode](config, names)
+    return functools.partial(runs[config.mode], config, names)
 
 
 def require_places(config: ConfigDict) -> None:

@@ -22,13 +22,13 @@ from gan2shape_jax.method.factors import on_border
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction, canonical_mask
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import PreparedImage, Problem, initial_state
+from gan2shape_jax.method.state import PreparedImage, Problem
 from gan2shape_jax.results import OutputOptions, Projection, Result, write_outputs
 from gan2shape_jax.run import trust
 from gan2shape_jax.run.folder import config_hash
 from gan2shape_jax.training import network_files
 from gan2shape_jax.training.loop import START
-from gan2shape_jax.training.tasks import scores
+from gan2shape_jax.training.task import scores
 
 __all__ = ["explain", "history_csv", "projector", "training_files", "write"]
 
@@ -61,7 +61,7 @@ def explain(
     problem, settings = prepared.problem, prepared.settings
 
     def see(networks: models.Params) -> Reconstruction:
-        return reconstruction.see(initial_state(networks, settings), problem, frozen, settings)
+        return reconstruction.see(networks, problem, frozen, settings)
 
     view = see(params) if view is None else view
     canonical, mask = _canonical(view, problem.mask, settings=settings)

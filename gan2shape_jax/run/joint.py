@@ -12,43 +12,44 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import RunEndingError, UserError
-from gan2shape_jax.io.atomic_files import atomic_bytes
+from gan2shape_jax.io.atomic_files import atomic_bytes, atomic_text
 from gan2shape_jax.io.regular_files import MIB, read_bytes
+from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.reconstruction import Reconstruction
+from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.run import explain, hosts, interrupt, joint_files, prepare, start, trust
 from gan2shape_jax.run.folder import RunFolder, config_hash
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.runner import FAILURES, Units, in_words
-from gan2shape_jax.run.runtime import schedule_of
-from gan2shape_jax.run.shared_training import train
-from gan2shape_jax.training import checkpoint, joint, joint_parallel, network_files
-from gan2shape_jax.training.group import own_history
+from gan2shape_jax.run.runtime import cadence_of, interruptible, schedule_of
+from gan2shape_jax.training import checkpoint, loop, network_files
+from gan2shape_jax.training.shared import require_enough, shared
+from gan2shape_jax.training.task import Task
 
-__all__ = ["batches_per_iteration", "require_startable", "run"]
+__all__ = ["batches_per_iteration", "require_startable", "run", "train"]
 
 _IMAGES = "images.txt"  # in the run's folder
 _BATCHES = "batches_per_iteration"  # in `joint.json`
 
 
-def require_startable(config: ConfigDict, names: list[str]) -> int:
-    """Returns how many batches share an iteration; writes nothing, but starts JAX.
-
-    Raises:
-      UserError: there are too few images, or not the same ones as in the run that the folder holds.
-    """
+def require_startable(config: ConfigDict, names: list[str]) -> None:
+    """Raises `UserError` if there are too few images, or not the same ones as in the folder's run; writes nothing."""
     root = pathlib.Path(config.workdir)
-    joint.require_enough(len(names), config.sampling.collect_iters)
+    require_enough(len(names), config.sampling.collect_iters)
     _require_same_images(config, root, names)
-    return _batches(config, root, len(names))
+    _batches(config, root, len(names))
 
 
 def _require_same_images(config: ConfigDict, root: pathlib.Path, names: list[str]) -> None:
@@ -114,12 +115,6 @@ def _prepare(
     return images
 
 
-def _made_with(task: joint.ManyImages) -> dict[str, Any]:
-    """Returns what the checkpoints must match, besides the configuration."""
-    batches = task.replicas if isinstance(task, joint_parallel.ManyReplicas) else 1
-    return {"images": list(task.names), "batches_per_iteration": batches}
-
-
 def _write(
     config: ConfigDict,
     params: models.Params,
@@ -133,7 +128,7 @@ def _write(
     """Writes one image's results from the shared networks."""
     folder.require()
     prepared = by_name[name]
-    own = own_history(history, prepared.name)
+    own = loop.own_history(history, prepared.name)
     explain.write(
         explain.explain(params, prepared, frozen, judge, history=own),
         folder.result(prepared.name),
@@ -181,7 +176,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
     Raises:
       UserError: a file of the run or of any image is unusable.
     """
-    joint.require_enough(len(names), config.sampling.collect_iters)
+    require_enough(len(names), config.sampling.collect_iters)
     with start.begin(config, names, stay=True) as begun:
         return _run(config, names, begun)
 
@@ -193,17 +188,20 @@ def _run(config: ConfigDict, names: list[str], begun: start.Start) -> int:
     _keep_images(config, folder, names)
     folder.describe(config)
     group = _prepare(config, names, architecture, frozen, folder)
-    task = joint_parallel.spread_out(
-        joint.gather(
-            group, frozen, seed=config.seed, collect_iters=config.sampling.collect_iters, reference=config.reference
-        ),
-        batches_per_iteration(config, folder.root, len(group)),
-        independent=config.schedule.independent,
+    task = shared(
+        group,
+        frozen,
+        seed=config.seed,
+        collect_iters=config.sampling.collect_iters,
+        reference=config.reference,
+        replicas=batches_per_iteration(config, folder.root, len(group)),
+        different=config.schedule.independent,
     )
+    made_with = {"images": list(task.names), "batches_per_iteration": task.replicas}
     tensorboard = folder.tensorboard if config.logging.tensorboard and begun.team.leads else None
     with Monitor(schedule_of(config), tensorboard) as monitor, interrupt.noted() as check:
         if not begun.trained:
-            train(config, task, folder, monitor, check, title="all-images", made_with=_made_with(task))
+            train(config, task, folder, monitor, check, title="all-images", made_with=made_with)
         jax.distributed.shutdown()  # from here on each host writes results on its own, from the files of host 0
         if not begun.trained:
             hosts.wait_for(lambda: joint_files.is_trained(folder.root))
@@ -220,3 +218,55 @@ def _run(config: ConfigDict, names: list[str], begun: start.Start) -> int:
         write = functools.partial(_write, config, params, history, by_name, frozen, judge, folder)
         with Units(folder, names, monitor.say) as units:
             return units.each([name for (name,) in begun.units], lambda name: functools.partial(write, name))
+
+
+def train(
+    config: ConfigDict,
+    task: Task,
+    folder: RunFolder,
+    monitor: Monitor,
+    check: Callable[[], None],
+    *,
+    title: str,
+    made_with: Mapping[str, Any],
+    examined: bool = False,
+    drawn: Callable[[Phase, Reconstruction], Reconstruction] | None = None,
+) -> None:
+    """Trains the networks, resuming from a checkpoint if there is one, and writes them with their history.
+
+    Args:
+      config: the run's configuration.
+      task: what is trained.
+      folder: the run's folder; `joint.json` in it marks the training as done.
+      monitor: receives progress.
+      check: raises if the user has interrupted the run.
+      title: the training's title, on the console and for the curves.
+      made_with: what checkpoints must match besides the configuration.
+      examined: whether to save checkpoints only where the history has a row, so that each has passed the task's checks.
+      drawn: receives the reconstruction at the end of a phase and returns what is shown in TensorBoard; None shows it
+        unchanged.
+    """
+    initial = models.init_params(jax.random.key(config.seed), task.settings)
+    if config.networks.pretrained:
+        model_file.require_fits(config, task.settings, gan=True)
+        initial = network_files.load_networks(
+            pathlib.Path(config.networks.pretrained), initial, task.settings, needed=("depth",)
+        )
+    cadence = dataclasses.replace(cadence_of(config), per_call=1)  # every iteration uses another image
+    if examined:
+        cadence = dataclasses.replace(cadence, checkpoint=-(-cadence.checkpoint // cadence.log) * cadence.log)
+    with monitor.watch([title]) as watcher:
+        if drawn:
+            show = watcher.on_phase_end
+            watcher = dataclasses.replace(watcher, on_phase_end=lambda phase, view: show(phase, drawn(phase, view)))
+        state, history = loop.run_schedule(
+            *(task, schedule_of(config), initial, folder.shared_checkpoints, cadence, interruptible(watcher, check)),
+            {"configuration": config_hash(config), **made_with},
+        )
+    if not folder.team.leads:
+        return
+    folder.require()
+    atomic_text(folder.root / "history.json", json.dumps(history) + "\n")
+    atomic_text(folder.root / "history.csv", explain.history_csv(history))
+    atomic_bytes(folder.networks, network_files.networks_bytes(state.params))
+    joint_files.note(folder.root, done=True)

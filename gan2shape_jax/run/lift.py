@@ -1,8 +1,8 @@
 """A lift: one set of networks trained on a GAN's own samples, without any user images.
 
-WORKDIR/model.safetensors      the model: networks, view and light statistics, what it is made for (`lifted_model`)
+WORKDIR/model.safetensors      the model: networks, view and light statistics, what it is made for (`lift.model_file`)
 WORKDIR/networks.safetensors   D, A, V, L and E
-WORKDIR/history.csv            losses, and metrics on held-out samples (`training.lift.signs_of`)
+WORKDIR/history.csv            losses, and metrics on held-out samples (`lift.task.signs_of`)
 WORKDIR/history.json           the same
 WORKDIR/samples/               the networks' output for held-out samples, at the end of every step
 WORKDIR/joint.json             the sizes of these files
@@ -12,7 +12,6 @@ WORKDIR/.projected/            projected samples that are slow to make, kept whi
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 import shutil
 import time
 from collections.abc import Callable
@@ -23,10 +22,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import DivergedError, UserError, refused
-from gan2shape_jax.lift import overshoot
-from gan2shape_jax.lift import task as lift
-from gan2shape_jax.lift.gan_samples import SampleMaker
-from gan2shape_jax.lift.kept_samples import NOWHERE, PROJECTED, KeptSamples
+from gan2shape_jax.lift import model_file, overshoot, samples
+from gan2shape_jax.lift import task as task_lib
+from gan2shape_jax.lift.samples import NOWHERE, PROJECTED, KeptSamples, SampleMaker
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
@@ -34,20 +32,17 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.results.overview import draw_sample_sheet
 from gan2shape_jax.results.pictures import write_png
-from gan2shape_jax.run import hosts, interrupt, joint_files, lifted_model, prepare, start
-from gan2shape_jax.run.folder import RunFolder
-from gan2shape_jax.run.lift_samples import maker_of
+from gan2shape_jax.run import hosts, interrupt, joint, joint_files, prepare, start
+from gan2shape_jax.run.folder import RunFolder, config_hash
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.runtime import schedule_of
-from gan2shape_jax.run.shared_training import train
 from gan2shape_jax.stylegan2 import Architecture
-from gan2shape_jax.training import checkpoint, network_files
+from gan2shape_jax.training import checkpoint, devices, network_files
 
-__all__ = ["FIRST", "run", "task_of"]
+__all__ = ["maker_of", "run", "task_of"]
 
 _RETURNS = "returns_to_a_checkpoint"
-_TELLING_S = 30.0  # between two progress messages of an operation that takes minutes
-FIRST = 1 << 20  # training samples are numbered from here on, all others below
+_REPORT_S = 30.0  # between two progress messages of an operation that takes minutes
 # The samples that a change of shape is extrapolated with: number of the first one, how many, and iterations.
 _OVERSHOT, _OVERSHOT_ON, _OVERSHOT_ITERATIONS = 1 << 18, 512, 400
 
@@ -69,150 +64,42 @@ def run(config: ConfigDict, names: list[str]) -> int:
     del names
     with start.begin(config, [], stay=True) as begun:
         folder = begun.folder
-        if begun.trained and lifted_model.is_whole(folder.root, joint_files.record_of(folder.root)):
+        if begun.trained and _model_size(folder) == joint_files.record_of(folder.root).get("model", -1):
             return 0
         architecture, frozen = prepare.load_frozen(config)
         folder.describe(config)
         tensorboard = folder.tensorboard if config.logging.tensorboard and begun.team.leads else None
         with Monitor(schedule_of(config), tensorboard) as monitor, interrupt.noted() as check:
+            lift = _Lift(config, architecture, frozen, folder, monitor, check)
             if not begun.trained:
-                _train_twice(config, architecture, frozen, folder, monitor, check)
+                lift.train_twice()
             jax.distributed.shutdown()
             if begun.team.leads:
                 checkpoint.discard(folder.shared_checkpoints)  # the networks and the history have been written
                 shutil.rmtree(folder.root / PROJECTED, ignore_errors=True)
-                _write_model(config, architecture, frozen, folder, monitor)
+                lift.write_model()
     return 0
 
 
-def _write_model(
-    config: ConfigDict, architecture: Architecture, frozen: FrozenModels, folder: RunFolder, monitor: Monitor
-) -> None:
-    """Turns the trained networks into a model file."""
-    monitor.say(f"measuring views, lights and errors on {config.lift.measured} fresh samples")
-    maker = maker_of(config, architecture, frozen)
-    like = models.init_params(jax.random.key(config.seed), maker.settings)
-    params = network_files.load_networks(folder.networks, like, maker.settings)
-    if config.lift.overshoot:
-        monitor.say(f"carrying the change of shape on by {config.lift.overshoot:g} of what it is")
-        params = _overshot(config, params, maker)
-    path = folder.root / lifted_model.NAME
-    lifted_model.write(config, params, maker, maker.problems(range(config.lift.kept_out)), path)
-    joint_files.note(folder.root, model={lifted_model.NAME: path.stat().st_size})
-    monitor.say(f"the model is {path}; use it with --config.networks.pretrained={path}")
+def _model_size(folder: RunFolder) -> int | None:
+    path = folder.root / model_file.NAME
+    return path.stat().st_size if path.is_file() else None
 
 
-def _overshot(config: ConfigDict, params: models.Params, maker: SampleMaker) -> models.Params:
-    """Returns networks whose depth is moved beyond what training changed, by `config.lift.overshoot`."""
-    began = prepare.initial_params(config, maker.settings)
-    images, _ = maker.images(range(_OVERSHOT, _OVERSHOT + _OVERSHOT_ON))
-    mirrored = any(config.schedule.flip3)
-    change = overshoot.mean_change(began, params, images, maker.settings, mirrored=mirrored)
-    return overshoot.carried_on(
-        params, config.lift.overshoot * change, images, maker.settings, iterations=_OVERSHOT_ITERATIONS
-    )
+def maker_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels) -> SampleMaker:
+    """Returns the maker that draws a lift's samples, with their object masks and priors."""
+    mean = prepare.mean_latent({"generator": frozen.generator}, architecture)
 
+    def prior_of(mask: np.ndarray) -> np.ndarray:
+        return np.ones_like(mask) if config.networks.pretrained else prepare.prior_of_mask(config, mask)
 
-def _returns(folder: RunFolder) -> int:
-    """Returns how many times training has gone back to an earlier checkpoint, from the run's record."""
-    noted = joint_files.record_of(folder.root).get(_RETURNS)
-    return noted if isinstance(noted, int) else 0
-
-
-def _train_twice(
-    config: ConfigDict,
-    architecture: Architecture,
-    frozen: FrozenModels,
-    folder: RunFolder,
-    monitor: Monitor,
-    check: Callable[[], None],
-) -> None:
-    """Trains to the end; if training diverges, goes back to the newest checkpoint, at most once per run."""
-    while True:
-        try:
-            _train(config, architecture, frozen, folder, monitor, check)
-        except DivergedError as error:
-            if _returns(folder):
-                raise DivergedError(
-                    f"{error}; the run has gone back to an earlier checkpoint before: give other samples "
-                    "(--config.seed), a smaller --config.optimizer.learning_rate, or a larger "
-                    "--config.lift.anchor_view, in a new --config.workdir"
-                ) from error
-            monitor.say(
-                f"{error}. Goes back to the last good checkpoint, with half the learning rate and another order of "
-                "the samples"
-            )
-            if folder.team.leads:
-                joint_files.note(folder.root, **dict[str, Any]({_RETURNS: 1}))
-            hosts.wait_for(lambda: bool(_returns(folder)))
-        else:
-            return
-
-
-def _train(
-    config: ConfigDict,
-    architecture: Architecture,
-    frozen: FrozenModels,
-    folder: RunFolder,
-    monitor: Monitor,
-    check: Callable[[], None],
-) -> None:
-    """Trains to the end, from the newest checkpoint or from scratch."""
-    collected = _telling(monitor, check)
-    kept = KeptSamples(folder.root / PROJECTED if folder.team.leads else None)
-    task = task_of(config, architecture, frozen, returns=_returns(folder), on_collected=collected, kept_samples=kept)
-
-    def drawn(phase: Phase, views: Reconstruction) -> Reconstruction:
-        if folder.team.leads:
-            images = np.stack([np.asarray(one.problem.image[0]) for one in task.kept_out[: lift.SHOWN]])
-            recon, albedo, depth = (np.asarray(leaf) for leaf in (views.reconstruction, views.albedo, views.depth))
-            picture = draw_sample_sheet(images, recon, albedo, depth, task.settings.camera)
-            _write_picture(folder.root / "samples" / _picture_name(phase), picture)
-        return jax.tree.map(lambda leaf: leaf[0], views)
-
-    train(
-        config,
-        task,
-        folder,
-        monitor,
-        check,
-        title="samples",
-        made_with={"batches_per_iteration": _replicas(config)},
-        examined=True,
-        drawn=drawn,
-    )
-
-
-def _picture_name(phase: Phase) -> str:
-    return f"{phase.number:02d}_{phase.label.replace(' ', '_')}.png"
-
-
-def _write_picture(path: pathlib.Path, picture: np.ndarray) -> None:
-    try:
-        path.parent.mkdir(exist_ok=True)
-        write_png(path, picture)
-    except OSError as error:
-        raise refused(error, f"cannot write {path}") from error
+    return samples.maker_of(config, architecture, dataclasses.replace(frozen, mean_w=mean), prior_of)
 
 
 def _replicas(config: ConfigDict) -> int:
     """Returns how many images share an iteration."""
     asked = config.schedule.batches_per_iteration or len(jax.devices())
     return asked if config.schedule.share_weight else 1
-
-
-def _telling(monitor: Monitor, check: Callable[[], None]) -> Callable[[int, int], None]:
-    """Returns a function that periodically reports how many images have their samples, and responds to Ctrl-C."""
-    told = time.monotonic()
-
-    def tell(done: int, count: int) -> None:
-        nonlocal told
-        check()
-        if time.monotonic() - told > _TELLING_S:
-            told = time.monotonic()
-            monitor.say(f"samples are projected onto the GAN: those of {done} of {count} images are done")
-
-    return tell
 
 
 def task_of(
@@ -223,7 +110,7 @@ def task_of(
     returns: int = 0,
     on_collected: Callable[[int, int], None] = lambda done, count: None,
     kept_samples: KeptSamples = NOWHERE,
-) -> lift.Lift:
+) -> task_lib.Lift:
     """Returns the task of lifting a GAN.
 
     Args:
@@ -244,14 +131,12 @@ def task_of(
             f"{replicas} images share an iteration, but a stage has {config.lift.samples} samples "
             "(config.lift.samples): give more samples, or lower config.schedule.batches_per_iteration"
         )
-    maker = maker_of(config, architecture, frozen)
-    slower = 0.5**returns
+    maker, slower = maker_of(config, architecture, frozen), 0.5**returns
     settings = changed(maker.settings, learning_rate=maker.settings.learning_rate * slower)
     maker = dataclasses.replace(maker, settings=settings)
-    stage = lift.stages_of(
+    stage = task_lib.stages_of(
         maker,
         images=config.lift.samples,
-        first=FIRST,
         batches=config.lift.batches,
         replicas=replicas,
         seed=config.seed + returns,
@@ -260,12 +145,123 @@ def task_of(
         on_collected=on_collected,
         kept_samples=kept_samples,
     )
-    kept_out = tuple(maker.problems(range(config.lift.kept_out)))
-    return lift.Lift(
+    return task_lib.Lift(
         stage,
-        kept_out,
+        tuple(maker.problems(range(config.lift.kept_out))),
         maker.frozen,
         maker.settings,
         window=-(-config.lift.samples // replicas),
+        mesh=devices.mesh_of(replicas, jax.devices()),
         decay=config.lift.average,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Lift:
+    """A lift in its folder."""
+
+    config: ConfigDict
+    architecture: Architecture
+    frozen: FrozenModels
+    folder: RunFolder
+    monitor: Monitor
+    check: Callable[[], None]
+
+    def _returns(self) -> int:
+        """Returns how many times training has gone back to an earlier checkpoint, from the run's record."""
+        noted = joint_files.record_of(self.folder.root).get(_RETURNS)
+        return noted if isinstance(noted, int) else 0
+
+    def train_twice(self) -> None:
+        """Trains to the end; if training diverges, goes back to the newest checkpoint, at most once per run."""
+        while True:
+            try:
+                self._train()
+            except DivergedError as error:
+                if self._returns():
+                    raise DivergedError(
+                        f"{error}; the run has gone back to an earlier checkpoint before: give other samples "
+                        "(--config.seed), a smaller --config.optimizer.learning_rate, or a larger "
+                        "--config.lift.anchor_view, in a new --config.workdir"
+                    ) from error
+                self.monitor.say(
+                    f"{error}. Goes back to the last good checkpoint, with half the learning rate and another order "
+                    "of the samples"
+                )
+                if self.folder.team.leads:
+                    joint_files.note(self.folder.root, **dict[str, Any]({_RETURNS: 1}))
+                hosts.wait_for(lambda: bool(self._returns()))
+            else:
+                return
+
+    def _train(self) -> None:
+        """Trains to the end, from the newest checkpoint or from scratch."""
+        config, root, leads = self.config, self.folder.root, self.folder.team.leads
+        task = task_of(
+            config,
+            self.architecture,
+            self.frozen,
+            returns=self._returns(),
+            on_collected=self._progress(),
+            kept_samples=KeptSamples(root / PROJECTED if leads else None),
+        )
+
+        def drawn(phase: Phase, views: Reconstruction) -> Reconstruction:
+            if leads:
+                images = np.stack([np.asarray(one.problem.image[0]) for one in task.kept_out[: task_lib.SHOWN]])
+                recon, albedo, depth = (np.asarray(leaf) for leaf in (views.reconstruction, views.albedo, views.depth))
+                self._write_sheet(phase, draw_sample_sheet(images, recon, albedo, depth, task.settings.camera))
+            return jax.tree.map(lambda leaf: leaf[0], views)
+
+        joint.train(
+            *(config, task, self.folder, self.monitor, self.check),
+            title="samples",
+            made_with={"batches_per_iteration": _replicas(config)},
+            examined=True,
+            drawn=drawn,
+        )
+
+    def _write_sheet(self, phase: Phase, picture: np.ndarray) -> None:
+        path = self.folder.root / "samples" / f"{phase.number:02d}_{phase.label.replace(' ', '_')}.png"
+        try:
+            path.parent.mkdir(exist_ok=True)
+            write_png(path, picture)
+        except OSError as error:
+            raise refused(error, f"cannot write {path}") from error
+
+    def _progress(self) -> Callable[[int, int], None]:
+        """Returns a function that reports now and then how many images have their samples, and responds to Ctrl-C."""
+        last = time.monotonic()
+
+        def report(done: int, count: int) -> None:
+            nonlocal last
+            self.check()
+            if time.monotonic() - last > _REPORT_S:
+                last = time.monotonic()
+                self.monitor.say(f"samples are projected onto the GAN: those of {done} of {count} images are done")
+
+        return report
+
+    def write_model(self) -> None:
+        """Turns the trained networks into a model file."""
+        config, path = self.config, self.folder.root / model_file.NAME
+        self.monitor.say(f"measuring views, lights and errors on {config.lift.measured} fresh samples")
+        maker = maker_of(config, self.architecture, self.frozen)
+        like = models.init_params(jax.random.key(config.seed), maker.settings)
+        params = network_files.load_networks(self.folder.networks, like, maker.settings)
+        if config.lift.overshoot:
+            self.monitor.say(f"carrying the change of shape on by {config.lift.overshoot:g} of what it is")
+            params = _overshot(config, params, maker)
+        kept_out = maker.problems(range(config.lift.kept_out))
+        model_file.write(config, params, maker, kept_out, path, configuration=config_hash(config))
+        joint_files.note(self.folder.root, model=_model_size(self.folder))
+        self.monitor.say(f"the model is {path}; use it with --config.networks.pretrained={path}")
+
+
+def _overshot(config: ConfigDict, params: models.Params, maker: SampleMaker) -> models.Params:
+    """Returns networks whose depth is moved beyond what training changed, by `config.lift.overshoot`."""
+    before = prepare.initial_params(config, maker.settings)
+    images, _ = maker.images(range(_OVERSHOT, _OVERSHOT + _OVERSHOT_ON))
+    mirrored = any(config.schedule.flip3)
+    change = config.lift.overshoot * overshoot.mean_change(before, params, images, maker.settings, mirrored=mirrored)
+    return overshoot.carried_on(params, change, images, maker.settings, iterations=_OVERSHOT_ITERATIONS)

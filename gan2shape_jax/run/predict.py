@@ -18,13 +18,14 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.io import data
 from gan2shape_jax.io.image_names import stem_of
+from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction, see_together
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import PreparedImage, Problem, initial_state
+from gan2shape_jax.method.state import PreparedImage, Problem
 from gan2shape_jax.results import Result
-from gan2shape_jax.run import explain, interrupt, lifted_model, prepare, start, trust
+from gan2shape_jax.run import explain, interrupt, prepare, start, trust
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.runner import FAILURES, Units
@@ -75,7 +76,7 @@ class Predictor:
     def views_of(self, images: Sequence[PreparedImage | None]) -> list[Reconstruction | None]:
         """Returns the networks' reconstructions of several images at once, see `reconstruction.see_together`."""
         problems = [None if one is None else one.problem for one in images]
-        return see_together(initial_state(self.params, self.settings), problems, self.frozen, self.settings)
+        return see_together(self.params, problems, self.frozen, self.settings)
 
 
 def load(config: ConfigDict, gan: tuple[Architecture, FrozenModels] | None) -> Predictor:
@@ -89,8 +90,8 @@ def load(config: ConfigDict, gan: tuple[Architecture, FrozenModels] | None) -> P
       UserError: the networks or the statistics are unusable, or do not fit the configuration.
     """
     architecture, frozen = gan or _without_gan(config)
-    settings = lifted_model.settings_of(config, architecture, original_size=config.image_size)
-    lifted_model.require_fits(config, settings, gan=gan is not None)
+    settings = model_file.settings_of(config, architecture, original_size=config.image_size)
+    model_file.require_fits(config, settings, gan=gan is not None)
     like = models.init_params(jax.random.key(config.seed), settings)
     needed = needed_networks(gan=gan is not None)
     params = network_files.load_networks(pathlib.Path(config.networks.pretrained), like, settings, needed=needed)

@@ -26,7 +26,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.frozen import build as build_frozen
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem
-from gan2shape_jax.run import lifted_model, xla_flags
+from gan2shape_jax.run import xla_flags
 from gan2shape_jax.stylegan2 import Architecture, inversion
 from gan2shape_jax.training import network_files
 
@@ -104,10 +104,10 @@ def initial_params(config: ConfigDict, settings: Settings) -> models.Params:
     fresh = models.init_params(jax.random.key(config.seed), settings)
     if not config.networks.pretrained:
         return fresh
-    lifted_model.require_fits(config, settings, gan=True)
+    model_file.require_fits(config, settings, gan=True)
     path = pathlib.Path(config.networks.pretrained)
     params = network_files.load_networks(path, fresh, settings, needed=("depth",))
-    if lifted_model.trains_encoder(config) and model_file.read_facts(path) is not None:
+    if model_file.trains_encoder(config) and model_file.read_facts(path) is not None:
         params = params | {"encoder": fresh["encoder"]}
     return params
 
@@ -194,7 +194,7 @@ def prepare_image(
       UserError: the latent does not fit the generator, or the mask shows no object.
     """
     w = usable_latent(latent, item.name, config, architecture, frozen)
-    settings = lifted_model.settings_of(config, architecture, original_size=item.original_size)
+    settings = model_file.settings_of(config, architecture, original_size=item.original_size)
     gan_image = jax.jit(projection.gan_image)(w, frozen, settings=settings)
     problem = Problem(
         image=jnp.asarray(item.image)[None],

@@ -33,7 +33,7 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.results import Fragments, Row, load_metrics, print_table, write_page, write_table
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.trust import remarks
-from gan2shape_jax.training.loop import COST, Watcher
+from gan2shape_jax.training.loop import Watcher
 
 # tensorboardX imports PyTorch if installed, which takes seconds: it is imported only when curves are written.
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Monitor:
         self._tensorboard = tensorboard
         self._clock = clock
         self._bars = _bars(self.console) if self.console.is_terminal else None
-        self._cost = sum(COST[phase.step] * phase.iterations for phase in schedule)
+        self._cost = sum(phase.cost for phase in schedule)
 
     def __enter__(self) -> Monitor:
         if self._tensorboard and not importlib.util.find_spec("tensorboardX"):
@@ -127,7 +127,7 @@ class Monitor:
 
     def _done(self, phase: Phase, done: int) -> float:
         """Returns how much of the schedule has been done, in iterations of the cheapest step."""
-        return sum(COST[one.step] * one.iterations for one in self._schedule[: phase.number]) + COST[phase.step] * done
+        return sum(one.cost for one in self._schedule[: phase.number]) + phase.kind.cost * done
 
     @contextlib.contextmanager
     def _bar(self, bars: Progress, title: str) -> Iterator[_OnProgress]:

@@ -21,25 +21,17 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import RunEndingError, UserError, refused
 from gan2shape_jax.io.image_names import stem_of
+from gan2shape_jax.lift import refinement
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
-from gan2shape_jax.run import explain, interrupt, prepare, refining, start, trust
+from gan2shape_jax.run import explain, interrupt, prepare, start, trust
 from gan2shape_jax.run.folder import RunFolder, config_hash
 from gan2shape_jax.run.report import Monitor, Summaries
 from gan2shape_jax.run.runtime import cadence_of, interruptible, schedule_of
 from gan2shape_jax.stylegan2 import Architecture
-from gan2shape_jax.training import (
-    checkpoint,
-    group,
-    group_memory,
-    group_plan,
-    image_axis,
-    loop,
-    network_files,
-)
-from gan2shape_jax.training.tasks import Task
+from gan2shape_jax.training import checkpoint, groups, loop, network_files, task
 
 __all__ = ["FAILURES", "Units", "failure_of", "in_words", "run"]
 
@@ -182,7 +174,7 @@ def run(config: ConfigDict, names: list[str]) -> int:
         folder.describe(config)
         tensorboard = folder.tensorboard if config.logging.tensorboard else None
         with Monitor(schedule, tensorboard) as monitor, interrupt.noted() as check:
-            if refining.refines(config):
+            if refinement.refines(config):
                 monitor.say(
                     f"refines the model {config.networks.pretrained} on each image, by config.refinement in place of "
                     "config.schedule"
@@ -215,14 +207,14 @@ class Trainer:
         finished = [unit for unit in units if len(unit) == 1 and self.folder.is_finished(stem_of(unit[0]))]
         unfinished = [unit for unit in units if unit not in finished]
         single = [unit[0] for unit in unfinished if len(unit) == 1]
-        return finished + group_plan.plan(unfinished, self._images_at_once(single, sum(map(len, unfinished))))
+        return finished + groups.plan(unfinished, self._images_at_once(single, sum(map(len, unfinished))))
 
     def _images_at_once(self, single: list[str], count: int) -> int:
         """Returns how many of `count` images to train at once; those in `single` are not yet in a group."""
         if not self.config.schedule.reset_weight:
             return 1
         asked = self.config.runtime.images_at_once
-        size = group_plan.choose_size(asked, count, jax.local_devices(), lambda: self._bytes_of_one(single))
+        size = groups.choose_size(asked, count, jax.local_devices(), lambda: self._bytes_of_one(single))
         if size < min(asked, count):
             warnings.warn(
                 f"config.runtime.images_at_once is {asked}; {size} at once on this CPU: more images than cores "
@@ -235,7 +227,7 @@ class Trainer:
         """Returns the bytes that the first usable image takes; 0 if there is none. Errors are reported later."""
         for name in names:
             try:
-                return group_memory.bytes_of_one(self.prepare(name), self.frozen)
+                return groups.bytes_of_one(self.prepare(name), self.frozen)
             except FAILURES as error:
                 failure_of(name, error)  # raises where the disk is full
         return 0
@@ -258,28 +250,28 @@ class Trainer:
         for alike in _partition(images):
             try:
                 initial = self._initial(*next(iter(alike.items())))
-                alike = {name: refining.held(one, initial) for name, one in alike.items()}
-                task, checkpoints = self._task(alike)
+                alike = {name: refinement.held(one, initial) for name, one in alike.items()}
+                work, checkpoints = self._task(alike)
                 made_with = {"configuration": config_hash(self.config), "images": list(alike)}
                 stems = [one.name for one in alike.values()]
                 with self.monitor.watch(stems, one=False) as watcher:
                     watcher = interruptible(watcher, self.check_interrupt)
                     state, history = loop.run_schedule(
-                        task, self.schedule, initial, checkpoints, cadence_of(self.config), watcher, made_with
+                        work, self.schedule, initial, checkpoints, cadence_of(self.config), watcher, made_with
                     )
             except FAILURES as error:
                 units.fail(self._give_up(list(alike), error))
             else:
                 self._hand_over(alike, initial, state, history, units)
 
-    def _task(self, images: dict[str, PreparedImage]) -> tuple[Task, pathlib.PurePath]:
+    def _task(self, images: dict[str, PreparedImage]) -> tuple[task.Task, pathlib.PurePath]:
         """Returns the task of training alike images, and the folder of its checkpoints."""
         names, prepared = list(images), list(images.values())
-        task = group.gather(prepared, self.frozen, image_axis.layout_of(len(names)))
+        together = task.independent(prepared, self.frozen)
         if len(names) == 1:
-            return task, self.folder.checkpoints(prepared[0].name)
-        group_plan.record(self.folder.root, names)
-        return task, self.folder.group_checkpoints(group_plan.key_of(names))
+            return together, self.folder.checkpoints(prepared[0].name)
+        groups.record(self.folder.root, names)
+        return together, self.folder.group_checkpoints(groups.key_of(names))
 
     def _initial(self, name: str, prepared: PreparedImage) -> models.Params:
         """Returns what an image starts from: the previous image's networks, pretrained, or random ones (seeded)."""
@@ -318,14 +310,14 @@ class Trainer:
         state = jax.device_get(state)  # frees the device for the next group
         if len(names) > 1:
             labels = {phase.number: phase.label for phase in self.schedule}
-            broken = group.failures_of(history, [one.name for one in images.values()], labels)
+            broken = loop.failures_of(history, [one.name for one in images.values()], labels)
             together = {"together": names, "broken": [name for name in names if stem_of(name) in broken]}
         units.fail(broken)
         jobs: dict[str, Callable[[], None]] = {}
         for index, (name, prepared) in enumerate(images.items()):
             if prepared.name in broken or self.folder.is_finished(prepared.name):
                 continue
-            own = group.one_of(state, index), group.own_history(history, prepared.name)
+            own = task.one_of(state, index), loop.own_history(history, prepared.name)
             jobs[name] = functools.partial(self.write, prepared, initial, *own, **together)
         units.write(jobs, after=functools.partial(self._forget, names))
 
@@ -347,7 +339,7 @@ class Trainer:
           **together: the names of the images trained at once, and of those among them that failed.
         """
         self.folder.require()
-        params, measured = refining.finished(self.config, initial, state, prepared, self.frozen)
+        params, measured = refinement.finished(self.config, initial, state, prepared, self.frozen)
         result = explain.explain(
             params, prepared, self.frozen, self.judge, history=history, start=initial, measured=measured
         )
@@ -369,14 +361,14 @@ class Trainer:
         if len(names) == 1:
             checkpoint.discard(self.folder.checkpoints(stem_of(names[0])))
             return
-        group_plan.finish(self.folder.root, names)
-        checkpoint.discard(self.folder.group_checkpoints(group_plan.key_of(names)))
+        groups.finish(self.folder.root, names)
+        checkpoint.discard(self.folder.group_checkpoints(groups.key_of(names)))
 
 
 def _partition(images: dict[str, PreparedImage]) -> Iterator[dict[str, PreparedImage]]:
     """Yields the images in subsets that can be trained at once."""
     while images:
         first = next(iter(images.values()))
-        alike = {name: prepared for name, prepared in images.items() if group.alike(first, prepared)}
+        alike = {name: prepared for name, prepared in images.items() if task.alike(first, prepared)}
         images = {name: prepared for name, prepared in images.items() if name not in alike}
         yield alike

@@ -23,6 +23,7 @@ import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax.io.bundled import cache
+from gan2shape_jax.lift import steps
 from gan2shape_jax.method.schedule import Phase, make_schedule
 from gan2shape_jax.run.xla_flags import add_flag, avoid_wrong_sums
 from gan2shape_jax.training.loop import Cadence, Watcher
@@ -85,14 +86,14 @@ def keep_programs(setting: str) -> pathlib.Path | None:
 def schedule_of(config: ConfigDict) -> tuple[Phase, ...]:
     """Returns the configuration's schedule as a tuple of phases."""
     stage_lengths = tuple(tuple(stage) for stage in config.schedule.stages)
-    count = len(stage_lengths)
+    count, lifts = len(stage_lengths), config.mode == "lift"
     return make_schedule(
         stage_lengths,
         flip1=tuple(config.schedule.flip1)[:count],
         flip3=tuple(config.schedule.flip3)[:count],
         prior_iterations=0 if config.networks.pretrained else config.prior.iterations,
-        inversion_iterations=config.lift.inversion_iterations if config.mode == "lift" else 0,
-        anchored=config.lift.anchored_stages if config.mode == "lift" else 0,
+        first=((steps.INVERSION_STEP, config.lift.inversion_iterations),) if lifts else (),
+        thirds=(steps.ANCHORED_STEP,) * min(config.lift.anchored_stages, count) if lifts else (),
     )
 
 

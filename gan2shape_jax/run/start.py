@@ -26,13 +26,13 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.atomic_files import atomic_text, clear_leftovers
 from gan2shape_jax.io.image_names import stem_of
 from gan2shape_jax.io.json_files import read_object
-from gan2shape_jax.lift.kept_samples import PROJECTED
+from gan2shape_jax.lift.samples import PROJECTED
 from gan2shape_jax.results import examine
 from gan2shape_jax.run import hosts, joint_files
 from gan2shape_jax.run.folder import RunFolder, config_hash, require_same_config
 from gan2shape_jax.run.folder_lock import hold
 from gan2shape_jax.run.hosts import Team
-from gan2shape_jax.training import group_plan
+from gan2shape_jax.training import groups
 
 __all__ = ["Start", "begin"]
 
@@ -117,11 +117,11 @@ def _look(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
     for place in dict.fromkeys([folder.root, folder.root / ".hosts", folder.root / PROJECTED, *inside]):
         clear_leftovers(place, None)
     finished = [stem for stem in stems if _is_finished(config, folder, stem)]
-    groups = group_plan.begun(folder.root, names) if config.mode == "instance" else []
-    grouped = {name for group in groups for name in group}
+    unfinished = groups.begun(folder.root, names) if config.mode == "instance" else []
+    grouped = {name for group in unfinished for name in group}
     trained = config.mode in ("joint", "lift") and joint_files.is_trained(folder.root)
     return {
-        "units": groups + [[name] for name in names if name not in grouped],
+        "units": unfinished + [[name] for name in names if name not in grouped],
         "finished": finished,
         "trained": trained,
     }

@@ -27,8 +27,8 @@ from gan2shape_jax.io import categories, data, image_files
 from gan2shape_jax.io.weights.digest import sha256
 from gan2shape_jax.io.weights.messages import Refused
 from gan2shape_jax.io.weights.safetensors_file import open_safetensors
+from gan2shape_jax.lift import model_file
 from gan2shape_jax.results import Result
-from gan2shape_jax.run import lifted_model
 from gan2shape_jax.stylegan2 import Architecture, typicality
 from gan2shape_jax.training.network_files import in_order
 
@@ -164,7 +164,7 @@ def load(
         gan = architecture, weights["discriminator"]
     scorer = None if known is None or gan is None else Scorer(known, gan[1], gan[0])
     # Joint training moves the networks away from the model that they start from, and from what is known about it.
-    typical = None if config.mode == "joint" else lifted_model.typical_l1(config)
+    typical = None if config.mode == "joint" else model_file.typical_l1(config)
     record = None if typical is None else read_trust(pathlib.Path(config.networks.pretrained), config.image_size)
     return Judge(config, scorer, record, typical)
 

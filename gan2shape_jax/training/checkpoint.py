@@ -24,7 +24,7 @@ from etils import epath
 from jaxtyping import PyTree
 
 from gan2shape_jax.errors import DiskFullError, FolderGoneError, UserError
-from gan2shape_jax.training import hosts
+from gan2shape_jax.training import devices
 
 __all__ = ["Checkpoints", "discard"]
 
@@ -120,14 +120,14 @@ class Checkpoints:
         steps = sorted(self._manager.all_steps(), reverse=True) if self._manager is not None else []
         for step, older in itertools.zip_longest(steps, steps[1:]):
             found = self._read(step, template)
-            if hosts.all_say(not isinstance(found, str)) and not isinstance(found, str):
+            if devices.all_say(not isinstance(found, str)) and not isinstance(found, str):
                 return found
             if jax.process_index() == 0:
                 then = "training starts afresh" if older is None else f"training goes on from checkpoint {older}"
                 why = found if isinstance(found, str) else "another host cannot read it"
                 print(f"warning: checkpoint {self._folder}/{step} cannot be read ({why}): {then}", file=sys.stderr)
                 discard(self._folder / str(step))  # type: ignore[operator]
-            hosts.wait_for_all("a damaged checkpoint is removed")
+            devices.wait_for_all("a damaged checkpoint is removed")
             self._manager.reload()
         return None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,17 +21,24 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
-from gan2shape_jax.training import group, image_axis
+from gan2shape_jax.training import task as task_lib
 from gan2shape_jax.training.checkpoint import Checkpoints
-from gan2shape_jax.training.tasks import Task
+from gan2shape_jax.training.task import Task
 
-__all__ = ["COST", "START", "Cadence", "Trained", "Watcher", "run_schedule", "train"]
-
-# Time per iteration relative to the cheapest step, for estimating the time left; measured on the default config.
-COST = {"prior": 1.0, "inversion": 4.0, "step1": 1.0, "step2": 4.0, "step3": 9.0, "anchored": 9.0}
+__all__ = [
+    "START",
+    "Cadence",
+    "Trained",
+    "Watcher",
+    "failures_of",
+    "own_history",
+    "run_schedule",
+    "train",
+]
 
 # Takes the place of the step's name in the history's first row, which has the errors before any training.
 START = "start"
+_POSITION = ("phase", "stage", "step", "iteration")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +129,7 @@ class _Loop:
 
         def template(record: dict[str, Any]) -> TrainState:
             _require_position(record, schedule)
-            return self.task.fresh_optimizer(self.task.initial(initial), record["step"])
+            return self.task.fresh_optimizer(self.task.initial(initial), schedule[record["phase"]])
 
         restored = self.checkpoints.restore(template)
         if restored is None:
@@ -142,26 +149,24 @@ class _Loop:
         _, errors = self.task.examine(state, None, 0)
         return self._noted(_Progress(state), {"phase": 0, "stage": 0, "step": START, "iteration": 0} | errors)
 
-    def run(self, progress: _Progress, phase: Phase, before: int) -> _Progress:
-        """Runs a phase to its end; `before` counts the iterations of earlier phases."""
+    def begin(self, progress: _Progress, phase: Phase) -> tuple[_Progress, Any]:
+        """Returns the progress at a phase's first iteration, or where it was resumed, and what its iterations use."""
         if progress.iteration == 0:
             progress = dataclasses.replace(progress, state=self.task.begin(progress.state, phase))
         unfinished = progress.iteration < phase.iterations
-        constants = self.task.phase_constants(progress.state, phase) if unfinished else None
-        start, on_host = progress.iteration, jax.default_backend() == "cpu"
-        for first, count in _spans(start, phase, self.cadence):
-            state, scalars = self.task.advance(progress.state, phase, first, constants, count)
-            if on_host:
-                jax.block_until_ready(scalars)  # otherwise each queued call would hold a state
-            done, recent = first + count, (*progress.recent, scalars)[-self.task.window :]
-            progress, loss = dataclasses.replace(progress, state=state, iteration=done, recent=recent), None
-            if _is_due(done, phase, self.cadence.log):
-                progress = self._log(progress, phase)
-                loss = progress.history[-1]["loss"]
-            self.watcher.on_progress(phase, done, loss)
-            if _is_due(done, phase, self.cadence.checkpoint):
-                self._save(progress, phase, before)
-        return dataclasses.replace(progress, phase=phase.number + 1, iteration=0, recent=())
+        return progress, self.task.phase_constants(progress.state, phase) if unfinished else None
+
+    def note(self, progress: _Progress, phase: Phase, scalars: dict[str, Any], before: int) -> _Progress:
+        """Logs, reports and saves what is due; `before` counts the iterations of earlier phases."""
+        done, loss = progress.iteration, None
+        progress = dataclasses.replace(progress, recent=(*progress.recent, scalars)[-self.task.window :])
+        if _is_due(done, phase, self.cadence.log):
+            progress = self._log(progress, phase)
+            loss = progress.history[-1]["loss"]
+        self.watcher.on_progress(phase, done, loss)
+        if _is_due(done, phase, self.cadence.checkpoint):
+            self._save(progress, phase, before)
+        return progress
 
     def _save(self, progress: _Progress, phase: Phase, before: int) -> None:
         recent = jax.device_get(list(progress.recent))
@@ -222,7 +227,14 @@ def run_schedule(
         progress = resumed or loop.start(initial)
         before = sum(phase.iterations for phase in schedule[: progress.phase])
         for phase in schedule[progress.phase :]:
-            progress = loop.run(progress, phase, before)
+            progress, constants = loop.begin(progress, phase)
+            for first, count in _spans(progress.iteration, phase, cadence):
+                state, scalars = task.advance(progress.state, phase, first, constants, count)
+                if jax.default_backend() == "cpu":
+                    jax.block_until_ready(scalars)  # otherwise each queued call would hold a state
+                progress = dataclasses.replace(progress, state=state, iteration=first + count)
+                progress = loop.note(progress, phase, scalars, before)
+            progress = dataclasses.replace(progress, phase=phase.number + 1, iteration=0, recent=())
             before += phase.iterations
     return Trained(progress.state, list(progress.history))
 
@@ -238,9 +250,9 @@ def train(
     made_with: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Trains one image's networks; see `run_schedule`."""
-    task = group.gather([prepared], frozen, image_axis.layout_of(1))
+    task = task_lib.independent([prepared], frozen)
     state, history = run_schedule(task, schedule, initial, folder, cadence, watcher, made_with)
-    return Trained(group.one_of(state, 0), group.own_history(history, prepared.name))
+    return Trained(task_lib.one_of(state, 0), own_history(history, prepared.name))
 
 
 def _together(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
@@ -274,3 +286,21 @@ def _require_position(record: dict[str, Any], schedule: tuple[Phase, ...]) -> No
     for rows in (record["history"], record.get("recent", [])):
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise ValueError("its history has no rows")
+
+
+def own_history(history: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Returns one image's positions, losses and errors from the rows that have them."""
+    return [{key: row[key] for key in _POSITION} | row["images"][name] for row in history if "images" in row]
+
+
+def failures_of(history: list[dict[str, Any]], names: Sequence[str], labels: dict[int, str]) -> dict[str, str]:
+    """Returns a message, by name, for each image whose loss became non-finite; `labels` maps phases to labels."""
+    failures: dict[str, str] = {}
+    for name in names:
+        broken = (row for row in own_history(history, name) if not np.isfinite(row.get("loss", 0.0)))
+        if row := next(broken, None):
+            failures[name] = (
+                f"the loss became {row['loss']} in {labels[row['phase']]}, iteration {row['iteration']}; check the "
+                "image and its latent, or lower config.optimizer.learning_rate"
+            )
+    return failures

@@ -12,7 +12,6 @@ from helpers.tiny import asset, tiny_image
 
 from gan2shape_jax.lift import refinement as refinement_lib
 from gan2shape_jax.method import losses, models, reconstruction
-from gan2shape_jax.method.state import initial_state
 
 _FOLDER = pathlib.Path(__file__).parents[2] / "benchmarks" / "quality"
 
@@ -35,7 +34,7 @@ def test_fitting_improves_a_wrong_view_and_light_and_leaves_the_shape(tmp_path):
     one, frozen = tiny_image(tmp_path)
     script, settings = _script("lifted"), one.settings
     params = models.init_params(jax.random.key(0), settings)
-    view = reconstruction.see(initial_state(params, settings), one.problem, frozen, settings)
+    view = reconstruction.see(params, one.problem, frozen, settings)
 
     def l1(seen):
         return float(losses.photometric(seen.reconstruction, one.problem.image[0], seen.valid))

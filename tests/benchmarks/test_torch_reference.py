@@ -16,7 +16,7 @@ from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.prior_step import prior_loss
 from gan2shape_jax.method.pseudo_images import pseudo_images
 from gan2shape_jax.method.reconstruction import input_scene
-from gan2shape_jax.method.steps import STEPS
+from gan2shape_jax.method.schedule import STEPS
 from gan2shape_jax.run import prepare
 
 torch = pytest.importorskip("torch")

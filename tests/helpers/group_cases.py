@@ -16,7 +16,8 @@ from gan2shape_jax.method.settings import changed
 from gan2shape_jax.run import experiment, prepare, runtime
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.runner import Trainer
-from gan2shape_jax.training import group, group_memory, group_plan, image_axis, loop
+from gan2shape_jax.training import devices, groups, loop
+from gan2shape_jax.training import task as task_lib
 from gan2shape_jax.training.loop import Cadence, Watcher
 from helpers.tiny import tiny_config
 
@@ -49,7 +50,7 @@ def run(tmp_path_factory):
 
 def _train(run, folder, *, images=None, watcher=None):
     ready, frozen, schedule, initial = run
-    task = group.gather(images or ready, frozen, image_axis.layout_of(2))
+    task = task_lib.independent(images or ready, frozen)
     state, history = loop.run_schedule(task, schedule, initial, folder, CADENCE, watcher or Watcher())
     return task, state, history
 
@@ -71,7 +72,7 @@ def together(run, tmp_path_factory):
 
 def _depth(run, state, index):
     ready, frozen, _, _ = run
-    return np.asarray(reconstruction.see(state, ready[index].problem, frozen, ready[index].settings).depth)
+    return np.asarray(reconstruction.see(state.params, ready[index].problem, frozen, ready[index].settings).depth)
 
 
 def _assert_like_alone(run, alone, together):
@@ -79,8 +80,8 @@ def _assert_like_alone(run, alone, together):
     for index, one in enumerate(run[0]):
         depth = _depth(run, alone[index][0], index)
         near = 1e-4 * np.ptp(depth)
-        np.testing.assert_allclose(_depth(run, group.one_of(state, index), index), depth, atol=near, rtol=0)
-        own = group.own_history(history, one.name)
+        np.testing.assert_allclose(_depth(run, task_lib.one_of(state, index), index), depth, atol=near, rtol=0)
+        own = loop.own_history(history, one.name)
         assert [row["iteration"] for row in own] == [row["iteration"] for row in alone[index][1]]
         for row, by_itself in zip(own, alone[index][1], strict=True):
             assert row.keys() == by_itself.keys()
@@ -91,15 +92,15 @@ def test_each_image_gets_what_it_gets_alone(run, alone, together):
     _assert_like_alone(run, alone, together)
 
 
-@pytest.mark.parametrize("form", image_axis.FORMS)
+@pytest.mark.parametrize("form", devices.FORMS)
 def test_two_images_on_one_device_get_the_same(run, form):
     """Sharing each operation, as on GPU and TPU, or one after another in a program."""
     ready, frozen, schedule, initial = run
-    spread = image_axis.layout_of(2)
-    crowded = dataclasses.replace(image_axis.layout_of(2, jax.devices()[:1]), form=form)
+    spread = devices.layout_of(2)
+    crowded = dataclasses.replace(devices.layout_of(2, jax.devices()[:1]), form=form)
     outcomes = []
     for layout in (spread, crowded):
-        task = group.gather(ready, frozen, layout)
+        task = task_lib.independent(ready, frozen, layout)
         state = task.begin(task.initial(initial), schedule[0])
         for iteration in range(2):
             state, scalars = task.advance(state, schedule[0], iteration, None, 1)
@@ -120,11 +121,11 @@ def test_an_image_that_breaks_changes_no_bit_of_its_neighbour(run, together, tmp
         ready[1], problem=dataclasses.replace(ready[1].problem, image=ready[1].problem.image * np.nan)
     )
     task, state, history = _train(run, tmp_path, images=[ready[0], broken])
-    beside_broken, beside_whole = (jax.tree.leaves(group.one_of(whole, 0)) for whole in (state, together[1]))
+    beside_broken, beside_whole = (jax.tree.leaves(task_lib.one_of(whole, 0)) for whole in (state, together[1]))
     for a, b in zip(beside_broken, beside_whole, strict=True):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
     labels = {phase.number: phase.label for phase in run[2]}
-    failures = group.failures_of(history, task.names, labels)
+    failures = loop.failures_of(history, task.names, labels)
     assert list(failures) == ["006"]
     assert "the loss became nan in prior, iteration 2" in failures["006"]
     assert all(np.isfinite(row["side"]) for row in history)
@@ -147,7 +148,7 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bits(run, together, tmp
 def test_memory_of_one_image_is_more_than_its_state(run):
     ready, frozen, _, initial = run
     state = 3 * sum(leaf.nbytes for leaf in jax.tree.leaves(initial))
-    assert state < group_memory.bytes_of_one(ready[0], frozen) < 2**31
+    assert state < groups.bytes_of_one(ready[0], frozen) < 2**31
 
 
 def _config(tmp_path, **fields):
@@ -201,7 +202,7 @@ def test_a_restart_goes_on_with_the_groups_that_were_under_way(tmp_path, monkeyp
     with pytest.raises(Killed):
         experiment.run(config)
     monkeypatch.undo()
-    assert group_plan.begun(root, every) == [list(NAMES)]
+    assert groups.begun(root, every) == [list(NAMES)]
     first = (root / "results" / "001" / "depth.npy").read_bytes()
     trained = []
     original = loop.run_schedule
@@ -210,15 +211,17 @@ def test_a_restart_goes_on_with_the_groups_that_were_under_way(tmp_path, monkeyp
     assert trained[0].names == ("001", "006")
     assert (root / "results" / "001" / "depth.npy").read_bytes() == first
     assert (root / "results" / "006" / "result.json").is_file() and (root / "results" / "008" / "result.json").is_file()
-    assert not group_plan.begun(root, every)
+    assert not groups.begun(root, every)
 
 
 def test_images_that_differ_in_kind_are_not_put_into_one_group(run):
     first, second = run[0]
-    assert group.alike(first, second)
+    assert task_lib.alike(first, second)
     wide = jax.numpy.broadcast_to(second.problem.latent[:, None], (1, 10, second.problem.latent.shape[-1]))
-    assert not group.alike(first, dataclasses.replace(second, problem=dataclasses.replace(second.problem, latent=wide)))
-    assert not group.alike(
+    assert not task_lib.alike(
+        first, dataclasses.replace(second, problem=dataclasses.replace(second.problem, latent=wide))
+    )
+    assert not task_lib.alike(
         first, dataclasses.replace(second, problem=dataclasses.replace(second.problem, true_depth=None))
     )
-    assert not group.alike(first, dataclasses.replace(second, settings=changed(second.settings, batch_size=3)))
+    assert not task_lib.alike(first, dataclasses.replace(second, settings=changed(second.settings, batch_size=3)))

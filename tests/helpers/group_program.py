@@ -17,12 +17,11 @@ jax.config.update("jax_num_cpu_devices", 8)
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-from gan2shape_jax.method import iteration as iteration_lib  # noqa: E402
 from gan2shape_jax.method import models, sampling  # noqa: E402
-from gan2shape_jax.method.steps import STEPS  # noqa: E402
 from gan2shape_jax.run import prepare, runtime  # noqa: E402
 from gan2shape_jax.run.folder import RunFolder  # noqa: E402
-from gan2shape_jax.training import group, image_axis  # noqa: E402
+from gan2shape_jax.training import devices as devices_lib  # noqa: E402
+from gan2shape_jax.training import task as task_lib  # noqa: E402
 from helpers.tiny import asset, tiny_config  # noqa: E402
 
 _COLLECTIVE = re.compile(r"all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|all_reduce|all_gather")
@@ -50,20 +49,9 @@ def _two_iterations(task, phase, initial):
     """The parameters afterwards, and the compiled program."""
     state = task.begin(task.initial(initial), phase)
     constants = task.phase_constants(state, phase)
-    keys = group.phase_keys(task.problem.key, phase.number, use=sampling.TRAIN)
-    lowered = iteration_lib.compiled_with(group.iterate, group.STATIC, "cpu").lower(
-        state,
-        constants,
-        task.problem,
-        keys,
-        jnp.asarray(0, jnp.int32),
-        task.frozen,
-        task.settings,
-        step=STEPS[phase.step],
-        flip=phase.flip,
-        count=1,
-        layout=task.layout,
-    )
+    keys = task_lib.phase_keys(task.problem.key, phase.number, use=sampling.TRAIN)
+    run = task_lib.program(phase.kind, flip=phase.flip, count=1, layout=task.layout)
+    lowered = run.lower(state, constants, task.problem, keys, jnp.asarray(0, jnp.int32), task.frozen, task.settings)
     for iteration in range(2):
         state, _ = task.advance(state, phase, iteration, constants, 1)
     return jax.tree.map(np.asarray, state.params), lowered
@@ -74,12 +62,12 @@ def main() -> None:
     initial = models.init_params(jax.random.key(0), ready[0].settings)
     devices = jax.devices()
     for phase in (one for one in schedule if one.step in sys.argv[2:]):
-        task = group.gather(ready, frozen, image_axis.layout_of(len(ready), devices))
+        task = task_lib.independent(ready, frozen, devices_lib.layout_of(len(ready), devices))
         together, lowered = _two_iterations(task, phase, initial)
         worst = moved = 0.0
         for index in (0, 7):
             alone, _ = _two_iterations(
-                group.gather([ready[index]], frozen, image_axis.layout_of(1, devices[:1])), phase, initial
+                task_lib.independent([ready[index]], frozen, devices_lib.layout_of(1, devices[:1])), phase, initial
             )
             pairs = zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True)
             worst = max(worst, *(float(np.abs(a[index] - b[0]).max()) for a, b in pairs))

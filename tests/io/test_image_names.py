@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gan2shape_jax.io import image_names
 from gan2shape_jax.io.image_names import clash, fault_of, stem_of
 from gan2shape_jax.run.folder import RunFolder
-from gan2shape_jax.training import group_plan
+from gan2shape_jax.training import groups
 
 _TAKEN = (
     "001.png",
@@ -143,7 +143,7 @@ def _places(root: pathlib.Path, names: list[str]) -> list[pathlib.PurePath]:
     """Everything that a run writes for its images and for itself, with the names of parts being written."""
     folder = RunFolder(root)
     whole: list[pathlib.PurePath] = [folder.networks, folder.shared_checkpoints]
-    whole += [folder.group_checkpoints(group_plan.key_of(names))]
+    whole += [folder.group_checkpoints(groups.key_of(names))]
     own = ("config.json", "versions.json", "failures.json", "results.csv", "results.md", "index.html", "images.txt")
     whole += [root / name for name in (*own, "joint.json", "history.csv", "history.json", ".groups", ".hosts")]
     for stem in map(stem_of, names):

@@ -9,7 +9,7 @@ import pytest
 from helpers.tiny import tiny_image
 
 from gan2shape_jax.method import iteration, models, step3
-from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.method.step1 import Step1Cache, step1_cache, step1_loss
@@ -45,7 +45,7 @@ def test_step_1_with_kept_features_is_step_1(case):
 
 def test_phase_keeps_the_features_of_its_input(case):
     problem, frozen, params, settings = case
-    phase = Phase(number=1, stage=1, step="step1", iterations=1, flip=False)
+    phase = Phase(number=1, stage=1, kind=STEPS["step1"], iterations=1, flip=False)
     constants = iteration.phase_constants(initial_state(params, settings), phase, problem, frozen, settings)
     assert isinstance(constants, Step1Cache)
     assert constants.features

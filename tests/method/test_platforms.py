@@ -9,10 +9,9 @@ from helpers.tiny import tiny_image
 from gan2shape_jax.method import iteration as iteration_lib
 from gan2shape_jax.method import models
 from gan2shape_jax.method.sampling import TRAIN, phase_key
-from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.state import ProjectedSamples, initial_state
 from gan2shape_jax.method.step3 import next_samples
-from gan2shape_jax.method.steps import STEPS
 from gan2shape_jax.platforms import tracing_for
 
 
@@ -34,7 +33,7 @@ def _constants(step, problem, settings):
 def test_a_step_is_lowered_for_any_platform(case, step):
     """A gradient through a strided convolution dilates on GPU and TPU, and is a product over patches on a CPU."""
     problem, frozen, settings, params = case
-    phase = Phase(number=1, stage=1, step=step, iterations=2, flip=False)
+    phase = Phase(number=1, stage=1, kind=STEPS[step], iterations=2, flip=False)
     state = iteration_lib.begin(initial_state(params, settings), phase, problem, frozen, settings)
     static = {"step": STEPS[step], "flip": False}
     key = phase_key(problem.key, phase.number, TRAIN)

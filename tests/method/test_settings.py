@@ -6,17 +6,16 @@ import pytest
 from helpers.tiny import tiny_image
 
 from gan2shape_jax.method import iteration, models
-from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import ProjectedSamples, initial_state
-from gan2shape_jax.method.steps import STEPS
 
 
 @pytest.mark.parametrize("step", ["step2", "step3"])
 def test_another_weight_rate_or_range_compiles_nothing(step, tmp_path):
     prepared, frozen = tiny_image(tmp_path)
     settings, problem = prepared.settings, prepared.problem
-    phase = Phase(number=1, stage=1, step=step, iterations=2, flip=True)
+    phase = Phase(number=1, stage=1, kind=STEPS[step], iterations=2, flip=True)
     count = settings.sample_count
     samples = ProjectedSamples(images=jnp.tile(problem.image, (count, 1, 1, 1)), masks=jnp.ones((count, 64, 64)))
     constants = samples if STEPS[step].collect else None

@@ -8,9 +8,8 @@ from helpers.tiny import tiny_image
 from gan2shape_jax.method import iteration as iteration_lib
 from gan2shape_jax.method import models
 from gan2shape_jax.method.sampling import TRAIN, phase_key
-from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.state import ProjectedSamples, initial_state
-from gan2shape_jax.method.steps import STEPS
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +22,7 @@ def case(tmp_path_factory):
 @pytest.mark.parametrize("step", ["prior", "step1", "step2", pytest.param("step3", marks=pytest.mark.heavy)])
 def test_a_step_transfers_nothing(case, step):
     problem, frozen, settings, params = case
-    phase = Phase(number=1, stage=1, step=step, iterations=2, flip=False)
+    phase = Phase(number=1, stage=1, kind=STEPS[step], iterations=2, flip=False)
     state = iteration_lib.begin(
         initial_state(jax.tree.map(jnp.array, params), settings), phase, problem, frozen, settings
     )

@@ -9,7 +9,7 @@ import pytest
 from helpers.tiny import tiny_image
 
 from gan2shape_jax.method import image_terms, iteration, models, projection, reconstruction, step1, step2, step3
-from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.networks import precision
@@ -108,7 +108,7 @@ def test_what_networks_gan_and_features_give_is_float32(case):
 def test_state_of_a_bfloat16_run_is_float32(case):
     problem, frozen, params, settings = case
     chosen = settings["bfloat16"]
-    phase = Phase(number=0, stage=0, step="prior", iterations=1, flip=False)
+    phase = Phase(number=0, stage=0, kind=STEPS["prior"], iterations=1, flip=False)
 
     def advanced(state):
         return iteration.advance(

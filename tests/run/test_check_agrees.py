@@ -17,8 +17,7 @@ from gan2shape_jax.config.validation import gan_problems, validate
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.run import check, joint, prepare
 from gan2shape_jax.stylegan2 import Architecture
-from gan2shape_jax.training import joint as joint_task
-from gan2shape_jax.training import joint_parallel
+from gan2shape_jax.training import shared
 
 _CHANNELS = (96, 96, 64, 48, 24)
 _GAN = Architecture(size=64, style_dim=128, mapping_layers=8, channels=_CHANNELS, discriminator_channels=_CHANNELS)
@@ -103,31 +102,13 @@ def _refusal(action) -> str:
 _JOINT = {"mode": "joint", "schedule__joint": True, "names": ("001.png", "005.png", "006.png")}
 
 
-@pytest.mark.parametrize("batches", [1, 2])
-def test_latents_of_both_kinds_in_one_joint_run_are_told_as_the_run_tells_them(batches, tmp_path):
-    own = pathlib.Path(load_config("ictface").data.latent_root)
-    latents = {name: prepare.data.load_latent(own / f"{name}.pt", 128) for name in ("001", "005", "006")}
-    latents["005"] = np.repeat(latents["005"][:, None], 10, axis=1)  # W+
-    for name, latent in latents.items():
-        np.save(tmp_path / f"{name}.npy", latent)
-    config = tiny_config(
-        tmp_path,
-        data__latent_root=str(tmp_path),
-        schedule__batches_per_iteration=batches,
-        sampling__collect_iters=3,
-        **_JOINT,
-    )
-    refusal = _refusal(lambda: joint_parallel.require_one_shape({name: x.shape for name, x in latents.items()}))
-    assert check.examine(config) == ([refusal] if batches > 1 else [])
-
-
 @pytest.mark.parametrize("crop", [None, 48])
 def test_sizes_that_one_joint_run_cannot_crop_together_are_told_as_the_run_tells_them(crop, tmp_path):
     for name in _JOINT["names"]:
         with Image.open(f"{load_config('ictface').data.image_root}/{name}") as picture:
             picture.resize((80, 80) if name == "006.png" else picture.size).save(tmp_path / name)
     config = tiny_config(tmp_path, data__image_root=str(tmp_path), data__crop=crop, sampling__collect_iters=3, **_JOINT)
-    refusal = _refusal(lambda: joint_task.require_one_size({"001": 64, "005": 64, "006": 80}))
+    refusal = _refusal(lambda: shared.require_one_size({"001": 64, "005": 64, "006": 80}))
     assert check.examine(config) == ([refusal] if crop else [])
 
 

@@ -83,7 +83,7 @@ def test_no_gan_no_latent_no_mask_is_needed(predicted, trained):
 def test_prediction_is_what_the_networks_say(predicted, trained):
     _, root, _ = predicted
     _, params, prepared, frozen = trained
-    view = reconstruction.see(initial_state(params, prepared.settings), prepared.problem, frozen, prepared.settings)
+    view = reconstruction.see(params, prepared.problem, frozen, prepared.settings)
     result = load_result(root / "results" / "001")
     for name in ("depth", "albedo", "view", "light", "warped_depth", "reconstruction"):
         np.testing.assert_allclose(getattr(result, name), getattr(view, name), atol=2e-5, err_msg=name)

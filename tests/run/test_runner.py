@@ -23,7 +23,7 @@ from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.results import save_result
 from gan2shape_jax.run import experiment, explain, prepare, runner, trust
 from gan2shape_jax.run.folder import RunFolder
-from gan2shape_jax.training import group_memory, group_plan, loop, network_files
+from gan2shape_jax.training import groups, loop, network_files
 
 PACKAGE = str(pathlib.Path(gan2shape_jax.__file__).parent)
 
@@ -73,8 +73,8 @@ def test_a_broken_first_image_does_not_end_a_run_that_measures_its_memory(tmp_pa
         return 1
 
     monkeypatch.setattr(prepare, "load_image", load)
-    monkeypatch.setattr(group_memory, "bytes_of_one", lambda prepared, _: int(prepared.name))
-    monkeypatch.setattr(group_plan, "choose_size", choose_size)
+    monkeypatch.setattr(groups, "bytes_of_one", lambda prepared, _: int(prepared.name))
+    monkeypatch.setattr(groups, "choose_size", choose_size)
     assert program.main(["--config=ictface", *overrides(config)]) == 1
     assert asked == [5] and len(schedules) == 2
     said = capsys.readouterr().err

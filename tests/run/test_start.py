@@ -8,7 +8,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.results import save_result
 from gan2shape_jax.run import joint_files, start
 from gan2shape_jax.run.folder import RunFolder, config_hash, require_same_config, write_config
-from gan2shape_jax.training import group_plan
+from gan2shape_jax.training import groups
 
 NAMES = ("a.png", "b.png", "c.png")
 
@@ -53,8 +53,8 @@ def test_what_killed_writes_have_left_is_removed(folder, tmp_path):
 
 
 def test_groups_under_way_stay_together(folder, tmp_path):
-    group_plan.record(folder.root, ["a.png", "c.png"])
-    group_plan.record(folder.root, ["b.png", "of another list.png"])
+    groups.record(folder.root, ["a.png", "c.png"])
+    groups.record(folder.root, ["b.png", "of another list.png"])
     assert start._look(tiny_config(tmp_path, names=NAMES), NAMES)["units"] == [["a.png", "c.png"], ["b.png"]]
 
 

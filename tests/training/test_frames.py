@@ -11,7 +11,7 @@ from helpers.tiny import tiny_config
 import gan2shape_jax
 from gan2shape_jax import main as program
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.method.steps import STEPS
+from gan2shape_jax.method.schedule import STEPS
 
 _PACKAGE = str(pathlib.Path(gan2shape_jax.__file__).parent)
 
@@ -48,18 +48,16 @@ def calls(tmp_path_factory):
     return way[way.index("main.main") :]
 
 
-def test_six_calls_lead_from_the_loop_to_the_loss_of_step_3(calls):
+def test_five_calls_lead_from_the_loop_to_the_loss_of_step_3(calls):
     way = calls[calls.index("loop.run_schedule") :]
     assert way == [
         "loop.run_schedule",
-        "loop.run",
-        "group.advance",
-        "group.iterate",
-        "image_axis.local",
+        "task.advance",
+        "devices.local",
         "iteration.iterate",
         "step3.step3_loss",
     ]
 
 
-def test_at_most_ten_calls_lead_from_main_to_the_loss_of_step_3(calls):
-    assert len(calls) <= 10, calls
+def test_at_most_eight_calls_lead_from_main_to_the_loss_of_step_3(calls):
+    assert len(calls) <= 8, calls

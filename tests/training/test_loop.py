@@ -11,10 +11,9 @@ from helpers.tiny import tiny_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import iteration, models
 from gan2shape_jax.method.optimizer import fresh_optimizer
-from gan2shape_jax.method.schedule import Phase, make_schedule
+from gan2shape_jax.method.schedule import STEPS, Phase, make_schedule
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import initial_state
-from gan2shape_jax.method.steps import STEPS
 from gan2shape_jax.run import prepare, runtime
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.training import loop
@@ -112,7 +111,7 @@ def test_each_phase_moves_its_own_networks_only(run):
                 not np.array_equal(a, b)
                 for a, b in zip(jax.tree.leaves(before[name]), jax.tree.leaves(state.params[name]), strict=True)
             )
-            assert moved == (name in STEPS[phase.step].networks), (phase.label, name)
+            assert moved == (name in phase.kind.networks), (phase.label, name)
 
 
 def test_optimiser_state_starts_afresh(run):
@@ -179,7 +178,7 @@ class _Dispatching:
     def begin(self, state, phase):
         return state
 
-    def fresh_optimizer(self, state, step):
+    def fresh_optimizer(self, state, phase):
         return state
 
     def phase_constants(self, state, phase):
@@ -201,29 +200,13 @@ class _Dispatching:
 def test_calls_wait_for_one_another_on_devices_only(monkeypatch, platform, most):
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
     task, cadence = _Dispatching(), dataclasses.replace(CADENCE, log=100, checkpoint=100)
-    loop.run_schedule(task, (Phase(0, 1, "step3", 20, False),), {}, None, cadence, UNWATCHED)
+    loop.run_schedule(task, (Phase(0, 1, STEPS["step3"], 20, False),), {}, None, cadence, UNWATCHED)
     assert task.most == most
-
-
-def test_the_schedule_is_data():
-    planned = make_schedule(((6, 5, 4), (3, 2, 1)), flip1=(False, False), flip3=(True, False), prior_iterations=7)
-    assert [(p.label, p.iterations, p.flip) for p in planned] == [
-        ("prior", 7, False),
-        ("stage 1 step1", 6, False),
-        ("stage 1 step2", 5, False),
-        ("stage 1 step3", 4, True),
-        ("stage 2 step1", 3, False),
-        ("stage 2 step2", 2, False),
-        ("stage 2 step3", 1, False),
-    ]
-    assert [p.number for p in planned] == list(range(7))
-    without = make_schedule(((1, 1, 1),), flip1=(False,), flip3=(False,), prior_iterations=0)
-    assert [p.step for p in without] == ["step1", "step2", "step3"]
 
 
 @pytest.mark.parametrize(("iterations", "per_call", "start"), [(10, 1, 0), (11, 3, 0), (7, 10, 2), (4, 2, 3)])
 def test_calls_cover_every_iteration_once_and_end_where_something_is_due(iterations, per_call, start):
-    phase = Phase(0, 0, "prior", iterations, False)
+    phase = Phase(0, 0, STEPS["prior"], iterations, False)
     cadence = Cadence(checkpoint=4, log=3, per_call=per_call, keep=1)
     spans = list(loop._spans(start, phase, cadence))
     covered = list(itertools.chain(*(range(a, a + n) for a, n in spans)))

@@ -20,14 +20,13 @@ from gan2shape_jax.method.sampling import TRAIN, phase_key
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import TrainState, initial_state
 from gan2shape_jax.method.step1 import Step1Cache
-from gan2shape_jax.method.steps import STEPS
-from gan2shape_jax.training import data_parallel, group, image_axis
+from gan2shape_jax.training import devices, shared, task
 from timing.subjects import COLLECT, Subject
 
 __all__ = ["PREDICT", "RENDERING", "lowered", "names_of"]
 
 RENDERING, PREDICT = "rendering", "predict"
-_EVERYWHERE, _EACH = PartitionSpec(), PartitionSpec(image_axis.AXIS)
+_EVERYWHERE, _EACH = PartitionSpec(), PartitionSpec(devices.AXIS)
 
 
 def names_of(subject: Subject) -> tuple[str, ...]:
@@ -36,7 +35,7 @@ def names_of(subject: Subject) -> tuple[str, ...]:
 
 
 def lowered(
-    subject: Subject, name: str, *, images: int, mesh: Mesh, form: image_axis.Form, joint: bool
+    subject: Subject, name: str, *, images: int, mesh: Mesh, form: devices.Form, joint: bool
 ) -> jax.stages.Lowered:
     """Lowers a program of a run.
 
@@ -44,7 +43,7 @@ def lowered(
       subject: the configuration.
       name: one of `names_of`.
       images: the number of images on each chip.
-      mesh: the chips, along `image_axis.AXIS`.
+      mesh: the chips, along `devices.AXIS`.
       form: how several images on a chip share it; joint training and what is not trained have only one form.
       joint: whether all images share one set of networks instead of having their own.
 
@@ -56,10 +55,10 @@ def lowered(
     if joint and name not in subject.phases:
         raise UserError(f"--joint: {name} is not trained; there are {', '.join(subject.phases)}")
     with platforms.tracing_for(mesh.devices.flat[0].platform):
-        return _lowered(subject, name, images, image_axis.Layout(mesh=mesh, form=form), joint)
+        return _lowered(subject, name, images, devices.Layout(mesh=mesh, form=form), joint)
 
 
-def _lowered(subject: Subject, name: str, images: int, layout: image_axis.Layout, joint: bool) -> jax.stages.Lowered:
+def _lowered(subject: Subject, name: str, images: int, layout: devices.Layout, joint: bool) -> jax.stages.Lowered:
     if name == RENDERING:
         return _rendering(subject, images, layout.mesh)
     if name == PREDICT:
@@ -81,7 +80,7 @@ def _of(tree: Any, mesh: Mesh, axes: PartitionSpec, *leading: int) -> Any:
 
 def _begun(subject: Subject, phase: Phase) -> tuple[TrainState, Any]:
     """Returns the shapes of a phase's state and of what all its iterations use."""
-    step, settings = STEPS[phase.step], subject.settings
+    step, settings = phase.kind, subject.settings
 
     def begin(params: Any, problem: Any, frozen: Any) -> TrainState:
         return iteration_lib.begin(initial_state(params, settings), phase, problem, frozen, settings)
@@ -113,24 +112,23 @@ def _key(subject: Subject, phase: Phase) -> Any:
     return jax.eval_shape(lambda key: phase_key(key, phase.number, TRAIN), subject.problem.key)
 
 
-def _separately(subject: Subject, phase: Phase, images: int, layout: image_axis.Layout) -> jax.stages.Lowered:
-    """Lowers an iteration of images that have their own networks, `training.group`."""
+def _separately(subject: Subject, phase: Phase, images: int, layout: devices.Layout) -> jax.stages.Lowered:
+    """Lowers an iteration of images that have their own networks, `training.task`."""
     count = images * layout.mesh.size
     state, constants = _begun(subject, phase)
     own = _of((state, constants, subject.problem, _key(subject, phase)), layout.mesh, _EACH, count)
     number, frozen, settings = _of((jnp.int32(0), subject.frozen, subject.settings), layout.mesh, _EVERYWHERE)
-    run = iteration_lib.compiled_with(group.iterate, group.STATIC, layout.platform)
-    static = {"step": STEPS[phase.step], "flip": phase.flip}
-    return run.lower(*own, number, frozen, settings, count=1, layout=layout, **static)
+    run = task.program(phase.kind, flip=phase.flip, count=1, layout=layout)
+    return run.lower(*own, number, frozen, settings)
 
 
-def _together(subject: Subject, phase: Phase, images: int, layout: image_axis.Layout) -> jax.stages.Lowered:
-    """Lowers an iteration of joint training, `training.data_parallel`, which shows a batch of each image."""
+def _together(subject: Subject, phase: Phase, images: int, layout: devices.Layout) -> jax.stages.Lowered:
+    """Lowers an iteration of joint training, `training.shared`, which shows a batch of each image."""
     mesh, settings = layout.mesh, dataclasses.replace(subject.settings, collect_iters=1)
     count = images * mesh.size
     state, constants = _begun(dataclasses.replace(subject, settings=settings), phase)
     if isinstance(constants, Step1Cache):
-        constants = dataclasses.replace(constants, features=None)  # as `training.joint` keeps them
+        constants = dataclasses.replace(constants, features=None)  # as `training.shared` keeps them
     moving = _of((state.params, state.opt_state), mesh, _EVERYWHERE)
     kept = (_of(state.factors, mesh, _EVERYWHERE, count), _of(state.mask, mesh, _EVERYWHERE))
     numbers = _of(jnp.int32(0), mesh, _EACH, count)
@@ -138,25 +136,26 @@ def _together(subject: Subject, phase: Phase, images: int, layout: image_axis.La
     problem = dataclasses.replace(subject.problem, true_depth=None)
     problems, keys = _of((problem, _key(subject, phase)), mesh, _EVERYWHERE, count)
     frozen, settings = _of((subject.frozen, settings), mesh, _EVERYWHERE)
-    static = {"step": STEPS[phase.step], "flip": phase.flip, "mesh": mesh}
-    return data_parallel.update.lower(moving, kept, numbers, numbers, seen, problems, keys, frozen, settings, **static)
+    static = {"step": phase.kind, "flip": phase.flip, "mesh": mesh}
+    run = iteration_lib.compiled_with(shared.update, ("step", "flip", "mesh"), layout.platform)
+    return run.lower(moving, kept, numbers, numbers, seen, problems, keys, frozen, settings, **static)
 
 
-def _collecting(subject: Subject, images: int, layout: image_axis.Layout) -> jax.stages.Lowered:
+def _collecting(subject: Subject, images: int, layout: devices.Layout) -> jax.stages.Lowered:
     """Lowers the projection of one batch of pseudo-images, with which step 3 begins."""
-    phase = next(phase for phase in subject.phases.values() if STEPS[phase.step].collect)
-    step, settings = STEPS[phase.step], subject.settings
+    phase = next(phase for phase in subject.phases.values() if phase.kind.collect)
+    step, settings = phase.kind, subject.settings
     cached = functools.partial(iteration_lib.cached, step=step, flip=phase.flip)
     cache = jax.eval_shape(cached, subject.params, subject.problem, subject.frozen, settings)
     state, _ = _begun(subject, phase)
     one = (subject.params, state.factors, cache, subject.problem, _key(subject, phase))
     own = _of(one, layout.mesh, _EACH, images * layout.mesh.size)
-    shared = _of((jnp.int32(0), subject.frozen, settings), layout.mesh, _EVERYWHERE)
+    everywhere = _of((jnp.int32(0), subject.frozen, settings), layout.mesh, _EVERYWHERE)
     collect = functools.partial(iteration_lib.collected, step=step)
-    return jax.jit(image_axis.lift(collect, layout)).lower(own, shared)
+    return jax.jit(devices.for_each(collect, layout, shared=3)).lower(*own, *everywhere)
 
 
-def _prediction(subject: Subject, images: int, layout: image_axis.Layout) -> jax.stages.Lowered:
+def _prediction(subject: Subject, images: int, layout: devices.Layout) -> jax.stages.Lowered:
     """Lowers the feed-forward reconstruction of images; the networks are the same for all."""
     problem = reconstruction.drop_training_fields(subject.problem)
 
@@ -164,8 +163,8 @@ def _prediction(subject: Subject, images: int, layout: image_axis.Layout) -> jax
         return reconstruction.reconstruct(params, problem, frozen, settings=subject.settings)
 
     own = (_of(problem, layout.mesh, _EACH, images * layout.mesh.size),)
-    shared = _of((subject.params, subject.frozen), layout.mesh, _EVERYWHERE)
-    return jax.jit(image_axis.lift(predicted, layout)).lower(own, shared)
+    everywhere = _of((subject.params, subject.frozen), layout.mesh, _EVERYWHERE)
+    return jax.jit(devices.for_each(predicted, layout)).lower(own, everywhere)
 
 
 def _rendering(subject: Subject, images: int, mesh: Mesh) -> jax.stages.Lowered:
@@ -180,4 +179,4 @@ def _rendering(subject: Subject, images: int, mesh: Mesh) -> jax.stages.Lowered:
     shapes = {"depth": (side, side), "view": (6,), "texture": (side, side, 3)}
     scene = {name: jax.ShapeDtypeStruct((batch, *shape), jnp.float32) for name, shape in shapes.items()}
     gradient: Callable[..., Any] = jax.jit(jax.grad(loss), donate_argnums=0)
-    return gradient.lower(_of(scene, Mesh(mesh.devices[:1], (image_axis.AXIS,)), _EVERYWHERE))
+    return gradient.lower(_of(scene, Mesh(mesh.devices[:1], (devices.AXIS,)), _EVERYWHERE))

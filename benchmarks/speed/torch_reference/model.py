@@ -7,8 +7,8 @@ import dataclasses
 import torch
 from torch import nn
 
+from gan2shape_jax.method.schedule import STEPS
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.steps import STEPS
 
 from . import geometry, losses
 from .losses import Lpips

@@ -21,11 +21,12 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import resample
 from gan2shape_jax.io import data, image_files
 from gan2shape_jax.io.image_names import stem_of
+from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import frozen, models, projection
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.results.result import Result, load_result
-from gan2shape_jax.run import lifted_model, prepare
+from gan2shape_jax.run import prepare
 from gan2shape_jax.run.folder import SavedRun, find_run, open_run
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files
@@ -90,7 +91,7 @@ def load_editor(
     config = saved.config.copy_and_resolve_references().unlock()
     config.gan.checkpoint = str(_checkpoint(saved, gan))
     architecture, gan_weights = prepare.load_gan(config)
-    settings = lifted_model.settings_of(config, architecture, original_size=_original_size(saved, result, image))
+    settings = model_file.settings_of(config, architecture, original_size=_original_size(saved, result, image))
     if settings.camera != result.camera:
         raise UserError(
             f"{folder} was not made by the run of {saved.root}: its camera is {result.camera}, the "

@@ -125,7 +125,7 @@ def pictures_of(
         name: _factors(without_holes(depth, settings.camera)[0], light, np.asarray(problem.image[0]), settings)
         for name, depth in shapes.items()
     }
-    lesson = Phase(_PHASE, 1, STEP2.name, iterations, flip=False)
+    lesson = Phase(_PHASE, 1, STEP2, iterations, flip=False)
     fresh = models.init_params(jax.random.fold_in(problem.key, _PHASE), settings)
     state = fresh_optimizer(initial_state(fresh, settings), STEP2.networks, settings)
     turns = list(factors.values())

@@ -5,8 +5,9 @@ import re
 import jax
 import pytest
 from helpers.simulated import records_of
+from jax.sharding import PartitionSpec
 
-from gan2shape_jax.training import image_axis
+from gan2shape_jax.training import devices as devices_lib
 
 
 def _assert_independent(record):
@@ -33,11 +34,11 @@ def test_a_collective_would_be_seen():
     """The pattern that looks for collectives finds one where there is one."""
     collective = re.compile("all_reduce")  # one of the names that group_program.py looks for
 
-    layout = image_axis.layout_of(1)
-    summed = jax.jit(image_axis.lift(lambda x: jax.lax.psum(x, image_axis.AXIS), layout))
-    assert collective.search(summed.lower((jax.numpy.ones(1),), ()).as_text())
+    mesh, axis = devices_lib.layout_of(1).mesh, PartitionSpec(devices_lib.AXIS)
+    summed = jax.shard_map(lambda x: jax.lax.psum(x, devices_lib.AXIS), mesh=mesh, in_specs=axis, out_specs=axis)
+    assert collective.search(jax.jit(summed).lower(jax.numpy.ones(1)).as_text())
 
 
 @pytest.mark.parametrize(("images", "devices", "padded"), [(8, 8, 8), (9, 8, 16), (3, 3, 3), (1, 1, 1), (5, 2, 6)])
 def test_groups_are_filled_up_to_whole_devices(images, devices, padded):
-    assert image_axis.padded(images, devices) == padded
+    assert devices_lib.padded(images, devices) == padded

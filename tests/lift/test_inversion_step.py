@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from helpers.tiny import tiny_image
 
-from gan2shape_jax.method import inversion_step, models, projection
+from gan2shape_jax.lift import steps
+from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.optimizer import fresh_optimizer, optimizer_step
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import initial_state
@@ -26,7 +27,7 @@ def case(tmp_path_factory):
 
 def _draw(key, iteration, case):
     _, frozen, settings = case
-    return inversion_step.INVERSION_STEP.draw(jax.random.key(key), jnp.int32(iteration), None, None, frozen, settings)
+    return steps.INVERSION_STEP.draw(jax.random.key(key), jnp.int32(iteration), None, None, frozen, settings)
 
 
 def test_samples_are_a_function_of_key_and_iteration_and_their_latents_give_them(case):
@@ -50,12 +51,12 @@ def test_the_loss_is_how_far_the_way_in_w_is_missed(case):
     problem, frozen, settings = case
     params = models.init_params(jax.random.key(0), settings)
     images, latents = _draw(0, 0, case)
-    loss, _ = inversion_step.inversion_loss(params, images, latents, problem, frozen, settings)
+    loss, _ = steps.inversion_loss(params, images, latents, problem, frozen, settings)
     both = models.offsets(params, jnp.concatenate([images, problem.gan_image]), settings)
     missed = both[:-1] - both[-1:] - (latents - problem.latent)
     np.testing.assert_allclose(loss, jnp.mean(missed**2), rtol=1e-5)
     told = problem.latent + both[:-1] - both[-1:]
-    at_the_end, _ = inversion_step.inversion_loss(params, images, told, problem, frozen, settings)
+    at_the_end, _ = steps.inversion_loss(params, images, told, problem, frozen, settings)
     np.testing.assert_allclose(at_the_end, 0, atol=1e-9)
 
 
@@ -68,8 +69,8 @@ def test_the_encoder_learns(case):
 
     @jax.jit
     def iterate(state, iteration):
-        images, latents = inversion_step.INVERSION_STEP.draw(jax.random.key(1), iteration, None, None, frozen, settings)
-        differentiated = jax.value_and_grad(inversion_step.inversion_loss, has_aux=True)
+        images, latents = steps.INVERSION_STEP.draw(jax.random.key(1), iteration, None, None, frozen, settings)
+        differentiated = jax.value_and_grad(steps.inversion_loss, has_aux=True)
         encoder = {"encoder": state.params["encoder"]}
         (loss, _), gradient = differentiated(encoder, images, latents, problem, frozen, settings)
         return optimizer_step(state, gradient, settings), loss

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from gan2shape_jax.training import group_plan
+from gan2shape_jax.training import groups
 
 
 @dataclasses.dataclass
@@ -39,36 +39,36 @@ def _gpu(limit, used=0):
     ],
 )
 def test_free_memory_decides(devices, images, size):
-    assert group_plan.choose_size(0, images, devices, lambda: 100) == size
+    assert groups.choose_size(0, images, devices, lambda: 100) == size
 
 
 def test_a_wanted_size_or_a_cpu_need_no_memory():
-    assert group_plan.choose_size(5, 100, [_gpu(1000)], _never) == 5
-    assert group_plan.choose_size(5, 3, [_gpu(1000)], _never) == 3
-    assert group_plan.choose_size(0, 100, [Device("cpu")] * 2, _never) == 1
-    assert group_plan.choose_size(2, 100, [Device("cpu")] * 2, _never) == 2
-    assert group_plan.choose_size(4, 100, [Device("cpu")] * 2, _never) == 2
-    assert group_plan.choose_size(0, 1, [_gpu(1000)], _never) == 1
+    assert groups.choose_size(5, 100, [_gpu(1000)], _never) == 5
+    assert groups.choose_size(5, 3, [_gpu(1000)], _never) == 3
+    assert groups.choose_size(0, 100, [Device("cpu")] * 2, _never) == 1
+    assert groups.choose_size(2, 100, [Device("cpu")] * 2, _never) == 2
+    assert groups.choose_size(4, 100, [Device("cpu")] * 2, _never) == 2
+    assert groups.choose_size(0, 1, [_gpu(1000)], _never) == 1
 
 
 def test_groups_under_way_stay_as_they_are():
     units = [["a", "b", "c"], ["d"], ["e"], ["f"]]
-    assert group_plan.plan(units, 2) == [["a", "b", "c"], ["d", "e"], ["f"]]
-    assert group_plan.plan(units, 1) == [["a", "b", "c"], ["d"], ["e"], ["f"]]
-    assert group_plan.plan([], 4) == []
+    assert groups.plan(units, 2) == [["a", "b", "c"], ["d", "e"], ["f"]]
+    assert groups.plan(units, 1) == [["a", "b", "c"], ["d"], ["e"], ["f"]]
+    assert groups.plan([], 4) == []
 
 
 def test_groups_are_found_again_until_they_are_finished(tmp_path):
-    group_plan.record(tmp_path, ["a.png", "b.png"])
-    group_plan.record(tmp_path, ["c.png", "d.png"])
+    groups.record(tmp_path, ["a.png", "b.png"])
+    groups.record(tmp_path, ["c.png", "d.png"])
     every = ["a.png", "b.png", "c.png", "d.png"]
-    assert sorted(group_plan.begun(tmp_path, every)) == [["a.png", "b.png"], ["c.png", "d.png"]]
-    assert group_plan.begun(tmp_path, every[:3]) == [["a.png", "b.png"]]
-    group_plan.finish(tmp_path, ["a.png", "b.png"])
-    assert group_plan.begun(tmp_path, every) == [["c.png", "d.png"]]
+    assert sorted(groups.begun(tmp_path, every)) == [["a.png", "b.png"], ["c.png", "d.png"]]
+    assert groups.begun(tmp_path, every[:3]) == [["a.png", "b.png"]]
+    groups.finish(tmp_path, ["a.png", "b.png"])
+    assert groups.begun(tmp_path, every) == [["c.png", "d.png"]]
 
 
 def test_a_damaged_note_counts_as_none(tmp_path):
-    group_plan.record(tmp_path, ["a.png"])
+    groups.record(tmp_path, ["a.png"])
     next((tmp_path / ".groups").iterdir()).write_text("[")
-    assert group_plan.begun(tmp_path, ["a.png"]) == []
+    assert groups.begun(tmp_path, ["a.png"]) == []

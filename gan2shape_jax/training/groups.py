@@ -1,4 +1,4 @@
-"""Which images are reconstructed together, and how a restarted run finds its unfinished groups.
+"""Which images are reconstructed at once, and how a restarted run finds its unfinished groups.
 
     WORKDIR/.groups/group-XXXXXXXX.json      names of the images of a group that is being trained
 
@@ -15,11 +15,21 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.atomic_files import atomic_text
 from gan2shape_jax.io.json_files import read_json
+from gan2shape_jax.method import models, optimizer, sampling
+from gan2shape_jax.method import state as state_lib
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.state import PreparedImage, ProjectedSamples, TrainState
+from gan2shape_jax.method.step3 import STEP3
+from gan2shape_jax.training import devices
+from gan2shape_jax.training.task import independent, phase_keys, program
 
-__all__ = ["begun", "choose_size", "damaged_notes", "finish", "key_of", "plan", "record"]
+__all__ = ["begun", "bytes_of_one", "choose_size", "damaged_notes", "finish", "key_of", "plan", "record"]
 
 _FOLDER = ".groups"
 # Share of the memory that is free when the first group starts; the rest covers estimation errors and outputs.
@@ -95,10 +105,10 @@ def choose_size(asked: int, images: int, devices: Sequence[Any], bytes_of_one: C
     if images <= 1 or on_cpu:
         return 1
     free = [_free_bytes(device) for device in devices]
-    told = [free_bytes for free_bytes in free if free_bytes is not None]
-    if len(told) < len(free):
+    known = [free_bytes for free_bytes in free if free_bytes is not None]
+    if len(known) < len(free):
         return min(images, len(devices))
-    each = int(_SHARE * min(told) / max(bytes_of_one(), 1))
+    each = int(_SHARE * min(known) / max(bytes_of_one(), 1))
     return min(images, len(devices) * max(1, min(each, _MOST_A_DEVICE)))
 
 
@@ -108,3 +118,27 @@ def _free_bytes(device: Any) -> int | None:
     if not stats or "bytes_limit" not in stats:
         return None
     return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+
+
+def bytes_of_one(prepared: PreparedImage, frozen: FrozenModels) -> int:
+    """Returns the memory, in bytes, that one image takes in step 3, the most demanding step.
+
+    This covers its state twice, its samples and all intermediate values, as reported by the compiler; what all images
+    share (the GAN) is not counted.
+    """
+    settings, task = prepared.settings, independent([prepared], frozen)
+    square = (settings.sample_count, settings.image_size, settings.image_size)
+
+    def moving(key: jax.Array) -> tuple[TrainState, ProjectedSamples]:
+        state = state_lib.initial_state(models.init_params(key, settings), settings)
+        samples = ProjectedSamples(images=jnp.zeros((*square, 3)), masks=jnp.zeros(square))
+        return devices.stack([(optimizer.fresh_optimizer(state, STEP3.networks, settings), samples)])
+
+    state, samples = jax.eval_shape(moving, jax.random.key(0))
+    keys = phase_keys(task.problem.key, 0, use=sampling.TRAIN)
+    number = jax.ShapeDtypeStruct((), jnp.int32)
+    run = program(STEP3, flip=True, count=1, layout=task.layout)
+    compiled = run.lower(state, samples, task.problem, keys, number, task.frozen, task.settings).compile()
+    memory = compiled.memory_analysis()
+    shared = sum(leaf.nbytes for leaf in jax.tree.leaves(task.frozen))
+    return memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes - shared

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from helpers.tiny import tiny_config
 
-from gan2shape_jax.lift import kept_samples
+from gan2shape_jax.lift import samples as samples_lib
+from gan2shape_jax.lift import steps
 from gan2shape_jax.lift.task import collapse, signs_of
-from gan2shape_jax.method import models, own_encoder, projection
+from gan2shape_jax.method import models, projection
+from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.run import lift as lift_run
-from gan2shape_jax.run import lift_samples, prepare, runtime
+from gan2shape_jax.run import prepare, runtime
 from gan2shape_jax.training import loop
 from gan2shape_jax.training.loop import Cadence, Watcher
 
@@ -55,7 +57,7 @@ def initial(task):
 
 def test_a_sample_is_a_function_of_its_number_and_its_latent_gives_it(config, task):
     architecture, frozen = prepare.load_frozen(config)
-    maker = lift_samples.maker_of(config, architecture, frozen)
+    maker = lift_run.maker_of(config, architecture, frozen)
     images, latents = maker.images(range(11))
     again, latent = maker.images([9])
     np.testing.assert_array_equal(again[0], images[9])
@@ -73,7 +75,8 @@ def test_every_stage_has_samples_of_its_own_and_none_that_is_kept_out(task):
 
 
 def test_steps_of_the_encoder_alone_have_a_learning_rate_of_their_own(config, task):
-    rates = {step: task.stage(1, step).settings.learning_rate for step in ("inversion", "step1", "step2", "step3")}
+    kinds = (steps.INVERSION_STEP, *(STEPS[name] for name in ("step1", "step2", "step3")))
+    rates = {kind.name: task.stage(1, Phase(0, 1, kind, 1, False)).settings.learning_rate for kind in kinds}
     quick, usual = config.lift.encoder_learning_rate, config.lift.first_learning_rate
     assert rates == {"inversion": quick, "step1": usual, "step2": quick, "step3": usual} and quick != usual
 
@@ -177,10 +180,10 @@ def test_the_first_stage_learns_at_a_rate_of_its_own_and_the_encoder_too(config)
     architecture, frozen = prepare.load_frozen(chosen)
     for returns, factor in ((0, 1.0), (1, 0.5)):
         stage = lift_run.task_of(chosen, architecture, frozen, returns=returns).stage
-        assert stage(1, "step1").settings.learning_rate == factor * 3e-4
-        assert stage(2, "step1").settings.learning_rate == factor * 5e-4
-        assert stage(1, "step2").settings.learning_rate == stage(2, "step2").settings.learning_rate == factor * 7e-4
-        assert stage(2, "step1").settings.warmup_iterations == chosen.lift.warmup_iterations
+        first, second = (Phase(0, 1, STEPS[name], 1, False) for name in ("step1", "step2"))
+        rates = [float(stage(n, phase).settings.learning_rate) for n in (1, 2) for phase in (first, second)]
+        np.testing.assert_allclose(rates, factor * np.array([3e-4, 7e-4, 5e-4, 7e-4]), rtol=1e-6)
+        assert stage(2, first).settings.warmup_iterations == chosen.lift.warmup_iterations
 
 
 @pytest.mark.heavy  # trains a stage
@@ -194,10 +197,10 @@ def test_with_encoders_of_their_own_views_stay_and_an_interruption_changes_nothi
     architecture, frozen = prepare.load_frozen(changed)
     phases = [phase for phase in runtime.schedule_of(changed) if phase.step != "prior"]
     schedule = tuple(dataclasses.replace(phase, number=number) for number, phase in enumerate(phases))
-    initial = models.init_params(jax.random.key(3), lift_samples.maker_of(changed, architecture, frozen).settings)
+    initial = models.init_params(jax.random.key(3), lift_run.maker_of(changed, architecture, frozen).settings)
 
     def run(name, watcher=None):
-        kept = kept_samples.KeptSamples(tmp_path / f"kept of {name}")
+        kept = samples_lib.KeptSamples(tmp_path / f"kept of {name}")
         task = lift_run.task_of(changed, architecture, frozen, kept_samples=kept)
         return loop.run_schedule(task, schedule, initial, tmp_path / name, CADENCE, watcher or Watcher())
 
@@ -213,7 +216,7 @@ def test_with_encoders_of_their_own_views_stay_and_an_interruption_changes_nothi
     with pytest.raises(Killed):
         run("cut", Watcher(on_progress=die))
     assert len(list((tmp_path / "kept of cut").iterdir())) == config.lift.samples
-    with mock.patch.object(own_encoder, "projected", side_effect=AssertionError("made again")):
+    with mock.patch.object(steps, "projected_by_own_encoder", side_effect=AssertionError("made again")):
         again = run("cut")
     jax.tree.map(np.testing.assert_array_equal, again.state.params, whole.state.params)
     assert again.history == whole.history

@@ -15,9 +15,8 @@ from gan2shape_jax.io.weights.digest import sha256
 from gan2shape_jax.lift import model_file, overshoot
 from gan2shape_jax.lift import task as lift
 from gan2shape_jax.method import models
-from gan2shape_jax.run import check, experiment, joint_files, lifted_model, prepare
+from gan2shape_jax.run import check, experiment, joint_files, prepare
 from gan2shape_jax.run import lift as lift_run
-from gan2shape_jax.run.lift_samples import maker_of
 from gan2shape_jax.training import network_files
 
 pytestmark = pytest.mark.heavy  # whole lifts
@@ -107,7 +106,7 @@ def test_networks_of_a_lift_go_on_with_encoders_of_the_samples_own(finished, tmp
 def test_the_model_is_carried_on_from_the_networks_that_the_lift_began_with(tmp_path, monkeypatch):
     config = _config(tmp_path, lift__overshoot=0.5, schedule__flip3=(True,))
     architecture, frozen = prepare.load_frozen(config)
-    maker = maker_of(config, architecture, frozen)
+    maker = lift_run.maker_of(config, architecture, frozen)
     start, end = (models.init_params(jax.random.key(seed), maker.settings) for seed in (3, 4))
     networks = tmp_path / "start.safetensors"
     networks.write_bytes(network_files.networks_bytes(start))
@@ -151,9 +150,9 @@ def test_the_model_predicts_as_its_networks_do(finished, tmp_path):
 
 def test_an_image_far_from_the_category_is_told_everywhere(finished, tmp_path, monkeypatch, capsys):
     config = _predicting(tmp_path, finished[1] / "model.safetensors")
-    typical = lifted_model.typical_l1(config)
+    typical = model_file.typical_l1(config)
     assert typical == pytest.approx(model_file.read_facts(finished[1] / "model.safetensors")[0].errors["l1_p95"])
-    monkeypatch.setattr(lifted_model, "typical_l1", lambda config: 0.001)
+    monkeypatch.setattr(model_file, "typical_l1", lambda config: 0.001)
     assert experiment.run(config) == 0
     root = pathlib.Path(config.workdir)
     assert "its model cannot explain this picture: the shape is a guess" in capsys.readouterr().err
@@ -183,7 +182,7 @@ def test_a_run_takes_the_encoders_offsets_as_the_model_does(finished, tmp_path, 
     fields["refinement__new_encoder"] = False
     config = tiny_config(tmp_path, **fields)
     architecture, frozen = prepare.load_frozen(config)
-    assert lifted_model.settings_of(config, architecture, original_size=64).regularize_offset  # the lift's own
+    assert model_file.settings_of(config, architecture, original_size=64).regularize_offset  # the lift's own
     assert prepare.load_image(config, "001.png", architecture, frozen, tmp_path).settings.regularize_offset
     assert check.run_check(config) == 0
     assert check.run_check(tiny_config(tmp_path, **fields, gan__F1_d=2)) == 1
@@ -268,7 +267,7 @@ def test_a_second_collapse_ends_the_run_and_says_where(tmp_path, monkeypatch):
 
 
 def test_a_loss_that_is_not_finite_goes_back_once_and_then_ends_the_run(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("gan2shape_jax.training.tasks.means", lambda scalars: {"loss": float("nan")})
+    monkeypatch.setattr("gan2shape_jax.training.shared.means", lambda scalars: {"loss": float("nan")})
     config = _config(tmp_path)
     with pytest.raises(DivergedError, match=r"the loss became nan in prior, iteration 2.*; the run has gone back"):
         experiment.run(config)

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from helpers.tiny import tiny_image
 
-from gan2shape_jax.method import iteration, models, own_encoder
+from gan2shape_jax.lift import steps
+from gan2shape_jax.method import iteration, models
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import initial_state
+from gan2shape_jax.method.step3 import STEP3
 
-_STEP3 = Phase(4, 1, "step3", 10, flip=False)
+_STEP3 = Phase(4, 1, STEP3, 10, flip=False)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def case(tmp_path_factory):
 def _images(case, phase=_STEP3, **fields):
     state, problem, frozen, settings = case
     chosen = changed(settings, **fields)
-    return np.asarray(own_encoder.projected(state, phase, problem, frozen, chosen).images)
+    return np.asarray(steps.projected_by_own_encoder(state, phase, problem, frozen, chosen).images)
 
 
 @pytest.mark.heavy
@@ -58,6 +60,6 @@ def test_its_offsets_pass_through_the_mapping_network_and_it_is_trained(case):
 
 def test_it_is_wanted_in_step_3_without_an_anchor_alone(case):
     settings = case[-1]
-    assert own_encoder.wanted(_STEP3, settings)
-    assert not own_encoder.wanted(dataclasses.replace(_STEP3, step="anchored"), settings)
-    assert not own_encoder.wanted(_STEP3, changed(settings, own_encoder_iterations=0))
+    assert steps.has_own_encoder(_STEP3, settings)
+    assert not steps.has_own_encoder(dataclasses.replace(_STEP3, kind=steps.ANCHORED_STEP), settings)
+    assert not steps.has_own_encoder(_STEP3, changed(settings, own_encoder_iterations=0))

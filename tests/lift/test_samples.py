@@ -1,24 +1,21 @@
 """Projected samples on disk: the same bits as made anew, and made anew where they are not what was written."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.lift.kept_samples import NOWHERE, KeptSamples
+from gan2shape_jax.lift.samples import NOWHERE, KeptSamples
 from gan2shape_jax.method.factors import Factors
-from gan2shape_jax.method.state import ProjectedSamples, TrainState
+from gan2shape_jax.method.state import ProjectedSamples
 
 _SIDE, _COUNT = 8, 3
 
 
-def _state(value=0.0):
-    square = jnp.full((2, _SIDE, _SIDE), value)
-    factors = Factors(square, square, square, square, square)
-    return TrainState(params={}, opt_state=(), factors=factors, mask=jnp.ones((_SIDE, _SIDE)))
+def _factors(value=0.0):
+    square = jnp.full((_SIDE, _SIDE), value)
+    return Factors(square, square, square, square, square)
 
 
 class Maker:
@@ -34,8 +31,8 @@ class Maker:
         return ProjectedSamples(images=images, masks=masks)
 
 
-def _of(kept, make, *, name="a", phase=3, state=None):
-    return kept.of(name, phase, _state() if state is None else state, _COUNT, make)
+def _of(kept, make, *, name="a", phase=3, factors=None):
+    return kept.of(name, phase, _factors() if factors is None else factors, _COUNT, make)
 
 
 def _same(first, second):
@@ -54,13 +51,12 @@ def test_samples_are_made_once_and_the_same_wherever_they_come_from(tmp_path):
 def test_another_image_phase_or_factors_have_samples_of_their_own(tmp_path):
     make, kept = Maker(), KeptSamples(tmp_path)
     first = _of(kept, make)
-    for other in ({"name": "b"}, {"phase": 4}, {"state": _state(1.0)}):
+    for other in ({"name": "b"}, {"phase": 4}, {"factors": _factors(1.0)}):
         assert not _same(first, _of(kept, make, **other))
-    trained = dataclasses.replace(_state(), params={"depth": jnp.ones(3)})  # the phase under way
-    assert _same(first, _of(kept, make, state=trained)) and make.made == 4
+    assert _same(first, _of(kept, make)) and make.made == 4
 
 
-@pytest.mark.parametrize("harm", ["flipped", "short", "empty", "longer", "a folder", "another size"])
+@pytest.mark.parametrize("harm", ["short", "empty", "longer", "a folder", "another size"])
 def test_what_is_not_what_was_written_is_made_again(tmp_path, harm):
     make, kept = Maker(), KeptSamples(tmp_path)
     _of(kept, make)
@@ -74,10 +70,9 @@ def test_what_is_not_what_was_written_is_made_again(tmp_path, harm):
             _of(kept, make)
         return
     if harm == "another size":
-        assert kept.of("a", 3, _state(), _COUNT - 1, make).images.shape[0] == _COUNT and make.made == 2
+        assert kept.of("a", 3, _factors(), _COUNT - 1, make).images.shape[0] == _COUNT and make.made == 2
         return
-    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-    path.write_bytes({"flipped": flipped, "short": content[:middle], "empty": b"", "longer": bytes(1 << 20)}[harm])
+    path.write_bytes({"short": content[:middle], "empty": b"", "longer": bytes(1 << 20)}[harm])
     second = _of(kept, make)
     assert make.made == 2 and _same(second, _of(kept, make)) and make.made == 2
 

@@ -11,14 +11,14 @@ from helpers.tiny import tiny_image
 from gan2shape_jax.lift import refinement
 from gan2shape_jax.method import models
 from gan2shape_jax.method.factors import Factors
-from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.training import loop
 from gan2shape_jax.training.loop import Cadence, Watcher
 
 _CADENCE = Cadence(checkpoint=1000, log=1000, per_call=1, keep=1)
-_SCHEDULE = (Phase(0, 1, "step1", 20, True), Phase(1, 1, "step3", 12, True))
+_SCHEDULE = (Phase(0, 1, STEPS["step1"], 20, True), Phase(1, 1, STEPS["step3"], 12, True))
 
 
 @pytest.fixture(scope="module")

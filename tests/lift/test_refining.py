@@ -12,12 +12,13 @@ from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights.digest import sha256
 from gan2shape_jax.lift import model_file, refinement
-from gan2shape_jax.method import iteration, models
+from gan2shape_jax.method import models
 from gan2shape_jax.method.settings import changed
-from gan2shape_jax.run import check, experiment, lifted_model, prepare, refining
+from gan2shape_jax.run import check, experiment, prepare
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.runtime import schedule_of
-from gan2shape_jax.training import group, network_files
+from gan2shape_jax.training import network_files
+from gan2shape_jax.training.task import Independent
 
 _SHORT = {
     "refinement__lengths": ((3, 2, 4),),
@@ -42,7 +43,7 @@ def made(tmp_path_factory):
         category=config.category,
         gan_sha256=sha256(config.gan.checkpoint),
         gan_license="",
-        fits=lifted_model.wanted_of(config, settings, encoder=True),
+        fits=model_file.needs_of(config, settings, encoder=True),
         errors={"l1_p95": 2.0},
         training={},
     )
@@ -61,7 +62,7 @@ def _config(folder, pretrained, **fields):
 
 def test_a_model_has_a_schedule_of_its_own_and_other_networks_have_not(made, tmp_path):
     config = _config(tmp_path, made["model"], schedule__flip3=(True,))
-    chosen = refining.as_refinement(config)
+    chosen = refinement.as_refinement(config)
     assert [(phase.step, phase.iterations, phase.flip) for phase in schedule_of(chosen)] == [
         ("step1", 3, True),
         ("step2", 2, False),
@@ -69,12 +70,12 @@ def test_a_model_has_a_schedule_of_its_own_and_other_networks_have_not(made, tmp
     ]
     assert chosen.optimizer.learning_rate == 5e-4
     assert chosen.sampling.collect_iters == 2 and chosen.sampling.batch_size == 3
-    assert refining.as_refinement(chosen) == chosen
+    assert refinement.as_refinement(chosen) == chosen
     odd = _config(tmp_path, made["model"], schedule__flip3=(False,))
-    assert not refining.as_refinement(odd).schedule.flip1[0]  # a category that is not symmetric
+    assert not refinement.as_refinement(odd).schedule.flip1[0]  # a category that is not symmetric
     for other in (made["networks"], ""):
         config = _config(tmp_path, other)
-        assert refining.as_refinement(config) is config
+        assert refinement.as_refinement(config) is config
 
 
 def test_the_published_codes_faults_do_not_go_with_a_model(made, tmp_path):
@@ -106,18 +107,18 @@ def test_a_refinement_goes_on_after_an_interruption_to_the_same_bits(made, tmp_p
     whole = _config(tmp_path / "whole", made["model"])
     assert experiment.run(whole) == 0
     cut = _config(tmp_path / "cut", made["model"])
-    advance, calls = group.Group.advance, []
+    advance, calls = Independent.advance, []
 
-    def interrupted(*given, **named):
-        calls.append(given[2].step)
+    def interrupted(task, state, phase, *rest):
+        calls.append(phase.step)
         if calls.count("step3") == 3:
             raise KeyboardInterrupt
-        return advance(*given, **named)
+        return advance(task, state, phase, *rest)
 
-    monkeypatch.setattr(group.Group, "advance", interrupted)
+    monkeypatch.setattr(Independent, "advance", interrupted)
     with pytest.raises(KeyboardInterrupt):
         experiment.run(cut)
-    monkeypatch.setattr(iteration, "advance", advance)
+    monkeypatch.setattr(Independent, "advance", advance)
     assert experiment.run(cut) == 0
     results = [folder / "run/results/001" for folder in (tmp_path / "whole", tmp_path / "cut")]
     np.testing.assert_array_equal(*[np.load(folder / "depth.npy") for folder in results])
@@ -128,7 +129,7 @@ def test_a_refinement_goes_on_after_an_interruption_to_the_same_bits(made, tmp_p
 def test_an_encoder_of_its_own_begins_afresh_and_means_what_the_configuration_says(made, tmp_path):
     own, models_own = _config(tmp_path, made["model"]), _config(tmp_path, made["model"], refinement__new_encoder=False)
     architecture, _ = prepare.load_gan(own)
-    settings = [lifted_model.settings_of(config, architecture, original_size=32) for config in (own, models_own)]
+    settings = [model_file.settings_of(config, architecture, original_size=32) for config in (own, models_own)]
     assert [one.regularize_offset for one in settings] == [True, False]
     first, second = (prepare.initial_params(*pair) for pair in zip((own, models_own), settings, strict=True))
     for name in models.NAMES:
@@ -165,11 +166,11 @@ def test_an_image_that_the_model_does_not_know_is_told_of(made, tmp_path, capsys
 
 def test_the_bundled_model_fits_the_bundled_configuration():
     config = load_config("ictface")
-    chosen = refining.as_refinement(config)
+    chosen = refinement.as_refinement(config)
     assert chosen.schedule.stages == config.refinement.lengths
     architecture, _ = prepare.load_gan(config)
-    lifted_model.require_fits(config, lifted_model.settings_of(config, architecture, original_size=64), gan=True)
-    assert lifted_model.typical_l1(config) < 0.3
+    model_file.require_fits(config, model_file.settings_of(config, architecture, original_size=64), gan=True)
+    assert model_file.typical_l1(config) < 0.3
 
 
 @pytest.mark.parametrize("at_once", [pytest.param(1, marks=pytest.mark.heavy), pytest.param(2, marks=pytest.mark.slow)])

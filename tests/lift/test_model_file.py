@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models
-from gan2shape_jax.run import lifted_model
 
 
 @given(st.floats(-60000, 60000, width=16), st.integers(0, 10))
@@ -33,12 +32,12 @@ def case(tmp_path_factory):
 
 def test_outputs_move_by_a_thousandth_at_most(case):
     params, images, settings = case
-    bits = lifted_model.shortened(params, images, settings)
+    bits = model_file.shortened(params, images, settings)
     assert set(bits) <= set(models.NAMES) and len(bits) > 2
 
     def off(more):
-        kept = {name: lifted_model._rounded(params[name], bits[name] + more) for name in bits}
-        return lifted_model._changes(params, params | kept, images, settings=settings)
+        kept = {name: model_file._params_rounded(params[name], bits[name] + more) for name in bits}
+        return model_file._changes(params, params | kept, images, settings=settings)
 
     assert max(map(float, off(0).values())) <= 1e-3
     assert all(float(off(1)[name]) > 1e-3 for name in bits if bits[name] < 6)
@@ -47,4 +46,4 @@ def test_outputs_move_by_a_thousandth_at_most(case):
 def test_what_float16_cannot_hold_stays_as_it_is(case):
     params, images, settings = case
     huge = params | {"depth": jax.tree.map(lambda leaf: leaf * 1e6, params["depth"])}
-    assert "depth" not in lifted_model.shortened(huge, images, settings)
+    assert "depth" not in model_file.shortened(huge, images, settings)

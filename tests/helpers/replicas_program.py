@@ -1,8 +1,8 @@
-"""Run by test_data_parallel.py in a process of eight simulated devices; prints differences as JSON.
+"""Run by test_shared.py in a process of eight simulated devices; prints differences as JSON.
 
-Every phase makes two iterations of eight places, in ways that have to agree: on eight devices, and one place after
-another by the single-place loss, gradients averaged and the optimiser called in Python; in the prior and step 2
-also on one device with all places in one program.
+Every phase makes two iterations of eight replicas, in ways that have to agree: on eight devices, and one replica after
+another by the single-replica loss, gradients averaged and the optimiser called in Python; in the prior and step 2
+also on one device with all replicas in one program.
 """
 
 import dataclasses
@@ -17,16 +17,17 @@ jax.config.update("jax_num_cpu_devices", 8)
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
 
+from gan2shape_jax.method import iteration as iteration_lib  # noqa: E402
 from gan2shape_jax.method import models  # noqa: E402
 from gan2shape_jax.method.optimizer import optimizer  # noqa: E402
 from gan2shape_jax.method.state import TrainState  # noqa: E402
-from gan2shape_jax.method.steps import STEPS  # noqa: E402
 from gan2shape_jax.run import prepare, runtime  # noqa: E402
 from gan2shape_jax.run.folder import RunFolder  # noqa: E402
-from gan2shape_jax.training import data_parallel, image_axis, joint, joint_parallel  # noqa: E402
+from gan2shape_jax.training import devices as devices_lib  # noqa: E402
+from gan2shape_jax.training import shared as shared_lib  # noqa: E402
 from helpers.tiny import asset, tiny_config  # noqa: E402
 
-PLACES = 8
+REPLICAS = 8
 
 
 def _parts(folder: pathlib.Path):
@@ -45,8 +46,11 @@ def _parts(folder: pathlib.Path):
     )  # with a small one Adam makes a whole step of the rounding of a gradient that is zero
     architecture, frozen = prepare.load_frozen(config)
     group = [prepare.load_image(config, name, architecture, frozen, RunFolder(folder).latents) for name in names]
-    task = joint.gather(group, frozen, seed=0, collect_iters=6, reference=False)
-    return task, runtime.schedule_of(config)
+    tasks = [
+        shared_lib.shared(group, frozen, seed=0, collect_iters=6, replicas=REPLICAS, on=devices)
+        for devices in (jax.devices(), jax.devices()[:1])
+    ]
+    return *tasks, runtime.schedule_of(config)
 
 
 def _keys(plan) -> jax.Array:
@@ -54,10 +58,10 @@ def _keys(plan) -> jax.Array:
 
 
 def _one_by_one(task, state: TrainState, phase, plan) -> TrainState:
-    """Two iterations, place after place, on one device."""
-    problems = joint_parallel.stacked(task.names, task.problems)
+    """Two iterations, replica after replica, on one device."""
+    problems = shared_lib.stacked(task.problems)
 
-    step = STEPS[phase.step]
+    step = phase.kind
 
     @jax.jit
     def gradient(active, factors, number, constants, problem, key):
@@ -65,14 +69,14 @@ def _one_by_one(task, state: TrainState, phase, plan) -> TrainState:
         loss = jax.grad(step.loss, has_aux=True)
         return loss(active, *seen, problem, task.frozen, task.settings, flip=phase.flip)[0]
 
-    for number in range(0, len(plan.order), PLACES):
+    for number in range(0, len(plan.order), REPLICAS):
         active = {name: state.params[name] for name in step.networks}
         gradients = []
-        for entry in range(number, number + PLACES):
+        for entry in range(number, number + REPLICAS):
             index = plan.order[entry]
             factors, problem, key = jax.tree.map(lambda x, i=index: x[i], (state.factors, problems, _keys(plan)))
             gradients.append(gradient(active, factors, entry, plan.constants(entry), problem, key))
-        mean = jax.tree.map(lambda *each: sum(each) / PLACES, *gradients)
+        mean = jax.tree.map(lambda *each: sum(each) / REPLICAS, *gradients)
         updates, opt_state = optimizer(task.settings).update(mean, state.opt_state, active)
         state = dataclasses.replace(
             state, params={**state.params, **optax.apply_updates(active, updates)}, opt_state=opt_state
@@ -83,7 +87,11 @@ def _one_by_one(task, state: TrainState, phase, plan) -> TrainState:
 def _together(task, state, phase, plan):
     for iteration in range(phase.iterations):
         state, scalars = task.advance(state, phase, iteration, plan, 1)
-    return data_parallel.on_host(state), float(scalars["loss"])
+    return _on_host(state), float(scalars["loss"])
+
+
+def _on_host(state):
+    return jax.tree.map(lambda leaf: jax.numpy.asarray(np.asarray(leaf)), state)
 
 
 def _difference(first, second) -> float:
@@ -94,25 +102,28 @@ def _difference(first, second) -> float:
 
 def main(folder: pathlib.Path, wanted_steps: tuple[str, ...]) -> None:
     """Prints a record for each of the steps."""
-    single, schedule = _parts(folder)
-    eight = joint_parallel.spread_out(single, PLACES, independent=True)
-    alone = joint_parallel.spread_out(single, PLACES, independent=True, devices=jax.devices()[:1])
+    eight, alone, schedule = _parts(folder)
     programs: list[str] = []
-    compiled = data_parallel.update
+    compiled = iteration_lib.compiled_with
 
-    def noting(*args, **options):
-        if not programs:
-            programs.append(compiled.lower(*args, **options).as_text())
-        return compiled(*args, **options)
+    def noting(*given):
+        program = compiled(*given)
 
-    state = eight.initial(models.init_params(jax.random.key(0), single.settings))
+        def run(*args, **options):
+            if not programs:
+                programs.append(program.lower(*args, **options).as_text())
+            return program(*args, **options)
+
+        return run
+
+    state = eight.initial(models.init_params(jax.random.key(0), eight.settings))
     for phase in [phase for phase in schedule if phase.step in wanted_steps]:
         state = eight.begin(state, phase)
-        before, plan = data_parallel.on_host(state), eight.phase_constants(state, phase)
-        data_parallel.update = noting
+        before, plan = _on_host(state), eight.phase_constants(state, phase)
+        iteration_lib.compiled_with = noting
         state, loss = _together(eight, state, phase, plan)
-        data_parallel.update = compiled
-        one_by_one = _one_by_one(single, before, phase, plan)
+        iteration_lib.compiled_with = compiled
+        one_by_one = _one_by_one(alone, before, phase, plan)
         record = {
             "step": phase.step,
             "loss": loss,
@@ -128,7 +139,7 @@ def main(folder: pathlib.Path, wanted_steps: tuple[str, ...]) -> None:
         if phase.step in ("prior", "step2"):
             there = jax.tree.map(jax.numpy.array, before)
             same, _ = _together(
-                alone, there, phase, dataclasses.replace(plan, keys=image_axis.replicate(_keys(plan), alone.mesh))
+                alone, there, phase, dataclasses.replace(plan, keys=devices_lib.replicate(_keys(plan), alone.mesh))
             )
             record |= {
                 "one_program": _difference(one_by_one.params, same.params),

@@ -1,0 +1,243 @@
+"""What a lift trains on: a GAN's own samples, each determined by a seed and its number, with an exact latent code.
+
+Also their projected samples where these are slow to make, kept on disk so that a resumed phase need not compute them
+again:
+
+    FOLDER/PHASE-FACTORS-IMAGE.samples    a safetensors file: images (float16), masks (bytes)
+
+PHASE is the phase's number and FACTORS a checksum of the image's factors, from which its samples are drawn. Samples are
+rounded to the files' precision even when they were just computed, so an interruption does not change a single bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import pathlib
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+from jaxtyping import Float
+from ml_collections import ConfigDict
+
+from gan2shape_jax.errors import UserError, refused
+from gan2shape_jax.io import found_masks
+from gan2shape_jax.io.atomic_files import atomic_bytes
+from gan2shape_jax.io.masks import load_mask, parse_mask
+from gan2shape_jax.method import projection
+from gan2shape_jax.method import settings as settings_lib
+from gan2shape_jax.method.factors import Factors
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import PreparedImage, Problem, ProjectedSamples
+from gan2shape_jax.stylegan2 import Architecture
+
+__all__ = ["NOWHERE", "PROJECTED", "KeptSamples", "SampleMaker", "maker_of", "name_of"]
+
+PROJECTED = ".projected"  # subfolder of a run's folder, for `KeptSamples`
+
+Mask = Float[np.ndarray, "s s"]
+_TOGETHER = 8  # samples drawn by one call
+_USUAL_FROM = 96  # number of samples that the usual mask is found from
+_ENDING = ".samples"
+
+
+def name_of(number: int) -> str:
+    """Returns a sample's name in histories and pictures."""
+    return f"sample-{number:06d}"
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleMaker:
+    """Draws samples of a GAN.
+
+    Attributes:
+      frozen: the frozen networks; latents are truncated towards `mean_w`.
+      settings: of the method; `truncation`, psi in (0, 1], controls how varied the samples are.
+      mask_of: maps a sample's image (S, S, 3) to its object mask (S, S).
+      prior_of: maps an object mask to the depth (S, S) that training starts from.
+      key: the random key from which all samples are derived.
+    """
+
+    frozen: FrozenModels
+    settings: Settings
+    mask_of: Callable[[Float[np.ndarray, "s s 3"]], Mask]
+    prior_of: Callable[[Mask], Float[np.ndarray, "s s"]]
+    key: jax.Array
+
+    def images(self, numbers: Sequence[int]) -> tuple[Float[np.ndarray, "n s s 3"], Float[np.ndarray, "n w"]]:
+        """Returns the samples' images and their latents in W."""
+        parts = []
+        for start in range(0, len(numbers), _TOGETHER):
+            some = jnp.asarray(numbers[start : start + _TOGETHER])
+            whole = jnp.pad(some, (0, _TOGETHER - len(some)))  # compiles one program only
+            drawn = _draw(self.key, whole, self.frozen, settings=self.settings)
+            parts.append([np.asarray(part)[: len(some)] for part in drawn])
+        images, latents = map(np.concatenate, zip(*parts, strict=True))
+        return images, latents
+
+    def problems(self, numbers: Sequence[int]) -> list[PreparedImage]:
+        """Returns samples ready to be trained on."""
+        images, latents = self.images(numbers)
+        return [
+            self._problem(number, image, latent) for number, image, latent in zip(numbers, images, latents, strict=True)
+        ]
+
+    def _problem(self, number: int, image: np.ndarray, latent: np.ndarray) -> PreparedImage:
+        mask = self.mask_of(image)
+        picture = jnp.asarray(image)[None]
+        problem = Problem(
+            image=picture,
+            mask=jnp.asarray(mask, jnp.float32),
+            latent=jnp.asarray(latent)[None],
+            gan_image=picture,  # exact: the latent is known
+            prior=jnp.asarray(self.prior_of(mask), jnp.float32),
+            true_depth=None,
+            key=jax.random.fold_in(jax.random.fold_in(self.key, 1), number),
+        )
+        return PreparedImage(name=name_of(number), problem=problem, settings=self.settings, inversion_l1=0.0)
+
+
+@jax.jit
+def _draw(
+    key: jax.Array, numbers: jax.Array, frozen: FrozenModels, *, settings: Settings
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the images and latents of the numbered samples, each drawn with its own key."""
+    own, width = jax.random.fold_in(key, 0), settings.architecture.style_dim
+    z = jax.vmap(lambda number: jax.random.normal(jax.random.fold_in(own, number), (width,)))(numbers)
+    return projection.sample(z, frozen, settings)
+
+
+def maker_of(
+    config: ConfigDict, architecture: Architecture, frozen: FrozenModels, prior_of: Callable[[Mask], Mask]
+) -> SampleMaker:
+    """Returns the maker that draws a configuration's samples, with their object masks and priors.
+
+    Args:
+      config: the run's configuration.
+      architecture: the GAN's architecture.
+      frozen: the run's frozen networks, with the mean latent.
+      prior_of: see `SampleMaker`.
+    """
+    settings = settings_lib.changed(
+        settings_lib.from_config(config, architecture, original_size=config.lift.cropped_from),
+        collect_iters=1,  # a step sees one batch of samples at a time
+        fresh_samples=config.lift.inversion_samples,
+        truncation=config.lift.truncation,
+        warmup_iterations=config.lift.warmup_iterations,
+        latent_iterations=config.lift.latent_iterations,
+        latent_learning_rate=config.lift.latent_learning_rate,
+        anchor_view=config.lift.anchor_view,
+        anchor_light=config.lift.anchor_light,
+        own_encoder_iterations=config.lift.own_encoder_iterations,
+        encoder_learning_rate=config.lift.encoder_learning_rate,
+    )
+    maker = SampleMaker(frozen, settings, _whole_square, prior_of, jax.random.key(config.seed))
+    return dataclasses.replace(maker, mask_of=_mask_of(config, maker))
+
+
+def _whole_square(image: np.ndarray) -> Mask:
+    return np.ones(image.shape[:2], np.float32)
+
+
+def _mask_of(config: ConfigDict, maker: SampleMaker) -> Callable[[np.ndarray], Mask]:
+    """Returns the function that finds a sample's object mask, as set by `config.lift.masks`."""
+    side = config.image_size
+    if config.lift.masks == "none":
+        return _whole_square
+    if config.lift.masks == "parser":
+        return lambda image: _parsed(config, image)
+    usual = (
+        load_mask(pathlib.Path(config.lift.usual_mask), side)
+        if config.lift.usual_mask
+        else found_masks.usual_mask(maker.images(range(_USUAL_FROM))[0])
+    )
+    if usual.max() < 0.5:
+        source = config.lift.usual_mask or "samples of the GAN"
+        raise UserError(
+            f"the usual mask from {source} is empty: no pixel shows an object in half of the pictures; give a picture "
+            "that is white where the object is (config.lift.usual_mask), or set config.lift.masks='none'"
+        )
+    if config.lift.masks == "usual":
+        return lambda image: usual
+    return lambda image: found_masks.found_mask(image, usual)
+
+
+def _parsed(config: ConfigDict, image: np.ndarray) -> Mask:
+    """Returns the mask that the category's parser finds; the whole square where it finds nothing."""
+    mask = parse_mask(image, config.category, config.parsing.weights, normalize_all=config.parsing.normalize_all)
+    return mask if mask.max() >= 0.5 else np.ones_like(mask)
+
+
+@dataclasses.dataclass(frozen=True)
+class KeptSamples:
+    """Keeps the projected samples of one phase in a folder; without a folder they are computed every time."""
+
+    folder: pathlib.Path | None = None
+
+    def of(
+        self, name: str, phase: int, factors: Factors, count: int, make: Callable[[], ProjectedSamples]
+    ) -> ProjectedSamples:
+        """Returns the samples of an image, computing and storing them if they are not on disk.
+
+        Args:
+          name: the image's name.
+          phase: the phase's number.
+          factors: the image's factors, the same at any iteration of the phase.
+          count: the number of samples.
+          make: computes the samples; only images and masks are kept.
+
+        Raises:
+          UserError: the file system refuses the write.
+        """
+        if self.folder is None:
+            return _samples(_rounded(make()))
+        content = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(jax.device_get(factors)))
+        path = self.folder / f"{phase}-{zlib.crc32(content):08x}-{name}{_ENDING}"
+        arrays = _read(path, (count, *factors.depth.shape[-2:]))
+        if arrays is None:
+            arrays = _rounded(make())
+            try:
+                self.folder.mkdir(exist_ok=True)
+                atomic_bytes(path, safetensors.numpy.save(arrays))
+            except OSError as error:
+                raise refused(error, f"cannot write {path}") from error
+        return _samples(arrays)
+
+    def forget_all_but(self, phase: int) -> None:
+        """Removes the samples kept for other phases; files that cannot be removed stay."""
+        for path in self.folder.glob(f"*{_ENDING}") if self.folder is not None else ():
+            if not path.name.startswith(f"{phase}-"):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+
+NOWHERE = KeptSamples()
+
+
+def _rounded(samples: ProjectedSamples) -> dict[str, np.ndarray]:
+    """Returns samples, on the host, as in a file."""
+    masks = np.asarray(samples.masks) > 0.5
+    return {"images": np.asarray(samples.images, np.float16), "masks": masks.astype(np.uint8)}
+
+
+def _samples(arrays: dict[str, np.ndarray]) -> ProjectedSamples:
+    images: Any = arrays["images"].astype(np.float32)  # on the host
+    masks: Any = arrays["masks"].astype(np.float32)
+    return ProjectedSamples(images=images, masks=masks)
+
+
+def _read(path: pathlib.Path, shape: tuple[int, ...]) -> dict[str, np.ndarray] | None:
+    """Returns a file's arrays; None if the file is absent or cannot be read."""
+    try:
+        arrays = safetensors.numpy.load_file(path)
+    except (OSError, safetensors.SafetensorError):
+        return None
+    whole = {name: array.shape for name, array in arrays.items()} == {"images": (*shape, 3), "masks": shape}
+    return arrays if whole else None

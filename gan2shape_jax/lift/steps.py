@@ -1,0 +1,317 @@
+"""The steps that only a lift takes: the inversion step, step 3 with an anchor, and better projected samples.
+
+docs/reports/lift.md has the figures that each is for.
+
+The inversion step comes before the first stage: the encoder learns to invert the GAN on fresh samples from it, whose
+latents are known exactly. Step 2 then starts from an encoder that sees viewpoints and lights, and has to learn only how
+renderings differ from photographs.
+
+The anchored step is step 3 whose view and light networks are held to the views and lights of pseudo-images, which are
+known because they were drawn. A single image finds its views through step 3's loss alone; networks trained on many
+images at once from the start can settle where no view is right. Versions of pseudo-images from the encoder alone follow
+a view only roughly, so their latents are improved by a search, which minimises step 2's loss over each latent itself
+instead of over the encoder's weights (GAN2Shape, equation 3).
+
+Without an anchor, each image may have an encoder of its own: step 2 from scratch, on that image's pseudo-images alone.
+An encoder that follows the renderings of all images closely makes the GAN repeat the rendered shape, with its faults;
+one that is trained briefly on one image stays closer to what the GAN draws by itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
+
+from gan2shape_jax.method import iteration as iteration_lib
+from gan2shape_jax.method import models, projection, sampling
+from gan2shape_jax.method.factors import Factors
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.optimizer import fresh_optimizer
+from gan2shape_jax.method.pseudo_images import draw_pseudo_images, known_conditions
+from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.settings import Settings, changed
+from gan2shape_jax.method.state import KnownConditions, Problem, ProjectedSamples, TrainState
+from gan2shape_jax.method.step import LossAndMetrics, Seen, Step
+from gan2shape_jax.method.step2 import STEP2, version_loss
+from gan2shape_jax.method.step3 import STEP3, collect_batch, next_samples, step3_loss
+
+__all__ = [
+    "ANCHORED_STEP",
+    "INVERSION_STEP",
+    "anchored_loss",
+    "fresh_samples",
+    "has_own_encoder",
+    "improved",
+    "inversion_loss",
+    "light_distance",
+    "projected_by_own_encoder",
+    "view_distance",
+]
+
+# Standard deviations, in network units, below which a quantity counts as constant.
+_STANDING = 1e-4
+_AT_ONCE = 8  # samples per compiled call of the search; more gain nothing on CPU
+# The phases of the images' own encoders are numbered from here on, beyond those of any schedule, so that no random draw
+# is repeated.
+_PHASES = 1 << 18
+
+
+# --- inversion ------------------------------------------------------------------------------------------
+
+
+def fresh_samples(
+    key: PRNGKeyArray, count: int, frozen: FrozenModels, settings: Settings
+) -> tuple[Float[Array, "n s s 3"], Float[Array, "n w"]]:
+    """Draws samples from the GAN, truncated as the settings say; returns their images and their latents in W.
+
+    Args:
+      key: determines the draws.
+      count: number of samples n.
+      frozen: holds the generator and the mean of W.
+      settings: of the method.
+    """
+    return projection.sample(jax.random.normal(key, (count, settings.architecture.style_dim)), frozen, settings)
+
+
+def inversion_loss(
+    params: models.Params,
+    images: Float[Array, "n s s 3"],
+    latents: Float[Array, "n w"],
+    problem: Problem,
+    frozen: FrozenModels,
+    settings: Settings,
+    *,
+    flip: bool = False,
+) -> LossAndMetrics:
+    """Returns the encoder's mean squared error for the offsets in W from the problem's image to each of `images`.
+
+    There is no sheet, mirrored or not: `flip` is not used.
+    """
+    del flip
+    offset = projection.latent_offset(params, images, problem.gan_image, frozen, settings)
+    loss = jnp.mean(jnp.square(offset - (latents - problem.latent)))
+    return loss, ({"loss": loss}, offset)
+
+
+def _draw_samples(
+    key: PRNGKeyArray,
+    iteration: Int[Scalar, ""],
+    factors: Any,
+    constants: Any,
+    frozen: FrozenModels,
+    settings: Settings,
+) -> Seen:
+    """Draws fresh samples."""
+    del factors, constants
+    return fresh_samples(jax.random.fold_in(key, iteration), settings.fresh_samples, frozen, settings)
+
+
+INVERSION_STEP = Step("inversion", networks=("encoder",), loss=inversion_loss, draw=_draw_samples, cost=4.0)
+
+
+# --- step 3 with an anchor ------------------------------------------------------------------------------
+
+
+def view_distance(
+    views: Float[Array, "n 6"], known: KnownConditions, frozen: FrozenModels, settings: Settings
+) -> Float[Scalar, ""]:
+    """Returns the mean squared error of views against the known ones, in standard deviations of the drawn views.
+
+    In network units, a roll, which varies by 3 degrees, would count for nothing beside a yaw, which varies by 20.
+    Components that are not drawn at random are left out.
+
+    Args:
+      views: in radians and scene units.
+      known: known views and lights of the same samples.
+      frozen: holds the statistics of views.
+      settings: of the method.
+    """
+    units = settings.view_range.units(views.dtype)
+    off = views / jnp.where(units > 0, units, 1.0) - known.views
+    deviations = sampling.view_deviations(frozen.view_factor, settings.view_scale)
+    return _in_deviations(off, jnp.where(units > 0, deviations, 0.0))  # components without a range are left out
+
+
+def light_distance(lights: Float[Array, "n 4"], known: KnownConditions, settings: Settings) -> Float[Scalar, ""]:
+    """Returns the mean squared error of lights (ambient, diffuse, dx, dy) against known ones, as `view_distance`."""
+    return _in_deviations(lights - known.lights, sampling.light_deviations(settings.rand_light))
+
+
+def _in_deviations(off: Float[Array, "n k"], deviations: Float[Array, " k"]) -> Float[Scalar, ""]:
+    """Returns the mean square of `off` in units of the deviations, over those that are not zero."""
+    moving = deviations > _STANDING
+    square = jnp.mean(jnp.square(off / jnp.where(moving, deviations, 1.0)), axis=0)
+    return jnp.sum(jnp.where(moving, square, 0.0)) / jnp.maximum(jnp.sum(moving), 1)
+
+
+def anchored_loss(
+    params: models.Params,
+    images: Float[Array, "n s s 3"],
+    masks: Float[Array, "n s s"],
+    pseudo: Float[Array, "n s s 3"],
+    known: KnownConditions,
+    problem: Problem,
+    frozen: FrozenModels,
+    settings: Settings,
+    *,
+    flip: bool,
+) -> LossAndMetrics:
+    """Returns step 3's loss plus the weighted distances of views and lights from the known ones.
+
+    Distances are taken both on the pseudo-images and on the GAN's versions of them; the metrics report both.
+
+    Args:
+      params: the networks' parameters.
+      images: projected samples, the GAN's versions of `pseudo`.
+      masks: masks of the samples.
+      pseudo: pseudo-images.
+      known: views and lights that `pseudo` was drawn with.
+      problem: what is given about the input.
+      frozen: the frozen networks.
+      settings: of the method.
+      flip: whether the mirrored sheet has to explain the images too.
+    """
+    loss, (metrics, (geometry, recon)) = step3_loss(params, images, masks, problem, frozen, settings, flip=flip)
+    if "anchor_view" in settings.optional_terms:
+        seen = view_distance(geometry.view[1:], known, frozen, settings)
+        drawn = view_distance(models.views(params, pseudo, frozen.view_mean, settings), known, frozen, settings)
+        loss = loss + settings.anchor_view * (drawn + seen)
+        metrics |= {"view_distance": seen, "drawn_view_distance": drawn}
+    if "anchor_light" in settings.optional_terms:
+        seen = light_distance(geometry.light[1:], known, settings)
+        drawn = light_distance(models.lights(params, pseudo, frozen.light_mean, settings), known, settings)
+        loss = loss + settings.anchor_light * (drawn + seen)
+        metrics |= {"light_distance": seen, "drawn_light_distance": drawn}
+    return loss, (metrics | {"loss": loss}, (geometry, recon))
+
+
+def _collect_anchored(
+    params: models.Params,
+    factors: Factors,
+    code: Float[Array, "1 w"] | None,
+    problem: Problem,
+    key: PRNGKeyArray,
+    iteration: Int[Scalar, ""] | int,
+    frozen: FrozenModels,
+    settings: Settings,
+) -> ProjectedSamples:
+    """Returns one batch of projected samples with their pseudo-images and the views and lights of these."""
+    batch = collect_batch(params, factors, code, problem, key, iteration, frozen, settings)
+    pseudo, _ = draw_pseudo_images(key, iteration, factors, frozen, settings)
+    return dataclasses.replace(batch, pseudo=pseudo, known=known_conditions(key, iteration, factors, frozen, settings))
+
+
+def _next_anchored(
+    key: PRNGKeyArray,
+    iteration: Int[Scalar, ""],
+    factors: Factors,
+    samples: ProjectedSamples,
+    frozen: FrozenModels,
+    settings: Settings,
+) -> Seen:
+    """Returns the next batch of kept samples, in the form that the loss takes."""
+    del factors, frozen
+    batch = next_samples(key, iteration, samples, settings)
+    return batch.images, batch.masks, batch.pseudo, batch.known
+
+
+ANCHORED_STEP = dataclasses.replace(
+    STEP3, name="anchored", loss=anchored_loss, draw=_next_anchored, collect=_collect_anchored
+)
+
+
+# --- better projected samples ---------------------------------------------------------------------------
+
+
+def improved(
+    params: models.Params, samples: ProjectedSamples, problem: Problem, frozen: FrozenModels, settings: Settings
+) -> ProjectedSamples:
+    """Returns samples that are closer to their pseudo-images; not to be called inside `jax.jit`.
+
+    The steps are separate calls: in a loop inside a program, convolutions fall off XLA's fast path on CPU.
+
+    Args:
+      params: the networks' parameters; the encoder provides the starting point.
+      samples: projected samples with their pseudo-images.
+      problem: what is given about the input.
+      frozen: the frozen networks.
+      settings: of the method; without `latent_iterations` the samples are returned unchanged.
+    """
+    if not settings.latent_iterations or samples.pseudo is None:
+        return samples
+    images = []
+    for first in range(0, len(samples.pseudo), _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        pseudo, masks = samples.pseudo[part], samples.masks[part]
+        offset, moments = _begin_search(params, pseudo, problem, frozen, settings)
+        for _ in range(settings.latent_iterations):
+            offset, moments = _search(offset, moments, pseudo, masks, problem, frozen, settings)
+        images.append(_version(offset, problem, frozen, settings))
+    return dataclasses.replace(samples, images=jnp.concatenate(images))
+
+
+def _adam(settings: Settings) -> optax.GradientTransformation:
+    return optax.adam(settings.latent_learning_rate)
+
+
+@jax.jit
+def _begin_search(
+    params: models.Params, pseudo: Float[Array, "n s s 3"], problem: Problem, frozen: FrozenModels, settings: Settings
+) -> tuple[Float[Array, "n w"], Any]:
+    offset = projection.latent_offset(params, pseudo, problem.gan_image, frozen, settings)
+    return offset, _adam(settings).init(offset)
+
+
+@jax.jit
+def _search(
+    offset: Float[Array, "n w"],
+    moments: Any,
+    pseudo: Float[Array, "n s s 3"],
+    masks: Float[Array, "n s s"],
+    problem: Problem,
+    frozen: FrozenModels,
+    settings: Settings,
+) -> tuple[Float[Array, "n w"], Any]:
+    gradient, _ = jax.grad(version_loss, has_aux=True)(offset, pseudo, masks, problem, frozen, settings)
+    updates, moments = _adam(settings).update(gradient, moments)
+    return optax.apply_updates(offset, updates), moments
+
+
+@jax.jit
+def _version(
+    offset: Float[Array, "n w"], problem: Problem, frozen: FrozenModels, settings: Settings
+) -> Float[Array, "n s s 3"]:
+    return projection.synthesize(projection.moved(problem.latent, offset), frozen, settings)
+
+
+def has_own_encoder(phase: Phase, settings: Settings) -> bool:
+    """Whether a phase's samples are projected by a separate encoder for each image: in step 3 without an anchor."""
+    return phase.kind is STEP3 and settings.own_encoder_iterations > 0
+
+
+def projected_by_own_encoder(
+    state: TrainState, phase: Phase, problem: Problem, frozen: FrozenModels, settings: Settings
+) -> ProjectedSamples:
+    """Returns projected samples of an image from an encoder of its own; not to be called inside `jax.jit`.
+
+    Args:
+      state: networks, and the image's factors.
+      phase: the phase that the samples are for.
+      problem: the image; its key determines the encoder's initial weights.
+      frozen: the frozen networks.
+      settings: of the method; step 2 runs for `own_encoder_iterations` at `encoder_learning_rate`.
+    """
+    own = changed(settings, regularize_offset=True, learning_rate=settings.encoder_learning_rate)
+    lesson = Phase(_PHASES + phase.number, phase.stage, STEP2, settings.own_encoder_iterations, flip=False)
+    fresh = models.init_params(jax.random.fold_in(problem.key, lesson.number), own)["encoder"]
+    alone = dataclasses.replace(state, params=state.params | {"encoder": fresh})
+    alone = fresh_optimizer(alone, STEP2.networks, own)
+    for number in range(lesson.iterations):
+        alone, _ = iteration_lib.advance(alone, lesson, number, None, problem, frozen, own)
+    samples: ProjectedSamples = iteration_lib.phase_constants(alone, phase, problem, frozen, own)
+    return samples

@@ -1,0 +1,461 @@
+"""The task of joint training: one set of networks for many images.
+
+One or several images share an iteration; their gradients are averaged (the published code's `share_weight`).
+
+Source: GAN2Shape, section 4.1, and its published code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Int
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.method import iteration as iteration_lib
+from gan2shape_jax.method import models, optimizer, reconstruction, sampling
+from gan2shape_jax.method import state as state_lib
+from gan2shape_jax.method.factors import Factors
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.prior_step import PRIOR_STEP
+from gan2shape_jax.method.reconstruction import Reconstruction, canonical_mask
+from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import PreparedImage, Problem, ProjectedSamples, TrainState
+from gan2shape_jax.method.step import LossAndMetrics
+from gan2shape_jax.method.step1 import Step1Cache
+from gan2shape_jax.method.step2 import STEP2
+from gan2shape_jax.training import devices
+from gan2shape_jax.training.devices import AXIS
+from gan2shape_jax.training.task import mean_of_rows, means, phase_keys, scores
+
+__all__ = [
+    "Plan",
+    "Shared",
+    "image_order",
+    "require_enough",
+    "require_one_size",
+    "sample_choices",
+    "shared",
+    "stacked",
+    "update",
+]
+
+_STATIC = ("step", "flip", "mesh")
+
+
+@functools.partial(jax.jit, static_argnames=("epochs", "count"))
+def _permutations(key, *, epochs: int, count: int):
+    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(epochs))
+    return jax.vmap(lambda k: jax.random.permutation(k, count))(keys)
+
+
+def image_order(key: jax.Array, iterations: int, count: int) -> Int[np.ndarray, " iterations"]:
+    """Returns which of `count` images each iteration of a phase sees: successive epochs, each reshuffled."""
+    epochs = -(-iterations // count)
+    return np.asarray(_permutations(key, epochs=epochs, count=count)).reshape(-1)[:iterations]
+
+
+@functools.partial(jax.jit, static_argnames=("count", "batch_size"))
+def sample_choices(
+    keys: jax.Array, iterations: jax.Array, *, count: int, batch_size: int
+) -> Int[jax.Array, "iterations batch"]:
+    """Returns which of an image's kept samples each iteration sees: distinct ones, redrawn every iteration.
+
+    Args:
+      keys: (iterations,), the key of the image that each iteration sees.
+      iterations: (iterations,), the iterations' numbers.
+      count: the number of the image's samples.
+      batch_size: the number of samples per iteration.
+    """
+
+    def choose(key, iteration):
+        return jax.random.permutation(jax.random.fold_in(key, iteration), count)[:batch_size]
+
+    return jax.vmap(choose)(keys, iterations)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The course of a phase: the image of every entry, and per-image or per-entry data.
+
+    With R replicas, iteration i sees the entries i R to (i + 1) R - 1. Random draws are numbered by entry.
+
+    Attributes:
+      order: (entries,), image indices.
+      keys: (images,), for random draws in training; replicated.
+      caches: for step 1, by image index (only the albedo changes, so one per image is enough); on the host.
+      samples: for step 3, one entry per image; on the host.
+      choices: (entries, batch), which of the image's samples step 3 sees.
+    """
+
+    order: np.ndarray
+    keys: jax.Array
+    caches: Mapping[int, Step1Cache] = dataclasses.field(default_factory=dict)
+    samples: tuple[ProjectedSamples, ...] = ()
+    choices: np.ndarray | None = None
+
+    def constants(self, entry: int) -> Step1Cache | ProjectedSamples | None:
+        """Returns what an entry sees besides its image's problem and factors."""
+        index = int(self.order[entry])
+        return (
+            self.caches.get(index) if self.choices is None else devices.pick(self.samples[index], self.choices[entry])
+        )
+
+
+def _mean_loss(one: Callable[..., LossAndMetrics]) -> Callable[..., LossAndMetrics]:
+    """Returns a function of the parameters that gives the mean loss and scalars over a device's replicas.
+
+    The mean is taken inside the differentiated function, so that the replicas' convolutions share one set of weights
+    and become one convolution over a larger batch, forward and backward; per-replica gradients would not.
+
+    Args:
+      one: maps the parameters and a replica's inputs to its loss; the inputs of the returned function have a leading
+        axis of replicas.
+    """
+
+    def mean(params: Any, *seen: Any) -> LossAndMetrics:
+        if jax.tree.leaves(seen)[0].shape[0] == 1:
+            return one(params, *devices.pick(seen, 0))
+        loss, (metrics, _) = jax.vmap(functools.partial(one, params))(*seen)
+        return jnp.mean(loss), (jax.tree.map(jnp.mean, metrics), None)
+
+    return mean
+
+
+def update(state, kept, numbers, chosen, constants, problems, keys, frozen, settings, *, step, flip, mesh):
+    """One update of shared networks from the mean loss of an iteration's replicas; to be called inside `jax.jit`.
+
+    Every device differentiates the mean loss of its replicas, the gradients are averaged over the mesh (one
+    all-reduce), and every device takes the same step of Adam. Results do not depend on the number of devices, apart
+    from the order of summation.
+
+    Args:
+      state: parameters and optimiser state; like all that follows, replicated unless said otherwise.
+      kept: factors, with a leading axis of images, and mask.
+      numbers: (replicas,), the numbers that determine the replicas' random draws; sharded.
+      chosen: (replicas,), the image indices; sharded.
+      constants: what each replica sees besides, with a leading axis of replicas; sharded.
+      problems: the problems of all images, with a leading axis.
+      keys: the phase's keys for all images.
+      frozen: the frozen networks.
+      settings: of the method.
+      step: the step to run.
+      flip: whether the mirrored sheet must explain the images too.
+      mesh: the devices.
+
+    Returns:
+      The updated `state`, and the scalars averaged over the replicas.
+    """
+
+    def on_device(state, kept, numbers, chosen, constants, problems, keys, frozen, settings):
+        whole = TrainState(*state, *kept)
+
+        def one(params, number, constants, factors, problem, key):
+            seen = step.draw(key, number, factors, constants, frozen, settings)
+            return step.loss(params, *seen, problem, frozen, settings, flip=flip)
+
+        trained = {name: whole.params[name] for name in step.networks}
+        own = devices.pick((whole.factors, problems, keys), chosen)
+        differentiated = jax.value_and_grad(_mean_loss(one), has_aux=True)
+        (_, (metrics, _)), gradient = differentiated(trained, numbers, constants, *own)
+        if mesh.size > 1:
+            gradient, metrics = jax.lax.pmean((gradient, metrics), AXIS)
+        whole = optimizer.optimizer_step(whole, gradient, settings)
+        return (whole.params, whole.opt_state), metrics
+
+    given = (state, kept, numbers, chosen, constants, problems, keys, frozen, settings)
+    if mesh.size == 1:
+        return on_device(*given)
+    all_alike, each = PartitionSpec(), PartitionSpec(AXIS)
+    # With check_vma=False a gradient is that of the device's own loss; otherwise JAX would sum over all devices.
+    return jax.shard_map(
+        on_device,
+        mesh=mesh,
+        check_vma=False,
+        in_specs=(all_alike, all_alike, each, each, each, *[all_alike] * 4),
+        out_specs=(all_alike, all_alike),
+    )(*given)
+
+
+@jax.jit
+def _input_factors(params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings) -> Factors:
+    geometry = reconstruction.input_scene(params, problem, frozen, settings, flip=False)
+    depth, view = geometry.depth[0], geometry.view[0]
+    mask = canonical_mask(problem.mask, depth, view, settings) if settings.use_mask else jnp.ones_like(problem.mask)
+    albedo = models.albedo(params, problem.image, settings)[0]
+    return Factors(depth=depth, albedo=albedo, view=view, light=geometry.light[0], mask=mask)
+
+
+def _project(name: str, *given: Any) -> ProjectedSamples:
+    """Returns an image's projected samples, by the encoder that all images share; see `Shared.project`."""
+    del name
+    samples: ProjectedSamples = iteration_lib.phase_constants(*given)
+    return samples
+
+
+@dataclasses.dataclass(frozen=True)
+class Shared:
+    """The task of joint training, one set of networks for all images; see `task.Task`.
+
+    What is kept between the steps differs from one image's training: at the end of step 1 the factors of all images,
+    with a leading axis n in `TrainState.factors`, and in step 3 the projected samples of each image, on the host. Both
+    the factors and the encoder that the samples come from are in the checkpoint, so a resumed step 3 collects the same
+    samples.
+
+    Attributes:
+      names, problems: the images' names and problems.
+      frozen: the frozen networks.
+      settings: the settings, shared by all images; `collect_iters` is 1, since a step sees one batch of samples at a
+        time.
+      key: the random key for the order of images.
+      batches: the number of batches of projected samples kept for each image.
+      reference: True reproduces the published code: in step 2 every image is lit with the last image's ambient and
+        diffuse strength, and the prior is fitted to the first image only.
+      replicas: the number of losses averaged into one update.
+      different: True if each replica sees the next image, False if all replicas see the same one.
+      mesh: the devices.
+      on_collected: called as samples are projected, with the number of images done and the total number of images.
+      project: returns an image's projected samples, given its name and the arguments of `iteration.phase_constants`.
+    """
+
+    names: tuple[str, ...]
+    problems: tuple[Problem, ...]
+    frozen: FrozenModels
+    settings: Settings
+    key: jax.Array
+    batches: int
+    reference: bool
+    replicas: int
+    different: bool
+    mesh: Mesh
+    on_collected: Callable[[int, int], None] = lambda done, count: None
+    project: Callable[..., ProjectedSamples] = _project
+
+    @functools.cached_property
+    def _given(self) -> tuple[Problem, FrozenModels, Settings]:
+        """Everything that iterations do not change, on every device."""
+        return devices.replicate((stacked(self.problems), self.frozen, self.settings), self.mesh)
+
+    @property
+    def window(self) -> int:
+        """See `task.Task`."""
+        return -(-len(self.problems) // self.replicas) if self.different else len(self.problems)
+
+    def initial(self, params: models.Params) -> TrainState:
+        """See `task.Task`."""
+        state = state_lib.initial_state(jax.tree.map(jnp.array, params), self.settings)
+        every = devices.stack([state.factors] * len(self.problems))
+        return devices.replicate(dataclasses.replace(state, factors=every), self.mesh)
+
+    def restored(self, state: TrainState) -> TrainState:
+        """See `task.Task`; goes through the host, because Orbax binds arrays to their device."""
+        return devices.replicate(jax.device_put(jax.tree.map(np.asarray, state), may_alias=False), self.mesh)
+
+    def begin(self, state: TrainState, phase: Phase) -> TrainState:
+        """See `task.Task`."""
+        alone = devices.on_host(state, self.mesh)
+        if phase.kind is STEP2:
+            alone = dataclasses.replace(alone, factors=self._factors(alone))
+        return devices.replicate(self.fresh_optimizer(alone, phase), self.mesh)
+
+    def fresh_optimizer(self, state: TrainState, phase: Phase) -> TrainState:
+        """See `task.Task`."""
+        return optimizer.fresh_optimizer(state, phase.kind.networks, self.settings)
+
+    def _factors(self, state: TrainState) -> Factors:
+        """Returns every image's factors at the end of step 1, stacked."""
+        each = [_input_factors(state.params, one, self.frozen, self.settings) for one in self.problems]
+        every: Factors = devices.stack(each)
+        if self.reference:
+            every = dataclasses.replace(every, light=every.light.at[:, :2].set(every.light[-1, :2]))
+        return every
+
+    def order(self, phase: Phase) -> np.ndarray:
+        """Returns the index of the image of each entry, see `Plan`."""
+        entries = phase.iterations * (self.replicas if self.different else 1)
+        if phase.kind is PRIOR_STEP and self.reference:
+            order = np.zeros(entries, np.int32)
+        else:
+            key = sampling.phase_key(self.key, phase.number, sampling.CHOOSE)
+            order = image_order(key, entries, len(self.problems))
+        return order if self.different else np.repeat(order, self.replicas)
+
+    def phase_constants(self, state: TrainState, phase: Phase) -> Plan:
+        """See `task.Task`."""
+        own = jnp.stack([problem.key for problem in self.problems])
+        keys = phase_keys(own, phase.number, use=sampling.TRAIN)
+        plan = Plan(self.order(phase), devices.replicate(keys, self.mesh))
+        alone, step = devices.on_host(state, self.mesh), phase.kind
+        if step.cache is None:
+            return plan
+        if step.collect is None:
+            return dataclasses.replace(plan, caches={i: self._cache(alone, phase, i) for i in set(plan.order.tolist())})
+        choices = sample_choices(
+            phase_keys(own, phase.number, use=sampling.CHOOSE)[plan.order],
+            jnp.arange(len(plan.order)),
+            count=self.batches * self.settings.batch_size,
+            batch_size=self.settings.batch_size,
+        )
+        return dataclasses.replace(plan, samples=self._samples(alone, phase), choices=np.asarray(choices))
+
+    def _cache(self, state: TrainState, phase: Phase, index: int) -> Step1Cache:
+        cache = iteration_lib.phase_constants(state, phase, self.problems[index], self.frozen, self.settings)
+        # Moving megabytes of features in every iteration would cost more than recomputing them.
+        return jax.device_get(dataclasses.replace(cache, features=None))
+
+    def _samples(self, state: TrainState, phase: Phase) -> tuple[ProjectedSamples, ...]:
+        collecting = dataclasses.replace(self.settings, collect_iters=self.batches)
+        samples = []
+        for index, (name, problem) in enumerate(zip(self.names, self.problems, strict=True)):
+            single = dataclasses.replace(state, factors=_item(state.factors, index))
+            samples.append(jax.device_get(self.project(name, single, phase, problem, self.frozen, collecting)))
+            self.on_collected(len(samples), len(self.problems))
+        return tuple(samples)
+
+    def advance(
+        self, state: TrainState, phase: Phase, iteration: int, constants: Plan, count: int
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        """See `task.Task`."""
+        assert count == 1  # the next iteration sees other images
+        first, mine = iteration * self.replicas, devices.local_replicas(self.replicas, self.mesh)
+        entries = [first + replica for replica in mine]
+        numbers, chosen, seen = devices.spread(
+            [(np.int32(e), np.int32(constants.order[e]), constants.constants(e)) for e in entries],
+            self.replicas,
+            self.mesh,
+        )
+        state = devices.replicate(state, self.mesh)
+        platform = self.mesh.devices.flat[0].platform
+        (params, opt_state), scalars = iteration_lib.compiled_with(update, _STATIC, platform)(
+            *((state.params, state.opt_state), (state.factors, state.mask), numbers, chosen, seen),
+            *(self._given[0], constants.keys, *self._given[1:]),
+            step=phase.kind,
+            flip=phase.flip,
+            mesh=self.mesh,
+        )
+        return dataclasses.replace(state, params=params, opt_state=opt_state), scalars
+
+    def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """See `task.Task`."""
+        return means(scalars)
+
+    def examine(
+        self, state: TrainState, phase: Phase | None, done: int
+    ) -> tuple[Reconstruction | None, dict[str, Any]]:
+        """Returns the first image's reconstruction, and mean errors with each image's own under `images`."""
+        ended = phase is not None and done == phase.iterations
+        if phase is not None and not ended and "depth" not in phase.kind.networks:
+            return None, {}  # errors have not changed
+        params = devices.on_host(state.params, self.mesh)
+        first = reconstruction.see(params, self.problems[0], self.frozen, self.settings) if ended else None
+        if self.problems[0].true_depth is None:
+            return first, {}
+        each = {
+            name: scores(reconstruction.see(params, problem, self.frozen, self.settings), problem, self.settings)
+            for name, problem in zip(self.names, self.problems, strict=True)
+        }
+        return first, mean_of_rows(list(each.values())) | {"images": each}
+
+
+@jax.jit
+def _item(factors: Factors, index: jax.Array | int) -> Factors:
+    return jax.tree.map(lambda leaf: leaf[index], factors)
+
+
+def stacked(problems: Sequence[Problem]) -> Problem:
+    """Returns the problems stacked along a leading axis of images, without true depth, which training does not use.
+
+    Where some latents are in W and others in W+, those in W are repeated for every layer, which is the same point.
+    """
+    layers = max((one.latent.shape[1] for one in problems if one.latent.ndim == 3), default=0)
+
+    def alike(one: Problem) -> Problem:
+        short = layers and one.latent.ndim == 2
+        latent = jnp.repeat(one.latent[:, None], layers, axis=1) if short else one.latent
+        return dataclasses.replace(one, latent=latent, true_depth=None)
+
+    whole: Problem = devices.stack([alike(one) for one in problems])
+    return whole
+
+
+def require_enough(images: int, collect_iters: int) -> None:
+    """Raises `UserError` if there are too few images, or too few batches of samples for them."""
+    if images < 2:
+        raise UserError(
+            f"joint training needs at least two images, the list has {images}: "
+            "reconstruct one image with config.mode='instance' and config.schedule.joint=False"
+        )
+    if collect_iters < images:
+        raise UserError(
+            f"config.sampling.collect_iters is {collect_iters}, but each of the {images} images needs "
+            f"a batch of samples: give at least {images}"
+        )
+
+
+def require_one_size(sides: Mapping[str, int]) -> None:
+    """Raises `UserError` where images that are cropped have sides, in pixels, of different lengths.
+
+    Args:
+      sides: of the images before cropping, by their names; all alike where nothing is cropped (see `Settings`).
+    """
+    (name, side), *others = sides.items()
+    odd = [other for other, its_side in others if its_side != side]
+    if odd:
+        raise UserError(
+            f"joint training with config.data.crop needs images of one size: {name} has "
+            f"{side} pixels, {', '.join(odd[:8])} another size; resize them"
+        )
+
+
+def shared(
+    images: Sequence[PreparedImage],
+    frozen: FrozenModels,
+    *,
+    seed: int,
+    collect_iters: int,
+    reference: bool = False,
+    replicas: int = 1,
+    different: bool = True,
+    on: Sequence[jax.Device] | None = None,
+    **hooks: Any,
+) -> Shared:
+    """Returns the task of training on these images together.
+
+    Args:
+      images: the images, in the list's order.
+      frozen: the frozen networks.
+      seed: the run's seed.
+      collect_iters: total batches of samples for all images; each image gets the same whole number of them.
+      reference: whether to reproduce the published code's faults.
+      replicas: see `Shared`.
+      different: see `Shared`.
+      on: the devices to spread the replicas over; None means all.
+      **hooks: `on_collected` and `project` of `Shared`.
+
+    Raises:
+      UserError: fewer than two images, fewer batches than images, images that cannot share a program, or hosts whose
+        devices do not divide the replicas.
+    """
+    require_enough(len(images), collect_iters)
+    require_one_size({one.name: one.settings.original_size for one in images})
+    return Shared(
+        names=tuple(one.name for one in images),
+        problems=tuple(one.problem for one in images),
+        frozen=frozen,
+        settings=dataclasses.replace(images[0].settings, collect_iters=1),
+        key=jax.random.key(seed),
+        batches=collect_iters // len(images),
+        reference=reference,
+        replicas=replicas,
+        different=different,
+        mesh=devices.mesh_of(replicas, on or jax.devices()),
+        **hooks,
+    )

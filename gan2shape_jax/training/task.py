@@ -1,0 +1,282 @@
+"""What the training loop trains: N problems, whose networks are independent or shared.
+
+`Independent` images each have networks of their own; one image is N = 1. In joint training (`shared.Shared`), all
+images share one set of networks; a lift (`lift.task`) is made of such tasks. The steps are always those of `method`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan2shape_jax.method import iteration as iteration_lib
+from gan2shape_jax.method import metrics, models, optimizer, reconstruction, sampling
+from gan2shape_jax.method import settings as settings_lib
+from gan2shape_jax.method import state as state_lib
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.reconstruction import Reconstruction
+from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import PreparedImage, Problem, TrainState
+from gan2shape_jax.method.step import Step
+from gan2shape_jax.training import devices
+from gan2shape_jax.training.devices import Layout, for_each
+
+__all__ = [
+    "Independent",
+    "Task",
+    "alike",
+    "independent",
+    "mean_of_rows",
+    "means",
+    "one_of",
+    "phase_keys",
+    "program",
+    "scores",
+]
+
+_depth_metrics = jax.jit(metrics.depth_metrics, static_argnames="camera")
+
+
+def scores(view: Reconstruction, problem: Problem, settings: Settings) -> dict[str, float]:
+    """Returns depth and normal errors in the input view; {} if true depth is unknown."""
+    if problem.true_depth is None:
+        return {}
+    errors = _depth_metrics(view.warped_depth, problem.true_depth, view.valid, camera=settings.camera)
+    return {name: float(value) for name, value in jax.device_get(errors).items()}
+
+
+def means(scalars: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Returns the mean of each scalar over iterations."""
+    rows = jax.device_get(list(scalars))
+    return {name: float(np.mean([float(row[name]) for row in rows])) for name in (rows[-1] if rows else ())}
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What a loop trains."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings, shared by all images."""
+        ...
+
+    @property
+    def window(self) -> int:
+        """How many of the latest iterations are averaged for the logged losses."""
+        ...
+
+    def initial(self, params: models.Params) -> TrainState:
+        """Returns the state before the first phase; copies the parameters because the state is donated."""
+        ...
+
+    def restored(self, state: TrainState) -> TrainState:
+        """Returns a checkpoint's state on the devices where the task's programs run."""
+        ...
+
+    def begin(self, state: TrainState, phase: Phase) -> TrainState:
+        """Returns the state at the phase's first iteration."""
+        ...
+
+    def fresh_optimizer(self, state: TrainState, phase: Phase) -> TrainState:
+        """Returns the state with the initial optimiser state of a phase."""
+        ...
+
+    def phase_constants(self, state: TrainState, phase: Phase) -> Any:
+        """Computes what all iterations of the phase use; gives the same values when the phase is resumed."""
+        ...
+
+    def advance(
+        self, state: TrainState, phase: Phase, iteration: int, constants: Any, count: int
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        """Runs `count` iterations from `iteration`; returns the state and the last one's scalars. Donates the state."""
+        ...
+
+    def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Returns the mean scalars of the latest iterations, for the history; independent images add `images`."""
+        ...
+
+    def examine(
+        self, state: TrainState, phase: Phase | None, done: int
+    ) -> tuple[Reconstruction | None, dict[str, Any]]:
+        """Returns the reconstruction and its errors; None and {} if computing them is not worth the cost."""
+        ...
+
+
+@functools.cache
+def program(step: Step, *, flip: bool, count: int, layout: Layout) -> Any:
+    """Returns the compiled iteration, or `count` iterations, of all images; see `iteration.iterate`."""
+    one = functools.partial(iteration_lib.iterate, step=step, flip=flip)
+    if count > 1:
+        one = functools.partial(iteration_lib.iterate_many, step=step, flip=flip, count=count)
+    return iteration_lib.compiled_with(for_each(one, layout, shared=3), (), layout.platform)
+
+
+@functools.partial(jax.jit, static_argnames=("step", "flip", "layout"))
+def _cached(params, problem, frozen, settings, *, layout, **static):
+    one = functools.partial(iteration_lib.cached, **static)
+    return for_each(one, layout, shared=2)(params, problem, frozen, settings)
+
+
+@functools.partial(jax.jit, static_argnames=("step", "layout"))
+def _collected(*given, step, layout):
+    return for_each(functools.partial(iteration_lib.collected, step=step), layout, shared=3)(*given)
+
+
+@functools.partial(jax.jit, static_argnames="layout")
+def _reconstruct(params, problem, frozen, settings, *, layout):
+    return for_each(reconstruction.reconstruct, layout, shared=2)(params, problem, frozen, settings)
+
+
+@functools.partial(jax.jit, static_argnames=("networks", "layout"))
+def _fresh_optimizer(state, settings, *, networks, layout):
+    def fresh(one, settings):
+        return optimizer.fresh_optimizer(one, networks, settings).opt_state
+
+    return for_each(fresh, layout, shared=1)(state, settings)
+
+
+@functools.partial(jax.jit, static_argnames="use")
+def phase_keys(keys: jax.Array, number: int | jax.Array, *, use: int) -> jax.Array:
+    """Returns every image's key for one use of randomness in a phase; see `sampling.phase_key`."""
+    return jax.vmap(lambda key: sampling.phase_key(key, number, use))(keys)
+
+
+@dataclasses.dataclass(frozen=True)
+class Independent:
+    """The task of one or several images, each with its own networks; see `Task`.
+
+    Parameters, optimiser state and data have a leading axis of images. All randomness derives from each image's own
+    key, so an image's result does not depend on the others, apart from rounding. An image whose values become
+    non-finite is noted in the history and does not affect its neighbours.
+
+    Attributes:
+      names: the images' names, without those that only pad the axis.
+      problem: the problems of all images, along a first axis of size `devices.padded(...)`.
+      frozen: the frozen networks, on every device.
+      settings: the settings, shared by all images.
+      layout: how the images are laid out on devices.
+    """
+
+    names: tuple[str, ...]
+    problem: Problem
+    frozen: FrozenModels
+    settings: Settings
+    layout: Layout
+
+    window = 1
+
+    def initial(self, params: models.Params) -> TrainState:
+        """See `Task`."""
+        one = state_lib.initial_state(params, self.settings)
+        count = devices.padded(len(self.names), self.layout.devices)
+        every = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (count, *leaf.shape)), one)
+        return devices.place(every, self.layout.mesh)
+
+    def restored(self, state: TrainState) -> TrainState:
+        """See `Task`."""
+        return devices.place(jax.tree.map(np.asarray, state), self.layout.mesh)
+
+    def begin(self, state: TrainState, phase: Phase) -> TrainState:
+        """See `Task`."""
+        if iteration_lib.finds_mask(phase, self.settings):
+            state = dataclasses.replace(state, mask=self._cached(state, phase).mask)
+        return self.fresh_optimizer(state, phase)
+
+    def fresh_optimizer(self, state: TrainState, phase: Phase) -> TrainState:
+        """See `Task`."""
+        fresh = _fresh_optimizer(state, self.settings, networks=phase.kind.networks, layout=self.layout)
+        return dataclasses.replace(state, opt_state=fresh)
+
+    def _cached(self, state: TrainState, phase: Phase) -> Any:
+        static = {"step": phase.kind, "flip": phase.flip, "layout": self.layout}
+        return _cached(state.params, self.problem, self.frozen, self.settings, **static)
+
+    def phase_constants(self, state: TrainState, phase: Phase) -> Any:
+        """See `Task`."""
+        step = phase.kind
+        if step.cache is None:
+            return None
+        cache = self._cached(state, phase)
+        if step.collect is None:
+            return cache
+        keys = phase_keys(self.problem.key, phase.number, use=sampling.COLLECT)
+        own = (state.params, state.factors, cache, self.problem, keys)
+        batches = [
+            _collected(*own, i, self.frozen, self.settings, step=step, layout=self.layout)
+            for i in range(self.settings.collect_iters)
+        ]
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *batches)
+
+    def advance(
+        self, state: TrainState, phase: Phase, iteration: int, constants: Any, count: int
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        """See `Task`."""
+        run = program(phase.kind, flip=phase.flip, count=count, layout=self.layout)
+        keys = phase_keys(self.problem.key, phase.number, use=sampling.TRAIN)
+        number = jnp.asarray(iteration, jnp.int32)
+        return run(state, constants, self.problem, keys, number, self.frozen, self.settings)
+
+    def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Returns means over the images that are still finite, with each image's scalars under `images`."""
+        return self._rows(jax.device_get(scalars[-1]) if scalars else {})
+
+    def examine(
+        self, state: TrainState, phase: Phase | None, done: int
+    ) -> tuple[Reconstruction | None, dict[str, Any]]:
+        """Returns all reconstructions, along a first axis, and mean errors with each image's under `images`."""
+        del phase, done
+        problem = reconstruction.drop_training_fields(self.problem)
+        view = _reconstruct(state.params, problem, self.frozen, self.settings, layout=self.layout)
+        if self.problem.true_depth is None:
+            return view, {"images": {name: {} for name in self.names}}
+        errors = _depth_metrics(view.warped_depth, self.problem.true_depth, view.valid, camera=self.settings.camera)
+        return view, self._rows(jax.device_get(errors))
+
+    def _rows(self, columns: dict[str, Any]) -> dict[str, Any]:
+        """Means of scalars of shape `(images,)`, with each image's own under `images`."""
+        own = {name: {key: float(values[i]) for key, values in columns.items()} for i, name in enumerate(self.names)}
+        whole = [row for row in own.values() if all(np.isfinite(value) for value in row.values())]
+        return mean_of_rows(whole or list(own.values())) | {"images": own}
+
+
+def mean_of_rows(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Returns the mean of each scalar over images."""
+    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+
+
+def one_of(state: TrainState, index: int) -> TrainState:
+    """Returns one image's state from that of independent images, on the default device."""
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf[index])), state)
+
+
+def alike(first: PreparedImage, second: PreparedImage) -> bool:
+    """Whether two images can be trained at once: same settings, and arrays of the same shapes and dtypes."""
+    shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), one.problem) for one in (first, second)]
+    return settings_lib.same(first.settings, second.settings) and shapes[0] == shapes[1]
+
+
+def independent(images: Sequence[PreparedImage], frozen: FrozenModels, layout: Layout | None = None) -> Independent:
+    """Returns the task of images that are `alike`; copies of the last one pad the axis.
+
+    Args:
+      images: at least one.
+      frozen: the frozen networks.
+      layout: how they are laid out on devices; None means as many of this host's as there are images.
+    """
+    layout = layout or devices.layout_of(len(images))
+    problems = [one.problem for one in images]
+    problems += problems[-1:] * (devices.padded(len(images), layout.devices) - len(images))
+    return Independent(
+        names=tuple(one.name for one in images),
+        problem=devices.place(devices.stack(problems), layout.mesh),
+        frozen=devices.replicate(frozen, layout.mesh),
+        settings=devices.replicate(images[0].settings, layout.mesh),
+        layout=layout,
+    )
