@@ -29,8 +29,8 @@ from gan2shape_jax.config.validation import gan_problems, validate
 from gan2shape_jax.errors import ArgumentError, ConfigError, UserError
 from gan2shape_jax.io import arguments
 from gan2shape_jax.io.arguments import ImageLike
-from gan2shape_jax.io.atomic_files import atomic_text
 from gan2shape_jax.io.data import Item
+from gan2shape_jax.io.files import atomic_text
 from gan2shape_jax.io.image_files import crop_and_resize
 from gan2shape_jax.io.masks import needs_masks
 from gan2shape_jax.io.required_files import required_files_of

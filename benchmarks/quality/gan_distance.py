@@ -19,8 +19,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # for tool
 import numpy as np
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.io.atomic_files import atomic_text
 from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.io.files import atomic_text
 from tools.train_stylegan2 import photos
 from tools.train_stylegan2.measure import drawn_samples, kernel_distance, load_features
 

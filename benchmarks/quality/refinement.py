@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from gan2shape_jax.io.atomic_files import atomic_text
+from gan2shape_jax.io.files import atomic_text
 from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.method import reconstruction
 from gan2shape_jax.method.frozen import FrozenModels

@@ -30,8 +30,8 @@ from scipy import stats
 from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.photo import guide
 from gan2shape_jax.geometry import resample
-from gan2shape_jax.io.atomic_files import atomic_text
 from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.io.files import atomic_text
 from gan2shape_jax.run import trust
 from gan2shape_jax.stylegan2 import typicality, typicality_measure
 

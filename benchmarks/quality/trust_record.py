@@ -21,9 +21,8 @@ import numpy as np
 from gan2shape_jax.geometry import camera as cam
 from gan2shape_jax.geometry import resample
 from gan2shape_jax.io import data
-from gan2shape_jax.io.atomic_files import atomic_bytes
 from gan2shape_jax.io.data import Item
-from gan2shape_jax.io.weights.digest import sha256
+from gan2shape_jax.io.files import atomic_bytes, sha256
 from gan2shape_jax.results import Result
 from gan2shape_jax.run import predict, trust
 from gan2shape_jax.run.predict import Predictor

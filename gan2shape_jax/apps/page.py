@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 from gan2shape_jax.errors import UserError, exit_code, one_line
 from gan2shape_jax.io import option_types
-from gan2shape_jax.io.atomic_files import atomic_text
-from gan2shape_jax.io.writable import require_file_place
+from gan2shape_jax.io.files import atomic_text, require_file_place
 from gan2shape_jax.results import Entry, Row, load_metrics, page_text
 from gan2shape_jax.run.trust import remarks
 

@@ -25,9 +25,8 @@ from gan2shape_jax.config.variants import VARIANTS
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.io import categories
 from gan2shape_jax.io.bundled import folder
-from gan2shape_jax.io.json_files import read_object
+from gan2shape_jax.io.files import MIB, read_bytes, read_object
 from gan2shape_jax.io.option_types import name_fault
-from gan2shape_jax.io.regular_files import MIB, read_bytes
 
 __all__ = [
     "LARGEST_JSON",

@@ -23,7 +23,7 @@ from gan2shape_jax.config.load import load_config, names, set_field
 from gan2shape_jax.config.schema import Field, as_tuples, shown
 from gan2shape_jax.config.validation import problems
 from gan2shape_jax.errors import ConfigError, UserError
-from gan2shape_jax.io import regular_files
+from gan2shape_jax.io.files import read_text
 
 __all__ = ["IGNORED", "OPTIONS", "load_yaml"]
 
@@ -163,7 +163,7 @@ class _Loader(yaml.SafeLoader):
 def _entries(path: pathlib.Path) -> dict[str, _Entry]:
     """Returns the options of a file by name."""
     try:
-        text = regular_files.read_text(path, limit=_LARGEST, encoding="utf-8-sig")
+        text = read_text(path, limit=_LARGEST, encoding="utf-8-sig")
         loader = _Loader(text)
         root = loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):

@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.files import MIB, open_regular
 from gan2shape_jax.io.image_files import crop_and_resize, open_gray
-from gan2shape_jax.io.regular_files import MIB, open_regular
 from gan2shape_jax.io.weights.checkpoints import read_checkpoint
 
 __all__ = ["load_depth", "load_latent", "load_mvn"]

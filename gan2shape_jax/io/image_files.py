@@ -20,7 +20,7 @@ from PIL import Image, ImageFile
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.child import MIB, run_limited
-from gan2shape_jax.io.regular_files import open_regular
+from gan2shape_jax.io.files import open_regular
 
 __all__ = [
     "LARGEST",

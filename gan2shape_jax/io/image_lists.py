@@ -18,8 +18,8 @@ import sys
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.files import MIB, read_text
 from gan2shape_jax.io.image_names import clash, fault_of, shortened
-from gan2shape_jax.io.regular_files import MIB, read_text
 
 __all__ = ["names_of", "read_names"]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from gan2shape_jax.io.atomic_files import atomic_folder
+from gan2shape_jax.io.files import atomic_folder
 from gan2shape_jax.results import animation, fragment, mesh, pictures, turntable
 from gan2shape_jax.results.overview import draw_overview
 from gan2shape_jax.results.result import FILES, Result, array_files, write_files, write_record

@@ -29,8 +29,8 @@ import jinja2
 from markupsafe import Markup
 
 from gan2shape_jax.errors import UserError, message_line, one_line
-from gan2shape_jax.io.atomic_files import atomic_text
 from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.io.files import atomic_text
 from gan2shape_jax.results import fragment
 from gan2shape_jax.results.outputs import OUTPUTS
 from gan2shape_jax.results.result import finite, load_result

@@ -20,8 +20,7 @@ import numpy as np
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera, intrinsics
-from gan2shape_jax.io import json_files
-from gan2shape_jax.io.atomic_files import atomic_folder
+from gan2shape_jax.io.files import atomic_folder, read_object
 from gan2shape_jax.results import pictures
 
 __all__ = [
@@ -214,7 +213,7 @@ def write_record(folder: pathlib.Path, made_with: Mapping[str, Any]) -> None:
 def examine(folder: pathlib.Path) -> Examined:
     """Checks whether every file of a results folder is there with the size that `files.json` records."""
     try:
-        record = json_files.read_object(folder / FILES, "the record of a results folder")
+        record = read_object(folder / FILES, "the record of a results folder")
         files, made_with = dict(record["files"]), dict(record["made_with"])
     except FileNotFoundError:
         return Examined(f"{FILES} is missing")
@@ -266,7 +265,7 @@ def load_metrics(folder: str | os.PathLike) -> dict[str, Any]:
 def _record_of(folder: pathlib.Path) -> dict[str, Any]:
     path = folder / "result.json"
     try:
-        record = json_files.read_object(path, "a result")
+        record = read_object(path, "a result")
     except FileNotFoundError as error:
         raise UserError(f"{folder} is not a results folder: {path} is missing") from error
     except UserError as error:

@@ -28,7 +28,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gan2shape_jax.errors import message_line, one_line
-from gan2shape_jax.io.atomic_files import atomic_text
+from gan2shape_jax.io.files import atomic_text
 from gan2shape_jax.results.result import Result
 
 __all__ = [

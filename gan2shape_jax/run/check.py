@@ -23,6 +23,7 @@ from gan2shape_jax.config.validation import problems as value_problems
 from gan2shape_jax.errors import UserError, printable
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import load_item, load_mvn, open_picture
+from gan2shape_jax.io.files import nearest_folder
 from gan2shape_jax.io.image_lists import names_of
 from gan2shape_jax.io.image_names import stem_of
 from gan2shape_jax.io.masks import load_parser_of
@@ -32,7 +33,6 @@ from gan2shape_jax.io.required_files import (
     require_images,
     require_per_image_files,
 )
-from gan2shape_jax.io.writable import nearest_folder
 from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.method import models, perceptual
 from gan2shape_jax.run import joint, predict, prepare

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from gan2shape_jax.config.validation import OBJECT_STORAGE, validate
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import image_lists, image_names, required_files
-from gan2shape_jax.io.writable import folder_fault
+from gan2shape_jax.io.files import folder_fault
 
 __all__ = ["prepared", "require_places", "run"]
 

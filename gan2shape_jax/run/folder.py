@@ -29,9 +29,8 @@ from gan2shape_jax.config import to_json
 from gan2shape_jax.config.load import read_config
 from gan2shape_jax.config.schema import result_fields
 from gan2shape_jax.errors import UserError, one_line, refused
-from gan2shape_jax.io.atomic_files import atomic_text
 from gan2shape_jax.io.bundled import asset
-from gan2shape_jax.io.json_files import read_object
+from gan2shape_jax.io.files import atomic_text, read_object
 from gan2shape_jax.run.hosts import SINGLE, Team
 
 __all__ = [

@@ -21,8 +21,7 @@ import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import RunEndingError, UserError
-from gan2shape_jax.io.atomic_files import atomic_bytes, atomic_text
-from gan2shape_jax.io.regular_files import MIB, read_bytes
+from gan2shape_jax.io.files import MIB, atomic_bytes, atomic_text, read_bytes
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels

@@ -11,9 +11,7 @@ import pathlib
 from typing import Any
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.atomic_files import atomic_text
-from gan2shape_jax.io.json_files import read_object
-from gan2shape_jax.io.regular_files import read_text
+from gan2shape_jax.io.files import atomic_text, read_object, read_text
 
 __all__ = ["RECORD", "TRAINED", "is_trained", "note", "read_history", "record_of"]
 

@@ -19,7 +19,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.config.validation import gan_problems
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import data, image_files
-from gan2shape_jax.io.atomic_files import atomic_file
+from gan2shape_jax.io.files import atomic_file
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models, perceptual, prior, projection
 from gan2shape_jax.method.frozen import FrozenModels

@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import categories, data, image_files
-from gan2shape_jax.io.weights.digest import sha256
+from gan2shape_jax.io.files import sha256
 from gan2shape_jax.io.weights.messages import Refused
 from gan2shape_jax.io.weights.safetensors_file import open_safetensors
 from gan2shape_jax.lift import model_file

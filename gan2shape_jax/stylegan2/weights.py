@@ -20,7 +20,7 @@ import safetensors.numpy
 from jaxtyping import PRNGKeyArray
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.atomic_files import atomic_bytes
+from gan2shape_jax.io.files import atomic_bytes
 from gan2shape_jax.io.weights import families, flat_names
 from gan2shape_jax.io.weights.messages import Refused, listed, printable
 from gan2shape_jax.io.weights.safetensors_file import TensorFile, open_safetensors

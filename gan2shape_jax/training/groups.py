@@ -19,8 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.atomic_files import atomic_text
-from gan2shape_jax.io.json_files import read_json
+from gan2shape_jax.io.files import atomic_text, read_json
 from gan2shape_jax.method import models, optimizer, sampling
 from gan2shape_jax.method import state as state_lib
 from gan2shape_jax.method.frozen import FrozenModels

@@ -10,7 +10,7 @@ from helpers.tiny import tiny_config
 
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.weights.digest import sha256
+from gan2shape_jax.io.files import sha256
 from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.method import models
 from gan2shape_jax.method.settings import changed

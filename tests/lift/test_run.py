@@ -11,7 +11,7 @@ from helpers.tiny import tiny_config
 from PIL import Image
 
 from gan2shape_jax.errors import DivergedError, UserError
-from gan2shape_jax.io.weights.digest import sha256
+from gan2shape_jax.io.files import sha256
 from gan2shape_jax.lift import model_file, overshoot
 from gan2shape_jax.lift import task as lift
 from gan2shape_jax.method import models

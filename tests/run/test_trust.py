@@ -9,7 +9,7 @@ from helpers.plain_result import plain_result
 
 from gan2shape_jax.config import load_config
 from gan2shape_jax.io.bundled import asset
-from gan2shape_jax.io.weights.digest import sha256
+from gan2shape_jax.io.files import sha256
 from gan2shape_jax.results import load_metrics, load_result, save_result
 from gan2shape_jax.run import trust
 from gan2shape_jax.run.trust import TrustRecord, beside, compare_with_prior, read_trust, remarks, trust_bytes

@@ -10,7 +10,7 @@ files), BiSeNet, PSPNet. Needs no PyTorch and runs no code from the files. In a 
 
 import argparse
 import importlib.util
-import os
+import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -19,10 +19,9 @@ import safetensors.numpy
 
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.io import option_types
-from gan2shape_jax.io.atomic_files import atomic_bytes, atomic_file
 from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.io.files import atomic_bytes, atomic_file, require_targets
 from gan2shape_jax.io.image_files import open_rgb
-from gan2shape_jax.io.writable import require_targets
 
 from .convert import convert
 from .record import Converted
@@ -37,10 +36,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "sources",
         metavar="IN.pth",
+        type=option_types.path("IN.pth"),
         nargs="+",
         help="the checkpoint; for LPIPS torchvision's vgg16-397923af.pth and LPIPS' vgg.pth",
     )
-    parser.add_argument("target", metavar="OUT.safetensors", help="the file to write (.npz for statistics)")
+    out = option_types.path("OUT")
+    parser.add_argument("target", type=out, metavar="OUT.safetensors", help="the file to write (.npz for statistics)")
     parser.add_argument(
         "--picture",
         metavar="IN.png",
@@ -48,7 +49,10 @@ def _parser() -> argparse.ArgumentParser:
         help="square picture that the converted networks are shown (default: a rendered face)",
     )
     parser.add_argument(
-        "--sheet", metavar="OUT.png", help="where to draw what they make of it (default: beside the target)"
+        "--sheet",
+        type=option_types.path("--sheet"),
+        metavar="OUT.png",
+        help="where to draw what they make of it (default: beside the target)",
     )
     parser.add_argument("--no-sheet", action="store_true", help="draw nothing")
     parser.add_argument(
@@ -66,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _write(converted: Converted, target: str, header: Mapping[str, str]) -> None:
+def _write(converted: Converted, target: pathlib.Path, header: Mapping[str, str]) -> None:
     if converted.suffix == ".npz":
         arrays = {**converted.tensors, **{name: np.asarray(text) for name, text in header.items()}}
         atomic_file(target, lambda part: np.savez(part, **arrays))  # type: ignore[arg-type]
@@ -74,23 +78,19 @@ def _write(converted: Converted, target: str, header: Mapping[str, str]) -> None
         atomic_bytes(target, safetensors.numpy.save(converted.tensors, dict(header)))
 
 
-def _beside(target: str) -> str:
-    return os.path.splitext(target)[0] + ".png"
-
-
 def run(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments and converts. Raises UserError."""
     args = _parser().parse_args(argv)
-    if not args.target.endswith((".safetensors", ".npz")):
+    if args.target.suffix not in (".safetensors", ".npz"):
         raise UserError(f"{args.target}: the target's name has to end in .safetensors (.npz for statistics)")
-    sheet = None if args.no_sheet else args.sheet or _beside(args.target)
-    require_targets(args.target, sheet, sources=[*args.sources, args.picture], option="--sheet")
+    sheet = None if args.no_sheet else args.sheet or args.target.with_suffix(".png")
+    require_targets({"OUT": args.target, "--sheet": sheet}, [*args.sources, args.picture])
     plots = importlib.util.find_spec("matplotlib") is not None
     if not args.no_sheet and not plots:
         print("no sheet is drawn: it needs matplotlib, pip install 'gan2shape-jax[plots]'")
     picture = open_rgb(args.picture) if plots and not args.no_sheet else None
     converted = convert(args.sources, group_base=args.group_base)
-    if not args.target.endswith(converted.suffix):
+    if args.target.suffix != converted.suffix:
         raise UserError(f"{args.target}: the target's name has to end in {converted.suffix} for {converted.summary}")
     known = f"of the published weights: {converted.header['license']}"
     header = converted.header | {"license": known if args.license_note is None else args.license_note}
@@ -101,7 +101,7 @@ def run(argv: Sequence[str] | None = None) -> None:
         print(f"ignored: {converted.ignored_in_short()}")
     print(f"licence {header['license']}" if args.license_note is None else f"licence: {header['license']}")
     for note in converted.notes:
-        print(note.replace("OUT", args.target))
+        print(note.replace("OUT", str(args.target)))
     if picture is not None and sheet is not None:
         drawn = converted.draw(picture)
         atomic_file(sheet, lambda part: drawn.save(part, format="PNG"))

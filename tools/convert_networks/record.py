@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.files import sha256
 from gan2shape_jax.io.weights import families
 from gan2shape_jax.io.weights.checkpoints import read_checkpoint
-from gan2shape_jax.io.weights.digest import sha256
 from gan2shape_jax.io.weights.families import Family
 from gan2shape_jax.io.weights.messages import listed, short
 

@@ -18,8 +18,7 @@ from PIL import Image
 from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.io import option_types
-from gan2shape_jax.io.atomic_files import atomic_file
-from gan2shape_jax.io.writable import require_targets
+from gan2shape_jax.io.files import atomic_file, require_targets
 
 from .checkpoint import Converted, read_checkpoint
 
@@ -51,9 +50,11 @@ def _parser() -> argparse.ArgumentParser:
         "networks are not supported). "
         "The content tells which. Nothing in the file is executed, and PyTorch is not needed.",
     )
-    parser.add_argument("source", metavar="IN", help="the checkpoint, .pt, .pth or .pkl")
-    parser.add_argument("target", metavar="OUT.safetensors", help="the file to write")
-    parser.add_argument("--samples", metavar="OUT.png", help="where to draw samples (default: beside the target)")
+    path = option_types.path
+    parser.add_argument("source", type=path("IN"), metavar="IN", help="the checkpoint, .pt, .pth or .pkl")
+    parser.add_argument("target", type=path("OUT"), metavar="OUT.safetensors", help="the file to write")
+    samples = "where to draw samples (default: beside the target)"
+    parser.add_argument("--samples", type=path("--samples"), metavar="OUT.png", help=samples)
     parser.add_argument("--no-samples", action="store_true", help="draw no samples")
     parser.add_argument(
         "--class",
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--discriminator",
+        type=path("--discriminator"),
         metavar="OTHER",
         help="a checkpoint of the same family to take the discriminator from, where IN has none",
     )
@@ -97,10 +99,10 @@ def _summary(converted: Converted) -> str:
 def run(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments and converts. Raises UserError."""
     args = _parser().parse_args(argv)
-    if not args.target.endswith(".safetensors"):
+    if args.target.suffix != ".safetensors":
         raise UserError(f"{args.target}: the target's name has to end in .safetensors")
-    samples = None if args.no_samples else args.samples or args.target.removesuffix(".safetensors") + ".png"
-    require_targets(args.target, samples, sources=[args.source, args.discriminator], option="--samples")
+    samples = None if args.no_samples else args.samples or args.target.with_suffix(".png")
+    require_targets({"OUT": args.target, "--samples": samples}, [args.source, args.discriminator])
     converted = read_checkpoint(args.source, class_index=args.class_index, discriminator=args.discriminator)
     license_note = args.license_note or converted.license_note
     stylegan2.save(

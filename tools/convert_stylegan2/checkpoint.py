@@ -5,9 +5,9 @@ import os
 from typing import Any
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.files import sha256
 from gan2shape_jax.io.weights import families
 from gan2shape_jax.io.weights.checkpoints import read_checkpoint as read_content
-from gan2shape_jax.io.weights.digest import sha256
 from gan2shape_jax.stylegan2 import Architecture, Params
 
 from . import nvidia, nvidia_tf, rosinality

@@ -22,7 +22,7 @@ from gan2shape_jax.config import load_config
 from gan2shape_jax.config.validation import validate
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.io import data, option_types, required_files
-from gan2shape_jax.io.writable import nearest_folder
+from gan2shape_jax.io.files import nearest_folder
 from gan2shape_jax.run import prepare
 
 from .samples import drawn, write_samples

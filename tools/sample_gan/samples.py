@@ -19,7 +19,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from gan2shape_jax.apps.render.out import require_new_folder
-from gan2shape_jax.io.atomic_files import atomic_folder
+from gan2shape_jax.io.files import atomic_folder
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.pictures import Tile
 from gan2shape_jax.stylegan2 import Architecture, Params

@@ -30,10 +30,9 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from gan2shape_jax.errors import DiskFullError, UserError, one_line, refused
-from gan2shape_jax.io.atomic_files import atomic_file, atomic_text
 from gan2shape_jax.io.child import MIB, run_limited
+from gan2shape_jax.io.files import atomic_file, atomic_text, read_text
 from gan2shape_jax.io.image_files import open_rgb
-from gan2shape_jax.io.regular_files import read_text
 
 __all__ = ["FEW", "Photos", "Selection", "load", "rows_of"]
 

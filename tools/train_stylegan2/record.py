@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from gan2shape_jax.errors import DivergedError, one_line
-from gan2shape_jax.io.atomic_files import atomic_file, atomic_text
+from gan2shape_jax.io.files import atomic_file, atomic_text
 from gan2shape_jax.stylegan2 import Architecture
 
 from .training import TrainingSettings

@@ -41,8 +41,7 @@ from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io import data, option_types
-from gan2shape_jax.io.atomic_files import atomic_text
-from gan2shape_jax.io.writable import require_folder_place
+from gan2shape_jax.io.files import atomic_text, require_folder_place
 from gan2shape_jax.method import metrics, prior
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage

@@ -19,7 +19,7 @@ from PIL import Image
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.child import MIB, run_limited
-from gan2shape_jax.io.regular_files import read_bytes
+from gan2shape_jax.io.files import read_bytes
 from gan2shape_jax.io.weights.messages import listed, printable, short
 from gan2shape_jax.results.pictures import to_uint8
 

@@ -30,8 +30,7 @@ from gan2shape_jax.apps.evaluate.runs import FoundRun, find_runs, listed_entry, 
 from gan2shape_jax.apps.evaluate.tables import csv_text, interval_text, markdown_table, mean_interval
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io import option_types
-from gan2shape_jax.io.atomic_files import atomic_text
-from gan2shape_jax.io.writable import require_folder_place
+from gan2shape_jax.io.files import atomic_text, require_folder_place
 from gan2shape_jax.method import models, projection
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings

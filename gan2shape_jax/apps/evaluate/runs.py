@@ -25,9 +25,8 @@ from gan2shape_jax.config import load
 from gan2shape_jax.config.schema import result_fields
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import data
+from gan2shape_jax.io.files import MIB, read_bytes, read_object
 from gan2shape_jax.io.image_names import stem_of
-from gan2shape_jax.io.json_files import LARGEST, read_object
-from gan2shape_jax.io.regular_files import MIB, read_bytes
 from gan2shape_jax.run.folder import is_result, results_root, run_above
 
 __all__ = ["FoundRun", "config_hash", "find_runs", "listed_entry", "manifest", "read_config"]
@@ -254,6 +253,6 @@ def _made_with(home: pathlib.Path) -> dict[str, Any] | None:
 def _record(path: pathlib.Path) -> bytes:
     """Returns a result's record; empty if it cannot be read, which its score reports."""
     try:
-        return read_bytes(path, limit=LARGEST)
+        return read_bytes(path, limit=4 * MIB)
     except (OSError, UserError):
         return b""

@@ -16,8 +16,7 @@ import numpy as np
 
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io import option_types
-from gan2shape_jax.io.atomic_files import atomic_bytes, atomic_file
-from gan2shape_jax.io.writable import require_file_place
+from gan2shape_jax.io.files import atomic_bytes, atomic_file, require_file_place
 from gan2shape_jax.results.result import load_result
 from gan2shape_jax.results.solid import BACKS, LARGEST_MM, LEAST_WALL_MM, build_solid
 

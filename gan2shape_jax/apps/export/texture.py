@@ -29,9 +29,8 @@ from gan2shape_jax.apps.export.photo_texture import LARGEST_TEXTURE, PhotoTextur
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.geometry.crop_box import CropBox, centred_box, sample_crop, scaled_box
 from gan2shape_jax.io import option_types
-from gan2shape_jax.io.atomic_files import atomic_bytes
+from gan2shape_jax.io.files import atomic_bytes, require_folder_place
 from gan2shape_jax.io.image_files import LARGEST, open_upright
-from gan2shape_jax.io.writable import require_folder_place
 from gan2shape_jax.results.mesh import glb_bytes, mesh_scale, textured_mesh
 from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.results.solid import CutSheet, cut_sheet

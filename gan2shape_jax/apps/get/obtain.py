@@ -18,14 +18,10 @@ import filelock
 from gan2shape_jax.apps.get.fetch import MOST, check_file, fetch, unpack
 from gan2shape_jax.apps.get.table import Archive, Entry, Given
 from gan2shape_jax.errors import RunEndingError, UserError, refused
-from gan2shape_jax.io import json_files
-from gan2shape_jax.io.atomic_files import atomic_file, atomic_text
 from gan2shape_jax.io.bundled import import_tool
 from gan2shape_jax.io.child import run_limited
-from gan2shape_jax.io.regular_files import open_regular
-from gan2shape_jax.io.weights.digest import sha256
+from gan2shape_jax.io.files import atomic_file, atomic_text, folder_fault, open_regular, read_object, sha256
 from gan2shape_jax.io.weights.messages import listed
-from gan2shape_jax.io.writable import folder_fault
 
 __all__ = ["found", "locked", "obtain"]
 
@@ -37,7 +33,7 @@ def found(entry: Entry, folder: pathlib.Path) -> dict[str, pathlib.Path] | None:
     """Returns the files of a checkpoint by the fields that they are for; None unless all of them exist."""
     place = folder / entry.name
     try:
-        sizes = json_files.read_object(place / _RECORD, "the record of a checkpoint").get("sizes")
+        sizes = read_object(place / _RECORD, "the record of a checkpoint").get("sizes")
     except (FileNotFoundError, UserError):
         return None
     files = {given.field: place / given.file for given in entry.gives}

@@ -15,7 +15,7 @@ from gan2shape_jax.apps.photo.preparation import Prepared, Wish, prepare, record
 from gan2shape_jax.errors import ConfigError, RunEndingError, UserError, exit_code, message_line, one_line, printable
 from gan2shape_jax.geometry.crop_box import CropBox
 from gan2shape_jax.io import option_types
-from gan2shape_jax.io.writable import require_folder_place
+from gan2shape_jax.io.files import require_folder_place
 
 __all__ = ["main"]
 

@@ -21,9 +21,8 @@ from jaxtyping import Float, UInt8
 
 from gan2shape_jax.apps.photo import alignment
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.atomic_files import atomic_bytes
+from gan2shape_jax.io.files import atomic_bytes, sha256
 from gan2shape_jax.io.found_masks import usual_mask
-from gan2shape_jax.io.weights.digest import sha256
 from gan2shape_jax.io.weights.messages import Refused
 from gan2shape_jax.io.weights.safetensors_file import open_safetensors
 from gan2shape_jax.method.models import Params

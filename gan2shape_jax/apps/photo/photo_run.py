@@ -20,7 +20,7 @@ from gan2shape_jax.apps.photo.preparation import FOLDER, Framer, Prepared, opene
 from gan2shape_jax.config.validation import validate
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import scaled_box
-from gan2shape_jax.io.atomic_files import atomic_text
+from gan2shape_jax.io.files import atomic_text
 from gan2shape_jax.io.masks import load_mask, usual_file
 from gan2shape_jax.results.result import load_metrics, load_result
 from gan2shape_jax.run import experiment, prepare, runtime, trust

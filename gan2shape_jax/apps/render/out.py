@@ -13,9 +13,8 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.atomic_files import atomic_file, atomic_folder
+from gan2shape_jax.io.files import atomic_file, atomic_folder, require_file_place, require_folder_place
 from gan2shape_jax.io.option_types import MOST_GIF_PIXELS
-from gan2shape_jax.io.writable import require_file_place, require_folder_place
 from gan2shape_jax.results import animation, pictures
 from gan2shape_jax.results.animation import MOVING
 from gan2shape_jax.results.outputs import OUTPUTS

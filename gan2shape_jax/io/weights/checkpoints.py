@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.child import MIB, run_limited
-from gan2shape_jax.io.regular_files import open_regular
+from gan2shape_jax.io.files import open_regular
 from gan2shape_jax.io.weights import families
 from gan2shape_jax.io.weights.messages import LIMIT, Refused, printable
 from gan2shape_jax.io.weights.pickles import Storage, StorageType, Unpickler, as_data, read_legacy

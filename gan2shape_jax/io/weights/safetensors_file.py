@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import safetensors
 
-from gan2shape_jax.io.regular_files import open_regular
+from gan2shape_jax.io.files import open_regular
 from gan2shape_jax.io.weights.messages import LIMIT, Refused, printable, short
 
 __all__ = ["TensorFile", "Unread", "open_safetensors"]

@@ -10,7 +10,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.photo import guide, photo_run
 from gan2shape_jax.config import load_config
 from gan2shape_jax.io.bundled import asset
-from gan2shape_jax.io.weights.digest import sha256
+from gan2shape_jax.io.files import sha256
 
 
 @pytest.fixture(scope="session")

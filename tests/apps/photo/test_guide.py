@@ -9,7 +9,7 @@ import pytest
 from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.photo import guide
 from gan2shape_jax.config import load_config
-from gan2shape_jax.io.weights.digest import sha256
+from gan2shape_jax.io.files import sha256
 from gan2shape_jax.stylegan2 import typicality
 
 _CHECKPOINT = pathlib.Path(load_config("ictface").gan.checkpoint)

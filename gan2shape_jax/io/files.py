@@ -1,0 +1,366 @@
+"""Files: read only if regular and not too large, written completely or not at all.
+
+A FIFO blocks forever, a device may never end, and a file may be larger than any reader could need: whatever somebody
+else may have written is opened by `open_regular`.
+
+Files and folders are written next to their final place under a hidden name and then renamed, so that an interrupted or
+failed write leaves the old contents, the new contents or nothing, never a mixture, even after a power cut. Several
+hosts may write the same file: the last one to finish wins.
+
+    .NAME.XXXXXXXX.part[.EXTENSION]   a file or folder being written
+    .NAME.XXXXXXXX.former             a folder moved aside for a new one
+"""
+
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import math
+import os
+import pathlib
+import re
+import shutil
+import stat
+import tempfile
+import uuid
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, BinaryIO, cast
+
+from gan2shape_jax.errors import UserError, refused
+
+__all__ = [
+    "MIB",
+    "atomic_bytes",
+    "atomic_file",
+    "atomic_folder",
+    "atomic_text",
+    "clear_leftovers",
+    "folder_fault",
+    "nearest_folder",
+    "open_regular",
+    "read_bytes",
+    "read_json",
+    "read_object",
+    "read_text",
+    "require_file_place",
+    "require_folder_place",
+    "require_targets",
+    "sha256",
+]
+
+MIB = 2**20
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+# Full pattern of the two kinds of hidden names, and by how much they are longer than the final one, bytes.
+_HIDDEN = re.compile(r"\.(?P<name>.+)\.[0-9a-z_]{8}\.(?P<kind>part(\.[^.]+)?|former)", re.DOTALL)
+_LONGER = 22
+# Errors from file systems that cannot sync a folder's entries.
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EISDIR, errno.EPERM)
+
+_Path = str | os.PathLike[str]
+
+
+def open_regular(path: _Path, *, limit: int | None = None) -> BinaryIO:
+    """Opens a regular file of at most `limit` bytes for reading; symbolic links to one are followed.
+
+    Raises:
+      UserError: the file is not a regular one, or is larger than the limit.
+      OSError: the file is missing or cannot be opened.
+    """
+    # Without blocking: a named pipe would be opened only once somebody writes to it.
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError:  # a null byte, or a character that the file system cannot encode
+        raise UserError(f"{os.fspath(path)!r} can be no file's name") from None
+    file = None
+    try:
+        found = os.fstat(descriptor)
+        if kind := _KINDS.get(stat.S_IFMT(found.st_mode)):
+            raise UserError(f"{path} is {kind}, not a file")
+        if limit is not None and found.st_size > limit:
+            raise UserError(f"{path} has {found.st_size / MIB:.1f} MiB: at most {limit / MIB:g} MiB are read")
+        file = os.fdopen(descriptor, "rb")
+        return file
+    finally:
+        if file is None:
+            os.close(descriptor)
+
+
+def read_bytes(path: _Path, *, limit: int) -> bytes:
+    """Returns the contents of a regular file of at most `limit` bytes; raises like `open_regular`."""
+    with open_regular(path, limit=limit) as file:
+        return file.read(limit)
+
+
+def read_text(path: _Path, *, limit: int, encoding: str = "utf-8") -> str:
+    """Returns the text of a regular file of at most `limit` bytes; raises like `open_regular`, or `UnicodeError`."""
+    return read_bytes(path, limit=limit).decode(encoding)
+
+
+def read_json(path: _Path, kind: str, *, limit: int = 4 * MIB) -> Any:
+    """Returns the content of a JSON file, whose numbers are finite.
+
+    Args:
+      path: the file.
+      kind: what it is read as, for messages: "a run's configuration".
+      limit: the largest size accepted, bytes.
+
+    Raises:
+      UserError: the file cannot be opened, is too large, or is not such JSON; the message names it.
+      FileNotFoundError: there is no such file.
+    """
+    try:
+        return json.loads(read_text(path, limit=limit), parse_constant=_finite, parse_float=_finite)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged and cannot be read as {kind}: {error}"[:1000]) from error
+
+
+def read_object(path: _Path, kind: str, *, limit: int = 4 * MIB) -> dict[str, Any]:
+    """Returns the content of a JSON file that holds an object; arguments and errors as for `read_json`."""
+    content = read_json(path, kind, limit=limit)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged and cannot be read as {kind}: it holds no JSON object")
+    return content
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is no number that can be used")
+    return value
+
+
+def sha256(path: _Path) -> str:
+    """Returns a regular file's SHA-256 in hexadecimal; raises the same errors as `open_regular`."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()
+
+
+def atomic_file(path: _Path, write: Callable[[pathlib.Path], object], *, parents: bool = False) -> None:
+    """Writes a file under a temporary name and renames it to `path`, replacing any existing file.
+
+    Args:
+      path: the file.
+      write: writes the whole file to the path it is given, which is next to `path` and has its extension.
+      parents: creates missing parent folders; otherwise they are an error.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    path = pathlib.Path(path)
+    part = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix.lower()}")
+    try:
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write(part)
+        _write_through(part)
+        part.replace(path)
+        _write_entries_through(path.parent)
+    except OSError as error:
+        raise refused(error, f"cannot write {path}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def atomic_text(path: _Path, text: str) -> None:
+    """Writes a UTF-8 text file with line endings as they are, creating its parent folders; raises `UserError`."""
+    atomic_file(path, lambda part: part.write_text(text, encoding="utf-8", newline=""), parents=True)
+
+
+def atomic_bytes(path: _Path, content: bytes) -> None:
+    """Writes a binary file into an existing folder; raises `UserError` if it cannot be written."""
+    atomic_file(path, lambda part: part.write_bytes(content))
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: _Path) -> Iterator[pathlib.Path]:
+    """Yields an empty folder to fill; on success it replaces `folder`.
+
+    An error inside the block, such as a full disk, removes what was written and leaves the old `folder` untouched.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
+    folder = pathlib.Path(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    except OSError as error:
+        raise refused(error, f"cannot write results to {folder}") from error
+    try:
+        yield fresh
+        fresh.chmod(0o755)  # mkdtemp creates it private
+        for parent, _, files in os.walk(fresh, topdown=False):
+            for name in files:
+                _write_through(pathlib.Path(parent, name))
+            _write_entries_through(pathlib.Path(parent))
+        _swap(fresh, folder)
+        _write_entries_through(folder.parent)
+    except OSError as error:
+        raise refused(error, f"cannot write results to {folder} (nothing there was changed)") from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def clear_leftovers(folder: pathlib.Path, names: Collection[str] | None) -> list[pathlib.Path]:
+    """Cleans up what killed writes have left in a folder; only to be called while nobody is writing there.
+
+    Partial files and folders are removed. A folder that was moved aside for a new one is put back if the new one is
+    missing, and removed otherwise.
+
+    Args:
+      folder: where to look, without subfolders; it need not exist.
+      names: names of the files and folders written there, files without their last extension; None for any. Other
+        hidden names stay.
+
+    Returns:
+      The folders that were put back.
+
+    Raises:
+      UserError: something cannot be removed or put back.
+    """
+    back = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        hidden = _HIDDEN.fullmatch(path.name)
+        if hidden is None or (names is not None and hidden["name"] not in names):
+            continue
+        real = folder / hidden["name"]
+        try:
+            if hidden["kind"] == "former" and not os.path.lexists(real):
+                path.rename(real)
+                back.append(real)
+            elif path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise refused(error, f"cannot clear {path}, which an earlier start has left") from error
+    return back
+
+
+def _swap(fresh: pathlib.Path, folder: pathlib.Path) -> None:
+    """Renames `fresh` to `folder`; an existing `folder` is moved aside first and removed afterwards."""
+    if not folder.exists():
+        fresh.rename(folder)
+        return
+    former = fresh.with_suffix(".former")
+    folder.rename(former)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        former.rename(folder)
+        raise
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _write_through(path: pathlib.Path) -> None:
+    """Returns once a file's content is on disk; lack of disk space may be reported only here."""
+    descriptor = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))  # Windows cannot sync a file opened for reading
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_entries_through(folder: pathlib.Path) -> None:
+    """Returns once a folder's entries are on disk, where the system supports it."""
+    descriptor = None
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:  # as on Windows
+            raise
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def nearest_folder(path: _Path) -> pathlib.Path:
+    """Returns the absolute path, or its nearest parent that exists, of whatever type.
+
+    Raises:
+      OSError: a name that no file can have, or a folder that cannot be accessed.
+    """
+    place = pathlib.Path(path).absolute()
+    while True:
+        try:
+            place.lstat()
+            return place
+        except (FileNotFoundError, NotADirectoryError):
+            place = place.parent
+
+
+def folder_fault(path: _Path) -> str:
+    """Returns why a folder cannot be created or written, as the end of a sentence that starts with its name, or ''."""
+    try:
+        there = nearest_folder(path)
+        kind = there.stat().st_mode
+    except FileNotFoundError:
+        return "is, or lies below, a link that leads nowhere: name another folder"
+    except (OSError, ValueError) as error:  # ValueError for a null character
+        return f"cannot be a folder: {getattr(error, 'strerror', None) or error}"
+    if not stat.S_ISDIR(kind):
+        if there == pathlib.Path(path).absolute():
+            return "is a file: name a folder"
+        return f"lies below {there}, which is a file: name another folder"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"cannot be written: {there} is read-only"
+    return ""
+
+
+def require_folder_place(path: pathlib.Path, option: str = "--out") -> None:
+    """Raises `UserError` if a folder, with its parents, cannot be created or written."""
+    fault = folder_fault(path) or _name_fault(path)
+    if fault:
+        raise UserError(f"{option} {path} {fault}")
+
+
+def require_file_place(path: pathlib.Path, option: str = "--out") -> None:
+    """Raises `UserError` if the file cannot be written; its folder must exist."""
+    if not path.name or os.path.isdir(path):
+        raise UserError(f"{option} {path} is a folder: name a file")
+    if not os.path.isdir(path.parent):
+        raise UserError(f"{option} {path}: there is no folder {path.parent}")
+    fault = folder_fault(path.parent) or _name_fault(path)
+    if fault:
+        raise UserError(f"{option} {path} {fault}")
+
+
+def require_targets(targets: dict[str, pathlib.Path | None], sources: Sequence[_Path | None]) -> None:
+    """Rejects writing files where that is impossible, or would overwrite an input or each other.
+
+    Args:
+      targets: the files, by their names on the command line; None for those that are not written.
+      sources: files that are read; None for those that are not given.
+
+    Raises:
+      UserError: the message says which of them, and why.
+    """
+    read = [path for path in sources if path is not None and os.path.exists(path)]
+    written: dict[str, str] = {}
+    for option, path in targets.items():
+        if path is None:
+            continue
+        require_file_place(path, option)
+        if os.path.exists(path) and any(os.path.samefile(path, source) for source in read):
+            raise UserError(f"{option} {path} would overwrite a file that is read: choose another name")
+        if other := written.get(os.path.realpath(path)):
+            raise UserError(f"{option} {path} is the same file as {other}: choose another name")
+        written[os.path.realpath(path)] = option
+
+
+def _name_fault(path: pathlib.Path) -> str:
+    if path.name in ("", ".."):
+        return "is no name of its own: name a new folder"
+    longest = os.pathconf(nearest_folder(path.parent), "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
+    return "has too long a name" if len(os.fsencode(path.name)) + _LONGER > longest else ""

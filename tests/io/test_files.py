@@ -1,0 +1,160 @@
+"""Files: regular ones only are read; they appear whole or not at all; what cannot be written is refused before work."""
+
+import errno
+import json
+import os
+import pathlib
+
+import pytest
+
+from gan2shape_jax.errors import DiskFullError, UserError
+from gan2shape_jax.io import files
+from gan2shape_jax.io.files import atomic_bytes, atomic_file, atomic_folder, atomic_text, read_json, read_object
+
+
+def test_only_regular_files_of_a_size_that_is_expected_are_read(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("é\n", encoding="utf-8")
+    (tmp_path / "link").symlink_to(path)
+    assert files.read_text(path, limit=10) == "é\n"
+    assert files.read_bytes(tmp_path / "link", limit=3) == "é\n".encode()
+    os.mkfifo(tmp_path / "pipe")
+    for name, why in (
+        (tmp_path / "pipe", "a named pipe, not a file"),  # without waiting for who writes to it
+        ("/dev/zero", "a device, not a file"),
+        (tmp_path, "a folder, not a file"),
+        (path, "at most"),
+        ("a\0b", "can be no file's name"),
+        ("a\ud800", "can be no file's name"),
+    ):
+        with pytest.raises(UserError, match=why):
+            files.read_bytes(name, limit=2)
+    with pytest.raises(FileNotFoundError):
+        files.open_regular(tmp_path / "absent")
+
+
+def test_json_is_read_as_the_standard_library_reads_it(tmp_path):
+    content = {"a": [1, -2.5e-3, True, None, {"é": "ü\ud800"}], "crc": 2**32 - 1, "seed": -(2**63), "b": {}, "c": []}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert read_object(path, "a note") == read_json(path, "a note") == content
+    with pytest.raises(FileNotFoundError):
+        read_json(tmp_path / "absent", "a note")
+
+
+def test_json_that_nothing_could_use_is_refused_by_name(tmp_path):
+    path = tmp_path / "a.json"
+    for text, why in (
+        (b"{", "Expecting property name"),
+        (b"\xff{}", "can't decode byte"),
+        (b'{"a": NaN}', "NaN is no number"),
+        (b"[-Infinity]", "-Infinity is no number"),
+        (b"[1e999]", "1e999 is no number"),
+        (b"[" * 100_000, "recursion"),
+        (b"[]", "holds no JSON object"),
+        (b" " * (4 * 2**20) + b"{}", "at most 4 MiB"),
+    ):
+        path.write_bytes(text)
+        with pytest.raises(UserError, match=why) as caught:
+            read_object(path, "a note")
+        assert str(path) in str(caught.value)
+
+
+def test_a_file_is_written_beside_its_place_under_its_extension(tmp_path):
+    target = tmp_path / "a" / "b.npz"
+
+    def write(part):
+        assert part.parent == target.parent and part.suffix == ".npz" and part.name.startswith(".")
+        assert not target.exists()
+        part.write_bytes(b"1")
+
+    with pytest.raises(UserError, match="b.npz: No such file"):
+        atomic_bytes(target, b"")
+    atomic_file(target, write, parents=True)
+    assert target.read_bytes() == b"1"
+    atomic_bytes(target, b"2")
+    atomic_text(tmp_path / "a" / "note", "größer")
+    assert target.read_bytes() == b"2" and (tmp_path / "a" / "note").read_bytes() == "größer".encode()
+    assert sorted(path.name for path in target.parent.iterdir()) == ["b.npz", "note"]
+    for place in (target / "below", tmp_path / "a"):
+        with pytest.raises(UserError, match=f"cannot write {place}"):
+            atomic_text(place, "")
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt(), ValueError()])
+def test_what_fails_halfway_leaves_the_former_file_or_folder_and_no_rubbish(tmp_path, fault):
+    target = tmp_path / "file.txt"
+    atomic_text(target, "old")
+    with atomic_folder(tmp_path / "folder") as fresh:
+        (fresh / "a").write_text("old")
+
+    def write(part):
+        part.write_text("ne")
+        raise fault
+
+    error = DiskFullError if isinstance(fault, OSError) else type(fault)
+    with pytest.raises(error):
+        atomic_file(target, write)
+    with pytest.raises(error), atomic_folder(tmp_path / "folder") as fresh:
+        write(fresh / "a")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file.txt", "folder"]
+    assert target.read_text() == (tmp_path / "folder" / "a").read_text() == "old"
+    with atomic_folder(tmp_path / "folder") as fresh:
+        (fresh / "b").write_text("new")
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["b"]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("file").write_text("")
+    pathlib.Path("folder").mkdir()
+    os.mkfifo("pipe")
+    pathlib.Path("dangling").symlink_to("gone")
+    pathlib.Path("circle").symlink_to("circle")
+    yield tmp_path
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "folder", "pipe", "dangling", "circle"}
+
+
+def test_places_that_cannot_be_written_are_refused_before_work(place, monkeypatch):
+    for path in ("folder", "folder/new", "new/a/b", ".", "../new", "folder/../new"):
+        assert files.folder_fault(path) == ""
+    for path, fault in (
+        ("file", "is a file"),
+        ("file/new", "lies below .*file, which is a file"),
+        ("pipe", "is a file"),
+        ("/dev/null/new", "lies below /dev/null"),
+        ("dangling/new", "a link that leads nowhere"),
+        ("circle", "cannot be a folder: Too many levels"),
+        ("n" * 300, "cannot be a folder: File name too long"),
+        ("d/" * 3000, "cannot be a folder: File name too long"),
+    ):
+        with pytest.raises(UserError, match=f"--out .* {fault}"):
+            files.require_folder_place(pathlib.Path(path))
+    for path, fault in (
+        ("folder", "is a folder: name a file"),
+        ("", "is a folder: name a file"),
+        ("gone/a.png", "there is no folder gone"),
+        ("n" * 240 + ".png", "too long a name"),
+    ):
+        with pytest.raises(UserError, match=fault):
+            files.require_file_place(pathlib.Path(path))
+    monkeypatch.setattr(os, "access", lambda path, mode: not os.path.samefile(path, "folder"))  # root writes anywhere
+    assert "folder is read-only" in files.folder_fault("folder/new")
+    with pytest.raises(UserError, match="read-only"):
+        files.require_file_place(pathlib.Path("folder/a.png"))
+
+
+def test_nothing_that_is_read_is_written(place):
+    pathlib.Path("folder/link").symlink_to("../file")
+    for target, picture, message in (
+        ("file", None, "OUT file would overwrite a file that is read"),
+        ("folder/link", None, "OUT folder/link would overwrite a file that is read"),
+        ("new", "file", "--sheet file would overwrite a file that is read"),
+        ("new", "folder/../new", "--sheet .* is the same file as OUT"),
+        ("new", "gone/sheet.png", "there is no folder gone"),
+    ):
+        targets = {"OUT": pathlib.Path(target), "--sheet": picture and pathlib.Path(picture)}
+        with pytest.raises(UserError, match=message):
+            files.require_targets(targets, ["file", None])
+    files.require_targets({"OUT": pathlib.Path("new"), "--sheet": pathlib.Path("sheet.png")}, ["file"])
