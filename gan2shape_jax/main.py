@@ -31,7 +31,7 @@ _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPIPE)
 _COMMANDS = {
     "photo": ("gan2shape_jax.apps.photo.command", "PHOTO ...: any photo to 3D: crop, mask and shape are found"),
     "serve": ("gan2shape_jax.apps.serve.command", "the same in a browser, for oneself or for others"),
-    "render": ("gan2shape_jax.apps.render.command", "RESULT ...: new views of a saved result"),
+    "render": ("gan2shape_jax.apps.render", "RESULT ...: new views of a saved result"),
     "edit": ("gan2shape_jax.apps.edit.command", "RESULT ...: rotation and relighting, by the mesh and by the GAN"),
     "export": (
         "gan2shape_jax.apps.export.command",

@@ -16,6 +16,7 @@ __all__ = [
     "MOST_GIF_PIXELS",
     "MOST_PIXELS",
     "MOST_SEED",
+    "add_path",
     "add_result",
     "angle",
     "fps",
@@ -23,6 +24,7 @@ __all__ = [
     "light",
     "name_fault",
     "number",
+    "parser",
     "path",
     "seed",
     "size",
@@ -80,14 +82,21 @@ def seed(option: str = "--seed") -> Callable[[str], int]:
     return whole(option, 0, MOST_SEED)
 
 
+def parser(command: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
+    """Returns the parser of `gan2shape-jax COMMAND`; line breaks of an epilog, and then of the description, stay."""
+    kind = argparse.RawDescriptionHelpFormatter if epilog else argparse.HelpFormatter
+    return argparse.ArgumentParser(f"gan2shape-jax {command}", None, description, epilog, formatter_class=kind)
+
+
+def add_path(parser: argparse._ActionsContainer, option: str, metavar: str, help: str) -> None:
+    """Adds an option, or an argument if `option` is no `--NAME`, that is the path of a file or folder."""
+    named = option if option.startswith("--") else option.lower()
+    parser.add_argument(named, type=path(option), metavar=metavar, help=help)
+
+
 def add_result(parser: argparse.ArgumentParser) -> None:
     """Adds the argument RESULT, the folder of one image's results."""
-    parser.add_argument(
-        "result",
-        type=path("RESULT"),
-        metavar="RESULT",
-        help="the folder of one image's results (it contains result.json)",
-    )
+    add_path(parser, "RESULT", "RESULT", "the folder of one image's results (it contains result.json)")
 
 
 def path(option: str) -> Callable[[str], pathlib.Path]:

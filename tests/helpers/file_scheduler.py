@@ -19,7 +19,7 @@ _LONGEST = (
     "tests/networks/test_layers.py",
     "tests/method/test_transfers.py",
     "tests/run/test_cluster.py",
-    "tests/apps/edit/test_edit.py",
+    "tests/apps/test_edit.py",
 )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan2shape_jax.apps.render import out as outs
+from gan2shape_jax.apps import render
 from gan2shape_jax.errors import DiskFullError, UserError
 from gan2shape_jax.results import animation
 
@@ -72,10 +72,8 @@ def test_frames_that_end_early_leave_the_former_file(ending, error, told, tmp_pa
     if ending:
         out.write_bytes(b"former")
     with pytest.raises(told):
-        if ending:
-            outs.write(out, dict, lambda: _stopping(error), fps=16)
-        else:
-            outs.write_frames(out, ((str(i), frame) for i, frame in enumerate(_stopping(error))))
+        frames = _stopping(error)
+        render.write(out, still=dict, moving=lambda: frames, single=lambda: ((str(k), f) for k, f in enumerate(frames)))
     assert [path.name for path in tmp_path.iterdir()] == ([out.name] if ending else [])
     assert not ending or out.read_bytes() == b"former"
     assert bool(started) == (ending == ".mp4") and all(process.poll() is not None for process in started)
@@ -106,7 +104,7 @@ def test_an_encoder_that_gives_up_leaves_nothing(program, error, message, tmp_pa
     monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(tmp_path / "ffmpeg"))
     frames = [np.zeros((256, 256, 3), np.uint8)] * 50
     with pytest.raises(error, match=message):
-        outs.write(tmp_path / "turn.mp4", dict, lambda: frames, fps=16)
+        render.write(tmp_path / "turn.mp4", still=dict, moving=lambda: frames, single=dict)
     assert {path.name for path in tmp_path.iterdir()} == {"ffmpeg", "half"}
 
 
@@ -118,7 +116,7 @@ def test_a_still_that_cannot_be_written_leaves_the_former(tmp_path, monkeypatch)
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(outs.pictures, "write_png", save)
+    monkeypatch.setattr(render.pictures, "write_png", save)
     with pytest.raises(DiskFullError):
-        outs.write(out, lambda: _FRAME, list, fps=16)
+        render.write(out, still=lambda: _FRAME, moving=list, single=dict)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"] and out.read_bytes() == b"former"

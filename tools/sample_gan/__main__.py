@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from PIL import Image, ImageDraw
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.apps.render.out import require_new_folder
+from gan2shape_jax.apps.render import require_new_folder
 from gan2shape_jax.config import load_config
 from gan2shape_jax.config.validation import validate
 from gan2shape_jax.errors import UserError, exit_code

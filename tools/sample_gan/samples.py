@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from gan2shape_jax.apps.render.out import require_new_folder
+from gan2shape_jax.apps.render import require_new_folder
 from gan2shape_jax.io.files import atomic_folder
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.pictures import Tile

@@ -1,33 +1,32 @@
 """`gan2shape-jax edit`: rotates and relights a result with its mesh ("3D") and with the GAN, side by side.
 
 Angles are in degrees on the command line. Several angles or lights make several views: columns of a still picture,
-frames of an animation, or files in a folder.
+frames of an animation, or files in a folder. A still has one row per version, with the input at the left (in the GAN's
+row, the GAN's own image of it, from which that row starts); in an animation the versions stand side by side.
 """
 
 import argparse
 import csv
-import functools
 import io
-import pathlib
+import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
-from gan2shape_jax.apps.edit import comparison, requests
-from gan2shape_jax.apps.edit.comparison import Comparison, Version
-from gan2shape_jax.apps.edit.editor import Editor, load_editor
-from gan2shape_jax.apps.render import out as outs
-from gan2shape_jax.apps.render import shots as asked
-from gan2shape_jax.apps.render.shots import Shots
+from gan2shape_jax.apps import render
+from gan2shape_jax.apps.edit.editor import Editor, beyond_training, edit_in_parts, load_editor, require_range
+from gan2shape_jax.apps.render import Shots
 from gan2shape_jax.errors import UserError, exit_code, one_line
 from gan2shape_jax.geometry import resample
 from gan2shape_jax.io import option_types
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.animation import MOVING
-from gan2shape_jax.results.result import Result, load_result
+from gan2shape_jax.results.pictures import Tile
+from gan2shape_jax.results.result import load_result
 from gan2shape_jax.results.turntable import gan_tiles
 from gan2shape_jax.results.views import pictures_in_turn
 
@@ -35,6 +34,7 @@ __all__ = ["main"]
 
 _SMALLEST = 256  # pixels; smaller pictures are enlarged for viewing
 _LABELLED = 128  # pixels; below this, captions overlap
+_GAP = 2  # pixels, between pictures without captions
 _EPILOG = """\
 examples:
   gan2shape-jax edit results/ictface/results/006 --yaw -40 -20 0 20 40
@@ -45,6 +45,11 @@ examples:
 
 Angles start from the front, or, where only the light is changed, from the input's own view; --base says otherwise.
 """
+_ABOUT = (
+    "Rotates and relights a saved result: in 3D, by drawing its mesh, and with the GAN, which draws\n"
+    "a photo of the same view. The mesh keeps exactly to angle and light; the GAN's pictures look\n"
+    "more like photos."
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,35 +58,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="gan2shape-jax edit",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Rotates and relights a saved result: in 3D, by drawing its mesh, and with the GAN, which draws\n"
-        "a photo of the same view. The mesh keeps exactly to angle and light; the GAN's pictures look\n"
-        "more like photos.",
-    )
-    parser.add_argument(
-        "result",
-        type=option_types.path("RESULT"),
-        metavar="RESULT",
-        help="the folder of one image's results, inside the folder of its run",
-    )
+    parser = option_types.parser("edit", _ABOUT, _EPILOG)
+    about = "the folder of one image's results, inside the folder of its run"
+    option_types.add_path(parser, "RESULT", "RESULT", about)
     parser.add_argument(
         "--version",
         choices=("3d", "gan", "both"),
         default="both",
         help="by the mesh, by the GAN, or both to compare (default: both)",
     )
-    asked.add_angles(parser)
-    asked.add_lights(parser)
-    asked.add_sampling(parser)
-    _add_pictures(parser)
-    _add_files(parser)
-    return parser
-
-
-def _add_pictures(parser: argparse.ArgumentParser) -> None:
+    render.add_shots(parser)
     group = parser.add_argument_group("pictures")
     group.add_argument(
         "--base",
@@ -106,98 +92,93 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help=f"headings, captions and the input (default: for both, from {_LABELLED} pixels on)",
     )
-    group.add_argument(
-        "--out",
-        type=option_types.path("--out"),
-        metavar="PATH",
-        help=f"{', '.join(outs.STILLS)}: all views in one picture; {', '.join(MOVING)}: an "
-        "animation; without extension: a new folder of single pictures and frames.csv (default: RESULT/edit.png)",
-    )
-
-
-def _add_files(parser: argparse.ArgumentParser) -> None:
+    kinds = f"{', '.join(render.STILLS)}: all views in one picture; {', '.join(MOVING)}: an animation; "
+    folder = "without extension: a new folder of single pictures and frames.csv (default: RESULT/edit.png)"
+    option_types.add_path(group, "--out", "PATH", kinds + folder)
     group = parser.add_argument_group("files that are no longer where the run's config.json says")
-    for name, kind, meaning in (
-        ("run", "FOLDER", "the run that RESULT was made in"),
-        ("gan", "FILE", "the GAN (.safetensors)"),
-        ("latent", "FILE", "the input's latent (.npy, .pt)"),
-        ("image", "FILE", "the input (needed where the run crops)"),
-    ):
-        group.add_argument(f"--{name}", type=option_types.path(f"--{name}"), metavar=kind, help=meaning)
+    option_types.add_path(group, "--run", "FOLDER", "the run that RESULT was made in")
+    option_types.add_path(group, "--gan", "FILE", "the GAN (.safetensors)")
+    option_types.add_path(group, "--latent", "FILE", "the input's latent (.npy, .pt)")
+    option_types.add_path(group, "--image", "FILE", "the input (needed where the run crops)")
+    return parser
+
+
+class _Version(NamedTuple):
+    """One version of all views: `start` is the input, or the GAN's image of it; `frames` can be drawn only once."""
+
+    name: str
+    heading: str
+    start: np.ndarray
+    caption: str
+    frames: Iterable[np.ndarray]
 
 
 def _run(options: argparse.Namespace) -> None:
     out = options.out or options.result / "edit.png"
-    _require_request(options)
+    chosen = ("yaw", "pitch", "roll", "light", "strength", "ambient", "diffuse")
+    if all(getattr(options, name) is None for name in chosen):
+        raise UserError("nothing to edit: give --yaw, --pitch, --roll, --light or --strength (--help has examples)")
     result = load_result(options.result)
-    outs.check_out(out, inputs=[options.image])
-    shots = asked.shots(options, result)
+    render.check_out(out, inputs=[options.image])
+    shots = render.shots(options, result)
     turned = any((options.yaw, options.pitch, options.roll))
     from_input = options.base == "input" if options.base else not turned
-    views = asked.shot_views(shots, result, from_input=from_input)
-    note = asked.signs(options) + ("; angles from the input's view" if from_input and turned else "")
-    _require_size(out, options, options.size or _SMALLEST, len(views), note=bool(note))
-    editor = None
+    views = render.shot_views(shots, result, from_input=from_input)
+    count, versions = len(views), 2 if options.version == "both" else 1
+    note = render.signs(options) + ("; angles from the input's view" if from_input and turned else "")
+
+    def labels_at(size: int) -> bool:
+        """Checks that the format of `out` can hold pictures of this side; returns whether they have labels."""
+        labels = options.labels if options.labels is not None else versions > 1 and size >= _LABELLED
+        alone = versions == 1 and not labels  # without the input, and without gaps
+
+        def sheet_size(rows: int, columns: int, *, subtitle: bool) -> tuple[int, int]:
+            if labels:
+                return pictures.sheet_size(size, columns, [True] * rows, subtitle=subtitle)
+            gap = 0 if alone else _GAP
+            return columns * (size + gap) - gap, rows * (size + gap) - gap
+
+        still = sheet_size(versions, count if alone else count + 1, subtitle=bool(note))
+        render.require_size(out, still, sheet_size(1, 1 if alone else versions + 1, subtitle=False), count)
+        return labels
+
+    labels_at(options.size or _SMALLEST)  # before anything is loaded
+    editor, shown, l1 = None, list[_Version](), list[float]()
     if options.version != "3d":
-        editor = load_editor(
-            options.result, run=options.run, gan=options.gan, latent=options.latent, image=options.image
-        )
-        requests.require_range(editor, views)
+        files = {name: getattr(options, name) for name in ("run", "gan", "latent", "image")}
+        editor = load_editor(options.result, **files)
+        require_range(editor, views)
     size = options.size or max(_SMALLEST, editor.size if editor else 0)
-    _require_size(out, options, size, len(views), note=bool(note))
-    versions, l1 = [], list[float]()
+    labels = labels_at(size)
     if options.version != "gan":
-        versions.append(_by_mesh(result, views, shots, size=size, cut=options.mask))
+        frames = pictures_in_turn(result, views, shots.lights, size=size, cut=options.mask)
+        start = pictures.enlarge(pictures.to_uint8(result.image), size)
+        shown.append(_Version("3d", "3D: the mesh", start, "input", frames))
     if editor is not None:
-        versions.append(_by_gan(editor, views, shots, l1, size=size))
-    shown = Comparison(result.name, note, asked.captions(shots, options), versions)
-    _write(out, shown, lambda: _csv(views, shots, l1), options)
-    print(one_line(f"wrote {out}: {len(views)} view{'s' if len(views) > 1 else ''} of {result.name}"))
+        heading = "GAN: the generator's picture of the same view"
+        start = _tiles(editor.picture[None], size)[0]
+        frames = _gan_frames(editor, views, shots, l1, size)
+        shown.append(_Version("gan", heading, start, "the GAN's image of it", frames))
+    captions = render.captions(shots, options)
+    render.write(
+        out,
+        still=lambda: _still(shown, captions, labels=labels, title=result.name, note=note),
+        moving=lambda: _moving(shown, captions, labels=labels, title=result.name),
+        single=lambda: _single(shown),
+        texts=lambda: {"frames.csv": _csv(views, shots, l1)},
+        fps=options.fps,
+        swing=options.swing,
+    )
+    print(one_line(f"wrote {out}: {count} view{'s' if count > 1 else ''} of {result.name}"))
     if editor is not None:
         _tell(editor, l1, views, shots, size=size)
 
 
-def _require_request(options: argparse.Namespace) -> None:
-    chosen = ("yaw", "pitch", "roll", "light", "strength", "ambient", "diffuse")
-    if all(getattr(options, name) is None for name in chosen):
-        raise UserError("nothing to edit: give --yaw, --pitch, --roll, --light or --strength (--help has examples)")
-
-
-def _require_size(out: pathlib.Path, options: argparse.Namespace, size: int, count: int, *, note: bool) -> None:
-    """Raises `UserError` if the format of `out` cannot hold that many views of that size."""
-    versions = 2 if options.version == "both" else 1
-    labels = _has_labels(options, versions, size)
-    if outs.is_moving(out):
-        outs.require_size(out, *comparison.moving_size(versions, size, labels=labels), count)
-    elif not outs.is_folder(out):
-        outs.require_size(out, *comparison.still_size(versions, count, size, labels=labels, note=note))
-
-
-def _has_labels(options: argparse.Namespace, versions: int, size: int) -> bool:
-    return options.labels if options.labels is not None else versions > 1 and size >= _LABELLED
-
-
-def _by_mesh(result: Result, views: np.ndarray, shots: Shots, *, size: int, cut: bool) -> Version:
-    frames = pictures_in_turn(result, views, shots.lights, size=size, cut=cut)
-    start = pictures.enlarge(pictures.to_uint8(result.image), size)
-    return Version("3d", "3D: the mesh", start, "input", frames)
-
-
-def _by_gan(editor: Editor, views: np.ndarray, shots: Shots, l1: list[float], *, size: int) -> Version:
-    """Returns the GAN's version; each view's `Edits.l1` is appended to `l1` when its frame is made."""
-
-    def frames() -> Iterator[np.ndarray]:
-        for some in requests.edit_in_parts(editor, views, shots.lights):
-            l1.extend(some.l1.tolist())
-            yield from _tiles(some.pictures, size)
-
-    return Version(
-        "gan",
-        "GAN: the generator's picture of the same view",
-        _tiles(editor.picture[None], size)[0],
-        "the GAN's image of it",
-        frames(),
-    )
+def _gan_frames(editor: Editor, views: np.ndarray, shots: Shots, l1: list[float], size: int) -> Iterator[np.ndarray]:
+    """Yields the GAN's version; each view's `Edits.l1` is appended to `l1` when its frame is drawn."""
+    for some in edit_in_parts(editor, views, shots.lights):
+        l1.extend(some.l1.tolist())
+        yield from _tiles(some.pictures, size)
 
 
 def _tiles(drawn: Float[np.ndarray, "n c c 3"], size: int) -> list[np.ndarray]:
@@ -207,14 +188,47 @@ def _tiles(drawn: Float[np.ndarray, "n c c 3"], size: int) -> list[np.ndarray]:
     return gan_tiles(drawn, size)
 
 
-def _write(out: pathlib.Path, shown: Comparison, table: Callable[[], str], options: argparse.Namespace) -> None:
-    labels = _has_labels(options, len(shown.versions), shown.versions[0].start.shape[0])
-    if outs.is_folder(out):
-        outs.write_frames(out, comparison.single(shown), lambda: {"frames.csv": table()})
-    else:
-        still = functools.partial(comparison.still, shown, labels=labels)
-        moving = functools.partial(comparison.moving, shown, labels=labels)
-        outs.write(out, still, moving, fps=options.fps, swing=options.swing)
+def _still(
+    versions: Sequence[_Version], captions: Sequence[str], *, labels: bool, title: str, note: str
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Returns all views in one picture; without labels, a single version is shown alone, without the input."""
+    if labels:
+        rows = []
+        for version in versions:
+            tiles = (Tile(frame, caption) for frame, caption in zip(version.frames, captions))
+            rows.append((version.heading, [Tile(version.start, version.caption), *tiles]))
+        return np.asarray(pictures.sheet(rows, title=title, subtitle=note))
+    side = len(versions[0].start)
+    if len(versions) == 1:
+        return pictures.pasted([versions[0].frames], columns=len(captions), side=side, gap=0)
+    each = [itertools.chain([version.start], version.frames) for version in versions]
+    return pictures.pasted(each, columns=len(captions) + 1, side=side, gap=_GAP)
+
+
+def _moving(
+    versions: Sequence[_Version], captions: Sequence[str], *, labels: bool, title: str
+) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """Yields a frame for each view."""
+    if not labels and len(versions) == 1:
+        yield from versions[0].frames
+        return
+    start = Tile(versions[0].start, versions[0].caption)
+    headings = [version.heading.partition(":")[0] for version in versions]
+    for caption, *drawn in zip(captions, *(version.frames for version in versions)):
+        tiles = [start, *(Tile(picture, heading) for picture, heading in zip(drawn, headings))]
+        if labels:
+            yield np.asarray(pictures.sheet([(caption, tiles)], title=title))
+        else:
+            yield pictures.strip([[tile.picture for tile in tiles]], gap=_GAP)
+
+
+def _single(versions: Sequence[_Version]) -> Iterator[tuple[str, UInt8[np.ndarray, "size size 3"]]]:
+    """Yields every picture, preceded by its file name: `input`, and NUMBER_VERSION for each view."""
+    for version in versions:
+        yield "input" if version.name == "3d" else f"input_{version.name}", version.start
+    for version in versions:
+        for i, frame in enumerate(version.frames):
+            yield f"{i:03}_{version.name}", frame
 
 
 def _csv(views: np.ndarray, shots: Shots, l1: Sequence[float]) -> str:
@@ -237,6 +251,5 @@ def _tell(editor: Editor, l1: Sequence[float], views: np.ndarray, shots: Shots, 
         f"the GAN's pictures have {editor.size} pixels{shown}; mean difference to the renderings they follow: "
         f"{low if low == high else f'{low} to {high}'} (values from -1 to 1)"
     )
-    usual = requests.beyond_training(editor, views, shots.lights)
-    if usual:
+    if usual := beyond_training(editor, views, shots.lights):
         print(f"note: the encoder has mostly seen {', '.join(usual)}; beyond, the GAN may not follow", file=sys.stderr)

@@ -1,7 +1,15 @@
-"""What the GAN's version of a saved result needs, collected from its folder and its run's configuration.
+"""The GAN's version of rotation and relighting: chosen views and lights rendered roughly, then projected.
+
+Pictures are made as in step 2 of the training: the result's factors are lit and rendered by sampling the canonical
+texture at the warped depth; the trained encoder turns such a rendering into an offset of the latent code, and the
+frozen generator draws the picture. The "3D" version, the mesh as it is, follows the angles exactly; the "GAN" version
+is a plausible photo that follows them as far as the encoder and the GAN can. Source: GAN2Shape, sections 3.2 and 4.3.
 
 The result's folder holds the factors and the trained encoder; the run's folder around it holds the configuration,
 which names the GAN and the latent. Files may have moved since then, so each path can be given explicitly.
+
+Views `(n, 6)` are in radians and scene units from the canonical frame, lights `(n, 4)` are ambient, diffuse, dx, dy;
+pictures are in [-1, 1].
 """
 
 from __future__ import annotations
@@ -10,31 +18,35 @@ import dataclasses
 import functools
 import glob
 import pathlib
-from typing import Any
+from collections.abc import Iterator
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
+from jaxtyping import Float
 from PIL import Image
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import resample
+from gan2shape_jax.geometry.lighting import normals, shade
 from gan2shape_jax.io import data, image_files
 from gan2shape_jax.io.image_names import stem_of
 from gan2shape_jax.lift import model_file
-from gan2shape_jax.method import frozen, models, projection
+from gan2shape_jax.method import frozen, losses, models, projection
+from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.pseudo_images import render_factors
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.folder import SavedRun, find_run, open_run
-from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files
 
-__all__ = ["Editor", "load_editor"]
+__all__ = ["Editor", "Edits", "beyond_training", "edit", "edit_in_parts", "load_editor", "require_range"]
 
 _LATENT_KINDS = (".pt", ".pth", ".npy")
 _SAME_PICTURE = 0.02  # mean absolute difference; rounding on another machine stays far below it
+_USUAL = 2.0  # standard deviations of the sampled views; 5% of a normal distribution lies beyond
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,7 +101,11 @@ def load_editor(
     result = load_result(folder)
     saved = find_run(folder, result.name) if run is None else open_run(pathlib.Path(run))
     config = saved.config.copy_and_resolve_references().unlock()
-    config.gan.checkpoint = str(_checkpoint(saved, gan))
+    checkpoint = pathlib.Path(gan) if gan else saved.locate(config.gan.checkpoint)
+    if not checkpoint.is_file():
+        gone = f"the GAN of this run, {checkpoint}, is not there any more: name it with --gan FILE"
+        raise UserError(f"--gan {gan}: there is no such file" if gan else gone)
+    config.gan.checkpoint = str(checkpoint)
     architecture, gan_weights = prepare.load_gan(config)
     settings = model_file.settings_of(config, architecture, original_size=_original_size(saved, result, image))
     if settings.camera != result.camera:
@@ -97,15 +113,24 @@ def load_editor(
             f"{folder} was not made by the run of {saved.root}: its camera is {result.camera}, the "
             f"run's {settings.camera}; name the run's folder with --run FOLDER"
         )
-    frozen = _frozen(config, saved, architecture, gan_weights)
+    mvn = {}  # only serves to judge how usual a view is
+    for name, dims in (("view_mvn", 6), ("light_mvn", 4)):
+        path = saved.locate(config.sampling[name])
+        mvn[name] = data.load_mvn(path, dims) if path.is_file() else (np.zeros(dims), np.zeros((dims, dims)))
+    mean_w = prepare.mean_latent(gan_weights, architecture) if config.gan.truncation < 1 else None
+    fixed = frozen.build(gan_weights, architecture, **mvn, F1_d=config.gan.F1_d, mean_w=mean_w)
     params = _encoder(folder, saved, settings)
-    w = prepare.usable_latent(
-        _latent(saved, result.name, latent, architecture.style_dim), result.name, config, architecture, frozen
-    )
-    picture, reference = _gan_images(w, frozen, settings=settings)
-    editor = Editor(result, settings, frozen, params, w, reference, np.asarray(picture[0]))
-    _require_same_gan(editor, config.gan.checkpoint)
-    return editor
+    found = _latent(saved, result.name, latent, architecture.style_dim)
+    w = prepare.usable_latent(found, result.name, config, architecture, fixed)
+    picture, reference = _gan_images(w, fixed, settings=settings)
+    apart = 0.0 if result.gan_image is None else float(np.abs(np.asarray(reference[0]) - result.gan_image).mean())
+    if not apart < _SAME_PICTURE:
+        raise UserError(
+            f"{checkpoint} draws another picture of {result.name}'s latent than the result's gan_image.png "
+            f"(mean difference {apart:.3f}): this is not the run's GAN or not its latent; name them with "
+            "--gan FILE and --latent FILE"
+        )
+    return Editor(result, settings, fixed, params, w, reference, np.asarray(picture[0]))
 
 
 @jax.jit
@@ -113,30 +138,6 @@ def _gan_images(w: jax.Array, frozen: FrozenModels, *, settings: Settings) -> tu
     """Draws the GAN's picture of the latent at its own size, and at side S as `projection.gan_image` does."""
     large = projection.synthesize_large(w, frozen, settings)
     return large, resample.resize(large, settings.image_size)
-
-
-def _checkpoint(saved: SavedRun, given: str | pathlib.Path | None) -> pathlib.Path:
-    path = pathlib.Path(given) if given else saved.locate(saved.config.gan.checkpoint)
-    if not path.is_file():
-        raise UserError(
-            f"--gan {path}: there is no such file"
-            if given
-            else f"the GAN of this run, {path}, is not there any more: name it with --gan FILE"
-        )
-    return path
-
-
-def _frozen(
-    config: ConfigDict, saved: SavedRun, architecture: Architecture, gan_weights: dict[str, Any]
-) -> FrozenModels:
-    """Returns the GAN with what the projection needs; the statistics only serve to judge how usual a view is."""
-    mvn = {}
-    for name, dims in (("view_mvn", 6), ("light_mvn", 4)):
-        path = saved.locate(config.sampling[name])
-        mvn[name] = data.load_mvn(path, dims) if path.is_file() else (np.zeros(dims), np.zeros((dims, dims)))
-    truncated = config.gan.truncation < 1
-    mean_w = prepare.mean_latent(gan_weights, architecture) if truncated else None
-    return frozen.build(gan_weights, architecture, **mvn, F1_d=config.gan.F1_d, mean_w=mean_w)
 
 
 def _encoder(folder: pathlib.Path, saved: SavedRun, settings: Settings) -> models.Params:
@@ -166,7 +167,7 @@ def _latent(saved: SavedRun, name: str, given: str | pathlib.Path | None, style_
         places.insert(0, saved.locate(saved.config.data.latent_root))
     path = next((path for place in places if (path := data.find_by_stem(str(place), name, _LATENT_KINDS))), None)
     if path is None:
-        looked = " and ".join(str(place) for place in places)
+        looked = " and ".join(map(str, places))
         raise UserError(f"the latent of {name} is not there any more (looked in {looked}): name it with --latent FILE")
     return data.load_latent(path, style_dim)
 
@@ -176,31 +177,102 @@ def _original_size(saved: SavedRun, result: Result, given: str | pathlib.Path | 
     if not saved.config.data.crop:
         return result.camera.image_size
     base = saved.locate(saved.config.data.image_root) / result.name
-    files = [pathlib.Path(given)] if given else _pictures_called(base)
-    if not files or not files[0].is_file():
-        raise UserError(
-            f"the image file of {result.name} is not there any more ({given or base}); its size decides "
-            f"what config.data.crop={saved.config.data.crop} cuts out: name it with --image FILE"
-        )
-    return min(image_files.picture_size(files[0]))
-
-
-def _pictures_called(base: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the picture files at this path, whatever their extension."""
-    there = sorted(base.parent.glob(f"{glob.escape(base.name)}*"))
     kinds = ("", *Image.registered_extensions())
-    return [path for path in there if stem_of(path.name) == base.name and path.suffix.lower() in kinds]
+    there = [pathlib.Path(given)] if given else sorted(base.parent.glob(f"{glob.escape(base.name)}*"))
+    for path in there:
+        if path.is_file() and (given or (stem_of(path.name) == base.name and path.suffix.lower() in kinds)):
+            return min(image_files.picture_size(path))
+    raise UserError(
+        f"the image file of {result.name} is not there any more ({given or base}); its size decides "
+        f"what config.data.crop={saved.config.data.crop} cuts out: name it with --image FILE"
+    )
 
 
-def _require_same_gan(editor: Editor, checkpoint: str) -> None:
-    """Raises `UserError` if the latent and the GAN do not reproduce the picture of it that the run saved."""
-    kept = editor.result.gan_image
-    if kept is None:
-        return
-    difference = float(np.abs(np.asarray(editor.reference[0]) - kept).mean())
-    if not difference < _SAME_PICTURE:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Edits:
+    """The GAN's version of n views.
+
+    Attributes:
+      pseudo: (n, S, S, 3) the rough renderings that the encoder was given.
+      masks: (n, S, S) the canonical mask seen from each view, which weights the losses of step 2.
+      pictures: (n, c, c, 3) by the GAN, c = `Editor.size`.
+      l1: (n,) mean absolute difference between picture and rendering over the mask, both at side S.
+    """
+
+    pseudo: Float[np.ndarray, "n s s 3"]
+    masks: Float[np.ndarray, "n s s"]
+    pictures: Float[np.ndarray, "n c c 3"]
+    l1: Float[np.ndarray, " n"]
+
+
+def edit(editor: Editor, views: Float[np.ndarray, "n 6"], lights: Float[np.ndarray, "n 4"], *, batch: int = 8) -> Edits:
+    """Renders and projects each view under its light, always `batch` together: one program serves any number."""
+    parts = [vars(part) for part in edit_in_parts(editor, views, lights, batch=batch)]
+    return Edits(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+
+def edit_in_parts(
+    editor: Editor, views: Float[np.ndarray, "n 6"], lights: Float[np.ndarray, "n 4"], *, batch: int = 8
+) -> Iterator[Edits]:
+    """Yields what `edit` returns, `batch` views at a time and in order, so that memory stays bounded."""
+    result = editor.result
+    factors = Factors(*(jnp.asarray(getattr(result, name)) for name in ("depth", "albedo", "view", "light", "mask")))
+    known = editor.latent, editor.reference, editor.frozen
+    for start in range(0, len(views), batch):
+        rows = np.minimum(np.arange(start, start + batch), len(views) - 1)
+        turned, lit = (jnp.asarray(values[rows], jnp.float32) for values in (views, lights))
+        some = _edit(editor.params, factors, turned, lit, *known, settings=editor.settings)
+        yield Edits(*(np.asarray(value)[: len(views) - start] for value in some))
+
+
+@jax.jit
+def _edit(
+    params: models.Params,
+    factors: Factors,
+    views: Float[jax.Array, "n 6"],
+    lights: Float[jax.Array, "n 4"],
+    latent: jax.Array,
+    reference: Float[jax.Array, "1 s s 3"],
+    frozen: FrozenModels,
+    *,
+    settings: Settings,
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    normal = normals(factors.depth, settings.camera, unit=settings.unit_normals)
+    shading, _ = shade(normal, lights)
+    pseudo, masks = render_factors(factors, shading, views, settings)
+    latents, _ = projection.projected_latents(params, pseudo, latent, reference, frozen, settings)
+    pictures = projection.synthesize_large(latents, frozen, settings)
+    l1 = jax.vmap(losses.photometric)(resample.resize(pictures, settings.image_size), pseudo, masks)
+    return pseudo, masks, pictures, l1
+
+
+def require_range(editor: Editor, views: Float[np.ndarray, "n 6"]) -> None:
+    """Raises `UserError` if a view's angle is beyond the range that the run's networks can represent."""
+    limit = float(editor.settings.view_range.rotation_deg)
+    degrees = np.rad2deg(views[:, :3])
+    worst = np.unravel_index(np.abs(degrees).argmax(), degrees.shape)
+    if np.abs(degrees[worst]) > limit + 0.1:
+        axis = ("pitch", "yaw", "roll")[worst[1]]
         raise UserError(
-            f"{checkpoint} draws another picture of {editor.result.name}'s latent than the result's gan_image.png "
-            f"(mean difference {difference:.3f}): this is not the run's GAN or not its latent; name them with "
-            "--gan FILE and --latent FILE"
+            f"a {axis} of {degrees[worst]:.0f}° from the front is more than this run's views hold "
+            f"(config.camera.xyz_rotation_range_deg is {limit:g}): the GAN's version cannot show it; --version 3d can"
         )
+
+
+def beyond_training(editor: Editor, views: Float[np.ndarray, "n 6"], lights: Float[np.ndarray, "n 4"]) -> list[str]:
+    """Returns, in words, the range mostly seen in training of each angle or light that the request takes beyond it."""
+    settings, frozen = editor.settings, editor.frozen
+    scale = float(settings.view_range.rotation_deg) * np.array([1, float(settings.view_scale), 1])
+    mean = np.asarray(frozen.view_mean)[:3] * scale
+    spread = np.linalg.norm(np.asarray(frozen.view_factor), axis=-1)[:3] * scale
+    sentences = []
+    for name, values, middle, deviation in zip(("pitch", "yaw", "roll"), np.rad2deg(views[:, :3]).T, mean, spread):
+        low, high = middle - _USUAL * deviation, middle + _USUAL * deviation
+        if deviation > 0 and ((values < low - 0.5) | (values > high + 0.5)).any():
+            sentences.append(f"{name} of {low:+.0f}° to {high:+.0f}°")
+    x0, x1, y0, y1, *_ = map(float, settings.rand_light)
+    (dx, dy), own = lights[:, 2:].T, editor.result.light[2:]
+    outside = (dx < x0) | (dx > x1) | (dy < y0) | (dy > y1)
+    if (outside & (lights[:, 2:] != own).any(axis=-1)).any():
+        sentences.append(f"light from ({x0:g}, {y0:g}) to ({x1:g}, {y1:g})")
+    return sentences

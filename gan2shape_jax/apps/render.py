@@ -1,0 +1,339 @@
+"""`gan2shape-jax render`: new views of a saved result, without GAN or networks; and what `edit` shares with it.
+
+Angles are in degrees on the command line, light directions are (dx, dy) of (dx, dy, 1); signs are those of a result's
+`camera.json`. Several angles or lights make several frames, uint8 `(h, w, 3)`, generated one by one: a strip if the
+output is a still picture, an animation if it is a GIF or MP4, single pictures if it is a folder. Files and folders
+appear whole or not at all.
+"""
+
+import argparse
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from gan2shape_jax.errors import UserError, exit_code, one_line
+from gan2shape_jax.io import option_types
+from gan2shape_jax.io.files import atomic_file, atomic_folder, require_file_place, require_folder_place
+from gan2shape_jax.results import animation, pictures, views
+from gan2shape_jax.results.animation import MOVING
+from gan2shape_jax.results.outputs import OUTPUTS
+from gan2shape_jax.results.result import Result, load_result
+from gan2shape_jax.results.turntable import AMBIENT_SHARE
+
+__all__ = [
+    "STILLS",
+    "Shots",
+    "add_shots",
+    "captions",
+    "check_out",
+    "main",
+    "require_new_folder",
+    "require_size",
+    "shot_views",
+    "shots",
+    "signs",
+    "write",
+]
+
+STILLS = (".png", ".jpg", ".jpeg", ".webp")
+
+_EPILOG = """\
+examples:
+  gan2shape-jax render RESULT --yaw 30
+  gan2shape-jax render RESULT --yaw -60 -30 0 30 60 --what shape --out strip.png
+  gan2shape-jax render RESULT --yaw -60 60 --frames 48 --out turn.mp4
+  gan2shape-jax render RESULT --light -1.5 0.3 --light 1.5 0.3 --frames 30 --out relight.gif
+  gan2shape-jax render RESULT --base input --light 1 0 --ambient 0.1 --diffuse 0.9
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status, 1 after an error that has been printed."""
+    return exit_code(lambda: _run(_parser().parse_args(argv)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    about = "Draws new views of a saved result from its mesh, without GAN or networks."
+    parser = option_types.parser("render", about, _EPILOG)
+    option_types.add_result(parser)
+    add_shots(parser)
+    group = parser.add_argument_group("pictures")
+    group.add_argument(
+        "--base",
+        choices=("canonical", "input"),
+        default="canonical",
+        help="the view that the angles start from (default: canonical, the front)",
+    )
+    group.add_argument(
+        "--what",
+        choices=views.SHOWS,
+        default="image",
+        help="what to show (default: image); shape is grey under a light at the camera",
+    )
+    group.add_argument(
+        "--mask",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="show only the object, or the whole sheet (default: the object)",
+    )
+    group.add_argument("--size", type=option_types.size(), default=512, help="side of a view, pixels (default: 512)")
+    kinds = f"{', '.join(STILLS)}: a strip; {', '.join(MOVING)}: an animation; without extension: a new folder of "
+    option_types.add_path(group, "--out", "PATH", kinds + "single frames (default: RESULT/render.png)")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    out = options.out or options.result / "render.png"
+    result = load_result(options.result)
+    check_out(out)
+    chosen = shots(options, result)
+    count, size = len(chosen.lights), options.size
+    require_size(out, (count * size, size), (size, size), count)
+    turned = shot_views(chosen, result, from_input=options.base == "input")
+    frames = views.pictures_in_turn(result, turned, chosen.lights, show=options.what, size=size, cut=options.mask)
+    write(
+        out,
+        still=lambda: pictures.pasted([frames], columns=count, side=size, gap=0),
+        moving=lambda: frames,
+        single=lambda: ((f"{i:03}", frame) for i, frame in enumerate(frames)),
+        fps=options.fps,
+        swing=options.swing,
+    )
+    print(one_line(f"wrote {out}: {count} view{'s' if count > 1 else ''} of {result.name}"))
+
+
+_SIGNS = {
+    "yaw": "yaw turns the front to the picture's left",
+    "pitch": "pitch lowers the front",
+    "roll": "roll turns clockwise",
+    "light": "light comes from the picture's left, and from above",
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Shots:
+    """What each frame shows: `angles_deg` (n, 3) pitch, yaw, roll; `lights` (n, 4) ambient, diffuse, dx, dy."""
+
+    angles_deg: Float[np.ndarray, "n 3"]
+    lights: Float[np.ndarray, "n 4"]
+
+
+def add_shots(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of angles, of light and of the number of frames."""
+    group = parser.add_argument_group("angles")
+    for name, meaning in (
+        ("yaw", "turn about the vertical, degrees; positive turns the front to the picture's left"),
+        ("pitch", "nod, degrees; positive lowers the front"),
+        ("roll", "turn in the picture's plane, degrees, positive clockwise"),
+    ):
+        kind = option_types.angle(f"--{name}")
+        group.add_argument(f"--{name}", type=kind, nargs="+", metavar="DEG", help=f"{meaning} (default: 0)")
+    group = parser.add_argument_group("light")
+    group.add_argument(
+        "--light",
+        type=option_types.light("--light"),
+        nargs=2,
+        action="append",
+        metavar=("DX", "DY"),
+        help="light direction (DX, DY, 1), from the object's front: positive DX from the picture's left, positive "
+        "DY from above; may be repeated (default: the result's own)",
+    )
+    group.add_argument(
+        "--strength",
+        type=option_types.light("--strength"),
+        metavar="R",
+        help=f"adds R to the directed light and takes {AMBIENT_SHARE:g} R from the ambient one, as the method's "
+        "relighting does with 0.3 and 0.6 (default: 0)",
+    )
+    for name, meaning in (("ambient", "ambient"), ("diffuse", "directed")):
+        help_text = f"strength of {meaning} light (default: the result's)"
+        group.add_argument(f"--{name}", type=option_types.light(f"--{name}"), help=help_text)
+    group = parser.add_argument_group("frames")
+    group.add_argument(
+        "--frames",
+        type=option_types.frames(),
+        metavar="N",
+        help="frames, spread evenly from the first angle or light given to the last (default: one for each)",
+    )
+    group.add_argument("--swing", action="store_true", help="animations go back the same way instead of starting over")
+    about = "frames a second of animations (default: 16)"
+    group.add_argument("--fps", type=option_types.fps(), default=16.0, help=about)
+
+
+def shots(options: argparse.Namespace, result: Result) -> Shots:
+    """Returns the frames that the options ask for; `UserError` if too many, or the numbers of values disagree."""
+    own = result.light
+    tracks = {name: np.array(getattr(options, name) or [0.0])[:, None] for name in ("pitch", "yaw", "roll")}
+    tracks["light"] = np.array(options.light or [own[2:].tolist()])
+    longest = max(map(len, tracks.values()))
+    for name, track in tracks.items():
+        if options.frames is None and len(track) not in (1, longest):
+            raise UserError(
+                f"--{name} has {len(track)} values, another option {longest}: give one, or as many, or spread them "
+                "over --frames"
+            )
+    count = options.frames or longest
+    if count > option_types.MOST_FRAMES:
+        raise UserError(f"{count} angles or lights are given: at most {option_types.MOST_FRAMES} views are drawn")
+    pitch, yaw, roll, direction = (_spread(track, count) for track in tracks.values())
+    extra = options.strength or 0.0
+    ambient = (own[0] if options.ambient is None else options.ambient) - AMBIENT_SHARE * extra
+    diffuse = (own[1] if options.diffuse is None else options.diffuse) + extra
+    strengths = np.broadcast_to([ambient, diffuse], (count, 2))
+    return Shots(
+        angles_deg=np.concatenate([pitch, yaw, roll], axis=-1).astype(np.float32),
+        lights=np.concatenate([strengths, direction], axis=-1).astype(np.float32),
+    )
+
+
+def _spread(track: np.ndarray, count: int) -> np.ndarray:
+    """Resamples keyframes (k, c) evenly to (count, c), linearly in between."""
+    where = np.linspace(0, len(track) - 1, count)
+    return np.stack([np.interp(where, np.arange(len(track)), column) for column in track.T], axis=-1)
+
+
+def shot_views(chosen: Shots, result: Result, *, from_input: bool) -> Float[np.ndarray, "n 6"]:
+    """Returns views in radians and scene units, from the canonical view or, with `from_input`, from the input's."""
+    pitch, yaw, roll = chosen.angles_deg.T
+    turned = views.sweep_views(pitch_deg=pitch, yaw_deg=yaw, roll_deg=roll)
+    return turned + result.view if from_input else turned
+
+
+def captions(chosen: Shots, options: argparse.Namespace) -> list[str]:
+    """Returns what sets each frame apart from the others, in words: "yaw -40°", "light -1, +0.3"."""
+    columns = {"pitch": chosen.angles_deg[:, :1], "yaw": chosen.angles_deg[:, 1:2], "roll": chosen.angles_deg[:, 2:]}
+    columns["light"] = chosen.lights[:, 2:]
+    given = {name: values for name, values in columns.items() if getattr(options, name)}
+    varied = {name: values for name, values in given.items() if np.ptp(values, axis=0).any()} or given
+    return ["  ".join(_caption(name, values[i]) for name, values in varied.items()) for i in range(len(chosen.lights))]
+
+
+def _caption(name: str, values: np.ndarray) -> str:
+    digits, unit = (1, "") if name == "light" else (0, "°")
+    numbers = (f"{value:+.{digits}f}{unit}" if round(float(value), digits) else f"0{unit}" for value in values)
+    return f"{name} " + ", ".join(numbers)
+
+
+def signs(options: argparse.Namespace) -> str:
+    """Returns what the signs in the captions mean, as a line for the reader of a picture."""
+    meant = [meaning for name, meaning in _SIGNS.items() if getattr(options, name)]
+    return "positive " + "; positive ".join(meant) if meant else ""
+
+
+# Sides in pixels; libjpeg itself stops short of the 65535 of its format.
+_SIDES = {".gif": 65535, ".jpg": 65500, ".jpeg": 65500, ".webp": 16383, ".png": 2**31 - 1, ".mp4": 16384}
+_NAMES = {".jpg": "a JPEG", ".jpeg": "a JPEG", ".webp": "a WebP", ".mp4": "an MP4", ".gif": "a GIF", ".png": "a PNG"}
+_MOST_STILL_PIXELS = 2**28  # of one picture; Pillow itself opens no larger one without being asked to
+_MOST_BLOCKS = 139264  # of 16 x 16 pixels: the highest level of H.264 that players know, 6.2
+_INSTEAD = "give a smaller --size, fewer --frames, or --out with the name of a new folder"
+
+
+def check_out(out: pathlib.Path, *, inputs: Sequence[pathlib.Path | None] = ()) -> None:
+    """Rejects a name of an unknown kind, or a place where nothing can be written.
+
+    Args:
+      out: the file, or, without an extension, the folder.
+      inputs: files that the command reads, None for those not given.
+
+    Raises:
+      UserError: the name or the place cannot be used; the message says why.
+    """
+    kind = out.suffix.lower()
+    if kind not in ("", *STILLS, *MOVING):
+        raise UserError(
+            f"--out {out}: the name must end in one of {', '.join(STILLS + MOVING)}, or in nothing for a folder of "
+            "single frames"
+        )
+    if not kind:
+        if not os.path.isdir(out.parent):
+            raise UserError(f"--out {out}: there is no folder {out.parent}")
+        require_new_folder(out)
+        return
+    require_file_place(out)
+    own = {pathlib.PurePath(name).stem for output in OUTPUTS for name in output.files}
+    if (out.parent / "result.json").is_file() and out.stem in own:
+        raise UserError(f"--out {out} would overwrite a file of the result itself: choose another name")
+    if out.exists() and any(given is not None and given.exists() and out.samefile(given) for given in inputs):
+        raise UserError(f"--out {out} would overwrite a file that is read: choose another name")
+
+
+def require_new_folder(out: pathlib.Path) -> None:
+    """Raises `UserError` unless `out` can be created or is an empty folder: nothing is ever overwritten there."""
+    if os.path.lexists(out) and not out.is_dir():
+        raise UserError(f"--out {out} is a file: name a new folder")
+    require_folder_place(out)
+    require_folder_place(out.absolute().parent)  # where it is first written under another name
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError(f"--out {out} exists and holds other files: name a new folder, or empty this one")
+
+
+def require_size(out: pathlib.Path, still: tuple[int, int], moving: tuple[int, int], frames: int) -> None:
+    """Rejects what the format of `out` cannot hold, before the first frame is drawn.
+
+    Args:
+      out: the file, whose extension gives the format, or a folder.
+      still: width and height of a picture of all views, pixels.
+      moving: width and height of each frame of an animation.
+      frames: number of frames in the animation.
+
+    Raises:
+      UserError: it is too large; the message gives the limit.
+    """
+    ending = out.suffix.lower()
+    if not ending:
+        return
+    width, height = moving if ending in MOVING else still
+    what = f"--out {out}: {width} x {height} pixels are more than"
+    if max(width, height) > _SIDES[ending]:
+        raise UserError(f"{what} {_NAMES[ending]} can hold, at most {_SIDES[ending]} a side: {_INSTEAD}")
+    if ending == ".mp4" and -(-width // 16) * -(-height // 16) > _MOST_BLOCKS:
+        raise UserError(f"{what} {_NAMES[ending]} can hold, at most {_MOST_BLOCKS * 256} in all: {_INSTEAD}")
+    if ending == ".gif" and frames * width * height > option_types.MOST_GIF_PIXELS:
+        raise UserError(
+            f"--out {out}: {frames} frames of {width} x {height} pixels are more than can be kept in memory for a GIF, "
+            f"at most {option_types.MOST_GIF_PIXELS} pixels in all: write an .mp4, or {_INSTEAD}"
+        )
+    if ending not in MOVING and width * height > _MOST_STILL_PIXELS:
+        raise UserError(f"{what} a picture can have here, at most {_MOST_STILL_PIXELS} in all: {_INSTEAD}")
+
+
+def write(
+    out: pathlib.Path,
+    *,
+    still: Callable[[], np.ndarray],
+    moving: Callable[[], Iterable[np.ndarray]],
+    single: Callable[[], Iterable[tuple[str, np.ndarray]]],
+    texts: Callable[[], Mapping[str, str]] = dict,
+    fps: float = 16.0,
+    swing: bool = False,
+) -> None:
+    """Writes a picture, an animation or a new folder, as the extension says; `UserError` if that is impossible.
+
+    Args:
+      out: the file or folder.
+      still: draws the picture.
+      moving: draws the frames of an animation.
+      single: draws the pictures of a folder, each with its name, to which `.png` is appended.
+      texts: returns the contents of a folder's text files by name; called once all pictures are drawn.
+      fps: frames per second of an animation.
+      swing: whether it is played there and back.
+    """
+    if not out.suffix:
+        require_new_folder(out)
+        with atomic_folder(out) as fresh:
+            for name, frame in single():
+                pictures.write_png(fresh / f"{name}.png", frame)
+            for name, text in texts().items():
+                (fresh / name).write_text(text, encoding="utf-8")
+    elif out.suffix.lower() in MOVING:
+        atomic_file(out, functools.partial(animation.write_animation, frames=moving(), fps=fps, swing=swing))
+    elif out.suffix.lower() == ".png":
+        atomic_file(out, functools.partial(pictures.write_png, picture=still()))
+    else:
+        atomic_file(out, functools.partial(Image.fromarray(still()).save, quality=95))
