@@ -1,7 +1,6 @@
-"""Seconds from a photo to its mesh, feed-forward, in a warm process.
+"""Seconds from a photo to its mesh, feed-forward with the bundled model, in a warm process.
 
-    python benchmarks/speed/feed_forward.py                           the bundled model
-    python benchmarks/speed/feed_forward.py MODEL --config=ictface    another one
+    python benchmarks/speed/feed_forward.py
 
 Median and minimum of twenty, each from the decoded picture to the textured mesh in memory; the first one compiles.
 """
@@ -15,15 +14,10 @@ from PIL import Image
 import gan2shape_jax as g2s
 from gan2shape_jax.io.bundled import asset
 
-
-def main() -> None:
-    """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("model", nargs="?")
-    parser.add_argument("--config", default="ictface:predict")
-    options = parser.parse_args()
+if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter).parse_args()
     begin = time.perf_counter()
-    model = g2s.load_model(options.model, config=options.config)
+    model = g2s.load_model()
     loaded = time.perf_counter() - begin
     image, mask = (Image.open(asset(f"ictface/{kind}/006.png")) for kind in ("image", "mask"))
     image.load(), mask.load()
@@ -36,7 +30,3 @@ def main() -> None:
         f"loaded in {loaded:.2f} s, first mesh {seconds[0]:.2f} s, then {statistics.median(seconds[1:]):.3f} s "
         f"(least {min(seconds[1:]):.3f}); {len(mesh.vertices)} vertices"
     )
-
-
-if __name__ == "__main__":
-    main()

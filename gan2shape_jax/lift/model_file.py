@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -47,7 +47,6 @@ __all__ = [
     "needs_of",
     "read_facts",
     "require_fits",
-    "rounded",
     "settings_of",
     "shortened",
     "trains_encoder",
@@ -62,7 +61,6 @@ STATISTICS = {"view_mean": (6,), "view_cov": (6, 6), "light_mean": (4,), "light_
 _FOLDER = "statistics/"
 _LONGEST = 1 << 16  # maximum characters of a metadata text
 _LARGEST_CHANGE = 1e-3  # of outputs, as a share of their range, for networks stored in float16
-_MOST_DROPPED = 6  # of the ten bits of a mantissa
 _FIRST = 1 << 19  # the samples that statistics are measured on are numbered from here on
 _WITHOUT = "train without a model (config.networks.pretrained='')"
 
@@ -119,7 +117,7 @@ def _rounded(values: np.ndarray) -> list[float]:
 
 
 def model_bytes(
-    params: Params, statistics: Mapping[str, np.ndarray], facts: ModelFacts, *, shortened: Mapping[str, int]
+    params: Params, statistics: Mapping[str, np.ndarray], facts: ModelFacts, *, shortened: Collection[str]
 ) -> bytes:
     """Returns a model's file content; the same arguments give the same bytes.
 
@@ -127,26 +125,18 @@ def model_bytes(
       params: the parameters of the five networks.
       statistics: the arrays listed in `STATISTICS`.
       facts: what the file says about the model.
-      shortened: networks to store in float16, with the number of mantissa bits to drop; others are stored in float32.
+      shortened: networks to store in float16; others are stored in float32.
     """
     tensors = {}
     for name, value in flatten_dict(params, sep="/").items():
-        dropped = shortened.get(name.split("/")[0])
-        tensors[name] = np.ascontiguousarray(value, np.float32) if dropped is None else rounded(value, dropped)
+        kind = np.float16 if name.split("/")[0] in shortened else np.float32
+        tensors[name] = np.ascontiguousarray(value, kind)
     tensors |= {_FOLDER + name: np.ascontiguousarray(statistics[name], np.float32) for name in STATISTICS}
     texts = {"format": FORMAT, "version": str(VERSION), "networks": " ".join(params)}
     for field in dataclasses.fields(facts):
         value = getattr(facts, field.name)
         texts[field.name] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     return in_order(safetensors.numpy.save(tensors, metadata=texts))
-
-
-def rounded(values: np.ndarray, dropped: int) -> np.ndarray:
-    """Returns the nearest float16 numbers whose ten-bit mantissas end in `dropped` zeros."""
-    with np.errstate(over="ignore"):  # values out of range become infinite
-        bits = np.ascontiguousarray(values, np.float16).view(np.uint16).astype(np.uint32)
-    nearest = (bits + ((1 << dropped) >> 1)) >> dropped << dropped
-    return nearest.astype(np.uint16).view(np.float16)
 
 
 def read_facts(path: pathlib.Path) -> tuple[ModelFacts, dict[str, np.ndarray]] | None:
@@ -295,24 +285,11 @@ def measure(params: Params, maker: SampleMaker, count: int) -> Measured:
 _signs = jax.jit(signs_of)
 
 
-def shortened(params: Params, images: Float[Any, "n s s 3"], settings: Settings) -> dict[str, int]:
-    """Returns the networks to be stored in float16, and how many low bits of each mantissa are zeroed.
-
-    As many bits as possible without changing any output on these images by more than 1e-3 of its range: the zeros take
-    no space where the file is compressed, as in a wheel.
-    """
-    bits: dict[str, int] = {}
-    for dropped in range(_MOST_DROPPED + 1):
-        rounded = _params_rounded(params, dropped)
-        off = jax.device_get(_changes(params, rounded, jnp.asarray(images), settings=settings))
-        within = {name for name, change in off.items() if change <= _LARGEST_CHANGE}
-        bits |= {name: dropped for name in within if bits.get(name, -1) == dropped - 1}
-    return bits
-
-
-def _params_rounded(params: Params, dropped: int) -> Params:
-    """Returns the networks as read back from a file that drops this many bits of each mantissa."""
-    return jax.tree.map(lambda leaf: jnp.asarray(rounded(np.asarray(leaf), dropped), jnp.float32), params)
+def shortened(params: Params, images: Float[Any, "n s s 3"], settings: Settings) -> set[str]:
+    """Returns the networks that may be stored in float16: no output on these images changes by 1e-3 of its range."""
+    half = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float16).astype(jnp.float32), params)
+    changes = jax.device_get(_changes(params, half, jnp.asarray(images), settings=settings))
+    return {name for name, change in changes.items() if change <= _LARGEST_CHANGE}
 
 
 @jax.jit
@@ -427,5 +404,5 @@ def write(
             "truncation": config.lift.truncation,
         },
     )
-    bits = shortened(params, images, maker.settings)
-    atomic_bytes(path, model_bytes(params, measured.statistics, facts, shortened=bits))
+    half = shortened(params, images, maker.settings)
+    atomic_bytes(path, model_bytes(params, measured.statistics, facts, shortened=half))

@@ -9,6 +9,7 @@ themselves record their images in case the file is lost earlier.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import zlib
@@ -28,7 +29,7 @@ from gan2shape_jax.method.step3 import STEP3
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.task import independent, phase_keys, program
 
-__all__ = ["begun", "bytes_of_one", "choose_size", "damaged_notes", "finish", "key_of", "plan", "record"]
+__all__ = ["begun", "bytes_of_one", "choose_size", "finish", "key_of", "plan", "record"]
 
 _FOLDER = ".groups"
 # Share of the memory that is free when the first group starts; the rest covers estimation errors and outputs.
@@ -54,27 +55,13 @@ def finish(root: pathlib.Path, names: Sequence[str]) -> None:
 
 def begun(root: pathlib.Path, names: Sequence[str]) -> list[list[str]]:
     """Returns the unfinished groups whose images are all in the list; damaged records are ignored."""
-    groups = [_read(path) for path in _notes(root)]
-    return [group for group in groups if group and set(group) <= set(names)]
-
-
-def damaged_notes(root: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the damaged records: those whose file name is not the checksum of the images they list."""
-    return [path for path in _notes(root) if not _read(path)]
-
-
-def _notes(root: pathlib.Path) -> list[pathlib.Path]:
-    return sorted((root / _FOLDER).glob("group-*.json"))
-
-
-def _read(path: pathlib.Path) -> list[str]:
-    """Returns the images that a record lists; [] if it is damaged."""
-    try:
-        group = read_json(path, "a group's images")
-    except (OSError, UserError):
-        return []
-    listed = isinstance(group, list) and all(isinstance(name, str) for name in group)
-    return group if listed and key_of(group) == path.stem else []
+    groups = []
+    for path in sorted((root / _FOLDER).glob("group-*.json")):
+        with contextlib.suppress(OSError, UserError):
+            group = read_json(path, "a group's images")
+            if isinstance(group, list) and set(group) <= set(names) and key_of(group) == path.stem:
+                groups.append(group)
+    return groups
 
 
 def plan(units: Sequence[Sequence[str]], size: int) -> list[list[str]]:

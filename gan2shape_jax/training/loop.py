@@ -128,8 +128,7 @@ class _Loop:
         """Returns the progress of the newest readable checkpoint, or None if there is none."""
 
         def template(record: dict[str, Any]) -> TrainState:
-            _require_position(record, schedule)
-            return self.task.fresh_optimizer(self.task.initial(initial), schedule[record["phase"]])
+            return self.task.fresh_optimizer(self.task.initial(initial), _phase_of(record, schedule))
 
         restored = self.checkpoints.restore(template)
         if restored is None:
@@ -275,17 +274,13 @@ def _row(phase: Phase, done: int, scalars: dict[str, Any], errors: dict[str, Any
     return row
 
 
-def _require_position(record: dict[str, Any], schedule: tuple[Phase, ...]) -> None:
-    """Raises `ValueError` if a record does not name a position in the schedule or has no valid history."""
+def _phase_of(record: dict[str, Any], schedule: tuple[Phase, ...]) -> Phase:
+    """Returns the phase that a record was written in; raises `ValueError` if the schedule has no such place."""
     number, done = record["phase"], record["iteration"]
-    if type(number) is not int or not 0 <= number < len(schedule):
-        raise ValueError(f"there is no phase {number!r}")
-    phase = schedule[number]
-    if record["step"] != phase.step or type(done) is not int or not 0 <= done <= phase.iterations:
-        raise ValueError(f"{phase.label} has no iteration {done!r} of {record['step']!r}")
-    for rows in (record["history"], record.get("recent", [])):
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise ValueError("its history has no rows")
+    phase = schedule[number] if 0 <= number < len(schedule) else None
+    if phase is None or record["step"] != phase.step or not 0 <= done <= phase.iterations:
+        raise ValueError(f"the schedule has no iteration {done!r} of {record['step']!r} in phase {number!r}")
+    return phase
 
 
 def own_history(history: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:

@@ -1,0 +1,306 @@
+"""The steps that only a lift takes: inversion, the anchor, searched latents, an encoder for each image."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.tiny import tiny_image
+
+from gan2shape_jax.lift import steps
+from gan2shape_jax.lift.samples import NOWHERE
+from gan2shape_jax.lift.task import _project
+from gan2shape_jax.method import iteration, losses, models, projection, pseudo_images, sampling, step3
+from gan2shape_jax.method.factors import Factors, view_from_raw
+from gan2shape_jax.method.optimizer import fresh_optimizer, optimizer_step
+from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.settings import changed
+from gan2shape_jax.method.state import KnownConditions, ProjectedSamples, initial_state
+from gan2shape_jax.method.step3 import STEP3
+
+_STEP3 = Phase(4, 1, STEP3, 10, flip=False)
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    """The problem, the frozen networks and the settings."""
+    prepared, frozen = tiny_image(tmp_path_factory.mktemp("steps"))
+    return prepared.problem, frozen, prepared.settings
+
+
+def _factors(problem):
+    square = problem.mask.shape
+    return Factors(
+        depth=jnp.asarray(np.random.default_rng(0).uniform(0.99, 1.01, square), jnp.float32),
+        albedo=problem.image[0],
+        view=jnp.zeros(6),
+        light=jnp.asarray([0.4, 0.5, 0.1, 0.2]),
+        mask=jnp.ones(square),
+    )
+
+
+# --- inversion ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def inverting(image):
+    problem, frozen, settings = image
+    settings = dataclasses.replace(
+        settings, fresh_samples=4, truncation=0.7, relative_enc=True, regularize_offset=False
+    )
+    return problem, dataclasses.replace(frozen, mean_w=jnp.full(settings.architecture.style_dim, 0.1)), settings
+
+
+def _draw(key, number, case):
+    _, frozen, settings = case
+    return steps.INVERSION_STEP.draw(jax.random.key(key), jnp.int32(number), None, None, frozen, settings)
+
+
+def test_fresh_samples_are_a_function_of_key_and_iteration_truncated_towards_the_mean(inverting):
+    problem, frozen, settings = inverting
+    images, latents = _draw(0, 3, inverting)
+    assert images.shape[0] == settings.fresh_samples
+    np.testing.assert_array_equal(images, _draw(0, 3, inverting)[0])
+    for other in ((0, 4), (1, 3)):
+        assert np.abs(np.asarray(images - _draw(*other, inverting)[0])).max() > 0.05
+    np.testing.assert_allclose(projection.synthesize(latents, frozen, settings), images, atol=1e-5)
+    whole, half = (_draw(0, 0, (problem, frozen, changed(settings, truncation=psi)))[1] for psi in (1.0, 0.5))
+    np.testing.assert_allclose(half - frozen.mean_w, 0.5 * (whole - frozen.mean_w), atol=1e-5)
+
+
+def test_the_inversions_loss_is_the_error_of_the_offset_in_w(inverting):
+    problem, frozen, settings = inverting
+    params = models.init_params(jax.random.key(0), settings)
+    images, latents = _draw(0, 0, inverting)
+    loss, _ = steps.inversion_loss(params, images, latents, problem, frozen, settings)
+    both = models.offsets(params, jnp.concatenate([images, problem.gan_image]), settings)
+    found = both[:-1] - both[-1:]
+    np.testing.assert_allclose(loss, jnp.mean((found - (latents - problem.latent)) ** 2), rtol=1e-5)
+    right, _ = steps.inversion_loss(params, images, problem.latent + found, problem, frozen, settings)
+    np.testing.assert_allclose(right, 0, atol=1e-9)
+
+
+def test_the_encoder_learns(inverting):
+    problem, frozen, settings = inverting
+    settings = changed(settings, learning_rate=1e-3, fresh_samples=8)
+    state = initial_state(models.init_params(jax.random.key(0), settings), settings)
+    state = fresh_optimizer(state, ("encoder",), settings)
+
+    @jax.jit
+    def iterate(state, number):
+        images, latents = steps.INVERSION_STEP.draw(jax.random.key(1), number, None, None, frozen, settings)
+        differentiated = jax.value_and_grad(steps.inversion_loss, has_aux=True)
+        encoder = {"encoder": state.params["encoder"]}
+        (loss, _), gradient = differentiated(encoder, images, latents, problem, frozen, settings)
+        return optimizer_step(state, gradient, settings), loss
+
+    found = []
+    for number in range(30):
+        state, loss = iterate(state, jnp.int32(number))
+        found.append(float(loss))
+    assert np.mean(found[-5:]) < 0.8 * np.mean(found[:5])
+
+
+# --- step 3 with an anchor ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def anchored(image):
+    problem, frozen, settings = image
+    return problem, frozen, changed(settings, anchor_view=2.0, anchor_light=0.5), _factors(problem)
+
+
+def _known(rng, count):
+    views, lights = (jnp.asarray(rng.normal(size=(count, width)), jnp.float32) for width in (6, 4))
+    return KnownConditions(views=views, lights=lights)
+
+
+def test_known_conditions_are_those_that_pseudo_images_are_drawn_with(anchored):
+    _, frozen, settings, factors = anchored
+    key = jax.random.key(3)
+    drawn, _ = jax.jit(pseudo_images.draw_pseudo_images)(key, 5, factors, frozen, settings=settings)
+    known = pseudo_images.known_conditions(key, 5, factors, frozen, settings)
+    # Their lights are the input's with strengths added: undo that, and render by what is known.
+    strength = known.lights[:, 1] - factors.light[1]
+    np.testing.assert_allclose(known.lights[:, 0], factors.light[0] + settings.rand_light[6] * strength, rtol=1e-6)
+    given = factors, known.views, known.lights[:, 2:], strength
+    again, _ = jax.jit(pseudo_images.pseudo_images)(*given, settings=settings)
+    np.testing.assert_allclose(again, drawn, atol=1e-5)
+    many = changed(settings, batch_size=20_000)
+    known = pseudo_images.known_conditions(jax.random.key(0), 0, factors, frozen, many)
+    expected = sampling.view_deviations(frozen.view_factor, settings.view_scale)
+    np.testing.assert_allclose(known.views.std(0), expected, rtol=0.02, atol=1e-6)
+    np.testing.assert_allclose(known.lights.std(0), sampling.light_deviations(settings.rand_light), rtol=0.02)
+
+
+def test_distances_are_squares_in_deviations_and_nothing_for_what_is_not_drawn(anchored):
+    _, frozen, settings, _ = anchored
+    known = _known(np.random.default_rng(1), 3)
+    known = known.replace(views=known.views.at[:, 5].set(0))
+    views = view_from_raw(known.views, settings.view_range)
+    np.testing.assert_allclose(steps.view_distance(views, known, frozen, settings), 0, atol=1e-10)
+    assert steps.light_distance(known.lights, known, settings) == 0
+    deviations = sampling.view_deviations(frozen.view_factor, settings.view_scale)
+    light_deviations = np.asarray(sampling.light_deviations(settings.rand_light))
+    for axis in range(3):  # a roll, which varies least, counts as much as a yaw
+        turned = view_from_raw(known.views.at[:, axis].add(0.5 * deviations[axis]), settings.view_range)
+        view = steps.view_distance(turned, known, frozen, settings)
+        light = steps.light_distance(known.lights + 2 * light_deviations, known, settings)
+        np.testing.assert_allclose([view, light], [0.5**2 / 5, 2**2], rtol=1e-3)  # z does not move here
+    origin = KnownConditions(views=jnp.zeros((2, 6)), lights=jnp.zeros((2, 4)))
+    still = dataclasses.replace(frozen, view_factor=jnp.zeros((6, 6)))
+    fixed = changed(settings, rand_light=(0.2, 0.2, -0.1, -0.1, 0.3, 0.3, -0.4))
+    assert steps.view_distance(jnp.ones((2, 6)), origin, still, fixed) == 0
+    assert steps.light_distance(jnp.ones((2, 4)), origin, fixed) == 0
+
+
+def test_the_anchored_loss_is_step_3s_and_the_weighted_distances(anchored):
+    problem, frozen, settings, _ = anchored
+    params = models.init_params(jax.random.key(0), settings)
+    count, side = settings.batch_size, settings.image_size
+    rng = np.random.default_rng(2)
+    images, pseudo = jnp.asarray(rng.uniform(-1, 1, (2, count, side, side, 3)), jnp.float32)
+    masks, known = jnp.ones((count, side, side)), _known(rng, count)
+
+    @jax.jit
+    def both():
+        rest = problem, frozen, settings
+        plain, _ = step3.step3_loss(params, images, masks, *rest, flip=False)
+        loss, (metrics, _) = steps.anchored_loss(params, images, masks, pseudo, known, *rest, flip=False)
+        return plain, loss, metrics
+
+    plain, loss, metrics = both()
+    assert metrics["drawn_view_distance"] > 0.1 and metrics["view_distance"] > 0.1
+    views = metrics["view_distance"] + metrics["drawn_view_distance"]
+    lights = metrics["light_distance"] + metrics["drawn_light_distance"]
+    np.testing.assert_allclose(loss, plain + 2.0 * views + 0.5 * lights, rtol=1e-5)
+    own = models.views(params, pseudo, frozen.view_mean, settings)
+    expected = steps.view_distance(own, known, frozen, settings)
+    np.testing.assert_allclose(metrics["drawn_view_distance"], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("absent", ["view", "light"])
+def test_an_anchor_without_weight_is_not_computed(anchored, absent):
+    problem, frozen, settings, _ = anchored
+    blank = jnp.zeros((settings.batch_size, settings.image_size, settings.image_size, 3))
+    known = KnownConditions(views=blank[:, 0, :6, 0], lights=blank[:, 0, :4, 0])
+    params = models.init_params(jax.random.key(0), settings)
+
+    def metrics_of(chosen):
+        loss = functools.partial(steps.anchored_loss, settings=chosen, flip=False)
+        return set(jax.eval_shape(loss, params, blank, blank[..., 0], blank, known, problem, frozen)[1][0])
+
+    without = changed(settings, **{f"anchor_{absent}": 0.0})
+    assert metrics_of(settings) - metrics_of(without) == {f"{absent}_distance", f"drawn_{absent}_distance"}
+
+
+# --- searched latents -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def searching(image):
+    """Problem, frozen networks, settings, networks, and nine samples: more than are searched for at once."""
+    problem, frozen, settings = image
+    settings = dataclasses.replace(
+        settings, batch_size=3, collect_iters=3, latent_iterations=12, latent_learning_rate=0.05
+    )
+    params = models.init_params(jax.random.key(0), settings)
+    wide = changed(settings, batch_size=9)
+    pseudo, masks = pseudo_images.draw_pseudo_images(jax.random.key(1), 0, _factors(problem), frozen, wide)
+    images, _ = projection.project(params, pseudo, problem.latent, problem.gan_image, frozen, settings)
+    return problem, frozen, settings, params, ProjectedSamples(images=images, masks=masks, pseudo=pseudo)
+
+
+def _improved(searching, samples=None, problem=None, **fields):
+    image, frozen, settings, params, all_samples = searching
+    given = params, all_samples if samples is None else samples, problem or image, frozen
+    return steps.improved(*given, changed(settings, **fields))
+
+
+def test_versions_come_closer_to_their_pseudo_images_the_more_iterations_there_are(searching):
+    samples = searching[-1]
+    assert _improved(searching, latent_iterations=0) is samples
+    distances = []
+    for count in (0, 4, 12):
+        found = _improved(searching, latent_iterations=count)
+        assert found.images.shape == samples.images.shape
+        distances.append(float(losses.photometric(found.images, samples.pseudo, samples.masks)))
+    assert distances[0] > 1.02 * distances[1] > 1.02 * distances[2]
+    standing = _improved(searching, latent_iterations=1, latent_learning_rate=1e-12)
+    # The generator is another program in each of the two; on an AMD EPYC their sums differ by up to 2e-4.
+    np.testing.assert_allclose(standing.images, samples.images, atol=1e-3)
+
+
+def test_each_latent_is_searched_for_by_itself(searching):
+    # Adam moves by the gradient's sign at first, so that neighbours matter only through the mean of a batch.
+    alone = _improved(searching, jax.tree.map(lambda leaf: leaf[8:], searching[-1]))
+    np.testing.assert_allclose(_improved(searching).images[8:], alone.images, atol=1e-4)
+
+
+@pytest.mark.heavy
+def test_a_latent_in_w_plus_is_moved_alike_in_all_layers(searching):
+    problem, _, settings, *_ = searching
+    wide = jnp.broadcast_to(problem.latent[:, None], (1, settings.architecture.latents, problem.latent.shape[-1]))
+    same = _improved(searching, problem=dataclasses.replace(problem, latent=wide))
+    np.testing.assert_allclose(same.images, _improved(searching).images, atol=1e-4)
+
+
+@pytest.mark.heavy
+def test_the_anchored_step_searches_and_step_3_does_not(searching):
+    problem, frozen, settings, params, _ = searching
+    state, images = initial_state(params, settings), {}
+    for step in (steps.ANCHORED_STEP, STEP3):
+        for count in (0, 4):
+            some = changed(settings, latent_iterations=count)
+            samples = _project(NOWHERE, "a", state, Phase(3, 1, step, 4, False), problem, frozen, some)
+            images[step.name, count] = np.asarray(samples.images)
+    np.testing.assert_array_equal(images["step3", 0], images["step3", 4])
+    np.testing.assert_array_equal(images["step3", 0], images["anchored", 0])
+    assert np.abs(images["anchored", 4] - images["anchored", 0]).max() > 0.01
+
+
+# --- an encoder for each image --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def own(image):
+    problem, frozen, settings = image
+    counts = {"collect_iters": 2, "batch_size": 2, "own_encoder_iterations": 3}
+    settings = dataclasses.replace(settings, regularize_offset=False, encoder_learning_rate=1e-3, **counts)
+    return initial_state(models.init_params(jax.random.key(1), settings), settings), problem, frozen, settings
+
+
+def _by_own_encoder(own, phase=_STEP3, **fields):
+    *given, settings = own
+    state, *rest = given
+    return np.asarray(steps.projected_by_own_encoder(state, phase, *rest, changed(settings, **fields)).images)
+
+
+def test_an_own_encoder_is_trained_through_the_mapping_network(own):
+    state, problem, frozen, settings = own
+    images = _by_own_encoder(own)
+    assert images.shape[0] == settings.sample_count
+    np.testing.assert_array_equal(images, _by_own_encoder(own, regularize_offset=True))
+    for other in ({"own_encoder_iterations": 1}, {"encoder_learning_rate": 1e-5}):
+        assert np.abs(images - _by_own_encoder(own, **other)).max() > 1e-4
+    by_shared = iteration.phase_constants(state, _STEP3, problem, frozen, settings).images
+    assert np.abs(images - np.asarray(by_shared)).max() > 1e-4
+
+
+@pytest.mark.heavy
+def test_the_shared_encoder_has_no_part_in_them_and_the_same_phase_gives_the_same(own):
+    state, *rest = own
+    other = models.init_params(jax.random.key(2), rest[-1])["encoder"]
+    elsewhere = dataclasses.replace(state, params=state.params | {"encoder": other}), *rest
+    images = _by_own_encoder(own)
+    np.testing.assert_array_equal(images, _by_own_encoder(elsewhere))
+    assert np.abs(images - _by_own_encoder(own, dataclasses.replace(_STEP3, number=5))).max() > 1e-4
+
+
+def test_only_step_3_without_an_anchor_has_own_encoders(own):
+    settings = own[-1]
+    assert steps.has_own_encoder(_STEP3, settings)
+    assert not steps.has_own_encoder(dataclasses.replace(_STEP3, kind=steps.ANCHORED_STEP), settings)
+    assert not steps.has_own_encoder(_STEP3, changed(settings, own_encoder_iterations=0))
