@@ -24,7 +24,7 @@ from gan2shape_jax.results import animation, pictures, views
 from gan2shape_jax.results.animation import MOVING
 from gan2shape_jax.results.outputs import OUTPUTS
 from gan2shape_jax.results.result import Result, load_result
-from gan2shape_jax.results.turntable import AMBIENT_SHARE
+from gan2shape_jax.results.views import AMBIENT_SHARE
 
 __all__ = [
     "STILLS",

@@ -37,23 +37,19 @@ def write_animation(path: pathlib.Path, frames: Iterable[np.ndarray], *, fps: fl
       swing: whether the animation runs back the same way; it then neither jumps nor shows a frame twice in a row.
 
     Raises:
-      UserError: the extension is a different one, or ffmpeg gave up.
+      UserError: ffmpeg gave up.
       OSError: the file system refuses.
     """
-    kind = path.suffix.lower()
-    if kind not in MOVING:
-        raise UserError(
-            f"{path}: animations are written as {' or '.join(MOVING)}, not {path.suffix or 'a file without extension'}"
-        )
-    if kind == ".mp4" and not swing:
+    moving = path.suffix.lower() != ".gif"
+    if moving and not swing:
         _write_mp4(path, iter(frames), fps)
         return
     with _at_hand(frames, path.parent) as kept:
-        order = [*range(len(kept)), *(range(len(kept) - 2, 0, -1) if swing else ())]
-        if kind == ".gif":
-            _write_gif(path, kept, order, fps)
+        ordered = [*kept, *(kept[-2:0:-1] if swing else ())]
+        if moving:
+            _write_mp4(path, iter(ordered), fps)
         else:
-            _write_mp4(path, (kept[k] for k in order), fps)
+            _write_gif(path, ordered, fps)
 
 
 def write_films(stem: pathlib.Path, frames: Iterable[np.ndarray], *, fps: float, swing: bool = False) -> None:
@@ -78,11 +74,11 @@ def _at_hand(frames: Iterable[np.ndarray], folder: pathlib.Path) -> Iterator[Seq
         yield list(np.memmap(file, np.uint8, "r", shape=(count, *shape)))  # mapped: views, which hold no memory
 
 
-def _write_gif(path: pathlib.Path, frames: Sequence[np.ndarray], order: Sequence[int], fps: float) -> None:
+def _write_gif(path: pathlib.Path, frames: Sequence[np.ndarray], fps: float) -> None:
     """Writes an endless GIF with one palette for all frames (one palette per frame would flicker)."""
-    sample = Image.fromarray(np.concatenate([frames[k] for k in order[:: max(1, len(order) // 6)]]))
+    sample = Image.fromarray(np.concatenate(frames[:: max(1, len(frames) // 6)]))
     palette = sample.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    paletted = (Image.fromarray(frames[k]).quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for k in order)
+    paletted = (Image.fromarray(one).quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for one in frames)
     # GIF durations are in hundredths of a second; most viewers slow down anything below two.
     duration = max(20, 10 * round(100 / fps))
     next(paletted).save(path, save_all=True, append_images=paletted, duration=duration, loop=0)
@@ -96,21 +92,12 @@ def _write_mp4(path: pathlib.Path, frames: Iterator[np.ndarray], fps: float) -> 
     import imageio_ffmpeg  # here, because only videos need it
 
     first = next(frames)
-    tall, wide = (side + side % 2 for side in first.shape[:2])
+    height, width = first.shape[:2]
+    edges = ((0, height % 2), (0, width % 2), (0, 0))  # 1 where a side is odd
     rate = str(fractions.Fraction(fps).limit_denominator())
-    source = ["-f", "rawvideo", "-vcodec", "rawvideo", "-s", f"{wide}x{tall}", "-pix_fmt", "rgb24", "-r", rate]
-    target = ["-an", "-vcodec", "libx264", "-pix_fmt", "yuv420p", "-crf", str(_CRF), "-movflags", "+faststart"]
-    command = [
-        imageio_ffmpeg.get_ffmpeg_exe(),
-        "-y",
-        *source,
-        "-i",
-        "-",
-        *target,
-        "-v",
-        "warning",
-        str(path.absolute()),
-    ]
+    source = f"-f rawvideo -s {width + width % 2}x{height + height % 2} -pix_fmt rgb24 -r {rate} -i -"
+    target = f"-an -vcodec libx264 -pix_fmt yuv420p -crf {_CRF} -movflags +faststart -v warning"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", *source.split(), *target.split(), str(path.absolute())]
     with tempfile.TemporaryFile() as messages:
         # In a session of its own, so that Ctrl-C reaches only this program, which then stops ffmpeg.
         process = subprocess.Popen(
@@ -119,15 +106,13 @@ def _write_mp4(path: pathlib.Path, frames: Iterator[np.ndarray], fps: float) -> 
         assert process.stdin is not None
         try:
             with contextlib.suppress(BrokenPipeError):  # its exit status says why
-                edges = ((0, tall - first.shape[0]), (0, wide - first.shape[1]), (0, 0))  # 1 where a side is odd
                 for frame in itertools.chain([first], frames):
                     process.stdin.write(np.pad(frame, edges, mode="edge").tobytes())
                 process.stdin.close()
             status = process.wait()
         finally:
-            if process.poll() is None:  # an error or Ctrl-C on this side
-                process.kill()
-                process.wait()
+            process.kill()  # on an error or Ctrl-C on this side; otherwise it has ended
+            process.wait()
             with contextlib.suppress(OSError):
                 process.stdin.close()
         if status:

@@ -1,11 +1,10 @@
 """What the page needs from one result, small and prepared in advance: `page.jsonl` in the result's folder.
 
-Four lines of JSON, each usable without those below it:
+Three lines of JSON, each usable without those below it:
 
     card     {"format": 1, "thumb": JPEG}   photo and shape side by side, for the gallery
     model    geometry, colours, view and light: what the interactive view is built from
     extras   further pictures and maps, any of which may be absent; for small images, lossless `albedo` and `input`
-    texture  {} or {"texture": picture}: finer colours for the model than its albedo, over the same canonical picture
 
 Pictures are base64 in `{"kind": "jpeg" | "png", "data": ...}`. Maps are base64 of zlib streams: `depth` of 16-bit steps
 between `depth_low` and `depth_high` (scene units), row by row, each as its difference from what the left and upper
@@ -17,63 +16,40 @@ import base64
 import io
 import json
 import zlib
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
 from PIL import Image
 
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.result import Result
 from gan2shape_jax.results.surface import lit, normals, object_mask, shading
 
-__all__ = ["FILE", "FORMAT", "fragment_of", "fragment_text"]
+__all__ = ["FILE", "fragment_of", "fragment_text"]
 
 FILE = "page.jsonl"
-FORMAT = 1
 
 _THUMB = 80  # pixels per side of each half
-_THUMB_QUALITY = 80
-_TEXTURE = 1024  # pixels per side of a texture, at most
-_TEXTURE_QUALITY = 85
-_QUALITY = 92
 _LOSSLESS = 128  # pixels per side, up to which pictures are enlarged so much that JPEG artefacts show
 _CLAY_LIGHT = np.array([0.2, 0.8, 0.3, 0.5], np.float32)  # ambient, diffuse, dx, dy
 _CLAY = 0.5  # albedo in [-1, 1]
 
 
-def fragment_text(result: Result, *, full: bool = False, texture: UInt8[np.ndarray, "t t 3"] | None = None) -> str:
+def fragment_text(result: Result, *, full: bool = False) -> str:
     """Returns the contents of `page.jsonl`; arguments as for `fragment_of`."""
-    lines = fragment_of(result, full=full, texture=texture)
+    lines = fragment_of(result, full=full)
     return "".join(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n" for line in lines)
 
 
-def fragment_of(
-    result: Result, *, full: bool = False, texture: UInt8[np.ndarray, "t t 3"] | None = None
-) -> list[dict[str, Any]]:
-    """Returns card, model, extras and texture of a result as JSON values.
-
-    Args:
-      result: the reconstruction.
-      full: whether the mesh keeps the whole sheet.
-      texture: colours without light over the canonical picture, finer than the albedo.
-    """
+def fragment_of(result: Result, *, full: bool = False) -> list[dict[str, Any]]:
+    """Returns card, model and extras of a result as JSON values; with `full`, its mesh keeps the whole sheet."""
     inside = np.ones(result.mask.shape, bool) if full else object_mask(result)
     shade = shading(normals(result.depth, result.camera), _CLAY_LIGHT)
-    clay = lit(np.full_like(result.albedo, _CLAY), shade)
-    clay = pictures.on_white(np.clip(clay, -1, 1), inside.astype(np.float32))
-    card = {"format": FORMAT, "thumb": _thumbnail([result.image, clay])}
-    return [card, _model(result, inside), _extras(result), {} if texture is None else {"texture": _fine(texture)}]
-
-
-def _thumbnail(shown: Iterable[np.ndarray]) -> str:
-    """Returns square pictures (S, S, 3) in [-1, 1], shrunk and side by side, as a JPEG in base64."""
-    tiles = []
-    for picture in shown:
-        tile = Image.fromarray(pictures.to_uint8(picture))
-        tiles.append(np.asarray(tile.resize((_THUMB, _THUMB), Image.Resampling.LANCZOS)))
-    return _jpeg(Image.fromarray(np.concatenate(tiles, axis=1)), quality=_THUMB_QUALITY)
+    clay = np.clip(lit(np.full_like(result.albedo, _CLAY), shade), -1, 1)
+    shown = (result.image, pictures.on_white(clay, inside.astype(np.float32)))
+    small = [_image(one).resize((_THUMB, _THUMB), Image.Resampling.LANCZOS) for one in shown]
+    thumb = _jpeg(Image.fromarray(np.concatenate(small, axis=1)), quality=80)
+    return [{"format": 1, "thumb": thumb["data"]}, _model(result, inside), _extras(result)]
 
 
 def _model(result: Result, inside: np.ndarray) -> dict[str, Any]:
@@ -93,19 +69,21 @@ def _model(result: Result, inside: np.ndarray) -> dict[str, Any]:
         "depth": _packed(_coded_depth(result.depth, low, high)),
         "inside": _packed(np.packbits(inside)),
         "input_mask": _packed(_bytes(result.input_mask, 1.0)),
-        "albedo": _picture(result.albedo),
-        "input": _picture(result.image),
+        "albedo": _jpeg(_image(result.albedo)),
+        "input": _jpeg(_image(result.image)),
     }
 
 
 def _extras(result: Result) -> dict[str, Any]:
-    extras: dict[str, Any] = {"reconstruction": _picture(result.reconstruction)}
+    extras: dict[str, Any] = {"reconstruction": _jpeg(_image(result.reconstruction))}
     if result.camera.image_size <= _LOSSLESS:
-        extras |= {"albedo": _lossless(result.albedo), "input": _lossless(result.image)}
+        extras |= {
+            name: _encoded(_image(picture), "PNG")
+            for name, picture in (("albedo", result.albedo), ("input", result.image))
+        }
     if result.gan_image is not None:
-        extras["gan_image"] = _picture(result.gan_image)
-    spread = result.depth_spread
-    if spread is not None:
+        extras["gan_image"] = _jpeg(_image(result.gan_image))
+    if (spread := result.depth_spread) is not None:
         high = max(float(np.max(spread)), 1e-9)
         extras |= {"spread": _packed(_bytes(spread, high)), "spread_high": _rounded(high)}
     return extras
@@ -115,9 +93,8 @@ def _coded_depth(depth: np.ndarray, low: float, high: float) -> np.ndarray:
     """Returns depth (S, S) as the bytes that the module's docstring describes."""
     steps = np.rint((depth.astype(np.float64) - low) / max(high - low, 1e-12) * 65535).astype(np.int64)
     change = np.diff(np.diff(steps, axis=0, prepend=0), axis=1, prepend=0).astype(np.uint16).astype(np.int16)
-    signed = change.astype(np.int32)
-    zigzag = ((signed << 1) ^ (signed >> 31)).astype(np.uint16)
-    return np.concatenate([(zigzag >> 8).astype(np.uint8).ravel(), (zigzag & 255).astype(np.uint8).ravel()])
+    zigzag = ((change << 1) ^ (change >> 15)).astype(">u2").reshape(-1, 1).view(np.uint8)
+    return np.ascontiguousarray(zigzag.T)
 
 
 def _bytes(values: np.ndarray, high: float) -> np.ndarray:
@@ -128,29 +105,19 @@ def _packed(values: np.ndarray) -> str:
     return base64.b64encode(zlib.compress(values.tobytes(), 9)).decode("ascii")
 
 
-def _picture(picture: np.ndarray) -> dict[str, str]:
-    return {"kind": "jpeg", "data": _jpeg(Image.fromarray(pictures.to_uint8(picture)), quality=_QUALITY)}
+def _image(picture: np.ndarray) -> Image.Image:
+    return Image.fromarray(pictures.to_uint8(picture))
 
 
-def _fine(texture: np.ndarray) -> dict[str, str]:
-    side = min(texture.shape[0], _TEXTURE)
-    small = Image.fromarray(texture).resize((side, side), Image.Resampling.LANCZOS)
-    return {"kind": "jpeg", "data": _jpeg(small, quality=_TEXTURE_QUALITY)}
-
-
-def _lossless(picture: np.ndarray) -> dict[str, str]:
-    return {"kind": "png", "data": _encoded(Image.fromarray(pictures.to_uint8(picture)), "PNG")}
-
-
-def _jpeg(picture: Image.Image, *, quality: int) -> str:
+def _jpeg(picture: Image.Image, quality: int = 92) -> dict[str, str]:
     # Colour at full resolution: these pictures are small, and at their size half of it shows.
     return _encoded(picture, "JPEG", quality=quality, subsampling=0)
 
 
-def _encoded(picture: Image.Image, kind: str, **options: int) -> str:
+def _encoded(picture: Image.Image, kind: str, **options: int) -> dict[str, str]:
     buffer = io.BytesIO()
     picture.save(buffer, kind, optimize=True, **options)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+    return {"kind": kind.lower(), "data": base64.b64encode(buffer.getvalue()).decode("ascii")}
 
 
 def _rounded(value: float) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from gan2shape_jax.io.files import atomic_folder
-from gan2shape_jax.results import animation, fragment, mesh, pictures, turntable
+from gan2shape_jax.results import fragment, pictures, views
+from gan2shape_jax.results.animation import write_films
 from gan2shape_jax.results.overview import draw_overview
-from gan2shape_jax.results.result import FILES, Result, array_files, write_files, write_record
-from gan2shape_jax.results.surface import normals
+from gan2shape_jax.results.result import FILES, Result, array_files, write_folder
+from gan2shape_jax.results.surface import build_mesh, glb_bytes, normals, obj_files
 from gan2shape_jax.results.table import complete_metrics
-from gan2shape_jax.results.turntable import GanViews, Projection, draw_gan_views
+from gan2shape_jax.results.views import GanViews, Projection
 
 if TYPE_CHECKING:
     import trimesh
@@ -32,8 +33,6 @@ PRESETS = ("mesh", "overview", "standard", "all")  # each with everything of tho
 
 _SMALLEST_PICTURE = 192  # below this, the overview's captions do not fit
 _LARGEST_TILE = 256  # above this, the overview does not fit on a screen
-_FPS = 16
-_GAN_FPS = 5  # the GAN's pictures are few
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,14 +83,14 @@ class Drawing:
     @functools.cached_property
     def mesh(self) -> trimesh.Trimesh:
         """The textured mesh."""
-        return mesh.build_mesh(self.result, full=self.options.mesh_full)
+        return build_mesh(self.result, full=self.options.mesh_full)
 
     @functools.cached_property
     def gan(self) -> GanViews | None:
         """Pictures by the GAN; None without it, or below the preset that has them."""
         if self.project is None or self.options.preset != "all":
             return None
-        return draw_gan_views(self.result, self.project, batch=self.options.gan_batch)
+        return views.draw_gan_views(self.result, self.project, batch=self.options.gan_batch)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +100,7 @@ class Output:
     Attributes:
       files: their names; some may be absent, where what they show is not known.
       words: what they are, for the reference.
-      write: returns their contents by name, as `write_files` takes them; None for what a run or `export` adds.
+      write: returns their contents by name, as `write_folder` takes them; None for what a run or `export` adds.
       preset: the least of `PRESETS` that has them.
       offer: what the page calls the first of them, or the archive of all, where it offers it for download; else "".
       archive: the name of that archive.
@@ -116,8 +115,13 @@ class Output:
     archive: str = ""
     inside: bool = True
 
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """The files that the page's download is made from."""
+        return self.files if self.archive else self.files[:1]
 
-def _input_pictures(drawing: Drawing) -> dict[str, Any]:
+
+def _inputs(drawing: Drawing) -> dict[str, Any]:
     result = drawing.result
     shown = {"input": result.image, "reconstruction": result.reconstruction, "gan_image": result.gan_image}
     files = {f"{name}.png": pictures.to_uint8(value) for name, value in shown.items() if value is not None}
@@ -125,23 +129,18 @@ def _input_pictures(drawing: Drawing) -> dict[str, Any]:
 
 
 def _factors(drawing: Drawing) -> dict[str, Any]:
-    result = drawing.result
-    return {
-        "normals.png": pictures.colour_normals(drawing.normal),
-        "albedo.png": pictures.to_uint8(result.albedo),
-        "canonical.png": pictures.to_uint8(result.canonical),
-        "mask.png": pictures.colour_mask(result.mask),
-    }
+    shown = {"normals": drawing.normal, "albedo": drawing.result.albedo, "canonical": drawing.result.canonical}
+    files = {f"{name}.png": pictures.to_uint8(value) for name, value in shown.items()}
+    return files | {"mask.png": pictures.colour_mask(drawing.result.mask)}
 
 
 def _depth(drawing: Drawing) -> dict[str, Any]:
-    result = drawing.result
-    near, far = pictures.depth_range(result.depth, result.mask)
-    picture = pictures.colour_depth(result.depth, near, far, mask=result.mask)
-    legend = (
-        f"depth in scene units: brightest {near:.6f} or nearer, darkest {far:.6f} or farther; pale outside the object"
-    )
-    return {"depth.png": lambda path: pictures.write_png(path, picture, {"Description": f"{legend} mask"})}
+    depth, mask = drawing.result.depth, drawing.result.mask
+    near, far = pictures.depth_range(depth, mask)
+    picture = pictures.colour_depth(depth, near, far, mask=mask)
+    legend = f"depth in scene units: brightest {near:.6f} or nearer, darkest {far:.6f} or farther"
+    legend += "; pale outside the object mask"
+    return {"depth.png": functools.partial(pictures.write_png, picture=picture, description=legend)}
 
 
 def _spread(drawing: Drawing) -> dict[str, Any]:
@@ -151,7 +150,7 @@ def _spread(drawing: Drawing) -> dict[str, Any]:
     greatest = max(float(spread.max()), 1e-9)
     picture = pictures.colour_depth(-spread, -greatest, 0.0, mask=drawing.result.mask)
     legend = f"how far depth may be off, scene units: black 0, brightest {greatest:.6f}"
-    return {"spread.png": lambda path: pictures.write_png(path, picture, {"Description": legend})}
+    return {"spread.png": functools.partial(pictures.write_png, picture=picture, description=legend)}
 
 
 def _overview(drawing: Drawing) -> dict[str, Any]:
@@ -159,57 +158,51 @@ def _overview(drawing: Drawing) -> dict[str, Any]:
     return {"overview.png": np.asarray(draw_overview(drawing.result, gan=drawing.gan, size=tile))}
 
 
-def _film(drawing: Drawing, stem: str, frames: Iterable[np.ndarray], fps: float, *, swing: bool) -> dict[str, Any]:
-    """Returns the film, in both formats, as one function, since its frames are drawn only once."""
-    if not drawing.options.animation:
-        return {}
-    return {stem: lambda path: animation.write_films(path, frames, fps=fps, swing=swing)}
-
-
-def _turned(drawing: Drawing) -> dict[str, Any]:
-    frames = turntable.turned_frames(drawing.result, size=drawing.size, frames=drawing.options.turntable_frames)
-    return _film(drawing, "turntable", frames, _FPS, swing=True)
-
-
-def _relit(drawing: Drawing) -> dict[str, Any]:
-    frames = turntable.relit_frames(drawing.result, size=drawing.size, frames=drawing.options.turntable_frames)
-    return _film(drawing, "relight", frames, _FPS, swing=False)
-
-
 def _gan_strips(drawing: Drawing) -> dict[str, Any]:
-    return {} if drawing.gan is None else turntable.gan_strips(drawing.gan, size=drawing.size)
+    return {} if drawing.gan is None else views.gan_strips(drawing.gan, size=drawing.size)
 
 
-def _turned_by_gan(drawing: Drawing) -> dict[str, Any]:
+def _turned(drawing: Drawing) -> Iterable[np.ndarray]:
+    return views.turned_frames(drawing.result, size=drawing.size, frames=drawing.options.turntable_frames)
+
+
+def _relit(drawing: Drawing) -> Iterable[np.ndarray]:
+    return views.relit_frames(drawing.result, size=drawing.size, frames=drawing.options.turntable_frames)
+
+
+def _turned_by_gan(drawing: Drawing) -> Iterable[np.ndarray] | None:
+    return None if drawing.gan is None else views.gan_tiles(drawing.gan.yaws, drawing.size)
+
+
+def _relit_by_gan(drawing: Drawing) -> Iterable[np.ndarray] | None:
     if drawing.gan is None:
-        return {}
-    tiles = turntable.gan_tiles(drawing.gan.yaws, drawing.size)
-    return _film(drawing, "turntable_gan", tiles, _GAN_FPS, swing=True)
-
-
-def _relit_by_gan(drawing: Drawing) -> dict[str, Any]:
-    if drawing.gan is None:
-        return {}
+        return None
     # From side to side with level light, back with light from above.
-    level, above = (turntable.gan_tiles(row, drawing.size) for row in drawing.gan.lights[-2:])
-    return _film(drawing, "relight_gan", [*level, *above[::-1]], _GAN_FPS, swing=False)
+    level, above = (views.gan_tiles(row, drawing.size) for row in drawing.gan.lights[-2:])
+    return [*level, *above[::-1]]
 
 
-def _strip_names() -> tuple[str, ...]:
-    shows = ("", "_albedo", "_normals", "_shape")
-    return (*(f"turntable{show}{sheet}.png" for sheet in ("", "_full") for show in shows), "relight.png")
+def _film(
+    stem: str, what: str, frames: Callable[[Drawing], Iterable[np.ndarray] | None], fps: int = 16, swing: bool = False
+) -> Output:
+    """Returns a film in both formats, which one function writes, since its frames are drawn only once."""
 
+    def write(drawing: Drawing) -> dict[str, Any]:
+        drawn = frames(drawing) if drawing.options.animation else None
+        return {} if drawn is None else {stem: functools.partial(write_films, frames=drawn, fps=fps, swing=swing)}
 
-def _offered_film(stem: str, what: str, write: Callable[[Drawing], Mapping[str, Any]]) -> Output:
     return Output((f"{stem}.mp4", f"{stem}.gif"), f"film: {what}", write, "all", f"Film: {what}", inside=False)
 
+
+_SHOWS = ("", "_albedo", "_normals", "_shape")
+_STRIPS = tuple(f"turntable{show}{sheet}.png" for sheet in ("", "_full") for show in _SHOWS)
 
 # In the order in which they go into the page while there is room: the most useful first.
 OUTPUTS = (
     Output(
         ("mesh.glb",),
         "textured mesh, unlit albedo, cut to the object's mask; y up, z towards the viewer",
-        lambda drawing: {"mesh.glb": mesh.glb_bytes(drawing.mesh, name="mesh")},
+        lambda drawing: {"mesh.glb": glb_bytes(drawing.mesh, name="mesh")},
         offer="3D model (GLB)",
     ),
     Output(
@@ -235,7 +228,7 @@ OUTPUTS = (
     Output(
         ("mesh.obj", "mesh.mtl", "mesh_albedo.png"),
         "the same mesh as OBJ",
-        lambda drawing: mesh.obj_files(drawing.mesh, "mesh"),
+        lambda drawing: obj_files(drawing.mesh, "mesh"),
         offer="3D model (OBJ)",
         archive="mesh_obj.zip",
     ),
@@ -251,26 +244,27 @@ OUTPUTS = (
     Output(
         ("reconstruction.png", "gan_image.png", "input.png", "input_mask.png"),
         "the input as reconstructed, the GAN's version of it, the input, its mask",
-        _input_pictures,
+        _inputs,
     ),
     Output(
         (fragment.FILE,),
         "what the run's page needs from this result, small and ready to use: one line of JSON each for the gallery's "
-        "picture, the model, further pictures and maps, and a finer texture",
+        "picture, the model, and further pictures and maps",
         lambda drawing: {fragment.FILE: fragment.fragment_text(drawing.result, full=drawing.options.mesh_full)},
     ),
-    Output(("overview.png",), "everything at a glance", _overview, "overview", offer="Overview picture", inside=False),
+    Output(("overview.png",), "everything at a glance", _overview, "overview", "Overview picture", inside=False),
     Output(
-        _strip_names(),
+        (*_STRIPS, "relight.png"),
         "turned and relit views, drawn from the mesh",
-        lambda drawing: turntable.mesh_strips(drawing.result, size=drawing.size),
+        lambda drawing: views.mesh_strips(drawing.result, size=drawing.size),
         "standard",
     ),
-    _offered_film("turntable", "turned", _turned),
-    _offered_film("relight", "relit", _relit),
+    _film("turntable", "turned", _turned, swing=True),
+    _film("relight", "relit", _relit),
     Output(("turntable_gan.png", "relight_gan.png"), "turned and relit views by the GAN", _gan_strips, "all"),
-    _offered_film("turntable_gan", "turned by the GAN", _turned_by_gan),
-    _offered_film("relight_gan", "relit by the GAN", _relit_by_gan),
+    # The GAN's pictures are few, so they follow each other more slowly.
+    _film("turntable_gan", "turned by the GAN", _turned_by_gan, 5, swing=True),
+    _film("relight_gan", "relit by the GAN", _relit_by_gan, 5),
     Output(("history.csv",), "losses and errors over iterations"),
     Output(
         ("networks.safetensors",),
@@ -308,9 +302,5 @@ def write_outputs(
     """
     drawing = Drawing(dataclasses.replace(result, metrics=complete_metrics(result)), options, gan_project)
     presets = PRESETS[: PRESETS.index(options.preset) + 1]
-    with atomic_folder(folder) as fresh:
-        write_files(fresh, extra or {})
-        for output in OUTPUTS:
-            if output.write is not None and output.preset in presets:
-                write_files(fresh, output.write(drawing))
-        write_record(fresh, made_with or {})
+    drawn = (one.write(drawing) for one in OUTPUTS if one.write is not None and one.preset in presets)
+    write_folder(folder, itertools.chain([extra or {}], drawn), made_with)

@@ -4,14 +4,15 @@ The template is `assets/viewer/page.html`. Names and messages are untrusted text
 policy in the page's head allows only its own two scripts to run and no connections.
 
 The page keeps to a size limit. The most important things go in first, each kind for all images in order before the next
-kind: names and figures; small pictures for the gallery; interactive models; further pictures and maps; finer colours;
-links for readers without JavaScript; files to download, in the order of `OUTPUTS`. Once a thing of some kind does not
-fit, no more of that kind goes in, so that it is easy to say on the page what is missing.
+kind: names and figures; small pictures for the gallery; interactive models; further pictures and maps; links for
+readers without JavaScript; files to download, in the order of `OUTPUTS`. Once a thing of some kind does not fit, no
+more of that kind goes in, so that it is easy to say on the page what is missing.
 """
 
 from __future__ import annotations
 
 import base64
+import bisect
 import dataclasses
 import functools
 import hashlib
@@ -56,21 +57,6 @@ _MODULES = (
     *("decode.js", "geometry.js", "colours.js", "shaders.js", "meshes.js", "handling.js", "viewer.js"),
     *("light.js", "words.js", "factors.js", "telling.js", "gallery.js", "downloads.js", "main.js"),
 )
-_IMPORT = re.compile(r"^import\b[^;]*;\n", re.MULTILINE)
-_EXPORT = re.compile(r"^export (?=(?:async )?function |const |let )", re.MULTILINE)
-
-# What the columns of the table are, in plain words.
-_COLUMN_WORDS = {
-    "side": "Error of depth, whatever its scale (SIDE)",
-    "mad": "Mean angle between normals and true normals, degrees",
-    "mad_unit": "The same with normals of length one, degrees",
-    "mae": "Mean absolute error of depth",
-    "mse": "Mean squared error of depth",
-    "prior_side": "SIDE of the shape that the method started from",
-    "prior_mad": "Angle between normals of the shape that the method started from, degrees",
-    "reconstruction_l1": "Mean difference between photo and reconstruction (black to white is 2)",
-    "inversion_l1": "Mean difference between photo and the GAN's picture of it (black to white is 2)",
-}
 _T = TypeVar("_T")
 
 
@@ -90,52 +76,35 @@ class Entry:
 
 
 class Fragments:
-    """Reads results folders for pages, each once: the next page reads only what is new or did not fit before.
-
-    What cannot be read is left out; a model whose fragment is missing or unreadable is made from the result's arrays.
-    """
+    """Reads results folders for pages, each once: the next page reads only what is new or did not fit before."""
 
     def __init__(self) -> None:
         """Starts with nothing read."""
-        self._kept: dict[tuple[Any, ...], Any] = {}
+        self._known: dict[tuple[Any, ...], Any] = {}
 
-    def files(self, folder: pathlib.Path) -> Mapping[str, int]:
-        """Returns the files of a result's folder with their sizes in bytes; {} if there is no such folder."""
-        return self._once(folder, "files", _listed)
-
-    def thumb(self, folder: pathlib.Path) -> str | None:
-        """Returns the gallery's picture of a result, a JPEG in base64; None if there is none."""
-        return self._once(folder, "thumb", _thumb)
-
-    def lines(self, folder: pathlib.Path) -> tuple[str, str, str] | None:
-        """Returns model, extras and texture of a result as JSON, "" for what it lacks; None if it cannot be read."""
-        return self._once(folder, "lines", _lines)
-
-    def content(self, folder: pathlib.Path, names: Sequence[str]) -> str | None:
-        """Returns a file, or several as one ZIP archive, in base64; None if one cannot be read."""
-        return self._once(folder, tuple(names), lambda folder: _content(folder, names))
-
-    def _once(self, folder: pathlib.Path, what: Any, make: Callable[[pathlib.Path], _T]) -> _T:
+    def read(self, reader: Callable[..., _T], folder: pathlib.Path, *arguments: Any) -> _T:
+        """Returns what a reader makes of a folder, from memory if nothing in the folder has been replaced since."""
         try:
             found = os.stat(folder)
-            stamp = (found.st_mtime_ns, found.st_ino)  # changes when the folder, or a file in it, is replaced
+            stamp = (found.st_mtime_ns, found.st_ino)
         except (OSError, ValueError):
             stamp = None
-        key = (str(folder), what, stamp)
-        if key not in self._kept:
-            self._kept[key] = make(folder)
-        return self._kept[key]
+        key = (reader, str(folder), arguments, stamp)
+        if key not in self._known:
+            self._known[key] = reader(folder, *arguments)
+        return self._known[key]
 
 
-def _listed(folder: pathlib.Path) -> Mapping[str, int]:
+def _sizes(folder: pathlib.Path) -> dict[str, int]:
+    """Returns the files of a result's folder with their sizes in bytes; {} if there is no such folder."""
     try:
-        with os.scandir(folder) as entries:
-            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+        return {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
     except (OSError, ValueError):
         return {}
 
 
 def _thumb(folder: pathlib.Path) -> str | None:
+    """Returns the gallery's picture of a result, a JPEG in base64; None if there is none."""
     try:
         with open(folder / fragment.FILE, "rb") as file:
             thumb = json.loads(file.readline())["thumb"]
@@ -144,21 +113,22 @@ def _thumb(folder: pathlib.Path) -> str | None:
         return None
 
 
-def _lines(folder: pathlib.Path) -> tuple[str, str, str] | None:
+def _lines(folder: pathlib.Path) -> list[str] | None:
+    """Returns model and extras of a result as JSON, made from its arrays if they are not ready; None if unreadable."""
     try:
-        _, *parts = (json.loads(line) for line in (folder / fragment.FILE).read_bytes().splitlines())
-        if len(parts) != 3 or not all(isinstance(part, dict) for part in parts):
+        parts = [json.loads(line) for line in (folder / fragment.FILE).read_bytes().splitlines()[1:3]]
+        if not (len(parts) == 2 and all(isinstance(part, dict) for part in parts)):
             raise ValueError("a fragment of another form")
     except (OSError, ValueError, RecursionError):
         try:
             parts = fragment.fragment_of(load_result(folder))[1:]
         except UserError:
             return None
-    model, extras, texture = (_json_text(part) if part else "" for part in parts)
-    return model, extras, texture
+    return [_json_text(part) if part else "" for part in parts]
 
 
 def _content(folder: pathlib.Path, names: Sequence[str]) -> str | None:
+    """Returns a file, or several as one ZIP archive, in base64; None if one cannot be read."""
     try:
         contents = [(folder / name).read_bytes() for name in names]
     except OSError:
@@ -204,24 +174,21 @@ def write_page(
 def page_text(entries: Sequence[Entry], *, title: str, fragments: Fragments | None = None, limit: int = LIMIT) -> str:
     """Returns the page of these images: at most `limit` bytes in UTF-8, but never less than its fixed 0.7 MB."""
     fragments = fragments or Fragments()
-    entries = [dataclasses.replace(entry, row=_shortened(entry.row)) for entry in entries]
-    pages = [_Page(title, entry, fragments) for entry in ([], entries)]
-    bare = pages[0].bytes()
-    room = bare + (limit - bare) * _FOR_ROWS
-    page, listed = pages[1], len(entries)
-    if page.bytes() > room:  # the most images for whose names and figures there is room
-        low, high = 0, len(entries)
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if _Page(title, entries[:middle], fragments).bytes() <= room else (low, middle)
-        page, listed = _Page(title, entries[:low], fragments), low
-    page.pack(limit - page.bytes() - _FOR_NOTES)
-    missing = page.left_out()
+
+    def size(count: int) -> int:
+        return _Page(title, entries[:count], fragments).size()
+
+    room = size(0) + (limit - size(0)) * _FOR_ROWS
+    listed = len(entries)
+    if size(listed) > room:  # the most images for whose names and figures there is room
+        listed = max(bisect.bisect_right(range(listed), room, key=size) - 1, 0)
+    page = _Page(title, entries[:listed], fragments)
+    page.pack(limit - page.size() - _FOR_NOTES)
     if listed < len(entries):
-        missing.insert(0, f"It lists the first {listed:,} of {len(entries):,} images; results.csv has all.")
-    if missing:
+        page.left_out.insert(0, f"It lists the first {listed:,} of {len(entries):,} images; results.csv has all.")
+    if page.left_out:
         page.notes.insert(0, f"This page is one file of at most {limit / 1e6:.3g} MB, so some things are left out.")
-    page.notes += missing
+    page.notes += page.left_out
     return page.text()
 
 
@@ -231,151 +198,130 @@ class _Page:
     def __init__(self, title: str, entries: Sequence[Entry], fragments: Fragments):
         self.title, self.entries, self.fragments = title, entries, fragments
         self.notes: list[str] = []
+        self.left_out: list[str] = []
         self.left = 0  # bytes that are still free
-        self.thumbs: dict[int, str] = {}
+        self.missing: set[str | int] = set()  # kinds that did not fit for every image, or a number in `OFFERS`
         self.plain = False  # whether links for readers without JavaScript are in it
+        self.thumbs: dict[int, str] = {}
         self.blocks: dict[str, str] = {}  # data, by the id of its element
         self.inside: dict[tuple[int, int], int] = {}  # size of each file in it, by image and number in `OFFERS`
-        self.missing: set[str | int] = set()  # kinds that did not fit for every image, or a number in `OFFERS`
-        self.listings = [fragments.files(entry.folder) for entry in entries]
+        listings = [fragments.read(_sizes, entry.folder) for entry in entries]
+        self.there = [k for k, listing in enumerate(listings) if listing]
         self.offers = [
-            [
-                (number, sum(listing[name] for name in _files(number)))
-                for number in range(len(OFFERS))
-                if all(name in listing for name in _files(number))
-            ]
-            for listing in self.listings
+            {
+                number: sum(listing[name] for name in offer.offered)
+                for number, offer in enumerate(OFFERS)
+                if listing.keys() >= set(offer.offered)
+            }
+            for listing in listings
         ]
 
     def text(self) -> str:
         """Returns the page's HTML."""
-        figures = [_figures(entry.row) for entry in self.entries]
-        kept = [k for k in range(len(COLUMNS)) if any(line[k] is not None for line in figures)]
-        trusts = [trust_of(entry.row.metrics) or {} for entry in self.entries]
-        images = [
-            {
-                "anchor": f"at-{one_line(entry.row.name)}",
-                "name": one_line(entry.row.name),
-                "status": message_line(entry.row.status),
-                "remarks": _remarks(entry.row),
-                "grade": trusts[k].get("grade", ""),
-                "verdict": trusts[k].get("verdict", ""),
-                "thumb": self.thumbs.get(k),
-                "cells": [_shown(figures[k][column], COLUMNS[column][2]) for column in kept],
-                "files": [(_link(f"{entry.place}/{name}"), one_line(name)) for name in self._names(k)],
-            }
-            for k, entry in enumerate(self.entries)
-        ]
+        images = [self._image(k, entry) for k, entry in enumerate(self.entries)]
+        columns = [k for k in range(len(COLUMNS)) if any(image["figures"][k] is not None for image in images)]
         data = {
-            "columns": [[name, _COLUMN_WORDS.get(name, name), digits] for name, _, digits in COLUMNS],
+            "columns": [[column.title, column.words, column.digits] for column in COLUMNS],
             "files": [[offer.archive or offer.files[0], offer.offer, offer.files[0]] for offer in OFFERS],
             "grades": GRADES,
-            "images": [
-                {
-                    "name": image["name"],
-                    "anchor": image["anchor"],
-                    "done": image["status"].split(",")[0] == _DONE,
-                    "remarks": image["remarks"],
-                    "place": _link(entry.place),
-                    "figures": figures[k],
-                    "files": [
-                        [number, self.inside.get((k, number), size), (k, number) in self.inside]
-                        for number, size in self.offers[k]
-                    ],
-                    **({"trust": trusts[k]} if trusts[k] else {}),
-                }
-                for k, (image, entry) in enumerate(zip(images, self.entries, strict=True))
-            ],
+            "images": [{key: value for key, value in image.items() if key != "status"} for image in images],
         }
+        blocks = [("page-data", "application/json", _json_text(data))]
+        for name, text in self.blocks.items():
+            blocks.append((name, "text/plain" if name.startswith("file-") else "application/json", text))
         return _template().render(
             **_frame(),
             title=one_line(self.title),
-            columns=[(COLUMNS[k][0], _COLUMN_WORDS.get(COLUMNS[k][0], "")) for k in kept],
+            columns=[(k, COLUMNS[k]) for k in columns],
+            offers=OFFERS,
             images=images,
+            thumbs=self.thumbs,
             grades=GRADES,
             plain=self.plain,
             notes=self.notes,
-            blocks=[("page-data", "application/json", Markup(_json_text(data)))]
-            + [
-                (name, "text/plain" if name.startswith("file-") else "application/json", Markup(text))
-                for name, text in self.blocks.items()
-            ],
+            blocks=[(name, kind, Markup(text)) for name, kind, text in blocks],
         )
 
-    def bytes(self) -> int:
-        """Returns the page's size."""
+    def _image(self, k: int, entry: Entry) -> dict[str, Any]:
+        """Returns what the page says of an image; its figures have a few more digits than are shown."""
+        row = entry.row
+        status = message_line(row.status if len(row.status) <= _MESSAGE else f"{row.status[:_MESSAGE]} ...")
+        figures = zip(COLUMNS, row.figures, strict=True)
+        image = {
+            "name": one_line(row.name),
+            "anchor": f"at-{one_line(row.name)}",
+            "status": status,
+            "done": status.split(",")[0] == _DONE,
+            "remarks": "" if status == _DONE else status.removeprefix(f"{_DONE}, "),
+            "place": _link(entry.place),
+            "figures": [None if value is None else round(value, column.digits + 2) for column, value in figures],
+            "files": [
+                [number, self.inside.get((k, number), size), (k, number) in self.inside]
+                for number, size in self.offers[k].items()
+            ],
+        }
+        trust = trust_of(row.metrics)
+        return image if trust is None else image | {"trust": trust}
+
+    def size(self) -> int:
+        """Returns the page's size in bytes."""
         return len(self.text().encode())
 
-    def _names(self, k: int) -> list[str]:
-        return [OFFERS[number].files[0] for number, _ in self.offers[k]]
-
     def pack(self, room: int) -> None:
-        """Fills the page with what fits into that many bytes."""
+        """Fills the page with what fits into that many bytes, and says what does not."""
         self.left = room
-        there = [k for k, listing in enumerate(self.listings) if listing]
-        for k in there:
-            thumb = None if "thumbs" in self.missing else self.fragments.thumb(self.entries[k].folder)
-            if thumb and self.left - len(thumb) - _AROUND < (1 - _FOR_THUMBS) * room:
-                self.missing.add("thumbs")
-            elif thumb and self._takes("thumbs", len(thumb) + _AROUND):
+        for k in self.there:
+            thumb = None if "thumbs" in self.missing else self.fragments.read(_thumb, self.entries[k].folder)
+            if thumb and self._takes("thumbs", len(thumb) + _AROUND, (1 - _FOR_THUMBS) * room):
                 self.thumbs[k] = thumb
         unreadable = 0
-        for number, kind in enumerate(("model", "extras", "texture")):
-            for k in there:
+        for number, kind in enumerate(("model", "extras")):
+            for k in self.there:
                 if kind in self.missing or (number and f"model-{k}" not in self.blocks):
                     continue
-                lines = self.fragments.lines(self.entries[k].folder)
+                lines = self.fragments.read(_lines, self.entries[k].folder)
                 unreadable += lines is None
-                if lines and lines[number]:
-                    self._put(kind, f"{kind}-{k}", lines[number])
+                if lines and lines[number] and self._takes(kind, len(lines[number]) + _AROUND):
+                    self.blocks[f"{kind}-{k}"] = lines[number]
         if unreadable:
             self.notes.append(f"{unreadable:,} of the results could not be read, and are shown without their models.")
-        without, self.plain = self.bytes(), True
-        self.plain = self._takes("plain", self.bytes() - without)
+        without, self.plain = self.size(), True
+        self.plain = self._takes("plain", self.size() - without)
         for number, offer in enumerate(OFFERS):
-            for k in there if offer.inside else []:
-                size = dict(self.offers[k]).get(number)
-                if size is None or number in self.missing:
-                    continue
+            for k in self.there if offer.inside else []:
+                size = self.offers[k].get(number)
                 # Checked before the file is read; a ZIP archive is never smaller than this.
-                if (size // 20 if offer.archive else size * 4 // 3) > self.left:
-                    self.missing.add(number)
+                if size is None or not self._takes(number, size // 20 if offer.archive else size * 4 // 3, take=False):
                     continue
-                content = self.fragments.content(self.entries[k].folder, _files(number))
-                if content and self._put(number, f"file-{k}-{number}", content):
+                content = self.fragments.read(_content, self.entries[k].folder, offer.offered)
+                if content and self._takes(number, len(content) + _AROUND):
+                    self.blocks[f"file-{k}-{number}"] = content
                     self.inside[k, number] = len(content) // 4 * 3 - content[-2:].count("=")
+        self._tell_missing()
 
-    def _put(self, kind: str | int, name: str, text: str) -> bool:
-        if not self._takes(kind, len(text) + _AROUND):
-            return False
-        self.blocks[name] = text
-        return True
-
-    def _takes(self, kind: str | int, count: int) -> bool:
-        """Reserves room for one more of a kind; returns False and marks the kind as missing if there is too little."""
-        if kind in self.missing or count > self.left:
+    def _takes(self, kind: str | int, count: int, least: float = 0, *, take: bool = True) -> bool:
+        """Reserves room for one more of a kind, leaving `least`; if there is too little, the kind is missing."""
+        if kind in self.missing or self.left - count < least:
             self.missing.add(kind)
             return False
-        self.left -= count
+        self.left -= count if take else 0
         return True
 
-    def left_out(self) -> list[str]:
-        """Returns sentences on what did not fit; [] if everything did."""
+    def _tell_missing(self) -> None:
         count = len(self.entries)
         models, extras = (sum(name.startswith(kind) for name in self.blocks) for kind in ("model-", "extras-"))
-        sentences = {
-            f"{len(self.thumbs):,} of {count:,} images have a small picture.": {"thumbs"},
-            f"{models:,} of {count:,} images can be turned here. The meshes of the others lie in their folders, and "
-            "gan2shape-jax page makes a page of any.": {"model"},
-            f"{extras:,} have their reconstruction and further pictures here.": {"model", "extras"},
-            "Some models have coarser colours here than in their folders.": {"texture"},
-        }
-        shown = [sentence for sentence, kinds in sentences.items() if kinds & self.missing]
-        outside = [offer.archive or offer.files[0] for number, offer in enumerate(OFFERS) if number in self.missing]
-        if outside:
+        if "thumbs" in self.missing:
+            self.left_out.append(f"{len(self.thumbs):,} of {count:,} images have a small picture.")
+        if "model" in self.missing:
+            self.left_out.append(
+                f"{models:,} of {count:,} images can be turned here. The meshes of the others lie in their folders, "
+                "and gan2shape-jax page makes a page of any."
+            )
+        if {"model", "extras"} & self.missing:
+            self.left_out.append(f"{extras:,} have their reconstruction and further pictures here.")
+        if outside := [offer.archive or offer.files[0] for k, offer in enumerate(OFFERS) if k in self.missing]:
             names = ", ".join(outside)
-            shown.append(f"Linked beside this page, at least for some images, instead of inside it: {names}.")
-        return shown
+            self.left_out.append(f"Linked beside this page, at least for some images, instead of inside it: {names}.")
 
 
 def trust_of(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -389,44 +335,15 @@ def trust_of(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     if not isinstance(said, Mapping):
         return None
     known: dict[str, Any] = {}
-    if isinstance(said.get("grade"), str) and said["grade"] in GRADES:
-        known["grade"] = said["grade"]
-    if isinstance(said.get("verdict"), str) and said["verdict"].strip():
-        known["verdict"] = message_line(said["verdict"])[:_LONGEST]
-    if not known:
-        return None
-    for key in ("category", "expected_side"):
-        if (value := figure(said, (key,))) is not None:
-            known[key] = min(max(value, 0.0), 1.0) if key == "category" else value
-    return known
-
-
-def _files(number: int) -> tuple[str, ...]:
-    """Returns the files that an offer is made from."""
-    return OFFERS[number].files if OFFERS[number].archive else OFFERS[number].files[:1]
-
-
-def _figures(row: Row) -> list[float | None]:
-    """Returns the row's number for each column of the table, rounded to a few more digits than are shown."""
-    values = [figure(row.metrics, path) for _, path, _ in COLUMNS]
-    return [
-        None if value is None else round(value, column[2] + 2) for value, column in zip(values, COLUMNS, strict=True)
-    ]
-
-
-def _remarks(row: Row) -> str:
-    """Returns what has to be said of an image besides that it is done; "" if that is nothing."""
-    status = message_line(row.status)
-    return "" if status == _DONE else status.removeprefix(f"{_DONE}, ")
-
-
-def _shortened(row: Row) -> Row:
-    """Returns a row with an overlong message cut short."""
-    return row if len(row.status) <= _MESSAGE else dataclasses.replace(row, status=row.status[:_MESSAGE] + " ...")
-
-
-def _shown(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+    grade, verdict = said.get("grade"), said.get("verdict")
+    if isinstance(grade, str) and grade in GRADES:
+        known["grade"] = grade
+    if isinstance(verdict, str) and verdict.strip():
+        known["verdict"] = message_line(verdict)[:_LONGEST]
+    figures = {key: figure(said, (key,)) for key in ("category", "expected_side")}
+    if figures["category"] is not None:
+        figures["category"] = min(max(figures["category"], 0.0), 1.0)
+    return known | {key: value for key, value in figures.items() if value is not None} if known else None
 
 
 def _link(path: str) -> str:
@@ -445,7 +362,7 @@ def _json_text(value: Any) -> str:
 
 @functools.cache
 def _template() -> jinja2.Template:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True)
     return environment.from_string(_text("page.html"))
 
 
@@ -454,16 +371,12 @@ def _frame() -> Mapping[str, str]:
     """Returns what every page contains: `style`, `three`, `viewer` and `policy`, which lets nothing else run."""
     style, three = _text("page.css"), _text("three.min.js")
     # A page is a single file, in which no module could import another: they become one.
-    viewer = "\n".join(_EXPORT.sub("", _IMPORT.sub("", _text(name))) for name in _MODULES)
-    for text in (three, viewer):
-        if re.search(r"</script|<!--", text, re.IGNORECASE):
-            raise ValueError("a script of the page holds what would end it")
+    modules = "\n".join(re.sub(r"^import\b[^;]*;\n", "", _text(name), flags=re.MULTILINE) for name in _MODULES)
+    viewer = re.sub(r"^export (?=(?:async )?function |const |let )", "", modules, flags=re.MULTILINE)
     scripts, styles = (" ".join(map(_hash, texts)) for texts in ((three, viewer), (style,)))
-    policy = (
-        f"default-src 'none'; script-src {scripts}; style-src {styles}; img-src data:; base-uri 'none'; "
-        "form-action 'none'"
-    )
-    return {"style": Markup(style), "three": Markup(three), "viewer": Markup(viewer), "policy": Markup(policy)}
+    policy = f"default-src 'none'; script-src {scripts}; style-src {styles}; img-src data:; base-uri 'none'; "
+    parts = {"style": style, "three": three, "viewer": viewer, "policy": policy + "form-action 'none'"}
+    return {name: Markup(text) for name, text in parts.items()}
 
 
 def _text(name: str) -> str:

@@ -1,8 +1,8 @@
 """From arrays to pictures: value ranges, colours, sizes, PNG files, and contact sheets of tiles in rows with captions.
 
-Pictures inside the program are `(..., H, W, 3)` in [-1, 1]; pictures for viewing are uint8 of the
-same layout. Depth is in scene units; normals point into the surface (a plane facing the camera has
-(0, 0, 1)). A sheet is a PIL image on white; its sizes are in pixels.
+Pictures inside the program are `(..., H, W, 3)` in [-1, 1]; pictures for viewing are uint8 of the same layout. Depth is
+in scene units; normals point into the surface (a plane facing the camera has (0, 0, 1)). A sheet is a PIL image on
+white; its sizes are in pixels.
 """
 
 import dataclasses
@@ -16,32 +16,19 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from gan2shape_jax.errors import one_line
 
-__all__ = [
-    "Tile",
-    "colour_depth",
-    "colour_mask",
-    "colour_normals",
-    "depth_range",
-    "enlarge",
-    "font",
-    "on_white",
-    "pasted",
-    "sheet",
-    "sheet_size",
-    "strip",
-    "to_uint8",
-    "write_png",
-]
+__all__ = ["Tile", "colour_depth", "colour_mask", "depth_range", "enlarge", "font", "on_white", "pasted", "sheet"]
+__all__ += ["sheet_size", "strip", "to_uint8", "write_png"]
 
 _COMPRESSION = 3  # of PNG
 _FADE = 0.15  # how much of their colour the object's surroundings keep in the depth picture
 _INK = (30, 30, 30)
 _QUIET = (110, 110, 110)
+_GAP, _MARGIN = 8, 24  # between the tiles of a sheet, and around everything
 _HEADING, _CAPTION, _LINE, _BELOW = 30, 20, 24, 12  # heights of text, and of the space below a row of tiles
 
 
 def to_uint8(picture: Float[np.ndarray, "*batch h w 3"]) -> UInt8[np.ndarray, "*batch h w 3"]:
-    """Converts pictures in [-1, 1] to 0..255, rounded and clamped."""
+    """Converts pictures in [-1, 1], or unit normals as n/2 + 1/2, to 0..255, rounded and clamped."""
     return np.rint(np.clip(np.asarray(picture) / 2 + 0.5, 0, 1) * 255).astype(np.uint8)
 
 
@@ -55,9 +42,7 @@ def on_white(
 def depth_range(depth: Float[np.ndarray, "*batch h w"], mask: Float[np.ndarray, "*batch h w"]) -> tuple[float, float]:
     """Returns the nearest and farthest depth worth a colour: the 1st and 99th percentiles on the object."""
     chosen = depth[mask > 0.5]
-    if chosen.size == 0:
-        chosen = depth.reshape(-1)
-    near, far = (float(value) for value in np.percentile(chosen, (1, 99)))
+    near, far = (float(value) for value in np.percentile(chosen if chosen.size else depth, (1, 99)))
     return near, max(far, near + 1e-6)
 
 
@@ -79,15 +64,9 @@ def colour_depth(
 
 @functools.cache
 def _magma() -> Float[np.ndarray, "256 3"]:
-    """Returns the colours of the map "magma", from dark to bright, in [0, 1]."""
     import cv2  # here, because importing it changes the environment
 
     return cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_MAGMA)[:, 0, ::-1] / 255
-
-
-def colour_normals(normals: Float[np.ndarray, "*batch h w 3"]) -> UInt8[np.ndarray, "*batch h w 3"]:
-    """Colours unit normals, `n/2 + 1/2`: a surface facing the camera is light blue."""
-    return to_uint8(normals)
 
 
 def colour_mask(mask: Float[np.ndarray, "*batch h w"]) -> UInt8[np.ndarray, "*batch h w 3"]:
@@ -102,14 +81,14 @@ def enlarge(picture: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray,
     return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC))
 
 
-def write_png(path: pathlib.Path, picture: UInt8[np.ndarray, "h w 3"], text: dict[str, str] | None = None) -> None:
-    """Writes an RGB PNG; `text` becomes its text chunks, which image viewers show as properties.
+def write_png(path: pathlib.Path, picture: UInt8[np.ndarray, "h w 3"], description: str = "") -> None:
+    """Writes an RGB PNG; image viewers show the description among its properties.
 
     Compression is lower than zlib's default: it takes about half the time, for files that are up to 15% larger.
     """
     info = PngImagePlugin.PngInfo()
-    for key, value in (text or {}).items():
-        info.add_text(key, value)
+    if description:
+        info.add_text("Description", description)
     Image.fromarray(picture).save(path, pnginfo=info, compress_level=_COMPRESSION)
 
 
@@ -128,8 +107,7 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def strip(rows: Sequence[Sequence[np.ndarray] | np.ndarray], *, gap: int = 2) -> UInt8[np.ndarray, "h w 3"]:
     """Returns rows of equally sized squares on white, with short rows centred and without captions."""
-    side = rows[0][0].shape[0]
-    return pasted(rows, columns=max(map(len, rows)), side=side, gap=gap)
+    return pasted(rows, columns=max(map(len, rows)), side=rows[0][0].shape[0], gap=gap)
 
 
 def pasted(
@@ -147,49 +125,33 @@ def pasted(
 
 
 def sheet(
-    rows: Sequence[tuple[str, Sequence[Tile]]],
-    *,
-    title: str,
-    subtitle: str = "",
-    footer: Sequence[str] = (),
-    gap: int = 8,
-    margin: int = 24,
+    rows: Sequence[tuple[str, Sequence[Tile]]], *, title: str, subtitle: str = "", footer: Sequence[str] = ()
 ) -> Image.Image:
     """Draws a titled sheet: each row has a heading above its tiles, each tile its caption beneath."""
     side = rows[0][1][0].picture.shape[0]
     columns = max(len(tiles) for _, tiles in rows)
     captioned = [any(tile.caption for tile in tiles) for _, tiles in rows]
-    top = _top(margin, bool(subtitle))
-    size = sheet_size(side, columns, captioned, subtitle=bool(subtitle), footer=len(footer), gap=gap, margin=margin)
+    size = sheet_size(side, columns, captioned, subtitle=bool(subtitle), footer=len(footer))
     canvas = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(canvas)
-    pen.text((margin, margin), one_line(title)[:80], fill=_INK, font=font(28))
-    if subtitle:
-        pen.text((margin, margin + 38), subtitle, fill=_QUIET, font=font(16))
-    y = top
-    for name, tiles in rows:
-        pen.text((margin, y + 6), name, fill=_INK, font=font(17))
+    pen.text((_MARGIN, _MARGIN), one_line(title)[:80], fill=_INK, font=font(28))
+    pen.text((_MARGIN, _MARGIN + 38), subtitle, fill=_QUIET, font=font(16))
+    y = _top(bool(subtitle))
+    for (name, tiles), has in zip(rows, captioned, strict=True):
+        pen.text((_MARGIN, y + 6), name, fill=_INK, font=font(17))
         y += _HEADING
         for j, tile in enumerate(tiles):
-            x = margin + j * (side + gap)
+            x = _MARGIN + j * (side + _GAP)
             canvas.paste(Image.fromarray(tile.picture), (x, y))
             pen.text((x + side / 2, y + side + 3), tile.caption, fill=_QUIET, font=font(14), anchor="ma")
-        y += side + (_CAPTION if any(t.caption for t in tiles) else 0) + _BELOW
-    for text in footer:
-        pen.text((margin, y), text, fill=_INK, font=font(16))
-        y += _LINE
+        y += side + _CAPTION * has + _BELOW
+    for number, text in enumerate(footer):
+        pen.text((_MARGIN, y + number * _LINE), text, fill=_INK, font=font(16))
     return canvas
 
 
 def sheet_size(
-    side: int,
-    columns: int,
-    captioned: Sequence[bool],
-    *,
-    subtitle: bool = False,
-    footer: int = 0,
-    gap: int = 8,
-    margin: int = 24,
+    side: int, columns: int, captioned: Sequence[bool], *, subtitle: bool = False, footer: int = 0
 ) -> tuple[int, int]:
     """Returns the width and height of a `sheet`.
 
@@ -199,13 +161,11 @@ def sheet_size(
       captioned: for each row, whether its tiles have captions.
       subtitle: whether there is one.
       footer: number of its lines.
-      gap: between tiles.
-      margin: around everything.
     """
-    body = sum(_HEADING + side + (_CAPTION if has else 0) + _BELOW for has in captioned)
-    height = _top(margin, subtitle) + body + footer * _LINE + margin
-    return 2 * margin + columns * side + (columns - 1) * gap, height
+    body = sum(_HEADING + side + _CAPTION * has + _BELOW for has in captioned)
+    width = 2 * _MARGIN + columns * side + (columns - 1) * _GAP
+    return width, _top(subtitle) + body + footer * _LINE + _MARGIN
 
 
-def _top(margin: int, subtitle: bool) -> int:
-    return margin + 40 + (26 if subtitle else 0)
+def _top(subtitle: bool) -> int:
+    return _MARGIN + 40 + 26 * subtitle

@@ -19,7 +19,6 @@ from gan2shape_jax.io import arguments
 from gan2shape_jax.results import Result as Record
 from gan2shape_jax.results import build_mesh, build_solid, load_result, save_result, views, write_outputs
 from gan2shape_jax.results.surface import normals
-from gan2shape_jax.results.turntable import AMBIENT_SHARE
 from gan2shape_jax.results.views import Degrees
 
 __all__ = ["Reconstruction", "load"]
@@ -152,9 +151,11 @@ class Reconstruction:
         """
         if show not in views.SHOWS:
             raise ArgumentError(f"show is {show!r}: it is one of {', '.join(views.SHOWS)}")
-        angles = _angles(pitch, yaw, roll)
-        drawn = self._draw(self._views(angles, from_input), self.light, size, show)
-        return drawn if angles.ndim == 2 else drawn[0]
+        pitches, yaws, rolls, several = _angles(pitch=pitch, yaw=yaw, roll=roll)
+        turned = views.sweep_views(pitch_deg=pitches, yaw_deg=yaws, roll_deg=rolls)
+        drawn = self._draw(turned + self.view if from_input else turned, size)
+        shown = views.picture(drawn, show, light=self.light)
+        return shown if several else shown[0]
 
     def relight(
         self,
@@ -183,10 +184,10 @@ class Reconstruction:
         pairs = arguments.as_array(direction, "direction").astype(np.float32)
         if pairs.ndim not in (1, 2) or pairs.shape[-1] != 2 or not len(pairs):
             raise ArgumentError(f"direction has the shape {pairs.shape}: (2,), that is (dx, dy), or (n, 2) is needed")
-        ambient, diffuse = self.light[0] - AMBIENT_SHARE * strength, self.light[1] + strength
-        lights = np.array([(ambient, diffuse, dx, dy) for dx, dy in pairs.reshape(-1, 2)], np.float32)
-        drawn = self._draw(self._views(np.zeros(3), from_input), lights, size, "image")
-        return drawn if pairs.ndim == 2 else drawn[0]
+        lights = np.array([views.stronger(self.light, strength, dx, dy) for dx, dy in pairs.reshape(-1, 2).tolist()])
+        still = self._draw(self.view[None] if from_input else views.sweep_views(), size)
+        shown = views.picture(views.repeated(still, len(lights)), "image", light=lights)
+        return shown if pairs.ndim == 2 else shown[0]
 
     def mesh(self, *, full: bool = False) -> trimesh.Trimesh:
         """Returns the textured mesh: one vertex per pixel, cut at the object's outline unless `full`.
@@ -243,34 +244,23 @@ class Reconstruction:
             return
         (self._write or functools.partial(write_outputs, self.record))(folder)
 
-    def _views(self, angles_deg: Float[np.ndarray, "*n 3"], from_input: bool) -> Float[np.ndarray, "n 6"]:
-        pitch, yaw, roll = np.atleast_2d(angles_deg).T
-        turned = views.sweep_views(pitch_deg=pitch, yaw_deg=yaw, roll_deg=roll)
-        return turned + self.view if from_input else turned
-
-    def _draw(
-        self, seen_from: Float[np.ndarray, "n 6"], light: Float[np.ndarray, "*m 4"], size: int, show: str
-    ) -> UInt8[np.ndarray, "k s s 3"]:
-        """Renders n views under one light, or one view under m lights."""
+    def _draw(self, seen_from: Float[np.ndarray, "n 6"], size: int) -> views.Surfaces:
         if not 1 <= size <= _LARGEST_DRAWN:
             raise ArgumentError(f"size is {size}: from 1 to {_LARGEST_DRAWN} pixels are possible")
-        surfaces = views.draw(self.record, seen_from, size=size)
-        if light.ndim == 2:
-            surfaces = views.repeated(surfaces, len(light))
-        return views.picture(surfaces, show, light=light)
+        return views.draw(self.record, seen_from, size=size)
 
 
-def _angles(pitch: Degrees, yaw: Degrees, roll: Degrees) -> Float[np.ndarray, "*n 3"]:
-    """Returns (3,) for three numbers, (n, 3) if any of them is a list of n."""
+def _angles(**angles: Degrees) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
+    """Returns pitch, yaw and roll (n,), and whether any of them is a list."""
     arrays = {}
-    for name, value in (("pitch", pitch), ("yaw", yaw), ("roll", roll)):
+    for name, value in angles.items():
         arrays[name] = arguments.as_array(value, name).astype(np.float32)
         if arrays[name].ndim > 1 or not arrays[name].size:
             raise ArgumentError(f"{name} has the shape {arrays[name].shape}: a number or a list of numbers is needed")
     lengths = {array.size for array in arrays.values() if array.ndim}
     if len(lengths) > 1:
         raise ArgumentError(f"pitch, yaw and roll are lists of {sorted(lengths)} values: one length is needed")
-    return np.stack(np.broadcast_arrays(*arrays.values()), axis=-1)
+    return (*np.broadcast_arrays(*map(np.atleast_1d, arrays.values())), bool(lengths))
 
 
 def _unit_range(picture: np.ndarray) -> Float[np.ndarray, "s s 3"]:

@@ -13,8 +13,8 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,30 +23,18 @@ from gan2shape_jax.geometry.camera import Camera, intrinsics
 from gan2shape_jax.io.files import atomic_folder, read_object
 from gan2shape_jax.results import pictures
 
-__all__ = [
-    "ARRAYS",
-    "FILES",
-    "FORMAT_VERSION",
-    "Examined",
-    "Result",
-    "array_files",
-    "examine",
-    "finite",
-    "load_metrics",
-    "load_result",
-    "save_result",
-    "write_files",
-    "write_record",
-]
+__all__ = ["ARRAYS", "FILES", "Examined", "Result", "array_files", "examine", "finite", "load_metrics", "load_result"]
+__all__ += ["save_result", "write_folder"]
 
 FILES = "files.json"
-FORMAT_VERSION = 1
+_FORMAT = 1
 
-# Arrays by shape, (S, S) or (S, S, 3), S standing for the image side; those in `_OPTIONAL` may be absent.
-_MAPS = ("depth", "mask", "input_mask", "warped_depth", "true_depth", "depth_spread")
-_PICTURES = ("albedo", "image", "canonical", "reconstruction", "gan_image")
+# Shapes by name, for an image side of S; those in `_OPTIONAL` may be absent.
+_SHAPES = dict.fromkeys(("depth", "mask", "input_mask", "warped_depth", "true_depth", "depth_spread"), "SS")
+_SHAPES |= dict.fromkeys(("albedo", "image", "canonical", "reconstruction", "gan_image"), "SS3")
+_SHAPES |= {"view": "6", "light": "4"}
 _OPTIONAL = ("gan_image", "true_depth", "depth_spread")
-ARRAYS = (*_MAPS, *_PICTURES, "view", "light")
+ARRAYS = tuple(_SHAPES)
 
 _CONVENTIONS = {
     "axes": "camera frame: x to the right, y down, z away from the camera; right-handed",
@@ -126,8 +114,7 @@ class Result:
             object.__setattr__(self, key, value)
 
 
-@dataclasses.dataclass(frozen=True)
-class Examined:
+class Examined(NamedTuple):
     """What a results folder's record says of it.
 
     Attributes:
@@ -136,61 +123,54 @@ class Examined:
     """
 
     harm: str
-    made_with: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    made_with: Mapping[str, Any] = {}
 
 
 def save_result(result: Result, folder: str | os.PathLike, *, made_with: Mapping[str, Any] | None = None) -> None:
-    """Writes the arrays and descriptions of `result` as a new `folder`, replacing an existing one.
-
-    Args:
-      result: the reconstruction.
-      folder: appears whole or not at all.
-      made_with: what it was made with, for the folder's record.
-    """
-    with atomic_folder(folder) as fresh:
-        write_files(fresh, array_files(result))
-        write_record(fresh, made_with or {})
+    """Writes the arrays and descriptions of `result` as a new `folder`; arguments as for `write_folder`."""
+    write_folder(folder, [array_files(result)], made_with)
 
 
 def array_files(result: Result) -> dict[str, Any]:
-    """Returns the files that `load_result` reads, as `write_files` takes them, and `camera.json`."""
+    """Returns the files that `load_result` reads, as `write_folder` takes them, and `camera.json`."""
     arrays = {key: value for key in ARRAYS if (value := getattr(result, key)) is not None}
-    record = {
-        "format": FORMAT_VERSION,
-        "name": result.name,
-        "category": result.category,
-        "reference": result.reference,
-        "camera": dataclasses.asdict(result.camera),
-        "arrays": list(arrays),
-        "metrics": result.metrics,
-    }
+    record = {"format": _FORMAT, "camera": dataclasses.asdict(result.camera), "arrays": list(arrays)}
+    record |= {key: getattr(result, key) for key in ("name", "category", "reference", "metrics")}
     files: dict[str, Any] = {f"{key}.npy": value for key, value in arrays.items()}
     return files | {"camera.json": _camera_description(result), "result.json": record}
 
 
-def write_files(folder: pathlib.Path, files: Mapping[str, Any]) -> None:
-    """Writes files into a folder that appears later as a whole.
+def write_folder(
+    folder: str | os.PathLike, parts: Iterable[Mapping[str, Any]], made_with: Mapping[str, Any] | None = None
+) -> None:
+    """Writes a results folder with its record, which appears whole or not at all and replaces an existing one.
 
     Args:
-      folder: an existing one.
-      files: contents by name: bytes or text; an array for `.npy`; a uint8 picture (h, w, 3) for `.png`; for `.json`
-        any value that JSON can hold, where numbers that are not finite become null; or a function that is called with
-        the path and writes the file itself.
+      folder: where.
+      parts: contents by file name, in parts so that each is freed once it is written: bytes or text; an array for
+        `.npy`; a uint8 picture (h, w, 3) for `.png`; for `.json` any value that JSON can hold, where numbers that are
+        not finite become null; or a function that is called with the path and writes the file itself.
+      made_with: JSON values that say what it was made with, for the record.
     """
-    for name, content in files.items():
-        path = folder / name
-        if callable(content):
-            content(path)
-        elif isinstance(content, bytes):
-            path.write_bytes(content)
-        elif isinstance(content, str):
-            path.write_text(content, encoding="utf-8", newline="")
-        elif path.suffix == ".npy":
-            np.save(path, content)
-        elif path.suffix == ".png":
-            pictures.write_png(path, content)
-        else:
-            path.write_text(json.dumps(finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    with atomic_folder(folder) as fresh:
+        for files in parts:
+            for name, content in files.items():
+                _write(fresh / name, content)
+        sizes = {path.name: path.stat().st_size for path in sorted(fresh.iterdir())}
+        _write(fresh / FILES, {"files": sizes, "made_with": dict(made_with or {})})
+
+
+def _write(path: pathlib.Path, content: Any) -> None:
+    if callable(content):
+        content(path)
+    elif isinstance(content, (bytes, str)):
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    elif path.suffix == ".npy":
+        np.save(path, content)
+    elif path.suffix == ".png":
+        pictures.write_png(path, content)
+    else:
+        path.write_text(json.dumps(finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def finite(value: Any) -> Any:
@@ -204,37 +184,29 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def write_record(folder: pathlib.Path, made_with: Mapping[str, Any]) -> None:
-    """Writes `files.json` of a folder that is otherwise complete; `made_with` holds JSON values."""
-    files = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
-    write_files(folder, {FILES: {"files": files, "made_with": dict(made_with)}})
-
-
 def examine(folder: pathlib.Path) -> Examined:
     """Checks whether every file of a results folder is there with the size that `files.json` records."""
     try:
         record = read_object(folder / FILES, "the record of a results folder")
-        files, made_with = dict(record["files"]), dict(record["made_with"])
+        made_with = dict(record["made_with"])
+        for name, size in dict(record["files"]).items():
+            path = folder / name
+            found = path.stat().st_size if path.exists() else None
+            if found != size:
+                harm = f"{name} is missing" if found is None else f"{name} has {found} bytes instead of {size}"
+                return Examined(harm, made_with)
     except FileNotFoundError:
         return Examined(f"{FILES} is missing")
-    except UserError as error:
-        return Examined(str(error))
-    except (KeyError, TypeError, ValueError):
-        return Examined(f"{FILES} lists no files")
-    for name, size in files.items():
-        try:
-            found = os.stat(folder / name).st_size
-        except (OSError, ValueError):
-            return Examined(f"{name} is missing", made_with)
-        if found != size:
-            return Examined(f"{name} has {found} bytes instead of {size}", made_with)
+    except (UserError, KeyError, TypeError, ValueError) as error:
+        return Examined(f"{FILES} cannot be used: {error}")
     return Examined("", made_with)
 
 
 def load_result(folder: str | os.PathLike) -> Result:
     """Reads a folder written by `save_result` or `write_outputs`, bit for bit.
 
-    Raises `UserError` naming the file that is missing, unreadable or of another format version.
+    Raises:
+      UserError: a file is missing, unreadable or of another format; the message names it.
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
@@ -252,10 +224,7 @@ def load_result(folder: str | os.PathLike) -> Result:
 
 
 def load_metrics(folder: str | os.PathLike) -> dict[str, Any]:
-    """Reads only the metrics of a folder written by `save_result` or `write_outputs`, not its arrays.
-
-    Raises `UserError` if `result.json` is missing, unreadable or of another format version.
-    """
+    """Reads only the metrics of a result, not its arrays; errors as for `load_result`."""
     metrics = _record_of(pathlib.Path(folder)).get("metrics")
     if not isinstance(metrics, dict):
         raise UserError(f"{pathlib.Path(folder) / 'result.json'} has no metrics: reconstruct again")
@@ -270,8 +239,8 @@ def _record_of(folder: pathlib.Path) -> dict[str, Any]:
         raise UserError(f"{folder} is not a results folder: {path} is missing") from error
     except UserError as error:
         raise UserError(f"{error}: reconstruct again") from error
-    if record.get("format") != FORMAT_VERSION:
-        raise UserError(f"{path} has another format than this program's, {FORMAT_VERSION}: reconstruct again")
+    if record.get("format") != _FORMAT:
+        raise UserError(f"{path} has another format than this program's, {_FORMAT}: reconstruct again")
     return record
 
 
@@ -288,24 +257,16 @@ def _read_array(path: pathlib.Path, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _shape(key: str, size: int) -> tuple[int, ...]:
-    if key in _MAPS:
-        return size, size
-    return {"view": (6,), "light": (4,)}.get(key, (size, size, 3))
+    return tuple(size if letter == "S" else int(letter) for letter in _SHAPES[key])
 
 
 def _camera_description(result: Result) -> dict[str, Any]:
-    camera = result.camera
+    camera, view, light = result.camera, result.view.tolist(), result.light.tolist()
     return {
-        "image_size": camera.image_size,
-        "fov_deg": camera.fov_deg,
+        **dataclasses.asdict(camera),
         "intrinsics": np.asarray(intrinsics(camera, np.float32), np.float64).tolist(),
-        "rot_center_depth": camera.rot_center_depth,
-        "min_depth": camera.min_depth,
-        "max_depth": camera.max_depth,
-        "near": camera.near,
-        "far": camera.far,
-        "view": dict(zip(("rx", "ry", "rz", "tx", "ty", "tz"), result.view.tolist(), strict=True)),
+        "view": dict(zip(("rx", "ry", "rz", "tx", "ty", "tz"), view, strict=True)),
         "view_deg": dict(zip(("pitch", "yaw", "roll"), np.rad2deg(result.view[:3]).tolist(), strict=True)),
-        "light": dict(zip(("ambient", "diffuse", "dx", "dy"), result.light.tolist(), strict=True)),
+        "light": dict(zip(("ambient", "diffuse", "dx", "dy"), light, strict=True)),
         "conventions": _CONVENTIONS,
     }

@@ -30,29 +30,19 @@ from gan2shape_jax.results.surface import MASK_THRESHOLD, object_mask, points, s
 if TYPE_CHECKING:
     import trimesh
 
-__all__ = [
-    "BACKS",
-    "LARGEST_MM",
-    "LEAST_WALL_MM",
-    "OUTLINE",
-    "CutSheet",
-    "Solid",
-    "border",
-    "build_solid",
-    "cut_sheet",
-]
+__all__ = ["BACKS", "LARGEST_MM", "LEAST_WALL_MM", "OUTLINE", "CutSheet", "Solid", "border", "build_solid", "cut_sheet"]
 
 BACKS = ("flat", "mirrored")
 LEAST_WALL_MM = 0.8  # two lines of a common nozzle: what printers can still make
 LARGEST_MM = 10_000.0
+OUTLINE = 0.5  # the object's share at which a sheet is cut
 
 _DEFAULT_MM = 80.0
 _FINENESS_MM = 0.5  # vertices are no farther apart than this, unless that takes more of them than
 _MOST_VERTICES = 400  # along a side
 _FITTINGS = 50
 _THIN_SHARE = 0.002  # of the area: less than this is just a sharp corner
-OUTLINE = 0.5  # the object's share at which a sheet is cut
-_CLEAR = 0.03  # least distance of values from that, which keeps cuts away from vertices and so avoids sliver triangles
+_CLEAR = 0.03  # least distance of values from the outline's, which keeps cuts away from vertices: no sliver triangles
 # Which vertices of the grid are joined by an edge: the diagonals all run the same way.
 _JOINED = np.array([[0, 1, 1], [1, 1, 1], [1, 1, 0]])
 # The 16 pixels around a pixel and its eight neighbours: a spike is narrower than what they enclose.
@@ -60,9 +50,7 @@ _RING = np.pad(np.zeros((3, 3), bool), 1, constant_values=True)
 _PITCHES = 3.0  # a spike's least height, in distances between neighbouring pixels
 _THIN_CELLS = 8  # across the least wall
 _MOST_THIN_CELLS = 1500  # along a side; a larger solid is examined more coarsely
-_WALLS_HIGH = (
-    2.0  # a ridge's crest may be this many walls high before it counts, since every sharp edge is thin at its end
-)
+_WALLS_HIGH = 2.0  # so many walls high is a ridge's crest before it counts: every sharp edge is thin at its end
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -107,7 +95,13 @@ def build_solid(
     """
     import trimesh  # here, because its import is slow
 
-    _check(width_mm, height_mm, thickness_mm, back)
+    for name, value in (("width_mm", width_mm), ("height_mm", height_mm), ("thickness_mm", thickness_mm)):
+        if value is not None and not 0 < value <= LARGEST_MM:
+            raise ArgumentError(f"{name} is {value:g}: from above 0 to at most {LARGEST_MM:g} mm are possible")
+    if thickness_mm < LEAST_WALL_MM:
+        raise ArgumentError(f"thickness_mm is {thickness_mm:g}: walls below {LEAST_WALL_MM:g} mm do not print")
+    if back not in BACKS:
+        raise ArgumentError(f"back is {back!r}: it is one of {', '.join(BACKS)}")
     inside = result.mask >= MASK_THRESHOLD
     if not inside.any():
         raise UserError(
@@ -116,13 +110,16 @@ def build_solid(
     kept = object_mask(result)
     depth, spikes = _without_spikes(result.depth, kept, 1 / result.camera.focal_length)
     share = surface(result).field
-    limits = _limits(width_mm, height_mm)
+    given = (_DEFAULT_MM, _DEFAULT_MM) if width_mm is None and height_mm is None else (width_mm, height_mm)
+    limits = np.array([math.inf if value is None else value for value in given], float)
 
     sheet = cut_sheet(depth, share, result.camera)
     if len(sheet.faces) == 0:
         raise UserError(f"the object mask of {result.name} is only {int(kept.sum())} pixels: too small to print")
     half = thickness_mm / (2 if back == "mirrored" else 1)
-    parts = _parts(_fitted(sheet.points, limits, half), result)
+    pixel = _fitted(sheet.points, limits, half) * result.camera.rot_center_depth / result.camera.focal_length
+    most = (_MOST_VERTICES - 1) // (result.camera.image_size - 1)
+    parts = max(1, min(math.ceil(pixel / _FINENESS_MM), most))  # vertices for each pixel, along a side
     if parts > 1:
         depth, share = _finer(depth, parts), _finer(share, parts)
         sheet = cut_sheet(depth, share, result.camera, parts=parts)
@@ -130,36 +127,10 @@ def build_solid(
     plane = sheet.points[:, 2].max() + half / scale
     vertices, faces = _closed(sheet, plane, mirrored=back == "mirrored")
     placed = vertices * (scale, -scale, -scale)
-    placed -= placed.min(axis=0)
-    mesh = trimesh.Trimesh(placed, faces, process=False)
+    mesh = trimesh.Trimesh(placed - placed.min(axis=0), faces, process=False)
     # Projected along the rays onto the plane, where front and back share one outline.
-    pitch = plane * scale / (parts * result.camera.focal_length)
-    thin = _thin_share((plane - depth) * scale, share, pitch, LEAST_WALL_MM)
+    thin = _thin_share((plane - depth) * scale, share, plane * scale / (parts * result.camera.focal_length))
     return Solid(mesh, tuple(_notes(inside, kept, spikes, thin)))
-
-
-def _check(width_mm: float | None, height_mm: float | None, thickness_mm: float, back: str) -> None:
-    for name, value, least in (
-        ("width_mm", width_mm, 0.0),
-        ("height_mm", height_mm, 0.0),
-        ("thickness_mm", thickness_mm, LEAST_WALL_MM),
-    ):
-        if value is None:
-            continue
-        if not math.isfinite(value) or value <= 0:
-            raise ArgumentError(f"{name} is {value:g}: it must be a number of millimetres above 0")
-        if value < least:
-            raise ArgumentError(f"{name} is {value:g}: walls below {least:g} mm do not print")
-        if value > LARGEST_MM:
-            raise ArgumentError(f"{name} is {value:g}: at most {LARGEST_MM:g} mm are possible")
-    if back not in BACKS:
-        raise ArgumentError(f"back is {back!r}: it is one of {', '.join(BACKS)}")
-
-
-def _limits(width_mm: float | None, height_mm: float | None) -> Float[np.ndarray, "2"]:
-    if width_mm is None and height_mm is None:
-        return np.full(2, _DEFAULT_MM)
-    return np.array([math.inf if value is None else value for value in (width_mm, height_mm)], float)
 
 
 def _fitted(points: Float[np.ndarray, "v 3"], limits: Float[np.ndarray, "2"], half: float) -> float:
@@ -175,13 +146,6 @@ def _fitted(points: Float[np.ndarray, "v 3"], limits: Float[np.ndarray, "2"], ha
         both = np.concatenate([front * scale, slopes * (farthest * scale + half)])
         scale *= float(np.min(limits / np.ptp(both, axis=0)))
     return scale
-
-
-def _parts(scale: float, result: Result) -> int:
-    """Returns how many vertices each pixel of the depth map gets along a side."""
-    pixel = scale * result.camera.rot_center_depth / result.camera.focal_length
-    most = (_MOST_VERTICES - 1) // (result.camera.image_size - 1)
-    return max(1, min(math.ceil(pixel / _FINENESS_MM), most))
 
 
 def _closed(
@@ -209,19 +173,15 @@ def _walls(near: Int[np.ndarray, "e 2"], far: Int[np.ndarray, "e 2"]) -> Int[np.
 
 
 def _notes(inside: Bool[np.ndarray, "s s"], kept: Bool[np.ndarray, "s s"], spikes: int, thin: float) -> list[str]:
-    notes = []
-    pieces = ndimage.label(inside)[1]
-    if pieces > 1:
-        lost = int((inside & ~kept).sum())
-        notes.append(f"the mask has {pieces} pieces: the largest was kept, {lost} pixels of others were left out")
-    filled = int((kept & ~inside).sum())
-    if filled:
-        notes.append(f"the mask has holes: {filled} pixels were filled")
-    if spikes:
-        notes.append(f"{spikes} pixels stood out of their surroundings as spikes and were flattened")
-    if thin > _THIN_SHARE:
-        notes.append(f"{thin:.1%} of the area is thinner than {LEAST_WALL_MM:g} mm and may not print: make it larger")
-    return notes
+    pieces, filled, lost = ndimage.label(inside)[1], int((kept & ~inside).sum()), int((inside & ~kept).sum())
+    too_thin = f"{thin:.1%} of the area is thinner than {LEAST_WALL_MM:g} mm and may not print: make it larger"
+    notes = (
+        (pieces > 1, f"the mask has {pieces} pieces: the largest was kept, {lost} pixels of others were left out"),
+        (filled, f"the mask has holes: {filled} pixels were filled"),
+        (spikes, f"{spikes} pixels stood out of their surroundings as spikes and were flattened"),
+        (thin > _THIN_SHARE, too_thin),
+    )
+    return [note for applies, note in notes if applies]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -237,19 +197,6 @@ class CutSheet:
     points: np.ndarray
     pixels: np.ndarray
     faces: np.ndarray
-
-
-def _finer(values: Float[np.ndarray, "s s"], parts: int) -> Float[np.ndarray, "n n"]:
-    """Returns a map with (s - 1) parts + 1 values per side: cubic splines, clipped to the range of the given values.
-
-    Args:
-      values: at the pixel centres; they are kept.
-      parts: number of parts into which each distance between two of them is divided.
-    """
-    if parts == 1:
-        return values
-    smooth = ndimage.zoom(values.astype(np.float64), ((len(values) - 1) * parts + 1) / len(values), mode="nearest")
-    return np.clip(smooth, values.min(), values.max()).astype(values.dtype)
 
 
 def cut_sheet(
@@ -270,19 +217,14 @@ def cut_sheet(
     # The same field of view on more pixels: pixel k here is pixel k / parts of the camera's own.
     placed = points(depth, dataclasses.replace(camera, image_size=side)).astype(np.float64)
     rows, columns = np.mgrid[:side, :side] / parts
+    whole = np.concatenate([placed, columns[..., None], rows[..., None]], axis=-1).reshape(-1, 5)
     value = _one_disc(share.astype(np.float64) - OUTLINE).reshape(-1)
-    faces, ends, share_of_second = _cut(grid_faces(side, side).astype(np.int64), value)
-
-    def on_all(values: np.ndarray) -> np.ndarray:
-        first, second = values[ends[:, 0]], values[ends[:, 1]]
-        return np.concatenate([values, first + share_of_second[:, None] * (second - first)])
-
+    faces, ends = _cut(grid_faces(side, side).astype(np.int64), value)
+    first, second = whole[ends[:, 0]], whole[ends[:, 1]]
+    share_of_second = (value[ends[:, 0]] / (value[ends[:, 0]] - value[ends[:, 1]]))[:, None]
     used, faces = np.unique(faces, return_inverse=True)
-    return CutSheet(
-        points=on_all(placed.reshape(-1, 3))[used],
-        pixels=on_all(np.stack([columns, rows], axis=-1).reshape(-1, 2))[used],
-        faces=faces.reshape(-1, 3),
-    )
+    corners = np.concatenate([whole, first + share_of_second * (second - first)])[used]
+    return CutSheet(points=corners[:, :3], pixels=corners[:, 3:], faces=faces.reshape(-1, 3))
 
 
 def border(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "e 2"]:
@@ -292,27 +234,29 @@ def border(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "e 2"]:
     return edges[np.sort(index[count == 1])]
 
 
+def _finer(values: Float[np.ndarray, "s s"], parts: int) -> Float[np.ndarray, "n n"]:
+    """Returns a map with (s - 1) parts + 1 values per side: cubic splines, clipped to the range of the given values."""
+    smooth = ndimage.zoom(values.astype(np.float64), ((len(values) - 1) * parts + 1) / len(values), mode="nearest")
+    return np.clip(smooth, values.min(), values.max()).astype(values.dtype)
+
+
 def _one_disc(value: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
     """Returns the values, positive on the object, with its smaller pieces removed, holes filled, and none near 0."""
-    clear = np.where(value > 0, np.maximum(value, _CLEAR), np.minimum(value, -_CLEAR))
-    pieces, count = ndimage.label(clear > 0, _JOINED)
-    if count > 1:
-        largest = np.argmax(np.bincount(pieces.ravel())[1:]) + 1
-        clear = np.where((pieces > 0) & (pieces != largest), -_CLEAR, clear)
-    outside, count = ndimage.label(clear <= 0, _JOINED)
-    rim = np.concatenate([outside[0], outside[-1], outside[:, 0], outside[:, -1]])
-    holes = ~np.isin(outside, np.append(rim, 0)) & (outside > 0)
-    return np.where(holes, _CLEAR, clear)
+    pieces, count = ndimage.label(value > 0, _JOINED)
+    largest = pieces == np.argmax(np.bincount(pieces.ravel())[1:]) + 1 if count else value > 0
+    filled = ndimage.binary_fill_holes(largest, _JOINED)
+    near = np.where(largest, np.maximum(value, _CLEAR), np.minimum(value, -_CLEAR))
+    return np.where(filled & ~largest, _CLEAR, near)
 
 
 def _cut(
     faces: Int[np.ndarray, "f 3"], value: Float[np.ndarray, " v"]
-) -> tuple[Int[np.ndarray, "k 3"], Int[np.ndarray, "e 2"], Float[np.ndarray, " e"]]:
+) -> tuple[Int[np.ndarray, "k 3"], Int[np.ndarray, "e 2"]]:
     """Cuts triangles where a value that is linear on each is 0, and keeps the part above.
 
     Returns:
-      Triangles of the same orientation; the ends of the edges that are cut, whose cut points are numbered from v on;
-      and the share of the second end in each cut point.
+      Triangles of the same orientation; and the ends of the edges that are cut, whose cut points are numbered from v
+      on.
     """
     above = value > 0
     count = above[faces].sum(axis=1)
@@ -330,8 +274,7 @@ def _cut(
         np.stack([two_b, two[:, 1], two[:, 2]], axis=1),
         np.stack([two_b, two[:, 2], two_c], axis=1),
     ]
-    first, second = value[ends[:, 0]], value[ends[:, 1]]
-    return np.concatenate(kept), ends, first / (first - second)
+    return np.concatenate(kept), ends
 
 
 def _turned(faces: Int[np.ndarray, "f 3"], start: Int[np.ndarray, " f"]) -> Int[np.ndarray, "f 3"]:
@@ -350,25 +293,18 @@ def _without_spikes(
       pitch: distance between neighbouring pixels' points, scene units.
 
     Returns:
-      The depth, extended outside the object, and how many pixels were flattened.
+      The depth, outside the object that of its nearest pixel, and how many pixels were flattened.
     """
-    whole = _carried_on(depth, inside)
+    nearest = tuple(ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True))
+    whole = depth[nearest]
     low = ndimage.minimum_filter(whole, footprint=_RING, mode="nearest")
     high = ndimage.maximum_filter(whole, footprint=_RING, mode="nearest")
     within = np.clip(whole, low, high)
     spikes = inside & (np.abs(whole - within) > _PITCHES * pitch)
-    return _carried_on(np.where(spikes, within, whole), inside), int(spikes.sum())
+    return np.where(spikes, within, whole)[nearest], int(spikes.sum())
 
 
-def _carried_on(depth: Float[np.ndarray, "s s"], inside: Bool[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
-    """Returns depth that, outside the object, is that of the object's nearest pixel; `inside` must not be empty."""
-    nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
-    return depth[tuple(nearest)]
-
-
-def _thin_share(
-    height_mm: Float[np.ndarray, "n n"], share: Float[np.ndarray, "n n"], pitch_mm: float, least_mm: float
-) -> float:
+def _thin_share(height_mm: Float[np.ndarray, "n n"], share: Float[np.ndarray, "n n"], pitch_mm: float) -> float:
     """Returns the share of a solid's area, seen from above, that is narrower than a disc of the least wall's size.
 
     The height above the back is opened with a disc of that diameter (grey-scale morphology): what rises above the
@@ -378,17 +314,16 @@ def _thin_share(
       height_mm: of the front above the back.
       share: above 1/2 on the object; outside it there is nothing.
       pitch_mm: distance between neighbouring values.
-      least_mm: the least wall.
     """
     side = len(height_mm)
-    parts = max(1, min(math.ceil(pitch_mm * _THIN_CELLS / least_mm), _MOST_THIN_CELLS // side))
-    size = (side - 1) * parts + 1
-    height, inside = (ndimage.zoom(values, size / side, order=1, mode="nearest") for values in (height_mm, share))
+    parts = max(1, min(math.ceil(pitch_mm * _THIN_CELLS / LEAST_WALL_MM), _MOST_THIN_CELLS // side))
+    zoom = ((side - 1) * parts + 1) / side
+    height, inside = (ndimage.zoom(values, zoom, order=1, mode="nearest") for values in (height_mm, share))
     solid = np.pad(np.where(inside > 0.5, height, 0), 1)
-    radius = least_mm / 2 / (pitch_mm / parts)
+    radius = LEAST_WALL_MM / 2 / (pitch_mm / parts)
     reach = math.floor(radius)
     if reach < 1:  # the disc is no wider than a cell
         return 0.0
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     opened = ndimage.grey_opening(solid, footprint=x**2 + y**2 <= radius**2, mode="constant")
-    return float((solid - opened > _WALLS_HIGH * least_mm).sum() / max((solid > 0).sum(), 1))
+    return float((solid - opened > _WALLS_HIGH * LEAST_WALL_MM).sum() / max((solid > 0).sum(), 1))

@@ -1,43 +1,50 @@
-"""The surface of a result: its points, normals and light on the host, and the part of it that pictures and meshes show.
+"""The surface of a result on the host: points, normals and light, the part that is shown, and the textured mesh of it.
 
-The object mask is made of whole pixels, and beyond its border the depth falls away to whatever the
-network left there. A surface cut there has steps along its outline and spikes when seen from the
-side. So the object's depth is extended past its border, and the outline is the 1/2 contour of the
-smoothed mask. All maps are `(S, S)`, canonical frame; depth in scene units.
+The object mask is made of whole pixels, and beyond its border the depth falls away to whatever the network left there.
+A surface cut there has steps along its outline and spikes when seen from the side. So the object's depth is extended
+past its border, and the outline is the 1/2 contour of the smoothed mask. All maps are `(S, S)`, canonical frame; depth
+in scene units.
 
-The functions for NumPy arrays are those of `camera` and `lighting`, each one compiled program: run operation by
-operation, they took a third of the time of a feed-forward result.
+The mesh (OBJ with MTL and PNG, or one GLB, both written by trimesh) keeps whole cells: every pixel of the depth map is
+a vertex and every cell is two triangles, as in the renderer. Its frame is that of glTF: x right, y up, z towards the
+viewer, origin at the rotation centre. One unit is the side of the picture at the rotation centre's distance, so an
+object that fills the picture is one unit wide. The texture is the albedo, pixel for pixel: no light is baked in.
 """
 
+from __future__ import annotations
+
 import dataclasses
+import io
+from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
+from PIL import Image
 from scipy import ndimage
 
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry import lighting
 from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
+from gan2shape_jax.results import pictures
 from gan2shape_jax.results.result import Result
 
-__all__ = [
-    "MASK_THRESHOLD",
-    "Surface",
-    "lit",
-    "normals",
-    "object_mask",
-    "points",
-    "rotations",
-    "shading",
-    "surface",
-]
+if TYPE_CHECKING:
+    import trimesh
+
+__all__ = ["MASK_THRESHOLD", "Surface", "build_mesh", "glb_bytes", "lit", "mesh_scale", "normals", "obj_files"]
+__all__ += ["object_mask", "points", "rotations", "shading", "surface", "textured_mesh"]
 
 # The canonical mask is fractional; the reference cuts its pictures here as well (save_results).
 MASK_THRESHOLD = 0.3
 _RINGS = 2  # one for the cells across the outline, one more for the normals there
+_UNLIT = "KHR_materials_unlit"
+_DIGITS = 9  # after the point, of coordinates of about 1: finer than float32
+# illum 0: the colour as it is, without shading.
+_MTL = "newmtl albedo\nillum 0\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nmap_Ka {texture}\nmap_Kd {texture}\n"
 
+# One compiled program each: run operation by operation, they took a third of the time of a feed-forward result.
 _back_project = jax.jit(cameras.back_project, static_argnums=1)
 _normals = jax.jit(lighting.normals, static_argnums=1)
 _rotation_matrix = jax.jit(cameras.rotation_matrix)
@@ -45,29 +52,29 @@ _shade = jax.jit(lighting.shade)
 _apply_shading = jax.jit(lighting.apply_shading)
 
 
-def points(depth: np.ndarray, camera: Camera) -> np.ndarray:
-    """Returns the points (..., H, W, 3) that a depth map shows, in the camera frame."""
-    return np.asarray(_back_project(jnp.asarray(depth), camera))
+def points(depth: Float[np.ndarray, "*n h w"], camera: Camera) -> Float[np.ndarray, "*n h w 3"]:
+    """Returns the points that a depth map shows, in the camera frame."""
+    return np.asarray(_back_project(depth, camera))
 
 
-def normals(depth: np.ndarray, camera: Camera) -> np.ndarray:
-    """Returns unit normals (..., H, W, 3) pointing into the surface."""
-    return np.asarray(_normals(jnp.asarray(depth), camera))
+def normals(depth: Float[np.ndarray, "*n h w"], camera: Camera) -> Float[np.ndarray, "*n h w 3"]:
+    """Returns unit normals pointing into the surface."""
+    return np.asarray(_normals(depth, camera))
 
 
-def rotations(angles: np.ndarray) -> np.ndarray:
-    """Returns rotation matrices (..., 3, 3) of angles (..., 3) in radians."""
-    return np.asarray(_rotation_matrix(jnp.asarray(angles)))
+def rotations(angles: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3 3"]:
+    """Returns rotation matrices of angles in radians."""
+    return np.asarray(_rotation_matrix(angles))
 
 
-def shading(normal: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """Returns ambient and diffuse light (H, W) on normals (H, W, 3)."""
-    return np.asarray(_shade(jnp.asarray(normal), jnp.asarray(light))[0])
+def shading(normal: Float[np.ndarray, "h w 3"], light: Float[np.ndarray, "4"]) -> Float[np.ndarray, "h w"]:
+    """Returns ambient and diffuse light on normals."""
+    return np.asarray(_shade(normal, light)[0])
 
 
-def lit(albedo: np.ndarray, shade: np.ndarray) -> np.ndarray:
-    """Returns albedo (H, W, 3) in [-1, 1] under shading (H, W); it may exceed 1."""
-    return np.asarray(_apply_shading(jnp.asarray(albedo), jnp.asarray(shade)))
+def lit(albedo: Float[np.ndarray, "h w 3"], shade: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:
+    """Returns albedo in [-1, 1] under shading; it may exceed 1."""
+    return np.asarray(_apply_shading(albedo, shade))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -97,31 +104,26 @@ def object_mask(result: Result) -> Bool[np.ndarray, "s s"]:
     if not inside.any():
         return np.ones_like(inside)
     pieces, _ = ndimage.label(inside)
-    sizes = np.bincount(pieces.ravel())
-    sizes[0] = 0  # the background
-    return np.asarray(ndimage.binary_fill_holes(pieces == np.argmax(sizes)), bool)
+    largest = np.argmax(np.bincount(pieces.ravel())[1:]) + 1
+    return np.asarray(ndimage.binary_fill_holes(pieces == largest), bool)
 
 
 def surface(result: Result, *, cut: bool = True) -> Surface:
     """Returns the object's surface, or with `cut=False` the whole sheet as it is."""
     inside = object_mask(result) if cut else np.ones(result.mask.shape, bool)
-    field = _blur(inside.astype(np.float32))
+    field, weights = inside.astype(np.float32), np.array([1, 4, 6, 4, 1]) / 16  # binomial, one pixel wide
+    for axis in range(2):
+        field = ndimage.convolve1d(field, weights, axis, mode="nearest")
     depth, known = result.depth, inside
-    for _ in range(_RINGS):
-        depth, known = _carried_on(depth, known)
-    normal = normals(depth, result.camera)
+    for _ in range(_RINGS):  # unknown pixels next to known ones get the mean of those neighbours
+        count = _neighbourhood(known)
+        mean = _neighbourhood(np.where(known, depth, 0)) / np.maximum(count, 1)
+        fresh = ~known & (count > 0.5)
+        depth, known = np.where(fresh, mean, depth).astype(np.float32), known | fresh
     # Border normals are frontal by definition; their neighbours' normals look better.
-    normal = np.pad(normal[1:-1, 1:-1], ((1, 1), (1, 1), (0, 0)), mode="edge")
+    normal = np.pad(normals(depth, result.camera)[1:-1, 1:-1], ((1, 1), (1, 1), (0, 0)), mode="edge")
     drawn = _neighbourhood(field >= 0.5) > 0.5
     return Surface(depth=depth, normal=normal, field=field, mask=drawn.astype(np.float32))
-
-
-def _carried_on(depth: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gives unknown pixels next to known ones the mean of those neighbours."""
-    count = _neighbourhood(known)
-    mean = _neighbourhood(np.where(known, depth, 0)) / np.maximum(count, 1)
-    fresh = ~known & (count > 0.5)
-    return np.where(fresh, mean, depth).astype(np.float32), known | fresh
 
 
 def _neighbourhood(values: np.ndarray) -> Float[np.ndarray, "s s"]:
@@ -129,7 +131,98 @@ def _neighbourhood(values: np.ndarray) -> Float[np.ndarray, "s s"]:
     return ndimage.convolve(values.astype(np.float32), np.ones((3, 3)), mode="constant")
 
 
-def _blur(values: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
-    """Smooths with binomial weights of standard deviation one pixel; border values are repeated outwards."""
-    weights = np.array([1, 4, 6, 4, 1]) / 16
-    return ndimage.convolve1d(ndimage.convolve1d(values, weights, 0, mode="nearest"), weights, 1, mode="nearest")
+def mesh_scale(camera: Camera) -> float:
+    """Returns mesh units per scene unit."""
+    return camera.focal_length / (camera.rot_center_depth * camera.image_size)
+
+
+def build_mesh(result: Result, *, full: bool = False) -> trimesh.Trimesh:
+    """Builds the mesh in the mesh frame, cut at the object mask; `full` keeps the whole sheet.
+
+    A triangle is kept if all its corners are on the object. An empty mask leaves the sheet whole, since a mesh
+    without triangles is of no use.
+    """
+    size, camera = result.camera.image_size, result.camera
+    # Cell by cell, as the page has them: `grid_faces` puts all the cells' first triangles before the second ones.
+    faces = grid_faces(size, size).reshape(2, -1, 3).swapaxes(0, 1).reshape(-1, 3).astype(np.int64)
+    inside = np.ones(size**2, bool) if full else object_mask(result).reshape(-1)
+    faces = within if len(within := faces[inside[faces].all(axis=1)]) else faces
+    kept, faces = np.unique(faces, return_inverse=True)
+    rows, columns = np.divmod(kept, size)
+    placed = (points(result.depth, camera).astype(np.float64) - (0, 0, camera.rot_center_depth)) * mesh_scale(camera)
+    inward = normals(result.depth, camera).astype(np.float64)
+    return textured_mesh(
+        vertices=(placed * (1.0, -1.0, -1.0)).reshape(-1, 3)[kept],
+        faces=faces.reshape(-1, 3),
+        normals=(inward * (-1.0, 1.0, 1.0)).reshape(-1, 3)[kept],
+        uv=np.stack([(columns + 0.5) / size, 1 - (rows + 0.5) / size], axis=-1),
+        texture=Image.fromarray(pictures.to_uint8(result.albedo)),
+        name="albedo",
+    )
+
+
+def textured_mesh(
+    *,
+    vertices: Float[np.ndarray, "v 3"],
+    faces: Int[np.ndarray, "f 3"],
+    normals: Float[np.ndarray, "v 3"],
+    uv: Float[np.ndarray, "v 2"],
+    texture: Image.Image,
+    name: str,
+) -> trimesh.Trimesh:
+    """Returns a mesh with a fully rough, double-sided material.
+
+    Args:
+      vertices: mesh frame.
+      faces: counterclockwise as seen from outside.
+      normals: unit, outward.
+      uv: of the vertices; the origin is the texture's lower left.
+      texture: its colours.
+      name: the material's.
+    """
+    import trimesh  # here, because its import is slow
+    from trimesh.visual import TextureVisuals
+    from trimesh.visual.material import PBRMaterial
+
+    material = PBRMaterial(
+        name=name, baseColorTexture=texture, metallicFactor=0.0, roughnessFactor=1.0, doubleSided=True
+    )
+    visual = TextureVisuals(uv=uv, material=material)
+    return trimesh.Trimesh(vertices=vertices, faces=faces, vertex_normals=normals, visual=visual, process=False)
+
+
+def glb_bytes(mesh: trimesh.Trimesh, *, name: str, lit: bool = False) -> bytes:
+    """Returns a mesh as binary glTF 2.0.
+
+    Args:
+      mesh: from `textured_mesh`.
+      name: the mesh's name, which viewers show.
+      lit: whether viewers light it; otherwise `KHR_materials_unlit` asks for the colours as they are.
+    """
+    from trimesh import Scene
+
+    def unlit(tree: dict[str, Any]) -> None:
+        tree["asset"]["generator"] = "gan2shape_jax"
+        if not lit:
+            tree["extensionsUsed"] = sorted({*tree.get("extensionsUsed", ()), _UNLIT})
+            for material in tree["materials"]:
+                material["extensions"] = {_UNLIT: {}}
+
+    scene = Scene()
+    scene.add_geometry(mesh, node_name=name, geom_name=name)
+    return scene.export(file_type="glb", include_normals=True, tree_postprocessor=unlit)
+
+
+def obj_files(mesh: trimesh.Trimesh, stem: str) -> dict[str, Any]:
+    """Returns `STEM.obj`, `STEM.mtl` and the texture `STEM_albedo.png`, contents by name.
+
+    The material is ours, since trimesh's has lighting that it should not have.
+    """
+    from trimesh.exchange.obj import export_obj
+
+    # "albedo" is the material's name in the mesh, which trimesh writes as the one to use.
+    text = export_obj(mesh, include_normals=True, digits=_DIGITS, mtl_name=f"{stem}.mtl", header="y up, unlit albedo")
+    picture = io.BytesIO()
+    mesh.visual.material.baseColorTexture.save(picture, "PNG")  # type: ignore[union-attr]
+    texture = f"{stem}_albedo.png"
+    return {f"{stem}.obj": text, f"{stem}.mtl": _MTL.format(texture=texture), texture: picture.getvalue()}

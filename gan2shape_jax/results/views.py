@@ -1,15 +1,20 @@
-"""New views of a result, drawn from its mesh: first what the surface shows, then its light.
+"""New views of a result, drawn from its mesh or by the GAN: turned, relit, as strips and as frames of films.
 
-A view is drawn once, into `Surfaces` (albedo, normal, depth and coverage of every pixel), and can
-then be lit in any number of ways without drawing again. Normals are those of the canonical frame,
-in which the light is given too; the light therefore stays with the object when the view turns.
-Views are `(n, 6)`: rx, ry, rz in radians, tx, ty, tz in scene units, from the canonical frame.
+A view of the mesh is drawn once, into `Surfaces` (albedo, normal, depth and coverage of every pixel), and can then be
+lit in any number of ways. Normals are those of the canonical frame, in which the light is given too; so the light stays
+with the object when the view turns. Views are `(n, 6)`: rx, ry, rz in radians, tx, ty, tz in scene units, from the
+canonical frame. Lights are `(n, 4)`: ambient, diffuse, dx, dy. Angles are in degrees where a name says so.
+
+Turning: nine yaws, then five pitches, from the canonical view (GAN2Shape, appendix; the reference's `save_results`).
+Relighting: five directions from side to side, level and from above, at two strengths. The GAN does not see the mesh:
+the factors are rendered the way the training does, by sampling the canonical texture at the warped depth, and the
+caller's projection turns these rough pictures into the GAN's own (GAN2Shape, section 3.3).
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,32 +24,33 @@ from jaxtyping import Float, UInt8
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry import rasterizer
 from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.geometry.render import rough_rendering
+from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.result import Result
-from gan2shape_jax.results.surface import points, rotations, surface
+from gan2shape_jax.results.surface import lit, normals, points, rotations, shading, surface
 
-__all__ = [
-    "SHOWS",
-    "Degrees",
-    "Surfaces",
-    "draw",
-    "draw_in_parts",
-    "fitting_window",
-    "picture",
-    "pictures_in_turn",
-    "repeated",
-    "sweep_views",
-]
+__all__ = ["AMBIENT_SHARE", "SHOWS", "Degrees", "GanViews", "Projection", "Surfaces", "draw", "draw_gan_views"]
+__all__ += ["fitting_window", "gan_strips", "gan_tiles", "light_circle", "max_yaw_deg", "mesh_strips", "picture"]
+__all__ += ["pictures_in_turn", "relight_rows", "relit_frames", "repeated", "rough_views", "stronger", "sweep_views"]
+__all__ += ["swing", "turn_views", "turned_frames", "yaws_deg"]
 
 SHOWS = ("image", "albedo", "normals", "shape", "depth")
+AMBIENT_SHARE = 0.6  # ambient loses this much of what diffuse gains
 
 # One angle, or one for each view. (NumPy's `ArrayLike` leaves tuples out where types are checked at run time.)
 Degrees = float | np.number | Sequence[Any] | np.ndarray
+# Pictures (n, S, S, 3) in [-1, 1] to the GAN's pictures of the same objects (n, s, s, 3).
+Projection = Callable[[np.ndarray], np.ndarray]
 
 _MARGIN = 0.04  # share of the picture's side that stays free at each border
 _CHUNK = 4  # views drawn together: one compiled program serves any number of them
 _SHAPE_GREY = 0.74  # albedo of the grey shape
 _HEADLIGHT = np.array([0.2, 0.9, 0.0, 0.25], np.float32)  # ambient, diffuse, dx, dy
+_YAWS = 9
+_PITCHES_DEG = np.linspace(-20, 20, 5)
+_DXS = (-1.5, -0.7, 0.0, 0.7, 1.5)
+_LIGHT_ROWS = tuple((strength, dy) for strength in (0.3, 0.6) for dy in (0.0, 0.6))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,27 +82,9 @@ def sweep_views(
     return views
 
 
-def draw(
-    result: Result,
-    views: Float[np.ndarray, "n 6"],
-    *,
-    size: int,
-    cut: bool = True,
-    supersample: int = 2,
-    window: float = 1.0,
-) -> Surfaces:
-    """Draws the mesh in the given views.
-
-    Args:
-      result: the reconstruction.
-      views: radians, scene units.
-      size: side of a picture, pixels.
-      cut: whether to leave out what lies outside the object mask.
-      supersample: samples per pixel along each side.
-      window: side of what the picture shows relative to the camera's own picture, see `fitting_window`.
-    """
-    parts = draw_in_parts(result, views, size=size, cut=cut, supersample=supersample, window=window)
-    fields = [vars(part) for part in parts]
+def draw(result: Result, views: Float[np.ndarray, "n 6"], **options: Any) -> Surfaces:
+    """Draws the mesh in the given views; options as for `draw_in_parts`."""
+    fields = [vars(part) for part in draw_in_parts(result, views, **options)]
     return Surfaces(**{name: np.concatenate([one[name] for one in fields]) for name in fields[0]})
 
 
@@ -109,23 +97,23 @@ def draw_in_parts(
     supersample: int = 2,
     window: float = 1.0,
 ) -> Iterator[Surfaces]:
-    """Yields what `draw` returns, a few views at a time and in order, so that memory stays bounded."""
+    """Draws the mesh in the given views, a few at a time and in order, so that memory stays bounded.
+
+    Args:
+      result: the reconstruction.
+      views: radians, scene units.
+      size: side of a picture, pixels.
+      cut: whether to leave out what lies outside the object mask.
+      supersample: samples per pixel along each side.
+      window: side of what the picture shows relative to the camera's own picture, see `fitting_window`.
+    """
     part = surface(result, cut=cut)
     attributes = np.concatenate([result.albedo / 2 + 0.5, part.normal, part.field[..., None]], axis=-1)
+    static = {"camera": result.camera, "size": size, "supersample": supersample, "exchanged": result.reference}
     for start in range(0, len(views), _CHUNK):
         some = np.asarray(views[start : start + _CHUNK], np.float32)
         padded = np.concatenate([some, np.repeat(some[-1:], _CHUNK - len(some), axis=0)])
-        drawn = _draw_chunk(
-            part.depth,
-            attributes,
-            part.mask,
-            padded,
-            np.float32(window),
-            camera=result.camera,
-            size=size,
-            supersample=supersample,
-            exchanged=result.reference,
-        )
+        drawn = _draw_chunk(part.depth, attributes, part.mask, padded, np.float32(window), **static)
         yield _surfaces(np.asarray(drawn)[: len(some)], some)
 
 
@@ -171,13 +159,7 @@ def _surfaces(drawn: Float[np.ndarray, "n s s 8"], views: Float[np.ndarray, "n 6
     straight = drawn[..., :7] / np.maximum(coverage, 1e-6)[..., None]
     normal = straight[..., 3:6]
     normal = normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-6)
-    return Surfaces(
-        albedo=np.clip(straight[..., :3], 0, 1),
-        normal=normal,
-        depth=straight[..., 6],
-        coverage=coverage,
-        views=np.asarray(views),
-    )
+    return Surfaces(np.clip(straight[..., :3], 0, 1), normal, straight[..., 6], coverage, views)
 
 
 def picture(
@@ -205,8 +187,8 @@ def picture(
     elif show == "normals":
         colours = surfaces.normal
     elif show == "shape":
-        grey = _SHAPE_GREY * _shading(_turned_normals(surfaces), _HEADLIGHT)
-        colours = np.repeat(grey, 3, axis=-1) * 2 - 1
+        towards = np.einsum("nij,nhwj->nhwi", rotations(surfaces.views[:, :3]), surfaces.normal)
+        colours = np.repeat(_SHAPE_GREY * _shading(towards, _HEADLIGHT), 3, axis=-1) * 2 - 1
     else:
         raise ValueError(f"{show!r} is none of {', '.join(SHOWS)}")
     return pictures.to_uint8(pictures.on_white(np.clip(colours, -1, 1), surfaces.coverage))
@@ -226,12 +208,6 @@ def _shading(normal: np.ndarray, light: np.ndarray) -> np.ndarray:
     return light[..., :1] + light[..., 1:2] * facing
 
 
-def _turned_normals(surfaces: Surfaces) -> np.ndarray:
-    """Returns normals in the frame of each view's camera."""
-    rotation = rotations(surfaces.views[:, :3])
-    return np.einsum("nij,nhwj->nhwi", rotation, surfaces.normal)
-
-
 def pictures_in_turn(
     result: Result,
     turned: Float[np.ndarray, "n 6"],
@@ -242,26 +218,20 @@ def pictures_in_turn(
     cut: bool = True,
     window: float = 1.0,
 ) -> Iterator[UInt8[np.ndarray, "s s 3"]]:
-    """Yields what `views.picture` shows of each view under its light, with no more than a few views in memory.
+    """Yields what `picture` shows of each view under its light, with no more than a few views in memory.
 
     The colours of `depth` span the range over all views. For that, all views are drawn twice.
     """
     drawn = functools.partial(draw_in_parts, result, turned, size=size, cut=cut, window=window)
-    near, far = _depth_range(drawn) if show == "depth" else (None, None)
+    near, far = 0.0, 1.0
+    if show == "depth":
+        seen = np.concatenate([part.depth[part.coverage > 0.5] for part in drawn()])[None]
+        near, far = pictures.depth_range(seen, np.ones_like(seen)) if seen.size else (near, far)
     start = 0
     for part in drawn():
         end = start + len(part.views)
         yield from picture(part, show, light=lights[start:end], near=near, far=far)
         start = end
-
-
-def _depth_range(drawn: Callable[[], Iterator[Surfaces]]) -> tuple[float, float]:
-    """Returns `pictures.depth_range` of all views together, keeping no more of them than the object's depths."""
-    depths = [part.depth[part.coverage > 0.5] for part in drawn()]
-    if not any(map(len, depths)):  # no view shows the object
-        depths = [part.depth.reshape(-1) for part in drawn()]
-    seen = np.concatenate(depths)[None]
-    return pictures.depth_range(seen, np.ones_like(seen))
 
 
 def fitting_window(result: Result, views: Float[np.ndarray, "n 6"], *, cut: bool = True) -> float:
@@ -288,3 +258,129 @@ def fitting_window(result: Result, views: Float[np.ndarray, "n 6"], *, cut: bool
     turned = rotated + center + views[:, None, 3:]
     reach = np.abs(turned[..., :2] / turned[..., 2:]).max() * result.camera.focal_length
     return max(1.0, float(reach / (result.camera.image_size / 2) / (1 - 2 * _MARGIN)))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GanViews:
+    """Pictures by the GAN in [-1, 1]: yaws (9, s, s, 3), pitches (5, s, s, 3), lights (4, 5, s, s, 3)."""
+
+    yaws: np.ndarray
+    pitches: np.ndarray
+    lights: np.ndarray
+
+
+def max_yaw_deg(category: str) -> float:
+    """Returns how far the pictures turn to either side: objects with deep sides less far."""
+    return category_of(category).max_yaw_deg
+
+
+def yaws_deg(category: str, count: int = _YAWS) -> Float[np.ndarray, "n"]:
+    """Returns evenly spaced yaws from side to side."""
+    return np.linspace(-max_yaw_deg(category), max_yaw_deg(category), count)
+
+
+def turn_views(category: str) -> Float[np.ndarray, "14 6"]:
+    """Returns the views of the nine yaws, then of the five pitches."""
+    return np.concatenate([sweep_views(yaw_deg=yaws_deg(category)), sweep_views(pitch_deg=_PITCHES_DEG)])
+
+
+def relight_rows(light: Float[np.ndarray, "4"]) -> Float[np.ndarray, "4 5 4"]:
+    """Returns lights around an object lit by `light`: one row per strength and height, five directions each."""
+    return np.array([[stronger(light, more, dx, dy) for dx in _DXS] for more, dy in _LIGHT_ROWS], np.float32)
+
+
+def light_circle(light: Float[np.ndarray, "4"], count: int) -> Float[np.ndarray, "n 4"]:
+    """Returns a strong light that travels once round the object's front."""
+    angles = 2 * np.pi * np.arange(count) / count
+    return np.array([stronger(light, 0.6, 1.3 * np.sin(a), 0.8 * np.cos(a)) for a in angles], np.float32)
+
+
+def stronger(light: Float[np.ndarray, "4"], strength: float, dx: float, dy: float) -> Float[np.ndarray, "4"]:
+    """Returns a light from (dx, dy, 1) with `strength` more diffuse light and accordingly less ambient light."""
+    return np.array([light[0] - AMBIENT_SHARE * strength, light[1] + strength, dx, dy], np.float32)
+
+
+def swing(result: Result, steps: int) -> tuple[Float[np.ndarray, "n 6"], float]:
+    """Returns views of a turn from side to side, slow at its ends, and the window in which nothing is cut off."""
+    share = -np.cos(np.linspace(0, np.pi, steps))
+    turns = sweep_views(yaw_deg=max_yaw_deg(result.category) * share)
+    return turns, fitting_window(result, turns)
+
+
+def mesh_strips(result: Result, *, size: int) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
+    """Returns strips of the turned and relit mesh by file name.
+
+    They are `turntable.png`, `_albedo`, `_normals`, `_shape`, the same with `_full` for the whole sheet with its
+    background, and `relight.png` in the input's view.
+    """
+    strips = {}
+    turns = turn_views(result.category)
+    for cut, suffix in ((True, ""), (False, "_full")):
+        window = fitting_window(result, turns, cut=cut)
+        tiles: dict[str, list[np.ndarray]] = {show: [] for show in ("image", "albedo", "normals", "shape")}
+        for some in draw_in_parts(result, turns, size=size, cut=cut, window=window):
+            for show, row in tiles.items():
+                row += list(picture(some, show, light=result.light))
+        for show, row in tiles.items():
+            name = "turntable" + ("" if show == "image" else f"_{show}") + suffix
+            strips[f"{name}.png"] = pictures.strip([row[:_YAWS], row[_YAWS:]])
+    still = draw(result, result.view[None], size=size)
+    rows = [picture(repeated(still, len(row)), "image", light=row) for row in relight_rows(result.light)]
+    return strips | {"relight.png": pictures.strip(rows)}
+
+
+def turned_frames(result: Result, *, size: int, frames: int) -> Iterator[UInt8[np.ndarray, "s s 3"]]:
+    """Yields pictures of the mesh from one side to the other: the first half of a film of that many frames."""
+    turns, window = swing(result, max(2, frames // 2 + 1))
+    lights = np.broadcast_to(result.light, (len(turns), 4))
+    return pictures_in_turn(result, turns, lights, size=size, window=window)
+
+
+def relit_frames(result: Result, *, size: int, frames: int) -> Iterator[UInt8[np.ndarray, "s s 3"]]:
+    """Yields pictures of the mesh in the input's view under a light that circles once."""
+    still = draw(result, result.view[None], size=size)
+    return (picture(still, "image", light=light)[0] for light in light_circle(result.light, frames))
+
+
+def gan_strips(drawn: GanViews, *, size: int) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
+    """Returns `turntable_gan.png` and `relight_gan.png`."""
+    turned = [gan_tiles(row, size) for row in (drawn.yaws, drawn.pitches)]
+    relit = [gan_tiles(row, size) for row in drawn.lights]
+    return {"turntable_gan.png": pictures.strip(turned), "relight_gan.png": pictures.strip(relit)}
+
+
+def gan_tiles(drawn: Float[np.ndarray, "n s s 3"], size: int) -> list[UInt8[np.ndarray, "size size 3"]]:
+    """Returns the GAN's pictures, in [-1, 1], as tiles of `size` pixels."""
+    return [pictures.enlarge(picture, size) for picture in pictures.to_uint8(drawn)]
+
+
+def draw_gan_views(result: Result, project: Projection, *, batch: int = 8) -> GanViews:
+    """Projects the reference's sweeps of views and lights, always `batch` pictures at a time."""
+    turns = turn_views(result.category)
+    lights = relight_rows(result.light).reshape(-1, 4)
+    facing = normals(result.depth, result.camera)
+    relit = np.stack([lit(result.albedo, shading(facing, light)) for light in lights])
+    textures = np.concatenate([np.repeat(result.canonical[None], len(turns), axis=0), relit])
+    seen_from = np.concatenate([turns, np.broadcast_to(result.view, (len(lights), 6))]).astype(np.float32)
+    sampling: Literal["centred", "half"] = "half" if result.reference else "centred"
+
+    shown = []
+    for start in range(0, len(seen_from), batch):
+        chosen = np.minimum(np.arange(start, start + batch), len(seen_from) - 1)
+        rough = rough_views(result.depth, textures[chosen], seen_from[chosen], camera=result.camera, sampling=sampling)
+        shown.append(np.asarray(project(np.asarray(rough)))[: len(seen_from) - start])
+    yaws, pitches, lit_ones = np.split(np.concatenate(shown), [_YAWS, len(turns)])
+    return GanViews(yaws, pitches, lit_ones.reshape(len(_LIGHT_ROWS), len(_DXS), *lit_ones.shape[1:]))
+
+
+@functools.partial(jax.jit, static_argnames=("camera", "sampling"))
+def rough_views(
+    depth: Float[jax.Array, "s s"],
+    textures: Float[jax.Array, "n s s 3"],
+    views: Float[jax.Array, "n 6"],
+    *,
+    camera: Camera,
+    sampling: Literal["centred", "half"],
+) -> Float[jax.Array, "n s s 3"]:
+    """Renders each lit texture in its view by sampling it at the warped depth, as training does."""
+    return rough_rendering(textures, depth, jnp.ones_like(depth), views, camera, sampling=sampling)[0]

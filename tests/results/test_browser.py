@@ -17,8 +17,7 @@ from helpers.shown_page import IS_SHOWN, difference, middle, snapshot, state
 
 from benchmarks.pages import chromium
 from gan2shape_jax.results import OutputOptions, Row, build_mesh, write_outputs, write_page
-from gan2shape_jax.results.mesh import mesh_scale
-from gan2shape_jax.results.surface import lit, normals, shading
+from gan2shape_jax.results.surface import lit, mesh_scale, normals, shading
 
 pytestmark = pytest.mark.browser
 
@@ -315,9 +314,9 @@ def test_the_spread_of_depth_is_a_mode_and_a_map_where_it_is_known(browser, sour
     shutil.copytree(source, tmp_path / "results" / "sure")
     path = tmp_path / "results" / "sure" / "page.jsonl"
     spread = np.tile(np.linspace(0, 255, 48).astype(np.uint8), (48, 1))
-    card, model, extras, texture = path.read_text().splitlines()
+    card, model, extras = path.read_text().splitlines()
     more = {"spread": base64.b64encode(zlib.compress(spread.tobytes())).decode(), "spread_high": 0.02}
-    path.write_text("\n".join([card, model, json.dumps(json.loads(extras) | more), texture]) + "\n")
+    path.write_text("\n".join([card, model, json.dumps(json.loads(extras) | more)]) + "\n")
     write_page(tmp_path, [Row("sure", "done", {})])
     open_page(browser, tmp_path / "index.html")
     browser.evaluate("document.getElementById('mode-spread').click()")
@@ -429,7 +428,7 @@ def test_a_fragment_made_to_do_harm_spoils_only_its_own_image(browser, source, t
     rows = run_of(tmp_path, source, ["bad", "good"])
     path = tmp_path / "results" / "bad" / "page.jsonl"
     card, model, *_ = path.read_text().splitlines()
-    path.write_text("\n".join([card, json.dumps(json.loads(model) | harm), "{}", "{}"]) + "\n")
+    path.write_text("\n".join([card, json.dumps(json.loads(model) | harm), "{}"]) + "\n")
     write_page(tmp_path, rows)
     open_page(browser, tmp_path / "index.html")
     assert browser.evaluate("typeof window.harm") == "undefined"

@@ -346,7 +346,7 @@ def _picture(entry: dict) -> np.ndarray:
 
 def test_the_model_says_what_the_result_says():
     result = bump.result()
-    _, model, _, _ = fragment_of(result)
+    _, model, _ = fragment_of(result)
     step = (model["depth_high"] - model["depth_low"]) / 65535
     assert np.abs(_depth(model) - result.depth).max() < 0.51 * step and step < 2e-6
     inside = np.unpackbits(_inflated(model["inside"]))[: bump.SIZE**2].reshape(bump.SIZE, -1)
@@ -358,17 +358,17 @@ def test_the_model_says_what_the_result_says():
 
 
 def test_a_flat_depth_is_no_division_by_zero():
-    _, model, _, _ = fragment_of(plain_result())
+    _, model, _ = fragment_of(plain_result())
     assert np.array_equal(_depth(model), np.ones((16, 16)))
 
 
 def test_pictures_of_small_images_are_there_without_loss():
     result = bump.result()
-    _, model, extras, texture = fragment_of(result)
+    _, model, extras = fragment_of(result)
     for key, picture in (("albedo", result.albedo), ("input", result.image)):
         assert model[key]["kind"] == "jpeg" and extras[key]["kind"] == "png"
         assert np.abs(_picture(extras[key]) - picture).max() < 0.51 / 127.5
-    assert "gan_image" not in extras and "spread" not in extras and texture == {}
+    assert "gan_image" not in extras and "spread" not in extras
     assert "albedo" not in fragment_of(plain_result(side=160))[2]  # large: JPEG does not show
 
 
@@ -388,15 +388,6 @@ def test_the_spread_of_depth_is_told_where_a_result_has_one():
     extras = fragment_of(known)[2]
     told = _inflated(extras["spread"]).reshape(spread.shape) / 255 * extras["spread_high"]
     assert np.abs(told - spread).max() < 0.51 * 0.03 / 255
-
-
-def test_a_texture_becomes_a_line_of_its_own():
-    texture = np.zeros((2000, 2000, 3), np.uint8)
-    texture[:, 1000:] = 200
-    line = fragment_of(bump.result(), texture=texture)[3]
-    shown = _picture(line["texture"])
-    assert shown.shape == (1024, 1024, 3)
-    assert shown[:, 100].mean() < -0.98 and shown[:, 900].mean() == pytest.approx(200 / 127.5 - 1, abs=0.01)
 
 
 def test_the_file_has_a_line_for_each_part_and_the_same_text_each_time():

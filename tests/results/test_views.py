@@ -8,7 +8,7 @@ from helpers import bump
 from helpers.bump import SIZE
 
 from gan2shape_jax.geometry import lighting
-from gan2shape_jax.results import Result, draw_gan_views, load_result, overview, save_result, turntable, views
+from gan2shape_jax.results import Result, draw_gan_views, load_result, save_result, views
 from gan2shape_jax.results.views import fitting_window, pictures_in_turn
 
 _COUNT = 6  # more than are drawn together, and no multiple of that
@@ -35,11 +35,11 @@ def test_frontal_view_shows_the_canonical_picture(result):
 def test_no_pixel_of_a_turned_mesh_touches_the_border(result, wide):
     if wide:  # an object that fills the photograph, as faces do
         result = dataclasses.replace(result, mask=np.ones_like(result.mask))
-    turns, window = turntable.swing(result, 4)
-    around = turntable.turn_views(result.category)
+    turns, window = views.swing(result, 4)
+    around = views.turn_views(result.category)
     windows = [fitting_window(result, around, cut=cut) for cut in (True, False)]
     drawn = [views.draw(result, around, size=32, cut=cut, window=one) for cut, one in zip((True, False), windows)]
-    drawn += [views.draw(result, turns, size=32, window=window), overview._turned_mesh(result, (-60, 0, 60), 32)]
+    drawn += [views.draw(result, turns, size=32, window=window)]
     for surfaces in drawn:
         covered = surfaces.coverage.any(axis=0)
         rings = [covered[[k, -1 - k]].any() or covered[:, [k, -1 - k]].any() for k in range(4)]
@@ -73,13 +73,13 @@ def test_positive_yaw_turns_the_front_left_and_positive_dx_lights_from_the_left(
 
 @pytest.mark.parametrize("category, yaw", [("car", 45), ("cat", 70)])
 def test_the_turntable_sweeps_as_far_as_the_method_says(category, yaw):
-    turns = np.rad2deg(turntable.turn_views(category))
+    turns = np.rad2deg(views.turn_views(category))
     np.testing.assert_allclose(turns[:9, 1], np.linspace(-yaw, yaw, 9), atol=1e-4)
     np.testing.assert_allclose(turns[9:, 0], np.linspace(-20, 20, 5), atol=1e-4)
 
 
 def test_relighting_keeps_the_sum_of_strengths_as_the_method_says(result):
-    lights = turntable.relight_rows(result.light)
+    lights = views.relight_rows(result.light)
     assert lights.shape == (4, 5, 4)
     np.testing.assert_allclose(lights[0, 0], [0.4 - 0.18, 0.9, -1.5, 0], atol=1e-6)
     np.testing.assert_allclose(lights[3, 4], [0.4 - 0.36, 1.2, 1.5, 0.6], atol=1e-6)
@@ -128,7 +128,7 @@ def turned():
 
 @pytest.mark.parametrize("show", views.SHOWS)
 def test_every_bit_is_that_of_all_views_drawn_together(show, result, turned):
-    lights = turntable.light_circle(result.light, _COUNT)
+    lights = views.light_circle(result.light, _COUNT)
     surfaces = views.draw(result, turned, size=24)
     frames = list(pictures_in_turn(result, turned, lights, show=show, size=24))
     np.testing.assert_array_equal(np.stack(frames), views.picture(surfaces, show, light=lights))

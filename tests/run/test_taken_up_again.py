@@ -11,7 +11,7 @@ from helpers.harm import do
 from helpers.tiny import tiny_config
 
 from gan2shape_jax.main import main
-from gan2shape_jax.results import mesh
+from gan2shape_jax.results import outputs
 from gan2shape_jax.run import interrupt
 
 
@@ -137,7 +137,7 @@ def test_a_full_disk_leaves_no_half_of_a_result(whole, tmp_path, monkeypatch, ca
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(mesh, "glb_bytes", full)
+        patched.setattr(outputs, "glb_bytes", full)
         assert main(command) == 1
     told = capfd.readouterr().err
     assert "the disk is full; make room and run the same command again" in told and "Traceback" not in told

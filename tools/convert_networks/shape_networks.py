@@ -208,7 +208,7 @@ def _sheet(picture: Image.Image, params: Mapping[str, Any], modules: Mapping[str
     tiles = [
         ("the picture", pictures.to_uint8(shown)),
         (f"depth, {near:.3f} to {far:.3f}", pictures.colour_depth(depth, near, far)),
-        ("normals", pictures.colour_normals(normals)),
+        ("normals", pictures.to_uint8(normals)),
         ("albedo", pictures.to_uint8(albedo)),
         ("albedo under its light", pictures.to_uint8(lit)),
     ]

@@ -27,8 +27,7 @@ from gan2shape_jax.results import pictures
 from gan2shape_jax.results.animation import MOVING
 from gan2shape_jax.results.pictures import Tile
 from gan2shape_jax.results.result import load_result
-from gan2shape_jax.results.turntable import gan_tiles
-from gan2shape_jax.results.views import pictures_in_turn
+from gan2shape_jax.results.views import gan_tiles, pictures_in_turn
 
 __all__ = ["main"]
 

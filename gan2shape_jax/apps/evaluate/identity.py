@@ -38,7 +38,7 @@ from gan2shape_jax.method.state import PreparedImage, Problem
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.results.table import markdown_cell
-from gan2shape_jax.results.turntable import rough_views
+from gan2shape_jax.results.views import rough_views
 from gan2shape_jax.run import prepare
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.stylegan2.latents import deviations, ganspace, sample_w, sefa, shift

@@ -16,8 +16,8 @@ from gan2shape_jax.errors import ConfigError, UserError, exit_code, one_line
 from gan2shape_jax.io import bundled, option_types
 from gan2shape_jax.io.files import atomic_bytes
 from gan2shape_jax.results import pictures
-from gan2shape_jax.results.mesh import build_mesh
 from gan2shape_jax.results.result import Result, load_result
+from gan2shape_jax.results.surface import build_mesh
 
 if TYPE_CHECKING:
     import trimesh

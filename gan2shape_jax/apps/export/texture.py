@@ -31,10 +31,9 @@ from gan2shape_jax.geometry.crop_box import CropBox, centred_box, sample_crop, s
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.files import atomic_bytes, require_folder_place
 from gan2shape_jax.io.image_files import LARGEST, open_upright
-from gan2shape_jax.results.mesh import glb_bytes, mesh_scale, textured_mesh
 from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.results.solid import CutSheet, cut_sheet
-from gan2shape_jax.results.surface import surface
+from gan2shape_jax.results.surface import glb_bytes, mesh_scale, surface, textured_mesh
 
 __all__ = ["difference_from_photo", "run", "source_colours", "write_photo_textured"]
 

@@ -93,12 +93,10 @@ export async function loadModel(index) {
   if (!(Number.isInteger(size) && size > 1 && size <= 4096)) throw new Error("a model without a size");
   numbers([packed.focal, packed.rot_center_depth, packed.depth_low, packed.depth_high, packed.depth_near, packed.depth_far], 6);
   const extras = blockJson(`extras-${index}`) || {};
-  const fine = blockJson(`texture-${index}`) || {};
-  const [depth, inside, inputMask, texture, albedo, input, reconstruction, ganImage] = await Promise.all([
+  const [depth, inside, inputMask, albedo, input, reconstruction, ganImage] = await Promise.all([
     unpacked(packed.depth, 2 * count).then((bytes) => decodedDepth(bytes, size, packed.depth_low, packed.depth_high)),
     unpacked(packed.inside, Math.ceil(count / 8)).then((bytes) => decodedBits(bytes, count)),
     unpacked(packed.input_mask, count),
-    pictureOf(fine.texture, size),
     pictureOf(extras.albedo || packed.albedo, size),
     pictureOf(extras.input || packed.input, size),
     pictureOf(extras.reconstruction, size),
@@ -116,7 +114,6 @@ export async function loadModel(index) {
     depth,
     inside,
     inputMask,
-    texture: (texture || albedo).image, // of the model; finer than the albedo where there is something finer
     albedo,
     input,
     reconstruction,

@@ -249,7 +249,7 @@ export function createViewer(canvas, changed) {
     uniforms.albedo.value?.dispose();
     surface.geometry = surfaceGeometry(model);
     wires.geometry = wireGeometry(surface.geometry, model.size);
-    uniforms.albedo.value = colourTexture(model.texture);
+    uniforms.albedo.value = colourTexture(model.albedo.image);
     frame(_WINDOW);
     controls.minDistance = 0.3 * model.rotCenterDepth;
     controls.maxDistance = 4 * model.rotCenterDepth;

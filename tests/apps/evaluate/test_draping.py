@@ -5,7 +5,7 @@ import pytest
 
 from gan2shape_jax.apps.evaluate.unseen import common_errors, drape
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.results.turntable import rough_views
+from gan2shape_jax.results.views import rough_views
 
 SIDE = 32
 CAMERA = Camera(SIDE)
