@@ -27,8 +27,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.config import load_config, to_json
 from gan2shape_jax.config.validation import gan_problems, validate
 from gan2shape_jax.errors import ArgumentError, ConfigError, UserError
-from gan2shape_jax.io import arguments
-from gan2shape_jax.io.arguments import ImageLike
+from gan2shape_jax.io.arrays import ImageLike, alpha_of, as_array, latent_of, mask_of, picture_of, true_depth_of
 from gan2shape_jax.io.data import Item
 from gan2shape_jax.io.files import atomic_text
 from gan2shape_jax.io.image_files import crop_and_resize
@@ -149,7 +148,7 @@ class Gan:
         Raises:
           ArgumentError: latents of another shape.
         """
-        w, layers = arguments.as_array(latents, "latents").astype(np.float32), self.architecture.latents
+        w, layers = as_array(latents, "latents").astype(np.float32), self.architecture.latents
         if w.ndim not in (2, 3) or not len(w) or w.shape[1:] not in ((self.style_dim,), (layers, self.style_dim)):
             raise ArgumentError(
                 f"latents have the shape {w.shape}: (n, {self.style_dim}) or (n, {layers}, {self.style_dim}) is needed"
@@ -237,7 +236,7 @@ def reconstruct(
     if chosen.runtime.deterministic:
         xla_flags.add_flag("--xla_gpu_deterministic_ops=true")
     item, picture = _item(chosen, image, mask, true_depth, name)
-    w = None if latent is None else arguments.latent_of(latent, gan.style_dim, gan.architecture.latents)
+    w = None if latent is None else latent_of(latent, gan.style_dim, gan.architecture.latents)
     frozen = prepare.freeze(chosen, gan.architecture, gan.weights)
     if w is None:
         w = prepare.find_latent(chosen, name, picture, gan.architecture, frozen)
@@ -438,15 +437,15 @@ def _item(
     Without a mask or an alpha channel, the object is the whole square, if nothing needs a mask.
     """
     size, crop = config.image_size, config.data.crop
-    picture = arguments.picture_of(image)
-    mask = arguments.alpha_of(image) if mask is None else mask
+    picture = picture_of(image)
+    mask = alpha_of(image) if mask is None else mask
     if mask is None and needs_masks(config):
         raise ArgumentError("mask is not given, and image has no alpha channel that shows an object: give a mask")
     item = Item(
         name=name,
         image=np.asarray(crop_and_resize(picture, crop, size), np.float32) / 255 * 2 - 1,
-        mask=np.ones((size, size), np.float32) if mask is None else arguments.mask_of(mask, picture.width, size, crop),
-        depth=None if true_depth is None else arguments.true_depth_of(true_depth, size, config.camera.max_depth),
+        mask=np.ones((size, size), np.float32) if mask is None else mask_of(mask, picture.width, size, crop),
+        depth=None if true_depth is None else true_depth_of(true_depth, size, config.camera.max_depth),
         latent=None,
         original_size=picture.width,
         crop=crop,

@@ -9,18 +9,17 @@ latents `(1, W)` or `(1, L, W)`. A name in the image list such as `001.png` stan
 import dataclasses
 import os
 import pathlib
+import warnings
 from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
-from PIL import Image
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.array_files import load_depth, load_latent, load_mvn
-from gan2shape_jax.io.image_files import crop_and_resize, open_rgb, warn_of_transparency
-from gan2shape_jax.io.image_lists import read_names
-from gan2shape_jax.io.image_names import stem_of
+from gan2shape_jax.io.arrays import load_depth, load_latent, load_mvn
+from gan2shape_jax.io.image_files import Square, crop_and_resize, open_square
+from gan2shape_jax.io.image_lists import read_names, stem_of
 from gan2shape_jax.io.masks import find_mask, load_mask, needs_masks
 
 __all__ = [
@@ -48,7 +47,7 @@ class Item:
     """One image with what is known about it.
 
     Attributes:
-        name: the name in the image list without its ending (`image_names.stem_of`).
+        name: the name in the image list without its ending (`image_lists.stem_of`).
         image: (S, S, 3) in [-1, 1].
         mask: (S, S) in [0, 1], ones if no mask was requested.
         depth: ground-truth depth (S, S) in scene units with the background at the greatest depth, or None.
@@ -91,10 +90,10 @@ def find_by_stem(root: str, stem: str, kinds: Iterable[str]) -> pathlib.Path | N
     return next((pathlib.Path(path) for path in paths if os.path.isfile(path)), None)
 
 
-def open_picture(config: ConfigDict, name: str, *, expected: int | None = None) -> Image.Image:
-    """Returns an image from the list as an upright RGB square, not yet cropped.
+def open_picture(config: ConfigDict, name: str, *, expected: int | None = None) -> Square:
+    """Returns an image from the list as an upright square, not yet cropped to `config.data.crop`.
 
-    If `config.data.crop` is set, a picture that is not square is cropped to its largest centred square.
+    If there is such a crop, a picture that is not square is cropped to its largest centred square.
 
     Args:
         config: the whole configuration.
@@ -105,7 +104,7 @@ def open_picture(config: ConfigDict, name: str, *, expected: int | None = None) 
         UserError: the file is missing or unusable; the message names it.
     """
     cut = config.data.crop is not None
-    return open_rgb(pathlib.Path(config.data.image_root) / name, expected=expected, cut=cut)
+    return open_square(pathlib.Path(config.data.image_root) / name, expected=expected, cut=cut)
 
 
 def load_item(config: ConfigDict, name: str, *, run_parser: bool = True) -> Item:
@@ -121,33 +120,19 @@ def load_item(config: ConfigDict, name: str, *, run_parser: bool = True) -> Item
         UserError: a file is missing or unusable; the message names it.
     """
     data, size = config.data, config.image_size
-    picture = open_picture(config, name, expected=data.crop or size)
-    image = np.asarray(crop_and_resize(picture, data.crop, size), np.float32) / 255 * 2 - 1
-    latent = None
-    if data.latent_root:
-        path = find_latent(data.latent_root, name)
-        latent = None if path is None else load_latent(path, config.gan.style_dim)
-    depth = None
+    square = open_picture(config, name, expected=data.crop or size)
+    image = np.asarray(crop_and_resize(square.picture, data.crop, size), np.float32) / 255 * 2 - 1
+    latent = depth = None
+    if data.latent_root and (path := find_latent(data.latent_root, name)):
+        latent = load_latent(path, config.gan.style_dim)
     if data.depth_root:
-        path = find_depth(data.depth_root, name) or _require(data.depth_root, name, _DEPTH_KINDS, "true depth")
+        path = find_depth(data.depth_root, name)
+        if path is None:
+            missing = f"{pathlib.Path(data.depth_root) / stem_of(name)}{' or '.join(_DEPTH_KINDS)}"
+            raise UserError(f"the true depth of {name} is missing: {missing}")
         depth = load_depth(path, size, data.crop, config.camera.min_depth, config.camera.max_depth)
-    mask = find_mask(config, name, image, picture.size[0], run_parser=run_parser)
-    if mask.source != "alpha":
-        warn_of_transparency(pathlib.Path(data.image_root) / name)
-    return Item(
-        name=stem_of(name),
-        image=image,
-        mask=mask.values,
-        depth=depth,
-        latent=latent,
-        original_size=picture.size[0],
-        crop=data.crop,
-    )
-
-
-def _require(root: str, name: str, kinds: Iterable[str], what: str) -> pathlib.Path:
-    kinds = tuple(kinds)
-    path = find(root, name, kinds)
-    if path is None:
-        raise UserError(f"the {what} of {name} is missing: {pathlib.Path(root) / stem_of(name)}{' or '.join(kinds)}")
-    return path
+    mask, source = find_mask(config, name, square, image, run_parser=run_parser)
+    if square.transparent and source != "alpha":
+        path = pathlib.Path(data.image_root) / name
+        warnings.warn(f"{path} is partly transparent and was laid over white", stacklevel=2)
+    return Item(stem_of(name), image, mask, depth, latent, square.picture.width, data.crop)

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFile
+from jaxtyping import Float
+from PIL import Image, ImageFile, ImageOps
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.child import MIB, run_limited
@@ -25,17 +26,18 @@ from gan2shape_jax.io.files import open_regular
 __all__ = [
     "LARGEST",
     "READ",
+    "Square",
+    "Upright",
     "alpha_channel",
     "crop_and_resize",
     "has_alpha",
     "on_white",
-    "open_alpha",
     "open_gray",
     "open_rgb",
+    "open_square",
     "open_upright",
     "picture_size",
-    "upright",
-    "warn_of_transparency",
+    "shrunk_mask",
 ]
 
 LARGEST = 8192  # pixels per side: more is a scan or a mistake
@@ -44,7 +46,6 @@ _READ_ALONE = "PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP and PPM"  # for singl
 _LARGEST_FILE = 256 * MIB  # 8192 x 8192 pixels of 24 bits take 192 MiB uncompressed
 _REDUCED = LARGEST // 2  # pixels of the longer side above which single photos are decoded smaller
 _MEMORY, _SECONDS = 2048 * MIB, 60  # for decoding one picture in a child process
-_ORIENTATION = 0x0112
 _INSTALL = "install what reads it with: pip install 'gan2shape-jax[heic]', or save it as JPEG or PNG"
 
 # Pillow's names by the first bytes.
@@ -64,29 +65,29 @@ _OTHERS = {
     rb"%PDF": "PDF",
     rb"\s*(<\?xml.*)?<svg": "SVG",
     rb"\s*(<\?xml|<!doctype|<html)": "a web page or XML: has a download failed?",
-    rb"(\xd7\xcd\xc6\x9a|\x01\x00\x00\x00.{36} EMF)": "WMF or EMF",
     rb"(\x00\x00\x00\x0cJXL |\xff\x0a)": "JPEG XL",
     rb"(\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51)": "JPEG 2000",
     rb"8BPS": "Photoshop",
-    rb"(\x00\x00[\x01\x02]\x00|icns)": "an icon",
-    rb"P[123]\s": "PPM written as text",
-    rb"P[Ff7]\s": "PFM or PAM",
-    rb"DDS ": "DDS",
-    rb"v/1\x01": "OpenEXR",
-    rb"#\?(RADIANCE|RGBE)": "Radiance HDR",
+    rb"P[123Ff7]\s": "PPM as text, PFM or PAM",
+    rb"(v/1\x01|#\?(RADIANCE|RGBE))": "a picture of high dynamic range",
     rb"\x93NUMPY": "a NumPy array",
-    rb"PK\x03\x04": "a zip archive",
-    rb"\x1f\x8b": "compressed by gzip",
+    rb"(PK\x03\x04|\x1f\x8b)": "an archive",
 }
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+
+
+class Square(NamedTuple):
+    """A square picture.
+
+    Attributes:
+        picture: RGB, composited over white where transparent.
+        alpha: its alpha channel as 8-bit grey, or None if it is absent or does not separate an object from a
+            background: some pixels more than half opaque, and some less.
+        transparent: whether some pixels are not fully opaque.
+    """
+
+    picture: Image.Image
+    alpha: Image.Image | None
+    transparent: bool
 
 
 class Upright(NamedTuple):
@@ -104,13 +105,10 @@ class Upright(NamedTuple):
     reduction: int
 
 
-def open_rgb(
-    path: str | pathlib.Path, *, least: int = 16, expected: int | None = None, cut: bool = False
-) -> Image.Image:
-    """Returns a picture file as an upright RGB square.
+def open_square(path: str | pathlib.Path, *, least: int = 16, expected: int | None = None, cut: bool = False) -> Square:
+    """Returns a picture file as an upright square.
 
-    Grey, palette, 16-bit and CMYK pictures are converted; transparent ones are composited over white (see
-    `warn_of_transparency`).
+    Grey, palette, 16-bit and CMYK pictures are converted.
 
     Args:
         path: the file.
@@ -129,11 +127,17 @@ def open_rgb(
             f"{path} is {picture.width} pixels wide and is enlarged to {expected}: expect a soft result",
             stacklevel=2,
         )
-    return _to_rgb(picture, path)
+    alpha = _alpha(picture)
+    return Square(_to_rgb(picture, path), alpha_channel(picture), alpha is not None and alpha.getextrema()[0] < 255)
+
+
+def open_rgb(path: str | pathlib.Path, *, least: int = 16, cut: bool = False) -> Image.Image:
+    """Returns a picture file as an upright RGB square; arguments and errors as for `open_square`."""
+    return open_square(path, least=least, cut=cut).picture
 
 
 def open_gray(path: str | pathlib.Path, *, cut: bool = False) -> Image.Image:
-    """Returns a picture file as an upright 8-bit grey square; arguments and errors as for `open_rgb`."""
+    """Returns a picture file as an upright 8-bit grey square; arguments and errors as for `open_square`."""
     picture = _square(path, cut=cut)
     if picture.mode in ("1", "L"):
         return picture.convert("L")
@@ -188,27 +192,6 @@ def has_alpha(path: str | pathlib.Path) -> bool:
         return False
 
 
-def open_alpha(path: str | pathlib.Path, *, cut: bool = False) -> Image.Image | None:
-    """Returns a picture file's alpha channel as an upright 8-bit grey square, or None if there is no usable one.
-
-    A usable channel separates an object from its background: some pixels are more than half opaque, and some less.
-    Arguments and errors as for `open_rgb`.
-    """
-    if not has_alpha(path):
-        _decoded(pathlib.Path(path))  # a file that cannot be read is an error
-        return None
-    return alpha_channel(_square(path, cut=cut))
-
-
-def warn_of_transparency(path: str | pathlib.Path) -> None:
-    """Warns if a picture file is partly transparent, so that `open_rgb` has composited it over white."""
-    if not has_alpha(path):
-        return
-    picture, _ = _decoded(pathlib.Path(path))
-    if not _deep(picture) and np.asarray(picture.convert("RGBA").getchannel("A")).min() < 255:
-        warnings.warn(f"{path} is partly transparent and was laid over white", stacklevel=2)
-
-
 def picture_size(path: str | pathlib.Path) -> tuple[int, int]:
     """Returns the width and height of a picture once upright, pixels, from its file's header.
 
@@ -217,7 +200,7 @@ def picture_size(path: str | pathlib.Path) -> tuple[int, int]:
     """
     with _opened(pathlib.Path(path)) as picture:
         width, height = picture.size
-        return (width, height) if _orientation(picture) < 5 else (height, width)
+        return (height, width) if _turned(picture) else (width, height)
 
 
 def crop_and_resize(
@@ -252,18 +235,24 @@ def on_white(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def upright(picture: Image.Image, orientation: int) -> Image.Image:
-    """Returns a decoded picture turned as its EXIF orientation, 1 to 8, says."""
-    return picture.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else picture
+def shrunk_mask(picture: Image.Image, crop: int | None, size: int) -> Float[np.ndarray, "s s"]:
+    """Returns a grey square, cropped and resized by area averaging, as (size, size) in [0, 1]."""
+    # In floats: averages of 8-bit values would be rounded.
+    mask = np.asarray(crop_and_resize(picture, crop, size, by_area=True, mode="F"), np.float32) / 255
+    return np.clip(mask, 0, 1)
 
 
 def alpha_channel(picture: Image.Image) -> Image.Image | None:
     """Returns an 8-bit picture's alpha channel as grey; None if there is none, or one that separates no object."""
+    alpha = _alpha(picture)
+    low, high = alpha.getextrema() if alpha is not None else (0, 0)
+    return alpha if low < 128 <= high else None
+
+
+def _alpha(picture: Image.Image) -> Image.Image | None:
     if not picture.has_transparency_data or _deep(picture):
         return None
-    alpha = picture.convert("RGBA").getchannel("A")
-    low, high = np.asarray(alpha).min(), np.asarray(alpha).max()
-    return alpha if low < 128 <= high else None
+    return picture.convert("RGBA").getchannel("A")
 
 
 @contextlib.contextmanager
@@ -303,23 +292,24 @@ def _decoded(path: pathlib.Path, *, alone: bool = False) -> tuple[Image.Image, i
     with _opened(path, alone=alone) as picture:
         drafted = picture.decoderconfig if picture.format in ("JPEG", "MPO") else ()
         picture.load()
-        decoded = upright(picture, _orientation(picture))
+        with contextlib.suppress(Exception):  # damaged metadata raise anything
+            ImageOps.exif_transpose(picture, in_place=True)
+        decoded: Image.Image = picture
         if picture.format not in ("AVIF", "HEIF"):
             return decoded, int(drafted[0]) if drafted else 1
         reduction = -(-max(decoded.size) // _REDUCED)
         return decoded.convert("RGBA" if decoded.has_transparency_data else "RGB").reduce(reduction), reduction
 
 
-def _orientation(picture: ImageFile.ImageFile) -> int:
-    """Returns an opened picture's EXIF or XMP orientation, 1 to 8; 1 if there is none that can be read."""
+def _turned(picture: ImageFile.ImageFile) -> bool:
+    """Whether an opened picture lies on its side, by its EXIF or XMP orientation."""
     if picture.format == "TIFF":  # rotated on decoding, its size as soon as it is opened
-        return 1
+        return False
     try:
         # The class's own method: that of PNG decodes the picture first.
-        found = Image.Image.getexif(picture).get(_ORIENTATION)
+        return Image.Image.getexif(picture).get(0x0112) in (5, 6, 7, 8)
     except Exception:  # damaged metadata raise anything
-        return 1
-    return int(found) if isinstance(found, int) and found in range(1, 9) else 1
+        return False
 
 
 def _begins(head: bytes, kinds: dict[bytes, str]) -> str | None:

@@ -1,4 +1,6 @@
-r"""Lists of images: text files with one name per line.
+r"""Lists of images, and which names of images a run accepts.
+
+A list is a text file with one name per line:
 
     001.png                     the name alone
     002.png 0.25 left           a name and further columns, which are ignored
@@ -8,43 +10,50 @@ r"""Lists of images: text files with one name per line.
 
 Blank lines are ignored. Spaces and tabs separate columns; whether a line with some is a single name depends on which
 file exists: that of the whole line, or that of its first word. If both exist, the line is rejected.
+
+A name is the path of an image below `config.data.image_root`, with `/` between folders. Without its ending, as
+its *stem*, it names what a run stores for the image: `results/STEM/`, `checkpoints/STEM/`, `latents/STEM.npy`. So it
+must be one that no file system rejects or takes for something else, and no two names may share a folder. Names that
+begin with a dot are reserved for files being written.
 """
 
 import os
 import pathlib
 import re
-import sys
+import unicodedata
+from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.files import MIB, read_text
-from gan2shape_jax.io.image_names import clash, fault_of, shortened
 
-__all__ = ["names_of", "read_names"]
+__all__ = ["LONGEST_PART", "clash", "fault_of", "filing_key", "names_of", "read_names", "stem_of"]
 
 _LIMIT = 64 * MIB
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"(?:[ \t].*)?')
-# What a run appends to `WORKDIR/` and a name, at most: the longest paths are those of a checkpoint's parts.
-_BELOW = 300
-_LONGEST_PATH = {"darwin": 1024}.get(sys.platform, 4096)
+# Bytes in UTF-8. File systems allow 255 per part; the longest name derived from one is `.NAME.xxxxxxxx.part.npy`, and
+# some systems store letters with accents as two characters.
+LONGEST_PART, _LONGEST = 220, 1000
+# What is wrong with a name, or with a part of it, by what matches.
+_FAULTS = {
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029]": "has the control character {}: rename the file",
+    r"\\": "has a backslash: write / between folders, or rename the file",
+    ":": "has a colon, which stands for a drive or a hidden stream on Windows: rename the file",
+    "^/": "begins at the root: names are relative to config.data.image_root",
+    r"(^|/)\.\.(/|$)": "leads out of a folder: names are relative to config.data.image_root, without ..",
+    r"(^|/)\.?$": "names a folder: name the image in it",
+}
+_PART_FAULTS = {
+    r"^\.": "begins with a dot",
+    r"(?i)^(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³]) *(\.|$)": "Windows takes for a device",
+    r"[. ]$": "ends with a dot or a space before any ending",
+}
 
 
 def names_of(config: ConfigDict) -> list[str]:
-    """Returns the names of the images that a run reconstructs.
-
-    Raises:
-        UserError: see `read_names`; or the path `config.workdir` is too long for one of them.
-    """
-    names = read_names(config.data.image_list, config.data.image_root)
-    longest = max(names, key=len)
-    length = len(os.fsencode(os.path.abspath(config.workdir))) + len(longest.encode()) + _BELOW
-    if length > _LONGEST_PATH:
-        raise UserError(
-            f"the results of {shortened(longest)} would have paths of {length} bytes below config.workdir, "
-            f"{_LONGEST_PATH} are the most here: choose a shorter --config.workdir"
-        )
-    return names
+    """Returns the names of the images that a run reconstructs; raises like `read_names`."""
+    return read_names(config.data.image_list, config.data.image_root)
 
 
 def read_names(path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> list[str]:
@@ -58,10 +67,8 @@ def read_names(path: str | os.PathLike[str], root: str | os.PathLike[str] | None
         UserError: the list is missing, unreadable, larger than 64 MiB or empty; or (with the line number) a name is not
             usable in a run, or clashes with another.
     """
-    path = pathlib.Path(path)
-    lines = _read(path).replace("\r\n", "\n").replace("\r", "\n").split("\n")
     numbers, names = [], []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_read(path).replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=1):
         entry = line.strip(" \t")
         if not entry or entry.startswith("#"):
             continue
@@ -72,11 +79,17 @@ def read_names(path: str | os.PathLike[str], root: str | os.PathLike[str] | None
         numbers.append(number)
     if not names:
         raise UserError(f"image list {path} names no image: write one file name a line")
-    _require_distinct(path, names, numbers)
+    if found := clash(names):
+        later, earlier, reason = found
+        raise UserError(
+            f"image list {path}, line {numbers[later]}: {_shown(names[later])} cannot stand beside "
+            f"{_shown(names[earlier])} of line {numbers[earlier]}: {reason}; "
+            "rename one of them, or take it off the list"
+        )
     return names
 
 
-def _read(path: pathlib.Path) -> str:
+def _read(path: str | os.PathLike[str]) -> str:
     try:
         return read_text(path, limit=_LIMIT, encoding="utf-8-sig")
     except FileNotFoundError:
@@ -90,51 +103,96 @@ def _read(path: pathlib.Path) -> str:
 
 def _name_in(entry: str, root: str | os.PathLike[str] | None) -> str:
     """Returns the name in a line; raises `ValueError` saying what is wrong with it."""
+    first = re.split("[ \t]", entry, maxsplit=1)[0]
+    name = first
     if entry.startswith('"'):
-        name = _unquoted(entry)
-    elif " " in entry or "\t" in entry:
-        name = _whole_or_first(entry, root)
-    else:
-        name = entry
-    fault = fault_of(name)
-    if fault:
-        raise ValueError(f"{shortened(name)} {fault}")
+        if not (quoted := _QUOTED.fullmatch(entry)):
+            raise ValueError(
+                f"{_shown(entry)} begins with a quotation mark: write another one at the end of the name, and a space "
+                r"before what follows (a mark inside the name is \")"
+            )
+        name = re.sub(r'\\(["\\])', r"\1", quoted[1])
+    elif entry != first and root is not None:
+        there = [name for name in (entry, first) if not fault_of(name) and os.path.isfile(f"{root}/{name}")]
+        if len(there) > 1:
+            raise ValueError(
+                f"both {_shown(entry)} and {_shown(first)} are images: write the one that is meant in "
+                f'quotation marks, "{_shown(entry)}" or "{_shown(first)}"'
+            )
+        name = there[0] if there else first if "." in first else entry
+    if fault := fault_of(name):
+        raise ValueError(f"{_shown(name)} {fault}")
     return name
 
 
-def _unquoted(entry: str) -> str:
-    quoted = _QUOTED.fullmatch(entry)
-    if not quoted:
-        raise ValueError(
-            f"{shortened(entry)} begins with a quotation mark: write another one at the end of the name, and a space "
-            r"before what follows (a mark inside the name is \")"
-        )
-    return re.sub(r'\\(["\\])', r"\1", quoted[1])
+def stem_of(name: str) -> str:
+    """Returns a name without its ending: what the image's results are stored under."""
+    if "//" in name or "./" in name:  # redundant parts of the path
+        name = pathlib.PurePosixPath(name).as_posix()
+    folder, slash, file = name.rpartition("/")
+    base, _, ending = file.rpartition(".")
+    return f"{folder}{slash}{base if base and ending else file}"
 
 
-def _whole_or_first(entry: str, root: str | os.PathLike[str] | None) -> str:
-    """Returns the name in a line with spaces: whichever of the whole line and its first word is an image file."""
-    first = re.split("[ \t]", entry, maxsplit=1)[0]
-    if root is None:
-        return first
-    there = [name for name in (entry, first) if not fault_of(name) and os.path.isfile(f"{root}/{name}")]
-    if len(there) > 1:
-        raise ValueError(
-            f"both {shortened(entry)} and {shortened(first)} are images: write the one that is meant in "
-            f'quotation marks, "{shortened(entry)}" or "{shortened(first)}"'
-        )
-    if there:
-        return there[0]
-    return first if "." in first else entry
+def fault_of(name: str) -> str:
+    """Returns why a run cannot accept an image name, and what to do about it; '' if it can."""
+    for pattern, fault in _FAULTS.items():
+        if found := re.search(pattern, name):
+            return fault.format(found[0].encode("unicode_escape").decode())
+    if _bytes(name) > _LONGEST:
+        return f"is {_bytes(name)} bytes long, {_LONGEST} is the most: rename the file or its folders"
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    for part in (*parts, stem_of(parts[-1])):
+        for pattern, fault in _PART_FAULTS.items():
+            if re.search(pattern, part):
+                return f"has a part that {fault} ({_shown(part)}): rename it"
+        if _bytes(part) > LONGEST_PART:
+            return f"has a part of {_bytes(part)} bytes ({_shown(part)}), {LONGEST_PART} is the most: rename it"
+    return ""
 
 
-def _require_distinct(path: pathlib.Path, names: list[str], numbers: list[int]) -> None:
-    """Raises `UserError` if two names in the list clash."""
-    found = clash(names)
-    if found is None:
-        return
-    later, earlier, reason = found
-    raise UserError(
-        f"image list {path}, line {numbers[later]}: {shortened(names[later])} cannot stand beside "
-        f"{shortened(names[earlier])} of line {numbers[earlier]}: {reason}; rename one of them, or take it off the list"
-    )
+def clash(names: Sequence[str]) -> tuple[int, int, str] | None:
+    """Returns which two of names that are each usable cannot be used together: the later, the earlier, and why."""
+    keys = [filing_key(stem_of(name)) for name in names]
+    first: dict[str, int] = {}
+    for index, key in enumerate(keys):
+        before = first.setdefault(key, index)
+        if before != index:
+            return index, before, _same(names[index], names[before])
+    for index, key in enumerate(keys):
+        for folder in (key[: slash.start()] for slash in re.finditer("/", key)):
+            results, latent = first.get(folder), first.get(folder.removesuffix(".npy"))
+            if results is not None:
+                why = f"the results of {_shown(names[index])} would lie inside those of {_shown(names[results])}"
+                return max(index, results), min(index, results), why
+            if latent is not None:
+                where = f"where that of {_shown(names[index])} needs a folder"
+                return (
+                    max(index, latent),
+                    min(index, latent),
+                    f"the latent of {_shown(names[latent])} would lie {where}",
+                )
+    return None
+
+
+def _same(one: str, other: str) -> str:
+    if one == other:
+        return "it is the same image"
+    if stem_of(one) == stem_of(other):
+        return f"both would have the results folder {_shown(stem_of(one))}"
+    return "they differ only by case or by how accents are written, and many systems take them for one"
+
+
+def filing_key(stem: str) -> str:
+    """Returns a key that is the same for stems that some file system takes for one."""
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", stem).casefold())
+
+
+def _bytes(name: str) -> int:
+    return max(len(unicodedata.normalize(form, name).encode(errors="replace")) for form in ("NFC", "NFD"))
+
+
+def _shown(text: str) -> str:
+    """Returns a name as shown in messages: one line of at most 60 characters."""
+    shown = one_line(text) or '""'
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."

@@ -4,26 +4,22 @@ Masks are `(S, S)` float32 in [0, 1]. The prior's box and the losses' masks are 
 section 3.2); the published implementation parses every image.
 """
 
-import dataclasses
 import pathlib
 import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-import PIL.Image
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.categories import category_of, parser_of
-from gan2shape_jax.io.image_files import crop_and_resize, has_alpha, open_alpha, open_gray, picture_size
-from gan2shape_jax.io.image_names import stem_of
+from gan2shape_jax.io.image_files import Square, has_alpha, open_gray, picture_size, shrunk_mask
+from gan2shape_jax.io.image_lists import stem_of
 
 __all__ = [
     "SOURCES",
-    "ObjectMask",
-    "alpha_mask",
     "find_mask",
     "load_mask",
     "load_parser_of",
@@ -49,8 +45,7 @@ def needs_masks(config: ConfigDict) -> bool:
 
 def usual_file(config: ConfigDict) -> str:
     """Returns the file that is the mask of every image without its own; '' if the category has none."""
-    wanted = "usual" in (config.lift.masks, config.data.mask_source)
-    return str(config.lift.usual_mask) if wanted else ""
+    return str(config.lift.usual_mask) if "usual" in (config.lift.masks, config.data.mask_source) else ""
 
 
 def required_source(config: ConfigDict, names: Sequence[str] = ()) -> Literal["file", "parser", "usual", ""]:
@@ -61,12 +56,10 @@ def required_source(config: ConfigDict, names: Sequence[str] = ()) -> Literal["f
         names: the images' names; if all have an alpha channel, 'auto' needs nothing else.
     """
     data = config.data
-    if data.mask_source == "file" or (data.mask_source == "auto" and data.mask_root):
+    if data.mask_source in ("file", "parser", "usual"):
+        return data.mask_source  # type: ignore[no-any-return]
+    if data.mask_source == "auto" and data.mask_root:
         return "file"
-    if data.mask_source == "parser":
-        return "parser"
-    if data.mask_source == "usual":
-        return "usual"
     if data.mask_source == "alpha" or not needs_masks(config):
         return ""
     if names and all(has_alpha(pathlib.Path(data.image_root) / name) for name in names):
@@ -76,51 +69,40 @@ def required_source(config: ConfigDict, names: Sequence[str] = ()) -> Literal["f
     return "usual" if usual_file(config) else "file"
 
 
-@dataclasses.dataclass(frozen=True)
-class ObjectMask:
-    """The object mask of an image.
-
-    Attributes:
-        values: (S, S) in [0, 1].
-        source: where they come from; "none" if no mask is needed and all are 1.
-    """
-
-    values: Mask
-    source: Literal["file", "alpha", "parser", "usual", "none"]
-
-
 def find_mask(
-    config: ConfigDict, name: str, image: Image, original_size: int, *, run_parser: bool = True
-) -> ObjectMask:
-    """Returns the object mask of an image, from the source given by `config.data.mask_source`.
+    config: ConfigDict, name: str, picture: Square, image: Image, *, run_parser: bool = True
+) -> tuple[Mask, str]:
+    """Returns the object mask of an image, and which of `SOURCES` it is from; 'none' where all of it is 1.
 
     Args:
-        config: the whole configuration.
+        config: the whole configuration, whose `data.mask_source` says which sources are tried.
         name: the image's name in the list.
+        picture: the image before cropping.
         image: the image as the networks see it, in [-1, 1].
-        original_size: side of the image before cropping, pixels.
         run_parser: whether the parser runs; otherwise ones stand in for what it would find.
 
     Raises:
         UserError: the mask is missing, unusable or shows no object; the message names the image.
     """
-    data, size = config.data, config.image_size
-    file = _mask_file(data.mask_root, name)
-    if data.mask_source in ("auto", "file") and file is not None and file.is_file():
-        return ObjectMask(load_mask(file, size, data.crop, original_size), "file")
-    if data.mask_source in ("auto", "alpha"):
-        alpha = alpha_mask(pathlib.Path(data.image_root) / name, size, data.crop)
-        if alpha is not None:
-            return ObjectMask(alpha, "alpha")
+    data, size, source = config.data, config.image_size, config.data.mask_source
+    file = pathlib.Path(data.mask_root) / f"{stem_of(name)}.png" if data.mask_root else None
+    if source in ("auto", "file") and file is not None and file.is_file():
+        return load_mask(file, size, data.crop, picture.picture.width), "file"
+    if source in ("auto", "alpha") and picture.alpha is not None:
+        alpha = shrunk_mask(picture.alpha, data.crop, size)
+        if alpha.max() < _OBJECT:
+            path = pathlib.Path(data.image_root) / name
+            raise UserError(f"the alpha channel of {path} shows no object inside the cropped square: {_ADVICE}")
+        return alpha, "alpha"
     whole = np.ones((size, size), np.float32)
-    if data.mask_source == "parser" or (data.mask_source == "auto" and _parser_present(config)):
-        return ObjectMask(_parsed(config, name, image) if run_parser else whole, "parser")
+    if source == "parser" or (source == "auto" and _parser_present(config)):
+        return _parsed(config, name, image) if run_parser else whole, "parser"
     usual = usual_file(config)
-    if usual and (data.mask_source == "usual" or (data.mask_source == "auto" and not data.mask_root)):
-        return ObjectMask(load_mask(pathlib.Path(usual), size), "usual")
-    if data.mask_source != "auto" or data.mask_root or needs_masks(config):
+    if usual and (source == "usual" or (source == "auto" and not data.mask_root)):
+        return load_mask(pathlib.Path(usual), size), "usual"
+    if source != "auto" or data.mask_root or needs_masks(config):
         raise UserError(_absence(config, name, file))
-    return ObjectMask(whole, "none")
+    return whole, "none"
 
 
 def load_mask(path: pathlib.Path, size: int, crop: int | None = None, image_size: int | None = None) -> Mask:
@@ -144,21 +126,9 @@ def load_mask(path: pathlib.Path, size: int, crop: int | None = None, image_size
             f"the image's {image_size}"
         )
     picture = open_gray(path, cut=crop is not None)
-    whole = crop if image_size is None or picture.size[0] == image_size else None
-    mask = _shrink(picture, whole, size)
+    mask = shrunk_mask(picture, crop if image_size in (None, picture.width) else None, size)
     if not mask.any():
         raise UserError(f"object mask {path} is empty: no pixel of it is brighter than black")
-    return mask
-
-
-def alpha_mask(path: pathlib.Path, size: int, crop: int | None = None) -> Mask | None:
-    """Returns the alpha channel of an image file as a mask (size, size), or None if there is no usable one."""
-    alpha = open_alpha(path, cut=crop is not None)
-    if alpha is None:
-        return None
-    mask = _shrink(alpha, crop, size)
-    if mask.max() < _OBJECT:
-        raise UserError(f"the alpha channel of {path} shows no object inside the cropped square: {_ADVICE}")
     return mask
 
 
@@ -225,24 +195,9 @@ def _absence(config: ConfigDict, name: str, file: pathlib.Path | None) -> str:
         )
     if file is not None:
         return f"the object mask of {name} is missing: {file}"
+    weights = ", or name the parser's weights with --config.parsing.weights"
     return (
         f"{name} has no object mask: put PNG files, white on the object, into a folder and name it with "
         "--config.data.mask_root=FOLDER, or save the image with an alpha channel"
-        + (
-            ", or name the parser's weights with --config.parsing.weights"
-            if category_of(config.category).parser
-            else ""
-        )
+        + (weights if category_of(config.category).parser else "")
     )
-
-
-def _mask_file(root: str, name: str) -> pathlib.Path | None:
-    if not root:
-        return None
-    return pathlib.Path(root) / f"{stem_of(name)}.png"
-
-
-def _shrink(picture: PIL.Image.Image, crop: int | None, size: int) -> Mask:
-    # In floats: averages of 8-bit values would be rounded.
-    mask = np.asarray(crop_and_resize(picture, crop, size, by_area=True, mode="F"), np.float32) / 255
-    return np.clip(mask, 0, 1)

@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.io import arguments
+from gan2shape_jax.io.arrays import as_array
 from gan2shape_jax.results import Result as Record
 from gan2shape_jax.results import build_mesh, build_solid, load_result, save_result, views, write_outputs
 from gan2shape_jax.results.surface import normals
@@ -181,7 +181,7 @@ class Reconstruction:
         Raises:
           ArgumentError: a direction that is not a pair of numbers, or a size out of range.
         """
-        pairs = arguments.as_array(direction, "direction").astype(np.float32)
+        pairs = as_array(direction, "direction").astype(np.float32)
         if pairs.ndim not in (1, 2) or pairs.shape[-1] != 2 or not len(pairs):
             raise ArgumentError(f"direction has the shape {pairs.shape}: (2,), that is (dx, dy), or (n, 2) is needed")
         lights = np.array([views.stronger(self.light, strength, dx, dy) for dx, dy in pairs.reshape(-1, 2).tolist()])
@@ -254,7 +254,7 @@ def _angles(**angles: Degrees) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool
     """Returns pitch, yaw and roll (n,), and whether any of them is a list."""
     arrays = {}
     for name, value in angles.items():
-        arrays[name] = arguments.as_array(value, name).astype(np.float32)
+        arrays[name] = as_array(value, name).astype(np.float32)
         if arrays[name].ndim > 1 or not arrays[name].size:
             raise ArgumentError(f"{name} has the shape {arrays[name].shape}: a number or a list of numbers is needed")
     lengths = {array.size for array in arrays.values() if array.ndim}

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.config.validation import OBJECT_STORAGE, validate
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io import image_lists, image_names, required_files
+from gan2shape_jax.io import image_lists, required_files
 from gan2shape_jax.io.files import folder_fault
 
 __all__ = ["prepared", "require_places", "run"]
@@ -46,7 +46,7 @@ def prepared(config: ConfigDict) -> Callable[[], int]:
     config = refinement.as_refinement(config)
     folder.require_same_config(config)  # before devices start
     folder.require_checkpoint_folder(config)
-    folder.require_apart(pathlib.Path(config.workdir), map(image_names.stem_of, names))
+    folder.require_apart(pathlib.Path(config.workdir), map(image_lists.stem_of, names))
     runtime.set_up_runtime(config)
     runs = {"instance": runner.run, "joint": joint.run, "predict": predict.run, "lift": lift.run}
     return functools.partial(runs[config.mode], config, names)

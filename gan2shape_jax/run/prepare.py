@@ -170,7 +170,7 @@ def load_image(
         with contextlib.suppress(UserError):
             latent = data.load_latent(path, architecture.style_dim)
     if latent is None:
-        picture = data.open_picture(config, name, expected=architecture.size)
+        picture = data.open_picture(config, name, expected=architecture.size).picture
         found = find_latent(config, item.name, picture, architecture, frozen)
         if keep:
             atomic_file(path, lambda part: np.save(part, found), parents=True)

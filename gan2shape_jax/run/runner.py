@@ -20,7 +20,7 @@ import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import RunEndingError, UserError, refused
-from gan2shape_jax.io.image_names import stem_of
+from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift import refinement
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels

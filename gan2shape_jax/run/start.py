@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import atomic_text, clear_leftovers, read_object
-from gan2shape_jax.io.image_names import stem_of
+from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift.samples import PROJECTED
 from gan2shape_jax.results import examine
 from gan2shape_jax.run import hosts, joint_files

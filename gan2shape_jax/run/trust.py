@@ -282,7 +282,7 @@ def atypicality_of(judge: Judge, result: Result) -> float | None:
     image = result.image
     if judge.config.data.crop:  # the GAN draws more than the crop
         try:
-            picture = data.open_picture(judge.config, f"{result.name}.png")
+            picture = data.open_picture(judge.config, f"{result.name}.png").picture
         except UserError:
             return None
         side = typicality.side_of(architecture)

@@ -7,7 +7,7 @@ import gan2shape_jax as g2s
 from gan2shape_jax import interface
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import ArgumentError
-from gan2shape_jax.io.array_files import load_mvn
+from gan2shape_jax.io.arrays import load_mvn
 from gan2shape_jax.stylegan2 import Architecture
 
 

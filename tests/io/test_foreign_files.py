@@ -14,13 +14,12 @@ from PIL import Image
 
 import gan2shape_jax
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.image_files import has_alpha, open_alpha, open_gray, open_rgb, open_upright, picture_size
+from gan2shape_jax.io.image_files import has_alpha, open_gray, open_rgb, open_upright, picture_size
 from gan2shape_jax.io.masks import load_mask
 
 _READERS = (
     open_rgb,
     open_gray,
-    open_alpha,
     picture_size,
     lambda path: load_mask(path, 64),
     lambda path: open_upright(path, least=20),

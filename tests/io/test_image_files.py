@@ -17,12 +17,11 @@ from PIL import Image
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.image_files import (
     crop_and_resize,
-    open_alpha,
     open_gray,
     open_rgb,
+    open_square,
     open_upright,
     picture_size,
-    warn_of_transparency,
 )
 
 _RNG = np.random.default_rng(0)
@@ -77,22 +76,15 @@ def test_any_colour_mode_becomes_rgb(mode, tmp_path):
     assert np.asarray(picture)[:, 0].mean() < 10 and np.asarray(picture)[:, -1].mean() > 245
 
 
-def test_transparency_is_laid_over_white_with_a_warning(tmp_path):
+def test_transparency_is_laid_over_white_and_said(tmp_path):
     pixels = np.zeros((64, 64, 4), np.uint8)
     pixels[:32, :, 3] = 255
-    path = _save(tmp_path / "a.png", pixels, "RGBA")
-    with pytest.warns(UserWarning, match=r"a.png is partly transparent"):
-        warn_of_transparency(path)
-    picture = np.asarray(open_rgb(path))
-    assert (picture[:32] == 0).all() and (picture[32:] == 255).all()
-
-
-def test_opaque_alpha_warns_of_nothing(tmp_path):
-    path = _save(tmp_path / "a.png", Image.fromarray(_PIXELS).convert("RGBA"), "RGBA")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        np.testing.assert_array_equal(open_rgb(path), _PIXELS)
-        warn_of_transparency(path)
+    square = open_square(_save(tmp_path / "a.png", pixels, "RGBA"))
+    picture = np.asarray(square.picture)
+    assert (picture[:32] == 0).all() and (picture[32:] == 255).all() and square.transparent
+    square = open_square(_save(tmp_path / "a.png", Image.fromarray(_PIXELS).convert("RGBA"), "RGBA"))
+    np.testing.assert_array_equal(square.picture, _PIXELS)
+    assert not square.transparent and square.alpha is None
 
 
 @pytest.mark.parametrize("size", [(64, 40), (41, 64), (65, 64)])
@@ -105,10 +97,10 @@ def test_a_picture_that_is_not_square_is_cut_where_that_is_asked_for(size, tmp_p
     np.testing.assert_array_equal(open_rgb(path, cut=True), inner[..., :3])
     assert open_gray(path, cut=True).size == (side, side) and picture_size(path) == size
     cut_out = _save(tmp_path / "b.png", pixels, "RGBA")
-    np.testing.assert_array_equal(open_alpha(cut_out, cut=True), inner[..., 3])
-    for read, file in ((open_rgb, path), (open_gray, path), (open_alpha, cut_out)):
+    np.testing.assert_array_equal(open_square(cut_out, cut=True).alpha, inner[..., 3])
+    for read in (open_rgb, open_gray):
         with pytest.raises(UserError, match="has to be square: cut it .* or set config.data.crop"):
-            read(file)
+            read(path)
 
 
 def test_exif_orientation_is_respected(tmp_path):
@@ -137,7 +129,7 @@ def test_a_whole_photo_is_read_upright_at_its_own_size(mode, orientation, turns,
 def test_small_picture_is_enlarged_with_a_warning(tmp_path):
     path = _save(tmp_path / "a.png", _PIXELS[:32, :32])
     with pytest.warns(UserWarning, match="32 pixels wide and is enlarged to 64"):
-        open_rgb(path, expected=64)
+        open_square(path, expected=64)
 
 
 def _truncated(path):

@@ -1,20 +1,23 @@
-"""Lists of images: which names a file gives, what is refused and by which words, alike by `--check` and by a run."""
+"""Lists of images: which names a file gives, what is refused by which words, and that images do not clash."""
 
+import glob
 import os
-import time
+import pathlib
+import unicodedata
 
 import pytest
 from helpers.tiny import asset, tiny_config
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gan2shape_jax.config import apply_overrides
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import image_lists
-from gan2shape_jax.io.image_lists import names_of, read_names
-from gan2shape_jax.io.image_names import clash, fault_of
+from gan2shape_jax.io.image_lists import clash, fault_of, read_names, stem_of
 from gan2shape_jax.main import main
 from gan2shape_jax.run import check, experiment
+from gan2shape_jax.run.folder import RunFolder
+from gan2shape_jax.training import groups
 
 
 @pytest.fixture
@@ -41,48 +44,28 @@ def images(tmp_path):
 # --- what names a line gives ------------------------------------------------------------------------------
 
 
-def test_names_stand_alone_or_before_further_columns(write, images):
-    listed = write("a.png\n001.png 0.5 left\nb.png\t7\n  c.png  \n")
-    for root in (images, None):
-        assert read_names(listed, root) == ["a.png", "001.png", "b.png", "c.png"]
-
-
-def test_a_line_with_spaces_is_one_name_where_there_is_such_an_image(write, images):
-    assert read_names(write("my photo.png\n  a.png\n"), images) == ["my photo.png", "a.png"]
-    assert read_names(write("my photo.png \t\r\n"), images) == ["my photo.png"]
-
-
-def test_quotation_marks_hold_a_name_together_whatever_is_there(write, images):
-    text = '"my photo.png" 0.5\n"no such photo.png"\n"#1.png"\n"a \\"b\\".png"\t3\n"two words"\n'
-    expected = ["my photo.png", "no such photo.png", "#1.png", 'a "b".png', "two words"]
-    for root in (images, None):
-        assert read_names(write(text), root) == expected
-
-
-def test_a_line_that_may_be_two_names_is_refused(write, images):
+def test_a_line_gives_one_name(write, images):
+    for text, names in {
+        "a.png\n001.png 0.5 left\nb.png\t7\n  c.png  \n": ["a.png", "001.png", "b.png", "c.png"],
+        "my photo.png\n  a.png\n": ["my photo.png", "a.png"],  # there is such an image
+        "no photo.png\n002.png 4\n": ["no photo.png", "002.png"],
+        '"my photo.png" 0.5\n"none.png"\n"#1.png"\n"a \\"b\\".png"\t3\n': [
+            *("my photo.png", "none.png", "#1.png", 'a "b".png')
+        ],
+        b"\xef\xbb\xbfa.png\r\n\r\n  \t\n# note\n   # note\nsub/b.png 3\rc.png": ["a.png", "sub/b.png", "c.png"],
+    }.items():
+        assert read_names(write(text), images) == names
+    assert read_names(write("a.png 3\n")) == ["a.png"]
     with pytest.raises(UserError, match=r'line 2: both two words and two are images: .* "two words" or "two"'):
         read_names(write("a.png\ntwo words\n"), images)
-
-
-def test_an_absent_image_is_called_as_the_line_has_it(write, images):
-    assert read_names(write("no photo.png\n002.png 4\n"), images) == ["no photo.png", "002.png"]
-
-
-def test_marks_of_windows_comments_and_blank_lines_are_no_names(write):
-    text = b"\xef\xbb\xbfa.png\r\n\r\n  \t\n# note\n   # note\nsub/b.png 3\rc.png"
-    assert read_names(write(text)) == ["a.png", "sub/b.png", "c.png"]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=12), max_size=5))
 def test_names_in_quotation_marks_come_back(write, names):
-    taken: list[str] = []
-    for name in names:
-        if not fault_of(name) and clash([*taken, name]) is None:
-            taken.append(name)
-    lines = ['"{}" 0.5'.format(name.replace('"', '\\"')) for name in ["fixed.png", *taken] if name]
-    if clash(["fixed.png", *taken]) is None:
-        assert read_names(write("\n".join(lines))) == ["fixed.png", *taken]
+    taken = _accepted(["fixed.png", *names])
+    lines = ['"{}" 0.5'.format(name.replace('"', '\\"')) for name in taken]
+    assert read_names(write("\n".join(lines))) == taken
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -97,99 +80,93 @@ def test_any_bytes_are_names_that_a_run_takes_or_are_refused_in_words(write, ima
         assert names and not any(map(fault_of, names)) and clash(names) is None
 
 
-# --- what is refused, by the command -----------------------------------------------------------------------
+# --- what is refused --------------------------------------------------------------------------------------
 
+_TAKEN = (
+    *("001.png", "my photo.png", "Bildschirmfoto 2024-01-01 um 10.00.00.png", "people/anna/01.jpeg", "x[/red].png"),
+    *("=1+1.png", "a|b`c`<img src=x>.png", "文件/ä ö.png", "latents.png", "config.json.png", "_all.png", "🙂.png"),
+    *("group-12345678.png", "all-images.png", "console.png", "com.png", "without_ending", "a.b.c.png", "./a.png"),
+    "a//b.png",
+)
 _REFUSED = {
-    "a/b.png\na.png\n": "line 2: a.png cannot stand beside a/b.png of line 1: the results of a/b.png",
-    "a.png\n\na.jpg\n": "line 3: a.jpg cannot stand beside a.png of line 1",
-    "a.png\nA.png\n": "line 2: A.png cannot stand beside a.png of line 1: they differ only by case",
-    "\xe9.png\ne\u0301.png\n": "line 2: e\u0301.png cannot stand beside \xe9.png of line 1",
-    "ok.png\n../a.png\n": "line 2: ../a.png leads out of a folder",
-    "ok.png\n.png\n": "line 2: .png has a part that begins with a dot",
-    "ok.png\n/\n": "line 2: / begins at the root",
-    "ok.png\n.\n": "line 2: . names a folder",
-    "ok.png\nNUL\n": "line 2: NUL has a part that Windows takes for a device",
-    "ok.png\na:b.png\n": "line 2: a:b.png has a colon",
-    "ok.png\na\\b.png\n": "line 2: a\\b.png has a backslash",
-    "ok.png\na\0b.png\n": "line 2: a\\x00b.png has the control character \\x00",
-    "ok.png\na\x1b]0;x\x07.png\n": "line 2: a\\x1b]0;x\\x07.png has the control character \\x1b",
-    f"ok.png\n{'x' * 251}.png\n": "has a part of 255 bytes",
-    f"ok.png\n{'x' * 300}.png\n": "has a part of 304 bytes",
-    '"a b.png\n': 'line 1: "a b.png begins with a quotation mark',
-    '"a"b.png\n': 'line 1: "a"b.png begins with a quotation mark',
-    '""\n': 'line 1: "" names a folder',
+    "a\x1b]0;t\x07.png": "control character \\x1b",
+    "a\0b.png": "control character \\x00",
+    "a\nb.png": "control character \\n",
+    "a\u2028b.png": "control character \\u2028",
+    "a\\b.png": "backslash",
+    "C:/a.png": "colon",
+    "/etc/passwd": "relative",
+    "a/../b.png": "relative",
+    "..": "relative",
+    "a/": "names a folder",
+    "": "names a folder",
+    "a/.": "names a folder",
+    ".png": "begins with a dot",
+    ".hidden/a.png": "begins with a dot",
+    "a.": "ends with a dot or a space",
+    "a .png": "ends with a dot or a space",
+    "a./b.png": "ends with a dot or a space",
+    "a /b.png": "ends with a dot or a space",
+    "CON": "a device",
+    "nul .png": "a device",
+    "a/Aux.tar.png": "a device",
+    "lpt1/b.png": "a device",
+    "COM¹.png": "a device",
+    "x" * 251 + ".png": "255 bytes",
+    "한" * 30 + ".png": "bytes",  # 90 as one character each, 270 as most file systems of a Mac have them
+    "/".join(["x" * 200] * 6) + ".png": "1209 bytes",
 }
 
 
-@pytest.mark.parametrize("text", _REFUSED, ids=ascii)
-def test_the_command_refuses_a_list_in_a_sentence_that_names_the_line(text, write, tmp_path, capsys):
+def test_names_are_taken_unless_some_system_cannot_keep_them():
+    assert not any(map(fault_of, _TAKEN))
+    for name, why in _REFUSED.items():
+        assert why in fault_of(name), name
+    for name in ["a.png", "a.tar.png", "p/q.x/r.png", "./a.png", "a//b.png", "p/./a.b", "p.q/r", "a"]:
+        assert stem_of(name) == pathlib.PurePosixPath(name).with_suffix("").as_posix()
+
+
+@pytest.mark.parametrize(
+    ("names", "which", "why"),
+    [
+        (["a/b.png", "a.png"], (1, 0), "the results of a/b.png would lie inside those of a.png"),
+        (["a.png", "x.png", "A/b/c.png"], (2, 0), "the results of A/b/c.png would lie inside those of a.png"),
+        (["a.png", "b.png", "a.jpg"], (2, 0), "both would have the results folder a"),
+        (["a.png", "a.png"], (1, 0), "it is the same image"),
+        (["a.png", "A.JPG"], (1, 0), "differ only by case"),
+        (["p/\xe9.png", "p/e\u0301.png"], (1, 0), "how accents are written"),
+        (["STRASSE.png", "straße.png"], (1, 0), "differ only by case"),
+        (["a.png", "A.NPY/b.png"], (1, 0), "the latent of a.png would lie where that of A.NPY/b.png needs a folder"),
+    ],
+)
+def test_names_that_cannot_stand_beside_each_other(names, which, why):
+    later, earlier, reason = clash(names)
+    assert (later, earlier) == which and why in reason
+    assert clash(["a.png", "ab.png", "a b.png", "a-b/c.png", "p/a.png", "P/b.png", "q/a.png", "a.b.png"]) is None
+
+
+def test_the_command_and_its_check_refuse_a_list_in_a_sentence_that_names_the_line(write, tmp_path, capsys):
+    text = "ok.png\na\x1b]0;x\x07.png\n"
     path = write(text)
-    arguments = ["--config=ictface", f"--config.data.image_list={path}", f"--config.workdir={tmp_path / 'run'}"]
-    assert main(arguments) == 1
+    assert main([f"--config.data.image_list={path}", f"--config.workdir={tmp_path / 'run'}", "--config=ictface"]) == 1
     told = capsys.readouterr().err
-    assert told.startswith(f"error: image list {path}, ") and _REFUSED[text] in told
-    assert len(told.splitlines()) == 1 and "\x1b" not in told and "Traceback" not in told
+    assert told == f"error: image list {path}, line 2: a\\x1b]0;x\\x07.png {fault_of(text.split()[1])}\n"
     assert not (tmp_path / "run").exists()
+    os.mkfifo(tmp_path / "pipe")
+    for bad in (write('ok.png\n"a b.png\n'), tmp_path, tmp_path / "pipe"):
+        config = apply_overrides(tiny_config(tmp_path), {"data.image_list": str(bad)})
+        with pytest.raises(UserError, match="begins with a quotation mark|not a file") as refusal:
+            experiment.run(config)
+        assert str(refusal.value) in check.examine(config)
 
 
-def _told_by_both(config) -> tuple[str, list[str]]:
-    with pytest.raises(UserError) as refusal:
-        experiment.run(config)
-    return str(refusal.value), check.examine(config)
-
-
-def test_check_and_run_say_the_same_of_a_list(write, tmp_path):
-    config = apply_overrides(tiny_config(tmp_path), {"data.image_list": str(write("a/b.png\nCON\n"))})
-    by_run, by_check = _told_by_both(config)
-    assert by_check == [by_run] and "line 2: CON" in by_run
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
-def test_a_list_that_is_no_file_is_refused_and_not_waited_for(kind, tmp_path):
-    path = tmp_path / "it"
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "device":
-        path.symlink_to("/dev/zero")
-    else:
-        path.mkdir()
-    config = apply_overrides(tiny_config(tmp_path), {"data.image_list": str(path)})
-    by_run, by_check = _told_by_both(config)
-    assert "not a file" in by_run and by_run in by_check
-
-
-def test_a_list_of_other_bytes_is_refused_by_its_line(write):
+def test_a_list_of_other_bytes_or_beyond_the_limit_is_refused(write, monkeypatch):
     with pytest.raises(UserError, match=r"list.txt cannot be read as text: line 3 is not UTF-8"):
         read_names(write(b"a.png\nb.png\nc\xff.png\nd.png\n"))
-    with pytest.raises(UserError, match="line 1 is not UTF-8"):
-        read_names(write("a.png\n".encode("utf-16")))
-
-
-def test_a_list_beyond_the_limit_is_refused_before_it_is_read(write, monkeypatch):
     monkeypatch.setattr(image_lists, "_LIMIT", 100)
-    assert len(read_names(write("a.png\n" * 1 + "#" * 94))) == 1
+    assert len(read_names(write("a.png\n" + "#" * 94))) == 1
     with pytest.raises(UserError, match="list.txt has .* MiB: at most"):
         read_names(write("a.png\n" + "#" * 95))
-
-
-def test_a_working_folder_too_deep_for_a_name_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_lists, "_LONGEST_PATH", len(str(tmp_path)) + 350)
-    config = tiny_config(tmp_path)
-    assert names_of(config) == ["001.png"]
-    deep = apply_overrides(config, {"workdir": str(tmp_path / ("x" * 60))})
-    with pytest.raises(UserError, match="choose a shorter --config.workdir"):
-        names_of(deep)
-
-
-def test_long_lists_are_read_in_time_that_grows_with_them(write):
-    def seconds(count: int) -> float:
-        path = write("".join(f"people/{i % 100}/{i:07d}.png\n" for i in range(count)))
-        begin = time.process_time()
-        assert len(read_names(path)) == count
-        return time.process_time() - begin
-
-    assert seconds(40_000) < 20 * max(seconds(4_000), 0.02)
 
 
 def test_names_with_spaces_and_signs_are_read_with_all_that_belongs_to_them(tmp_path):
@@ -201,10 +178,66 @@ def test_names_with_spaces_and_signs_are_read_with_all_that_belongs_to_them(tmp_
         ending = next(path for path in sorted(os.listdir(source)) if path.startswith("001")).removeprefix("001")
         (tmp_path / field).mkdir()
         target = tmp_path / field / (name.removesuffix(".png") + ending)
-        target.write_bytes(open(os.path.join(source, f"001{ending}"), "rb").read())
+        target.write_bytes(pathlib.Path(source, f"001{ending}").read_bytes())
         roots[f"data.{'latent' if field == 'latents' else field}_root"] = str(tmp_path / field)
     config = apply_overrides(tiny_config(tmp_path, names=(name,)), roots)
     assert check.examine(config) == []
-    (tmp_path / "image" / "my").write_bytes(b"")  # the first word
-    (problem, *_) = check.examine(config)
-    assert f"both {name} and my are images" in problem
+
+
+# --- what a run makes of names ---------------------------------------------------------------------------
+
+_WORDS = ["a", "A", "b", "e\u0301", "\xe9", "ß", "ss", "a.npy", "results", "_all", ".all", "x.part", ".a.abcdefgh.part"]
+_WORDS += ["..", ".", "", "con", "a ", " a", "a.", "1", "group-00000000", ".group-00000000", "checkpoints", "latents"]
+_PART = (
+    st.sampled_from(["a", "A", "a.npy", "_all"])
+    | st.sampled_from(_WORDS)
+    | st.text(st.sampled_from('aAbß. \t\n\0\x1b:\\"|[]{}()=+@~%&<>*?é\u0301\u212a'), max_size=4)
+)
+_NAME = st.builds(
+    lambda parts, ending: "/".join(parts) + ending,
+    st.lists(_PART, min_size=1, max_size=3),
+    st.sampled_from(["", ".png", ".jpg", ".tar.gz"]),
+)
+
+
+def _accepted(names: list[str]) -> list[str]:
+    taken: list[str] = []
+    for name in names:
+        if fault_of(name) == "" and clash([*taken, name]) is None:
+            taken.append(name)
+    return taken
+
+
+def _places(root: pathlib.Path, names: list[str]) -> list[pathlib.PurePath]:
+    """Everything that a run writes for its images and for itself, with the names of parts being written."""
+    folder = RunFolder(root)
+    whole: list[pathlib.PurePath] = [folder.networks, folder.shared_checkpoints]
+    whole += [folder.group_checkpoints(groups.key_of(names))]
+    own = ("config.json", "versions.json", "failures.json", "results.csv", "results.md", "index.html", "images.txt")
+    whole += [root / name for name in (*own, "joint.json", "history.csv", "history.json", ".groups", ".hosts")]
+    for stem in map(stem_of, names):
+        whole += [folder.result(stem), folder.checkpoints(stem), folder.latents / f"{stem}.npy"]
+        whole += [folder.tensorboard / stem]
+    parts = [path.with_name(f".{path.name}.abcdefgh.{kind}") for path in whole for kind in ("part", "former")]
+    return whole + parts + [path.with_name(f".{path.stem}.abcdefgh.part{path.suffix}") for path in whole if path.suffix]
+
+
+def _on_any_system(path: pathlib.PurePath) -> tuple[str, ...]:
+    return tuple(unicodedata.normalize("NFC", part).casefold().rstrip(". ") for part in path.parts)
+
+
+@settings(max_examples=300, deadline=None)
+@example(["a.png", "a.npy/b.png"])
+@example(["a/b.png", "a.png"])
+@given(st.lists(_NAME, min_size=1, max_size=8))
+def test_what_belongs_to_different_images_lies_apart(names):
+    root = pathlib.Path("/run")
+    taken = _accepted(names)
+    keys = [_on_any_system(path) for path in _places(root, taken)]
+    assert len(set(keys)) == len(keys)
+    assert all(key[:2] == ("/", "run") and ".." not in key and len(key) > 2 for key in keys)
+    above = {key[:length] for key in keys for length in range(1, len(key))}
+    assert not above & set(keys)
+    assert not any(glob.has_magic(str(RunFolder(root).checkpoints(stem_of(name)))) for name in taken)
+    longest = max(len(part.encode()) for path in _places(root, taken) for part in path.parts)
+    assert longest <= 255 and image_lists.LONGEST_PART + len("..xxxxxxxx.part.npy") <= 255

@@ -13,7 +13,7 @@ from gan2shape_jax.config.validation import validate
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.io import data, masks, parsing
 from gan2shape_jax.io.categories import parser_of
-from gan2shape_jax.io.image_files import open_alpha
+from gan2shape_jax.io.image_files import open_square
 from gan2shape_jax.io.required_files import require_files, required_files_of
 from gan2shape_jax.run import check
 
@@ -87,9 +87,9 @@ def test_alpha_channel_is_the_mask(folder, source):
 @pytest.mark.parametrize("name", ["plain.png", "veil.png", "bright.png"])
 def test_images_without_a_real_alpha_channel_are_refused_by_name(folder, name):
     with pytest.raises(UserError, match=f"{name} has no alpha channel"):
-        masks.find_mask(_config(folder, data__mask_source="alpha"), name, np.zeros((64, 64, 3)), 64)
+        data.load_item(_config(folder, data__mask_source="alpha"), name)
     with pytest.raises(UserError, match=f"{name} has no object mask.*mask_root=FOLDER"):
-        masks.find_mask(_config(folder), name, np.zeros((64, 64, 3)), 64)
+        data.load_item(_config(folder), name)
 
 
 def test_alpha_of_other_modes_and_of_damaged_files(folder):
@@ -97,19 +97,19 @@ def test_alpha_of_other_modes_and_of_damaged_files(folder):
     Image.merge("LA", (gray, gray)).save(folder / "la.png")
     gray.convert("P").save(folder / "palette.png", transparency=0)
     for name in ("la.png", "palette.png"):
-        np.testing.assert_array_equal(np.asarray(open_alpha(folder / name)) > 127, _DISC)
-    assert open_alpha(folder / "plain.png") is None
+        np.testing.assert_array_equal(np.asarray(open_square(folder / name).alpha) > 127, _DISC)
+    assert open_square(folder / "plain.png").alpha is None
     whole = (folder / "cut.png").read_bytes()
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="cut.png is damaged"):
-        open_alpha(folder / "cut.png")
+        open_square(folder / "cut.png")
 
 
 def test_a_crop_that_cuts_the_object_away_is_refused(folder):
     ring = np.where(_DISC, 0, 255).astype(np.uint8)
     Image.fromarray(np.dstack([np.zeros((64, 64, 3), np.uint8), ring])).save(folder / "ring.png")
     with pytest.raises(UserError, match="ring.png shows no object inside"):
-        masks.alpha_mask(folder / "ring.png", 32, crop=16)
+        data.load_item(_config(folder, data__crop=16), "ring.png")
 
 
 @pytest.mark.filterwarnings("ignore:.*partly transparent")
@@ -191,8 +191,7 @@ def test_looking_at_the_files_does_not_run_the_parser(folder, monkeypatch):
 def test_the_usual_mask_is_the_last_that_auto_takes(folder):
     Image.fromarray(np.where(_DISC, 255, 0).astype(np.uint8)).save(folder / "usual.png")
     config = _config(folder, lift__masks="usual", lift__usual_mask=folder / "usual.png")
-    sources = [masks.find_mask(config, name, np.zeros((64, 64, 3)), 64).source for name in ("plain.png", "cut.png")]
-    assert sources == ["usual", "alpha"]
+    np.testing.assert_array_equal(data.load_item(config, "cut.png").mask, _DISC)
     np.testing.assert_array_equal(data.load_item(config, "plain.png").mask, _DISC)
     required = {wanted.field: wanted.present for wanted in required_files_of(config)}
     assert required["lift.usual_mask"] and "data.mask_root" not in required

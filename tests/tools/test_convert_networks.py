@@ -11,7 +11,7 @@ from PIL import Image
 
 from gan2shape_jax import networks
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.array_files import load_mvn
+from gan2shape_jax.io.arrays import load_mvn
 from gan2shape_jax.method import models
 from gan2shape_jax.training import network_files
 from tools.convert_networks import convert

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from gan2shape_jax.io.array_files import load_mvn
+from gan2shape_jax.io.arrays import load_mvn
 
 from .record import Converted, Source
 

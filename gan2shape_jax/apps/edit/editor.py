@@ -30,7 +30,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import resample
 from gan2shape_jax.geometry.lighting import normals, shade
 from gan2shape_jax.io import data, image_files
-from gan2shape_jax.io.image_names import stem_of
+from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import frozen, losses, models, projection
 from gan2shape_jax.method.factors import Factors

@@ -33,7 +33,7 @@ from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io import option_types
-from gan2shape_jax.io.array_files import load_depth
+from gan2shape_jax.io.arrays import load_depth
 from gan2shape_jax.io.files import atomic_text, require_folder_place
 from gan2shape_jax.method import metrics
 from gan2shape_jax.results.result import Result, load_result

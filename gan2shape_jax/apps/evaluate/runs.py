@@ -26,7 +26,7 @@ from gan2shape_jax.config.schema import result_fields
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import data
 from gan2shape_jax.io.files import MIB, read_bytes, read_object
-from gan2shape_jax.io.image_names import stem_of
+from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.run.folder import is_result, results_root, run_above
 
 __all__ = ["FoundRun", "config_hash", "find_runs", "listed_entry", "manifest", "read_config"]

@@ -14,7 +14,7 @@ from gan2shape_jax.config import load_config
 from gan2shape_jax.config import names as config_names
 from gan2shape_jax.errors import ConfigError, UserError, one_line
 from gan2shape_jax.io.bundled import asset
-from gan2shape_jax.io.image_names import fault_of, filing_key
+from gan2shape_jax.io.image_lists import fault_of, filing_key
 from gan2shape_jax.lift import model_file
 
 __all__ = ["DEFAULT", "bundled_kinds", "expand", "load_kind", "names_for"]

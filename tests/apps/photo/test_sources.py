@@ -6,7 +6,7 @@ import pytest
 
 from gan2shape_jax.apps.photo import sources
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.image_names import fault_of
+from gan2shape_jax.io.image_lists import fault_of
 
 
 def _touch(folder, *names):

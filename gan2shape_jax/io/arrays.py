@@ -1,0 +1,305 @@
+"""Latents, depths, statistics, pictures and masks as checked arrays: from files, or as callers of Python pass them.
+
+Depths are `(S, S)` in scene units, latents `(1, W)` or `(1, L, W)`, statistics in network units. Files are `.npy`,
+`.npz`, `.png` and torch files, and nothing in them is ever executed. Errors name the file or the argument.
+"""
+
+from __future__ import annotations
+
+import io
+import pathlib
+import zipfile
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float
+from PIL import Image, ImageOps
+
+from gan2shape_jax.errors import ArgumentError, UserError
+from gan2shape_jax.io.files import MIB, open_regular
+from gan2shape_jax.io.image_files import LARGEST, READ, alpha_channel, crop_and_resize, on_white, open_gray, shrunk_mask
+from gan2shape_jax.io.weights.checkpoints import read_checkpoint
+
+__all__ = [
+    "ImageLike",
+    "alpha_of",
+    "as_array",
+    "latent_of",
+    "load_depth",
+    "load_latent",
+    "load_mvn",
+    "mask_of",
+    "picture_of",
+    "true_depth_of",
+]
+
+# A picture or a mask as callers pass it.
+ImageLike = Image.Image | ArrayLike
+
+_LEAST = 16  # pixels per side, as for files
+_KINDS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "GIF", "BMP", "DIB", "PPM")  # file formats, by Pillow's names
+# Far beyond what a GAN's mapping gives or views and lights can be; networks overflow not far above it.
+_GREATEST = 1e6
+_MOST_LAYERS = 64  # of a W+ latent: a GAN of 1024 pixels has 18
+_LARGEST_ARCHIVE, _LARGEST_MEMBER = MIB, MIB // 16  # bytes of an .npz file and an array in it: a covariance takes 500
+_LARGEST = 64 * MIB  # bytes of other files: published latents take 10 KiB, with their pictures a few MiB
+
+
+def as_array(value: Any, name: str, *, kinds: str = "fiub") -> np.ndarray:
+    """Returns a NumPy array of finite numbers or booleans; `kinds` are the NumPy dtype kinds accepted."""
+    try:
+        array = np.asarray(value)
+    except Exception as error:  # whatever the object's own conversion raises
+        raise ArgumentError(f"{name} cannot be read as an array: {error}") from error
+    if array.dtype.kind not in kinds:
+        raise ArgumentError(f"{name} has the type {array.dtype}: an array of numbers is needed")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ArgumentError(f"{name} holds numbers that are not finite (NaN or infinity)")
+    return array
+
+
+def _float32(value: Any, name: str, *, greatest: float = np.inf) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        single = as_array(value, name, kinds="fiu").astype(np.float32)
+    if not np.isfinite(single).all():
+        raise ArgumentError(f"{name} holds numbers that are too large for 32 bits")
+    if single.size and np.abs(single).max() > greatest:
+        raise ArgumentError(f"{name} holds {np.abs(single).max():.1e}: numbers up to {greatest:g} are sensible")
+    return single
+
+
+def picture_of(image: Any) -> Image.Image:
+    """Returns an upright, square 8-bit RGB picture; transparent areas are composited over white."""
+    if isinstance(image, Image.Image):
+        picture = on_white(_upright(image, "image"))
+    else:
+        picture = Image.fromarray(_eight_bits(as_array(image, "image")))
+    width, height = picture.size
+    if width != height:
+        raise ArgumentError(f"image is {height} x {width} pixels: cut it to a square around the object first")
+    if not _LEAST <= width <= LARGEST:
+        raise ArgumentError(f"image is {width} pixels wide: from {_LEAST} to {LARGEST} are possible")
+    return picture
+
+
+def _eight_bits(values: np.ndarray) -> np.ndarray:
+    if values.ndim != 3 or values.shape[-1] != 3 or not values.size:
+        raise ArgumentError(f"image has the shape {values.shape}: (height, width, 3) is needed, red, green and blue")
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype.kind != "f":
+        raise ArgumentError(f"image has the type {values.dtype}: uint8 from 0 to 255, or floats in [0, 1], are needed")
+    if values.min() < 0 or values.max() > 1:
+        raise ArgumentError(
+            f"image has values from {values.min():g} to {values.max():g}: floats have to lie in [0, 1] (divide by "
+            "255, or take x / 2 + 0.5 where they lie in [-1, 1])"
+        )
+    return np.rint(values * 255).astype(np.uint8)
+
+
+def _upright(picture: Image.Image, name: str) -> Image.Image:
+    """Returns a copy of a picture, decoded and turned as its EXIF orientation says."""
+    if max(picture.size) > LARGEST or min(picture.size) < 1:
+        raise ArgumentError(
+            f"{name} is {picture.height} x {picture.width} pixels: at most {LARGEST} a side are possible"
+        )
+    if picture.mode.startswith(("I", "F")):
+        raise ArgumentError(f"{name} is of Pillow's mode {picture.mode}: convert it to 8 bits a channel first")
+    kind = getattr(picture, "format", None)
+    if getattr(picture, "tile", None) and kind not in _KINDS:  # decoding may start another program
+        raise ArgumentError(f"{name} comes from a {kind} file: {READ} are read; load the picture first")
+    try:
+        picture.load()
+        return ImageOps.exif_transpose(picture)
+    except Exception as error:  # on damaged files, decoders raise OSError, SyntaxError, struct.error and more
+        raise ArgumentError(f"{name} is damaged or truncated: {error}") from error
+
+
+def alpha_of(image: Any) -> Image.Image | None:
+    """Returns a Pillow image's alpha channel if it separates an object from its background, else None."""
+    return alpha_channel(_upright(image, "image")) if isinstance(image, Image.Image) else None
+
+
+def mask_of(mask: Any, side: int, size: int, crop: int | None) -> Float[np.ndarray, "s s"]:
+    """Returns the object mask (size, size) in [0, 1], cropped and resized like the image, whose side is `side`."""
+    if isinstance(mask, Image.Image):
+        mask = np.asarray(_upright(mask, "mask").convert("L"))
+    values = as_array(mask, "mask")
+    if values.shape == (side, side, 1):
+        values = values[..., 0]
+    if values.shape != (side, side):
+        raise ArgumentError(f"mask has the shape {values.shape}: that of the image is needed, ({side}, {side})")
+    top = 255 if values.dtype.kind in "iu" and values.max() > 1 else 1
+    if values.min() < 0 or values.max() > top:
+        raise ArgumentError(
+            f"mask has values from {values.min()} to {values.max()}: booleans, floats in [0, 1] or integers from 0 to "
+            "255 are possible"
+        )
+    # Scaled to 255 like mask files: the same mask gives the same bits.
+    shrunk = shrunk_mask(Image.fromarray(values.astype(np.float32) * np.float32(255 / top)), crop, size)
+    if not shrunk.any():
+        raise ArgumentError("mask is empty: it has to be 1 (or white) on the object")
+    return shrunk
+
+
+def latent_of(
+    latent: Any, style_dim: int, layers: int | None = None, *, name: str = "latent"
+) -> Float[np.ndarray, "..."]:
+    """Returns a latent as (1, W), or as (1, L, W) if it holds a style for each layer of the generator.
+
+    Args:
+        latent: an array, with or without the leading axis of 1.
+        style_dim: the generator's W.
+        layers: the generator's L; None if it is not known, and then only (1, L, W) is taken.
+        name: what messages call it.
+    """
+    values = _float32(latent, name, greatest=_GREATEST)
+    if values.shape in ((style_dim,), (1, style_dim)):
+        return values.reshape(1, style_dim)
+    if layers is None and values.ndim == 3 and 1 <= values.shape[1] <= _MOST_LAYERS:
+        layers = values.shape[1]
+    if layers is not None and values.shape in ((layers, style_dim), (1, layers, style_dim)):
+        return values.reshape(1, layers, style_dim)
+    raise ArgumentError(
+        f"{name} has the shape {values.shape}: this GAN takes ({style_dim},) or ({layers or 'layers'}, {style_dim}), "
+        "with or without a leading axis of 1"
+    )
+
+
+def load_latent(path: str | pathlib.Path, style_dim: int) -> Float[np.ndarray, "..."]:
+    """Returns the latent in a file as (1, W) for W latents or (1, L, W) for W+ latents.
+
+    Args:
+        path: a torch file with a tensor, or a dictionary with the entry `latent`; or a `.npy` file.
+        style_dim: the width W that the generator expects.
+
+    Raises:
+        UserError: the file is unusable, would run code, or holds a latent of another width.
+    """
+    path = pathlib.Path(path)
+    content = _present(path, _read_npy) if path.suffix == ".npy" else _load_torch(path)
+    if isinstance(content, dict):
+        if "latent" not in content:
+            keys = ", ".join(str(key) for key in list(content)[:5]) or "none"
+            raise UserError(f"latent file {path} is a dictionary without the entry 'latent' (it has {keys})")
+        content = content["latent"]
+    return latent_of(content, style_dim, name=f"latent file {path}")
+
+
+def true_depth_of(depth: Any, size: int, max_depth: float) -> Float[np.ndarray, "s s"]:
+    """Returns a ground-truth depth (size, size), scene units, with the background at `max_depth`."""
+    values = _depth(depth, size, "true_depth")
+    if values.min() <= 0:
+        raise ArgumentError(
+            f"true_depth has values down to {values.min():g}: depths are positive; give the background the greatest "
+            f"depth, {max_depth:g} (config.camera.max_depth)"
+        )
+    return _with_object(np.minimum(values, np.float32(max_depth)), "true_depth", max_depth)
+
+
+def load_depth(
+    path: pathlib.Path, size: int, crop: int | None, min_depth: float, max_depth: float
+) -> Float[np.ndarray, "s s"]:
+    """Returns a ground-truth depth (size, size) in scene units, with the background at `max_depth`.
+
+    `.npy` holds scene units with 0 as background; `.png` holds nearness, white at `min_depth` and
+    black at `max_depth`.
+
+    Raises:
+        UserError: the file is unusable, or is all background, so that nothing can be measured.
+    """
+    if path.suffix == ".png":
+        nearness = np.asarray(crop_and_resize(open_gray(path, cut=crop is not None), crop, size), np.float32) / 255
+        depth = max_depth - nearness * (max_depth - min_depth)
+    else:
+        values = _depth(_present(path, _read_npy), size, f"true depth {path}")
+        depth = np.where((values <= 0) | (values > max_depth), np.float32(max_depth), values)
+    return _with_object(depth, f"true depth {path}", max_depth)
+
+
+def _depth(values: Any, size: int, name: str) -> np.ndarray:
+    values = _float32(values, name)
+    if values.shape != (size, size):
+        raise ArgumentError(f"{name} has the shape {values.shape}: ({size}, {size}) is needed (config.image_size)")
+    return values
+
+
+def _with_object(depth: np.ndarray, name: str, max_depth: float) -> np.ndarray:
+    if not (depth < np.float32(max_depth)).any():
+        raise ArgumentError(
+            f"{name} shows no object: none of it is nearer than {max_depth:g} (config.camera.max_depth)"
+        )
+    return depth
+
+
+def load_mvn(path: str | pathlib.Path, dims: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the mean (N,) and covariance (N, N) of a normal distribution, in network units.
+
+    Args:
+        path: a torch file with a dictionary of `mean` and `cov`, or an `.npz` file with these two.
+        dims: the expected N, 6 for views and 4 for lights; None accepts either.
+
+    Raises:
+        UserError: the file is unusable, or the covariance is not a symmetric positive semi-definite
+            matrix.
+    """
+    path = pathlib.Path(path)
+    content = _present(path, _read_npz) if path.suffix == ".npz" else _load_torch(path)
+    if not isinstance(content, dict) or not {"mean", "cov"} <= content.keys():
+        raise UserError(f"statistics file {path} has to hold 'mean' and 'cov'")
+    mean, cov = (_float32(content[name], f"{name} of {path}", greatest=_GREATEST) for name in ("mean", "cov"))
+    lengths = (4, 6) if dims is None else (dims,)
+    if mean.ndim != 1 or mean.size not in lengths or cov.shape != (mean.size, mean.size):
+        raise UserError(
+            f"statistics file {path} has a mean of shape {mean.shape} and a covariance of {cov.shape}: a mean of "
+            f"length {' or '.join(map(str, lengths))} and its square covariance are needed"
+        )
+    if not np.allclose(cov, cov.T, atol=1e-6) or np.linalg.eigvalsh((cov + cov.T) / 2).min() < -1e-6:
+        raise UserError(f"statistics file {path}: its covariance is not symmetric and positive semi-definite")
+    return mean, cov
+
+
+def _read_npy(path: pathlib.Path) -> np.ndarray:
+    """Returns the array in a file, mapped: what a header announces has to be there, and nothing is allocated for it."""
+    open_regular(path, limit=_LARGEST).close()
+    try:
+        with np.errstate(over="ignore"):
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OverflowError, MemoryError) as error:
+        raise UserError(f"{path} is no usable .npy file: {error}"[:500]) from error
+    if not isinstance(array, np.ndarray):
+        raise UserError(f"{path} is no usable .npy file: it is an archive (.npz) under another name")
+    return array
+
+
+def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Returns the statistics in an archive; those it lacks are left out."""
+    found = {}
+    try:
+        with open_regular(path, limit=_LARGEST_ARCHIVE) as file, zipfile.ZipFile(file) as archive:
+            for name in {"mean.npy", "cov.npy"} & set(archive.namelist()):
+                if archive.getinfo(name).file_size > _LARGEST_MEMBER:
+                    raise ValueError(f"{name} is larger than any mean and covariance")
+                found[name[:-4]] = np.lib.format.read_array(io.BytesIO(archive.read(name)), allow_pickle=False)
+    # Also what zipfile raises, with RuntimeError and NotImplementedError for encrypted and unusual archives.
+    except (ValueError, EOFError, RuntimeError, OverflowError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} is no usable .npz file: {error}"[:500]) from error
+    return found
+
+
+def _load_torch(path: pathlib.Path) -> Any:
+    _present(path, lambda path: open_regular(path, limit=_LARGEST).close())
+    return read_checkpoint(path)
+
+
+def _present(path: pathlib.Path, read: Callable[[pathlib.Path], Any]) -> Any:
+    """Returns what `read` makes of the file; a missing or unreadable file is a `UserError` too."""
+    try:
+        return read(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -1,0 +1,256 @@
+"""Arrays from files and from callers of Python: what is taken, to which bits, and what is said of the rest."""
+
+import contextlib
+import io
+import pathlib
+import warnings
+
+import numpy as np
+import pytest
+from helpers import hostile_arrays, hostile_pictures
+from helpers.tiny import asset
+from PIL import Image, ImageOps
+
+from gan2shape_jax.errors import ArgumentError, UserError
+from gan2shape_jax.io import arrays, data
+from gan2shape_jax.io.masks import load_mask
+
+_PIXELS = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
+_DEPTH = np.pad(np.full((2, 2), 0.95), 1, constant_values=1.3)
+
+
+def test_the_same_picture_in_any_form():
+    whole = Image.fromarray(_PIXELS)
+    for image in (_PIXELS, _PIXELS / 255, (_PIXELS / 255).astype(np.float32), whole, whole.convert("RGBA")):
+        np.testing.assert_array_equal(np.asarray(arrays.picture_of(image)), _PIXELS)
+
+
+def test_pictures_are_turned_by_their_orientation_laid_on_white_and_left_alone():
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 4), np.uint8)
+    for mode in ("RGB", "RGBA", "L", "P"):
+        picture = Image.fromarray(pixels).convert(mode)
+        picture.getexif()[0x0112] = 6
+        before = picture.tobytes()
+        turned = ImageOps.exif_transpose(picture)
+        if turned.has_transparency_data:
+            turned = turned.convert("RGBA")
+            np.testing.assert_array_equal(np.asarray(arrays.alpha_of(picture)), np.asarray(turned.getchannel("A")))
+            turned = Image.alpha_composite(Image.new("RGBA", turned.size, "white"), turned)
+        np.testing.assert_array_equal(np.asarray(arrays.picture_of(picture)), np.asarray(turned.convert("RGB")))
+        assert picture.tobytes() == before and picture.getexif()[0x0112] == 6
+
+
+def test_a_mask_has_the_bits_of_its_file():
+    path = pathlib.Path(asset("ictface/mask/001.png"))
+    values = np.asarray(Image.open(path).convert("L"))
+    for crop in (None, 40):
+        from_file = load_mask(path, 32, crop, len(values))
+        for mask in (Image.open(path), values):
+            np.testing.assert_array_equal(arrays.mask_of(mask, len(values), 32, crop), from_file)
+        np.testing.assert_allclose(arrays.mask_of(values / 255, len(values), 32, crop), from_file, atol=1e-6)
+
+
+def test_zeros_and_ones_are_a_mask_in_any_type():
+    mask = np.zeros((24, 24), bool)
+    mask[6:18, 6:18] = True
+    for kind in (bool, np.uint8, np.int64, np.float32):
+        np.testing.assert_array_equal(arrays.mask_of(mask.astype(kind), 24, 24, None), mask.astype(np.float32))
+    np.testing.assert_array_equal(arrays.mask_of(mask[..., None], 24, 24, None), mask.astype(np.float32))
+
+
+def test_an_alpha_channel_is_a_mask_if_it_shows_an_object():
+    alpha = np.zeros((24, 24, 1), np.uint8)
+    alpha[6:18, 6:18] = 255
+    mask = arrays.alpha_of(Image.fromarray(np.concatenate([_PIXELS, alpha], axis=-1)))
+    np.testing.assert_array_equal(np.asarray(mask), alpha[..., 0])
+    assert arrays.alpha_of(Image.fromarray(_PIXELS).convert("RGBA")) is None
+    assert arrays.alpha_of(_PIXELS) is None
+
+
+def test_latents_and_depths():
+    for shape in ((8,), (1, 8)):
+        assert arrays.latent_of(np.zeros(shape), 8, 6).shape == (1, 8)
+    for shape in ((6, 8), (1, 6, 8)):
+        assert arrays.latent_of(np.zeros(shape), 8, 6).shape == (1, 6, 8)
+    given = arrays.true_depth_of(_DEPTH, 4, 1.1)
+    assert given.max() == np.float32(1.1) and given.min() == np.float32(0.95)
+
+
+def _mask(value):
+    return arrays.mask_of(value, 24, 24, None)
+
+
+def _latent(value):
+    return arrays.latent_of(value, 8, 6)
+
+
+def _depth(value):
+    return arrays.true_depth_of(value, 4, 1.1)
+
+
+@pytest.mark.parametrize(
+    ("take", "value", "message"),
+    [
+        (arrays.picture_of, _PIXELS[:20], "image is 20 x 24 pixels: cut it to a square"),
+        (arrays.picture_of, _PIXELS[:8, :8], "image is 8 pixels wide"),
+        (arrays.picture_of, _PIXELS[..., 0], r"image has the shape \(24, 24\): \(height, width, 3\) is needed"),
+        (arrays.picture_of, _PIXELS.astype(int), "image has the type int64: uint8 from 0 to 255, or floats"),
+        (arrays.picture_of, _PIXELS / 127.5 - 1, r"image has values from -.* to .*: floats have to lie in \[0, 1\]"),
+        (arrays.picture_of, np.full((24, 24, 3), np.nan), "image holds numbers that are not finite"),
+        (arrays.picture_of, np.array(["face"]), "image has the type <U4: an array of numbers is needed"),
+        (arrays.picture_of, Image.new("I", (24, 24)), "image is of Pillow's mode I"),
+        (arrays.picture_of, Image.open(io.BytesIO(hostile_pictures.EPS)), "image comes from a EPS file: PNG, JPEG"),
+        (_mask, np.ones((20, 24)), r"mask has the shape \(20, 24\): that of the image is needed, \(24, 24\)"),
+        (_mask, np.zeros((24, 24)), "mask is empty"),
+        (_mask, np.full((24, 24), 1.5), "mask has values from 1.5 to 1.5"),
+        (_mask, np.full((24, 24), -1), "mask has values from -1 to -1"),
+        (_mask, np.full((24, 24), 300), "mask has values from 300 to 300"),
+        (_latent, np.zeros((5, 8)), r"latent has the shape \(5, 8\): this GAN takes \(8,\) or \(6, 8\)"),
+        (_latent, np.full(8, 1e30), "latent holds 1.0e.30: numbers up to 1e.06 are sensible"),
+        (_latent, np.full(8, 1e300), "latent holds numbers that are too large for 32 bits"),
+        (_latent, np.ones(8, bool), "latent has the type bool"),
+        (_depth, np.ones((4, 5)), r"true_depth has the shape \(4, 5\): \(4, 4\) is needed"),
+        (_depth, np.eye(4), "true_depth has values down to 0: .* give the background the greatest depth, 1.1"),
+        (_depth, np.full((4, 4), 2.0), "true_depth shows no object: none of it is nearer than 1.1"),
+        (_depth, np.full((4, 4), np.inf), "true_depth holds numbers that are not finite"),
+    ],
+)
+def test_other_values_are_refused_in_a_sentence(take, value, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        take(value)
+    assert isinstance(caught.value, UserError)
+
+
+class _Strange:
+    def __array__(self, *args, **kwargs):
+        raise MemoryError("no array of this")
+
+
+def test_what_is_no_array_or_picture_is_refused_by_the_argument_s_name():
+    none = [None, "text", b"text", {}, {"a": 1}, set(), object(), _Strange(), [], [[]], [[1, 2], [3]], ["a", "b"]]
+    none += [[None] * 8, [10**400] * 8, [1j] * 8, np.array({}), np.zeros((), object), np.zeros(8, complex)]
+    none += [np.zeros(shape) for shape in ((0,), (0, 0), (0, 0, 3), (16, 0, 3), (), (1,) * 30)]
+    none += [np.zeros(8, "M8[s]"), np.zeros(8, [("a", "f4")]), np.full(8, np.inf), np.full((16, 16), 1e39)]
+    none += [np.ma.masked_all((16, 16)), Image.new("F", (16, 16)), Image.new("RGB", (0, 16))]
+    none += [Image.new("RGB", (9000, 1))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        for value in none:
+            for name, take in (("image", arrays.picture_of), ("mask", _mask), ("latent", _latent)):
+                with pytest.raises(ArgumentError, match=f"^{name}") as caught:
+                    take(value)
+                assert len(str(caught.value)) < 400
+            with pytest.raises(ArgumentError, match="^true_depth"):
+                _depth(value)
+
+
+def test_a_picture_that_was_opened_but_cannot_be_decoded():
+    for kind in ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"):
+        stream = io.BytesIO()
+        pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(stream, kind)
+        half = stream.getvalue()[: len(stream.getvalue()) // 2]
+        with contextlib.suppress(OSError):  # WebP is refused by Pillow itself
+            opened = Image.open(io.BytesIO(half))
+            for take in (arrays.picture_of, lambda value: arrays.mask_of(value, 64, 16, None)):
+                with pytest.raises(ArgumentError, match="is damaged or truncated"):
+                    take(opened)
+
+
+# --- files -------------------------------------------------------------------------------------------
+
+
+def _saved_depth(path, depth):
+    np.save(path / "a.npy", depth)
+    return data.load_depth(path / "a.npy", 64, None, 0.9, 1.1)
+
+
+def _saved_latent(path, latent):
+    np.save(path / "a.npy", latent)
+    return data.load_latent(path / "a.npy", 128)
+
+
+def _saved_mvn(path, statistics):
+    np.savez(path / "a.npz", **statistics)
+    return data.load_mvn(path / "a.npz", 6)
+
+
+@pytest.mark.parametrize("shape", [(128,), (1, 128), (1, 10, 128)])
+def test_latents_in_files(shape, tmp_path):
+    latent = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    np.testing.assert_array_equal(_saved_latent(tmp_path, latent), latent if len(shape) > 1 else latent[None])
+
+
+@pytest.mark.parametrize(
+    ("read", "content", "message"),
+    [
+        (_saved_depth, np.ones((32, 32), np.float32), r"shape \(32, 32\): \(64, 64\)"),
+        (_saved_depth, np.full((64, 64), np.nan, np.float32), "not finite"),
+        (_saved_depth, np.full((64, 64), "a"), "an array of numbers is needed"),
+        (_saved_depth, np.zeros((64, 64), np.float32), "shows no object: none of it is nearer than 1.1"),
+        (_saved_depth, np.full((64, 64), 3.0, np.float32), "shows no object"),
+        (_saved_depth, np.full((64, 64), None), "no usable .npy"),
+        (_saved_latent, np.zeros((1, 64)), r"takes \(128,\)"),
+        (_saved_latent, np.zeros((2, 128)), r"takes \(128,\)"),
+        (_saved_latent, np.zeros(()), r"takes \(128,\)"),
+        (_saved_latent, np.full(128, np.inf), "not finite"),
+        (_saved_latent, np.zeros(128, complex), "an array of numbers is needed"),
+        (_saved_latent, np.full(128, 1e300), "too large for 32 bits"),
+        (_saved_latent, np.full(128, 1e30), "sensible"),
+        (_saved_mvn, {"mean": np.zeros(5), "cov": np.eye(5)}, "mean of length 6"),
+        (_saved_mvn, {"mean": np.zeros(6), "cov": np.eye(5)}, "covariance of"),
+        (_saved_mvn, {"mean": np.zeros(6), "cov": -np.eye(6)}, "positive semi-definite"),
+        (_saved_mvn, {"mean": np.zeros(6), "cov": np.triu(np.ones((6, 6)))}, "symmetric"),
+        (_saved_mvn, {"mean": np.full(6, np.nan), "cov": np.eye(6)}, "not finite"),
+        (_saved_mvn, {"cov": np.eye(6)}, "has to hold 'mean' and 'cov'"),
+    ],
+)
+def test_unusable_files_are_refused_by_name(read, content, message, tmp_path):
+    with pytest.raises(UserError, match=message) as caught:
+        read(tmp_path, content)
+    assert str(tmp_path / "a.np") in str(caught.value)
+
+
+def test_torch_latents_and_statistics(tmp_path):
+    torch = pytest.importorskip("torch")
+    w = torch.randn(1, 16)
+    for content in (w, w[0], {"latent": w}):
+        torch.save(content, tmp_path / "w.pt")
+        np.testing.assert_array_equal(data.load_latent(tmp_path / "w.pt", 16), w.numpy())
+    mean, cov = torch.zeros(6), torch.eye(6)
+    torch.save({"mean": mean, "cov": cov}, tmp_path / "v.pth")
+    for found, saved in zip(data.load_mvn(tmp_path / "v.pth", 6), (mean, cov), strict=True):
+        np.testing.assert_array_equal(found, saved.numpy())
+    torch.save({"w": w}, tmp_path / "w.pt")
+    with pytest.raises(UserError, match="without the entry 'latent'"):
+        data.load_latent(tmp_path / "w.pt", 16)
+    for content in ([[1.0, 2.0], [3.0]], "text", None, [10**400] * 4, [True] * 4):
+        torch.save({"latent": content, "mean": content, "cov": content}, tmp_path / "w.pt")
+        for read in (lambda path: data.load_latent(path, 4), data.load_mvn):
+            with pytest.raises(UserError, match=r"w\.pt"):
+                read(tmp_path / "w.pt")
+
+
+def test_files_made_to_do_harm_are_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    readers = {
+        "w.npy": (hostile_arrays.npy_files(), lambda path: data.load_latent(path, 512)),
+        "d.npy": (hostile_arrays.npy_files(), lambda path: data.load_depth(path, 64, None, 0.9, 1.1)),
+        "v.npz": (hostile_arrays.npz_files(), lambda path: data.load_mvn(path, 6)),
+    }
+    for name, (files, read) in readers.items():
+        for what, content in files.items():
+            (tmp_path / name).write_bytes(content)
+            with warnings.catch_warnings(), pytest.raises(UserError, match=name) as caught:
+                warnings.simplefilter("error")
+                read(tmp_path / name)
+            assert len(str(caught.value)) < 700, what
+    assert not (tmp_path / "RAN").exists()
+
+
+def test_every_order_of_bytes_and_axes_is_read_as_numpy_reads_it(tmp_path):
+    for dtype in ("<f4", ">f8", "<f2", ">i8", "|u1"):
+        for order in ("C", "F"):
+            array = np.asarray(np.arange(64).reshape(8, 8) + 1, dtype, order=order)
+            np.save(tmp_path / "d.npy", array)
+            np.testing.assert_array_equal(data.load_depth(tmp_path / "d.npy", 8, None, 0.9, 100), array)
