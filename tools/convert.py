@@ -6,7 +6,8 @@ as their options differ.
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from gan2shape_jax.errors import exit_code
 from gan2shape_jax.io.weights import families
@@ -38,20 +39,16 @@ def main(argv: Sequence[str]) -> int:
         return 2
     if argv[0] in _MODULES:
         return _convert(argv[0], argv[1:])
-    return exit_code(lambda: _convert(_kind_of(argv[0]), argv))
+    return exit_code(lambda: _recognised(argv))
 
 
-def _convert(kind: str, argv: Sequence[str]) -> int:
-    return importlib.import_module(f".{_MODULES[kind]}.__main__", __package__).main(argv)
+def _convert(kind: str, argv: Sequence[str], content: Any = None) -> int:
+    main: Callable[..., int] = importlib.import_module(f".{_MODULES[kind]}.__main__", __package__).main
+    return main(argv, content)
 
 
-def _kind_of(path: str) -> str:
-    """Returns which converter handles a file; files that neither knows go to one that explains the problem.
-
-    Raises:
-        UserError: the file is missing or cannot be read.
-    """
-    family = families.recognise(families.names_of(read_checkpoint(path)))
-    if family is None:
-        return "networks"
-    return family.tool or "stylegan2"
+def _recognised(argv: Sequence[str]) -> int:
+    """Reads the first file once, and lets the converter go on that knows it, or else one that explains the problem."""
+    content = read_checkpoint(argv[0])
+    family = families.recognise(families.names_of(content))
+    return _convert("networks" if family is None else family.tool or "stylegan2", argv, content)

@@ -22,7 +22,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import folder
 
 if TYPE_CHECKING:  # the networks import jax, which merely checking a configuration should not wait for
-    from gan2shape_jax.io.parsing.architecture import Architecture
+    from gan2shape_jax.io.parsing import Architecture
 
 __all__ = [
     "Category",

@@ -35,11 +35,7 @@ MOST_SEED = 2**32 - 1  # of larger ones JAX keeps the last 32 bits: another seed
 MOST_PIXELS = 4096  # per side of one rendered picture
 MOST_FRAMES = 1000  # per animation
 MOST_GIF_PIXELS = 2**31  # in all frames of one GIF, which its encoder keeps until the last
-
-_MOST_DEGREES = 36000.0  # a hundred turns; float32 still resolves hundredths of a degree there
-_MOST_LIGHT = 1000.0
 _SHOWN = 60  # characters of a value in a message
-_LONGEST_NAME, _LONGEST_PATH = 255, 4000  # bytes, as in common file systems
 
 
 def whole(option: str, low: int, high: int, unit: str = "") -> Callable[[str], int]:
@@ -68,13 +64,13 @@ def fps(option: str = "--fps") -> Callable[[str], float]:
 
 
 def angle(option: str) -> Callable[[str], float]:
-    """Returns the type of angles, degrees."""
-    return number(option, -_MOST_DEGREES, _MOST_DEGREES, "degrees")
+    """Returns the type of angles, degrees: up to a hundred turns, where float32 still resolves hundredths of one."""
+    return number(option, -36000, 36000, "degrees")
 
 
 def light(option: str) -> Callable[[str], float]:
     """Returns the type of light strengths, and of dx and dy in a light's direction (dx, dy, 1)."""
-    return number(option, -_MOST_LIGHT, _MOST_LIGHT)
+    return number(option, -1000, 1000)
 
 
 def seed(option: str = "--seed") -> Callable[[str], int]:
@@ -103,8 +99,7 @@ def path(option: str) -> Callable[[str], pathlib.Path]:
     """Returns the type of file and folder paths."""
 
     def parse(text: str) -> pathlib.Path:
-        fault = name_fault(text) or ("" if text else "it is empty")
-        if fault:
+        if fault := name_fault(text) if text else "it is empty":
             raise UserError(f"{option} {_short(text)!r}: {fault}")
         return pathlib.Path(text)
 
@@ -118,7 +113,7 @@ def name_fault(text: str) -> str:
         return f"it holds the control character {odd!r}"
     if any("\ud800" <= char <= "\udfff" for char in text):
         return "it is not UTF-8"
-    if max(len(part.encode()) for part in text.split("/")) > _LONGEST_NAME or len(text.encode()) > _LONGEST_PATH:
+    if max(len(part.encode()) for part in text.split("/")) > 255 or len(text.encode()) > 4000:
         return "no file has so long a name"
     return ""
 

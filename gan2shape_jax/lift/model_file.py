@@ -24,8 +24,7 @@ from ml_collections import ConfigDict
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import data
 from gan2shape_jax.io.files import atomic_bytes, sha256
-from gan2shape_jax.io.weights.messages import Refused
-from gan2shape_jax.io.weights.safetensors_file import TensorFile, open_safetensors
+from gan2shape_jax.io.weights.tensors import Refused, TensorFile, open_safetensors
 from gan2shape_jax.lift.samples import SampleMaker
 from gan2shape_jax.lift.task import signs_of
 from gan2shape_jax.method import models, reconstruction

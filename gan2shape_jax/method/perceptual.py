@@ -21,8 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.weights.messages import Refused, listed
-from gan2shape_jax.io.weights.safetensors_file import open_safetensors
+from gan2shape_jax.io.weights.tensors import Refused, misfits, open_safetensors
 from gan2shape_jax.networks import convolution
 
 __all__ = [
@@ -119,14 +118,11 @@ def load_lpips(path: str | pathlib.Path) -> dict[str, jax.Array]:
     """
     try:
         with open_safetensors(path) as file:
-            _check(file.shapes, _shapes(), f"LPIPS weights {path}")
-            tensors = {name: file.read(name) for name in file.shapes}
+            tensors = file.read_all(_shapes(), f"LPIPS weights {path} do not fit VGG16's LPIPS")
     except FileNotFoundError:
         raise UserError(f"LPIPS weights {path} do not exist (config.loss.lpips_weights)") from None
     except (OSError, Refused) as error:
         raise UserError(f"LPIPS weights {path} cannot be read: {error}") from error
-    if broken := sorted(name for name, value in tensors.items() if not np.isfinite(value).all()):
-        raise UserError(f"LPIPS weights {path} hold NaN or infinity in {', '.join(broken)}")
     return {name: jnp.asarray(value, jnp.float32) for name, value in tensors.items()}
 
 
@@ -138,9 +134,10 @@ def lpips_from_torch(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             `lin<i>.model.1.weight`.
 
     Raises:
-        UserError: any tensor is missing, unknown or misshapen; the message lists all of them.
+        UserError: any tensor is missing, unknown, misshapen or not finite; the message lists all of them.
     """
-    _check({name: tuple(value.shape) for name, value in state.items()}, torch_shapes(), "the LPIPS tensors")
+    if differing := misfits(state, torch_shapes()):
+        raise UserError(f"the LPIPS tensors do not fit VGG16's LPIPS: {differing}")
 
     def ours(name: str, shape: tuple[int, ...]) -> np.ndarray:
         value = np.asarray(state[_torch_name(name)], np.float32)
@@ -200,19 +197,3 @@ def _torch_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (shape[3], shape[2], shape[0], shape[1])
     flat = name.startswith("conv")
     return shape if flat else (1, *shape, 1, 1)
-
-
-def _check(found: Mapping[str, tuple[int, ...]], shapes: Mapping[str, tuple[int, ...]], what: str) -> None:
-    """Compares tensors by name and shape; raises a UserError that lists missing, unknown and misshapen ones."""
-    wrong = {
-        "missing": sorted(shapes.keys() - found.keys()),
-        "unknown": sorted(found.keys() - shapes.keys()),
-        "misshapen": sorted(
-            f"{name} is {found[name]} instead of {shapes[name]}"
-            for name in shapes.keys() & found.keys()
-            if found[name] != shapes[name]
-        ),
-    }
-    if any(wrong.values()):
-        told = "; ".join(f"{kind}: {listed(names) or 'none'}" for kind, names in wrong.items())
-        raise UserError(f"{what} do not fit VGG16's LPIPS: {told}")

@@ -9,10 +9,10 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.weights import flat_names
-from gan2shape_jax.io.weights.messages import listed, short
+from gan2shape_jax.io.weights.tensors import listed, misfits, short
 from gan2shape_jax.networks.modules import Encoder, Network, ResidualEncoder, param_shapes
 
 __all__ = ["params_from_torch", "params_to_torch"]
@@ -34,28 +34,18 @@ def params_from_torch(module: Network, state: Mapping[str, np.ndarray]) -> dict[
         state: NumPy arrays, keyed by the original's names.
 
     Raises:
-        UserError: any tensor is missing, unknown or misshapen, or is not a tensor; the message lists them.
+        UserError: any tensor is missing, unknown, misshapen or not finite, or is not a tensor; the message lists them.
     """
     if not isinstance(state, Mapping):
         raise UserError(f"no tensors by their names, but a {type(state).__name__}")
     if strange := [n for n, value in state.items() if not (isinstance(value, np.ndarray) and isinstance(n, str))]:
         raise UserError(f"no tensors by their names: {listed(map(short, strange))}")
-    shapes = flat_names.by_path(param_shapes(module))
+    shapes = flatten_dict(param_shapes(module))
     names = _torch_names(module, shapes)
-    misshapen = [
-        f"{name} is {tuple(state[name].shape)} instead of {_torch_shape(path, shapes[path].shape)}"
-        for path, name in names.items()
-        if name in state and tuple(state[name].shape) != _torch_shape(path, shapes[path].shape)
-    ]
-    faults = {
-        "missing": sorted(set(names.values()) - set(state)),
-        "unknown": sorted(set(state) - set(names.values())),
-        "misshapen": sorted(misshapen),
-    }
-    if any(faults.values()):
-        listing = "; ".join(f"{what}: {listed(tensors) or 'none'}" for what, tensors in faults.items())
-        raise UserError(f"the tensors do not fit a {type(module).__name__} of side {module.size}: {listing}")
-    return flat_names.nested(
+    wanted = {name: _torch_shape(path, shapes[path].shape) for path, name in names.items()}
+    if differing := misfits(state, wanted):
+        raise UserError(f"the tensors do not fit a {type(module).__name__} of side {module.size}: {differing}")
+    return unflatten_dict(
         {
             path: jnp.asarray(np.asarray(state[name], np.float32).transpose(_axes(path)).reshape(shapes[path].shape))
             for path, name in names.items()
@@ -65,7 +55,7 @@ def params_from_torch(module: Network, state: Mapping[str, np.ndarray]) -> dict[
 
 def params_to_torch(module: Network, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Returns the original's tensors as NumPy arrays, keyed by its names: the inverse of `params_from_torch`."""
-    flat = flat_names.by_path(params)
+    flat = flatten_dict(params)
     names = _torch_names(module, flat)
     return {name: _to_torch(path, np.asarray(flat[path])) for path, name in names.items()}
 

@@ -27,10 +27,9 @@ from gan2shape_jax.io.files import nearest_folder
 from gan2shape_jax.io.image_lists import names_of, stem_of
 from gan2shape_jax.io.masks import load_parser_of
 from gan2shape_jax.io.required_files import (
-    absent_per_image_files,
+    absent_of_images,
     require_files,
     require_images,
-    require_per_image_files,
 )
 from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.method import models, perceptual
@@ -96,10 +95,9 @@ def examine(config: ConfigDict) -> list[str]:
         tried(lambda: load_parser_of(config.category, parser))
     if config.mode != "lift" and os.path.exists(config.data.image_list):
         names = tried(lambda: names_of(config)) or []
-        tried(lambda: require_images(config, names))
     if names and config.mode == "joint":
         tried(lambda: joint.require_startable(config, names))
-    tried(lambda: require_per_image_files(config, names))
+    tried(lambda: require_images(config, names), lines=True)
     if not any(fields()[path].fault(values[path]) for path in _DECISIVE):
         sides: dict[str, int] = {}
         for name in names:
@@ -137,7 +135,7 @@ def _read_image(config: ConfigDict, name: str, architecture: Architecture | None
     Raises:
       UserError: the run could not use the image.
     """
-    absent = absent_per_image_files(config, [name])
+    absent = absent_of_images(config, [name])
     if any(field != "latent_root" and found for field, found in absent.items()):
         open_picture(config, name)
         return {}

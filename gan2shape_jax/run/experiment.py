@@ -78,5 +78,4 @@ def _names_with_files(config: ConfigDict) -> list[str]:
     names = image_lists.names_of(config) if os.path.exists(config.data.image_list) else []
     required_files.require_files(config, names)
     required_files.require_images(config, names)
-    required_files.require_per_image_files(config, names)
     return names

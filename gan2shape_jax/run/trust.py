@@ -25,8 +25,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import categories, data, image_files
 from gan2shape_jax.io.files import sha256
-from gan2shape_jax.io.weights.messages import Refused
-from gan2shape_jax.io.weights.safetensors_file import open_safetensors
+from gan2shape_jax.io.weights.tensors import Refused, open_safetensors
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.results import Result
 from gan2shape_jax.stylegan2 import Architecture, typicality

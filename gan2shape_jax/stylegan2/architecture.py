@@ -9,7 +9,7 @@ import dataclasses
 import math
 from typing import Any
 
-from gan2shape_jax.io.weights.messages import listed, short
+from gan2shape_jax.io.weights.tensors import listed, short
 
 __all__ = ["BINOMIAL", "Architecture", "Params", "discriminator_shapes", "generator_shapes"]
 

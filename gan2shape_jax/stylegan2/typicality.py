@@ -35,8 +35,7 @@ from jaxtyping import Array, Float
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.io.files import sha256
-from gan2shape_jax.io.weights.messages import Refused
-from gan2shape_jax.io.weights.safetensors_file import TensorFile, open_safetensors
+from gan2shape_jax.io.weights.tensors import Refused, TensorFile, open_safetensors
 from gan2shape_jax.stylegan2.architecture import Architecture, Params
 from gan2shape_jax.stylegan2.discriminator import discriminator_features
 

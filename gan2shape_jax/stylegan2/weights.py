@@ -17,23 +17,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import PRNGKeyArray
 
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.files import atomic_bytes
-from gan2shape_jax.io.weights import families, flat_names
-from gan2shape_jax.io.weights.messages import Refused, listed, printable
-from gan2shape_jax.io.weights.safetensors_file import TensorFile, open_safetensors
+from gan2shape_jax.io.weights import families
+from gan2shape_jax.io.weights.tensors import Refused, TensorFile, misfits, open_safetensors
 from gan2shape_jax.stylegan2.architecture import Architecture, Params, discriminator_shapes, generator_shapes
 
 __all__ = ["check_params", "init_params", "load", "parameter_shapes", "read_header", "save"]
 
 _FORMAT = "gan2shape-jax/stylegan2/1"
+_FAULT = "the tensors do not make a StyleGAN2"
 
 
 def parameter_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of all parameters by their path, generator first."""
-    return flat_names.by_name({"generator": generator_shapes(arch), "discriminator": discriminator_shapes(arch)})
+    return flatten_dict({"generator": generator_shapes(arch), "discriminator": discriminator_shapes(arch)}, sep="/")
 
 
 def check_params(
@@ -47,19 +48,10 @@ def check_params(
       source: the file to name in the error.
 
     Raises:
-      UserError: tensors are missing, extra, misshapen, empty or not finite; the message lists them.
+      UserError: tensors are missing, unknown, misshapen, empty or not finite; the message lists them.
     """
-    fitting = [k for k in shapes if k in flat and tuple(flat[k].shape) == shapes[k]]
-    faults = {
-        "missing": [k for k in shapes if k not in flat],
-        "extra": [k for k in flat if k not in shapes],
-        "misshapen": [f"{k} {tuple(flat[k].shape)}, not {shapes[k]}" for k in shapes if k in flat and k not in fitting],
-        "without numbers": [k for k in fitting if 0 in shapes[k]],
-        "with NaN or infinity": [k for k in fitting if not np.isfinite(flat[k]).all()],
-    }
-    lines = [f"  {what}: {listed(names)}" for what, names in faults.items() if names]
-    if lines:
-        raise UserError(f"{source}: the tensors do not make a StyleGAN2:\n" + "\n".join(lines))
+    if differing := misfits(flat, shapes):
+        raise UserError(f"{source}: {_FAULT}: {differing}")
 
 
 def save(
@@ -84,7 +76,7 @@ def save(
     Raises:
       UserError: the parameters do not fit the architecture, or the file cannot be written.
     """
-    flat = {k: np.array(v, order="C") for k, v in flat_names.by_name(params).items()}
+    flat = {k: np.array(v, order="C") for k, v in flatten_dict(params, sep="/").items()}
     check_params(flat, parameter_shapes(arch), source=path)
     header = {
         "format": _FORMAT,
@@ -119,7 +111,7 @@ def _architecture(path: str | os.PathLike[str], header: Mapping[str, str]) -> Ar
     try:
         return Architecture.from_dict(json.loads(header["architecture"]))
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        told = f"{type(error).__name__}: {printable(str(error), 300)}"
+        told = f"{type(error).__name__}: {one_line(str(error)[:300])}"
         raise UserError(f"{path}: its header describes no StyleGAN2 ({told}); {_conversion(path)}") from error
 
 
@@ -134,7 +126,7 @@ def load(path: str | os.PathLike[str]) -> tuple[Architecture, Params]:
 
     Raises:
       UserError: the file is missing or is not a weight file (the message gives the conversion command), or tensors are
-        missing, extra, misshapen or not finite (the message lists them).
+        missing, unknown, misshapen or not finite (the message lists them).
     """
     arch, params = _loaded(os.fspath(path), _version_of(path))
     return arch, jax.tree.map(lambda leaf: leaf, params)  # the caller gets dictionaries of its own
@@ -155,10 +147,8 @@ def _loaded(path: str, version: tuple[int, ...] | None) -> tuple[Architecture, P
     del version
     with _open(path) as file:
         arch = _architecture(path, file.metadata)
-        shapes = parameter_shapes(arch)
-        flat = file.read_wanted(shapes)  # shapes are checked before memory is allocated
-    check_params(flat, shapes, source=path)
-    return arch, jax.device_put(flat_names.nested(flat))  # jnp.asarray would compile a program for every shape
+        flat = file.read_all(parameter_shapes(arch), f"{path}: {_FAULT}")
+    return arch, jax.device_put(unflatten_dict(flat, sep="/"))  # jnp.asarray would compile a program for every shape
 
 
 def init_params(key: PRNGKeyArray, arch: Architecture) -> Params:
@@ -175,4 +165,4 @@ def init_params(key: PRNGKeyArray, arch: Architecture) -> Params:
         elif "/mapping/" in path:
             values = values / arch.mapping_scale
         params[path] = jnp.asarray(values.reshape(shape))
-    return flat_names.nested(params)
+    return unflatten_dict(params, sep="/")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,9 @@ import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.weights import families, messages
+from gan2shape_jax.io.weights import families
 from gan2shape_jax.io.weights.checkpoints import read_checkpoint
-from gan2shape_jax.io.weights.messages import Refused
-from gan2shape_jax.io.weights.safetensors_file import TensorFile, open_safetensors
+from gan2shape_jax.io.weights.tensors import Refused, misfits, open_safetensors
 from gan2shape_jax.method.models import Params, modules
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.networks import params_from_torch
@@ -111,34 +109,14 @@ def _from_torch(path: pathlib.Path, settings: Settings) -> Params:
 def _from_safetensors(path: pathlib.Path, like: Params) -> Params:
     try:
         with open_safetensors(path) as file:
-            template = _template(file.metadata, like)
-            _check_shapes(path, file, {name: tuple(leaf.shape) for name, leaf in template.items()})
-            tensors = {name: file.read(name) for name in template}
+            held = file.metadata["networks"].split() if "networks" in file.metadata else list(like)
+            wanted = flatten_dict({name: like[name] for name in held if name in like}, sep="/")
+            found = {name: shape for name, shape in file.shapes.items() if not name.startswith(_BESIDE)}
+            if differing := misfits(found, {name: tuple(leaf.shape) for name, leaf in wanted.items()}):
+                fits = file.metadata.get("fits", "")
+                sizes = f" (its networks fit {fits[:500]})" if fits else ""
+                raise UserError(f"{path} does not fit this configuration's networks{sizes}: {differing}")
+            tensors = {name: file.read(name) for name in wanted}
     except (OSError, Refused) as error:
         raise UserError(f"{path} is no usable safetensors file of network weights: {error}") from error
     return unflatten_dict({name: np.asarray(value, np.float32) for name, value in tensors.items()}, sep="/")
-
-
-def _template(header: Mapping[str, str], like: Params) -> dict[str, Any]:
-    """Returns, by name, the parameters in `like` of the networks that a file holds."""
-    listed = header["networks"].split() if "networks" in header else list(like)
-    return flatten_dict({name: like[name] for name in listed if name in like}, sep="/")
-
-
-def _check_shapes(path: pathlib.Path, file: TensorFile, wanted: Mapping[str, tuple[int, ...]]) -> None:
-    """Raises `UserError` listing mismatches, before any of the file's tensors is read."""
-    found = {name: shape for name, shape in file.shapes.items() if not name.startswith(_BESIDE)}
-    wrong = {
-        "missing": sorted(wanted.keys() - found.keys()),
-        "extra": sorted(found.keys() - wanted.keys()),
-        "of another shape": sorted(
-            f"{name} {found[name]} instead of {wanted[name]}"
-            for name in wanted.keys() & found.keys()
-            if found[name] != wanted[name]
-        ),
-    }
-    if any(wrong.values()):
-        told = "; ".join(f"{what}: {messages.listed(names, 8)}" for what, names in wrong.items() if names)
-        fits = file.metadata.get("fits", "")
-        sizes = f" (its networks fit {fits[:500]})" if fits else ""
-        raise UserError(f"{path} does not fit this configuration's networks{sizes}: {told}")

@@ -8,8 +8,8 @@ Needs PyTorch. Networks are `TorchForm`'s, gradients and Adam PyTorch's own; par
 import pathlib
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 
-from gan2shape_jax.io.weights import flat_names
 from tests.helpers.stylegan2_form import TorchForm
 from tests.helpers.tiny_stylegan2 import TINY, random_parameters
 
@@ -73,7 +73,7 @@ def main():
         "directions": draw((BATCH, TINY.size, TINY.size, 3)),
     }
     given = {name: value.astype(np.float32) for name, value in given.items()}
-    params = {name: np.asarray(value) for name, value in flat_names.by_name(random_parameters()).items()}
+    params = {name: np.asarray(value) for name, value in flatten_dict(random_parameters(), sep="/").items()}
     kept = {}
 
     def fresh():

@@ -2,8 +2,8 @@
 
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
-from gan2shape_jax.io.weights import flat_names
 from gan2shape_jax.stylegan2 import Architecture, weights
 
 __all__ = ["TINY", "nhwc", "random_parameters", "relative"]
@@ -27,10 +27,11 @@ def relative(ours, golden):
 def random_parameters():
     """Random parameters of every kind, none of them zero."""
     generator = np.random.default_rng(0)
-    return flat_names.nested(
+    return unflatten_dict(
         {
             name: jnp.asarray((100 if "mapping" in name else 1) * generator.standard_normal(shape), jnp.float32)
             + name.endswith("style_bias")
             for name, shape in weights.parameter_shapes(TINY).items()
-        }
+        },
+        sep="/",
     )

@@ -14,7 +14,7 @@ from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import data
 from gan2shape_jax.io.bundled import asset
-from gan2shape_jax.io.required_files import absent_per_image_files, require_per_image_files
+from gan2shape_jax.io.required_files import absent_of_images, require_images
 
 _STEMS = ("001", "005", "006")
 
@@ -159,11 +159,11 @@ def test_depths_named_after_images_or_after_depths_are_found(tmp_path):
 
 def test_whole_folders_lack_nothing(layout):
     config = _config(layout)
-    absent = absent_per_image_files(config, data.read_names(config.data.image_list))
+    absent = absent_of_images(config, data.read_names(config.data.image_list))
     assert absent == {"latent_root": [], "depth_root": [], "mask_root": []}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        require_per_image_files(config, data.read_names(config.data.image_list))
+        require_images(config, data.read_names(config.data.image_list))
 
 
 @pytest.mark.parametrize(
@@ -193,16 +193,16 @@ def test_missing_latents_are_a_warning_until_all_are_missing(layout):
         match=r"2 of the 3 images .* no latent .*: 001_image_1.png, 006_image_1.png; "
         "these are found by inverting the GAN",
     ):
-        require_per_image_files(config, names)
+        require_images(config, names)
     (layout / "latents/005_image_1.pt").unlink()
     with pytest.raises(UserError, match=r"3 of the 3 images .* no latent .*latent_root= finds them all"):
-        require_per_image_files(config, names)
+        require_images(config, names)
 
 
 def test_all_that_is_missing_is_told_together_and_long_lists_are_cut(layout):
     config = _config(layout)
     names = [f"x{i}.png" for i in range(30)]
     with pytest.raises(UserError) as caught:
-        require_per_image_files(config, names)
+        require_images(config, names)
     lines = str(caught.value).splitlines()
-    assert len(lines) == 3 and all("30 of the 30 images" in line and "and 10 more" in line for line in lines)
+    assert len(lines) == 4 and all("30 of the 30 images" in line and "and 10 more" in line for line in lines)

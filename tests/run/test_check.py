@@ -10,6 +10,7 @@ from helpers.tiny import tiny_config
 
 from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.image_lists import names_of
 from gan2shape_jax.io.required_files import require_files, require_images, required_files_of
 from gan2shape_jax.main import main
 from gan2shape_jax.run import check, experiment
@@ -89,7 +90,7 @@ def test_images_that_are_not_there_are_listed_at_once(tmp_path):
     (tmp_path / "list.txt").write_text("001.png\nx.png\ny.png\n")
     config = apply_overrides(load_config("ictface"), {"data.image_list": str(tmp_path / "list.txt")})
     with pytest.raises(UserError, match=r"2 of the 3 images .*x.png, .*y.png"):
-        require_images(config)
+        require_images(config, names_of(config))
 
 
 def test_check_reads_pretrained_weights(tmp_path):

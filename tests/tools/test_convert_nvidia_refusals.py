@@ -119,8 +119,8 @@ def test_missing_extra_misshapen_and_broken_tensors_are_all_listed(saved):
         convert(saved(g, d))
     for part in (
         "missing: G_ema.synthesis.b8.conv1.bias",
-        "extra: G_ema.synthesis.strange",
-        "misshapen: D.b8.conv0.bias (9,), not (5,)",
+        "unknown: G_ema.synthesis.strange",
+        "misshapen: D.b8.conv0.bias is (9,) instead of (5,)",
         "NaN or infinity: D.b4.out.weight",
     ):
         assert part in str(error.value)

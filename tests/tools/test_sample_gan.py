@@ -13,7 +13,7 @@ from PIL import Image
 
 from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io import data, required_files
+from gan2shape_jax.io import data, image_lists, required_files
 from gan2shape_jax.run import prepare
 from tools.sample_gan import __main__ as program
 from tools.sample_gan.samples import name_of, write_samples
@@ -53,7 +53,9 @@ def test_the_printed_command_reads_them_and_their_latents_give_their_images(trun
     fields = dict(word.removeprefix("--").removeprefix("config.").split("=", 1) for word in words)
     config = apply_overrides(load_config(fields.pop("config")), fields)
     required_files.require_files(config)
-    assert required_files.require_images(config) == ["0000.png", "0001.png", "0002.png"]
+    names = ["0000.png", "0001.png", "0002.png"]
+    assert image_lists.names_of(config) == names
+    required_files.require_images(config, names)
     architecture, frozen = prepare.load_frozen(config)
     prepared = prepare.load_image(config, "0001.png", architecture, frozen, tmp_path / "found")
     difference = np.abs(np.asarray(prepared.problem.gan_image - prepared.problem.image))

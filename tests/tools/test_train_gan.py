@@ -10,6 +10,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from helpers.onnx_network import write_network
 from helpers.tiny import asset
 from PIL import Image
@@ -18,7 +19,6 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.config import load_config
 from gan2shape_jax.config.validation import problems
 from gan2shape_jax.errors import DivergedError, UserError
-from gan2shape_jax.io.weights import flat_names
 from gan2shape_jax.run import interrupt
 from tools.train_stylegan2 import __main__ as program
 from tools.train_stylegan2 import measure, record
@@ -56,7 +56,7 @@ def straight(photos, tmp_path_factory):
 
 def _weights(out):
     architecture, params = stylegan2.load(out / "gan.safetensors")
-    return architecture, {name: np.asarray(value) for name, value in flat_names.by_name(params).items()}
+    return architecture, {name: np.asarray(value) for name, value in flatten_dict(params, sep="/").items()}
 
 
 @contextlib.contextmanager
@@ -75,7 +75,7 @@ def _stopping_after(count):
 def test_what_is_written_is_a_gan_with_samples_history_and_a_configuration(straight, monkeypatch, tmp_path):
     architecture, weights = _weights(straight)
     assert architecture.channels == (8, 8, 4)
-    fresh = flat_names.by_name(stylegan2.init_params(jax.random.key(0), architecture))
+    fresh = flatten_dict(stylegan2.init_params(jax.random.key(0), architecture), sep="/")
     moved = [name for name, value in weights.items() if not np.array_equal(value, fresh[name])]
     assert len(moved) > 0.8 * len(weights)
     assert not any(name.startswith("generator/noise/") for name in moved)  # buffers, not weights

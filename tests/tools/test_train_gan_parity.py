@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax.traverse_util import flatten_dict
 from helpers.tiny_stylegan2 import TINY, random_parameters
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.io.weights import flat_names
 from tools.train_stylegan2 import training as losses
 from tools.train_stylegan2.training import TrainingSettings, optimizers
 
@@ -60,10 +60,10 @@ def test_losses_gradients_and_one_update_are_pytorchs(name, golden, parity):
     value, gradient = jax.value_and_grad(lambda p: _loss(name, {**params, part: p}, golden))(params[part])
     adam = optimizers(_SETTINGS)[part == "discriminator"]
     step, _ = adam.update(gradient, adam.init(params[part]))
-    updated = flat_names.by_name({part: optax.apply_updates(params[part], step)})
+    updated = flatten_dict({part: optax.apply_updates(params[part], step)}, sep="/")
     theirs = golden[f"{name}/loss"]
     parity(f"GAN training: {name}, loss", abs(float(value) - theirs) / abs(theirs), 1e-4)
-    gradient = flat_names.by_name({part: gradient})
+    gradient = flatten_dict({part: gradient}, sep="/")
     compared = [path for path in gradient if f"{name}/gradient/{path}" in golden]
     assert len(compared) > 10
     for path in compared:

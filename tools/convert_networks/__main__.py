@@ -13,6 +13,7 @@ import importlib.util
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -78,8 +79,8 @@ def _write(converted: Converted, target: pathlib.Path, header: Mapping[str, str]
         atomic_bytes(target, safetensors.numpy.save(converted.tensors, dict(header)))
 
 
-def run(argv: Sequence[str] | None = None) -> None:
-    """Parses the arguments and converts. Raises UserError."""
+def run(argv: Sequence[str] | None = None, content: Any = None) -> None:
+    """Parses the arguments and converts; `content` is what the first source holds, if it has been read."""
     args = _parser().parse_args(argv)
     if args.target.suffix not in (".safetensors", ".npz"):
         raise UserError(f"{args.target}: the target's name has to end in .safetensors (.npz for statistics)")
@@ -89,7 +90,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     if not args.no_sheet and not plots:
         print("no sheet is drawn: it needs matplotlib, pip install 'gan2shape-jax[plots]'")
     picture = open_rgb(args.picture) if plots and not args.no_sheet else None
-    converted = convert(args.sources, group_base=args.group_base)
+    converted = convert(args.sources, group_base=args.group_base, content=content)
     if args.target.suffix != converted.suffix:
         raise UserError(f"{args.target}: the target's name has to end in {converted.suffix} for {converted.summary}")
     known = f"of the published weights: {converted.header['license']}"
@@ -108,9 +109,9 @@ def run(argv: Sequence[str] | None = None) -> None:
         print(f"{sheet}: a look at what it does")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, content: Any = None) -> int:
     """Runs the command; prints input errors without a traceback. Returns the exit status."""
-    return exit_code(lambda: run(argv), interrupted="error: interrupted; nothing half-written remains")
+    return exit_code(lambda: run(argv, content), interrupted="error: interrupted; nothing half-written remains")
 
 
 if __name__ == "__main__":

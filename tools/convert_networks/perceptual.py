@@ -1,7 +1,8 @@
 """LPIPS: torchvision's VGG16 and the learned linear weights, two files, or the whole module in one."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.image_files import crop_and_resize
 from gan2shape_jax.method import perceptual
 
-from .record import Converted, Source, tensors_of
+from .record import Converted, Source, plotted, tensors_of
 
 __all__ = ["convert_lpips", "is_whole_lpips"]
 
@@ -42,9 +43,6 @@ def convert_lpips(sources: Mapping[str, Source]) -> Converted:
     except UserError as error:
         files = " and ".join(str(source.path) for source in sources.values())
         raise UserError(f"{files}: {error}") from error
-    broken = [name for name, value in params.items() if not np.isfinite(value).all()]
-    if broken:
-        raise UserError(f"NaN or infinity in {', '.join(broken)} of {', '.join(str(s.path) for s in sources.values())}")
     header = {
         "format": "gan2shape-jax/lpips/1",
         "architecture": '{"family": "lpips", "version": "0.1", "network": "vgg16"}',
@@ -99,34 +97,26 @@ def _module_name(name: str, family: str) -> str | None:
 
 def _plot(picture: Image.Image, params: Mapping[str, np.ndarray]) -> Image.Image:
     """Plots a picture's distances from increasingly blurred and increasingly noisy versions: both should rise."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
-    from matplotlib.figure import Figure
-
     sharp = crop_and_resize(picture, None, _SIDE)
     blurs, noises = (0, 0.5, 1, 2, 4, 8), (0, 0.05, 0.1, 0.2, 0.4, 0.8)
     noise = np.random.default_rng(0).standard_normal((_SIDE, _SIDE, 3))
     whole = np.asarray(sharp, np.float32) / 127.5 - 1
     blurred = [np.asarray(sharp.filter(ImageFilter.GaussianBlur(s)), np.float32) / 127.5 - 1 for s in blurs]
     noisy = [np.clip(whole + level * noise, -1, 1) for level in noises]
-    features = jax.jit(perceptual.lpips_features)
-    versions = np.stack([*blurred, *noisy]).astype(np.float32)
-    weights = jax.tree.map(jax.numpy.asarray, dict(params))
-    distances = np.asarray(
-        perceptual.lpips_distance(weights, features(weights, whole[None]), features(weights, versions))
-    )
-    figure = Figure(figsize=(8, 3.5), dpi=100)
-    FigureCanvasAgg(figure)
-    for place, (levels, values, label) in enumerate(
-        (
-            (blurs, distances[: len(blurs)], "blur, standard deviation in pixels"),
-            (noises, distances[len(blurs) :], "noise, standard deviation"),
-        ),
-        1,
-    ):
-        axes = figure.add_subplot(1, 2, place)
+    features, weights = jax.jit(perceptual.lpips_features), jax.tree.map(jax.numpy.asarray, dict(params))
+    versions = features(weights, np.stack([*blurred, *noisy]).astype(np.float32))
+    distances = np.asarray(perceptual.lpips_distance(weights, features(weights, whole[None]), versions))
+
+    def panel(axes: Any, levels: Sequence[float], values: np.ndarray, label: str) -> None:
         axes.plot(levels, values, marker="o")
         axes.set_xlabel(label)
         axes.set_ylabel("LPIPS distance")
-    figure.tight_layout()
-    figure.canvas.draw()
-    return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())  # type: ignore[attr-defined]
+
+    of_blurs, of_noises = distances[: len(blurs)], distances[len(blurs) :]
+    return plotted(
+        [
+            lambda axes: panel(axes, blurs, of_blurs, "blur, standard deviation in pixels"),
+            lambda axes: panel(axes, noises, of_noises, "noise, standard deviation"),
+        ],
+        4,
+    )

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,9 @@ from gan2shape_jax.io.files import sha256
 from gan2shape_jax.io.weights import families
 from gan2shape_jax.io.weights.checkpoints import read_checkpoint
 from gan2shape_jax.io.weights.families import Family
-from gan2shape_jax.io.weights.messages import listed, short
+from gan2shape_jax.io.weights.tensors import listed, short
 
-__all__ = ["Converted", "Source", "read_source", "tensors_of"]
+__all__ = ["Converted", "Source", "plotted", "read_source", "tensors_of"]
 
 _WRAPPER = "module."  # the prefix that data-parallel training puts before every name
 
@@ -71,8 +71,8 @@ class Converted:
         return listed(f"{name} ({count})" if count > 1 else name for name, count in groups.items())
 
 
-def read_source(path: str | os.PathLike) -> Source:
-    """Reads a checkpoint without running any code in it.
+def read_source(path: str | os.PathLike, content: Any = None) -> Source:
+    """Reads a checkpoint without running any code in it; `content` is what it holds, if it has been read already.
 
     Raises:
         UserError: it is missing, damaged, or holds something other than tensors; the message names what it asked for.
@@ -81,7 +81,7 @@ def read_source(path: str | os.PathLike) -> Source:
     if path.suffix == ".safetensors":
         raise UserError(f"{path}: is a safetensors file already; checkpoints of PyTorch are converted here")
     try:
-        content = read_checkpoint(path)
+        content = read_checkpoint(path) if content is None else content
     except UserError as error:
         if path.suffix == ".pkl" or "torch_utils.persistence" in str(error) or "dnnlib" in str(error):
             nvidia = families.family("stylegan2-nvidia")
@@ -114,3 +114,17 @@ def tensors_of(content: Mapping[str, Any], path: pathlib.Path) -> tuple[dict[str
 
 def _is_tensor(name: Any, value: Any) -> bool:
     return isinstance(name, str) and isinstance(value, np.ndarray) and value.dtype.kind in "fiub"
+
+
+def plotted(panels: Sequence[Callable[[Any], object]], width: float) -> Image.Image:
+    """Returns a picture of plots side by side, each `width` inches wide and drawn on matplotlib's axes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * len(panels), 3.5), dpi=100)
+    FigureCanvasAgg(figure)
+    for place, draw in enumerate(panels, 1):
+        draw(figure.add_subplot(1, len(panels), place))
+    figure.tight_layout()
+    figure.canvas.draw()
+    return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())  # type: ignore[attr-defined]

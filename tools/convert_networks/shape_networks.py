@@ -19,7 +19,6 @@ from gan2shape_jax import networks
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io.image_files import crop_and_resize
-from gan2shape_jax.io.weights.messages import listed
 from gan2shape_jax.method.factors import ViewRange, blend_border, depth_from_raw, light_from_raw, view_from_raw
 from gan2shape_jax.results import pictures, surface
 from gan2shape_jax.training import network_files
@@ -173,9 +172,6 @@ def _params(module: Any, state: State, ours: str, source: Source) -> dict[str, A
         if "groups" in str(error):
             advice = "; name the groups of its first normalisation with --group-base"
         raise UserError(f"{source.path}: {theirs}: {error}{advice}") from error
-    broken = [name for name, value in state.items() if not np.isfinite(value).all()]
-    if broken:
-        raise UserError(f"{source.path}: {theirs} holds NaN or infinity in {listed(broken, 8)}")
     return jax.tree.map(np.asarray, params)
 
 

@@ -1,11 +1,13 @@
 """View and light statistics: mean and covariance in network units, to `.npz`."""
 
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
 from gan2shape_jax.io.arrays import load_mvn
 
-from .record import Converted, Source
+from .record import Converted, Source, plotted
 
 __all__ = ["convert_statistics"]
 
@@ -42,18 +44,11 @@ def convert_statistics(source: Source) -> Converted:
 
 def _plot(mean: np.ndarray, covariance: np.ndarray) -> Image.Image:
     """Plots samples of the distribution, one pair of numbers against each other per plot."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
-    from matplotlib.figure import Figure
-
     drawn = np.random.default_rng(0).multivariate_normal(mean, covariance, _DRAWS, check_valid="ignore")
-    pairs = _PAIRS[mean.size]
-    figure = Figure(figsize=(3.5 * len(pairs), 3.5), dpi=100)
-    FigureCanvasAgg(figure)
-    for place, (x, y, name_x, name_y) in enumerate(pairs, 1):
-        axes = figure.add_subplot(1, len(pairs), place)
+
+    def panel(axes: Any, x: int, y: int, name_x: str, name_y: str) -> None:
         axes.scatter(drawn[:, x], drawn[:, y], s=4)
         axes.set_xlabel(f"{name_x}, network units")
         axes.set_ylabel(name_y)
-    figure.tight_layout()
-    figure.canvas.draw()
-    return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())  # type: ignore[attr-defined]
+
+    return plotted([lambda axes, pair=pair: panel(axes, *pair) for pair in _PAIRS[mean.size]], 3.5)  # type: ignore[misc]

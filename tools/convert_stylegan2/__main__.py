@@ -10,6 +10,7 @@ import argparse
 import functools
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -96,14 +97,16 @@ def _summary(converted: Converted) -> str:
     return "\n".join(lines + ([f"  {converted.notes}"] if converted.notes else []))
 
 
-def run(argv: Sequence[str] | None = None) -> None:
-    """Parses the arguments and converts. Raises UserError."""
+def run(argv: Sequence[str] | None = None, content: Any = None) -> None:
+    """Parses the arguments and converts; `content` is what the source holds, if it has been read. Raises UserError."""
     args = _parser().parse_args(argv)
     if args.target.suffix != ".safetensors":
         raise UserError(f"{args.target}: the target's name has to end in .safetensors")
     samples = None if args.no_samples else args.samples or args.target.with_suffix(".png")
     require_targets({"OUT": args.target, "--samples": samples}, [args.source, args.discriminator])
-    converted = read_checkpoint(args.source, class_index=args.class_index, discriminator=args.discriminator)
+    converted = read_checkpoint(
+        args.source, class_index=args.class_index, discriminator=args.discriminator, content=content
+    )
     license_note = args.license_note or converted.license_note
     stylegan2.save(
         args.target,
@@ -120,9 +123,9 @@ def run(argv: Sequence[str] | None = None) -> None:
         print(f"{samples}: samples")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, content: Any = None) -> int:
     """Runs the command; prints input errors without a traceback. Returns the exit status."""
-    return exit_code(lambda: run(argv), interrupted="error: interrupted; nothing half-written remains")
+    return exit_code(lambda: run(argv, content), interrupted="error: interrupted; nothing half-written remains")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,11 @@ def convert(path: str | os.PathLike) -> tuple[Architecture, Params]:
 
 
 def read_checkpoint(
-    path: str | os.PathLike, *, class_index: int | None = None, discriminator: str | os.PathLike | None = None
+    path: str | os.PathLike,
+    *,
+    class_index: int | None = None,
+    discriminator: str | os.PathLike | None = None,
+    content: Any = None,
 ) -> Converted:
     """Reads a rosinality or NVIDIA checkpoint, whatever its file extension.
 
@@ -52,12 +56,13 @@ def read_checkpoint(
       path: the file.
       class_index: the class to generate, for conditional networks.
       discriminator: a file of the same family to take the discriminator from.
+      content: what the file holds, if it has been read already.
 
     Raises:
       UserError: a file cannot be read, belongs to another family (the message names the tool for it), or does
         not fit (the message lists what).
     """
-    content = read_content(path)
+    content = read_content(path) if content is None else content
     family = _family(content, path)
     content = _parts(content, family)
     if discriminator is not None:

@@ -5,7 +5,6 @@ record of modules (stylegan2-ada-pytorch: training/networks.py, stylegan3: netwo
 """
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,9 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.child import Record
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.architecture import discriminator_shapes, generator_shapes
-from gan2shape_jax.stylegan2.weights import check_params
 
 from . import tensors
-from .nvidia_classes import choose_class
-from .nvidia_network import Network, flatten
+from .nvidia_network import Network, choose_class, flatten
 from .nvidia_settings import check_settings, float16_note, infer
 
 __all__ = ["LICENSE", "convert", "networks_of"]
@@ -57,13 +54,6 @@ def _network(content: dict[str, Any], key: str, kind: str, source: str | os.Path
     return network
 
 
-def _biased(weight: Callable, module: str, shapes: Params) -> Params:
-    return {
-        "weight": weight(f"{module}.weight", shapes["weight"]),
-        "bias": tensors.plain(f"{module}.bias", shapes["bias"], shapes["bias"]),
-    }
-
-
 def _styled(module: str, shapes: Params) -> Params:
     """Returns the parameters of a modulated convolution.
 
@@ -91,7 +81,9 @@ def _layer(index: int | str) -> str:
 def _generator_table(arch: Architecture) -> Params:
     shapes = generator_shapes(arch)
     table: Params = {
-        "mapping": {i: _biased(tensors.matrix, f"mapping.fc{int(i) - 1}", s) for i, s in shapes["mapping"].items()},
+        "mapping": {
+            i: tensors.biased(tensors.matrix, f"mapping.fc{int(i) - 1}", s) for i, s in shapes["mapping"].items()
+        },
         "input": tensors.constant("synthesis.b4.const", shapes["input"]),
         "layers": {i: _styled(_layer(i), s) for i, s in shapes["layers"].items()},
         "to_rgb": {i: _styled(f"synthesis.b{4 * 2 ** int(i)}.torgb", s) for i, s in shapes["to_rgb"].items()},
@@ -112,21 +104,21 @@ def _discriminator_table(arch: Architecture) -> Params:
     for i, parts in shapes["blocks"].items():
         at = f"b{arch.discriminator_size // 2 ** int(i)}"
         blocks[i] = {
-            name: _biased(tensors.kernel, f"{at}.{theirs}", parts[name])
+            name: tensors.biased(tensors.kernel, f"{at}.{theirs}", parts[name])
             for name, theirs in (("conv1", "conv0"), ("conv2", "conv1"), ("from_rgb", "fromrgb"))
             if name in parts
         }
         if "skip" in parts:
             blocks[i]["skip"] = {"weight": tensors.kernel(f"{at}.skip.weight", parts["skip"]["weight"])}
     table = {
-        "from_rgb": _biased(tensors.kernel, f"b{arch.discriminator_size}.fromrgb", shapes["from_rgb"]),
+        "from_rgb": tensors.biased(tensors.kernel, f"b{arch.discriminator_size}.fromrgb", shapes["from_rgb"]),
         "blocks": blocks,
-        "final_conv": _biased(tensors.kernel, "b4.conv", shapes["final_conv"]),
-        "final_linear": _biased(tensors.flattened, "b4.fc", shapes["final_linear"]),
-        "output": _biased(tensors.matrix, "b4.out", shapes["output"]),
+        "final_conv": tensors.biased(tensors.kernel, "b4.conv", shapes["final_conv"]),
+        "final_linear": tensors.biased(tensors.flattened, "b4.fc", shapes["final_linear"]),
+        "output": tensors.biased(tensors.matrix, "b4.out", shapes["output"]),
     }
     if "final_rgb" in shapes:
-        table["final_rgb"] = _biased(tensors.kernel, "b4.fromrgb", shapes["final_rgb"])
+        table["final_rgb"] = tensors.biased(tensors.kernel, "b4.fromrgb", shapes["final_rgb"])
     return table
 
 
@@ -158,21 +150,11 @@ def convert(
         float16_note({"generator": generator, "discriminator": discriminator}),
     ]
     _silence(generator, arch)
-    params, arrays, shapes = {}, {}, {}
-    tables = {
-        "generator": (generator, _generator_table(arch)),
-        "discriminator": (discriminator, _discriminator_table(arch)),
-    }
-    for network, table in tables.values():
-        arrays.update(
-            {
-                network.full(name): value
-                for name, value in network.tensors.items()
-                if not name.endswith("resample_filter")
-            }
+    parts = {
+        what: (f"{net.key}.", table, {n: v for n, v in net.tensors.items() if not n.endswith("resample_filter")})
+        for what, net, table in (
+            ("generator", generator, _generator_table(arch)),
+            ("discriminator", discriminator, _discriminator_table(arch)),
         )
-        shapes.update({network.full(name): shape for name, shape in tensors.expected_shapes(table).items()})
-    check_params(arrays, shapes, source=source)
-    for what, (network, table) in tables.items():
-        params[what] = tensors.apply(table, network.tensors)
-    return arch, params, [note for note in notes if note]
+    }
+    return arch, tensors.params_of(parts, source), [note for note in notes if note]

@@ -11,12 +11,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.weights.messages import printable, short
+from gan2shape_jax.errors import UserError, one_line
+from gan2shape_jax.io.weights.tensors import short
 from gan2shape_jax.stylegan2 import Architecture
 
-from .nvidia_filters import filter_taps
-from .nvidia_network import Network
+from .nvidia_network import Network, filter_taps
 
 __all__ = ["check_settings", "float16_note", "infer"]
 
@@ -56,7 +55,7 @@ def infer(generator: Network, discriminator: Network, source: str | os.PathLike)
             stored_mean="mapping.w_avg" in generator.tensors,
         )
     except (TypeError, ValueError) as error:
-        raise UserError(f"{source}: no StyleGAN2 that is supported ({printable(str(error), 300)})") from error
+        raise UserError(f"{source}: no StyleGAN2 that is supported ({one_line(str(error)[:300])})") from error
 
 
 def _deviation(discriminator: Network) -> tuple[int, int]:

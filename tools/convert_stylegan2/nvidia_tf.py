@@ -14,14 +14,12 @@ from typing import Any
 import numpy as np
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.weights.messages import listed
+from gan2shape_jax.io.weights.tensors import listed
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.architecture import discriminator_shapes, generator_shapes
-from gan2shape_jax.stylegan2.weights import check_params
 
 from . import tensors
-from .nvidia_tf_architecture import infer
-from .nvidia_tf_settings import Settings, is_network
+from .nvidia_tf_settings import Settings, infer, is_network
 from .tensors import Tensor
 
 __all__ = ["convert", "networks_of"]
@@ -191,14 +189,8 @@ def convert(networks: Mapping[str, Any], source: str | os.PathLike) -> tuple[Arc
         "generator": _generator_table(arch, found.grown_generator),
         "discriminator": _discriminator_table(arch, found.grown_discriminator),
     }
-    arrays, shapes, params = {}, {}, {}
-    for what, table in tables.items():
-        arrays.update({f"{what}: {name}": value for name, value in theirs[what].items()})
-        shapes.update({f"{what}: {name}": shape for name, shape in tensors.expected_shapes(table).items()})
-    check_params(arrays, shapes, source=source)
-    for what, table in tables.items():
-        params[what] = tensors.apply(table, theirs[what])
-    return arch, params, found.notes
+    parts = {what: (f"{what}: ", table, theirs[what]) for what, table in tables.items()}
+    return arch, tensors.params_of(parts, source), found.notes
 
 
 def _silence(arrays: dict[str, np.ndarray], arch: Architecture) -> None:

@@ -1,20 +1,31 @@
-"""The settings that a network of NVIDIA's TensorFlow code was made with; each must be known here.
+"""What networks of NVIDIA's TensorFlow code compute, given the settings they were made with: the verified architecture.
 
-Those that change the computation are read or compared with what the package computes, those that only matter in
-training are ignored, and a file with any other is rejected.
+Settings that change the computation are read or compared with what the package computes, those that only matter in
+training are ignored, and a file with any other is rejected. A missing setting takes the default of the function that
+builds the network, and the two repositories differ in these: stylegan2 measures deviations over groups of four images
+(`D_stylegan2`), stylegan2-ada over the whole batch (`D_main`). `legacy.py` of stylegan2-ada-pytorch uses the latter for
+both, so that its discriminator of a stylegan2 pickle differs from TensorFlow's for more than four images; here each is
+what it was trained as.
 """
 
+import dataclasses
+import math
 import os
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.child import Record
-from gan2shape_jax.io.weights.messages import listed, short
-from gan2shape_jax.io.weights.pickles import TENSORFLOW
+from gan2shape_jax.io.weights.checkpoints import TENSORFLOW
+from gan2shape_jax.io.weights.tensors import listed, short
+from gan2shape_jax.stylegan2 import Architecture
+from gan2shape_jax.stylegan2.architecture import BINOMIAL
 
-__all__ = ["Settings"]
+from .nvidia_network import MOST_TAPS, known_taps
+
+__all__ = ["Found", "Settings", "infer", "is_network"]
 
 _VERSIONS = (4, 5)  # of the saved state: stylegan2, stylegan2-ada
 
@@ -162,3 +173,158 @@ def _equal(value: Any, supported: Any) -> bool:
         and isinstance(value, (str, bool, int, float))
         and (value == supported)
     )
+
+
+_SYNTHESES = {"G_synthesis_stylegan2": False, "G_synthesis": False, "G_synthesis_stylegan_revised": True}  # grown?
+_DISCRIMINATORS = {"D_stylegan2": False, "D_main": False, "D_stylegan": True}
+_ADA = "D_main"
+_BIAS = "synthesis/{0}x{0}/Conv{1}/bias"
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What two networks are.
+
+    Attributes:
+      arch: the architecture of both.
+      grown_generator, grown_discriminator: whether they were grown progressively, and have layers for each side.
+      silent: whether the generator was trained without noise.
+      notes: what is computed differently from training.
+    """
+
+    arch: Architecture
+    grown_generator: bool
+    grown_discriminator: bool
+    silent: bool
+    notes: list[str]
+
+
+def infer(generator: Settings, discriminator: Settings, arrays: Mapping[str, Mapping[str, np.ndarray]]) -> Found:
+    """Returns what two networks are, after checking their settings; widths come from `arrays`, by network.
+
+    Raises:
+      UserError: they are not StyleGAN2 networks, or have unsupported settings.
+    """
+    grown_generator, grown_discriminator = _grown_generator(generator), _grown_discriminator(discriminator)
+    generator.check()
+    discriminator.check()
+    source = generator.source
+    sides = {net.what: _sides(net) for net in (generator, discriminator)}
+    channels = [_width(arrays["generator"], _BIAS.format(side, "1" * (side > 4)), 0) for side in sides["generator"]]
+    widths = [_width(arrays["discriminator"], "4x4/Conv/bias", 0)]
+    widths += [_width(arrays["discriminator"], f"{s}x{s}/Conv0/bias", 0) for s in sides["discriminator"][1:]]
+    style, layers = generator.count("dlatent_size", 512), generator.count("mapping_layers", 8)
+    _check_widths(generator, arrays["generator"], style, layers)
+    ada = discriminator.builder == _ADA
+    # Groups of one image have no deviation: stylegan2's TensorFlow code leaves the layer out then.
+    group = discriminator.count("mbstd_group_size", None if ada else 4, none=0 if ada else None)
+    measured = ada or group > 1
+    kind = "orig" if grown_discriminator else discriminator.get("architecture", "resnet")
+    clamp = discriminator.get("conv_clamp", None)
+    if kind == "skip" and clamp is not None:
+        raise UserError(f"{source}: a discriminator of kind 'skip' with conv_clamp is not supported")
+    try:
+        arch = Architecture(
+            size=sides["generator"][-1],
+            style_dim=style,
+            mapping_layers=layers,
+            channels=tuple(channels),
+            discriminator_channels=tuple(widths),
+            mapping_scale=_number(generator.get("mapping_lrmul", 0.01)),
+            stddev_group=group,
+            stddev_channels=discriminator.count("mbstd_num_features", 1) if measured else 0,
+            generator_kind="orig" if grown_generator else generator.get("architecture", "skip"),
+            discriminator_kind=kind,
+            conv_clamp=_clamp(generator.get("conv_clamp", None)),
+            discriminator_clamp=_clamp(clamp),
+            taps=_taps(generator),
+            discriminator_taps=_taps(discriminator),
+            stored_mean=True,
+        )
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{source}: no StyleGAN2 that is supported ({one_line(str(error)[:300])})") from error
+    grown = [net.what for net, yes in ((generator, grown_generator), (discriminator, grown_discriminator)) if yes]
+    noisy = generator.get("use_noise", True)
+    if not isinstance(noisy, bool):
+        raise UserError(f"{source}: use_noise of the generator is {short(noisy)}")
+    notes = list(_notes(grown, (generator, discriminator)))
+    return Found(arch, grown_generator, grown_discriminator, not noisy, notes)
+
+
+def _notes(grown: list[str], networks: Iterable[Settings]) -> Iterable[str]:
+    if grown:
+        yield f"Grown step by step ({' and '.join(grown)}): the layers of the full side are kept."
+    half = [net.what for net in networks if net.get("num_fp16_res", 0) not in (0, None)]
+    if half:
+        yield f"Trained with float16 layers ({' and '.join(half)}): computed in float32 here, clamped as trained."
+
+
+def _grown_generator(network: Settings) -> bool:
+    """Returns whether a generator was grown; raises `UserError` if functions other than StyleGAN2's build it."""
+    _built_by(network, ("G_main",))
+    _built_by(network.component("mapping"), ("G_mapping",))
+    synthesis = network.component("synthesis")
+    _built_by(synthesis, tuple(_SYNTHESES))
+    return _SYNTHESES[synthesis.builder]
+
+
+def _grown_discriminator(network: Settings) -> bool:
+    """Returns whether a discriminator was grown; raises `UserError` if it is not one of StyleGAN2's."""
+    _built_by(network, tuple(_DISCRIMINATORS))
+    return _DISCRIMINATORS[network.builder]
+
+
+def _built_by(network: Settings, functions: tuple[str, ...]) -> None:
+    if network.builder not in functions:
+        raise UserError(
+            f"{network.source}: the {network.what} is built by {short(network.builder)}; StyleGAN2's is by "
+            f"{' or '.join(functions)}"
+        )
+
+
+def _sides(network: Settings) -> list[int]:
+    """Returns 4, 8, ... up to the network's side."""
+    possible = [4 * 2**i for i in range(9)]
+    size = network.count("resolution", 1024)
+    if size not in possible[1:]:
+        raise UserError(
+            f"{network.source}: a {network.what} of {size} pixels; possible are {', '.join(map(str, possible[1:]))}"
+        )
+    return possible[: possible.index(size) + 1]
+
+
+def _width(arrays: Mapping[str, np.ndarray], name: str, axis: int) -> int:
+    """Returns the length of an axis; 0 if it does not exist, which is reported later."""
+    return arrays[name].shape[axis] if name in arrays and axis < arrays[name].ndim else 0
+
+
+def _check_widths(generator: Settings, arrays: Mapping[str, np.ndarray], style: int, layers: int) -> None:
+    """Rejects mapping networks of several widths: the method adds one encoder's output to any hidden vector."""
+    widths = [generator.count("latent_size", 512)]
+    widths += [_width(arrays, f"mapping/Dense{i}/weight", 1) for i in range(min(layers, 100))]
+    if any(width not in (0, style) for width in widths):
+        raise UserError(
+            f"{generator.source}: the mapping network is {listed(map(str, widths))} wide. The method adds one "
+            "encoder's output to z, hidden vectors and w alike, and so needs a generator whose widths are equal"
+        )
+
+
+def _taps(network: Settings) -> tuple[float, ...]:
+    """Returns the low-pass filter along one axis; raises `ValueError` if it is not a filter, or has two axes."""
+    taps = network.get("resample_kernel", list(BINOMIAL))
+    if not isinstance(taps, (list, tuple)) or not 0 < len(taps) <= MOST_TAPS:
+        raise ValueError(f"a resample_kernel that is {short(taps)}")
+    numbers = [_number(tap) for tap in taps]
+    if not sum(numbers):
+        raise ValueError("a resample_kernel whose sum is zero")
+    return known_taps([number / sum(numbers) for number in numbers])
+
+
+def _clamp(value: Any) -> float | None:
+    return None if value is None else _number(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{short(value)} in place of a number")
+    return float(value)

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.weights.messages import listed
+from gan2shape_jax.io.weights.tensors import listed
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.architecture import discriminator_shapes, generator_shapes
-from gan2shape_jax.stylegan2.weights import check_params
 
 from . import tensors
 from .tensors import State
@@ -205,13 +204,7 @@ def convert(content: Any, source: str | os.PathLike) -> tuple[Architecture, Para
     for key, filters in _filters(arch).items():
         _drop_filters(states[key], filters, source)
     notes = _add_noise(states["g_ema"], sources["g_ema"]["noise"])
-    arrays, shapes = {}, {}
-    for key, table in sources.items():
-        arrays.update({f"{key}.{name}": value for name, value in states[key].items()})
-        shapes.update({f"{key}.{name}": shape for name, shape in tensors.expected_shapes(table).items()})
-    check_params(arrays, shapes, source=source)
-    params = {
-        "generator": tensors.apply(sources["g_ema"], states["g_ema"]),
-        "discriminator": tensors.apply(sources["d"], states["d"]),
+    parts = {
+        what: (f"{key}.", sources[key], states[key]) for what, key in (("generator", "g_ema"), ("discriminator", "d"))
     }
-    return arch, params, [notes] if notes else []
+    return arch, tensors.params_of(parts, source), [notes] if notes else []

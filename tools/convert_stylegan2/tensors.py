@@ -5,13 +5,26 @@ array. PyTorch's layouts: convolutions (out, in, kh, kw), linear layers (out, in
 """
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from gan2shape_jax.stylegan2 import Params
+from gan2shape_jax.stylegan2.weights import check_params
 
-__all__ = ["State", "Tensor", "apply", "constant", "flattened", "kernel", "matrix", "plain", "expected_shapes"]
+__all__ = [
+    "State",
+    "Tensor",
+    "biased",
+    "constant",
+    "expected_shapes",
+    "flattened",
+    "kernel",
+    "matrix",
+    "params_of",
+    "plain",
+]
 
 State = Mapping[str, np.ndarray]
 
@@ -49,6 +62,15 @@ def constant(name: str, ours: tuple[int, ...], lead: tuple[int, ...] = ()) -> Te
     return Tensor(name, lead + shape, lambda value: value.reshape(shape).transpose(1, 2, 0))
 
 
+def biased(weight: Callable, module: str, shapes: Params) -> Params:
+    """Returns the two tensors of a layer with a bias, whose weight is one of the above."""
+    names = {part: f"{module}.{part}" for part in ("weight", "bias")}
+    return {
+        "weight": weight(names["weight"], shapes["weight"]),
+        "bias": plain(names["bias"], shapes["bias"], shapes["bias"]),
+    }
+
+
 def flattened(name: str, ours: tuple[int, ...]) -> Tensor:
     """Returns a linear layer's weight over flattened 4x4 features: PyTorch flattens (c, h, w), we (h, w, c)."""
     outputs, channels = ours[1], ours[0] // 16
@@ -57,12 +79,30 @@ def flattened(name: str, ours: tuple[int, ...]) -> Tensor:
     )
 
 
-def apply(table: Params, state: State) -> Params:
-    """Returns the parameters, float32, from tensors whose names and shapes have been checked."""
+def params_of(networks: Mapping[str, tuple[str, Params, State]], source: str | os.PathLike) -> Params:
+    """Returns the parameters, float32, by our name of each network.
+
+    Args:
+      networks: by our name, what its tensors' names begin with in messages, its table, and its tensors.
+      source: the file, for messages.
+
+    Raises:
+      UserError: tensors are missing, unknown, misshapen or not finite; the message lists them all.
+    """
+    found: dict[str, np.ndarray] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for prefix, table, state in networks.values():
+        found |= {f"{prefix}{name}": value for name, value in state.items()}
+        shapes |= {f"{prefix}{name}": shape for name, shape in expected_shapes(table).items()}
+    check_params(found, shapes, source=source)
+    return {ours: _applied(table, state) for ours, (_, table, state) in networks.items()}
+
+
+def _applied(table: Params, state: State) -> Params:
     return {
         name: np.array(t.convert(np.asarray(state[t.name], np.float32)), np.float32, order="C")
         if isinstance(t, Tensor)
-        else apply(t, state)
+        else _applied(t, state)
         for name, t in table.items()
     }
 

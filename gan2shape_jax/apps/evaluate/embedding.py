@@ -17,10 +17,10 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.child import MIB, run_limited
 from gan2shape_jax.io.files import read_bytes
-from gan2shape_jax.io.weights.messages import listed, printable, short
+from gan2shape_jax.io.weights.tensors import listed, short
 from gan2shape_jax.results.pictures import to_uint8
 
 __all__ = ["Embedding", "Preparation", "cosine", "load_embedding", "prepare"]
@@ -211,4 +211,4 @@ def _session(path: str) -> Any:
 
 
 def _first_line(error: Exception) -> str:
-    return printable((str(error).splitlines() or [type(error).__name__])[0], 300)
+    return one_line((str(error).splitlines() or [type(error).__name__])[0][:300])

@@ -14,7 +14,7 @@ from gan2shape_jax.errors import UserError, exit_code, printable
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.io.files import MIB
-from gan2shape_jax.io.weights.messages import short
+from gan2shape_jax.io.weights.tensors import short
 
 __all__ = ["main"]
 

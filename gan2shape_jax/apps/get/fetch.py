@@ -17,7 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from gan2shape_jax.apps.get.table import Source
 from gan2shape_jax.errors import UserError, one_line, refused
 from gan2shape_jax.io.files import MIB, atomic_file, open_regular, sha256
-from gan2shape_jax.io.weights.messages import listed
+from gan2shape_jax.io.weights.tensors import listed
 
 __all__ = ["MOST", "check_file", "fetch", "require_fetchable", "unpack"]
 

@@ -21,7 +21,7 @@ from gan2shape_jax.errors import RunEndingError, UserError, refused
 from gan2shape_jax.io.bundled import import_tool
 from gan2shape_jax.io.child import run_limited
 from gan2shape_jax.io.files import atomic_file, atomic_text, folder_fault, open_regular, read_object, sha256
-from gan2shape_jax.io.weights.messages import listed
+from gan2shape_jax.io.weights.tensors import listed
 
 __all__ = ["found", "locked", "obtain"]
 

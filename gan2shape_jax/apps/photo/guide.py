@@ -23,8 +23,7 @@ from gan2shape_jax.apps.photo import alignment
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import atomic_bytes, sha256
 from gan2shape_jax.io.found_masks import usual_mask
-from gan2shape_jax.io.weights.messages import Refused
-from gan2shape_jax.io.weights.safetensors_file import open_safetensors
+from gan2shape_jax.io.weights.tensors import Refused, open_safetensors
 from gan2shape_jax.method.models import Params
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.stylegan2 import Architecture, typicality, typicality_measure

@@ -1,28 +1,39 @@
 """Reads checkpoints of PyTorch and NVIDIA without either, and without running any code in them.
 
-A torch file is a pickle, a small program that may name any function to call, plus raw storages: in a zip archive
-(PyTorch 1.6 and later) or one after another (earlier versions). NVIDIA's network pickles are pickles of records alone.
-Only a closed list of names is known (`pickles`), and the file is parsed in a child process with a limit on memory and
-time (`child`).
+A torch file is a pickle and raw storages: in a zip archive (PyTorch 1.6 and later) or one after another (earlier
+versions). NVIDIA's network pickles are pickles of records alone. A pickle is a small program: it may name any function,
+have it called, and set the attributes of the result. Here every name is looked up in `ALLOWED`, what is found there
+stands in for the real function or class and keeps its attributes, and tensors are checked views of their storages.
+NVIDIA's records (stylegan2-ada-pytorch: torch_utils/persistence.py; stylegan2: dnnlib/tflib/network.py) are data, and
+the source code in them stays text. What this costs is bounded by parsing files in a child process (`child`).
 """
 
+import io
+import math
 import os
 import pathlib
+import pickle
+import re
 import zipfile
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.child import MIB, run_limited
-from gan2shape_jax.io.files import open_regular
+import ml_dtypes
+import numpy as np
+
+from gan2shape_jax.errors import UserError, one_line
+from gan2shape_jax.io.child import Record, run_limited
+from gan2shape_jax.io.files import MIB, open_regular
 from gan2shape_jax.io.weights import families
-from gan2shape_jax.io.weights.messages import LIMIT, Refused, printable
-from gan2shape_jax.io.weights.pickles import Storage, StorageType, Unpickler, as_data, read_legacy
-from gan2shape_jax.io.weights.safetensors_file import open_safetensors
+from gan2shape_jax.io.weights.tensors import LIMIT, Refused, open_safetensors, short
 
-__all__ = ["parse_checkpoint", "read_checkpoint"]
+__all__ = ["ALLOWED", "TENSORFLOW", "Unpickler", "as_data", "parse_checkpoint", "read_checkpoint"]
 
+TENSORFLOW = "dnnlib.tflib.network.Network"  # the class of records of TensorFlow's networks
 _MEMORY, _MULTIPLE = 512 * MIB, 6  # what reading may take: this, and a multiple of the file's size
 _SECONDS, _BYTES_A_SECOND = 60, 10 * MIB
+_MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001  # the first pickles of a file in PyTorch's older format
+_DEPTH, _VALUES = 60, 1_000_000  # levels and values of a file; StyleGAN2 with its optimizers has 10 and 20,000
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Any:
@@ -61,38 +72,14 @@ def parse_checkpoint(path: str) -> Any:
             file.seek(0)
             legacy = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" in file.read(32)  # the number that it begins with
             file.seek(0)
-            return as_data(read_legacy(file) if legacy else Unpickler(file).load())
+            return as_data(_read_legacy(file) if legacy else Unpickler(file).load())
     except (UserError, MemoryError):
         raise
     except Refused as error:
         raise UserError(_refusal(path, error)) from error
     except Exception as error:  # a damaged pickle can raise anything
-        told = f"{type(error).__name__}: {printable(str(error), 100)}"
-        raise UserError(f"{path}: damaged, truncated or not a PyTorch file ({told})") from error
-
-
-def _read_zip(file: BinaryIO) -> Any:
-    """Reads what PyTorch wrote as a zip archive."""
-    with zipfile.ZipFile(file) as archive:
-        sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
-        names = [name for name in sizes if name.count("/") == 1 and name.endswith("/data.pkl")]
-        if len(names) != 1:
-            raise Refused("an archive without a single data.pkl")
-        root = names[0].split("/")[0]
-        if f"{root}/byteorder" in sizes and archive.read(f"{root}/byteorder") != b"little":
-            raise Refused("big-endian storages")
-        storages: dict[tuple[str, StorageType], Storage] = {}
-
-        def storage(kind: StorageType, key: str, count: int) -> Storage:
-            name = f"{root}/data/{key}"
-            if sizes.get(name) != count * kind.dtype.itemsize:
-                raise Refused(f"a storage {key!r:.40} of {count} values that is not there")
-            if (key, kind) not in storages:
-                storages[key, kind] = Storage(kind, archive.read(name))
-            return storages[key, kind]
-
-        with archive.open(names[0]) as pickled:
-            return Unpickler(pickled, storage).load()  # type: ignore[arg-type]
+        what = f"{type(error).__name__}: {one_line(str(error)[:100])}"
+        raise UserError(f"{path}: damaged, truncated or not a PyTorch file ({what})") from error
 
 
 def _check_start(path: str, file: BinaryIO) -> None:
@@ -125,12 +112,302 @@ def _safetensors(path: str) -> str:
 
 def _refusal(path: str, error: Refused) -> str:
     known = families.recognise_global(error.name)
-    advice = (
-        families.explain(known, path)
-        if known is not None
-        else "save it anew as plain tensors if you trust where it came from"
-    )
+    advice = families.explain(known, path) if known else "save it anew as plain tensors if you trust where it came from"
     return (
         f"{pathlib.Path(path)}: refused, for it holds {error}. Only tensors and plain values in lists and dictionaries "
         f"are read, and nothing is ever run; {advice}"
     )
+
+
+class _Fixed:
+    """Instances whose attributes a pickle cannot set."""
+
+    def __setstate__(self, state: Any) -> None:
+        raise Refused(f"the state of a {type(self).__name__}")
+
+
+class _Call(_Fixed):
+    """A function of the closed list."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, *args: Any) -> Any:
+        return self._function(*args)
+
+
+class _StorageType(_Fixed):
+    """The type of a storage's values."""
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype = np.dtype(dtype)
+
+
+class _Storage(_Fixed):
+    """Bytes, which may be filled in later, and their type; tensors are views of them."""
+
+    def __init__(self, kind: _StorageType, buffer: bytes | bytearray | memoryview) -> None:
+        self.dtype, self.buffer = kind.dtype, buffer
+
+
+class _Dictionary(dict[Any, Any]):
+    """Stands in for `collections.OrderedDict`, whose state is torch's `_metadata`, and NVIDIA's `EasyDict`."""
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+class _Attributes(_Fixed):
+    """Stands in for an object that is only a set of attributes."""
+
+    class_name = "argparse.Namespace"
+    fields: dict[str, Any] | None = None
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, dict) or self.fields is not None:
+            raise Refused(f"the state of a {self.class_name} that is none")
+        self.fields = state
+
+
+class _Network(_Attributes):
+    """Stands in for a network of NVIDIA's TensorFlow code."""
+
+    class_name = TENSORFLOW
+
+
+class _DataType(_Fixed):
+    """Stands in for a NumPy data type; numbers only."""
+
+    def __init__(self, text: Any, *_: Any) -> None:
+        if not isinstance(text, str) or not re.fullmatch(r"[<|=]?(f[248]|[iu][1248]|b1)", text):
+            raise Refused(f"numpy.dtype of {short(text)}, which is not a plain number")
+        self.dtype = np.dtype(text)
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", "|", "="):
+            raise Refused("numpy.dtype of another byte order or with fields")
+
+
+class _Array(_Fixed):
+    """Stands in for a NumPy array of plain numbers."""
+
+    values: np.ndarray | None = None
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, tuple) or len(state) != 5:
+            raise Refused("numpy.ndarray of other than plain numbers")
+        _, shape, kind, fortran, data = state
+        self.values = _array(data, kind, shape, "F" if fortran is True else "C")
+
+
+def _array(data: Any, kind: Any, shape: Any, order: Any = "C") -> np.ndarray:
+    data = data.encode("latin1") if isinstance(data, str) else data  # as Python 2 wrote it
+    if not isinstance(kind, _DataType) or not isinstance(data, (bytes, bytearray)) or order not in ("C", "F"):
+        raise Refused("numpy.ndarray of other than plain numbers")
+    size = _whole(shape)
+    if math.prod(size) * kind.dtype.itemsize != len(data):
+        raise Refused(f"numpy.ndarray of {math.prod(size)} values in {len(data)} bytes")
+    return np.frombuffer(data, kind.dtype).reshape(size, order=order)
+
+
+def _reconstruct(kind: Any, *_: Any) -> _Array:
+    if kind is not _Array:
+        raise Refused("numpy.core.multiarray._reconstruct of another class")
+    return _Array()
+
+
+def _whole(values: Any) -> tuple[int, ...]:
+    if not isinstance(values, (tuple, list)) or not all(type(v) is int and v >= 0 for v in values):
+        raise Refused("a tensor whose size, stride or offset is not made of whole numbers from 0 on")
+    return tuple(values)
+
+
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray:
+    if not isinstance(storage, _Storage):
+        raise Refused("a tensor without a storage")
+    (offset,), size, stride = _whole((offset,)), _whole(size), _whole(stride)
+    width = storage.dtype.itemsize
+    try:
+        # NumPy checks that all of it lies within the bytes.
+        return np.ndarray(size, storage.dtype, storage.buffer, offset * width, tuple(side * width for side in stride))
+    except (ValueError, TypeError, OverflowError) as error:
+        raise Refused(f"a tensor that reaches beyond its storage ({error})") from error
+
+
+def _persistent(meta: Any) -> Record:
+    """Returns a module of NVIDIA's PyTorch code as data."""
+    if not isinstance(meta, dict) or [type(meta.get(key)) for key in ("class_name", "state")] != [str, dict]:
+        raise Refused("torch_utils.persistence._reconstruct_persistent_obj of what is no record of a class")
+    return Record(meta["class_name"], meta["state"])
+
+
+def _nested_storage(data: Any) -> _Storage:
+    """Returns the storage in bytes of PyTorch's older format."""
+    try:
+        storage = _read_legacy(io.BytesIO(data))
+    except Refused as error:
+        raise Refused(f"{error} (inside torch.storage._load_from_bytes)", error.name) from error
+    if not isinstance(storage, _Storage):
+        raise Refused("torch.storage._load_from_bytes of what is no storage")
+    return storage
+
+
+def _encoded(text: Any, encoding: Any = None) -> bytes:
+    """Returns the bytes that protocol 2 writes as text."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise Refused("_codecs.encode other than to latin1")
+    return text.encode("latin1")
+
+
+# Of storages; bfloat16 becomes float32 in `as_data`.
+_TYPES: dict[str, Any] = {
+    **{"Float": "<f4", "Double": "<f8", "Half": "<f2", "BFloat16": ml_dtypes.bfloat16, "Bool": "?"},
+    **{"Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "i1", "Byte": "u1"},
+}
+# What a pickle may name, by `module.name`.
+ALLOWED: dict[str, Any] = {
+    "torch._utils._rebuild_tensor": _Call(_tensor),
+    "torch._utils._rebuild_tensor_v2": _Call(_tensor),
+    "torch._utils._rebuild_parameter": _Call(lambda data, *_: data),
+    "torch.Size": _Call(_whole),
+    "torch.device": _Call(lambda *args: ":".join(map(short, args))),
+    "torch.storage._load_from_bytes": _Call(_nested_storage),
+    **{f"torch.{name}Storage": _StorageType(dtype) for name, dtype in _TYPES.items()},
+    "collections.OrderedDict": _Dictionary,
+    "argparse.Namespace": _Attributes,
+    "unsup3d.meters.MetricsTrace": _Attributes,  # the loss curves in Unsup3d's checkpoints
+    "torch_utils.persistence._reconstruct_persistent_obj": _Call(_persistent),
+    "dnnlib.util.EasyDict": _Dictionary,
+    "dnnlib.EasyDict": _Dictionary,
+    TENSORFLOW: _Network,
+    "tfutil.Network": _Network,
+    "builtins.set": _Call(lambda items=(): set(items)),
+    "__builtin__.set": _Call(lambda items=(): set(items)),
+    "_codecs.encode": _Call(_encoded),
+    "numpy.dtype": _DataType,
+    "numpy.ndarray": _Array,
+    **{
+        f"numpy.{core}.{name}": _Call(function)
+        for core in ("core", "_core")  # NumPy 1 and 2
+        for name, function in (
+            ("multiarray.scalar", lambda kind, data: _array(data, kind, ()).item()),
+            ("multiarray._reconstruct", _reconstruct),
+            ("numeric._frombuffer", _array),
+        )
+    },
+}
+
+
+def _no_storage(kind: _StorageType, key: str, count: int) -> _Storage:
+    raise Refused("a storage outside of PyTorch's files")
+
+
+class Unpickler(pickle.Unpickler):
+    """Reads one pickle from a file, which is left after it; `load` returns what `as_data` takes."""
+
+    def __init__(
+        self, file: BinaryIO | io.BytesIO, storage: Callable[[_StorageType, str, int], _Storage] = _no_storage
+    ) -> None:
+        """Takes a file at the pickle's first byte, and what returns a storage of a type, key and number of values."""
+        super().__init__(file, encoding="latin1")
+        self._storage = storage
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Returns what stands in for a function or class; raises `Refused` if it is not in the closed list."""
+        full = f"{module}.{name}"
+        if full not in ALLOWED:
+            raise Refused(one_line(full[:200]), full)
+        return ALLOWED[full]
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        """Returns the storage that a tensor refers to."""
+        if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] != "storage":
+            raise Refused(f"an unknown persistent object of type {type(pid).__name__}")
+        kind, key, (count,) = pid[1], pid[2], _whole(pid[4:5])
+        if not isinstance(kind, _StorageType) or not isinstance(key, str):
+            raise Refused("a storage without a type or a name")
+        storage = self._storage(kind, key, count)
+        if len(pid) == 6 and pid[5] is not None:  # the older format's view of a storage
+            _, start, length = (0, *(kind.dtype.itemsize * number for number in _whole(pid[5][1:])))
+            storage = _Storage(kind, memoryview(storage.buffer)[start : start + length])
+        return storage
+
+
+def _read_zip(file: BinaryIO) -> Any:
+    """Reads what PyTorch wrote as a zip archive."""
+    with zipfile.ZipFile(file) as archive:
+        sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+        names = [name for name in sizes if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(names) != 1:
+            raise Refused("an archive without a single data.pkl")
+        root = names[0].split("/")[0]
+        if f"{root}/byteorder" in sizes and archive.read(f"{root}/byteorder") != b"little":
+            raise Refused("big-endian storages")
+        storages: dict[tuple[str, _StorageType], _Storage] = {}
+
+        def storage(kind: _StorageType, key: str, count: int) -> _Storage:
+            name = f"{root}/data/{key}"
+            if sizes.get(name) != count * kind.dtype.itemsize:
+                raise Refused(f"a storage {key!r:.40} of {count} values that is not there")
+            if (key, kind) not in storages:
+                storages[key, kind] = _Storage(kind, archive.read(name))
+            return storages[key, kind]
+
+        with archive.open(names[0]) as pickled:
+            return Unpickler(pickled, storage).load()  # type: ignore[arg-type]
+
+
+def _read_legacy(file: BinaryIO | io.BytesIO) -> Any:
+    """Reads what PyTorch wrote before 1.6: three identifying pickles, the object, the storages' keys, their bytes."""
+    magic, version, _ = (Unpickler(file).load() for _ in range(3))
+    if magic != _MAGIC or version != _VERSION:
+        raise Refused("a pickle that PyTorch did not write")
+    storages: dict[str, _Storage] = {}
+
+    def storage(kind: _StorageType, key: str, count: int) -> _Storage:
+        if key not in storages:  # the bytes follow
+            storages[key] = _Storage(kind, bytearray(count * kind.dtype.itemsize))
+        if storages[key].dtype != kind.dtype or len(storages[key].buffer) != count * kind.dtype.itemsize:
+            raise Refused(f"a storage {key!r:.40} of two kinds")
+        return storages[key]
+
+    content = Unpickler(file, storage).load()
+    keys = Unpickler(file).load()
+    if not isinstance(keys, list) or len(keys) != len(storages) or set(keys) != storages.keys():
+        raise Refused("storages that do not match its list of them")
+    for key in keys:
+        buffer = storages[key].buffer
+        count = int.from_bytes(file.read(8), "little")
+        if count * storages[key].dtype.itemsize != len(buffer) or file.readinto(buffer) != len(buffer):  # type: ignore[union-attr]
+            raise Refused(f"a storage {key!r:.40} that is not there")
+    return content
+
+
+def as_data(content: Any) -> Any:
+    """Returns what an unpickler has read as plain values, lists, tuples, dictionaries, sets, arrays and `Record`s.
+
+    Raises:
+      Refused: it is nested without end, or unfolds to more values than any checkpoint has.
+    """
+    left = _VALUES
+
+    def plain(value: Any, depth: int) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0 or not depth:
+            raise Refused(f"more than {_VALUES:,} values, or values nested in more than {_DEPTH} levels")
+        if value is None or type(value) in (bool, int, float, str, bytes):
+            return value
+        if isinstance(value, np.ndarray):
+            return value.astype(np.float32) if value.dtype == ml_dtypes.bfloat16 else value
+        if isinstance(value, _Array):
+            return value.values
+        if isinstance(value, dict):
+            return {plain(key, depth - 1): plain(item, depth - 1) for key, item in value.items()}
+        if type(value) in (list, tuple, set):
+            return type(value)([plain(item, depth - 1) for item in value])
+        if isinstance(value, (Record, _Attributes)):
+            return Record(value.class_name, plain(value.fields or {}, depth - 1))
+        return Record(type(value).__name__, {})
+
+    return plain(content, _DEPTH)

@@ -5,7 +5,6 @@ of the classes of records (`SynthesisBlock`). Sizes are not checked: that is lef
 """
 
 import dataclasses
-import itertools
 import os
 import pathlib
 import re
@@ -14,9 +13,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 __all__ = ["FAMILIES", "Family", "command", "explain", "family", "names_of", "recognise", "recognise_global"]
-
-_NAMES = 20_000  # maximum names considered; StyleGAN2 with its optimizers has 2,000
-_LENGTH = 200  # maximum characters of such a name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +23,9 @@ class Family:
       name: short name, for code and tables.
       title: readable name, as in "this is ...".
       tool: the converter, as `gan2shape-jax convert` names it, or None if nothing here converts it.
-      advice: what to do instead if `tool` is None.
       patterns: regular expressions; each must match the start of some name.
       without: regular expressions, none of which may match.
+      advice: what to do instead if `tool` is None.
     """
 
     name: str
@@ -57,26 +53,20 @@ FAMILIES: tuple[Family, ...] = (
         "an alias-free StyleGAN3 (T or R) of NVIDIA",
         None,
         (r"SynthesisInput$|(.*\.)?synthesis\.input\.(freqs|weight)",),
-        advice="its generator is another network than StyleGAN2's and is not supported; take a "
-        "StyleGAN2 of the same data (the stylegan3 repository lists some)",
+        advice="its generator is another network than StyleGAN2's and is not supported; take a StyleGAN2 of the same "
+        "data (the stylegan3 repository lists some)",
     ),
     Family(
         "stylegan2-nvidia",
         "a StyleGAN2 pickle of NVIDIA's PyTorch repositories",
         _STYLEGAN2,
-        (
-            r"SynthesisBlock$|DiscriminatorBlock$|"
-            r"(.*\.)?synthesis\.b4\.|D\.b\d+\.(fromrgb|conv0|conv1)\.",
-        ),
+        (r"SynthesisBlock$|DiscriminatorBlock$|(.*\.)?synthesis\.b4\.|D\.b\d+\.(fromrgb|conv0|conv1)\.",),
     ),
     Family(
         "stylegan1",
         "a StyleGAN of the first generation",
         None,
-        (
-            r"tf:(G_style|D_basic)|g_running\.|g_mapping\.dense|g_synthesis\.blocks|"
-            r"generator\.progression\.",
-        ),
+        (r"tf:(G_style|D_basic)|g_running\.|g_mapping\.dense|g_synthesis\.blocks|generator\.progression\.",),
         advice="it is another network than StyleGAN2 and is not supported (config a of NVIDIA's StyleGAN2 is of this "
         "kind too); take a StyleGAN2 of the same data, config e or f",
     ),
@@ -97,10 +87,7 @@ FAMILIES: tuple[Family, ...] = (
         "stylegan2-rosinality",
         "a StyleGAN2 of rosinality/stylegan2-pytorch",
         _STYLEGAN2,
-        (
-            r"g_ema\.|[gd]\.(conv1|convs|style|input|final_linear)\.|"
-            r"(.*\.)?conv1\.conv\.modulation\.weight",
-        ),
+        (r"g_ema\.|[gd]\.(conv1|convs|style|input|final_linear)\.|(.*\.)?conv1\.conv\.modulation\.weight",),
     ),
     Family("gan2shape", "the original's networks (netD ... netEnc)", _NETWORKS, (r"netEnc\.", r"net[DAVL]\.")),
     Family(
@@ -108,7 +95,7 @@ FAMILIES: tuple[Family, ...] = (
         "networks of Unsup3d (netD, netA, netV, netL)",
         _NETWORKS,
         (r"netD\.", r"netA\.", r"net[VL]\."),
-        without=(r"netEnc\.",),
+        (r"netEnc\.",),
     ),
     Family("lpips", "weights of LPIPS", _NETWORKS, (r"lin0\.model\.1\.weight|lins\.0\.model\.1\.weight",)),
     Family(
@@ -116,7 +103,7 @@ FAMILIES: tuple[Family, ...] = (
         "torchvision's VGG16",
         _NETWORKS,
         (r"features\.0\.weight", r"features\.28\.weight"),
-        without=(r"features\.34\.weight", r".*\.running_mean"),
+        (r"features\.34\.weight", r".*\.running_mean"),
     ),
     Family("bisenet", "the BiSeNet that parses faces", _NETWORKS, (r"cp\.resnet\.conv1\.weight",)),
     Family("pspnet", "the PSPNet that parses scenes", _NETWORKS, (r"layer0\.0\.weight", r"ppm\.|cls\.")),
@@ -132,25 +119,21 @@ def family(name: str) -> Family:
 def recognise(names: Iterable[str]) -> Family | None:
     """Returns the family that a checkpoint's names reveal, or None.
 
-    Wrappers such as `module.` (data parallelism) and `state_dict.` may stay in the names. If there are more names than
-    in any known checkpoint, only the first ones are considered.
+    Wrappers such as `module.` (data parallelism) and `state_dict.` may stay in the names.
     """
-    plain = {_unwrapped(name) for name in itertools.islice(names, _NAMES) if len(name) <= _LENGTH}
-    for known in FAMILIES:
-        if all(_any(pattern, plain) for pattern in known.patterns) and not any(
-            _any(pattern, plain) for pattern in known.without
-        ):
-            return known
-    return None
+    plain = [".".join(part for part in name.split(".") if part not in ("module", "state_dict")) for name in names]
+
+    def some(pattern: str) -> bool:
+        return any(map(re.compile(pattern).match, plain))
+
+    return next((f for f in FAMILIES if all(map(some, f.patterns)) and not any(map(some, f.without))), None)
 
 
 def recognise_global(name: str) -> Family | None:
     """Returns the family whose files name this function or class (`module.name`), or None."""
     if name == "torch_utils.persistence._reconstruct_persistent_obj":
         return family("stylegan2-nvidia")
-    if re.match(r"(dnnlib\.)?(tflib|tfutil)\b", name):
-        return family("stylegan2-tensorflow")
-    return None
+    return family("stylegan2-tensorflow") if re.match(r"(dnnlib\.)?(tflib|tfutil)\b", name) else None
 
 
 def names_of(content: Any) -> set[str]:
@@ -159,36 +142,27 @@ def names_of(content: Any) -> set[str]:
     For TensorFlow networks, the function that builds them is included as `tf:NAME`.
     """
     names: set[str] = set()
-    _collect(content, "", names)
+
+    def collect(value: Any, path: str) -> None:
+        fields = getattr(value, "fields", None)
+        if isinstance(fields, dict):
+            names.add(value.class_name)
+            if isinstance(builder := fields.get("build_func_name"), str):
+                names.add(f"tf:{builder}")
+            value = fields
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                # PyTorch modules read as records keep their parts in these three.
+                hidden = fields is not None and key in ("_modules", "_parameters", "_buffers")
+                collect(item, path if hidden else f"{path}.{key}" if path else str(key))
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                collect(item, path)
+        elif hasattr(value, "shape"):
+            names.add(path)
+
+    collect(content, "")
     return names
-
-
-def _collect(value: Any, path: str, names: set[str]) -> None:
-    fields = getattr(value, "fields", None)
-    if isinstance(fields, dict):
-        names.add(value.class_name)
-        if isinstance(builder := fields.get("build_func_name"), str):
-            names.add(f"tf:{builder}")
-        value = fields
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            # PyTorch modules read as records keep their parts in these three.
-            hidden = fields is not None and key in ("_modules", "_parameters", "_buffers")
-            _collect(item, path if hidden else f"{path}.{key}" if path else str(key), names)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            _collect(item, path, names)
-    elif hasattr(value, "shape"):
-        names.add(path)
-
-
-def _unwrapped(name: str) -> str:
-    return ".".join(part for part in name.split(".") if part not in ("module", "state_dict"))
-
-
-def _any(pattern: str, names: Iterable[str]) -> bool:
-    compiled = re.compile(pattern)
-    return any(compiled.match(name) for name in names)
 
 
 def command(*sources: str | os.PathLike[str], target: str | os.PathLike[str] | None = None) -> str:
@@ -199,6 +173,4 @@ def command(*sources: str | os.PathLike[str], target: str | os.PathLike[str] | N
 
 def explain(known: Family, path: str | os.PathLike[str]) -> str:
     """Returns a sentence for an error message: what the file is and what to do with it."""
-    if known.tool is None:
-        return f"{path} is {known.title}: {known.advice}"
-    return f"{path} is {known.title}: convert it with {command(path)}"
+    return f"{path} is {known.title}: {known.advice or f'convert it with {command(path)}'}"

@@ -10,8 +10,7 @@ from helpers.pickles import Call, Storage, double, dumps, network_record, tensor
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.child import Record
-from gan2shape_jax.io.weights.checkpoints import parse_checkpoint, read_checkpoint
-from gan2shape_jax.io.weights.pickles import TENSORFLOW
+from gan2shape_jax.io.weights.checkpoints import TENSORFLOW, parse_checkpoint, read_checkpoint
 
 _VALUES = np.arange(4, dtype=np.float32)
 
@@ -99,7 +98,7 @@ def test_calls_of_names_in_the_list_with_anything_else_are_refused(tmp_path, con
 
 @pytest.mark.parametrize(
     ("offset", "size", "stride"),
-    [(1, (4,), (1,)), (0, (5,), (1,)), (0, (2, 2), (3, 1)), (-1, (1,), (1,)), (0, (2**40,), (0,)), (0, (4,), (-1,))],
+    [(1, (4,), (1,)), (0, (5,), (1,)), (0, (2, 2), (3, 1)), (-1, (1,), (1,)), (0, (4,), (-1,))],
 )
 def test_tensors_outside_their_storage_are_refused(tmp_path, offset, size, stride):
     content = dumps(Call("torch._utils._rebuild_tensor_v2", Storage("0", 4), offset, size, stride, False, {}), 2)
@@ -147,6 +146,9 @@ def test_what_takes_more_memory_than_such_a_file_needs_is_ended(tmp_path):
     path = _archive(tmp_path / "bomb.pt", dumps(content, 2), [("0", bytes(10**8))], zipfile.ZIP_DEFLATED)
     with pytest.raises(UserError, match=r"bomb\.pt"):
         read_checkpoint(path)
+    content = Call("torch._utils._rebuild_tensor_v2", Storage("0", 4), 0, (2**40,), (0,), False, {})
+    with pytest.raises(UserError, match=r"bomb\.pt"):
+        read_checkpoint(_archive(path, dumps(content, 2), [("0", _VALUES.tobytes())]))
 
 
 def test_foreign_truncated_and_damaged_files_are_named(tmp_path, golden_path):

@@ -1,0 +1,426 @@
+"""Scene parsers that find the object in a picture: BiSeNet for faces, PSPNet for objects and scenes.
+
+BiSeNet: Yu et al., ECCV 2018, with ResNet-18 and with the features of side 1/8 in place of the spatial path; it takes
+squares of a multiple of 32 pixels. PSPNet: Zhao et al., CVPR 2017, with a dilated ResNet-50 that starts with three 3x3
+convolutions; squares of one more than a multiple of 8. The published weights were trained at 512 and 473. Both run in
+evaluation mode, on XLA's own convolutions: a few times per picture, and they are not trained.
+
+Pictures are `(N, S, S, 3)` in [-1, 1], features `(N, H, W, C)`, labels `(side, side)`, masks `(S, S)` in [0, 1].
+Parameters are `NAME/kernel` (rows, columns, in, out) and, if there is one, `NAME/bias` (out,), float32: batch
+normalisation is an affine map of each channel here, and folded into the convolution before it. In the original, kernels
+are (out, in, rows, columns); a convolution `a` followed by batch normalisation `b` is `a.weight`, `b.weight`, `b.bias`,
+`b.running_mean`, `b.running_var`. A weight file is safetensors; its header holds the architecture as JSON, the licence
+note of the source and its SHA-256. Sources: GAN2Shape's published implementation; He et al. for ImageNet's statistics.
+"""
+
+import dataclasses
+import functools
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, UInt8
+
+from gan2shape_jax.errors import UserError, one_line
+from gan2shape_jax.geometry import resample
+from gan2shape_jax.io.categories import Parser
+from gan2shape_jax.io.weights.tensors import Refused, listed, misfits, open_safetensors, short
+
+__all__ = [
+    "FORMAT",
+    "Architecture",
+    "find_labels",
+    "header_of",
+    "ignored_names",
+    "infer_architecture",
+    "load_parser",
+    "logits",
+    "mask_of_labels",
+    "parameter_shapes",
+    "params_from_torch",
+    "prepare",
+    "torch_shapes",
+]
+
+FORMAT = "gan2shape-jax/parser/1"
+_ADVICE = "convert the published weights with `gan2shape-jax convert networks` (docs/how-to/converting-weights.md)"
+_BINS = (1, 2, 3, 6)  # sides of the grids over which PSPNet averages its features
+_STRIDES = ((1, 1), (2, 1), (1, 2), (1, 4))  # stride and dilation of PSPNet's stages: the last two keep their size
+_NORM = ("weight", "bias", "running_mean", "running_var")
+_EPSILON = 1e-5  # which batch normalisation adds to a variance before taking its square root (torch's default)
+# Tensors that the labels do not depend on: counters, and heads used only in training.
+_IGNORED = re.compile(r"\.num_batches_tracked$|^aux\.|^conv_out(16|32)\.|^criterion\.")
+# ImageNet's mean and deviation.
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+Params = Mapping[str, Array]
+State = Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """What kind of parser a weight file holds.
+
+    Attributes:
+        family: "bisenet" or "pspnet".
+        classes: number of labels, including the background.
+        width: channels of the first convolution, 64 in all published weights; the others follow.
+        blocks: residual blocks in each of the four stages.
+    """
+
+    family: Literal["bisenet", "pspnet"]
+    classes: int
+    width: int = 64
+    blocks: tuple[int, ...] = (2, 2, 2, 2)
+
+    def __post_init__(self) -> None:
+        if self.family not in ("bisenet", "pspnet"):
+            raise ValueError(f"unknown family {short(self.family)}")
+        # Labels are bytes; no parser has more channels or blocks. They determine the size of the shape tables.
+        for what, numbers, low, high in (
+            ("classes", (self.classes,), 2, 256),
+            ("width", (self.width,), 1, 2**12),
+            ("blocks", self.blocks, 1, 40),
+        ):
+            if not all(type(number) is int and low <= number <= high for number in numbers):
+                raise ValueError(f"{what} {listed(map(short, numbers))}")
+        if len(self.blocks) != 4:
+            raise ValueError(f"blocks {listed(map(short, self.blocks))}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "Architecture":
+        """Inverts `to_dict`, also after JSON; raises KeyError, TypeError or ValueError."""
+        return cls(**{**fields, "blocks": tuple(fields["blocks"])})
+
+
+class _Convolution(NamedTuple):
+    """One convolution: our name, the original's, that of the batch normalisation after it or "", and its shape."""
+
+    name: str
+    torch: str
+    norm: str
+    inputs: int
+    outputs: int
+    size: int
+    bias: bool = False
+
+
+def _convolutions(arch: Architecture) -> Iterator[_Convolution]:
+    """Yields all convolutions that the labels depend on."""
+    w = arch.width
+    if arch.family == "bisenet":
+        yield _Convolution("stem", "cp.resnet.conv1", "cp.resnet.bn1", 3, w, 7)
+        yield from _stages(arch, "cp.resnet.", w, (3, 3), 1)
+        for level, width in ((16, 4 * w), (32, 8 * w)):
+            arm, head = f"cp.arm{level}", f"cp.conv_head{level}"
+            yield _Convolution(f"refine{level}", f"{arm}.conv.conv", f"{arm}.conv.bn", width, 2 * w, 3)
+            yield _Convolution(f"attention{level}", f"{arm}.conv_atten", f"{arm}.bn_atten", 2 * w, 2 * w, 1)
+            yield _Convolution(f"head{level}", f"{head}.conv", f"{head}.bn", 2 * w, 2 * w, 3)
+        yield _Convolution("mean", "cp.conv_avg.conv", "cp.conv_avg.bn", 8 * w, 2 * w, 1)
+        yield _Convolution("fusion", "ffm.convblk.conv", "ffm.convblk.bn", 4 * w, 4 * w, 1)
+        yield _Convolution("fusion_squeeze", "ffm.conv1", "", 4 * w, w, 1)
+        yield _Convolution("fusion_excite", "ffm.conv2", "", w, 4 * w, 1)
+        yield _Convolution("classify", "conv_out.conv.conv", "conv_out.conv.bn", 4 * w, 4 * w, 3)
+        yield _Convolution("output", "conv_out.conv_out", "", 4 * w, arch.classes, 1)
+        return
+    for i, (inputs, outputs) in enumerate(((3, w), (w, w), (w, 2 * w))):
+        yield _Convolution(f"stem{i}", f"layer0.{3 * i}", f"layer0.{3 * i + 1}", inputs, outputs, 3)
+    yield from _stages(arch, "", 2 * w, (1, 3, 1), 4)
+    last = 32 * w
+    for i, side in enumerate(_BINS):
+        there = f"ppm.features.{i}"
+        yield _Convolution(f"pool{side}", f"{there}.1", f"{there}.2", last, last // len(_BINS), 1)
+    yield _Convolution("classify", "cls.0", "cls.1", 2 * last, 8 * w, 3)
+    yield _Convolution("output", "cls.4", "", 8 * w, arch.classes, 1, bias=True)
+
+
+def _stages(
+    arch: Architecture, prefix: str, before: int, sizes: tuple[int, ...], widening: int
+) -> Iterator[_Convolution]:
+    """Yields the convolutions of residual blocks: of these kernel sizes, the last one with more channels."""
+    for stage, count in enumerate(arch.blocks, 1):
+        inner = arch.width << (stage - 1)
+        for block in range(count):
+            there, ours, width = f"{prefix}layer{stage}.{block}", f"stage{stage}_{block}", before
+            for i, size in enumerate(sizes, 1):
+                outputs = widening * inner if i == len(sizes) else inner
+                yield _Convolution(f"{ours}/conv{i}", f"{there}.conv{i}", f"{there}.bn{i}", width, outputs, size)
+                width = outputs
+            if block == 0 and (stage > 1 or before != width):
+                down = f"{there}.downsample"
+                yield _Convolution(f"{ours}/shortcut", f"{down}.0", f"{down}.1", before, width, 1)
+            before = width
+
+
+def parameter_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
+    """Returns the names and shapes of all parameters."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for conv in _convolutions(arch):
+        shapes[f"{conv.name}/kernel"] = (conv.size, conv.size, conv.inputs, conv.outputs)
+        if conv.norm or conv.bias:
+            shapes[f"{conv.name}/bias"] = (conv.outputs,)
+    return shapes
+
+
+def torch_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
+    """Returns the names and shapes of the tensors that `params_from_torch` takes."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for conv in _convolutions(arch):
+        shapes[f"{conv.torch}.weight"] = (conv.outputs, conv.inputs, conv.size, conv.size)
+        if conv.bias:
+            shapes[f"{conv.torch}.bias"] = (conv.outputs,)
+        if conv.norm:
+            shapes |= {f"{conv.norm}.{part}": (conv.outputs,) for part in _NORM}
+    return shapes
+
+
+def ignored_names(names: Iterable[str]) -> list[str]:
+    """Returns the names of tensors that the labels do not depend on, sorted."""
+    return sorted(name for name in names if _IGNORED.search(name))
+
+
+def infer_architecture(state: State) -> Architecture | None:
+    """Returns the parser that these tensors look like, by their names and a few shapes; None for others."""
+
+    def count(prefix: str) -> int:
+        matches = (re.match(re.escape(prefix) + r"(\d{1,9})\.", name) for name in state)
+        return max((int(match[1]) + 1 for match in matches if match), default=0)
+
+    families: dict[Literal["bisenet", "pspnet"], tuple[str, str, str]] = {
+        "bisenet": ("cp.resnet.conv1.weight", "conv_out.conv_out.weight", "cp.resnet.layer"),
+        "pspnet": ("layer0.0.weight", "cls.4.weight", "layer"),
+    }
+    for family, (stem, output, layer) in families.items():
+        if stem in state and output in state:
+            blocks = tuple(count(f"{layer}{stage}.") for stage in range(1, 5))
+            try:
+                return Architecture(family, state[output].shape[0], state[stem].shape[0], blocks)
+            except (IndexError, ValueError):
+                return None
+    return None
+
+
+def params_from_torch(arch: Architecture, state: State) -> dict[str, np.ndarray]:
+    """Returns the parameters of a parser from the original's tensors.
+
+    Args:
+        arch: the parser.
+        state: NumPy arrays by the original's names; those of `ignored_names` may be present.
+
+    Raises:
+        UserError: any tensor is missing, unknown, misshapen or not finite; the message lists all.
+    """
+    state = {name: value for name, value in state.items() if not _IGNORED.search(name)}
+    differing = misfits(state, torch_shapes(arch))
+    negative = [name for name, value in state.items() if name.endswith("running_var") and (value < 0).any()]
+    if differing or negative:
+        differing += f"; with a negative variance: {listed(negative)}" if negative else ""
+        raise UserError(f"the tensors do not make a {arch.family} of {arch.classes} classes: {differing}")
+    params = {}
+    for conv in _convolutions(arch):
+        kernel = np.asarray(state[f"{conv.torch}.weight"], np.float64)
+        bias = np.asarray(state[f"{conv.torch}.bias"], np.float64) if conv.bias else np.zeros(conv.outputs)
+        if conv.norm:
+            weight, shift, mean, variance = (np.asarray(state[f"{conv.norm}.{part}"], np.float64) for part in _NORM)
+            factor = weight / np.sqrt(variance + _EPSILON)
+            kernel, bias = kernel * factor[:, None, None, None], (bias - mean) * factor + shift
+        params[f"{conv.name}/kernel"] = np.ascontiguousarray(kernel.transpose(2, 3, 1, 0), np.float32)
+        if conv.norm or conv.bias:
+            params[f"{conv.name}/bias"] = bias.astype(np.float32)
+    return params
+
+
+def header_of(arch: Architecture) -> dict[str, str]:
+    """Returns the header of a weight file."""
+    return {"format": FORMAT, "architecture": json.dumps(arch.to_dict())}
+
+
+def load_parser(path: str | os.PathLike) -> tuple[Architecture, dict[str, jax.Array]]:
+    """Reads a converted parser: its architecture and its parameters.
+
+    Raises:
+        UserError: the file is missing, damaged, not a parser, or its tensors do not match its header.
+    """
+    try:
+        with open_safetensors(path) as file:
+            arch = _described(path, file.metadata)
+            fault = f"parser weights {path} are not what their header says ({_ADVICE})"
+            tensors = file.read_all(parameter_shapes(arch), fault)
+    except FileNotFoundError as error:
+        raise UserError(f"parser weights {path} do not exist (config.parsing.weights); {_ADVICE}") from error
+    except (OSError, Refused) as error:
+        raise UserError(f"parser weights {path} cannot be read ({error}); {_ADVICE}") from error
+    return arch, {name: jnp.asarray(value, jnp.float32) for name, value in tensors.items()}
+
+
+def _described(path: str | os.PathLike, header: Mapping[str, str]) -> Architecture:
+    if header.get("format") != FORMAT:
+        stated = short(header.get("format", "not stated"))
+        raise UserError(f"{path} holds no parser (its format is {stated}); {_ADVICE}")
+    try:
+        return Architecture.from_dict(json.loads(header["architecture"]))
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        why = f"{type(error).__name__}: {one_line(str(error)[:300])}"
+        raise UserError(f"{path}: its header describes no parser ({why}); {_ADVICE}") from error
+
+
+def _convolve(params: Params, name: str, x: Array, *, stride: int = 1, dilation: int = 1) -> Array:
+    """Applies the named convolution (odd kernel, zero padding), and its bias if it has one."""
+    kernel = params[f"{name}/kernel"]
+    padding = dilation * (kernel.shape[0] // 2)
+    x = lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        ((padding, padding), (padding, padding)),
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=lax.Precision.HIGHEST,
+    )
+    bias = params.get(f"{name}/bias")
+    return x if bias is None else x + bias
+
+
+def _rectified(params: Params, name: str, x: Array, *, stride: int = 1, dilation: int = 1) -> Array:
+    return jax.nn.relu(_convolve(params, name, x, stride=stride, dilation=dilation))
+
+
+def _max_pool(x: Array) -> Array:
+    """Returns the maximum of each 3x3 neighbourhood, at every second pixel."""
+    padding = ((0, 0), (1, 1), (1, 1), (0, 0))
+    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), padding)
+
+
+def _mean(x: Array) -> Array:
+    return jnp.mean(x, axis=(1, 2), keepdims=True)
+
+
+def _double(x: Array) -> Array:
+    return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+
+
+def _enlarge(x: Array, side: int) -> Array:
+    """Enlarges bilinearly with corners aligned: the outer pixels' centres stay where they are."""
+    for axis, equation in ((1, "oi,niwc->nowc"), (2, "oi,nhic->nhoc")):
+        positions = np.linspace(0, x.shape[axis] - 1, side)
+        weights = np.maximum(1 - np.abs(positions[:, None] - np.arange(x.shape[axis])), 0)
+        x = jnp.einsum(equation, jnp.asarray(weights, x.dtype), x, precision=lax.Precision.HIGHEST)
+    return x
+
+
+def _residual(params: Params, name: str, x: Array, kernels: int, stride: int, dilation: int = 1) -> Array:
+    """Applies a residual block of two or three convolutions, whose second last one of size 3 has the dilation."""
+    inner = x
+    for i in range(1, kernels + 1):
+        strided = i == kernels - 1  # the first of two, the second of three
+        step = {"stride": stride, "dilation": dilation} if strided else {}
+        inner = _convolve(params, f"{name}/conv{i}", inner, **step)
+        inner = jax.nn.relu(inner) if i < kernels else inner
+    if f"{name}/shortcut/kernel" in params:
+        x = _convolve(params, f"{name}/shortcut", x, stride=stride)
+    return jax.nn.relu(x + inner)
+
+
+def _bisenet(params: Params, images: Array, arch: Architecture) -> Array:
+    x = _max_pool(_rectified(params, "stem", images, stride=2))
+    levels = []
+    for stage, count in enumerate(arch.blocks, 1):
+        for block in range(count):
+            x = _residual(params, f"stage{stage}_{block}", x, 2, 2 if stage > 1 and block == 0 else 1)
+        levels.append(x)
+    _, eighth, sixteenth, last = levels
+
+    def attended(level: int, x: Array) -> Array:
+        """Refines features, weighting each channel by a value computed from the whole picture."""
+        x = _rectified(params, f"refine{level}", x)
+        return x * jax.nn.sigmoid(_convolve(params, f"attention{level}", _mean(x)))
+
+    deep = _double(attended(32, last) + _rectified(params, "mean", _mean(last)))
+    deep = _rectified(params, "head32", deep)
+    middle = _rectified(params, "head16", _double(attended(16, sixteenth) + deep))
+    x = _rectified(params, "fusion", jnp.concatenate([eighth, middle], axis=-1))
+    weight = _rectified(params, "fusion_squeeze", _mean(x))
+    x = x + x * jax.nn.sigmoid(_convolve(params, "fusion_excite", weight))
+    return _rectified(params, "classify", x)
+
+
+def _pspnet(params: Params, images: Array, arch: Architecture) -> Array:
+    x = images
+    for i, stride in enumerate((2, 1, 1)):
+        x = _rectified(params, f"stem{i}", x, stride=stride)
+    x = _max_pool(x)
+    for stage, (count, (stride, dilation)) in enumerate(zip(arch.blocks, _STRIDES, strict=True), 1):
+        for block in range(count):
+            x = _residual(params, f"stage{stage}_{block}", x, 3, stride if block == 0 else 1, dilation)
+    features = [x]
+    for side in _BINS:  # averages over grids from coarse to fine
+        pooled = resample.resize(x, side) if side > 1 else _mean(x)
+        features.append(_enlarge(_rectified(params, f"pool{side}", pooled), x.shape[1]))
+    return _rectified(params, "classify", jnp.concatenate(features, axis=-1))
+
+
+def logits(params: Params, images: Float[Array, "n s s 3"], arch: Architecture) -> Float[Array, "n s s classes"]:
+    """Returns the score of each label at each pixel.
+
+    Args:
+        params: parameters of the network.
+        images: images from `prepare`, a multiple of 32 pixels per side for BiSeNet, one more than a multiple of 8 for
+            PSPNet.
+        arch: its sizes.
+
+    Raises:
+        ValueError: pictures of another size.
+    """
+    side = images.shape[1]
+    fits = side % 32 == 0 if arch.family == "bisenet" else side % 8 == 1
+    if not fits or images.shape[2] != side:
+        raise ValueError(f"pictures of {images.shape[1:3]} pixels: {arch.family} takes squares of other sides")
+    features = (_bisenet if arch.family == "bisenet" else _pspnet)(params, images, arch)
+    return _enlarge(_convolve(params, "output", features), side)
+
+
+def prepare(images: Float[Array, "n s s 3"], side: int, *, normalize: bool) -> Float[Array, "n side side 3"]:
+    """Returns pictures as a parser takes them: resized, and normalised by ImageNet's statistics if requested."""
+    images = resample.resize(images, side)
+    if normalize:
+        images = (images / 2 + 0.5 - jnp.asarray(_MEAN)) / jnp.asarray(_DEVIATION)
+    return images
+
+
+@functools.partial(jax.jit, static_argnames=("arch", "side", "normalize"))
+def _labels(params: Params, images: jax.Array, *, arch: Architecture, side: int, normalize: bool) -> jax.Array:
+    scores = logits(params, prepare(images, side, normalize=normalize), arch)
+    return jnp.argmax(scores, axis=-1).astype(jnp.uint8)
+
+
+def find_labels(
+    params: Params, image: Float[Array | np.ndarray, "s s 3"], arch: Architecture, *, side: int, normalize: bool
+) -> UInt8[np.ndarray, "side side"]:
+    """Returns the most likely label of each pixel in a picture enlarged to `side` pixels.
+
+    Args:
+        params: from `load_parser`.
+        image: the picture, in [-1, 1].
+        arch: the parser's architecture.
+        side: pixels; see `logits`.
+        normalize: see `Parser`.
+    """
+    images = jnp.asarray(image, jnp.float32)[None]
+    return np.asarray(_labels(params, images, arch=arch, side=side, normalize=normalize)[0])
+
+
+def mask_of_labels(labels: UInt8[np.ndarray, "h h"], parser: Parser, size: int) -> Float[np.ndarray, "size size"]:
+    """Returns the object mask from labels: each label's value, averaged over areas if the mask is smaller."""
+    values = parser.table()[labels]
+    mask = resample.resize(jnp.asarray(values)[..., None], size)[..., 0]
+    return np.clip(np.asarray(mask), 0, 1)

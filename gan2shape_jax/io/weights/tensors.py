@@ -1,0 +1,140 @@
+"""Tensors by name: safetensors files, how tensors differ from those expected, and how messages quote them.
+
+What messages quote from a file is truncated and never expanded.
+"""
+
+import contextlib
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import safetensors
+
+from gan2shape_jax.errors import UserError, one_line
+from gan2shape_jax.io.files import MIB, open_regular
+
+__all__ = ["LIMIT", "Refused", "TensorFile", "listed", "misfits", "open_safetensors", "short"]
+
+LIMIT = 4096 * MIB  # maximum bytes of a weight file; StyleGAN2 for 1024 pixels with its optimizers has 830 MB
+_TYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
+_LENGTH = 80  # characters of a name or value in a message
+
+
+class Refused(Exception):
+    """A weight file is damaged, or asks for something that no honest file needs; the message says for what.
+
+    Attributes:
+      name: the name of the function or class outside the closed list that it asks for, or "".
+    """
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+
+
+def listed(names: Iterable[str], count: int = 40) -> str:
+    """Returns the first `count` names, joined by commas, and how many more there are."""
+    every: Sequence[str] = list(names)
+    more = f" and {len(every) - count} more" if len(every) > count else ""
+    return ", ".join(_cut(name) for name in every[:count]) + more
+
+
+def short(value: Any) -> str:
+    """Returns the truncated `repr` of a plain value; for any other value, only its type."""
+    if isinstance(value, (str, bytes)):
+        return _cut(repr(value[:_LENGTH]))
+    if value is None or isinstance(value, (bool, int, float)):
+        return _cut(repr(value))
+    return f"a {type(value).__name__}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 2 * _LENGTH else f"{text[:_LENGTH]}...{text[-_LENGTH // 2 :]}"
+
+
+def misfits(found: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Returns how tensors differ from those of given names and shapes, or hold NaN or infinity; '' if they do not.
+
+    Args:
+      found: arrays by name, or only their shapes.
+      shapes: the names and shapes expected.
+    """
+    shape_of = {name: tuple(getattr(value, "shape", value)) for name, value in found.items()}
+    fitting = [name for name, shape in shapes.items() if shape_of.get(name) == shape]
+    faults = {
+        "missing": [name for name in shapes if name not in found],
+        "unknown": [name for name in found if name not in shapes],
+        "misshapen": [
+            f"{name} is {shape_of[name]} instead of {shape}"
+            for name, shape in shapes.items()
+            if shape_of.get(name, shape) != shape
+        ],
+        "without numbers": [name for name in fitting if 0 in shapes[name]],
+        "with NaN or infinity": [
+            name for name in fitting if hasattr(found[name], "dtype") and not np.isfinite(found[name]).all()
+        ],
+    }
+    return "; ".join(f"{what}: {listed(names)}" for what, names in faults.items() if names)
+
+
+class TensorFile:
+    """An open safetensors file.
+
+    Attributes:
+      metadata: the header's metadata, all text.
+      shapes: the tensors' shapes, by name.
+    """
+
+    def __init__(self, file: Any) -> None:
+        """Takes what `safetensors.safe_open` returns; raises `Refused` for tensors of other types than floats."""
+        self._file = file
+        self.metadata: Mapping[str, str] = file.metadata() or {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        for name in file.keys():  # it is no dictionary
+            entry = file.get_slice(name)
+            if entry.get_dtype() not in _TYPES:
+                raise Refused(
+                    f"the tensor {short(name)} of type {short(entry.get_dtype())} ({', '.join(_TYPES)} are read)"
+                )
+            self.shapes[name] = tuple(entry.get_shape())
+
+    def read(self, name: str) -> np.ndarray:
+        """Returns a tensor."""
+        if not math.prod(self.shapes[name]):
+            return np.zeros(self.shapes[name], _TYPES[self._file.get_slice(name).get_dtype()])
+        tensor: np.ndarray = self._file.get_tensor(name)
+        return tensor
+
+    def read_all(self, shapes: Mapping[str, tuple[int, ...]], fault: str) -> dict[str, np.ndarray]:
+        """Returns all tensors, which must have these names and shapes and be finite.
+
+        Args:
+          shapes: see `misfits`; tensors of other names or shapes are not read.
+          fault: how the message of a `UserError` begins if there are any.
+        """
+        found: dict[str, Any] = {
+            name: self.read(name) if shapes.get(name) == shape else shape for name, shape in self.shapes.items()
+        }
+        if differing := misfits(found, shapes):
+            raise UserError(f"{fault}: {differing}")
+        return found
+
+
+@contextlib.contextmanager
+def open_safetensors(path: str | os.PathLike[str]) -> Iterator[TensorFile]:
+    """Opens a safetensors file.
+
+    Raises:
+      UserError: it is not a regular file, or is larger than any weight file.
+      OSError: it is missing or cannot be read.
+      Refused: it is not a safetensors file, is damaged, or has types other than 16, 32 or 64-bit floating point.
+    """
+    open_regular(path, limit=LIMIT).close()
+    try:
+        opened = safetensors.safe_open(path, framework="np")
+    except safetensors.SafetensorError as error:
+        raise Refused(f"no safetensors file, or only the beginning of one ({one_line(str(error)[:200])})") from error
+    with opened as file:
+        yield TensorFile(file)
