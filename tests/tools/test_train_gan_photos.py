@@ -110,7 +110,7 @@ def test_a_second_start_reads_nothing_again_unless_something_changed(folder, tmp
     with monkeypatch.context() as patch:
         patch.setattr(photos, "_all_read", None)
         again, said = _load(folder, tmp_path / "out")
-    assert again.fingerprint == first.fingerprint and "6 photos are trained on" in said
+    assert again.facts == first.facts and "6 photos are trained on" in said
     _picture(30).save(folder / "new.png")
     assert len(_load(folder, tmp_path / "out")[0].pixels) == 7
     monkeypatch.setattr(photos.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100}))

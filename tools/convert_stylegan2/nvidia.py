@@ -17,6 +17,7 @@ from gan2shape_jax.stylegan2.architecture import discriminator_shapes, generator
 from . import tensors
 from .nvidia_network import Network, choose_class, flatten
 from .nvidia_settings import check_settings, float16_note, infer
+from .tensors import Path, Shape, Table, Tensor
 
 __all__ = ["LICENSE", "convert", "networks_of"]
 
@@ -54,72 +55,46 @@ def _network(content: dict[str, Any], key: str, kind: str, source: str | os.Path
     return network
 
 
-def _styled(module: str, shapes: Params) -> Params:
-    """Returns the parameters of a modulated convolution.
-
-    NVIDIA's 3x3 ones, which are demodulated, are not divided by the square root of their number of inputs, as ours
-    are: the factor goes into the weights (and matters only because of the epsilon).
-    """
-    height, width, inputs, _ = shapes["weight"]
-    gain = float(np.sqrt(height * width * inputs)) if "noise_strength" in shapes else 1.0
-    parts = {
-        "weight": tensors.kernel(f"{module}.weight", shapes["weight"], gain=gain),
-        "style_weight": tensors.matrix(f"{module}.affine.weight", shapes["style_weight"]),
-        "style_bias": tensors.plain(f"{module}.affine.bias", shapes["style_bias"], shapes["style_bias"]),
-        "bias": tensors.plain(f"{module}.bias", shapes["bias"], shapes["bias"]),
-    }
-    if "noise_strength" in shapes:
-        parts["noise_strength"] = tensors.plain(f"{module}.noise_strength", (), ())
-    return parts
-
-
 def _layer(index: int | str) -> str:
     """Returns the name of the generator's n-th 3x3 convolution."""
     return f"synthesis.b{4 * 2 ** ((int(index) + 1) // 2)}.conv{1 - int(index) % 2}"
 
 
-def _generator_table(arch: Architecture) -> Params:
-    shapes = generator_shapes(arch)
-    table: Params = {
-        "mapping": {
-            i: tensors.biased(tensors.matrix, f"mapping.fc{int(i) - 1}", s) for i, s in shapes["mapping"].items()
-        },
-        "input": tensors.constant("synthesis.b4.const", shapes["input"]),
-        "layers": {i: _styled(_layer(i), s) for i, s in shapes["layers"].items()},
-        "to_rgb": {i: _styled(f"synthesis.b{4 * 2 ** int(i)}.torgb", s) for i, s in shapes["to_rgb"].items()},
-        "noise": {i: tensors.plain(f"{_layer(i)}.noise_const", s, s) for i, s in shapes["noise"].items()},
-    }
-    if "skips" in shapes:
-        table["skips"] = {
-            i: {"weight": tensors.kernel(f"synthesis.b{4 * 2 ** int(i)}.skip.weight", s["weight"])}
-            for i, s in shapes["skips"].items()
-        }
-    if "mean_w" in shapes:
-        table["mean_w"] = tensors.plain("mapping.w_avg", shapes["mean_w"], shapes["mean_w"])
-    return table
+def _generator_tensor(path: Path, shape: Shape) -> Tensor:
+    """Returns which tensor of the generator becomes a parameter.
+
+    NVIDIA's 3x3 convolutions, which are demodulated, are not divided by the square root of their number of inputs, as
+    ours are: the factor goes into the weights (and matters only because of the epsilon).
+    """
+    kind, i, part = (*path, "", "")[:3]
+    if kind == "mapping":
+        return tensors.weight(f"mapping.fc{int(i) - 1}.{part}", shape)
+    if kind == "input":
+        return tensors.constant("synthesis.b4.const", shape)
+    if kind == "mean_w":
+        return tensors.same("mapping.w_avg", shape)
+    if kind == "noise":
+        return tensors.same(f"{_layer(i)}.noise_const", shape)
+    at = _layer(i) if kind == "layers" else f"synthesis.b{4 * 2 ** int(i)}.{'skip' if kind == 'skips' else 'torgb'}"
+    if part == "weight":
+        gain = float(np.sqrt(np.prod(shape[:3]))) if kind == "layers" else 1.0
+        return tensors.kernel(f"{at}.weight", shape, gain=gain)
+    if part == "noise_strength":
+        return tensors.same(f"{at}.noise_strength", shape)
+    return tensors.weight(f"{at}.{part.replace('style_', 'affine.')}", shape)
 
 
-def _discriminator_table(arch: Architecture) -> Params:
-    shapes, blocks = discriminator_shapes(arch), {}
-    for i, parts in shapes["blocks"].items():
-        at = f"b{arch.discriminator_size // 2 ** int(i)}"
-        blocks[i] = {
-            name: tensors.biased(tensors.kernel, f"{at}.{theirs}", parts[name])
-            for name, theirs in (("conv1", "conv0"), ("conv2", "conv1"), ("from_rgb", "fromrgb"))
-            if name in parts
-        }
-        if "skip" in parts:
-            blocks[i]["skip"] = {"weight": tensors.kernel(f"{at}.skip.weight", parts["skip"]["weight"])}
-    table = {
-        "from_rgb": tensors.biased(tensors.kernel, f"b{arch.discriminator_size}.fromrgb", shapes["from_rgb"]),
-        "blocks": blocks,
-        "final_conv": tensors.biased(tensors.kernel, "b4.conv", shapes["final_conv"]),
-        "final_linear": tensors.biased(tensors.flattened, "b4.fc", shapes["final_linear"]),
-        "output": tensors.biased(tensors.matrix, "b4.out", shapes["output"]),
-    }
-    if "final_rgb" in shapes:
-        table["final_rgb"] = tensors.biased(tensors.kernel, "b4.fromrgb", shapes["final_rgb"])
-    return table
+def _discriminator_table(arch: Architecture) -> Table:
+    names = {"from_rgb": "fromrgb", "conv1": "conv0", "conv2": "conv1", "skip": "skip", "final_conv": "conv"}
+    names |= {"final_linear": "fc", "output": "out", "final_rgb": "fromrgb"}
+
+    def tensor(path: Path, shape: Shape) -> Tensor:
+        *_, layer, part = path
+        of_block = arch.discriminator_size // 2 ** int(path[1]) if path[0] == "blocks" else 4
+        name = f"b{arch.discriminator_size if path[0] == 'from_rgb' else of_block}.{names[layer]}.{part}"
+        return (tensors.flattened if name == "b4.fc.weight" else tensors.weight)(name, shape)
+
+    return tensors.table(discriminator_shapes(arch), tensor)
 
 
 def _silence(generator: Network, arch: Architecture) -> None:
@@ -153,7 +128,7 @@ def convert(
     parts = {
         what: (f"{net.key}.", table, {n: v for n, v in net.tensors.items() if not n.endswith("resample_filter")})
         for what, net, table in (
-            ("generator", generator, _generator_table(arch)),
+            ("generator", generator, tensors.table(generator_shapes(arch), _generator_tensor)),
             ("discriminator", discriminator, _discriminator_table(arch)),
         )
     }

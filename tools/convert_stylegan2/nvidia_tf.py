@@ -20,7 +20,7 @@ from gan2shape_jax.stylegan2.architecture import discriminator_shapes, generator
 
 from . import tensors
 from .nvidia_tf_settings import Settings, infer, is_network
-from .tensors import Tensor
+from .tensors import Path, Shape, Table, Tensor
 
 __all__ = ["convert", "networks_of"]
 
@@ -63,40 +63,19 @@ def _arrays(network: Settings) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _biased(scope: str, shapes: Params) -> Params:
-    return {part: _same(f"{scope}/{part}", shapes[part]) for part in ("weight", "bias")}
-
-
-def _same(name: str, shape: tuple[int, ...]) -> Tensor:
-    return tensors.plain(name, shape, shape)
-
-
-def _turned(name: str, shape: tuple[int, ...]) -> Tensor:
+def _turned(name: str, shape: Shape) -> Tensor:
     """Returns the kernel of a layer that doubles the side, which their transposed convolution rotates."""
     return Tensor(name, shape, lambda value: value[::-1, ::-1])
 
 
-def _flattened(name: str, ours: tuple[int, ...]) -> Tensor:
+def _flattened(name: str, ours: Shape) -> Tensor:
     """Returns a linear layer's weight over flattened 4x4 features: theirs are (c, h, w), ours (h, w, c)."""
     channels = ours[0] // 16
     return Tensor(name, ours, lambda value: value.reshape(channels, 4, 4, ours[1]).transpose(1, 2, 0, 3).reshape(ours))
 
 
-def _styled(scope: str, shapes: Params) -> Params:
-    turn = scope.endswith("Conv0_up")
-    parts = {
-        "weight": (_turned if turn else _same)(f"{scope}/weight", shapes["weight"]),
-        "style_weight": _same(f"{scope}/mod_weight", shapes["style_weight"]),
-        "style_bias": Tensor(f"{scope}/mod_bias", shapes["style_bias"], lambda value: value + 1),
-        "bias": _same(f"{scope}/bias", shapes["bias"]),
-    }
-    if "noise_strength" in shapes:
-        parts["noise_strength"] = _same(f"{scope}/noise_strength", ())
-    return parts
-
-
-def _scope(level: int) -> str:
-    side = 4 * 2**level
+def _scope(level: int | str) -> str:
+    side = 4 * 2 ** int(level)
     return f"{side}x{side}"
 
 
@@ -106,51 +85,44 @@ def _layer(index: int) -> str:
     return f"synthesis/{_scope((index + 1) // 2)}/{name}"
 
 
-def _generator_table(arch: Architecture, progressive: bool) -> Params:
-    shapes = generator_shapes(arch)
+def _generator_table(arch: Architecture, progressive: bool) -> Table:
+    def tensor(path: Path, shape: Shape) -> Tensor:
+        kind, i, part = (*path, "", "")[:3]
+        if kind == "mapping":
+            return tensors.same(f"mapping/Dense{int(i) - 1}/{part}", shape)
+        if kind == "input":
+            return tensors.constant("synthesis/4x4/Const/const", shape, (1,))
+        if kind == "mean_w":
+            return tensors.same("dlatent_avg", shape)
+        if kind == "noise":
+            return tensors.plain(f"synthesis/noise{i}", (1, 1, *shape), shape)
+        if kind == "skips":
+            return _turned(f"synthesis/{_scope(i)}/Skip/weight", shape)
+        colours = "synthesis/ToRGB_lod0" if progressive else f"synthesis/{_scope(i)}/ToRGB"
+        name = f"{_layer(int(i)) if kind == 'layers' else colours}/{part.replace('style_', 'mod_')}"
+        if part == "style_bias":
+            return Tensor(name, shape, lambda value: value + 1)
+        return (_turned if name.endswith("Conv0_up/weight") else tensors.same)(name, shape)
 
-    def colours(level: int) -> str:
-        return "synthesis/ToRGB_lod0" if progressive else f"synthesis/{_scope(level)}/ToRGB"
-
-    table: Params = {
-        "mapping": {i: _biased(f"mapping/Dense{int(i) - 1}", s) for i, s in shapes["mapping"].items()},
-        "input": tensors.constant("synthesis/4x4/Const/const", shapes["input"], (1,)),
-        "layers": {i: _styled(_layer(int(i)), s) for i, s in shapes["layers"].items()},
-        "to_rgb": {i: _styled(colours(int(i)), s) for i, s in shapes["to_rgb"].items()},
-        "noise": {i: tensors.plain(f"synthesis/noise{i}", (1, 1, *s), s) for i, s in shapes["noise"].items()},
-        "mean_w": _same("dlatent_avg", shapes["mean_w"]),
-    }
-    if "skips" in shapes:
-        table["skips"] = {
-            i: {"weight": _turned(f"synthesis/{_scope(int(i))}/Skip/weight", s["weight"])}
-            for i, s in shapes["skips"].items()
-        }
-    return table
+    return tensors.table(generator_shapes(arch), tensor)
 
 
-def _discriminator_table(arch: Architecture, progressive: bool) -> Params:
-    shapes, blocks = discriminator_shapes(arch), {}
+def _discriminator_table(arch: Architecture, progressive: bool) -> Table:
     last = len(arch.discriminator_channels) - 1
-    names = {"conv1": "Conv0", "conv2": "Conv1_down", "from_rgb": "FromRGB"}
-    for i, parts in shapes["blocks"].items():
-        at = _scope(last - int(i))
-        blocks[i] = {ours: _biased(f"{at}/{theirs}", parts[ours]) for ours, theirs in names.items() if ours in parts}
-        if "skip" in parts:
-            blocks[i]["skip"] = {"weight": _same(f"{at}/Skip/weight", parts["skip"]["weight"])}
-    dense = shapes["final_linear"]
-    table = {
-        "from_rgb": _biased("FromRGB_lod0" if progressive else f"{_scope(last)}/FromRGB", shapes["from_rgb"]),
-        "blocks": blocks,
-        "final_conv": _biased("4x4/Conv", shapes["final_conv"]),
-        "final_linear": {
-            "weight": _flattened("4x4/Dense0/weight", dense["weight"]),
-            "bias": _same("4x4/Dense0/bias", dense["bias"]),
-        },
-        "output": _biased("Output", shapes["output"]),
-    }
-    if "final_rgb" in shapes:
-        table["final_rgb"] = _biased("4x4/FromRGB", shapes["final_rgb"])
-    return table
+    names = {"conv1": "Conv0", "conv2": "Conv1_down", "from_rgb": "FromRGB", "skip": "Skip", "final_conv": "Conv"}
+    names |= {"final_linear": "Dense0", "final_rgb": "FromRGB"}
+
+    def tensor(path: Path, shape: Shape) -> Tensor:
+        *_, layer, part = path
+        if layer == "output":
+            return tensors.same(f"Output/{part}", shape)
+        if progressive and path[0] == "from_rgb":
+            return tensors.same(f"FromRGB_lod0/{part}", shape)
+        level = last if path[0] == "from_rgb" else last - int(path[1]) if path[0] == "blocks" else 0
+        name = f"{_scope(level)}/{names[layer]}/{part}"
+        return (_flattened if name == "4x4/Dense0/weight" else tensors.same)(name, shape)
+
+    return tensors.table(discriminator_shapes(arch), tensor)
 
 
 def _drop_growth(network: Settings, arrays: dict[str, np.ndarray], scopes: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ the sizes imply, and there must be no others.
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.architecture import discriminator_shapes, generator_shapes
 
 from . import tensors
-from .tensors import State
+from .tensors import Path, Shape, State, Table, Tensor
 
 __all__ = ["convert", "infer", "tables"]
 
@@ -28,65 +28,43 @@ _MOST_LEVELS = 9  # from 4 to 1024 pixels
 _TAPS = np.array([1.0, 3.0, 3.0, 1.0])
 
 
-def _styled(prefix: str, shapes: Params) -> Params:
-    parts = {
-        "weight": tensors.kernel(f"{prefix}.conv.weight", shapes["weight"], (1,)),
-        "style_weight": tensors.matrix(f"{prefix}.conv.modulation.weight", shapes["style_weight"]),
-        "style_bias": tensors.plain(f"{prefix}.conv.modulation.bias", shapes["style_bias"], shapes["style_bias"]),
-    }
-    (width,) = shapes["bias"]
-    if "noise_strength" in shapes:
-        parts["noise_strength"] = tensors.plain(f"{prefix}.noise.weight", (1,), ())
-        parts["bias"] = tensors.plain(f"{prefix}.activate.bias", (width,), (width,))
-    else:
-        parts["bias"] = tensors.plain(f"{prefix}.bias", (1, width, 1, 1), (width,))
-    return parts
+def _generator_tensor(path: Path, shape: Shape) -> Tensor:
+    """Returns which tensor of `g_ema` becomes a parameter."""
+    kind, i, part = (*path, "", "")[:3]
+    if kind == "mapping":
+        return tensors.weight(f"style.{i}.{part}", shape)
+    if kind == "input":
+        return tensors.constant("input.input", shape, (1,))
+    if kind == "noise":
+        return tensors.plain(f"noises.noise_{i}", (1, 1, *shape), shape)
+    first, others = ("conv1", "convs") if kind == "layers" else ("to_rgb1", "to_rgbs")
+    at = first if i == "0" else f"{others}.{int(i) - 1}"
+    if part == "weight":
+        return tensors.kernel(f"{at}.conv.weight", shape, (1,))
+    if part == "noise_strength":
+        return tensors.plain(f"{at}.noise.weight", (1,), shape)
+    if part == "bias":
+        of_colours = tensors.plain(f"{at}.bias", (1, *shape, 1, 1), shape)
+        return tensors.same(f"{at}.activate.bias", shape) if kind == "layers" else of_colours
+    return tensors.weight(f"{at}.conv.modulation.{part.removeprefix('style_')}", shape)
 
 
-def _generator_tensors(arch: Architecture) -> Params:
-    shapes = generator_shapes(arch)
-    mapping = {
-        i: {
-            "weight": tensors.matrix(f"style.{i}.weight", s["weight"]),
-            "bias": tensors.plain(f"style.{i}.bias", s["bias"], s["bias"]),
-        }
-        for i, s in shapes["mapping"].items()
-    }
-    layers = {i: _styled("conv1" if i == "0" else f"convs.{int(i) - 1}", s) for i, s in shapes["layers"].items()}
-    rgb = {i: _styled("to_rgb1" if i == "0" else f"to_rgbs.{int(i) - 1}", s) for i, s in shapes["to_rgb"].items()}
-    noise = {i: tensors.plain(f"noises.noise_{i}", (1, 1, *s), s) for i, s in shapes["noise"].items()}
-    return {
-        "mapping": mapping,
-        "input": tensors.constant("input.input", shapes["input"], (1,)),
-        "layers": layers,
-        "to_rgb": rgb,
-        "noise": noise,
-    }
-
-
-def _discriminator_tensors(arch: Architecture) -> Params:
-    shapes = discriminator_shapes(arch)
-
-    def biased(weight: Callable, weight_name: str, bias_name: str, s: Params) -> Params:
-        return {"weight": weight(weight_name, s["weight"]), "bias": tensors.plain(bias_name, s["bias"], s["bias"])}
-
-    blocks = {}
-    for i, s in shapes["blocks"].items():
-        at = f"convs.{int(i) + 1}"
-        blocks[i] = {
-            "conv1": biased(tensors.kernel, f"{at}.conv1.0.weight", f"{at}.conv1.1.bias", s["conv1"]),
-            "conv2": biased(tensors.kernel, f"{at}.conv2.1.weight", f"{at}.conv2.2.bias", s["conv2"]),
-            "skip": {"weight": tensors.kernel(f"{at}.skip.1.weight", s["skip"]["weight"])},
-        }
-    return {
-        "from_rgb": biased(tensors.kernel, "convs.0.0.weight", "convs.0.1.bias", shapes["from_rgb"]),
-        "blocks": blocks,
-        "final_conv": biased(tensors.kernel, "final_conv.0.weight", "final_conv.1.bias", shapes["final_conv"]),
-        "final_linear": biased(
-            tensors.flattened, "final_linear.0.weight", "final_linear.0.bias", shapes["final_linear"]
-        ),
-        "output": biased(tensors.matrix, "final_linear.1.weight", "final_linear.1.bias", shapes["output"]),
-    }
+def _discriminator_tensor(path: Path, shape: Shape) -> Tensor:
+    """Returns which tensor of `d` becomes a parameter."""
+    at = f"convs.{int(path[1]) + 1}" if path[0] == "blocks" else ""
+    *_, layer, part = path
+    weight, bias = {
+        "from_rgb": ("convs.0.0", "convs.0.1"),
+        "conv1": (f"{at}.conv1.0", f"{at}.conv1.1"),
+        "conv2": (f"{at}.conv2.1", f"{at}.conv2.2"),
+        "skip": (f"{at}.skip.1", ""),
+        "final_conv": ("final_conv.0", "final_conv.1"),
+        "final_linear": ("final_linear.0", "final_linear.0"),
+        "output": ("final_linear.1", "final_linear.1"),
+    }[layer]
+    if (layer, part) == ("final_linear", "weight"):
+        return tensors.flattened(f"{weight}.weight", shape)
+    return tensors.weight(f"{weight if part == 'weight' else bias}.{part}", shape)
 
 
 def _count(state: State, pattern: str) -> int:
@@ -178,19 +156,23 @@ def _drop_filters(state: dict[str, np.ndarray], filters: Mapping[str, np.ndarray
             raise UserError(f"{source}: the low-pass filter {name} is not (1, 3, 3, 1), the only one that is supported")
 
 
-def _add_noise(state: dict[str, np.ndarray], noise: Mapping[str, tensors.Tensor]) -> str:
+def _add_noise(state: dict[str, np.ndarray], table: Table) -> str:
     """Draws the noise maps if the file has none at all (early checkpoints), and says so."""
-    if any(t.name in state for t in noise.values()):
+    noise = [tensor for path, tensor in table.items() if path[0] == "noise"]
+    if any(tensor.name in state for tensor in noise):
         return ""
     generator = np.random.default_rng(_NOISE_SEED)
-    for tensor in noise.values():
+    for tensor in noise:
         state[tensor.name] = generator.standard_normal(tensor.shape).astype(np.float32)
     return f"The source has no noise maps: drawn with seed {_NOISE_SEED}."
 
 
-def tables(arch: Architecture) -> dict[str, Params]:
+def tables(arch: Architecture) -> dict[str, Table]:
     """Returns which tensor of `g_ema` and `d` becomes which parameter."""
-    return {"g_ema": _generator_tensors(arch), "d": _discriminator_tensors(arch)}
+    return {
+        "g_ema": tensors.table(generator_shapes(arch), _generator_tensor),
+        "d": tensors.table(discriminator_shapes(arch), _discriminator_tensor),
+    }
 
 
 def convert(content: Any, source: str | os.PathLike) -> tuple[Architecture, Params, list[str]]:
@@ -203,7 +185,7 @@ def convert(content: Any, source: str | os.PathLike) -> tuple[Architecture, Para
     sources = tables(arch)
     for key, filters in _filters(arch).items():
         _drop_filters(states[key], filters, source)
-    notes = _add_noise(states["g_ema"], sources["g_ema"]["noise"])
+    notes = _add_noise(states["g_ema"], sources["g_ema"])
     parts = {
         what: (f"{key}.", sources[key], states[key]) for what, key in (("generator", "g_ema"), ("discriminator", "d"))
     }

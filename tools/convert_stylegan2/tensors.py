@@ -1,7 +1,8 @@
-"""Tables that map tensors of a PyTorch checkpoint to the package's parameters.
+"""Tables that map tensors of a foreign checkpoint to the package's parameters.
 
-A table is a nested dictionary like the parameters themselves, with a `Tensor` in place of each
-array. PyTorch's layouts: convolutions (out, in, kh, kw), linear layers (out, in), images NCHW.
+A table is a dictionary from the paths of our parameters, such as ("layers", "0", "weight"), to a `Tensor`, made by a
+function that says where each parameter comes from. PyTorch's layouts: convolutions (out, in, kh, kw), linear layers
+(out, in), images NCHW.
 """
 
 import dataclasses
@@ -9,23 +10,29 @@ import os
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from gan2shape_jax.stylegan2 import Params
 from gan2shape_jax.stylegan2.weights import check_params
 
 __all__ = [
+    "Path",
+    "Shape",
     "State",
+    "Table",
     "Tensor",
-    "biased",
     "constant",
     "expected_shapes",
     "flattened",
     "kernel",
-    "matrix",
     "params_of",
     "plain",
+    "same",
+    "table",
+    "weight",
 ]
 
+Path, Shape = tuple[str, ...], tuple[int, ...]
 State = Mapping[str, np.ndarray]
 
 
@@ -34,44 +41,50 @@ class Tensor:
     """One tensor of the source: its name and shape there, and how it becomes ours."""
 
     name: str
-    shape: tuple[int, ...]
+    shape: Shape
     convert: Callable[[np.ndarray], np.ndarray]
 
 
-def plain(name: str, shape: tuple[int, ...], ours: tuple[int, ...]) -> Tensor:
+Table = dict[Path, Tensor]
+
+
+def table(shapes: Params, tensor: Callable[[Path, Shape], Tensor]) -> Table:
+    """Returns the table of parameters with these shapes, each of them from what `tensor` returns for its path."""
+    return {path: tensor(path, shape) for path, shape in flatten_dict(shapes).items()}
+
+
+def plain(name: str, shape: Shape, ours: Shape) -> Tensor:
     """Returns a tensor with the same numbers in the same order."""
     return Tensor(name, shape, lambda value: value.reshape(ours))
 
 
-def matrix(name: str, ours: tuple[int, ...]) -> Tensor:
-    """Returns a linear layer's weight."""
+def same(name: str, ours: Shape) -> Tensor:
+    """Returns a tensor that is ours as it is."""
+    return plain(name, ours, ours)
+
+
+def weight(name: str, ours: Shape) -> Tensor:
+    """Returns what PyTorch stores of a convolution or linear layer: its weight, transposed, or its bias."""
+    if len(ours) == 4:
+        return kernel(name, ours)
     return Tensor(name, ours[::-1], lambda value: value.T)
 
 
-def kernel(name: str, ours: tuple[int, ...], lead: tuple[int, ...] = (), gain: float = 1.0) -> Tensor:
+def kernel(name: str, ours: Shape, lead: Shape = (), gain: float = 1.0) -> Tensor:
     """Returns a convolution's weight, with `lead` axes of length 1 in front, times `gain`."""
     height, width, inputs, outputs = ours
     shape = (outputs, inputs, height, width)
     return Tensor(name, lead + shape, lambda value: (gain * value).reshape(shape).transpose(2, 3, 1, 0))
 
 
-def constant(name: str, ours: tuple[int, ...], lead: tuple[int, ...] = ()) -> Tensor:
+def constant(name: str, ours: Shape, lead: Shape = ()) -> Tensor:
     """Returns the generator's constant input."""
     height, width, channels = ours
     shape = (channels, height, width)
     return Tensor(name, lead + shape, lambda value: value.reshape(shape).transpose(1, 2, 0))
 
 
-def biased(weight: Callable, module: str, shapes: Params) -> Params:
-    """Returns the two tensors of a layer with a bias, whose weight is one of the above."""
-    names = {part: f"{module}.{part}" for part in ("weight", "bias")}
-    return {
-        "weight": weight(names["weight"], shapes["weight"]),
-        "bias": plain(names["bias"], shapes["bias"], shapes["bias"]),
-    }
-
-
-def flattened(name: str, ours: tuple[int, ...]) -> Tensor:
+def flattened(name: str, ours: Shape) -> Tensor:
     """Returns a linear layer's weight over flattened 4x4 features: PyTorch flattens (c, h, w), we (h, w, c)."""
     outputs, channels = ours[1], ours[0] // 16
     return Tensor(
@@ -79,7 +92,12 @@ def flattened(name: str, ours: tuple[int, ...]) -> Tensor:
     )
 
 
-def params_of(networks: Mapping[str, tuple[str, Params, State]], source: str | os.PathLike) -> Params:
+def expected_shapes(entries: Table) -> dict[str, Shape]:
+    """Returns the shape of every tensor of a table, by name."""
+    return {tensor.name: tensor.shape for tensor in entries.values()}
+
+
+def params_of(networks: Mapping[str, tuple[str, Table, State]], source: str | os.PathLike) -> Params:
     """Returns the parameters, float32, by our name of each network.
 
     Args:
@@ -90,26 +108,16 @@ def params_of(networks: Mapping[str, tuple[str, Params, State]], source: str | o
       UserError: tensors are missing, unknown, misshapen or not finite; the message lists them all.
     """
     found: dict[str, np.ndarray] = {}
-    shapes: dict[str, tuple[int, ...]] = {}
-    for prefix, table, state in networks.values():
+    shapes: dict[str, Shape] = {}
+    for prefix, entries, state in networks.values():
         found |= {f"{prefix}{name}": value for name, value in state.items()}
-        shapes |= {f"{prefix}{name}": shape for name, shape in expected_shapes(table).items()}
+        shapes |= {f"{prefix}{name}": shape for name, shape in expected_shapes(entries).items()}
     check_params(found, shapes, source=source)
-    return {ours: _applied(table, state) for ours, (_, table, state) in networks.items()}
 
+    def ours(tensor: Tensor, state: State) -> np.ndarray:
+        return np.array(tensor.convert(np.asarray(state[tensor.name], np.float32)), np.float32, order="C")
 
-def _applied(table: Params, state: State) -> Params:
     return {
-        name: np.array(t.convert(np.asarray(state[t.name], np.float32)), np.float32, order="C")
-        if isinstance(t, Tensor)
-        else _applied(t, state)
-        for name, t in table.items()
+        what: unflatten_dict({path: ours(tensor, state) for path, tensor in entries.items()})
+        for what, (_, entries, state) in networks.items()
     }
-
-
-def expected_shapes(table: Params) -> dict[str, tuple[int, ...]]:
-    """Returns the shape of every tensor of the table, by name."""
-    flat = {}
-    for value in table.values():
-        flat.update({value.name: value.shape} if isinstance(value, Tensor) else expected_shapes(value))
-    return flat

@@ -39,12 +39,9 @@ _FILTER = _low_pass()
 def augment(
     key: PRNGKeyArray, images: Float[Array, "b s s 3"], probability: Float[Array, ""]
 ) -> Float[Array, "b s s 3"]:
-    """Returns randomly augmented images; an image for which no change is drawn stays exactly as it is.
+    """Returns randomly augmented images; colours may leave [-1, 1].
 
-    Args:
-      key: the random key.
-      images: in [-1, 1]; colours may leave that range.
-      probability: of each kind of change, for each image, in [0, 1].
+    Each kind of change is drawn with this probability for each image; one without any stays exactly as it is.
     """
     where, what = jax.random.split(key)
     images = _geometry(where, images, probability)
@@ -58,7 +55,7 @@ def moved_probability(
 
     Args:
       probability: the current probability.
-      taken_for_real: mean sign of the photos' logits; near 1 when the discriminator has memorised them.
+      taken_for_real: mean sign of so many photos' logits; near 1 when the discriminator has memorised them.
       photos: the number of photos that the mean is over.
       target: the target of that mean.
       images: the number of photos over which the probability may go from 0 to 1.

@@ -123,9 +123,9 @@ def train(plan: Plan, photos: Photos, *, say: Callable[[str], None], warn: Calla
     mesh = mesh_for(plan.settings.batch)
     state: TrainingState = everywhere(fresh_state(plan.arch, plan.settings, plan.start), mesh)
     made_with = {
-        "settings": plan.settings.to_dict(),
+        "settings": dataclasses.asdict(plan.settings),
         "architecture": plan.arch.to_dict(),
-        "photos": photos.fingerprint,
+        "photos": photos.facts["fingerprint"],
         "start": plan.started_from,
     }
     alike = json.loads(json.dumps(made_with))  # lists for tuples, as they come back

@@ -45,12 +45,7 @@ class Features(NamedTuple):
 
 
 def kernel_distance(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) -> float:
-    """Returns the unbiased squared distance of two sets of vectors under the kernel (x.y / d + 1)^3; about 0 if alike.
-
-    Args:
-      a: vectors of photos, at least two.
-      b: vectors of samples, at least two.
-    """
+    """Returns the unbiased squared distance of two sets of two vectors or more under the kernel (x.y / d + 1)^3."""
     a, b = a.astype(np.float64), b.astype(np.float64)
 
     def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -84,14 +79,18 @@ def load_features(path: pathlib.Path, *, side: int = 0) -> Features:
     """
     if path.suffix.lower() == ".onnx":
         return Features("KID", _of_onnx(path, side))
-    architecture, params = stylegan2.load(path)
-    return Features(
-        "discriminator distance", functools.partial(_of_discriminator, architecture, params["discriminator"])
-    )
+    arch, params = stylegan2.load(path)
 
+    def features(pictures: np.ndarray) -> np.ndarray:
+        """Applies the discriminator to equal-sized parts, the last one padded, so that it is compiled once."""
+        parts = []
+        for start in range(0, len(pictures), _TOGETHER):
+            part = np.asarray(pictures[start : start + _TOGETHER])
+            filled = np.concatenate([part, np.repeat(part[-1:], _TOGETHER - len(part), axis=0)])
+            parts.append(np.asarray(_averaged(params["discriminator"], jnp.asarray(filled), arch=arch))[: len(part)])
+        return np.concatenate(parts)
 
-def _of_discriminator(arch: Architecture, params: Params, pictures: np.ndarray) -> np.ndarray:
-    return _in_parts(lambda part: np.asarray(_averaged(params, jnp.asarray(part), arch=arch)), pictures)
+    return Features("discriminator distance", features)
 
 
 @functools.partial(jax.jit, static_argnames="arch")
@@ -101,8 +100,7 @@ def _averaged(params: Params, pictures: jax.Array, *, arch: Architecture) -> jax
     if images.shape[1] != side:
         images = jax.image.resize(images, (len(images), side, side, 3), "linear")
     maps = stylegan2.discriminator_features(params, images, arch=arch)
-    means = [jnp.mean(x, axis=(1, 2)) for x in maps]
-    return jnp.concatenate(means, axis=1)
+    return jnp.concatenate([jnp.mean(x, axis=(1, 2)) for x in maps], axis=1)
 
 
 def _of_onnx(path: pathlib.Path, side: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -111,13 +109,3 @@ def _of_onnx(path: pathlib.Path, side: int) -> Callable[[np.ndarray], np.ndarray
     except UserError as error:
         raise UserError(str(error).replace("--size", "--features-side")) from error
     return lambda pictures: embed(pictures / np.float32(127.5) - 1)
-
-
-def _in_parts(of: Callable[[np.ndarray], np.ndarray], pictures: np.ndarray) -> np.ndarray:
-    """Applies a function to equal-sized parts, the last one padded, so that it is compiled once."""
-    parts = []
-    for start in range(0, len(pictures), _TOGETHER):
-        part = np.asarray(pictures[start : start + _TOGETHER])
-        filled = np.concatenate([part, np.repeat(part[-1:], _TOGETHER - len(part), axis=0)])
-        parts.append(of(filled)[: len(part)])
-    return np.concatenate(parts)

@@ -19,9 +19,7 @@ import os
 import pathlib
 import shutil
 import tempfile
-import warnings
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -30,21 +28,19 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from gan2shape_jax.errors import DiskFullError, UserError, one_line, refused
-from gan2shape_jax.io.child import MIB, run_limited
-from gan2shape_jax.io.files import atomic_file, atomic_text, read_text
+from gan2shape_jax.io.child import run_limited
+from gan2shape_jax.io.files import MIB, atomic_file, atomic_text, read_text
 from gan2shape_jax.io.image_files import open_rgb
 
 __all__ = ["FEW", "Photos", "Selection", "load", "rows_of"]
 
 FEW = 500  # photos; with fewer a GAN memorises them, or learns nothing
 _PIXELS, _FACTS = "photos.bin", "photos.json"
-_LARGEST_TEXT = 1 << 28  # bytes of a list of photos, and of photos.json
+_LARGEST_TEXT = 256 * MIB  # of a list of photos, and of photos.json
 _ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _LARGEST_MEMBER = 128 * MIB  # of one picture in a zip file
-_BROKEN = (OSError, zipfile.BadZipFile, NotImplementedError, ValueError)  # what a damaged zip file raises
 _TOGETHER = 256  # pictures of a zip file that one child process reads
 _CHILD = {"memory": 2048 * MIB, "seconds": 900}
-_MOST = 2_000_000
 _LEAST_SIDE = 8  # pixels; whether a photo is too small for its GAN is checked later
 _REPORTED_EVERY = 2000  # photos
 _SHOWN = 5  # names per kind on the console; the file has all
@@ -74,32 +70,24 @@ class Photos(NamedTuple):
 
     Attributes:
       pixels: (n, s, s, 3) uint8, mapped from the file.
-      facts: what photos.json says.
+      facts: what photos.json says, with the pixels' `fingerprint`.
     """
 
     pixels: UInt8[np.ndarray, "n s s 3"]
     facts: dict[str, Any]
 
-    @property
-    def fingerprint(self) -> str:
-        """The fingerprint of the pixels."""
-        return str(self.facts["fingerprint"])
-
 
 class _Listed(NamedTuple):
-    """A photo that has been found but not read.
-
-    Attributes:
-      name: what messages call it.
-      mark: changes with the file: its size and modification time, or a zip member's checksum.
-      path: the file; for members of a zip file, the zip file.
-      member: index of the zip file's entry, or None.
-    """
+    """A photo not read yet: its name in messages, a mark that changes with it, its file, its place in a zip file."""
 
     name: str
     mark: str
     path: pathlib.Path
     member: int | None = None
+
+
+# A photo's pixels and original side; or None and why there are none.
+_Read = tuple[Any, int, str]
 
 
 def rows_of(count: int, batch: int, number: int, seed: int) -> np.ndarray:
@@ -127,32 +115,33 @@ def load(
     listed = _find(source)
     marks = hashlib.sha256(json.dumps([[p.name, p.mark] for p in listed]).encode()).hexdigest()
     asked = {"source": marks, "size": size, "typical": selection.typical, "grey": selection.grey}
-    kept = _kept(out, asked)
-    if kept is None:
+    photos = _kept(out, asked)
+    if photos is None:
         needed, free = 2 * len(listed) * size * size * 3, shutil.disk_usage(out).free
         if needed > free:
             raise DiskFullError(
                 f"the photos take {needed / 2**30:.1f} GiB while they are read, {out} has {free / 2**30:.1f} GiB "
                 "free: make room, or name another folder with --out"
             )
-        kept = _pack(listed, out, selection, asked, say)
-    _report(kept.facts, out / _FACTS, say)
-    return kept
+        photos = _pack(listed, out, selection, asked, say)
+    _report(photos.facts, out / _FACTS, say)
+    return photos
 
 
 def _find(source: pathlib.Path) -> list[_Listed]:
     """Returns the photos of a folder, a zip file or a list (.txt, one name per line), by name or in list order."""
     ending = source.suffix.lower()
     if source.is_dir():
-        found = _in_folder(source)
+        inside = (pathlib.Path(parent, name) for parent, _, files in os.walk(source) for name in files)
+        below = ((path, str(path.relative_to(source))) for path in inside if path.suffix.lower() in _ENDINGS)
+        found = sorted(_file(path, name) for path, name in below if not f"{os.sep}{name}".count(f"{os.sep}."))
     elif not source.exists():
         raise UserError(f"{source} does not exist: name a folder of photos, a zip file of photos, or a list (.txt)")
     elif ending == ".txt":
         try:
-            text = read_text(source, limit=_LARGEST_TEXT)
+            names = [line.strip() for line in read_text(source, limit=_LARGEST_TEXT).splitlines()]
         except (OSError, ValueError) as error:
             raise UserError(f"{source} cannot be read as a list of photos: {error}") from error
-        names = [line.strip() for line in text.splitlines()]
         found = [_file(source.parent / name, name) for name in names if name and not name.startswith("#")]
     elif ending == ".zip":
         members = run_limited(members_of, str(source), **_CHILD, source=source)
@@ -161,20 +150,7 @@ def _find(source: pathlib.Path) -> list[_Listed]:
         raise UserError(f"{source} is neither a folder nor a zip file nor a list (.txt) of photos")
     if not found:
         raise UserError(f"{source} holds no photos: files ending in {', '.join(_ENDINGS)} are looked for")
-    if len(found) > _MOST:
-        raise UserError(f"{source} names {len(found)} photos: at most {_MOST} are possible")
     return found
-
-
-def _in_folder(folder: pathlib.Path) -> list[_Listed]:
-    found = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            path = pathlib.Path(parent, name)
-            if path.suffix.lower() in _ENDINGS and not name.startswith("."):
-                found.append(_file(path, str(path.relative_to(folder))))
-    return sorted(found)
 
 
 def _file(path: pathlib.Path, name: str) -> _Listed:
@@ -197,33 +173,23 @@ def members_of(path: str) -> list[tuple[str, str, int]]:
         ]
 
 
-def members_read(path: str, photos: list[tuple[str, int]], size: int) -> list[tuple[Any, int, str]]:
+def members_read(path: str, photos: list[tuple[str, int]], size: int) -> list[_Read]:
     """Returns pictures of a zip file, given by name and index, as `_read` does; called in a child process.
 
     The name in the archive is never used as a file name.
     """
-    read = []
+    read: list[_Read] = []
     with _opened(path) as archive, tempfile.TemporaryDirectory() as folder:
         members = archive.infolist()
         for name, number in photos:
-            ending = pathlib.PurePosixPath(members[number].filename).suffix.lower()
-            place = pathlib.Path(folder, f"photo{ending}")
+            place = pathlib.Path(folder, f"photo{pathlib.PurePosixPath(members[number].filename).suffix.lower()}")
             try:
                 with archive.open(members[number]) as member:
                     content = member.read(_LARGEST_MEMBER + 1)  # never more, whatever the archive claims
-            except (
-                OSError,
-                zipfile.BadZipFile,
-                NotImplementedError,
-                RuntimeError,
-                ValueError,
-                EOFError,
-                zlib.error,
-            ) as error:
+                if len(content) > _LARGEST_MEMBER:
+                    raise ValueError(f"it holds more than {_LARGEST_MEMBER // MIB} MiB")
+            except Exception as error:  # a damaged archive can raise anything
                 read.append((None, 0, f"{name} cannot be unpacked: {error}"))
-                continue
-            if len(content) > _LARGEST_MEMBER:
-                read.append((None, 0, f"{name} holds more than {_LARGEST_MEMBER // MIB} MiB"))
                 continue
             place.write_bytes(content)
             read.append(_read(place, name, size))
@@ -233,16 +199,14 @@ def members_read(path: str, photos: list[tuple[str, int]], size: int) -> list[tu
 def _opened(path: str) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except _BROKEN as error:
+    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise UserError(f"{path} is no readable zip file: {error}") from error
 
 
-def _read(path: pathlib.Path, name: str, size: int) -> tuple[Any, int, str]:
+def _read(path: pathlib.Path, name: str, size: int) -> _Read:
     """Returns the upright central square of a photo at `size` pixels and its original side, or why there is none."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # about transparency, once for each
-            picture = open_rgb(path, least=_LEAST_SIDE, cut=True)
+        picture = open_rgb(path, least=_LEAST_SIDE, cut=True)
     except UserError as error:
         return None, 0, str(error).replace(str(path), name)
     if picture.width < size / 2:
@@ -251,7 +215,7 @@ def _read(path: pathlib.Path, name: str, size: int) -> tuple[Any, int, str]:
     return np.asarray(square), picture.width, ""
 
 
-def _all_read(listed: list[_Listed], size: int) -> Iterator[tuple[Any, int, str]]:
+def _all_read(listed: list[_Listed], size: int) -> Iterator[_Read]:
     """Yields what `_read` returns for every photo, in order."""
     if listed[0].member is None:
         yield from (_read(photo.path, photo.name, size) for photo in listed)
@@ -265,26 +229,15 @@ def _all_read(listed: list[_Listed], size: int) -> Iterator[tuple[Any, int, str]
 def _kept(out: pathlib.Path, asked: dict[str, Any]) -> Photos | None:
     try:
         facts = json.loads(read_text(out / _FACTS, limit=_LARGEST_TEXT))
-        if facts["asked"] != asked:
-            return None
-        pixels = _mapped(out, facts["photos"], asked["size"])
-        return Photos(pixels, facts) if _fingerprint(pixels) == facts["fingerprint"] else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return Photos(_mapped(out, facts["photos"], asked["size"]), facts) if facts["asked"] == asked else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _mapped(out: pathlib.Path, count: int, size: int) -> np.ndarray:
-    shape = (count, size, size, 3)
-    if (out / _PIXELS).stat().st_size != int(np.prod(shape)):
+    if (out / _PIXELS).stat().st_size != count * size * size * 3:
         raise ValueError("another size")
-    return np.memmap(out / _PIXELS, np.uint8, "r", shape=shape)
-
-
-def _fingerprint(pixels: np.ndarray) -> str:
-    digest = hashlib.sha256()
-    for start in range(0, len(pixels), 256):
-        digest.update(np.ascontiguousarray(pixels[start : start + 256]).tobytes())
-    return digest.hexdigest()
+    return np.memmap(out / _PIXELS, np.uint8, "r", shape=(count, size, size, 3))
 
 
 def _pack(
@@ -292,7 +245,7 @@ def _pack(
 ) -> Photos:
     size = asked["size"]
     surveyor, names, small, unreadable = _Surveyor(), list[str](), list[str](), list[str]()
-    spare = out / f".{_PIXELS}.all"
+    spare, digest = out / f".{_PIXELS}.all", hashlib.sha256()
     try:
         with spare.open("wb") as file:
             for photo, (pixels, side, why) in zip(listed, _all_read(listed, size), strict=True):
@@ -308,61 +261,57 @@ def _pack(
         if not names:
             raise UserError(f"none of {len(listed)} photos can be used; the first: {unreadable[0]}")
         unlikeness = surveyor.unlikeness()
-        fitting = [
-            i for i in range(len(names)) if i not in surveyor.copies and (selection.grey or not surveyor.grey[i])
-        ]
+        grey = set() if selection.grey else {i for i, grey in enumerate(surveyor.grey) if grey}
+        fitting = [i for i in range(len(names)) if i not in surveyor.copies and i not in grey]
         if not fitting:
             raise UserError("every photo is grey: train without --no-grey")
         most = max(1, round(len(fitting) * selection.typical))
         chosen = sorted(sorted(fitting, key=lambda i: (unlikeness[i], i))[:most])
-        atomic_file(out / _PIXELS, lambda part: _write(part, spare, chosen, size))
+
+        def write(path: pathlib.Path) -> None:
+            photos = np.memmap(spare, np.uint8, "r").reshape(-1, size * size * 3)
+            with path.open("wb") as file:
+                for i in chosen:
+                    digest.update(photos[i].tobytes())
+                    file.write(photos[i].tobytes())
+
+        atomic_file(out / _PIXELS, write)
     except OSError as error:
         raise refused(error, f"cannot write {out / _PIXELS}") from error
     finally:
         spare.unlink(missing_ok=True)
-    pixels, taken = _mapped(out, len(chosen), size), set(chosen)
+    taken = set(chosen)
     odd = [int(i) for i in np.argsort(-unlikeness, kind="stable") if unlikeness[i] > _FAR]
     facts = {
         "asked": asked,
         "photos": len(chosen),
         "found": len(listed),
-        "fingerprint": _fingerprint(pixels),
+        "fingerprint": digest.hexdigest(),
         "left out": {
             "unreadable or too small": unreadable,
             "copies": {names[i]: names[first] for i, first in surveyor.copies.items()},
-            "grey": [name for name, grey in zip(names, surveyor.grey) if grey and not selection.grey],
+            "grey": [names[i] for i in sorted(grey)],
             "unlike the others": [names[i] for i in fitting if i not in taken],
         },
         "enlarged": small,
         "odd": [names[i] for i in odd if i in taken],
     }
     atomic_text(out / _FACTS, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
-    return Photos(pixels, facts)
-
-
-def _write(path: pathlib.Path, spare: pathlib.Path, chosen: list[int], size: int) -> None:
-    photos = np.memmap(spare, np.uint8, "r").reshape(-1, size * size * 3)
-    with path.open("wb") as file:
-        for i in chosen:
-            file.write(photos[i].tobytes())
+    return Photos(_mapped(out, len(chosen), size), facts)
 
 
 def _report(facts: dict[str, Any], where: pathlib.Path, say: Callable[[str], None]) -> None:
-    left = facts["left out"]
-    found = {
-        f"{{}} of {facts['found']} photos cannot be read, or are too small and are left out:": left[
-            "unreadable or too small"
-        ],
-        f"{{}} of {facts['found']} photos are there before and are left out:": [
-            f"{name} is {first} again" for name, first in left["copies"].items()
-        ],
-        f"{{}} of {facts['found']} photos are grey and are left out:": left["grey"],
-        f"{{}} of {facts['found']} photos are the least like the others and are left out:": left["unlike the others"],
-        "{} photos look unlike the others; --typical would leave such photos out:": facts["odd"],
-    }
-    for sentence, lines in found.items():
+    left, of_all = facts["left out"], f"of {facts['found']} photos"
+    copies = [f"{name} is {first} again" for name, first in left["copies"].items()]
+    for lines, sentence in (
+        (left["unreadable or too small"], f"{of_all} cannot be read, or are too small and are left out:"),
+        (copies, f"{of_all} are there before and are left out:"),
+        (left["grey"], f"{of_all} are grey and are left out:"),
+        (left["unlike the others"], f"{of_all} are the least like the others and are left out:"),
+        (facts["odd"], "photos look unlike the others; --typical would leave such photos out:"),
+    ):
         if lines:
-            say(sentence.format(len(lines)))
+            say(f"{len(lines)} {sentence}")
             for line in lines[:_SHOWN]:
                 say(f"  {line}")
             if len(lines) > _SHOWN:
@@ -400,7 +349,10 @@ class _Surveyor:
         levels = photo.astype(np.int16)
         self.grey.append(float((levels.max(axis=2) - levels.min(axis=2)).mean()) < _GREY)
         small = Image.fromarray(photo).convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX)
-        self._small.append(_without_shading(np.asarray(small, np.float32)))
+        grey = np.asarray(small, np.float32)
+        coarse = Image.fromarray(grey).resize((_SIDE // 4, _SIDE // 4), Image.Resampling.BOX)
+        detail = grey - np.asarray(coarse.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC))
+        self._small.append((detail / (detail.std() + 0.1)).ravel())  # the same contrast for all
 
     def unlikeness(self) -> Float[np.ndarray, " n"]:
         """Returns each photo's distance from the others, in robust standard deviations about the median.
@@ -419,9 +371,3 @@ class _Surveyor:
         distance = np.linalg.norm(rest, axis=1)
         spread = 1.4826 * np.median(np.abs(distance - np.median(distance))) + 1e-6
         return ((distance - np.median(distance)) / spread).astype(np.float32)
-
-
-def _without_shading(grey: Float[np.ndarray, "s s"]) -> Float[np.ndarray, " d"]:
-    coarse = Image.fromarray(grey).resize((_SIDE // 4, _SIDE // 4), Image.Resampling.BOX)
-    detail = grey - np.asarray(coarse.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC))
-    return (detail / (detail.std() + 0.1)).ravel()  # the same contrast for all

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
-import io
 import math
 import pathlib
 import re
@@ -96,24 +94,14 @@ def mean_row(images: int, window: Sequence[Mapping[str, float]]) -> Row:
 
 
 def write_table(path: pathlib.Path, rows: Sequence[Row]) -> None:
-    """Writes rows as CSV."""
+    """Writes rows as CSV, finite numbers with six digits."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _short(value) for name, value in row.items()} for row in rows)
-    atomic_text(path, text.getvalue())
+    lines = [names, *([_shown(row.get(name, "")) for name in names] for row in rows)]
+    atomic_text(path, "".join(",".join(map(str, line)) + "\n" for line in lines))
 
 
 def write_curves(path: pathlib.Path, rows: Sequence[Row], distances: Sequence[Row], name: str) -> None:
-    """Plots the rows, and the distances of samples from photos, as PNG, if matplotlib is there to do it.
-
-    Args:
-      path: the file to write.
-      rows: see `mean_row`.
-      distances: {"images": ..., "distance": ...}.
-      name: the distance's name.
-    """
+    """Plots the rows, and the distances {"images", "distance"} called `name`, as PNG, if matplotlib is there."""
     if importlib.util.find_spec("matplotlib") is None:
         return
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second to import
@@ -134,26 +122,18 @@ def write_curves(path: pathlib.Path, rows: Sequence[Row], distances: Sequence[Ro
     atomic_file(path, lambda part: figure.savefig(part, dpi=90))
 
 
-def _short(value: Any) -> Any:
+def _shown(value: Any) -> Any:
     return f"{value:.6g}" if isinstance(value, float) and math.isfinite(value) else value
 
 
 def require_sound(row: Row, *, kept: str) -> None:
-    """Raises `DivergedError` if a scalar is not finite, or a loss is too large to recover from.
-
-    Args:
-      row: means over a window of iterations.
-      kept: which results of the training are kept, for the message.
-    """
-    bad = [name for name, value in row.items() if not math.isfinite(value)]
-    told = f"{', '.join(bad)} not finite"
-    if not bad:
-        bad = [name for name in _LOSSES if row.get(name, 0.0) > _GONE]
-        told = ", ".join(f"{name} {row[name]:.0f}" for name in bad)
+    """Raises `DivergedError`, saying which results are kept, if a mean is not finite or a loss too large to recover."""
+    bad = [f"{name} not finite" for name, value in row.items() if not math.isfinite(value)]
+    bad = bad or [f"{name} {row[name]:.0f}" for name in _LOSSES if row.get(name, 0.0) > _GONE]
     if bad:
         raise DivergedError(
-            f"training has diverged: {told} after {row['images']} photos; {kept}. Begin in another folder with a "
-            "smaller --rate or a larger --r1"
+            f"training has diverged: {', '.join(bad)} after {row['images']} photos; {kept}. Begin in another folder "
+            "with a smaller --rate or a larger --r1"
         )
 
 
@@ -176,34 +156,21 @@ def warning_of(rows: Sequence[Row], settings: TrainingSettings) -> str:
     )
 
 
-def _config_text(folder: pathlib.Path, arch: Architecture) -> str:
-    """Returns a Python configuration for a GAN of this architecture that lies in a folder."""
-    size = min(arch.size, _LARGEST_SHAPE)
-    return _TEXT.format(
-        file=_in_text(folder / CONFIG),
-        category=_category(folder.name),
-        image_size=size,
-        networks="" if size <= _SMALL else _WIDE_NETWORKS,
-        gan_size=arch.size,
-        style_dim=arch.style_dim,
-    )
-
-
 def write_config(folder: pathlib.Path, arch: Architecture) -> pathlib.Path | None:
     """Writes the configuration into the folder, unless something of that name exists; returns its path, or None."""
     path = folder / CONFIG
     if path.exists():
         return None
-    atomic_text(path, _config_text(folder.resolve(), arch))
+    size, place = min(arch.size, _LARGEST_SHAPE), folder.resolve()
+    # Lower-case letters, digits, - and _, beginning with a letter.
+    category = re.sub(r"[^a-z0-9_-]+", "_", place.name.lower()).strip("_-").removesuffix("_gan")[:_LONGEST]
+    text = _TEXT.format(
+        file=shlex.quote(re.sub(r'["\\]', "_", one_line(str(place / CONFIG)))),  # which a docstring can contain
+        category=category if re.match(r"[a-z]", category) else "own",
+        image_size=size,
+        networks="" if size <= _SMALL else _WIDE_NETWORKS,
+        gan_size=arch.size,
+        style_dim=arch.style_dim,
+    )
+    atomic_text(path, text)
     return path
-
-
-def _category(name: str) -> str:
-    """Returns a folder's name as a category: lower-case letters, digits, - and _, beginning with a letter."""
-    plain = re.sub(r"[^a-z0-9_-]+", "_", name.lower()).strip("_-").removesuffix("_gan")
-    return plain[:_LONGEST] if re.match(r"[a-z]", plain) else "own"
-
-
-def _in_text(path: pathlib.Path) -> str:
-    """Returns a path in a form that a shell accepts and a docstring can contain."""
-    return shlex.quote(re.sub(r'["\\]', "_", one_line(str(path))))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -108,38 +107,16 @@ class TrainingSettings:
                 f"a batch of {self.batch} does not divide by {self.path_shrink} for path lengths: make it even"
             )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as JSON represents them."""
-        return dataclasses.asdict(self)
-
 
 def architecture_for(size: int, *, most: int, base: int, style_dim: int, mapping_layers: int = 8) -> Architecture:
     """Returns a StyleGAN2 whose layers at s pixels have `base / s` channels, but at most `most`.
 
-    NVIDIA's configurations are `most` 512 with `base` 16,384 (up to 256 pixels) or 32,768.
-
-    Args:
-      size: side of the images in pixels, a power of two from 8 to 1024.
-      most: channels of the widest layers.
-      base: channels times side in pixels of the other layers.
-      style_dim: width of z and w.
-      mapping_layers: layers of the mapping network.
-
-    Raises:
-      UserError: the sizes do not form a valid StyleGAN2.
+    NVIDIA's configurations are `most` 512 with `base` 16,384 (up to 256 pixels) or 32,768. Raises `UserError` for a
+    `size` that is no power of two from 8 to 1024.
     """
-    sides, channels = 4, []
-    while sides <= size:
-        channels.append(max(1, min(most, base // sides)))
-        sides *= 2
+    channels = tuple(max(1, min(most, base // 2**level)) for level in range(2, size.bit_length()))
     try:
-        return Architecture(
-            size=size,
-            style_dim=style_dim,
-            mapping_layers=mapping_layers,
-            channels=tuple(channels),
-            discriminator_channels=tuple(channels),
-        )
+        return Architecture(size, style_dim, mapping_layers, channels, channels)
     except ValueError as error:
         raise UserError(f"no StyleGAN2 can be made so: {error}") from error
 
@@ -183,13 +160,7 @@ def optimizers(settings: TrainingSettings) -> tuple[optax.GradientTransformation
 
 
 def fresh_state(arch: Architecture, settings: TrainingSettings, start: Params | None = None) -> TrainingState:
-    """Returns the initial training state.
-
-    Args:
-      arch: the architecture.
-      settings: the training settings.
-      start: {"generator": ..., "discriminator": ...} to start from; random weights otherwise.
-    """
+    """Returns the initial state, from {"generator": ..., "discriminator": ...} if given, else from random weights."""
     # Separate arrays for each: an iteration's buffers are donated to the next.
     params = stylegan2.init_params(jax.random.key(settings.seed), arch) if start is None else start
     generator, discriminator = params["generator"], params["discriminator"]
@@ -219,12 +190,7 @@ def discriminator_loss(real_logits: Float[Array, "b 1"], fake_logits: Float[Arra
 def gradient_penalty(
     logits_of: Callable[[Float[Array, "b s s 3"]], Float[Array, "b 1"]], photos: Float[Array, "b s s 3"]
 ) -> Float[Array, ""]:
-    """Returns R1: the mean over photos of the squared norm of the gradient of their logits.
-
-    Args:
-      logits_of: from images to logits, including augmentation.
-      photos: where the gradient is taken.
-    """
+    """Returns R1: the mean over photos of the squared norm of the gradient of their logits, after augmentation."""
     gradient = jax.grad(lambda images: jnp.sum(logits_of(images)))(photos)
     return jnp.mean(jnp.sum(gradient**2, axis=(1, 2, 3)))
 
@@ -234,16 +200,9 @@ def path_lengths(
     styles: Float[Array, "b l w"],
     directions: Float[Array, "b s s 3"],
 ) -> Float[Array, " b"]:
-    """Returns how far images move in random directions as their styles change: |J^T y|, root mean square over layers.
-
-    Args:
-      images_of: the generator, from the styles of all layers.
-      styles: where the lengths are taken.
-      directions: y, standard normal.
-    """
+    """Returns how far images move in directions y ~ N(0, 1) as styles change: |J^T y|, root mean square over layers."""
     images, pull = jax.vjp(images_of, styles)
-    side = images.shape[1]
-    (gradient,) = pull((directions / math.sqrt(side * side)).astype(images.dtype))
+    (gradient,) = pull((directions / images.shape[1]).astype(images.dtype))
     return jnp.sqrt(jnp.mean(jnp.sum(gradient**2, axis=2), axis=1))
 
 
@@ -252,12 +211,7 @@ def path_length_penalty(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Returns the mean squared distance of path lengths from their moving average, and the updated average.
 
-    Gradients flow through this batch's share of the average, as in the published code.
-
-    Args:
-      lengths: the path lengths of this batch.
-      mean: the moving average so far.
-      decay: the share by which it moves towards this batch's mean.
+    Gradients flow through this batch's share of the average, `decay`, as in the published code.
     """
     mean = mean + decay * (jnp.mean(lengths) - mean)
     return jnp.mean((lengths - mean) ** 2), mean
@@ -266,16 +220,9 @@ def path_length_penalty(
 def mixed_styles(
     key: PRNGKeyArray, generator: Params, *, arch: Architecture, count: int, mixing: float
 ) -> Float[Array, "b l w"]:
-    """Returns the styles of all layers for new samples, some of them mixed from two latents.
+    """Returns the styles of all layers for new samples, mixed from two latents with probability `mixing`.
 
-    Style mixing keeps neighbouring layers from relying on each other (Karras et al., 2019, section 3.1).
-
-    Args:
-      key: the random key.
-      generator: the generator's parameters, of which the mapping network is used.
-      arch: its architecture.
-      count: the number of samples.
-      mixing: probability that a sample is mixed.
+    Mixing keeps neighbouring layers from relying on each other (Karras et al., 2019, section 3.1).
     """
     latents, whether, where = jax.random.split(key, 3)
     z = jax.random.normal(latents, (2, count, arch.style_dim))
@@ -305,13 +252,7 @@ def to_pixels(photos: UInt8[Array, "b s s 3"]) -> Float[Array, "b s s 3"]:
 
 
 def make_updates(arch: Architecture, settings: TrainingSettings, mesh: Mesh) -> Updates:
-    """Returns the updates, each compiled at its first call.
-
-    Args:
-      arch: the architecture of both networks.
-      settings: the training settings.
-      mesh: the devices that share each batch.
-    """
+    """Returns the updates, each compiled at its first call; the mesh's devices share each batch."""
     whole, parts = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
     update = functools.partial(
         jax.jit, in_shardings=(whole, parts, whole, whole), out_shardings=(whole, whole), donate_argnums=0
@@ -335,7 +276,7 @@ def iterate(
       settings: the training settings.
       state: the state before the iteration; donated.
       photos: (B, s, s, 3) uint8.
-      number: number of the iteration, from 0; all random numbers are a function of it and the seed.
+      number: of the iteration, from 0; all random numbers are a function of it and the seed.
 
     Returns:
       The new state, and the iteration's scalars.
@@ -374,7 +315,7 @@ class _Model(NamedTuple):
             return discriminator_loss(real, fake), (real, fake)
 
         (value, (real, fake)), gradient = jax.value_and_grad(loss, has_aux=True)(state.discriminator)
-        state = self._moved_discriminator(state, gradient)
+        state = self._moved(state, "discriminator", gradient)
         signs = state.signs + jnp.sum(jnp.sign(real))
         state = self._moved_probability(state._replace(signs=signs), number)
         return state, {
@@ -397,7 +338,7 @@ class _Model(NamedTuple):
             return penalty * (self.settings.r1_weight / 2 * self.settings.r1_every), penalty
 
         gradient, penalty = jax.grad(loss, has_aux=True)(state.discriminator)
-        return self._moved_discriminator(state, gradient), {"gradient_penalty": penalty}
+        return self._moved(state, "discriminator", gradient), {"gradient_penalty": penalty}
 
     def generator_update(
         self, state: TrainingState, photos: Array, key: PRNGKeyArray, number: Array
@@ -410,7 +351,7 @@ class _Model(NamedTuple):
             return generator_loss(self._logits(state.discriminator, fakes, changed, state.probability))
 
         value, gradient = jax.value_and_grad(loss)(state.generator)
-        state = self._moved_generator(state, gradient)
+        state = self._moved(state, "generator", gradient)
         decay = 0.5 ** (self.settings.batch / self._half_life(number))
         average = jax.tree.map(lambda old, new: new + decay * (old - new), state.average, state.generator)
         return state._replace(average=average), {"generator_loss": value}
@@ -430,7 +371,7 @@ class _Model(NamedTuple):
             return penalty * (self.settings.path_weight * self.settings.path_every), (penalty, mean)
 
         gradient, (penalty, mean) = jax.grad(loss, has_aux=True)(state.generator)
-        state = self._moved_generator(state, gradient)
+        state = self._moved(state, "generator", gradient)
         return state._replace(path_mean=mean), {"path_penalty": penalty, "path_length": mean}
 
     def _half_life(self, number: Array) -> Array | float:
@@ -482,29 +423,17 @@ class _Model(NamedTuple):
         if self.settings.augment != "ada":
             return state._replace(signs=jnp.zeros_like(state.signs))
         photos = _SIGNS_EVERY * self.settings.batch
-        moved = moved_probability(
-            state.probability,
-            state.signs / photos,
-            photos,
-            target=self.settings.augment_target,
-            images=self.settings.augment_images,
-        )
+        target, images = self.settings.augment_target, self.settings.augment_images
+        moved = moved_probability(state.probability, state.signs / photos, photos, target=target, images=images)
         due = (number + 1) % _SIGNS_EVERY == 0
-        return state._replace(
-            probability=jnp.where(due, moved, state.probability), signs=jnp.where(due, 0.0, state.signs)
-        )
+        probability, signs = jnp.where(due, moved, state.probability), jnp.where(due, 0.0, state.signs)
+        return state._replace(probability=probability, signs=signs)
 
-    def _moved_discriminator(self, state: TrainingState, gradient: Params) -> TrainingState:
-        _, adam = optimizers(self.settings)
-        step, moments = adam.update(gradient, state.discriminator_moments)
-        params = optax.apply_updates(state.discriminator, step)
-        return state._replace(discriminator=params, discriminator_moments=moments)
-
-    def _moved_generator(self, state: TrainingState, gradient: Params) -> TrainingState:
-        adam, _ = optimizers(self.settings)
-        step, moments = adam.update(gradient, state.generator_moments)
-        params = optax.apply_updates(state.generator, step)
-        return state._replace(generator=params, generator_moments=moments)
+    def _moved(self, state: TrainingState, network: str, gradient: Params) -> TrainingState:
+        adam = optimizers(self.settings)[network == "discriminator"]
+        step, moments = adam.update(gradient, getattr(state, f"{network}_moments"))
+        params = optax.apply_updates(getattr(state, network), step)
+        return state._replace(**{network: params, f"{network}_moments": moments})
 
 
 def _as(params: Params, dtype: Any) -> Params:
@@ -512,11 +441,7 @@ def _as(params: Params, dtype: Any) -> Params:
 
 
 def mesh_for(batch: int) -> Mesh:
-    """Returns a mesh of as many devices as can share a batch evenly.
-
-    Raises:
-      UserError: there are several hosts, and not all of their devices can be used.
-    """
+    """Returns a mesh of as many devices as can share a batch evenly; of several hosts, all have to (`UserError`)."""
     devices = jax.devices()
     count = max(n for n in range(1, min(batch, len(devices)) + 1) if batch % n == 0)
     if count < len(devices) and jax.process_count() > 1:
