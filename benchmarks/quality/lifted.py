@@ -28,7 +28,7 @@ from rich.table import Table
 
 from gan2shape_jax.method import reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.image_terms import image_terms, weighted_sum
+from gan2shape_jax.method.losses import image_terms, weighted_sum
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem

@@ -1,10 +1,9 @@
 """Pinhole camera: back-projection, rigid views and projection.
 
-Frame: x right, y down, z away from the camera, in scene units (the object sits one unit away).
-Images are square, of side S. Pixel coordinates `(..., 2)` are (x, y) with pixel centres at
-integers, 0 to S-1. Sampling grids are the same coordinates scaled so that -1 and 1 are the centres
-of the outer pixels. A view `(..., 6)` is rx, ry, rz in radians and tx, ty, tz in scene units. Depth
-`(..., S, S)` is the z coordinate, not the distance along the ray.
+Frame: x right, y down, z away from the camera, in scene units (the object sits one unit away). Images are square, of
+side S. Pixel coordinates `(..., 2)` are (x, y) with pixel centres at integers, 0 to S-1. Sampling grids are the same
+coordinates scaled so that -1 and 1 are the centres of the outer pixels. A view `(..., 6)` is rx, ry, rz in radians and
+tx, ty, tz in scene units. Depth `(..., S, S)` is the z coordinate, not the distance along the ray.
 """
 
 import dataclasses
@@ -34,25 +33,15 @@ _PRECISION = jax.lax.Precision.HIGHEST
 
 @dataclasses.dataclass(frozen=True)
 class Camera:
-    """A fixed pinhole camera and the range of depths it covers; hashable, so static under jit.
+    """A fixed pinhole camera and the range of depths it covers, scene units; hashable, so static under jit."""
 
-    Attributes:
-      image_size: side S of the image in pixels.
-      fov_deg: field of view between the centres of the outer pixels, in degrees.
-      rot_center_depth: depth of the point (0, 0, z) that views rotate about, scene units.
-      min_depth: nearest canonical depth, scene units.
-      max_depth: farthest canonical depth, scene units.
-      near: triangles of a grid with a vertex at or before this depth are not drawn; other meshes are cut there.
-      far: depth of the empty background; surfaces at or beyond it are not drawn.
-    """
-
-    image_size: int
-    fov_deg: float = 10.0
-    rot_center_depth: float = 1.0
-    min_depth: float = 0.9
-    max_depth: float = 1.1
-    near: float = 0.1
-    far: float = 100.0
+    image_size: int  # side S of the image in pixels
+    fov_deg: float = 10.0  # field of view between the centres of the outer pixels
+    rot_center_depth: float = 1.0  # of the point (0, 0, z) that views rotate about
+    min_depth: float = 0.9  # nearest canonical depth
+    max_depth: float = 1.1  # farthest canonical depth
+    near: float = 0.1  # triangles of a grid with a vertex at or before this are not drawn; other meshes are cut there
+    far: float = 100.0  # depth of the empty background; surfaces at or beyond it are not drawn
 
     @property
     def focal_length(self) -> float:

@@ -1,4 +1,4 @@
-"""A square crop's place in a photo: sampling it, and mapping its pixels to the photo's and back.
+"""A square crop's place in a photo: sampling it, and mapping its points to the photo's.
 
 Coordinates are continuous, (x, y) with x right and y down, and the centre of the first pixel is (0.5, 0.5), in photos
 and crops alike; `camera` puts pixel centres at integers, so its (j, i) is (j + 0.5, i + 0.5) here. Everything is on the
@@ -13,7 +13,7 @@ from jaxtyping import Float, Shaped
 
 from gan2shape_jax.errors import ArgumentError
 
-__all__ = ["CropBox", "centred_box", "crop_to_photo", "photo_to_crop", "require_crop", "sample_crop", "scaled_box"]
+__all__ = ["CropBox", "centred_box", "crop_to_photo", "require_crop", "sample_crop", "scaled_box"]
 
 _BAND = 1 << 24  # samples drawn at a time: bounds memory whatever the photo's size
 _MOST_SIDE = 16  # largest side of a crop, in multiples of the photo's longer side
@@ -23,33 +23,24 @@ _CHANNELS = 4  # channels of a photo, likewise
 
 @dataclasses.dataclass(frozen=True)
 class CropBox:
-    """A square in a photo, possibly rotated and possibly extending beyond it.
+    """A square in a photo, possibly rotated and possibly extending beyond it; lengths in the photo's pixels.
 
-    Attributes:
-      x: x of its centre, photo pixels.
-      y: y of its centre, photo pixels.
-      side: side length, photo pixels, above 0.
-      roll_deg: clockwise rotation of its content in the photo, degrees; sampling the crop undoes it.
-
-    Raises:
-      ArgumentError: a number is not finite, or `side` is not above 0.
+    An `ArgumentError` if a number is not finite, or `side` is not above 0.
     """
 
-    x: float
+    x: float  # of its centre
     y: float
     side: float
-    roll_deg: float = 0.0
+    roll_deg: float = 0.0  # clockwise rotation of its content in the photo; sampling the crop undoes it
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
+        for name, value in dataclasses.asdict(self).items():
             try:
-                number = float(value)
+                object.__setattr__(self, name, float(value))
             except (TypeError, ValueError):
-                number = math.nan
-            if not math.isfinite(number):
-                raise ArgumentError(f"{field.name} of a crop is {value!r}: it must be a finite number")
-            object.__setattr__(self, field.name, number)
+                object.__setattr__(self, name, math.nan)
+            if not math.isfinite(getattr(self, name)):
+                raise ArgumentError(f"{name} of a crop is {value!r}: it must be a finite number")
         if self.side <= 0:
             raise ArgumentError(f"side of a crop is {self.side:g} pixels: it must be above 0")
 
@@ -65,44 +56,24 @@ def scaled_box(box: CropBox, factor: float) -> CropBox:
 
 
 def crop_to_photo(points: Float[np.ndarray, "*n 2"], box: CropBox, size: int) -> Float[np.ndarray, "*n 2"]:
-    """Maps points of a crop to the photo.
-
-    Args:
-      points: (x, y) in the crop.
-      box: the crop's place.
-      size: side of the crop, in its own pixels.
-
-    Returns:
-      (x, y) in the photo, float64.
-    """
+    """Maps points (x, y) of a crop of `size` x `size` pixels to the photo, in float64."""
+    angle = math.radians(box.roll_deg)  # clockwise, as y points down
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     offset = (np.asarray(points, np.float64) / size - 0.5) * box.side
-    return np.asarray(offset @ _turn(box).T + (box.x, box.y))
-
-
-def photo_to_crop(points: Float[np.ndarray, "*n 2"], box: CropBox, size: int) -> Float[np.ndarray, "*n 2"]:
-    """Maps points of the photo to a crop of `size` x `size` pixels; undoes `crop_to_photo`."""
-    offset = (np.asarray(points, np.float64) - (box.x, box.y)) @ _turn(box)
-    return np.asarray((offset / box.side + 0.5) * size)
+    return np.asarray(offset @ turn.T + (box.x, box.y))
 
 
 def sample_crop(
     photo: Shaped[np.ndarray, "height width *channels"], box: CropBox, size: int
 ) -> Shaped[np.ndarray, "size size *channels"]:
-    """Samples a crop with antialiasing; beyond the photo its outermost pixels are repeated.
+    """Samples a crop of `size` x `size` pixels with antialiasing; beyond the photo its outermost pixels are repeated.
 
     A pixel of the crop is the mean of bilinear samples that are at most one photo pixel apart. A crop whose pixels
-    coincide with the photo's has exactly their values.
-
-    Args:
-      photo: uint8, or floating point of any range.
-      box: the crop's place.
-      size: side of the crop returned, pixels.
-
-    Returns:
-      The crop, of the photo's type.
+    coincide with the photo's has exactly their values. The photo is uint8, or floating point of any range; the crop is
+    of its type.
 
     Raises:
-      ArgumentError: the photo is not an image, `size` is below 1, or the crop is far too large or outside the photo.
+      ArgumentError: as of `require_crop`.
     """
     import cv2  # imported here, because importing it changes the environment
 
@@ -117,25 +88,18 @@ def sample_crop(
     for start in range(0, size, rows):
         count = min(rows, size - start)
         place = np.column_stack([step, first + step[:, 1] * (start * samples)])
-        drawn = cv2.warpAffine(
-            picture,
-            place,
-            (width, count * samples),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
+        how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        drawn = cv2.warpAffine(picture, place, (width, count * samples), flags=how, borderMode=cv2.BORDER_REPLICATE)
         bands.append(cv2.resize(drawn, (size, count), interpolation=cv2.INTER_AREA) if samples > 1 else drawn)
     return np.concatenate(bands).reshape(size, size, *photo.shape[2:]).astype(photo.dtype)
 
 
-def _turn(box: CropBox) -> Float[np.ndarray, "2 2"]:
-    """Returns the matrix that rotates directions in the crop to those in the photo, clockwise as y points down."""
-    angle = math.radians(box.roll_deg)
-    return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-
-
 def require_crop(photo: Shaped[np.ndarray, "..."], box: CropBox, size: int) -> None:
-    """Checks that a crop of `size` pixels a side can be sampled; arguments and errors are those of `sample_crop`."""
+    """Checks that a crop of `size` pixels a side can be sampled.
+
+    Raises:
+      ArgumentError: the photo is not an image, `size` is below 1, or the crop is far too large or outside the photo.
+    """
     if photo.ndim not in (2, 3) or 0 in photo.shape or (photo.ndim == 3 and photo.shape[2] > _CHANNELS):
         raise ArgumentError(f"photo has the shape {photo.shape}: (height, width) or (height, width, channels)")
     if photo.dtype != np.uint8 and photo.dtype.kind != "f":

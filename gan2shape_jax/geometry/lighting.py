@@ -20,23 +20,16 @@ _REFERENCE_EPSILON = 1e-7
 def normals(
     depth: Float[Array, "*batch h w"], camera: camera_lib.Camera, *, unit: bool = True
 ) -> Float[Array, "*batch h w 3"]:
-    """Returns the normals of a depth map, from central differences of its points.
+    """Returns the normals of a depth map, from central differences of its points (GAN2Shape, section 3.1).
 
-    Args:
-      depth: scene units.
-      camera: the camera that sees this depth.
-      unit: whether normals have length one. False reproduces the published implementation, which
-        divides by length + 1e-7 where the length is about 3e-5: its normals are slightly short.
-
-    Returns:
-      Normals; the one-pixel border is (0, 0, 1). GAN2Shape, section 3.1.
+    The one-pixel border is (0, 0, 1). `unit=False` reproduces the published implementation, which divides by
+    length + 1e-7 where the length is about 3e-5: its normals are slightly short.
     """
     points = camera_lib.back_project(depth, camera)
     along_x = points[..., 1:-1, 2:, :] - points[..., 1:-1, :-2, :]
     along_y = points[..., 2:, 1:-1, :] - points[..., :-2, 1:-1, :]
     if unit:
-        # Differences are about one pixel in size: measured in pixels, their squares stay far
-        # from underflow.
+        # Differences are about one pixel in size: measured in pixels, their squares stay far from underflow.
         inside = _unit(jnp.cross(along_x, along_y) * (camera.focal_length**2 / 4))
     else:
         inside = jnp.cross(along_x, along_y)
@@ -58,8 +51,7 @@ def diffuse_shading(
 ) -> Float[Array, "*#batch h w"]:
     """Returns max(0, normal . direction), for unit normals in [0, 1]."""
     turned = direction[..., None, None, :]
-    # Written out: in jaxlib 0.10, XLA's CPU compiler gives wrong sums of products with broadcast
-    # operands.
+    # Written out: in jaxlib 0.10, XLA's CPU compiler gives wrong sums of products with broadcast operands.
     cosine = normal[..., 0] * turned[..., 0] + normal[..., 1] * turned[..., 1] + normal[..., 2] * turned[..., 2]
     return jnp.maximum(cosine, 0)
 

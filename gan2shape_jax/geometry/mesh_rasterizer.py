@@ -25,12 +25,12 @@ import jaxtyping
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer
 
-from gan2shape_jax.geometry import mesh_visibility, rasterizer, resample
+from gan2shape_jax.geometry import rasterizer, resample, visibility
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.rasterizer import Fragments, SampleGrid
-from gan2shape_jax.geometry.visibility import join_batch, map_in_chunks
+from gan2shape_jax.geometry.visibility import in_chunks, join_batch
 
-__all__ = ["grid_faces", "interpolate", "rasterize", "rasterize_mesh"]
+__all__ = ["grid_faces", "interpolate", "rasterize"]
 
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -49,21 +49,19 @@ def _checked(function: _Function) -> _Function:
             for name, value in signature.bind(*args, **kwargs).arguments.items():
                 annotation = signature.parameters[name].annotation
                 kinds = [kind for kind in (annotation, *get_args(annotation)) if hasattr(kind, "dim_str")]
-                if kinds and value is not None:
-                    _check(name, value, kinds[0])
+                if not kinds or value is None:
+                    continue
+                kind = kinds[0]
+                if not isinstance(value, jax.Array | np.ndarray):
+                    raise ValueError(f"{name} is a {type(value).__name__}; it must be an array")
+                if value.dtype.name not in kind.dtypes:
+                    types = "floating point" if "float32" in kind.dtypes else " or ".join(kind.dtypes)
+                    raise ValueError(f"{name} is of {value.dtype.name}; it must be {types}")
+                if not isinstance(value, cast(type, jaxtyping.Shaped[Any, kind.dim_str])):
+                    raise ValueError(f"{name} has shape {value.shape}; it must have the axes ({kind.dim_str.strip()})")
         return function(*args, **kwargs)
 
     return cast(_Function, call)
-
-
-def _check(name: str, value: Any, kind: Any) -> None:
-    if not isinstance(value, jax.Array | np.ndarray):
-        raise ValueError(f"{name} is a {type(value).__name__}; it must be an array")
-    if value.dtype.name not in kind.dtypes:
-        types = "floating point" if "float32" in kind.dtypes else " or ".join(kind.dtypes)
-        raise ValueError(f"{name} is of {value.dtype.name}; it must be {types}")
-    if not isinstance(value, cast(type, jaxtyping.Shaped[Any, kind.dim_str])):
-        raise ValueError(f"{name} has shape {value.shape}; it must have the axes ({kind.dim_str.strip()})")
 
 
 @_checked
@@ -75,69 +73,45 @@ def rasterize(
     supersample: int = 1,
     size: int | None = None,
     sampling: str = "centred",
+    samples: SampleGrid | None = None,
 ) -> Fragments:
-    """Rasterises a triangle mesh, or a grid of vertices.
+    """Rasterises triangle meshes that share their faces, or grids of vertices.
+
+    Triangles are drawn, both sides, where their depth lies between camera.near and camera.far, so one that reaches
+    behind the camera is clipped at the near plane; in square grids, triangles with a vertex at or before it are dropped
+    entirely. Triangles without area or with a vertex that is not finite are not drawn. Where depths are equal, the
+    triangle with the lowest number is visible. Work and memory are bounded by the number of 4 x 4 tiles that the
+    triangles' boxes cover on screen, whatever their sizes.
 
     Args:
       vertices: `(..., V, 3)` with faces, `(..., H, W, 3)` without; floating point, in the camera's frame.
-      camera: the camera; its near and far planes bound what is drawn.
-      faces: the three vertices of each triangle; both sides are drawn. Not needed for grids.
+      camera: the camera.
+      faces: the three vertices of each triangle; not needed for grids. Under `jax.jit`, where values are not known, a
+        triangle that names a nonexistent vertex is not drawn.
       supersample: samples along each side of a pixel.
       size: pixels along each side of the picture; camera.image_size if not given.
       sampling: where samples lie, see `SampleGrid.over`.
+      samples: where to sample, in place of these three.
 
     Returns:
       What each of the n x n samples sees, n = size x supersample; `.depth` and `.barycentric` are differentiable in
-      the vertices. See `rasterize_mesh` for what is drawn; in square grids, triangles with a vertex at or before
-      camera.near are dropped entirely.
-
-    Raises:
-      ValueError: the arguments do not describe such a mesh.
-    """
-    samples = SampleGrid.over(camera, supersample=supersample, size=size, sampling=sampling)
-    if faces is not None:
-        return rasterize_mesh(vertices, faces, camera, samples=samples)
-    if vertices.ndim < 3:
-        raise ValueError(f"vertices has shape {vertices.shape}; without faces it must be (..., H, W, 3)")
-    *batch, height, width, _ = vertices.shape
-    points = vertices.reshape(*batch, height * width, 3)
-    faces = jnp.asarray(grid_faces(height, width))
-    if height != width or height < 2:
-        return rasterize_mesh(points, faces, camera, samples=samples)
-    fragments = rasterizer.rasterize(vertices, camera, samples=samples)
-    barycentric = _surface(points, faces, fragments.triangle, camera, samples)[0]
-    return dataclasses.replace(fragments, barycentric=barycentric)
-
-
-@_checked
-def rasterize_mesh(
-    vertices: Float[Array, "*batch v 3"],
-    faces: Integer[Array, "f 3"],
-    camera: Camera,
-    *,
-    samples: SampleGrid | None = None,
-) -> Fragments:
-    """Rasterises triangle meshes that share their faces.
-
-    Triangles are drawn where their depth lies between camera.near and camera.far, so one that reaches behind the
-    camera is clipped at the near plane. Triangles without area or with a vertex that is not finite are not drawn.
-    Where depths are equal, the triangle with the lowest number is visible. Work and memory are bounded by the number of
-    4 x 4 tiles that the triangles' boxes cover on screen, whatever their sizes.
-
-    Args:
-      vertices: in the camera's frame.
-      faces: vertex numbers. Under `jax.jit`, where values are not known, a triangle that names a nonexistent vertex
-        is not drawn.
-      camera: the camera.
-      samples: where to sample; the pixel centres if not given.
-
-    Returns:
-      The fragments, differentiable in depth and barycentrics.
+      the vertices.
 
     Raises:
       ValueError: a shape or type is wrong, or a face whose values are known names a nonexistent vertex.
     """
-    samples = samples or SampleGrid.over(camera)
+    samples = samples or SampleGrid.over(camera, supersample=supersample, size=size, sampling=sampling)
+    if faces is None:
+        if vertices.ndim < 3:
+            raise ValueError(f"vertices has shape {vertices.shape}; without faces it must be (..., H, W, 3)")
+        *leading, height, width, _ = vertices.shape
+        points = vertices.reshape(*leading, height * width, 3)
+        faces = jnp.asarray(grid_faces(height, width))
+        if height == width > 1:
+            fragments = rasterizer.rasterize(vertices, camera, samples=samples)
+            barycentric = _surface(points, faces, fragments.triangle, camera, samples)[0]
+            return dataclasses.replace(fragments, barycentric=barycentric)
+        vertices = points
     *batch, count, _ = vertices.shape
     faces, exists = _checked_faces(faces, count)
     shape = (*batch, samples.count, samples.count)
@@ -193,17 +167,15 @@ def interpolate(
     if not (faces.shape[0] and fragments.triangle.size):
         values = jnp.zeros((*fragments.triangle.shape, attributes.shape[-1]), attributes.dtype)
     else:
-        values = _weighted_corners(fragments, attributes, faces)
+        triangle = fragments.triangle.reshape(-1, count, count)
+        flat = jnp.asarray(attributes).reshape(-1, attributes.shape[-1])
+        values = rasterizer.weighted_sum(fragments, flat, _corner_indices(triangle, faces, attributes.shape[-2]))
     return resample.average_cells(values, supersample) if supersample > 1 else values
 
 
 @functools.cache
 def grid_faces(height: int, width: int) -> np.ndarray:
-    """Returns the faces of a grid of vertices numbered row by row, in the order of `visibility`: `(2 (H-1)(W-1), 3)`.
-
-    Cell (i, j) has the triangles (i, j) (i+1, j) (i, j+1) and (i, j+1) (i+1, j) (i+1, j+1); all the first ones come
-    before all the second ones.
-    """
+    """Returns the faces `(2 (H-1)(W-1), 3)` of a grid of vertices numbered row by row, in the order of `visibility`."""
     number = np.arange(height * width, dtype=np.int32).reshape(height, width)
     upper_left, upper_right = number[:-1, :-1].ravel(), number[:-1, 1:].ravel()
     lower_left, lower_right = number[1:, :-1].ravel(), number[1:, 1:].ravel()
@@ -218,8 +190,7 @@ def _checked_faces(
 ) -> tuple[Int[Array, "f 3"], Bool[Array, " f"]]:
     """Returns faces as int32, clipped to existing vertices, and which of them were valid before clipping.
 
-    Values are known outside of jit only; there, a number outside 0 to vertices - 1 raises `ValueError`. `argument`
-    names the array with as many rows as there are vertices.
+    Values are known outside of jit only; there, a number outside 0 to vertices - 1 raises `ValueError`.
     """
     if vertices > np.iinfo(np.int32).max:
         raise ValueError(f"{argument} has {vertices:,} rows; int32 counts up to 2,147,483,647")
@@ -237,44 +208,19 @@ def _checked_faces(
     return jnp.clip(faces, 0, max(vertices - 1, 0)).astype(jnp.int32), exists
 
 
-def _weighted_corners(fragments: Fragments, attributes: Array, faces: Array) -> Array:
-    """Returns the weighted sum of the values at the corners of each visible triangle; 0 where nothing is seen."""
-    triangle = fragments.triangle.reshape(-1, *fragments.triangle.shape[-2:])
-    weights = fragments.barycentric.reshape(*triangle.shape, 3)
-    flat = attributes.reshape(-1, attributes.shape[-1])
-    values = jnp.zeros((), attributes.dtype)
-    for k, index in enumerate(_corner_indices(triangle, faces, attributes.shape[-2])):
-        values = values + weights[..., k, None] * flat.at[index].get(mode="promise_in_bounds")
-    # Where nothing is seen the weights are 0, but the values they multiply need not be finite.
-    values = jnp.where(triangle[..., None] >= 0, values, 0)
-    return values.reshape(*fragments.triangle.shape, -1)
-
-
 def _visible(vertices: Array, faces: Array, exists: Array, camera: Camera, samples: SampleGrid) -> Array:
     """Returns the visible triangle of each sample, `(..., n, n)`; -1 where there is none."""
-    batch = vertices.shape[:-2]
     planes = _to_samples(vertices.reshape(-1, *vertices.shape[-2:]), camera, samples)
     missing = jnp.where(exists, 0, jnp.nan).astype(vertices.dtype)
     corners = [tuple(plane[:, faces[:, k]] + missing for plane in planes) for k in range(3)]
     near = max(camera.near, float(jnp.finfo(vertices.dtype).tiny))
-    (triangle,) = _resolver(samples.count, near, camera.far)(*sum(corners, ()))
-    return triangle.reshape(*batch, samples.count, samples.count)
 
+    def visible(*corners: visibility.Corner) -> Array:
+        return visibility.visible_mesh_triangles(corners, count=samples.count, near=near, far=camera.far)[1]
 
-@functools.cache
-def _resolver(count: int, near: float, far: float) -> Callable[..., tuple[Array, ...]]:
-    """Returns a function that resolves visibility for a batch of meshes, a few at a time on a CPU."""
-
-    def resolve(*corners: Array) -> tuple[Array, ...]:
-        def visible(chunk: tuple[Array, ...]) -> tuple[Array]:
-            (x1, y1, z1, x2, y2, z2, x3, y3, z3) = chunk
-            corners = (x1, y1, z1), (x2, y2, z2), (x3, y3, z3)
-            return (mesh_visibility.visible_triangles(*corners, count=count, near=near, far=far)[1],)
-
-        triangle: tuple[Array, ...] = map_in_chunks(visible, corners, size=corners[0].shape[-1] // 2 + count**2 // 4)
-        return triangle
-
-    return join_batch(resolve)
+    size = faces.shape[0] // 2 + samples.count**2 // 4
+    triangle: Array = join_batch(lambda *corners: in_chunks(visible, *corners, size=size))(*corners)
+    return triangle.reshape(*vertices.shape[:-2], samples.count, samples.count)
 
 
 def _surface(
@@ -299,18 +245,15 @@ def _surface(
         z.append(jnp.where(seen, depth, 1))
     parts = [x[a] * y[b] - y[a] * x[b] for a, b in ((1, 2), (2, 0), (0, 1))]
     area = jax.lax.stop_gradient(parts[0] + parts[1] + parts[2])
-    parts = [_not_below_zero(part / area) for part in parts]
+    # On an edge, rounding must not decide the gradient: max(part, 0) with the derivative of the part.
+    parts = [part / area for part in parts]
+    parts = [part + jax.lax.stop_gradient(jnp.maximum(part, 0) - part) for part in parts]
     total = parts[0] + parts[1] + parts[2]
     weights = [part / total for part in parts]
     depth = weights[0] * z[0] + weights[1] * z[1] + weights[2] * z[2]
     barycentric = jnp.where(seen[..., None], jnp.stack(weights, -1), 0)
     depth = jnp.where(seen, depth, jnp.asarray(camera.far, depth.dtype))
     return barycentric.reshape(*shape, 3), depth.reshape(shape)
-
-
-def _not_below_zero(weight: Array) -> Array:
-    """Returns max(weight, 0) with the derivative of weight: on an edge, rounding must not decide the gradient."""
-    return weight + jax.lax.stop_gradient(jnp.maximum(weight, 0) - weight)
 
 
 def _to_samples(vertices: Array, camera: Camera, samples: SampleGrid) -> tuple[Array, Array, Array]:

@@ -9,7 +9,7 @@ exact in all three coordinates of all three vertices; none flows through visibil
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import chex
@@ -21,17 +21,9 @@ from jaxtyping import Array, Bool, Float, Int
 from gan2shape_jax import platforms
 from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import tpu, visibility
-from gan2shape_jax.geometry.visibility import join_batch, map_in_chunks
+from gan2shape_jax.geometry.visibility import in_chunks, join_batch
 
-__all__ = [
-    "Fragments",
-    "SampleGrid",
-    "depth_tangent",
-    "interpolate",
-    "rasterize",
-    "to_screen",
-    "triangles_at_samples",
-]
+__all__ = ["Fragments", "SampleGrid", "interpolate", "rasterize", "triangles_at_samples", "weighted_sum"]
 
 # Offset of each sampling from the centred one, in pixels.
 _SHIFTS = {"centred": 0.0, "half": 0.5}
@@ -81,11 +73,9 @@ class Fragments:
 
     Attributes:
       triangle: `(..., n, n)` int32, the number of the visible triangle; -1 where there is none.
-      barycentric: `(..., n, n, 3)` perspective-correct weights of its corners, which sum to 1; 0
-        where there is none. Those from this module's `rasterize` carry no gradient; those from
-        `mesh_rasterizer` are differentiable.
-      depth: `(..., n, n)` z of the surface in scene units, differentiable; camera.far where there
-        is none.
+      barycentric: `(..., n, n, 3)` perspective-correct weights of its corners, which sum to 1; 0 where there is none.
+        Those from this module's `rasterize` carry no gradient; those from `mesh_rasterizer` are differentiable.
+      depth: `(..., n, n)` z of the surface in scene units, differentiable; camera.far where there is none.
     """
 
     triangle: jax.Array
@@ -103,8 +93,7 @@ def rasterize(
     """Rasterises grid meshes, whatever the size and orientation of their triangles.
 
     Args:
-      vertices: in the camera's frame; triangles with a vertex at or before camera.near are not
-        drawn.
+      vertices: in the camera's frame; triangles with a vertex at or before camera.near are not drawn.
       camera: the camera.
       samples: where to sample; the pixel centres if not given.
       mask: vertices to keep; triangles with any other vertex are not drawn.
@@ -113,15 +102,18 @@ def rasterize(
       The fragments; their depth is differentiable. GAN2Shape, section 3.1 (its depth renderer).
     """
     samples = samples or SampleGrid.over(camera)
-    batch = vertices.shape[:-3]
-    grid = vertices.shape[-3:-1]
+    batch, grid = vertices.shape[:-3], vertices.shape[-3:-1]
     chex.assert_shape(vertices, (*batch, grid[0], grid[0], 3))
     mask = None if mask is None else jnp.broadcast_to(mask, vertices.shape[:-1]).reshape(-1, *grid)
-    screen = to_screen(vertices.reshape(-1, *grid, 3), camera, samples, mask)
+    screen = _to_screen(vertices.reshape(-1, *grid, 3), camera, samples, mask)
     fixed = jax.lax.stop_gradient(screen)
-    depth, triangle = _resolve(fixed, samples.count, camera.far)
-    follow = _following_backward if platforms.current() == "tpu" else _following
-    depth = follow(screen, depth, triangle)
+    if platforms.current() == "tpu":
+        depth, triangle = tpu.visible_triangles(fixed, count=samples.count, far=camera.far)
+        depth = _following_backward(screen, depth, triangle)
+    else:
+        visible = functools.partial(visibility.visible_triangles, count=samples.count, far=camera.far)
+        depth, triangle = join_batch(lambda screen: in_chunks(visible, screen, size=grid[0] ** 2))(fixed)
+        depth = _following(screen, depth, triangle)
     barycentric = _barycentric(fixed, triangle)
     shape = (*batch, samples.count, samples.count)
     return Fragments(triangle.reshape(shape), barycentric.reshape(*shape, 3), depth.reshape(shape))
@@ -134,25 +126,32 @@ def interpolate(
 
     `exchanged` swaps the values at the ends of every cell's diagonal, as the published code's mesh renderer does.
     """
-    *batch, side, _, channels = attributes.shape
-    count = fragments.triangle.shape[-1]
-    triangle = fragments.triangle.reshape(-1, count, count)
-    flat = jnp.asarray(attributes).reshape(-1, channels)
-    weights = fragments.barycentric.reshape(*triangle.shape, 3)
-    values = jnp.zeros((), attributes.dtype)
+    side = attributes.shape[-2]
+    triangle = fragments.triangle.reshape(-1, *fragments.triangle.shape[-2:])
     corners = _corner_indices(triangle, side)
     if exchanged:
-        corners = _exchange_diagonal(corners, triangle, side)
+        first, lower_left, third = corners
+        second_kind = triangle >= (side - 1) ** 2
+        upper_right = jnp.where(second_kind, first, third)
+        corners = [jnp.where(second_kind, lower_left, first), upper_right, jnp.where(second_kind, third, lower_left)]
+    return weighted_sum(fragments, jnp.asarray(attributes).reshape(-1, attributes.shape[-1]), corners)
+
+
+def weighted_sum(
+    fragments: Fragments, values: Float[Array, "v c"], corners: Sequence[Int[Array, "b n n"]]
+) -> Float[Array, "*batch n n c"]:
+    """Returns the sum of barycentrics times values at the three corners' indices; 0 where nothing is visible."""
+    shape = fragments.triangle.shape
+    weights = fragments.barycentric.reshape(*corners[0].shape, 3)
+    total = jnp.zeros((), values.dtype)
     for k, index in enumerate(corners):
-        values = values + weights[..., k, None] * flat.at[index].get(mode="promise_in_bounds")
-    return values.reshape(*batch, count, count, channels)
+        total = total + weights[..., k, None] * values.at[index].get(mode="promise_in_bounds")
+    # Where nothing is seen the weights are 0, but the values they multiply need not be finite.
+    return jnp.where(fragments.triangle[..., None] >= 0, total.reshape(*shape, -1), 0)
 
 
-def to_screen(
-    vertices: Float[Array, "b s s 3"],
-    camera: camera_lib.Camera,
-    samples: SampleGrid,
-    mask: Bool[Array, "b s s"] | None = None,
+def _to_screen(
+    vertices: Float[Array, "b s s 3"], camera: camera_lib.Camera, samples: SampleGrid, mask: Array | None
 ) -> visibility.Screen:
     """Returns x and y in units of samples, and 1 / z; all 0 where the vertex is not to be drawn."""
     drawable = vertices[..., 2] > camera.near
@@ -163,28 +162,6 @@ def to_screen(
     origin = (camera.center - samples.first) / samples.spacing
     x, y, inverse = (jnp.where(drawable, value, 0) for value in (x / z * scale + origin, y / z * scale + origin, 1 / z))
     return x, y, inverse
-
-
-@functools.cache
-def _resolver(count: int, far: float) -> Callable[..., tuple[Array, ...]]:
-    """Returns a function that resolves visibility for a batch of meshes, a few at a time on a CPU."""
-
-    def resolve(*screen: Array) -> tuple[Array, ...]:
-        def visible(chunk: visibility.Screen) -> tuple[Array, Array]:
-            depth, triangle = visibility.visible_triangles(chunk, count=count, far=far)
-            return depth, triangle
-
-        depth_and_triangle: tuple[Array, ...] = map_in_chunks(visible, screen, size=screen[0].shape[-1] ** 2)
-        return depth_and_triangle
-
-    return join_batch(resolve)
-
-
-def _resolve(screen: visibility.Screen, count: int, far: float) -> tuple[Array, Array]:
-    if platforms.current() == "tpu":
-        return tpu.visible_triangles(screen, count=count, far=far)
-    depth, triangle = _resolver(count, far)(*screen)
-    return depth, triangle
 
 
 @jax.custom_jvp
@@ -199,9 +176,8 @@ def _following_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple
     screen, _, triangle = primals
     depth = _following(*primals)
     # Recomputed in the backward pass: keeping what it needs for every sample would cost more than computing it.
-    tangent = jax.checkpoint(depth_tangent, prevent_cse=False)
-    arguments = screen, depth, triangle, tangents[0]
-    return depth, map_in_chunks(lambda chunk: tangent(*chunk), arguments, size=screen[0].shape[-1] ** 2)
+    tangent = jax.checkpoint(_depth_tangent, prevent_cse=False)
+    return depth, in_chunks(tangent, screen, depth, triangle, tangents[0], size=screen[0].shape[-1] ** 2)
 
 
 @jax.custom_vjp
@@ -211,22 +187,19 @@ def _following_backward(screen: visibility.Screen, depth: Array, triangle: Array
     return depth
 
 
+def _following_backward_push(screen: visibility.Screen, depth: Array, triangle: Array) -> tuple[Array, tuple[Any, ...]]:
+    depth = _following_backward(screen, depth, triangle)
+    return depth, (screen, depth, triangle)  # the depth that follows the screen: second derivatives need it
+
+
 def _following_backward_pull(saved: tuple[Any, ...], cotangent: Array) -> tuple[visibility.Screen, None, None]:
     screen, depth, triangle = saved
-    _, pull = jax.vjp(functools.partial(depth_tangent, screen, depth, triangle), jax.tree.map(jnp.zeros_like, screen))
+    _, pull = jax.vjp(functools.partial(_depth_tangent, screen, depth, triangle), jax.tree.map(jnp.zeros_like, screen))
     change: visibility.Screen = pull(cotangent)[0]
     return change, None, None
 
 
-_following_backward.defvjp(lambda *saved: (_following_backward(*saved), saved), _following_backward_pull)
-
-
-def _exchange_diagonal(corners: tuple[Array, Array, Array], triangle: Array, side: int) -> tuple[Array, Array, Array]:
-    """Returns the corners with (i, j+1) and (i+1, j) of each cell swapped."""
-    first, lower_left, third = corners
-    second_kind = triangle >= (side - 1) ** 2
-    upper_right = jnp.where(second_kind, first, third)
-    return jnp.where(second_kind, lower_left, first), upper_right, jnp.where(second_kind, third, lower_left)
+_following_backward.defvjp(_following_backward_push, _following_backward_pull)
 
 
 def _barycentric(screen: visibility.Screen, triangle: Array) -> Array:
@@ -244,7 +217,7 @@ def _barycentric(screen: visibility.Screen, triangle: Array) -> Array:
     return jnp.stack([part * scale for part in parts], -1)
 
 
-def depth_tangent(
+def _depth_tangent(
     screen: visibility.Screen,
     depth: Float[Array, "b n n"],
     triangle: Int[Array, "b n n"],
@@ -297,13 +270,7 @@ def _slopes(screen: visibility.Screen) -> tuple[Array, Array]:
 def triangles_at_samples(
     planes: Sequence[Float[Array, "b 2 r c"]], triangle: Int[Array, "b n n"], screen: visibility.Screen
 ) -> list[Float[Array, "b n n"]]:
-    """Returns values of each sample's triangle, 0 where there is none.
-
-    Args:
-      planes: values of triangles by kind, row and column of their cell.
-      triangle: the triangle each sample sees; -1 where there is nothing.
-      screen: the vertices; constant.
-    """
+    """Returns values of each sample's triangle, 0 where there is none; `planes` by kind, row and column of the cell."""
     if platforms.current() == "tpu":
         seen = tpu.values_at_samples(jnp.stack(planes, 1), triangle, screen)
         return [seen[:, k] for k in range(len(planes))]
@@ -316,13 +283,7 @@ def triangles_at_samples(
 def _corners_at_samples(
     planes: Sequence[Float[Array, "b s s"]], triangle: Int[Array, "b n n"], screen: visibility.Screen
 ) -> list[list[Float[Array, "b n n"]]]:
-    """Returns each plane's values at the three corners of each sample's triangle; arbitrary where there is none.
-
-    Args:
-      planes: values at vertices.
-      triangle: the triangle each sample sees; -1 where there is nothing.
-      screen: the vertices; constant.
-    """
+    """Returns each plane's values at the three corners of each sample's triangle; arbitrary where there is none."""
     if platforms.current() == "tpu":
         corners = jnp.stack([corner for plane in planes for corner in _grid_corners(plane)], 1)
         seen = tpu.values_at_samples(corners, triangle, screen)
@@ -331,17 +292,13 @@ def _corners_at_samples(
     return [[plane.reshape(-1).at[index].get(mode="promise_in_bounds") for index in indices] for plane in planes]
 
 
-def _corner_indices(
-    triangle: Int[Array, "b n n"], side: int
-) -> tuple[Int[Array, "b n n"], Int[Array, "b n n"], Int[Array, "b n n"]]:
+def _corner_indices(triangle: Int[Array, "b n n"], side: int) -> Sequence[Int[Array, "b n n"]]:
     """Returns flat (B S S) indices of the visible triangles' corners; those of triangle 0 where there is none."""
     image = jnp.arange(triangle.shape[0], dtype=jnp.int32)[:, None, None]
     return visibility.corner_indices(jnp.maximum(triangle, 0), image, side)
 
 
-def _grid_corners(
-    grid: Float[Array, "b s s"],
-) -> tuple[Float[Array, "b 2 r c"], Float[Array, "b 2 r c"], Float[Array, "b 2 r c"]]:
+def _grid_corners(grid: Float[Array, "b s s"]) -> Sequence[Float[Array, "b 2 r c"]]:
     """Returns the values of a grid at the corners of its triangles, by kind, row and column of the cell.
 
     The transpose adds up at each vertex in the reverse of this order of slices and stacks: another order rounds
@@ -351,5 +308,4 @@ def _grid_corners(
     upper_right, upper_left = grid[:, :-1, 1:], grid[:, :-1, :-1]
     third = jnp.stack([upper_right, lower_right], 1)
     second = jnp.stack([lower_left, lower_left], 1)
-    first = jnp.stack([upper_left, upper_right], 1)
-    return first, second, third
+    return jnp.stack([upper_left, upper_right], 1), second, third

@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gan2shape_jax import platforms
-from gan2shape_jax.geometry import tpu
 
 __all__ = ["average_cells", "center_crop", "grid_sample", "resize"]
 
@@ -26,16 +25,9 @@ def grid_sample(
     *,
     mode: str = "bilinear",
 ) -> Float[Array, "*batch h w C"]:
-    """Samples an image at grid points.
+    """Samples an image at grid points, (x, y) in [-1, 1] or outside; neighbours outside the image count as zero.
 
-    Args:
-      image: any range.
-      grid: (x, y) in [-1, 1]; points outside are allowed.
-      mode: "bilinear", differentiable in image and grid, or "nearest" (halves round to even),
-        differentiable in the image only.
-
-    Returns:
-      The samples. Neighbours outside the image count as zero.
+    `mode` is "bilinear", differentiable in image and grid, or "nearest" (halves round to even), in the image only.
     """
     if mode not in ("bilinear", "nearest"):
         raise ValueError(f"mode is {mode!r}; it must be 'bilinear' or 'nearest'")
@@ -45,14 +37,13 @@ def grid_sample(
     # Two pixels outside, every neighbour is outside too; clipping there keeps integers from overflowing.
     limit = jnp.array([width + 1, height + 1], grid.dtype)
     xy = jnp.clip((grid + 1) * scale, -2, limit)
-    return (_picked if platforms.current() == "tpu" else _gathered)(mode, image, xy)
+    return (_multiplied if platforms.current() == "tpu" else _gathered)(mode, image, xy)
 
 
 def resize(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, "*batch size size C"]:
     """Resizes to a square: shrinking averages cells, growing is bilinear with half-pixel centres.
 
-    When shrinking, cell i averages pixels floor(i H / size) up to, but not including,
-    ceil((i + 1) H / size).
+    When shrinking, cell i averages pixels floor(i H / size) up to, but not including, ceil((i + 1) H / size).
     """
     for axis in (-3, -2):
         length = image.shape[axis]
@@ -118,23 +109,28 @@ def _bilinear_corners(xy: Float[Array, "*shape 2"]) -> list[tuple[Array, Array, 
     ]
 
 
-def _picked(mode: str, image: Float[Array, "*batch H W C"], xy: Float[Array, "*batch h w 2"]) -> Array:
-    """Returns the same sums, with the pixels looked up by a kernel for TPU, where gathers and scatters are slow."""
+def _multiplied(mode: str, image: Float[Array, "*batch H W C"], xy: Float[Array, "*batch h w 2"]) -> Array:
+    """Returns the same sums as products with matrices of weights: a TPU gathers and scatters one number at a time."""
     *batch, height, width, channels = image.shape
-    points = xy.shape[-3:-1]
-    # Points come last: they fill the registers, whereas channels would leave most of each empty.
-    planes = jnp.moveaxis(image, -1, -3).reshape(-1, channels, height, width)
-    position = jnp.moveaxis(xy, -1, -3).reshape(-1, 2, math.prod(points)).astype(image.dtype)
-    held = jax.lax.stop_gradient(position)
-    low = jnp.round(held) if mode == "nearest" else jnp.floor(held)
-    first, right, below, both = jnp.split(tpu.corners(planes, low), 4, axis=1)
+    points = xy.reshape(*batch, -1, 2)
+    rows, columns = (
+        _point_weights(points[..., axis], n, mode).astype(image.dtype) for axis, n in ((1, height), (0, width))
+    )
+    exactly = jax.lax.Precision.HIGHEST
+    picked = jnp.einsum("...pw,...hwc->...pch", columns, image, precision=exactly)
+    samples = jnp.einsum("...ph,...pch->...pc", rows, picked, precision=exactly)
+    return samples.reshape(*xy.shape[:-1], channels)
+
+
+def _point_weights(position: Float[Array, "*batch p"], length: int, mode: str) -> Float[Array, "*batch p n"]:
+    """Returns the weights of the pixels along an axis at each position; those of pixels outside are left out."""
+    pixel = jnp.arange(length, dtype=position.dtype)
+    fixed = jax.lax.stop_gradient(position)
     if mode == "nearest":
-        samples = first
-    else:
-        fx, fy = jnp.split(position - low, 2, axis=1)
-        upper, lower = first + fx * (right - first), below + fx * (both - below)
-        samples = upper + fy * (lower - upper)
-    return jnp.moveaxis(samples.reshape(*batch, channels, *points), -3, -1)
+        return (pixel == jnp.round(fixed)[..., None]).astype(position.dtype)
+    low = jnp.floor(fixed)
+    share = (position - low)[..., None]
+    return jnp.where(pixel == low[..., None], 1 - share, 0) + jnp.where(pixel == low[..., None] + 1, share, 0)
 
 
 @functools.cache

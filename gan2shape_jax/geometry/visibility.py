@@ -1,16 +1,18 @@
-"""Which triangle of a grid mesh each sample sees: a z-buffer built from scatters.
+"""Which triangle each sample sees, of grid meshes and of any triangle meshes: a z-buffer built from scatters.
 
-Screen vertices are three arrays `(B, S, S)`: x and y in units of samples, which lie at integers,
-and 1 / z. A vertex whose 1 / z is not positive is not drawable, and neither are its triangles. Cell
-(i, j) of the grid has triangle 0, vertices (i, j) (i+1, j) (i, j+1), and triangle 1, (i, j+1) (i+1,
-j) (i+1, j+1); triangle k of cell (i, j) has the number (k (S-1) + i) (S-1) + j. Both sides are
-drawn.
+Samples lie at integers, count x count of them; both sides of triangles are drawn. Where depths are equal, the triangle
+with the lowest number is visible: scatters are minima, so the order of execution does not matter. Triangles are drawn
+tile by tile from a queue (`_draw_tiles`), so work grows with the area covered and their size is never a limit.
 
-Every triangle tests a footprint of 3 x 3 samples starting at the corner of its screen box, and
-scatters the minimum depth; a second scatter keeps the lowest number among the triangles that reach
-the minimum. Triangles with a larger box go through a queue of tiles, so that size is never a limit:
-the queue is a loop over chunks, which does not run if everything fits. Both scatters are minima, so
-the order of execution does not matter.
+Grid meshes are three arrays `(B, S, S)`: x and y in units of samples, and 1 / z. A vertex whose 1 / z is not positive
+is not drawable, and neither are its triangles. Cell (i, j) has triangle 0, vertices (i, j) (i+1, j) (i, j+1), and
+triangle 1, (i, j+1) (i+1, j) (i+1, j+1); triangle k of cell (i, j) has the number (k (S-1) + i) (S-1) + j. Every
+triangle tests a footprint of 3 x 3 samples starting at the corner of its screen box; only those with a larger box go
+through the queue, a loop that does not run if everything fits.
+
+Of other meshes, every triangle is given by its corners (x, y, z), each `(B, F)`, in homogeneous units of samples: x / z
+and y / z lie on the lattice. So a triangle that reaches behind the camera needs no clipping: its parts in front of the
+near plane are drawn (J. Olano and T. Greer, Triangle Scan Conversion using 2D Homogeneous Coordinates, 1997).
 """
 
 import functools
@@ -26,7 +28,6 @@ from gan2shape_jax import platforms
 
 __all__ = [
     "NONE",
-    "Buffers",
     "Screen",
     "boxes",
     "cell_triangles",
@@ -34,15 +35,14 @@ __all__ = [
     "corner_indices",
     "coverage",
     "depth_of",
-    "draw_tiles",
-    "empty_buffers",
+    "in_chunks",
     "join_batch",
-    "map_in_chunks",
+    "visible_mesh_triangles",
     "visible_triangles",
 ]
 
 Screen = tuple[Float[Array, "b s s"], Float[Array, "b s s"], Float[Array, "b s s"]]
-# x, y and 1 / z of a corner, of many triangles.
+# x, y and 1 / z (or z) of a corner, of many triangles.
 Corner = Sequence[Array]
 # Depth and number of the nearest triangle of each sample.
 Buffers = tuple[Array, Array]
@@ -51,27 +51,26 @@ Buffers = tuple[Array, Array]
 _FOOTPRINT = 3
 _TILE_BITS = 2
 _TILE = 1 << _TILE_BITS
-_LEAST_CHUNK = 4096
-# How many tiles of a chunk lie along the last axis, for the vector units.
+# Tiles at a time, at least, and how many of them lie along the last axis, for the vector units.
+_GRID_CHUNK, _MESH_CHUNK = 4096, 1024
 _LANES = 64
 _MOST_TILES = np.iinfo(np.int32).max
-
 # Vertices that a CPU rasterises at once: 20 images of 64 pixels, 5 of 128
 _MOST = 20 * 64 * 64
-
+# The number of no triangle, above all others.
 NONE = jnp.iinfo(jnp.int32).max
 
 
 @functools.partial(jax.jit, static_argnames=("count", "far"))
 def visible_triangles(screen: Screen, *, count: int, far: float) -> tuple[Float[Array, "b n n"], Int[Array, "b n n"]]:
-    """Resolves visibility on a square of count x count samples. Not differentiable.
+    """Resolves the visibility of grid meshes. Not differentiable.
 
     Returns:
       depth (far where there is nothing) and the triangle's number (-1 where there is nothing).
     """
     batch, side, _ = screen[0].shape
     cells = side - 1
-    empty = empty_buffers(screen[0], batch * count * count, far)
+    empty = _empty(screen[0], batch * count**2, far)
 
     kind = np.arange(2, dtype=np.int32)[:, None]
     image = np.arange(batch, dtype=np.int32)[:, None, None, None]
@@ -79,24 +78,22 @@ def visible_triangles(screen: Screen, *, count: int, far: float) -> tuple[Float[
     number = (kind * cells + row) * cells + np.arange(cells, dtype=np.int32)
 
     def draw(screen: Screen) -> Buffers:
-        # Axes: image, row of cells, triangle of the cell (x sample of the footprint), column of
-        # cells. The triangles are built inside the test, from slices of the grid: XLA fuses it all
-        # into one vector loop.
+        # Axes: image, row of cells, triangle of the cell (x sample of the footprint), column of cells. The triangles
+        # are built inside the test, from slices of the grid: XLA fuses it all into one vector loop.
         step = np.arange(_FOOTPRINT**2, dtype=np.int32)
         triangles = cell_triangles(screen, np.repeat(kind, step.size, 0))
         low, high = boxes(triangles, count)
         step = np.tile(step, 2)[:, None]
         at = low[0] + step % _FOOTPRINT, low[1] + step // _FOOTPRINT
         fits = ~_exceeds(low, high)
-        depths = _depths(triangles, at, high, fits)
-        return merge(empty, depths, at, image, np.repeat(number, _FOOTPRINT**2, 1), count, far)
+        depths = _grid_depths(triangles, at, high, fits)
+        return _merge(empty, depths, at, image, np.repeat(number, _FOOTPRINT**2, 1), count, far)
 
-    # The condition also keeps the projection out of that loop, which would repeat it for every
-    # sample.
+    # The condition also keeps the projection out of that loop, which would repeat it for every sample.
     buffers = jax.lax.cond(jnp.any(screen[2] > 0), draw, lambda _: empty, screen)
     low, high = boxes(cell_triangles(screen, kind), count)
     exceeds = _exceeds(low, high)
-    high = [jnp.where(exceeds, high[0], -1), jnp.where(exceeds, high[1], -1)]
+    high = [jnp.where(exceeds, end, -1) for end in high]
     low, high = ([jnp.moveaxis(axis, 2, 1).reshape(-1) for axis in ends] for ends in (low, high))  # in order of number
     planes = [plane.reshape(-1) for plane in screen]
 
@@ -105,11 +102,38 @@ def visible_triangles(screen: Screen, *, count: int, far: float) -> tuple[Float[
         return [[plane[at] for plane in planes] for at in corner_indices(number, image, side)], image, number
 
     def queue(buffers: Buffers) -> Buffers:
-        return draw_tiles(buffers, low, high, triangles_of, _depths, count=count, far=far, least_chunk=_LEAST_CHUNK)
+        return _draw_tiles(buffers, low, high, triangles_of, _grid_depths, count=count, far=far, least=_GRID_CHUNK)
 
-    depth, ids = jax.lax.cond(jnp.any(exceeds), queue, lambda buffers: buffers, buffers)
-    ids = jnp.where(ids == NONE, -1, ids)
-    return depth.reshape(batch, count, count), ids.reshape(batch, count, count)
+    return _finished(jax.lax.cond(jnp.any(exceeds), queue, lambda buffers: buffers, buffers), batch, count)
+
+
+@functools.partial(jax.jit, static_argnames=("count", "near", "far"))
+def visible_mesh_triangles(
+    corners: tuple[Corner, Corner, Corner], *, count: int, near: float, far: float
+) -> tuple[Float[Array, "b n n"], Int[Array, "b n n"]]:
+    """Resolves the visibility of triangle meshes; results as of `visible_triangles`. Not differentiable.
+
+    Triangles with a corner that is not finite are not drawn, nor are surfaces at or before `near`, at or beyond `far`.
+    """
+    batch, faces = corners[0][0].shape
+    planes = [[value.reshape(-1) for value in corner] for corner in corners]
+    low, high = ([axis.reshape(-1) for axis in ends] for ends in _mesh_boxes(corners, count, near))
+
+    def triangles_of(index: Array) -> tuple[list[list[Array]], Array, Array]:
+        return [[plane[index] for plane in corner] for corner in planes], *jnp.divmod(index, faces)
+
+    def depths(triangles: Sequence[Corner], at: Sequence[Array], last: Sequence[Array]) -> Array:
+        # Seen from a sample, the cross product of two corners is the third one's unnormalised perspective-correct
+        # weight: what `coverage` computes.
+        x, y = ([corner[k] - at[k].astype(corner[2].dtype) * corner[2] for corner in triangles] for k in (0, 1))
+        covered, moment, weight = coverage(x, y, [corner[2] for corner in triangles])
+        covered &= (at[0] <= last[0]) & (at[1] <= last[1])
+        depth = moment / jnp.where(covered, weight, 1)
+        return jnp.where(covered & (depth > near) & (depth < far), depth, jnp.inf)
+
+    empty = _empty(corners[0][0], batch * count**2, far)
+    buffers = _draw_tiles(empty, low, high, triangles_of, depths, count=count, far=far, least=_MESH_CHUNK)
+    return _finished(buffers, batch, count)
 
 
 def corner_indices(
@@ -154,27 +178,55 @@ def _exceeds(low: Sequence[Array], high: Sequence[Array]) -> Array:
     return (jnp.maximum(across, down) > _FOOTPRINT) & (jnp.minimum(across, down) > 0)
 
 
-def _depths(
+def _mesh_boxes(triangles: Sequence[Corner], count: int, near: float) -> tuple[list[Array], list[Array]]:
+    """Returns the first and the last sample (x, y) of each triangle's box in front of the near plane.
+
+    A box encloses the corners in front of the plane and the points where edges cross it; a box that is not to be drawn,
+    or lies outside the image, ends before it begins.
+    """
+    finite = functools.reduce(jnp.logical_and, [jnp.isfinite(value) for corner in triangles for value in corner])
+    low = [jnp.full(finite.shape, jnp.inf, triangles[0][0].dtype)] * 2
+    high = [-low[0]] * 2
+    for a, b in ((0, 1), (1, 2), (2, 0)):
+        start, end = triangles[a], triangles[b]
+        in_front = start[2] > near
+        crosses = in_front != (end[2] > near)
+        share = (near - start[2]) / jnp.where(crosses, end[2] - start[2], 1)
+        for axis in range(2):
+            at_corner = start[axis] / jnp.where(in_front, start[2], 1)
+            at_plane = (start[axis] + share * (end[axis] - start[axis])) / near
+            for drawn, value in ((in_front, at_corner), (crosses, at_plane)):
+                low[axis] = jnp.minimum(low[axis], jnp.where(drawn, value, jnp.inf))
+                high[axis] = jnp.maximum(high[axis], jnp.where(drawn, value, -jnp.inf))
+    # A sample exactly at a corner must not be lost to rounding.
+    slack = 8 * float(jnp.finfo(low[0].dtype).eps)
+    low = [jnp.ceil(value - slack * (jnp.abs(value) + 1)) for value in low]
+    high = [jnp.floor(value + slack * (jnp.abs(value) + 1)) for value in high]
+    # Infinite where nothing is in front; NaN where numbers overflow, which draws nothing either.
+    low = [jnp.where(finite & (value < count), jnp.maximum(value, 0), count).astype(jnp.int32) for value in low]
+    high = [jnp.where(finite & (value >= 0), jnp.minimum(value, count - 1), -1).astype(jnp.int32) for value in high]
+    return low, high
+
+
+def _grid_depths(
     triangles: Sequence[Corner], at: Sequence[Array], last: Sequence[Array], drawn: Array | bool = True
 ) -> Array:
     """Returns the depth of triangles at samples `at` = (x, y), infinite where they do not cover them."""
-    dtype = triangles[0][0].dtype
-    x = [corner[0] - at[0].astype(dtype) for corner in triangles]
-    y = [corner[1] - at[1].astype(dtype) for corner in triangles]
+    x, y = ([corner[k] - at[k].astype(corner[k].dtype) for corner in triangles] for k in (0, 1))
     covered, inverse, weight = coverage(x, y, [corner[2] for corner in triangles])
     covered &= drawn & (at[0] <= last[0]) & (at[1] <= last[1])
     return depth_of(covered, inverse, weight)
 
 
-def coverage(x: Sequence[Array], y: Sequence[Array], inverse: Sequence[Array]) -> tuple[Array, Array, Array]:
-    """Tests samples against triangles whose corners lie at (x, y) from them and have 1 / z `inverse`.
+def coverage(x: Sequence[Array], y: Sequence[Array], values: Sequence[Array]) -> tuple[Array, Array, Array]:
+    """Tests samples against triangles whose corners lie at (x, y) from them and have `values` such as 1 / z.
 
     Twice the areas of the three parts into which a sample divides its triangle are its unnormalised
     barycentric coordinates. An edge has the same area, up to sign and rounding, in the two triangles
     that share it; the tolerance exceeds that rounding, so no sample falls between the two.
 
     Returns:
-      whether the triangle covers the sample; the sums over corners of weight times 1 / z and of weight.
+      whether the triangle covers the sample; the sums over corners of weight times value and of weight.
     """
     slack = 2 * float(jnp.finfo(x[0].dtype).eps)
     parts, tolerances = [], []
@@ -190,28 +242,28 @@ def coverage(x: Sequence[Array], y: Sequence[Array], inverse: Sequence[Array]) -
         part = jnp.where(area < 0, -part, part)
         covered &= part >= -tolerance
         weights.append(jnp.maximum(part, 0))
-    weighted = weights[0] * inverse[0] + weights[1] * inverse[1] + weights[2] * inverse[2]
+    weighted = weights[0] * values[0] + weights[1] * values[1] + weights[2] * values[2]
     return covered, weighted, weights[0] + weights[1] + weights[2]
 
 
 def depth_of(covered: Array, inverse: Array, weight: Array) -> Array:
-    """Returns the depth from the sums of `coverage`; infinity where the triangle does not cover the sample."""
+    """Returns the depth from the sums of `coverage` for 1 / z; infinity where a sample is not covered."""
     inverse = jnp.where(covered, inverse, 0)
     return jnp.where(inverse > 0, weight / jnp.where(inverse > 0, inverse, 1), jnp.inf)
 
 
-def empty_buffers(data: jax.Array, samples: int, far: float) -> tuple[Float[Array, " s"], Int[Array, " s"]]:
-    """Returns empty buffers of depth and number.
-
-    Created `like` the data, they vary over devices as it does, which branches and loops in `jax.shard_map` require.
-    """
-    return (
-        jnp.full_like(data, far, shape=(samples,)),
-        jnp.full_like(data, NONE, shape=(samples,), dtype=jnp.int32),
-    )
+def _empty(data: jax.Array, samples: int, far: float) -> Buffers:
+    """Returns empty buffers, which vary over devices as the data does: `jax.shard_map` requires it."""
+    depth = jnp.full_like(data, far, shape=(samples,))
+    return depth, jnp.full_like(data, NONE, shape=(samples,), dtype=jnp.int32)
 
 
-def merge(
+def _finished(buffers: Buffers, batch: int, count: int) -> tuple[Float[Array, "b n n"], Int[Array, "b n n"]]:
+    depth, number = (buffer.reshape(batch, count, count) for buffer in buffers)
+    return depth, jnp.where(number == NONE, -1, number)
+
+
+def _merge(
     buffers: Buffers,
     depths: Array,
     at: Sequence[Array],
@@ -234,7 +286,7 @@ def merge(
     return nearest, ids
 
 
-def draw_tiles(
+def _draw_tiles(
     buffers: Buffers,
     low: Sequence[Array],
     high: Sequence[Array],
@@ -243,7 +295,7 @@ def draw_tiles(
     *,
     count: int,
     far: float,
-    least_chunk: int,
+    least: int,
 ) -> Buffers:
     """Draws triangles tile by tile, a chunk at a time, so that size is never a limit; a tile has 4 x 4 samples.
 
@@ -255,11 +307,11 @@ def draw_tiles(
       depths_at: from corners, samples (x, y) and last samples of their boxes to depths, infinite where not covered.
       count: samples along a side.
       far: depth beyond which nothing is drawn.
-      least_chunk: tiles at a time; more for large buffers, as every chunk passes over the whole buffer once.
+      least: tiles at a time; more for large buffers, as every chunk passes over the whole buffer once.
     """
     across, down = (jnp.maximum(b - a + _TILE, 0) >> _TILE_BITS for a, b in zip(low, high, strict=True))
     total = across.size
-    chunk = max(least_chunk, buffers[0].size // _TILE**2 // _LANES * _LANES)
+    chunk = max(least, buffers[0].size // _TILE**2 // _LANES * _LANES)
     # As many triangles at a time as could all cover the screen without needing more tiles than an int32 can count.
     block = min(total, max(1, (_MOST_TILES - chunk) // max(1, (-(-count // _TILE)) ** 2)))
     step = np.arange(_TILE**2, dtype=np.int32)[:, None]
@@ -287,7 +339,7 @@ def draw_tiles(
         def draw_samples(buffers: Buffers, operands: Any) -> Buffers:
             (triangles, image, number), corner, last = operands
             at = corner[0] + step % _TILE, corner[1] + step // _TILE
-            return merge(buffers, depths_at(triangles, at, last), at, image, number, count, far)
+            return _merge(buffers, depths_at(triangles, at, last), at, image, number, count, far)
 
         state = jnp.zeros_like(ends[-1]), buffers
         drawn: Buffers = jax.lax.while_loop(lambda state: state[0] < ends[-1], draw_chunk, state)[1]
@@ -297,27 +349,27 @@ def draw_tiles(
     return finished
 
 
-def join_batch(function: Callable[..., tuple[jax.Array, ...]]) -> Callable[..., tuple[jax.Array, ...]]:
+def join_batch(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
     """Wraps `function` so that `jax.vmap` calls it on one longer batch: one flat scatter, not a batched one.
 
-    Args:
-      function: takes arrays with a leading image axis and returns a tuple of such arrays, treating each image
-        independently. Not differentiated: callers stop gradients at its arguments.
+    `function` takes trees of arrays with a leading image axis, returns such a tree, and treats images independently.
+    It is not differentiated: callers stop gradients at its arguments.
     """
 
     @jax.custom_batching.custom_vmap
-    def call(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+    def call(*arrays: PyTree) -> PyTree:
         return function(*arrays)
 
     @call.def_vmap
-    def _(axis_size: int, in_batched: list[bool], *arrays: jax.Array) -> tuple[tuple[jax.Array, ...], tuple[bool, ...]]:
-        merged = []
-        for array, batched in zip(arrays, in_batched, strict=True):
+    def _(axis_size: int, in_batched: PyTree, *arrays: PyTree) -> tuple[PyTree, PyTree]:
+        def joined(array: jax.Array, batched: bool) -> jax.Array:
             array = array if batched else jnp.broadcast_to(array, (axis_size, *array.shape))
-            merged.append(array.reshape(-1, *array.shape[2:]))
-        results = call(*merged)
-        split = tuple(result.reshape(axis_size, -1, *result.shape[1:]) for result in results)
-        return split, tuple(True for _ in split)
+            return array.reshape(-1, *array.shape[2:])
+
+        leaves, structure = jax.tree.flatten(arrays)
+        results = call(*jax.tree.unflatten(structure, map(joined, leaves, jax.tree.leaves(in_batched))))
+        split = jax.tree.map(lambda result: result.reshape(axis_size, -1, *result.shape[1:]), results)
+        return split, jax.tree.map(lambda _: True, split)
 
     return call
 
@@ -327,7 +379,7 @@ def chunk_of(batch: int, size: int, *, most: int = _MOST) -> int:
     return max(n for n in range(1, batch + 1) if batch % n == 0 and (n == 1 or n * size <= most))
 
 
-def map_in_chunks(function: Callable[[PyTree], PyTree], images: PyTree, *, size: int) -> PyTree:
+def in_chunks(function: Callable[..., PyTree], *images: PyTree, size: int) -> PyTree:
     """Calls `function` on chunks of images, one after another, and joins the results: all would exceed a CPU's cache.
 
     Only for functions that treat each image independently and contain no convolution: the chunks go through a loop, in
@@ -335,13 +387,13 @@ def map_in_chunks(function: Callable[[PyTree], PyTree], images: PyTree, *, size:
 
     Args:
       function: from arrays to arrays, all with a leading image axis.
-      images: its argument for the whole batch.
+      *images: its arguments for the whole batch.
       size: vertices per image.
     """
     batch = jax.tree.leaves(images)[0].shape[0]
     chunk = chunk_of(batch, size) if batch else batch
     if chunk == batch or platforms.current() != "cpu":
-        return function(images)
+        return function(*images)
     split = jax.tree.map(lambda x: x.reshape(batch // chunk, chunk, *x.shape[1:]), images)
-    results = jax.lax.map(function, split)
+    results = jax.lax.map(lambda part: function(*part), split)
     return jax.tree.map(lambda x: x.reshape(batch, *x.shape[2:]), results)

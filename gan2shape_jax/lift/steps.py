@@ -31,12 +31,19 @@ from gan2shape_jax.method import iteration as iteration_lib
 from gan2shape_jax.method import models, projection, sampling
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.optimizer import fresh_optimizer
-from gan2shape_jax.method.pseudo_images import draw_pseudo_images, known_conditions
+from gan2shape_jax.method.iteration import fresh_optimizer
+from gan2shape_jax.method.sampling import draw_pseudo_images, known_conditions
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings, changed
-from gan2shape_jax.method.state import KnownConditions, Problem, ProjectedSamples, TrainState
-from gan2shape_jax.method.step import LossAndMetrics, Seen, Step
+from gan2shape_jax.method.state import (
+    KnownConditions,
+    LossAndMetrics,
+    Problem,
+    ProjectedSamples,
+    Seen,
+    Step,
+    TrainState,
+)
 from gan2shape_jax.method.step2 import STEP2, version_loss
 from gan2shape_jax.method.step3 import STEP3, collect_batch, next_samples, step3_loss
 

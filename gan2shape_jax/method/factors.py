@@ -30,21 +30,13 @@ _BORDER_COLUMNS = 2
 
 @flax.struct.dataclass
 class Factors:
-    """The factors of one image in its canonical frame.
+    """The factors of one image in its canonical frame."""
 
-    Attributes:
-      depth: (S, S), border blended.
-      albedo: (S, S, 3) in [-1, 1].
-      view: (6,) radians and scene units.
-      light: (4,) ambient, diffuse, dx, dy.
-      mask: (S, S) object mask in the canonical frame, fractional; ones where masks are not used.
-    """
-
-    depth: jax.Array
-    albedo: jax.Array
-    view: jax.Array
-    light: jax.Array
-    mask: jax.Array
+    depth: jax.Array  # (S, S), border blended
+    albedo: jax.Array  # (S, S, 3) in [-1, 1]
+    view: jax.Array  # (6,) radians and scene units
+    light: jax.Array  # (4,) ambient, diffuse, dx, dy
+    mask: jax.Array  # (S, S) object mask in the canonical frame, fractional; ones where masks are not used
 
 
 @flax.struct.dataclass

@@ -21,28 +21,17 @@ __all__ = ["FrozenModels", "build"]
 
 @flax.struct.dataclass
 class FrozenModels:
-    """Arrays that no step changes.
+    """Arrays that no step changes."""
 
-    Attributes:
-      generator: parameters of StyleGAN2's generator.
-      discriminator: parameters of StyleGAN2's discriminator.
-      lpips: parameters of the perceptual network, or None.
-      view_mean: (6,); view_factor: (6, 6) with covariance view_factor view_factor^T.
-      light_mean: (4,).
-      mean_w: (1, W) for truncation; zeros where there is none.
-      center_h: (1, W), the mapping network's hidden value where offsets enter it, F1(0).
-      center_w: (1, W), the mapping network at zero, F(0).
-    """
-
-    generator: Any
-    discriminator: Any
-    lpips: Any
-    view_mean: jax.Array
-    view_factor: jax.Array
-    light_mean: jax.Array
-    mean_w: jax.Array
-    center_h: jax.Array
-    center_w: jax.Array
+    generator: Any  # parameters of StyleGAN2's generator
+    discriminator: Any  # and of its discriminator
+    lpips: Any  # parameters of the perceptual network, or None
+    view_mean: jax.Array  # (6,)
+    view_factor: jax.Array  # (6, 6) with covariance view_factor view_factor^T
+    light_mean: jax.Array  # (4,)
+    mean_w: jax.Array  # (1, W) for truncation; zeros where there is none
+    center_h: jax.Array  # (1, W), the mapping network's hidden value where offsets enter it, F1(0)
+    center_w: jax.Array  # (1, W), the mapping network at zero, F(0)
 
 
 def build(

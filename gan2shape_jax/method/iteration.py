@@ -1,4 +1,4 @@
-"""One iteration of any step, and what a phase computes before its first one.
+"""One iteration of any step, what a phase computes before its first one, and the optimiser.
 
 Every random choice in a phase is a function of the image's key, the phase's number and the iteration, so a run can stop
 anywhere and be resumed.
@@ -13,16 +13,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Int, PRNGKeyArray, Scalar
 
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.optimizer import fresh_optimizer, optimizer_step
 from gan2shape_jax.method.sampling import COLLECT, TRAIN, phase_key
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import Problem, TrainState
-from gan2shape_jax.method.step import Metrics, Step
+from gan2shape_jax.method.state import Metrics, Problem, Step, TrainState
 from gan2shape_jax.method.step1 import STEP1
 
 __all__ = [
@@ -33,8 +32,11 @@ __all__ = [
     "collected",
     "compiled_with",
     "finds_mask",
+    "fresh_optimizer",
     "iterate",
     "iterate_many",
+    "optimizer",
+    "optimizer_step",
     "phase_constants",
 ]
 
@@ -51,21 +53,10 @@ def iterate(
     step: Step,
     flip: bool,
 ) -> tuple[TrainState, Metrics]:
-    """Runs one iteration of a step; to be called inside `jax.jit`.
+    """Runs one iteration of a step, counted from 0 in its phase; to be called inside `jax.jit`.
 
-    Args:
-      state: the state before the iteration.
-      constants: the phase's constants, see `phase_constants`.
-      problem: what is given about the image.
-      key: the phase's key.
-      iteration: counted from 0.
-      frozen: the frozen networks.
-      step: the step to run.
-      settings: of the method.
-      flip: whether the mirrored sheet has to explain the images too.
-
-    Returns:
-      The new state, and scalars to log.
+    `constants` and `key` are the phase's (see `phase_constants`); `flip` says whether the mirrored sheet has to explain
+    the images too. Returns the new state, and scalars to log.
     """
     seen = step.draw(key, iteration, state.factors, constants, frozen, settings)
     trained = {name: state.params[name] for name in step.networks}
@@ -140,12 +131,9 @@ def begin(state: TrainState, phase: Phase, problem: Problem, frozen: FrozenModel
 
 
 def phase_constants(state: TrainState, phase: Phase, problem: Problem, frozen: FrozenModels, settings: Settings) -> Any:
-    """Computes what all iterations of a phase use.
+    """Returns what all iterations of a phase use: `Step1Cache` in step 1, all `ProjectedSamples` in step 3, or None.
 
     No iteration changes its inputs, so a resumed phase computes the same values again.
-
-    Returns:
-      `Step1Cache` in step 1, all `ProjectedSamples` in step 3, otherwise None.
     """
     step = phase.kind
     if step.cache is None:
@@ -184,11 +172,9 @@ def advance(
 ) -> tuple[TrainState, Metrics]:
     """Runs `count` iterations from `iteration` in one call; the state is donated (except on CPU).
 
-    More than one iteration is a `lax.scan`: right on GPU and TPU, where launches are costly. On CPU, a
-    convolution in a loop body falls off XLA's fast path, so callers pass 1 there.
-
-    Returns:
-      The new state, and the last iteration's scalars (still on the device).
+    More than one iteration is a `lax.scan`: right on GPU and TPU, where launches are costly. On CPU, a convolution in a
+    loop body falls off XLA's fast path, so callers pass 1 there. Returns the new state, and the last iteration's
+    scalars (still on the device).
     """
     key = phase_key(problem.key, phase.number, TRAIN)
     static: dict[str, Any] = {"step": phase.kind, "flip": phase.flip}
@@ -200,3 +186,40 @@ def advance(
         state, constants, problem, key, jnp.asarray(iteration, jnp.int32), frozen, settings, **static
     )
     return result
+
+
+def optimizer(settings: Settings) -> optax.GradientTransformation:
+    """Returns Adam with L2 weight decay coupled into the gradient (not AdamW), as in the published code.
+
+    With `warmup_iterations`, the learning rate rises to its full value over that many iterations in every step of the
+    method: Adam's first updates, with moments of only a few gradients, are its most erratic.
+    """
+
+    def rate(count: jax.Array) -> jax.Array:
+        risen: jax.Array = jnp.minimum((count + 1) / jnp.maximum(settings.warmup_iterations, 1), 1)
+        return jnp.asarray(settings.learning_rate) * risen
+
+    return optax.chain(
+        optax.add_decayed_weights(settings.weight_decay),
+        optax.adam(rate, settings.beta1, settings.beta2, settings.eps),
+    )
+
+
+def fresh_optimizer(state: TrainState, networks: tuple[str, ...], settings: Settings) -> TrainState:
+    """Returns the state with a fresh optimiser for these networks, as at the start of every step of every stage."""
+    trained = {name: state.params[name] for name in networks}
+    return dataclasses.replace(state, opt_state=_fresh(trained, settings=settings))
+
+
+@jax.jit
+def _fresh(trained: models.Params, *, settings: Settings) -> optax.OptState:
+    """Returns the optimiser's initial state, compiled as one program instead of one for each parameter shape."""
+    return optimizer(settings).init(trained)
+
+
+def optimizer_step(state: TrainState, gradient: models.Params, settings: Settings) -> TrainState:
+    """Updates the networks that the gradient and the optimiser's state cover by one step of Adam; others stay."""
+    trained = {name: state.params[name] for name in gradient}
+    updates, opt_state = optimizer(settings).update(gradient, state.opt_state, trained)
+    params = {**state.params, **optax.apply_updates(trained, updates)}
+    return dataclasses.replace(state, params=params, opt_state=opt_state)

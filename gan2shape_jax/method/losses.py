@@ -1,18 +1,39 @@
-"""The terms of the training loss, one pure function each.
+"""The terms of the training loss, one pure function each, and the terms that compare a reconstruction with its target.
 
-Images and features are `(..., H, W, C)`, masks `(..., H, W)` in [0, 1], maps `(..., H, W)`. Every
-function reduces to a scalar over the whole batch. A masked ratio divides by the mask's sum, so an
-empty mask gives no information; it gives zero here, with zero gradients, where a plain division
-would give NaN.
+Images and features are `(..., H, W, C)`, masks `(..., H, W)` in [0, 1], maps `(..., H, W)`. Every term reduces to a
+scalar over the whole batch. A masked ratio divides by the mask's sum, so an empty mask gives no information; it gives
+zero here, with zero gradients, where a plain division would give NaN.
+
+In `image_terms` a leading axis f (1 or 2) holds the sheet and, under the symmetry assumption, its left-right mirror
+image; n counts images (n, S, S, 3) in [-1, 1]. Source: GAN2Shape, section 3.2; the mirrored terms follow Unsup3d (Wu et
+al., 2020).
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Scalar
 
-__all__ = ["feature_distance", "latent_norm", "mean_squared", "photometric", "smoothness"]
+from gan2shape_jax import stylegan2
+from gan2shape_jax.method import perceptual
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.networks.precision import to_compute_dtype, to_float32
+
+__all__ = [
+    "discriminator_features",
+    "feature_distance",
+    "image_terms",
+    "latent_norm",
+    "perceptual_features",
+    "photometric",
+    "smoothness",
+    "target_features",
+    "weighted_sum",
+]
 
 
 def photometric(
@@ -20,37 +41,15 @@ def photometric(
     b: Float[Array, "*batch h w c"],
     mask: Float[Array, "*batch h w"] | None = None,
 ) -> Float[Array, ""]:
-    """Returns the mean absolute difference over the mask (GAN2Shape, section 3.2).
-
-    Args:
-        a: images or features, any range.
-        b: the same shape.
-        mask: weight of each pixel, the same for all channels; None weighs all pixels alike.
-
-    Returns:
-        `sum(|a - b| m) / sum(m)` as one ratio over batch, pixels and channels.
-    """
+    """Returns `sum(|a - b| m) / sum(m)` over batch, pixels and channels (GAN2Shape, section 3.2); no mask: the mean."""
     difference = jnp.abs(a - b)
-    if mask is None:
-        return jnp.mean(difference)
-    return _masked_mean(difference, mask)
+    return jnp.mean(difference) if mask is None else _masked_mean(difference, mask)
 
 
 def smoothness(values: Float[Array, "*batch h w"]) -> Float[Array, ""]:
-    """Returns the sum of the mean absolute second differences xx, xy, yx and yy of maps.
-
-    Args:
-        values: depth, shading, or any map whose last two axes are rows and columns.
-    """
-    along_x = jnp.diff(values, axis=-1)
-    along_y = jnp.diff(values, axis=-2)
-    second = (
-        jnp.diff(along_x, axis=-1),
-        jnp.diff(along_x, axis=-2),
-        jnp.diff(along_y, axis=-1),
-        jnp.diff(along_y, axis=-2),
-    )
+    """Returns the sum of the mean absolute second differences xx, xy, yx and yy of maps, such as depth or shading."""
     # The two mixed terms are equal; both are kept because the method counts the mixed term twice.
+    second = [jnp.diff(jnp.diff(values, axis=first), axis=then) for first in (-1, -2) for then in (-1, -2)]
     return sum((jnp.mean(jnp.abs(term)) for term in second), jnp.zeros((), values.dtype))
 
 
@@ -61,10 +60,7 @@ def feature_distance(
 ) -> Float[Array, ""]:
     """Returns the masked distance between discriminator features, summed over layers (GAN2Shape, section 3.2).
 
-    Args:
-        features_a: one array per layer, with sides that divide the mask's.
-        features_b: the same shapes; the target, through which no gradient passes.
-        mask: weight of each image pixel, average-pooled to each layer's side.
+    The mask is average-pooled to each layer's side. No gradient passes through the second features, the target.
     """
     total = jnp.zeros((), mask.dtype)
     for a, b in zip(features_a, features_b, strict=True):
@@ -78,9 +74,91 @@ def latent_norm(offset: Float[Array, "*batch w"]) -> Float[Array, ""]:
     return jnp.mean(jnp.square(offset))
 
 
-def mean_squared(a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, ""]:
-    """Returns the mean squared difference, which fits the depth network to the prior."""
-    return jnp.mean(jnp.square(a - b))
+def perceptual_features(
+    images: Float[Array, "m s s 3"], frozen: FrozenModels, settings: Settings
+) -> tuple[jax.Array, ...]:
+    """Returns the features that the perceptual distance compares, in float32; each has a leading axis m."""
+    if settings.perceptual == "lpips":
+        return perceptual.lpips_features(
+            to_compute_dtype(frozen.lpips, settings.precision, keep=("shift", "scale")), images
+        )
+    return discriminator_features(images, frozen, settings)
+
+
+def discriminator_features(
+    images: Float[Array, "m s s 3"], frozen: FrozenModels, settings: Settings
+) -> tuple[jax.Array, ...]:
+    """Returns the discriminator's first features of each image, in float32; each has a leading axis m."""
+    discriminator, seen = to_compute_dtype((frozen.discriminator, images), settings.precision)
+    features = stylegan2.discriminator_features(discriminator, seen, arch=settings.architecture, count=4)
+    return tuple(to_float32(layer) for layer in features)
+
+
+def _perceptual_distance(
+    first: tuple[jax.Array, ...], second: tuple[jax.Array, ...], frozen: FrozenModels, settings: Settings
+) -> Float[Scalar, ""]:
+    if settings.perceptual == "lpips":
+        return jnp.mean(perceptual.lpips_distance(frozen.lpips, first, second))
+    return perceptual.discriminator_distance(first, second)
+
+
+def target_features(
+    target: Float[Array, "n s s 3"], mask: Float[Array, "n s s"], frozen: FrozenModels, settings: Settings
+) -> tuple[jax.Array, ...]:
+    """Returns the features that reconstructions should have; no gradient flows into them."""
+    return jax.lax.stop_gradient(perceptual_features(target * mask[..., None], frozen, settings))
+
+
+def image_terms(
+    recon: Float[Array, "f n s s 3"],
+    target: Float[Array, "n s s 3"],
+    mask: Float[Array, "n s s"],
+    frozen: FrozenModels,
+    settings: Settings,
+    *,
+    split: int = 0,
+    features: tuple[jax.Array, ...] | None = None,
+) -> list[dict[str, Float[Array, " f"]]]:
+    """Computes the photometric and perceptual terms of every sheet against the targets, into which no gradient flows.
+
+    Args:
+      recon: reconstructions.
+      target: images to match.
+      mask: pixels that count.
+      frozen: the frozen networks.
+      settings: of the method.
+      split: when positive, the first `split` images and the rest are two groups, each with its own ratio and mean;
+        features are still computed in one pass, which is faster than two.
+      features: `target_features` of these targets and this mask, if already computed.
+
+    Returns:
+      One dictionary per group with `l1` and `perceptual`, each (f,).
+    """
+    flips, count = recon.shape[:2]
+    masked = (recon * mask[..., None]).reshape(flips * count, *recon.shape[2:])
+    seen = [f.reshape(flips, count, *f.shape[1:]) for f in perceptual_features(masked, frozen, settings)]
+    if features is None:
+        features = target_features(target, mask, frozen, settings)
+    groups = [slice(0, split), slice(split, count)] if split else [slice(0, count)]
+
+    def terms(part: slice) -> dict[str, jax.Array]:
+        l1 = [photometric(recon[f, part], target[part], mask[part]) for f in range(flips)]
+        distance = [
+            _perceptual_distance(tuple(s[f, part] for s in seen), tuple(t[part] for t in features), frozen, settings)
+            for f in range(flips)
+        ]
+        return {"l1": jnp.stack(l1), "perceptual": jnp.stack(distance)}
+
+    return [terms(part) for part in groups]
+
+
+def weighted_sum(
+    terms: dict[str, Float[Array, " f"]], smooth: Float[Scalar, ""] | float, settings: Settings
+) -> Float[Scalar, ""]:
+    """Returns the reconstruction loss: the weighted sum of the terms of all sheets and the smoothness."""
+    matched = jnp.sum(terms["l1"]) + settings.lam_perc * jnp.sum(terms["perceptual"])
+    total: Float[Scalar, ""] = matched + settings.lam_smooth * smooth
+    return total
 
 
 def _masked_mean(values: Float[Array, "*batch h w c"], mask: Float[Array, "*batch h w"]) -> Float[Array, ""]:

@@ -28,8 +28,7 @@ def side(
 ) -> Float[Array, "*batch"]:
     """Returns the scale-invariant depth error: the standard deviation of the log ratio over the mask.
 
-    Source: Eigen et al., NeurIPS 2014, as GAN2Shape (section 4) reports it. A common
-    factor cancels out.
+    Source: Eigen et al., NeurIPS 2014, as GAN2Shape (section 4) reports it. A common factor cancels out.
     """
     difference = (jnp.log(depth) - jnp.log(true_depth)) * mask
     mean = _masked_mean(difference, mask)[..., None, None]
@@ -43,8 +42,7 @@ def mean_angle(
 ) -> Float[Array, "*batch"]:
     """Returns the mean angle in degrees between normals over the mask, `acos` of their dot product clipped to [-1, 1].
 
-    The normals are used as given: ones shorter than 1, which the original computes, come out a few
-    degrees apart even where they are equal.
+    Normals shorter than 1, which the original computes, come out a few degrees apart even where they are equal.
     """
     # A sum, not a matrix product: acos is too steep at 1 for a matrix unit's reduced precision.
     cosine = jnp.sum(normal * true_normal, axis=-1)
@@ -68,10 +66,7 @@ def erode(mask: Float[Array, "*batch h w"]) -> Float[Array, "*batch h w"]:
 def evaluation_mask(
     true_depth: Float[Array, "*batch h w"], valid: Float[Array, "*batch h w"]
 ) -> Float[Array, "*batch h w"]:
-    """Returns where depth is compared: the eroded object times the eroded valid pixels.
-
-    The object is where the true depth is below that item's maximum, which is the background.
-    """
+    """Returns where depth is compared: the eroded object, nearer than the background, times the eroded valid pixels."""
     background = jnp.max(true_depth, axis=(-2, -1), keepdims=True)
     return erode((true_depth < background).astype(true_depth.dtype)) * erode(valid)
 
@@ -84,25 +79,16 @@ def depth_metrics(
 ) -> dict[str, Float[Array, "*batch"]]:
     """Returns all metrics of a depth map in the input view (GAN2Shape, section 4.1).
 
-    Args:
-        warped_depth: the reconstructed depth seen from the input view.
-        true_depth: the ground truth in that view; its maximum is the background.
-        valid: 1 where the warped depth shows the object's surface.
-        camera: used to compute the normals.
-
-    Returns:
-        `side`; `mad` with the original's short normals and `mad_unit` with unit ones, in degrees;
-        `mae` in scene units and `mse` in their square.
+    They are `side`; `mad` with the original's short normals and `mad_unit` with unit ones, in degrees; `mae` in scene
+    units and `mse` in their square. `valid` is 1 where the warped depth shows the object's surface; the maximum of the
+    true depth is the background.
     """
     mask = evaluation_mask(true_depth, valid)
     error = warped_depth - true_depth
 
     def angle(unit: bool) -> Float[Array, "*batch"]:
-        return mean_angle(
-            lighting.normals(warped_depth, camera, unit=unit),
-            lighting.normals(true_depth, camera, unit=unit),
-            mask,
-        )
+        normals = [lighting.normals(depth, camera, unit=unit) for depth in (warped_depth, true_depth)]
+        return mean_angle(*normals, mask)
 
     return {
         "side": side(warped_depth, true_depth, mask),

@@ -44,13 +44,7 @@ Params = Mapping[str, Array]
 
 
 def lpips(params: Params, a: Float[Array, "n h w 3"], b: Float[Array, "n h w 3"]) -> Float[Array, " n"]:
-    """LPIPS v0.1 distance of each pair of images.
-
-    Args:
-        params: from `load_lpips`.
-        a: images in [-1, 1], at least 16 pixels wide.
-        b: images to compare them with, in the same order.
-    """
+    """LPIPS v0.1 distance of each pair of images in [-1, 1], at least 16 pixels wide; `params` from `load_lpips`."""
     return lpips_distance(params, lpips_features(params, a), lpips_features(params, b))
 
 
@@ -98,14 +92,7 @@ def lpips_distance(
 def discriminator_distance(
     a: Sequence[Float[Array, "n _ _ _"]], b: Sequence[Float[Array, "n _ _ _"]]
 ) -> Float[Array, ""]:
-    """Mean absolute difference of a discriminator's features, summed over its layers.
-
-    Args:
-        a: one array per layer (see `stylegan2.discriminator_features`).
-        b: the same shapes. Gradients flow through both: stop them where b is a target.
-    """
-    if len(a) != len(b) or not a:
-        raise ValueError(f"{len(a)} and {len(b)} layers of features cannot be compared")
+    """Mean absolute difference of a discriminator's features, summed over its layers; gradients flow through both."""
     parts = [jnp.mean(jnp.abs(first - second)) for first, second in zip(a, b, strict=True)]
     return sum(parts[1:], start=parts[0])
 
@@ -114,7 +101,7 @@ def load_lpips(path: str | pathlib.Path) -> dict[str, jax.Array]:
     """Reads the parameters from a safetensors file (names and shapes: see the module docstring).
 
     Raises:
-        UserError: the file is missing, damaged, or does not hold the expected tensors; the message lists them.
+      UserError: the file is missing, damaged, or does not hold the expected tensors; the message lists them.
     """
     try:
         with open_safetensors(path) as file:
@@ -127,11 +114,7 @@ def load_lpips(path: str | pathlib.Path) -> dict[str, jax.Array]:
 
 
 def lpips_from_torch(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Renames and transposes the tensors of the published PyTorch module (`net-lin`, `vgg`).
-
-    Args:
-        state: NumPy arrays, keyed by that module's names: `scaling_layer.*`, `net.slice<i>.<j>.*` and
-            `lin<i>.model.1.weight`.
+    """Renames and transposes the tensors of the published PyTorch module (`net-lin`, `vgg`), NumPy arrays by its names.
 
     Raises:
         UserError: any tensor is missing, unknown, misshapen or not finite; the message lists all of them.
@@ -148,7 +131,13 @@ def lpips_from_torch(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def torch_shapes() -> dict[str, tuple[int, ...]]:
     """Names and shapes of the tensors that `lpips_from_torch` takes."""
-    return {_torch_name(ours): _torch_shape(ours, shape) for ours, shape in _shapes().items()}
+
+    def theirs(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if len(shape) == 4:
+            return (shape[3], shape[2], shape[0], shape[1])
+        return shape if name.startswith("conv") else (1, *shape, 1, 1)
+
+    return {_torch_name(name): theirs(name, shape) for name, shape in _shapes().items()}
 
 
 def _halve(x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
@@ -190,10 +179,3 @@ def _torch_name(name: str) -> str:
     # VGG16 counts every convolution, every ReLU and every pooling.
     index = sum(2 * count + 1 for _, count in _BLOCKS[: block - 1]) + 2 * (layer - 1)
     return f"net.slice{block}.{index}.{'weight' if leaf == 'kernel' else 'bias'}"
-
-
-def _torch_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    if len(shape) == 4:
-        return (shape[3], shape[2], shape[0], shape[1])
-    flat = name.startswith("conv")
-    return shape if flat else (1, *shape, 1, 1)

@@ -11,19 +11,27 @@ confidence come from a replication of the paper (Galatolo and Nilsson, ReScience
 wrongly at brow and chin; and the published cap is equally deep whatever its width (docs/reports/lift.md).
 """
 
+from __future__ import annotations
+
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from scipy import ndimage
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.categories import category_of
+from gan2shape_jax.method import models
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import LossAndMetrics, Problem, Step
 
 __all__ = [
+    "PRIOR_STEP",
     "SHAPES",
     "confidence",
     "ellipsoid",
-    "flat",
     "prior_depth",
+    "prior_loss",
     "smoothed_box",
     "whole_ellipsoid",
 ]
@@ -53,24 +61,24 @@ def prior_depth(
     least: float,
     pixel: float,
 ) -> Float[np.ndarray, "s s"]:
-    """Returns the configured prior, the depth that the depth network starts from.
+    """Returns the configured prior, the depth that the depth network starts from, in the mask's floating type.
 
     Args:
-        mask: object mask in [0, 1].
-        shape: one of `SHAPES`.
-        category: see `ellipsoid`.
-        near: depth of the object's nearest point, scene units.
-        far: depth of everything outside it, scene units.
-        shift: shift of the shifted ellipsoid, see `ellipsoid`.
-        middle: middle of the depth range, scene units; the depth of the flat prior.
-        least: least depth of the range, scene units.
-        pixel: width of a pixel at depth 1, scene units.
+      mask: object mask in [0, 1].
+      shape: one of `SHAPES`; "flat" is a plane at `middle`, the only one that a network with a centred output can show.
+      category: see `ellipsoid`.
+      near: depth of the object's nearest point, scene units.
+      far: depth of everything outside it, scene units.
+      shift: shift of the shifted ellipsoid, see `ellipsoid`.
+      middle: middle of the depth range, scene units.
+      least: least depth of the range, scene units.
+      pixel: width of a pixel at depth 1, scene units.
 
     Raises:
-        UserError: as for the functions of the shapes, or the shape is unknown.
+      UserError: as for the functions of the shapes, or the shape is unknown.
     """
     if shape == "flat":
-        return flat(mask, depth=middle)
+        return np.full(np.shape(mask), middle, _floating(np.asarray(mask)))
     if shape == "smoothed_box":
         return smoothed_box(mask, near=near, far=far)
     if shape == "confidence":
@@ -83,26 +91,10 @@ def prior_depth(
     return ellipsoid(mask, category=category, near=near, far=far, shift=moved)
 
 
-def flat(mask: Float[np.ndarray, "s s"], *, depth: float) -> Float[np.ndarray, "s s"]:
-    """Returns a plane facing the camera.
-
-    A depth network whose output is centred can only represent the plane in the middle of its depth range; fitted to
-    another `depth`, it would bend.
-    """
-    mask = np.asarray(mask)
-    return np.full(mask.shape, depth, _floating(mask))
-
-
 def smoothed_box(mask: Float[np.ndarray, "s s"], *, near: float = 0.91, far: float = 1.02) -> Float[np.ndarray, "s s"]:
     """Returns the object's silhouette raised from `far` to `near`, its edges smoothed by three mean filters.
 
-    Args:
-        mask: object mask in [0, 1]; it counts linearly from 0.7 upwards, as in the replication.
-        near: depth of the nearest point, scene units.
-        far: depth far from the object, scene units.
-
-    Raises:
-        UserError: a mask without an object.
+    The mask counts linearly from 0.7 upwards, as in the replication; a `UserError` if nothing reaches that.
     """
     mask = np.asarray(mask)
     _require_object(mask)
@@ -113,15 +105,9 @@ def smoothed_box(mask: Float[np.ndarray, "s s"], *, near: float = 0.91, far: flo
 def confidence(mask: Float[np.ndarray, "s s"], *, near: float = 0.91, far: float = 1.02) -> Float[np.ndarray, "s s"]:
     """Returns depth from `far` to `near` by how confident the mask is of the object, smoothed by three mean filters.
 
-    Args:
-        mask: object mask in [0, 1]. Where it holds a parser's probabilities, these are the confidence, stretched to
-            range from 0 to 1. A mask of (mostly) zeros and ones has none; the distance from its outline, and from the
-            image's border, is used instead.
-        near: depth of the nearest point, scene units.
-        far: depth far from the object, scene units.
-
-    Raises:
-        UserError: a mask without an object.
+    Where the mask holds a parser's probabilities, these are the confidence, stretched to range from 0 to 1. A mask of
+    (mostly) zeros and ones has none; the distance from its outline, and from the image's border, is used instead. A
+    `UserError` if the mask has no object.
     """
     mask = np.asarray(mask)
     _require_object(mask)
@@ -141,8 +127,7 @@ def _raised(height: np.ndarray, near: float, far: float) -> np.ndarray:
         height = ndimage.uniform_filter(height, side, mode="constant")
     if not height.max() > 0:
         raise _faint()
-    depth: np.ndarray = far - (far - near) * height / height.max()
-    return depth
+    return np.asarray(far - (far - near) * height / height.max())
 
 
 def ellipsoid(
@@ -153,21 +138,18 @@ def ellipsoid(
     far: float = 1.02,
     shift: float = 0.0,
 ) -> Float[np.ndarray, "s s"]:
-    """Returns the depth of a stretched spherical cap over the object's bounding box.
+    """Returns the depth of a stretched spherical cap over the object's bounding box, as published.
 
     Args:
-        mask: object mask in [0, 1]; at least 0.7 counts as object.
-        category: decides how the box is adjusted: see `Category.box`.
-        near: depth of the cap's top, in scene units.
-        far: depth of its rim and of everything outside, in scene units.
-        shift: how far the cap is moved to the right, in widths of the box.
-
-    Returns:
-        The depth, in the mask's floating type (float32 for other types).
+      mask: object mask in [0, 1]; at least 0.7 counts as object.
+      category: decides how the box is adjusted: see `Category.box`.
+      near: depth of the cap's top, in scene units.
+      far: depth of its rim and of everything outside, in scene units.
+      shift: how far the cap is moved to the right, in widths of the box.
 
     Raises:
-        UserError: `near` is not in front of `far`, or by 0.4 scene units or more; or the mask has no object large
-            enough for a box.
+      UserError: `near` is not in front of `far`, or by 0.4 scene units or more; or the mask has no object large enough
+        for a box.
     """
     mask = np.asarray(mask)
     if not 0 < far - near < _RADIUS:
@@ -181,20 +163,12 @@ def whole_ellipsoid(
 ) -> Float[np.ndarray, "s s"]:
     """Returns the depth of a stretched spherical cap over the whole object, of which the frame may show only part.
 
-    The cap is as deep as half the object's width, but no point is nearer than `least`. Where the mask touches the upper
-    or lower edge of the frame, the object is assumed to extend beyond it by a third of its visible height.
-
-    Args:
-        mask: object mask in [0, 1]; at least 0.7 counts as object.
-        far: depth of the cap's rim and of everything outside, scene units.
-        least: least depth that any point may have, scene units.
-        pixel: width of a pixel at depth 1, scene units.
-
-    Returns:
-        The depth, in the mask's floating type (float32 for other types).
+    The cap is as deep as half the object's width, `pixel` scene units a pixel, but no point is nearer than `least`.
+    Where the mask touches the upper or lower edge of the frame, the object is assumed to extend beyond it by a third of
+    its visible height.
 
     Raises:
-        UserError: the mask has no object large enough for a box, or `least` is not in front of `far`.
+      UserError: the mask has no object large enough for a box, or `least` is not in front of `far`.
     """
     mask = np.asarray(mask)
     left, right, top, bottom = _bounding_box(mask, "none")
@@ -262,3 +236,19 @@ def _faint() -> UserError:
 def _floating(mask: np.ndarray) -> np.dtype:
     """Returns the mask's dtype if it is a floating-point one, else float32."""
     return mask.dtype if np.issubdtype(mask.dtype, np.floating) else np.dtype(np.float32)
+
+
+def prior_loss(
+    params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings, *, flip: bool = False
+) -> LossAndMetrics:
+    """Returns the mean squared difference between the depth, before its border is blended, and the prior.
+
+    The GAN plays no part in it and there is no mirrored sheet: `frozen` and `flip` are not used.
+    """
+    del frozen, flip
+    depth = models.depth(params, problem.image, settings)
+    loss = jnp.mean(jnp.square(depth[0] - problem.prior))
+    return loss, ({"loss": loss}, depth)
+
+
+PRIOR_STEP = Step("prior", networks=("depth",), loss=prior_loss)

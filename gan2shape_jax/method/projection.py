@@ -23,7 +23,6 @@ __all__ = [
     "moved",
     "project",
     "projected_latents",
-    "reference_code",
     "sample",
     "synthesize",
     "synthesize_large",
@@ -75,13 +74,6 @@ def gan_image(latent: Float[Array, "1 *layers w"], frozen: FrozenModels, setting
     return jax.lax.stop_gradient(synthesize(latent, frozen, settings))
 
 
-def reference_code(
-    params: models.Params, reference: Float[Array, "1 s s 3"], settings: Settings
-) -> Float[Array, "1 w"] | None:
-    """Returns the code that relative encoding subtracts; None if encoding is absolute."""
-    return models.offsets(params, reference, settings) if settings.relative_enc else None
-
-
 def latent_offset(
     params: models.Params,
     images: Float[Array, "n s s 3"],
@@ -94,7 +86,8 @@ def latent_offset(
     """Returns the offsets in W of images; relative encoding subtracts the encoding of the GAN's own image.
 
     Gradients flow through both encodings. Without `regularize_offset`, the encoding is the offset.
-    `code` is `reference_code` for these parameters, if already computed; while the encoder trains, it is not.
+    `code` is the encoding of the reference by these parameters, if already computed; while the encoder trains, it is
+    not.
     """
     if settings.relative_enc and code is not None:
         code = models.offsets(params, images, settings) - code
@@ -121,7 +114,7 @@ def projected_latents(
     *,
     code: Float[Array, "1 w"] | None = None,
 ) -> tuple[Float[Array, "n *layers w"], Float[Array, "n w"]]:
-    """Returns the latents of the GAN's versions of images, and their offsets; arguments as for `project`."""
+    """Returns the latents of the GAN's versions of images, and their offsets; arguments as of `project`."""
     offset = latent_offset(params, images, reference, frozen, settings, code=code)
     return moved(latent, offset), offset
 
@@ -143,14 +136,7 @@ def project(
 ) -> tuple[Float[Array, "n s s 3"], Float[Array, "n w"]]:
     """Returns the GAN's version of each image, and the offset that gave it.
 
-    Args:
-      params: the networks' parameters; only the encoder's are used.
-      images: images to project.
-      latent: latent of the input image.
-      reference: the GAN's image of `latent`.
-      frozen: the frozen networks.
-      settings: of the method.
-      code: code of the reference, see `latent_offset`.
+    `latent` is the input's and `reference` the GAN's image of it; `code` is the reference's, see `latent_offset`.
     """
     latents, offset = projected_latents(params, images, latent, reference, frozen, settings, code=code)
     return synthesize(latents, frozen, settings), offset

@@ -1,9 +1,9 @@
 """Explaining images by one canonical sheet: its geometry, its appearance, and what the networks make of the input.
 
-A leading axis f (1 or 2) holds the sheet and, under the symmetry assumption, its left-right mirror
-image; n counts images, each with its own view and light. Shapes: depth (f, S, S), albedo (f, S, S, 3),
-views (n, 6), lights (n, 4), images (n, S, S, 3) in [-1, 1]. Units as in `factors`.
-Source: GAN2Shape, equations 1 and 4; the mirrored terms follow Unsup3d (Wu et al., 2020).
+A leading axis f (1 or 2) holds the sheet and, under the symmetry assumption, its left-right mirror image; n counts
+images, each with its own view and light. Shapes: depth (f, S, S), albedo (f, S, S, 3), views (n, 6), lights (n, 4),
+images (n, S, S, 3) in [-1, 1]. Units as in `factors`. Source: GAN2Shape, equations 1 and 4; the mirrored terms follow
+Unsup3d (Wu et al., 2020).
 """
 
 from __future__ import annotations
@@ -77,9 +77,7 @@ def scene(
     warped = render.warp_depth(repeated, views, camera, sampling=settings.sampling)
     valid = jax.lax.stop_gradient(jnp.prod(render.valid_pixels(warped, camera), axis=0))
     grid = cam.inverse_warped_grid(warped, views, camera)
-    return Scene(
-        depth=depth, view=view, light=light, diffuse=diffuse, shading=shading, warped=warped, grid=grid, valid=valid
-    )
+    return Scene(depth, view, light, diffuse, shading, warped, grid, valid)
 
 
 def appearance(geometry: Scene, albedo: Float[Array, "f s s 3"]) -> Float[Array, "f n s s 3"]:
@@ -116,25 +114,15 @@ def input_scene(
 
 @flax.struct.dataclass
 class Reconstruction:
-    """What the networks make of the input; arrays without batch axes, see `factors`.
+    """What the networks make of the input; arrays without batch axes, see `factors`."""
 
-    Attributes:
-      depth: (S, S), canonical.
-      albedo: (S, S, 3), canonical.
-      view: (6,).
-      light: (4,).
-      warped_depth: (S, S), the depth in the input view.
-      valid: (S, S), 1 where the warped depth shows the sheet.
-      reconstruction: (S, S, 3), the input's image.
-    """
-
-    depth: jax.Array
-    albedo: jax.Array
-    view: jax.Array
-    light: jax.Array
-    warped_depth: jax.Array
-    valid: jax.Array
-    reconstruction: jax.Array
+    depth: jax.Array  # (S, S), canonical
+    albedo: jax.Array  # (S, S, 3), canonical
+    view: jax.Array  # (6,)
+    light: jax.Array  # (4,)
+    warped_depth: jax.Array  # (S, S), the depth in the input view
+    valid: jax.Array  # (S, S), 1 where the warped depth shows the sheet
+    reconstruction: jax.Array  # (S, S, 3), the input's image
 
 
 def reconstruct(params: models.Params, problem: Problem, frozen: FrozenModels, settings: Settings) -> Reconstruction:
@@ -179,19 +167,10 @@ def _reconstruct_all(
 def see_together(
     params: models.Params, problems: Sequence[Problem | None], frozen: FrozenModels, settings: Settings
 ) -> list[Reconstruction | None]:
-    """Does what `see` does for several images at once, which takes half the time on CPU.
+    """Returns NumPy arrays of what `see` returns (up to rounding) for several images at once, in half the time on CPU.
 
-    An image's result depends neither on its position nor on the other images. Up to rounding errors it is what `see`
-    returns.
-
-    Args:
-      params: the networks' parameters.
-      problems: one for each image, at least one of them given; None where there is no image.
-      frozen: the frozen networks.
-      settings: of the method.
-
-    Returns:
-      NumPy arrays for each image; None where there is no image.
+    An image's result depends neither on its position nor on the other images; it is None where there is no image, but
+    one must be there.
     """
     fields = [None if one is None else drop_training_fields(one) for one in problems]
     first = next(one for one in fields if one is not None)

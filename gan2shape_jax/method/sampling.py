@@ -1,7 +1,8 @@
-"""Random views, lights and sample orders: everything that is drawn, as functions of a key.
+"""Random views, lights and sample orders, as functions of a key, and the pseudo-images that are rendered under them.
 
-Views are drawn in network units from a normal distribution and lights uniformly (GAN2Shape, section
-3.2, step 2); see `factors` for units. The key comes first everywhere.
+Views are drawn in network units from a normal distribution and lights uniformly (GAN2Shape, section 3.2, step 2); see
+`factors` for units. Images are (n, S, S, 3) in [-1, 1]; masks are the canonical object mask seen from each view
+(nearest, zero outside).
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
 
-from gan2shape_jax.geometry.lighting import diffuse_shading, light_direction
+from gan2shape_jax.geometry.lighting import apply_shading, diffuse_shading, light_direction, normals
+from gan2shape_jax.geometry.render import rough_rendering
+from gan2shape_jax.method.factors import Factors, view_from_raw
+from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.state import KnownConditions
 
 __all__ = [
     "CHOOSE",
@@ -21,10 +27,14 @@ __all__ = [
     "TRAIN",
     "batch_indices",
     "draw_lights",
+    "draw_pseudo_images",
     "draw_views",
+    "known_conditions",
     "light_deviations",
     "phase_key",
+    "pseudo_images",
     "relit_shading",
+    "render_factors",
     "view_deviations",
 ]
 
@@ -33,13 +43,7 @@ TRAIN, COLLECT, CHOOSE = 0, 1, 2
 
 
 def phase_key(key: PRNGKeyArray, phase: Int[Scalar, ""] | int, use: int) -> PRNGKeyArray:
-    """Returns the key for one use of randomness in a phase.
-
-    Args:
-      key: key of an image or of a run.
-      phase: the phase's number in the schedule.
-      use: `TRAIN`, `COLLECT` or `CHOOSE`.
-    """
+    """Returns the key for one use (`TRAIN`, `COLLECT` or `CHOOSE`) of an image's or a run's key in a phase."""
     return jax.random.fold_in(jax.random.fold_in(key, phase), use)
 
 
@@ -111,18 +115,10 @@ def batch_indices(
     batch_size: int,
     skip_first: bool = False,
 ) -> Int[Array, " batch"]:
-    """Returns which of the kept samples an iteration of step 3 sees, a function of key and iteration alone.
+    """Returns which of the `count` kept samples an iteration of step 3 sees, a function of key and iteration alone.
 
-    The first pass goes through the samples in order, each later one through a fresh permutation; a pass
-    ends when less than a batch remains.
-
-    Args:
-      key: key of this step 3, the same in all of its iterations.
-      iteration: counted from 0.
-      count: number of kept samples, at least `batch_size`.
-      batch_size: samples per iteration.
-      skip_first: the published code's order, which starts at the second batch and ends each pass one
-        batch early.
+    The first pass goes through the samples in order, each later one through a fresh permutation; a pass ends when less
+    than a batch remains. With `skip_first`, as published, it starts at the second batch and ends one batch early.
     """
     per_pass = max(count // batch_size - int(skip_first), 1)
     position = jnp.asarray(iteration) + int(skip_first and per_pass > 1)
@@ -130,3 +126,71 @@ def batch_indices(
     shuffled = jax.random.permutation(jax.random.fold_in(key, number), count)
     order = jnp.where(number == 0, jnp.arange(count), shuffled)
     return jax.lax.dynamic_slice_in_dim(order, place * batch_size, batch_size)
+
+
+def render_factors(
+    factors: Factors,
+    shading: Float[Array, "n s s"],
+    view: Float[Array, "n 6"],
+    settings: Settings,
+) -> tuple[Float[Array, "n s s 3"], Float[Array, "n s s"]]:
+    """Renders depth, albedo and mask roughly, once for each canonical shading and view in radians and scene units."""
+    texture = apply_shading(factors.albedo[None], shading)
+    mask = factors.mask if settings.use_mask else jnp.ones_like(factors.mask)
+    return rough_rendering(texture, factors.depth, mask, view, settings.camera, sampling=settings.sampling)
+
+
+def pseudo_images(
+    factors: Factors,
+    views: Float[Array, "n 6"],
+    direction_xy: Float[Array, "n 2"],
+    strength: Float[Array, " n"],
+    settings: Settings,
+) -> tuple[Float[Array, "n s s 3"], Float[Array, "n s s"]]:
+    """Renders the input's factors under views in network units and lights of these directions and strengths."""
+    normal = normals(factors.depth, settings.camera, unit=settings.unit_normals)
+    shading = relit_shading(normal, factors.light, direction_xy, strength, alpha=settings.rand_light[6])
+    return render_factors(factors, shading, view_from_raw(views, settings.view_range), settings)
+
+
+def draw_pseudo_images(
+    key: PRNGKeyArray,
+    iteration: Int[Scalar, ""] | int,
+    factors: Factors,
+    frozen: FrozenModels,
+    settings: Settings,
+) -> tuple[Float[Array, "n s s 3"], Float[Array, "n s s"]]:
+    """Draws a batch of views and lights by the phase's key and iteration and renders the input's factors under them.
+
+    No gradient flows out.
+    """
+    return jax.lax.stop_gradient(pseudo_images(factors, *_draw_conditions(key, iteration, frozen, settings), settings))
+
+
+def known_conditions(
+    key: PRNGKeyArray,
+    iteration: Int[Scalar, ""] | int,
+    factors: Factors,
+    frozen: FrozenModels,
+    settings: Settings,
+) -> KnownConditions:
+    """Returns the views and lights that `draw_pseudo_images` draws with the same arguments.
+
+    The lights are those that the renderings show: the input's, with the drawn direction in place of its own and the
+    drawn strength added to its strengths (see `relit_shading`).
+    """
+    views, direction, strength = _draw_conditions(key, iteration, frozen, settings)
+    ambient = factors.light[0] + settings.rand_light[6] * strength
+    diffuse = factors.light[1] + strength
+    lights = jnp.concatenate([ambient[:, None], diffuse[:, None], direction], axis=-1)
+    return jax.lax.stop_gradient(KnownConditions(views=views, lights=lights))
+
+
+def _draw_conditions(
+    key: PRNGKeyArray, iteration: Int[Scalar, ""] | int, frozen: FrozenModels, settings: Settings
+) -> tuple[Float[Array, "n 6"], Float[Array, "n 2"], Float[Array, " n"]]:
+    """Draws views in network units, and directions and strengths of lights."""
+    view_key, light_key = jax.random.split(jax.random.fold_in(key, iteration))
+    count = settings.batch_size
+    views = draw_views(view_key, frozen.view_mean, frozen.view_factor, count, yaw_scale=settings.view_scale)
+    return views, *draw_lights(light_key, count, rand_light=settings.rand_light)

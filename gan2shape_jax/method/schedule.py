@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from gan2shape_jax.method.prior_step import PRIOR_STEP
-from gan2shape_jax.method.step import Step
+from gan2shape_jax.method.prior import PRIOR_STEP
+from gan2shape_jax.method.state import Step
 from gan2shape_jax.method.step1 import STEP1
 from gan2shape_jax.method.step2 import STEP2
 from gan2shape_jax.method.step3 import STEP3

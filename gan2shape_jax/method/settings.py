@@ -109,6 +109,7 @@ class Settings:
         return self.collect_iters * self.batch_size
 
 
+# Terms of the loss that are computed only where their weight is positive.
 _OPTIONAL = ("hold_shape", "anchor_view", "anchor_light")
 
 
@@ -133,105 +134,53 @@ def same(first: Settings, second: Settings) -> bool:
 
 
 def from_config(config: ConfigDict, architecture: Architecture, *, original_size: int) -> Settings:
-    """Returns the settings of a (validated) configuration.
+    """Returns the settings of a resolved, validated configuration, for a GAN of this architecture.
 
-    Args:
-      config: the resolved `ml_collections` configuration.
-      architecture: of the loaded GAN.
-      original_size: side in pixels of the input image before cropping and resizing.
-
-    Without cropping, the original size has no effect, and images of all sizes share compiled programs.
+    Fields of the groups `sampling`, `loss` and `optimizer` that are named as in `Settings` are taken as they are.
+    `original_size` is the side in pixels of the input image before cropping and resizing: without cropping, it has no
+    effect, and images of all sizes share compiled programs.
     """
-    settings = Settings(
-        camera=_camera(config),
-        view_range=_view_range(config),
-        networks=_networks(config),
-        architecture=architecture,
-        original_size=original_size if config.data.crop else config.image_size,  # matters only to cropping
-        crop=config.data.crop or None,
-        use_mask=config.schedule.use_mask,
-        F1_d=config.gan.F1_d,
-        relative_enc=config.gan.relative_enc,
-        regularize_offset=config.gan.regularize_offset,
-        precision=chosen(config.runtime.precision, jax.devices()[0].platform),
-        **_sampling(config),
-        **_losses(config),
-        **_optimizer(config),
-        **_faults(config),
-    )
-    held = config.refinement.hold_shape if config.mode == "instance" and config.networks.pretrained else 0.0
-    return changed(settings, hold_shape=held)
-
-
-def _camera(config: ConfigDict) -> Camera:
-    camera = config.camera
-    return Camera(
-        image_size=config.image_size,
-        fov_deg=camera.fov_deg,
-        rot_center_depth=camera.rot_center_depth,
-        min_depth=camera.min_depth,
-        max_depth=camera.max_depth,
-    )
-
-
-def _view_range(config: ConfigDict) -> ViewRange:
-    camera = config.camera
-    return ViewRange(
-        rotation_deg=camera.xyz_rotation_range_deg, xy=camera.xy_translation_range, z=camera.z_translation_range
-    )
-
-
-def _networks(config: ConfigDict) -> NetworkSizes:
-    """Returns the networks' widths, with the zeros that mean "as published" resolved."""
     from gan2shape_jax import networks  # here: it imports flax, which not all users of settings need
 
-    size, net = config.image_size, config.networks
-    return NetworkSizes(
-        width=net.width or networks.default_width(size),
-        group_base=net.group_base or networks.default_group_base(size),
-        zdim=net.zdim,
-        encoder_width=net.encoder_width,
-        view_light_width=net.view_light_width,
+    camera, gan, net, size = config.camera, config.gan, config.networks, config.image_size
+
+    def named(section: ConfigDict) -> dict[str, Any]:
+        return {name: section[name] for name in section if name in Settings.__dataclass_fields__}
+
+    settings = Settings(
+        camera=Camera(
+            image_size=size,
+            fov_deg=camera.fov_deg,
+            rot_center_depth=camera.rot_center_depth,
+            min_depth=camera.min_depth,
+            max_depth=camera.max_depth,
+        ),
+        view_range=ViewRange(
+            rotation_deg=camera.xyz_rotation_range_deg, xy=camera.xy_translation_range, z=camera.z_translation_range
+        ),
+        networks=NetworkSizes(
+            width=net.width or networks.default_width(size),
+            group_base=net.group_base or networks.default_group_base(size),
+            zdim=net.zdim,
+            encoder_width=net.encoder_width,
+            view_light_width=net.view_light_width,
+        ),
+        architecture=architecture,
+        original_size=original_size if config.data.crop else size,  # matters only to cropping
+        crop=config.data.crop or None,
+        use_mask=config.schedule.use_mask,
+        F1_d=gan.F1_d,
+        relative_enc=gan.relative_enc,
+        regularize_offset=gan.regularize_offset,
+        precision=chosen(config.runtime.precision, jax.devices()[0].platform),
+        # The published code's faults, which `config.reference` switches on together.
+        sampling="half" if config.reference else "centred",
+        unit_normals=not config.reference,
+        skip_first_batch=config.reference,
+        **named(config.sampling),
+        **named(config.loss),
+        **named(config.optimizer),
     )
-
-
-def _sampling(config: ConfigDict) -> dict[str, Any]:
-    sampling = config.sampling
-    return {
-        "batch_size": sampling.batch_size,
-        "collect_iters": sampling.collect_iters,
-        "add_mean_V": sampling.add_mean_V,
-        "add_mean_L": sampling.add_mean_L,
-        "view_scale": sampling.view_scale,
-        "rand_light": tuple(float(x) for x in sampling.rand_light),
-    }
-
-
-def _losses(config: ConfigDict) -> dict[str, Any]:
-    loss = config.loss
-    return {
-        "perceptual": loss.perceptual,
-        "lam_perc": loss.lam_perc,
-        "lam_smooth": loss.lam_smooth,
-        "lam_regular": loss.lam_regular,
-    }
-
-
-def _optimizer(config: ConfigDict) -> dict[str, Any]:
-    adam = config.optimizer
-    return {
-        "learning_rate": adam.learning_rate,
-        "weight_decay": adam.weight_decay,
-        "beta1": adam.beta1,
-        "beta2": adam.beta2,
-        "eps": adam.eps,
-    }
-
-
-def _faults(config: ConfigDict) -> dict[str, Any]:
-    """Returns the published code's faults, which `config.reference` switches on together."""
-    return {
-        "sampling": "half" if config.reference else "centred",
-        "unit_normals": not config.reference,
-        "skip_first_batch": config.reference,
-    }
+    refines = config.mode == "instance" and config.networks.pretrained
+    weights = {name: getattr(settings, name) for name in _OPTIONAL}
+    return changed(settings, **weights | {"hold_shape": config.refinement.hold_shape if refines else 0.0})

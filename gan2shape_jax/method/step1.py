@@ -14,11 +14,10 @@ from jaxtyping import Array, Float
 from gan2shape_jax.method import models
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.image_terms import image_terms, target_features, weighted_sum
+from gan2shape_jax.method.losses import image_terms, target_features, weighted_sum
 from gan2shape_jax.method.reconstruction import Scene, appearance, canonical_mask, input_scene, mirror, smoothness
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import Problem, TrainState
-from gan2shape_jax.method.step import LossAndMetrics, Seen, Step
+from gan2shape_jax.method.state import LossAndMetrics, Problem, Seen, Step, TrainState
 
 __all__ = ["STEP1", "Step1Cache", "step1_cache", "step1_loss"]
 

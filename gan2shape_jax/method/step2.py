@@ -10,11 +10,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
 from gan2shape_jax.method import losses, models, projection
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.image_terms import discriminator_features
-from gan2shape_jax.method.pseudo_images import draw_pseudo_images
+from gan2shape_jax.method.losses import discriminator_features
+from gan2shape_jax.method.sampling import draw_pseudo_images
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import Problem
-from gan2shape_jax.method.step import LossAndMetrics, Seen, Step
+from gan2shape_jax.method.state import LossAndMetrics, Problem, Seen, Step
 
 __all__ = ["STEP2", "step2_loss", "version_loss"]
 

@@ -16,12 +16,11 @@ from gan2shape_jax import platforms
 from gan2shape_jax.method import models, projection, sampling
 from gan2shape_jax.method.factors import Factors, blend_border
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.image_terms import image_terms, weighted_sum
-from gan2shape_jax.method.pseudo_images import draw_pseudo_images
+from gan2shape_jax.method.losses import image_terms, weighted_sum
 from gan2shape_jax.method.reconstruction import Scene, appearance, canonical_mask, mirror, scene, smoothness
+from gan2shape_jax.method.sampling import draw_pseudo_images
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import Problem, ProjectedSamples, TrainState
-from gan2shape_jax.method.step import LossAndMetrics, Seen, Step
+from gan2shape_jax.method.state import LossAndMetrics, Problem, ProjectedSamples, Seen, Step, TrainState
 
 __all__ = ["STEP3", "collect_batch", "next_samples", "reference_code", "step3_loss"]
 
@@ -31,7 +30,7 @@ def reference_code(
 ) -> Float[Array, "1 w"] | None:
     """Returns the encoding of the GAN's image, the same for all samples of a phase; None for absolute encoding."""
     del frozen, flip
-    return projection.reference_code(params, problem.gan_image, settings)
+    return models.offsets(params, problem.gan_image, settings) if settings.relative_enc else None
 
 
 def collect_batch(

@@ -1,15 +1,15 @@
-"""Convolutions with gradients that are fast on a CPU.
+"""Convolutions with gradients that are fast on a CPU, of any order, for the networks and the GAN.
 
 Features are `(N, H, W, C)`, kernels `(rows, columns, in, out)`. On GPU and TPU the compiler's own convolutions,
 including dilated ones, and their derivatives are best. On CPU, XLA has slow paths for three of them: the gradient with
 respect to a kernel (a convolution whose window is a whole image), the gradient with respect to the input of a strided
-convolution, and transposed convolutions (both of the latter dilate their input with zeros). There, the first is
+convolution, and transposed 4x4 convolutions (both of the latter dilate their input with zeros). There, the first is
 therefore a matrix product over patches, and the other two are one 2x2 convolution with four times as many outputs, one
 set for each parity of output row and column, which are interleaved afterwards.
 
 Where an image has few pixels and many channels (the networks' inner levels), the kernel is the largest array, and
 reordering it takes longer than the products. There, gradients with respect to inputs are one product with the kernel as
-it is laid out in memory, and its results are shifted and added (`_fold`).
+it is laid out in memory, and its results are shifted and added (`_fold`). Measured in docs/reports/speed.md.
 """
 
 import functools
@@ -35,22 +35,21 @@ def convolve(x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"]) -> Flo
     return _by_platform(x, kernel, 1, kernel.shape[0] // 2)
 
 
-def convolve_half(x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"]) -> Float[Array, "n h//2 w//2 o"]:
-    """Convolves with stride 2 and a 3x3 or 4x4 kernel, with one pixel of zero padding: half the side."""
-    return _by_platform(x, kernel, 2, 1)
+def convolve_half(
+    x: Float[Array, "n H W i"], kernel: Float[Array, "k k i o"], padding: int = 1
+) -> Float[Array, "n h w o"]:
+    """Convolves with stride 2 and a 3x3 or 4x4 kernel: with one pixel of zero padding, an even side is halved."""
+    return _by_platform(x, kernel, 2, padding)
 
 
-def convolve_twice(x: Float[Array, "n h w i"], kernel: Float[Array, "4 4 i o"]) -> Float[Array, "n 2*h 2*w o"]:
-    """Applies a transposed 4x4 convolution of stride 2, cropped by one pixel: twice the side.
+def convolve_twice(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], padding: int = 1
+) -> Float[Array, "n H W o"]:
+    """Applies a transposed 3x3 or 4x4 convolution of stride 2, cropped by `padding`: 4x4 and one pixel double the side.
 
-    Input pixel i adds `kernel[t] x[i]` to output pixel 2 i + t - 1.
+    Input pixel i adds `kernel[t] x[i]` to output pixel 2 i + t - padding; the side is 2 (h - 1) + k - 2 padding.
     """
-    if platforms.current() == "cpu":
-        return _twice_on_cpu(x, kernel)
-    flipped = kernel[::-1, ::-1]
-    return lax.conv_general_dilated(
-        x, flipped, (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2), dimension_numbers=_LAYOUT
-    )
+    return (_twice_on_cpu if platforms.current() == "cpu" else _dilated)(x, kernel, padding)
 
 
 def upsample_convolve(x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[Array, "n 2*h 2*w o"]:
@@ -68,12 +67,17 @@ def upsample_convolve(x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"
 
 
 def _by_platform(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
-    form = _on_cpu if platforms.current() == "cpu" else _convolve
-    return form(x, kernel, stride, padding)
+    return (_on_cpu if platforms.current() == "cpu" else _convolve)(x, kernel, stride, padding)
 
 
 def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
-    return lax.conv_general_dilated(x, kernel, (stride, stride), ((padding, padding),) * 2, dimension_numbers=_LAYOUT)
+    return lax.conv_general_dilated(x, kernel, (stride, stride), ((padding,) * 2,) * 2, dimension_numbers=_LAYOUT)
+
+
+def _dilated(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
+    around = ((kernel.shape[0] - 1 - padding,) * 2,) * 2
+    kernel = kernel[::-1, ::-1]
+    return lax.conv_general_dilated(x, kernel, (1, 1), around, lhs_dilation=(2, 2), dimension_numbers=_LAYOUT)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -90,12 +94,12 @@ def _gradients(stride: int, padding: int, operands: _Operands, gradient: jax.Arr
         return _fold(gradient, kernel, (x.shape[1], x.shape[2]), stride, padding), kernel_gradient
     swapped = kernel.swapaxes(2, 3)
     if stride == 2:
-        # A transposed convolution undoes the stride; a 3x3 kernel is a 4x4 one whose last taps are zero.
-        missing = 4 - size
+        # A transposed convolution undoes the stride; where that leaves a last row out, one more tap of zeros adds it.
+        missing = x.shape[1] - (2 * (gradient.shape[1] - 1) + size - 2 * padding)
         taps = jnp.pad(swapped, ((0, missing), (0, missing), (0, 0), (0, 0)))
-        return _twice_products(gradient, taps), kernel_gradient
+        return _twice_on_cpu(gradient, taps, padding), kernel_gradient
     back = size - 1 - padding
-    x_gradient = _convolve(gradient, swapped[::-1, ::-1], 1, back)
+    x_gradient = _on_cpu(gradient, swapped[::-1, ::-1], 1, back)
     if channels_in <= channels_out:
         return x_gradient, kernel_gradient
     # The same sums from patches of the gradient, which has fewer channels: taps in reverse order.
@@ -106,31 +110,29 @@ def _gradients(stride: int, padding: int, operands: _Operands, gradient: jax.Arr
 _on_cpu.defvjp(lambda x, kernel, stride, padding: (_convolve(x, kernel, stride, padding), (x, kernel)), _gradients)
 
 
-@jax.custom_vjp
-def _twice_on_cpu(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return _twice_products(x, kernel)
-
-
-def _twice_products(x: jax.Array, kernel: jax.Array) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _twice_on_cpu(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
     """Computes `convolve_twice`: each output pixel sees a 2x2 window of x; its parities select the taps."""
     n, h, w, _ = x.shape
-    channels_in, channels_out = kernel.shape[2:]
+    size, _, channels_in, channels_out = kernel.shape
+    if size == 3:  # for so few taps XLA's own is faster
+        return _dilated(x, kernel, padding)
     # (window, parity) of tap t = 2 (1 - window) + parity, along rows and along columns.
     phases = kernel.reshape(2, 2, 2, 2, channels_in, channels_out)[::-1, :, ::-1]
     phases = phases.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, channels_in, 4 * channels_out)
     out = _convolve(x, phases, 1, 1).reshape(n, h + 1, w + 1, 2, 2, channels_out)
     out = out.transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h + 2, 2 * w + 2, channels_out)
-    return out[:, 1:-1, 1:-1]
+    return out[:, padding : 2 * h + 2 - padding, padding : 2 * w + 2 - padding]
 
 
-def _twice_gradients(operands: _Operands, gradient: jax.Array) -> _Operands:
+def _twice_gradients(padding: int, operands: _Operands, gradient: jax.Array) -> _Operands:
     """Returns the gradients of `convolve_twice` to its operands, likewise avoiding slow convolutions."""
     x, kernel = operands
-    kernel_gradient = _kernel_gradient(gradient, x, kernel.shape[0], 2, 1).swapaxes(2, 3)
-    return _convolve(gradient, kernel.swapaxes(2, 3), 2, 1), kernel_gradient
+    kernel_gradient = _kernel_gradient(gradient, x, kernel.shape[0], 2, padding).swapaxes(2, 3)
+    return _on_cpu(gradient, kernel.swapaxes(2, 3), 2, padding), kernel_gradient
 
 
-_twice_on_cpu.defvjp(lambda x, kernel: (_twice_products(x, kernel), (x, kernel)), _twice_gradients)
+_twice_on_cpu.defvjp(lambda x, kernel, padding: (_twice_on_cpu(x, kernel, padding), (x, kernel)), _twice_gradients)
 
 
 def _fold(
@@ -162,11 +164,7 @@ def _fold(
 
 
 def _kernel_gradient(
-    fine: Float[Array, "n H W i"],
-    coarse: Float[Array, "n h w o"],
-    size: int,
-    stride: int,
-    padding: int,
+    fine: Float[Array, "n H W i"], coarse: Float[Array, "n h w o"], size: int, stride: int, padding: int
 ) -> Float[Array, "k k i o"]:
     """Returns `sum over pixels p of fine[stride p + tap - padding] coarse[p]` for every tap."""
     n, h, w, channels = coarse.shape
@@ -183,10 +181,7 @@ def _kernel_gradient(
 
 
 def _product(patches: Float[Array, "p i"], coarse: Float[Array, "p o"]) -> Float[Array, "i o"]:
-    """Returns `patches^T coarse`.
-
-    XLA copies the left factor to transpose it, so that should not be the larger one.
-    """
+    """Returns `patches^T coarse`; XLA copies the left factor to transpose it, so that is not the larger one."""
     (pixels, taps), channels = patches.shape, coarse.shape[1]
     if pixels * taps <= pixels * channels + taps * channels:
         return patches.T @ coarse

@@ -19,7 +19,7 @@ from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
 from gan2shape_jax.networks import convolution
 
-__all__ = ["Collapse", "Conv", "Expand", "GroupNorm", "Pointwise", "drawing_from", "group_norm"]
+__all__ = ["Collapse", "Conv", "Expand", "GroupNorm", "Pointwise", "drawing_from"]
 
 _EPSILON = 1e-5  # added to the variance
 _CONVOLUTIONS = {
@@ -64,15 +64,12 @@ def _uniform(fan_in: int) -> _Initialiser:
 class Conv(nn.Module):
     """Convolution without bias.
 
-    Attributes:
-        channels: of the output.
-        size: side of the kernel.
-        resample: "same" preserves the image's side; "half" has stride 2; "twice" is a transposed convolution of stride
-            2, whose kernel has side 4; "upsample" doubles every pixel before it.
+    `resample` "same" preserves the image's side; "half" has stride 2; "twice" is a transposed convolution of stride 2,
+    whose kernel has side 4; "upsample" doubles every pixel before it.
     """
 
-    channels: int
-    size: int = 3
+    channels: int  # of the output
+    size: int = 3  # side of the kernel
     resample: str = "same"
 
     @nn.compact
@@ -132,38 +129,30 @@ class Pointwise(nn.Module):
 
 
 class GroupNorm(nn.Module):
-    """Group normalisation: see `group_norm`."""
+    """Normalises groups of neighbouring channels over the image (Wu and He, ECCV 2018), then scales and shifts them.
+
+    A group's variance is the mean of its channels' variances plus that of the squared distances of their means from the
+    group's: all long sums run over pixels only, and no large squares are subtracted from each other. Computed in
+    float32 at least; the result has the dtype of `scale`.
+    """
 
     groups: int
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         """Normalises, scales and shifts a batch of features."""
-        channels = x.shape[-1]
+        n, _, _, channels = x.shape
         scale = self.param("scale", nn.initializers.ones, (channels,), x.dtype)
         bias = self.param("bias", nn.initializers.zeros, (channels,), x.dtype)
-        return group_norm(x, scale, bias, self.groups)
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        mean = jnp.mean(x, axis=(1, 2), keepdims=True)
+        variance = jnp.mean(jnp.square(x - mean), axis=(1, 2))
+        grouped = mean.reshape(n, self.groups, -1)
+        center = jnp.mean(grouped, axis=-1, keepdims=True)
+        spread = variance.reshape(n, self.groups, -1) + jnp.square(grouped - center)
+        inverse = jax.lax.rsqrt(jnp.mean(spread, axis=-1, keepdims=True) + _EPSILON)
 
+        def per_channel(of_group: Float[Array, "n g 1"]) -> Float[Array, "n 1 1 c"]:
+            return jnp.repeat(of_group[..., 0], channels // self.groups, axis=-1)[:, None, None]
 
-def group_norm(
-    x: Float[Array, "n h w c"], scale: Float[Array, " c"], bias: Float[Array, " c"], groups: int
-) -> Float[Array, "n h w c"]:
-    """Normalises groups of neighbouring channels over the image (Wu and He, ECCV 2018), then scales and shifts them.
-
-    A group's variance is the mean of its channels' variances plus that of the squared distances of
-    their means from the group's: all long sums run over pixels only, and no large squares are
-    subtracted from each other. Computed in float32 at least; the result has the dtype of `scale`.
-    """
-    n, _, _, channels = x.shape
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    mean = jnp.mean(x, axis=(1, 2), keepdims=True)
-    variance = jnp.mean(jnp.square(x - mean), axis=(1, 2))
-    grouped = mean.reshape(n, groups, -1)
-    center = jnp.mean(grouped, axis=-1, keepdims=True)
-    spread = variance.reshape(n, groups, -1) + jnp.square(grouped - center)
-    inverse = jax.lax.rsqrt(jnp.mean(spread, axis=-1, keepdims=True) + _EPSILON)
-
-    def per_channel(of_group: Float[Array, "n g 1"]) -> Float[Array, "n 1 1 c"]:
-        return jnp.repeat(of_group[..., 0], channels // groups, axis=-1)[:, None, None]
-
-    return ((x - per_channel(center)) * (per_channel(inverse) * scale) + bias).astype(scale.dtype)
+        return ((x - per_channel(center)) * (per_channel(inverse) * scale) + bias).astype(scale.dtype)

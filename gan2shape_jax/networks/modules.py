@@ -43,11 +43,7 @@ def default_group_base(size: int) -> int:
 
 
 def _levels(size: int, images: Float[Array, "n h w c"]) -> int:
-    """Returns how many times images of side `size` are halved until they are 4 pixels wide.
-
-    Raises:
-        UserError: the side is not a power of two of at least 16, or the images have a different one.
-    """
+    """Returns how many times images of side `size` are halved until they are 4 pixels wide, or raises a `UserError`."""
     if size < _SMALLEST or size & (size - 1):
         raise UserError(f"image side {size}: the networks take powers of two from {_SMALLEST} on")
     if images.shape[-3:-1] != (size, size):
@@ -56,24 +52,14 @@ def _levels(size: int, images: Float[Array, "n h w c"]) -> int:
 
 
 class EncoderDecoder(nn.Module):
-    """Repeatedly halves the image down to 4x4, reduces it to a vector, and builds an image from that vector.
+    """Repeatedly halves the image down to 4x4, reduces it to a vector, and builds an image from that vector."""
 
-    Attributes:
-        size: side S of the images, a power of two.
-        channels_out: channels of the output.
-        width: channels at S/2, doubling at every level.
-        zdim: length of the bottleneck vector.
-        group_base: groups of the normalisation at S/2, doubling likewise; None means
-            `default_group_base`.
-        final: "tanh" for values in (-1, 1), None for no activation.
-    """
-
-    size: int
+    size: int  # side S of the images, a power of two
     channels_out: int
-    width: int
-    zdim: int = 256
-    group_base: int | None = None
-    final: str | None = "tanh"
+    width: int  # channels at S/2, doubling at every level
+    zdim: int = 256  # length of the bottleneck vector
+    group_base: int | None = None  # groups of the normalisation at S/2, doubling likewise; None: `default_group_base`
+    final: str | None = "tanh"  # for values in (-1, 1), None for no activation
 
     @nn.compact
     def __call__(self, x: Float[Array, "n s s c"]) -> Float[Array, "n s s o"]:
@@ -105,17 +91,11 @@ class EncoderDecoder(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Repeatedly halves the image down to 4x4 and returns a vector in (-1, 1).
+    """Repeatedly halves the image down to 4x4 and returns a vector in (-1, 1)."""
 
-    Attributes:
-        size: side S of the images, a power of two.
-        channels_out: length of the vector: 6 for views, 4 for lights.
-        width: channels at S/2, doubling at every level.
-    """
-
-    size: int
-    channels_out: int
-    width: int
+    size: int  # side S of the images, a power of two
+    channels_out: int  # length of the vector: 6 for views, 4 for lights
+    width: int  # channels at S/2, doubling at every level
 
     @nn.compact
     def __call__(self, x: Float[Array, "n s s c"]) -> Float[Array, "n o"]:
@@ -130,8 +110,7 @@ class Encoder(nn.Module):
 class ResidualBlock(nn.Module):
     """Halves the side; the shortcut sees the rectified input, since the original's ReLU works in place.
 
-    Attributes:
-        channels: output channels; where they differ from the input's, the shortcut has a 1x1 convolution with a bias.
+    Where the output's channels differ from the input's, the shortcut has a 1x1 convolution with a bias.
     """
 
     channels: int
@@ -150,17 +129,11 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualEncoder(nn.Module):
-    """Halves the image down to 4x4 with residual blocks and returns an unbounded vector.
+    """Halves the image down to 4x4 with residual blocks and returns an unbounded vector."""
 
-    Attributes:
-        size: side S of the images, a power of two.
-        channels_out: length of the vector: the GAN's style width.
-        width: channels at S/2, doubling with every block.
-    """
-
-    size: int
-    channels_out: int
-    width: int = 32
+    size: int  # side S of the images, a power of two
+    channels_out: int  # length of the vector: the GAN's style width
+    width: int = 32  # channels at S/2, doubling with every block
 
     @nn.compact
     def __call__(self, x: Float[Array, "n s s c"]) -> Float[Array, "n o"]:
@@ -179,16 +152,7 @@ Network = EncoderDecoder | Encoder | ResidualEncoder
 def initial_params(
     key: PRNGKeyArray, modules: Mapping[str, Network], *, dtype: DTypeLike = jnp.float32
 ) -> dict[str, Any]:
-    """Draws the initial parameters of several networks.
-
-    Args:
-        key: determines all of them, together with the modules' names and sizes.
-        modules: networks by name.
-        dtype: dtype of the parameters.
-
-    Returns:
-        The modules' `params` collections by name.
-    """
+    """Returns initial parameters of networks by name, determined by the key and the modules' names and sizes."""
     shapes = {name: param_shapes(module, dtype) for name, module in sorted(modules.items())}
     count = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     with drawing_from(jax.random.uniform(key, (count,), dtype, -1, 1)):

@@ -25,27 +25,15 @@ AUTO = "auto"
 
 
 def chosen(asked: str, platform: str) -> Precision:
-    """Returns the precision of a run: the one asked for or, with `AUTO`, bfloat16 on TPU and float32 elsewhere.
+    """Returns the precision of a run: the one asked for or, with `AUTO`, bfloat16 on the platform "tpu", else float32.
 
     The two differ by less than seeds do (docs/reports/speed.md), and a CPU is slower in bfloat16.
-
-    Args:
-      asked: `AUTO` or one of `PRECISIONS`.
-      platform: platform of the devices that the run uses, such as "cpu".
     """
-    if asked == AUTO:
-        return "bfloat16" if platform == "tpu" else "float32"
-    return "bfloat16" if asked == "bfloat16" else "float32"
+    return "bfloat16" if asked == "bfloat16" or (asked == AUTO and platform == "tpu") else "float32"
 
 
 def to_compute_dtype(tree: Any, precision: Precision, *, keep: tuple[str, ...] = ()) -> Any:
-    """Casts the floating-point arrays of a tree to bfloat16 if `precision` asks for it.
-
-    Args:
-      tree: arrays, or parameters as nested dictionaries.
-      precision: "float32" leaves everything unchanged.
-      keep: top-level keys whose values are left unchanged.
-    """
+    """Casts the floating-point arrays of a tree to bfloat16 if `precision` asks for it, but for top-level `keep`."""
     if precision == "float32":
         return tree
     if keep:

@@ -27,11 +27,7 @@ _LEAF = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 
 
 def params_from_torch(module: Network, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Returns the parameters of a network from the original's tensors, as float32.
-
-    Args:
-        module: the network; only tensors that fit its shapes are accepted.
-        state: NumPy arrays, keyed by the original's names.
+    """Returns the parameters of a network from the original's tensors by their names, as float32.
 
     Raises:
         UserError: any tensor is missing, unknown, misshapen or not finite, or is not a tensor; the message lists them.

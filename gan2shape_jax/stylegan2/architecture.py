@@ -20,7 +20,7 @@ _KINDS = ("skip", "resnet", "orig")
 _WIDEST = 2**14
 _MOST_LAYERS = 32
 _MOST_TAPS = 64
-_MOST_FEATURES = 2**27  # numbers in the features of one image; the largest published weights have 2 ** 25
+_SIZES = tuple(2**k for k in range(3, 11))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,10 +78,6 @@ class Architecture:
             raise ValueError(f"{self.size} pixels need {_levels(self.size)} widths, not {len(self.channels)}")
         if not 2 <= len(self.discriminator_channels) <= _levels(1024):
             raise ValueError(f"{len(self.discriminator_channels)} discriminator widths: two to nine are possible")
-        for widths in (self.channels, self.discriminator_channels):
-            if any(width * (4 << level) ** 2 > _MOST_FEATURES for level, width in enumerate(widths)):
-                found = listed(map(str, widths))
-                raise ValueError(f"widths {found}: the features of an image are too many for any memory")
         for kind in (self.generator_kind, self.discriminator_kind):
             if kind not in _KINDS:
                 raise ValueError(f"an architecture {short(kind)}; possible are {_KINDS}")
@@ -134,13 +130,7 @@ class Architecture:
           TypeError: a field is unknown or missing.
           ValueError: the values do not describe a valid architecture.
         """
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
-        }
-        return cls(**values)
-
-
-_SIZES = tuple(2**k for k in range(3, 11))
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
 
 
 def _is_number(value: Any) -> bool:

@@ -56,16 +56,8 @@ def discriminator_features(
 ) -> tuple[Float[Array, "b ..."], ...]:
     """Returns the outputs of the first `count` blocks, (B, H/2, W/2, C), (B, H/4, W/4, C'), ...
 
-    There are fewer if the discriminator has fewer blocks, or if the images are too small for more.
-
-    Args:
-      disc_params: the discriminator's parameters.
-      images: in [-1, 1]; sides are powers of two, at least 8, whatever size the discriminator was trained for.
-      arch: the sizes.
-      count: number of blocks.
-
-    Raises:
-      ValueError: the sides of the images are not such powers of two.
+    There are fewer if the discriminator has fewer blocks, or if the images are too small for more. Images are in
+    [-1, 1] and of any size: their sides are powers of two, at least 8, or a `ValueError` is raised.
     """
     side = min(images.shape[1:3])
     if side < 8 or any(n & (n - 1) for n in images.shape[1:3]):
@@ -98,14 +90,8 @@ def discriminate(
 ) -> tuple[Float[Array, "b 1"], tuple[Float[Array, "b ..."], ...]]:
     """Returns logits (B, 1), higher for what looks real, and the features of every block.
 
-    Args:
-      disc_params: the discriminator's parameters.
-      images: in [-1, 1], of the trained side `arch.discriminator_size`; B is at most `arch.stddev_group`, or a
-        multiple of it.
-      arch: the sizes.
-
-    Raises:
-      ValueError: the side or the batch size is not as required.
+    Images are in [-1, 1] and of the trained side `arch.discriminator_size`; B is at most `arch.stddev_group`, or a
+    multiple of it. A `ValueError` otherwise.
     """
     side = arch.discriminator_size
     if images.shape[1:] != (side, side, 3):

@@ -8,7 +8,6 @@ latent in W gives every layer the same style; one in W+ holds a style for each o
 
 import math
 from collections.abc import Sequence
-from typing import Literal, overload
 
 import jax
 import jax.numpy as jnp
@@ -42,14 +41,10 @@ def map_styles(
     return x
 
 
-def _style(layer: Params, w: Array) -> Array:
-    return layers.linear(w, layer["style_weight"], layer["style_bias"])
-
-
-def _styled_layer(layer: Params, x: Array, w: Array, noise: Array, *, grow: bool, arch: Architecture) -> Array:
+def _modulated_layer(layer: Params, x: Array, w: Array, noise: Array, *, grow: bool, arch: Architecture) -> Array:
     """Applies a modulated 3x3 convolution, noise, bias and leaky ReLU; doubles the side if `grow`."""
     kernel = layers.equalised(layer["weight"])
-    style = _style(layer, w)
+    style = layers.linear(w, layer["style_weight"], layer["style_bias"])
     strength = lax.rsqrt((style**2) @ jnp.sum(kernel**2, axis=(0, 1)) + 1e-8)
     x = x * style[:, None, None, :]
     x = layers.upsample_convolve(x, kernel, arch.taps) if grow else layers.convolve(x, kernel)
@@ -58,58 +53,30 @@ def _styled_layer(layer: Params, x: Array, w: Array, noise: Array, *, grow: bool
     return layers.activate(x, arch.conv_clamp)
 
 
-def _shortcut(weight: Array, x: Array, arch: Architecture) -> Array:
-    """Returns the shortcut of a "resnet" block: its input with the new number of channels, at twice the side."""
-    return upsample(layers.convolve(x, layers.equalised(weight)), arch.taps)
-
-
 def _to_rgb(layer: Params, x: Array, w: Array, arch: Architecture) -> Array:
     """Applies a modulated 1x1 convolution to colour, without demodulation."""
-    kernel = layers.equalised(layer["weight"])[0, 0] * _style(layer, w)[:, :, None]
+    style = layers.linear(w, layer["style_weight"], layer["style_bias"])
+    kernel = layers.equalised(layer["weight"])[0, 0] * style[:, :, None]
     # Colours of all resolutions add up: in float32 at least, whatever the features' type.
     total = jnp.promote_types(x.dtype, jnp.float32)
     colour = jnp.einsum("bhwi,bio->bhwo", x, kernel, preferred_element_type=total) + layer["bias"]
-    clamp = arch.conv_clamp
-    return colour if clamp is None else jnp.clip(colour, -clamp, clamp)
-
-
-_Latents = Float[Array, "b w"] | Float[Array, "b l w"]
-_Noise = Sequence[Float[Array, "..."]]
-_Images = Float[Array, "b s s 3"]
-_Features = tuple[Float[Array, "b ..."], ...]
-
-
-@overload
-def synthesize(gen_params: Params, w: _Latents, *, arch: Architecture, noise: _Noise | None = None) -> _Images: ...
-
-
-@overload
-def synthesize(
-    gen_params: Params, w: _Latents, *, arch: Architecture, noise: _Noise | None = None, return_features: Literal[True]
-) -> tuple[_Images, _Features]: ...
+    return colour if arch.conv_clamp is None else jnp.clip(colour, -arch.conv_clamp, arch.conv_clamp)
 
 
 def synthesize(
     gen_params: Params,
-    w: _Latents,
+    w: Float[Array, "b w"] | Float[Array, "b l w"],
     *,
     arch: Architecture,
-    noise: _Noise | None = None,
-    return_features: bool = False,
-) -> _Images | tuple[_Images, _Features]:
-    """Generates the images of latents.
+    noise: Sequence[Float[Array, "..."]] | None = None,
+) -> Float[Array, "b s s 3"]:
+    """Returns the images of latents, about [-1, 1].
 
     Args:
       gen_params: the generator's parameters.
       w: latents in W (B, W), or in W+ (B, L, W) with L = arch.latents.
       arch: the sizes.
-      noise: a map (h, w) or (B, h, w) per layer; by default the stored ones, so that G is a
-        function of w.
-      return_features: whether to also return the features at every resolution from 8 pixels on.
-
-    Returns:
-      Images (B, size, size, 3), about [-1, 1], or (images, features) with features a tuple of (B, s, s, C) for
-      s = 8, 16, ..., size.
+      noise: a map (h, w) or (B, h, w) per layer; by default the stored ones, so that G is a function of w.
 
     Raises:
       ValueError: latents or noise do not fit the architecture.
@@ -117,22 +84,20 @@ def synthesize(
     if w.ndim == 2:
         w = jnp.broadcast_to(w[:, None], (w.shape[0], arch.latents, w.shape[1]))
     if w.ndim != 3 or w.shape[1:] != (arch.latents, arch.style_dim):
-        raise ValueError(
-            f"latents of shape {w.shape}; this generator takes (B, {arch.style_dim}) "
-            f"or (B, {arch.latents}, {arch.style_dim})"
-        )
+        fitting = f"(B, {arch.style_dim}) or (B, {arch.latents}, {arch.style_dim})"
+        raise ValueError(f"latents of shape {w.shape}; this generator takes {fitting}")
     if noise is None:
         noise = [gen_params["noise"][str(i)] for i in range(arch.layers)]
     if len(noise) != arch.layers:
         raise ValueError(f"{len(noise)} noise maps for {arch.layers} layers")
     x = shortcut = gen_params["input"][None]
     image: Array | None = None
-    features = []
     for i in range(arch.layers):
         level, grow = (i + 1) // 2, i % 2 == 1
         if grow and arch.generator_kind == "resnet":
-            shortcut = _shortcut(gen_params["skips"][str(level)]["weight"], x, arch)
-        x = _styled_layer(gen_params["layers"][str(i)], x, w[:, i], noise[i], grow=grow, arch=arch)
+            weight = layers.equalised(gen_params["skips"][str(level)]["weight"])
+            shortcut = upsample(layers.convolve(x, weight), arch.taps)
+        x = _modulated_layer(gen_params["layers"][str(i)], x, w[:, i], noise[i], grow=grow, arch=arch)
         if grow:
             continue
         if level and arch.generator_kind == "resnet":
@@ -140,9 +105,8 @@ def synthesize(
         if arch.colours_at(level):
             colour = _to_rgb(gen_params["to_rgb"][str(level)], x, w[:, i + 1], arch)
             image = colour if image is None else colour + upsample(image, arch.taps)
-        features.append(x)
     assert image is not None  # the last level has colours in every kind
-    return (image, tuple(features[1:])) if return_features else image
+    return image
 
 
 def random_noise(

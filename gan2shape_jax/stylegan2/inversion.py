@@ -8,7 +8,6 @@ are needed.
 
 import functools
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -25,17 +24,10 @@ __all__ = ["Inversion", "invert", "learning_rate_at"]
 
 
 class Inversion(NamedTuple):
-    """Latents that reproduce given images.
-
-    Attributes:
-      w: (B, W).
-      error: (B,) the mean of |G(w) - image|, with G(w) clamped to [-1, 1].
-      history: (steps,) the loss, summed over all items.
-    """
+    """Latents that reproduce given images, and the mean of |G(w) - image|, with G(w) clamped to [-1, 1]."""
 
     w: Float[Array, "b w"]
     error: Float[np.ndarray, " b"]
-    history: Float[np.ndarray, " steps"]
 
 
 def learning_rate_at(step: int, steps: int, *, peak: float, rampup: float = 0.05, rampdown: float = 0.25) -> float:
@@ -58,18 +50,12 @@ def _typical(key: PRNGKeyArray, generator: Params, *, arch: Architecture) -> tup
     return samples.mean(axis=0), jnp.sqrt(jnp.mean(jnp.var(samples, axis=0)))
 
 
-def _distance(a: Sequence[Array], b: Sequence[Array]) -> Array:
-    """Returns the mean absolute difference of images or features per item, summed over layers."""
-    parts = [jnp.abs(x - y).mean(axis=(1, 2, 3)) for x, y in zip(a, b)]
-    return sum(parts[1:], start=parts[0])
-
-
 @functools.partial(jax.jit, static_argnames=("arch", "weights"), donate_argnums=(0, 1))
 def _step(
     w: Array,
     state: Any,
     rate: ArrayLike,
-    strength: ArrayLike,
+    jitter: ArrayLike,
     key: PRNGKeyArray,
     image: Array,
     target: tuple[Array, ...],
@@ -79,23 +65,23 @@ def _step(
     *,
     arch: Architecture,
     weights: tuple[float, float, float],
-) -> tuple[Array, Any, Array]:
-    """Takes one Adam step on the latents; returns them, Adam's state and the loss before it, summed over all items."""
+) -> tuple[Array, Any]:
+    """Takes one Adam step on the latents; returns them and Adam's state."""
     mean, spread = typical
-    jitter = strength * spread * jax.random.normal(key, w.shape, w.dtype)
+    noise = jitter * spread * jax.random.normal(key, w.shape, w.dtype)
 
     def loss(w: Array) -> Array:
-        drawn = stylegan2.synthesize(generator, w + jitter, arch=arch)
-        features = stylegan2.discriminator_features(discriminator, drawn, arch=arch)
-        return jnp.sum(
-            weights[0] * _distance([drawn], [image])
-            + weights[1] * _distance(features, target)
-            + weights[2] * jnp.mean(((w - mean) / spread) ** 2, axis=-1)
-        )
+        def away(a: Array, b: Array) -> Array:
+            return jnp.abs(a - b).mean(axis=(1, 2, 3))
 
-    value, gradient = jax.value_and_grad(loss)(w)
-    update, state = optax.scale_by_adam().update(gradient, state)
-    return w - rate * update, state, value
+        drawn = stylegan2.synthesize(generator, w + noise, arch=arch)
+        features = stylegan2.discriminator_features(discriminator, drawn, arch=arch)
+        from_mean = jnp.mean(((w - mean) / spread) ** 2, axis=-1)
+        unlike = sum(map(away, features, target), jnp.zeros(()))
+        return jnp.sum(weights[0] * away(drawn, image) + weights[1] * unlike + weights[2] * from_mean)
+
+    update, state = optax.scale_by_adam().update(jax.grad(loss)(w), state)
+    return w - rate * update, state
 
 
 def invert(
@@ -124,10 +110,8 @@ def invert(
       learning_rate: the peak step size, in W.
       pixel_weight: weight of the mean absolute difference of pixels.
       feature_weight: weight of the mean absolute difference of the discriminator's features.
-      mean_weight: weight of the mean squared deviation from the mean latent, in standard deviations
-        of W.
-      jitter: noise added to w in the first three quarters of the steps, in standard deviations of
-        W, decaying to zero.
+      mean_weight: weight of the mean squared deviation from the mean latent, in standard deviations of W.
+      jitter: noise added to w in the first three quarters of the steps, in standard deviations of W, decaying to zero.
 
     Raises:
       UserError: the image's size is not the generator's, or the optimisation has diverged.
@@ -139,29 +123,17 @@ def invert(
     mean_key, jitter_key = jax.random.split(key)
     mean, spread = _typical(mean_key, gan_params, arch=arch)
     w = jnp.tile(mean, (image.shape[0], 1))
-    state, history = optax.scale_by_adam().init(w), []
+    state = optax.scale_by_adam().init(w)
     target = _features(disc_params, image, arch=arch)
+    take = functools.partial(_step, arch=arch, weights=(pixel_weight, feature_weight, mean_weight))
     # A loop of jitted steps: convolutions inside a scan are an order of magnitude slower on a CPU.
     for step in range(steps):
         rate = learning_rate_at(step, steps, peak=learning_rate)
         strength = jitter * max(0.0, 1.0 - step / (0.75 * steps)) ** 2
-        w, state, value = _step(
-            w,
-            state,
-            rate,
-            strength,
-            jax.random.fold_in(jitter_key, step),
-            image,
-            target,
-            (mean, spread),
-            gan_params,
-            disc_params,
-            arch=arch,
-            weights=(pixel_weight, feature_weight, mean_weight),
-        )
-        history.append(value)
+        noise_key = jax.random.fold_in(jitter_key, step)
+        w, state = take(w, state, rate, strength, noise_key, image, target, (mean, spread), gan_params, disc_params)
     drawn = np.clip(np.asarray(_draw(gan_params, w, arch=arch)), -1, 1)
     error = np.abs(drawn - np.asarray(image)).mean(axis=(1, 2, 3))
     if not np.isfinite(error).all():
         raise UserError(f"the inversion of the GAN has diverged: lower its learning rate ({learning_rate})")
-    return Inversion(w, error, np.asarray(history))
+    return Inversion(w, error)

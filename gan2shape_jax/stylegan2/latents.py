@@ -7,6 +7,7 @@ direction is a unit vector (W,); its sign is arbitrary.
 
 import functools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,6 @@ __all__ = [
     "deviations",
     "ganspace",
     "mean_w",
-    "mix_styles",
     "random_images",
     "random_images_in_parts",
     "sample_w",
@@ -49,44 +49,14 @@ def truncate(
     return mean + psi * (w - mean)
 
 
-def mix_styles(
-    w1: Float[Array, "b w"], w2: Float[Array, "b w"], crossover: int, *, arch: Architecture
-) -> Float[Array, "b l w"]:
-    """Returns W+ latents: the styles of `w1` before index `crossover` (0 to L), those of `w2` from there on."""
-    if not 0 <= crossover <= arch.latents:
-        raise ValueError(f"crossover {crossover} outside 0 to {arch.latents}")
-    early = jnp.arange(arch.latents)[None, :, None] < crossover
-    return jnp.where(early, w1[:, None], w2[:, None])
-
-
 def batch_size(arch: Architecture) -> int:
     """Returns how many of a GAN's images are generated at once."""
     return max(1, min(8, _PIXELS // arch.size))
 
 
-def random_images(
-    key: PRNGKeyArray,
-    gen_params: Params,
-    *,
-    arch: Architecture,
-    count: int,
-    truncation: float,
-    mean: Float[Array, "1 w"],
-) -> tuple[Float[np.ndarray, "n s s 3"], Float[np.ndarray, "n w"]]:
-    """Generates images (n, s, s, 3), about [-1, 1], and their latents (n, W).
-
-    Image i depends only on the key and i, whatever the count.
-
-    Args:
-      key: random key.
-      gen_params: the generator's parameters.
-      arch: the sizes.
-      count: number of images.
-      truncation: psi in (0, 1]; lower is more typical and less varied.
-      mean: the latent to truncate towards.
-    """
-    parts = random_images_in_parts(key, gen_params, arch=arch, count=count, truncation=truncation, mean=mean)
-    images, latents = zip(*parts)
+def random_images(*arguments: Any, **options: Any) -> tuple[Float[np.ndarray, "n s s 3"], Float[np.ndarray, "n w"]]:
+    """Returns all that `random_images_in_parts` yields for the same arguments at once."""
+    images, latents = zip(*random_images_in_parts(*arguments, **options))
     return np.concatenate(images), np.concatenate(latents)
 
 
@@ -99,7 +69,11 @@ def random_images_in_parts(
     truncation: float,
     mean: Float[Array, "1 w"],
 ) -> Iterator[tuple[Float[np.ndarray, "n s s 3"], Float[np.ndarray, "n w"]]]:
-    """Yields what `random_images` returns, in order and a few at a time, so memory does not grow with the count."""
+    """Yields random images and their latents, in order and a few at a time, so memory does not grow with the count.
+
+    Image i depends only on the key and i. `truncation` is psi in (0, 1]: lower is more typical, nearer to `mean`, and
+    less varied.
+    """
     batch = batch_size(arch)
     for start in range(0, count, batch):
         drawn, w = _draw(gen_params, key, jnp.arange(start, start + batch), mean, truncation, arch=arch)
@@ -131,41 +105,34 @@ def sample_w(
 
 
 def ganspace(latents: Float[np.ndarray, "n w"], *, count: int) -> Float[np.ndarray, "k w"]:
-    """Returns the first `count` principal directions of latents in W, in order of decreasing variance.
-
-    Args:
-        latents: many samples, see `sample_w`.
-        count: at most W.
+    """Returns the first `count` principal directions of many latents in W, in order of decreasing variance.
 
     Raises:
-        ValueError: the count is not in the range 1 to W.
+      ValueError: the count is not in the range 1 to W.
     """
-    samples = np.asarray(latents, np.float64)
-    _require_count(count, samples.shape[1])
-    return _leading(np.cov(samples, rowvar=False), count).astype(np.float32)
+    return _leading(np.cov(np.asarray(latents, np.float64), rowvar=False), count)
 
 
 def sefa(gen_params: Params, *, layers: Sequence[int], count: int, normalized: bool = True) -> Float[np.ndarray, "k w"]:
     """Returns the first `count` eigenvectors of A^T A, where A stacks the style weights of some layers.
 
     Args:
-        gen_params: the generator's parameters.
-        layers: indices of the generator's 3x3 convolutions.
-        count: at most W.
-        normalized: True scales each row of A (a channel's weights) to length one, as the published code does; False
-            uses the weights as they are, as in the paper.
+      gen_params: the generator's parameters.
+      layers: indices of the generator's 3x3 convolutions.
+      count: at most W.
+      normalized: True scales each row of A (a channel's weights) to length one, as the published code does; False
+        uses the weights as they are, as in the paper.
 
     Raises:
-        ValueError: there are no layers, or the count is not in the range 1 to W.
+      ValueError: there are no layers, or the count is not in the range 1 to W.
     """
     weights = [np.asarray(gen_params["layers"][str(i)]["style_weight"], np.float64) for i in layers]
     if not weights:
         raise ValueError("no layers to factorise")
     columns = np.concatenate(weights, axis=1)  # (W, channels), the transpose of A
-    _require_count(count, len(columns))
     if normalized:
         columns = columns / np.maximum(np.linalg.norm(columns, axis=0), 1e-12)
-    return _leading(columns @ columns.T, count).astype(np.float32)
+    return _leading(columns @ columns.T, count)
 
 
 def deviations(latents: Float[np.ndarray, "n w"], directions: Float[np.ndarray, "k w"]) -> Float[np.ndarray, "k"]:
@@ -183,11 +150,7 @@ def shift(
     last: int,
     arch: Architecture,
 ) -> Float[Array, "n l w"]:
-    """Returns W+ latents, one per step, moved along a direction in styles `first` to `last - 1`.
-
-    Raises:
-      ValueError: the architecture has no such styles.
-    """
+    """Returns W+ latents, one per step, moved along a direction in styles `first` to `last - 1`, if there are such."""
     if not 0 <= first < last <= arch.latents:
         raise ValueError(f"styles {first} to {last} of {arch.latents}")
     start = latent if latent.ndim == 3 else latent[:, None]
@@ -197,14 +160,11 @@ def shift(
     return start + steps[:, None, None] * moved[None, :, None] * direction
 
 
-def _leading(symmetric: np.ndarray, count: int) -> np.ndarray:
+def _leading(symmetric: np.ndarray, count: int) -> Float[np.ndarray, "k w"]:
     """Returns eigenvectors as rows, largest eigenvalue first; the largest entry of each is positive."""
+    if not 1 <= count <= len(symmetric):
+        raise ValueError(f"{count} directions of a space of {len(symmetric)} dimensions")
     _, vectors = np.linalg.eigh(symmetric)
     rows = vectors[:, ::-1].T[:count]
     largest = np.take_along_axis(rows, np.abs(rows).argmax(axis=1)[:, None], axis=1)
-    return np.asarray(rows * np.sign(largest))
-
-
-def _require_count(count: int, width: int) -> None:
-    if not 1 <= count <= width:
-        raise ValueError(f"{count} directions of a space of {width} dimensions")
+    return np.asarray(rows * np.sign(largest), np.float32)

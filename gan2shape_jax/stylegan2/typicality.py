@@ -20,6 +20,7 @@ from another GAN is never used:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -35,7 +36,7 @@ from jaxtyping import Array, Float
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.io.files import sha256
-from gan2shape_jax.io.weights.tensors import Refused, TensorFile, open_safetensors
+from gan2shape_jax.io.weights.tensors import Refused, open_safetensors
 from gan2shape_jax.stylegan2.architecture import Architecture, Params
 from gan2shape_jax.stylegan2.discriminator import discriminator_features
 
@@ -48,8 +49,8 @@ __all__ = [
     "belonging",
     "cached_at",
     "features",
+    "guide_tensors",
     "header",
-    "is_of",
     "places",
     "read_typicality",
     "resized",
@@ -69,25 +70,15 @@ _BESIDE, _FOLDER = "guide.safetensors", "typicality/"
 
 @flax.struct.dataclass
 class Typicality:
-    """Statistics of a GAN's samples; F and P are the numbers of features by place and of the whole picture.
+    """Statistics of a GAN's samples; F and P are the numbers of features by place and of the whole picture."""
 
-    Attributes:
-      plane: (F,) weights of the features by place in the first answer.
-      middle: (P,) means of the whole picture's features.
-      scale: (P,) their standard deviations.
-      axes: (P, K) leading directions of the features standardised with these.
-      spread: (K,) standard deviations along these directions.
-      rest: () standard deviation in every other direction.
-      standards: (6,) mean and standard deviation of each of the two answers and of the sum, over samples.
-    """
-
-    plane: jax.Array
-    middle: jax.Array
-    scale: jax.Array
-    axes: jax.Array
-    spread: jax.Array
-    rest: jax.Array
-    standards: jax.Array
+    plane: jax.Array  # (F,) weights of the features by place in the first answer
+    middle: jax.Array  # (P,) means of the whole picture's features
+    scale: jax.Array  # (P,) their standard deviations
+    axes: jax.Array  # (P, K) leading directions of the features standardised with these
+    spread: jax.Array  # (K,) standard deviations along these directions
+    rest: jax.Array  # () standard deviation in every other direction
+    standards: jax.Array  # (6,) mean and standard deviation of each of the two answers and of the sum, over samples
 
 
 def side_of(arch: Architecture) -> int:
@@ -95,23 +86,14 @@ def side_of(arch: Architecture) -> int:
     return min(arch.discriminator_size, _LARGEST)
 
 
+@functools.partial(jax.jit, static_argnames="arch")
 def atypicality(
     typicality: Typicality, disc_params: Params, images: Float[Array, "b s s 3"], *, arch: Architecture
 ) -> Float[Array, " b"]:
-    """Returns how unlike a GAN's samples the images are, in standard deviations of samples: 0 is the samples' mean.
+    """Returns how unlike a GAN's samples square images are, in standard deviations of samples: 0 is the samples' mean.
 
-    Args:
-      typicality: see `typicality_measure.measure`.
-      disc_params: the discriminator's parameters.
-      images: square, in [-1, 1]; those of side `side_of(arch)` are used as they are, others are resized.
-      arch: the sizes.
+    Images in [-1, 1] of side `side_of(arch)` are used as they are, others are resized.
     """
-    scores: Array = _atypicality(typicality, disc_params, images, arch=arch)
-    return scores
-
-
-@functools.partial(jax.jit, static_argnames="arch")
-def _atypicality(typicality: Typicality, disc_params: Params, images: jax.Array, *, arch: Architecture) -> jax.Array:
     by_place, whole = features(disc_params, resized(images, side_of(arch)), arch)
     side, distance = answers(typicality, by_place, whole)
     known = typicality.standards
@@ -138,16 +120,14 @@ def features(
     """Returns the features by place (b, F), and means and standard deviations over the picture (b, P)."""
     count = max(1, int(math.log2(images.shape[1])) - 2)  # down to 4 x 4 places
     blocks = discriminator_features(disc_params, images, arch=arch, count=count)[-_BLOCKS:]
-    by_place = [_by_place(block).reshape(len(images), -1) for block in blocks]
+    by_place = []
+    for block in blocks:  # means over equal places, 4 x 4 or fewer if the block is smaller
+        b, h, w, c = block.shape
+        places = min(_PLACES, h)
+        means = block.reshape(b, places, h // places, places, w // places, c).mean((2, 4))
+        by_place.append(means.reshape(b, -1))
     whole = [pooled for block in blocks for pooled in (block.mean((1, 2)), block.std((1, 2)))]
     return jnp.concatenate(by_place, axis=-1), jnp.concatenate(whole, axis=-1)
-
-
-def _by_place(block: jax.Array) -> jax.Array:
-    """Returns means over equal places, 4 x 4 or fewer if the block is smaller."""
-    b, h, w, c = block.shape
-    places = min(_PLACES, h)
-    return block.reshape(b, places, h // places, places, w // places, c).mean((2, 4))
 
 
 def answers(
@@ -186,9 +166,15 @@ def header(gan_sha256: str) -> dict[str, str]:
     return {"format": "gan2shape_jax guide", "version": "1", "gan_sha256": gan_sha256}
 
 
-def is_of(file: TensorFile, gan_sha256: str) -> bool:
-    """Returns whether an open file is the guide of a GAN, in this version of the format."""
-    return dict(file.metadata) == header(gan_sha256)
+def guide_tensors(path: pathlib.Path, gan_sha256: str) -> dict[str, np.ndarray]:
+    """Returns the tensors of a GAN's guide file; none if it is damaged, of another GAN or of another version."""
+    try:
+        with open_safetensors(path) as file:
+            if dict(file.metadata) == header(gan_sha256):
+                return {name: file.read(name) for name in file.shapes}
+    except (OSError, Refused, UserError):
+        pass
+    return {}
 
 
 def typicality_in(found: Mapping[str, np.ndarray]) -> Typicality:
@@ -199,19 +185,11 @@ def typicality_in(found: Mapping[str, np.ndarray]) -> Typicality:
 
 
 def read_typicality(checkpoint: pathlib.Path) -> Typicality | None:
-    """Reads the typicality from a GAN's guide; None if it has no guide yet, or none that can be used.
-
-    Args:
-      checkpoint: the GAN's file.
-    """
+    """Reads the typicality from the guide of a GAN's file; None if it has no guide yet, or none that can be used."""
     if not checkpoint.is_file():
         return None
     digest = sha256(checkpoint)
     for path in places(checkpoint, digest):
-        try:
-            with open_safetensors(path) as file:
-                if is_of(file, digest):
-                    return typicality_in({name: file.read(name) for name in file.shapes if name.startswith(_FOLDER)})
-        except (KeyError, OSError, Refused, UserError):
-            continue
+        with contextlib.suppress(KeyError):
+            return typicality_in(guide_tensors(path, digest))
     return None

@@ -40,12 +40,7 @@ def parameter_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
 def check_params(
     flat: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], *, source: str | os.PathLike[str]
 ) -> None:
-    """Checks that tensors are the parameters of a StyleGAN2.
-
-    Args:
-      flat: tensors by name.
-      shapes: the shape of every expected tensor, see `parameter_shapes`.
-      source: the file to name in the error.
+    """Checks that tensors, by name, have the `shapes` of a StyleGAN2's parameters and are finite.
 
     Raises:
       UserError: tensors are missing, unknown, misshapen, empty or not finite; the message lists them.
@@ -63,15 +58,9 @@ def save(
     source_sha256: str = "",
     notes: str = "",
 ) -> None:
-    """Writes a converted StyleGAN2 as a weight file.
+    """Writes a StyleGAN2, parameters {"generator": ..., "discriminator": ...}, as a weight file.
 
-    Args:
-      path: the file, in an existing folder.
-      arch: the architecture.
-      params: {"generator": ..., "discriminator": ...}.
-      license_note: the licence of the weights.
-      source_sha256: SHA-256 of the file they were converted from.
-      notes: anything else worth knowing about their origin.
+    `license_note`, the SHA-256 of the file that it was converted from and other `notes` stand in its header.
 
     Raises:
       UserError: the parameters do not fit the architecture, or the file cannot be written.
@@ -128,21 +117,17 @@ def load(path: str | os.PathLike[str]) -> tuple[Architecture, Params]:
       UserError: the file is missing or is not a weight file (the message gives the conversion command), or tensors are
         missing, unknown, misshapen or not finite (the message lists them).
     """
-    arch, params = _loaded(os.fspath(path), _version_of(path))
+    try:
+        found = os.stat(path)
+        version = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    except OSError:
+        version = ()
+    arch, params = _loaded(os.fspath(path), version)
     return arch, jax.tree.map(lambda leaf: leaf, params)  # the caller gets dictionaries of its own
 
 
-def _version_of(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
-    """Returns a fingerprint that differs once a file has been changed; None if the file does not exist."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
 @functools.lru_cache(maxsize=1)
-def _loaded(path: str, version: tuple[int, ...] | None) -> tuple[Architecture, Params]:
+def _loaded(path: str, version: tuple[int, ...]) -> tuple[Architecture, Params]:
     """Reads a file once for as long as it is unchanged: a command needs its GAN in several places."""
     del version
     with _open(path) as file:

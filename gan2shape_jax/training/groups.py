@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import atomic_text, read_json
-from gan2shape_jax.method import models, optimizer, sampling
+from gan2shape_jax.method import iteration, models, sampling
 from gan2shape_jax.method import state as state_lib
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage, ProjectedSamples, TrainState
@@ -118,7 +118,7 @@ def bytes_of_one(prepared: PreparedImage, frozen: FrozenModels) -> int:
     def moving(key: jax.Array) -> tuple[TrainState, ProjectedSamples]:
         state = state_lib.initial_state(models.init_params(key, settings), settings)
         samples = ProjectedSamples(images=jnp.zeros((*square, 3)), masks=jnp.zeros(square))
-        return devices.stack([(optimizer.fresh_optimizer(state, STEP3.networks, settings), samples)])
+        return devices.stack([(iteration.fresh_optimizer(state, STEP3.networks, settings), samples)])
 
     state, samples = jax.eval_shape(moving, jax.random.key(0))
     keys = phase_keys(task.problem.key, 0, use=sampling.TRAIN)

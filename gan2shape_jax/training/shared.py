@@ -20,16 +20,15 @@ from jaxtyping import Int
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import iteration as iteration_lib
-from gan2shape_jax.method import models, optimizer, reconstruction, sampling
+from gan2shape_jax.method import models, reconstruction, sampling
 from gan2shape_jax.method import state as state_lib
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.prior_step import PRIOR_STEP
+from gan2shape_jax.method.prior import PRIOR_STEP
 from gan2shape_jax.method.reconstruction import Reconstruction, canonical_mask
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import PreparedImage, Problem, ProjectedSamples, TrainState
-from gan2shape_jax.method.step import LossAndMetrics
+from gan2shape_jax.method.state import LossAndMetrics, PreparedImage, Problem, ProjectedSamples, TrainState
 from gan2shape_jax.method.step1 import Step1Cache
 from gan2shape_jax.method.step2 import STEP2
 from gan2shape_jax.training import devices
@@ -168,7 +167,7 @@ def update(state, kept, numbers, chosen, constants, problems, keys, frozen, sett
         (_, (metrics, _)), gradient = differentiated(trained, numbers, constants, *own)
         if mesh.size > 1:
             gradient, metrics = jax.lax.pmean((gradient, metrics), AXIS)
-        whole = optimizer.optimizer_step(whole, gradient, settings)
+        whole = iteration_lib.optimizer_step(whole, gradient, settings)
         return (whole.params, whole.opt_state), metrics
 
     given = (state, kept, numbers, chosen, constants, problems, keys, frozen, settings)
@@ -268,7 +267,7 @@ class Shared:
 
     def fresh_optimizer(self, state: TrainState, phase: Phase) -> TrainState:
         """See `task.Task`."""
-        return optimizer.fresh_optimizer(state, phase.kind.networks, self.settings)
+        return iteration_lib.fresh_optimizer(state, phase.kind.networks, self.settings)
 
     def _factors(self, state: TrainState) -> Factors:
         """Returns every image's factors at the end of step 1, stacked."""

@@ -16,15 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan2shape_jax.method import iteration as iteration_lib
-from gan2shape_jax.method import metrics, models, optimizer, reconstruction, sampling
+from gan2shape_jax.method import metrics, models, reconstruction, sampling
 from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method import state as state_lib
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Reconstruction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.method.state import PreparedImage, Problem, TrainState
-from gan2shape_jax.method.step import Step
+from gan2shape_jax.method.state import PreparedImage, Problem, Step, TrainState
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.devices import Layout, for_each
 
@@ -137,7 +136,7 @@ def _reconstruct(params, problem, frozen, settings, *, layout):
 @functools.partial(jax.jit, static_argnames=("networks", "layout"))
 def _fresh_optimizer(state, settings, *, networks, layout):
     def fresh(one, settings):
-        return optimizer.fresh_optimizer(one, networks, settings).opt_state
+        return iteration_lib.fresh_optimizer(one, networks, settings).opt_state
 
     return for_each(fresh, layout, shared=1)(state, settings)
 

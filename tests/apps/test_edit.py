@@ -25,7 +25,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import resample
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.main import main
-from gan2shape_jax.method import projection, pseudo_images
+from gan2shape_jax.method import projection, sampling
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.results import load_result, save_result, views
@@ -62,7 +62,7 @@ def _shots(editor) -> tuple[np.ndarray, np.ndarray]:
 
 @jax.jit
 def _step_2(params, factors, drawn, directions, latent, reference, frozen, *, settings):
-    pseudo, masks = pseudo_images.pseudo_images(factors, drawn, directions, jnp.zeros(3), settings)
+    pseudo, masks = sampling.pseudo_images(factors, drawn, directions, jnp.zeros(3), settings)
     pictures, _ = projection.project(params, pseudo, latent, reference, frozen, settings)
     return pseudo, masks, pictures
 

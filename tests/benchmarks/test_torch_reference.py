@@ -13,9 +13,9 @@ from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.method import models, perceptual, step1, step2, step3
 from gan2shape_jax.method.factors import Factors
-from gan2shape_jax.method.prior_step import prior_loss
-from gan2shape_jax.method.pseudo_images import pseudo_images
+from gan2shape_jax.method.prior import prior_loss
 from gan2shape_jax.method.reconstruction import input_scene
+from gan2shape_jax.method.sampling import pseudo_images
 from gan2shape_jax.method.schedule import STEPS
 from gan2shape_jax.run import prepare
 

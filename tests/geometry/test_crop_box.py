@@ -4,20 +4,7 @@ import numpy as np
 import pytest
 
 from gan2shape_jax.errors import ArgumentError
-from gan2shape_jax.geometry.crop_box import (
-    CropBox,
-    crop_to_photo,
-    photo_to_crop,
-    sample_crop,
-    scaled_box,
-)
-
-BOXES = [
-    CropBox(20, 15, 24),
-    CropBox(33.25, 18.75, 41.5, 17),
-    CropBox(-3, 50.5, 9.1, -140),
-    CropBox(1200.3, 800.7, 1999.9, 3.3),
-]
+from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop, scaled_box
 
 
 def _waves(x, y):
@@ -28,16 +15,6 @@ def _waves(x, y):
 def _photo(height=90, width=120):
     y, x = np.mgrid[:height, :width] + 0.5
     return np.stack([_waves(x, y), _waves(y, x), x / width], -1)
-
-
-@pytest.mark.parametrize("box", BOXES)
-@pytest.mark.parametrize("size", [1, 64, 255])
-def test_coordinates_come_back(box, size):
-    points = np.random.default_rng(0).uniform(-size, 2 * size, (50, 2))
-    there = crop_to_photo(points, box, size)
-    np.testing.assert_allclose(photo_to_crop(there, box, size), points, atol=1e-9 * size)
-    back = photo_to_crop(points, box, size)
-    np.testing.assert_allclose(crop_to_photo(back, box, size), points, atol=1e-9 * box.side)
 
 
 def test_positive_roll_is_clockwise_in_the_photo():
@@ -52,15 +29,15 @@ def test_a_crop_on_the_photos_pixels_is_exactly_them():
     np.testing.assert_array_equal(sample_crop(photo[..., 0], CropBox(25, 20, 16), 16), photo[12:28, 17:33, 0])
 
 
-@pytest.mark.parametrize("quarter", [1, 2, 3])
-def test_a_quarter_turn_is_exactly_a_turned_photo(quarter):
+def test_a_quarter_turn_is_exactly_a_turned_photo():
     photo = np.random.default_rng(2).integers(0, 256, (32, 32), np.uint8)
-    turned = sample_crop(photo, CropBox(16, 16, 32, roll_deg=90 * quarter), 32)
-    np.testing.assert_array_equal(turned, np.rot90(photo, quarter))  # turned back: counterclockwise
+    for quarter in (1, 2, 3):
+        turned = sample_crop(photo, CropBox(16, 16, 32, roll_deg=90 * quarter), 32)
+        np.testing.assert_array_equal(turned, np.rot90(photo, quarter))  # turned back: counterclockwise
 
 
 @pytest.mark.parametrize("box", [CropBox(60, 45, 40, 0), CropBox(58.3, 44.1, 37.7, 23), CropBox(61, 47, 33.5, -71)])
-@pytest.mark.parametrize("size", [16, 40, 100])
+@pytest.mark.parametrize("size", [16, 100])
 def test_crops_of_a_known_picture(box, size):
     crop = sample_crop(_photo(), box, size)
     y, x = np.mgrid[:size, :size] + 0.5

@@ -76,7 +76,7 @@ def test_values_and_gradients_are_finite():
     colours = jnp.asarray(np.random.default_rng(0).normal(size=(len(meshes), 81, 2)), jnp.float32)
 
     def loss(meshes, colours):
-        fragments = compiled.rasterize_mesh(meshes, faces, CAMERA)
+        fragments = compiled.rasterize(meshes, CAMERA, faces=faces)
         values = compiled.interpolate(fragments, colours, faces=faces)
         return jnp.mean(fragments.depth**2) + jnp.sum(values**2), (fragments.triangle, values)
 
@@ -88,7 +88,7 @@ def test_values_and_gradients_are_finite():
         assert len(around) == 6 and not around & set(np.unique(triangle[k])) and (triangle[k] >= 0).any()
     unseen = jnp.where((faces == 0).any(1), jnp.nan, 0)  # an attribute that is no number stays where it is
     colours = jnp.zeros((81, 1)).at[0].set(jnp.nan)
-    fragments = compiled.rasterize_mesh(meshes[1], faces, CAMERA)
+    fragments = compiled.rasterize(meshes[1], CAMERA, faces=faces)
     assert unseen.any() and (compiled.interpolate(fragments, colours, faces=faces) == 0).all()
 
 
@@ -99,7 +99,7 @@ def test_samples_on_an_edge_have_the_gradient_of_either_side():
     faces = np.array([[0, 1, 3], [1, 4, 3], [1, 2, 4], [2, 5, 4]])
 
     def depth(vertices):
-        return compiled.rasterize_mesh(vertices, faces, camera).depth
+        return compiled.rasterize(vertices, camera, faces=faces).depth
 
     assert (depth(vertices) == 1).all()
     _, change = jax.jvp(depth, (vertices,), (jnp.zeros_like(vertices).at[:, 2].set(1),))

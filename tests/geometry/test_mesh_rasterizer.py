@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial import Delaunay
 
 from gan2shape_jax.geometry import camera as camera_lib
-from gan2shape_jax.geometry import mesh_rasterizer, mesh_visibility, visibility
+from gan2shape_jax.geometry import mesh_rasterizer, visibility
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
 from gan2shape_jax.geometry.rasterizer import SampleGrid
 
@@ -117,8 +117,8 @@ def test_shared_edges_leave_no_holes():
     for vertices in (flat, rough):
         for shift in (0.0, 0.123):
             samples = SampleGrid.over(camera_lib.Camera(40, fov_deg=80), supersample=2).shifted(shift)
-            fragments = compiled.rasterize_mesh(
-                jnp.asarray(vertices, jnp.float32), faces, camera_lib.Camera(40, fov_deg=80), samples=samples
+            fragments = compiled.rasterize(
+                jnp.asarray(vertices, jnp.float32), camera_lib.Camera(40, fov_deg=80), faces=faces, samples=samples
             )
             assert (fragments.triangle >= 0).all()
 
@@ -127,7 +127,7 @@ def test_triangles_are_cut_at_the_near_plane():
     """A floor one unit below the camera, from behind it to the horizon: depth is f / (y - center)."""
     camera = camera_lib.Camera(32, fov_deg=90.0, near=1.25, far=50.0)
     floor = jnp.asarray([[-1e3, 1, -1e3], [1e3, 1, -1e3], [0, 1, 1e3]], jnp.float32)
-    fragments = compiled.rasterize_mesh(floor, np.array([[0, 1, 2]]), camera)
+    fragments = compiled.rasterize(floor, camera, faces=np.array([[0, 1, 2]]))
     y = np.arange(32)[:, None] + np.zeros(32) - camera.center
     depth = np.where(y > 0, camera.focal_length / np.where(y > 0, y, 1), np.inf)
     seen = (depth > camera.near) & (depth < camera.far)
@@ -140,12 +140,12 @@ def test_no_faces_no_images_no_vertices():
     no_faces = np.zeros((0, 3), np.int32)
     for vertices in (jnp.ones((2, 4, 3)), jnp.ones((2, 0, 3)), jnp.ones((0, 4, 3))):
         faces = no_faces if vertices.size else no_faces
-        fragments, pull = jax.vjp(lambda v, f=faces: compiled.rasterize_mesh(v, f, CAMERA).depth, vertices)
+        fragments, pull = jax.vjp(lambda v, f=faces: compiled.rasterize(v, CAMERA, faces=f).depth, vertices)
         assert fragments.shape == (len(vertices), 9, 9) and (fragments == CAMERA.far).all()
         assert (pull(fragments)[0] == 0).all()
-    none = compiled.rasterize_mesh(jnp.ones((0, 4, 3)), np.array([[0, 1, 2]]), CAMERA)
+    none = compiled.rasterize(jnp.ones((0, 4, 3)), CAMERA, faces=np.array([[0, 1, 2]]))
     assert none.barycentric.shape == (0, 9, 9, 3)
-    fragments = compiled.rasterize_mesh(jnp.ones((2, 4, 3)), no_faces, CAMERA)
+    fragments = compiled.rasterize(jnp.ones((2, 4, 3)), CAMERA, faces=no_faces)
     values = compiled.interpolate(fragments, jnp.ones((2, 4, 5)), faces=no_faces, supersample=3)
     assert values.shape == (2, 3, 3, 5) and (values == 0).all()
 
@@ -190,7 +190,7 @@ def test_many_triangles_that_each_cover_the_screen(monkeypatch):
         for (x, y), depth in zip(around, z, strict=True)
     ]
     options = {"count": count, "near": 0.1, "far": 100.0}
-    depth, number = mesh_visibility.visible_triangles(*corners, **options)
+    depth, number = visibility.visible_mesh_triangles(tuple(corners), **options)
     at = np.arange(count)
     system = np.stack([*around.T, np.ones(3)])
     weights = np.linalg.solve(system, np.stack([*(v.ravel() for v in np.meshgrid(at, at)), np.ones(count**2)]))
@@ -198,7 +198,7 @@ def test_many_triangles_that_each_cover_the_screen(monkeypatch):
     np.testing.assert_array_equal(number.reshape(2, -1), every.argmin(1))
     np.testing.assert_allclose(depth.reshape(2, -1), every.min(1), rtol=1e-5)
     monkeypatch.setattr(visibility, "_MOST_TILES", 1024 + 7 * 36)  # seven triangles at a time
-    again = mesh_visibility.visible_triangles.__wrapped__(*corners, **options)
+    again = visibility.visible_mesh_triangles.__wrapped__(tuple(corners), **options)
     np.testing.assert_array_equal(again[1], number)
     np.testing.assert_array_equal(again[0], depth)
 
@@ -246,7 +246,7 @@ def test_refuses_what_is_no_mesh(change, message):
 )
 def test_refuses_values_that_do_not_go_with_the_fragments(change, message):
     faces = np.array([[0, 1, 3]])
-    fragments = compiled.rasterize_mesh(jnp.ones((2, 4, 3)), faces, CAMERA)
+    fragments = compiled.rasterize(jnp.ones((2, 4, 3)), CAMERA, faces=faces)
     arguments = {"attributes": jnp.ones((4, 2)), "faces": faces} | change
     with pytest.raises(ValueError, match=message):
         mesh_rasterizer.interpolate(fragments, **arguments)

@@ -159,19 +159,18 @@ def test_chunks_are_the_largest_divisors_that_fit_a_cpus_cache_and_change_nothin
         assert visibility.chunk_of(batch, size, most=most) == chunk
     images = jax.random.normal(jax.random.key(0), (6, 5)), jnp.arange(6)
 
-    def function(chunk):
-        values, number = chunk
+    def function(values, number):
         return jnp.cumsum(values, axis=1) * number[:, None], number + 1
 
-    def in_chunks(images):
-        return visibility.map_in_chunks(function, images, size=128 * 128)  # three at a time
+    def in_chunks(*images):
+        return visibility.in_chunks(function, *images, size=128 * 128)  # three at a time
 
-    found = jax.jit(in_chunks).lower(images)
-    jax.tree.map(np.testing.assert_array_equal, found.compile()(images), function(images))
+    found = jax.jit(in_chunks).lower(*images)
+    jax.tree.map(np.testing.assert_array_equal, found.compile()(*images), function(*images))
     two = jax.tree.map(lambda x: jnp.stack([x, 2 * x]), images)
-    jax.tree.map(np.testing.assert_array_equal, jax.vmap(in_chunks)(two), jax.vmap(function)(two))
+    jax.tree.map(np.testing.assert_array_equal, jax.vmap(in_chunks)(*two), jax.vmap(function)(*two))
     with tracing_for("gpu"):
-        whole = jax.jit(in_chunks).lower(images)
+        whole = jax.jit(in_chunks).lower(*images)
     assert "stablehlo.while" in found.as_text() and "stablehlo.while" not in whole.as_text()
 
 

@@ -8,7 +8,7 @@ from helpers import compiled
 from helpers.parity_record import share_off
 
 from gan2shape_jax.geometry import camera as camera_lib
-from gan2shape_jax.geometry import render
+from gan2shape_jax.geometry import rasterizer, render
 
 
 def _sphere(side, radius=0.06):
@@ -118,75 +118,15 @@ def test_gradients_are_finite_in_any_view():
     assert (_norm(gradients[0]) > 0).all() and (_norm(gradients[1]) > 0).all()
 
 
-@pytest.mark.parametrize("size", [None, 48])
-def test_picture_of_a_plane_shows_its_values(size):
-    side = 24
-    camera = camera_lib.Camera(side)
-    x, y = np.meshgrid(np.arange(side), np.arange(side))
-    values = jnp.asarray(np.stack([x, y], -1), jnp.float32)
-    picture, coverage = compiled.render_mesh(
-        jnp.ones((side, side)), values, jnp.zeros(6), camera, size=size, return_coverage=True
-    )
-    count = size or side
-    assert picture.shape == (count, count, 2) and coverage.shape == (count, count)
-    centers = (np.arange(count) + 0.5) * side / count - 0.5
-    inside = slice(2, -2)
-    expected = np.stack(np.meshgrid(centers, centers), -1)[inside, inside]
-    np.testing.assert_allclose(picture[inside, inside], expected, atol=1e-4)
-    np.testing.assert_allclose(coverage[inside, inside], 1)
-
-
-def test_picture_mixes_the_background_by_coverage():
-    camera = camera_lib.Camera(16)
-    view = jnp.array([0, 1.0, 0, 0, 0, 0])
-
-    def draw(background):
-        return compiled.render_mesh(
-            jnp.asarray(_sphere(16)),
-            jnp.full((16, 16, 1), 0.25),
-            view,
-            camera,
-            background=background,
-            return_coverage=True,
-        )
-
-    picture, coverage = draw(-1.0)
-    np.testing.assert_allclose(picture[..., 0], 0.25 * coverage - (1 - coverage), atol=1e-6)
-    assert 0 < coverage.mean() < 1
-    np.testing.assert_array_equal(draw(1.0)[1], coverage)
-
-
-def test_mask_cuts_the_picture():
-    side = 20
-    camera = camera_lib.Camera(side)
-    mask = jnp.zeros((side, side)).at[5:15, 5:15].set(1)
-    picture = compiled.render_mesh(jnp.ones((side, side)), jnp.zeros((side, side, 1)), jnp.zeros(6), camera, mask=mask)
-    np.testing.assert_allclose(picture[6:14, 6:14], 0)
-    np.testing.assert_allclose(picture[:5], 1)
-
-
-def test_near_surfaces_hide_far_ones():
-    """A ball turned by a quarter still shows its own side in front of the wall seen edge-on."""
-    camera = camera_lib.Camera(32)
-    depth = _sphere(32)
-    ball = jnp.asarray((depth < 1.04).astype(np.float32))[..., None]
-    for yaw, column in ((-np.pi / 2, 19), (np.pi / 2, 12)):
-        view = jnp.array([0, yaw, 0, 0, 0, 0], jnp.float32)
-        picture = compiled.render_mesh(jnp.asarray(depth), ball, view, camera, background=-1)
-        assert picture[16, column, 0] == pytest.approx(1, abs=1e-3)
-        assert picture[16, 31 - column, 0] < 0.9
-
-
 def test_exchanged_vertices_are_the_ends_of_every_cells_diagonal():
     """The published code hands a cell's colours over in the order of reading, not of its triangles' vertices."""
     side = 5
     camera = camera_lib.Camera(side)
     rng = np.random.default_rng(0)
     colours = rng.uniform(size=(side, side, 3)).astype(np.float32)
-    depth = jnp.ones((side, side))
-    drawn = np.asarray(
-        compiled.render_mesh(depth, colours, jnp.zeros(6), camera, supersample=1, size=4 * side, exchanged=True)
-    )
+    flat = camera_lib.back_project(jnp.ones((side, side)), camera)
+    seen = compiled.rasterize_grid(flat, camera, samples=rasterizer.SampleGrid.over(camera, size=4 * side))
+    drawn = np.asarray(compiled.interpolate_grid(seen, jnp.asarray(colours), exchanged=True))
     fraction = (np.arange(4 * side) + 0.5) / 4 - 0.5  # image coordinates of the samples
     for row, y in enumerate(fraction):
         for column, x in enumerate(fraction):

@@ -9,18 +9,11 @@ __all__ = [
     "interpolate_grid",
     "rasterize",
     "rasterize_grid",
-    "rasterize_mesh",
-    "render_mesh",
     "warp_depth",
 ]
 
 warp_depth = jax.jit(render.warp_depth, static_argnames=("camera", "sampling"))
-render_mesh = jax.jit(
-    render.render_mesh,
-    static_argnames=("camera", "background", "supersample", "size", "return_coverage", "exchanged"),
-)
 rasterize_grid = jax.jit(rasterizer.rasterize, static_argnames=("camera", "samples"))
 interpolate_grid = jax.jit(rasterizer.interpolate, static_argnames="exchanged")
-rasterize = jax.jit(mesh_rasterizer.rasterize, static_argnames=("camera", "supersample", "size", "sampling"))
-rasterize_mesh = jax.jit(mesh_rasterizer.rasterize_mesh, static_argnames=("camera", "samples"))
+rasterize = jax.jit(mesh_rasterizer.rasterize, static_argnames=("camera", "supersample", "size", "sampling", "samples"))
 interpolate = jax.jit(mesh_rasterizer.interpolate, static_argnames="supersample")

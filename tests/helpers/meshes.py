@@ -41,4 +41,4 @@ def random_mesh(kind, seed):
 
 
 def rasterize(vertices, faces):
-    return compiled.rasterize_mesh(vertices, faces, CAMERA, samples=SAMPLES)
+    return compiled.rasterize(vertices, CAMERA, faces=faces, samples=SAMPLES)

@@ -10,7 +10,7 @@ from scipy import ndimage
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry import lighting, rasterizer
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.geometry.crop_box import CropBox, photo_to_crop
+from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo
 from gan2shape_jax.results import Result
 from helpers.plain_result import plain_result
 
@@ -103,7 +103,8 @@ def _pattern(pixels: int, symmetric: bool) -> np.ndarray:
 def _placed(crop: np.ndarray, box: CropBox) -> np.ndarray:
     """Returns a photo of 700 x 800 pixels in which a crop lies where `box` says."""
     rows, columns = np.indices((700, 800)) + 0.5
-    at = photo_to_crop(np.stack([columns, rows], -1), box, len(crop)) - 0.5
+    origin, right, below = crop_to_photo(np.array([[0.0, 0], [1, 0], [0, 1]]), box, len(crop))
+    at = (np.stack([columns, rows], -1) - origin) @ np.linalg.inv([right - origin, below - origin]) - 0.5
     return np.stack([_at(crop[..., i], np.moveaxis(at[..., ::-1], -1, 0)) for i in range(3)], -1)
 
 

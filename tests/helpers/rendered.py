@@ -51,7 +51,7 @@ def drawn_mesh(batch=None):
     samples = SampleGrid.over(camera, supersample=2).shifted(0.0123)
 
     def loss(arguments):
-        fragments = mesh_rasterizer.rasterize_mesh(arguments["vertices"], _FACES, camera, samples=samples)
+        fragments = mesh_rasterizer.rasterize(arguments["vertices"], camera, faces=_FACES, samples=samples)
         picture = mesh_rasterizer.interpolate(fragments, arguments["colours"], faces=_FACES, supersample=2)
         return jnp.sum(jnp.sin(picture)) + jnp.sum(jnp.sin(jnp.where(fragments.triangle < 0, 0, fragments.depth)))
 

@@ -19,7 +19,7 @@ import optax  # noqa: E402
 
 from gan2shape_jax.method import iteration as iteration_lib  # noqa: E402
 from gan2shape_jax.method import models  # noqa: E402
-from gan2shape_jax.method.optimizer import optimizer  # noqa: E402
+from gan2shape_jax.method.iteration import optimizer  # noqa: E402
 from gan2shape_jax.method.state import TrainState  # noqa: E402
 from gan2shape_jax.run import prepare, runtime  # noqa: E402
 from gan2shape_jax.run.folder import RunFolder  # noqa: E402

@@ -12,9 +12,9 @@ from helpers.tiny import tiny_image
 from gan2shape_jax.lift import steps
 from gan2shape_jax.lift.samples import NOWHERE
 from gan2shape_jax.lift.task import _project
-from gan2shape_jax.method import iteration, losses, models, projection, pseudo_images, sampling, step3
+from gan2shape_jax.method import iteration, losses, models, projection, sampling, step3
 from gan2shape_jax.method.factors import Factors, view_from_raw
-from gan2shape_jax.method.optimizer import fresh_optimizer, optimizer_step
+from gan2shape_jax.method.iteration import fresh_optimizer, optimizer_step
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import KnownConditions, ProjectedSamples, initial_state
@@ -120,16 +120,16 @@ def _known(rng, count):
 def test_known_conditions_are_those_that_pseudo_images_are_drawn_with(anchored):
     _, frozen, settings, factors = anchored
     key = jax.random.key(3)
-    drawn, _ = jax.jit(pseudo_images.draw_pseudo_images)(key, 5, factors, frozen, settings=settings)
-    known = pseudo_images.known_conditions(key, 5, factors, frozen, settings)
+    drawn, _ = jax.jit(sampling.draw_pseudo_images)(key, 5, factors, frozen, settings=settings)
+    known = sampling.known_conditions(key, 5, factors, frozen, settings)
     # Their lights are the input's with strengths added: undo that, and render by what is known.
     strength = known.lights[:, 1] - factors.light[1]
     np.testing.assert_allclose(known.lights[:, 0], factors.light[0] + settings.rand_light[6] * strength, rtol=1e-6)
     given = factors, known.views, known.lights[:, 2:], strength
-    again, _ = jax.jit(pseudo_images.pseudo_images)(*given, settings=settings)
+    again, _ = jax.jit(sampling.pseudo_images)(*given, settings=settings)
     np.testing.assert_allclose(again, drawn, atol=1e-5)
     many = changed(settings, batch_size=20_000)
-    known = pseudo_images.known_conditions(jax.random.key(0), 0, factors, frozen, many)
+    known = sampling.known_conditions(jax.random.key(0), 0, factors, frozen, many)
     expected = sampling.view_deviations(frozen.view_factor, settings.view_scale)
     np.testing.assert_allclose(known.views.std(0), expected, rtol=0.02, atol=1e-6)
     np.testing.assert_allclose(known.lights.std(0), sampling.light_deviations(settings.rand_light), rtol=0.02)
@@ -208,7 +208,7 @@ def searching(image):
     )
     params = models.init_params(jax.random.key(0), settings)
     wide = changed(settings, batch_size=9)
-    pseudo, masks = pseudo_images.draw_pseudo_images(jax.random.key(1), 0, _factors(problem), frozen, wide)
+    pseudo, masks = sampling.draw_pseudo_images(jax.random.key(1), 0, _factors(problem), frozen, wide)
     images, _ = projection.project(params, pseudo, problem.latent, problem.gan_image, frozen, settings)
     return problem, frozen, settings, params, ProjectedSamples(images=images, masks=masks, pseudo=pseudo)
 

@@ -8,7 +8,7 @@ import pytest
 from helpers.tiny import tiny_image
 
 from gan2shape_jax.method import models
-from gan2shape_jax.method.optimizer import fresh_optimizer, optimizer
+from gan2shape_jax.method.iteration import fresh_optimizer, optimizer
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import initial_state
 

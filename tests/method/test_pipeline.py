@@ -15,7 +15,7 @@ from helpers.pipeline_case import nhwc as _nhwc
 from helpers.pipeline_case import settings_of as _settings
 
 from gan2shape_jax.method import frozen as frozen_lib
-from gan2shape_jax.method import metrics, models, projection, pseudo_images, schedule, step1, step2, step3
+from gan2shape_jax.method import metrics, models, projection, sampling, schedule, step1, step2, step3
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.reconstruction import canonical_mask, input_scene
 from gan2shape_jax.method.state import Problem
@@ -167,7 +167,7 @@ def second_step(case, factors):
 
     @jax.jit
     def run(params):
-        pseudo, mask = pseudo_images.pseudo_images(
+        pseudo, mask = sampling.pseudo_images(
             factors, jnp.asarray(gold["step2/draw_view"]), direction, strength, case.settings
         )
         value = jax.value_and_grad(

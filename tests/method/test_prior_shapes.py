@@ -9,7 +9,7 @@ from helpers.tiny import tiny_config
 from gan2shape_jax.config import apply_overrides, flatten, load_config, validation
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.method import models, projection
-from gan2shape_jax.method.prior import SHAPES, confidence, ellipsoid, flat, prior_depth, smoothed_box, whole_ellipsoid
+from gan2shape_jax.method.prior import SHAPES, confidence, ellipsoid, prior_depth, smoothed_box, whole_ellipsoid
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.run import prepare
 
@@ -71,7 +71,7 @@ def test_the_whole_ellipsoid_goes_on_beyond_the_edges_that_the_mask_touches(abov
 
 
 def test_flat_prior_is_a_plane_that_the_depth_network_can_show():
-    depth = flat(_mask(), depth=1.0)
+    depth = _prior(_mask(), "flat")
     np.testing.assert_array_equal(depth, np.ones((64, 64), np.float32))
     # A centred output of zero is the middle of [0.9, 1.1].
     assert (0.9 + 1.1) / 2 == depth[0, 0]

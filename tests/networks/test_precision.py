@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers.tiny import tiny_image
 
-from gan2shape_jax.method import image_terms, iteration, models, projection, reconstruction, step1, step2, step3
+from gan2shape_jax.method import iteration, losses, models, projection, reconstruction, step1, step2, step3
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import initial_state
@@ -98,7 +98,7 @@ def test_what_networks_gan_and_features_give_is_float32(case):
             models.views(p, image, frozen.view_mean, chosen),
             models.lights(p, image, frozen.light_mean, chosen),
             projection.project(p, image, problem.latent, problem.gan_image, frozen, chosen),
-            image_terms.perceptual_features(image, frozen, chosen),
+            losses.perceptual_features(image, frozen, chosen),
         )
 
     outputs = jax.eval_shape(everything, params, problem.image)

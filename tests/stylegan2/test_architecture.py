@@ -1,7 +1,5 @@
 """Sizes are what a StyleGAN2 can have: tables of shapes and features are as large as they say, before any tensor."""
 
-import dataclasses
-
 import pytest
 from helpers.tiny_stylegan2 import TINY
 
@@ -13,15 +11,14 @@ def _published(size: int, channels: int = 32768) -> Architecture:
     return Architecture(size=size, style_dim=512, mapping_layers=8, channels=widths, discriminator_channels=widths)
 
 
-@pytest.mark.parametrize("size", [8, 64, 256, 1024])
-def test_published_sizes_are_possible(size):
-    assert _published(size).channels[0] == 512
-    assert _published(size, 65536).size == size  # twice the width
+def test_published_sizes_are_possible():
+    for size in (8, 64, 256, 1024):
+        assert _published(size).channels[0] == 512
+        assert _published(size, 65536).size == size  # twice the width
 
 
-@pytest.mark.parametrize(
-    "field, value, words",
-    [
+def test_other_sizes_are_refused_in_few_words():
+    for field, value, words in (
         ("size", 2**30, "a StyleGAN2 of 1073741824 pixels"),
         ("style_dim", 10**9, "at most 16384 channels"),
         ("mapping_layers", 10**9, "32 mapping layers"),
@@ -44,18 +41,7 @@ def test_published_sizes_are_possible(size):
         ("taps", (1.0, -1.0), "no low-pass filter"),
         ("stddev_channels", 3, "4 channels do not divide into 3"),
         ("stddev_group", -1, "whole numbers"),
-    ],
-)
-def test_other_sizes_are_refused_in_few_words(field, value, words):
-    with pytest.raises(ValueError, match=words) as error:
-        Architecture.from_dict(TINY.to_dict() | {field: value})
-    assert len(str(error.value)) < 5000
-
-
-def test_features_that_fit_no_memory_are_refused():
-    """512 channels at 1024 pixels are 2 GB for one layer of one image, and 20 MB in a file."""
-    wide = _published(1024)
-    with pytest.raises(ValueError, match="too many for any memory"):
-        dataclasses.replace(wide, channels=(512,) * 9)
-    with pytest.raises(ValueError, match="too many for any memory"):
-        dataclasses.replace(wide, discriminator_channels=(512,) * 9)
+    ):
+        with pytest.raises(ValueError, match=words) as error:
+            Architecture.from_dict(TINY.to_dict() | {field: value})
+        assert len(str(error.value)) < 5000

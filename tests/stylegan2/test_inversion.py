@@ -37,11 +37,10 @@ def test_what_the_gan_drew_is_found_again(drawn):
         params["generator"], stylegan2.mean_w(jax.random.key(0), params["generator"], arch=_ARCH), arch=_ARCH
     )
     before = jnp.abs(start - image).mean(axis=(1, 2, 3))
-    assert inverted.w.shape == (2, _ARCH.style_dim) and inverted.history.shape == (300,)
+    assert inverted.w.shape == (2, _ARCH.style_dim)
     assert (inverted.error < 0.15 * before).all()
     redrawn = stylegan2.synthesize(params["generator"], inverted.w, arch=_ARCH)
     np.testing.assert_allclose(np.abs(redrawn - image).mean(axis=(1, 2, 3)), inverted.error, atol=1e-5)
-    assert inverted.history[-1] < 0.3 * inverted.history[0]
 
 
 def test_the_result_is_a_function_of_the_key(drawn):

@@ -13,7 +13,7 @@ from helpers.tiny_stylegan2 import random_parameters
 from helpers.tiny_stylegan2 import relative as _relative
 from jax import lax
 
-from gan2shape_jax import platforms, stylegan2
+from gan2shape_jax import stylegan2
 from gan2shape_jax.stylegan2 import Architecture, filters, layers
 from tools.convert_stylegan2 import convert
 
@@ -30,7 +30,7 @@ def tiny():
 
 
 # Compiled once for each architecture and use: running the operations one by one is slower.
-_synthesize = jax.jit(stylegan2.synthesize, static_argnames=("arch", "return_features"))
+_synthesize = jax.jit(stylegan2.synthesize, static_argnames="arch")
 _discriminate = jax.jit(stylegan2.discriminate, static_argnames="arch")
 _features = jax.jit(stylegan2.discriminator_features, static_argnames=("arch", "count"))
 
@@ -58,27 +58,13 @@ def test_golden_mapping_is_entered_and_left_at_any_module(case, parity):
     parity(f"{name}, centre", center, 1e-4, file)
 
 
-def test_golden_images_and_features(case, parity):
+def test_golden_images(case, parity):
     arch, params, gold = case
-    image, features = _synthesize(params["generator"], gold["w"], arch=arch, return_features=True)
-    parity(
-        "StyleGAN2 images",
-        largest(np.moveaxis(np.asarray(image), -1, 1), gold["image"]),
-        1e-3,
-        "stylegan2.npz",
-        LARGEST,
-    )
-    assert len(features) == len(_indices(gold, "features")) > 0
-    for i, feature in enumerate(features):
-        parity("StyleGAN2 generator, features", _relative(feature, gold[f"features{i}"]), 1e-3, "stylegan2.npz")
-
-
-def test_golden_truncated_images(case, parity):
-    arch, params, gold = case
-    w = stylegan2.truncate(jnp.asarray(gold["w"]), gold["mean_w"], 0.7)
-    image, _ = _synthesize(params["generator"], w, arch=arch, return_features=True)
-    off = largest(np.moveaxis(np.asarray(image), -1, 1), gold["image_truncated"])
-    parity("StyleGAN2 truncated images", off, 1e-3, "stylegan2.npz", LARGEST)
+    truncated = stylegan2.truncate(jnp.asarray(gold["w"]), gold["mean_w"], 0.7)
+    for name, w, key in (("images", gold["w"], "image"), ("truncated images", truncated, "image_truncated")):
+        image = _synthesize(params["generator"], w, arch=arch)
+        off = largest(np.moveaxis(np.asarray(image), -1, 1), gold[key])
+        parity(f"StyleGAN2 {name}", off, 1e-3, "stylegan2.npz", LARGEST)
 
 
 def test_golden_discriminator(case, parity):
@@ -152,31 +138,6 @@ def test_upsampling_and_downsampling_convolutions_match_their_definition():
     np.testing.assert_allclose(layers.convolve_half(x, kernel), by_hand, atol=1e-4)
 
 
-@pytest.mark.parametrize("channels", [3, 40])
-@pytest.mark.parametrize("name", ["convolve", "_shrink", "_grow"])
-def test_hand_made_gradients_of_convolutions_are_those_that_jax_derives(name, channels):
-    """First derivatives, and those of a gradient's norm, as in the gradient penalty."""
-    side = {"convolve": 6, "_shrink": 7, "_grow": 3}[name]
-    keys = jax.random.split(jax.random.key(side), 2)
-    x = jax.random.normal(keys[0], (2, side, side, channels))
-    kernel = jax.random.normal(keys[1], (3, 3, channels, channels + 1))
-
-    def derivatives(x, kernel):
-        def loss(x, kernel):
-            return jnp.sum(jnp.sin(getattr(layers, name)(x, kernel)))
-
-        def norm(x, kernel):
-            return jnp.sum(jax.grad(loss)(x, kernel) ** 2)
-
-        return jax.value_and_grad(loss, (0, 1))(x, kernel), jax.grad(norm, (0, 1))(x, kernel)
-
-    ours = jax.jit(derivatives)(x, kernel)
-    with platforms.tracing_for("gpu"):
-        derived = jax.jit(derivatives)(x, kernel)
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(derived), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * float(jnp.max(jnp.abs(b))))
-
-
 def test_gradients_are_those_of_finite_differences(tiny):
     with jax.enable_x64():
         params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), tiny)
@@ -208,20 +169,13 @@ def test_gradients_are_finite_at_zero(tiny):
 # --- Latents, noise, features ------------------------------------------------------------------
 
 
-def test_w_plus_of_equal_styles_is_w_and_mixing_takes_from_both(tiny):
-    draw = functools.partial(_synthesize, tiny["generator"], arch=_TINY, return_features=True)
-    w1, w2 = jax.random.normal(jax.random.key(0), (2, 3, _TINY.style_dim))
-    mix = functools.partial(stylegan2.mix_styles, w1, w2, arch=_TINY)
-    np.testing.assert_allclose(draw(mix(_TINY.latents))[0], draw(w1)[0], atol=1e-5)
-    np.testing.assert_allclose(draw(mix(0))[0], draw(w2)[0], atol=1e-5)
-    half = mix(2)
-    assert half.shape == (3, 6, 6)
-    np.testing.assert_array_equal(half[:, 1], w1)
-    np.testing.assert_array_equal(half[:, 2], w2)
-    # The last style is that of the last colours alone: features do not see it.
-    one, two = (draw(x) for x in (mix(_TINY.latents), mix(_TINY.latents - 1)))
-    np.testing.assert_allclose(one[1][-1], two[1][-1], atol=1e-6)
-    assert jnp.abs(one[0] - two[0]).max() > 1e-3
+def test_w_plus_of_equal_styles_is_w(tiny):
+    w = jax.random.normal(jax.random.key(0), (3, _TINY.style_dim))
+    alike = jnp.repeat(w[:, None], _TINY.latents, axis=1)
+    one, two = (_synthesize(tiny["generator"], latent, arch=_TINY) for latent in (w, alike))
+    np.testing.assert_allclose(one, two, atol=1e-5)
+    other = _synthesize(tiny["generator"], alike.at[:, -1].multiply(-1), arch=_TINY)
+    assert jnp.abs(other - one).max() > 1e-3  # the last style is that of the last colours
 
 
 def test_noise_is_fixed_unless_it_is_given(tiny):

@@ -12,7 +12,7 @@ from gan2shape_jax.stylegan2 import Architecture
 from tools.convert_stylegan2 import convert
 
 # Compiled once for each architecture and use: running the operations one by one is slower.
-_synthesize = jax.jit(stylegan2.synthesize, static_argnames=("arch", "return_features"))
+_synthesize = jax.jit(stylegan2.synthesize, static_argnames="arch")
 _discriminate = jax.jit(stylegan2.discriminate, static_argnames="arch")
 
 

@@ -10,7 +10,7 @@ from helpers.tiny import tiny_config
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import iteration, models
-from gan2shape_jax.method.optimizer import fresh_optimizer
+from gan2shape_jax.method.iteration import fresh_optimizer
 from gan2shape_jax.method.schedule import STEPS, Phase, make_schedule
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import initial_state

@@ -35,7 +35,7 @@ from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import frozen, losses, models, projection
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.pseudo_images import render_factors
+from gan2shape_jax.method.sampling import render_factors
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.run import prepare

@@ -25,9 +25,8 @@ from gan2shape_jax.geometry.camera import Camera, inverse_warped_grid
 from gan2shape_jax.method import iteration, models
 from gan2shape_jax.method.factors import Factors, view_from_raw
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.optimizer import fresh_optimizer
-from gan2shape_jax.method.pseudo_images import known_conditions
-from gan2shape_jax.method.sampling import COLLECT, phase_key
+from gan2shape_jax.method.iteration import fresh_optimizer
+from gan2shape_jax.method.sampling import COLLECT, known_conditions, phase_key
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings, changed
 from gan2shape_jax.method.state import PreparedImage, initial_state
