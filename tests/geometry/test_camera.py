@@ -47,18 +47,6 @@ def test_transforms_equal_golden(golden, parity):
             parity(f"{_NAMES[name]}, S={camera.image_size}", _relative(value, data[name]).max(), 1e-5, "renderer.npz")
 
 
-def test_rotation_turns_about_one_axis_at_a_time():
-    quarter = np.pi / 2
-    x, y, z = np.eye(3)
-    for angles, start, end in (
-        ((quarter, 0, 0), y, z),
-        ((0, quarter, 0), z, x),
-        ((0, 0, quarter), x, y),
-    ):
-        matrix = camera_lib.rotation_matrix(jnp.asarray(angles, jnp.float32))
-        np.testing.assert_allclose(matrix @ start, end, atol=1e-6)
-
-
 def test_inverse_transform_undoes_transform():
     camera = camera_lib.Camera(8)
     rng = np.random.default_rng(1)

@@ -36,7 +36,7 @@ def test_a_quarter_turn_is_exactly_a_turned_photo():
         np.testing.assert_array_equal(turned, np.rot90(photo, quarter))  # turned back: counterclockwise
 
 
-@pytest.mark.parametrize("box", [CropBox(60, 45, 40, 0), CropBox(58.3, 44.1, 37.7, 23), CropBox(61, 47, 33.5, -71)])
+@pytest.mark.parametrize("box", [CropBox(58.3, 44.1, 37.7, 23), CropBox(61, 47, 33.5, -71)])
 @pytest.mark.parametrize("size", [16, 100])
 def test_crops_of_a_known_picture(box, size):
     crop = sample_crop(_photo(), box, size)
@@ -84,33 +84,25 @@ def test_a_scaled_photo_has_the_scaled_box():
     assert np.abs(difference).max() < 0.01
 
 
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
+def test_impossible_boxes_and_crops_are_refused():
+    for arguments, message in (
         ((1, 2, 0), "side"),
         ((1, 2, -3), "side"),
         ((float("nan"), 2, 3), "x of a crop"),
         ((1, 2, float("inf")), "side of a crop"),
         ((1, "a", 3), "y of a crop"),
         ((1, 2, 3, None), "roll_deg"),
-    ],
-)
-def test_impossible_boxes_are_refused(arguments, message):
-    with pytest.raises(ArgumentError, match=message):
-        CropBox(*arguments)
-
-
-@pytest.mark.parametrize(
-    "photo, box, size",
-    [
-        (np.zeros((9, 9, 3), np.uint8), CropBox(-50, 4, 8), 8),
-        (np.zeros((9, 9, 3), np.uint8), CropBox(4, 4, 1e9), 8),
-        (np.zeros((9, 9, 3), np.uint8), CropBox(4, 4, 8), 0),
-        (np.zeros((9, 9, 3), np.int32), CropBox(4, 4, 8), 8),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            CropBox(*arguments)
+    photo = np.zeros((9, 9, 3), np.uint8)
+    for picture, box, size in (
+        (photo, CropBox(-50, 4, 8), 8),
+        (photo, CropBox(4, 4, 1e9), 8),
+        (photo, CropBox(4, 4, 8), 0),
+        (photo.astype(np.int32), CropBox(4, 4, 8), 8),
         (np.zeros((9, 9, 7), np.uint8), CropBox(4, 4, 8), 8),
         (np.zeros((0, 9), np.uint8), CropBox(4, 4, 8), 8),
-    ],
-)
-def test_impossible_crops_are_refused(photo, box, size):
-    with pytest.raises(ArgumentError):
-        sample_crop(photo, box, size)
+    ):
+        with pytest.raises(ArgumentError):
+            sample_crop(picture, box, size)

@@ -66,12 +66,6 @@ def test_second_derivatives_equal_differences_of_gradients(name):
     np.testing.assert_allclose(hessian @ direction, expected, rtol=1e-4, atol=1e-6 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_recomputing_changes_nothing(name):
-    loss, arguments = CASES[name]()
-    _close(jax.jit(jax.grad(jax.checkpoint(loss)))(arguments), jax.jit(jax.grad(loss))(arguments))
-
-
 @pytest.mark.heavy
 def test_two_devices_see_what_one_sees():
     (record,) = records_of("derivatives_program.py")

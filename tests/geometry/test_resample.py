@@ -7,7 +7,6 @@ import pytest
 from helpers.parity_record import LARGEST, largest
 from jax.test_util import check_grads
 
-from gan2shape_jax.geometry import camera as camera_lib
 from gan2shape_jax.geometry import resample
 
 
@@ -31,19 +30,6 @@ def test_samples_equal_golden(golden, parity, mode, key):
         found = resample.grid_sample(texture, grid, mode=mode)
         expected = _channels_last(archive[f"{group}/{key}"])
         parity(f"sampling, {mode}, S={texture.shape[-2]}", _relative(found, expected), 1e-5, "renderer.npz")
-
-
-def test_samples_of_a_recomputed_grid_equal_golden(golden, parity):
-    archive = golden("renderer.npz")
-    for group in sorted({name.split("/")[0] for name in archive}):
-        depth = jnp.asarray(archive[f"{group}/half/warped_depth"])
-        camera = camera_lib.Camera(depth.shape[-1])
-        grid = camera_lib.inverse_warped_grid(depth, jnp.asarray(archive[f"{group}/view"]), camera)
-        texture = jnp.asarray(_channels_last(archive[f"{group}/texture"]))
-        found = resample.grid_sample(texture, grid)
-        # Rounding of the grid moves samples by 1e-5 pixels of a texture that is white noise.
-        off = _relative(found, _channels_last(archive[f"{group}/resampled"]))
-        parity(f"sampling by a recomputed grid, S={camera.image_size}", off, 1e-4, "renderer.npz")
 
 
 def test_sizes_equal_golden(golden, parity):
@@ -93,7 +79,7 @@ def test_far_outside_is_zero_with_finite_gradients():
     assert all(np.isfinite(g).all() for g in gradients)
 
 
-@pytest.mark.parametrize("size", [3, 4, 5, 7, 8, 11, 14])
+@pytest.mark.parametrize("size", [3, 5, 11])
 def test_resizing_equals_torch(size, parity):
     torch = pytest.importorskip("torch")
     image = np.random.default_rng(3).normal(size=(2, 7, 7, 3))

@@ -17,7 +17,7 @@ _LONGEST = (
     "tests/networks/test_precision.py",
     "tests/networks/test_networks.py",
     "tests/networks/test_layers.py",
-    "tests/method/test_transfers.py",
+    "tests/method/test_iteration.py",
     "tests/run/test_cluster.py",
     "tests/apps/test_edit.py",
 )

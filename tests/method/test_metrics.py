@@ -3,7 +3,6 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.ndimage
 from helpers.parity_record import LARGEST, PER_VALUE, largest, per_value
 
 from gan2shape_jax.geometry import lighting
@@ -42,15 +41,6 @@ def test_golden_erosion(golden, parity):
     archive = golden("losses.npz")
     off = largest(metrics.erode(archive["mask"][:, 0]), archive["eroded"])
     parity("erosion of the metrics' mask", off, 0, "losses.npz", LARGEST)
-
-
-def test_erosion_is_morphological_and_keeps_leading_axes():
-    mask = np.random.default_rng(0).uniform(size=(2, 3, 12, 9)) > 0.15
-    eroded = np.asarray(metrics.erode(jnp.asarray(mask, jnp.float32)))
-    window = np.ones((3, 3), bool)
-    for index in np.ndindex(2, 3):
-        np.testing.assert_array_equal(eroded[index] > 0, scipy.ndimage.binary_erosion(mask[index], window))
-    assert eroded.sum() > 0
 
 
 def test_evaluation_mask_leaves_out_background_and_invalid_pixels():

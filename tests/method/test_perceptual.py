@@ -130,32 +130,25 @@ def test_discriminator_distance_sums_the_layers_means():
     gradients = jax.grad(perceptual.discriminator_distance, (0, 1))(a, b)
     chex.assert_trees_all_close(gradients[0], jax.tree.map(lambda g: -g, gradients[1]))
     chex.assert_tree_all_finite(jax.grad(perceptual.discriminator_distance)(a, a))
-    with pytest.raises(ValueError, match="2 and 1"):
+    with pytest.raises(ValueError):
         perceptual.discriminator_distance(a, b[:1])
 
 
-def test_weights_are_read_back(params, tmp_path):
+def test_weights_are_read_back_or_refused(params, tmp_path):
     path = tmp_path / "lpips.safetensors"
     safetensors.numpy.save_file({k: np.asarray(v) for k, v in params.items()}, path)
     chex.assert_trees_all_equal(perceptual.load_lpips(path), params)
-
-
-def test_unusable_files_are_refused(params, tmp_path):
-    path = tmp_path / "lpips.safetensors"
+    path.unlink()
     with pytest.raises(UserError, match="do not exist"):
         perceptual.load_lpips(path)
     path.write_bytes(b"no weights")
     with pytest.raises(UserError, match="cannot be read"):
         perceptual.load_lpips(path)
-    state = {k: np.asarray(v) for k, v in params.items()}
+    state = {k: np.asarray(v) for k, v in params.items()} | {"scale": np.full(3, np.nan, np.float32)}
     state["linear6"] = state.pop("linear5")
     state["shift"] = np.zeros(4, np.float32)
     safetensors.numpy.save_file(state, path)
     with pytest.raises(UserError) as error:
         perceptual.load_lpips(path)
-    for part in ("missing: linear5", "unknown: linear6", "shift is (4,) instead of (3,)"):
+    for part in ("missing: linear5", "unknown: linear6", "shift is (4,) instead of (3,)", "NaN or infinity: scale"):
         assert part in str(error.value)
-    state = {k: np.asarray(v) for k, v in params.items()} | {"scale": np.full(3, np.nan, np.float32)}
-    safetensors.numpy.save_file(state, path)
-    with pytest.raises(UserError, match="NaN"):
-        perceptual.load_lpips(path)

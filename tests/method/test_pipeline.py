@@ -15,7 +15,7 @@ from helpers.pipeline_case import nhwc as _nhwc
 from helpers.pipeline_case import settings_of as _settings
 
 from gan2shape_jax.method import frozen as frozen_lib
-from gan2shape_jax.method import metrics, models, projection, sampling, schedule, step1, step2, step3
+from gan2shape_jax.method import metrics, models, projection, sampling, step1, step2, step3
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.reconstruction import canonical_mask, input_scene
 from gan2shape_jax.method.state import Problem
@@ -119,48 +119,28 @@ def test_golden_step1_losses_and_factors(case, first_step, close, parity):
     warped = np.asarray(geometry.warped[:, 0])
     near = np.abs(warped - gold["step1/recon_depth"]) <= 1e-5 * np.abs(gold["step1/recon_depth"])
     parity("step 1, warped depth", share_off(near), 5e-3, "pipeline.npz", "share of pixels off by > 1e-5")
+    errors = metrics.depth_metrics(warped[0], case.problem.true_depth, geometry.valid[0], case.settings.camera)
+    close("step 1, SIDE", errors["side"], gold["step1/SIDE"], 1e-3)
+    close("step 1, MAD", errors["mad"], gold["step1/MAD"], 1e-3)
+    assert case.settings.use_mask == ("step1/canon_mask" in gold)
+    if case.settings.use_mask:
+        mask = canonical_mask(case.problem.mask, geometry.depth[0], geometry.view[0], case.settings)
+        close("step 1, canonical mask", mask, gold["step1/canon_mask"][0, 0], 1e-4)
 
 
-@pytest.mark.parametrize("name", ["depth", "albedo", "view", "light"])
-def test_golden_step1_gradient_norms(case, first_step, close, name):
-    golden = case.gold[f"step1/gradnorm/{TORCH_NAMES[name]}"]
-    close(f"step 1, gradient norm of the {name} network", _norm(first_step[3][name]), golden, 1e-2)
-
-
-def test_golden_step1_metrics(case, first_step, close):
-    geometry = first_step[2]
-    errors = metrics.depth_metrics(
-        geometry.warped[0, 0], case.problem.true_depth, geometry.valid[0], case.settings.camera
-    )
-    close("step 1, SIDE", errors["side"], case.gold["step1/SIDE"], 1e-3)
-    close("step 1, MAD", errors["mad"], case.gold["step1/MAD"], 1e-3)
-
-
-def test_golden_canonical_mask(case, first_step, close):
-    if not case.settings.use_mask:
-        assert "step1/canon_mask" not in case.gold
-        return
-    geometry = first_step[2]
-    mask = canonical_mask(case.problem.mask, geometry.depth[0], geometry.view[0], case.settings)
-    close("step 1, canonical mask", mask, case.gold["step1/canon_mask"][0, 0], 1e-4)
+def test_golden_step1_gradient_norms(case, first_step, close):
+    for name in ("depth", "albedo", "view", "light"):
+        golden = case.gold[f"step1/gradnorm/{TORCH_NAMES[name]}"]
+        close(f"step 1, gradient norm of the {name} network", _norm(first_step[3][name]), golden, 1e-2)
 
 
 @pytest.fixture(scope="module")
-def factors(case, first_step):
+def second_step(case, first_step):
     _, albedo, geometry, _ = first_step
-    ones = jnp.ones_like(case.problem.mask)
-    mask = canonical_mask(case.problem.mask, geometry.depth[0], geometry.view[0], case.settings)
-    return Factors(
-        depth=geometry.depth[0],
-        albedo=albedo,
-        view=geometry.view[0],
-        light=geometry.light[0],
-        mask=mask if case.settings.use_mask else ones,
-    )
-
-
-@pytest.fixture(scope="module")
-def second_step(case, factors):
+    depth, view, light = geometry.depth[0], geometry.view[0], geometry.light[0]
+    mask = canonical_mask(case.problem.mask, depth, view, case.settings)
+    mask = mask if case.settings.use_mask else jnp.ones_like(mask)
+    factors = Factors(depth=depth, albedo=albedo, view=view, light=light, mask=mask)
     gold = case.gold
     direction = jnp.stack([gold["step2/draw_light_x"], gold["step2/draw_light_y"]], axis=-1)
     strength = jnp.asarray(gold["step2/draw_strength"].reshape(-1))
@@ -192,22 +172,14 @@ def test_golden_step2_pseudo_images(case, second_step, close, parity):
     close("step 2, projected images", projected, _nhwc(gold["step2/projected"]), 1e-2)
 
 
-@pytest.mark.parametrize("name", ["loss", "l1", "features", "latent"])
-def test_golden_step2_losses(case, second_step, close, name):
-    close(f"step 2, {_LOSSES[name]}", second_step[2][name], case.gold[f"step2/{name}"], 1e-3)
+def test_golden_step2_losses_and_gradient_norm(case, second_step, close):
+    for name in ("loss", "l1", "features", "latent"):
+        close(f"step 2, {_LOSSES[name]}", second_step[2][name], case.gold[f"step2/{name}"], 1e-3)
+    norm = _norm(second_step[4]["encoder"])
+    close("step 2, gradient norm of the encoder", norm, case.gold["step2/gradnorm/netEnc"], 1e-2)
 
 
-def test_golden_step2_gradient_norm(case, second_step, close):
-    close(
-        "step 2, gradient norm of the encoder",
-        _norm(second_step[4]["encoder"]),
-        case.gold["step2/gradnorm/netEnc"],
-        1e-2,
-    )
-
-
-@pytest.fixture(scope="module")
-def third_step(case):
+def test_golden_step3_losses_and_gradient_norms(case, close):
     images = _nhwc(case.gold["step2/projected"])
     masks = jnp.asarray(case.gold["step2/mask"][:, 0])
     value = jax.value_and_grad(
@@ -215,21 +187,8 @@ def third_step(case):
         has_aux=True,
     )
     (_, (scalars, _)), gradient = jax.jit(value)(case.params)
-    return scalars, gradient
-
-
-def test_golden_step3_losses(case, third_step, close):
-    scalars, _ = third_step
     close("step 3, loss", scalars["loss"], case.gold["step3/loss"], 1e-3)
     close("step 3, photometric loss of the samples", scalars["l1_samples"], case.gold["step3/l1"], 1e-3)
-
-
-@pytest.mark.parametrize("name", ["depth", "albedo", "view", "light"])
-def test_golden_step3_gradient_norms(case, third_step, close, name):
-    golden = case.gold[f"step3/gradnorm/{TORCH_NAMES[name]}"]
-    close(f"step 3, gradient norm of the {name} network", _norm(third_step[1][name]), golden, 1e-2)
-
-
-def test_reference_schedule_matches_the_settings(case):
-    planned = schedule.make_schedule(((3, 2, 1),), flip1=(case.flip1,), flip3=(case.flip3,), prior_iterations=0)
-    assert [p.flip for p in planned] == [case.flip1, False, case.flip3]
+    for name in ("depth", "albedo", "view", "light"):
+        golden = case.gold[f"step3/gradnorm/{TORCH_NAMES[name]}"]
+        close(f"step 3, gradient norm of the {name} network", _norm(gradient[name]), golden, 1e-2)

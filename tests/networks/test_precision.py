@@ -141,10 +141,7 @@ def test_depth_is_smooth_enough_for_normals(case):
 
 
 def test_only_a_tpu_computes_in_bfloat16_unasked():
-    assert [precision.chosen("auto", platform) for platform in ("cpu", "gpu", "tpu")] == [
-        "float32",
-        "float32",
-        "bfloat16",
-    ]
+    chosen = [precision.chosen("auto", platform) for platform in ("cpu", "gpu", "tpu")]
+    assert chosen == ["float32", "float32", "bfloat16"]
     for kind, platform in (("float32", "tpu"), ("bfloat16", "cpu")):
         assert precision.chosen(kind, platform) == kind

@@ -108,8 +108,8 @@ def _operations():
 
 
 @pytest.mark.parametrize("name", _operations())
-@pytest.mark.parametrize("shape", [(2, 4, 4, 3), (1, 8, 16, 2)])
-def test_filters_match_their_definition_and_gradient(name, shape):
+def test_filters_match_their_definition_and_gradient(name):
+    shape = (2, 8, 16, 2)
     filtered, settings = _operations()[name]
     operation = jax.jit(filtered)
     with jax.enable_x64():
@@ -201,7 +201,7 @@ def test_truncation_leads_to_the_mean(tiny):
     np.testing.assert_allclose(stylegan2.truncate(w, mean, 0.0), jnp.tile(mean, (4, 1)), atol=1e-6)
 
 
-@pytest.mark.parametrize("side, count", [(8, (4, 2)), (16, (8, 4)), (64, (32, 16))])
+@pytest.mark.parametrize("side, count", [(8, (4, 2)), (64, (32, 16))])
 def test_discriminator_features_of_any_side(tiny, side, count):
     """A discriminator of two blocks gives two, whatever side it sees."""
     images = jax.random.normal(jax.random.key(0), (2, side, side, 3))

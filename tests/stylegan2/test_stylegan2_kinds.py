@@ -40,9 +40,7 @@ def _by_definition(x, taps, *, up=1, down=1, pads=(0, 0)):
     return np.convolve(grown, np.array(taps) / sum(taps) * up, "valid")[::down]
 
 
-@pytest.mark.parametrize(
-    "taps", [(1,), (1, 1), (1, 2, 1), (1, 3, 3, 1), (3, 1, 2, 4), (1, 2, 4, 1, 0.5), tuple(range(1, 9))]
-)
+@pytest.mark.parametrize("taps", [(1,), (1, 3, 3, 1), (3, 1, 2, 4), (1, 2, 4, 1, 0.5)])
 def test_any_filter_matches_its_definition(taps):
     """Borders and phases as in NVIDIA's upfirdn2d; (1, 3, 3, 1) takes the fast form, but for the type."""
     n = len(taps)
