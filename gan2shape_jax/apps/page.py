@@ -21,6 +21,10 @@ examples:
   gan2shape-jax page results/mine --out faces.html         every image of a run
   gan2shape-jax page results/a/results/* results/b --out both.html
 """
+_ABOUT = (
+    "Makes one HTML file of saved results: models to turn and relight, "
+    "figures, and files to download. It needs no other file and no network."
+)
 _NAME = "page.html"
 _ENDINGS = (".html", ".htm")
 
@@ -31,49 +35,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="gan2shape-jax page",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Makes one HTML file of saved results: models to turn and relight, "
-        "figures, and files to download. It needs no other file and no network.",
-    )
-    parser.add_argument(
-        "results",
-        nargs="+",
-        type=option_types.path("RESULT"),
-        metavar="RESULT",
-        help="the folder of one image's results (it contains result.json), or of a run",
-    )
-    parser.add_argument(
-        "--out",
-        type=option_types.path("--out"),
-        metavar="FILE.html",
-        help=f"the page (default: {_NAME} in the folder, where one is given)",
-    )
+    parser = option_types.parser("page", _ABOUT, _EPILOG)
+    about = "the folder of one image's results (it contains result.json), or of a run"
+    parser.add_argument("results", nargs="+", type=option_types.path("RESULT"), metavar="RESULT", help=about)
+    about = f"the page (default: {_NAME} in the folder, where one is given)"
+    option_types.add_path(parser, "--out", "FILE.html", about)
     parser.add_argument("--title", help="the page's heading (default: Reconstructions)", default="Reconstructions")
     return parser
 
 
 def _run(options: argparse.Namespace) -> None:
-    out = _out(options)
+    if options.out is None and len(options.results) > 1:
+        raise UserError("name the page of several results: --out FILE.html")
     folders = [folder for given in options.results for folder in _results_in(given)]
+    out = options.out or options.results[0] / _NAME
+    if out.suffix.lower() not in _ENDINGS:
+        raise UserError(f"--out {out}: the name must end in {' or '.join(_ENDINGS)}")
+    require_file_place(out)
     entries = [Entry(_row(folder), folder, _place(folder, out)) for folder in folders]
     text = page_text(entries, title=options.title)
     atomic_text(out, text)
     count = f"{len(entries)} images" if len(entries) > 1 else entries[0].row.name
     print(one_line(f"wrote {out}: {count}, {len(text.encode()) / 1e6:.1f} MB"))
-
-
-def _out(options: argparse.Namespace) -> pathlib.Path:
-    if options.out is None and len(options.results) > 1:
-        raise UserError("name the page of several results: --out FILE.html")
-    out = options.out or options.results[0] / _NAME
-    if out.suffix.lower() not in _ENDINGS:
-        raise UserError(f"--out {out}: the name must end in {' or '.join(_ENDINGS)}")
-    if options.out is not None or options.results[0].is_dir():  # else the missing folder is reported instead
-        require_file_place(out)
-    return out
 
 
 def _results_in(given: pathlib.Path) -> list[pathlib.Path]:
@@ -87,19 +70,15 @@ def _results_in(given: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _row(folder: pathlib.Path) -> Row:
-    name = _name(folder)
+    """Returns the row of an image, by its path below the run's results if it is there, else the folder's own name."""
+    parts = folder.absolute().parts
+    below = parts[len(parts) - parts[::-1].index("results") :] if "results" in parts else ()
+    name = "/".join(below) or parts[-1]
     try:
         metrics = load_metrics(folder)
     except UserError as error:
         return Row(name, f"unreadable: {error}")
     return Row(name, ", ".join(["done", *remarks(metrics)]), metrics)
-
-
-def _name(folder: pathlib.Path) -> str:
-    """Returns the image's name: its path below the run's results if it is there, else the folder's own name."""
-    parts = folder.absolute().parts
-    below = parts[len(parts) - parts[::-1].index("results") :] if "results" in parts else ()
-    return "/".join(below) or folder.absolute().name
 
 
 def _place(folder: pathlib.Path, out: pathlib.Path) -> str:

@@ -235,15 +235,7 @@ _INSTEAD = "give a smaller --size, fewer --frames, or --out with the name of a n
 
 
 def check_out(out: pathlib.Path, *, inputs: Sequence[pathlib.Path | None] = ()) -> None:
-    """Rejects a name of an unknown kind, or a place where nothing can be written.
-
-    Args:
-      out: the file, or, without an extension, the folder.
-      inputs: files that the command reads, None for those not given.
-
-    Raises:
-      UserError: the name or the place cannot be used; the message says why.
-    """
+    """Raises `UserError` if a file, or a folder if it has no extension, cannot be written, or is one of `inputs`."""
     kind = out.suffix.lower()
     if kind not in ("", *STILLS, *MOVING):
         raise UserError(
@@ -274,16 +266,9 @@ def require_new_folder(out: pathlib.Path) -> None:
 
 
 def require_size(out: pathlib.Path, still: tuple[int, int], moving: tuple[int, int], frames: int) -> None:
-    """Rejects what the format of `out` cannot hold, before the first frame is drawn.
+    """Raises `UserError` if the format of `out` cannot hold a picture of all views or an animation of this size.
 
-    Args:
-      out: the file, whose extension gives the format, or a folder.
-      still: width and height of a picture of all views, pixels.
-      moving: width and height of each frame of an animation.
-      frames: number of frames in the animation.
-
-    Raises:
-      UserError: it is too large; the message gives the limit.
+    Sizes are width and height in pixels, that of an animation for each of its frames.
     """
     ending = out.suffix.lower()
     if not ending:
@@ -315,14 +300,8 @@ def write(
 ) -> None:
     """Writes a picture, an animation or a new folder, as the extension says; `UserError` if that is impossible.
 
-    Args:
-      out: the file or folder.
-      still: draws the picture.
-      moving: draws the frames of an animation.
-      single: draws the pictures of a folder, each with its name, to which `.png` is appended.
-      texts: returns the contents of a folder's text files by name; called once all pictures are drawn.
-      fps: frames per second of an animation.
-      swing: whether it is played there and back.
+    `still` draws the picture, `moving` the frames of the animation, which swings back or starts over; `single` draws
+    a folder's pictures by name, without `.png`, and then `texts` returns its text files by name.
     """
     if not out.suffix:
         require_new_folder(out)

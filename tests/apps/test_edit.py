@@ -60,6 +60,12 @@ def _shots(editor) -> tuple[np.ndarray, np.ndarray]:
     return turned, np.concatenate([strengths, DIRECTIONS], axis=-1).astype(np.float32)
 
 
+def _edits(editor, turned, lights) -> editing.Edits:
+    """All views at once, which the command has in parts."""
+    parts = [vars(part) for part in editing.edit_in_parts(editor, turned, lights)]
+    return editing.Edits(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+
 @jax.jit
 def _step_2(params, factors, drawn, directions, latent, reference, frozen, *, settings):
     pseudo, masks = sampling.pseudo_images(factors, drawn, directions, jnp.zeros(3), settings)
@@ -73,7 +79,7 @@ def test_the_gans_version_is_step_2s_of_the_same_views_and_lights(editor, faults
     settings = changed(editor.settings, sampling="half" if faults else "centred", unit_normals=not faults)
     chosen = dataclasses.replace(editor, settings=settings)
     turned, lights = _shots(chosen)
-    edits = editing.edit(chosen, turned, lights)
+    edits = _edits(chosen, turned, lights)
     reach, result = settings.view_range, editor.result
     factors = Factors(*(jnp.asarray(v) for v in (result.depth, result.albedo, result.view, result.light, result.mask)))
     units = np.array([np.deg2rad(reach.rotation_deg)] * 3 + [reach.xy] * 2 + [1])
@@ -94,10 +100,10 @@ def test_the_gans_version_is_step_2s_of_the_same_views_and_lights(editor, faults
 def test_views_do_not_depend_on_how_many_are_projected_together(editor):
     turned, lights = _shots(editor)
     rows = [0, 1, 2, 1, 0, 2, 2, 1, 0, 1, 2]  # more than one batch
-    together = editing.edit(editor, turned[rows], lights[rows])
+    together = _edits(editor, turned[rows], lights[rows])
     assert len(together.pictures) == len(together.l1) == len(rows)
     for i in range(3):
-        alone = editing.edit(editor, turned[i : i + 1], lights[i : i + 1])
+        alone = _edits(editor, turned[i : i + 1], lights[i : i + 1])
         for k in np.flatnonzero(np.array(rows) == i):
             # Some kinds of CPU (an AMD EPYC) sum in another order at a batch's last places: 1.3e-3 at most, 2e-5 in the
             # mean were measured; pictures of other views are 0.14 apart in the mean.
@@ -117,7 +123,7 @@ def test_a_cropping_run_gives_pictures_of_the_crop(tmp_path, editor):
     folder = _write_run(tmp_path, data__crop=48)
     cropped = load_editor(folder)
     np.testing.assert_allclose(cropped.picture, editor.picture[8:-8, 8:-8], atol=1e-5)
-    edits = editing.edit(cropped, *_shots(cropped))
+    edits = _edits(cropped, *_shots(cropped))
     assert cropped.size == 48 and edits.pictures.shape == (3, 48, 48, 3)
     assert edits.pseudo.shape == (3, SIZE, SIZE, 3) and np.isfinite(edits.l1).all()
     _change_config(folder, lambda c: c["data"].update(image_root=str(tmp_path / "moved")))
@@ -196,7 +202,7 @@ def test_the_gans_pictures_are_written_as_they_are(saved, editor, tmp_path):
     assert names == {"000_gan.png", "001_gan.png", "input_gan.png", "frames.csv"}
     turned = views.sweep_views(yaw_deg=[-30, 20]) + editor.result.view
     lights = np.array([[*editor.result.light[:2], 0.5, 0.2]] * 2, np.float32)
-    for i, picture in enumerate(editing.edit(editor, turned, lights).pictures):
+    for i, picture in enumerate(_edits(editor, turned, lights).pictures):
         assert np.abs(_shown(out / f"{i:03}_gan.png") - picture).max() <= 0.5 / 127.5 + 1e-4
     rows = list(csv.DictReader((out / "frames.csv").open()))
     np.testing.assert_allclose([float(row["yaw_deg"]) for row in rows], np.rad2deg(turned[:, 1]), rtol=1e-4)

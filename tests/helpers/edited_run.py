@@ -5,12 +5,12 @@ import pathlib
 import jax
 import numpy as np
 
-from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.method import models
-from gan2shape_jax.results import Result, save_result
+from gan2shape_jax.results import save_result
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.folder import RunFolder
-from gan2shape_jax.training import network_files as network_files
+from gan2shape_jax.training import network_files
+from helpers.plain_result import plain_result
 from helpers.tiny import tiny_config
 
 __all__ = ["OVER_GAN", "SIZE", "write_run"]
@@ -19,36 +19,20 @@ SIZE = 32  # below the GAN's 64 pixels, so that the two sizes are told apart
 OVER_GAN = 64
 
 
-def _bump(camera: Camera) -> np.ndarray:
-    y, x = np.mgrid[:SIZE, :SIZE] / (SIZE - 1) * 2 - 1
-    return (1.05 - 0.08 * np.clip(1 - (x - 0.1) ** 2 - y**2, 0, None)).astype(np.float32)
-
-
 def write_run(folder: pathlib.Path, **fields) -> pathlib.Path:
     """A run's folder with one result: untrained networks, a made-up shape; returns the result's folder."""
     config = tiny_config(folder, image_size=SIZE, data__depth_root="", schedule__use_mask=True, **fields)
     run = RunFolder.open(config)
     architecture, frozen = prepare.load_frozen(config)
     prepared = prepare.load_image(config, "001.png", architecture, frozen, run.latents)
-    problem, camera = prepared.problem, prepared.settings.camera
-    image, depth = np.asarray(problem.image[0]), _bump(camera)
-    result = Result(
-        name="001",
-        camera=camera,
-        depth=depth,
-        albedo=image,
-        view=np.array([0.02, -0.2, 0.01, 0.001, 0, 0]),
-        light=np.array([0.4, 0.6, 0.3, -0.2]),
-        mask=np.where(depth < 1.04, 0.9, 0.1),
-        image=image,
-        input_mask=problem.mask,
-        canonical=image,
-        reconstruction=image,
-        warped_depth=depth,
-        gan_image=problem.gan_image[0],
-        category="face",
-    )
-    save_result(result, run.result("001"))
+    problem = prepared.problem
+    y, x = np.mgrid[:SIZE, :SIZE] / (SIZE - 1) * 2 - 1
+    depth = (1.05 - 0.08 * np.clip(1 - (x - 0.1) ** 2 - y**2, 0, None)).astype(np.float32)
+    known = dict.fromkeys(("image", "albedo", "canonical", "reconstruction"), np.asarray(problem.image[0]))
+    known |= {"depth": depth, "warped_depth": depth, "mask": np.where(depth < 1.04, 0.9, 0.1)}
+    known |= {"view": np.array([0.02, -0.2, 0.01, 0.001, 0, 0]), "light": np.array([0.4, 0.6, 0.3, -0.2])}
+    known |= {"input_mask": problem.mask, "gan_image": problem.gan_image[0], "category": "face"}
+    save_result(plain_result("001", SIZE, **known | {"camera": prepared.settings.camera}), run.result("001"))
     params = models.init_params(jax.random.key(3), prepared.settings)
     (run.result("001") / "networks.safetensors").write_bytes(network_files.networks_bytes(params))
     return run.result("001")

@@ -13,4 +13,4 @@ def plain_result(name: str = "a", side: int = 16, **fields) -> Result:
     arrays = dict.fromkeys(("depth", "mask", "input_mask", "warped_depth"), sheet)
     arrays |= dict.fromkeys(("albedo", "image", "canonical", "reconstruction"), picture)
     arrays |= {"view": np.zeros(6), "light": np.zeros(4)}
-    return Result(name=name, camera=Camera(side), **(arrays | fields))
+    return Result(**({"name": name, "camera": Camera(side)} | arrays | fields))

@@ -42,10 +42,11 @@ from gan2shape_jax.run import prepare
 from gan2shape_jax.run.folder import SavedRun, find_run, open_run
 from gan2shape_jax.training import network_files
 
-__all__ = ["Editor", "Edits", "beyond_training", "edit", "edit_in_parts", "load_editor", "require_range"]
+__all__ = ["Editor", "Edits", "beyond_training", "edit_in_parts", "load_editor", "require_range"]
 
 _LATENT_KINDS = (".pt", ".pth", ".npy")
 _SAME_PICTURE = 0.02  # mean absolute difference; rounding on another machine stays far below it
+_BATCH = 8  # views drawn together
 _USUAL = 2.0  # standard deviations of the sampled views; 5% of a normal distribution lies beyond
 
 
@@ -85,14 +86,10 @@ def load_editor(
     latent: str | pathlib.Path | None = None,
     image: str | pathlib.Path | None = None,
 ) -> Editor:
-    """Loads what a results folder and its run's configuration refer to.
+    """Loads what the folder of one image's results and its run's configuration refer to.
 
-    Args:
-      folder: the folder of one image's results.
-      run: the run's folder, if the result is no longer inside it.
-      gan: the GAN's file, if it is no longer where the configuration says.
-      latent: the latent code's file, likewise.
-      image: the image's file, likewise; only needed if the configuration crops.
+    The run's folder and the files of GAN, latent and image (which only a configuration that crops needs) can be named
+    if they are no longer where they were.
 
     Raises:
       UserError: a file is missing or damaged, or does not belong to the result.
@@ -205,21 +202,13 @@ class Edits:
     l1: Float[np.ndarray, " n"]
 
 
-def edit(editor: Editor, views: Float[np.ndarray, "n 6"], lights: Float[np.ndarray, "n 4"], *, batch: int = 8) -> Edits:
-    """Renders and projects each view under its light, always `batch` together: one program serves any number."""
-    parts = [vars(part) for part in edit_in_parts(editor, views, lights, batch=batch)]
-    return Edits(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
-
-
-def edit_in_parts(
-    editor: Editor, views: Float[np.ndarray, "n 6"], lights: Float[np.ndarray, "n 4"], *, batch: int = 8
-) -> Iterator[Edits]:
-    """Yields what `edit` returns, `batch` views at a time and in order, so that memory stays bounded."""
+def edit_in_parts(editor: Editor, views: Float[np.ndarray, "n 6"], lights: Float[np.ndarray, "n 4"]) -> Iterator[Edits]:
+    """Yields the views, each under its light, rendered and projected some at a time: one program serves any number."""
     result = editor.result
     factors = Factors(*(jnp.asarray(getattr(result, name)) for name in ("depth", "albedo", "view", "light", "mask")))
     known = editor.latent, editor.reference, editor.frozen
-    for start in range(0, len(views), batch):
-        rows = np.minimum(np.arange(start, start + batch), len(views) - 1)
+    for start in range(0, len(views), _BATCH):
+        rows = np.minimum(np.arange(start, start + _BATCH), len(views) - 1)
         turned, lit = (jnp.asarray(values[rows], jnp.float32) for values in (views, lights))
         some = _edit(editor.params, factors, turned, lit, *known, settings=editor.settings)
         yield Edits(*(np.asarray(value)[: len(views) - start] for value in some))

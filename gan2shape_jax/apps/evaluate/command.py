@@ -5,42 +5,31 @@ The other runs are compared with the first.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import functools
-import json
 import math
 import os
 import pathlib
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 
+from gan2shape_jax.apps.evaluate import reports
+from gan2shape_jax.apps.evaluate.reports import Interval, interval_text, markdown_table
 from gan2shape_jax.apps.evaluate.runs import FoundRun, find_runs, manifest
-from gan2shape_jax.apps.evaluate.tables import (
-    Interval,
-    csv_text,
-    interval_text,
-    markdown_table,
-    mean_interval,
-    median_interval,
-    paired_interval,
-)
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io import option_types
 from gan2shape_jax.io.arrays import load_depth
-from gan2shape_jax.io.files import atomic_text, require_folder_place
 from gan2shape_jax.method import metrics
 from gan2shape_jax.results.result import Result, load_result
 from gan2shape_jax.results.table import complete_metrics, markdown_cell
 
-__all__ = ["DEPTH_METRICS", "METRICS", "Score", "ScoredRun", "compare", "depth_errors", "main", "score_run"]
-
+__all__ = ["METRICS", "Score", "ScoredRun", "compare", "depth_errors", "main", "score_run"]
 
 _EPILOG = """\
 examples:
@@ -57,73 +46,51 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_code(lambda: _dispatch(list(sys.argv[1:] if argv is None else argv)))
 
 
-def _dispatch(arguments: list[str]) -> int:
-    if arguments[:1] == ["identity"]:
+def _dispatch(words: list[str]) -> int:
+    if words[:1] == ["identity"]:
         from gan2shape_jax.apps.evaluate import identity  # imports the networks, which the rest does not need
 
-        return identity.run(arguments[1:])
-    if arguments[:1] == ["consistency"]:
+        return identity.run(words[1:])
+    if words[:1] == ["consistency"]:
         from gan2shape_jax.apps.evaluate import consistency
 
-        return consistency.run(arguments[1:])
-    return _run(_parser().parse_args(arguments))
+        return consistency.run(words[1:])
+    return _run(words)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="gan2shape-jax evaluate",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Errors of finished runs with 95% intervals, computed anew from the saved arrays.",
+def _run(words: list[str]) -> int:
+    about = "true depths, NAME.npy (scene units) or NAME.png, instead of those in the results"
+    arguments = reports.parse(
+        words,
+        "evaluate",
+        "Errors of finished runs with 95% intervals, computed anew from the saved arrays.",
+        _EPILOG,
+        results="folders of runs, or of single images; the first is what the others are compared with",
+        out="writes evaluation.md, images.csv, summary.csv and manifest.json there",
+        options=lambda parser: option_types.add_path(parser, "--truth", "FOLDER", about),
     )
-    parser.add_argument(
-        "results",
-        type=option_types.path("RESULTS"),
-        nargs="+",
-        metavar="RESULTS",
-        help="folders of runs, or of single images; the first is what the others are compared with",
-    )
-    parser.add_argument(
-        "--truth",
-        type=option_types.path("--truth"),
-        metavar="FOLDER",
-        help="true depths, NAME.npy (scene units) or NAME.png, instead of those in the results",
-    )
-    parser.add_argument(
-        "--out",
-        type=option_types.path("--out"),
-        metavar="FOLDER",
-        help="writes evaluation.md, images.csv, summary.csv and manifest.json there",
-    )
-    return parser
-
-
-def _run(arguments: argparse.Namespace) -> int:
     truth = arguments.truth
     if truth is not None and not truth.is_dir():
         raise UserError(f"--truth {truth} is not a folder of true depths: there is no such folder")
-    if arguments.out is not None:
-        require_folder_place(arguments.out)
-    run_folders = find_runs(arguments.results)
-    runs = [ScoredRun(run, score_run(run, truth)) for run in run_folders]
+    found = find_runs(arguments.results)
+    runs = [ScoredRun(run.label, score_run(run, truth)) for run in found]
     comparisons = [compare(runs[0], other) for other in runs[1:]]
-    text = markdown(runs, comparisons)
-    print(text)
-    if arguments.out is not None:
-        record = json.dumps(manifest(run_folders, truth), indent=2, allow_nan=False)
-        for name, content in (
-            ("evaluation.md", text),
-            ("images.csv", images_csv(runs)),
-            ("summary.csv", summary_csv(runs, comparisons)),
-            ("manifest.json", record + "\n"),
-        ):
-            atomic_text(arguments.out / name, content)
-        print(f"written to {arguments.out}", file=sys.stderr)
+    tables = {"images.csv": _images_csv(runs), "summary.csv": _summary_csv(runs, comparisons)}
+    record = manifest(found, truth=None if truth is None else str(truth))
+    reports.publish(arguments, "evaluation.md", _markdown(runs, comparisons), tables, record)
     return 1 if any(score.broken for run in runs for score in run.scores) else 0
 
 
-DEPTH_METRICS = ("side", "mad", "mad_unit", "mae", "mse")
-METRICS = (*DEPTH_METRICS, "reconstruction_l1", "inversion_l1")
+# Title and digits after the point, by name; the last two need no true depth.
+METRICS = {
+    "side": ("SIDE", 4),
+    "mad": ("MAD, degrees", 1),
+    "mad_unit": ("MAD, unit normals", 1),
+    "mae": ("MAE", 4),
+    "mse": ("MSE", 6),
+    "reconstruction_l1": ("reconstruction L1", 3),
+    "inversion_l1": ("inversion L1", 3),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,21 +114,23 @@ class Score:
     truth: int | None = None
 
 
-def score_run(
-    run: FoundRun, truth: pathlib.Path | None = None, *, on_done: Callable[[str], None] = lambda name: None
-) -> list[Score]:
+@dataclasses.dataclass(frozen=True)
+class ScoredRun:
+    """The scores of a run's images, and its label."""
+
+    label: str
+    scores: list[Score]
+
+
+def score_run(run: FoundRun, truth: pathlib.Path | None = None) -> list[Score]:
     """Scores every image of a run; one that cannot be scored says why and does not stop the others.
 
     Args:
         run: the run and its results.
         truth: folder of true depths `NAME.npy` (scene units) or `NAME.png`, used instead of those in the results.
-        on_done: called with the name of every image that is done.
     """
-    crop = (run.config or {}).get("data", {}).get("crop")
-    scores = []
-    for name, folder in run.images.items():
-        scores.append(_score(name, folder, truth, crop))
-        on_done(name)
+    crop = None if run.config is None else run.config.data.crop
+    scores = [_score(name, folder, truth, crop) for name, folder in run.images.items()]
     missed = {name: reason for name, reason in run.failures.items() if name not in run.images}
     scores += [Score(name, problem=f"the run failed: {reason}") for name, reason in missed.items()]
     return sorted(scores, key=lambda score: score.name)
@@ -172,22 +141,15 @@ def _score(name: str, folder: pathlib.Path, truth: pathlib.Path | None, crop: in
         result = load_result(folder)
     except UserError as error:
         return Score(name, problem=str(error), broken=True)
-    size = result.camera.image_size
-    figures = {
-        key: value
-        for key, value in complete_metrics(result).items()
-        if key in METRICS[len(DEPTH_METRICS) :] and value is not None
-    }
+    size, complete = result.camera.image_size, complete_metrics(result)
+    figures = {key: complete[key] for key in METRICS if key.endswith("_l1") and complete[key] is not None}
     try:
         depth = result.true_depth if truth is None else _read_truth(truth, name, result, crop)
     except UserError as error:
         return Score(name, figures, str(error), broken=True, size=size)
     if depth is None:
-        where = (
-            "the result has no true depth (--truth names a folder of some)"
-            if truth is None
-            else (f"no true depth {name}.npy or {name}.png in {truth}")
-        )
+        unknown = "the result has no true depth (--truth names a folder of some)"
+        where = unknown if truth is None else f"no true depth {name}.npy or {name}.png in {truth}"
         return Score(name, figures, where, size=size)
     errors = depth_errors(result.warped_depth, depth, result.camera)
     checksum = zlib.crc32(np.ascontiguousarray(depth, "<f4").tobytes())
@@ -198,7 +160,7 @@ def _score(name: str, folder: pathlib.Path, truth: pathlib.Path | None, crop: in
 
 
 def depth_errors(warped: np.ndarray, truth: np.ndarray, camera: Camera) -> dict[str, float]:
-    """Returns `DEPTH_METRICS` of a depth (S, S) in the input's view; NaN if the depths have no pixel in common."""
+    """Returns the depth metrics of a depth (S, S) in the input's view; NaN if the depths have no pixel in common."""
     return {key: float(value) for key, value in _errors(warped, truth, camera=camera).items()}
 
 
@@ -216,19 +178,6 @@ def _read_truth(folder: pathlib.Path, name: str, result: Result, crop: int | Non
             if os.path.isfile(path):
                 return load_depth(path, camera.image_size, crop, camera.min_depth, camera.max_depth)
     return None
-
-
-@dataclasses.dataclass(frozen=True)
-class ScoredRun:
-    """A run with the scores of its images."""
-
-    run: FoundRun
-    scores: list[Score]
-
-    @property
-    def label(self) -> str:
-        """The label of the run."""
-        return self.run.label
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,72 +199,38 @@ class Comparison:
     notes: list[str]
 
 
-def summarize(scores: Sequence[Score]) -> dict[str, dict[str, Interval]]:
-    """Returns mean and median with their intervals, by metric; metrics that no image has are omitted."""
-    summaries = {}
-    for metric in METRICS:
-        values = [score.figures[metric] for score in scores if metric in score.figures]
-        if values:
-            summaries[metric] = {"mean": mean_interval(values), "median": median_interval(values)}
-    return summaries
-
-
 def compare(base: ScoredRun, other: ScoredRun) -> Comparison:
     """Returns the paired differences of two runs.
 
     Images that only one of them has scored, or whose size differs, are left out; where the true depth differs, depth
     errors are left out. The notes say which.
     """
-    first = {score.name: score for score in base.scores if score.figures}
-    second = {score.name: score for score in other.scores if score.figures}
+    first, second = ({score.name: score for score in run.scores if score.figures} for run in (base, other))
+    notes = []
+    for run, names in ((base, first.keys() - second.keys()), (other, second.keys() - first.keys())):
+        notes += [f"only in {run.label}: {_listed(names)}"] if names else []
     common = sorted(first.keys() & second.keys())
-    notes = [
-        _only(base.label, sorted(first.keys() - second.keys())),
-        _only(other.label, sorted(second.keys() - first.keys())),
-    ]
     misfits = [name for name in common if first[name].size != second[name].size]
     if misfits:
-        one, two = (scores[misfits[0]].size for scores in (first, second))
-        notes.append(f"{_listed(misfits)}: of different sizes ({one} and {two} pixels for {misfits[0]}), not compared")
+        sizes = f"{first[misfits[0]].size} and {second[misfits[0]].size} pixels for {misfits[0]}"
+        notes.append(f"{_listed(misfits)}: of different sizes ({sizes}), not compared")
     paired = [name for name in common if name not in misfits]
     other_truth = [name for name in paired if first[name].truth != second[name].truth]
     if other_truth:
         notes.append(f"{_listed(other_truth)}: the runs' true depths differ, depth errors not compared")
     differences = {}
     for metric in METRICS:
-        names = [
-            name
-            for name in paired
-            if metric in first[name].figures
-            and metric in second[name].figures
-            and (name not in other_truth or metric.endswith("_l1"))
-        ]
-        if names:
-            differences[metric] = paired_interval(
-                [first[name].figures[metric] for name in names], [second[name].figures[metric] for name in names]
-            )
-    return Comparison(base.label, other.label, differences, len(paired), [note for note in notes if note])
+        comparable = [name for name in paired if name not in other_truth or metric.endswith("_l1")]
+        pairs = [(first[name].figures.get(metric), second[name].figures.get(metric)) for name in comparable]
+        if known := [pair for pair in pairs if None not in pair]:
+            differences[metric] = reports.paired_interval(*np.transpose(known).astype(float))
+    return Comparison(base.label, other.label, differences, len(paired), notes)
 
 
-def _only(label: str, names: list[str]) -> str:
-    return f"only in {label}: {_listed(names)}" if names else ""
-
-
-def _listed(names: list[str]) -> str:
+def _listed(names: Sequence[str] | set[str]) -> str:
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return ", ".join(names[:10]) + more
+    return ", ".join(sorted(names)[:10]) + more
 
-
-_DIGITS = {"side": 4, "mad": 1, "mad_unit": 1, "mae": 4, "mse": 6, "reconstruction_l1": 3, "inversion_l1": 3}
-_TITLES = {
-    "side": "SIDE",
-    "mad": "MAD, degrees",
-    "mad_unit": "MAD, unit normals",
-    "mae": "MAE",
-    "mse": "MSE",
-    "reconstruction_l1": "reconstruction L1",
-    "inversion_l1": "inversion L1",
-}
 
 _PREFACE = """\
 Estimates with 95% intervals over images: Student's t for means, a bootstrap for medians. SIDE is scale-invariant,
@@ -323,113 +238,93 @@ MAD in degrees (the published code's short normals, and unit ones), MAE and MSE 
 """
 
 
-def images_csv(runs: Sequence[ScoredRun]) -> str:
-    """Returns a CSV with a row per image: run, name, size, any problem, and every metric."""
+def _summary(scores: Sequence[Score]) -> dict[str, dict[str, Interval]]:
+    """Returns mean and median with their intervals, by metric; metrics that no image has are omitted."""
+    columns = {metric: [s.figures[metric] for s in scores if metric in s.figures] for metric in METRICS}
+    return {
+        metric: {"mean": reports.mean_interval(values), "median": reports.median_interval(values)}
+        for metric, values in columns.items()
+        if values
+    }
+
+
+def _images_csv(runs: Sequence[ScoredRun]) -> str:
     rows = [
         [run.label, score.name, score.size or None, score.problem, *(score.figures.get(m) for m in METRICS)]
         for run in runs
         for score in run.scores
     ]
-    return csv_text(["run", "name", "size", "problem", *METRICS], rows)
+    return reports.csv_text(["run", "name", "size", "problem", *METRICS], rows)
 
 
-def summary_csv(runs: Sequence[ScoredRun], comparisons: Sequence[Comparison]) -> str:
-    """Returns a CSV with a row per run, metric and statistic: estimate, 95% interval, number of images."""
-    rows: list[list[object]] = []
-    for run in runs:
-        for metric, statistics in summarize(run.scores).items():
-            rows += [[run.label, metric, name, i.estimate, *_ends(i), i.count] for name, i in statistics.items()]
-    for comparison in comparisons:
-        rows += [
-            [
-                f"{comparison.other} - {comparison.base}",
-                metric,
-                "mean paired difference",
-                i.estimate,
-                *_ends(i),
-                i.count,
-            ]
-            for metric, i in comparison.differences.items()
-        ]
-    return csv_text(["run", "metric", "statistic", "estimate", "low", "high", "images"], rows)
+def _summary_csv(runs: Sequence[ScoredRun], comparisons: Sequence[Comparison]) -> str:
+    lines = [
+        (run.label, metric, name, interval)
+        for run in runs
+        for metric, statistics in _summary(run.scores).items()
+        for name, interval in statistics.items()
+    ]
+    lines += [
+        (f"{each.other} - {each.base}", metric, "mean paired difference", interval)
+        for each in comparisons
+        for metric, interval in each.differences.items()
+    ]
+    rows = [[*names, i.estimate, i.low, i.high, i.count] for *names, i in lines]
+    return reports.csv_text(["run", "metric", "statistic", "estimate", "low", "high", "images"], rows)
 
 
-def _ends(interval: Interval) -> tuple[float | None, float | None]:
-    return (None, None) if interval.count < 2 else (interval.low, interval.high)
-
-
-def markdown(runs: Sequence[ScoredRun], comparisons: Sequence[Comparison]) -> str:
+def _markdown(runs: Sequence[ScoredRun], comparisons: Sequence[Comparison]) -> str:
     """Returns the whole report: summaries, comparisons, images side by side, and problems."""
-    parts = [_PREFACE, _summaries(runs)]
-    parts += [_comparison(comparison) for comparison in comparisons]
-    parts += [_images(runs), _problems(runs)]
+    parts = [_PREFACE, _summaries(runs), *map(_comparison, comparisons), _images(runs), _problems(runs)]
     return "\n".join(part for part in parts if part)
 
 
 def _summaries(runs: Sequence[ScoredRun]) -> str:
-    by_label = {run.label: summarize(run.scores) for run in runs}
+    by_label = {run.label: _summary(run.scores) for run in runs}
     known = [metric for metric in METRICS if any(metric in summary for summary in by_label.values())]
     rows = []
     for label, summary in by_label.items():
+        count = max((statistics["mean"].count for statistics in summary.values()), default=0)
         for statistic in ("mean", "median"):
-            cells = [interval_text(summary[m][statistic], _DIGITS[m]) if m in summary else "–" for m in known]
-            count = max((s[statistic].count for s in summary.values()), default=0)
+            cells = [interval_text(summary[m][statistic], METRICS[m][1]) if m in summary else "–" for m in known]
             rows.append([label, statistic, str(count), *cells])
-    return markdown_table(["run", "", "images", *(_TITLES[m] for m in known)], rows)
+    return markdown_table(["run", "", "images", *(METRICS[m][0] for m in known)], rows)
 
 
 def _comparison(comparison: Comparison) -> str:
     other, base = markdown_cell(comparison.other), markdown_cell(comparison.base)
-    lines = [
+    heading = (
         f"{other} against {base}, paired by image ({comparison.images} in common); negative "
         "is better; * where the interval excludes zero:\n"
-    ]
-    rows = [
-        [
-            _TITLES[metric] + (" *" if interval.excludes_zero else ""),
-            interval_text(interval, _DIGITS[metric] + 1, signed=True),
-            str(interval.count),
-        ]
-        for metric, interval in comparison.differences.items()
-    ]
-    if rows:
-        lines.append(markdown_table(["metric", "mean difference", "images"], rows))
-    else:
-        lines.append("nothing in common to compare\n")
-    return "\n".join(
-        [*lines, *(f"- {markdown_cell(note)}" for note in comparison.notes), *([""] if comparison.notes else [])]
     )
+    rows = []
+    for metric, interval in comparison.differences.items():
+        title, digits = METRICS[metric]
+        marked = title + (" *" if interval.excludes_zero else "")
+        rows.append([marked, interval_text(interval, digits + 1, signed=True), str(interval.count)])
+    table = markdown_table(["metric", "mean difference", "images"], rows) if rows else "nothing in common to compare\n"
+    return "\n".join(part for part in (heading, table, reports.bullets(comparison.notes)) if part)
 
 
 def _images(runs: Sequence[ScoredRun]) -> str:
     names = sorted({score.name for run in runs for score in run.scores})
-    by_name = [{score.name: score for score in run.scores} for run in runs]
+    by_name = [{score.name: score.figures for score in run.scores} for run in runs]
     rows = []
     for name in names:
-        cells = []
-        for scores in by_name:
-            figures = scores[name].figures if name in scores else {}
-            cells.append(
-                f"{figures['side']:.4f} / {figures['mad']:.1f} / {figures['mad_unit']:.1f}"
-                if "side" in figures
-                else "–"
-            )
+        known = [figures.get(name, {}) for figures in by_name]
+        cells = [f"{f['side']:.4f} / {f['mad']:.1f} / {f['mad_unit']:.1f}" if "side" in f else "–" for f in known]
         rows.append([name, *cells])
     table = markdown_table(["image", *(run.label for run in runs)], rows)
     return f"SIDE / MAD / MAD with unit normals, by image:\n\n{table}"
 
 
 def _problems(runs: Sequence[ScoredRun]) -> str:
-    lines = [
-        f"- {markdown_cell(f'{run.label}: {score.name}: {score.problem}')}"
-        for run in runs
-        for score in run.scores
-        if score.problem
-    ]
-    sizes = {score.size for run in runs for score in run.scores if score.size}
+    every = [(run.label, score) for run in runs for score in run.scores]
+    lines = [f"{label}: {score.name}: {score.problem}" for label, score in every if score.problem]
+    sizes = sorted({score.size for _, score in every if score.size})
     if len(sizes) > 1:
         lines.append(
-            f"- images of several sizes ({', '.join(map(str, sorted(sizes)))} pixels): normals, and with them "
+            f"images of several sizes ({', '.join(map(str, sizes))} pixels): normals, and with them "
             "MAD, depend on the size; compare like with like"
         )
-    return "\n".join(["What to know:\n", *lines, ""]) if lines else ""
+    return reports.bullets(lines, "What to know:")

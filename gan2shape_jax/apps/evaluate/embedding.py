@@ -19,7 +19,6 @@ from PIL import Image
 
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.child import MIB, run_limited
-from gan2shape_jax.io.files import read_bytes
 from gan2shape_jax.io.weights.tensors import listed, short
 from gan2shape_jax.results.pictures import to_uint8
 
@@ -28,6 +27,10 @@ __all__ = ["Embedding", "Preparation", "cosine", "load_embedding", "prepare"]
 _MOST = 1024  # pixels of a side, pictures of a batch
 _PIXELS = 2**17  # given at a time to a network that takes any batch size: ten pictures of 112 pixels
 _LONGEST = 2**16  # numbers in a vector
+_LARGEST = 1024 * MIB  # bytes of a file
+_ALLOWANCE, _MULTIPLE = 1024 * MIB, 8  # memory of a run: for a few pictures, plus a multiple of the file's size
+_SECONDS = 300  # of a run
+_FATAL = 4  # the only messages of onnxruntime itself that are printed
 
 # Pictures (n, s, s, 3) in [-1, 1] to vectors (n, d).
 Embedding = Callable[[Float[np.ndarray, "n s s 3"]], Float[np.ndarray, "n d"]]
@@ -79,70 +82,57 @@ def load_embedding(path: pathlib.Path, preparation: Preparation = Preparation())
         UserError: onnxruntime is not installed; the file is missing, damaged, or takes something other than one
             batch of square colour pictures in float32; or the options do not fit it.
     """
-    name, shape = _only_input(_limited(_inputs, path), path)
+    inputs = _limited(_inputs, path)
+    if len(inputs) != 1 or len(inputs[0][2]) != 4 or inputs[0][1] != "tensor(float)":
+        given = listed(f"{short(name)} {kind} {_shown(shape)}" for name, kind, shape in inputs) or "nothing"
+        raise UserError(f"{path} takes {given}: it has to take one batch of pictures, float32 with four axes")
+    name, _, shape = inputs[0]
     batch, layout, size = _layout(shape, preparation, path)
-    settled = dataclasses.replace(preparation, layout=layout, size=size)
+    settled = dataclasses.replace(preparation, size=size)
 
     def embed(pictures: np.ndarray) -> np.ndarray:
         ready = prepare(pictures, settled)
         if layout == "nchw":
             ready = np.moveaxis(ready, -1, 1)
         count = batch or max(1, min(len(ready), _PIXELS // size**2))
-        outputs = _limited(_outputs, path, name, _batches(ready, count))
+        filled = np.concatenate([ready, np.repeat(ready[-1:], -len(ready) % count, axis=0)])
+        batches = [np.ascontiguousarray(filled[i : i + count]) for i in range(0, len(filled), count)]
+        outputs = _limited(_outputs, path, name, batches)
         return np.concatenate([_vectors(output, count, path) for output in outputs])[: len(ready)]
 
     return embed
 
 
-def _only_input(inputs: list[tuple[str, str, list[Any]]], path: pathlib.Path) -> tuple[str, list[Any]]:
-    """Returns the name and the shape of the network's only input."""
-    if len(inputs) != 1 or len(inputs[0][2]) != 4 or inputs[0][1] != "tensor(float)":
-        told = listed(f"{short(name)} {kind} {_told(shape)}" for name, kind, shape in inputs)
-        raise UserError(
-            f"{path} takes {told or 'nothing'}: it has to take one batch of pictures, float32 with four axes"
-        )
-    name, _, shape = inputs[0]
-    if any(isinstance(axis, int) and axis > _MOST for axis in shape):
-        raise UserError(f"{path} takes pictures of shape {_told(shape)}: at most {_MOST} along each axis are given")
-    return name, shape
-
-
-def _told(shape: list[Any]) -> str:
+def _shown(shape: list[Any]) -> str:
     return f"[{listed(map(short, shape))}]"
 
 
-def _layout(shape: list[Any], preparation: Preparation, path: pathlib.Path) -> tuple[int, Literal["nchw", "nhwc"], int]:
+def _layout(shape: list[Any], preparation: Preparation, path: pathlib.Path) -> tuple[int, str, int]:
     """Returns batch size (0: any), layout and side, from the input's shape where the options leave them open."""
-    fits = {"nchw": shape[1] == 3, "nhwc": shape[3] == 3}
-    if preparation.layout == "auto":
-        if sum(fits.values()) != 1:
+    known = [axis if isinstance(axis, int) and axis > 0 else 0 for axis in shape]  # 0: any
+    takes = f"{path} takes pictures of shape {_shown(shape)}"
+    if max(known) > _MOST:
+        raise UserError(f"{takes}: at most {_MOST} along each axis are given")
+    colours = {"nchw": known[1], "nhwc": known[3]}
+    layout: str = preparation.layout
+    if layout == "auto":
+        fits = [name for name, axis in colours.items() if axis == 3]
+        if len(fits) != 1:
             raise UserError(
-                f"{path} takes pictures of shape {_told(shape)}, which does not tell where the colours are: "
-                "say so with --layout nchw or --layout nhwc"
+                f"{takes}, which does not tell where the colours are: say so with --layout nchw or --layout nhwc"
             )
-        layout: Any = next(name for name, fit in fits.items() if fit)
-    else:
-        layout = preparation.layout
-        axis = 1 if layout == "nchw" else 3
-        if isinstance(shape[axis], int) and shape[axis] != 3:
-            raise UserError(f"--layout {layout} does not fit {path}: it takes pictures of shape {_told(shape)}")
-    sides = shape[2:] if layout == "nchw" else shape[1:3]
-    known = [side for side in sides if isinstance(side, int) and side > 0]
-    if len(set(known)) > 1:
-        raise UserError(f"{path} takes pictures of {sides[1]} x {sides[0]} pixels: square ones are needed")
-    if known and preparation.size not in (0, known[0]):
-        raise UserError(f"--size {preparation.size} does not fit {path}: it takes pictures of {known[0]} pixels")
-    if not known and not preparation.size:
+        layout = fits[0]
+    if colours[layout] not in (0, 3):
+        raise UserError(f"--layout {layout} does not fit {path}: {takes.removeprefix(f'{path} ')}")
+    height, width = known[2:] if layout == "nchw" else known[1:3]
+    if height and width and height != width:
+        raise UserError(f"{path} takes pictures of {width} x {height} pixels: square ones are needed")
+    side = height or width
+    if side and preparation.size not in (0, side):
+        raise UserError(f"--size {preparation.size} does not fit {path}: it takes pictures of {side} pixels")
+    if not side and not preparation.size:
         raise UserError(f"{path} takes pictures of any size: say with --size which one it was trained for")
-    batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else 0
-    return batch, layout, known[0] if known else preparation.size
-
-
-def _batches(pictures: np.ndarray, count: int) -> list[np.ndarray]:
-    """Returns batches of exactly `count`; the last one is padded with its last picture."""
-    short = -len(pictures) % count
-    filled = np.concatenate([pictures, np.repeat(pictures[-1:], short, axis=0)]) if short else pictures
-    return [np.ascontiguousarray(filled[i : i + count]) for i in range(0, len(filled), count)]
+    return known[0], layout, side or preparation.size
 
 
 def _vectors(output: np.ndarray, count: int, path: pathlib.Path) -> np.ndarray:
@@ -155,24 +145,17 @@ def _vectors(output: np.ndarray, count: int, path: pathlib.Path) -> np.ndarray:
     return vectors
 
 
-_LARGEST = 1024 * MIB  # bytes of a file
-_ALLOWANCE, _MULTIPLE = 1024 * MIB, 8  # memory of a run: for a few pictures, plus a multiple of the file's size
-_SECONDS = 300  # of a run
-_FATAL = 4  # the only messages of onnxruntime itself that are printed
-
-
 def _limited(function: Callable[..., Any], path: pathlib.Path, *args: Any) -> Any:
     """Calls a function of the network's path in a child process with a limit on memory and time.
 
     Raises:
         UserError: onnxruntime is not installed; the file is missing, damaged, or does not run within the limits.
     """
-    try:
-        size = len(read_bytes(path, limit=_LARGEST))
-    except FileNotFoundError as error:
-        raise UserError(f"the embedding network {path} does not exist: name an ONNX file with --embedding") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not path.is_file():
+        raise UserError(f"the embedding network {path} does not exist: name an ONNX file with --embedding")
+    size = path.stat().st_size
+    if size > _LARGEST:
+        raise UserError(f"{path} has {size / MIB:.1f} MiB: at most {_LARGEST // MIB} MiB are read")
     if importlib.util.find_spec("onnxruntime") is None:
         raise UserError("ONNX networks need onnxruntime: pip install 'gan2shape-jax[identity]'")
     memory = _ALLOWANCE + _MULTIPLE * size

@@ -1,4 +1,4 @@
-"""Finding the results below the folders that a user names, and what is known about the runs that made them.
+"""Finding the results below the folders that a user names, and what is known about the runs that they are of.
 
 A folder is that of a run (`config.json` beside the folder of all results), that of one image (`result.json`), or any
 folder above these. An image's name is its folder's path below the folder of its run's results, with `/`, prefixed by
@@ -7,10 +7,10 @@ the run's own path if a folder above the run was named.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
-import json
 import os
 import pathlib
 import platform
@@ -20,17 +20,15 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import gan2shape_jax
-from gan2shape_jax.apps.evaluate import tables
+from gan2shape_jax.apps.evaluate import reports
 from gan2shape_jax.config import load
-from gan2shape_jax.config.schema import result_fields
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import data
 from gan2shape_jax.io.files import MIB, read_bytes, read_object
 from gan2shape_jax.io.image_lists import stem_of
-from gan2shape_jax.run.folder import is_result, results_root, run_above
+from gan2shape_jax.run.folder import config_hash, is_result, results_root, run_above
 
-__all__ = ["FoundRun", "config_hash", "find_runs", "listed_entry", "manifest", "read_config"]
-
+__all__ = ["FoundRun", "find_runs", "listed_entry", "manifest", "read_config"]
 
 _MOST_FAILURES = 16 * MIB  # bytes: a line for each of 100,000 images
 
@@ -45,7 +43,7 @@ class FoundRun:
         home: the folder of the whole run: `root`, or the run around it if `root` is the folder of one image.
         images: result folders by image name, sorted by name.
         failures: reasons by name, for the images that the run gave up on.
-        config: the run's configuration as in its `config.json`, or None if there is no such file.
+        config: the run's configuration, or None if it has no `config.json`.
     """
 
     label: str
@@ -53,20 +51,25 @@ class FoundRun:
     home: pathlib.Path
     images: dict[str, pathlib.Path]
     failures: dict[str, str]
-    config: dict[str, Any] | None
+    config: ConfigDict | None
 
 
 def find_runs(paths: Sequence[pathlib.Path]) -> list[FoundRun]:
     """Returns the runs at `paths`, in their order.
 
     Raises:
-        UserError: a path does not exist, holds no result or is named twice; or a `config.json` is damaged.
+        UserError: a path does not exist, holds no result or is named twice; or a file of a run is damaged.
     """
     resolved = [_run_itself(path.resolve()) for path in paths]
     for path in resolved:
         if resolved.count(path) > 1:
             raise UserError(f"{path} is named twice: name each result folder once")
-    labels = _labels(resolved)
+    labels = [str(path) for path in resolved]
+    for count in range(1, max(len(path.parts) for path in resolved)):  # as many of the last parts as tell them apart
+        ends = ["/".join(path.parts[-count:]) for path in resolved]
+        if len(set(ends)) == len(ends):
+            labels = ends
+            break
     return [_find(path, root, label) for path, root, label in zip(paths, resolved, labels, strict=True)]
 
 
@@ -83,23 +86,22 @@ def _find(given: pathlib.Path, root: pathlib.Path, label: str) -> FoundRun:
     single = is_result(root)
     home = run_above(root) or root.parent if single else root
     images = {root.name: root} if single else _below(root)
-    failures = {} if single else _failures(root / "failures.json")
+    failures: dict[str, str] = {}
+    if not single and (path := root / "failures.json").exists():
+        failures = read_object(path, "a run's failures", limit=_MOST_FAILURES)
+        if not all(isinstance(reason, str) for reason in failures.values()):
+            raise UserError(f"{path} is damaged: reasons are text; restore or delete it")
     if not images and not failures:
         raise UserError(
             f"{given} holds no results: name a run's folder, or one with a result.json in it (a run writes an "
             "image's folder when the image is finished)"
         )
-    return FoundRun(label, root, home, images, failures, _config(home / "config.json"))
+    path = home / "config.json"
+    return FoundRun(label, root, home, images, failures, load.read_config(path) if path.exists() else None)
 
 
 def _below(root: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Returns result folders by name.
-
-    Folders being written have hidden names. In a run, only those in the folder of its results count.
-
-    Raises:
-        UserError: two folders hold the results of one image.
-    """
+    """Returns result folders by name; hidden folders, and those in a run but not among its results, do not count."""
     found: dict[str, pathlib.Path] = {}
     for folder in sorted(path.parent for path in root.rglob("result.json") if path.is_file()):
         name = _name_of(folder, root)
@@ -111,12 +113,7 @@ def _below(root: pathlib.Path) -> dict[str, pathlib.Path]:
 
 
 def _name_of(folder: pathlib.Path, root: pathlib.Path) -> str | None:
-    """Returns the name of a results folder below `root`; None if it does not count.
-
-    Args:
-        folder: one that holds a `result.json`.
-        root: the folder that was named.
-    """
+    """Returns the name of a results folder below `root`; None if it does not count."""
     parts = folder.relative_to(root).parts
     if any(part.startswith(".") for part in parts):
         return None
@@ -128,131 +125,54 @@ def _name_of(folder: pathlib.Path, root: pathlib.Path) -> str | None:
     return "/".join(parts)
 
 
-def _labels(paths: list[pathlib.Path]) -> list[str]:
-    """Returns the last parts of each path, as many as needed to tell the paths apart."""
-    for count in range(1, max((len(path.parts) for path in paths), default=1) + 1):
-        labels = ["/".join(path.parts[-count:]) for path in paths]
-        if len(set(labels)) == len(labels):
-            return labels
-    return [str(path) for path in paths]
-
-
-def _failures(path: pathlib.Path) -> dict[str, str]:
-    content = _read_json(path, "a run's failures", limit=_MOST_FAILURES) or {}
-    if not all(isinstance(reason, str) for reason in content.values()):
-        raise UserError(f"{path} is damaged: reasons are text; restore or delete it")
-    return content
-
-
-def _config(path: pathlib.Path) -> dict[str, Any] | None:
-    content = _read_json(path, "a run's configuration", limit=load.LARGEST_JSON)
-    if content is not None:
-        load.from_json(content, path)  # raises for a configuration that no run could have had
-    return content
-
-
-def _read_json(path: pathlib.Path, kind: str, *, limit: int) -> dict[str, Any] | None:
-    try:
-        return read_object(path, kind, limit=limit)
-    except FileNotFoundError:
-        return None
-    except UserError as error:
-        raise UserError(f"{error}; restore or delete it") from error
-
-
-def config_hash(config: dict[str, Any] | None) -> str | None:
-    """Returns the SHA-256 of the fields that can change a result's numbers, including data paths and precision.
-
-    Returns:
-        16 hex digits; None for None.
-    """
-    if config is None:
-        return None
-    fields = result_fields(config, but=("outputs",))
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def read_config(run: FoundRun) -> ConfigDict:
-    """Returns the run's configuration; fields missing from its file get their defaults.
-
-    Raises:
-        UserError: the run has no `config.json`, or it holds values of the wrong type.
-    """
+    """Returns the run's configuration; raises `UserError` if it has none."""
     if run.config is None:
-        raise UserError(f"{run.home} has no config.json: without it nothing says how the run's networks were made")
-    return load.from_json(run.config, run.home / "config.json")
+        raise UserError(f"{run.home} has no config.json: without it nothing says which networks the run used")
+    return run.config
 
 
 def listed_entry(config: ConfigDict, name: str) -> str:
-    """Returns the line of a run's image list that names an image.
-
-    Args:
-        config: of the run.
-        name: of the image, as results folders are named.
-
-    Raises:
-        UserError: the list no longer names it.
-    """
+    """Returns the line of a run's image list that names an image; `UserError` if the list no longer does."""
     listed = {stem_of(entry): entry for entry in data.read_names(config.data.image_list, config.data.image_root)}
     if name not in listed:
         raise UserError(f"{config.data.image_list}, the image list of the run, does not name {name} any more")
     return listed[name]
 
 
-_PACKAGES = ("jax", "jaxlib", "numpy", "scipy")
-
-
-def manifest(runs: Sequence[FoundRun], truth: pathlib.Path | None = None, **more: Any) -> dict[str, Any]:
-    """Returns a record for JSON; apart from `path` and `platform`, it does not depend on where the results are.
-
-    Args:
-        runs: what was evaluated.
-        truth: the given folder of true depths.
-        more: further entries.
-    """
-    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+def manifest(runs: Sequence[FoundRun], **more: Any) -> dict[str, Any]:
+    """Returns a record for JSON; apart from `path` and `platform`, it does not depend on where the results are."""
     return {
         "gan2shape_jax": gan2shape_jax.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        **versions,
-        "truth": None if truth is None else str(truth),
+        **{name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "numpy", "scipy")},
+        "truth": None,
         "intervals": {
-            "level": tables.LEVEL,
+            "level": reports.LEVEL,
             "mean": "Student's t over images",
-            "median": f"percentile bootstrap, {tables.DRAWS} draws, seed {tables.SEED}",
+            "median": f"percentile bootstrap, {reports.DRAWS} draws, seed {reports.SEED}",
         },
-        "runs": [_run(run) for run in runs],
+        "runs": [_record(run) for run in runs],
         **more,
     }
 
 
-def _run(run: FoundRun) -> dict[str, Any]:
-    digest = hashlib.sha256()
+def _record(run: FoundRun) -> dict[str, Any]:
+    digest, made_with = hashlib.sha256(), None
     for name, folder in run.images.items():
-        digest.update(os.fsencode(name) + b"\0" + _record(folder / "result.json") + b"\0")
+        content = b""  # of a record that cannot be read, as the image's score says
+        with contextlib.suppress(OSError, UserError):
+            content = read_bytes(folder / "result.json", limit=4 * MIB)
+        digest.update(os.fsencode(name) + b"\0" + content + b"\0")
+    with contextlib.suppress(OSError, UserError):
+        made_with = read_object(run.home / "versions.json", "a run's record of versions")
     return {
         "label": run.label,
         "path": str(run.root),
         "images": len(run.images),
         "failed": len(run.failures),
-        "config_sha256": config_hash(run.config),
+        "config_sha256": None if run.config is None else config_hash(run.config),
         "results_sha256": digest.hexdigest()[:16],
-        "made_with": _made_with(run.home),
+        "made_with": made_with,
     }
-
-
-def _made_with(home: pathlib.Path) -> dict[str, Any] | None:
-    """Returns the run's own record of versions; None if there is no readable one."""
-    try:
-        return read_object(home / "versions.json", "a run's record of versions")
-    except (OSError, UserError):
-        return None
-
-
-def _record(path: pathlib.Path) -> bytes:
-    """Returns a result's record; empty if it cannot be read, which its score reports."""
-    try:
-        return read_bytes(path, limit=4 * MIB)
-    except (OSError, UserError):
-        return b""

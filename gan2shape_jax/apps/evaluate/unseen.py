@@ -28,23 +28,13 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.iteration import fresh_optimizer
 from gan2shape_jax.method.sampling import COLLECT, known_conditions, phase_key
 from gan2shape_jax.method.schedule import Phase
-from gan2shape_jax.method.settings import Settings, changed
+from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import PreparedImage, initial_state
 from gan2shape_jax.method.step2 import STEP2
 from gan2shape_jax.method.step3 import collect_batch, reference_code
+from gan2shape_jax.results.result import Result
 
-__all__ = [
-    "Draped",
-    "ENCODER_ITERATIONS",
-    "ITERATIONS",
-    "Pictures",
-    "common_errors",
-    "drape",
-    "errors_by",
-    "pictures_of",
-    "seen_from_the_input",
-    "without_holes",
-]
+__all__ = ["ENCODER_ITERATIONS", "ITERATIONS", "Pictures", "common_errors", "drape", "errors_by", "pictures_of"]
 
 
 ITERATIONS = 150
@@ -62,25 +52,18 @@ _OBJECT = 0.5
 
 
 class Pictures(NamedTuple):
-    """The GAN's versions of renderings.
-
-    Attributes:
-      images: (n, S, S, 3).
-      views: (n, 6) by which the renderings were turned from the input's view.
-      shapes: (n,) the name of the shape that was rendered.
-    """
+    """Pictures (n, S, S, 3), as of the GAN, and the views (n, 6) by which they are turned from the input's view."""
 
     images: np.ndarray
     views: np.ndarray
-    shapes: tuple[str, ...]
 
 
 def seen_from_the_input(
     depth: Float[np.ndarray, "s s"], view: Float[np.ndarray, "6"], camera: Camera
 ) -> Float[np.ndarray, "s s"]:
     """Returns a canonical depth as seen in the input's view."""
-    warped = _warped(jnp.asarray(depth)[None], jnp.asarray(view)[None], camera=camera)
-    return np.asarray(warped)[0]
+    warp = jax.jit(render.warp_depth, static_argnames="camera")
+    return np.asarray(warp(jnp.asarray(depth)[None], jnp.asarray(view)[None], camera=camera))[0]
 
 
 def without_holes(
@@ -94,9 +77,6 @@ def without_holes(
     return np.asarray(depth[tuple(nearest)], np.float32), np.asarray(~empty, np.float32)
 
 
-_warped = functools.partial(jax.jit, static_argnames="camera")(render.warp_depth)
-
-
 def pictures_of(
     shapes: Mapping[str, Float[np.ndarray, "s s"]],
     light: Float[np.ndarray, "4"],
@@ -108,85 +88,35 @@ def pictures_of(
 ) -> Pictures:
     """Returns the GAN's versions of renderings of the photo on each shape, using an encoder trained for the photo.
 
-    Args:
-      shapes: depths in the input's view, by name; all are rendered under the same views and lights.
-      light: of the photo.
-      prepared: the photo and its latent.
-      frozen: the GAN.
-      batches: number of batches, each of 4 pictures of each shape.
-      iterations: for which the encoder is trained, on each shape in turn.
+    Shapes are depths in the input's view, by name, all rendered under the same views and lights: `batches` times 4
+    pictures of each. The encoder is trained on each shape in turn.
     """
     settings = changed(
         prepared.settings, regularize_offset=True, use_mask=False, learning_rate=_RATE, batch_size=_BATCH
     )
-    problem = prepared.problem
-    factors = {
-        name: _factors(without_holes(depth, settings.camera)[0], light, np.asarray(problem.image[0]), settings)
-        for name, depth in shapes.items()
-    }
+    problem, camera = prepared.problem, settings.camera
+    lit, photo = jnp.asarray(light, jnp.float32), problem.image[0]
+    turns = []  # the photo on each shape, as factors whose canonical view is the input's
+    for depth in shapes.values():
+        shape = jnp.asarray(without_holes(depth, camera)[0])
+        albedo = _unlit(photo, lighting.shade(lighting.normals(shape, camera), lit)[0])
+        turns.append(Factors(shape, albedo, view=jnp.zeros(6), light=lit, mask=jnp.ones(shape.shape)))
     lesson = Phase(_PHASE, 1, STEP2, iterations, flip=False)
     fresh = models.init_params(jax.random.fold_in(problem.key, _PHASE), settings)
     state = fresh_optimizer(initial_state(fresh, settings), STEP2.networks, settings)
-    turns = list(factors.values())
     for number in range(iterations):
         state = dataclasses.replace(state, factors=turns[number % len(turns)])
         state, _ = iteration.advance(state, lesson, number, None, problem, frozen, settings)
     code = _code(state.params, problem, frozen, settings=settings)
     key = phase_key(problem.key, _PHASE, COLLECT)
-    images, views, names = [], [], []
-    for name, one in factors.items():
-        for batch in range(batches):
-            given = (jnp.int32(batch), frozen)
-            images.append(_collected(state.params, one, code, problem, key, *given, settings=settings).images)
-            drawn = _conditions(key, jnp.int32(batch), one, frozen, settings=settings)
+    images, views = [], []
+    for one in turns:
+        for batch in map(jnp.int32, range(batches)):
+            collected = _collected(state.params, one, code, problem, key, batch, frozen, settings=settings)
+            images.append(collected.images)
+            drawn = _conditions(key, batch, one, frozen, settings=settings)
             views.append(view_from_raw(drawn.views, settings.view_range))
-            names += [name] * _BATCH
-    return Pictures(np.concatenate(images), np.concatenate(views), tuple(names))
-
-
-def errors_by(
-    shapes: Mapping[str, Float[np.ndarray, "s s"]],
-    pictures: Pictures,
-    photo: Float[np.ndarray, "s s 3"],
-    mask: Float[np.ndarray, "s s"],
-    light: Float[np.ndarray, "4"],
-    camera: Camera,
-    *,
-    iterations: int = ITERATIONS,
-) -> dict[str, float]:
-    """Returns the mean absolute error that remains on each shape, in the units of pictures in [-1, 1].
-
-    NaN if no part of the object is visible on all shapes in any picture.
-
-    Args:
-      shapes: depths in the input's view, by name.
-      pictures: of the same object.
-      photo: of the object.
-      mask: the object in it.
-      light: of the photo.
-      camera: of all pictures.
-      iterations: of the search for views and lights.
-    """
-    whole = {name: without_holes(depth, camera) for name, depth in shapes.items()}
-    everywhere = mask * np.prod([shown for _, shown in whole.values()], axis=0)
-    inside = np.asarray(ndimage.binary_erosion(everywhere > _OBJECT), np.float32)  # outlines belong to no surface
-    draped = [
-        drape(depth, photo, inside, light, pictures.images, pictures.views, camera, iterations=iterations)
-        for depth, _ in whole.values()
-    ]
-    errors = common_errors(draped, pictures.images)
-    seen = np.isfinite(errors).any(0)  # pictures of sides that some shape does not show are uninformative
-    means = errors[:, seen].mean(1) if seen.any() else np.full(len(shapes), np.nan)
-    return dict(zip(shapes, map(float, means), strict=True))
-
-
-def _factors(depth: np.ndarray, light: np.ndarray, photo: np.ndarray, settings: Settings) -> Factors:
-    """Returns a photo on a shape as factors whose canonical view is the input's view."""
-    lit = jnp.asarray(light, jnp.float32)
-    shape = jnp.asarray(depth, jnp.float32)
-    shading, _ = lighting.shade(lighting.normals(shape, settings.camera), lit)
-    albedo = (jnp.asarray(photo) / 2 + 0.5) / jnp.maximum(shading, _DARKEST)[..., None] * 2 - 1
-    return Factors(depth=shape, albedo=albedo, view=jnp.zeros(6), light=lit, mask=jnp.ones(shape.shape))
+    return Pictures(np.concatenate(images), np.concatenate(views))
 
 
 _code = jax.jit(reference_code)
@@ -194,14 +124,31 @@ _collected = jax.jit(collect_batch)
 _conditions = jax.jit(known_conditions)
 
 
-class Draped(NamedTuple):
-    """How a shape reproduces pictures.
+def _unlit(photo: Float[Array, "s s 3"], shading: Float[Array, "s s"]) -> Float[Array, "s s 3"]:
+    """Returns a photo's albedo under this shading, in [-1, 1] where the photo is not too light for it."""
+    return (photo / 2 + 0.5) / jnp.maximum(shading, _DARKEST)[..., None] * 2 - 1
 
-    Attributes:
-      pictures: (n, S, S, 3) the photo on the shape, seen and lit as in each picture.
-      coverage: (n, S, S) where the object is visible there, in [0, 1].
-      views: (n, 6).
+
+def errors_by(
+    shapes: Mapping[str, Float[np.ndarray, "s s"]], pictures: Pictures, result: Result, *, iterations: int = ITERATIONS
+) -> dict[str, float]:
+    """Returns the mean absolute error that remains on each shape, in the units of pictures in [-1, 1].
+
+    NaN if no part of the object is visible on all shapes in any picture. Shapes are depths in the input's view, by
+    name; photo, mask, light and camera are those of any result of the image.
     """
+    whole = {name: without_holes(depth, result.camera) for name, depth in shapes.items()}
+    everywhere = result.input_mask * np.prod([shown for _, shown in whole.values()], axis=0)
+    inside = np.asarray(ndimage.binary_erosion(everywhere > _OBJECT), np.float32)  # outlines belong to no surface
+    draped = [drape(depth, inside, pictures, result, iterations=iterations) for depth, _ in whole.values()]
+    errors = common_errors(draped, pictures.images)
+    seen = np.isfinite(errors).any(0)  # pictures of sides that some shape does not show are uninformative
+    means = errors[:, seen].mean(1) if seen.any() else np.full(len(shapes), np.nan)
+    return dict(zip(shapes, map(float, means), strict=True))
+
+
+class Draped(NamedTuple):
+    """The photo on a shape (n, S, S, 3), seen and lit as in n pictures; where it shows (n, S, S); its views (n, 6)."""
 
     pictures: np.ndarray
     coverage: np.ndarray
@@ -210,48 +157,45 @@ class Draped(NamedTuple):
 
 def drape(
     depth: Float[np.ndarray, "s s"],
-    photo: Float[np.ndarray, "s s 3"],
     mask: Float[np.ndarray, "s s"],
-    light: Float[np.ndarray, "4"],
-    pictures: Float[np.ndarray, "n s s 3"],
-    views: Float[np.ndarray, "n 6"],
-    camera: Camera,
+    pictures: Pictures,
+    result: Result,
     *,
     iterations: int = ITERATIONS,
 ) -> Draped:
-    """Returns a photo on a shape, seen and lit as in each picture, as closely as the shape allows.
+    """Returns a result's photo on a shape, seen and lit as in each picture, as closely as the shape allows.
 
-    Args:
-      depth: of the shape.
-      photo: of the object.
-      mask: the object in it, in [0, 1].
-      light: of the photo.
-      pictures: of the same object.
-      views: where the search for each picture's view starts.
-      camera: of all pictures.
-      iterations: of Adam.
+    `mask` says where the photo counts, in [0, 1]; the search, by Adam, starts from the views of the pictures.
     """
-    given = [jnp.asarray(each, jnp.float32) for each in (depth, photo, mask, light, pictures, views)]
-    tried = _nothing(len(pictures))
-    state = _optimizer(iterations).init(tried)
+    given = depth, result.image, mask, result.light, pictures.views
+    scene = _Scene(*(jnp.asarray(each, jnp.float32) for each in given))
+    targets, count = jnp.asarray(pictures.images, jnp.float32), len(pictures.images)
+    moved = _Moved(jnp.zeros(4), jnp.zeros((count, 6)), jnp.zeros((count, 4)))
+    state = _optimizer(iterations).init(moved)
     for _ in range(iterations):
-        tried, state = _improve(tried, state, *given, camera=camera, iterations=iterations)
-    seen, coverage, found = _look(tried, *given[:4], given[5], camera=camera)
-    return Draped(np.asarray(seen), np.asarray(coverage), np.asarray(found))
+        moved, state = _improve(moved, state, scene, targets, camera=result.camera, iterations=iterations)
+    return Draped(*map(np.asarray, _look(moved, scene, camera=result.camera)))
 
 
 def common_errors(draped: list[Draped], pictures: Float[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "c n"]:
-    """Returns each shape's mean absolute error on each picture, over pixels where all shapes show the object.
-
-    NaN where there are no such pixels.
-    """
+    """Returns each shape's mean absolute error on each picture over pixels where all show the object; NaN without."""
     both = np.prod([one.coverage for one in draped], axis=0)
     total = both.sum((1, 2))
     errors = [(np.abs(one.pictures - pictures).mean(-1) * both).sum((1, 2)) for one in draped]
     return np.where(total > 1, np.asarray(errors) / np.maximum(total, 1), np.nan)
 
 
-class _Tried(NamedTuple):
+class _Scene(NamedTuple):
+    """Depth (s, s), photo (s, s, 3), mask (s, s) and light (4,), and the views (n, 6) that the search starts from."""
+
+    depth: jax.Array
+    photo: jax.Array
+    mask: jax.Array
+    light: jax.Array
+    views: jax.Array
+
+
+class _Moved(NamedTuple):
     """The search variables, in expected units: light of the photo (4,), views (n, 6), lights (n, 4)."""
 
     own_light: jax.Array
@@ -259,31 +203,18 @@ class _Tried(NamedTuple):
     lights: jax.Array
 
 
-def _nothing(count: int) -> _Tried:
-    return _Tried(jnp.zeros(4), jnp.zeros((count, 6)), jnp.zeros((count, 4)))
-
-
 def _optimizer(iterations: int) -> optax.GradientTransformation:
     return optax.adam(optax.cosine_decay_schedule(_DRAPE_RATE, iterations))
 
 
-def _seen(
-    tried: _Tried,
-    depth: Float[Array, "s s"],
-    photo: Float[Array, "s s 3"],
-    mask: Float[Array, "s s"],
-    light: Float[Array, "4"],
-    views: Float[Array, "n 6"],
-    camera: Camera,
-) -> tuple[Float[Array, "n s s 3"], Float[Array, "n s s"], Float[Array, "n 6"]]:
-    """Returns the draped photo in each view and light, where it is visible, and the views."""
+def _seen(moved: _Moved, scene: _Scene, camera: Camera) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns the draped photo (n, s, s, 3), where it is visible (n, s, s), and the views (n, 6)."""
+    depth, photo, mask, light, views = scene
     normal = lighting.normals(depth, camera)
-    own, _ = lighting.shade(normal, light + tried.own_light * jnp.asarray(_LIGHT_UNITS))
-    lights = light + tried.lights * jnp.asarray(_LIGHT_UNITS)
-    theirs, _ = lighting.shade(normal[None], lights)
-    albedo = (photo / 2 + 0.5) / jnp.maximum(own, _DARKEST)[..., None] * 2 - 1
-    texture = lighting.apply_shading(albedo[None], theirs)
-    turned = views + tried.views * jnp.asarray(_VIEW_UNITS)
+    own, _ = lighting.shade(normal, light + moved.own_light * jnp.asarray(_LIGHT_UNITS))
+    theirs, _ = lighting.shade(normal[None], light + moved.lights * jnp.asarray(_LIGHT_UNITS))
+    texture = lighting.apply_shading(_unlit(photo, own)[None], theirs)
+    turned = views + moved.views * jnp.asarray(_VIEW_UNITS)
     count = len(views)
     warped = render.warp_depth(jnp.broadcast_to(depth, (count, *depth.shape)), turned, camera)
     grid = inverse_warped_grid(warped, turned, camera)
@@ -292,28 +223,18 @@ def _seen(
     return seen, jax.lax.stop_gradient(covered * render.valid_pixels(warped, camera)), turned
 
 
-_look = functools.partial(jax.jit, static_argnames="camera")(_seen)
+_look = jax.jit(_seen, static_argnames="camera")
 
 
 @functools.partial(jax.jit, static_argnames=("camera", "iterations"))
 def _improve(
-    tried: _Tried,
-    state: optax.OptState,
-    depth: Float[Array, "s s"],
-    photo: Float[Array, "s s 3"],
-    mask: Float[Array, "s s"],
-    light: Float[Array, "4"],
-    pictures: Float[Array, "n s s 3"],
-    views: Float[Array, "n 6"],
-    *,
-    camera: Camera,
-    iterations: int,
-) -> tuple[_Tried, optax.OptState]:
-    def loss(given: _Tried) -> Float[Array, ""]:
-        seen, covered, _ = _seen(given, depth, photo, mask, light, views, camera)
+    moved: _Moved, state: optax.OptState, scene: _Scene, pictures: jax.Array, *, camera: Camera, iterations: int
+) -> tuple[_Moved, optax.OptState]:
+    def loss(given: _Moved) -> Float[Array, ""]:
+        seen, covered, _ = _seen(given, scene, camera)
         each = jnp.sum(jnp.abs(seen - pictures).mean(-1) * covered, (1, 2)) / (jnp.sum(covered, (1, 2)) + 1)
         away = jnp.sum(jnp.square(given.views)) + jnp.sum(jnp.square(given.lights))
-        return jnp.sum(each) + _HOLD * (away + jnp.sum(jnp.square(given.own_light)) * len(views))
+        return jnp.sum(each) + _HOLD * (away + jnp.sum(jnp.square(given.own_light)) * len(pictures))
 
-    updates, state = _optimizer(iterations).update(jax.grad(loss)(tried), state)
-    return optax.apply_updates(tried, updates), state
+    updates, state = _optimizer(iterations).update(jax.grad(loss)(moved), state)
+    return optax.apply_updates(moved, updates), state

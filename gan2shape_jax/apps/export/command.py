@@ -1,32 +1,39 @@
-"""`gan2shape-jax export`: a saved result for other programs, without GAN or networks."""
+"""`gan2shape-jax export`: a saved result for other programs, without GAN or networks.
+
+For 3D printers slicers read STL, and 3MF, which states that its numbers are millimetres. 3MF is a ZIP of XML (3MF Core
+Specification 1.3), written here since trimesh needs two further packages for it and puts random identifiers into the
+file.
+"""
 
 from __future__ import annotations
 
-import argparse
 import pathlib
 import shlex
 import sys
+import zipfile
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from gan2shape_jax.apps.export import solid_file, texture
+from gan2shape_jax.apps.export import texture
 from gan2shape_jax.errors import ConfigError, UserError, exit_code, one_line
 from gan2shape_jax.io import bundled, option_types
-from gan2shape_jax.io.files import atomic_bytes
+from gan2shape_jax.io.files import atomic_bytes, atomic_file, require_file_place
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.result import Result, load_result
+from gan2shape_jax.results.solid import BACKS, LARGEST_MM, LEAST_WALL_MM, build_solid
 from gan2shape_jax.results.surface import build_mesh
 
 if TYPE_CHECKING:
     import trimesh
     from trimesh.visual import TextureVisuals
 
-__all__ = ["SCRIPT", "build_spread_mesh", "main"]
+__all__ = ["FORMATS", "build_spread_mesh", "main", "write_solid"]
 
-SCRIPT = "open_in_blender.py"
+FORMATS = (".stl", ".3mf")
 
+_SCRIPT = "open_in_blender.py"
 _ENDINGS = (".glb", ".ply")  # of the mesh that shows the spread
 _USAGE = """\
 usage: gan2shape-jax export print RESULT [OPTION ...]
@@ -42,60 +49,165 @@ Writes a saved result for other programs. RESULT is the folder of one image's re
   spread    the mesh, coloured by how far its depth may be off: GLB or PLY
 
 The options: gan2shape-jax export print --help, and likewise"""
+_PRINT_EPILOG = """\
+examples:
+  gan2shape-jax export print RESULT
+  gan2shape-jax export print RESULT --height 120 --thickness 5 --out face.3mf
+  gan2shape-jax export print RESULT --width 40 --back mirrored --out pendant.stl
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status: 0, 1 after an error that has been printed, 2 for an unknown kind."""
     kinds: dict[str, Callable[[Sequence[str]], None]] = {
-        "print": solid_file.run,
+        "print": _print,
         "texture": texture.run,
         "blender": _blender,
         "spread": _spread,
     }
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments[:1] in (["-h"], ["--help"]):
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] in (["-h"], ["--help"]):
         print(_USAGE)
         return 0
-    if not arguments or arguments[0] not in kinds:
+    if not words or words[0] not in kinds:
         print(f"error: name what to export first: {', '.join(kinds)}\n\n{_USAGE}", file=sys.stderr)
         return 2
-    return exit_code(lambda: kinds[arguments[0]](arguments[1:]))
+    return exit_code(lambda: kinds[words[0]](words[1:]))
 
 
-def _blender(argv: Sequence[str]) -> None:
+def _print(words: Sequence[str]) -> None:
+    """Writes the solid that the words ask for and prints a summary; raises `UserError`."""
+    about = "Writes a saved result as a closed solid in millimetres, lying on its back."
+    parser = option_types.parser("export print", about, _PRINT_EPILOG)
+    option_types.add_result(parser)
+    for name, otherwise in (("width", ""), ("height", "; with both it is as large as fits; with none, 80 at most")):
+        side = option_types.number(f"--{name}", 1, LARGEST_MM, "mm")
+        parser.add_argument(f"--{name}", type=side, metavar="MM", help=f"of the finished solid on the bed{otherwise}")
+    parser.add_argument(
+        "--thickness",
+        type=option_types.number("--thickness", LEAST_WALL_MM, LARGEST_MM, "mm"),
+        default=3.0,
+        metavar="MM",
+        help="material where it is thinnest, behind the farthest point of the front (default: 3)",
+    )
+    about = "flat, to lie on the bed, or the front once more, mirrored (default: flat)"
+    parser.add_argument("--back", choices=BACKS, default="flat", help=about)
+    option_types.add_path(parser, "--out", "FILE", f"{' or '.join(FORMATS)} (default: RESULT/print.3mf)")
+    options = parser.parse_args(words)
+    out = options.out or options.result / "print.3mf"
+    _require_format(out)
+    require_file_place(out)
+    result = load_result(options.result)
+    sides = {"width_mm": options.width, "height_mm": options.height}
+    solid = build_solid(result, **sides, thickness_mm=options.thickness, back=options.back)
+    write_solid(solid.mesh, out)
+    for note in solid.notes:
+        print(one_line(f"note: {note}"))
+    width, height, tall = solid.mesh.extents
+    print(
+        one_line(
+            f"wrote {out}: {result.name}, {width:.1f} x {height:.1f} mm on the bed, {tall:.1f} mm high, "
+            f"{solid.mesh.volume / 1000:.1f} cm3, {len(solid.mesh.faces)} triangles, closed"
+        )
+    )
+
+
+def write_solid(mesh: trimesh.Trimesh, path: pathlib.Path) -> None:
+    """Writes a mesh in millimetres in the format of the path's extension; the folder must exist.
+
+    Raises:
+      UserError: the extension is not one of `FORMATS`, or the file system refuses.
+    """
+    _require_format(path)
+    if path.suffix.lower() == ".stl":
+        atomic_bytes(path, cast(bytes, mesh.export(file_type="stl")))
+    else:
+        atomic_file(path, lambda part: _write_3mf(mesh, part))
+
+
+def _require_format(path: pathlib.Path) -> None:
+    if path.suffix.lower() not in FORMATS:
+        raise UserError(f"{path}: its ending has to be one of {', '.join(FORMATS)}")
+
+
+_XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
+_OPC = "http://schemas.openxmlformats.org/package/2006"
+_3MF = "http://schemas.microsoft.com/3dmanufacturing"
+_TYPES = f"""{_XML}<Types xmlns="{_OPC}/content-types">
+ <Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>
+ <Default Extension="model" ContentType="application/vnd.ms-package.3dmanufacturing-3dmodel+xml"/>
+</Types>
+"""
+_RELATIONS = f"""{_XML}<Relationships xmlns="{_OPC}/relationships">
+ <Relationship Id="rel0" Target="/3D/3dmodel.model" Type="{_3MF}/2013/01/3dmodel"/>
+</Relationships>
+"""
+_MODEL = f"""{_XML}<model unit="millimeter" xml:lang="en-US" xmlns="{_3MF}/core/2015/02">
+ <metadata name="Application">gan2shape_jax</metadata>
+ <resources>
+  <object id="1" type="model">
+   <mesh>
+    <vertices>
+%s    </vertices>
+    <triangles>
+%s    </triangles>
+   </mesh>
+  </object>
+ </resources>
+ <build>
+  <item objectid="1"/>
+ </build>
+</model>
+"""
+
+
+def _write_3mf(mesh: trimesh.Trimesh, path: pathlib.Path) -> None:
+    model = _MODEL % (
+        _rows('<vertex x="%.6f" y="%.6f" z="%.6f"/>\n', np.asarray(mesh.vertices)),
+        _rows('<triangle v1="%d" v2="%d" v3="%d"/>\n', np.asarray(mesh.faces)),
+    )
+    date = (1980, 1, 1, 0, 0, 0)  # the earliest that a ZIP can hold; fixed, so that the same solid gives the same file
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in (
+            ("[Content_Types].xml", _TYPES),
+            ("_rels/.rels", _RELATIONS),
+            ("3D/3dmodel.model", model),
+        ):
+            archive.writestr(zipfile.ZipInfo(name, date), text, zipfile.ZIP_DEFLATED)
+
+
+def _rows(pattern: str, values: np.ndarray) -> str:
+    return pattern * len(values) % tuple(values.reshape(-1).tolist())
+
+
+def _blender(words: Sequence[str]) -> None:
     """Writes the script that opens a result in Blender and says how to start it; raises `UserError`.
 
     The script reads `camera.json`, a mesh and the photo from its own folder, and contains nothing of the result itself.
     """
-    parser = argparse.ArgumentParser(
-        prog="gan2shape-jax export blender",
-        description="Writes open_in_blender.py into RESULT: it opens the mesh, textured.glb if there is one, with the "
+    parser = option_types.parser(
+        "export blender",
+        "Writes open_in_blender.py into RESULT: it opens the mesh, textured.glb if there is one, with the "
         "photo's camera and the photo behind it, in Blender 4.2 or newer.",
     )
     option_types.add_result(parser)
-    folder = parser.parse_args(argv).result
+    folder = parser.parse_args(words).result
     load_result(folder)  # reports what is wrong with the folder now, not in Blender
-    source, path = bundled.folder("tools") / SCRIPT, folder / SCRIPT
-    try:
-        content = source.read_bytes()
-    except OSError as error:
-        raise UserError(f"{source} is missing: install the package again") from error
-    atomic_bytes(path, content)
+    path = folder / _SCRIPT
+    atomic_bytes(path, (bundled.folder("tools") / _SCRIPT).read_bytes())
     print(one_line(f"wrote {path}; start it with: blender --python {shlex.quote(str(path))}"))
 
 
-def _spread(argv: Sequence[str]) -> None:
+def _spread(words: Sequence[str]) -> None:
     """Writes the mesh coloured by the spread of its depth and says where; raises `UserError`."""
-    parser = argparse.ArgumentParser(
-        prog="gan2shape-jax export spread",
-        description="Writes the mesh of RESULT with a colour for every vertex: dark where depth is sure, bright where "
+    parser = option_types.parser(
+        "export spread",
+        "Writes the mesh of RESULT with a colour for every vertex: dark where depth is sure, bright where "
         "it may be off. Four of five pixels are within the spread.",
     )
     option_types.add_result(parser)
-    parser.add_argument(
-        "--out", type=option_types.path("--out"), metavar="FILE", help="GLB or PLY (default: RESULT/spread.glb)"
-    )
-    options = parser.parse_args(argv)
+    option_types.add_path(parser, "--out", "FILE", "GLB or PLY (default: RESULT/spread.glb)")
+    options = parser.parse_args(words)
     path: pathlib.Path = options.out or options.result / "spread.glb"
     kind = path.suffix.lower()
     if kind not in _ENDINGS:

@@ -12,6 +12,7 @@ mesh, texture and photo agree to a fraction of a photo pixel, whatever T is. Col
 import dataclasses
 import functools
 import math
+from typing import NamedTuple
 
 import cv2
 import jax
@@ -30,17 +31,7 @@ from gan2shape_jax.results.solid import OUTLINE
 from gan2shape_jax.results.surface import Surface, object_mask, points, rotations, surface
 from gan2shape_jax.results.surface import shading as light_on
 
-__all__ = [
-    "LARGEST_TEXTURE",
-    "PhotoTexture",
-    "feathered",
-    "filled",
-    "matched",
-    "on_texels",
-    "photo_texture",
-    "project_photo",
-    "project_texels",
-]
+__all__ = ["LARGEST_TEXTURE", "PhotoTexture", "filled", "matched", "photo_texture", "project_texels"]
 
 LARGEST_TEXTURE = 4096  # texels per side
 _LEAST_TIMES = 4  # texels per pixel of the depth map: fewer would show the blending's steps
@@ -90,17 +81,10 @@ def photo_texture(
     largest: int = 2048,
     mirror: bool = True,
 ) -> PhotoTexture:
-    """Makes the textures of a result from the photo that its input was cropped from.
+    """Makes the textures of a result from the photo, upright RGB, whose square `box` is the result's input.
 
-    Args:
-      result: the reconstruction.
-      photo: RGB, upright, at its own resolution.
-      box: where the result's input lies in it.
-      largest: texels per side, at most; the photo's own resolution if that is lower.
-      mirror: whether the object is symmetric enough to take hidden parts from its other half.
-
-    Returns:
-      The textures.
+    They have `largest` texels per side at most, fewer if the photo's own resolution is lower. `mirror` says whether
+    the object is symmetric enough to take hidden parts from its other half.
 
     Raises:
       ArgumentError: the photo is of another kind, the box lies outside it, or `largest` is out of range.
@@ -136,16 +120,9 @@ def photo_texture(
 def project_photo(
     photo: UInt8[np.ndarray, "h w 3"], box: CropBox, place: Float[np.ndarray, "t t 2"], size: int
 ) -> tuple[Float[np.ndarray, "t t 3"], Float[np.ndarray, "t t"]]:
-    """Returns the photo's colours at points of its crop, and whether the points lie in the photo at all.
+    """Returns the photo's colours at points of its crop, and 1 where these lie in the photo, else 0.
 
-    Args:
-      photo: RGB.
-      box: the crop's place.
-      place: column and row in a crop of `size` pixels, whose centres are integers.
-      size: of the crop.
-
-    Returns:
-      Colours in [0, 1]; and 1 inside the photo, 0 outside.
+    Points are column and row in a crop of `size` pixels, whose centres are integers.
     """
     texels = len(place)
     height, width = photo.shape[:2]
@@ -173,17 +150,9 @@ def _without_light(
 ) -> tuple[Float[np.ndarray, "t t 3"], Float[np.ndarray, "t t"], Float[np.ndarray, "t t"]]:
     """Divides the photo's colours by the estimated shading.
 
-    The shading is a guess. It is bounded from below, so that dark sides do not blow up, and so that nothing comes out
-    lighter than nearly all well-lit parts; clipped channels tell too little.
-
-    Args:
-      shown: the photo's colours.
-      shading: estimated.
-      where: the texels that count.
-      cells: cells along a side, in which shading is corrected.
-
-    Returns:
-      The colours without light; how well they are lit, 0 to 1; and whether they are lit at all.
+    The shading is a guess. It is bounded from below, so that dark sides do not blow up, and, in `cells` cells a side,
+    so that nothing comes out lighter than nearly all well-lit parts; clipped channels tell too little. Also returns
+    how well colours are lit, 0 to 1, and whether they are lit at all.
     """
     brightest = max(float(np.percentile(shading[where], 95)) if where.any() else 1.0, 1e-3)
     largest = functools.reduce(np.maximum, cv2.split(shown))
@@ -205,18 +174,10 @@ def _joined(
     *,
     mirror: bool,
 ) -> tuple[Float[np.ndarray, "t t 3"], Float[np.ndarray, "t t 3"]]:
-    """Joins the photo's colours without light, their mirror image and the model's.
+    """Joins the photo's `own` colours without light, their mirror image and the model's; also returns their shares.
 
-    Args:
-      own: the photo's.
-      shown: where and how much they count.
-      lit_well: where their own hue is used; elsewhere the model's is.
-      model: the model's albedo.
-      clean: where that is the object's own.
-      mirror: whether the mirror image counts.
-
-    Returns:
-      The albedo, and the shares of the three in it.
+    The photo's count where `shown`, with their own hue where `lit_well` and the model's elsewhere; the model's where
+    they are `clean`, the object's own.
     """
     target = matched(model, lit_well, own, shown)
     target = own + (target - own) * (1 - lit_well)[..., None]
@@ -235,7 +196,6 @@ def _joined(
 
 
 def _mean_over_cells(values: Float[np.ndarray, "t t"], cells: int) -> Float[np.ndarray, "t t"]:
-    """Returns means over `cells` cells per side, interpolated smoothly."""
     return on_texels(cv2.resize(values, (cells, cells), interpolation=cv2.INTER_AREA), len(values))
 
 
@@ -243,14 +203,12 @@ def _eight_bits(colours: Float[np.ndarray, "t t 3"]) -> UInt8[np.ndarray, "t t 3
     return cv2.convertScaleAbs(np.maximum(colours, 0), alpha=255)  # rounded, 255 at most
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Projection:
+class Projection(NamedTuple):
     """How a texture maps to the photo.
 
     Attributes:
       place: (T, T, 2) column and row in the S x S input at which texels are seen; pixel centres are integers.
-      faced: (T, T) in [0, 1], how well the camera sees them: 0 where something else is in front or the surface is
-        turned away.
+      faced: (T, T) in [0, 1], how well the camera sees them: not behind something else, nor turned away.
       seen: (T, T) in [0, 1], how far the photo can be trusted there: also 0 where it shows something else.
     """
 
@@ -260,12 +218,9 @@ class Projection:
 
 
 def on_texels(values: Float[np.ndarray, "s s *c"], size: int, *, smooth: bool = False) -> Float[np.ndarray, "t t *c"]:
-    """Resamples values from the pixels of the canonical picture to the texels of a texture over it.
+    """Resamples values from the pixels of the canonical picture to the texels of a texture of `size` over it.
 
-    Args:
-      values: at the pixel centres; at the texture's margin the outermost ones are repeated.
-      size: of the texture.
-      smooth: whether to use cubic interpolation, which may overshoot, instead of linear.
+    At the texture's margin the outermost values are repeated; `smooth` interpolates cubically, which may overshoot.
     """
     method = cv2.INTER_CUBIC if smooth else cv2.INTER_LINEAR
     return cv2.resize(np.asarray(values, np.float32), (size, size), interpolation=method)
@@ -279,13 +234,7 @@ def inner_share(inside: Bool[np.ndarray, "s s"], low: float, high: float) -> Flo
 
 
 def project_texels(result: Result, part: Surface, size: int) -> Projection:
-    """Projects every texel through the photo's camera.
-
-    Args:
-      result: the reconstruction.
-      part: the object's surface, which hides what is behind it.
-      size: of the texture, T.
-    """
+    """Projects the texels of a texture of `size` through the photo's camera; `part` hides what is behind it."""
     camera = result.camera
     center = np.array([0, 0, camera.rot_center_depth])
     rotation = rotations(result.view[:3]).astype(np.float64)
@@ -295,14 +244,16 @@ def project_texels(result: Result, part: Surface, size: int) -> Projection:
     facing = np.sum((part.normal @ rotation.T) * seen_from, axis=-1) / np.linalg.norm(seen_from, axis=-1)
     cosine = on_texels(facing, size)
     faced = ramp(cosine, *_GRAZING) * (texels[..., 2] <= _nearest_depth(seen_from, part, camera, place, cosine))
-    return Projection(place, faced, faced * _at(inner_share(result.input_mask >= 0.5, *_RIM), place))
+    inner = inner_share(result.input_mask >= 0.5, *_RIM)
+    shown = cv2.remap(inner, *cv2.split(place), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return Projection(place, faced, faced * shown)
 
 
 def _on_triangles(points: Float[np.ndarray, "s s 3"], size: int) -> Float[np.ndarray, "t t 3"]:
     """Returns the texels' points on the triangles between vertices, each of which is half a cell.
 
-    Where a cell's corners are not coplanar, its triangles and the bilinear surface differ by the difference between the
-    fourth corner's weights in the two, times how far that corner is off the plane of the others.
+    They are off the bilinear surface by the difference between the fourth corner's weights in the two, times how far
+    that corner is off the plane of the others.
     """
     side = len(points)
     at = np.clip((np.arange(size) + 0.5) * side / size - 0.5, 0, side - 1)
@@ -343,11 +294,6 @@ def _drawn_depth(
     return rasterizer.rasterize(points, camera, samples=samples, mask=mask).depth
 
 
-def _at(values: Float[np.ndarray, "s s"], place: Float[np.ndarray, "t t 2"]) -> Float[np.ndarray, "t t"]:
-    column, row = (np.ascontiguousarray(place[..., i]) for i in range(2))
-    return cv2.remap(values, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-
-
 def ramp(values: np.ndarray, low: float, high: float) -> Float[np.ndarray, "..."]:
     """Returns 0 up to `low`, 1 from `high` on, and a smooth transition in between."""
     share = np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
@@ -364,10 +310,9 @@ def feathered(weight: Float[np.ndarray, "h w"], width: float) -> Float[np.ndarra
 
 
 def filled(values: Float[np.ndarray, "h w c"], weight: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w c"]:
-    """Returns the values, kept where their weight is 1 and continued smoothly to where it is 0.
+    """Returns the values, kept where their weight is 1 and continued smoothly to where it is 0; else 0.
 
     Means over ever larger cells fill what finer ones leave empty (pull-push: S. Gortler et al., The Lumigraph, 1996).
-    If nothing has any weight, the values are 0.
     """
     height, width = weight.shape
     if max(height, width) == 1:
@@ -391,14 +336,8 @@ def matched(
 ) -> Float[np.ndarray, "h w 3"]:
     """Returns the source with the target's colours where both are known, keeping its own detail.
 
-    The source is multiplied by a smooth field, which continues smoothly to where the target is unknown.
-
-    Args:
-      source: the colours to change.
-      trusted: where they can be compared.
-      target: the colours to match.
-      known: where those are known.
-      cells: cells along a side; mean colours are matched in each cell.
+    The source is multiplied by a smooth field, which makes mean colours match in each of `cells` cells a side where
+    the source is `trusted` and the target `known`, and continues smoothly to where it is not.
     """
     height, width = known.shape
     fine, coarse = ((min(width, side), min(height, side)) for side in (_FINE * cells, cells))

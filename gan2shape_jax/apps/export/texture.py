@@ -75,32 +75,20 @@ def run(argv: Sequence[str]) -> None:
         warnings.warn(
             f"{options.photo} has only {box.side:g} pixels for the result: expect no finer texture", stacklevel=2
         )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {out}: {error.strerror}") from error
+    out.mkdir(parents=True, exist_ok=True)
     texture = write_photo_textured(result, photo, seen_box, out, largest=options.size, mirror=options.mirror)
     seen, mirrored, made_up = texture.shares * 100
-    print(
-        one_line(
-            f"wrote {out / 'textured.glb'} and textured_unlit.glb: {result.name}, texture of {len(texture.albedo)} x "
-            f"{len(texture.albedo)}; of the object {seen:.0f}% from the photo, {mirrored:.0f}% mirrored, "
-            f"{made_up:.0f}% by the model"
-        )
-    )
+    files = f"{out / 'textured.glb'} and textured_unlit.glb"
+    size = f"{len(texture.albedo)} x {len(texture.albedo)}"
+    shares = f"{seen:.0f}% from the photo, {mirrored:.0f}% mirrored, {made_up:.0f}% by the model"
+    print(one_line(f"wrote {files}: {result.name}, texture of {size}; of the object {shares}"))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="gan2shape-jax export texture",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Writes a saved result with the texture of its photo, at the photo's own resolution.",
-    )
+    about = "Writes a saved result with the texture of its photo, at the photo's own resolution."
+    parser = option_types.parser("export texture", about, _EPILOG)
     option_types.add_result(parser)
-    parser.add_argument(
-        "photo", type=option_types.path("PHOTO"), metavar="PHOTO", help="the picture that its input was cut out of"
-    )
+    option_types.add_path(parser, "PHOTO", "PHOTO", "the picture that its input was cut out of")
     parser.add_argument(
         "--box",
         type=option_types.number("--box", -LARGEST, 2 * LARGEST, "pixels"),
@@ -127,9 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         default=True,
         help="take what the photo does not show from the other half, mirrored (default: yes)",
     )
-    parser.add_argument(
-        "--out", type=option_types.path("--out"), metavar="FOLDER", help="where to write (default: RESULT)"
-    )
+    option_types.add_path(parser, "--out", "FOLDER", "where to write (default: RESULT)")
     return parser
 
 
@@ -144,31 +130,16 @@ def write_photo_textured(
 ) -> PhotoTexture:
     """Writes the files listed at the top of this module into an existing folder, each whole or not at all.
 
-    Args:
-      result: the reconstruction.
-      photo: RGB, upright, at its own resolution.
-      box: where the result's input lies in it.
-      folder: for example the result's own.
-      largest: texels per side, at most.
-      mirror: whether hidden parts may come from the object's other half.
-
-    Returns:
-      The textures.
-
-    Raises:
-      ArgumentError: see `photo_texture`.
-      UserError: the file system refuses.
+    Arguments and `ArgumentError` are those of `photo_texture`; `UserError` if the file system refuses.
     """
     texture = photo_texture(result, photo, box, largest=largest, mirror=mirror)
     side = len(texture.albedo)
-    for name, picture, lit in (("textured", texture.albedo, True), ("textured_unlit", texture.lit, False)):
-        atomic_bytes(folder / f"{name}.glb", _textured_mesh(result, picture, name=name, lit=lit))
-    for name, picture in (
-        ("texture", texture.albedo),
-        ("texture_unlit", texture.lit),
-        ("texture_sources", source_colours(texture.sources)),
-    ):
-        atomic_bytes(folder / f"{name}.png", _encoded(picture, "PNG", compress_level=_PNG_LEVEL))
+    sources = source_colours(texture.sources)
+    for kind, picture in (("", texture.albedo), ("_unlit", texture.lit), ("_sources", sources)):
+        atomic_bytes(folder / f"texture{kind}.png", _encoded(picture, "PNG", compress_level=_PNG_LEVEL))
+        if kind != "_sources":
+            mesh = _textured_mesh(result, picture, name=f"textured{kind}", lit=not kind)
+            atomic_bytes(folder / f"textured{kind}.glb", mesh)
     atomic_bytes(folder / "photo_crop.jpg", _jpeg(sample_crop(photo, box, side)))
     atomic_bytes(folder / "photo.json", _description(photo, box, side))
     return texture

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers.onnx_network import write_network
 
+from gan2shape_jax.apps.evaluate import embedding
 from gan2shape_jax.apps.evaluate.embedding import Preparation, cosine, load_embedding, prepare
 from gan2shape_jax.errors import UserError
 
@@ -43,37 +44,35 @@ def test_cosine():
     np.testing.assert_allclose(cosine(first, np.array([[5.0, 0.0]])), [1, 1, -1, np.sqrt(0.5)])
 
 
-@pytest.mark.parametrize(
-    "shape, options, network, message",
-    [
+def test_networks_that_do_not_fit_are_refused(tmp_path):
+    for shape, options, network, message in (
         (("n", 1, 8, 8), {}, {}, "does not tell where the colours are"),
         (("n", 3, 8, 3), {}, {}, "does not tell where the colours are"),
         (("n", 8, 8, 3), {"layout": "nchw"}, {}, "--layout nchw does not fit"),
         (("n", 3, 8, 6), {}, {}, "6 x 8 pixels: square ones"),
         (("n", 3, 8, 8), {"size": 16}, {}, "--size 16 does not fit"),
         (("n", 3, 8, 8), {}, {"inputs": 2}, "one batch of pictures"),
-    ],
-)
-def test_networks_that_do_not_fit_are_refused(shape, options, network, message, tmp_path):
-    path = write_network(tmp_path / "f.onnx", shape, **network)
-    with pytest.raises(UserError, match=message):
-        load_embedding(path, Preparation(**options))
+    ):
+        path = write_network(tmp_path / "f.onnx", shape, **network)
+        with pytest.raises(UserError, match=message):
+            load_embedding(path, Preparation(**options))
 
 
-@pytest.mark.parametrize("output, message", [("nan", "not finite"), ("sum", "a vector each")])
-def test_what_is_no_vector_is_refused(output, message, tmp_path, pictures):
-    embed = load_embedding(write_network(tmp_path / "f.onnx", ("n", 3, 8, 8), output=output))
-    with pytest.raises(UserError, match=message):
-        embed(-np.abs(pictures))
+def test_what_is_no_vector_is_refused(tmp_path, pictures):
+    for output, message in (("nan", "not finite"), ("sum", "a vector each")):
+        embed = load_embedding(write_network(tmp_path / "f.onnx", ("n", 3, 8, 8), output=output))
+        with pytest.raises(UserError, match=message):
+            embed(-np.abs(pictures))
 
 
-def test_absent_and_damaged_files_are_named(tmp_path):
+def test_files_that_are_absent_damaged_or_cut_short_are_named(tmp_path):
     with pytest.raises(UserError, match="absent.onnx does not exist"):
         load_embedding(tmp_path / "absent.onnx")
-    pytest.importorskip("onnxruntime")
-    (tmp_path / "f.onnx").write_bytes(b"no network at all")
-    with pytest.raises(UserError, match="no usable ONNX network"):
-        load_embedding(tmp_path / "f.onnx")
+    whole = write_network(tmp_path / "whole.onnx", ("n", 3, 8, 8)).read_bytes()
+    for content in (b"no network at all", whole[:99]):
+        (tmp_path / "f.onnx").write_bytes(content)
+        with pytest.raises(UserError, match="f.onnx is no usable ONNX network"):
+            load_embedding(tmp_path / "f.onnx")
 
 
 def test_without_onnxruntime_the_extra_is_named(tmp_path, monkeypatch):
@@ -81,3 +80,45 @@ def test_without_onnxruntime_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"gan2shape-jax\[identity\]"):
         load_embedding(tmp_path / "f.onnx")
+
+
+# --- within memory and time -------------------------------------------------------------------------------------------
+
+
+def _spreading(path, values: int, times: int):
+    """A network that spreads the mean of pictures to so many values, and takes their mean, so often; then adds it."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    make, array = onnx.helper.make_node, onnx.numpy_helper.from_array
+    nodes = [make("ReduceMean", ["x"], ["m0"], keepdims=0)]
+    for number in range(times):
+        nodes.append(make("Expand", [f"m{number}", "size"], [f"big{number}"]))
+        nodes.append(make("ReduceMean", [f"big{number}"], [f"m{number + 1}"], keepdims=0))
+    nodes.append(make("Add", ["x", f"m{times}"], ["y"]))
+    entry = onnx.helper.make_tensor_value_info("x", 1, ("n", 3, 8, 8))
+    end = onnx.helper.make_tensor_value_info("y", 1, None)
+    sizes = [array(np.array([values], np.int64), "size")]
+    graph = onnx.helper.make_graph(nodes, "network", [entry], [end], sizes)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, str(path))
+    return path
+
+
+def _run(path):
+    return load_embedding(path)(np.ones((1, 8, 8, 3), np.float32))
+
+
+def test_a_network_within_its_bounds_runs(tmp_path):
+    np.testing.assert_allclose(_run(_spreading(tmp_path / "x.onnx", 2**10, 2)), np.full((1, 192), 2), atol=1e-6)
+
+
+def test_memory_beyond_the_bound_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"x.onnx"):
+        _run(_spreading(tmp_path / "x.onnx", 2**34, 1))
+
+
+def test_a_run_is_ended_after_a_while(tmp_path, monkeypatch):
+    path = _spreading(tmp_path / "x.onnx", 2**22, 5000)  # minutes
+    monkeypatch.setattr(embedding, "_SECONDS", 2)
+    with pytest.raises(UserError, match="cannot be read within|takes more than"):
+        _run(path)

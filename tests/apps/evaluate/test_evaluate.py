@@ -1,19 +1,20 @@
 """Evaluating saved results: figures as the metrics give them, tables, comparisons, and what can be wrong."""
 
 import csv
-import dataclasses
 import io
 import json
+import os
 import shutil
 
 import numpy as np
 import pytest
+from helpers.plain_result import plain_result
+from PIL import Image
 
 from gan2shape_jax.apps.evaluate.command import METRICS, Score, ScoredRun, compare, main, score_run
-from gan2shape_jax.apps.evaluate.runs import config_hash, find_runs, read_config
+from gan2shape_jax.apps.evaluate.runs import find_runs
 from gan2shape_jax.config import load_config, to_json
 from gan2shape_jax.geometry import render
-from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.main import main as program
 from gan2shape_jax.method import metrics
 from gan2shape_jax.results import Result, save_result
@@ -23,41 +24,26 @@ FAR = 1.1
 
 
 def _result(name: str, size: int = SIZE, tilt: float = 0.0, truth: bool = True) -> Result:
-    """A bump whose depth is off by `tilt` from side to side."""
+    """A bump whose depth is off by `tilt` from side to side; a stored figure has to be computed anew."""
     y, x = np.mgrid[:size, :size] / (size - 1) * 2 - 1
     height = np.clip(0.8 - x**2 - y**2, 0, None)
-    true = np.where(height > 0, 1.05 - 0.08 * height, FAR)
-    sheet = np.ones((size, size))
-    picture = np.zeros((size, size, 3))
-    return Result(
-        name=name,
-        camera=Camera(size),
-        depth=sheet,
-        albedo=picture,
-        view=np.zeros(6),
-        light=np.zeros(4),
-        mask=sheet,
-        image=picture,
-        input_mask=sheet,
-        canonical=picture,
-        reconstruction=picture + 0.25,
-        warped_depth=1.05 - 0.08 * height + tilt * x,
-        true_depth=true if truth else None,
-        metrics={"side": 123.0},
-        category="face",
-    )  # a stored figure that has to be computed anew
+    true = np.where(height > 0, 1.05 - 0.08 * height, FAR) if truth else None
+    depth, picture = 1.05 - 0.08 * height + tilt * x, np.full((size, size, 3), 0.25)
+    known = {"warped_depth": depth, "true_depth": true, "reconstruction": picture, "metrics": {"side": 123.0}}
+    return plain_result(name, size, category="face", **known)
 
 
-def _run(folder, **results):
-    for name, result in results.items():
-        save_result(result, folder / name.replace("__", "/"))
+def _run(folder, *results):
+    for result in results:
+        save_result(result, folder / "results" / result.name)
+    (folder / "config.json").write_text("{}")
     return folder
 
 
 @pytest.fixture
 def two_runs(tmp_path):
-    first = _run(tmp_path / "first", a=_result("a", tilt=0.01), b=_result("b", tilt=0.02), c=_result("c", tilt=0.03))
-    second = _run(tmp_path / "second", a=_result("a", tilt=0.02), b=_result("b", tilt=0.03), d=_result("d"))
+    first = _run(tmp_path / "first", *(_result(n, tilt=t) for n, t in (("a", 0.01), ("b", 0.02), ("c", 0.03))))
+    second = _run(tmp_path / "second", *(_result(n, tilt=t) for n, t in (("a", 0.02), ("b", 0.03), ("d", 0))))
     return first, second
 
 
@@ -66,8 +52,7 @@ def _scores(folder, truth=None):
 
 
 def test_figures_are_those_of_the_metrics_not_the_stored_ones(two_runs):
-    score = _scores(two_runs[0])["b"]
-    result = _result("b", tilt=0.02)
+    score, result = _scores(two_runs[0])["b"], _result("b", tilt=0.02)
     valid = render.valid_pixels(result.warped_depth, result.camera)
     errors = metrics.depth_metrics(result.warped_depth, result.true_depth, valid, result.camera)
     for name, value in errors.items():
@@ -76,52 +61,28 @@ def test_figures_are_those_of_the_metrics_not_the_stored_ones(two_runs):
     assert score.figures["reconstruction_l1"] == pytest.approx(0.25)
 
 
-def test_truth_folder_takes_the_place_of_the_saved_truth(two_runs, tmp_path):
-    truth = tmp_path / "truth"
-    truth.mkdir()
-    np.save(truth / "a.npy", _result("a", tilt=0.01).warped_depth)
-    scores = _scores(two_runs[0], truth)
-    assert scores["a"].figures["side"] == pytest.approx(0, abs=1e-6)
-    assert "side" not in scores["b"].figures and "no true depth b.npy or b.png" in scores["b"].problem
-    assert not scores["b"].broken
-
-
-def test_truth_is_found_by_the_images_own_name_too(tmp_path):
-    folder = _run(tmp_path / "many", first__a=_result("a"), second__b=_result("b"))
-    truth = tmp_path / "truth"
-    (truth / "second").mkdir(parents=True)
-    np.save(truth / "a.npy", _result("a").true_depth)
-    np.save(truth / "second/b.npy", _result("b").true_depth)
-    assert all("side" in score.figures for score in _scores(folder, truth).values())
+def test_a_folder_of_truth_takes_the_place_of_the_saved_truth(two_runs, tmp_path):
+    """True depths are found by the path of the result, or by the image's own name."""
+    (tmp_path / "truth" / "first").mkdir(parents=True)
+    np.save(tmp_path / "truth" / "a.npy", _result("a", tilt=0.01).warped_depth)
+    np.save(tmp_path / "truth" / "first" / "b.npy", _result("b").true_depth)
+    scores = _scores(tmp_path, tmp_path / "truth")
+    assert scores["first/a"].figures["side"] == pytest.approx(0, abs=1e-6)
+    assert scores["first/b"].figures["side"] > 0
+    assert "side" not in scores["first/c"].figures and not scores["first/c"].broken
+    assert "no true depth first/c.npy or first/c.png" in scores["first/c"].problem
 
 
 def test_results_without_truth_keep_what_needs_none(tmp_path, capsys):
-    folder = _run(tmp_path / "run", a=_result("a", truth=False))
+    folder = _run(tmp_path / "run", _result("a", truth=False), _result("b", 32, truth=False))
     assert main([str(folder)]) == 0
     shown = capsys.readouterr().out
     assert "the result has no true depth" in shown and "0.250" in shown and "SIDE |" not in shown
-
-
-def test_one_image_is_a_run_of_one(two_runs):
-    (run,) = find_runs([two_runs[0] / "a"])
-    assert run.label == "a" and list(run.images) == ["a"]
-
-
-def test_names_below_folders_are_paths_and_half_written_folders_are_passed_over(tmp_path):
-    folder = _run(tmp_path / "run", people__a=_result("people/a"), people__b=_result("people/b"))
-    shutil.copytree(folder / "people/a", folder / "people/.a.x.part")
-    (run,) = find_runs([folder])
-    assert list(run.images) == ["people/a", "people/b"]
-
-
-def test_labels_are_as_long_as_it_takes_to_differ(tmp_path):
-    for name in ("one", "two"):
-        _run(tmp_path / name / "run", a=_result("a"))
-    assert [run.label for run in find_runs([tmp_path / "one/run", tmp_path / "two/run"])] == ["one/run", "two/run"]
+    assert "images of several sizes (16, 32 pixels)" in shown
 
 
 def test_comparison_pairs_by_name_and_says_what_is_left_over(two_runs):
-    first, second = (ScoredRun(run, score_run(run)) for run in find_runs(two_runs))
+    first, second = (ScoredRun(run.label, score_run(run)) for run in find_runs(two_runs))
     comparison = compare(first, second)
     assert comparison.images == 2
     assert comparison.notes == ["only in first: c", "only in second: d"]
@@ -132,13 +93,8 @@ def test_comparison_pairs_by_name_and_says_what_is_left_over(two_runs):
 
 def test_images_of_other_sizes_and_other_truths_are_not_compared():
     def run(label, **scores):
-        folder = dataclasses.make_dataclass("Folder", ["label"])(label)
         return ScoredRun(
-            folder,
-            [
-                Score(name, dict.fromkeys(METRICS, value), size=size, truth=truth)
-                for name, (value, size, truth) in scores.items()
-            ],
+            label, [Score(n, dict.fromkeys(METRICS, v), size=s, truth=t) for n, (v, s, t) in scores.items()]
         )
 
     comparison = compare(
@@ -167,103 +123,92 @@ def test_command_writes_tables_that_agree(two_runs, tmp_path, capsys):
     assert pair["run"] == "second - first" and pair["images"] == "2"
 
 
-def test_manifest_is_the_same_for_the_same_results_elsewhere(two_runs, tmp_path):
-    places = [tmp_path / place / "first" for place in ("here", "elsewhere")]
+def test_the_manifest_is_the_same_for_the_same_results_elsewhere(two_runs, tmp_path):
     records = []
-    for i, folder in enumerate(places):
-        shutil.copytree(two_runs[0], folder / "results")
-        (folder / "config.json").write_text(to_json(load_config("ictface")))
-        assert main([str(folder), "--out", str(tmp_path / f"out{i}")]) == 0
-        records.append(json.loads((tmp_path / f"out{i}/manifest.json").read_text()))
+    for place in ("here", "elsewhere"):
+        folder = shutil.copytree(two_runs[0], tmp_path / place / "first")
+        assert main([str(folder), "--out", str(tmp_path / place)]) == 0
+        records.append(json.loads((tmp_path / place / "manifest.json").read_text()))
         assert records[-1]["runs"][0].pop("path") == str(folder)
     assert records[0] == records[1]
-    assert records[0]["runs"][0]["config_sha256"] == config_hash(load_config("ictface").to_dict())
+    (folder / "config.json").write_text('{"seed": 9}')
+    assert main([str(folder), "--out", str(tmp_path)]) == 0
+    (run,) = json.loads((tmp_path / "manifest.json").read_text())["runs"]
+    assert run["config_sha256"] != records[0]["runs"][0]["config_sha256"]
+    assert run["results_sha256"] == records[0]["runs"][0]["results_sha256"]
 
 
-def test_config_hash_heeds_what_changes_results_only():
-    config = json.loads(to_json(load_config("ictface")))
-    other = {**config, "workdir": "elsewhere", "logging": {}}
-    assert config_hash(config) == config_hash(other) != config_hash({**config, "seed": 1})
-    assert config_hash(None) is None
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "same"),
-    [
-        ("precision", "bfloat16", False),
-        ("precision", "float32", False),
-        ("deterministic", True, False),
-        ("iterations_per_call", 7, False),
-        ("images_at_once", 4, True),
-        ("compilation_cache", "off", True),
-        ("hosts", "one", True),
-        ("hosts_timeout_s", 7, True),
-    ],
-)
-def test_config_hash_heeds_what_results_depend_on_in_the_runtime(field, value, same):
-    config = json.loads(to_json(load_config("ictface")))
-    other = {**config, "runtime": {**config["runtime"], field: value}}
-    assert (config_hash(config) == config_hash(other)) is same
-
-
-def test_a_runs_configuration_comes_back_as_it_was(tmp_path):
-    folder = _run(tmp_path / "run" / "results", a=_result("a")).parent
-    config = load_config("cat")
-    (folder / "config.json").write_text(to_json(config))
-    assert to_json(read_config(find_runs([folder])[0])) == to_json(config)
-
-
-def test_a_damaged_result_is_reported_and_the_others_are_scored(two_runs, capsys):
-    np.save(two_runs[0] / "a" / "warped_depth.npy", np.ones((3, 3), np.float32))
+def test_damaged_results_and_truths_that_do_not_fit_are_said_and_the_others_scored(two_runs, tmp_path, capsys):
+    np.save(two_runs[0] / "results" / "a" / "warped_depth.npy", np.ones((3, 3), np.float32))
     (two_runs[0] / "failures.json").write_text('{"e": "no latent"}')
     assert main([str(two_runs[0])]) == 1
     shown = capsys.readouterr().out
     assert "warped_depth.npy is no float32 array" in shown and "first: e: the run failed: no latent" in shown
     assert shown.count("| b | 0.0") == 1
-
-
-def test_truth_of_another_image_is_said_and_not_a_nan(tmp_path, capsys):
-    folder = _run(tmp_path / "run", a=_result("a"))
     truth = tmp_path / "truth"
     truth.mkdir()
-    depth = np.zeros((SIZE, SIZE), np.float32)  # nothing but background
-    np.save(truth / "a.npy", depth)
-    assert main([str(folder), "--truth", str(truth)]) == 1
-    shown = capsys.readouterr().out
-    assert "shows no object" in shown and "nan" not in shown
-    depth[0, 0] = 1  # an object where the reconstruction has none that counts
-    np.save(truth / "a.npy", depth)
-    assert main([str(folder), "--truth", str(truth)]) == 1
-    shown = capsys.readouterr().out
-    assert "no pixel in common" in shown and "nan" not in shown
-    np.save(truth / "a.npy", np.ones((8, 8), np.float32))
-    assert main([str(folder), "--truth", str(truth)]) == 1
-    assert "(16, 16) is needed" in capsys.readouterr().out
+    corner = np.zeros((SIZE, SIZE), np.float32)
+    corner[0, 0] = 1  # an object where the reconstruction has none that counts
+    for depth, message in (
+        (np.zeros((SIZE, SIZE), np.float32), "shows no object"),
+        (corner, "no pixel in common"),
+        (np.ones((8, 8), np.float32), "(16, 16) is needed"),
+        (np.full((SIZE, SIZE), 1e300), "a.npy holds numbers that are not finite"),
+    ):
+        np.save(truth / "a.npy", depth)
+        assert main([str(two_runs[1]), "--truth", str(truth)]) == 1
+        shown = capsys.readouterr().out
+        assert message in shown and "nan" not in shown
+    Image.new("RGB", (16, 15)).save(truth / "b.png")
+    main([str(two_runs[1]), "--truth", str(truth)])
+    assert "has to be square" in capsys.readouterr().out
 
 
-def test_several_sizes_are_pointed_out(tmp_path, capsys):
-    folder = _run(tmp_path / "run", a=_result("a"), b=_result("b", size=32))
-    assert main([str(folder)]) == 0
-    assert "images of several sizes (16, 32 pixels)" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    "make, options, message",
-    [
-        (lambda p: p / "absent", [], "there is no such folder"),
-        (lambda p: p, [], "holds no results"),
-        (lambda p: p, ["."], "is named twice"),
-        (lambda p: p, ["--truth", "absent"], "--truth absent is not a folder"),
-    ],
-)
-def test_unusable_folders_are_refused_in_words(make, options, message, tmp_path, monkeypatch, capsys):
+def test_unusable_folders_are_refused_in_words(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main([str(make(tmp_path)), *options]) == 1
-    assert message in capsys.readouterr().err
+    for words, message in (
+        (["absent"], "there is no such folder"),
+        (["."], "holds no results"),
+        ([".", "."], "is named twice"),
+        ([".", "--truth", "absent"], "--truth absent is not a folder"),
+    ):
+        assert main(words) == 1
+        assert message in capsys.readouterr().err
 
 
-def test_a_damaged_configuration_is_named(two_runs, capsys):
-    shutil.copytree(two_runs[0], two_runs[0] / "results")
-    (two_runs[0] / "config.json").write_text("[1")
-    assert main([str(two_runs[0])]) == 1
-    assert "config.json is damaged" in capsys.readouterr().err
+# --- files that others have left in a run's folder --------------------------------------------------------------------
+
+_CONFIG = json.loads(to_json(load_config("ictface")))
+_DEEP = "[" * 100_000
+
+
+def test_a_file_of_the_run_that_is_none_is_an_error_by_its_name(two_runs, capsys):
+    run = two_runs[0]
+    contents = [_DEEP, "[1]", "9" * 5000]
+    contents += [json.dumps(_CONFIG | {"data": data}) for data in ([], _CONFIG["data"] | {"crop": {"a": 1}})]
+    for name, texts in (("config.json", contents), ("failures.json", [_DEEP, '["a"]', '{"c": 1}'])):
+        for content in texts:
+            (run / name).write_text(content)
+            assert main([str(run)]) == 1
+            assert name in capsys.readouterr().err
+        (run / name).write_text("{}")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_named_pipes_are_not_waited_for(two_runs, tmp_path, capsys):
+    run = two_runs[0]
+    os.mkfifo(run / "versions.json")
+    (run / "results" / "a" / "result.json").rename(run / "results" / "a" / "former.json")
+    os.mkfifo(run / "results" / "a" / "result.json")
+    assert main([str(run), "--out", str(tmp_path / "out")]) in (0, 1)
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["runs"][0]["made_with"] is None
+    os.mkfifo(run / "failures.json")
+    assert main([str(run)]) == 1
+    assert "failures.json is a named pipe" in capsys.readouterr().err
+
+
+def test_versions_that_cannot_be_read_are_unknown(two_runs, tmp_path):
+    for content in (_DEEP, '{"a": NaN}', "[]", "\udcff"):
+        (two_runs[0] / "versions.json").write_text(content, encoding="utf-8", errors="surrogateescape")
+        main([str(two_runs[0]), "--out", str(tmp_path / "out")])
+        assert json.loads((tmp_path / "out" / "manifest.json").read_text())["runs"][0]["made_with"] is None

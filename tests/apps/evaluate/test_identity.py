@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from helpers.onnx_network import write_network
+from helpers.plain_result import plain_result
 from helpers.tiny import tiny_config
 
 from gan2shape_jax.apps.evaluate import identity
@@ -15,7 +16,7 @@ from gan2shape_jax.apps.evaluate.command import main
 from gan2shape_jax.apps.evaluate.runs import find_runs, read_config
 from gan2shape_jax.config import to_json
 from gan2shape_jax.method import models
-from gan2shape_jax.results import Result, load_result, save_result
+from gan2shape_jax.results import load_result, save_result
 from gan2shape_jax.run import prepare
 from gan2shape_jax.training import network_files
 
@@ -32,22 +33,9 @@ def run(tmp_path_factory):
     params = models.init_params(jax.random.key(1), prepared.settings)
     y, x = np.mgrid[:64, :64] / 63 * 2 - 1
     image = np.asarray(prepared.problem.image[0])
-    sheet = np.ones((64, 64))
-    result = Result(
-        name="001",
-        camera=prepared.settings.camera,
-        depth=1.02 - 0.1 * np.clip(1 - x**2 - y**2, 0, None),
-        albedo=image,
-        view=np.array([0.05, 0.2, 0.0, 0.0, 0.0, 0.0]),
-        light=np.array([0.5, 0.5, 0, 0]),
-        mask=sheet,
-        image=image,
-        input_mask=sheet,
-        canonical=image,
-        reconstruction=image,
-        warped_depth=sheet,
-        category="ictface",
-    )
+    known = {"depth": 1.02 - 0.1 * np.clip(1 - x**2 - y**2, 0, None), "view": np.array([0.05, 0.2, 0.0, 0.0, 0.0, 0.0])}
+    known |= dict.fromkeys(("image", "albedo", "canonical", "reconstruction"), image)
+    result = plain_result("001", 64, **known, light=np.array([0.5, 0.5, 0, 0]), category="ictface")
     root = folder / "run"
     save_result(result, root / "results" / "001")
     (root / "results" / "001" / "networks.safetensors").write_bytes(network_files.networks_bytes(params))
@@ -76,7 +64,7 @@ def turned(run):
         config = read_config(run_folder)
         gan = identity.load_gan(config)
         result = load_result(run / "results" / "001")
-        subject = identity.load_subject(config, gan, "001", result, run / "results" / "001", run / "latents")
+        subject = identity.load_subject(config, gan, result, run / "results" / "001", run / "latents")
         return {each.method: each for each in identity.turn(subject, gan, YAWS)}
 
 
@@ -84,7 +72,7 @@ def test_every_method_gives_a_picture_for_every_yaw(turned):
     assert tuple(turned) == identity.METHODS
     for each in turned.values():
         assert each.pictures.shape == (4, 64, 64, 3) and np.abs(each.pictures).max() <= 1
-        assert each.yaws_deg.shape == (4,) and np.isfinite(each.yaws_deg).all()
+        assert each.seen_deg.shape == (4,) and np.isfinite(each.seen_deg).all()
 
 
 def test_the_sheet_really_turns(turned):
@@ -98,10 +86,10 @@ def test_rivals_stay_on_the_gans_pictures_and_turn_monotonically_where_they_reac
         each = turned[name]
         assert each.how.startswith("direction ")
         assert each.reached.sum() >= 2
-        seen = each.yaws_deg[each.reached]
+        seen = each.seen_deg[each.reached]
         assert (np.diff(seen) > 0).all()
         np.testing.assert_allclose(seen, YAWS[each.reached], atol=1.0)  # of what is measured at 41 steps
-        np.testing.assert_array_less(np.abs(each.yaws_deg[~each.reached]), 20)
+        np.testing.assert_array_less(np.abs(each.seen_deg[~each.reached]), 20)
 
 
 def test_command_reports_similarity_of_every_view(run, tmp_path, capsys):
@@ -125,7 +113,7 @@ def test_command_reports_similarity_of_every_view(run, tmp_path, capsys):
 def test_stand_in_is_labelled_as_no_identity(run, monkeypatch, capsys):
     def still(subject, gan, yaws_deg):
         pictures = np.repeat(subject.result.image[None], len(yaws_deg), axis=0)
-        return [identity.Turned("3D", pictures, np.zeros(len(yaws_deg)), "", np.ones(len(yaws_deg), bool))]
+        return [identity.Turned("3D", pictures, 0 * yaws_deg, "", np.ones(len(yaws_deg), bool))]
 
     monkeypatch.setattr(identity, "turn", still)
     assert main(["identity", str(run), "--stand-in", "--views", "2"]) == 0
@@ -133,18 +121,15 @@ def test_stand_in_is_labelled_as_no_identity(run, monkeypatch, capsys):
     assert "NOT identity" in shown and "| 3D | 1 | 1.000 | 1.000 |" in shown
 
 
-@pytest.mark.parametrize(
-    "options, message",
-    [
+def test_unusable_options_are_refused_in_words(run, capsys):
+    for options, message in (
         ([], "--embedding FACE.onnx"),
         (["--embedding", "absent.onnx"], "absent.onnx does not exist"),
         (["--stand-in", "--views", "1"], "--views 1: must be between 2 and 1000"),
         (["--embedding", "f.onnx", "--crop", "0"], "--crop 0: must be between 0.01 and 1"),
-    ],
-)
-def test_unusable_options_are_refused_in_words(options, message, run, capsys):
-    assert main(["identity", str(run), *options]) == 1
-    assert message in capsys.readouterr().err
+    ):
+        assert main(["identity", str(run), *options]) == 1
+        assert message in capsys.readouterr().err
 
 
 def test_an_image_without_networks_is_left_out_and_said(run, tmp_path, capsys):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gan2shape_jax.apps.evaluate.tables import mean_interval, median_interval, paired_interval
+from gan2shape_jax.apps.evaluate.reports import mean_interval, median_interval, paired_interval
 
 
 def test_mean_interval_is_scipys():
@@ -48,8 +48,3 @@ def test_one_value_has_no_interval_and_none_are_refused(interval):
     assert math.isnan(single.low) and math.isnan(single.high) and not single.excludes_zero
     with pytest.raises(ValueError, match="a list of values"):
         interval([])
-
-
-def test_lists_of_unequal_length_do_not_pair():
-    with pytest.raises(ValueError, match="3 and 2 values"):
-        paired_interval([1, 2, 3], [1, 2])

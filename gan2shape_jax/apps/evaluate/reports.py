@@ -1,0 +1,171 @@
+"""Reports of `evaluate`: intervals of means and medians, tables, and the command line that all its commands share.
+
+Means get Student's t interval, exact for normal errors and about right for the handful of images in such tables;
+medians get a percentile bootstrap with a fixed seed, so that the same values give the same interval.
+"""
+
+import argparse
+import csv
+import dataclasses
+import io
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+from gan2shape_jax.io import option_types
+from gan2shape_jax.io.files import atomic_text, require_folder_place
+from gan2shape_jax.results.table import csv_cell, markdown_cell
+
+__all__ = [
+    "DRAWS",
+    "LEVEL",
+    "SEED",
+    "Interval",
+    "bullets",
+    "csv_text",
+    "interval_text",
+    "markdown_table",
+    "mean_interval",
+    "median_interval",
+    "paired_interval",
+    "parse",
+    "publish",
+]
+
+LEVEL = 0.95
+DRAWS, SEED = 10_000, 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """An estimate, the ends of its 95% interval and the number of values; ends are NaN for fewer than two values."""
+
+    estimate: float
+    low: float
+    high: float
+    count: int
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval lies on one side of zero; False if there is none."""
+        return self.low > 0 or self.high < 0
+
+
+def mean_interval(values: Sequence[float] | Float[np.ndarray, " n"]) -> Interval:
+    """Returns the mean with Student's t interval; `ValueError` without values."""
+    sample = _sample(values)
+    mean, count = float(sample.mean()), len(sample)
+    if count < 2:
+        return Interval(mean, np.nan, np.nan, count)
+    half = stats.t.ppf((1 + LEVEL) / 2, count - 1) * sample.std(ddof=1) / np.sqrt(count)
+    return Interval(mean, float(mean - half), float(mean + half), count)
+
+
+def median_interval(values: Sequence[float] | Float[np.ndarray, " n"]) -> Interval:
+    """Returns the median with the interval of medians of 10,000 samples drawn anew; `ValueError` without values."""
+    sample = _sample(values)
+    median, count = float(np.median(sample)), len(sample)
+    if count < 2:
+        return Interval(median, np.nan, np.nan, count)
+    drawn = np.random.default_rng(SEED).integers(count, size=(DRAWS, count))
+    low, high = np.quantile(np.median(sample[drawn], axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(median, float(low), float(high), count)
+
+
+def paired_interval(
+    first: Sequence[float] | Float[np.ndarray, " n"], second: Sequence[float] | Float[np.ndarray, " n"]
+) -> Interval:
+    """Returns the mean of `second - first`, item by item, with Student's t interval; `ValueError` as NumPy's."""
+    return mean_interval(_sample(second) - _sample(first))
+
+
+def _sample(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    sample = np.asarray(values, np.float64)
+    if sample.ndim != 1 or not sample.size:
+        raise ValueError(f"intervals are of a list of values, not of an array of shape {sample.shape}")
+    return sample
+
+
+def interval_text(interval: Interval, digits: int, *, signed: bool = False) -> str:
+    """Returns `1.23 (1.10 to 1.36)`, or the estimate alone if there is no interval."""
+    kind = f"{'+' if signed else ''}.{digits}f"
+    ends = f" ({interval.low:{kind}} to {interval.high:{kind}})" if interval.count > 1 else ""
+    return f"{interval.estimate:{kind}}{ends}"
+
+
+def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Returns a Markdown table whose cells are text, not markup; line breaks become spaces."""
+    first, *others = (f"| {' | '.join(map(markdown_cell, line))} |" for line in (titles, *rows))
+    return "\n".join([first, f"|{' --- |' * len(titles)}", *others]) + "\n"
+
+
+def bullets(lines: Sequence[str], heading: str = "") -> str:
+    """Returns a Markdown list of text, not markup, below a heading; '' if there are no lines."""
+    listed = "".join(f"- {markdown_cell(line)}\n" for line in lines)
+    return f"{heading}\n\n{listed}" if listed and heading else listed
+
+
+def csv_text(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Returns comma-separated values; None and NaN are empty cells, numbers keep all digits, text is no formula."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([titles, *([_cell(cell) for cell in row] for row in rows)])
+    return text.getvalue()
+
+
+def _cell(cell: object) -> object:
+    if isinstance(cell, float) and math.isnan(cell):
+        return None
+    return csv_cell(cell) if isinstance(cell, str) else cell
+
+
+def parse(
+    argv: Sequence[str],
+    command: str,
+    about: str,
+    epilog: str,
+    *,
+    results: str,
+    out: str,
+    options: Callable[[argparse.ArgumentParser], None],
+) -> argparse.Namespace:
+    """Returns the arguments of a command that evaluates runs: RESULTS, its own options, --out.
+
+    Args:
+        argv: the command's words.
+        command: its name, after `gan2shape-jax`.
+        about: what it does.
+        epilog: its examples.
+        results: what the folders RESULTS are.
+        out: what is written into the folder --out.
+        options: adds the command's own.
+
+    Raises:
+        UserError: an option's value is out of bounds, or --out cannot be written.
+    """
+    parser = option_types.parser(command, about, epilog)
+    kind = option_types.path("RESULTS")
+    parser.add_argument("results", type=kind, nargs="+", metavar="RESULTS", help=results)
+    options(parser)
+    option_types.add_path(parser, "--out", "FOLDER", out)
+    arguments = parser.parse_args(argv)
+    if arguments.out is not None:
+        require_folder_place(arguments.out)
+    return arguments
+
+
+def publish(arguments: argparse.Namespace, name: str, text: str, tables: Mapping[str, str], record: Any) -> None:
+    """Prints a report; writes it, its tables and the record of its runs into the folder --out, if that was given."""
+    print(text)
+    if arguments.out is None:
+        return
+    manifest = json.dumps(record, indent=2, allow_nan=False) + "\n"
+    for file, content in {name: text, **tables, "manifest.json": manifest}.items():
+        atomic_text(arguments.out / file, content)
+    print(f"written to {arguments.out}", file=sys.stderr)
