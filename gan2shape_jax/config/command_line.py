@@ -15,9 +15,8 @@ from gan2shape_jax.config.schema import GENERAL, fields, flatten, group_of, grou
 from gan2shape_jax.config.variants import LIFT
 from gan2shape_jax.errors import ConfigError
 
-__all__ = ["ALL", "Arguments", "help_text", "parse"]
+__all__ = ["Arguments", "help_text", "parse"]
 
-ALL = "all"
 _WIDTH = 100  # characters
 
 _USAGE = """\
@@ -28,16 +27,11 @@ Reconstructs every image of a configuration's list in 3D; lift trains on a GAN's
   --config=NAME         a file (.py, .yml), or {names}
   --config.FIELD=VALUE  sets one field, such as --config.workdir=results/mine
   --check, --version    looks at every file, estimates hours and memory, and stops; says the version
-  --help=TOPIC          explains a field, a group, or all: schedule.stages, schedule, all
-"""
+  --help=TOPIC          explains a field, a group, or all: schedule.stages, schedule, all"""
 
 # The published implementation's command line, run.py, and what to write here instead.
-_LAUNCH_OPTIONS = {
-    "--seed": "--config.seed=N",
-    "--num_workers": "nothing: leave it out",
-    "--launcher": "nothing: leave it out, one process runs on one device",
-    "--local_rank": "nothing: leave it out, one process runs on one device",
-}
+_LAUNCH_OPTIONS = dict.fromkeys(("--num_workers", "--launcher", "--local_rank"), "nothing: leave it out")
+_LAUNCH_OPTIONS["--seed"] = "--config.seed=N"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,16 +59,15 @@ def parse(argv: Sequence[str]) -> Arguments:
     Raises:
         ConfigError: an unknown argument, or one without its value.
     """
-    values, flags, topic = dict[str, str](), set[str](), None
     lift = list(argv[:1]) == [LIFT]
-    rest = list(argv[1:] if lift else argv)
+    values, flags, topic, rest = dict[str, str](), set[str](), None, list(argv[1:] if lift else argv)
     while rest:
         argument = rest.pop(0)
         name, equals, value = argument.partition("=")
         if name in ("--help", "-h"):
             topic = value or (rest.pop(0) if rest and not equals and not rest[0].startswith("-") else "")
-        elif name in ("--check", "--version") and not equals:
-            flags.add(name)
+        elif argument in ("--check", "--version"):
+            flags.add(argument)
         elif name == "--config" or name.startswith("--config."):
             if not equals and (not rest or rest[0].startswith("--")):
                 raise ConfigError(f"{name} needs a value: {name}=VALUE")
@@ -96,11 +89,11 @@ def _instead(argument: str) -> str:
     name = argument.partition("=")[0]
     if name in _LAUNCH_OPTIONS:
         return f"here: {_LAUNCH_OPTIONS[name]}"
-    if not argument.startswith("-") and os.path.isfile(argument):
-        if argument.endswith((".py", ".yml", ".yaml")):
-            return f"a configuration: --config={argument}"
-        return "a photo: gan2shape-jax photo PHOTO"
-    return "--help lists what there is"
+    if argument.startswith("-") or not os.path.isfile(argument):
+        return "--help lists what there is"
+    if argument.endswith((".py", ".yml", ".yaml")):
+        return f"a configuration: --config={argument}"
+    return "a photo: gan2shape-jax photo PHOTO"
 
 
 def help_text(topic: str = "", spec: str = "", *, commands: Mapping[str, str]) -> str:
@@ -119,11 +112,11 @@ def help_text(topic: str = "", spec: str = "", *, commands: Mapping[str, str]) -
     if not topic:
         return _short(commands)
     values = flatten(load_config(spec or "base"))
-    shown_for = f"Values are those of {spec}." if spec else "Values are the defaults, configs/base.py."
-    if topic == ALL:
-        return "\n\n".join([_short(commands), shown_for, *(_group(group, values) for group in groups())])
+    source = f"Values are those of {spec}." if spec else "Values are the defaults, configs/base.py."
+    if topic == "all":
+        return "\n\n".join([_short(commands), source, *(_group(group, values) for group in groups())])
     if topic in groups():
-        return f"{_group(topic, values)}\n\n{shown_for}"
+        return f"{_group(topic, values)}\n\n{source}"
     ending = [path for path in fields() if path.endswith(f".{topic}")]
     topic = ending[0] if len(ending) == 1 else topic
     if topic not in fields():
@@ -134,27 +127,25 @@ def help_text(topic: str = "", spec: str = "", *, commands: Mapping[str, str]) -
     group = group_of(topic)
     others = [path.rpartition(".")[2] for path in fields() if path != topic and group_of(path) == group]
     also = f"Also in {group if group != GENERAL else 'the general group'}: {', '.join(others)}." if others else ""
-    return f"{_field(topic, values)}\n\n{shown_for} {also}".rstrip()
+    return f"{_field(topic, values)}\n\n{source} {also}".rstrip()
 
 
 def _short(commands: Mapping[str, str]) -> str:
     indent = " " * 24
     rows = textwrap.wrap(", ".join(names()), _WIDTH - len(indent), initial_indent=" " * 22)
-    lines = [_USAGE.format(names=f"\n{indent}".join(rows).strip()).rstrip("\n"), "Commands (each has a --help):"]
+    lines = [_USAGE.format(names=f"\n{indent}".join(rows).strip()), "Commands (each has a --help):"]
     lines += [f"  {name:<10}{about}" for name, about in commands.items()]
     lines += ["Groups of fields (--help=GROUP):"]
-    lines += [f"  {group:<12}{about}" for group, about in groups().items()]
-    return "\n".join(lines)
+    return "\n".join(lines + [f"  {group:<12}{about}" for group, about in groups().items()])
 
 
 def _group(group: str, values: dict[str, Any]) -> str:
-    own = [_field(path, values) for path in fields() if group_of(path) == group]
-    return "\n".join([f"{group}: {groups()[group]}", *own])
+    return "\n".join(
+        [f"{group}: {groups()[group]}", *(_field(path, values) for path in fields() if group_of(path) == group)]
+    )
 
 
 def _field(path: str, values: dict[str, Any]) -> str:
     field = fields()[path]
     meaning = f"{field.meaning} ({field.limits})" if field.limits else field.meaning
-    indent = " " * 6
-    lines = textwrap.wrap(meaning, _WIDTH - 4, initial_indent=indent, subsequent_indent=indent)
-    return "\n".join([f"  --config.{path}={values[path]!r}", *lines])
+    return f"  --config.{path}={values[path]!r}\n{textwrap.indent(textwrap.fill(meaning, _WIDTH - 10), ' ' * 6)}"

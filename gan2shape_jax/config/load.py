@@ -11,13 +11,13 @@ import functools
 import json
 import os
 import pathlib
-import types
+import runpy
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict, FrozenConfigDict, config_flags
+from ml_collections import ConfigDict, config_flags
 
 from gan2shape_jax.config import schema
 from gan2shape_jax.config.schema import flatten, shown
@@ -25,22 +25,10 @@ from gan2shape_jax.config.variants import VARIANTS
 from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.io import categories
 from gan2shape_jax.io.bundled import folder
-from gan2shape_jax.io.files import MIB, read_bytes, read_object
-from gan2shape_jax.io.option_types import name_fault
+from gan2shape_jax.io.files import read_object
 
-__all__ = [
-    "LARGEST_JSON",
-    "apply_overrides",
-    "from_json",
-    "load_config",
-    "names",
-    "read_config",
-    "set_field",
-    "to_json",
-]
+__all__ = ["apply_overrides", "from_json", "load_config", "names", "read_config", "set_field", "to_json"]
 
-LARGEST_JSON = 2**18  # bytes of a `config.json`, which is about 6 KiB
-_LONGEST_MESSAGE = 500  # characters
 # What belongs to the images of `config.data.image_root`, and what a run does without it. It is found by
 # an image's name alone: a photo saved as `001.png` must not be given the mask of the bundled face 001.
 _ROOTS = {
@@ -67,9 +55,7 @@ def load_config(spec: str) -> ConfigDict:
     """
     name, _, variant = spec.partition(":")
     if variant in VARIANTS:
-        config = load_config(name).unlock()
-        with _reported(f"{name} cannot be lifted"):
-            return VARIANTS[variant](config).lock()
+        return VARIANTS[variant](load_config(name).unlock()).lock()
     if name.endswith((".yml", ".yaml")):
         if variant:
             raise ConfigError(f"{name} is a YAML file: it has no variant {variant!r}")
@@ -77,15 +63,15 @@ def load_config(spec: str) -> ConfigDict:
 
         return load_yaml(name)
     path = pathlib.Path(name)
-    if path.suffix == ".py":
-        if not os.path.exists(path) and path.parent.name == "configs" and not path.is_absolute():
-            path = folder("configs") / path.name  # `configs/NAME.py` works from any folder
-        if not os.path.exists(path):  # unlike pathlib's, also False for a name that no file can have
-            raise ConfigError(f"there is no config file {name}; {_suggestion(path.stem)}")
-    else:
+    if path.suffix != ".py":
         path = folder("configs") / f"{name}.py"
         if name not in [*names(), "base"]:
             raise ConfigError(f"there is no config {name!r}; {_suggestion(name)}")
+    elif not os.path.exists(path):
+        bundled = path.parent.name == "configs" and path.stem in [*names(), "base"]  # from any folder
+        if not bundled or path.is_absolute():
+            raise ConfigError(f"there is no config file {name}; {_suggestion(path.stem)}")
+        path = folder("configs") / path.name
     return _run(path, variant)
 
 
@@ -97,32 +83,27 @@ def _suggestion(name: str) -> str:
 
 def _run(path: pathlib.Path, variant: str) -> ConfigDict:
     """Runs a file's `get_config`, with the variant if one is named, and locks the result."""
+    if not os.path.isfile(path):
+        raise ConfigError(f"{path} is no file")
     with _reported(f"{path} does not run"):
-        module = types.ModuleType(f"_gan2shape_config_{path.stem}")
-        module.__file__ = str(path)
-        source = read_bytes(path, limit=MIB)
-        exec(
-            compile(source, str(path), "exec", dont_inherit=True), module.__dict__
-        )  # leaves no compiled copy beside it
-        get_config, variants = getattr(module, "get_config", None), getattr(module, "VARIANTS", ())
-        record = getattr(module, "CATEGORY", None)
-    if not callable(get_config):
+        module = runpy.run_path(str(path))  # leaves no compiled copy beside it
+    known = module.get("VARIANTS", ())
+    if not callable(module.get("get_config")):
         raise ConfigError(f"{path} has no function get_config")
-    known = [name for name in variants if isinstance(name, str)] if isinstance(variants, (tuple, list, set)) else []
-    if variant and variant not in known:
-        having = f"it has {', '.join(known)}" if known else "it has none"
+    if variant and not (isinstance(known, tuple) and variant in known):
+        having = f"it has {', '.join(map(str, known))}" if known and isinstance(known, tuple) else "it has none"
         raise ConfigError(f"config {path.stem} has no variant {variant!r} ({having})")
     with _reported(f"get_config of {path} does not run"):
-        config = get_config(variant) if variant else get_config()
-    if not isinstance(config, ConfigDict):
-        raise ConfigError(f"get_config of {path} returns no ml_collections.ConfigDict")
-    if path.parent == folder("configs"):
-        return config.lock()
-    with _reported(f"get_config of {path} returns a configuration that cannot be read"):
-        config = ConfigDict(config) if isinstance(config, FrozenConfigDict) else config.unlock()
-        _require_fields(config, path)
+        config = module["get_config"](variant) if variant else module["get_config"]()
+        if path.parent == folder("configs"):
+            return config.lock()
+        if not isinstance(config, ConfigDict):
+            raise ConfigError(f"get_config of {path} returns no ml_collections.ConfigDict")
+        config = ConfigDict(config).unlock()
+        if faults := schema.faults(flatten(config), only_types=True):
+            raise ConfigError("\n".join(f"{path}: {fault}" for fault in faults))
         _drop_foreign_roots(config)
-    if isinstance(record, categories.Category):
+    if isinstance(record := module.get("CATEGORY"), categories.Category):
         categories.register(record)
     return config.lock()
 
@@ -137,27 +118,18 @@ def _reported(what: str) -> Iterator[None]:
     except UserError as error:
         raise ConfigError(str(error)) from error
     except BaseException as error:  # also SystemExit: a file that is no configuration must not end the program silently
-        try:
-            message = " ".join(str(error).split())[:_LONGEST_MESSAGE]
-        except Exception:  # of the file's own class
-            message = ""
+        message = " ".join(str(error).split())[:500]
         raise ConfigError(f"{what}: {': '.join(filter(None, (type(error).__name__, message)))}") from error
 
 
-def _require_fields(config: ConfigDict, path: pathlib.Path) -> None:
-    values = flatten(config)
-    if lacking := schema.fields().keys() - values.keys():
-        raise ConfigError(
-            f"get_config of {path} leaves out config.{min(lacking)}: start from a whole configuration, such as "
-            "load_config('base').unlock()"
-        )
-    if faults := schema.faults(values, only_types=True):
-        raise ConfigError("\n".join(f"{path}: {fault}" for fault in faults))
-
-
 @functools.cache
-def _bundled_data() -> tuple[ConfigDict, ...]:
-    return tuple(load_config(name).data for name in names())
+def _owners() -> dict[str, set[str]]:
+    """Returns which folders of images the bundled configurations' other folders belong to."""
+    owners: dict[str, set[str]] = {}
+    for data in (load_config(name).data for name in names()):
+        for root in _ROOTS:
+            owners.setdefault(os.path.realpath(data[root]), set()).add(os.path.realpath(data.image_root))
+    return owners
 
 
 def _drop_foreign_roots(config: ConfigDict, given: Collection[str] = ()) -> None:
@@ -165,26 +137,17 @@ def _drop_foreign_roots(config: ConfigDict, given: Collection[str] = ()) -> None
 
     A single warning names what was dropped; fields in `given`, which the user set explicitly, stay as they are.
     """
-
-    def is_foreign(root: str) -> bool:
-        place, images = os.path.realpath(config.data[root]), os.path.realpath(config.data.image_root)
-        owners = [
-            os.path.realpath(data.image_root) for data in _bundled_data() if os.path.realpath(data[root]) == place
-        ]
-        return bool(owners) and images not in owners
-
-    dropped = [root for root in _ROOTS if config.data[root] and f"data.{root}" not in given and is_foreign(root)]
-    if not dropped:
-        return
-    listed = ", ".join(f"config.data.{root} {config.data[root]}" for root in dropped)
-    warnings.warn(
-        f"dropped {listed}: {'it belongs' if len(dropped) == 1 else 'they belong'} to other images than those of "
-        f"config.data.image_root {config.data.image_root} ({'; '.join(_ROOTS[root] for root in dropped)}; name a "
-        "folder to set it)",
-        stacklevel=3,
-    )
-    for root in dropped:
-        config.data[root] = ""
+    data, images = config.data, os.path.realpath(config.data.image_root)
+    ours = {root: _owners().get(os.path.realpath(data[root]), {images}) for root in _ROOTS if data[root]}
+    dropped = [root for root, owners in ours.items() if images not in owners and f"data.{root}" not in given]
+    if dropped:
+        warnings.warn(
+            f"dropped {', '.join(f'config.data.{root} {data[root]}' for root in dropped)}: of other images than those "
+            f"of config.data.image_root {data.image_root} ({'; '.join(_ROOTS[root] for root in dropped)}; name a "
+            "folder to set it)",
+            stacklevel=3,
+        )
+    data.update(dict.fromkeys(dropped, ""))
 
 
 def apply_overrides(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigDict:
@@ -196,24 +159,24 @@ def apply_overrides(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigD
         ConfigError: a field that does not exist (the message names the nearest one) or text of the wrong type.
     """
     config = ConfigDict(config).copy_and_resolve_references().unlock()
-    images = config.data.image_root
+    images, known = config.data.image_root, schema.fields()
     for path, text in overrides.items():
-        _override(config, path, text)
+        if path in known:
+            _override(config, path, text)
+        elif inside := [field for field in known if field.startswith(f"{path}.")]:
+            raise ConfigError(f"config.{path} is a group of fields, set one of them: {', '.join(inside)}")
+        else:
+            raise ConfigError(
+                f"there is no config.{path}; the nearest field is config.{schema.nearest(path, known)} "
+                "(--help lists the groups of fields)"
+            )
     if config.data.image_root != images:
         _drop_foreign_roots(config, given=overrides)
     return config.lock()
 
 
 def _override(config: ConfigDict, path: str, text: str) -> None:
-    known = schema.fields()
-    if path not in known:
-        if inside := [field for field in known if field.startswith(f"{path}.")]:
-            raise ConfigError(f"config.{path} is a group of fields, set one of them: {', '.join(inside)}")
-        raise ConfigError(
-            f"there is no config.{path}; the nearest field is config.{schema.nearest(path, known)} "
-            "(--help lists the groups of fields)"
-        )
-    field, parsed, words = known[path], flags.FlagValues(), ["", f"--config.{path}={text}"]
+    field, parsed, words = schema.fields()[path], flags.FlagValues(), ["", f"--config.{path}={text}"]
     if field.default is None:
         set_field(config, path, None if text == "None" else 0)  # a number, for its text to be read as one
         if text == "None":
@@ -223,11 +186,10 @@ def _override(config: ConfigDict, path: str, text: str) -> None:
         parsed(words)
     except (flags.Error, ValueError, TypeError, MemoryError, RecursionError):
         raise ConfigError(f"config.{path} is {field.kind}, not {shown(text)}") from None
-    value = flatten(config)[path]
-    if isinstance(value, tuple):
-        set_field(config, path, schema.as_tuples(value))
-    elif isinstance(value, str) and (fault := name_fault(value)):
-        raise ConfigError(f"config.{path} is {shown(value)}: {fault}")
+    value = schema.as_tuples(flatten(config)[path])
+    if fault := field.type_fault(value):
+        raise ConfigError(f"config.{path} {fault}")
+    set_field(config, path, value)
 
 
 def set_field(config: ConfigDict, path: str, value: Any) -> None:
@@ -250,29 +212,24 @@ def read_config(path: pathlib.Path) -> ConfigDict:
         UserError: the file cannot be read, or holds a configuration that no run could have had.
     """
     try:
-        return from_json(read_object(path, "a run's configuration", limit=LARGEST_JSON), path)
+        return from_json(read_object(path, "a run's configuration"), path)
     except FileNotFoundError as error:
         raise UserError(f"{path} cannot be read as a run's configuration: there is no such file") from error
 
 
 def from_json(tree: Mapping[str, Any], source: pathlib.Path) -> ConfigDict:
-    """Returns the locked configuration of a JSON object; fields that are not in it have their defaults.
-
-    Args:
-        tree: the object, with groups of fields as nested objects.
-        source: the file that it was read from, for messages.
+    """Returns the locked configuration of a JSON object read from `source`; fields not in it have their defaults.
 
     Raises:
         UserError: there is no such field, or a value is one that no run could have had.
     """
     from gan2shape_jax.config import validation  # imports jax, which naming a configuration need not wait for
 
-    config, known = load_config("base").unlock(), schema.fields()
+    config = load_config("base").unlock()
     values = flatten(config) | {path: schema.as_tuples(value) for path, value in flatten(tree).items()}
-    if faults := schema.faults(values):
-        raise UserError(f"{source}: {faults[0]}")
-    for path, value in values.items():
-        set_field(config, path, float(value) if isinstance(known[path].default, float) else value)
-    if problems := validation.problems(config):
-        raise UserError(f"{source}: {problems[0]}")
+    found = schema.faults(values)
+    for path, value in {} if found else values.items():
+        set_field(config, path, float(value) if isinstance(schema.fields()[path].default, float) else value)
+    if found := found or validation.problems(config):
+        raise UserError(f"{source}: {found[0]}")
     return config.lock()

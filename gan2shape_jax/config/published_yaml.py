@@ -13,8 +13,8 @@ import difflib
 import math
 import pathlib
 import warnings
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import yaml
 from ml_collections import ConfigDict
@@ -23,17 +23,14 @@ from gan2shape_jax.config.load import load_config, names, set_field
 from gan2shape_jax.config.schema import Field, as_tuples, shown
 from gan2shape_jax.config.validation import problems
 from gan2shape_jax.errors import ConfigError, UserError
-from gan2shape_jax.io.files import read_text
+from gan2shape_jax.io import files
 
 __all__ = ["IGNORED", "OPTIONS", "load_yaml"]
 
 _LARGEST = 2**15  # bytes: settings take a few kilobytes, and a megabyte takes PyYAML half a minute
-_SHOWN = 40  # characters of a value shown in a message
-_MOST_PROBLEMS = 20  # listed in one message
 _MOST_STAGES = 1000  # published settings have 4
 _KEEP_ALL = 1_000_000  # checkpoints: more than any run writes
 _STATISTICS = "checkpoints/view_light"
-_NEEDED = "plain `option: value` lines are needed"
 # The original's categories (those for which it has a parser), and our configuration for each.
 _CATEGORIES = {"face": "celeba", "synface": "synface", "cat": "cat", "car": "car", "church": "church", "horse": "horse"}
 # Options without a meaning here: results are always written, one process runs on one device, meshes are
@@ -105,14 +102,6 @@ OPTIONS: dict[str, tuple[str, Any]] = {
     "fov": ("camera.fov_deg", 10.0),
 }
 _REQUIRED = ("num_stage", "stage_len_dict", "img_list_path", "img_root", "latent_root", "gan_ckpt")
-_STEPS = ("step1", "step2", "step3")
-
-
-class _Entry(NamedTuple):
-    """An option in a file: its value, and its line, counted from 1."""
-
-    value: Any
-    line: int
 
 
 def load_yaml(path: str | pathlib.Path) -> ConfigDict:
@@ -124,20 +113,25 @@ def load_yaml(path: str | pathlib.Path) -> ConfigDict:
     Raises:
         ConfigError: the file cannot be read as YAML, or requests something impossible.
     """
-    entries = _entries(pathlib.Path(path))
-    _refuse(path, entries, [*_unreadable(entries)])
+    given, lines = _options(pathlib.Path(path))
+
+    def refuse(found: Iterator[tuple[str, str]]) -> None:
+        places = [(f"{path}, line {lines[name]}" if name in lines else path, problem) for name, problem in found]
+        if places:
+            raise ConfigError("\n".join(f"{place}: {problem}" for place, problem in places[:20]))
+
+    refuse(_unreadable(given))
     values = {name: default for name, (_, default) in OPTIONS.items()}
-    values |= {name: _read(name, entry.value) for name, entry in entries.items() if name in OPTIONS}
-    _refuse(path, entries, [*_impossible(values)])
+    values |= {name: _value(name, value) for name, value in given.items() if name in OPTIONS}
+    refuse(_impossible(values))
     config = _configuration(values)
     options = {field: name for name, (field, _) in OPTIONS.items() if field}
     options |= {"schedule.stages": "stage_len_dict", "schedule.flip1": "flip1_cfg", "schedule.flip3": "flip3_cfg"}
-    named = [
+    refuse(
         (next((name for field, name in options.items() if f"config.{field} " in problem), ""), problem)
         for problem in problems(config)
-    ]
-    _refuse(path, entries, named)
-    if ignored := [name for name in entries if name in IGNORED]:
+    )
+    if ignored := [name for name in given if name in IGNORED]:
         warnings.warn(
             f"{path}: ignored: {', '.join(ignored)} (without a meaning here, see docs/how-to/migrating.md)",
             stacklevel=2,
@@ -145,68 +139,39 @@ def load_yaml(path: str | pathlib.Path) -> ConfigDict:
     return config
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads plain data, and refuses options given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: dict[Any, int] = {}
-        for key, _ in node.value:
-            name, line = self.construct_object(key), key.start_mark.line + 1
-            if name in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"{name} is given twice, first in line {seen[name]}", problem_mark=key.start_mark
-                )
-            seen[name] = line
-        return super().construct_mapping(node, deep)
-
-
-def _entries(path: pathlib.Path) -> dict[str, _Entry]:
-    """Returns the options of a file by name."""
+def _options(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """Returns the options of a file and the line of each, by name."""
     try:
-        text = read_text(path, limit=_LARGEST, encoding="utf-8-sig")
-        loader = _Loader(text)
+        loader = yaml.SafeLoader(files.read_text(path, limit=_LARGEST, encoding="utf-8-sig"))
         root = loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):
-            raise ConfigError(f"{path} {'is empty' if root is None else 'is no settings file'}: {_NEEDED}")
-        lines = {str(key.value): key.start_mark.line + 1 for key, _ in root.value}
-        values = loader.construct_document(root)
-        return {str(name): _Entry(value, lines[str(name)]) for name, value in values.items()}
+            raise ConfigError(f"{path} {'is empty' if root is None else 'has no'} `option: value` lines")
+        lines: dict[str, int] = {}
+        for key, _ in root.value:
+            line = key.start_mark.line + 1
+            if lines.setdefault(str(key.value), line) != line:
+                raise ConfigError(f"{path}, line {line}: {key.value} is given twice")
+        return {str(name): value for name, value in loader.construct_document(root).items()}, lines
     except FileNotFoundError:
         raise ConfigError(f"there is no config file {path}") from None
-    except UserError as error:
-        raise ConfigError(str(error)) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}, line {mark.line + 1}" if mark else path
         raise ConfigError(f"{where}: no plain YAML: {error.problem or error.context}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as text: {error}") from error
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, AttributeError):
+    except UserError as error:
+        raise ConfigError(str(error)) from None
+    except (yaml.YAMLError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         # names that are none, values that their tags do not fit, endless nesting
-        raise ConfigError(f"{path} is no settings file: {_NEEDED}") from None
+        raise ConfigError(f"{path} cannot be read as a settings file: {' '.join(str(error).split())[:200]}") from None
 
 
-def _refuse(path: str | pathlib.Path, entries: dict[str, _Entry], found: list[tuple[str, str]]) -> None:
-    """Raises a `ConfigError` if there are any problems, given as pairs of an option's name and what is wrong."""
-    lines = [
-        f"{path}, line {entries[name].line}: {problem}" if name in entries else f"{path}: {problem}"
-        for name, problem in found
-    ]
-    if len(lines) > _MOST_PROBLEMS:
-        lines[_MOST_PROBLEMS:] = [f"{path}: and more, {len(lines)} in all"]
-    if lines:
-        raise ConfigError("\n".join(lines))
-
-
-def _read(name: str, value: Any) -> Any:
+def _value(name: str, value: Any) -> Any:
     """Returns an option's value as our fields have it: 0 and 1 as flags, lists as tuples."""
     default = OPTIONS[name][1]
     if value is None:
         return default
-    if name.startswith("stage_len") and isinstance(value, dict) and value.keys() == set(_STEPS):
-        return tuple(value[step] for step in _STEPS)
+    if name.startswith("stage_len") and isinstance(value, dict) and value.keys() == {"step1", "step2", "step3"}:
+        return tuple(value[step] for step in ("step1", "step2", "step3"))
     if isinstance(default, bool) and value in (0, 1):
         return bool(value)
     if isinstance(default, float) and type(value) is int:
@@ -216,28 +181,26 @@ def _read(name: str, value: Any) -> Any:
     return as_tuples(value)
 
 
-def _unreadable(entries: dict[str, _Entry]) -> Iterator[tuple[str, str]]:
+def _unreadable(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yields options that do not exist, have a value of the wrong type, or are missing, with what is wrong."""
-    for name, entry in entries.items():
+    for name, value in given.items():
         if name in OPTIONS:
-            if fault := _fault(name, entry.value):
+            if fault := _fault(name, value):
                 yield name, f"{name} {fault}"
         elif name not in IGNORED:
             (close,) = difflib.get_close_matches(name, [*OPTIONS, *IGNORED], n=1, cutoff=0.0)
-            yield name, f"there is no option {name[:_SHOWN]}; the nearest is {close}"
-    yield from ((name, f"the option {name} is missing") for name in _REQUIRED if name not in entries)
+            yield name, f"there is no option {name[:40]}; the nearest is {close}"
+    yield from ((name, f"the option {name} is missing") for name in _REQUIRED if name not in given)
 
 
 def _fault(name: str, value: Any) -> str:
     default = OPTIONS[name][1]
-    if value is None:
+    if value in (None, ""):
         return "" if default in (None, "") and name not in _REQUIRED else "has no value"
-    if value == "" and name in _REQUIRED:
-        return "is empty"
-    if isinstance(default, tuple) and not isinstance(_read(name, value), tuple):
+    if isinstance(default, tuple) and not isinstance(_value(name, value), tuple):
         needed = "step1, step2 and step3 with their iterations" if name.startswith("stage") else "a list"
         return f"is {shown(value)}: it takes {needed}"
-    fault = Field(default).fault(_read(name, value))
+    fault = Field(default).fault(_value(name, value))
     if fault and isinstance(default, float) and isinstance(value, str):
         with contextlib.suppress(ValueError):  # numbers such as 1e-4, which later versions of YAML read as a number
             return f"{fault} (YAML reads {value} as text: write {float(value):.1e})"
@@ -251,7 +214,7 @@ def _impossible(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "category", f"there is no parser for the category {values['category']}: it is one of {known}"
     stages = values["num_stage"]
     if not 1 <= stages <= _MOST_STAGES:
-        yield "num_stage", f"num_stage is {shown(stages)}: it lies from 1 to {_MOST_STAGES}"
+        yield "num_stage", f"num_stage is {stages}: it lies from 1 to {_MOST_STAGES}"
     elif stages > 1 and not values["stage_len_dict2"]:
         yield (
             "num_stage",

@@ -7,10 +7,9 @@ named by dotted paths such as `gan.size`.
 import dataclasses
 import difflib
 import functools
-import math
 import re
 import runpy
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -22,7 +21,6 @@ from gan2shape_jax.io.option_types import name_fault
 __all__ = [
     "GENERAL",
     "Field",
-    "affects_results",
     "as_tuples",
     "defaults",
     "faults",
@@ -37,7 +35,6 @@ __all__ = [
 
 GENERAL = "general"  # the group of fields that belong to no other
 _LONGEST = 60  # characters of a value in a message
-_LARGEST = 10**60  # larger whole numbers are not written out; Python itself refuses to from 4300 digits on
 _KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "text", tuple: "a tuple such as {}"}
 
 
@@ -66,9 +63,7 @@ class Field:
     @property
     def kind(self) -> str:
         """Its type, in words."""
-        if self.default is None:
-            return "a whole number or None"
-        return _KINDS[type(self.default)].format(self.default)
+        return "a whole number or None" if self.default is None else _KINDS[type(self.default)].format(self.default)
 
     @property
     def limits(self) -> str:
@@ -84,41 +79,20 @@ class Field:
         """Returns what is wrong with a value, to follow the field's name; '' if nothing is."""
         if fault := self.type_fault(value):
             return fault
-        rule = ""
-        if self.choices and value not in self.choices:
-            rule = f"it is {self.limits}"
+        right = True
+        if self.choices:
+            right = value in self.choices
         elif self.low is not None and self.high is not None and value is not None:
-            rule = self._broken_rule(value, self.low, self.high)
-        return f"is {shown(value)}: {rule}" if rule else ""
+            right = self.low <= value <= self.high and not (self.power_of_two and value & (value - 1))
+        return "" if right else f"is {shown(value)}: it has to be {self.limits}"
 
     def type_fault(self, value: Any) -> str:
-        """Returns what is wrong with a value's type, likewise; a whole number is accepted for any number.
-
-        Texts that can name no file and numbers that Python refuses to write are of no type either.
-        """
-        kind = int if self.default is None else type(self.default)
-        if kind in (int, float):
-            fits = type(value) is int or (isinstance(value, kind) and not isinstance(value, bool))
-            fits = fits or (value is None and self.default is None)
-        else:
-            fits = isinstance(value, kind)
-        if not fits:
+        """Returns what is wrong with a value's type, likewise; a whole number is accepted for any number."""
+        kinds = {type(None): (int, type(None)), float: (int, float)}.get(type(self.default), (type(self.default),))
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             return f"is {self.kind}, not {shown(value)}"
         rule = name_fault(value) if isinstance(value, str) else ""
-        if type(value) is int and abs(value) > _LARGEST:
-            rule = "no field takes so large a number"
         return f"is {shown(value)}: {rule}" if rule else ""
-
-    def _broken_rule(self, value: float, low: float, high: float) -> str:
-        if low <= value <= high and not (self.power_of_two and int(value) & (int(value) - 1)):
-            return ""
-        if isinstance(value, float) and not math.isfinite(value):
-            return "it has to be finite"
-        if self.power_of_two:
-            return f"it has to be {self.limits}"
-        if value < 0 and low == 0:
-            return "it cannot be negative"
-        return "it has to be more than 0" if value <= 0 < low else f"it lies {self.limits}"
 
 
 def defaults(schema: ConfigDict) -> ConfigDict:
@@ -145,8 +119,7 @@ def _described() -> tuple[dict[str, Field], dict[str, str]]:
             comments[found[1]] = " ".join(above)
         above = []
     items = flatten(runpy.run_path(str(path))["schema"]())
-    known = {path: dataclasses.replace(items[path], meaning=text) for path, text in comments.items() if path in items}
-    return known, comments
+    return {path: dataclasses.replace(item, meaning=comments[path]) for path, item in items.items()}, comments
 
 
 def fields() -> Mapping[str, Field]:
@@ -166,25 +139,22 @@ def group_of(path: str) -> str:
     return path.partition(".")[0] if "." in path else GENERAL
 
 
-def affects_results(path: str) -> bool:
-    """Whether runs that differ in this field alone may give different results."""
-    return path not in fields() or fields()[path].affects_results
-
-
 def result_fields(config: ConfigDict | Mapping[str, Any], *, but: Collection[str] = ()) -> dict[str, Any]:
     """Returns the values of the fields that can change a result, by path; `but` names fields to leave out."""
-    return {path: value for path, value in flatten(config).items() if affects_results(path) and path not in but}
+    free = {path for path, field in fields().items() if not field.affects_results}
+    return {path: value for path, value in flatten(config).items() if path not in free.union(but)}
 
 
 def faults(values: Mapping[str, Any], *, only_types: bool = False) -> list[str]:
     """Returns a sentence for each field that is missing, unknown, or of the wrong type or range, whatever it holds."""
     known = fields()
     found = [f"config.{path} is left out: start from a whole configuration" for path in known if path not in values]
-    for path in values:
-        if path not in known:
-            close = difflib.get_close_matches(path, known, n=1, cutoff=0.6)
-            hint = f"; did you mean config.{close[0]}?" if close else ""
-            found.append(f"there is no field config.{shown(path)[1:-1]}{hint} (--help lists the groups of fields)")
+    found += [
+        f"there is no field config.{shown(path)[1:-1]}; did you mean config.{nearest(path, known)}? (--help lists the "
+        "groups of fields)"
+        for path in values
+        if path not in known
+    ]
     for path, item in known.items():
         if path in values and (fault := (item.type_fault if only_types else item.fault)(values[path])):
             found.append(f"config.{path} {fault}")
@@ -192,40 +162,34 @@ def faults(values: Mapping[str, Any], *, only_types: bool = False) -> list[str]:
 
 
 def nearest(path: str, among: Collection[str]) -> str:
-    """Returns the field that a misspelt path most likely means; `optimizer.lr` is `optimizer.learning_rate`."""
-    last = {other: other.rpartition(".")[2] for other in among}
-    short = {other: re.sub(r"(?<=[a-z])[a-z]+_?|_", "", name) for other, name in last.items()}
-    if initials := [other for other in among if f"{other.rpartition('.')[0]}.{short[other]}" == path]:
-        return initials[0]
-    if close := difflib.get_close_matches(path, among, n=1, cutoff=0.6):
-        return close[0]
-    if same_end := difflib.get_close_matches(path.rpartition(".")[2], last.values(), n=1, cutoff=0.75):
-        return next(other for other in among if last[other] == same_end[0])
+    """Returns the name that a misspelt one most likely means; `optimizer.lr` is `optimizer.learning_rate`."""
+    group, _, last = path.rpartition(".")
+    if len(last) < 4:  # initials
+        initials = re.compile(re.escape(f"{group}.") + "[a-z]*_".join(map(re.escape, last)) + "[a-z]*")
+        if found := next(filter(initials.fullmatch, among), None):
+            return found
+    ends = {other: other.rpartition(".")[2] for other in among}
+    if not group and (close := difflib.get_close_matches(last, ends.values(), n=1, cutoff=0.75)):
+        return next(other for other in among if ends[other] == close[0])
     return difflib.get_close_matches(path, among, n=1, cutoff=0.0)[0]
 
 
 def shown(value: Any) -> str:
     """Returns a value as shown in messages, however long it is and whatever its own `repr` does."""
-    if isinstance(value, int) and abs(value) > _LARGEST:
-        return f"a whole number of about {value.bit_length() * 30103 // 100000} digits"
     try:
         text = repr(value)
-    except Exception as error:  # an object defined in the config file, or one with a number too long to write
+    except Exception as error:  # an object defined in the config file, or a number too long to write
         return f"a {type(value).__name__} that cannot be shown ({type(error).__name__})"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def flatten(tree: ConfigDict | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns the leaves of a configuration, or of the dictionary read from its JSON, in order, by dotted path."""
-    return dict(_leaves(tree, prefix))
-
-
-def _leaves(tree: ConfigDict | Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    leaves: dict[str, Any] = {}
     for key, value in tree.items():
-        if isinstance(value, (ConfigDict, Mapping)):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
+        nested = isinstance(value, (ConfigDict, Mapping))
+        leaves |= flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return leaves
 
 
 def as_tuples(value: Any) -> Any:

@@ -1,13 +1,12 @@
 """The requirements on a configuration's values, checked before anything is loaded.
 
-Only the values are checked here; the files that they name, and what the machine can hold, are left to
-`gan2shape_jax.run`. What a single field may be stands in `configs/base.py`.
+Only values that do not fit together are checked here: what a single field may be stands in `configs/base.py`, and the
+files that fields name are left to `gan2shape_jax.run`.
 """
 
 from __future__ import annotations
 
 import difflib
-import itertools
 import re
 import warnings
 from collections.abc import Iterator
@@ -29,9 +28,6 @@ __all__ = ["OBJECT_STORAGE", "gan_problems", "problems", "validate"]
 
 # Object storage that may hold checkpoints, with the library that reads and writes it.
 OBJECT_STORAGE = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs"}
-_CATEGORY = re.compile(r"[a-z][a-z0-9_-]{0,39}")
-_MOST_STAGES, _MOST_ITERATIONS = 1000, 10**7
-_LIGHT = 1000.0  # the largest number allowed in `sampling.rand_light`
 
 
 def validate(config: ConfigDict) -> None:
@@ -49,34 +45,31 @@ def validate(config: ConfigDict) -> None:
 def problems(config: ConfigDict) -> list[str]:
     """Returns a sentence for each value, or combination of values, that no run can use."""
     values = flatten(config)
-    found = faults(values)
-    if not found:  # everything else expects values of the right type and range
-        found = [*_lists(values), *_words(values), *_combinations(values)]
-    return found or list(_stages(values))
+    # Everything else expects values of the right type and range, and combinations expect lists of the right form.
+    return faults(values) or list(_lists(values)) or [*_words(values), *_combinations(values)]
 
 
 def _lists(values: dict[str, Any]) -> Iterator[str]:
-    """Checks the fields that hold several numbers."""
+    """Checks the fields that hold several values."""
     light = values["sampling.rand_light"]
-    if len(light) != 7 or not all(type(item) in (int, float) and abs(item) <= _LIGHT for item in light):
-        yield (f"config.sampling.rand_light is {shown(light)}: it takes seven numbers from {-_LIGHT:g} to {_LIGHT:g}")
+    if len(light) != 7 or not all(type(item) in (int, float) and abs(item) <= 1000 for item in light):
+        yield f"config.sampling.rand_light is {shown(light)}: it takes seven numbers from -1000 to 1000"
     else:
         for i, name in ((0, "x"), (2, "y"), (4, "strength")):
             if light[i] > light[i + 1]:
                 yield f"config.sampling.rand_light gives the empty range {light[i : i + 2]} of {name}"
     for path in ("schedule.stages", "refinement.lengths"):
-        stages = values[path]
-        if (
-            not stages
-            or not all(isinstance(stage, tuple) and len(stage) == 3 for stage in stages)
-            or not all(type(count) is int and 0 <= count <= _MOST_ITERATIONS for count in itertools.chain(*stages))
-        ):
+        rows = values[path]
+        fits = 1 <= len(rows) <= 1000 and all(isinstance(row, tuple) and len(row) == 3 for row in rows)
+        if not fits or not all(type(count) is int and 0 <= count <= 10**7 for row in rows for count in row):
             yield (
-                f"config.{path} is {shown(stages)}: it takes triples of iteration counts such as "
-                f"((600, 600, 400),), up to {_MOST_ITERATIONS} each"
+                f"config.{path} is {shown(rows)}: it takes 1 to 1000 triples of iteration counts such as "
+                "((600, 600, 400),), up to 10000000 each"
             )
-        elif len(stages) > _MOST_STAGES:
-            yield f"config.{path} has {len(stages)} stages: it takes at most {_MOST_STAGES}"
+    count = len(values["schedule.stages"])
+    for path in ("schedule.flip1", "schedule.flip3"):
+        if len(values[path]) < count or not all(isinstance(flip, bool) for flip in values[path]):
+            yield f"config.{path} is {shown(values[path])}: it takes True or False for each of the {count} stages"
 
 
 def _words(values: dict[str, Any]) -> Iterator[str]:
@@ -91,7 +84,7 @@ def _words(values: dict[str, Any]) -> Iterator[str]:
             f"of object storage ({kinds})"
         )
     category, source = values["category"], values["data.mask_source"]
-    if not _CATEGORY.fullmatch(category):
+    if not re.fullmatch("[a-z][a-z0-9_-]{0,39}", category):
         yield (
             f"config.category is {shown(category)}: it is one of {', '.join(categories())}, or a word of your own of "
             "lower-case letters, digits, - and _"
@@ -118,9 +111,8 @@ def _combinations(values: dict[str, Any]) -> Iterator[str]:
     if mode == "lift" and not pretrained:
         if values["lift.own_encoder_iterations"] > 0 and values["lift.anchored_stages"] == 0:
             yield (
-                "config.networks.pretrained is empty, but the stages have encoders of the samples' own "
-                "(config.lift.own_encoder_iterations) from the first: name the networks.safetensors of a lift to go on "
-                "from"
+                "config.networks.pretrained is empty, but config.lift.own_encoder_iterations continues a lift: name "
+                "the networks.safetensors of a lift"
             )
         if values["lift.overshoot"]:
             yield (
@@ -148,10 +140,7 @@ def _combinations(values: dict[str, Any]) -> Iterator[str]:
     width = values["networks.width"] or default_width(size)
     base = values["networks.group_base"] or default_group_base(size)
     if width % base:
-        yield (
-            f"config.networks.width {width} does not divide into config.networks.group_base {base} groups (0 stands "
-            f"for {default_width(size)} channels and {default_group_base(size)} groups at {size} pixels)"
-        )
+        yield f"config.networks.width {width} does not divide into config.networks.group_base {base} groups"
     side, frames = values["outputs.picture_size"] or max(size, 192), values["outputs.turntable_frames"]
     if values["outputs.animation"] and frames * side**2 > MOST_GIF_PIXELS:
         yield (
@@ -159,29 +148,16 @@ def _combinations(values: dict[str, Any]) -> Iterator[str]:
             f"many does not fit in memory; at most {MOST_GIF_PIXELS // side**2} frames, or "
             "config.outputs.animation=False"
         )
-
-
-def _stages(values: dict[str, Any]) -> Iterator[str]:
-    """Checks stages that are lists of triples."""
-    first = values["refinement.lengths"][0]
-    if not first[0]:
+    first, new_encoder = values["refinement.lengths"][0], values["refinement.new_encoder"]
+    if not first[0] or (new_encoder and not first[1]):
         yield (
-            f"config.refinement.lengths is {shown(values['refinement.lengths'])}: its first step 1 needs at least one "
-            "iteration, since it gives what the samples of step 3 are drawn from"
+            f"config.refinement.lengths is {shown(values['refinement.lengths'])}: its first step 1, which the samples "
+            "are drawn from, and, for a new encoder (config.refinement.new_encoder), its first step 2 need at least "
+            "one iteration"
         )
-    elif values["refinement.new_encoder"] and not first[1]:
-        yield (
-            f"config.refinement.lengths is {shown(values['refinement.lengths'])}: a new encoder "
-            "(config.refinement.new_encoder) has to be trained, so its first step 2 needs at least one iteration"
-        )
-    count, usable = len(values["schedule.stages"]), True
-    for path in ("schedule.flip1", "schedule.flip3"):
-        flips = values[path]
-        if len(flips) < count or not all(isinstance(flip, bool) for flip in flips):
-            usable = False
-            yield f"config.{path} is {shown(flips)}: it takes True or False for each of the {count} stages"
-    flips = zip(values["schedule.flip1"], values["schedule.flip3"], range(1, count + 1), strict=False)
-    for flip1, flip3, stage in flips if usable else ():
+    for stage, (flip1, flip3, _) in enumerate(
+        zip(values["schedule.flip1"], values["schedule.flip3"], values["schedule.stages"]), start=1
+    ):
         if flip1 and not flip3:
             yield f"config.schedule.flip1 is on in stage {stage} without flip3: switch both on, or flip1 off"
 
@@ -201,7 +177,7 @@ def gan_problems(config: ConfigDict, architecture: Architecture) -> list[str]:
             f"{path} has {architecture.channels[4]} channels at 64 pixels, but config.gan.channel_multiplier "
             f"{shown(multiplier)} means {shown(256 * multiplier)} (0 accepts any)"
         )
-    if not 1 <= gan.F1_d <= architecture.mapping_layers:
+    if gan.F1_d > architecture.mapping_layers:
         found.append(
             f"config.gan.F1_d is {shown(gan.F1_d)}, but the mapping network of {path} has only "
             f"{architecture.mapping_layers} layers"

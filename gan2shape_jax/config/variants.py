@@ -7,7 +7,6 @@ from ml_collections import ConfigDict
 __all__ = ["LIFT", "VARIANTS", "joined"]
 
 LIFT = "lift"
-_STAGES = 6
 
 
 def joined(config: ConfigDict, stages: tuple[tuple[int, int, int], ...]) -> ConfigDict:
@@ -26,20 +25,19 @@ def joined(config: ConfigDict, stages: tuple[tuple[int, int, int], ...]) -> Conf
 
 
 def _lifted(config: ConfigDict) -> ConfigDict:
-    """Returns a configuration for lifting its GAN; `config` is unlocked and modified.
+    """Returns a configuration, modified, for lifting its GAN: one set of networks trained from scratch.
 
-    Camera, GAN, networks, losses and sampling stay the same. One set of networks is trained from scratch; a category is
-    taken to be symmetric only if its networks learn from mirrored sheets.
+    Camera, GAN, networks, losses and sampling stay the same. A category is taken to be symmetric only if its networks
+    learn from mirrored sheets.
     """
-    mirrored = any(config.schedule.flip3)
+    mirrored, later = any(config.schedule.flip3), 5
     config.mode = "lift"
     config.workdir = f"{config.workdir}_lift"
     config.networks.pretrained = ""
     config.prior.update(shape="whole_ellipsoid", iterations=300)
     config.schedule.update(joint=False, reset_weight=False, share_weight=True, independent=True)
-    config.schedule.stages = ((500, 150, 700), *(_STAGES - 1) * ((150, 100, 700),))
-    config.schedule.flip1 = (False, *(_STAGES - 1) * (mirrored,))
-    config.schedule.flip3 = _STAGES * (mirrored,)
+    config.schedule.stages = ((500, 150, 700), *later * ((150, 100, 700),))
+    config.schedule.update(flip1=(False, *later * (mirrored,)), flip3=(mirrored, *later * (mirrored,)))
     config.schedule.batches_per_iteration = 4  # samples that share an iteration
     config.sampling.batch_size = 2  # pseudo-images of each
     config.optimizer.learning_rate = 5e-4

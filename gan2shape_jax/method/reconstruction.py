@@ -9,12 +9,10 @@ Unsup3d (Wu et al., 2020).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Scalar
 
 from gan2shape_jax.geometry import camera as cam
@@ -36,7 +34,6 @@ __all__ = [
     "reconstruct",
     "scene",
     "see",
-    "see_together",
     "smoothness",
 ]
 
@@ -153,30 +150,3 @@ def see(params: models.Params, problem: Problem, frozen: FrozenModels, settings:
     """Runs D, A, V and L on the input and renders the result."""
     result: Reconstruction = _reconstruct(params, drop_training_fields(problem), frozen, settings)
     return result
-
-
-@jax.jit
-def _reconstruct_all(
-    params: models.Params, problems: Problem, frozen: FrozenModels, settings: Settings
-) -> Reconstruction:
-    """Does what `reconstruct` does, over a leading axis of images."""
-    explained: Reconstruction = jax.vmap(lambda one: reconstruct(params, one, frozen, settings))(problems)
-    return explained
-
-
-def see_together(
-    params: models.Params, problems: Sequence[Problem | None], frozen: FrozenModels, settings: Settings
-) -> list[Reconstruction | None]:
-    """Returns NumPy arrays of what `see` returns (up to rounding) for several images at once, in half the time on CPU.
-
-    An image's result depends neither on its position nor on the other images; it is None where there is no image, but
-    one must be there.
-    """
-    fields = [None if one is None else drop_training_fields(one) for one in problems]
-    first = next(one for one in fields if one is not None)
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[first if one is None else one for one in fields])
-    seen = jax.tree.map(np.asarray, _reconstruct_all(params, stacked, frozen, settings))
-    return [
-        None if one is None else jax.tree.map(lambda leaf, place=place: leaf[place], seen)
-        for place, one in enumerate(fields)
-    ]

@@ -12,7 +12,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -24,7 +24,7 @@ from gan2shape_jax.errors import UserError, printable
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import load_item, load_mvn, open_picture
 from gan2shape_jax.io.files import nearest_folder
-from gan2shape_jax.io.image_lists import names_of, stem_of
+from gan2shape_jax.io.image_lists import names_of
 from gan2shape_jax.io.masks import load_parser_of
 from gan2shape_jax.io.required_files import (
     absent_of_images,
@@ -34,8 +34,7 @@ from gan2shape_jax.io.required_files import (
 from gan2shape_jax.lift import model_file, refinement
 from gan2shape_jax.method import models, perceptual
 from gan2shape_jax.run import joint, predict, prepare
-from gan2shape_jax.run.experiment import require_places
-from gan2shape_jax.run.folder import require_apart, require_checkpoint_folder, require_same_config
+from gan2shape_jax.run.experiment import require_folder, require_places
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files, shared
 
@@ -43,7 +42,6 @@ __all__ = ["examine", "run_check"]
 
 # Fields that determine the size of the data read, or the meaning of its values.
 _DECISIVE = ("image_size", "data.crop", "camera.min_depth", "camera.max_depth", "camera.fov_deg")
-_T = TypeVar("_T")
 
 
 def run_check(config: ConfigDict) -> int:
@@ -52,63 +50,58 @@ def run_check(config: ConfigDict) -> int:
         warnings.simplefilter("always", UserWarning)
         problems = examine(config)
     messages = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
-    for message in dict.fromkeys(messages):
-        print(f"warning: {printable(message)}", file=sys.stderr)
-    for problem in problems:
-        print(f"error: {printable(problem)}", file=sys.stderr)
-    if not value_problems(config) and (count := _count_images(config)):
-        print(_report(config, count))
+    for kind, lines in (("warning", dict.fromkeys(messages)), ("error", problems)):
+        for line in lines:
+            print(f"{kind}: {printable(line)}", file=sys.stderr)
+    if not value_problems(config):
+        print(_report(config), end="")
     print(f"{len(problems)} problem{'' if len(problems) == 1 else 's'} found" if problems else "everything is in place")
     return 1 if problems else 0
 
 
 def examine(config: ConfigDict) -> list[str]:
     """Returns all problems: values, output folders, missing files, weights, statistics, images."""
-    problems = value_problems(config)
-    values = flatten(config)
+    problems, values, names = value_problems(config), flatten(config), list[str]()
     if faults(values, only_types=True):
         return problems  # all other checks expect values of the right type
-    sensible, names = not problems, list[str]()
+    sensible = not problems
 
-    def tried(action: Callable[[], _T], *, lines: bool = False) -> _T | None:
-        """Returns what an action returns; None if it raised, which is a problem, or several if `lines`."""
+    def tried(action: Callable[..., Any], *arguments: Any) -> Any:
+        """Returns what an action returns; None if it raised, which adds its message to the problems."""
         try:
-            return action()
+            return action(*arguments)
         except (UserError, OSError) as error:
-            problems.extend(str(error).split("\n") if lines else [str(error)])
+            problems.append(str(error))
             return None
 
-    tried(lambda: require_places(config))
-    tried(lambda: require_files(config))
-    config = tried(lambda: refinement.as_refinement(config)) or config
-    architecture = tried(lambda: _architecture(config), lines=True)
+    tried(require_places, config)
+    tried(require_files, config)
+    config = tried(refinement.as_refinement, config) or config
+    architecture = tried(_architecture, config)
     if config.mode != "predict" and config.loss.perceptual == "lpips" and os.path.isfile(config.loss.lpips_weights):
-        tried(lambda: perceptual.load_lpips(config.loss.lpips_weights))
+        tried(perceptual.load_lpips, config.loss.lpips_weights)
     if architecture is not None and sensible and os.path.isfile(config.networks.pretrained):
-        tried(lambda: _load_networks(config, architecture))
+        tried(_load_networks, config, architecture)
     for path, dims in ((config.sampling.view_mvn, 6), (config.sampling.light_mvn, 4)):
         if os.path.isfile(path):
-            tried(lambda path=path, dims=dims: load_mvn(path, dims))  # type: ignore[misc]
+            tried(load_mvn, path, dims)
     # The parser's weights, if this category's masks may need them.
     source, parser = config.data.mask_source, pathlib.Path(config.parsing.weights)
     if source in ("auto", "parser") and category_of(config.category).parser and os.path.isfile(parser):
-        tried(lambda: load_parser_of(config.category, parser))
+        tried(load_parser_of, config.category, parser)
     if config.mode != "lift" and os.path.exists(config.data.image_list):
-        names = tried(lambda: names_of(config)) or []
+        names = tried(names_of, config) or []
     if names and config.mode == "joint":
-        tried(lambda: joint.require_startable(config, names))
-    tried(lambda: require_images(config, names), lines=True)
+        tried(joint.require_startable, config, names)
+    tried(require_images, config, names)
     if not any(fields()[path].fault(values[path]) for path in _DECISIVE):
         sides: dict[str, int] = {}
         for name in names:
             if os.path.isfile(pathlib.Path(config.data.image_root) / name):
-                sides |= tried(lambda name=name: _read_image(config, name, architecture)) or {}  # type: ignore[misc]
+                sides |= tried(_read_image, config, name, architecture) or {}
         if config.mode == "joint" and config.data.crop and sides:
-            tried(lambda: shared.require_one_size(sides))
-    tried(lambda: require_same_config(config))
-    if sensible:
-        tried(lambda: require_checkpoint_folder(config))
-    tried(lambda: require_apart(pathlib.Path(config.workdir), map(stem_of, names)))
+            tried(shared.require_one_size, sides)
+    tried(require_folder, config, names)
     return list(dict.fromkeys(problems))
 
 
@@ -147,19 +140,13 @@ def _read_image(config: ConfigDict, name: str, architecture: Architecture | None
     return {item.name: item.original_size}
 
 
-def _count_images(config: ConfigDict) -> int:
-    if config.mode == "lift":
-        return config.lift.samples
+def _report(config: ConfigDict) -> str:
+    """Returns a line on what the run works on; '' if there is nothing."""
     try:
-        return len(names_of(config)) if os.path.isfile(config.data.image_list) else 0
-    except UserError:
-        return 0
-
-
-def _report(config: ConfigDict, images: int) -> str:
-    what = "samples a stage" if config.mode == "lift" else f"image{'' if images == 1 else 's'}"
-    try:
-        free = f"; {shutil.disk_usage(nearest_folder(config.workdir)).free / 2**30:.0f} GiB of disk are free"
-    except OSError:  # already among the problems
-        free = ""
-    return f"{images} {what} of {config.image_size} pixels, on {jax.default_backend()}{free}"
+        count = config.lift.samples if config.mode == "lift" else len(names_of(config))
+        free = shutil.disk_usage(nearest_folder(config.workdir)).free / 2**30
+    except (UserError, OSError):  # already among the problems
+        return ""
+    what = "samples a stage" if config.mode == "lift" else f"image{'' if count == 1 else 's'}"
+    machine = f"on {jax.default_backend()}; {free:.0f} GiB of disk are free"
+    return f"{count} {what} of {config.image_size} pixels, {machine}\n" if count else ""

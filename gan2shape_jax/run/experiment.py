@@ -6,7 +6,7 @@ import functools
 import importlib.util
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ml_collections import ConfigDict
 
@@ -15,7 +15,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import image_lists, required_files
 from gan2shape_jax.io.files import folder_fault
 
-__all__ = ["prepared", "require_places", "run"]
+__all__ = ["prepared", "require_folder", "require_places", "run"]
 
 
 def run(config: ConfigDict) -> int:
@@ -38,44 +38,39 @@ def prepared(config: ConfigDict) -> Callable[[], int]:
     """Checks what can be checked before anything is computed; returns the call that does the work of `run`."""
     validate(config)
     require_places(config)
-    names = _names_with_files(config)
+    names = image_lists.names_of(config) if config.mode != "lift" and os.path.exists(config.data.image_list) else []
+    required_files.require_files(config, names)
+    if config.mode != "lift":
+        required_files.require_images(config, names)
     # After the checks, since these import JAX and everything built on it, which takes seconds.
     from gan2shape_jax.lift import refinement
-    from gan2shape_jax.run import folder, joint, lift, predict, runner, runtime
+    from gan2shape_jax.run import joint, lift, predict, runner, runtime
 
     config = refinement.as_refinement(config)
-    folder.require_same_config(config)  # before devices start
-    folder.require_checkpoint_folder(config)
-    folder.require_apart(pathlib.Path(config.workdir), map(image_lists.stem_of, names))
+    require_folder(config, names)  # before devices start
     runtime.set_up_runtime(config)
     runs = {"instance": runner.run, "joint": joint.run, "predict": predict.run, "lift": lift.run}
     return functools.partial(runs[config.mode], config, names)
 
 
+def require_folder(config: ConfigDict, names: Sequence[str]) -> None:
+    """Raises `UserError` if what the run's folder holds, or its name, does not go with this run."""
+    from gan2shape_jax.run import folder
+
+    folder.require_same_config(config)
+    if config.mode != "predict":
+        folder.require_no_pattern(folder.RunFolder.at(config).checkpoint_root)
+    folder.require_apart(pathlib.Path(config.workdir), map(image_lists.stem_of, names))
+
+
 def require_places(config: ConfigDict) -> None:
     """Raises `UserError` if results or checkpoints cannot be written to the folders in the configuration."""
-    places = {"workdir": config.workdir, "checkpoint.folder": config.checkpoint.folder}
-    faults = [
-        f"config.{field} {path} {fault}" for field, path in places.items() if (fault := _place_fault(field, path))
-    ]
+    faults = []
+    for field, path in (("workdir", config.workdir), ("checkpoint.folder", config.checkpoint.folder)):
+        library = OBJECT_STORAGE.get(path.partition("://")[0]) if "://" in path else None
+        if library and not any(map(importlib.util.find_spec, (library, "tensorflow"))):
+            faults.append(f"config.{field} {path} needs the library {library}: pip install {library}")
+        if path and "://" not in path and (fault := folder_fault(path)):
+            faults.append(f"config.{field} {path} {fault}")
     if faults:
         raise UserError("\n".join(faults))
-
-
-def _place_fault(field: str, path: str) -> str:
-    if "://" not in path:
-        return folder_fault(path) if path or field == "workdir" else ""
-    library = OBJECT_STORAGE.get(path.partition("://")[0])
-    known = library is None or any(map(importlib.util.find_spec, (library, "tensorflow")))
-    return "" if known else f"needs the library {library}: pip install {library}"  # of others `validate` complains
-
-
-def _names_with_files(config: ConfigDict) -> list[str]:
-    """Returns the image list's names; raises `UserError` if a file that the run reads is missing."""
-    if config.mode == "lift":  # it uses no images
-        required_files.require_files(config, [])
-        return []
-    names = image_lists.names_of(config) if os.path.exists(config.data.image_list) else []
-    required_files.require_files(config, names)
-    required_files.require_images(config, names)
-    return names

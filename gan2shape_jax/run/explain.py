@@ -44,7 +44,6 @@ def explain(
     history: Sequence[Mapping[str, Any]] = (),
     start: models.Params | None = None,
     measured: Mapping[str, Any] | None = None,
-    view: Reconstruction | None = None,
 ) -> Result:
     """Returns the networks' reconstruction of an image, with its errors and how far to trust it.
 
@@ -56,14 +55,13 @@ def explain(
       history: the image's training history; [] if nothing was trained.
       start: the networks that training began with; None if nothing was trained.
       measured: further metrics.
-      view: the networks' reconstruction of the image, if it has been computed.
     """
     problem, settings = prepared.problem, prepared.settings
 
     def see(networks: models.Params) -> Reconstruction:
         return reconstruction.see(networks, problem, frozen, settings)
 
-    view = see(params) if view is None else view
+    view = see(params)
     canonical, mask = _canonical(view, problem.mask, settings=settings)
     l1 = _l1(view, problem)
     metrics = {

@@ -21,6 +21,7 @@ import platform
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import jax
 from etils import epath
 from ml_collections import ConfigDict
 
@@ -36,60 +37,43 @@ from gan2shape_jax.run.hosts import SINGLE, Team
 __all__ = [
     "RunFolder",
     "SavedRun",
-    "checkpoint_root",
     "config_hash",
     "find_run",
     "is_result",
     "open_run",
     "require_apart",
-    "require_checkpoint_folder",
     "require_no_pattern",
     "require_same_config",
     "results_root",
     "run_above",
-    "run_of",
     "write_config",
 ]
 
-# May differ between two starts of one run although results depend on it: the image list may grow.
-_MAY_GROW = ("data.image_list",)
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml_collections")
 
 
-_ASSETS = "/gan2shape_jax/assets/"
-
-
+@dataclasses.dataclass(frozen=True)
 class RunFolder:
-    """Paths of a run and the small files that describe it."""
+    """Paths of a run, and what has failed.
 
-    def __init__(
-        self,
-        root: pathlib.Path,
-        checkpoint_root: pathlib.PurePath | None = None,
-        team: Team = SINGLE,
-        requires: tuple[Callable[[], None], ...] = (),
-    ):
-        self.root = root
-        self.team = team
-        self.checkpoint_root: Any = checkpoint_root or root / "checkpoints"
-        self._requires = requires
+    Attributes:
+      root: the run's folder.
+      checkpoint_folder: where checkpoints are kept, possibly in object storage; None is in the run's folder.
+      team: this host among those of the run.
+      requires: functions that raise `FolderGoneError` if a folder is this run's no longer.
+    """
+
+    root: pathlib.Path
+    checkpoint_folder: pathlib.PurePath | None = None
+    team: Team = SINGLE
+    requires: tuple[Callable[[], None], ...] = ()
 
     @classmethod
     def at(cls, config: ConfigDict, team: Team = SINGLE, requires: tuple[Callable[[], None], ...] = ()) -> RunFolder:
-        """Returns the folder that the configuration names, as it is; nothing is written."""
-        return cls(pathlib.Path(config.workdir), checkpoint_root(config), team, requires)
-
-    @classmethod
-    def open(cls, config: ConfigDict, team: Team = SINGLE) -> RunFolder:
-        """Creates or reopens `config.workdir`, on every host of the team.
-
-        Raises:
-          UserError: the folder belongs to a run with another configuration, or cannot be written to.
-        """
-        folder = cls.at(config, team)
-        require_same_config(config)
-        folder.describe(config)
-        return folder
+        """Returns the folder that the configuration names; nothing is written."""
+        kept = config.checkpoint.folder
+        place: Any = epath.Path(kept) if "://" in kept else pathlib.Path(kept) if kept else None
+        return cls(pathlib.Path(config.workdir), place, team, requires)
 
     def describe(self, config: ConfigDict) -> None:
         """Has the first host write the configuration and the versions of this start."""
@@ -97,26 +81,34 @@ class RunFolder:
             write_config(config, self.root)
 
     def require(self) -> None:
-        """Raises `FolderGoneError` if one of the folders that the run holds has been taken away from it."""
-        for require in self._requires:
+        """Raises `FolderGoneError` if one of the folders that the run has locked was taken away from it."""
+        for require in self.requires:
             require()
 
     def result(self, name: str) -> pathlib.Path:
         """Returns the folder of an image's results."""
         return results_root(self.root) / name
 
+    @property
+    def checkpoint_root(self) -> Any:
+        """Folder of the checkpoints."""
+        return self.checkpoint_folder or self.root / "checkpoints"
+
     def checkpoints(self, name: str) -> pathlib.PurePath:
-        """Returns the folder of an image's checkpoints."""
-        return self.checkpoint_root / _checkpoint_name(name)
+        """Returns the folder of an image's checkpoints: its name, or a hash of one that Orbax takes for a pattern."""
+        pattern = glob.has_magic(name)
+        place: pathlib.PurePath = self.checkpoint_root / (f".image-{_digest(name)}" if pattern else name)
+        return place
 
     def group_checkpoints(self, key: str) -> pathlib.PurePath:
         """Returns the folder of the checkpoints of a group of images."""
-        return self.checkpoint_root / f".{key}"
+        place: pathlib.PurePath = self.checkpoint_root / f".{key}"
+        return place
 
     @property
     def shared_checkpoints(self) -> pathlib.PurePath:
         """Folder of the checkpoints of the networks shared by all images of a joint run."""
-        return self.checkpoint_root / ".all"
+        return self.group_checkpoints("all")
 
     @property
     def networks(self) -> pathlib.Path:
@@ -139,43 +131,22 @@ class RunFolder:
 
     def write_failures(self, failures: dict[str, str]) -> dict[str, str]:
         """Writes `failures.json`, or removes it if there are none; returns all hosts' failures since the start."""
-        every = self._with_others(failures) if self.team.count > 1 else failures
-        path = self.root / "failures.json"
-        if every:
-            atomic_text(path, json.dumps(every, indent=2) + "\n")
-            return every
+        every, path, team = dict(failures), self.root / "failures.json", self.team
+        if team.count > 1:
+            own = json.dumps({"start": team.start, "failures": failures})
+            atomic_text(self.root / ".hosts" / f"failures-{team.index}.json", own + "\n")
+            for other in sorted((self.root / ".hosts").glob("failures-*.json")):
+                with contextlib.suppress(OSError, UserError):  # another host's file, being rewritten
+                    content = read_object(other, "a host's failures")
+                    every |= content["failures"] if content.get("start") == team.start else {}
         try:
-            path.unlink(missing_ok=True)
+            if every:
+                atomic_text(path, json.dumps(every, indent=2) + "\n")
+            else:
+                path.unlink(missing_ok=True)
         except OSError as error:
             raise refused(error, f"cannot remove {path}") from error
         return every
-
-    def _with_others(self, failures: dict[str, str]) -> dict[str, str]:
-        folder, team = self.root / ".hosts", self.team
-        atomic_text(
-            folder / f"failures-{team.index}.json", json.dumps({"start": team.start, "failures": failures}) + "\n"
-        )
-        every: dict[str, str] = {}
-        for path in sorted(folder.glob("failures-*.json")):
-            with contextlib.suppress(OSError, UserError):  # another host's file, being rewritten
-                told = read_object(path, "a host's failures")
-                if told.get("start") == team.start and isinstance(told.get("failures"), dict):
-                    every |= {str(name): str(why) for name, why in told["failures"].items()}
-        return every
-
-
-def require_checkpoint_folder(config: ConfigDict) -> None:
-    """Raises `UserError` if a run that keeps checkpoints could not read them back from their folder."""
-    if config.mode != "predict":
-        require_no_pattern(checkpoint_root(config) or pathlib.Path(config.workdir) / "checkpoints")
-
-
-def checkpoint_root(config: ConfigDict) -> pathlib.PurePath | None:
-    """Returns the folder for checkpoints set by `config.checkpoint.folder`; None for the run's own folder."""
-    folder = config.checkpoint.folder
-    if not folder:
-        return None
-    return epath.Path(folder) if "://" in folder else pathlib.Path(folder)
 
 
 def require_no_pattern(checkpoints: pathlib.PurePath) -> None:
@@ -186,15 +157,6 @@ def require_no_pattern(checkpoints: pathlib.PurePath) -> None:
             f"checkpoints cannot be kept in {path}: the library that writes them reads *, ? and [ as a pattern; name a "
             "folder without these (config.checkpoint.folder, or config.workdir)"
         )
-
-
-def _checkpoint_name(stem: str) -> str:
-    """Returns the name of an image's checkpoint folder: the stem, unless Orbax would read it as a glob pattern.
-
-    Orbax finds its files by globbing the whole path, and would find none, or those of other images. No image's name
-    begins with a dot.
-    """
-    return f".image-{hashlib.sha256(stem.encode()).hexdigest()[:16]}" if glob.has_magic(stem) else stem
 
 
 def results_root(run: pathlib.Path) -> pathlib.Path:
@@ -208,32 +170,17 @@ def is_result(folder: pathlib.Path) -> bool:
 
 
 def require_apart(run: pathlib.Path, stems: Iterable[str]) -> None:
-    """Refuses images whose results would replace, or be inside, those of images in an earlier list.
-
-    Raises:
-      UserError: names both folders.
-    """
-    root = results_root(run)
-    if not root.is_dir():
-        return
+    """Raises `UserError` if images' results would replace, or be inside, those of images in an earlier list."""
     for stem in stems:
-        folder = root / stem
+        folder = results_root(run) / stem
+        places = list(folder.parents[: stem.count("/")])
         if folder.is_dir() and not is_result(folder):
-            other = next((path.parent for path in folder.rglob("result.json") if path.is_file()), None)
-        else:
-            above = folder.parents[: stem.count("/")] if "/" in stem else ()
-            other = next((path for path in above if is_result(path)), None)
-        if other is not None:
+            places += [path.parent for path in folder.rglob("result.json")]
+        if other := next(filter(is_result, places), None):
             raise UserError(
                 f"the results of {one_line(stem)} would go to {folder}, but an earlier list has its results in "
                 f"{other}: rename the image, or choose another --config.workdir"
             )
-
-
-def run_of(result: pathlib.Path, stem: str) -> pathlib.Path:
-    """Returns the run's folder that an image's results are in, judging by the image's name."""
-    above = result.resolve().joinpath(*[".."] * len(pathlib.PurePath(stem).parts)).resolve()
-    return above.parent if above.name == "results" and not (above / "config.json").is_file() else above
 
 
 def run_above(folder: pathlib.Path) -> pathlib.Path | None:
@@ -244,8 +191,15 @@ def run_above(folder: pathlib.Path) -> pathlib.Path | None:
 
 def config_hash(config: ConfigDict) -> str:
     """Returns 16 hex digits that differ between configurations whose results may differ."""
-    fields = _fields(json.loads(to_json(config)))
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+    return _digest(json.dumps(_fields(json.loads(to_json(config))), sort_keys=True))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _fields(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return result_fields(tree, but=("data.image_list",))  # which may grow between two starts of one run
 
 
 def require_same_config(config: ConfigDict) -> None:
@@ -272,8 +226,6 @@ def require_same_config(config: ConfigDict) -> None:
 
 def write_config(config: ConfigDict, root: pathlib.Path) -> None:
     """Writes the configuration and the versions of a run; raises `UserError` if the file system refuses."""
-    import jax
-
     device = jax.local_devices()[0]
     versions = {
         "gan2shape_jax": gan2shape_jax.__version__,
@@ -285,10 +237,6 @@ def write_config(config: ConfigDict, root: pathlib.Path) -> None:
     }
     atomic_text(root / "config.json", to_json(config) + "\n")
     atomic_text(root / "versions.json", json.dumps(versions, indent=2) + "\n")
-
-
-def _fields(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return result_fields(tree, but=_MAY_GROW)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -304,19 +252,14 @@ class SavedRun:
         Relative paths are resolved against the folder that the run was started in, if it can still be told from the
         run's folder, or else the current one. Files that come with the package are also looked up in this installation.
         """
-        given = pathlib.Path(path)
-        candidates = [given] if given.is_absolute() else [self._started_in() / given, given]
-        _, inside, name = given.as_posix().rpartition(_ASSETS)
+        given, workdir, root = pathlib.Path(path), pathlib.Path(self.config.workdir), self.root.resolve()
+        places = [given]
+        if not given.is_absolute() and root.parts[-len(workdir.parts) :] == workdir.parts:
+            places.insert(0, root.parents[len(workdir.parts) - 1] / given)
+        _, inside, name = given.as_posix().rpartition("/gan2shape_jax/assets/")
         if inside:
-            candidates.append(pathlib.Path(asset(name)))
-        return next((candidate for candidate in candidates if path and candidate.exists()), given)
-
-    def _started_in(self) -> pathlib.Path:
-        workdir = pathlib.PurePath(self.config.workdir)
-        root, depth = self.root.resolve(), len(workdir.parts)
-        if workdir.is_absolute() or root.parts[len(root.parts) - depth :] != workdir.parts:
-            return pathlib.Path()
-        return root.parents[depth - 1]
+            places.append(pathlib.Path(asset(name)))
+        return next((place for place in places if path and place.exists()), given)
 
 
 def find_run(result: pathlib.Path, name: str) -> SavedRun:
@@ -325,7 +268,8 @@ def find_run(result: pathlib.Path, name: str) -> SavedRun:
     Raises:
       UserError: the folder is not inside a run, or the run's configuration cannot be read.
     """
-    return open_run(run_of(result, name))
+    above = result.resolve().parents[len(pathlib.PurePath(name).parts) - 1]
+    return open_run(above.parent if above.name == "results" and not (above / "config.json").is_file() else above)
 
 
 def open_run(root: pathlib.Path) -> SavedRun:

@@ -4,15 +4,14 @@
     FOLDER/.lock.json    which run this is: host, process, since when; `.lock-N.json` likewise
 
 The system releases a lock when its process ends, however that happens; over NFS it holds between machines. Object
-storage and some file systems lock nothing: there the last start takes over, and an earlier one that is still at work
-finds that out by its note and ends.
+storage locks nothing: there the last start takes over, and an earlier one that is still at work finds that out by its
+note and ends.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
-import errno
 import json
 import os
 import pathlib
@@ -27,33 +26,12 @@ from etils import epath
 
 from gan2shape_jax.errors import FolderGoneError, UserError, refused
 
-__all__ = ["hold", "locked"]
-
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
-
-
-def locked(file: pathlib.Path) -> filelock.BaseFileLock | None:
-    """Returns the lock on a file, to be released by `.release()`; None if another process has it.
-
-    Raises:
-      NotImplementedError: the file system locks no files.
-      OSError: the file cannot be created.
-    """
-    lock = filelock.FileLock(file, timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        return None
-    except OSError as error:
-        if error.errno in _NO_LOCKS:
-            raise NotImplementedError(error.strerror) from error
-        raise
-    return lock
+__all__ = ["hold"]
 
 
 @contextlib.contextmanager
 def hold(folder: pathlib.PurePath, *, index: int = 0) -> Iterator[Callable[[], None]]:
-    """Holds a folder until the block is left; creates it if missing, and removes it again if nothing was put there.
+    """Locks a folder until the block is left; creates it if missing, and removes it again if nothing was put there.
 
     Args:
       folder: local, or in object storage as an `epath.Path`.
@@ -66,13 +44,9 @@ def hold(folder: pathlib.PurePath, *, index: int = 0) -> Iterator[Callable[[], N
       UserError: another run is at work in the folder, and nothing in it was changed; or it cannot be written to.
     """
     place, name = epath.Path(folder), f".lock-{index}" if index else ".lock"
-    note = place / f"{name}.json"
-    this = {
-        "host": socket.gethostname(),
-        "process": os.getpid(),
-        "since": datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"),
-        "token": uuid.uuid4().hex,
-    }
+    note, lock, fresh = place / f"{name}.json", None, not place.exists()
+    since = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    this = {"host": socket.gethostname(), "process": os.getpid(), "since": since, "token": uuid.uuid4().hex}
 
     def require() -> None:
         if _read(note) != this:
@@ -81,16 +55,23 @@ def hold(folder: pathlib.PurePath, *, index: int = 0) -> Iterator[Callable[[], N
                 "can be written there; start the same command again"
             )
 
-    fresh, lock = not place.exists(), None
     try:
         try:
             place.mkdir(parents=True, exist_ok=True)
-            lock = _taken(folder, name, note)
-            if lock and not index:
-                _require_no_other_host(pathlib.Path(folder))
+            if isinstance(folder, pathlib.Path):
+                lock = _locked(folder / name, folder)
+                # A host of an earlier start may still be at work although its first host has ended.
+                for other in folder.glob(".lock-[0-9]*[0-9]") if not index else ():
+                    _locked(other, folder).release()
+            elif who := _read(note):
+                print(
+                    f"warning: object storage locks nothing, and {_named(who)} was at work in {folder}: this run takes "
+                    "over, and that one ends if it still is",
+                    file=sys.stderr,
+                )
             note.write_text(json.dumps(this) + "\n")
         except OSError as error:
-            raise refused(error, f"cannot hold {folder} for this run") from error
+            raise refused(error, f"cannot lock {folder} for this run") from error
         yield require
     finally:
         with contextlib.suppress(OSError):
@@ -98,58 +79,32 @@ def hold(folder: pathlib.PurePath, *, index: int = 0) -> Iterator[Callable[[], N
                 note.unlink()
             if lock:
                 lock.release()
-            if lock and fresh and [path.name for path in place.iterdir()] == [name]:
-                (place / name).unlink()
+            if lock and fresh and [path.name for path in place.iterdir()] in ([name], []):
+                (place / name).unlink(missing_ok=True)
                 place.rmdir()
 
 
-def _taken(folder: pathlib.PurePath, name: str, note: epath.Path) -> filelock.BaseFileLock | None:
-    """Returns the lock on a folder; None where nothing can be locked, after saying whose note is replaced."""
+def _locked(file: pathlib.Path, folder: pathlib.Path) -> filelock.BaseFileLock:
+    """Returns the lock on a file, acquired; raises `UserError` if another process has it."""
+    lock = filelock.FileLock(file, timeout=0)
     try:
-        if not isinstance(folder, pathlib.Path):
-            raise NotImplementedError("object storage")
-        lock = locked(folder / name)
-    except NotImplementedError as reason:
-        if who := _read(note):
-            print(
-                f"warning: {folder} locks no files ({reason}), and {_named(who)} was at work there: this run takes "
-                "over, and that one ends if it still is",
-                file=sys.stderr,
-            )
-        return None
-    if lock is None:
-        raise _busy(folder, note)
+        lock.acquire()
+    except filelock.Timeout:
+        who = _named(_read(epath.Path(f"{file}.json")))
+        raise UserError(
+            f"another run is at work in {folder}: {who}; wait for its end or stop it, or name another folder "
+            "(config.workdir, config.checkpoint.folder)"
+        ) from None
     return lock
 
 
-def _require_no_other_host(folder: pathlib.Path) -> None:
-    """Raises `UserError` if a host of an earlier start is still at work, although its first host has ended."""
-    for file in folder.glob(".lock-*"):
-        if file.suffix == ".json":
-            continue
-        lock = locked(file)
-        if lock is None:
-            raise _busy(folder, epath.Path(f"{file}.json"))
-        lock.release()
-
-
-def _busy(folder: pathlib.PurePath, note: epath.Path) -> UserError:
-    return UserError(
-        f"another run is at work in {folder}: {_named(_read(note))}; wait for its end or stop it, or name another "
-        "folder (config.workdir, config.checkpoint.folder)"
-    )
-
-
 def _named(who: dict[str, Any]) -> str:
-    if not who:
-        return "a process that does not say which"
-    return f"process {who.get('process')} on {who.get('host')}, since {who.get('since')}"
+    return f"process {who.get('process', '?')} on {who.get('host', '?')}, since {who.get('since', '?')}"
 
 
 def _read(note: epath.Path) -> dict[str, Any]:
     """Returns a note's content; {} if there is none."""
     try:
-        content = json.loads(note.read_text())
-    except (OSError, ValueError, RecursionError):
+        return dict(json.loads(note.read_text()))
+    except (OSError, ValueError, TypeError):
         return {}
-    return content if isinstance(content, dict) else {}

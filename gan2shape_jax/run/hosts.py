@@ -3,34 +3,32 @@
 JAX finds the others by itself under Slurm, Open MPI, on Cloud TPU slices and on GKE; elsewhere three environment
 variables say where they are: JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
 
-For a run of independent images a child process passes the messages between the hosts, on the CPU (`python -P -m
-gan2shape_jax.run.hosts TIMEOUT_S`): in the run's own process JAX has one host, and no other takes it down.
+Before any device starts, every host sends host 0 one message, over the coordinator's port, and gets those of all. The
+hosts of a run of independent images part then: in each of them JAX has one host, and no other takes it down.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import json
 import os
 import pathlib
-import subprocess
-import sys
-import tempfile
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
+from jax._src import clusters  # who the others are, without connecting to them: JAX offers no other way
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config import flatten, to_json
 from gan2shape_jax.errors import UserError
 
-__all__ = ["SINGLE", "Ask", "Team", "comparable", "connected", "require_alike", "several", "wait_for"]
+__all__ = ["SINGLE", "Ask", "Team", "connected", "require_alike", "several", "wait_for"]
 
 T = TypeVar("T")
 # Sends a message to all hosts and returns those of all, by index; to be called once, and by every host.
@@ -41,7 +39,6 @@ _EXPLICIT = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 _OWN = ("workdir", "runtime.compilation_cache")  # fields that may differ between hosts: paths on the machine itself
 _PATIENCE_S = 30.0  # network file systems show other hosts' new files only after a while
-_MARK = "hosts: "
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +68,7 @@ def several(environ: Mapping[str, str]) -> bool:
     Raises:
       UserError: only some of the three environment variables are set, or they are no numbers.
     """
-    explicit = _explicit(environ)
-    if explicit:
+    if explicit := _explicit(environ):
         return explicit["num_processes"] != 1
     if all(name in environ for name in _SLURM):
         return int(environ["SLURM_NTASKS"]) > 1
@@ -91,8 +87,8 @@ def connected(config: ConfigDict, *, stay: bool) -> Iterator[tuple[Team, Ask]]:
 
     Args:
       config: the run's configuration.
-      stay: whether the hosts stay connected to compute together, until `jax.distributed.shutdown`; otherwise only the
-        messages pass.
+      stay: whether the hosts stay connected to compute together, until `jax.distributed.shutdown`; otherwise only for
+        the block.
 
     Yields:
       This host, and a function that exchanges one message.
@@ -100,36 +96,78 @@ def connected(config: ConfigDict, *, stay: bool) -> Iterator[tuple[Team, Ask]]:
     Raises:
       UserError: the hosts do not find each other.
     """
-    alone = config.runtime.hosts == "one" or (config.runtime.hosts == "auto" and not several(os.environ))
-    if alone:
+    if config.runtime.hosts == "one" or not several(os.environ):
         yield SINGLE, lambda message: [message]
-    elif stay:
-        _join(config.runtime.hosts_timeout_s)
-        yield Team(jax.process_index(), jax.process_count()), lambda message: _parsed(_all_say(json.dumps(message)))
-    else:
-        with _child(config.runtime.hosts_timeout_s) as (team, ask):
-            yield team, ask
-            if team.count > 1 and jax.process_count() > 1:  # only a TPU slice connects its hosts by itself
-                raise UserError(
-                    "this TPU runtime ties all hosts of the slice together, so that one lost host would stop the "
-                    "others: set TPU_PROCESS_BOUNDS=1,1,1 and TPU_CHIPS_PER_PROCESS_BOUNDS to the chips of a host "
-                    "(2,2,1 for four), or use slices of one host; see docs/how-to/running-at-scale.md"
-                )
+        return
+    timeout_s, explicit = config.runtime.hosts_timeout_s, _explicit(os.environ)
+    address, count, index = explicit.values() or _detected(timeout_s)
+    team = Team(index, count)
+    yield team, functools.partial(_exchange, address, team, timeout_s)
+    if stay:
+        try:
+            jax.distributed.initialize(**explicit, initialization_timeout=timeout_s)
+        except (RuntimeError, ValueError) as error:  # JAX's own connection errors are RuntimeErrors
+            raise _unreachable(address, timeout_s, error) from error
+    elif count > 1 and jax.process_count() > 1:  # only a TPU slice connects its hosts by itself
+        raise UserError(
+            "this TPU runtime ties all hosts of the slice together, so that one lost host would stop the others: "
+            "set TPU_PROCESS_BOUNDS=1,1,1 and TPU_CHIPS_PER_PROCESS_BOUNDS to the chips of a host (2,2,1 for four)"
+        )
 
 
-def comparable(config: ConfigDict) -> dict[str, Any]:
-    """Returns the fields, by path, that must be the same on all hosts."""
-    return {path: value for path, value in flatten(json.loads(to_json(config))).items() if path not in _OWN}
+def _detected(timeout_s: int) -> tuple[str, int, int]:
+    """Returns the coordinator's address, the number of hosts, and this host's, as JAX detects them."""
+    detect = clusters.ClusterEnv.auto_detect_unset_distributed_params
+    address, count, index, _ = detect(None, None, None, None, None, timeout_s)
+    return (address, count, index) if address and count and index is not None else ("localhost:0", 1, 0)
+
+
+def _exchange(address: str, team: Team, timeout_s: int, message: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the messages of all hosts, by index: each host sends its own to host 0, which answers with all."""
+    host, _, port = address.rpartition(":")
+    deadline, received, lines = time.monotonic() + timeout_s, {team.index: message}, dict[int, TextIO]()
+    while not team.leads:
+        try:
+            with (
+                socket.create_connection((host.strip("[]"), int(port)), timeout_s) as link,
+                link.makefile("rw") as line,
+            ):
+                print(json.dumps([team.index, message]), file=line, flush=True)
+                answers: list[dict[str, Any]] = json.loads(line.readline())
+                return answers
+        except (OSError, ValueError) as error:  # host 0 does not listen yet, or another program does
+            if time.monotonic() > deadline:
+                raise _unreachable(address, timeout_s, error) from error
+            time.sleep(0.1)
+    with contextlib.ExitStack() as stack:
+        try:
+            if team.count > 1:
+                dual = socket.has_dualstack_ipv6()
+                family = socket.AF_INET6 if dual else socket.AF_INET
+                server = stack.enter_context(socket.create_server(("", int(port)), family=family, dualstack_ipv6=dual))
+            while len(received) < team.count:
+                server.settimeout(max(deadline - time.monotonic(), 0.01))
+                link = stack.enter_context(server.accept()[0])
+                link.settimeout(timeout_s)
+                line = stack.enter_context(link.makefile("rw"))
+                with contextlib.suppress(ValueError, TypeError):  # another program's
+                    index, text = json.loads(line.readline())
+                    received[index], lines[index] = text, line
+            for line in lines.values():
+                print(json.dumps([received[index] for index in range(team.count)]), file=line, flush=True)
+        except OSError as error:
+            raise _unreachable(address, timeout_s, error) from error
+    return [received[index] for index in range(team.count)]
 
 
 def require_alike(messages: Sequence[Mapping[str, Any]]) -> None:
-    """Raises the same `UserError` on all hosts if their `config` (see `comparable`) or image list (`names`) differ."""
+    """Raises the same `UserError` on all hosts if their `config` or image list (`names`) differ."""
     first = messages[0]
     for index, other in enumerate(messages[1:], start=1):
         odd = [
-            f"{key} (host 0: {first['config'].get(key)!r}, host {index}: {other['config'].get(key)!r})"
-            for key in sorted(first["config"].keys() | other["config"].keys())
-            if first["config"].get(key) != other["config"].get(key)
+            f"{key} (host 0: {value!r}, host {index}: {other['config'].get(key)!r})"
+            for key, value in sorted(first["config"].items())
+            if value != other["config"].get(key)
         ]
         if odd:
             raise UserError(
@@ -140,6 +178,11 @@ def require_alike(messages: Sequence[Mapping[str, Any]]) -> None:
                 f"the image lists of host 0 ({len(first['names'])} names) and host {index} "
                 f"({len(other['names'])} names) differ: give all hosts the same config.data.image_list"
             )
+
+
+def comparable(config: ConfigDict) -> dict[str, Any]:
+    """Returns the fields, by path, that must be the same on all hosts."""
+    return {path: value for path, value in flatten(json.loads(to_json(config))).items() if path not in _OWN}
 
 
 def wait_for(is_there: Callable[[], bool]) -> bool:
@@ -154,101 +197,21 @@ def wait_for(is_there: Callable[[], bool]) -> bool:
 
 def _explicit(environ: Mapping[str, str]) -> dict[str, Any]:
     """Returns arguments for `jax.distributed.initialize` from the three variables; {} if none is set."""
-    given = [name for name in _EXPLICIT if environ.get(name)]
-    if not given:
+    address, count, index = values = [environ.get(name, "") for name in _EXPLICIT]
+    if not any(values):
         return {}
-    if missing := [name for name in _EXPLICIT if name not in given]:
+    if not all(values) or not (count.isdecimal() and index.isdecimal() and int(index) < int(count)):
         raise UserError(
-            f"{', '.join(given)} is set but not {', '.join(missing)}: for a run on several hosts set all "
-            "three on each of them, for a run on one host none"
-        )
-    address, count, index = (environ[name] for name in _EXPLICIT)
-    if not (count.isdecimal() and index.isdecimal() and int(index) < int(count)):
-        raise UserError(
-            f"JAX_PROCESS_ID is {index!r} of JAX_NUM_PROCESSES {count!r}: they are whole numbers, the id from 0 to one "
-            "less than the number"
+            f"{', '.join(f'{name} is {value!r}' for name, value in zip(_EXPLICIT, values))}: for a run on several "
+            "hosts set all three on each of them (host:port, a number, and a lower number from 0), for one host none"
         )
     return {"coordinator_address": address, "num_processes": int(count), "process_id": int(index)}
 
 
-def _join(timeout_s: int) -> None:
-    try:
-        jax.distributed.initialize(**_explicit(os.environ), initialization_timeout=timeout_s)
-    except (RuntimeError, ValueError) as error:  # JAX's own connection errors are RuntimeErrors
-        raise _unreachable(timeout_s, str(error).splitlines()[0]) from error
-
-
-def _unreachable(timeout_s: int, reason: str) -> UserError:
-    where = os.environ.get("JAX_COORDINATOR_ADDRESS", "as the cluster names it")
+def _unreachable(address: str, timeout_s: int, error: Exception) -> UserError:
     return UserError(
-        f"the hosts of this run did not find each other within {timeout_s} s (coordinator: {where}; {reason}): "
-        "start all of them at the same time and see that all can reach the coordinator's port; "
-        "config.runtime.hosts_timeout_s says how long to wait, config.runtime.hosts='one' not to look for others"
+        f"the hosts of this run did not find each other within {timeout_s} s (coordinator: {address}; "
+        f"{str(error).splitlines()[0]}): start all of them at the same time and see that all can reach the "
+        "coordinator's port; config.runtime.hosts_timeout_s says how long to wait, config.runtime.hosts='one' not to "
+        "look for others"
     )
-
-
-def _all_say(message: str) -> list[str]:
-    """Returns every host's message, by index."""
-    if jax.process_count() == 1:
-        return [message]
-    data = np.frombuffer(message.encode(), np.uint8)
-    sizes = multihost_utils.process_allgather(np.asarray(len(data), np.int32))
-    padded = np.zeros(int(np.max(sizes)), np.uint8)
-    padded[: len(data)] = data
-    every = multihost_utils.process_allgather(padded)
-    return [bytes(row[:size]).decode() for row, size in zip(every, sizes, strict=True)]
-
-
-def _parsed(messages: Sequence[str]) -> list[dict[str, Any]]:
-    return [json.loads(message) for message in messages]
-
-
-@contextlib.contextmanager
-def _child(timeout_s: int) -> Iterator[tuple[Team, Ask]]:
-    """Starts the process that passes the messages; ends it with the block."""
-    root = str(pathlib.Path(__file__).resolve().parents[2])
-    environ = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))),
-    }
-    command = [sys.executable, "-P", "-m", "gan2shape_jax.run.hosts", str(timeout_s)]
-    with (
-        tempfile.TemporaryFile("w+") as errors,
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=environ
-        ) as child,
-    ):
-
-        def answer(message: str = "") -> Any:
-            if message:
-                print(message, file=child.stdin, flush=True)
-            for line in child.stdout or ():
-                if line.startswith(_MARK):
-                    return json.loads(line.removeprefix(_MARK))
-            child.wait()
-            errors.seek(0)
-            said = [line for line in errors.read().splitlines() if line.strip()] or [f"status {child.returncode}"]
-            raise UserError(said[-1]) if child.returncode == 1 else _unreachable(timeout_s, said[-1])
-
-        try:
-            yield Team(*answer()), lambda message: _parsed(answer(json.dumps(message)))
-        except BaseException:
-            child.kill()
-            raise
-
-
-def _main(timeout_s: int) -> None:
-    """Connects, prints which host this is, reads one line, and prints the lines of all hosts."""
-    _join(timeout_s)
-    print(f"{_MARK}{json.dumps([jax.process_index(), jax.process_count()])}", flush=True)
-    message = sys.stdin.readline().strip()
-    if message:
-        print(f"{_MARK}{json.dumps(_all_say(message))}", flush=True)
-        jax.distributed.shutdown()
-
-
-if __name__ == "__main__":
-    try:
-        _main(int(sys.argv[1]))
-    except UserError as error:
-        sys.exit(f"{error}")

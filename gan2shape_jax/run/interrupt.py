@@ -35,11 +35,19 @@ def watch() -> None:
     threading.Thread(target=_listen, args=(reading,), name="ctrl-c", daemon=True).start()
 
 
-def finished() -> None:
-    """Makes Ctrl-C have no effect any more: the work is done, and Python takes a second to shut down.
+def _listen(reading: int) -> None:
+    presses = 0
+    while signals := os.read(reading, 64):
+        presses += signals.count(signal.SIGINT)
+        if presses > 1 or (presses and not _deferred.is_set()):
+            with contextlib.suppress(Exception):  # a closed terminal
+                show = _SHOW_CURSOR if sys.stderr.isatty() else ""
+                os.write(sys.stderr.fileno(), f"{show}\n{MESSAGE}\n".encode())
+            os._exit(130)
 
-    Otherwise Python restores the default signal handler as it shuts down, and a finished run would end as killed.
-    """
+
+def finished() -> None:
+    """Makes Ctrl-C have no effect any more, so that a finished run does not end as killed while Python shuts down."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -49,11 +57,7 @@ def noted() -> Iterator[Callable[[], None]]:
 
     Outside the main thread, where Python allows no signal handlers, Ctrl-C keeps its usual behaviour.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
     pressed = threading.Event()
-    former = signal.getsignal(signal.SIGINT)
 
     def note(signum, frame) -> None:
         if pressed.is_set() and not _watched.is_set():
@@ -65,21 +69,13 @@ def noted() -> Iterator[Callable[[], None]]:
         if pressed.is_set():
             raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, note)
+    if threading.current_thread() is not threading.main_thread():
+        yield check
+        return
+    former = signal.signal(signal.SIGINT, note)
     _deferred.set()
     try:
         yield check
     finally:
         _deferred.clear()
         signal.signal(signal.SIGINT, former)
-
-
-def _listen(reading: int) -> None:
-    presses = 0
-    while signals := os.read(reading, 64):
-        presses += signals.count(signal.SIGINT)
-        if presses > 1 or (presses and not _deferred.is_set()):
-            with contextlib.suppress(Exception):  # a closed terminal
-                show = _SHOW_CURSOR if sys.stderr.isatty() else ""
-                os.write(sys.stderr.fileno(), f"{show}\n{MESSAGE}\n".encode())
-            os._exit(130)

@@ -21,7 +21,7 @@ import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax.errors import RunEndingError, UserError
-from gan2shape_jax.io.files import MIB, atomic_bytes, atomic_text, read_bytes
+from gan2shape_jax.io.files import atomic_bytes, atomic_text
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
@@ -39,28 +39,23 @@ from gan2shape_jax.training.task import Task
 
 __all__ = ["batches_per_iteration", "require_startable", "run", "train"]
 
-_IMAGES = "images.txt"  # in the run's folder
 _BATCHES = "batches_per_iteration"  # in `joint.json`
 
 
 def require_startable(config: ConfigDict, names: list[str]) -> None:
     """Raises `UserError` if there are too few images, or not the same ones as in the folder's run; writes nothing."""
-    root = pathlib.Path(config.workdir)
     require_enough(len(names), config.sampling.collect_iters)
-    _require_same_images(config, root, names)
-    _batches(config, root, len(names))
+    _require_same_images(config, names)
+    batches_per_iteration(config, len(names))
 
 
-def _require_same_images(config: ConfigDict, root: pathlib.Path, names: list[str]) -> None:
-    """Refuses a list or configuration that differs from that of the run in the folder.
-
-    `images.txt` is for people; if `joint.json` lists the images, it takes precedence.
-    """
+def _require_same_images(config: ConfigDict, names: list[str]) -> None:
+    """Refuses a list or configuration that differs from that of the run in the folder."""
+    root = pathlib.Path(config.workdir)
     record = joint_files.record_of(root)
-    known = record.get("images")
-    if known != names if known is not None else _found(root) not in (None, _listed(names)):
+    if record.get("images", names) != names:
         raise UserError(
-            f"{root} holds a joint run on the images of {root / _IMAGES}, but the list now has others or another "
+            f"{root} holds a joint run on the images of {root / 'images.txt'}, but the list now has others or another "
             "order: choose another --config.workdir; for new images and these networks there is --config.mode=predict "
             f"--config.networks.pretrained={root / 'networks.safetensors'}"
         )
@@ -68,31 +63,20 @@ def _require_same_images(config: ConfigDict, root: pathlib.Path, names: list[str
         raise UserError(f"{root} holds a joint run of another configuration: choose another --config.workdir")
 
 
-def _listed(names: list[str]) -> bytes:
-    return ("\n".join(names) + "\n").encode()
+def batches_per_iteration(config: ConfigDict, images: int) -> int:
+    """Returns how many batches share an iteration: the number that the run started with, stored in `joint.json`.
 
-
-def _found(root: pathlib.Path) -> bytes | None:
-    """Returns the content of the folder's list of images; None if there is none."""
-    path = root / _IMAGES
-    try:
-        return read_bytes(path, limit=64 * MIB)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error}); choose another --config.workdir") from error
-
-
-def _keep_images(config: ConfigDict, folder: RunFolder, names: list[str]) -> None:
-    """Saves the list of a new run; refuses a list that differs from that of the run in the folder."""
-    _require_same_images(config, folder.root, names)
-    if not folder.team.leads:
-        return
-    path, found = folder.root / _IMAGES, _found(folder.root)
-    if found != _listed(names):
-        atomic_bytes(path, _listed(names))
-    if joint_files.record_of(folder.root).get("images") is None:
-        joint_files.note(folder.root, images=names, configuration=config_hash(config))
+    A run that is resumed on a different number of devices continues as it began.
+    """
+    recorded = joint_files.record_of(pathlib.Path(config.workdir)).get(_BATCHES)
+    asked = config.schedule.batches_per_iteration or len(jax.devices())
+    count = recorded or (asked if config.schedule.share_weight else 1)
+    if config.schedule.independent and count > images:
+        raise UserError(
+            f"{count} batches an iteration need as many images, the list has {images}: give more images, "
+            f"or set config.schedule.batches_per_iteration to {images} or less"
+        )
+    return int(count)
 
 
 def _prepare(
@@ -114,54 +98,6 @@ def _prepare(
     return images
 
 
-def _write(
-    config: ConfigDict,
-    params: models.Params,
-    history: list,
-    by_name: dict[str, PreparedImage],
-    frozen: FrozenModels,
-    judge: trust.Judge,
-    folder: RunFolder,
-    name: str,
-) -> None:
-    """Writes one image's results from the shared networks."""
-    folder.require()
-    prepared = by_name[name]
-    own = loop.own_history(history, prepared.name)
-    explain.write(
-        explain.explain(params, prepared, frozen, judge, history=own),
-        folder.result(prepared.name),
-        config,
-        project=explain.projector(params, prepared, frozen),
-        extra={"history.csv": explain.history_csv(own).encode()},
-    )
-
-
-def batches_per_iteration(config: ConfigDict, root: pathlib.Path, images: int) -> int:
-    """Returns how many batches share an iteration: the number that the run started with, stored in `joint.json`.
-
-    A run that is resumed on a different number of devices continues as it began.
-    """
-    count = _batches(config, root, images)
-    if joint_files.record_of(root).get(_BATCHES) != count:
-        joint_files.note(root, **dict[str, Any]({_BATCHES: count}))
-    return count
-
-
-def _batches(config: ConfigDict, root: pathlib.Path, images: int) -> int:
-    noted = joint_files.record_of(root).get(_BATCHES)
-    if isinstance(noted, int) and noted > 0:
-        return noted
-    asked = config.schedule.batches_per_iteration or len(jax.devices())
-    count = asked if config.schedule.share_weight else 1
-    if config.schedule.independent and count > images:
-        raise UserError(
-            f"{count} batches an iteration need as many images, the list has {images}: give more images, "
-            f"or set config.schedule.batches_per_iteration to {images} or less"
-        )
-    return count
-
-
 def run(config: ConfigDict, names: list[str]) -> int:
     """Trains on all images, resuming from a checkpoint if there is one, and writes the results not yet written.
 
@@ -176,47 +112,63 @@ def run(config: ConfigDict, names: list[str]) -> int:
       UserError: a file of the run or of any image is unusable.
     """
     require_enough(len(names), config.sampling.collect_iters)
-    with start.begin(config, names, stay=True) as begun:
-        return _run(config, names, begun)
+    with start.begin(config, names, stay=True) as started:
+        return _run(config, names, started)
 
 
-def _run(config: ConfigDict, names: list[str], begun: start.Start) -> int:
+def _run(config: ConfigDict, names: list[str], started: start.Start) -> int:
     """Does the work of `run`, in a folder that has been tidied."""
     architecture, frozen = prepare.load_frozen(config)
-    folder = begun.folder
-    _keep_images(config, folder, names)
+    folder, leads = started.folder, started.team.leads
+    _require_same_images(config, names)
+    replicas = batches_per_iteration(config, len(names))
+    if leads:
+        atomic_text(folder.root / "images.txt", "\n".join(names) + "\n")
+        joint_files.note(folder.root, images=names, configuration=config_hash(config), batches_per_iteration=replicas)
     folder.describe(config)
-    group = _prepare(config, names, architecture, frozen, folder)
+    images = _prepare(config, names, architecture, frozen, folder)
     task = shared(
-        group,
+        images,
         frozen,
         seed=config.seed,
         collect_iters=config.sampling.collect_iters,
         reference=config.reference,
-        replicas=batches_per_iteration(config, folder.root, len(group)),
+        replicas=replicas,
         different=config.schedule.independent,
     )
     made_with = {"images": list(task.names), "batches_per_iteration": task.replicas}
-    tensorboard = folder.tensorboard if config.logging.tensorboard and begun.team.leads else None
+    tensorboard = folder.tensorboard if config.logging.tensorboard and leads else None
     with Monitor(schedule_of(config), tensorboard) as monitor, interrupt.noted() as check:
-        if not begun.trained:
+        if not started.trained:
             train(config, task, folder, monitor, check, title="all-images", made_with=made_with)
         jax.distributed.shutdown()  # from here on each host writes results on its own, from the files of host 0
-        if not begun.trained:
+        if not started.trained:
             hosts.wait_for(lambda: joint_files.is_trained(folder.root))
-        if begun.team.leads:
+        if leads:
             checkpoint.discard(folder.shared_checkpoints)  # the networks and the history have been written
         like = models.init_params(jax.random.key(config.seed), task.settings)
         params = network_files.load_networks(folder.networks, like, task.settings)
-        by_name = {
-            name: dataclasses.replace(one, settings=task.settings)  # so that programs are shared
-            for name, one in zip(names, group, strict=True)
-        }
+        by_name = dict(zip(names, images, strict=True))
         judge = trust.load(config, (architecture, frozen.discriminator))
         history = joint_files.read_history(folder.root)
-        write = functools.partial(_write, config, params, history, by_name, frozen, judge, folder)
+
+        def write(name: str) -> None:
+            """Writes one image's results from the shared networks."""
+            folder.require()
+            prepared = dataclasses.replace(by_name[name], settings=task.settings)  # so that programs are shared
+            own = loop.own_history(history, prepared.name)
+            explain.write(
+                explain.explain(params, prepared, frozen, judge, history=own),
+                folder.result(prepared.name),
+                config,
+                project=explain.projector(params, prepared, frozen),
+                extra={"history.csv": explain.history_csv(own).encode()},
+            )
+
         with Units(folder, names, monitor.say) as units:
-            return units.each([name for (name,) in begun.units], lambda name: functools.partial(write, name))
+            for (name,) in units.unfinished(started.units):
+                units.write({name: functools.partial(write, name)})
+            return units.status
 
 
 def train(

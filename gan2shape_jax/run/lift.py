@@ -62,19 +62,19 @@ def run(config: ConfigDict, names: list[str]) -> int:
       DivergedError: the loss is not finite, or the networks collapse, a second time.
     """
     del names
-    with start.begin(config, [], stay=True) as begun:
-        folder = begun.folder
-        if begun.trained and _model_size(folder) == joint_files.record_of(folder.root).get("model", -1):
+    with start.begin(config, [], stay=True) as started:
+        folder = started.folder
+        if started.trained and _model_size(folder) == joint_files.record_of(folder.root).get("model", -1):
             return 0
         architecture, frozen = prepare.load_frozen(config)
         folder.describe(config)
-        tensorboard = folder.tensorboard if config.logging.tensorboard and begun.team.leads else None
+        tensorboard = folder.tensorboard if config.logging.tensorboard and started.team.leads else None
         with Monitor(schedule_of(config), tensorboard) as monitor, interrupt.noted() as check:
             lift = _Lift(config, architecture, frozen, folder, monitor, check)
-            if not begun.trained:
+            if not started.trained:
                 lift.train_twice()
             jax.distributed.shutdown()
-            if begun.team.leads:
+            if started.team.leads:
                 checkpoint.discard(folder.shared_checkpoints)  # the networks and the history have been written
                 shutil.rmtree(folder.root / PROJECTED, ignore_errors=True)
                 lift.write_model()

@@ -10,32 +10,25 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from gan2shape_jax.io import data
-from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
-from gan2shape_jax.method.reconstruction import Reconstruction, see_together
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage, Problem
 from gan2shape_jax.results import Result
 from gan2shape_jax.run import explain, interrupt, prepare, start, trust
-from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.report import Monitor
-from gan2shape_jax.run.runner import FAILURES, Units
+from gan2shape_jax.run.runner import FAILURES, Units, failure_of
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files
 
 __all__ = ["Predictor", "load", "needed_networks", "no_gan_because", "run", "stand_in_sizes"]
-
-_AT_ONCE = 8  # images that go through the networks together
-_MANY = 32  # number of images from which a separate program for that pays off
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,14 +62,9 @@ class Predictor:
         )
         return PreparedImage(name=item.name, problem=problem, settings=self.settings, inversion_l1=None)
 
-    def explain(self, prepared: PreparedImage, view: Reconstruction | None = None) -> Result:
-        """Returns the networks' result for an image; `view` is its entry from `views_of`, if that has been called."""
-        return explain.explain(self.params, prepared, self.frozen, self.judge, view=view)
-
-    def views_of(self, images: Sequence[PreparedImage | None]) -> list[Reconstruction | None]:
-        """Returns the networks' reconstructions of several images at once, see `reconstruction.see_together`."""
-        problems = [None if one is None else one.problem for one in images]
-        return see_together(self.params, problems, self.frozen, self.settings)
+    def explain(self, prepared: PreparedImage) -> Result:
+        """Returns the networks' result for an image."""
+        return explain.explain(self.params, prepared, self.frozen, self.judge)
 
 
 def load(config: ConfigDict, gan: tuple[Architecture, FrozenModels] | None) -> Predictor:
@@ -140,9 +128,7 @@ def _without_gan(config: ConfigDict) -> tuple[Architecture, FrozenModels]:
 def no_gan_because(config: ConfigDict) -> str:
     """Returns why there are no pictures through the GAN, so that it is not loaded; '' if there can be."""
     if not _asks_for_gan(config):
-        return (
-            f"config.outputs.gan_images is {config.outputs.gan_images}, config.outputs.preset {config.outputs.preset!r}"
-        )
+        return f"config.outputs.gan_images is {config.outputs.gan_images}, its preset {config.outputs.preset!r}"
     if not pathlib.Path(config.gan.checkpoint).is_file():
         return f"there is no config.gan.checkpoint {config.gan.checkpoint}"
     if not config.data.latent_root:
@@ -152,61 +138,6 @@ def no_gan_because(config: ConfigDict) -> str:
 
 def _asks_for_gan(config: ConfigDict) -> bool:
     return config.outputs.gan_images and config.outputs.preset == "all"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Images:
-    """The images of a run, several of which go through the networks at once.
-
-    Attributes:
-      config: the run's configuration.
-      networks: the networks that explain the images.
-      folder: the run's folder.
-      names: the names of all images that this host explains.
-      seen: images that have gone through the networks along with others and are still waiting their turn, or their
-        errors; mutable.
-    """
-
-    config: ConfigDict
-    networks: Predictor
-    folder: RunFolder
-    names: list[str]
-    seen: dict[str, tuple[PreparedImage, Reconstruction] | Exception] = dataclasses.field(default_factory=dict)
-
-    def get(self, name: str) -> tuple[PreparedImage, Reconstruction | None]:
-        """Returns an image, and the networks' reconstruction of it if images go through them together."""
-        if len(self.names) < _MANY or self.networks.frozen.generator is not None:
-            return self._prepare(name), None
-        if name not in self.seen:
-            self._see_with_others(name)
-        found = self.seen.pop(name)
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-    def _prepare(self, name: str) -> PreparedImage:
-        item, known = data.load_item(self.config, name), self.networks
-        if known.frozen.generator is not None and item.latent is not None:
-            return prepare.load_image(self.config, name, known.architecture, known.frozen, self.folder.latents)
-        return known.prepared(item)
-
-    def _see_with_others(self, name: str) -> None:
-        """Sends an image and its neighbours in the list through the networks.
-
-        Which images go together, and in which positions, depends on the list alone, not on what is already finished.
-        """
-        first = self.names.index(name) // _AT_ONCE * _AT_ONCE
-        images: list[PreparedImage | None] = [None] * _AT_ONCE
-        for place, one in enumerate(self.names[first : first + _AT_ONCE]):
-            if not self.folder.is_finished(stem_of(one)):
-                try:
-                    images[place] = self._prepare(one)
-                except FAILURES as error:
-                    self.seen[one] = error
-        if any(image is not None for image in images):
-            for one, image, view in zip(self.names[first:], images, self.networks.views_of(images), strict=False):
-                if image is not None and view is not None:
-                    self.seen[one] = image, view
 
 
 def run(config: ConfigDict, names: list[str]) -> int:
@@ -222,27 +153,33 @@ def run(config: ConfigDict, names: list[str]) -> int:
     Raises:
       UserError: the networks or the statistics are unusable.
     """
-    with start.begin(config, names) as begun:
-        reason, folder = no_gan_because(config), begun.folder
+    with start.begin(config, names) as started:
+        reason, folder = no_gan_because(config), started.folder
         networks = load(config, None if reason else prepare.load_frozen(config, perceptual_weights=False))
         folder.describe(config)
-        with Monitor((), None) as monitor, interrupt.noted() as check:
+        with Monitor((), None) as monitor, interrupt.noted() as check, Units(folder, names, monitor.say) as units:
             if reason and _asks_for_gan(config):
                 monitor.say(f"no pictures through the GAN: {reason}")
-            mine = [name for (name,) in begun.units]
-            images = _Images(config, networks, folder, mine)
-
-            def make(name: str) -> Callable[[], None]:
-                check()
-                folder.require()
-                prepared, view = images.get(name)
-                result = networks.explain(prepared, view)
+            for (name,) in units.unfinished(started.units):
+                try:
+                    check()
+                    prepared = _prepared(config, networks, name)
+                    result = networks.explain(prepared)
+                except FAILURES as error:
+                    units.fail(failure_of(name, error))
+                    continue
                 if sentence := trust.sentence_of(result.name, result.metrics):
                     monitor.say(sentence)
                 has_latent = prepared.problem.latent is not None
                 project = explain.projector(networks.params, prepared, networks.frozen) if has_latent else None
-                return functools.partial(explain.write, result, folder.result(result.name), config, project=project)
+                place = folder.result(result.name)
+                units.write({name: functools.partial(explain.write, result, place, config, project=project)})
+            return units.status
 
-            # While eight images go through the networks, the previous eight are written.
-            with Units(folder, names, monitor.say, ahead=_AT_ONCE) as units:
-                return units.each(mine, make)
+
+def _prepared(config: ConfigDict, networks: Predictor, name: str) -> PreparedImage:
+    """Reads an image and its files; with its latent if there is one and the GAN is loaded."""
+    item, frozen = data.load_item(config, name), networks.frozen
+    if frozen.generator is not None and item.latent is not None:
+        return prepare.prepare_image(config, item, item.latent, networks.architecture, frozen)
+    return networks.prepared(item)

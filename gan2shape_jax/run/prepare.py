@@ -38,7 +38,6 @@ __all__ = [
     "load_gan",
     "load_image",
     "mean_latent",
-    "pixel_width",
     "prepare_image",
     "prior_of",
     "prior_of_mask",
@@ -57,8 +56,7 @@ def load_gan(config: ConfigDict) -> tuple[Architecture, dict[str, Any]]:
     """
     xla_flags.avoid_wrong_sums()
     architecture, weights = stylegan2.load(config.gan.checkpoint)
-    problems = gan_problems(config, architecture)
-    if problems:
+    if problems := gan_problems(config, architecture):
         raise UserError("\n".join(problems))
     return architecture, weights
 
@@ -82,16 +80,14 @@ def freeze(
     config: ConfigDict, architecture: Architecture, weights: dict[str, Any], *, perceptual_weights: bool = True
 ) -> FrozenModels:
     """Collects everything that no step changes, for a GAN that is already loaded; see `load_frozen`."""
-    lpips = None
-    if perceptual_weights and config.loss.perceptual == "lpips":
-        lpips = perceptual.load_lpips(config.loss.lpips_weights)
+    with_lpips = perceptual_weights and config.loss.perceptual == "lpips"
     return build_frozen(
         weights,
         architecture,
         view_mvn=data.load_mvn(config.sampling.view_mvn, 6),
         light_mvn=data.load_mvn(config.sampling.light_mvn, 4),
         F1_d=config.gan.F1_d,
-        lpips=lpips,
+        lpips=perceptual.load_lpips(config.loss.lpips_weights) if with_lpips else None,
         mean_w=mean_latent(weights, architecture) if config.gan.truncation < 1 else None,
     )
 
@@ -127,7 +123,7 @@ def find_latent(
       name: the image's name, without extension; the random numbers are a function of it and the seed.
       picture: the whole image, RGB and square, before it is cropped.
       architecture: the GAN's architecture.
-      frozen: the run's frozen networks.
+      frozen: the frozen networks.
     """
     target = np.asarray(image_files.crop_and_resize(picture, None, architecture.size), np.float32) / 127.5 - 1
     inverted = inversion.invert(
@@ -157,7 +153,7 @@ def load_image(
       config: the run's configuration.
       name: the image's name in the list.
       architecture: the GAN's architecture.
-      frozen: the run's frozen networks.
+      frozen: the frozen networks.
       latents: the folder for latents found by inversion, NAME.npy (1, W); one that cannot be read is found again.
       keep: whether a latent found now is saved there for the next start.
 
@@ -171,24 +167,16 @@ def load_image(
             latent = data.load_latent(path, architecture.style_dim)
     if latent is None:
         picture = data.open_picture(config, name, expected=architecture.size).picture
-        found = find_latent(config, item.name, picture, architecture, frozen)
+        latent = find_latent(config, item.name, picture, architecture, frozen)
         if keep:
-            atomic_file(path, lambda part: np.save(part, found), parents=True)
-        latent = found
+            atomic_file(path, lambda part: np.save(part, latent), parents=True)
     return prepare_image(config, item, latent, architecture, frozen)
 
 
 def prepare_image(
     config: ConfigDict, item: data.Item, latent: np.ndarray, architecture: Architecture, frozen: FrozenModels
 ) -> PreparedImage:
-    """Returns an image and everything known about it, as arrays ready for training.
-
-    Args:
-      config: the run's configuration.
-      item: the image and its data.
-      latent: (1, W) or (1, L, W).
-      architecture: the GAN's architecture.
-      frozen: the frozen networks.
+    """Returns an image and everything known about it, as arrays ready for training; `latent` is (1, W) or (1, L, W).
 
     Raises:
       UserError: the latent does not fit the generator, or the mask shows no object.
@@ -230,11 +218,6 @@ def require_layers(latent: np.ndarray, name: str, architecture: Architecture) ->
         )
 
 
-def pixel_width(config: ConfigDict) -> float:
-    """Returns the width of a pixel at depth 1, in scene units."""
-    return 2 * math.tan(math.radians(config.camera.fov_deg) / 2) / (config.image_size - 1)
-
-
 def prior_of(config: ConfigDict, item: data.Item) -> jax.Array:
     """Returns the depth (S, S) that training starts from, in scene units; all ones if networks are pretrained.
 
@@ -244,10 +227,9 @@ def prior_of(config: ConfigDict, item: data.Item) -> jax.Array:
     if config.networks.pretrained:
         return jnp.ones(item.mask.shape)
     try:
-        depth = prior_of_mask(config, item.mask)
+        return jnp.asarray(prior_of_mask(config, item.mask), jnp.float32)
     except UserError as error:
         raise UserError(str(error).replace("the object mask", f"the object mask of {item.name}", 1)) from error
-    return jnp.asarray(depth, jnp.float32)
 
 
 def prior_of_mask(config: ConfigDict, mask: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
@@ -265,5 +247,5 @@ def prior_of_mask(config: ConfigDict, mask: Float[np.ndarray, "s s"]) -> Float[n
         shift=config.prior.shift,
         middle=(config.camera.min_depth + config.camera.max_depth) / 2,
         least=config.camera.min_depth,
-        pixel=pixel_width(config),
+        pixel=2 * math.tan(math.radians(config.camera.fov_deg) / 2) / (config.image_size - 1),  # its width at depth 1
     )

@@ -9,7 +9,7 @@ import pathlib
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,8 +17,6 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
-    ProgressColumn,
-    Task,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -35,16 +33,11 @@ from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.trust import remarks
 from gan2shape_jax.training.loop import Watcher
 
-# tensorboardX imports PyTorch if installed, which takes seconds: it is imported only when curves are written.
-if TYPE_CHECKING:
-    from tensorboardX.event_file_writer import EventsWriter
-
 __all__ = ["Monitor", "Summaries"]
 
 # Takes the phase, the number of iterations done in it, and the latest loss if it was logged.
 _OnProgress = Callable[[Phase, int, float | None], None]
 _PLACE = ("phase", "step", "iteration")  # what says where a row of the history belongs
-_WIDEST_NAME = 40  # characters
 # Writing summaries takes longer the more images there are: until the end, the pause between writes is this many times
 # the duration of the last one.
 _SPACING = 20
@@ -108,12 +101,12 @@ class Monitor:
         """
         title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
         with contextlib.ExitStack() as stack:
-            progress = stack.enter_context(self._bar(self._bars, title) if self._bars else self._lines(title))
+            progress = stack.enter_context(self._bar(self._bars, title)) if self._bars else self._lines(title)
             folders = [self._tensorboard / name for name in names] if self._tensorboard else []
-            curves = [_Curves(self._schedule, stack.enter_context(_open_events(folder))) for folder in folders]
+            curves = [stack.enter_context(_Curves(self._schedule, folder)) for folder in folders]
 
             def record(row: dict[str, Any]) -> None:
-                for name, own in zip(names, curves, strict=False):
+                for name, own in zip(names, curves):
                     own.record(row if one else {key: row[key] for key in _PLACE} | row["images"][name])
 
             def phase_end(phase: Phase, view: Reconstruction) -> None:
@@ -132,7 +125,7 @@ class Monitor:
     @contextlib.contextmanager
     def _bar(self, bars: Progress, title: str) -> Iterator[_OnProgress]:
         """Shows a row until the context is left."""
-        row = bars.add_task("", total=self._cost, image=title, phase="", loss="-")
+        row = bars.add_task(one_line(title), total=self._cost, phase="", loss="-")
 
         def progress(phase: Phase, done: int, loss: float | None) -> None:
             fields: dict[str, Any] = {"phase": phase.label} | ({} if loss is None else {"loss": f"{loss:.4f}"})
@@ -143,9 +136,8 @@ class Monitor:
         finally:
             bars.remove_task(row)
 
-    @contextlib.contextmanager
-    def _lines(self, title: str) -> Iterator[_OnProgress]:
-        """Prints a line whenever a loss is logged.
+    def _lines(self, title: str) -> _OnProgress:
+        """Returns a function that prints a line whenever a loss is logged.
 
         The time left is estimated from the first report on: the time before it was spent compiling.
         """
@@ -154,29 +146,22 @@ class Monitor:
         def progress(phase: Phase, done: int, loss: float | None) -> None:
             cost, now = self._done(phase, done), self._clock()
             first.append((cost, now))
-            since, began = first[0]
             if loss is None:
                 return
-            seconds = (now - began) * (self._cost - cost) / (cost - since) if cost > since else None
-            left = "unknown time" if seconds is None else str(datetime.timedelta(seconds=round(seconds)))
+            spent, seconds = cost - first[0][0], now - first[0][1]
+            rest = datetime.timedelta(seconds=round(seconds * (self._cost - cost) / spent)) if spent else "unknown time"
             clock = datetime.datetime.now().strftime("%H:%M:%S")
-            state = f"{phase.label}, {done} of {phase.iterations}, loss {loss:.4f}, {left} left"
+            state = f"{phase.label}, {done} of {phase.iterations}, loss {loss:.4f}, {rest} left"
             self.console.print(Text(f"{clock} {one_line(title)}: {state}"), soft_wrap=True)
 
-        yield progress
-
-
-class _Name(ProgressColumn):
-    """The name of an image verbatim, truncated if it would leave no room for the bar."""
-
-    def render(self, task: Task) -> Text:
-        """Returns the text shown for a row."""
-        return Text(one_line(task.fields["image"]))
+        return progress
 
 
 def _bars(console: Console) -> Progress:
     return Progress(
-        _Name(Column(no_wrap=True, overflow="ellipsis", max_width=_WIDEST_NAME)),
+        TextColumn(
+            "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", max_width=40)
+        ),
         TextColumn("{task.fields[phase]:<14}"),
         BarColumn(),
         TaskProgressColumn(),
@@ -188,19 +173,25 @@ def _bars(console: Console) -> Progress:
     )
 
 
-class _Curves:
-    """An image's curves and pictures over the iterations of all phases.
+class _Curves(contextlib.ExitStack):
+    """An image's curves and pictures over the iterations of all phases, in a folder; a context manager.
 
-    The library's own `SummaryWriter` writes in a thread, which a full disk kills with a traceback, and the run then
-    waits for it forever.
+    What cannot be written is a `UserError`. The library's own `SummaryWriter` writes in a thread, which a full disk
+    kills with a traceback, and the run then waits for it forever.
     """
 
-    def __init__(self, schedule: tuple[Phase, ...], events: EventsWriter):
+    def __init__(self, schedule: tuple[Phase, ...], folder: pathlib.Path):
+        from tensorboardX.event_file_writer import EventsWriter  # imports PyTorch if installed, which takes seconds
+
+        super().__init__()
         self._schedule = schedule
-        self._events = events
+        with _in_words():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._events = EventsWriter(str(folder / "events"))
+        self.callback(self._events.close)
 
     def record(self, row: dict[str, Any]) -> None:
-        """Adds the losses and errors of a row of the history; raises `UserError` if they cannot be written."""
+        """Adds the losses and errors of a row of the history."""
         from tensorboardX import summary
 
         for key, value in row.items():
@@ -208,7 +199,7 @@ class _Curves:
                 self._write(summary.scalar(f"{row['step']}/{key}", value), row["phase"], row["iteration"])
 
     def phase_end(self, phase: Phase, view: Reconstruction) -> None:
-        """Adds pictures of the reconstruction at the end of a phase; raises `UserError` if they cannot be written."""
+        """Adds pictures of the reconstruction at the end of a phase."""
         from tensorboardX import summary
 
         depth = np.asarray(view.depth)
@@ -231,24 +222,6 @@ class _Curves:
 
 
 @contextlib.contextmanager
-def _open_events(folder: pathlib.Path) -> Iterator[EventsWriter]:
-    """Opens a file of curves in a folder, and closes it; raises `UserError` if it cannot be written."""
-    from tensorboardX.event_file_writer import EventsWriter
-
-    with _in_words():
-        folder.mkdir(parents=True, exist_ok=True)
-        events = EventsWriter(str(folder / "events"))
-    try:
-        yield events
-    except BaseException:
-        with contextlib.suppress(OSError):  # the original error is the one that matters
-            events.close()
-        raise
-    with _in_words():
-        events.close()
-
-
-@contextlib.contextmanager
 def _in_words() -> Iterator[None]:
     try:
         yield
@@ -263,13 +236,7 @@ class Summaries:
     """
 
     def __init__(self, folder: RunFolder, stems: Sequence[str], say: Callable[[Any], None]):
-        """Summaries of the images with these stems, in the given order.
-
-        Args:
-          folder: the run's folder.
-          stems: the names in the list without their extensions.
-          say: prints a line, given as str or, with a colour, as Text.
-        """
+        """Summaries of the images with these stems, in the given order; `say` prints a line, str or `Text`."""
         self.failures: dict[str, str] = {}
         self._folder = folder
         self._stems = stems
@@ -296,20 +263,20 @@ class Summaries:
         If another host has meanwhile finished an image, this host may just have overwritten its summary, so the files
         are written again: whoever writes last has seen everything.
         """
-        began = time.monotonic()
+        start, changed = time.monotonic(), True
         self._folder.require()
-        self._look()
-        while True:
+        self._read()
+        while changed:
             failures = self._folder.write_failures(self.failures)
             known = self._finished | {stem: Row(stem, f"failed: {message}") for stem, message in failures.items()}
             rows = [known[stem] for stem in self._stems if stem in known]
             write_table(self._folder.root, rows)
             write_page(self._folder.root, rows, fragments=self._fragments)
-            if not self._look():
-                self._due = time.monotonic() + _SPACING * (time.monotonic() - began)
-                return rows
+            changed = self._read()
+        self._due = time.monotonic() + _SPACING * (time.monotonic() - start)
+        return rows
 
-    def _look(self) -> bool:
+    def _read(self) -> bool:
         """Reads new results; returns whether there are any."""
         new = [stem for stem in self._stems if stem not in self._finished and self._folder.is_finished(stem)]
         for stem in new:

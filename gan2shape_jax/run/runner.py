@@ -11,7 +11,6 @@ import concurrent.futures
 import dataclasses
 import errno
 import functools
-import pathlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -117,42 +116,25 @@ class Units:
           jobs: writes an image's results, by its name; may raise one of `FAILURES`.
           after: called when all of them have been written.
         """
-        self._writing.append(self._background.submit(_write_all, jobs, after))
+
+        def write_all() -> dict[str, str]:
+            failures: dict[str, str] = {}
+            for name, job in jobs.items():
+                try:
+                    job()
+                except FAILURES as error:
+                    failures |= failure_of(name, error)
+            if not failures:
+                after()
+            return failures
+
+        self._writing.append(self._background.submit(write_all))
         self._note_written(self._ahead)
-
-    def each(self, names: Sequence[str], make: Callable[[str], Callable[[], None]]) -> int:
-        """Goes through images one by one; returns `status`.
-
-        Args:
-          names: the names of the images that this host processes.
-          make: computes the results of one image, by name, or raises one of `FAILURES`; the function that it returns
-            writes them, while the next image is under way.
-        """
-        for (name,) in self.unfinished([[name] for name in names]):
-            try:
-                job = make(name)
-            except FAILURES as error:
-                self.fail(failure_of(name, error))
-            else:
-                self.write({name: job})
-        return self.status
 
     def _note_written(self, most: int) -> None:
         """Notes units whose results have been written; waits until at most `most` are pending."""
         while self._writing and (len(self._writing) > most or self._writing[0].done()):
             self._summaries.note(self._writing.popleft().result())
-
-
-def _write_all(jobs: Mapping[str, Callable[[], None]], after: Callable[[], None]) -> dict[str, str]:
-    failures: dict[str, str] = {}
-    for name, job in jobs.items():
-        try:
-            job()
-        except FAILURES as error:
-            failures |= failure_of(name, error)
-    if not failures:
-        after()
-    return failures
 
 
 def run(config: ConfigDict, names: list[str]) -> int:
@@ -168,9 +150,9 @@ def run(config: ConfigDict, names: list[str]) -> int:
     Raises:
       UserError: the GAN or the folder is unusable, so that no image could succeed.
     """
-    with start.begin(config, names) as begun:
+    with start.begin(config, names) as started:
         architecture, frozen = prepare.load_frozen(config)
-        folder, schedule = begun.folder, schedule_of(config)
+        folder, schedule = started.folder, schedule_of(config)
         folder.describe(config)
         tensorboard = folder.tensorboard if config.logging.tensorboard else None
         with Monitor(schedule, tensorboard) as monitor, interrupt.noted() as check:
@@ -183,8 +165,9 @@ def run(config: ConfigDict, names: list[str]) -> int:
             trainer = Trainer(config, folder, names, schedule, architecture, frozen, judge, monitor, check)
             # Without `reset_weight`, an image starts from the results of the one before it.
             with Units(folder, names, monitor.say, ahead=int(config.schedule.reset_weight)) as units:
-                for unit in units.unfinished(trainer.groups(begun.units)):
-                    trainer.train(unit, units)
+                for unit in units.unfinished(trainer.groups(started.units)):
+                    for images in trainer.alike(unit, units):
+                        trainer.train(images, units)
                 return units.status
 
 
@@ -206,14 +189,10 @@ class Trainer:
         """Returns finished images, then groups that are under way, then the other images in groups of a good size."""
         finished = [unit for unit in units if len(unit) == 1 and self.folder.is_finished(stem_of(unit[0]))]
         unfinished = [unit for unit in units if unit not in finished]
-        single = [unit[0] for unit in unfinished if len(unit) == 1]
-        return finished + groups.plan(unfinished, self._images_at_once(single, sum(map(len, unfinished))))
-
-    def _images_at_once(self, single: list[str], count: int) -> int:
-        """Returns how many of `count` images to train at once; those in `single` are not yet in a group."""
+        asked, count = self.config.runtime.images_at_once, sum(map(len, unfinished))
         if not self.config.schedule.reset_weight:
-            return 1
-        asked = self.config.runtime.images_at_once
+            return finished + groups.plan(unfinished, 1)
+        single = [unit[0] for unit in unfinished if len(unit) == 1]
         size = groups.choose_size(asked, count, jax.local_devices(), lambda: self._bytes_of_one(single))
         if size < min(asked, count):
             warnings.warn(
@@ -221,7 +200,7 @@ class Trainer:
                 "take longer together than in turn",
                 stacklevel=2,
             )
-        return size
+        return finished + groups.plan(unfinished, size)
 
     def _bytes_of_one(self, names: list[str]) -> int:
         """Returns the bytes that the first usable image takes; 0 if there is none. Errors are reported later."""
@@ -239,39 +218,57 @@ class Trainer:
             self.monitor.say(f"{prepared.name}: latent by inversion, mean absolute error {prepared.inversion_l1:.3f}")
         return prepared
 
-    def train(self, names: list[str], units: Units) -> None:
-        """Trains the networks of images, at once where the images are alike, and has `units` write the results."""
+    def alike(self, names: list[str], units: Units) -> Iterator[dict[str, PreparedImage]]:
+        """Yields the usable images of a unit, by name, in groups that can be trained at once."""
         images: dict[str, PreparedImage] = {}
         for name in names:
             try:
                 images[name] = self.prepare(name)
             except FAILURES as error:
                 units.fail(failure_of(name, error))
-        for alike in _partition(images):
-            try:
-                initial = self._initial(*next(iter(alike.items())))
-                alike = {name: refinement.held(one, initial) for name, one in alike.items()}
-                work, checkpoints = self._task(alike)
-                made_with = {"configuration": config_hash(self.config), "images": list(alike)}
-                stems = [one.name for one in alike.values()]
-                with self.monitor.watch(stems, one=False) as watcher:
-                    watcher = interruptible(watcher, self.check_interrupt)
-                    state, history = loop.run_schedule(
-                        work, self.schedule, initial, checkpoints, cadence_of(self.config), watcher, made_with
-                    )
-            except FAILURES as error:
-                units.fail(self._give_up(list(alike), error))
-            else:
-                self._hand_over(alike, initial, state, history, units)
+        while images:
+            first = next(iter(images.values()))
+            alike = {name: prepared for name, prepared in images.items() if task.alike(first, prepared)}
+            images = {name: prepared for name, prepared in images.items() if name not in alike}
+            yield alike
 
-    def _task(self, images: dict[str, PreparedImage]) -> tuple[task.Task, pathlib.PurePath]:
-        """Returns the task of training alike images, and the folder of its checkpoints."""
-        names, prepared = list(images), list(images.values())
-        together = task.independent(prepared, self.frozen)
-        if len(names) == 1:
-            return together, self.folder.checkpoints(prepared[0].name)
-        groups.record(self.folder.root, names)
-        return together, self.folder.group_checkpoints(groups.key_of(names))
+    def train(self, images: dict[str, PreparedImage], units: Units) -> None:
+        """Trains images at once, and has `units` write the results of those whose loss stayed finite."""
+        names, stems = list(images), [one.name for one in images.values()]
+        try:
+            initial = self._initial(*next(iter(images.items())))
+            prepared = [refinement.held(one, initial) for one in images.values()]
+            checkpoints = self.folder.checkpoints(stems[0])
+            if len(names) > 1:
+                groups.record(self.folder.root, names)
+                checkpoints = self.folder.group_checkpoints(groups.key_of(names))
+            made_with = {"configuration": config_hash(self.config), "images": names}
+            with self.monitor.watch(stems, one=False) as watcher:
+                state, history = loop.run_schedule(
+                    task.independent(prepared, self.frozen),
+                    self.schedule,
+                    initial,
+                    checkpoints,
+                    cadence_of(self.config),
+                    interruptible(watcher, self.check_interrupt),
+                    made_with,
+                )
+        except FAILURES as error:
+            units.fail(self._give_up(names, error))
+            return
+        state = jax.device_get(state)  # frees the device for the next group
+        broken, together = dict[str, str](), dict[str, Any]()
+        if len(names) > 1:
+            labels = {phase.number: phase.label for phase in self.schedule}
+            broken = loop.failures_of(history, stems, labels)
+            together = {"together": names, "broken": [name for name in names if stem_of(name) in broken]}
+        units.fail(broken)
+        jobs: dict[str, Callable[[], None]] = {}
+        for index, (name, one) in enumerate(zip(names, prepared)):
+            if one.name not in broken and not self.folder.is_finished(one.name):
+                own = task.one_of(state, index), loop.own_history(history, one.name)
+                jobs[name] = functools.partial(self.write, one, initial, *own, **together)
+        units.write(jobs, after=functools.partial(self._forget, names))
 
     def _initial(self, name: str, prepared: PreparedImage) -> models.Params:
         """Returns what an image starts from: the previous image's networks, pretrained, or random ones (seeded)."""
@@ -296,30 +293,6 @@ class Trainer:
             "config.runtime.images_at_once"
         )
         return dict.fromkeys(failures, message)
-
-    def _hand_over(
-        self,
-        images: dict[str, PreparedImage],
-        initial: models.Params,
-        state: TrainState,
-        history: list[dict[str, Any]],
-        units: Units,
-    ) -> None:
-        """Has `units` write the results of trained images, but for those whose loss became non-finite."""
-        names, broken, together = list(images), dict[str, str](), dict[str, Any]()
-        state = jax.device_get(state)  # frees the device for the next group
-        if len(names) > 1:
-            labels = {phase.number: phase.label for phase in self.schedule}
-            broken = loop.failures_of(history, [one.name for one in images.values()], labels)
-            together = {"together": names, "broken": [name for name in names if stem_of(name) in broken]}
-        units.fail(broken)
-        jobs: dict[str, Callable[[], None]] = {}
-        for index, (name, prepared) in enumerate(images.items()):
-            if prepared.name in broken or self.folder.is_finished(prepared.name):
-                continue
-            own = task.one_of(state, index), loop.own_history(history, prepared.name)
-            jobs[name] = functools.partial(self.write, prepared, initial, *own, **together)
-        units.write(jobs, after=functools.partial(self._forget, names))
 
     def write(
         self,
@@ -360,15 +333,6 @@ class Trainer:
         """Removes the checkpoints of images that no longer need them."""
         if len(names) == 1:
             checkpoint.discard(self.folder.checkpoints(stem_of(names[0])))
-            return
-        groups.finish(self.folder.root, names)
-        checkpoint.discard(self.folder.group_checkpoints(groups.key_of(names)))
-
-
-def _partition(images: dict[str, PreparedImage]) -> Iterator[dict[str, PreparedImage]]:
-    """Yields the images in subsets that can be trained at once."""
-    while images:
-        first = next(iter(images.values()))
-        alike = {name: prepared for name, prepared in images.items() if task.alike(first, prepared)}
-        images = {name: prepared for name, prepared in images.items() if name not in alike}
-        yield alike
+        else:
+            groups.finish(self.folder.root, names)
+            checkpoint.discard(self.folder.group_checkpoints(groups.key_of(names)))

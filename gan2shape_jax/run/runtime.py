@@ -23,6 +23,7 @@ import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax.io.bundled import cache
+from gan2shape_jax.io.files import folder_fault
 from gan2shape_jax.lift import steps
 from gan2shape_jax.method.schedule import Phase, make_schedule
 from gan2shape_jax.run.xla_flags import add_flag, avoid_wrong_sums
@@ -64,14 +65,9 @@ def keep_programs(setting: str) -> pathlib.Path | None:
         return pathlib.Path(present) if present else None
     default = cache(f"xla-{_machine()}")
     folder = pathlib.Path(os.path.expanduser(setting)).absolute() if setting else default
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        fault = "" if os.access(folder, os.W_OK) else "it is read-only"
-    except OSError as error:
-        fault = error.strerror or str(error)
-    if fault:
+    if fault := folder_fault(folder):
         warnings.warn(
-            f"compiled programs are not kept, the next start compiles again: {folder} cannot be written ({fault}); "
+            f"compiled programs are not kept, the next start compiles again: {folder} {fault}; "
             "name another folder with config.runtime.compilation_cache, or 'off'",
             stacklevel=2,
         )
@@ -121,9 +117,8 @@ def interruptible(watcher: Watcher, check: Callable[[], None]) -> Watcher:
 
 def _machine() -> str:
     """Returns the machine's architecture with a checksum of the processor's features."""
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    features = next((line for line in lines if line.lower().startswith(("flags", "features"))), platform.processor())
+    lines = [platform.processor()]
+    with contextlib.suppress(OSError):
+        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() + lines
+    features = next((line for line in lines if line.lower().startswith(("flags", "features"))), lines[-1])
     return f"{platform.machine() or 'any'}-{zlib.crc32(features.encode()):08x}"

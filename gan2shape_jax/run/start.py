@@ -1,4 +1,4 @@
-"""The start of a run: its hosts meet, hold its folder, and see what earlier starts have left to do.
+"""The start of a run: its hosts meet, lock its folder, and see what earlier starts have left to do.
 
 Host 0 determines which images are unfinished, and all hosts use its list, so that they agree although each sees the
 shared folder at a different moment. Nothing is reassigned later: a lost host's images are resumed at the next start,
@@ -38,7 +38,7 @@ __all__ = ["Start", "begin"]
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """A run that holds its folder.
+    """A run that has locked its folder.
 
     Attributes:
       folder: the run's folder, without the temporary files of earlier starts.
@@ -59,7 +59,7 @@ class Start:
 
 @contextlib.contextmanager
 def begin(config: ConfigDict, names: Sequence[str], *, stay: bool = False) -> Iterator[Start]:
-    """Holds the run's folder until the block is left; must precede the first computation.
+    """Locks the run's folder until the block is left; must precede the first computation.
 
     Args:
       config: the run's configuration.
@@ -67,15 +67,15 @@ def begin(config: ConfigDict, names: Sequence[str], *, stay: bool = False) -> It
       stay: whether several hosts stay connected to compute together; otherwise they disconnect at once.
 
     Raises:
-      UserError: another run holds the folder, it belongs to another configuration, or the hosts do not find each other.
+      UserError: another run has the folder, it belongs to another configuration, or the hosts do not find each other.
     """
     with contextlib.ExitStack() as stack:
         with hosts.connected(config, stay=stay) as (team, ask):
             message: dict[str, Any] = {"config": hosts.comparable(config), "names": list(names)}
             if team.leads:
                 try:
-                    requires = _hold(stack, config, team)
-                    message["found"] = _look(config, names)
+                    requires = _lock(stack, config, team)
+                    message["found"] = _unfinished(config, names)
                     message["start"] = _name_start(config) if team.count > 1 else ""
                 except UserError as error:
                     if team.count == 1:
@@ -85,13 +85,17 @@ def begin(config: ConfigDict, names: Sequence[str], *, stay: bool = False) -> It
         hosts.require_alike(answers)
         if problem := answers[0].get("problem"):
             raise UserError(problem)
-        found = answers[0]["found"]
-        team = dataclasses.replace(team, start=answers[0]["start"])
+        found, team = answers[0]["found"], dataclasses.replace(team, start=answers[0]["start"])
         if not team.leads:
             _require_shared(config, team)
-            requires = _hold(stack, config, team)
+            requires = _lock(stack, config, team)
         folder = RunFolder.at(config, team, requires)
-        units = found["units"] if team.count == 1 else _share(config, team, found)
+        if team.count > 1 and config.mode == "instance" and not config.schedule.reset_weight:
+            raise UserError(
+                "config.schedule.reset_weight is False: each image starts from the networks of the one before "
+                "it, which several hosts cannot do; set it True, or config.runtime.hosts='one'"
+            )
+        units = found["units"] if team.count == 1 else team.share(found["unfinished"])
         try:
             yield Start(folder, units, found["trained"])
         except Exception:
@@ -99,15 +103,15 @@ def begin(config: ConfigDict, names: Sequence[str], *, stay: bool = False) -> It
             raise
 
 
-def _hold(stack: contextlib.ExitStack, config: ConfigDict, team: Team) -> tuple[Callable[[], None], ...]:
-    """Holds the run's folder and its checkpoint folder, which another run might also use."""
+def _lock(stack: contextlib.ExitStack, config: ConfigDict, team: Team) -> tuple[Callable[[], None], ...]:
+    """Locks the run's folder and its checkpoint folder, which another run might also use."""
     folder = RunFolder.at(config)
     places = [folder.root] if config.mode == "predict" else [folder.root, folder.checkpoint_root]
     real = {os.path.realpath(one) if isinstance(one, pathlib.Path) else str(one): one for one in places}
     return tuple(stack.enter_context(hold(one, index=team.index)) for one in real.values())
 
 
-def _look(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
+def _unfinished(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
     """Returns what earlier starts have left to do, as JSON data; removes what they have left behind."""
     require_same_config(config)
     folder = RunFolder.at(config)
@@ -115,14 +119,14 @@ def _look(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
     inside = [path.parent for stem in stems for path in (folder.result(stem), folder.latents / stem)]
     for place in dict.fromkeys([folder.root, folder.root / ".hosts", folder.root / PROJECTED, *inside]):
         clear_leftovers(place, None)
-    finished = [stem for stem in stems if _is_finished(config, folder, stem)]
-    unfinished = groups.begun(folder.root, names) if config.mode == "instance" else []
-    grouped = {name for group in unfinished for name in group}
-    trained = config.mode in ("joint", "lift") and joint_files.is_trained(folder.root)
+    finished = {name for name, stem in zip(names, stems) if _is_finished(config, folder, stem)}
+    together = groups.begun(folder.root, names) if config.mode == "instance" else []
+    grouped = {name for group in together for name in group}
+    units = together + [[name] for name in names if name not in grouped]
     return {
-        "units": unfinished + [[name] for name in names if name not in grouped],
-        "finished": finished,
-        "trained": trained,
+        "units": units,
+        "unfinished": [unit for unit in units if not finished.issuperset(unit)],
+        "trained": config.mode in ("joint", "lift") and joint_files.is_trained(folder.root),
     }
 
 
@@ -173,14 +177,3 @@ def _require_shared(config: ConfigDict, team: Team) -> None:
 
 def _start_file(config: ConfigDict) -> pathlib.Path:
     return pathlib.Path(config.workdir) / ".hosts" / "start.json"
-
-
-def _share(config: ConfigDict, team: Team, found: dict[str, Any]) -> list[list[str]]:
-    """Returns this host's share of the unfinished units; raises `UserError` if the work cannot be divided."""
-    if config.mode == "instance" and not config.schedule.reset_weight:
-        raise UserError(
-            "config.schedule.reset_weight is False: each image starts from the networks of the one before "
-            "it, which several hosts cannot do; set it True, or config.runtime.hosts='one'"
-        )
-    finished = set(found["finished"])
-    return team.share([unit for unit in found["units"] if not {stem_of(name) for name in unit} <= finished])

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -55,8 +55,7 @@ __all__ = [
 FAR_RATIO, _FAR_WIDTH = 1.5, 0.1
 _DOUBTED = 1.25  # same units: 8 of 64 cats and 5 of 48 faces are above, and so is a spoon that a search takes for a cat
 _LIKELY = 0.8  # membership below which a picture is doubted
-_LEAST = 1e-6  # lower limit of the typical L1, as a divisor
-_FORMAT, _VERSION = "gan2shape_jax trust", "1"
+_FORMAT = {"format": "gan2shape_jax trust", "version": "1"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,18 +82,13 @@ def beside(model: pathlib.Path) -> pathlib.Path:
 
 def trust_bytes(record: TrustRecord, model_sha256: str) -> bytes:
     """Returns a record's file content; the same record gives the same bytes."""
-    tensors: dict[str, np.ndarray] = {
-        "usual_error": np.ascontiguousarray(record.usual_error, np.float16),
-        "level": np.array([record.level], np.float32),
-        "side_line": np.ascontiguousarray(record.side_line, np.float32),
-        "side_range": np.ascontiguousarray(record.side_range, np.float32),
-    }
-    texts = {"format": _FORMAT, "version": _VERSION, "model_sha256": model_sha256}
-    return in_order(safetensors.numpy.save(tensors, metadata=texts))
+    tensors = {name: np.ascontiguousarray(value, np.float32) for name, value in vars(record).items()}
+    tensors |= {"usual_error": tensors["usual_error"].astype(np.float16), "level": np.float32([record.level])}
+    return in_order(safetensors.numpy.save(tensors, metadata=_FORMAT | {"model_sha256": model_sha256}))
 
 
 def read_trust(model: pathlib.Path, image_size: int) -> TrustRecord | None:
-    """Returns a model's trust record; None if there is none, or it is damaged or belongs to another model.
+    """Returns a model's trust record; None if there is none, or it cannot be read or belongs to another model.
 
     Args:
       model: the model's file.
@@ -106,23 +100,15 @@ def read_trust(model: pathlib.Path, image_size: int) -> TrustRecord | None:
         return None
     try:
         with open_safetensors(path) as file:
-            known = tuple(file.metadata.get(key) for key in ("format", "version", "model_sha256"))
-            if known != (_FORMAT, _VERSION, sha256(model)) or dict(file.shapes) != shapes:
+            expected = _FORMAT | {"model_sha256": sha256(model)}
+            if any(file.metadata.get(key) != value for key, value in expected.items()) or dict(file.shapes) != shapes:
                 return None
             found = {name: np.asarray(file.read(name), np.float32) for name in shapes}
     except (OSError, Refused, UserError):
         return None
     if not all(np.isfinite(value).all() for value in found.values()) or found["usual_error"].min() < 0:
         return None
-    return TrustRecord(found["usual_error"], float(found["level"][0]), found["side_line"], found["side_range"])
-
-
-class Scorer(NamedTuple):
-    """Scores how typical pictures are of a GAN."""
-
-    known: typicality.Typicality
-    discriminator: dict[str, Any]
-    architecture: Architecture
+    return TrustRecord(**found | {"level": float(found["level"][0])})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,13 +117,14 @@ class Judge:
 
     Attributes:
       config: the run's configuration.
-      scorer: scores typicality; None if the GAN has no guide.
+      scorer: the GAN's guide, its discriminator's parameters and its architecture, which score typicality; None if the
+        GAN has no guide.
       record: what is known about the model's errors; None if nothing is.
       typical_l1: the L1 that 95% of the GAN's samples stay below, from the model; None if the run uses no model.
     """
 
     config: ConfigDict
-    scorer: Scorer | None = None
+    scorer: tuple[typicality.Typicality, dict[str, Any], Architecture] | None = None
     record: TrustRecord | None = None
     typical_l1: float | None = None
 
@@ -161,7 +148,7 @@ def load(
     if known is not None and gan is None:
         architecture, weights = stylegan2.load(file)
         gan = architecture, weights["discriminator"]
-    scorer = None if known is None or gan is None else Scorer(known, gan[1], gan[0])
+    scorer = None if known is None or gan is None else (known, gan[1], gan[0])
     # Joint training moves the networks away from the model that they start from, and from what is known about it.
     typical = None if config.mode == "joint" else model_file.typical_l1(config)
     record = None if typical is None else read_trust(pathlib.Path(config.networks.pretrained), config.image_size)
@@ -192,13 +179,13 @@ def judged(judge: Judge, result: Result) -> Result:
     # Nothing can be predicted for pictures that the model does not know.
     record = judge.record if share >= 0.5 else None
     expected = expected_side(record, atypical)
-    spread = None if record is None else spread_of(record, expected)
     typical = atypical is not None and atypical <= typicality.LIMIT
     kind = str(categories.category_of(judge.config.category))
     grade, sentence = word_on(share, expected, record, result.metrics, kind=kind, typical=typical)
     verdict = {"category": round(share, 4), "expected_side": expected, "grade": grade, "verdict": sentence}
     if atypical is not None:
         verdict["atypicality"] = round(atypical, 3)
+    spread = None if record is None else spread_of(record, expected)
     return dataclasses.replace(result, metrics=result.metrics | {"trust": verdict}, depth_spread=spread)
 
 
@@ -210,10 +197,10 @@ def category_of(atypical: float | None, metrics: Mapping[str, Any]) -> float | N
       metrics: contains `model_l1` and `model_l1_p95` if a model explains the picture.
     """
     shares = [] if atypical is None else [float(typicality.belonging(atypical))]
-    if "model_l1" in metrics and "model_l1_p95" in metrics:
-        away = (metrics["model_l1"] / max(metrics["model_l1_p95"], _LEAST) - FAR_RATIO) / _FAR_WIDTH
+    if "model_l1" in metrics:
+        away = (metrics["model_l1"] / max(metrics["model_l1_p95"], 1e-6) - FAR_RATIO) / _FAR_WIDTH
         shares.append(float(1 / (1 + np.exp(np.clip(away, -50, 50)))))
-    return min(shares) if shares else None
+    return min(shares, default=None)
 
 
 def expected_side(record: TrustRecord | None, atypical: float | None) -> float | None:
@@ -254,22 +241,22 @@ def word_on(
       kind: what the GAN draws, in a word.
       typical: whether the discriminator considers the picture to be of the GAN's kind.
     """
-    alike, far = "looks like what this GAN draws", metrics.get("far_from_category")
-    if (share < 0.5 or far) and typical:
-        return "no", f"{alike}, but its model cannot explain this picture: the shape is a guess"
-    if share < 0.5 or far:
+    alike, side = "looks like what this GAN draws", f"(SIDE about {expected or 0:.3f})"
+    if share < 0.5 or metrics.get("far_from_category"):
+        if typical:
+            return "no", f"{alike}, but its model cannot explain this picture: the shape is a guess"
         return "no", f"this does not look like a {kind} to this GAN: the shape is a guess"
     if metrics.get("worse_than_prior"):
         return "doubt", f"{alike}, but training has not made the shape better: look at it before you use it"
     if share < _LIKELY:
         return "doubt", f"looks only partly like what this GAN draws: the shape of this {kind} may be off"
-    if "model_l1" in metrics and metrics["model_l1"] > _DOUBTED * metrics.get("model_l1_p95", np.inf):
+    if metrics.get("model_l1", 0) > _DOUBTED * metrics.get("model_l1_p95", np.inf):
         return "doubt", f"{alike}, but its model explains this picture less well than usual: the shape may be off"
     if expected is not None and record is not None and expected > record.side_range[1]:
-        return "doubt", f"{alike}, but less clearly than usual: expect a coarser shape (SIDE about {expected:.3f})"
+        return "doubt", f"{alike}, but less clearly than usual: expect a coarser shape {side}"
     hidden = "what is turned away is invented"
     if expected is not None:
-        return "trust", f"{alike}: the shape should be as good as usual (SIDE about {expected:.3f}); {hidden}"
+        return "trust", f"{alike}: the shape should be as good as usual {side}; {hidden}"
     return "trust", f"{alike}; how exact the shape is has not been measured for this GAN, and {hidden}"
 
 
@@ -305,10 +292,8 @@ def compare_with_prior(metrics: Mapping[str, Any], history: Sequence[Mapping[str
     Returns:
       `samples_l1` with `start` and `end`, if step 3 logged it; `worse_than_prior`, if there is something to compare.
     """
-    measured: dict[str, Any] = {}
     errors = [row["l1_samples"] for row in history if "l1_samples" in row]
-    if errors:
-        measured["samples_l1"] = {"start": errors[0], "end": errors[-1]}
+    measured: dict[str, Any] = {"samples_l1": {"start": errors[0], "end": errors[-1]}} if errors else {}
     pair = _sides(metrics)
     if pair is None and metrics.get("kept_out_l1") and metrics.get("refinement_share") is not None:
         pair = metrics["kept_out_l1"]["0.0"], metrics["kept_out_l1"][str(metrics["refinement_share"])]
@@ -324,9 +309,9 @@ def _sides(metrics: Mapping[str, Any]) -> tuple[float, float] | None:
 
 
 def sentence_of(name: str, metrics: Mapping[str, Any]) -> str | None:
-    """Returns the line that tells a user how far to trust an image's result; None if nothing is known."""
+    """Returns the line that says how far to trust an image's result; None if nothing is known."""
     verdict = metrics.get("trust")
-    if not isinstance(verdict, dict) or not isinstance(verdict.get("verdict"), str):
+    if not isinstance(verdict, dict) or "verdict" not in verdict:
         return None
     return f"{'warning: ' if verdict.get('grade') == 'no' else ''}{name}: {verdict['verdict']}"
 
@@ -335,9 +320,8 @@ def remarks(metrics: Mapping[str, Any]) -> list[str]:
     """Returns remarks on a finished image, short enough for a table; [] if there are none."""
     found: list[str] = []
     if metrics.get("worse_than_prior"):
-        known = _sides(metrics) is not None
         start = "prior" if "prior" in metrics else "start"
-        found.append(f"worse than its {start}" if known else "explains its samples ever worse")
+        found.append(f"worse than its {start}" if _sides(metrics) else "explains its samples ever worse")
     grade = metrics["trust"].get("grade") if isinstance(metrics.get("trust"), dict) else None
     if metrics.get("far_from_category") or grade == "no":
         return [*found, "far from what the GAN draws"]

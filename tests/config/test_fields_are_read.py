@@ -68,11 +68,6 @@ def test_every_field_is_read(sources):
     assert len(fields) > 80 and set(fields) - read == _CHECKED_ONLY
 
 
-def test_a_field_that_nothing_reads_is_noticed(sources):
-    fields = ["runtime.nothing", "gan.size"]
-    assert set().union(*(fields_read(source, fields) for source in sources)) == {"gan.size"}
-
-
 def test_what_counts_as_reading():
     read = ("def f(config): return config.gan.size", "def f(self): return self.config.gan['size']")
     read += ("def f(config):\n    data, gan = config.data, config.gan\n    return gan.size",)

@@ -81,7 +81,7 @@ def test_mistyped_value_is_refused_in_a_short_line(field, text, capsys):
     assert printed.startswith(f"error: config.{field} is") and len(printed) < 250
 
 
-@settings(deadline=None)  # a loaded machine is no failure
+@settings(deadline=None, max_examples=30)  # a loaded machine is no failure
 @given(st.text(max_size=20), st.sampled_from(sorted(flatten(load_config("base")))))
 def test_any_text_is_a_value_or_a_config_error(text, field):
     base = load_config("base")

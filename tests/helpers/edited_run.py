@@ -22,7 +22,8 @@ OVER_GAN = 64
 def write_run(folder: pathlib.Path, **fields) -> pathlib.Path:
     """A run's folder with one result: untrained networks, a made-up shape; returns the result's folder."""
     config = tiny_config(folder, image_size=SIZE, data__depth_root="", schedule__use_mask=True, **fields)
-    run = RunFolder.open(config)
+    run = RunFolder.at(config)
+    run.describe(config)
     architecture, frozen = prepare.load_frozen(config)
     prepared = prepare.load_image(config, "001.png", architecture, frozen, run.latents)
     problem = prepared.problem

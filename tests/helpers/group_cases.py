@@ -40,7 +40,7 @@ def run(tmp_path_factory):
         tmp_path_factory.mktemp("group"), names=NAMES, schedule__use_mask=True, schedule__stages=((2, 2, 2),)
     )
     architecture, frozen = prepare.load_frozen(config)
-    latents = RunFolder.open(config).latents
+    latents = RunFolder.at(config).latents
     images = [prepare.load_image(config, name, architecture, frozen, latents) for name in NAMES]
     initial = models.init_params(jax.random.key(0), images[0].settings)
     last = initial["depth"]["output"]

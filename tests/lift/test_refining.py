@@ -35,7 +35,7 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     config = tiny_config(folder)
     architecture, frozen = prepare.load_frozen(config)
-    prepared = prepare.load_image(config, "001.png", architecture, frozen, RunFolder.open(config).latents)
+    prepared = prepare.load_image(config, "001.png", architecture, frozen, RunFolder.at(config).latents)
     settings = changed(prepared.settings, relative_enc=True, regularize_offset=False)
     params = models.init_params(jax.random.key(5), settings)
     statistics = {name: np.zeros(shape, np.float32) for name, shape in model_file.STATISTICS.items()}
@@ -184,7 +184,7 @@ def test_the_shape_is_held_to_the_models_as_much_as_is_asked_for(made, tmp_path,
         architecture, frozen = prepare.load_frozen(config)
         away[hold] = []
         for name in names:
-            prepared = prepare.load_image(config, name, architecture, frozen, RunFolder.open(config).latents)
+            prepared = prepare.load_image(config, name, architecture, frozen, RunFolder.at(config).latents)
             params = prepare.initial_params(config, prepared.settings)
             explain = jax.jit(models.depth)
             model = np.asarray(explain(params, prepared.problem.image, settings=prepared.settings))[0, :, 2:-2]

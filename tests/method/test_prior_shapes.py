@@ -117,9 +117,9 @@ def test_masks_and_values_that_no_prior_has_are_refused():
         with pytest.raises(UserError, match="the object mask is empty"):
             _prior(np.full((32, 32), 0.5, np.float32), shape)
     for field, value, message in (
-        ("prior.shape", "cube", "prior.shape is 'cube': it is one of ellipsoid"),
+        ("prior.shape", "cube", "prior.shape is 'cube': it has to be one of ellipsoid"),
         ("prior.shift", "1.5", "prior.shift is 1.5"),
-        ("prior.shift", "nan", "has to be finite"),
+        ("prior.shift", "nan", "prior.shift is nan"),
     ):
         with pytest.raises(ConfigError, match=message):
             validation.validate(apply_overrides(load_config("ictface:scratch"), {field: value}))

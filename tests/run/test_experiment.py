@@ -1,5 +1,7 @@
-"""Whole runs with tiny networks: results, resuming, isolation of failures, refusals."""
+"""Whole runs with tiny networks by the public command: results, failures, and going on whatever happens to files."""
 
+import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -15,143 +17,198 @@ import numpy as np
 import pytest
 import trimesh
 from helpers.command_line import overrides
+from helpers.harm import do
 from helpers.tiny import asset, tiny_config
 from PIL import Image
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.main import main
-from gan2shape_jax.run import experiment
+from gan2shape_jax.results import outputs
+from gan2shape_jax.run import experiment, interrupt
 from gan2shape_jax.training import checkpoint
 
-_SHORT = {"schedule__stages": ((3, 3, 4),)}
-# Files of a result that do not depend on when they were written.
+# Files of a result that do not depend on when they were written, or on which pictures are.
 _NUMBERS = ("depth.npy", "albedo.npy", "view.npy", "light.npy", "metrics.json", "history.csv", "networks.safetensors")
+
+
+def _config(folder, **fields):
+    """One image, whose latent is found; results are the same bits whatever else is in the list."""
+    folder.mkdir(exist_ok=True)
+    small = {"outputs__picture_size": 32, "outputs__turntable_frames": 2, "schedule__stages": ((3, 2, 2),)}
+    return tiny_config(folder, data__latent_root="", **small | fields)
+
+
+def _command(config) -> list[str]:
+    return ["--config=ictface", *overrides(config)]
+
+
+def _bits(run) -> dict[str, bytes]:
+    return {file: (run / "results" / "001" / file).read_bytes() for file in _NUMBERS}
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A finished run over three images, of which one is unusable; its exit code and folder."""
+    """A finished run over two images, of which one is unusable; its exit code, folder and configuration."""
     folder = tmp_path_factory.mktemp("finished")
     images = folder / "images"
-    shutil.copytree(asset("ictface/image"), images)
-    (images / "005.png").write_bytes((images / "005.png").read_bytes()[:500])
-    config = tiny_config(
+    images.mkdir()
+    shutil.copy(asset("ictface/image/001.png"), images)
+    (images / "005.png").write_bytes((pathlib.Path(asset("ictface/image/005.png"))).read_bytes()[:500])
+    config = _config(
         folder,
-        names=("001.png", "005.png", "006.png"),
-        **_SHORT,
+        names=("005.png", "001.png"),
         data__image_root=str(images),
         logging__tensorboard=True,
         outputs__gan_images=True,
         outputs__animation=True,
     )
-    code = experiment.run(config)
-    return code, pathlib.Path(config.workdir), config
+    return main(_command(config)), pathlib.Path(config.workdir), config
 
 
-def test_every_output_is_there(finished):
-    _, root, _ = finished
-    for name in ("001", "006"):
-        for file in (
-            "depth.npy",
-            "depth.png",
-            "normals.png",
-            "albedo.png",
-            "canonical.png",
-            "reconstruction.png",
-            "mask.png",
-            "camera.json",
-            "metrics.json",
-            "overview.png",
-            "mesh.obj",
-            "mesh.mtl",
-            "mesh.glb",
-            "turntable.png",
-            "turntable_gan.png",
-            "relight.png",
-            "relight_gan.png",
-            "turntable.gif",
-            "history.csv",
-            "networks.safetensors",
-        ):
-            assert (root / "results" / name / file).stat().st_size > 0, file
-        assert np.load(root / "results" / name / "depth.npy").dtype == np.float32
-        assert trimesh.load(root / "results" / name / "mesh.obj").vertices.shape[0] > 100
-        assert len(trimesh.load(root / "results" / name / "mesh.glb").geometry) == 1
-        with Image.open(root / "results" / name / "overview.png") as picture:
-            assert min(picture.size) > 500
+@pytest.fixture
+def copied(finished, tmp_path):
+    """The command of a run of the image that is finished, and its folder, a copy."""
+    fields = {"outputs__gan_images": True, "outputs__animation": True}
+    config = _config(tmp_path / "copied", **fields).unlock()
+    config.data.image_root = finished[2].data.image_root
+    run = pathlib.Path(config.workdir)
+    shutil.copytree(finished[1], run)
+    return _command(config), run
+
+
+def _again(command, capfd) -> str:
+    """Starts the command; returns what it said on standard error."""
+    capfd.readouterr()
+    assert main(command) == 0
+    said = capfd.readouterr().err
+    assert "Traceback" not in said
+    return said
+
+
+@contextlib.contextmanager
+def _meanwhile(monkeypatch, number, action):
+    """Has something happen after so many iterations."""
+    count = 0
+
+    @contextlib.contextmanager
+    def noted():
+        def check():
+            nonlocal count
+            count += 1
+            if count == number:
+                action()
+
+        yield check
+
+    with monkeypatch.context() as patched:
+        patched.setattr(interrupt, "noted", noted)
+        yield
+
+
+def _interrupt():
+    raise KeyboardInterrupt
+
+
+def test_every_output_is_there_and_a_failing_image_is_reported_and_stops_nothing(finished):
+    code, root, config = finished
+    assert code == 1
+    files = "depth.npy depth.png normals.png albedo.png canonical.png reconstruction.png mask.png camera.json "
+    files += "metrics.json overview.png mesh.obj mesh.mtl mesh.glb turntable.png turntable_gan.png relight.png "
+    files += "relight_gan.png turntable.gif history.csv networks.safetensors"
+    result = root / "results" / "001"
+    assert [file for file in files.split() if not (result / file).stat().st_size] == []
+    assert np.load(result / "depth.npy").dtype == np.float32
+    assert trimesh.load(result / "mesh.obj").vertices.shape[0] > 100
+    assert len(trimesh.load(result / "mesh.glb").geometry) == 1
+    with Image.open(result / "overview.png") as picture:
+        assert min(picture.size) > 100
     for file in ("config.json", "versions.json", "results.csv", "results.md", "index.html"):
         assert (root / file).stat().st_size > 0, file
-    assert list((root / "tensorboard").rglob("events*"))
-
-
-def test_metrics_name_prior_and_end(finished):
-    _, root, _ = finished
-    metrics = json.loads((root / "results" / "001" / "metrics.json").read_text())
+    assert list((root / "tensorboard").rglob("events*")) and not list((root / "checkpoints").glob("*/[0-9]*"))
+    assert json.loads((root / "versions.json").read_text())["seed"] == config.seed
+    failures = json.loads((root / "failures.json").read_text())
+    assert list(failures) == ["005"] and "005.png" in failures["005"] and not (root / "results" / "005").exists()
+    metrics = json.loads((result / "metrics.json").read_text())
     keys = {"side", "mad", "mad_unit", "mae", "mse"}
-    assert keys | {"prior", "reconstruction_l1", "inversion_l1"} <= metrics.keys()
-    assert set(metrics["prior"]) == keys
-    assert metrics["inversion_l1"] == pytest.approx(0.044, abs=2e-3)  # measured when the latent was found
+    assert keys | {"prior", "reconstruction_l1", "inversion_l1"} <= metrics.keys() and set(metrics["prior"]) == keys
     assert all(np.isfinite(metrics[key]) and metrics[key] > 0 for key in keys)
 
 
-def test_a_failing_image_is_reported_and_stops_nothing(finished):
-    code, root, _ = finished
-    assert code == 1
-    failures = json.loads((root / "failures.json").read_text())
-    assert list(failures) == ["005"] and "005.png" in failures["005"]
-    assert not (root / "results" / "005").exists()
-    assert (root / "results" / "006" / "result.json").is_file()
-
-
-def test_versions_and_seed_are_kept(finished):
-    _, root, config = finished
-    versions = json.loads((root / "versions.json").read_text())
-    assert versions["seed"] == config.seed and versions["jax"]
-    assert json.loads((root / "config.json").read_text())["image_size"] == 64
-
-
-def test_finished_images_are_skipped(finished, capsys):
-    _, root, config = finished
-    before = (root / "results" / "001" / "depth.npy").stat().st_mtime_ns
-    assert experiment.run(config) == 1
-    assert "001: finished before, skipped" in capsys.readouterr().err
-    assert (root / "results" / "001" / "depth.npy").stat().st_mtime_ns == before
-
-
-def test_a_folder_of_another_configuration_is_refused(finished):
+def test_what_cannot_run_is_refused_in_words(finished, tmp_path):
     _, root, config = finished
     other = config.copy_and_resolve_references()
     other.seed = 7
-    with pytest.raises(UserError, match=r"another configuration: seed \(was 0, is 7\)"):
-        experiment.run(other)
+    joint = tiny_config(tmp_path, mode="joint", schedule__joint=True)
+    for chosen, message in (
+        (other, r"another configuration: seed \(was 0, is 7\)"),
+        (joint, "joint training needs at least two images, the list has 1"),
+        (tiny_config(tmp_path, gan__size=128), "has size 64, but config.gan.size is 128"),
+    ):
+        with pytest.raises(UserError, match=message):
+            experiment.run(chosen)
     assert json.loads((root / "config.json").read_text())["seed"] == 0
 
 
-def test_joint_training_of_one_image_is_refused_in_words(tmp_path):
-    config = tiny_config(tmp_path, mode="joint", schedule__joint=True)
-    with pytest.raises(UserError, match="joint training needs at least two images, the list has 1"):
-        experiment.run(config)
-    assert not pathlib.Path(config.workdir).exists()
+def test_a_finished_run_is_left_as_it_is(copied, capfd):
+    command, run = copied
+    before = {path: path.stat().st_mtime_ns for path in (run / "results" / "001").iterdir()}
+    said = _again(command, capfd)
+    assert "warning" not in said and "001: finished before, skipped" in said
+    assert before == {path: path.stat().st_mtime_ns for path in (run / "results" / "001").iterdir()}
 
 
-def test_a_gan_of_another_size_is_refused(tmp_path):
-    config = tiny_config(tmp_path, gan__size=128)
-    with pytest.raises(UserError, match=r"has size 64, but config.gan.size is 128"):
-        experiment.run(config)
+def test_what_is_lost_or_cut_short_is_made_again_with_the_same_bits(copied, finished, capfd):
+    command, run = copied
+    do(run / "config.json", "garble")
+    (run / "versions.json").write_text("null")
+    do(run / "results.csv", "empty")
+    do(run / "results" / "001" / "overview.png", "empty")
+    do(run / "latents" / "001.npy", "delete")
+    said = _again(command, capfd)
+    assert _bits(run) == _bits(finished[1])
+    assert (run / "latents" / "001.npy").read_bytes() == (finished[1] / "latents" / "001.npy").read_bytes()
+    assert "overview.png has 0 bytes instead of" in said
 
 
-def test_a_full_disk_ends_the_run_in_words(tmp_path, monkeypatch, capsys):
-    config = tiny_config(tmp_path, names=("001.png", "006.png"))
-    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000))
-    assert main(["--config=ictface", *overrides(config)]) == 1
-    told = capsys.readouterr().err
-    assert "the disk is full" in told and "Traceback" not in told and "006" not in told
-    assert not (pathlib.Path(config.workdir) / "results" / "001").exists()
+def test_a_checkpoint_that_cannot_be_read_costs_the_iterations_since_the_last(finished, tmp_path, monkeypatch, capfd):
+    config = _config(tmp_path / "broken")
+    run = pathlib.Path(config.workdir)
+    with _meanwhile(monkeypatch, 9, _interrupt):
+        assert main(_command(config)) == 130
+    newest = max((run / "checkpoints" / "001").glob("[0-9]*"), key=lambda path: int(path.name))
+    do(max(filter(pathlib.Path.is_file, newest.rglob("*")), key=lambda path: path.stat().st_size), "truncate")
+    assert "001: goes on from" in _again(_command(config), capfd)
+    assert _bits(run) == _bits(finished[1])
 
 
-def _same_numbers(first: pathlib.Path, second: pathlib.Path) -> None:
-    for file in _NUMBERS:
-        assert (first / file).read_bytes() == (second / file).read_bytes(), file
+def test_a_removed_folder_or_a_full_disk_ends_the_run_in_a_sentence(finished, tmp_path, monkeypatch, capfd):
+    config = _config(tmp_path / "gone", names=("001.png", "006.png"))
+    run = pathlib.Path(config.workdir)
+
+    def remove():
+        while run.exists():  # a checkpoint may be on its way
+            shutil.rmtree(run, ignore_errors=True)
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with _meanwhile(monkeypatch, 3, remove):
+        assert main(_command(config)) == 1
+    said = capfd.readouterr().err
+    assert said.count("error:") == 1 and "while the run was going on" in said and "Traceback" not in said
+    for module, name, stand_in in (
+        (checkpoint.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000)),
+        (outputs, "glb_bytes", full),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(module, name, stand_in)
+            assert main(_command(config)) == 1
+        config.unlock().data.image_list = _config(tmp_path / "one").data.image_list
+        said = capfd.readouterr().err
+        assert "the disk is full; make room and run the same command again" in said and "Traceback" not in said
+        assert "006" not in said and not (run / "results" / "001").exists() and not list(run.glob("*.part"))
+    _again(_command(config), capfd)
+    assert _bits(run) == _bits(finished[1])
 
 
 def _environment() -> dict[str, str]:
@@ -162,25 +219,23 @@ def _environment() -> dict[str, str]:
 @pytest.mark.heavy  # three starts, each of which traces what it trains
 def test_killed_interrupted_and_started_again_ends_with_the_same_bits(finished, tmp_path):
     """SIGKILL early, Ctrl-C later: the third start goes on to the results of an undisturbed run."""
-    _, whole, _ = finished
-    config = tiny_config(tmp_path, **_SHORT)
-    command = [sys.executable, "-m", "gan2shape_jax.main", "--config=ictface", *overrides(config)]
+    config = _config(tmp_path / "killed")
+    command = [sys.executable, "-m", "gan2shape_jax.main", *_command(config)]
     root = pathlib.Path(config.workdir)
-    # At 10 the first iteration of step 3 is still to be compiled: the interrupt cannot come after the last of its four.
-    for kind, iterations, code in ((signal.SIGKILL, 5, -signal.SIGKILL), (signal.SIGINT, 10, 130)):
-        told = _stopped(command, root / "checkpoints" / "001", kind, iterations, code)
+    # At 9 the first iteration of step 3 is still to be compiled: the interrupt cannot come after the last of its two.
+    for kind, iterations, code in ((signal.SIGKILL, 5, -signal.SIGKILL), (signal.SIGINT, 9, 130)):
+        said = _stopped(command, root / "checkpoints" / "001", kind, iterations, code)
         assert not (root / "results" / "001").exists()
-    assert "interrupted; run the same command again to go on" in told and "Traceback" not in told
+    assert "interrupted; run the same command again to go on" in said and "Traceback" not in said
     again = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=600, check=False)
     assert again.returncode == 0, again.stderr
-    goes_on = r"^001: goes on from stage 1 step(2, iteration 3 of 3|3, iteration \d of 4)$"
-    assert re.search(goes_on, again.stderr, re.MULTILINE)
-    assert re.search(r"^\d\d:\d\d:\d\d 001: stage 1 step3, 4 of 4, loss [\d.]+, .* left$", again.stderr, re.MULTILINE)
-    _same_numbers(root / "results" / "001", whole / "results" / "001")
+    assert re.search(r"^001: goes on from stage 1 step(2|3), iteration \d of 2$", again.stderr, re.MULTILINE)
+    assert re.search(r"^\d\d:\d\d:\d\d 001: stage 1 step3, 2 of 2, loss [\d.]+, .* left$", again.stderr, re.MULTILINE)
+    assert _bits(root) == _bits(finished[1])
 
 
 def _stopped(command: list[str], checkpoints: pathlib.Path, kind: int, iterations: int, code: int) -> str:
-    """Sends a start of the command a signal once it has a checkpoint of so many iterations; returns what it told."""
+    """Sends a start of the command a signal once it has a checkpoint of so many iterations; returns what it said."""
     process = subprocess.Popen(command, env=_environment(), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 300
     while not any(path.name.isdigit() and int(path.name) >= iterations for path in checkpoints.glob("*")):
@@ -188,6 +243,6 @@ def _stopped(command: list[str], checkpoints: pathlib.Path, kind: int, iteration
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(kind)
-    _, told = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == code
-    return told
+    return said

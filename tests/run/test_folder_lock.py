@@ -1,6 +1,5 @@
 """One folder, one run: a second start learns who is at work, and whatever ends a process gives its folder back."""
 
-import errno
 import os
 import pathlib
 import shutil
@@ -9,7 +8,6 @@ import socket
 import subprocess
 import sys
 
-import filelock
 import pytest
 from etils import epath
 from helpers.command_line import overrides
@@ -40,7 +38,7 @@ def test_a_second_start_learns_who_is_at_work_and_changes_nothing(tmp_path):
         assert f"process {os.getpid()} on {socket.gethostname()}, since 20" in _refused(folder)
         assert _seen(tmp_path) == before
         (folder / ".lock.json").write_text("[")
-        assert "does not say which" in _refused(folder)
+        assert "process ? on ?" in _refused(folder)
     with hold(folder):
         (folder / "result").write_text("")
     assert sorted(path.name for path in folder.iterdir()) == [".lock", "result"]
@@ -102,20 +100,13 @@ def test_hosts_of_one_run_share_a_folder_and_shut_others_out(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("kind", ["file system", "object storage"])
-def test_where_nothing_can_be_locked_the_last_start_takes_over(kind, tmp_path, monkeypatch, capsys):
-    def refuse(self):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(filelock.FileLock, "_acquire", refuse)
-    folder = tmp_path if kind == "file system" else epath.Path(tmp_path)
+def test_in_object_storage_the_last_start_takes_over(tmp_path, capsys):
+    folder = epath.Path(tmp_path)
     with hold(folder) as first:
         first()
         assert capsys.readouterr().err == ""
         with hold(folder) as second:
-            assert f"locks no files (No locks available), and process {os.getpid()} on" in capsys.readouterr().err or (
-                kind == "object storage"
-            )
+            assert f"locks nothing, and process {os.getpid()} on" in capsys.readouterr().err
             second()
             with pytest.raises(FolderGoneError):
                 first()

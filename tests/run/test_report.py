@@ -9,7 +9,6 @@ import threading
 import time
 
 import pytest
-from helpers.opened_files import counted
 from helpers.plain_result import plain_result
 from rich.console import Console
 
@@ -129,33 +128,11 @@ def test_what_names_and_messages_say_is_shown_and_not_obeyed(terminal, tmp_path)
     assert (shown[:30] if terminal else shown) in said
 
 
-def test_a_long_name_leaves_room_for_the_bar():
-    stream = Stream()
-    with Monitor(SCHEDULE, None, _console(stream, terminal=True)) as monitor, monitor.watch(["x" * 200]) as watcher:
-        watcher.on_progress(SCHEDULE[0], 10, 0.25)
-        monitor._bars.refresh()
-    assert re.search(r"x{20,39}… +prior .*loss 0\.2500", stream.getvalue())
-
-
 # --- summaries ---------------------------------------------------------------------------------------------
 
 
 def _save(folder: RunFolder, name: str, **metrics) -> None:
     save_result(plain_result(name, metrics={"side": 0.03, "prior": {"side": 0.04}} | metrics), folder.result(name))
-
-
-def test_each_result_is_read_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "_SPACING", 0)  # writes after every image
-    folder, stems = RunFolder(tmp_path), [f"{i:03d}" for i in range(12)]
-    summaries = Summaries(folder, stems, print)
-    with counted() as opened:
-        for stem in stems:
-            _save(folder, stem)
-            before = dict(opened)
-            summaries.note({})
-            read = {path for path, count in opened.items() if count > before.get(path, 0) and "/results/" in path}
-            assert all(f"/{stem}/" in path for path in read)
-    assert len((tmp_path / "results.csv").read_text().splitlines()) >= 13
 
 
 def test_writing_waits_longer_the_longer_it_takes_and_results_of_other_hosts_are_found(tmp_path, monkeypatch):

@@ -26,7 +26,8 @@ def folder(tmp_path):
 
 
 def _finished(tmp_path) -> list[str]:
-    return start._look(tiny_config(tmp_path, names=NAMES), NAMES)["finished"]
+    unfinished = start._unfinished(tiny_config(tmp_path, names=NAMES), NAMES)["unfinished"]
+    return [name.removesuffix(".png") for name in NAMES if [name] not in unfinished]
 
 
 def test_a_result_without_a_file_or_with_one_of_another_size_is_made_again(folder, tmp_path, capsys):
@@ -55,13 +56,13 @@ def test_what_killed_writes_have_left_is_removed(folder, tmp_path):
 def test_groups_under_way_stay_together(folder, tmp_path):
     groups.record(folder.root, ["a.png", "c.png"])
     groups.record(folder.root, ["b.png", "of another list.png"])
-    assert start._look(tiny_config(tmp_path, names=NAMES), NAMES)["units"] == [["a.png", "c.png"], ["b.png"]]
+    assert start._unfinished(tiny_config(tmp_path, names=NAMES), NAMES)["units"] == [["a.png", "c.png"], ["b.png"]]
 
 
 def test_results_of_another_configuration_are_refused_without_config_json_too(folder, tmp_path):
     (folder.root / "config.json").write_text("[" * 100_000)
     with pytest.raises(UserError, match="results/a was made with another configuration"):
-        start._look(tiny_config(tmp_path, names=NAMES, seed=7), NAMES)
+        start._unfinished(tiny_config(tmp_path, names=NAMES, seed=7), NAMES)
     assert _finished(tmp_path) == ["a", "b"]
 
 

@@ -10,7 +10,6 @@ from helpers.plain_result import plain_result
 from gan2shape_jax.config import load_config
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import sha256
-from gan2shape_jax.results import load_metrics, load_result, save_result
 from gan2shape_jax.run import trust
 from gan2shape_jax.run.trust import TrustRecord, beside, compare_with_prior, read_trust, remarks, trust_bytes
 from gan2shape_jax.stylegan2.typicality import LIMIT
@@ -60,13 +59,6 @@ def test_one_sentence_says_it():
         assert found == grade and words in sentence and "\n" not in sentence
     grade, sentence = trust.word_on(0.1, None, None, {}, kind="face", typical=True)
     assert grade == "no" and "its model cannot explain this picture" in sentence
-
-
-def test_the_line_for_the_console():
-    verdict = {"trust": {"grade": "no", "verdict": "this is a guess"}}
-    assert trust.sentence_of("a", verdict) == "warning: a: this is a guess"
-    assert trust.sentence_of("a", {"trust": {"grade": "trust", "verdict": "fine"}}) == "a: fine"
-    assert trust.sentence_of("a", {}) is None and trust.sentence_of("a", {"trust": 3}) is None
 
 
 def test_remarks_in_tables():
@@ -124,15 +116,6 @@ def test_a_crop_is_not_scored_without_its_picture(tmp_path):
     assert judge.without_files().scorer is None
     plain = dataclasses.replace(judge, config=load_config("ictface"))
     assert plain.without_files() is plain
-
-
-def test_the_verdict_is_saved_with_the_result(tmp_path):
-    judge = trust.Judge(load_config("ictface"), record=_RECORD, typical_l1=0.2)
-    result = trust.judged(judge, plain_result("a", 8, metrics=_KNOWN))
-    save_result(result, tmp_path / "a")
-    found = load_result(tmp_path / "a")
-    assert found.metrics == result.metrics and load_metrics(tmp_path / "a") == result.metrics
-    np.testing.assert_array_equal(found.depth_spread, result.depth_spread)
 
 
 def test_only_an_intact_record_of_this_very_model_is_read(tmp_path):

@@ -32,7 +32,7 @@ def run(tmp_path_factory):
     """Everything that the stage loop is given."""
     config = tiny_config(tmp_path_factory.mktemp("tiny"))
     architecture, frozen = prepare.load_frozen(config)
-    prepared = prepare.load_image(config, "001.png", architecture, frozen, RunFolder.open(config).latents)
+    prepared = prepare.load_image(config, "001.png", architecture, frozen, RunFolder.at(config).latents)
     initial = models.init_params(jax.random.key(0), prepared.settings)
     return prepared, frozen, runtime.schedule_of(config), initial
 

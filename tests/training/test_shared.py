@@ -18,7 +18,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import iteration, models, reconstruction
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.results import load_result
-from gan2shape_jax.run import experiment, prepare, runtime
+from gan2shape_jax.run import experiment, joint_files, prepare, runtime
 from gan2shape_jax.run import joint as joint_run
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.training import devices, loop
@@ -47,7 +47,7 @@ def parts(tmp_path_factory):
     """The prepared images, the frozen networks and the schedule."""
     config = _config(tmp_path_factory.mktemp("joint"))
     architecture, frozen = prepare.load_frozen(config)
-    latents = RunFolder.open(config).latents
+    latents = RunFolder.at(config).latents
     group = [prepare.load_image(config, name, architecture, frozen, latents) for name in NAMES]
     return group, frozen, runtime.schedule_of(config)
 
@@ -298,10 +298,13 @@ def test_a_resumed_run_keeps_its_number_of_batches(tmp_path, monkeypatch):
     config = tiny_config(tmp_path, mode="joint", schedule__joint=True)
     monkeypatch.setattr(jax, "devices", lambda: [None] * 4)
     with pytest.raises(UserError, match="4 batches an iteration need as many images, the list has 3"):
-        joint_run.batches_per_iteration(config, tmp_path, 3)
-    assert joint_run.batches_per_iteration(config, tmp_path, 6) == 4
+        joint_run.batches_per_iteration(config, 3)
+    assert joint_run.batches_per_iteration(config, 6) == 4
     monkeypatch.setattr(jax, "devices", lambda: [None])
-    assert joint_run.batches_per_iteration(config, tmp_path, 6) == 4
+    root = pathlib.Path(config.workdir)
+    root.mkdir()
+    joint_files.note(root, batches_per_iteration=4)
+    assert joint_run.batches_per_iteration(config, 6) == 4
 
 
 def test_several_batches_need_shared_weights(tmp_path):
